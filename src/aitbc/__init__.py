@@ -1,0 +1,1 @@
+"""AITBC: a self-hosted marketplace for GPU compute."""

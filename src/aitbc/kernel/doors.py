@@ -1,0 +1,137 @@
+"""The doors of every module: who comes in, with which permission, and whether the command was done before."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from litestar import Litestar
+from litestar.connection import ASGIConnection, Request
+from litestar.di import Provide
+from litestar.enums import ScopeType
+from litestar.handlers import BaseRouteHandler
+from litestar.routes import HTTPRoute
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from aitbc.kernel.auth import PUBLIC, Principal
+from aitbc.kernel.errors import Unauthenticated
+from aitbc.kernel.idempotency import (
+    KEY_LENGTH_MAX,
+    IdempotencyKeyInFlight,
+    IdempotencyKeyMalformed,
+    IdempotencyKeyRequired,
+    Once,
+)
+from aitbc.kernel.identity import Identity
+
+MUTATING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+Connection = ASGIConnection[Any, Any, Any, Any]
+
+
+class Guard:
+    """Lets a request through to its handler, or refuses it: one instance guards the whole app."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+        self._in_flight: set[tuple[str, str]] = set()
+
+    async def __call__(self, connection: Connection, handler: BaseRouteHandler) -> None:
+        """Authenticate, authorise, and take note of the Idempotency-Key."""
+        permission = handler.opt["permission"]
+        state = connection.scope["state"]
+        if permission == PUBLIC:
+            state["once"] = Once(account="")
+            return
+        secret = bearer(connection)
+        principal = await self._identity.authenticate(secret)
+        state["principal"], state["secret"] = principal, secret
+        principal.require(permission)
+        if connection.scope.get("method") in MUTATING:
+            await self._note_key(connection, handler, principal)
+
+    async def _note_key(self, connection: Connection, handler: BaseRouteHandler, principal: Principal) -> None:
+        keys = connection.headers.getall("idempotency-key", [])
+        if handler.opt.get("idempotency") == "natural":  # repeating it is harmless by itself
+            connection.scope["state"]["once"] = Once(account=principal.account)
+            return
+        if not keys:
+            if handler.opt.get("idempotency") == "required":
+                raise IdempotencyKeyRequired
+            connection.scope["state"]["once"] = Once(account=principal.account)
+            return
+        key = keys[0]
+        if len(keys) > 1 or not 0 < len(key) <= KEY_LENGTH_MAX or not key.isascii() or not key.isprintable():
+            raise IdempotencyKeyMalformed
+        mark = (principal.account, key)
+        if mark in self._in_flight:
+            raise IdempotencyKeyInFlight
+        self._in_flight.add(mark)
+        connection.scope["state"]["leave"] = lambda: self._in_flight.discard(mark)
+        assert isinstance(connection, Request)
+        content = f"{connection.method} {connection.url.path}\n".encode() + await connection.body()
+        connection.scope["state"]["once"] = Once(principal.account, key, hashlib.sha256(content).digest())
+
+
+class Leaving:
+    """Sees a request out: marks a replayed answer, and frees its Idempotency-Key for the next request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, to its end."""
+        if scope["type"] == ScopeType.WEBSOCKET or scope["method"] not in MUTATING:
+            await self._app(scope, receive, send)
+            return
+
+        async def marked(message: Message) -> None:
+            once = scope["state"].get("once")
+            if message["type"] == "http.response.start" and once is not None and once.replayed:
+                message["headers"] = [*message["headers"], (b"idempotency-replayed", b"true")]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, marked)
+        finally:
+            if leave := scope["state"].get("leave"):
+                leave()
+
+
+def bearer(connection: Connection) -> str:
+    """The API key of a request: one `Authorization: Bearer …` header or one `X-Api-Key`. Raises `Unauthenticated`."""
+    authorizations = connection.headers.getall("authorization", [])
+    keys = connection.headers.getall("x-api-key", [])
+    if len(authorizations) + len(keys) != 1:
+        raise Unauthenticated
+    if keys:
+        return keys[0]
+    scheme, _, secret = authorizations[0].partition(" ")
+    if scheme.lower() != "bearer":
+        raise Unauthenticated
+    return secret
+
+
+async def _who(request: Request[Any, Any, Any]) -> Principal:
+    principal = request.scope["state"].get("principal")
+    if principal is None:
+        raise Unauthenticated
+    assert isinstance(principal, Principal)
+    return principal
+
+
+async def _once(request: Request[Any, Any, Any]) -> Once:
+    once: Once = request.scope["state"]["once"]
+    return once
+
+
+def dependencies() -> dict[str, Provide]:
+    """What handlers may ask for by name: `who` they serve and `once`, the Idempotency-Key."""
+    return {"who": Provide(_who), "once": Provide(_once)}
+
+
+def undeclared(app: Litestar) -> Sequence[str]:
+    """The handlers that declare no permission; an app with one of these must not start."""
+    found = []
+    for route in app.routes:
+        handlers = route.route_handlers if isinstance(route, HTTPRoute) else [route.route_handler]
+        found += [f"{handler} at {route.path}" for handler in handlers if not handler.opt.get("permission")]
+    return found

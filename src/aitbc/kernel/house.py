@@ -1,0 +1,185 @@
+"""Puts the house together: the database, the installation's keys, every module, one application; and takes it down again."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import structlog
+
+from aitbc.kernel.auth import Principal
+from aitbc.kernel.clock import now
+from aitbc.kernel.config import ConfigError, Settings
+from aitbc.kernel.db import Database, Target
+from aitbc.kernel.embedded import EmbeddedPostgres
+from aitbc.kernel.errors import Unauthenticated, Unavailable
+from aitbc.kernel.identity import Base, Identity
+from aitbc.kernel.migrations import Part, migrate, role_password
+from aitbc.kernel.module import Module
+from aitbc.kernel.operations import Operations
+from aitbc.kernel.signing import Key
+from aitbc.kernel.wiring import Platform, Wired, wire
+
+OPERATOR = "operator"
+"""The name of the account that runs the platform."""
+ADMIN_KEY_LIFETIME = timedelta(days=365)
+ADMIN_KEY_RENEWED = timedelta(days=60)
+"""A start with less than this left makes a new admin key."""
+ANSWERS_KEPT = timedelta(hours=24)
+
+log = structlog.get_logger("aitbc.house")
+
+
+def parts(modules: Sequence[Module]) -> list[Part]:
+    """The schemas of an installation: the kernel's own and one for each module."""
+    return [Part("kernel", Base.metadata), *(Part(module.name, module.metadata) for module in modules)]
+
+
+def target_of(url: str) -> Target:
+    """Where `postgresql://user:password@host:port/database?sslmode=…` leads. Raises `ConfigError` for another form."""
+    split = urlsplit(url)
+    query = parse_qs(split.query)
+    mode = query.get("sslmode", ["prefer" if split.hostname in (None, "localhost", "127.0.0.1") else "verify-full"])[0]
+    host = query.get("host", [split.hostname or "localhost"])[0]
+    if split.scheme.partition("+")[0] not in ("postgresql", "postgres") or not split.path.strip("/"):
+        raise ConfigError("database.url must read postgresql://user:password@host:5432/database")
+    return Target(
+        host=unquote(host),
+        port=split.port or 5432,
+        user=unquote(split.username or "postgres"),
+        database=unquote(split.path.strip("/")),
+        password=unquote(split.password) if split.password else None,
+        tls=mode in ("require", "verify-ca", "verify-full"),
+        tls_verify=mode != "require",
+    )
+
+
+def secret_of(state_dir: Path) -> bytes:
+    """The installation's secret: 32 random bytes in a 0600 file, made at the first start."""
+    path = state_dir / "secret.key"
+    if not path.exists():
+        write_private(path, os.urandom(32).hex() + "\n")
+    if path.stat().st_mode & 0o077:
+        raise ConfigError(f"{path} can be read by others; run: chmod 600 {path}")
+    return bytes.fromhex(path.read_text().strip())
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, whole or not at all."""
+    temporary = path.with_name(path.name + ".new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+
+
+@dataclass
+class House:
+    """Everything of one process, built and not yet serving."""
+
+    settings: Settings
+    owner: Target
+    platform: Platform
+    wired: Wired
+    identity: Identity
+    operations: Operations
+    operator: Principal
+    postgres: EmbeddedPostgres | None
+
+    @property
+    def databases(self) -> dict[str, Database]:
+        """Every database of this process, the kernel's included."""
+        return {**self.wired.databases, "kernel": self.platform.kernel}
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Services, relays and chores at work, the embedded server watched."""
+        tasks = [asyncio.create_task(self._tidy())]
+        if self.postgres is not None:
+            tasks.append(asyncio.create_task(_watch(self.postgres)))
+        try:
+            async with self.wired.running():
+                yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.platform.kernel.close()
+
+    async def _tidy(self) -> None:
+        while True:
+            await asyncio.sleep(600)
+            with suppress(Unavailable):
+                await self.operations.tidy(now() - ANSWERS_KEPT)
+
+
+async def _watch(postgres: EmbeddedPostgres) -> None:
+    """Start the embedded server again whenever it has crashed; it recovers what was committed."""
+    while True:
+        await asyncio.sleep(0.25)
+        if postgres.poll() is not None:
+            log.error("postgres_crashed", exit_code=postgres.poll())
+            # In this thread on purpose: the server's life is tied to the thread that started it.
+            postgres.restart()
+            log.info("postgres_restarted", pid=postgres.pid)
+
+
+async def build(
+    settings: Settings, modules: Sequence[Module], *, owner: Target, postgres: EmbeddedPostgres | None
+) -> House:
+    """Migrate the database, make what a first start needs, and wire the modules."""
+    state = settings.state_dir
+    secret = secret_of(state)
+    everything = parts(modules)
+    local = postgres is not None
+    done = await migrate(owner, everything, secret=None if local else secret, provision=settings.database.provision)
+    for line in done:
+        log.info("schema_migrated", change=line)
+    passwords = {part.role: None if local else role_password(secret, part.role) for part in everything}
+    database = settings.database
+    pool: dict[str, Any] = {
+        "pool_size": database.pool_size,
+        "acquire_seconds": database.acquire_seconds,
+        "statement_seconds": database.statement_seconds,
+    }
+    kernel_target = Target(
+        **{name: getattr(owner, name) for name in owner.__struct_fields__}
+        | {"user": "aitbc_kernel", "password": passwords["aitbc_kernel"]}
+    )
+    kernel = Database("kernel", kernel_target, list(Base.metadata.tables.values()), **pool)
+    identity = Identity(kernel)
+    platform = Platform(
+        node_key=Key.load(state / "node.key", create=True),
+        state_dir=state,
+        secret=secret,
+        identity=identity,
+        kernel=kernel,
+    )
+    wired = wire(modules, owner, platform, passwords=passwords, settings=settings.tables, pool=pool)
+    operations = Operations({**wired.databases, "kernel": kernel})
+    operator = await _operator(identity, state)
+    return House(settings, owner, platform, wired, identity, operations, operator, postgres)
+
+
+async def _operator(identity: Identity, state: Path) -> Principal:
+    """The admin behind the 0600 file that the command line on this machine finds; made or renewed when needed."""
+    path = state / "admin.key"
+    account = await identity.first_account(OPERATOR)
+    if path.exists():
+        with suppress(Unauthenticated):
+            principal = await identity.authenticate(path.read_text().strip())
+            key = await identity.key(principal, principal.key)
+            if key.expires_at - now() > ADMIN_KEY_RENEWED:
+                return principal
+    issued = await identity.issue(account=account.id, kind="admin", name="first start", lifetime=ADMIN_KEY_LIFETIME)
+    write_private(path, issued.secret + "\n")
+    log.info("admin_key_written", path=str(path))
+    return await identity.authenticate(issued.secret)

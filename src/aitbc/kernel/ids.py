@@ -1,0 +1,67 @@
+"""Identifiers: UUIDv7 in the database, `kind_` and 26 letters everywhere else.
+
+The text form is the TypeID form: a prefix, an underscore and the 128 bits in Crockford's base 32, lower case. It sorts by
+the time of creation, selects as one word, and says what it names.
+"""
+
+import os
+import threading
+from uuid import UUID
+
+from aitbc.kernel.clock import now
+
+ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_VALUES = {letter: value for value, letter in enumerate(ALPHABET)}
+_PAIRS = [ALPHABET[high] + ALPHABET[low] for high in range(32) for low in range(32)]
+_lock = threading.Lock()
+_last_stamp = 0
+
+
+class MalformedId(ValueError):
+    """This is not an identifier of the kind that is wanted here."""
+
+
+def new_uuid() -> UUID:
+    """A fresh UUIDv7 (RFC 9562): milliseconds, then 12 bits that keep the order within one millisecond, then chance."""
+    global _last_stamp
+    microseconds = int(now().timestamp() * 1_000_000)
+    with _lock:
+        stamp = (microseconds // 1000 << 12) | (microseconds % 1000 << 2)
+        _last_stamp = stamp = max(stamp, _last_stamp + 1)
+    random = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF
+    return UUID(int=(stamp >> 12) << 80 | 0x7 << 76 | (stamp & 0xFFF) << 64 | 0b10 << 62 | random)
+
+
+def new_id(prefix: str) -> str:
+    """A fresh identifier, for instance `job_01hzy…` for the prefix `job`."""
+    return encode(prefix, new_uuid())
+
+
+def encode(prefix: str, value: UUID) -> str:
+    """The text form of a UUID."""
+    number = value.int
+    pairs = [_PAIRS[number >> shift & 0x3FF] for shift in range(120, -1, -10)]
+    return f"{prefix}_{''.join(pairs)}"
+
+
+def decode(prefix: str, text: str) -> UUID:
+    """The UUID behind a text form; raises `MalformedId` for anything but the one canonical spelling."""
+    head, _, tail = text.rpartition("_")
+    if head != prefix or len(tail) != 26 or tail[0] > "7":
+        raise MalformedId(prefix)
+    number = 0
+    for letter in tail:
+        value = _VALUES.get(letter)
+        if value is None:
+            raise MalformedId(prefix)
+        number = number << 5 | value
+    return UUID(int=number)
+
+
+def is_id(prefix: str, text: str) -> bool:
+    """Whether the text is a well-formed identifier of this kind."""
+    try:
+        decode(prefix, text)
+    except MalformedId:
+        return False
+    return True

@@ -1,0 +1,52 @@
+"""The form of an API key: its kind can be read, its checksum refused without asking anybody, and only its digest is stored."""
+
+import hashlib
+import os
+import zlib
+
+KINDS = ("live", "test", "miner", "admin", "hook")
+_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+BODY_LENGTH = 33
+CHECK_LENGTH = 6
+SECRET_BYTES = 24
+VISIBLE_LENGTH = 8
+"""How many characters of the body are kept in the clear, so that people can tell their keys apart."""
+
+
+def _base62(number: int, length: int) -> str:
+    digits = []
+    for _ in range(length):
+        number, digit = divmod(number, 62)
+        digits.append(_DIGITS[digit])
+    return "".join(reversed(digits))
+
+
+def _checksum(head: str) -> str:
+    return _base62(zlib.crc32(head.encode()), CHECK_LENGTH)
+
+
+def new_key(kind: str) -> str:
+    """A fresh secret: `aitbc_<kind>_`, 33 characters that hold 192 random bits, 6 of checksum."""
+    if kind not in KINDS:
+        raise ValueError(f"a key is one of {', '.join(KINDS)}, not {kind}")
+    head = f"aitbc_{kind}_{_base62(int.from_bytes(os.urandom(SECRET_BYTES)), BODY_LENGTH)}"
+    return head + _checksum(head)
+
+
+def well_formed(key: str) -> bool:
+    """Whether kind, alphabet, length and checksum are right: a guess fails here, before any look-up."""
+    head, check = key[:-CHECK_LENGTH], key[-CHECK_LENGTH:]
+    parts = head.split("_")
+    if len(parts) != 3 or parts[0] != "aitbc" or parts[1] not in KINDS or len(parts[2]) != BODY_LENGTH:
+        return False
+    return head.isascii() and parts[2].isalnum() and check == _checksum(head)
+
+
+def fingerprint(key: str) -> bytes:
+    """What is stored and looked up: SHA-256. The secret is random, so a slow password hash would only slow us."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def visible(key: str) -> str:
+    """The part that may be shown: `aitbc_live_` and eight characters."""
+    return key[: key.rindex("_") + 1 + VISIBLE_LENGTH]

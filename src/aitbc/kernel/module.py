@@ -1,0 +1,42 @@
+"""The manifest: what a module offers, needs, hears and does by itself. Data only; wiring, map, migrations and command line read it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from litestar import Controller
+from msgspec import Struct
+from sqlalchemy import MetaData
+
+from aitbc.kernel.events import Event
+
+
+@dataclass(frozen=True)
+class Chore:
+    """Work that a service does by itself, again and again."""
+
+    run: str
+    """The service method: it takes nothing and is safe to stop between two awaits."""
+    every_seconds: float
+    leader: bool = True
+    """Done by one process at a time over all replicas, under an advisory lock."""
+
+
+@dataclass(frozen=True)
+class Module:
+    """One domain, as the app mounts it."""
+
+    name: str
+    api: type
+    """The Protocol that other modules see."""
+    service: Callable[..., Any]
+    """The class that keeps it. Its constructor takes, by name, `db`, and as it likes `settings`, `platform` and the needs."""
+    metadata: MetaData
+    routes: tuple[type[Controller], ...]
+    needs: Mapping[str, type] = field(default_factory=dict)
+    """Constructor parameter to the Protocol of a module lower in the list."""
+    hears: Mapping[type[Event], str] = field(default_factory=dict)
+    """Event to the service method `(uow, events: Sequence[Event])` that hears it."""
+    settings: type[Struct] | None = None
+    """The module's own table of the configuration."""
+    chores: tuple[Chore, ...] = ()

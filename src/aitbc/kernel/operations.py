@@ -1,0 +1,193 @@
+"""What an operator looks into: the events between modules and the audit trail, over all the schemas of this process."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from aitbc.kernel import ids
+from aitbc.kernel.auth import Principal
+from aitbc.kernel.clock import now
+from aitbc.kernel.db import Database
+from aitbc.kernel.errors import Conflict, Invalid, NotFound
+
+EVENT_STATES = ("pending", "delivered", "dead")
+_WHERE = {
+    "pending": "delivered_at IS NULL AND dead_at IS NULL",
+    "delivered": "delivered_at IS NOT NULL",
+    "dead": "dead_at IS NOT NULL",
+}
+
+
+class EventNotFound(NotFound):
+    """There is no such event."""
+
+    code = "event_not_found"
+
+
+class EventNotDead(Conflict):
+    """This event has not died: it was delivered, or it is still being tried."""
+
+    code = "event_not_dead"
+
+
+class UnknownModule(Invalid):
+    """There is no such module in this process."""
+
+    code = "unknown_module"
+
+
+class ToldEvent(Struct, frozen=True, kw_only=True):
+    """An event in an outbox, and what became of it."""
+
+    id: str
+    module: str
+    kind: str
+    state: str
+    attempts: int
+    created_at: datetime
+    due_at: datetime
+    delivered_at: datetime | None
+    last_error: str | None
+    request_id: str | None
+    body: str
+
+
+class AuditEntry(Struct, frozen=True, kw_only=True):
+    """Who did what to what."""
+
+    module: str
+    number: int
+    at: datetime
+    account: str
+    key: str
+    action: str
+    object: str
+    details: dict[str, Any]
+    request_id: str | None
+
+
+class Operations:
+    """The operator's look into every schema of this process."""
+
+    def __init__(self, databases: Mapping[str, Database]) -> None:
+        self._databases = databases
+
+    def _chosen(self, module: str | None) -> Sequence[Database]:
+        if module is None:
+            return list(self._databases.values())
+        if module not in self._databases:
+            raise UnknownModule
+        return [self._databases[module]]
+
+    async def events(
+        self, *, state: str | None, module: str | None, limit: int, before: str | None
+    ) -> Sequence[ToldEvent]:
+        """Events from the newest on. Raises `UnknownModule`, `EventNotFound` for a malformed `before`."""
+        found: list[ToldEvent] = []
+        where = _WHERE[state] if state is not None else "true"
+        edge = _uuid(before) if before is not None else UUID(int=2**128 - 1)
+        for database in self._chosen(module):
+            async with database.hot() as connection:
+                rows = await connection.fetch(
+                    f"SELECT * FROM {database.module}.outbox WHERE {where} AND id < $1 ORDER BY id DESC LIMIT $2",  # noqa: S608
+                    edge,
+                    limit,
+                )
+            found += [_told(database.module, row) for row in rows]
+        return sorted(found, key=lambda event: event.id, reverse=True)[:limit]
+
+    async def replay(self, who: Principal, event: str) -> ToldEvent:
+        """Try a dead event again from its first attempt. Raises `EventNotFound`, `EventNotDead`."""
+        id_ = _uuid(event)
+        for database in self._databases.values():
+            async with database.hot() as connection:
+                row = await connection.fetchrow(
+                    f"UPDATE {database.module}.outbox SET dead_at = NULL, attempts = 0, due_at = $2 "  # noqa: S608
+                    "WHERE id = $1 AND dead_at IS NOT NULL RETURNING *",
+                    id_,
+                    now(),
+                )
+                known = row or await connection.fetchrow(
+                    f"SELECT id FROM {database.module}.outbox WHERE id = $1",  # noqa: S608
+                    id_,
+                )
+            if row is not None:
+                async with database.unit_of_work() as uow:
+                    await uow.audit(who.account, who.key, "event.replay", event)
+                database.woke()
+                return _told(database.module, row)
+            if known is not None:
+                raise EventNotDead
+        raise EventNotFound
+
+    async def audit(
+        self, *, module: str | None, limit: int, before: datetime | None, action: str | None = None
+    ) -> Sequence[AuditEntry]:
+        """Audit entries from the newest on."""
+        found: list[AuditEntry] = []
+        for database in self._chosen(module):
+            async with database.hot() as connection:
+                rows = await connection.fetch(
+                    "SELECT id, at, account, key, action, object, details::text AS details, request_id "
+                    f"FROM {database.module}.audit WHERE ($1::timestamptz IS NULL OR at < $1) "  # noqa: S608
+                    "AND ($2::text IS NULL OR action = $2) ORDER BY at DESC, id DESC LIMIT $3",
+                    before,
+                    action,
+                    limit,
+                )
+            found += [_entry(database.module, row) for row in rows]
+        return sorted(found, key=lambda entry: (entry.at, entry.number), reverse=True)[:limit]
+
+    async def tidy(self, before: datetime) -> None:
+        """Forget delivered events, heard marks and stored answers from before a time, in bounded steps."""
+        for database in self._databases.values():
+            schema = database.module
+            async with database.hot() as connection:
+                for table, column in (("outbox", "delivered_at"), ("inbox", "heard_at"), ("answers", "created_at")):
+                    await connection.execute(
+                        f"DELETE FROM {schema}.{table} WHERE ctid = ANY(ARRAY("  # noqa: S608
+                        f"SELECT ctid FROM {schema}.{table} WHERE {column} < $1 LIMIT 10000))",
+                        before,
+                    )
+
+
+def _uuid(event: str) -> UUID:
+    try:
+        return ids.decode("evt", event)
+    except ids.MalformedId:
+        raise EventNotFound from None
+
+
+def _told(module: str, row: Any) -> ToldEvent:
+    state = "dead" if row["dead_at"] else "delivered" if row["delivered_at"] else "pending"
+    return ToldEvent(
+        id=ids.encode("evt", row["id"]),
+        module=module,
+        kind=row["kind"],
+        state=state,
+        attempts=row["attempts"],
+        created_at=row["created_at"],
+        due_at=row["due_at"],
+        delivered_at=row["delivered_at"],
+        last_error=row["last_error"],
+        request_id=row["request_id"],
+        body=row["body"],
+    )
+
+
+def _entry(module: str, row: Any) -> AuditEntry:
+    return AuditEntry(
+        module=module,
+        number=row["id"],
+        at=row["at"],
+        account=row["account"],
+        key=row["key"],
+        action=row["action"],
+        object=row["object"],
+        details=msgspec.json.decode(row["details"]),
+        request_id=row["request_id"],
+    )

@@ -1,0 +1,116 @@
+"""Gives each module its database, the faces it needs, its relay and its chores; the only place that knows here from elsewhere."""
+
+import asyncio
+import inspect
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+from msgspec import Struct
+
+from aitbc.kernel.chores import run_chore
+from aitbc.kernel.db import Database, Target
+from aitbc.kernel.identity import Identity
+from aitbc.kernel.module import Module
+from aitbc.kernel.relay import Hearer, Relay
+from aitbc.kernel.remote import local
+from aitbc.kernel.signing import Key
+
+log = structlog.get_logger("aitbc.wiring")
+
+
+@dataclass
+class Platform:
+    """What the whole process shares."""
+
+    node_key: Key
+    """Signs receipts and blocks."""
+    state_dir: Path
+    secret: bytes
+    """The installation's secret; cursors and role passwords are derived from it."""
+    identity: Identity
+    """Accounts and API keys."""
+    kernel: Database
+    """The kernel's own schema."""
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the process is about to stop: long polls and streams end."""
+
+
+@dataclass
+class Wired:
+    """The modules of one process, ready to serve."""
+
+    modules: Sequence[Module]
+    databases: dict[str, Database]
+    services: dict[str, Any]
+    relays: list[Relay]
+    platform: Platform
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Relays and chores at work, services started; ends all of it, and closes the pools."""
+        async with AsyncExitStack() as stack:
+            for database in self.databases.values():
+                stack.push_async_callback(database.close)
+            for service in self.services.values():
+                if hasattr(service, "start"):
+                    await service.start()
+                if hasattr(service, "stop"):
+                    stack.push_async_callback(service.stop)
+            tasks = [asyncio.create_task(relay.run()) for relay in self.relays]
+            for module in self.modules:
+                for chore in module.chores:
+                    work = getattr(self.services[module.name], chore.run)
+                    tasks.append(asyncio.create_task(run_chore(self.databases[module.name], chore, work)))
+            stack.push_async_callback(_end, tasks)
+            yield
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def wire(
+    modules: Sequence[Module],
+    target: Target,
+    platform: Platform,
+    *,
+    passwords: Mapping[str, str | None],
+    settings: Mapping[str, Struct],
+    pool: Mapping[str, Any],
+) -> Wired:
+    """Build every module of the list, lowest last in the list first, so that each finds the faces below it."""
+    databases: dict[str, Database] = {}
+    services: dict[str, Any] = {}
+    faces: dict[type, Any] = {}
+    for module in reversed(modules):
+        role = f"aitbc_{module.name}"
+        own = Target(**{**_fields(target), "user": role, "password": passwords.get(role)})
+        database = Database(module.name, own, list(module.metadata.tables.values()), **pool)
+        databases[module.name] = database
+        available = {"db": database, "platform": platform, "settings": settings.get(module.name)}
+        available |= {name: faces[api] for name, api in module.needs.items()}
+        wanted = inspect.signature(module.service).parameters
+        service = module.service(**{name: value for name, value in available.items() if name in wanted})
+        services[module.name] = service
+        faces[module.api] = local(module.api, service)
+    return Wired(modules, databases, services, _relays(modules, databases, services), platform)
+
+
+def _fields(target: Target) -> dict[str, Any]:
+    return {name: getattr(target, name) for name in target.__struct_fields__}
+
+
+def _relays(modules: Sequence[Module], databases: Mapping[str, Database], services: Mapping[str, Any]) -> list[Relay]:
+    hearers: dict[str, list[Hearer]] = defaultdict(list)
+    for module in modules:
+        for event, method in module.hears.items():
+            handler = getattr(services[module.name], method)
+            hearers[event.kind].append(Hearer(databases[module.name], f"{module.name}.{method}", handler))
+    return [Relay(databases[module.name], hearers) for module in modules]

@@ -1,0 +1,1 @@
+"""The domains of the marketplace, each a room of its own."""

@@ -1,0 +1,1 @@
+"""AI: paid jobs, from submission to an accepted result."""

@@ -1,0 +1,363 @@
+"""The face of ai: all that the other modules may know."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Protocol
+
+from msgspec import Meta, Struct
+
+from aitbc.kernel.errors import Conflict, Invalid, NotFound, TooLarge
+
+
+class Capabilities(Struct, frozen=True, kw_only=True):
+    """What a miner can take, in the terms that jobs are matched by."""
+
+    kinds: tuple[str, ...]
+    models: dict[str, tuple[str, ...]] = {}
+    """Model names by kind; a kind that is absent serves any model of its own."""
+    device: str = "cpu"
+    """`cpu` or `gpu`."""
+    gpu_models: tuple[str, ...] = ()
+    vram_mib: int = 0
+    """The largest memory of a single GPU."""
+    region: str | None = None
+    programs: tuple[str, ...] = ()
+    """For kind `command`: the names of the programs its operator allows."""
+
+
+class Claim(Struct, frozen=True, kw_only=True):
+    """A miner asks for work."""
+
+    miner: str
+    miner_account: str
+    capabilities: Capabilities
+    slots: int
+    """How many jobs it can take now, 1 to 64."""
+    wait_seconds: float
+    """How long the answer may wait for a job to appear, 0 to 60."""
+    newcomer: bool = False
+    """A miner without history: it gets a stated share of the work."""
+    reputation: float = 0.5
+
+
+class InputFile(Struct, frozen=True, kw_only=True):
+    """An artifact that a job's input refers to."""
+
+    field: str
+    artifact: str
+    digest: str
+    bytes: int
+
+
+class Lease(Struct, frozen=True, kw_only=True):
+    """A job given to one miner for a while."""
+
+    attempt: str
+    job: str
+    token: int
+    """The fencing token: only the newest of a job is valid."""
+    number: int
+    """Which attempt at the job this is, from 1."""
+    kind: str
+    input: Any
+    input_digest: str
+    files: tuple[InputFile, ...]
+    run_seconds: float
+    expires_at: datetime
+    """Renew before this, or the job goes to another."""
+    request_id: str | None
+
+
+class Renewal(Struct, frozen=True, kw_only=True):
+    """A lease that its miner still works on, with what it has to tell about it."""
+
+    attempt: str
+    token: int
+    progress: float | None = None
+    """The fraction done, 0 to 1."""
+
+
+class LeaseStatus(Struct, frozen=True, kw_only=True):
+    """What became of a lease: `live`; `canceled` (stop the work); or `lost` (expired, taken over, ended)."""
+
+    attempt: str
+    status: str
+    expires_at: datetime | None = None
+
+
+class LogLine(Struct, frozen=True, kw_only=True):
+    """One line of a job's log; `sequence` counts from 1 within an attempt, so that a repeated line is known."""
+
+    sequence: int
+    at: datetime
+    text: str
+
+
+class Result(Struct, frozen=True, kw_only=True):
+    """A miner delivers."""
+
+    miner: str
+    miner_key: str
+    """The miner's Ed25519 public key, as enrolled."""
+    attempt: str
+    token: int
+    output: Any
+    """The output as JSON; large parts are artifacts referred to as {"artifact": "art_…"}."""
+    output_digest: str
+    """`value_digest` of the output as delivered."""
+    usage: dict[str, int]
+    """What the miner counted: evidence, not authority."""
+    signature: str
+
+
+class Failure(Struct, frozen=True, kw_only=True):
+    """A miner gives up on an attempt."""
+
+    miner: str
+    attempt: str
+    token: int
+    fault: str
+    """Whose fault: `requester`, `miner`, `platform` or `unknown`."""
+    reason: str
+    message: str
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """What a result, failure or release led to."""
+
+    job: str
+    state: str
+    receipt: str | None = None
+    price: str | None = None
+    earned: str | None = None
+
+
+class Clocks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The four clocks of a job, in seconds."""
+
+    queue_seconds: Annotated[int, Meta(ge=1, le=604_800)] = 900
+    """How long it may wait for a miner; each attempt anew."""
+    start_seconds: Annotated[int, Meta(ge=5, le=600)] = 30
+    """How long a miner that took it may go without a sign of work."""
+    run_seconds: Annotated[int, Meta(ge=1, le=86_400)] = 300
+    """How long one attempt may work."""
+    retention_seconds: Annotated[int, Meta(ge=0, le=7_776_000)] = 604_800
+    """How long input and output are kept after the end; the job itself stays."""
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """A job, without its input and output."""
+
+    id: str
+    kind: str
+    state: str
+    """`queued`, `leased`, `running`, `succeeded`, `failed`, `canceled` or `expired`."""
+    reason: str
+    """Why it is in that state."""
+    fault: str
+    """`none`, `requester`, `miner`, `platform` or `unknown`: of the last attempt that did not succeed."""
+    needs: Any
+    """What a miner must have to take it."""
+    priority: int
+    max_price: str
+    price: str | None
+    """What it cost; none unless it succeeded."""
+    unit: str
+    unit_price: str
+    units: int | None
+    receipt: str | None
+    input_digest: str
+    output_digest: str | None
+    attempts: int
+    """How many attempts counted so far."""
+    attempts_max: int
+    clocks: Clocks
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    expires_at: datetime | None
+    """While it waits: when the queue's clock runs out."""
+    kept_until: datetime | None
+    """After its end: when input and output are removed; none once they are."""
+
+
+class Attempt(Struct, frozen=True, kw_only=True):
+    """One lease of a job and how it went."""
+
+    id: str
+    number: int
+    miner: str
+    state: str
+    """`leased`, `running`, `succeeded`, `failed`, `lost`, `released` or `canceled`."""
+    fault: str
+    reason: str
+    message: str
+    progress: float | None
+    note: str | None
+    """Where the miner's count and the platform's differ."""
+    started_at: datetime
+    running_at: datetime | None
+    ended_at: datetime | None
+
+
+class JobDetail(Job, frozen=True, kw_only=True):
+    """A job with its input, output and every attempt."""
+
+    input: Any
+    """None once its retention is over."""
+    output: Any
+    """The result; none before success, and once its retention is over."""
+    history: tuple[Attempt, ...]
+
+
+class Artifact(Struct, frozen=True, kw_only=True):
+    """An uploaded file."""
+
+    id: str
+    digest: str
+    bytes: int
+    created_at: datetime
+    expires_at: datetime
+
+
+class FilterCount(Struct, frozen=True, kw_only=True):
+    """How many miners one condition left."""
+
+    filter: str
+    wanted: str
+    before: int
+    after: int
+
+
+class ExpectedWait(Struct, frozen=True, kw_only=True):
+    """How long until a miner takes the job, as far as that can be known."""
+
+    low_seconds: float | None
+    high_seconds: float | None
+    basis: str
+    """What the interval rests on, or `no data`."""
+
+
+class Explanation(Struct, frozen=True, kw_only=True):
+    """Why a job is where it is, and what would help."""
+
+    job: str
+    state: str
+    reason: str
+    summary: str
+    """The whole in one sentence."""
+    position: int | None
+    """Its place among the jobs with equal needs, from 1; none when it does not wait."""
+    expected_wait: ExpectedWait
+    filters: tuple[FilterCount, ...]
+    suggestion: str
+    attempts: tuple[Attempt, ...]
+
+
+class Quote(Struct, frozen=True, kw_only=True):
+    """What a job would cost and who could take it; nothing was changed."""
+
+    kind: str
+    unit: str
+    unit_price: str
+    units: int
+    """What the input alone is metered at."""
+    units_max: int
+    price: str
+    """The price if the output adds nothing to the meter."""
+    price_max: str
+    """The most it can cost: max_price must cover it."""
+    fee_basis_points: int
+    fee_max: str
+    """The platform's share of that most, taken out of the price."""
+    max_price: str
+    sufficient: bool
+    """Whether max_price covers price_max."""
+    position: int
+    """The place in the queue it would take."""
+    miners_eligible: int
+    filters: tuple[FilterCount, ...]
+
+
+class KindInfo(Struct, frozen=True, kw_only=True):
+    """A kind of work that can be bought."""
+
+    name: str
+    summary: str
+    unit: str
+    unit_price: str
+    metering: str
+    input_schema: Any
+    output_schema: Any
+
+
+class JobNotFound(NotFound):
+    """There is no such job."""
+
+    code = "job_not_found"
+
+
+class LeaseLost(Conflict):
+    """This lease is no longer valid: it ran out, was taken over, or the job has ended."""
+
+    code = "lease_lost"
+
+
+class WrongSignature(Invalid):
+    """The signature does not match the work statement and the miner's key."""
+
+    code = "wrong_signature"
+
+
+class WrongDigest(Invalid):
+    """The digest that was sent is not that of the output."""
+
+    code = "wrong_digest"
+
+
+class OutputTooLarge(TooLarge):
+    """An output of more than 64 KiB is uploaded as an artifact first."""
+
+    code = "output_too_large"
+
+
+class ArtifactNotFound(NotFound):
+    """There is no such artifact."""
+
+    code = "artifact_not_found"
+
+
+class AiApi(Protocol):
+    """What ai does for its neighbours."""
+
+    async def claim(self, claim: Claim) -> Sequence[Lease]:
+        """Lease up to `slots` matching jobs; waits for one to appear, and answers nothing when none did in time."""
+        ...
+
+    async def leases_of(self, miner: str) -> Sequence[Lease]:
+        """The live leases of a miner: for one that lost an answer or was restarted."""
+        ...
+
+    async def renew(self, miner: str, renewals: Sequence[Renewal]) -> Sequence[LeaseStatus]:
+        """Extend leases; answers for each what became of it."""
+        ...
+
+    async def complete(self, result: Result) -> Outcome:
+        """Accept a result, settle it and answer. Repeating it answers the same. Raises `LeaseLost`, `WrongSignature`."""
+        ...
+
+    async def fail(self, failure: Failure) -> Outcome:
+        """Note a failed attempt; the job is tried again or ends. Raises `LeaseLost`."""
+        ...
+
+    async def release(self, miner: str, attempt: str, token: int, reason: str) -> Outcome:
+        """Give a lease back unworked: the attempt does not count. Raises `LeaseLost`."""
+        ...
+
+    async def log(self, miner: str, attempt: str, token: int, lines: Sequence[LogLine]) -> int:
+        """Keep log lines; answers the highest sequence that is kept. Raises `LeaseLost`."""
+        ...
+
+    async def may_read_artifact(self, miner: str, artifact: str) -> bool:
+        """Whether a live lease of this miner refers to the artifact."""
+        ...

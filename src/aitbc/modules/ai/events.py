@@ -1,0 +1,59 @@
+"""What ai tells. Anyone may hear it."""
+
+from datetime import datetime
+from typing import ClassVar
+
+from aitbc.kernel.events import Event
+
+
+class JobSucceeded(Event, frozen=True, kw_only=True):
+    """A result was accepted; whoever keeps the money settles it, if the direct way has not done so already.
+
+    The fields are those of trading's `SettleHold`.
+    """
+
+    kind: ClassVar[str] = "ai.job_succeeded"
+    hold: str
+    job: str
+    attempt: str
+    token: int
+    payer: str
+    miner: str
+    miner_account: str
+    job_kind: str
+    input_digest: str
+    output_digest: str
+    unit: str
+    units: int
+    price_units: int
+    started_at: datetime
+    finished_at: datetime
+    miner_key: str
+    miner_signature: str
+
+
+class JobClosed(Event, frozen=True, kw_only=True):
+    """A job ended without success (failed, canceled, expired): its hold is to be voided."""
+
+    kind: ClassVar[str] = "ai.job_closed"
+    job: str
+    hold: str
+    state: str
+    reason: str
+
+
+class AttemptEnded(Event, frozen=True, kw_only=True):
+    """An attempt of a miner ended: what its reputation is made of."""
+
+    kind: ClassVar[str] = "ai.attempt_ended"
+    attempt: str
+    job: str
+    job_kind: str
+    miner: str
+    outcome: str
+    """`succeeded`, `failed`, `lost`, `released` or `canceled`."""
+    fault: str
+    """`none`, `requester`, `miner`, `platform` or `unknown`."""
+    reason: str
+    started_at: datetime
+    ended_at: datetime

@@ -1,0 +1,29 @@
+"""What gpu tells. Anyone may hear it."""
+
+from datetime import datetime
+from typing import ClassVar
+
+from aitbc.kernel.events import Event
+
+
+class MinerChanged(Event, frozen=True, kw_only=True):
+    """A miner appeared, changed what it can do, or came, went or drains: the whole of what matching must know.
+
+    `version` grows with each change of the miner, so that a hearer can keep the newest and drop the rest.
+    """
+
+    kind: ClassVar[str] = "gpu.miner_changed"
+    miner: str
+    account: str
+    version: int
+    status: str
+    """`online`, `draining`, `offline` or `removed`."""
+    kinds: tuple[str, ...]
+    models: dict[str, tuple[str, ...]]
+    programs: tuple[str, ...]
+    device: str
+    gpu_models: tuple[str, ...]
+    vram_mib: int
+    region: str | None
+    slots: int
+    changed_at: datetime

@@ -1,0 +1,149 @@
+"""The face of trading: all that the other modules may know."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from msgspec import Struct
+
+from aitbc.kernel.errors import Conflict, NotFound, PaymentRequired
+
+
+class PlaceHold(Struct, frozen=True, kw_only=True):
+    """Reserve money of a payer until a deadline. The caller makes the id, so that asking twice is harmless."""
+
+    hold: str
+    payer: str
+    amount_units: int
+    expires_at: datetime
+    reference: str
+    """What it is for: a job's id."""
+
+
+class SettleHold(Struct, frozen=True, kw_only=True):
+    """Pay a miner out of a hold, once; what the price leaves over returns to the payer."""
+
+    hold: str
+    job: str
+    attempt: str
+    token: int
+    """The fencing token of the lease under which the work was done."""
+    payer: str
+    miner: str
+    miner_account: str
+    kind: str
+    input_digest: str
+    output_digest: str
+    unit: str
+    """What is metered: `token`, `pixel`, `second`, …"""
+    units: int
+    price_units: int
+    """The price in minor units of money; never above the hold."""
+    started_at: datetime
+    finished_at: datetime
+    miner_key: str
+    miner_signature: str
+    """The miner's signature over the canonical work statement, see `work_statement`."""
+
+
+class Hold(Struct, frozen=True, kw_only=True):
+    """Money set aside, as the ledger has it."""
+
+    id: str
+    payer: str
+    amount_units: int
+    state: str
+    """`open`, `settled`, `voided` or `expired`."""
+    reference: str
+    placed_at: datetime
+    expires_at: datetime
+
+
+class Balance(Struct, frozen=True, kw_only=True):
+    """What an account owns: `available + held`."""
+
+    account: str
+    available_units: int
+    held_units: int
+
+
+class FeeQuote(Struct, frozen=True, kw_only=True):
+    """The platform's share of a price, at the rate in force."""
+
+    basis_points: int
+    fee_units: int
+
+
+class Settlement(Struct, frozen=True, kw_only=True):
+    """What a settlement did."""
+
+    receipt: str
+    transaction: str
+    price_units: int
+    fee_units: int
+    earned_units: int
+    returned_units: int
+
+
+class Earnings(Struct, frozen=True, kw_only=True):
+    """What a miner was paid, from its receipts."""
+
+    miner: str
+    jobs: int
+    earned_units: int
+
+
+class InsufficientFunds(PaymentRequired):
+    """The account's available balance does not cover this amount."""
+
+    code = "insufficient_funds"
+
+
+class HoldNotOpen(Conflict):
+    """This hold was already settled, voided or has expired."""
+
+    code = "hold_not_open"
+
+
+class HoldDiffers(Conflict):
+    """A hold with this id exists with other contents."""
+
+    code = "hold_differs"
+
+
+class HoldNotFound(NotFound):
+    """There is no such hold."""
+
+    code = "hold_not_found"
+
+
+class TradingApi(Protocol):
+    """What trading does for its neighbours."""
+
+    async def hold(self, command: PlaceHold) -> Hold:
+        """Set money aside. Repeating it is harmless. Raises `InsufficientFunds`, `HoldDiffers`."""
+        ...
+
+    async def settle(self, command: SettleHold) -> Settlement:
+        """Pay out of an open hold and issue the receipt. Repeating it answers the same. Raises `HoldNotOpen`, `HoldNotFound`."""
+        ...
+
+    async def void(self, hold: str, reason: str) -> Hold:
+        """Return all of an open hold. Repeating it is harmless. Raises `HoldNotOpen` once settled, `HoldNotFound`."""
+        ...
+
+    async def open_holds(self, before: datetime, limit: int) -> Sequence[Hold]:
+        """Open holds placed before a time, oldest first: for owners that look for what they forgot."""
+        ...
+
+    async def balance(self, account: str) -> Balance:
+        """What an account owns now; zero for one that the ledger has not met."""
+        ...
+
+    async def quote_fee(self, price_units: int) -> FeeQuote:
+        """The fee that a settlement at this price would take now."""
+        ...
+
+    async def earnings(self, miners: Sequence[str], since: datetime | None) -> Sequence[Earnings]:
+        """What each of these miners was paid, over all its receipts or those since a time."""
+        ...

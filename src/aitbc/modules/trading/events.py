@@ -1,0 +1,14 @@
+"""What trading tells. Anyone may hear it."""
+
+from typing import ClassVar
+
+from aitbc.kernel.events import Event
+
+
+class HoldExpired(Event, frozen=True, kw_only=True):
+    """A hold reached its deadline unclaimed; the money is back with the payer."""
+
+    kind: ClassVar[str] = "trading.hold_expired"
+    hold: str
+    payer: str
+    reference: str
