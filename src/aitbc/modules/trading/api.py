@@ -43,7 +43,7 @@ class SettleHold(Struct, frozen=True, kw_only=True):
     finished_at: datetime
     miner_key: str
     miner_signature: str
-    """The miner's signature over the canonical work statement, see `work_statement`."""
+    """The miner's signature over the canonical work statement, see `aitbc.kernel.signing.work_statement`."""
 
 
 class Hold(Struct, frozen=True, kw_only=True):
@@ -117,6 +117,18 @@ class HoldNotFound(NotFound):
     code = "hold_not_found"
 
 
+class PriceAboveHold(Conflict):
+    """A settlement cannot take more than was held."""
+
+    code = "price_above_hold"
+
+
+class HolderNotFound(NotFound):
+    """There is no such account in the ledger."""
+
+    code = "ledger_account_not_found"
+
+
 class TradingApi(Protocol):
     """What trading does for its neighbours."""
 
@@ -125,7 +137,10 @@ class TradingApi(Protocol):
         ...
 
     async def settle(self, command: SettleHold) -> Settlement:
-        """Pay out of an open hold and issue the receipt. Repeating it answers the same. Raises `HoldNotOpen`, `HoldNotFound`."""
+        """Pay out of an open hold and issue the receipt. Repeating it answers the same.
+
+        Raises `HoldNotOpen`, `HoldNotFound`, `HoldDiffers` (hold, job and payer do not belong together), `PriceAboveHold`.
+        """
         ...
 
     async def void(self, hold: str, reason: str) -> Hold:

@@ -1,0 +1,1 @@
+"""The tables of trading and the rules of its ledger."""

@@ -1,0 +1,359 @@
+"""The rules of the ledger, over rows that a transaction has locked: pure, and the same for the ordinary and the gathered way.
+
+A method either does all of its work on the book or raises an `AppError` and leaves the book as it was.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from aitbc.kernel import ids
+from aitbc.kernel.errors import AmountOverflow
+from aitbc.kernel.money import LARGEST, InvalidAmount, render, share
+from aitbc.kernel.signing import Key
+from aitbc.modules.trading.api import (
+    Hold,
+    HoldDiffers,
+    HoldNotFound,
+    HoldNotOpen,
+    InsufficientFunds,
+    PlaceHold,
+    PriceAboveHold,
+    SettleHold,
+    Settlement,
+)
+from aitbc.modules.trading.models.records import (
+    EntryRecord,
+    ReceiptClaims,
+    TransactionRecord,
+    digest,
+    encode_transaction,
+    sign_receipt,
+    stamp,
+)
+
+SYSTEM = "system"
+ISSUANCE, ESCROW, FEES = (UUID(int=number) for number in (1, 2, 3))
+"""Where play money comes from, where held money lies, where fees go."""
+
+
+@dataclass(slots=True)
+class Account:
+    """An account as it was locked, and as this book leaves it."""
+
+    id: UUID
+    owner: str
+    purpose: str
+    balance_units: int
+    held_units: int
+    earned_units: int
+    spent_units: int
+    version: int
+    version_found: int
+
+    @property
+    def name(self) -> str:
+        """How records speak of it."""
+        return f"{self.owner}/{self.purpose}"
+
+
+@dataclass(slots=True)
+class HeldMoney:
+    """A hold as it was found, and as this book leaves it."""
+
+    id: str
+    payer: str
+    amount_units: int
+    fee_basis_points: int
+    state: str
+    reference: str
+    placed_at: datetime
+    expires_at: datetime
+    placed_by: str
+    ended_at: datetime | None = None
+    ended_by: str | None = None
+    reason: str | None = None
+    price_units: int | None = None
+
+    def view(self) -> Hold:
+        """What others see of it."""
+        return Hold(
+            id=self.id,
+            payer=self.payer,
+            amount_units=self.amount_units,
+            state=self.state,
+            reference=self.reference,
+            placed_at=self.placed_at,
+            expires_at=self.expires_at,
+        )
+
+
+@dataclass(slots=True)
+class Entry:
+    """One account's part in a posting."""
+
+    account: UUID
+    amount_units: int
+    balance_after_units: int
+    account_version: int
+
+
+@dataclass(slots=True)
+class Posting:
+    """A transaction that this book made."""
+
+    id: str
+    kind: str
+    hold: str | None
+    reference: str | None
+    reason: str | None
+    entries: list[Entry]
+    body: bytes
+    digest: bytes
+
+
+@dataclass(slots=True)
+class Issued:
+    """A receipt that this book made or found."""
+
+    claims: ReceiptClaims
+    body: bytes
+    digest: bytes
+    settlement: Settlement
+
+
+@dataclass(slots=True)
+class Book:
+    """The locked part of the ledger at one moment."""
+
+    at: datetime
+    key: Key
+    """Signs receipts."""
+    fee_basis_points: int
+    accounts: dict[UUID, Account] = field(default_factory=dict)
+    holds: dict[str, HeldMoney] = field(default_factory=dict)
+    receipts: dict[str, Issued] = field(default_factory=dict)
+    """By hold: those that were there, and those made here."""
+    placed: list[HeldMoney] = field(default_factory=list)
+    ended: list[HeldMoney] = field(default_factory=list)
+    postings: list[Posting] = field(default_factory=list)
+    issued: list[Issued] = field(default_factory=list)
+
+    def place(self, command: PlaceHold) -> Hold:
+        """Move money from a payer into escrow; a repetition answers the hold as it is now."""
+        known = self.holds.get(command.hold)
+        if known is not None:
+            same = (known.payer, known.amount_units, known.reference)
+            if same != (command.payer, command.amount_units, command.reference):
+                raise HoldDiffers
+            return known.view()
+        amount = command.amount_units
+        if type(amount) is not int or not 0 < amount <= LARGEST:
+            raise InvalidAmount("A hold needs an amount greater than zero.")
+        payer = self.accounts.get(ids.decode("acct", command.payer))
+        if payer is None or payer.balance_units < amount:
+            available = 0 if payer is None else payer.balance_units
+            raise InsufficientFunds(available=render(available), needed=render(amount))
+        legs = ((payer, -amount), (self.accounts[ESCROW], amount))
+        posting = self._post("hold", legs, hold=command.hold, reference=command.reference)
+        payer.held_units += amount
+        hold = HeldMoney(
+            id=command.hold,
+            payer=command.payer,
+            amount_units=amount,
+            fee_basis_points=self.fee_basis_points,
+            state="open",
+            reference=command.reference,
+            placed_at=self.at,
+            expires_at=command.expires_at,
+            placed_by=posting.id,
+        )
+        self.holds[hold.id] = hold
+        self.placed.append(hold)
+        return hold.view()
+
+    def settle(self, command: SettleHold) -> Settlement:
+        """Pay a miner and the fee out of a hold, return the rest, and issue the receipt.
+
+        A hold past its deadline that has not been expired yet still settles: accepted work is paid.
+        """
+        hold = self.holds.get(command.hold)
+        if hold is None:
+            raise HoldNotFound
+        job = ids.decode("job", command.job)
+        if (hold.payer, hold.reference) != (command.payer, command.job) or job != ids.decode("hold", hold.id):
+            raise HoldDiffers
+        if hold.state == "settled":
+            return self._settled_before(command)
+        if hold.state != "open":
+            raise HoldNotOpen
+        price = command.price_units
+        if type(price) is not int or not 0 <= price <= hold.amount_units:
+            raise PriceAboveHold
+        fee = share(price, hold.fee_basis_points)
+        payer, fees = self.accounts[ids.decode("acct", hold.payer)], self.accounts[FEES]
+        miner = self.accounts[ids.decode("acct", command.miner_account)]
+        legs = (
+            (self.accounts[ESCROW], -hold.amount_units),
+            (miner, price - fee),
+            (fees, fee),
+            (payer, hold.amount_units - price),
+        )
+        posting = self._post("settle", legs, hold=hold.id, reference=hold.reference)
+        payer.spent_units += price
+        miner.earned_units += price - fee
+        fees.earned_units += fee
+        self._end(hold, payer, "settled", posting, None)
+        hold.price_units = price
+        settlement = Settlement(
+            receipt=ids.encode("rcpt", job),
+            transaction=posting.id,
+            price_units=price,
+            fee_units=fee,
+            earned_units=price - fee,
+            returned_units=hold.amount_units - price,
+        )
+        self._issue(command, hold, settlement)
+        return settlement
+
+    def _settled_before(self, command: SettleHold) -> Settlement:
+        known = self.receipts[command.hold]
+        claims, price = known.claims, known.settlement.price_units
+        same = (claims.attempt, claims.token, claims.output_digest, price)
+        if same != (command.attempt, command.token, command.output_digest, command.price_units):
+            raise HoldNotOpen
+        return known.settlement
+
+    def give_back(self, hold_id: str, state: str, reason: str | None) -> Hold:
+        """Return all of an open hold to its payer, as `voided` or `expired`; one returned before stays as it is."""
+        hold = self.holds.get(hold_id)
+        if hold is None:
+            raise HoldNotFound
+        if hold.state == "settled":
+            raise HoldNotOpen
+        if hold.state == "open":
+            payer = self.accounts[ids.decode("acct", hold.payer)]
+            legs = ((self.accounts[ESCROW], -hold.amount_units), (payer, hold.amount_units))
+            kind = "void" if state == "voided" else "expire"
+            posting = self._post(kind, legs, hold=hold.id, reference=hold.reference, reason=reason)
+            self._end(hold, payer, state, posting, reason)
+        return hold.view()
+
+    def grant(self, kind: str, account: Account, amount: int, reason: str | None) -> Posting:
+        """Play money out of issuance: a `deposit` or a `faucet` grant."""
+        return self._post(kind, ((self.accounts[ISSUANCE], -amount), (account, amount)), reason=reason)
+
+    def correct_grant(self, account: Account, amount: int, original: str, reason: str) -> Posting:
+        """Take granted money back. Raises `InsufficientFunds` when it is no longer there."""
+        _require_balance(account, amount)
+        legs = ((self.accounts[ISSUANCE], amount), (account, -amount))
+        return self._post("correction", legs, reference=original, reason=reason)
+
+    def correct_settlement(
+        self, payer: Account, miner: Account, *, earned: int, fee: int, original: str, reason: str
+    ) -> Posting:
+        """Give the price of a settlement back to the payer. Raises `InsufficientFunds` when the miner has spent it."""
+        if payer is not miner:
+            _require_balance(miner, earned)
+        fees = self.accounts[FEES]
+        legs = ((payer, earned + fee), (miner, -earned), (fees, -fee))
+        posting = self._post("correction", legs, reference=original, reason=reason)
+        payer.spent_units -= earned + fee
+        miner.earned_units -= earned
+        fees.earned_units -= fee
+        return posting
+
+    def _end(self, hold: HeldMoney, payer: Account, state: str, posting: Posting, reason: str | None) -> None:
+        hold.state, hold.ended_at, hold.ended_by, hold.reason = state, self.at, posting.id, reason
+        payer.held_units -= hold.amount_units
+        self.ended.append(hold)
+
+    def _post(
+        self,
+        kind: str,
+        legs: Sequence[tuple[Account, int]],
+        *,
+        hold: str | None = None,
+        reference: str | None = None,
+        reason: str | None = None,
+    ) -> Posting:
+        """Write a transaction; a leg of zero moves nothing and gets no entry."""
+        assert sum(amount for _, amount in legs) == 0, "every transaction sums to zero"
+        volume = sum(abs(amount) for _, amount in legs)
+        if any(abs(account.balance_units) > LARGEST - volume for account, _ in legs):
+            raise AmountOverflow
+        entries, records = [], []
+        for account, amount in legs:
+            if amount == 0:
+                continue
+            account.balance_units += amount
+            account.version += 1
+            assert account.balance_units >= 0 or account.owner == SYSTEM, f"{account.name} would be overdrawn"
+            entries.append(Entry(account.id, amount, account.balance_units, account.version))
+            balance = render(account.balance_units)
+            records.append(
+                EntryRecord(account=account.name, amount=render(amount), balance=balance, version=account.version)
+            )
+        id_ = ids.new_id("txn")
+        at = stamp(self.at)
+        record = TransactionRecord(
+            at=at, entries=records, hold=hold, id=id_, kind=kind, reason=reason, reference=reference
+        )
+        body = encode_transaction(record)
+        posting = Posting(id_, kind, hold, reference, reason, entries, body, digest(body))
+        self.postings.append(posting)
+        return posting
+
+    def _issue(self, command: SettleHold, hold: HeldMoney, settlement: Settlement) -> None:
+        claims = ReceiptClaims(
+            attempt=command.attempt,
+            earned=render(settlement.earned_units),
+            fee=render(settlement.fee_units),
+            fee_basis_points=hold.fee_basis_points,
+            finished_at=stamp(command.finished_at),
+            id=settlement.receipt,
+            input_digest=command.input_digest,
+            issued_at=stamp(self.at),
+            job=command.job,
+            kind=command.kind,
+            miner=command.miner,
+            miner_account=command.miner_account,
+            miner_key=command.miner_key,
+            miner_signature=command.miner_signature,
+            node_key=self.key.public,
+            output_digest=command.output_digest,
+            payer=hold.payer,
+            price=render(settlement.price_units),
+            started_at=stamp(command.started_at),
+            token=command.token,
+            transaction=settlement.transaction,
+            unit=command.unit,
+            units=str(command.units),
+        )
+        body = sign_receipt(claims, self.key)
+        issued = Issued(claims, body, digest(body), settlement)
+        self.receipts[hold.id] = issued
+        self.issued.append(issued)
+
+
+def _require_balance(account: Account, amount: int) -> None:
+    if account.owner != SYSTEM and account.balance_units < amount:
+        raise InsufficientFunds(available=render(account.balance_units), needed=render(amount))
+
+
+def found_receipt(body: str, price_units: int, fee_units: int, hold_amount_units: int) -> Issued:
+    """A stored receipt, for a settlement that is asked for again."""
+    claims = msgspec.json.decode(body, type=ReceiptClaims)
+    settlement = Settlement(
+        receipt=claims.id,
+        transaction=claims.transaction,
+        price_units=price_units,
+        fee_units=fee_units,
+        earned_units=price_units - fee_units,
+        returned_units=hold_amount_units - price_units,
+    )
+    raw = body.encode()
+    return Issued(claims, raw, digest(raw), settlement)
