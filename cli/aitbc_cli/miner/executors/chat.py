@@ -1,0 +1,253 @@
+"""Chat completions, forwarded to any server that speaks the OpenAI protocol (Ollama, vLLM, xllamacpp)."""
+
+import http.client
+import json
+import socket
+import ssl
+import stat
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from aitbc_cli.miner.executors.fields import (
+    FieldError,
+    clean_text,
+    read_integer,
+    read_list,
+    read_number,
+    read_object,
+    read_text,
+)
+from aitbc_cli.miner.executors.work import Outcome, Report, Work, WorkFailed
+
+ROLES = frozenset({"system", "developer", "user", "assistant"})
+MESSAGES_MAX = 256
+ALL_CHARACTERS_MAX = 1_048_576
+TOKENS_MAX = 131_072
+ANSWER_BYTES = 4 * 1024 * 1024
+CONNECT_SECONDS = 5.0
+
+_OPTIONS = frozenset({"base_url", "api_key_file", "models", "answer_bytes", "memory_bytes", "threads"})
+_NUMBERS = {
+    "temperature": (0.0, 2.0),
+    "top_p": (0.0, 1.0),
+    "frequency_penalty": (-2.0, 2.0),
+    "presence_penalty": (-2.0, 2.0),
+}
+_FIELDS = frozenset({"messages", "model", "max_tokens", "seed", "stop", *_NUMBERS})
+# What an upstream answers when the request itself is at fault; anything else is the miner's trouble.
+_REQUESTER_STATUS = frozenset({400, 413, 422})
+
+
+class ChatExecutor:
+    """Forwards messages to the configured server: one connection a job, no redirect, no proxy, bounded answers."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        read_object(options, allowed=_OPTIONS, what="configuration of chat")
+        self._url = _read_url(options.get("base_url"))
+        self._models = [
+            read_text(model, "models", shortest=1, longest=200)
+            for model in read_list(options.get("models") or [], "models", fewest=0, most=1000)
+        ]
+        key_file = options.get("api_key_file")
+        self._key_file = Path(read_text(key_file, "api_key_file", longest=4096)) if key_file else None
+        self._answer_bytes = read_integer(
+            options.get("answer_bytes", ANSWER_BYTES), "answer_bytes", least=1024, most=64 * 1024 * 1024
+        )
+        self._headers()
+
+    def warm_up(self) -> dict[str, Any]:
+        """Ask the server for its models; a server that answers 404 has no such list and may still chat."""
+        status, body = self._exchange("GET", "/models", None, time.monotonic() + CONNECT_SECONDS)
+        if status == 404:
+            return {"models": self._models, "offered": None}
+        if status != 200:
+            raise _unavailable(f"The chat server answered {status} when it was asked for its models.")
+        listed = _object_of(body).get("data")
+        entries = listed if isinstance(listed, list) else []
+        offered = [str(entry["id"])[:200] for entry in entries[:1000] if isinstance(entry, dict) and "id" in entry]
+        return {"models": self._models or offered, "offered": offered}
+
+    def run(self, work: Work, report: Report) -> Outcome:
+        """The message of the first choice; usage is what the upstream says it counted."""
+        started = time.monotonic()
+        request = self._read_input(work.input)
+        status, body = self._exchange("POST", "/chat/completions", request, started + work.run_seconds)
+        if status in _REQUESTER_STATUS:
+            raise WorkFailed("requester", "invalid_input", f"The chat server refused the request: {_reason_of(body)}")
+        if status != 200:
+            raise _unavailable(f"The chat server answered {status}.")
+        answer = _object_of(body)
+        usage = {**_usage_of(answer), "milliseconds": round((time.monotonic() - started) * 1000)}
+        return Outcome(output=_output_of(answer, request.get("model")), usage=usage)
+
+    def _read_input(self, value: Any) -> dict[str, Any]:
+        """The request to forward, built from known fields only."""
+        fields = read_object(value, allowed=_FIELDS, what="input of chat")
+        request: dict[str, Any] = {"messages": _read_messages(fields.get("messages")), "stream": False}
+        if model := self._choose_model(fields.get("model")):
+            request["model"] = model
+        if fields.get("max_tokens") is not None:
+            request["max_tokens"] = read_integer(fields["max_tokens"], "max_tokens", least=1, most=TOKENS_MAX)
+        if fields.get("seed") is not None:
+            request["seed"] = read_integer(fields["seed"], "seed", least=0, most=2**31 - 1)
+        if fields.get("stop") is not None:
+            stops = read_list(fields["stop"], "stop", fewest=1, most=4)
+            request["stop"] = [read_text(stop, "stop", shortest=1, longest=100) for stop in stops]
+        for name, (least, most) in _NUMBERS.items():
+            if fields.get(name) is not None:
+                request[name] = read_number(fields[name], name, least=least, most=most)
+        return request
+
+    def _choose_model(self, wanted: Any) -> str | None:
+        if wanted is None:
+            return self._models[0] if self._models else None
+        model = read_text(wanted, "model", shortest=1, longest=200)
+        if self._models and model not in self._models:
+            raise FieldError(f"model must be one of {', '.join(self._models)}.")
+        return model
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"Content-Type": "application/json", "Accept": "application/json", "Connection": "close"}
+        if self._key_file:
+            headers["Authorization"] = f"Bearer {_read_key(self._key_file)}"
+        return headers
+
+    def _exchange(self, method: str, path: str, request: dict[str, Any] | None, deadline: float) -> tuple[int, bytes]:
+        """One request and its whole answer, before the deadline (of the monotonic clock)."""
+        connection = _connection(self._url, min(CONNECT_SECONDS, max(0.1, deadline - time.monotonic())))
+        body = None if request is None else json.dumps(request).encode()
+        try:
+            connection.connect()
+            channel = connection.sock
+            channel.settimeout(_remaining(deadline))
+            connection.request(method, self._url.path + path, body=body, headers=self._headers())
+            response = connection.getresponse()
+            return response.status, self._read_answer(response, channel, deadline)
+        except TimeoutError:
+            if time.monotonic() < deadline - 0.01:
+                raise _unavailable("The chat server did not accept a connection in time.") from None
+            raise WorkFailed("miner", "timed_out", "The chat server did not answer in time.") from None
+        except (OSError, http.client.HTTPException) as error:
+            raise _unavailable(f"The chat server cannot be reached ({type(error).__name__}).") from None
+        finally:
+            connection.close()
+
+    def _read_answer(self, response: http.client.HTTPResponse, channel: socket.socket, deadline: float) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            # Anew before each read: a server that sends a byte a second may not keep the slot for ever.
+            channel.settimeout(_remaining(deadline))
+            part = response.read1(65_536)
+            if not part:
+                return b"".join(parts)
+            size += len(part)
+            if size > self._answer_bytes:
+                message = f"The answer of the chat server is over the limit of {self._answer_bytes} bytes."
+                raise WorkFailed("miner", "output_too_large", message)
+            parts.append(part)
+
+
+def _read_url(value: Any) -> SplitResult:
+    url = urlsplit(read_text(value, "base_url", shortest=1, longest=2048))
+    if url.scheme not in ("http", "https") or not url.hostname or url.username or url.query or url.fragment:
+        raise FieldError("base_url must look like http://127.0.0.1:11434/v1, without a user, query or fragment.")
+    path = url.path.rstrip("/")
+    return url._replace(path=path if path.endswith("/v1") else path + "/v1")
+
+
+def _connection(url: SplitResult, timeout_seconds: float) -> http.client.HTTPConnection:
+    host = url.hostname or ""
+    if url.scheme == "https":
+        context = ssl.create_default_context()
+        return http.client.HTTPSConnection(host, url.port, timeout=timeout_seconds, context=context)
+    return http.client.HTTPConnection(host, url.port, timeout=timeout_seconds)
+
+
+def _read_key(path: Path) -> str:
+    try:
+        mode = path.stat().st_mode
+        key = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        raise FieldError(f"api_key_file {path} cannot be read as text.") from None
+    if stat.S_IMODE(mode) & 0o077:
+        raise FieldError(f"api_key_file {path} can be read by others; run: chmod 600 {path}")
+    if not key or not key.isprintable() or " " in key:
+        raise FieldError(f"api_key_file {path} must hold one line with the key.")
+    return key
+
+
+def _remaining(deadline: float) -> float:
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
+        raise TimeoutError
+    return seconds
+
+
+def _read_messages(value: Any) -> list[dict[str, str]]:
+    messages = []
+    for number, item in enumerate(read_list(value, "messages", fewest=1, most=MESSAGES_MAX)):
+        message = read_object(item, allowed=frozenset({"role", "content"}), what=f"field messages[{number}]")
+        if message.get("role") not in ROLES:
+            raise FieldError(f"messages[{number}].role must be one of {', '.join(sorted(ROLES))}.")
+        content = read_text(message.get("content"), f"messages[{number}].content", longest=ALL_CHARACTERS_MAX)
+        messages.append({"role": str(message["role"]), "content": content})
+    if sum(len(message["content"]) for message in messages) > ALL_CHARACTERS_MAX:
+        raise FieldError(f"All messages together may have {ALL_CHARACTERS_MAX} characters.")
+    return messages
+
+
+def _object_of(body: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        raise _unavailable("The chat server answered with something that is not JSON.") from None
+    if not isinstance(answer, dict):
+        raise _unavailable("The chat server answered with something that is not an object.")
+    return answer
+
+
+def _output_of(answer: dict[str, Any], asked_model: str | None) -> dict[str, Any]:
+    choices = answer.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = choice.get("message") if isinstance(choice, dict) else None
+    content = message.get("content") if isinstance(message, dict) else None
+    if not isinstance(choice, dict) or not isinstance(content, str):
+        raise _unavailable("The chat server answered without a message.")
+    reason = choice.get("finish_reason")
+    model = answer.get("model")
+    return {
+        "message": {"role": "assistant", "content": clean_text(content)},
+        "model": clean_text(model)[:200] if isinstance(model, str) else asked_model,
+        "finish_reason": clean_text(reason)[:40] if isinstance(reason, str) else None,
+    }
+
+
+def _usage_of(answer: dict[str, Any]) -> dict[str, int]:
+    """The counts of the upstream under the names of this platform; what is no sensible number is left out."""
+    said = answer.get("usage")
+    if not isinstance(said, dict):
+        return {}
+    names = {"prompt_tokens": "prompt_tokens", "completion_tokens": "completion_tokens", "total_tokens": "tokens"}
+    return {
+        ours: said[theirs]
+        for theirs, ours in names.items()
+        if isinstance(said.get(theirs), int) and not isinstance(said[theirs], bool) and 0 <= said[theirs] < 2**31
+    }
+
+
+def _reason_of(body: bytes) -> str:
+    """What the upstream says is wrong, short and on one line."""
+    try:
+        error = json.loads(body).get("error")
+    except (ValueError, RecursionError, AttributeError):
+        return "no reason given."
+    text = error.get("message") if isinstance(error, dict) else error
+    return " ".join(clean_text(text).split())[:300] if isinstance(text, str) and text.strip() else "no reason given."
+
+
+def _unavailable(message: str) -> WorkFailed:
+    return WorkFailed("miner", "upstream_unavailable", message)

@@ -1,0 +1,162 @@
+"""The executor pool: runs work in worker processes, so that no work can harm the daemon or outlive it."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from os import cpu_count
+from pathlib import Path
+from typing import Any
+
+from aitbc_cli.miner.executors.work import Failure, KindStatus, Outcome, Progress, Work, WorkFailed
+from aitbc_cli.miner.executors.worker_process import WorkerLost, WorkerProcess
+
+__all__ = ["ExecutorPool", "Failure", "KindStatus", "Outcome", "Progress", "Work"]
+
+KINDS = frozenset({"embed", "ocr", "chat", "command"})
+
+_WARM_UP_SECONDS = 60.0
+# These watch the time themselves and keep what was written until then; they are only ended if they fail to.
+_OWN_CLOCK = frozenset({"chat", "command"})
+_OWN_CLOCK_GRACE_SECONDS = 5.0
+_FAULT_OF_TIME_OUT = {"command": "requester", "chat": "miner"}
+# After these a worker is not trusted with another piece of work.
+_SPOILED = frozenset({"crashed", "out_of_memory", "disk_full"})
+
+
+class ExecutorPool:
+    """Runs up to `slots` pieces of work at once, each in a worker process of its kind.
+
+    `kinds` maps each kind of work to its options. A worker is started for the first work of its kind in a slot, and
+    is used again; it is replaced after a crash, a cancellation or a time-out. `scratch` is an existing folder.
+    """
+
+    def __init__(self, *, slots: int, kinds: Mapping[str, Mapping[str, Any]], scratch: Path) -> None:
+        unknown = sorted(set(kinds) - KINDS)
+        if unknown:
+            raise ValueError(f"unknown kind of work: {unknown[0]!r}; known are {', '.join(sorted(KINDS))}")
+        if slots < 1:
+            raise ValueError("a miner needs at least one slot")
+        self._kinds = {kind: dict(options) for kind, options in kinds.items()}
+        self._scratch = scratch
+        self._threads = max(1, (cpu_count() or 1) // slots)
+        self._slots = asyncio.Semaphore(slots)
+        self._idle: dict[str, list[WorkerProcess]] = {kind: [] for kind in kinds}
+        self._workers: set[WorkerProcess] = set()
+        self._stopped = False
+
+    async def start(self) -> dict[str, KindStatus]:
+        """Try every kind once, one after the other, and keep the warmed workers."""
+        return {kind: await self.check(kind) for kind in self._kinds}
+
+    async def check(self, kind: str) -> KindStatus:
+        """Try a kind with a first small piece of work; a kind that failed may be checked again later."""
+        started = time.monotonic()
+        try:
+            worker = await self._take(kind)
+        except WorkFailed as error:
+            return _unusable(error.failure)
+        try:
+            async with asyncio.timeout(_WARM_UP_SECONDS):
+                detail = await worker.warm_up()
+            memory = worker.memory_bytes()
+        except WorkFailed as error:
+            await self._discard(worker)
+            return _unusable(error.failure)
+        except (WorkerLost, TimeoutError):
+            ending = await worker.ending()
+            await self._discard(worker)
+            message = f"The {kind} worker {ending} while it was warmed up."
+            return _unusable(Failure("miner", "executor_unavailable", message))
+        except BaseException:
+            await self._discard(worker)
+            raise
+        self._idle[kind].append(worker)
+        milliseconds = round((time.monotonic() - started) * 1000)
+        return KindStatus(
+            usable=True,
+            reason=None,
+            message=f"ready after {milliseconds} ms",
+            warm_up_ms=milliseconds,
+            memory_bytes=memory,
+            detail=detail,
+        )
+
+    async def run(self, work: Work, *, on_progress: Callable[[Progress], None]) -> Outcome:
+        """Do the work when a slot is free; every failure is an outcome.
+
+        Cancelling ends the work with everything it started, and is raised again when that is gone.
+        """
+        if work.kind not in self._kinds:
+            message = f"This miner is not configured for {work.kind!r}."
+            return Outcome(error=Failure("miner", "executor_unavailable", message))
+        async with self._slots:
+            try:
+                worker = await self._take(work.kind)
+            except WorkFailed as error:
+                return Outcome(error=error.failure)
+            outcome = None
+            try:
+                outcome = await self._supervise(worker, work, on_progress)
+            finally:
+                spoiled = outcome is None or (outcome.error and outcome.error.reason in _SPOILED)
+                if spoiled or not worker.alive or self._stopped:
+                    await self._discard(worker)
+                else:
+                    self._idle[work.kind].append(worker)
+            return outcome
+
+    async def stop(self) -> None:
+        """End all workers; work that still runs fails."""
+        self._stopped = True
+        await asyncio.gather(*(self._discard(worker) for worker in list(self._workers)))
+
+    def workers(self) -> dict[str, list[int]]:
+        """The process ids of the idle workers of each kind."""
+        return {kind: [worker.pid for worker in idle] for kind, idle in self._idle.items()}
+
+    async def _supervise(self, worker: WorkerProcess, work: Work, on_progress: Callable[[Progress], None]) -> Outcome:
+        """Have the worker do the work within its time."""
+        grace = _OWN_CLOCK_GRACE_SECONDS if work.kind in _OWN_CLOCK else 0.0
+        try:
+            async with asyncio.timeout(work.run_seconds + grace):
+                return await worker.run(work, on_progress)
+        except WorkFailed as error:
+            return Outcome(error=error.failure)
+        except TimeoutError:
+            await self._discard(worker)
+            fault = _FAULT_OF_TIME_OUT.get(work.kind, "unknown")
+            message = f"The work was not done within its {work.run_seconds:g} seconds."
+            return Outcome(error=Failure(fault, "timed_out", message))
+        except WorkerLost:
+            if self._stopped:
+                return Outcome(error=Failure("miner", "canceled", "The miner was stopped."))
+            message = f"The {work.kind} worker {await worker.ending()} during the work."
+            return Outcome(error=Failure("unknown", "crashed", message))
+
+    async def _take(self, kind: str) -> WorkerProcess:
+        """An idle worker that still lives, or a new one."""
+        idle = self._idle[kind]
+        while idle:
+            worker = idle.pop()
+            if worker.alive:
+                return worker
+            await self._discard(worker)
+        if self._stopped:
+            raise WorkFailed("miner", "canceled", "The miner was stopped.")
+        worker = await WorkerProcess.start(kind, self._kinds[kind], scratch=self._scratch, threads=self._threads)
+        self._workers.add(worker)
+        return worker
+
+    async def _discard(self, worker: WorkerProcess) -> None:
+        """End a worker; even a second cancellation does not leave it half ended."""
+        self._workers.discard(worker)
+        for idle in self._idle.values():
+            if worker in idle:
+                idle.remove(worker)
+        await asyncio.shield(worker.kill())
+
+
+def _unusable(failure: Failure) -> KindStatus:
+    return KindStatus(
+        usable=False, reason=failure.reason, message=failure.message, warm_up_ms=None, memory_bytes=None, detail={}
+    )

@@ -1,0 +1,281 @@
+"""One program under limits: started without a shell in a session of its own, watched, and gone with all it started."""
+
+import contextlib
+import os
+import resource
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aitbc_cli.miner.executors import process_tree
+from aitbc_cli.miner.executors.fields import clean_text
+from aitbc_cli.miner.executors.work import Failure
+
+_TICK_SECONDS = 0.04
+_NICE = 5
+_DISK_TICK_SECONDS = 0.25
+_DRAIN_SECONDS = 1.0
+_LINE_CHARACTERS = 500
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one run may use; memory and processes are those of the whole tree, output is that of each stream."""
+
+    run_seconds: float
+    memory_bytes: int
+    output_bytes: int
+    processes: int
+    disk_bytes: int
+    open_files: int = 256
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended: its exit code (128 + the signal, if one ended it), its output, and any limit it broke."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    truncated: bool
+    milliseconds: int
+    failure: Failure | None
+
+
+class Captured:
+    """The beginning of a stream, up to a limit; the rest is counted as read and thrown away."""
+
+    def __init__(self, limit: int, on_line: Callable[[str], None]) -> None:
+        self.truncated = False
+        self._limit = limit
+        self._kept = bytearray()
+        self._on_line = on_line
+        self._line = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        room = self._limit - len(self._kept)
+        self._kept += data[:room]
+        self.truncated = self.truncated or len(data) > room
+        *ended, rest = data.split(b"\n")
+        for part in ended:
+            self._grow_line(part)
+            self._end_line()
+        self._grow_line(rest)
+
+    def text(self) -> str:
+        """What was kept, as clean text, with a marker at its end if something is missing."""
+        marker = f"\n[truncated at {self._limit} bytes]" if self.truncated else ""
+        return clean_text(self._kept.decode("utf-8", "replace")) + marker
+
+    def finish(self) -> None:
+        """The stream has ended: what stands after its last line break is a line too."""
+        if self._line:
+            self._end_line()
+
+    def _grow_line(self, part: bytes) -> None:
+        self._line += part[: _LINE_CHARACTERS - len(self._line)]
+
+    def _end_line(self) -> None:
+        line = clean_text(self._line.decode("utf-8", "replace"))
+        self._on_line("".join(character if character.isprintable() else " " for character in line))
+        self._line.clear()
+
+
+class Program:
+    """A running program. The process that runs it must have called `process_tree.adopt_orphans`."""
+
+    def __init__(
+        self,
+        command: list[str],
+        *,
+        stdin: bytes,
+        user: int | None,
+        folder: Path,
+        environment: Mapping[str, str],
+        limits: Limits,
+        on_line: Callable[[str], None],
+    ) -> None:
+        self._limits = limits
+        self._folder = folder
+        self._stdin = memoryview(stdin)
+        self._failure: Failure | None = None
+        self._started = time.monotonic()
+        self._next_disk_check = self._started
+        self._streams = {name: Captured(limits.output_bytes, on_line) for name in ("stdout", "stderr")}
+        tasks = process_tree.tasks_of_user(os.getuid() if user is None else user)
+        if user is not None:
+            _hand_over(folder, user)
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=folder,
+            env=dict(environment),
+            start_new_session=True,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [],
+            # This process has one thread, so that running Python between fork and exec is safe here.
+            preexec_fn=lambda: _confine(limits, tasks),
+            bufsize=0,
+        )
+
+    def wait(self) -> Ended:
+        """Serve the streams and watch the limits until the program ended, then end whatever it left behind."""
+        try:
+            with selectors.DefaultSelector() as selector:
+                self._register(selector)
+                self._serve(selector)
+                self._end_all()
+                self._drain(selector)
+        finally:
+            self._end_all()
+            for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+                if pipe:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
+        for stream in self._streams.values():
+            stream.finish()
+        code = self._process.returncode
+        return Ended(
+            exit_code=code if code >= 0 else 128 - code,
+            stdout=self._streams["stdout"].text(),
+            stderr=self._streams["stderr"].text(),
+            truncated=any(stream.truncated for stream in self._streams.values()),
+            milliseconds=round((time.monotonic() - self._started) * 1000),
+            failure=self._failure or _SIGNALS.get(-code),
+        )
+
+    def _register(self, selector: selectors.BaseSelector) -> None:
+        for name, pipe in (("stdout", self._process.stdout), ("stderr", self._process.stderr)):
+            assert pipe is not None
+            os.set_blocking(pipe.fileno(), False)
+            selector.register(pipe, selectors.EVENT_READ, name)
+        assert self._process.stdin is not None
+        os.set_blocking(self._process.stdin.fileno(), False)
+        selector.register(self._process.stdin, selectors.EVENT_WRITE, "stdin")
+
+    def _serve(self, selector: selectors.BaseSelector) -> None:
+        next_tick = time.monotonic()
+        # A short wait, and the status asked for each time: the program may end while a stream stays open or chatters.
+        while self._process.poll() is None and self._failure is None:
+            for key, _ in selector.select(_TICK_SECONDS / 4):
+                self._move(selector, key)
+            if time.monotonic() >= next_tick:
+                began = time.monotonic()
+                self._failure = self._broken_limit()
+                ended = time.monotonic()
+                # Watching takes a tenth of a processor at most, however many processes the machine has.
+                next_tick = ended + max(_TICK_SECONDS, 9 * (ended - began))
+
+    def _drain(self, selector: selectors.BaseSelector) -> None:
+        """Read what is still in the pipes; nobody is left to write, so that they end."""
+        deadline = time.monotonic() + _DRAIN_SECONDS
+        while any(key.data != "stdin" for key in selector.get_map().values()) and time.monotonic() < deadline:
+            for key, _ in selector.select(_TICK_SECONDS):
+                self._move(selector, key)
+
+    def _move(self, selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
+        """Write a piece of the input or read a piece of the output; a pipe that ended is forgotten."""
+        try:
+            if key.data == "stdin":
+                self._stdin = self._stdin[os.write(key.fd, self._stdin[:65_536]) :] if self._stdin else self._stdin
+                ended = not self._stdin
+            else:
+                data = os.read(key.fd, 65_536)
+                self._streams[key.data].feed(data)
+                ended = not data
+        except BlockingIOError:
+            return
+        except OSError:
+            ended = True
+        if ended:
+            selector.unregister(key.fileobj)
+            if key.data == "stdin" and self._process.stdin:
+                with contextlib.suppress(OSError):
+                    self._process.stdin.close()
+
+    def _broken_limit(self) -> Failure | None:
+        limits = self._limits
+        if time.monotonic() - self._started > limits.run_seconds:
+            return _broken("timed_out", f"The program ran longer than its {limits.run_seconds:g} seconds.")
+        running = process_tree.living(os.getpid())
+        if len(running) > limits.processes:
+            return _broken("too_many_processes", f"The program started more than {limits.processes} processes.")
+        if process_tree.memory_bytes(running, enough=limits.memory_bytes) > limits.memory_bytes:
+            return _broken("out_of_memory", f"The program used more than {limits.memory_bytes} bytes of memory.")
+        if time.monotonic() < self._next_disk_check:
+            return None
+        self._next_disk_check = time.monotonic() + _DISK_TICK_SECONDS
+        if _disk_bytes(self._folder, enough=limits.disk_bytes) > limits.disk_bytes:
+            return _broken("output_too_large", f"The program wrote more than {limits.disk_bytes} bytes to its folder.")
+        return None
+
+    def _end_all(self) -> None:
+        if self._process.poll() is None:
+            # Stopped at once, so that it can do nothing while the rest of the tree is found.
+            self._process.send_signal(signal.SIGSTOP)
+        process_tree.kill_descendants(os.getpid())
+        # The status of the program itself is taken first: whoever reaps a child takes its status away.
+        self._process.wait()
+        process_tree.reap()
+
+
+def _confine(limits: Limits, tasks: int) -> None:
+    """What the new process gives up before it becomes the program."""
+    process_tree.die_with_parent(signal.SIGKILL)
+    process_tree.renounce_privileges()
+    # The daemon's heartbeat and the watch over this program go first.
+    os.nice(_NICE)
+    cpu_seconds = int(limits.run_seconds * (os.cpu_count() or 1)) + 2
+    for what, limit in (
+        (resource.RLIMIT_CPU, cpu_seconds),
+        (resource.RLIMIT_FSIZE, limits.disk_bytes),
+        (resource.RLIMIT_NOFILE, limits.open_files),
+        (resource.RLIMIT_CORE, 0),
+        # The kernel counts all threads of the user and exempts root: a backstop to the count of the tree.
+        (resource.RLIMIT_NPROC, tasks + 4 * limits.processes),
+        # Last, because it may be below what this copy of the worker holds already.
+        (resource.RLIMIT_AS, limits.memory_bytes),
+    ):
+        hard = resource.getrlimit(what)[1]
+        lowest = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(what, (lowest, lowest))
+
+
+def _hand_over(folder: Path, user: int) -> None:
+    """Give the folder of the work, and the files that were brought there, to the user of the program."""
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, user, user, follow_symlinks=False)
+
+
+def _disk_bytes(folder: Path, *, enough: int) -> int:
+    """The bytes of all files below a folder; stops counting beyond `enough`, and follows no link."""
+    total = 0
+    folders = [os.fspath(folder)]
+    while folders and total <= enough:
+        with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                else:
+                    with contextlib.suppress(OSError):
+                        # An empty file takes a place in the file system too.
+                        total += max(entry.stat(follow_symlinks=False).st_blocks * 512, 256)
+    return total
+
+
+def _broken(reason: str, message: str) -> Failure:
+    return Failure("requester", reason, message)
+
+
+# The signals by which the kernel itself says that a limit was reached.
+_SIGNALS: dict[int, Failure] = {
+    signal.SIGXCPU: _broken("timed_out", "The program used all the processor time it was given."),
+    signal.SIGXFSZ: _broken("output_too_large", "The program wrote a file that is larger than its limit."),
+}

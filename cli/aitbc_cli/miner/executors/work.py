@@ -1,0 +1,91 @@
+"""The words that the pool and its workers share: a piece of work, its progress, its outcome."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Work:
+    """One attempt at one job, ready to run.
+
+    `folder` is private to this attempt and is the only place an executor writes to. `input_files` are artifacts that
+    were already brought here, by field name. `run_seconds` is how long the work may take.
+    """
+
+    job_id: str
+    attempt: int
+    kind: str
+    input: Any
+    input_files: Mapping[str, Path]
+    folder: Path
+    run_seconds: float
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why work failed: whose fault it was, a stable code, and one sentence for a person."""
+
+    fault: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How work ended.
+
+    A small output is in `output`, one of more than 64 KiB is a JSON file in `output_files["output"]`. `usage` is
+    evidence of what was consumed. With an error there may still be an output: what a program wrote before it failed.
+    """
+
+    output: Any | None = None
+    output_files: Mapping[str, Path] = field(default_factory=dict)
+    usage: Mapping[str, int] = field(default_factory=dict)
+    error: Failure | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the work is (0 to 1, None when unknown), and the lines it wrote since the last report."""
+
+    fraction: float | None
+    lines: list[str]
+
+
+@dataclass(frozen=True)
+class KindStatus:
+    """Whether a kind of work can be done here; `reason` and `message` say why not and what helps.
+
+    `memory_bytes` is what a worker of this kind holds after its first piece of work.
+    """
+
+    usable: bool
+    reason: str | None
+    message: str
+    warm_up_ms: int | None
+    memory_bytes: int | None
+    detail: Mapping[str, Any]
+
+
+class WorkFailed(Exception):
+    """The work cannot be done, or could not be; carries the failure to report."""
+
+    def __init__(self, fault: str, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.failure = Failure(fault, reason, message)
+
+
+Report = Callable[[Progress], None]
+
+
+class Executor(Protocol):
+    """What every kind of work offers inside its worker process; built from the options of the kind."""
+
+    def warm_up(self) -> dict[str, Any]:
+        """Do a first small piece of work, and tell what this executor is (models, digests, programs)."""
+
+    def run(self, work: Work, report: Report) -> Outcome:
+        """Do the work; raises WorkFailed, or FieldError for an input that is malformed."""

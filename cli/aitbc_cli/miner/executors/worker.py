@@ -1,0 +1,230 @@
+"""A worker process: does one kind of work, one piece after the other, as told by frames on its standard input.
+
+Started by the pool as `python -P -m aitbc_cli.miner.executors.worker KIND PARENT_PID`.
+"""
+
+import errno
+import importlib
+import json
+import logging
+import os
+import resource
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from aitbc_cli.miner.executors import framing, process_tree
+from aitbc_cli.miner.executors.fields import FieldError
+from aitbc_cli.miner.executors.work import Executor, Failure, Outcome, Progress, Work, WorkFailed
+
+# Imported by name in the process of its kind only: no worker pays for the libraries of another.
+EXECUTORS = {
+    "embed": ("aitbc_cli.miner.executors.embed", "EmbedExecutor"),
+    "ocr": ("aitbc_cli.miner.executors.ocr", "OcrExecutor"),
+    "chat": ("aitbc_cli.miner.executors.chat", "ChatExecutor"),
+    "command": ("aitbc_cli.miner.executors.command", "CommandExecutor"),
+}
+INLINE_BYTES = 64 * 1024
+
+_GIB = 1024 * 1024 * 1024
+# Private memory of the worker itself; a program of `command` has limits of its own.
+_MEMORY_BYTES = {"embed": 2 * _GIB, "ocr": 4 * _GIB, "chat": _GIB}
+_OFFLINE = frozenset({"embed", "ocr"})
+_REPORT_SECONDS = 0.1
+_LINES_A_REPORT = 50
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Serve frames until the pool closes the stream."""
+    kind, parent = sys.argv[1], int(sys.argv[2])
+    _bind_to_parent(kind, parent)
+    incoming, outgoing = _take_streams()
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    Worker(kind, outgoing).serve(incoming)
+
+
+class Worker:
+    """Holds the executor of its kind and answers frames."""
+
+    def __init__(self, kind: str, outgoing: BinaryIO) -> None:
+        self._kind = kind
+        self._outgoing = outgoing
+        self._executor: Executor | None = None
+
+    def serve(self, incoming: BinaryIO) -> None:
+        while (message := framing.read_frame(incoming, limit=framing.TO_WORKER_BYTES)) is not None:
+            self._send(self._answer(message))
+
+    def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
+        try:
+            match message["do"]:
+                case "open":
+                    return self._open(message["options"])
+                case "warm_up":
+                    return {"is": "done", "detail": self._opened().warm_up()}
+                case "run":
+                    return {"is": "done", "outcome": _encoded(self._run(_work_of(message["work"])))}
+                case other:
+                    return _failed(Failure("platform", "crashed", f"A worker cannot do {other!r}."))
+        except WorkFailed as error:
+            return _failed(error.failure)
+        except FieldError as error:
+            # The options are the operator's; what comes with work is the requester's.
+            if message["do"] == "run":
+                return _failed(Failure("requester", "invalid_input", str(error)))
+            return _failed(Failure("miner", "executor_unavailable", str(error)))
+        except Exception as error:
+            log.exception("%s worker failed", self._kind)
+            return _failed(_failure_of(error))
+
+    def _open(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        _limit_memory(options.get("memory_bytes", _MEMORY_BYTES.get(self._kind)) if self._kind != "command" else None)
+        module, name = EXECUTORS[self._kind]
+        try:
+            self._executor = getattr(importlib.import_module(module), name)(options)
+        except ImportError as error:
+            missing = error.name or "a library"
+            message = f"The kind {self._kind} needs {missing}; install it with: pip install 'aitbc[miner]'"
+            raise WorkFailed("miner", "executor_unavailable", message) from None
+        if self._kind in _OFFLINE:
+            sys.addaudithook(_refuse_connections)
+        return {"is": "done"}
+
+    def _opened(self) -> Executor:
+        if self._executor is None:
+            raise WorkFailed("platform", "crashed", "The worker was not opened before its first work.")
+        return self._executor
+
+    def _run(self, work: Work) -> Outcome:
+        reporter = Reporter(self._send)
+        outcome = self._opened().run(work, reporter.report)
+        reporter.flush()
+        return _with_big_output_in_file(outcome, work.folder)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        self._outgoing.write(framing.encode_frame(message, limit=framing.FROM_WORKER_BYTES))
+        self._outgoing.flush()
+
+
+class Reporter:
+    """Gathers progress so that a chatty program costs ten frames a second and no more."""
+
+    def __init__(self, send: Any) -> None:
+        self._send = send
+        self._lines: list[str] = []
+        self._dropped = 0
+        self._fraction: float | None = None
+        self._pending = False
+        self._next = 0.0
+
+    def report(self, progress: Progress) -> None:
+        """Remember the newest fraction and the lines, and send them when it is time."""
+        self._pending = True
+        self._fraction = progress.fraction if progress.fraction is not None else self._fraction
+        room = _LINES_A_REPORT - len(self._lines)
+        self._lines += progress.lines[:room]
+        self._dropped += max(0, len(progress.lines) - room)
+        if time.monotonic() >= self._next:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what was gathered."""
+        if not self._pending:
+            return
+        lines = [*self._lines, f"[{self._dropped} lines left out]"] if self._dropped else self._lines
+        self._send({"is": "progress", "fraction": self._fraction, "lines": lines})
+        self._lines, self._dropped, self._pending = [], 0, False
+        self._next = time.monotonic() + _REPORT_SECONDS
+
+
+def _bind_to_parent(kind: str, parent: int) -> None:
+    """End when the daemon ends, however it ends; a worker that starts programs takes them along."""
+    if kind == "command":
+        process_tree.adopt_orphans()
+        signal.signal(signal.SIGTERM, _end_with_descendants)
+        process_tree.die_with_parent(signal.SIGTERM)
+    else:
+        process_tree.die_with_parent(signal.SIGKILL)
+    if os.getppid() != parent:
+        # The daemon ended before the kernel was asked to tell.
+        sys.exit(1)
+
+
+def _end_with_descendants(_signal: int, _frame: object) -> None:
+    process_tree.kill_descendants(os.getpid())
+    os._exit(143)
+
+
+def _take_streams() -> tuple[BinaryIO, BinaryIO]:
+    """Take the two pipes away from everybody else: what a library prints goes to standard error."""
+    incoming = os.fdopen(os.dup(0), "rb")
+    outgoing = os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return incoming, outgoing
+
+
+def _limit_memory(limit: int | None) -> None:
+    if limit is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def _refuse_connections(event: str, _arguments: tuple[Any, ...]) -> None:
+    """An audit hook: the models are here, and nothing else is to be fetched or told."""
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        raise PermissionError("This worker makes no connections.")
+
+
+def _work_of(message: Mapping[str, Any]) -> Work:
+    files = {name: Path(path) for name, path in message["input_files"].items()}
+    return Work(**{**message, "folder": Path(message["folder"]), "input_files": files})
+
+
+def _with_big_output_in_file(outcome: Outcome, folder: Path) -> Outcome:
+    """The same outcome; an output over the inline limit has become a file in the folder of the work."""
+    if outcome.output is None:
+        return outcome
+    body = json.dumps(outcome.output, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+    if len(body) <= INLINE_BYTES:
+        return outcome
+    # A name that nobody can foresee, made new: the folder also belongs to the program that just ran there.
+    path = folder / f"output-{secrets.token_hex(8)}.json"
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
+        file.write(body)
+    return Outcome(output_files={**outcome.output_files, "output": path}, usage=outcome.usage, error=outcome.error)
+
+
+def _encoded(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "output": outcome.output,
+        "output_files": {name: str(path) for name, path in outcome.output_files.items()},
+        "usage": dict(outcome.usage),
+        "error": asdict(outcome.error) if outcome.error else None,
+    }
+
+
+def _failed(failure: Failure) -> dict[str, Any]:
+    return {"is": "failed", "failure": asdict(failure)}
+
+
+def _failure_of(error: Exception) -> Failure:
+    """The failure of an error that no executor foresaw."""
+    said = str(error).lower()
+    if isinstance(error, MemoryError) or "bad_alloc" in said or "failed to allocate" in said:
+        return Failure("miner", "out_of_memory", "The work needed more memory than its worker may use.")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Failure("miner", "disk_full", "The disk of the miner is full.")
+    return Failure("unknown", "crashed", f"The worker failed unexpectedly ({type(error).__name__}).")
+
+
+if __name__ == "__main__":
+    main()
