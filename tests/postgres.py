@@ -24,7 +24,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
     server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), settings=FAST)
     address = server.start()
     yield address
-    server.stop()
+    server.discard()
 
 
 def owner_of(address: Address, database: str) -> Target:

