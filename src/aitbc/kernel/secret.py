@@ -1,0 +1,39 @@
+"""A value that no log line, answer, traceback or pickle shows: it is read by asking for it by name."""
+
+import hmac
+from typing import NoReturn
+
+MASK = "********"
+
+
+class Secret:
+    """Text that prints as stars. `reveal` is the one way to it, so that each use can be found by searching for the word."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return f"Secret({MASK})"
+
+    def __str__(self) -> str:
+        return MASK
+
+    def __format__(self, specification: str) -> str:
+        return MASK
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self._value.encode(), other._value.encode())
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._value))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret is not copied out of its process")

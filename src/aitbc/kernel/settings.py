@@ -1,0 +1,93 @@
+"""What can be set, with its limits and its defaults; each field's docstring is the help text of its setting."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+from aitbc.kernel.errors import AppError
+from aitbc.kernel.secret import Secret
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
+class ConfigError(AppError):
+    """The configuration cannot be used."""
+
+    code, exit_code = "bad_configuration", 78
+
+
+class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the server listens, and what it lets in."""
+
+    host: Annotated[str, Meta(min_length=1, max_length=255)] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8080
+    """0 takes any free port."""
+    i_accept_plain_http: bool = False
+    """Serve an address other than loopback without TLS: keys and results are then readable on the way."""
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    hosts: list[Annotated[str, Meta(min_length=1, max_length=255)]] = field(default_factory=list)
+    """Names, besides loopback and `host`, that a request may give in its Host header."""
+    origins: list[Annotated[str, Meta(pattern=r"^https?://[^/\s]+$")]] = field(default_factory=list)
+    """Origins of foreign pages whose scripts may call this server."""
+    max_body_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 1 << 20
+    body_seconds: Annotated[float, Meta(gt=0, le=600)] = 30.0
+    """How long a client may take to send the body of a request."""
+    head_seconds: Annotated[float, Meta(gt=0, le=600)] = 10.0
+    """How long a client may take to send the head of a request."""
+    idle_seconds: Annotated[int, Meta(ge=1, le=3600)] = 65
+    """How long a connection may stay open between two requests."""
+    in_flight_max: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+    """Requests answered at one time; one more is asked to come again."""
+    poll_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+    """Long polls waiting at one time, counted apart from other requests."""
+    drain_seconds: Annotated[int, Meta(ge=1, le=300)] = 8
+    """How long requests may go on after the first signal to stop."""
+
+
+class DatabaseSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which PostgreSQL, and how it is used. Without a URL the server brings and runs its own."""
+
+    url: Secret | None = None
+    """`postgresql://user:password@host:5432/database`."""
+    provision: bool = True
+    """Make the schemas and roles at the start; unset where a DBA has run `aitbc db provision --sql`."""
+    pool_size: Annotated[int, Meta(ge=1, le=100)] = 3
+    """Connections of each module."""
+    acquire_seconds: Annotated[float, Meta(gt=0, le=60)] = 2.0
+    """How long a request may wait for a connection."""
+    statement_seconds: Annotated[float, Meta(gt=0, le=600)] = 5.0
+    """How long one statement, or one wait for a lock, may take."""
+
+
+class LogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is logged, and in which form."""
+
+    level: Level = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+    """`auto`: for people on a terminal, JSON lines elsewhere."""
+    levels: dict[str, Level] = field(default_factory=dict)
+    """Levels of single modules or libraries: `{gpu = "debug", sqlalchemy = "info"}`."""
+
+
+class ModuleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a module is found."""
+
+    place: Literal["mounted", "exposed", "split"] = "mounted"
+    port: Literal["new", "legacy"] | Annotated[int, Meta(ge=1, le=65535)] = "new"
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Everything that can be set. Read once, passed by hand."""
+
+    state_dir: Path
+    """Keys, the embedded database and everything else that must survive a restart."""
+    secret_key: Secret | None = None
+    """The secret from which role passwords and cursors are derived; without one, a file of the state folder holds it."""
+    server: ServerSettings = ServerSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    log: LogSettings = LogSettings()
+    modules: dict[str, ModuleSettings] = field(default_factory=dict)
+    tables: dict[str, Any] = field(default_factory=dict)
+    """The Struct of each module that has settings of its own."""
