@@ -139,6 +139,7 @@ class Book:
     """By hold: those that were there, and those made here."""
     placed: list[HeldMoney] = field(default_factory=list)
     ended: list[HeldMoney] = field(default_factory=list)
+    changed: set[UUID] = field(default_factory=set)
     postings: list[Posting] = field(default_factory=list)
     issued: list[Issued] = field(default_factory=list)
 
@@ -235,7 +236,9 @@ class Book:
         if hold.state == "settled":
             raise HoldNotOpen
         if hold.state == "open":
-            payer = self.accounts[ids.decode("acct", hold.payer)]
+            payer = self.accounts.get(ids.decode("acct", hold.payer))
+            if payer is None:  # it appeared after the accounts were locked
+                raise HoldNotFound
             legs = ((self.accounts[ESCROW], -hold.amount_units), (payer, hold.amount_units))
             kind = "void" if state == "voided" else "expire"
             posting = self._post(kind, legs, hold=hold.id, reference=hold.reference, reason=reason)
@@ -266,6 +269,17 @@ class Book:
         fees.earned_units -= fee
         return posting
 
+    def records(self) -> list[tuple[str, UUID, bytes]]:
+        """Kind, id and digest of what was written, in the order of the chain: a receipt follows its settlement."""
+        receipts = {issued.claims.transaction: issued for issued in self.issued}
+        found: list[tuple[str, UUID, bytes]] = []
+        for posting in self.postings:
+            found.append(("transaction", ids.decode("txn", posting.id), posting.digest))
+            issued = receipts.get(posting.id)
+            if issued is not None:
+                found.append(("receipt", ids.decode("rcpt", issued.claims.id), issued.digest))
+        return found
+
     def _end(self, hold: HeldMoney, payer: Account, state: str, posting: Posting, reason: str | None) -> None:
         hold.state, hold.ended_at, hold.ended_by, hold.reason = state, self.at, posting.id, reason
         payer.held_units -= hold.amount_units
@@ -287,6 +301,7 @@ class Book:
             raise AmountOverflow
         entries, records = [], []
         for account, amount in legs:
+            self.changed.add(account.id)
             if amount == 0:
                 continue
             account.balance_units += amount

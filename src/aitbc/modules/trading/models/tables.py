@@ -229,5 +229,3 @@ class NodeKeyRow(Base):
     __table_args__ = ({"info": APPEND_ONLY},)
     public_key: Mapped[str] = mapped_column(Text, primary_key=True)
     first_used_at: Mapped[datetime] = mapped_column(MOMENT)
-
-

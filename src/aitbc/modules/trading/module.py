@@ -1,0 +1,20 @@
+"""The trading module, as the app mounts it."""
+
+from aitbc.kernel.module import Chore, Module
+from aitbc.modules.ai.events import JobClosed, JobSucceeded
+from aitbc.modules.trading.api import TradingApi
+from aitbc.modules.trading.models.tables import Base
+from aitbc.modules.trading.routes.explorer import ChainController, RecordController
+from aitbc.modules.trading.routes.ledger import LedgerController
+from aitbc.modules.trading.service import TradingService, TradingSettings
+
+module = Module(
+    name="trading",
+    api=TradingApi,
+    service=TradingService,
+    metadata=Base.metadata,
+    routes=(LedgerController, RecordController, ChainController),
+    hears={JobSucceeded: "on_jobs_succeeded", JobClosed: "on_jobs_closed"},
+    settings=TradingSettings,
+    chores=(Chore(run="seal", every_seconds=1.0), Chore(run="expire_holds", every_seconds=5.0)),
+)

@@ -1,0 +1,200 @@
+"""The HTTP of the ledger: balances, statements, deposits, the faucet, corrections, verification."""
+
+from typing import Annotated
+
+from litestar import Controller, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody
+from msgspec import Meta, Struct
+
+from aitbc.kernel.auth import Principal
+from aitbc.kernel.errors import AmountOverflow
+from aitbc.kernel.idempotency import Once
+from aitbc.kernel.money import InvalidAmount, parse
+from aitbc.kernel.pages import Cursor, Limit, Page
+from aitbc.modules.trading.api import HolderNotFound, InsufficientFunds
+from aitbc.modules.trading.models.views import AccountEntry, AccountView, LedgerReport, LedgerTransaction
+from aitbc.modules.trading.routes.positions import identifier, number
+from aitbc.modules.trading.service import TradingService
+from aitbc.modules.trading.service.deposits import FaucetEmpty, FaucetOff, NotCorrectable
+from aitbc.modules.trading.service.explorer import TransactionNotFound
+from aitbc.modules.trading.service.fees import FeeRate
+
+Amount = Annotated[
+    str,
+    Meta(
+        max_length=32,
+        pattern=r"^[0-9]{1,20}(\.[0-9]{1,8})?$",
+        description="AITBC as a decimal string with at most eight places.",
+        extra_json_schema={"examples": ["0.05", "10"]},
+    ),
+]
+AccountId = Annotated[
+    str,
+    Meta(
+        max_length=31,
+        pattern=r"^acct_[0-9a-z]{26}$",
+        extra_json_schema={"examples": ["acct_01kb2c3d4e5f6g7h8j9kamnpqr"]},
+    ),
+]
+Reason = Annotated[
+    str, Meta(min_length=1, max_length=500, pattern=r"^[^\x00]+$", extra_json_schema={"examples": ["for the course"]})
+]
+
+
+class MakeDeposit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Play money for an account."""
+
+    account: AccountId
+    amount: Amount
+    reason: Reason | None = None
+
+
+class TakeFromFaucet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Play money for oneself."""
+
+    amount: Amount
+
+
+class CorrectTransaction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why a transaction is undone."""
+
+    reason: Reason
+
+
+class FeeRates(Struct, frozen=True, kw_only=True):
+    """The platform's share of a price, in 1/10 000: now, and every rate there was or is planned, oldest first."""
+
+    basis_points: int
+    rates: tuple[FeeRate, ...]
+
+
+class LedgerController(Controller):
+    """Balances and what changes them."""
+
+    tags = ("ledger",)
+
+    @get(
+        "/accounts",
+        operation_id="list_ledger_accounts",
+        summary="List the accounts of the ledger",
+        opt={"permission": "ledger:audit"},
+    )
+    async def accounts(
+        self, trading: NamedDependency[TradingService], limit: FromQuery[Limit] = 50, cursor: FromQuery[Cursor] = None
+    ) -> Page[AccountView]:
+        """List every account with its money, in the order of ids: for those who run the platform."""
+        after = identifier("ledger_accounts", "acct", cursor)
+        found = await trading.explorer.accounts(limit=limit + 1, after=after)
+        return Page.of("ledger_accounts", found, limit, lambda account: account.account)
+
+    @get(
+        "/accounts/{account:str}",
+        operation_id="get_balance",
+        summary="Read a balance",
+        opt={"permission": "ledger:read", "errors": (HolderNotFound,)},
+    )
+    async def balance(
+        self, trading: NamedDependency[TradingService], who: NamedDependency[Principal], account: FromPath[str]
+    ) -> AccountView:
+        """Read what an account owns: available, and held for jobs under way. Yours, or any for an admin."""
+        return await trading.explorer.account(who, account)
+
+    @get(
+        "/accounts/{account:str}/entries",
+        operation_id="list_entries",
+        summary="Read a statement",
+        opt={"permission": "ledger:read", "errors": (HolderNotFound,)},
+    )
+    async def entries(
+        self,
+        trading: NamedDependency[TradingService],
+        who: NamedDependency[Principal],
+        account: FromPath[str],
+        limit: FromQuery[Limit] = 50,
+        cursor: FromQuery[Cursor] = None,
+    ) -> Page[AccountEntry]:
+        """List an account's entries from the newest on, each with the balance before and after it."""
+        before = number("entries", cursor)
+        found = await trading.explorer.entries(who, account, limit=limit + 1, before=before)
+        return Page.of("entries", found, limit, lambda entry: (entry.version,))
+
+    @post(
+        "/deposits",
+        operation_id="make_deposit",
+        summary="Give an account play money",
+        opt={
+            "permission": "ledger:write",
+            "idempotency": "required",
+            "errors": (InvalidAmount, AmountOverflow, HolderNotFound),
+        },
+    )
+    async def deposit(
+        self,
+        trading: NamedDependency[TradingService],
+        who: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        data: JSONBody[MakeDeposit],
+    ) -> LedgerTransaction:
+        """Give an account play money out of the issuance account. The audit trail notes who did it."""
+        return await trading.deposits.deposit(who, data.account, parse(data.amount), data.reason, once)
+
+    @post(
+        "/faucet",
+        operation_id="use_faucet",
+        summary="Take play money for yourself",
+        opt={
+            "permission": "faucet:use",
+            "idempotency": "required",
+            "errors": (InvalidAmount, AmountOverflow, FaucetOff, FaucetEmpty),
+        },
+    )
+    async def faucet(
+        self,
+        trading: NamedDependency[TradingService],
+        who: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        data: JSONBody[TakeFromFaucet],
+    ) -> LedgerTransaction:
+        """Take play money for the caller's own account, up to a daily share, where the platform allows it."""
+        return await trading.deposits.faucet(who, parse(data.amount), once)
+
+    @post(
+        "/transactions/{transaction:str}/correction",
+        operation_id="correct_transaction",
+        summary="Undo a transaction",
+        opt={
+            "permission": "ledger:write",
+            "idempotency": "required",
+            "errors": (TransactionNotFound, NotCorrectable, InsufficientFunds),
+        },
+    )
+    async def correct(
+        self,
+        trading: NamedDependency[TradingService],
+        who: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        transaction: FromPath[str],
+        data: JSONBody[CorrectTransaction],
+    ) -> LedgerTransaction:
+        """Undo a deposit, a faucet grant or a settlement by a transaction of its own; a second run changes nothing."""
+        return await trading.deposits.correct(who, transaction, data.reason, once)
+
+    @get("/fees", operation_id="get_fees", summary="Read the fee", opt={"permission": "chain:read"})
+    async def fees(self, trading: NamedDependency[TradingService]) -> FeeRates:
+        """Read the platform's share of a price, and since when it holds. Open holds keep the rate they were placed at."""
+        return FeeRates(basis_points=await trading.fees.in_force(), rates=tuple(await trading.fees.rates()))
+
+    @post(
+        "/ledger/verify",
+        operation_id="verify_ledger",
+        summary="Verify the ledger",
+        status_code=200,
+        opt={"permission": "ledger:audit", "idempotency": "natural"},
+    )
+    async def verify(self, trading: NamedDependency[TradingService]) -> LedgerReport:
+        """Recompute blocks, records, entries, holds, receipts and balances from the first record on.
+
+        Answers what was covered, and names the first thing that does not hold.
+        """
+        return await trading.verify()

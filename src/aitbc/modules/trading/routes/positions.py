@@ -1,0 +1,23 @@
+"""Where a page of one of trading's lists begins: cursors hold what was sorted by, checked before a query sees it."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from aitbc.kernel import ids
+from aitbc.kernel.pages import InvalidCursor, Page, decode_cursor
+
+Number = Annotated[int, Meta(ge=0, lt=2**63)]
+
+
+def number(name: str, cursor: str | None) -> int | None:
+    """The number after which the page begins. Raises `InvalidCursor`."""
+    return None if cursor is None else int(decode_cursor(name, cursor, Number)[0])
+
+
+def identifier(name: str, prefix: str, cursor: str | None, *bound_to: str) -> str | None:
+    """The id after which the page begins. Raises `InvalidCursor`."""
+    position = Page.position(name, cursor, bound_to=bound_to)
+    if position is not None and not ids.is_id(prefix, position):
+        raise InvalidCursor
+    return position

@@ -1,0 +1,147 @@
+"""The chain: seals what happened into blocks, and proves that a record is in one."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from aitbc.kernel import chain
+from aitbc.kernel.clock import now
+from aitbc.kernel.db import Connection, Database
+from aitbc.kernel.signing import Key
+from aitbc.modules.trading.models.records import stamp
+from aitbc.modules.trading.models.views import Block, BlockHeader, InclusionProof
+
+RECORDS_PER_BLOCK_MAX = 10_000
+THREAD_FROM = 256
+"""A tree of fewer leaves is built at once: handing it to a thread would cost more."""
+
+LAST_BLOCK = "SELECT * FROM trading.blocks ORDER BY height DESC LIMIT 1"
+READ_UNSEALED = "SELECT id, digest FROM trading.unsealed ORDER BY id LIMIT $1"
+ADD_BLOCK = """
+INSERT INTO trading.blocks
+    (height, hash, previous, merkle_root, first_sequence, records, sealed_at, node_key, signature)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"""
+# A record leaves the queue and takes its place in the chain in one statement; the order of its numbers stays.
+SEAL = """
+WITH sealed AS (DELETE FROM trading.unsealed WHERE id = ANY($1::bigint[]) RETURNING id, kind, record_id, digest)
+INSERT INTO trading.block_items (sequence, height, kind, record_id, digest)
+SELECT $2::bigint - 1 + row_number() OVER (ORDER BY id), $3, kind, record_id, digest FROM sealed"""
+FIND_ITEM = """
+SELECT i.sequence, i.digest, b.* FROM trading.block_items i JOIN trading.blocks b USING (height) WHERE i.record_id = $1"""
+READ_DIGESTS = """
+SELECT digest FROM trading.block_items WHERE sequence >= $1 AND sequence < $2 ORDER BY sequence"""
+KNOW_KEY = """
+INSERT INTO trading.node_keys (public_key, first_used_at) VALUES ($1, $2) ON CONFLICT DO NOTHING"""
+
+
+class Chain:
+    """Seals records into blocks, one sealer at a time."""
+
+    def __init__(self, database: Database, key: Key) -> None:
+        self._database = database
+        self._key = key
+
+    async def start(self) -> None:
+        """Make the first block, if this is the first start, and note the key we sign with."""
+        async with self._database.hot_transaction() as connection:
+            await connection.execute(KNOW_KEY, self._key.public, now())
+            # Two first starts at once: the second waits here, and then sees the block.
+            await connection.execute("SELECT pg_advisory_xact_lock(hashtext('trading.genesis'))")
+        async with self._database.hot_transaction() as connection:
+            await connection.execute("SELECT pg_advisory_xact_lock(hashtext('trading.genesis'))")
+            if await connection.fetchval("SELECT height FROM trading.blocks WHERE height = 0") is None:
+                await self._add_block(connection, None, [])
+
+    async def seal(self) -> int:
+        """Seal everything that waits; answers how many records were sealed."""
+        sealed = 0
+        while True:
+            count = await self._seal_one()
+            sealed += count
+            if count < RECORDS_PER_BLOCK_MAX:
+                return sealed
+
+    async def _seal_one(self) -> int:
+        async with self._database.hot_transaction() as connection:
+            waiting = await connection.fetch(READ_UNSEALED, RECORDS_PER_BLOCK_MAX)
+            if not waiting:
+                return 0
+            last = await connection.fetchrow(LAST_BLOCK)
+            assert last is not None, "the first block is made at the first start"
+            first = last["first_sequence"] + last["records"]
+            height = await self._add_block(connection, last, [row["digest"] for row in waiting])
+            sealed = await connection.execute(SEAL, [row["id"] for row in waiting], first, height)
+            # A second sealer would have failed at the height already; this says that nobody took a record away.
+            assert sealed == f"INSERT 0 {len(waiting)}", "a record left the queue while it was being sealed"
+        return len(waiting)
+
+    async def _add_block(self, connection: Connection, last: asyncpg.Record | None, digests: list[bytes]) -> int:
+        if len(digests) >= THREAD_FROM:
+            root = await asyncio.to_thread(chain.merkle_root, digests)
+        else:
+            root = chain.merkle_root(digests)
+        at = now() if last is None else max(now(), last["sealed_at"])
+        header = chain.block_header(
+            height=0 if last is None else last["height"] + 1,
+            previous=None if last is None else chain.name_digest(last["hash"]),
+            time=stamp(at),
+            merkle_root=root,
+            first_sequence=1 if last is None else last["first_sequence"] + last["records"],
+            records=len(digests),
+            node_key=self._key.public,
+        )
+        signature = self._key.sign(chain.canonical(header))
+        hash_ = chain.read_digest(chain.block_hash(header))
+        previous = None if last is None else last["hash"]
+        numbers = (header["first_sequence"], len(digests))
+        await connection.execute(
+            ADD_BLOCK, header["height"], hash_, previous, root, *numbers, at, self._key.public, signature
+        )
+        return int(header["height"])
+
+    async def proof(self, record_id: UUID) -> InclusionProof | None:
+        """The way from a record to the root of its block; none while it waits to be sealed."""
+        async with self._database.hot() as connection:
+            item = await connection.fetchrow(FIND_ITEM, record_id)
+            if item is None:
+                return None
+            first = item["first_sequence"]
+            rows = await connection.fetch(READ_DIGESTS, first, first + item["records"])
+        index = item["sequence"] - first
+        path = await asyncio.to_thread(chain.merkle_path, [row["digest"] for row in rows], index)
+        block = block_view(item)
+        return InclusionProof(
+            block=BlockHeader(**header_of(item)),
+            hash=block.hash,
+            signature=block.signature,
+            index=index,
+            path=tuple(chain.name_digest(step) for step in path),
+        )
+
+
+def header_of(row: Any) -> dict[str, Any]:
+    """The header of a stored block, rebuilt from its row."""
+    return chain.block_header(
+        height=row["height"],
+        previous=None if row["previous"] is None else chain.name_digest(row["previous"]),
+        time=stamp(row["sealed_at"]),
+        merkle_root=row["merkle_root"],
+        first_sequence=row["first_sequence"],
+        records=row["records"],
+        node_key=row["node_key"],
+    )
+
+
+def block_view(row: Any) -> Block:
+    """What callers see of a stored block."""
+    header = header_of(row)
+    del header["version"]
+    return Block(**header, hash=chain.name_digest(row["hash"]), signature=row["signature"])
+
+
+def block_views(rows: Sequence[Any]) -> list[Block]:
+    """What callers see of some stored blocks."""
+    return [block_view(row) for row in rows]

@@ -1,0 +1,165 @@
+"""Play money in, and mistakes out: deposits, the faucet, corrections; each of them a transaction of its own."""
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from aitbc.kernel import ids
+from aitbc.kernel.auth import Principal
+from aitbc.kernel.clock import now
+from aitbc.kernel.db import Database, UnitOfWork
+from aitbc.kernel.errors import Conflict, Forbidden, TooMany
+from aitbc.kernel.idempotency import Once
+from aitbc.kernel.money import checked, render
+from aitbc.modules.trading.api import HolderNotFound
+from aitbc.modules.trading.models.book import FEES, ISSUANCE, Posting
+from aitbc.modules.trading.models.tables import EntryRow, FaucetDayRow, ReceiptRow, TransactionRow
+from aitbc.modules.trading.models.views import LedgerTransaction
+from aitbc.modules.trading.service.explorer import TransactionNotFound, transaction_view
+from aitbc.modules.trading.service.ledger import Ledger, persistently
+from aitbc.modules.trading.service.settings import TradingSettings
+
+
+class FaucetOff(Forbidden):
+    """This platform gives no play money away; an admin can make a deposit."""
+
+    code = "faucet_off"
+
+
+class FaucetEmpty(TooMany):
+    """The faucet gives this account no more today."""
+
+    code = "faucet_empty"
+
+
+class NotCorrectable(Conflict):
+    """Only deposits, faucet grants and settlements can be corrected; an open hold is voided instead."""
+
+    code = "not_correctable"
+
+
+class Deposits:
+    """Money that comes from nowhere else than the issuance account, and what takes it back."""
+
+    def __init__(self, database: Database, ledger: Ledger, settings: TradingSettings) -> None:
+        self._database = database
+        self._ledger = ledger
+        self._settings = settings
+
+    async def deposit(
+        self, who: Principal, account: str, amount_units: int, reason: str | None, once: Once
+    ) -> LedgerTransaction:
+        """Give an account play money; noted in the audit trail."""
+
+        async def work() -> LedgerTransaction:
+            async with self._database.unit_of_work() as uow:
+                stored = await uow.replay(once, LedgerTransaction)
+                if stored is not None:
+                    return stored
+                posting = await self._grant(uow, "deposit", account, amount_units, reason)
+                amount = render(amount_units)
+                await uow.audit(who.account, who.key, "deposit", account, amount=amount, transaction=posting.id)
+                return await uow.answer(once, await _view(uow, posting.id))
+
+        return await persistently(work)
+
+    async def faucet(self, who: Principal, amount_units: int, once: Once) -> LedgerTransaction:
+        """Take play money for oneself. Raises `FaucetOff`, and `FaucetEmpty` past the day's share."""
+        if not self._settings.faucet:
+            raise FaucetOff
+
+        async def work() -> LedgerTransaction:
+            async with self._database.unit_of_work() as uow:
+                stored = await uow.replay(once, LedgerTransaction)
+                if stored is not None:
+                    return stored
+                await self._take_share(uow, who.account, amount_units)
+                posting = await self._grant(uow, "faucet", who.account, amount_units, None)
+                return await uow.answer(once, await _view(uow, posting.id))
+
+        return await persistently(work)
+
+    async def _take_share(self, uow: UnitOfWork, account: str, amount_units: int) -> None:
+        share = self._settings.faucet_units_per_day
+        if amount_units > share:
+            raise FaucetEmpty(f"The faucet gives an account at most {render(share)} a day.")
+        adding = upsert(FaucetDayRow).values(account=account, day=now().date(), taken_units=amount_units)
+        taken = FaucetDayRow.taken_units + amount_units
+        counted = adding.on_conflict_do_update(
+            index_elements=["account", "day"], set_={"taken_units": taken}, where=taken <= share
+        ).returning(FaucetDayRow.taken_units)
+        if (await uow.session.execute(counted)).scalar_one_or_none() is None:
+            raise FaucetEmpty(f"The faucet gives an account at most {render(share)} a day.")
+
+    async def _grant(self, uow: UnitOfWork, kind: str, account: str, amount_units: int, reason: str | None) -> Posting:
+        try:
+            id_ = ids.decode("acct", account)
+        except ids.MalformedId:
+            raise HolderNotFound from None
+        checked(amount_units)
+        await self._ledger.open_accounts(uow, {id_: account})
+        book = await self._ledger.open(uow, {ISSUANCE, id_})
+        posting = book.grant(kind, book.accounts[id_], amount_units, reason)
+        await self._ledger.save(uow, book)
+        return posting
+
+    async def correct(self, who: Principal, transaction: str, reason: str, once: Once) -> LedgerTransaction:
+        """Undo a deposit, a faucet grant or a settlement by a transaction of its own; a second run changes nothing.
+
+        Raises `TransactionNotFound`, `NotCorrectable`, and `InsufficientFunds` when the money has been spent.
+        """
+
+        async def work() -> LedgerTransaction:
+            async with self._database.unit_of_work() as uow:
+                stored = await uow.replay(once, LedgerTransaction)
+                if stored is not None:
+                    return stored
+                original = await uow.find(TransactionRow, transaction, missing=TransactionNotFound)
+                correction, fresh = await self._correct(uow, original, reason)
+                if fresh:
+                    noted = {"reason": reason, "correction": correction}
+                    await uow.audit(who.account, who.key, "correct", transaction, **noted)
+                return await uow.answer(once, await _view(uow, correction))
+
+        return await persistently(work)
+
+    async def _correct(self, uow: UnitOfWork, original: TransactionRow, reason: str) -> tuple[str, bool]:
+        """The id of the correction, and whether it was made just now."""
+        if original.kind not in ("deposit", "faucet", "settle"):
+            raise NotCorrectable
+        touching = select(EntryRow).where(EntryRow.transaction_id == original.id).order_by(EntryRow.position)
+        entries = list(await uow.session.scalars(touching))
+        accounts = {entry.account_id for entry in entries}
+        receipt = None
+        if original.kind == "settle":
+            found = await uow.session.scalars(select(ReceiptRow).where(ReceiptRow.transaction_id == original.id))
+            receipt = found.one()
+            accounts = {FEES, ids.decode("acct", receipt.payer), ids.decode("acct", receipt.miner_account)}
+        book = await self._ledger.open(uow, accounts)
+        earlier = select(TransactionRow.id).where(
+            TransactionRow.kind == "correction", TransactionRow.reference == original.id
+        )
+        known = (await uow.session.execute(earlier)).scalar_one_or_none()
+        if known is not None:
+            return known, False
+        if receipt is None:
+            given = next(entry for entry in entries if entry.account_id != ISSUANCE)
+            account = book.accounts[given.account_id]
+            posting = book.correct_grant(account, given.amount_units, original.id, reason)
+        elif receipt.price_units == 0:
+            raise NotCorrectable("This settlement cost nothing: there is nothing to give back.")
+        else:
+            posting = book.correct_settlement(
+                book.accounts[ids.decode("acct", receipt.payer)],
+                book.accounts[ids.decode("acct", receipt.miner_account)],
+                earned=receipt.earned_units,
+                fee=receipt.fee_units,
+                original=original.id,
+                reason=reason,
+            )
+        await self._ledger.save(uow, book)
+        return posting.id, True
+
+
+async def _view(uow: UnitOfWork, transaction: str) -> LedgerTransaction:
+    row = await uow.find(TransactionRow, transaction, missing=TransactionNotFound)
+    return transaction_view(row.body, None)

@@ -1,0 +1,368 @@
+"""Looking: accounts, statements, transactions, receipts, blocks, and a search that leads to any of them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import select, text, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aitbc.kernel import chain, ids
+from aitbc.kernel.auth import Principal
+from aitbc.kernel.db import Database
+from aitbc.kernel.errors import NotFound
+from aitbc.kernel.money import render
+from aitbc.modules.trading.api import HolderNotFound
+from aitbc.modules.trading.models.book import SYSTEM
+from aitbc.modules.trading.models.records import ReceiptClaims, TransactionRecord, digest
+from aitbc.modules.trading.models.tables import (
+    AccountRow,
+    BlockItemRow,
+    BlockRow,
+    EntryRow,
+    HoldRow,
+    NodeKeyRow,
+    ReceiptRow,
+    TransactionRow,
+)
+from aitbc.modules.trading.models.views import (
+    AccountEntry,
+    AccountView,
+    Block,
+    BlockRecord,
+    EntryView,
+    Found,
+    LedgerTransaction,
+    NodeKey,
+    Place,
+    Receipt,
+    ReceiptLine,
+    SignedReceipt,
+)
+from aitbc.modules.trading.service.blocks import Chain, block_view
+
+RECORD_PREFIX = {"transaction": "txn", "receipt": "rcpt"}
+DIGITS_MAX = 18
+
+
+class BlockNotFound(NotFound):
+    """There is no such block."""
+
+    code = "block_not_found"
+
+
+class TransactionNotFound(NotFound):
+    """There is no such transaction."""
+
+    code = "transaction_not_found"
+
+
+class ReceiptNotFound(NotFound):
+    """There is no such receipt; a job gets one when its result has been paid."""
+
+    code = "receipt_not_found"
+
+
+class NothingFound(NotFound):
+    """Nothing here has this name. Search takes a block's height or hash, or an id: txn_, rcpt_, job_, hold_, acct_, mnr_."""
+
+    code = "nothing_found"
+
+
+class Explorer:
+    """Reads the ledger and the chain; changes nothing."""
+
+    def __init__(self, database: Database, sealer: Chain) -> None:
+        self._database = database
+        self._chain = sealer
+
+    # Accounts: their owner's, and the operator's, to see
+
+    async def account(self, who: Principal, account: str) -> AccountView:
+        """An account's money; zero for one that never had any. Raises `HolderNotFound` for somebody else's."""
+        if account != SYSTEM and (not ids.is_id("acct", account) or not who.owns(account)):
+            raise HolderNotFound
+        async with self._database.reading() as session:
+            rows = (await session.scalars(select(AccountRow).where(AccountRow.owner == account))).all()
+        if account == SYSTEM:
+            rows = [row for row in rows if row.purpose == "fees"]
+        return account_view(account, rows[0] if rows else None)
+
+    async def accounts(self, *, limit: int, after: str | None) -> list[AccountView]:
+        """Every account with money or a past, in the order of ids."""
+        wanted = select(AccountRow).where(AccountRow.owner != SYSTEM).order_by(AccountRow.id).limit(limit)
+        if after is not None:
+            wanted = wanted.where(AccountRow.id > ids.decode("acct", after))
+        async with self._database.reading() as session:
+            return [account_view(row.owner, row) for row in await session.scalars(wanted)]
+
+    async def entries(self, who: Principal, account: str, *, limit: int, before: int | None) -> list[AccountEntry]:
+        """An account's statement, newest first. Raises `HolderNotFound` for somebody else's."""
+        if not ids.is_id("acct", account) or not who.owns(account):
+            raise HolderNotFound
+        wanted = (
+            select(EntryRow, TransactionRow.kind, TransactionRow.reference, TransactionRow.reason)
+            .join(TransactionRow, TransactionRow.id == EntryRow.transaction_id)
+            .where(EntryRow.account_id == ids.decode("acct", account))
+            .order_by(EntryRow.account_version.desc())
+            .limit(limit)
+        )
+        if before is not None:
+            wanted = wanted.where(EntryRow.account_version < before)
+        async with self._database.reading() as session:
+            return [entry_line(*row) for row in await session.execute(wanted)]
+
+    # The chain: anybody's with a key that may read it
+
+    async def transaction(self, transaction: str) -> LedgerTransaction:
+        """One transaction with the balances before and after it. Raises `TransactionNotFound`."""
+        async with self._database.reading() as session:
+            found = await self._transactions(session, "txn", transaction, TransactionRow.id == transaction)
+        if not found:
+            raise TransactionNotFound
+        return found[0]
+
+    async def transactions(
+        self, *, limit: int, before: str | None, reference: str | None = None
+    ) -> list[LedgerTransaction]:
+        """Transactions, newest first; those of one job or hold when `reference` names it."""
+        async with self._database.reading() as session:
+            wanted: list[Any] = []
+            if reference is not None:
+                wanted.append(TransactionRow.id.in_(await _of_hold(session, reference)))
+            if before is not None:
+                wanted.append(TransactionRow.id < before)
+            return await self._transactions(session, "txn", before, *wanted, limit=limit)
+
+    async def _transactions(
+        self, session: AsyncSession, prefix: str, id_: str | None, *wanted: Any, limit: int = 1
+    ) -> list[LedgerTransaction]:
+        if id_ is not None and not ids.is_id(prefix, id_):
+            return []
+        item = text("trading.block_items.record_id = trading.transactions.id")
+        query = (
+            select(TransactionRow.body, BlockItemRow.height, BlockItemRow.sequence)
+            .outerjoin(BlockItemRow, item)
+            .where(*wanted)
+            .order_by(TransactionRow.id.desc())
+            .limit(limit)
+        )
+        rows = await session.execute(query)
+        return [transaction_view(body, _place(height, sequence)) for body, height, sequence in rows]
+
+    async def receipt(self, receipt: str) -> Receipt:
+        """A receipt with its proof of inclusion. Raises `ReceiptNotFound`."""
+        if not ids.is_id("rcpt", receipt):
+            raise ReceiptNotFound
+        async with self._database.reading() as session:
+            body = await session.scalar(select(ReceiptRow.body).where(ReceiptRow.id == receipt))
+        if body is None:
+            raise ReceiptNotFound
+        proof = await self._chain.proof(ids.decode("rcpt", receipt))
+        return Receipt(receipt=msgspec.json.decode(body, type=SignedReceipt), proof=proof)
+
+    async def receipts(
+        self,
+        *,
+        limit: int,
+        before: tuple[datetime, str] | None,
+        job: str | None = None,
+        payer: str | None = None,
+        miner: str | None = None,
+    ) -> list[ReceiptLine]:
+        """Receipts, newest first: all of them, or those of a job, a payer or a miner."""
+        wanted: list[Any] = []
+        for prefix, value in (("job", job), ("acct", payer), ("mnr", miner)):
+            if value is not None and not ids.is_id(prefix, value):
+                return []
+        if job is not None:
+            wanted.append(ReceiptRow.id == ids.encode("rcpt", ids.decode("job", job)))
+        if payer is not None:
+            wanted.append(ReceiptRow.payer == payer)
+        if miner is not None:
+            wanted.append(ReceiptRow.miner == miner)
+        if before is not None:
+            at, id_ = before
+            wanted.append(tuple_(ReceiptRow.issued_at, ReceiptRow.id) < tuple_(at, id_))
+        query = (
+            select(ReceiptRow).where(*wanted).order_by(ReceiptRow.issued_at.desc(), ReceiptRow.id.desc()).limit(limit)
+        )
+        async with self._database.reading() as session:
+            return [receipt_line(row) for row in await session.scalars(query)]
+
+    async def block(self, name: str) -> Block:
+        """A block by its height, its hash or `head`. Raises `BlockNotFound`."""
+        query = select(BlockRow.__table__).order_by(BlockRow.height.desc()).limit(1)
+        if name.isdigit() and name.isascii() and len(name) <= DIGITS_MAX:
+            query = query.where(BlockRow.height == int(name))
+        elif name != "head":
+            try:
+                query = query.where(BlockRow.hash == chain.read_digest(name))
+            except ValueError:
+                raise BlockNotFound from None
+        async with self._database.reading() as session:
+            row = (await session.execute(query)).mappings().one_or_none()
+        if row is None:
+            raise BlockNotFound
+        return block_view(row)
+
+    async def blocks(self, *, limit: int, before: int | None) -> list[Block]:
+        """Blocks, newest first."""
+        query = select(BlockRow.__table__).order_by(BlockRow.height.desc()).limit(limit)
+        if before is not None:
+            query = query.where(BlockRow.height < before)
+        async with self._database.reading() as session:
+            return [block_view(row) for row in (await session.execute(query)).mappings()]
+
+    async def block_records(self, name: str, *, limit: int, after: int | None) -> list[BlockRecord]:
+        """The records of a block in their order. Raises `BlockNotFound`."""
+        block = await self.block(name)
+        start = block.first_sequence if after is None else max(after + 1, block.first_sequence)
+        query = (
+            select(BlockItemRow)
+            .where(BlockItemRow.sequence >= start, BlockItemRow.sequence < block.first_sequence + block.records)
+            .order_by(BlockItemRow.sequence)
+            .limit(limit)
+        )
+        async with self._database.reading() as session:
+            return [
+                BlockRecord(
+                    sequence=item.sequence,
+                    kind=item.kind,
+                    id=ids.encode(RECORD_PREFIX[item.kind], item.record_id),
+                    digest=chain.name_digest(item.digest),
+                )
+                for item in await session.scalars(query)
+            ]
+
+    async def keys(self) -> list[NodeKey]:
+        """The node's public keys, oldest first."""
+        query = select(NodeKeyRow.public_key, NodeKeyRow.first_used_at).order_by(NodeKeyRow.first_used_at)
+        async with self._database.reading() as session:
+            return [NodeKey(public_key=key, first_used_at=at) for key, at in await session.execute(query)]
+
+    async def search(self, who: Principal, wanted: str) -> Found:
+        """Where a height, a hash or an id leads. Raises `NothingFound`."""
+        wanted = wanted.strip()
+        prefix = wanted.rpartition("_")[0]
+        try:
+            if wanted.startswith("sha256:") or wanted.isdigit():
+                block = await self.block(wanted)
+                return Found(kind="block", id=block.hash, path=f"/api/v1/trading/blocks/{block.height}")
+            if prefix == "txn":
+                return _lead("transaction", (await self.transaction(wanted)).id)
+            if prefix == "acct":
+                return _lead("address", (await self.account(who, wanted)).account, "addresses")
+        except (BlockNotFound, TransactionNotFound, HolderNotFound):
+            raise NothingFound from None
+        if prefix in ("rcpt", "job", "hold") and ids.is_id(prefix, wanted):
+            return await self._search_job(prefix, wanted)
+        if prefix == "mnr" and await self.receipts(limit=1, before=None, miner=wanted):
+            return Found(kind="miner", id=wanted, path=f"/api/v1/trading/receipts?miner={wanted}")
+        raise NothingFound
+
+    async def _search_job(self, prefix: str, wanted: str) -> Found:
+        """A job's receipt, hold and transactions have its UUID in common."""
+        shared = ids.decode(prefix, wanted)
+        receipt = ids.encode("rcpt", shared)
+        async with self._database.reading() as session:
+            if await session.scalar(select(ReceiptRow.id).where(ReceiptRow.id == receipt)):
+                return _lead("receipt", receipt)
+            held = select(HoldRow.reference).where(HoldRow.id == ids.encode("hold", shared))
+            reference = await session.scalar(held)
+        if prefix == "rcpt" or reference is None:
+            raise NothingFound
+        return Found(kind="hold", id=wanted, path=f"/api/v1/trading/transactions?reference={wanted}")
+
+
+async def _of_hold(session: AsyncSession, reference: str) -> Sequence[str]:
+    """The transactions of a hold, by its id or its job's."""
+    prefix = reference.rpartition("_")[0]
+    if prefix not in ("job", "hold", "rcpt") or not ids.is_id(prefix, reference):
+        return []
+    hold = ids.encode("hold", ids.decode(prefix, reference))
+    row = (await session.execute(select(HoldRow.placed_by, HoldRow.ended_by).where(HoldRow.id == hold))).one_or_none()
+    return [] if row is None else [transaction for transaction in row if transaction is not None]
+
+
+def _lead(kind: str, id_: str, noun: str | None = None) -> Found:
+    return Found(kind=kind, id=id_, path=f"/api/v1/trading/{noun or kind + 's'}/{id_}")
+
+
+def _place(height: int | None, sequence: int | None) -> Place | None:
+    return None if height is None or sequence is None else Place(height=height, sequence=sequence)
+
+
+def account_view(owner: str, row: AccountRow | None) -> AccountView:
+    """What callers see of an account."""
+    available, held = (0, 0) if row is None else (row.balance_units, row.held_units)
+    return AccountView(
+        account=owner,
+        available=render(available),
+        held=render(held),
+        owned=render(available + held),
+        earned=render(0 if row is None else row.earned_units),
+        spent=render(0 if row is None else row.spent_units),
+        entries=0 if row is None else row.version,
+    )
+
+
+def entry_line(entry: EntryRow, kind: str, reference: str | None, reason: str | None) -> AccountEntry:
+    """What callers see of an entry in a statement."""
+    return AccountEntry(
+        transaction=entry.transaction_id,
+        kind=kind,
+        reference=reference,
+        reason=reason,
+        amount=render(entry.amount_units),
+        before=render(entry.balance_after_units - entry.amount_units),
+        after=render(entry.balance_after_units),
+        version=entry.account_version,
+        at=entry.created_at,
+    )
+
+
+def transaction_view(body: str, sealed: Place | None) -> LedgerTransaction:
+    """What callers see of a transaction: nothing but its record says."""
+    record = msgspec.json.decode(body, type=TransactionRecord)
+    settled = record.kind == "settle" and record.hold is not None
+    return LedgerTransaction(
+        id=record.id,
+        kind=record.kind,
+        hold=record.hold,
+        reference=record.reference,
+        reason=record.reason,
+        at=datetime.fromisoformat(record.at),
+        entries=tuple(
+            EntryView(
+                account=entry.account,
+                amount=entry.amount,
+                before=render(chain.read_units(entry.balance) - chain.read_units(entry.amount)),
+                after=entry.balance,
+                version=entry.version,
+            )
+            for entry in record.entries
+        ),
+        digest=chain.name_digest(digest(body.encode())),
+        receipt=ids.encode("rcpt", ids.decode("hold", record.hold)) if settled and record.hold else None,
+        sealed=sealed,
+    )
+
+
+def receipt_line(row: ReceiptRow) -> ReceiptLine:
+    """What callers see of a receipt in a list."""
+    claims = msgspec.json.decode(row.body, type=ReceiptClaims)
+    return ReceiptLine(
+        id=claims.id,
+        job=claims.job,
+        kind=claims.kind,
+        payer=claims.payer,
+        miner=claims.miner,
+        miner_account=claims.miner_account,
+        price=claims.price,
+        fee=claims.fee,
+        earned=claims.earned,
+        issued_at=row.issued_at,
+        transaction=claims.transaction,
+    )

@@ -1,0 +1,62 @@
+"""The platform's share: which rate is in force, and since when."""
+
+from datetime import datetime
+from time import monotonic
+
+from msgspec import Struct
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+
+from aitbc.kernel.clock import now
+from aitbc.kernel.db import Database
+from aitbc.modules.trading.models.tables import FeeRateRow
+from aitbc.modules.trading.service.settings import TradingSettings
+
+KNOWN_FOR_SECONDS = 1.0
+"""How long the rates are believed without looking again."""
+
+
+class FeeRate(Struct, frozen=True, kw_only=True):
+    """A rate, from a moment on until the next one's."""
+
+    basis_points: int
+    effective_from: datetime
+
+
+class Fees:
+    """The rates there are and will be, oldest first."""
+
+    def __init__(self, database: Database, settings: TradingSettings) -> None:
+        self._database = database
+        self._settings = settings
+        self._rates: list[FeeRate] = []
+        self._known_at = float("-inf")
+
+    async def start(self) -> None:
+        """Write the configured rate down when it is a new one."""
+        rates = await self.rates()
+        wanted = self._settings.fee_basis_points
+        if rates and rates[-1].basis_points == wanted:
+            return
+        at = now()
+        since = self._settings.fee_effective_from or at
+        async with self._database.unit_of_work() as uow:
+            row = {"effective_from": since, "basis_points": wanted, "created_at": at}
+            await uow.session.execute(insert(FeeRateRow).values(row).on_conflict_do_nothing())
+        self._known_at = float("-inf")
+
+    async def rates(self) -> list[FeeRate]:
+        """All rates, oldest first."""
+        if monotonic() - self._known_at > KNOWN_FOR_SECONDS:
+            columns = (FeeRateRow.basis_points, FeeRateRow.effective_from)
+            async with self._database.reading() as session:
+                found = (await session.execute(select(*columns).order_by(FeeRateRow.effective_from))).all()
+            self._rates = [FeeRate(basis_points=points, effective_from=since) for points, since in found]
+            self._known_at = monotonic()
+        return self._rates
+
+    async def in_force(self) -> int:
+        """The basis points that a hold placed now is settled at."""
+        at = now()
+        started = [rate.basis_points for rate in await self.rates() if rate.effective_from <= at]
+        return started[-1] if started else self._settings.fee_basis_points

@@ -1,0 +1,21 @@
+"""The settings of trading, table `[trading]` of the configuration."""
+
+from datetime import datetime
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+
+class TradingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How money is handled here."""
+
+    hot: bool = True
+    """Gather holds, settlements and voids of many callers into one transaction."""
+    fee_basis_points: Annotated[int, Meta(ge=0, le=10_000)] = 250
+    """The platform's share of a price, in 1/10 000."""
+    fee_effective_from: datetime | None = None
+    """From when that share holds; from the first start with it when nothing is said. Open holds keep theirs."""
+    faucet: bool = False
+    """Whether accounts may take play money by themselves."""
+    faucet_units_per_day: Annotated[int, Meta(ge=1, le=10**18)] = 10 * 10**8
+    """The most an account may take on one day (UTC), in minor units."""
