@@ -152,9 +152,15 @@ class ChatExecutor:
 
 
 def _read_url(value: Any) -> SplitResult:
-    url = urlsplit(read_text(value, "base_url", shortest=1, longest=2048))
-    if url.scheme not in ("http", "https") or not url.hostname or url.username or url.query or url.fragment:
-        raise FieldError("base_url must look like http://127.0.0.1:11434/v1, without a user, query or fragment.")
+    text = read_text(value, "base_url", shortest=1, longest=2048)
+    wanted = "base_url must look like http://127.0.0.1:11434/v1, without a user, query or fragment."
+    try:
+        url = urlsplit(text)
+        usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        raise FieldError(wanted) from None
+    if not usable or url.username or url.query or url.fragment:
+        raise FieldError(wanted)
     path = url.path.rstrip("/")
     return url._replace(path=path if path.endswith("/v1") else path + "/v1")
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from aitbc_cli.miner.executors import framing, process_tree
-from aitbc_cli.miner.executors.fields import FieldError
+from aitbc_cli.miner.executors.fields import FieldError, read_integer
 from aitbc_cli.miner.executors.work import Executor, Failure, Outcome, Progress, Work, WorkFailed
 
 # Imported by name in the process of its kind only: no worker pays for the libraries of another.
@@ -86,15 +86,17 @@ class Worker:
 
     def _open(self, options: Mapping[str, Any]) -> dict[str, Any]:
         _limit_memory(options.get("memory_bytes", _MEMORY_BYTES.get(self._kind)) if self._kind != "command" else None)
+        if self._kind in _OFFLINE:
+            sys.addaudithook(_refuse_connections)
         module, name = EXECUTORS[self._kind]
         try:
             self._executor = getattr(importlib.import_module(module), name)(options)
-        except ImportError as error:
-            missing = error.name or "a library"
-            message = f"The kind {self._kind} needs {missing}; install it with: pip install 'aitbc[miner]'"
+        except ModuleNotFoundError as error:
+            message = f"The kind {self._kind} needs {error.name}; install it with: pip install 'aitbc[miner]'"
             raise WorkFailed("miner", "executor_unavailable", message) from None
-        if self._kind in _OFFLINE:
-            sys.addaudithook(_refuse_connections)
+        except ImportError as error:
+            message = f"A library of the kind {self._kind} cannot be loaded: {error}"
+            raise WorkFailed("miner", "executor_unavailable", message) from None
         return {"is": "done"}
 
     def _opened(self) -> Executor:
@@ -173,9 +175,11 @@ def _take_streams() -> tuple[BinaryIO, BinaryIO]:
     return incoming, outgoing
 
 
-def _limit_memory(limit: int | None) -> None:
+def _limit_memory(limit: Any) -> None:
+    """Bound the private memory of this process; what asks for more gets an error and not the machine's memory."""
     if limit is not None:
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        size = read_integer(limit, "memory_bytes", least=16 * 1024 * 1024, most=2**40)
+        resource.setrlimit(resource.RLIMIT_DATA, (size, size))
 
 
 def _refuse_connections(event: str, _arguments: tuple[Any, ...]) -> None:

@@ -1,0 +1,55 @@
+"""What the tests of the executors share: one event loop a file, pools that are stopped, and folders for work."""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aitbc_cli.miner.executors.pool import ExecutorPool, Work
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[asyncio.Runner]:
+    """An event loop of the main thread: the thread that starts workers must not end before them."""
+    with asyncio.Runner() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def open_pool(
+    runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., ExecutorPool]]:
+    """Make a pool for some kinds of work; its workers are gone at the end of the file."""
+    pools: list[ExecutorPool] = []
+
+    def opened(kinds: Mapping[str, Mapping[str, Any]], *, slots: int = 1) -> ExecutorPool:
+        pools.append(ExecutorPool(slots=slots, kinds=kinds, scratch=tmp_path_factory.mktemp("scratch")))
+        return pools[-1]
+
+    yield opened
+    for pool in pools:
+        runner.run(pool.stop())
+
+
+@pytest.fixture(scope="module")
+def make_work(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Work]:
+    """Make a piece of work with a private folder of its own."""
+
+    def made(kind: str, value: Any, *, seconds: float = 20.0, files: Mapping[str, Path] | None = None) -> Work:
+        return Work(
+            job_id=f"job_{next(_numbers)}",
+            attempt=1,
+            kind=kind,
+            input=value,
+            input_files=files or {},
+            folder=tmp_path_factory.mktemp("work"),
+            run_seconds=seconds,
+            env={"AITBC_REQUEST": "req_1", "LD_PRELOAD": "evil.so"},
+        )
+
+    return made

@@ -1,0 +1,141 @@
+"""The pool itself: slots, kinds that cannot be used, time limits and workers that fail."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from aitbc_cli.miner.executors.pool import ExecutorPool, Outcome, Progress, Work
+
+SHELL = {"programs": {"sh": ["/bin/sh", "-c"]}}
+
+
+def shell_work(make_work: Callable[..., Work], line: str) -> Work:
+    return make_work("command", {"program": "sh", "arguments": [line]})
+
+
+def ignore(_: Progress) -> None:
+    """Nobody listens."""
+
+
+def test_start_tells_which_kinds_are_usable_and_why_others_are_not(
+    runner: asyncio.Runner, open_pool: Callable[..., ExecutorPool]
+) -> None:
+    pool = open_pool({"embed": {}, "command": {"programs": {"x": ["relative"]}}, "chat": {}})
+    statuses = runner.run(pool.start())
+    assert statuses["embed"].usable
+    assert statuses["embed"].detail["models"] == ["wordllama-256"]
+    assert (statuses["embed"].memory_bytes or 0) > 20 * 1024 * 1024
+    assert (statuses["embed"].warm_up_ms or 0) > 0
+    assert not statuses["command"].usable and "absolute" in statuses["command"].message
+    assert not statuses["chat"].usable and "base_url" in statuses["chat"].message
+    assert statuses["chat"].reason == "executor_unavailable"
+    assert len(pool.workers()["embed"]) == 1 and pool.workers()["chat"] == []
+
+
+def test_a_missing_library_is_told_with_the_way_to_install_it(
+    runner: asyncio.Runner, open_pool: Callable[..., ExecutorPool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wordllama.py").write_text("raise ModuleNotFoundError('gone', name='wordllama')\n")
+    monkeypatch.setattr("aitbc_cli.__file__", str(tmp_path / "aitbc_cli" / "__init__.py"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path(__file__).parents[3] / "cli")]))
+    status = runner.run(open_pool({"embed": {}}).check("embed"))
+    assert not status.usable
+    assert "wordllama" in status.message and "pip install" in status.message
+
+
+def test_work_of_a_kind_that_is_not_configured_fails_by_the_miner(
+    runner: asyncio.Runner, open_pool: Callable[..., ExecutorPool], make_work: Callable[..., Work]
+) -> None:
+    outcome = runner.run(open_pool({}).run(make_work("embed", {}), on_progress=ignore))
+    assert outcome.error is not None
+    assert (outcome.error.fault, outcome.error.reason) == ("miner", "executor_unavailable")
+
+
+def test_no_more_work_runs_at_once_than_there_are_slots(
+    runner: asyncio.Runner, open_pool: Callable[..., ExecutorPool], make_work: Callable[..., Work]
+) -> None:
+    pool = open_pool({"command": SHELL}, slots=2)
+
+    async def scene() -> tuple[list[Outcome], float]:
+        works = [shell_work(make_work, "sleep 0.4") for _ in range(4)]
+        started = time.monotonic()
+        outcomes = await asyncio.gather(*(pool.run(work, on_progress=ignore) for work in works))
+        return outcomes, time.monotonic() - started
+
+    outcomes, seconds = runner.run(scene())
+    assert all(outcome.error is None for outcome in outcomes)
+    assert 0.8 <= seconds < 1.6
+    assert len(pool.workers()["command"]) == 2
+
+
+def test_a_worker_is_used_again_and_replaced_after_its_death(
+    runner: asyncio.Runner, open_pool: Callable[..., ExecutorPool], make_work: Callable[..., Work]
+) -> None:
+    pool = open_pool({"command": SHELL})
+
+    def worker() -> int:
+        outcome = runner.run(pool.run(shell_work(make_work, "echo $PPID"), on_progress=ignore))
+        assert outcome.output is not None
+        return int(outcome.output["stdout"])
+
+    first = worker()
+    assert worker() == first
+    os.kill(first, signal.SIGKILL)
+    runner.run(asyncio.sleep(0.1))
+    assert worker() != first
+
+
+def test_work_without_a_clock_of_its_own_is_ended_when_its_time_is_over(
+    runner: asyncio.Runner, open_pool: Callable[..., ExecutorPool], make_work: Callable[..., Work]
+) -> None:
+    pool = open_pool({"embed": {}})
+    runner.run(pool.check("embed"))
+    texts = ["many words " * 2000] * 40
+    outcome = runner.run(pool.run(make_work("embed", {"texts": texts}, seconds=0.02), on_progress=ignore))
+    assert outcome.error is not None
+    assert (outcome.error.fault, outcome.error.reason) == ("unknown", "timed_out")
+    assert pool.workers()["embed"] == []
+
+
+@pytest.mark.parametrize("memory_bytes", [40 * 1024 * 1024, 5, "1 GiB"])
+def test_a_worker_that_may_not_hold_its_model_makes_its_kind_unusable(
+    runner: asyncio.Runner, open_pool: Callable[..., ExecutorPool], make_work: Callable[..., Work], memory_bytes: object
+) -> None:
+    pool = open_pool({"embed": {"memory_bytes": memory_bytes}})
+    status = runner.run(pool.check("embed"))
+    assert not status.usable
+    assert status.message.endswith(".")
+    assert pool.workers() == {"embed": []}
+    outcome = runner.run(pool.run(make_work("embed", {"texts": ["a"]}), on_progress=ignore))
+    assert outcome.error is not None and outcome.error.fault != "requester"
+
+
+def test_stopping_ends_running_work_and_all_workers(
+    runner: asyncio.Runner, open_pool: Callable[..., ExecutorPool], make_work: Callable[..., Work]
+) -> None:
+    pool = open_pool({"command": SHELL}, slots=2)
+
+    async def scene() -> Outcome:
+        ready = asyncio.Event()
+        work = shell_work(make_work, "echo ready; sleep 60")
+        running = asyncio.create_task(pool.run(work, on_progress=lambda _: ready.set()))
+        await ready.wait()
+        await pool.stop()
+        return await running
+
+    outcome = runner.run(scene())
+    assert outcome.error is not None
+    assert (outcome.error.fault, outcome.error.reason) == ("miner", "canceled")
+    assert pool.workers() == {"command": []}
+
+
+def test_a_pool_refuses_kinds_it_does_not_know(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="unknown kind"):
+        ExecutorPool(slots=1, kinds={"mine-bitcoin": {}}, scratch=tmp_path)
+    with pytest.raises(ValueError, match="at least one slot"):
+        ExecutorPool(slots=0, kinds={}, scratch=tmp_path)
