@@ -25,7 +25,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from aitbc.kernel.build import Build
 from aitbc.kernel.pulse import Pulse
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+CONTENT_TYPE = "text/plain; version=0.0.4"
 UNMATCHED = "unmatched"
 """The route of every request that no route matches, so that foreign paths make no series."""
 CLIENT_LEFT = 499
