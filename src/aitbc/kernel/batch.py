@@ -47,15 +47,20 @@ class Batcher(Generic[C, R]):
     def _take_off(self) -> None:
         task = asyncio.create_task(self._fly())
         self._flights.add(task)
-        task.add_done_callback(self._flights.discard)
 
     async def _fly(self) -> None:
-        await asyncio.sleep(0)  # everything that became ready in this turn of the loop goes along
-        while self._waiting:
-            load = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._items_max))]
-            load = [(command, future) for command, future in load if not future.done()]
-            if load:
-                await self._deliver(load)
+        task = asyncio.current_task()
+        try:
+            await asyncio.sleep(0)  # everything that became ready in this turn of the loop goes along
+            while self._waiting:
+                load = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._items_max))]
+                load = [(command, future) for command, future in load if not future.done()]
+                if load:
+                    await self._deliver(load)
+        finally:
+            # Here and not in a callback: a command that arrives after the last look at the queue must start a flight itself.
+            if task is not None:
+                self._flights.discard(task)
 
     async def _deliver(self, load: list[tuple[C, asyncio.Future[R]]]) -> None:
         try:
