@@ -1,0 +1,1 @@
+"""The gathered way: the commands of a busy market, many in one transaction."""

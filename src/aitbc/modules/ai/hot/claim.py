@@ -1,0 +1,238 @@
+"""Many claims in one transaction: jobs are taken per set of equal capabilities, and dealt out by rank."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from aitbc.kernel import ids
+from aitbc.kernel.clock import now
+from aitbc.kernel.db import Connection, Database
+from aitbc.kernel.events import publish_many
+from aitbc.modules.ai.api import Claim, InputFile, Lease
+from aitbc.modules.ai.events import JobClosed
+from aitbc.modules.ai.hot.rows import JOB_RULES, job_from, save_jobs
+from aitbc.modules.ai.models.life import AVOIDED_FOR, Fault, Reason, State, lease_ends, move, must_leave, take
+from aitbc.modules.ai.models.queue import Needs, explores, matches, needs_of
+from aitbc.modules.ai.models.values import AttemptValue, JobValue
+from aitbc.modules.ai.models.views import hold_of
+
+ANSWER_BYTES_MAX = 8 * 1024 * 1024
+"""The inputs that one claim may carry away together."""
+
+# The lanes that have waiting jobs, by jumping from one to the next in the queue's index: as many probes as lanes.
+WAITING_LANES = """
+WITH RECURSIVE lanes AS (
+    (SELECT lane FROM ai.jobs WHERE state = 'queued' ORDER BY lane LIMIT 1)
+    UNION ALL
+    SELECT (SELECT j.lane FROM ai.jobs j WHERE j.state = 'queued' AND j.lane > l.lane ORDER BY j.lane LIMIT 1)
+    FROM lanes l WHERE l.lane IS NOT NULL)
+SELECT lane FROM lanes WHERE lane IS NOT NULL"""
+
+LANE_NEEDS = """
+SELECT l.lane, (SELECT needs FROM ai.jobs j WHERE j.lane = l.lane AND j.state = 'queued' LIMIT 1) AS needs
+FROM unnest($1::uuid[]) AS l(lane)"""
+
+# The first jobs of each lane, locked where no other process has them, then the first of all lanes together. A job that
+# every one of these miners must leave to others for now is passed over here, so that it cannot block the lane.
+TAKE = f"""
+SELECT j.* FROM unnest($1::uuid[]) AS l(lane)
+CROSS JOIN LATERAL (
+    SELECT {JOB_RULES}, rank, needs, input, input_digest, files, request_id FROM ai.jobs
+    WHERE lane = l.lane AND state = 'queued' AND due_at <= $3 AND id <> ALL($4::uuid[])
+      AND (avoided = '' OR due_at <= $5 OR NOT (SELECT bool_and(strpos(avoided, m) > 0) FROM unnest($6::text[]) AS m))
+    ORDER BY rank, id LIMIT $2 FOR UPDATE SKIP LOCKED) j
+ORDER BY j.rank, j.id LIMIT $2"""  # noqa: S608 - constant columns
+
+INSERT_ATTEMPTS = """
+INSERT INTO ai.attempts (id, job, kind, token, miner, miner_account, started_at, run_until, expires_at, fault, reason, message)
+SELECT v.*, 'none', '', '' FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::uuid[], $6::uuid[],
+    $7::timestamptz[], $8::timestamptz[], $9::timestamptz[]) AS v"""
+
+# How many jobs of each lane could be taken now, counted no further than there are slots waiting.
+COUNT_WAITING = """
+SELECT l.lane, (SELECT count(*) FROM (
+    SELECT 1 FROM ai.jobs j WHERE j.lane = l.lane AND j.state = 'queued' AND j.due_at <= $2 LIMIT $3) AS few) AS jobs
+FROM unnest($1::uuid[]) AS l(lane)"""
+
+
+class Seat(Struct):
+    """A claim while jobs are dealt out."""
+
+    claim: Claim
+    leases: list[Lease]
+    bytes_left: int = ANSWER_BYTES_MAX
+
+    def has_room(self, size: int) -> bool:
+        """Whether another job goes in; the first always does."""
+        return len(self.leases) < self.claim.slots and (not self.leases or size <= self.bytes_left)
+
+
+class Dealer:
+    """Deals waiting jobs out to claims."""
+
+    def __init__(self, database: Database, on_served: Callable[[str, int], None]) -> None:
+        self._database = database
+        self._on_served = on_served
+        self._needs: dict[UUID, Needs] = {}
+
+    async def claim_many(self, claims: Sequence[Claim]) -> list[Sequence[Lease]]:
+        """The leases of each claim, after their transaction committed."""
+        seats = [Seat(claim, []) for claim in claims]
+        at = now()
+        taken: list[JobValue] = []
+        attempts: list[AttemptValue] = []
+        async with self._database.hot_transaction() as connection:
+            lanes = await self._waiting_lanes(connection)
+            for table in tables_of(seats) if lanes else ():
+                offer = table[0].claim.capabilities
+                fitting = [lane for lane, needs in lanes.items() if matches(needs, offer)]
+                if fitting:
+                    found = await self._take(connection, fitting, table, [job.id for job in taken], at)
+                    dealt, spoilt = deal(found, table, at)
+                    taken += [job for job, _ in dealt] + spoilt
+                    attempts += [attempt for _, attempt in dealt]
+                    await publish_many(connection, "ai", [_closed(job) for job in spoilt])
+            await _insert_attempts(connection, attempts)
+            await save_jobs(connection, taken)
+        if len(taken) > len(attempts):
+            self._database.woke()
+        for job in taken:
+            self._on_served(job.kind, job.rank)
+        return [seat.leases for seat in seats]
+
+    async def waiting(self, slots: int) -> list[tuple[Needs, int]]:
+        """The needs of every lane with jobs that are due, and how many there are, counted up to `slots`."""
+        async with self._database.hot() as connection:
+            lanes = await self._waiting_lanes(connection)
+            rows = await connection.fetch(COUNT_WAITING, list(lanes), now(), slots)
+        return [(lanes[row["lane"]], row["jobs"]) for row in rows if row["jobs"]]
+
+    async def _waiting_lanes(self, connection: Connection) -> dict[UUID, Needs]:
+        lanes = [row["lane"] for row in await connection.fetch(WAITING_LANES)]
+        strange = [lane for lane in lanes if lane not in self._needs]
+        if strange:
+            for row in await connection.fetch(LANE_NEEDS, strange):
+                if row["needs"] is not None:
+                    self._needs[row["lane"]] = needs_of(row["needs"])
+        known = {lane: self._needs[lane] for lane in lanes if lane in self._needs}
+        self._needs = known  # lanes that ran dry are forgotten
+        return known
+
+    async def _take(
+        self, connection: Connection, lanes: list[UUID], table: list[Seat], taken: list[str], at: datetime
+    ) -> list[JobValue]:
+        records = await connection.fetch(
+            TAKE,
+            lanes,
+            sum(seat.claim.slots for seat in table),
+            at,
+            [ids.decode("job", job) for job in taken],
+            at - AVOIDED_FOR,
+            [seat.claim.miner for seat in table],
+        )
+        return [job_from(record) for record in records]
+
+
+def tables_of(seats: Sequence[Seat]) -> list[list[Seat]]:
+    """The claims with equal capabilities together: one statement serves them."""
+    tables: dict[bytes, list[Seat]] = defaultdict(list)
+    for seat in seats:
+        tables[msgspec.json.encode(seat.claim.capabilities, order="deterministic")].append(seat)
+    return list(tables.values())
+
+
+def deal(
+    jobs: Sequence[JobValue], table: Sequence[Seat], at: datetime
+) -> tuple[list[tuple[JobValue, AttemptValue]], list[JobValue]]:
+    """Give each job, in its order, to the miner whose turn it is; answers what was dealt, and the jobs that had to be closed.
+
+    Miners with the better reputation come first, but of the newcomers' share a newcomer does. A job whose stored input no
+    longer decodes is closed, so that it cannot hold up the queue.
+    """
+    proven = sorted(table, key=lambda seat: (seat.claim.newcomer, -round(seat.claim.reputation, 1)))
+    fresh = sorted(table, key=lambda seat: (not seat.claim.newcomer, -round(seat.claim.reputation, 1)))
+    dealt: list[tuple[JobValue, AttemptValue]] = []
+    spoilt: list[JobValue] = []
+    for job in jobs:
+        exploring = job.token == 0 and explores(ids.decode("job", job.id))
+        size = len(job.input or "")
+        seat = next((s for s in (fresh if exploring else proven) if _may_take(s, job, size, at)), None)
+        if seat is None:
+            continue
+        try:
+            attempt, lease = lease_job(job, seat.claim, at)
+        except (msgspec.DecodeError, TypeError):
+            move(job, State.FAILED, Reason.UNDECODABLE, at=at, fault=Fault.PLATFORM)
+            spoilt.append(job)
+            continue
+        seat.leases.append(lease)
+        seat.bytes_left -= size
+        dealt.append((job, attempt))
+    return dealt, spoilt
+
+
+def _may_take(seat: Seat, job: JobValue, size: int, at: datetime) -> bool:
+    return seat.has_room(size) and not must_leave(job.avoided, seat.claim.miner, job.due_at, at)
+
+
+def lease_job(job: JobValue, claim: Claim, at: datetime) -> tuple[AttemptValue, Lease]:
+    """Lease a job to a miner. Raises `msgspec.DecodeError` or `TypeError` for a stored input that cannot be read."""
+    value = msgspec.json.decode(job.input)  # type: ignore[arg-type]
+    files = msgspec.json.decode(job.files, type=tuple[InputFile, ...]) if job.files else ()
+    attempt = ids.new_id("att")
+    take(job, attempt, at=at)
+    expires_at, run_until = lease_ends(job, at)
+    row = AttemptValue(
+        id=attempt,
+        job=job.id,
+        kind=job.kind,
+        token=job.token,
+        miner=claim.miner,
+        miner_account=claim.miner_account,
+        started_at=max(at, job.created_at),
+        run_until=run_until,
+        expires_at=expires_at,
+    )
+    return row, lease_view(job, row, value, files)
+
+
+def lease_view(job: JobValue, attempt: AttemptValue, value: Any, files: tuple[InputFile, ...]) -> Lease:
+    """A lease as the miner gets it."""
+    return Lease(
+        attempt=attempt.id,
+        job=job.id,
+        token=attempt.token,
+        number=attempt.token,
+        kind=job.kind,
+        input=value,
+        input_digest=job.input_digest,
+        files=files,
+        run_seconds=(attempt.run_until - attempt.started_at) / timedelta(seconds=1),
+        expires_at=attempt.expires_at,
+        request_id=job.request_id,
+    )
+
+
+def _closed(job: JobValue) -> JobClosed:
+    return JobClosed(job=job.id, hold=hold_of(job.id), state=job.state, reason=job.reason)
+
+
+async def _insert_attempts(connection: Connection, attempts: Sequence[AttemptValue]) -> None:
+    if attempts:
+        await connection.execute(
+            INSERT_ATTEMPTS,
+            [ids.decode("att", attempt.id) for attempt in attempts],
+            [ids.decode("job", attempt.job) for attempt in attempts],
+            [attempt.kind for attempt in attempts],
+            [attempt.token for attempt in attempts],
+            [ids.decode("mnr", attempt.miner) for attempt in attempts],
+            [ids.decode("acct", attempt.miner_account) for attempt in attempts],
+            [attempt.started_at for attempt in attempts],
+            [attempt.run_until for attempt in attempts],
+            [attempt.expires_at for attempt in attempts],
+        )

@@ -1,0 +1,162 @@
+"""Many accepted results in one transaction: the job, its attempt, and the events that pay for it."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from msgspec import Struct
+
+from aitbc.kernel import ids
+from aitbc.kernel.clock import now
+from aitbc.kernel.db import Connection, Database
+from aitbc.kernel.errors import AppError
+from aitbc.kernel.events import publish_many
+from aitbc.modules.ai.api import LeaseLost
+from aitbc.modules.ai.events import AttemptEnded, JobSucceeded
+from aitbc.modules.ai.hot.rows import lock_both, save_attempts, save_jobs
+from aitbc.modules.ai.models.life import Ended, succeed
+from aitbc.modules.ai.models.values import AttemptValue, Delivered, JobValue
+from aitbc.modules.ai.models.views import hold_of
+
+DIRECT_WAY = timedelta(seconds=5)
+"""How long the relay leaves a payment to the direct way, which comes right after the commit."""
+
+SAVE_OUTPUTS = """
+UPDATE ai.jobs j SET output = v.output, output_digest = v.output_digest, units = v.units, price_units = v.price_units
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int8[], $5::int8[]) AS v(id, output, output_digest, units, price_units)
+WHERE j.id = v.id"""
+
+
+class Accepted(Struct, frozen=True):
+    """A job that has its result, and the attempt that brought it."""
+
+    job: JobValue
+    attempt: AttemptValue
+    input_digest: str
+    repeated: bool
+
+
+class Completion(Struct, frozen=True):
+    """A checked result, with what the payment needs to know beside it."""
+
+    delivered: Delivered
+    input_digest: str
+
+
+async def complete_many(database: Database, completions: Sequence[Completion]) -> list[Accepted | AppError]:
+    """Accept each result whose lease still holds; a repeated one is answered like the first, a late one is refused."""
+    results: list[Accepted | AppError] = []
+    fresh: list[tuple[Accepted, Delivered]] = []
+    async with database.hot_transaction() as connection:
+        uuids = [ids.decode("att", completion.delivered.attempt) for completion in completions]
+        jobs, attempts = await lock_both(connection, uuids)
+        for completion in completions:
+            attempt = attempts.get(completion.delivered.attempt)
+            answer = _accept(completion, attempt, jobs)
+            results.append(answer)
+            if isinstance(answer, Accepted) and not answer.repeated:
+                fresh.append((answer, completion.delivered))
+        await _save(connection, fresh)
+    if fresh:
+        database.woke()
+    return results
+
+
+def _accept(completion: Completion, attempt: AttemptValue | None, jobs: dict[str, JobValue]) -> Accepted | AppError:
+    delivered = completion.delivered
+    if attempt is None:
+        return LeaseLost()
+    job = jobs[attempt.job]
+    if is_repeated(attempt, delivered):
+        return Accepted(job, attempt, completion.input_digest, repeated=True)
+    if not is_held(job, attempt, delivered):
+        return LeaseLost()
+    succeed(job, attempt, at=now())
+    fill(job, attempt, delivered)
+    return Accepted(job, attempt, completion.input_digest, repeated=False)
+
+
+def is_repeated(attempt: AttemptValue, delivered: Delivered) -> bool:
+    """Whether this very result was accepted before."""
+    same = (delivered.miner, delivered.token, delivered.output_digest)
+    return attempt.ended == Ended.SUCCEEDED and same == (attempt.miner, attempt.token, attempt.output_digest)
+
+
+def is_held(job: JobValue, attempt: AttemptValue, delivered: Delivered) -> bool:
+    """Whether the lease is the newest of its job, of this miner, and has not ended."""
+    return (
+        attempt.ended is None
+        and job.attempt == attempt.id
+        and (job.token, attempt.token, attempt.miner) == (delivered.token, delivered.token, delivered.miner)
+    )
+
+
+def fill(job: JobValue, attempt: AttemptValue, delivered: Delivered) -> None:
+    """Write an accepted result into job and attempt; the rows of both ways have these names."""
+    job.output, job.output_digest = delivered.output, delivered.output_digest
+    job.units, job.price_units = delivered.units, delivered.price_units
+    attempt.usage, attempt.note, attempt.output_digest = delivered.usage, delivered.note, delivered.output_digest
+    attempt.miner_key, attempt.signature = delivered.miner_key, delivered.signature
+
+
+async def _save(connection: Connection, fresh: Sequence[tuple[Accepted, Delivered]]) -> None:
+    jobs = [accepted.job for accepted, _ in fresh]
+    if not jobs:
+        return
+    await save_jobs(connection, jobs)
+    await connection.execute(
+        SAVE_OUTPUTS,
+        [ids.decode("job", job.id) for job in jobs],
+        [job.output for job in jobs],
+        [job.output_digest for job in jobs],
+        [job.units for job in jobs],
+        [job.price_units for job in jobs],
+    )
+    await save_attempts(connection, [accepted.attempt for accepted, _ in fresh])
+    told = [event for accepted, _ in fresh for event in events_of(accepted)]
+    await publish_many(connection, "ai", told, delay=DIRECT_WAY)
+
+
+def events_of(accepted: Accepted) -> tuple[JobSucceeded, AttemptEnded]:
+    """What the others hear of an accepted result."""
+    return succeeded(accepted), attempt_ended(accepted.attempt)
+
+
+def succeeded(accepted: Accepted) -> JobSucceeded:
+    """The payment that an accepted result asks for."""
+    job, attempt = accepted.job, accepted.attempt
+    assert job.units is not None and job.price_units is not None and attempt.ended_at is not None
+    return JobSucceeded(
+        hold=hold_of(job.id),
+        job=job.id,
+        attempt=attempt.id,
+        token=attempt.token,
+        payer=job.account,
+        miner=attempt.miner,
+        miner_account=attempt.miner_account,
+        job_kind=job.kind,
+        input_digest=accepted.input_digest,
+        output_digest=attempt.output_digest or "",
+        unit=job.unit,
+        units=job.units,
+        price_units=job.price_units,
+        started_at=attempt.started_at,
+        finished_at=attempt.ended_at,
+        miner_key=attempt.miner_key or "",
+        miner_signature=attempt.signature or "",
+    )
+
+
+def attempt_ended(attempt: AttemptValue) -> AttemptEnded:
+    """What a miner's reputation is made of."""
+    assert attempt.ended is not None and attempt.ended_at is not None
+    return AttemptEnded(
+        attempt=attempt.id,
+        job=attempt.job,
+        job_kind=attempt.kind,
+        miner=attempt.miner,
+        outcome=attempt.ended,
+        fault=attempt.fault,
+        reason=attempt.reason,
+        started_at=attempt.started_at,
+        ended_at=attempt.ended_at,
+    )

@@ -1,0 +1,155 @@
+"""Many submissions in one transaction: the answers of repeated ones, the ranks of new ones, and one INSERT for all."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from aitbc.kernel import ids
+from aitbc.kernel.clock import now
+from aitbc.kernel.db import Connection, Database
+from aitbc.kernel.errors import AppError
+from aitbc.kernel.idempotency import IdempotencyKeyReused, Once
+from aitbc.modules.ai.api import Job
+from aitbc.modules.ai.models.queue import rank_after
+from aitbc.modules.ai.models.values import JobValue
+from aitbc.modules.ai.models.views import job_view
+
+COLUMNS: dict[str, str] = {
+    **dict.fromkeys(("id", "account", "lane", "attempt"), "uuid"),
+    **dict.fromkeys(("kind", "needs", "state", "reason", "fault", "input", "input_digest", "files", "unit"), "text"),
+    **dict.fromkeys(("expects", "avoided", "request_id"), "text"),
+    **dict.fromkeys(("rank", "max_price_units", "unit_price_units", "input_units", "units_max"), "int8"),
+    **dict.fromkeys(("priority", "attempts_max", "attempts"), "int2"),
+    **dict.fromkeys(("queue_seconds", "start_seconds", "run_seconds", "retention_seconds", "token"), "int4"),
+    "retry_requester": "bool",
+    **dict.fromkeys(("due_at", "expires_at", "deadline_at", "created_at"), "timestamptz"),
+}
+"""What a new job's row is made of; the rest is null until something happens to it."""
+
+INSERT_JOBS = (
+    f"INSERT INTO ai.jobs ({', '.join(COLUMNS)}) SELECT * FROM unnest("  # noqa: S608 - constant columns
+    + ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(COLUMNS.values(), start=1))
+    + ")"
+)
+
+# The first request with a key writes its answer; the others find that it is taken, waiting for one that is still at work.
+CLAIM_KEYS = """
+INSERT INTO ai.answers (account, key, fingerprint, body, created_at)
+SELECT v.*, $5 FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[]) AS v
+ON CONFLICT DO NOTHING RETURNING account, key, body"""
+
+STORED_ANSWERS = """
+SELECT a.account, a.key, a.fingerprint, a.body FROM ai.answers a
+JOIN unnest($1::text[], $2::text[]) AS v(account, key) ON a.account = v.account AND a.key = v.key"""
+
+# Where each lane is now: the rank of its first waiting job, one probe of the queue's index a lane.
+LANE_RANKS = """
+SELECT l.lane, (SELECT rank FROM ai.jobs j WHERE j.lane = l.lane AND j.state = 'queued' ORDER BY rank LIMIT 1) AS rank
+FROM unnest($1::uuid[]) AS l(lane)"""
+
+LOCK_FLOWS = """
+SELECT account, lane, priority, tag FROM ai.flows
+WHERE (account, lane, priority) IN (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int2[]))
+ORDER BY account, lane, priority FOR UPDATE"""
+
+SAVE_FLOWS = """
+INSERT INTO ai.flows (account, lane, priority, tag, used_at)
+SELECT v.*, $5 FROM unnest($1::uuid[], $2::uuid[], $3::int2[], $4::int8[]) AS v
+ON CONFLICT (account, lane, priority) DO UPDATE SET tag = greatest(flows.tag, excluded.tag), used_at = excluded.used_at"""
+
+Flow = tuple[UUID, UUID, int]
+
+
+class Submission(Struct, frozen=True):
+    """A job to be written, and the key under which its answer is kept."""
+
+    job: JobValue
+    once: Once
+
+
+async def submit_many(
+    database: Database, submissions: Sequence[Submission], served: Callable[[str], int]
+) -> list[Job | AppError]:
+    """Write the jobs whose money is held; answers each with the job, which for a repeated request is the earlier one.
+
+    `served` tells the rank that a kind's miners have reached: where a lane that is empty begins.
+    """
+    async with database.hot_transaction() as connection:
+        answers, fresh = await _claim_keys(connection, submissions)
+        jobs = [submissions[index].job for index in fresh]
+        if jobs:
+            await _rank(connection, jobs, served)
+            await connection.execute(INSERT_JOBS, *_columns(jobs))
+    return answers
+
+
+async def _claim_keys(
+    connection: Connection, submissions: Sequence[Submission]
+) -> tuple[list[Job | AppError], list[int]]:
+    """The answer to every submission, and which of them are to be done now."""
+    views = [job_view(submission.job) for submission in submissions]
+    answers: list[Job | AppError] = list(views)
+    keyed = {index: s.once for index, s in enumerate(submissions) if s.once.key is not None}
+    if not keyed:
+        return answers, list(range(len(submissions)))
+    bodies = {index: msgspec.json.encode(views[index]).decode() for index in keyed}
+    won = await connection.fetch(
+        CLAIM_KEYS,
+        [once.account for once in keyed.values()],
+        [once.key for once in keyed.values()],
+        [once.fingerprint for once in keyed.values()],
+        list(bodies.values()),
+        now(),
+    )
+    winners = {(record["account"], record["key"]): record["body"] for record in won}
+    repeated = [index for index, once in keyed.items() if winners.get((once.account, once.key or "")) != bodies[index]]
+    if repeated:
+        await _replay(connection, {index: keyed[index] for index in repeated}, answers)
+    return answers, [index for index in range(len(submissions)) if index not in set(repeated)]
+
+
+async def _replay(connection: Connection, repeated: dict[int, Once], answers: list[Job | AppError]) -> None:
+    found = await connection.fetch(
+        STORED_ANSWERS, [once.account for once in repeated.values()], [once.key for once in repeated.values()]
+    )
+    stored = {(record["account"], record["key"]): record for record in found}
+    for index, once in repeated.items():
+        record = stored.get((once.account, once.key or ""))
+        if record is None or record["fingerprint"] != once.fingerprint:
+            answers[index] = IdempotencyKeyReused()
+        else:
+            once.replayed = True
+            answers[index] = msgspec.json.decode(record["body"], type=Job)
+
+
+async def _rank(connection: Connection, jobs: Sequence[JobValue], served: Callable[[str], int]) -> None:
+    """Give each job its place in its lane, in the order of arrival."""
+    lanes = {job.lane: job.kind for job in jobs if job.lane is not None}
+    flows = sorted({_flow(job) for job in jobs})
+    heads = await connection.fetch(LANE_RANKS, list(lanes))
+    ranks = {row["lane"]: served(lanes[row["lane"]]) if row["rank"] is None else row["rank"] for row in heads}
+    locked = await connection.fetch(LOCK_FLOWS, *_transposed(flows))
+    tags: dict[Flow, int] = {(row["account"], row["lane"], row["priority"]): row["tag"] for row in locked}
+    for job in jobs:
+        flow = _flow(job)
+        job.rank, tags[flow] = rank_after(ranks[flow[1]], tags.get(flow, 0), job.priority)
+    await connection.execute(SAVE_FLOWS, *_transposed(flows), [tags[flow] for flow in flows], now())
+
+
+def _flow(job: JobValue) -> Flow:
+    assert job.lane is not None
+    return ids.decode("acct", job.account), job.lane, job.priority
+
+
+def _transposed(flows: Sequence[Flow]) -> tuple[list[UUID], list[UUID], list[int]]:
+    return [flow[0] for flow in flows], [flow[1] for flow in flows], [flow[2] for flow in flows]
+
+
+def _columns(jobs: Sequence[JobValue]) -> list[list[Any]]:
+    columns = {name: [getattr(job, name) for job in jobs] for name in COLUMNS}
+    columns["id"] = [ids.decode("job", value) for value in columns["id"]]
+    columns["account"] = [ids.decode("acct", value) for value in columns["account"]]
+    return list(columns.values())

@@ -1,0 +1,1 @@
+"""The tables of ai, the life of a job, how jobs queue, and what kinds of work there are."""

@@ -1,0 +1,77 @@
+"""Whether a result may be accepted, and what it is worth: pure, and the last word on the price."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from aitbc.kernel.signing import canonical, digest, verify, work_statement
+from aitbc.modules.ai.api import OutputTooLarge, Result, WrongDigest, WrongSignature
+from aitbc.modules.ai.models.kinds.kind import OutputRefused
+from aitbc.modules.ai.models.kinds.registry import KINDS, price_of
+from aitbc.modules.ai.models.values import AttemptValue, Delivered, JobValue
+
+OUTPUT_BYTES_MAX = 64 * 1024
+"""What a job's row keeps of an output; larger ones are artifacts."""
+USAGE_MAX = 32
+"""How many counts of a miner are kept."""
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+def output_text(result: Result) -> str:
+    """The output as JSON text, once it is small enough and its digest is right. Raises `OutputTooLarge`, `WrongDigest`."""
+    try:
+        text = _encoder.encode(result.output)
+    except (UnicodeEncodeError, RecursionError, TypeError):
+        raise WrongDigest("The output is not JSON that can be kept.") from None
+    if len(text) > OUTPUT_BYTES_MAX:
+        raise OutputTooLarge
+    if digest(text) != result.output_digest:
+        raise WrongDigest
+    return text.decode()
+
+
+def require_signature(result: Result, job: JobValue, attempt: AttemptValue) -> None:
+    """Raises `WrongSignature` unless the miner's key signed exactly this output for this input under this lease."""
+    statement = work_statement(
+        job=job.id,
+        attempt=attempt.id,
+        token=attempt.token,
+        miner=attempt.miner,
+        kind=job.kind,
+        input_digest=job.input_digest,
+        output_digest=result.output_digest,
+    )
+    if not verify(result.miner_key, canonical(statement), result.signature):
+        raise WrongSignature
+
+
+def judge(result: Result, text: str, value: Any, job: JobValue, attempt: AttemptValue, at: datetime) -> Delivered:
+    """Hold an output against its kind, meter it and price it. Raises `OutputRefused`.
+
+    `value` is the output itself: what the result carries, or what is in the artifact that it refers to.
+    """
+    kind = KINDS[job.kind]
+    expects = msgspec.json.decode(job.expects, type=dict[str, int])
+    output = kind.read_output(value)
+    seconds = max((at - attempt.started_at).total_seconds(), 0.0)
+    units = kind.meter(output, input_units=job.input_units, expects=expects, seconds=seconds)
+    units = min(units, job.units_max)
+    usage = dict(list(result.usage.items())[:USAGE_MAX])
+    return Delivered(
+        job=job.id,
+        attempt=attempt.id,
+        miner=attempt.miner,
+        token=attempt.token,
+        output=text,
+        output_digest=result.output_digest,
+        units=units,
+        price_units=price_of(units, job.unit_price_units, job.max_price_units),
+        usage=msgspec.json.encode(usage).decode(),
+        note=kind.evidence(usage, units, expects),
+        miner_key=result.miner_key,
+        signature=result.signature,
+    )
+
+
+__all__ = ["OUTPUT_BYTES_MAX", "OutputRefused", "judge", "output_text", "require_signature"]

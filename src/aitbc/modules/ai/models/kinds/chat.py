@@ -1,0 +1,85 @@
+"""Chat completions: messages in, an answer out."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from aitbc.modules.ai.models.kinds.kind import FileFacts, InvalidInput, Kind, Measure
+
+MESSAGES_MAX = 256
+PROMPT_BYTES_MAX = 512 * 1024
+TOKENS_MAX = 131_072
+BYTES_PER_TOKEN_MAX = 16
+"""What one token of an answer may count at most: it bounds the price before the answer is known."""
+
+
+class Message(Struct, frozen=True, forbid_unknown_fields=True):
+    """One turn of the conversation."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Annotated[str, Meta(max_length=PROMPT_BYTES_MAX)]
+
+
+class ChatInput(Struct, frozen=True, forbid_unknown_fields=True):
+    """Messages for a chat model, with the settings that OpenAI-compatible servers share."""
+
+    messages: Annotated[list[Message], Meta(min_length=1, max_length=MESSAGES_MAX)]
+    model: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    max_tokens: Annotated[int, Meta(ge=1, le=TOKENS_MAX)] = 512
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    seed: int | None = None
+    stop: Annotated[list[Annotated[str, Meta(min_length=1, max_length=200)]], Meta(max_length=4)] | None = None
+
+
+class Said(Struct, frozen=True):
+    """The answer."""
+
+    role: Literal["assistant"]
+    content: str
+
+
+class ChatOutput(Struct, frozen=True):
+    """The answer of the model, and why it ended."""
+
+    message: Said
+    model: str | None = None
+    finish_reason: str | None = None
+
+
+class Chat(Kind):
+    """Metered by the bytes of prompt and answer, the answer bounded by the tokens that were allowed."""
+
+    name = "chat"
+    summary = "Answers messages with a language model."
+    unit = "byte"
+    metering = (
+        "One unit for each byte of the messages' contents and of the answer in UTF-8, counted by the platform; "
+        f"the answer counts at most {BYTES_PER_TOKEN_MAX} bytes for each token of max_tokens."
+    )
+    unit_price_units = 20
+    input = ChatInput
+    output = ChatOutput
+
+    def measure(self, given: ChatInput, files: Mapping[str, FileFacts], *, run_seconds: int) -> Measure:
+        """The prompt's bytes, and the most that the answer can add."""
+        prompt = sum(len(message.content.encode()) for message in given.messages)
+        if prompt > PROMPT_BYTES_MAX:
+            raise InvalidInput(f"The messages have {prompt} bytes; at most {PROMPT_BYTES_MAX} are allowed.")
+        answer = BYTES_PER_TOKEN_MAX * given.max_tokens
+        expects = {"answer": answer, "max_tokens": given.max_tokens}
+        return Measure(units=prompt, units_max=prompt + answer, model=given.model, expects=expects)
+
+    def meter(self, output: ChatOutput, *, input_units: int, expects: Mapping[str, int], seconds: float) -> int:
+        """Prompt and answer."""
+        return input_units + min(len(output.message.content.encode()), expects["answer"])
+
+    def evidence(self, usage: Mapping[str, int], units: int, expects: Mapping[str, int]) -> str | None:
+        """Tokens: never more than allowed, and no more than bytes."""
+        told = usage.get("completion_tokens")
+        if told is None or told <= min(expects["max_tokens"], units):
+            return None
+        return f"The miner counted {told} tokens of at most {expects['max_tokens']}, the platform {units} bytes in all."

@@ -1,0 +1,56 @@
+"""Programs that operators of miners allow by name."""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from aitbc.modules.ai.models.kinds.kind import FileFacts, Kind, Measure
+
+ARGUMENTS_MAX = 64
+STDIN_MAX = 512 * 1024
+
+
+class CommandInput(Struct, frozen=True, forbid_unknown_fields=True):
+    """A program by the name under which operators allow it, with arguments and standard input."""
+
+    program: Annotated[str, Meta(pattern="^[A-Za-z0-9._-]{1,100}$", examples=["wc"])]
+    arguments: Annotated[list[Annotated[str, Meta(max_length=4096)]], Meta(max_length=ARGUMENTS_MAX)] = []
+    stdin: Annotated[str, Meta(max_length=STDIN_MAX)] | None = None
+
+
+class CommandOutput(Struct, frozen=True):
+    """How the program ended, and what it wrote."""
+
+    exit_code: int | None
+    stdout: str
+    stderr: str
+    truncated: bool
+
+
+class Command(Kind):
+    """Metered by the time of the lease as the platform sees it."""
+
+    name = "command"
+    summary = "Runs a program that the miner's operator allowed, under limits of time, memory and output."
+    unit = "second"
+    metering = "One unit for each second begun between lease and result by the platform's clock, at most run_seconds."
+    unit_price_units = 10_000
+    input = CommandInput
+    output = CommandOutput
+
+    def measure(self, given: CommandInput, files: Mapping[str, FileFacts], *, run_seconds: int) -> Measure:
+        """Nothing is known before the run but its longest time."""
+        return Measure(units=0, units_max=run_seconds, program=given.program, expects={"run_seconds": run_seconds})
+
+    def meter(self, output: CommandOutput, *, input_units: int, expects: Mapping[str, int], seconds: float) -> int:
+        """Seconds begun, within the run clock."""
+        return min(max(math.ceil(seconds), 1), expects["run_seconds"])
+
+    def evidence(self, usage: Mapping[str, int], units: int, expects: Mapping[str, int]) -> str | None:
+        """The miner cannot have run for longer than it had the lease."""
+        told = usage.get("milliseconds")
+        if told is None or told <= (units + 1) * 1000:
+            return None
+        return f"The miner counted {told} milliseconds within a lease of {units} seconds."

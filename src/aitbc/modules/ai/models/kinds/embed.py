@@ -1,0 +1,71 @@
+"""Text embeddings: texts in, one vector each out."""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from aitbc.modules.ai.models.kinds.kind import FileFacts, InvalidInput, Kind, Measure, OutputRefused
+
+TEXTS_MAX = 256
+TEXT_BYTES_MAX = 8 * 1024
+DIMENSIONS_MAX = 8192
+
+Text = Annotated[str, Meta(min_length=1, max_length=TEXT_BYTES_MAX)]
+
+
+class EmbedInput(Struct, frozen=True, forbid_unknown_fields=True):
+    """Texts to embed, each at most 8 KiB of UTF-8; a vector each comes back, in order."""
+
+    texts: Annotated[list[Text], Meta(min_length=1, max_length=TEXTS_MAX, examples=[["A sentence to embed."]])]
+    model: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    dimensions: Annotated[int, Meta(ge=1, le=DIMENSIONS_MAX)] | None = None
+
+
+class EmbedOutput(Struct, frozen=True):
+    """The vectors, and what made them."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=200)]
+    dimensions: Annotated[int, Meta(ge=1, le=DIMENSIONS_MAX)]
+    vectors: Annotated[list[list[float]], Meta(max_length=TEXTS_MAX)]
+
+
+class Embed(Kind):
+    """Metered by what goes in; the number and the length of the vectors are held against it."""
+
+    name = "embed"
+    summary = "Turns texts into vectors whose closeness is closeness of meaning."
+    unit = "byte"
+    metering = "One unit for each byte of the texts in UTF-8, counted by the platform when the job is submitted."
+    unit_price_units = 10
+    input = EmbedInput
+    output = EmbedOutput
+    requester_may_fail = False
+
+    def measure(self, given: EmbedInput, files: Mapping[str, FileFacts], *, run_seconds: int) -> Measure:
+        """The bytes of all texts."""
+        sizes = [len(text.encode()) for text in given.texts]
+        for number, size in enumerate(sizes):
+            if size > TEXT_BYTES_MAX:
+                raise InvalidInput(f"texts[{number}] has {size} bytes of UTF-8; at most {TEXT_BYTES_MAX} are allowed.")
+        expects = {"texts": len(sizes), "dimensions": given.dimensions or 0}
+        return Measure(units=sum(sizes), units_max=sum(sizes), model=given.model, expects=expects)
+
+    def meter(self, output: EmbedOutput, *, input_units: int, expects: Mapping[str, int], seconds: float) -> int:
+        """What was counted of the input, once the vectors are as many and as long as they must be."""
+        if len(output.vectors) != expects["texts"]:
+            raise OutputRefused(f"{len(output.vectors)} vectors for {expects['texts']} texts")
+        if expects["dimensions"] not in (0, output.dimensions):
+            raise OutputRefused(f"{output.dimensions} dimensions where {expects['dimensions']} were asked for")
+        for number, vector in enumerate(output.vectors):
+            if len(vector) != output.dimensions or not all(map(math.isfinite, vector)):
+                raise OutputRefused(f"vectors[{number}] is not {output.dimensions} finite numbers")
+        return input_units
+
+    def evidence(self, usage: Mapping[str, int], units: int, expects: Mapping[str, int]) -> str | None:
+        """The number of texts."""
+        told = usage.get("texts")
+        if told in (None, expects["texts"]):
+            return None
+        return f"The miner counted {told} texts, the platform {expects['texts']}."

@@ -1,0 +1,105 @@
+"""What a kind of work is: the shape of its input and output, its meter, its price and its limits."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import msgspec
+from msgspec import Struct
+
+from aitbc.kernel.errors import FieldError, Invalid
+
+INPUT_BYTES_MAX = 1024 * 1024
+"""The most an input may weigh as JSON; larger things are artifacts."""
+
+
+class InvalidInput(Invalid):
+    """The input does not fit this kind of work."""
+
+    code = "invalid_input"
+
+
+class OutputRefused(Exception):
+    """A miner's output has not the shape that its kind promises; the message says where."""
+
+
+class Reference(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A file that was uploaded before, in place of a value."""
+
+    artifact: str
+    digest: str | None = None
+    bytes: int | None = None
+
+
+class FileFacts(Struct, frozen=True, kw_only=True):
+    """What the platform knows of a file that an input refers to."""
+
+    artifact: str
+    digest: str
+    size: int
+    head: bytes
+    """Its beginning: enough for the header of a picture."""
+
+
+class Measure(Struct, frozen=True, kw_only=True):
+    """What the platform counted of an input, and what it therefore expects."""
+
+    units: int
+    """What the input alone is metered at."""
+    units_max: int
+    """The most that input and output together can be metered at."""
+    model: str | None = None
+    program: str | None = None
+    expects: dict[str, int] = {}
+    """Numbers that the output is held against."""
+
+
+class Kind:
+    """One kind of work. Its meter counts what the platform itself sees: a miner's count is evidence, never the price."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    unit: ClassVar[str]
+    metering: ClassVar[str]
+    """The metering rule in one sentence, for people."""
+    unit_price_units: ClassVar[int]
+    """The price of one unit in minor units of money, unless the settings say otherwise."""
+    input: ClassVar[type[Struct]]
+    output: ClassVar[type[Struct]]
+    requester_may_fail: ClassVar[bool] = True
+    """Whether a miner is believed when it says that the request was at fault; not where the platform can tell by itself."""
+
+    def read(self, value: Any) -> Any:
+        """The input as its struct. Raises `InvalidInput` with the place of what is wrong."""
+        try:
+            return msgspec.convert(value, self.input, strict=True)
+        except msgspec.ValidationError as error:
+            raise _refusal(error) from None
+
+    def references(self, given: Any) -> Mapping[str, Reference]:
+        """The files that an input refers to, by field."""
+        return {}
+
+    def measure(self, given: Any, files: Mapping[str, FileFacts], *, run_seconds: int) -> Measure:
+        """Count an input. Raises `InvalidInput` for what the struct cannot say."""
+        raise NotImplementedError
+
+    def read_output(self, value: Any) -> Any:
+        """The output as its struct. Raises `OutputRefused`."""
+        try:
+            return msgspec.convert(value, self.output, strict=True)
+        except (msgspec.ValidationError, RecursionError) as error:
+            raise OutputRefused(str(error)) from None
+
+    def meter(self, output: Any, *, input_units: int, expects: Mapping[str, int], seconds: float) -> int:
+        """The units of a finished job. Raises `OutputRefused` for an output that cannot belong to the input."""
+        raise NotImplementedError
+
+    def evidence(self, usage: Mapping[str, int], units: int, expects: Mapping[str, int]) -> str | None:
+        """Where the miner's count differs from the platform's, in one sentence; none where they agree."""
+        return None
+
+
+def _refusal(error: msgspec.ValidationError) -> InvalidInput:
+    message, _, path = str(error).partition(" - at `$")
+    pointer = "/input" + path.rstrip("`").replace("[...]", "/*").replace(".", "/").replace("[", "/").replace("]", "")
+    return InvalidInput(f"{message} (at {pointer})", fields=(FieldError(pointer, message),))

@@ -1,0 +1,270 @@
+"""The life of a job: its states, and the rules by which it moves; pure, and shared by both ways to the data.
+
+    queued ──► leased ──► running ──► succeeded
+      ▲  │       │           │
+      │  │       ├───────────┼──────► succeeded            a result, also before the first sign of work
+      └──┼───────┴───────────┤        queued               lost, failed or given back, and to be tried again
+         │                   └──────► failed, canceled
+         └──────────────────────────► expired, canceled, failed
+
+Terminal states never change. Four clocks: the queue's (`expires_at`), the start's and the run's (of each attempt), and the
+retention of input and output (`kept_until`). `deadline_at` bounds all attempts together.
+"""
+
+import random
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+from aitbc.kernel.errors import Conflict
+
+LEASE = timedelta(seconds=30)
+"""How far a renewal extends a lease."""
+UNCOUNTED_MAX = 20
+"""How many leases may end without counting as an attempt (given back, or the platform's fault) before the job fails."""
+AVOIDED_FOR = timedelta(seconds=30)
+"""How long a miner whose fault it was must leave the job to others."""
+BACKOFF_SECONDS_MAX = 60.0
+
+
+class State(StrEnum):
+    """Where a job is."""
+
+    QUEUED = "queued"
+    """It waits for a miner, or for the end of a pause before the next attempt."""
+    LEASED = "leased"
+    """A miner has it and has not yet shown a sign of work."""
+    RUNNING = "running"
+    """A miner works on it."""
+    SUCCEEDED = "succeeded"
+    """Its result was accepted; it is paid and has a receipt."""
+    FAILED = "failed"
+    """It ended without a result; the money went back."""
+    CANCELED = "canceled"
+    """Its owner or the operator stopped it; the money went back."""
+    EXPIRED = "expired"
+    """Nobody took it in time; the money went back."""
+
+
+OPEN = frozenset({State.QUEUED, State.LEASED, State.RUNNING})
+HELD = frozenset({State.LEASED, State.RUNNING})
+TERMINAL = frozenset(State) - OPEN
+ALLOWED: dict[State, frozenset[State]] = {
+    State.QUEUED: frozenset({State.LEASED, State.CANCELED, State.EXPIRED, State.FAILED}),
+    State.LEASED: frozenset({State.RUNNING, State.SUCCEEDED, State.QUEUED, State.FAILED, State.CANCELED}),
+    State.RUNNING: frozenset({State.SUCCEEDED, State.QUEUED, State.FAILED, State.CANCELED}),
+    **{state: frozenset[State]() for state in TERMINAL},
+}
+
+
+class Reason(StrEnum):
+    """Why a job is in its state."""
+
+    SUBMITTED = "submitted"
+    RETRYING = "retrying"
+    """An earlier attempt ended; the attempts say how."""
+    TAKEN = "taken"
+    WORKING = "working"
+    COMPLETED = "completed"
+    REQUESTER_FAULT = "requester_fault"
+    """The work itself cannot succeed: trying again would not help."""
+    ATTEMPTS_EXHAUSTED = "attempts_exhausted"
+    DEADLINE_PASSED = "deadline_passed"
+    UNDECODABLE = "undecodable"
+    """The stored input can no longer be read."""
+    CANCELED_BY_OWNER = "canceled_by_owner"
+    CANCELED_BY_OPERATOR = "canceled_by_operator"
+    QUEUE_TIMEOUT = "queue_timeout"
+
+
+class Fault(StrEnum):
+    """Whose fault it was that an attempt, or the job, did not succeed."""
+
+    NONE = "none"
+    REQUESTER = "requester"
+    MINER = "miner"
+    PLATFORM = "platform"
+    UNKNOWN = "unknown"
+
+
+class Ended(StrEnum):
+    """How an attempt ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    LOST = "lost"
+    RELEASED = "released"
+    CANCELED = "canceled"
+
+
+class IllegalMove(Conflict):
+    """The job is no longer in a state that allows this."""
+
+    code = "job_state_conflict"
+
+
+class JobFields(Protocol):
+    """What the rules know of a job's row; the ORM row and the value of the gathered way both have it."""
+
+    state: str
+    reason: str
+    fault: str
+    token: int
+    attempt: str | None
+    attempts: int
+    attempts_max: int
+    retry_requester: bool
+    avoided: str
+    due_at: datetime
+    expires_at: datetime
+    deadline_at: datetime
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    kept_until: datetime | None
+    queue_seconds: int
+    start_seconds: int
+    run_seconds: int
+    retention_seconds: int
+
+
+class AttemptFields(Protocol):
+    """What the rules know of an attempt's row."""
+
+    miner: str
+    ended: str | None
+    fault: str
+    reason: str
+    message: str
+    started_at: datetime
+    running_at: datetime | None
+    ended_at: datetime | None
+    run_until: datetime
+    expires_at: datetime
+
+
+def move(job: JobFields, to: State, reason: Reason, *, at: datetime, fault: Fault = Fault.NONE) -> None:
+    """Take a job to another state. Raises `IllegalMove` where the table of moves has no such step."""
+    if to not in ALLOWED[State(job.state)]:
+        raise IllegalMove(f"A job that is {job.state} cannot become {to}.", state=str(job.state))
+    job.state, job.reason, job.fault = to.value, reason.value, fault.value
+    if to not in HELD:
+        job.attempt = None
+    if to in TERMINAL:
+        job.completed_at = max(at, job.started_at or job.created_at)
+        job.kept_until = job.completed_at + timedelta(seconds=job.retention_seconds)
+
+
+def lease_ends(job: JobFields, at: datetime) -> tuple[datetime, datetime]:
+    """Until when a lease taken now waits for its first sign of work, and until when the work may last."""
+    run_until = at + timedelta(seconds=job.run_seconds)
+    return min(at + timedelta(seconds=job.start_seconds), run_until), run_until
+
+
+def take(job: JobFields, attempt: str, *, at: datetime) -> None:
+    """A miner takes the job: a new fencing token, which makes every earlier one stale."""
+    move(job, State.LEASED, Reason.TAKEN, at=at)
+    job.token += 1
+    job.attempt = attempt
+    job.started_at = job.started_at or max(at, job.created_at)
+
+
+def show_sign(job: JobFields, attempt: AttemptFields, *, at: datetime) -> None:
+    """The miner showed a first sign of work."""
+    if attempt.running_at is None:
+        attempt.running_at = max(at, attempt.started_at)
+        move(job, State.RUNNING, Reason.WORKING, at=at)
+
+
+def renewed_until(attempt: AttemptFields, at: datetime) -> datetime:
+    """Where a renewal now takes the lease's end: never beyond the run clock, never backwards."""
+    return max(attempt.expires_at, min(at + LEASE, attempt.run_until))
+
+
+def succeed(job: JobFields, attempt: AttemptFields, *, at: datetime) -> None:
+    """A result was accepted."""
+    move(job, State.SUCCEEDED, Reason.COMPLETED, at=at)
+    end(attempt, Ended.SUCCEEDED, fault=Fault.NONE, reason=Reason.COMPLETED, message="", at=at)
+
+
+def end(attempt: AttemptFields, ended: Ended, *, fault: Fault, reason: str, message: str, at: datetime) -> None:
+    """Close an attempt, once."""
+    assert attempt.ended is None
+    attempt.ended, attempt.fault, attempt.reason, attempt.message = ended.value, fault.value, str(reason), message
+    attempt.ended_at = max(at, attempt.started_at)
+
+
+def give_up(
+    job: JobFields,
+    attempt: AttemptFields,
+    ended: Ended,
+    *,
+    fault: Fault,
+    reason: str,
+    message: str,
+    at: datetime,
+    chance: Callable[[], float] = random.random,
+) -> None:
+    """An attempt ended without a result: the job is queued again, or fails for good.
+
+    The requester's fault ends the job at once, unless its retry policy asks otherwise. The platform's fault and a lease
+    given back do not count as an attempt. A miner's fault sends the job elsewhere without a pause.
+    """
+    end(attempt, ended, fault=fault, reason=reason, message=message, at=at)
+    job.attempts += int(ended is not Ended.RELEASED and fault is not Fault.PLATFORM)
+    if fault is Fault.REQUESTER and not job.retry_requester:
+        move(job, State.FAILED, Reason.REQUESTER_FAULT, fault=fault, at=at)
+    elif job.attempts >= job.attempts_max or job.token - job.attempts > UNCOUNTED_MAX:
+        move(job, State.FAILED, Reason.ATTEMPTS_EXHAUSTED, fault=fault, at=at)
+    elif at >= job.deadline_at:
+        move(job, State.FAILED, Reason.DEADLINE_PASSED, fault=fault, at=at)
+    else:
+        move(job, State.QUEUED, Reason.RETRYING, fault=fault, at=at)
+        job.due_at = at + pause(job, ended, fault, chance)
+        job.expires_at = min(job.due_at + timedelta(seconds=job.queue_seconds), job.deadline_at)
+        if fault is Fault.MINER and attempt.miner not in job.avoided:
+            job.avoided = f"{job.avoided} {attempt.miner}".strip()
+
+
+def pause(job: JobFields, ended: Ended, fault: Fault, chance: Callable[[], float]) -> timedelta:
+    """How long the job waits before its next attempt: 1, 2, 4 … 60 seconds, or not at all."""
+    if fault is Fault.MINER or (ended is Ended.RELEASED and job.token == 1):
+        return timedelta()
+    step = job.attempts if fault in (Fault.UNKNOWN, Fault.REQUESTER) else job.token
+    longest = min(2.0 ** (max(step, 1) - 1), BACKOFF_SECONDS_MAX)
+    # Between three quarters and the whole, so that jobs which failed together do not come back together.
+    return timedelta(seconds=longest * (0.75 + chance() / 4))
+
+
+def must_leave(avoided: str, miner: str, due_at: datetime, at: datetime) -> bool:
+    """Whether this miner must leave the job to others for now: its fault was the last, or one before."""
+    return miner in avoided and at < due_at + AVOIDED_FOR
+
+
+def lost_reason(attempt: AttemptFields, at: datetime) -> tuple[str, Fault]:
+    """Why a lease that ended by its clock is over, and whose fault that is taken to be."""
+    if at >= attempt.run_until:
+        return "run_timeout", Fault.UNKNOWN
+    if attempt.running_at is None:
+        return "not_started", Fault.MINER
+    return "lease_expired", Fault.MINER
+
+
+def cancel(job: JobFields, attempt: AttemptFields | None, *, by_operator: bool, at: datetime) -> None:
+    """Stop a job wherever it is. Raises `IllegalMove` for one that has ended."""
+    reason = Reason.CANCELED_BY_OPERATOR if by_operator else Reason.CANCELED_BY_OWNER
+    move(job, State.CANCELED, reason, at=at)
+    if attempt is not None:
+        end(attempt, Ended.CANCELED, fault=Fault.NONE, reason=reason, message="", at=at)
+
+
+def expire(job: JobFields, *, at: datetime) -> None:
+    """Nobody took the job in time."""
+    late = at >= job.deadline_at
+    move(job, State.EXPIRED, Reason.DEADLINE_PASSED if late else Reason.QUEUE_TIMEOUT, at=at)
+
+
+def last_deadline(created_at: datetime, *, queue_seconds: int, run_seconds: int, attempts_max: int) -> datetime:
+    """When a job is queued no more: every attempt may wait and run to its clocks' ends."""
+    return created_at + timedelta(seconds=attempts_max * (queue_seconds + run_seconds))

@@ -1,0 +1,131 @@
+"""Who gets which job, and when: matching, fair order and the newcomers' share; pure, and told by `explain` as it is done.
+
+Order is start-time fair queueing. Jobs with equal needs form a lane. In a lane each account has a flow for each priority,
+with a tag of its own: a job's rank is the later of the lane's present rank and its flow's tag, and pushes the tag on by
+STEP ÷ weight. Miners take the lowest ranks first. So ten thousand jobs of one account lie behind each other, while a
+single job of another starts where the lane is now; a job's rank never grows, so nothing waits for ever behind newcomers.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Protocol
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+STEP = 1 << 20
+PRIORITIES = {"low": 1, "normal": 4, "high": 7, "urgent": 9}
+WEIGHTS = (1, 1, 2, 2, 4, 4, 8, 8, 16, 16)
+"""The share of a flow by its priority, 0 to 9."""
+EXPLORE_ONE_IN = 8
+"""One job in so many, chosen by its id, goes to a newcomer first when one waits: more than a tenth of the eligible work."""
+
+
+class Needs(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a job asks of a miner. Jobs with equal needs are in one lane."""
+
+    kind: str
+    model: str | None = None
+    program: str | None = None
+    device: str | None = None
+    gpu_model: str | None = None
+    min_vram_mib: int = 0
+    region: str | None = None
+
+
+class Offer(Protocol):
+    """What a miner has, as `Capabilities` and the picture of the fleet both say it."""
+
+    @property
+    def kinds(self) -> Sequence[str]:
+        """The kinds of work."""
+        ...
+
+    @property
+    def models(self) -> dict[str, tuple[str, ...]]:
+        """Model names by kind; a kind that is absent serves any model of its own."""
+        ...
+
+    @property
+    def programs(self) -> Sequence[str]:
+        """The programs allowed for kind `command`."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """`cpu` or `gpu`."""
+        ...
+
+    @property
+    def gpu_models(self) -> Sequence[str]:
+        """The names of its GPUs."""
+        ...
+
+    @property
+    def vram_mib(self) -> int:
+        """The largest memory of a single GPU."""
+        ...
+
+    @property
+    def region(self) -> str | None:
+        """Where it stands."""
+        ...
+
+
+def _model(needs: Needs, offer: Offer) -> bool:
+    served = offer.models.get(needs.kind)
+    return needs.model is None or served is None or needs.model in served
+
+
+def _gpu_model(needs: Needs, offer: Offer) -> bool:
+    if needs.gpu_model is None:
+        return True
+    wanted = needs.gpu_model.casefold()
+    return any(wanted in model.casefold() for model in offer.gpu_models)
+
+
+FILTERS: tuple[tuple[str, Callable[[Needs, Offer], bool]], ...] = (
+    ("kind", lambda needs, offer: needs.kind in offer.kinds),
+    ("program", lambda needs, offer: needs.program is None or needs.program in offer.programs),
+    ("model", _model),
+    ("device", lambda needs, offer: needs.device is None or needs.device == offer.device),
+    ("gpu_model", _gpu_model),
+    ("min_vram_mib", lambda needs, offer: needs.min_vram_mib <= offer.vram_mib),
+    ("region", lambda needs, offer: needs.region is None or needs.region == offer.region),
+)
+"""Every condition by name, in the order in which `explain` counts them."""
+
+
+def matches(needs: Needs, offer: Offer) -> bool:
+    """Whether a miner can take a job with these needs."""
+    return all(passes(needs, offer) for _, passes in FILTERS)
+
+
+@lru_cache(maxsize=4096)
+def lane_of(needs: Needs) -> UUID:
+    """The lane of some needs: 128 bits of the digest of their text."""
+    return UUID(bytes=hashlib.sha256(needs_text(needs).encode()).digest()[:16])
+
+
+def needs_text(needs: Needs) -> str:
+    """The canonical text of some needs."""
+    return msgspec.json.encode(needs, order="sorted").decode()
+
+
+@lru_cache(maxsize=4096)
+def needs_of(text: str) -> Needs:
+    """The needs behind their text."""
+    return msgspec.json.decode(text, type=Needs)
+
+
+def rank_after(lane_rank: int, tag: int, priority: int) -> tuple[int, int]:
+    """The rank of a new job of a flow, and the flow's next tag."""
+    rank = max(lane_rank, tag)
+    return rank, rank + STEP // WEIGHTS[priority]
+
+
+def explores(job: UUID) -> bool:
+    """Whether this job belongs to the newcomers' share; decided by its random bits, so that nobody chooses."""
+    return (job.int & 0xFFFF_FFFF) % EXPLORE_ONE_IN == 0

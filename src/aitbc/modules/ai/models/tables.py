@@ -1,0 +1,191 @@
+"""The tables of ai."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, Float, Index, Integer, SmallInteger, Text, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from aitbc.kernel.db import WireId
+from aitbc.kernel.tables import ALL, NO_DELETE, module_metadata
+
+MOMENT = DateTime(timezone=True)
+
+
+class Base(DeclarativeBase):
+    """The tables of this module, in its own schema."""
+
+    metadata = module_metadata("ai")
+
+
+class JobRow(Base):
+    """A job: what is asked, by whom, for how much, where it is, and what came of it."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('queued', 'leased', 'running', 'succeeded', 'failed', 'canceled', 'expired')", name="state"
+        ),
+        CheckConstraint(
+            "max_price_units > 0 AND (price_units IS NULL OR price_units <= max_price_units)", name="price"
+        ),
+        CheckConstraint("started_at >= created_at AND completed_at >= created_at", name="times"),
+        CheckConstraint("(state IN ('leased', 'running')) = (attempt IS NOT NULL)", name="attempt"),
+        Index("jobs_queue_idx", "lane", "rank", "id", postgresql_where=text("state = 'queued'")),
+        Index("jobs_waiting_idx", "expires_at", "id", postgresql_where=text("state = 'queued'")),
+        Index("jobs_account_idx", "account", "id"),
+        Index("jobs_kept_idx", "kept_until", "id", postgresql_where=text("kept_until IS NOT NULL")),
+        {"info": NO_DELETE},
+    )
+    id: Mapped[str] = mapped_column(WireId("job"), primary_key=True)
+    account: Mapped[str] = mapped_column(WireId("acct"))
+    kind: Mapped[str] = mapped_column(Text)
+    lane: Mapped[UUID]
+    needs: Mapped[str] = mapped_column(Text)
+    """The needs as JSON text, by which miners are matched."""
+    priority: Mapped[int] = mapped_column(SmallInteger)
+    rank: Mapped[int] = mapped_column(BigInteger)
+    state: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    fault: Mapped[str] = mapped_column(Text)
+    input: Mapped[str | None] = mapped_column(Text)
+    """JSON text exactly as it was digested (JSONB would rewrite numbers); null after its retention."""
+    input_digest: Mapped[str] = mapped_column(Text)
+    files: Mapped[str | None] = mapped_column(Text)
+    """The artifacts that the input refers to, as JSON text."""
+    max_price_units: Mapped[int] = mapped_column(BigInteger)
+    unit: Mapped[str] = mapped_column(Text)
+    unit_price_units: Mapped[int] = mapped_column(BigInteger)
+    input_units: Mapped[int] = mapped_column(BigInteger)
+    """What the platform metered of the input at submission."""
+    units_max: Mapped[int] = mapped_column(BigInteger)
+    """The most that input and output together may be metered at."""
+    expects: Mapped[str] = mapped_column(Text)
+    """Numbers that the output is held against, as JSON text."""
+    queue_seconds: Mapped[int] = mapped_column(Integer)
+    start_seconds: Mapped[int] = mapped_column(Integer)
+    run_seconds: Mapped[int] = mapped_column(Integer)
+    retention_seconds: Mapped[int] = mapped_column(Integer)
+    attempts_max: Mapped[int] = mapped_column(SmallInteger)
+    retry_requester: Mapped[bool]
+    attempts: Mapped[int] = mapped_column(SmallInteger)
+    """Attempts that count; leases given back and faults of the platform do not."""
+    token: Mapped[int] = mapped_column(Integer)
+    """The fencing token: how often the job was leased."""
+    attempt: Mapped[str | None] = mapped_column(WireId("att"))
+    avoided: Mapped[str] = mapped_column(Text)
+    """The miners whose fault it was, as ids with a blank between."""
+    due_at: Mapped[datetime] = mapped_column(MOMENT)
+    expires_at: Mapped[datetime] = mapped_column(MOMENT)
+    deadline_at: Mapped[datetime] = mapped_column(MOMENT)
+    created_at: Mapped[datetime] = mapped_column(MOMENT)
+    started_at: Mapped[datetime | None] = mapped_column(MOMENT)
+    completed_at: Mapped[datetime | None] = mapped_column(MOMENT)
+    kept_until: Mapped[datetime | None] = mapped_column(MOMENT)
+    """When input and output go; null while the job is open and once they are gone."""
+    output: Mapped[str | None] = mapped_column(Text)
+    output_digest: Mapped[str | None] = mapped_column(Text)
+    units: Mapped[int | None] = mapped_column(BigInteger)
+    price_units: Mapped[int | None] = mapped_column(BigInteger)
+    request_id: Mapped[str | None] = mapped_column(Text)
+
+
+class AttemptRow(Base):
+    """One lease of a job: who had it, until when, and how it ended."""
+
+    __tablename__ = "attempts"
+    __table_args__ = (
+        Index("attempts_job_idx", "job", "token"),
+        Index("attempts_live_idx", "miner", "id", postgresql_where=text("ended IS NULL")),
+        {"info": NO_DELETE},
+    )
+    id: Mapped[str] = mapped_column(WireId("att"), primary_key=True)
+    job: Mapped[str] = mapped_column(WireId("job"))
+    kind: Mapped[str] = mapped_column(Text)
+    token: Mapped[int] = mapped_column(Integer)
+    miner: Mapped[str] = mapped_column(WireId("mnr"))
+    miner_account: Mapped[str] = mapped_column(WireId("acct"))
+    started_at: Mapped[datetime] = mapped_column(MOMENT)
+    running_at: Mapped[datetime | None] = mapped_column(MOMENT)
+    expires_at: Mapped[datetime] = mapped_column(MOMENT)
+    run_until: Mapped[datetime] = mapped_column(MOMENT)
+    progress: Mapped[float | None] = mapped_column(Float)
+    ended: Mapped[str | None] = mapped_column(Text)
+    ended_at: Mapped[datetime | None] = mapped_column(MOMENT)
+    fault: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    message: Mapped[str] = mapped_column(Text)
+    usage: Mapped[str | None] = mapped_column(Text)
+    """What the miner counted, as JSON text: evidence."""
+    note: Mapped[str | None] = mapped_column(Text)
+    """Where the miner's count and the platform's differ."""
+    output_digest: Mapped[str | None] = mapped_column(Text)
+    miner_key: Mapped[str | None] = mapped_column(Text)
+    signature: Mapped[str | None] = mapped_column(Text)
+
+
+class LogRow(Base):
+    """A line of a job's log."""
+
+    __tablename__ = "logs"
+    __table_args__ = ({"info": ALL},)
+    job: Mapped[str] = mapped_column(WireId("job"), primary_key=True)
+    token: Mapped[int] = mapped_column(Integer, primary_key=True)
+    """The attempt it belongs to."""
+    sequence: Mapped[int] = mapped_column(Integer, primary_key=True)
+    at: Mapped[datetime] = mapped_column(MOMENT)
+    text: Mapped[str] = mapped_column(Text)
+
+
+class FlowRow(Base):
+    """Where an account's next job of a priority stands in a lane."""
+
+    __tablename__ = "flows"
+    __table_args__ = (Index("flows_used_at_idx", "used_at"), {"info": ALL})
+    account: Mapped[str] = mapped_column(WireId("acct"), primary_key=True)
+    lane: Mapped[UUID] = mapped_column(primary_key=True)
+    priority: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    tag: Mapped[int] = mapped_column(BigInteger)
+    used_at: Mapped[datetime] = mapped_column(MOMENT)
+
+
+class ArtifactRow(Base):
+    """A file that an input or an output refers to; the bytes lie under their digest."""
+
+    __tablename__ = "artifacts"
+    __table_args__ = (
+        Index("artifacts_account_idx", "account", "id"),
+        Index("artifacts_digest_idx", "digest"),
+        Index("artifacts_expires_at_idx", "expires_at"),
+        Index("artifacts_attempt_idx", "attempt", postgresql_where=text("attempt IS NOT NULL")),
+        {"info": ALL},
+    )
+    id: Mapped[str] = mapped_column(WireId("art"), primary_key=True)
+    account: Mapped[str] = mapped_column(WireId("acct"))
+    attempt: Mapped[str | None] = mapped_column(WireId("att"))
+    """The lease under which a miner delivered it."""
+    digest: Mapped[str] = mapped_column(Text)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(MOMENT)
+    expires_at: Mapped[datetime] = mapped_column(MOMENT)
+
+
+class MinerRow(Base):
+    """The picture of the fleet, drawn from what gpu tells."""
+
+    __tablename__ = "miners"
+    __table_args__ = ({"info": ALL},)
+    id: Mapped[str] = mapped_column(WireId("mnr"), primary_key=True)
+    version: Mapped[int] = mapped_column(BigInteger)
+    status: Mapped[str] = mapped_column(Text)
+    kinds: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    models: Mapped[str] = mapped_column(Text)
+    """Model names by kind, as JSON text."""
+    programs: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    device: Mapped[str] = mapped_column(Text)
+    gpu_models: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    vram_mib: Mapped[int] = mapped_column(Integer)
+    region: Mapped[str | None] = mapped_column(Text)
+    slots: Mapped[int] = mapped_column(Integer)
+    changed_at: Mapped[datetime] = mapped_column(MOMENT)

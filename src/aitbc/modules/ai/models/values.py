@@ -1,0 +1,96 @@
+"""Jobs and attempts as plain values: what the gathered way works on, with the same names as the rows."""
+
+from datetime import datetime
+from uuid import UUID
+
+from msgspec import Struct
+
+
+class JobValue(Struct, kw_only=True):
+    """A job by value; what was not loaded is left at its default."""
+
+    id: str
+    account: str
+    kind: str
+    state: str
+    reason: str
+    fault: str
+    token: int
+    attempt: str | None
+    attempts: int
+    attempts_max: int
+    retry_requester: bool
+    avoided: str
+    due_at: datetime
+    expires_at: datetime
+    deadline_at: datetime
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    kept_until: datetime | None
+    queue_seconds: int
+    start_seconds: int
+    run_seconds: int
+    retention_seconds: int
+    max_price_units: int
+    unit: str
+    unit_price_units: int
+    price_units: int | None = None
+    units: int | None = None
+    output_digest: str | None = None
+    needs: str = ""
+    lane: UUID | None = None
+    priority: int = 0
+    rank: int = 0
+    input: str | None = None
+    input_digest: str = ""
+    files: str | None = None
+    input_units: int = 0
+    units_max: int = 0
+    expects: str = "{}"
+    output: str | None = None
+    request_id: str | None = None
+
+
+class AttemptValue(Struct, kw_only=True):
+    """An attempt by value."""
+
+    id: str
+    job: str
+    kind: str
+    token: int
+    miner: str
+    miner_account: str
+    started_at: datetime
+    run_until: datetime
+    expires_at: datetime
+    running_at: datetime | None = None
+    progress: float | None = None
+    ended: str | None = None
+    ended_at: datetime | None = None
+    fault: str = "none"
+    reason: str = ""
+    message: str = ""
+    usage: str | None = None
+    note: str | None = None
+    output_digest: str | None = None
+    miner_key: str | None = None
+    signature: str | None = None
+
+
+class Delivered(Struct, kw_only=True, frozen=True):
+    """A result that passed every check, ready to be accepted if its lease still holds."""
+
+    job: str
+    attempt: str
+    miner: str
+    token: int
+    output: str
+    """JSON text."""
+    output_digest: str
+    units: int
+    price_units: int
+    usage: str
+    note: str | None
+    miner_key: str
+    signature: str

@@ -1,0 +1,96 @@
+"""What others see of the rows."""
+
+from typing import Any
+
+from msgspec import Raw
+
+from aitbc.kernel import money
+from aitbc.modules.ai.api import Artifact, Attempt, Clocks, Job, JobDetail
+from aitbc.modules.ai.models.life import State
+from aitbc.modules.ai.models.tables import ArtifactRow, AttemptRow, JobRow
+from aitbc.modules.ai.models.values import AttemptValue, JobValue
+
+NULL = Raw(b"null")
+
+
+def hold_of(job: str) -> str:
+    """The id of a job's hold: the same UUID under another prefix."""
+    return "hold_" + job.removeprefix("job_")
+
+
+def receipt_of(job: str) -> str:
+    """The id of a job's receipt: the same UUID under another prefix."""
+    return "rcpt_" + job.removeprefix("job_")
+
+
+def raw(text: str | None) -> Raw:
+    """Stored JSON text as it goes out: without being read again."""
+    return NULL if text is None else Raw(text.encode())
+
+
+def job_view(job: JobValue | JobRow) -> Job:
+    """A job without its input and output."""
+    return Job(**_fields(job))
+
+
+def detail_view(job: JobValue, attempts: tuple[Attempt, ...]) -> JobDetail:
+    """A job with everything."""
+    return JobDetail(**_fields(job), input=raw(job.input), output=raw(job.output), history=attempts)
+
+
+def _fields(job: JobValue | JobRow) -> dict[str, Any]:
+    queued = job.state == State.QUEUED
+    paid = job.state == State.SUCCEEDED and job.price_units is not None
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "state": job.state,
+        "reason": job.reason,
+        "fault": job.fault,
+        "needs": raw(job.needs),
+        "priority": job.priority,
+        "max_price": money.render(job.max_price_units),
+        "price": money.render(job.price_units) if paid and job.price_units is not None else None,
+        "unit": job.unit,
+        "unit_price": money.render(job.unit_price_units),
+        "units": job.units,
+        "receipt": receipt_of(job.id) if paid else None,
+        "input_digest": job.input_digest,
+        "output_digest": job.output_digest,
+        "attempts": job.attempts,
+        "attempts_max": job.attempts_max,
+        "clocks": Clocks(
+            queue_seconds=job.queue_seconds,
+            start_seconds=job.start_seconds,
+            run_seconds=job.run_seconds,
+            retention_seconds=job.retention_seconds,
+        ),
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "completed_at": job.completed_at,
+        "expires_at": job.expires_at if queued else None,
+        "kept_until": job.kept_until,
+    }
+
+
+def attempt_view(attempt: AttemptValue | AttemptRow) -> Attempt:
+    """An attempt as its job's owner sees it."""
+    return Attempt(
+        id=attempt.id,
+        number=attempt.token,
+        miner=attempt.miner,
+        state=attempt.ended or (State.RUNNING if attempt.running_at else State.LEASED),
+        fault=attempt.fault,
+        reason=attempt.reason,
+        message=attempt.message,
+        progress=attempt.progress,
+        note=attempt.note,
+        started_at=attempt.started_at,
+        running_at=attempt.running_at,
+        ended_at=attempt.ended_at,
+    )
+
+
+def artifact_view(row: ArtifactRow) -> Artifact:
+    """An uploaded file."""
+    return Artifact(id=row.id, digest=row.digest, bytes=row.bytes, created_at=row.created_at, expires_at=row.expires_at)

@@ -1,0 +1,27 @@
+"""The ai module, as the app mounts it."""
+
+from aitbc.kernel.module import Chore, Module
+from aitbc.modules.ai.api import AiApi
+from aitbc.modules.ai.models.tables import Base
+from aitbc.modules.ai.routes.artifacts import ArtifactController
+from aitbc.modules.ai.routes.jobs import JobController
+from aitbc.modules.ai.routes.market import KindController, QuoteController
+from aitbc.modules.ai.service import AiService, AiSettings
+from aitbc.modules.gpu.events import MinerChanged
+from aitbc.modules.trading.api import TradingApi
+
+module = Module(
+    name="ai",
+    api=AiApi,
+    service=AiService,
+    metadata=Base.metadata,
+    routes=(JobController, KindController, QuoteController, ArtifactController),
+    needs={"trading": TradingApi},
+    hears={MinerChanged: "on_miners_changed"},
+    settings=AiSettings,
+    chores=(
+        Chore(run="sweep", every_seconds=1.0),
+        Chore(run="reconcile_holds", every_seconds=30.0),
+        Chore(run="tidy", every_seconds=60.0),
+    ),
+)

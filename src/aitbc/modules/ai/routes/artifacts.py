@@ -1,0 +1,79 @@
+"""The HTTP of artifacts."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Annotated, Any
+
+from litestar import Controller, Request, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+from litestar.response import Stream
+from msgspec import Meta
+
+from aitbc.kernel.auth import Principal
+from aitbc.kernel.refusals import UnsupportedMedia
+from aitbc.modules.ai.api import Artifact, ArtifactNotFound, LeaseLost
+from aitbc.modules.ai.service import AiService
+from aitbc.modules.ai.service.artifacts import ArtifactQuotaExceeded, ArtifactTooLarge
+
+RAW = "application/octet-stream"
+UPLOAD_BYTES_MAX = 1024 * 1024 * 1024
+"""The wall's own limit; the settings' is lower."""
+UploadRequest = Request[Any, Any, Any]
+
+
+class ArtifactController(Controller):
+    """Files that inputs and outputs refer to."""
+
+    path = "/artifacts"
+    tags = ("ai",)
+
+    @post(
+        "/",
+        operation_id="upload_artifact",
+        summary="Upload an artifact",
+        opt={
+            "permission": "artifacts:write",
+            "idempotency": "natural",
+            "raw_body": RAW,
+            "raw_body_bytes": UPLOAD_BYTES_MAX,
+            "errors": (ArtifactTooLarge, ArtifactQuotaExceeded, LeaseLost, UnsupportedMedia),
+        },
+    )
+    async def upload(
+        self,
+        ai: NamedDependency[AiService],
+        who: NamedDependency[Principal],
+        request: UploadRequest,
+        attempt: FromQuery[Annotated[str, Meta(max_length=40)] | None] = None,
+    ) -> Artifact:
+        """Upload a file, as the raw body with `Content-Type: application/octet-stream`.
+
+        It is kept under the SHA-256 of its content; uploading the same content again answers the same artifact. A miner
+        uploads under one of its live leases, named by `attempt`, on behalf of the job's owner.
+        """
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != RAW:
+            raise UnsupportedMedia
+        return await ai.store(who, request.stream(), attempt)
+
+    @get(
+        "/{artifact:str}",
+        operation_id="download_artifact",
+        summary="Download an artifact",
+        opt={"permission": "artifacts:read", "errors": (ArtifactNotFound,)},
+    )
+    async def download(
+        self, ai: NamedDependency[AiService], who: NamedDependency[Principal], artifact: FromPath[str]
+    ) -> Stream:
+        """Stream the content of an artifact: its owner's, or a miner's whose live lease refers to it."""
+        found, pieces = await ai.open_artifact(who, artifact)
+        headers = {
+            "content-length": str(found.bytes),
+            "content-disposition": f'attachment; filename="{found.id}"',
+            "etag": f'"{found.digest}"',
+        }
+        return Stream(_flow(pieces), media_type=RAW, headers=headers)
+
+
+async def _flow(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece

@@ -1,0 +1,55 @@
+"""The HTTP of what can be bought: kinds and quotes."""
+
+from litestar import Controller, get, post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
+from msgspec import Struct
+
+from aitbc.kernel.auth import Principal
+from aitbc.kernel.money import InvalidAmount
+from aitbc.modules.ai.api import KindInfo, Quote
+from aitbc.modules.ai.models.kinds.kind import InvalidInput
+from aitbc.modules.ai.models.kinds.registry import UnknownKind
+from aitbc.modules.ai.service import AiService
+from aitbc.modules.ai.service.submitting import ContradictingModels, SubmitJob
+
+SUBMIT_ERRORS = (UnknownKind, InvalidInput, InvalidAmount, ContradictingModels)
+"""What can be wrong with a job before money is looked at."""
+
+
+class KindList(Struct, frozen=True, kw_only=True):
+    """Every kind of work that can be bought."""
+
+    data: list[KindInfo]
+
+
+class KindController(Controller):
+    """Kinds of work."""
+
+    path = "/kinds"
+    tags = ("ai",)
+
+    @get("/", operation_id="list_kinds", summary="List the kinds of work", opt={"permission": "public"})
+    async def list_kinds(self, ai: NamedDependency[AiService]) -> KindList:
+        """List every kind of work with the shapes of its input and output, how it is metered, and the price of a unit."""
+        return KindList(data=list(ai.kinds()))
+
+
+class QuoteController(Controller):
+    """Quotes."""
+
+    path = "/quotes"
+    tags = ("ai",)
+
+    @post(
+        "/",
+        operation_id="quote_job",
+        summary="Quote a job",
+        status_code=200,
+        opt={"permission": "jobs:create", "idempotency": "natural", "errors": SUBMIT_ERRORS},
+    )
+    async def quote(
+        self, ai: NamedDependency[AiService], who: NamedDependency[Principal], data: JSONBody[SubmitJob]
+    ) -> Quote:
+        """Say what a job would cost, where it would queue and who could take it. Nothing is changed and no money moves."""
+        return await ai.quote(who, data)

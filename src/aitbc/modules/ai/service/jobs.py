@@ -1,0 +1,244 @@
+"""Jobs as their owners see them: read, listed, waited for, followed and canceled."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import asdict
+from sqlalchemy import select, tuple_
+from sqlalchemy.orm import defer
+
+from aitbc.kernel.auth import Principal
+from aitbc.kernel.clock import now
+from aitbc.kernel.errors import Invalid
+from aitbc.kernel.idempotency import Once
+from aitbc.modules.ai.api import Job, JobDetail, JobNotFound
+from aitbc.modules.ai.hot.read import Found
+from aitbc.modules.ai.models.life import TERMINAL, State, cancel
+from aitbc.modules.ai.models.tables import AttemptRow, JobRow, LogRow
+from aitbc.modules.ai.models.values import AttemptValue
+from aitbc.modules.ai.models.views import attempt_view, detail_view, job_view
+from aitbc.modules.ai.service.ordinary import job_value
+from aitbc.modules.ai.service.results import Results, tell_end
+
+HEARTBEAT_SECONDS = 15.0
+WAIT_SECONDS_MAX = 60.0
+LINES_AT_ONCE = 500
+
+
+class InvalidEventId(Invalid):
+    """This Last-Event-ID was not sent by this stream."""
+
+    code = "invalid_event_id"
+
+
+class JobLogLine(Struct, frozen=True, kw_only=True):
+    """One line of a job's log."""
+
+    attempt: int
+    sequence: int
+    at: datetime
+    text: str
+
+
+class JobEvent(Struct, frozen=True, kw_only=True):
+    """One thing that happened to a job."""
+
+    id: str | None
+    """Where it stands among the job's events; progress has none, because only the newest counts."""
+    event: str
+    """`state`, `attempt` (one ended), `log`, `progress` or `heartbeat`."""
+    data: dict[str, object]
+
+
+Place = tuple[int, int, int]
+"""Attempt, phase, number: the order of a job's events, the same whoever reads them and whenever."""
+LEASED, RUNNING, LOG, ENDED = 1, 2, 3, 4
+LAST = 1_000_000
+
+
+class Jobs(Results):
+    """Reading, following and stopping jobs."""
+
+    async def job(self, who: Principal, job: str) -> JobDetail:
+        """One job with its input, output and attempts. Raises `JobNotFound`."""
+        return _detail(await self.found(who, job))
+
+    async def jobs(
+        self, who: Principal, *, state: str | None, kind: str | None, after: str | None, limit: int
+    ) -> Sequence[Job]:
+        """The caller's jobs from the newest on, up to `limit`, those before the job `after`; an operator sees everybody's."""
+        query = (
+            select(JobRow).options(defer(JobRow.input), defer(JobRow.output)).order_by(JobRow.id.desc()).limit(limit)
+        )
+        if not who.is_admin:
+            query = query.where(JobRow.account == who.account)
+        if state is not None:
+            query = query.where(JobRow.state == state)
+        if kind is not None:
+            query = query.where(JobRow.kind == kind)
+        if after is not None:
+            query = query.where(JobRow.id < after)
+        async with self.db.reading() as session:
+            return [job_view(row) for row in await session.scalars(query)]
+
+    async def cancel(self, who: Principal, job: str, once: Once) -> Job:
+        """Stop a job; its money goes back. Repeating it is harmless. Raises `JobNotFound`, `IllegalMove` once it has ended otherwise."""
+        async with self.db.unit_of_work() as uow:
+            earlier = await uow.replay(once, Job)
+            if earlier is not None:
+                return earlier
+            row = await uow.find(JobRow, job, lock=True, missing=JobNotFound)
+            if not who.owns(row.account):
+                raise JobNotFound
+            if row.state != State.CANCELED:
+                attempt = None
+                if row.attempt is not None:
+                    attempt = await uow.find(AttemptRow, row.attempt, lock=True)
+                by_operator = who.account != row.account
+                cancel(row, attempt, by_operator=by_operator, at=now())
+                tell_end(uow, row, attempt)
+                if by_operator:
+                    await uow.audit(who.account, who.key, "job.cancel", job)
+            answer = await uow.answer(once, job_view(row))
+        await self.after_end(job_value(row))
+        return answer
+
+    async def wait(self, who: Principal, job: str, seconds: float) -> JobDetail:
+        """The job once it has ended, or as it is when the time is up. Raises `JobNotFound`."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + min(seconds, WAIT_SECONDS_MAX)
+        while True:
+            news = self.watched.watch(job)
+            try:
+                found = await self.found(who, job)
+                left = until - loop.time()
+                if found[0].state in TERMINAL or left <= 0 or self.draining.is_set():
+                    return _detail(found)
+                await asyncio.wait([news], timeout=left)
+            finally:
+                self.watched.leave(job, news)
+
+    async def logs(
+        self, who: Principal, job: str, *, after: tuple[int, int] | None, limit: int
+    ) -> Sequence[JobLogLine]:
+        """Log lines in order, those after (attempt, sequence). Raises `JobNotFound`."""
+        await self.found(who, job)
+        return await self._lines(job, after or (0, 0), limit)
+
+    async def _lines(self, job: str, after: tuple[int, int], limit: int) -> list[JobLogLine]:
+        query = (
+            select(LogRow)
+            .where(LogRow.job == job, tuple_(LogRow.token, LogRow.sequence) > tuple_(*after))
+            .order_by(LogRow.token, LogRow.sequence)
+            .limit(limit)
+        )
+        async with self.db.reading() as session:
+            return [
+                JobLogLine(attempt=row.token, sequence=row.sequence, at=row.at, text=row.text)
+                for row in await session.scalars(query)
+            ]
+
+    async def follow(self, who: Principal, job: str, last_event_id: str | None) -> AsyncIterator[JobEvent]:
+        """What happens to a job, from its beginning or after an event that was seen, until its end.
+
+        Every event but progress has a place in one order, so that a reader who comes back misses nothing and sees nothing
+        twice. Raises `JobNotFound`, `InvalidEventId`.
+        """
+        seen = place_of(last_event_id)
+        await self.found(who, job)
+        return self._follow(who, job, seen)
+
+    async def _follow(self, who: Principal, job: str, seen: Place) -> AsyncIterator[JobEvent]:
+        loop = asyncio.get_running_loop()
+        progress: float | None = None
+        quiet_since = loop.time()
+        while True:
+            news = self.watched.watch(job)
+            try:
+                found = await self.found(who, job)
+                async for place, event in self._events_after(found, seen):
+                    seen, quiet_since = place, loop.time()
+                    yield event
+                if found[0].state in TERMINAL or self.draining.is_set():
+                    return
+                newest = found[1][-1].progress if found[1] else None
+                if newest not in (None, progress):
+                    progress, quiet_since = newest, loop.time()
+                    yield JobEvent(id=None, event="progress", data={"attempt": found[0].token, "progress": newest})
+                if loop.time() - quiet_since >= HEARTBEAT_SECONDS:
+                    quiet_since = loop.time()
+                    yield JobEvent(id=None, event="heartbeat", data={})
+                await asyncio.wait([news], timeout=HEARTBEAT_SECONDS)
+            finally:
+                self.watched.leave(job, news)
+
+    async def _events_after(self, found: Found, seen: Place) -> AsyncIterator[tuple[Place, JobEvent]]:
+        """The events of a job after a place, lines of its log in between. The job was read first: what it says has ended has
+        all its lines written."""
+        job, attempts = found
+        if seen < (0, 0, 1):
+            yield _state((0, 0, 1), State.QUEUED, job.created_at, reason="submitted")
+        for attempt in attempts:
+            if seen >= (attempt.token, ENDED, 0):
+                continue
+            for place, event in _beginnings(attempt):
+                if seen < place:
+                    yield place, event
+            line_seen = seen[2] if seen[:2] == (attempt.token, LOG) else 0
+            async for line in self._lines_of(job.id, attempt.token, line_seen):
+                place = (line.attempt, LOG, line.sequence)
+                yield place, JobEvent(id=id_of(place), event="log", data=asdict(line))
+            if attempt.ended is not None and attempt.ended_at is not None:
+                yield _ending(attempt)
+        if job.state in TERMINAL and job.completed_at is not None and seen < (LAST, 0, 0):
+            yield _state((LAST, 0, 0), job.state, job.completed_at, reason=job.reason, fault=job.fault)
+
+    async def _lines_of(self, job: str, token: int, after: int) -> AsyncIterator[JobLogLine]:
+        while True:
+            lines = [line for line in await self._lines(job, (token, after), LINES_AT_ONCE) if line.attempt == token]
+            for line in lines:
+                after = line.sequence
+                yield line
+            if len(lines) < LINES_AT_ONCE:
+                return
+
+
+def _detail(found: Found) -> JobDetail:
+    job, attempts = found
+    return detail_view(job, tuple(attempt_view(attempt) for attempt in attempts))
+
+
+def _state(place: Place, state: str, at: datetime, **data: object) -> tuple[Place, JobEvent]:
+    return place, JobEvent(id=id_of(place), event="state", data={"state": state, "at": at, **data})
+
+
+def _beginnings(attempt: AttemptValue) -> list[tuple[Place, JobEvent]]:
+    told = {"attempt": attempt.token, "miner": attempt.miner}
+    events = [_state((attempt.token, LEASED, 0), State.LEASED, attempt.started_at, **told)]
+    if attempt.running_at is not None:
+        events.append(_state((attempt.token, RUNNING, 0), State.RUNNING, attempt.running_at, **told))
+    return events
+
+
+def _ending(attempt: AttemptValue) -> tuple[Place, JobEvent]:
+    place = (attempt.token, ENDED, 0)
+    told = {"attempt": attempt.token, "ended": attempt.ended, "at": attempt.ended_at, "reason": attempt.reason}
+    why = {"fault": attempt.fault, "message": attempt.message}
+    return place, JobEvent(id=id_of(place), event="attempt", data={**told, **why})
+
+
+def id_of(place: Place) -> str:
+    """The event id of a place."""
+    return ".".join(map(str, place))
+
+
+def place_of(event_id: str | None) -> Place:
+    """The place behind an event id; before everything for none. Raises `InvalidEventId`."""
+    if not event_id:
+        return (0, 0, 0)
+    parts = event_id.split(".")
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 9 for part in parts):
+        raise InvalidEventId
+    return int(parts[0]), int(parts[1]), int(parts[2])

@@ -1,0 +1,181 @@
+"""What every part of the service stands on: the database, the neighbours, the gatherers, and those who wait."""
+
+import asyncio
+import contextlib
+from collections import defaultdict, deque
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+from msgspec import Struct
+
+from aitbc.kernel import ids
+from aitbc.kernel.auth import Principal
+from aitbc.kernel.batch import Batcher
+from aitbc.kernel.db import Database
+from aitbc.kernel.errors import AppError
+from aitbc.kernel.ids import new_uuid
+from aitbc.kernel.wiring import Platform
+from aitbc.modules.ai.api import Claim, JobNotFound, Lease
+from aitbc.modules.ai.api import Job as JobView
+from aitbc.modules.ai.hot.claim import Dealer
+from aitbc.modules.ai.hot.complete import Accepted, Completion, complete_many
+from aitbc.modules.ai.hot.read import Found, read_jobs, read_leases
+from aitbc.modules.ai.hot.renew import Renewed, Renewing, renew_many
+from aitbc.modules.ai.hot.submit import Submission, submit_many
+from aitbc.modules.ai.models.kinds.kind import Kind
+from aitbc.modules.ai.models.queue import needs_of
+from aitbc.modules.ai.models.values import AttemptValue, JobValue
+from aitbc.modules.ai.service.waiting import WaitingMiners, WatchedJobs
+from aitbc.modules.trading.api import TradingApi
+
+FALLBACK_SECONDS = 1.0
+"""How often a waiting process looks for itself, in case nobody told it."""
+NOTIFY_SECONDS = 0.02
+"""News for other processes is gathered for so long: a NOTIFY holds a lock on the whole database while it commits."""
+CHANNEL = "aitbc_ai"
+DURATIONS_KEPT = 100
+
+log = structlog.get_logger("aitbc.ai")
+
+
+class AiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The `[ai]` table of the configuration."""
+
+    hot: bool = True
+    """Gather the commands of a busy market; off, each has a transaction of its own."""
+    unit_prices: dict[str, int] = {}
+    """The price of a unit by kind, in minor units of money, where it is not the kind's own."""
+    artifact_bytes_max: int = 64 * 1024 * 1024
+    artifact_quota_bytes: int = 1024 * 1024 * 1024
+    """What the artifacts of one account may weigh together."""
+    artifact_retention_seconds: int = 604_800
+    grace_seconds: float = 35.0
+    """After this process was frozen or just started: how long leases that seem to have ended are left alone."""
+
+
+class Office:
+    """The common ground of the parts of the service."""
+
+    def __init__(
+        self,
+        db: Database,
+        trading: TradingApi,
+        settings: AiSettings | None = None,
+        platform: Platform | None = None,
+        state_dir: Path | None = None,
+    ) -> None:
+        self.db = db
+        self.trading = trading
+        self.settings = settings or AiSettings()
+        self.draining = platform.draining if platform is not None else asyncio.Event()
+        self.files = (platform.state_dir if platform is not None else state_dir or Path()) / "artifacts"
+        self.miners = WaitingMiners()
+        self.watched = WatchedJobs()
+        self.served: dict[str, int] = {}
+        """By kind, the highest rank that miners have reached."""
+        self.durations: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=DURATIONS_KEPT))
+        """By kind, how long recent successful attempts took."""
+        self.dealer = Dealer(db, self.note_served)
+        self.submissions: Batcher[Submission, JobView] = Batcher(lambda batch: submit_many(db, batch, self.served_of))
+        self.claims: Batcher[Claim, Sequence[Lease]] = Batcher(self.dealer.claim_many)
+        self.renewals: Batcher[Renewing, Renewed] = Batcher(lambda batch: renew_many(db, batch))
+        self.completions: Batcher[Completion, Accepted] = Batcher(lambda batch: complete_many(db, batch))
+        self.job_reads: Batcher[str, Found | None] = Batcher(lambda batch: read_jobs(db, batch), flights_max=2)
+        self.lease_reads: Batcher[str, tuple[JobValue, AttemptValue] | None] = Batcher(
+            lambda batch: read_leases(db, batch), flights_max=2
+        )
+        self._me = str(new_uuid())
+        self._news = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def served_of(self, kind: str) -> int:
+        """Where an empty lane of this kind begins."""
+        return self.served.get(kind, 0)
+
+    def note_served(self, kind: str, rank: int) -> None:
+        """A miner took a job of this rank."""
+        self.served[kind] = max(self.served.get(kind, 0), rank)
+
+    def unit_price(self, kind: Kind) -> int:
+        """The price of one unit, in minor units of money."""
+        return self.settings.unit_prices.get(kind.name, kind.unit_price_units)
+
+    async def found(self, who: Principal, job: str) -> Found:
+        """A job and its attempts, if the caller may see them. Raises `JobNotFound`."""
+        if not ids.is_id("job", job):
+            raise JobNotFound
+        found = await self.job_reads.do(job)
+        if found is None or not who.owns(found[0].account):
+            raise JobNotFound
+        return found
+
+    def announce_work(self, jobs: Iterable[JobValue]) -> None:
+        """Jobs were committed as waiting: wake miners here, and let other processes know."""
+        self.miners.offer((needs_of(job.needs), job.id) for job in jobs)
+        self._news.set()
+
+    async def start(self) -> None:
+        """Begin to listen to other processes, to look for oneself now and then, and to mind the end."""
+        self._tasks = [
+            asyncio.create_task(self._forever(self._look)),
+            asyncio.create_task(self._forever(self._listen)),
+            asyncio.create_task(self._forever(self._notify)),
+            asyncio.create_task(self._end_waits()),
+        ]
+
+    async def stop(self) -> None:
+        """End the background work."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    async def _forever(self, work: Any) -> None:
+        while True:
+            try:
+                await work()
+            except AppError as error:
+                log.warning("background_paused", work=work.__name__, reason=error.message)
+            except Exception:
+                log.exception("background_failed", work=work.__name__)
+            await asyncio.sleep(FALLBACK_SECONDS)
+
+    async def _look(self) -> None:
+        """Look for what nobody told: jobs whose pause ended, or that another process wrote; and ended jobs that are watched."""
+        if len(self.miners):
+            for needs, count in await self.dealer.waiting(len(self.miners)):
+                self.miners.offer_count(needs, count)
+        if len(self.watched):
+            self.watched.wake_all()
+
+    async def _listen(self) -> None:
+        """Hear of work that another process committed."""
+        heard = asyncio.Event()
+        async with self.db.listener() as connection:
+
+            def hear(_connection: object, _pid: int, _channel: str, sender: object) -> None:
+                if sender != self._me:
+                    heard.set()
+
+            await connection.add_listener(CHANNEL, hear)
+            while not connection.is_closed():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(heard.wait(), 30)
+                    heard.clear()
+                    await self._look()
+
+    async def _notify(self) -> None:
+        """Tell other processes, seldom and in a statement of its own."""
+        while True:
+            await self._news.wait()
+            await asyncio.sleep(NOTIFY_SECONDS)
+            self._news.clear()
+            async with self.db.hot() as connection:
+                await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, self._me)
+
+    async def _end_waits(self) -> None:
+        await self.draining.wait()
+        self.miners.wake_all()
+        self.watched.wake_all()

@@ -1,0 +1,245 @@
+"""Builders for the tests of ai: a service over a database of its own, owners with money, and miners that work."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from aitbc.kernel import clock, ids
+from aitbc.kernel.auth import EVERYTHING, ROLE_SCOPES, Principal
+from aitbc.kernel.clock import now
+from aitbc.kernel.db import Database, Target
+from aitbc.kernel.idempotency import Once
+from aitbc.kernel.signing import Key, canonical, value_digest, work_statement
+from aitbc.modules.ai.api import Capabilities, Claim, Clocks, Failure, Lease, Outcome, Renewal, Result
+from aitbc.modules.ai.models.tables import Base
+from aitbc.modules.ai.service import AiService, AiSettings
+from aitbc.modules.ai.service.submitting import Requirements, RetryPolicy, SubmitJob
+from aitbc.modules.gpu.events import MinerChanged
+from tests.modules.trading.fake import FakeTrading
+
+AITBC = 10**8
+ADMIN = Principal(
+    account=ids.new_id("acct"), key=ids.new_id("key"), kind="admin", scopes=frozenset({EVERYTHING}), subject=None
+)
+ALL_KINDS = ("embed", "ocr", "chat", "command")
+
+
+class Desk:
+    """A service, its ledger, and its database for a look."""
+
+    def __init__(self, ai: AiService, trading: FakeTrading, owner: Target) -> None:
+        self.ai, self.trading, self.owner = ai, trading, owner
+
+    def person(self, units: int = 100 * AITBC) -> Principal:
+        """Somebody with money."""
+        who = Principal(
+            account=ids.new_id("acct"), key=ids.new_id("key"), kind="live", scopes=ROLE_SCOPES["live"], subject=None
+        )
+        self.trading.fund(who.account, units)
+        return who
+
+    async def submit(self, who: Principal, once: Once | None = None, **wishes: Any) -> str:
+        """A job of this owner; answers its id."""
+        return (await self.ai.submit(who, a_job(**wishes), once or a_key(who))).id
+
+    async def sql(self, statement: str, *values: Any) -> list[asyncpg.Record]:
+        """A look into the database, or a hand in it."""
+        connection = await asyncpg.connect(
+            **self.owner.connect_arguments(application="tests", statement_seconds=60)
+        )
+        try:
+            return list(await connection.fetch(statement, *values))
+        finally:
+            await connection.close()
+
+    async def state(self, job: str) -> str:
+        """Where a job is."""
+        (row,) = await self.sql("SELECT state FROM ai.jobs WHERE id = $1", ids.decode("job", job))
+        return str(row["state"])
+
+    async def later(self, seconds: float) -> None:
+        """Let time pass, and the chores do their round."""
+        clock.move(timedelta(seconds=seconds))
+        await self.ai.sweep()
+
+    async def require_sound(self) -> None:
+        """What must hold of every job, whatever happened: SQL's own audit, and the money's."""
+        assert await self.sql("SELECT id FROM ai.jobs WHERE started_at < created_at OR completed_at < started_at") == []
+        assert (
+            await self.sql(
+                "SELECT j.id FROM ai.jobs j JOIN ai.attempts a ON a.job = j.id WHERE a.ended = 'succeeded' "
+                "GROUP BY j.id HAVING count(*) > 1"
+            )
+            == []
+        )
+        lonely = "SELECT a.id FROM ai.attempts a JOIN ai.jobs j ON j.id = a.job WHERE a.ended IS NULL AND j.attempt <> a.id"
+        assert await self.sql(lonely) == []
+        for row in await self.sql("SELECT id, state, price_units FROM ai.jobs"):
+            hold = self.trading.holds[ids.encode("hold", row["id"])]
+            expected = {"succeeded": "settled", "queued": "open", "leased": "open", "running": "open"}
+            assert hold.state == expected.get(row["state"], "voided"), (row["state"], hold.state)
+            assert (row["state"] == "succeeded") == (hold.id in self.trading.settlements)
+
+
+class Worker:
+    """A miner by hand."""
+
+    def __init__(self, desk: Desk, **capabilities: Any) -> None:
+        self.desk = desk
+        self.id = ids.new_id("mnr")
+        self.account = ids.new_id("acct")
+        self.key = Key.generate()
+        self.newcomer = bool(capabilities.pop("newcomer", False))
+        self.reputation = float(capabilities.pop("reputation", 0.5))
+        self.capabilities = Capabilities(**({"kinds": ALL_KINDS, "programs": ("wc",)} | capabilities))
+
+    @property
+    def principal(self) -> Principal:
+        """The miner's own key."""
+        return Principal(
+            account=self.account, key=ids.new_id("key"), kind="miner", scopes=ROLE_SCOPES["miner"], subject=self.id
+        )
+
+    async def claim(self, slots: int = 1, wait_seconds: float = 0.0) -> list[Lease]:
+        """Ask for work."""
+        claim = Claim(
+            miner=self.id,
+            miner_account=self.account,
+            capabilities=self.capabilities,
+            slots=slots,
+            wait_seconds=wait_seconds,
+            newcomer=self.newcomer,
+            reputation=self.reputation,
+        )
+        return list(await self.desk.ai.claim(claim))
+
+    async def take(self) -> Lease:
+        """The one job that waits."""
+        (lease,) = await self.claim()
+        return lease
+
+    async def renew(self, lease: Lease, progress: float | None = None) -> str:
+        """Show a sign of work; answers what became of the lease."""
+        renewal = Renewal(attempt=lease.attempt, token=lease.token, progress=progress)
+        (status,) = await self.desk.ai.renew(self.id, [renewal])
+        return status.status
+
+    def result(self, lease: Lease, output: Any = None, **changes: Any) -> Result:
+        """A signed result."""
+        output = embedding(len(lease.input["texts"])) if output is None else output
+        digest = value_digest(output)
+        statement = work_statement(
+            job=lease.job,
+            attempt=lease.attempt,
+            token=lease.token,
+            miner=self.id,
+            kind=lease.kind,
+            input_digest=lease.input_digest,
+            output_digest=digest,
+        )
+        fields: dict[str, Any] = {
+            "miner": self.id,
+            "miner_key": self.key.public,
+            "attempt": lease.attempt,
+            "token": lease.token,
+            "output": output,
+            "output_digest": digest,
+            "usage": {},
+            "signature": self.key.sign(canonical(statement)),
+        }
+        return Result(**(fields | changes))
+
+    async def deliver(self, lease: Lease, output: Any = None, **changes: Any) -> Outcome:
+        """Bring a result."""
+        return await self.desk.ai.complete(self.result(lease, output, **changes))
+
+    async def fail(self, lease: Lease, fault: str, reason: str = "broken", message: str = "It broke.") -> Outcome:
+        """Give up on an attempt."""
+        return await self.desk.ai.fail(
+            Failure(
+                miner=self.id, attempt=lease.attempt, token=lease.token, fault=fault, reason=reason, message=message
+            )
+        )
+
+    def changed(self, version: int = 1, status: str = "online") -> MinerChanged:
+        """What gpu tells of this miner."""
+        offer = self.capabilities
+        return MinerChanged(
+            miner=self.id,
+            account=self.account,
+            version=version,
+            status=status,
+            kinds=offer.kinds,
+            models=offer.models,
+            programs=offer.programs,
+            device=offer.device,
+            gpu_models=offer.gpu_models,
+            vram_mib=offer.vram_mib,
+            region=offer.region,
+            slots=1,
+            changed_at=now(),
+        )
+
+
+def embedding(texts: int, dimensions: int = 4) -> dict[str, Any]:
+    """An output of the embed kind."""
+    vectors = [[0.5, -0.25, 0.125, 1e-7][:dimensions] for _ in range(texts)]
+    return {"model": "tiny", "dimensions": dimensions, "vectors": vectors, "weights": "sha256:00"}
+
+
+def a_job(
+    texts: int = 1,
+    *,
+    kind: str = "embed",
+    value: Mapping[str, Any] | None = None,
+    max_price: str = "0.05",
+    priority: Any = "normal",
+    clocks: Mapping[str, int] | None = None,
+    retry: Mapping[str, Any] | None = None,
+    **requirements: Any,
+) -> SubmitJob:
+    """A job to submit."""
+    return SubmitJob(
+        kind=kind,
+        input=dict(value) if value is not None else {"texts": [f"text {number}" for number in range(texts)]},
+        max_price=max_price,
+        priority=priority,
+        clocks=Clocks(**(clocks or {})),
+        retry=RetryPolicy(**(retry or {})),
+        requirements=Requirements(**requirements),
+    )
+
+
+def a_key(who: Principal, key: str | None = None, fingerprint: bytes = b"f") -> Once:
+    """An Idempotency-Key of this caller."""
+    return Once(who.account, key or ids.new_id("key"), fingerprint)
+
+
+@asynccontextmanager
+async def ai_on(
+    owner: Target,
+    *,
+    hot: bool = True,
+    trading: FakeTrading | None = None,
+    state_dir: Path | None = None,
+    started: bool = False,
+    database: type[Database] = Database,
+    **settings: Any,
+) -> AsyncIterator[Desk]:
+    """A service over a migrated database; its pools are closed at the end."""
+    role = Target(host=owner.host, port=owner.port, user="aitbc_ai", database=owner.database)
+    db = database("ai", role, list(Base.metadata.tables.values()))
+    ledger = trading or FakeTrading()
+    fields = {"grace_seconds": 0.0} | settings
+    ai = AiService(db, ledger, AiSettings(hot=hot, **fields), state_dir=state_dir)
+    if started:
+        await ai.start()
+    try:
+        yield Desk(ai, ledger, owner)
+    finally:
+        await ai.stop()
+        await db.close()

@@ -1,0 +1,295 @@
+"""The life of a job: every state and every clock, whichever way the data is reached."""
+
+from datetime import timedelta
+
+import pytest
+
+from aitbc.kernel import clock
+from aitbc.kernel.db import Target
+from aitbc.kernel.migrations import Part, differences
+from aitbc.modules.ai.api import LeaseLost
+from aitbc.modules.ai.models.life import ALLOWED, OPEN, TERMINAL, IllegalMove, State
+from aitbc.modules.ai.models.tables import Base
+from tests.modules.ai.make import ADMIN, AITBC, Worker, a_key, ai_on
+
+
+async def test_models_and_migrations_agree(owner: Target) -> None:
+    assert await differences(owner, [Part("ai", Base.metadata)]) == []
+
+
+def test_terminal_states_never_change() -> None:
+    assert set(ALLOWED) == set(State)
+    assert all(ALLOWED[state] == frozenset() for state in TERMINAL)
+    assert TERMINAL | OPEN == set(State)
+
+
+async def test_a_job_is_submitted_leased_worked_on_delivered_and_paid(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        alice, miner = desk.person(), Worker(desk)
+        job = await desk.submit(alice, texts=3)
+        assert await desk.state(job) == "queued"
+        assert desk.trading.holds["hold_" + job[4:]].amount_units == 5_000_000
+        lease = await miner.take()
+        assert (lease.job, lease.token, lease.number, lease.kind) == (job, 1, 1, "embed")
+        assert await desk.state(job) == "leased"
+        assert await miner.renew(lease, 0.5) == "live"
+        assert await desk.state(job) == "running"
+        outcome = await miner.deliver(lease)
+        assert (outcome.state, outcome.price, outcome.earned) == ("succeeded", "0.0000018", "0.00000175")
+        assert outcome.receipt == "rcpt_" + job[4:]
+        detail = await desk.ai.job(alice, job)
+        assert detail.price == "0.0000018"
+        assert (detail.units, detail.unit) == (18, "byte")
+        assert detail.created_at <= detail.started_at <= detail.completed_at  # type: ignore[operator]
+        assert [(a.number, a.state, a.fault) for a in detail.history] == [(1, "succeeded", "none")]
+        await desk.require_sound()
+
+
+async def test_a_result_may_come_before_any_sign_of_work(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        miner = Worker(desk)
+        await desk.submit(desk.person())
+        assert (await miner.deliver(await miner.take())).state == "succeeded"
+        await desk.require_sound()
+
+
+async def test_nobody_takes_a_job_in_time_and_it_expires_with_its_money_back(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        alice = desk.person(AITBC)
+        job = await desk.submit(alice, clocks={"queue_seconds": 60})
+        await desk.later(59)
+        assert await desk.state(job) == "queued"
+        await desk.later(2)
+        found = await desk.ai.job(alice, job)
+        assert (found.state, found.reason) == ("expired", "queue_timeout")
+        assert desk.trading.available[alice.account] == AITBC
+        await desk.require_sound()
+
+
+async def test_a_lease_without_a_sign_of_work_is_lost_by_the_start_clock(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        alice, miner = desk.person(), Worker(desk)
+        job = await desk.submit(alice, clocks={"start_seconds": 10})
+        lease = await miner.take()
+        await desk.later(13)
+        found = await desk.ai.job(alice, job)
+        assert (found.state, found.reason, found.attempts) == ("queued", "retrying", 1)
+        assert (found.history[0].state, found.history[0].reason, found.history[0].fault) == ("lost", "not_started", "miner")
+        with pytest.raises(LeaseLost):
+            await miner.deliver(lease)
+        await desk.require_sound()
+
+
+async def test_a_silent_miner_loses_its_lease_and_another_finishes(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        alice, silent, other = desk.person(), Worker(desk), Worker(desk)
+        job = await desk.submit(alice)
+        stale = await silent.take()
+        assert await silent.renew(stale) == "live"
+        await desk.later(29)
+        assert await silent.renew(stale) == "live"
+        await desk.later(33)
+        assert await desk.state(job) == "queued"
+        fresh = await other.take()
+        assert fresh.token == 2
+        with pytest.raises(LeaseLost):
+            await silent.deliver(stale)
+        assert await silent.renew(stale) == "lost"
+        assert (await other.deliver(fresh)).state == "succeeded"
+        assert desk.trading.paid[job].miner == other.id
+        await desk.require_sound()
+
+
+async def test_a_partition_shorter_than_the_lease_restarts_nothing(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        miner = Worker(desk)
+        await desk.submit(desk.person())
+        lease = await miner.take()
+        await miner.renew(lease)
+        await desk.later(25)
+        assert await miner.renew(lease) == "live"
+        assert (await miner.deliver(lease)).state == "succeeded"
+
+
+async def test_a_long_job_that_is_renewed_is_never_taken_away(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        miner = Worker(desk)
+        job = await desk.submit(desk.person(), clocks={"run_seconds": 3600})
+        lease = await miner.take()
+        for _ in range(60):
+            await desk.later(25)
+            assert await miner.renew(lease) == "live"
+        assert await desk.state(job) == "running"
+        assert (await miner.deliver(lease)).state == "succeeded"
+
+
+async def test_the_run_clock_ends_an_attempt_even_if_it_is_renewed(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        alice, miner = desk.person(), Worker(desk)
+        job = await desk.submit(alice, clocks={"run_seconds": 40}, retry={"attempts_max": 1})
+        lease = await miner.take()
+        for _ in range(4):
+            await desk.later(10)
+            assert await miner.renew(lease) == "live"
+        await desk.later(3)
+        assert await miner.renew(lease) == "lost"
+        found = await desk.ai.job(alice, job)
+        assert (found.state, found.reason, found.fault) == ("failed", "attempts_exhausted", "unknown")
+        assert found.history[0].reason == "run_timeout"
+        await desk.require_sound()
+
+
+async def test_input_and_output_go_after_their_retention_and_the_job_stays(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        alice, miner = desk.person(), Worker(desk)
+        job = await desk.submit(alice, clocks={"retention_seconds": 100})
+        await miner.deliver(await miner.take())
+        clock.move(timedelta(seconds=99))
+        await desk.ai.tidy()
+        assert b"vectors" in bytes((await desk.ai.job(alice, job)).output)
+        clock.move(timedelta(seconds=2))
+        await desk.ai.tidy()
+        found = await desk.ai.job(alice, job)
+        assert bytes(found.output) == bytes(found.input) == b"null"
+        assert (found.state, found.price, found.kept_until) == ("succeeded", "0.0000006", None)
+
+
+@pytest.mark.parametrize("at", ["queued", "leased", "running"])
+async def test_an_owner_cancels_a_job_wherever_it_is(owner: Target, hot: bool, at: str) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        alice, miner = desk.person(AITBC), Worker(desk)
+        job = await desk.submit(alice)
+        lease = await miner.take() if at != "queued" else None
+        if at == "running" and lease is not None:
+            await miner.renew(lease)
+        canceled = await desk.ai.cancel(alice, job, a_key(alice))
+        assert (canceled.state, canceled.reason) == ("canceled", "canceled_by_owner")
+        assert desk.trading.available[alice.account] == AITBC
+        if lease is not None:
+            assert await miner.renew(lease) == "canceled"
+            with pytest.raises(LeaseLost):
+                await miner.deliver(lease)
+        assert (await desk.ai.cancel(alice, job, a_key(alice))).state == "canceled"
+        await desk.require_sound()
+
+
+async def test_an_operator_cancels_and_it_is_noted(owner: Target) -> None:
+    async with ai_on(owner) as desk:
+        alice = desk.person()
+        job = await desk.submit(alice)
+        assert (await desk.ai.cancel(ADMIN, job, a_key(ADMIN))).reason == "canceled_by_operator"
+        (entry,) = await desk.sql("SELECT action, object, account FROM ai.audit")
+        assert (entry["action"], entry["object"], entry["account"]) == ("job.cancel", job, ADMIN.account)
+
+
+async def test_a_finished_job_cannot_be_canceled(owner: Target) -> None:
+    async with ai_on(owner) as desk:
+        alice, miner = desk.person(), Worker(desk)
+        job = await desk.submit(alice)
+        await miner.deliver(await miner.take())
+        with pytest.raises(IllegalMove):
+            await desk.ai.cancel(alice, job, a_key(alice))
+
+
+async def test_the_requesters_fault_ends_the_job_at_once(owner: Target) -> None:
+    async with ai_on(owner) as desk:
+        alice, miner = desk.person(), Worker(desk)
+        job = await desk.submit(alice, kind="command", value={"program": "wc"})
+        await miner.fail(await miner.take(), "requester", "exit_nonzero")
+        found = await desk.ai.job(alice, job)
+        assert (found.state, found.reason, found.fault, found.attempts) == ("failed", "requester_fault", "requester", 1)
+        await desk.require_sound()
+
+
+async def test_the_requesters_fault_is_tried_again_when_that_was_asked_for(owner: Target) -> None:
+    async with ai_on(owner) as desk:
+        miner = Worker(desk)
+        retry = {"attempts_max": 2, "requester_faults": True}
+        job = await desk.submit(desk.person(), kind="command", value={"program": "wc"}, retry=retry)
+        await miner.fail(await miner.take(), "requester")
+        assert await desk.state(job) == "queued"
+        clock.move(timedelta(seconds=2))
+        await miner.fail(await miner.take(), "requester")
+        assert await desk.state(job) == "failed"
+
+
+async def test_a_miner_is_not_believed_where_the_platform_checked_the_request(owner: Target) -> None:
+    async with ai_on(owner) as desk:
+        alice, miner = desk.person(), Worker(desk)
+        job = await desk.submit(alice)
+        await miner.fail(await miner.take(), "requester")
+        found = await desk.ai.job(alice, job)
+        assert (found.state, found.history[0].fault) == ("queued", "unknown")
+
+
+async def test_a_miners_fault_sends_the_job_elsewhere_at_once(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        bad, good = Worker(desk), Worker(desk)
+        job = await desk.submit(desk.person())
+        await bad.fail(await bad.take(), "miner")
+        assert await bad.claim() == []
+        lease = await good.take()
+        assert (lease.job, lease.token) == (job, 2)
+        await good.fail(lease, "miner")
+        clock.move(timedelta(seconds=31))
+        assert (await bad.deliver(await bad.take())).state == "succeeded"  # nobody else was there for half a minute
+        await desk.require_sound()
+
+
+async def test_an_unknown_fault_waits_longer_each_time(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        miner = Worker(desk)
+        job = await desk.submit(desk.person(), retry={"attempts_max": 4})
+        for pause in (1.0, 2.0, 4.0):
+            await miner.fail(await miner.take(), "unknown")
+            clock.move(timedelta(seconds=pause * 0.7))
+            assert await miner.claim() == []
+            clock.move(timedelta(seconds=pause * 0.3))
+        await miner.fail(await miner.take(), "unknown")
+        assert await desk.state(job) == "failed"
+        await desk.require_sound()
+
+
+async def test_the_platforms_fault_and_leases_given_back_do_not_count(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        alice, miner = desk.person(), Worker(desk)
+        job = await desk.submit(alice, retry={"attempts_max": 1}, clocks={"queue_seconds": 3600})
+        for turn in range(10):
+            lease = await miner.take()
+            if turn % 2:
+                await desk.ai.release(miner.id, lease.attempt, lease.token, "draining")
+            else:
+                await miner.fail(lease, "platform")
+            clock.move(timedelta(seconds=61))
+        lease = await miner.take()
+        assert lease.token == 11
+        await miner.deliver(lease)
+        found = await desk.ai.job(alice, job)
+        assert (found.state, found.attempts, len(found.history)) == ("succeeded", 0, 11)
+        await desk.require_sound()
+
+
+async def test_leases_that_never_count_are_bounded_all_the_same(owner: Target) -> None:
+    async with ai_on(owner) as desk:
+        miner = Worker(desk)
+        job = await desk.submit(desk.person(), clocks={"queue_seconds": 36_000})
+        for _ in range(21):
+            await miner.fail(await miner.take(), "platform")
+            clock.move(timedelta(seconds=61))
+        assert await desk.state(job) == "failed"
+        await desk.require_sound()
+
+
+async def test_the_last_deadline_bounds_all_attempts(owner: Target) -> None:
+    async with ai_on(owner) as desk:
+        alice, miner = desk.person(), Worker(desk)
+        job = await desk.submit(alice, clocks={"queue_seconds": 100, "run_seconds": 50}, retry={"attempts_max": 2})
+        for _ in range(3):
+            await miner.fail(await miner.take(), "platform")
+            clock.move(timedelta(seconds=95))
+            await desk.ai.sweep()
+        clock.move(timedelta(seconds=20))
+        await desk.ai.sweep()
+        found = await desk.ai.job(alice, job)
+        assert (found.state, found.reason) == ("expired", "deadline_passed")
+        await desk.require_sound()

@@ -1,0 +1,135 @@
+"""A ledger in memory that keeps trading's promises: for the tests of the modules above it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from aitbc.kernel import money
+from aitbc.kernel.clock import now
+from aitbc.kernel.errors import Unavailable
+from aitbc.modules.trading.api import (
+    Balance,
+    Earnings,
+    FeeQuote,
+    Hold,
+    HoldDiffers,
+    HoldNotFound,
+    HoldNotOpen,
+    InsufficientFunds,
+    PlaceHold,
+    SettleHold,
+    Settlement,
+)
+
+BASIS_POINTS = 250
+
+
+class FakeTrading:
+    """Balances, holds and settlements; `closed` makes it unreachable."""
+
+    def __init__(self) -> None:
+        self.available: dict[str, int] = {}
+        self.holds: dict[str, Hold] = {}
+        self.settlements: dict[str, Settlement] = {}
+        self.paid: dict[str, SettleHold] = {}
+        self.closed = False
+
+    def fund(self, account: str, units: int) -> None:
+        """Give an account money."""
+        self.available[account] = self.available.get(account, 0) + units
+
+    @property
+    def total(self) -> int:
+        """All the money there is: it never changes but by `fund`."""
+        return sum(self.available.values()) + sum(hold.amount_units for hold in self._open())
+
+    def _open(self) -> list[Hold]:
+        return [hold for hold in self.holds.values() if hold.state == "open"]
+
+    def _require_open_doors(self) -> None:
+        if self.closed:
+            raise Unavailable("trading cannot be reached")
+
+    async def hold(self, command: PlaceHold) -> Hold:
+        self._require_open_doors()
+        placed = self.holds.get(command.hold)
+        if placed is not None:
+            if (placed.payer, placed.amount_units) != (command.payer, command.amount_units):
+                raise HoldDiffers
+            return placed
+        if self.available.get(command.payer, 0) < command.amount_units:
+            raise InsufficientFunds
+        self.available[command.payer] -= command.amount_units
+        hold = Hold(
+            id=command.hold,
+            payer=command.payer,
+            amount_units=command.amount_units,
+            state="open",
+            reference=command.reference,
+            placed_at=now(),
+            expires_at=command.expires_at,
+        )
+        self.holds[hold.id] = hold
+        return hold
+
+    async def settle(self, command: SettleHold) -> Settlement:
+        self._require_open_doors()
+        if command.hold in self.settlements:
+            return self.settlements[command.hold]
+        hold = self._find(command.hold)
+        if hold.state != "open":
+            raise HoldNotOpen
+        assert 0 < command.price_units <= hold.amount_units
+        fee = money.share(command.price_units, BASIS_POINTS)
+        done = Settlement(
+            receipt="rcpt_" + command.job.removeprefix("job_"),
+            transaction="txn_" + command.job.removeprefix("job_"),
+            price_units=command.price_units,
+            fee_units=fee,
+            earned_units=command.price_units - fee,
+            returned_units=hold.amount_units - command.price_units,
+        )
+        self.holds[hold.id] = replace(hold, state="settled")
+        self.fund(hold.payer, done.returned_units)
+        self.fund(command.miner_account, done.earned_units)
+        self.fund("fees", fee)
+        self.settlements[hold.id] = done
+        self.paid[command.job] = command
+        return done
+
+    async def void(self, hold: str, reason: str) -> Hold:
+        self._require_open_doors()
+        found = self._find(hold)
+        if found.state == "settled":
+            raise HoldNotOpen
+        if found.state == "open":
+            self.holds[hold] = found = replace(found, state="voided")
+            self.fund(found.payer, found.amount_units)
+        return found
+
+    async def open_holds(self, before: datetime, limit: int) -> Sequence[Hold]:
+        found = sorted((hold for hold in self._open() if hold.placed_at < before), key=lambda hold: hold.placed_at)
+        return found[:limit]
+
+    async def balance(self, account: str) -> Balance:
+        held = sum(hold.amount_units for hold in self._open() if hold.payer == account)
+        return Balance(account=account, available_units=self.available.get(account, 0), held_units=held)
+
+    async def quote_fee(self, price_units: int) -> FeeQuote:
+        return FeeQuote(basis_points=BASIS_POINTS, fee_units=money.share(price_units, BASIS_POINTS))
+
+    async def earnings(self, miners: Sequence[str], since: datetime | None) -> Sequence[Earnings]:
+        return [
+            Earnings(
+                miner=miner,
+                jobs=len(paid := [p for p in self.paid.values() if p.miner == miner]),
+                earned_units=sum(self.settlements[p.hold].earned_units for p in paid),
+            )
+            for miner in miners
+        ]
+
+    def _find(self, hold: str) -> Hold:
+        if hold not in self.holds:
+            raise HoldNotFound
+        return self.holds[hold]
