@@ -4,7 +4,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -26,7 +26,7 @@ from aitbc.kernel.trace import current_request_id
 
 Row = TypeVar("Row", bound=DeclarativeBase)
 Answer = TypeVar("Answer", bound=Struct)
-Connection = asyncpg.Connection[asyncpg.Record]
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 open_in: ContextVar[str | None] = ContextVar("open_in", default=None)
 """The module whose transaction is open in this task; a call to another module is refused meanwhile."""
@@ -180,7 +180,7 @@ class Database:
         self._arguments = target.connect_arguments(application=f"aitbc {module}", statement_seconds=statement_seconds)
         self._acquire_seconds = acquire_seconds
         self._pool_size = pool_size
-        self._hot: asyncpg.Pool[asyncpg.Record] | None = None
+        self._hot: "asyncpg.Pool[asyncpg.Record] | None" = None
         self._on_commit: list[Callable[[], None]] = []
         self.engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",
@@ -231,7 +231,7 @@ class Database:
         except Exception as error:
             translated = translate(error)
             lost = isinstance(translated, Unavailable) and not getattr(translated, "retry", False)
-            raise OutcomeUnknown from error if lost else (translated or error)
+            raise (OutcomeUnknown() if lost else translated or error) from error
 
     async def _roll_back(self, session: AsyncSession) -> None:
         try:
