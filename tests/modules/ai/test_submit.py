@@ -1,0 +1,231 @@
+"""Submitting: checked before money moves, paid once, written once."""
+
+import asyncio
+import base64
+import struct
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from asyncpg.prepared_stmt import PreparedStatement
+
+from aitbc.kernel import ids
+from aitbc.kernel.db import Target
+from aitbc.kernel.errors import AppError
+from aitbc.kernel.idempotency import IdempotencyKeyReused
+from aitbc.kernel.money import InvalidAmount
+from aitbc.modules.ai.models.kinds.kind import InvalidInput
+from aitbc.modules.ai.models.kinds.registry import UnknownKind
+from aitbc.modules.ai.service.submitting import ContradictingModels, MaxPriceTooLow
+from aitbc.modules.trading.api import InsufficientFunds, PlaceHold
+from tests.modules.ai.make import AITBC, Worker, a_job, a_key, ai_on
+
+PNG = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBB", 13, b"IHDR", 640, 480, 8, 2, 0, 0, 0) + b"\0\0\0\0"
+
+
+async def test_one_key_from_twenty_callers_makes_one_job(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        alice = desk.person(10 * AITBC)
+        onces = [a_key(alice, "the same") for _ in range(20)]
+        jobs = await asyncio.gather(*(desk.ai.submit(alice, a_job(), once) for once in onces))
+        assert len({job.id for job in jobs}) == 1
+        assert sum(not once.replayed for once in onces) == 1
+        assert len(await desk.sql("SELECT id FROM ai.jobs")) == 1
+        assert desk.trading.available[alice.account] == 10 * AITBC - 5_000_000
+        assert desk.trading.total == 10 * AITBC
+
+
+async def test_a_repeated_request_is_answered_even_when_the_money_is_gone(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        alice = desk.person(5_000_000)
+        first = await desk.ai.submit(alice, a_job(), a_key(alice, "k"))
+        again = a_key(alice, "k")
+        assert (await desk.ai.submit(alice, a_job(), again)).id == first.id
+        assert again.replayed
+        with pytest.raises(InsufficientFunds):
+            await desk.submit(alice)
+
+
+async def test_a_key_with_another_request_is_refused(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        alice = desk.person()
+        await desk.ai.submit(alice, a_job(), a_key(alice, "k", b"one"))
+        with pytest.raises(IdempotencyKeyReused):
+            await desk.ai.submit(alice, a_job(), a_key(alice, "k", b"two"))
+
+
+async def test_a_balance_for_ten_admits_ten_of_two_hundred(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        alice = desk.person(50_000_000)
+        count = 200 if hot else 40
+        done = await asyncio.gather(*(desk.submit(alice) for _ in range(count)), return_exceptions=True)
+        assert sum(isinstance(job, str) for job in done) == 10
+        assert all(isinstance(job, str | InsufficientFunds) for job in done)
+        assert len(await desk.sql("SELECT id FROM ai.jobs")) == 10
+
+
+@pytest.mark.parametrize(
+    ("wishes", "error"),
+    [
+        ({"kind": "paint"}, UnknownKind),
+        ({"value": {}}, InvalidInput),
+        ({"value": {"texts": []}}, InvalidInput),
+        ({"value": {"texts": ["a"] * 257}}, InvalidInput),
+        ({"value": {"texts": ["é" * 5000]}}, InvalidInput),
+        ({"value": {"texts": ["a", 5]}}, InvalidInput),
+        ({"value": {"texts": ["a"], "colour": 1}}, InvalidInput),
+        ({"value": {"texts": ["x" * 8000] * 200}}, InvalidInput),
+        ({"value": {"texts": ["a"], "model": "one"}, "model": "two"}, ContradictingModels),
+        ({"kind": "ocr", "value": {"image": "!!"}}, InvalidInput),
+        ({"kind": "ocr", "value": {"image": base64.b64encode(b"GIF89a" + b"\0" * 40).decode()}}, InvalidInput),
+        ({"kind": "ocr", "value": {"image": {"artifact": "art_nothing"}}}, InvalidInput),
+        ({"kind": "chat", "value": {"messages": [{"role": "king", "content": "hi"}]}}, InvalidInput),
+        ({"kind": "command", "value": {"program": "../sh"}}, InvalidInput),
+        ({"max_price": "0"}, InvalidAmount),
+        ({"max_price": "1e3"}, InvalidAmount),
+        ({"max_price": "0.00000001"}, MaxPriceTooLow),
+    ],
+)
+async def test_what_is_wrong_is_refused_before_money_moves(owner: Target, wishes: dict[str, Any], error: Any) -> None:
+    async with ai_on(owner) as desk:
+        alice = desk.person(AITBC)
+        with pytest.raises(error):
+            await desk.submit(alice, **wishes)
+        assert desk.trading.holds == {}
+        assert await desk.sql("SELECT id FROM ai.jobs") == []
+
+
+async def test_a_quote_changes_nothing_and_says_what_it_would_cost(owner: Target) -> None:
+    async with ai_on(owner) as desk:
+        alice, miner = desk.person(), Worker(desk, kinds=("ocr",))
+        async with desk.ai.db.unit_of_work() as uow:
+            await desk.ai.on_miners_changed(uow, [miner.changed()])
+        job = a_job(kind="ocr", value={"image": base64.b64encode(PNG).decode()}, max_price="0.001")
+        quote = await desk.ai.quote(alice, job)
+        assert (quote.units, quote.price_max, quote.sufficient) == (640 * 480, "0.003072", False)
+        assert (quote.fee_basis_points, quote.fee_max) == (250, "0.0000768")
+        assert (quote.miners_eligible, quote.position) == (1, 1)
+        assert desk.trading.holds == {}
+        assert await desk.sql("SELECT id FROM ai.jobs") == []
+
+
+class _Failing:
+    """Fails at the nth statement that reaches the driver."""
+
+    fail_at = 10**9
+    count = 0
+
+
+def _sabotage(monkeypatch: pytest.MonkeyPatch) -> None:
+    def watch(owner: Any, name: str) -> None:
+        real = getattr(owner, name)
+
+        async def call(self: Any, query: Any = "", *args: Any, **kwargs: Any) -> Any:
+            _Failing.count += not str(query).startswith(("BEGIN", "ROLLBACK", "SAVEPOINT"))
+            if _Failing.count != _Failing.fail_at:
+                return await (real(self, query, *args, **kwargs) if query != "" else real(self))
+            if str(query).startswith("COMMIT"):  # a commit that fails has rolled back
+                await real(self, "ROLLBACK")
+            _Failing.count += 1
+            raise asyncpg.exceptions.DeadlockDetectedError("on purpose")
+
+        monkeypatch.setattr(owner, name, call)
+
+    watch(asyncpg.Connection, "execute")
+    watch(asyncpg.Connection, "fetch")
+    watch(asyncpg.Connection, "executemany")
+    watch(PreparedStatement, "fetch")
+
+
+@pytest.mark.parametrize("command", ["submit", "complete", "cancel", "fail"])
+async def test_the_nth_statement_fails_and_nothing_is_half_done(
+    owner: Target, hot: bool, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        alice, miner = desk.person(10 * AITBC), Worker(desk)
+        await miner.deliver(await _new_lease(desk, alice, miner))  # everything is warm now
+        _sabotage(monkeypatch)
+        failed = 0
+        for n in range(1, 30):
+            lease = None if command == "submit" else await _new_lease(desk, alice, miner)
+            job = lease.job if lease else ""
+            _Failing.count, _Failing.fail_at = 0, n
+            try:
+                match command:
+                    case "submit":
+                        job = await desk.submit(alice)
+                    case "complete":
+                        await miner.deliver(lease)
+                    case "cancel":
+                        await desk.ai.cancel(alice, job, a_key(alice))
+                    case _:
+                        await miner.fail(lease, "unknown")
+            except (AppError, asyncpg.PostgresError):
+                failed += 1
+                _Failing.fail_at = 10**9
+                if lease is not None:
+                    assert await desk.state(job) == "leased"
+                    await miner.deliver(lease)
+            else:
+                _Failing.fail_at = 10**9
+                if command == "submit":
+                    await miner.deliver(await miner.take())
+                break
+            finally:
+                _Failing.fail_at = 10**9
+            await desk.require_sound()
+        assert failed >= 2
+        known = {ids.encode("hold", row["id"]) for row in await desk.sql("SELECT id FROM ai.jobs")}
+        assert {hold.id for hold in desk.trading.holds.values() if hold.state == "open"} <= known
+        assert desk.trading.total == 10 * AITBC
+
+
+async def _new_lease(desk: Any, alice: Any, miner: Worker) -> Any:
+    await desk.submit(alice)
+    return await miner.take()
+
+
+async def test_a_forgotten_hold_comes_back_and_others_stay(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        alice = desk.person(AITBC)
+        job = await desk.submit(alice)
+        orphan = await desk.ai.trading.hold(
+            _hold_like(desk.trading.holds["hold_" + job[4:]])
+        )
+        assert await desk.ai.reconcile_holds() == 0  # it may still be on its way
+        await desk.later(61)
+        assert await desk.ai.reconcile_holds() == 1
+        assert desk.trading.holds[orphan.id].state == "voided"
+        assert desk.trading.holds["hold_" + job[4:]].state == "open"
+
+
+def _hold_like(hold: Any) -> Any:
+    job = ids.new_id("job")
+    return PlaceHold(
+        hold="hold_" + job[4:],
+        payer=hold.payer,
+        amount_units=7,
+        expires_at=hold.expires_at,
+        reference=job,
+    )
+
+
+async def test_an_artifact_is_an_input_by_reference(owner: Target, tmp_path: Path) -> None:
+    async with ai_on(owner, state_dir=tmp_path) as desk:
+        alice, bob, miner = desk.person(), desk.person(), Worker(desk)
+
+        async def upload() -> Any:
+            for at in range(0, len(PNG), 7):
+                yield PNG[at : at + 7]
+
+        kept = await desk.ai.store(alice, upload(), None)
+        with pytest.raises(InvalidInput):
+            await desk.submit(bob, kind="ocr", value={"image": {"artifact": kept.id}})
+        await desk.submit(alice, kind="ocr", value={"image": {"artifact": kept.id}})
+        lease = await miner.take()
+        assert lease.input == {"image": {"artifact": kept.id, "digest": kept.digest, "bytes": len(PNG)}}
+        assert [(file.field, file.artifact, file.digest) for file in lease.files] == [("image", kept.id, kept.digest)]
+        assert await desk.ai.may_read_artifact(miner.id, kept.id)
+        _, pieces = await desk.ai.open_artifact(miner.principal, kept.id)
+        assert b"".join(pieces) == PNG
