@@ -70,13 +70,13 @@ async def submit_one(database: Database, submission: Submission, served: Callabl
 
 
 async def _push(uow: UnitOfWork, job: JobValue, lane: UUID, lane_rank: int) -> int:
+    """The rank of a job, and its flow's tag moved on; the flow's row is made first, so that two can never begin at once."""
     key = (job.account, lane, job.priority)
-    flow = await uow.session.get(FlowRow, key, with_for_update=True)
-    rank, tag = rank_after(lane_rank, flow.tag if flow else 0, job.priority)
-    values = {"account": job.account, "lane": lane, "priority": job.priority, "tag": tag, "used_at": now()}
-    insert = upsert(FlowRow).values(**values)
-    newest = {"tag": func.greatest(FlowRow.tag, insert.excluded.tag), "used_at": insert.excluded.used_at}
-    await uow.session.execute(insert.on_conflict_do_update(index_elements=["account", "lane", "priority"], set_=newest))
+    fresh = {"account": job.account, "lane": lane, "priority": job.priority, "tag": 0, "used_at": now()}
+    await uow.session.execute(upsert(FlowRow).values(**fresh).on_conflict_do_nothing())
+    flow = await uow.session.get_one(FlowRow, key, with_for_update=True)
+    rank, flow.tag = rank_after(lane_rank, flow.tag, job.priority)
+    flow.used_at = now()
     return rank
 
 

@@ -1,0 +1,262 @@
+"""Dispatch: fair order, matching, waiting, and the chores that keep the queue moving."""
+
+import asyncio
+import time
+import tracemalloc
+from contextvars import Context
+from datetime import timedelta
+
+import pytest
+
+from aitbc.kernel import clock, ids
+from aitbc.kernel.db import Target
+from aitbc.modules.ai.models.queue import EXPLORE_ONE_IN, explores
+from aitbc.modules.ai.service import AiSettings
+from aitbc.modules.ai.service.chores import PAGE
+from tests.modules.ai.make import AITBC, Desk, Worker, ai_on
+
+
+async def test_a_flood_of_one_account_does_not_delay_the_others(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        flood, light, late = desk.person(), desk.person(), desk.person()
+        count = 500 if hot else 60
+        await asyncio.gather(*(desk.submit(flood) for _ in range(count)))
+        single = await desk.submit(light)
+        miner = Worker(desk)
+        order = [lease.job for _ in range(3) for lease in await miner.claim()]
+        assert single in order
+        later = await desk.submit(late)
+        assert later in [lease.job for _ in range(3) for lease in await miner.claim()]
+
+
+async def test_two_floods_share_and_none_starves(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        one, two = desk.person(), desk.person()
+        ones = [await desk.submit(one) for _ in range(30)]
+        miner = Worker(desk)
+        await miner.claim(slots=10)
+        twos = [await desk.submit(two) for _ in range(30)]
+        taken = [lease.job for lease in await miner.claim(slots=20)]
+        assert 9 <= sum(job in twos for job in taken) <= 11
+        assert sum(job in ones for job in taken) == 20 - sum(job in twos for job in taken)
+
+
+async def test_a_higher_priority_gets_a_larger_share_and_never_all(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        alice = desk.person()
+        normal = [await desk.submit(alice, priority="normal") for _ in range(40)]
+        urgent = [await desk.submit(alice, priority="urgent") for _ in range(40)]
+        taken = [lease.job for lease in await Worker(desk).claim(slots=20)]
+        assert 14 <= sum(job in urgent for job in taken) <= 18
+        assert sum(job in normal for job in taken) >= 2
+
+
+async def test_a_job_goes_only_to_a_miner_that_fits(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        alice = desk.person()
+        wishes = {"device": "gpu", "gpu_model": "h100", "min_vram_mib": 40_000, "region": "eu", "model": "big"}
+        job = await desk.submit(alice, **wishes)
+        right = {"device": "gpu", "gpu_models": ("NVIDIA H100 80GB HBM3",), "vram_mib": 81_559, "region": "eu"}
+        right |= {"models": {"embed": ("big",)}}
+        for wrong in (
+            {"device": "cpu"},
+            {"gpu_models": ("NVIDIA A100",)},
+            {"vram_mib": 1},
+            {"region": "us"},
+            {"models": {"embed": ("small",)}},
+            {"kinds": ("chat",)},
+        ):
+            assert await Worker(desk, **(right | wrong)).claim() == []
+        assert [lease.job for lease in await Worker(desk, **right).claim()] == [job]
+
+
+async def test_jobs_that_nobody_can_take_do_not_hide_the_others(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        alice = desk.person()
+        await asyncio.gather(*(desk.submit(alice, region="moon") for _ in range(300 if hot else 40)))
+        job = await desk.submit(alice)
+        assert [lease.job for lease in await Worker(desk).claim()] == [job]
+
+
+async def test_many_claims_at_once_never_share_a_job(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk, ai_on(owner, hot=hot, trading=desk.trading) as replica:
+        alice = desk.person()
+        jobs = set(await asyncio.gather(*(desk.submit(alice) for _ in range(60))))
+        miners = [Worker(desk) for _ in range(25)] + [Worker(replica) for _ in range(25)]
+        taken: list[str] = []
+        while len(taken) < 60:
+            for leases in await asyncio.gather(*(miner.claim(slots=2) for miner in miners)):
+                taken += [lease.job for lease in leases]
+        assert len(taken) == len(set(taken)) == 60
+        assert set(taken) == jobs
+
+
+async def test_a_waiting_miner_is_woken_at_once(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        alice = desk.person()
+        delays = []
+        for _ in range(20):
+            waiting = asyncio.create_task(Worker(desk).claim(wait_seconds=10))
+            await asyncio.sleep(0.01)
+            started = time.perf_counter()
+            job = await desk.submit(alice)
+            committed = time.perf_counter()
+            assert [lease.job for lease in await waiting] == [job]
+            delays.append(time.perf_counter() - committed)
+            assert committed - started < 5
+        assert sorted(delays)[-2] < 0.05
+
+
+async def test_only_as_many_miners_are_woken_as_there_are_jobs(owner: Target) -> None:
+    async with ai_on(owner) as desk:
+        waiting = [asyncio.create_task(Worker(desk).claim(wait_seconds=1.0)) for _ in range(200)]
+        others = [asyncio.create_task(Worker(desk, kinds=("chat",)).claim(wait_seconds=1.0)) for _ in range(20)]
+        await asyncio.sleep(0.2)
+        assert len(desk.ai.miners) == 220
+        alice = desk.person()
+        await asyncio.gather(*(desk.submit(alice) for _ in range(3)))
+        await asyncio.sleep(0.2)
+        assert len(desk.ai.miners) == 217
+        assert sum(task.done() for task in waiting) == 3
+        assert not any(task.done() for task in others)
+        done = await asyncio.gather(*waiting, *others)
+        assert sum(map(len, done)) == 3
+        assert len(desk.ai.miners) == 0
+
+
+async def test_an_idle_waiting_miner_costs_little_memory(owner: Target) -> None:
+    async with ai_on(owner) as desk:
+        workers = [Worker(desk) for _ in range(2000)]
+        for worker in workers:
+            worker.capabilities = workers[0].capabilities
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        waiting = [asyncio.create_task(worker.claim(wait_seconds=30)) for worker in workers]
+        while len(desk.ai.miners) < 2000 or desk.ai.claims._flights:
+            await asyncio.sleep(0.05)
+        each = (tracemalloc.get_traced_memory()[0] - before) / 2000
+        tracemalloc.stop()
+        desk.ai.draining.set()
+        desk.ai.miners.wake_all()
+        assert await asyncio.gather(*waiting) == [[]] * 2000
+        assert each < 6 * 1024, each
+
+
+async def test_waits_end_at_once_when_the_process_drains(owner: Target) -> None:
+    async with ai_on(owner, started=True) as desk:
+        alice = desk.person()
+        job = await desk.submit(alice, region="moon")
+        waits = [asyncio.create_task(Worker(desk).claim(wait_seconds=30))]
+        reads = [asyncio.create_task(desk.ai.wait(alice, job, 30))]
+        await asyncio.sleep(0.1)
+        desk.ai.draining.set()
+        async with asyncio.timeout(1):
+            assert await asyncio.gather(*waits) == [[]]
+            assert [(await read).state for read in reads] == ["queued"]
+
+
+async def test_a_miner_that_waits_elsewhere_hears_of_the_job_too(owner: Target) -> None:
+    async with ai_on(owner, started=True) as desk, ai_on(owner, started=True, trading=desk.trading) as replica:
+        waiting = asyncio.create_task(Worker(replica).claim(wait_seconds=10))
+        await asyncio.sleep(0.3)
+        job = await desk.submit(desk.person())
+        async with asyncio.timeout(3):
+            assert [lease.job for lease in await waiting] == [job]
+
+
+async def test_a_paused_job_reaches_a_waiting_miner_when_its_pause_is_over(owner: Target) -> None:
+    async with ai_on(owner, started=True) as desk:
+        miner = Worker(desk)
+        job = await desk.submit(desk.person())
+        await miner.fail(await miner.take(), "unknown")
+        async with asyncio.timeout(5):
+            assert [lease.job for lease in await miner.claim(wait_seconds=4)] == [job]
+
+
+async def test_newcomers_get_their_share_beside_proven_miners(owner: Target) -> None:
+    async with ai_on(owner) as desk:
+        alice = desk.person()
+        proven, newcomer = Worker(desk, reputation=0.9), Worker(desk, newcomer=True)
+        given: dict[str, bool] = {}
+        for _ in range(160):
+            await desk.submit(alice)
+            claims = await asyncio.gather(proven.claim(), newcomer.claim())
+            (lease,) = [*claims[0], *claims[1]]
+            given[lease.job] = bool(claims[1])
+        assert given == {job: explores(ids.decode("job", job)) for job in given}
+        assert EXPLORE_ONE_IN <= 10  # at least a tenth in the long run
+
+
+async def test_waiting_newcomers_are_woken_for_their_share(owner: Target) -> None:
+    async with ai_on(owner) as desk:
+        alice = desk.person()
+        won = {"proven": 0, "newcomer": 0}
+        for _ in range(120):
+            claims = {
+                "proven": asyncio.create_task(Worker(desk, reputation=0.9).claim(wait_seconds=5)),
+                "newcomer": asyncio.create_task(Worker(desk, newcomer=True).claim(wait_seconds=5)),
+            }
+            while len(desk.ai.miners) < 2 or desk.ai.claims._flights:
+                await asyncio.sleep(0)
+            job = await desk.submit(alice)
+            expected = "newcomer" if explores(ids.decode("job", job)) else "proven"
+            async with asyncio.timeout(2):
+                assert [lease.job for lease in await claims[expected]] == [job]
+            won[expected] += 1
+            for task in claims.values():
+                task.cancel()
+            await asyncio.gather(*claims.values(), return_exceptions=True)
+        assert won["proven"] > won["newcomer"] > 0
+
+
+async def test_a_full_page_that_cannot_be_helped_hides_no_later_row(owner: Target) -> None:
+    async with ai_on(owner) as desk:
+        alice, miner = desk.person(1000 * AITBC), Worker(desk)
+        count = PAGE + 5
+        await asyncio.gather(*(desk.submit(alice, clocks={"queue_seconds": 60}) for _ in range(count)))
+        while len(await desk.sql("SELECT id FROM ai.attempts")) < count:
+            await miner.claim(slots=64)
+        clock.move(timedelta(seconds=40))
+        # The first page is held by somebody else: it cannot be helped this time.
+        first = await desk.sql("SELECT job FROM ai.attempts ORDER BY id LIMIT $1", PAGE)
+        async with desk.ai.db.hot_transaction() as connection:
+            await connection.execute(
+                "SELECT id FROM ai.jobs WHERE id = ANY($1::uuid[]) FOR UPDATE", [row["job"] for row in first]
+            )
+            ended = await asyncio.create_task(_outside(desk))
+        assert ended == 5
+        assert await desk.ai.end_lost_leases() == PAGE
+        await desk.require_sound()
+
+
+async def _outside(desk: Desk) -> int:
+    """The chore in a context of its own, as it is in life."""
+    return await asyncio.get_running_loop().create_task(desk.ai.end_lost_leases(), context=Context())
+
+
+async def test_leases_are_left_alone_after_a_freeze(owner: Target) -> None:
+    async with ai_on(owner, grace_seconds=0.3) as desk:
+        miner = Worker(desk)
+        job = await desk.submit(desk.person())
+        await miner.take()
+        clock.move(timedelta(seconds=100))
+        await desk.ai.sweep()  # the first round of this process: it may not have heard of renewals
+        assert await desk.state(job) == "leased"
+        await asyncio.sleep(0.35)
+        await desk.ai.sweep()
+        assert await desk.state(job) == "queued"
+        await Worker(desk).take()
+        clock.move(timedelta(seconds=100))
+        desk.ai._swept_at = time.monotonic() - 60  # as if the process had stood still
+        await desk.ai.sweep()
+        assert await desk.state(job) == "leased"
+
+
+def test_the_settings_leave_room_for_a_lease() -> None:
+    assert AiSettings().grace_seconds > 30
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.05])
+async def test_an_empty_queue_answers_nothing(owner: Target, hot: bool, wait: float) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        assert await Worker(desk).claim(wait_seconds=wait) == []

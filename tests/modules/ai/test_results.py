@@ -1,0 +1,332 @@
+"""Results: who may bring them, what they are worth, and what happens when several things happen at once."""
+
+import asyncio
+import random
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from aitbc.kernel import clock, ids
+from aitbc.kernel.clock import now
+from aitbc.kernel.db import Target
+from aitbc.kernel.errors import AppError, Forbidden
+from aitbc.kernel.signing import Key, value_digest
+from aitbc.modules.ai.api import LeaseLost, LogLine, OutputTooLarge, WrongDigest, WrongSignature
+from aitbc.modules.ai.service.artifacts import ArtifactQuotaExceeded, ArtifactTooLarge
+from tests.modules.ai.make import AITBC, Worker, a_key, ai_on, embedding
+
+
+async def test_a_result_sent_again_is_settled_once_and_answered_the_same(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        miner = Worker(desk)
+        await desk.submit(desk.person())
+        result = miner.result(await miner.take())
+        answers = await asyncio.gather(*(desk.ai.complete(result) for _ in range(10)))
+        answers.append(await desk.ai.complete(result))
+        assert len({(a.state, a.receipt, a.price, a.earned) for a in answers}) == 1
+        assert len(desk.trading.settlements) == 1
+        assert len(await desk.sql("SELECT id FROM ai.outbox WHERE kind = 'ai.job_succeeded'")) == 1
+
+
+async def test_a_second_other_result_for_an_attempt_is_refused(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        miner = Worker(desk)
+        await desk.submit(desk.person())
+        lease = await miner.take()
+        await miner.deliver(lease)
+        with pytest.raises(LeaseLost):
+            await miner.deliver(lease, embedding(1) | {"model": "other"})
+
+
+async def test_a_strangers_result_is_refused(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        miner, thief = Worker(desk), Worker(desk)
+        job = await desk.submit(desk.person())
+        lease = await miner.take()
+        for attempt in (lease.attempt, ids.new_id("att"), "att_rubbish", lease.job):
+            with pytest.raises(LeaseLost):
+                await thief.deliver(msgspec.structs.replace(lease, attempt=attempt))
+        with pytest.raises(LeaseLost):
+            await miner.deliver(msgspec.structs.replace(lease, token=2))
+        assert await desk.state(job) == "leased"
+
+
+async def test_another_key_another_digest_and_an_altered_output_are_refused(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        miner = Worker(desk)
+        job = await desk.submit(desk.person())
+        lease = await miner.take()
+        with pytest.raises(WrongSignature):
+            await miner.deliver(lease, miner_key=Key.generate().public)
+        with pytest.raises(WrongSignature):
+            await miner.deliver(lease, signature="rubbish")
+        with pytest.raises(WrongDigest):
+            await miner.deliver(lease, output_digest=value_digest("something else"))
+        with pytest.raises(OutputTooLarge):
+            await miner.deliver(lease, embedding(1) | {"more": "x" * 70_000})
+        assert await desk.state(job) == "leased"
+        assert desk.trading.settlements == {}
+        assert (await miner.deliver(lease)).state == "succeeded"
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "text",
+        {"vectors": []},
+        embedding(2),
+        embedding(1) | {"dimensions": 3},
+        {"model": "m", "dimensions": 1, "vectors": [["a"]]},
+        {"artifact": "art_00000000000000000000000000"},
+    ],
+)
+async def test_an_output_of_the_wrong_shape_is_the_miners_fault(owner: Target, hot: bool, output: Any) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        alice, miner = desk.person(), Worker(desk)
+        job = await desk.submit(alice)
+        outcome = await miner.deliver(await miner.take(), output)
+        assert (outcome.state, outcome.receipt) == ("queued", None)
+        (attempt,) = (await desk.ai.job(alice, job)).history
+        assert (attempt.state, attempt.fault, attempt.reason) == ("failed", "miner", "invalid_output")
+        assert attempt.message
+        await desk.require_sound()
+
+
+async def test_the_platform_counts_and_the_miners_count_is_only_noted(owner: Target) -> None:
+    async with ai_on(owner) as desk:
+        alice, miner = desk.person(), Worker(desk)
+        value = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 10}
+        job = await desk.submit(alice, kind="chat", value=value)
+        output = {"message": {"role": "assistant", "content": "hi!"}, "model": "m", "finish_reason": "stop"}
+        outcome = await miner.deliver(await miner.take(), output, usage={"completion_tokens": 100_000})
+        found = await desk.ai.job(alice, job)
+        assert (found.units, outcome.price) == (8, "0.0000016")
+        assert found.history[0].note is not None and "100000" in found.history[0].note
+
+
+async def test_an_endless_answer_is_paid_no_further_than_was_allowed(owner: Target) -> None:
+    async with ai_on(owner) as desk:
+        alice, miner = desk.person(), Worker(desk)
+        value = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 2}
+        job = await desk.submit(alice, kind="chat", value=value)
+        output = {"message": {"role": "assistant", "content": "y" * 5000}, "model": None, "finish_reason": None}
+        await miner.deliver(await miner.take(), output)
+        assert (await desk.ai.job(alice, job)).units == 5 + 32
+
+
+async def test_a_command_is_paid_by_the_seconds_the_platform_saw(owner: Target) -> None:
+    async with ai_on(owner) as desk:
+        alice, miner = desk.person(), Worker(desk)
+        job = await desk.submit(alice, kind="command", value={"program": "wc"}, clocks={"run_seconds": 60})
+        lease = await miner.take()
+        clock.move(timedelta(seconds=12.5))
+        output = {"exit_code": 0, "stdout": "1\x00", "stderr": "", "truncated": False}
+        await miner.deliver(lease, output, usage={"milliseconds": 900_000})
+        found = await desk.ai.job(alice, job)
+        assert (found.units, found.unit, found.price) == (13, "second", "0.0013")
+        assert found.history[0].note is not None
+
+
+async def test_payment_waits_for_the_ledger_and_the_result_does_not(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        miner = Worker(desk)
+        job = await desk.submit(desk.person())
+        lease = await miner.take()
+        desk.trading.closed = True
+        outcome = await miner.deliver(lease)
+        assert (outcome.state, outcome.receipt, outcome.earned) == ("succeeded", "rcpt_" + job[4:], None)
+        assert len(await desk.sql("SELECT id FROM ai.outbox WHERE kind = 'ai.job_succeeded'")) == 1
+        desk.trading.closed = False
+        assert (await miner.deliver(lease)).earned is not None
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_result_cancel_fail_and_expiry_at_once_have_one_winner(owner: Target, hot: bool, seed: int) -> None:
+    chance = random.Random(seed)
+    async with ai_on(owner, hot=hot) as desk:
+        alice, miner = desk.person(AITBC), Worker(desk)
+        for _ in range(5):
+            job = await desk.submit(alice)
+            lease = await miner.take()
+            clock.move(timedelta(seconds=40))
+            rivals = [
+                miner.deliver(lease),
+                desk.ai.cancel(alice, job, a_key(alice)),
+                desk.ai.end_lost_leases(),
+                miner.fail(lease, "unknown"),
+                desk.ai.release(miner.id, lease.attempt, lease.token, "draining"),
+            ]
+            chance.shuffle(rivals)
+            outcomes = await asyncio.gather(*rivals, return_exceptions=True)
+            assert all(not isinstance(o, Exception) or isinstance(o, AppError) for o in outcomes), outcomes
+            (ends,) = await desk.sql("SELECT count(*) FROM ai.attempts WHERE id = $1 AND ended IS NOT NULL", _uuid(lease))
+            assert ends["count"] == 1
+            if await desk.state(job) == "queued":
+                await desk.ai.cancel(alice, job, a_key(alice))
+            await desk.require_sound()
+        assert desk.trading.total == AITBC
+
+
+def _uuid(lease: Any) -> Any:
+    return ids.decode("att", lease.attempt)
+
+
+@pytest.mark.parametrize("jobs", [300])
+async def test_fifty_miners_with_random_losses_complete_each_job_once(owner: Target, jobs: int) -> None:
+    chance = random.Random(20)
+    async with ai_on(owner) as desk:
+        alice = desk.person(1000 * AITBC)
+        wishes = {"clocks": {"queue_seconds": 36_000}, "retry": {"attempts_max": 10}}
+        await asyncio.gather(*(desk.submit(alice, **wishes) for _ in range(jobs)))
+        seen: list[tuple[str, int]] = []
+
+        async def work(miner: Worker) -> None:
+            late: list[Any] = []
+            while True:
+                (left,) = await desk.sql("SELECT count(*) FROM ai.jobs WHERE completed_at IS NULL")
+                if not left["count"]:
+                    return
+                for lease in await miner.claim(slots=chance.randint(1, 4), wait_seconds=0.02):
+                    seen.append((lease.job, lease.token))
+                    match chance.random():
+                        case x if x < 0.15:
+                            late.append(lease)  # the miner dies; a zombie may come back
+                        case x if x < 0.25:
+                            await _quietly(miner.fail(lease, chance.choice(["miner", "platform"])))
+                        case _:
+                            await _quietly(miner.deliver(lease))
+                if late and chance.random() < 0.5:
+                    await _quietly(miner.deliver(late.pop()))
+
+        async def time_passes() -> None:
+            while True:
+                await asyncio.sleep(0.1)
+                await desk.later(20)
+
+        clockwork = asyncio.create_task(time_passes())
+        try:
+            await asyncio.gather(*(work(Worker(desk)) for _ in range(50)))
+        finally:
+            clockwork.cancel()
+        assert len(seen) == len(set(seen))  # no lease was given to two
+        states = await desk.sql("SELECT state, count(*) FROM ai.jobs GROUP BY state")
+        assert {row["state"]: row["count"] for row in states} == {"succeeded": jobs}
+        assert len(desk.trading.settlements) == jobs
+        assert desk.trading.total == 1000 * AITBC
+        await desk.require_sound()
+
+
+async def _quietly(work: Any) -> None:
+    try:
+        await work
+    except LeaseLost:
+        pass
+
+
+async def test_a_payload_that_no_longer_decodes_ends_and_the_queue_moves_on(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        alice, miner = desk.person(), Worker(desk)
+        spoilt, good = await desk.submit(alice), await desk.submit(alice)
+        await desk.sql("UPDATE ai.jobs SET input = '{broken' WHERE id = $1", ids.decode("job", spoilt))
+        leases = await miner.claim(slots=2)
+        assert [lease.job for lease in leases] == [good]
+        found = (await desk.sql("SELECT state, reason FROM ai.jobs WHERE id = $1", ids.decode("job", spoilt)))[0]
+        assert (found["state"], found["reason"]) == ("failed", "undecodable")
+        assert len(await desk.sql("SELECT id FROM ai.outbox WHERE kind = 'ai.job_closed'")) == 1
+
+
+async def test_a_large_output_is_an_artifact_delivered_under_the_lease(owner: Target, tmp_path: Path) -> None:
+    async with ai_on(owner, state_dir=tmp_path) as desk:
+        alice, miner, other = desk.person(), Worker(desk), Worker(desk)
+        job = await desk.submit(alice)
+        lease = await miner.take()
+        content = msgspec.json.encode(embedding(1) | {"more": "x" * 100_000})
+        with pytest.raises(LeaseLost):
+            await desk.ai.store(other.principal, _once(content), lease.attempt)
+        with pytest.raises(Forbidden):
+            await desk.ai.store(miner.principal, _once(content), None)
+        kept = await desk.ai.store(miner.principal, _once(content), lease.attempt)
+        assert (await miner.deliver(lease, {"artifact": kept.id, "digest": kept.digest})).state == "succeeded"
+        found = await desk.ai.job(alice, job)
+        assert found.units == 6
+        assert msgspec.json.decode(bytes(found.output)) == {"artifact": kept.id, "digest": kept.digest}
+        _, pieces = await desk.ai.open_artifact(alice, kept.id)
+        assert b"".join(pieces) == content
+
+
+async def test_an_artifact_of_another_lease_is_no_output(owner: Target, tmp_path: Path) -> None:
+    async with ai_on(owner, state_dir=tmp_path) as desk:
+        alice, miner = desk.person(), Worker(desk)
+        await desk.submit(alice)
+        await desk.submit(alice)
+        first, second = await miner.claim(slots=2)
+        kept = await desk.ai.store(miner.principal, _once(msgspec.json.encode(embedding(1))), first.attempt)
+        outcome = await miner.deliver(second, {"artifact": kept.id, "digest": kept.digest})
+        assert outcome.state == "queued"
+
+
+async def test_artifacts_are_bounded_kept_once_and_removed(owner: Target, tmp_path: Path) -> None:
+    limits = {"artifact_bytes_max": 1000, "artifact_quota_bytes": 2000, "artifact_retention_seconds": 60}
+    async with ai_on(owner, state_dir=tmp_path, **limits) as desk:
+        alice, bob = desk.person(), desk.person()
+        with pytest.raises(ArtifactTooLarge):
+            await desk.ai.store(alice, _once(b"x" * 1001), None)
+        kept = await desk.ai.store(alice, _once(b"x" * 1000), None)
+        assert (await desk.ai.store(alice, _once(b"x" * 1000), None)).id == kept.id
+        await desk.ai.store(alice, _once(b"y" * 1000), None)
+        with pytest.raises(ArtifactQuotaExceeded):
+            await desk.ai.store(alice, _once(b"z"), None)
+        same = await desk.ai.store(bob, _once(b"x" * 1000), None)
+        assert (same.id != kept.id, same.digest) == (True, kept.digest)
+        assert len(list(tmp_path.rglob("*"))) == 1 + 2 + 2  # the folder, two fans, two files
+        clock.move(timedelta(seconds=30))
+        await desk.ai.store(bob, _once(b"x" * 1000), None)
+        clock.move(timedelta(seconds=31))
+        await desk.ai.tidy()
+        assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [kept.digest.removeprefix("sha256:")]
+        _, pieces = await desk.ai.open_artifact(bob, same.id)
+        assert b"".join(pieces) == b"x" * 1000
+
+
+async def _once(content: bytes) -> Any:
+    yield content
+
+
+async def test_log_lines_are_kept_once_cleaned_and_cut(owner: Target) -> None:
+    async with ai_on(owner) as desk:
+        alice, miner = desk.person(), Worker(desk)
+        job = await desk.submit(alice)
+        lease = await miner.take()
+
+        def line(number: int, text: str) -> LogLine:
+            return LogLine(sequence=number, at=now(), text=text)
+
+        async def tell(*lines: LogLine) -> int:
+            return await desk.ai.log(miner.id, lease.attempt, lease.token, lines)
+
+        assert await tell(line(1, "one"), line(2, "nul\x00 esc\x1b[31m \u202e")) == 2
+        assert await tell(line(1, "again"), line(3, "z" * 10_000_000)) == 3
+        lines = await desk.ai.logs(alice, job, after=None, limit=10)
+        assert [(at.attempt, at.sequence) for at in lines] == [(1, 1), (1, 2), (1, 3)]
+        assert lines[1].text == "nul\ufffd esc\ufffd[31m \ufffd"
+        assert len(lines[2].text) == 4096 and lines[2].text.endswith("(cut)")
+        assert await desk.state(job) == "running"
+        assert [at.sequence for at in await desk.ai.logs(alice, job, after=(1, 2), limit=10)] == [3]
+        assert await tell(line(10_000, "last"), line(10_001, "over")) == 10_001
+        assert "no more than" in (await desk.ai.logs(alice, job, after=(1, 3), limit=10))[-1].text
+        await miner.deliver(lease)
+        with pytest.raises(LeaseLost):
+            await tell(line(20_000, "late"))
+
+
+async def test_a_miner_that_restarts_finds_its_leases_again(owner: Target) -> None:
+    async with ai_on(owner) as desk:
+        miner = Worker(desk)
+        await desk.submit(desk.person())
+        lease = await miner.take()
+        assert list(await desk.ai.leases_of(miner.id)) == [lease]
+        await miner.deliver(lease)
+        assert list(await desk.ai.leases_of(miner.id)) == []
