@@ -73,7 +73,7 @@ def _create_ledger() -> None:
             for name in ("balance_units", "held_units", "earned_units", "spent_units", "version")
         ),
         sa.Column("created_at", MOMENT, nullable=False),
-        sa.UniqueConstraint("owner", "purpose", name="accounts_owner_key"),
+        sa.UniqueConstraint("owner", "purpose", name="accounts_owner_purpose_key"),
         sa.CheckConstraint("owner = 'system' OR balance_units >= 0", name="accounts_not_overdrawn_check"),
         sa.CheckConstraint("held_units >= 0", name="accounts_held_not_negative_check"),
         schema="trading",

@@ -1,0 +1,73 @@
+"""Fixtures of trading's tests: a cluster of their own for the session, and a fresh copy of a migrated database for each file."""
+
+import asyncio
+import itertools
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from aitbc.kernel import clock
+from aitbc.kernel.db import Target
+from aitbc.kernel.embedded import EmbeddedPostgres
+from aitbc.kernel.migrations import Part, migrate
+from aitbc.modules.trading.models.tables import Base
+from tests.modules.trading.make import sql
+
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def ledger_template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """The owner's way into a cluster that holds the template of a ledger."""
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("ledger"), settings=FAST)
+    address = server.start()
+    owner = Target(host=str(address.host), port=address.port, user=address.user, database="postgres")
+    template = Target(host=owner.host, port=owner.port, user=owner.user, database="template_ledger")
+    asyncio.run(_make(owner, template))
+    yield owner
+    server.stop()
+
+
+async def _make(owner: Target, template: Target) -> None:
+    async with sql(owner) as connection:
+        await connection.execute("CREATE DATABASE template_ledger")
+    await migrate(template, [Part("trading", Base.metadata)], secret=None)
+
+
+@pytest.fixture(scope="session")
+def new_ledger(ledger_template: Target) -> Callable[[], Target]:
+    """Makes a fresh database with the tables of trading; answers the owner's way into it."""
+
+    def make() -> Target:
+        name = f"ledger_{os.getpid()}_{next(_numbers)}"
+
+        async def copy() -> None:
+            async with sql(ledger_template) as connection:
+                await connection.execute(f"CREATE DATABASE {name} TEMPLATE template_ledger STRATEGY file_copy")
+
+        asyncio.run(copy())
+        owner = ledger_template
+        return Target(host=owner.host, port=owner.port, user=owner.user, database=name)
+
+    return make
+
+
+@pytest.fixture
+def owner(new_ledger: Callable[[], Target]) -> Target:
+    """A fresh ledger for one test."""
+    return new_ledger()
+
+
+@pytest.fixture(params=["gathered", "ordinary"])
+def hot(request: pytest.FixtureRequest) -> bool:
+    """Both ways to the data."""
+    return bool(request.param == "gathered")
+
+
+@pytest.fixture(autouse=True)
+def true_time() -> Iterator[None]:
+    """The clock is put right again after each test."""
+    yield
+    clock.reset()
