@@ -275,7 +275,9 @@ def test_a_long_log_becomes_the_previous_one_even_while_running(
 def test_the_users_own_postgres_variables_do_not_matter(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"PGPORT": "1", "PGDATA": "/nowhere", "PGOPTIONS": "-c x=y", "PGHOST": "nowhere"}.items():
         monkeypatch.setenv(name, value)
-    assert sql(server().start(), "SELECT 1") == "1"
+    one = server()
+    assert sql(one.start(), "SELECT 1") == "1"
+    assert b"PG" not in Path(f"/proc/{one.pid}/environ").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["unix_socket_directories", "hba_file", "data_directory", "fsync=off -c x", ""])
@@ -406,6 +408,8 @@ def test_a_short_folder_that_somebody_else_made_is_not_used(
         there.chmod(0o777)
     else:
         there.touch()
+    owner = (one.home or ground).joinpath("data").stat()  # as if the server's own account had been tricked into it
+    os.chown(there, owner.st_uid, owner.st_gid)
     with pytest.raises(EmbeddedPostgresError, match="somebody else made it"):
         one.start()
     assert os.path.lexists(there), "it is not ours to remove"
@@ -431,7 +435,12 @@ def test_a_private_folder_of_another_account_is_not_used(
 @only_root
 def test_roots_server_runs_as_an_unprivileged_account_without_its_groups(server: Server) -> None:
     one = server()
-    one.start()
+    groups = os.getgroups()
+    os.setgroups([*groups, 12345])
+    try:
+        one.start()
+    finally:
+        os.setgroups(groups)
     status = dict(
         line.split(":\t", 1) for line in Path(f"/proc/{one.pid}/status").read_text().splitlines() if ":\t" in line
     )
@@ -613,13 +622,14 @@ def test_a_key_pressed_in_our_terminal_does_not_reach_the_server(server: Server)
 
 def test_a_fork_of_ours_does_not_end_the_server(server: Server) -> None:
     one = server()
-    one.start()
+    address = one.start()
     child = os.fork()
     if child == 0:
         one.stop()
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
     assert one.running
+    assert sql(address, "SELECT 1") == "1"
 
 
 def test_it_cannot_be_started_from_a_thread_that_may_end_before_us(server: Server) -> None:
@@ -678,22 +688,24 @@ def test_a_busy_child_of_a_crashed_server_does_not_keep_it_down(
 def test_a_stale_pid_file_is_not_believed_and_nobody_is_hurt(server: Server, ground: Path, whose: str) -> None:
     one = server()
     address = one.start()
-    left = (ground / "db" / "data" / "postmaster.pid").read_text().splitlines()
+    data, run = ground / "db" / "data", ground / "db" / "run"
+    left = (data / "postmaster.pid").read_text().splitlines()
     one.stop()
-    with subprocess.Popen(["sleep", "60"] if whose == "a live process" else ["true"]) as innocent:
+    owner = data.stat()
+    # Of the server's own account: PostgreSQL itself sees through any other.
+    me = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if ROOT else {}
+    command = ["sleep", "60"] if whose == "a live process" else ["true"]
+    with subprocess.Popen(command, **me) as innocent:  # type: ignore[call-overload]
         if whose == "nobody":
             innocent.wait()
         elif whose == "a zombie":
             wait_until(lambda: not lives(innocent.pid))
-        left[0] = str(innocent.pid)
-        (ground / "db" / "data" / "postmaster.pid").write_text("\n".join(left) + "\n")
-        # The file beside the socket is believed just as easily.
-        run = ground / "db" / "run"
         run.mkdir(mode=0o700)
-        shutil.copyfile(ground / "db" / "data" / "postmaster.pid", run / ".s.PGSQL.5432.lock")
-        data = (ground / "db" / "data").stat()
-        for path in (run, run / ".s.PGSQL.5432.lock", ground / "db" / "data" / "postmaster.pid"):
-            os.chown(path, data.st_uid, data.st_gid)
+        os.chown(run, owner.st_uid, owner.st_gid)
+        left[0] = str(innocent.pid)
+        for path in (data / "postmaster.pid", run / ".s.PGSQL.5432.lock"):  # both are believed
+            path.write_text("\n".join(left) + "\n")
+            os.chown(path, owner.st_uid, owner.st_gid)
         assert one.start() == address
         one.stop()
         if whose == "a live process":
@@ -743,7 +755,7 @@ def test_an_initdb_killed_half_way_is_begun_again(server: Server, ground: Path) 
     (ground / "db" / "data.new-0").mkdir()  # initdb tidies up when it is told of our death, unless it is killed as well
     (ground / "db" / "data.new-0" / "PG_VERSION").write_text("18\n")
     assert sql(server(fresh=True).start(), "SELECT 1") == "1"
-    wait_until(lambda: not any((ground / "db").glob("data.new*")))
+    assert not any((ground / "db").glob("data.new*"))
 
 
 def test_data_of_another_major_version_is_left_alone(server: Server, ground: Path) -> None:

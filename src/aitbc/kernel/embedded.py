@@ -81,6 +81,7 @@ RESERVED = frozenset({"data_directory", "unix_socket_directories", "hba_file", "
 START_SECONDS = 300.0
 """After a crash up to `max_wal_size` of log is replayed first."""
 QUERY_SECONDS = 60.0
+LEFTOVER_SECONDS = 5.0
 LOG_BYTES = 10 * 1024 * 1024
 """A longer log becomes the previous log, of which one is kept."""
 
@@ -247,8 +248,7 @@ class EmbeddedPostgres:
 
     def _make_cluster(self, place: Place) -> None:
         for leftover in place.home.glob(f"{UNFINISHED}*"):
-            clear_the_way(leftover)  # whoever was making it is dead, but the programs he called may not be
-            shutil.rmtree(leftover, ignore_errors=True)  # initdb may be removing it, too
+            _remove_unfinished(leftover)
         make_folder(place.unfinished, place.account)
         command: list[str | Path] = [place.programs / "initdb", "-D", place.unfinished, "-U", OWNER, "-E", "UTF8"]
         # The built-in provider: texts sort the same on every machine, whatever locales and C library it has.
@@ -351,6 +351,14 @@ def _check_version(place: Place) -> None:
             f"{place.data} was written by PostgreSQL {found}, and this AITBC brings {MAJOR}, which cannot read it. "
             f"Dump it with the programs of PostgreSQL {found} (pg_dump), move the folder away, start, and restore."
         )
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove what a dead predecessor was making. Programs he called may still write there, or remove it as well."""
+    deadline = time.monotonic() + LEFTOVER_SECONDS
+    while folder.exists() and time.monotonic() < deadline:  # what is left then is the next start's
+        clear_the_way(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_rules(place: Place) -> None:
