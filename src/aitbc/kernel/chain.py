@@ -78,7 +78,14 @@ def canonical(value: Any) -> bytes:
 
 def parse(raw: bytes) -> Any:
     """A JSON value in which every key occurs once and every number is whole; raises `ValueError` for anything else."""
-    return _strict.decode(raw.decode())
+    text = raw.decode()
+    try:
+        value = _strict.decode(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if "\\u" in text:
+        canonical(value)  # an escape can spell half a character, which no text can hold: this raises then
+    return value
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

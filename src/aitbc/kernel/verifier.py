@@ -188,7 +188,7 @@ class Verifier:
             raise ChainError("the line is too long", field="record" if inside else "block")
         try:
             value = parse(raw)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise ChainError(f"the line is not strict JSON: {error}", field="record" if inside else "block") from None
         if self._end is not None:
             raise ChainError("there is more after the end", field="end")
