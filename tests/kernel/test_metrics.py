@@ -195,6 +195,19 @@ async def test_the_whole_text_keeps_the_rules_of_prometheus() -> None:
     }
 
 
+async def test_what_is_no_request_passes_uncounted() -> None:
+    seen: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["type"])
+
+    metrics = Metrics(BUILD)
+    for kind in ("lifespan", "websocket"):
+        await Measured(app, metrics)({"type": kind}, None, None)  # type: ignore[arg-type]
+    assert seen == ["lifespan", "websocket"]
+    assert not [name for name, _ in await samples(metrics) if name == "aitbc_http_requests_total"]
+
+
 async def test_counting_a_request_costs_microseconds() -> None:
     metrics = Metrics(BUILD)
 

@@ -45,7 +45,7 @@ class AccessLog:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, to its end."""
-        if scope["type"] == ScopeType.WEBSOCKET:
+        if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
         started, status, size, request = perf_counter(), CLIENT_LEFT, 0, None

@@ -163,7 +163,7 @@ class Measured:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, to its end."""
-        if scope["type"] == ScopeType.WEBSOCKET:
+        if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
         status, started = 0, time.perf_counter()
