@@ -48,9 +48,7 @@ class Desk:
 
     async def sql(self, statement: str, *values: Any) -> list[asyncpg.Record]:
         """A look into the database, or a hand in it."""
-        connection = await asyncpg.connect(
-            **self.owner.connect_arguments(application="tests", statement_seconds=60)
-        )
+        connection = await asyncpg.connect(**self.owner.connect_arguments(application="tests", statement_seconds=60))
         try:
             return list(await connection.fetch(statement, *values))
         finally:
@@ -76,7 +74,9 @@ class Desk:
             )
             == []
         )
-        lonely = "SELECT a.id FROM ai.attempts a JOIN ai.jobs j ON j.id = a.job WHERE a.ended IS NULL AND j.attempt <> a.id"
+        lonely = (
+            "SELECT a.id FROM ai.attempts a JOIN ai.jobs j ON j.id = a.job WHERE a.ended IS NULL AND j.attempt <> a.id"
+        )
         assert await self.sql(lonely) == []
         for row in await self.sql("SELECT id, state, price_units FROM ai.jobs"):
             hold = self.trading.holds[ids.encode("hold", row["id"])]

@@ -74,7 +74,11 @@ async def test_a_lease_without_a_sign_of_work_is_lost_by_the_start_clock(owner: 
         await desk.later(13)
         found = await desk.ai.job(alice, job)
         assert (found.state, found.reason, found.attempts) == ("queued", "retrying", 1)
-        assert (found.history[0].state, found.history[0].reason, found.history[0].fault) == ("lost", "not_started", "miner")
+        assert (found.history[0].state, found.history[0].reason, found.history[0].fault) == (
+            "lost",
+            "not_started",
+            "miner",
+        )
         with pytest.raises(LeaseLost):
             await miner.deliver(lease)
         await desk.require_sound()

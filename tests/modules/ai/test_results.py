@@ -162,7 +162,9 @@ async def test_result_cancel_fail_and_expiry_at_once_have_one_winner(owner: Targ
             chance.shuffle(rivals)
             outcomes = await asyncio.gather(*rivals, return_exceptions=True)
             assert all(not isinstance(o, Exception) or isinstance(o, AppError) for o in outcomes), outcomes
-            (ends,) = await desk.sql("SELECT count(*) FROM ai.attempts WHERE id = $1 AND ended IS NOT NULL", _uuid(lease))
+            (ends,) = await desk.sql(
+                "SELECT count(*) FROM ai.attempts WHERE id = $1 AND ended IS NOT NULL", _uuid(lease)
+            )
             assert ends["count"] == 1
             if await desk.state(job) == "queued":
                 await desk.ai.cancel(alice, job, a_key(alice))

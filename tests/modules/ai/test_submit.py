@@ -190,9 +190,7 @@ async def test_a_forgotten_hold_comes_back_and_others_stay(owner: Target, hot: b
     async with ai_on(owner, hot=hot) as desk:
         alice = desk.person(AITBC)
         job = await desk.submit(alice)
-        orphan = await desk.ai.trading.hold(
-            _hold_like(desk.trading.holds["hold_" + job[4:]])
-        )
+        orphan = await desk.ai.trading.hold(_hold_like(desk.trading.holds["hold_" + job[4:]]))
         assert await desk.ai.reconcile_holds() == 0  # it may still be on its way
         await desk.later(61)
         assert await desk.ai.reconcile_holds() == 1

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromHeader, FromPath, FromQuery, JSONBody
+from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
 from litestar.response import Stream
 from msgspec import Meta
 
@@ -27,6 +27,7 @@ LOG = "ai.job_log"
 StateName = Literal["queued", "leased", "running", "succeeded", "failed", "canceled", "expired"]
 KindName = Annotated[str, Meta(max_length=40)]
 Seconds = Annotated[float, Meta(ge=0, le=60, description="How long to wait at most.")]
+LastEventId = Annotated[str | None, HeaderParameter(name="Last-Event-ID", description="The last event that was seen.")]
 READ = {"permission": "jobs:read", "errors": (JobNotFound,)}
 
 
@@ -160,7 +161,7 @@ class JobController(Controller):
         ai: NamedDependency[AiService],
         who: NamedDependency[Principal],
         job: FromPath[str],
-        last_event_id: Annotated[FromHeader[str | None], Meta(max_length=64)] = None,
+        last_event_id: LastEventId = None,
     ) -> Stream:
         """Follow a job as server-sent events: its states, attempts, log lines and progress, until it has ended.
 

@@ -7,7 +7,6 @@ ones behind it.
 import time
 from contextlib import suppress
 from datetime import timedelta
-from typing import TypeVar
 
 from sqlalchemy import delete, select, text, tuple_, update
 
@@ -21,7 +20,6 @@ from aitbc.modules.ai.service.jobs import Jobs
 from aitbc.modules.ai.service.ordinary import job_value
 from aitbc.modules.ai.service.results import tell_end
 
-SWEEP_SECONDS = 1.0
 PAGE = 200
 LATE = timedelta(seconds=2)
 """How long after its end a lease is left alone in any case: a renewal may be on its way."""
@@ -31,8 +29,14 @@ ORPHAN_AGE = timedelta(seconds=60)
 HOLDS_AT_ONCE = 500
 HOLDS_MAX = 64_000
 FLOWS_KEPT = timedelta(days=1)
-T = TypeVar("T")
 _FIRST = "0" * 26
+
+
+def _elapsed() -> float:
+    """Seconds that also pass while the machine sleeps, which the monotonic clock of Linux leaves out."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
 
 
 class Chores(Jobs):
@@ -49,7 +53,7 @@ class Chores(Jobs):
 
     def _in_grace(self) -> bool:
         """Whether miners may not have been heard: this process was just started, made leader, or stood still."""
-        moment = time.monotonic()
+        moment = _elapsed()
         if self._swept_at is None or moment - self._swept_at > FROZEN_SECONDS:
             self._grace_until = moment + self.settings.grace_seconds
         self._swept_at = moment

@@ -107,7 +107,7 @@ class Explaining(Office):
         ahead = (
             select(JobRow.id)
             .where(JobRow.lane == job.lane, JobRow.state == State.QUEUED)
-            .where(tuple_(JobRow.rank, JobRow.id) < tuple_(job.rank, job.id))
+            .where(tuple_(JobRow.rank, JobRow.id) < (job.rank, job.id))
             .limit(POSITION_MAX)
         )
         async with self.db.reading() as session:

@@ -130,7 +130,7 @@ class Jobs(Results):
     async def _lines(self, job: str, after: tuple[int, int], limit: int) -> list[JobLogLine]:
         query = (
             select(LogRow)
-            .where(LogRow.job == job, tuple_(LogRow.token, LogRow.sequence) > tuple_(*after))
+            .where(LogRow.job == job, tuple_(LogRow.token, LogRow.sequence) > after)
             .order_by(LogRow.token, LogRow.sequence)
             .limit(limit)
         )
