@@ -174,16 +174,20 @@ class Verifier:
     def line(self, raw: bytes) -> None:
         """Take the next line, without its line feed; raises `ChainError` for the first thing that does not hold."""
         self.lines += 1
+        begins_block = not self._inside() and not raw.startswith(b'{"end"')
+        height = self.height + begins_block if self._chain is not None else 0
         try:
             self._line(raw)
         except ChainError as error:
             error.line = self.lines
-            if error.height is None:
-                error.height = max(self.height, 0)
+            error.height = height if error.height is None else error.height
             raise
 
+    def _inside(self) -> bool:
+        return self._header is not None and self._tree.size < self._header["records"]
+
     def _line(self, raw: bytes) -> None:
-        inside = self._header is not None and self._tree.size < self._header["records"]
+        inside = self._inside()
         if len(raw) > LINE_BYTES_MAX:
             raise ChainError("the line is too long", field="record" if inside else "block")
         try:

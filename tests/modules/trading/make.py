@@ -84,7 +84,9 @@ def a_hold(payer: str, units: int, *, job: str | None = None, lasts: timedelta =
     )
 
 
-def a_settlement(placed: PlaceHold, price_units: int, *, miner_account: str | None = None, miner: str | None = None) -> SettleHold:
+def a_settlement(
+    placed: PlaceHold, price_units: int, *, miner_account: str | None = None, miner: str | None = None
+) -> SettleHold:
     """The settlement of a hold for work that its miner signed."""
     work: dict[str, Any] = {
         "job": placed.reference,

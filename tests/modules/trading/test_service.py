@@ -73,7 +73,9 @@ async def test_any_price_up_to_the_hold_settles(owner: Target, hot: bool, price:
         await trading.hold(hold)
         settled = await trading.settle(a_settlement(hold, price))
         assert (settled.price_units, settled.returned_units) == (price, 5 - price)
-        assert (await trading.explorer.receipt(settled.receipt)).receipt.price == ("0" if not price else f"0.0000000{price}")
+        assert (await trading.explorer.receipt(settled.receipt)).receipt.price == (
+            "0" if not price else f"0.0000000{price}"
+        )
         await require_sound(trading)
 
 
@@ -168,7 +170,9 @@ async def test_two_hundred_parallel_holds_on_money_for_ten_admit_ten(owner: Targ
         outcomes = await asyncio.gather(*holds, return_exceptions=True)
         assert sum(not isinstance(outcome, BaseException) for outcome in outcomes) == 10
         refused = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-        assert {type(refusal) for refusal in refused} <= ({InsufficientFunds} if hot else {InsufficientFunds, type(refused[-1])})
+        assert {type(refusal) for refusal in refused} <= (
+            {InsufficientFunds} if hot else {InsufficientFunds, type(refused[-1])}
+        )
         assert (await trading.balance(payer)).available_units == 0
         await require_sound(trading)
 
@@ -307,7 +311,9 @@ async def test_earned_and_spent_balance_over_all_addresses(owner: Target, hot: b
             await trading.hold(hold)
             await trading.settle(a_settlement(hold, price, miner_account=miner, miner=mnr))
         async with sql(owner) as connection:
-            earned, spent = await connection.fetchrow("SELECT sum(earned_units), sum(spent_units) FROM trading.accounts")
+            earned, spent = await connection.fetchrow(
+                "SELECT sum(earned_units), sum(spent_units) FROM trading.accounts"
+            )
         assert earned == spent == 434
         (earnings,) = await trading.earnings([mnr], None)
         assert (earnings.jobs, earnings.earned_units) == (3, (await trading.balance(miner)).available_units)

@@ -25,21 +25,22 @@ PREFIX = {"transaction": "txn", "receipt": "rcpt"}
 READ_BLOCKS = "SELECT * FROM trading.blocks WHERE height > $1 ORDER BY height LIMIT $2"
 
 _RECORD = """
-SELECT i.{order} AS place, i.kind, i.record_id, i.digest, COALESCE(t.body, r.body) AS body,
+SELECT i.{order} AS place, {height} AS height, i.kind, i.record_id, i.digest, COALESCE(t.body, r.body) AS body,
     t.kind AS transaction_kind, t.hold, t.reference, t.reason, t.created_at,
     (SELECT json_agg(json_build_array(a.owner || '/' || a.purpose, e.amount_units::text, e.balance_after_units::text,
-        e.account_version, e.position) ORDER BY e.position)
+        e.account_version, e.position, e.created_at = t.created_at) ORDER BY e.position)
      FROM trading.entries e LEFT JOIN trading.accounts a ON a.id = e.account_id WHERE e.transaction_id = t.id) AS entries,
     h.payer AS hold_payer, h.amount_units AS hold_amount, h.state AS hold_state, h.price_units AS hold_price,
-    h.placed_by, h.ended_by, h.reference AS hold_reference, h.fee_basis_points,
+    h.placed_by, h.ended_by, h.reference AS hold_reference, h.fee_basis_points, h.placed_at, h.ended_at,
+    h.reason AS hold_reason,
     r.transaction_id, r.payer, r.miner, r.miner_account, r.price_units, r.fee_units, r.earned_units, r.issued_at
 FROM trading.{table} i
 LEFT JOIN trading.transactions t ON i.kind = 'transaction' AND t.id = i.record_id
-LEFT JOIN trading.holds h ON h.id = t.hold
 LEFT JOIN trading.receipts r ON i.kind = 'receipt' AND r.id = i.record_id
+LEFT JOIN trading.holds h ON h.id = COALESCE(t.hold, r.id)
 WHERE i.{order} >= $1 AND i.{order} < $2 ORDER BY i.{order} LIMIT $3"""
-READ_SEALED = _RECORD.format(table="block_items", order="sequence")
-READ_UNSEALED = _RECORD.format(table="unsealed", order="id")
+READ_SEALED = _RECORD.format(table="block_items", order="sequence", height="i.height")
+READ_UNSEALED = _RECORD.format(table="unsealed", order="id", height="NULL::bigint")
 READ_ACCOUNTS = """
 SELECT id, owner, purpose, balance_units, held_units, earned_units, spent_units, version FROM trading.accounts
 WHERE id > $1 ORDER BY id LIMIT $2"""
@@ -60,20 +61,25 @@ HELD_PAGE = 5_000
 
 async def verify(database: Database) -> LedgerReport:
     """Verify blocks, records, entries, holds, receipts and balances against each other, as of one moment."""
-    audit = _Audit()
-    divergence = None
     async with (
         database.listener() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
         await connection.execute("SET LOCAL statement_timeout = '10min'")
-        try:
-            await audit.blocks(connection)
-            await audit.unsealed(connection)
-            await audit.accounts(connection)
-            await audit.leftovers(connection)
-        except ChainError as error:
-            divergence = Divergence(height=error.height, record=error.record, field=error.field, message=error.message)
+        return await walk(connection)
+
+
+async def walk(connection: Connection) -> LedgerReport:
+    """The same on a connection whose transaction sees one moment."""
+    audit = _Audit()
+    divergence = None
+    try:
+        await audit.blocks(connection)
+        await audit.unsealed(connection)
+        await audit.accounts(connection)
+        await audit.leftovers(connection)
+    except ChainError as error:
+        divergence = Divergence(height=error.height, record=error.record, field=error.field, message=error.message)
     books = audit.books
     return LedgerReport(
         ok=divergence is None,
@@ -137,6 +143,7 @@ class _Audit:
             try:
                 if row["place"] != expected:
                     raise ChainError("a record of this block is missing", field="sequence")
+                _same("block_items/height", row["height"], height)
                 raw = self._stored(row)
                 self.verifier.line(raw)
                 self._compare(row, chain.parse(raw))
@@ -183,7 +190,7 @@ class _Audit:
             return
         entries = [
             [entry["account"], str(chain.read_units(entry["amount"])), str(chain.read_units(entry["balance"]))]
-            + [entry["version"], position]
+            + [entry["version"], position, True]
             for position, entry in enumerate(record["entries"])
         ]
         _same("entries", json.loads(row["entries"] or "[]"), entries)
@@ -206,9 +213,12 @@ class _Audit:
             _same("holds/amount_units", row["hold_amount"], amount)
             _same("holds/reference", row["hold_reference"], record["reference"])
             _same("holds/placed_by", row["placed_by"], row["record_id"])
+            _same("holds/placed_at", row["placed_at"], row["created_at"])
         elif kind in ENDS:
             _same("holds/state", row["hold_state"], ENDS[kind])
             _same("holds/ended_by", row["ended_by"], row["record_id"])
+            _same("holds/ended_at", row["ended_at"], row["created_at"])
+            _same("holds/reason", row["hold_reason"], record["reason"])
 
     def _compare_receipt(self, row: asyncpg.Record, record: dict[str, Any]) -> None:
         price, fee, earned = (chain.read_units(record[part]) for part in ("price", "fee", "earned"))
@@ -217,6 +227,8 @@ class _Audit:
         _same("receipts/fee_units", row["fee_units"], fee)
         _same("receipts/earned_units", row["earned_units"], earned)
         _same("receipts/issued_at", stamp(row["issued_at"]), record["issued_at"])
+        _same("holds/price_units", row["hold_price"], price)
+        _same("holds/fee_basis_points", row["fee_basis_points"], record["fee_basis_points"])
         for column, prefix, part in (
             ("transaction_id", "txn", "transaction"),
             ("payer", "acct", "payer"),

@@ -1,0 +1,210 @@
+"""Blocks, receipts, exports: what was sealed can be proved, and what was changed is found and named."""
+
+import asyncio
+import io
+import itertools
+import json
+import random
+import tracemalloc
+
+import msgspec
+import pytest
+
+from aitbc.kernel import chain, ids
+from aitbc.kernel.chain import ChainError
+from aitbc.kernel.db import Target
+from aitbc.kernel.idempotency import Once
+from aitbc.kernel.signing import Key
+from aitbc.kernel.verifier import verify_export
+from aitbc.modules.trading.service import TradingService
+from tests.modules.trading.make import (
+    ADMIN,
+    NODE,
+    a_hold,
+    a_settlement,
+    funded,
+    require_sound,
+    trading_on,
+)
+
+
+async def a_history(trading: TradingService, *, jobs: int = 3) -> list[str]:
+    """Deposits, holds, settlements, a void and a correction over several blocks; answers the receipts."""
+    payer, miner = await funded(trading, 1_000_000), await funded(trading, 0)
+    receipts = []
+    for number in range(jobs):
+        hold = a_hold(payer, 100 + number)
+        await trading.hold(hold)
+        settled = await trading.settle(a_settlement(hold, 50 + number, miner_account=miner))
+        receipts.append(settled.receipt)
+        if number % 2:
+            await trading.seal()
+    voided = a_hold(payer, 5)
+    await trading.hold(voided)
+    await trading.void(voided.hold, "canceled")
+    deposit = await trading.deposits.deposit(ADMIN, payer, 77, 'quote " and ü', Once.NONE)
+    await trading.deposits.correct(ADMIN, deposit.id, "typo", Once.NONE)
+    await trading.hold(a_hold(payer, 9))
+    await trading.seal()
+    return receipts
+
+
+async def export_of(trading: TradingService) -> bytes:
+    return b"".join([piece async for piece in trading.export()])
+
+
+async def test_the_first_start_makes_the_first_block_and_only_one(owner: Target) -> None:
+    async with trading_on(owner) as first, trading_on(owner) as second:
+        await asyncio.gather(first.start(), second.start())
+        blocks = await first.explorer.blocks(limit=10, before=None)
+        assert [block.height for block in blocks] == [0]
+        assert blocks[0].previous is None and blocks[0].records == 0
+
+
+async def test_blocks_follow_each_other_without_a_gap(owner: Target, hot: bool) -> None:
+    async with trading_on(owner, hot=hot) as trading:
+        await a_history(trading)
+        blocks = (await trading.explorer.blocks(limit=100, before=None))[::-1]
+        assert [block.height for block in blocks] == list(range(len(blocks))) and len(blocks) > 2
+        for before, block in itertools.pairwise(blocks):
+            assert block.previous == before.hash
+            assert block.first_sequence == before.first_sequence + before.records
+            records = await trading.explorer.block_records(str(block.height), limit=1000, after=None)
+            assert len(records) == block.records
+        await trading.seal()
+        assert (await trading.explorer.block("head")).height == blocks[-1].height
+        await require_sound(trading)
+
+
+async def test_two_sealers_at_once_leave_one_chain(owner: Target) -> None:
+    async with trading_on(owner) as first, trading_on(owner) as second:
+        for _ in range(5):
+            await a_history(first, jobs=2)
+            await first.deposits.deposit(ADMIN, ids.new_id("acct"), 5, None, Once.NONE)
+            await asyncio.gather(first.seal(), second.seal(), return_exceptions=True)
+        await first.seal()
+        await require_sound(first)
+
+
+async def test_a_receipt_carries_its_proof_once_it_is_sealed(owner: Target) -> None:
+    async with trading_on(owner) as trading:
+        hold = a_hold(await funded(trading, 10), 5)
+        await trading.hold(hold)
+        settled = await trading.settle(a_settlement(hold, 5))
+        fresh = await trading.explorer.receipt(settled.receipt)
+        assert fresh.proof is None
+        receipts = [settled.receipt, *await a_history(trading, jobs=9)]
+        for receipt in receipts:
+            sealed = await trading.explorer.receipt(receipt)
+            checked = chain.verify_receipt(msgspec.json.encode(sealed), trusted_keys=[NODE.public])
+            assert checked.height is not None and checked.receipt["id"] == receipt
+
+
+async def test_an_export_is_verified_offline(owner: Target, hot: bool) -> None:
+    async with trading_on(owner, hot=hot) as trading:
+        await a_history(trading)
+        raw = await export_of(trading)
+        checked = verify_export(io.BytesIO(raw), trusted_keys=[NODE.public])
+        report = await trading.verify()
+        assert (checked.transactions, checked.entries, checked.receipts) == (report.transactions, report.entries, 3)
+        assert checked.head == (await trading.explorer.block("head")).hash == report.head
+        assert verify_export(io.BytesIO(raw), head=checked.head) == checked
+        with pytest.raises(ChainError, match="another block"):
+            verify_export(io.BytesIO(raw), head=checked.chain)
+        with pytest.raises(ChainError, match="not a key you trust"):
+            verify_export(io.BytesIO(raw), trusted_keys=[Key(bytes(32)).public])
+
+
+async def test_any_changed_byte_of_an_export_is_found_and_named(owner: Target) -> None:
+    async with trading_on(owner) as trading:
+        await a_history(trading, jobs=4)
+        raw = await export_of(trading)
+    heights = block_of_each_byte(raw)
+    chance = random.Random(11)
+    for _ in range(1000):
+        at = chance.randrange(len(raw))
+        changed = bytearray(raw)
+        changed[at] ^= chance.randrange(1, 256)
+        with pytest.raises(ChainError) as found:
+            verify_export(io.BytesIO(bytes(changed)))
+        assert found.value.height is not None and found.value.field
+        assert found.value.height - heights[at] in (0, 1), (str(found.value), heights[at])
+
+
+def block_of_each_byte(raw: bytes) -> list[int]:
+    """The height that each byte of an export belongs to."""
+    heights, height = [], 0
+    for line in raw.splitlines(keepends=True):
+        if line.startswith(b'{"block"'):
+            height = json.loads(line)["block"]["height"]
+        heights += [height] * len(line)
+    return heights
+
+
+@pytest.mark.parametrize("change", ["cut", "drop_line", "swap_lines", "repeat_line", "drop_block"])
+async def test_lines_that_are_missing_or_moved_are_found(owner: Target, change: str) -> None:
+    async with trading_on(owner) as trading:
+        await a_history(trading, jobs=4)
+        lines = (await export_of(trading)).splitlines(keepends=True)
+    blocks = [number for number, line in enumerate(lines) if line.startswith(b'{"block"')]
+    for at in range(len(lines)):
+        changed = list(lines)
+        match change:
+            case "cut":
+                changed = lines[:at]
+            case "drop_line":
+                del changed[at]
+            case "swap_lines":
+                changed[at - 1], changed[at] = changed[at], changed[at - 1]
+            case "repeat_line":
+                changed.insert(at, changed[at])
+            case "drop_block":
+                if at not in blocks:
+                    continue
+                end = next((number for number in blocks if number > at), len(lines) - 1)
+                del changed[at:end]
+        with pytest.raises(ChainError):
+            verify_export(io.BytesIO(b"".join(changed)))
+
+
+async def test_the_node_may_change_its_key(owner: Target) -> None:
+    new = Key(bytes([9]) * 32)
+    async with trading_on(owner) as trading:
+        await a_history(trading, jobs=1)
+    async with trading_on(owner, key=new) as trading:
+        await a_history(trading, jobs=1)
+        assert [key.public_key for key in await trading.explorer.keys()] == [NODE.public, new.public]
+        raw = await export_of(trading)
+        assert verify_export(io.BytesIO(raw)).keys == {NODE.public, new.public}
+        with pytest.raises(ChainError, match="not a key you trust"):
+            verify_export(io.BytesIO(raw), trusted_keys=[NODE.public])
+        await require_sound(trading)
+
+
+async def test_verifying_needs_no_memory_for_what_is_long_past(owner: Target) -> None:
+    async with trading_on(owner) as trading:
+        payer, miner = await funded(trading, 1_000_000), await funded(trading, 0)
+        hold = a_hold(payer, 10)
+        await trading.hold(hold)
+        await trading.settle(a_settlement(hold, 5, miner_account=miner))
+
+        async def work(number: int) -> None:
+            again = a_hold(payer, 10)
+            await trading.hold(again)
+            await trading.void(again.hold, "canceled")
+
+        async def peak(jobs: int) -> tuple[int, int]:
+            for _ in range(jobs // 100):
+                await asyncio.gather(*(work(number) for number in range(100)))
+                await trading.seal()
+            raw = io.BytesIO(await export_of(trading))
+            tracemalloc.start()
+            checked = verify_export(raw)
+            _, most = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            return checked.entries, most
+
+        few, small = await peak(300)
+        many, large = await peak(3000)
+        assert many > 8 * few
+        assert large < small + 300_000
