@@ -353,7 +353,7 @@ def test_four_hundred_idle_connections_and_a_frozen_reader_hinder_nobody(tmp_pat
             assert server.ask("/").endswith(b"hello")
             seconds.append(time.perf_counter() - started)
         assert sorted(seconds)[98] < 0.1
-        assert _memory_of(server) - before < 40 * 1024  # KiB
+        assert _memory_of(server) - before < 20 * 1024  # KiB
         for connection in (*idle, *stalled):
             connection.close()
 
