@@ -1,4 +1,4 @@
-"""Fixtures of ai's tests: a cluster of their own for the session, and a fresh copy of a migrated database for each test."""
+"""Fixtures of ai's tests: a cluster of their own for the session, and a fresh migrated database for each test."""
 
 import asyncio
 import itertools

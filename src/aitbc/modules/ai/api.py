@@ -343,7 +343,10 @@ class AiApi(Protocol):
         ...
 
     async def complete(self, result: Result) -> Outcome:
-        """Accept a result, settle it and answer. Repeating it answers the same. Raises `LeaseLost`, `WrongSignature`."""
+        """Accept a result, settle it and answer.
+
+        Repeating it answers the same. Raises `LeaseLost`, `WrongSignature`.
+        """
         ...
 
     async def fail(self, failure: Failure) -> Outcome:

@@ -49,7 +49,8 @@ CROSS JOIN LATERAL (
 ORDER BY j.rank, j.id LIMIT $2"""  # noqa: S608 - constant columns
 
 INSERT_ATTEMPTS = """
-INSERT INTO ai.attempts (id, job, kind, token, miner, miner_account, started_at, run_until, expires_at, fault, reason, message)
+INSERT INTO ai.attempts
+    (id, job, kind, token, miner, miner_account, started_at, run_until, expires_at, fault, reason, message)
 SELECT v.*, 'none', '', '' FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::uuid[], $6::uuid[],
     $7::timestamptz[], $8::timestamptz[], $9::timestamptz[]) AS v"""
 
@@ -149,10 +150,10 @@ def tables_of(seats: Sequence[Seat]) -> list[list[Seat]]:
 def deal(
     jobs: Sequence[JobValue], table: Sequence[Seat], at: datetime
 ) -> tuple[list[tuple[JobValue, AttemptValue]], list[JobValue]]:
-    """Give each job, in its order, to the miner whose turn it is; answers what was dealt, and the jobs that had to be closed.
+    """Give each job, in its order, to the miner whose turn it is; answers what was dealt, and what had to be closed.
 
-    Miners with the better reputation come first, but of the newcomers' share a newcomer does. A job whose stored input no
-    longer decodes is closed, so that it cannot hold up the queue.
+    Miners with the better reputation come first, but of the newcomers' share a newcomer does. A job whose stored input
+    no longer decodes is closed, so that it cannot hold up the queue.
     """
     proven = sorted(table, key=lambda seat: (seat.claim.newcomer, -round(seat.claim.reputation, 1)))
     fresh = sorted(table, key=lambda seat: (not seat.claim.newcomer, -round(seat.claim.reputation, 1)))

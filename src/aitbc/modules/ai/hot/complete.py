@@ -22,7 +22,8 @@ DIRECT_WAY = timedelta(seconds=5)
 
 SAVE_OUTPUTS = """
 UPDATE ai.jobs j SET output = v.output, output_digest = v.output_digest, units = v.units, price_units = v.price_units
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int8[], $5::int8[]) AS v(id, output, output_digest, units, price_units)
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int8[], $5::int8[])
+    AS v(id, output, output_digest, units, price_units)
 WHERE j.id = v.id"""
 
 

@@ -14,7 +14,8 @@ from aitbc.modules.ai.models.life import Ended, renewed_until, show_sign
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
 
 # Only the attempts: a renewal past the first changes nothing of the job. In the order of jobs, as all locks are.
-LOCK_ATTEMPTS = f"SELECT {ATTEMPT_ALL} FROM ai.attempts WHERE id = ANY($1::uuid[]) ORDER BY job, id FOR UPDATE"  # noqa: S608
+LOCK_ATTEMPTS = f"""
+SELECT {ATTEMPT_ALL} FROM ai.attempts WHERE id = ANY($1::uuid[]) ORDER BY job, id FOR UPDATE"""  # noqa: S608
 FIRST_SIGNS = "SELECT id FROM ai.attempts WHERE id = ANY($1::uuid[]) AND running_at IS NULL AND ended IS NULL"
 SAVE_RENEWALS = """
 UPDATE ai.attempts a SET expires_at = v.expires_at, progress = v.progress, running_at = v.running_at

@@ -1,4 +1,4 @@
-"""Records to values and back: the columns that set-based statements carry, and the two statements that save what rules changed."""
+"""Records to values and back: the columns that statements carry, and the two that save what rules changed."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,13 +10,15 @@ from aitbc.modules.ai.models.values import AttemptValue, JobValue
 PREFIXES = {"account": "acct", "attempt": "att", "job": "job", "miner": "mnr", "miner_account": "acct"}
 
 JOB_RULES = (
-    "id, account, kind, state, reason, fault, token, attempt, attempts, attempts_max, retry_requester, avoided, due_at, "
-    "expires_at, deadline_at, created_at, started_at, completed_at, kept_until, queue_seconds, start_seconds, run_seconds, "
+    "id, account, kind, state, reason, fault, token, attempt, attempts, attempts_max, retry_requester, avoided, "
+    "due_at, expires_at, deadline_at, created_at, started_at, completed_at, kept_until, "
+    "queue_seconds, start_seconds, run_seconds, "
     "retention_seconds, max_price_units, unit, unit_price_units, price_units, units, output_digest"
 )
 """The columns that the rules need of a job."""
 ATTEMPT_ALL = (
-    "id, job, kind, token, miner, miner_account, started_at, run_until, expires_at, running_at, progress, ended, ended_at, "
+    "id, job, kind, token, miner, miner_account, started_at, run_until, expires_at, running_at, progress, ended, "
+    "ended_at, "
     "fault, reason, message, usage, note, output_digest, miner_key, signature"
 )
 
@@ -27,7 +29,8 @@ UPDATE ai.jobs j SET state = v.state, reason = v.reason, fault = v.fault, token 
     completed_at = v.completed_at, kept_until = v.kept_until
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::int[], $6::uuid[], $7::smallint[], $8::text[],
     $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::timestamptz[], $13::timestamptz[])
-    AS v(id, state, reason, fault, token, attempt, attempts, avoided, due_at, expires_at, started_at, completed_at, kept_until)
+    AS v(id, state, reason, fault, token, attempt, attempts, avoided, due_at, expires_at, started_at, completed_at,
+         kept_until)
 WHERE j.id = v.id"""
 
 # Everything a rule may change of an attempt, and what a result leaves behind in it.
@@ -41,7 +44,7 @@ FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::float8[], $5::
          miner_key, signature)
 WHERE a.id = v.id"""
 
-# A job and its attempt together, in the order of jobs: every set of locks is taken in that order, so none waits in a circle.
+# A job and its attempt together, in the order of jobs: all locks are taken in that order, so none waits in a circle.
 LOCK_BOTH = """
 SELECT a.id FROM ai.jobs j JOIN ai.attempts a ON a.job = j.id
 WHERE a.id = ANY($1::uuid[]) ORDER BY j.id FOR UPDATE OF j, a"""

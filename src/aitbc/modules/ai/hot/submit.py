@@ -35,7 +35,7 @@ INSERT_JOBS = (
     + ")"
 )
 
-# The first request with a key writes its answer; the others find that it is taken, waiting for one that is still at work.
+# The first request with a key writes its answer; the others find it taken, waiting for one that is still at work.
 CLAIM_KEYS = """
 INSERT INTO ai.answers (account, key, fingerprint, body, created_at)
 SELECT v.*, $5 FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[]) AS v
@@ -58,7 +58,8 @@ ORDER BY account, lane, priority FOR UPDATE"""
 SAVE_FLOWS = """
 INSERT INTO ai.flows (account, lane, priority, tag, used_at)
 SELECT v.*, $5 FROM unnest($1::uuid[], $2::uuid[], $3::int2[], $4::int8[]) AS v
-ON CONFLICT (account, lane, priority) DO UPDATE SET tag = greatest(flows.tag, excluded.tag), used_at = excluded.used_at"""
+ON CONFLICT (account, lane, priority)
+    DO UPDATE SET tag = greatest(flows.tag, excluded.tag), used_at = excluded.used_at"""
 
 Flow = tuple[UUID, UUID, int]
 

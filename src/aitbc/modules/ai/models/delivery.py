@@ -19,7 +19,10 @@ _encoder = msgspec.json.Encoder(order="deterministic")
 
 
 def output_text(result: Result) -> str:
-    """The output as JSON text, once it is small enough and its digest is right. Raises `OutputTooLarge`, `WrongDigest`."""
+    """The output as JSON text, once it is small enough and its digest is right.
+
+    Raises `OutputTooLarge`, `WrongDigest`.
+    """
     try:
         text = _encoder.encode(result.output)
     except (UnicodeEncodeError, RecursionError, TypeError):

@@ -7,8 +7,8 @@
          │                   └──────► failed, canceled
          └──────────────────────────► expired, canceled, failed
 
-Terminal states never change. Four clocks: the queue's (`expires_at`), the start's and the run's (of each attempt), and the
-retention of input and output (`kept_until`). `deadline_at` bounds all attempts together.
+Terminal states never change. Four clocks: the queue's (`expires_at`), the start's and the run's (of each attempt), and
+the retention of input and output (`kept_until`). `deadline_at` bounds all attempts together.
 """
 
 import random

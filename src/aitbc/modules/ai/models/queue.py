@@ -1,9 +1,10 @@
-"""Who gets which job, and when: matching, fair order and the newcomers' share; pure, and told by `explain` as it is done.
+"""Who gets which job, and when: matching, fair order and the newcomers' share; pure, and told by `explain` as done.
 
-Order is start-time fair queueing. Jobs with equal needs form a lane. In a lane each account has a flow for each priority,
-with a tag of its own: a job's rank is the later of the lane's present rank and its flow's tag, and pushes the tag on by
-STEP ÷ weight. Miners take the lowest ranks first. So ten thousand jobs of one account lie behind each other, while a
-single job of another starts where the lane is now; a job's rank never grows, so nothing waits for ever behind newcomers.
+Order is start-time fair queueing. Jobs with equal needs form a lane. In a lane each account has a flow for each
+priority, with a tag of its own: a job's rank is the later of the lane's present rank and its flow's tag, and pushes the
+tag on by STEP ÷ weight. Miners take the lowest ranks first. So ten thousand jobs of one account lie behind each other,
+while a single job of another starts where the lane is now; a job's rank never grows, so nothing waits for ever behind
+newcomers.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ PRIORITIES = {"low": 1, "normal": 4, "high": 7, "urgent": 9}
 WEIGHTS = (1, 1, 2, 2, 4, 4, 8, 8, 16, 16)
 """The share of a flow by its priority, 0 to 9."""
 EXPLORE_ONE_IN = 8
-"""One job in so many, chosen by its id, goes to a newcomer first when one waits: more than a tenth of the eligible work."""
+"""One job in so many, chosen by its id, goes to a newcomer first when one waits: more than a tenth of the work."""
 
 
 class Needs(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -56,8 +56,9 @@ class JobController(Controller):
     ) -> Response[Job | Quote]:
         """Submit a job: its kind checks the input, the maximum price is held, and miners may take it.
 
-        It costs what the platform meters, never more than `max_price`, and nothing unless it succeeds. With `dry_run` the
-        answer is a quote and nothing is changed. Repeating the request with the same Idempotency-Key gives the same job.
+        It costs what the platform meters, never more than `max_price`, and nothing unless it succeeds. With `dry_run`
+        the answer is a quote and nothing is changed. Repeating the request with the same Idempotency-Key gives the same
+        job.
         """
         if data.dry_run:
             return Response(await ai.quote(who, data), status_code=200)
@@ -112,7 +113,7 @@ class JobController(Controller):
     async def explain(
         self, ai: NamedDependency[AiService], who: NamedDependency[Principal], job: FromPath[str]
     ) -> Explanation:
-        """Say why a job is in its state: position, expected wait, how many miners each condition left, and what would help."""
+        """Say why a job is where it is: position, expected wait, how many miners each condition left, what helps."""
         return await ai.explain(who, job)
 
     @get("/{job:str}/wait", operation_id="wait_for_job", summary="Wait for a job", opt=READ)

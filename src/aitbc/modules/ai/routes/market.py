@@ -31,7 +31,7 @@ class KindController(Controller):
 
     @get("/", operation_id="list_kinds", summary="List the kinds of work", opt={"permission": "public"})
     async def list_kinds(self, ai: NamedDependency[AiService]) -> KindList:
-        """List every kind of work with the shapes of its input and output, how it is metered, and the price of a unit."""
+        """List every kind of work: the shapes of its input and output, how it is metered, and the price of a unit."""
         return KindList(data=list(ai.kinds()))
 
 
@@ -51,5 +51,8 @@ class QuoteController(Controller):
     async def quote(
         self, ai: NamedDependency[AiService], who: NamedDependency[Principal], data: JSONBody[SubmitJob]
     ) -> Quote:
-        """Say what a job would cost, where it would queue and who could take it. Nothing is changed and no money moves."""
+        """Say what a job would cost, where it would queue and who could take it.
+
+        Nothing is changed and no money moves.
+        """
         return await ai.quote(who, data)

@@ -1,8 +1,8 @@
 """Artifacts: files too large for a row, kept on disk under the digest of their content.
 
-The bytes are written aside while they arrive, then moved to their name and noted in the database under one advisory lock of
-their digest. Removal takes the same lock, so a file that somebody else has just uploaded again is never taken away from him.
-Replicas share the folder.
+The bytes are written aside while they arrive, then moved to their name and noted in the database under one advisory
+lock of their digest. Removal takes the same lock, so a file that somebody else has just uploaded again is never taken
+away from him. Replicas share the folder.
 """
 
 import asyncio

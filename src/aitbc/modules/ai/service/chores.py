@@ -1,7 +1,7 @@
-"""What the module does by itself: ends leases and waits whose clock ran out, returns forgotten money, removes what is old.
+"""What the module does by itself: ends what ran out of time, returns forgotten money, removes what is old.
 
-Every round walks its rows by keyset, page after page to the end: a page full of rows that cannot be helped never hides the
-ones behind it.
+Every round walks its rows by keyset, page after page to the end: a page full of rows that cannot be helped never hides
+the ones behind it.
 """
 
 import time

@@ -125,7 +125,8 @@ class Explaining(Office):
         rounds = position / slots
         median, long = durations[len(durations) // 2], durations[len(durations) * 9 // 10]
         low = round(max(rounds - 1, 0.0) * median, 3)
-        basis = f"{len(durations)} recent {job.kind} jobs (half within {median:.1f} s, nine in ten within {long:.1f} s), {slots} slots"
+        told = f"half within {median:.1f} s, nine in ten within {long:.1f} s"
+        basis = f"{len(durations)} recent {job.kind} jobs ({told}), {slots} slots"
         return ExpectedWait(low_seconds=low, high_seconds=round(max(rounds, 1.0) * long, 3), basis=basis)
 
     async def _recent_durations(self, kind: str) -> Sequence[float]:
@@ -181,7 +182,7 @@ def _wanted(needs: Needs, name: str) -> str:
 
 
 def suggest(needs: Needs, fleet: Sequence[FleetMiner], counts: Sequence[FilterCount]) -> str:
-    """The cheapest single change that would let at least one miner take the job; the wish that costs least is tried first."""
+    """The cheapest change that would let at least one miner take the job; the wish that costs least is tried first."""
     if counts[-1].after:
         return "Nothing has to change: miners fit, and take the jobs before this one first."
     online = [miner for miner in fleet if miner.status == ONLINE]
@@ -244,7 +245,7 @@ def _settled(job: JobValue, attempts: tuple[Attempt, ...]) -> Explanation:
     }
     suggestions = {
         State.FAILED: "Read the attempts: each says what went wrong and whose fault it was.",
-        State.EXPIRED: "Submit it again with a longer queue clock or with fewer requirements; a quote counts who can take it.",
+        State.EXPIRED: "Submit it again with a longer queue clock or fewer requirements; a quote counts who fits.",
     }
     state = State(job.state)
     return Explanation(

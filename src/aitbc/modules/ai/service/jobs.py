@@ -68,7 +68,7 @@ class Jobs(Results):
     async def jobs(
         self, who: Principal, *, state: str | None, kind: str | None, after: str | None, limit: int
     ) -> Sequence[Job]:
-        """The caller's jobs from the newest on, up to `limit`, those before the job `after`; an operator sees everybody's."""
+        """The caller's jobs from the newest on, up to `limit`, those before `after`; an operator sees everybody's."""
         query = (
             select(JobRow).options(defer(JobRow.input), defer(JobRow.output)).order_by(JobRow.id.desc()).limit(limit)
         )
@@ -84,7 +84,10 @@ class Jobs(Results):
             return [job_view(row) for row in await session.scalars(query)]
 
     async def cancel(self, who: Principal, job: str, once: Once) -> Job:
-        """Stop a job; its money goes back. Repeating it is harmless. Raises `JobNotFound`, `IllegalMove` once it has ended otherwise."""
+        """Stop a job; its money goes back.
+
+        Repeating it is harmless. Raises `JobNotFound`, `IllegalMove` once it has ended otherwise.
+        """
         async with self.db.unit_of_work() as uow:
             earlier = await uow.replay(once, Job)
             if earlier is not None:
@@ -143,8 +146,8 @@ class Jobs(Results):
     async def follow(self, who: Principal, job: str, last_event_id: str | None) -> AsyncIterator[JobEvent]:
         """What happens to a job, from its beginning or after an event that was seen, until its end.
 
-        Every event but progress has a place in one order, so that a reader who comes back misses nothing and sees nothing
-        twice. Raises `JobNotFound`, `InvalidEventId`.
+        Every event but progress has a place in one order, so that a reader who comes back misses nothing and sees
+        nothing twice. Raises `JobNotFound`, `InvalidEventId`.
         """
         seen = place_of(last_event_id)
         await self.found(who, job)
@@ -175,8 +178,10 @@ class Jobs(Results):
                 self.watched.leave(job, news)
 
     async def _events_after(self, found: Found, seen: Place) -> AsyncIterator[tuple[Place, JobEvent]]:
-        """The events of a job after a place, lines of its log in between. The job was read first: what it says has ended has
-        all its lines written."""
+        """The events of a job after a place, lines of its log in between.
+
+        The job was read first: what it says has ended has all its lines written.
+        """
         job, attempts = found
         if seen < (0, 0, 1):
             yield _state((0, 0, 1), State.QUEUED, job.created_at, reason="submitted")

@@ -143,7 +143,7 @@ class Office:
             await asyncio.sleep(FALLBACK_SECONDS)
 
     async def _look(self) -> None:
-        """Look for what nobody told: jobs whose pause ended, or that another process wrote; and ended jobs that are watched."""
+        """Look for what nobody told: jobs whose pause is over, or that another process wrote; and watched jobs."""
         if len(self.miners):
             for needs, count in await self.dealer.waiting(len(self.miners)):
                 self.miners.offer_count(needs, count)

@@ -70,7 +70,7 @@ async def submit_one(database: Database, submission: Submission, served: Callabl
 
 
 async def _push(uow: UnitOfWork, job: JobValue, lane: UUID, lane_rank: int) -> int:
-    """The rank of a job, and its flow's tag moved on; the flow's row is made first, so that two can never begin at once."""
+    """The rank of a job, and its flow's tag moved on; the row is made first, so that two can never begin at once."""
     key = (job.account, lane, job.priority)
     fresh = {"account": job.account, "lane": lane, "priority": job.priority, "tag": 0, "used_at": now()}
     await uow.session.execute(upsert(FlowRow).values(**fresh).on_conflict_do_nothing())

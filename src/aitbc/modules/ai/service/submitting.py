@@ -115,8 +115,8 @@ class Submitting(Explaining, Artifacts):
     async def submit(self, who: Principal, command: SubmitJob, once: Once) -> Job:
         """Hold the money, then write the job, which miners may take from then on.
 
-        Raises `UnknownKind`, `InvalidInput`, `MaxPriceTooLow`, `ArtifactNotFound`, `InsufficientFunds`, `IdempotencyKeyReused`.
-        A crash between the two leaves a hold without a job, which `reconcile_holds` gives back.
+        Raises `UnknownKind`, `InvalidInput`, `MaxPriceTooLow`, `ArtifactNotFound`, `InsufficientFunds`,
+        `IdempotencyKeyReused`. A crash between the two leaves a hold without a job, which `reconcile_holds` gives back.
         """
         earlier = await self._stored_answer(once)
         if earlier is not None:

@@ -1,4 +1,4 @@
-"""Those who wait in this process: miners for work, and readers for news of a job. No task and no timer loop for any of them."""
+"""Those who wait in this process: miners for work, readers for news of a job. No task for any of them."""
 
 import asyncio
 import bisect
@@ -27,7 +27,7 @@ class WaitingMiner:
 
 
 class _Crowd:
-    """The waiting miners with equal capabilities: the proven by reputation, the newcomers beside them, both then by arrival."""
+    """Waiting miners with equal capabilities: the proven by reputation, newcomers beside them, both then by arrival."""
 
     __slots__ = ("capabilities", "fresh", "proven")
 
@@ -142,7 +142,10 @@ class WatchedJobs:
         return list(self._watchers)
 
     def watch(self, job: str) -> asyncio.Future[None]:
-        """A future that is done at the next news of a job. Take it before reading the job, so that no news falls between."""
+        """A future that is done at the next news of a job.
+
+        Take it before reading the job, so that no news falls between.
+        """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._watchers.setdefault(job, set()).add(future)
         return future

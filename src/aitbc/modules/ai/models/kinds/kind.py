@@ -54,7 +54,10 @@ class Measure(Struct, frozen=True, kw_only=True):
 
 
 class Kind:
-    """One kind of work. Its meter counts what the platform itself sees: a miner's count is evidence, never the price."""
+    """One kind of work.
+
+    Its meter counts what the platform itself sees: a miner's count is evidence, never the price.
+    """
 
     name: ClassVar[str]
     summary: ClassVar[str]
@@ -66,7 +69,7 @@ class Kind:
     input: ClassVar[type[Struct]]
     output: ClassVar[type[Struct]]
     requester_may_fail: ClassVar[bool] = True
-    """Whether a miner is believed when it says that the request was at fault; not where the platform can tell by itself."""
+    """Whether a miner is believed when it blames the request; not where the platform can tell by itself."""
 
     def read(self, value: Any) -> Any:
         """The input as its struct. Raises `InvalidInput` with the place of what is wrong."""
