@@ -278,8 +278,8 @@ class EmbeddedPostgres:
         _sync_folder(place.home)
 
     def _launch(self, place: Place) -> subprocess.Popen[bytes]:
-        quoted = '"' + str(place.sockets).replace('"', '""') + '"'  # a list, in which commas and blanks mean something
-        settings = {**self._settings, "unix_socket_directories": quoted, "unix_socket_permissions": "0700"}
+        # PostgreSQL reads a list of folders; the place sees to it that there is no comma in this one.
+        settings = {**self._settings, "unix_socket_directories": str(place.sockets), "unix_socket_permissions": "0700"}
         command: list[str | Path] = [place.programs / "postgres", "-D", place.data]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]

@@ -234,18 +234,21 @@ def _make_system_folder(system: Path, account: Account) -> None:
 
 def _sockets_for(home: Path, account: Account, *, port: int) -> Path:
     near = home / "run"
-    if len(os.fsencode(near / f".s.PGSQL.{port}")) <= LONGEST_SOCKET and "," not in str(near):
+    if _is_speakable(near, port):
         return _private(near, account)
     name = f"aitbc-{account.uid}-{hashlib.sha256(os.fsencode(home)).hexdigest()[:16]}"
     for base in (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"):
         path = Path(base).resolve() / name
-        short = len(os.fsencode(path / f".s.PGSQL.{port}")) <= LONGEST_SOCKET
-        if base and short and path.parent.is_dir() and can_enter(account, path.parent):
+        if base and _is_speakable(path, port) and path.parent.is_dir() and can_enter(account, path.parent):
             return _private(path, account)
     raise EmbeddedPostgresError(
-        f"The path {home} is too long for a Unix socket (107 bytes at most), and no temporary folder has a short one. "
-        "Choose a shorter folder, or set TMPDIR to a short path."
+        f"The path {home} is too long for a Unix socket (107 bytes at most) or has a comma, and so has every temporary "
+        "folder. Choose a shorter folder, or set TMPDIR to a short path."
     )
+
+
+def _is_speakable(sockets: Path, port: int) -> bool:
+    return len(os.fsencode(sockets / f".s.PGSQL.{port}")) <= LONGEST_SOCKET and "," not in str(sockets)
 
 
 def _private(path: Path, account: Account) -> Path:
