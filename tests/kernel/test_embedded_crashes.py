@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -128,11 +129,15 @@ def test_a_busy_child_of_a_crashed_server_does_not_keep_it_down(
         busy = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'DO %' AND state = 'active'"
         wait_until(lambda: sql(address, busy) != "")
         orphan = int(sql(address, busy))
-        assert one.pid is not None
-        os.kill(one.pid, signal.SIGKILL)
-        wait_until(lambda: one.poll() is not None)
-        assert sql(one.restart(), "SELECT 1") == "1"
-        assert not lives(orphan)
+        try:
+            assert one.pid is not None
+            os.kill(one.pid, signal.SIGKILL)
+            wait_until(lambda: one.poll() is not None)
+            assert sql(one.restart(), "SELECT 1") == "1"
+            assert not lives(orphan)
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(orphan, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("whose", ["a live process", "a zombie", "nobody"])
