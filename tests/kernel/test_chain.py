@@ -35,7 +35,7 @@ def test_the_verifiers_canonical_form_is_the_signers(value: Any) -> None:
     [b'{"a":1,"a":2}', b"1.5", b"NaN", b"[Infinity]", b"1e3", b"{", b"", b"\xff", b'"\\ud800"', b'{"a":{"b":1,"b":1}}'],
 )
 def test_what_is_not_strict_json_is_refused(raw: bytes) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"."):
         chain.parse(raw)
 
 
@@ -46,10 +46,28 @@ def test_amounts_have_one_spelling(units: int) -> None:
 
 @pytest.mark.parametrize(
     "spelling",
-    ["", "-", "+1", "01", "1.", ".5", "1.0", "1.10", "1e2", "-0", "0.000000001", " 1", "1 ", "١", None, 5, "1" * 40],
+    [
+        "",
+        "-",
+        "+1",
+        "01",
+        "1.",
+        ".5",
+        "1.0",
+        "1.10",
+        "1e2",
+        "-0",
+        "0.000000001",
+        " 1",
+        "1 ",
+        "\u0661",
+        None,
+        5,
+        "1" * 40,
+    ],
 )
 def test_other_spellings_of_amounts_are_refused(spelling: Any) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"."):
         chain.read_units(spelling)
 
 
@@ -73,12 +91,12 @@ def test_every_leaf_has_a_path_to_the_root_and_no_other(size: int) -> None:
         assert chain.root_by_path(digests[index], index, size, path) == root
         wrong = chain.root_by_path(hashlib.sha256(b"other").digest(), index, size, path)
         assert wrong != root
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match=r"."):
             chain.root_by_path(digests[index], index, size, [*path, root])
         if path:
-            with pytest.raises(ValueError):
+            with pytest.raises(ValueError, match=r"."):
                 chain.root_by_path(digests[index], index, size, path[:-1])
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match=r"."):
             chain.root_by_path(digests[index], size, size, path)
 
 
@@ -206,11 +224,15 @@ def test_any_changed_byte_of_a_receipts_file_is_found() -> None:
         at = chance.randrange(len(raw))
         flipped = bytearray(raw)
         flipped[at] ^= chance.randrange(1, 256)
-        with pytest.raises(ChainError):
-            checked = chain.verify_receipt(bytes(flipped))
-            # The name of the part itself was hit: then the file carries no proof, and says so.
-            if checked.height is None:
-                raise ChainError("no proof", field="proof")
+        assert found_out(bytes(flipped))
+
+
+def found_out(document: bytes) -> bool:
+    """Whether verification refuses a file, or says that it proves no inclusion: so when the name `proof` itself was hit."""
+    try:
+        return chain.verify_receipt(document).height is None
+    except ChainError:
+        return True
 
 
 @pytest.mark.parametrize("proof", [[], {}, "x", 5, {"block": {}, "hash": "", "index": 0, "path": [], "signature": ""}])

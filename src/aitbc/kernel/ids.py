@@ -5,13 +5,16 @@ the time of creation, selects as one word, and says what it names.
 """
 
 import os
+import re
 import threading
+from functools import lru_cache
 from uuid import UUID
 
 from aitbc.kernel.clock import now
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_VALUES = {letter: value for value, letter in enumerate(ALPHABET)}
+_TO_PYTHON = str.maketrans(ALPHABET, "0123456789abcdefghijklmnopqrstuv")
+_well_formed = re.compile(f"[0-7][{ALPHABET}]{{25}}").fullmatch
 _PAIRS = [ALPHABET[high] + ALPHABET[low] for high in range(32) for low in range(32)]
 _lock = threading.Lock()
 _last_stamp = 0
@@ -44,18 +47,13 @@ def encode(prefix: str, value: UUID) -> str:
     return f"{prefix}_{''.join(pairs)}"
 
 
+@lru_cache(maxsize=8192)  # the same few ids are read again and again while a command is at work
 def decode(prefix: str, text: str) -> UUID:
     """The UUID behind a text form; raises `MalformedId` for anything but the one canonical spelling."""
     head, _, tail = text.rpartition("_")
-    if head != prefix or len(tail) != 26 or tail[0] > "7":
+    if head != prefix or not _well_formed(tail):
         raise MalformedId(prefix)
-    number = 0
-    for letter in tail:
-        value = _VALUES.get(letter)
-        if value is None:
-            raise MalformedId(prefix)
-        number = number << 5 | value
-    return UUID(int=number)
+    return UUID(int=int(tail.translate(_TO_PYTHON), 32))
 
 
 def is_id(prefix: str, text: str) -> bool:

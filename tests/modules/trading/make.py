@@ -45,7 +45,7 @@ async def trading_on(
 ) -> AsyncIterator[TradingService]:
     """A started service over a migrated database; its pools are closed at the end."""
     db = database("trading", role_of(owner), list(Base.metadata.tables.values()))
-    platform: Any = SimpleNamespace(node_key=key, state_dir=Path("."))
+    platform: Any = SimpleNamespace(node_key=key, state_dir=Path())
     service = TradingService(db, platform, TradingSettings(**settings))
     try:
         await service.start()

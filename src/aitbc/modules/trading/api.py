@@ -139,7 +139,8 @@ class TradingApi(Protocol):
     async def settle(self, command: SettleHold) -> Settlement:
         """Pay out of an open hold and issue the receipt. Repeating it answers the same.
 
-        Raises `HoldNotOpen`, `HoldNotFound`, `HoldDiffers` (hold, job and payer do not belong together), `PriceAboveHold`.
+        Raises `HoldNotOpen`, `HoldNotFound`, `PriceAboveHold`, and `HoldDiffers` when hold, job and payer do not belong
+        together.
         """
         ...
 

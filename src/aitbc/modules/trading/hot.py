@@ -4,7 +4,7 @@ The rules are those of models/book.py, the same as for the ordinary way. All of 
 accounts in the order of their ids, so that no two transactions can wait for each other.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 import asyncpg
@@ -37,8 +37,7 @@ ORDER BY id FOR NO KEY UPDATE"""
 
 # No lock: whoever changes a hold has locked escrow before.
 READ_HOLDS = """
-SELECT id, payer, amount_units, fee_basis_points, state, reference, placed_at, expires_at, placed_by, ended_at, ended_by,
-       reason, price_units
+SELECT id, payer, amount_units, fee_basis_points, state, reference, placed_at, expires_at, ended_at, price_units
 FROM trading.holds WHERE id = ANY($1::uuid[])"""
 
 FIND_EXPIRED = """
@@ -63,7 +62,8 @@ FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::int[], $5::text[], $6::tim
     AS new(id, payer, amount, fee, reference, expires_at, placed_by)"""
 
 END_HOLDS = """
-UPDATE trading.holds h SET state = d.state, ended_at = $6, ended_by = d.ended_by, reason = d.reason, price_units = d.price
+UPDATE trading.holds h SET
+    state = d.state, ended_at = $6, ended_by = d.ended_by, reason = d.reason, price_units = d.price
 FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::bigint[]) AS d(id, state, ended_by, reason, price)
 WHERE h.id = d.id AND h.state = 'open'"""
 
@@ -130,8 +130,10 @@ class Gathered:
             book = Book(at=at, key=self._key, fee_basis_points=0)
             for row in await connection.fetch(LOCK_ACCOUNTS, [ESCROW], due):
                 book.accounts[row["id"]] = locked_account(row)
-            found = [held_money(row) for row in await connection.fetch(READ_HOLDS, due)]
-            book.holds = {hold.id: hold for hold in found if hold.state == "open"}
+            for row in await connection.fetch(READ_HOLDS, due):
+                if row["state"] == "open":
+                    hold = ids.encode("hold", row["id"])
+                    book.holds[hold] = held_money(row, hold, book.accounts)
             for hold in sorted(book.holds):
                 book.give_back(hold, "expired", "deadline_reached")
             if book.postings:
@@ -154,10 +156,10 @@ class Gathered:
         self._known.update(missing)
 
     async def _load(self, connection: Connection, commands: Sequence[Command], fee_basis_points: int) -> Book:
-        accounts, wanted, payers_of = {ESCROW, FEES}, [], []
+        accounts, wanted, payers_of = {ESCROW, FEES}, dict[UUID, str](), list[UUID]()
         for command in commands:
             hold = ids.decode("hold", command.hold)
-            wanted.append(hold)
+            wanted[hold] = command.hold
             if isinstance(command, VoidHold):
                 payers_of.append(hold)
             else:
@@ -170,9 +172,9 @@ class Gathered:
         for row in locked:
             account = locked_account(row)
             book.accounts[account.id] = account
-        for row in await connection.fetch(READ_HOLDS, wanted):
-            hold_found = held_money(row)
-            book.holds[hold_found.id] = hold_found
+        for row in await connection.fetch(READ_HOLDS, list(wanted)):
+            name = wanted[row["id"]]
+            book.holds[name] = held_money(row, name, book.accounts)
         await self._load_receipts(connection, book, commands)
         return book
 
@@ -210,22 +212,19 @@ def locked_account(row: asyncpg.Record) -> Account:
     return Account(id_, owner, purpose, balance, held, earned, spent, version, version)
 
 
-def held_money(row: asyncpg.Record) -> HeldMoney:
-    """A hold as READ_HOLDS answers it."""
-    ended_by = row["ended_by"]
+def held_money(row: asyncpg.Record, hold: str, accounts: Mapping[UUID, Account]) -> HeldMoney:
+    """A hold as READ_HOLDS answers it; what has an id in text form already is not given another."""
+    payer = accounts.get(row["payer"])
     return HeldMoney(
-        id=ids.encode("hold", row["id"]),
-        payer=ids.encode("acct", row["payer"]),
+        id=hold,
+        payer=ids.encode("acct", row["payer"]) if payer is None else payer.owner,
         amount_units=row["amount_units"],
         fee_basis_points=row["fee_basis_points"],
         state=row["state"],
         reference=row["reference"],
         placed_at=row["placed_at"],
         expires_at=row["expires_at"],
-        placed_by=ids.encode("txn", row["placed_by"]),
         ended_at=row["ended_at"],
-        ended_by=None if ended_by is None else ids.encode("txn", ended_by),
-        reason=row["reason"],
         price_units=row["price_units"],
     )
 

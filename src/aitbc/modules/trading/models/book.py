@@ -1,4 +1,4 @@
-"""The rules of the ledger, over rows that a transaction has locked: pure, and the same for the ordinary and the gathered way.
+"""The rules of the ledger, over rows that a transaction has locked: pure, and the same for both ways to the data.
 
 A method either does all of its work on the book or raises an `AppError` and leaves the book as it was.
 """
@@ -72,7 +72,8 @@ class HeldMoney:
     reference: str
     placed_at: datetime
     expires_at: datetime
-    placed_by: str
+    placed_by: str = ""
+    """The transaction that placed it, when it was placed by this book."""
     ended_at: datetime | None = None
     ended_by: str | None = None
     reason: str | None = None
@@ -133,6 +134,8 @@ class Book:
     key: Key
     """Signs receipts."""
     fee_basis_points: int
+    stamp: str = ""
+    """The moment as records write it."""
     accounts: dict[UUID, Account] = field(default_factory=dict)
     holds: dict[str, HeldMoney] = field(default_factory=dict)
     receipts: dict[str, Issued] = field(default_factory=dict)
@@ -142,6 +145,9 @@ class Book:
     changed: set[UUID] = field(default_factory=set)
     postings: list[Posting] = field(default_factory=list)
     issued: list[Issued] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.stamp = stamp(self.at)
 
     def place(self, command: PlaceHold) -> Hold:
         """Move money from a payer into escrow; a repetition answers the hold as it is now."""
@@ -210,7 +216,7 @@ class Book:
         self._end(hold, payer, "settled", posting, None)
         hold.price_units = price
         settlement = Settlement(
-            receipt=ids.encode("rcpt", job),
+            receipt=f"rcpt_{command.job.removeprefix('job_')}",
             transaction=posting.id,
             price_units=price,
             fee_units=fee,
@@ -313,9 +319,8 @@ class Book:
                 EntryRecord(account=account.name, amount=render(amount), balance=balance, version=account.version)
             )
         id_ = ids.new_id("txn")
-        at = stamp(self.at)
         record = TransactionRecord(
-            at=at, entries=records, hold=hold, id=id_, kind=kind, reason=reason, reference=reference
+            at=self.stamp, entries=records, hold=hold, id=id_, kind=kind, reason=reason, reference=reference
         )
         body = encode_transaction(record)
         posting = Posting(id_, kind, hold, reference, reason, entries, body, digest(body))
@@ -331,7 +336,7 @@ class Book:
             finished_at=stamp(command.finished_at),
             id=settlement.receipt,
             input_digest=command.input_digest,
-            issued_at=stamp(self.at),
+            issued_at=self.stamp,
             job=command.job,
             kind=command.kind,
             miner=command.miner,

@@ -210,8 +210,8 @@ class BlockItemRow(Base):
 class UnsealedRow(Base):
     """A record that waits for its block.
 
-    Numbers are given after all accounts of the transaction are locked: of two records that touch one account, the earlier
-    has the smaller number and is visible first.
+    Numbers are given after all accounts of the transaction are locked: of two records that touch one account, the
+    earlier has the smaller number and is visible first.
     """
 
     __tablename__ = "unsealed"

@@ -100,7 +100,10 @@ class RecordController(Controller):
         opt={"permission": "chain:read", "errors": (ReceiptNotFound,)},
     )
     async def receipt(self, trading: NamedDependency[TradingService], receipt: FromPath[str]) -> Receipt:
-        """Read a receipt with its proof of inclusion: saved as it is, `aitbc receipt verify` checks it without a server."""
+        """Read a receipt with its proof of inclusion.
+
+        Saved as it is, `aitbc receipt verify` checks it without a server.
+        """
         return await trading.explorer.receipt(receipt)
 
     @get(

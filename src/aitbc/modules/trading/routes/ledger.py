@@ -182,7 +182,10 @@ class LedgerController(Controller):
 
     @get("/fees", operation_id="get_fees", summary="Read the fee", opt={"permission": "chain:read"})
     async def fees(self, trading: NamedDependency[TradingService]) -> FeeRates:
-        """Read the platform's share of a price, and since when it holds. Open holds keep the rate they were placed at."""
+        """Read the platform's share of a price, and since when it holds.
+
+        A hold keeps the rate that it was placed at.
+        """
         return FeeRates(basis_points=await trading.fees.in_force(), rates=tuple(await trading.fees.rates()))
 
     @post(

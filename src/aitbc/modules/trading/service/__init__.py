@@ -123,7 +123,7 @@ class TradingService:
     # What trading hears
 
     async def on_jobs_succeeded(self, uow: UnitOfWork, events: Sequence[JobSucceeded]) -> None:
-        """Settle what the direct way did not; a settlement that is refused stays with the relay, for an operator to see."""
+        """Settle what the direct way did not; one that is refused stays with the relay, for an operator to see."""
         done = await _ended_as(uow, ("settled",), [event.hold for event in events])
         commands = [_settlement(event) for event in events if event.hold not in done]
         if commands:

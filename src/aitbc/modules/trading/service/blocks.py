@@ -30,7 +30,8 @@ WITH sealed AS (DELETE FROM trading.unsealed WHERE id = ANY($1::bigint[]) RETURN
 INSERT INTO trading.block_items (sequence, height, kind, record_id, digest)
 SELECT $2::bigint - 1 + row_number() OVER (ORDER BY id), $3, kind, record_id, digest FROM sealed"""
 FIND_ITEM = """
-SELECT i.sequence, i.digest, b.* FROM trading.block_items i JOIN trading.blocks b USING (height) WHERE i.record_id = $1"""
+SELECT i.sequence, i.digest, b.* FROM trading.block_items i JOIN trading.blocks b USING (height)
+WHERE i.record_id = $1"""
 READ_DIGESTS = """
 SELECT digest FROM trading.block_items WHERE sequence >= $1 AND sequence < $2 ORDER BY sequence"""
 KNOW_KEY = """

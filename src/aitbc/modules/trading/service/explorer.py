@@ -65,7 +65,7 @@ class ReceiptNotFound(NotFound):
 
 
 class NothingFound(NotFound):
-    """Nothing here has this name. Search takes a block's height or hash, or an id: txn_, rcpt_, job_, hold_, acct_, mnr_."""
+    """Nothing here has this name: search takes a height, a hash, or an id (txn_, rcpt_, job_, hold_, acct_, mnr_)."""
 
     code = "nothing_found"
 

@@ -1,4 +1,4 @@
-"""Recomputes everything from the first record on, in pages and bounded memory, and names the first thing that does not hold."""
+"""Recomputes everything from the first record on, in bounded memory, and names the first thing that does not hold."""
 
 import asyncio
 import hashlib
@@ -29,7 +29,8 @@ SELECT i.{order} AS place, {height} AS height, i.kind, i.record_id, i.digest, CO
     t.kind AS transaction_kind, t.hold, t.reference, t.reason, t.created_at,
     (SELECT json_agg(json_build_array(a.owner || '/' || a.purpose, e.amount_units::text, e.balance_after_units::text,
         e.account_version, e.position, e.created_at = t.created_at) ORDER BY e.position)
-     FROM trading.entries e LEFT JOIN trading.accounts a ON a.id = e.account_id WHERE e.transaction_id = t.id) AS entries,
+         FROM trading.entries e LEFT JOIN trading.accounts a ON a.id = e.account_id
+        WHERE e.transaction_id = t.id) AS entries,
     h.payer AS hold_payer, h.amount_units AS hold_amount, h.state AS hold_state, h.price_units AS hold_price,
     h.placed_by, h.ended_by, h.reference AS hold_reference, h.fee_basis_points, h.placed_at, h.ended_at,
     h.reason AS hold_reason,
@@ -189,9 +190,8 @@ class _Audit:
             self._compare_receipt(row, record)
             return
         entries = [
-            [entry["account"], str(chain.read_units(entry["amount"])), str(chain.read_units(entry["balance"]))]
-            + [entry["version"], position, True]
-            for position, entry in enumerate(record["entries"])
+            [name, str(chain.read_units(amount)), str(chain.read_units(balance)), version, position, True]
+            for position, (name, amount, balance, version) in enumerate(map(_parts, record["entries"]))
         ]
         _same("entries", json.loads(row["entries"] or "[]"), entries)
         _same("id", ids.encode("txn", row["record_id"]), record["id"])
@@ -288,6 +288,10 @@ def _same(field: str, found: Any, expected: Any, *, record: str | None = None) -
     if found != expected:
         message = f"stored is {str(found)[:120]}, the records say {str(expected)[:120]}"
         raise ChainError(message, field=field, record=record)
+
+
+def _parts(entry: dict[str, Any]) -> tuple[str, str, str, int]:
+    return entry["account"], entry["amount"], entry["balance"], entry["version"]
 
 
 def _name(row: asyncpg.Record) -> str:
