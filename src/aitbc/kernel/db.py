@@ -9,6 +9,7 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
+from asyncpg.transaction import Transaction
 from msgspec import Struct
 from sqlalchemy import Dialect, Table, Uuid, insert, update
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -229,6 +230,8 @@ class Database:
         try:
             await session.commit()
         except Exception as error:
+            if getattr(getattr(error, "orig", error), "sqlstate", None) is None:
+                await session.invalidate()  # nobody knows whether it is still inside the transaction
             translated = translate(error)
             lost = isinstance(translated, Unavailable) and not getattr(translated, "retry", False)
             raise (OutcomeUnknown() if lost else translated or error) from error
@@ -277,16 +280,17 @@ class Database:
         with self._sole_transaction():
             async with self.hot() as connection:
                 transaction = connection.transaction()
-                await transaction.start()
                 try:
+                    await transaction.start()
                     yield connection
                 except BaseException:
-                    if not connection.is_closed():
-                        await transaction.rollback()
+                    await _end_badly(connection, transaction)
                     raise
                 try:
                     await transaction.commit()
-                except Exception as error:
+                except BaseException as error:
+                    if getattr(error, "sqlstate", None) is None:
+                        connection.terminate()  # nobody knows whether it is still inside the transaction
                     translated = translate(error)
                     lost = isinstance(translated, Unavailable) and not getattr(translated, "retry", False)
                     raise (OutcomeUnknown() if lost else translated or error) from error
@@ -320,6 +324,14 @@ class Database:
         if self._hot is not None:
             self._hot.terminate()
         await self.engine.dispose()
+
+
+async def _end_badly(connection: Connection, transaction: Transaction) -> None:
+    """Roll back; where that cannot be done, give the connection up rather than hand it on in the middle of a transaction."""
+    try:
+        await transaction.rollback()
+    except Exception:
+        connection.terminate()
 
 
 async def _keep(connection: Connection) -> None:

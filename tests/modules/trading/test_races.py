@@ -1,0 +1,255 @@
+"""Whatever races, and whatever fails in the middle: each hold ends once, and no unit of money is made or lost."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from aitbc.kernel import clock, ids
+from aitbc.kernel.clock import now
+from aitbc.kernel.db import Target
+from aitbc.kernel.errors import AppError
+from aitbc.kernel.idempotency import Once
+from aitbc.modules.trading.api import HoldNotOpen, InsufficientFunds, PlaceHold, SettleHold
+from aitbc.modules.trading.service import TradingService
+from tests.modules.trading.make import (
+    ADMIN,
+    a_hold,
+    a_settlement,
+    funded,
+    once,
+    require_sound,
+    snapshot,
+    sql,
+    trading_on,
+)
+from tests.modules.trading.probe import FailAt, Gate, Injected, ProbedDatabase
+
+Act = Callable[[TradingService], Awaitable[Any]]
+
+
+@pytest.fixture(params=["read committed", "serializable"])
+async def isolated(request: pytest.FixtureRequest, owner: Target) -> Target:
+    """A ledger at either isolation level: its rules must not lean on one of them."""
+    async with sql(owner) as connection:
+        level = f"ALTER DATABASE {owner.database} SET default_transaction_isolation = '{request.param}'"
+        await connection.execute(level)
+    return owner
+
+
+@asynccontextmanager
+async def two_processes(owner: Target, *, hot: bool) -> AsyncIterator[tuple[TradingService, TradingService]]:
+    """Two services on one ledger, each with its own way into the database."""
+    async with (
+        trading_on(owner, database=ProbedDatabase, hot=hot) as first,
+        trading_on(owner, database=ProbedDatabase, hot=hot) as second,
+    ):
+        await first.quote_fee(1)
+        await second.quote_fee(1)
+        yield first, second
+
+
+def place(command: PlaceHold) -> Act:
+    return lambda trading: trading.hold(command)
+
+
+def settle(command: SettleHold) -> Act:
+    return lambda trading: trading.settle(command)
+
+
+def void(hold: str) -> Act:
+    return lambda trading: trading.void(hold, "canceled")
+
+
+def expire() -> Act:
+    return lambda trading: trading.expire_holds()
+
+
+async def interleaved(
+    first: TradingService, second: TradingService, acts: tuple[Act, Act], lead: int, then: int
+) -> tuple[Any, Any]:
+    """The first does `lead` statements, the second `then`, and then both run on; answers results or refusals."""
+    gates = Gate(), Gate()
+    services: tuple[Any, Any] = (first, second)
+    for service, gate in zip(services, gates, strict=True):
+        service.db.probe = gate
+    tasks = [asyncio.ensure_future(act(service)) for act, service in zip(acts, services, strict=True)]
+    for task, gate, steps in zip(tasks, gates, (lead, then), strict=True):
+        for _ in range(steps):
+            if not await gate.step(task):
+                break
+    for gate in gates:
+        gate.open()
+    one, other = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 20)
+    for service in services:
+        service.db.probe = None
+    for outcome in (one, other):
+        if isinstance(outcome, BaseException) and not isinstance(outcome, AppError):
+            raise outcome
+    return one, other
+
+
+PAIRS = (
+    "settle void",
+    "void settle",
+    "settle settle",
+    "void void",
+    "settle expire",
+    "expire void",
+    "hold hold",
+    "hold void",
+)
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+async def test_of_two_ends_of_a_hold_one_wins_in_every_order(isolated: Target, hot: bool, pair: str) -> None:
+    async with two_processes(isolated, hot=hot) as (first, second):
+        for lead, then in ((0, 2), (1, 4), (2, 2), (3, 5), (4, 2), (6, 4), (8, 2), (10, 5)):
+            await _one_race(first, second, pair.split(), lead, then)
+        await require_sound(first)
+        clock.reset()
+
+
+async def _one_race(first: TradingService, second: TradingService, pair: list[str], lead: int, then: int) -> None:
+    payer = await funded(first, 10)
+    fresh = pair[0] == "hold"
+    hold = a_hold(payer, 10, lasts=timedelta(hours=1))
+    if not fresh:
+        await first.hold(hold)
+        if "expire" in pair:
+            clock.move(timedelta(hours=2))
+    miner = await funded(first, 1)
+    rival = a_hold(payer, 10)
+    makes: dict[str, Callable[[], Act]] = {
+        "settle": lambda: settle(a_settlement(hold, 7, miner_account=miner, miner=ids.new_id("mnr"))),
+        "void": lambda: void(hold.hold),
+        "expire": expire,
+        "hold": lambda: place(hold),
+    }
+    acts = (makes[pair[0]](), place(rival) if pair == ["hold", "hold"] else makes[pair[1]]())
+    if pair == ["settle", "settle"]:
+        acts = (acts[0], acts[0])
+    one, other = await interleaved(first, second, acts, lead, then)
+    balance = await first.balance(payer)
+    if pair == ["hold", "hold"]:
+        assert sum(isinstance(outcome, InsufficientFunds) for outcome in (one, other)) == 1
+        assert (balance.available_units, balance.held_units) == (0, 10)
+    elif fresh:
+        assert balance.available_units + balance.held_units == 10
+    elif pair == ["settle", "settle"]:
+        assert one == other and balance.available_units == 3
+    else:
+        refused = [outcome for outcome in (one, other) if isinstance(outcome, AppError)]
+        assert {type(refusal) for refusal in refused} <= {HoldNotOpen}
+        settled = any(getattr(outcome, "receipt", None) for outcome in (one, other))
+        assert (balance.available_units, balance.held_units) == ((3, 0) if settled else (10, 0))
+        assert len(refused) == ("settle" in pair and "expire" not in pair) or "expire" in pair
+
+
+async def test_parallel_holds_admit_what_the_money_covers(isolated: Target, hot: bool) -> None:
+    async with two_processes(isolated, hot=hot) as services:
+        payer = await funded(services[0], 10)
+        count = 200 if hot else 40
+        holds = [services[number % 2].hold(a_hold(payer, 1)) for number in range(count)]
+        outcomes = await asyncio.gather(*holds, return_exceptions=True)
+        assert sum(not isinstance(outcome, BaseException) for outcome in outcomes) == 10
+        await require_sound(services[0])
+
+
+async def _prepared(trading: TradingService, command: str) -> tuple[Act, Callable[[], None]]:
+    """An act whose statements will fail one after the other, on money that is ready for it."""
+    payer, miner = await funded(trading, 100), await funded(trading, 1)
+    hold = a_hold(payer, 50)
+    settlement = a_settlement(hold, 40, miner_account=miner)
+    if command != "hold":
+        await trading.hold(hold)
+    transaction = ""
+    if command == "correct settlement":
+        transaction = (await trading.settle(settlement)).transaction
+    if command == "correct grant":
+        transaction = (await trading.deposits.deposit(ADMIN, payer, 5, None, Once.NONE)).id
+    if command == "expire":
+        clock.move(timedelta(hours=2))
+    key = once()
+    acts: dict[str, Act] = {
+        "hold": place(hold),
+        "settle": settle(settlement),
+        "void": void(hold.hold),
+        "expire": expire(),
+        "deposit": lambda service: service.deposits.deposit(ADMIN, payer, 5, "gift", key),
+        "correct settlement": lambda service: service.deposits.correct(ADMIN, transaction, "typo", key),
+        "correct grant": lambda service: service.deposits.correct(ADMIN, transaction, "typo", key),
+        "seal": lambda service: service.seal(),
+    }
+    return acts[command], clock.reset
+
+
+@pytest.mark.parametrize(
+    "command", ["hold", "settle", "void", "expire", "deposit", "correct settlement", "correct grant", "seal"]
+)
+async def test_whichever_statement_fails_nothing_has_happened(owner: Target, hot: bool, command: str) -> None:
+    async with trading_on(owner, database=ProbedDatabase, hot=hot) as trading:
+        db: Any = trading.db
+        for number in range(1, 60):
+            act, after = await _prepared(trading, command)
+            await trading.quote_fee(1)
+            before = await snapshot(owner)
+            db.probe = probe = FailAt(number)
+            try:
+                await act(trading)
+            except Injected:
+                db.probe = None
+                assert await snapshot(owner) == before, probe.seen[-1]
+                await act(trading)  # and then it can be done
+                after()
+                continue
+            db.probe = None
+            after()
+            break
+        assert number > 5, "the statements were not counted"
+        await require_sound(trading)
+
+
+async def test_one_bad_command_in_a_batch_fails_alone(owner: Target) -> None:
+    async with trading_on(owner) as trading:
+        payer = await funded(trading, 100)
+        good = [a_hold(payer, 1) for _ in range(10)]
+        bad = [
+            a_hold("acct_nonsense", 1),
+            PlaceHold(hold="x", payer=payer, amount_units=1, expires_at=now(), reference="y"),
+        ]
+        outcomes = await asyncio.gather(
+            *(trading.hold(command) for command in [*good[:5], *bad, *good[5:]]), return_exceptions=True
+        )
+        assert sum(not isinstance(outcome, BaseException) for outcome in outcomes) == 10
+        await require_sound(trading)
+
+
+async def test_the_database_itself_refuses_entries_that_do_not_balance(owner: Target) -> None:
+    async with trading_on(owner) as trading:
+        await funded(trading, 5)
+    insert = (
+        "INSERT INTO trading.entries (transaction_id, position, account_id, amount_units, balance_after_units,"
+        " account_version, created_at) SELECT t.id, v.position, gen_random_uuid(), v.amount, 1, 1, now()"
+        " FROM (SELECT {source} AS id) t, (VALUES {values}) AS v(position, amount)"
+    )
+    existing = "(SELECT id FROM trading.transactions LIMIT 1)"
+    async with sql(owner) as connection:
+        for source, values in (
+            ("gen_random_uuid()", "(0, 5)"),
+            ("gen_random_uuid()", "(0, 5), (1, -4)"),
+            ("gen_random_uuid()", "(1, 5), (2, -5)"),
+            (existing, "(7, 5), (8, -5)"),
+            (existing, "(0, 5), (9, -5)"),
+        ):
+            with pytest.raises(Exception, match=r"sum to zero|duplicate key"):
+                await connection.execute(insert.format(source=source, values=values))
+        with pytest.raises(Exception, match="not_overdrawn"):
+            await connection.execute("UPDATE trading.accounts SET balance_units = -1 WHERE owner <> 'system'")
+        with pytest.raises(Exception, match="held_not_negative"):
+            await connection.execute("UPDATE trading.accounts SET held_units = -1")
+        with pytest.raises(Exception, match="append-only"):
+            await connection.execute("UPDATE trading.entries SET amount_units = 1")
