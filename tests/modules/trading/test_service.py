@@ -311,7 +311,7 @@ async def test_earned_and_spent_balance_over_all_addresses(owner: Target, hot: b
             await trading.hold(hold)
             await trading.settle(a_settlement(hold, price, miner_account=miner, miner=mnr))
         async with sql(owner) as connection:
-            earned, spent = await connection.fetchrow(
+            ((earned, spent),) = await connection.fetch(
                 "SELECT sum(earned_units), sum(spent_units) FROM trading.accounts"
             )
         assert earned == spent == 434

@@ -163,7 +163,7 @@ async def test_the_modules_role_can_change_nothing_that_is_written(owner: Target
             "fee_rates",
         ):
             for statement in ("UPDATE trading.{} SET {} = {}", "DELETE FROM trading.{}", "TRUNCATE trading.{}"):
-                (column,) = await connection.fetchrow(
+                ((column,),) = await connection.fetch(
                     "SELECT attname FROM pg_attribute WHERE attrelid = $1::regclass AND attnum = 2", f"trading.{table}"
                 )
                 with pytest.raises(asyncpg.InsufficientPrivilegeError):

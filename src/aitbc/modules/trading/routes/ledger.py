@@ -12,6 +12,7 @@ from aitbc.kernel.errors import AmountOverflow
 from aitbc.kernel.idempotency import Once
 from aitbc.kernel.money import InvalidAmount, parse
 from aitbc.kernel.pages import Cursor, Limit, Page
+from aitbc.kernel.text import Name
 from aitbc.modules.trading.api import HolderNotFound, InsufficientFunds
 from aitbc.modules.trading.models.views import AccountEntry, AccountView, LedgerReport, LedgerTransaction
 from aitbc.modules.trading.routes.positions import identifier, number
@@ -22,23 +23,19 @@ from aitbc.modules.trading.service.fees import FeeRate
 
 Amount = Annotated[
     str,
+    Meta(max_length=32, pattern=r"^[0-9]{1,20}(\.[0-9]{1,8})?\Z"),
     Meta(
-        max_length=32,
-        pattern=r"^[0-9]{1,20}(\.[0-9]{1,8})?$",
         description="AITBC as a decimal string with at most eight places.",
-        extra_json_schema={"examples": ["0.05", "10"]},
+        extra_json_schema={"pattern": r"^[0-9]{1,20}(\.[0-9]{1,8})?$", "examples": ["0.05", "10"]},
     ),
 ]
 AccountId = Annotated[
     str,
+    Meta(max_length=31, pattern=r"^acct_[0-9a-z]{26}\Z"),
     Meta(
-        max_length=31,
-        pattern=r"^acct_[0-9a-z]{26}$",
-        extra_json_schema={"examples": ["acct_01kb2c3d4e5f6g7h8j9kamnpqr"]},
+        description="The account.",
+        extra_json_schema={"pattern": "^acct_[0-9a-z]{26}$", "examples": ["acct_01kb2c3d4e5f6g7h8j9kamnpqr"]},
     ),
-]
-Reason = Annotated[
-    str, Meta(min_length=1, max_length=500, pattern=r"^[^\x00]+$", extra_json_schema={"examples": ["for the course"]})
 ]
 
 
@@ -47,7 +44,7 @@ class MakeDeposit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     account: AccountId
     amount: Amount
-    reason: Reason | None = None
+    reason: Name | None = None
 
 
 class TakeFromFaucet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,7 +56,7 @@ class TakeFromFaucet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class CorrectTransaction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Why a transaction is undone."""
 
-    reason: Reason
+    reason: Name
 
 
 class FeeRates(Struct, frozen=True, kw_only=True):

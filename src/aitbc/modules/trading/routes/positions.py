@@ -7,7 +7,7 @@ from msgspec import Meta
 from aitbc.kernel import ids
 from aitbc.kernel.pages import InvalidCursor, Page, decode_cursor
 
-Number = Annotated[int, Meta(ge=0, lt=2**63)]
+Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 def number(name: str, cursor: str | None) -> int | None:

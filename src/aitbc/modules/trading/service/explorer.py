@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import select, text, tuple_
+from sqlalchemy import literal, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aitbc.kernel import chain, ids
@@ -183,8 +183,9 @@ class Explorer:
         if miner is not None:
             wanted.append(ReceiptRow.miner == miner)
         if before is not None:
-            at, id_ = before
-            wanted.append(tuple_(ReceiptRow.issued_at, ReceiptRow.id) < tuple_(at, id_))
+            place = (ReceiptRow.issued_at, ReceiptRow.id)
+            values = [literal(value, column.type) for value, column in zip(before, place, strict=True)]
+            wanted.append(tuple_(*place) < tuple_(*values))
         query = (
             select(ReceiptRow).where(*wanted).order_by(ReceiptRow.issued_at.desc(), ReceiptRow.id.desc()).limit(limit)
         )
