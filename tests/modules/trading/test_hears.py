@@ -1,0 +1,84 @@
+"""What ai tells is settled or returned, once, whether the direct way went first, never came, or came too late."""
+
+from datetime import timedelta
+
+import msgspec
+import pytest
+
+from aitbc.kernel import clock
+from aitbc.kernel.db import Target
+from aitbc.kernel.ids import new_uuid
+from aitbc.kernel.relay import Hearer
+from aitbc.modules.ai.events import JobClosed, JobSucceeded
+from aitbc.modules.trading.api import HoldNotFound, HoldNotOpen, SettleHold
+from aitbc.modules.trading.module import module
+from aitbc.modules.trading.service import TradingService
+from tests.modules.trading.make import a_hold, a_settlement, funded, require_sound, trading_on
+
+
+def succeeded(settlement: SettleHold) -> JobSucceeded:
+    """The event of a settlement."""
+    fields = msgspec.structs.asdict(settlement)
+    return JobSucceeded(job_kind=fields.pop("kind"), **fields)
+
+
+def hearers(trading: TradingService) -> tuple[Hearer, Hearer]:
+    """The two ears of trading, by its manifest."""
+    one, other = (
+        Hearer(trading.db, f"trading.{method}", getattr(trading, method))
+        for method in (module.hears[JobSucceeded], module.hears[JobClosed])
+    )
+    return one, other
+
+
+async def test_a_success_that_nobody_settled_is_settled_once(owner: Target) -> None:
+    async with trading_on(owner) as trading:
+        payer = await funded(trading, 1000)
+        direct, late = a_hold(payer, 100), a_hold(payer, 100)
+        for hold in (direct, late):
+            await trading.hold(hold)
+        settlements = [a_settlement(hold, 60) for hold in (direct, late)]
+        await trading.settle(settlements[0])
+        told = [(new_uuid(), succeeded(settlement)) for settlement in settlements]
+        ear, _ = hearers(trading)
+        await ear.receive(told)
+        await ear.receive(told)
+        await ear.receive([(new_uuid(), event) for _, event in told])
+        assert (await trading.balance(payer)).available_units == 880
+        assert (await trading.settle(settlements[1])).price_units == 60
+        await require_sound(trading)
+
+
+async def test_an_end_without_success_returns_the_money_once(owner: Target) -> None:
+    async with trading_on(owner) as trading:
+        payer = await funded(trading, 1000)
+        holds = [a_hold(payer, 100) for _ in range(3)]
+        for hold in holds:
+            await trading.hold(hold)
+        await trading.void(holds[0].hold, "canceled")
+        _, ear = hearers(trading)
+        closed = [JobClosed(job=hold.reference, hold=hold.hold, state="failed", reason="gave_up") for hold in holds[:2]]
+        for _ in range(2):
+            await ear.receive([(new_uuid(), event) for event in closed])
+        balance = await trading.balance(payer)
+        assert (balance.available_units, balance.held_units) == (900, 100)
+        await require_sound(trading)
+
+
+async def test_a_success_whose_money_has_gone_back_stays_with_the_relay(owner: Target) -> None:
+    async with trading_on(owner) as trading:
+        payer = await funded(trading, 1000)
+        hold = a_hold(payer, 100)
+        await trading.hold(hold)
+        clock.move(timedelta(hours=2))
+        await trading.expire_holds()
+        ear, closing = hearers(trading)
+        with pytest.raises(HoldNotOpen):
+            await ear.receive([(new_uuid(), succeeded(a_settlement(hold, 60)))])
+        with pytest.raises(HoldNotFound):
+            await ear.receive([(new_uuid(), succeeded(a_settlement(a_hold(payer, 5), 5)))])
+        unknown = a_hold(payer, 5)
+        event = JobClosed(job=unknown.reference, hold=unknown.hold, state="failed", reason="gave_up")
+        with pytest.raises(HoldNotFound):
+            await closing.receive([(new_uuid(), event)])
+        await require_sound(trading)
