@@ -5,6 +5,7 @@ import time
 import tracemalloc
 from contextvars import Context
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,13 @@ async def test_a_higher_priority_gets_a_larger_share_and_never_all(owner: Target
 async def test_a_job_goes_only_to_a_miner_that_fits(owner: Target, hot: bool) -> None:
     async with ai_on(owner, hot=hot) as desk:
         alice = desk.person()
-        wishes = {"device": "gpu", "gpu_model": "h100", "min_vram_mib": 40_000, "region": "eu", "model": "big"}
+        wishes: dict[str, Any] = {
+            "device": "gpu",
+            "gpu_model": "h100",
+            "min_vram_mib": 40_000,
+            "region": "eu",
+            "model": "big",
+        }
         job = await desk.submit(alice, **wishes)
         right = {"device": "gpu", "gpu_models": ("NVIDIA H100 80GB HBM3",), "vram_mib": 81_559, "region": "eu"}
         right |= {"models": {"embed": ("big",)}}
@@ -124,6 +131,12 @@ async def test_only_as_many_miners_are_woken_as_there_are_jobs(owner: Target) ->
         assert len(desk.ai.miners) == 0
 
 
+async def all_wait(desk: Desk, count: int) -> None:
+    """Until so many miners have looked and found nothing."""
+    while len(desk.ai.miners) < count or desk.ai.claims._flights:  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(0.001)
+
+
 async def test_an_idle_waiting_miner_costs_little_memory(owner: Target) -> None:
     async with ai_on(owner) as desk:
         workers = [Worker(desk) for _ in range(2000)]
@@ -132,8 +145,7 @@ async def test_an_idle_waiting_miner_costs_little_memory(owner: Target) -> None:
         tracemalloc.start()
         before = tracemalloc.get_traced_memory()[0]
         waiting = [asyncio.create_task(worker.claim(wait_seconds=30)) for worker in workers]
-        while len(desk.ai.miners) < 2000 or desk.ai.claims._flights:
-            await asyncio.sleep(0.05)
+        await all_wait(desk, 2000)
         each = (tracemalloc.get_traced_memory()[0] - before) / 2000
         tracemalloc.stop()
         desk.ai.draining.set()
@@ -196,8 +208,7 @@ async def test_waiting_newcomers_are_woken_for_their_share(owner: Target) -> Non
                 "proven": asyncio.create_task(Worker(desk, reputation=0.9).claim(wait_seconds=5)),
                 "newcomer": asyncio.create_task(Worker(desk, newcomer=True).claim(wait_seconds=5)),
             }
-            while len(desk.ai.miners) < 2 or desk.ai.claims._flights:
-                await asyncio.sleep(0)
+            await all_wait(desk, 2)
             job = await desk.submit(alice)
             expected = "newcomer" if explores(ids.decode("job", job)) else "proven"
             async with asyncio.timeout(2):

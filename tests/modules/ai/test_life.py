@@ -20,7 +20,7 @@ async def test_models_and_migrations_agree(owner: Target) -> None:
 def test_terminal_states_never_change() -> None:
     assert set(ALLOWED) == set(State)
     assert all(ALLOWED[state] == frozenset() for state in TERMINAL)
-    assert TERMINAL | OPEN == set(State)
+    assert set(State) == TERMINAL | OPEN
 
 
 async def test_a_job_is_submitted_leased_worked_on_delivered_and_paid(owner: Target, hot: bool) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,7 @@ async def test_fifty_miners_with_random_losses_complete_each_job_once(owner: Tar
     chance = random.Random(20)
     async with ai_on(owner) as desk:
         alice = desk.person(1000 * AITBC)
-        wishes = {"clocks": {"queue_seconds": 36_000}, "retry": {"attempts_max": 10}}
+        wishes: dict[str, Any] = {"clocks": {"queue_seconds": 36_000}, "retry": {"attempts_max": 10}}
         await asyncio.gather(*(desk.submit(alice, **wishes) for _ in range(jobs)))
         seen: list[tuple[str, int]] = []
 
@@ -222,10 +223,8 @@ async def test_fifty_miners_with_random_losses_complete_each_job_once(owner: Tar
 
 
 async def _quietly(work: Any) -> None:
-    try:
+    with suppress(LeaseLost):
         await work
-    except LeaseLost:
-        pass
 
 
 async def test_a_payload_that_no_longer_decodes_ends_and_the_queue_moves_on(owner: Target, hot: bool) -> None:
@@ -271,7 +270,11 @@ async def test_an_artifact_of_another_lease_is_no_output(owner: Target, tmp_path
 
 
 async def test_artifacts_are_bounded_kept_once_and_removed(owner: Target, tmp_path: Path) -> None:
-    limits = {"artifact_bytes_max": 1000, "artifact_quota_bytes": 2000, "artifact_retention_seconds": 60}
+    limits: dict[str, Any] = {
+        "artifact_bytes_max": 1000,
+        "artifact_quota_bytes": 2000,
+        "artifact_retention_seconds": 60,
+    }
     async with ai_on(owner, state_dir=tmp_path, **limits) as desk:
         alice, bob = desk.person(), desk.person()
         with pytest.raises(ArtifactTooLarge):
@@ -283,14 +286,19 @@ async def test_artifacts_are_bounded_kept_once_and_removed(owner: Target, tmp_pa
             await desk.ai.store(alice, _once(b"z"), None)
         same = await desk.ai.store(bob, _once(b"x" * 1000), None)
         assert (same.id != kept.id, same.digest) == (True, kept.digest)
-        assert len(list(tmp_path.rglob("*"))) == 1 + 2 + 2  # the folder, two fans, two files
+        assert len(files_in(tmp_path)) == 2
         clock.move(timedelta(seconds=30))
         await desk.ai.store(bob, _once(b"x" * 1000), None)
         clock.move(timedelta(seconds=31))
         await desk.ai.tidy()
-        assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [kept.digest.removeprefix("sha256:")]
+        assert files_in(tmp_path) == [kept.digest.removeprefix("sha256:")]
         _, pieces = await desk.ai.open_artifact(bob, same.id)
         assert b"".join(pieces) == b"x" * 1000
+
+
+def files_in(folder: Path) -> list[str]:
+    """The names of all files under a folder."""
+    return [path.name for path in folder.rglob("*") if path.is_file()]
 
 
 async def _once(content: bytes) -> Any:

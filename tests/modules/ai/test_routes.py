@@ -57,7 +57,7 @@ async def market(owner: Target, **settings: Any) -> AsyncIterator[tuple[Desk, Vi
         router = Router("/api/v1/ai", route_handlers=list(module.routes), dependencies=dependencies)
         app = Litestar([router], **manners())
         seal(app)
-        wall = Boundary(app, Limits(), hosts=[HOST], origins=[], raw_bodies=raw_bodies(app))
+        wall = Boundary(app, Limits(), hosts=frozenset({HOST}), origins=frozenset(), raw_bodies=raw_bodies(app))
         transport = httpx.ASGITransport(app=wall)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}") as client:
             yield desk, visitors, client

@@ -148,7 +148,7 @@ async def test_the_nth_statement_fails_and_nothing_is_half_done(
         _sabotage(monkeypatch)
         failed = 0
         for n in range(1, 30):
-            lease = None if command == "submit" else await _new_lease(desk, alice, miner)
+            lease: Any = None if command == "submit" else await _new_lease(desk, alice, miner)
             job = lease.job if lease else ""
             _Failing.count, _Failing.fail_at = 0, n
             try:

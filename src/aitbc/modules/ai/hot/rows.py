@@ -45,9 +45,9 @@ FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::float8[], $5::
 WHERE a.id = v.id"""
 
 # A job and its attempt together, in the order of jobs: all locks are taken in that order, so none waits in a circle.
-LOCK_BOTH = """
-SELECT a.id FROM ai.jobs j JOIN ai.attempts a ON a.job = j.id
-WHERE a.id = ANY($1::uuid[]) ORDER BY j.id FOR UPDATE OF j, a"""
+LOCK_BOTH = f"""
+SELECT {", ".join("a." + column for column in ATTEMPT_ALL.split(", "))} FROM ai.jobs j JOIN ai.attempts a ON a.job = j.id
+WHERE a.id = ANY($1::uuid[]) ORDER BY j.id FOR UPDATE OF j, a"""  # noqa: S608 - constant columns
 
 
 def job_from(record: Any) -> JobValue:
@@ -73,11 +73,7 @@ async def lock_both(
     connection: Connection, attempts: Sequence[Any]
 ) -> tuple[dict[str, JobValue], dict[str, AttemptValue]]:
     """The jobs and attempts behind some attempts' UUIDs, locked; by their ids."""
-    await connection.execute(LOCK_BOTH, attempts)
-    found = await connection.fetch(
-        f"SELECT {ATTEMPT_ALL} FROM ai.attempts WHERE id = ANY($1::uuid[])",  # noqa: S608 - constant columns
-        attempts,
-    )
+    found = await connection.fetch(LOCK_BOTH, attempts)
     jobs = await connection.fetch(
         f"SELECT {JOB_RULES} FROM ai.jobs WHERE id = ANY($1::uuid[])",  # noqa: S608 - constant columns
         [record["job"] for record in found],

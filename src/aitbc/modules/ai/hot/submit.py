@@ -113,17 +113,30 @@ async def _claim_keys(
 
 
 async def _replay(connection: Connection, repeated: dict[int, Once], answers: list[Job | AppError]) -> None:
-    found = await connection.fetch(
-        STORED_ANSWERS, [once.account for once in repeated.values()], [once.key for once in repeated.values()]
-    )
+    for index, found in zip(repeated, await _look_up(connection, list(repeated.values())), strict=True):
+        answers[index] = found or IdempotencyKeyReused()
+
+
+async def stored_answers(database: Database, onces: Sequence[Once]) -> list[Job | AppError | None]:
+    """The answers that earlier requests with these keys got; none for a key that is new."""
+    async with database.hot() as connection:
+        return await _look_up(connection, onces)
+
+
+async def _look_up(connection: Connection, onces: Sequence[Once]) -> list[Job | AppError | None]:
+    found = await connection.fetch(STORED_ANSWERS, [once.account for once in onces], [once.key for once in onces])
     stored = {(record["account"], record["key"]): record for record in found}
-    for index, once in repeated.items():
+    answers: list[Job | AppError | None] = []
+    for once in onces:
         record = stored.get((once.account, once.key or ""))
-        if record is None or record["fingerprint"] != once.fingerprint:
-            answers[index] = IdempotencyKeyReused()
+        if record is None:
+            answers.append(None)
+        elif record["fingerprint"] != once.fingerprint:
+            answers.append(IdempotencyKeyReused())
         else:
             once.replayed = True
-            answers[index] = msgspec.json.decode(record["body"], type=Job)
+            answers.append(msgspec.json.decode(record["body"], type=Job))
+    return answers
 
 
 async def _rank(connection: Connection, jobs: Sequence[JobValue], served: Callable[[str], int]) -> None:

@@ -58,12 +58,14 @@ class Artifacts(Office):
         if attempt is not None:
             await self._owner_of_lease(who, attempt)  # refused before a single byte is taken
         self.files.mkdir(parents=True, exist_ok=True, mode=0o700)
-        aside = Path(tempfile.mkstemp(dir=self.files, prefix="incoming-")[1])
+        handle, name = tempfile.mkstemp(dir=self.files, prefix="incoming-")
+        os.close(handle)
+        aside = Path(name)
         try:
             digest, size = await self._receive(aside, stream)
             return await self._note(who, attempt, aside, digest, size)
         finally:
-            aside.unlink(missing_ok=True)
+            await asyncio.to_thread(aside.unlink, missing_ok=True)
 
     async def _receive(self, aside: Path, stream: AsyncIterator[bytes]) -> tuple[str, int]:
         digest, size, waiting = hashlib.sha256(), 0, bytearray()

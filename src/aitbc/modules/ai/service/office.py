@@ -15,6 +15,7 @@ from aitbc.kernel.auth import Principal
 from aitbc.kernel.batch import Batcher
 from aitbc.kernel.db import Database
 from aitbc.kernel.errors import AppError
+from aitbc.kernel.idempotency import Once
 from aitbc.kernel.ids import new_uuid
 from aitbc.kernel.wiring import Platform
 from aitbc.modules.ai.api import Claim, JobNotFound, Lease
@@ -23,7 +24,7 @@ from aitbc.modules.ai.hot.claim import Dealer
 from aitbc.modules.ai.hot.complete import Accepted, Completion, complete_many
 from aitbc.modules.ai.hot.read import Found, read_jobs, read_leases
 from aitbc.modules.ai.hot.renew import Renewed, Renewing, renew_many
-from aitbc.modules.ai.hot.submit import Submission, submit_many
+from aitbc.modules.ai.hot.submit import Submission, stored_answers, submit_many
 from aitbc.modules.ai.models.kinds.kind import Kind
 from aitbc.modules.ai.models.queue import needs_of
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
@@ -79,6 +80,9 @@ class Office:
         """By kind, how long recent successful attempts took."""
         self.dealer = Dealer(db, self.note_served)
         self.submissions: Batcher[Submission, JobView] = Batcher(lambda batch: submit_many(db, batch, self.served_of))
+        self.answer_reads: Batcher[Once, JobView | None] = Batcher(
+            lambda batch: stored_answers(db, batch), flights_max=2
+        )
         self.claims: Batcher[Claim, Sequence[Lease]] = Batcher(self.dealer.claim_many)
         self.renewals: Batcher[Renewing, Renewed] = Batcher(lambda batch: renew_many(db, batch))
         self.completions: Batcher[Completion, Accepted] = Batcher(lambda batch: complete_many(db, batch))

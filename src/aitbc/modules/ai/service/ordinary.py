@@ -60,10 +60,8 @@ async def submit_one(database: Database, submission: Submission, served: Callabl
             return earlier
         job = submission.job
         assert job.lane is not None
-        head = await uow.session.execute(
-            select(func.min(JobRow.rank)).where(JobRow.lane == job.lane, JobRow.state == State.QUEUED)
-        )
-        rank = head.scalar_one()
+        head = select(JobRow.rank).where(JobRow.lane == job.lane, JobRow.state == State.QUEUED)
+        rank = (await uow.session.execute(head.order_by(JobRow.rank).limit(1))).scalar_one_or_none()
         job.rank = await _push(uow, job, job.lane, served(job.kind) if rank is None else rank)
         uow.add(JobRow(**{name: getattr(job, name) for name in _JOB_FIELDS}))
         return await uow.answer(submission.once, job_view(job))

@@ -13,11 +13,11 @@ from aitbc.kernel import ids, money
 from aitbc.kernel.auth import Principal
 from aitbc.kernel.clock import now
 from aitbc.kernel.errors import AppError, Conflict, FieldError, Invalid, OutcomeUnknown
-from aitbc.kernel.idempotency import IdempotencyKeyReused, Once
+from aitbc.kernel.idempotency import Once
 from aitbc.kernel.signing import value_digest
 from aitbc.kernel.trace import current_request_id
 from aitbc.modules.ai.api import ArtifactNotFound, Clocks, InputFile, Job, KindInfo, Quote
-from aitbc.modules.ai.hot.submit import STORED_ANSWERS, Submission
+from aitbc.modules.ai.hot.submit import Submission
 from aitbc.modules.ai.models.kinds.kind import INPUT_BYTES_MAX, FileFacts, InvalidInput, Kind, Measure
 from aitbc.modules.ai.models.kinds.registry import KINDS, kind_of, price_of
 from aitbc.modules.ai.models.life import Fault, Reason, State, last_deadline
@@ -171,14 +171,7 @@ class Submitting(Explaining, Artifacts):
     async def _stored_answer(self, once: Once) -> Job | None:
         if once.key is None:
             return None
-        async with self.db.hot() as connection:
-            record = await connection.fetchrow(STORED_ANSWERS, [once.account], [once.key])
-        if record is None:
-            return None
-        if record["fingerprint"] != once.fingerprint:
-            raise IdempotencyKeyReused
-        once.replayed = True
-        return msgspec.json.decode(record["body"], type=Job)
+        return await self.answer_reads.do(once)
 
     async def _learn_served(self, kind: str) -> None:
         """After a start: new flows begin beside those that are furthest, not before everybody."""
