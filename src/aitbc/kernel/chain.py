@@ -11,6 +11,7 @@ Nothing here needs a server, a database or any package but PyNaCl; what the node
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,9 +72,12 @@ class ChainError(ValueError):
 # Bytes that two parties agree on
 
 
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
 def canonical(value: Any) -> bytes:
     """The canonical JSON of strings, whole numbers, booleans, null, lists and objects: sorted keys, no blanks, UTF-8."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _encode(value).encode()
 
 
 def parse(raw: bytes) -> Any:
@@ -117,19 +121,17 @@ def read_digest(name: Any) -> bytes:
     return digest
 
 
+_amount = re.compile(r"(-?)(0|[1-9][0-9]{0,19})(?:\.([0-9]{0,7}[1-9]))?").fullmatch
+
+
 def read_units(text: Any) -> int:
     """Minor units of a decimal string in its one canonical spelling; raises `ValueError` for any other."""
-    if not isinstance(text, str) or len(text) > 32:
+    found = _amount(text) if isinstance(text, str) else None
+    if found is None or text == "-0":
         raise ValueError("not an amount")
-    digits = text.removeprefix("-")
-    whole, point, part = digits.partition(".")
-    well_formed = whole.isdigit() and whole.isascii() and (whole == "0" or whole[0] != "0")
-    if point:
-        well_formed = well_formed and part.isdigit() and part.isascii() and len(part) <= 8 and part[-1] != "0"
-    units = int(whole) * UNIT + int(part.ljust(8, "0") or 0) if well_formed else 0
-    if not well_formed or (text[0] == "-" and not units):
-        raise ValueError("not an amount")
-    return -units if text[0] == "-" else units
+    sign, whole, part = found.groups()
+    units = int(whole) * UNIT + int((part or "").ljust(8, "0"))
+    return -units if sign else units
 
 
 def _decode64(text: Any, size: int) -> bytes:
