@@ -6,6 +6,7 @@ import itertools
 import json
 import random
 import tracemalloc
+from contextlib import AsyncExitStack
 
 import msgspec
 import pytest
@@ -53,12 +54,14 @@ async def export_of(trading: TradingService) -> bytes:
     return b"".join([piece async for piece in trading.export()])
 
 
-async def test_the_first_start_makes_the_first_block_and_only_one(owner: Target) -> None:
-    async with trading_on(owner) as first, trading_on(owner) as second:
-        await asyncio.gather(first.start(), second.start())
+async def test_first_starts_at_once_make_one_first_block(owner: Target) -> None:
+    async with AsyncExitStack() as stack:
+        starts = (stack.enter_async_context(trading_on(owner, fee_basis_points=300)) for _ in range(4))
+        first, *_ = await asyncio.gather(*starts)
         blocks = await first.explorer.blocks(limit=10, before=None)
         assert [block.height for block in blocks] == [0]
         assert blocks[0].previous is None and blocks[0].records == 0
+        assert await first.fees.in_force() == 300
 
 
 async def test_blocks_follow_each_other_without_a_gap(owner: Target, hot: bool) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -11,8 +12,10 @@ from aitbc.kernel import chain
 from aitbc.kernel.clock import now
 from aitbc.kernel.db import Connection, Database
 from aitbc.kernel.signing import Key
+from aitbc.kernel.sqlstate import ConstraintViolated
 from aitbc.modules.trading.models.records import stamp
 from aitbc.modules.trading.models.views import Block, BlockHeader, InclusionProof
+from aitbc.modules.trading.service.ledger import persistently
 
 RECORDS_PER_BLOCK_MAX = 10_000
 THREAD_FROM = 256
@@ -47,14 +50,15 @@ class Chain:
 
     async def start(self) -> None:
         """Make the first block, if this is the first start, and note the key we sign with."""
+        await persistently(self._begin)
+
+    async def _begin(self) -> None:
         async with self._database.hot_transaction() as connection:
             await connection.execute(KNOW_KEY, self._key.public, now())
-            # Two first starts at once: the second waits here, and then sees the block.
-            await connection.execute("SELECT pg_advisory_xact_lock(hashtext('trading.genesis'))")
-        async with self._database.hot_transaction() as connection:
-            await connection.execute("SELECT pg_advisory_xact_lock(hashtext('trading.genesis'))")
-            if await connection.fetchval("SELECT height FROM trading.blocks WHERE height = 0") is None:
-                await self._add_block(connection, None, [])
+        with suppress(ConstraintViolated):  # of two first starts at once, the other made it
+            async with self._database.hot_transaction() as connection:
+                if await connection.fetchrow(LAST_BLOCK) is None:
+                    await self._add_block(connection, None, [])
 
     async def seal(self) -> int:
         """Seal everything that waits; answers how many records were sealed."""
