@@ -115,12 +115,10 @@ class Dealer:
 
     async def _waiting_lanes(self, connection: Connection) -> dict[UUID, Needs]:
         lanes = [row["lane"] for row in await connection.fetch(WAITING_LANES)]
-        strange = [lane for lane in lanes if lane not in self._needs]
-        if strange:
-            for row in await connection.fetch(LANE_NEEDS, strange):
-                if row["needs"] is not None:
-                    self._needs[row["lane"]] = needs_of(row["needs"])
         known = {lane: self._needs[lane] for lane in lanes if lane in self._needs}
+        if strange := [lane for lane in lanes if lane not in known]:
+            found = await connection.fetch(LANE_NEEDS, strange)
+            known |= {row["lane"]: needs_of(row["needs"]) for row in found if row["needs"] is not None}
         self._needs = known  # lanes that ran dry are forgotten
         return known
 

@@ -59,6 +59,7 @@ class ArtifactController(Controller):
         "/{artifact:str}",
         operation_id="download_artifact",
         summary="Download an artifact",
+        media_type=RAW,
         opt={"permission": "artifacts:read", "errors": (ArtifactNotFound,)},
     )
     async def download(

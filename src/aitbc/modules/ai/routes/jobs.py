@@ -14,7 +14,7 @@ from aitbc.kernel import ids
 from aitbc.kernel.auth import Principal
 from aitbc.kernel.idempotency import Once
 from aitbc.kernel.pages import Cursor, InvalidCursor, Limit, Page, decode_cursor
-from aitbc.modules.ai.api import Explanation, Job, JobDetail, JobNotFound, Quote
+from aitbc.modules.ai.api import Explanation, Job, JobDetail, JobNotFound
 from aitbc.modules.ai.models.life import IllegalMove
 from aitbc.modules.ai.routes.market import SUBMIT_ERRORS
 from aitbc.modules.ai.service import AiService
@@ -53,15 +53,13 @@ class JobController(Controller):
         who: NamedDependency[Principal],
         once: NamedDependency[Once],
         data: JSONBody[SubmitJob],
-    ) -> Response[Job | Quote]:
+    ) -> Response[Job]:
         """Submit a job: its kind checks the input, the maximum price is held, and miners may take it.
 
-        It costs what the platform meters, never more than `max_price`, and nothing unless it succeeds. With `dry_run`
-        the answer is a quote and nothing is changed. Repeating the request with the same Idempotency-Key gives the same
-        job.
+        It costs what the platform meters, never more than `max_price`, and nothing unless it succeeds. Repeating the
+        request with the same Idempotency-Key gives the same job. `POST /api/v1/ai/quotes` says beforehand what the same
+        body would cost, and changes nothing.
         """
-        if data.dry_run:
-            return Response(await ai.quote(who, data), status_code=200)
         job = await ai.submit(who, data, once)
         return Response(job, status_code=201, headers={"location": f"/api/v1/ai/jobs/{job.id}"})
 
@@ -155,6 +153,7 @@ class JobController(Controller):
         "/{job:str}/events",
         operation_id="follow_job",
         summary="Follow a job",
+        media_type="text/event-stream",
         opt={"permission": "jobs:read", "errors": (JobNotFound, InvalidEventId)},
     )
     async def events(

@@ -12,9 +12,10 @@ from sqlalchemy import func, select
 from aitbc.kernel import ids, money
 from aitbc.kernel.auth import Principal
 from aitbc.kernel.clock import now
-from aitbc.kernel.errors import AppError, Conflict, FieldError, Invalid, OutcomeUnknown
+from aitbc.kernel.errors import AppError, FieldError, Invalid, OutcomeUnknown
 from aitbc.kernel.idempotency import Once
 from aitbc.kernel.signing import value_digest
+from aitbc.kernel.text import Name
 from aitbc.kernel.trace import current_request_id
 from aitbc.modules.ai.api import ArtifactNotFound, Clocks, InputFile, Job, KindInfo, Quote
 from aitbc.modules.ai.hot.submit import Submission
@@ -35,8 +36,6 @@ HOLD_MARGIN = timedelta(hours=1)
 HEAD_BYTES = 256 * 1024
 """How much of a file is read to find a picture's size."""
 _encoder = msgspec.json.Encoder(order="deterministic")
-
-Name = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
 class Requirements(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,8 +68,6 @@ class SubmitJob(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A name, or 0 (least) to 9 (most urgent): the weight of the job in its account's share."""
     clocks: Clocks = Clocks()
     retry: RetryPolicy = RetryPolicy()
-    dry_run: bool = False
-    """Only check the job; the quote operation also says what it would cost."""
 
 
 class MaxPriceTooLow(Invalid):
@@ -83,12 +80,6 @@ class ContradictingModels(Invalid):
     """The input and the requirements name different models."""
 
     code = "contradicting_models"
-
-
-class DryRunIsAQuote(Conflict):
-    """A dry run is answered with a quote."""
-
-    code = "dry_run"
 
 
 class Plan(Struct, frozen=True):
