@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, ClassVar, TypeVar
+from uuid import UUID
 
 import asyncpg
 import msgspec
@@ -72,10 +73,10 @@ async def publish_many(
     events: Sequence[Event],
     *,
     delay: timedelta = timedelta(),
-) -> None:
-    """Write events into a module's outbox on a raw connection, inside the transaction that is open there."""
+) -> list[UUID]:
+    """Write events into a module's outbox on a raw connection, in its open transaction; answers their ids in order."""
     if not events:
-        return
+        return []
     rows = outbox_values(events, delay=delay)
     columns = ("id", "kind", "body", "request_id", "created_at", "due_at")
     await connection.execute(
@@ -83,3 +84,4 @@ async def publish_many(
         "SELECT *, 0 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[])",
         *([row[column] for row in rows] for column in columns),
     )
+    return [row["id"] for row in rows]

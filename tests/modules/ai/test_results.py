@@ -32,6 +32,24 @@ async def test_a_result_sent_again_is_settled_once_and_answered_the_same(owner: 
         assert len(await desk.sql("SELECT id FROM ai.outbox WHERE kind = 'ai.job_succeeded'")) == 1
 
 
+async def test_what_the_direct_way_paid_is_not_told_again(owner: Target) -> None:
+    async with ai_on(owner) as desk:
+        alice, miner = desk.person(), Worker(desk)
+        for _ in range(2):
+            await desk.submit(alice)
+        first, second = await miner.claim(slots=2)
+        await miner.deliver(first)
+        desk.trading.closed = True
+        await miner.deliver(second)
+        events = await desk.sql(
+            "SELECT body::json->>'attempt' AS attempt, delivered_at FROM ai.outbox WHERE kind = 'ai.job_succeeded'"
+        )
+        assert {row["attempt"]: row["delivered_at"] is not None for row in events} == {
+            first.attempt: True,
+            second.attempt: False,
+        }
+
+
 async def test_a_second_other_result_for_an_attempt_is_refused(owner: Target, hot: bool) -> None:
     async with ai_on(owner, hot=hot) as desk:
         miner = Worker(desk)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -27,13 +28,19 @@ FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int8[], $5::int8[])
 WHERE j.id = v.id"""
 
 
-class Accepted(Struct, frozen=True):
+# What the direct way has paid; the relay would only bring trading what it knows.
+MARK_PAID = "UPDATE ai.outbox SET delivered_at = $2 WHERE id = ANY($1::uuid[]) AND delivered_at IS NULL"
+
+
+class Accepted(Struct):
     """A job that has its result, and the attempt that brought it."""
 
     job: JobValue
     attempt: AttemptValue
     input_digest: str
     repeated: bool
+    event: UUID | None = None
+    """The event that pays for it if the direct way does not."""
 
 
 class Completion(Struct, frozen=True):
@@ -43,8 +50,14 @@ class Completion(Struct, frozen=True):
     input_digest: str
 
 
-async def complete_many(database: Database, completions: Sequence[Completion]) -> list[Accepted | AppError]:
-    """Accept each result whose lease still holds; a repeated one is answered like the first, a late one is refused."""
+async def complete_many(
+    database: Database, completions: Sequence[Completion], paid: list[UUID]
+) -> list[Accepted | AppError]:
+    """Accept each result whose lease still holds; a repeated one is answered like the first, a late one is refused.
+
+    `paid` are events of earlier results that were settled since: they need not be told any more.
+    """
+    done = paid[:]
     results: list[Accepted | AppError] = []
     fresh: list[tuple[Accepted, Delivered]] = []
     async with database.hot_transaction() as connection:
@@ -57,6 +70,9 @@ async def complete_many(database: Database, completions: Sequence[Completion]) -
             if isinstance(answer, Accepted) and not answer.repeated:
                 fresh.append((answer, completion.delivered))
         await _save(connection, fresh)
+        if done:
+            await connection.execute(MARK_PAID, done, now())
+    del paid[: len(done)]
     if fresh:
         database.woke()
     return results
@@ -113,8 +129,11 @@ async def _save(connection: Connection, fresh: Sequence[tuple[Accepted, Delivere
         [job.price_units for job in jobs],
     )
     await save_attempts(connection, [accepted.attempt for accepted, _ in fresh])
-    told = [event for accepted, _ in fresh for event in events_of(accepted)]
-    await publish_many(connection, "ai", told, delay=DIRECT_WAY)
+    told = [succeeded(accepted) for accepted, _ in fresh]
+    ended = [attempt_ended(accepted.attempt) for accepted, _ in fresh]
+    events = await publish_many(connection, "ai", [*told, *ended], delay=DIRECT_WAY)
+    for (accepted, _), event in zip(fresh, events[: len(told)], strict=True):
+        accepted.event = event
 
 
 def events_of(accepted: Accepted) -> tuple[JobSucceeded, AttemptEnded]:

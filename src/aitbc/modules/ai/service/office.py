@@ -6,6 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import structlog
 from msgspec import Struct
@@ -78,6 +79,8 @@ class Office:
         """By kind, the highest rank that miners have reached."""
         self.durations: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=DURATIONS_KEPT))
         """By kind, how long recent successful attempts took."""
+        self.paid: list[UUID] = []
+        """Events of results that were paid at once: marked with the next batch of results."""
         self.dealer = Dealer(db, self.note_served)
         self.submissions: Batcher[Submission, JobView] = Batcher(lambda batch: submit_many(db, batch, self.served_of))
         self.answer_reads: Batcher[Once, JobView | None] = Batcher(
@@ -85,7 +88,7 @@ class Office:
         )
         self.claims: Batcher[Claim, Sequence[Lease]] = Batcher(self.dealer.claim_many)
         self.renewals: Batcher[Renewing, Renewed] = Batcher(lambda batch: renew_many(db, batch))
-        self.completions: Batcher[Completion, Accepted] = Batcher(lambda batch: complete_many(db, batch))
+        self.completions: Batcher[Completion, Accepted] = Batcher(lambda batch: complete_many(db, batch, self.paid))
         self.job_reads: Batcher[str, Found | None] = Batcher(lambda batch: read_jobs(db, batch), flights_max=2)
         self.lease_reads: Batcher[str, tuple[JobValue, AttemptValue] | None] = Batcher(
             lambda batch: read_leases(db, batch), flights_max=2

@@ -104,6 +104,8 @@ class Results(Artifacts):
         try:
             settlement = await self.trading.settle(SettleHold(kind=job.kind, **fields))
             earned = money.render(settlement.earned_units)
+            if accepted.event is not None:
+                self.paid.append(accepted.event)
         except AppError as error:
             log.warning("settlement_postponed", job=job.id, reason=error.message)
         if not accepted.repeated:
