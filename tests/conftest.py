@@ -1,0 +1,17 @@
+"""What every test stands on: asyncio for `async def test_…`, one event loop each, and the limits of Hypothesis."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# A shared machine is slow now and then: time is bounded by pytest-timeout, not by each example.
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("default"), derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The event loop of the tests: plain asyncio, new for each."""
+    return "asyncio"
