@@ -1,13 +1,23 @@
 """Migrates one module's schema: Alembic runs this with the part and the connection that kernel/migrations.py hands over."""
 
+from typing import Any, Literal
+
 from alembic import context
 from sqlalchemy import text
 
+from aitbc.kernel.db import WireId
 from aitbc.kernel.migrations import only
 
 config = context.config
 part = config.attributes["part"]
 connection = config.attributes["connection"]
+
+
+
+def render(kind: str, thing: Any, _: Any) -> str | Literal[False]:
+    """A migration names what the database knows: a wire id is a UUID there."""
+    return "sa.Uuid()" if kind == "type" and isinstance(thing, WireId) else False
+
 
 connection.execute(text("SET lock_timeout = '4s'"))
 connection.execute(text("SET statement_timeout = '60s'"))
@@ -19,6 +29,7 @@ context.configure(
     include_schemas=True,
     include_name=only(part.name),
     compare_type=True,
+    render_item=render,
     transaction_per_migration=True,
 )
 with context.begin_transaction():

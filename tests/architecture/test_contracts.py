@@ -1,0 +1,81 @@
+"""A check needs a check: each import contract is broken once on purpose and must be seen red."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.source import ROOT
+
+BREAKS = [
+    ("house", "src/aitbc/kernel/clock.py", "import aitbc.modules.trading.api"),
+    ("house", "src/aitbc/helpers.py", ""),
+    ("faces", "src/aitbc/modules/ai/service", "import aitbc.modules.trading.models"),
+    ("order", "src/aitbc/modules/trading/service", "import aitbc.modules.ai.api"),
+    ("order", "src/aitbc/modules/unplaced/__init__.py", ""),
+    ("rooms", "src/aitbc/modules/trading/models", "import aitbc.modules.trading.service"),
+    ("rooms", "src/aitbc/modules/trading/helpers.py", ""),
+    ("rules", "src/aitbc/modules/trading/service", "import litestar"),
+    ("client", "src/aitbc/kernel/clock.py", "import aitbc_cli"),
+    ("doors", "cli/aitbc_cli/__init__.py", "import aitbc.modules.trading.api"),
+]
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source and its contracts, to be broken."""
+    place = tmp_path_factory.mktemp("contracts")
+    for folder in ("src", "cli"):
+        shutil.copytree(ROOT / folder, place / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", place)
+    return place
+
+
+def contracts(place: Path, *only: str) -> subprocess.CompletedProcess[str]:
+    """What import-linter says about a copy."""
+    command = [str(Path(sys.executable).parent / "lint-imports"), "--no-logo", "--cache-dir", str(place / "cache")]
+    chosen = [f"--contract={contract}" for contract in only]
+    environment = os.environ | {"PYTHONPATH": f"{place / 'src'}{os.pathsep}{place / 'cli'}"}
+    return subprocess.run([*command, *chosen], cwd=place, env=environment, capture_output=True, text=True)
+
+
+@contextmanager
+def broken(place: Path, file: str, line: str) -> Iterator[None]:
+    """One line more in one file, which may be a new one; taken out again at the end."""
+    path = place / file
+    if path.is_dir():
+        path = path / "__init__.py"
+    elif not path.exists() and path.with_suffix(".py").exists():
+        path = path.with_suffix(".py")
+    before = path.read_text(encoding="utf-8") if path.exists() else None
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"{before or ''}\n{line}\n", encoding="utf-8")
+    try:
+        yield
+    finally:
+        if before is None:
+            path.unlink()
+        else:
+            path.write_text(before, encoding="utf-8")
+        if not any(path.parent.iterdir()):
+            path.parent.rmdir()
+
+
+def test_all_contracts_are_kept(copy: Path) -> None:
+    done = contracts(copy)
+    assert done.returncode == 0, done.stdout
+    assert "0 broken" in done.stdout
+
+
+@pytest.mark.parametrize(("contract", "file", "line"), BREAKS, ids=[f"{c}-{Path(f).stem}" for c, f, _ in BREAKS])
+def test_a_contract_that_is_broken_on_purpose_turns_red(copy: Path, contract: str, file: str, line: str) -> None:
+    assert contracts(copy, contract).returncode == 0
+    with broken(copy, file, line):
+        done = contracts(copy, contract)
+    assert done.returncode == 1, done.stdout
+    assert "BROKEN" in done.stdout

@@ -1,0 +1,1 @@
+"""What developers run in a checkout; not part of the product."""
