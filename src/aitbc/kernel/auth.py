@@ -12,9 +12,9 @@ ROLE_SCOPES: dict[str, frozenset[str]] = {
     "admin": frozenset({EVERYTHING}),
     "live": frozenset(
         {"jobs:create", "jobs:read", "artifacts:write", "artifacts:read", "ledger:read", "chain:read", "miners:read"}
-        | {"miners:enrol", "miners:manage", "faucet:use", "keys:manage"}
+        | {"miners:enrol", "miners:manage", "faucet:use", "keys:manage", "self:read"}
     ),
-    "miner": frozenset({"miners:work", "artifacts:write", "artifacts:read", "chain:read"}),
+    "miner": frozenset({"miners:work", "artifacts:write", "artifacts:read", "chain:read", "self:read"}),
 }
 ROLE_SCOPES["test"] = ROLE_SCOPES["live"]
 """What a new key of each kind may do unless it is given less."""

@@ -4,7 +4,8 @@ import hashlib
 import os
 import zlib
 
-KINDS = ("live", "test", "miner", "admin", "hook")
+KINDS = ("live", "test", "miner", "admin", "hook", "enrol")
+"""`enrol` is a token that opens nothing but the enrolment of one miner."""
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 BODY_LENGTH = 33
 CHECK_LENGTH = 6

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Struct
+from sqlalchemy import column, select, table, text, update
 
 from aitbc.kernel import ids
 from aitbc.kernel.auth import Principal
@@ -104,20 +105,17 @@ class Operations:
         """Try a dead event again from its first attempt. Raises `EventNotFound`, `EventNotDead`."""
         id_ = _uuid(event)
         for database in self._databases.values():
-            async with database.hot() as connection:
-                row = await connection.fetchrow(
-                    f"UPDATE {database.module}.outbox SET dead_at = NULL, attempts = 0, due_at = $2 "  # noqa: S608
-                    "WHERE id = $1 AND dead_at IS NOT NULL RETURNING *",
-                    id_,
-                    now(),
-                )
-                known = row or await connection.fetchrow(
-                    f"SELECT id FROM {database.module}.outbox WHERE id = $1",  # noqa: S608
-                    id_,
-                )
-            if row is not None:
-                async with database.unit_of_work() as uow:
+            outbox = table(
+                "outbox", *map(column, ("id", "dead_at", "attempts", "due_at")), schema=database.module
+            )
+            async with database.unit_of_work() as uow:
+                dead = (outbox.c.id == id_, outbox.c.dead_at.is_not(None))
+                change = update(outbox).where(*dead).values(dead_at=None, attempts=0, due_at=now()).returning(text("*"))
+                row = (await uow.session.execute(change)).mappings().one_or_none()
+                known = row or await uow.session.scalar(select(outbox.c.id).where(outbox.c.id == id_))
+                if row is not None:
                     await uow.audit(who.account, who.key, "event.replay", event)
+            if row is not None:
                 database.woke()
                 return _told(database.module, row)
             if known is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from nacl.bindings import crypto_sign
 from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
 
@@ -76,12 +77,19 @@ def work_statement(
     }
 
 
+def enrolment_statement(*, token: str, public_key: str) -> dict[str, str]:
+    """What a miner signs, as canonical JSON, when it enrols: that it holds the key which it shows with this token."""
+    return {"public_key": public_key, "statement": "aitbc.enrolment.v1", "token": token}
+
+
 class Key:
     """An Ed25519 private key and the name by which others know it."""
 
     def __init__(self, seed: bytes) -> None:
-        self._key = SigningKey(seed)
-        self.public = encode_bytes(bytes(self._key.verify_key))
+        key = SigningKey(seed)
+        public = bytes(key.verify_key)
+        self._secret = seed + public
+        self.public = encode_bytes(public)
         """The public key: 43 characters of url-safe base 64."""
 
     @staticmethod
@@ -106,10 +114,18 @@ class Key:
 
     def sign(self, data: bytes) -> str:
         """The signature: 86 characters of url-safe base 64."""
-        return encode_bytes(self._key.sign(data).signature)
+        return encode_bytes(crypto_sign(data, self._secret)[:64])
 
     def __repr__(self) -> str:
         return f"Key(public={self.public!r})"
+
+
+def key_fingerprint(public: str) -> str:
+    """What people compare to know a key again: the digest of its 32 bytes. Raises `ValueError` for what is no key."""
+    data = decode_bytes(public)
+    if len(data) != 32:
+        raise ValueError("an Ed25519 public key has 32 bytes")
+    return digest(data)
 
 
 def verify(public: str, data: bytes, signature: str) -> bool:

@@ -1,0 +1,56 @@
+"""The HTTP of operations: events between modules and the audit trail, for those who run the platform."""
+
+from datetime import datetime
+from typing import Literal
+
+from litestar import Controller, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+
+from aitbc.kernel.auth import Principal
+from aitbc.kernel.operations import AuditEntry, EventNotDead, EventNotFound, Operations, ToldEvent, UnknownModule
+from aitbc.kernel.pages import Cursor, Limit, Page
+
+
+class OperationsController(Controller):
+    """What an operator looks into."""
+
+    tags = ("operations",)
+
+    @get("/events", operation_id="list_events", opt={"permission": "events:read", "errors": (UnknownModule, EventNotFound)})
+    async def events(
+        self,
+        operations: NamedDependency[Operations],
+        status: FromQuery[Literal["pending", "delivered", "dead"] | None] = None,
+        module: FromQuery[str | None] = None,
+        limit: FromQuery[Limit] = 50,
+        cursor: FromQuery[Cursor] = None,
+    ) -> Page[ToldEvent]:
+        """List the events that modules told each other, from the newest on; dead ones wait for a replay."""
+        before = Page.position("events", cursor)
+        found = await operations.events(state=status, module=module, limit=limit + 1, before=before)
+        return Page.of("events", found, limit, lambda event: event.id)
+
+    @post(
+        "/events/{event:str}/replay",
+        operation_id="replay_event",
+        status_code=200,
+        opt={"permission": "events:replay", "idempotency": "natural", "errors": (EventNotFound, EventNotDead)},
+    )
+    async def replay(
+        self, operations: NamedDependency[Operations], who: NamedDependency[Principal], event: FromPath[str]
+    ) -> ToldEvent:
+        """Try a dead event again from its first attempt. Its hearers' inboxes keep it from having an effect twice."""
+        return await operations.replay(who, event)
+
+    @get("/audit", operation_id="list_audit", opt={"permission": "audit:read", "errors": (UnknownModule,)})
+    async def audit(
+        self,
+        operations: NamedDependency[Operations],
+        module: FromQuery[str | None] = None,
+        action: FromQuery[str | None] = None,
+        before: FromQuery[datetime | None] = None,
+        limit: FromQuery[Limit] = 50,
+    ) -> list[AuditEntry]:
+        """List who did what to what, from the newest on; `before` takes the `at` of the last entry seen."""
+        return list(await operations.audit(module=module, limit=limit, before=before, action=action))

@@ -1,0 +1,1 @@
+"""The tables of gpu and the rules of its rows."""

@@ -1,0 +1,87 @@
+"""The life of a miner: which status may follow which, and what decides.
+
+    enrolled ──► online ◄──► draining
+                   ▲ ╲         ▲ │
+                   │  ╲        │ ▼      (a miner that drains stays so, however often it goes and comes)
+                   └───╲────► offline
+    every one ──► removed
+
+A miner is alive while it sends heartbeats. Alive, it is `draining` when its owner or the miner itself says so, else `online`.
+"""
+
+from enum import StrEnum
+from typing import Protocol
+
+
+class Status(StrEnum):
+    """Where a miner is."""
+
+    ENROLLED = "enrolled"
+    """Known, and never heard of since."""
+    ONLINE = "online"
+    DRAINING = "draining"
+    """Alive, but takes no new work."""
+    OFFLINE = "offline"
+    """Not heard of for a while, or it said good-bye."""
+    REMOVED = "removed"
+    """Gone for good; its history stays."""
+
+
+ALLOWED: dict[Status, frozenset[Status]] = {
+    Status.ENROLLED: frozenset({Status.ONLINE, Status.DRAINING, Status.OFFLINE, Status.REMOVED}),
+    Status.ONLINE: frozenset({Status.DRAINING, Status.OFFLINE, Status.REMOVED}),
+    Status.DRAINING: frozenset({Status.ONLINE, Status.OFFLINE, Status.REMOVED}),
+    Status.OFFLINE: frozenset({Status.ONLINE, Status.DRAINING, Status.REMOVED}),
+    Status.REMOVED: frozenset(),
+}
+ALIVE = frozenset({Status.ONLINE, Status.DRAINING})
+
+
+class MinerFields(Protocol):
+    """What the rules read and write of a miner."""
+
+    status: str
+    status_reason: str | None
+    drain_message: str | None
+    pause_reason: str | None
+    version: int
+
+
+def standing(miner: MinerFields) -> tuple[Status, str | None]:
+    """The status of a miner that is alive, and why."""
+    if miner.drain_message is not None:
+        return Status.DRAINING, miner.drain_message
+    if miner.pause_reason is not None:
+        return Status.DRAINING, miner.pause_reason
+    return Status.ONLINE, None
+
+
+def move(miner: MinerFields, status: Status, reason: str | None) -> bool:
+    """Bring a miner into a status; answers whether anything changed. A step outside `ALLOWED` is a bug."""
+    if (miner.status, miner.status_reason) == (status, reason):
+        return False
+    assert miner.status == status or status in ALLOWED[Status(miner.status)], f"{miner.status} to {status}"
+    miner.status, miner.status_reason = status, reason
+    miner.version += 1
+    return True
+
+
+def hear(miner: MinerFields, *, pause: str | None, leaving: bool) -> bool:
+    """A heartbeat came: `pause` is why the miner itself takes no work now, `leaving` its good-bye. Whether that changed anything."""
+    if miner.status == Status.REMOVED:
+        return False
+    miner.pause_reason = pause
+    if leaving:
+        return move(miner, Status.OFFLINE, "the miner was stopped")
+    return move(miner, *standing(miner))
+
+
+def drain(miner: MinerFields, message: str | None) -> bool:
+    """Ask a miner to take no more work, or with none that it may again. Whether that changed anything."""
+    if miner.drain_message == message:
+        return False
+    miner.drain_message = message
+    if miner.status in ALIVE:
+        return move(miner, *standing(miner))
+    miner.version += 1  # it will show when the miner is heard of again
+    return True

@@ -1,0 +1,143 @@
+"""The tables of gpu."""
+
+from datetime import date, datetime
+
+from sqlalchemy import (
+    BigInteger,
+    Date,
+    DateTime,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from aitbc.kernel.db import WireId
+from aitbc.kernel.tables import APPEND_ONLY, NO_DELETE, module_metadata
+
+MOMENT = DateTime(timezone=True)
+
+
+class Base(DeclarativeBase):
+    """Everything in the schema gpu."""
+
+    metadata = module_metadata("gpu")
+
+
+class EnrolmentTokenRow(Base):
+    """A token that enrols one miner, once; only its digest is kept."""
+
+    __tablename__ = "enrolment_tokens"
+    __table_args__ = ({"info": NO_DELETE},)
+    id: Mapped[str] = mapped_column(WireId("tok"), primary_key=True)
+    account: Mapped[str] = mapped_column(WireId("acct"))
+    digest: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    created_at: Mapped[datetime] = mapped_column(MOMENT)
+    expires_at: Mapped[datetime] = mapped_column(MOMENT)
+    used_at: Mapped[datetime | None] = mapped_column(MOMENT)
+    miner: Mapped[str | None] = mapped_column(WireId("mnr"))
+    """Whom it enrolled."""
+
+
+class MinerRow(Base):
+    """A miner: the narrow row that each of its heartbeats rewrites."""
+
+    __tablename__ = "miners"
+    id: Mapped[str] = mapped_column(WireId("mnr"), primary_key=True)
+    account: Mapped[str] = mapped_column(WireId("acct"))
+    name: Mapped[str] = mapped_column(Text)
+    public_key: Mapped[str] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(Text)
+    status_reason: Mapped[str | None] = mapped_column(Text)
+    drain_message: Mapped[str | None] = mapped_column(Text)
+    pause_reason: Mapped[str | None] = mapped_column(Text)
+    """Why the miner itself takes no work now."""
+    slots: Mapped[int] = mapped_column(SmallInteger)
+    slots_busy: Mapped[int] = mapped_column(SmallInteger)
+    readings: Mapped[str | None] = mapped_column(Text)
+    """The readings of its last heartbeat, as JSON."""
+    seen_at: Mapped[datetime | None] = mapped_column(MOMENT)
+    version: Mapped[int] = mapped_column(BigInteger)
+    """Grows with each change that matters for matching."""
+    capabilities_version: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[datetime] = mapped_column(MOMENT)
+    changed_at: Mapped[datetime] = mapped_column(MOMENT)
+
+    __table_args__ = (
+        # A key belongs to one miner; one that was removed may be enrolled anew.
+        Index("miners_public_key_idx", "public_key", unique=True, postgresql_where=text("status <> 'removed'")),
+        Index("miners_account_idx", "account", "id"),
+        # No index holds what a heartbeat changes, and pages have room: its updates stay within the page.
+        {"info": NO_DELETE, "postgresql_with": {"fillfactor": "70"}},
+    )
+
+
+class ProfileRow(Base):
+    """What a miner has and can do, as it told."""
+
+    __tablename__ = "profiles"
+    __table_args__ = ({"info": NO_DELETE},)
+    miner: Mapped[str] = mapped_column(WireId("mnr"), ForeignKey(MinerRow.id), primary_key=True)
+    capabilities: Mapped[str] = mapped_column(Text)
+    inventory: Mapped[str] = mapped_column(Text)
+    updated_at: Mapped[datetime] = mapped_column(MOMENT)
+
+
+class StatusChangeRow(Base):
+    """A step in a miner's life."""
+
+    __tablename__ = "status_changes"
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    miner: Mapped[str] = mapped_column(WireId("mnr"), ForeignKey(MinerRow.id))
+    at: Mapped[datetime] = mapped_column(MOMENT)
+    status: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (Index("status_changes_miner_idx", "miner", "id"), {"info": APPEND_ONLY})
+
+
+class ReputationEventRow(Base):
+    """An attempt that ended: what reputation is made of. Added once, never changed."""
+
+    __tablename__ = "reputation_events"
+    attempt: Mapped[str] = mapped_column(WireId("att"), primary_key=True)
+    miner: Mapped[str] = mapped_column(WireId("mnr"))
+    job: Mapped[str] = mapped_column(WireId("job"))
+    job_kind: Mapped[str] = mapped_column(Text)
+    outcome: Mapped[str] = mapped_column(Text)
+    fault: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    started_at: Mapped[datetime] = mapped_column(MOMENT)
+    ended_at: Mapped[datetime] = mapped_column(MOMENT)
+    heard_at: Mapped[datetime] = mapped_column(MOMENT)
+
+    __table_args__ = (Index("reputation_events_miner_idx", "miner", "ended_at", "attempt"), {"info": APPEND_ONLY})
+
+
+class ReputationDayRow(Base):
+    """How many of a miner's attempts of one day count for and against it: a sum over the events, kept for speed."""
+
+    __tablename__ = "reputation_days"
+    __table_args__ = ({"info": NO_DELETE},)
+    miner: Mapped[str] = mapped_column(WireId("mnr"), primary_key=True)
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    good: Mapped[int] = mapped_column(Integer)
+    bad: Mapped[int] = mapped_column(Integer)
+
+
+class ReputationRow(Base):
+    """What a miner's days amount to."""
+
+    __tablename__ = "reputations"
+    __table_args__ = ({"info": NO_DELETE},)
+    miner: Mapped[str] = mapped_column(WireId("mnr"), primary_key=True)
+    score: Mapped[float] = mapped_column(Double)
+    good: Mapped[int] = mapped_column(Integer)
+    bad: Mapped[int] = mapped_column(Integer)
+    updated_at: Mapped[datetime] = mapped_column(MOMENT)

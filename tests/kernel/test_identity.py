@@ -1,0 +1,136 @@
+"""A key opens what it says, for as long as it says, and nobody grants more than they hold."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from aitbc.kernel import clock
+from aitbc.kernel.auth import Principal
+from aitbc.kernel.db import Database, Target
+from aitbc.kernel.errors import Unauthenticated
+from aitbc.kernel.identity import (
+    KNOWN_FOR_SECONDS,
+    AccountExists,
+    AccountNotFound,
+    Base,
+    GrantTooWide,
+    Identity,
+    KeyNotFound,
+    KeyRevoked,
+    UnknownScope,
+)
+from aitbc.kernel.ids import new_id
+from aitbc.kernel.keys import new_key
+
+ADMIN = Principal("acct_a", "key_a", "admin", frozenset({"*"}))
+
+
+def kernel_database(target: Target) -> Database:
+    """The kernel's own door."""
+    own = Target(**{**{f: getattr(target, f) for f in target.__struct_fields__}, "user": "aitbc_kernel"})
+    return Database("kernel", own, list(Base.metadata.tables.values()))
+
+
+@pytest.fixture
+def identity(target: Target) -> Identity:
+    """Identity over a fresh database."""
+    return Identity(kernel_database(target))
+
+
+async def someone(identity: Identity, **grant: object) -> tuple[Principal, str]:
+    """A caller with an account of its own, and its secret."""
+    account = await identity.create_account(ADMIN, new_id("name"))
+    issued = await identity.issue(account=account.id, kind="live", name="first", by=ADMIN, **grant)  # type: ignore[arg-type]
+    return await identity.authenticate(issued.secret), issued.secret
+
+
+async def test_a_key_is_known_by_its_secret_alone(identity: Identity) -> None:
+    who, secret = await someone(identity)
+    assert who.kind == "live"
+    for other in ("", secret[:-1], secret.lower(), secret + "0", new_key("live"), "\x00"):
+        with pytest.raises(Unauthenticated):
+            await identity.authenticate(other)
+
+
+async def test_a_revoked_key_is_refused_within_a_second_everywhere(identity: Identity, target: Target) -> None:
+    who, secret = await someone(identity)
+    elsewhere = Identity(kernel_database(target))
+    await elsewhere.authenticate(secret)
+    await identity.revoke(who, who.key)
+    with pytest.raises(Unauthenticated):
+        await identity.authenticate(secret)
+    await asyncio.sleep(KNOWN_FOR_SECONDS + 0.05)
+    with pytest.raises(Unauthenticated):
+        await elsewhere.authenticate(secret)
+    assert (await identity.revoke(ADMIN, who.key)).revoked_at is not None
+
+
+async def test_an_expired_key_is_refused(identity: Identity) -> None:
+    _, secret = await someone(identity, lifetime=timedelta(hours=1))
+    await asyncio.sleep(KNOWN_FOR_SECONDS + 0.05)
+    clock.move(timedelta(hours=2))
+    try:
+        with pytest.raises(Unauthenticated):
+            await identity.authenticate(secret)
+    finally:
+        clock.reset()
+
+
+async def test_rotation_overlaps_and_then_ends_the_old_key(identity: Identity) -> None:
+    who, old = await someone(identity)
+    issued = await identity.rotate(who, who.key, timedelta(hours=1))
+    assert (await identity.authenticate(issued.secret)).scopes == who.scopes
+    await identity.authenticate(old)
+    await asyncio.sleep(KNOWN_FOR_SECONDS + 0.05)
+    clock.move(timedelta(hours=2))
+    try:
+        with pytest.raises(Unauthenticated):
+            await identity.authenticate(old)
+        with pytest.raises(KeyRevoked):
+            await identity.rotate(ADMIN, who.key)
+    finally:
+        clock.reset()
+
+
+async def test_nobody_grants_more_than_they_hold(identity: Identity) -> None:
+    narrow, _ = await someone(identity, scopes=("keys:manage", "jobs:read"))
+    wide = await identity.issue(account=narrow.account, kind="live", name="wide", by=ADMIN)
+    with pytest.raises(GrantTooWide):
+        await identity.issue(account=narrow.account, kind="live", name="x", scopes=("jobs:create",), by=narrow)
+    with pytest.raises(GrantTooWide):
+        await identity.issue(account=narrow.account, kind="admin", name="x", by=narrow)
+    with pytest.raises(GrantTooWide):
+        await identity.rotate(narrow, wide.id)
+    with pytest.raises(UnknownScope):
+        await identity.issue(account=narrow.account, kind="live", name="x", scopes=("*",), by=ADMIN)
+    issued = await identity.issue(account=narrow.account, kind="live", name="x", scopes=("jobs:read",), by=narrow)
+    assert issued.scopes == ("jobs:read",)
+
+
+async def test_what_belongs_to_others_looks_like_nothing(identity: Identity) -> None:
+    ann, _ = await someone(identity)
+    bob, _ = await someone(identity)
+    for refused in (identity.revoke(ann, bob.key), identity.rotate(ann, bob.key), identity.key(ann, bob.key)):
+        with pytest.raises(KeyNotFound):
+            await refused
+    with pytest.raises(AccountNotFound):
+        await identity.issue(account=bob.account, kind="live", name="x", scopes=("jobs:read",), by=ann)
+    assert {key.account for key in await identity.keys(ann, limit=100, after=None)} == {ann.account}
+    assert [account.id for account in await identity.accounts(ann, limit=100, after=None)] == [ann.account]
+
+
+async def test_an_account_name_is_taken_once(identity: Identity) -> None:
+    await identity.create_account(ADMIN, "twice")
+    with pytest.raises(AccountExists):
+        await identity.create_account(ADMIN, "twice")
+
+
+async def test_the_end_of_a_miner_ends_its_keys(identity: Identity) -> None:
+    who, _ = await someone(identity)
+    miner = new_id("mnr")
+    issued = await identity.issue(account=who.account, kind="miner", name="rig", subject=miner)
+    assert (await identity.authenticate(issued.secret)).subject == miner
+    await identity.revoke_subject(miner, who)
+    with pytest.raises(Unauthenticated):
+        await identity.authenticate(issued.secret)

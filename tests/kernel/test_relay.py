@@ -1,0 +1,140 @@
+"""An event is told only if its change was committed, and heard once however often it is delivered."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select, text, update
+
+from aitbc.kernel import clock
+from aitbc.kernel.auth import Principal
+from aitbc.kernel.db import Database, Target, UnitOfWork
+from aitbc.kernel.events import ATTEMPTS_MAX, publish_many
+from aitbc.kernel.ids import new_id
+from aitbc.kernel.operations import EventNotDead, EventNotFound, Operations
+from aitbc.kernel.relay import Hearer, Relay
+from tests.kernel.probe import ThingCounted, ThingRow, probe_database
+
+ADMIN = Principal("acct_a", "key_a", "admin", frozenset({"*"}))
+
+
+async def count(uow: UnitOfWork, events: Sequence[ThingCounted]) -> None:
+    """Hear by counting in the row itself."""
+    for event in events:
+        await uow.session.execute(update(ThingRow).where(ThingRow.id == event.thing).values(count=ThingRow.count + 1))
+
+
+async def a_thing(db: Database, *, tell: int = 1) -> str:
+    """A thing that was told of so many times."""
+    thing = new_id("thing")
+    async with db.unit_of_work() as uow:
+        uow.add(ThingRow(id=thing, name=thing, count=0))
+        for _ in range(tell):
+            uow.publish(ThingCounted(thing=thing))
+    return thing
+
+
+async def counted(db: Database, thing: str) -> int:
+    """How often the thing was heard of."""
+    async with db.reading() as session:
+        return (await session.scalars(select(ThingRow.count).where(ThingRow.id == thing))).one()
+
+
+async def test_an_event_is_heard_once_even_when_delivered_again(target: Target) -> None:
+    async with probe_database(target) as db:
+        relay = Relay(db, {ThingCounted.kind: [Hearer(db, "probe.count", count)]})
+        thing = await a_thing(db, tell=3)
+        await relay.deliver_due()
+        assert await counted(db, thing) == 3
+        async with db.unit_of_work() as uow:
+            await uow.session.execute(text("UPDATE probe.outbox SET delivered_at = NULL, due_at = now()"))
+        await relay.deliver_due()
+        assert await counted(db, thing) == 3
+
+
+async def test_three_relays_never_share_an_event(target: Target) -> None:
+    async with probe_database(target, pool_size=6) as db:
+        relays = [Relay(db, {ThingCounted.kind: [Hearer(db, "probe.count", count)]}) for _ in range(3)]
+        things = [await a_thing(db) for _ in range(20)]
+        taken = await asyncio.gather(*(relay.deliver_due() for relay in relays))
+        assert sum(taken) == 20
+        assert [await counted(db, thing) for thing in things] == [1] * 20
+
+
+async def test_a_failing_hearer_is_tried_again_and_holds_up_no_other(target: Target) -> None:
+    async with probe_database(target) as db:
+        calls = 0
+
+        async def fail(uow: UnitOfWork, events: Sequence[ThingCounted]) -> None:
+            nonlocal calls
+            calls += 1
+            raise RuntimeError("not today")
+
+        hearers = [Hearer(db, "probe.fail", fail), Hearer(db, "probe.count", count)]
+        relay = Relay(db, {ThingCounted.kind: hearers})
+        thing = await a_thing(db)
+        await relay.deliver_due()
+        assert await counted(db, thing) == 1
+        assert await relay.deliver_due() == 0
+        for _ in range(ATTEMPTS_MAX):
+            clock.move(timedelta(seconds=2**ATTEMPTS_MAX + 60))
+            await relay.deliver_due()
+        clock.reset()
+        assert await counted(db, thing) == 1
+        operations = Operations({"probe": db})
+        [dead] = await operations.events(state="dead", module=None, limit=10, before=None)
+        assert dead.attempts == ATTEMPTS_MAX
+        assert "not today" in (dead.last_error or "")
+        calls_before = calls
+        await operations.replay(ADMIN, dead.id)
+        await relay.deliver_due()
+        assert calls > calls_before
+        with pytest.raises(EventNotDead):
+            await operations.replay(ADMIN, dead.id)
+        with pytest.raises(EventNotFound):
+            await operations.replay(ADMIN, new_id("evt"))
+
+
+async def test_one_event_that_no_longer_decodes_does_not_stop_the_rest(target: Target) -> None:
+    async with probe_database(target) as db:
+        relay = Relay(db, {ThingCounted.kind: [Hearer(db, "probe.count", count)]})
+        thing = await a_thing(db, tell=2)
+        async with db.unit_of_work() as uow:
+            await uow.session.execute(
+                text(
+                    "UPDATE probe.outbox SET body = '{}' WHERE id = "
+                    "(SELECT id FROM probe.outbox WHERE delivered_at IS NULL ORDER BY id LIMIT 1)"
+                )
+            )
+        await relay.deliver_due()
+        assert await counted(db, thing) == 1
+
+
+async def test_a_set_based_command_tells_in_its_transaction(target: Target) -> None:
+    async with probe_database(target) as db:
+        relay = Relay(db, {ThingCounted.kind: [Hearer(db, "probe.count", count)]})
+        thing = await a_thing(db, tell=0)
+        with pytest.raises(RuntimeError):
+            async with db.hot_transaction() as connection:
+                await publish_many(connection, "probe", [ThingCounted(thing=thing)])
+                raise RuntimeError("on purpose")
+        async with db.hot_transaction() as connection:
+            await publish_many(connection, "probe", [ThingCounted(thing=thing)] * 2)
+            await publish_many(connection, "probe", [ThingCounted(thing=thing)], delay=timedelta(seconds=60))
+        await relay.deliver_due()
+        assert await counted(db, thing) == 2
+
+
+async def test_the_relay_wakes_at_the_commit(target: Target) -> None:
+    async with probe_database(target) as db:
+        relay = Relay(db, {ThingCounted.kind: [Hearer(db, "probe.count", count)]})
+        task = asyncio.create_task(relay.run())
+        await asyncio.sleep(0.1)
+        thing = await a_thing(db)
+        for _ in range(40):
+            if await counted(db, thing):
+                break
+            await asyncio.sleep(0.02)
+        task.cancel()
+        assert await counted(db, thing) == 1
