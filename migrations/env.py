@@ -13,7 +13,6 @@ part = config.attributes["part"]
 connection = config.attributes["connection"]
 
 
-
 def render(kind: str, thing: Any, _: Any) -> str | Literal[False]:
     """A migration names what the database knows: a wire id is a UUID there."""
     return "sa.Uuid()" if kind == "type" and isinstance(thing, WireId) else False

@@ -83,5 +83,3 @@ async def module_database(target: Target, name: str) -> AsyncIterator[Database]:
         yield database
     finally:
         await database.close()
-
-

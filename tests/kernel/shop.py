@@ -85,9 +85,7 @@ class ItemController(Controller):
     tags = ("shop",)
 
     @post("/items", operation_id="create_item", opt={"permission": "items:write"})
-    async def create(
-        self, shelf: NamedDependency[Shelf], once: NamedDependency[Once], data: JSONBody[NewItem]
-    ) -> Item:
+    async def create(self, shelf: NamedDependency[Shelf], once: NamedDependency[Once], data: JSONBody[NewItem]) -> Item:
         """Put an item on the shelf.
 
         It can be bought at once.
@@ -140,9 +138,16 @@ class ItemController(Controller):
     @put(
         "/pictures/{picture:str}",
         operation_id="upload_picture",
-        opt={"permission": "items:write", "idempotency": "natural", "raw_body": "image/png", "raw_body_bytes": UPLOAD_BYTES},
+        opt={
+            "permission": "items:write",
+            "idempotency": "natural",
+            "raw_body": "image/png",
+            "raw_body_bytes": UPLOAD_BYTES,
+        },
     )
-    async def upload(self, request: Request[Any, Any, Any], shelf: NamedDependency[Shelf], picture: FromPath[str]) -> dict[str, int]:
+    async def upload(
+        self, request: Request[Any, Any, Any], shelf: NamedDependency[Shelf], picture: FromPath[str]
+    ) -> dict[str, int]:
         """Upload a picture."""
         async for chunk in request.stream():
             shelf.read += len(chunk)

@@ -41,7 +41,7 @@ class SmallApp:
         await asyncio.sleep(self.options.get("stop_seconds", 0))
         if self.options.get("stop_fails"):
             raise RuntimeError
-        Path(self.options["folder"], "cleaned").touch()
+        Path(self.options["folder"], "cleaned").touch()  # noqa: ASYNC240
         await send({"type": "lifespan.shutdown.complete"})
 
     async def answer(self, send: Any, text: str) -> None:

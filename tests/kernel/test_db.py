@@ -15,7 +15,7 @@ from tests.kernel.probe import ThingCounted, ThingRow, probe_database
 
 async def test_what_a_block_did_is_gone_when_it_fails(target: Target) -> None:
     async with probe_database(target) as db:
-        with pytest.raises(RuntimeError, match="on purpose"):
+        with pytest.raises(RuntimeError, match="on purpose"):  # noqa: PT012
             async with db.unit_of_work() as uow:
                 uow.add(ThingRow(id=new_id("thing"), name="lost"))
                 uow.publish(ThingCounted(thing="lost"))
@@ -43,9 +43,8 @@ async def test_a_row_is_found_by_its_text_id_and_malformed_ids_are_unknown(targe
 async def test_a_second_transaction_inside_a_transaction_is_refused(target: Target) -> None:
     async with probe_database(target) as db:
         with pytest.raises(AssertionError, match="finish it first"):
-            async with db.unit_of_work():
-                async with db.hot_transaction():
-                    pass
+            async with db.unit_of_work(), db.hot_transaction():
+                pass
 
 
 async def test_a_constraint_answers_as_a_conflict(target: Target) -> None:
@@ -120,7 +119,7 @@ async def test_twins_in_two_processes_have_one_effect(target: Target) -> None:
 
 async def test_a_failed_first_try_leaves_the_key_free(target: Target) -> None:
     async with probe_database(target) as db:
-        with pytest.raises(EventNotDead):
+        with pytest.raises(EventNotDead):  # noqa: PT012
             async with db.unit_of_work() as uow:
                 await uow.replay(Once("acct_a", "failed", b"same"), ThingCounted)
                 raise EventNotDead

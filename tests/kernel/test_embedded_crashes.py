@@ -227,7 +227,7 @@ def test_data_of_another_major_version_is_left_alone(server: Server, ground: Pat
 
 def test_a_file_in_the_place_of_the_folder_is_an_error_that_says_so(server: Server, ground: Path) -> None:
     (ground / "file").touch()
-    with pytest.raises(EmbeddedPostgresError, match="cannot use .*file"):
+    with pytest.raises(EmbeddedPostgresError, match="cannot use .*file"):  # noqa: RUF043
         server(ground / "file" / "db", fresh=True).start()
 
 

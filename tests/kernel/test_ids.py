@@ -29,8 +29,18 @@ def test_a_fresh_uuid_says_version_seven_and_the_standard_variant() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "job", "job_", "mnr_01hzy3v2qk5s7f8g9h0j1k2m3n", "job_01HZY3V2QK5S7F8G9H0J1K2M3N", "job_01hzy3v2qk5s7f8g9h0j1k2m3"]
-    + ["job_81hzy3v2qk5s7f8g9h0j1k2m3n", "job_01hzy3v2qk5s7f8g9h0j1k2m3u", "{job_01hzy3v2qk5s7f8g9h0j1k2m3n}", "job_\x00"],
+    [
+        "",
+        "job",
+        "job_",
+        "mnr_01hzy3v2qk5s7f8g9h0j1k2m3n",
+        "job_01HZY3V2QK5S7F8G9H0J1K2M3N",
+        "job_01hzy3v2qk5s7f8g9h0j1k2m3",
+        "job_81hzy3v2qk5s7f8g9h0j1k2m3n",
+        "job_01hzy3v2qk5s7f8g9h0j1k2m3u",
+        "{job_01hzy3v2qk5s7f8g9h0j1k2m3n}",
+        "job_\x00",
+    ],
 )
 def test_any_other_spelling_is_malformed(text: str) -> None:
     with pytest.raises(ids.MalformedId):

@@ -26,14 +26,14 @@ BAD: list[tuple[bytes, type[AppError]]] = [
     (b"\xef\xbb\xbf{}", MalformedJson), ('{"a":1}'.encode("utf-16"), MalformedJson), ("{}".encode("utf-16-le"), MalformedJson),
     (b"{}\x00", MalformedJson), (b'"\\x41"', MalformedJson), (b'{"a":1', MalformedJson), (b'{"a":"\\ud800"', MalformedJson),
     (b'"\\u0000"', InvalidText), (b'{"a":["\\\\\\u0000"]}', InvalidText), (b'{"\\u0000":1}', InvalidText),
-    (b'"\\ud800"', InvalidText), (b'{"a":{"b":"\\uDFFF x"}}', InvalidText), (b'{"\\ud800":1}', InvalidText), (b'"\\ud800\\ud800"', InvalidText),
+    (b'"\\ud800"', InvalidText), (b'{"a":{"b":"\\uDFFF x"}}', InvalidText), (b'{"\\ud800":1}', InvalidText), (b'"\\ud800\\ud800"', InvalidText),  # noqa: E501
     (b"9223372036854775808", OutOfRange), (b'{"a":-9223372036854775809}', OutOfRange), (b"[18446744073709551616]", OutOfRange),
     (b"1" * 400, OutOfRange), (b"[" + b"1" * 5000 + b"]", OutOfRange), (b"1e999", OutOfRange), (b'{"a":-1e999}', OutOfRange),
     (b"[" * (DEPTH_MAX + 1) + b"]" * (DEPTH_MAX + 1), TooDeep), (b"[" * 100_000, TooDeep),
     (b'{"a":' * (DEPTH_MAX + 1) + b"1" + b"}" * (DEPTH_MAX + 1), TooDeep), (b'{"a":' * 100_000, TooDeep),
     (b'{"a":1,"a":1}', DuplicateKey), (b'{"a":1,"\\u0061":2}', DuplicateKey), (b'{"a" :1,"a":2}', DuplicateKey),
     (b'{"a"\n:1,"a"\t:2}', DuplicateKey), (b'[{"b":{"c":1,"c":":"}}]', DuplicateKey), (b'{"":1,"":2}', DuplicateKey),
-    (b'{"a":{"x":1},"a":{"y":1}}', DuplicateKey), (b'{"a":"x:y","a":"x:y"}', DuplicateKey), (b'{"a":{"a":{},"b":1},"a":1}', DuplicateKey),
+    (b'{"a":{"x":1},"a":{"y":1}}', DuplicateKey), (b'{"a":"x:y","a":"x:y"}', DuplicateKey), (b'{"a":{"a":{},"b":1},"a":1}', DuplicateKey),  # noqa: E501
 ]  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def test_anything_else_is_refused_by_name(body: bytes, refusal: type[AppError]) 
 
 KEYS = st.sampled_from(["a", "b", ":", '":', "x:y", "\\", "ж", "\\u0000"])
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**65), 2**65) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8) | KEYS,
+    st.none() | st.booleans() | st.integers(-(2**65), 2**65) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8) | KEYS,  # noqa: E501
     lambda inner: st.lists(inner, max_size=3) | st.lists(st.tuples(KEYS, inner), max_size=4).map(tuple),
     max_leaves=12,
 )  # fmt: skip
@@ -59,7 +59,10 @@ VALUES = st.recursive(
 def render(value: Any, blanks: str, *, ascii_only: bool) -> str:
     """JSON text of a value in which an object is a tuple of pairs, so that a key may come twice."""
     if isinstance(value, tuple):
-        members = [json.dumps(k, ensure_ascii=ascii_only) + f"{blanks}:{blanks}" + render(v, blanks, ascii_only=ascii_only) for k, v in value]
+        members = [
+            json.dumps(k, ensure_ascii=ascii_only) + f"{blanks}:{blanks}" + render(v, blanks, ascii_only=ascii_only)
+            for k, v in value
+        ]
         return "{" + f",{blanks}".join(members) + "}"
     if isinstance(value, list):
         return "[" + f"{blanks},".join(render(item, blanks, ascii_only=ascii_only) for item in value) + "]"
@@ -91,7 +94,7 @@ def test_the_fast_way_agrees_with_an_exact_one(value: Any, blanks: str, ascii_on
     try:
         check(body)
     except AppError as refusal:
-        assert type(refusal) in wrong
+        assert type(refusal) in wrong  # noqa: PT017
     else:
         assert not wrong
 

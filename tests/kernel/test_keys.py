@@ -29,6 +29,8 @@ def test_other_text_is_refused(text: str) -> None:
     assert not well_formed(text)
 
 
-@pytest.mark.parametrize("change", [str.lower, str.upper, lambda k: k + " ", lambda k: " " + k, lambda k: k * 200, lambda k: k + "\x00"])
+@pytest.mark.parametrize(
+    "change", [str.lower, str.upper, lambda k: k + " ", lambda k: " " + k, lambda k: k * 200, lambda k: k + "\x00"]
+)
 def test_the_same_key_in_other_clothes_is_refused(change: object) -> None:
     assert not well_formed(change(new_key("admin")))  # type: ignore[operator]

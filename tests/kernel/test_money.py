@@ -14,7 +14,26 @@ def test_rendering_and_parsing_are_inverse(units: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "-1", "+1", "1.", ".5", "1e3", " 1", "1 ", "0x1", "1,5", "NaN", "Infinity", "1.123456789", "00.5", "١", "0", "0.0"]
+    "text",
+    [
+        "",
+        "-1",
+        "+1",
+        "1.",
+        ".5",
+        "1e3",
+        " 1",
+        "1 ",
+        "0x1",
+        "1,5",
+        "NaN",
+        "Infinity",
+        "1.123456789",
+        "00.5",
+        "١",  # noqa: RUF001
+        "0",
+        "0.0",
+    ],
 )
 def test_anything_but_a_plain_positive_decimal_is_refused(text: str) -> None:
     with pytest.raises(money.InvalidAmount):

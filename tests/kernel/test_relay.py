@@ -115,7 +115,7 @@ async def test_a_set_based_command_tells_in_its_transaction(target: Target) -> N
     async with probe_database(target) as db:
         relay = Relay(db, {ThingCounted.kind: [Hearer(db, "probe.count", count)]})
         thing = await a_thing(db, tell=0)
-        with pytest.raises(RuntimeError):
+        with pytest.raises(RuntimeError):  # noqa: PT012
             async with db.hot_transaction() as connection:
                 await publish_many(connection, "probe", [ThingCounted(thing=thing)])
                 raise RuntimeError("on purpose")

@@ -69,7 +69,7 @@ async def test_a_refusal_arrives_as_the_class_it_was(place: int) -> None:
 async def test_a_call_inside_an_open_transaction_is_refused(place: int) -> None:
     token = open_in.set("marketplace")
     try:
-        with pytest.raises(AssertionError, match="marketplace called SeatApi.take"):
+        with pytest.raises(AssertionError, match="marketplace called SeatApi.take"):  # noqa: RUF043
             await faces()[place].take(1)
     finally:
         open_in.reset(token)

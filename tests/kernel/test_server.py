@@ -458,8 +458,17 @@ def test_a_unix_socket_is_private_and_replaces_only_what_a_dead_server_left(tmp_
 def test_tls_is_served_from_files_and_wrong_ones_are_explained(tmp_path: Path) -> None:
     certificate, key = tmp_path / "c.pem", tmp_path / "k.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-        + [
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
             "-subj",
             "/CN=localhost",
             "-addext",
@@ -482,7 +491,7 @@ def test_tls_is_served_from_files_and_wrong_ones_are_explained(tmp_path: Path) -
             assert server.ask("/", connection).endswith(b"hello")
         old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
-        with pytest.warns(DeprecationWarning):
+        with pytest.warns(DeprecationWarning):  # noqa: PT030
             old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
         with pytest.raises(ssl.SSLError), server.connect() as plain:
             old.wrap_socket(plain)

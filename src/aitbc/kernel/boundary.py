@@ -317,7 +317,6 @@ class _Exchange:
         await self.send(start)
         await self.send({"type": "http.response.body", "body": b"" if self.head_only else body, "more_body": False})
 
-
     async def _drain(self) -> None:
         """Drop a bounded part of a body that is too large: a caller still sending would see a reset, not our answer."""
         room = DRAIN_BYTES
@@ -372,7 +371,9 @@ class _Counted:
             self.room -= len(message.get("body", b""))
             self.complete = not message.get("more_body", False)
             if self.room < 0:
-                raise BodyTooLarge(f"The body may have {self.limit} bytes and has more.", headers={"Connection": "close"})
+                raise BodyTooLarge(
+                    f"The body may have {self.limit} bytes and has more.", headers={"Connection": "close"}
+                )
         return message
 
 

@@ -32,7 +32,7 @@ async def run_chore(database: Database, chore: Chore, work: Callable[[], Awaitab
             log.warning("chore_paused", module=database.module, chore=chore.run, reason=error.message)
         except Exception:
             log.exception("chore_failed", module=database.module, chore=chore.run)
-        await asyncio.sleep(1.0 + random.random())  # noqa: S311 - jitter, so that replicas do not march in step
+        await asyncio.sleep(1.0 + random.random())
 
 
 async def _repeat(database: Database, chore: Chore, work: Callable[[], Awaitable[Any]]) -> None:
@@ -45,7 +45,7 @@ async def _lead(database: Database, chore: Chore, work: Callable[[], Awaitable[A
     """Hold the chore's lock on a connection of its own; a lost connection ends the leadership before the next round."""
     number = lock_number(database.module, chore.run)
     async with database.listener() as connection:
-        while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", number):
+        while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", number):  # noqa: ASYNC110
             await asyncio.sleep(min(chore.every_seconds, 5.0))
         while True:
             await connection.execute("SELECT 1")

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-_source: Callable[[], datetime] = lambda: datetime.now(UTC)  # noqa: E731, TID251
+_source: Callable[[], datetime] = lambda: datetime.now(UTC)  # noqa: E731
 _shift = timedelta()
 
 
@@ -14,11 +14,11 @@ def now() -> datetime:
 
 def move(by: timedelta) -> None:
     """Shift the clock of this process; tests use it to reach deadlines without waiting for them."""
-    global _shift
+    global _shift  # noqa: PLW0603
     _shift += by
 
 
 def reset() -> None:
     """Back to the system time."""
-    global _shift
+    global _shift  # noqa: PLW0603
     _shift = timedelta()

@@ -1,4 +1,4 @@
-"""Settings, read once at the edge: flag, environment, project file, user's file, system's file, default; nothing reads them later."""
+"""Settings, read once at the edge: flag, environment, project file, user's file, system's file, default; nothing reads them later."""  # noqa: E501
 
 import os
 from collections.abc import Collection, Mapping, Sequence

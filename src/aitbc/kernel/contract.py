@@ -91,7 +91,9 @@ def _read(handler: BaseRouteHandler) -> Contract:
     ours = handler.handler_name != "options_handler"
     hints = typing.get_type_hints(unwrap_partial(handler.fn), include_extras=True) if ours else {}
     answer = hints.pop("return", None)
-    defaults = {name: field.default for name, field in handler.parsed_fn_signature.parameters.items() if field.has_default}
+    defaults = {
+        name: field.default for name, field in handler.parsed_fn_signature.parameters.items() if field.has_default
+    }
     found: dict[str, dict[str, Parameter]] = {"query": {}, "path": {}}
     body = None
     for name, hint in hints.items():

@@ -111,7 +111,9 @@ class UnitOfWork:
         except ids.MalformedId:
             raise missing from None
         except Exception as error:
-            if isinstance(error.__cause__, ids.MalformedId) or isinstance(getattr(error, "orig", None), ids.MalformedId):
+            if isinstance(error.__cause__, ids.MalformedId) or isinstance(
+                getattr(error, "orig", None), ids.MalformedId
+            ):
                 raise missing from None
             raise
         if found is None:
@@ -181,7 +183,7 @@ class Database:
         self._arguments = target.connect_arguments(application=f"aitbc {module}", statement_seconds=statement_seconds)
         self._acquire_seconds = acquire_seconds
         self._pool_size = pool_size
-        self._hot: "asyncpg.Pool[asyncpg.Record] | None" = None
+        self._hot: asyncpg.Pool[asyncpg.Record] | None = None
         self._on_commit: list[Callable[[], None]] = []
         self.engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",
@@ -239,7 +241,7 @@ class Database:
     async def _roll_back(self, session: AsyncSession) -> None:
         try:
             await session.rollback()
-        except Exception:
+        except Exception:  # noqa: BLE001
             await session.invalidate()
 
     @asynccontextmanager
@@ -330,7 +332,7 @@ async def _end_badly(connection: Connection, transaction: Transaction) -> None:
     """Roll back; where that cannot be done, give the connection up rather than hand it on in the middle of a transaction."""
     try:
         await transaction.rollback()
-    except Exception:
+    except Exception:  # noqa: BLE001
         connection.terminate()
 
 

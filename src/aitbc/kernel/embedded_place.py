@@ -237,7 +237,7 @@ def _sockets_for(home: Path, account: Account, *, port: int) -> Path:
     if _is_speakable(near, port):
         return _private(near, account)
     name = f"aitbc-{account.uid}-{hashlib.sha256(os.fsencode(home)).hexdigest()[:16]}"
-    for base in (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"):
+    for base in (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"):  # noqa: S108
         path = Path(base).resolve() / name
         if base and _is_speakable(path, port) and path.parent.is_dir() and can_enter(account, path.parent):
             return _private(path, account)

@@ -80,7 +80,7 @@ def launch(command: Sequence[str | Path], account: Account, output: int) -> subp
         cwd="/",  # the account may not be allowed where we are
         env=environment,
         start_new_session=True,
-        preexec_fn=child_setup(account),
+        preexec_fn=child_setup(account),  # noqa: PLW1509
     )
 
 

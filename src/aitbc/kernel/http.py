@@ -172,7 +172,9 @@ def _from_validation(error: ValidationException) -> AppError:
     for item in extra:
         key, message = str(item.get("key", "")), str(item.get("message", ""))[:MESSAGE_LENGTH_MAX]
         body = item.get("source") == "body"
-        fields.append(FieldError("", "A JSON body is required") if body and key == "data" else FieldError(f"?{key}", message))
+        fields.append(
+            FieldError("", "A JSON body is required") if body and key == "data" else FieldError(f"?{key}", message)
+        )
     return Invalid(fields=tuple(fields))
 
 
@@ -180,7 +182,9 @@ class StrictBody(AbstractDTO[Any]):
     """Reads JSON bodies exactly as their types say: the framework's own reading would take "5" and 1.0 for whole numbers."""
 
     @classmethod
-    def create_for_field_definition(cls, field_definition: FieldDefinition, handler_id: str, backend_cls: Any = None) -> None:
+    def create_for_field_definition(
+        cls, field_definition: FieldDefinition, handler_id: str, backend_cls: Any = None
+    ) -> None:
         """Nothing to prepare: a handler's contract holds the type."""
 
     @classmethod
@@ -230,7 +234,7 @@ def _faults(value: Any, kind: Any, pointer: str) -> list[FieldError]:
     fields = {field.encode_name: field for field in msgspec.structs.fields(plain)}
     if plain.__struct_config__.forbid_unknown_fields:
         for name in value.keys() - fields.keys():
-            faults.append(FieldError(f"{pointer}/{_escaped(name)}", "There is no such field"))
+            faults.append(FieldError(f"{pointer}/{_escaped(name)}", "There is no such field"))  # noqa: PERF401
     for name, field in fields.items():
         if name in value:
             faults += _faults(value[name], field.type, f"{pointer}/{_escaped(name)}")
@@ -293,7 +297,9 @@ def _check_path(contract: Contract, scope: Any) -> None:
 
 
 def _check_query(contract: Contract, query: bytes) -> None:
-    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, encoding="utf-8", errors="replace") if query else []
+    pairs = (
+        parse_qsl(query.decode("latin-1"), keep_blank_values=True, encoding="utf-8", errors="replace") if query else []
+    )
     seen: set[str] = set()
     faults = []
     for name, _ in pairs:

@@ -1,4 +1,4 @@
-"""Accounts and their API keys: made, listed, rotated, revoked; and the caller behind a key, known anew every three quarters of a second."""
+"""Accounts and their API keys: made, listed, rotated, revoked; and the caller behind a key, known anew every three quarters of a second."""  # noqa: E501
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -133,7 +133,7 @@ class KeyRow(Base):
     revoked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     rotated: Mapped[bool] = mapped_column(Boolean, default=False)
 
-    __table_args__ = (Index("keys_account_idx", account, id), Index("keys_subject_idx", subject), {"info": NO_DELETE})
+    __table_args__ = (Index("keys_account_idx", account, id), Index("keys_subject_idx", subject), {"info": NO_DELETE})  # noqa: A003
 
     def valid_at(self, at: datetime) -> bool:
         """Whether the key opens anything at this time."""
@@ -184,7 +184,7 @@ class Identity:
             raise Unauthenticated
         return known[1]
 
-    async def _look_up(self, digests: Sequence[bytes]) -> Sequence[Principal | None | AppError]:
+    async def _look_up(self, digests: Sequence[bytes]) -> Sequence[Principal | AppError | None]:
         async with self._db.hot() as connection:
             rows = await connection.fetch(
                 "SELECT digest, id, account, kind, scopes, subject FROM kernel.keys "
@@ -228,7 +228,7 @@ class Identity:
         lifetime: timedelta = LIFETIME_DEFAULT,
         by: Principal | None = None,
     ) -> IssuedKey:
-        """A new key of an account; `by` is who asks, none for the platform itself. Raises `AccountNotFound`, `GrantTooWide`, `UnknownScope`."""
+        """A new key of an account; `by` is who asks, none for the platform itself. Raises `AccountNotFound`, `GrantTooWide`, `UnknownScope`."""  # noqa: E501
         async with self._db.unit_of_work() as uow:
             owner = await uow.find(AccountRow, account, missing=AccountNotFound)
             return await self._issue(uow, owner.id, kind, name, scopes, subject, min(lifetime, LIFETIME_MAX), by)
@@ -351,4 +351,3 @@ def _principal(row: Any) -> Principal:
         scopes=frozenset(row["scopes"]),
         subject=row["subject"],
     )
-

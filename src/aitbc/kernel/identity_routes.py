@@ -9,7 +9,6 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta, Struct
 
 from aitbc.kernel.auth import Principal
-
 from aitbc.kernel.idempotency import Once
 from aitbc.kernel.identity import (
     LIFETIME_DEFAULT,
@@ -28,7 +27,9 @@ from aitbc.kernel.identity import (
 from aitbc.kernel.pages import Cursor, Limit, Page
 
 DAY = 86_400
-Name = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[\w][\w .@+-]*$", extra_json_schema={"examples": ["alice"]})]
+Name = Annotated[
+    str, Meta(min_length=1, max_length=100, pattern=r"^[\w][\w .@+-]*$", extra_json_schema={"examples": ["alice"]})
+]
 Scope = Annotated[str, Meta(max_length=40, pattern=r"^(\*|[a-z]+:[a-z]+)$")]
 
 
@@ -72,7 +73,11 @@ class AccountController(Controller):
 
     @post("/", operation_id="create_account", opt={"permission": "accounts:create", "errors": (AccountExists,)})
     async def create(
-        self, identity: NamedDependency[Identity], who: NamedDependency[Principal], once: NamedDependency[Once], data: JSONBody[CreateAccount]
+        self,
+        identity: NamedDependency[Identity],
+        who: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        data: JSONBody[CreateAccount],
     ) -> Account:
         """Create an account; its first key is made with `POST /api/v1/identity/keys`."""
         return await identity.create_account(who, data.name, once)
@@ -100,7 +105,11 @@ class KeyController(Controller):
     @post(
         "/",
         operation_id="create_key",
-        opt={"permission": "keys:manage", "idempotency": "natural", "errors": (AccountNotFound, GrantTooWide, UnknownScope)},
+        opt={
+            "permission": "keys:manage",
+            "idempotency": "natural",
+            "errors": (AccountNotFound, GrantTooWide, UnknownScope),
+        },
     )
     async def create(
         self, identity: NamedDependency[Identity], who: NamedDependency[Principal], data: JSONBody[CreateKey]
@@ -142,7 +151,11 @@ class KeyController(Controller):
         opt={"permission": "keys:manage", "idempotency": "natural", "errors": (KeyNotFound, KeyRevoked, GrantTooWide)},
     )
     async def rotate(
-        self, identity: NamedDependency[Identity], who: NamedDependency[Principal], key: FromPath[str], data: JSONBody[RotateKey]
+        self,
+        identity: NamedDependency[Identity],
+        who: NamedDependency[Principal],
+        key: FromPath[str],
+        data: JSONBody[RotateKey],
     ) -> IssuedKey:
         """Make a successor with the same rights; the old key works until the overlap ends."""
         return await identity.rotate(who, key, timedelta(seconds=data.overlap_seconds))

@@ -26,7 +26,7 @@ class MalformedId(ValueError):
 
 def new_uuid() -> UUID:
     """A fresh UUIDv7 (RFC 9562): milliseconds, then 12 bits that keep the order within one millisecond, then chance."""
-    global _last_stamp
+    global _last_stamp  # noqa: PLW0603
     microseconds = int(now().timestamp() * 1_000_000)
     with _lock:
         stamp = (microseconds // 1000 << 12) | (microseconds % 1000 << 2)

@@ -57,7 +57,7 @@ def bind(listeners: Sequence[Listener], settings: ServerSettings) -> list[socket
     sockets: list[socket.socket] = []
     try:
         for listener in listeners:
-            sockets.append(_bind_path(listener) if listener.path else _bind_port(listener, settings))
+            sockets.append(_bind_path(listener) if listener.path else _bind_port(listener, settings))  # noqa: PERF401
     except BaseException:
         close(sockets)
         raise
@@ -170,7 +170,7 @@ def holder_of(port: int) -> str | None:
     for process in Path("/proc").iterdir():
         if process.name.isdecimal():
             with suppress(OSError):
-                if any(os.readlink(entry) in inodes for entry in os.scandir(process / "fd")):
+                if any(os.readlink(entry) in inodes for entry in os.scandir(process / "fd")):  # noqa: PTH115
                     name = (process / "comm").read_text().strip()
                     return f"{name} (pid {process.name})"
     return None

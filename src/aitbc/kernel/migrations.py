@@ -66,8 +66,10 @@ def provision_statements(parts: Sequence[Part], owner: str, passwords: dict[str,
     for part in parts:
         role, word = part.role, "" if passwords is None else f" PASSWORD '{passwords[part.role]}'"
         statements += [
-            f"DO $$ BEGIN CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT; "
-            "EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$",
+            (
+                f"DO $$ BEGIN CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT; "
+                "EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+            ),
             f"CREATE SCHEMA IF NOT EXISTS {part.name} AUTHORIZATION {owner}",
             f"GRANT USAGE ON SCHEMA {part.name} TO {role}",
         ]

@@ -1,4 +1,4 @@
-"""The manifest: what a module offers, needs, hears and does by itself. Data only; wiring, map, migrations and command line read it."""
+"""The manifest: what a module offers, needs, hears and does by itself. Data only; wiring, map, migrations and command line read it."""  # noqa: E501
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

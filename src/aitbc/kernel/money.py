@@ -54,7 +54,7 @@ def render(units: int) -> str:
 
 
 def times(units: int, count: int) -> int:
-    """`units × count`, refused with `AmountOverflow` when it passes the ledger's range."""
+    """`units × count`, refused with `AmountOverflow` when it passes the ledger's range."""  # noqa: RUF002
     return checked(checked(units) * checked(count))
 
 

@@ -118,10 +118,10 @@ class _Operation:
         self.contract: Contract = contract_of(handler)
         self.permission: str = handler.opt["permission"]
         text = inspect.cleandoc(unwrap_partial(self.handler.fn).__doc__ or "")
-        self.summary: str = self.handler.summary or text.partition("\n")[0].rstrip(".")
-        self.description: str = self.handler.description or text
-        self.ident = self.handler.operation_id
-        self.tags: list[str] = sorted(self.handler.resolve_tags() or ())
+        self.summary: str = self.handler.summary or text.partition("\n")[0].rstrip(".")  # type: ignore[attr-defined]
+        self.description: str = self.handler.description or text  # type: ignore[attr-defined]
+        self.ident = self.handler.operation_id  # type: ignore[attr-defined]
+        self.tags: list[str] = sorted(self.handler.resolve_tags() or ())  # type: ignore[attr-defined]
         if not (isinstance(self.ident, str) and self.summary and self.description):
             raise ValueError(f"{method} {path} needs an operation_id and a docstring")
 
@@ -164,7 +164,12 @@ class _Operation:
     def _body(self, lookup: Mapping[str, Any], components: Mapping[str, Any]) -> dict[str, Any] | None:
         if media_type := self.handler.opt.get("raw_body"):
             limit = self.handler.opt.get("raw_body_bytes")
-            schema = {"type": "string", "format": "binary", "maxLength": limit, "description": f"At most {limit} bytes."}
+            schema = {
+                "type": "string",
+                "format": "binary",
+                "maxLength": limit,
+                "description": f"At most {limit} bytes.",
+            }
             return {"required": True, "content": {media_type: {"schema": schema}}}
         if self.contract.body is None:
             return None
@@ -182,7 +187,11 @@ class _Operation:
             told["content"] = {media_type: {"schema": schema, "example": example_of(schema, components)}}
         elif kind not in (None, type(None)):
             streams = isinstance(kind, type) and issubclass(kind, (Stream, ServerSentEvent))
-            text = {"type": "string"} if streams or media_type.startswith("text/") else {"type": "string", "format": "binary"}
+            text = (
+                {"type": "string"}
+                if streams or media_type.startswith("text/")
+                else {"type": "string", "format": "binary"}
+            )
             told["content"] = {media_type: {"schema": text}}
         return {status: told}
 
@@ -227,7 +236,7 @@ def _idempotency_key(*, required: bool) -> dict[str, Any]:
         "name": "Idempotency-Key",
         "in": "header",
         "required": required,
-        "description": "A text of your own choice. The same request with the same key has its effect once, and gets the same answer.",
+        "description": "A text of your own choice. The same request with the same key has its effect once, and gets the same answer.",  # noqa: E501
         "schema": {"type": "string", "minLength": 1, "maxLength": KEY_LENGTH_MAX, "pattern": "^[ -~]+$"},
         "example": "order-2030-000017",
     }
@@ -240,7 +249,7 @@ def _problems(errors: Sequence[type[AppError]]) -> dict[str, Any]:
         by_status.setdefault(str(error.status), []).append(error)
     told: dict[str, Any] = {}
     for status, group in by_status.items():
-        examples = {error.code: {"summary": error.summary(), "value": _example_problem(error)} for error in group}
+        examples = {error.code: {"summary": error.summary(), "value": _example_problem(error)} for error in group}  # type: ignore[arg-type]
         content = {PROBLEM_TYPE: {"schema": {"$ref": f"{SCHEMAS}Problem"}, "examples": examples}}
         told[status] = {"description": "\n".join(f"- `{e.code}`: {e.summary()}" for e in group), "content": content}
     told["default"] = {
@@ -258,7 +267,10 @@ def _example_problem(error: type[AppError]) -> Any:
 def catalogued() -> list[type[AppError]]:
     """Every error that this program may answer with, in the order of the catalogue."""
     ours = {AppError, *AppError.registry.values()}
-    return sorted((kind for kind in ours if kind.__module__.startswith("aitbc.")), key=lambda kind: (kind.status, kind.code))
+    return sorted(
+        (kind for kind in ours if kind.__module__.startswith("aitbc.")),
+        key=lambda kind: (kind.status, kind.code),  # type: ignore[misc]
+    )
 
 
 def advice(kind: type[AppError]) -> str:

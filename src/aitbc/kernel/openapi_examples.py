@@ -79,13 +79,23 @@ def _an_array(schema: Mapping[str, Any], components: Mapping[str, Any], depth: i
 def _a_string(schema: Mapping[str, Any]) -> str:
     if "format" in schema:
         return _FORMATS.get(schema["format"], "text")
-    for text in ("text", "0.05", "text_01k0000000000000000000000a", "sha256:" + "0" * 64, "0" * 64, "A" * 43, "A" * 86, "1", "a"):
+    for text in (
+        "text",
+        "0.05",
+        "text_01k0000000000000000000000a",
+        "sha256:" + "0" * 64,
+        "0" * 64,
+        "A" * 43,
+        "A" * 86,
+        "1",
+        "a",
+    ):
         fits = schema.get("minLength", 0) <= len(text) <= schema.get("maxLength", 10_000)
         if fits and re.search(schema.get("pattern", ""), text):
             return text
     if "pattern" in schema:
         return "text"
-    return "x" * schema.get("minLength", 1)
+    return "x" * schema.get("minLength", 1)  # type: ignore[no-any-return]
 
 
 def _a_number(schema: Mapping[str, Any]) -> int:

@@ -34,7 +34,9 @@ def documentation(*, title: str, version: str, description: str) -> Router:
             made[request.app] = msgspec.json.encode(told)
         return Response(made[request.app], media_type="application/json", headers=PAGE_HEADERS)
 
-    return Router("/", route_handlers=[openapi_json, docs, docs_script, docs_style, errors, errors_json], include_in_schema=False)
+    return Router(
+        "/", route_handlers=[openapi_json, docs, docs_script, docs_style, errors, errors_json], include_in_schema=False
+    )
 
 
 @get("/docs", opt=_OPEN)
@@ -86,7 +88,7 @@ async def errors_json() -> list[dict[str, Any]]:
 def _entry(kind: type[AppError]) -> str:
     code, words = html.escape(kind.code), html.escape(meaning(kind))
     facts = f"HTTP {kind.status} · exit code {kind.exit_code}{' · may be repeated' if is_retryable(kind) else ''}"
-    return f'<section id="{code}"><h2>{code}</h2><p class="facts">{facts}</p><p>{words}</p><p>{html.escape(advice(kind))}</p></section>'
+    return f'<section id="{code}"><h2>{code}</h2><p class="facts">{facts}</p><p>{words}</p><p>{html.escape(advice(kind))}</p></section>'  # noqa: E501
 
 
 def meaning(kind: type[AppError]) -> str:
@@ -100,8 +102,8 @@ def error_catalogue() -> str:
         "# Errors",
         "",
         "Every failure of the API is answered as `application/problem+json` (RFC 9457) with these members: `type` and `docs` (the",
-        f"entry of this catalogue at `{ERRORS_PAGE}`), `title`, `status`, `code`, `detail` (what happened this time), `request_id`,",
-        "`retryable`, `errors` (what is wrong field by field, as JSON pointers, `?name` for the query) and `details`. Programs read",
+        f"entry of this catalogue at `{ERRORS_PAGE}`), `title`, `status`, `code`, `detail` (what happened this time), `request_id`,",  # noqa: E501
+        "`retryable`, `errors` (what is wrong field by field, as JSON pointers, `?name` for the query) and `details`. Programs read",  # noqa: E501
         "`code`: it never changes. The command line ends with the exit code shown here. This file is written from the classes in",
         "the source; change it there.",
         "",
@@ -110,7 +112,9 @@ def error_catalogue() -> str:
     ]
     for kind in catalogued():
         words = [f"`{kind.code}`", str(kind.status), str(kind.exit_code), "yes" if is_retryable(kind) else "no"]
-        lines.append("| " + " | ".join([*words, *(text.replace("|", "\\|") for text in (meaning(kind), advice(kind)))]) + " |")
+        lines.append(
+            "| " + " | ".join([*words, *(text.replace("|", "\\|") for text in (meaning(kind), advice(kind)))]) + " |"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -105,9 +105,7 @@ class Operations:
         """Try a dead event again from its first attempt. Raises `EventNotFound`, `EventNotDead`."""
         id_ = _uuid(event)
         for database in self._databases.values():
-            outbox = table(
-                "outbox", *map(column, ("id", "dead_at", "attempts", "due_at")), schema=database.module
-            )
+            outbox = table("outbox", *map(column, ("id", "dead_at", "attempts", "due_at")), schema=database.module)
             async with database.unit_of_work() as uow:
                 dead = (outbox.c.id == id_, outbox.c.dead_at.is_not(None))
                 change = update(outbox).where(*dead).values(dead_at=None, attempts=0, due_at=now()).returning(text("*"))
@@ -130,8 +128,8 @@ class Operations:
         for database in self._chosen(module):
             async with database.hot() as connection:
                 rows = await connection.fetch(
-                    "SELECT id, at, account, key, action, object, details::text AS details, request_id "
-                    f"FROM {database.module}.audit WHERE ($1::timestamptz IS NULL OR at < $1) "  # noqa: S608
+                    "SELECT id, at, account, key, action, object, details::text AS details, request_id "  # noqa: S608
+                    f"FROM {database.module}.audit WHERE ($1::timestamptz IS NULL OR at < $1) "
                     "AND ($2::text IS NULL OR action = $2) ORDER BY at DESC, id DESC LIMIT $3",
                     before,
                     action,

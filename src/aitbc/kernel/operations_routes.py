@@ -17,7 +17,11 @@ class OperationsController(Controller):
 
     tags = ("operations",)
 
-    @get("/events", operation_id="list_events", opt={"permission": "events:read", "errors": (UnknownModule, EventNotFound)})
+    @get(
+        "/events",
+        operation_id="list_events",
+        opt={"permission": "events:read", "errors": (UnknownModule, EventNotFound)},
+    )
     async def events(
         self,
         operations: NamedDependency[Operations],

@@ -5,6 +5,7 @@ Lease due rows and commit; bring them to the hearers with no transaction open; t
 """
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
@@ -89,10 +90,8 @@ class Relay:
                 log.warning("relay_paused", module=self._schema, reason=error.message, seconds=pause)
                 await asyncio.sleep(pause)
             if not delivered:
-                try:
+                with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), IDLE_SECONDS)
-                except TimeoutError:
-                    pass
                 self._wake.clear()
 
     async def deliver_due(self) -> int:
@@ -134,12 +133,12 @@ class Relay:
         for told in group:
             try:
                 events.append((told, decode(told.kind, told.body)))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 outcome[told.id] = f"it no longer decodes: {error}"
         for hearer in self._hearers.get(kind, ()):
             try:
                 await hearer.receive([(told.id, event) for told, event in events])
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 log.warning("events_refused", hearer=hearer.name, kind=kind, count=len(events), reason=repr(error))
                 outcome |= await self._bring_singly(hearer, events)
         return [(told, outcome.get(told.id)) for told in group]
@@ -150,9 +149,11 @@ class Relay:
             token = request_id.set(told.request_id)
             try:
                 await hearer.receive([(told.id, event)])
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 outcome[told.id] = f"{hearer.name}: {error!r}"[:2000]
-                log.warning("event_refused", hearer=hearer.name, event_id=str(told.id), kind=told.kind, reason=repr(error))
+                log.warning(
+                    "event_refused", hearer=hearer.name, event_id=str(told.id), kind=told.kind, reason=repr(error)
+                )
             finally:
                 request_id.reset(token)
         return outcome

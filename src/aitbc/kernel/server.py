@@ -121,7 +121,7 @@ async def serve(
 
     0 after a drain, 1 if the application could not start or its clean-up failed or took too long, 128 and the number of the signal if a
     second one cut the drain short. The application's lifespan is entered once, before the first request.
-    """
+    """  # noqa: E501
     notifier = notifier or Notifier()
     server = _Server(app, settings, draining, notifier)
     loop = asyncio.get_running_loop()
@@ -230,7 +230,7 @@ class _Server(uvicorn.Server):
                 listener.close()
             loop = asyncio.get_running_loop()
             end = loop.time() + GRACE_SECONDS
-            while self.server_state.connections and loop.time() < end:
+            while self.server_state.connections and loop.time() < end:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         self.should_exit = True
 

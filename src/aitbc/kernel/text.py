@@ -40,7 +40,7 @@ Step = Callable[[Any], Any]
 
 
 def normal(value: Any, kind: Any) -> Any:
-    """The value, of type `kind`, with every `Name` and `Text` in it in normal form. Raises `InvalidText` when one grows too long."""
+    """The value, of type `kind`, with every `Name` and `Text` in it in normal form. Raises `InvalidText` when one grows too long."""  # noqa: E501
     step = _step_for(kind)
     return value if step is None else step(value)
 

@@ -196,13 +196,13 @@ def tasks_of_user(user: int) -> int:
     total = 0
     for pid in _process_ids():
         with contextlib.suppress(OSError):
-            if os.stat(f"/proc/{pid}").st_uid == user:
-                total += len(os.listdir(f"/proc/{pid}/task"))
+            if os.stat(f"/proc/{pid}").st_uid == user:  # noqa: PTH116
+                total += len(os.listdir(f"/proc/{pid}/task"))  # noqa: PTH208
     return total
 
 
 def _process_ids() -> list[int]:
-    return [int(entry) for entry in os.listdir("/proc") if entry.isdecimal()]
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdecimal()]  # noqa: PTH208
 
 
 def _group_of(pid: int) -> int:

@@ -121,7 +121,7 @@ class Program:
             group=user,
             extra_groups=None if user is None else [],
             # This process has one thread, so that running Python between fork and exec is safe here.
-            preexec_fn=lambda: _confine(limits, tasks),
+            preexec_fn=lambda: _confine(limits, tasks),  # noqa: PLW1509
             bufsize=0,
         )
 

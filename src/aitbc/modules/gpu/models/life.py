@@ -67,7 +67,7 @@ def move(miner: MinerFields, status: Status, reason: str | None) -> bool:
 
 
 def hear(miner: MinerFields, *, pause: str | None, leaving: bool) -> bool:
-    """A heartbeat came: `pause` is why the miner itself takes no work now, `leaving` its good-bye. Whether that changed anything."""
+    """A heartbeat came: `pause` is why the miner itself takes no work now, `leaving` its good-bye. Whether that changed anything."""  # noqa: E501
     if miner.status == Status.REMOVED:
         return False
     miner.pause_reason = pause
