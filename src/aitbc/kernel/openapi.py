@@ -268,8 +268,8 @@ def catalogued() -> list[type[AppError]]:
     """Every error that this program may answer with, in the order of the catalogue."""
     ours = {AppError, *AppError.registry.values()}
     return sorted(
-        (kind for kind in ours if kind.__module__.startswith("aitbc.")),
-        key=lambda kind: (kind.status, kind.code),  # type: ignore[misc]
+        (kind for kind in ours if kind.__module__.startswith("aitbc.")),  # type: ignore[misc]
+        key=lambda kind: (kind.status, kind.code),
     )
 
 
