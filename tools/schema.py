@@ -14,7 +14,7 @@ from sqlalchemy import MetaData
 from aitbc.app import MODULES, parts
 from aitbc.kernel.db import Target
 from aitbc.kernel.embedded import EmbeddedPostgres
-from aitbc.kernel.migrations import Part, differences, migrate, new_revision
+from aitbc.kernel.migrations import Part, differences, folder, migrate, new_revision
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
 DATABASE = "aitbc_schema"
@@ -85,7 +85,7 @@ def main(arguments: list[str]) -> int:
             with empty_database() as target:
                 written = asyncio.run(write(target, part, message))
             subprocess.run([Path(sys.executable).with_name("ruff"), "format", "--quiet", written], check=True)
-            print(f"wrote {written}: read it, and finish it by hand")
+            print(f"wrote {written.relative_to(folder().parent)}: read it, and finish it by hand")
             return 0
         case _:
             print("usage: python -m tools.schema check | migration MODULE MESSAGE", file=sys.stderr)

@@ -27,7 +27,7 @@ PLACES = {
 }
 AFTERWARDS = """\
 {name} is laid out and mounted. What is left to you:
-  - its place in the order (pyproject.toml, contract "order"; src/aitbc/app.py follows it): {above}
+  - its place in the order (pyproject.toml, contract "order"; src/aitbc/app.py follows it): {callers}
   - who may do what: give "{name}:read" and "{name}:write" to a kind of key in src/aitbc/kernel/auth.py
   - the example: src/aitbc/modules/{name} keeps notes; make it keep what the module is for
 Then: make check && make test T=tests/modules/{name}"""
@@ -121,6 +121,7 @@ def main(arguments: list[str]) -> int:
         print(f"wrote {path.relative_to(ROOT)}")
     tidy(written)
     order = _order_in((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    above = ", ".join(order[: order.index(arguments[0])]) or "nobody"
-    print(AFTERWARDS.format(name=arguments[0], above=f"now only {above} may call it"))
+    above = order[: order.index(arguments[0])]
+    callers = f"now {', '.join(above)} may call it" if above else "now it is on top, and nobody may call it"
+    print(AFTERWARDS.format(name=arguments[0], callers=callers))
     return 0
