@@ -193,6 +193,7 @@ class Database:
             pool_timeout=acquire_seconds,
             pool_pre_ping=False,
             pool_use_lifo=True,
+            hide_parameters=True,  # values must not turn up in exceptions, and so in logs
         )
         self._reading_engine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 

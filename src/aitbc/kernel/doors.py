@@ -1,15 +1,12 @@
 """The doors of every module: who comes in, with which permission, and whether the command was done before."""
 
 import hashlib
-from collections.abc import Sequence
 from typing import Any
 
-from litestar import Litestar
 from litestar.connection import ASGIConnection, Request
 from litestar.di import Provide
 from litestar.enums import ScopeType
 from litestar.handlers import BaseRouteHandler
-from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from aitbc.kernel.auth import PUBLIC, Principal
@@ -22,6 +19,7 @@ from aitbc.kernel.idempotency import (
     Once,
 )
 from aitbc.kernel.identity import Identity
+from aitbc.kernel.logs import principal_key
 
 MUTATING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 Connection = ASGIConnection[Any, Any, Any, Any]
@@ -44,6 +42,7 @@ class Guard:
         secret = bearer(connection)
         principal = await self._identity.authenticate(secret)
         state["principal"], state["secret"] = principal, secret
+        principal_key.set(principal.key)
         principal.require(permission)
         if connection.scope.get("method") in MUTATING:
             await self._note_key(connection, handler, principal)
@@ -79,7 +78,7 @@ class Leaving:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, to its end."""
-        if scope["type"] == ScopeType.WEBSOCKET or scope["method"] not in MUTATING:
+        if scope["type"] != ScopeType.HTTP or scope["method"] not in MUTATING:
             await self._app(scope, receive, send)
             return
 
@@ -126,12 +125,3 @@ async def _once(request: Request[Any, Any, Any]) -> Once:
 def dependencies() -> dict[str, Provide]:
     """What handlers may ask for by name: `who` they serve and `once`, the Idempotency-Key."""
     return {"who": Provide(_who), "once": Provide(_once)}
-
-
-def undeclared(app: Litestar) -> Sequence[str]:
-    """The handlers that declare no permission; an app with one of these must not start."""
-    found = []
-    for route in app.routes:
-        handlers = route.route_handlers if isinstance(route, HTTPRoute) else [route.route_handler]
-        found += [f"{handler} at {route.path}" for handler in handlers if not handler.opt.get("permission")]
-    return found

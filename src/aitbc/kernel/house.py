@@ -16,13 +16,14 @@ from aitbc.kernel.auth import Principal
 from aitbc.kernel.clock import now
 from aitbc.kernel.config import ConfigError, Settings
 from aitbc.kernel.db import Database, Target
-from aitbc.kernel.embedded import EmbeddedPostgres
+from aitbc.kernel.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from aitbc.kernel.errors import Unauthenticated, Unavailable
 from aitbc.kernel.identity import Base, Identity
 from aitbc.kernel.migrations import Part, migrate, role_password
 from aitbc.kernel.module import Module
 from aitbc.kernel.operations import Operations
-from aitbc.kernel.signing import Key
+from aitbc.kernel.pulse import Pulse
+from aitbc.kernel.signing import Key, verify
 from aitbc.kernel.wiring import Platform, Wired, wire
 
 OPERATOR = "operator"
@@ -30,6 +31,9 @@ OPERATOR = "operator"
 ADMIN_KEY_LIFETIME = timedelta(days=365)
 ADMIN_KEY_RENEWED = timedelta(days=60)
 """A start with less than this left makes a new admin key."""
+WATCH_SECONDS = 0.25
+RESTART_SECONDS = 5.0
+"""How long to wait after a restart of the embedded server that failed."""
 ANSWERS_KEPT = timedelta(hours=24)
 
 log = structlog.get_logger("aitbc.house")
@@ -59,9 +63,11 @@ def target_of(url: str) -> Target:
     )
 
 
-def secret_of(state_dir: Path) -> bytes:
-    """The installation's secret: 32 random bytes in a 0600 file, made at the first start."""
-    path = state_dir / "secret.key"
+def secret_of(settings: Settings) -> bytes:
+    """The installation's secret: the configured one, or 32 random bytes in a 0600 file, made at the first start."""
+    if settings.secret_key is not None:
+        return settings.secret_key.reveal().encode()
+    path = settings.state_dir / "secret.key"
     if not path.exists():
         write_private(path, os.urandom(32).hex() + "\n")
     if path.stat().st_mode & 0o077:
@@ -86,7 +92,7 @@ class House:
     """Everything of one process, built and not yet serving."""
 
     settings: Settings
-    owner: Target
+    parts: Sequence[Part]
     platform: Platform
     wired: Wired
     identity: Identity
@@ -98,6 +104,11 @@ class House:
     def databases(self) -> dict[str, Database]:
         """Every database of this process, the kernel's included."""
         return {**self.wired.databases, "kernel": self.platform.kernel}
+
+    async def signer_answers(self) -> str | None:
+        """Whether the node's key signs: a check of readiness."""
+        key = self.platform.node_key
+        return None if verify(key.public, b"ready", key.sign(b"ready")) else "The node's key does not sign."
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -123,21 +134,34 @@ class House:
 
 async def _watch(postgres: EmbeddedPostgres) -> None:
     """Start the embedded server again whenever it has crashed; it recovers what was committed."""
+    is_down = False
     while True:
-        await asyncio.sleep(0.25)
-        if postgres.poll() is not None:
-            log.error("postgres_crashed", exit_code=postgres.poll())
-            # In this thread on purpose: the server's life is tied to the thread that started it.
-            postgres.restart()
-            log.info("postgres_restarted", pid=postgres.pid)
+        await asyncio.sleep(RESTART_SECONDS if is_down else WATCH_SECONDS)
+        exit_code = postgres.poll()
+        if exit_code is None and not is_down:
+            continue
+        log.error("postgres_crashed", exit_code=exit_code)
+        try:
+            postgres.restart()  # in this thread on purpose: the server's life is tied to the thread that started it
+        except EmbeddedPostgresError as error:
+            is_down = True
+            log.error("postgres_not_restarted", reason=str(error), again_in_seconds=RESTART_SECONDS)
+            continue
+        is_down = False
+        log.info("postgres_restarted", pid=postgres.pid)
 
 
 async def build(
-    settings: Settings, modules: Sequence[Module], *, owner: Target, postgres: EmbeddedPostgres | None
+    settings: Settings,
+    modules: Sequence[Module],
+    *,
+    owner: Target,
+    postgres: EmbeddedPostgres | None = None,
+    pulse: Pulse | None = None,
 ) -> House:
     """Migrate the database, make what a first start needs, and wire the modules."""
     state = settings.state_dir
-    secret = secret_of(state)
+    secret = secret_of(settings)
     everything = parts(modules)
     local = postgres is not None
     done = await migrate(owner, everything, secret=None if local else secret, provision=settings.database.provision)
@@ -162,11 +186,12 @@ async def build(
         secret=secret,
         identity=identity,
         kernel=kernel,
+        pulse=pulse or Pulse(),
     )
     wired = wire(modules, owner, platform, passwords=passwords, settings=settings.tables, pool=pool)
     operations = Operations({**wired.databases, "kernel": kernel})
     operator = await _operator(identity, state)
-    return House(settings, owner, platform, wired, identity, operations, operator, postgres)
+    return House(settings, everything, platform, wired, identity, operations, operator, postgres)
 
 
 async def _operator(identity: Identity, state: Path) -> Principal:

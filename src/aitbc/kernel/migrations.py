@@ -165,6 +165,11 @@ def configuration(part: Part, connection: Connection | None = None) -> Config:
     return config
 
 
+def head_of(part: Part) -> str:
+    """The newest migration of a part that this program knows."""
+    return ScriptDirectory.from_config(configuration(part)).get_current_head() or "none"
+
+
 async def differences(owner: Target, parts: Sequence[Part]) -> list[str]:
     """Where the migrated database and the models disagree; empty when `alembic check` would be clean."""
     engine = create_async_engine("postgresql+asyncpg://", async_creator=_opener(owner), poolclass=NullPool)

@@ -16,6 +16,7 @@ from aitbc.kernel.chores import run_chore
 from aitbc.kernel.db import Database, Target
 from aitbc.kernel.identity import Identity
 from aitbc.kernel.module import Module
+from aitbc.kernel.pulse import Pulse
 from aitbc.kernel.relay import Hearer, Relay
 from aitbc.kernel.remote import local
 from aitbc.kernel.signing import Key
@@ -36,6 +37,8 @@ class Platform:
     """Accounts and API keys."""
     kernel: Database
     """The kernel's own schema."""
+    pulse: Pulse = field(default_factory=Pulse)
+    """Whether this process stood still for a while: nobody is to be blamed for a silence of our own."""
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process is about to stop: long polls and streams end."""
 

@@ -1,0 +1,123 @@
+"""One application out of a house: every module under its path, behind one guard, inside one boundary."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from litestar import Litestar, Router
+from litestar.connection import ASGIConnection
+from litestar.di import Provide
+from litestar.handlers import BaseRouteHandler
+from litestar.types import ASGIApp
+
+from aitbc.kernel.access_log import AccessLog
+from aitbc.kernel.boundary import Boundary, Limits
+from aitbc.kernel.build import Build
+from aitbc.kernel.doors import Guard, Leaving, bearer, dependencies
+from aitbc.kernel.errors import AppError
+from aitbc.kernel.health import STATE, Health, HealthRoutes, database_answers, disk_has_room
+from aitbc.kernel.house import House
+from aitbc.kernel.http import manners, raw_bodies, seal
+from aitbc.kernel.identity_routes import AccountController, KeyController
+from aitbc.kernel.metrics import Metrics
+from aitbc.kernel.migrations import head_of
+from aitbc.kernel.openapi_pages import documentation
+from aitbc.kernel.operations_routes import OperationsController
+from aitbc.kernel.settings import ServerSettings
+
+TITLE = "AITBC"
+DESCRIPTION = (
+    "A self-hosted marketplace for GPU compute. Amounts are decimal strings in AITBC, times are RFC 3339 in UTC, lists are "
+    "pages with a cursor, and every failure is a problem document with a stable code."
+)
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+
+def litestar(house: House, build: Build, metrics: Metrics) -> Litestar:
+    """The routes of every module and of the kernel itself. Raises when one of them declares no permission."""
+    wired = house.wired
+    routers = [
+        Router(
+            f"/api/v1/{module.name}",
+            route_handlers=list(module.routes),
+            dependencies={module.name: _provided(wired.services[module.name])},
+        )
+        for module in wired.modules
+    ]
+    routers.append(
+        Router(
+            "/api/v1/identity",
+            route_handlers=[AccountController, KeyController],
+            dependencies={"identity": _provided(house.identity)},
+        )
+    )
+    routers.append(
+        Router(
+            "/api/v1/operations",
+            route_handlers=[OperationsController],
+            dependencies={"operations": _provided(house.operations)},
+        )
+    )
+    door = Guard(house.identity)
+
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+        await door(connection, handler)
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        async with house.running():
+            yield
+
+    app = Litestar(
+        [*routers, HealthRoutes, documentation(title=TITLE, version=build.api, description=DESCRIPTION)],
+        guards=[guard],
+        dependencies=dependencies(),
+        lifespan=[lifespan],
+        **manners(),
+    )
+    app.state[STATE] = _health(house, build, metrics)
+    seal(app)
+    return app
+
+
+def bounded(app: Litestar, settings: ServerSettings, metrics: Metrics) -> ASGIApp:
+    """The application behind the boundary, which every request passes first, with one line in the log for each."""
+    limits = Limits(
+        body_bytes=settings.max_body_bytes,
+        body_seconds=settings.body_seconds,
+        in_flight=settings.in_flight_max + settings.poll_max,
+    )
+    hosts = LOOPBACK_NAMES | {settings.host} | set(settings.hosts)
+    outer = Boundary(Leaving(app), limits, hosts, frozenset(settings.origins), raw_bodies(app), watch=metrics.observe)
+    return AccessLog(outer)
+
+
+def _provided(thing: Any) -> Provide:
+    """A closure on purpose: the framework would copy what a bound method belongs to."""
+
+    async def give() -> Any:
+        return thing
+
+    return Provide(give)
+
+
+def _health(house: House, build: Build, metrics: Metrics) -> Health:
+    async def may_see(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
+        try:
+            return (await house.identity.authenticate(bearer(connection))).may("health:read")
+        except AppError:
+            return False
+
+    checks: dict[str, Callable[[], Any]] = {
+        "database": database_answers(house.databases),
+        "disk": disk_has_room(house.settings.state_dir),
+        "signer": house.signer_answers,
+    }
+    return Health(
+        checks,
+        build=build,
+        draining=house.platform.draining,
+        metrics=metrics,
+        may_see=may_see,
+        schema={part.name: head_of(part) for part in house.parts},
+    )
