@@ -1,13 +1,14 @@
 """`aitbc serve`: from settings to a server that answers, and down again without a trace."""
 
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
+from msgspec import Struct
 
 from aitbc.kernel import listeners, logs, server
 from aitbc.kernel.application import bounded, litestar
@@ -21,7 +22,19 @@ from aitbc.kernel.metrics import Metrics
 from aitbc.kernel.module import Module
 from aitbc.kernel.pulse import Pulse
 
+SERVER_FILE = "server.json"
+"""In the state folder while a server runs: where the command line on this machine finds it."""
+
 log = structlog.get_logger("aitbc.serving")
+
+
+class ServerFile(Struct, frozen=True, kw_only=True):
+    """What a running server writes down about itself."""
+
+    url: str
+    pid: int
+    database: Target | None = None
+    """The owner's way into the embedded database, which only the server's own user can take."""
 
 
 def settings_of(modules: Sequence[Module], flags: Mapping[str, Any]) -> Loaded:
@@ -58,7 +71,7 @@ def _serve(modules: Sequence[Module], loaded: Loaded) -> int:
         return server.run(_Main(modules, loaded, owner, postgres, sockets))
     finally:
         listeners.close(sockets)
-        (settings.state_dir / "server.json").unlink(missing_ok=True)
+        (settings.state_dir / SERVER_FILE).unlink(missing_ok=True)
         if postgres is not None:
             postgres.stop()
         logs.flush()
@@ -96,7 +109,8 @@ class _Main:
         scheme = "https" if settings.server.tls_certificate else "http"
         host, port = self._sockets[0].getsockname()[:2]
         url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
-        write_private(settings.state_dir / "server.json", json.dumps({"url": url, "pid": os.getpid()}) + "\n")
+        told = ServerFile(url=url, pid=os.getpid(), database=self._owner if self._postgres is not None else None)
+        write_private(settings.state_dir / SERVER_FILE, msgspec.json.encode(told).decode() + "\n")
         notifier = server.Notifier(self._loaded.notify_socket, self._loaded.watchdog_seconds)
         return await server.serve(
             app,
