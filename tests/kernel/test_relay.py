@@ -1,7 +1,7 @@
 """An event is told only if its change was committed, and heard once however often it is delivered."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import pytest
@@ -17,6 +17,12 @@ from aitbc.kernel.relay import Hearer, Relay
 from tests.kernel.probe import ThingCounted, ThingRow, probe_database
 
 ADMIN = Principal("acct_a", "key_a", "admin", frozenset({"*"}))
+
+
+@pytest.fixture
+def target(new_database: Callable[[], Target]) -> Target:
+    """A fresh database for each test: what one leaves undelivered is none of another's business."""
+    return new_database()
 
 
 async def count(uow: UnitOfWork, events: Sequence[ThingCounted]) -> None:
@@ -51,6 +57,28 @@ async def test_an_event_is_heard_once_even_when_delivered_again(target: Target) 
             await uow.session.execute(text("UPDATE probe.outbox SET delivered_at = NULL, due_at = now()"))
         await relay.deliver_due()
         assert await counted(db, thing) == 3
+
+
+async def test_what_a_failing_hearer_did_is_undone_with_its_mark_in_the_inbox(target: Target) -> None:
+    async with probe_database(target) as db:
+        is_well = False
+
+        async def sometimes(uow: UnitOfWork, events: Sequence[ThingCounted]) -> None:
+            await count(uow, events)
+            if not is_well:
+                raise RuntimeError("after the work")
+
+        relay = Relay(db, {ThingCounted.kind: [Hearer(db, "probe.sometimes", sometimes)]})
+        thing = await a_thing(db)
+        await relay.deliver_due()
+        assert await counted(db, thing) == 0
+        is_well = True
+        clock.move(timedelta(seconds=5))
+        try:
+            await relay.deliver_due()
+        finally:
+            clock.reset()
+        assert await counted(db, thing) == 1
 
 
 async def test_three_relays_never_share_an_event(target: Target) -> None:

@@ -184,7 +184,7 @@ class Story:
         with step("receipt, sealed into a block") as note:
             self._sealed_receipt(str(job["receipt"]), receipt_file)
             note(str(receipt_file))
-        keys = {key["key"] for key in self.caller.get("/api/v1/trading/chain/keys")}
+        keys = {key["public_key"] for key in self.caller.get("/api/v1/trading/chain/keys")}
         with step("offline check of the receipt") as note:
             verify_receipt(receipt_file.read_bytes(), trusted_keys=keys)
             note("receipt verified")

@@ -14,6 +14,8 @@ from uuid import UUID
 
 import structlog
 from msgspec import Struct
+from sqlalchemy import Uuid, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from aitbc.kernel.clock import now
 from aitbc.kernel.db import Database, UnitOfWork
@@ -52,17 +54,16 @@ class Hearer:
         """Hear those of these events that were not heard before; all or none of them."""
         schema = self.database.module
         async with self.database.unit_of_work() as uow:
-            connection = await uow.session.connection()
-            raw = (await connection.get_raw_connection()).driver_connection
-            assert raw is not None
-            fresh = await raw.fetch(
-                f"INSERT INTO {schema}.inbox (event_id, handler, heard_at) "  # noqa: S608 - a module's name
-                "SELECT id, $2, $3 FROM unnest($1::uuid[]) AS id ON CONFLICT DO NOTHING RETURNING event_id",
-                [id_ for id_, _ in told],
-                self.name,
-                now(),
+            # Through the session, not the driver: only there is the insert part of the transaction it belongs to.
+            fresh = await uow.session.execute(
+                text(
+                    f"INSERT INTO {schema}.inbox (event_id, handler, heard_at) "  # noqa: S608 - a module's name
+                    "SELECT id, :handler, :at FROM unnest(CAST(:ids AS uuid[])) AS id "
+                    "ON CONFLICT DO NOTHING RETURNING event_id"
+                ).bindparams(bindparam("ids", type_=ARRAY(Uuid)), handler=self.name, at=now()),
+                {"ids": [id_ for id_, _ in told]},
             )
-            new = {row["event_id"] for row in fresh}
+            new = set(fresh.scalars())
             events = [event for id_, event in told if id_ in new]
             if events:
                 await self._handler(uow, events)
