@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from msgspec import Struct
 
-from aitbc.kernel.chores import run_chore
+from aitbc.kernel.chores import Leadership, run_chore
 from aitbc.kernel.db import Database, Target
 from aitbc.kernel.identity import Identity
 from aitbc.kernel.module import Module
@@ -64,11 +64,13 @@ class Wired:
                     await service.start()
                 if hasattr(service, "stop"):
                     stack.push_async_callback(service.stop)
+            leadership = Leadership(self.platform.kernel)
+            stack.push_async_callback(leadership.close)
             tasks = [asyncio.create_task(relay.run()) for relay in self.relays]
             for module in self.modules:
                 for chore in module.chores:
                     work = getattr(self.services[module.name], chore.run)
-                    tasks.append(asyncio.create_task(run_chore(self.databases[module.name], chore, work)))
+                    tasks.append(asyncio.create_task(run_chore(module.name, chore, work, leadership)))
             stack.push_async_callback(_end, tasks)
             yield
 
