@@ -1,0 +1,90 @@
+"""The whole house for a test: every module wired over a fresh database, behind its real boundary, asked in process."""
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from aitbc.app import MODULES
+from aitbc.kernel.application import bounded, litestar
+from aitbc.kernel.auth import Principal
+from aitbc.kernel.build import this_build
+from aitbc.kernel.db import Target
+from aitbc.kernel.house import House, build
+from aitbc.kernel.idempotency import Once
+from aitbc.kernel.ids import new_id
+from aitbc.kernel.metrics import Metrics
+from aitbc.kernel.money import parse
+from aitbc.kernel.settings import Settings
+
+
+@dataclass
+class Caller:
+    """Somebody with an account, a key, and an HTTP client that sends it."""
+
+    principal: Principal
+    secret: str
+    client: httpx.AsyncClient
+
+    async def get(self, path: str, **query: Any) -> httpx.Response:
+        """Read something."""
+        return await self.client.get(path, params=query or None)
+
+    async def post(self, path: str, body: Any = None, *, once: str | None = None) -> httpx.Response:
+        """Command something, under a fresh Idempotency-Key unless one is given."""
+        content: dict[str, Any] = {} if body is None else {"json": body}
+        return await self.client.post(path, headers={"Idempotency-Key": once or uuid.uuid4().hex}, **content)
+
+
+@dataclass
+class Stage:
+    """A running house, and the way to people in it."""
+
+    house: House
+    app: Any
+    transport: httpx.ASGITransport
+
+    def client(self, secret: str | None = None) -> httpx.AsyncClient:
+        """An HTTP client that comes in through the boundary."""
+        headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+        return httpx.AsyncClient(transport=self.transport, base_url="http://localhost", headers=headers)
+
+    async def who(self, name: str = "someone", *, funds: str | None = None, **grant: Any) -> Caller:
+        """A new caller; with `funds` its account has play money."""
+        identity = self.house.identity
+        account = await identity.create_account(self.house.operator, f"{name}-{uuid.uuid4().hex[:12]}")
+        issued = await identity.issue(account=account.id, kind="live", name="test", **grant)
+        if funds is not None:
+            trading = self.house.wired.services["trading"]
+            await trading.deposits.deposit(self.house.operator, account.id, parse(funds), "test", Once.NONE)
+        return Caller(await identity.authenticate(issued.secret), issued.secret, self.client(issued.secret))
+
+    async def admin(self) -> Caller:
+        """The operator."""
+        secret = (self.house.settings.state_dir / "admin.key").read_text().strip()
+        return Caller(self.house.operator, secret, self.client(secret))
+
+    def service(self, name: str) -> Any:
+        """A module's service."""
+        return self.house.wired.services[name]
+
+
+@asynccontextmanager
+async def open_house(target: Target, state_dir: Path, **settings: Any) -> AsyncIterator[Stage]:
+    """Build and run everything over one database, until the block ends."""
+    made = Settings(state_dir=state_dir, **settings)
+    house = await build(made, MODULES, owner=target)
+    metrics = Metrics(this_build(), pulse=house.platform.pulse)
+    inner = litestar(house, this_build(), metrics)
+    app = bounded(inner, made.server, metrics)
+    async with inner.lifespan():
+        yield Stage(house, app, httpx.ASGITransport(app=app))
+
+
+def fresh(prefix: str) -> str:
+    """An id that nothing has."""
+    return new_id(prefix)

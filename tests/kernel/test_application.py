@@ -1,0 +1,125 @@
+"""Every door of the whole application: described, guarded, and closed to those without the right key."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from aitbc.kernel.db import Target
+from aitbc.kernel.ids import new_id
+from aitbc.kernel.keys import new_key
+from tests.house import Stage, open_house
+
+
+@pytest.fixture
+async def stage(target: Target, tmp_path: Path) -> AsyncIterator[Stage]:
+    """The running house."""
+    async with open_house(target, tmp_path) as stage:
+        yield stage
+
+
+async def description(stage: Stage) -> dict[str, Any]:
+    """The OpenAPI document, as a caller gets it."""
+    async with stage.client() as client:
+        return json.loads((await client.get("/openapi.json")).content)  # type: ignore[no-any-return]
+
+
+def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Path, method and operation of everything that is described."""
+    return [(path, method, told) for path, item in document["paths"].items() for method, told in item.items()]
+
+
+async def test_the_description_is_valid_and_complete(stage: Stage) -> None:
+    document = await description(stage)
+    OpenAPIV31SpecValidator(document).validate()  # type: ignore[arg-type]
+    for path, method, told in operations(document):
+        where = f"{method} {path}"
+        assert told["operationId"], where
+        assert told["summary"], where
+        assert told["description"], where
+        assert any(int(status) >= 400 for status in told["responses"] if status.isdigit()), where
+
+
+async def test_without_a_key_only_the_open_doors_answer(stage: Stage) -> None:
+    document = await description(stage)
+    secrets: list[str | None] = [None, new_key("live"), new_key("live")[:-1], "x"]
+    async with stage.client() as client:
+        for path, method, told in operations(document):
+            if not told.get("security"):
+                continue
+            concrete = path.replace("{", "").replace("}", "")
+            for secret in secrets:
+                headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+                body = {"json": {}} if method in ("post", "put", "patch") else {}
+                answer = await client.request(method, concrete, headers=headers, **body)  # type: ignore[arg-type]
+                assert answer.status_code == 401, f"{method} {path} with {secret}: {answer.text}"
+                assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_key_without_the_scope_is_refused(stage: Stage) -> None:
+    narrow = await stage.who(scopes=("self:read",))
+    document = await description(stage)
+    for path, method, told in operations(document):
+        if not told.get("security") or told["operationId"] == "whoami":
+            continue
+        concrete = path.replace("{", "").replace("}", "")
+        body = {"json": {}} if method in ("post", "put", "patch") else {}
+        answer = await narrow.client.request(method, concrete, headers={"Idempotency-Key": new_id("once")}, **body)  # type: ignore[arg-type]
+        assert answer.status_code in (403, 415), f"{method} {path}: {answer.status_code} {answer.text}"
+
+
+async def test_two_authorization_headers_are_refused(stage: Stage) -> None:
+    caller = await stage.who()
+    headers = [("Authorization", f"Bearer {caller.secret}")] * 2
+    async with stage.client() as client:
+        assert (await client.get("/api/v1/identity/keys/self", headers=headers)).status_code in (400, 401)
+        assert (await client.get(f"/api/v1/identity/keys/self?key={caller.secret}")).status_code == 401
+
+
+async def test_accounts_and_keys_over_http(stage: Stage) -> None:
+    admin = await stage.admin()
+    made = await admin.post("/api/v1/identity/accounts", {"name": "ann"}, once="one")
+    assert made.status_code == 201
+    again = await admin.post("/api/v1/identity/accounts", {"name": "ann"}, once="one")
+    assert again.json() == made.json()
+    assert again.headers["idempotency-replayed"] == "true"
+    other = await admin.post("/api/v1/identity/accounts", {"name": "bob"}, once="one")
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    key = (await admin.post("/api/v1/identity/keys", {"name": "k", "account": made.json()["id"]})).json()
+    async with stage.client(key["secret"]) as client:
+        me = (await client.get("/api/v1/identity/keys/self")).json()
+        assert (me["account"], me["kind"]) == (made.json()["id"], "live")
+        listed = (await client.get("/api/v1/identity/keys")).json()["data"]
+        assert [one["id"] for one in listed] == [key["id"]]
+        assert "secret" not in listed[0]
+        rotated = await client.post(f"/api/v1/identity/keys/{key['id']}/rotate", json={"overlap_seconds": 60})
+        assert rotated.json()["secret"] != key["secret"]
+        gone = await client.post(f"/api/v1/identity/keys/{key['id']}/revoke")
+        assert gone.json()["revoked_at"] is not None
+        assert (await client.get("/api/v1/identity/keys/self")).status_code == 401
+
+
+async def test_the_operator_sees_the_audit_trail_and_the_events(stage: Stage) -> None:
+    admin = await stage.admin()
+    caller = await stage.who(funds="1")
+    audit = (await admin.get("/api/v1/operations/audit", limit=100)).json()
+    assert "account.create" in {entry["action"] for entry in audit}
+    assert (await admin.get("/api/v1/operations/events", status="dead")).json()["data"] == []
+    assert (await admin.get("/api/v1/operations/events", module="nothing")).status_code == 422
+    assert (await caller.get("/api/v1/operations/audit")).status_code == 403
+
+
+async def test_health_answers_without_a_key_and_reasons_only_with_one(stage: Stage) -> None:
+    admin = await stage.admin()
+    async with stage.client() as client:
+        assert (await client.get("/healthz")).json() == {"status": "ok"}
+        assert "checks" not in (await client.get("/readyz")).json()
+        assert (await client.get("/version")).json()["schema"]["trading"].startswith("trading_")
+        assert (await client.get("/metrics")).status_code == 401
+        for page in ("/docs", "/docs/errors", "/docs/errors.json"):
+            assert (await client.get(page)).status_code == 200
+    assert {check["name"] for check in (await admin.get("/readyz")).json()["checks"]} == {"database", "disk", "signer"}
+    assert "aitbc_http_requests_total" in (await admin.get("/metrics")).text
