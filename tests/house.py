@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 
@@ -82,7 +82,7 @@ async def open_house(target: Target, state_dir: Path, **settings: Any) -> AsyncI
     inner = litestar(house, this_build(), metrics)
     app = bounded(inner, made.server, metrics)
     async with inner.lifespan():
-        yield Stage(house, app, httpx.ASGITransport(app=app))
+        yield Stage(house, app, httpx.ASGITransport(app=cast(Any, app)))
 
 
 def fresh(prefix: str) -> str:

@@ -34,7 +34,7 @@ def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]
 
 async def test_the_description_is_valid_and_complete(stage: Stage) -> None:
     document = await description(stage)
-    OpenAPIV31SpecValidator(document).validate()  # type: ignore[arg-type]
+    OpenAPIV31SpecValidator(document).validate()
     for path, method, told in operations(document):
         where = f"{method} {path}"
         assert told["operationId"], where
@@ -53,7 +53,7 @@ async def test_without_a_key_only_the_open_doors_answer(stage: Stage) -> None:
             concrete = path.replace("{", "").replace("}", "")
             for secret in secrets:
                 headers = {"Authorization": f"Bearer {secret}"} if secret else {}
-                body = {"json": {}} if method in ("post", "put", "patch") else {}
+                body: dict[str, Any] = {"json": {}} if method in ("post", "put", "patch") else {}
                 answer = await client.request(method, concrete, headers=headers, **body)  # type: ignore[arg-type]
                 assert answer.status_code == 401, f"{method} {path} with {secret}: {answer.text}"
                 assert answer.headers["content-type"] == "application/problem+json"
@@ -66,7 +66,7 @@ async def test_a_key_without_the_scope_is_refused(stage: Stage) -> None:
         if not told.get("security") or told["operationId"] == "whoami":
             continue
         concrete = path.replace("{", "").replace("}", "")
-        body = {"json": {}} if method in ("post", "put", "patch") else {}
+        body: dict[str, Any] = {"json": {}} if method in ("post", "put", "patch") else {}
         answer = await narrow.client.request(method, concrete, headers={"Idempotency-Key": new_id("once")}, **body)  # type: ignore[arg-type]
         assert answer.status_code in (403, 415), f"{method} {path}: {answer.status_code} {answer.text}"
 
