@@ -54,7 +54,7 @@ async def test_without_a_key_only_the_open_doors_answer(stage: Stage) -> None:
             for secret in secrets:
                 headers = {"Authorization": f"Bearer {secret}"} if secret else {}
                 body: dict[str, Any] = {"json": {}} if method in ("post", "put", "patch") else {}
-                answer = await client.request(method, concrete, headers=headers, **body)  # type: ignore[arg-type]
+                answer = await client.request(method, concrete, headers=headers, **body)
                 assert answer.status_code == 401, f"{method} {path} with {secret}: {answer.text}"
                 assert answer.headers["content-type"] == "application/problem+json"
 
@@ -67,7 +67,7 @@ async def test_a_key_without_the_scope_is_refused(stage: Stage) -> None:
             continue
         concrete = path.replace("{", "").replace("}", "")
         body: dict[str, Any] = {"json": {}} if method in ("post", "put", "patch") else {}
-        answer = await narrow.client.request(method, concrete, headers={"Idempotency-Key": new_id("once")}, **body)  # type: ignore[arg-type]
+        answer = await narrow.client.request(method, concrete, headers={"Idempotency-Key": new_id("once")}, **body)
         assert answer.status_code in (403, 415), f"{method} {path}: {answer.status_code} {answer.text}"
 
 
@@ -122,4 +122,6 @@ async def test_health_answers_without_a_key_and_reasons_only_with_one(stage: Sta
         for page in ("/docs", "/docs/errors", "/docs/errors.json"):
             assert (await client.get(page)).status_code == 200
     assert {check["name"] for check in (await admin.get("/readyz")).json()["checks"]} == {"database", "disk", "signer"}
-    assert "aitbc_http_requests_total" in (await admin.get("/metrics")).text
+    figures = (await admin.get("/metrics")).text
+    for name in ("aitbc_http_requests_total", "aitbc_ledger_drift 0.0", "aitbc_ledger_holds 0.0", "aitbc_block_height"):
+        assert name in figures

@@ -58,6 +58,9 @@ def litestar(house: House, build: Build, metrics: Metrics) -> Litestar:
             dependencies={"operations": _provided(house.operations)},
         )
     )
+    for name, service in wired.services.items():
+        if hasattr(service, "measure"):
+            metrics.collector(name, service.measure)
     door = Guard(house.identity)
 
     async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from functools import partial
 
+from prometheus_client import Metric
 from sqlalchemy import func, select
 
 from aitbc.kernel import ids
@@ -32,6 +33,7 @@ from aitbc.modules.trading.service.explorer import Explorer
 from aitbc.modules.trading.service.export import export
 from aitbc.modules.trading.service.fees import Fees
 from aitbc.modules.trading.service.ledger import Ledger, held_money_of, persistently
+from aitbc.modules.trading.service.measuring import measure
 from aitbc.modules.trading.service.settings import TradingSettings
 from aitbc.modules.trading.service.verification import verify
 
@@ -119,6 +121,10 @@ class TradingService:
             Earnings(miner=miner, jobs=found.get(miner, zero)[0], earned_units=found.get(miner, zero)[1])
             for miner in miners
         ]
+
+    async def measure(self) -> Sequence[Metric]:
+        """What Prometheus is told of the ledger."""
+        return await measure(self.db)
 
     # What trading hears
 

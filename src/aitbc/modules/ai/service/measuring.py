@@ -1,0 +1,23 @@
+"""What an operator watches of the jobs: how many wait and how many are being worked on, by kind."""
+
+from collections.abc import Sequence
+
+from prometheus_client import Metric
+
+from aitbc.kernel.db import Database
+from aitbc.kernel.metrics import gauge
+
+OPEN = """
+SELECT 'queued' AS state, kind, count(*) AS jobs FROM ai.jobs WHERE state = 'queued' GROUP BY kind
+UNION ALL
+SELECT CASE WHEN running_at IS NULL THEN 'leased' ELSE 'running' END, kind, count(*)
+FROM ai.attempts WHERE ended IS NULL GROUP BY 1, kind"""
+
+
+async def measure(database: Database) -> Sequence[Metric]:
+    """The figures of the open jobs, from their tables."""
+    jobs = gauge("aitbc_jobs", "Jobs that are open.", ("state", "kind"))
+    async with database.hot() as connection:
+        for row in await connection.fetch(OPEN):
+            jobs.add_metric([row["state"], row["kind"]], float(row["jobs"]))
+    return [jobs]

@@ -1,0 +1,41 @@
+"""What an operator watches of the ledger: open holds, drift (which must be zero), and how far the chain has come."""
+
+from collections.abc import Sequence
+
+from prometheus_client import Metric
+
+from aitbc.kernel.clock import now
+from aitbc.kernel.db import Database
+from aitbc.kernel.metrics import gauge
+
+HOLDS = "SELECT count(*) AS holds, coalesce(sum(amount_units), 0) AS units FROM trading.holds WHERE state = 'open'"
+DRIFT = """
+SELECT abs(coalesce(sum(balance_units), 0)) AS balances,
+       abs(coalesce(sum(held_units), 0) - coalesce(sum(balance_units) FILTER (WHERE purpose = 'escrow'), 0)) AS escrow
+FROM trading.accounts"""
+HEAD = "SELECT height, sealed_at FROM trading.blocks ORDER BY height DESC LIMIT 1"
+
+
+async def measure(database: Database) -> Sequence[Metric]:
+    """The figures of the ledger, from its tables."""
+    async with database.hot() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        holds = await connection.fetchrow(HOLDS)
+        drift = await connection.fetchrow(DRIFT)
+        head = await connection.fetchrow(HEAD)
+    assert holds is not None
+    assert drift is not None
+    found = [
+        _of("aitbc_ledger_holds", "Holds that are open.", holds["holds"]),
+        _of("aitbc_ledger_drift", "Minor units by which the ledger disagrees with itself; must be 0.", sum(drift)),
+    ]
+    if head is not None:
+        age = max(0.0, (now() - head["sealed_at"]).total_seconds())
+        found.append(_of("aitbc_block_height", "The height of the newest block.", head["height"]))
+        found.append(_of("aitbc_block_age_seconds", "Seconds since the newest block was sealed.", age))
+    return found
+
+
+def _of(name: str, meaning: str, value: float) -> Metric:
+    metric = gauge(name, meaning)
+    metric.add_metric([], float(value))
+    return metric
