@@ -104,8 +104,8 @@ class Worker:
             account=self.account, key=ids.new_id("key"), kind="miner", scopes=ROLE_SCOPES["miner"], subject=self.id
         )
 
-    async def claim(self, slots: int = 1, wait_seconds: float = 0.0) -> list[Lease]:
-        """Ask for work."""
+    async def claim(self, slots: int = 1, wait_seconds: float = 0.0, total: int | None = None) -> list[Lease]:
+        """Ask for work; `total` bounds what it works on at once."""
         claim = Claim(
             miner=self.id,
             miner_account=self.account,
@@ -114,6 +114,7 @@ class Worker:
             wait_seconds=wait_seconds,
             newcomer=self.newcomer,
             reputation=self.reputation,
+            slots_total=total,
         )
         return list(await self.desk.ai.claim(claim))
 

@@ -98,6 +98,19 @@ async def test_many_claims_at_once_never_share_a_job(owner: Target, hot: bool) -
         assert set(taken) == jobs
 
 
+async def test_a_miner_never_gets_more_than_its_slots_hold(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        alice, miner = desk.person(), Worker(desk)
+        for _ in range(8):
+            await desk.submit(alice)
+        claims = await asyncio.gather(*(miner.claim(slots=3, total=3) for _ in range(4 if hot else 1)))
+        leases = [lease for claim in claims for lease in claim]
+        assert len(leases) == 3
+        assert await miner.claim(slots=3, total=3) == []
+        await desk.ai.complete(miner.result(leases[0]))
+        assert len(await miner.claim(slots=3, total=3)) == 1
+
+
 async def test_a_waiting_miner_is_woken_at_once(owner: Target, hot: bool) -> None:
     async with ai_on(owner, hot=hot) as desk:
         alice = desk.person()

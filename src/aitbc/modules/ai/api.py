@@ -38,6 +38,8 @@ class Claim(Struct, frozen=True, kw_only=True):
     newcomer: bool = False
     """A miner without history: it gets a stated share of the work."""
     reputation: float = 0.5
+    slots_total: int | None = None
+    """How many jobs it may have at once, those it works on already included; none sets no limit."""
 
 
 class InputFile(Struct, frozen=True, kw_only=True):

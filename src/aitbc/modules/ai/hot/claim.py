@@ -54,6 +54,9 @@ INSERT INTO ai.attempts
 SELECT v.*, 'none', '', '' FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::uuid[], $6::uuid[],
     $7::timestamptz[], $8::timestamptz[], $9::timestamptz[]) AS v"""
 
+LIVE_LEASES = """
+SELECT miner, count(*) AS leases FROM ai.attempts WHERE ended IS NULL AND miner = ANY($1::uuid[]) GROUP BY miner"""
+
 # How many jobs of each lane could be taken now, counted no further than there are slots waiting.
 COUNT_WAITING = """
 SELECT l.lane, (SELECT count(*) FROM (
@@ -66,11 +69,13 @@ class Seat(Struct):
 
     claim: Claim
     leases: list[Lease]
+    room: int
+    """How many jobs fit: what it asks for, within what its slots leave over."""
     bytes_left: int = ANSWER_BYTES_MAX
 
     def has_room(self, size: int) -> bool:
         """Whether another job goes in; the first always does."""
-        return len(self.leases) < self.claim.slots and (not self.leases or size <= self.bytes_left)
+        return len(self.leases) < self.room and (not self.leases or size <= self.bytes_left)
 
 
 class Dealer:
@@ -83,12 +88,14 @@ class Dealer:
 
     async def claim_many(self, claims: Sequence[Claim]) -> list[Sequence[Lease]]:
         """The leases of each claim, after their transaction committed."""
-        seats = [Seat(claim, []) for claim in claims]
+        seats = [Seat(claim, [], claim.slots) for claim in claims]
         at = now()
         taken: list[JobValue] = []
         attempts: list[AttemptValue] = []
         async with self._database.hot_transaction() as connection:
             lanes = await self._waiting_lanes(connection)
+            if lanes:
+                await _leave_room(connection, seats)
             for table in tables_of(seats) if lanes else ():
                 offer = table[0].claim.capabilities
                 fitting = [lane for lane, needs in lanes.items() if matches(needs, offer)]
@@ -128,13 +135,24 @@ class Dealer:
         records = await connection.fetch(
             TAKE,
             lanes,
-            sum(seat.claim.slots for seat in table),
+            sum(seat.room for seat in table),
             at,
             [ids.decode("job", job) for job in taken],
             at - AVOIDED_FOR,
             [seat.claim.miner for seat in table],
         )
         return [job_from(record) for record in records]
+
+
+async def _leave_room(connection: Connection, seats: Sequence[Seat]) -> None:
+    """Count what each miner works on already: it never gets more than its slots hold."""
+    limited = [seat for seat in seats if seat.claim.slots_total is not None]
+    rows = await connection.fetch(LIVE_LEASES, [ids.decode("mnr", seat.claim.miner) for seat in limited])
+    live = {ids.encode("mnr", row["miner"]): row["leases"] for row in rows}
+    for seat in limited:
+        left = max(0, (seat.claim.slots_total or 0) - live.get(seat.claim.miner, 0))
+        seat.room = min(seat.claim.slots, left)
+        live[seat.claim.miner] = live.get(seat.claim.miner, 0) + seat.room  # a second claim of it in this batch
 
 
 def tables_of(seats: Sequence[Seat]) -> list[list[Seat]]:

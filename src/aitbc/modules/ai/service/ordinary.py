@@ -80,9 +80,13 @@ async def _push(uow: UnitOfWork, job: JobValue, lane: UUID, lane_rank: int) -> i
 
 async def claim_one(database: Database, claim: Claim, on_served: Callable[[str, int], None]) -> Sequence[Lease]:
     """Lease the first jobs that this miner can take."""
-    seat = Seat(claim, [])
     at = now()
     async with database.unit_of_work() as uow:
+        seat = Seat(claim, [], claim.slots)
+        if claim.slots_total is not None:
+            own = select(func.count()).where(AttemptRow.miner == claim.miner, AttemptRow.ended.is_(None))
+            live = await uow.session.scalar(own) or 0
+            seat.room = min(claim.slots, max(0, claim.slots_total - live))
         waiting = (select(JobRow.lane, JobRow.needs).where(JobRow.state == State.QUEUED)).distinct()
         lanes = {
             lane for lane, needs in await uow.session.execute(waiting) if matches(needs_of(needs), claim.capabilities)
@@ -92,7 +96,7 @@ async def claim_one(database: Database, claim: Claim, on_served: Callable[[str, 
             .where(JobRow.lane.in_(lanes), JobRow.state == State.QUEUED, JobRow.due_at <= at)
             .where((func.strpos(JobRow.avoided, claim.miner) == 0) | (JobRow.due_at <= at - AVOIDED_FOR))
             .order_by(JobRow.rank, JobRow.id)
-            .limit(claim.slots)
+            .limit(seat.room)
             .with_for_update(skip_locked=True)
         )
         rows = {row.id: row for row in found if not must_leave(row.avoided, claim.miner, row.due_at, at)}
