@@ -7,11 +7,12 @@ from aitbc.kernel import database_commands, serving
 from aitbc.kernel.house import parts
 from aitbc.kernel.module import Module
 from aitbc.modules.ai.module import module as ai
+from aitbc.modules.gpu.module import module as gpu
 from aitbc.modules.trading.module import module as trading
 
 __all__ = ["MODULES", "check_database", "database_shell", "migrate", "parts", "provision_sql", "serve"]
 
-MODULES: tuple[Module, ...] = (ai, trading)
+MODULES: tuple[Module, ...] = (gpu, ai, trading)
 """Top first: a module may call those after it, never those before."""
 
 

@@ -1,7 +1,7 @@
 """The face of gpu: all that the other modules may know."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Protocol
 
 from msgspec import Meta, Struct
 
@@ -9,18 +9,23 @@ from aitbc.kernel.errors import NotFound
 from aitbc.kernel.text import Name
 
 DEVICES_MAX = 64
+SLOTS_MAX = 64
+_STEERING = r"\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+Label = Annotated[
+    str,
+    Meta(max_length=128, pattern=rf"^[^{_STEERING}]*\Z"),
+    Meta(extra_json_schema={"pattern": rf"^[^{_STEERING}]*$", "examples": ["NVIDIA H100 80GB HBM3"]}),
+]
+"""What a driver or a system says of itself: one line of text that steers no terminal."""
 Mebibytes = Annotated[int, Meta(ge=0, le=2**40)]
-Label = Annotated[str, Meta(max_length=128, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
-"""What a driver says of itself: one line of text."""
 
 
 class Device(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One device of a miner; null is what the miner could not read."""
+    """A device that can work, the CPU included; null is what could not be read, never a guess."""
 
-    kind: Literal["cpu", "gpu"]
     vendor: Label | None = None
     type: Label | None = None
-    """How programs reach it: `cuda`, `rocm`, `cpu`, …"""
+    """How programs reach it: `cuda`, `rocm`, …; `cpu` for the processor itself."""
     index: Annotated[int, Meta(ge=0, le=1023)] | None = None
     uuid: Label | None = None
     name: Label | None = None
@@ -29,23 +34,28 @@ class Device(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     compute_capability: Label | None = None
     memory_total_mib: Mebibytes | None = None
     memory_used_mib: Mebibytes | None = None
-    utilisation_percent: Annotated[float, Meta(ge=0, le=100)] | None = None
+    utilization: Annotated[float, Meta(ge=0, le=100)] | None = None
+    """Percent."""
     temperature_celsius: Annotated[float, Meta(ge=-100, le=500)] | None = None
     power_watts: Annotated[float, Meta(ge=0, le=100_000)] | None = None
 
 
-class Inventory(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a miner found in itself; null is what it could not read."""
+class Host(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The machine around the devices; null is what could not be read."""
 
     os: Label | None = None
     kernel: Label | None = None
-    architecture: Label | None = None
-    ram_total_mib: Mebibytes | None = None
-    ram_used_mib: Mebibytes | None = None
-    disk_total_mib: Mebibytes | None = None
+    cpu_model: Label | None = None
+    cpu_count: Annotated[int, Meta(ge=1, le=65_536)] | None = None
+    memory_mib: Mebibytes | None = None
     disk_free_mib: Mebibytes | None = None
+
+
+class Inventory(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a miner found in itself."""
+
     devices: Annotated[tuple[Device, ...], Meta(max_length=DEVICES_MAX)] = ()
-    """The CPU is a device of its own kind."""
+    host: Host = Host()
 
 
 class Miner(Struct, frozen=True, kw_only=True):
@@ -63,20 +73,22 @@ class Miner(Struct, frozen=True, kw_only=True):
     """Why it is in that status, where there is something to say."""
     drain_message: str | None
     """What its owner said when asking it to take no more work; none unless it drains."""
-    device: str
     kinds: tuple[str, ...]
     models: dict[str, tuple[str, ...]]
     """Model names by kind; a kind that is absent serves any model of its own."""
-    programs: tuple[str, ...]
+    device: str
+    """`cpu` or `gpu`."""
     gpu_models: tuple[str, ...]
     vram_mib: int
     """The largest memory of a single GPU."""
     region: str | None
+    programs: tuple[str, ...]
+    """For kind `command`: the names of the programs its operator allows."""
     capabilities_version: int
     slots: int
     slots_busy: int
     inventory: Inventory
-    """What the miner found in itself, with null for what it could not read; readings are those of the last heartbeat."""
+    """What the miner found in itself, as it last told."""
     reputation: float
     """0 to 1, from stored events alone."""
     newcomer: bool

@@ -35,6 +35,8 @@ ALLOWED: dict[Status, frozenset[Status]] = {
     Status.REMOVED: frozenset(),
 }
 ALIVE = frozenset({Status.ONLINE, Status.DRAINING})
+LEFT = "the miner was stopped"
+SILENT = "nothing was heard of the miner"
 
 
 class MinerFields(Protocol):
@@ -44,6 +46,7 @@ class MinerFields(Protocol):
     status_reason: str | None
     drain_message: str | None
     pause_reason: str | None
+    slots: int
     version: int
 
 
@@ -66,14 +69,25 @@ def move(miner: MinerFields, status: Status, reason: str | None) -> bool:
     return True
 
 
-def hear(miner: MinerFields, *, pause: str | None, leaving: bool) -> bool:
-    """A heartbeat came: `pause` is why the miner itself takes no work now, `leaving` its good-bye. Whether that changed anything."""  # noqa: E501
+def hear(miner: MinerFields, *, slots: int, pause: str | None, leaving: bool) -> bool:
+    """A sign of life came, with the slots the miner has; whether that changed anything others must know.
+
+    `pause` is why the miner itself takes no work now, `leaving` its good-bye. One that was removed is not heard.
+    """
     if miner.status == Status.REMOVED:
         return False
     miner.pause_reason = pause
-    if leaving:
-        return move(miner, Status.OFFLINE, "the miner was stopped")
-    return move(miner, *standing(miner))
+    resized = miner.slots != slots
+    miner.slots = slots
+    moved = move(miner, Status.OFFLINE, LEFT) if leaving else move(miner, *standing(miner))
+    if resized and not moved:
+        miner.version += 1
+    return moved or resized
+
+
+def silence(miner: MinerFields) -> bool:
+    """Nothing was heard of a miner for too long. Whether that changed anything."""
+    return miner.status in ALIVE and move(miner, Status.OFFLINE, SILENT)
 
 
 def drain(miner: MinerFields, message: str | None) -> bool:
@@ -85,3 +99,8 @@ def drain(miner: MinerFields, message: str | None) -> bool:
         return move(miner, *standing(miner))
     miner.version += 1  # it will show when the miner is heard of again
     return True
+
+
+def remove(miner: MinerFields, reason: str) -> bool:
+    """End a miner for good. Whether that changed anything."""
+    return miner.status != Status.REMOVED and move(miner, Status.REMOVED, reason)

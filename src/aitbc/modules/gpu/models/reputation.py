@@ -40,6 +40,10 @@ class Score(Struct, frozen=True):
         return self.good + self.bad < NEWCOMER_BELOW
 
 
+UNKNOWN = Score(PRIOR, 0, 0)
+"""Of a miner without events."""
+
+
 def judged(outcome: str, fault: str) -> Tally:
     """What one attempt counts: nothing, unless it succeeded or ended by the miner's fault."""
     if outcome == "succeeded":
@@ -72,7 +76,7 @@ def weight(day: date, newest: date) -> float:
 def score(days: Mapping[date, Tally]) -> Score:
     """The reputation that these tallies amount to."""
     if not days:
-        return Score(PRIOR, 0, 0)
+        return UNKNOWN
     newest = max(days)
     counted = [(weight(day, newest), days[day]) for day in sorted(days) if weight(day, newest)]
     good = math.fsum(share * one.good for share, one in counted)

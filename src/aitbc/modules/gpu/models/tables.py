@@ -4,6 +4,7 @@ from datetime import date, datetime
 
 from sqlalchemy import (
     BigInteger,
+    CheckConstraint,
     Date,
     DateTime,
     Double,
@@ -34,7 +35,6 @@ class EnrolmentTokenRow(Base):
     """A token that enrols one miner, once; only its digest is kept."""
 
     __tablename__ = "enrolment_tokens"
-    __table_args__ = ({"info": NO_DELETE},)
     id: Mapped[str] = mapped_column(WireId("tok"), primary_key=True)
     account: Mapped[str] = mapped_column(WireId("acct"))
     digest: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
@@ -43,6 +43,8 @@ class EnrolmentTokenRow(Base):
     used_at: Mapped[datetime | None] = mapped_column(MOMENT)
     miner: Mapped[str | None] = mapped_column(WireId("mnr"))
     """Whom it enrolled."""
+
+    __table_args__ = (CheckConstraint("(used_at IS NULL) = (miner IS NULL)", name="used"), {"info": NO_DELETE})
 
 
 class MinerRow(Base):
@@ -61,7 +63,7 @@ class MinerRow(Base):
     slots: Mapped[int] = mapped_column(SmallInteger)
     slots_busy: Mapped[int] = mapped_column(SmallInteger)
     readings: Mapped[str | None] = mapped_column(Text)
-    """The readings of its last heartbeat, as JSON."""
+    """The inventory that the last heartbeat with telemetry brought, as JSON."""
     seen_at: Mapped[datetime | None] = mapped_column(MOMENT)
     version: Mapped[int] = mapped_column(BigInteger)
     """Grows with each change that matters for matching."""
@@ -70,6 +72,8 @@ class MinerRow(Base):
     changed_at: Mapped[datetime] = mapped_column(MOMENT)
 
     __table_args__ = (
+        CheckConstraint("status IN ('enrolled', 'online', 'draining', 'offline', 'removed')", name="status"),
+        CheckConstraint("slots BETWEEN 1 AND 64 AND slots_busy >= 0", name="slots"),
         # A key belongs to one miner; one that was removed may be enrolled anew.
         Index("miners_public_key_idx", "public_key", unique=True, postgresql_where=text("status <> 'removed'")),
         Index("miners_account_idx", "account", "id"),

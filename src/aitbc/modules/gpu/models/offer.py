@@ -1,0 +1,68 @@
+"""What a miner offers, as it tells it: the terms that jobs are matched by, within limits."""
+
+import functools
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from aitbc.kernel.text import Name
+from aitbc.modules.ai.api import Capabilities
+from aitbc.modules.gpu.api import Label
+
+Word = Annotated[
+    str,
+    Meta(max_length=40, pattern=r"^[a-z][a-z0-9_-]*\Z"),
+    Meta(extra_json_schema={"pattern": "^[a-z][a-z0-9_-]*$", "examples": ["embed"]}),
+]
+Model = Annotated[
+    str,
+    Meta(max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._:/@+()-]*\Z"),
+    Meta(extra_json_schema={"pattern": r"^[A-Za-z0-9][A-Za-z0-9 ._:/@+()-]*$", "examples": ["llama3.2:3b"]}),
+]
+Program = Annotated[
+    str,
+    Meta(max_length=40, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z"),
+    Meta(extra_json_schema={"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$", "examples": ["wc"]}),
+]
+# Together these stay below what an event may carry.
+KINDS_MAX = 8
+MODELS_MAX = 64
+GPU_MODELS_MAX = 8
+PROGRAMS_MAX = 64
+
+
+class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a miner can take."""
+
+    kinds: Annotated[tuple[Word, ...], Meta(min_length=1, max_length=KINDS_MAX)]
+    models: Annotated[
+        dict[Word, Annotated[tuple[Model, ...], Meta(max_length=MODELS_MAX)]], Meta(max_length=KINDS_MAX)
+    ] = {}
+    """Model names by kind; a kind that is absent serves any model of its own."""
+    device: Literal["cpu", "gpu"] = "cpu"
+    gpu_models: Annotated[tuple[Label, ...], Meta(max_length=GPU_MODELS_MAX)] = ()
+    vram_mib: Annotated[int, Meta(ge=0, le=16_777_216)] = 0
+    """The largest memory of a single GPU."""
+    region: Name | None = None
+    programs: Annotated[tuple[Program, ...], Meta(max_length=PROGRAMS_MAX)] = ()
+    """For kind `command`: the names of the programs its operator allows."""
+
+    def stored(self) -> str:
+        """As a profile keeps it, and as `capabilities_of` reads it: equal offers are equal text."""
+        told = Capabilities(
+            kinds=tuple(sorted(set(self.kinds))),
+            models={kind: tuple(sorted(set(models))) for kind, models in sorted(self.models.items())},
+            device=self.device,
+            gpu_models=tuple(sorted(set(self.gpu_models))),
+            vram_mib=self.vram_mib,
+            region=self.region,
+            programs=tuple(sorted(set(self.programs))),
+        )
+        return msgspec.json.encode(told).decode()
+
+
+@functools.lru_cache(maxsize=4096)
+def capabilities_of(stored: str) -> Capabilities:
+    """What a profile keeps, in the terms of jobs; read once for all miners that offer the same."""
+    return msgspec.json.decode(stored, type=Capabilities)

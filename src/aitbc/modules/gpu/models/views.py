@@ -1,0 +1,70 @@
+"""Miners as others see them: in answers, and in what gpu tells."""
+
+from datetime import datetime
+
+import msgspec
+
+from aitbc.kernel.signing import key_fingerprint
+from aitbc.modules.gpu.api import Inventory, Miner
+from aitbc.modules.gpu.events import MinerChanged
+from aitbc.modules.gpu.models.offer import capabilities_of
+from aitbc.modules.gpu.models.reputation import UNKNOWN, Score
+from aitbc.modules.gpu.models.tables import MinerRow, ProfileRow, ReputationRow
+from aitbc.modules.gpu.models.values import MinerValue
+
+
+def score_of(row: ReputationRow | None) -> Score:
+    """What matching knows of a miner's past."""
+    return UNKNOWN if row is None else Score(row.score, row.good, row.bad)
+
+
+def miner_view(row: MinerRow, profile: ProfileRow, reputation: ReputationRow | None) -> Miner:
+    """A miner as its owner sees it."""
+    offer = capabilities_of(profile.capabilities)
+    score = score_of(reputation)
+    return Miner(
+        id=row.id,
+        account=row.account,
+        name=row.name,
+        public_key=row.public_key,
+        fingerprint=key_fingerprint(row.public_key),
+        status=row.status,
+        status_reason=row.status_reason,
+        drain_message=row.drain_message,
+        kinds=offer.kinds,
+        models=offer.models,
+        device=offer.device,
+        gpu_models=offer.gpu_models,
+        vram_mib=offer.vram_mib,
+        region=offer.region,
+        programs=offer.programs,
+        capabilities_version=row.capabilities_version,
+        slots=row.slots,
+        slots_busy=row.slots_busy,
+        inventory=msgspec.json.decode(row.readings or profile.inventory, type=Inventory),
+        reputation=score.value,
+        newcomer=score.newcomer,
+        last_seen_at=row.seen_at,
+        created_at=row.created_at,
+        changed_at=row.changed_at,
+    )
+
+
+def miner_changed(miner: MinerRow | MinerValue, capabilities: str, at: datetime) -> MinerChanged:
+    """What matching must know of a miner now."""
+    offer = capabilities_of(capabilities)
+    return MinerChanged(
+        miner=miner.id,
+        account=miner.account,
+        version=miner.version,
+        status=miner.status,
+        kinds=offer.kinds,
+        models=offer.models,
+        programs=offer.programs,
+        device=offer.device,
+        gpu_models=offer.gpu_models,
+        vram_mib=offer.vram_mib,
+        region=offer.region,
+        slots=miner.slots,
+        changed_at=at,
+    )

@@ -1,0 +1,23 @@
+"""The gpu module, as the app mounts it."""
+
+from aitbc.kernel.module import Chore, Module
+from aitbc.modules.ai.api import AiApi
+from aitbc.modules.ai.events import AttemptEnded
+from aitbc.modules.gpu.api import GpuApi
+from aitbc.modules.gpu.models.tables import Base
+from aitbc.modules.gpu.routes.miners import EnrolmentController, MinerController
+from aitbc.modules.gpu.routes.work import WorkController
+from aitbc.modules.gpu.service import GpuService, GpuSettings
+from aitbc.modules.trading.api import TradingApi
+
+module = Module(
+    name="gpu",
+    api=GpuApi,
+    service=GpuService,
+    metadata=Base.metadata,
+    routes=(EnrolmentController, MinerController, WorkController),
+    needs={"ai": AiApi, "trading": TradingApi},
+    hears={AttemptEnded: "on_attempts_ended"},
+    settings=GpuSettings,
+    chores=(Chore(run="watch", every_seconds=5.0),),
+)

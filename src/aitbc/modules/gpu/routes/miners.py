@@ -1,0 +1,174 @@
+"""The HTTP of the fleet: enrolment, and what owners see and steer."""
+
+from datetime import datetime
+from typing import Literal
+
+from litestar import Controller, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody
+from msgspec import Struct
+
+from aitbc.kernel import ids
+from aitbc.kernel.auth import PUBLIC, Principal
+from aitbc.kernel.pages import Cursor, InvalidCursor, Limit, Page
+from aitbc.kernel.text import Text
+from aitbc.modules.gpu.api import Miner, MinerNotFound
+from aitbc.modules.gpu.routes.protocol import MinerProtocolUnsupported, require_protocol
+from aitbc.modules.gpu.service import GpuService
+from aitbc.modules.gpu.service.enrolment import (
+    Enrol,
+    Enrolled,
+    EnrolmentToken,
+    EnrolmentTokenUsed,
+    InvalidEnrolmentToken,
+    MakeEnrolmentToken,
+    PublicKeyTaken,
+    WrongProof,
+)
+from aitbc.modules.gpu.service.fleet import MinerEarnings, MinerRemoved
+from aitbc.modules.gpu.service.scoring import Reputation
+
+LIST = "gpu.miners"
+StatusName = Literal["enrolled", "online", "draining", "offline", "removed"]
+READ = {"permission": "miners:read", "errors": (MinerNotFound,)}
+STEER = {"permission": "miners:manage", "idempotency": "natural", "errors": (MinerNotFound, MinerRemoved)}
+
+
+class DrainMiner(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why a miner takes no more work; it is shown wherever the miner is."""
+
+    message: Text = "drained by its owner"
+
+
+class EnrolmentController(Controller):
+    """How a machine becomes a miner."""
+
+    tags = ("miners",)
+
+    @post(
+        "/enrolment-tokens",
+        operation_id="create_enrolment_token",
+        summary="Make an enrolment token",
+        opt={"permission": "miners:enrol", "idempotency": "natural"},
+    )
+    async def create_token(
+        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], data: JSONBody[MakeEnrolmentToken]
+    ) -> EnrolmentToken:
+        """Make a token that enrols one miner of the caller's account, once, within its time.
+
+        The token is in this answer and is never shown again, so the answer is not kept for a replay.
+        """
+        return await gpu.create_token(who, data.expires_seconds)
+
+    @post(
+        "/enrolments",
+        operation_id="enrol_miner",
+        summary="Enrol a miner",
+        guards=[require_protocol],
+        opt={
+            "permission": PUBLIC,
+            "idempotency": "natural",
+            "errors": (
+                InvalidEnrolmentToken,
+                EnrolmentTokenUsed,
+                PublicKeyTaken,
+                WrongProof,
+                MinerProtocolUnsupported,
+            ),
+        },
+    )
+    async def enrol(self, gpu: NamedDependency[GpuService], data: JSONBody[Enrol]) -> Enrolled:
+        """Enrol the machine that sends this: the token opens the door, the signature shows that it holds the private key.
+
+        Sending it again with the same public key answers the same miner with a fresh API key and ends the earlier ones,
+        so a lost answer costs nothing; a miner whose key has run out comes back with a new token.
+        """
+        return await gpu.enrol(data)
+
+
+class MinerController(Controller):
+    """Miners, as their owners see and steer them."""
+
+    path = "/miners"
+    tags = ("miners",)
+
+    @get(
+        "/",
+        operation_id="list_miners",
+        summary="List miners",
+        opt={"permission": "miners:read", "errors": (InvalidCursor,)},
+    )
+    async def list_miners(
+        self,
+        gpu: NamedDependency[GpuService],
+        who: NamedDependency[Principal],
+        status: FromQuery[StatusName | None] = None,
+        limit: FromQuery[Limit] = 50,
+        cursor: FromQuery[Cursor] = None,
+    ) -> Page[Miner]:
+        """List the caller's miners from the newest on, those of everybody for an admin."""
+        bound = (status or "",)
+        after = Page.position(LIST, cursor, bound_to=bound)
+        if after is not None and not ids.is_id("mnr", after):
+            raise InvalidCursor
+        found = await gpu.miners(who, status=status, after=after, limit=limit + 1)
+        return Page.of(LIST, found, limit, lambda miner: miner.id, bound_to=bound)
+
+    @get("/{miner:str}", operation_id="get_miner", summary="Get a miner", opt=READ)
+    async def get_miner(
+        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], miner: FromPath[str]
+    ) -> Miner:
+        """Get one miner: where it is and why, what it offers, what it found in itself, what its reputation is."""
+        return await gpu.miner_of(who, miner)
+
+    @post("/{miner:str}/drain", operation_id="drain_miner", summary="Drain a miner", status_code=200, opt=STEER)
+    async def drain(
+        self,
+        gpu: NamedDependency[GpuService],
+        who: NamedDependency[Principal],
+        miner: FromPath[str],
+        data: JSONBody[DrainMiner],
+    ) -> Miner:
+        """Let a miner finish what it works on and give it nothing new, until it is resumed."""
+        return await gpu.drain(who, miner, data.message)
+
+    @post("/{miner:str}/resume", operation_id="resume_miner", summary="Resume a miner", status_code=200, opt=STEER)
+    async def resume(
+        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], miner: FromPath[str]
+    ) -> Miner:
+        """Let a drained miner have work again."""
+        return await gpu.drain(who, miner, None)
+
+    @delete(
+        "/{miner:str}",
+        operation_id="remove_miner",
+        summary="Remove a miner",
+        status_code=200,
+        opt={"permission": "miners:manage", "idempotency": "natural", "errors": (MinerNotFound,)},
+    )
+    async def remove(
+        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], miner: FromPath[str]
+    ) -> Miner:
+        """Remove a miner for good: its key ends, what it works on goes to others, its history stays."""
+        return await gpu.remove(who, miner)
+
+    @get("/{miner:str}/reputation", operation_id="get_reputation", summary="Explain a reputation", opt=READ)
+    async def reputation(
+        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], miner: FromPath[str]
+    ) -> Reputation:
+        """Work a miner's reputation out from its stored attempts, and show what went into it.
+
+        Only two things count: attempts that succeeded, and attempts that ended by the miner's own fault.
+        """
+        return await gpu.reputation(who, miner)
+
+    @get("/{miner:str}/earnings", operation_id="get_earnings", summary="Read what a miner earned", opt=READ)
+    async def earnings(
+        self,
+        gpu: NamedDependency[GpuService],
+        who: NamedDependency[Principal],
+        miner: FromPath[str],
+        since: FromQuery[datetime | None] = None,
+    ) -> MinerEarnings:
+        """Sum up a miner's receipts, all of them or those since a time."""
+        return await gpu.earnings(who, miner, since)

@@ -1,0 +1,25 @@
+"""The language between miners and platform: its number, which a miner may send along, and the refusal of one not spoken here."""
+
+from typing import Any
+
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from aitbc.kernel.errors import AppError
+
+HEADER = "aitbc-miner-protocol"
+SPOKEN = ("1",)
+
+
+class MinerProtocolUnsupported(AppError):
+    """This miner speaks another version of the protocol than this server; bring the older of the two up to date."""
+
+    status, code, exit_code = 426, "miner_protocol_unsupported", 1
+
+
+async def require_protocol(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Before the body is read: a later version may hold what this one does not know. Raises `MinerProtocolUnsupported`."""
+    told = connection.headers.get(HEADER)
+    if told is not None and told not in SPOKEN:
+        upgrade = ", ".join(f"aitbc-miner/{number}" for number in SPOKEN)
+        raise MinerProtocolUnsupported(headers={"Upgrade": upgrade}, supported=list(SPOKEN))

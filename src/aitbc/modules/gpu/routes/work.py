@@ -1,0 +1,154 @@
+"""The HTTP that miners speak: heartbeats, polls, and what becomes of their leases."""
+
+from litestar import Controller, get, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+
+from aitbc.kernel.auth import Principal
+from aitbc.modules.ai.api import LeaseLost, Outcome, OutputTooLarge, WrongDigest, WrongSignature
+from aitbc.modules.gpu.api import Miner, MinerNotFound
+from aitbc.modules.gpu.models.offer import Offer
+from aitbc.modules.gpu.routes.protocol import MinerProtocolUnsupported, require_protocol
+from aitbc.modules.gpu.service import GpuService
+from aitbc.modules.gpu.service.fleet import MinerRemoved
+from aitbc.modules.gpu.service.work import (
+    AddLines,
+    AskForWork,
+    DeliverResult,
+    HeartbeatAnswer,
+    Kept,
+    Leases,
+    ReleaseLease,
+    ReportFailure,
+    SendHeartbeat,
+    Work,
+)
+
+SPEAK = {
+    "permission": "miners:work",
+    "idempotency": "natural",  # a fencing token or a newest value makes each of them harmless to repeat
+    "errors": (MinerNotFound, MinerProtocolUnsupported),
+}
+LEASE = SPEAK | {"errors": (MinerNotFound, LeaseLost, MinerProtocolUnsupported)}
+DELIVER_ERRORS = (MinerNotFound, LeaseLost, WrongSignature, WrongDigest, OutputTooLarge, MinerProtocolUnsupported)
+
+
+class WorkController(Controller):
+    """The calls of a miner, each for the miner that the key speaks for."""
+
+    tags = ("work",)
+    guards = (require_protocol,)
+
+    @post("/heartbeats", operation_id="send_heartbeat", summary="Send a heartbeat", status_code=200, opt=SPEAK)
+    async def heartbeat(
+        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], data: JSONBody[SendHeartbeat]
+    ) -> HeartbeatAnswer:
+        """Show that the miner lives and works on its leases: each that is still its own is extended.
+
+        A miner that is silent for 30 seconds is offline; one that says why it cannot take work drains.
+        """
+        return await gpu.heartbeat(who, data)
+
+    @post("/polls", operation_id="poll_for_work", summary="Ask for work", status_code=200, opt=SPEAK)
+    async def poll(
+        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], data: JSONBody[AskForWork]
+    ) -> Work:
+        """Ask for up to `slots` jobs; the answer waits for one to appear, and is empty when none did in time.
+
+        A miner that drains or was removed gets none, and is told why. An answer that was lost on the way is found again
+        with `GET /api/v1/gpu/leases`.
+        """
+        return await gpu.poll(who, data)
+
+    @get(
+        "/leases",
+        operation_id="list_leases",
+        summary="List the miner's leases",
+        opt={"permission": "miners:work", "errors": (MinerNotFound, MinerProtocolUnsupported)},
+    )
+    async def leases(self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal]) -> Leases:
+        """List the miner's live leases, all of them: for one that was restarted or lost an answer."""
+        return await gpu.leases(who)
+
+    @post(
+        "/leases/{attempt:str}/result",
+        operation_id="deliver_result",
+        summary="Deliver a result",
+        status_code=200,
+        opt=SPEAK | {"errors": DELIVER_ERRORS},
+    )
+    async def result(
+        self,
+        gpu: NamedDependency[GpuService],
+        who: NamedDependency[Principal],
+        attempt: FromPath[str],
+        data: JSONBody[DeliverResult],
+    ) -> Outcome:
+        """Deliver a signed result: it is checked, metered, paid, and answered with its receipt.
+
+        Delivering the same result again answers the same. A result for a lease that was lost is refused and not paid.
+        """
+        return await gpu.deliver(who, attempt, data)
+
+    @post(
+        "/leases/{attempt:str}/failure",
+        operation_id="report_failure",
+        summary="Report a failure",
+        status_code=200,
+        opt=LEASE,
+    )
+    async def failure(
+        self,
+        gpu: NamedDependency[GpuService],
+        who: NamedDependency[Principal],
+        attempt: FromPath[str],
+        data: JSONBody[ReportFailure],
+    ) -> Outcome:
+        """Say that an attempt failed, and whose fault it was: the job is tried again or ends."""
+        return await gpu.fail(who, attempt, data)
+
+    @post(
+        "/leases/{attempt:str}/release",
+        operation_id="release_lease",
+        summary="Give a lease back",
+        status_code=200,
+        opt=LEASE,
+    )
+    async def release(
+        self,
+        gpu: NamedDependency[GpuService],
+        who: NamedDependency[Principal],
+        attempt: FromPath[str],
+        data: JSONBody[ReleaseLease],
+    ) -> Outcome:
+        """Give a lease back unworked: the attempt does not count, and another miner may have the job."""
+        return await gpu.release(who, attempt, data)
+
+    @post(
+        "/leases/{attempt:str}/log", operation_id="add_log_lines", summary="Add log lines", status_code=200, opt=LEASE
+    )
+    async def log(
+        self,
+        gpu: NamedDependency[GpuService],
+        who: NamedDependency[Principal],
+        attempt: FromPath[str],
+        data: JSONBody[AddLines],
+    ) -> Kept:
+        """Add lines to the job's log; lines that are kept already are passed over."""
+        return await gpu.log(who, attempt, data)
+
+    @put(
+        "/miners/{miner:str}/capabilities",
+        operation_id="set_capabilities",
+        summary="Say what the miner can take",
+        opt=SPEAK | {"errors": (MinerNotFound, MinerRemoved, MinerProtocolUnsupported)},
+    )
+    async def capabilities(
+        self,
+        gpu: NamedDependency[GpuService],
+        who: NamedDependency[Principal],
+        miner: FromPath[str],
+        data: JSONBody[Offer],
+    ) -> Miner:
+        """Say what the miner can take from now on. Only the miner itself may."""
+        return await gpu.offer(who, miner, data)

@@ -1,0 +1,221 @@
+"""Enrolment: a token that its owner hands to a machine, and the machine that comes with it and a key of its own."""
+
+from datetime import datetime, timedelta
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+from sqlalchemy import select
+
+from aitbc.kernel.auth import Principal
+from aitbc.kernel.clock import now
+from aitbc.kernel.db import UnitOfWork
+from aitbc.kernel.errors import Conflict, FieldError, Forbidden, Invalid
+from aitbc.kernel.ids import new_id
+from aitbc.kernel.keys import fingerprint, new_key, well_formed
+from aitbc.kernel.signing import canonical, enrolment_statement, key_fingerprint, verify
+from aitbc.kernel.sqlstate import ConstraintViolated
+from aitbc.kernel.text import Name
+from aitbc.modules.gpu.api import SLOTS_MAX, Inventory
+from aitbc.modules.gpu.models.life import Status
+from aitbc.modules.gpu.models.offer import Offer
+from aitbc.modules.gpu.models.tables import EnrolmentTokenRow, MinerRow, ProfileRow, StatusChangeRow
+from aitbc.modules.gpu.service.desk import Desk
+
+TOKEN_SECONDS = 3600
+Slots = Annotated[int, Meta(ge=1, le=SLOTS_MAX, description="How many jobs the miner works on at one time.")]
+PublicKey = Annotated[
+    str,
+    Meta(max_length=43, pattern=r"^[A-Za-z0-9_-]{43}\Z", description="Ed25519, url-safe base 64 without padding."),
+    Meta(extra_json_schema={"pattern": "^[A-Za-z0-9_-]{43}$"}),
+]
+Signature = Annotated[
+    str,
+    Meta(max_length=86, pattern=r"^[A-Za-z0-9_-]{86}\Z", description="Ed25519, url-safe base 64 without padding."),
+    Meta(extra_json_schema={"pattern": "^[A-Za-z0-9_-]{86}$"}),
+]
+
+
+class InvalidEnrolmentToken(Forbidden):
+    """This enrolment token is unknown or has expired; its owner can make a new one."""
+
+    code = "invalid_enrolment_token"
+
+
+class EnrolmentTokenUsed(Conflict):
+    """This enrolment token has enrolled another miner; each token enrols one."""
+
+    code = "enrolment_token_used"
+
+
+class PublicKeyTaken(Conflict):
+    """A miner of another account has this public key; make a new key for this one."""
+
+    code = "public_key_taken"
+
+
+class WrongProof(Invalid):
+    """The proof does not show that you hold the private key of this public key."""
+
+    code = "wrong_proof"
+
+
+class MakeEnrolmentToken(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long the token may wait for its miner."""
+
+    expires_seconds: Annotated[int, Meta(ge=60, le=86_400)] = TOKEN_SECONDS
+
+
+class EnrolmentToken(Struct, frozen=True, kw_only=True):
+    """A token that enrols one miner, shown this one time."""
+
+    id: str
+    token: str
+    account: str
+    created_at: datetime
+    expires_at: datetime
+
+
+class Enrol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A machine that wants to become a miner."""
+
+    token: Annotated[str, Meta(max_length=100)]
+    public_key: PublicKey
+    name: Name
+    proof: Signature
+    """Over the canonical JSON of {public_key, statement: "aitbc.enrolment.v1", token}."""
+    capabilities: Offer
+    slots: Slots
+    inventory: Inventory = Inventory()
+
+
+class Enrolled(Struct, frozen=True, kw_only=True):
+    """What a new miner needs to know. The API key is shown this one time."""
+
+    miner: str
+    fingerprint: str
+    """Of its public key: the owner sees the same."""
+    api_key: str
+    api_key_expires_at: datetime
+    account: str
+    heartbeat_seconds: float
+
+
+class Enrolment(Desk):
+    """Tokens and those who come with them."""
+
+    async def create_token(self, who: Principal, seconds: int = TOKEN_SECONDS) -> EnrolmentToken:
+        """A token for one miner of the caller's account; only its digest is kept."""
+        secret, at = new_key("enrol"), now()
+        row = EnrolmentTokenRow(
+            id=new_id("tok"),
+            account=who.account,
+            digest=fingerprint(secret),
+            created_at=at,
+            expires_at=at + timedelta(seconds=seconds),
+        )
+        async with self.db.unit_of_work() as uow:
+            uow.add(row)
+            await uow.audit(who.account, who.key, "enrolment_token.create", row.id, expires_seconds=seconds)
+        return EnrolmentToken(
+            id=row.id, token=secret, account=row.account, created_at=row.created_at, expires_at=row.expires_at
+        )
+
+    async def enrol(self, command: Enrol) -> Enrolled:
+        """Make a miner of a machine that holds a token and a private key.
+
+        Asking again for the same public key answers the same miner with a fresh API key and ends its earlier ones: a
+        lost answer costs nothing. Raises `InvalidEnrolmentToken`, `EnrolmentTokenUsed`, `PublicKeyTaken`, `WrongProof`.
+        """
+        if not command.token.startswith("aitbc_enrol_") or not well_formed(command.token):
+            raise InvalidEnrolmentToken
+        _require_proof(command)
+        try:
+            token, miner = await self._enrol(command)
+        except ConstraintViolated:  # another request with the same public key was quicker; now its miner is found
+            token, miner = await self._enrol(command)
+        by = Principal(token.account, token.id, "miner", frozenset(), miner)
+        async with self.issuing:  # of two requests at once the later one's key is the one that stays
+            await self.identity.revoke_subject(miner, by)
+            lifetime = timedelta(days=self.settings.key_days)
+            key = await self.identity.issue(
+                account=token.account, kind="miner", name=command.name, subject=miner, lifetime=lifetime
+            )
+        return Enrolled(
+            miner=miner,
+            fingerprint=key_fingerprint(command.public_key),
+            api_key=key.secret,
+            api_key_expires_at=key.expires_at,
+            account=token.account,
+            heartbeat_seconds=self.settings.heartbeat_seconds,
+        )
+
+    async def _enrol(self, command: Enrol) -> tuple[EnrolmentTokenRow, str]:
+        """Use the token, once: its row is locked, so that of many requests one decides and the others find it decided."""
+        at = now()
+        async with self.db.unit_of_work() as uow:
+            digest = fingerprint(command.token)
+            wanted = select(EnrolmentTokenRow).where(EnrolmentTokenRow.digest == digest).with_for_update()
+            token = await uow.session.scalar(wanted)
+            if token is None:
+                raise InvalidEnrolmentToken
+            alive = MinerRow.status != Status.REMOVED.value
+            same_key = select(MinerRow).where(MinerRow.public_key == command.public_key, alive)
+            row = await uow.session.scalar(same_key.with_for_update(key_share=True))
+            if token.miner is not None and (row is None or row.id != token.miner):
+                raise EnrolmentTokenUsed
+            if token.expires_at <= at:
+                raise InvalidEnrolmentToken
+            if row is None:
+                row = await _add_miner(uow, command, token.account, at)
+            elif row.account != token.account:
+                raise PublicKeyTaken
+            else:
+                await self._renew_profile(uow, row, command, at)
+            token.used_at, token.miner = token.used_at or at, row.id
+            shown = key_fingerprint(command.public_key)
+            await uow.audit(token.account, token.id, "miner.enrol", row.id, name=row.name, fingerprint=shown)
+        return token, row.id
+
+    async def _renew_profile(self, uow: UnitOfWork, row: MinerRow, command: Enrol, at: datetime) -> None:
+        row.name, row.slots, row.readings = command.name, command.slots, None
+        profile = await uow.session.get_one(ProfileRow, row.id)
+        stored = command.capabilities.stored()
+        row.capabilities_version += profile.capabilities != stored
+        profile.capabilities, profile.updated_at = stored, at
+        profile.inventory = _text(command.inventory)
+        row.version += 1
+        await uow.session.flush()
+        await self.tell(uow, row, row.status, at)
+
+
+async def _add_miner(uow: UnitOfWork, command: Enrol, account: str, at: datetime) -> MinerRow:
+    row = MinerRow(
+        id=new_id("mnr"),
+        account=account,
+        name=command.name,
+        public_key=command.public_key,
+        status=Status.ENROLLED,
+        slots=command.slots,
+        slots_busy=0,
+        version=1,
+        capabilities_version=1,
+        created_at=at,
+        changed_at=at,
+    )
+    uow.add(row)
+    await uow.session.flush()
+    offer, found = command.capabilities.stored(), _text(command.inventory)
+    uow.add(ProfileRow(miner=row.id, capabilities=offer, inventory=found, updated_at=at))
+    uow.add(StatusChangeRow(miner=row.id, at=at, status=row.status, reason=None))
+    return row
+
+
+def _require_proof(command: Enrol) -> None:
+    statement = canonical(enrolment_statement(token=command.token, public_key=command.public_key))
+    if not verify(command.public_key, statement, command.proof):
+        raise WrongProof(fields=(FieldError("/proof", WrongProof.summary()),))
+
+
+def _text(inventory: Inventory) -> str:
+    return msgspec.json.encode(inventory).decode()

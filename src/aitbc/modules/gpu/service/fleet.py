@@ -1,0 +1,133 @@
+"""The fleet: miners as their owners see and steer them."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+
+from msgspec import Struct
+from sqlalchemy import select
+
+from aitbc.kernel import money
+from aitbc.kernel.auth import Principal
+from aitbc.kernel.clock import now
+from aitbc.kernel.errors import Conflict
+from aitbc.modules.ai.api import LeaseLost
+from aitbc.modules.gpu.api import Miner, MinerNotFound
+from aitbc.modules.gpu.models.life import Status, drain, remove
+from aitbc.modules.gpu.models.offer import Offer
+from aitbc.modules.gpu.models.tables import MinerRow, ProfileRow, ReputationRow
+from aitbc.modules.gpu.models.views import miner_view
+from aitbc.modules.gpu.service.desk import Desk, speaking_for
+
+REMOVED = "its owner removed it"
+RELEASED = "miner_removed"
+
+
+class MinerRemoved(Conflict):
+    """This miner was removed; its machine can be enrolled again."""
+
+    code = "miner_removed"
+
+
+class MinerEarnings(Struct, frozen=True, kw_only=True):
+    """What a miner was paid, from its receipts."""
+
+    miner: str
+    since: datetime | None
+    """Only receipts from this time on; none for all."""
+    jobs: int
+    earned: str
+
+
+class Fleet(Desk):
+    """Reading and steering miners."""
+
+    async def miners(self, who: Principal, *, status: str | None, after: str | None, limit: int) -> Sequence[Miner]:
+        """The caller's miners from the newest on, all of them for an admin."""
+        wanted = (
+            select(MinerRow, ProfileRow, ReputationRow)
+            .join(ProfileRow, ProfileRow.miner == MinerRow.id)
+            .outerjoin(ReputationRow, ReputationRow.miner == MinerRow.id)
+            .order_by(MinerRow.id.desc())
+            .limit(limit)
+        )
+        if not who.is_admin:
+            wanted = wanted.where(MinerRow.account == who.account)
+        if status is not None:
+            wanted = wanted.where(MinerRow.status == status)
+        if after is not None:
+            wanted = wanted.where(MinerRow.id < after)
+        async with self.db.reading() as session:
+            return [miner_view(*row) for row in await session.execute(wanted)]
+
+    async def miner_of(self, who: Principal, miner: str) -> Miner:
+        """A miner of the caller's, any for an admin. Raises `MinerNotFound`."""
+        found = await self.miner(miner)
+        if not who.owns(found.account):
+            raise MinerNotFound
+        return found
+
+    async def drain(self, who: Principal, miner: str, message: str | None) -> Miner:
+        """Ask a miner to take no more work and say why, or with no message that it may again.
+
+        Raises `MinerNotFound`, `MinerRemoved`.
+        """
+        at = now()
+        async with self.db.unit_of_work() as uow:
+            row = await self.own(uow, who, miner)
+            if row.status == Status.REMOVED:
+                raise MinerRemoved
+            before = row.status
+            if drain(row, message):
+                action = "miner.resume" if message is None else "miner.drain"
+                await uow.audit(who.account, who.key, action, row.id, message=message)
+                await self.tell(uow, row, before, at)
+            return await self.view(uow, row)
+
+    async def remove(self, who: Principal, miner: str) -> Miner:
+        """End a miner for good: no more work, its key ends, what it works on goes back; what was stays on record.
+
+        Each step is harmless to repeat, so that a request which broke off can be sent again. Raises `MinerNotFound`.
+        """
+        at = now()
+        async with self.db.unit_of_work() as uow:
+            row = await self.own(uow, who, miner)
+            before = row.status
+            if remove(row, REMOVED):
+                await uow.audit(who.account, who.key, "miner.remove", row.id)
+                await self.tell(uow, row, before, at)
+            view = await self.view(uow, row)
+        await self.identity.revoke_subject(miner, who)
+        await self.release_all(miner, RELEASED)
+        return view
+
+    async def release_all(self, miner: str, reason: str) -> None:
+        """Give back everything a miner works on."""
+        for lease in await self.ai.leases_of(miner):
+            with suppress(LeaseLost):
+                await self.ai.release(miner, lease.attempt, lease.token, reason)
+
+    async def offer(self, who: Principal, miner: str, offer: Offer) -> Miner:
+        """Note what a miner can take from now on; only the miner itself may say so. Raises `MinerNotFound`, `MinerRemoved`."""
+        if speaking_for(who) != miner:
+            raise MinerNotFound
+        at = now()
+        async with self.db.unit_of_work() as uow:
+            row = await uow.find(MinerRow, miner, lock=True, missing=MinerNotFound)
+            if row.status == Status.REMOVED:
+                raise MinerRemoved
+            profile = await uow.session.get_one(ProfileRow, miner)
+            stored = offer.stored()
+            if profile.capabilities != stored:
+                profile.capabilities, profile.updated_at = stored, at
+                row.capabilities_version += 1
+                row.version += 1
+                await uow.session.flush()
+                await self.tell(uow, row, row.status, at)
+            return await self.view(uow, row)
+
+    async def earnings(self, who: Principal, miner: str, since: datetime | None) -> MinerEarnings:
+        """What a miner was paid: the sum over its receipts, which the ledger keeps. Raises `MinerNotFound`."""
+        await self.miner_of(who, miner)
+        (paid,) = await self.trading.earnings([miner], since)
+        return MinerEarnings(miner=miner, since=since, jobs=paid.jobs, earned=money.render(paid.earned_units))

@@ -1,0 +1,19 @@
+"""The service of gpu: all its parts in one object."""
+
+from collections.abc import Sequence
+
+from prometheus_client import Metric
+
+from aitbc.modules.gpu.service.enrolment import Enrolment
+from aitbc.modules.gpu.service.liveness import Liveness
+from aitbc.modules.gpu.service.measuring import measure
+from aitbc.modules.gpu.service.scoring import Scoring
+from aitbc.modules.gpu.service.work import Working
+
+
+class GpuService(Enrolment, Scoring, Working, Liveness):
+    """Keeps the miners: how they join, whether they are there, how work reaches them, and what they are worth."""
+
+    async def measure(self) -> Sequence[Metric]:
+        """What Prometheus is told of the miners."""
+        return await measure(self.db)

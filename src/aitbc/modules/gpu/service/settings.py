@@ -1,0 +1,20 @@
+"""What can be set of gpu."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+
+class GpuSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The `[gpu]` table of the configuration."""
+
+    hot: bool = True
+    """Gather the signs of life of many miners; off, each has a transaction of its own."""
+    heartbeat_seconds: Annotated[float, Meta(gt=0, le=300)] = 10.0
+    """How often miners are asked to send a sign of life."""
+    offline_seconds: Annotated[float, Meta(gt=0, le=3600)] = 30.0
+    """After so long a silence a miner counts as offline."""
+    grace_seconds: Annotated[float, Meta(ge=0, le=3600)] = 30.0
+    """After this server was frozen, or just started: how long no miner's silence counts."""
+    key_days: Annotated[int, Meta(ge=1, le=3650)] = 365
+    """How long the API key of a miner lives; enrolling again gives a fresh one."""
