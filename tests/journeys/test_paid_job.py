@@ -1,0 +1,150 @@
+"""A paid job from its submission to a receipt that stands on its own, and the ways it can end otherwise."""
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aitbc.kernel.chain import verify_receipt
+from aitbc.kernel.db import Target
+from aitbc.kernel.verifier import verify_export
+from tests.house import Caller, Stage, open_house
+from tests.journeys.hand_miner import HandMiner
+
+EMBED = {"kind": "embed", "input": {"texts": ["hello"]}, "max_price": "0.05"}
+
+
+@pytest.fixture
+async def stage(target: Target, tmp_path: Path) -> AsyncIterator[Stage]:
+    """The running house."""
+    async with open_house(target, tmp_path) as stage:
+        yield stage
+
+
+async def submit(caller: Caller, **changes: Any) -> dict[str, Any]:
+    """A submitted job."""
+    answer = await caller.post("/api/v1/ai/jobs", EMBED | changes)
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+async def balance(caller: Caller) -> dict[str, Decimal]:
+    """What the caller owns."""
+    told = (await caller.get(f"/api/v1/trading/accounts/{caller.principal.account}")).json()
+    return {"available": Decimal(told["available"]), "held": Decimal(told["held"])}
+
+
+async def sealed(caller: Caller, receipt: str) -> bytes:
+    """The file of a receipt, once it is in a block."""
+    for _ in range(100):
+        answer = await caller.get(f"/api/v1/trading/receipts/{receipt}")
+        if answer.status_code == 200 and answer.json().get("proof"):
+            return answer.content
+        await asyncio.sleep(0.05)
+    raise AssertionError("the receipt was not sealed")
+
+
+async def test_a_job_is_sold_done_receipted_and_paid(stage: Stage) -> None:
+    alice, owner = await stage.who("alice", funds="1"), await stage.who("owner")
+    miner = await HandMiner.enrol(stage, owner)
+    await miner.beat()
+    waiting = asyncio.create_task(miner.poll(wait=5))
+    await asyncio.sleep(0.1)
+    job = await submit(alice)
+    assert await balance(alice) == {"available": Decimal("0.95"), "held": Decimal("0.05")}
+    [lease] = await waiting
+    assert lease["job"] == job["id"]
+    answer = await miner.deliver(lease)
+    assert answer.status_code == 200, answer.text
+    outcome = answer.json()
+    again = (await miner.deliver(lease)).json()
+    assert again["receipt"] == outcome["receipt"]
+    done = (await alice.get(f"/api/v1/ai/jobs/{job['id']}")).json()
+    assert (done["state"], done["receipt"]) == ("succeeded", outcome["receipt"])
+    price, earned = Decimal(done["price"]), Decimal(outcome["earned"])
+    assert await balance(alice) == {"available": 1 - price, "held": 0}
+    assert await balance(owner) == {"available": earned, "held": 0}
+    assert Decimal((await owner.get(f"/api/v1/gpu/miners/{miner.id}/earnings")).json()["earned"]) == earned
+    verify_receipt(await sealed(alice, outcome["receipt"]))
+    export = await alice.get("/api/v1/trading/chain/export")
+    assert verify_export(io.BytesIO(export.content)).receipts == 1
+    report = (await (await stage.admin()).post("/api/v1/trading/ledger/verify")).json()
+    assert report["ok"], json.dumps(report)
+
+
+async def test_a_canceled_job_costs_nothing_and_its_late_result_is_refused(stage: Stage) -> None:
+    alice, owner = await stage.who("alice", funds="1"), await stage.who("owner")
+    miner = await HandMiner.enrol(stage, owner)
+    job = await submit(alice)
+    [lease] = await miner.poll()
+    assert (await alice.post(f"/api/v1/ai/jobs/{job['id']}/cancel")).json()["state"] == "canceled"
+    [status] = (await miner.beat(lease, busy=1))["leases"]
+    assert status["status"] == "canceled"
+    late = await miner.deliver(lease)
+    assert (late.status_code, late.json()["code"]) == (409, "lease_lost")
+    assert await balance(alice) == {"available": Decimal(1), "held": 0}
+
+
+async def test_a_job_given_back_goes_to_another_miner(stage: Stage) -> None:
+    alice, owner = await stage.who("alice", funds="1"), await stage.who("owner")
+    first, second = await HandMiner.enrol(stage, owner), await HandMiner.enrol(stage, owner)
+    job = await submit(alice)
+    [lease] = await first.poll()
+    body = {"token": lease["token"], "reason": "going_home"}
+    assert (await first.client.post(f"/api/v1/gpu/leases/{lease['attempt']}/release", json=body)).status_code == 200
+    [other] = await second.poll(wait=5)
+    assert (other["job"], other["token"] > lease["token"]) == (job["id"], True)
+    assert (await first.deliver(lease)).status_code == 409
+    assert (await second.deliver(other)).json()["state"] == "succeeded"
+
+
+async def test_a_miner_that_drains_gets_no_work_and_says_why(stage: Stage) -> None:
+    alice, owner = await stage.who("alice", funds="1"), await stage.who("owner")
+    miner = await HandMiner.enrol(stage, owner)
+    await miner.beat()
+    assert (await owner.post(f"/api/v1/gpu/miners/{miner.id}/drain", {"message": "new fans"})).status_code == 200
+    await submit(alice)
+    answer = (await miner.client.post("/api/v1/gpu/polls", json={"slots": 1, "wait_seconds": 0})).json()
+    assert (answer["leases"], answer["status"]) == ([], "draining")
+    assert "new fans" in json.dumps(answer)
+
+
+async def test_what_belongs_to_others_looks_like_nothing(stage: Stage) -> None:
+    alice, owner, eve = await stage.who("alice", funds="1"), await stage.who("owner"), await stage.who("eve", funds="1")
+    miner = await HandMiner.enrol(stage, owner)
+    job = await submit(alice)
+    unknown = "job_" + "0" * 26
+    for path in (
+        f"/api/v1/ai/jobs/{job['id']}",
+        f"/api/v1/ai/jobs/{job['id']}/explain",
+        f"/api/v1/ai/jobs/{job['id']}/logs",
+    ):
+        foreign, missing = await eve.get(path), await eve.get(path.replace(job["id"], unknown))
+        assert (foreign.status_code, missing.status_code) == (404, 404)
+        assert foreign.json()["code"] == missing.json()["code"]
+    assert (await eve.get(f"/api/v1/gpu/miners/{miner.id}")).status_code == 404
+    assert (await eve.post(f"/api/v1/gpu/miners/{miner.id}/drain", {"message": "mine now"})).status_code == 404
+    assert (await eve.get(f"/api/v1/trading/accounts/{alice.principal.account}")).status_code == 404
+
+
+async def test_a_thousand_wishes_on_a_small_purse_never_overspend(stage: Stage) -> None:
+    poor = await stage.who("poor", funds="0.5")
+    answers = await asyncio.gather(*(poor.post("/api/v1/ai/jobs", EMBED) for _ in range(200)))
+    codes = sorted(answer.status_code for answer in answers)
+    assert codes == [201] * 10 + [402] * 190
+    assert await balance(poor) == {"available": Decimal(0), "held": Decimal("0.5")}
+
+
+async def test_the_same_submission_from_twenty_threads_is_one_job(stage: Stage) -> None:
+    alice = await stage.who("alice", funds="1")
+    answers = await asyncio.gather(*(alice.post("/api/v1/ai/jobs", EMBED, once="one") for _ in range(20)))
+    assert {answer.status_code for answer in answers} <= {201, 409}
+    again = await alice.post("/api/v1/ai/jobs", EMBED, once="one")
+    assert again.headers["idempotency-replayed"] == "true"
+    assert {answer.json()["id"] for answer in answers if answer.status_code == 201} == {again.json()["id"]}
+    assert len((await alice.get("/api/v1/ai/jobs")).json()["data"]) == 1
