@@ -1,0 +1,31 @@
+"""Fixtures of gpu's tests: a running house for each test, over one database a file."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from aitbc.kernel import clock
+from aitbc.kernel.db import Target
+from tests.modules.gpu.make import Fleet, fleet_on
+
+
+@pytest.fixture(autouse=True)
+def true_time() -> Iterator[Callable[[], None]]:
+    """The clock is put right again after each test."""
+    yield clock.reset
+    clock.reset()
+
+
+@pytest.fixture
+async def fleet(target: Target, tmp_path: Path) -> AsyncIterator[Fleet]:
+    """The running house."""
+    async with fleet_on(target, tmp_path) as fleet:
+        yield fleet
+
+
+@pytest.fixture(params=["gathered", "ordinary"])
+async def either(target: Target, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Fleet]:
+    """The running house, both ways to the data."""
+    async with fleet_on(target, tmp_path, hot=request.param == "gathered") as fleet:
+        yield fleet

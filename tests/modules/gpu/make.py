@@ -1,0 +1,173 @@
+"""Builders for the tests of gpu: the whole house with quick clocks, owners, and miners that speak over HTTP."""
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+
+from aitbc.kernel import clock
+from aitbc.kernel.db import Target
+from aitbc.kernel.signing import Key, canonical, enrolment_statement, value_digest, work_statement
+from aitbc.modules.ai.service import AiSettings
+from aitbc.modules.gpu.service import GpuService, GpuSettings
+from tests.house import Caller, Stage, open_house
+
+GPU = "/api/v1/gpu"
+JOBS = "/api/v1/ai/jobs"
+CPU = {"vendor": "GenuineIntel", "type": "cpu", "index": 0, "name": "Some CPU", "memory_total_mib": 4096}
+INVENTORY: dict[str, Any] = {"devices": [CPU], "host": {"os": "Linux", "cpu_count": 2, "disk_free_mib": 10_000}}
+
+
+class Rig:
+    """A miner as a machine: a private key, and after its enrolment an API key."""
+
+    def __init__(self, fleet: "Fleet", **offer: Any) -> None:
+        self.fleet = fleet
+        self.key = Key.generate()
+        self.offer: dict[str, Any] = {"kinds": ["embed"], **offer}
+        self.id = self.secret = ""
+        self.slots = 2
+
+    def request(self, token: str, **changes: Any) -> dict[str, Any]:
+        """What it sends to enrol."""
+        proof = self.key.sign(canonical(enrolment_statement(token=token, public_key=self.key.public)))
+        fields = {
+            "token": token,
+            "public_key": self.key.public,
+            "name": "rig",
+            "proof": proof,
+            "capabilities": self.offer,
+            "slots": self.slots,
+            "inventory": INVENTORY,
+        }
+        return fields | changes
+
+    async def enrol(self, token: str, **changes: Any) -> httpx.Response:
+        """Enrol, and remember what came of it."""
+        async with self.fleet.stage.client() as client:
+            answer = await client.post(f"{GPU}/enrolments", json=self.request(token, **changes))
+        if answer.status_code == 201:
+            self.id, self.secret = answer.json()["miner"], answer.json()["api_key"]
+        return answer
+
+    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
+        """Any call under its API key."""
+        async with self.fleet.stage.client(self.secret) as client:
+            content: dict[str, Any] = {} if body is None else {"json": body}
+            return await client.request(method, GPU + path, headers=headers, **content)
+
+    async def beat(self, **changes: Any) -> dict[str, Any]:
+        """A heartbeat that is taken."""
+        answer = await self.call("POST", "/heartbeats", {"slots": self.slots, "slots_busy": 0, **changes})
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    async def poll(self, slots: int = 1, wait_seconds: float = 0) -> dict[str, Any]:
+        """A poll that is answered."""
+        answer = await self.call("POST", "/polls", {"slots": slots, "wait_seconds": wait_seconds})
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    async def take(self) -> dict[str, Any]:
+        """The one job that waits."""
+        (lease,) = (await self.poll())["leases"]
+        return dict(lease)
+
+    def result(self, lease: dict[str, Any], **changes: Any) -> dict[str, Any]:
+        """A signed result of embedding."""
+        vectors = [[0.5, -0.25, 0.125] for _ in lease["input"]["texts"]]
+        output = {"model": "tiny", "dimensions": 3, "vectors": vectors, "weights": "sha256:00"}
+        statement = work_statement(
+            job=lease["job"],
+            attempt=lease["attempt"],
+            token=lease["token"],
+            miner=self.id,
+            kind=lease["kind"],
+            input_digest=lease["input_digest"],
+            output_digest=value_digest(output),
+        )
+        fields = {
+            "token": lease["token"],
+            "output": output,
+            "output_digest": value_digest(output),
+            "usage": {"tokens": 3},
+            "signature": self.key.sign(canonical(statement)),
+        }
+        return fields | changes
+
+    async def deliver(self, lease: dict[str, Any], **changes: Any) -> httpx.Response:
+        """Bring a result."""
+        return await self.call("POST", f"/leases/{lease['attempt']}/result", self.result(lease, **changes))
+
+
+class Fleet:
+    """A running house, its owners and their miners."""
+
+    def __init__(self, stage: Stage, owner: Target) -> None:
+        self.stage = stage
+        self._owner = owner
+
+    @property
+    def gpu(self) -> GpuService:
+        """The service itself."""
+        service = self.stage.service("gpu")
+        assert isinstance(service, GpuService)
+        return service
+
+    async def owner(self, **wishes: Any) -> Caller:
+        """Somebody who may have miners, and jobs where there are funds."""
+        return await self.stage.who("owner", **wishes)
+
+    async def token(self, owner: Caller, **wishes: Any) -> str:
+        """An enrolment token of this owner's."""
+        answer = await owner.post(f"{GPU}/enrolment-tokens", wishes)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["token"])
+
+    async def rig(self, owner: Caller, *, beat: bool = True, **offer: Any) -> Rig:
+        """A miner of this owner's that has enrolled and, unless told otherwise, is online."""
+        rig = Rig(self, **offer)
+        answer = await rig.enrol(await self.token(owner))
+        assert answer.status_code == 201, answer.text
+        if beat:
+            assert (await rig.beat())["status"] == "online"
+        return rig
+
+    async def see(self, owner: Caller, rig: Rig) -> dict[str, Any]:
+        """The miner as its owner sees it."""
+        answer = await owner.get(f"{GPU}/miners/{rig.id}")
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    async def submit(self, buyer: Caller, texts: int = 1, **changes: Any) -> dict[str, Any]:
+        """A paid job; names a region of its own when asked, so that no miner of another test takes it."""
+        body = {"kind": "embed", "input": {"texts": ["text"] * texts}, "max_price": "0.05", **changes}
+        answer = await buyer.post(JOBS, body, once=uuid.uuid4().hex)
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
+
+    async def later(self, seconds: float) -> None:
+        """Let time pass, and the watch do its round."""
+        clock.move(timedelta(seconds=seconds))
+        await self.gpu.watch()
+
+    async def sql(self, statement: str, *values: Any) -> list[asyncpg.Record]:
+        """A look into the database, or a hand in it."""
+        connection = await asyncpg.connect(**self._owner.connect_arguments(application="tests", statement_seconds=60))
+        try:
+            return list(await connection.fetch(statement, *values))
+        finally:
+            await connection.close()
+
+
+@asynccontextmanager
+async def fleet_on(target: Target, state_dir: Path, *, hot: bool = True, **settings: Any) -> AsyncIterator[Fleet]:
+    """The whole house over a database; silence counts at once unless a grace is given."""
+    tables = {"gpu": GpuSettings(**({"hot": hot, "grace_seconds": 0.0} | settings)), "ai": AiSettings(grace_seconds=0)}
+    async with open_house(target, state_dir, tables=tables) as stage:
+        yield Fleet(stage, target)
