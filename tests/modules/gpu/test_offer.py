@@ -1,0 +1,59 @@
+"""What a miner may offer: within limits that an event can carry, and in one form."""
+
+import msgspec
+
+from aitbc.kernel import ids
+from aitbc.kernel.clock import now
+from aitbc.kernel.events import BODY_BYTES_MAX, encode
+from aitbc.modules.ai.api import Capabilities
+from aitbc.modules.gpu.models.life import Status
+from aitbc.modules.gpu.models.offer import (
+    GPU_MODELS_MAX,
+    KINDS_MAX,
+    MODELS_MAX,
+    PROGRAMS_MAX,
+    Offer,
+    capabilities_of,
+)
+from aitbc.modules.gpu.models.values import MinerValue
+from aitbc.modules.gpu.models.views import miner_changed
+
+
+def widest(letters: str, length: int, count: int) -> tuple[str, ...]:
+    """So many different words of that length."""
+    return tuple(f"{letters}{number:03d}".rjust(length, letters[0]) for number in range(count))
+
+
+def test_the_largest_offer_fits_into_an_event() -> None:
+    kinds = widest("k", 40, KINDS_MAX)
+    offer = Offer(
+        kinds=kinds,
+        models={kind: widest("m", 100, MODELS_MAX) for kind in kinds},
+        device="gpu",
+        gpu_models=widest("\U0001f600", 128, GPU_MODELS_MAX),
+        vram_mib=16_777_216,
+        region="\U0001f600" * 100,
+        programs=widest("p", 40, PROGRAMS_MAX),
+    )
+    read = msgspec.json.decode(msgspec.json.encode(offer), type=Offer)
+    miner = MinerValue(
+        id=ids.new_id("mnr"),
+        account=ids.new_id("acct"),
+        status=Status.DRAINING,
+        status_reason=None,
+        drain_message=None,
+        pause_reason=None,
+        slots=64,
+        slots_busy=0,
+        version=2**62,
+    )
+    assert len(encode(miner_changed(miner, read.stored(), now()))) < BODY_BYTES_MAX
+
+
+def test_equal_offers_are_equal_text_whatever_their_order() -> None:
+    one = Offer(kinds=("ocr", "embed", "ocr"), models={"ocr": ("b", "a"), "embed": ("c",)}, programs=("wc", "sort"))
+    two = Offer(kinds=("embed", "ocr"), models={"embed": ("c",), "ocr": ("a", "b", "a")}, programs=("sort", "wc"))
+    assert one.stored() == two.stored()
+    assert capabilities_of(one.stored()) == Capabilities(
+        kinds=("embed", "ocr"), models={"embed": ("c",), "ocr": ("a", "b")}, programs=("sort", "wc")
+    )

@@ -1,0 +1,324 @@
+"""Work on its way: polls, leases, results and money, and what happens to them when a miner drains or is removed."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from aitbc.kernel import ids
+from aitbc.kernel.auth import EVERYTHING, Principal
+from aitbc.modules.gpu.api import MinerNotFound
+from aitbc.modules.gpu.service.work import AskForWork, KeepLease, SendHeartbeat
+from tests.modules.gpu.make import GPU, JOBS, Fleet
+
+
+async def test_a_job_is_done_and_paid(either: Fleet) -> None:
+    owner, buyer = await either.owner(), await either.owner(funds="10")
+    rig = await either.rig(owner)
+    job = await either.submit(buyer, texts=2)
+    lease = await rig.take()
+    assert (lease["job"], lease["kind"], lease["input"]) == (job["id"], "embed", {"texts": ["text", "text"]})
+    kept = await rig.beat(
+        slots_busy=1, leases=[{"attempt": lease["attempt"], "token": lease["token"], "progress": 0.5}]
+    )
+    (status,) = kept["leases"]
+    assert (status["attempt"], status["status"]) == (lease["attempt"], "live")
+    assert status["expires_at"] > lease["expires_at"]
+    assert (await buyer.get(f"{JOBS}/{job['id']}")).json()["state"] == "running"
+    done = await rig.deliver(lease)
+    assert done.status_code == 200, done.text
+    outcome = done.json()
+    assert (outcome["job"], outcome["state"], outcome["receipt"]) == (job["id"], "succeeded", "rcpt_" + job["id"][4:])
+    assert (await rig.deliver(lease)).json() == outcome, "delivered again, it answers the same"
+    earned = (await owner.get(f"{GPU}/miners/{rig.id}/earnings")).json()
+    assert earned == {"miner": rig.id, "since": None, "jobs": 1, "earned": outcome["earned"]}
+    later = (await owner.get(f"{GPU}/miners/{rig.id}/earnings", since="2100-01-01T00:00:00Z")).json()
+    assert (later["jobs"], later["earned"]) == (0, "0")
+    receipt = (await owner.get(f"/api/v1/trading/receipts/{outcome['receipt']}")).json()
+    assert rig.id in str(receipt)
+
+
+async def test_a_poll_waits_for_work_and_is_woken(fleet: Fleet) -> None:
+    rig = await fleet.rig(await fleet.owner())
+    buyer = await fleet.owner(funds="10")
+    waiting = asyncio.create_task(rig.poll(wait_seconds=10))
+    await asyncio.sleep(0.2)
+    assert not waiting.done()
+    job = await fleet.submit(buyer)
+    found = await asyncio.wait_for(waiting, 2)
+    assert [lease["job"] for lease in found["leases"]] == [job["id"]]
+    await rig.deliver(found["leases"][0])
+
+
+async def test_a_poll_without_work_ends_in_its_time(fleet: Fleet) -> None:
+    rig = await fleet.rig(await fleet.owner())
+    assert await rig.poll(wait_seconds=0.1) == {"leases": [], "status": "online", "message": None}
+
+
+async def test_a_miner_never_has_more_jobs_than_slots(fleet: Fleet) -> None:
+    rig = await fleet.rig(await fleet.owner())
+    buyer = await fleet.owner(funds="10")
+    jobs = {(await fleet.submit(buyer))["id"] for _ in range(5)}
+    answers = await asyncio.gather(*(rig.poll(slots=64) for _ in range(4)))
+    leases = [lease for answer in answers for lease in answer["leases"]]
+    assert len(leases) == rig.slots
+    assert {lease["attempt"] for lease in (await rig.call("GET", "/leases")).json()["leases"]} == {
+        lease["attempt"] for lease in leases
+    }
+    while leases:
+        for lease in leases:
+            jobs.remove(lease["job"])
+            assert (await rig.deliver(lease)).status_code == 200
+        leases = (await rig.poll(slots=64))["leases"]
+    assert not jobs
+
+
+async def test_only_what_a_miner_offers_reaches_it(fleet: Fleet) -> None:
+    owner, buyer = await fleet.owner(), await fleet.owner(funds="10")
+    far = await fleet.rig(owner, region="far")
+    near = await fleet.rig(owner, region="near")
+    job = await fleet.submit(buyer, requirements={"region": "near"})
+    assert (await far.poll())["leases"] == []
+    answer = await far.call("PUT", f"/miners/{far.id}/capabilities", {"kinds": ["embed"], "region": "near"})
+    assert (answer.status_code, answer.json()["region"], answer.json()["capabilities_version"]) == (200, "near", 2)
+    lease = await far.take()
+    assert lease["job"] == job["id"]
+    assert (await near.poll())["leases"] == []
+    await far.deliver(lease)
+
+
+async def test_a_drained_miner_finishes_and_gets_nothing_new(either: Fleet) -> None:
+    owner, buyer = await either.owner(), await either.owner(funds="10")
+    rig = await either.rig(owner)
+    await either.submit(buyer)
+    lease = await rig.take()
+    drained = (await owner.post(f"{GPU}/miners/{rig.id}/drain", {"message": "new fans"})).json()
+    assert (drained["status"], drained["status_reason"], drained["drain_message"]) == ("draining", *["new fans"] * 2)
+    job = await either.submit(buyer)
+    assert await rig.poll() == {"leases": [], "status": "draining", "message": "new fans"}
+    kept = await rig.beat(leases=[{"attempt": lease["attempt"], "token": lease["token"]}])
+    assert (kept["status"], kept["message"], kept["leases"][0]["status"]) == ("draining", "new fans", "live")
+    assert (await rig.deliver(lease)).json()["state"] == "succeeded"
+    again = (await owner.post(f"{GPU}/miners/{rig.id}/drain", {"message": "new fans"})).json()
+    assert again["changed_at"] == drained["changed_at"], "saying it twice changes nothing"
+    resumed = (await owner.post(f"{GPU}/miners/{rig.id}/resume")).json()
+    assert (resumed["status"], resumed["drain_message"]) == ("online", None)
+    lease = await rig.take()
+    assert lease["job"] == job["id"]
+    await rig.deliver(lease)
+    actions = await either.sql("SELECT action FROM gpu.audit WHERE object = $1 ORDER BY id", rig.id)
+    assert [row["action"] for row in actions] == ["miner.enrol", "miner.drain", "miner.resume"]
+
+
+async def test_a_poll_that_waited_while_its_miner_was_drained_gets_nothing(fleet: Fleet) -> None:
+    owner, buyer = await fleet.owner(), await fleet.owner(funds="10")
+    rig, other = await fleet.rig(owner), await fleet.rig(owner)
+    waiting = asyncio.create_task(rig.poll(wait_seconds=10))
+    await asyncio.sleep(0.1)
+    await owner.post(f"{GPU}/miners/{rig.id}/drain", {})
+    job = await fleet.submit(buyer)
+    answer = await asyncio.wait_for(waiting, 3)
+    assert answer == {"leases": [], "status": "draining", "message": "drained by its owner"}
+    found = await other.poll(wait_seconds=5)
+    assert [lease["job"] for lease in found["leases"]] == [job["id"]]
+    assert (await other.deliver(found["leases"][0])).json()["state"] == "succeeded"
+    history = (await buyer.get(f"{JOBS}/{job['id']}")).json()
+    assert history["attempts"] <= 1, "what was given back does not count"
+
+
+async def test_a_removed_miner_gives_back_its_work_and_its_key_ends(fleet: Fleet) -> None:
+    owner, buyer = await fleet.owner(), await fleet.owner(funds="10")
+    rig = await fleet.rig(owner)
+    jobs = [(await fleet.submit(buyer))["id"] for _ in range(2)]
+    leases = (await rig.poll(slots=2))["leases"]
+    assert len(leases) == 2
+    removed = await owner.client.delete(f"{GPU}/miners/{rig.id}")
+    assert (removed.status_code, removed.json()["status"]) == (200, "removed")
+    for job in jobs:
+        found = (await buyer.get(f"{JOBS}/{job}")).json()
+        assert (found["state"], found["attempts"]) == ("queued", 0)
+        assert [(one["state"], one["reason"]) for one in found["history"]] == [("released", "miner_removed")]
+    assert (await rig.deliver(leases[0])).status_code == 401
+    assert (await rig.call("POST", "/heartbeats", {"slots": 1, "slots_busy": 0})).status_code == 401
+    again = await owner.client.delete(f"{GPU}/miners/{rig.id}")
+    assert (again.status_code, again.json()) == (200, removed.json())
+    for path in ("drain", "resume"):
+        refused = await owner.post(f"{GPU}/miners/{rig.id}/{path}", {} if path == "drain" else None)
+        assert (refused.status_code, refused.json()["code"]) == (409, "miner_removed")
+    assert (await fleet.see(owner, rig))["status_reason"] == "its owner removed it"
+    other = await fleet.rig(owner)
+    for lease in (await other.poll(slots=2))["leases"]:
+        assert (await other.deliver(lease)).json()["state"] == "succeeded"
+
+
+async def test_a_removed_miner_whose_key_is_still_believed_for_a_moment_gets_nothing(either: Fleet) -> None:
+    owner = await either.owner()
+    rig = await either.rig(owner)
+    principal = await either.stage.house.identity.authenticate(rig.secret)
+    await owner.client.delete(f"{GPU}/miners/{rig.id}")
+    lease = KeepLease(attempt=ids.new_id("att"), token=1)
+    heard = await either.gpu.heartbeat(principal, SendHeartbeat(slots=1, slots_busy=0, leases=(lease,)))
+    assert (heard.status, heard.message) == ("removed", "its owner removed it")
+    assert [one.status for one in heard.leases] == ["lost"]
+    work = await either.gpu.poll(principal, AskForWork(slots=1, wait_seconds=0))
+    assert (work.leases, work.status) == ((), "removed")
+    assert (await either.see(owner, rig))["status"] == "removed"
+
+
+async def test_a_failure_is_noted_with_its_fault_and_a_release_does_not_count(fleet: Fleet) -> None:
+    owner, buyer = await fleet.owner(), await fleet.owner(funds="10")
+    rig, other = await fleet.rig(owner), await fleet.rig(owner)
+    job = await fleet.submit(buyer)
+    lease = await rig.take()
+    path = f"/leases/{lease['attempt']}"
+    line = {"sequence": 1, "at": "2030-01-31T12:00:00Z", "text": "loading"}
+    logged = await rig.call("POST", f"{path}/log", {"token": lease["token"], "lines": [line]})
+    assert logged.json() == {"kept": 1}
+    released = await rig.call("POST", f"{path}/release", {"token": lease["token"], "reason": "shutting_down"})
+    assert (released.status_code, released.json()["state"]) == (200, "queued")
+    found = await other.poll(wait_seconds=3)
+    (lease,) = found["leases"]
+    report = {"token": lease["token"], "fault": "miner", "reason": "out_of_memory", "message": "no room"}
+    failed = await other.call("POST", f"/leases/{lease['attempt']}/failure", report)
+    assert failed.status_code == 200
+    seen = (await buyer.get(f"{JOBS}/{job['id']}")).json()
+    assert seen["attempts"] == 1
+    told = {(one["state"], one["fault"], one["reason"]) for one in seen["history"]}
+    assert told == {("released", "none", "shutting_down"), ("failed", "miner", "out_of_memory")}
+    await buyer.post(f"{JOBS}/{job['id']}/cancel")
+
+
+async def test_a_lease_belongs_to_the_miner_that_took_it(fleet: Fleet) -> None:
+    owner, buyer = await fleet.owner(), await fleet.owner(funds="10")
+    rig, thief = await fleet.rig(owner), await fleet.rig(owner)
+    await fleet.submit(buyer)
+    lease = await rig.take()
+    path = f"/leases/{lease['attempt']}"
+    bodies: dict[str, Any] = {
+        "failure": {"token": lease["token"], "fault": "miner", "reason": "spite", "message": ""},
+        "release": {"token": lease["token"], "reason": "spite"},
+        "log": {
+            "token": lease["token"],
+            "lines": [{"sequence": 1, "at": "2030-01-31T12:00:00Z", "text": "mine now"}],
+        },
+        "result": thief.result(lease),
+    }
+    for name, body in bodies.items():
+        answer = await thief.call("POST", f"{path}/{name}", body)
+        assert (answer.status_code, answer.json()["code"]) == (409, "lease_lost"), name
+        stale = body | {"token": lease["token"] + 1}
+        assert (await rig.call("POST", f"{path}/{name}", stale)).status_code == 409, name
+        assert (await rig.call("POST", f"/leases/att_rubbish/{name}", body)).status_code == 409, name
+    kept = await thief.beat(leases=[{"attempt": lease["attempt"], "token": lease["token"]}])
+    assert [one["status"] for one in kept["leases"]] == ["lost"]
+    forged = await rig.deliver(lease, signature=thief.result(lease)["signature"])
+    assert (forged.status_code, forged.json()["code"]) == (422, "wrong_signature")
+    assert (await rig.deliver(lease)).json()["state"] == "succeeded"
+
+
+async def test_a_canceled_job_is_told_with_the_next_heartbeat(fleet: Fleet) -> None:
+    rig = await fleet.rig(await fleet.owner())
+    buyer = await fleet.owner(funds="10")
+    job = await fleet.submit(buyer)
+    lease = await rig.take()
+    await buyer.post(f"{JOBS}/{job['id']}/cancel")
+    kept = await rig.beat(leases=[{"attempt": lease["attempt"], "token": lease["token"]}])
+    assert [one["status"] for one in kept["leases"]] == ["canceled"]
+    late = await rig.deliver(lease)
+    assert (late.status_code, late.json()["code"]) == (409, "lease_lost")
+
+
+async def test_a_zombie_is_fenced_after_its_job_went_to_another(fleet: Fleet) -> None:
+    owner, buyer = await fleet.owner(), await fleet.owner(funds="10")
+    zombie, other = await fleet.rig(owner), await fleet.rig(owner)
+    job = await fleet.submit(buyer)
+    lease = await zombie.take()
+    await fleet.later(40)
+    await fleet.stage.service("ai").sweep()
+    assert (await fleet.see(owner, zombie))["status"] == "offline"
+    found: list[Any] = []
+    for _ in range(100):  # the job waits a little before it is tried again
+        found = (await other.poll(wait_seconds=0.2))["leases"]
+        if found:
+            break
+        await fleet.later(5)
+    assert [one["job"] for one in found] == [job["id"]]
+    assert found[0]["token"] > lease["token"]
+    late = await zombie.deliver(lease)
+    assert (late.status_code, late.json()["code"]) == (409, "lease_lost")
+    assert (await other.deliver(found[0])).json()["state"] == "succeeded"
+    assert (await owner.get(f"{GPU}/miners/{zombie.id}/earnings")).json()["earned"] == "0"
+
+
+async def test_a_key_that_speaks_for_no_miner_does_no_work(fleet: Fleet) -> None:
+    admin = await fleet.stage.admin()
+    for method, path, body in (
+        ("POST", "/heartbeats", {"slots": 1, "slots_busy": 0}),
+        ("POST", "/polls", {"slots": 1, "wait_seconds": 0}),
+        ("GET", "/leases", None),
+    ):
+        content: dict[str, Any] = {} if body is None else {"json": body}
+        answer = await admin.client.request(method, GPU + path, **content)
+        assert (answer.status_code, answer.json()["code"]) == (404, "miner_not_found"), path
+    odd = Principal(ids.new_id("acct"), ids.new_id("key"), "miner", frozenset({EVERYTHING}), "mnr_rubbish")
+    with pytest.raises(MinerNotFound):
+        await fleet.gpu.leases(odd)
+
+
+async def test_a_miner_of_somebody_else_looks_like_none(fleet: Fleet) -> None:
+    rig = await fleet.rig(await fleet.owner())
+    stranger = await fleet.owner()
+    admin = await fleet.stage.admin()
+    for name in (rig.id, ids.new_id("mnr"), "mnr_rubbish", ids.new_id("job")):
+        for method, path, body in (
+            ("GET", "", None),
+            ("GET", "/reputation", None),
+            ("GET", "/earnings", None),
+            ("POST", "/drain", {"message": "mine"}),
+            ("POST", "/resume", None),
+            ("DELETE", "", None),
+        ):
+            content: dict[str, Any] = {} if body is None else {"json": body}
+            answer = await stranger.client.request(method, f"{GPU}/miners/{name}{path}", **content)
+            assert (answer.status_code, answer.json()["code"]) == (404, "miner_not_found"), (method, path)
+    assert (await stranger.get(f"{GPU}/miners")).json()["data"] == []
+    assert (await admin.get(f"{GPU}/miners/{rig.id}")).json()["id"] == rig.id
+    other = await fleet.rig(await fleet.owner())
+    answer = await other.call("PUT", f"/miners/{rig.id}/capabilities", {"kinds": ["chat"]})
+    assert (answer.status_code, answer.json()["code"]) == (404, "miner_not_found")
+
+
+async def test_miners_are_listed_from_the_newest_on_page_by_page(fleet: Fleet) -> None:
+    owner = await fleet.owner()
+    rigs = [await fleet.rig(owner, beat=number > 1) for number in range(5)]
+    seen: list[str] = []
+    cursor = None
+    while True:
+        query = {"limit": 2} | ({"cursor": cursor} if cursor else {})
+        page = (await owner.get(f"{GPU}/miners", **query)).json()
+        seen += [miner["id"] for miner in page["data"]]
+        cursor = page["next_cursor"]
+        if not page["has_more"]:
+            break
+    assert seen == [rig.id for rig in reversed(rigs)]
+    online = (await owner.get(f"{GPU}/miners", status="online")).json()["data"]
+    assert {miner["id"] for miner in online} == {rig.id for rig in rigs[2:]}
+    first = (await owner.get(f"{GPU}/miners", limit=2)).json()["next_cursor"]
+    assert (await owner.get(f"{GPU}/miners", status="online", cursor=first)).json()["code"] == "invalid_cursor"
+    assert (await owner.get(f"{GPU}/miners", status="asleep")).status_code == 422
+
+
+async def test_a_miner_that_speaks_a_later_protocol_is_told_so(fleet: Fleet) -> None:
+    rig = await fleet.rig(await fleet.owner())
+    body = {"slots": 1, "slots_busy": 0}
+    assert (await rig.call("POST", "/heartbeats", body, **{"Aitbc-Miner-Protocol": "1"})).status_code == 200
+    later = await rig.call("POST", "/heartbeats", body | {"mood": "good"}, **{"Aitbc-Miner-Protocol": "2"})
+    assert (later.status_code, later.json()["code"]) == (426, "miner_protocol_unsupported")
+    assert (later.json()["details"], later.headers["upgrade"]) == ({"supported": ["1"]}, "aitbc-miner/1")
+
+
+async def test_the_operator_sees_the_fleet_in_the_metrics(fleet: Fleet) -> None:
+    await fleet.rig(await fleet.owner())
+    figures = (await (await fleet.stage.admin()).get("/metrics")).text
+    assert 'aitbc_miners{state="online",trust="newcomer"}' in figures
+    assert "aitbc_miner_heartbeat_age_seconds " in figures
