@@ -19,10 +19,10 @@ from sqlalchemy.types import TypeDecorator
 
 from aitbc.kernel import ids
 from aitbc.kernel.clock import now
-from aitbc.kernel.errors import NotFound, OutcomeUnknown, Unavailable
+from aitbc.kernel.errors import AppError, NotFound
 from aitbc.kernel.events import Event, outbox_values
 from aitbc.kernel.idempotency import IdempotencyKeyReused, Once
-from aitbc.kernel.sqlstate import translate
+from aitbc.kernel.sqlstate import translate, translate_commit
 from aitbc.kernel.trace import current_request_id
 
 Row = TypeVar("Row", bound=DeclarativeBase)
@@ -235,9 +235,7 @@ class Database:
         except Exception as error:
             if getattr(getattr(error, "orig", error), "sqlstate", None) is None:
                 await session.invalidate()  # nobody knows whether it is still inside the transaction
-            translated = translate(error)
-            lost = isinstance(translated, Unavailable) and not getattr(translated, "retry", False)
-            raise (OutcomeUnknown() if lost else translated or error) from error
+            raise translate_commit(error) or error from error
 
     async def _roll_back(self, session: AsyncSession) -> None:
         try:
@@ -269,7 +267,9 @@ class Database:
             raise translate(error) or error from error
         try:
             yield connection  # type: ignore[misc]
-        except Exception as error:
+        except BaseException as error:
+            if _is_broken(error):
+                connection.terminate()  # nobody knows what the other end makes of it
             translated = translate(error)
             if translated is not None:
                 raise translated from error
@@ -294,9 +294,7 @@ class Database:
                 except BaseException as error:
                     if getattr(error, "sqlstate", None) is None:
                         connection.terminate()  # nobody knows whether it is still inside the transaction
-                    translated = translate(error)
-                    lost = isinstance(translated, Unavailable) and not getattr(translated, "retry", False)
-                    raise (OutcomeUnknown() if lost else translated or error) from error
+                    raise translate_commit(error) or error from error
 
     @asynccontextmanager
     async def listener(self) -> AsyncIterator[Connection]:
@@ -335,6 +333,14 @@ async def _end_badly(connection: Connection, transaction: Transaction) -> None:
         await transaction.rollback()
     except Exception:  # noqa: BLE001
         connection.terminate()
+
+
+def _is_broken(error: BaseException) -> bool:
+    """Whether a connection is not to be used again: the driver, not the server, told of the trouble, or we broke off."""
+    if isinstance(error, AppError):
+        return False
+    driver = isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError))
+    return driver or not isinstance(error, Exception)
 
 
 async def _keep(connection: Connection) -> None:

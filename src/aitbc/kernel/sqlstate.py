@@ -101,6 +101,8 @@ def _is_connection_trouble(cause: BaseException) -> bool:
     match cause:
         case asyncpg.InterfaceError():
             return "another operation" not in str(cause)  # one connection used twice at once is a mistake of ours
+        case asyncpg.InternalClientError():
+            return True  # what the driver says when a connection broke in the middle of its talk
         case ConnectionError() | TimeoutError() | socket.gaierror():
             return True
         case FileNotFoundError():

@@ -44,7 +44,11 @@ class EnrolmentTokenRow(Base):
     miner: Mapped[str | None] = mapped_column(WireId("mnr"))
     """Whom it enrolled."""
 
-    __table_args__ = (CheckConstraint("(used_at IS NULL) = (miner IS NULL)", name="used"), {"info": NO_DELETE})
+    __table_args__ = (
+        CheckConstraint("(used_at IS NULL) = (miner IS NULL)", name="used"),
+        Index("enrolment_tokens_open_idx", "account", "expires_at", postgresql_where=text("used_at IS NULL")),
+        {"info": NO_DELETE},
+    )
 
 
 class MinerRow(Base):

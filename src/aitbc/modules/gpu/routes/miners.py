@@ -23,6 +23,8 @@ from aitbc.modules.gpu.service.enrolment import (
     InvalidEnrolmentToken,
     MakeEnrolmentToken,
     PublicKeyTaken,
+    TooManyMiners,
+    TooManyTokens,
     WrongProof,
 )
 from aitbc.modules.gpu.service.fleet import MinerEarnings, MinerRemoved
@@ -49,7 +51,7 @@ class EnrolmentController(Controller):
         "/enrolment-tokens",
         operation_id="create_enrolment_token",
         summary="Make an enrolment token",
-        opt={"permission": "miners:enrol", "idempotency": "natural"},
+        opt={"permission": "miners:enrol", "idempotency": "natural", "errors": (TooManyTokens,)},
     )
     async def create_token(
         self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], data: JSONBody[MakeEnrolmentToken]
@@ -72,6 +74,7 @@ class EnrolmentController(Controller):
                 InvalidEnrolmentToken,
                 EnrolmentTokenUsed,
                 PublicKeyTaken,
+                TooManyMiners,
                 WrongProof,
                 MinerProtocolUnsupported,
             ),

@@ -21,6 +21,7 @@ from aitbc.modules.gpu.service.work import (
     ReleaseLease,
     ReportFailure,
     SendHeartbeat,
+    TooManyPolls,
     Work,
 )
 
@@ -30,6 +31,7 @@ SPEAK = {
     "errors": (MinerNotFound, MinerProtocolUnsupported),
 }
 LEASE = SPEAK | {"errors": (MinerNotFound, LeaseLost, MinerProtocolUnsupported)}
+POLL = SPEAK | {"errors": (MinerNotFound, TooManyPolls, MinerProtocolUnsupported)}
 DELIVER_ERRORS = (MinerNotFound, LeaseLost, WrongSignature, WrongDigest, OutputTooLarge, MinerProtocolUnsupported)
 
 
@@ -49,7 +51,7 @@ class WorkController(Controller):
         """
         return await gpu.heartbeat(who, data)
 
-    @post("/polls", operation_id="poll_for_work", summary="Ask for work", status_code=200, opt=SPEAK)
+    @post("/polls", operation_id="poll_for_work", summary="Ask for work", status_code=200, opt=POLL)
     async def poll(
         self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], data: JSONBody[AskForWork]
     ) -> Work:

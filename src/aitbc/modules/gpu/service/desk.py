@@ -1,9 +1,10 @@
 """What every part of the service stands on: the database, the neighbours, the gatherers, and how a change is told."""
 
 import asyncio
+from collections import Counter
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
 from aitbc.kernel import ids
 from aitbc.kernel.auth import Principal
@@ -36,13 +37,20 @@ class Desk:
         self.settings = settings or GpuSettings()
         self.beats: Batcher[Beat, Standing] = Batcher(lambda batch: beat_many(db, batch))
         self.askings: Batcher[str, Asking] = Batcher(lambda batch: read_asking(db, batch), flights_max=2)
+        self.polls: Counter[str] = Counter()
+        """How many polls of each miner wait in this process."""
         self.issuing = asyncio.Lock()
         """Held while a miner's old keys end and its new one is made."""
 
     async def miner(self, miner: str) -> Miner:
         """One miner. Raises `MinerNotFound`."""
-        async with self.db.unit_of_work() as uow:
-            return await self.view(uow, await uow.find(MinerRow, miner, missing=MinerNotFound))
+        if not ids.is_id("mnr", miner):
+            raise MinerNotFound
+        async with self.db.reading() as session:
+            row = (await session.execute(whole().where(MinerRow.id == miner))).one_or_none()
+        if row is None:
+            raise MinerNotFound
+        return miner_view(*row)
 
     async def view(self, uow: UnitOfWork, row: MinerRow) -> Miner:
         """A miner as others see it."""
@@ -87,6 +95,15 @@ class Desk:
             if changed:
                 await self.tell(uow, row, before, at)
             return Standing(row.status, row.status_reason)
+
+
+def whole() -> Select[tuple[MinerRow, ProfileRow, ReputationRow]]:
+    """Miners with all that is shown of them; the last is none for one without a past."""
+    return (
+        select(MinerRow, ProfileRow, ReputationRow)
+        .join(ProfileRow, ProfileRow.miner == MinerRow.id)
+        .outerjoin(ReputationRow, ReputationRow.miner == MinerRow.id)
+    )
 
 
 def speaking_for(who: Principal) -> str:

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from aitbc.kernel.auth import Principal
 from aitbc.kernel.clock import now
 from aitbc.kernel.db import UnitOfWork
-from aitbc.kernel.errors import Conflict, FieldError, Forbidden, Invalid
+from aitbc.kernel.errors import Conflict, FieldError, Forbidden, Invalid, TooMany
 from aitbc.kernel.ids import new_id
 from aitbc.kernel.keys import fingerprint, new_key, well_formed
 from aitbc.kernel.signing import canonical, enrolment_statement, key_fingerprint, verify
@@ -52,6 +52,18 @@ class PublicKeyTaken(Conflict):
     """A miner of another account has this public key; make a new key for this one."""
 
     code = "public_key_taken"
+
+
+class TooManyTokens(TooMany):
+    """So many enrolment tokens of this account wait for their miners that it gets no more; use them or let them expire."""
+
+    code = "too_many_enrolment_tokens"
+
+
+class TooManyMiners(Conflict):
+    """This account has as many miners as it may; remove one first."""
+
+    code = "too_many_miners"
 
 
 class WrongProof(Invalid):
@@ -105,7 +117,7 @@ class Enrolment(Desk):
     """Tokens and those who come with them."""
 
     async def create_token(self, who: Principal, seconds: int = TOKEN_SECONDS) -> EnrolmentToken:
-        """A token for one miner of the caller's account; only its digest is kept."""
+        """A token for one miner of the caller's account; only its digest is kept. Raises `TooManyTokens`."""
         secret, at = new_key("enrol"), now()
         row = EnrolmentTokenRow(
             id=new_id("tok"),
@@ -114,7 +126,14 @@ class Enrolment(Desk):
             created_at=at,
             expires_at=at + timedelta(seconds=seconds),
         )
+        waiting = select(func.count()).where(
+            EnrolmentTokenRow.account == who.account,
+            EnrolmentTokenRow.used_at.is_(None),
+            EnrolmentTokenRow.expires_at > at,
+        )
         async with self.db.unit_of_work() as uow:
+            if (await uow.session.execute(waiting)).scalar_one() >= self.settings.tokens_max:
+                raise TooManyTokens
             uow.add(row)
             await uow.audit(who.account, who.key, "enrolment_token.create", row.id, expires_seconds=seconds)
         return EnrolmentToken(
@@ -125,7 +144,8 @@ class Enrolment(Desk):
         """Make a miner of a machine that holds a token and a private key.
 
         Asking again for the same public key answers the same miner with a fresh API key and ends its earlier ones: a
-        lost answer costs nothing. Raises `InvalidEnrolmentToken`, `EnrolmentTokenUsed`, `PublicKeyTaken`, `WrongProof`.
+        lost answer costs nothing. Raises `InvalidEnrolmentToken`, `EnrolmentTokenUsed`, `PublicKeyTaken`, `TooManyMiners`,
+        `WrongProof`.
         """
         if not command.token.startswith("aitbc_enrol_") or not well_formed(command.token):
             raise InvalidEnrolmentToken
@@ -167,6 +187,7 @@ class Enrolment(Desk):
             if token.expires_at <= at:
                 raise InvalidEnrolmentToken
             if row is None:
+                await self._require_room(uow, token.account)
                 row = await _add_miner(uow, command, token.account, at)
             elif row.account != token.account:
                 raise PublicKeyTaken
@@ -176,6 +197,12 @@ class Enrolment(Desk):
             shown = key_fingerprint(command.public_key)
             await uow.audit(token.account, token.id, "miner.enrol", row.id, name=row.name, fingerprint=shown)
         return token, row.id
+
+    async def _require_room(self, uow: UnitOfWork, account: str) -> None:
+        alive = MinerRow.status != Status.REMOVED.value
+        count = await uow.session.execute(select(func.count()).where(MinerRow.account == account, alive))
+        if count.scalar_one() >= self.settings.miners_max:
+            raise TooManyMiners
 
     async def _renew_profile(self, uow: UnitOfWork, row: MinerRow, command: Enrol, at: datetime) -> None:
         row.name, row.slots, row.readings = command.name, command.slots, None

@@ -5,7 +5,6 @@ from contextlib import suppress
 from datetime import datetime
 
 from msgspec import Struct
-from sqlalchemy import select
 
 from aitbc.kernel import money
 from aitbc.kernel.auth import Principal
@@ -15,9 +14,9 @@ from aitbc.modules.ai.api import LeaseLost
 from aitbc.modules.gpu.api import Miner, MinerNotFound
 from aitbc.modules.gpu.models.life import Status, drain, remove
 from aitbc.modules.gpu.models.offer import Offer
-from aitbc.modules.gpu.models.tables import MinerRow, ProfileRow, ReputationRow
+from aitbc.modules.gpu.models.tables import MinerRow, ProfileRow
 from aitbc.modules.gpu.models.views import miner_view
-from aitbc.modules.gpu.service.desk import Desk, speaking_for
+from aitbc.modules.gpu.service.desk import Desk, speaking_for, whole
 
 REMOVED = "its owner removed it"
 RELEASED = "miner_removed"
@@ -44,13 +43,7 @@ class Fleet(Desk):
 
     async def miners(self, who: Principal, *, status: str | None, after: str | None, limit: int) -> Sequence[Miner]:
         """The caller's miners from the newest on, all of them for an admin."""
-        wanted = (
-            select(MinerRow, ProfileRow, ReputationRow)
-            .join(ProfileRow, ProfileRow.miner == MinerRow.id)
-            .outerjoin(ReputationRow, ReputationRow.miner == MinerRow.id)
-            .order_by(MinerRow.id.desc())
-            .limit(limit)
-        )
+        wanted = whole().order_by(MinerRow.id.desc()).limit(limit)
         if not who.is_admin:
             wanted = wanted.where(MinerRow.account == who.account)
         if status is not None:

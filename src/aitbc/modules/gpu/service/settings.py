@@ -18,3 +18,7 @@ class GpuSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """After this server was frozen, or just started: how long no miner's silence counts."""
     key_days: Annotated[int, Meta(ge=1, le=3650)] = 365
     """How long the API key of a miner lives; enrolling again gives a fresh one."""
+    miners_max: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+    """How many miners one account may have."""
+    tokens_max: Annotated[int, Meta(ge=1, le=10_000)] = 100
+    """How many enrolment tokens of one account may wait for their miners."""

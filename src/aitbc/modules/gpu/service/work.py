@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 
 from aitbc.kernel.auth import Principal
 from aitbc.kernel.clock import now
+from aitbc.kernel.errors import TooMany
 from aitbc.kernel.text import Text
 from aitbc.modules.ai.api import Claim, Failure, Lease, LeaseLost, LeaseStatus, LogLine, Outcome, Renewal, Result
 from aitbc.modules.gpu.api import SLOTS_MAX, Inventory
@@ -29,6 +30,9 @@ STALE_SECONDS = 0.05
 """Work that took longer than this to come is given only after another look at whether its miner may have it."""
 NOT_TAKING = "not_taking_work"
 
+POLLS_MAX = 8
+"""How many polls of one miner may wait at one time."""
+
 AttemptId = Annotated[
     str,
     Meta(max_length=30, pattern=r"^att_[0-9a-z]{26}\Z"),
@@ -45,6 +49,12 @@ Reason = Annotated[
     Meta(max_length=40, pattern=r"^[a-z][a-z0-9_]*\Z"),
     Meta(extra_json_schema={"pattern": "^[a-z][a-z0-9_]*$", "examples": ["out_of_memory"]}),
 ]
+
+
+class TooManyPolls(TooMany):
+    """Several polls of this miner are waiting already; wait for their answers."""
+
+    code = "too_many_polls"
 
 
 class KeepLease(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -188,8 +198,20 @@ class Working(Desk):
         )
 
     async def poll(self, who: Principal, wish: AskForWork) -> Work:
-        """Work for a miner, as soon as there is some. Raises `MinerNotFound`."""
-        asking = await self.askings.do(speaking_for(who))
+        """Work for a miner, as soon as there is some. Raises `MinerNotFound`, `TooManyPolls`."""
+        miner = speaking_for(who)
+        if self.polls[miner] >= POLLS_MAX:
+            raise TooManyPolls
+        self.polls[miner] += 1
+        try:
+            return await self._poll(miner, wish)
+        finally:
+            self.polls[miner] -= 1
+            if not self.polls[miner]:
+                del self.polls[miner]
+
+    async def _poll(self, miner: str, wish: AskForWork) -> Work:
+        asking = await self.askings.do(miner)
         if asking.status not in ALIVE and asking.status != Status.REMOVED:
             standing = await self.beat(Beat(miner=asking.id))  # who asks for work is there
             asking = msgspec.structs.replace(asking, status=standing.status, reason=standing.reason)

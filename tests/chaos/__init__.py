@@ -1,0 +1,1 @@
+"""What is killed at random, and what must hold afterwards."""

@@ -1,0 +1,84 @@
+"""What must hold in the database when the dust has settled, asked in SQL."""
+
+import asyncio
+
+import asyncpg
+
+from aitbc.kernel import ids
+from aitbc.kernel.db import Target
+from tests.chaos.load import Told
+
+NOTHING = {
+    "a transaction whose entries do not sum to zero": """
+        SELECT transaction_id FROM trading.entries GROUP BY transaction_id HAVING sum(amount_units) <> 0""",
+    "an account whose balance is not the sum of its entries": """
+        SELECT a.id FROM trading.accounts a LEFT JOIN trading.entries e ON e.account_id = a.id
+        GROUP BY a.id, a.balance_units HAVING a.balance_units <> coalesce(sum(e.amount_units), 0)""",
+    "an owner who owes": "SELECT id FROM trading.accounts WHERE owner LIKE 'acct_%' AND balance_units < 0",
+    "escrow that is not the open holds": """
+        SELECT 1 WHERE (SELECT coalesce(sum(balance_units), 0) FROM trading.accounts WHERE purpose = 'escrow')
+        <> (SELECT coalesce(sum(amount_units), 0) FROM trading.holds WHERE state = 'open')""",
+    "a succeeded job without exactly one receipt": """
+        SELECT j.id FROM ai.jobs j LEFT JOIN trading.receipts r ON r.id = j.id
+        WHERE (j.state = 'succeeded') <> (r.id IS NOT NULL)""",
+    "a hold that does not fit its job": """
+        SELECT j.id FROM ai.jobs j LEFT JOIN trading.holds h ON h.id = j.id
+        WHERE h.state IS DISTINCT FROM CASE j.state WHEN 'succeeded' THEN 'settled'
+            WHEN 'queued' THEN 'open' WHEN 'leased' THEN 'open' WHEN 'running' THEN 'open' ELSE 'voided' END""",
+    "a job with two live leases": """
+        SELECT job FROM ai.attempts WHERE ended IS NULL GROUP BY job HAVING count(*) > 1""",
+    "a job that succeeded twice": """
+        SELECT job FROM ai.attempts WHERE ended = 'succeeded' GROUP BY job HAVING count(*) > 1""",
+    "an event that was not delivered": """
+        SELECT id FROM ai.outbox WHERE delivered_at IS NULL UNION ALL SELECT id FROM gpu.outbox WHERE delivered_at IS NULL
+        UNION ALL SELECT id FROM trading.outbox WHERE delivered_at IS NULL""",
+}
+
+
+async def connected(target: Target) -> "asyncpg.Connection[asyncpg.Record]":
+    """A connection of the owner's, as soon as the database lives again."""
+    for _ in range(200):
+        try:
+            return await asyncpg.connect(**target.connect_arguments(application="audit", statement_seconds=60))
+        except (OSError, asyncpg.PostgresError):
+            await asyncio.sleep(0.1)
+    raise AssertionError("the database did not come back")
+
+
+async def faults(target: Target, told: Told) -> list[str]:
+    """What does not hold; empty when nothing acknowledged was lost and nothing was done twice."""
+    connection = await connected(target)
+    try:
+        found = []
+        for name, query in NOTHING.items():
+            rows = await connection.fetch(query)
+            if rows:
+                found.append(f"{name}: {len(rows)}, for instance {dict(rows[0])}")
+        jobs = {
+            ids.encode("job", row["id"]): row["state"]
+            for row in await connection.fetch("SELECT id, state FROM ai.jobs")
+        }
+        lost = [job for job in told.jobs.values() if job not in jobs]
+        unpaid = [job for job in told.delivered if jobs.get(job) != "succeeded"]
+        extra = len(jobs) - len(set(told.jobs.values()))
+        found += [f"an acknowledged job is gone: {lost[:3]}"] if lost else []
+        found += [f"a promised receipt is gone: {unpaid[:3]}"] if unpaid else []
+        found += [f"{extra} jobs that nobody was told of"] if extra else []
+        return found
+    finally:
+        await connection.close()
+
+
+async def open_work(target: Target) -> int:
+    """How many jobs, open holds and undelivered events there are still."""
+    connection = await connected(target)
+    try:
+        count = await connection.fetchval(
+            """SELECT (SELECT count(*) FROM ai.jobs WHERE state IN ('queued', 'leased', 'running'))
+            + (SELECT count(*) FROM trading.holds WHERE state = 'open')
+            + (SELECT count(*) FROM ai.outbox WHERE delivered_at IS NULL AND dead_at IS NULL)
+            + (SELECT count(*) FROM gpu.outbox WHERE delivered_at IS NULL AND dead_at IS NULL)"""
+        )
+        return int(count)
+    finally:
+        await connection.close()

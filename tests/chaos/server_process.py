@@ -1,0 +1,95 @@
+"""A server as its users run it: a process of its own that can be killed, and started again on the same state."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+from aitbc.kernel.db import Target
+
+START = "import sys; from aitbc.app import serve; sys.exit(serve({'server.port': int(sys.argv[1])}))"
+READY_SECONDS = 30.0
+
+
+class ServerProcess:
+    """One installation in a folder; at most one process serves it."""
+
+    def __init__(self, state: Path, port: int, **environment: str) -> None:
+        self.state = state
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self._environment = {**os.environ, "AITBC_STATE_DIR": str(state), "AITBC_LOG__LEVEL": "warning", **environment}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process that serves now."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> float:
+        """Start and wait until it is ready; answers the seconds that took."""
+        started = time.monotonic()
+        with (self.state.parent / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", START, str(self.port)], env=self._environment, stdout=log, stderr=log
+            )
+        while not self.is_ready():
+            assert self._process.poll() is None, (self.state.parent / "server.log").read_text()[-3000:]
+            assert time.monotonic() - started < READY_SECONDS, "the server was not ready in time"
+            time.sleep(0.05)
+        return time.monotonic() - started
+
+    def is_ready(self) -> bool:
+        """Whether it says so."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until the process is gone."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM; answers the exit code."""
+        assert self._process is not None
+        self._process.terminate()
+        return self._process.wait(15)
+
+    @property
+    def admin_key(self) -> str:
+        """The operator's key, from its file."""
+        return (self.state / "admin.key").read_text().strip()
+
+    @property
+    def database(self) -> Target:
+        """The owner's way into the embedded database, while the server runs."""
+        told = json.loads((self.state / "server.json").read_text())["database"]
+        return Target(**told)
+
+    def kill_database(self) -> None:
+        """SIGKILL the postmaster; the server starts it again."""
+        for child in _children(self.pid):
+            if b"postgres" in Path(f"/proc/{child}/cmdline").read_bytes():
+                os.kill(child, signal.SIGKILL)
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[1]) == pid:
+                found.append(int(entry.name))
+    return found
