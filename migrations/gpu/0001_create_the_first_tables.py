@@ -39,6 +39,13 @@ def _create_tokens() -> None:
         sa.CheckConstraint("(used_at IS NULL) = (miner IS NULL)", name=op.f("enrolment_tokens_used_check")),
         schema="gpu",
     )
+    op.create_index(
+        "enrolment_tokens_open_idx",
+        "enrolment_tokens",
+        ["account", "expires_at"],
+        schema="gpu",
+        postgresql_where=sa.text("used_at IS NULL"),
+    )
 
 
 def _create_miners() -> None:

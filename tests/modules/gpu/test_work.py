@@ -55,6 +55,16 @@ async def test_a_poll_without_work_ends_in_its_time(fleet: Fleet) -> None:
     assert await rig.poll(wait_seconds=0.1) == {"leases": [], "status": "online", "message": None}
 
 
+async def test_one_miner_cannot_fill_the_house_with_its_waiting(fleet: Fleet) -> None:
+    rig = await fleet.rig(await fleet.owner())
+    body = {"slots": 1, "wait_seconds": 0.5}
+    answers = await asyncio.gather(*(rig.call("POST", "/polls", body) for _ in range(20)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 8 + [429] * 12
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 429} == {"too_many_polls"}
+    assert (await rig.poll())["status"] == "online"
+    assert not fleet.gpu.polls
+
+
 async def test_a_miner_never_has_more_jobs_than_slots(fleet: Fleet) -> None:
     rig = await fleet.rig(await fleet.owner())
     buyer = await fleet.owner(funds="10")

@@ -97,7 +97,7 @@ class Desk:
             return Standing(row.status, row.status_reason)
 
 
-def whole() -> Select[tuple[MinerRow, ProfileRow, ReputationRow]]:
+def whole() -> Select[MinerRow, ProfileRow, ReputationRow]:
     """Miners with all that is shown of them; the last is none for one without a past."""
     return (
         select(MinerRow, ProfileRow, ReputationRow)
