@@ -34,6 +34,7 @@ class ServerProcess:
     def start(self) -> float:
         """Start and wait until it is ready; answers the seconds that took."""
         started = time.monotonic()
+        self.state.parent.mkdir(parents=True, exist_ok=True)
         with (self.state.parent / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", START, str(self.port)], env=self._environment, stdout=log, stderr=log
@@ -51,6 +52,11 @@ class ServerProcess:
                 return bool(answer.status == 200)
         except OSError:
             return False
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
         """SIGKILL, and wait until the process is gone."""
@@ -77,12 +83,13 @@ class ServerProcess:
 
     def kill_database(self) -> None:
         """SIGKILL the postmaster; the server starts it again."""
-        for child in _children(self.pid):
+        for child in children_of(self.pid):
             if b"postgres" in Path(f"/proc/{child}/cmdline").read_bytes():
                 os.kill(child, signal.SIGKILL)
 
 
-def _children(pid: int) -> list[int]:
+def children_of(pid: int) -> list[int]:
+    """The processes that this one started and that live."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

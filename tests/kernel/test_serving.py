@@ -1,0 +1,179 @@
+"""The server as its users run it: it starts, says what stands in its way, keeps its data, and leaves nothing behind."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chaos.server_process import START, ServerProcess, children_of
+
+
+def free_port() -> int:
+    """A port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def ask(server: ServerProcess, path: str, body: Any = None) -> Any:
+    """An answer for the operator."""
+    headers = {"Authorization": f"Bearer {server.admin_key}", "Content-Type": "application/json"}
+    data = json.dumps(body).encode() if body is not None else None
+    with urllib.request.urlopen(urllib.request.Request(server.url + path, data, headers), timeout=10) as answer:
+        return json.loads(answer.read())
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    """An installation in a folder whose name has a blank, started."""
+    made = ServerProcess(tmp_path / "state of mind", free_port())
+    made.start()
+    yield made
+    if made.is_alive:
+        made.stop()
+
+
+def test_a_restart_keeps_accounts_keys_and_chain(server: ServerProcess) -> None:
+    made = ask(server, "/api/v1/identity/accounts", {"name": "ann"})
+    key, head = server.admin_key, ask(server, "/api/v1/trading/blocks")["data"][-1]["hash"]
+    assert server.stop() == 0
+    assert not (server.state / "server.json").exists()
+    assert server.start() < 15
+    assert server.admin_key == key
+    assert made["id"] in {account["id"] for account in ask(server, "/api/v1/identity/accounts")["data"]}
+    assert ask(server, "/api/v1/trading/blocks")["data"][-1]["hash"] == head
+
+
+def test_its_files_are_private(server: ServerProcess) -> None:
+    assert server.state.stat().st_mode & 0o077 == 0
+    for name in ("admin.key", "node.key", "secret.key", "server.json"):
+        assert (server.state / name).stat().st_mode & 0o077 == 0, name
+
+
+def test_a_killed_server_leaves_no_database_behind(server: ServerProcess) -> None:
+    children = children_of(server.pid)
+    assert children
+    server.kill()
+    end = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in children):
+        assert time.monotonic() < end, "postgres lives on"
+        time.sleep(0.05)
+
+
+def test_a_stopped_server_ends_a_long_poll_and_itself_in_time(server: ServerProcess) -> None:
+    job = submit(server)
+    watch = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", f"Authorization: Bearer {server.admin_key}"]
+    with subprocess.Popen(
+        [*watch, f"{server.url}/api/v1/ai/jobs/{job}/wait?seconds=50"], stdout=subprocess.PIPE
+    ) as poll:
+        time.sleep(0.5)
+        assert poll.poll() is None
+        started = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - started < 10
+        assert poll.communicate(timeout=5)[0] == b"200"
+
+
+def submit(server: ServerProcess) -> str:
+    """A job of the operator's that nobody will do."""
+    account = ask(server, "/api/v1/identity/keys/self")["account"]
+    post(server, "/api/v1/trading/deposits", {"account": account, "amount": "1"})
+    job = {"kind": "embed", "input": {"texts": ["x"]}, "max_price": "0.01"}
+    return str(post(server, "/api/v1/ai/jobs", job)["id"])
+
+
+def post(server: ServerProcess, path: str, body: Any) -> Any:
+    """A command of the operator's, under a key of its own."""
+    headers = {"Authorization": f"Bearer {server.admin_key}", "Content-Type": "application/json"}
+    headers["Idempotency-Key"] = path
+    request = urllib.request.Request(server.url + path, json.dumps(body).encode(), headers)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.loads(answer.read())
+
+
+def test_a_second_server_on_the_same_state_names_the_first(server: ServerProcess) -> None:
+    other = run_briefly(server.state, free_port())
+    assert other.returncode == 78
+    assert str(server.pid) in other.stderr
+
+
+def test_a_taken_port_is_a_clear_refusal(tmp_path: Path) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        refused = run_briefly(tmp_path / "state", holder.getsockname()[1])
+    assert refused.returncode == 78
+    assert str(os.getpid()) in refused.stderr
+
+
+def test_an_open_bind_without_tls_is_refused(tmp_path: Path) -> None:
+    refused = run_briefly(tmp_path / "state", free_port(), AITBC_SERVER__HOST="0.0.0.0")
+    assert refused.returncode == 78
+    assert "i_accept_plain_http" in refused.stderr
+
+
+def test_an_unknown_setting_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
+    refused = run_briefly(tmp_path / "state", free_port(), AITBC_SERVER__PROT="1")
+    assert refused.returncode == 78
+    assert "AITBC_SERVER__PORT" in refused.stderr
+
+
+def test_a_readable_secret_is_refused(server: ServerProcess) -> None:
+    server.stop()
+    (server.state / "secret.key").chmod(0o644)
+    refused = run_briefly(server.state, free_port())
+    assert refused.returncode == 78
+    assert "chmod 600" in refused.stderr
+
+
+def test_a_lost_admin_key_is_made_anew_and_the_old_one_still_counts(server: ServerProcess) -> None:
+    old = server.admin_key
+    server.stop()
+    (server.state / "admin.key").unlink()
+    server.start()
+    assert server.admin_key != old
+    assert ask(server, "/api/v1/identity/keys/self")["kind"] == "admin"
+
+
+def test_a_stopped_database_answers_503_and_comes_back(server: ServerProcess) -> None:
+    postmaster = next(
+        pid for pid in children_of(server.pid) if b"postgres" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    )
+    os.kill(postmaster, signal.SIGSTOP)
+    backends = children_of(postmaster)
+    for pid in backends:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        assert b'"ok"' in urllib.request.urlopen(f"{server.url}/healthz", timeout=5).read()
+        started = time.monotonic()
+        while server.is_ready():
+            assert time.monotonic() - started < 4
+            time.sleep(0.1)
+    finally:
+        for pid in [postmaster, *backends]:
+            os.kill(pid, signal.SIGCONT)
+    end = time.monotonic() + 10
+    while not server.is_ready():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def run_briefly(state: Path, port: int, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """A server that is expected to refuse."""
+    return subprocess.run(
+        [sys.executable, "-c", START, str(port)],
+        env={**os.environ, "AITBC_STATE_DIR": str(state), **environment},
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
