@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from aitbc.kernel.auth import Principal
 from aitbc.kernel.clock import now
-from aitbc.kernel.errors import TooMany
+from aitbc.kernel.errors import TooMany, Unavailable
 from aitbc.kernel.text import Text
 from aitbc.modules.ai.api import Claim, Failure, Lease, LeaseLost, LeaseStatus, LogLine, Outcome, Renewal, Result
 from aitbc.modules.gpu.api import SLOTS_MAX, Inventory
@@ -235,7 +235,8 @@ class Working(Desk):
         )
         leases = await self.ai.claim(claim)
         if loop.time() - asked_at > STALE_SECONDS:
-            asking = await self.askings.do(asking.id)
+            with suppress(Unavailable):  # what is leased already is better given than lost
+                asking = await self.askings.do(asking.id)
             if asking.status not in (Status.ONLINE, Status.OFFLINE):
                 await self._give_back(asking.id, leases)
                 leases = ()
