@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from asyncpg.transaction import Transaction
 from sqlalchemy import func, select, text
 
 from aitbc.kernel.db import Target
@@ -45,6 +46,22 @@ async def test_a_second_transaction_inside_a_transaction_is_refused(target: Targ
         with pytest.raises(AssertionError, match="finish it first"):
             async with db.unit_of_work(), db.hot_transaction():
                 pass
+
+
+async def test_a_task_that_is_cancelled_while_it_commits_ends_as_cancelled(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def interrupted(_: Transaction) -> None:
+        raise asyncio.CancelledError
+
+    async with probe_database(target) as db:
+        with monkeypatch.context() as patch:
+            patch.setattr(Transaction, "commit", interrupted)
+            with pytest.raises(asyncio.CancelledError):
+                async with db.hot_transaction() as connection:
+                    await connection.execute("SELECT 1")
+        async with db.hot_transaction() as connection:
+            assert await connection.fetchval("SELECT 1") == 1
 
 
 async def test_a_constraint_answers_as_a_conflict(target: Target) -> None:

@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
@@ -268,8 +268,9 @@ class Database:
         try:
             yield connection  # type: ignore[misc]
         except BaseException as error:
-            if _is_broken(error):
-                connection.terminate()  # nobody knows what the other end makes of it
+            if _is_broken(error):  # nobody knows what the other end makes of it
+                with suppress(asyncpg.InterfaceError):  # it was given up already: that must not hide a cancellation
+                    connection.terminate()
             translated = translate(error)
             if translated is not None:
                 raise translated from error
