@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import asyncpg
@@ -61,7 +62,8 @@ def new_database(cluster: Address, template: str) -> Callable[[], Target]:
     def make() -> Target:
         name = f"test_{os.getpid()}_{next(_numbers)}"
         statement = f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"
-        asyncio.run(run_sql(owner_of(cluster, "postgres"), statement))
+        with ThreadPoolExecutor(1) as elsewhere:  # an event loop may be running in this thread
+            elsewhere.submit(asyncio.run, run_sql(owner_of(cluster, "postgres"), statement)).result()
         return owner_of(cluster, name)
 
     return make

@@ -3,7 +3,7 @@
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ EMBED = {"kind": "embed", "input": {"texts": ["hello"]}, "max_price": "0.05"}
 
 
 @pytest.fixture
-async def stage(target: Target, tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(new_database: Callable[[], Target], tmp_path: Path) -> AsyncIterator[Stage]:
     """The running house."""
-    async with open_house(target, tmp_path) as stage:
+    async with open_house(new_database(), tmp_path) as stage:
         yield stage
 
 

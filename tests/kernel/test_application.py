@@ -1,5 +1,6 @@
 """Every door of the whole application: described, guarded, and closed to those without the right key."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -123,5 +124,17 @@ async def test_health_answers_without_a_key_and_reasons_only_with_one(stage: Sta
             assert (await client.get(page)).status_code == 200
     assert {check["name"] for check in (await admin.get("/readyz")).json()["checks"]} == {"database", "disk", "signer"}
     figures = (await admin.get("/metrics")).text
-    for name in ("aitbc_http_requests_total", "aitbc_ledger_drift 0.0", "aitbc_ledger_holds 0.0", "aitbc_block_height"):
+    for name in ("aitbc_http_requests_total", "aitbc_ledger_drift 0.0", "aitbc_ledger_holds ", "aitbc_block_height"):
         assert name in figures
+
+
+async def test_a_stream_ends_within_a_second_of_its_keys_end(stage: Stage) -> None:
+    alice = await stage.who(funds="1")
+    body = {"kind": "embed", "input": {"texts": ["x"]}, "max_price": "0.01"}
+    job = (await alice.post("/api/v1/ai/jobs", body)).json()["id"]
+    following = asyncio.create_task(alice.get(f"/api/v1/ai/jobs/{job}/events"))
+    await asyncio.sleep(0.5)
+    assert not following.done()
+    await stage.house.identity.revoke(alice.principal, alice.principal.key)
+    answer = await asyncio.wait_for(following, 1.5)
+    assert b"event: " in answer.content

@@ -1,6 +1,8 @@
 """The doors of every module: who comes in, with which permission, and whether the command was done before."""
 
+import asyncio
 import hashlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 from litestar.connection import ASGIConnection, Request
@@ -10,7 +12,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from aitbc.kernel.auth import PUBLIC, Principal
-from aitbc.kernel.errors import Unauthenticated
+from aitbc.kernel.errors import Unauthenticated, Unavailable
 from aitbc.kernel.idempotency import (
     KEY_LENGTH_MAX,
     IdempotencyKeyInFlight,
@@ -21,8 +23,47 @@ from aitbc.kernel.idempotency import (
 from aitbc.kernel.identity import Identity
 from aitbc.kernel.logs import principal_key
 
+ADMISSION_SECONDS = 0.2
+"""How often a stream looks whether its key still counts, beside the time for which a key is believed."""
 MUTATING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 Connection = ASGIConnection[Any, Any, Any, Any]
+
+
+class Admission:
+    """What let a caller in; a stream that outlives its first moment asks whether it still counts."""
+
+    def __init__(self, identity: Identity, secret: str) -> None:
+        self._identity = identity
+        self._secret = secret
+
+    async def still_counts(self) -> bool:
+        """Whether the key is valid now."""
+        try:
+            await self._identity.authenticate(self._secret)
+        except Unauthenticated:
+            return False
+        except Unavailable:
+            return True  # nobody can tell; what the stream reads next will not come either
+        return True
+
+    async def bound(self, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The same stream, cut within a second of the key's end."""
+        pending = asyncio.ensure_future(anext(stream))
+        try:
+            while True:
+                await asyncio.wait({pending}, timeout=ADMISSION_SECONDS)
+                if not await self.still_counts():
+                    return
+                if pending.done():
+                    try:
+                        chunk = pending.result()
+                    except StopAsyncIteration:
+                        return
+                    yield chunk
+                    pending = asyncio.ensure_future(anext(stream))
+        finally:
+            pending.cancel()
+            await asyncio.gather(pending, return_exceptions=True)
 
 
 class Guard:
@@ -41,7 +82,8 @@ class Guard:
             return
         secret = bearer(connection)
         principal = await self._identity.authenticate(secret)
-        state["principal"], state["secret"] = principal, secret
+        state["principal"] = principal
+        state["admission"] = Admission(self._identity, secret)
         principal_key.set(principal.key)
         principal.require(permission)
         if connection.scope.get("method") in MUTATING:
@@ -122,6 +164,11 @@ async def _once(request: Request[Any, Any, Any]) -> Once:
     return once
 
 
+async def _admission(request: Request[Any, Any, Any]) -> Admission:
+    admission: Admission = request.scope["state"]["admission"]
+    return admission
+
+
 def dependencies() -> dict[str, Provide]:
-    """What handlers may ask for by name: `who` they serve and `once`, the Idempotency-Key."""
-    return {"who": Provide(_who), "once": Provide(_once)}
+    """What handlers may ask for by name: `who` they serve, `once`, the Idempotency-Key, and the `admission` that bounds streams."""
+    return {"who": Provide(_who), "once": Provide(_once), "admission": Provide(_admission)}

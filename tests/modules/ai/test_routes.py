@@ -17,6 +17,7 @@ from aitbc.kernel.auth import Principal
 from aitbc.kernel.boundary import Boundary, Limits
 from aitbc.kernel.clock import now
 from aitbc.kernel.db import Target
+from aitbc.kernel.doors import Admission
 from aitbc.kernel.http import manners, raw_bodies, seal
 from aitbc.kernel.idempotency import Once
 from aitbc.modules.ai.api import LogLine
@@ -37,6 +38,17 @@ class Visitors:
         self.onces: list[Once] = []
 
 
+class AlwaysAdmitted(Admission):
+    """A key that never ends."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def still_counts(self) -> bool:
+        """Always."""
+        return True
+
+
 @asynccontextmanager
 async def market(owner: Target, **settings: Any) -> AsyncIterator[tuple[Desk, Visitors, httpx.AsyncClient]]:
     """ai behind its routes."""
@@ -53,7 +65,15 @@ async def market(owner: Target, **settings: Any) -> AsyncIterator[tuple[Desk, Vi
             visitors.onces.append(Once(request.headers["x-who"], request.headers.get("idempotency-key"), b"f"))
             return visitors.onces[-1]
 
-        dependencies = {"ai": Provide(ai), "who": Provide(who), "once": Provide(once)}
+        async def admission() -> Admission:
+            return AlwaysAdmitted()
+
+        dependencies = {
+            "ai": Provide(ai),
+            "who": Provide(who),
+            "once": Provide(once),
+            "admission": Provide(admission),
+        }
         router = Router("/api/v1/ai", route_handlers=list(module.routes), dependencies=dependencies)
         app = Litestar([router], **manners())
         seal(app)

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from aitbc.kernel import ids
 from aitbc.kernel.auth import Principal
+from aitbc.kernel.doors import Admission
 from aitbc.kernel.idempotency import Once
 from aitbc.kernel.pages import Cursor, InvalidCursor, Limit, Page, decode_cursor
 from aitbc.modules.ai.api import Explanation, Job, JobDetail, JobNotFound
@@ -160,6 +161,7 @@ class JobController(Controller):
         self,
         ai: NamedDependency[AiService],
         who: NamedDependency[Principal],
+        admission: NamedDependency[Admission],
         job: FromPath[str],
         last_event_id: LastEventId = None,
     ) -> Stream:
@@ -168,7 +170,7 @@ class JobController(Controller):
         Send the last id that was seen as `Last-Event-ID` to go on where a broken connection stopped.
         """
         happenings = await ai.follow(who, job, last_event_id)
-        return Stream(_spoken(happenings), media_type="text/event-stream")
+        return Stream(admission.bound(_spoken(happenings)), media_type="text/event-stream")
 
 
 async def _spoken(events: AsyncIterator[JobEvent]) -> AsyncIterator[bytes]:
