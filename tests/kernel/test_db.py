@@ -11,6 +11,7 @@ from aitbc.kernel.errors import Conflict, NotFound, Unavailable
 from aitbc.kernel.idempotency import IdempotencyKeyReused, Once
 from aitbc.kernel.ids import new_id
 from aitbc.kernel.operations import EventNotDead
+from aitbc.kernel.trace import request_id
 from tests.kernel.probe import ThingCounted, ThingRow, probe_database
 
 
@@ -142,3 +143,16 @@ async def test_a_failed_first_try_leaves_the_key_free(target: Target) -> None:
                 raise EventNotDead
         async with db.unit_of_work() as uow:
             assert await uow.replay(Once("acct_a", "failed", b"other"), ThingCounted) is None
+
+
+async def test_the_database_sees_which_request_a_transaction_belongs_to(target: Target) -> None:
+    async with probe_database(target) as db:
+        token = request_id.set("req_of_a_test")
+        try:
+            async with db.unit_of_work() as uow:
+                name = await uow.session.scalar(text("SELECT current_setting('application_name')"))
+        finally:
+            request_id.reset(token)
+        assert name == "aitbc probe req_of_a_test"
+        async with db.reading() as session:
+            assert await session.scalar(text("SELECT current_setting('application_name')")) == "aitbc probe"

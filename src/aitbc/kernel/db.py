@@ -11,7 +11,7 @@ import asyncpg
 import msgspec
 from asyncpg.transaction import Transaction
 from msgspec import Struct
-from sqlalchemy import Dialect, Table, Uuid, insert, update
+from sqlalchemy import Dialect, Table, Uuid, insert, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
@@ -29,6 +29,8 @@ Row = TypeVar("Row", bound=DeclarativeBase)
 Answer = TypeVar("Answer", bound=Struct)
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
+NAME_REQUEST = text("SELECT set_config('application_name', :name, true)")
+"""Shows in pg_stat_activity, and as %a in the server's log, which request a transaction belongs to."""
 open_in: ContextVar[str | None] = ContextVar("open_in", default=None)
 """The module whose transaction is open in this task; a call to another module is refused meanwhile."""
 
@@ -213,6 +215,8 @@ class Database:
             session = AsyncSession(self.engine, expire_on_commit=False, autoflush=True)
             try:
                 uow = UnitOfWork(session, self._tables)
+                if (request := current_request_id()) is not None:
+                    await session.execute(NAME_REQUEST, {"name": f"aitbc {self.module} {request}"[:63]})
                 yield uow
                 if uow.published:
                     await session.execute(insert(self._tables["outbox"]), outbox_values(uow.published))
