@@ -1,0 +1,91 @@
+"""Fifty miners, a thousand jobs, and miners that vanish with their work: each job is paid once, and no zombie is paid at all."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aitbc.kernel import clock
+from aitbc.kernel.db import Target
+from aitbc.modules.ai.service import AiSettings
+from tests.chaos.audit import faults, open_work
+from tests.chaos.load import Told
+from tests.house import Caller, Stage, open_house
+from tests.journeys.hand_miner import HandMiner
+
+MINERS = 50
+JOBS = 1000
+VANISH = 0.08
+"""How often a miner takes a lease and is never heard of again in time."""
+
+
+async def submit(caller: Caller, told: Told, count: int) -> None:
+    """Some jobs, one after the other."""
+    for number in range(count):
+        body = {
+            "kind": "embed",
+            "input": {"texts": [f"job {number}"]},
+            "max_price": "0.01",
+            "retry": {"attempts_max": 10},
+        }
+        answer = await caller.post("/api/v1/ai/jobs", body)
+        assert answer.status_code == 201, answer.text
+        told.jobs[answer.json()["id"]] = answer.json()["id"]
+
+
+async def work(miner: HandMiner, told: Told, zombies: list[tuple[HandMiner, dict[str, Any]]]) -> None:
+    """Take work and deliver it, or vanish with it."""
+    while True:
+        for lease in await miner.poll(slots=2, wait=1):
+            if random.random() < VANISH:
+                zombies.append((miner, lease))
+                continue
+            answer = await miner.deliver(lease)
+            assert answer.status_code in (200, 409), answer.text
+            if answer.status_code == 200:
+                told.delivered[lease["job"]] = answer.json()["receipt"]
+
+
+async def pass_time(stage: Stage, target: Target) -> None:
+    """Let the lost leases run out, until nothing is open."""
+    while await open_work(target):
+        await asyncio.sleep(0.5)
+        clock.move(timedelta(seconds=12))
+
+
+@pytest.mark.timeout(240)
+async def test_each_of_a_thousand_jobs_is_paid_once(new_database: Callable[[], Target], tmp_path: Path) -> None:
+    target, told = new_database(), Told()
+    zombies: list[tuple[HandMiner, dict[str, Any]]] = []
+    quick = {"ai": AiSettings(grace_seconds=0.5)}
+    try:
+        async with open_house(target, tmp_path, tables=quick) as stage:
+            payers = [await stage.who(f"payer {n}", funds="5") for n in range(8)]
+            owner = await stage.who("owner")
+            miners = [await HandMiner.enrol(stage, owner) for _ in range(MINERS)]
+            at_work = [asyncio.create_task(work(miner, told, zombies)) for miner in miners]
+            await asyncio.gather(*(submit(payer, told, JOBS // len(payers)) for payer in payers))
+            await asyncio.wait_for(pass_time(stage, target), 150)
+            broken = [task for task in at_work if task.done()]
+            for task in at_work:
+                task.cancel()
+            results = await asyncio.gather(*at_work, return_exceptions=True)
+            assert not broken, results
+            late = [(await miner.deliver(lease)).status_code for miner, lease in zombies]
+            assert len(late) > 20
+            assert set(late) == {409}
+            assert await faults(target, told) == []
+            states = {
+                job["state"]
+                for payer in payers
+                for job in (await payer.get("/api/v1/ai/jobs", limit=1000)).json()["data"]
+            }
+            assert states == {"succeeded"}
+            assert len(told.jobs) == JOBS
+            assert (await (await stage.admin()).post("/api/v1/trading/ledger/verify")).json()["ok"]
+    finally:
+        clock.reset()
