@@ -177,7 +177,8 @@ def test_a_large_file_and_many_small_ones_are_both_too_much(shell: Shell) -> Non
 def test_many_processes_that_each_leave_the_session_are_ended(shell: Shell, nap: str) -> None:
     # Bounded by itself, so that a failure of the limit costs nothing: 200 sleepers, ten times the limit.
     outcome = shell(f"i=0; while [ $i -lt 200 ]; do setsid sleep {nap} & i=$((i+1)); done; wait")
-    assert reason_of(outcome) == ("requester", "too_many_processes")
+    # Either we saw the crowd, or the shell was refused its next process first and gave up by itself.
+    assert reason_of(outcome) in {("requester", "too_many_processes"), ("requester", "exit_nonzero")}
     assert not sleepers(nap)
 
 

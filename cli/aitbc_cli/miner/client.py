@@ -1,0 +1,140 @@
+"""The miner's calls: outbound HTTP only, with one definite answer or one clear failure each."""
+
+import asyncio
+import hashlib
+import json
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+PROTOCOL = {"Aitbc-Miner-Protocol": "1"}
+ANSWER_SECONDS = 20.0
+PAUSE_SECONDS_MAX = 10.0
+PIECE_BYTES = 1 << 16
+API = "/api/v1"
+
+
+class Unreachable(Exception):
+    """Nobody answered, or only that it cannot answer now: trying again is right."""
+
+
+class Refused(Exception):
+    """The server gave a definite no."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(f"{message} ({code})")
+        self.status = status
+        self.code = code
+
+
+class MinerClient:
+    """Speaks for one miner to one server."""
+
+    def __init__(self, url: str, key: str | None = None) -> None:
+        self.url = url.rstrip("/")
+        headers = dict(PROTOCOL) | ({"Authorization": f"Bearer {key}"} if key else {})
+        self._session = aiohttp.ClientSession(
+            headers=headers, connector=aiohttp.TCPConnector(limit=0), auto_decompress=False, trust_env=False
+        )
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        await self._session.close()
+
+    async def call(self, method: str, path: str, body: Any = None, *, seconds: float = ANSWER_SECONDS) -> Any:
+        """One try. Raises `Unreachable`, `Refused`."""
+        content = {"json": body} if body is not None else {}
+        try:
+            async with self._session.request(
+                method,
+                self.url + API + path,
+                timeout=aiohttp.ClientTimeout(total=seconds),
+                allow_redirects=False,
+                **content,
+            ) as answer:
+                return _definite(answer.status, await answer.read())
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unreachable(f"{type(error).__name__}: {error}") from error
+
+    async def until_known(self, method: str, path: str, body: Any = None) -> Any:
+        """Try, with growing pauses, until the answer is definite. Raises `Refused`."""
+        async for _ in pauses():
+            try:
+                return await self.call(method, path, body)
+            except Unreachable:
+                continue
+        raise AssertionError("pauses end never")
+
+    async def download(self, artifact: str, digest: str, size: int, to: Path) -> None:
+        """An artifact into a file, held against its size and digest. Raises `Unreachable`, `Refused`, `ValueError`."""
+        found, left = hashlib.sha256(), size
+        try:
+            async with self._session.get(
+                f"{self.url}{API}/ai/artifacts/{artifact}", timeout=aiohttp.ClientTimeout(total=None, sock_read=30)
+            ) as answer:
+                if answer.status != 200:
+                    _definite(answer.status, await answer.read())
+                with to.open("xb") as file:
+                    async for piece in answer.content.iter_chunked(PIECE_BYTES):
+                        left -= len(piece)
+                        if left < 0:
+                            raise ValueError(f"the artifact {artifact} is larger than its {size} bytes")
+                        found.update(piece)
+                        file.write(piece)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            to.unlink(missing_ok=True)  # noqa: ASYNC240 - a small local file
+            raise Unreachable(str(error)) from error
+        if left or f"sha256:{found.hexdigest()}" != digest:
+            raise ValueError(f"the artifact {artifact} is not what its digest says")
+
+    async def upload(self, attempt: str, file: Path) -> Any:
+        """A file as an artifact of a live lease. Raises `Unreachable`, `Refused`."""
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(file.stat().st_size)}  # noqa: ASYNC240
+        try:
+            async with self._session.post(
+                f"{self.url}{API}/ai/artifacts",
+                params={"attempt": attempt},
+                data=_pieces(file),
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=None, sock_read=60),
+            ) as answer:
+                return _definite(answer.status, await answer.read())
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unreachable(str(error)) from error
+
+
+def _definite(status: int, content: bytes) -> Any:
+    if status in (408, 429) or status >= 500:
+        raise Unreachable(f"HTTP {status}")
+    try:
+        told = json.loads(content) if content else None
+    except ValueError:
+        raise Unreachable(f"HTTP {status} without JSON") from None
+    if 200 <= status < 300:
+        return told
+    problem = told if isinstance(told, dict) else {}
+    raise Refused(status, str(problem.get("code", "unknown")), str(problem.get("detail", f"HTTP {status}")))
+
+
+async def _pieces(file: Path) -> AsyncIterator[bytes]:
+    with file.open("rb") as content:
+        while piece := content.read(PIECE_BYTES):
+            yield piece
+
+
+def pause_after(failures: int) -> float:
+    """Seconds to wait after so many failures in a row: half a second at first, ten at most, with jitter."""
+    jitter = random.uniform(0.5, 1.0)
+    return float(min(0.5 * 2 ** min(failures, 10), PAUSE_SECONDS_MAX) * jitter)
+
+
+async def pauses() -> AsyncIterator[int]:
+    """Counts tries, from 0, and waits before each but the first; it ends when its user breaks off."""
+    tries = 0
+    while True:
+        yield tries
+        await asyncio.sleep(pause_after(tries))
+        tries += 1

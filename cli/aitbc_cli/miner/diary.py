@@ -1,0 +1,28 @@
+"""What the miner says about itself: lines for people or machines on stderr, and events as JSON lines on stdout when asked."""
+
+import json
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+
+class Diary:
+    """Writes down what happens."""
+
+    def __init__(self, *, json_events: bool = False) -> None:
+        self._json_events = json_events
+        self._for_people = sys.stderr.isatty()
+
+    def note(self, event: str, **facts: Any) -> None:
+        """One thing that happened, named `noun_verbed`; facts hold no secret."""
+        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        line = json.dumps({"timestamp": at, "event": event, **facts}, ensure_ascii=True, default=str)
+        if self._for_people:
+            told = "  ".join(f"{name}={json.dumps(value, default=str)}" for name, value in facts.items())
+            sys.stderr.write(f"{at[11:19]}  {event:<22} {told}\n")
+        else:
+            sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+        if self._json_events:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()

@@ -1,0 +1,45 @@
+"""Enrolment: the key that this machine made for itself, and the owner's one-time token, in return for an API key."""
+
+from typing import Any
+
+from aitbc.kernel.signing import canonical, enrolment_statement
+from aitbc_cli.miner.client import MinerClient, Refused
+from aitbc_cli.miner.home import Home
+from aitbc_cli.miner.options import MinerFailed, Options
+
+
+async def enrolled(options: Options, home: Home, found: dict[str, Any], offer: dict[str, Any]) -> dict[str, Any]:
+    """The miner's credentials: those it has, or new ones for its token. Raises `MinerFailed`.
+
+    `found` is the inventory and `offer` the capabilities. Without a definite answer it asks again: the same token and
+    key give the same miner.
+    """
+    known = home.credentials
+    if known is not None and known["url"] == options.url:
+        return known
+    if options.token is None:
+        raise MinerFailed(
+            "this miner is not enrolled here; its owner makes a token with `aitbc miner token`, "
+            "and the miner finds it in AITBC_ENROLMENT_TOKEN",
+            4,
+        )
+    statement = enrolment_statement(token=options.token, public_key=home.key.public)
+    body = {
+        "token": options.token,
+        "public_key": home.key.public,
+        "proof": home.key.sign(canonical(statement)),
+        "name": options.name,
+        "slots": options.slots,
+        "capabilities": offer,
+        "inventory": found,
+    }
+    client = MinerClient(options.url)
+    try:
+        told: dict[str, Any] = await client.until_known("POST", "/gpu/enrolments", body)
+    except Refused as refused:
+        raise MinerFailed(f"the enrolment was refused: {refused}", 4 if refused.status in (401, 403) else 5) from None
+    finally:
+        await client.close()
+    told["url"] = options.url
+    home.keep_credentials(told)
+    return told

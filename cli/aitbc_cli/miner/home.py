@@ -1,0 +1,85 @@
+"""A miner's own folder: its key, its credentials, and the results it still owes; for one process at a time."""
+
+import fcntl
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from aitbc.kernel.signing import Key
+from aitbc_cli.miner.options import MinerFailed
+
+
+class Home:
+    """The folder, locked for as long as the process lives."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.stat().st_mode & 0o077:
+            raise MinerFailed(f"{folder} can be entered by others; run: chmod 700 {folder}", 78)
+        self.folder = folder.resolve()
+        self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise MinerFailed(f"another miner runs on {folder}; give this one a folder of its own", 5) from None
+        self.owed = self.folder / "undelivered"
+        self.owed.mkdir(mode=0o700, exist_ok=True)
+        self.work = self.folder / "work"
+        shutil.rmtree(self.work, ignore_errors=True)  # what a killed miner was at
+        self.work.mkdir(mode=0o700)
+        self.key = Key.load(self.folder / "miner.key", create=True)
+
+    def close(self) -> None:
+        """Let another process have the folder."""
+        shutil.rmtree(self.work, ignore_errors=True)
+        os.close(self._lock)
+
+    @property
+    def credentials(self) -> dict[str, Any] | None:
+        """What enrolment gave: miner, account, api_key, url; none before it."""
+        try:
+            told: dict[str, Any] = json.loads((self.folder / "credentials.json").read_text())
+        except FileNotFoundError:
+            return None
+        return told
+
+    def keep_credentials(self, told: dict[str, Any]) -> None:
+        """Write them down so that nobody else can read them."""
+        write_durably(self.folder / "credentials.json", json.dumps(told).encode())
+
+    def owe(self, attempt: str, body: dict[str, Any]) -> None:
+        """Write a result down before it is delivered: it survives whatever happens to us."""
+        write_durably(self.owed / f"{attempt}.json", json.dumps(body).encode())
+
+    def settled(self, attempt: str) -> None:
+        """The server gave a definite answer to this result."""
+        (self.owed / f"{attempt}.json").unlink(missing_ok=True)
+
+    def debts(self) -> dict[str, dict[str, Any]]:
+        """The results that were never answered, by attempt; one that cannot be read is dropped."""
+        found = {}
+        for file in sorted(self.owed.glob("att_*.json")):
+            try:
+                found[file.stem] = json.loads(file.read_bytes())
+            except ValueError:
+                file.unlink()
+        return found
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """A 0600 file, whole or not at all, that is on the disk when this returns."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,38 @@
+"""What a miner is told when it starts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+GRACE_SECONDS = 30.0
+
+
+class MinerFailed(Exception):
+    """The miner cannot go on; the message says why and what helps, `exit_code` is the command's."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True)
+class Options:
+    """One miner: whom it works for, where it keeps its things, and what it does.
+
+    `kinds` maps each kind of work to its options; kinds that cannot be done here are not announced. `home` is a folder
+    that belongs to this miner alone.
+    """
+
+    url: str
+    home: Path
+    name: str
+    slots: int
+    kinds: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"embed": {}, "ocr": {}})
+    token: str | None = None
+    """A one-time enrolment token; needed until the miner is enrolled."""
+    region: str | None = None
+    grace_seconds: float = GRACE_SECONDS
+    """How long running work may go on after the first signal to stop."""
+    json_events: bool = False
+    """Tell what happens as JSON lines on standard output."""

@@ -1,0 +1,211 @@
+"""One lease, from its input to an answer that is definite."""
+
+import asyncio
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from aitbc.kernel.signing import canonical, value_digest, work_statement
+from aitbc_cli.miner.client import MinerClient, Refused, Unreachable, pauses
+from aitbc_cli.miner.diary import Diary
+from aitbc_cli.miner.executors.pool import ExecutorPool, Failure, Outcome, Progress, Work
+from aitbc_cli.miner.home import Home
+
+LOG_LINES_AT_ONCE = 200
+LOG_LINES_MAX = 5000
+LINE_LENGTH_MAX = 2000
+RELEASE_SECONDS = 5.0
+
+
+class LeaseGone(Exception):
+    """The server took the lease back, or the job was canceled."""
+
+
+class Task:
+    """Work on one lease. Its `task` ends when the server knows how the work ended."""
+
+    def __init__(self, lease: dict[str, Any], miner: str, client: MinerClient, home: Home, diary: Diary) -> None:
+        self.lease = lease
+        self.attempt: str = lease["attempt"]
+        self.progress: float | None = None
+        self.delivering = False
+        """The work is done; only the answer is missing."""
+        self._miner = miner
+        self._client = client
+        self._home = home
+        self._diary = diary
+        self._lines: list[dict[str, Any]] = []
+        self._sequence = 0
+
+    @property
+    def held(self) -> dict[str, Any]:
+        """The lease as a heartbeat tells of it."""
+        told = {"attempt": self.attempt, "token": self.lease["token"]}
+        return told | ({"progress": self.progress} if self.progress is not None else {})
+
+    async def run(self, pool: ExecutorPool) -> None:
+        """Do the work and deliver it, or say why not. Cancelling stops the work and says nothing: that is the canceller's."""
+        folder = self._home.work / self.attempt
+        folder.mkdir(mode=0o700)
+        logging = asyncio.create_task(self._keep_logging())
+        try:
+            outcome = await self._outcome(pool, folder)
+            await self._send_lines()
+            if outcome.error is not None:
+                await self._give_up(outcome.error)
+                return
+            body = await self._result(outcome)
+            self._home.owe(self.attempt, body)
+            self.delivering = True
+            await deliver(self._client, self._home, self._diary, self.attempt, body)
+        except LeaseGone as gone:
+            self._diary.note("lease_lost", job=self.lease["job"], attempt=self.attempt, reason=str(gone))
+        finally:
+            logging.cancel()
+            shutil.rmtree(folder, ignore_errors=True)
+
+    async def _outcome(self, pool: ExecutorPool, folder: Path) -> Outcome:
+        try:
+            files = await self._fetch(folder)
+        except ValueError as error:
+            return Outcome(error=Failure("platform", "input_damaged", str(error)))
+        work = Work(
+            job_id=self.lease["job"],
+            attempt=self.lease["number"],
+            kind=self.lease["kind"],
+            input=self.lease["input"],
+            input_files=files,
+            folder=folder,
+            run_seconds=self.lease["run_seconds"],
+            env={"AITBC_JOB": self.lease["job"], "AITBC_REQUEST_ID": self.lease.get("request_id") or ""},
+        )
+        outcome = await pool.run(work, on_progress=self._on_progress)
+        usage = {name: int(count) for name, count in outcome.usage.items()}
+        self._diary.note(
+            "work_done" if outcome.error is None else "work_failed",
+            job=self.lease["job"],
+            attempt=self.attempt,
+            kind=self.lease["kind"],
+            request_id=self.lease.get("request_id"),
+            **(usage if outcome.error is None else {"reason": outcome.error.reason, "fault": outcome.error.fault}),
+        )
+        return outcome
+
+    async def _fetch(self, folder: Path) -> dict[str, Path]:
+        """Bring the input's artifacts here. Raises `ValueError` for one that is not what it should be."""
+        files: dict[str, Path] = {}
+        for number, file in enumerate(self.lease["files"]):
+            path = folder / f"input-{number}"
+            async for _ in pauses():
+                try:
+                    await self._client.download(file["artifact"], file["digest"], file["bytes"], path)
+                    break
+                except Unreachable:
+                    continue
+                except Refused as refused:
+                    raise LeaseGone(str(refused)) from None
+            files[file["field"]] = path
+        return files
+
+    async def _result(self, outcome: Outcome) -> dict[str, Any]:
+        output = outcome.output
+        if "output" in outcome.output_files:
+            output = await self._uploaded(outcome.output_files["output"])
+        digest = value_digest(output)
+        statement = work_statement(
+            job=self.lease["job"],
+            attempt=self.attempt,
+            token=self.lease["token"],
+            miner=self._miner,
+            kind=self.lease["kind"],
+            input_digest=self.lease["input_digest"],
+            output_digest=digest,
+        )
+        return {
+            "token": self.lease["token"],
+            "output": output,
+            "output_digest": digest,
+            "usage": {name: int(count) for name, count in outcome.usage.items()},
+            "signature": self._home.key.sign(canonical(statement)),
+        }
+
+    async def _uploaded(self, file: Path) -> dict[str, str]:
+        async for _ in pauses():
+            try:
+                artifact = await self._client.upload(self.attempt, file)
+                return {"artifact": artifact["id"], "digest": artifact["digest"]}
+            except Unreachable:
+                continue
+            except Refused as refused:
+                raise LeaseGone(str(refused)) from None
+        raise AssertionError("pauses end never")
+
+    async def _give_up(self, failure: Failure) -> None:
+        body = {
+            "token": self.lease["token"],
+            "fault": failure.fault,
+            "reason": failure.reason,
+            "message": failure.message[:2000],
+        }
+        try:
+            await self._client.until_known("POST", f"/gpu/leases/{self.attempt}/failure", body)
+        except Refused as refused:
+            raise LeaseGone(str(refused)) from None
+
+    async def release(self, reason: str) -> None:
+        """Give the lease back, if that is possible quickly; else its clock returns it."""
+        body = {"token": self.lease["token"], "reason": reason}
+        try:
+            await self._client.call("POST", f"/gpu/leases/{self.attempt}/release", body, seconds=RELEASE_SECONDS)
+            self._diary.note("lease_released", job=self.lease["job"], attempt=self.attempt, reason=reason)
+        except (Unreachable, Refused) as error:
+            self._diary.note("lease_not_released", job=self.lease["job"], attempt=self.attempt, reason=str(error))
+
+    def _on_progress(self, progress: Progress) -> None:
+        if progress.fraction is not None:
+            self.progress = min(max(progress.fraction, 0.0), 1.0)
+        at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        for line in progress.lines:
+            if self._sequence < LOG_LINES_MAX:
+                self._sequence += 1
+                self._lines.append({"sequence": self._sequence, "at": at, "text": line[:LINE_LENGTH_MAX]})
+
+    async def _keep_logging(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            await self._send_lines()
+
+    async def _send_lines(self) -> None:
+        """Bring the lines that wait to the server; what fails stays for the next time, known by its sequence."""
+        while self._lines:
+            lines = self._lines[:LOG_LINES_AT_ONCE]
+            body = {"token": self.lease["token"], "lines": lines}
+            try:
+                await self._client.call("POST", f"/gpu/leases/{self.attempt}/log", body)
+            except Unreachable:
+                return
+            except Refused:
+                self._lines.clear()  # nobody keeps them any more
+                return
+            del self._lines[: len(lines)]
+
+
+async def deliver(client: MinerClient, home: Home, diary: Diary, attempt: str, body: dict[str, Any]) -> None:
+    """Deliver a result until the answer is definite, and then forget it. Repeating it is harmless: it is paid once."""
+    async for _ in pauses():
+        try:
+            answer = await client.call("POST", f"/gpu/leases/{attempt}/result", body, seconds=60.0)
+        except Unreachable as error:
+            diary.note("delivery_postponed", attempt=attempt, reason=str(error))
+            continue
+        except Refused as refused:
+            if refused.status != 401:  # a key that ended says nothing about the result
+                home.settled(attempt)
+            diary.note("result_refused", attempt=attempt, code=refused.code)
+            return
+        home.settled(attempt)
+        diary.note(
+            "result_accepted", attempt=attempt, **{name: answer[name] for name in ("job", "state", "receipt", "earned")}
+        )
+        return
