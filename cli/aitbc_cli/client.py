@@ -1,0 +1,371 @@
+"""HTTP with nothing but the standard library: requests that may be repeated safely are, and every failure has an exit code."""
+
+import http.client
+import json
+import os
+import random
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any, BinaryIO, Self
+from urllib.parse import quote, urlencode, urlsplit
+
+from aitbc_cli.exits import TIMED_OUT, UNAVAILABLE, Stop, exit_of
+from aitbc_cli.settings import Where, signed_in
+from aitbc_cli.terminal import progress
+
+ANSWER_SECONDS = 30.0
+"""How long one answer may take, unless the command says otherwise."""
+ATTEMPTS_MAX = 4
+PAUSE_SECONDS = 0.25
+RETRY_AFTER_SECONDS_MAX = 5.0
+ANSWER_BYTES_MAX = 256 << 20
+PIECE_BYTES = 1 << 16
+PAGE_ROWS = 200
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+JSON = "application/json"
+
+
+class Api:
+    """One caller of one server. `seconds` is how long everything together may take; none sets no limit."""
+
+    def __init__(self, where: Where, *, seconds: float | None = None) -> None:
+        self.where = where
+        self.request_id = f"cli-{os.urandom(10).hex()}"
+        self._end = None if seconds is None else time.monotonic() + seconds
+        self._seconds = seconds
+
+    def get(self, path: str, *, public: bool = False, seconds: float | None = None, **query: Any) -> Any:
+        """The JSON at a path; `seconds` is how long the server may take on purpose. Raises `Stop`."""
+        return self._json("GET", _with(path, query), public=public, slack=seconds or 0.0)
+
+    def post(
+        self, path: str, body: Mapping[str, Any] | None = None, *, once: str | None = None, natural: bool = False
+    ) -> Any:
+        """The answer to a command. It is repeated after a failure under its Idempotency-Key, or when it is harmless by nature."""
+        return self._json("POST", path, body=body, once=once, natural=natural)
+
+    def delete(self, path: str) -> Any:
+        """The answer to a removal, which is harmless to repeat."""
+        return self._json("DELETE", path, natural=True)
+
+    def pages(self, path: str, limit: int | None, **query: Any) -> Iterator[dict[str, Any]]:
+        """Rows of a paged list from the first on, `limit` at most; none goes on to the end."""
+        left, cursor = limit, None
+        while left is None or left > 0:
+            size = PAGE_ROWS if left is None else min(left, PAGE_ROWS)
+            page = self.get(path, **query, limit=size, cursor=cursor)
+            yield from page["data"]
+            left = None if left is None else left - len(page["data"])
+            cursor = page["next_cursor"]
+            if not page["has_more"] or cursor is None:
+                return
+
+    def upload(self, path: str, file: BinaryIO, size: int) -> Any:
+        """Send a file as a raw body: it is kept under its content's digest, so that repeating it is harmless."""
+
+        def body() -> Iterator[bytes]:
+            file.seek(0)
+            sent = 0
+            with progress("uploading") as shown:
+                while piece := file.read(PIECE_BYTES):
+                    sent += len(piece)
+                    shown.tell(f"uploading, {sent * 100 // max(size, 1)} %")
+                    yield piece
+
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+        return self._json("POST", path, raw=body, headers=headers, natural=True)
+
+    def stream(self, path: str, headers: Mapping[str, str] | None = None, *, seconds: float = ANSWER_SECONDS) -> "Flow":
+        """An answer to read piece by piece; `seconds` is how long it may be silent. Raises `Stop`."""
+        connection, answer = self._once(
+            "GET", path, dict(headers or {}), None, public=False, slack=seconds - ANSWER_SECONDS
+        )
+        if answer.status != 200:
+            with connection:
+                raise self._problem(answer, answer.read(ANSWER_BYTES_MAX))
+        return Flow(self, connection, answer)
+
+    def head(self, path: str = "/healthz") -> tuple[int, Mapping[str, str]]:
+        """Status and headers of an answer, whatever it says. Raises `Stop` when there is none."""
+        connection, answer = self._once("GET", path, {}, None, public=True, slack=0.0)
+        with connection:
+            answer.read(ANSWER_BYTES_MAX)
+            return answer.status, dict(answer.getheaders())
+
+    # One request, and its repetitions
+
+    def _json(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        raw: Any = None,
+        headers: Mapping[str, str] | None = None,
+        once: str | None = None,
+        natural: bool = False,
+        public: bool = False,
+        slack: float = 0.0,
+    ) -> Any:
+        sent = dict(headers or {})
+        if body is not None:
+            sent["Content-Type"] = JSON
+        if once is not None:
+            sent["Idempotency-Key"] = once
+        content = None if body is None else json.dumps(body).encode()
+        may_repeat = method == "GET" or natural or once is not None
+        for attempt in range(1, ATTEMPTS_MAX + 1):
+            try:
+                with progress("waiting for the server"):
+                    connection, answer = self._once(
+                        method, path, sent, raw() if raw else content, public=public, slack=slack
+                    )
+                    with connection:
+                        told = self._read(answer)
+                if 200 <= answer.status < 300:
+                    return self._decoded(told)
+                problem = self._problem(answer, told)
+            except Stop as stop:
+                problem = stop
+            may_go_on = may_repeat and attempt < ATTEMPTS_MAX and _is_passing(problem, attempt)
+            if not may_go_on or not self._pause(problem, attempt):
+                raise _with_key(problem, method, once)
+        raise AssertionError
+
+    def _pause(self, problem: Stop, attempt: int) -> bool:
+        """Wait before the next attempt; false when there is no time for it."""
+        told = problem.details.get("retry_after") or 0.0
+        seconds = max(min(told, RETRY_AFTER_SECONDS_MAX), PAUSE_SECONDS * 2 ** (attempt - 1) * (0.5 + random.random()))
+        if self._end is not None and time.monotonic() + seconds >= self._end:
+            return False
+        with progress(f"{problem.message}; trying again"):
+            time.sleep(seconds)
+        return True
+
+    def _once(
+        self, method: str, path: str, headers: dict[str, str], content: Any, *, public: bool, slack: float
+    ) -> tuple["_Connection", http.client.HTTPResponse]:
+        headers = {"Accept": JSON, "User-Agent": "aitbc-cli", "X-Request-ID": self.request_id, **headers}
+        if self.where.key is not None:
+            headers["Authorization"] = f"Bearer {self.where.key}"
+        elif not public:
+            signed_in(self.where)
+        connection = _Connection(self.where.url, self._seconds_left(slack))
+        try:
+            return connection, connection.ask(method, path, content, headers)
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise self._unreachable(error) from None
+
+    def _seconds_left(self, slack: float) -> float:
+        usual = ANSWER_SECONDS + slack
+        if self._end is None:
+            return usual
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise self._too_late()
+        return min(usual, left)
+
+    def _read(self, answer: http.client.HTTPResponse) -> bytes:
+        try:
+            told = answer.read(ANSWER_BYTES_MAX + 1)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unreachable(error) from None
+        if len(told) > ANSWER_BYTES_MAX:
+            raise Stop(f"the answer is longer than {ANSWER_BYTES_MAX >> 20} MiB", code="answer_too_long")
+        return told
+
+    # What goes wrong
+
+    def _decoded(self, told: bytes) -> Any:
+        try:
+            return json.loads(told) if told else None
+        except (ValueError, RecursionError):
+            raise self._foreign("its answer is not JSON") from None
+
+    def _foreign(self, why: str) -> Stop:
+        hint = "check the URL: it is where `aitbc serve` says that it listens"
+        return Stop(f"{self.where.url} does not seem to be an AITBC server: {why}", code="not_aitbc", hint=hint)
+
+    def _problem(self, answer: http.client.HTTPResponse, told: bytes) -> Stop:
+        """The problem document of an answer, as what the command ends with."""
+        status = answer.status
+        if 300 <= status < 400:
+            return self._foreign(f"it redirects to {answer.getheader('Location')}")
+        try:
+            problem = json.loads(told)
+            code, message = str(problem["code"]), str(problem["detail"])
+        except (ValueError, TypeError, KeyError, RecursionError):
+            code, message = "no_problem_document", f"{self.where.url} answered with HTTP {status} and no explanation"
+            problem = {}
+        details: dict[str, Any] = {"status": status, "request_id": problem.get("request_id", self.request_id)}
+        for name in ("errors", "details", "docs"):
+            if problem.get(name):
+                details[name] = problem[name]
+        with suppress(ValueError, TypeError):
+            details["retry_after"] = float(answer.getheader("Retry-After") or "")
+        return Stop(message, exit_code=exit_of(code, status), code=code, hint=_hint(code, self.where), **details)
+
+    def _too_late(self) -> Stop:
+        return Stop(
+            f"no answer within {self._seconds:g} s", exit_code=TIMED_OUT, code="timed_out", hint="see --timeout"
+        )
+
+    def _unreachable(self, error: Exception) -> Stop:
+        """What a failed connection means to the one who waits."""
+        url = self.where.url
+        if isinstance(error, TimeoutError):
+            if self._end is not None and time.monotonic() >= self._end - 0.01:
+                return self._too_late()
+            message = f"{url} did not answer in {ANSWER_SECONDS:g} s"
+            return Stop(message, exit_code=TIMED_OUT, code="timed_out", hint="see --timeout, and `aitbc doctor`")
+        code, hint = "unreachable", "`aitbc doctor` says more"
+        if isinstance(error, ConnectionRefusedError):
+            message = f"nothing listens at {url} ({self.where.url_origin})"
+            hint = "start a server with `aitbc serve`, or name another with --url or AITBC_URL"
+            code = "refused_connection"
+        elif isinstance(error, socket.gaierror):
+            message, hint = f"the name in {url} leads nowhere: {error.strerror}", "check the URL"
+        elif isinstance(error, ssl.SSLError):
+            message = f"no trusted connection to {url}: {getattr(error, 'reason', None) or error}"
+            hint, code = "check the certificate; a private authority is named by SSL_CERT_FILE", "tls_failed"
+        else:
+            said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            message, code = f"the connection to {url} broke: {said}", "connection_broken"
+        return Stop(message, exit_code=UNAVAILABLE, code=code, hint=hint)
+
+
+class Flow:
+    """An answer that comes piece by piece."""
+
+    def __init__(self, api: Api, connection: "_Connection", answer: http.client.HTTPResponse) -> None:
+        self._api = api
+        self._connection = connection
+        self._answer = answer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def pieces(self) -> Iterator[bytes]:
+        """The bytes as they come. Raises `Stop` when they end too early."""
+        while True:
+            try:
+                piece = self._answer.read1(PIECE_BYTES)
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                raise self._api._unreachable(error) from None  # noqa: SLF001 - the same room
+            if not piece:
+                return
+            yield piece
+
+    def lines(self) -> Iterator[str]:
+        """Lines of text, without their ends; a last one without an end is not a line."""
+        rest = b""
+        for piece in self.pieces():
+            *complete, rest = (rest + piece).split(b"\n")
+            for line in complete:
+                yield line.decode("utf-8", "replace")
+
+
+class _Connection:
+    """One connection for one request, through a proxy where the environment names one."""
+
+    def __init__(self, url: str, seconds: float) -> None:
+        parts = urlsplit(url)
+        host, secure = parts.hostname or "", parts.scheme == "https"
+        self.prefix = parts.path.rstrip("/")
+        kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+        proxy = _proxy_of(parts.scheme, host)
+        try:
+            port = parts.port
+        except ValueError:
+            raise Stop(f"{url} names no valid port", exit_code=2, code="usage") from None
+        if proxy is None:
+            self._connection = kind(host, port, timeout=seconds)
+        else:
+            self._connection = kind(proxy.hostname or "", proxy.port or 8080, timeout=seconds)
+            if secure:
+                self._connection.set_tunnel(host, port)
+            else:
+                self.prefix = url
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the socket back."""
+        self._connection.close()
+
+    def ask(self, method: str, path: str, content: Any, headers: Mapping[str, str]) -> http.client.HTTPResponse:
+        """Send a request and read the head of its answer. One that is answered before it was read whole is still answered."""
+        try:
+            self._connection.request(method, self.prefix + path, content, dict(headers))
+        except (BrokenPipeError, ConnectionResetError):
+            with suppress(Exception):
+                return self._connection.getresponse()
+            raise
+        return self._connection.getresponse()
+
+
+def _proxy_of(scheme: str, host: str) -> Any:
+    named = any(
+        os.environ.get(name) for base in ("http_proxy", "https_proxy", "all_proxy") for name in (base, base.upper())
+    )
+    if not named or host in LOOPBACK:
+        return None
+    from urllib.request import getproxies, proxy_bypass
+
+    found = getproxies()
+    proxy = found.get(scheme) or found.get("all")
+    return None if not proxy or proxy_bypass(host) else urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+
+
+def _with(path: str, query: Mapping[str, Any]) -> str:
+    given = {name: _query_text(value) for name, value in query.items() if value is not None}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def _query_text(value: Any) -> str:
+    return ("true" if value else "false") if isinstance(value, bool) else str(value)
+
+
+def part(text: str) -> str:
+    """A piece of a path out of anything; empty and dots are no id of anything."""
+    return quote(text, safe="") if text.strip(".") else "-"
+
+
+def _is_passing(problem: Stop, attempt: int) -> bool:
+    """Whether the same request may succeed a little later."""
+    if problem.code == "idempotency_key_in_flight":
+        return True
+    if problem.code == "refused_connection":
+        return attempt > 1  # a server that was there a moment ago comes back; one that never was does not
+    return problem.exit_code == UNAVAILABLE and problem.code != "tls_failed"
+
+
+def _with_key(problem: Stop, method: str, once: str | None) -> Stop:
+    """Say how to find out what became of a command whose answer was lost."""
+    if method == "GET" or problem.exit_code not in (UNAVAILABLE, TIMED_OUT) or problem.code == "refused_connection":
+        return problem
+    if once is not None:
+        problem.details["idempotency_key"] = once
+        problem.hint = f"it is not known whether it was done; repeat it safely with --idempotency-key {once}"
+    return problem
+
+
+def _hint(code: str, where: Where) -> str | None:
+    if code == "unauthenticated":
+        return f"the key comes from {where.key_origin}; `aitbc key whoami` tells what a key is worth"
+    if code in ("forbidden", "grant_too_wide"):
+        return "`aitbc key whoami` shows what this key may do"
+    if code in ("insufficient_funds", "payment_required"):
+        return "see `aitbc account show`; play money comes from `aitbc faucet` or, by an admin, `aitbc deposit`"
+    return None

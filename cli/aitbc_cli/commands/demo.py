@@ -1,0 +1,28 @@
+"""The demonstration."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from aitbc_cli.command import Call, command, noun
+from aitbc_cli.settings import state_folder
+
+app = noun("demo", "Watch paid AI work on this machine.", alone=True)
+
+
+@command(app, "demo", examples=["aitbc demo", "aitbc demo --once"], server=False, output=False)
+def demo(
+    call: Call,
+    once: Annotated[
+        bool, typer.Option("--once", help="End when all is shown; exit code 0 only if all of it held.")
+    ] = False,
+    port: Annotated[int | None, typer.Option("--port", min=0, max=65_535, help="Where the server listens.")] = None,
+) -> int:
+    """Start a server and a miner here, buy real work, and verify receipt and chain offline; then serve until Ctrl-C.
+
+    The data stays in the state folder (AITBC_STATE_DIR), so that a second run goes on where the first ended.
+    """
+    from aitbc_cli.demo.story import run
+
+    return run(once=once, port=port, state=state_folder(os.environ))

@@ -1,0 +1,37 @@
+"""Events between modules."""
+
+from typing import Annotated
+
+import typer
+
+from aitbc_cli.client import part
+from aitbc_cli.command import Call, command, noun
+from aitbc_cli.completing import EVENTS
+from aitbc_cli.exits import NOT_FOUND
+from aitbc_cli.output import Column, columns
+
+PATH = "/api/v1/operations/events"
+SHOWN = (
+    *columns("id", "module", "kind", "state"),
+    Column("TRIES", "attempts", "number"),
+    *columns("created_at", "last_error"),
+)
+app = noun("events", "Events that modules told each other; dead ones wait for a replay (admins).")
+
+
+@command(app, "list", examples=["aitbc events list --status dead", "aitbc events list --module ai --json"], lists=True)
+def list_events(
+    call: Call,
+    status: Annotated[str | None, typer.Option("--status", help="pending, delivered or dead.")] = None,
+    module: Annotated[str | None, typer.Option("--module", help="Only those told by this module.")] = None,
+) -> None:
+    """List events from the newest on."""
+    call.list(PATH, SHOWN, status=status, module=module)
+
+
+@command(app, "replay", examples=["aitbc events replay evt_01…"], changes=True, ends=[NOT_FOUND])
+def replay(
+    call: Call, event: Annotated[str, typer.Argument(metavar="EVENT", help="Its id, evt_…", autocompletion=EVENTS)]
+) -> None:
+    """Try a dead event again from its first attempt. It has no effect twice."""
+    call.out.one(call.change("POST", f"{PATH}/{part(event)}/replay", natural=True), SHOWN)

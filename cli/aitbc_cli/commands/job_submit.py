@@ -1,0 +1,344 @@
+"""Submitting jobs: what each kind of work takes, and what all of them share."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from aitbc_cli import following
+from aitbc_cli.command import Call, command, noun
+from aitbc_cli.exits import usage
+from aitbc_cli.following import PATH
+from aitbc_cli.output import Column, columns
+from aitbc_cli.results import ARTIFACTS, BRIEF, show_ended
+from aitbc_cli.terminal import say
+from aitbc_cli.times import seconds_of
+
+INPUT_BYTES_MAX = 1 << 20
+INLINE_IMAGE_BYTES_MAX = 48 * 1024
+LEAST_PRICE = "0.00000001"
+CLOCKS = {"queue": "queue_seconds", "start": "start_seconds", "run": "run_seconds", "keep": "retention_seconds"}
+app = noun("submit", "Submit a job: embed, ocr, chat or command.")
+
+MaxPrice = Annotated[str | None, typer.Option("--max-price", metavar="AITBC", help="The most it may cost: 0.05.")]
+Input = Annotated[str | None, typer.Option("--input", metavar="FILE", help="The whole input as JSON; - reads it.")]
+Wait = Annotated[bool, typer.Option("--wait", "-w", help="Stay until it has ended; Ctrl-C leaves it running.")]
+Out = Annotated[str | None, typer.Option("--out", metavar="FILE", help="With --wait: write the result here as JSON.")]
+Priority = Annotated[str | None, typer.Option("--priority", help="low, normal, high, urgent, or 0 to 9.")]
+Device = Annotated[str | None, typer.Option("--device", help="Only miners with cpu or gpu.")]
+GpuModel = Annotated[str | None, typer.Option("--gpu-model", help="Only GPUs with this in their name: h100.")]
+MinVram = Annotated[
+    str | None, typer.Option("--min-vram", metavar="SIZE", help="GPU memory of at least: 24GB, 8192MiB.")
+]
+Region = Annotated[str | None, typer.Option("--region", help="Only miners there.")]
+Model = Annotated[str | None, typer.Option("--model", help="Only this model.")]
+Attempts = Annotated[int | None, typer.Option("--attempts", min=1, max=10, help="How often it is tried at most.")]
+Retry = Annotated[bool, typer.Option("--retry-failures", help="Try again even when the work itself fails.")]
+Clock = Annotated[
+    list[str] | None,
+    typer.Option("--clock", metavar="NAME=TIME", help="queue=15m, start=30s, run=5m or keep=7d; again for more."),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What is asked of any job, whatever its kind."""
+
+    max_price: str | None
+    wait: bool
+    out: str | None
+    priority: str | None
+    device: str | None
+    gpu_model: str | None
+    min_vram: str | None
+    region: str | None
+    model: str | None = None
+    attempts: int | None
+    retry_failures: bool
+    clock: list[str] | None
+
+
+@command(
+    app,
+    "embed",
+    examples=[
+        'aitbc job submit embed --text "a sentence" --max-price 0.05 --wait',
+        "aitbc job submit embed --text one --text two --max-price 0.05 --dry-run",
+        "aitbc job submit embed --input texts.json --max-price 0.05 --wait --out vectors.json",
+    ],
+    changes=True,
+)
+def embed(
+    call: Call,
+    text: Annotated[
+        list[str] | None, typer.Option("--text", help="A text; again for more; - reads one a line.")
+    ] = None,
+    dimensions: Annotated[int | None, typer.Option("--dimensions", min=1, help="Numbers of each vector.")] = None,
+    input: Input = None,  # noqa: A002 - the option's name
+    max_price: MaxPrice = None,
+    wait: Wait = False,
+    out: Out = None,
+    priority: Priority = None,
+    device: Device = None,
+    gpu_model: GpuModel = None,
+    min_vram: MinVram = None,
+    region: Region = None,
+    model: Model = None,
+    attempts: Attempts = None,
+    retry_failures: Retry = False,
+    clock: Clock = None,
+) -> int:
+    """Turn texts into vectors whose closeness is closeness of meaning."""
+    terms = _terms(locals())
+    texts = [each for given in text or () for each in (_lines() if given == "-" else [given])]
+    value = _value(input, "--text", {"texts": texts} if text else None)
+    return _submit(call, "embed", _with(value, model=model, dimensions=dimensions), terms)
+
+
+@command(
+    app,
+    "ocr",
+    examples=[
+        "aitbc job submit ocr --image invoice.png --max-price 0.05 --wait",
+        "aitbc job submit ocr --image page.jpg --max-price 0.5 --wait --json --out page.json",
+    ],
+    changes=True,
+)
+def ocr(
+    call: Call,
+    image: Annotated[Path | None, typer.Option("--image", metavar="FILE", help="A PNG or JPEG picture.")] = None,
+    input: Input = None,  # noqa: A002
+    max_price: MaxPrice = None,
+    wait: Wait = False,
+    out: Out = None,
+    priority: Priority = None,
+    device: Device = None,
+    gpu_model: GpuModel = None,
+    min_vram: MinVram = None,
+    region: Region = None,
+    attempts: Attempts = None,
+    retry_failures: Retry = False,
+    clock: Clock = None,
+) -> int:
+    """Read the text in a picture, with the place of each line."""
+    terms = _terms(locals())
+    value = _value(input, "--image", {"image": _image(call, image)} if image is not None else None)
+    return _submit(call, "ocr", value, terms)
+
+
+@command(
+    app,
+    "chat",
+    examples=[
+        'aitbc job submit chat --message "Why is the sky blue?" --max-price 0.05 --wait',
+        'aitbc job submit chat --system "Answer in one word." --message Capital? --max-tokens 20 --max-price 0.1 -w',
+    ],
+    changes=True,
+)
+def chat(
+    call: Call,
+    message: Annotated[
+        list[str] | None, typer.Option("--message", "-m", help="What you say; again: turns alternate.")
+    ] = None,
+    system: Annotated[str | None, typer.Option("--system", help="What the model is told beforehand.")] = None,
+    max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="The longest answer.")] = None,
+    temperature: Annotated[float | None, typer.Option("--temperature", min=0, max=2)] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="For answers that can be repeated.")] = None,
+    input: Input = None,  # noqa: A002
+    max_price: MaxPrice = None,
+    wait: Wait = False,
+    out: Out = None,
+    priority: Priority = None,
+    device: Device = None,
+    gpu_model: GpuModel = None,
+    min_vram: MinVram = None,
+    region: Region = None,
+    model: Model = None,
+    attempts: Attempts = None,
+    retry_failures: Retry = False,
+    clock: Clock = None,
+) -> int:
+    """Let a language model answer messages."""
+    terms = _terms(locals())
+    turns = [{"role": "system", "content": system}] if system is not None else []
+    turns += [{"role": ("user", "assistant")[place % 2], "content": said} for place, said in enumerate(message or ())]
+    value = _value(input, "--message", {"messages": turns} if message else None)
+    value = _with(value, model=model, max_tokens=max_tokens, temperature=temperature, seed=seed)
+    return _submit(call, "chat", value, terms)
+
+
+@command(
+    app,
+    "command",
+    examples=[
+        "aitbc job submit command --program wc --stdin notes.txt --max-price 0.05 --wait -- -w",
+        "aitbc job submit command --program sort --max-price 0.05 --clock run=30s -- --numeric-sort",
+    ],
+    changes=True,
+)
+def command_(
+    call: Call,
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="[-- ARGUMENTS…]", help="For the program.")] = None,
+    program: Annotated[str | None, typer.Option("--program", help="Its name, as operators of miners allow it.")] = None,
+    stdin: Annotated[
+        str | None, typer.Option("--stdin", metavar="FILE", help="Its standard input; - reads it.")
+    ] = None,
+    input: Input = None,  # noqa: A002
+    max_price: MaxPrice = None,
+    wait: Wait = False,
+    out: Out = None,
+    priority: Priority = None,
+    device: Device = None,
+    gpu_model: GpuModel = None,
+    min_vram: MinVram = None,
+    region: Region = None,
+    attempts: Attempts = None,
+    retry_failures: Retry = False,
+    clock: Clock = None,
+) -> int:
+    """Run a program that operators of miners allow."""
+    from aitbc_cli import files
+
+    terms = _terms(locals())
+    flags = {"program": program, "arguments": arguments or []} if program is not None else None
+    value = _value(input, "--program", flags)
+    if stdin is not None:
+        value["stdin"] = _text(files.read(stdin, bytes_max=INPUT_BYTES_MAX), stdin)
+    return _submit(call, "command", value, terms)
+
+
+# What all kinds share ------------------------------------------------------------------------------------------------
+
+
+def _terms(given: Mapping[str, Any]) -> Terms:
+    return Terms(**{name: given[name] for name in Terms.__dataclass_fields__ if name in given})
+
+
+def _submit(call: Call, kind: str, value: dict[str, Any], terms: Terms) -> int:
+    """Quote, or submit and, if wished, stay."""
+    if terms.max_price is None and not call.dry_run:
+        raise usage("say the most it may cost", hint="--max-price 0.05; what it would cost tells --dry-run")
+    if terms.out is not None and not terms.wait:
+        raise usage("--out needs --wait", hint="later: aitbc job result JOB --out FILE")
+    body = _body(kind, value, terms)
+    if call.dry_run:
+        _quote(call, body, priced=terms.max_price is not None)
+        return 0
+    job = call.api.post(PATH, body, once=call.once)
+    if not terms.wait:
+        call.out.one(job, BRIEF)
+        if call.out.is_for_people:
+            say(following.again(job["id"]))
+        return 0
+    say(f"submitted {job['id']}")
+    told = following.wait(call, job["id"])
+    show_ended(call, told, terms.out)
+    return following.outcome(told)
+
+
+def _quote(call: Call, body: dict[str, Any], *, priced: bool) -> None:
+    quote = call.api.post("/api/v1/ai/quotes", body, natural=True)
+    if not priced:
+        quote["max_price"] = quote["sufficient"] = None
+    money = columns("price", "price_max", "fee_max", "max_price", "sufficient")
+    call.out.one(
+        quote,
+        (*columns("kind", "unit", "unit_price", "units", "units_max"), *money, *columns("position", "miners_eligible")),
+        name="price_max",
+    )
+    if call.out.is_for_people and quote["filters"] and not call.options.fields:
+        call.out.text("\nminers that each condition left:")
+        numbers = (Column("BEFORE", "before", "number"), Column("AFTER", "after", "number"))
+        call.out.rows(quote["filters"], (*columns("filter", "wanted"), *numbers))
+    say("a quote: nothing was changed")
+
+
+def _body(kind: str, value: dict[str, Any], terms: Terms) -> dict[str, Any]:
+    body: dict[str, Any] = {"kind": kind, "input": value, "max_price": terms.max_price or LEAST_PRICE}
+    needs = {"device": terms.device, "gpu_model": terms.gpu_model, "region": terms.region, "model": terms.model}
+    requirements: dict[str, Any] = {name: wanted for name, wanted in needs.items() if wanted is not None}
+    if terms.min_vram is not None:
+        requirements["min_vram_mib"] = mebibytes(terms.min_vram)
+    if requirements:
+        body["requirements"] = requirements
+    if terms.priority is not None:
+        body["priority"] = int(terms.priority) if terms.priority.isdecimal() else terms.priority
+    if terms.clock:
+        body["clocks"] = _clocks(terms.clock)
+    retry = {"attempts_max": terms.attempts, "requester_faults": terms.retry_failures or None}
+    retry = {name: wanted for name, wanted in retry.items() if wanted is not None}
+    if retry:
+        body["retry"] = retry
+    return body
+
+
+def _clocks(given: list[str]) -> dict[str, int]:
+    found = {}
+    for each in given:
+        name, _, text = each.partition("=")
+        if name not in CLOCKS or not text:
+            raise usage(f"{each!r} sets no clock", hint=f"one of {', '.join(f'{known}=5m' for known in CLOCKS)}")
+        found[CLOCKS[name]] = round(seconds_of(text))
+    return found
+
+
+def mebibytes(text: str) -> int:
+    """Mebibytes of `24GB`, `24GiB`, `8192MiB` or a bare number of them. Raises a usage error."""
+    number = text.strip().lower().removesuffix("b").removesuffix("i")
+    factor = {"g": 1024.0, "m": 1.0, "t": 1024.0 * 1024}.get(number[-1:], 0.0)
+    try:
+        return round(float(number[:-1]) * factor) if factor else int(number)
+    except ValueError:
+        raise usage(f"{text!r} is no size of memory", hint="write for instance 24GB or 8192MiB") from None
+
+
+def _value(file: str | None, flag: str, flags: dict[str, Any] | None) -> dict[str, Any]:
+    """The input: out of flags, or whole out of a file."""
+    from aitbc_cli import files
+
+    if (file is None) == (flags is None):
+        raise usage(f"give the input by {flag}, or whole by --input", hint="one of the two")
+    if flags is not None:
+        return flags
+    assert file is not None
+    try:
+        value = json.loads(files.read(file, bytes_max=INPUT_BYTES_MAX))
+    except (ValueError, RecursionError) as error:
+        raise usage(f"{file} is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise usage(f"{file} must hold a JSON object")
+    return value
+
+
+def _with(value: dict[str, Any], **parts: Any) -> dict[str, Any]:
+    return {**value, **{name: wanted for name, wanted in parts.items() if wanted is not None}}
+
+
+def _lines() -> list[str]:
+    from aitbc_cli import files
+
+    text = _text(files.read(files.STANDARD, bytes_max=INPUT_BYTES_MAX), "standard input")
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def _text(content: bytes, name: str) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise usage(f"{name} is not UTF-8 text") from None
+
+
+def _image(call: Call, path: Path) -> Any:
+    """A small picture as it is, a larger one uploaded first; a dry run uploads too, since only the server can measure it."""
+    import base64
+
+    from aitbc_cli import files
+
+    with files.opened(path) as file:
+        size = path.stat().st_size
+        if size <= INLINE_IMAGE_BYTES_MAX:
+            return base64.b64encode(file.read()).decode()
+        return {"artifact": call.api.upload(ARTIFACTS, file, size)["id"]}

@@ -1,0 +1,23 @@
+"""The ledger, verified by the server itself."""
+
+from aitbc_cli.command import Call, command, noun
+from aitbc_cli.exits import Stop
+from aitbc_cli.output import columns
+
+SHOWN = columns("ok", "height", "head", "transactions", "entries", "receipts", "unsealed", "accounts")
+app = noun("ledger", "Verify the ledger on the server.")
+
+
+@command(app, "verify", examples=["aitbc ledger verify", "aitbc ledger verify --json"])
+def verify(call: Call) -> None:
+    """Let the server recompute the ledger from its first record on (admins); exit code 1 when something does not hold.
+
+    `aitbc chain export` and `aitbc chain verify` do the same without trusting the server.
+    """
+    report = call.api.post("/api/v1/trading/ledger/verify", natural=True)
+    if not report["ok"]:
+        first = report["divergence"] or {}
+        place = f"block {first.get('height')}, record {first.get('record')}, {first.get('field')}"
+        raise Stop(f"the ledger does not hold: {place}: {first.get('message')}", code="not_verified", report=report)
+    call.out.one(report, SHOWN, name="head")
+    call.out.text("ledger verified")

@@ -1,0 +1,118 @@
+"""Receipts of paid jobs."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from aitbc_cli.client import part
+from aitbc_cli.command import Call, command, noun
+from aitbc_cli.completing import RECEIPTS
+from aitbc_cli.exits import NOT_FOUND, Stop
+from aitbc_cli.output import Column, columns
+from aitbc_cli.terminal import say
+
+PATH = "/api/v1/trading/receipts"
+FILE_BYTES_MAX = 1 << 20
+ReceiptId = Annotated[
+    str, typer.Argument(metavar="RECEIPT", help="Its id, rcpt_…; or the job's, job_…", autocompletion=RECEIPTS)
+]
+TrustedKey = Annotated[
+    list[str] | None,
+    typer.Option("--key", help="A public key that must have signed; again for more. `aitbc chain keys`."),
+]
+MONEY = tuple(Column(name.upper(), name, "number") for name in ("price", "fee", "earned"))
+FULL = (
+    *columns("receipt.id", "receipt.job", "receipt.kind", "receipt.price", "receipt.fee", "receipt.earned"),
+    *columns("receipt.unit", "receipt.units", "receipt.payer", "receipt.miner", "receipt.miner_account"),
+    *columns("receipt.input_digest", "receipt.output_digest", "receipt.issued_at", "receipt.node_key"),
+    Column("SEALED IN BLOCK", "proof.block.height"),
+)
+app = noun("receipt", "Receipts of paid jobs; verify one offline.")
+
+
+@command(app, "list", examples=["aitbc receipt list", "aitbc receipt list --miner mnr_01… -o csv"], lists=True)
+def list_receipts(
+    call: Call,
+    job: Annotated[str | None, typer.Option("--job", help="Only that of this job.")] = None,
+    payer: Annotated[str | None, typer.Option("--payer", help="Only those this account paid.")] = None,
+    miner: Annotated[str | None, typer.Option("--miner", help="Only those this miner earned.")] = None,
+) -> None:
+    """List receipts from the newest on."""
+    shown = (*columns("id", "job", "kind"), *MONEY, *columns("miner", "issued_at"))
+    call.list(PATH, shown, job=job, payer=payer, miner=miner)
+
+
+@command(app, "show", examples=["aitbc receipt show rcpt_01…", "aitbc receipt show job_01… --json"], ends=[NOT_FOUND])
+def show(call: Call, receipt: ReceiptId) -> None:
+    """Show a receipt with its proof of inclusion."""
+    call.out.one(_read(call, receipt), FULL, name="receipt.id")
+
+
+@command(app, "save", examples=["aitbc receipt save rcpt_01… --out receipt.json"], ends=[NOT_FOUND])
+def save(
+    call: Call,
+    receipt: ReceiptId,
+    out: Annotated[str | None, typer.Option("--out", metavar="FILE", help="Where; - prints it.")] = None,
+) -> None:
+    """Save a receipt as the file that `aitbc receipt verify` checks without a server."""
+    from aitbc_cli import files
+
+    told = _read(call, receipt)
+    file = out or f"{told['receipt']['id']}.json"
+    files.save(file, [json.dumps(told, indent=2).encode() + b"\n"])
+    if file != files.STANDARD:
+        call.out.value({"file": file, "receipt": told["receipt"]["id"]}, f"saved {file}", name=file)
+    if told.get("proof") is None:
+        say("it is not sealed into a block yet; save it again in a moment for the proof")
+
+
+@command(
+    app,
+    "verify",
+    examples=["aitbc receipt verify receipt.json", "aitbc receipt verify receipt.json --key bPA_vt6… --json"],
+    server=False,
+)
+def verify(
+    call: Call,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A saved receipt; - reads it.")],
+    key: TrustedKey = None,
+) -> None:
+    """Verify a receipt's file without a server: both signatures, the arithmetic, its place in a block.
+
+    Without --key it shows that the file is sound in itself, and says whose keys signed it; compare them with keys you trust.
+    """
+    from aitbc.kernel.chain import ChainError, verify_receipt
+    from aitbc_cli import files
+
+    try:
+        checked = verify_receipt(files.read(file, bytes_max=FILE_BYTES_MAX), trusted_keys=key or ())
+    except ChainError as error:
+        raise not_verified(f"{file}: {error}", error) from None
+    told: dict[str, Any] = {
+        "verified": True,
+        "file": file,
+        **{name: checked.receipt[name] for name in ("id", "job", "kind", "price", "miner", "issued_at")},
+        "height": checked.height,
+        "keys": sorted(checked.keys),
+        "trusted": bool(key),
+    }
+    call.out.one(told, columns("id", "job", "kind", "price", "miner", "issued_at", "height", "keys", "trusted"))
+    call.out.text("receipt verified")
+    if checked.height is None:
+        say("it carries no proof that it was sealed into a block; save it again for that")
+    if not key:
+        say("signed by the keys above; --key KEY makes sure that they are the ones you trust")
+
+
+def not_verified(message: str, error: Any) -> Stop:
+    """What an offline check ends with at the first thing that does not hold."""
+    found = {name: getattr(error, name, None) for name in ("height", "record", "field", "line")}
+    return Stop(message, code="not_verified", **{name: value for name, value in found.items() if value is not None})
+
+
+def _read(call: Call, receipt: str) -> dict[str, Any]:
+    if receipt.startswith("job_"):  # a job and its receipt share one body of their ids
+        receipt = "rcpt_" + receipt.removeprefix("job_")
+    told: dict[str, Any] = call.api.get(f"{PATH}/{part(receipt)}")
+    return told

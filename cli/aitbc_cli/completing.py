@@ -1,0 +1,41 @@
+"""Ids for the Tab key, asked of the server; silence where it does not answer at once."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+SECONDS = 1.5
+ROWS = 40
+
+
+def ids_of(path: str, field: str = "id", told: str = "state") -> Callable[[str], list[tuple[str, str]]]:
+    """A completion of the ids of a list, each with a word about it."""
+
+    def complete(incomplete: str) -> list[tuple[str, str]]:
+        return [
+            (str(row[field]), str(row.get(told, "")))
+            for row in _rows(path)
+            if str(row.get(field, "")).startswith(incomplete)
+        ]
+
+    return complete
+
+
+def _rows(path: str) -> list[dict[str, Any]]:
+    from aitbc_cli.client import Api
+    from aitbc_cli.exits import Stop
+    from aitbc_cli.settings import Flags, find
+
+    try:
+        return list(Api(find(Flags(), os.environ), seconds=SECONDS).pages(path, ROWS))
+    except (Stop, KeyError, TypeError):
+        return []
+
+
+JOBS = ids_of("/api/v1/ai/jobs")
+MINERS = ids_of("/api/v1/gpu/miners", told="status")
+KEYS = ids_of("/api/v1/identity/keys", told="name")
+ACCOUNTS = ids_of("/api/v1/identity/accounts", told="name")
+RECEIPTS = ids_of("/api/v1/trading/receipts", told="kind")
+TRANSACTIONS = ids_of("/api/v1/trading/transactions", told="kind")
+EVENTS = ids_of("/api/v1/operations/events", told="state")

@@ -1,0 +1,152 @@
+"""Staying with a job until it ends, through broken connections and a server's restart; leaving it does not stop it."""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from aitbc_cli.client import part
+from aitbc_cli.command import Call
+from aitbc_cli.exits import FAILED, INTERRUPTED, TIMED_OUT, UNAVAILABLE, Stop
+from aitbc_cli.terminal import progress, say
+
+PATH = "/api/v1/ai/jobs"
+ENDED = frozenset({"succeeded", "failed", "canceled", "expired"})
+POLL_SECONDS = 20
+SILENCE_SECONDS = 45.0
+"""The server sends a sign of life every 15 seconds; three of them missed is a broken connection."""
+AWAY_SECONDS = 120.0
+"""How long a server may be away, for instance to restart, before we give up."""
+PAUSE_SECONDS = 1.0
+MESSAGE_MAX = 300
+
+
+class Patience:
+    """How much longer to stay: until a limit that was set, and through a server's absence of bounded length."""
+
+    def __init__(self, job: str, seconds: float | None) -> None:
+        self._job = job
+        self._seconds = seconds
+        self._end = None if seconds is None else time.monotonic() + seconds
+        self._away_since: float | None = None
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that are left; none without a limit. Raises `Stop` when they are over."""
+        if self._end is None:
+            return None
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise Stop(
+                f"{self._job} has not ended within {self._seconds:g} s; it goes on",
+                exit_code=TIMED_OUT,
+                code="timed_out",
+                hint=again(self._job),
+                job=self._job,
+            )
+        return left
+
+    def here(self) -> None:
+        """The server answered."""
+        self._away_since = None
+
+    def away(self, problem: Stop) -> None:
+        """The server did not: pause, or give up. Raises `Stop`."""
+        if problem.exit_code not in (UNAVAILABLE, TIMED_OUT) or problem.code in ("tls_failed", "no_api_key"):
+            raise problem
+        now = time.monotonic()
+        if self._away_since is None:
+            self._away_since = now
+            say(f"{problem.message}; trying again")
+        left = self.left
+        if now - self._away_since > AWAY_SECONDS:
+            problem.hint = f"the job goes on by itself; {again(self._job)}"
+            raise problem
+        time.sleep(PAUSE_SECONDS if left is None else min(PAUSE_SECONDS, left))
+
+
+def again(job: str) -> str:
+    """How to come back to a job that was left, and how to stop it."""
+    return f"come back with: aitbc job wait {job}   stop it with: aitbc job cancel {job}"
+
+
+def wait(call: Call, job: str) -> dict[str, Any]:
+    """The job once it has ended. Ctrl-C leaves it running. Raises `Stop`."""
+    patience = Patience(job, call.seconds)
+    try:
+        with progress(f"waiting for {job}") as shown:
+            while True:
+                left = patience.left
+                seconds = POLL_SECONDS if left is None else min(POLL_SECONDS, left)
+                try:
+                    told: dict[str, Any] = call.api_for(None).get(
+                        f"{PATH}/{part(job)}/wait?seconds={seconds:.1f}", seconds=float(seconds)
+                    )
+                except Stop as problem:
+                    patience.away(problem)
+                    continue
+                patience.here()
+                if told["state"] in ENDED:
+                    return told
+                shown.tell(f"{job} is {told['state']} ({told['reason']})")
+    except KeyboardInterrupt:
+        raise left_alone(job) from None
+
+
+def left_alone(job: str) -> Stop:
+    """What Ctrl-C comes to: we leave, the job stays."""
+    return Stop(f"detached; {job} goes on", exit_code=INTERRUPTED, code="interrupted", hint=again(job), job=job)
+
+
+def events(call: Call, job: str) -> Iterator[dict[str, Any]]:
+    """What happens to a job until it has ended, from its beginning on: nothing twice, nothing missed. Raises `Stop`."""
+    patience, last = Patience(job, call.seconds), None
+    while True:
+        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last} if last is not None else {})}
+        left = patience.left
+        silence = SILENCE_SECONDS if left is None else min(SILENCE_SECONDS, left)
+        try:
+            with call.api_for(None).stream(f"{PATH}/{part(job)}/events", headers, seconds=silence) as flow:
+                for event in _events_of(flow.lines()):
+                    patience.here()
+                    last = event["id"] or last
+                    yield event
+                    if event["event"] == "state" and event["data"].get("state") in ENDED:
+                        return
+                    patience.left  # noqa: B018 - raises when the time is up
+        except Stop as problem:
+            patience.away(problem)
+            continue
+        if call.api_for(None).get(f"{PATH}/{part(job)}")["state"] in ENDED:
+            return
+        patience.away(Stop("the server ended the stream", exit_code=UNAVAILABLE, code="connection_broken"))
+
+
+def _events_of(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+    """Server-sent events out of lines; a comment is a sign of life and nothing else."""
+    event: dict[str, Any] = {"id": None, "event": "message"}
+    data: list[str] = []
+    for line in lines:
+        if not line:
+            if data:
+                yield {**event, "data": json.loads("\n".join(data))}
+            event, data = {"id": None, "event": "message"}, []
+            continue
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if field == "data":
+            data.append(value)
+        elif field in ("id", "event"):
+            event[field] = value
+
+
+def outcome(job: dict[str, Any]) -> int:
+    """The exit code for a job that has ended; why it did not succeed is said on standard error."""
+    if job["state"] == "succeeded":
+        return 0
+    last = job["history"][-1] if job.get("history") else None
+    message = f": {last['message']}" if last and last.get("message") else ""
+    fault = f", fault of the {job['fault']}" if job["fault"] not in ("none", "unknown") else ""
+    say(f"aitbc: {job['id']} {job['state']} ({job['reason']}{fault}){message[:MESSAGE_MAX]}; nothing was paid")
+    say(f"  why: aitbc job explain {job['id']}")
+    return FAILED

@@ -1,0 +1,72 @@
+"""The nouns of the command line. Each is loaded when it is used, so that the first help is there at once."""
+
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+NOUNS: dict[str, tuple[str, str]] = {
+    "demo": ("demo", "Watch paid AI work on this machine, from a server's start to verified files."),
+    "serve": ("serve", "Serve the whole platform in this process."),
+    "status": ("status", "One screen: server, miners, jobs, blocks, balance."),
+    "doctor": ("doctor", "Check this installation; each fault with its exact fix."),
+    "job": ("job", "Submit work, watch it, get its result."),
+    "miner": ("miner", "Run a miner, and see after yours."),
+    "account": ("account", "Accounts and their balances."),
+    "deposit": ("deposit", "Give an account play money (admins)."),
+    "faucet": ("faucet", "Take play money for yourself."),
+    "key": ("key", "API keys: made, listed, rotated, revoked."),
+    "receipt": ("receipt", "Receipts of paid jobs; verify one offline."),
+    "chain": ("chain", "Export the chain, and verify it offline."),
+    "ledger": ("ledger", "Verify the ledger on the server."),
+    "block": ("block", "Blocks of the chain."),
+    "tx": ("tx", "Transactions of the ledger."),
+    "address": ("address", "Addresses: balance, earned, spent."),
+    "search": ("search", "Find what a height, a hash or an id names."),
+    "events": ("events", "Events between modules; replay dead ones (admins)."),
+    "audit": ("audit", "Who did what to what (admins)."),
+    "config": ("config", "Settings, and where each comes from."),
+    "db": ("db", "The database: provision, migrate, check, open."),
+    "completion": ("completion", "Completion for bash, zsh and fish."),
+}
+"""Noun to its module under `commands` and what it is for."""
+
+
+class Nouns(TyperGroup):
+    """The root: knows all nouns by name, and loads the one that is used."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Every noun, the first to be used first."""
+        return list(NOUNS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The noun's commands; none for an unknown one."""
+        if cmd_name not in NOUNS:
+            return None
+        if cmd_name not in self.commands:
+            module = import_module(f"aitbc_cli.commands.{NOUNS[cmd_name][0]}")
+            loaded = typer.main.get_command(module.app)
+            loaded.name = cmd_name
+            self.commands[cmd_name] = loaded
+        return self.commands[cmd_name]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The list of nouns, without loading one."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in NOUNS.items()])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The noun of the first word; a near miss is told what it may have meant."""
+        if args and args[0] not in NOUNS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], NOUNS, n=2)
+            ctx.fail(f"No such command {args[0]!r}." + (f" Did you mean {' or '.join(near)}?" if near else ""))
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Nouns that begin so, without loading one."""
+        from typer._click.shell_completion import CompletionItem
+
+        return [CompletionItem(name, help=text) for name, (_, text) in NOUNS.items() if name.startswith(incomplete)]

@@ -1,0 +1,275 @@
+"""The miner as its owner runs it: it joins, works, survives what happens to it and to the server, and leaves nothing behind."""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chaos.server_process import ServerProcess, children_of
+from tests.kernel.test_serving import free_port
+
+START = """
+import json, sys
+from pathlib import Path
+from aitbc_cli.miner.daemon import run
+from aitbc_cli.miner.options import MinerFailed, Options
+told = json.loads(sys.argv[1])
+told["home"] = Path(told["home"])
+try:
+    sys.exit(run(Options(**told)))
+except MinerFailed as failed:
+    sys.stderr.write(f"{failed}\\n")
+    sys.exit(failed.exit_code)
+"""
+SHELL = {"command": {"programs": {"sh": ["/bin/sh", "-c"]}}}
+
+
+class Market:
+    """A server, its operator, and the miners of the test."""
+
+    def __init__(self, server: ServerProcess, folder: Path) -> None:
+        self.server = server
+        self.folder = folder
+        self.miners: list[subprocess.Popen[bytes]] = []
+        account = self.ask("/api/v1/identity/keys/self")["account"]
+        self.ask("/api/v1/trading/deposits", {"account": account, "amount": "100"}, once="funds")
+
+    def ask(self, path: str, body: Any = None, *, once: str | None = None) -> Any:
+        """An answer for the operator."""
+        headers = {"Authorization": f"Bearer {self.server.admin_key}", "Content-Type": "application/json"}
+        headers |= {"Idempotency-Key": once} if once else {}
+        data = json.dumps(body).encode() if body is not None else None
+        with urllib.request.urlopen(
+            urllib.request.Request(self.server.url + path, data, headers), timeout=70
+        ) as answer:
+            return json.loads(answer.read())
+
+    def token(self) -> str:
+        """A token for one miner."""
+        return str(self.ask("/api/v1/gpu/enrolment-tokens", {})["token"])
+
+    def start(self, name: str = "rig", **options: Any) -> subprocess.Popen[bytes]:
+        """A miner in a process of its own, with its log beside its home."""
+        told = {
+            "url": self.server.url,
+            "home": str(self.folder / name),
+            "name": name,
+            "slots": 2,
+            "kinds": SHELL,
+            **options,
+        }
+        with (self.folder / f"{name}.log").open("ab") as log:
+            miner = subprocess.Popen([sys.executable, "-c", START, json.dumps(told)], stdout=log, stderr=log)
+        self.miners.append(miner)
+        return miner
+
+    def log(self, name: str = "rig") -> str:
+        """What the miner said."""
+        return (self.folder / f"{name}.log").read_text()
+
+    def submit(self, script: str, **changes: Any) -> str:
+        """A paid job for a shell."""
+        body = {"kind": "command", "input": {"program": "sh", "arguments": [script]}, "max_price": "1"}
+        body["clocks"] = {"run_seconds": 30}
+        return str(self.ask("/api/v1/ai/jobs", body | changes, once=f"{script}{time.monotonic()}")["id"])
+
+    def job(self, job: str) -> Any:
+        """How a job stands."""
+        return self.ask(f"/api/v1/ai/jobs/{job}")
+
+    def until(self, holds: Callable[[], Any], seconds: float = 25.0) -> Any:
+        """Wait until something holds; answers what it gave."""
+        end = time.monotonic() + seconds
+        while not (found := self._look(holds)):
+            assert time.monotonic() < end, [self.log(path.stem) for path in self.folder.glob("*.log")]
+            time.sleep(0.1)
+        return found
+
+    def _look(self, holds: Callable[[], Any]) -> Any:
+        try:
+            return holds()
+        except (urllib.error.URLError, OSError):
+            return None
+
+    def until_state(self, job: str, state: str, seconds: float = 40.0) -> Any:
+        """Wait until the job is in a state."""
+
+        def holds() -> Any:
+            told = self.job(job)
+            return told if told["state"] == state else None
+
+        return self.until(holds, seconds)
+
+
+@pytest.fixture
+def market(tmp_path: Path) -> Iterator[Market]:
+    """A server with quick sweeps, and no miner yet."""
+    server = ServerProcess(
+        tmp_path / "state", free_port(), AITBC_AI__GRACE_SECONDS="2", AITBC_GPU__HEARTBEAT_SECONDS="1"
+    )
+    server.start()
+    (tmp_path / "miners").mkdir()
+    made = Market(server, tmp_path / "miners")
+    yield made
+    for miner in made.miners:
+        if miner.poll() is None:
+            miner.kill()
+            miner.wait()
+    server.stop()
+
+
+def workers_of(miner: "subprocess.Popen[bytes]") -> list[int]:
+    """The worker processes of a miner."""
+    return [pid for pid in children_of(miner.pid) if b"worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def test_a_miner_joins_works_and_leaves(market: Market) -> None:
+    miner = market.start(token=market.token())
+    job = market.submit("echo hello")
+    done = market.until_state(job, "succeeded")
+    assert done["output"]["stdout"] == "hello\n"
+    miner.terminate()
+    assert miner.wait(15) == 0
+    [seen] = market.ask("/api/v1/gpu/miners")["data"]
+    assert seen["status"] == "offline"
+    assert seen["inventory"]["devices"][-1]["type"] == "cpu"
+    again = market.start()
+    other = market.submit("echo again")
+    assert market.until_state(other, "succeeded")["output"]["stdout"] == "again\n"
+    assert len(market.ask("/api/v1/gpu/miners")["data"]) == 1
+    assert again.poll() is None
+
+
+def test_the_first_signal_lets_work_end_and_the_second_does_not(market: Market) -> None:
+    miner = market.start(token=market.token(), grace_seconds=20)
+    quick = market.submit("sleep 2; echo done")
+    market.until(lambda: market.job(quick)["state"] in ("leased", "running"))
+    miner.terminate()
+    assert miner.wait(15) == 0
+    assert market.job(quick)["state"] == "succeeded"
+    impatient = market.start(grace_seconds=20)
+    slow = market.submit("sleep 25")
+    market.until(lambda: slow in market.log())
+    impatient.terminate()
+    time.sleep(0.5)
+    impatient.terminate()
+    assert impatient.wait(8) == 0
+    assert market.until_state(slow, "queued")["attempts"] == 0
+
+
+def test_a_killed_miner_leaves_no_worker_and_its_job_goes_to_another(market: Market) -> None:
+    first = market.start("first", token=market.token())
+    job = market.submit("sleep 3; echo $$")
+    market.until(lambda: market.job(job)["state"] in ("leased", "running"))
+    workers = workers_of(first)
+    assert workers
+    first.kill()
+    first.wait()
+    market.until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 8)
+    market.start("second", token=market.token())
+    assert market.until_state(job, "succeeded", 60)["state"] == "succeeded"
+
+
+def test_a_restart_of_the_server_loses_no_work(market: Market) -> None:
+    market.start(token=market.token())
+    job = market.submit("sleep 4; echo survived")
+    market.until(lambda: market.job(job)["state"] in ("leased", "running"))
+    market.server.kill()
+    time.sleep(1)
+    market.server.start()
+    done = market.until_state(job, "succeeded")
+    assert done["output"]["stdout"] == "survived\n"
+    assert len(done["history"]) == 1
+
+
+def test_a_result_that_was_never_answered_is_delivered_after_a_restart(market: Market) -> None:
+    miner = market.start(token=market.token())
+    job = market.submit("sleep 2; echo owed")
+    market.until(lambda: market.job(job)["state"] in ("leased", "running"))
+    market.server.kill()
+    owed = market.folder / "rig" / "undelivered"
+    market.until(lambda: list(owed.glob("att_*.json")))
+    miner.kill()
+    miner.wait()
+    market.server.start()
+    market.start()
+    done = market.until_state(job, "succeeded")
+    assert done["output"]["stdout"] == "owed\n"
+    market.until(lambda: not list(owed.glob("att_*.json")))
+    assert len(done["history"]) == 1
+
+
+def test_canceled_work_is_stopped(market: Market) -> None:
+    miner = market.start(token=market.token())
+    job = market.submit("sleep 28")
+    market.until(lambda: market.job(job)["state"] == "running")
+    _cancel(market, job)
+    market.until(lambda: "lease_ended" in market.log(), 8)
+    follow = market.submit("echo next")
+    assert market.until_state(follow, "succeeded")["output"]["stdout"] == "next\n"
+    assert miner.poll() is None
+
+
+def _cancel(market: Market, job: str) -> None:
+    headers = {"Authorization": f"Bearer {market.server.admin_key}"}
+    request = urllib.request.Request(f"{market.server.url}/api/v1/ai/jobs/{job}/cancel", headers=headers, method="POST")
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert json.loads(answer.read())["state"] == "canceled"
+
+
+def test_a_large_output_travels_as_an_artifact(market: Market) -> None:
+    market.start(token=market.token())
+    job = market.submit("head -c 300000 /dev/zero | tr '\\0' a")
+    done = market.until_state(job, "succeeded")
+    reference = done["output"]
+    headers = {"Authorization": f"Bearer {market.server.admin_key}"}
+    path = f"{market.server.url}/api/v1/ai/artifacts/{reference['artifact']}"
+    with urllib.request.urlopen(urllib.request.Request(path, headers=headers), timeout=10) as answer:
+        assert json.loads(answer.read())["stdout"].startswith("a" * 1000)
+
+
+def test_without_a_token_or_with_a_wrong_one_it_says_what_helps(market: Market) -> None:
+    lost = market.start("lost")
+    assert lost.wait(20) == 4
+    assert "AITBC_ENROLMENT_TOKEN" in market.log("lost")
+    wrong = market.start("wrong", token="aitbc_enrol_" + "A" * 43)
+    assert wrong.wait(20) == 4
+    assert "refused" in market.log("wrong")
+
+
+def test_a_second_miner_in_the_same_folder_is_refused(market: Market) -> None:
+    market.start(token=market.token())
+    market.until(lambda: "miner_started" in market.log())
+    second = market.start()
+    assert second.wait(15) == 5
+
+
+def test_its_key_and_credentials_are_private(market: Market) -> None:
+    market.start(token=market.token())
+    market.until(lambda: "miner_started" in market.log())
+    home = market.folder / "rig"
+    assert home.stat().st_mode & 0o077 == 0
+    for name in ("miner.key", "credentials.json", "lock"):
+        assert (home / name).stat().st_mode & 0o077 == 0
+    key = json.loads((home / "credentials.json").read_text())["api_key"]
+    assert key not in market.log()
+
+
+def test_a_removed_miner_stops_and_says_why(market: Market) -> None:
+    miner = market.start(token=market.token())
+    [seen] = market.until(lambda: market.ask("/api/v1/gpu/miners?status=online")["data"])
+    request = urllib.request.Request(
+        f"{market.server.url}/api/v1/gpu/miners/{seen['id']}",
+        headers={"Authorization": f"Bearer {market.server.admin_key}"},
+        method="DELETE",
+    )
+    urllib.request.urlopen(request, timeout=10).close()
+    assert miner.wait(20) == 4
+    assert "enrol it again" in market.log()
