@@ -1,0 +1,151 @@
+"""Miners, as their owners see and steer them."""
+
+from typing import Annotated, Any
+
+import typer
+
+from aitbc_cli.client import part
+from aitbc_cli.command import Call, command, noun
+from aitbc_cli.commands.miner_run import declare_running
+from aitbc_cli.completing import MINERS
+from aitbc_cli.exits import NOT_FOUND
+from aitbc_cli.output import Column, column, columns
+from aitbc_cli.terminal import say
+from aitbc_cli.times import seconds_of, since
+
+PATH = "/api/v1/gpu/miners"
+BRIEF = (
+    *columns("id", "name", "status", "kinds", "device"),
+    Column("BUSY", "slots_busy", "number"),
+    Column("SLOTS", "slots", "number"),
+    Column("REPUTATION", "reputation", "number"),
+    column("last_seen_at"),
+)
+FULL = (
+    *columns("id", "name", "account", "status", "status_reason", "drain_message", "kinds", "models", "programs"),
+    *columns("device", "gpu_models", "vram_mib", "region", "slots", "slots_busy", "reputation", "newcomer"),
+    *columns("fingerprint", "public_key", "inventory.host.os", "inventory.host.cpu_model", "inventory.host.cpu_count"),
+    *columns("inventory.host.memory_mib", "inventory.host.disk_free_mib", "created_at", "last_seen_at"),
+)
+DEVICES = (
+    *columns("type", "index", "name", "driver_version"),
+    *(Column(head, field, "number") for head, field in (("MIB", "memory_total_mib"), ("USED", "memory_used_mib"))),
+    Column("LOAD %", "utilization", "number"),
+    Column("°C", "temperature_celsius", "number"),
+)
+MinerId = Annotated[str, typer.Argument(metavar="MINER", help="The miner's id, mnr_…", autocompletion=MINERS)]
+app = noun("miner", "Run a miner, and see after yours.")
+declare_running(app)
+
+
+@command(
+    app,
+    "token",
+    examples=["aitbc miner token -q", "AITBC_ENROLMENT_TOKEN=$(aitbc miner token -q --expires 10m) aitbc miner run"],
+    changes=True,
+)
+def token(
+    call: Call,
+    expires: Annotated[
+        str, typer.Option("--expires", metavar="TIME", help="How long it opens the door; 1m to 1d.")
+    ] = "1h",
+) -> None:
+    """Make a one-time token that lets one machine in as a miner of yours; it is shown this one time."""
+    body = {"expires_seconds": round(seconds_of(expires))}
+    made = call.change("POST", "/api/v1/gpu/enrolment-tokens", body, natural=True)
+    call.out.one(made, columns("id", "token", "account", "expires_at"), name="token")
+    say("start the miner with it: AITBC_ENROLMENT_TOKEN=… aitbc miner run")
+
+
+@command(app, "list", examples=["aitbc miner list", "aitbc miner list --status online -o csv"], lists=True)
+def list_miners(
+    call: Call,
+    status: Annotated[
+        str | None, typer.Option("--status", help="enrolled, online, draining, offline or removed.")
+    ] = None,
+) -> None:
+    """List your miners; an admin sees all."""
+    call.list(PATH, BRIEF, status=status)
+
+
+@command(app, "show", examples=["aitbc miner show mnr_01…", "aitbc miner show mnr_01… --json"], ends=[NOT_FOUND])
+def show(call: Call, miner: MinerId) -> None:
+    """Show a miner with its devices, as it last told."""
+    told = call.api.get(f"{PATH}/{part(miner)}")
+    call.out.one(told, FULL)
+    if call.out.is_for_people and not call.options.fields:
+        call.out.text("")
+        call.out.rows(told["inventory"]["devices"], DEVICES)
+
+
+@command(
+    app,
+    "drain",
+    examples=['aitbc miner drain mnr_01… --message "new fans"', "aitbc miner drain mnr_01… --dry-run"],
+    changes=True,
+    ends=[NOT_FOUND],
+)
+def drain(
+    call: Call,
+    miner: MinerId,
+    message: Annotated[str | None, typer.Option("--message", help="Why; shown with the miner.")] = None,
+) -> None:
+    """Let a miner end what it is at, and give it no more work."""
+    _steer(call, "POST", miner, "/drain", {"message": message} if message else {})
+
+
+@command(app, "resume", examples=["aitbc miner resume mnr_01…"], changes=True, ends=[NOT_FOUND])
+def resume(call: Call, miner: MinerId) -> None:
+    """Give a drained miner work again."""
+    _steer(call, "POST", miner, "/resume", None)
+
+
+@command(app, "remove", examples=["aitbc miner remove mnr_01… --yes"], changes=True, ends=[NOT_FOUND])
+def remove(call: Call, miner: MinerId) -> None:
+    """Remove a miner for good: its key ends, and what it works at goes to another. Its receipts stay."""
+    call.confirm(f"Remove {miner}? It cannot come back under this id.")
+    _steer(call, "DELETE", miner, "", None)
+
+
+@command(
+    app,
+    "earnings",
+    examples=["aitbc miner earnings mnr_01…", "aitbc miner earnings mnr_01… --since 7d"],
+    ends=[NOT_FOUND],
+)
+def earnings(
+    call: Call,
+    miner: MinerId,
+    since_: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="RFC 3339, or how long ago: 24h, 7d.")
+    ] = None,
+) -> None:
+    """Sum up what a miner earned, after fees."""
+    told = call.api.get(f"{PATH}/{part(miner)}/earnings", since=since(since_) if since_ else None)
+    call.out.one(told, columns("miner", "since", "jobs", "earned"), name="earned")
+
+
+@command(
+    app,
+    "reputation",
+    examples=["aitbc miner reputation mnr_01…", "aitbc miner reputation mnr_01… --json"],
+    ends=[NOT_FOUND],
+)
+def reputation(call: Call, miner: MinerId) -> None:
+    """Work a miner's reputation out, and show day by day what went into it."""
+    told = call.api.get(f"{PATH}/{part(miner)}/reputation")
+    shown = columns(
+        "miner", "value", "newcomer", "newcomer_below", "half_life_days", "window_days", "prior", "prior_weight"
+    )
+    call.out.one(told, shown, name="value")
+    if call.out.is_for_people and told["days"] and not call.options.fields:
+        call.out.text("")
+        call.out.rows(
+            told["days"], (column("day"), *(Column(it.upper(), it, "number") for it in ("good", "bad", "weight")))
+        )
+
+
+def _steer(call: Call, method: str, miner: str, what: str, body: dict[str, Any] | None) -> None:
+    path = f"{PATH}/{part(miner)}"
+    told = call.change(method, path + what, body, natural=True, look=path)
+    call.out.one(told, columns("id", "name", "status", "status_reason", "drain_message"))
