@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -92,13 +93,11 @@ class Story:
             return False
 
     def open_account(self) -> None:
-        """An account with play money and a key of its own."""
+        """Play money for an account with a key of its own, and for the operator's, which the next commands speak for."""
         with step("test account") as note:
             account = self._account()
-            balance = self.admin.get(f"/api/v1/trading/accounts/{account}")
-            if float(balance["available"]) < float(FUNDS) / 2:  # a look at the purse decides; no sum is made of floats
-                deposit = {"account": account, "amount": FUNDS, "reason": "demonstration"}
-                self.admin.post("/api/v1/trading/deposits", deposit, once=uuid.uuid4().hex)
+            self._fill(account)
+            self._fill(str(self.admin.get("/api/v1/identity/keys/self")["account"]))
             key_file = self.folder / "account.key"
             if not self._key_works(key_file):
                 made = self.admin.post(
@@ -108,6 +107,13 @@ class Story:
                 self._key_works(key_file)
             balance = self.caller.get(f"/api/v1/trading/accounts/{account}")
             note(f"{balance['available']} AITBC of play money")
+
+    def _fill(self, account: str) -> None:
+        """A deposit for a purse that is half empty."""
+        balance = self.admin.get(f"/api/v1/trading/accounts/{account}")
+        if Decimal(balance["available"]) < Decimal(FUNDS) / 2:
+            deposit = {"account": account, "amount": FUNDS, "reason": "demonstration"}
+            self.admin.post("/api/v1/trading/deposits", deposit, once=uuid.uuid4().hex)
 
     def _account(self) -> str:
         file = self.folder / "account"
@@ -129,12 +135,12 @@ class Story:
         return True
 
     def start_miner(self) -> None:
-        """A miner on this machine: it enrols itself with a one-time token and then asks for work."""
+        """A miner on this machine, the operator's: it enrols itself with a one-time token and then asks for work."""
         with step("miner on this machine") as note:
             home = self.folder / "miner"
             environment = {"AITBC_URL": self.admin.url}
             if not (home / "credentials.json").exists():
-                token = self.caller.post("/api/v1/gpu/enrolment-tokens", {})
+                token = self.admin.post("/api/v1/gpu/enrolment-tokens", {})
                 environment["AITBC_ENROLMENT_TOKEN"] = str(token["token"])
             arguments = ["miner", "run", "--name", ACCOUNT, "--state-dir", str(home), "--slots", "2"]
             miner = Child("miner", arguments, environment, self.folder / "miner.log")
@@ -142,8 +148,8 @@ class Story:
             online: list[dict[str, Any]] = []
 
             def is_online() -> bool:
-                found = self.caller.get("/api/v1/gpu/miners?limit=100")["data"]
-                online[:] = [one for one in found if one["status"] == "online" and one["kinds"]]
+                found = self.admin.get("/api/v1/gpu/miners?status=online&limit=100")["data"]
+                online[:] = [one for one in found if one["id"] == _miner_of(home) and one["kinds"]]
                 return bool(online)
 
             miner.await_ready(is_online, MINER_SECONDS)
@@ -186,8 +192,8 @@ class Story:
             note(str(receipt_file))
         keys = {key["public_key"] for key in self.caller.get("/api/v1/trading/chain/keys")}
         with step("offline check of the receipt") as note:
-            verify_receipt(receipt_file.read_bytes(), trusted_keys=keys)
-            note("receipt verified")
+            found = verify_receipt(receipt_file.read_bytes(), trusted_keys=keys).receipt
+            note(f"receipt verified: {found['price']} paid = {found['earned']} for the miner + {found['fee']} fee")
         with step("offline check of the chain") as note:
             self.caller.save("/api/v1/trading/chain/export", chain_file)
             with chain_file.open("rb") as file:
@@ -246,7 +252,7 @@ def run(*, once: bool, port: int | None = None, state: Path) -> int:
 
 
 def _show_next(story: Story) -> None:
-    command = shutil.which("aitbc") or f"{sys.executable} -m aitbc_cli.main"
+    command = _command()
     prefix = "" if os.environ.get("AITBC_STATE_DIR") is None else f"AITBC_STATE_DIR={story.state} "
     say(
         f"\n  serving at {story.admin.url}   description of the API: {story.admin.url}/docs\n\n  try next, in another terminal:"
@@ -255,6 +261,22 @@ def _show_next(story: Story) -> None:
     say(f"    {prefix}{command} job list")
     say(f"    {prefix}{command} receipt verify {story.folder / 'receipt.json'}")
     say("\n  Ctrl-C stops everything; the data stays.")
+
+
+def _command() -> str:
+    """How `aitbc` is called here: by its name where that finds it, else by the shortest path to this installation's."""
+    own = Path(sys.executable).with_name("aitbc")
+    found = shutil.which("aitbc")
+    if found is not None and Path(found).samefile(own):
+        return "aitbc"
+    return str(own.relative_to(Path.cwd())) if own.is_relative_to(Path.cwd()) else str(own)
+
+
+def _miner_of(home: Path) -> str | None:
+    try:
+        return str(json.loads((home / "credentials.json").read_text())["miner"])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _closest(output: Any) -> str:
