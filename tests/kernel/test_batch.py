@@ -88,3 +88,19 @@ async def test_a_caller_who_left_does_not_stop_the_others() -> None:
     assert results[2] == 2
     with pytest.raises(asyncio.CancelledError):
         raise results[1]  # type: ignore[misc]
+
+
+async def test_a_result_that_nobody_hears_is_told_to_the_one_who_minds() -> None:
+    left: list[tuple[int, int]] = []
+
+    async def flush(commands: Sequence[int]) -> Sequence[int | AppError]:
+        await asyncio.sleep(0.01)
+        return [Conflict() if command == 3 else command * 2 for command in commands]
+
+    batcher = Batcher[int, int](flush, unheard=lambda command, result: left.append((command, result)))
+    callers = [asyncio.create_task(batcher.do(n)) for n in range(4)]
+    await asyncio.sleep(0.005)
+    for caller in callers[1:]:
+        caller.cancel()
+    assert await callers[0] == 0
+    assert left == [(1, 2), (2, 4)]

@@ -21,13 +21,20 @@ class Batcher(Generic[C, R]):
     """Gathers commands for a `flush` that does all of them in one transaction.
 
     `flush` answers, for each command in order, its result or the `AppError` that refuses this command alone; it raises when
-    the transaction as a whole did not happen.
+    the transaction as a whole did not happen. `unheard` is told of results whose callers left during the flush.
     """
 
     def __init__(
-        self, flush: Flush[C, R], *, items_max: int = 512, waiting_max: int = 20_000, flights_max: int = 1
+        self,
+        flush: Flush[C, R],
+        *,
+        items_max: int = 512,
+        waiting_max: int = 20_000,
+        flights_max: int = 1,
+        unheard: Callable[[C, R], object] | None = None,
     ) -> None:
         self._flush = flush
+        self._unheard = unheard
         self._items_max = items_max
         self._waiting_max = waiting_max
         self._flights_max = flights_max
@@ -76,10 +83,11 @@ class Batcher(Generic[C, R]):
             if not isinstance(error, Exception):
                 raise
             return
-        for (_, future), result in zip(load, results, strict=True):
+        for (command, future), result in zip(load, results, strict=True):
             if future.done():
-                continue
-            if isinstance(result, AppError):
+                if self._unheard is not None and not isinstance(result, AppError):
+                    self._unheard(command, result)
+            elif isinstance(result, AppError):
                 future.set_exception(result)
             else:
                 future.set_result(result)

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from aitbc.kernel import json_text
 from aitbc.kernel.errors import AppError, NotFound
+from aitbc.kernel.gone import GONE
 from aitbc.kernel.http import MUTATING, PROBLEM_TYPE, problem, problem_headers, with_head
 from aitbc.kernel.ids import new_id
 from aitbc.kernel.refusals import (
@@ -191,6 +192,10 @@ class _Exchange:
             await self._admit(headers)
         except AppError as refusal:
             await self._refuse(refusal)
+        except asyncio.CancelledError:
+            gone = scope.get(GONE)
+            if gone is None or not gone.explains():
+                raise
         except Exception as error:
             if self.status:  # cut the connection rather than end half an answer as if it were whole
                 raise

@@ -10,6 +10,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from aitbc.kernel.errors import AppError, Malformed
+from aitbc.kernel.gone import GONE, Gone
 from aitbc.kernel.http import PROBLEM_TYPE, problem
 from aitbc.kernel.ids import new_id
 from aitbc.kernel.refusals import HeadersTooLarge
@@ -42,6 +43,7 @@ class Connection(HttpToolsProtocol):
         self._is_draining = is_draining
         self._head_since: float | None = self.loop.time()
         self._head_bytes = 0
+        self._gone: Gone | None = None
 
     # What the client sends
 
@@ -61,6 +63,8 @@ class Connection(HttpToolsProtocol):
         """The head is here: the request starts."""
         self._head_since = None
         self._head_bytes = 0
+        scope: dict[str, Any] = self.scope  # type: ignore[assignment]
+        scope[GONE] = self._gone = Gone()
         super().on_headers_complete()
         if self._is_draining():
             self.cycle.keep_alive = False
@@ -69,6 +73,12 @@ class Connection(HttpToolsProtocol):
         """An upgrade that is not offered is answered as the plain request it also is; that is worth no line."""
 
     # What ends it
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has left, or was cut."""
+        super().connection_lost(exc)
+        if self._gone is not None:
+            self._gone.happen()
 
     def cut_if_slow(self, now: float, seconds: float) -> None:
         """End the connection if a head has been awaited, or has been coming in, for longer than this."""

@@ -13,6 +13,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from aitbc.kernel.auth import PUBLIC, Principal
 from aitbc.kernel.errors import Unauthenticated, Unavailable
+from aitbc.kernel.gone import GONE, Gone
 from aitbc.kernel.idempotency import (
     KEY_LENGTH_MAX,
     IdempotencyKeyInFlight,
@@ -86,6 +87,10 @@ class Guard:
         state["admission"] = Admission(self._identity, secret)
         principal_key.set(principal.key)
         principal.require(permission)
+        if handler.opt.get("waits"):
+            gone, task = connection.scope.get(GONE), asyncio.current_task()
+            if isinstance(gone, Gone) and task is not None:
+                gone.end(task)
         if connection.scope.get("method") in MUTATING:
             await self._note_key(connection, handler, principal)
 

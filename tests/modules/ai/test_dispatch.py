@@ -284,3 +284,22 @@ def test_the_settings_leave_room_for_a_lease() -> None:
 async def test_an_empty_queue_answers_nothing(owner: Target, hot: bool, wait: float) -> None:
     async with ai_on(owner, hot=hot) as desk:
         assert await Worker(desk).claim(wait_seconds=wait) == []
+
+
+async def test_a_lease_for_one_who_left_meanwhile_is_given_back(owner: Target) -> None:
+    async with ai_on(owner, hot=True) as desk:
+        job = await desk.submit(desk.person())
+        claiming = asyncio.create_task(Worker(desk).claim())
+        while not desk.ai.claims._flights:  # noqa: SLF001 - the moment at which leaving comes too late
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        claiming.cancel()
+        await asyncio.gather(claiming, return_exceptions=True)
+        await desk.ai.claims.drain()
+        [(_, stray)] = desk.ai.strays
+        assert stray.job == job
+        await desk.ai.return_strays()
+        assert not desk.ai.strays
+        [again] = await Worker(desk).claim()
+        assert (again.job, again.number) == (job, 2)

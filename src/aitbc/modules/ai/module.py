@@ -21,6 +21,7 @@ module = Module(
     settings=AiSettings,
     chores=(
         Chore(run="sweep", every_seconds=1.0),
+        Chore(run="return_strays", every_seconds=1.0, leader=False),
         Chore(run="reconcile_holds", every_seconds=30.0),
         Chore(run="tidy", every_seconds=60.0),
     ),

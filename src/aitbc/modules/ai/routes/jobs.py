@@ -115,7 +115,7 @@ class JobController(Controller):
         """Say why a job is where it is: position, expected wait, how many miners each condition left, what helps."""
         return await ai.explain(who, job)
 
-    @get("/{job:str}/wait", operation_id="wait_for_job", summary="Wait for a job", opt=READ)
+    @get("/{job:str}/wait", operation_id="wait_for_job", summary="Wait for a job", opt=READ | {"waits": True})
     async def wait(
         self,
         ai: NamedDependency[AiService],

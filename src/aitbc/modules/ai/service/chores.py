@@ -51,6 +51,13 @@ class Chores(Jobs):
             await self.end_lost_leases()
         await self.expire_waiting()
 
+    async def return_strays(self) -> None:
+        """Give back the leases that were made while the one who asked for them left."""
+        while self.strays:
+            miner, lease = self.strays.pop()
+            with suppress(AppError):  # its clock returns it otherwise
+                await self.release(miner, lease.attempt, lease.token, "miner_left")
+
     def _in_grace(self) -> bool:
         """Whether miners may not have been heard: this process was just started, made leader, or stood still."""
         moment = _elapsed()

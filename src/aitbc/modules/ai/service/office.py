@@ -86,7 +86,9 @@ class Office:
         self.answer_reads: Batcher[Once, JobView | None] = Batcher(
             lambda batch: stored_answers(db, batch), flights_max=2
         )
-        self.claims: Batcher[Claim, Sequence[Lease]] = Batcher(self.dealer.claim_many)
+        self.claims: Batcher[Claim, Sequence[Lease]] = Batcher(self.dealer.claim_many, unheard=self._note_strays)
+        self.strays: list[tuple[str, Lease]] = []
+        """Leases, each with its miner, that were made for a claim whose caller had left."""
         self.renewals: Batcher[Renewing, Renewed] = Batcher(lambda batch: renew_many(db, batch))
         self.completions: Batcher[Completion, Accepted] = Batcher(lambda batch: complete_many(db, batch, self.paid))
         self.job_reads: Batcher[str, Found | None] = Batcher(lambda batch: read_jobs(db, batch), flights_max=2)
@@ -104,6 +106,9 @@ class Office:
     def note_served(self, kind: str, rank: int) -> None:
         """A miner took a job of this rank."""
         self.served[kind] = max(self.served.get(kind, 0), rank)
+
+    def _note_strays(self, claim: Claim, leases: Sequence[Lease]) -> None:
+        self.strays += [(claim.miner, lease) for lease in leases]
 
     def unit_price(self, kind: Kind) -> int:
         """The price of one unit, in minor units of money."""

@@ -31,7 +31,7 @@ SPEAK = {
     "errors": (MinerNotFound, MinerProtocolUnsupported),
 }
 LEASE = SPEAK | {"errors": (MinerNotFound, LeaseLost, MinerProtocolUnsupported)}
-POLL = SPEAK | {"errors": (MinerNotFound, TooManyPolls, MinerProtocolUnsupported)}
+POLL = SPEAK | {"waits": True, "errors": (MinerNotFound, TooManyPolls, MinerProtocolUnsupported)}
 DELIVER_ERRORS = (MinerNotFound, LeaseLost, WrongSignature, WrongDigest, OutputTooLarge, MinerProtocolUnsupported)
 
 
