@@ -49,7 +49,9 @@ def test_it_holds_once_and_again_with_the_data_of_the_first_time(environment: di
     assert first.returncode == 0, first.stdout + first.stderr
     assert "receipt verified" in first.stdout
     assert "chain verified" in first.stdout
-    chain = Path(environment["AITBC_STATE_DIR"]) / "demo/chain.jsonl"
+    state = Path(environment["AITBC_STATE_DIR"])
+    assert state.stat().st_mode & 0o077 == 0
+    chain = state / "demo/chain.jsonl"
     height = _height(chain)
     second = _run(environment, "demo", "--once", "--port", "0")
     assert second.returncode == 0, second.stdout + second.stderr

@@ -71,7 +71,8 @@ class Story:
 
     def start_server(self, port: int | None) -> None:
         """A server of our own, on the embedded database."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
         file = self.state / "server.json"
         if (other := _live_server(file)) is not None:
             raise StoryFailed(f"a server is running on {self.state} already, at {other}; stop it, or use it as it is")
