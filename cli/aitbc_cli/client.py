@@ -9,6 +9,7 @@ import ssl
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, BinaryIO, Self
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -88,12 +89,11 @@ class Api:
                 raise self._problem(answer, answer.read(ANSWER_BYTES_MAX))
         return Flow(self, connection, answer)
 
-    def head(self, path: str = "/healthz") -> tuple[int, Mapping[str, str]]:
-        """Status and headers of an answer, whatever it says. Raises `Stop` when there is none."""
-        connection, answer = self._once("GET", path, {}, None, public=True, slack=0.0)
+    def look(self, path: str, *, public: bool = False, **query: Any) -> "Answer":
+        """An answer as it is, asked for once, whatever it says. Raises `Stop` when there is none."""
+        connection, answer = self._once("GET", _with(path, query), {}, None, public=public, slack=0.0)
         with connection:
-            answer.read(ANSWER_BYTES_MAX)
-            return answer.status, dict(answer.getheaders())
+            return Answer(answer.status, dict(answer.getheaders()), self._read(answer))
 
     # One request, and its repetitions
 
@@ -236,6 +236,29 @@ class Api:
             said = getattr(error, "strerror", None) or str(error) or type(error).__name__
             message, code = f"the connection to {url} broke: {said}", "connection_broken"
         return Stop(message, exit_code=UNAVAILABLE, code=code, hint=hint)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server said to one look."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    def json(self) -> Any:
+        """Its content; none where it is not JSON."""
+        try:
+            return json.loads(self.content)
+        except (ValueError, RecursionError):
+            return None
+
+    @property
+    def detail(self) -> str:
+        """Why it is a refusal, in the words of its problem document, or its status."""
+        told = self.json()
+        said = told.get("detail") if isinstance(told, dict) else None
+        return str(said) if said else f"HTTP {self.status}"
 
 
 class Flow:

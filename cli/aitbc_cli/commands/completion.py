@@ -1,6 +1,7 @@
 """Completion of nouns, verbs, options, ids and files in the shell."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +27,7 @@ def show(call: Call, shell: Shell = None) -> None:
 def install(call: Call, shell: Shell = None) -> None:
     """Write the completion script to where the shell looks for it; doing it again changes nothing."""
     chosen = _shell(shell)
-    file = _place(chosen)
+    file = place(chosen, os.environ)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(script(chosen) + "\n", encoding="utf-8")
     changed = [str(file)]
@@ -51,13 +52,14 @@ def _shell(named: str | None) -> str:
     return shell
 
 
-def _place(shell: str) -> Path:
-    data = os.environ.get("XDG_DATA_HOME", "")
-    share = Path(data) if data.startswith("/") else _home() / ".local/share"
+def place(shell: str, environ: Mapping[str, str]) -> Path:
+    """Where a shell looks for the completion of this program."""
+    data = environ.get("XDG_DATA_HOME", "")
+    share = Path(data) if data.startswith("/") else Path(environ.get("HOME") or "/") / ".local/share"
     return {
         "bash": share / "bash-completion/completions/aitbc",
         "zsh": share / "zsh/site-functions/_aitbc",
-        "fish": config_home(os.environ) / "fish/completions/aitbc.fish",
+        "fish": config_home(environ) / "fish/completions/aitbc.fish",
     }[shell]
 
 

@@ -1,0 +1,79 @@
+"""The database: it answers, and it is what the program expects."""
+
+import asyncio
+from typing import Any
+
+from aitbc_cli.doctor.case import Case
+from aitbc_cli.doctor.finding import Check, Finding, Unknown, failed, ok
+
+ANSWER_SECONDS = 2.0
+OLDEST = 15
+
+
+def answers(case: Case) -> Finding:
+    """The database of this installation lets its owner in, and answers."""
+    target = _target(case)
+    where = f"{target.host}:{target.port}/{target.database}"
+    settings = case.settings.database
+    try:
+        version = case.learn("database", lambda: asyncio.run(_version(target)))
+    except Exception as error:  # noqa: BLE001 - every way of not answering has the same remedies
+        said = str(error) or f"no answer within {ANSWER_SECONDS:g} s"
+        if settings.url is None:
+            return failed(f"the embedded database does not answer: {said}", case.restart)
+        origin = case.load().origins.get("database.url", "the configuration")
+        start = "sudo systemctl start postgresql"
+        return failed(f"{where} does not answer: {said}", f"{start}  # or correct database.url ({origin})")
+    if version // 10_000 < OLDEST:
+        upgrade = f"sudo apt-get install postgresql-{OLDEST}  # or newer, then point database.url at it"
+        return failed(f"{where} is PostgreSQL {version // 10_000}, and {OLDEST} is the oldest that does", upgrade)
+    return ok(f"{where} answers, PostgreSQL {version // 10_000}")
+
+
+def migrations(case: Case) -> Finding:
+    """The database stands on the newest migrations of this program."""
+    target = _target(case)
+    try:
+        case.learn("database", lambda: asyncio.run(_version(target)))
+    except Exception:  # noqa: BLE001 - told by the check before
+        raise Unknown("the database does not answer", "aitbc doctor --only database") from None
+    from aitbc.app import MODULES, parts
+    from aitbc.kernel.migrations import differences, head_of
+
+    everything = parts(MODULES)
+    found = asyncio.run(differences(target, everything))
+    if found:
+        return failed(f"{len(found)} differences, the first: {found[0][:300]}", "aitbc db migrate")
+    return ok(", ".join(head_of(part) for part in everything))
+
+
+def _target(case: Case) -> Any:
+    """The owner's way in. It is never started here: an examination changes nothing."""
+    from aitbc.kernel.db import Target
+    from aitbc.kernel.house import target_of
+
+    url = case.settings.database.url
+    if url is not None:
+        return target_of(url.reveal())
+    running = case.running
+    if running is None or running.database is None:
+        raise Unknown("no server runs on this state folder, and its database runs only with it", "aitbc serve")
+    return Target(**running.database)
+
+
+async def _version(target: Any) -> int:
+    import asyncpg
+
+    arguments = target.connect_arguments(application="aitbc doctor", statement_seconds=ANSWER_SECONDS)
+    async with asyncio.timeout(ANSWER_SECONDS):
+        connection = await asyncpg.connect(**arguments)
+        try:
+            return int(await connection.fetchval("SELECT current_setting('server_version_num')::int"))
+        finally:
+            connection.terminate()
+
+
+CHECKS = (
+    Check("database", "the database answers", answers),
+    Check("migrations", "the database is what the program expects", migrations),
+)
