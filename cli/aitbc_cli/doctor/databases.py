@@ -1,6 +1,8 @@
 """The database: it answers, and it is what the program expects."""
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aitbc_cli.doctor.case import Case
@@ -41,9 +43,13 @@ def migrations(case: Case) -> Finding:
     from aitbc.kernel.migrations import differences, head_of
 
     everything = parts(MODULES)
+    behind = asyncio.run(_behind(target, everything))
+    if behind:
+        return failed(f"not migrated to this program's: {', '.join(behind)}", "aitbc db migrate")
     found = asyncio.run(differences(target, everything))
     if found:
-        return failed(f"{len(found)} differences, the first: {found[0][:300]}", "aitbc db migrate")
+        message = f"{len(found)} differences, made by hand: the first is {found[0][:300]}"
+        return failed(message, "aitbc db check  # lists them; undo each in `aitbc db shell`")
     return ok(", ".join(head_of(part) for part in everything))
 
 
@@ -62,13 +68,27 @@ def _target(case: Case) -> Any:
 
 
 async def _version(target: Any) -> int:
+    async with _connected(target) as connection:
+        return int(await connection.fetchval("SELECT current_setting('server_version_num')::int"))
+
+
+async def _behind(target: Any, everything: Sequence[Any]) -> list[str]:
+    """The parts whose schema is not at the newest migration."""
+    from aitbc.kernel.migrations import heads_reached
+
+    async with _connected(target) as connection:
+        return [part.name for part in everything if not await heads_reached(connection, part)]
+
+
+@asynccontextmanager
+async def _connected(target: Any) -> AsyncIterator[Any]:
     import asyncpg
 
     arguments = target.connect_arguments(application="aitbc doctor", statement_seconds=ANSWER_SECONDS)
     async with asyncio.timeout(ANSWER_SECONDS):
         connection = await asyncpg.connect(**arguments)
         try:
-            return int(await connection.fetchval("SELECT current_setting('server_version_num')::int"))
+            yield connection
         finally:
             connection.terminate()
 

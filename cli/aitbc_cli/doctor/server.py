@@ -130,7 +130,7 @@ def _start(case: Case) -> str:
     running = case.running
     if running is None or running.url != case.where.url:
         return case.start
-    return f"kill {running.pid} || kill -9 {running.pid}; {case.start}"  # it lives, and does not answer
+    return f"kill -9 {running.pid}; {case.start}"  # it lives and does not answer, so it would not hear a kinder word
 
 
 def _remedy(case: Case, failing: list[str]) -> str:

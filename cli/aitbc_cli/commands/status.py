@@ -1,0 +1,199 @@
+"""The server at a glance."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from aitbc_cli.client import Answer, part
+from aitbc_cli.command import Call, command, noun
+from aitbc_cli.exits import DONE, NOT_ALLOWED, UNAVAILABLE, Stop
+from aitbc_cli.output import Column
+from aitbc_cli.terminal import progress, say
+from aitbc_cli.times import length, read
+
+ALL_SECONDS = 10.0
+"""How long everything together may take, unless --timeout says otherwise."""
+COUNTED_MAX = 1000
+"""So many jobs or miners of each state are counted; beyond it is said that there are more."""
+PAGE_ROWS = 200
+JOB_STATES = ("queued", "leased", "running", "succeeded", "failed", "canceled", "expired")
+MINER_STATES = ("online", "draining", "offline", "enrolled", "removed")
+STARTED = "process_start_time_seconds"
+LINES = ("server", "version", "ready", "uptime", "key", "balance", "miners", "jobs", "block")
+app = noun("status", "One screen: server, miners, jobs, blocks, balance.", alone=True)
+
+
+class Unseen(Exception):
+    """A part that cannot be shown, and why."""
+
+
+@command(app, "status", examples=["aitbc status", "aitbc status --json --fields server.ready,jobs", "aitbc status -q"])
+def status(call: Call) -> int:
+    """Show the server, your key, balance, miners and jobs, and the last block on one screen.
+
+    What this key may not see is named as such, and null in JSON. Exit code 0 only if the server answered and is ready;
+    6 when it is not ready, 4 when it refuses the key.
+    """
+    with progress("asking the server"):
+        told = _Status(call).told()
+    if call.out.is_for_people and not call.options.fields:
+        call.out.one(_for_people(told), [Column(name.upper(), name) for name in LINES])
+    else:
+        call.out.one(told, [Column(name.upper(), name) for name in told], name="state")
+    if not told["server"]["ready"]:
+        say(f"aitbc: the server is not ready: {', '.join(told['server']['failing'])}\n  `aitbc doctor` says more")
+        return UNAVAILABLE
+    return NOT_ALLOWED if told["state"] == "refused" else DONE
+
+
+class _Status:
+    """What the server tells about itself, part by part; a part that is refused says so and leaves the others be."""
+
+    def __init__(self, call: Call) -> None:
+        self._api = call.api_for(call.seconds or ALL_SECONDS)
+        self._where = call.where
+        self._unseen: dict[str, str] = {}
+
+    def told(self) -> dict[str, Any]:
+        """Everything, as a program reads it; a part that cannot be seen is null, and `unseen` says why."""
+        server = self._server()
+        key = self._try("key", lambda: self._get("/api/v1/identity/keys/self"))
+        if isinstance(key, dict):
+            key = {**key, "origin": self._where.key_origin}
+        server["started_at"] = self._try("uptime", self._started)
+        told = {
+            "state": "ready" if server["ready"] else "not ready",
+            "server": server,
+            "key": key,
+            "balance": self._try("balance", lambda: self._balance(key)),
+            "miners": self._try("miners", lambda: self._counts("/api/v1/gpu/miners", MINER_STATES)),
+            "jobs": self._try("jobs", lambda: self._counts("/api/v1/ai/jobs", JOB_STATES)),
+            "block": self._try("block", self._block),
+            "unseen": self._unseen,
+        }
+        if self._where.key is not None and self._unseen.get("key") == REFUSED:
+            told["state"] = "refused" if server["ready"] else "not ready"
+        return told
+
+    def _server(self) -> dict[str, Any]:
+        """The parts that need no key. Raises `Stop` where there is no such server."""
+        readiness, version = self._look("/readyz", public=True), self._look("/version", public=True)
+        ready, build = readiness.json(), version.json()
+        if not isinstance(ready, dict) or not isinstance(ready.get("ready"), bool) or not isinstance(build, dict):
+            why = readiness.detail if readiness.status not in (200, 503) else "it does not say whether it is ready"
+            raise Stop(
+                f"{self._where.url} does not seem to be an AITBC server: {why}",
+                code="not_aitbc",
+                hint="check the URL: it is where `aitbc serve` says that it listens",
+            )
+        reasons = {each["name"]: each["reason"] for each in ready.get("checks") or () if each.get("reason")}
+        failing = [f"{name} ({reasons[name]})" if name in reasons else name for name in ready["failing"]]
+        facts = {"url": self._where.url, "url_origin": self._where.url_origin}
+        facts |= {name: build.get(name) for name in ("version", "api", "commit")}
+        return {**facts, "ready": ready["ready"], "failing": failing}
+
+    def _started(self) -> str:
+        answer = self._granted("/metrics")
+        for line in answer.content.decode(errors="replace").splitlines():
+            if line.startswith(f"{STARTED} "):
+                moment = datetime.fromtimestamp(float(line.split()[1]), UTC)
+                return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+        raise Unseen("the server does not tell")
+
+    def _balance(self, key: Any) -> Any:
+        if not isinstance(key, dict):
+            raise Unseen(self._unseen["key"])
+        return self._get(f"/api/v1/trading/accounts/{part(key['account'])}")
+
+    def _block(self) -> dict[str, Any]:
+        head = self._get("/api/v1/trading/blocks/head")
+        age = max((datetime.now(UTC) - read(head["time"])).total_seconds(), 0.0)
+        return {**{name: head[name] for name in ("height", "hash", "time", "records")}, "age_seconds": round(age, 1)}
+
+    def _counts(self, path: str, states: tuple[str, ...]) -> dict[str, Any]:
+        """How many there are in each state, up to `COUNTED_MAX`; `more` names the states that have more."""
+        counts: dict[str, Any] = {}
+        more = []
+        for state in states:
+            counts[state], has_more = self._count(path, state)
+            if has_more:
+                more.append(state)
+        return {**counts, "more": more}
+
+    def _count(self, path: str, state: str) -> tuple[int, bool]:
+        count, cursor = 0, None
+        while True:
+            page = self._get(path, status=state, limit=PAGE_ROWS, cursor=cursor)
+            count, cursor = count + len(page["data"]), page["next_cursor"]
+            if not page["has_more"] or count >= COUNTED_MAX:
+                return count, bool(page["has_more"])
+
+    # Asking
+
+    def _try(self, name: str, find: Any) -> Any:
+        try:
+            return find()
+        except Unseen as unseen:
+            self._unseen[name] = str(unseen)
+        except Stop as stop:
+            self._unseen[name] = stop.message
+        return None
+
+    def _get(self, path: str, **query: Any) -> Any:
+        told = self._granted(path, **query).json()
+        if told is None:
+            raise Unseen("the answer is not JSON")
+        return told
+
+    def _granted(self, path: str, **query: Any) -> Answer:
+        if self._where.key is None:
+            raise Unseen("needs an API key")
+        answer = self._look(path, **query)
+        if answer.status == 401:
+            raise Unseen(REFUSED)
+        if answer.status == 403 and "lacks the scope" in answer.detail:
+            raise Unseen(f"needs {answer.detail.rstrip('.').rpartition(' ')[2]}")
+        if answer.status == 404:
+            raise Unseen("none yet")
+        if answer.status != 200:
+            raise Unseen(answer.detail)
+        return answer
+
+    def _look(self, path: str, *, public: bool = False, **query: Any) -> Answer:
+        answer: Answer = self._api.look(path, public=public, **query)
+        return answer
+
+
+WHOSE = {True: "everybody's", False: "your own"}
+REFUSED = "the server refuses this key"
+
+
+def _for_people(told: dict[str, Any]) -> dict[str, str]:
+    """One line for each part."""
+    server, unseen = told["server"], told["unseen"]
+    started = server["started_at"]
+    lines = {
+        "server": f"{server['url']} ({server['url_origin']})",
+        "version": f"{server['version']}, API {server['api']}" + _commit(server["commit"]),
+        "ready": "ready" if server["ready"] else f"not ready: {', '.join(server['failing'])}",
+        "uptime": started and length(max((datetime.now(UTC) - read(started)).total_seconds(), 0.0)),
+        "key": told["key"] and "{kind} key of {account}, from {origin}".format_map(told["key"]),
+        "balance": told["balance"] and "{available} available, {held} held".format_map(told["balance"]),
+        "miners": told["miners"] and _counted(told["miners"], told["key"]),
+        "jobs": told["jobs"] and _counted(told["jobs"], told["key"]),
+        "block": told["block"] and f"{told['block']['height']}, {length(told['block']['age_seconds'])} old",
+    }
+    return {name: str(line or f"- ({unseen.get(name, 'unknown')})") for name, line in lines.items()}
+
+
+def _counted(counts: dict[str, Any], key: dict[str, Any] | None) -> str:
+    """`2 queued, 1000+ succeeded (everybody's)`; whose they are is known only where the key is."""
+    more = counts["more"]
+    told = [
+        f"{count}{'+' if state in more else ''} {state}" for state, count in counts.items() if count and state != "more"
+    ]
+    words = ", ".join(told) or "none"
+    return words if key is None else f"{words} ({WHOSE[key['kind'] == 'admin']})"
+
+
+def _commit(commit: str | None) -> str:
+    return f", commit {commit[:10]}" if commit else ""
