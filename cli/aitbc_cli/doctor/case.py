@@ -80,12 +80,20 @@ class Case:
 
     @property
     def running(self) -> ServerFile | None:
-        """The server of the state folder, if its process lives."""
+        """The server of the state folder, if its process lives and listens where it said; another program may have its number."""
+        return self.learn("running", self._running)
+
+    def _running(self) -> ServerFile | None:
+        from aitbc.kernel.listeners import holder_of
+
         try:
             found = self.server_file
         except (OSError, ValueError):
             return None
-        return found if found is not None and found.alive else None
+        if found is None or not found.alive:
+            return None
+        listening = holder_of(urlsplit(found.url).port or 0)
+        return found if listening is not None and listening.endswith(f"(pid {found.pid})") else None
 
     def load(self) -> Any:
         """The server's settings, as they hold here. Raises the `ConfigError` of the house."""

@@ -74,10 +74,19 @@ async def _version(target: Any) -> int:
 
 async def _behind(target: Any, everything: Sequence[Any]) -> list[str]:
     """The parts whose schema is not at the newest migration."""
+    import asyncpg
+
     from aitbc.kernel.migrations import heads_reached
 
+    behind = []
     async with _connected(target) as connection:
-        return [part.name for part in everything if not await heads_reached(connection, part)]
+        for part in everything:
+            try:
+                reached = await heads_reached(connection, part)
+            except asyncpg.UndefinedTableError:  # never migrated
+                reached = False
+            behind += [] if reached else [part.name]
+    return behind
 
 
 @asynccontextmanager

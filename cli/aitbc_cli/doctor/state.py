@@ -88,8 +88,10 @@ def server_file(case: Case) -> Finding:
         return skipped(f"no server runs on {case.state}", case.start)
     if not found.alive:
         return failed(f"{path} is stale: its server, process {found.pid}, is gone", f"{remove}; aitbc serve")
-    if (program := _program(found.pid)) is not None and "python" not in program and "aitbc" not in program:
-        return failed(f"{path} is stale: process {found.pid} is {program} by now", f"{remove}; aitbc serve")
+    if case.running is None:
+        program = _program(found.pid) or "unknown"
+        message = f"{path} is stale: process {found.pid} ({program}) does not listen at {found.url}"
+        return failed(message, f"{remove}; aitbc serve")
     return ok(f"process {found.pid} serves {found.url}")
 
 
