@@ -1,9 +1,10 @@
 """The server at a glance."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from aitbc_cli.client import Answer, part
+from aitbc_cli.client import Answer, Api, part
 from aitbc_cli.command import Call, command, noun
 from aitbc_cli.exits import DONE, NOT_ALLOWED, UNAVAILABLE, Stop
 from aitbc_cli.output import Column
@@ -12,6 +13,8 @@ from aitbc_cli.times import length, read
 
 ALL_SECONDS = 10.0
 """How long everything together may take, unless --timeout says otherwise."""
+UNREADY_SECONDS = 3.0
+"""How long a server that is not ready is asked for the rest: it may be waiting for its database, and we would too."""
 COUNTED_MAX = 1000
 """So many jobs or miners of each state are counted; beyond it is said that there are more."""
 PAGE_ROWS = 200
@@ -31,7 +34,7 @@ def status(call: Call) -> int:
     """Show the server, your key, balance, miners and jobs, and the last block on one screen.
 
     What this key may not see is named as such, and null in JSON. Exit code 0 only if the server answered and is ready;
-    6 when it is not ready, 4 when it refuses the key.
+    6 when it is not ready or leaves a part unanswered, 4 when it refuses the key.
     """
     with progress("asking the server"):
         told = _Status(call).told()
@@ -39,19 +42,22 @@ def status(call: Call) -> int:
         call.out.one(_for_people(told), [Column(name.upper(), name) for name in LINES])
     else:
         call.out.one(told, [Column(name.upper(), name) for name in told], name="state")
-    if not told["server"]["ready"]:
+    if told["state"] == "not ready":
         say(f"aitbc: the server is not ready: {', '.join(told['server']['failing'])}\n  `aitbc doctor` says more")
         return UNAVAILABLE
-    return NOT_ALLOWED if told["state"] == "refused" else DONE
+    return {"ready": DONE, "refused": NOT_ALLOWED}.get(told["state"], UNAVAILABLE)
 
 
 class _Status:
     """What the server tells about itself, part by part; a part that is refused says so and leaves the others be."""
 
     def __init__(self, call: Call) -> None:
-        self._api = call.api_for(call.seconds or ALL_SECONDS)
+        self._call = call
+        self._seconds = call.seconds or ALL_SECONDS
+        self._api = call.api_for(self._seconds)
         self._where = call.where
         self._unseen: dict[str, str] = {}
+        self._silent = False
 
     def told(self) -> dict[str, Any]:
         """Everything, as a program reads it; a part that cannot be seen is null, and `unseen` says why."""
@@ -70,13 +76,16 @@ class _Status:
             "block": self._try("block", self._block),
             "unseen": self._unseen,
         }
-        if self._where.key is not None and self._unseen.get("key") == REFUSED:
-            told["state"] = "refused" if server["ready"] else "not ready"
+        if server["ready"] and self._silent:
+            told["state"] = "not answering"
+        elif server["ready"] and REFUSED in self._unseen.values():
+            told["state"] = "refused"
         return told
 
     def _server(self) -> dict[str, Any]:
         """The parts that need no key. Raises `Stop` where there is no such server."""
-        readiness, version = self._look("/readyz", public=True), self._look("/version", public=True)
+        nobody = Api(replace(self._where, key=None), seconds=self._seconds)  # a key may take the database to look at
+        readiness, version = nobody.look("/readyz", public=True), nobody.look("/version", public=True)
         ready, build = readiness.json(), version.json()
         if not isinstance(ready, dict) or not isinstance(ready.get("ready"), bool) or not isinstance(build, dict):
             why = readiness.detail if readiness.status not in (200, 503) else "it does not say whether it is ready"
@@ -85,11 +94,11 @@ class _Status:
                 code="not_aitbc",
                 hint="check the URL: it is where `aitbc serve` says that it listens",
             )
-        reasons = {each["name"]: each["reason"] for each in ready.get("checks") or () if each.get("reason")}
-        failing = [f"{name} ({reasons[name]})" if name in reasons else name for name in ready["failing"]]
-        facts = {"url": self._where.url, "url_origin": self._where.url_origin}
+        if not ready["ready"]:
+            self._api = self._call.api_for(min(self._seconds, UNREADY_SECONDS))
+        facts: dict[str, Any] = {"url": self._where.url, "url_origin": self._where.url_origin}
         facts |= {name: build.get(name) for name in ("version", "api", "commit")}
-        return {**facts, "ready": ready["ready"], "failing": failing}
+        return {**facts, "ready": ready["ready"], "failing": ready["failing"]}
 
     def _started(self) -> str:
         answer = self._granted("/metrics")
@@ -136,6 +145,7 @@ class _Status:
             self._unseen[name] = str(unseen)
         except Stop as stop:
             self._unseen[name] = stop.message
+            self._silent = True
         return None
 
     def _get(self, path: str, **query: Any) -> Any:
@@ -147,7 +157,7 @@ class _Status:
     def _granted(self, path: str, **query: Any) -> Answer:
         if self._where.key is None:
             raise Unseen("needs an API key")
-        answer = self._look(path, **query)
+        answer: Answer = self._api.look(path, **query)
         if answer.status == 401:
             raise Unseen(REFUSED)
         if answer.status == 403 and "lacks the scope" in answer.detail:
@@ -155,11 +165,8 @@ class _Status:
         if answer.status == 404:
             raise Unseen("none yet")
         if answer.status != 200:
+            self._silent = self._silent or answer.status >= 500
             raise Unseen(answer.detail)
-        return answer
-
-    def _look(self, path: str, *, public: bool = False, **query: Any) -> Answer:
-        answer: Answer = self._api.look(path, public=public, **query)
         return answer
 
 

@@ -176,9 +176,13 @@ class Case:
         fix = "aitbc doctor --only key" if answer.status == 401 else None
         raise Unknown(answer.detail, fix)
 
-    def ask_as(self, key: str, path: str) -> Answer:
-        """One look at the server with another key, a miner's for instance. Raises `Stop` when there is no answer."""
-        return self._api(replace(self.where, key=key)).look(path)
+    def ask_as(self, key: str | None, path: str) -> Answer:
+        """One look at the server with another key, a miner's for instance, or with none. Raises `Unknown`."""
+        try:
+            self.health()
+            return self._api(replace(self.where, key=key)).look(path, public=True)
+        except Stop:
+            raise Unknown("the server does not answer", "aitbc doctor --only server") from None
 
     def figures(self) -> dict[str, float]:
         """The figures of /metrics that have no labels. Raises `Unknown` without the scope for it."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from aitbc_cli.doctor.case import Case
 from aitbc_cli.doctor.finding import Check, Finding, Unknown, failed, ok, skipped, warning
+from aitbc_cli.exits import Stop
 from aitbc_cli.times import length, read
 
 SELF = "/api/v1/identity/keys/self"
@@ -17,10 +18,13 @@ def accepted(case: Case) -> Finding:
     """There is a key, and the server knows it."""
     where = case.where
     if where.key is None:
-        if case.is_local and case.running is None:
-            return skipped("no key is set; a server that runs here has one for its own user", case.start)
-        held = "export AITBC_API_KEY_FILE=~/.config/aitbc/key  # the file that `aitbc key create NAME --save` wrote"
-        return failed(f"no API key for {where.url}", held)
+        try:
+            case.health()
+        except Stop:
+            if case.is_local:  # its server will have one for its own user
+                return skipped("no key is set, and no server answers that would have made one", case.start)
+        where_from = "export AITBC_API_KEY_FILE=FILE  # which `aitbc key create NAME --save FILE` writes"
+        return failed(f"no API key for {where.url}", where_from)
     from aitbc.kernel.keys import well_formed
 
     if not well_formed(where.key):

@@ -9,7 +9,6 @@ from typing import Any
 from aitbc_cli.doctor.case import Case
 from aitbc_cli.doctor.finding import Check, Finding, Unknown, failed, ok, skipped, warning
 from aitbc_cli.doctor.state import holder_of
-from aitbc_cli.exits import Stop
 
 FOLDER = "miners"
 CREDENTIALS = "credentials.json"
@@ -58,10 +57,9 @@ def _known(case: Case, home: Path, miner: str, key: str, start: str) -> Finding:
     owed = len(list((home / "undelivered").glob("att_*.json")))
     debts = f", with {owed} results that it still owes" if owed else ""
     try:
-        case.health()
         refused = case.ask_as(key, "/api/v1/identity/keys/self")
         status: Any = case.ask(f"/api/v1/gpu/miners/{miner}")
-    except (Stop, Unknown):
+    except Unknown:
         if holder is None:
             return warning(f"{miner} does not run{debts}; the server does not answer either", start, about=name)
         return skipped(f"{miner} runs as process {holder}; the server does not answer", case.start, about=name)

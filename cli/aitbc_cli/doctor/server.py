@@ -41,13 +41,16 @@ def health(case: Case) -> Finding:
 
 def readiness(case: Case) -> Finding:
     """The server would serve requests now."""
-    answer = case.ask("/readyz", public=True)
-    told = answer.json()
+    told = case.ask_as(None, "/readyz").json()  # without the key first: a key may take the database to look at
     if not isinstance(told, dict) or not isinstance(told.get("ready"), bool):
         raise Unknown("the server does not say whether it is ready", "aitbc doctor --only server")
     if told["ready"]:
         return ok("ready")
-    reasons = {each["name"]: each["reason"] for each in told.get("checks") or ()}
+    try:
+        checks = case.ask("/readyz", public=True).json()["checks"]
+    except (Unknown, KeyError, TypeError):
+        checks = []
+    reasons = {each["name"]: each["reason"] for each in checks}
     failing = [f"{name}: {reasons[name]}" if reasons.get(name) else name for name in told["failing"]]
     return failed(f"not ready: {'; '.join(failing)}", _remedy(case, told["failing"]))
 
