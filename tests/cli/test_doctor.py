@@ -368,6 +368,28 @@ def test_a_database_of_ones_own_that_does_not_answer_is_named(case: Callable[...
     assert found["migrations"]["result"] == "skipped"
 
 
+AS_NOBODY = """
+import json, os, sys
+from aitbc_cli.doctor.case import Case
+from aitbc_cli.doctor.rounds import CHECKS, examine
+look = lambda: examine(Case(environ={"HOME": "/", "AITBC_STATE_DIR": sys.argv[1]}), CHECKS)
+look()  # as root, so that everything is loaded
+os.setgroups([]), os.setgid(65534), os.setuid(65534)
+print(json.dumps(look()))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_another_user_is_told_whose_the_installation_is(folder: Path) -> None:
+    (folder / "miners").mkdir(mode=0o700)
+    told = subprocess.run([sys.executable, "-c", AS_NOBODY, str(folder)], capture_output=True, text=True, check=True)
+    rows = {row["check"]: row for row in json.loads(told.stdout)}
+    assert (rows["state-folder"]["result"], rows["state-folder"]["fix"]) == ("failed", "sudo -u root aitbc doctor")
+    for name in ("admin-key", "secrets", "lock", "data", "miner"):
+        assert rows[name]["result"] == "skipped" and "is not for this user" in rows[name]["message"]
+    assert not [row for row in rows.values() if "the check broke" in row["message"]]
+
+
 # The port, and miners ------------------------------------------------------------------------------------------------
 
 

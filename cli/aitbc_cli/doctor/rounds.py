@@ -55,6 +55,8 @@ class _Examination(threading.Thread):
             self._found = [found] if isinstance(found, Finding) else found
         except Unknown as unknown:
             self._found = [skipped(unknown.message, unknown.fix)]
+        except PermissionError as error:
+            self._found = [skipped(f"{error.filename} is not for this user", "aitbc doctor --only state-folder")]
         except Exception as error:  # noqa: BLE001 - whatever a check dies of is its result
             again = f"aitbc doctor --only {self.check.name}"
             self._found = [failed(f"the check broke: {type(error).__name__}: {error}", again)]

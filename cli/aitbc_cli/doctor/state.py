@@ -19,6 +19,9 @@ def folder(case: Case) -> Finding:
     """The state folder is there, ours, private, and can be written."""
     path = case.state
     quoted = shlex.quote(str(path))
+    closed = next((each for each in reversed(path.parents) if not os.access(each, os.X_OK) and each.exists()), None)
+    if closed is not None:
+        return failed(f"{path} lies behind {closed}, which this user may not enter", _as(closed.stat().st_uid))
     if not path.exists():
         if _writable_parent(path) is None:
             fix = f"sudo install -d -m 700 -o {_name(os.geteuid())} {quoted}"
@@ -28,8 +31,8 @@ def folder(case: Case) -> Finding:
         return failed(f"{path} is no folder", f"mv {quoted} {quoted}.old")
     found = path.stat()
     if found.st_uid != os.geteuid():
-        owner = _name(found.st_uid)
-        return failed(f"{path} belongs to {owner}, and this is {_name(os.geteuid())}", f"sudo -u {owner} aitbc doctor")
+        message = f"{path} belongs to {_name(found.st_uid)}, and this is {_name(os.geteuid())}"
+        return failed(message, _as(found.st_uid))
     if found.st_mode & 0o077:
         return failed(f"others can enter {path} (mode {stat.S_IMODE(found.st_mode):04o})", f"chmod 700 {quoted}")
     if not os.access(path, os.W_OK | os.X_OK):
@@ -50,13 +53,12 @@ def admin_key(case: Case) -> Finding:
         if (case.state / "secret.key").exists():
             return warning(f"{path} is not there; a start of the server makes a new one", case.restart)
         return skipped("no server has run here: its first start makes the key", "aitbc serve")
-    except OSError as error:
-        return failed(f"{path}: {error.strerror}", f"sudo chown {_name(os.geteuid())} {quoted}")
+    if found.st_uid != os.geteuid():
+        message = f"{path} belongs to {_name(found.st_uid)}, and this is {_name(os.geteuid())}"
+        return failed(message, _as(found.st_uid))
     if found.st_mode & 0o077:
         mode = stat.S_IMODE(found.st_mode)
         return failed(f"others can read the operator's key in {path} (mode {mode:04o})", f"chmod 600 {quoted}")
-    if not os.access(path, os.R_OK):
-        return failed(f"{path} cannot be read by {_name(os.geteuid())}", f"sudo chown {_name(os.geteuid())} {quoted}")
     from aitbc.kernel.keys import well_formed
 
     if not well_formed(path.read_text(errors="replace").strip()):
@@ -164,6 +166,11 @@ def _program(pid: int) -> str | None:
 def _writable_parent(path: Path) -> Path | None:
     parent = next(each for each in path.parents if each.exists())
     return parent if os.access(parent, os.W_OK | os.X_OK) else None
+
+
+def _as(uid: int) -> str:
+    """The command that looks again as the one who may."""
+    return f"sudo -u {_name(uid)} aitbc doctor"
 
 
 def _name(uid: int) -> str:
