@@ -37,10 +37,15 @@ class Api:
         self.request_id = f"cli-{os.urandom(10).hex()}"
         self._end = None if seconds is None else time.monotonic() + seconds
         self._seconds = seconds
+        self._allowed = ANSWER_SECONDS
 
     def get(self, path: str, *, public: bool = False, seconds: float | None = None, **query: Any) -> Any:
-        """The JSON at a path; `seconds` is how long the server may take on purpose. Raises `Stop`."""
+        """The object at a path; `seconds` is how long the server may take on purpose. Raises `Stop`."""
         return self._json("GET", _with(path, query), public=public, slack=seconds or 0.0)
+
+    def rows(self, path: str, *, public: bool = False, **query: Any) -> list[dict[str, Any]]:
+        """The objects of a list that comes as a whole. Raises `Stop`."""
+        return self._objects(self._json("GET", _with(path, query), public=public, shape=list))
 
     def post(
         self, path: str, body: Mapping[str, Any] | None = None, *, once: str | None = None, natural: bool = False
@@ -58,7 +63,7 @@ class Api:
         while left is None or left > 0:
             size = PAGE_ROWS if left is None else min(left, PAGE_ROWS)
             page = self.get(path, **query, limit=size, cursor=cursor)
-            yield from page["data"]
+            yield from self._objects(page["data"])
             left = None if left is None else left - len(page["data"])
             cursor = page["next_cursor"]
             if not page["has_more"] or cursor is None:
@@ -72,6 +77,7 @@ class Api:
             sent = 0
             with progress("uploading") as shown:
                 while piece := file.read(PIECE_BYTES):
+                    self._seconds_left(0.0)
                     sent += len(piece)
                     shown.tell(f"uploading, {sent * 100 // max(size, 1)} %")
                     yield piece
@@ -81,19 +87,19 @@ class Api:
 
     def stream(self, path: str, headers: Mapping[str, str] | None = None, *, seconds: float = ANSWER_SECONDS) -> "Flow":
         """An answer to read piece by piece; `seconds` is how long it may be silent. Raises `Stop`."""
-        connection, answer = self._once(
-            "GET", path, dict(headers or {}), None, public=False, slack=seconds - ANSWER_SECONDS
-        )
+        slack = seconds - ANSWER_SECONDS
+        connection, answer = self._once("GET", path, dict(headers or {}), None, public=False, slack=slack)
+        flow = Flow(self, connection, answer, slack)
         if answer.status != 200:
-            with connection:
-                raise self._problem(answer, answer.read(ANSWER_BYTES_MAX))
-        return Flow(self, connection, answer)
+            with flow:
+                raise self._problem(answer, flow.whole())
+        return flow
 
     def look(self, path: str, *, public: bool = False, **query: Any) -> "Answer":
         """An answer as it is, asked for once, whatever it says. Raises `Stop` when there is none."""
         connection, answer = self._once("GET", _with(path, query), {}, None, public=public, slack=0.0)
-        with connection:
-            return Answer(answer.status, dict(answer.getheaders()), self._read(answer))
+        with Flow(self, connection, answer) as flow:
+            return Answer(answer.status, dict(answer.getheaders()), flow.whole())
 
     # One request, and its repetitions
 
@@ -109,6 +115,7 @@ class Api:
         natural: bool = False,
         public: bool = False,
         slack: float = 0.0,
+        shape: type[Any] = dict,
     ) -> Any:
         sent = dict(headers or {})
         if body is not None:
@@ -123,10 +130,10 @@ class Api:
                     connection, answer = self._once(
                         method, path, sent, raw() if raw else content, public=public, slack=slack
                     )
-                    with connection:
-                        told = self._read(answer)
+                    with Flow(self, connection, answer, slack) as flow:
+                        told = flow.whole()
                 if 200 <= answer.status < 300:
-                    return self._decoded(told)
+                    return self._decoded(told, shape)
                 problem = self._problem(answer, told)
             except Stop as stop:
                 problem = stop
@@ -161,30 +168,32 @@ class Api:
             raise self._unreachable(error) from None
 
     def _seconds_left(self, slack: float) -> float:
-        usual = ANSWER_SECONDS + slack
+        self._allowed = ANSWER_SECONDS + slack
         if self._end is None:
-            return usual
+            return self._allowed
         left = self._end - time.monotonic()
         if left <= 0:
             raise self._too_late()
-        return min(usual, left)
-
-    def _read(self, answer: http.client.HTTPResponse) -> bytes:
-        try:
-            told = answer.read(ANSWER_BYTES_MAX + 1)
-        except (OSError, http.client.HTTPException) as error:
-            raise self._unreachable(error) from None
-        if len(told) > ANSWER_BYTES_MAX:
-            raise Stop(f"the answer is longer than {ANSWER_BYTES_MAX >> 20} MiB", code="answer_too_long")
-        return told
+        return min(self._allowed, left)
 
     # What goes wrong
 
-    def _decoded(self, told: bytes) -> Any:
+    def _decoded(self, told: bytes, shape: type[Any]) -> Any:
+        def known(found: dict[str, Any]) -> _Object:
+            return _Object(found, self)
+
         try:
-            return json.loads(told) if told else None
+            value = json.loads(told, object_hook=known)
         except (ValueError, RecursionError):
             raise self._foreign("its answer is not JSON") from None
+        if not isinstance(value, shape):
+            raise self._foreign("its answer has another shape")
+        return value
+
+    def _objects(self, rows: Any) -> list[dict[str, Any]]:
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise self._foreign("its list has another shape")
+        return rows
 
     def _foreign(self, why: str) -> Stop:
         hint = "check the URL: it is where `aitbc serve` says that it listens"
@@ -199,6 +208,8 @@ class Api:
             problem = json.loads(told)
             code, message = str(problem["code"]), str(problem["detail"])
         except (ValueError, TypeError, KeyError, RecursionError):
+            if status in (404, 405):  # ours says why; this one knows nothing of such a path
+                return self._foreign(f"it answers with HTTP {status} and no explanation")
             code, message = "no_problem_document", f"{self.where.url} answered with HTTP {status} and no explanation"
             problem = {}
         details: dict[str, Any] = {"status": status, "request_id": problem.get("request_id", self.request_id)}
@@ -220,7 +231,7 @@ class Api:
         if isinstance(error, TimeoutError):
             if self._end is not None and time.monotonic() >= self._end - 0.01:
                 return self._too_late()
-            message = f"{url} did not answer in {ANSWER_SECONDS:g} s"
+            message = f"{url} did not answer in {self._allowed:g} s"
             return Stop(message, exit_code=TIMED_OUT, code="timed_out", hint="see --timeout, and `aitbc doctor`")
         code, hint = "unreachable", "`aitbc doctor` says more"
         if isinstance(error, ConnectionRefusedError):
@@ -261,13 +272,27 @@ class Answer:
         return str(said) if said else f"HTTP {self.status}"
 
 
-class Flow:
-    """An answer that comes piece by piece."""
+class _Object(dict[str, Any]):
+    """An object of an answer: a field that is needed and not there says that this is no such server."""
 
-    def __init__(self, api: Api, connection: "_Connection", answer: http.client.HTTPResponse) -> None:
+    def __init__(self, found: dict[str, Any], api: Api) -> None:
+        super().__init__(found)
+        self._api = api
+
+    def __missing__(self, name: str) -> Any:
+        raise self._api._foreign(f"its answer lacks {name!r}")  # noqa: SLF001 - the same room
+
+
+class Flow:
+    """An answer that comes piece by piece; `slack` is by how much it may be silent for longer than usual."""
+
+    def __init__(
+        self, api: Api, connection: "_Connection", answer: http.client.HTTPResponse, slack: float = 0.0
+    ) -> None:
         self._api = api
         self._connection = connection
         self._answer = answer
+        self._slack = slack
 
     def __enter__(self) -> Self:
         return self
@@ -276,15 +301,29 @@ class Flow:
         self._connection.close()
 
     def pieces(self) -> Iterator[bytes]:
-        """The bytes as they come. Raises `Stop` when they end too early."""
+        """The bytes as they come. Raises `Stop` when they end too early, or when the time of the command is up."""
+        api = self._api
         while True:
+            self._connection.wait_at_most(api._seconds_left(self._slack))  # noqa: SLF001 - the same room
             try:
                 piece = self._answer.read1(PIECE_BYTES)
+                if not piece and self._answer.length:
+                    raise http.client.IncompleteRead(b"", self._answer.length)
             except (OSError, http.client.HTTPException, ValueError) as error:
-                raise self._api._unreachable(error) from None  # noqa: SLF001 - the same room
+                raise api._unreachable(error) from None  # noqa: SLF001
             if not piece:
                 return
             yield piece
+
+    def whole(self) -> bytes:
+        """All of it. Raises `Stop`, also for more than anybody should answer."""
+        found, total = [], 0
+        for piece in self.pieces():
+            total += len(piece)
+            if total > ANSWER_BYTES_MAX:
+                raise Stop(f"the answer is longer than {ANSWER_BYTES_MAX >> 20} MiB", code="answer_too_long")
+            found.append(piece)
+        return b"".join(found)
 
     def lines(self) -> Iterator[str]:
         """Lines of text, without their ends; a last one without an end is not a line."""
@@ -302,6 +341,7 @@ class _Connection:
         parts = urlsplit(url)
         host, secure = parts.hostname or "", parts.scheme == "https"
         self.prefix = parts.path.rstrip("/")
+        self._socket: socket.socket | None = None
         kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
         proxy = _proxy_of(parts.scheme, host)
         try:
@@ -317,20 +357,20 @@ class _Connection:
             else:
                 self.prefix = url
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
         """Give the socket back."""
         self._connection.close()
+
+    def wait_at_most(self, seconds: float) -> None:
+        """How long the next bytes may take."""
+        if self._socket is not None:
+            self._socket.settimeout(seconds)
 
     def ask(self, method: str, path: str, content: Any, headers: Mapping[str, str]) -> http.client.HTTPResponse:
         """Send a request and read the head of its answer. One that is answered before it was read whole is still answered."""
         try:
             self._connection.request(method, self.prefix + path, content, dict(headers))
+            self._socket = self._connection.sock  # an answer that ends its connection takes the socket from it
         except (BrokenPipeError, ConnectionResetError):
             with suppress(Exception):
                 return self._connection.getresponse()

@@ -24,8 +24,9 @@ MESSAGE_MAX = 300
 class Patience:
     """How much longer to stay: until a limit that was set, and through a server's absence of bounded length."""
 
-    def __init__(self, job: str, seconds: float | None) -> None:
+    def __init__(self, job: str, seconds: float | None, *, seen: bool = False) -> None:
         self._job = job
+        self._seen = seen
         self._seconds = seconds
         self._end = None if seconds is None else time.monotonic() + seconds
         self._away_since: float | None = None
@@ -48,11 +49,13 @@ class Patience:
 
     def here(self) -> None:
         """The server answered."""
-        self._away_since = None
+        self._seen, self._away_since = True, None
 
     def away(self, problem: Stop) -> None:
         """The server did not: pause, or give up. Raises `Stop`."""
         if problem.exit_code not in (UNAVAILABLE, TIMED_OUT) or problem.code in ("tls_failed", "no_api_key"):
+            raise problem
+        if not self._seen and "status" not in problem.details:  # it may never have been there
             raise problem
         now = time.monotonic()
         if self._away_since is None:
@@ -70,16 +73,16 @@ def again(job: str) -> str:
     return f"come back with: aitbc job wait {job}   stop it with: aitbc job cancel {job}"
 
 
-def wait(call: Call, job: str) -> dict[str, Any]:
-    """The job once it has ended. Ctrl-C leaves it running. Raises `Stop`."""
-    patience = Patience(job, call.seconds)
+def wait(call: Call, job: str, *, seen: bool = False) -> dict[str, Any]:
+    """The job once it has ended; a server that was `seen` a moment ago is awaited. Ctrl-C leaves it running. Raises `Stop`."""
+    patience = Patience(job, call.seconds, seen=seen)
     try:
         with progress(f"waiting for {job}") as shown:
             while True:
                 left = patience.left
                 seconds = POLL_SECONDS if left is None else min(POLL_SECONDS, left)
                 try:
-                    told: dict[str, Any] = call.api_for(None).get(
+                    told: dict[str, Any] = call.api_for(left).get(
                         f"{PATH}/{part(job)}/wait?seconds={seconds:.1f}", seconds=float(seconds)
                     )
                 except Stop as problem:
@@ -104,20 +107,18 @@ def events(call: Call, job: str) -> Iterator[dict[str, Any]]:
     while True:
         headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last} if last is not None else {})}
         left = patience.left
-        silence = SILENCE_SECONDS if left is None else min(SILENCE_SECONDS, left)
         try:
-            with call.api_for(None).stream(f"{PATH}/{part(job)}/events", headers, seconds=silence) as flow:
+            with call.api_for(left).stream(f"{PATH}/{part(job)}/events", headers, seconds=SILENCE_SECONDS) as flow:
+                patience.here()
                 for event in _events_of(flow.lines()):
-                    patience.here()
                     last = event["id"] or last
                     yield event
                     if event["event"] == "state" and event["data"].get("state") in ENDED:
                         return
-                    patience.left  # noqa: B018 - raises when the time is up
         except Stop as problem:
             patience.away(problem)
             continue
-        if call.api_for(None).get(f"{PATH}/{part(job)}")["state"] in ENDED:
+        if call.api_for(patience.left).get(f"{PATH}/{part(job)}")["state"] in ENDED:
             return
         patience.away(Stop("the server ended the stream", exit_code=UNAVAILABLE, code="connection_broken"))
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from aitbc_cli.exits import usage
+from aitbc_cli.exits import Stop, usage
 from aitbc_cli.terminal import is_colored, safe
 from aitbc_cli.times import shown
 
@@ -66,15 +66,16 @@ class Output:
 
     def rows(self, rows: Iterable[Mapping[str, Any]], shown_columns: Sequence[Column], *, name: str = "id") -> None:
         """A list. Empty is `[]` in JSON, only the head in a table and in CSV, and nothing elsewhere."""
+        chosen = (self._chosen(row, shown_columns) for row in rows)
         if self.form == "table":
-            self._table(list(map(self._chosen, rows)), self._columns(shown_columns))
+            self._table(list(chosen), self._columns(shown_columns))
         elif self.form == "json":
-            self._line(dump([self._chosen(row) for row in rows], indent=2))
+            self._line(dump(list(chosen), indent=2))
         elif self.form == "jsonl":
-            for row in rows:
-                self.json_line(self._chosen(row))
+            for row in chosen:
+                self.json_line(row)
         elif self.form == "csv":
-            self._csv(map(self._chosen, rows), self._columns(shown_columns))
+            self._csv(chosen, self._columns(shown_columns))
         else:
             for row in rows:
                 self._line(safe(str(_at(row, name))))
@@ -82,9 +83,9 @@ class Output:
     def one(self, thing: Mapping[str, Any], shown_columns: Sequence[Column], *, name: str = "id") -> None:
         """A single thing: as a record of lines, or in the other forms as a list of one would be, without the list."""
         if self.form == "table":
-            self._record(self._chosen(thing), self._columns(shown_columns))
+            self._record(self._chosen(thing, shown_columns), self._columns(shown_columns))
         elif self.form == "json":
-            self._line(dump(self._chosen(thing), indent=2))
+            self._line(dump(self._chosen(thing, shown_columns), indent=2))
         else:
             self.rows([thing], shown_columns, name=name)
 
@@ -116,9 +117,11 @@ class Output:
         known = {one.field: one for one in usual}
         return [known.get(field) or column(field) for field in self._fields]
 
-    def _chosen(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Only the fields asked for, under the names they were asked for by."""
+    def _chosen(self, row: Mapping[str, Any], usual: Sequence[Column]) -> Mapping[str, Any]:
+        """Only the fields asked for, under the names they were asked for by. Raises `Stop` for what is something else."""
         if self._fields is None:
+            if not any(one.field.partition(".")[0] in row for one in usual):
+                raise Stop("the answer has none of the fields that it should have", code="not_aitbc")
             return row
         for field in self._fields:
             if field.partition(".")[0] not in row:

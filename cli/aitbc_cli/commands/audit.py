@@ -29,7 +29,7 @@ def _entries(call: Call, module: str | None, action: str | None) -> Iterator[dic
     left, before = call.limit, None
     while left is None or left > 0:
         size = PAGE if left is None else min(left, PAGE)
-        page = call.api.get(PATH, module=module, action=action, before=before, limit=size)
+        page = call.api.rows(PATH, module=module, action=action, before=before, limit=size)
         yield from page
         if len(page) < size:
             return

@@ -145,7 +145,9 @@ def chat(
     ] = None,
     system: Annotated[str | None, typer.Option("--system", help="What the model is told beforehand.")] = None,
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="The longest answer.")] = None,
-    temperature: Annotated[float | None, typer.Option("--temperature", min=0, max=2)] = None,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", min=0, max=2, help="0 for the likeliest words, more for variety.")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="For answers that can be repeated.")] = None,
     input: Input = None,  # noqa: A002
     max_price: MaxPrice = None,
@@ -234,7 +236,7 @@ def _submit(call: Call, kind: str, value: dict[str, Any], terms: Terms) -> int:
             say(following.again(job["id"]))
         return 0
     say(f"submitted {job['id']}")
-    told = following.wait(call, job["id"])
+    told = following.wait(call, job["id"], seen=True)
     show_ended(call, told, terms.out)
     return following.outcome(told)
 

@@ -1,0 +1,369 @@
+"""Every command of the tree, whatever it does: its help, its wrong usage, its forms of output, and servers that fail it."""
+
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from aitbc_cli import client
+from aitbc_cli.exits import MEANINGS, NOT_ALLOWED, NOT_FOUND, REFUSED, TIMED_OUT, UNAVAILABLE, USAGE
+from aitbc_cli.main import EPILOG
+from aitbc_cli.output import FORMATS
+from aitbc_cli.tree import NOUNS
+from tests.cli.program import Ended, Leaf, commands_in, in_process, nouns_and_leaves, parsed
+from tests.cli.tiny_server import Asked, Told, answering, nowhere, problem, silent, told
+
+INNER, LEAVES = nouns_and_leaves()
+WITHOUT_DATA = {"demo", "serve", "miner run", "config schema", "db provision", "db shell", "completion show"}
+"""They show a story, or print what is no data of a table: a script, a schema, a shell."""
+ASKING_NOBODY = {"miner run", "config show", "config validate"}
+"""They have options for a server and need none: a miner waits for its server, and settings are of this machine."""
+DIAGNOSES = {"doctor", "status"}
+"""A server that fails is what they are about."""
+WITH_DATA = [leaf for leaf in LEAVES if str(leaf) not in WITHOUT_DATA]
+ASKING = [leaf for leaf in LEAVES if "url" in leaf.names and str(leaf) not in ASKING_NOBODY | DIAGNOSES]
+LISTS = [leaf for leaf in LEAVES if "limit" in leaf.names]
+PROMPT_SECONDS = 5.0
+EMPTY_PAGE = {"data": [], "has_more": False, "next_cursor": None, "account": "acct_1"}
+PICTURE = bytes.fromhex("89504e470d0a1a0a")
+
+
+@pytest.fixture
+def desk(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files that the examples name, and a key for whoever asks."""
+    for name, content in {"notes.txt": b"a b", "invoice.png": PICTURE, "page.jpg": PICTURE}.items():
+        (home / name).write_bytes(content)
+    (home / "texts.json").write_text('{"texts": ["one"]}')
+    monkeypatch.setenv("AITBC_API_KEY", "aitbc_live_of_a_test")
+    return home
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repetitions without pauses."""
+    monkeypatch.setattr(client, "PAUSE_SECONDS", 0.0)
+
+
+def of(leaves: list[Leaf]) -> pytest.MarkDecorator:
+    """One test for each."""
+    return pytest.mark.parametrize("leaf", leaves, ids=str)
+
+
+def is_told_plainly(ended: Ended) -> bool:
+    """Whether a failure is told in a sentence and what to do about it, without the insides of the program."""
+    return (
+        ended.err.startswith("aitbc: ")
+        and len(ended.err.splitlines()) <= 3
+        and "Traceback" not in ended.err + ended.out
+        and "error of the program" not in ended.err
+    )
+
+
+# Help
+
+
+def test_every_noun_of_the_root_is_there_and_says_the_same_as_its_own_help() -> None:
+    assert {leaf.words[0] for leaf in LEAVES} == set(NOUNS)
+    texts = [text for _, text in NOUNS.values()]
+    assert len(set(texts)) == len(texts)
+
+
+@of(LEAVES)
+def test_help_describes_shows_an_example_and_lists_the_exit_codes(
+    leaf: Leaf, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = in_process(capsys, *leaf.words, "--help")
+    assert (ended.code, ended.err) == (0, "")
+    assert f"Usage: aitbc {leaf}" in ended.out
+    assert leaf.command.help and leaf.command.help.strip()[0].isupper()
+    assert leaf.command.help.strip() != leaf.command.name
+    assert leaf.examples and all(example in ended.out for example in leaf.examples)
+    assert set(leaf.exit_codes) >= {0, 1, 2, 78, 130}
+    assert leaf.exit_codes.items() <= MEANINGS.items()
+    assert in_process(capsys, *leaf.words, "-h") == ended
+    assert "\x1b" not in ended.out
+
+
+@of(INNER)
+def test_a_noun_alone_shows_its_verbs_and_its_help_each_with_a_sentence(
+    leaf: Leaf, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = in_process(capsys, *leaf.words, "--help")
+    assert (ended.code, ended.err) == (0, "")
+    for name in leaf.command.list_commands(None):
+        assert re.search(rf"^  {name} +\S", ended.out, re.MULTILINE), name
+    alone = in_process(capsys, *leaf.words)
+    assert (alone.code, alone.out) == (USAGE, "")
+    assert alone.err.strip() == ended.out.strip()
+
+
+@of(LEAVES)
+def test_every_option_and_argument_says_what_it_is_for(leaf: Leaf) -> None:
+    silent_ones = [parameter.name for parameter in leaf.command.params if not getattr(parameter, "help", None)]
+    assert silent_ones == []
+
+
+@of(LEAVES)
+def test_every_example_parses(leaf: Leaf) -> None:
+    for line in leaf.examples:
+        found = commands_in(line)
+        assert found, line
+        for words in found:
+            parsed(words)
+
+
+def test_the_examples_of_the_root_parse() -> None:
+    found = [words for line in re.findall(r"`([^`]*)`", EPILOG) if "NOUN" not in line for words in commands_in(line)]
+    assert len(found) >= 2
+    for words in found:
+        parsed(words)
+
+
+@of(LEAVES)
+def test_help_fits_a_narrow_terminal(
+    leaf: Leaf, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    ended = in_process(capsys, *leaf.words, "--help")
+    assert (ended.code, ended.err) == (0, "")
+
+
+def test_no_two_commands_have_the_same_description() -> None:
+    texts: dict[str, str] = {}
+    for leaf in LEAVES:
+        text = leaf.command.help.partition("\n\n")[0]
+        assert text not in texts, (str(leaf), texts.get(text))
+        texts[text] = str(leaf)
+
+
+# Wrong usage
+
+
+@of(LEAVES)
+def test_an_unknown_option_is_refused_in_one_line(leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ended = in_process(capsys, *leaf.with_options("--no-such-option"))
+    assert (ended.code, ended.out) == (USAGE, "")
+    assert is_told_plainly(ended)
+    first, *rest = ended.err.splitlines()
+    assert "--no-such-option" in first
+    assert rest == [f"  see: aitbc {leaf} --help"]
+
+
+@of([leaf for leaf in LEAVES if "debug" in leaf.names])
+def test_a_misspelled_option_is_told_what_it_may_have_meant(
+    leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = in_process(capsys, *leaf.with_options("--debgu"))
+    assert ended.code == USAGE
+    assert "--debug" in ended.err
+
+
+@of(LEAVES)
+def test_a_word_too_many_or_too_few_is_refused(leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [each for each in leaf.command.params if each.param_type_name == "argument"]
+    if any(argument.required for argument in arguments):
+        ended = in_process(capsys, *leaf.words)
+    elif any(argument.nargs == -1 for argument in arguments):
+        return
+    else:
+        ended = in_process(capsys, *leaf.words, *("word" for _ in arguments), "one-too-many")
+    assert (ended.code, ended.out) == (USAGE, "")
+    assert is_told_plainly(ended)
+
+
+def misspelled() -> list[tuple[str, ...]]:
+    """Each command with a letter of its last word left out."""
+    found = []
+    for leaf in [*INNER, *LEAVES]:
+        *before, last = leaf.words
+        wrong = last[0] + last[2:] if len(last) > 2 else last + last
+        found.append((*before, wrong))
+    return found
+
+
+@pytest.mark.parametrize("words", misspelled(), ids=" ".join)
+def test_a_misspelled_command_is_told_what_it_may_have_meant(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = in_process(capsys, *words)
+    assert (ended.code, ended.out) == (USAGE, "")
+    assert is_told_plainly(ended)
+    assert f"No such command '{words[-1]}'." in ended.err
+    assert "Did you mean" in ended.err
+
+
+@of(WITH_DATA)
+def test_wrong_usage_is_json_on_standard_output_where_json_was_asked_for(
+    leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = in_process(capsys, *leaf.with_options("-o", "json", "--no-such-option"))
+    assert ended.code == USAGE
+    error = json.loads(ended.out)["error"]
+    assert (error["code"], error["exit_code"]) == ("usage", USAGE)
+    assert "--no-such-option" in error["message"]
+
+
+@of(WITH_DATA)
+def test_a_form_that_does_not_exist_and_two_forms_at_once_are_refused(
+    leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = in_process(capsys, *leaf.with_options("-o", "yaml"))
+    assert (ended.code, ended.out) == (USAGE, "")
+    assert "yaml" in ended.err and all(form in ended.err for form in FORMATS)
+    assert in_process(capsys, *leaf.with_options("--json", "-q")).code == USAGE
+
+
+@of(LEAVES)
+def test_data_comes_in_every_form_where_data_comes_out(leaf: Leaf) -> None:
+    assert ("output" in leaf.names) == (str(leaf) not in WITHOUT_DATA)
+    if "output" in leaf.names:
+        assert {"as_json", "fields", "quiet", "utc"} <= leaf.names
+
+
+@of(LEAVES)
+def test_what_changes_something_has_a_dry_run_and_an_idempotency_key(leaf: Leaf) -> None:
+    """All that the API calls a command of its own; what only reads, or says so by `--sql` and the like, has none."""
+    verbs = {"create", "rotate", "revoke", "cancel", "drain", "resume", "remove", "correct", "replay", "token"}
+    changes = leaf.words[-1] in verbs | {"deposit", "faucet"} or leaf.words[:2] == ("job", "submit")
+    assert ({"dry_run", "idempotency_key", "yes", "no_input"} <= leaf.names) == changes
+
+
+# Servers that are not there, or fail
+
+
+@of(ASKING)
+def test_a_server_that_is_not_there_is_told_at_once_with_what_to_do(
+    leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = nowhere()
+    started = time.monotonic()
+    ended = in_process(capsys, *leaf.with_options("--url", url, "--json"))
+    assert time.monotonic() - started < PROMPT_SECONDS
+    assert ended.code == UNAVAILABLE
+    assert UNAVAILABLE in leaf.exit_codes
+    assert is_told_plainly(ended)
+    assert f"nothing listens at {url}" in ended.err
+    assert "aitbc serve" in ended.err
+    error = json.loads(ended.out)["error"]
+    assert (error["code"], error["exit_code"]) == ("refused_connection", UNAVAILABLE)
+
+
+@of(ASKING)
+def test_a_server_that_never_answers_ends_the_command_in_its_time(
+    leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with silent() as url:
+        words = ["150ms" if word == "5m" else word for word in leaf.with_options("--url", url, "--timeout", "150ms")]
+        started = time.monotonic()
+        ended = in_process(capsys, *words)
+        assert time.monotonic() - started < PROMPT_SECONDS
+    assert (ended.code, ended.out) == (TIMED_OUT, "")
+    assert TIMED_OUT in leaf.exit_codes
+    assert is_told_plainly(ended)
+
+
+REFUSALS = {
+    401: (NOT_ALLOWED, "unauthenticated"),
+    403: (NOT_ALLOWED, "forbidden"),
+    404: (NOT_FOUND, "not_found"),
+    409: (REFUSED, "refused_by_state"),
+    422: (USAGE, "invalid"),
+    429: (UNAVAILABLE, "too_many"),
+    500: (1, "internal_error"),
+    503: (UNAVAILABLE, "database_unavailable"),
+}
+
+
+@of([leaf for leaf in ASKING if str(leaf) not in ("job wait", "job watch")])
+def test_a_refusal_ends_with_the_exit_code_that_the_help_names(
+    leaf: Leaf, desk: Path, hasty: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for status, (exit_code, code) in REFUSALS.items():
+        if exit_code not in leaf.exit_codes:
+            assert exit_code in (NOT_FOUND, REFUSED)
+            continue
+        with answering(problem(status, code, f"because of \x1b[31m{code}")) as server:
+            ended = in_process(capsys, *leaf.with_options("--url", server.url, "-o", "json"))
+        assert ended.code == exit_code, ended
+        assert is_told_plainly(ended)
+        assert f"because of \\x1b[31m{code}" in ended.err
+        assert json.loads(ended.out)["error"]["code"] == code
+        assert "\x1b" not in ended.out
+
+
+ODD = {
+    "a page for people": Told(200, b"<html>hello", {"Content-Type": "text/html"}),
+    "another page": Told(404, b"<html>nothing here", {"Content-Type": "text/html"}),
+    "somewhere else": Told(302, b"", {"Location": "https://example.org/"}),
+    "half an answer": Told(200, b'{"data": [', breaks=4),
+    "another shape": told([{"unheard": "of"}]),
+    "a bare number": told(7),
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+@of([leaf for leaf in ASKING if str(leaf) not in ("job wait", "job watch")])
+def test_an_answer_that_makes_no_sense_is_no_success_and_no_traceback(
+    leaf: Leaf, odd: Told, desk: Path, hasty: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with answering(odd) as server:
+        ended = in_process(capsys, *leaf.with_options("--url", server.url))
+    assert ended.code in leaf.exit_codes
+    assert ended.code != 0
+    assert is_told_plainly(ended)
+
+
+@of(ASKING)
+def test_no_key_is_told_with_where_one_may_come_from(
+    leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AITBC_API_KEY")
+    ended = in_process(capsys, *leaf.with_options("--url", nowhere()))
+    if str(leaf) in ("chain keys", "miner enrol"):  # anybody may ask; a one-time token is a key too
+        assert ended.code in (NOT_ALLOWED, UNAVAILABLE)
+        return
+    assert (ended.code, ended.out) == (NOT_ALLOWED, "")
+    assert "AITBC_API_KEY" in ended.err
+
+
+# Lists
+
+
+def page_for(asked: Asked) -> Told:
+    """An empty page, or the empty list that some lists are."""
+    return told([] if asked.path.partition("?")[0].endswith(("/audit", "/chain/keys")) else EMPTY_PAGE)
+
+
+@of(LISTS)
+def test_an_empty_list_is_empty_in_every_form(leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with answering(page_for) as server:
+        shown = {form: in_process(capsys, *leaf.with_options("--url", server.url, "-o", form)) for form in FORMATS}
+    assert {ended.code for ended in shown.values()} == {0}
+    assert json.loads(shown["json"].out) == []
+    assert (shown["jsonl"].out, shown["name"].out) == ("", "")
+    assert len(shown["csv"].out.splitlines()) == 1
+    assert len(shown["table"].out.splitlines()) <= 1
+    assert {ended.err for ended in shown.values()} == {""}
+
+
+@of(LISTS)
+def test_a_list_has_bounds_that_are_said(leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert in_process(capsys, *leaf.with_options("--limit", "0")).code == USAGE
+    assert in_process(capsys, *leaf.with_options("--limit", "100001")).code == USAGE
+
+
+# Questions
+
+
+@of([leaf for leaf in LEAVES if "--yes" in leaf.call and "--yes" in " ".join(leaf.examples)])
+def test_what_cannot_be_taken_back_asks_and_without_anybody_to_ask_is_not_done(
+    leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with answering(told({})) as server:
+        words = [word for word in leaf.with_options("--url", server.url) if word != "--yes"]
+        ended = in_process(capsys, *words)
+        assert not [asked for asked in server.asked if asked.method != "GET"]
+    assert (ended.code, ended.out) == (USAGE, "")
+    assert "--yes" in ended.err
