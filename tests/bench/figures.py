@@ -1,0 +1,84 @@
+"""The figures: what each is called and what it should be, and the table that people read."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+
+class Aim(Struct, frozen=True):
+    """A figure that `make bench` reports: its key, what it says, and its aim if it has one."""
+
+    key: str
+    meaning: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def is_met(self, value: float) -> bool | None:
+        """Whether the aim is met; none where there is none."""
+        if self.at_least is not None:
+            return value >= self.at_least
+        return None if self.at_most is None else value <= self.at_most
+
+    @property
+    def text(self) -> str:
+        """The aim as people write it."""
+        if self.at_least is not None:
+            return f"≥ {self.at_least:g}"
+        return "" if self.at_most is None else f"≤ {self.at_most:g}"
+
+
+AIMS = (
+    Aim("life_vs_pgbench", "lives per second ÷ pgbench with the same row writes", at_least=0.5),
+    Aim("cpu_ms_per_life", "CPU of server and PostgreSQL for one paid job", at_most=1.5),
+    Aim("get_vs_bare_asgi", "CPU of reading one job ÷ a bare answer of that size", at_most=4),
+    Aim("list_1e6_vs_1e3", "CPU of a page of 50 among 10⁶ jobs ÷ among 10³", at_most=1.3),
+    Aim("poller_kib", "memory of one waiting miner", at_most=20),
+    Aim("wake_p99_ms", "from a job's acknowledgement to a waiting miner", at_most=50),
+    Aim("verify_us_per_entry", "CPU of the offline verifier for one ledger entry"),
+    Aim("verify_mib", "peak memory of the offline verifier"),
+    Aim("pss_mib", "memory of the idle server with its database"),
+    Aim("start_s", "a warm start until the server is ready"),
+    Aim("help_ms", "aitbc --help"),
+)
+
+
+class Measured(Struct, frozen=True):
+    """A figure as it was measured: the median of its rounds, and all that stands behind it."""
+
+    value: float | None
+    rounds: Sequence[float] = ()
+    details: Mapping[str, float | str] = {}
+    """What it is made of."""
+
+    @classmethod
+    def of(cls, rounds: Sequence[float], **details: float | str) -> "Measured":
+        """The median of some rounds."""
+        return cls(rounded(statistics.median(rounds)), [rounded(each) for each in rounds], details)
+
+
+def rounded(value: float) -> float:
+    """Three digits are more than the machine keeps still."""
+    return float(f"{value:.3g}")
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least this share of all does not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def table(measured: Mapping[str, Measured]) -> str:
+    """Everything in lines: the figure, its aim, whether it is met, the rounds from least to most."""
+    lines = [f"{'figure':<20} {'median':>9} {'aim':>7}     {'min … max':<18} what it is"]
+    for aim in AIMS:
+        found = measured.get(aim.key)
+        if found is None or found.value is None:
+            lines.append(f"{aim.key:<20} {'—':>9} {aim.text:>7}     {'not measured':<18} {aim.meaning}")
+            continue
+        met = {True: "ok", False: "MISS", None: ""}[aim.is_met(found.value)]
+        spread = f"{min(found.rounds):g} … {max(found.rounds):g}" if len(found.rounds) > 1 else ""
+        lines.append(f"{aim.key:<20} {found.value:>9g} {aim.text:>7} {met:<4}{spread:<18} {aim.meaning}")
+        for name, value in found.details.items():
+            lines.append(f"{'':<20} {value if isinstance(value, str) else rounded(value):>9}  {name}")
+    return "\n".join(lines)
