@@ -80,7 +80,7 @@ async def open_house(target: Target, state_dir: Path, **settings: Any) -> AsyncI
     house = await build(made, MODULES, owner=target)
     metrics = Metrics(this_build(), pulse=house.platform.pulse)
     inner = litestar(house, this_build(), metrics)
-    app = bounded(inner, made.server, metrics)
+    app = bounded(inner, house, metrics)
     async with inner.lifespan():
         yield Stage(house, app, httpx.ASGITransport(app=cast(Any, app)))
 

@@ -10,6 +10,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "Watch paid AI work on this machine, from a server's start to verified files."),
     "serve": ("serve", "Serve the whole platform in this process."),
     "status": ("status", "One screen: server, miners, jobs, blocks, balance."),
+    "places": ("places", "Which process serves which module, and on which ports (admins)."),
     "doctor": ("doctor", "Check this installation; each fault with its exact fix."),
     "job": ("job", "Submit work, watch it, get its result."),
     "miner": ("miner", "Run a miner, and see after yours."),

@@ -1,11 +1,13 @@
 """The one place that knows every module."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from aitbc.kernel import database_commands, serving
 from aitbc.kernel.house import parts
 from aitbc.kernel.module import Module
+from aitbc.kernel.places import MAIN
 from aitbc.modules.ai.module import module as ai
 from aitbc.modules.gpu.module import module as gpu
 from aitbc.modules.trading.module import module as trading
@@ -16,9 +18,17 @@ MODULES: tuple[Module, ...] = (gpu, ai, trading)
 """Top first: a module may call those after it, never those before."""
 
 
-def serve(flags: Mapping[str, Any]) -> int:
-    """Serve the whole platform in this process until a signal; gives the exit code."""
-    return serving.serve(MODULES, flags)
+CHILD = (
+    sys.executable,
+    "-c",
+    "import json, sys; from aitbc.app import serve; sys.exit(serve(json.loads(sys.argv[2]), sys.argv[1]))",
+)
+"""What starts the process of a split module, before the module's name and the flags."""
+
+
+def serve(flags: Mapping[str, Any], me: str = MAIN) -> int:
+    """Serve until a signal; gives the exit code: the whole platform, or the one module that is named."""
+    return serving.serve(MODULES, flags, CHILD, me=me)
 
 
 def provision_sql() -> str:

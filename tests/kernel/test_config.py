@@ -140,7 +140,6 @@ def test_variables_are_read_by_the_type_of_their_setting(tmp_path: Path) -> None
         ("[server]\nhosts = ['*']", ["server.hosts"]),
         ("[server]\norigins = ['example.org']", ["server.origins"]),
         ("[server]\ntls_key = 'k.pem'", ["server.tls_certificate: it is needed beside tls_key"]),
-        ("[modules.gpu]\nplace = 'split'", ["modules.gpu.place: only mounted is served now"]),
         ("[modules.gpu]\nplace = 'moon'", ["modules.gpu.place", "mounted, exposed, split"]),
         ("[modules.gpu]\nport = 'old'", ["modules.gpu.port", "new, legacy"]),
         ('["ser\\nver"]\nport = 1', ["ser?ver is not a setting"]),

@@ -224,13 +224,6 @@ def _struct(kind: type[Struct], tree: Mapping[str, Any], name: str) -> Struct:
 
 
 def _check(settings: Settings, origins: Mapping[str, str]) -> None:
-    for name, module in settings.modules.items():
-        if module.place != "mounted":
-            where = origins.get(f"modules.{name}.place", "default")
-            raise ConfigError(
-                f"{where}: modules.{name}.place: only mounted is served now, not {module.place}; "
-                f'write place = "mounted", or leave it out'
-            )
     server = settings.server
     if (server.tls_certificate is None) != (server.tls_key is None):
         there, missing = ("tls_key", "tls_certificate") if server.tls_key else ("tls_certificate", "tls_key")

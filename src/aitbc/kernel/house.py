@@ -2,17 +2,20 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import structlog
+from msgspec import structs
 
 from aitbc.kernel.auth import Principal
+from aitbc.kernel.build import this_build
 from aitbc.kernel.clock import now
 from aitbc.kernel.config import ConfigError, Settings
 from aitbc.kernel.db import Database, Target
@@ -22,7 +25,9 @@ from aitbc.kernel.identity import Base, Identity
 from aitbc.kernel.migrations import Part, migrate, role_password
 from aitbc.kernel.module import Module
 from aitbc.kernel.operations import Operations
+from aitbc.kernel.places import MAIN, Places, places
 from aitbc.kernel.pulse import Pulse
+from aitbc.kernel.roads import Neighbour, Placed, Process, Tokens, neighbours
 from aitbc.kernel.signing import Key, verify
 from aitbc.kernel.wiring import Platform, Wired, wire
 
@@ -99,11 +104,46 @@ class House:
     operations: Operations
     operator: Principal
     postgres: EmbeddedPostgres | None
+    modules: Sequence[Module]
+    """Every module of the installation, those of other processes included."""
+    places: Places
+    neighbours: Mapping[str, Neighbour]
+    """For each module of another process the one that serves it."""
+    tokens: Tokens
+    looked_into: Mapping[str, Database]
+    """The schemas of modules in other processes: their events and audit belong to the operator's view."""
+    started_at: datetime
 
     @property
     def databases(self) -> dict[str, Database]:
         """Every database of this process, the kernel's included."""
         return {**self.wired.databases, "kernel": self.platform.kernel}
+
+    @cached_property
+    def process(self) -> Process:
+        """This process, as it tells the others and the operator."""
+        where = self.places
+        return Process(
+            name=where.me,
+            pid=os.getpid(),
+            modules=where.here,
+            ports={str(port): modules for port, modules in where.ports.items()},
+            version=this_build().version,
+            started_at=self.started_at,
+        )
+
+    async def placed(self) -> list[Placed]:
+        """For every module what serves it, asked of the processes themselves."""
+        asked = list({one.name: one for one in self.neighbours.values()}.values())
+        told = await asyncio.gather(*(one.process() for one in asked), return_exceptions=True)
+        running = {self.places.me: self.process, **{one.name: one for one in told if isinstance(one, Process)}}
+        found = []
+        for module in self.modules:
+            far = self.neighbours.get(module.name)
+            name = far.name if far is not None else self.places.me
+            process = running.get(name)
+            found.append(Placed.of(module.name, name, process))
+        return found
 
     async def signer_answers(self) -> str | None:
         """Whether the node's key signs: a check of readiness."""
@@ -123,6 +163,10 @@ class House:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            for neighbour in self.neighbours.values():
+                await neighbour.close()
+            for database in self.looked_into.values():
+                await database.close()
             await self.platform.kernel.close()
 
     async def _tidy(self) -> None:
@@ -158,12 +202,14 @@ async def build(
     owner: Target,
     postgres: EmbeddedPostgres | None = None,
     pulse: Pulse | None = None,
+    where: Places | None = None,
 ) -> House:
-    """Migrate the database, make what a first start needs, and wire the modules."""
+    """Migrate the database, make what a first start needs, and wire the modules that live here; `where` says which."""
+    where = where or places(settings, [module.name for module in modules])
     state = settings.state_dir
     secret = secret_of(settings)
     everything = parts(modules)
-    local = postgres is not None
+    local = settings.database.url is None  # the embedded server, of this process or of the main one
     done = await migrate(owner, everything, secret=None if local else secret, provision=settings.database.provision)
     for line in done:
         log.info("schema_migrated", change=line)
@@ -174,10 +220,7 @@ async def build(
         "acquire_seconds": database.acquire_seconds,
         "statement_seconds": database.statement_seconds,
     }
-    kernel_target = Target(
-        **{name: getattr(owner, name) for name in owner.__struct_fields__}
-        | {"user": "aitbc_kernel", "password": passwords["aitbc_kernel"]}
-    )
+    kernel_target = structs.replace(owner, user="aitbc_kernel", password=passwords["aitbc_kernel"])
     kernel = Database("kernel", kernel_target, list(Base.metadata.tables.values()), **pool)
     identity = Identity(kernel)
     platform = Platform(
@@ -188,10 +231,36 @@ async def build(
         kernel=kernel,
         pulse=pulse or Pulse(),
     )
-    wired = wire(modules, owner, platform, passwords=passwords, settings=settings.tables, pool=pool)
-    operations = Operations({**wired.databases, "kernel": kernel})
-    operator = await _operator(identity, state)
-    return House(settings, everything, platform, wired, identity, operations, operator, postgres)
+    tokens = Tokens(secret, where.me)
+    far = neighbours(where.elsewhere, tokens)
+    wired = wire(modules, owner, platform, passwords=passwords, settings=settings.tables, pool=pool, far=far)
+    looked_into = {
+        part.name: Database(
+            part.name,
+            structs.replace(owner, user=part.role, password=passwords[part.role]),
+            list(part.metadata.tables.values()),
+            **pool,
+        )
+        for part in everything
+        if part.name in far and where.me == MAIN
+    }
+    operations = Operations({**wired.databases, **looked_into, "kernel": kernel})
+    return House(
+        settings=settings,
+        parts=everything,
+        platform=platform,
+        wired=wired,
+        identity=identity,
+        operations=operations,
+        operator=await _operator(identity, state),
+        postgres=postgres,
+        modules=modules,
+        places=where,
+        neighbours=far,
+        tokens=tokens,
+        looked_into=looked_into,
+        started_at=now(),
+    )
 
 
 async def _operator(identity: Identity, state: Path) -> Principal:

@@ -8,8 +8,10 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from aitbc.kernel.auth import Principal
+from aitbc.kernel.house import House
 from aitbc.kernel.operations import AuditEntry, EventNotDead, EventNotFound, Operations, ToldEvent, UnknownModule
 from aitbc.kernel.pages import Cursor, Limit, Page
+from aitbc.kernel.roads import Placed
 
 
 class OperationsController(Controller):
@@ -46,6 +48,11 @@ class OperationsController(Controller):
     ) -> ToldEvent:
         """Try a dead event again from its first attempt. Its hearers' inboxes keep it from having an effect twice."""
         return await operations.replay(who, event)
+
+    @get("/places", operation_id="list_places", opt={"permission": "places:read"})
+    async def places(self, house: NamedDependency[House]) -> list[Placed]:
+        """List for every module the process that serves it and its ports, as the processes themselves tell it now."""
+        return await house.placed()
 
     @get("/audit", operation_id="list_audit", opt={"permission": "audit:read", "errors": (UnknownModule,)})
     async def audit(

@@ -9,7 +9,7 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import structlog
@@ -42,6 +42,15 @@ class Told(Struct, frozen=True):
     request_id: str | None
 
 
+class Ear(Protocol):
+    """Whoever hears events, here or in another process."""
+
+    name: str
+
+    async def receive(self, told: Sequence[tuple[UUID, Event]]) -> None:
+        """Hear those of these events that were not heard before; all or none of them."""
+
+
 class Hearer:
     """One handler of one module: hears each event once, in the transaction of its own work."""
 
@@ -72,7 +81,7 @@ class Hearer:
 class Relay:
     """Delivers the outbox of one module."""
 
-    def __init__(self, database: Database, hearers: Mapping[str, Sequence[Hearer]]) -> None:
+    def __init__(self, database: Database, hearers: Mapping[str, Sequence[Ear]]) -> None:
         self._database = database
         self._hearers = hearers
         self._wake = asyncio.Event()
@@ -144,7 +153,7 @@ class Relay:
                 outcome |= await self._bring_singly(hearer, events)
         return [(told, outcome.get(told.id)) for told in group]
 
-    async def _bring_singly(self, hearer: Hearer, events: list[tuple[Told, Event]]) -> dict[UUID, str | None]:
+    async def _bring_singly(self, hearer: Ear, events: list[tuple[Told, Event]]) -> dict[UUID, str | None]:
         outcome: dict[UUID, str | None] = {}
         for told, event in events:
             token = request_id.set(told.request_id)

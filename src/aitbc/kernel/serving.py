@@ -1,8 +1,10 @@
 """`aitbc serve`: from settings to a server that answers, and down again without a trace."""
 
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,17 @@ from msgspec import Struct
 from aitbc.kernel import listeners, logs, server
 from aitbc.kernel.application import bounded, litestar
 from aitbc.kernel.build import this_build
-from aitbc.kernel.config import Loaded, load
+from aitbc.kernel.config import ConfigError, Loaded, load
 from aitbc.kernel.db import Target
 from aitbc.kernel.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from aitbc.kernel.errors import AppError
 from aitbc.kernel.house import build, target_of, write_private
 from aitbc.kernel.metrics import Metrics
 from aitbc.kernel.module import Module
+from aitbc.kernel.places import MAIN, Places, places
 from aitbc.kernel.pulse import Pulse
+from aitbc.kernel.settings import Settings
+from aitbc.kernel.supervisor import supervised
 
 SERVER_FILE = "server.json"
 """In the state folder while a server runs: where the command line on this machine finds it."""
@@ -43,10 +48,16 @@ def settings_of(modules: Sequence[Module], flags: Mapping[str, Any]) -> Loaded:
     return load(flags, os.environ, Path.cwd(), tables, modules=[module.name for module in modules])
 
 
-def serve(modules: Sequence[Module], flags: Mapping[str, Any]) -> int:
-    """Serve every module until a signal; gives the exit code. What stands in the way is said in one line on stderr."""
+def serve(modules: Sequence[Module], flags: Mapping[str, Any], command: Sequence[str], *, me: str = MAIN) -> int:
+    """Serve until a signal; gives the exit code. What stands in the way is said in one line on stderr.
+
+    The main process serves every module that is not split out, and starts a process for each of those that are: `command`
+    with the module's name and the flags as JSON. `me` names the module when this is one of them.
+    """
     try:
-        return _serve(modules, settings_of(modules, flags))
+        loaded = settings_of(modules, flags)
+        where = places(loaded.settings, [module.name for module in modules], me)
+        return _serve(modules, loaded, where, [*command, json.dumps(dict(flags), default=str)])
     except EmbeddedPostgresError as error:
         sys.stderr.write(f"aitbc: {error}\n")
         return 78
@@ -55,23 +66,29 @@ def serve(modules: Sequence[Module], flags: Mapping[str, Any]) -> int:
         return error.exit_code
 
 
-def _serve(modules: Sequence[Module], loaded: Loaded) -> int:
+def _serve(modules: Sequence[Module], loaded: Loaded, where: Places, command: Sequence[str]) -> int:
     settings = loaded.settings
     logs.configure(settings.log, secrets=loaded.secrets, no_color=loaded.no_color)
+    if where.me != MAIN:
+        logs.module_name.set(where.me)
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    gateway = listeners.gateway(settings.server)
-    sockets = listeners.bind([gateway], settings.server)
-    postgres, owner = None, None
+    if where.socket is not None:
+        where.socket.parent.mkdir(mode=0o700, exist_ok=True)
+    sockets = listeners.bind(where.listeners(settings), settings.server)
+    postgres = None
     try:
-        if settings.database.url is None:
+        if settings.database.url is not None:
+            owner = target_of(settings.database.url.reveal())
+        elif where.me == MAIN:
             postgres = EmbeddedPostgres(settings.state_dir / "postgres")
             owner = owner_of(postgres)
         else:
-            owner = target_of(settings.database.url.reveal())
-        return server.run(_Main(modules, loaded, owner, postgres, sockets))
+            owner = _running_database(settings.state_dir)
+        return server.run(_Process(modules, loaded, owner, postgres, sockets, where, command))
     finally:
         listeners.close(sockets)
-        (settings.state_dir / SERVER_FILE).unlink(missing_ok=True)
+        if where.me == MAIN:
+            (settings.state_dir / SERVER_FILE).unlink(missing_ok=True)
         if postgres is not None:
             postgres.stop()
         logs.flush()
@@ -83,7 +100,23 @@ def owner_of(postgres: EmbeddedPostgres) -> Target:
     return Target(host=address.host, port=address.port, user=address.user, database=address.database)
 
 
-class _Main:
+def _running_database(state: Path) -> Target:
+    """The way into the embedded server that the main process runs. Raises `ConfigError` where none runs."""
+    with suppress(OSError, msgspec.MsgspecError):
+        told = msgspec.json.decode((state / SERVER_FILE).read_bytes(), type=ServerFile)
+        if told.database is not None:
+            return told.database
+    raise ConfigError(
+        f"the embedded database of {state} runs with the main process, which does not: start `aitbc serve` first, "
+        "or give both a database of their own with database.url"
+    )
+
+
+def _is_ours(settings: Settings, module: str) -> bool:
+    return module not in settings.modules or settings.modules[module].supervised
+
+
+class _Process:
     """What runs inside the event loop."""
 
     def __init__(
@@ -93,31 +126,46 @@ class _Main:
         owner: Target,
         postgres: EmbeddedPostgres | None,
         sockets: list[Any],
+        where: Places,
+        command: Sequence[str],
     ) -> None:
         self._modules = modules
         self._loaded = loaded
         self._owner = owner
         self._postgres = postgres
         self._sockets = sockets
+        self._where = where
+        self._command = command
 
     async def __call__(self, signals: server.Signals) -> int:
         """Build the house and serve it."""
         settings, pulse = self._loaded.settings, Pulse()
-        house = await build(settings, self._modules, owner=self._owner, postgres=self._postgres, pulse=pulse)
+        where = self._where
+        house = await build(
+            settings, self._modules, owner=self._owner, postgres=self._postgres, pulse=pulse, where=where
+        )
         metrics = Metrics(this_build(), pulse=pulse)
-        app = bounded(litestar(house, this_build(), metrics), settings.server, metrics)
+        app = bounded(litestar(house, this_build(), metrics), house, metrics)
+        if where.me == MAIN:
+            self._write_down()
+        notifier = server.Notifier(self._loaded.notify_socket, self._loaded.watchdog_seconds)
+        draining = house.platform.draining
+        mine = {name: one for name, one in house.neighbours.items() if where.me == MAIN and _is_ours(settings, name)}
+        async with supervised(mine, self._command, draining):
+            return await server.serve(
+                app,
+                settings.server,
+                self._sockets,
+                signals=signals,
+                draining=draining,
+                pulse=pulse,
+                notifier=notifier,
+            )
+
+    def _write_down(self) -> None:
+        settings = self._loaded.settings
         scheme = "https" if settings.server.tls_certificate else "http"
         host, port = self._sockets[0].getsockname()[:2]
         url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
         told = ServerFile(url=url, pid=os.getpid(), database=self._owner if self._postgres is not None else None)
         write_private(settings.state_dir / SERVER_FILE, msgspec.json.encode(told).decode() + "\n")
-        notifier = server.Notifier(self._loaded.notify_socket, self._loaded.watchdog_seconds)
-        return await server.serve(
-            app,
-            settings.server,
-            self._sockets,
-            signals=signals,
-            draining=house.platform.draining,
-            pulse=pulse,
-            notifier=notifier,
-        )

@@ -75,7 +75,11 @@ class ModuleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Where a module is found."""
 
     place: Literal["mounted", "exposed", "split"] = "mounted"
+    """In this process; in it and on a port of its own too; in a process of its own."""
     port: Literal["new", "legacy"] | Annotated[int, Meta(ge=1, le=65535)] = "new"
+    """The port of its own, when it is exposed or split: the one that it has now, the older coordinator's, or any other."""
+    supervised: bool = True
+    """Whether `aitbc serve` starts the process of a split module and looks after it; off where `aitbc serve MODULE` does."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +17,9 @@ from aitbc.kernel.db import Database, Target
 from aitbc.kernel.identity import Identity
 from aitbc.kernel.module import Module
 from aitbc.kernel.pulse import Pulse
-from aitbc.kernel.relay import Hearer, Relay
-from aitbc.kernel.remote import local
+from aitbc.kernel.relay import Ear, Hearer, Relay
+from aitbc.kernel.remote import local, remote
+from aitbc.kernel.roads import FarHearer, Neighbour
 from aitbc.kernel.signing import Key
 
 log = structlog.get_logger("aitbc.wiring")
@@ -51,6 +52,8 @@ class Wired:
     databases: dict[str, Database]
     services: dict[str, Any]
     relays: list[Relay]
+    hearers: dict[str, Hearer]
+    """Every handler of this process by its name, for events that come from others."""
     platform: Platform
 
     @asynccontextmanager
@@ -89,12 +92,20 @@ def wire(
     passwords: Mapping[str, str | None],
     settings: Mapping[str, Struct],
     pool: Mapping[str, Any],
+    far: Mapping[str, Neighbour] | None = None,
 ) -> Wired:
-    """Build every module of the list, lowest last in the list first, so that each finds the faces below it."""
+    """Build every module of the list, lowest last in the list first, so that each finds the faces below it.
+
+    `far` names the modules that live in other processes, and where: they get a road instead of a service.
+    """
+    far = far or {}
     databases: dict[str, Database] = {}
     services: dict[str, Any] = {}
     faces: dict[type, Any] = {}
     for module in reversed(modules):
+        if module.name in far:
+            faces[module.api] = remote(module.api, far[module.name].road_to(module.name))
+            continue
         role = f"aitbc_{module.name}"
         own = Target(**{**_fields(target), "user": role, "password": passwords.get(role)})
         database = Database(module.name, own, list(module.metadata.tables.values()), **pool)
@@ -105,17 +116,40 @@ def wire(
         service = module.service(**{name: value for name, value in available.items() if name in wanted})
         services[module.name] = service
         faces[module.api] = local(module.api, service)
-    return Wired(modules, databases, services, _relays(modules, databases, services), platform)
+    near = {
+        name: hearer
+        for module in modules
+        if module.name in services
+        for name, hearer in _hearers(module, databases, services)
+    }
+    relays = _relays(modules, databases, near, far)
+    here = [module for module in modules if module.name in services]
+    return Wired(here, databases, services, relays, near, platform)
 
 
 def _fields(target: Target) -> dict[str, Any]:
     return {name: getattr(target, name) for name in target.__struct_fields__}
 
 
-def _relays(modules: Sequence[Module], databases: Mapping[str, Database], services: Mapping[str, Any]) -> list[Relay]:
-    hearers: dict[str, list[Hearer]] = defaultdict(list)
+def _hearers(
+    module: Module, databases: Mapping[str, Database], services: Mapping[str, Any]
+) -> Iterator[tuple[str, Hearer]]:
+    for method in dict.fromkeys(module.hears.values()):
+        name = f"{module.name}.{method}"
+        yield name, Hearer(databases[module.name], name, getattr(services[module.name], method))
+
+
+def _relays(
+    modules: Sequence[Module],
+    databases: Mapping[str, Database],
+    near: Mapping[str, Hearer],
+    far: Mapping[str, Neighbour],
+) -> list[Relay]:
+    """A relay for each outbox of this process, with the hearers of all modules, wherever they are."""
+    by_kind: dict[str, list[Ear]] = defaultdict(list)
     for module in modules:
         for event, method in module.hears.items():
-            handler = getattr(services[module.name], method)
-            hearers[event.kind].append(Hearer(databases[module.name], f"{module.name}.{method}", handler))
-    return [Relay(databases[module.name], hearers) for module in modules]
+            name = f"{module.name}.{method}"
+            hearer = near.get(name) or FarHearer(far[module.name], module.name, name)
+            by_kind[event.kind].append(hearer)
+    return [Relay(database, by_kind) for database in databases.values()]

@@ -1,0 +1,134 @@
+"""The inner doors of a process: calls on its faces and events for its hearers, for the other processes of the installation only.
+
+They stand on the Unix socket alone, outside of the boundary and of OpenAPI, and ask for a service token.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import structlog
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from aitbc.kernel.errors import AppError, NotFound, TooLarge, Unauthenticated
+from aitbc.kernel.events import decode
+from aitbc.kernel.gone import GONE
+from aitbc.kernel.relay import Hearer
+from aitbc.kernel.remote import answer, operations
+from aitbc.kernel.roads import HEAR, SELF, Call, Process, Tokens, refusal_of
+from aitbc.kernel.trace import request_id
+
+PREFIX = "/internal/"
+BODY_BYTES_MAX = 64 * 1024 * 1024
+
+log = structlog.get_logger("aitbc.inner")
+
+
+class NoSuchDoor(NotFound):
+    """There is no such inner door."""
+
+    code = "no_such_inner_door"
+
+
+class CallTooLarge(TooLarge):
+    """The arguments of this call are too large."""
+
+    code = "inner_call_too_large"
+
+
+class InnerDoors:
+    """The outermost application of a process that has neighbours: inner calls are answered here, all else goes on."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        tokens: Tokens,
+        faces: Mapping[str, tuple[type, Any]],
+        hearers: Mapping[str, Hearer],
+        process: Process,
+    ) -> None:
+        self._app = app
+        self._tokens = tokens
+        self._faces = faces
+        self._hearers = hearers
+        self._process = msgspec.json.encode(process)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection."""
+        if scope["type"] == ScopeType.HTTP and scope["path"].startswith(PREFIX) and _is_inside(scope):
+            await self._answer(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _answer(self, scope: Any, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        ident = headers.get(b"x-request-id")
+        token = request_id.set(ident.decode("ascii", "replace") if ident else None)
+        gone, task = scope.get(GONE), asyncio.current_task()
+        if gone is not None and task is not None:
+            gone.end(task)  # whoever called is no longer there to be told
+        try:
+            status, body = await self._call(scope["path"], headers, receive)
+        except AppError as error:
+            status, body = error.status, refusal_of(error)
+        except asyncio.CancelledError:
+            if gone is None or not gone.explains():
+                raise
+            return
+        except Exception as error:
+            log.error("inner_call_failed", exc_info=error, path=scope["path"])
+            status, body = 500, refusal_of(AppError("An inner call failed; the log of the other process knows more."))
+        finally:
+            request_id.reset(token)
+        head = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": head})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _call(self, path: str, headers: Mapping[bytes, bytes], receive: Receive) -> tuple[int, bytes]:
+        scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        if scheme != "Service":
+            raise Unauthenticated
+        self._tokens.sender(token)
+        body = await _body(receive)
+        if path == PREFIX + SELF:
+            return 200, self._process
+        module, _, name = path.removeprefix(PREFIX).partition("/")
+        if module not in self._faces:
+            raise NoSuchDoor
+        if name == HEAR:
+            return await self._hear(body)
+        api, service = self._faces[module]
+        if name not in operations(api):
+            raise NoSuchDoor
+        return await answer(api, service, name, body)
+
+    async def _hear(self, body: bytes) -> tuple[int, bytes]:
+        call = msgspec.json.decode(body, type=Call)
+        hearer = self._hearers.get(call.hearer)
+        if hearer is None:
+            raise NoSuchDoor
+        await hearer.receive([(id_, decode(kind, text)) for id_, kind, text in call.events])
+        return 200, b"null"
+
+
+def _is_inside(scope: Any) -> bool:
+    """Whether the request came over the Unix socket: the server's address is then a path without a port."""
+    server = scope.get("server")
+    return server is None or (server[1] is None and server[0].startswith("/"))
+
+
+async def _body(receive: Receive) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message: Any = await receive()
+        if message["type"] != "http.request":
+            raise asyncio.CancelledError
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > BODY_BYTES_MAX:
+            raise CallTooLarge
+        if not message.get("more_body", False):
+            return b"".join(chunks)

@@ -1,0 +1,230 @@
+"""Roads between the processes of one installation: calls of faces and events, over Unix sockets, under service tokens.
+
+A token names its sender and its receiver, lasts a minute, and is signed with a key that is derived from the installation's
+secret. It is refused by anybody but the process that it names.
+"""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+import msgspec
+from msgspec import Struct
+
+from aitbc.kernel.clock import now
+from aitbc.kernel.errors import AppError, Unauthenticated, Unavailable
+from aitbc.kernel.events import Event
+from aitbc.kernel.remote import Refusal, Road
+from aitbc.kernel.trace import current_request_id
+
+TOKEN_SECONDS = 60
+CALL_SECONDS = 90.0
+"""The longest call: a miner's poll, and something over."""
+CONNECT_SECONDS = 2.0
+SELF = "~process"
+"""Where a process tells about itself, in place of a module."""
+HEAR = "~hear"
+"""The operation by which events are told; no coroutine of a Protocol can be called so."""
+
+
+class Claims(Struct, frozen=True):
+    """What a service token says."""
+
+    sender: str
+    receiver: str
+    expires: int
+    """In seconds since 1970."""
+
+
+class Tokens:
+    """Makes and checks the tokens of one process."""
+
+    def __init__(self, secret: bytes, me: str) -> None:
+        self._key = hmac.digest(secret, b"service tokens", hashlib.sha256)
+        self._me = me
+
+    def make(self, receiver: str) -> str:
+        """A token for a call of this process on another."""
+        claims = Claims(self._me, receiver, int(now().timestamp()) + TOKEN_SECONDS)
+        body = base64.urlsafe_b64encode(msgspec.json.encode(claims))
+        return f"{body.decode()}.{self._sign(body)}"
+
+    def sender(self, token: str) -> str:
+        """Who sent this. Raises `Unauthenticated` for a token that is not for this process, or not any more."""
+        body, _, mark = token.partition(".")
+        if not body.isascii() or not hmac.compare_digest(mark.encode(), self._sign(body.encode()).encode()):
+            raise Unauthenticated
+        claims = msgspec.json.decode(base64.urlsafe_b64decode(body), type=Claims)
+        if claims.receiver != self._me or claims.expires <= now().timestamp():
+            raise Unauthenticated
+        return claims.sender
+
+    def _sign(self, body: bytes) -> str:
+        return hmac.new(self._key, body, hashlib.sha256).hexdigest()
+
+
+class Process(Struct, frozen=True, kw_only=True):
+    """A process of the installation, as it tells itself."""
+
+    name: str
+    """`main`, or the split module that it serves."""
+    pid: int
+    modules: tuple[str, ...]
+    ports: dict[str, tuple[str, ...]]
+    """Its ports beside the gateway's, each with the modules that answer on it."""
+    version: str
+    started_at: datetime
+
+
+class Placed(Struct, frozen=True, kw_only=True):
+    """Where a module runs, told by the process that serves it."""
+
+    module: str
+    process: str
+    """`main`, or the module's own name."""
+    answers: bool
+    pid: int | None = None
+    ports: tuple[int, ...] = ()
+    """Ports on which this module answers, beside the gateway's."""
+    version: str | None = None
+    started_at: datetime | None = None
+
+    @classmethod
+    def of(cls, module: str, name: str, process: Process | None) -> "Placed":
+        """A module of a process; none for a process that does not answer."""
+        if process is None:
+            return cls(module=module, process=name, answers=False)
+        return cls(
+            module=module,
+            process=name,
+            answers=module in process.modules,
+            pid=process.pid,
+            ports=tuple(int(port) for port, modules in process.ports.items() if module in modules),
+            version=process.version,
+            started_at=process.started_at,
+        )
+
+
+class Call(Struct, frozen=True):
+    """Events on their way to a hearer in another process."""
+
+    hearer: str
+    events: tuple[tuple[UUID, str, str], ...]
+    """Id, kind and body of each."""
+
+
+class Neighbour:
+    """Another process of the installation, found at its Unix socket."""
+
+    def __init__(self, name: str, socket: Path, tokens: Tokens) -> None:
+        self.name = name
+        self.socket = socket
+        self._tokens = tokens
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The pooled client, made in the loop that uses it."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.UnixConnector(str(self.socket), limit=0, keepalive_timeout=15),
+                timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_connect=CONNECT_SECONDS),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+            )
+        return self._session
+
+    async def close(self) -> None:
+        """Close the pooled connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def answers(self) -> bool:
+        """Whether somebody serves there."""
+        with suppress(OSError):
+            _, writer = await asyncio.open_unix_connection(str(self.socket))
+            writer.close()
+            return True
+        return False
+
+    async def readiness(self) -> str | None:
+        """None when the process says that it is ready, else what it says."""
+        limit = aiohttp.ClientTimeout(total=CONNECT_SECONDS)
+        try:
+            async with self.session.get(
+                f"http://{self.name}/readyz", headers={"Host": "localhost"}, timeout=limit
+            ) as answer:
+                if answer.status == 200:
+                    return None
+                return f"It is not ready: {(await answer.text())[:200]}"
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return "Its process does not answer."
+
+    async def ask(self, path: str, body: bytes) -> tuple[int, bytes]:
+        """One inner call. Raises `Unavailable` when no answer came, whatever may have happened."""
+        headers = {"Authorization": f"Service {self._tokens.make(self.name)}", "Content-Type": "application/json"}
+        if (request := current_request_id()) is not None:
+            headers["X-Request-ID"] = request
+        limit = aiohttp.ClientTimeout(total=CALL_SECONDS, sock_connect=CONNECT_SECONDS)
+        try:
+            async with self.session.post(
+                f"http://{self.name}{path}", data=body, headers=headers, timeout=limit
+            ) as answer:
+                return answer.status, await answer.read()
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            raise Unavailable(f"{self.name} does not answer; try again shortly.") from None
+
+    async def process(self) -> Process:
+        """What runs there. Raises `Unavailable`."""
+        status, body = await self.ask(f"/internal/{SELF}", b"")
+        if status != 200:
+            raise Unavailable(f"{self.name} does not say what it is; try again shortly.")
+        return msgspec.json.decode(body, type=Process)
+
+    def road_to(self, module: str) -> Road:
+        """The road to the face of a module there."""
+
+        async def road(operation: str, arguments: bytes) -> tuple[int, bytes]:
+            return await self.ask(f"/internal/{module}/{operation}", arguments)
+
+        return road
+
+
+class FarHearer:
+    """A handler of a module in another process, for the relay of this one."""
+
+    def __init__(self, neighbour: Neighbour, module: str, name: str) -> None:
+        self._neighbour = neighbour
+        self._module = module
+        self.name = name
+
+    async def receive(self, told: Sequence[tuple[UUID, Event]]) -> None:
+        """Bring events there; when it answers, they are heard and committed."""
+        events = tuple((id_, event.kind, msgspec.json.encode(event).decode()) for id_, event in told)
+        body = msgspec.json.encode(Call(self.name, events))
+        status, answer = await self._neighbour.ask(f"/internal/{self._module}/{HEAR}", body)
+        if status != 200:
+            refusal = msgspec.json.decode(answer, type=Refusal)
+            raise AppError.registry.get(refusal.code, AppError)(refusal.message, **refusal.details)
+
+
+def neighbours(elsewhere: Mapping[str, Path], tokens: Tokens) -> dict[str, Neighbour]:
+    """For each module of another process the neighbour that serves it; modules of one process share theirs."""
+    by_socket: dict[Path, Neighbour] = {}
+    for path in elsewhere.values():
+        by_socket.setdefault(path, Neighbour(path.stem, path, tokens))
+    return {module: by_socket[path] for module, path in elsewhere.items()}
+
+
+def refusal_of(error: Any) -> bytes:
+    """An error on its way back."""
+    return msgspec.json.encode(Refusal(error.code, error.message, error.details))

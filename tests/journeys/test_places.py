@@ -1,0 +1,211 @@
+"""Modules in processes and on ports of their own: the same work is done, and one that dies takes no other with it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aitbc.kernel.roads import Neighbour, Tokens
+from tests.chaos.server_process import ServerProcess
+from tests.cli.miner.test_daemon import Market
+from tests.kernel.test_serving import ask, free_port
+
+MODULES = ("gpu", "ai", "trading")
+
+
+class Installation:
+    """A server with its modules in their places, and the ports that were chosen for them."""
+
+    def __init__(self, folder: Path, places: dict[str, str]) -> None:
+        self.ports = {name: free_port() for name in MODULES}
+        chosen = {f"AITBC_MODULES__{name.upper()}__PLACE": place for name, place in places.items()}
+        chosen |= {f"AITBC_MODULES__{name.upper()}__PORT": str(port) for name, port in self.ports.items()}
+        self.server = ServerProcess(folder / "state", free_port(), **chosen)
+
+    def start(self) -> "Installation":
+        self.server.start()
+        return self
+
+    def places(self) -> dict[str, Any]:
+        """What the processes tell, by module."""
+        return {row["module"]: row for row in ask(self.server, "/api/v1/operations/places")}
+
+    def status(self, path: str, port: int | None = None) -> int:
+        """The status of an answer to the operator."""
+        url = f"http://127.0.0.1:{port or self.server.port}{path}"
+        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {self.server.admin_key}"})
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as refused:
+            return refused.code
+
+
+@pytest.fixture
+def made(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Installation]:
+    installation = Installation(tmp_path, request.param).start()
+    yield installation
+    if installation.server.is_alive:
+        installation.server.stop()
+
+
+ALL_SPLIT = dict.fromkeys(MODULES, "split")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        dict.fromkeys(MODULES, "exposed"),
+        {"gpu": "split"},
+        {"ai": "split"},
+        {"trading": "split"},
+        ALL_SPLIT,
+    ],
+    indirect=True,
+    ids=lambda places: ",".join(f"{name}-{place}" for name, place in places.items()),
+)
+def test_a_paid_job_is_done_wherever_the_modules_live(made: Installation, tmp_path: Path) -> None:
+    (tmp_path / "miners").mkdir()
+    market = Market(made.server, tmp_path / "miners")
+    miner = market.start(token=market.token())
+    try:
+        job = market.submit("echo hello")
+        done = market.until_state(job, "succeeded")
+        assert done["output"]["stdout"] == "hello\n"
+        receipt = ask(made.server, f"/api/v1/trading/receipts/{done['receipt']}")["receipt"]
+        assert receipt["price"] == done["price"]
+        assert ask(made.server, "/api/v1/trading/ledger/verify", {})["ok"] is True
+        until(lambda: not ask(made.server, "/api/v1/operations/events?status=pending")["data"])
+    finally:
+        miner.terminate()
+        assert miner.wait(15) == 0
+
+
+def until(holds: Any, seconds: float = 15.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("made", [{"gpu": "split", "ai": "exposed"}], indirect=True)
+def test_each_port_answers_for_its_own_module(made: Installation) -> None:
+    gpu, ai = made.ports["gpu"], made.ports["ai"]
+    for path, wanted in {
+        "/api/v1/gpu/miners": (200, 200, 404),
+        "/api/v1/ai/jobs": (200, 404, 200),
+        "/api/v1/trading/receipts": (200, 404, 404),
+        "/api/v1/identity/accounts": (200, 404, 404),
+        "/healthz": (200, 200, 200),
+        "/readyz": (200, 200, 200),
+        "/internal/gpu/miner": (404, 404, 404),
+        "/api/v1/gpuu/miners": (404, 404, 404),
+    }.items():
+        assert (made.status(path), made.status(path, gpu), made.status(path, ai)) == wanted, path
+    told = made.places()
+    assert (told["gpu"]["process"], told["gpu"]["ports"]) == ("gpu", [gpu])
+    assert (told["ai"]["process"], told["ai"]["ports"]) == ("main", [ai])
+    assert told["gpu"]["pid"] != told["ai"]["pid"] == made.server.pid
+
+
+@pytest.mark.parametrize("made", [{"gpu": "split"}], indirect=True)
+def test_a_dead_module_answers_503_alone_and_comes_back(made: Installation) -> None:
+    pid = made.places()["gpu"]["pid"]
+    os.kill(pid, signal.SIGSTOP)  # so that it cannot be started again behind our back
+    os.kill(pid, signal.SIGKILL)
+    statuses = {made.status("/api/v1/gpu/miners") for _ in range(8)}
+    assert statuses <= {503, 200}
+    assert made.status("/api/v1/ai/jobs") == 200
+    assert made.status("/healthz") == 200
+    until(lambda: made.status("/api/v1/gpu/miners") == 200)
+    until(lambda: made.status("/readyz") == 200)
+    assert made.places()["gpu"]["pid"] != pid
+
+
+@pytest.mark.parametrize("made", [{"gpu": "split"}], indirect=True)
+def test_the_end_of_the_main_process_ends_all_of_them(made: Installation) -> None:
+    gpu = made.places()["gpu"]["pid"]
+    assert made.server.stop() == 0
+    assert not Path(f"/proc/{gpu}").exists()
+    assert not list((made.server.state / "run").glob("*.sock"))
+    made.server.start()
+    until(lambda: made.places()["gpu"]["answers"])
+    again = made.places()["gpu"]["pid"]
+    made.server.kill()
+    until(lambda: not Path(f"/proc/{again}").exists(), 15)
+    made.server.start()
+    until(lambda: made.status("/api/v1/gpu/miners") == 200)
+
+
+@pytest.mark.parametrize("made", [{"gpu": "split"}], indirect=True)
+async def test_an_inner_door_opens_to_a_token_for_this_process_only(made: Installation) -> None:
+    secret = bytes.fromhex((made.server.state / "secret.key").read_text().strip())
+    socket = made.server.state / "run" / "gpu.sock"
+    assert socket.stat().st_mode & 0o077 == 0
+    for tokens, name, wanted in (
+        (Tokens(secret, "main"), "gpu", 200),
+        (Tokens(secret, "main"), "ai", 401),
+        (Tokens(b"guess", "main"), "gpu", 401),
+    ):
+        neighbour = Neighbour(name, socket, tokens)
+        status, _ = await neighbour.ask("/internal/~process", b"")
+        assert status == wanted
+        await neighbour.close()
+    neighbour = Neighbour("gpu", socket, Tokens(secret, "main"))
+    assert [(await neighbour.ask(path, b"{}"))[0] for path in ("/internal/ai/claim", "/internal/gpu/beat_all")] == [
+        404,
+        404,
+    ]
+    await neighbour.close()
+
+
+def test_a_module_moves_by_one_line_and_keeps_its_data(tmp_path: Path) -> None:
+    """Mounted, then split, then mounted again: the data and the old addresses stay."""
+    port = free_port()
+    account = None
+    for places in ({}, {"trading": "split"}, {}):
+        installation = Installation(tmp_path, places)
+        installation.server.port, installation.server.url = port, f"http://127.0.0.1:{port}"
+        installation.start()
+        until(lambda: installation.status("/readyz") == 200)  # noqa: B023 - called at once
+        if account is None:
+            account = ask(installation.server, "/api/v1/identity/keys/self")["account"]
+            request = urllib.request.Request(
+                f"{installation.server.url}/api/v1/trading/deposits",
+                json.dumps({"account": account, "amount": "3", "reason": "test"}).encode(),
+                {
+                    "Authorization": f"Bearer {installation.server.admin_key}",
+                    "Content-Type": "application/json",
+                    "Idempotency-Key": "once",
+                },
+            )
+            urllib.request.urlopen(request, timeout=10).close()
+        assert ask(installation.server, f"/api/v1/trading/accounts/{account}")["available"] == "3"
+        assert installation.server.stop() == 0
+
+
+def test_what_cannot_be_is_said_at_the_start(tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "AITBC_STATE_DIR": str(tmp_path / "other"),
+        "AITBC_MODULES__GPU__PLACE": "exposed",
+        "AITBC_MODULES__AI__PLACE": "exposed",
+        "AITBC_MODULES__GPU__PORT": "18101",
+        "AITBC_MODULES__AI__PORT": "18101",
+    }
+    command = [str(Path(sys.executable).with_name("aitbc")), "serve", "--port", "0"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 78
+    assert "18101" in ended.stderr
+    assert "gpu and ai" in ended.stderr
+    alone = subprocess.run([*command, "hermes"], env=environment, capture_output=True, text=True, timeout=30)
+    assert alone.returncode == 78
