@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from msgspec import Struct
 
@@ -50,11 +51,35 @@ class Measured(Struct, frozen=True):
     rounds: Sequence[float] = ()
     details: Mapping[str, float | str] = {}
     """What it is made of."""
+    why: str = ""
+    """Why there is no value."""
+
+    @classmethod
+    def impossible(cls, why: str) -> "Measured":
+        """A figure that could not be measured, and why."""
+        return cls(None, why=why)
 
     @classmethod
     def of(cls, rounds: Sequence[float], **details: float | str) -> "Measured":
         """The median of some rounds."""
         return cls(rounded(statistics.median(rounds)), [rounded(each) for each in rounds], details)
+
+
+def report(machine: Mapping[str, float | str], measured: Mapping[str, Measured]) -> dict[str, Any]:
+    """What is written as JSON: each figure under its key, null where there is none, and below what stands behind them."""
+    aims = {aim.key: aim for aim in AIMS if aim.key in measured}
+    behind = {
+        key: {
+            "aim": aim.text,
+            "met": None if (value := measured[key].value) is None else aim.is_met(value),
+            "meaning": aim.meaning,
+            "rounds": list(measured[key].rounds),
+            "details": dict(measured[key].details),
+            "why": measured[key].why,
+        }
+        for key, aim in aims.items()
+    }
+    return {key: measured[key].value for key in aims} | {"machine": dict(machine), "figures": behind}
 
 
 def rounded(value: float) -> float:
@@ -70,15 +95,16 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 def table(measured: Mapping[str, Measured]) -> str:
     """Everything in lines: the figure, its aim, whether it is met, the rounds from least to most."""
-    lines = [f"{'figure':<20} {'median':>9} {'aim':>7}     {'min … max':<18} what it is"]
+    lines = [f"{'figure':<20} {'median':>9} {'aim':>7}      {'min … max':<18} what it is"]
     for aim in AIMS:
         found = measured.get(aim.key)
         if found is None or found.value is None:
-            lines.append(f"{aim.key:<20} {'—':>9} {aim.text:>7}     {'not measured':<18} {aim.meaning}")
+            why = "not asked for" if found is None else f"not measured: {found.why}"
+            lines.append(f"{aim.key:<20} {'—':>9} {aim.text:>7}      {why}")
             continue
         met = {True: "ok", False: "MISS", None: ""}[aim.is_met(found.value)]
         spread = f"{min(found.rounds):g} … {max(found.rounds):g}" if len(found.rounds) > 1 else ""
-        lines.append(f"{aim.key:<20} {found.value:>9g} {aim.text:>7} {met:<4}{spread:<18} {aim.meaning}")
+        lines.append(f"{aim.key:<20} {found.value:>9g} {aim.text:>7} {met:<4} {spread:<18} {aim.meaning}")
         for name, value in found.details.items():
             lines.append(f"{'':<20} {value if isinstance(value, str) else rounded(value):>9}  {name}")
     return "\n".join(lines)

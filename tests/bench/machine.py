@@ -1,13 +1,21 @@
 """What processes use: CPU time and memory of a process and of all that it started, as the operating system counts them."""
 
+import hashlib
 import os
+import platform
+import statistics
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+from time import perf_counter, process_time
 
 from msgspec import Struct
 
 TICKS = os.sysconf("SC_CLK_TCK")
+CALIBRATION_ROUNDS = 5
+HASHES = 200_000
+SYNCS = 40
 
 
 class Cpu(Struct, frozen=True):
@@ -30,6 +38,39 @@ def cpu_of(pid: int) -> Cpu:
     own = _seconds(pid, ended=False)
     # A child that has ended is counted by whoever waited for it.
     return Cpu(own, _waited_for(pid) + sum(_seconds(child) for child in descendants(pid)))
+
+
+def described() -> dict[str, float | str]:
+    """What the figures of this run hold for: processors, interpreter, and how fast this machine is just now."""
+    return {
+        "processors": float(len(os.sched_getaffinity(0))),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "load": os.getloadavg()[0],
+        "hash_us": round(min(_hash_us() for _ in range(CALIBRATION_ROUNDS)), 3),
+        "fsync_ms": round(_sync_ms(), 2),
+    }
+
+
+def _hash_us() -> float:
+    """CPU of one SHA-256 of 64 bytes, called from Python: the calibration that runs can be compared by."""
+    data, start = b"x" * 64, process_time()
+    for _ in range(HASHES):
+        hashlib.sha256(data)
+    return (process_time() - start) * 1e6 / HASHES
+
+
+def _sync_ms() -> float:
+    """The median time of bringing 8 KiB to the disk where the databases lie."""
+    took = []
+    with tempfile.NamedTemporaryFile(prefix="aitbc-bench-") as file:
+        for _ in range(SYNCS):
+            file.write(b"x" * 8192)
+            file.flush()
+            start = perf_counter()
+            os.fdatasync(file.fileno())
+            took.append((perf_counter() - start) * 1000)
+    return statistics.median(took)
 
 
 def pss_mib(pids: Iterable[int]) -> float:

@@ -46,9 +46,9 @@ class Server(ServerProcess):
 
     def sql(self, statement: str, *values: Any, database: str | None = None) -> list[asyncpg.Record]:
         """Ask the embedded database as its owner."""
-        return asyncio.run(fetch(self.target(database), statement, *values))
+        return fetch_now(self.target(database), statement, *values)
 
-    def target(self, database: str | None = None) -> Target:
+    def target(self, database: str | None) -> Target:
         """The owner's way into one of the databases in the cluster."""
         told = self.database
         return Target(host=told.host, port=told.port, user=told.user, database=database or told.database)
@@ -94,6 +94,11 @@ async def fetch(target: Target, statement: str, *values: Any) -> list[asyncpg.Re
         return list(await connection.fetch(statement, *values))
     finally:
         await connection.close()
+
+
+def fetch_now(target: Target, statement: str, *values: Any) -> list[asyncpg.Record]:
+    """As `fetch`, where no event loop runs."""
+    return asyncio.run(fetch(target, statement, *values))
 
 
 def free_port() -> int:
