@@ -13,6 +13,8 @@ from aitbc_cli.terminal import progress, say
 PATH = "/api/v1/ai/jobs"
 ENDED = frozenset({"succeeded", "failed", "canceled", "expired"})
 POLL_SECONDS = 20
+ROAD_SECONDS = 0.5
+"""How much of the time that is left is kept for the way to the server and back."""
 SILENCE_SECONDS = 45.0
 """The server sends a sign of life every 15 seconds; three of them missed is a broken connection."""
 AWAY_SECONDS = 120.0
@@ -55,7 +57,9 @@ class Patience:
         """The server did not: pause, or give up. Raises `Stop`."""
         if problem.exit_code not in (UNAVAILABLE, TIMED_OUT) or problem.code in ("tls_failed", "no_api_key"):
             raise problem
-        if not self._seen and "status" not in problem.details:  # it may never have been there
+        if self._seen:
+            self.left  # noqa: B018 - raises when the time is up
+        elif "status" not in problem.details:  # it may never have been there
             raise problem
         now = time.monotonic()
         if self._away_since is None:
@@ -80,7 +84,7 @@ def wait(call: Call, job: str, *, seen: bool = False) -> dict[str, Any]:
         with progress(f"waiting for {job}") as shown:
             while True:
                 left = patience.left
-                seconds = POLL_SECONDS if left is None else min(POLL_SECONDS, left)
+                seconds = POLL_SECONDS if left is None else min(POLL_SECONDS, max(left - ROAD_SECONDS, left / 2))
                 try:
                     told: dict[str, Any] = call.api_for(left).get(
                         f"{PATH}/{part(job)}/wait?seconds={seconds:.1f}", seconds=float(seconds)

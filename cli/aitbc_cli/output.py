@@ -16,6 +16,8 @@ from aitbc_cli.times import shown
 
 FORMATS = ("table", "json", "jsonl", "csv", "name")
 _ESCAPED = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_FORMULA = re.compile(r"[=+\-@\t\r](?!\d+(\.\d+)?$)")
+"""What a spreadsheet would compute; a negative number is none."""
 _COLORS = {
     **dict.fromkeys(("succeeded", "online", "ok", "delivered", "ready", "live"), "32"),
     **dict.fromkeys(("failed", "dead", "removed", "lost", "revoked"), "31"),
@@ -78,6 +80,7 @@ class Output:
             self._csv(chosen, self._columns(shown_columns))
         else:
             for row in rows:
+                self._chosen(row, shown_columns)
                 self._line(safe(str(_at(row, name))))
 
     def one(self, thing: Mapping[str, Any], shown_columns: Sequence[Column], *, name: str = "id") -> None:
@@ -133,7 +136,7 @@ class Output:
     def _cell(self, row: Mapping[str, Any], one: Column) -> str:
         value = row[one.field] if one.field in row else _at(row, one.field)
         if one.kind == "time" and isinstance(value, str):
-            return shown(value, utc=self.utc)
+            return safe(shown(value, utc=self.utc))
         return safe(_plain(value))
 
     def _table(self, rows: Sequence[Mapping[str, Any]], shown_columns: Sequence[Column]) -> None:
@@ -172,7 +175,7 @@ class Output:
         writer.writerow([one.field for one in shown_columns])
         for row in rows:
             values = (row[one.field] if one.field in row else _at(row, one.field) for one in shown_columns)
-            writer.writerow(["" if value is None else _plain(value) for value in values])
+            writer.writerow(["" if value is None else _csv_text(_plain(value)) for value in values])
 
 
 def dump(value: Any, *, indent: int | None = None) -> str:
@@ -189,6 +192,11 @@ def width(text: str) -> int:
     from unicodedata import combining, east_asian_width
 
     return sum(0 if combining(letter) else 2 if east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def _csv_text(text: str) -> str:
+    """A cell that a spreadsheet takes as text and a terminal as what it is."""
+    return safe("'" + text if _FORMULA.match(text) else text, lines=True)
 
 
 def _at(row: Mapping[str, Any], field: str) -> Any:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from aitbc_cli.exits import usage
 
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw]?)")
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|[smhdw]?)")
 SECONDS_MAX = 10 * 365 * 86_400.0
 
 
@@ -50,8 +50,9 @@ def length(seconds: float) -> str:
     """A length of time in at most two units: `850 ms`, `4.2 s`, `3 m 5 s`, `2 h 10 m`, `3 d 4 h`."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
+    seconds = round(seconds)
     for size, name, smaller, part in ((86_400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
         if seconds >= size:
             return f"{seconds // size:.0f} {name} {seconds % size // smaller:.0f} {part}"

@@ -1,11 +1,13 @@
-"""What the tests of the command line share: a user with an empty home."""
+"""What the tests of the command line share: a user with an empty home, and a town with a server, an admin and Alice."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cli.program import is_setting
+from tests.cli.town import Town
 
 
 @pytest.fixture
@@ -18,3 +20,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("AITBC_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    """A served installation of this file's own, with an admin, and with Alice, who has 10 AITBC."""
+    town = Town(tmp_path_factory.mktemp("town"))
+    town.server.start()
+    try:
+        town.settle()
+        yield town
+    finally:
+        town.server.stop()

@@ -15,7 +15,7 @@ import pytest
 from aitbc_cli.main import run, tree
 
 AITBC = str(Path(sys.executable).with_name("aitbc"))
-SECONDS = 60
+SECONDS = 25
 
 
 @dataclass(frozen=True)

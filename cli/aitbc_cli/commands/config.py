@@ -52,13 +52,19 @@ def _client_rows(call: Call) -> list[dict[str, Any]]:
     return [
         {"key": "client.url", "value": where.url, "origin": where.url_origin},
         {"key": "client.api_key", "value": MASK if where.key else "", "origin": where.key_origin},
-        {"key": "client.profile", "value": where.profile or "", "origin": "flag, variable or file"},
+        {"key": "client.profile", "value": where.profile or "", "origin": _profile_origin(call, where.profile)},
         {"key": "client.output", "value": os.environ.get("AITBC_OUTPUT") or "table", "origin": _origin("AITBC_OUTPUT")},
     ]
 
 
-def _origin(variable: str) -> str:
-    return variable if os.environ.get(variable) else "default"
+def _profile_origin(call: Call, profile: str | None) -> str:
+    if call.options.profile is not None:
+        return "flag"
+    return "default" if profile is None else _origin("AITBC_PROFILE", otherwise="the user's file")
+
+
+def _origin(variable: str, *, otherwise: str = "default") -> str:
+    return variable if os.environ.get(variable) else otherwise
 
 
 def _loaded() -> Any:

@@ -1,0 +1,123 @@
+"""A served installation and the people in it, who know it only through the program."""
+
+import asyncio
+import json
+from pathlib import Path
+from threading import Thread
+from typing import Any, Self
+
+import httpx
+
+from aitbc.kernel.signing import Key, canonical, enrolment_statement
+from tests.chaos.server_process import ServerProcess
+from tests.cli.program import Ended, as_program, surroundings
+from tests.cli.tiny_server import nowhere
+from tests.journeys.hand_miner import HandMiner
+
+WORK_SECONDS = 20.0
+
+
+class Person:
+    """Somebody with a home and a key, who types commands."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
+        self.home = Path(environment["HOME"])
+
+    def does(self, *words: str, code: int = 0, **more: Any) -> Ended:
+        """Run the program, which must end with this exit code and without a traceback."""
+        ended = as_program(*words, environment=self.environment, cwd=self.home, **more)
+        assert ended.code == code, (words, ended)
+        assert "Traceback" not in ended.err and "error of the program" not in ended.err, ended.err
+        return ended
+
+    def gets(self, *words: str, code: int = 0) -> Any:
+        """What the program answers in JSON."""
+        return json.loads(self.does(*words, "-o", "json", code=code).out)
+
+    def knows(self, **more: str) -> "Person":
+        """The same person with other variables set."""
+        return Person({**self.environment, **more})
+
+
+class Town:
+    """One server, its operator on the same machine, and Alice, whom the operator made an account."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.server = ServerProcess(folder / "state", int(nowhere().rpartition(":")[2]))
+        self.admin = self.person("admin", AITBC_STATE_DIR=str(folder / "state"))
+        self.alice = self.person("nobody")
+
+    def person(self, name: str, **more: str) -> Person:
+        """Somebody with a home of their own, and no key yet."""
+        home = self.folder / name
+        home.mkdir(exist_ok=True)
+        return Person(surroundings(home, AITBC_URL=self.server.url, **more))
+
+    def resident(self, name: str, *, funds: str | None = None) -> Person:
+        """Somebody with an account, a key in a file, and play money."""
+        account = self.admin.does("account", "create", name, "-q").out.strip()
+        person = self.person(name, ACCOUNT=account)
+        key = person.home / "key"
+        self.admin.does("key", "create", "laptop", "--account", account, "--save", str(key))
+        if funds is not None:
+            self.admin.does("deposit", account, funds, "--reason", "welcome")
+        return person.knows(AITBC_API_KEY_FILE=str(key))
+
+    def settle(self) -> None:
+        """Let Alice in."""
+        self.alice = self.resident("alice", funds="10")
+
+
+class MinerAtWork(Thread):
+    """A miner made by hand that enrols with a token, does so many jobs, and goes. `fails` lets it fail each of them."""
+
+    def __init__(self, url: str, token: str, *, jobs: int = 1, fails: bool = False) -> None:
+        super().__init__(daemon=True)
+        self.url, self.token, self.jobs, self.fails = url, token, jobs, fails
+        self.problem: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.join(WORK_SECONDS)
+        if self.problem is not None:
+            raise self.problem
+        assert not self.is_alive(), "the miner got no work"
+
+    def run(self) -> None:
+        """Work in a loop of its own."""
+        try:
+            asyncio.run(asyncio.wait_for(self._work(), WORK_SECONDS))
+        except BaseException as problem:  # noqa: BLE001 - it is raised where the miner is awaited
+            self.problem = problem
+
+    async def _work(self) -> None:
+        miner = await self._enrolled()
+        async with miner.client:
+            await miner.beat()
+            for _ in range(self.jobs):
+                leases: list[dict[str, Any]] = []
+                while not leases:
+                    leases = await miner.poll(wait=5)
+                for lease in leases:
+                    answer = await (self._failure(miner, lease) if self.fails else miner.deliver(lease))
+                    assert answer.status_code == 200, answer.text
+
+    async def _enrolled(self) -> HandMiner:
+        key = Key.generate()
+        statement = canonical(enrolment_statement(token=self.token, public_key=key.public))
+        body: dict[str, Any] = {"token": self.token, "public_key": key.public, "proof": key.sign(statement)}
+        body |= {"name": "by hand", "slots": 1, "capabilities": {"kinds": ["embed"]}}
+        async with httpx.AsyncClient(base_url=self.url) as nobody:
+            told = (await nobody.post("/api/v1/gpu/enrolments", json=body)).json()
+        headers = {"Authorization": f"Bearer {told['api_key']}"}
+        client = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=WORK_SECONDS)
+        return HandMiner(key, told["miner"], client)
+
+    async def _failure(self, miner: HandMiner, lease: dict[str, Any]) -> httpx.Response:
+        body = {"token": lease["token"], "fault": "requester", "reason": "bad_input", "message": "no such text"}
+        return await miner.client.post(f"/api/v1/gpu/leases/{lease['attempt']}/failure", json=body)
