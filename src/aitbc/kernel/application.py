@@ -1,6 +1,7 @@
 """One application out of a house: every module under its path, behind one guard, inside one boundary."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,15 +19,17 @@ from aitbc.kernel.errors import AppError
 from aitbc.kernel.gateway import Gateway
 from aitbc.kernel.health import STATE, Health, HealthRoutes, database_answers, disk_has_room
 from aitbc.kernel.house import House
-from aitbc.kernel.http import manners, raw_bodies, seal
+from aitbc.kernel.http import handlers, manners, raw_bodies, seal
 from aitbc.kernel.identity_routes import AccountController, KeyController
 from aitbc.kernel.inner import InnerDoors
 from aitbc.kernel.metrics import Metrics
 from aitbc.kernel.migrations import head_of
+from aitbc.kernel.module import Module
 from aitbc.kernel.openapi_pages import documentation
 from aitbc.kernel.operations_routes import OperationsController
-from aitbc.kernel.places import MAIN
+from aitbc.kernel.places import COORDINATOR_PREFIX, MAIN, OLDER_PREFIX
 from aitbc.kernel.roads import Neighbour
+from aitbc.kernel.wiring import Wired
 
 TITLE = "AITBC"
 DESCRIPTION = (
@@ -49,6 +52,7 @@ def litestar(house: House, build: Build, metrics: Metrics) -> Litestar:
         )
         for module in shown
     ]
+    routers += _older(shown, wired)
     routers.append(
         Router(
             "/api/v1/identity",
@@ -88,6 +92,42 @@ def litestar(house: House, build: Build, metrics: Metrics) -> Litestar:
     return app
 
 
+def _older(modules: Sequence[Module], wired: Wired) -> list[Router]:
+    """The older paths, each module's under its own prefix and the coordinator's under that of the coordinator."""
+    found = []
+    for module in modules:
+        for prefix, controllers in (
+            (OLDER_PREFIX.get(module.name), module.older),
+            (COORDINATOR_PREFIX, module.coordinator),
+        ):
+            if controllers:
+                found.append(
+                    Router(
+                        f"/{prefix}",
+                        route_handlers=list(controllers),
+                        dependencies={module.name: _provided(wired.services.get(module.name))},
+                        opt={"module": module.name},
+                        include_in_schema=False,
+                    )
+                )
+    return found
+
+
+def _coordinator(app: Litestar) -> Callable[[str, str], str | None]:
+    """Which module answers a path of the older coordinator."""
+    routes: list[tuple[str, re.Pattern[str], str]] = []
+    for handler, path, methods in handlers(app):
+        if path.startswith(f"/{COORDINATOR_PREFIX}/"):
+            pattern = re.compile(re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(path)) + r"\Z")
+            routes += [(method, pattern, handler.opt["module"]) for method in methods if method != "OPTIONS"]
+
+    def owner(method: str, path: str) -> str | None:
+        fits = {verb: module for verb, pattern, module in routes if pattern.match(path)}
+        return fits.get("GET" if method == "HEAD" else method) or next(iter(fits.values()), None)
+
+    return owner
+
+
 def bounded(app: Litestar, house: House, metrics: Metrics) -> ASGIApp:
     """The application behind the boundary, which every request passes first, with one line in the log for each.
 
@@ -102,7 +142,7 @@ def bounded(app: Litestar, house: House, metrics: Metrics) -> ASGIApp:
     hosts = LOOPBACK_NAMES | {settings.host} | set(settings.hosts)
     inner: ASGIApp = Leaving(app)
     if house.places.ports or house.neighbours:
-        inner = Gateway(inner, house.places, house.neighbours)
+        inner = Gateway(inner, house.places, house.neighbours, _coordinator(app), house.stand_in)
     outer = Boundary(inner, limits, hosts, frozenset(settings.origins), raw_bodies(app), watch=metrics.observe)
     logged = AccessLog(outer)
     if house.places.socket is None:

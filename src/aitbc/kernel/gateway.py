@@ -6,7 +6,7 @@ both ways; what cannot be reached is a 503 for its own paths, and nobody else's.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import aiohttp
@@ -15,14 +15,17 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 from yarl import URL
 
+from aitbc.kernel.doors import stand_in_of
 from aitbc.kernel.errors import NotFound, Unavailable
 from aitbc.kernel.gone import GONE
-from aitbc.kernel.places import OLDER_PREFIXES, Places
+from aitbc.kernel.places import COORDINATOR_PORTS, COORDINATOR_PREFIX, OLDER_PREFIX, OLDER_PREFIXES, Places
 from aitbc.kernel.roads import Neighbour
 
 OURS = "/api/v1/"
 FOR_ALL = frozenset({"/healthz", "/readyz", "/version", "/metrics"})
 """Answered on every port, each process for itself."""
+LOOPBACK = frozenset({"127.0.0.1", "::1"})
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 FAILURES_MAX = 5
 OPEN_SECONDS = 60.0
 PROBE_SECONDS = 1.0
@@ -87,27 +90,56 @@ class Breaker:
 
 
 class Gateway:
-    """Between the boundary and the application: routes by port and by path."""
+    """Between the boundary and the application: routes by port and by path.
 
-    def __init__(self, app: ASGIApp, places: Places, neighbours: Mapping[str, Neighbour]) -> None:
+    `coordinator` tells the module of a path of the older coordinator; `stand_in` is the key of callers who need none.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        places: Places,
+        neighbours: Mapping[str, Neighbour],
+        coordinator: Callable[[str, str], str | None],
+        stand_in: str | None,
+    ) -> None:
         self._app = app
         self._ports = places.ports
+        self._trusting = places.trusting
         self._far = {module: (one, Breaker(one)) for module, one in neighbours.items()}
+        self._coordinator = coordinator
+        self._stand_in = stand_in
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection."""
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        module = module_of(scope["path"])
-        if self._ports and (server := scope.get("server")) is not None:
-            modules = self._ports.get(server[1] or 0)
-            if modules is not None and module not in modules and scope["path"] not in FOR_ALL:
-                raise NothingHere
+        request: Any = scope
+        port: Any = (request.get("server") or (None, None))[1]
+        if port in self._ports:
+            request = self._at_port(port, request)
+        module = module_of(request["path"])
+        if module == COORDINATOR_PREFIX:
+            module = self._coordinator(request["method"], request["path"])
         if module in self._far:
-            await self._forward(scope, receive, send, *self._far[module])
+            await self._forward(request, receive, send, *self._far[module])
         else:
-            await self._app(scope, receive, send)
+            await self._app(request, receive, send)
+
+    def _at_port(self, port: int, scope: Any) -> Any:
+        """The request as the application knows it: what came bare to a module's port has its prefix there."""
+        path, modules = scope["path"], self._ports[port]
+        if port in self._trusting and _is_from_here(scope):
+            scope["state"]["stand_in"] = self._stand_in
+        if path in FOR_ALL and port not in COORDINATOR_PORTS:
+            return scope
+        if path.startswith(OURS):
+            if module_of(path) not in modules:
+                raise NothingHere
+            return scope
+        prefix = COORDINATOR_PREFIX if port in COORDINATOR_PORTS else OLDER_PREFIX[modules[0]]
+        return {**scope, "path": f"/{prefix}{path}", "raw_path": f"/{prefix}".encode() + scope["raw_path"]}
 
     async def _forward(self, scope: Any, receive: Receive, send: Send, neighbour: Neighbour, breaker: Breaker) -> None:
         breaker.check()
@@ -148,14 +180,29 @@ def module_of(path: str) -> str | None:
     """The module that a path is for: ours by its second segment, the older ones by their first."""
     if path.startswith(OURS):
         return path[len(OURS) :].partition("/")[0]
-    return OLDER_PREFIXES.get(path[1:].partition("/")[0])
+    first = path[1:].partition("/")[0]
+    return first if first == COORDINATOR_PREFIX else OLDER_PREFIXES.get(first)
+
+
+def _is_from_here(scope: Any) -> bool:
+    """A program on this machine, not a page in a browser on it: pages send an Origin, or where they come from."""
+    names = {name for name, _ in scope["headers"]}
+    if b"origin" in names or b"sec-fetch-site" in names or b"x-forwarded-for" in names or b"forwarded" in names:
+        return False
+    client, host = scope.get("client"), dict(scope["headers"]).get(b"host", b"")
+    name = host.decode("latin-1").rpartition(":")[0] or host.decode("latin-1")
+    return client is not None and client[0] in LOOPBACK and name in LOOPBACK_HOSTS
 
 
 def _onward(scope: Any) -> list[tuple[str, str]]:
     """The headers of a request as the other process gets them."""
     head: list[tuple[bytes, bytes]] = scope["headers"]
     hidden = HOP_BY_HOP | {b"x-request-id"} | _named(dict(head).get(b"connection"))
+    if (stand_in := stand_in_of(scope)) is not None:
+        hidden |= {b"authorization", b"x-api-key"}
     headers = [(name.decode("ascii"), value.decode("latin-1")) for name, value in head if name not in hidden]
+    if stand_in is not None:
+        headers.append(("Authorization", f"Bearer {stand_in}"))
     return [*headers, ("X-Request-ID", scope["state"]["request_id"])]
 
 

@@ -31,6 +31,8 @@ from aitbc.kernel.roads import Neighbour, Placed, Process, Tokens, neighbours
 from aitbc.kernel.signing import Key, verify
 from aitbc.kernel.wiring import Platform, Wired, wire
 
+LOCAL = "local"
+"""The name of the account of callers who need no key, where a port trusts this machine."""
 OPERATOR = "operator"
 """The name of the account that runs the platform."""
 ADMIN_KEY_LIFETIME = timedelta(days=365)
@@ -110,6 +112,8 @@ class House:
     neighbours: Mapping[str, Neighbour]
     """For each module of another process the one that serves it."""
     tokens: Tokens
+    stand_in: str | None
+    """The key of the account `local`, for callers who need none; none where no port trusts anybody."""
     looked_into: Mapping[str, Database]
     """The schemas of modules in other processes: their events and audit belong to the operator's view."""
     started_at: datetime
@@ -253,6 +257,7 @@ async def build(
         identity=identity,
         operations=operations,
         operator=await _operator(identity, state),
+        stand_in=await _stand_in(identity, state) if where.trusting else None,
         postgres=postgres,
         modules=modules,
         places=where,
@@ -261,6 +266,21 @@ async def build(
         looked_into=looked_into,
         started_at=now(),
     )
+
+
+async def _stand_in(identity: Identity, state: Path) -> str:
+    """The secret of the account `local`, from its 0600 file; made or renewed when needed."""
+    path = state / "local.key"
+    if path.exists():
+        secret = path.read_text().strip()
+        with suppress(Unauthenticated):
+            principal = await identity.authenticate(secret)
+            if (await identity.key(principal, principal.key)).expires_at - now() > ADMIN_KEY_RENEWED:
+                return secret
+    account = await identity.first_account(LOCAL)
+    issued = await identity.issue(account=account.id, kind="live", name="loopback", lifetime=ADMIN_KEY_LIFETIME)
+    write_private(path, issued.secret + "\n")
+    return issued.secret
 
 
 async def _operator(identity: Identity, state: Path) -> Principal:

@@ -30,6 +30,10 @@ OLDER_PREFIXES: Mapping[str, str] = {
 """The first segment of an older path on the gateway, and the module that it is for."""
 
 
+OLDER_PREFIX = {module: prefix for prefix, module in OLDER_PREFIXES.items()}
+COORDINATOR_PREFIX = "coordinator"
+
+
 class Places(Struct, frozen=True, kw_only=True):
     """What one process serves, and where everything else is."""
 
@@ -38,6 +42,8 @@ class Places(Struct, frozen=True, kw_only=True):
     """The modules of this process."""
     ports: Mapping[int, tuple[str, ...]]
     """Ports of this process beside the gateway's, each with the modules that answer on it."""
+    trusting: frozenset[int]
+    """Those of the ports on which a caller from this machine needs no key."""
     elsewhere: Mapping[str, Path]
     """For each module of another process the Unix socket at which that process is found."""
     socket: Path | None
@@ -72,10 +78,15 @@ def places(settings: Settings, modules: Sequence[str], me: str = MAIN) -> Places
     ports = _ports(settings, modules)
     here = (me,) if me != MAIN else tuple(name for name in modules if name not in split)
     inner = settings.state_dir / "run"
+    mine = {port: owners for port, owners in ports.items() if set(owners) & set(here)}
+    trusting = {
+        port for port, owners in mine.items() if all(_module(settings, name).trust == "loopback" for name in owners)
+    }
     return Places(
         me=me,
         here=here,
-        ports={port: owners for port, owners in ports.items() if set(owners) & set(here)},
+        ports=mine,
+        trusting=frozenset(trusting),
         elsewhere={name: inner / f"{name if name in split else MAIN}.sock" for name in modules if name not in here},
         socket=inner / f"{me}.sock" if split else None,
     )
