@@ -69,6 +69,7 @@ def measure_waiting(ground: Ground) -> dict[str, Measured]:
             [told["p99_ms"]],
             **{
                 "jobs": told["jobs"],
+                "requests refused for now": told["refused"],
                 "p50 ms": told["p50_ms"],
                 "most ms": told["max_ms"],
                 "p50 ms from the request to the miner": told["whole_p50_ms"],

@@ -16,6 +16,8 @@ from tests.bench.wire import Broken, Wire, head, with_body
 POLL_SECONDS = 60.0
 BEATERS = 8
 OPENED_AT_ONCE = 50
+UNAVAILABLE = 503
+AGAIN_SECONDS = 1.0
 
 
 class Watch:
@@ -24,6 +26,14 @@ class Watch:
     def __init__(self) -> None:
         self.acknowledged: dict[str, float] = {}
         self.taken: dict[str, float] = {}
+        self.refused = 0
+        """Requests that the server asked to come again later."""
+
+    def heard(self, status: int, body: bytes) -> bool:
+        """Whether a request was done; one that is to come again is counted, and anything else is an error."""
+        self.refused += status == UNAVAILABLE
+        assert status in (200, UNAVAILABLE), body
+        return status == 200
 
     def delays(self) -> list[float]:
         """From the acknowledgement to the miner; a miner that had it before the buyer knew has waited for nothing."""
@@ -35,20 +45,23 @@ async def wait_for_work(wire: Wire, miner: Miner, watch: Watch) -> None:
     poll = miner.poll(POLL_SECONDS)
     with suppress(Broken):
         while True:
-            for lease in Miner.leases(await wire.ask(poll)):
+            answer = await wire.ask(poll)
+            if not watch.heard(*answer):
+                await asyncio.sleep(AGAIN_SECONDS)
+                continue
+            for lease in Miner.leases(answer):
                 watch.taken[lease.job] = perf_counter()
                 status, body = await wire.ask(miner.result(lease))
                 assert status == 200, body
 
 
-async def keep_beating(wire: Wire, miners: list[Miner]) -> None:
+async def keep_beating(wire: Wire, miners: list[Miner], watch: Watch) -> None:
     """Beat for each of these miners every ten seconds, evenly."""
     with suppress(Broken):
         while True:
             for miner in miners:
                 await asyncio.sleep(BEAT_SECONDS / len(miners))
-                status, body = await wire.ask(miner.beat)
-                assert status == 200, body
+                watch.heard(*await wire.ask(miner.beat))
 
 
 async def run(plan: dict[str, Any], ready: Callable[[], Awaitable[None]]) -> dict[str, float]:
@@ -58,7 +71,8 @@ async def run(plan: dict[str, Any], ready: Callable[[], Awaitable[None]]) -> dic
     buyer = msgspec.convert(plan["buyer"], Buyer)
     watch = Watch()
     tasks = [
-        asyncio.create_task(keep_beating(await Wire.open(port), miners[number::BEATERS])) for number in range(BEATERS)
+        asyncio.create_task(keep_beating(await Wire.open(port), miners[number::BEATERS], watch))
+        for number in range(BEATERS)
     ]
     for number, miner in enumerate(miners):
         tasks.append(asyncio.create_task(wait_for_work(await Wire.open(port), miner, watch)))
@@ -86,6 +100,7 @@ async def run(plan: dict[str, Any], ready: Callable[[], Awaitable[None]]) -> dic
     return {
         "jobs": jobs,
         "taken": len(delays),
+        "refused": watch.refused,
         "p50_ms": quantile(delays, 0.5) * 1000,
         "p99_ms": quantile(delays, 0.99) * 1000,
         "max_ms": max(delays) * 1000,
