@@ -243,6 +243,8 @@ class Api:
         elif isinstance(error, ssl.SSLError):
             message = f"no trusted connection to {url}: {getattr(error, 'reason', None) or error}"
             hint, code = "check the certificate; a private authority is named by SSL_CERT_FILE", "tls_failed"
+        elif isinstance(error, http.client.IncompleteRead):
+            message, code = f"the answer of {url} ended too early", "connection_broken"
         else:
             said = getattr(error, "strerror", None) or str(error) or type(error).__name__
             message, code = f"the connection to {url} broke: {said}", "connection_broken"

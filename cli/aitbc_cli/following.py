@@ -28,7 +28,8 @@ class Patience:
 
     def __init__(self, job: str, seconds: float | None, *, seen: bool = False) -> None:
         self._job = job
-        self._seen = seen
+        self.seen = seen
+        """Whether the server answered before, so that it may come back."""
         self._seconds = seconds
         self._end = None if seconds is None else time.monotonic() + seconds
         self._away_since: float | None = None
@@ -51,13 +52,13 @@ class Patience:
 
     def here(self) -> None:
         """The server answered."""
-        self._seen, self._away_since = True, None
+        self.seen, self._away_since = True, None
 
     def away(self, problem: Stop) -> None:
         """The server did not: pause, or give up. Raises `Stop`."""
         if problem.exit_code not in (UNAVAILABLE, TIMED_OUT) or problem.code in ("tls_failed", "no_api_key"):
             raise problem
-        if self._seen:
+        if self.seen:
             self.left  # noqa: B018 - raises when the time is up
         elif "status" not in problem.details:  # it may never have been there
             raise problem
@@ -86,8 +87,11 @@ def wait(call: Call, job: str, *, seen: bool = False) -> dict[str, Any]:
                 left = patience.left
                 seconds = POLL_SECONDS if left is None else min(POLL_SECONDS, max(left - ROAD_SECONDS, left / 2))
                 try:
-                    told: dict[str, Any] = call.api_for(left).get(
-                        f"{PATH}/{part(job)}/wait?seconds={seconds:.1f}", seconds=float(seconds)
+                    api, path = call.api_for(left), f"{PATH}/{part(job)}"
+                    told: dict[str, Any] = (
+                        api.get(f"{path}/wait?seconds={seconds:.1f}", seconds=float(seconds))
+                        if patience.seen
+                        else api.get(path)
                     )
                 except Stop as problem:
                     patience.away(problem)

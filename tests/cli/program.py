@@ -1,11 +1,14 @@
 """The command line under test: run in this process or as the program it is, its tree walked, its examples taken apart."""
 
 import os
+import pty
 import re
 import shlex
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,3 +140,20 @@ def parsed(words: list[str]) -> Any:
         command = command.get_command(None, rest.pop(0))
         assert command is not None, words
     return command.make_context("aitbc", rest)
+
+
+def on_terminal(*words: str, environment: Mapping[str, str], **more: Any) -> Ended:
+    """Run the program with its standard output on a terminal; its standard error is a pipe."""
+    ours, terminal = pty.openpty()
+    attributes = termios.tcgetattr(terminal)
+    attributes[1] &= ~termios.ONLCR
+    termios.tcsetattr(terminal, termios.TCSANOW, attributes)
+    program = subprocess.Popen([AITBC, *words], env=dict(environment), stdout=terminal, stderr=subprocess.PIPE, **more)
+    os.close(terminal)
+    shown = b""
+    with suppress(OSError):  # the end of a terminal is an error
+        while piece := os.read(ours, 65_536):
+            shown += piece
+    os.close(ours)
+    _, said = program.communicate(timeout=SECONDS)
+    return Ended(program.returncode, shown.decode(), said.decode())
