@@ -5,7 +5,7 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.postgres"]
+pytest_plugins = ["tests.leftovers", "tests.postgres"]
 
 # A shared machine is slow now and then: time is bounded by pytest-timeout, not by each example.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])

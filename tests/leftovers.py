@@ -1,0 +1,32 @@
+"""Takes away what servers of tests leave outside of their own folders: as root, the data of the embedded PostgreSQL.
+
+It lies in a folder of the system, each with a note of the state folder that it belongs to. Only that of this session's folders
+goes, and of folders that are no more: another session may be at work beside this one.
+"""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from aitbc.kernel.embedded_place import ORIGIN, SYSTEM_FOLDER
+
+
+def remove_data_below(folder: Path, system: Path = SYSTEM_FOLDER) -> int:
+    """Remove the data of state folders below a folder, and answer how much there was; what still runs stays."""
+    removed = 0
+    for home in system.iterdir() if system.is_dir() else ():
+        note = home / ORIGIN
+        if not note.is_file() or (home / "data" / "postmaster.pid").exists():
+            continue
+        if str(folder) + "/" in note.read_text():
+            shutil.rmtree(home, ignore_errors=True)
+            removed += 1
+    return removed
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """At the end of the whole session, not of one of its workers."""
+    if not hasattr(session.config, "workerinput"):
+        factory = session.config._tmp_path_factory  # noqa: SLF001 - pytest has no other way to it here
+        remove_data_below(factory.getbasetemp().resolve())
