@@ -28,5 +28,5 @@ def remove_data_below(folder: Path, system: Path = SYSTEM_FOLDER) -> int:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """At the end of the whole session, not of one of its workers."""
     if not hasattr(session.config, "workerinput"):
-        factory = session.config._tmp_path_factory  # noqa: SLF001 - pytest has no other way to it here
+        factory: pytest.TempPathFactory = getattr(session.config, "_tmp_path_factory")  # noqa: B009 - pytest keeps it so
         remove_data_below(factory.getbasetemp().resolve())
