@@ -45,6 +45,8 @@ async def asking(
     checks: Mapping[str, Check], *, draining: asyncio.Event | None = None
 ) -> AsyncIterator[AsyncTestClient[Litestar]]:
     async def may_see(connection: Connection) -> bool:
+        if connection.headers.get("authorization") == "Bearer hanging":
+            await asyncio.sleep(60)
         return connection.headers.get("authorization") == "Bearer admin"
 
     health = Health(
@@ -92,6 +94,14 @@ async def test_a_check_that_hangs_has_failed_within_two_seconds() -> None:
         started = time.monotonic()
         assert (await client.get("/readyz")).json()["failing"] == ["database"]
         assert time.monotonic() - started < 2.0
+
+
+async def test_a_key_that_cannot_be_looked_up_holds_up_no_answer() -> None:
+    async with asking({"database": refused}) as client:
+        started = time.monotonic()
+        answer = await client.get("/readyz", headers={"Authorization": "Bearer hanging"})
+        assert time.monotonic() - started < 4
+        assert answer.json() == {"ready": False, "failing": ["database"]}
 
 
 async def test_a_draining_server_is_not_ready_and_still_alive() -> None:

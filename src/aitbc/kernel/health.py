@@ -86,10 +86,18 @@ class Health:
         self._results: list[CheckResult] = []
         self._asked = float("-inf")
         self.metrics = metrics
-        self.may_see = may_see
+        self._may_see = may_see
         self.version = Version(
             version=build.version, api=build.api, python=build.python, commit=build.commit, schema=dict(schema)
         )
+
+    async def shows_reasons_to(self, connection: Connection) -> bool:
+        """Whether this caller may read them; a database that hangs does not keep anybody waiting here."""
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                return await self._may_see(connection)
+        except TimeoutError:
+            return False
 
     async def readiness(self, *, detailed: bool) -> Readiness:
         """Ask every check at once. A draining server is not ready, and asks nobody."""
@@ -141,7 +149,7 @@ class HealthRoutes(Controller):
         scope `health:read` the answer names the reasons.
         """
         health = health_of(request)
-        readiness = await health.readiness(detailed=await health.may_see(request))
+        readiness = await health.readiness(detailed=await health.shows_reasons_to(request))
         if readiness.ready:
             return Response(readiness)
         return Response(readiness, status_code=503, headers={"Retry-After": str(RETRY_SECONDS)})
