@@ -200,7 +200,7 @@ def test_a_job_that_fails_says_so_and_costs_nothing(town: Town) -> None:
 def test_the_operator_sees_who_did_what_and_nobody_else_does(town: Town) -> None:
     rows = town.admin.gets("audit", "list", "--action", "deposit", "--all")
     assert {row["action"] for row in rows} == {"deposit"}
-    assert all(row["request_id"].startswith("cli-") for row in rows)
+    assert all(row["request_id"] for row in rows)
     assert town.admin.gets("audit", "list", "--module", "trading", "--limit", "1")[0]["module"] == "trading"
     submitted(town.alice)
     town.admin.does("events", "list", "--limit", "3", "-o", "csv")

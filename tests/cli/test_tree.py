@@ -42,8 +42,9 @@ def desk(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Repetitions without pauses."""
+    """One repetition, without a pause."""
     monkeypatch.setattr(client, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(client, "ATTEMPTS_MAX", 2)
 
 
 def of(leaves: list[Leaf]) -> pytest.MarkDecorator:
@@ -255,7 +256,7 @@ def test_a_server_that_never_answers_ends_the_command_in_its_time(
     leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with silent() as url:
-        words = ["150ms" if word == "5m" else word for word in leaf.with_options("--url", url, "--timeout", "150ms")]
+        words = ["80ms" if word == "5m" else word for word in leaf.with_options("--url", url, "--timeout", "80ms")]
         started = time.monotonic()
         ended = in_process(capsys, *words)
         assert time.monotonic() - started < PROMPT_SECONDS
@@ -280,17 +281,19 @@ REFUSALS = {
 def test_a_refusal_ends_with_the_exit_code_that_the_help_names(
     leaf: Leaf, desk: Path, hasty: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for status, (exit_code, code) in REFUSALS.items():
-        if exit_code not in leaf.exit_codes:
-            assert exit_code in (NOT_FOUND, REFUSED)
-            continue
-        with answering(problem(status, code, f"because of \x1b[31m{code}")) as server:
+    with answering(told({})) as server:
+        for status, (exit_code, code) in REFUSALS.items():
+            if exit_code not in leaf.exit_codes:
+                assert exit_code in (NOT_FOUND, REFUSED)
+                continue
+            refusal = problem(status, code, f"because of \x1b[31m{code}")
+            server.answers = lambda _, refusal=refusal: refusal  # type: ignore[misc]
             ended = in_process(capsys, *leaf.with_options("--url", server.url, "-o", "json"))
-        assert ended.code == exit_code, ended
-        assert is_told_plainly(ended)
-        assert f"because of \\x1b[31m{code}" in ended.err
-        assert json.loads(ended.out)["error"]["code"] == code
-        assert "\x1b" not in ended.out
+            assert ended.code == exit_code, ended
+            assert is_told_plainly(ended)
+            assert f"because of \\x1b[31m{code}" in ended.err
+            assert json.loads(ended.out)["error"]["code"] == code
+            assert "\x1b" not in ended.out
 
 
 ODD = {

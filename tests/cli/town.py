@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import uuid
 from pathlib import Path
 from threading import Thread
 from typing import Any, Self
@@ -57,13 +58,22 @@ class Town:
 
     def resident(self, name: str, *, funds: str | None = None) -> Person:
         """Somebody with an account, a key in a file, and play money."""
-        account = self.admin.does("account", "create", name, "-q").out.strip()
+        account = self._operator_posts("identity/accounts", {"name": name})["id"]
+        wanted = {"name": "laptop", "kind": "live", "account": account, "expires_in_days": 1}
+        issued = self._operator_posts("identity/keys", wanted)
+        if funds is not None:
+            self._operator_posts("trading/deposits", {"account": account, "amount": funds, "reason": "welcome"})
         person = self.person(name, ACCOUNT=account)
         key = person.home / "key"
-        self.admin.does("key", "create", "laptop", "--account", account, "--save", str(key))
-        if funds is not None:
-            self.admin.does("deposit", account, funds, "--reason", "welcome")
+        key.touch(0o600)
+        key.write_text(issued["secret"])
         return person.knows(AITBC_API_KEY_FILE=str(key))
+
+    def _operator_posts(self, path: str, body: dict[str, Any]) -> Any:
+        headers = {"Authorization": f"Bearer {self.server.admin_key}", "Idempotency-Key": uuid.uuid4().hex}
+        answer = httpx.post(f"{self.server.url}/api/v1/{path}", json=body, headers=headers)
+        assert answer.status_code == 201, answer.text
+        return answer.json()
 
     def settle(self) -> None:
         """Let Alice in."""
