@@ -19,7 +19,7 @@ from aitbc.kernel.errors import AppError
 from aitbc.kernel.gateway import Gateway
 from aitbc.kernel.health import STATE, Health, HealthRoutes, database_answers, disk_has_room
 from aitbc.kernel.house import House
-from aitbc.kernel.http import handlers, manners, raw_bodies, seal
+from aitbc.kernel.http import handlers, manners, raw_bodies, resolve_in_turn, seal
 from aitbc.kernel.identity_routes import AccountController, KeyController
 from aitbc.kernel.inner import InnerDoors
 from aitbc.kernel.metrics import Metrics
@@ -89,6 +89,7 @@ def litestar(house: House, build: Build, metrics: Metrics) -> Litestar:
     )
     app.state[STATE] = _health(house, build, metrics)
     seal(app)
+    resolve_in_turn(app)
     return app
 
 
