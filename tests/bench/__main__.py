@@ -45,7 +45,8 @@ def main(arguments: list[str]) -> int:
                 measured |= measure(place)
             except Exception as error:  # noqa: BLE001 - the other figures are still wanted
                 traceback.print_exc()
-                measured |= {name: Measured.impossible(f"{type(error).__name__}: {error}") for name in names}
+                why = f"{type(error).__name__}: {error}".partition("\n")[0]
+                measured |= dict.fromkeys(names, Measured.impossible(why))
             print(f"  {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     measured = {key: measured[key] for key in keys if key in measured}
     print("  ".join(f"{name}: {value}" for name, value in machine.items()))

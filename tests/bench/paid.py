@@ -10,8 +10,8 @@ from tests.bench.stage import Server
 from tests.bench.yardstick import Yardstick
 
 WARM_SECONDS = 3
-LIVES_SECONDS = 8
-PGBENCH_SECONDS = 6
+LIVES_SECONDS = 6
+PGBENCH_SECONDS = 5
 COUNTERS = """
 SELECT (SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()) AS transactions,
        (SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables) AS rows,

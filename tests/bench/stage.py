@@ -77,7 +77,7 @@ def bare_server(body_bytes: int) -> Iterator[tuple[int, int]]:
     """A server of the same make with nothing in it but an answer of this size; gives its pid and port."""
     port = free_port()
     command = [sys.executable, "-m", "tests.bench.bare", str(port), str(body_bytes)]
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _wait_for_port(port)
         yield process.pid, port

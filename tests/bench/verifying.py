@@ -71,7 +71,7 @@ def _verified(entries: int) -> Run:
             process.kill()
             process.wait()
     assert process.returncode == 0, told
-    assert re.search(rf'entries"?:?\s+{written}\b', told), told
+    assert re.search(rf'entries"?:?\s+{written}\b', told, re.IGNORECASE), told
     return Run(written, (used.ru_utime + used.ru_stime) * 1e6 / written, seen[0])
 
 
