@@ -148,3 +148,11 @@ async def test_the_same_submission_from_twenty_threads_is_one_job(stage: Stage) 
     assert again.headers["idempotency-replayed"] == "true"
     assert {answer.json()["id"] for answer in answers if answer.status_code == 201} == {again.json()["id"]}
     assert len((await alice.get("/api/v1/ai/jobs")).json()["data"]) == 1
+
+
+async def test_money_for_nobody_is_refused(stage: Stage) -> None:
+    admin = await stage.admin()
+    for account in ("acct_01kb2c3d4e5f6g7h8j9kamnpqr", "acct_00000000000000000000000000"):
+        answer = await admin.post("/api/v1/trading/deposits", {"account": account, "amount": "5"})
+        assert (answer.status_code, answer.json()["code"]) == (404, "ledger_account_not_found")
+    assert (await admin.post("/api/v1/trading/ledger/verify", {})).json()["entries"] == 0

@@ -134,3 +134,10 @@ async def test_the_end_of_a_miner_ends_its_keys(identity: Identity) -> None:
     await identity.revoke_subject(miner, who)
     with pytest.raises(Unauthenticated):
         await identity.authenticate(issued.secret)
+
+
+async def test_an_account_is_there_or_not(identity: Identity) -> None:
+    who, _ = await someone(identity)
+    assert await identity.has_account(who.account)
+    for other in (new_id("acct"), "acct_" + "0" * 26, who.key, "", "acct_'; --"):
+        assert not await identity.has_account(other)

@@ -17,7 +17,7 @@ from aitbc.kernel.db import Database, UnitOfWork, WireId
 from aitbc.kernel.errors import AppError, Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 from aitbc.kernel.idempotency import Once
 from aitbc.kernel.ids import encode as encode_id
-from aitbc.kernel.ids import new_id
+from aitbc.kernel.ids import is_id, new_id
 from aitbc.kernel.keys import fingerprint, new_key, visible, well_formed
 from aitbc.kernel.tables import NO_DELETE, module_metadata
 
@@ -216,6 +216,13 @@ class Identity:
             query = query.where(AccountRow.id < after)
         async with self._db.reading() as session:
             return [row.view() for row in await session.scalars(query)]
+
+    async def has_account(self, account: str) -> bool:
+        """Whether there is such an account."""
+        if not is_id("acct", account):
+            return False
+        async with self._db.reading() as session:
+            return await session.get(AccountRow, account) is not None
 
     async def issue(
         self,

@@ -290,7 +290,7 @@ async def test_a_lease_for_one_who_left_meanwhile_is_given_back(owner: Target) -
     async with ai_on(owner, hot=True) as desk:
         job = await desk.submit(desk.person())
         claiming = asyncio.create_task(Worker(desk).claim())
-        while not desk.ai.claims._flights:  # noqa: SLF001 - the moment at which leaving comes too late
+        while not desk.ai.claims._flights:  # noqa: ASYNC110
             await asyncio.sleep(0)
         await asyncio.sleep(0)
         await asyncio.sleep(0)

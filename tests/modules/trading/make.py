@@ -39,13 +39,20 @@ def role_of(owner: Target, module: str = "trading") -> Target:
     return Target(host=owner.host, port=owner.port, user=f"aitbc_{module}", database=owner.database)
 
 
+class _Everybody:
+    """A town in which every account exists: who is who is the kernel's to test."""
+
+    async def has_account(self, account: str) -> bool:
+        return ids.is_id("acct", account)
+
+
 @asynccontextmanager
 async def trading_on(
     owner: Target, *, key: Key = NODE, database: type[Database] = Database, **settings: Any
 ) -> AsyncIterator[TradingService]:
     """A started service over a migrated database; its pools are closed at the end."""
     db = database("trading", role_of(owner), list(Base.metadata.tables.values()))
-    platform: Any = SimpleNamespace(node_key=key, state_dir=Path())
+    platform: Any = SimpleNamespace(node_key=key, state_dir=Path(), identity=_Everybody())
     service = TradingService(db, platform, TradingSettings(**settings))
     try:
         await service.start()

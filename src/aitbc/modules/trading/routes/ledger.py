@@ -134,7 +134,7 @@ class LedgerController(Controller):
         data: JSONBody[MakeDeposit],
     ) -> LedgerTransaction:
         """Give an account play money out of the issuance account. The audit trail notes who did it."""
-        return await trading.deposits.deposit(who, data.account, parse(data.amount), data.reason, once)
+        return await trading.deposit(who, data.account, parse(data.amount), data.reason, once)
 
     @post(
         "/faucet",

@@ -8,9 +8,11 @@ from prometheus_client import Metric
 from sqlalchemy import func, select
 
 from aitbc.kernel import ids
+from aitbc.kernel.auth import Principal
 from aitbc.kernel.batch import Batcher
 from aitbc.kernel.db import Database, UnitOfWork
 from aitbc.kernel.errors import AppError
+from aitbc.kernel.idempotency import Once
 from aitbc.kernel.money import share
 from aitbc.kernel.wiring import Platform
 from aitbc.modules.ai.events import JobClosed, JobSucceeded
@@ -19,6 +21,7 @@ from aitbc.modules.trading.api import (
     Earnings,
     FeeQuote,
     Hold,
+    HolderNotFound,
     HoldNotFound,
     PlaceHold,
     SettleHold,
@@ -26,7 +29,7 @@ from aitbc.modules.trading.api import (
 )
 from aitbc.modules.trading.hot import Command, Gathered, Outcome, VoidHold
 from aitbc.modules.trading.models.tables import HoldRow, ReceiptRow
-from aitbc.modules.trading.models.views import LedgerReport
+from aitbc.modules.trading.models.views import LedgerReport, LedgerTransaction
 from aitbc.modules.trading.service.blocks import Chain
 from aitbc.modules.trading.service.deposits import Deposits
 from aitbc.modules.trading.service.explorer import Explorer
@@ -52,6 +55,7 @@ class TradingService:
         self.deposits = Deposits(db, self.ledger, self.settings)
         self.chain = Chain(db, platform.node_key)
         self.explorer = Explorer(db, self.chain)
+        self._identity = platform.identity
         self._gathered = Gathered(db, platform.node_key)
         self._commands: Batcher[Command, Outcome] = Batcher(self._flush)
         self._balances: Batcher[str, Balance] = Batcher(self._read_balances)
@@ -60,6 +64,14 @@ class TradingService:
         """Make what the first start needs: the first block and the fee rate."""
         await self.chain.start()
         await self.fees.start()
+
+    async def deposit(
+        self, who: Principal, account: str, amount_units: int, reason: str | None, once: Once
+    ) -> LedgerTransaction:
+        """Give an account play money. Raises `HolderNotFound` for one that nobody has: what it holds would be lost."""
+        if not await self._identity.has_account(account):
+            raise HolderNotFound
+        return await self.deposits.deposit(who, account, amount_units, reason, once)
 
     # The face: what the neighbours ask for
 
