@@ -18,7 +18,7 @@ from aitbc.modules.ai.hot.read import Found
 from aitbc.modules.ai.models.life import TERMINAL, State, cancel
 from aitbc.modules.ai.models.tables import AttemptRow, JobRow, LogRow
 from aitbc.modules.ai.models.values import AttemptValue
-from aitbc.modules.ai.models.views import attempt_view, detail_view, job_view
+from aitbc.modules.ai.models.views import job_view
 from aitbc.modules.ai.service.ordinary import job_value
 from aitbc.modules.ai.service.results import Results, tell_end
 
@@ -63,7 +63,7 @@ class Jobs(Results):
 
     async def job(self, who: Principal, job: str) -> JobDetail:
         """One job with its input, output and attempts. Raises `JobNotFound`."""
-        return _detail(await self.found(who, job))
+        return self.ended.detail(await self.found(who, job))
 
     async def jobs(
         self, who: Principal, *, state: str | None, kind: str | None, after: str | None, limit: int
@@ -118,7 +118,7 @@ class Jobs(Results):
                 found = await self.found(who, job)
                 left = until - loop.time()
                 if found[0].state in TERMINAL or left <= 0 or self.draining.is_set():
-                    return _detail(found)
+                    return self.ended.detail(found)
                 await asyncio.wait([news], timeout=left)
             finally:
                 self.watched.leave(job, news)
@@ -208,11 +208,6 @@ class Jobs(Results):
                 yield line
             if len(lines) < LINES_AT_ONCE:
                 return
-
-
-def _detail(found: Found) -> JobDetail:
-    job, attempts = found
-    return detail_view(job, tuple(attempt_view(attempt) for attempt in attempts))
 
 
 def _state(place: Place, state: str, at: datetime, **data: object) -> tuple[Place, JobEvent]:

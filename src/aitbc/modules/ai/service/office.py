@@ -29,6 +29,7 @@ from aitbc.modules.ai.hot.submit import Submission, stored_answers, submit_many
 from aitbc.modules.ai.models.kinds.kind import Kind
 from aitbc.modules.ai.models.queue import needs_of
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
+from aitbc.modules.ai.service.ended import EndedJobs
 from aitbc.modules.ai.service.waiting import WaitingMiners, WatchedJobs
 from aitbc.modules.trading.api import TradingApi
 
@@ -75,6 +76,7 @@ class Office:
         self.files = (platform.state_dir if platform is not None else state_dir or Path()) / "artifacts"
         self.miners = WaitingMiners()
         self.watched = WatchedJobs()
+        self.ended = EndedJobs()
         self.served: dict[str, int] = {}
         """By kind, the highest rank that miners have reached."""
         self.durations: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=DURATIONS_KEPT))
@@ -118,7 +120,11 @@ class Office:
         """A job and its attempts, if the caller may see them. Raises `JobNotFound`."""
         if not ids.is_id("job", job):
             raise JobNotFound
-        found = await self.job_reads.do(job)
+        found = self.ended.get(job)
+        if found is None:
+            found = await self.job_reads.do(job)
+            if found is not None:
+                self.ended.keep(found)
         if found is None or not who.owns(found[0].account):
             raise JobNotFound
         return found
