@@ -14,6 +14,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from aitbc.kernel.auth import PUBLIC, Principal
 from aitbc.kernel.errors import Unauthenticated, Unavailable
 from aitbc.kernel.gone import GONE, Gone
+from aitbc.kernel.http import header_values
 from aitbc.kernel.idempotency import (
     KEY_LENGTH_MAX,
     IdempotencyKeyInFlight,
@@ -95,7 +96,7 @@ class Guard:
             await self._note_key(connection, handler, principal)
 
     async def _note_key(self, connection: Connection, handler: BaseRouteHandler, principal: Principal) -> None:
-        keys = connection.headers.getall("idempotency-key", [])
+        keys = header_values(connection.scope, b"idempotency-key")
         if handler.opt.get("idempotency") == "natural":  # repeating it is harmless by itself
             connection.scope["state"]["once"] = Once(account=principal.account)
             return
@@ -153,8 +154,8 @@ def stand_in_of(scope: Any) -> str | None:
 
 def bearer(connection: Connection) -> str:
     """The API key of a request: one `Authorization: Bearer …` header or one `X-Api-Key`. Raises `Unauthenticated`."""
-    authorizations = connection.headers.getall("authorization", [])
-    keys = connection.headers.getall("x-api-key", [])
+    authorizations = header_values(connection.scope, b"authorization")
+    keys = header_values(connection.scope, b"x-api-key")
     if len(authorizations) + len(keys) != 1:
         raise Unauthenticated
     if keys:

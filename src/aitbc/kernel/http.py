@@ -349,6 +349,11 @@ def seal(app: Litestar) -> None:
         raise ImproperlyConfiguredException("; ".join(sorted(missing)))
 
 
+def header_values(scope: Any, name: bytes) -> list[str]:
+    """The values of a header, by its name in lower case, straight from the request: the framework would copy all of them."""
+    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
+
+
 def resolve_in_turn(app: Litestar) -> None:
     """Have a handler's dependencies resolved one after the other.
 

@@ -6,8 +6,9 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
 from aitbc.kernel.errors import AppError
+from aitbc.kernel.http import header_values
 
-HEADER = "aitbc-miner-protocol"
+HEADER = b"aitbc-miner-protocol"
 SPOKEN = ("1",)
 
 
@@ -19,7 +20,6 @@ class MinerProtocolUnsupported(AppError):
 
 async def require_protocol(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """Before the body is read: a later version may hold what this one does not know. Raises `MinerProtocolUnsupported`."""
-    told = connection.headers.get(HEADER)
-    if told is not None and told not in SPOKEN:
+    if any(told not in SPOKEN for told in header_values(connection.scope, HEADER)):
         upgrade = ", ".join(f"aitbc-miner/{number}" for number in SPOKEN)
         raise MinerProtocolUnsupported(headers={"Upgrade": upgrade}, supported=list(SPOKEN))
