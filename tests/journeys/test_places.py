@@ -81,6 +81,7 @@ def test_a_paid_job_is_done_wherever_the_modules_live(made: Installation, tmp_pa
         job = market.submit("echo hello")
         done = market.until_state(job, "succeeded")
         assert done["output"]["stdout"] == "hello\n"
+        until(lambda: made.status(f"/api/v1/trading/receipts/{done['receipt']}") == 200)  # paid right after the result
         receipt = ask(made.server, f"/api/v1/trading/receipts/{done['receipt']}")["receipt"]
         assert receipt["price"] == done["price"]
         assert ask(made.server, "/api/v1/trading/ledger/verify", {})["ok"] is True
