@@ -55,10 +55,10 @@ class WireId(TypeDecorator[str]):
         return None if value is None else ids.encode(self.prefix, value)
 
 
-class Prompt(asyncpg.Connection):  # type: ignore[type-arg]
+class Prompt(asyncpg.Connection):
     """A connection whose end does not wait long for a server that has nothing to say any more."""
 
-    async def close(self, *, timeout: float | None = None) -> None:
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the signature of what it replaces
         """End it politely, or after `CLOSE_SECONDS` at the latest by cutting it."""
         await super().close(timeout=CLOSE_SECONDS if timeout is None else min(timeout, CLOSE_SECONDS))
 
