@@ -1,5 +1,6 @@
 """Identifiers have one spelling, sort by time and never repeat."""
 
+import os
 from uuid import UUID
 
 import pytest
@@ -46,3 +47,16 @@ def test_any_other_spelling_is_malformed(text: str) -> None:
     with pytest.raises(ids.MalformedId):
         ids.decode("job", text)
     assert not ids.is_id("job", text)
+
+
+def test_a_forked_process_makes_ids_of_its_own() -> None:
+    ids.new_uuid()  # there is chance left over
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writer, ids.new_uuid().bytes)
+        os._exit(0)
+    os.waitpid(child, 0)
+    theirs = int.from_bytes(os.read(reader, 16)) & (1 << 62) - 1
+    ours = [ids.new_uuid().int & (1 << 62) - 1 for _ in range(ids.CHANCE_BYTES // 8)]
+    assert theirs not in ours

@@ -18,6 +18,10 @@ _well_formed = re.compile(f"[0-7][{ALPHABET}]{{25}}").fullmatch
 _PAIRS = [ALPHABET[high] + ALPHABET[low] for high in range(32) for low in range(32)]
 _lock = threading.Lock()
 _last_stamp = 0
+CHANCE_BYTES = 4096
+"""The system is asked for chance so much at a time: each question costs more than all else about an id."""
+_chances: list[int] = []
+os.register_at_fork(after_in_child=_chances.clear)  # two processes must not share what is left
 
 
 class MalformedId(ValueError):
@@ -31,7 +35,9 @@ def new_uuid() -> UUID:
     with _lock:
         stamp = (microseconds // 1000 << 12) | (microseconds % 1000 << 2)
         _last_stamp = stamp = max(stamp, _last_stamp + 1)
-    random = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF
+        if not _chances:
+            _chances.extend(memoryview(os.urandom(CHANCE_BYTES)).cast("Q"))
+        random = _chances.pop() & 0x3FFF_FFFF_FFFF_FFFF
     return UUID(int=(stamp >> 12) << 80 | 0x7 << 76 | (stamp & 0xFFF) << 64 | 0b10 << 62 | random)
 
 
