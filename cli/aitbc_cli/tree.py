@@ -29,6 +29,8 @@ NOUNS: dict[str, tuple[str, str]] = {
     "audit": ("audit", "Who did what to what (admins)."),
     "config": ("config", "Settings, and where each comes from."),
     "db": ("db", "The database: provision, migrate, check, open."),
+    "backup": ("backup", "Back the whole installation up into one file."),
+    "restore": ("restore", "Restore a backup into an empty place, and verify it."),
     "completion": ("completion", "Completion for bash, zsh and fish."),
 }
 """Noun to its module under `commands` and what it is for."""

@@ -2,9 +2,12 @@
 
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from aitbc.kernel import backup as kernel_backup
 from aitbc.kernel import database_commands, serving
+from aitbc.kernel.backup import BackupManifest, Restored
 from aitbc.kernel.house import parts
 from aitbc.kernel.module import Module
 from aitbc.kernel.places import MAIN
@@ -12,7 +15,17 @@ from aitbc.modules.ai.module import module as ai
 from aitbc.modules.gpu.module import module as gpu
 from aitbc.modules.trading.module import module as trading
 
-__all__ = ["MODULES", "check_database", "database_shell", "migrate", "parts", "provision_sql", "serve"]
+__all__ = [
+    "MODULES",
+    "backup",
+    "check_database",
+    "database_shell",
+    "migrate",
+    "parts",
+    "provision_sql",
+    "restore",
+    "serve",
+]
 
 MODULES: tuple[Module, ...] = (gpu, ai, trading)
 """Top first: a module may call those after it, never those before."""
@@ -44,6 +57,16 @@ def migrate() -> list[str]:
 def check_database() -> list[str]:
     """Where the configured database and the models disagree."""
     return database_commands.check(MODULES)
+
+
+def backup(file: Path) -> BackupManifest:
+    """Write a backup of the configured installation, running or not."""
+    return kernel_backup.backup(MODULES, file)
+
+
+def restore(file: Path) -> Restored:
+    """Restore a backup into the configured place, which must be empty."""
+    return kernel_backup.restore(MODULES, file)
 
 
 def database_shell(module: str | None) -> int:

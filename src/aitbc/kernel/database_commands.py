@@ -32,7 +32,7 @@ class NoOwnDatabase(Conflict):
 
 
 @contextmanager
-def _owner(loaded: Loaded) -> Iterator[tuple[Target, bool]]:
+def entered(loaded: Loaded) -> Iterator[tuple[Target, bool]]:
     """The owner's way into the configured database, and whether it is the embedded one.
 
     The embedded one is entered where a server runs it, and else started for as long as the block.
@@ -79,7 +79,7 @@ def provision_sql(modules: Sequence[Module]) -> str:
 def migrate_now(modules: Sequence[Module]) -> list[str]:
     """Bring the configured database to the newest migrations; answers what was done."""
     loaded = settings_of(modules, {})
-    with _owner(loaded) as (owner, is_embedded):
+    with entered(loaded) as (owner, is_embedded):
         secret = None if is_embedded else secret_of(loaded.settings)
         provision = loaded.settings.database.provision
         return asyncio.run(migrate(owner, parts(modules), secret=secret, provision=provision))
@@ -87,7 +87,7 @@ def migrate_now(modules: Sequence[Module]) -> list[str]:
 
 def check(modules: Sequence[Module]) -> list[str]:
     """Where the configured database and the models disagree; empty when they do not."""
-    with _owner(settings_of(modules, {})) as (owner, _):
+    with entered(settings_of(modules, {})) as (owner, _):
         return asyncio.run(differences(owner, parts(modules)))
 
 
@@ -100,7 +100,7 @@ def shell(modules: Sequence[Module], module: str | None) -> int:
         if found is None:
             raise NoSuchModule
         role = found.role
-    with _owner(loaded) as (target, is_embedded):
+    with entered(loaded) as (target, is_embedded):
         password = target.password if role is None else None
         if role is not None and not is_embedded:
             password = role_password(secret_of(loaded.settings), role)
