@@ -53,7 +53,7 @@ module: setup ## Lay out a new module that passes the checks at once: N=name
 	@$(BIN)/python -m tools.scaffold "$(N)"
 
 .PHONY: map
-map: setup ## Write docs/map.md and docs/errors.md from the code
+map: setup ## Write the documents that come from the code: map, errors, settings
 	@$(BIN)/python -m tools.documents write
 
 .PHONY: db

@@ -6,6 +6,7 @@ from pathlib import Path
 from aitbc.app import MODULES
 from aitbc.kernel.openapi_pages import error_catalogue
 from tools.map import draw
+from tools.settings import written
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -13,7 +14,11 @@ ROOT = Path(__file__).resolve().parents[1]
 def documents() -> dict[Path, str]:
     """Each document with the text it should have."""
     docs = ROOT / "docs"
-    return {docs / "map.md": draw(MODULES), docs / "errors.md": error_catalogue()}
+    return {
+        docs / "map.md": draw(MODULES),
+        docs / "errors.md": error_catalogue(),
+        docs / "settings.md": written(MODULES),
+    }
 
 
 def main(arguments: list[str]) -> int:

@@ -21,17 +21,21 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Where the server listens, and what it lets in."""
 
     host: Annotated[str, Meta(min_length=1, max_length=255)] = "127.0.0.1"
+    """The address to listen on."""
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
     """0 takes any free port."""
     i_accept_plain_http: bool = False
     """Serve an address other than loopback without TLS: keys and results are then readable on the way."""
     tls_certificate: Path | None = None
+    """The certificate with its chain, PEM."""
     tls_key: Path | None = None
+    """Its unencrypted key, PEM, which others cannot read."""
     hosts: list[Annotated[str, Meta(min_length=1, max_length=255)]] = field(default_factory=list)
     """Names, besides loopback and `host`, that a request may give in its Host header."""
     origins: list[Annotated[str, Meta(pattern=r"^https?://[^/\s]+$")]] = field(default_factory=list)
     """Origins of foreign pages whose scripts may call this server."""
     max_body_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 1 << 20
+    """The longest JSON body of a request; uploads have limits of their own."""
     body_seconds: Annotated[float, Meta(gt=0, le=600)] = 30.0
     """How long a client may take to send the body of a request."""
     head_seconds: Annotated[float, Meta(gt=0, le=600)] = 10.0
@@ -65,6 +69,7 @@ class LogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """What is logged, and in which form."""
 
     level: Level = "info"
+    """From which level on things are written."""
     format: Literal["auto", "json", "console"] = "auto"
     """`auto`: for people on a terminal, JSON lines elsewhere."""
     levels: dict[str, Level] = field(default_factory=dict)

@@ -51,9 +51,11 @@ class AiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     unit_prices: dict[str, int] = {}
     """The price of a unit by kind, in minor units of money, where it is not the kind's own."""
     artifact_bytes_max: int = 64 * 1024 * 1024
+    """What one artifact may weigh."""
     artifact_quota_bytes: int = 1024 * 1024 * 1024
     """What the artifacts of one account may weigh together."""
     artifact_retention_seconds: int = 604_800
+    """How long an artifact is kept after its upload."""
     grace_seconds: float = 35.0
     """After this process was frozen or just started: how long leases that seem to have ended are left alone."""
 

@@ -1,0 +1,106 @@
+"""Writes every setting with its default, its limits and its meaning, out of the Structs that hold them and their docstrings."""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import msgspec
+from msgspec import NODEFAULT, Meta, Struct
+
+from aitbc.kernel.config_keys import keys_of, toml_text
+from aitbc.kernel.module import Module
+from aitbc.kernel.secret import Secret
+from aitbc.kernel.settings import ModuleSettings, Settings
+
+HEAD = """# Settings
+
+Written from the code by `make map`. A setting is given by a flag (`aitbc serve --set NAME=VALUE`), a variable of the
+environment, or in a file: `./aitbc.toml`, `~/.config/aitbc/config.toml`, `/etc/aitbc/config.toml`. The first of them that says
+something counts. `aitbc config show --origin` tells what holds here and where it comes from; a name that is no setting is
+refused, with the nearest that is one.
+
+The variable of `server.port` is `AITBC_SERVER__PORT`. A secret can stand in a file of its own, which `NAME_file` names.
+"""
+
+
+def written(modules: Sequence[Module]) -> str:
+    """The document."""
+    tables = {module.name: module.settings for module in modules if module.settings is not None}
+    keys = keys_of(tables, [module.name for module in modules])
+    meanings = dict(_meanings(Settings, ""))
+    for module in modules:
+        meanings |= dict(_meanings(ModuleSettings, f"modules.{module.name}."))
+        if module.settings is not None:
+            meanings |= dict(_meanings(module.settings, f"{module.name}."))
+    parts, section = [HEAD], None
+    for key in keys.values():
+        if key.points_to is not None:
+            continue
+        table, _, leaf = key.name.rpartition(".")
+        if table.startswith("modules.") and table != f"modules.{modules[0].name}":
+            continue  # every module has the same
+        if table != section:
+            section = table
+            title = "modules.NAME" if table.startswith("modules.") else table
+            parts.append(f"## `[{title}]`\n" if table else "## Outside of any table\n")
+            parts.append("| setting | default | | meaning |\n| --- | --- | --- | --- |")
+        meaning = meanings.get(key.name, "").replace("\n", " ").replace("|", "\\|")
+        parts.append(f"| `{leaf}` | {_default(key.default, secret=key.secret)} | {_limits(key.type)} | {meaning} |")
+    return "\n".join(_spaced(parts)) + "\n"
+
+
+def _spaced(parts: Sequence[str]) -> Iterator[str]:
+    for part in parts:
+        if part.startswith("## "):
+            yield ""
+        yield part.rstrip("\n") + ("\n" if part.startswith("## ") else "")
+
+
+def _meanings(struct: type[Struct], prefix: str) -> Iterator[tuple[str, str]]:
+    """The docstring under each field, by the dotted name of the setting."""
+    kinds = {field.name: field.type for field in msgspec.structs.fields(struct)}
+    [body] = ast.parse(textwrap.dedent(inspect.getsource(struct))).body
+    assert isinstance(body, ast.ClassDef)
+    for statement, after in zip(body.body, [*body.body[1:], None], strict=True):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            name = statement.target.id
+            kind = kinds.get(name)
+            if isinstance(kind, type) and issubclass(kind, Struct):
+                yield from _meanings(kind, f"{prefix}{name}.")
+            elif isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+                yield prefix + name, str(after.value.value)
+
+
+def _default(value: Any, *, secret: bool) -> str:
+    if secret or value is None or value is NODEFAULT:
+        return "none"
+    return f"`{toml_text(value)}`"
+
+
+def _limits(kind: Any) -> str:
+    """What a value must be: its type in plain words, and its bounds."""
+    if get_origin(kind) is Annotated:
+        inner, *notes = get_args(kind)
+        bounds = [note for note in notes if isinstance(note, Meta)]
+        words = _limits(inner)
+        for note in bounds:
+            least = note.ge if note.ge is not None else note.gt
+            most = note.le if note.le is not None else note.lt
+            if least is not None and most is not None:
+                words += f", {'over ' if note.gt is not None else ''}{least} to {most}"
+            elif least is not None:
+                words += f", {'over' if note.gt is not None else 'at least'} {least}"
+        return words
+    if get_origin(kind) is Literal:
+        return " \\| ".join(f"`{choice}`" for choice in get_args(kind))
+    parts = [part for part in get_args(kind) if part is not type(None)]
+    if get_origin(kind) in (list, dict):
+        return "list" if get_origin(kind) is list else "table"
+    if parts:
+        return " or ".join(_limits(part) for part in parts)
+    return {bool: "true or false", int: "integer", float: "number", str: "text", Path: "path", Secret: "secret"}.get(
+        kind, getattr(kind, "__name__", str(kind)).lower()
+    )
