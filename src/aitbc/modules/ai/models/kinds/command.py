@@ -15,7 +15,7 @@ STDIN_MAX = 512 * 1024
 class CommandInput(Struct, frozen=True, forbid_unknown_fields=True):
     """A program by the name under which operators allow it, with arguments and standard input."""
 
-    program: Annotated[str, Meta(pattern="^[A-Za-z0-9._-]{1,100}$", examples=["wc"])]
+    program: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,100}\Z", examples=["wc"])]
     arguments: Annotated[list[Annotated[str, Meta(max_length=4096)]], Meta(max_length=ARGUMENTS_MAX)] = []
     stdin: Annotated[str, Meta(max_length=STDIN_MAX)] | None = None
 
