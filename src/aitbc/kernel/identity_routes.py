@@ -28,9 +28,9 @@ from aitbc.kernel.pages import Cursor, Limit, Page
 
 DAY = 86_400
 Name = Annotated[
-    str, Meta(min_length=1, max_length=100, pattern=r"^[\w][\w .@+-]*$", extra_json_schema={"examples": ["alice"]})
+    str, Meta(min_length=1, max_length=100, pattern=r"^[\w][\w .@+-]*\Z", extra_json_schema={"examples": ["alice"]})
 ]
-Scope = Annotated[str, Meta(max_length=40, pattern=r"^(\*|[a-z]+:[a-z]+)$")]
+Scope = Annotated[str, Meta(max_length=40, pattern=r"^(\*|[a-z]+:[a-z]+)\Z")]
 
 
 class CreateAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,7 +43,7 @@ class CreateKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A new API key of an account: the caller's own unless an admin names another."""
 
     name: Name
-    kind: Annotated[str, Meta(pattern="^(live|test|admin)$")] = "live"
+    kind: Annotated[str, Meta(pattern=r"^(live|test|admin)\Z")] = "live"
     account: Annotated[str, Meta(max_length=40)] | None = None
     scopes: Annotated[tuple[Scope, ...], Meta(max_length=40)] | None = None
     expires_in_days: Annotated[int, Meta(ge=1, le=3650)] = LIFETIME_DEFAULT.days
