@@ -271,15 +271,21 @@ def _fault(pointer: str, error: msgspec.ValidationError) -> FieldError:
     return FieldError(pointer, explained(message)[:MESSAGE_LENGTH_MAX])
 
 
-async def check_parameters(request: Request[Any, Any, Any]) -> None:
-    """Hold path and query against the handler's contract. Raises `NotFound`, `UnknownParameter`, `Invalid`."""
+async def check_parameters(request: Request[Any, Any, Any]) -> Response[None] | None:
+    """Hold path and query against the handler's contract. Raises `NotFound`, `UnknownParameter`, `Invalid`.
+
+    Answers OPTIONS, whatever the query: the framework's own handler knows only the first of a path's handlers.
+    """
     scope = request.scope
+    if allow := scope["route_handler"].opt.get("allow"):
+        return Response(None, status_code=204, headers={"Allow": allow})
     contract = contract_of(scope["route_handler"])
     if contract.path:
         _check_path(contract, scope)
     query = scope.get("query_string", b"")
     if (query or contract.query) and not contract.any_query:
         _check_query(contract, query)
+    return None
 
 
 def _check_path(contract: Contract, scope: Any) -> None:
@@ -340,6 +346,7 @@ def seal(app: Litestar) -> None:
     for handler, path, methods in handlers(app):
         if handler.handler_name == "options_handler" and methods == {"OPTIONS"}:
             handler.opt["permission"] = PUBLIC  # the framework's own: it answers with Allow and nothing else
+            handler.opt["allow"] = ", ".join(sorted(_methods_of(app, path)))
         if not handler.opt.get("permission"):
             missing.append(f"{path}: {handler} declares no permission")
         contract = contract_of(handler)
@@ -347,6 +354,10 @@ def seal(app: Litestar) -> None:
             missing.append(f"{path}: {handler} changes something, so it must take `once` or declare itself natural")
     if missing:
         raise ImproperlyConfiguredException("; ".join(sorted(missing)))
+
+
+def _methods_of(app: Litestar, path: str) -> set[str]:
+    return {method for _, other, methods in handlers(app) if other == path for method in methods}
 
 
 def header_values(scope: Any, name: bytes) -> list[str]:
