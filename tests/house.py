@@ -1,7 +1,7 @@
 """The whole house for a test: every module wired over a fresh database, behind its real boundary, asked in process."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from aitbc.kernel.house import House, build
 from aitbc.kernel.idempotency import Once
 from aitbc.kernel.ids import new_id
 from aitbc.kernel.metrics import Metrics
+from aitbc.kernel.module import Module
 from aitbc.kernel.money import parse
 from aitbc.kernel.settings import Settings
 
@@ -74,10 +75,12 @@ class Stage:
 
 
 @asynccontextmanager
-async def open_house(target: Target, state_dir: Path, **settings: Any) -> AsyncIterator[Stage]:
+async def open_house(
+    target: Target, state_dir: Path, *, modules: Sequence[Module] = MODULES, **settings: Any
+) -> AsyncIterator[Stage]:
     """Build and run everything over one database, until the block ends."""
     made = Settings(state_dir=state_dir, **settings)
-    house = await build(made, MODULES, owner=target)
+    house = await build(made, modules, owner=target)
     metrics = Metrics(this_build(), pulse=house.platform.pulse)
     inner = litestar(house, this_build(), metrics)
     app = bounded(inner, house, metrics)

@@ -1,0 +1,156 @@
+"""Every operation with every poison that fits it: refused in one form, told in the description, and nothing is written."""
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+from aitbc.kernel.errors import AppError
+from aitbc.kernel.openapi import catalogued
+from tests.poison.cases import Case, Poison
+from tests.poison.operations import DESCRIPTION, OPERATIONS, Call, Operation
+from tests.poison.poison_bodies import BODIES
+from tests.poison.poison_heads import HEADS
+from tests.poison.poison_targets import TARGETS
+from tests.poison.poison_values import VALUES
+from tests.poison.town import Town
+from tests.poison.wire import Answer
+
+POISONS: tuple[Poison, ...] = (*VALUES, *BODIES, *TARGETS, *HEADS)
+CODES: dict[str, type[AppError]] = {kind.code: kind for kind in catalogued()}
+OPEN_TO_ALL = frozenset({"chain:read"})
+"""What everybody with a key may read about everybody: the chain is public."""
+INSIDE = re.compile(r'Traceback|File \\?"|\.py\b|asyncpg|sqlalchemy|msgspec|litestar|SELECT |relation "', re.IGNORECASE)
+"""What only the inside knows."""
+
+operation_by_operation = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+pytestmark = pytest.mark.usefixtures("quiet")
+
+
+def faults_of(operation: Operation, case: Case, answer: Answer) -> list[str]:
+    """Everything that is wrong with the answer to a poisoned request."""
+    faults = []
+    if answer.status not in case.statuses:
+        faults.append(f"answered {answer.status}, not one of {sorted(case.statuses)}: {answer.body[:300]!r}")
+    if not case.of_the_wall and answer.status not in operation.statuses:
+        faults.append(f"its description does not know the status {answer.status}")
+    request_id = answer.header("x-request-id")
+    if not request_id:
+        faults.append("it has no X-Request-ID")
+    if answer.header("content-type") != "application/problem+json":
+        return [*faults, f"its type is {answer.header('content-type')}"]
+    told = answer.json()
+    if (told["status"], told["request_id"]) != (answer.status, request_id):
+        faults.append(f"status or request id differ from the head: {told}")
+    if case.codes and told["code"] not in case.codes:
+        faults.append(f"its code is {told['code']}, not one of {sorted(case.codes)}")
+    if told["code"] not in CODES or CODES[told["code"]].status != answer.status:
+        faults.append(f"the catalogue does not know {told['code']} with {answer.status}")
+    if INSIDE.search(answer.body.decode()):
+        faults.append(f"it shows the inside: {answer.body[:300]!r}")
+    if answer.status == 401 and not answer.header("www-authenticate"):
+        faults.append("it has no WWW-Authenticate")
+    if answer.status == 405:
+        faults += wrong_allow(operation, answer)
+    return faults
+
+
+def wrong_allow(operation: Operation, answer: Answer) -> list[str]:
+    """What is wrong with `Allow`: it names what the path takes, and nothing else."""
+    told = {method.strip() for method in (answer.header("allow") or "").split(",")}
+    true = operation.path_methods | {"OPTIONS"} | ({"HEAD"} if "GET" in operation.path_methods else set())
+    return [] if told == true else [f"Allow names {sorted(told)}, not {sorted(true)}"]
+
+
+@operation_by_operation
+async def test_every_poison_is_refused_and_writes_nothing(town: Town, operation: Operation) -> None:
+    right = town.call(operation)
+    before = await town.stored()
+    faults = {}
+    for poison in POISONS:
+        for case in poison(operation, right):
+            if found := faults_of(operation, case, await town.ask(case.call)):
+                faults[case.name] = found
+    assert not faults, "\n".join(f"{name}: {'; '.join(found)}" for name, found in faults.items())
+    assert await town.settled() == before
+
+
+@operation_by_operation
+async def test_a_key_without_the_scope_is_refused(town: Town, operation: Operation) -> None:
+    if operation.is_public:
+        return
+    before = await town.stored()
+    narrow = town.call(operation).by(town.narrow_for(operation))
+    for name, call in {"known": narrow, "unknown": town.unknown(operation, narrow)}.items():
+        case = Case(name, call, frozenset({403}), frozenset({"forbidden"}))
+        assert faults_of(operation, case, await town.ask(call)) == []
+    assert await town.settled() == before
+
+
+@operation_by_operation
+async def test_what_belongs_to_others_is_as_unknown_as_what_nobody_has(town: Town, operation: Operation) -> None:
+    secret = town.key_for(operation, foreign=True)
+    if not operation.parameters("path") or secret in (None, town.admin) or operation.permission in OPEN_TO_ALL:
+        return
+    before = await town.stored()
+    assert secret is not None
+    foreign = town.call(operation).by(secret)
+    answers = []
+    for call in (foreign, town.unknown(operation, foreign)):
+        answer = await town.ask(call)
+        case = Case("foreign", call, frozenset({404, 409} if "attempt" in call.places else {404}))
+        assert faults_of(operation, case, answer) == []
+        answers.append({key: value for key, value in answer.json().items() if key != "request_id"})
+    assert answers[0] == answers[1]
+    assert await town.settled() == before
+
+
+@operation_by_operation
+async def test_options_and_head_answer_what_get_would(town: Town, operation: Operation) -> None:
+    call = operation.brisk(town.call(operation))
+    bare = replace(call, body=None).headed("content-type")
+    options = await town.ask(replace(bare, method="OPTIONS"))
+    assert options.status == 204
+    assert wrong_allow(operation, options) == []
+    if operation.method != "GET":
+        return
+    head = await town.ask(replace(bare, method="HEAD"))
+    assert (head.status, head.body) == (operation.success, b"")
+    refused = await town.ask(replace(bare, method="HEAD").asked("poison", "1"))
+    assert (refused.status, refused.body) == (422, b"")
+    assert refused.header("content-type") == "application/problem+json"
+
+
+@operation_by_operation
+async def test_every_reading_answers_as_it_is_described(town: Town, operation: Operation) -> None:
+    if operation.method != "GET":
+        return
+    answer = await town.ask(operation.brisk(town.call(operation)))
+    assert answer.status == operation.success, answer.body
+    (media_type,) = operation.told["responses"][str(answer.status)]["content"]
+    assert answer.header("content-type", plain=True) == media_type.partition(";")[0]
+    assert answer.header("x-request-id")
+
+
+@operation_by_operation
+async def test_a_right_request_is_not_taken_for_poison(town: Town, operation: Operation) -> None:
+    """The matrix would prove nothing if its right requests were refused for their form already."""
+    if operation.method == "GET":
+        return
+    unknown: Call = town.unknown(operation, town.call(operation))
+    if unknown.places:
+        answer = await town.ask(unknown)
+        assert answer.status in {404, 409}, answer.body
+
+
+def test_the_matrix_holds_every_operation_of_the_description() -> None:
+    told = [one["operationId"] for item in DESCRIPTION["paths"].values() for one in item.values()]
+    assert sorted(told) == sorted(OPERATIONS)
+
+
+async def test_the_description_is_that_of_the_running_house(town: Town) -> None:
+    async with town.stage.client() as client:
+        served = json.loads((await client.get("/openapi.json")).content)
+    assert served["paths"] == DESCRIPTION["paths"]
+    assert served["components"] == DESCRIPTION["components"]

@@ -1,0 +1,184 @@
+"""A house with something in it: people, money, a job at work, a miner, and a look at all that is stored."""
+
+import functools
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from aitbc.app import MODULES
+from aitbc.kernel.auth import ROLE_SCOPES
+from aitbc.kernel.db import Target
+from aitbc.kernel.ids import is_id, new_id
+from tests.house import Caller, Stage, open_house
+from tests.journeys.hand_miner import HandMiner
+from tests.poison.operations import OPERATIONS, Call, Operation
+from tests.poison.wire import Answer, ask
+
+LONG = {"queue_seconds": 604_800, "start_seconds": 600, "run_seconds": 86_400}
+
+
+@dataclass
+class Town:
+    """A running house whose chores rest, so that only requests write, and who lives there."""
+
+    stage: Stage
+    database: "asyncpg.Connection[asyncpg.Record]"
+    admin: str
+    owner: str
+    """The keys of the operator, of somebody with a job and a miner, …"""
+    miner: str
+    """… of this miner, …"""
+    stranger: str
+    strange_miner: str
+    """… and of others who own nothing that is asked about."""
+    narrow: Mapping[str, str]
+    """Keys of the owner's with one scope each, by that scope."""
+    known: dict[str, str]
+    """What exists, by the names that paths and queries have for it."""
+
+    def call(self, operation: Operation) -> Call:
+        """A right request of somebody who may."""
+        return operation.call(self.known, self.key_for(operation))
+
+    def key_for(self, operation: Operation, *, foreign: bool = False) -> str | None:
+        """The key of a caller who may use the operation: the least of those who may. `foreign` for one who owns nothing."""
+        if operation.is_public:
+            return None
+        if operation.permission in ROLE_SCOPES["live"]:
+            return self.stranger if foreign else self.owner
+        if operation.permission in ROLE_SCOPES["miner"]:
+            return self.strange_miner if foreign else self.miner
+        return self.admin
+
+    def narrow_for(self, operation: Operation) -> str:
+        """A key that lacks the scope that this needs."""
+        return next(secret for scope, secret in self.narrow.items() if scope != operation.permission)
+
+    def unknown(self, operation: Operation, call: Call) -> Call:
+        """The same about something of the same kind that nobody has."""
+        for place, value in call.places.items():
+            prefix = value.rpartition("_")[0]
+            call = call.placed(place, new_id(prefix) if prefix and is_id(prefix, value) else new_id("nothing"))
+        return call
+
+    async def ask(self, call: Call) -> Answer:
+        """The answer to a call."""
+        return await ask(self.stage.app, call)
+
+    async def stored(self) -> dict[str, str]:
+        """What each table holds, as a count and a sum over its rows."""
+        tables = await self.database.fetch(
+            "SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables "
+            "WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1"
+        )
+        each = (
+            f"SELECT '{row['name']}' AS name, count(*) || ' ' || coalesce(sum(hashtextextended(t::text, 0)), 0) AS held "
+            f"FROM {row['name']} t"
+            for row in tables
+        )
+        return {row["name"]: row["held"] for row in await self.database.fetch(" UNION ALL ".join(each))}
+
+    async def settled(self) -> dict[str, str]:
+        """What is stored once all that was begun is done: events that go their way reach their hearers."""
+        before = await self.stored()
+        for _ in range(100):
+            waiting = await self._hurry()
+            after = await self.stored()
+            if after == before and not waiting:
+                return after
+            before, changed = after, [name for name, held in after.items() if held != before[name]]
+        raise AssertionError(f"the house does not come to rest: {waiting} events wait, {changed} change")
+
+    async def _hurry(self) -> int:
+        """Have events delivered that are put off for a while; answers how many there were."""
+        waiting = 0
+        for row in await self.database.fetch("SELECT schemaname AS name FROM pg_tables WHERE tablename = 'outbox'"):
+            hurried = await self.database.execute(
+                f"UPDATE {row['name']}.outbox SET due_at = created_at WHERE delivered_at IS NULL AND dead_at IS NULL"
+            )
+            waiting += int(hurried.split()[-1])
+        if waiting:
+            for relay in self.stage.house.wired.relays:
+                await relay.deliver_due()
+        return waiting
+
+
+@asynccontextmanager
+async def open_town(target: Target, state_dir: Path, modules: Iterable[Any] = MODULES) -> AsyncIterator[Town]:
+    """A house with all that the operations speak of."""
+    still = [replace(module, chores=()) for module in modules]
+    async with open_house(target, state_dir, modules=still) as stage:
+        database = await asyncpg.connect(**target.connect_arguments(application="poison", statement_seconds=60))
+        try:
+            yield await _peopled(stage, database)
+        finally:
+            await database.close()
+
+
+async def _peopled(stage: Stage, database: Any) -> Town:
+    admin, owner = await stage.admin(), await stage.who("owner", funds="100")
+    stranger = await stage.who("stranger", funds="1")
+    miner = await HandMiner.enrol(stage, owner)
+    strange_miner = await HandMiner.enrol(stage, stranger)
+    for each in (miner, strange_miner):
+        await each.beat()
+    issue = functools.partial(stage.house.identity.issue, account=owner.principal.account, kind="live")
+    narrow = {scope: (await issue(name="narrow", scopes=(scope,))).secret for scope in ("self:read", "chain:read")}
+    town = Town(
+        stage, database, admin.secret, owner.secret, _secret(miner), stranger.secret, _secret(strange_miner), narrow, {}
+    )
+    town.known = await _things(stage, town, owner, miner)
+    await town.settled()
+    return town
+
+
+def _secret(miner: HandMiner) -> str:
+    return str(miner.client.headers["authorization"]).removeprefix("Bearer ")
+
+
+async def _things(stage: Stage, town: Town, owner: Caller, miner: HandMiner) -> dict[str, str]:
+    """One of everything: a job that was paid, one at work, a file, a key to spare."""
+    body = {"kind": "embed", "input": {"texts": ["x"]}, "max_price": "0.05", "clocks": LONG}
+    paid = (await owner.post("/api/v1/ai/jobs", body)).json()["id"]
+    (lease,) = await miner.poll()
+    assert (await miner.deliver(lease)).status_code == 200
+    job = (await owner.post("/api/v1/ai/jobs", body)).json()["id"]
+    (lease,) = await miner.poll()
+    uploaded = await owner.client.post(
+        "/api/v1/ai/artifacts", content=b"content", headers={"content-type": "application/octet-stream"}
+    )
+    spare = await stage.house.identity.issue(account=owner.principal.account, kind="live", name="spare")
+    await stage.service("trading").seal()
+    known = {
+        "job": job,
+        "attempt": lease["attempt"],
+        "artifact": uploaded.json()["id"],
+        "miner": miner.id,
+        "key": spare.id,
+        "account": owner.principal.account,
+        "address": owner.principal.account,
+        "q": owner.principal.account,
+        "receipt": "rcpt_" + paid.removeprefix("job_"),
+    }
+    names = {field.name for operation in OPERATIONS.values() for field in operation.parameters("path")}
+    for name in sorted(names - known.keys()):
+        known[name] = await _listed(town, name) or new_id("nothing")
+    return known
+
+
+async def _listed(town: Town, name: str) -> str | None:
+    """The first of the list that lies one step above a place of this name."""
+    for operation in OPERATIONS.values():
+        above, found, _ = operation.path.partition("/{" + name + "}")
+        lists = next((one for one in OPERATIONS.values() if one.path == above and one.method == "GET"), None)
+        if found and lists is not None:
+            told = (await town.ask(lists.call(town.known, town.admin))).json()
+            for item in told.get("data", ()):
+                for key in ("id", name, "hash", "height", "name"):
+                    if key in item:
+                        return str(item[key])
+    return None
