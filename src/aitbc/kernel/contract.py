@@ -42,6 +42,11 @@ class Parameter:
     many: bool
     """May come several times."""
 
+    @property
+    def is_time(self) -> bool:
+        """Whether it is a moment, which is read with its offset from UTC only."""
+        return _plain(self.annotation) is datetime
+
     def read(self, text: str) -> Any:
         """The value of a text. Raises `Unfit`."""
         plain = _plain(self.annotation)
@@ -53,7 +58,7 @@ class Parameter:
         elif plain is bool and text not in ("true", "false"):
             raise Unfit("Expected `true` or `false`")
         try:
-            value = msgspec.convert(text, self.annotation, strict=False)
+            value = msgspec.convert(text, self.annotation, strict=self.is_time)  # seconds since 1970 are no time here
         except (msgspec.ValidationError, ValueError, OverflowError) as error:
             raise Unfit(str(error)[:200]) from None
         if isinstance(value, datetime) and value.tzinfo is None:

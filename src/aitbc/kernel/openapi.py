@@ -104,7 +104,7 @@ def _schemas(kinds: Sequence[Any]) -> tuple[Sequence[dict[str, Any]], dict[str, 
         if plain := re.fullmatch(r"(\w+?)_(\w+)_", name):
             text = text.replace(f'{SCHEMAS}{name}"', f'{SCHEMAS}{plain[1]}Of{plain[2]}"')
             text = text.replace(f'"{name}": {{', f'"{plain[1]}Of{plain[2]}": {{')
-    found, named = json.loads(text)
+    found, named = json.loads(text.replace(r'\\Z"', '$"'))  # the end of a text, as ECMA-262 writes it
     return found, dict(sorted(named.items()))
 
 
@@ -220,6 +220,8 @@ class _Operation:
 def _parameter(parameter: Parameter, lookup: Mapping[str, Any]) -> dict[str, Any]:
     schema = copy.deepcopy(lookup[repr(parameter.annotation)])
     described = schema.pop("description", None)
+    if parameter.is_time:
+        schema["format"] = "date-time"
     if parameter.many:
         schema = {"type": "array", "items": schema}
     if not parameter.required and parameter.default is not None:
