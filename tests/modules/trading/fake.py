@@ -18,6 +18,7 @@ from aitbc.modules.trading.api import (
     HoldNotOpen,
     InsufficientFunds,
     PlaceHold,
+    PriceAboveHold,
     SettleHold,
     Settlement,
 )
@@ -33,6 +34,7 @@ class FakeTrading:
         self.holds: dict[str, Hold] = {}
         self.settlements: dict[str, Settlement] = {}
         self.paid: dict[str, SettleHold] = {}
+        self.paid_at: dict[str, datetime] = {}
         self.closed = False
 
     def fund(self, account: str, units: int) -> None:
@@ -55,11 +57,15 @@ class FakeTrading:
         self._require_open_doors()
         placed = self.holds.get(command.hold)
         if placed is not None:
-            if (placed.payer, placed.amount_units) != (command.payer, command.amount_units):
+            same = (placed.payer, placed.amount_units, placed.reference)
+            if same != (command.payer, command.amount_units, command.reference):
                 raise HoldDiffers
             return placed
-        if self.available.get(command.payer, 0) < command.amount_units:
-            raise InsufficientFunds
+        if command.amount_units <= 0:
+            raise money.InvalidAmount("A hold needs an amount greater than zero.")
+        available = self.available.get(command.payer, 0)
+        if available < command.amount_units:
+            raise InsufficientFunds(available=money.render(available), needed=money.render(command.amount_units))
         self.available[command.payer] -= command.amount_units
         hold = Hold(
             id=command.hold,
@@ -75,12 +81,15 @@ class FakeTrading:
 
     async def settle(self, command: SettleHold) -> Settlement:
         self._require_open_doors()
-        if command.hold in self.settlements:
-            return self.settlements[command.hold]
         hold = self._find(command.hold)
+        if (hold.payer, hold.reference) != (command.payer, command.job):
+            raise HoldDiffers
+        if hold.state == "settled":
+            return self._settled_before(command)
         if hold.state != "open":
             raise HoldNotOpen
-        assert 0 < command.price_units <= hold.amount_units
+        if not 0 <= command.price_units <= hold.amount_units:
+            raise PriceAboveHold
         fee = money.share(command.price_units, BASIS_POINTS)
         done = Settlement(
             receipt="rcpt_" + command.job.removeprefix("job_"),
@@ -96,7 +105,15 @@ class FakeTrading:
         self.fund("fees", fee)
         self.settlements[hold.id] = done
         self.paid[command.job] = command
+        self.paid_at[command.job] = now()
         return done
+
+    def _settled_before(self, command: SettleHold) -> Settlement:
+        paid = self.paid[command.job]
+        same = (paid.attempt, paid.token, paid.output_digest, paid.price_units)
+        if same != (command.attempt, command.token, command.output_digest, command.price_units):
+            raise HoldNotOpen
+        return self.settlements[command.hold]
 
     async def void(self, hold: str, reason: str) -> Hold:
         self._require_open_doors()
@@ -120,11 +137,12 @@ class FakeTrading:
         return FeeQuote(basis_points=BASIS_POINTS, fee_units=money.share(price_units, BASIS_POINTS))
 
     async def earnings(self, miners: Sequence[str], since: datetime | None) -> Sequence[Earnings]:
+        counted = [paid for paid in self.paid.values() if since is None or self.paid_at[paid.job] >= since]
         return [
             Earnings(
                 miner=miner,
-                jobs=len(paid := [p for p in self.paid.values() if p.miner == miner]),
-                earned_units=sum(self.settlements[p.hold].earned_units for p in paid),
+                jobs=len(paid := [one for one in counted if one.miner == miner]),
+                earned_units=sum(self.settlements[one.hold].earned_units for one in paid),
             )
             for miner in miners
         ]

@@ -1,0 +1,227 @@
+"""What trading promises its neighbours: the same tests of both ways of the ledger, and of the one that lies in memory."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from aitbc.kernel import clock, ids
+from aitbc.kernel.clock import now
+from aitbc.kernel.db import Target
+from aitbc.kernel.money import InvalidAmount
+from aitbc.modules.trading.api import (
+    Balance,
+    Earnings,
+    FeeQuote,
+    HoldDiffers,
+    HoldNotFound,
+    HoldNotOpen,
+    InsufficientFunds,
+    PriceAboveHold,
+    TradingApi,
+)
+from tests.modules.trading.fake import FakeTrading
+from tests.modules.trading.make import AITBC, a_hold, a_settlement, funded, trading_on
+
+
+class Town:
+    """A ledger behind its face, and a way to give somebody money."""
+
+    def __init__(self, trading: TradingApi) -> None:
+        self.trading = trading
+
+    async def person(self, units: int) -> str:
+        """An account with so much available."""
+        if not isinstance(self.trading, FakeTrading):
+            return await funded(self.trading, units)  # type: ignore[arg-type]
+        account = ids.new_id("acct")
+        self.trading.fund(account, units)
+        return account
+
+    async def purse(self, account: str) -> tuple[int, int]:
+        """What is available and what is held."""
+        found = await self.trading.balance(account)
+        return found.available_units, found.held_units
+
+
+@pytest.fixture(params=["gathered", "ordinary", "in memory"])
+async def town(request: pytest.FixtureRequest, owner: Target) -> AsyncIterator[Town]:
+    """An empty ledger: each of the three that keep the promises."""
+    if request.param == "in memory":
+        yield Town(FakeTrading())
+        return
+    async with trading_on(owner, hot=request.param == "gathered") as trading:
+        yield Town(trading)
+
+
+async def test_a_hold_sets_money_aside_and_says_what_it_is_for(town: Town) -> None:
+    payer = await town.person(10)
+    command = a_hold(payer, 4)
+    hold = await town.trading.hold(command)
+    assert (hold.id, hold.payer, hold.amount_units) == (command.hold, payer, 4)
+    assert (hold.state, hold.reference, hold.expires_at) == ("open", command.reference, command.expires_at)
+    assert abs(hold.placed_at - now()) < timedelta(minutes=1)
+    assert await town.purse(payer) == (6, 4)
+    assert await town.trading.hold(command) == hold
+    assert await town.purse(payer) == (6, 4)
+
+
+async def test_a_hold_of_the_same_name_and_other_contents_is_refused(town: Town) -> None:
+    payer, other = await town.person(10), await town.person(10)
+    command = a_hold(payer, 4)
+    await town.trading.hold(command)
+    for changed in (
+        replace(command, amount_units=5),
+        replace(command, payer=other),
+        replace(command, reference=ids.new_id("job")),
+    ):
+        with pytest.raises(HoldDiffers):
+            await town.trading.hold(changed)
+    assert (await town.purse(payer), await town.purse(other)) == ((6, 4), (10, 0))
+
+
+async def test_only_what_is_available_can_be_held(town: Town) -> None:
+    payer = await town.person(5)
+    await town.trading.hold(a_hold(payer, 4))
+    with pytest.raises(InsufficientFunds) as refusal:
+        await town.trading.hold(a_hold(payer, 2))
+    assert refusal.value.details == {"available": "0.00000001", "needed": "0.00000002"}
+    with pytest.raises(InsufficientFunds):
+        await town.trading.hold(a_hold(ids.new_id("acct"), 1))
+    for amount in (0, -1):
+        with pytest.raises(InvalidAmount):
+            await town.trading.hold(a_hold(payer, amount))
+    assert await town.purse(payer) == (1, 4)
+
+
+@pytest.mark.parametrize("price", [0, 1, 19, 20, 21, 333, 1000])
+async def test_a_settlement_splits_the_hold_into_earnings_fee_and_the_rest(town: Town, price: int) -> None:
+    payer, miner = await town.person(1000), await town.person(0)
+    command = a_hold(payer, 1000)
+    await town.trading.hold(command)
+    quote = await town.trading.quote_fee(price)
+    settled = await town.trading.settle(a_settlement(command, price, miner_account=miner))
+    assert quote == FeeQuote(basis_points=250, fee_units=settled.fee_units)
+    assert (settled.price_units, settled.returned_units) == (price, 1000 - price)
+    assert settled.earned_units + settled.fee_units == price
+    assert await town.purse(payer) == (1000 - price, 0)
+    assert await town.purse(miner) == (settled.earned_units, 0)
+    assert ids.decode("rcpt", settled.receipt) == ids.decode("job", command.reference)
+    assert ids.is_id("txn", settled.transaction)
+
+
+async def test_a_repeated_settlement_is_answered_the_same_and_another_one_is_refused(town: Town) -> None:
+    payer, miner = await town.person(10), await town.person(0)
+    command = a_hold(payer, 10)
+    await town.trading.hold(command)
+    settlement = a_settlement(command, 4, miner_account=miner)
+    settled = await town.trading.settle(settlement)
+    assert await town.trading.settle(settlement) == settled
+    for changed in (
+        replace(settlement, price_units=5),
+        replace(settlement, attempt=ids.new_id("att")),
+        replace(settlement, token=2),
+        replace(settlement, output_digest="sha256:" + "0" * 64),
+    ):
+        with pytest.raises(HoldNotOpen):
+            await town.trading.settle(changed)
+    assert await town.purse(payer) == (6, 0)
+
+
+async def test_a_settlement_takes_from_the_hold_of_its_own_job_and_no_more_than_that(town: Town) -> None:
+    payer = await town.person(10)
+    command, elsewhere = a_hold(payer, 4), a_hold(payer, 4)
+    await town.trading.hold(command)
+    settlement = a_settlement(command, 4)
+    for price in (5, -1):
+        with pytest.raises(PriceAboveHold):
+            await town.trading.settle(replace(settlement, price_units=price))
+    for changed in (
+        replace(settlement, payer=ids.new_id("acct")),
+        replace(settlement, job=elsewhere.reference),
+    ):
+        with pytest.raises(HoldDiffers):
+            await town.trading.settle(changed)
+    with pytest.raises(HoldNotFound):
+        await town.trading.settle(a_settlement(elsewhere, 1))
+    assert await town.purse(payer) == (6, 4)
+
+
+async def test_a_void_returns_all_once(town: Town) -> None:
+    payer = await town.person(10)
+    command = a_hold(payer, 4)
+    await town.trading.hold(command)
+    voided = await town.trading.void(command.hold, "canceled")
+    assert (voided.state, await town.purse(payer)) == ("voided", (10, 0))
+    assert await town.trading.void(command.hold, "canceled") == voided
+    assert await town.trading.hold(command) == voided
+    with pytest.raises(HoldNotOpen):
+        await town.trading.settle(a_settlement(command, 1))
+    assert await town.purse(payer) == (10, 0)
+    for unknown in (ids.new_id("hold"), "hold_x", "", "job_1"):
+        with pytest.raises(HoldNotFound):
+            await town.trading.void(unknown, "canceled")
+
+
+async def test_what_is_settled_cannot_be_voided(town: Town) -> None:
+    payer = await town.person(10)
+    command = a_hold(payer, 4)
+    await town.trading.hold(command)
+    await town.trading.settle(a_settlement(command, 4))
+    with pytest.raises(HoldNotOpen):
+        await town.trading.void(command.hold, "canceled")
+    assert await town.purse(payer) == (6, 0)
+
+
+async def test_a_payer_may_be_its_own_miner(town: Town) -> None:
+    payer = await town.person(1000)
+    command = a_hold(payer, 500)
+    await town.trading.hold(command)
+    settled = await town.trading.settle(a_settlement(command, 400, miner_account=payer))
+    assert await town.purse(payer) == (1000 - settled.fee_units, 0)
+
+
+async def test_accepted_work_is_paid_after_the_deadline_too(town: Town) -> None:
+    payer = await town.person(10)
+    command = a_hold(payer, 4, lasts=timedelta(minutes=5))
+    await town.trading.hold(command)
+    clock.move(timedelta(minutes=6))
+    assert (await town.trading.settle(a_settlement(command, 4))).price_units == 4
+
+
+async def test_open_holds_are_told_from_the_oldest_on(town: Town) -> None:
+    payer = await town.person(10)
+    commands = [a_hold(payer, 1) for _ in range(4)]
+    for command in commands:
+        await town.trading.hold(command)
+        clock.move(timedelta(seconds=10))
+    await town.trading.void(commands[1].hold, "canceled")
+    found = await town.trading.open_holds(now(), 10)
+    assert [hold.id for hold in found] == [commands[index].hold for index in (0, 2, 3)]
+    assert [hold.id for hold in await town.trading.open_holds(now(), 1)] == [commands[0].hold]
+    older = await town.trading.open_holds(now() - timedelta(seconds=15), 10)
+    assert [hold.id for hold in older] == [commands[index].hold for index in (0, 2)]
+
+
+async def test_whom_the_ledger_has_not_met_has_nothing(town: Town) -> None:
+    for account in (ids.new_id("acct"), "acct_x", ""):
+        assert await town.trading.balance(account) == Balance(account=account, available_units=0, held_units=0)
+
+
+async def test_a_miner_earned_what_its_settlements_say(town: Town) -> None:
+    payer, account = await town.person(10 * AITBC), await town.person(0)
+    miner, idle = ids.new_id("mnr"), ids.new_id("mnr")
+    earned = []
+    for price in (AITBC, 3):
+        command = a_hold(payer, AITBC)
+        await town.trading.hold(command)
+        settled = await town.trading.settle(a_settlement(command, price, miner_account=account, miner=miner))
+        earned.append(settled.earned_units)
+        clock.move(timedelta(hours=1))
+    nothing = [Earnings(miner=name, jobs=0, earned_units=0) for name in (idle, "nonsense")]
+    everything = Earnings(miner=miner, jobs=2, earned_units=sum(earned))
+    assert list(await town.trading.earnings([idle, miner, "nonsense"], None)) == [nothing[0], everything, nothing[1]]
+    late = Earnings(miner=miner, jobs=1, earned_units=earned[1])
+    assert list(await town.trading.earnings([miner], now() - timedelta(minutes=90))) == [late]
+    assert list(await town.trading.earnings([], None)) == []
