@@ -4,10 +4,11 @@ import socket
 from typing import ClassVar
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from aitbc.kernel.errors import AmountOverflow, AppError, Conflict, OutcomeUnknown, StorageFull, Unavailable
+from aitbc.kernel.errors import AmountOverflow, AppError, Conflict, Invalid, OutcomeUnknown, StorageFull, Unavailable
+from aitbc.kernel.ids import MalformedId
 from aitbc.kernel.refusals import InvalidText, OutOfRange
 
 
@@ -54,6 +55,8 @@ def translate(error: BaseException) -> AppError | None:
         return None
     if isinstance(error, PoolTimeout):
         return Unavailable("All database connections are busy; try again shortly.")
+    if isinstance(error, StatementError) and isinstance(error.orig, MalformedId):
+        return Invalid("An id in this request is not of the kind that belongs there.")
     cause = _cause(error)
     if state := _state(cause):
         if state in _STATES:
