@@ -13,6 +13,7 @@ from tests.poison.operations import DESCRIPTION, OPERATIONS, Call, Operation
 from tests.poison.poison_bodies import BODIES
 from tests.poison.poison_heads import HEADS
 from tests.poison.poison_targets import TARGETS
+from tests.poison.poison_texts import texts_that_nobody_expects
 from tests.poison.poison_values import VALUES
 from tests.poison.town import Town
 from tests.poison.wire import Answer
@@ -142,6 +143,22 @@ async def test_a_right_request_is_not_taken_for_poison(town: Town, operation: Op
     if unknown.places:
         answer = await town.ask(unknown)
         assert answer.status in {404, 409}, answer.body
+
+
+@operation_by_operation
+async def test_texts_that_nobody_expects_never_fail(town: Town, operation: Operation) -> None:
+    """Where the description allows a text, any text may come; what is made of it is the operation's business, a 500 is not."""
+    keys = {town.key_for(operation)}
+    if operation.method == "GET" and not operation.is_public:
+        keys |= {town.key_for(operation, foreign=True), town.admin}
+    answers = {}
+    for secret in keys:
+        right = operation.brisk(operation.call(town.known, secret))
+        for case in texts_that_nobody_expects(operation, town.unknown(operation, right)):
+            answer = await town.ask(case.call)
+            if answer.status not in case.statuses or answer.status not in operation.statuses:
+                answers[case.name] = answer
+    assert not answers
 
 
 def test_the_matrix_holds_every_operation_of_the_description() -> None:
