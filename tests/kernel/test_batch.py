@@ -7,6 +7,7 @@ import pytest
 
 from aitbc.kernel.batch import Batcher
 from aitbc.kernel.errors import AppError, Conflict, OutcomeUnknown, Unavailable
+from aitbc.kernel.trace import current_request_id, request_id
 
 
 async def test_what_arrives_during_a_flush_goes_with_the_next_one() -> None:
@@ -104,3 +105,20 @@ async def test_a_result_that_nobody_hears_is_told_to_the_one_who_minds() -> None
         caller.cancel()
     assert await callers[0] == 0
     assert left == [(1, 2), (2, 4)]
+
+
+async def test_a_flush_belongs_to_no_request_and_the_caller_keeps_its_own() -> None:
+    seen: list[str | None] = []
+
+    async def flush(commands: Sequence[int]) -> Sequence[int | AppError]:
+        seen.append(current_request_id())
+        return list(commands)
+
+    async def call(number: int) -> str | None:
+        request_id.set(f"req_{number}")
+        await batcher.do(number)
+        return current_request_id()
+
+    batcher = Batcher[int, int](flush)
+    assert await asyncio.gather(*(call(number) for number in range(3))) == ["req_0", "req_1", "req_2"]
+    assert seen == [None]

@@ -8,9 +8,11 @@ fails alone.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import copy_context
 from typing import Generic, TypeVar
 
 from aitbc.kernel.errors import AppError, Unavailable
+from aitbc.kernel.trace import request_id
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -21,7 +23,8 @@ class Batcher(Generic[C, R]):
     """Gathers commands for a `flush` that does all of them in one transaction.
 
     `flush` answers, for each command in order, its result or the `AppError` that refuses this command alone; it raises when
-    the transaction as a whole did not happen. `unheard` is told of results whose callers left during the flush.
+    the transaction as a whole did not happen. A flush belongs to no request: a command that must be traced carries the id of
+    its own. `unheard` is told of results whose callers left during the flush.
     """
 
     def __init__(
@@ -52,7 +55,9 @@ class Batcher(Generic[C, R]):
         return await future
 
     def _take_off(self) -> None:
-        task = asyncio.create_task(self._fly())
+        context = copy_context()
+        context.run(request_id.set, None)  # a flight serves many requests: none of them is the one being answered
+        task = asyncio.create_task(self._fly(), context=context)
         self._flights.add(task)
 
     async def _fly(self) -> None:

@@ -50,9 +50,15 @@ def decode(kind: str, body: str) -> Event:
     return msgspec.json.decode(body, type=Event.registry[kind])
 
 
-def outbox_values(events: Sequence[Event], *, delay: timedelta = timedelta()) -> list[dict[str, Any]]:
-    """The outbox rows of some events; `delay` keeps the relay away while the direct way is being tried."""
-    at, request_id = now(), current_request_id()
+def outbox_values(
+    events: Sequence[Event], *, delay: timedelta = timedelta(), requests: Sequence[str | None] | None = None
+) -> list[dict[str, Any]]:
+    """The outbox rows of some events; `delay` keeps the relay away while the direct way is being tried.
+
+    `requests` says which request each event belongs to, where that is not the one being answered in this task.
+    """
+    at = now()
+    owners = [current_request_id()] * len(events) if requests is None else requests
     return [
         {
             "id": new_uuid(),
@@ -63,7 +69,7 @@ def outbox_values(events: Sequence[Event], *, delay: timedelta = timedelta()) ->
             "due_at": at + delay,
             "attempts": 0,
         }
-        for event in events
+        for event, request_id in zip(events, owners, strict=True)
     ]
 
 
@@ -73,11 +79,15 @@ async def publish_many(
     events: Sequence[Event],
     *,
     delay: timedelta = timedelta(),
+    requests: Sequence[str | None] | None = None,
 ) -> list[UUID]:
-    """Write events into a module's outbox on a raw connection, in its open transaction; answers their ids in order."""
+    """Write events into a module's outbox on a raw connection, in its open transaction; answers their ids in order.
+
+    In a flush that serves many requests, `requests` says to which of them each event belongs.
+    """
     if not events:
         return []
-    rows = outbox_values(events, delay=delay)
+    rows = outbox_values(events, delay=delay, requests=requests)
     columns = ("id", "kind", "body", "request_id", "created_at", "due_at")
     await connection.execute(
         f"INSERT INTO {schema}.outbox ({', '.join(columns)}, attempts) "  # noqa: S608 - the schema is a module's name

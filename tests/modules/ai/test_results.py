@@ -15,7 +15,8 @@ from aitbc.kernel.clock import now
 from aitbc.kernel.db import Target
 from aitbc.kernel.errors import AppError, Forbidden
 from aitbc.kernel.signing import Key, value_digest
-from aitbc.modules.ai.api import LeaseLost, LogLine, OutputTooLarge, WrongDigest, WrongSignature
+from aitbc.kernel.trace import request_id
+from aitbc.modules.ai.api import Lease, LeaseLost, LogLine, OutputTooLarge, WrongDigest, WrongSignature
 from aitbc.modules.ai.service.artifacts import ArtifactQuotaExceeded, ArtifactTooLarge
 from tests.modules.ai.make import AITBC, Worker, a_key, ai_on, embedding
 
@@ -47,6 +48,26 @@ async def test_what_the_direct_way_paid_is_not_told_again(owner: Target) -> None
         assert {row["attempt"]: row["delivered_at"] is not None for row in events} == {
             first.attempt: True,
             second.attempt: False,
+        }
+
+
+async def test_what_is_told_of_many_results_at_once_names_the_request_of_each(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        alice, miner = desk.person(), Worker(desk)
+        for _ in range(4):
+            await desk.submit(alice)
+        leases = await miner.claim(slots=4)
+
+        async def deliver(lease: Lease) -> None:
+            request_id.set(f"req_{lease.attempt}")
+            await miner.deliver(lease)
+
+        await asyncio.gather(*(deliver(lease) for lease in leases))
+        told = await desk.sql("SELECT kind, body::json->>'attempt' AS attempt, request_id FROM ai.outbox")
+        assert {(row["kind"], row["attempt"], row["request_id"]) for row in told} == {
+            (kind, lease.attempt, f"req_{lease.attempt}")
+            for lease in leases
+            for kind in ("ai.job_succeeded", "ai.attempt_ended")
         }
 
 

@@ -45,6 +45,18 @@ async def test_a_first_heartbeat_brings_a_miner_online_and_tells_it_once(either:
     assert await told_of(either, rig.id) == [(2, "online")]
 
 
+async def test_what_is_told_of_many_heartbeats_at_once_names_the_request_of_each(either: Fleet) -> None:
+    owner = await either.owner()
+    rigs = [await either.rig(owner, beat=False) for _ in range(4)]
+    sign = {"slots": 2, "slots_busy": 0}
+    answers = await asyncio.gather(*(rig.call("POST", "/heartbeats", sign) for rig in rigs))
+    told = await either.sql("SELECT body::json->>'miner' AS miner, request_id FROM gpu.outbox")
+    mine = {row["miner"]: row["request_id"] for row in told if row["miner"] in {rig.id for rig in rigs}}
+    requests = [answer.headers["x-request-id"] for answer in answers]
+    assert mine == dict(zip((rig.id for rig in rigs), requests, strict=True))
+    assert len(set(requests)) == 4
+
+
 async def test_a_silent_miner_is_offline_after_thirty_seconds_and_comes_back(either: Fleet) -> None:
     owner = await either.owner()
     rig = await either.rig(owner)

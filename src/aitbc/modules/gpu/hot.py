@@ -55,7 +55,7 @@ async def beat_many(database: Database, beats: Sequence[Beat]) -> list[Standing 
         await _save(connection, heard, at)
         news = [miners[miner] for miner in dict.fromkeys(changed)]
         if news:
-            await _tell(connection, news, before, at)
+            await _tell(connection, news, before, {beat.miner: beat.request_id for beat in beats}, at)
     if news:
         database.woke()
     return [
@@ -97,7 +97,13 @@ async def _save(connection: Connection, miners: Sequence[MinerValue], at: dateti
     )
 
 
-async def _tell(connection: Connection, miners: Sequence[MinerValue], before: Mapping[str, str], at: datetime) -> None:
+async def _tell(
+    connection: Connection,
+    miners: Sequence[MinerValue],
+    before: Mapping[str, str],
+    requests: Mapping[str, str | None],
+    at: datetime,
+) -> None:
     """Keep the steps in their lives, and tell what matching must know."""
     offers = {row["miner"]: row["capabilities"] for row in await connection.fetch(READ_CAPABILITIES, _uuids(miners))}
     steps = [miner for miner in miners if miner.status != before[miner.id]]
@@ -105,7 +111,7 @@ async def _tell(connection: Connection, miners: Sequence[MinerValue], before: Ma
         statuses, reasons = [miner.status for miner in steps], [miner.status_reason for miner in steps]
         await connection.execute(ADD_CHANGES, _uuids(steps), statuses, reasons, at)
     events = [miner_changed(miner, offers[ids.decode("mnr", miner.id)], at) for miner in miners]
-    await publish_many(connection, "gpu", events)
+    await publish_many(connection, "gpu", events, requests=[requests[miner.id] for miner in miners])
 
 
 def _uuids(miners: Sequence[MinerValue]) -> list[UUID]:

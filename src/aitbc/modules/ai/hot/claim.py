@@ -104,7 +104,12 @@ class Dealer:
                     dealt, spoilt = deal(found, table, at)
                     taken += [job for job, _ in dealt] + spoilt
                     attempts += [attempt for _, attempt in dealt]
-                    await publish_many(connection, "ai", [_closed(job) for job in spoilt])
+                    await publish_many(
+                        connection,
+                        "ai",
+                        [_closed(job) for job in spoilt],
+                        requests=[job.request_id for job in spoilt],
+                    )
             await _insert_attempts(connection, attempts)
             await save_jobs(connection, taken)
         if len(taken) > len(attempts):

@@ -48,6 +48,8 @@ class Completion(Struct, frozen=True):
 
     delivered: Delivered
     input_digest: str
+    request_id: str | None = None
+    """The request that brought it."""
 
 
 async def complete_many(
@@ -59,7 +61,7 @@ async def complete_many(
     """
     done = paid[:]
     results: list[Accepted | AppError] = []
-    fresh: list[tuple[Accepted, Delivered]] = []
+    fresh: list[tuple[Accepted, Completion]] = []
     async with database.hot_transaction() as connection:
         uuids = [ids.decode("att", completion.delivered.attempt) for completion in completions]
         jobs, attempts = await lock_both(connection, uuids)
@@ -68,7 +70,7 @@ async def complete_many(
             answer = _accept(completion, attempt, jobs)
             results.append(answer)
             if isinstance(answer, Accepted) and not answer.repeated:
-                fresh.append((answer, completion.delivered))
+                fresh.append((answer, completion))
         await _save(connection, fresh)
         if done:
             await connection.execute(MARK_PAID, done, now())
@@ -115,7 +117,7 @@ def fill(job: JobValue, attempt: AttemptValue, delivered: Delivered) -> None:
     attempt.miner_key, attempt.signature = delivered.miner_key, delivered.signature
 
 
-async def _save(connection: Connection, fresh: Sequence[tuple[Accepted, Delivered]]) -> None:
+async def _save(connection: Connection, fresh: Sequence[tuple[Accepted, Completion]]) -> None:
     jobs = [accepted.job for accepted, _ in fresh]
     if not jobs:
         return
@@ -131,7 +133,8 @@ async def _save(connection: Connection, fresh: Sequence[tuple[Accepted, Delivere
     await save_attempts(connection, [accepted.attempt for accepted, _ in fresh])
     told = [succeeded(accepted) for accepted, _ in fresh]
     ended = [attempt_ended(accepted.attempt) for accepted, _ in fresh]
-    events = await publish_many(connection, "ai", [*told, *ended], delay=DIRECT_WAY)
+    requests = [completion.request_id for _, completion in fresh] * 2
+    events = await publish_many(connection, "ai", [*told, *ended], delay=DIRECT_WAY, requests=requests)
     for (accepted, _), event in zip(fresh, events[: len(told)], strict=True):
         accepted.event = event
 

@@ -13,6 +13,7 @@ from aitbc.kernel import money
 from aitbc.kernel.clock import now
 from aitbc.kernel.db import UnitOfWork
 from aitbc.kernel.errors import AppError
+from aitbc.kernel.trace import current_request_id
 from aitbc.modules.ai.api import Failure, LeaseLost, LogLine, Outcome, Result, WrongDigest
 from aitbc.modules.ai.events import JobClosed
 from aitbc.modules.ai.hot.complete import Accepted, Completion, attempt_ended, succeeded
@@ -58,7 +59,7 @@ class Results(Artifacts):
                 return await self._end(*lease, Ended.FAILED, Fault.MINER, "invalid_output", message)
         else:
             delivered = _repeated(result, text, job, attempt)
-        completion = Completion(delivered, job.input_digest)
+        completion = Completion(delivered, job.input_digest, current_request_id())
         if self.settings.hot:
             accepted = await self.completions.do(completion)
         else:

@@ -30,6 +30,8 @@ class Beat(Struct, frozen=True, kw_only=True):
     readings: str | None = None
     pause: str | None = None
     leaving: bool = False
+    request_id: str | None = None
+    """The request that brought it."""
 
 
 class Standing(Struct, frozen=True):

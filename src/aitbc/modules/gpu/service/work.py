@@ -13,6 +13,7 @@ from aitbc.kernel.auth import Principal
 from aitbc.kernel.clock import now
 from aitbc.kernel.errors import TooMany, Unavailable
 from aitbc.kernel.text import Text
+from aitbc.kernel.trace import current_request_id
 from aitbc.modules.ai.api import Claim, Failure, Lease, LeaseLost, LeaseStatus, LogLine, Outcome, Renewal, Result
 from aitbc.modules.gpu.api import SLOTS_MAX, Inventory
 from aitbc.modules.gpu.models.life import ALIVE, Status
@@ -182,6 +183,7 @@ class Working(Desk):
             readings=readings,
             pause=sign.pause,
             leaving=sign.leaving,
+            request_id=current_request_id(),
         )
         standing = await self.beat(beat)
         if standing.status == Status.REMOVED:
@@ -213,7 +215,7 @@ class Working(Desk):
     async def _poll(self, miner: str, wish: AskForWork) -> Work:
         asking = await self.askings.do(miner)
         if asking.status not in ALIVE and asking.status != Status.REMOVED:
-            standing = await self.beat(Beat(miner=asking.id))  # who asks for work is there
+            standing = await self.beat(Beat(miner=asking.id, request_id=current_request_id()))  # who asks is there
             asking = msgspec.structs.replace(asking, status=standing.status, reason=standing.reason)
         if asking.status != Status.ONLINE:
             return Work(leases=(), status=asking.status, message=asking.reason)
