@@ -166,19 +166,24 @@ async def _things(stage: Stage, town: Town, owner: Caller, miner: HandMiner) -> 
     }
     names = {field.name for operation in OPERATIONS.values() for field in operation.parameters("path")}
     for name in sorted(names - known.keys()):
-        known[name] = await _listed(town, name) or new_id("nothing")
+        known[name] = await _found(town, name) or new_id("nothing")
     return known
 
 
-async def _listed(town: Town, name: str) -> str | None:
-    """The first of the list that lies one step above a place of this name."""
+async def _found(town: Town, name: str) -> str | None:
+    """What a place of this name may hold: made where its path without the place makes one, else the first that it lists."""
     for operation in OPERATIONS.values():
         above, found, _ = operation.path.partition("/{" + name + "}")
-        lists = next((one for one in OPERATIONS.values() if one.path == above and one.method == "GET"), None)
-        if found and lists is not None:
-            told = (await town.ask(lists.call(town.known, town.admin))).json()
-            for item in told.get("data", ()):
-                for key in ("id", name, "hash", "height", "name"):
-                    if key in item:
-                        return str(item[key])
+        beside = {one.method: one for one in OPERATIONS.values() if found and one.path == above}
+        if "POST" in beside and beside["POST"].takes_json:
+            made = await town.ask(town.call(beside["POST"]).headed("idempotency-key", name))
+            if made.status == beside["POST"].success:
+                return _name_of(made.json(), name)
+        if "GET" in beside:
+            for item in (await town.ask(beside["GET"].call(town.known, town.admin))).json().get("data", ()):
+                return _name_of(item, name)
     return None
+
+
+def _name_of(thing: dict[str, Any], name: str) -> str | None:
+    return next((str(thing[key]) for key in ("id", name, "hash", "height", "name") if key in thing), None)
