@@ -4,7 +4,7 @@ import asyncio
 import json
 import uuid
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, Self
 
 import httpx
@@ -81,27 +81,32 @@ class Town:
 
 
 class MinerAtWork(Thread):
-    """A miner made by hand that enrols with a token, does so many jobs, and goes. `fails` lets it fail each of them."""
+    """A miner made by hand: enrols with a token, does whatever waits, and goes at the end of the block.
 
-    def __init__(self, url: str, token: str, *, jobs: int = 1, fails: bool = False) -> None:
+    Jobs of other tests may wait too, so it does not stop at the first. `fails` lets it fail each of them.
+    """
+
+    def __init__(self, url: str, token: str, *, fails: bool = False) -> None:
         super().__init__(daemon=True)
-        self.url, self.token, self.jobs, self.fails = url, token, jobs, fails
+        self.url, self.token, self.fails = url, token, fails
         self.problem: BaseException | None = None
+        self._over = Event()
 
     def __enter__(self) -> Self:
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._over.set()
         self.join(WORK_SECONDS)
         if self.problem is not None:
             raise self.problem
-        assert not self.is_alive(), "the miner got no work"
+        assert not self.is_alive(), "the miner did not end"
 
     def run(self) -> None:
         """Work in a loop of its own."""
         try:
-            asyncio.run(asyncio.wait_for(self._work(), WORK_SECONDS))
+            asyncio.run(self._work())
         except BaseException as problem:  # noqa: BLE001 - it is raised where the miner is awaited
             self.problem = problem
 
@@ -109,11 +114,8 @@ class MinerAtWork(Thread):
         miner = await self._enrolled()
         async with miner.client:
             await miner.beat()
-            for _ in range(self.jobs):
-                leases: list[dict[str, Any]] = []
-                while not leases:
-                    leases = await miner.poll(wait=5)
-                for lease in leases:
+            while not self._over.is_set():
+                for lease in await miner.poll(wait=0.5):
                     answer = await (self._failure(miner, lease) if self.fails else miner.deliver(lease))
                     assert answer.status_code == 200, answer.text
 

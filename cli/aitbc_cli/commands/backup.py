@@ -16,7 +16,7 @@ app = noun("backup", "Back the whole installation up into one file.", alone=True
 @command(
     app,
     "backup",
-    examples=["aitbc backup aitbc.backup", "aitbc backup /srv/backups/$(date +%F).backup --json"],
+    examples=["aitbc backup aitbc.backup", "aitbc backup /srv/backups/aitbc.backup --json"],
     server=False,
     ends=[REFUSED, UNAVAILABLE],
 )

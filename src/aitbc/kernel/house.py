@@ -29,6 +29,7 @@ from aitbc.kernel.places import MAIN, Places, places
 from aitbc.kernel.pulse import Pulse
 from aitbc.kernel.roads import Neighbour, Placed, Process, Tokens, neighbours
 from aitbc.kernel.signing import Key, verify
+from aitbc.kernel.tasks import end
 from aitbc.kernel.wiring import Platform, Wired, wire
 
 LOCAL = "local"
@@ -164,9 +165,7 @@ class House:
             async with self.wired.running():
                 yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(tasks)
             for neighbour in self.neighbours.values():
                 await neighbour.close()
             for database in self.looked_into.values():

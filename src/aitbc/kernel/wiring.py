@@ -21,6 +21,7 @@ from aitbc.kernel.relay import Ear, Hearer, Relay
 from aitbc.kernel.remote import local, remote
 from aitbc.kernel.roads import FarHearer, Neighbour
 from aitbc.kernel.signing import Key
+from aitbc.kernel.tasks import end
 
 log = structlog.get_logger("aitbc.wiring")
 
@@ -74,14 +75,8 @@ class Wired:
                 for chore in module.chores:
                     work = getattr(self.services[module.name], chore.run)
                     tasks.append(asyncio.create_task(run_chore(module.name, chore, work, leadership)))
-            stack.push_async_callback(_end, tasks)
+            stack.push_async_callback(end, tasks)
             yield
-
-
-async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def wire(

@@ -18,6 +18,7 @@ from aitbc.kernel.db import Database
 from aitbc.kernel.errors import AppError
 from aitbc.kernel.idempotency import Once
 from aitbc.kernel.ids import new_uuid
+from aitbc.kernel.tasks import end
 from aitbc.kernel.wiring import Platform
 from aitbc.modules.ai.api import Claim, JobNotFound, Lease
 from aitbc.modules.ai.api import Job as JobView
@@ -147,9 +148,7 @@ class Office:
 
     async def stop(self) -> None:
         """End the background work."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         self._tasks = []
 
     async def _forever(self, work: Any) -> None:
