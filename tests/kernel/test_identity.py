@@ -141,3 +141,11 @@ async def test_an_account_is_there_or_not(identity: Identity) -> None:
     assert await identity.has_account(who.account)
     for other in (new_id("acct"), "acct_" + "0" * 26, who.key, "", "acct_'; --"):
         assert not await identity.has_account(other)
+
+
+async def test_a_key_that_was_just_made_prints_without_its_secret(identity: Identity) -> None:
+    who, _ = await someone(identity)
+    issued = await identity.issue(account=who.account, kind="live", name="laptop")
+    assert issued.secret not in repr(issued)
+    assert issued.secret not in f"{issued}"
+    assert issued.id in repr(issued)

@@ -19,6 +19,7 @@ from aitbc.kernel.idempotency import Once
 from aitbc.kernel.ids import encode as encode_id
 from aitbc.kernel.ids import is_id, new_id
 from aitbc.kernel.keys import fingerprint, new_key, visible, well_formed
+from aitbc.kernel.secret import masked
 from aitbc.kernel.tables import NO_DELETE, module_metadata
 
 KNOWN_FOR_SECONDS = 0.75
@@ -92,6 +93,9 @@ class IssuedKey(ApiKey, frozen=True, kw_only=True):
     """A key with its secret, which is shown this one time."""
 
     secret: str
+
+    def __repr__(self) -> str:
+        return masked(self, "secret")
 
 
 class Base(DeclarativeBase):

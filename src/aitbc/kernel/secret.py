@@ -6,6 +6,13 @@ from typing import NoReturn
 MASK = "********"
 
 
+def masked(thing: object, *fields: str) -> str:
+    """How a struct prints whose `fields` hold secrets: as always, with stars in their places."""
+    names: tuple[str, ...] = thing.__struct_fields__  # type: ignore[attr-defined]
+    shown = [f"{name}={MASK if name in fields else repr(getattr(thing, name))}" for name in names]
+    return f"{type(thing).__name__}({', '.join(shown)})"
+
+
 class Secret:
     """Text that prints as stars. `reveal` is the one way to it, so that each use can be found by searching for the word."""
 

@@ -13,6 +13,7 @@ from aitbc.kernel.db import UnitOfWork
 from aitbc.kernel.errors import Conflict, FieldError, Forbidden, Invalid, TooMany
 from aitbc.kernel.ids import new_id
 from aitbc.kernel.keys import fingerprint, new_key, well_formed
+from aitbc.kernel.secret import masked
 from aitbc.kernel.signing import canonical, enrolment_statement, key_fingerprint, verify
 from aitbc.kernel.sqlstate import ConstraintViolated
 from aitbc.kernel.text import Name
@@ -87,6 +88,9 @@ class EnrolmentToken(Struct, frozen=True, kw_only=True):
     created_at: datetime
     expires_at: datetime
 
+    def __repr__(self) -> str:
+        return masked(self, "token")
+
 
 class Enrol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A machine that wants to become a miner."""
@@ -100,6 +104,9 @@ class Enrol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     slots: Slots
     inventory: Inventory = Inventory()
 
+    def __repr__(self) -> str:
+        return masked(self, "token")
+
 
 class Enrolled(Struct, frozen=True, kw_only=True):
     """What a new miner needs to know. The API key is shown this one time."""
@@ -111,6 +118,9 @@ class Enrolled(Struct, frozen=True, kw_only=True):
     api_key_expires_at: datetime
     account: str
     heartbeat_seconds: float
+
+    def __repr__(self) -> str:
+        return masked(self, "api_key")
 
 
 class Enrolment(Desk):
