@@ -16,7 +16,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, MetaData, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from aitbc.kernel.db import Target
@@ -26,6 +27,7 @@ from aitbc.kernel.tables import ALL
 LOCK = 0x41495442  # the advisory lock under which one process at a time migrates
 OWNER = "aitbc_owner"
 SERVER_VERSION_MIN = 15
+INSUFFICIENT_PRIVILEGE = "42501"
 
 
 class SchemaError(AppError):
@@ -104,13 +106,26 @@ async def migrate(owner: Target, parts: Sequence[Part], *, secret: bytes | None,
                 raise SchemaError(f"PostgreSQL {version} is too old: version {SERVER_VERSION_MIN} or newer is needed.")
             passwords = None if secret is None else {part.role: role_password(secret, part.role) for part in parts}
             statements = provision_statements(parts, owner.user, passwords) if provision else []
-            for statement in statements:
-                await lock.exec_driver_sql(statement)
-            await lock.commit()
+            await _provision(lock, statements, owner)
             done = [await _migrate_part(engine, part) for part in parts]
             return [line for lines in done for line in lines]
     finally:
         await engine.dispose()
+
+
+async def _provision(connection: AsyncConnection, statements: Sequence[str], owner: Target) -> None:
+    """Make roles and schemas. Raises `SchemaError` where this user may not."""
+    try:
+        for statement in statements:
+            await connection.exec_driver_sql(statement)
+        await connection.commit()
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != INSUFFICIENT_PRIVILEGE:
+            raise
+        raise SchemaError(
+            f"{owner.user} may not make the roles and schemas of {owner.database}: let a DBA run what "
+            "`aitbc db provision --sql` prints, and set database.provision = false"
+        ) from None
 
 
 def _opener(target: Target) -> Any:
