@@ -29,6 +29,12 @@ NOTHING = {
         SELECT job FROM ai.attempts WHERE ended IS NULL GROUP BY job HAVING count(*) > 1""",
     "a job that succeeded twice": """
         SELECT job FROM ai.attempts WHERE ended = 'succeeded' GROUP BY job HAVING count(*) > 1""",
+    "an account whose open jobs are miscounted": """
+        SELECT account FROM (SELECT account, count(*) FILTER (WHERE state IN ('queued', 'leased', 'running')) AS open
+            FROM ai.jobs GROUP BY account) j
+        FULL JOIN (SELECT account, sum(CASE WHEN ended THEN -jobs ELSE jobs END) AS counted
+            FROM ai.job_counts GROUP BY account) c USING (account)
+        WHERE coalesce(open, 0) <> coalesce(counted, 0)""",
     "an event that was not delivered": """
         SELECT id FROM ai.outbox WHERE delivered_at IS NULL UNION ALL SELECT id FROM gpu.outbox WHERE delivered_at IS NULL
         UNION ALL SELECT id FROM trading.outbox WHERE delivered_at IS NULL""",

@@ -25,6 +25,13 @@ AITBC = 10**8
 ADMIN = Principal(
     account=ids.new_id("acct"), key=ids.new_id("key"), kind="admin", scopes=frozenset({EVERYTHING}), subject=None
 )
+MISCOUNTED = """
+    SELECT account FROM (SELECT account, count(*) AS written,
+        count(*) FILTER (WHERE state NOT IN ('queued', 'leased', 'running')) AS over FROM ai.jobs GROUP BY account) j
+    FULL JOIN (SELECT account, sum(jobs) FILTER (WHERE NOT ended) AS submitted,
+        coalesce(sum(jobs) FILTER (WHERE ended), 0) AS ended FROM ai.job_counts GROUP BY account) c USING (account)
+    WHERE coalesce(written, 0) <> submitted OR submitted IS NULL OR coalesce(over, 0) <> ended"""
+"""Accounts whose jobs are counted otherwise than they are."""
 ALL_KINDS = ("embed", "ocr", "chat", "command")
 
 
@@ -78,6 +85,7 @@ class Desk:
             "SELECT a.id FROM ai.attempts a JOIN ai.jobs j ON j.id = a.job WHERE a.ended IS NULL AND j.attempt <> a.id"
         )
         assert await self.sql(lonely) == []
+        assert await self.sql(MISCOUNTED) == []
         for row in await self.sql("SELECT id, state, price_units FROM ai.jobs"):
             hold = self.trading.holds[ids.encode("hold", row["id"])]
             expected = {"succeeded": "settled", "queued": "open", "leased": "open", "running": "open"}

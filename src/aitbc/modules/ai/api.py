@@ -6,7 +6,7 @@ from typing import Annotated, Any, Protocol
 
 from msgspec import Meta, Struct
 
-from aitbc.kernel.errors import Conflict, Invalid, NotFound, TooLarge
+from aitbc.kernel.errors import Conflict, Invalid, NotFound, TooLarge, TooMany
 
 
 class Capabilities(Struct, frozen=True, kw_only=True):
@@ -297,6 +297,15 @@ class JobNotFound(NotFound):
     """There is no such job."""
 
     code = "job_not_found"
+
+
+class TooManyOpenJobs(TooMany):
+    """This account has as many open jobs as it may have; some must end first.
+
+    Wait until some have ended, or cancel those that are no longer wanted.
+    """
+
+    code = "too_many_open_jobs"
 
 
 class LeaseLost(Conflict):

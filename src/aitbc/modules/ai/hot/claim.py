@@ -15,8 +15,9 @@ from aitbc.kernel.db import Connection, Database
 from aitbc.kernel.events import publish_many
 from aitbc.modules.ai.api import Claim, InputFile, Lease
 from aitbc.modules.ai.events import JobClosed
+from aitbc.modules.ai.hot.counts import count_ended
 from aitbc.modules.ai.hot.rows import JOB_RULES, job_from, save_jobs
-from aitbc.modules.ai.models.life import AVOIDED_FOR, Fault, Reason, State, lease_ends, move, must_leave, take
+from aitbc.modules.ai.models.life import AVOIDED_FOR, TERMINAL, Fault, Reason, State, lease_ends, move, must_leave, take
 from aitbc.modules.ai.models.queue import Needs, explores, matches, needs_of
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
 from aitbc.modules.ai.models.views import hold_of
@@ -112,6 +113,7 @@ class Dealer:
                     )
             await _insert_attempts(connection, attempts)
             await save_jobs(connection, taken)
+            await count_ended(connection, [job for job in taken if job.state in TERMINAL])
         if len(taken) > len(attempts):
             self._database.woke()
         for job in taken:

@@ -13,6 +13,7 @@ from aitbc.kernel.errors import AppError
 from aitbc.kernel.events import publish_many
 from aitbc.modules.ai.api import LeaseLost
 from aitbc.modules.ai.events import AttemptEnded, JobSucceeded
+from aitbc.modules.ai.hot.counts import count_ended
 from aitbc.modules.ai.hot.rows import lock_both, save_attempts, save_jobs
 from aitbc.modules.ai.models.life import Ended, succeed
 from aitbc.modules.ai.models.values import AttemptValue, Delivered, JobValue
@@ -131,6 +132,7 @@ async def _save(connection: Connection, fresh: Sequence[tuple[Accepted, Completi
         [job.price_units for job in jobs],
     )
     await save_attempts(connection, [accepted.attempt for accepted, _ in fresh])
+    await count_ended(connection, jobs)
     told = [succeeded(accepted) for accepted, _ in fresh]
     ended = [attempt_ended(accepted.attempt) for accepted, _ in fresh]
     requests = [completion.request_id for _, completion in fresh] * 2

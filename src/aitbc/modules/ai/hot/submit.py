@@ -12,7 +12,8 @@ from aitbc.kernel.clock import now
 from aitbc.kernel.db import Connection, Database
 from aitbc.kernel.errors import AppError
 from aitbc.kernel.idempotency import IdempotencyKeyReused, Once
-from aitbc.modules.ai.api import Job
+from aitbc.modules.ai.api import Job, TooManyOpenJobs
+from aitbc.modules.ai.hot.counts import count_submitted
 from aitbc.modules.ai.models.queue import rank_after
 from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.models.views import job_view
@@ -50,6 +51,11 @@ LANE_RANKS = """
 SELECT l.lane, (SELECT rank FROM ai.jobs j WHERE j.lane = l.lane AND j.state = 'queued' ORDER BY rank LIMIT 1) AS rank
 FROM unnest($1::uuid[]) AS l(lane)"""
 
+# A request that is refused leaves no answer behind: with the same key it may be tried again.
+DROP_KEYS = """
+DELETE FROM ai.answers a USING unnest($1::text[], $2::text[]) AS v(account, key)
+WHERE a.account = v.account AND a.key = v.key"""
+
 LOCK_FLOWS = """
 SELECT account, lane, priority, tag FROM ai.flows
 WHERE (account, lane, priority) IN (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int2[]))
@@ -72,14 +78,16 @@ class Submission(Struct, frozen=True):
 
 
 async def submit_many(
-    database: Database, submissions: Sequence[Submission], served: Callable[[str], int]
+    database: Database, submissions: Sequence[Submission], served: Callable[[str], int], *, open_max: int
 ) -> list[Job | AppError]:
     """Write the jobs whose money is held; answers each with the job, which for a repeated request is the earlier one.
 
-    `served` tells the rank that a kind's miners have reached: where a lane that is empty begins.
+    `served` tells the rank that a kind's miners have reached: where a lane that is empty begins. What would be more than
+    `open_max` open jobs of an account is refused.
     """
     async with database.hot_transaction() as connection:
         answers, fresh = await _claim_keys(connection, submissions)
+        fresh = await _admit(connection, submissions, fresh, answers, open_max)
         jobs = [submissions[index].job for index in fresh]
         if jobs:
             await _rank(connection, jobs, served)
@@ -110,6 +118,35 @@ async def _claim_keys(
     if repeated:
         await _replay(connection, {index: keyed[index] for index in repeated}, answers)
     return answers, [index for index in range(len(submissions)) if index not in set(repeated)]
+
+
+async def _admit(
+    connection: Connection,
+    submissions: Sequence[Submission],
+    fresh: Sequence[int],
+    answers: list[Job | AppError],
+    open_max: int,
+) -> list[int]:
+    """Those of the fresh submissions that their accounts have room for, the earlier ones first."""
+    if not fresh:
+        return []
+    excess = await count_submitted(connection, [submissions[index].job for index in fresh], open_max=open_max)
+    refused: list[Submission] = []
+    admitted: list[int] = []
+    for index in reversed(fresh):
+        if excess.get(submissions[index].job.account, 0) > 0:
+            excess[submissions[index].job.account] -= 1
+            refused.append(submissions[index])
+        else:
+            admitted.append(index)
+    if refused:
+        keyed = [s.once for s in refused if s.once.key is not None]
+        await connection.execute(DROP_KEYS, [once.account for once in keyed], [once.key for once in keyed])
+        gone = {submission.job.id for submission in refused}
+        for index, answer in enumerate(answers):  # a twin in this batch was answered with the same job
+            if isinstance(answer, Job) and answer.id in gone:
+                answers[index] = TooManyOpenJobs(open_jobs_max=open_max)
+    return admitted[::-1]
 
 
 async def _replay(connection: Connection, repeated: dict[int, Once], answers: list[Job | AppError]) -> None:

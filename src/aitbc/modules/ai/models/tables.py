@@ -150,6 +150,19 @@ class FlowRow(Base):
     used_at: Mapped[datetime] = mapped_column(MOMENT)
 
 
+class JobCountRow(Base):
+    """How many jobs of an account were written so far, and in a row of its own how many of them have ended.
+
+    Two rows, so that submissions and results never wait for each other; the difference is what is open.
+    """
+
+    __tablename__ = "job_counts"
+    __table_args__ = ({"info": NO_DELETE},)
+    account: Mapped[str] = mapped_column(WireId("acct"), primary_key=True)
+    ended: Mapped[bool] = mapped_column(primary_key=True)
+    jobs: Mapped[int] = mapped_column(BigInteger)
+
+
 class ArtifactRow(Base):
     """A file that an input or an output refers to; the bytes lie under their digest."""
 

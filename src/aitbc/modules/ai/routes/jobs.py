@@ -15,7 +15,7 @@ from aitbc.kernel.auth import Principal
 from aitbc.kernel.doors import Admission
 from aitbc.kernel.idempotency import Once
 from aitbc.kernel.pages import Cursor, InvalidCursor, Limit, Page, decode_cursor
-from aitbc.modules.ai.api import Explanation, Job, JobDetail, JobNotFound
+from aitbc.modules.ai.api import Explanation, Job, JobDetail, JobNotFound, TooManyOpenJobs
 from aitbc.modules.ai.models.life import IllegalMove
 from aitbc.modules.ai.routes.market import SUBMIT_ERRORS
 from aitbc.modules.ai.service import AiService
@@ -45,7 +45,7 @@ class JobController(Controller):
         opt={
             "permission": "jobs:create",
             "idempotency": "required",
-            "errors": (*SUBMIT_ERRORS, MaxPriceTooLow, InsufficientFunds),
+            "errors": (*SUBMIT_ERRORS, MaxPriceTooLow, InsufficientFunds, TooManyOpenJobs),
         },
     )
     async def submit(

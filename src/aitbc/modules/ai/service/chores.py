@@ -17,7 +17,7 @@ from aitbc.modules.ai.models.life import Ended, State, expire, give_up, lost_rea
 from aitbc.modules.ai.models.tables import AttemptRow, FlowRow, JobRow, LogRow
 from aitbc.modules.ai.models.views import hold_of
 from aitbc.modules.ai.service.jobs import Jobs
-from aitbc.modules.ai.service.ordinary import job_value
+from aitbc.modules.ai.service.ordinary import count_ended, job_value
 from aitbc.modules.ai.service.results import tell_end
 
 PAGE = 200
@@ -101,6 +101,7 @@ class Chores(Jobs):
                     give_up(job, attempt, Ended.LOST, fault=fault, reason=reason, message="", at=at)
                     tell_end(uow, job, attempt)
                     touched.append(job)
+            await count_ended(uow, touched)
         for job in touched:
             await self.after_end(job_value(job))
         return len(touched)
@@ -139,6 +140,7 @@ class Chores(Jobs):
                     expire(job, at=at)
                     tell_end(uow, job, None)
                     touched.append(job)
+            await count_ended(uow, touched)
         for job in touched:
             await self.after_end(job_value(job))
         return len(touched)

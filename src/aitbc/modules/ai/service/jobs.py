@@ -19,7 +19,7 @@ from aitbc.modules.ai.models.life import TERMINAL, State, cancel
 from aitbc.modules.ai.models.tables import AttemptRow, JobRow, LogRow
 from aitbc.modules.ai.models.values import AttemptValue
 from aitbc.modules.ai.models.views import job_view
-from aitbc.modules.ai.service.ordinary import job_value
+from aitbc.modules.ai.service.ordinary import count_ended, job_value
 from aitbc.modules.ai.service.results import Results, tell_end
 
 HEARTBEAT_SECONDS = 15.0
@@ -102,6 +102,7 @@ class Jobs(Results):
                 by_operator = who.account != row.account
                 cancel(row, attempt, by_operator=by_operator, at=now())
                 tell_end(uow, row, attempt)
+                await count_ended(uow, [row])
                 if by_operator:
                     await uow.audit(who.account, who.key, "job.cancel", job)
             answer = await uow.answer(once, job_view(row))

@@ -5,11 +5,11 @@ import contextlib
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import structlog
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from aitbc.kernel import ids
 from aitbc.kernel.auth import Principal
@@ -57,6 +57,8 @@ class AiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the artifacts of one account may weigh together."""
     artifact_retention_seconds: int = 604_800
     """How long an artifact is kept after its upload."""
+    open_jobs_per_account: Annotated[int, Meta(ge=1, le=10_000_000)] = 10_000
+    """How many jobs of one account may wait or be worked on at once."""
     grace_seconds: float = 35.0
     """After this process was frozen or just started: how long leases that seem to have ended are left alone."""
 
@@ -87,7 +89,9 @@ class Office:
         self.paid: list[UUID] = []
         """Events of results that were paid at once: marked with the next batch of results."""
         self.dealer = Dealer(db, self.note_served)
-        self.submissions: Batcher[Submission, JobView] = Batcher(lambda batch: submit_many(db, batch, self.served_of))
+        self.submissions: Batcher[Submission, JobView] = Batcher(self._submit_many)
+        self.crowded: set[str] = set()
+        """Accounts that were refused for their many open jobs: looked at before money is held for another."""
         self.answer_reads: Batcher[Once, JobView | None] = Batcher(
             lambda batch: stored_answers(db, batch), flights_max=2
         )
@@ -107,6 +111,9 @@ class Office:
     def served_of(self, kind: str) -> int:
         """Where an empty lane of this kind begins."""
         return self.served.get(kind, 0)
+
+    async def _submit_many(self, batch: Sequence[Submission]) -> list[JobView | AppError]:
+        return await submit_many(self.db, batch, self.served_of, open_max=self.settings.open_jobs_per_account)
 
     def note_served(self, kind: str, rank: int) -> None:
         """A miner took a job of this rank."""

@@ -1,23 +1,25 @@
 """The ordinary way to the data: one command, one visible unit of work. Same rules as the gathered way, same answers."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from uuid import UUID
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from aitbc.kernel import ids
 from aitbc.kernel.clock import now
 from aitbc.kernel.db import Database, UnitOfWork
-from aitbc.modules.ai.api import Claim, Job, Lease, LeaseLost, LeaseStatus, Renewal
+from aitbc.modules.ai.api import Claim, Job, Lease, LeaseLost, LeaseStatus, Renewal, TooManyOpenJobs
 from aitbc.modules.ai.events import JobClosed
 from aitbc.modules.ai.hot.claim import Seat, deal
 from aitbc.modules.ai.hot.complete import Accepted, Completion, events_of, fill, is_held, is_repeated
 from aitbc.modules.ai.hot.renew import Renewed, is_live, renew_one, status_of
 from aitbc.modules.ai.hot.submit import Submission
-from aitbc.modules.ai.models.life import AVOIDED_FOR, State, must_leave, show_sign, succeed
+from aitbc.modules.ai.models.life import AVOIDED_FOR, TERMINAL, State, must_leave, show_sign, succeed
 from aitbc.modules.ai.models.queue import matches, needs_of, rank_after
-from aitbc.modules.ai.models.tables import AttemptRow, FlowRow, JobRow
+from aitbc.modules.ai.models.tables import AttemptRow, FlowRow, JobCountRow, JobRow
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
 from aitbc.modules.ai.models.views import hold_of, job_view
 
@@ -52,19 +54,43 @@ async def lock_lease(uow: UnitOfWork, attempt: str) -> tuple[JobRow, AttemptRow]
     return row, await uow.find(AttemptRow, attempt, lock=True)
 
 
-async def submit_one(database: Database, submission: Submission, served: Callable[[str], int]) -> Job:
-    """Write a job whose money is held."""
+async def submit_one(database: Database, submission: Submission, served: Callable[[str], int], *, open_max: int) -> Job:
+    """Write a job whose money is held. Raises `TooManyOpenJobs`."""
     async with database.unit_of_work() as uow:
         earlier = await uow.replay(submission.once, Job)
         if earlier is not None:
             return earlier
         job = submission.job
         assert job.lane is not None
+        await _count(uow, [job.account], ended=False)
+        if await open_jobs(uow.session, job.account) > open_max:
+            raise TooManyOpenJobs(open_jobs_max=open_max)
         head = select(JobRow.rank).where(JobRow.lane == job.lane, JobRow.state == State.QUEUED)
         rank = (await uow.session.execute(head.order_by(JobRow.rank).limit(1))).scalar_one_or_none()
         job.rank = await _push(uow, job, job.lane, served(job.kind) if rank is None else rank)
         uow.add(JobRow(**{name: getattr(job, name) for name in _JOB_FIELDS}))
         return await uow.answer(submission.once, job_view(job))
+
+
+async def open_jobs(session: AsyncSession, account: str) -> int:
+    """How many jobs of an account wait or are worked on."""
+    counts = select(JobCountRow.ended, JobCountRow.jobs).where(JobCountRow.account == account)
+    jobs: dict[bool, int] = {row.ended: row.jobs for row in await session.execute(counts)}
+    return jobs.get(False, 0) - jobs.get(True, 0)
+
+
+async def count_ended(uow: UnitOfWork, jobs: Iterable[JobRow | JobValue]) -> None:
+    """Count those of the jobs that have just ended."""
+    await _count(uow, [job.account for job in jobs if job.state in TERMINAL], ended=True)
+
+
+async def _count(uow: UnitOfWork, accounts: Iterable[str], *, ended: bool) -> None:
+    counts = sorted(Counter(accounts).items())
+    if counts:
+        rows = [{"account": account, "ended": ended, "jobs": jobs} for account, jobs in counts]
+        written = upsert(JobCountRow).values(rows)
+        added = {"jobs": JobCountRow.jobs + written.excluded.jobs}
+        await uow.session.execute(written.on_conflict_do_update(index_elements=["account", "ended"], set_=added))
 
 
 async def _push(uow: UnitOfWork, job: JobValue, lane: UUID, lane_rank: int) -> int:
@@ -108,6 +134,7 @@ async def claim_one(database: Database, claim: Claim, on_served: Callable[[str, 
             uow.add(AttemptRow(**{name: getattr(attempt, name) for name in _ATTEMPT_FIELDS}))
         for job in spoilt:
             uow.publish(JobClosed(job=job.id, hold=hold_of(job.id), state=job.state, reason=job.reason))
+        await count_ended(uow, spoilt)
     return seat.leases
 
 
@@ -153,4 +180,5 @@ async def complete_one(database: Database, completion: Completion) -> Accepted:
         accepted = Accepted(job, attempt, completion.input_digest, repeated=False)
         for event in events_of(accepted):
             uow.publish(event)
+        await count_ended(uow, [job])
     return accepted

@@ -25,7 +25,7 @@ from aitbc.modules.ai.models.tables import AttemptRow, JobRow, LogRow
 from aitbc.modules.ai.models.values import AttemptValue, Delivered, JobValue
 from aitbc.modules.ai.models.views import hold_of, receipt_of
 from aitbc.modules.ai.service.artifacts import Artifacts
-from aitbc.modules.ai.service.ordinary import attempt_value, complete_one, job_value, lock_lease
+from aitbc.modules.ai.service.ordinary import attempt_value, complete_one, count_ended, job_value, lock_lease
 from aitbc.modules.trading.api import SettleHold
 
 MESSAGE_LENGTH_MAX = 2000
@@ -139,6 +139,7 @@ class Results(Artifacts):
                     fault = Fault.UNKNOWN  # the platform checked the request itself
                 give_up(job, row, ended, fault=fault, reason=reason, message=message, at=now())
                 tell_end(uow, job, row)
+                await count_ended(uow, [job])
             elif (row.ended, row.reason) != (ended, reason):
                 raise LeaseLost
         await self.after_end(job_value(job))

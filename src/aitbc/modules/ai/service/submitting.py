@@ -17,7 +17,7 @@ from aitbc.kernel.idempotency import Once
 from aitbc.kernel.signing import value_digest
 from aitbc.kernel.text import Name
 from aitbc.kernel.trace import current_request_id
-from aitbc.modules.ai.api import ArtifactNotFound, Clocks, InputFile, Job, KindInfo, Quote
+from aitbc.modules.ai.api import ArtifactNotFound, Clocks, InputFile, Job, KindInfo, Quote, TooManyOpenJobs
 from aitbc.modules.ai.hot.submit import Submission
 from aitbc.modules.ai.models.kinds.kind import INPUT_BYTES_MAX, FileFacts, InvalidInput, Kind, Measure
 from aitbc.modules.ai.models.kinds.registry import KINDS, kind_of, price_of
@@ -28,7 +28,7 @@ from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.models.views import hold_of
 from aitbc.modules.ai.service.artifacts import Artifacts
 from aitbc.modules.ai.service.explaining import Explaining, filter_counts
-from aitbc.modules.ai.service.ordinary import submit_one
+from aitbc.modules.ai.service.ordinary import open_jobs, submit_one
 from aitbc.modules.trading.api import InsufficientFunds, PlaceHold
 
 HOLD_MARGIN = timedelta(hours=1)
@@ -107,11 +107,13 @@ class Submitting(Explaining, Artifacts):
         """Hold the money, then write the job, which miners may take from then on.
 
         Raises `UnknownKind`, `InvalidInput`, `MaxPriceTooLow`, `ArtifactNotFound`, `InsufficientFunds`,
-        `IdempotencyKeyReused`. A crash between the two leaves a hold without a job, which `reconcile_holds` gives back.
+        `IdempotencyKeyReused`, `TooManyOpenJobs`. A crash between the two leaves a hold without a job, which
+        `reconcile_holds` gives back.
         """
         earlier = await self._stored_answer(once)
         if earlier is not None:
             return earlier
+        await self._refuse_crowded(who.account)
         plan = await self._plan(who, command)
         if plan.max_price_units < plan.price_max_units:
             most = money.render(plan.price_max_units)
@@ -143,10 +145,14 @@ class Submitting(Explaining, Artifacts):
             if self.settings.hot:
                 answer = await self.submissions.do(submission)
             else:
-                answer = await submit_one(self.db, submission, self.served_of)
+                answer = await submit_one(
+                    self.db, submission, self.served_of, open_max=self.settings.open_jobs_per_account
+                )
         except OutcomeUnknown:
             raise  # the job may exist: the hold is looked after by reconcile_holds
-        except AppError:
+        except AppError as error:
+            if isinstance(error, TooManyOpenJobs):
+                self.crowded.add(job.account)
             await self._give_back(job.id, "the job was not written")
             raise
         if answer.id != job.id:
@@ -154,6 +160,16 @@ class Submitting(Explaining, Artifacts):
         else:
             self.announce_work([job])
         return answer
+
+    async def _refuse_crowded(self, account: str) -> None:
+        """Refuse an account that was refused before and still has no room: the ledger need not hold its money again."""
+        if account not in self.crowded:
+            return
+        open_max = self.settings.open_jobs_per_account
+        async with self.db.reading() as session:
+            if await open_jobs(session, account) >= open_max:
+                raise TooManyOpenJobs(open_jobs_max=open_max)
+        self.crowded.discard(account)
 
     async def _give_back(self, job: str, reason: str) -> None:
         with suppress(AppError):  # reconcile_holds tries again

@@ -26,7 +26,10 @@ class FaucetOff(Forbidden):
 
 
 class FaucetEmpty(TooMany):
-    """The faucet gives this account no more today."""
+    """The faucet gives this account no more today.
+
+    Come back tomorrow (UTC), or ask the operator for a deposit.
+    """
 
     code = "faucet_empty"
 

@@ -1,0 +1,45 @@
+"""How many open jobs each account has: what was submitted less what has ended, in the transactions of both."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from aitbc.kernel import ids
+from aitbc.kernel.db import Connection
+from aitbc.modules.ai.models.values import JobValue
+
+# Rows are taken in the order of accounts, and last of all locks, so that none waits in a circle.
+COUNT_ENDED = """
+INSERT INTO ai.job_counts AS c (account, ended, jobs)
+SELECT v.account, true, v.jobs FROM unnest($1::uuid[], $2::int8[]) AS v(account, jobs)
+ON CONFLICT (account, ended) DO UPDATE SET jobs = c.jobs + excluded.jobs"""
+
+# What has ended is read beside the lock, not under it: what is being written now counts as open still.
+COUNT_SUBMITTED = """
+INSERT INTO ai.job_counts AS c (account, ended, jobs)
+SELECT v.account, false, v.jobs FROM unnest($1::uuid[], $2::int8[]) AS v(account, jobs)
+ON CONFLICT (account, ended) DO UPDATE SET jobs = c.jobs + excluded.jobs
+RETURNING account,
+    jobs - coalesce((SELECT e.jobs FROM ai.job_counts e WHERE e.account = c.account AND e.ended), 0) AS open"""
+
+
+async def count_submitted(connection: Connection, jobs: Sequence[JobValue], *, open_max: int) -> dict[str, int]:
+    """Count new jobs, by account as many as `open_max` open ones leave room for; answers how many there was no room for."""
+    wanted = Counter(job.account for job in jobs)
+    rows = await connection.fetch(COUNT_SUBMITTED, *_columns(wanted))
+    excess = {ids.encode("acct", row["account"]): row["open"] - open_max for row in rows if row["open"] > open_max}
+    excess = {account: min(jobs, wanted[account]) for account, jobs in excess.items()}
+    if excess:
+        await connection.execute(COUNT_SUBMITTED, *_columns({account: -jobs for account, jobs in excess.items()}))
+    return excess
+
+
+async def count_ended(connection: Connection, jobs: Iterable[JobValue]) -> None:
+    """Count jobs that have just ended."""
+    if counts := Counter(job.account for job in jobs):
+        await connection.execute(COUNT_ENDED, *_columns(counts))
+
+
+def _columns(counts: dict[str, int]) -> tuple[list[UUID], list[int]]:
+    accounts = sorted(counts)
+    return [ids.decode("acct", account) for account in accounts], [counts[account] for account in accounts]
