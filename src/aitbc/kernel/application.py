@@ -29,6 +29,7 @@ from aitbc.kernel.openapi_pages import documentation
 from aitbc.kernel.operations_routes import OperationsController
 from aitbc.kernel.places import COORDINATOR_PREFIX, MAIN, OLDER_PREFIX
 from aitbc.kernel.roads import Neighbour
+from aitbc.kernel.straight import Straight, Ways
 from aitbc.kernel.wiring import Wired
 
 TITLE = "AITBC"
@@ -141,7 +142,8 @@ def bounded(app: Litestar, house: House, metrics: Metrics) -> ASGIApp:
         in_flight=settings.in_flight_max + settings.poll_max,
     )
     hosts = LOOPBACK_NAMES | {settings.host} | set(settings.hosts)
-    inner: ASGIApp = Leaving(app)
+    things = {**house.wired.services, "identity": house.identity, "operations": house.operations, "house": house}
+    inner: ASGIApp = Straight(Leaving(app), Ways(app, things), Guard(house.identity).admit)
     if house.places.ports or house.neighbours:
         inner = Gateway(inner, house.places, house.neighbours, _coordinator(app), house.stand_in)
     outer = Boundary(inner, limits, hosts, frozenset(settings.origins), raw_bodies(app), watch=metrics.observe)
@@ -164,7 +166,7 @@ def _provided(thing: Any) -> Provide:
 def _health(house: House, build: Build, metrics: Metrics) -> Health:
     async def may_see(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
         try:
-            return (await house.identity.authenticate(bearer(connection))).may("health:read")
+            return (await house.identity.authenticate(bearer(connection.scope))).may("health:read")
         except AppError:
             return False
 

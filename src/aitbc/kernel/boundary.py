@@ -22,7 +22,7 @@ from aitbc.kernel import json_text
 from aitbc.kernel.errors import AppError, NotFound
 from aitbc.kernel.gone import GONE
 from aitbc.kernel.http import MUTATING, PROBLEM_TYPE, problem, problem_headers, with_head
-from aitbc.kernel.ids import new_id
+from aitbc.kernel.ids import new_request_id
 from aitbc.kernel.refusals import (
     BodyTimeout,
     BodyTooLarge,
@@ -385,7 +385,7 @@ class _Counted:
 def _request_id(headers: Mapping[bytes, bytes]) -> str:
     """The caller's own id for this request where it is well formed, else a new one."""
     given = headers.get(b"x-request-id")
-    return given.decode() if given is not None and _REQUEST_ID.match(given) else new_id("req")
+    return given.decode() if given is not None and _REQUEST_ID.match(given) else new_request_id()
 
 
 def _refuse_doubles(headers: Any) -> None:

@@ -12,7 +12,7 @@ from uvicorn.server import ServerState
 from aitbc.kernel.errors import AppError, Malformed
 from aitbc.kernel.gone import GONE, Gone
 from aitbc.kernel.http import PROBLEM_TYPE, problem
-from aitbc.kernel.ids import new_id
+from aitbc.kernel.ids import new_request_id
 from aitbc.kernel.refusals import HeadersTooLarge
 
 HEAD_BYTES_MAX = 64 * 1024
@@ -100,7 +100,7 @@ class Connection(HttpToolsProtocol):
     def _cut(self, refusal: AppError) -> None:
         """Answer with a problem and close; in the middle of another answer only close, since bytes there would forge it."""
         if self.cycle is None or self.cycle.response_complete:
-            ident = new_id("req")
+            ident = new_request_id()
             body = problem(refusal, ident)
             log.warning("request_unreadable", code=refusal.code, request_id=ident)
             head = (

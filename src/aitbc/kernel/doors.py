@@ -27,6 +27,7 @@ from aitbc.kernel.logs import principal_key
 
 ADMISSION_SECONDS = 0.2
 """How often a stream looks whether its key still counts, beside the time for which a key is believed."""
+_KEY_HEADERS = (b"authorization", b"x-api-key")
 MUTATING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 Connection = ASGIConnection[Any, Any, Any, Any]
 
@@ -78,22 +79,27 @@ class Guard:
     async def __call__(self, connection: Connection, handler: BaseRouteHandler) -> None:
         """Authenticate, authorise, and take note of the Idempotency-Key."""
         permission = handler.opt["permission"]
-        state = connection.scope["state"]
         if permission == PUBLIC:
-            state["once"] = Once(account="")
+            connection.scope["state"]["once"] = Once(account="")
             return
-        secret = stand_in_of(connection.scope) or bearer(connection)
-        principal = await self._identity.authenticate(secret)
-        state["principal"] = principal
-        state["admission"] = Admission(self._identity, secret)
-        principal_key.set(principal.key)
-        principal.require(permission)
+        principal = await self.admit(connection.scope, permission)
         if handler.opt.get("waits"):
             gone, task = connection.scope.get(GONE), asyncio.current_task()
             if isinstance(gone, Gone) and task is not None:
                 gone.end(task)
         if connection.scope.get("method") in MUTATING:
             await self._note_key(connection, handler, principal)
+
+    async def admit(self, scope: Any, permission: str) -> Principal:
+        """The caller, who holds this permission. Raises `Unauthenticated`, `Forbidden`."""
+        secret = stand_in_of(scope) or bearer(scope)
+        principal = await self._identity.authenticate(secret)
+        state = scope["state"]
+        state["principal"] = principal
+        state["admission"] = Admission(self._identity, secret)
+        principal_key.set(principal.key)
+        principal.require(permission)
+        return principal
 
     async def _note_key(self, connection: Connection, handler: BaseRouteHandler, principal: Principal) -> None:
         keys = header_values(connection.scope, b"idempotency-key")
@@ -148,19 +154,20 @@ def stand_in_of(scope: Any) -> str | None:
     stand_in = scope["state"].get("stand_in")
     if stand_in is None:
         return None
-    keys = [value.strip() for name, value in scope["headers"] if name in (b"authorization", b"x-api-key")]
+    keys = [value.strip() for name, value in scope["headers"] if name in _KEY_HEADERS]
     return str(stand_in) if all(key in (b"", b"Bearer") for key in keys) else None
 
 
-def bearer(connection: Connection) -> str:
+def bearer(scope: Any) -> str:
     """The API key of a request: one `Authorization: Bearer …` header or one `X-Api-Key`. Raises `Unauthenticated`."""
-    authorizations = header_values(connection.scope, b"authorization")
-    keys = header_values(connection.scope, b"x-api-key")
-    if len(authorizations) + len(keys) != 1:
+    found = [pair for pair in scope["headers"] if pair[0] in _KEY_HEADERS]
+    if len(found) != 1:
         raise Unauthenticated
-    if keys:
-        return keys[0]
-    scheme, _, secret = authorizations[0].partition(" ")
+    name, value = found[0]
+    text: str = value.decode("latin-1")
+    if name == b"x-api-key":
+        return text
+    scheme, _, secret = text.partition(" ")
     if scheme.lower() != "bearer":
         raise Unauthenticated
     return secret

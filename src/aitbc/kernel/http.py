@@ -92,7 +92,7 @@ _encoder = msgspec.json.Encoder(enc_hook=str)
 def problem(error: AppError, request_id: str | None) -> bytes:
     """The body of the answer to a request that failed."""
     page = f"{ERRORS_PAGE}#{error.code}"
-    told = Problem(
+    body = Problem(
         type=page,
         title=_title(type(error)),
         status=error.status,
@@ -105,9 +105,9 @@ def problem(error: AppError, request_id: str | None) -> bytes:
         details=error.details,
     )
     try:
-        return _encoder.encode(told)
+        return _encoder.encode(body)
     except (UnicodeEncodeError, msgspec.MsgspecError):  # a detail that JSON cannot hold must not hide the error itself
-        return _encoder.encode(msgspec.structs.replace(told, detail=_title(type(error)), errors=(), details={}))
+        return _encoder.encode(msgspec.structs.replace(body, detail=_title(type(error)), errors=(), details={}))
 
 
 def problem_headers(error: AppError) -> dict[str, str]:
@@ -129,11 +129,17 @@ def _title(kind: type[AppError]) -> str:
 
 def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """The answer for whatever a handler, or the framework before it, raised."""
-    told = as_app_error(error)
-    if told.status >= 500 and not isinstance(told, Unavailable):
-        log.error("request_failed", exc_info=error, path=request.scope.get("path"), method=request.scope.get("method"))
-    body = problem(told, current_request_id())
-    return Response(body, status_code=told.status, headers=problem_headers(told), media_type=PROBLEM_TYPE)
+    refusal = told(error, request.scope)
+    body = problem(refusal, current_request_id())
+    return Response(body, status_code=refusal.status, headers=problem_headers(refusal), media_type=PROBLEM_TYPE)
+
+
+def told(error: Exception, scope: Any) -> AppError:
+    """The error that the caller is told for any exception; the log is told of one that is our fault."""
+    refusal = as_app_error(error)
+    if refusal.status >= 500 and not isinstance(refusal, Unavailable):
+        log.error("request_failed", exc_info=error, path=scope.get("path"), method=scope.get("method"))
+    return refusal
 
 
 def as_app_error(error: Exception) -> AppError:

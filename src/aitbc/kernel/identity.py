@@ -174,11 +174,11 @@ class Identity:
 
     async def authenticate(self, secret: str) -> Principal:
         """The caller behind a key. Raises `Unauthenticated` for every other text, always with the same words."""
-        if not well_formed(secret):
-            raise Unauthenticated
         digest = fingerprint(secret)
         known = self._known.get(digest)
         if known is None or known[0] < monotonic():
+            if not well_formed(secret):
+                raise Unauthenticated
             principal = await self._lookups.do(digest)
             if len(self._known) >= KNOWN_MAX:
                 self._known.clear()

@@ -21,7 +21,10 @@ _last_stamp = 0
 CHANCE_BYTES = 4096
 """The system is asked for chance so much at a time: each question costs more than all else about an id."""
 _chances: list[int] = []
-os.register_at_fork(after_in_child=_chances.clear)  # two processes must not share what is left
+_LETTERS = bytes(ord(ALPHABET[byte & 31]) for byte in range(256))
+_requests: list[str] = []
+os.register_at_fork(after_in_child=_chances.clear)
+os.register_at_fork(after_in_child=_requests.clear)  # two processes must not share what is left
 
 
 class MalformedId(ValueError):
@@ -44,6 +47,16 @@ def new_uuid() -> UUID:
 def new_id(prefix: str) -> str:
     """A fresh identifier, for instance `job_01hzy…` for the prefix `job`."""
     return encode(prefix, new_uuid())
+
+
+def new_request_id() -> str:
+    """A fresh name for a request, `req_` and 26 letters: chance only, since every request needs one and none is looked up by it."""
+    try:
+        return _requests.pop()
+    except IndexError:
+        letters = os.urandom(CHANCE_BYTES).translate(_LETTERS).decode("ascii")
+        _requests.extend("req_" + letters[at : at + 26] for at in range(0, CHANCE_BYTES - 25, 26))
+        return _requests.pop()
 
 
 def encode(prefix: str, value: UUID) -> str:
