@@ -125,9 +125,11 @@ class FakeTrading:
             self.fund(found.payer, found.amount_units)
         return found
 
-    async def open_holds(self, before: datetime, limit: int) -> Sequence[Hold]:
-        found = sorted((hold for hold in self._open() if hold.placed_at < before), key=lambda hold: hold.placed_at)
-        return found[:limit]
+    async def open_holds(
+        self, before: datetime, limit: int, after: tuple[datetime, str] | None = None
+    ) -> Sequence[Hold]:
+        found = sorted((hold.placed_at, hold.id) for hold in self._open() if hold.placed_at < before)
+        return [self.holds[id_] for placed_at, id_ in found if after is None or (placed_at, id_) > after][:limit]
 
     async def balance(self, account: str) -> Balance:
         held = sum(hold.amount_units for hold in self._open() if hold.payer == account)

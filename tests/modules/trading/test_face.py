@@ -14,6 +14,7 @@ from aitbc.modules.trading.api import (
     Balance,
     Earnings,
     FeeQuote,
+    Hold,
     HoldDiffers,
     HoldNotFound,
     HoldNotOpen,
@@ -202,6 +203,21 @@ async def test_open_holds_are_told_from_the_oldest_on(town: Town) -> None:
     assert [hold.id for hold in await town.trading.open_holds(now(), 1)] == [commands[0].hold]
     older = await town.trading.open_holds(now() - timedelta(seconds=15), 10)
     assert [hold.id for hold in older] == [commands[index].hold for index in (0, 2)]
+
+
+async def test_open_holds_are_told_page_after_page_though_some_were_placed_at_once(town: Town) -> None:
+    payer = await town.person(10)
+    commands = [a_hold(payer, 1) for _ in range(5)]
+    for number, command in enumerate(commands):
+        await town.trading.hold(command)
+        clock.move(timedelta(seconds=10 if number == 1 else 0))
+    clock.move(timedelta(seconds=10))
+    seen: list[Hold] = []
+    while page := await town.trading.open_holds(now(), 2, (seen[-1].placed_at, seen[-1].id) if seen else None):
+        seen += page
+    assert {hold.id for hold in seen} == {command.hold for command in commands}
+    assert seen == sorted(seen, key=lambda hold: (hold.placed_at, hold.id))
+    assert len(seen) == 5
 
 
 async def test_whom_the_ledger_has_not_met_has_nothing(town: Town) -> None:

@@ -277,3 +277,29 @@ async def test_the_operator_verifies_the_ledger(owner: Target, people: dict[str,
         report = (await world.client.post("/ledger/verify", headers={"x-who": "admin"})).json()
         assert report["ok"] and report["divergence"] is None and report["receipts"] == 3
         assert (await world.get("/fees"))["basis_points"] == 250
+
+
+async def test_the_operator_sees_page_after_page_what_is_set_aside(owner: Target, people: dict[str, Principal]) -> None:
+    async with a_world(owner, people) as world:
+        alice = people["alice"].account
+        holds = [a_hold(alice, 100 + number) for number in range(5)]
+        for hold in holds:
+            await world.trading.hold(hold)
+        await world.trading.void(holds[2].hold, "canceled")
+        seen: list[Any] = []
+        page: Any = {"next_cursor": None, "has_more": True}
+        while page["has_more"]:
+            page = await world.get(
+                "/holds", "admin", limit=3, **({"cursor": cursor} if (cursor := page["next_cursor"]) else {})
+            )
+            seen += page["data"]
+        assert [hold["id"] for hold in seen] == [holds[number].hold for number in (0, 1, 3, 4)]
+        assert (seen[0]["payer"], seen[0]["amount"], seen[0]["reference"]) == (alice, "0.000001", holds[0].reference)
+        assert (await world.refused("/holds"))[0] == 403
+        for position in (
+            (1, holds[0].hold),
+            ("2026-01-01T00:00:00", holds[0].hold),
+            ("2026-01-01T00:00:00Z", "hold_x"),
+        ):
+            cursor = encode_cursor("open_holds", *position)
+            assert await world.refused("/holds", "admin", cursor=cursor) == (422, "invalid_cursor")

@@ -148,8 +148,13 @@ class TradingApi(Protocol):
         """Return all of an open hold. Repeating it is harmless. Raises `HoldNotOpen` once settled, `HoldNotFound`."""
         ...
 
-    async def open_holds(self, before: datetime, limit: int) -> Sequence[Hold]:
-        """Open holds placed before a time, oldest first: for owners that look for what they forgot."""
+    async def open_holds(
+        self, before: datetime, limit: int, after: tuple[datetime, str] | None = None
+    ) -> Sequence[Hold]:
+        """Open holds placed before a time, oldest first: for owners that look for what they forgot.
+
+        `after` is when the last one seen was placed, and its id: the list goes on behind it.
+        """
         ...
 
     async def balance(self, account: str) -> Balance:

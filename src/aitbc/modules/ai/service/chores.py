@@ -6,7 +6,7 @@ the ones behind it.
 
 import time
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select, text, tuple_, update
 
@@ -26,8 +26,6 @@ LATE = timedelta(seconds=2)
 FROZEN_SECONDS = 5.0
 """A sweep that comes so much later than the one before means that this process stood still, and so did its ears."""
 ORPHAN_AGE = timedelta(seconds=60)
-HOLDS_AT_ONCE = 500
-HOLDS_MAX = 64_000
 FLOWS_KEPT = timedelta(days=1)
 _FIRST = "0" * 26
 
@@ -146,34 +144,30 @@ class Chores(Jobs):
         return len(touched)
 
     async def reconcile_holds(self) -> int:
-        """Return money that is held for a job which was never written, or which ended unpaid; answers how many holds.
-
-        Holds come oldest first and without a cursor, so more of them are asked for until the newest was seen.
-        """
-        limit, returned = HOLDS_AT_ONCE, 0
+        """Return money that is held for a job which was never written, or which ended unpaid; answers how many holds."""
+        before, returned = now() - ORPHAN_AGE, 0
+        after: tuple[datetime, str] | None = None
         while True:
-            holds = await self.trading.open_holds(now() - ORPHAN_AGE, limit)
+            holds = await self.trading.open_holds(before, PAGE, after)
             of_jobs = [hold.reference for hold in holds if ids.is_id("job", hold.reference)]
             orphans = await self._unpaid(of_jobs)
             for job in orphans:
                 with suppress(AppError):
                     await self.trading.void(hold_of(job), "no open job belongs to it")
                     returned += 1
-            if len(holds) < limit or limit >= HOLDS_MAX:
+            if len(holds) < PAGE:
                 return returned
-            limit *= 2
+            after = (holds[-1].placed_at, holds[-1].id)
 
     async def _unpaid(self, jobs: list[str]) -> list[str]:
         """Those of the jobs that do not exist, or ended without success a while ago."""
         settled = now() - ORPHAN_AGE
         waiting: set[str] = set()
+        known = select(JobRow.id, JobRow.state, JobRow.completed_at).where(JobRow.id.in_(jobs))
         async with self.db.reading() as session:
-            for start in range(0, len(jobs), HOLDS_AT_ONCE):
-                some = jobs[start : start + HOLDS_AT_ONCE]
-                known = select(JobRow.id, JobRow.state, JobRow.completed_at).where(JobRow.id.in_(some))
-                for row in await session.execute(known):
-                    if row.completed_at is None or row.state == State.SUCCEEDED or row.completed_at > settled:
-                        waiting.add(row.id)
+            for row in await session.execute(known):
+                if row.completed_at is None or row.state == State.SUCCEEDED or row.completed_at > settled:
+                    waiting.add(row.id)
         return [job for job in jobs if job not in waiting]
 
     async def tidy(self) -> None:

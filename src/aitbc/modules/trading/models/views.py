@@ -21,6 +21,19 @@ class AccountView(Struct, frozen=True, kw_only=True):
     entries: int
 
 
+class HoldView(Struct, frozen=True, kw_only=True):
+    """Money that is set aside for a job."""
+
+    id: str
+    payer: str
+    amount: str
+    reference: str
+    """The job it is for."""
+    placed_at: datetime
+    expires_at: datetime
+    """When it returns to the payer if nothing happens before."""
+
+
 class EntryView(Struct, frozen=True, kw_only=True):
     """One account's part of a transaction, with the balance before and after it."""
 

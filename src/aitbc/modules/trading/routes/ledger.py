@@ -8,14 +8,15 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta, Struct
 
 from aitbc.kernel.auth import Principal
+from aitbc.kernel.clock import now
 from aitbc.kernel.errors import AmountOverflow
 from aitbc.kernel.idempotency import Once
-from aitbc.kernel.money import InvalidAmount, parse
-from aitbc.kernel.pages import Cursor, Limit, Page
+from aitbc.kernel.money import InvalidAmount, parse, render
+from aitbc.kernel.pages import Cursor, InvalidCursor, Limit, Page
 from aitbc.kernel.text import Name
-from aitbc.modules.trading.api import HolderNotFound, InsufficientFunds
-from aitbc.modules.trading.models.views import AccountEntry, AccountView, LedgerReport, LedgerTransaction
-from aitbc.modules.trading.routes.positions import identifier, number
+from aitbc.modules.trading.api import Hold, HolderNotFound, InsufficientFunds
+from aitbc.modules.trading.models.views import AccountEntry, AccountView, HoldView, LedgerReport, LedgerTransaction
+from aitbc.modules.trading.routes.positions import identifier, moment_and_id, number
 from aitbc.modules.trading.service import TradingService
 from aitbc.modules.trading.service.deposits import FaucetEmpty, FaucetOff, NotCorrectable
 from aitbc.modules.trading.service.explorer import TransactionNotFound
@@ -116,6 +117,21 @@ class LedgerController(Controller):
         found = await trading.explorer.entries(who, account, limit=limit + 1, before=before)
         return Page.of("entries", found, limit, lambda entry: (entry.version,))
 
+    @get(
+        "/holds",
+        operation_id="list_open_holds",
+        summary="List the open holds",
+        opt={"permission": "ledger:audit", "errors": (InvalidCursor,)},
+    )
+    async def open_holds(
+        self, trading: NamedDependency[TradingService], limit: FromQuery[Limit] = 50, cursor: FromQuery[Cursor] = None
+    ) -> Page[HoldView]:
+        """List the money that is set aside now, the oldest first: for those who run the platform."""
+        found = await trading.open_holds(now(), limit + 1, moment_and_id("open_holds", "hold", cursor))
+        return Page.of(
+            "open_holds", [_hold_view(hold) for hold in found], limit, lambda hold: (hold.placed_at, hold.id)
+        )
+
     @post(
         "/deposits",
         operation_id="make_deposit",
@@ -198,3 +214,14 @@ class LedgerController(Controller):
         Answers what was covered, and names the first thing that does not hold.
         """
         return await trading.verify()
+
+
+def _hold_view(hold: Hold) -> HoldView:
+    return HoldView(
+        id=hold.id,
+        payer=hold.payer,
+        amount=render(hold.amount_units),
+        reference=hold.reference,
+        placed_at=hold.placed_at,
+        expires_at=hold.expires_at,
+    )

@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import partial
 
 from prometheus_client import Metric
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text, tuple_
 
 from aitbc.kernel import ids
 from aitbc.kernel.auth import Principal
@@ -101,11 +101,15 @@ class TradingService:
         assert isinstance(outcome, Hold)
         return outcome
 
-    async def open_holds(self, before: datetime, limit: int) -> Sequence[Hold]:
-        """Open holds placed before a time, oldest first."""
-        wanted = select(HoldRow).where(HoldRow.state == "open", HoldRow.placed_at < before)
+    async def open_holds(
+        self, before: datetime, limit: int, after: tuple[datetime, str] | None = None
+    ) -> Sequence[Hold]:
+        """Open holds placed before a time, oldest first, those behind the one that was placed and is called so."""
+        wanted = select(HoldRow).where(HoldRow.state == text("'open'"), HoldRow.placed_at < before)
+        if after is not None:
+            wanted = wanted.where(tuple_(HoldRow.placed_at, HoldRow.id) > after)
         async with self.db.reading() as session:
-            rows = await session.scalars(wanted.order_by(HoldRow.placed_at).limit(limit))
+            rows = await session.scalars(wanted.order_by(HoldRow.placed_at, HoldRow.id).limit(limit))
             return [held_money_of(row).view() for row in rows]
 
     async def balance(self, account: str) -> Balance:
