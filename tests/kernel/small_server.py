@@ -12,7 +12,8 @@ from aitbc.kernel import logs
 from aitbc.kernel.access_log import AccessLog
 from aitbc.kernel.config import ConfigError, LogSettings, ServerSettings
 from aitbc.kernel.listeners import Listener, bind, gateway
-from aitbc.kernel.server import Notifier, Pulse, Signals, run, serve
+from aitbc.kernel.notify import Notifier
+from aitbc.kernel.server import Pulse, Signals, run, serve
 
 
 class SmallApp:

@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -19,11 +19,12 @@ from aitbc.kernel.build import this_build
 from aitbc.kernel.clock import now
 from aitbc.kernel.config import ConfigError, Settings
 from aitbc.kernel.db import Database, Target
-from aitbc.kernel.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from aitbc.kernel.embedded import START_SECONDS, EmbeddedPostgres, EmbeddedPostgresError
 from aitbc.kernel.errors import Unauthenticated, Unavailable
 from aitbc.kernel.identity import Base, Identity
 from aitbc.kernel.migrations import Part, migrate, role_password
 from aitbc.kernel.module import Module
+from aitbc.kernel.notify import Notifier
 from aitbc.kernel.operations import Operations
 from aitbc.kernel.places import MAIN, Places, places
 from aitbc.kernel.pulse import Pulse
@@ -118,6 +119,8 @@ class House:
     looked_into: Mapping[str, Database]
     """The schemas of modules in other processes: their events and audit belong to the operator's view."""
     started_at: datetime
+    notifier: Notifier = field(default_factory=Notifier)
+    """Who is asked for patience while the embedded server recovers, which holds up the event loop."""
 
     @property
     def databases(self) -> dict[str, Database]:
@@ -160,7 +163,7 @@ class House:
         """Services, relays and chores at work, the embedded server watched."""
         tasks = [asyncio.create_task(self._tidy())]
         if self.postgres is not None:
-            tasks.append(asyncio.create_task(_watch(self.postgres)))
+            tasks.append(asyncio.create_task(_watch(self.postgres, self.notifier)))
         try:
             async with self.wired.running():
                 yield
@@ -179,7 +182,7 @@ class House:
                 await self.operations.tidy(now() - ANSWERS_KEPT)
 
 
-async def _watch(postgres: EmbeddedPostgres) -> None:
+async def _watch(postgres: EmbeddedPostgres, notifier: Notifier) -> None:
     """Start the embedded server again whenever it has crashed; it recovers what was committed."""
     is_down = False
     while True:
@@ -189,7 +192,8 @@ async def _watch(postgres: EmbeddedPostgres) -> None:
             continue
         log.error("postgres_crashed", exit_code=exit_code)
         try:
-            postgres.restart()  # in this thread on purpose: the server's life is tied to the thread that started it
+            with notifier.patience(START_SECONDS + RESTART_SECONDS):
+                postgres.restart()  # in this thread on purpose: the server's life is tied to the thread that started it
         except EmbeddedPostgresError as error:
             is_down = True
             log.error("postgres_not_restarted", reason=str(error), again_in_seconds=RESTART_SECONDS)

@@ -17,14 +17,14 @@ import structlog
 import uvicorn
 import uvloop
 from litestar.types import ASGIApp
-from msgspec import Struct
 
 from aitbc.kernel import listeners
 from aitbc.kernel.connection import Connection, cut_the_slow
+from aitbc.kernel.notify import Notifier
 from aitbc.kernel.pulse import Pulse
 from aitbc.kernel.settings import ServerSettings
 
-__all__ = ["Notifier", "Pulse", "Signals", "run", "serve"]
+__all__ = ["Pulse", "Signals", "run", "serve"]
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 GRACE_SECONDS = 0.25
@@ -37,28 +37,6 @@ SLOW_ROUND_SECONDS = 1.0
 OPEN_FILES = 65_536
 
 log = structlog.get_logger("aitbc.server")
-
-
-class Notifier(Struct, frozen=True):
-    """Tells systemd how we are, over the datagram socket that it names; does nothing where there is none."""
-
-    address: str | None = None
-    watchdog_seconds: float | None = None
-
-    def tell(self, state: str) -> None:
-        """Send `READY=1`, `STOPPING=1` or `WATCHDOG=1`; whoever does not listen is no reason to fail."""
-        if self.address is None:
-            return
-        name = "\0" + self.address[1:] if self.address.startswith("@") else self.address
-        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as teller:
-            teller.setblocking(False)
-            teller.sendto(state.encode(), name)
-
-    async def keep_telling(self) -> None:
-        """Say that we live, twice as often as is asked; a loop that stands still says nothing, as it should."""
-        while self.watchdog_seconds is not None:
-            self.tell("WATCHDOG=1")
-            await asyncio.sleep(self.watchdog_seconds / 2)
 
 
 class Signals:
@@ -126,7 +104,7 @@ async def serve(
     server = _Server(app, settings, draining, notifier)
     loop = asyncio.get_running_loop()
     beside = [
-        loop.create_task(work) for work in (pulse.run(), notifier.keep_telling(), _cut_the_slow(server, settings))
+        loop.create_task(work) for work in (pulse.run(), notifier.keep_telling(pulse), _cut_the_slow(server, settings))
     ]
     try:
         with signals.handled_by(server.on_signal):

@@ -22,6 +22,7 @@ from aitbc.kernel.errors import AppError
 from aitbc.kernel.house import build, target_of, write_private
 from aitbc.kernel.metrics import Metrics
 from aitbc.kernel.module import Module
+from aitbc.kernel.notify import Notifier, keep_to_ourselves
 from aitbc.kernel.places import MAIN, Places, places
 from aitbc.kernel.pulse import Pulse
 from aitbc.kernel.settings import Settings
@@ -56,6 +57,7 @@ def serve(modules: Sequence[Module], flags: Mapping[str, Any], command: Sequence
     """
     try:
         loaded = settings_of(modules, flags)
+        keep_to_ourselves(os.environ)
         where = places(loaded.settings, [module.name for module in modules], me)
         return _serve(modules, loaded, where, [*command, json.dumps(dict(flags), default=str)])
     except EmbeddedPostgresError as error:
@@ -141,14 +143,15 @@ class _Process:
         """Build the house and serve it."""
         settings, pulse = self._loaded.settings, Pulse()
         where = self._where
+        notifier = Notifier(self._loaded.notify_socket, self._loaded.watchdog_seconds)
         house = await build(
             settings, self._modules, owner=self._owner, postgres=self._postgres, pulse=pulse, where=where
         )
+        house.notifier = notifier
         metrics = Metrics(this_build(), pulse=pulse)
         app = bounded(litestar(house, this_build(), metrics), house, metrics)
         if where.me == MAIN:
             self._write_down()
-        notifier = server.Notifier(self._loaded.notify_socket, self._loaded.watchdog_seconds)
         draining = house.platform.draining
         mine = {name: one for name, one in house.neighbours.items() if where.me == MAIN and _is_ours(settings, name)}
         async with supervised(mine, self._command, draining):
