@@ -15,6 +15,8 @@ from aitbc_cli.terminal import is_colored, safe
 from aitbc_cli.times import shown
 
 FORMATS = ("table", "json", "jsonl", "csv", "name")
+DECIMALS = 4
+"""How exactly a table shows a fraction; the other forms have all of it."""
 _ESCAPED = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 _FORMULA = re.compile(r"[=+\-@\t\r](?!\d+(\.\d+)?$)")
 """What a spreadsheet would compute; a negative number is none."""
@@ -137,6 +139,8 @@ class Output:
         value = row[one.field] if one.field in row else _at(row, one.field)
         if one.kind == "time" and isinstance(value, str):
             return safe(shown(value, utc=self.utc))
+        if isinstance(value, float):
+            return str(round(value, DECIMALS))
         return safe(_plain(value))
 
     def _table(self, rows: Sequence[Mapping[str, Any]], shown_columns: Sequence[Column]) -> None:

@@ -44,6 +44,15 @@ def test_a_record_is_a_line_for_each_field() -> None:
     assert [line.split()[0] for line in lines] == ["Id", "Name", "Made", "Price", "Inner"]
 
 
+def test_a_fraction_has_four_decimals_in_a_table_and_all_of_them_elsewhere() -> None:
+    row = {"id": "one", "reputation": 0.9230769230769231, "half": 0.5}
+    shown = (*columns("id", "half"), Column("REPUTATION", "reputation", "number"))
+    assert printed("table", [row], shown).splitlines()[1].split() == ["one", "0.5", "0.9231"]
+    assert "0.9231\n" in printed("table", row, shown)
+    assert json.loads(printed("json", row, shown)) == row
+    assert printed("csv", [row], shown).splitlines()[1] == "one,0.5,0.9230769230769231"
+
+
 def test_json_is_the_whole_object_whatever_the_table_shows() -> None:
     assert json.loads(printed("json", [ROW])) == [ROW]
     assert json.loads(printed("json", ROW)) == ROW
