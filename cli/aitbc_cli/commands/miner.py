@@ -120,9 +120,9 @@ def earnings(
         str | None, typer.Option("--since", metavar="TIME", help="RFC 3339, or how long ago: 24h, 7d.")
     ] = None,
 ) -> None:
-    """Sum up what a miner earned, after fees."""
+    """Sum up what a miner earned, after fees, and what is set aside for the jobs it has or was not yet paid for."""
     told = call.api.get(f"{PATH}/{part(miner)}/earnings", since=since(since_) if since_ else None)
-    call.out.one(told, columns("miner", "since", "jobs", "earned"), name="earned")
+    call.out.one(told, columns("miner", "since", "jobs", "earned", "pending_jobs", "pending"), name="earned")
 
 
 @command(

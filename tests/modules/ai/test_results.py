@@ -17,7 +17,9 @@ from aitbc.kernel.errors import AppError, Forbidden
 from aitbc.kernel.signing import Key, value_digest
 from aitbc.kernel.trace import request_id
 from aitbc.modules.ai.api import Lease, LeaseLost, LogLine, OutputTooLarge, WrongDigest, WrongSignature
+from aitbc.modules.ai.events import JobSucceeded
 from aitbc.modules.ai.service.artifacts import ArtifactQuotaExceeded, ArtifactTooLarge
+from aitbc.modules.trading.api import SettleHold
 from tests.modules.ai.make import AITBC, Worker, a_key, ai_on, embedding
 
 
@@ -379,3 +381,33 @@ async def test_a_miner_that_restarts_finds_its_leases_again(owner: Target) -> No
         assert list(await desk.ai.leases_of(miner.id)) == [lease]
         await miner.deliver(lease)
         assert list(await desk.ai.leases_of(miner.id)) == []
+
+
+async def test_what_is_set_aside_for_a_miner_is_pending_until_it_is_paid(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        alice, miner, other = desk.person(), Worker(desk), Worker(desk)
+
+        async def pending() -> tuple[int, int]:
+            told = await desk.ai.pending_of(miner.id)
+            return told.jobs, told.held_units
+
+        for _ in range(3):
+            await desk.submit(alice, max_price="0.05")
+        one, two = [await miner.take() for _ in range(2)]
+        await other.take()
+        assert await pending() == (2, 10_000_000)
+        await miner.deliver(one)
+        assert await pending() == (1, 5_000_000)  # paid at once: the outbox does not know it yet, the ledger does
+        desk.trading.closed = True
+        await miner.deliver(two)
+        desk.trading.closed = False
+        assert await pending() == (1, 5_000_000)
+        (event,) = [
+            msgspec.json.decode(row["body"], type=JobSucceeded)
+            for row in await desk.sql("SELECT body FROM ai.outbox WHERE kind = 'ai.job_succeeded'")
+            if two.job in row["body"]
+        ]
+        fields = {name: getattr(event, name) for name in event.__struct_fields__ if name != "job_kind"}
+        await desk.trading.settle(SettleHold(kind=event.job_kind, **fields))
+        assert await pending() == (0, 0)
+        assert (await desk.ai.pending_of("nonsense")).jobs == 0

@@ -25,13 +25,23 @@ async def test_a_job_is_done_and_paid(either: Fleet) -> None:
     assert (status["attempt"], status["status"]) == (lease["attempt"], "live")
     assert status["expires_at"] > lease["expires_at"]
     assert (await buyer.get(f"{JOBS}/{job['id']}")).json()["state"] == "running"
+    working = (await owner.get(f"{GPU}/miners/{rig.id}/earnings")).json()
+    nothing_yet = {"miner": rig.id, "since": None, "jobs": 0, "earned": "0"}
+    assert working == nothing_yet | {"pending_jobs": 1, "pending": job["max_price"]}
     done = await rig.deliver(lease)
     assert done.status_code == 200, done.text
     outcome = done.json()
     assert (outcome["job"], outcome["state"], outcome["receipt"]) == (job["id"], "succeeded", "rcpt_" + job["id"][4:])
     assert (await rig.deliver(lease)).json() == outcome, "delivered again, it answers the same"
     earned = (await owner.get(f"{GPU}/miners/{rig.id}/earnings")).json()
-    assert earned == {"miner": rig.id, "since": None, "jobs": 1, "earned": outcome["earned"]}
+    assert earned == {
+        "miner": rig.id,
+        "since": None,
+        "jobs": 1,
+        "earned": outcome["earned"],
+        "pending_jobs": 0,
+        "pending": "0",
+    }
     later = (await owner.get(f"{GPU}/miners/{rig.id}/earnings", since="2100-01-01T00:00:00Z")).json()
     assert (later["jobs"], later["earned"]) == (0, "0")
     receipt = (await owner.get(f"/api/v1/trading/receipts/{outcome['receipt']}")).json()

@@ -131,6 +131,9 @@ class FakeTrading:
         found = sorted((hold.placed_at, hold.id) for hold in self._open() if hold.placed_at < before)
         return [self.holds[id_] for placed_at, id_ in found if after is None or (placed_at, id_) > after][:limit]
 
+    async def still_held(self, holds: Sequence[str]) -> Sequence[Hold]:
+        return [hold for hold in self._open() if hold.id in holds]
+
     async def balance(self, account: str) -> Balance:
         held = sum(hold.amount_units for hold in self._open() if hold.payer == account)
         return Balance(account=account, available_units=self.available.get(account, 0), held_units=held)

@@ -220,6 +220,19 @@ async def test_open_holds_are_told_page_after_page_though_some_were_placed_at_on
     assert len(seen) == 5
 
 
+async def test_of_some_holds_those_are_told_that_are_open(town: Town) -> None:
+    payer = await town.person(10)
+    commands = [a_hold(payer, 1) for _ in range(4)]
+    for command in commands:
+        await town.trading.hold(command)
+    await town.trading.void(commands[0].hold, "canceled")
+    await town.trading.settle(a_settlement(commands[1], 1))
+    asked = [*(command.hold for command in commands[:3]), ids.new_id("hold"), "nonsense"]
+    (held,) = await town.trading.still_held(asked)
+    assert (held.id, held.amount_units, held.state) == (commands[2].hold, 1, "open")
+    assert list(await town.trading.still_held([])) == []
+
+
 async def test_whom_the_ledger_has_not_met_has_nothing(town: Town) -> None:
     for account in (ids.new_id("acct"), "acct_x", ""):
         assert await town.trading.balance(account) == Balance(account=account, available_units=0, held_units=0)

@@ -134,6 +134,14 @@ class Outcome(Struct, frozen=True, kw_only=True):
     earned: str | None = None
 
 
+class Pending(Struct, frozen=True, kw_only=True):
+    """Money that is set aside for a miner's jobs: those it works on, and those it delivered and was not yet paid for."""
+
+    miner: str
+    jobs: int
+    held_units: int
+
+
 class Clocks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The four clocks of a job, in seconds."""
 
@@ -347,6 +355,10 @@ class AiApi(Protocol):
 
     async def leases_of(self, miner: str) -> Sequence[Lease]:
         """The live leases of a miner: for one that lost an answer or was restarted."""
+        ...
+
+    async def pending_of(self, miner: str) -> Pending:
+        """What is set aside for the jobs of a miner, until they are paid or end otherwise."""
         ...
 
     async def renew(self, miner: str, renewals: Sequence[Renewal]) -> Sequence[LeaseStatus]:

@@ -157,6 +157,10 @@ class TradingApi(Protocol):
         """
         ...
 
+    async def still_held(self, holds: Sequence[str]) -> Sequence[Hold]:
+        """Those of these holds that are open; in any order."""
+        ...
+
     async def balance(self, account: str) -> Balance:
         """What an account owns now; zero for one that the ledger has not met."""
         ...

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import msgspec
 
 from aitbc.kernel import ids
-from aitbc.modules.ai.api import Claim, InputFile, Lease, LeaseStatus, Renewal
+from aitbc.modules.ai.api import Claim, InputFile, Lease, LeaseStatus, Pending, Renewal
+from aitbc.modules.ai.events import JobSucceeded
 from aitbc.modules.ai.hot.claim import lease_view
 from aitbc.modules.ai.hot.read import DETAIL
 from aitbc.modules.ai.hot.renew import Renewing
@@ -20,6 +21,14 @@ WAIT_SECONDS_MAX = 60.0
 # A miner's live leases through the index of live attempts.
 LIVE = f"SELECT {ATTEMPT_ALL} FROM ai.attempts WHERE miner = $1 AND ended IS NULL ORDER BY id"  # noqa: S608
 JOBS = f"SELECT {DETAIL}, files, request_id FROM ai.jobs WHERE id = ANY($1::uuid[])"  # noqa: S608
+
+LEASED = """
+SELECT j.max_price_units FROM ai.attempts a JOIN ai.jobs j ON j.id = a.job WHERE a.miner = $1 AND a.ended IS NULL"""
+
+# Results whose payment the outbox has not yet seen done, through the index of what is still to be told.
+UNPAID = """
+SELECT body FROM ai.outbox WHERE delivered_at IS NULL AND dead_at IS NULL
+AND kind = 'ai.job_succeeded' AND strpos(body, $1) > 0"""
 
 
 class Dispatch(Office):
@@ -67,6 +76,23 @@ class Dispatch(Office):
             files = msgspec.json.decode(job.files, type=tuple[InputFile, ...]) if job.files else ()
             leases.append(lease_view(job, attempt, msgspec.json.decode(job.input or "null"), files))
         return leases
+
+    async def pending_of(self, miner: str) -> Pending:
+        """What is set aside for the jobs of a miner.
+
+        A job that is leased has its hold open. Of a delivered one the event that pays for it may wait still, or only not
+        be marked as done: the ledger knows which.
+        """
+        if not ids.is_id("mnr", miner):
+            return Pending(miner=miner, jobs=0, held_units=0)
+        async with self.db.hot() as connection:
+            leased = await connection.fetch(LEASED, ids.decode("mnr", miner))
+            told = await connection.fetch(UNPAID, miner)
+        delivered = [msgspec.json.decode(row["body"], type=JobSucceeded) for row in told]
+        holds = [event.hold for event in delivered if event.miner == miner]
+        unpaid = await self.trading.still_held(holds) if holds else ()
+        amounts = [row["max_price_units"] for row in leased] + [hold.amount_units for hold in unpaid]
+        return Pending(miner=miner, jobs=len(amounts), held_units=sum(amounts))
 
     async def renew(self, miner: str, renewals: Sequence[Renewal]) -> Sequence[LeaseStatus]:
         """Extend leases; answers for each what became of it."""

@@ -173,5 +173,5 @@ class MinerController(Controller):
         miner: FromPath[str],
         since: FromQuery[datetime | None] = None,
     ) -> MinerEarnings:
-        """Sum up a miner's receipts, all of them or those since a time."""
+        """Sum up a miner's receipts, all of them or those since a time, and what is set aside for its jobs now."""
         return await gpu.earnings(who, miner, since)

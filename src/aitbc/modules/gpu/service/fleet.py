@@ -29,13 +29,18 @@ class MinerRemoved(Conflict):
 
 
 class MinerEarnings(Struct, frozen=True, kw_only=True):
-    """What a miner was paid, from its receipts."""
+    """What a miner was paid, from its receipts, and what is set aside for its jobs."""
 
     miner: str
     since: datetime | None
     """Only receipts from this time on; none for all."""
     jobs: int
     earned: str
+    """What was paid for them, after fees."""
+    pending_jobs: int
+    """Jobs that it works on now, or delivered and was not yet paid for."""
+    pending: str
+    """What requesters set aside for those: the most they can cost, before the fee. It earns what is metered of it."""
 
 
 class Fleet(Desk):
@@ -120,7 +125,15 @@ class Fleet(Desk):
             return await self.view(uow, row)
 
     async def earnings(self, who: Principal, miner: str, since: datetime | None) -> MinerEarnings:
-        """What a miner was paid: the sum over its receipts, which the ledger keeps. Raises `MinerNotFound`."""
+        """What a miner was paid, the sum over its receipts, and what is set aside for it now. Raises `MinerNotFound`."""
         await self.miner_of(who, miner)
+        pending = await self.ai.pending_of(miner)
         (paid,) = await self.trading.earnings([miner], since)
-        return MinerEarnings(miner=miner, since=since, jobs=paid.jobs, earned=money.render(paid.earned_units))
+        return MinerEarnings(
+            miner=miner,
+            since=since,
+            jobs=paid.jobs,
+            earned=money.render(paid.earned_units),
+            pending_jobs=pending.jobs,
+            pending=money.render(pending.held_units),
+        )

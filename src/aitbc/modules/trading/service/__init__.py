@@ -112,6 +112,13 @@ class TradingService:
             rows = await session.scalars(wanted.order_by(HoldRow.placed_at, HoldRow.id).limit(limit))
             return [held_money_of(row).view() for row in rows]
 
+    async def still_held(self, holds: Sequence[str]) -> Sequence[Hold]:
+        """Those of these holds that are open."""
+        known = [hold for hold in holds if ids.is_id("hold", hold)]
+        async with self.db.reading() as session:
+            rows = await session.scalars(select(HoldRow).where(HoldRow.id.in_(known), HoldRow.state == "open"))
+            return [held_money_of(row).view() for row in rows]
+
     async def balance(self, account: str) -> Balance:
         """What an account owns now; zero for one that the ledger has not met."""
         if not ids.is_id("acct", account):
