@@ -9,9 +9,11 @@ from typing import Any, get_type_hints
 
 import msgspec
 import pytest
+from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
 from aitbc.app import MODULES
+from aitbc.kernel.auth import EVERYTHING
 from aitbc.kernel.events import Event
 from aitbc.kernel.module import Module
 from aitbc.kernel.remote import operations
@@ -51,6 +53,15 @@ def test_the_package_of_a_module_imports_nothing(folder: Any) -> None:
     body = tree(folder / "__init__.py").body
     assert len(body) == 1, "one sentence and nothing else: an import here would load the module into every neighbour"
     assert ast.get_docstring(tree(folder / "__init__.py"))
+
+
+@BY_NAME
+def test_a_module_gives_keys_only_what_its_own_routes_ask_for(module: Module) -> None:
+    controllers = (*module.routes, *module.older, *module.coordinator)
+    handlers = [thing for one in controllers for thing in vars(one).values() if isinstance(thing, HTTPRouteHandler)]
+    asked = {handler.opt["permission"] for handler in handlers}
+    assert {scope for scopes in module.scopes.values() for scope in scopes} <= asked
+    assert EVERYTHING not in asked
 
 
 @BY_NAME

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from aitbc.kernel import clock
-from aitbc.kernel.auth import Principal
+from aitbc.kernel.auth import Principal, role_scopes
 from aitbc.kernel.db import Database, Target
 from aitbc.kernel.errors import Unauthenticated
 from aitbc.kernel.identity import (
@@ -22,6 +22,7 @@ from aitbc.kernel.identity import (
 )
 from aitbc.kernel.ids import new_id
 from aitbc.kernel.keys import new_key
+from tests.roles import ROLE_SCOPES
 
 ADMIN = Principal("acct_a", "key_a", "admin", frozenset({"*"}))
 
@@ -35,7 +36,7 @@ def kernel_database(target: Target) -> Database:
 @pytest.fixture
 def identity(target: Target) -> Identity:
     """Identity over a fresh database."""
-    return Identity(kernel_database(target))
+    return Identity(kernel_database(target), ROLE_SCOPES)
 
 
 async def someone(identity: Identity, **grant: object) -> tuple[Principal, str]:
@@ -55,7 +56,7 @@ async def test_a_key_is_known_by_its_secret_alone(identity: Identity) -> None:
 
 async def test_a_revoked_key_is_refused_within_a_second_everywhere(identity: Identity, target: Target) -> None:
     who, secret = await someone(identity)
-    elsewhere = Identity(kernel_database(target))
+    elsewhere = Identity(kernel_database(target), ROLE_SCOPES)
     await elsewhere.authenticate(secret)
     await identity.revoke(who, who.key)
     with pytest.raises(Unauthenticated):
@@ -149,3 +150,13 @@ async def test_a_key_that_was_just_made_prints_without_its_secret(identity: Iden
     assert issued.secret not in repr(issued)
     assert issued.secret not in f"{issued}"
     assert issued.id in repr(issued)
+
+
+def test_a_key_may_do_what_the_kernel_and_every_manifest_give_its_kind() -> None:
+    roles = role_scopes([{"live": ("parcels:read",)}, {"live": ("parcels:write",), "miner": ("parcels:read",)}])
+    assert roles["live"] == roles["test"] == {"keys:manage", "self:read", "parcels:read", "parcels:write"}
+    assert roles["miner"] == {"self:read", "parcels:read"}
+    assert roles["admin"] == {"*"}
+    for kind in ("admin", "test", "king"):
+        with pytest.raises(ValueError, match=kind):
+            role_scopes([{kind: ("parcels:read",)}])

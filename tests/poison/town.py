@@ -10,13 +10,13 @@ from typing import Any
 import asyncpg
 
 from aitbc.app import MODULES
-from aitbc.kernel.auth import ROLE_SCOPES
 from aitbc.kernel.db import Target
 from aitbc.kernel.ids import is_id, new_id
 from tests.house import Caller, Stage, open_house
 from tests.journeys.hand_miner import HandMiner
 from tests.poison.operations import OPERATIONS, Call, Operation
 from tests.poison.wire import Answer, ask
+from tests.roles import ROLE_SCOPES
 
 LONG = {"queue_seconds": 604_800, "start_seconds": 600, "run_seconds": 86_400}
 

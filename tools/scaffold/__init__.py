@@ -28,7 +28,7 @@ PLACES = {
 AFTERWARDS = """\
 {name} is laid out and mounted. What is left to you:
   - its place in the order (pyproject.toml, contract "order"; src/aitbc/app.py follows it): {callers}
-  - who may do what: give "{name}:read" and "{name}:write" to a kind of key in src/aitbc/kernel/auth.py
+  - who may do what: new keys of owners have "{name}:read" and "{name}:write"; the manifest's scopes say so, by kind of key
   - the example: src/aitbc/modules/{name} keeps notes; make it keep what the module is for
 Then: make check && make test T=tests/modules/{name}"""
 

@@ -1,5 +1,7 @@
 """Who is asking, and what they may do."""
 
+from collections.abc import Iterable, Mapping, Sequence
+
 from msgspec import Struct
 
 from aitbc.kernel.errors import Forbidden
@@ -8,16 +10,23 @@ PUBLIC = "public"
 """The permission of a route that anyone may call; every other one names a scope, `noun:action`."""
 EVERYTHING = "*"
 
-ROLE_SCOPES: dict[str, frozenset[str]] = {
-    "admin": frozenset({EVERYTHING}),
-    "live": frozenset(
-        {"jobs:create", "jobs:read", "artifacts:write", "artifacts:read", "ledger:read", "chain:read", "miners:read"}
-        | {"miners:enrol", "miners:manage", "faucet:use", "keys:manage", "self:read"}
-    ),
-    "miner": frozenset({"miners:work", "artifacts:write", "artifacts:read", "chain:read", "self:read"}),
-}
-ROLE_SCOPES["test"] = ROLE_SCOPES["live"]
-"""What a new key of each kind may do unless it is given less."""
+OWN_SCOPES: Mapping[str, Sequence[str]] = {"live": ("keys:manage", "self:read"), "miner": ("self:read",)}
+"""What the kernel's own routes let each kind of key do; the manifests of modules say it of theirs."""
+
+
+def role_scopes(declared: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, frozenset[str]]:
+    """What a new key of each kind may do unless it is given less: what the kernel and every manifest declare, together.
+
+    A `test` key may do what a `live` one may, and an `admin` key everything.
+    """
+    held: dict[str, set[str]] = {kind: set(scopes) for kind, scopes in OWN_SCOPES.items()}
+    for scopes_by_kind in declared:
+        for kind, scopes in scopes_by_kind.items():
+            if kind not in held:
+                raise ValueError(f"there is no kind of key {kind!r} to give scopes to: there are {', '.join(held)}")
+            held[kind].update(scopes)
+    roles = {kind: frozenset(scopes) for kind, scopes in held.items()}
+    return {"admin": frozenset({EVERYTHING}), "test": roles["live"], **roles}
 
 
 class Principal(Struct, frozen=True):

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import structlog
 from msgspec import structs
 
-from aitbc.kernel.auth import Principal
+from aitbc.kernel.auth import Principal, role_scopes
 from aitbc.kernel.build import this_build
 from aitbc.kernel.clock import now
 from aitbc.kernel.config import ConfigError, Settings
@@ -229,7 +229,7 @@ async def build(
     }
     kernel_target = structs.replace(owner, user="aitbc_kernel", password=passwords["aitbc_kernel"])
     kernel = Database("kernel", kernel_target, list(Base.metadata.tables.values()), **pool)
-    identity = Identity(kernel)
+    identity = Identity(kernel, role_scopes(module.scopes for module in modules))
     platform = Platform(
         node_key=Key.load(state / "node.key", create=True),
         state_dir=state,

@@ -1,6 +1,6 @@
 """Accounts and their API keys: made, listed, rotated, revoked; and the caller behind a key, known anew every three quarters of a second."""  # noqa: E501
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
@@ -10,7 +10,7 @@ from sqlalchemy import Boolean, DateTime, ForeignKey, Index, LargeBinary, Text, 
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from aitbc.kernel.auth import EVERYTHING, ROLE_SCOPES, Principal
+from aitbc.kernel.auth import EVERYTHING, Principal
 from aitbc.kernel.batch import Batcher
 from aitbc.kernel.clock import now
 from aitbc.kernel.db import Database, UnitOfWork, WireId
@@ -167,8 +167,10 @@ class KeyRow(Base):
 class Identity:
     """The accounts and keys of this installation."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, scopes: Mapping[str, frozenset[str]]) -> None:
+        """`scopes` is what a key of each kind may hold: see `role_scopes`."""
         self._db = db
+        self._scopes = scopes
         self._known: dict[bytes, tuple[float, Principal | None]] = {}
         self._lookups: Batcher[bytes, Principal | None] = Batcher(self._look_up, flights_max=1)
 
@@ -255,7 +257,7 @@ class Identity:
         lifetime: timedelta,
         by: Principal | None,
     ) -> IssuedKey:
-        allowed = ROLE_SCOPES[kind]
+        allowed = self._scopes[kind]
         granted = frozenset(scopes) if scopes is not None else allowed
         if EVERYTHING not in allowed and not granted <= allowed:
             raise UnknownScope(f"A {kind} key cannot hold: {', '.join(sorted(granted - allowed))}.")

@@ -1,6 +1,6 @@
 """The manifest: what a module offers, needs, hears and does by itself. Data only; wiring, map, migrations and command line read it."""  # noqa: E501
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,8 @@ class Module:
     """Constructor parameter to the Protocol of a module lower in the list."""
     hears: Mapping[type[Event], str] = field(default_factory=dict)
     """Event to the service method `(uow, events: Sequence[Event])` that hears it."""
+    scopes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What a new key may do here, by its kind: `live` (and so `test`) or `miner`; a scope that is not named is for admins."""
     settings: type[Struct] | None = None
     """The module's own table of the configuration."""
     chores: tuple[Chore, ...] = ()

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 
 from aitbc.kernel import clock, ids
-from aitbc.kernel.auth import EVERYTHING, ROLE_SCOPES, Principal
+from aitbc.kernel.auth import EVERYTHING, Principal
 from aitbc.kernel.clock import now
 from aitbc.kernel.db import Database, Target
 from aitbc.kernel.idempotency import Once
@@ -20,6 +20,7 @@ from aitbc.modules.ai.service import AiService, AiSettings
 from aitbc.modules.ai.service.submitting import Requirements, RetryPolicy, SubmitJob
 from aitbc.modules.gpu.events import MinerChanged
 from tests.modules.trading.fake import FakeTrading
+from tests.roles import ROLE_SCOPES
 
 AITBC = 10**8
 ADMIN = Principal(

@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aitbc.kernel import clock, ids
-from aitbc.kernel.auth import ROLE_SCOPES, Principal
+from aitbc.kernel.auth import Principal
 from aitbc.kernel.db import Target
 from aitbc.modules.gpu.api import MinerNotFound
 from aitbc.modules.gpu.models.life import ALLOWED, Status, drain, hear, remove, silence
 from aitbc.modules.gpu.service import liveness
 from aitbc.modules.gpu.service.work import SendHeartbeat
 from tests.modules.gpu.make import CPU, GPU, INVENTORY, Fleet, fleet_on
+from tests.roles import ROLE_SCOPES
 
 
 async def told_of(fleet: Fleet, miner: str) -> list[tuple[int, str]]:

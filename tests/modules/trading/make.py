@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from aitbc.kernel import ids
-from aitbc.kernel.auth import EVERYTHING, ROLE_SCOPES, Principal
+from aitbc.kernel.auth import EVERYTHING, Principal
 from aitbc.kernel.clock import now
 from aitbc.kernel.db import Database, Target
 from aitbc.kernel.idempotency import Once
@@ -20,6 +20,7 @@ from aitbc.kernel.signing import Key, canonical, value_digest, work_statement
 from aitbc.modules.trading.api import PlaceHold, SettleHold
 from aitbc.modules.trading.models.tables import Base
 from aitbc.modules.trading.service import TradingService, TradingSettings
+from tests.roles import ROLE_SCOPES
 
 NODE = Key(bytes(range(32)))
 MINER = Key(bytes(range(32, 64)))

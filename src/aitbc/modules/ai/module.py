@@ -18,6 +18,10 @@ module = Module(
     routes=(JobController, KindController, QuoteController, ArtifactController),
     needs={"trading": TradingApi},
     hears={MinerChanged: "on_miners_changed"},
+    scopes={
+        "live": ("jobs:create", "jobs:read", "artifacts:write", "artifacts:read"),
+        "miner": ("artifacts:write", "artifacts:read"),
+    },
     settings=AiSettings,
     chores=(
         Chore(run="sweep", every_seconds=1.0),

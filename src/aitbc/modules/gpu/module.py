@@ -18,6 +18,7 @@ module = Module(
     routes=(EnrolmentController, MinerController, WorkController),
     needs={"ai": AiApi, "trading": TradingApi},
     hears={AttemptEnded: "on_attempts_ended"},
+    scopes={"live": ("miners:read", "miners:enrol", "miners:manage"), "miner": ("miners:work",)},
     settings=GpuSettings,
     chores=(Chore(run="watch", every_seconds=5.0),),
 )

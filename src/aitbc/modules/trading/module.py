@@ -15,6 +15,7 @@ module = Module(
     metadata=Base.metadata,
     routes=(LedgerController, RecordController, ChainController),
     hears={JobSucceeded: "on_jobs_succeeded", JobClosed: "on_jobs_closed"},
+    scopes={"live": ("ledger:read", "chain:read", "faucet:use"), "miner": ("chain:read",)},
     settings=TradingSettings,
     chores=(Chore(run="seal", every_seconds=1.0), Chore(run="expire_holds", every_seconds=5.0)),
 )
