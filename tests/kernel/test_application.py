@@ -138,3 +138,13 @@ async def test_a_stream_ends_within_a_second_of_its_keys_end(stage: Stage) -> No
     await stage.house.identity.revoke(alice.principal, alice.principal.key)
     answer = await asyncio.wait_for(following, 1.5)
     assert b"event: " in answer.content
+
+
+async def test_a_head_is_counted_under_the_route_of_its_get(stage: Stage) -> None:
+    who = await stage.who()
+    answer = await who.client.head("/api/v1/ai/jobs/job_x")
+    assert (answer.status_code, answer.content) == (404, b"")
+    await who.client.head("/nowhere")
+    counted = (await (await stage.admin()).get("/metrics")).text
+    for route in ("/api/v1/ai/jobs/{job}", "unmatched"):
+        assert f'aitbc_http_requests_total{{method="HEAD",route="{route}",status="404"}} 1.0' in counted

@@ -162,6 +162,12 @@ class Boundary:
             raise ForeignOrigin
 
 
+def note_route(inner: Any, outer: Any) -> None:
+    """Note the route that was found for a copy of a request at the request itself, which is logged and counted."""
+    if "path_template" in inner:
+        outer["path_template"] = inner["path_template"]
+
+
 class _Exchange:
     """One HTTP request and its answer."""
 
@@ -217,11 +223,15 @@ class _Exchange:
         receive = await self._body(headers)
         if receive is None:
             return
+        scope.setdefault("state", {})["request_id"] = self.ident.decode()
         if self.head_only:
             self.answered = asyncio.Event()
             scope, receive = {**scope, "method": "GET"}, _Replay(b"", self._until_answered)
-        scope.setdefault("state", {})["request_id"] = self.ident.decode()
-        await boundary.app(scope, receive, self._answer)
+        try:
+            await boundary.app(scope, receive, self._answer)
+        finally:
+            if self.head_only:
+                note_route(scope, self.scope)
 
     async def _body(self, headers: Mapping[bytes, bytes]) -> Receive | None:
         """What hands the body on: read and checked, or counted on its way. None when the caller has left."""

@@ -15,6 +15,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 from yarl import URL
 
+from aitbc.kernel.boundary import note_route
 from aitbc.kernel.doors import stand_in_of
 from aitbc.kernel.errors import NotFound, Unavailable
 from aitbc.kernel.gone import GONE
@@ -125,7 +126,10 @@ class Gateway:
         if module in self._far:
             await self._forward(request, receive, send, *self._far[module])
         else:
-            await self._app(request, receive, send)
+            try:
+                await self._app(request, receive, send)
+            finally:
+                note_route(request, scope)
 
     def _at_port(self, port: int, scope: Any) -> Any:
         """The request as the application knows it: what came bare to a module's port has its prefix there."""
