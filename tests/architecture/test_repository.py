@@ -77,6 +77,6 @@ def _source_of(folder: Path) -> Path:
         return ROOT
     if folder.parts[0] == "cli":
         return ROOT / "cli/aitbc_cli" / Path(*folder.parts[1:])
-    if folder.parts[0] == "tools":
+    if folder.parts[0] in ("deploy", "tools"):
         return ROOT / folder
     return ROOT / "src/aitbc" / folder

@@ -1,0 +1,191 @@
+"""The units for systemd: they close what they can, name settings that exist, and the server lives under them."""
+
+import json
+import re
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aitbc.app import MODULES
+from aitbc.kernel.config_keys import keys_of
+from aitbc.kernel.embedded_process import PREDECESSOR_SECONDS, STOP_STEPS
+from aitbc.kernel.settings import ServerSettings
+from tests.deploy.machine import Machine, machine
+from tests.deploy.programs import DEPLOY, run
+
+UNITS = [DEPLOY / "systemd" / name for name in ("aitbc.service", "aitbc@.service")]
+EXPOSURE_MAX = 1.5
+OWN = {"ExecStart", "TimeoutStartSec", "TimeoutStopSec", "OOMPolicy"}
+"""What the two units may do differently."""
+
+
+def directives(unit: Path) -> dict[str, dict[str, list[str]]]:
+    """The directives of a unit by section and name; a name may come more than once."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for line in unit.read_text().splitlines():
+        if line.startswith("["):
+            section = found.setdefault(line.strip("[]"), {})
+        elif line and not line.startswith("#"):
+            name, _, value = line.partition("=")
+            section.setdefault(name, []).append(value)
+    return found
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_systemd_finds_little_exposed(unit: Path) -> None:
+    said = run("systemd-analyze", "security", "--offline=yes", "--no-pager", unit)
+    exposure = re.search(r"Overall exposure level for \S+: ([0-9.]+)", said)
+    assert exposure, said
+    assert float(exposure[1]) <= EXPOSURE_MAX, said
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_systemd_understands_every_line(unit: Path, tmp_path: Path) -> None:
+    runnable = tmp_path / unit.name
+    text = unit.read_text().replace("/opt/aitbc/.venv/bin/aitbc", "/bin/true")
+    runnable.write_text(re.sub(r"(?m)^(After|Wants|Requires|PartOf|WantedBy)=.*\n", "", text))
+    said = run("systemd-analyze", "verify", "--man=no", runnable)
+    assert unit.stem not in said, said
+
+
+def test_both_units_are_closed_alike() -> None:
+    one, other = ({k: v for k, v in directives(unit)["Service"].items() if k not in OWN} for unit in UNITS)
+    assert one == other
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_variables_and_credentials_are_settings(unit: Path) -> None:
+    keys = keys_of({m.name: m.settings for m in MODULES if m.settings is not None}, [m.name for m in MODULES])
+    variables = {variable for key in keys.values() for variable in key.variables}
+    service = directives(unit)["Service"]
+    named = {value.partition("=")[0] for value in service["Environment"]}
+    assert {name for name in named if name.startswith("AITBC_")} <= variables
+    credentials = {value.partition(":")[0] for value in service["LoadCredential"]}
+    assert credentials == {"database.url", "secret_key"}
+    assert all(keys[name].secret for name in credentials)
+
+
+def test_the_server_has_the_time_it_takes_to_stop() -> None:
+    limit = int(directives(UNITS[0])["Service"]["TimeoutStopSec"][0].removesuffix("s"))
+    assert limit > ServerSettings().drain_seconds + 2 + sum(seconds for _, seconds in STOP_STEPS)
+    assert limit > PREDECESSOR_SECONDS
+
+
+# Under a systemd of its own ------------------------------------------------------------------------------------------
+
+
+def free_port() -> int:
+    """A port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    """Where the server listens."""
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def booted(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A systemd with our units, a credential, and a module to be split out."""
+    with machine(tmp_path_factory.mktemp("machine"), port=port) as made:
+        made.write("/etc/credstore/aitbc.secret_key", "a secret of some length, and another\n", "600")
+        settings = f'[modules.ai]\nplace = "split"\nsupervised = false\nport = {free_port()}\n'
+        made.write("/etc/aitbc/config.toml", settings)
+        made.run("mkdir", "/run/units/aitbc.service.wants")  # what `systemctl enable aitbc@ai` does
+        made.run("ln", "-s", "/run/units/aitbc@.service", "/run/units/aitbc.service.wants/aitbc@ai.service")
+        made.run("systemctl", "daemon-reload")
+        made.run("systemctl", "start", "aitbc.service")
+        yield made
+
+
+def ask(port: int, path: str, key: str | None = None) -> Any:
+    """Status and body of an answer."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}")
+    if key is not None:
+        request.add_header("Authorization", f"Bearer {key}")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+
+
+def until_ready(port: int, booted: Machine, seconds: float = 20) -> None:
+    """Wait for it."""
+    end = time.monotonic() + seconds
+    while ask(port, "/readyz")[0] != 200:
+        assert time.monotonic() < end, booted.said()
+        time.sleep(0.2)
+
+
+def test_started_means_ready_with_a_module_of_its_own(booted: Machine, port: int) -> None:
+    assert ask(port, "/healthz")[0] == 200
+    until_ready(port, booted)
+    assert booted.show("aitbc.service")["ActiveState"] == "active"
+    assert booted.show("aitbc@ai.service")["ActiveState"] == "active"
+    key = booted.run("cat", "/var/lib/aitbc/admin.key").strip()
+    status, page = ask(port, "/api/v1/ai/jobs", key)
+    assert (status, json.loads(page)["data"]) == (200, [])
+    assert "process_resident_memory_bytes" in ask(port, "/metrics", key)[1]
+
+
+def test_the_server_holds_no_power_and_takes_its_secret_from_systemd(booted: Machine) -> None:
+    pid = booted.show("aitbc.service")["MainPID"]
+    status = dict(re.findall(r"(?m)^(\w+):\s+(.*)$", booted.run("cat", f"/proc/{pid}/status")))
+    assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    assert status["Uid"].split()[0] != "0"
+    assert not booted.succeeds("test", "-e", "/var/lib/aitbc/secret.key")
+
+
+def test_a_database_that_crashes_comes_back_under_the_sandbox(booted: Machine, port: int) -> None:
+    until_ready(port, booted)
+    booted.run("pkill", "-KILL", "-o", "-x", "postgres")
+    time.sleep(1)
+    until_ready(port, booted)
+    assert booted.show("aitbc.service")["NRestarts"] == "0"
+
+
+def test_a_server_that_stands_still_is_ended_and_started_again(booted: Machine, port: int) -> None:
+    booted.write("/run/units/aitbc.service.d/watchdog.conf", "[Service]\nWatchdogSec=2s\n")
+    booted.run("systemctl", "daemon-reload")
+    booted.run("systemctl", "restart", "aitbc.service")
+    until_ready(port, booted)
+    booted.run("kill", "-STOP", booted.show("aitbc.service")["MainPID"])
+    end = time.monotonic() + 20
+    while booted.show("aitbc.service")["NRestarts"] == "0":
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    until_ready(port, booted)
+
+
+def test_a_fault_of_the_configuration_is_not_tried_again(booted: Machine) -> None:
+    booted.write("/run/units/aitbc.service.d/fault.conf", "[Service]\nEnvironment=AITBC_SERVER__HOST=0.0.0.0\n")
+    booted.run("systemctl", "daemon-reload")
+    assert not booted.succeeds("systemctl", "restart", "aitbc.service")
+    shown = booted.show("aitbc.service")
+    assert (shown["ExecMainStatus"], shown["ActiveState"]) == ("78", "failed")
+    booted.run("rm", "/run/units/aitbc.service.d/fault.conf")
+    booted.run("systemctl", "daemon-reload")
+    booted.run("systemctl", "reset-failed")
+    booted.run("systemctl", "start", "aitbc.service")
+
+
+def test_stopping_ends_both_and_every_process(booted: Machine, port: int) -> None:
+    until_ready(port, booted)
+    booted.run("systemctl", "stop", "aitbc.service")
+    for unit in ("aitbc.service", "aitbc@ai.service"):
+        shown = booted.show(unit)
+        assert (shown["ActiveState"], shown["Result"]) == ("inactive", "success"), booted.said()
+    assert not booted.succeeds("pgrep", "-x", "postgres")
