@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,24 @@ async def test_the_description_is_valid_and_complete(stage: Stage) -> None:
         assert told["summary"], where
         assert told["description"], where
         assert any(int(status) >= 400 for status in told["responses"] if status.isdigit()), where
+
+
+async def test_every_time_is_described_as_one_and_every_pattern_ends_as_ecma_262_has_it(stage: Stage) -> None:
+    document = await description(stage)
+    times = [
+        told
+        for schema in document["components"]["schemas"].values()
+        for name, one in schema.get("properties", {}).items()
+        for told in one.get("anyOf", [one])
+        if name.endswith("_at") and told.get("type") != "null"
+    ]
+    assert len(times) > 20
+    assert {told.get("format") for told in times} == {"date-time"}
+    job = document["paths"]["/api/v1/ai/jobs/{job}"]["get"]["responses"]["200"]["content"]["application/json"]
+    assert datetime.fromisoformat(job["example"]["created_at"]).tzinfo is not None
+    async with stage.client() as client:
+        kinds = (await client.get("/api/v1/ai/kinds")).text
+    assert r"\\Z" not in json.dumps(document) + kinds
 
 
 async def test_without_a_key_only_the_open_doors_answer(stage: Stage) -> None:

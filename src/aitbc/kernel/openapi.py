@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, get_args, get_origin
 
-import msgspec
 from litestar import Litestar
 from litestar.handlers import BaseRouteHandler
 from litestar.response import Response, Stream
@@ -35,6 +34,7 @@ from aitbc.kernel.idempotency import (
     IdempotencyKeyRequired,
     IdempotencyKeyReused,
 )
+from aitbc.kernel.json_schema import MOMENT, schemas_of
 from aitbc.kernel.openapi_examples import example_of
 from aitbc.kernel.pages import InvalidCursor
 from aitbc.kernel.refusals import (
@@ -98,13 +98,13 @@ def _repeated(names: Sequence[str]) -> list[str]:
 
 def _schemas(kinds: Sequence[Any]) -> tuple[Sequence[dict[str, Any]], dict[str, Any]]:
     """The schema of each type, and the named ones they refer to, with `Page[Item]` named `PageOfItem`."""
-    schemas, components = msgspec.json.schema_components(kinds, ref_template=SCHEMAS + "{name}")
+    schemas, components = schemas_of(kinds, ref_template=SCHEMAS + "{name}")
     text = json.dumps([schemas, components])
     for name in components:
         if plain := re.fullmatch(r"(\w+?)_(\w+)_", name):
             text = text.replace(f'{SCHEMAS}{name}"', f'{SCHEMAS}{plain[1]}Of{plain[2]}"')
             text = text.replace(f'"{name}": {{', f'"{plain[1]}Of{plain[2]}": {{')
-    found, named = json.loads(text.replace(r'\\Z"', '$"'))  # the end of a text, as ECMA-262 writes it
+    found, named = json.loads(text)
     return found, dict(sorted(named.items()))
 
 
@@ -221,7 +221,7 @@ def _parameter(parameter: Parameter, lookup: Mapping[str, Any]) -> dict[str, Any
     schema = copy.deepcopy(lookup[repr(parameter.annotation)])
     described = schema.pop("description", None)
     if parameter.is_time:
-        schema["format"] = "date-time"
+        schema |= MOMENT
     if parameter.many:
         schema = {"type": "array", "items": schema}
     if not parameter.required and parameter.default is not None:

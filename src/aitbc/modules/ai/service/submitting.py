@@ -1,5 +1,6 @@
 """Submitting jobs: checked by the kind, priced, paid for by a hold, and only then written down."""
 
+import functools
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -14,6 +15,7 @@ from aitbc.kernel.auth import Principal
 from aitbc.kernel.clock import now
 from aitbc.kernel.errors import AppError, FieldError, Invalid, OutcomeUnknown
 from aitbc.kernel.idempotency import Once
+from aitbc.kernel.json_schema import schema_of
 from aitbc.kernel.signing import value_digest
 from aitbc.kernel.text import Name
 from aitbc.kernel.trace import current_request_id
@@ -35,6 +37,7 @@ HOLD_MARGIN = timedelta(hours=1)
 """How much longer than the job itself its money is held."""
 HEAD_BYTES = 256 * 1024
 """How much of a file is read to find a picture's size."""
+_shape = functools.cache(schema_of)
 _encoder = msgspec.json.Encoder(order="deterministic")
 
 
@@ -231,8 +234,8 @@ class Submitting(Explaining, Artifacts):
                 unit=kind.unit,
                 unit_price=money.render(self.unit_price(kind)),
                 metering=kind.metering,
-                input_schema=msgspec.json.schema(kind.input),
-                output_schema=msgspec.json.schema(kind.output),
+                input_schema=_shape(kind.input),
+                output_schema=_shape(kind.output),
             )
             for kind in KINDS.values()
         ]

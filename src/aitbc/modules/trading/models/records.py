@@ -6,13 +6,19 @@ a test compares it with the general one in kernel/chain.py.
 
 import hashlib
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from aitbc.kernel import chain
 from aitbc.kernel.signing import Key
 
+Stamp = Annotated[
+    str,
+    Meta(extra_json_schema={"format": "date-time", "examples": ["2030-01-31T12:00:00.000000Z"]}, description="UTC."),
+]
+"""A time as records have it, see `stamp`."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -31,7 +37,7 @@ class EntryRecord(Struct, frozen=True, kw_only=True):
 class TransactionRecord(Struct, frozen=True, kw_only=True):
     """A ledger transaction, as a block seals it."""
 
-    at: str
+    at: Stamp
     entries: list[EntryRecord]
     hold: str | None
     id: str
@@ -48,10 +54,10 @@ class ReceiptClaims(Struct, frozen=True, kw_only=True):
     earned: str
     fee: str
     fee_basis_points: int
-    finished_at: str
+    finished_at: Stamp
     id: str
     input_digest: str
-    issued_at: str
+    issued_at: Stamp
     job: str
     kind: str
     miner: str
@@ -62,7 +68,7 @@ class ReceiptClaims(Struct, frozen=True, kw_only=True):
     output_digest: str
     payer: str
     price: str
-    started_at: str
+    started_at: Stamp
     token: int
     transaction: str
     unit: str
