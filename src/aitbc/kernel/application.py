@@ -37,6 +37,8 @@ DESCRIPTION = (
     "A self-hosted marketplace for GPU compute. Amounts are decimal strings in AITBC, times are RFC 3339 in UTC, lists are "
     "pages with a cursor, and every failure is a problem document with a stable code."
 )
+GUARD = "guard"
+"""Where the app keeps its `Guard`: one for all ways in, since it knows which commands are under way."""
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
@@ -71,10 +73,10 @@ def litestar(house: House, build: Build, metrics: Metrics) -> Litestar:
     for name, service in wired.services.items():
         if hasattr(service, "measure"):
             metrics.collector(name, service.measure)
-    door = Guard(house.identity)
+    guard = Guard(house.identity)
 
-    async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-        await door(connection, handler)
+    async def guarded(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+        await guard(connection, handler)
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
@@ -83,11 +85,12 @@ def litestar(house: House, build: Build, metrics: Metrics) -> Litestar:
 
     app = Litestar(
         [*routers, HealthRoutes, documentation(title=TITLE, version=build.api, description=DESCRIPTION)],
-        guards=[guard],
+        guards=[guarded],
         dependencies=dependencies(),
         lifespan=[lifespan],
         **manners(),
     )
+    app.state[GUARD] = guard
     app.state[STATE] = _health(house, build, metrics)
     seal(app)
     resolve_in_turn(app)
@@ -143,7 +146,7 @@ def bounded(app: Litestar, house: House, metrics: Metrics) -> ASGIApp:
     )
     hosts = LOOPBACK_NAMES | {settings.host} | set(settings.hosts)
     things = {**house.wired.services, "identity": house.identity, "operations": house.operations, "house": house}
-    inner: ASGIApp = Straight(Leaving(app), Ways(app, things), Guard(house.identity).admit)
+    inner: ASGIApp = Leaving(Straight(app, Ways(app, things), app.state[GUARD]))
     if house.places.ports or house.neighbours:
         inner = Gateway(inner, house.places, house.neighbours, _coordinator(app), house.stand_in)
     outer = Boundary(inner, limits, hosts, frozenset(settings.origins), raw_bodies(app), watch=metrics.observe)

@@ -152,14 +152,18 @@ def _plain(kind: Any) -> Any:
     return _plain(get_args(kind)[0]) if get_origin(kind) is Annotated else kind
 
 
-def query_faults(contract: Contract, pairs: Sequence[tuple[str, str]]) -> list[FieldError]:
-    """What is wrong with the known parameters of a query, given as pairs."""
+def query_values(contract: Contract, pairs: Sequence[tuple[str, str]]) -> tuple[dict[str, Any], list[FieldError]]:
+    """The values of a query's known parameters, given as pairs, and what is wrong with them."""
+    values: dict[str, Any] = {}
     faults = []
     for name, text in pairs:
+        parameter = contract.query[name]
         try:
-            contract.query[name].read(text)
+            value = parameter.read(text)
         except Unfit as unfit:
             faults.append(FieldError(f"?{name}", str(unfit)))
+            continue
+        values[name] = [*values.get(name, ()), value] if parameter.many else value
     given = {name for name, _ in pairs}
     missing = [p.name for p in contract.query.values() if p.required and p.name not in given]
-    return faults + [FieldError(f"?{name}", "This parameter is required") for name in missing]
+    return values, faults + [FieldError(f"?{name}", "This parameter is required") for name in missing]

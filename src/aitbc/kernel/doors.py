@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from litestar.connection import ASGIConnection, Request
@@ -83,12 +83,7 @@ class Guard:
             connection.scope["state"]["once"] = Once(account="")
             return
         principal = await self.admit(connection.scope, permission)
-        if handler.opt.get("waits"):
-            gone, task = connection.scope.get(GONE), asyncio.current_task()
-            if isinstance(gone, Gone) and task is not None:
-                gone.end(task)
-        if connection.scope.get("method") in MUTATING:
-            await self._note_key(connection, handler, principal)
+        await self.prepare(connection.scope, handler.opt, principal, _body_of(connection))
 
     async def admit(self, scope: Any, permission: str) -> Principal:
         """The caller, who holds this permission. Raises `Unauthenticated`, `Forbidden`."""
@@ -101,27 +96,45 @@ class Guard:
         principal.require(permission)
         return principal
 
-    async def _note_key(self, connection: Connection, handler: BaseRouteHandler, principal: Principal) -> None:
-        keys = header_values(connection.scope, b"idempotency-key")
-        if handler.opt.get("idempotency") == "natural":  # repeating it is harmless by itself
-            connection.scope["state"]["once"] = Once(account=principal.account)
-            return
+    async def prepare(
+        self, scope: Any, opt: Mapping[str, Any], who: Principal, body: Callable[[], Awaitable[bytes]]
+    ) -> None:
+        """End a call that only waits with its client, and take note of the Idempotency-Key of one that changes something."""
+        if opt.get("waits"):
+            gone, task = scope.get(GONE), asyncio.current_task()
+            if isinstance(gone, Gone) and task is not None:
+                gone.end(task)
+        if scope.get("method") in MUTATING:
+            scope["state"]["once"] = await self._once(scope, opt.get("idempotency"), who, body)
+
+    async def _once(
+        self, scope: Any, idempotency: str | None, who: Principal, body: Callable[[], Awaitable[bytes]]
+    ) -> Once:
+        keys = header_values(scope, b"idempotency-key")
+        if idempotency == "natural":  # repeating it is harmless by itself
+            return Once(account=who.account)
         if not keys:
-            if handler.opt.get("idempotency") == "required":
+            if idempotency == "required":
                 raise IdempotencyKeyRequired
-            connection.scope["state"]["once"] = Once(account=principal.account)
-            return
+            return Once(account=who.account)
         key = keys[0]
         if len(keys) > 1 or not 0 < len(key) <= KEY_LENGTH_MAX or not key.isascii() or not key.isprintable():
             raise IdempotencyKeyMalformed
-        mark = (principal.account, key)
+        mark = (who.account, key)
         if mark in self._in_flight:
             raise IdempotencyKeyInFlight
         self._in_flight.add(mark)
-        connection.scope["state"]["leave"] = lambda: self._in_flight.discard(mark)
+        scope["state"]["leave"] = lambda: self._in_flight.discard(mark)
+        content = f"{scope['method']} {scope['path']}\n".encode("utf-8", "surrogateescape") + await body()
+        return Once(who.account, key, hashlib.sha256(content).digest())
+
+
+def _body_of(connection: Connection) -> Callable[[], Awaitable[bytes]]:
+    async def body() -> bytes:
         assert isinstance(connection, Request)
-        content = f"{connection.method} {connection.url.path}\n".encode() + await connection.body()
-        connection.scope["state"]["once"] = Once(principal.account, key, hashlib.sha256(content).digest())
+        return await connection.body()
+
+    return body
 
 
 class Leaving:

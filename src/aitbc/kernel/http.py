@@ -27,7 +27,7 @@ from litestar.typing import FieldDefinition
 from msgspec import Struct
 
 from aitbc.kernel.auth import PUBLIC
-from aitbc.kernel.contract import Contract, Unfit, contract_of, query_faults, without_none
+from aitbc.kernel.contract import Contract, Unfit, contract_of, query_values, without_none
 from aitbc.kernel.errors import (
     AppError,
     FieldError,
@@ -41,6 +41,7 @@ from aitbc.kernel.errors import (
     Unavailable,
 )
 from aitbc.kernel.ids import MalformedId
+from aitbc.kernel.keys import without_keys
 from aitbc.kernel.refusals import MethodNotAllowed, UnknownParameter, UnsupportedMedia
 from aitbc.kernel.sqlstate import translate
 from aitbc.kernel.text import explained, normal
@@ -105,7 +106,7 @@ def problem(error: AppError, request_id: str | None) -> bytes:
         details=error.details,
     )
     try:
-        return _encoder.encode(body)
+        return without_keys(_encoder.encode(body))
     except (UnicodeEncodeError, msgspec.MsgspecError):  # a detail that JSON cannot hold must not hide the error itself
         return _encoder.encode(msgspec.structs.replace(body, detail=_title(type(error)), errors=(), details={}))
 
@@ -290,7 +291,7 @@ async def check_parameters(request: Request[Any, Any, Any]) -> Response[None] | 
         _check_path(contract, scope)
     query = scope.get("query_string", b"")
     if (query or contract.query) and not contract.any_query:
-        _check_query(contract, query)
+        read_query(contract, query)
     return None
 
 
@@ -308,7 +309,8 @@ def _check_path(contract: Contract, scope: Any) -> None:
             raise NotFound
 
 
-def _check_query(contract: Contract, query: bytes) -> None:
+def read_query(contract: Contract, query: bytes) -> dict[str, Any]:
+    """The values of a query's parameters, those that came. Raises `UnknownParameter`, `Invalid`."""
     pairs = (
         parse_qsl(query.decode("latin-1"), keep_blank_values=True, encoding="utf-8", errors="replace") if query else []
     )
@@ -323,8 +325,10 @@ def _check_query(contract: Contract, query: bytes) -> None:
         seen.add(name)
     if faults:
         raise UnknownParameter(fields=tuple(faults[:FAULTS_MAX]))
-    if faults := query_faults(contract, pairs):
+    values, faults = query_values(contract, pairs)
+    if faults:
         raise Invalid(fields=tuple(faults[:FAULTS_MAX]))
+    return values
 
 
 def manners() -> dict[str, Any]:

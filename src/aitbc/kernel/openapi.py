@@ -71,7 +71,7 @@ def document(app: Litestar, *, title: str, version: str, description: str) -> di
         "info": {"title": title, "version": version, "description": description},
         "servers": [{"url": "/"}],
         "tags": [{"name": tag} for tag in sorted({tag for operation in operations for tag in operation.tags})],
-        "paths": dict(sorted(paths.items())),
+        "paths": {path: dict(sorted(methods.items())) for path, methods in sorted(paths.items())},
         "components": {
             "schemas": components,
             "securitySchemes": {
