@@ -3,19 +3,20 @@
 import asyncio
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from litestar import Controller, Request, Response, get
 from litestar.connection import ASGIConnection
 from msgspec import Struct
+from prometheus_client import Metric
 
 from aitbc.kernel.auth import PUBLIC
 from aitbc.kernel.build import Build
 from aitbc.kernel.db import Database
 from aitbc.kernel.errors import AppError
-from aitbc.kernel.metrics import CONTENT_TYPE, Metrics
+from aitbc.kernel.metrics import CONTENT_TYPE, Metrics, gauge
 
 CHECK_SECONDS = 1.5
 """How long a check may take before it has failed."""
@@ -90,6 +91,7 @@ class Health:
         self.version = Version(
             version=build.version, api=build.api, python=build.python, commit=build.commit, schema=dict(schema)
         )
+        metrics.collector("health", self.measure, cache_seconds=1.0)
 
     async def shows_reasons_to(self, connection: Connection) -> bool:
         """Whether this caller may read them; a database that hangs does not keep anybody waiting here."""
@@ -111,6 +113,13 @@ class Health:
             results = self._results
         failing = [result.name for result in results if not result.ok]
         return Readiness(ready=not failing, failing=failing, checks=results if detailed else None)
+
+    async def measure(self) -> Sequence[Metric]:
+        """The same for whoever watches: each check with what it found."""
+        ready = gauge("aitbc_ready", "Whether a check of readiness passes.", ("check",))
+        for result in (await self.readiness(detailed=True)).checks or ():
+            ready.add_metric([result.name], float(result.ok))
+        return [ready]
 
 
 async def _ask(name: str, check: Check) -> CheckResult:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Struct
+from prometheus_client import Metric
 from sqlalchemy import column, select, table, text, update
 
 from aitbc.kernel import ids
@@ -14,6 +15,7 @@ from aitbc.kernel.auth import Principal
 from aitbc.kernel.clock import now
 from aitbc.kernel.db import Database
 from aitbc.kernel.errors import Conflict, Invalid, NotFound
+from aitbc.kernel.metrics import gauge
 
 EVENT_STATES = ("pending", "delivered", "dead")
 _WHERE = {
@@ -137,6 +139,24 @@ class Operations:
                 )
             found += [_entry(database.module, row) for row in rows]
         return sorted(found, key=lambda entry: (entry.at, entry.number), reverse=True)[:limit]
+
+    async def measure(self) -> Sequence[Metric]:
+        """How many events wait or have died, and how late the latest is, by the module that told them."""
+        events = gauge("aitbc_events", "Events that wait to be heard, or have died.", ("module", "state"))
+        late = gauge("aitbc_event_delay_seconds", "By how much the event that is due longest is late.", ("module",))
+        for database in self._databases.values():
+            async with database.hot() as connection:
+                row = await connection.fetchrow(
+                    f"SELECT (SELECT count(*) FROM {database.module}.outbox WHERE {_WHERE['pending']}) AS pending, "  # noqa: S608
+                    f"(SELECT count(*) FROM {database.module}.outbox WHERE {_WHERE['dead']}) AS dead, "
+                    f"(SELECT min(due_at) FROM {database.module}.outbox WHERE {_WHERE['pending']}) AS due"
+                )
+            assert row is not None
+            for state in ("pending", "dead"):
+                events.add_metric([database.module, state], float(row[state]))
+            delay = (now() - row["due"]).total_seconds() if row["due"] is not None else 0.0
+            late.add_metric([database.module], max(0.0, delay))
+        return [events, late]
 
     async def tidy(self, before: datetime) -> None:
         """Forget delivered events, heard marks and stored answers from before a time, in bounded steps."""

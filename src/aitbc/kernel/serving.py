@@ -31,6 +31,9 @@ from aitbc.kernel.supervisor import supervised
 SERVER_FILE = "server.json"
 """In the state folder while a server runs: where the command line on this machine finds it."""
 
+EVENTS_SECONDS = 30.0
+"""How old the figures of the events may be: to count the dead ones takes a look at all that are kept."""
+
 log = structlog.get_logger("aitbc.serving")
 
 
@@ -149,6 +152,7 @@ class _Process:
         )
         house.notifier = notifier
         metrics = Metrics(this_build(), pulse=pulse)
+        metrics.collector("events", house.operations.measure, cache_seconds=EVENTS_SECONDS)
         app = bounded(litestar(house, this_build(), metrics), house, metrics)
         if where.me == MAIN:
             self._write_down()

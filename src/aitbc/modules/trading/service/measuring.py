@@ -13,6 +13,7 @@ DRIFT = """
 SELECT abs(coalesce(sum(balance_units), 0)) AS balances,
        abs(coalesce(sum(held_units), 0) - coalesce(sum(balance_units) FILTER (WHERE purpose = 'escrow'), 0)) AS escrow
 FROM trading.accounts"""
+UNSEALED = "SELECT count(*) FROM trading.unsealed"
 HEAD = "SELECT height, sealed_at FROM trading.blocks ORDER BY height DESC LIMIT 1"
 
 
@@ -21,12 +22,14 @@ async def measure(database: Database) -> Sequence[Metric]:
     async with database.hot() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         holds = await connection.fetchrow(HOLDS)
         drift = await connection.fetchrow(DRIFT)
+        unsealed = await connection.fetchval(UNSEALED)
         head = await connection.fetchrow(HEAD)
     assert holds is not None
     assert drift is not None
     found = [
         _of("aitbc_ledger_holds", "Holds that are open.", holds["holds"]),
         _of("aitbc_ledger_drift", "Minor units by which the ledger disagrees with itself; must be 0.", sum(drift)),
+        _of("aitbc_ledger_unsealed", "Records that wait for a block.", unsealed),
     ]
     if head is not None:
         age = max(0.0, (now() - head["sealed_at"]).total_seconds())
