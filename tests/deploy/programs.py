@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -33,3 +34,10 @@ def run(name: str, *arguments: str | Path, stdin: bytes | None = None) -> str:
     said = (done.stdout + done.stderr).decode()
     assert done.returncode == 0, said
     return said
+
+
+def free_port() -> int:
+    """A port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

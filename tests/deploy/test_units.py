@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -17,7 +16,7 @@ from aitbc.kernel.config_keys import keys_of
 from aitbc.kernel.embedded_process import PREDECESSOR_SECONDS, STOP_STEPS
 from aitbc.kernel.settings import ServerSettings
 from tests.deploy.machine import Machine, machine
-from tests.deploy.programs import DEPLOY, run
+from tests.deploy.programs import DEPLOY, free_port, run
 
 UNITS = [DEPLOY / "systemd" / name for name in ("aitbc.service", "aitbc@.service")]
 EXPOSURE_MAX = 1.5
@@ -78,13 +77,6 @@ def test_the_server_has_the_time_it_takes_to_stop() -> None:
 
 
 # Under a systemd of its own ------------------------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    """A port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
