@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aitbc.kernel.keys import KINDS, fingerprint, new_key, visible, well_formed
+from aitbc.kernel.keys import KINDS, fingerprint, new_key, visible, well_formed, without_keys
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -34,3 +34,11 @@ def test_other_text_is_refused(text: str) -> None:
 )
 def test_the_same_key_in_other_clothes_is_refused(change: object) -> None:
     assert not well_formed(change(new_key("admin")))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_key_in_a_text_is_starred_whole_or_cut(kind: str) -> None:
+    key = new_key(kind)
+    for written in (key, key[:-8]):
+        assert without_keys(f'/jobs/{written}?"x"'.encode()) == f'/jobs/aitbc_{kind}_********?"x"'.encode()
+    assert without_keys(b"aitbc_live_ and aitbc_config") == b"aitbc_live_ and aitbc_config"

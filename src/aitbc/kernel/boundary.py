@@ -50,7 +50,8 @@ DRAIN_SECONDS = 1.0
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 API_POLICY = b"default-src 'none'; frame-ancestors 'none'"
 _SAFE_PATH = b"/ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=:@"
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9_.-]{1,64}\Z")
+_REQUEST_ID = re.compile(rb"(?!aitbc_)[A-Za-z0-9_.-]{1,64}\Z")
+"""What a caller may call a request: no key, since the name is kept and shown."""
 _HALF_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _NEEDLESS_ESCAPE = re.compile(rb"%(2[DEFdef]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")
 """An escaped slash, letter, digit, `-`, `.`, `_` or `~`."""

@@ -2,10 +2,12 @@
 
 import hashlib
 import os
+import re
 import zlib
 
 KINDS = ("live", "test", "miner", "admin", "hook", "enrol")
 """`enrol` is a token that opens nothing but the enrolment of one miner."""
+_TEXT = re.compile(rf"(aitbc_(?:{'|'.join(KINDS)})_)[0-9A-Za-z]{{12,}}".encode())
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 BODY_LENGTH = 33
 CHECK_LENGTH = 6
@@ -51,3 +53,8 @@ def fingerprint(key: str) -> bytes:
 def visible(key: str) -> str:
     """The part that may be shown: `aitbc_live_` and eight characters."""
     return key[: key.rindex("_") + 1 + VISIBLE_LENGTH]
+
+
+def without_keys(text: bytes) -> bytes:
+    """The text with stars for every key that somebody wrote into it, whole or cut."""
+    return _TEXT.sub(rb"\1********", text)

@@ -11,6 +11,8 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from aitbc.kernel.keys import without_keys
+
 GATHER_SECONDS = 0.02
 """How long lines are collected into one write."""
 WAITING_BYTES_MAX = 8 << 20
@@ -23,7 +25,6 @@ SECRET_LENGTH_MIN = 6
 """Shorter ones are not searched for: they would be found everywhere."""
 STARS = b"********"
 
-_KEY = re.compile(rb"(aitbc_(?:live|test|miner|admin|hook)_)[0-9A-Za-z]{12,}")
 _PASSWORD = re.compile(rb"(://[^/@:\s\"]{0,128}:)[^@\s\"]{1,512}(?=@)")
 _BEARER = re.compile(rb"(?i)(bearer )[0-9a-z._~+/=-]{12,}")
 
@@ -91,8 +92,7 @@ class Writer:
     def _masked(self, text: bytes) -> bytes:
         for secret in self._secrets:
             text = text.replace(secret, STARS)
-        text = _KEY.sub(rb"\1" + STARS, text)
-        text = _PASSWORD.sub(rb"\1" + STARS, text)
+        text = _PASSWORD.sub(rb"\1" + STARS, without_keys(text))
         return _BEARER.sub(rb"\1" + STARS, text)
 
     def _write_all(self, text: bytes, deadline: float | None) -> None:

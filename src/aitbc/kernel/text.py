@@ -119,7 +119,9 @@ def _each_value(item: Step, values: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def explained(message: str) -> str:
-    """A decoder's message in words where it would show the pattern of a `Name` or a `Text`."""
+    """A decoder's message in words where it would show the pattern of a `Name` or a `Text`, or repeat what was sent."""
+    if message.startswith("Invalid enum value"):
+        return "Expected one of the values that the description lists"
     if "matching regex" not in message or "u202e" not in message:
         return message
     return "Expected text without control characters, direction marks and, in a name, blanks at its ends"
