@@ -110,7 +110,7 @@ async def test_nothing_is_lost_or_paid_twice_whatever_is_killed(
     for task in load:
         task.cancel()
     await asyncio.gather(*load, return_exceptions=True)
-    await _settled(server)
+    await settled(server)
     found = [fault for fault in await faults(server.database, told) if not fault.endswith("nobody was told of")]
     for task in fleet.tasks:
         task.cancel()
@@ -123,7 +123,7 @@ async def test_nothing_is_lost_or_paid_twice_whatever_is_killed(
     assert len(told.delivered) > 100
 
 
-async def _settled(server: ServerProcess) -> None:
+async def settled(server: ServerProcess) -> None:
     """Until every job has ended and every event is delivered."""
     end = asyncio.get_running_loop().time() + SETTLE_SECONDS
     while left := await open_work(server.database):

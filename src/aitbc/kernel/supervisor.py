@@ -16,8 +16,7 @@ from aitbc.kernel.roads import Neighbour
 
 BACK_OFF_SECONDS = (0.5, 30.0)
 """The first pause before a process that died is started again, and the longest."""
-STEADY_SECONDS = 60.0
-"""A process that lived so long begins with the first pause again."""
+LOOK_SECONDS = 0.2
 STOP_SECONDS = 9.0
 _SET_PARENT_DEATH_SIGNAL = 1
 _prctl = ctypes.PyDLL(None, use_errno=True).prctl
@@ -38,26 +37,30 @@ class Child:
 
     async def keep(self) -> None:
         """Run it until it is to end, again and again."""
-        pause, loop = BACK_OFF_SECONDS[0], asyncio.get_running_loop()
+        pause = BACK_OFF_SECONDS[0]
         while not self._ending.is_set():
             while await self._neighbour.answers():  # noqa: ASYNC110 - the child of a killed predecessor, about to end
-                await asyncio.sleep(0.2)
-            started = loop.time()
+                await asyncio.sleep(LOOK_SECONDS)
             self._process = await asyncio.create_subprocess_exec(
                 *self._command, stdin=asyncio.subprocess.DEVNULL, start_new_session=True, preexec_fn=_tied_to_us()
             )
             log.info("process_started", module=self.module, pid=self._process.pid)
             if self._ending.is_set():  # we were told while it was being made
                 self.end()
+            has_served = asyncio.create_task(self._serves())
             code = await self._process.wait()
+            if not has_served.cancel():  # only what does not even come up is given more and more time
+                pause = BACK_OFF_SECONDS[0]
             if self._ending.is_set():
                 return
-            if loop.time() - started > STEADY_SECONDS:
-                pause = BACK_OFF_SECONDS[0]
             log.error("process_died", module=self.module, exit_code=code, again_in_seconds=pause)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), pause)
             pause = min(pause * 2, BACK_OFF_SECONDS[1])
+
+    async def _serves(self) -> None:
+        while not await self._neighbour.answers():  # noqa: ASYNC110 - a socket tells nobody that it is there
+            await asyncio.sleep(LOOK_SECONDS)
 
     def end(self, number: int = signal.SIGTERM) -> None:
         """Ask it to end, for good."""
