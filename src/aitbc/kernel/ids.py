@@ -7,6 +7,7 @@ the time of creation, selects as one word, and says what it names.
 import os
 import re
 import threading
+from datetime import UTC, datetime
 from functools import lru_cache
 from uuid import UUID
 
@@ -73,6 +74,11 @@ def decode(prefix: str, text: str) -> UUID:
     if head != prefix or not _well_formed(tail):
         raise MalformedId(prefix)
     return UUID(int=int(tail.translate(_TO_PYTHON), 32))
+
+
+def made_at(prefix: str, text: str) -> datetime:
+    """When an identifier was made, to the millisecond. Raises `MalformedId`."""
+    return datetime.fromtimestamp((decode(prefix, text).int >> 80) / 1000, UTC)
 
 
 def is_id(prefix: str, text: str) -> bool:

@@ -20,5 +20,5 @@ module = Module(
     hears={AttemptEnded: "on_attempts_ended"},
     scopes={"live": ("miners:read", "miners:enrol", "miners:manage"), "miner": ("miners:work",)},
     settings=GpuSettings,
-    chores=(Chore(run="watch", every_seconds=5.0),),
+    chores=(Chore(run="watch", every_seconds=5.0), Chore(run="keep_older", every_seconds=10.0)),
 )

@@ -11,6 +11,7 @@ from aitbc.kernel.auth import Principal
 from aitbc.kernel.batch import Batcher
 from aitbc.kernel.clock import now
 from aitbc.kernel.db import Database, UnitOfWork
+from aitbc.kernel.sealing import Seal
 from aitbc.kernel.wiring import Platform
 from aitbc.modules.ai.api import AiApi
 from aitbc.modules.gpu.api import Miner, MinerNotFound
@@ -34,6 +35,7 @@ class Desk:
         self.trading = trading
         self.identity = platform.identity
         self.pulse = platform.pulse
+        self.seal = Seal(platform.secret, "keys of older miners")
         self.settings = settings or GpuSettings()
         self.beats: Batcher[Beat, Standing] = Batcher(lambda batch: beat_many(db, batch))
         self.askings: Batcher[str, Asking] = Batcher(lambda batch: read_asking(db, batch), flights_max=2)

@@ -1,0 +1,298 @@
+"""Work in the older dialect: a job is given out under its own id, and the server remembers the lease and signs the result."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy import Select, func, select, update
+
+from aitbc.kernel import ids, money
+from aitbc.kernel.auth import Principal
+from aitbc.kernel.clock import now
+from aitbc.kernel.errors import Invalid
+from aitbc.kernel.signing import canonical, value_digest, work_statement
+from aitbc.kernel.trace import current_request_id
+from aitbc.modules.ai.api import JobNotFound, Lease, LeaseLost, Outcome, Renewal
+from aitbc.modules.gpu.api import Inventory
+from aitbc.modules.gpu.models.older import OlderLeaseRow, OlderMinerRow
+from aitbc.modules.gpu.models.tables import MinerRow, ReputationEventRow
+from aitbc.modules.gpu.models.values import Beat
+from aitbc.modules.gpu.service.older_miners import OlderMiners, speaking
+from aitbc.modules.gpu.service.work import (
+    LEASES_MAX,
+    WAIT_SECONDS_MAX,
+    AskForWork,
+    DeliverResult,
+    KeepLease,
+    ReportFailure,
+    SendHeartbeat,
+    Working,
+)
+
+ROUND = 500
+"""How many leases the chore looks after at a time."""
+OVER = "This job was delivered, given up or lost before."
+
+
+class OutputNotTaken(Invalid):
+    """The result is not what this kind of work gives; the job goes to another miner."""
+
+    code = "output_not_taken"
+
+
+class OlderSign(Struct, frozen=True, kw_only=True):
+    """A heartbeat of the older dialect."""
+
+    inflight: int = 0
+    pause: str | None = None
+    leaving: bool = False
+    telemetry: Inventory | None = None
+
+
+class WorkedJob(Struct, frozen=True, kw_only=True):
+    """A job that a miner works on, or that an attempt of its ended."""
+
+    job: str
+    kind: str
+    outcome: str
+    """`running`, or as attempts end: `succeeded`, `failed`, `lost`, `released` or `canceled`."""
+    reason: str
+    made_at: datetime
+    started_at: datetime
+    ended_at: datetime | None
+    expires_at: datetime | None
+    receipt: str | None
+    earned_units: int | None
+
+
+class WorkedWish(Struct, frozen=True, kw_only=True):
+    """Which of a miner's jobs are wanted."""
+
+    kind: str | None = None
+    outcomes: frozenset[str] | None = None
+    earned_min_units: int | None = None
+    """Only jobs of which it is known that at least so much was earned with them."""
+    offset: int = 0
+    limit: int = 20
+
+    def takes_live(self, kind: str) -> bool:
+        """Whether a job of this kind that is still worked on is wanted."""
+        running = self.outcomes is None or "running" in self.outcomes
+        return running and self.earned_min_units is None and self.kind in (None, kind)
+
+
+class OlderWork(OlderMiners, Working):
+    """Polls, results and heartbeats of miners whose keys the server keeps."""
+
+    async def poll_older(self, who: Principal, name: str | None, wait_seconds: float) -> Lease | None:
+        """One job, as soon as there is one, or none. Raises `MinerNotFound`, `TooManyPolls`."""
+        row, miner = await self.speaker(who, name)
+        assert row.miner is not None
+        await self.beat(Beat(miner=row.miner, request_id=current_request_id()))  # a poll is a sign of life here
+        wish = AskForWork(slots=1, wait_seconds=min(max(wait_seconds, 0.0), WAIT_SECONDS_MAX))
+        work = await self.poll(miner, wish)
+        if not work.leases:
+            return None
+        (lease,) = work.leases
+        async with self.db.unit_of_work() as uow:
+            uow.add(
+                OlderLeaseRow(
+                    attempt=lease.attempt,
+                    job=lease.job,
+                    token=lease.token,
+                    miner=row.miner,
+                    kind=lease.kind,
+                    input_digest=lease.input_digest,
+                    taken_at=now(),
+                )
+            )
+        await self.ai.renew(row.miner, [Renewal(attempt=lease.attempt, token=lease.token)])  # it has begun
+        return lease
+
+    async def heartbeat_older(self, who: Principal, name: str | None, sign: OlderSign) -> None:
+        """Hear a sign of life, which is one of every job that the miner works on. Raises `MinerNotFound`."""
+        row, miner = await self.speaker(who, name)
+        assert row.miner is not None
+        leases = await self._leases(_open_leases().where(OlderLeaseRow.miner == row.miner).limit(LEASES_MAX))
+        told = await self.heartbeat(
+            miner,
+            SendHeartbeat(
+                slots=(await self.miner(row.miner)).slots,
+                slots_busy=sign.inflight,
+                leases=tuple(KeepLease(attempt=lease.attempt, token=lease.token) for lease in leases),
+                telemetry=sign.telemetry,
+                pause=sign.pause,
+                leaving=sign.leaving,
+            ),
+        )
+        await self._close([status.attempt for status in told.leases if status.status != "live"])
+
+    async def given(self, who: Principal, name: str | None, job: str) -> OlderLeaseRow:
+        """The newest lease of a job that an older miner of the caller's was given. Raises `JobNotFound`."""
+        if not ids.is_id("job", job):
+            raise JobNotFound
+        wanted = (
+            select(OlderLeaseRow)
+            .join(OlderMinerRow, OlderMinerRow.miner == OlderLeaseRow.miner)
+            .where(OlderLeaseRow.job == job, OlderMinerRow.account == who.account)
+            .order_by(OlderLeaseRow.token.desc())
+        )
+        if name is not None:
+            same = OlderMinerRow.miner == name if ids.is_id("mnr", name) else OlderMinerRow.older_id == name
+            wanted = wanted.where(same)
+        leases = await self._leases(wanted.limit(1))
+        if not leases:
+            raise JobNotFound
+        return leases[0]
+
+    async def deliver_older(self, who: Principal, lease: OlderLeaseRow, output: Any, usage: dict[str, int]) -> Outcome:
+        """Sign a result for its miner and deliver it, once.
+
+        Raises `LeaseLost` for one that was delivered before or came too late, `OutputNotTaken`, `OutputTooLarge`,
+        `OlderKeyLost`.
+        """
+        if lease.ended_at is not None:
+            raise LeaseLost(OVER)
+        row, miner = await self.speaker(who, lease.miner)
+        digest = value_digest(output)
+        statement = work_statement(
+            job=lease.job,
+            attempt=lease.attempt,
+            token=lease.token,
+            miner=lease.miner,
+            kind=lease.kind,
+            input_digest=lease.input_digest,
+            output_digest=digest,
+        )
+        result = DeliverResult(
+            token=lease.token,
+            output=output,
+            output_digest=digest,
+            usage=usage,
+            signature=self.opened(row).sign(canonical(statement)),
+        )
+        try:
+            outcome = await self.deliver(miner, lease.attempt, result)
+        except LeaseLost:
+            await self._close([lease.attempt])
+            raise
+        earned = None if outcome.earned is None else money.parse(outcome.earned, zero=True)
+        if not await self._close([lease.attempt], receipt=outcome.receipt, earned_units=earned):
+            raise LeaseLost  # another request brought it meanwhile
+        if outcome.receipt is None:
+            raise OutputNotTaken(state=outcome.state)
+        return outcome
+
+    async def fail_older(self, who: Principal, lease: OlderLeaseRow, report: ReportFailure) -> Outcome:
+        """Give a job up. Raises `LeaseLost`."""
+        if lease.ended_at is not None:
+            raise LeaseLost(OVER)
+        try:
+            outcome = await self.fail(speaking(who, lease.miner), lease.attempt, report)
+        except LeaseLost:
+            await self._close([lease.attempt])
+            raise
+        await self._close([lease.attempt])
+        return outcome
+
+    async def worked_jobs(self, who: Principal, miner: str, wish: WorkedWish) -> tuple[Sequence[WorkedJob], int]:
+        """A miner's jobs from the newest on, what it works on before what ended, and how many there are in all.
+
+        Raises `MinerNotFound`.
+        """
+        await self.miner_of(who, miner)
+        live = [_live(lease) for lease in await self.ai.leases_of(miner) if wish.takes_live(lease.kind)]
+        event, lease = ReputationEventRow, OlderLeaseRow
+        fits = [event.miner == miner]
+        if wish.kind is not None:
+            fits.append(event.job_kind == wish.kind)
+        if wish.outcomes is not None:
+            fits.append(event.outcome.in_(wish.outcomes))
+        if wish.earned_min_units is not None:
+            fits.append(lease.earned_units >= wish.earned_min_units)
+        joined = lease.attempt == event.attempt
+        wanted = select(event, lease.receipt, lease.earned_units).outerjoin(lease, joined).where(*fits)
+        wanted = wanted.order_by(event.ended_at.desc(), event.attempt.desc())
+        wanted = wanted.offset(max(wish.offset - len(live), 0)).limit(wish.limit)
+        async with self.db.reading() as session:
+            counted = select(func.count()).select_from(event).outerjoin(lease, joined).where(*fits)
+            total = (await session.execute(counted)).scalar_one()
+            ended = [_ended(*row) for row in await session.execute(wanted)]
+        return [*live[wish.offset :], *ended][: wish.limit], len(live) + total
+
+    async def keep_older(self) -> None:
+        """Keep alive the leases of older miners that showed a sign of life not long ago, and note those that have ended."""
+        edge, after = now() - timedelta(seconds=self.settings.older_patience_seconds), None
+        while True:
+            wanted = _open_leases().limit(ROUND)
+            if after is not None:
+                wanted = wanted.where(OlderLeaseRow.attempt > after)
+            leases = await self._leases(wanted)
+            for miner, held in groupby(sorted(leases, key=lambda lease: lease.miner), lambda lease: lease.miner):
+                await self._keep(miner, list(held), edge)
+            if len(leases) < ROUND:
+                return
+            after = leases[-1].attempt
+
+    async def _keep(self, miner: str, leases: Sequence[OlderLeaseRow], edge: datetime) -> None:
+        async with self.db.reading() as session:
+            seen_at = await session.scalar(select(MinerRow.seen_at).where(MinerRow.id == miner))
+        if max([seen_at or edge, *(lease.taken_at for lease in leases)]) > edge:
+            renewals = [Renewal(attempt=lease.attempt, token=lease.token) for lease in leases]
+            ended = [one.attempt for one in await self.ai.renew(miner, renewals) if one.status != "live"]
+        else:
+            live = {lease.attempt for lease in await self.ai.leases_of(miner)}
+            ended = [lease.attempt for lease in leases if lease.attempt not in live]
+        await self._close(ended)
+
+    async def _leases(self, wanted: Select[OlderLeaseRow]) -> Sequence[OlderLeaseRow]:
+        async with self.db.reading() as session:
+            return list(await session.scalars(wanted))
+
+    async def _close(
+        self, attempts: Sequence[str], *, receipt: str | None = None, earned_units: int | None = None
+    ) -> bool:
+        """Note that leases are over; whether one was not before."""
+        if not attempts:
+            return False
+        still_open = (OlderLeaseRow.attempt.in_(attempts), OlderLeaseRow.ended_at.is_(None))
+        values = {"ended_at": now(), "receipt": receipt, "earned_units": earned_units}
+        changed = update(OlderLeaseRow).where(*still_open).values(**values).returning(OlderLeaseRow.attempt)
+        async with self.db.unit_of_work() as uow:
+            return bool((await uow.session.scalars(changed)).all())
+
+
+def _open_leases() -> Select[OlderLeaseRow]:
+    return select(OlderLeaseRow).where(OlderLeaseRow.ended_at.is_(None)).order_by(OlderLeaseRow.attempt)
+
+
+def _live(lease: Lease) -> WorkedJob:
+    return WorkedJob(
+        job=lease.job,
+        kind=lease.kind,
+        outcome="running",
+        reason="working",
+        made_at=ids.made_at("job", lease.job),
+        started_at=ids.made_at("att", lease.attempt),
+        ended_at=None,
+        expires_at=lease.expires_at,
+        receipt=None,
+        earned_units=None,
+    )
+
+
+def _ended(event: ReputationEventRow, receipt: str | None, earned_units: int | None) -> WorkedJob:
+    return WorkedJob(
+        job=event.job,
+        kind=event.job_kind,
+        outcome=event.outcome,
+        reason=event.reason,
+        made_at=ids.made_at("job", event.job),
+        started_at=event.started_at,
+        ended_at=event.ended_at,
+        expires_at=None,
+        receipt=receipt,
+        earned_units=earned_units,
+    )
