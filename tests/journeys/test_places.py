@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from aitbc.kernel.roads import Neighbour, Tokens
+from aitbc.kernel.sites import Site
 from tests.chaos.server_process import ServerProcess
 from tests.cli.miner.test_daemon import Market
 from tests.kernel.test_serving import ask, free_port
@@ -157,11 +158,11 @@ async def test_an_inner_door_opens_to_a_token_for_this_process_only(made: Instal
         (Tokens(secret, "main"), "ai", 401),
         (Tokens(b"guess", "main"), "gpu", 401),
     ):
-        neighbour = Neighbour(name, socket, tokens)
+        neighbour = Neighbour(Site(process=name, socket=socket), tokens)
         status, _ = await neighbour.ask("/internal/~process", b"")
         assert status == wanted
         await neighbour.close()
-    neighbour = Neighbour("gpu", socket, Tokens(secret, "main"))
+    neighbour = Neighbour(Site(process="gpu", socket=socket), Tokens(secret, "main"))
     assert [(await neighbour.ask(path, b"{}"))[0] for path in ("/internal/ai/claim", "/internal/gpu/beat_all")] == [
         404,
         404,

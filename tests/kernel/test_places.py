@@ -45,12 +45,12 @@ def test_every_process_of_a_split_installation_knows_where_the_others_are() -> N
     split: dict[str, dict[str, Any]] = {"gpu": {"place": "split"}, "ai": {"place": "split"}}
     main, gpu = plan(split), plan(split, "gpu")
     assert main.here == ("trading",)
-    assert {name: path.name for name, path in main.elsewhere.items()} == {"gpu": "gpu.sock", "ai": "ai.sock"}
+    assert {name: at.socket.name for name, at in main.elsewhere.items()} == {"gpu": "gpu.sock", "ai": "ai.sock"}
     assert main.socket == Path("/state/run/main.sock")
     assert not main.ports
     assert gpu.here == ("gpu",)
     assert gpu.ports == {8101: ("gpu",)}
-    assert {name: path.name for name, path in gpu.elsewhere.items()} == {"ai": "ai.sock", "trading": "main.sock"}
+    assert {name: at.socket.name for name, at in gpu.elsewhere.items()} == {"ai": "ai.sock", "trading": "main.sock"}
     assert gpu.socket == Path("/state/run/gpu.sock")
 
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from litestar import Litestar, Router
+from litestar import Controller, Litestar, Router
 from litestar.connection import ASGIConnection
 from litestar.di import Provide
 from litestar.handlers import BaseRouteHandler
@@ -17,6 +17,8 @@ from aitbc.kernel.build import Build
 from aitbc.kernel.doors import Guard, Leaving, bearer, dependencies
 from aitbc.kernel.errors import AppError
 from aitbc.kernel.gateway import Gateway
+from aitbc.kernel.gateway_key import GatewayKey
+from aitbc.kernel.gateway_routes import gateway_routes
 from aitbc.kernel.health import STATE, Health, HealthRoutes, database_answers, disk_has_room
 from aitbc.kernel.house import House
 from aitbc.kernel.http import handlers, manners, raw_bodies, resolve_in_turn, seal
@@ -84,7 +86,12 @@ def litestar(house: House, build: Build, metrics: Metrics) -> Litestar:
             yield
 
     app = Litestar(
-        [*routers, HealthRoutes, documentation(title=TITLE, version=build.api, description=DESCRIPTION)],
+        [
+            *routers,
+            *_gateways_own(house),
+            HealthRoutes,
+            documentation(title=TITLE, version=build.api, description=DESCRIPTION),
+        ],
         guards=[guarded],
         dependencies=dependencies(),
         lifespan=[lifespan],
@@ -95,6 +102,14 @@ def litestar(house: House, build: Build, metrics: Metrics) -> Litestar:
     seal(app)
     resolve_in_turn(app)
     return app
+
+
+def _gateways_own(house: House) -> list[type[Controller]]:
+    """What the older gateway answered itself; it stands in the main process only."""
+    if house.places.me != MAIN:
+        return []
+    names = [name for module in house.modules if (name := OLDER_PREFIX.get(module.name)) is not None]
+    return [gateway_routes({name: f"/{name}" for name in (*names, COORDINATOR_PREFIX)})]
 
 
 def _older(modules: Sequence[Module], wired: Wired) -> list[Router]:
@@ -147,14 +162,24 @@ def bounded(app: Litestar, house: House, metrics: Metrics) -> ASGIApp:
     hosts = LOOPBACK_NAMES | {settings.host} | set(settings.hosts)
     things = {**house.wired.services, "identity": house.identity, "operations": house.operations, "house": house}
     inner: ASGIApp = Leaving(Straight(app, Ways(app, things), app.state[GUARD]))
-    if house.places.ports or house.neighbours:
-        inner = Gateway(inner, house.places, house.neighbours, _coordinator(app), house.stand_in)
+    key = GatewayKey.of(house.settings.gateway) if house.places.me == MAIN else None
+    if house.places.ports or house.neighbours or key is not None:
+        inner = Gateway(
+            inner,
+            house.places,
+            house.neighbours,
+            _coordinator(app),
+            house.stand_in,
+            key=key,
+            breaker_seconds=house.settings.gateway.breaker_seconds,
+        )
     outer = Boundary(inner, limits, hosts, frozenset(settings.origins), raw_bodies(app), watch=metrics.observe)
     logged = AccessLog(outer)
-    if house.places.socket is None:
+    if not house.places.is_found:
         return logged
     faces = {module.name: (module.api, house.wired.services[module.name]) for module in house.wired.modules}
-    return InnerDoors(logged, house.tokens, faces, house.wired.hearers, house.process)
+    port = house.places.inner.port if house.places.inner is not None else None
+    return InnerDoors(logged, house.tokens, faces, house.wired.hearers, house.process, port)
 
 
 def _provided(thing: Any) -> Provide:

@@ -22,6 +22,7 @@ from aitbc.kernel.secret import MASK, Secret
 from aitbc.kernel.settings import (
     ConfigError,
     DatabaseSettings,
+    GatewaySettings,
     LogSettings,
     ModuleSettings,
     ServerSettings,
@@ -199,6 +200,7 @@ def _build(values: Mapping[str, Any], tables: Mapping[str, type[Struct]], module
             server=ServerSettings(**tree["server"]),
             database=DatabaseSettings(**tree["database"]),
             log=LogSettings(**tree["log"]),
+            gateway=GatewaySettings(**tree["gateway"]),
             modules={name: ModuleSettings(**tree["modules"][name]) for name in names},
             tables={name: _struct(table, tree.get(name, {}), name) for name, table in tables.items()},
         )

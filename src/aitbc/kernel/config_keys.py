@@ -13,7 +13,12 @@ from msgspec import NODEFAULT, Struct
 from aitbc.kernel.secret import Secret
 from aitbc.kernel.settings import ConfigError, ModuleSettings, Settings
 
-ALIASES = {"database.url": "AITBC_DATABASE_URL", "database.url_file": "AITBC_DATABASE_URL_FILE"}
+ALIASES = {
+    "database.url": "AITBC_DATABASE_URL",
+    "database.url_file": "AITBC_DATABASE_URL_FILE",
+    "gateway.require_auth": "API_GATEWAY_REQUIRE_AUTH",
+    "gateway.auth_key": "API_GATEWAY_KEY",
+}
 """Well-known names beside the regular ones (`AITBC_DATABASE__URL`)."""
 SECRET_LENGTH_MAX = 64 * 1024
 

@@ -129,7 +129,7 @@ def from_environment(environ: Mapping[str, str], keys: Mapping[str, Key], cwd: P
     by_variable = {variable: name for name, key in keys.items() for variable in key.variables}
     found: dict[str, Raw] = {}
     for variable, value in environ.items():
-        if not variable.startswith("AITBC_") or not value:
+        if not value or not (variable.startswith("AITBC_") or variable in by_variable):
             continue
         if variable in CLIENT_VARIABLES or variable.startswith(CLIENT_PREFIXES):
             continue

@@ -217,7 +217,9 @@ async def build(
     secret = secret_of(settings)
     everything = parts(modules)
     local = settings.database.url is None  # the embedded server, of this process or of the main one
-    done = await migrate(owner, everything, secret=None if local else secret, provision=settings.database.provision)
+    # Roles get their passwords from the main process alone: a machine with another secret must not lock out the rest.
+    provision = settings.database.provision and not (where.inner is not None and where.me != MAIN)
+    done = await migrate(owner, everything, secret=None if local else secret, provision=provision)
     for line in done:
         log.info("schema_migrated", change=line)
     passwords = {part.role: None if local else role_password(secret, part.role) for part in everything}
@@ -231,7 +233,7 @@ async def build(
     kernel = Database("kernel", kernel_target, list(Base.metadata.tables.values()), **pool)
     identity = Identity(kernel, role_scopes(module.scopes for module in modules))
     platform = Platform(
-        node_key=Key.load(state / "node.key", create=True),
+        node_key=_node_key(where, state),
         state_dir=state,
         secret=secret,
         identity=identity,
@@ -269,6 +271,14 @@ async def build(
         looked_into=looked_into,
         started_at=now(),
     )
+
+
+def _node_key(where: Places, state: Path) -> Key:
+    """The node's signing key, made at the first start. Raises `ConfigError` on a machine that would make a second one."""
+    path = state / "node.key"
+    if where.inner is not None and where.me != MAIN and not path.exists():
+        raise ConfigError(f"{path}: copy node.key here from the state folder of the main process: the node has one key")
+    return Key.load(path, create=True)
 
 
 async def _stand_in(identity: Identity, state: Path) -> str:

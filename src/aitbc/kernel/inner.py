@@ -1,6 +1,8 @@
 """The inner doors of a process: calls on its faces and events for its hearers, for the other processes of the installation only.
 
-They stand on the Unix socket alone, outside of the boundary and of OpenAPI, and ask for a service token.
+They stand on the process's Unix socket, or on its inner port for other machines, outside of the boundary and of OpenAPI, and
+ask for a service token. On the inner port every request must show one, those that the gateway forwards too; only whether the
+process lives and is ready is told to whoever asks, for load balancers.
 """
 
 import asyncio
@@ -17,10 +19,12 @@ from aitbc.kernel.events import decode
 from aitbc.kernel.gone import GONE
 from aitbc.kernel.relay import Hearer
 from aitbc.kernel.remote import answer, operations
-from aitbc.kernel.roads import HEAR, SELF, Call, Process, Tokens, refusal_of
+from aitbc.kernel.roads import HEAR, HOST, SELF, SERVICE, Call, Process, Tokens, refusal_of
 from aitbc.kernel.trace import request_id
 
 PREFIX = "/internal/"
+FOR_ALL = frozenset({"/healthz", "/readyz"})
+_SERVICE, _HOST = SERVICE.lower().encode(), HOST.lower().encode()
 BODY_BYTES_MAX = 64 * 1024 * 1024
 
 log = structlog.get_logger("aitbc.inner")
@@ -48,8 +52,11 @@ class InnerDoors:
         faces: Mapping[str, tuple[type, Any]],
         hearers: Mapping[str, Hearer],
         process: Process,
+        port: int | None = None,
     ) -> None:
+        """`port` is the inner one for other machines."""
         self._app = app
+        self._port = port
         self._tokens = tokens
         self._faces = faces
         self._hearers = hearers
@@ -57,10 +64,32 @@ class InnerDoors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection."""
-        if scope["type"] == ScopeType.HTTP and scope["path"].startswith(PREFIX) and _is_inside(scope):
-            await self._answer(scope, receive, send)
+        kind: str = scope["type"]
+        if kind == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        is_inner_port = self._port is not None and _port_of(scope) == self._port
+        if scope["path"].startswith(PREFIX) and (is_inner_port or _is_inside(scope)):
+            await (self._answer(scope, receive, send) if scope["type"] == ScopeType.HTTP else _refuse(scope, send))
+        elif is_inner_port:
+            await self._forwarded(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+    async def _forwarded(self, scope: Any, receive: Receive, send: Send) -> None:
+        """A caller's request from the gateway on another machine: as it was there, once the token is seen."""
+        headers = dict(scope["headers"])
+        host: bytes | None = b"localhost"
+        if scope["path"] not in FOR_ALL or _SERVICE in headers:
+            try:
+                self._tokens.sender(headers.get(_SERVICE, b"").decode("latin-1"))
+            except AppError:
+                await _refuse(scope, send)
+                return
+            host = headers.get(_HOST)
+        kept = [pair for pair in scope["headers"] if pair[0] not in (b"host", _HOST, _SERVICE)]
+        scope = {**scope, "headers": kept if host is None else [(b"host", host), *kept]}
+        await self._app(scope, receive, send)
 
     async def _answer(self, scope: Any, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
@@ -82,9 +111,7 @@ class InnerDoors:
             status, body = 500, refusal_of(AppError("An inner call failed; the log of the other process knows more."))
         finally:
             request_id.reset(token)
-        head = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": status, "headers": head})
-        await send({"type": "http.response.body", "body": body, "more_body": False})
+        await _send(send, status, body)
 
     async def _call(self, path: str, headers: Mapping[bytes, bytes], receive: Receive) -> tuple[int, bytes]:
         scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
@@ -111,6 +138,25 @@ class InnerDoors:
             raise NoSuchDoor
         await hearer.receive([(id_, decode(kind, text)) for id_, kind, text in call.events])
         return 200, b"null"
+
+
+async def _send(send: Send, status: int, body: bytes) -> None:
+    head = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def _refuse(scope: Any, send: Send) -> None:
+    """Nobody comes in here without a token."""
+    if scope["type"] == ScopeType.HTTP:
+        await _send(send, Unauthenticated.status, refusal_of(Unauthenticated("A service token is needed.")))
+    else:
+        await send({"type": "websocket.close", "code": 1008, "reason": Unauthenticated.code})
+
+
+def _port_of(scope: Any) -> int | None:
+    server = scope.get("server")
+    return None if server is None else server[1]
 
 
 def _is_inside(scope: Any) -> bool:

@@ -30,6 +30,15 @@ class PlainHttpRefused(ConfigError):
     code = "plain_http_refused"
 
 
+class Certificate(Struct, frozen=True, kw_only=True):
+    """A certificate with its chain and its key, PEM, and the settings that name them."""
+
+    chain: Path
+    key: Path
+    chain_setting: str = "server.tls_certificate"
+    key_setting: str = "server.tls_key"
+
+
 class Listener(Struct, frozen=True, kw_only=True):
     """One address to listen on: a host and a port, or the path of a Unix socket."""
 
@@ -38,6 +47,10 @@ class Listener(Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 0
     path: Path | None = None
+    certificate: Certificate | None = None
+    """Its own, where it is not the server's."""
+    is_inner: bool = False
+    """Whether it is for other processes of the installation, and not for callers; the server's settings then do not hold."""
 
     @property
     def place(self) -> str:
@@ -64,6 +77,15 @@ def bind(listeners: Sequence[Listener], settings: ServerSettings) -> list[socket
     return sockets
 
 
+def contexts(listeners: Sequence[Listener], sockets: Sequence[socket.socket]) -> dict[int, ssl.SSLContext | None]:
+    """By the number of its socket the TLS of each listener to which the server's settings do not apply."""
+    return {
+        bound.fileno(): context_of(listener.certificate) if listener.certificate is not None else None
+        for listener, bound in zip(listeners, sockets, strict=True)
+        if listener.is_inner or listener.path is not None
+    }
+
+
 def close(sockets: Iterable[socket.socket]) -> None:
     """Close the sockets and take away the files of those that have one."""
     for each in sockets:
@@ -83,20 +105,27 @@ def tls_context(settings: ServerSettings) -> ssl.SSLContext | None:
     """TLS 1.2 and later with the certificate of the settings; none without one. Raises `ConfigError`."""
     if settings.tls_certificate is None:
         return None
+    assert settings.tls_key is not None
+    return context_of(Certificate(chain=settings.tls_certificate, key=settings.tls_key))
+
+
+def context_of(certificate: Certificate) -> ssl.SSLContext:
+    """TLS 1.2 and later with this certificate. Raises `ConfigError`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    for name, path in (("tls_certificate", settings.tls_certificate), ("tls_key", settings.tls_key)):
-        if path is None or not path.is_file() or not os.access(path, os.R_OK):
-            raise ConfigError(f"server.{name}: {path} cannot be read; name a PEM file that the server may read")
-    if settings.tls_key is not None and settings.tls_key.stat().st_mode & 0o007:
-        raise ConfigError(f"server.tls_key: others can read {settings.tls_key}; run: chmod 600 {settings.tls_key}")
+    chain, key = certificate.chain, certificate.key
+    for name, path in ((certificate.chain_setting, chain), (certificate.key_setting, key)):
+        if not path.is_file() or not os.access(path, os.R_OK):
+            raise ConfigError(f"{name}: {path} cannot be read; name a PEM file that the server may read")
+    if key.stat().st_mode & 0o007:
+        raise ConfigError(f"{certificate.key_setting}: others can read {key}; run: chmod 600 {key}")
     try:
         # An encrypted key would make OpenSSL ask on the terminal; a server has nobody to answer.
-        context.load_cert_chain(settings.tls_certificate, settings.tls_key, password=lambda: "")
+        context.load_cert_chain(chain, key, password=lambda: "")
     except (ssl.SSLError, OSError) as error:
         raise ConfigError(
-            f"server.tls_certificate: {settings.tls_certificate} and {settings.tls_key} are no pair of certificate and "
+            f"{certificate.chain_setting}: {chain} and {key} are no pair of certificate and "
             f"key ({getattr(error, 'reason', None) or error}); give a PEM chain and its unencrypted key"
         ) from None
     return context
@@ -104,7 +133,7 @@ def tls_context(settings: ServerSettings) -> ssl.SSLContext | None:
 
 def _bind_port(listener: Listener, settings: ServerSettings) -> socket.socket:
     family, address = _resolve(listener)
-    if not ipaddress.ip_address(address[0].partition("%")[0]).is_loopback and settings.tls_certificate is None:
+    if not ipaddress.ip_address(address[0].partition("%")[0]).is_loopback:
         _refuse_plain(listener, settings)
     bound = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
@@ -134,7 +163,10 @@ def _resolve(listener: Listener) -> tuple[int, tuple[str, int]]:
 
 
 def _refuse_plain(listener: Listener, settings: ServerSettings) -> None:
-    if settings.i_accept_plain_http:
+    """Raises `PlainHttpRefused` for an address that others reach in the clear, unless callers were told to expect it."""
+    if listener.certificate is not None:
+        return
+    if not listener.is_inner and (settings.tls_certificate is not None or settings.i_accept_plain_http):
         return
     raise PlainHttpRefused(
         f"{listener.place}: others can reach this address, and without TLS they can read keys and results on the way; "

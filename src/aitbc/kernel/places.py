@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from aitbc.kernel.listeners import Listener, gateway
 from aitbc.kernel.settings import ConfigError, ModuleSettings, Settings
+from aitbc.kernel.sites import Site, inner_door, site_of
 
 MAIN = "main"
 """The process with the gateway; a split module's process has the module's name."""
@@ -44,15 +45,17 @@ class Places(Struct, frozen=True, kw_only=True):
     """Ports of this process beside the gateway's, each with the modules that answer on it."""
     trusting: frozenset[int]
     """Those of the ports on which a caller from this machine needs no key."""
-    elsewhere: Mapping[str, Path]
-    """For each module of another process the Unix socket at which that process is found."""
+    elsewhere: Mapping[str, Site]
+    """For each module of another process where that process is found."""
     socket: Path | None
-    """Where the other processes find this one; none while there are no others."""
+    """Where the other processes of this machine find this one; none while there are no others."""
+    inner: Listener | None = None
+    """Where processes on other machines find this one; none while there are no others."""
 
     @property
-    def processes(self) -> Mapping[str, Path]:
-        """The other processes that are known by module: those of split modules."""
-        return {name: path for name, path in self.elsewhere.items() if path.stem == name}
+    def is_found(self) -> bool:
+        """Whether other processes come here."""
+        return self.socket is not None or self.inner is not None
 
     def listeners(self, settings: Settings) -> list[Listener]:
         """Every address this process listens on; the gateway's is the first one of the main process."""
@@ -63,6 +66,8 @@ class Places(Struct, frozen=True, kw_only=True):
         ]
         if self.socket is not None:
             found.append(Listener(name=f"inner door of {self.me}", path=self.socket))
+        if self.inner is not None:
+            found.append(self.inner)
         return found
 
 
@@ -75,9 +80,9 @@ def places(settings: Settings, modules: Sequence[str], me: str = MAIN) -> Places
         raise ConfigError(
             f'modules.{me}.place is not "split", so `aitbc serve` serves it already; set it to split it out'
         )
+    sites = _sites(settings, modules, split)
     ports = _ports(settings, modules)
     here = (me,) if me != MAIN else tuple(name for name in modules if name not in split)
-    inner = settings.state_dir / "run"
     mine = {port: owners for port, owners in ports.items() if set(owners) & set(here)}
     trusting = {
         port for port, owners in mine.items() if all(_module(settings, name).trust == "loopback" for name in owners)
@@ -87,9 +92,56 @@ def places(settings: Settings, modules: Sequence[str], me: str = MAIN) -> Places
         here=here,
         ports=mine,
         trusting=frozenset(trusting),
-        elsewhere={name: inner / f"{name if name in split else MAIN}.sock" for name in modules if name not in here},
-        socket=inner / f"{me}.sock" if split else None,
+        elsewhere={name: sites[name if name in split else MAIN] for name in modules if name not in here},
+        socket=sites[me].socket if split else None,
+        inner=_inner(settings, me, {settings.server.port, *ports}) if split and sites[me].url is not None else None,
     )
+
+
+def _sites(settings: Settings, modules: Sequence[str], split: Sequence[str]) -> dict[str, Site]:
+    """Where each process is found: those of several machines at their URLs, those of one at Unix sockets."""
+    for name in modules:
+        module = _module(settings, name)
+        if module.url is not None and name not in split:
+            raise ConfigError(
+                f'modules.{name}.url: modules.{name}.place is "{module.place}", so it lives in the main process; '
+                'set place = "split", or take the url away'
+            )
+        if module.inner is not None and module.url is None:
+            raise ConfigError(f"modules.{name}.inner: nobody would find it; set modules.{name}.url beside it")
+    far = [name for name in split if _module(settings, name).url is not None]
+    if not far:
+        return {name: Site(process=name, socket=settings.state_dir / "run" / f"{name}.sock") for name in (MAIN, *split)}
+    first = far[0]
+    for name in split:
+        if name not in far:
+            raise ConfigError(
+                f"modules.{name}.url: it must be set, since {first} lives on another machine and could not find {name}"
+            )
+    for setting, missing, remedy in (
+        ("gateway.url", settings.gateway.url is None, "say where that machine finds this process"),
+        ("database.url", settings.database.url is None, "the embedded database cannot be reached from there"),
+        (
+            "secret_key",
+            settings.secret_key is None,
+            "service tokens are signed with it: on each machine name a copy of one file with secret_key_file",
+        ),
+    ):
+        if missing:
+            raise ConfigError(f"{setting}: it must be set, since {first} lives on another machine; {remedy}")
+    found = {name: site_of(f"modules.{name}", name, _module(settings, name)) for name in far}
+    return {MAIN: site_of("gateway", MAIN, settings.gateway), **found}
+
+
+def _inner(settings: Settings, me: str, taken: set[int]) -> Listener:
+    """The inner door of this process for other machines. Raises `ConfigError` for one that callers could come to."""
+    table, where = ("gateway", settings.gateway) if me == MAIN else (f"modules.{me}", _module(settings, me))
+    door = inner_door(table, me, where)
+    if door.port in taken:
+        raise ConfigError(
+            f"{table}.inner: port {door.port} is one that callers know; choose another for the inner door"
+        )
+    return door
 
 
 def _module(settings: Settings, name: str) -> ModuleSettings:

@@ -1,7 +1,8 @@
-"""Roads between the processes of one installation: calls of faces and events, over Unix sockets, under service tokens.
+"""Roads between the processes of one installation: calls of faces and events, under service tokens.
 
-A token names its sender and its receiver, lasts a minute, and is signed with a key that is derived from the installation's
-secret. It is refused by anybody but the process that it names.
+They run over Unix sockets, and over TLS between machines. A token names its sender and its receiver, lasts a minute, and is
+signed with a key that is derived from the installation's secret, which all processes have. It is refused by anybody but the
+process that it names.
 """
 
 import asyncio
@@ -11,7 +12,6 @@ import hmac
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from aitbc.kernel.clock import now
 from aitbc.kernel.errors import AppError, Unauthenticated, Unavailable
 from aitbc.kernel.events import Event
 from aitbc.kernel.remote import Refusal, Road
+from aitbc.kernel.sites import Site
 from aitbc.kernel.trace import current_request_id
 
 TOKEN_SECONDS = 60
@@ -31,6 +32,12 @@ CALL_SECONDS = 90.0
 CONNECT_SECONDS = 2.0
 SELF = "~process"
 """Where a process tells about itself, in place of a module."""
+SERVICE = "X-Aitbc-Service"
+"""The header with the service token of a caller's request that the gateway forwards to another machine."""
+HOST = "X-Aitbc-Host"
+"""The header with the host that the caller asked for; a load balancer on the way reads the other one."""
+TOKEN_KEPT_SECONDS = 20
+"""How long a token for forwarded requests is used again: it must have most of its life before it."""
 HEAR = "~hear"
 """The operation by which events are told; no coroutine of a Protocol can be called so."""
 
@@ -122,26 +129,50 @@ class Call(Struct, frozen=True):
 
 
 class Neighbour:
-    """Another process of the installation, found at its Unix socket."""
+    """Another process of the installation, found at its Unix socket, or at its URL on another machine."""
 
-    def __init__(self, name: str, socket: Path, tokens: Tokens) -> None:
-        self.name = name
-        self.socket = socket
+    def __init__(self, at: Site, tokens: Tokens) -> None:
+        """Raises `ConfigError` where the certificates of a site cannot be used."""
+        self.name = at.process
+        self.at = at
+        self.base = at.url or f"http://{at.process}"
+        self._trust = at.trust()
         self._tokens = tokens
+        self._token = ("", 0.0)
         self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def is_far(self) -> bool:
+        """Whether it is on another machine, where its inner door asks every request for a token."""
+        return self.at.socket is None
 
     @property
     def session(self) -> aiohttp.ClientSession:
         """The pooled client, made in the loop that uses it."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.UnixConnector(str(self.socket), limit=0, keepalive_timeout=15),
+                connector=self._connector(),
                 timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_connect=CONNECT_SECONDS),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
             )
         return self._session
+
+    def _connector(self) -> aiohttp.BaseConnector:
+        if self.at.socket is not None:
+            return aiohttp.UnixConnector(str(self.at.socket), limit=0, keepalive_timeout=15)
+        return aiohttp.TCPConnector(ssl=self._trust or True, limit=0, keepalive_timeout=15, ttl_dns_cache=10)
+
+    def pass_of(self, host: str | None) -> dict[str, str]:
+        """What a caller's request carries to another machine, beside its own headers; nothing within this one."""
+        if not self.is_far:
+            return {}
+        token, until = self._token
+        if until <= (moment := now().timestamp()):
+            token = self._tokens.make(self.name)
+            self._token = (token, moment + TOKEN_KEPT_SECONDS)
+        return {SERVICE: token} if host is None else {SERVICE: token, HOST: host}
 
     async def close(self) -> None:
         """Close the pooled connections."""
@@ -150,18 +181,35 @@ class Neighbour:
 
     async def answers(self) -> bool:
         """Whether somebody serves there."""
+        if self.at.socket is None:
+            return await self.is_alive()
         with suppress(OSError):
-            _, writer = await asyncio.open_unix_connection(str(self.socket))
+            _, writer = await asyncio.open_unix_connection(str(self.at.socket))
             writer.close()
             return True
         return False
+
+    async def is_alive(self) -> bool:
+        """Whether it answers a request: one that hangs holds its socket open, and serves nobody."""
+        limit = aiohttp.ClientTimeout(total=CONNECT_SECONDS)
+        try:
+            async with self.session.get(
+                f"{self.base}/healthz", headers=self._local_host(), timeout=limit, allow_redirects=False
+            ) as answer:
+                return answer.status == 200
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return False
+
+    def _local_host(self) -> dict[str, str]:
+        """Headers of a request that no caller made."""
+        return self.pass_of("localhost") if self.is_far else {"Host": "localhost"}
 
     async def readiness(self) -> str | None:
         """None when the process says that it is ready, else what it says."""
         limit = aiohttp.ClientTimeout(total=CONNECT_SECONDS)
         try:
             async with self.session.get(
-                f"http://{self.name}/readyz", headers={"Host": "localhost"}, timeout=limit
+                f"{self.base}/readyz", headers=self._local_host(), timeout=limit, allow_redirects=False
             ) as answer:
                 if answer.status == 200:
                     return None
@@ -177,9 +225,12 @@ class Neighbour:
         limit = aiohttp.ClientTimeout(total=CALL_SECONDS, sock_connect=CONNECT_SECONDS)
         try:
             async with self.session.post(
-                f"http://{self.name}{path}", data=body, headers=headers, timeout=limit
+                f"{self.base}{path}", data=body, headers=headers, timeout=limit, allow_redirects=False
             ) as answer:
-                return answer.status, await answer.read()
+                told = await answer.read()
+                if self.is_far and answer.content_type != "application/json":  # a load balancer's own words
+                    raise Unavailable(f"{self.name} does not answer; try again shortly.")
+                return answer.status, told
         except (aiohttp.ClientError, TimeoutError, OSError):
             raise Unavailable(f"{self.name} does not answer; try again shortly.") from None
 
@@ -217,12 +268,10 @@ class FarHearer:
             raise AppError.registry.get(refusal.code, AppError)(refusal.message, **refusal.details)
 
 
-def neighbours(elsewhere: Mapping[str, Path], tokens: Tokens) -> dict[str, Neighbour]:
+def neighbours(elsewhere: Mapping[str, Site], tokens: Tokens) -> dict[str, Neighbour]:
     """For each module of another process the neighbour that serves it; modules of one process share theirs."""
-    by_socket: dict[Path, Neighbour] = {}
-    for path in elsewhere.values():
-        by_socket.setdefault(path, Neighbour(path.stem, path, tokens))
-    return {module: by_socket[path] for module, path in elsewhere.items()}
+    found = {at.process: Neighbour(at, tokens) for at in elsewhere.values()}
+    return {module: found[at.process] for module, at in elsewhere.items()}
 
 
 def refusal_of(error: Any) -> bytes:

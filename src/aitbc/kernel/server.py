@@ -9,7 +9,8 @@ import functools
 import resource
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Generator, Sequence
+import ssl
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -94,14 +95,16 @@ async def serve(
     draining: asyncio.Event,
     pulse: Pulse,
     notifier: Notifier | None = None,
+    contexts: Mapping[int, ssl.SSLContext | None] | None = None,
 ) -> int:
     """Serve on sockets that are bound, until a signal; gives the exit code.
 
     0 after a drain, 1 if the application could not start or its clean-up failed or took too long, 128 and the number of the signal if a
     second one cut the drain short. The application's lifespan is entered once, before the first request.
+    `contexts` has, by its number, the TLS of each socket that differs from the settings': none for one in the clear.
     """  # noqa: E501
     notifier = notifier or Notifier()
-    server = _Server(app, settings, draining, notifier)
+    server = _Server(app, settings, draining, notifier, contexts or {})
     loop = asyncio.get_running_loop()
     beside = [
         loop.create_task(work) for work in (pulse.run(), notifier.keep_telling(pulse), _cut_the_slow(server, settings))
@@ -133,7 +136,14 @@ async def _cut_the_slow(server: "_Server", settings: ServerSettings) -> None:
 class _Server(uvicorn.Server):
     """uvicorn's server with our way to stop."""
 
-    def __init__(self, app: ASGIApp, settings: ServerSettings, draining: asyncio.Event, notifier: Notifier) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: ServerSettings,
+        draining: asyncio.Event,
+        notifier: Notifier,
+        contexts: Mapping[int, ssl.SSLContext | None],
+    ) -> None:
         context = listeners.tls_context(settings)
         super().__init__(
             uvicorn.Config(
@@ -164,6 +174,7 @@ class _Server(uvicorn.Server):
         self._drain: asyncio.Task[None] | None = None
         self._main = asyncio.current_task()
         self._paths: list[Path] = []
+        self._contexts = contexts
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -173,10 +184,26 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Enter the lifespan, accept connections, and tell who waits for that."""
         self._paths = [path for each in sockets or [] if (path := listeners.path_of(each)) is not None]
-        await super().startup(sockets)
+        others = [each for each in sockets or [] if each.fileno() in self._contexts]
+        await super().startup([each for each in sockets or [] if each not in others])
+        for each in [] if self.should_exit else others:
+            self.servers.append(await self._listen(each))
         if not self.should_exit:
             self._notifier.tell("READY=1")
             log.info("server_started", addresses=[_place(each) for each in sockets or []])
+
+    async def _listen(self, bound: socket.socket) -> asyncio.Server:
+        """Accept connections on a socket whose TLS is its own; a Unix socket has none."""
+        config = self.config
+
+        def connection() -> asyncio.Protocol:
+            return config.http_protocol_class(  # type: ignore[call-arg]
+                config=config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+
+        return await asyncio.get_running_loop().create_server(
+            connection, sock=bound, ssl=self._contexts.get(bound.fileno()), backlog=listeners.BACKLOG
+        )
 
     def on_signal(self, number: int) -> None:
         """The first begins the drain, the second ends it."""

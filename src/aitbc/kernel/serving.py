@@ -2,6 +2,7 @@
 
 import json
 import os
+import ssl
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -79,9 +80,11 @@ def _serve(modules: Sequence[Module], loaded: Loaded, where: Places, command: Se
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     if where.socket is not None:
         where.socket.parent.mkdir(mode=0o700, exist_ok=True)
-    sockets = listeners.bind(where.listeners(settings), settings.server)
+    addresses = where.listeners(settings)
+    sockets = listeners.bind(addresses, settings.server)
     postgres = None
     try:
+        contexts = listeners.contexts(addresses, sockets)
         if settings.database.url is not None:
             owner = target_of(settings.database.url.reveal())
         elif where.me == MAIN:
@@ -89,7 +92,8 @@ def _serve(modules: Sequence[Module], loaded: Loaded, where: Places, command: Se
             owner = owner_of(postgres)
         else:
             owner = _running_database(settings.state_dir)
-        return server.run(_Process(modules, loaded, owner, postgres, sockets, where, command))
+        _warn(settings, where)
+        return server.run(_Process(modules, loaded, owner, postgres, sockets, contexts, where, command))
     finally:
         listeners.close(sockets)
         if where.me == MAIN:
@@ -97,6 +101,19 @@ def _serve(modules: Sequence[Module], loaded: Loaded, where: Places, command: Se
         if postgres is not None:
             postgres.stop()
         logs.flush()
+
+
+def _warn(settings: Settings, where: Places) -> None:
+    """Say what an operator opened and may have forgotten."""
+    for port in sorted(where.trusting):
+        log.warning(
+            "port_asks_no_key",
+            port=port,
+            modules=list(where.ports[port]),
+            meaning="every program on this machine acts there as the account local",
+        )
+    if where.me == MAIN and settings.gateway.require_auth and settings.gateway.auth_key is None:
+        log.warning("gateway_key_unset", meaning="older paths answer nobody until gateway.auth_key is set")
 
 
 def owner_of(postgres: EmbeddedPostgres) -> Target:
@@ -118,7 +135,8 @@ def _running_database(state: Path) -> Target:
 
 
 def _is_ours(settings: Settings, module: str) -> bool:
-    return module not in settings.modules or settings.modules[module].supervised
+    where = settings.modules.get(module)
+    return where is None or (where.supervised and where.url is None)
 
 
 class _Process:
@@ -131,6 +149,7 @@ class _Process:
         owner: Target,
         postgres: EmbeddedPostgres | None,
         sockets: list[Any],
+        contexts: Mapping[int, ssl.SSLContext | None],
         where: Places,
         command: Sequence[str],
     ) -> None:
@@ -139,6 +158,7 @@ class _Process:
         self._owner = owner
         self._postgres = postgres
         self._sockets = sockets
+        self._contexts = contexts
         self._where = where
         self._command = command
 
@@ -167,6 +187,7 @@ class _Process:
                 draining=draining,
                 pulse=pulse,
                 notifier=notifier,
+                contexts=self._contexts,
             )
 
     def _write_down(self) -> None:

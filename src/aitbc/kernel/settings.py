@@ -76,6 +76,32 @@ class LogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Levels of single modules or libraries: `{gpu = "debug", sqlalchemy = "info"}`."""
 
 
+Address = Annotated[str, Meta(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\s/:\[\]]+):[0-9]{1,5}$", max_length=262)]
+"""`host:port`, an IPv6 host in brackets."""
+BaseUrl = Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$", max_length=2048)]
+
+
+class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The process with the gateway: what it asks of callers of older paths, and where modules on other machines find it."""
+
+    require_auth: bool = False
+    """Ask callers of older paths (`/gpu/…`) for `auth_key`. Its older variable is `API_GATEWAY_REQUIRE_AUTH`."""
+    auth_key: Secret | None = None
+    """What they send then as `Authorization: Bearer …`, and their own key as `X-Api-Key`. Older variable: `API_GATEWAY_KEY`."""
+    breaker_seconds: Annotated[float, Meta(gt=0, le=3600)] = 60.0
+    """How long the paths of a module that failed five times in a row are refused before one request tries again."""
+    url: BaseUrl | None = None
+    """Where modules on other machines find this process: the outside of `inner`."""
+    ca: Path | None = None
+    """The certificates that may vouch for `url`, PEM; without it those that the system trusts."""
+    inner: Address | None = None
+    """`host:port` of its inner door for modules on other machines; never one that callers know."""
+    inner_certificate: Path | None = None
+    """The certificate of the inner door with its chain, PEM; needed unless it is on loopback."""
+    inner_key: Path | None = None
+    """Its unencrypted key, PEM, which others cannot read."""
+
+
 class ModuleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where a module is found."""
 
@@ -87,6 +113,16 @@ class ModuleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """`loopback`: callers without a key who come from this machine to the module's own port act as the account `local`."""
     supervised: bool = True
     """Whether `aitbc serve` starts the process of a split module and looks after it; off where `aitbc serve MODULE` does."""
+    url: BaseUrl | None = None
+    """Where a split module on another machine is found, or the load balancer before it: `https://gpu.internal:8443`."""
+    ca: Path | None = None
+    """The certificates that may vouch for `url`, PEM; without it those that the system trusts."""
+    inner: Address | None = None
+    """`host:port` of the inner door of `aitbc serve MODULE` on that machine: `0.0.0.0:8443`."""
+    inner_certificate: Path | None = None
+    """The certificate of the inner door with its chain, PEM; needed unless it is on loopback."""
+    inner_key: Path | None = None
+    """Its unencrypted key, PEM, which others cannot read."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -95,10 +131,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     state_dir: Path
     """Keys, the embedded database and everything else that must survive a restart."""
     secret_key: Secret | None = None
-    """The secret from which role passwords and cursors are derived; without one, a file of the state folder holds it."""
+    """The secret from which role passwords, cursors and the key of service tokens are derived; without one, a file of the state folder holds it. Processes on several machines need the same one."""  # noqa: E501
     server: ServerSettings = ServerSettings()
     database: DatabaseSettings = DatabaseSettings()
     log: LogSettings = LogSettings()
+    gateway: GatewaySettings = GatewaySettings()
     modules: dict[str, ModuleSettings] = field(default_factory=dict)
     tables: dict[str, Any] = field(default_factory=dict)
     """The Struct of each module that has settings of its own."""
