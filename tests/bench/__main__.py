@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.bench import paid, reads, standing, verifying
+from tests.bench import paid, reads, spread, standing, verifying
 from tests.bench.figures import AIMS, Measured, report, table
 from tests.bench.ground import Ground, ground
 from tests.bench.machine import described
@@ -24,6 +24,11 @@ MEASUREMENTS: tuple[tuple[tuple[str, ...], Measurement], ...] = (
     (("life_vs_pgbench", "cpu_ms_per_life"), paid.measure),
     (("get_vs_bare_asgi",), reads.measure_one),
     (("poller_kib", "wake_p99_ms"), standing.measure_waiting),
+    (("pss_split_mib", "start_split_s"), spread.measure_standing),
+    (("life_split_vs_one",), spread.measure_lives),
+    (("gateway_vs_port",), spread.measure_prefix),
+    (("gateway_split_vs_direct",), spread.measure_forwarding),
+    (("face_http_vs_local",), spread.measure_calls),
     (("list_1e6_vs_1e3",), reads.measure_list),
     (("verify_us_per_entry", "verify_mib"), verifying.measure),
 )

@@ -36,6 +36,16 @@ AIMS = (
     Aim("list_1e6_vs_1e3", "CPU of a page of 50 among 10⁶ jobs ÷ among 10³", at_most=1.3),
     Aim("poller_kib", "memory of one waiting miner", at_most=20),
     Aim("wake_p99_ms", "from a job's acknowledgement to a waiting miner", at_most=50),
+    Aim(
+        "gateway_vs_port",
+        "reads a second through the gateway's prefix ÷ at the module's port, one process",
+        at_least=0.95,
+    ),
+    Aim("gateway_split_vs_direct", "reads a second through the gateway ÷ at the split module's port", at_least=0.5),
+    Aim("face_http_vs_local", "a call of a face in another process ÷ in this one"),
+    Aim("life_split_vs_one", "lives a second with all modules split ÷ in one process", at_least=0.4),
+    Aim("pss_split_mib", "memory of the idle server with all modules split, database included"),
+    Aim("start_split_s", "a warm start until all split modules are ready"),
     Aim("verify_us_per_entry", "CPU of the offline verifier for one ledger entry"),
     Aim("verify_mib", "peak memory of the offline verifier"),
     Aim("pss_mib", "memory of the idle server with its database"),
@@ -95,16 +105,16 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 def table(measured: Mapping[str, Measured]) -> str:
     """Everything in lines: the figure, its aim, whether it is met, the rounds from least to most."""
-    lines = [f"{'figure':<20} {'median':>9} {'aim':>7}      {'min … max':<18} what it is"]
+    lines = [f"{'figure':<24} {'median':>9} {'aim':>7}      {'min … max':<18} what it is"]
     for aim in AIMS:
         found = measured.get(aim.key)
         if found is None or found.value is None:
             why = "not asked for" if found is None else f"not measured: {found.why}"
-            lines.append(f"{aim.key:<20} {'—':>9} {aim.text:>7}      {why}")
+            lines.append(f"{aim.key:<24} {'—':>9} {aim.text:>7}      {why}")
             continue
         met = {True: "ok", False: "MISS", None: ""}[aim.is_met(found.value)]
         spread = f"{min(found.rounds):g} … {max(found.rounds):g}" if len(found.rounds) > 1 else ""
-        lines.append(f"{aim.key:<20} {found.value:>9g} {aim.text:>7} {met:<4} {spread:<18} {aim.meaning}")
+        lines.append(f"{aim.key:<24} {found.value:>9g} {aim.text:>7} {met:<4} {spread:<18} {aim.meaning}")
         for name, value in found.details.items():
-            lines.append(f"{'':<20} {value if isinstance(value, str) else rounded(value):>9}  {name}")
+            lines.append(f"{'':<24} {value if isinstance(value, str) else rounded(value):>9}  {name}")
     return "\n".join(lines)

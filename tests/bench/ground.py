@@ -10,14 +10,30 @@ from pathlib import Path
 
 from aitbc.kernel.embedded_place import POINTER
 from tests.bench.crowd import Buyer, Rig
-from tests.bench.stage import Server, served
+from tests.bench.stage import Server, free_port, served
 
 CLIENTS = 64
 SLOTS = 4
+MODULES = ("gpu", "ai", "trading")
+
+
+class Stand:
+    """A server under measurement, and the people at it."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.ports = [server.port]
+        """Where its load comes in, client after client."""
+
+    @cached_property
+    def people(self) -> tuple[list[Buyer], list[Rig]]:
+        """A buyer and a miner for each client of the load of paid jobs."""
+        clerk = self.server.clerk
+        return asyncio.run(clerk.buyers(CLIENTS)), asyncio.run(clerk.rigs(CLIENTS, SLOTS))
 
 
 class Ground:
-    """What measurements share."""
+    """What measurements share; everything is started when first asked for."""
 
     def __init__(self, folder: Path, rounds: int, stack: ExitStack) -> None:
         self.folder = folder
@@ -25,20 +41,36 @@ class Ground:
         self._stack = stack
 
     @cached_property
+    def main(self) -> Stand:
+        """The server that most is measured at."""
+        return self._stand("server")
+
+    @property
     def server(self) -> Server:
-        """The server that most is measured at, started when first asked for."""
-        return self._stack.enter_context(served(self.folder / "server" / "state"))
+        """The same, without the people."""
+        return self.main.server
 
     @cached_property
     def small_server(self) -> Server:
         """Another one, in which there is little."""
-        return self._stack.enter_context(served(self.folder / "small" / "state"))
+        return self._stand("small").server
 
     @cached_property
-    def people(self) -> tuple[list[Buyer], list[Rig]]:
-        """A buyer and a miner for each client of the load of paid jobs."""
-        clerk = self.server.clerk
-        return asyncio.run(clerk.buyers(CLIENTS)), asyncio.run(clerk.rigs(CLIENTS, SLOTS))
+    def exposed(self) -> tuple[Stand, int]:
+        """One whose jobs have a port of their own in the same process; and that port."""
+        port = free_port()
+        return self._stand("exposed", AITBC_MODULES__AI__PLACE="exposed", AITBC_MODULES__AI__PORT=str(port)), port
+
+    @cached_property
+    def split(self) -> tuple[Stand, int]:
+        """One whose modules all have processes of their own; and the port of the jobs."""
+        ports = {name: free_port() for name in MODULES}
+        places = {f"AITBC_MODULES__{name.upper()}__PLACE": "split" for name in MODULES}
+        places |= {f"AITBC_MODULES__{name.upper()}__PORT": str(port) for name, port in ports.items()}
+        return self._stand("split", **places), ports["ai"]
+
+    def _stand(self, name: str, **environment: str) -> Stand:
+        return Stand(self._stack.enter_context(served(self.folder / name / "state", **environment)))
 
 
 @contextmanager

@@ -131,11 +131,11 @@ class Client:
 
 async def run(plan: dict[str, Any], ready: Callable[[], Awaitable[None]]) -> dict[str, float]:
     """Live for some seconds; tells how many lives there were and how long one took."""
-    port, seconds = plan["port"], plan["seconds"]
+    ports, seconds = plan["ports"], plan["seconds"]
     buyers = msgspec.convert(plan["buyers"], list[Buyer])
     rigs = msgspec.convert(plan["rigs"], list[Rig])
     clients = [
-        Client(await Wire.open(port), buyer, rig, f"{plan['name']}-{number}")
+        Client(await Wire.open(ports[number % len(ports)]), buyer, rig, f"{plan['name']}-{number}")
         for number, (buyer, rig) in enumerate(zip(buyers, rigs, strict=True))
     ]
     for client in clients:

@@ -3,7 +3,7 @@
 from msgspec import Struct, to_builtins
 
 from tests.bench.figures import Measured
-from tests.bench.ground import Ground
+from tests.bench.ground import Ground, Stand
 from tests.bench.load import Load
 from tests.bench.machine import Cpu
 from tests.bench.stage import Server
@@ -34,12 +34,12 @@ class Round(Struct, frozen=True):
 def measure(ground: Ground) -> dict[str, Measured]:
     """`life_vs_pgbench` and `cpu_ms_per_life`."""
     server = ground.server
-    live(ground, "warm", WARM_SECONDS)
+    live(ground.main, "warm", WARM_SECONDS)
     yardstick = Yardstick(server, ground.folder)
     yardstick.lives_per_second(1)
     rounds, pace = [], []
     for number in range(ground.rounds):
-        rounds.append(live(ground, f"round-{number}", LIVES_SECONDS))
+        rounds.append(live(ground.main, f"round-{number}", LIVES_SECONDS))
         before = _count(server, yardstick.name)
         pace.append(yardstick.lives_per_second(PGBENCH_SECONDS))
         rows = (_count(server, yardstick.name)[1] - before[1]) / (pace[-1] * PGBENCH_SECONDS)
@@ -66,11 +66,11 @@ def measure(ground: Ground) -> dict[str, Measured]:
     return {"life_vs_pgbench": ratio, "cpu_ms_per_life": cost}
 
 
-def live(ground: Ground, name: str, seconds: float) -> Round:
+def live(stand: Stand, name: str, seconds: float) -> Round:
     """Some seconds of lives, with all that they leave behind to be done: events to deliver, records to seal."""
-    server, (buyers, rigs) = ground.server, ground.people
+    server, (buyers, rigs) = stand.server, stand.people
     load = Load(
-        "lives", port=server.port, seconds=seconds, buyers=to_builtins(buyers), rigs=to_builtins(rigs), name=name
+        "lives", ports=stand.ports, seconds=seconds, buyers=to_builtins(buyers), rigs=to_builtins(rigs), name=name
     )
     counted, used = _count(server, None), server.cpu()
     told = load.go()

@@ -36,10 +36,10 @@ FROM (SELECT * FROM ai.jobs ORDER BY id DESC LIMIT 1) AS model, generate_series(
 def measure_one(ground: Ground) -> dict[str, Measured]:
     """`get_vs_bare_asgi`."""
     server = ground.server
-    buyers, _ = ground.people
+    buyers, _ = ground.main.people
     if not server.sql(JOBS):
-        paid.live(ground, "for-reading", 1)
-    requests = asyncio.run(_finished_jobs(server, buyers))
+        paid.live(ground.main, "for-reading", 1)
+    requests = asyncio.run(finished_jobs(server, buyers))
     own = [_cost(server.pid, server.port, requests)]  # to warm up, and to learn the size
     size = int(own.pop()["bytes"])
     bare = []
@@ -97,7 +97,7 @@ def _cost(pid: int, port: int, requests: list[list[str]]) -> dict[str, float]:
     }
 
 
-async def _finished_jobs(server: Server, buyers: list[Buyer]) -> list[list[str]]:
+async def finished_jobs(server: Server, buyers: list[Buyer]) -> list[list[str]]:
     """Path and key of some jobs that are done."""
     async with aiohttp.ClientSession() as session:
         pages = [
