@@ -1,0 +1,128 @@
+"""The connection to the database breaks while a transaction commits: the caller is told that nobody knows, asks again
+under the same Idempotency-Key, and the thing has happened once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from aitbc.kernel import clock
+from aitbc.kernel.db import Target
+from aitbc.modules.ai.service import AiSettings
+from aitbc.modules.trading.service import TradingSettings
+from tests.chaos.cutting_proxy import CuttingProxy, cutting
+from tests.house import Caller, Stage, open_house
+from tests.journeys.hand_miner import HandMiner
+
+JOB = {"kind": "embed", "input": {"texts": ["hello"]}, "max_price": "0.05"}
+
+
+@pytest.fixture(params=["gathered", "ordinary"])
+async def stage(
+    request: pytest.FixtureRequest, new_database: Callable[[], Target], tmp_path: Path
+) -> AsyncIterator[tuple[Stage, CuttingProxy]]:
+    """The house behind a proxy that can cut."""
+    hot = request.param == "gathered"
+    tables = {"ai": AiSettings(hot=hot, grace_seconds=0), "trading": TradingSettings(hot=hot)}
+    async with cutting(new_database()) as (proxy, way), open_house(way, tmp_path, tables=tables) as stage:
+        yield stage, proxy
+        proxy.disarm()
+    clock.reset()
+
+
+async def until_known(caller: Caller, path: str, body: Any, once: str) -> tuple[httpx.Response, list[str]]:
+    """The definite answer, and the codes of those before it."""
+    codes: list[str] = []
+    for _ in range(60):
+        answer = await caller.post(path, body, once=once)
+        if answer.status_code != 503:
+            return answer, codes
+        codes.append(answer.json()["code"])
+        assert answer.headers["retry-after"]
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"never known: {codes}")
+
+
+async def owned(caller: Caller) -> tuple[Decimal, Decimal]:
+    """Available and held."""
+    told = (await caller.get(f"/api/v1/trading/accounts/{caller.principal.account}")).json()
+    return Decimal(told["available"]), Decimal(told["held"])
+
+
+ARRIVES = pytest.mark.parametrize("arrives", [False, True], ids=["it never arrives", "its answer never arrives"])
+House = tuple[Stage, CuttingProxy]
+
+
+@ARRIVES
+async def test_a_deposit_is_made_once(stage: House, arrives: bool) -> None:
+    house, proxy = stage
+    alice, admin = await house.who("alice"), await house.admin()
+    body = {"account": alice.principal.account, "amount": "5"}
+    for number in range(1, 20):
+        proxy.cut_next("aitbc_trading", arrives=arrives)
+        answer, codes = await until_known(admin, "/api/v1/trading/deposits", body, f"deposit {number}")
+        assert answer.status_code == 201, answer.text
+        assert await owned(alice) == (Decimal(5 * number), Decimal(0))
+        if codes:  # else it was the sealer's own transaction
+            assert codes[0] == "outcome_unknown"
+            assert answer.headers.get("idempotency-replayed") == ("true" if arrives else None)
+            return
+    raise AssertionError("no cut ever hit the deposit")
+
+
+@ARRIVES
+@pytest.mark.parametrize("role", ["aitbc_ai", "aitbc_trading"])
+async def test_a_job_is_submitted_once_and_holds_no_more_than_it_may_cost(
+    stage: House, arrives: bool, role: str
+) -> None:
+    house, proxy = stage
+    alice = await house.who("alice", funds="10")
+    for number in range(1, 20):
+        proxy.cut_next(role, arrives=arrives)
+        answer, codes = await until_known(alice, "/api/v1/ai/jobs", JOB, f"job {number}")
+        assert answer.status_code == 201, answer.text
+        assert len((await alice.get("/api/v1/ai/jobs")).json()["data"]) == number
+        if codes:
+            assert set(codes) <= {"outcome_unknown", "unavailable"}
+            clock.move(timedelta(minutes=2))
+            await house.service("ai").reconcile_holds()
+            held = number * Decimal("0.05")
+            assert await owned(alice) == (10 - held, held)
+            return
+    raise AssertionError("no cut ever hit the submission")
+
+
+@ARRIVES
+@pytest.mark.parametrize("role", ["aitbc_ai", "aitbc_trading"])
+async def test_a_result_is_accepted_and_paid_once(stage: House, arrives: bool, role: str) -> None:
+    house, proxy = stage
+    alice, owner = await house.who("alice", funds="10"), await house.who("owner")
+    miner = await HandMiner.enrol(house, owner)
+    await miner.beat()
+    before = proxy.cuts
+    await alice.post("/api/v1/ai/jobs", JOB)
+    [lease] = await miner.poll()
+    proxy.cut_next(role, arrives=arrives)
+    for _ in range(60):
+        answer = await miner.deliver(lease)
+        if answer.status_code != 503:
+            break
+        await asyncio.sleep(0.05)
+    assert (answer.status_code, answer.json()["state"]) == (200, "succeeded"), answer.text
+    assert (await miner.deliver(lease)).json()["receipt"] == answer.json()["receipt"]
+    clock.move(timedelta(seconds=10))  # what the direct way did not pay, the event does
+    for _ in range(100):
+        available, held = await owned(alice)
+        if not held:
+            break
+        await asyncio.sleep(0.1)
+    job = (await alice.get(f"/api/v1/ai/jobs/{lease['job']}")).json()
+    earned = (await owner.get(f"/api/v1/gpu/miners/{miner.id}/earnings")).json()
+    assert (held, available) == (Decimal(0), 10 - Decimal(job["price"]))
+    assert (earned["jobs"], earned["pending"]) == (1, "0")
+    assert proxy.cuts == before + 1
