@@ -12,6 +12,7 @@ from aitbc.kernel.house import build
 from aitbc.kernel.remote import local, remote
 from aitbc.kernel.roads import Neighbour, Tokens
 from aitbc.kernel.settings import Settings
+from aitbc.kernel.sites import Site
 from aitbc.modules.trading.api import TradingApi
 from tests.bench import paid
 from tests.bench.figures import Measured
@@ -115,7 +116,7 @@ def measure_calls(ground: Ground) -> dict[str, Measured]:
 async def _calls(stand: Stand, rounds: int) -> tuple[list[float], list[float]]:
     state = stand.server.state
     secret = bytes.fromhex((state / "secret.key").read_text().strip())
-    neighbour = Neighbour("trading", state / "run" / "trading.sock", Tokens(secret, "main"))
+    neighbour = Neighbour(Site(process="trading", socket=state / "run" / "trading.sock"), Tokens(secret, "main"))
     house = await build(Settings(state_dir=state), MODULES, owner=stand.server.database)
     across = remote(TradingApi, neighbour.road_to("trading"))
     within = local(TradingApi, house.wired.services["trading"])
