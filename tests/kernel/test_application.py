@@ -10,9 +10,14 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from aitbc.kernel.application import litestar
+from aitbc.kernel.auth import PUBLIC
+from aitbc.kernel.build import this_build
 from aitbc.kernel.db import Target
+from aitbc.kernel.http import handlers
 from aitbc.kernel.ids import new_id
 from aitbc.kernel.keys import new_key
+from aitbc.kernel.metrics import Metrics
 from tests.house import Stage, open_house
 
 
@@ -77,6 +82,25 @@ async def test_without_a_key_only_the_open_doors_answer(stage: Stage) -> None:
                 answer = await client.request(method, concrete, headers=headers, **body)
                 assert answer.status_code == 401, f"{method} {path} with {secret}: {answer.text}"
                 assert answer.headers["content-type"] == "application/problem+json"
+
+
+OPEN = {
+    *("/docs", "/docs/docs.css", "/docs/docs.js", "/docs/errors", "/docs/errors.json", "/openapi.json"),
+    *("/healthz", "/readyz", "/version", "/health", "/services"),
+    *("/api/v1/ai/kinds", "/api/v1/gpu/enrolments", "/api/v1/trading/chain/keys"),
+}
+"""Whatever anybody may call, described or not; under an older prefix only signs of life may join it."""
+
+
+async def test_the_router_has_no_other_open_doors_than_these(stage: Stage) -> None:
+    app = litestar(stage.house, this_build(), Metrics(this_build()))
+    found = {
+        path
+        for handler, path, methods in handlers(app)
+        if methods != {"OPTIONS"} and handler.opt["permission"] == PUBLIC
+    }
+    assert {path for path in found if not path.endswith(("/health", "/live", "/ready"))} <= OPEN
+    assert found >= OPEN
 
 
 async def test_a_key_without_the_scope_is_refused(stage: Stage) -> None:

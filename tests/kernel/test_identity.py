@@ -8,7 +8,7 @@ import pytest
 from aitbc.kernel import clock
 from aitbc.kernel.auth import Principal, role_scopes
 from aitbc.kernel.db import Database, Target
-from aitbc.kernel.errors import Unauthenticated
+from aitbc.kernel.errors import Unauthenticated, Unavailable
 from aitbc.kernel.identity import (
     KNOWN_FOR_SECONDS,
     AccountExists,
@@ -52,6 +52,16 @@ async def test_a_key_is_known_by_its_secret_alone(identity: Identity) -> None:
     for other in ("", secret[:-1], secret.lower(), secret + "0", new_key("live"), "\x00"):
         with pytest.raises(Unauthenticated):
             await identity.authenticate(other)
+
+
+async def test_a_guess_is_refused_without_asking_the_database() -> None:
+    nowhere = Identity(kernel_database(Target(host="/nonexistent", port=1, user="x", database="x")), ROLE_SCOPES)
+    secret = new_key("live")
+    for guess in (secret[:-1], secret.lower(), "z" + secret, "A" * 10_240, "", "\x00"):
+        with pytest.raises(Unauthenticated):
+            await nowhere.authenticate(guess)
+    with pytest.raises(Unavailable):
+        await nowhere.authenticate(secret)
 
 
 async def test_a_revoked_key_is_refused_within_a_second_everywhere(identity: Identity, target: Target) -> None:

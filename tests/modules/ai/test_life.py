@@ -7,7 +7,7 @@ import pytest
 from aitbc.kernel import clock
 from aitbc.kernel.db import Target
 from aitbc.kernel.migrations import Part, differences
-from aitbc.modules.ai.api import LeaseLost
+from aitbc.modules.ai.api import Clocks, LeaseLost
 from aitbc.modules.ai.models.life import ALLOWED, OPEN, TERMINAL, IllegalMove, State
 from aitbc.modules.ai.models.tables import Base
 from tests.modules.ai.make import ADMIN, AITBC, Worker, a_key, ai_on
@@ -141,6 +141,10 @@ async def test_the_run_clock_ends_an_attempt_even_if_it_is_renewed(owner: Target
         assert (found.state, found.reason, found.fault) == ("failed", "attempts_exhausted", "unknown")
         assert found.history[0].reason == "run_timeout"
         await desk.require_sound()
+
+
+def test_results_are_kept_for_a_week_unless_somebody_says_otherwise() -> None:
+    assert Clocks().retention_seconds >= 7 * 24 * 3600
 
 
 async def test_input_and_output_go_after_their_retention_and_the_job_stays(owner: Target, hot: bool) -> None:

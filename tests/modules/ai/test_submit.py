@@ -55,6 +55,14 @@ async def test_a_key_with_another_request_is_refused(owner: Target, hot: bool) -
             await desk.ai.submit(alice, a_job(), a_key(alice, "k", b"two"))
 
 
+async def test_the_same_key_of_two_accounts_makes_two_jobs(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        people = [desk.person(), desk.person()]
+        jobs = await asyncio.gather(*(desk.submit(who, a_key(who, "k")) for who in people for _ in range(5)))
+        assert len(set(jobs)) == 2
+        assert await desk.submit(people[1], a_key(people[1], "k")) in jobs
+
+
 async def test_a_balance_for_ten_admits_ten_of_two_hundred(owner: Target, hot: bool) -> None:
     async with ai_on(owner, hot=hot) as desk:
         alice = desk.person(50_000_000)

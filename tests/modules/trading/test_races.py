@@ -13,8 +13,10 @@ from aitbc.kernel.clock import now
 from aitbc.kernel.db import Target
 from aitbc.kernel.errors import AppError
 from aitbc.kernel.idempotency import Once
+from aitbc.kernel.sqlstate import Busy
 from aitbc.modules.trading.api import HoldNotOpen, InsufficientFunds, PlaceHold, SettleHold
 from aitbc.modules.trading.service import TradingService
+from aitbc.modules.trading.service.ledger import ATTEMPTS_MAX, persistently
 from tests.modules.trading.make import (
     ADMIN,
     a_hold,
@@ -253,3 +255,21 @@ async def test_the_database_itself_refuses_entries_that_do_not_balance(owner: Ta
             await connection.execute("UPDATE trading.accounts SET held_units = -1")
         with pytest.raises(Exception, match="append-only"):
             await connection.execute("UPDATE trading.entries SET amount_units = 1")
+
+
+async def test_a_transaction_is_done_again_when_the_database_asks_for_it_and_not_for_ever() -> None:
+    tries = 0
+
+    async def busy_until(times: int) -> int:
+        nonlocal tries
+        tries += 1
+        if tries <= times:
+            raise Busy
+        return tries
+
+    assert await persistently(lambda: busy_until(3)) == 4
+    tries = 0
+    with pytest.raises(Busy) as refused:
+        await persistently(lambda: busy_until(10_000))
+    assert (tries, refused.value.status) == (ATTEMPTS_MAX, 503)
+    assert refused.value.headers["Retry-After"]
