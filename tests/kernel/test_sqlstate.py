@@ -13,7 +13,9 @@ from aitbc.kernel.sqlstate import Busy, translate, translate_commit
 
 def told(state: str) -> asyncpg.PostgresError:
     """The driver's error for a SQLSTATE."""
-    return type("Told", (asyncpg.PostgresError,), {"sqlstate": state})("on purpose")  # type: ignore[no-any-return]
+    error = asyncpg.PostgresError("on purpose")
+    vars(error)["sqlstate"] = state
+    return error
 
 
 @pytest.mark.parametrize(
