@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -130,11 +130,12 @@ def machine(folder: Path, *, port: int) -> Iterator[Machine]:
 def _booted(outer: subprocess.Popen[bytes], log: Path) -> Machine:
     end = time.monotonic() + 20
     while time.monotonic() < end and outer.poll() is None:
-        children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().split()
-        if children and Path(f"/proc/{children[0]}/comm").read_text().strip() == "systemd":
-            made = Machine(int(children[0]))
-            if made.succeeds("systemctl", "start", "probe"):
-                return made
+        with suppress(OSError):  # it may end between two looks
+            children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().split()
+            if children and Path(f"/proc/{children[0]}/comm").read_text().strip() == "systemd":
+                made = Machine(int(children[0]))
+                if made.succeeds("systemctl", "start", "probe"):
+                    return made
         time.sleep(0.1)
     pytest.skip(f"a systemd of its own does not start here: {log.read_text()[-300:]}")
 

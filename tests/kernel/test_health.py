@@ -144,6 +144,13 @@ async def test_the_version_says_what_runs_and_what_the_database_stands_on() -> N
         }
 
 
+async def test_readiness_is_a_figure_for_each_check() -> None:
+    async with asking({"database": refused, "disk": fine}) as client:
+        lines = (await client.get("/metrics")).text.splitlines()
+        assert 'aitbc_ready{check="database"} 0.0' in lines
+        assert 'aitbc_ready{check="disk"} 1.0' in lines
+
+
 async def test_metrics_are_text_and_their_route_asks_for_a_scope_of_its_own() -> None:
     async with asking({}) as client:
         answer = await client.get("/metrics")

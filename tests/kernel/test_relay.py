@@ -90,6 +90,26 @@ async def test_three_relays_never_share_an_event(target: Target) -> None:
         assert [await counted(db, thing) for thing in things] == [1] * 20
 
 
+async def figures(operations: Operations) -> dict[tuple[str, str | None], float]:
+    """The figures of the events, by metric and state."""
+    families = await operations.measure()
+    return {(one.name, sample.labels.get("state")): sample.value for one in families for sample in one.samples}
+
+
+async def test_events_that_wait_are_counted_and_how_late_the_first_is(new_database: Callable[[], Target]) -> None:
+    async with probe_database(new_database()) as db:
+        operations = Operations({"probe": db})
+        assert set((await figures(operations)).values()) == {0}
+        await a_thing(db)
+        clock.move(timedelta(seconds=90))
+        late = await figures(operations)
+        clock.reset()
+        assert late["aitbc_events", "pending"] == 1
+        assert 90 <= late["aitbc_event_delay_seconds", None] < 150
+        await Relay(db, {ThingCounted.kind: [Hearer(db, "probe.count", count)]}).deliver_due()
+        assert (await figures(operations))["aitbc_events", "pending"] == 0
+
+
 async def test_a_failing_hearer_is_tried_again_and_holds_up_no_other(target: Target) -> None:
     async with probe_database(target) as db:
         calls = 0
@@ -114,6 +134,7 @@ async def test_a_failing_hearer_is_tried_again_and_holds_up_no_other(target: Tar
         [dead] = await operations.events(state="dead", module=None, limit=10, before=None)
         assert dead.attempts == ATTEMPTS_MAX
         assert "not today" in (dead.last_error or "")
+        assert (await figures(operations))["aitbc_events", "dead"] >= 1
         calls_before = calls
         await operations.replay(ADMIN, dead.id)
         await relay.deliver_due()
