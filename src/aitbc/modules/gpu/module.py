@@ -4,6 +4,11 @@ from aitbc.kernel.module import Chore, Module
 from aitbc.modules.ai.api import AiApi
 from aitbc.modules.ai.events import AttemptEnded
 from aitbc.modules.gpu.api import GpuApi
+from aitbc.modules.gpu.legacy.coordinator import CoordinatorFleet, CoordinatorMiners
+from aitbc.modules.gpu.legacy.devices import DeviceController
+from aitbc.modules.gpu.legacy.edge import EdgeController
+from aitbc.modules.gpu.legacy.miners import OlderMinerController
+from aitbc.modules.gpu.legacy.public import PublicController
 from aitbc.modules.gpu.models.tables import Base
 from aitbc.modules.gpu.routes.miners import EnrolmentController, MinerController
 from aitbc.modules.gpu.routes.work import WorkController
@@ -20,5 +25,7 @@ module = Module(
     hears={AttemptEnded: "on_attempts_ended"},
     scopes={"live": ("miners:read", "miners:enrol", "miners:manage"), "miner": ("miners:work",)},
     settings=GpuSettings,
+    older=(PublicController, OlderMinerController, DeviceController),
+    coordinator=(CoordinatorMiners, CoordinatorFleet, EdgeController),
     chores=(Chore(run="watch", every_seconds=5.0), Chore(run="keep_older", every_seconds=10.0)),
 )

@@ -19,11 +19,12 @@ from aitbc.modules.gpu.api import Inventory, Miner, MinerNotFound
 from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.models.offer import Offer
 from aitbc.modules.gpu.models.older import OlderLeaseRow, OlderMinerRow
-from aitbc.modules.gpu.models.tables import MinerRow, ReputationEventRow
+from aitbc.modules.gpu.models.tables import MinerRow
 from aitbc.modules.gpu.models.values import Beat
 from aitbc.modules.gpu.service.enrolment import Enrol, Enrolled, Enrolment, TooManyMiners
 from aitbc.modules.gpu.service.fleet import MinerEarnings
 from aitbc.modules.gpu.service.scoring import Scoring
+from aitbc.modules.gpu.service.worked import worked_attempts
 from aitbc.modules.trading.api import Earnings
 
 RESTARTED = "miner_restarted"
@@ -68,6 +69,14 @@ class Record(Struct, frozen=True, kw_only=True):
     inflight: int = 0
     receipt: str | None = None
     """Of the last job that was paid for; none for miners with a key of their own, which keep their receipts themselves."""
+
+
+class FleetCounts(Struct, frozen=True):
+    """How many miners there are."""
+
+    known: int
+    """That were not removed."""
+    online: int
 
 
 class Paid(Struct, frozen=True, kw_only=True):
@@ -147,12 +156,11 @@ class OlderMiners(Enrolment, Scoring):
     async def records(self, miners: Sequence[Miner]) -> dict[str, Record]:
         """What each of these miners did so far."""
         wanted = [miner.id for miner in miners]
-        event, lease = ReputationEventRow, OlderLeaseRow
-        good = event.outcome == "succeeded"
-        bad = event.outcome.in_(("failed", "lost"))
-        took = func.avg(func.extract("epoch", event.ended_at - event.started_at)).filter(good)
-        done = select(event.miner, func.count().filter(good), func.count().filter(bad), took)
-        done = done.where(event.miner.in_(wanted)).group_by(event.miner)
+        worked, lease = worked_attempts().c, OlderLeaseRow
+        good, bad = worked.outcome == "succeeded", worked.outcome.in_(("failed", "lost"))
+        took = func.avg(func.extract("epoch", worked.ended_at - worked.started_at)).filter(good)
+        done = select(worked.miner, func.count().filter(good), func.count().filter(bad), took)
+        done = done.where(worked.miner.in_(wanted)).group_by(worked.miner)
         held = select(lease.miner, func.count()).where(lease.miner.in_(wanted), lease.ended_at.is_(None))
         paid = select(lease.miner, lease.receipt).where(lease.miner.in_(wanted), lease.receipt.is_not(None))
         paid = paid.distinct(lease.miner).order_by(lease.miner, lease.ended_at.desc())
@@ -172,6 +180,13 @@ class OlderMiners(Enrolment, Scoring):
             )
             for miner in miners
         }
+
+    async def fleet_counts(self) -> FleetCounts:
+        """The miners of everybody, counted."""
+        known = func.count().filter(MinerRow.status != Status.REMOVED.value)
+        online = func.count().filter(MinerRow.status == Status.ONLINE.value)
+        async with self.db.reading() as session:
+            return FleetCounts(*(await session.execute(select(known, online))).one())
 
     async def earnings_between(
         self, who: Principal, miner: str, since: datetime | None, until: datetime | None

@@ -17,7 +17,7 @@ from aitbc.kernel.trace import current_request_id
 from aitbc.modules.ai.api import JobNotFound, Lease, LeaseLost, Outcome, Renewal
 from aitbc.modules.gpu.api import Inventory
 from aitbc.modules.gpu.models.older import OlderLeaseRow, OlderMinerRow
-from aitbc.modules.gpu.models.tables import MinerRow, ReputationEventRow
+from aitbc.modules.gpu.models.tables import MinerRow
 from aitbc.modules.gpu.models.values import Beat
 from aitbc.modules.gpu.service.older_miners import OlderMiners, speaking
 from aitbc.modules.gpu.service.work import (
@@ -30,6 +30,7 @@ from aitbc.modules.gpu.service.work import (
     SendHeartbeat,
     Working,
 )
+from aitbc.modules.gpu.service.worked import worked_attempts
 
 ROUND = 500
 """How many leases the chore looks after at a time."""
@@ -45,7 +46,8 @@ class OutputNotTaken(Invalid):
 class OlderSign(Struct, frozen=True, kw_only=True):
     """A heartbeat of the older dialect."""
 
-    inflight: int = 0
+    inflight: int | None = None
+    """How many jobs it works on; none leaves what it said before."""
     pause: str | None = None
     leaving: bool = False
     telemetry: Inventory | None = None
@@ -116,11 +118,12 @@ class OlderWork(OlderMiners, Working):
         row, miner = await self.speaker(who, name)
         assert row.miner is not None
         leases = await self._leases(_open_leases().where(OlderLeaseRow.miner == row.miner).limit(LEASES_MAX))
+        known = await self.miner(row.miner)
         told = await self.heartbeat(
             miner,
             SendHeartbeat(
-                slots=(await self.miner(row.miner)).slots,
-                slots_busy=sign.inflight,
+                slots=known.slots,
+                slots_busy=known.slots_busy if sign.inflight is None else sign.inflight,
                 leases=tuple(KeepLease(attempt=lease.attempt, token=lease.token) for lease in leases),
                 telemetry=sign.telemetry,
                 pause=sign.pause,
@@ -204,22 +207,20 @@ class OlderWork(OlderMiners, Working):
         """
         await self.miner_of(who, miner)
         live = [_live(lease) for lease in await self.ai.leases_of(miner) if wish.takes_live(lease.kind)]
-        event, lease = ReputationEventRow, OlderLeaseRow
-        fits = [event.miner == miner]
+        found = worked_attempts()
+        worked = found.c
+        fits = [worked.miner == miner]
         if wish.kind is not None:
-            fits.append(event.job_kind == wish.kind)
+            fits.append(worked.kind == wish.kind)
         if wish.outcomes is not None:
-            fits.append(event.outcome.in_(wish.outcomes))
+            fits.append(worked.outcome.in_(wish.outcomes))
         if wish.earned_min_units is not None:
-            fits.append(lease.earned_units >= wish.earned_min_units)
-        joined = lease.attempt == event.attempt
-        wanted = select(event, lease.receipt, lease.earned_units).outerjoin(lease, joined).where(*fits)
-        wanted = wanted.order_by(event.ended_at.desc(), event.attempt.desc())
+            fits.append(worked.earned_units >= wish.earned_min_units)
+        wanted = select(found).where(*fits).order_by(worked.ended_at.desc(), worked.attempt.desc())
         wanted = wanted.offset(max(wish.offset - len(live), 0)).limit(wish.limit)
         async with self.db.reading() as session:
-            counted = select(func.count()).select_from(event).outerjoin(lease, joined).where(*fits)
-            total = (await session.execute(counted)).scalar_one()
-            ended = [_ended(*row) for row in await session.execute(wanted)]
+            total = (await session.execute(select(func.count(worked.attempt)).where(*fits))).scalar_one()
+            ended = [_ended(row) for row in await session.execute(wanted)]
         return [*live[wish.offset :], *ended][: wish.limit], len(live) + total
 
     async def keep_older(self) -> None:
@@ -283,16 +284,16 @@ def _live(lease: Lease) -> WorkedJob:
     )
 
 
-def _ended(event: ReputationEventRow, receipt: str | None, earned_units: int | None) -> WorkedJob:
+def _ended(row: Any) -> WorkedJob:
     return WorkedJob(
-        job=event.job,
-        kind=event.job_kind,
-        outcome=event.outcome,
-        reason=event.reason,
-        made_at=ids.made_at("job", event.job),
-        started_at=event.started_at,
-        ended_at=event.ended_at,
+        job=row.job,
+        kind=row.kind,
+        outcome=row.outcome,
+        reason=row.reason,
+        made_at=ids.made_at("job", row.job),
+        started_at=row.started_at,
+        ended_at=row.ended_at,
         expires_at=None,
-        receipt=receipt,
-        earned_units=earned_units,
+        receipt=row.receipt,
+        earned_units=row.earned_units,
     )

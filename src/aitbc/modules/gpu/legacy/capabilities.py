@@ -1,0 +1,156 @@
+"""What a miner can, as the older dialect tells it in a free object, and as this house knows it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from aitbc.kernel.errors import FieldError, Invalid
+from aitbc.modules.gpu.api import DEVICES_MAX, Device, Inventory, Miner
+from aitbc.modules.gpu.legacy.naming import amount_of, first_text, units_of
+from aitbc.modules.gpu.models.offer import Offer
+from aitbc.modules.gpu.service.older_miners import OlderMiner
+
+KIND = "chat"
+"""What an older miner that names no kinds of work does: it answers prompts."""
+MIB_PER_GB = 1024
+GB_AT_MOST = 1024
+"""A bare `memory` up to here is in gigabytes, a larger one in megabytes."""
+_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([gGmM])(?:i?[bB])?\s*\Z")
+
+
+class Told(Struct, frozen=True):
+    """Capabilities in the terms of this house."""
+
+    offer: Offer
+    inventory: Inventory
+    price_units: int | None
+
+
+def read_capabilities(found: Mapping[str, Any], region: str | None) -> Told:
+    """The terms of a free object of capabilities. Raises `Invalid` for what cannot be meant."""
+    devices = _devices(found)
+    names = list(dict.fromkeys(device["name"] for device in devices if device.get("name")))
+    kinds = _words(found, "kinds", "job_types", "supported_kinds") or [KIND]
+    models = _words(found, "supported_models", "models")
+    offer = {
+        "kinds": kinds,
+        "models": {KIND: models} if models and KIND in kinds else {},
+        "device": "gpu" if devices else "cpu",
+        "gpu_models": names[:8],
+        "vram_mib": max((device.get("memory_total_mib") or 0 for device in devices), default=0),
+        "region": region or first_text(found, "region"),
+    }
+    return Told(_converted(offer, Offer), _converted({"devices": devices}, Inventory), _price(found))
+
+
+def tell_capabilities(older: OlderMiner) -> dict[str, Any]:
+    """What is known of a miner, as the older dialect tells it."""
+    miner = older.miner
+    gpus = [gpu for _, gpu in gpus_of(miner)]
+    return {
+        "gpu": gpus[0].name if gpus else None,
+        "gpus": [{"name": gpu.name, "memory_mb": gpu.memory_total_mib, "cuda": gpu.runtime_version} for gpu in gpus],
+        "gpu_count": len(gpus),
+        "gpu_memory": miner.vram_mib or None,
+        "kinds": list(miner.kinds),
+        "models": sorted({model for models in miner.models.values() for model in models}),
+        "price_per_hour": None if older.price_units is None else amount_of(older.price_units),
+    }
+
+
+def gpus_of(miner: Miner) -> list[tuple[str, Device]]:
+    """The GPUs of a miner, each with its id: that of the miner, a dash, and its place among the devices."""
+    devices = enumerate(miner.inventory.devices)
+    return [(f"{miner.id}-{place}", device) for place, device in devices if device.type != "cpu"]
+
+
+def with_readings(
+    inventory: Inventory, place: int, *, utilization: float | None, used_mib: float | None, celsius: float | None
+) -> Inventory:
+    """The same inventory with fresh readings of one device; what was not read now is not known now. Raises `Invalid`."""
+    fresh = msgspec.to_builtins(inventory.devices[place])
+    fresh |= {
+        "utilization": utilization,
+        "memory_used_mib": None if used_mib is None else round(used_mib),
+        "temperature_celsius": celsius,
+    }
+    devices = list(inventory.devices)
+    devices[place] = _converted(fresh, Device)
+    return msgspec.structs.replace(inventory, devices=tuple(devices))
+
+
+def _devices(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The GPUs that are named, each as a device; with `gpu_count` one stands for several."""
+    named = found.get("gpus") or found.get("gpu") or []
+    listed = named if isinstance(named, list) else [named]
+    if not listed and (found.get("gpu_memory") or found.get("gpu_memory_gb")):
+        listed = [{}]
+    devices = [_device(one, found) for one in listed[: DEVICES_MAX + 1]]
+    count = found.get("gpu_count")
+    if len(devices) == 1 and isinstance(count, int) and 1 < count <= DEVICES_MAX:
+        devices *= count
+    return [device | {"index": place} for place, device in enumerate(devices)]
+
+
+def _device(one: Any, found: Mapping[str, Any]) -> dict[str, Any]:
+    facts = {"name": one} if isinstance(one, str) else one
+    if not isinstance(facts, dict):
+        raise _refusal("A GPU is a name, or an object that describes it")
+    cuda = first_text(facts, "cuda_version", "cuda") or first_text(found, "cuda_version", "cuda")
+    return {
+        "name": first_text(facts, "name", "model", "gpu_model"),
+        "memory_total_mib": _memory(facts) or _memory(found),
+        "runtime_version": cuda,
+        "compute_capability": first_text(facts, "compute_capability"),
+    }
+
+
+def _memory(facts: Mapping[str, Any]) -> int | None:
+    for name, factor in (
+        ("memory_mb", 1),
+        ("memory_mib", 1),
+        ("gpu_memory", 1),
+        ("memory_gb", MIB_PER_GB),
+        ("gpu_memory_gb", MIB_PER_GB),
+    ):
+        if (size := _number(facts.get(name))) is not None:
+            return round(size * factor)
+    told = facts.get("memory")
+    if isinstance(told, str) and (size_text := _SIZE.match(told)):
+        return round(float(size_text[1]) * (MIB_PER_GB if size_text[2] in "gG" else 1))
+    size = _number(told)
+    if size is None:
+        return None
+    return round(size * MIB_PER_GB) if size <= GB_AT_MOST else round(size)
+
+
+def _number(told: Any) -> float | None:
+    known = isinstance(told, (int, float)) and not isinstance(told, bool) and 0 < told < 2**40
+    return float(told) if known else None
+
+
+def _words(found: Mapping[str, Any], *names: str) -> list[str]:
+    for name in names:
+        if told := found.get(name):
+            return list(told) if isinstance(told, list) else [told]
+    return []
+
+
+def _price(found: Mapping[str, Any]) -> int | None:
+    names: Sequence[str] = ("price_per_hour", "pricing_per_hour", "price")
+    name = next((name for name in names if found.get(name) is not None), None)
+    return None if name is None else units_of(found[name], f"/capabilities/{name}")
+
+
+def _converted(value: Any, kind: type[Any]) -> Any:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise _refusal(str(error)[:200]) from None
+
+
+def _refusal(message: str) -> Invalid:
+    return Invalid(fields=(FieldError("/capabilities", message),))
