@@ -31,6 +31,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "db": ("db", "The database: provision, migrate, check, open."),
     "backup": ("backup", "Back the whole installation up into one file."),
     "restore": ("restore", "Restore a backup into an empty place, and verify it."),
+    "upgrade": ("upgrade", "See what this program would change in an installation."),
     "completion": ("completion", "Completion for bash, zsh and fish."),
 }
 """Noun to its module under `commands` and what it is for."""

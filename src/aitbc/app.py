@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from aitbc.kernel import backup as kernel_backup
-from aitbc.kernel import database_commands, serving
+from aitbc.kernel import database_commands, serving, upgrading
 from aitbc.kernel.backup import BackupManifest, Restored
 from aitbc.kernel.house import parts
 from aitbc.kernel.module import Module
 from aitbc.kernel.places import MAIN
+from aitbc.kernel.upgrading import UpgradePlan
 from aitbc.modules.ai.module import module as ai
 from aitbc.modules.gpu.module import module as gpu
 from aitbc.modules.trading.module import module as trading
@@ -25,6 +26,7 @@ __all__ = [
     "provision_sql",
     "restore",
     "serve",
+    "upgrade_plan",
 ]
 
 MODULES: tuple[Module, ...] = (gpu, ai, trading)
@@ -57,6 +59,11 @@ def migrate() -> list[str]:
 def check_database() -> list[str]:
     """Where the configured database and the models disagree."""
     return database_commands.check(MODULES)
+
+
+def upgrade_plan() -> UpgradePlan:
+    """What this program would do to the configured installation, and what stands in the way."""
+    return upgrading.upgrade_plan(MODULES)
 
 
 def backup(file: Path) -> BackupManifest:
