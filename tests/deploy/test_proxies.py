@@ -5,8 +5,10 @@ import json
 import os
 import re
 import socket
+import socketserver
 import ssl
 import subprocess
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -341,6 +343,42 @@ def test_http_2_is_spoken(site: Site) -> None:
     command = ["curl", "-sk", "--http2", "-o", "/dev/null", "-w", "%{http_version} %{http_code}", *to]
     told = subprocess.run(command, capture_output=True, text=True, timeout=20)
     assert told.stdout == "2 200"
+
+
+class Upgrading(socketserver.BaseRequestHandler):
+    """A server that is well, and turns a connection into one of another protocol where that is asked: it echoes."""
+
+    def handle(self) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += self.request.recv(4096) or b"\r\n\r\n"
+        if b"upgrade: websocket" not in head.lower():
+            self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            return
+        self.request.sendall(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+        )
+        while said := self.request.recv(4096):
+            self.request.sendall(said)
+
+
+def test_a_connection_can_become_a_websocket(site: Site) -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Upgrading) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with site.behind([server.server_address[1]]) as port:
+            connection = site.connect(port).sock
+            connection.sendall(
+                f"GET /socket HTTP/1.1\r\nHost: {HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+            )
+            assert b" 101 " in connection.recv(4096)
+            for said in (b"one", b"two"):
+                connection.sendall(said)
+                assert connection.recv(100) == said
+            connection.close()
+        server.shutdown()
 
 
 def test_a_server_that_stops_is_missed_by_nobody(site: Site) -> None:
