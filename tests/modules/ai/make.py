@@ -175,7 +175,7 @@ class Worker:
             )
         )
 
-    def changed(self, version: int = 1, status: str = "online") -> MinerChanged:
+    def changed(self, version: int = 1, status: str = "online", reason: str | None = None) -> MinerChanged:
         """What gpu tells of this miner."""
         offer = self.capabilities
         return MinerChanged(
@@ -183,6 +183,7 @@ class Worker:
             account=self.account,
             version=version,
             status=status,
+            status_reason=reason,
             kinds=offer.kinds,
             models=offer.models,
             programs=offer.programs,

@@ -24,6 +24,7 @@ from aitbc.modules.ai.api import LogLine
 from aitbc.modules.ai.module import module
 from aitbc.modules.ai.service import AiService
 from aitbc.modules.ai.service.jobs import place_of
+from aitbc.modules.gpu.events import MinerChanged
 from tests.modules.ai.make import Desk, Worker, ai_on
 
 JOBS = "/api/v1/ai/jobs"
@@ -361,6 +362,23 @@ async def test_explain_is_never_blank(owner: Target) -> None:
         await _fail(desk, lease)
         told = await explained(failed)
         assert (told["state"], told["attempts"][0]["message"]) == ("failed", "Exit code 1.")
+
+
+async def test_who_waits_for_a_miner_that_rests_is_told_why(owner: Target) -> None:
+    async with market(owner) as (desk, visitors, client):
+        alice, miner, other = desk.person(), Worker(desk), Worker(desk, kinds=("ocr",))
+        job = await desk.submit(alice)
+
+        async def suggested(*news: MinerChanged) -> str:
+            async with desk.ai.db.unit_of_work() as uow:
+                await desk.ai.on_miners_changed(uow, news)
+            told = (await client.get(f"{JOBS}/{job}/explain", headers=as_(visitors, alice))).json()
+            return str(told["suggestion"])
+
+        assert "new fans" in await suggested(miner.changed(1, "draining", "new fans"), other.changed())
+        assert "1 fitting miners" in await suggested(miner.changed(2, "draining"))
+        assert "No online miner serves embed" in await suggested(miner.changed(3, "offline", "silent"))
+        assert "Nothing has to change" in await suggested(miner.changed(4))
 
 
 async def _fail(desk: Desk, lease: Any) -> None:

@@ -18,6 +18,8 @@ class MinerChanged(Event, frozen=True, kw_only=True):
     version: int
     status: str
     """`online`, `draining`, `offline` or `removed`."""
+    status_reason: str | None = None
+    """Why, where its owner or the miner itself said so."""
     kinds: tuple[str, ...]
     models: dict[str, tuple[str, ...]]
     programs: tuple[str, ...]

@@ -192,6 +192,7 @@ class MinerRow(Base):
     id: Mapped[str] = mapped_column(WireId("mnr"), primary_key=True)
     version: Mapped[int] = mapped_column(BigInteger)
     status: Mapped[str] = mapped_column(Text)
+    status_reason: Mapped[str | None] = mapped_column(Text)
     kinds: Mapped[list[str]] = mapped_column(ARRAY(Text))
     models: Mapped[str] = mapped_column(Text)
     """Model names by kind, as JSON text."""

@@ -19,6 +19,7 @@ from aitbc.modules.ai.service.office import Office
 from aitbc.modules.gpu.events import MinerChanged
 
 ONLINE = "online"
+DRAINING = "draining"
 POSITION_MAX = 100_000
 """A position is counted no further."""
 RECENT_MAX = 500
@@ -31,6 +32,7 @@ class FleetMiner(Struct, frozen=True):
 
     id: str
     status: str
+    status_reason: str | None
     kinds: tuple[str, ...]
     models: dict[str, tuple[str, ...]]
     programs: tuple[str, ...]
@@ -67,6 +69,7 @@ class Explaining(Office):
             FleetMiner(
                 row.id,
                 row.status,
+                row.status_reason,
                 tuple(row.kinds),
                 msgspec.json.decode(row.models, type=dict[str, tuple[str, ...]]),
                 tuple(row.programs),
@@ -146,6 +149,7 @@ def _picture(event: MinerChanged) -> dict[str, object]:
     return {
         "version": event.version,
         "status": event.status,
+        "status_reason": event.status_reason,
         "kinds": list(event.kinds),
         "models": msgspec.json.encode(event.models).decode(),
         "programs": list(event.programs),
@@ -186,7 +190,8 @@ def suggest(needs: Needs, fleet: Sequence[FleetMiner], counts: Sequence[FilterCo
     if counts[-1].after:
         return "Nothing has to change: miners fit, and take the jobs before this one first."
     online = [miner for miner in fleet if miner.status == ONLINE]
-    if not online:
+    resting = [miner for miner in fleet if miner.status == DRAINING and matches(needs, miner)]
+    if not online and not resting:
         return "No miner is online; start one with `aitbc miner run`."
     for name in ("region", "gpu_model", "min_vram_mib", "device", "model"):
         if _wanted(needs, name):
@@ -194,6 +199,8 @@ def suggest(needs: Needs, fleet: Sequence[FleetMiner], counts: Sequence[FilterCo
             able = [miner for miner in online if matches(relaxed, miner)]
             if able:
                 return _relaxation(needs, name, able)
+    if resting:
+        return _patience(resting)
     if any(matches(needs, miner) for miner in online):
         return f"Only miners that failed this job before fit; they may try again after {AVOIDED_FOR.seconds} seconds."
     if needs.program and any(needs.kind in miner.kinds for miner in online):
@@ -201,6 +208,14 @@ def suggest(needs: Needs, fleet: Sequence[FleetMiner], counts: Sequence[FilterCo
     if not any(needs.kind in miner.kinds for miner in online):
         return f"No online miner serves {needs.kind}; start one that does with `aitbc miner run`."
     return "Several requirements have to be dropped together before a miner fits; the filters say which leave nobody."
+
+
+def _patience(resting: Sequence[FleetMiner]) -> str:
+    said = next((f", for this reason: {miner.status_reason}" for miner in resting if miner.status_reason), "")
+    return (
+        f"{len(resting)} fitting miners take no new work for now{said}. "
+        "Wait until they go on, or start another with `aitbc miner run`."
+    )
 
 
 def _relaxation(needs: Needs, name: str, able: Sequence[FleetMiner]) -> str:

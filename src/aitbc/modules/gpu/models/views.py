@@ -58,6 +58,7 @@ def miner_changed(miner: MinerRow | MinerValue, capabilities: str, at: datetime)
         account=miner.account,
         version=miner.version,
         status=miner.status,
+        status_reason=miner.status_reason,
         kinds=offer.kinds,
         models=offer.models,
         programs=offer.programs,
