@@ -16,6 +16,7 @@ from aitbc.kernel.errors import Conflict, FieldError, Forbidden, Invalid, Malfor
 from aitbc.kernel.http import FAULTS_MAX, as_app_error, manners, problem, problem_headers, read_body, seal, with_head
 from aitbc.kernel.ids import MalformedId, new_id
 from aitbc.kernel.pages import encode_cursor
+from aitbc.kernel.text import explained
 from tests.kernel.shop import HOST, NewItem, Shelf, bounded
 
 ITEMS = "/api/v1/shop/items"
@@ -177,6 +178,11 @@ def test_a_problem_that_json_cannot_hold_is_told_without_its_details() -> None:
     told = json.loads(problem(Conflict("\ud800", fields=(FieldError("/a", "b"),), more="\udfff"), "req_1"))
     assert (told["code"], told["detail"], told["status"]) == ("conflict", Conflict.summary(), 409)
     assert "errors" not in told
+
+
+def test_a_pattern_is_told_as_ecma_262_writes_it_and_a_wrong_choice_is_not_repeated() -> None:
+    assert explained(r"Expected `str` matching regex '^[a-z]+\\Z'") == "Expected `str` matching regex '^[a-z]+$'"
+    assert "secret" not in explained("Invalid enum value 'secret'")
 
 
 def test_headers_of_a_problem_belong_to_its_kind() -> None:

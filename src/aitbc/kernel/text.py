@@ -123,5 +123,5 @@ def explained(message: str) -> str:
     if message.startswith("Invalid enum value"):
         return "Expected one of the values that the description lists"
     if "matching regex" not in message or "u202e" not in message:
-        return message
+        return message.replace(r"\\Z'", "$'")
     return "Expected text without control characters, direction marks and, in a name, blanks at its ends"
