@@ -151,7 +151,8 @@ def test_the_reader_of_expressions_finds_what_is_not_there(series: Series) -> No
 def test_every_metric_of_ours_is_watched(series: Series) -> None:
     asked = {metric for _, expression in expressions() for metric in needs(expression).labels}
     ours = {re.sub("_(bucket|count|sum)$", "", name) for name in series[0] if name.startswith("aitbc_")}
-    assert not ours - {re.sub("_bucket$", "", name) for name in asked}
+    unseen = ours - {re.sub("_bucket$", "", name) for name in asked}
+    assert not unseen, f"neither an alert nor the dashboard (deploy/grafana/aitbc.json) asks for {sorted(unseen)}"
 
 
 def test_the_speed_of_answers_leaves_out_what_waits_on_purpose(server: ServerProcess) -> None:
