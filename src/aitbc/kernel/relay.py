@@ -25,6 +25,8 @@ from aitbc.kernel.trace import request_id
 
 LEASE = timedelta(seconds=30)
 BATCH_MAX = 500
+GATHER_SECONDS = 0.05
+"""Between two rounds of a busy relay: a round costs much the same for one event and for fifty."""
 IDLE_SECONDS = 2.0
 """How long the relay sleeps when nobody wakes it: the fall-back, not the way."""
 
@@ -99,7 +101,9 @@ class Relay:
                 delivered, pause = 0, min(pause * 2 or 0.5, 10.0)
                 log.warning("relay_paused", module=self._schema, reason=error.message, seconds=pause)
                 await asyncio.sleep(pause)
-            if not delivered:
+            if 0 < delivered < BATCH_MAX:  # whoever waits for the first event has it; let those behind it gather
+                await asyncio.sleep(GATHER_SECONDS)
+            elif not delivered:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), IDLE_SECONDS)
                 self._wake.clear()

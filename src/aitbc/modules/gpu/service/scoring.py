@@ -1,11 +1,12 @@
 """Reputation: kept up as attempts end, and worked out anew from them for whoever asks."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import cast as cast_type
 
 from msgspec import Struct
-from sqlalchemy import Date, cast, func, select
+from sqlalchemy import Date, Table, bindparam, cast, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from aitbc.kernel.auth import Principal
@@ -25,6 +26,17 @@ from aitbc.modules.gpu.models.reputation import (
 )
 from aitbc.modules.gpu.models.tables import ReputationDayRow, ReputationEventRow, ReputationRow
 from aitbc.modules.gpu.service.fleet import Fleet
+
+# As tables, not as objects: these lines are written with every attempt that ends anywhere.
+EVENTS, DAYS, SCORES = (
+    cast_type(Table, row.__table__) for row in (ReputationEventRow, ReputationDayRow, ReputationRow)
+)
+_new_days = upsert(DAYS)
+ADD_DAYS = _new_days.on_conflict_do_update(
+    index_elements=["miner", "day"],
+    set_={"good": DAYS.c.good + _new_days.excluded.good, "bad": DAYS.c.bad + _new_days.excluded.bad},
+)
+STORE_SCORE = update(SCORES).where(SCORES.c.miner == bindparam("of"))
 
 
 class ReputationDay(Struct, frozen=True, kw_only=True):
@@ -97,14 +109,16 @@ class Scoring(Fleet):
 
     async def on_attempts_ended(self, uow: UnitOfWork, events: Sequence[AttemptEnded]) -> None:
         """Keep each attempt once, and bring the reputations of their miners up to it."""
-        fresh = await _keep(uow, events)
         by_miner: dict[str, list[AttemptEnded]] = defaultdict(list)
-        for event in fresh:
+        for event in await _keep(uow, events):
             by_miner[event.miner].append(event)
-        for miner in sorted(by_miner):  # in one order, so that two hearers never wait for each other
-            added = tally((event.ended_at, event.outcome, event.fault) for event in by_miner[miner])
-            if added:
-                await _score_anew(uow, miner, added)
+        tallies = {
+            miner: added
+            for miner, ended in sorted(by_miner.items())  # in one order, so that two hearers never wait for each other
+            if (added := tally((event.ended_at, event.outcome, event.fault) for event in ended))
+        }
+        if tallies:
+            await _score_anew(uow, tallies)
 
 
 async def _keep(uow: UnitOfWork, events: Sequence[AttemptEnded]) -> list[AttemptEnded]:
@@ -125,31 +139,36 @@ async def _keep(uow: UnitOfWork, events: Sequence[AttemptEnded]) -> list[Attempt
         }
         for _, event in sorted(known.items())
     ]
-    added = upsert(ReputationEventRow).on_conflict_do_nothing().returning(ReputationEventRow.attempt)
+    added = upsert(EVENTS).on_conflict_do_nothing().returning(EVENTS.c.attempt)
     return [known[attempt] for attempt in await uow.session.scalars(added, rows)]
 
 
-async def _score_anew(uow: UnitOfWork, miner: str, added: Mapping[date, Tally]) -> None:
-    """Add to the days of a miner and store what they amount to. Its reputation is locked first: hearers take turns."""
-    blank = {"miner": miner, "score": PRIOR, "good": 0, "bad": 0, "updated_at": now()}
-    await uow.session.execute(upsert(ReputationRow).values(**blank).on_conflict_do_nothing())
-    row = await uow.session.get_one(ReputationRow, miner, with_for_update=True)
-    await _add_days(uow, miner, added.items())
-    stored = await uow.session.execute(
-        select(ReputationDayRow.day, ReputationDayRow.good, ReputationDayRow.bad).where(ReputationDayRow.miner == miner)
+async def _score_anew(uow: UnitOfWork, tallies: Mapping[str, Mapping[date, Tally]]) -> None:
+    """Add to the days of miners and store what they amount to. Their reputations are locked first: hearers take turns."""
+    session, miners = uow.session, list(tallies)
+    blanks = [{"miner": miner, "score": PRIOR, "good": 0, "bad": 0, "updated_at": now()} for miner in miners]
+    await session.execute(upsert(SCORES).on_conflict_do_nothing(), blanks)
+    await session.execute(
+        select(SCORES.c.miner).where(SCORES.c.miner.in_(miners)).order_by(SCORES.c.miner).with_for_update()
     )
-    found = score({day: Tally(good, bad) for day, good, bad in stored})
-    row.score, row.good, row.bad, row.updated_at = found.value, found.good, found.bad, now()
-
-
-async def _add_days(uow: UnitOfWork, miner: str, added: Iterable[tuple[date, Tally]]) -> None:
-    days = upsert(ReputationDayRow)
-    days = days.on_conflict_do_update(
-        index_elements=["miner", "day"],
-        set_={
-            "good": ReputationDayRow.good + days.excluded.good,
-            "bad": ReputationDayRow.bad + days.excluded.bad,
-        },
+    await session.execute(
+        ADD_DAYS,
+        [
+            {"miner": miner, "day": day, "good": one.good, "bad": one.bad}
+            for miner, added in tallies.items()
+            for day, one in sorted(added.items())
+        ],
     )
-    rows = [{"miner": miner, "day": day, "good": one.good, "bad": one.bad} for day, one in sorted(added)]
-    await uow.session.execute(days, rows)
+    stored: dict[str, dict[date, Tally]] = defaultdict(dict)
+    for miner, day, good, bad in await session.execute(
+        select(DAYS.c.miner, DAYS.c.day, DAYS.c.good, DAYS.c.bad).where(DAYS.c.miner.in_(miners))
+    ):
+        stored[miner][day] = Tally(good, bad)
+    found = [(miner, score(stored[miner])) for miner in miners]
+    await session.execute(
+        STORE_SCORE,
+        [
+            {"of": miner, "score": one.value, "good": one.good, "bad": one.bad, "updated_at": now()}
+            for miner, one in found
+        ],
+    )
