@@ -10,12 +10,14 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, NoReturn, Self
 from urllib.parse import quote, urlencode, urlsplit
 
-from aitbc_cli.exits import TIMED_OUT, UNAVAILABLE, Stop, exit_of
+from typer import Exit
+
+from aitbc_cli.exits import DONE, TIMED_OUT, UNAVAILABLE, Stop, exit_of
 from aitbc_cli.settings import Where, signed_in
-from aitbc_cli.terminal import progress
+from aitbc_cli.terminal import progress, safe
 
 ANSWER_SECONDS = 30.0
 """How long one answer may take, unless the command says otherwise."""
@@ -30,10 +32,14 @@ JSON = "application/json"
 
 
 class Api:
-    """One caller of one server. `seconds` is how long everything together may take; none sets no limit."""
+    """One caller of one server. `seconds` is how long everything together may take; none sets no limit.
 
-    def __init__(self, where: Where, *, seconds: float | None = None) -> None:
+    `shown` makes it print the first request of one of these methods as a curl command, and end, instead of sending it.
+    """
+
+    def __init__(self, where: Where, *, seconds: float | None = None, shown: frozenset[str] = frozenset()) -> None:
         self.where = where
+        self._shown = shown
         self.request_id = f"cli-{os.urandom(10).hex()}"
         self._end = None if seconds is None else time.monotonic() + seconds
         self._seconds = seconds
@@ -155,6 +161,8 @@ class Api:
     def _once(
         self, method: str, path: str, headers: dict[str, str], content: Any, *, public: bool, slack: float
     ) -> tuple["_Connection", http.client.HTTPResponse]:
+        if method in self._shown:
+            self._show(method, path, headers, content)
         headers = {"Accept": JSON, "User-Agent": "aitbc-cli", "X-Request-ID": self.request_id, **headers}
         if self.where.key is not None:
             headers["Authorization"] = f"Bearer {self.where.key}"
@@ -166,6 +174,12 @@ class Api:
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise self._unreachable(error) from None
+
+    def _show(self, method: str, path: str, headers: Mapping[str, str], content: Any) -> NoReturn:
+        from aitbc_cli.curl import curl
+
+        print(safe(curl(method, self.where.url.rstrip("/") + path, headers, content)))
+        raise Exit(DONE)
 
     def _seconds_left(self, slack: float) -> float:
         self._allowed = ANSWER_SECONDS + slack

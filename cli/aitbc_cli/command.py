@@ -21,6 +21,7 @@ from aitbc_cli.times import seconds_of
 
 Handler = Callable[..., int | None]
 LIMIT = 50
+CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class Options:
     profile: str | None = None
     api_key_file: Path | None = None
     timeout: str | None = None
+    curl: bool = False
     limit: int = LIMIT
     everything: bool = False
     idempotency_key: str | None = None
@@ -78,6 +80,10 @@ _SERVER: Mapping[str, tuple[Any, Any]] = {
         ],
         None,
     ),
+    "curl": (
+        Annotated[bool, typer.Option("--curl", help="Print the request as a curl command instead of sending it.")],
+        False,
+    ),
 }
 _LIST: Mapping[str, tuple[Any, Any]] = {
     "limit": (Annotated[int, typer.Option("--limit", min=1, max=100_000, help="So many rows at most.")], LIMIT),
@@ -104,8 +110,9 @@ COMMON = frozenset({**_OUTPUT, **_SERVER, **_LIST, **_CHANGE, **_DEBUG})
 class Call:
     """One run of a command: the server to ask, where data goes, and how far it may go."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, *, changes: bool = False) -> None:
         self.options = options
+        self._shown = frozenset() if not options.curl else CHANGING if changes else CHANGING | {"GET"}
         self.seconds = _seconds(options)
         self.out = Output(_form(options), fields=options.fields, utc=options.utc)
         self.dry_run = options.dry_run
@@ -125,7 +132,7 @@ class Call:
         """The server, under another time limit."""
         from aitbc_cli.client import Api
 
-        return Api(self.where, seconds=seconds)
+        return Api(self.where, seconds=seconds, shown=self._shown)
 
     @cached_property
     def once(self) -> str:
@@ -141,7 +148,7 @@ class Call:
 
     def confirm(self, question: str) -> None:
         """Ask before what cannot be taken back. Raises `Stop` unless it is confirmed."""
-        if not self.dry_run:
+        if not (self.dry_run or self.options.curl):
             confirm(question, yes=self.options.yes, may_prompt=not self.options.no_input)
 
     def list(self, path: str, shown: Sequence[Any], *, name: str = "id", **query: Any) -> None:
@@ -246,7 +253,7 @@ def command(
         def run(**given: Any) -> int | None:
             options = Options(**{option: given.pop(option) for option in common})
             try:
-                ended = function(Call(options), **given)
+                ended = function(Call(options, changes=changes), **given)
                 sys.stdout.flush()
             except BrokenPipeError:
                 raise PipeClosed from None

@@ -3,7 +3,10 @@
 import csv
 import io
 import json
+import os
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,6 +48,28 @@ def test_a_dry_run_says_what_would_be_sent_and_changes_nothing(town: Town) -> No
     money = balance(town.alice)
     town.admin.does("deposit", town.alice.environment["ACCOUNT"], "5", "--dry-run")
     assert balance(town.alice) == money
+
+
+def test_a_command_is_shown_as_curl_which_does_the_same_without_showing_the_key(town: Town) -> None:
+    key = Path(town.alice.environment["AITBC_API_KEY_FILE"]).read_text()
+
+    def rerun(*words: str) -> Any:
+        line = town.alice.does(*words, "--curl").out
+        assert key not in line
+        assert line.startswith("curl ")
+        ended = subprocess.run(
+            ["bash", "-c", line], env={**os.environ, "AITBC_API_KEY": key}, capture_output=True, text=True, check=True
+        )
+        return json.loads(ended.stdout)
+
+    money = balance(town.alice)
+    town.alice.does(*SUBMIT, "--curl")
+    assert balance(town.alice) == money
+    made = rerun("job", "submit", "embed", "--text", 'it\'s "quoted" $HOME `x` \u00e9\n', "--max-price", "0.05")
+    shown = rerun("job", "show", made["id"])
+    assert shown["input"] == {"texts": ['it\'s "quoted" $HOME `x` \u00e9\n']}
+    assert made["id"] in {job["id"] for job in rerun("job", "list", "--limit", "5")["data"]}
+    assert rerun("job", "cancel", made["id"], "--yes")["state"] == "canceled"
 
 
 def test_a_secret_is_shown_once_or_written_where_only_its_owner_reads_it(town: Town) -> None:
