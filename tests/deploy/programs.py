@@ -15,6 +15,7 @@ PACKAGES = {
     "haproxy": "haproxy",
     "promtool": "prometheus",
     "openssl": "openssl",
+    "curl": "curl",
 }
 """The Debian package of each."""
 PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"

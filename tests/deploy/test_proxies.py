@@ -340,7 +340,7 @@ def test_who_comes_through_the_proxy_is_not_from_this_machine(site: Site) -> Non
 
 def test_http_2_is_spoken(site: Site) -> None:
     to = ["--resolve", f"{HOST}:{site.port}:127.0.0.1", f"https://{HOST}:{site.port}/readyz"]
-    command = ["curl", "-sk", "--http2", "-o", "/dev/null", "-w", "%{http_version} %{http_code}", *to]
+    command = [program("curl"), "-sk", "--http2", "-o", "/dev/null", "-w", "%{http_version} %{http_code}", *to]
     told = subprocess.run(command, capture_output=True, text=True, timeout=20)
     assert told.stdout == "2 200"
 
