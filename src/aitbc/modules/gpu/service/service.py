@@ -6,14 +6,16 @@ from prometheus_client import Metric
 
 from aitbc.modules.gpu.service.enrolment import Enrolment
 from aitbc.modules.gpu.service.liveness import Liveness
+from aitbc.modules.gpu.service.market import OrderBook
 from aitbc.modules.gpu.service.measuring import measure
 from aitbc.modules.gpu.service.older_work import OlderWork
+from aitbc.modules.gpu.service.registry import Registry
 from aitbc.modules.gpu.service.scoring import Scoring
 from aitbc.modules.gpu.service.work import Working
 
 
-class GpuService(OlderWork, Enrolment, Scoring, Working, Liveness):
-    """Keeps the miners: how they join, whether they are there, how work reaches them, and what they are worth."""
+class GpuService(OlderWork, Enrolment, Scoring, Working, Liveness, OrderBook, Registry):
+    """Keeps the miners: how they join, whether they are there, how work reaches them, what they are worth; and the GPU market."""
 
     async def measure(self) -> Sequence[Metric]:
         """What Prometheus is told of the miners."""

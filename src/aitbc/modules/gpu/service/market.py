@@ -1,0 +1,392 @@
+"""The order book of the GPU market: offers and bids that are placed, accepted, matched and cancelled, each once.
+
+No money moves here: an order that was accepted or matched is an agreement on terms, and paying for it is another matter.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy import Select, and_, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.orm import aliased
+
+from aitbc.kernel.auth import Principal
+from aitbc.kernel.clock import now
+from aitbc.kernel.db import UnitOfWork
+from aitbc.kernel.errors import Conflict, FieldError, Invalid, NotFound, TooMany
+from aitbc.kernel.idempotency import Once
+from aitbc.kernel.ids import new_id
+from aitbc.modules.gpu.models.market import (
+    OPEN,
+    STILL_OPEN,
+    MarketMatchRow,
+    MarketOrderRow,
+    OrderState,
+    Side,
+    agrees,
+    may_end,
+    misfit,
+    total,
+)
+from aitbc.modules.gpu.models.market_views import MarketOrder, Match, match_view, order_view
+from aitbc.modules.gpu.service.desk import Desk
+
+ORDERS_OPEN_MAX = 1000
+"""How many open orders an account may have."""
+SPECS_BYTES_MAX = 8192
+
+
+class OrderNotFound(NotFound):
+    """There is no such order on the GPU market, or it is not yours."""
+
+    code = "market_order_not_found"
+
+
+class OrderNotOpen(Conflict):
+    """This order has ended: it was accepted, matched or cancelled before."""
+
+    code = "market_order_not_open"
+
+
+class OrderIdTaken(Conflict):
+    """There is an order of this id with other contents; give yours another one."""
+
+    code = "market_order_id_taken"
+
+
+class OrdersDoNotFit(Conflict):
+    """This offer and this bid do not fit each other, or not on these terms."""
+
+    code = "market_orders_do_not_fit"
+
+
+class TooManyOrders(TooMany):
+    """This account has as many open orders as it may have; cancel some."""
+
+    code = "too_many_market_orders"
+
+
+class TotalDiffers(Invalid):
+    """The total is not the price times the number of GPUs times the hours."""
+
+    code = "market_total_differs"
+
+
+class PlaceOrder(Struct, frozen=True, kw_only=True):
+    """An offer, or a bid."""
+
+    id: str | None
+    """None for one of ours."""
+    side: Side
+    node: str
+    island: str | None = None
+    chain: str | None = None
+    gpu_count: int
+    price_units: int
+    duration_ms: int
+    total_told: float | None = None
+    """What its sender reckons; the total is ours."""
+    model: str | None = None
+    region: str | None = None
+    specs: dict[str, Any] = {}
+    description: str = ""
+
+
+class AcceptBid(Struct, frozen=True, kw_only=True):
+    """A provider takes a bid as it stands."""
+
+    bid: str
+    node: str
+    said_at: str | None = None
+    """When its sender says that it did: the same again is a repetition, another one is another attempt."""
+
+
+class CancelOrder(Struct, frozen=True, kw_only=True):
+    """Whoever placed an order takes it back."""
+
+    order: str
+    node: str | None = None
+    said_at: str | None = None
+
+
+class MatchOrders(Struct, frozen=True, kw_only=True):
+    """A party to an offer or a bid brings the two together, at the offer's price; terms that it names must be theirs."""
+
+    offer: str
+    bid: str
+    provider_node: str | None = None
+    bidder_node: str | None = None
+    gpu_count: int | None = None
+    price_units: int | None = None
+    duration_ms: int | None = None
+    total_told: float | None = None
+    said_at: str | None = None
+
+
+class OrderWish(Struct, frozen=True, kw_only=True):
+    """Which orders are asked for."""
+
+    id: str | None = None
+    side: Side | None = None
+    states: frozenset[str] | None = None
+    """None for all."""
+    island: str | None = None
+    provider: str | None = None
+    """Offers of this node, and bids that it accepted or was matched with."""
+    model: str | None = None
+    """Part of the model's name, in either case."""
+    region: str | None = None
+    price_max_units: int | None = None
+    limit: int
+
+
+class OrderBook(Desk):
+    """Placing, ending and reading orders."""
+
+    async def place_order(self, who: Principal, command: PlaceOrder, once: Once = Once.NONE) -> MarketOrder:
+        """Place an offer or a bid. The same again, under its id, is harmless.
+
+        Raises `OrderIdTaken`, `TotalDiffers`, `TooManyOrders`, `AmountOverflow`.
+        """
+        values = _row_values(who, command)
+        async with self.db.unit_of_work() as uow:
+            if (earlier := await uow.replay(once, MarketOrder)) is not None:
+                return earlier
+            placed = upsert(MarketOrderRow).values(**values).on_conflict_do_nothing().returning(MarketOrderRow.id)
+            if (await uow.session.execute(placed)).scalar_one_or_none() is None:
+                row = await uow.find(MarketOrderRow, values["id"], missing=OrderNotFound)
+                if row.account != who.account or row.content != values["content"]:
+                    raise OrderIdTaken
+                once.replayed = True
+                return await uow.answer(once, await _view(uow, row))
+            await _check_open(uow, who.account)
+            await uow.audit(who.account, who.key, f"market.{command.side}", values["id"])
+            row = await uow.find(MarketOrderRow, values["id"], missing=OrderNotFound)
+            return await uow.answer(once, order_view(row, None))
+
+    async def accept_bid(self, who: Principal, command: AcceptBid, once: Once = Once.NONE) -> MarketOrder:
+        """Take a bid for a provider, once. Raises `OrderNotFound`, `OrderNotOpen`."""
+        async with self.db.unit_of_work() as uow:
+            if (earlier := await uow.replay(once, MarketOrder)) is not None:
+                return earlier
+            row = await _find(uow, command.bid, Side.BID)
+            end = _End(OrderState.ACCEPTED, who, _ending(who, command), now(), who.account, command.node)
+            if await _end(uow, row, end):
+                await uow.audit(who.account, who.key, "market.accept", row.id, node=command.node)
+            else:
+                once.replayed = True
+            return await uow.answer(once, await _view(uow, row))
+
+    async def cancel_order(self, who: Principal, command: CancelOrder, once: Once = Once.NONE) -> MarketOrder:
+        """Take back an open order of the caller's, any for an admin. Raises `OrderNotFound`, `OrderNotOpen`."""
+        async with self.db.unit_of_work() as uow:
+            if (earlier := await uow.replay(once, MarketOrder)) is not None:
+                return earlier
+            row = await _find(uow, command.order)
+            if not who.owns(row.account) or command.node not in (None, row.node):
+                raise OrderNotFound
+            if await _end(uow, row, _End(OrderState.CANCELLED, who, _ending(who, command), now())):
+                await uow.audit(who.account, who.key, "market.cancel", row.id)
+            else:
+                once.replayed = True
+            return await uow.answer(once, await _view(uow, row))
+
+    async def match_orders(self, who: Principal, command: MatchOrders, once: Once = Once.NONE) -> Match:
+        """Bring an offer and a bid together, of which one is the caller's, both once and at the offer's price.
+
+        Raises `OrderNotFound`, `OrderNotOpen`, `OrdersDoNotFit`, `TotalDiffers`.
+        """
+        async with self.db.unit_of_work() as uow:
+            if (earlier := await uow.replay(once, Match)) is not None:
+                return earlier
+            offer, bid = await _find(uow, command.offer, Side.OFFER), await _find(uow, command.bid, Side.BID)
+            if not (who.owns(offer.account) or who.owns(bid.account)):
+                raise OrderNotFound
+            _check_terms(offer, bid, command)
+            ending, at = _ending(who, command), now()
+            ends = {
+                offer: _End(OrderState.MATCHED, who, ending, at, bid.account, bid.node),
+                bid: _End(OrderState.MATCHED, who, ending, at, offer.account, offer.node),
+            }
+            # Whoever matches takes the two in the same order, so that none waits for the other in a circle.
+            fresh = [await _end(uow, row, ends[row]) for row in sorted(ends, key=lambda row: row.id)]
+            if not all(fresh):
+                once.replayed = True
+                match = await uow.session.get_one(MarketMatchRow, offer.id)
+            else:
+                match = _match(who, offer, bid, at)
+                uow.add(match)
+                await uow.audit(who.account, who.key, "market.match", offer.id, bid=bid.id)
+            return await uow.answer(once, match_view(match))
+
+    async def orders(self, who: Principal, wish: OrderWish) -> Sequence[MarketOrder]:
+        """Orders from the newest on: everybody's open ones, and those that ended of which the caller was a party."""
+        async with self.db.reading() as session:
+            rows = await session.execute(_wanted(who, wish))
+            return [order_view(row, as_bid if as_offer is None else as_offer) for row, as_offer, as_bid in rows]
+
+
+class _End(Struct, frozen=True):
+    """How an order ends, by whom, and with whom."""
+
+    state: OrderState
+    who: Principal
+    ending: bytes | None
+    at: datetime
+    partner: str | None = None
+    partner_node: str | None = None
+
+
+async def _find(uow: UnitOfWork, order: str, side: Side | None = None) -> MarketOrderRow:
+    row = await uow.find(MarketOrderRow, order, missing=OrderNotFound)
+    if side not in (None, row.side):
+        raise OrderNotFound
+    return row
+
+
+async def _end(uow: UnitOfWork, row: MarketOrderRow, end: _End) -> bool:
+    """End an order that is open, by compare and set; false when this very command did so before. Raises `OrderNotOpen`."""
+    side = Side(row.side)
+    assert may_end(side, OPEN[side], end.state), f"a {side} is never {end.state}"
+    ended = (
+        update(MarketOrderRow)
+        .where(MarketOrderRow.id == row.id, MarketOrderRow.state == OPEN[side])
+        .values(
+            state=end.state,
+            ended_at=end.at,
+            ended_by=end.who.account,
+            ending=end.ending,
+            partner=end.partner,
+            partner_node=end.partner_node,
+        )
+        .returning(MarketOrderRow.id)
+        .execution_options(synchronize_session=False)
+    )
+    done = (await uow.session.execute(ended)).scalar_one_or_none() is not None
+    await uow.session.refresh(row)
+    if not done and (end.ending is None or row.ending != end.ending):
+        raise OrderNotOpen
+    return done
+
+
+async def _check_open(uow: UnitOfWork, account: str) -> None:
+    wanted = (
+        select(func.count())
+        .select_from(MarketOrderRow)
+        .where(MarketOrderRow.account == account, MarketOrderRow.state.in_(sorted(STILL_OPEN)))
+    )
+    if (await uow.session.scalar(wanted) or 0) > ORDERS_OPEN_MAX:
+        raise TooManyOrders
+
+
+def _check_terms(offer: MarketOrderRow, bid: MarketOrderRow, command: MatchOrders) -> None:
+    """The two fit each other, and what the command says of them is so. Raises `OrdersDoNotFit`, `TotalDiffers`."""
+    if (reason := misfit(offer, bid)) is not None:
+        raise OrdersDoNotFit(reason)
+    for told, true, what in (
+        (command.provider_node, offer.node, "provider"),
+        (command.bidder_node, bid.node, "bidder"),
+        (command.gpu_count, offer.gpu_count, "number of GPUs"),
+        (command.price_units, offer.price_units, "price"),
+        (command.duration_ms, offer.duration_ms, "duration"),
+    ):
+        if told not in (None, true):
+            raise OrdersDoNotFit(f"The {what} of this match is not that of its orders.")
+    _check_total(command.total_told, offer.total_units, "/total_price")
+
+
+def _check_total(told: float | None, units: int, pointer: str) -> None:
+    if told is not None and not agrees(told, units):
+        raise TotalDiffers(fields=(FieldError(pointer, "Expected price times GPUs times hours"),))
+
+
+def _match(who: Principal, offer: MarketOrderRow, bid: MarketOrderRow, at: datetime) -> MarketMatchRow:
+    return MarketMatchRow(
+        offer=offer.id,
+        bid=bid.id,
+        gpu_count=offer.gpu_count,
+        price_units=offer.price_units,
+        duration_ms=offer.duration_ms,
+        total_units=offer.total_units,
+        matched_by=who.account,
+        matched_at=at,
+    )
+
+
+def _row_values(who: Principal, command: PlaceOrder) -> dict[str, Any]:
+    """The row of a new order. Raises `TotalDiffers`, `AmountOverflow`, and `Invalid` for specs that are too long."""
+    units = total(command.price_units, command.gpu_count, command.duration_ms)
+    _check_total(command.total_told, units, "/total_price" if command.side is Side.OFFER else "/max_total_price")
+    specs = msgspec.json.encode(command.specs, order="deterministic")
+    if len(specs) > SPECS_BYTES_MAX:
+        raise Invalid(fields=(FieldError("/specs", f"Expected at most {SPECS_BYTES_MAX} bytes of JSON"),))
+    return {
+        "id": command.id or new_id(command.side),
+        "side": command.side,
+        "account": who.account,
+        "node": command.node,
+        "island": command.island,
+        "chain": command.chain,
+        "gpu_count": command.gpu_count,
+        "price_units": command.price_units,
+        "duration_ms": command.duration_ms,
+        "total_units": units,
+        "model": command.model,
+        "region": command.region,
+        "specs": specs.decode(),
+        "description": command.description,
+        "state": OPEN[command.side],
+        "created_at": now(),
+        "content": _digest(who, msgspec.structs.replace(command, total_told=None)),
+    }
+
+
+def _ending(who: Principal, command: AcceptBid | CancelOrder | MatchOrders) -> bytes | None:
+    """What tells a repetition of this command from another one like it; nothing does unless its sender says when it was."""
+    return None if command.said_at is None else _digest(who, command)
+
+
+def _digest(who: Principal, command: Struct) -> bytes:
+    content = msgspec.json.encode((type(command).__name__, who.account, command), order="deterministic")
+    return hashlib.sha256(content).digest()
+
+
+async def _view(uow: UnitOfWork, row: MarketOrderRow) -> MarketOrder:
+    wanted = select(MarketMatchRow).where(or_(MarketMatchRow.offer == row.id, MarketMatchRow.bid == row.id))
+    return order_view(row, await uow.session.scalar(wanted))
+
+
+Wanted = Select[MarketOrderRow, MarketMatchRow, MarketMatchRow]
+
+
+def _wanted(who: Principal, wish: OrderWish) -> Wanted:
+    order, as_offer, as_bid = MarketOrderRow, aliased(MarketMatchRow), aliased(MarketMatchRow)
+    wanted = (
+        select(order, as_offer, as_bid)
+        .outerjoin(as_offer, as_offer.offer == order.id)
+        .outerjoin(as_bid, as_bid.bid == order.id)
+        .order_by(order.created_at.desc(), order.id.desc())
+        .limit(wish.limit)
+    )
+    if not who.is_admin:
+        mine = or_(order.account == who.account, order.partner == who.account)
+        wanted = wanted.where(or_(order.state.in_(sorted(STILL_OPEN)), mine))
+    for value, column in ((wish.id, order.id), (wish.side, order.side), (wish.island, order.island)):
+        if value is not None:
+            wanted = wanted.where(column == value)
+    if wish.states is not None:
+        wanted = wanted.where(order.state.in_(sorted(wish.states)))
+    if wish.provider is not None:
+        offers = and_(order.side == Side.OFFER, order.node == wish.provider)
+        wanted = wanted.where(or_(offers, and_(order.side == Side.BID, order.partner_node == wish.provider)))
+    if wish.model is not None:
+        wanted = wanted.where(order.model.icontains(wish.model, autoescape=True))
+    if wish.region is not None:
+        wanted = wanted.where(func.lower(order.region) == wish.region.lower())
+    if wish.price_max_units is not None:
+        wanted = wanted.where(order.price_units <= wish.price_max_units)
+    return wanted

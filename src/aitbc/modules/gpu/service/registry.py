@@ -1,0 +1,296 @@
+"""The registry of the GPU market: GPUs that owners list at a price, what others say of them, and what a model costs.
+
+Nothing is booked here: a booking moves money, and the part that will move it is not there yet.
+"""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+from sqlalchemy import ColumnElement, Select, Subquery, and_, case, func, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from aitbc.kernel import ids
+from aitbc.kernel.auth import Principal
+from aitbc.kernel.clock import now
+from aitbc.kernel.db import UnitOfWork
+from aitbc.kernel.errors import Conflict, NotFound, TooMany
+from aitbc.kernel.idempotency import Once
+from aitbc.modules.gpu.models.life import Status
+from aitbc.modules.gpu.models.market import GpuReviewRow, ListedGpuRow
+from aitbc.modules.gpu.models.market_views import GpuReview, ListedGpu, gpu_view, review_view
+from aitbc.modules.gpu.models.older import OlderMinerRow
+from aitbc.modules.gpu.models.tables import MinerRow
+from aitbc.modules.gpu.service.desk import Desk
+
+LISTED_MAX = 1000
+"""How many GPUs an account may list."""
+MODEL_MAX = 10_000
+"""Of how many GPUs of a model the prices are looked at."""
+
+
+class ListedGpuNotFound(NotFound):
+    """There is no such GPU on the market, or it is not yours."""
+
+    code = "listed_gpu_not_found"
+
+
+class GpuNotBooked(Conflict):
+    """This GPU is not booked."""
+
+    code = "gpu_not_booked"
+
+
+class GpuReviewed(Conflict):
+    """This account reviewed the GPU before."""
+
+    code = "gpu_reviewed"
+
+
+class OwnGpu(Conflict):
+    """Nobody reviews a GPU of their own."""
+
+    code = "own_gpu"
+
+
+class TooManyGpus(TooMany):
+    """This account lists as many GPUs as it may; remove some."""
+
+    code = "too_many_gpus"
+
+
+class ListGpu(Struct, frozen=True, kw_only=True):
+    """An owner lists a GPU."""
+
+    miner_name: str
+    model: str
+    memory_gb: int | None
+    cuda_cores: int | None
+    compute_capability: str | None
+    region: str | None
+    price_units: int
+    """For an hour."""
+    description: str
+
+
+class GpuWish(Struct, frozen=True, kw_only=True):
+    """Which GPUs are asked for."""
+
+    available: bool | None = None
+    model: str | None = None
+    """Part of the model's name, in either case."""
+    region: str | None = None
+    price_max_units: int | None = None
+    memory_min_gb: float | None = None
+    limit: int
+
+
+class Reviews(Struct, frozen=True, kw_only=True):
+    """What is said of a GPU, the newest first."""
+
+    gpu: str
+    average_rating: float | None
+    total: int
+    """Of all, also those that are not shown."""
+    shown: tuple[GpuReview, ...]
+
+
+class ModelPrices(Struct, frozen=True, kw_only=True):
+    """What owners ask for GPUs of a model, the cheapest that is available first."""
+
+    gpus: tuple[ListedGpu, ...]
+    lowest_units: int
+    highest_units: int
+    average_units: int
+    """Rounded half up to a unit."""
+    available: int
+
+
+class Registry(Desk):
+    """Listing GPUs, finding them, and speaking of them."""
+
+    async def list_gpu(self, who: Principal, command: ListGpu, once: Once = Once.NONE) -> ListedGpu:
+        """List a GPU. Raises `TooManyGpus`."""
+        async with self.db.unit_of_work() as uow:
+            if (earlier := await uow.replay(once, ListedGpu)) is not None:
+                return earlier
+            listed = select(func.count()).select_from(ListedGpuRow)
+            mine = (ListedGpuRow.account == who.account, ListedGpuRow.removed_at.is_(None))
+            if (await uow.session.scalar(listed.where(*mine)) or 0) >= LISTED_MAX:
+                raise TooManyGpus
+            row = ListedGpuRow(
+                id=ids.new_id("gpu"),
+                account=who.account,
+                miner_name=command.miner_name,
+                model=command.model,
+                memory_gb=command.memory_gb,
+                cuda_cores=command.cuda_cores,
+                compute_capability=command.compute_capability,
+                region=command.region,
+                price_units=command.price_units,
+                description=command.description,
+                created_at=now(),
+                removed_at=None,
+            )
+            uow.add(row)
+            await uow.session.flush()
+            await uow.audit(who.account, who.key, "market.list_gpu", row.id)
+            return await uow.answer(once, await _shown(uow, row.id))
+
+    async def listed_gpus(self, wish: GpuWish) -> Sequence[ListedGpu]:
+        """GPUs that are listed, everybody's, from the newest on."""
+        async with self.db.reading() as session:
+            return [_view(*row) for row in (await session.execute(_wanted(wish)))]
+
+    async def listed_gpu(self, gpu: str) -> ListedGpu:
+        """One GPU. Raises `ListedGpuNotFound`."""
+        if not ids.is_id("gpu", gpu):
+            raise ListedGpuNotFound
+        async with self.db.reading() as session:
+            row = (await session.execute(_whole().where(ListedGpuRow.id == gpu))).one_or_none()
+        if row is None:
+            raise ListedGpuNotFound
+        return _view(*row)
+
+    async def reprice_gpu(
+        self, who: Principal, gpu: str, price_units: int, description: str | None, once: Once = Once.NONE
+    ) -> ListedGpu:
+        """List a GPU of the caller's at another price. Raises `ListedGpuNotFound`."""
+        async with self.db.unit_of_work() as uow:
+            if (earlier := await uow.replay(once, ListedGpu)) is not None:
+                return earlier
+            row = await _own(uow, who, gpu)
+            row.price_units = price_units
+            row.description = row.description if description is None else description
+            await uow.session.flush()
+            await uow.audit(who.account, who.key, "market.reprice_gpu", gpu, price_units=price_units)
+            return await uow.answer(once, await _shown(uow, gpu))
+
+    async def unlist_gpu(self, who: Principal, gpu: str) -> None:
+        """Take a GPU of the caller's off the market, any for an admin. Raises `ListedGpuNotFound`."""
+        async with self.db.unit_of_work() as uow:
+            row = await _own(uow, who, gpu)
+            row.removed_at = now()
+            await uow.audit(who.account, who.key, "market.unlist_gpu", gpu)
+
+    async def review_gpu(
+        self, who: Principal, gpu: str, rating: int, comment: str, once: Once = Once.NONE
+    ) -> GpuReview:
+        """Say what the caller thinks of somebody else's GPU, from 1 to 5, once; the same again is harmless.
+
+        Raises `ListedGpuNotFound`, `OwnGpu`, `GpuReviewed`.
+        """
+        async with self.db.unit_of_work() as uow:
+            if (earlier := await uow.replay(once, GpuReview)) is not None:
+                return earlier
+            found = await _listed(uow, gpu)
+            if found.account == who.account:
+                raise OwnGpu
+            values = {"gpu": gpu, "account": who.account, "rating": rating, "comment": comment, "created_at": now()}
+            said = upsert(GpuReviewRow).values(id=ids.new_id("rev"), **values).on_conflict_do_nothing()
+            fresh = await uow.session.scalar(said.returning(GpuReviewRow.id)) is not None
+            theirs = (GpuReviewRow.gpu == gpu, GpuReviewRow.account == who.account)
+            row = (await uow.session.scalars(select(GpuReviewRow).where(*theirs))).one()
+            if not fresh and (row.rating, row.comment) != (rating, comment):
+                raise GpuReviewed
+            once.replayed = not fresh
+            return await uow.answer(once, review_view(row))
+
+    async def reviews_of(self, gpu: str, limit: int) -> Reviews:
+        """What is said of a GPU. Raises `ListedGpuNotFound`."""
+        found = await self.listed_gpu(gpu)
+        wanted = (
+            select(GpuReviewRow)
+            .where(GpuReviewRow.gpu == gpu)
+            .order_by(GpuReviewRow.created_at.desc(), GpuReviewRow.id.desc())
+            .limit(limit)
+        )
+        async with self.db.reading() as session:
+            shown = tuple(review_view(row) for row in await session.scalars(wanted))
+        return Reviews(gpu=gpu, average_rating=found.average_rating, total=found.reviews, shown=shown)
+
+    async def model_prices(self, model: str) -> ModelPrices:
+        """What GPUs cost whose model has this in its name. Raises `ListedGpuNotFound` when none is listed."""
+        found = await self.listed_gpus(GpuWish(model=model, limit=MODEL_MAX))
+        if not found:
+            raise ListedGpuNotFound(f"No GPU of the model {model} is listed.")
+        prices = [gpu.price_units for gpu in found]
+        ordered = sorted(found, key=lambda gpu: (gpu.status != "available", gpu.price_units, gpu.id))
+        return ModelPrices(
+            gpus=tuple(ordered),
+            lowest_units=min(prices),
+            highest_units=max(prices),
+            average_units=(2 * sum(prices) + len(prices)) // (2 * len(prices)),
+            available=sum(gpu.status == "available" for gpu in found),
+        )
+
+
+Whole = tuple[ListedGpuRow, bool, float | None, int | None]
+
+
+def _view(row: ListedGpuRow, reachable: bool, average: float | None, reviews: int | None) -> ListedGpu:  # noqa: FBT001
+    mean = None if average is None else float(average)
+    return gpu_view(row, reachable=reachable, average=mean, reviews=reviews or 0)
+
+
+def _said() -> Subquery:
+    return (
+        select(GpuReviewRow.gpu, func.avg(GpuReviewRow.rating).label("average"), func.count().label("reviews"))
+        .group_by(GpuReviewRow.gpu)
+        .subquery()
+    )
+
+
+def _reachable() -> ColumnElement[bool]:
+    """Whether a GPU can be had: of a miner that is not known here, its owner's word counts."""
+    return case((MinerRow.status.is_(None), True), else_=MinerRow.status == Status.ONLINE)
+
+
+def _whole() -> Select[ListedGpuRow, bool, float | None, int | None]:
+    """GPUs that are listed, whether their miners are there, and the mean and number of their reviews."""
+    said = _said()
+    miner = and_(
+        OlderMinerRow.account == ListedGpuRow.account,
+        OlderMinerRow.older_id == ListedGpuRow.miner_name,
+    )
+    return (
+        select(ListedGpuRow, _reachable(), said.c.average, said.c.reviews)
+        .outerjoin(said, said.c.gpu == ListedGpuRow.id)
+        .outerjoin(OlderMinerRow, miner)
+        .outerjoin(MinerRow, MinerRow.id == OlderMinerRow.miner)
+        .where(ListedGpuRow.removed_at.is_(None))
+    )
+
+
+def _wanted(wish: GpuWish) -> Select[ListedGpuRow, bool, float | None, int | None]:
+    gpu = ListedGpuRow
+    wanted = _whole().order_by(gpu.created_at.desc(), gpu.id.desc()).limit(wish.limit)
+    if wish.available is not None:
+        wanted = wanted.where(_reachable() == wish.available)
+    if wish.model is not None:
+        wanted = wanted.where(gpu.model.icontains(wish.model, autoescape=True))
+    if wish.region is not None:
+        wanted = wanted.where(func.lower(gpu.region) == wish.region.lower())
+    if wish.price_max_units is not None:
+        wanted = wanted.where(gpu.price_units <= wish.price_max_units)
+    if wish.memory_min_gb is not None:
+        wanted = wanted.where(gpu.memory_gb >= wish.memory_min_gb)
+    return wanted
+
+
+async def _shown(uow: UnitOfWork, gpu: str) -> ListedGpu:
+    row: Whole = (await uow.session.execute(_whole().where(ListedGpuRow.id == gpu))).one()
+    return _view(*row)
+
+
+async def _listed(uow: UnitOfWork, gpu: str, *, lock: bool = False) -> ListedGpuRow:
+    row = await uow.find(ListedGpuRow, gpu, lock=lock, missing=ListedGpuNotFound)
+    if row.removed_at is not None:
+        raise ListedGpuNotFound
+    return row
+
+
+async def _own(uow: UnitOfWork, who: Principal, gpu: str) -> ListedGpuRow:
+    row = await _listed(uow, gpu, lock=True)
+    if not who.owns(row.account):
+        raise ListedGpuNotFound
+    return row
