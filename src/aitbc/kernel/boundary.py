@@ -21,6 +21,7 @@ from msgspec import Struct
 from aitbc.kernel import json_text
 from aitbc.kernel.errors import AppError, NotFound
 from aitbc.kernel.gone import GONE
+from aitbc.kernel.handshakes import refuse
 from aitbc.kernel.http import MUTATING, PROBLEM_TYPE, problem, problem_headers, with_head
 from aitbc.kernel.ids import new_request_id
 from aitbc.kernel.refusals import (
@@ -116,14 +117,19 @@ class Boundary:
 
     async def _socket(self, scope: Any, receive: Receive, send: Send) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        token = current_request_id.set(_request_id(headers))
+        ident = _request_id(headers)
+        token = current_request_id.set(ident)
+        self.in_flight += 1
         try:
+            if self.in_flight > self.limits.in_flight:
+                raise Overloaded
             self.check_head(scope, headers, changes=True)
-        except AppError as refusal:
-            await send({"type": "websocket.close", "code": 1008, "reason": refusal.code})
-        else:
+            scope.setdefault("state", {})["request_id"] = ident
             await self.app(scope, receive, send)
+        except AppError as refusal:
+            await refuse(scope, send, refusal, ident)
         finally:
+            self.in_flight -= 1
             current_request_id.reset(token)
 
     def check_head(self, scope: Any, headers: Mapping[bytes, bytes], *, changes: bool) -> None:

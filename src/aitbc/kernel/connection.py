@@ -66,8 +66,13 @@ class Connection(HttpToolsProtocol):
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
         scope[GONE] = self._gone = Gone()
         super().on_headers_complete()
-        if self._is_draining():
+        if self._is_draining() and self.cycle is not None:  # a WebSocket has none
             self.cycle.keep_alive = False
+
+    def _should_upgrade(self) -> bool:
+        """A WebSocket is opened with GET and a key; whatever else names one is the plain request that it also is."""
+        asks = self.scope["method"] == "GET" and any(name == b"sec-websocket-key" for name, _ in self.headers)
+        return asks and super()._should_upgrade()
 
     def _unsupported_upgrade_warning(self) -> None:
         """An upgrade that is not offered is answered as the plain request it also is; that is worth no line."""

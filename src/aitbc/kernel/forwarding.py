@@ -16,7 +16,7 @@ from yarl import URL
 from aitbc.kernel.breaker import Breaker, ModuleUnavailable
 from aitbc.kernel.doors import stand_in_of
 from aitbc.kernel.gone import GONE
-from aitbc.kernel.roads import HOST, SERVICE, Neighbour
+from aitbc.kernel.roads import HOST, REFUSED, SERVICE, Neighbour, is_refused
 
 SILENCE_SECONDS = 90.0
 """How long an answer may pause; more than any long poll and any beat of a stream."""
@@ -51,6 +51,10 @@ async def forward(scope: Any, receive: Receive, send: Send, neighbour: Neighbour
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS),
         ) as answer:
+            if is_refused(answer.status, answer.headers):
+                breaker.failed()
+                log.error("service_token_refused", process=neighbour.name, meaning=REFUSED)
+                raise ModuleUnavailable
             breaker.succeeded()
             started = True
             await send({"type": "http.response.start", "status": answer.status, "headers": _headers_back(answer)})

@@ -16,6 +16,7 @@ from aitbc.kernel.forwarding import forward
 from aitbc.kernel.gateway_key import GatewayKey
 from aitbc.kernel.places import COORDINATOR_PORTS, COORDINATOR_PREFIX, OLDER_PREFIX, OLDER_PREFIXES, Places
 from aitbc.kernel.roads import Neighbour
+from aitbc.kernel.sockets import forward_socket
 
 OURS = "/api/v1/"
 FOR_ALL = frozenset({"/healthz", "/readyz", "/version", "/metrics"})
@@ -76,7 +77,8 @@ class Gateway:
             module = self._coordinator(request.get("method", "GET"), request["path"])
         try:
             if module in self._far:
-                await forward(request, receive, send, *self._far[module])
+                way = forward if kind == "http" else forward_socket
+                await way(request, receive, send, *self._far[module])
             else:
                 await self._app(request, receive, send)
         finally:

@@ -14,12 +14,12 @@ import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from aitbc.kernel.errors import AppError, NotFound, TooLarge, Unauthenticated
+from aitbc.kernel.errors import AppError, NotFound, TooLarge
 from aitbc.kernel.events import decode
 from aitbc.kernel.gone import GONE
 from aitbc.kernel.relay import Hearer
 from aitbc.kernel.remote import answer, operations
-from aitbc.kernel.roads import HEAR, HOST, SELF, SERVICE, Call, Process, Tokens, refusal_of
+from aitbc.kernel.roads import CHALLENGE, HEAR, HOST, SELF, SERVICE, Call, Process, TokenRefused, Tokens, refusal_of
 from aitbc.kernel.trace import request_id
 
 PREFIX = "/internal/"
@@ -86,7 +86,7 @@ class InnerDoors:
             except AppError:
                 await _refuse(scope, send)
                 return
-            host = headers.get(_HOST)
+            host = headers.get(_HOST, headers.get(b"host"))
         kept = [pair for pair in scope["headers"] if pair[0] not in (b"host", _HOST, _SERVICE)]
         scope = {**scope, "headers": kept if host is None else [(b"host", host), *kept]}
         await self._app(scope, receive, send)
@@ -98,10 +98,11 @@ class InnerDoors:
         gone, task = scope.get(GONE), asyncio.current_task()
         if gone is not None and task is not None:
             gone.end(task)  # whoever called is no longer there to be told
+        told = {}
         try:
             status, body = await self._call(scope["path"], headers, receive)
         except AppError as error:
-            status, body = error.status, refusal_of(error)
+            status, body, told = error.status, refusal_of(error), error.headers
         except asyncio.CancelledError:
             if gone is None or not gone.explains():
                 raise
@@ -111,12 +112,12 @@ class InnerDoors:
             status, body = 500, refusal_of(AppError("An inner call failed; the log of the other process knows more."))
         finally:
             request_id.reset(token)
-        await _send(send, status, body)
+        await _send(send, status, body, told)
 
     async def _call(self, path: str, headers: Mapping[bytes, bytes], receive: Receive) -> tuple[int, bytes]:
         scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-        if scheme != "Service":
-            raise Unauthenticated
+        if scheme != CHALLENGE:
+            raise TokenRefused
         self._tokens.sender(token)
         body = await _body(receive)
         if path == PREFIX + SELF:
@@ -140,8 +141,9 @@ class InnerDoors:
         return 200, b"null"
 
 
-async def _send(send: Send, status: int, body: bytes) -> None:
+async def _send(send: Send, status: int, body: bytes, told: Mapping[str, str]) -> None:
     head = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    head += [(name.lower().encode(), value.encode()) for name, value in told.items()]
     await send({"type": "http.response.start", "status": status, "headers": head})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
@@ -149,9 +151,10 @@ async def _send(send: Send, status: int, body: bytes) -> None:
 async def _refuse(scope: Any, send: Send) -> None:
     """Nobody comes in here without a token."""
     if scope["type"] == ScopeType.HTTP:
-        await _send(send, Unauthenticated.status, refusal_of(Unauthenticated("A service token is needed.")))
+        refusal = TokenRefused()
+        await _send(send, refusal.status, refusal_of(refusal), refusal.headers)
     else:
-        await send({"type": "websocket.close", "code": 1008, "reason": Unauthenticated.code})
+        await send({"type": "websocket.close", "code": 1008, "reason": TokenRefused.code})
 
 
 def _port_of(scope: Any) -> int | None:

@@ -47,6 +47,8 @@ class Listener(Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 0
     path: Path | None = None
+    setting: str = "server.port"
+    """What an operator changes to move it."""
     certificate: Certificate | None = None
     """Its own, where it is not the server's."""
     is_inner: bool = False
@@ -179,11 +181,13 @@ def _explained(listener: Listener, error: OSError) -> ConfigError:
     if error.errno == errno.EADDRINUSE:
         holder = holder_of(listener.port)
         who = f"is taken by {holder}" if holder else "is taken by another program"
-        return PortTaken(f"{listener.place}: port {listener.port} {who}; stop it, or choose another with server.port")
+        return PortTaken(
+            f"{listener.place}: port {listener.port} {who}; stop it, or choose another with {listener.setting}"
+        )
     if error.errno == errno.EACCES:
         return ConfigError(
-            f"{listener.place}: ports below 1024 are for root; choose another with server.port, or give the program "
-            "CAP_NET_BIND_SERVICE"
+            f"{listener.place}: ports below 1024 are for root; choose another with {listener.setting}, or give the "
+            "program CAP_NET_BIND_SERVICE"
         )
     return ConfigError(f"{listener.place}: cannot listen there: {error.strerror}; give an address of this machine")
 

@@ -61,7 +61,9 @@ class Places(Struct, frozen=True, kw_only=True):
         """Every address this process listens on; the gateway's is the first one of the main process."""
         found = [gateway(settings.server)] if self.me == MAIN else []
         found += [
-            Listener(name=" and ".join(modules), host=settings.server.host, port=port)
+            Listener(
+                name=" and ".join(modules), host=settings.server.host, port=port, setting=f"modules.{modules[0]}.port"
+            )
             for port, modules in self.ports.items()
         ]
         if self.socket is not None:

@@ -17,6 +17,7 @@ from uuid import UUID
 
 import aiohttp
 import msgspec
+import structlog
 from msgspec import Struct
 
 from aitbc.kernel.clock import now
@@ -38,8 +39,23 @@ HOST = "X-Aitbc-Host"
 """The header with the host that the caller asked for; a load balancer on the way reads the other one."""
 TOKEN_KEPT_SECONDS = 20
 """How long a token for forwarded requests is used again: it must have most of its life before it."""
+REFUSED = "It refuses our service token: do both processes have the same secret_key, and clocks that agree?"
+CHALLENGE = "Service"
+"""How an inner door asks for a token, so that nobody takes its refusal for one of the caller's own key."""
 HEAR = "~hear"
 """The operation by which events are told; no coroutine of a Protocol can be called so."""
+
+
+log = structlog.get_logger("aitbc.roads")
+
+
+class TokenRefused(Unauthenticated):
+    """This service token is not for this process, or not any more."""
+
+    code = "service_token_refused"
+
+    def __init__(self, message: str | None = None, **details: Any) -> None:
+        super().__init__(message, headers={"WWW-Authenticate": CHALLENGE}, **details)
 
 
 class Claims(Struct, frozen=True):
@@ -65,13 +81,13 @@ class Tokens:
         return f"{body.decode()}.{self._sign(body)}"
 
     def sender(self, token: str) -> str:
-        """Who sent this. Raises `Unauthenticated` for a token that is not for this process, or not any more."""
+        """Who sent this. Raises `TokenRefused` for a token that is not for this process, or not any more."""
         body, _, mark = token.partition(".")
         if not body.isascii() or not hmac.compare_digest(mark.encode(), self._sign(body.encode()).encode()):
-            raise Unauthenticated
+            raise TokenRefused
         claims = msgspec.json.decode(base64.urlsafe_b64decode(body), type=Claims)
         if claims.receiver != self._me or claims.expires <= now().timestamp():
-            raise Unauthenticated
+            raise TokenRefused
         return claims.sender
 
     def _sign(self, body: bytes) -> str:
@@ -213,6 +229,8 @@ class Neighbour:
             ) as answer:
                 if answer.status == 200:
                     return None
+                if is_refused(answer.status, answer.headers):
+                    return REFUSED
                 return f"It is not ready: {(await answer.text())[:200]}"
         except (aiohttp.ClientError, TimeoutError, OSError):
             return "Its process does not answer."
@@ -228,6 +246,9 @@ class Neighbour:
                 f"{self.base}{path}", data=body, headers=headers, timeout=limit, allow_redirects=False
             ) as answer:
                 told = await answer.read()
+                if is_refused(answer.status, answer.headers):
+                    log.error("service_token_refused", process=self.name, meaning=REFUSED)
+                    raise Unavailable(f"{self.name} does not let us in; its operator must look.")
                 if self.is_far and answer.content_type != "application/json":  # a load balancer's own words
                     raise Unavailable(f"{self.name} does not answer; try again shortly.")
                 return answer.status, told
@@ -266,6 +287,11 @@ class FarHearer:
         if status != 200:
             refusal = msgspec.json.decode(answer, type=Refusal)
             raise AppError.registry.get(refusal.code, AppError)(refusal.message, **refusal.details)
+
+
+def is_refused(status: int, headers: Mapping[str, str] | None) -> bool:
+    """Whether this is an inner door's refusal of our token, and nothing that was said to a caller."""
+    return status == TokenRefused.status and (headers or {}).get("WWW-Authenticate") == CHALLENGE
 
 
 def neighbours(elsewhere: Mapping[str, Site], tokens: Tokens) -> dict[str, Neighbour]:

@@ -21,6 +21,7 @@ from litestar.types import ASGIApp
 
 from aitbc.kernel import listeners
 from aitbc.kernel.connection import Connection, cut_the_slow
+from aitbc.kernel.handshakes import MESSAGE_BYTES_MAX
 from aitbc.kernel.notify import Notifier
 from aitbc.kernel.pulse import Pulse
 from aitbc.kernel.settings import ServerSettings
@@ -149,7 +150,9 @@ class _Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 http=functools.partial(Connection, is_draining=draining.is_set),  # type: ignore[arg-type]
-                ws="none",
+                ws="websockets-sansio",
+                ws_max_size=MESSAGE_BYTES_MAX,
+                ws_per_message_deflate=False,
                 lifespan="on",
                 interface="asgi3",
                 log_config=None,

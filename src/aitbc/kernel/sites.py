@@ -84,4 +84,11 @@ def inner_door(table: str, process: str, where: GatewaySettings | ModuleSettings
             f"{table}.inner: others can reach {where.inner}, and an inner door is never open without TLS; set "
             f"{table}.inner_certificate and {table}.inner_key, or listen on 127.0.0.1 behind a proxy with TLS"
         )
-    return Listener(name=f"inner door of {process}", host=host, port=int(port), certificate=certificate, is_inner=True)
+    return Listener(
+        name=f"inner door of {process}",
+        host=host,
+        port=int(port),
+        setting=f"{table}.inner",
+        certificate=certificate,
+        is_inner=True,
+    )
