@@ -1,11 +1,27 @@
 """A miner by hand: enrols over HTTP and does what it is told to, one call at a time."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
 from aitbc.kernel.signing import Key, canonical, enrolment_statement, value_digest, work_statement
-from tests.house import Caller, Stage
+from tests.house import Caller
+
+
+class Place(Protocol):
+    """Where people are: a stage in process, or a served installation."""
+
+    def client(self, secret: str | None = None) -> httpx.AsyncClient:
+        """Somebody's client."""
+        ...
+
+    async def who(self, name: str = "someone", *, funds: str | None = None) -> Caller:
+        """A new caller; with `funds` its account has play money."""
+        ...
+
+    async def admin(self) -> Caller:
+        """The operator."""
+        ...
 
 
 class HandMiner:
@@ -18,7 +34,7 @@ class HandMiner:
 
     @classmethod
     async def enrol(
-        cls, stage: Stage, owner: Caller, *, kinds: tuple[str, ...] = ("embed",), slots: int = 4
+        cls, stage: Place, owner: Caller, *, kinds: tuple[str, ...] = ("embed",), slots: int = 4
     ) -> "HandMiner":
         """Join the owner's account with a one-time token."""
         token = (await owner.post("/api/v1/gpu/enrolment-tokens", {})).json()["token"]

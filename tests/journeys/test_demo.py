@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.journeys.shapes import SHAPES, placed
+
 AITBC = str(Path(sys.executable).with_name("aitbc"))
 SECONDS = 120
 
@@ -44,7 +46,9 @@ def _run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPr
     return subprocess.run([AITBC, *arguments], env=environment, capture_output=True, text=True, timeout=SECONDS)
 
 
-def test_it_holds_once_and_again_with_the_data_of_the_first_time(environment: dict[str, str]) -> None:
+@pytest.mark.parametrize("shape", ["mounted", "all split"])
+def test_it_holds_once_and_again_with_the_data_of_the_first_time(environment: dict[str, str], shape: str) -> None:
+    environment |= placed(**SHAPES[shape])
     first = _run(environment, "demo", "--once", "--port", "0")
     assert first.returncode == 0, first.stdout + first.stderr
     assert "receipt verified" in first.stdout

@@ -11,6 +11,7 @@ import pytest
 
 from tests.chaos.server_process import ServerProcess
 from tests.journeys.hand_miner import HandMiner
+from tests.journeys.shapes import SHAPES, placed
 from tests.kernel.test_serving import free_port
 
 
@@ -25,9 +26,9 @@ class Served:
         return httpx.AsyncClient(base_url=self.server.url, headers=headers, timeout=20)
 
 
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    server = ServerProcess(tmp_path / "state", free_port())
+@pytest.fixture(params=["mounted", "gpu split", "ai split", "all split"])
+def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
+    server = ServerProcess(tmp_path / "state", free_port(), **placed(**SHAPES[request.param]))
     server.start()
     yield Served(server)
     server.stop()

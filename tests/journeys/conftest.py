@@ -1,0 +1,37 @@
+"""The stage of a journey: the house in this process, and then an installation of each shape, one after the other."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from aitbc.kernel.db import Target
+from tests.house import Stage, open_house
+from tests.journeys.shapes import REPLICAS, SHAPES, Town, one, placed, two
+
+IN_PROCESS = "in process"
+
+
+@pytest.fixture(scope="module", params=[IN_PROCESS, *SHAPES, REPLICAS])
+def town(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[], Target]
+) -> Iterator[Town | None]:
+    """A running installation, which the journeys of a file share; none where they are told in process."""
+    if request.param == IN_PROCESS:
+        yield None
+        return
+    folder = tmp_path_factory.mktemp("town")
+    made = two(folder, new_database()) if request.param == REPLICAS else one(folder, placed(**SHAPES[request.param]))
+    with made as town:
+        yield town
+
+
+@pytest.fixture
+async def stage(town: Town | None, new_database: Callable[[], Target], tmp_path: Path) -> AsyncIterator[Town | Stage]:
+    """Where a journey is told, without what an earlier one left waiting."""
+    if town is None:
+        async with open_house(new_database(), tmp_path) as stage:
+            yield stage
+        return
+    yield town
+    await town.clear()

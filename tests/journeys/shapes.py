@@ -1,0 +1,112 @@
+"""The shapes that one installation can have: the same journeys are told in each, and must not be able to tell which one it is."""
+
+import itertools
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from aitbc.kernel.auth import Principal
+from aitbc.kernel.db import Target
+from aitbc.kernel.signing import Key
+from tests.chaos.server_process import ServerProcess
+from tests.house import Caller
+from tests.kernel.test_serving import free_port
+
+MODULES = ("gpu", "ai", "trading")
+TIMEOUT_SECONDS = 30.0
+Databases = Callable[[], Target]
+
+
+def placed(**places: str) -> dict[str, str]:
+    """The environment of an installation with modules in these places, on ports that are free."""
+    chosen = {f"AITBC_MODULES__{name.upper()}__PLACE": place for name, place in places.items()}
+    return chosen | {f"AITBC_MODULES__{name.upper()}__PORT": str(free_port()) for name in places}
+
+
+class Town:
+    """A served installation of any shape, and the way to people in it, as a `Stage` has it."""
+
+    def __init__(self, servers: list[ServerProcess]) -> None:
+        self.servers = servers
+        self._next = itertools.cycle(servers)
+
+    def client(self, secret: str | None = None) -> httpx.AsyncClient:
+        """A client of one of the servers: the next one each time."""
+        headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+        return httpx.AsyncClient(base_url=next(self._next).url, headers=headers, timeout=TIMEOUT_SECONDS)
+
+    async def admin(self) -> Caller:
+        """The operator."""
+        secret = self.servers[0].admin_key
+        client = self.client(secret)
+        told = (await client.get("/api/v1/identity/keys/self")).json()
+        return Caller(Principal(told["account"], told["key"], "admin", frozenset({"*"})), secret, client)
+
+    async def who(self, name: str = "someone", *, funds: str | None = None) -> Caller:
+        """A new caller; with `funds` its account has play money."""
+        admin = await self.admin()
+        account = _made(await admin.post("/api/v1/identity/accounts", {"name": f"{name}-{secrets.token_hex(6)}"}))["id"]
+        issued = _made(await admin.post("/api/v1/identity/keys", {"name": "test", "account": account}))
+        if funds is not None:
+            deposit = {"account": account, "amount": funds, "reason": "test"}
+            _made(await admin.post("/api/v1/trading/deposits", deposit))
+        principal = Principal(account, issued["id"], "live", frozenset(issued["scopes"]))
+        return Caller(principal, issued["secret"], self.client(issued["secret"]))
+
+    async def clear(self) -> None:
+        """Cancel what a journey left waiting, so that the next one finds nothing of it."""
+        admin = await self.admin()
+        for state in ("queued", "leased", "running"):
+            for job in (await admin.get("/api/v1/ai/jobs", status=state, limit=500)).json()["data"]:
+                await admin.post(f"/api/v1/ai/jobs/{job['id']}/cancel")
+
+
+def _made(answer: httpx.Response) -> Any:
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+@contextmanager
+def one(folder: Path, environment: Mapping[str, str]) -> Iterator[Town]:
+    """An installation with one main process."""
+    server = ServerProcess(folder / "state", free_port(), **environment)
+    server.start()
+    try:
+        yield Town([server])
+    finally:
+        server.stop()
+
+
+@contextmanager
+def two(folder: Path, database: Target) -> Iterator[Town]:
+    """Two servers over one PostgreSQL, with the same secrets."""
+    url = f"postgresql://{database.user}@localhost:{database.port}/{database.database}?host={database.host}"
+    shared = {"AITBC_DATABASE__URL": url, "AITBC_SECRET_KEY": secrets.token_hex(32)}
+    servers = [ServerProcess(folder / name / "state", free_port(), **shared) for name in ("a", "b")]
+    first, second = (server.state for server in servers)
+    for state in (first, second):
+        state.mkdir(parents=True, mode=0o700)
+    Key.load(first / "node.key", create=True)
+    with ExitStack() as stack:
+        servers[0].start()
+        stack.callback(servers[0].stop)
+        for name in ("node.key", "admin.key"):
+            shutil.copy2(first / name, second / name)
+        servers[1].start()
+        stack.callback(servers[1].stop)
+        yield Town(servers)
+
+
+SHAPES: Mapping[str, dict[str, str]] = {
+    "mounted": {},
+    "exposed": dict.fromkeys(MODULES, "exposed"),
+    **{f"{name} split": {name: "split"} for name in MODULES},
+    "all split": dict.fromkeys(MODULES, "split"),
+}
+"""Shapes with one main process, and the places of their modules. `two` makes the other one."""
+REPLICAS = "two replicas"
