@@ -31,6 +31,7 @@ RESTARTED = "miner_restarted"
 UNKNOWN = "There is no such miner of yours; register it first."
 PAGE = 200
 SEED_BYTES = 32
+TOKEN_SECONDS = 60
 
 
 class OlderKeyLost(Conflict):
@@ -98,7 +99,7 @@ class OlderMiners(Enrolment, Scoring):
         One that was `restarted` has forgotten what it worked on: that goes back. Raises `TooManyMiners`, `TooManyTokens`.
         """
         key = await self._kept_key(who, command.older_id)
-        token = (await self.create_token(who)).token
+        token = (await self.create_token(who, TOKEN_SECONDS)).token
         proof = key.sign(canonical(enrolment_statement(token=token, public_key=key.public)))
         enrolled = await self.enrol(
             Enrol(
@@ -252,12 +253,16 @@ class OlderMiners(Enrolment, Scoring):
         """The key for a name, made at its first use: before the miner is, so that a request which broke off finds it again."""
         fresh = self.seal.close(os.urandom(SEED_BYTES))
         named = (OlderMinerRow.account == who.account, OlderMinerRow.older_id == older_id)
-        half_made = select(func.count()).where(OlderMinerRow.account == who.account, OlderMinerRow.miner.is_(None))
+        half_made = select(func.count()).where(
+            OlderMinerRow.account == who.account, OlderMinerRow.older_id != older_id, OlderMinerRow.miner.is_(None)
+        )
+        known = select(OlderMinerRow.miner).where(*named)
         values = {"account": who.account, "older_id": older_id, "sealed_key": fresh, "created_at": now()}
         async with self.db.unit_of_work() as uow:
-            if (await uow.session.execute(half_made)).scalar_one() >= self.settings.miners_max:
-                raise TooManyMiners
-            await uow.session.execute(upsert(OlderMinerRow).values(**values).on_conflict_do_nothing())
+            if (await uow.session.execute(known)).one_or_none() is None:
+                if (await uow.session.execute(half_made)).scalar_one() >= self.settings.miners_max:
+                    raise TooManyMiners
+                await uow.session.execute(upsert(OlderMinerRow).values(**values).on_conflict_do_nothing())
             row = (await uow.session.scalars(select(OlderMinerRow).where(*named).with_for_update())).one()
             try:
                 return self.opened(row)

@@ -176,27 +176,20 @@ class OlderWork(OlderMiners, Working):
             usage=usage,
             signature=self.opened(row).sign(canonical(statement)),
         )
-        try:
-            outcome = await self.deliver(miner, lease.attempt, result)
-        except LeaseLost:
+        outcome = await self.deliver(miner, lease.attempt, result)
+        if outcome.receipt is None:
             await self._close([lease.attempt])
-            raise
+            raise OutputNotTaken(state=outcome.state)
         earned = None if outcome.earned is None else money.parse(outcome.earned, zero=True)
         if not await self._close([lease.attempt], receipt=outcome.receipt, earned_units=earned):
-            raise LeaseLost  # another request brought it meanwhile
-        if outcome.receipt is None:
-            raise OutputNotTaken(state=outcome.state)
+            raise LeaseLost(OVER)  # another request brought the same meanwhile
         return outcome
 
     async def fail_older(self, who: Principal, lease: OlderLeaseRow, report: ReportFailure) -> Outcome:
         """Give a job up. Raises `LeaseLost`."""
         if lease.ended_at is not None:
             raise LeaseLost(OVER)
-        try:
-            outcome = await self.fail(speaking(who, lease.miner), lease.attempt, report)
-        except LeaseLost:
-            await self._close([lease.attempt])
-            raise
+        outcome = await self.fail(speaking(who, lease.miner), lease.attempt, report)
         await self._close([lease.attempt])
         return outcome
 
@@ -255,12 +248,16 @@ class OlderWork(OlderMiners, Working):
     async def _close(
         self, attempts: Sequence[str], *, receipt: str | None = None, earned_units: int | None = None
     ) -> bool:
-        """Note that leases are over; whether one was not before."""
+        """Note that leases are over; whether that was not known before.
+
+        Whoever brings the receipt has the last word: a heartbeat may have noted the end without it a moment earlier.
+        """
         if not attempts:
             return False
-        still_open = (OlderLeaseRow.attempt.in_(attempts), OlderLeaseRow.ended_at.is_(None))
+        unknown = OlderLeaseRow.ended_at.is_(None) if receipt is None else OlderLeaseRow.receipt.is_(None)
         values = {"ended_at": now(), "receipt": receipt, "earned_units": earned_units}
-        changed = update(OlderLeaseRow).where(*still_open).values(**values).returning(OlderLeaseRow.attempt)
+        changed = update(OlderLeaseRow).where(OlderLeaseRow.attempt.in_(attempts), unknown).values(**values)
+        changed = changed.returning(OlderLeaseRow.attempt)
         async with self.db.unit_of_work() as uow:
             return bool((await uow.session.scalars(changed)).all())
 
