@@ -7,8 +7,10 @@ from aitbc.modules.gpu.api import GpuApi
 from aitbc.modules.gpu.legacy.coordinator import CoordinatorFleet, CoordinatorMiners
 from aitbc.modules.gpu.legacy.devices import DeviceController
 from aitbc.modules.gpu.legacy.edge import EdgeController
+from aitbc.modules.gpu.legacy.market import TransactionController
 from aitbc.modules.gpu.legacy.miners import OlderMinerController
 from aitbc.modules.gpu.legacy.public import PublicController
+from aitbc.modules.gpu.legacy.registry import CoordinatorMarket, ListedGpuController
 from aitbc.modules.gpu.models.tables import Base
 from aitbc.modules.gpu.routes.miners import EnrolmentController, MinerController
 from aitbc.modules.gpu.routes.work import WorkController
@@ -25,7 +27,7 @@ module = Module(
     hears={AttemptEnded: "on_attempts_ended"},
     scopes={"live": ("miners:read", "miners:enrol", "miners:manage"), "miner": ("miners:work",)},
     settings=GpuSettings,
-    older=(PublicController, OlderMinerController, DeviceController),
-    coordinator=(CoordinatorMiners, CoordinatorFleet, EdgeController),
+    older=(PublicController, OlderMinerController, DeviceController, TransactionController, ListedGpuController),
+    coordinator=(CoordinatorMiners, CoordinatorFleet, EdgeController, ListedGpuController, CoordinatorMarket),
     chores=(Chore(run="watch", every_seconds=5.0), Chore(run="keep_older", every_seconds=10.0)),
 )

@@ -1,0 +1,157 @@
+"""The order book of the GPU market in the older dialect: one path that takes five actions and tells what is there."""
+
+from typing import Any
+
+from litestar import Controller, get, post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody, QueryParams
+
+from aitbc.kernel.auth import Principal
+from aitbc.kernel.idempotency import Once
+from aitbc.modules.gpu.legacy.market_shapes import (
+    TYPE,
+    AcceptBody,
+    Asked,
+    BidBody,
+    CancelBody,
+    Done,
+    MatchBody,
+    OfferBody,
+    Transaction,
+    asked,
+    gpu_transaction,
+    milliseconds_of,
+    order_transaction,
+    told_of,
+)
+from aitbc.modules.gpu.legacy.naming import units_of
+from aitbc.modules.gpu.models.market import STILL_OPEN, Side
+from aitbc.modules.gpu.service import GpuService
+from aitbc.modules.gpu.service.market import AcceptBid, CancelOrder, MatchOrders, OrderWish, PlaceOrder
+from aitbc.modules.gpu.service.registry import GpuWish
+
+Body = OfferBody | BidBody | AcceptBody | MatchBody | CancelBody
+STILL_OPEN_NAMES = frozenset({"active", "available"})
+"""What older clients call whatever can be had: offers, bids and listed GPUs, each of which has a word of its own for it."""
+
+
+class TransactionController(Controller):
+    """Offers, bids, and what becomes of them."""
+
+    path = "/v1/transactions"
+
+    @post("/", status_code=200, opt={"permission": "miners:manage"})
+    async def post_transaction(
+        self,
+        gpu: NamedDependency[GpuService],
+        who: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        data: JSONBody[Body],
+    ) -> Done:
+        """Offer, bid, accept, match or cancel, as the action says."""
+        match data:
+            case OfferBody() | BidBody():
+                order = (await gpu.place_order(who, _placing(data), once)).id
+            case AcceptBody():
+                accept = AcceptBid(bid=data.bid_id, node=data.provider_node_id, said_at=data.accepted_at)
+                order = (await gpu.accept_bid(who, accept, once)).id
+            case MatchBody():
+                order = (await gpu.match_orders(who, _matching(data), once)).offer
+            case CancelBody():
+                cancel = CancelOrder(order=data.order_id, node=data.node_id, said_at=data.cancelled_at)
+                order = (await gpu.cancel_order(who, cancel, once)).id
+        return Done(status="success", transaction_id=order)
+
+    @get("/", opt={"permission": "miners:read"})
+    async def list_transactions(
+        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], query: QueryParams
+    ) -> list[Transaction]:
+        """List offers, bids and listed GPUs, the newest first."""
+        wish = asked(query)
+        if wish.transaction_type != TYPE:
+            return []
+        found = [order_transaction(order) for order in await gpu.orders(who, _wanted(wish))]
+        found += await _listed(gpu, wish)
+        return sorted(found, key=lambda one: (one.created_at, one.id), reverse=True)[: wish.limit]
+
+
+def _placing(data: OfferBody | BidBody) -> PlaceOrder:
+    specs = data.specs or {}
+    common: dict[str, Any] = {
+        "gpu_count": data.gpu_count,
+        "duration_ms": milliseconds_of(data.duration_hours),
+        "specs": specs,
+        "model": told_of(specs, "model"),
+        "region": told_of(specs, "region"),
+        "island": data.island_id,
+        "chain": data.chain_id,
+    }
+    if isinstance(data, OfferBody):
+        return PlaceOrder(
+            id=data.offer_id,
+            side=Side.OFFER,
+            node=data.provider_node_id,
+            price_units=units_of(data.price_per_gpu, "/price_per_gpu"),
+            total_told=data.total_price,
+            description=data.description or "",
+            **common,
+        )
+    return PlaceOrder(
+        id=data.bid_id,
+        side=Side.BID,
+        node=data.bidder_node_id,
+        price_units=units_of(data.max_price_per_gpu, "/max_price_per_gpu"),
+        total_told=data.max_total_price,
+        **common,
+    )
+
+
+def _matching(data: MatchBody) -> MatchOrders:
+    price, hours = data.matched_price, data.duration_hours
+    return MatchOrders(
+        offer=data.offer_id,
+        bid=data.bid_id,
+        provider_node=data.provider_node_id,
+        bidder_node=data.bidder_node_id,
+        gpu_count=data.gpu_count,
+        price_units=None if price is None else units_of(price, "/matched_price"),
+        duration_ms=None if hours is None else milliseconds_of(hours),
+        total_told=data.total_price,
+        said_at=data.matched_at,
+    )
+
+
+def _wanted(wish: Asked) -> OrderWish:
+    states = frozenset({wish.status})
+    if wish.status in STILL_OPEN_NAMES:
+        states = frozenset(STILL_OPEN)
+    return OrderWish(
+        id=wish.order_id,
+        side=None if wish.action == "all" else Side(wish.action),
+        states=None if wish.status == "all" else states,
+        island=wish.island_id,
+        provider=wish.provider_node_id,
+        model=wish.model,
+        region=wish.region,
+        price_max_units=None if wish.price_max is None else units_of(wish.price_max, "?price_max"),
+        limit=wish.limit,
+    )
+
+
+async def _listed(gpu: GpuService, wish: Asked) -> list[Transaction]:
+    """The listed GPUs among the offers: they are on no island and no order, and are asked for as the market's whole."""
+    if wish.action == "bid" or wish.island_id or wish.order_id or wish.provider_node_id:
+        return []
+    available = {"all": None, "offline": False} | dict.fromkeys(STILL_OPEN_NAMES, True)
+    if wish.status not in available:
+        return []
+    found = await gpu.listed_gpus(
+        GpuWish(
+            available=available[wish.status],
+            model=wish.model,
+            region=wish.region,
+            price_max_units=None if wish.price_max is None else units_of(wish.price_max, "?price_max"),
+            limit=wish.limit,
+        )
+    )
+    return [gpu_transaction(one) for one in found]

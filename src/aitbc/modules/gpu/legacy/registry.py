@@ -1,0 +1,423 @@
+"""The registry of the GPU market in the older dialect: listed GPUs, their reviews and prices. Booking them is refused."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from litestar import Controller, delete, get, post
+from litestar.datastructures import Headers
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, QueryParams
+from msgspec import Meta, Struct
+
+from aitbc.kernel.auth import Principal
+from aitbc.kernel.clock import now
+from aitbc.kernel.errors import NotDone
+from aitbc.kernel.idempotency import Once
+from aitbc.kernel.text import Name, Text
+from aitbc.modules.gpu.legacy.market_shapes import UNKNOWN_MODEL, Amount, Hours, read_query
+from aitbc.modules.gpu.legacy.naming import HEADER, amount_of, miner_name, units_of
+from aitbc.modules.gpu.models.market_views import GpuReview, ListedGpu
+from aitbc.modules.gpu.service import GpuService
+from aitbc.modules.gpu.service.registry import GpuNotBooked, GpuWish, ListGpu
+
+READ = {"permission": "miners:read"}
+MANAGE = {"permission": "miners:manage"}
+NATURAL = {"permission": "miners:manage", "idempotency": "natural"}
+TRADE = {"permission": "miners:read", "idempotency": "natural"}
+DEFAULT_PRICE = 0.05
+DEFAULT_MINER = "default_miner"
+NOT_BOOKED = "This GPU is not booked."
+
+
+class BookingNotDone(NotDone):
+    """GPUs cannot be booked here: a booking's money, and what of it is returned, has no keeper yet; submit paid jobs instead."""
+
+    code = "booking_not_done"
+
+
+class GpuBody(Struct, frozen=True, kw_only=True):
+    """A GPU as its owner tells of it."""
+
+    name: Name | None = None
+    miner_id: Name | None = None
+    miner: Name | None = None
+    memory_gb: Annotated[int, Meta(ge=0, le=65_536)] | None = None
+    cuda_cores: Annotated[int, Meta(ge=0, le=10_000_000)] | None = None
+    compute_capability: Name | None = None
+    region: Name | None = None
+    price_per_hour: Amount | None = None
+    description: Text | None = None
+
+
+class RegisterGpuBody(Struct, frozen=True, kw_only=True):
+    """An owner lists a GPU."""
+
+    gpu: GpuBody
+
+
+class SellBody(Struct, frozen=True, kw_only=True):
+    """An owner lists a GPU at another price."""
+
+    gpu_id: str
+    listing_price: Amount
+    description: Text | None = None
+
+
+class BookBody(Struct, frozen=True, kw_only=True):
+    """For how long somebody wants a GPU."""
+
+    duration_hours: Hours
+
+
+class BookOneBody(BookBody, frozen=True, kw_only=True):
+    """The same, where the body names the GPU."""
+
+    gpu_id: str
+
+
+class OllamaBody(Struct, frozen=True, kw_only=True):
+    """What a booked GPU shall do."""
+
+    gpu_id: str
+    prompt: Annotated[str, Meta(max_length=65_536)]
+
+
+class ReviewBody(Struct, frozen=True, kw_only=True):
+    """What somebody thinks of a GPU."""
+
+    rating: Annotated[int, Meta(ge=1, le=5)]
+    comment: Text | None = None
+
+
+class Asked(Struct, frozen=True, kw_only=True):
+    """Which GPUs a query asks for."""
+
+    available: bool | None = None
+    price_max: Amount | None = None
+    region: str | None = None
+    model: str | None = None
+    memory_min: Annotated[float, Meta(ge=0)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=500)] = 100
+
+
+class AskedReviews(Struct, frozen=True, kw_only=True):
+    """How many reviews a query asks for."""
+
+    limit: Annotated[int, Meta(ge=1, le=100)] = 10
+
+
+class RegisteredGpu(Struct, frozen=True, kw_only=True):
+    """A GPU is listed."""
+
+    gpu_id: str
+    status: str
+    message: str
+    price_per_hour: float
+
+
+class GpuView(Struct, frozen=True, kw_only=True):
+    """A listed GPU."""
+
+    id: str
+    miner_id: str
+    model: str
+    memory_gb: int | None
+    cuda_version: str | None
+    cuda_cores: int | None
+    region: str | None
+    price_per_hour: float
+    status: str
+    capabilities: list[str]
+    description: str
+    created_at: datetime
+    average_rating: float
+    """0 while nobody has said anything."""
+    total_reviews: int
+
+
+class Acted(Struct, frozen=True, kw_only=True):
+    """What became of a GPU."""
+
+    status: str
+    gpu_id: str
+    message: str
+
+
+class Relisted(Struct, frozen=True, kw_only=True):
+    """A GPU has another price."""
+
+    gpu_id: str
+    seller_id: str
+    """The account that did it."""
+    listing_price: float
+    status: str
+    description: str
+    timestamp: datetime
+
+
+class ReviewView(Struct, frozen=True, kw_only=True):
+    """A review."""
+
+    rating: int
+    comment: str
+    user: str
+    date: datetime
+
+
+class ReviewsView(Struct, frozen=True, kw_only=True):
+    """The reviews of a GPU."""
+
+    gpu_id: str
+    average_rating: float
+    total_reviews: int
+    reviews: list[ReviewView]
+
+
+class Reviewed(Struct, frozen=True, kw_only=True):
+    """A review was added."""
+
+    status: str
+    gpu_id: str
+    review_id: str
+    average_rating: float
+
+
+class StaticPricing(Struct, frozen=True, kw_only=True):
+    """What owners ask for an hour."""
+
+    min_price: float
+    max_price: float
+    average_price: float
+    available_gpus: int
+    total_gpus: int
+    recommended_gpu: str | None
+    """The cheapest that is available."""
+
+
+class GpuPricing(Struct, frozen=True, kw_only=True):
+    """What the owner of a GPU asks for an hour."""
+
+    gpu_id: str
+    static_price: float
+
+
+class Pricing(Struct, frozen=True, kw_only=True):
+    """What a model costs. Prices do not move by themselves here, so there is nothing dynamic to tell."""
+
+    model: str
+    static_pricing: StaticPricing
+    dynamic_pricing: None
+    price_comparison: None
+    individual_gpu_pricing: list[GpuPricing]
+    market_analysis: None
+    pricing_timestamp: datetime
+
+
+class ListedGpuController(Controller):
+    """Listed GPUs."""
+
+    path = "/v1/marketplace/gpu"
+
+    @post("/register", status_code=200, opt=MANAGE)
+    async def register(
+        self,
+        gpu: NamedDependency[GpuService],
+        who: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        headers: Headers,
+        data: JSONBody[RegisterGpuBody],
+    ) -> RegisteredGpu:
+        """List a GPU of the caller's."""
+        listed = await gpu.list_gpu(who, _listing(data.gpu, headers.get(HEADER)), once)
+        return RegisteredGpu(
+            gpu_id=listed.id,
+            status="registered",
+            message=f"GPU {listed.model} is listed",
+            price_per_hour=amount_of(listed.price_units),
+        )
+
+    @get("/list", opt=READ)
+    async def list_gpus(self, gpu: NamedDependency[GpuService], query: QueryParams) -> list[GpuView]:
+        """List everybody's GPUs, the newest first."""
+        wish: Asked = read_query(_given(query), Asked)
+        found = await gpu.listed_gpus(
+            GpuWish(
+                available=wish.available,
+                model=wish.model,
+                region=wish.region,
+                price_max_units=None if wish.price_max is None else units_of(wish.price_max, "?price_max"),
+                memory_min_gb=wish.memory_min,
+                limit=wish.limit,
+            )
+        )
+        return [_view(one) for one in found]
+
+    @post("/purchase", status_code=201, opt=TRADE)
+    async def purchase(self, gpu: NamedDependency[GpuService], data: JSONBody[BookOneBody]) -> Acted:
+        """Refuse to sell a GPU's time."""
+        await gpu.listed_gpu(data.gpu_id)
+        raise BookingNotDone
+
+    @post("/bid", status_code=201, opt=TRADE)
+    async def bid(self, gpu: NamedDependency[GpuService], data: JSONBody[BookOneBody]) -> Acted:
+        """Refuse a bid for one GPU: whoever won it would have booked it."""
+        await gpu.listed_gpu(data.gpu_id)
+        raise BookingNotDone
+
+    @post("/sell", status_code=200, opt=NATURAL)
+    async def sell(
+        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], data: JSONBody[SellBody]
+    ) -> Relisted:
+        """List a GPU of the caller's at another price."""
+        units = units_of(data.listing_price, "/listing_price")
+        listed = await gpu.reprice_gpu(who, data.gpu_id, units, data.description)
+        return Relisted(
+            gpu_id=listed.id,
+            seller_id=who.account,
+            listing_price=amount_of(listed.price_units),
+            status="listed",
+            description=listed.description,
+            timestamp=now(),
+        )
+
+    @get("/{name:str}", opt=READ)
+    async def details(self, gpu: NamedDependency[GpuService], name: FromPath[str]) -> GpuView:
+        """Tell of one GPU."""
+        return _view(await gpu.listed_gpu(name))
+
+    @delete("/{name:str}", status_code=200, opt=NATURAL)
+    async def unregister(
+        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], name: FromPath[str], query: QueryParams
+    ) -> Acted:
+        """Take a GPU of the caller's off the market; `force` makes no difference, since none is booked."""
+        await gpu.unlist_gpu(who, name)
+        return Acted(status="deleted", gpu_id=name, message="The GPU is listed no more.")
+
+    @post("/{name:str}/book", status_code=201, opt=TRADE)
+    async def book(self, gpu: NamedDependency[GpuService], name: FromPath[str], data: JSONBody[BookBody]) -> Acted:
+        """Refuse to book a GPU."""
+        await gpu.listed_gpu(name)
+        raise BookingNotDone
+
+    @post("/{name:str}/release", status_code=200, opt=TRADE)
+    async def release(self, gpu: NamedDependency[GpuService], name: FromPath[str]) -> Acted:
+        """Tell that there is nothing to release."""
+        listed = await gpu.listed_gpu(name)
+        return Acted(status="already_available", gpu_id=listed.id, message=NOT_BOOKED)
+
+    @post("/{name:str}/confirm", status_code=200, opt=TRADE)
+    async def confirm(self, gpu: NamedDependency[GpuService], name: FromPath[str]) -> Acted:
+        """Tell that there is nothing to confirm."""
+        await gpu.listed_gpu(name)
+        raise GpuNotBooked
+
+    @get("/{name:str}/reviews", opt=READ)
+    async def reviews(self, gpu: NamedDependency[GpuService], name: FromPath[str], query: QueryParams) -> ReviewsView:
+        """Tell what is said of a GPU, the newest first."""
+        wish: AskedReviews = read_query(_given(query), AskedReviews)
+        found = await gpu.reviews_of(name, wish.limit)
+        return ReviewsView(
+            gpu_id=found.gpu,
+            average_rating=found.average_rating or 0.0,
+            total_reviews=found.total,
+            reviews=[_review(one) for one in found.shown],
+        )
+
+    @post("/{name:str}/reviews", status_code=201, opt=MANAGE)
+    async def review(
+        self,
+        gpu: NamedDependency[GpuService],
+        who: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        name: FromPath[str],
+        data: JSONBody[ReviewBody],
+    ) -> Reviewed:
+        """Review somebody else's GPU, once."""
+        added = await gpu.review_gpu(who, name, data.rating, data.comment or "", once)
+        listed = await gpu.listed_gpu(name)
+        return Reviewed(
+            status="review_added", gpu_id=name, review_id=added.id, average_rating=listed.average_rating or 0.0
+        )
+
+
+class CoordinatorMarket(Controller):
+    """What the older coordinator told of the market beside its GPUs."""
+
+    path = "/v1"
+
+    @get("/marketplace/pricing/{model:str}", opt=READ)
+    async def pricing(self, gpu: NamedDependency[GpuService], model: FromPath[str]) -> Pricing:
+        """Tell what GPUs of a model cost."""
+        found = await gpu.model_prices(model)
+        cheapest = found.gpus[0].id if found.available else None
+        return Pricing(
+            model=model,
+            static_pricing=StaticPricing(
+                min_price=amount_of(found.lowest_units),
+                max_price=amount_of(found.highest_units),
+                average_price=amount_of(found.average_units),
+                available_gpus=found.available,
+                total_gpus=len(found.gpus),
+                recommended_gpu=cheapest,
+            ),
+            dynamic_pricing=None,
+            price_comparison=None,
+            individual_gpu_pricing=[
+                GpuPricing(gpu_id=one.id, static_price=amount_of(one.price_units)) for one in found.gpus
+            ],
+            market_analysis=None,
+            pricing_timestamp=now(),
+        )
+
+    @get("/marketplace/orders", opt=READ)
+    async def orders(self, query: QueryParams) -> list[Acted]:
+        """Refuse to list bookings."""
+        raise BookingNotDone
+
+    @post("/tasks/ollama", status_code=200, opt=TRADE)
+    async def ollama(self, gpu: NamedDependency[GpuService], data: JSONBody[OllamaBody]) -> Acted:
+        """Refuse a task for a GPU that is not booked."""
+        await gpu.listed_gpu(data.gpu_id)
+        raise GpuNotBooked
+
+
+def _given(query: QueryParams) -> dict[str, Any]:
+    return {name: query[name] for name in query if query[name] != ""}
+
+
+def _listing(told: GpuBody, header: str | None) -> ListGpu:
+    named = told.miner_id or told.miner or (None if header is None else miner_name(header))
+    price = DEFAULT_PRICE if told.price_per_hour is None else told.price_per_hour
+    return ListGpu(
+        miner_name=named or DEFAULT_MINER,
+        model=told.name or UNKNOWN_MODEL,
+        memory_gb=told.memory_gb or None,
+        cuda_cores=told.cuda_cores or None,
+        compute_capability=told.compute_capability,
+        region=told.region,
+        price_units=units_of(price, "/gpu/price_per_hour"),
+        description=told.description or "",
+    )
+
+
+def _view(gpu: ListedGpu) -> GpuView:
+    return GpuView(
+        id=gpu.id,
+        miner_id=gpu.miner_name,
+        model=gpu.model,
+        memory_gb=gpu.memory_gb,
+        cuda_version=gpu.compute_capability,
+        cuda_cores=gpu.cuda_cores,
+        region=gpu.region,
+        price_per_hour=amount_of(gpu.price_units),
+        status=gpu.status,
+        capabilities=[] if gpu.compute_capability is None else [f"cuda {gpu.compute_capability}"],
+        description=gpu.description,
+        created_at=gpu.created_at,
+        average_rating=gpu.average_rating or 0.0,
+        total_reviews=gpu.reviews,
+    )
+
+
+def _review(review: GpuReview) -> ReviewView:
+    return ReviewView(rating=review.rating, comment=review.comment, user=review.account, date=review.created_at)
