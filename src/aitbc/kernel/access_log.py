@@ -18,6 +18,8 @@ from aitbc.kernel.trace import current_request_id
 PATH_LENGTH_MAX = 200
 CLIENT_LEFT = 499
 """The status of a request whose client did not wait for the answer."""
+TOLD = "told_elsewhere"
+"""In a request's state when the process that answered it has written its line."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -74,6 +76,8 @@ class AccessLog:
         self, writer: Writer, scope: Mapping[str, Any], status: int, size: int, seconds: float, request: str | None
     ) -> None:
         level = "info" if status < 500 else "error"
+        if scope.get("state", {}).get(TOLD) and status != CLIENT_LEFT:
+            return
         if NUMBERS[level] < current.levels.threshold("aitbc.access"):
             return
         principal = scope.get("state", {}).get("principal")

@@ -5,7 +5,7 @@ who leaves ends the request over there too.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import aiohttp
@@ -13,6 +13,7 @@ import structlog
 from litestar.types import Receive, Send
 from yarl import URL
 
+from aitbc.kernel.access_log import TOLD
 from aitbc.kernel.breaker import Breaker, ModuleUnavailable
 from aitbc.kernel.doors import stand_in_of
 from aitbc.kernel.gone import GONE
@@ -21,6 +22,9 @@ from aitbc.kernel.roads import HOST, REFUSED, SERVICE, Neighbour, is_refused
 SILENCE_SECONDS = 90.0
 """How long an answer may pause; more than any long poll and any beat of a stream."""
 CONNECT_SECONDS = 2.0
+PATIENCE = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
+WHOLE_BYTES = 64 * 1024
+"""An answer that says it is no longer than this is passed on in one piece."""
 HOP_BY_HOP = frozenset(
     {
         *(b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection"),
@@ -31,6 +35,10 @@ OWN = frozenset({b"date", b"server", b"x-request-id"})
 """Headers of an answer that this process makes itself."""
 SEEN = frozenset({b"x-request-id", b"origin", b"sec-fetch-site", SERVICE.lower().encode(), HOST.lower().encode()})
 """Headers of a request that were judged here, or are ours to write."""
+
+NOT_ONWARD = HOP_BY_HOP | SEEN
+NOT_BACK = HOP_BY_HOP | OWN
+NOTHING: frozenset[bytes] = frozenset()
 
 log = structlog.get_logger("aitbc.gateway")
 
@@ -47,17 +55,24 @@ async def forward(scope: Any, receive: Receive, send: Send, neighbour: Neighbour
             scope["method"],
             target_of(scope, neighbour),
             headers=headers_onward(scope, neighbour),
-            data=_content(scope, receive),
+            data=await _content(scope, receive),
             allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS),
+            timeout=PATIENCE,
         ) as answer:
             if is_refused(answer.status, answer.headers):
                 breaker.failed()
                 log.error("service_token_refused", process=neighbour.name, meaning=REFUSED)
                 raise ModuleUnavailable
             breaker.succeeded()
-            started = True
-            await send({"type": "http.response.start", "status": answer.status, "headers": _headers_back(answer)})
+            start: Any = {"type": "http.response.start", "status": answer.status, "headers": _headers_back(answer)}
+            if (answer.content_length or WHOLE_BYTES + 1) <= WHOLE_BYTES:
+                body = await answer.read()
+                started = scope["state"][TOLD] = True
+                await send(start)
+                await send({"type": "http.response.body", "body": body, "more_body": False})
+                return
+            started = scope["state"][TOLD] = True
+            await send(start)
             async for piece in answer.content.iter_any():
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -80,44 +95,53 @@ def target_of(scope: Any, neighbour: Neighbour) -> URL:
 def headers_onward(scope: Any, neighbour: Neighbour, hidden: frozenset[bytes] = frozenset()) -> list[tuple[str, str]]:
     """The headers of a request as the other process gets them; `hidden` are left out beside those of every request."""
     head: list[tuple[bytes, bytes]] = scope["headers"]
-    hidden = hidden | HOP_BY_HOP | SEEN | _named(dict(head).get(b"connection"))
+    hidden = hidden | NOT_ONWARD | _named(head)
+    stand_in = stand_in_of(scope)
+    if stand_in is not None:
+        hidden |= {b"authorization", b"x-api-key"}
     if neighbour.is_far:
         hidden |= {b"host"}
-    if (stand_in := stand_in_of(scope)) is not None:
-        hidden |= {b"authorization", b"x-api-key"}
     headers = [(name.decode("ascii"), value.decode("latin-1")) for name, value in head if name not in hidden]
     if stand_in is not None:
         headers.append(("Authorization", f"Bearer {stand_in}"))
-    host = dict(head).get(b"host")
-    headers += neighbour.pass_of(host.decode("latin-1") if host is not None else None).items()
-    return [*headers, ("X-Request-ID", scope["state"]["request_id"])]
+    if neighbour.is_far:
+        host = dict(head).get(b"host")
+        headers += neighbour.pass_of(host.decode("latin-1") if host is not None else None).items()
+    headers.append(("X-Request-ID", scope["state"]["request_id"]))
+    return headers
 
 
 def _headers_back(answer: aiohttp.ClientResponse) -> list[tuple[bytes, bytes]]:
     head = [(name.lower(), value) for name, value in answer.raw_headers]
-    hidden = HOP_BY_HOP | OWN | _named(dict(head).get(b"connection"))
+    hidden = NOT_BACK | _named(head)
     return [pair for pair in head if pair[0] not in hidden]
 
 
-def _named(connection: bytes | None) -> frozenset[bytes]:
+def _named(head: Sequence[tuple[bytes, bytes]]) -> frozenset[bytes]:
     """The headers that a Connection header makes hop-by-hop."""
-    return frozenset(name.strip().lower() for name in (connection or b"").split(b","))
+    for name, value in head:
+        if name == b"connection":
+            return frozenset(each.strip().lower() for each in value.split(b","))
+    return NOTHING
 
 
-def _content(scope: Any, receive: Receive) -> AsyncIterator[bytes] | None:
-    """The body as it comes; none for a request that has none."""
+async def _content(scope: Any, receive: Receive) -> bytes | AsyncIterator[bytes] | None:
+    """The body: whole where it is here already, else as it comes; none for a request that has none."""
     headers = dict(scope["headers"])
     if headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers:
         return None
-    return _pieces(receive)
+    first: Any = await receive()
+    if first["type"] == "http.request" and not first.get("more_body", False):
+        return bytes(first.get("body", b""))
+    return _pieces(first, receive)
 
 
-async def _pieces(receive: Receive) -> AsyncIterator[bytes]:
+async def _pieces(message: Any, receive: Receive) -> AsyncIterator[bytes]:
     while True:
-        message: Any = await receive()
         if message["type"] != "http.request":
             raise ConnectionResetError
         if message.get("body"):
             yield message["body"]
         if not message.get("more_body", False):
             return
+        message = await receive()
