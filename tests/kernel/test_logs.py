@@ -20,7 +20,7 @@ from litestar.params import FromPath
 from litestar.testing import AsyncTestClient
 
 from aitbc.kernel import logs
-from aitbc.kernel.access_log import AccessLog
+from aitbc.kernel.access_log import TOLD, AccessLog
 from aitbc.kernel.clock import now
 from aitbc.kernel.config import LogSettings, Secret
 from aitbc.kernel.keys import new_key
@@ -283,6 +283,20 @@ async def test_a_client_that_left_before_the_answer_is_told_as_such(path: Path) 
             await asyncio.wait_for(AccessLog(app)(scope, None, None), 0.01)  # type: ignore[arg-type]
     (line,) = lines_of(path)
     assert line["status"] == 499
+
+
+async def test_a_request_that_another_process_answered_has_its_line_there(path: Path) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["state"][TOLD] = True
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x"})
+
+    async def send(message: Any) -> None: ...
+
+    scope: Any = {"type": "http", "method": "GET", "path": "/api/v1/gpu/miners", "state": {}}
+    with logging_to(path):
+        await AccessLog(app)(scope, None, send)  # type: ignore[arg-type]
+    assert lines_of(path) == []
 
 
 async def test_the_line_of_a_request_costs_microseconds(path: Path) -> None:
