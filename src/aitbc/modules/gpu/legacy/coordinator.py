@@ -10,6 +10,7 @@ from litestar.params import FromPath, JSONBody, QueryParams
 from msgspec import Struct
 
 from aitbc.kernel.auth import Principal
+from aitbc.kernel.secret import masked
 from aitbc.modules.gpu.legacy import desk
 from aitbc.modules.gpu.legacy.capabilities import gpus_of, tell_capabilities
 from aitbc.modules.gpu.legacy.naming import asked, miner_name
@@ -46,6 +47,9 @@ class SignedOn(Struct, frozen=True, kw_only=True):
     miner_id: str
     session_token: str
 
+    def __repr__(self) -> str:
+        return masked(self, "session_token")
+
 
 class Receipted(Struct, frozen=True, kw_only=True):
     """A result was taken; the receipt in short, none for a failure."""
@@ -72,6 +76,9 @@ class Updated(Struct, frozen=True, kw_only=True):
     capabilities: dict[str, Any]
     session_token: str
 
+    def __repr__(self) -> str:
+        return masked(self, "session_token")
+
 
 class MinerStatus(Struct, frozen=True, kw_only=True):
     """What became of a miner."""
@@ -93,6 +100,9 @@ class TestMiner(Struct, frozen=True, kw_only=True):
     miner_id: str
     session_token: str
     message: str
+
+    def __repr__(self) -> str:
+        return masked(self, "session_token")
 
 
 class CoordinatorMiners(Controller):

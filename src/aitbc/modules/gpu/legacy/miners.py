@@ -9,6 +9,7 @@ from litestar.params import FromPath, JSONBody, QueryParams
 from msgspec import Struct
 
 from aitbc.kernel.auth import Principal
+from aitbc.kernel.secret import masked
 from aitbc.modules.gpu.legacy import desk
 from aitbc.modules.gpu.legacy.capabilities import tell_capabilities
 from aitbc.modules.gpu.legacy.naming import miner_name
@@ -35,6 +36,9 @@ class Registered(Struct, frozen=True, kw_only=True):
     miner_id: str
     session_token: str
     gpu_count: int
+
+    def __repr__(self) -> str:
+        return masked(self, "session_token")
 
 
 class Delivered(Struct, frozen=True, kw_only=True):
