@@ -19,7 +19,7 @@ OPTIONS = ("index" + "-url", "find" + r"-links[ =]", "trusted" + "-host")
 REGISTRY = re.compile("|".join((*HOSTS, *OPTIONS)), re.IGNORECASE)
 PLACE = re.compile(r"(?:^|[^A-Za-z0-9_/.$}-])/(?:" + "work|farm|root|Users|home/[a-z]+" + r")/[A-Za-z.]")
 SECRET = re.compile("-----BEGIN [A-Z ]*" + "PRIVATE KEY-----")
-OF_THEIR_OWN = {"architecture", "bench", "chaos", "docs", "journeys", "performance", "poison"}
+OF_THEIR_OWN = {"architecture", "bench", "chaos", "docs", "journeys", "legacy", "performance", "poison"}
 """Folders of tests that stand for no folder of the source."""
 
 
