@@ -14,13 +14,14 @@ from aitbc.kernel.breaker import Breaker
 from aitbc.kernel.errors import NotFound
 from aitbc.kernel.forwarding import forward
 from aitbc.kernel.gateway_key import GatewayKey
-from aitbc.kernel.places import COORDINATOR_PORTS, COORDINATOR_PREFIX, OLDER_PREFIX, OLDER_PREFIXES, Places
+from aitbc.kernel.places import COORDINATOR_PORTS, COORDINATOR_PREFIX, NEW_PORTS, OLDER_PREFIX, OLDER_PREFIXES, Places
 from aitbc.kernel.roads import Neighbour
 from aitbc.kernel.sockets import forward_socket
 
 OURS = "/api/v1/"
 FOR_ALL = frozenset({"/healthz", "/readyz", "/version", "/metrics"})
 """Answered on every port, each process for itself."""
+NOT_OLDER = frozenset(NEW_PORTS) | {"identity", "operations"}
 LOOPBACK = frozenset({"127.0.0.1", "::1"})
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -92,9 +93,11 @@ class Gateway:
         if path in FOR_ALL and port not in COORDINATOR_PORTS:
             return scope
         if path.startswith(OURS):
-            if module_of(path) not in modules:
+            module = module_of(path)
+            if module in modules:
+                return scope
+            if module in NOT_OLDER:  # an older path may begin like ours: /api/v1/blocks
                 raise NothingHere
-            return scope
         prefix = COORDINATOR_PREFIX if port in COORDINATOR_PORTS else OLDER_PREFIX[modules[0]]
         return {**scope, "path": f"/{prefix}{path}", "raw_path": f"/{prefix}".encode() + scope["raw_path"]}
 

@@ -3,6 +3,10 @@
 from aitbc.kernel.module import Chore, Module
 from aitbc.modules.ai.events import JobClosed, JobSucceeded
 from aitbc.modules.trading.api import TradingApi
+from aitbc.modules.trading.legacy.coordinator import CoordinatorChain, CoordinatorExplorer
+from aitbc.modules.trading.legacy.explorer import OlderExplorer
+from aitbc.modules.trading.legacy.protocol import CoordinatorProtocol, ProtocolController
+from aitbc.modules.trading.legacy.public import PublicController
 from aitbc.modules.trading.models.tables import Base
 from aitbc.modules.trading.routes.explorer import ChainController, RecordController
 from aitbc.modules.trading.routes.ledger import LedgerController
@@ -17,5 +21,7 @@ module = Module(
     hears={JobSucceeded: "on_jobs_succeeded", JobClosed: "on_jobs_closed"},
     scopes={"live": ("ledger:read", "chain:read", "faucet:use"), "miner": ("chain:read",)},
     settings=TradingSettings,
+    older=(PublicController, OlderExplorer, ProtocolController),
+    coordinator=(CoordinatorExplorer, CoordinatorChain, CoordinatorProtocol),
     chores=(Chore(run="seal", every_seconds=1.0), Chore(run="expire_holds", every_seconds=5.0)),
 )

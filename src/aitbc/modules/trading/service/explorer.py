@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import literal, select, text, tuple_
+from sqlalchemy import func, literal, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aitbc.kernel import chain, ids
@@ -191,6 +191,27 @@ class Explorer:
         )
         async with self._database.reading() as session:
             return [receipt_line(row) for row in await session.scalars(query)]
+
+    async def signed_receipts(self, *, limit: int, job: str | None = None) -> list[tuple[ReceiptLine, SignedReceipt]]:
+        """The newest receipts with all that they say, or that of a job."""
+        query = select(ReceiptRow).order_by(ReceiptRow.issued_at.desc(), ReceiptRow.id.desc()).limit(limit)
+        if job is not None:
+            if not ids.is_id("job", job):
+                return []
+            query = query.where(ReceiptRow.id == ids.encode("rcpt", ids.decode("job", job)))
+        async with self._database.reading() as session:
+            rows = list(await session.scalars(query))
+        return [(receipt_line(row), msgspec.json.decode(row.body, type=SignedReceipt)) for row in rows]
+
+    async def receipt_count(self) -> int:
+        """How many receipts there are."""
+        async with self._database.reading() as session:
+            return await session.scalar(select(func.count()).select_from(ReceiptRow)) or 0
+
+    async def height(self) -> int | None:
+        """The height of the newest block; none before the first."""
+        async with self._database.reading() as session:
+            return await session.scalar(select(func.max(BlockRow.height)))
 
     async def block(self, name: str) -> Block:
         """A block by its height, its hash or `head`. Raises `BlockNotFound`."""

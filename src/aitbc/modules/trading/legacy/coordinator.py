@@ -1,0 +1,233 @@
+"""The explorer and the chain as the older coordinator showed them."""
+
+from litestar import Controller, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+from msgspec import Struct
+
+from aitbc.kernel.auth import Principal
+from aitbc.kernel.errors import NotDone
+from aitbc.modules.trading.legacy.explorer import older_receipts
+from aitbc.modules.trading.legacy.shapes import (
+    CURRENCY,
+    READ,
+    BlockItems,
+    ChainId,
+    Count,
+    Name,
+    Offset,
+    OlderBlock,
+    OlderReceipt,
+    OlderTransaction,
+    block_of,
+    pages,
+    transaction_of,
+)
+from aitbc.modules.trading.models.views import AccountView
+from aitbc.modules.trading.service import TradingService
+
+RECENT = 5
+
+
+class TransactionItems(Struct, frozen=True, kw_only=True):
+    """Transactions, newest first."""
+
+    items: tuple[OlderTransaction, ...]
+    next_offset: int | None
+
+
+class OlderAddress(Struct, frozen=True, kw_only=True):
+    """An account and the last that happened on it."""
+
+    address: str
+    balance: str
+    """With six decimals."""
+    txCount: int  # noqa: N815 - the wire's names
+    lastActive: str | None  # noqa: N815
+    recentTransactions: tuple[str, ...]  # noqa: N815
+
+
+class AddressItems(Struct, frozen=True, kw_only=True):
+    """Accounts that the caller may see."""
+
+    items: tuple[OlderAddress, ...]
+    next_offset: int | None
+
+
+class ReceiptItems(Struct, frozen=True, kw_only=True):
+    """Receipts, newest first."""
+
+    jobId: str  # noqa: N815 - the wire's name
+    items: tuple[OlderReceipt, ...]
+
+
+class ChainStatus(Struct, frozen=True, kw_only=True):
+    """How far the chain has come."""
+
+    status: str
+    available: bool
+    height: int | None
+    hash: str | None
+    timestamp: str | None
+    tx_count: int
+
+
+class Validator(Struct, frozen=True, kw_only=True):
+    """A key that signs blocks."""
+
+    address: str
+    status: str
+
+
+class Validators(Struct, frozen=True, kw_only=True):
+    """The keys that sign blocks."""
+
+    validators: tuple[Validator, ...]
+    total: int
+
+
+class OlderBalance(Struct, frozen=True, kw_only=True):
+    """An account's money."""
+
+    address: str
+    balance: float
+    available: float
+    held: float
+    currency: str
+    nonce: int
+    """How many entries it has."""
+
+
+class CoordinatorExplorer(Controller):
+    """Blocks, transactions, addresses and receipts."""
+
+    @get("/v1/explorer/blocks", opt=READ)
+    async def blocks(
+        self,
+        trading: NamedDependency[TradingService],
+        limit: FromQuery[Count] = 20,
+        offset: FromQuery[Offset] = 0,
+        chain_id: ChainId = None,
+    ) -> BlockItems:
+        """Blocks from the newest on."""
+        del chain_id
+        found, following = pages(await trading.explorer.blocks(limit=offset + limit + 1, before=None), offset, limit)
+        return BlockItems(items=tuple(block_of(block) for block in found), next_offset=following)
+
+    @get("/v1/explorer/transactions", opt=READ)
+    async def transactions(
+        self,
+        trading: NamedDependency[TradingService],
+        limit: FromQuery[Count] = 50,
+        offset: FromQuery[Offset] = 0,
+    ) -> TransactionItems:
+        """Transactions from the newest on."""
+        rows = await trading.explorer.transactions(limit=offset + limit + 1, before=None)
+        found, following = pages(rows, offset, limit)
+        return TransactionItems(items=tuple(transaction_of(one) for one in found), next_offset=following)
+
+    @get(["/v1/explorer/transactions/{transaction:str}", "/v1/transactions/{transaction:str}"], opt=READ)
+    async def transaction(
+        self, trading: NamedDependency[TradingService], transaction: FromPath[str]
+    ) -> OlderTransaction:
+        """A transaction by the hash that lists give it."""
+        return transaction_of(await trading.explorer.transaction(transaction))
+
+    @get("/v1/explorer/addresses", opt=READ)
+    async def addresses(
+        self,
+        trading: NamedDependency[TradingService],
+        who: NamedDependency[Principal],
+        limit: FromQuery[Count] = 50,
+        offset: FromQuery[Offset] = 0,
+    ) -> AddressItems:
+        """The caller's own account; every one for the operator."""
+        rows = (
+            await trading.explorer.accounts(limit=offset + limit + 1, after=None)
+            if who.is_admin
+            else [await trading.explorer.account(who, who.account)]
+        )
+        found, following = pages(rows, offset, limit)
+        items = [await _address(trading, who, account) for account in found]
+        return AddressItems(items=tuple(items), next_offset=following)
+
+    @get("/v1/explorer/receipts", opt=READ)
+    async def receipts(
+        self,
+        trading: NamedDependency[TradingService],
+        job_id: FromQuery[Name] = None,
+        limit: FromQuery[Count] = 50,
+        offset: FromQuery[Offset] = 0,
+    ) -> ReceiptItems:
+        """Receipts from the newest on, or that of a job."""
+        found, _ = pages(await older_receipts(trading, offset + limit, job_id), offset, limit)
+        return ReceiptItems(jobId=job_id or "all", items=tuple(found))
+
+
+class CoordinatorChain(Controller):
+    """The chain itself."""
+
+    @get(["/v1/status", "/v1/sync-status"], opt=READ)
+    async def status(self, trading: NamedDependency[TradingService], chain_id: ChainId = None) -> ChainStatus:
+        """Its head; it is never behind, since this is where it is made."""
+        del chain_id
+        found = await trading.explorer.blocks(limit=1, before=None)
+        head = found[0] if found else None
+        return ChainStatus(
+            status="connected",
+            available=True,
+            height=None if head is None else head.height,
+            hash=None if head is None else head.hash,
+            timestamp=None if head is None else head.time,
+            tx_count=0 if head is None else head.first_sequence + head.records,
+        )
+
+    @get(["/v1/blocks/{block:str}", "/v1/blocks/hash/{block:str}"], opt=READ)
+    async def block(self, trading: NamedDependency[TradingService], block: FromPath[str]) -> OlderBlock:
+        """A block by height or hash."""
+        return block_of(await trading.explorer.block(block))
+
+    @get(["/v1/accounts/{address:str}", "/rpc/balance/{address:str}", "/rpc/getBalance/{address:str}"], opt=READ)
+    async def account(
+        self,
+        trading: NamedDependency[TradingService],
+        who: NamedDependency[Principal],
+        address: FromPath[str],
+        chain_id: ChainId = None,
+    ) -> OlderBalance:
+        """An account's money: the caller's own, any for the operator."""
+        del chain_id
+        found = await trading.explorer.account(who, address)
+        return OlderBalance(
+            address=found.account,
+            balance=float(found.owned),
+            available=float(found.available),
+            held=float(found.held),
+            currency=CURRENCY,
+            nonce=found.entries,
+        )
+
+    @get("/v1/validators", opt=READ)
+    async def validators(self, trading: NamedDependency[TradingService]) -> Validators:
+        """The keys that sign or signed blocks: the newest is the one in use."""
+        keys = await trading.explorer.keys()
+        found = tuple(
+            Validator(address=key.public_key, status="active" if key is keys[-1] else "retired") for key in keys
+        )
+        return Validators(validators=found, total=len(found))
+
+    @get(["/v1/supply", "/v1/state/dump"], opt=READ)
+    async def unknown(self) -> None:
+        """Refused: play money has no supply that means something, and the books are not dumped."""
+        raise NotDone("This chain has no coin supply or state dump; `aitbc chain export` gives all that is sealed.")
+
+
+async def _address(trading: TradingService, who: Principal, account: AccountView) -> OlderAddress:
+    recent = await trading.explorer.entries(who, account.account, limit=RECENT, before=None)
+    return OlderAddress(
+        address=account.account,
+        balance=f"{float(account.owned):.6f}",
+        txCount=account.entries,
+        lastActive=recent[0].at.isoformat() if recent else None,
+        recentTransactions=tuple(entry.transaction for entry in recent),
+    )
