@@ -15,7 +15,7 @@ from aitbc.kernel.errors import Invalid
 from aitbc.kernel.idempotency import Once
 from aitbc.modules.ai.api import Job, JobDetail, JobNotFound
 from aitbc.modules.ai.hot.read import Found
-from aitbc.modules.ai.models.life import TERMINAL, State, cancel
+from aitbc.modules.ai.models.life import TERMINAL, IllegalMove, State, cancel
 from aitbc.modules.ai.models.tables import AttemptRow, JobRow, LogRow
 from aitbc.modules.ai.models.values import AttemptValue
 from aitbc.modules.ai.models.views import job_view
@@ -108,6 +108,19 @@ class Jobs(Results):
             answer = await uow.answer(once, job_view(row))
         await self.after_end(job_value(row))
         return answer
+
+    async def put_first(self, who: Principal, job: str, reason: str | None) -> Job:
+        """Put a job that waits before all others of its lane: an operator's, and noted.
+
+        Raises `JobNotFound`, `IllegalMove` for one that does not wait.
+        """
+        async with self.db.unit_of_work() as uow:
+            row = await uow.find(JobRow, job, lock=True, missing=JobNotFound)
+            if row.state != State.QUEUED:
+                raise IllegalMove(f"The job is {row.state}, so it waits for nothing.")
+            row.rank = 0
+            await uow.audit(who.account, who.key, "job.put_first", job, reason=(reason or "")[:200])
+            return job_view(row)
 
     async def wait(self, who: Principal, job: str, seconds: float) -> JobDetail:
         """The job once it has ended, or as it is when the time is up. Raises `JobNotFound`."""

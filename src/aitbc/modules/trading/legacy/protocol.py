@@ -1,9 +1,7 @@
 """Trade between agents: every path of it answers honestly that it comes with the marketplace module."""
 
-from typing import Any
-
 from litestar import Controller, get, post
-from litestar.params import FromPath
+from litestar.params import FromPath, QueryParams
 
 from aitbc.modules.trading.legacy.shapes import later
 
@@ -16,7 +14,7 @@ class ProtocolController(Controller):
     """Requests, matches, agreements, settlements."""
 
     @get([f"/v1/trading/{name}" for name in (*LISTS, "analytics")] + ["/v1/transactions"], opt=LOOK)
-    async def listed(self, query: dict[str, Any]) -> None:
+    async def listed(self, query: QueryParams) -> None:
         """Refused."""
         raise later()
 
@@ -39,7 +37,7 @@ class CoordinatorProtocol(Controller):
     """The same under the coordinator, which had two paths more."""
 
     @get([f"/v1/trading/{name}" for name in (*LISTS, "analytics")], opt=LOOK)
-    async def listed(self, query: dict[str, Any]) -> None:
+    async def listed(self, query: QueryParams) -> None:
         """Refused."""
         raise later()
 

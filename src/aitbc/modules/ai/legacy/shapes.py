@@ -1,0 +1,238 @@
+"""The shapes of the older dialect, made from our jobs."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+from litestar.params import FromQuery
+from msgspec import Meta, Struct
+
+from aitbc.kernel import ids
+from aitbc.kernel.errors import AppError, Conflict, NotDone
+from aitbc.modules.ai.api import Clocks, Job, JobDetail
+
+SERVICE = "ai-service"
+CURRENCY = "AITBC"
+METHOD = "aitbc_token"
+Count = Annotated[int, Meta(ge=1, le=500)]
+Word = FromQuery[Annotated[str | None, Meta(max_length=100)]]
+CREATE = {"permission": "jobs:create"}
+READ = {"permission": "jobs:read"}
+STATES = {
+    "queued": "pending",
+    "leased": "pending",
+    "running": "running",
+    "succeeded": "completed",
+    "failed": "failed",
+    "canceled": "canceled",
+    "expired": "expired",
+}
+OURS = {
+    "pending": ("queued", "leased"),
+    "queued": ("queued", "leased"),
+    "running": ("running",),
+    "completed": ("succeeded",),
+    "succeeded": ("succeeded",),
+    "failed": ("failed",),
+    "canceled": ("canceled",),
+    "cancelled": ("canceled",),
+    "expired": ("expired",),
+}
+OPEN = ("queued", "leased", "running")
+
+
+class JobNotReady(AppError):
+    """The job has not ended yet; ask again later."""
+
+    status, code, exit_code = 425, "job_not_ready", 6
+    retryable = True
+
+
+class JobAlreadyEnded(AppError):
+    """Job already completed: there is nothing left to cancel."""
+
+    status, code, exit_code = 400, "job_already_ended", 5
+
+
+class AmountAboveHeld(Conflict):
+    """A job's money is held when it is submitted, and this is more than that."""
+
+    code = "amount_above_held"
+
+
+class NotRefundable(Conflict):
+    """The job succeeded and was paid, so there is nothing to give back."""
+
+    code = "not_refundable"
+
+
+class NewJob(Struct, frozen=True, kw_only=True):
+    """A job as either generation of older clients describes it; what else they say is left alone."""
+
+    task_type: Annotated[str, Meta(max_length=60)] | None = None
+    task_data: dict[str, Any] | None = None
+    payload: dict[str, Any] | None = None
+    payment_amount: Annotated[float, Meta(ge=0, le=1e9)] | None = None
+    priority: Annotated[int, Meta(ge=0, le=1000)] = 0
+    ttl_seconds: Annotated[int, Meta(ge=1, le=604_800)] = Clocks().queue_seconds
+
+
+class JobView(Struct, frozen=True, kw_only=True):
+    """A job, as the ai service before told it."""
+
+    id: str
+    job_id: str
+    client_id: str | None
+    task_type: str
+    state: str
+    status: str
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    result: Any
+    """None in lists, and before success."""
+    error: str | None
+    payment_status: str
+    assigned_miner_id: str | None
+
+
+class JobList(Struct, frozen=True, kw_only=True):
+    """Jobs, newest first; `total` is how many are in this answer."""
+
+    jobs: tuple[JobView, ...]
+    limit: int
+    total: int
+
+
+class ReceiptSummary(Struct, frozen=True, kw_only=True):
+    """What a paid job came to; the signed receipt is at `/api/v1/trading/receipts/{receipt_id}`."""
+
+    receipt_id: str
+    job_id: str
+    provider: str | None
+    units: int | None
+    unit_type: str
+    price: float | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    output_digest: str | None
+
+
+class JobResult(Struct, frozen=True, kw_only=True):
+    """What became of a job that has ended."""
+
+    id: str
+    job_id: str
+    state: str
+    result: Any
+    error: str | None
+    completed_at: datetime | None
+    receipt: ReceiptSummary | None
+
+
+class Payment(Struct, frozen=True, kw_only=True):
+    """The money of a job: held when it is submitted, paid when it succeeds, given back when it ends otherwise."""
+
+    payment_id: str
+    job_id: str
+    amount: float
+    """What was held; once paid, what it cost."""
+    currency: str
+    status: str
+    """`escrowed`, `released` or `refunded`."""
+    payment_method: str
+    created_at: datetime
+    updated_at: datetime
+    released_at: datetime | None
+    refunded_at: datetime | None
+
+
+def view_of(job: Job, *, account: str | None) -> JobView:
+    """A job in the older shape."""
+    detail = job if isinstance(job, JobDetail) else None
+    return JobView(
+        id=job.id,
+        job_id=job.id,
+        client_id=account,
+        task_type=job.kind,
+        state=STATES[job.state],
+        status=STATES[job.state],
+        created_at=job.created_at,
+        started_at=job.started_at,
+        completed_at=job.completed_at,
+        result=None if detail is None else detail.output,
+        error=error_of(job),
+        payment_status=payment_status(job),
+        assigned_miner_id=miner_of(job),
+    )
+
+
+def result_of(job: JobDetail) -> JobResult:
+    """The result of a job. Raises `JobNotReady`."""
+    if job.state in OPEN:
+        raise JobNotReady
+    return JobResult(
+        id=job.id,
+        job_id=job.id,
+        state=STATES[job.state],
+        result=job.output,
+        error=error_of(job),
+        completed_at=job.completed_at,
+        receipt=receipt_of(job),
+    )
+
+
+def receipt_of(job: JobDetail) -> ReceiptSummary | None:
+    """What a job's receipt says, as far as the job knows it; none without one."""
+    if job.receipt is None:
+        return None
+    return ReceiptSummary(
+        receipt_id=job.receipt,
+        job_id=job.id,
+        provider=miner_of(job),
+        units=job.units,
+        unit_type=job.unit,
+        price=None if job.price is None else float(job.price),
+        started_at=job.started_at,
+        completed_at=job.completed_at,
+        output_digest=job.output_digest,
+    )
+
+
+def payment_of(job: Job) -> Payment:
+    """The payment of a job; its id is the hold's, which the job's gives."""
+    status, ended = payment_status(job), job.completed_at
+    return Payment(
+        payment_id=ids.encode("hold", ids.decode("job", job.id)),
+        job_id=job.id,
+        amount=float(Decimal(job.price if job.price is not None else job.max_price)),
+        currency=CURRENCY,
+        status=status,
+        payment_method=METHOD,
+        created_at=job.created_at,
+        updated_at=ended or job.created_at,
+        released_at=ended if status == "released" else None,
+        refunded_at=ended if status == "refunded" else None,
+    )
+
+
+def payment_status(job: Job) -> str:
+    """What the money of a job does."""
+    if job.state in OPEN:
+        return "escrowed"
+    return "released" if job.state == "succeeded" else "refunded"
+
+
+def error_of(job: Job) -> str | None:
+    """Why a job did not succeed; none while it may."""
+    return job.reason if job.state in ("failed", "expired") else None
+
+
+def miner_of(job: Job) -> str | None:
+    """Who took it last, where that is known."""
+    return job.history[-1].miner if isinstance(job, JobDetail) and job.history else None
+
+
+def later(what: str) -> NotDone:
+    """The refusal of what no kind of work does yet."""
+    return NotDone(f"{what} is not offered: there is no kind of work for it. GET /api/v1/ai/kinds lists what there is.")

@@ -1,0 +1,78 @@
+"""Older task descriptions, free as they are, as a kind of work and its input."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aitbc.kernel.errors import FieldError, Invalid
+from aitbc.modules.ai.models.kinds.registry import KINDS
+
+Read = Callable[[Mapping[str, Any]], dict[str, Any]]
+DEFAULT = "inference"
+"""What older clients mean when they name no type."""
+CHAT_OPTIONS = ("max_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "seed", "stop")
+
+
+class UnknownTask(Invalid):
+    """There is no kind of work for this type of task."""
+
+    code = "unknown_task"
+
+
+def kind_and_input(task: str | None, data: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The kind of work for a type of task, and its input. Raises `UnknownTask`, `Invalid`."""
+    name = (task or DEFAULT).lower().replace("-", "_")
+    found = NAMES.get(name)
+    if found is None:
+        raise UnknownTask(f"There is no kind of work for {name[:40]!r}; known are: {', '.join(sorted(NAMES))}.")
+    return found, READERS[found](data)
+
+
+def _embed(data: Mapping[str, Any]) -> dict[str, Any]:
+    found = next((data[key] for key in ("texts", "text", "input", "prompt", "sentences") if data.get(key)), None)
+    if found is None:
+        raise _missing("texts")
+    return _kept({"texts": found if isinstance(found, list) else [found]}, data, ("model", "dimensions"))
+
+
+def _ocr(data: Mapping[str, Any]) -> dict[str, Any]:
+    found = next((data[key] for key in ("image", "picture", "image_base64") if data.get(key)), None)
+    if found is None:
+        raise _missing("image")
+    return {"image": found}
+
+
+def _chat(data: Mapping[str, Any]) -> dict[str, Any]:
+    options = data.get("parameters")
+    data = {**(options if isinstance(options, dict) else {}), **data}
+    messages = data.get("messages")
+    if messages is None:
+        prompt = next((data[key] for key in ("prompt", "text", "input", "task") if data.get(key)), None)
+        if prompt is None:
+            raise _missing("prompt")
+        messages = [{"role": "user", "content": prompt}]
+    return _kept({"messages": messages}, data, ("model", *CHAT_OPTIONS))
+
+
+def _command(data: Mapping[str, Any]) -> dict[str, Any]:
+    if not data.get("program"):
+        raise _missing("program")
+    return _kept({"program": data["program"]}, data, ("arguments", "stdin"))
+
+
+def _kept(found: dict[str, Any], data: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return found | {name: data[name] for name in names if data.get(name) is not None}
+
+
+def _missing(name: str) -> Invalid:
+    return Invalid(fields=(FieldError(f"/task_data/{name}", "This field is required for a task of this type"),))
+
+
+READERS: Mapping[str, Read] = {"embed": _embed, "ocr": _ocr, "chat": _chat, "command": _command}
+NAMES: Mapping[str, str] = {
+    **{name: name for name in KINDS},
+    **dict.fromkeys(("embedding", "embeddings", "text_embedding"), "embed"),
+    **dict.fromkeys(("text_recognition", "image_to_text"), "ocr"),
+    **dict.fromkeys(
+        ("inference", "llm", "llm_inference", "text", "text_generation", "generation", "completion", "ollama"), "chat"
+    ),
+}

@@ -1,0 +1,185 @@
+"""Jobs in the older dialect: submitted, watched, paid and cancelled as older clients do it, under our rules."""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.legacy.ground import Town
+
+UNKNOWN = "job_00000000000000000000000000"
+CHAT = {"payload": {"type": "inference", "prompt": "Say hello.", "model": "small"}, "ttl_seconds": 900}
+EMBED = {"task_type": "embedding", "task_data": {"text": "A sentence."}, "payment_amount": 0.05}
+Ask = Callable[..., httpx.Response]
+
+
+@pytest.fixture(autouse=True)
+def funded(town: Town) -> None:
+    town.fund("1")
+
+
+def ask(town: Town, place: str, method: str, path: str, body: Any = None, key: str | None = None) -> httpx.Response:
+    """One request of an older client."""
+    with town.client(place, key) as client:
+        return client.request(method, path, json=body)
+
+
+def told(answer: httpx.Response, status: int = 200) -> Any:
+    """The body of an answer that must have this status."""
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def test_it_says_that_it_is_there(town: Town) -> None:
+    assert told(ask(town, "ai", "GET", "/health")) == {"status": "healthy", "service": "ai-service"}
+    assert told(ask(town, "ai", "GET", "/"))["status"] == "operational"
+    assert told(ask(town, "gateway", "GET", "/ai/health"))["service"] == "ai-service"
+    capable = told(ask(town, "ai", "GET", "/multimodal/health"))["capabilities"]
+    assert (capable["text_processing"], capable["audio_processing"]) == (True, False)
+
+
+@pytest.mark.parametrize(("body", "kind"), [(CHAT, "chat"), (EMBED, "embed")])
+def test_a_job_is_submitted_in_both_spellings_and_cancelled_once(town: Town, body: Any, kind: str) -> None:
+    job = told(ask(town, "ai", "POST", "/jobs", body), 201)
+    assert (job["task_type"], job["state"], job["payment_status"]) == (kind, "pending", "escrowed")
+    assert job["id"] == job["job_id"]
+    assert job["client_id"] == town.account
+    assert told(ask(town, "ai", "GET", f"/jobs/{job['id']}"))["state"] == "pending"
+    assert told(ask(town, "gateway", "GET", f"/ai/jobs/{job['id']}", key=town.local))["state"] == "pending"
+    assert told(ask(town, "ai", "GET", f"/jobs/{job['id']}/result"), 425)["code"] == "job_not_ready"
+    assert told(ask(town, "ai", "GET", f"/jobs/{job['id']}/payment"))["status"] == "escrowed"
+    assert told(ask(town, "ai", "POST", f"/jobs/{job['id']}/cancel"))["state"] == "canceled"
+    assert told(ask(town, "ai", "POST", f"/jobs/{job['id']}/cancel"), 400)["code"] == "job_already_ended"
+    assert told(ask(town, "ai", "GET", f"/jobs/{job['id']}/payment"))["status"] == "refunded"
+    assert told(ask(town, "ai", "GET", f"/jobs/{job['id']}/result"))["state"] == "canceled"
+
+
+def test_without_a_price_a_job_offers_what_it_can_cost_at_most(town: Town) -> None:
+    body = {"task_type": "embed", "task_data": {"texts": ["one", "two"]}}
+    job = told(ask(town, "ai", "POST", "/jobs", body), 201)
+    ours = town.job(job["id"])
+    quote = {"kind": "embed", "input": {"texts": ["one", "two"]}, "max_price": "1"}
+    assert ours["max_price"] == town.ours("POST", "ai/quotes", quote, key=town.local)["price_max"]
+    ask(town, "ai", "POST", f"/jobs/{job['id']}/cancel")
+
+
+def test_the_whole_way_of_a_paid_job(town: Town) -> None:
+    job = told(ask(town, "coordinator", "POST", "/v1/jobs", EMBED), 201)
+    assert (job["state"], job["payment_status"]) == ("QUEUED", "escrowed")
+    with town.miner():
+        town.until(job["job_id"], "succeeded")
+    done = told(ask(town, "coordinator", "GET", f"/v1/jobs/{job['job_id']}"))
+    assert (done["state"], done["payment_status"], done["error"]) == ("COMPLETED", "released", None)
+    assert done["assigned_miner_id"].startswith("mnr_")
+    result = told(ask(town, "ai", "GET", f"/jobs/{job['job_id']}/result"))
+    assert result["result"]["vectors"]
+    receipt = told(ask(town, "coordinator", "GET", f"/v1/jobs/{job['job_id']}/receipt"))
+    assert receipt == result["receipt"]
+    assert receipt["price"] == float(town.job(job["job_id"])["price"])
+    assert told(ask(town, "coordinator", "GET", f"/v1/jobs/{job['job_id']}/receipts"))["items"] == [receipt]
+    payment = told(ask(town, "coordinator", "GET", f"/v1/payments/{job['payment_id']}"))
+    assert (payment["status"], payment["amount"]) == ("released", receipt["price"])
+    assert told(ask(town, "coordinator", "GET", f"/v1/payments/{job['payment_id']}/receipt")) == payment
+    release = ask(town, "coordinator", "POST", f"/v1/payments/{job['payment_id']}/release", {})
+    assert told(release)["status"] == "released"
+    refund = ask(town, "coordinator", "POST", f"/v1/payments/{job['payment_id']}/refund", {"reason": "no"})
+    assert told(refund, 409)["code"] == "not_refundable"
+    assert told(ask(town, "coordinator", "POST", f"/v1/jobs/{job['job_id']}/cancel"), 409)
+
+
+def test_a_payment_stands_from_the_submission_and_can_be_taken_back(town: Town) -> None:
+    job = told(ask(town, "coordinator", "POST", "/v1/jobs", EMBED), 201)
+    pay = {"job_id": job["job_id"], "amount": 0.05, "currency": "AITBC", "payment_method": "aitbc_token"}
+    payment = told(ask(town, "coordinator", "POST", "/v1/payments", pay), 201)
+    assert (payment["payment_id"], payment["status"], payment["amount"]) == (job["payment_id"], "escrowed", 0.05)
+    assert (
+        told(ask(town, "coordinator", "POST", "/v1/payments", pay | {"amount": 5}), 409)["code"] == "amount_above_held"
+    )
+    path = f"/v1/payments/{job['payment_id']}"
+    assert told(ask(town, "coordinator", "POST", f"{path}/release", {}), 425)
+    for _ in range(2):
+        assert told(ask(town, "coordinator", "POST", f"{path}/refund", {"reason": "no"}))["status"] == "refunded"
+    assert told(ask(town, "coordinator", "GET", f"/v1/jobs/{job['job_id']}"))["state"] == "CANCELED"
+    assert told(ask(town, "coordinator", "GET", f"/v1/jobs/{job['job_id']}/receipt"), 404)
+    assert told(ask(town, "coordinator", "GET", "/v1/payments/hold_00000000000000000000000000"), 404)
+
+
+def test_lists_are_filtered_and_bare_where_older_clients_want_them_so(town: Town) -> None:
+    job = told(ask(town, "ai", "POST", "/jobs", EMBED), 201)
+    page = told(ask(town, "ai", "GET", "/jobs?limit=5&state=pending"))
+    assert page["jobs"][0]["id"] == job["id"]
+    assert page["total"] == len(page["jobs"]) <= page["limit"] == 5
+    assert told(ask(town, "ai", "GET", "/jobs?type=embed&status=running"))["jobs"] == []
+    assert told(ask(town, "ai", "GET", "/jobs?from_time=2999-01-01T00:00:00Z"))["jobs"] == []
+    assert told(ask(town, "ai", "GET", "/jobs?state=odd"), 422)
+    assert told(ask(town, "ai", "GET", "/jobs?from_time=yesterday"), 422)
+    assert told(ask(town, "ai", "GET", "/jobs?limit=0"), 422)
+    assert told(ask(town, "coordinator", "GET", "/jobs?limit=1"))[0]["job_id"] == job["id"]
+    assert told(ask(town, "coordinator", "GET", "/v1/jobs?limit=1&status=QUEUED"))["items"][0]["job_id"] == job["id"]
+    assert told(ask(town, "coordinator", "GET", "/v1/jobs/history?limit=1"))["items"][0]["job_id"] == job["id"]
+    ask(town, "ai", "POST", f"/jobs/{job['id']}/cancel")
+
+
+def test_what_is_not_there_or_not_ones_own_is_not_found(town: Town) -> None:
+    _, key = town.resident("stranger")
+    job = town.submit("mine alone")
+    for path in ("", "/result", "/payment"):
+        assert ask(town, "ai", "GET", f"/jobs/{UNKNOWN}{path}").status_code == 404
+        assert ask(town, "ai", "GET", f"/jobs/{job}{path}", key=key).status_code == 404
+    assert ask(town, "coordinator", "GET", f"/v1/jobs/{job}", key=key).status_code == 404
+    assert ask(town, "ai", "POST", f"/jobs/{job}/cancel", key=key).status_code == 404
+    ask(town, "ai", "POST", f"/jobs/{job}/cancel")
+
+
+def test_a_task_that_nobody_does_is_refused_with_those_that_are(town: Town) -> None:
+    refused = told(ask(town, "ai", "POST", "/jobs", {"task_type": "mining", "task_data": {}}), 422)
+    assert refused["code"] == "unknown_task"
+    assert "embed" in refused["detail"]
+    assert ask(town, "ai", "POST", "/jobs", {"task_type": "embed", "task_data": {}}).status_code == 422
+    assert ask(town, "ai", "POST", "/jobs", EMBED | {"payment_amount": -1}).status_code == 422
+    assert ask(town, "ai", "POST", "/jobs", EMBED | {"payment_amount": 99}).status_code == 402
+    for method, path in (
+        ("POST", "/multimodal/benchmark"),
+        ("POST", "/optimization/tune"),
+        ("POST", "/optimization/predict"),
+        ("GET", "/multimodal/agents"),
+        ("GET", "/optimization/agents"),
+    ):
+        assert told(ask(town, "ai", method, path, {} if method == "POST" else None), 501)["code"] == "not_implemented"
+    assert ask(town, "ai", "POST", "/multimodal/process", {"modality": "audio"}).status_code == 501
+    assert ask(town, "coordinator", "POST", "/v1/services/blender/render", {}).status_code == 501
+
+
+def test_media_and_prompts_become_jobs(town: Town) -> None:
+    task = told(ask(town, "ai", "POST", "/multimodal/process", {"modality": "text", "text": "To be embedded."}))
+    assert town.job(task["task_id"])["kind"] == "embed"
+    body = {
+        "gpu_id": "gpu_1",
+        "model": "llama",
+        "prompt": "Hello?",
+        "parameters": {"temperature": 0.5, "max_tokens": 9},
+    }
+    made = told(ask(town, "coordinator", "POST", "/v1/services/llm/inference", body), 201)
+    assert town.job(made["task_id"])["input"]["max_tokens"] == 9
+    assert told(ask(town, "coordinator", "GET", "/v1/services"))["services"][0]["type"] == "llm_inference"
+    for job in (task["task_id"], made["task_id"]):
+        ask(town, "ai", "POST", f"/jobs/{job}/cancel")
+
+
+def test_the_operator_sees_orders_and_ends_everybodys_jobs(town: Town) -> None:
+    first, second = town.submit("first"), town.submit("second")
+    assert ask(town, "ai", "GET", "/admin/jobs").status_code == 403
+    page = told(ask(town, "ai", "GET", "/admin/jobs?limit=50&status=pending", key=town.admin))
+    assert {first, second} <= {job["id"] for job in page["jobs"]}
+    assert told(ask(town, "ai", "GET", f"/admin/jobs/{first}", key=town.admin))["id"] == first
+    ahead = town.ours("GET", f"ai/jobs/{second}/explain")["position"]
+    moved = ask(town, "ai", "POST", f"/admin/jobs/{second}/prioritize", {"reason": "a demonstration"}, key=town.admin)
+    assert told(moved)["id"] == second
+    assert town.ours("GET", f"ai/jobs/{second}/explain")["position"] == 1 < ahead
+    assert any(entry["action"] == "job.put_first" for entry in town.ours("GET", "operations/audit?limit=20"))
+    for job in (first, second):
+        assert told(ask(town, "ai", "DELETE", f"/admin/jobs/{job}", key=town.admin))["state"] == "canceled"
+        assert ask(town, "ai", "DELETE", f"/admin/jobs/{job}", key=town.admin).status_code == 400
+    again = ask(town, "ai", "POST", f"/admin/jobs/{second}/prioritize", {"reason": "late"}, key=town.admin)
+    assert again.status_code == 409
