@@ -41,6 +41,12 @@ def test_exposed_modules_share_the_ports_of_the_older_coordinator() -> None:
     assert plan({"gpu": legacy, "trading": legacy}).ports == {8011: ("gpu", "trading"), 8000: ("gpu", "trading")}
 
 
+def test_a_module_may_have_its_own_port_and_those_of_the_older_coordinator() -> None:
+    both = {"place": "exposed", "port": "both"}
+    made = plan({"gpu": both, "ai": both})
+    assert made.ports == {8101: ("gpu",), 8106: ("ai",), 8011: ("gpu", "ai"), 8000: ("gpu", "ai")}
+
+
 def test_every_process_of_a_split_installation_knows_where_the_others_are() -> None:
     split: dict[str, dict[str, Any]] = {"gpu": {"place": "split"}, "ai": {"place": "split"}}
     main, gpu = plan(split), plan(split, "gpu")

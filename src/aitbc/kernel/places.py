@@ -174,9 +174,7 @@ def _ports(settings: Settings, modules: Sequence[str]) -> dict[int, tuple[str, .
 
 
 def _ports_of(name: str, port: str | int) -> tuple[int, ...]:
-    if port == "legacy":
-        return COORDINATOR_PORTS
-    if port == "new":
-        return (NEW_PORTS[name],) if name in NEW_PORTS else ()
-    assert isinstance(port, int)
-    return (port,)
+    if isinstance(port, int):
+        return (port,)
+    new = (NEW_PORTS[name],) if name in NEW_PORTS and port in ("new", "both") else ()
+    return new + (COORDINATOR_PORTS if port in ("legacy", "both") else ())

@@ -107,8 +107,8 @@ class ModuleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     place: Literal["mounted", "exposed", "split"] = "mounted"
     """In this process; in it and on a port of its own too; in a process of its own."""
-    port: Literal["new", "legacy"] | Annotated[int, Meta(ge=1, le=65535)] = "new"
-    """The port of its own, when it is exposed or split: the one that it has now, the older coordinator's, or any other."""
+    port: Literal["new", "legacy", "both"] | Annotated[int, Meta(ge=1, le=65535)] = "new"
+    """The port of its own, when it is exposed or split: the one that it has now, the older coordinator's, both, or any other."""
     trust: Literal["none", "loopback"] = "none"
     """`loopback`: callers without a key who come from this machine to the module's own port act as the account `local`."""
     supervised: bool = True

@@ -1,7 +1,7 @@
 """What both older doors do alike with jobs."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -102,9 +102,7 @@ def _time(text: str | None, name: str) -> datetime | None:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise Invalid(fields=(FieldError(f"?{name}", TIMES),)) from None
-    if found.tzinfo is None:
-        raise Invalid(fields=(FieldError(f"?{name}", TIMES),))
-    return found
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)  # older clients name no zone
 
 
 async def job_of_payment(ai: AiService, who: Principal, payment: str) -> JobDetail:

@@ -1,0 +1,206 @@
+"""Every request that the existing command line makes of gpu, ai and trading, or of the older coordinator for them.
+
+The rows of gpu are replayed in the tests of gpu; those of ai and trading here. `docs/legacy.md` is written from all of them:
+`python -m tests.legacy.test_rows` writes it anew.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import Struct
+
+from tests.legacy.ground import Town
+from tests.legacy.test_gpu_coordinator import CALLS as MINERS
+from tests.legacy.test_gpu_market import HOLDS as MARKET
+from tests.legacy.test_gpu_market import REFUSED as MARKET_REFUSED
+
+DOCUMENT = Path(__file__).parents[2] / "docs/legacy.md"
+PROMPT = {"payload": {"type": "inference", "prompt": "Hello", "model": "llama2"}, "ttl_seconds": 900}
+EXAMPLE = {
+    "payload": {"type": "inference", "task": "text", "model": "m", "prompt": "Hi", "parameters": {"max_tokens": 9}}
+}
+JOB = {"job_id", "state", "assigned_miner_id", "requested_at", "expires_at"}
+
+
+class Row(Struct, frozen=True):
+    """A request, and what the command reads of the answer."""
+
+    command: str
+    place: str
+    method: str
+    path: str
+    """With `{job}` (one that waits), `{paid}`, `{payment}`, `{tx}` and `{account}` in it."""
+    body: Any = None
+    codes: tuple[int, ...] = (200,)
+    reads: frozenset[str] = frozenset()
+    items: str | None = None
+    """The list in the answer whose first row is read; empty for a bare list."""
+    admin: bool = False
+
+
+def reads(*names: str) -> frozenset[str]:
+    """The fields that a command reads."""
+    return frozenset(names)
+
+
+ROWS: Mapping[str, Row] = {
+    "K51": Row("ai status", "ai", "GET", "/health", reads=reads("status")),
+    "O201": Row("client submit", "ai", "POST", "/jobs", PROMPT, (200, 201), reads("job_id")),
+    "O202": Row("client status", "ai", "GET", "/jobs/{job}", reads=reads("id", "state")),
+    "O203": Row("client history", "ai", "GET", "/jobs?limit=10", items="jobs", reads=reads("id", "state")),
+    "O204": Row(
+        *("client history, filtered", "ai", "GET"),
+        "/jobs?limit=10&status=pending&type=embed&from_time=2020-01-01&to_time=2099-01-01",
+        items="jobs",
+        reads=reads("id", "state"),
+    ),
+    "O205": Row("client result", "ai", "GET", "/jobs/{paid}/result", reads=reads("result", "receipt")),
+    "O205, not ready": Row("client result, too early", "ai", "GET", "/jobs/{job}/result", codes=(425,)),
+    "O207": Row("client batch-submit", "ai", "POST", "/jobs", PROMPT, (201,), reads("job_id")),
+    "O213": Row("client payment-status", "ai", "GET", "/jobs/{paid}/payment", reads=reads("payment_id", "status")),
+    "O102": Row("admin jobs", "ai", "GET", "/admin/jobs?limit=10", items="jobs", reads=reads("id"), admin=True),
+    "O103": Row("admin job-details", "ai", "GET", "/admin/jobs/{job}", reads=reads("id", "state"), admin=True),
+    "O104": Row("admin prioritize-job", "ai", "POST", "/admin/jobs/{job}/prioritize", {"reason": "demo"}, admin=True),
+    "O206": Row("client cancel", "ai", "POST", "/jobs/{job}/cancel", reads=reads("state")),
+    "O105": Row("admin delete-job", "ai", "DELETE", "/admin/jobs/{job}", admin=True),
+    "O210": Row("client blocks", "trading", "GET", "/api/v1/blocks?limit=10&chain_id=ait-devnet", items="blocks"),
+    "O211": Row(
+        *("client receipts", "trading", "GET", "/v1/explorer/receipts?limit=10&job_id={paid}"), items="receipts"
+    ),
+    "O301": Row("blockchain transaction", "trading", "GET", "/explorer/transactions/{tx}?chain_id=ait-devnet"),
+    "O302": Row(
+        "blockchain sync-status", "coordinator", "GET", "/v1/sync-status?chain_id=ait", reads=reads("available")
+    ),
+    "E01": Row("examples/client.py submit", "coordinator", "POST", "/v1/jobs", EXAMPLE, (201,), reads("job_id")),
+    "E02": Row("examples/client.py status", "coordinator", "GET", "/v1/jobs/{job}", reads=frozenset(JOB)),
+    "E03": Row(
+        *("examples/client.py blocks", "coordinator", "GET", "/v1/explorer/blocks?limit=5"),
+        items="items",
+        reads=reads("height", "hash", "timestamp", "proposer"),
+    ),
+    "E04": Row(
+        *("examples/client.py browser", "coordinator", "GET", "/v1/explorer/transactions?limit=5"),
+        items="items",
+        reads=reads("hash", "from", "to", "value", "status", "block"),
+    ),
+    "E04, receipts": Row(
+        *("examples/client.py browser", "coordinator", "GET", "/v1/explorer/receipts?limit=5"),
+        items="items",
+        reads=reads("status", "payload"),
+    ),
+    "E05": Row("examples/client.py demo", "coordinator", "POST", "/v1/jobs", EXAMPLE, (201,), reads("job_id")),
+    "E06": Row("client_enhanced.py submit", "coordinator", "POST", "/v1/jobs", PROMPT, (201,), reads("job_id")),
+    "E07": Row("client_enhanced.py status", "coordinator", "GET", "/v1/jobs/{job}", reads=frozenset(JOB)),
+    "E08": Row("client_enhanced.py blocks", "coordinator", "GET", "/v1/explorer/blocks?limit=5", items="items"),
+    "E09": Row(
+        *("client_enhanced.py receipts", "coordinator", "GET", "/v1/explorer/receipts?limit=5&job_id={paid}"),
+        items="items",
+    ),
+    "E10": Row("client_enhanced.py cancel", "coordinator", "POST", "/v1/jobs/{job}/cancel"),
+    "K31, jobs": Row("monitor metrics", "coordinator", "GET", "/jobs", items="", reads=reads("status")),
+    "K32": Row("monitor history", "coordinator", "GET", "/jobs", items="", reads=reads("status")),
+    "G09": Row("wallet balance", "coordinator", "GET", "/rpc/balance/{account}", reads=reads("balance")),
+    "O212": Row(
+        *("client pay", "coordinator", "POST", "/v1/payments"),
+        {"job_id": "{job}", "amount": 0.05, "currency": "AITBC", "payment_method": "aitbc_token"},
+        (201,),
+    ),
+    "O214": Row("client payment-receipt", "coordinator", "GET", "/v1/payments/{payment}/receipt"),
+    "O215": Row(
+        *("client refund", "coordinator", "POST", "/v1/payments/{waiting}/refund"),
+        {"job_id": "{job}", "payment_id": "{waiting}", "reason": "changed my mind"},
+    ),
+}
+MONITORING = "what it asks belongs to the monitoring module, which is to come"
+MARKETPLACE = "what it asks belongs to the marketplace module, which is to come"
+NOT_HERE = {
+    "`monitor dashboard`, and the status of `monitor metrics`": MONITORING,
+    "`admin status`, `analytics`, `logs`, `execute`, `maintenance`": MONITORING,
+    "offers of miners": MARKETPLACE,
+    "E14 O701": "these commands end before they send anything",
+}
+
+
+@pytest.fixture(scope="module")
+def names(town: Town) -> dict[str, str]:
+    """What the paths of the rows name: a paid job, its payment, a transaction, an account."""
+    done = town.paid_job("a row")
+    with town.client("coordinator") as client:
+        payment = client.get(f"/v1/jobs/{done['id']}/payment").json()["payment_id"]
+        transaction = client.get("/v1/explorer/transactions?limit=1").json()["items"][0]["hash"]
+    return {"paid": done["id"], "payment": payment, "tx": transaction, "account": town.account}
+
+
+@pytest.fixture
+def waiting(town: Town) -> Iterator[dict[str, str]]:
+    """A job that waits, with its payment; whatever waits at the end is cancelled."""
+    town.fund("5")
+    job = town.submit("waits")
+    with town.client("coordinator") as client:
+        yield {"job": job, "waiting": client.get(f"/v1/jobs/{job}/payment").json()["payment_id"]}
+        for one in client.get("/v1/jobs?limit=100&status=QUEUED").json()["items"]:
+            client.post(f"/v1/jobs/{one['job_id']}/cancel")
+
+
+def filled(value: Any, names: Mapping[str, str]) -> Any:
+    """A path or a body with the names in it."""
+    if isinstance(value, dict):
+        return {key: filled(one, names) for key, one in value.items()}
+    if isinstance(value, str):
+        for name, text in names.items():
+            value = value.replace("{" + name + "}", text)
+    return value
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_a_row_holds(town: Town, names: dict[str, str], waiting: dict[str, str], case: str) -> None:
+    row, known = ROWS[case], names | waiting
+    with town.client(row.place, town.admin if row.admin else None) as client:
+        answer = client.request(row.method, filled(row.path, known), json=filled(row.body, known))
+    assert answer.status_code in row.codes, answer.text
+    told = answer.json()
+    if row.items is not None:
+        rows = told[row.items] if row.items else told
+        assert rows, told
+        told = rows[0]
+    assert row.reads <= told.keys()
+
+
+def document() -> str:
+    """The table of all rows."""
+    lines = [
+        "# What the existing command line finds here",
+        "",
+        "Each row is a request that a command of the existing AITBC command line makes of gpu, ai, trading or, for what is",
+        "theirs, of the older coordinator, by the number of its case. `tests/legacy` replays each over a real socket and checks",
+        "the status and the fields that the command reads; this page is written from the same lists. How to give modules their",
+        "older ports, and let programs on this machine in without a key, says [Operating](operate.md).",
+        "",
+        "| case | command | asks | |",
+        "| --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {case} | {row.command} | `{row.method} {row.path.partition('?')[0]}` ({row.place}) | holds |"
+        for case, row in ROWS.items()
+    ]
+    lines += [
+        f"| {case} | miner | `{method} {path.partition('?')[0]}` ({place}) | holds |"
+        for case, (place, method, path, *_) in MINERS.items()
+    ]
+    lines += [f"| {case} | {command} | the GPU market | holds |" for case, command in MARKET.items()]
+    lines += [
+        f"| {case} | the GPU market | | {status}: {reason} |" for case, (status, reason) in MARKET_REFUSED.items()
+    ]
+    lines += [f"| {case} | | | not here: {reason} |" for case, reason in NOT_HERE.items()]
+    return "\n".join(lines) + "\n"
+
+
+def test_the_page_says_which_rows_hold() -> None:
+    assert DOCUMENT.read_text() == document(), "run: python -m tests.legacy.test_rows"
+
+
+if __name__ == "__main__":
+    sys.exit(DOCUMENT.write_text(document()) == 0)
