@@ -20,7 +20,9 @@ from typing import Any
 import asyncpg
 import pytest
 
+from aitbc.app import MODULES, parts
 from aitbc.kernel.keys import new_key
+from aitbc.kernel.migrations import head_of
 from aitbc_cli.client import Api
 from aitbc_cli.doctor.case import Case
 from aitbc_cli.doctor.rounds import CHECKS, examine
@@ -145,7 +147,8 @@ def test_a_schema_changed_by_hand_and_one_that_is_behind_are_told_apart(served: 
     run("UPDATE gpu.alembic_version SET version_num = 'gpu_0000'")
     behind = row(case_of(served), "migrations")
     assert (behind["result"], behind["fix"]) == ("failed", "aitbc db migrate") and behind["message"].endswith("gpu")
-    run("UPDATE gpu.alembic_version SET version_num = 'gpu_0001'")
+    newest = next(head_of(part) for part in parts(MODULES) if part.name == "gpu")
+    run(f"UPDATE gpu.alembic_version SET version_num = '{newest}'")
     assert row(case_of(served), "migrations")["result"] == "ok"
 
 
