@@ -17,6 +17,8 @@ import pytest
 from aitbc.kernel.errors import Unavailable
 from aitbc.kernel.roads import Neighbour, Tokens
 from aitbc.kernel.sites import Site
+from aitbc_cli.doctor.case import Case
+from aitbc_cli.doctor.rounds import CHECKS, examine
 from tests.chaos.server_process import ServerProcess
 from tests.cli.miner.test_daemon import Market
 from tests.kernel.test_serving import ask, free_port
@@ -27,11 +29,11 @@ MODULES = ("gpu", "ai", "trading")
 class Installation:
     """A server with its modules in their places, and the ports that were chosen for them."""
 
-    def __init__(self, folder: Path, places: dict[str, str]) -> None:
+    def __init__(self, folder: Path, places: dict[str, str], **more: str) -> None:
         self.ports = {name: free_port() for name in MODULES}
         chosen = {f"AITBC_MODULES__{name.upper()}__PLACE": place for name, place in places.items()}
         chosen |= {f"AITBC_MODULES__{name.upper()}__PORT": str(port) for name, port in self.ports.items()}
-        self.server = ServerProcess(folder / "state", free_port(), **chosen)
+        self.server = ServerProcess(folder / "state", free_port(), **chosen, **more)
 
     def start(self) -> "Installation":
         self.server.start()
@@ -215,3 +217,46 @@ def test_what_cannot_be_is_said_at_the_start(tmp_path: Path) -> None:
     assert "gpu and ai" in ended.stderr
     alone = subprocess.run([*command, "hermes"], env=environment, capture_output=True, text=True, timeout=30)
     assert alone.returncode == 78
+
+
+def open_to_anybody(installation: Installation, path: str, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+    """Status and JSON of an answer of the gateway to a caller with these headers."""
+    try:
+        request = urllib.request.Request(installation.server.url + path, None, headers or {})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as refused:
+        return refused.code, json.loads(refused.read())
+
+
+def test_older_clients_keep_the_gateways_endpoints_its_key_and_ports_without_one(tmp_path: Path) -> None:
+    installation = Installation(
+        tmp_path,
+        {"gpu": "exposed"},
+        API_GATEWAY_REQUIRE_AUTH="true",
+        API_GATEWAY_KEY="sesame",
+        AITBC_MODULES__GPU__TRUST="loopback",
+    ).start()
+    try:
+        assert open_to_anybody(installation, "/health") == (200, {"status": "healthy", "service": "api-gateway"})
+        status, services = open_to_anybody(installation, "/services")
+        assert status == 200
+        assert set(services) == {*MODULES, "coordinator"}
+        assert services["gpu"] == {"prefix": "/gpu", "url": f"{installation.server.url}/gpu"}
+        status, told = open_to_anybody(installation, "/gpu/health")
+        assert (status, "detail" in told) == (401, True)
+        assert open_to_anybody(installation, "/gpu/health", {"Authorization": "Bearer wrong"})[0] == 403
+        assert open_to_anybody(installation, "/gpu/health", {"Authorization": "Bearer sesame"})[0] not in (401, 403)
+        assert installation.status("/api/v1/gpu/miners") == 200
+        port = installation.ports["gpu"]
+        assert (installation.places()["gpu"]["trusting"], installation.places()["ai"]["trusting"]) == ([port], [])
+        log = (tmp_path / "server.log").read_text()
+        assert log.count('"port_asks_no_key"') == 1
+        environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "AITBC_STATE_DIR": str(installation.server.state)}
+        case = Case(environ=environ, folder=tmp_path, system_file=tmp_path / "none")
+        (found,) = examine(case, [check for check in CHECKS if check.name == "ports"])
+        assert found["result"] == "warning"
+        assert f"port {port} (gpu)" in found["message"]
+        assert 'modules.gpu.trust = "none"' in found["fix"]
+    finally:
+        assert installation.server.stop() == 0

@@ -11,5 +11,7 @@ def places(call: Call) -> None:
     """Show for every module the process that serves it and its ports beside the gateway's, asked of the processes now."""
     found = call.api.get("/api/v1/operations/places")
     call.out.rows(
-        found, columns("module", "process", "answers", "pid", "ports", "version", "started_at"), name="module"
+        found,
+        columns("module", "process", "answers", "pid", "ports", "trusting", "version", "started_at"),
+        name="module",
     )

@@ -129,6 +129,25 @@ def certificate(case: Case) -> Finding:
     return ok(f"it holds for {length(left)}")
 
 
+def ports(case: Case) -> Finding:
+    """On which ports modules answer beside the gateway's, and on which of them nobody is asked for a key."""
+    told: list[dict[str, Any]] = case.read("/api/v1/operations/places")
+    open_ = sorted({(port, row["module"]) for row in told for port in row["ports"]})
+    trusting: dict[int, list[str]] = {port: [] for row in told for port in row.get("trusting", ())}
+    for port, module in open_:
+        if port in trusting:
+            trusting[port].append(module)
+    if trusting:
+        ways = "; ".join(f"port {port} ({' and '.join(modules)})" for port, modules in sorted(trusting.items()))
+        message = f"every program on the server's machine acts as the account local without a key at {ways}"
+        names = sorted({module for modules in trusting.values() for module in modules})
+        lines = "\n".join(f'modules.{name}.trust = "none"' for name in names)
+        return warning(message, f"# once no older command line needs it, in the settings of the server:\n{lines}")
+    if not open_:
+        return ok("all modules answer on the gateway's port alone")
+    return ok(f"{', '.join(f'{port} ({module})' for port, module in open_)}; each asks for a key")
+
+
 def _start(case: Case) -> str:
     running = case.running
     if running is None or running.url != case.where.url:
@@ -171,6 +190,7 @@ CHECKS = (
     Check("server", "the server answers", health),
     Check("ready", "the server is ready", readiness),
     Check("version", "server and command line are of one version", version),
+    Check("ports", "ports of modules, and who needs no key there", ports),
     Check("clock", "the clocks agree", clock),
     Check("certificate", "how long the server's certificate holds", certificate),
 )

@@ -138,6 +138,7 @@ class House:
             ports={str(port): modules for port, modules in where.ports.items()},
             version=this_build().version,
             started_at=self.started_at,
+            trusting=tuple(sorted(where.trusting)),
         )
 
     async def placed(self) -> list[Placed]:

@@ -105,6 +105,8 @@ class Process(Struct, frozen=True, kw_only=True):
     """Its ports beside the gateway's, each with the modules that answer on it."""
     version: str
     started_at: datetime
+    trusting: tuple[int, ...] = ()
+    """Those of the ports on which callers from the process's own machine need no key."""
 
 
 class Placed(Struct, frozen=True, kw_only=True):
@@ -117,6 +119,8 @@ class Placed(Struct, frozen=True, kw_only=True):
     pid: int | None = None
     ports: tuple[int, ...] = ()
     """Ports on which this module answers, beside the gateway's."""
+    trusting: tuple[int, ...] = ()
+    """Those of them on which callers from that machine need no key: they act as the account `local`."""
     version: str | None = None
     started_at: datetime | None = None
 
@@ -125,12 +129,14 @@ class Placed(Struct, frozen=True, kw_only=True):
         """A module of a process; none for a process that does not answer."""
         if process is None:
             return cls(module=module, process=name, answers=False)
+        ports = tuple(int(port) for port, modules in process.ports.items() if module in modules)
         return cls(
             module=module,
             process=name,
             answers=module in process.modules,
             pid=process.pid,
-            ports=tuple(int(port) for port, modules in process.ports.items() if module in modules),
+            ports=ports,
+            trusting=tuple(port for port in ports if port in process.trusting),
             version=process.version,
             started_at=process.started_at,
         )
