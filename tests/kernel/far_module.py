@@ -128,7 +128,11 @@ class FarModule:
 
 async def main(signals: Signals, role: str, path: Path, port: int) -> int:
     """Serve one of the two until a signal."""
-    settings = ServerSettings(port=port)
+    folder = os.environ.get("CERTIFICATES")
+    certificate: dict[str, Any] = (
+        {"tls_certificate": Path(folder, "cert.pem"), "tls_key": Path(folder, "cert.key")} if folder else {}
+    )
+    settings = ServerSettings(port=port, **certificate)
 
     def raw_bodies(method: str, path: str) -> int | None:
         return UPLOAD_BYTES if path.endswith("/upload") else None

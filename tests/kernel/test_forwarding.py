@@ -5,6 +5,7 @@ import gzip
 import json
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ import pytest
 
 from aitbc.kernel.breaker import FAILURES_MAX
 from aitbc.kernel.handshakes import MESSAGE_BYTES_MAX
+from tests.journeys.test_machines import certificates
 from tests.kernel.far_module import PREFIX
 from tests.kernel.test_serving import free_port
 
@@ -38,11 +40,13 @@ class Pair:
         self.url = f"http://127.0.0.1:{self.port}{PREFIX}"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, role: str) -> None:
+    def start(self, role: str, **environment: str) -> None:
         """Start one of them, and wait until it listens."""
         with (self.folder / "log").open("ab") as log:
             command = [sys.executable, str(SCRIPT), role, str(self.socket), str(self.port)]
-            self.processes[role] = subprocess.Popen(command, stdout=log, stderr=log, env={"PYTHONPATH": str(ROOT)})
+            self.processes[role] = subprocess.Popen(
+                command, stdout=log, stderr=log, env={"PYTHONPATH": str(ROOT), **environment}
+            )
         end = time.monotonic() + 15
         while not self._listens(role):
             assert time.monotonic() < end, (self.folder / "log").read_text()[-3000:]
@@ -257,6 +261,25 @@ async def test_a_refused_handshake_is_answered_with_its_status(
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
         await client.ws_connect(pair.url + path, headers=headers)
     assert refused.value.status == status
+
+
+async def test_a_server_with_tls_speaks_plainly_to_the_other_processes_of_its_machine(
+    tmp_path: Path, client: aiohttp.ClientSession
+) -> None:
+    ca, certificate, _ = certificates(tmp_path)
+    pair = Pair(tmp_path)
+    try:
+        for role in ("module", "gateway"):
+            pair.start(role, CERTIFICATES=str(certificate.parent))
+        context = ssl.create_default_context(cafile=ca)
+        url = pair.url.replace("http:", "https:")
+        async with client.get(url + "headers", ssl=context) as answer:
+            assert answer.status == 200
+        async with client.ws_connect(url + "echo", ssl=context) as ws:
+            await ws.send_str("hello")
+            assert await ws.receive_str(timeout=5) == "hello"
+    finally:
+        pair.stop()
 
 
 # A module that dies --------------------------------------------------------------------------------------------------
