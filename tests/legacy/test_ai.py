@@ -151,17 +151,34 @@ def test_a_task_that_nobody_does_is_refused_with_those_that_are(town: Town) -> N
     assert ask(town, "coordinator", "POST", "/v1/services/blender/render", {}).status_code == 501
 
 
+def test_what_a_job_asks_of_its_miner_is_held_or_refused(town: Town) -> None:
+    wanted = {"gpu": "RTX 4090", "min_vram_gb": 24, "region": "eu", "models": ["small"], "max_price": 0.04}
+    job = told(ask(town, "coordinator", "POST", "/v1/jobs", CHAT | {"constraints": wanted}), 201)
+    ours = town.job(job["job_id"])
+    needs = ours["needs"]
+    assert (needs["device"], needs["gpu_model"], needs["min_vram_mib"], needs["region"]) == (
+        "gpu",
+        "RTX 4090",
+        24_576,
+        "eu",
+    )
+    assert (needs["model"], ours["max_price"]) == ("small", "0.04")
+    ask(town, "coordinator", "POST", f"/v1/jobs/{job['job_id']}/cancel")
+    for refused, status in (({"cuda": "12"}, 501), ({"models": ["a", "b"]}, 501), ({"mood": "good"}, 422)):
+        answer = ask(town, "coordinator", "POST", "/v1/jobs", CHAT | {"constraints": refused})
+        assert answer.status_code == status, refused
+    assert ask(town, "ai", "POST", "/jobs", EMBED | {"payment_currency": "BTC"}).status_code == 422
+
+
 def test_media_and_prompts_become_jobs(town: Town) -> None:
     task = told(ask(town, "ai", "POST", "/multimodal/process", {"modality": "text", "text": "To be embedded."}))
     assert town.job(task["task_id"])["kind"] == "embed"
-    body = {
-        "gpu_id": "gpu_1",
-        "model": "llama",
-        "prompt": "Hello?",
-        "parameters": {"temperature": 0.5, "max_tokens": 9},
-    }
+    body = {"model": "llama", "prompt": "Hello?", "parameters": {"temperature": 0.5}, "max_tokens": 9}
+    body |= {"stop_sequences": ["."]}
     made = told(ask(town, "coordinator", "POST", "/v1/services/llm/inference", body), 201)
-    assert town.job(made["task_id"])["input"]["max_tokens"] == 9
+    asked = town.job(made["task_id"])["input"]
+    assert (asked["max_tokens"], asked["temperature"], asked["stop"]) == (9, 0.5, ["."])
+    assert ask(town, "coordinator", "POST", "/v1/services/llm/inference", body | {"top_k": 40}).status_code == 422
     assert told(ask(town, "coordinator", "GET", "/v1/services"))["services"][0]["type"] == "llm_inference"
     for job in (task["task_id"], made["task_id"]):
         ask(town, "ai", "POST", f"/jobs/{job}/cancel")

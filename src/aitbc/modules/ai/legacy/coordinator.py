@@ -1,12 +1,12 @@
 """Jobs and their payments as the older coordinator had them."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from aitbc.kernel.auth import PUBLIC, Principal
 from aitbc.kernel.errors import NotFound
@@ -104,11 +104,16 @@ class Moved(Struct, frozen=True, kw_only=True):
     payment_id: str
 
 
-class OllamaTask(Struct, frozen=True, kw_only=True):
-    """A prompt for a language model."""
+class Inference(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A prompt for a language model; an option that no kind of work knows is refused rather than dropped."""
 
     prompt: Annotated[str, Meta(min_length=1)]
     model: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop_sequences: list[str] | None = None
+    stream: Literal[False] = False
     parameters: dict[str, Any] = {}
 
 
@@ -298,10 +303,12 @@ class ServiceController(Controller):
         ai: NamedDependency[AiService],
         who: NamedDependency[Principal],
         once: NamedDependency[Once],
-        data: JSONBody[OllamaTask],
+        data: JSONBody[Inference],
     ) -> Response[TaskMade]:
         """Submit the job that answers a prompt."""
-        described = {"prompt": data.prompt, "model": data.model, "parameters": data.parameters}
+        named = structs.asdict(data)
+        described = {name: value for name, value in named.items() if value is not None and name != "stream"}
+        described["stop"] = described.pop("stop_sequences", None)
         job = await desk.submit(ai, who, NewJob(task_type="chat", task_data=described), once)
         told = TaskMade(task_id=job.id, job_id=job.id, service_type="llm_inference", status=told_of(job).state)
         return Response(told, status_code=201)

@@ -12,14 +12,15 @@ from aitbc.kernel.auth import Principal
 from aitbc.kernel.errors import FieldError, Invalid
 from aitbc.kernel.idempotency import Once
 from aitbc.modules.ai.api import Clocks, Job, JobDetail, JobNotFound
-from aitbc.modules.ai.legacy.shapes import OPEN, OURS, NewJob
+from aitbc.modules.ai.legacy.shapes import OPEN, OURS, Constraints, NewJob, later
 from aitbc.modules.ai.legacy.tasks import kind_and_input
 from aitbc.modules.ai.service import AiService
-from aitbc.modules.ai.service.submitting import SubmitJob
+from aitbc.modules.ai.service.submitting import Requirements, SubmitJob
 
 PRIORITY_MAX = 9
 ANY_PRICE = "1"
 PAGE = 500
+MIB_PER_GIB = 1024
 TIMES = "Expected a time, for instance 2030-01-31T12:00:00Z"
 
 
@@ -28,16 +29,34 @@ async def submit(ai: AiService, who: Principal, data: NewJob, once: Once) -> Job
     described: Mapping[str, Any] = data.payload if data.payload is not None else data.task_data or {}
     task = data.task_type or described.get("task_type") or described.get("type")
     kind, found = kind_and_input(task if isinstance(task, str) else None, described)
+    offered = [one for one in (data.payment_amount, data.constraints.max_price) if one]
     command = SubmitJob(
         kind=kind,
         input=found,
-        max_price=_amount(data.payment_amount) if data.payment_amount else ANY_PRICE,
+        max_price=_amount(min(offered)) if offered else ANY_PRICE,
+        requirements=_requirements(data.constraints),
         priority=min(data.priority, PRIORITY_MAX) if data.priority else "normal",
         clocks=Clocks(queue_seconds=data.ttl_seconds),
     )
-    if not data.payment_amount:
+    if not offered:
         command = structs.replace(command, max_price=(await ai.quote(who, command)).price_max)
     return await ai.submit(who, command, once)
+
+
+def _requirements(told: Constraints) -> Requirements:
+    """What a miner must have. Raises `NotDone` for what miners do not tell here."""
+    if told.cuda is not None:
+        raise later("Choosing a miner by its version of CUDA")
+    models = told.models or []
+    if len(models) > 1:
+        raise later("Choosing a miner by several models at once")
+    return Requirements(
+        device="gpu" if told.gpu is not None or told.min_vram_gb else None,
+        gpu_model=told.gpu,
+        min_vram_mib=(told.min_vram_gb or 0) * MIB_PER_GIB,
+        region=told.region,
+        model=models[0] if models else None,
+    )
 
 
 def _amount(told: float) -> str:

@@ -8,26 +8,19 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
-from aitbc.kernel.auth import PUBLIC, Principal
+from aitbc.kernel.auth import Principal
 from aitbc.kernel.build import this_build
 from aitbc.kernel.clock import now
 from aitbc.kernel.idempotency import Once
+from aitbc.kernel.standing import OPEN, StandingController
 from aitbc.modules.ai.legacy import desk
 from aitbc.modules.ai.legacy.shapes import CREATE, READ, SERVICE, NewJob, later
 from aitbc.modules.ai.models.kinds.registry import KINDS
 from aitbc.modules.ai.service import AiService
 
-OPEN = {"permission": PUBLIC}
 MODALITIES = {"text": "embed", "image": "ocr"}
 """What is processed, and the kind of work that does it."""
 CAPABILITIES = ("text", "image", "audio", "video", "tabular", "graph")
-
-
-class Standing(Struct, frozen=True, kw_only=True):
-    """How the service is."""
-
-    status: str
-    service: str
 
 
 class Root(Struct, frozen=True, kw_only=True):
@@ -67,18 +60,15 @@ class Processing(Struct, frozen=True, kw_only=True):
     result: str
 
 
-class PublicController(Controller):
+class PublicController(StandingController):
     """Open to everybody, and telling nothing of anybody."""
+
+    service = SERVICE
 
     @get("/", opt=OPEN)
     async def root(self) -> Root:
         """What this is."""
         return Root(service="AITBC AI Service", version=this_build().version, status="operational")
-
-    @get("/health", opt=OPEN)
-    async def health(self) -> Standing:
-        """Whether it runs."""
-        return Standing(status="healthy", service=SERVICE)
 
     @get("/multimodal/health", opt=OPEN)
     async def media(self) -> Capabilities:

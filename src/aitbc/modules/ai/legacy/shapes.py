@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from litestar.params import FromQuery
 from msgspec import Meta, Struct
@@ -12,7 +12,7 @@ from aitbc.kernel.errors import AppError, Conflict, NotDone
 from aitbc.modules.ai.api import Clocks, Job, JobDetail
 
 SERVICE = "ai-service"
-CURRENCY = "AITBC"
+CURRENCY: Literal["AITBC"] = "AITBC"
 METHOD = "aitbc_token"
 Count = Annotated[int, Meta(ge=1, le=500)]
 Word = FromQuery[Annotated[str | None, Meta(max_length=100)]]
@@ -66,13 +66,27 @@ class NotRefundable(Conflict):
     code = "not_refundable"
 
 
+class Constraints(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the miner must be, as older clients write it. What cannot be held is refused, never left out of account."""
+
+    gpu: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
+    cuda: Annotated[str, Meta(max_length=100)] | None = None
+    min_vram_gb: Annotated[int, Meta(ge=0, le=16_384)] | None = None
+    models: Annotated[list[Annotated[str, Meta(min_length=1, max_length=100)]], Meta(max_length=100)] | None = None
+    region: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
+    max_price: Annotated[float, Meta(gt=0, le=1e9)] | None = None
+    """The most that the job may cost."""
+
+
 class NewJob(Struct, frozen=True, kw_only=True):
     """A job as either generation of older clients describes it; what else they say is left alone."""
 
     task_type: Annotated[str, Meta(max_length=60)] | None = None
     task_data: dict[str, Any] | None = None
     payload: dict[str, Any] | None = None
+    constraints: Constraints = Constraints()
     payment_amount: Annotated[float, Meta(ge=0, le=1e9)] | None = None
+    payment_currency: Literal["AITBC", "aitbc", "aitbc_token"] = CURRENCY
     priority: Annotated[int, Meta(ge=0, le=1000)] = 0
     ttl_seconds: Annotated[int, Meta(ge=1, le=604_800)] = Clocks().queue_seconds
 

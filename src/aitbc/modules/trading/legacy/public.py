@@ -1,38 +1,18 @@
 """Whether the service is there, as those who watched the one before asked."""
 
-from litestar import Controller, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
-from msgspec import Struct
 
-from aitbc.kernel.auth import PUBLIC
 from aitbc.kernel.errors import AppError
+from aitbc.kernel.standing import OPEN, LiveController, Standing
 from aitbc.modules.trading.legacy.shapes import SERVICE
 from aitbc.modules.trading.service import TradingService
 
-OPEN = {"permission": PUBLIC}
 
-
-class Standing(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How the service is."""
-
-    status: str
-    service: str
-    error: str | None = None
-    message: str | None = None
-
-
-class PublicController(Controller):
+class PublicController(LiveController):
     """Open to everybody, and telling nothing of anybody."""
 
-    @get("/health", opt=OPEN)
-    async def health(self) -> Standing:
-        """Whether it runs."""
-        return Standing(status="healthy", service=SERVICE)
-
-    @get("/live", opt=OPEN)
-    async def live(self) -> Standing:
-        """Whether it runs."""
-        return Standing(status="alive", service=SERVICE)
+    service = SERVICE
 
     @get("/ready", opt=OPEN)
     async def ready(self, trading: NamedDependency[TradingService]) -> Response[Standing]:
