@@ -89,6 +89,30 @@ async def test_a_full_pool_answers_unavailable_in_time(target: Target) -> None:
         await task
 
 
+async def test_connections_that_the_server_ended_while_they_waited_are_made_anew(target: Target) -> None:
+    ended = text("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(:pids)")
+    async with probe_database(target, pool_size=3) as db:
+        barrier = asyncio.Barrier(3)
+
+        async def hold() -> int:
+            async with db.reading() as session:
+                pid = int(await session.scalar(text("SELECT pg_backend_pid()")) or 0)
+                await barrier.wait()
+                return pid
+
+        async with db.hot() as connection:
+            hot = await connection.fetchval("SELECT pg_backend_pid()")
+        pids = [hot, *await asyncio.gather(hold(), hold(), hold())]
+        async with db.listener() as other:
+            await other.execute("SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) AS pid", pids)
+        await asyncio.sleep(0.3)  # until the ends of the connections have been read
+        for _ in range(3):
+            async with db.unit_of_work() as uow:
+                assert await uow.session.scalar(ended, {"pids": pids}) == 0
+        async with db.hot() as connection:
+            assert await connection.fetchval("SELECT 1") == 1
+
+
 async def test_a_statement_past_its_time_is_ended(target: Target) -> None:
     async with probe_database(target, statement_seconds=0.2) as db:
         with pytest.raises(Unavailable):

@@ -77,9 +77,9 @@ class Foreign:
         return f"of_{owner}"
 
 
-@pytest.fixture(scope="module", params=["of the wheel", "15 of Debian"])
-def foreign(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Foreign]:
-    """A running server that asks for passwords and listens on a port."""
+@pytest.fixture(params=["of the wheel", "15 of Debian"])
+def foreign(request: pytest.FixtureRequest) -> Iterator[Foreign]:
+    """A running server that asks for passwords and listens on a port; one a test, for roles belong to the whole server."""
     programs = binaries() if request.param == "of the wheel" else DEBIAN
     if not programs.is_dir():
         pytest.skip("this machine has no PostgreSQL 15 of Debian")

@@ -13,6 +13,8 @@ from asyncpg.transaction import Transaction
 from msgspec import Struct
 from sqlalchemy import Dialect, Table, Uuid, insert, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.event import listen
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
@@ -207,6 +209,7 @@ class Database:
             pool_use_lifo=True,
             hide_parameters=True,  # values must not turn up in exceptions, and so in logs
         )
+        listen(self.engine.sync_engine, "checkout", _refuse_closed)
         self._reading_engine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def on_publish(self, wake: Callable[[], None]) -> None:
@@ -356,6 +359,12 @@ def _is_broken(error: BaseException) -> bool:
         return False
     driver = isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError))
     return driver or not isinstance(error, Exception)
+
+
+def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:
+    """Have the pool connect anew where the server has ended a connection that was waiting; asking costs no round trip."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
 
 
 async def _keep(connection: Connection) -> None:
