@@ -44,6 +44,8 @@ AIMS = (
     Aim("gateway_split_vs_direct", "reads a second through the gateway ÷ at the split module's port", at_least=0.5),
     Aim("face_http_vs_local", "a call of a face in another process ÷ in this one"),
     Aim("life_split_vs_one", "lives a second with all modules split ÷ in one process", at_least=0.4),
+    Aim("replicas_2_vs_1", "lives a second at two servers over one database ÷ at one"),
+    Aim("wake_replicas_p99_ms", "from a job's acknowledgement to a miner that waits at the other server", at_most=250),
     Aim("pss_split_mib", "memory of the idle server with all modules split, database included"),
     Aim("start_split_s", "a warm start until all split modules are ready"),
     Aim("verify_us_per_entry", "CPU of the offline verifier for one ledger entry"),

@@ -69,6 +69,23 @@ class Ground:
         places |= {f"AITBC_MODULES__{name.upper()}__PORT": str(port) for name, port in ports.items()}
         return self._stand("split", **places), ports["ai"]
 
+    @cached_property
+    def replicas(self) -> Stand:
+        """Two servers over the database of the first one, with the same secrets; its load comes in at both in turns."""
+        first = self._stand("first")
+        state, second = first.server.state, self.folder / "second" / "state"
+        second.mkdir(parents=True, mode=0o700)
+        for name in ("node.key", "admin.key"):
+            shutil.copy2(state / name, second / name)
+        way = first.server.database
+        other = self._stand(
+            "second",
+            AITBC_DATABASE__URL=f"postgresql://{way.user}@localhost:{way.port}/{way.database}?host={way.host}",
+            AITBC_SECRET_KEY=(state / "secret.key").read_text().strip(),
+        )
+        first.ports = [first.server.port, other.server.port]
+        return first
+
     def _stand(self, name: str, **environment: str) -> Stand:
         return Stand(self._stack.enter_context(served(self.folder / name / "state", **environment)))
 

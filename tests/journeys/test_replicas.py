@@ -1,0 +1,72 @@
+"""Two servers over one PostgreSQL: what one of them was told, the other one knows."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from aitbc.kernel.db import Target
+from tests.house import Caller
+from tests.journeys.hand_miner import HandMiner
+from tests.journeys.shapes import Town, two
+from tests.journeys.test_paid_job import submit
+
+REVOKED_SECONDS = 1.0
+POLL_SECONDS = 20
+
+
+@pytest.fixture(scope="module")
+def replicas(tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[], Target]) -> Iterator[Town]:
+    """The two of them."""
+    with two(tmp_path_factory.mktemp("replicas"), new_database()) as town:
+        yield town
+
+
+def at(town: Town, number: int, who: Caller) -> Caller:
+    """The same person, at this server only."""
+    return Caller(who.principal, who.secret, Town([town.servers[number]]).client(who.secret))
+
+
+async def test_a_key_revoked_at_one_is_refused_by_the_other_within_a_second(replicas: Town) -> None:
+    for revoking, reading in ((0, 1), (1, 0)):
+        alice = await replicas.who("alice")
+        there = at(replicas, reading, alice)
+        for _ in range(5):  # so that the key is remembered there
+            assert (await there.get("/api/v1/ai/jobs")).status_code == 200
+        admin = at(replicas, revoking, await replicas.admin())
+        revoked = await admin.post(f"/api/v1/identity/keys/{alice.principal.key}/revoke")
+        assert revoked.status_code == 200, revoked.text
+        await asyncio.sleep(REVOKED_SECONDS)
+        assert (await there.get("/api/v1/ai/jobs")).status_code == 401
+
+
+async def test_a_miner_that_waits_at_one_gets_what_is_submitted_at_the_other(replicas: Town) -> None:
+    alice, owner = await replicas.who("alice", funds="1"), await replicas.who("owner")
+    for waiting, submitting in ((0, 1), (1, 0)):
+        miner = await HandMiner.enrol(Town([replicas.servers[waiting]]), owner)
+        poll = asyncio.create_task(miner.poll(wait=POLL_SECONDS))
+        await asyncio.sleep(0.5)
+        started = time.monotonic()
+        job = await submit(at(replicas, submitting, alice))
+        [lease] = await poll
+        assert lease["job"] == job["id"]
+        assert (
+            time.monotonic() - started < POLL_SECONDS / 2
+        )  # it was woken: a poll that ends by itself takes all its time
+        assert (await miner.deliver(lease)).json()["state"] == "succeeded"
+        told = await at(replicas, submitting, alice).get(f"/api/v1/ai/jobs/{job['id']}")
+        assert told.json()["state"] == "succeeded"
+
+
+async def test_one_sealer_makes_one_chain_whoever_is_asked(replicas: Town) -> None:
+    alice, owner = await replicas.who("alice", funds="1"), await replicas.who("owner")
+    miner = await HandMiner.enrol(replicas, owner)
+    for number in range(4):
+        await submit(at(replicas, number % 2, alice))
+        [lease] = await miner.poll(wait=5)
+        assert (await miner.deliver(lease)).status_code == 200
+    admin = await replicas.admin()
+    for number in (0, 1):
+        report = (await at(replicas, number, admin).post("/api/v1/trading/ledger/verify")).json()
+        assert report["ok"], report
