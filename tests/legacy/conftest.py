@@ -7,10 +7,10 @@ import pytest
 from tests.legacy.ground import Town
 
 
-@pytest.fixture(scope="session")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
-    """A served installation, for the whole session."""
-    made = Town(tmp_path_factory.mktemp("town")).start()
+@pytest.fixture(scope="session", params=["exposed", "split"])
+def town(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    """A served installation, for the whole session: with all modules in one process, and with a process for each."""
+    made = Town(tmp_path_factory.mktemp("town"), request.param).start()
     yield made
     if made.server.is_alive:
         made.server.stop()

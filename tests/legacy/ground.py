@@ -24,12 +24,12 @@ class Town:
     gateway, where everybody needs a key: `local` is that account's, `admin` the operator's.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, place: str = "exposed") -> None:
         self.ports = {name: free_port() for name in MODULES}
         chosen: dict[str, str] = {}
         for name, port in self.ports.items():
-            place = f"AITBC_MODULES__{name.upper()}"
-            chosen |= {f"{place}__PLACE": "exposed", f"{place}__PORT": str(port), f"{place}__TRUST": "loopback"}
+            module = f"AITBC_MODULES__{name.upper()}"
+            chosen |= {f"{module}__PLACE": place, f"{module}__PORT": str(port), f"{module}__TRUST": "loopback"}
         self.server = ServerProcess(folder / "state", free_port(), **chosen)
         self.gateway = self.server.url
         self.coordinator = f"{self.gateway}/coordinator"
