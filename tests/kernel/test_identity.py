@@ -1,10 +1,16 @@
 """A key opens what it says, for as long as it says, and nobody grants more than they hold."""
 
 import asyncio
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
+import asyncpg
 import pytest
+from alembic import command
+from sqlalchemy.ext.asyncio import create_async_engine
 
+from aitbc.app import MODULES, parts
 from aitbc.kernel import clock
 from aitbc.kernel.auth import Principal, role_scopes
 from aitbc.kernel.db import Database, Target
@@ -20,8 +26,10 @@ from aitbc.kernel.identity import (
     KeyRevoked,
     UnknownScope,
 )
-from aitbc.kernel.ids import new_id
+from aitbc.kernel.ids import decode, new_id
 from aitbc.kernel.keys import new_key
+from aitbc.kernel.migrations import configuration, migrate
+from tests.postgres import run_sql
 from tests.roles import ROLE_SCOPES
 
 ADMIN = Principal("acct_a", "key_a", "admin", frozenset({"*"}))
@@ -135,6 +143,36 @@ async def test_an_account_name_is_taken_once(identity: Identity) -> None:
     await identity.create_account(ADMIN, "twice")
     with pytest.raises(AccountExists):
         await identity.create_account(ADMIN, "twice")
+
+
+@pytest.mark.parametrize("twin", ["BOB Straße", "bob STRASSE", "\uff22ob Stra\u00dfe"])
+async def test_a_name_that_differs_in_case_or_width_alone_is_taken_too(identity: Identity, twin: str) -> None:
+    with suppress(AccountExists):
+        await identity.create_account(ADMIN, "Bob Straße")
+    with pytest.raises(AccountExists):
+        await identity.create_account(ADMIN, twin)
+    kept = [account.name for account in await identity.accounts(ADMIN, limit=100, after=None)]
+    assert "Bob Straße" in kept
+
+
+async def test_names_that_were_alike_before_stay_and_the_oldest_keeps_the_name(
+    new_database: Callable[[], Target],
+) -> None:
+    target = new_database()
+    kernel = next(part for part in parts(MODULES) if part.name == "kernel")
+    way = target.connect_arguments(application="tests", statement_seconds=60)
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(**way))
+    async with engine.connect() as connection:
+        await connection.run_sync(lambda opened: command.downgrade(configuration(kernel, opened), "kernel_0001"))
+    await engine.dispose()
+    ids = sorted(decode("acct", new_id("acct")) for _ in range(3))
+    for number, name in zip(ids, ("Bob", "bob", "BOB"), strict=True):
+        await run_sql(target, f"INSERT INTO kernel.accounts VALUES ('{number}', '{name}', now())")
+    await migrate(target, [kernel], secret=None)
+    identity = Identity(kernel_database(target), ROLE_SCOPES)
+    assert {account.name for account in await identity.accounts(ADMIN, limit=9, after=None)} >= {"Bob", "bob", "BOB"}
+    with pytest.raises(AccountExists):
+        await identity.create_account(ADMIN, "boB")
 
 
 async def test_the_end_of_a_miner_ends_its_keys(identity: Identity) -> None:

@@ -21,6 +21,7 @@ from aitbc.kernel.ids import is_id, new_id
 from aitbc.kernel.keys import fingerprint, new_key, visible, well_formed
 from aitbc.kernel.secret import masked
 from aitbc.kernel.tables import NO_DELETE, module_metadata
+from aitbc.kernel.text import folded
 
 KNOWN_FOR_SECONDS = 0.75
 """How long a key is believed without looking again: a revocation holds everywhere within a second."""
@@ -112,7 +113,14 @@ class AccountRow(Base):
 
     id: Mapped[str] = mapped_column(WireId("acct"), primary_key=True)
     name: Mapped[str] = mapped_column(Text, unique=True)
+    folded: Mapped[str] = mapped_column(Text, unique=True)
+    """The name as `folded` makes it: no two accounts may look alike in everything but letter case, width or ligatures."""
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+    @classmethod
+    def named(cls, name: str) -> "AccountRow":
+        """A new account."""
+        return cls(id=new_id("acct"), name=name, folded=folded(name), created_at=now())
 
     def view(self) -> Account:
         """As everyone speaks of it."""
@@ -206,9 +214,9 @@ class Identity:
         async with self._db.unit_of_work() as uow:
             if earlier := await uow.replay(once, Account):
                 return earlier
-            if await uow.session.scalar(select(AccountRow).where(AccountRow.name == name)):
+            if await uow.session.scalar(select(AccountRow).where(AccountRow.folded == folded(name))):
                 raise AccountExists
-            row = AccountRow(id=new_id("acct"), name=name, created_at=now())
+            row = AccountRow.named(name)
             uow.add(row)
             await uow.audit(who.account, who.key, "account.create", row.id, name=name)
             return await uow.answer(once, row.view())
@@ -342,7 +350,7 @@ class Identity:
         async with self._db.unit_of_work() as uow:
             row = await uow.session.scalar(select(AccountRow).where(AccountRow.name == name))
             if row is None:
-                row = AccountRow(id=new_id("acct"), name=name, created_at=now())
+                row = AccountRow.named(name)
                 uow.add(row)
             return row.view()
 

@@ -101,6 +101,11 @@ def _normal_text(text: str, longest: int | None) -> str:
     return text
 
 
+def folded(name: str) -> str:
+    """A name as it is compared where no two may look alike: compatibility forms and letter case aside (Unicode, D146)."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
 def _in_struct(steps: dict[str, Step], value: Struct) -> Struct:
     for name, step in steps.items():
         before = getattr(value, name)
