@@ -1,5 +1,6 @@
 """The server as its users run it: it starts, says what stands in its way, keeps its data, and leaves nothing behind."""
 
+import http.client
 import json
 import os
 import signal
@@ -57,6 +58,30 @@ def test_its_files_are_private(server: ServerProcess) -> None:
     assert server.state.stat().st_mode & 0o077 == 0
     for name in ("admin.key", "node.key", "secret.key", "server.json"):
         assert (server.state / name).stat().st_mode & 0o077 == 0, name
+
+
+def test_the_folder_of_the_pages_leads_nowhere_else(server: ServerProcess) -> None:
+    steps = (
+        "..",
+        "%2e%2e",
+        "..%2f",
+        "%252e%252e",
+        "..%252f",
+        "..%5c",
+        "....//",
+        "/etc/passwd",
+        "docs.js/..",
+        "pages.py",
+    )
+    ways = [f"/docs/{step}/{name}" for step in steps for name in ("openapi_pages.py", "admin.key", "")]
+    ways += [f"/docs/{'a' * 5000}", "/docs/docs.js%00", "/docs/%00", "/docs/", "/docs/docs.js/"]
+    for way in ways:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        connection.request("GET", way)
+        answer = connection.getresponse()
+        assert answer.status == (400 if "%00" in way else 404), way
+        assert answer.getheader("content-type", "").startswith("application/problem+json"), way
+        connection.close()
 
 
 def test_a_killed_server_leaves_no_database_behind(server: ServerProcess) -> None:
