@@ -14,7 +14,7 @@ from aitbc.kernel.db import Target
 from aitbc.modules.ai.models.queue import EXPLORE_ONE_IN, explores
 from aitbc.modules.ai.service import AiSettings
 from aitbc.modules.ai.service.chores import PAGE
-from tests.modules.ai.make import AITBC, Desk, Worker, ai_on
+from tests.modules.ai.make import ADMIN, AITBC, Desk, Worker, ai_on
 
 
 async def test_a_flood_of_one_account_does_not_delay_the_others(owner: Target, hot: bool) -> None:
@@ -50,6 +50,18 @@ async def test_a_higher_priority_gets_a_larger_share_and_never_all(owner: Target
         taken = [lease.job for lease in await Worker(desk).claim(slots=20)]
         assert 14 <= sum(job in urgent for job in taken) <= 18
         assert sum(job in normal for job in taken) >= 2
+
+
+async def test_a_job_put_first_goes_before_every_other_and_takes_nobody_along(owner: Target, hot: bool) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        flood, late, miner = desk.person(), desk.person(), Worker(desk)
+        jobs = [await desk.submit(flood) for _ in range(5)]
+        assert [lease.job for lease in await miner.claim(slots=1)] == jobs[:1]
+        for job in jobs[3:]:  # the later word counts
+            await desk.ai.put_first(ADMIN, job, "a demonstration")
+        newcomer = await desk.submit(late)
+        order = [lease.job for lease in await miner.claim(slots=5)]
+        assert order == [jobs[4], jobs[3], jobs[1], newcomer, jobs[2]]
 
 
 async def test_a_job_goes_only_to_a_miner_that_fits(owner: Target, hot: bool) -> None:

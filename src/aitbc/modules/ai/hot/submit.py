@@ -46,9 +46,9 @@ STORED_ANSWERS = """
 SELECT a.account, a.key, a.fingerprint, a.body FROM ai.answers a
 JOIN unnest($1::text[], $2::text[]) AS v(account, key) ON a.account = v.account AND a.key = v.key"""
 
-# Where each lane is now: the rank of its first waiting job, one probe of the queue's index a lane.
+# Where each lane is now: the rank of its first job that waits in turn, one probe of the queue's index a lane.
 LANE_RANKS = """
-SELECT l.lane, (SELECT rank FROM ai.jobs j WHERE j.lane = l.lane AND j.state = 'queued' ORDER BY rank LIMIT 1) AS rank
+SELECT l.lane, (SELECT rank FROM ai.jobs j WHERE j.lane = l.lane AND j.state = 'queued' AND rank >= 0 ORDER BY rank LIMIT 1) AS rank
 FROM unnest($1::uuid[]) AS l(lane)"""
 
 # A request that is refused leaves no answer behind: with the same key it may be tried again.

@@ -4,7 +4,7 @@ Order is start-time fair queueing. Jobs with equal needs form a lane. In a lane 
 priority, with a tag of its own: a job's rank is the later of the lane's present rank and its flow's tag, and pushes the
 tag on by STEP ÷ weight. Miners take the lowest ranks first. So ten thousand jobs of one account lie behind each other,
 while a single job of another starts where the lane is now; a job's rank never grows, so nothing waits for ever behind
-newcomers.
+newcomers. Below zero are the ranks of jobs that an operator put first: they move nobody else.
 """
 
 import hashlib

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from msgspec import Struct
 from msgspec.structs import asdict
-from sqlalchemy import select, tuple_
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import defer
 
 from aitbc.kernel.auth import Principal
@@ -118,7 +118,8 @@ class Jobs(Results):
             row = await uow.find(JobRow, job, lock=True, missing=JobNotFound)
             if row.state != State.QUEUED:
                 raise IllegalMove(f"The job is {row.state}, so it waits for nothing.")
-            row.rank = 0
+            lane = select(func.min(JobRow.rank)).where(JobRow.lane == row.lane, JobRow.state == State.QUEUED)
+            row.rank = min(0, (await uow.session.execute(lane)).scalar_one()) - 1
             await uow.audit(who.account, who.key, "job.put_first", job, reason=(reason or "")[:200])
             return job_view(row)
 

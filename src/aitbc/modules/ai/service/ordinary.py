@@ -65,7 +65,7 @@ async def submit_one(database: Database, submission: Submission, served: Callabl
         await _count(uow, [job.account], ended=False)
         if await open_jobs(uow.session, job.account) > open_max:
             raise TooManyOpenJobs(open_jobs_max=open_max)
-        head = select(JobRow.rank).where(JobRow.lane == job.lane, JobRow.state == State.QUEUED)
+        head = select(JobRow.rank).where(JobRow.lane == job.lane, JobRow.state == State.QUEUED, JobRow.rank >= 0)
         rank = (await uow.session.execute(head.order_by(JobRow.rank).limit(1))).scalar_one_or_none()
         job.rank = await _push(uow, job, job.lane, served(job.kind) if rank is None else rank)
         uow.add(JobRow(**{name: getattr(job, name) for name in _JOB_FIELDS}))

@@ -219,7 +219,8 @@ class Submitting(Explaining, Artifacts):
             FlowRow.account == who.account, FlowRow.lane == lane, FlowRow.priority == plan.priority
         )
         async with self.db.reading() as session:
-            head = (await session.execute(waiting.order_by(JobRow.rank).limit(1))).scalar_one_or_none()
+            in_turn = waiting.where(JobRow.rank >= 0).order_by(JobRow.rank).limit(1)
+            head = (await session.execute(in_turn)).scalar_one_or_none()
             mine = (await session.execute(tag)).scalar_one_or_none()
             rank = max(head or 0, mine or 0)
             before = select(func.count()).select_from(waiting.where(JobRow.rank <= rank).limit(100_000).subquery())
