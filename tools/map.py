@@ -7,7 +7,7 @@ import importlib
 import inspect
 from collections.abc import Sequence
 
-from sqlalchemy import Table
+from sqlalchemy import PrimaryKeyConstraint, Table, UniqueConstraint
 
 from aitbc.kernel.events import Event
 from aitbc.kernel.module import Module
@@ -35,7 +35,8 @@ def draw(modules: Sequence[Module]) -> str:
         "## What each does by itself\n",
         _chores(modules),
         "## Tables, and what the module's role may do with them\n",
-        f"Each schema also has {_listed(COMMON)}: the outbox and inbox of events, stored answers, the audit trail.\n",
+        f"Each schema also has {_listed(COMMON)}: the outbox and inbox of events, stored answers, the audit trail. The last",
+        "column is for a database that spreads tables over servers: see [Operating](operate.md).\n",
         _tables(modules),
     ]
     return "\n".join(sections)
@@ -110,8 +111,25 @@ def _tables(modules: Sequence[Module]) -> str:
     rows = []
     for module in modules:
         tables = sorted(module.metadata.tables.values(), key=lambda table: table.name)
-        rows += [[f"`{table.fullname}`", _grants(table)] for table in tables if table.name not in COMMON]
-    return _table(["table", "may"], rows)
+        rows += [
+            [f"`{table.fullname}`", _grants(table), spread_by(table)] for table in tables if table.name not in COMMON
+        ]
+    return _table(["table", "may", "could be spread by"], rows)
+
+
+def spread_by(table: Table) -> str:
+    """The column by which the rows could lie on several servers: it must be part of everything that is unique."""
+    unique = [
+        [column.name for column in constraint.columns]
+        for constraint in table.constraints
+        if isinstance(constraint, PrimaryKeyConstraint | UniqueConstraint)
+    ]
+    unique += [[column.name for column in index.columns] for index in table.indexes if index.unique]
+    key = [column.name for column in table.primary_key.columns]
+    shared = [name for name in key if all(name in names for names in unique)]
+    # One account's, job's or miner's rows belong together: the plainest of the names that do.
+    found = next((name for name in ("account", "job", "miner") if name in shared), next(iter(shared), None))
+    return f"`{found}`" if found else "stays whole"
 
 
 def _grants(table: Table) -> str:

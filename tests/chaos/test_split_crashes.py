@@ -5,7 +5,7 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +16,41 @@ from tests.chaos.audit import faults
 from tests.chaos.load import Client, Told, submit
 from tests.chaos.server_process import ServerProcess, children_of
 from tests.chaos.test_crashes import QUICK, Fleet, free_port, funded, settled
+from tests.nats_server import NatsServer
 
-KILLS = int(os.environ.get("CHAOS_SPLIT_KILLS", "20"))
+KILLS = int(os.environ.get("CHAOS_SPLIT_KILLS", "12"))
 MODULES = ("gpu", "ai", "trading")
 MAIN_SHARE = 0.05
 """How many of the kills meet the main process, which takes the others with it."""
 SUBMITTERS = 4
 MINERS = 4
+NATS_SHARE = 0.25
+"""How many of them meet the NATS server, where there is one; every other time it forgets all that it kept."""
 LOOKS = {"gpu": "/api/v1/gpu/miners", "ai": "/api/v1/ai/jobs", "trading": "/api/v1/trading/blocks"}
 """One read of each module that needs nothing of the others."""
 AFTER = 0.02
 ANSWERED_SHARE = 0.999
 
 
+@pytest.fixture(params=["told directly", "told over NATS"])
+def nats(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NatsServer | None]:
+    """The NATS server between the processes, or none."""
+    if request.param == "told directly":
+        yield None
+        return
+    made = NatsServer(tmp_path / "nats")
+    made.start()
+    yield made
+    made.stop()
+
+
 @pytest.fixture
-def server(tmp_path: Path) -> Any:
+def server(tmp_path: Path, nats: NatsServer | None) -> Any:
     """An installation whose modules all run in processes of their own, started."""
     split = {f"AITBC_MODULES__{name.upper()}__PLACE": "split" for name in MODULES}
     ports = {f"AITBC_MODULES__{name.upper()}__PORT": str(free_port()) for name in MODULES}
-    made = ServerProcess(tmp_path / "state", free_port(), **QUICK, **split, **ports)
+    bus = {"AITBC_NATS_URL": nats.url} if nats is not None else {}
+    made = ServerProcess(tmp_path / "state", free_port(), **QUICK, **split, **ports, **bus)
     made.start()
     yield made
     made.stop()
@@ -125,9 +141,18 @@ async def kill(server: ServerProcess, watch: Watch, victim: str) -> bool:
     return True
 
 
+async def kill_nats(nats: NatsServer) -> None:
+    """SIGKILL the NATS server, leave everybody without it for a while, and start it again with what it kept, or nothing."""
+    nats.kill()
+    if random.random() < 0.5:
+        nats.forget()
+    await asyncio.sleep(random.uniform(0.0, 1.0))
+    await asyncio.to_thread(nats.start)
+
+
 @pytest.mark.timeout(600)
 async def test_processes_of_modules_die_alone_and_lose_nothing(
-    server: ServerProcess, session: aiohttp.ClientSession
+    server: ServerProcess, nats: NatsServer | None, session: aiohttp.ClientSession
 ) -> None:
     told = Told()
     admin = Client(server.url, server.admin_key, session, told)
@@ -143,6 +168,10 @@ async def test_processes_of_modules_die_alone_and_lose_nothing(
     killed = 0
     while killed < KILLS:
         await asyncio.sleep(random.uniform(0.05, 0.6))
+        if nats is not None and random.random() < NATS_SHARE:
+            await kill_nats(nats)
+            killed += 1
+            continue
         victim = "main" if random.random() < MAIN_SHARE else random.choice(MODULES)
         killed += await kill(server, watch, victim)
     await watch.until_all_answer()

@@ -21,6 +21,7 @@ from aitbc_cli.doctor.finding import Check, Finding, ok
 from aitbc_cli.doctor.rounds import CHECKS, examine
 from aitbc_cli.main import run
 from aitbc_cli.settings import Flags
+from tests.nats_server import NatsServer
 
 
 @pytest.fixture
@@ -380,6 +381,20 @@ print(json.dumps(look()))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_bus_that_is_away_is_a_warning_and_one_that_carries_is_not(case: Callable[..., Case], tmp_path: Path) -> None:
+    assert rows_of(case(), "bus")["bus"]["result"] == "ok"
+    nats = NatsServer(tmp_path / "nats")
+    there = {"AITBC_NATS_URL": nats.url}
+    away = rows_of(case(there), "bus")["bus"]
+    assert away["result"] == "warning"
+    assert "no server answers" in away["message"]
+    nats.start()
+    try:
+        assert rows_of(case(there), "bus")["bus"]["result"] == "ok"
+    finally:
+        nats.stop()
+
+
 def test_another_user_is_told_whose_the_installation_is(folder: Path) -> None:
     (folder / "miners").mkdir(mode=0o700)
     told = subprocess.run([sys.executable, "-c", AS_NOBODY, str(folder)], capture_output=True, text=True, check=True)

@@ -33,8 +33,9 @@ LONG_ROUTES = ("/api/v1/ai/jobs/{job}/wait", "/api/v1/ai/jobs/{job}/events", "/a
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server with a job that waits, one that is being done, a miner, and a block."""
-    made = ServerProcess(tmp_path_factory.mktemp("watched"), free_port())
+    """A server with a job that waits, one that is being done, a miner, a block, and a bus that is away."""
+    bus = {"AITBC_NATS_URL": f"nats://127.0.0.1:{free_port()}"}
+    made = ServerProcess(tmp_path_factory.mktemp("watched"), free_port(), **bus)
     made.start()
     try:
         account = ask(made, made.admin_key, "GET", "/api/v1/identity/keys/self")["account"]

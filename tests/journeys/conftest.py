@@ -7,12 +7,12 @@ import pytest
 
 from aitbc.kernel.db import Target
 from tests.house import Stage, open_house
-from tests.journeys.shapes import REPLICAS, SHAPES, Town, one, placed, two
+from tests.journeys.shapes import ALL_SHAPES, Town, installed
 
 IN_PROCESS = "in process"
 
 
-@pytest.fixture(scope="module", params=[IN_PROCESS, *SHAPES, REPLICAS])
+@pytest.fixture(scope="module", params=[IN_PROCESS, *ALL_SHAPES])
 def town(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[], Target]
 ) -> Iterator[Town | None]:
@@ -20,9 +20,7 @@ def town(
     if request.param == IN_PROCESS:
         yield None
         return
-    folder = tmp_path_factory.mktemp("town")
-    made = two(folder, new_database()) if request.param == REPLICAS else one(folder, placed(**SHAPES[request.param]))
-    with made as town:
+    with installed(request.param, tmp_path_factory.mktemp("town"), new_database) as town:
         yield town
 
 

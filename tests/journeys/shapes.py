@@ -16,6 +16,7 @@ from aitbc.kernel.signing import Key
 from tests.chaos.server_process import ServerProcess
 from tests.house import Caller
 from tests.kernel.test_serving import free_port
+from tests.nats_server import NatsServer
 
 MODULES = ("gpu", "ai", "trading")
 TIMEOUT_SECONDS = 30.0
@@ -72,6 +73,23 @@ def _made(answer: httpx.Response) -> Any:
 
 
 @contextmanager
+def installed(shape: str, folder: Path, new_database: Databases) -> Iterator[Town]:
+    """A running installation of one of the `ALL_SHAPES`."""
+    with ExitStack() as stack:
+        settings: dict[str, str] = {}
+        if shape.endswith(OVER_NATS):
+            nats = NatsServer(folder / "nats")
+            nats.start()
+            stack.callback(nats.stop)
+            settings["AITBC_NATS_URL"] = nats.url
+            shape = shape.removesuffix(OVER_NATS)
+        if shape == REPLICAS:
+            yield stack.enter_context(two(folder, new_database(), **settings))
+        else:
+            yield stack.enter_context(one(folder, placed(**SHAPES[shape]) | settings))
+
+
+@contextmanager
 def one(folder: Path, environment: Mapping[str, str]) -> Iterator[Town]:
     """An installation with one main process."""
     server = ServerProcess(folder / "state", free_port(), **environment)
@@ -83,10 +101,10 @@ def one(folder: Path, environment: Mapping[str, str]) -> Iterator[Town]:
 
 
 @contextmanager
-def two(folder: Path, database: Target) -> Iterator[Town]:
+def two(folder: Path, database: Target, **settings: str) -> Iterator[Town]:
     """Two servers over one PostgreSQL, with the same secrets."""
     url = f"postgresql://{database.user}@localhost:{database.port}/{database.database}?host={database.host}"
-    shared = {"AITBC_DATABASE__URL": url, "AITBC_SECRET_KEY": secrets.token_hex(32)}
+    shared = {"AITBC_DATABASE__URL": url, "AITBC_SECRET_KEY": secrets.token_hex(32), **settings}
     servers = [ServerProcess(folder / name / "state", free_port(), **shared) for name in ("a", "b")]
     first, second = (server.state for server in servers)
     for state in (first, second):
@@ -108,5 +126,7 @@ SHAPES: Mapping[str, dict[str, str]] = {
     **{f"{name} split": {name: "split"} for name in MODULES},
     "all split": dict.fromkeys(MODULES, "split"),
 }
-"""Shapes with one main process, and the places of their modules. `two` makes the other one."""
+"""Shapes with one main process, and the places of their modules."""
 REPLICAS = "two replicas"
+OVER_NATS = ", over NATS"
+ALL_SHAPES = (*SHAPES, "all split" + OVER_NATS, REPLICAS, REPLICAS + OVER_NATS)

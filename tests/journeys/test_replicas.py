@@ -9,17 +9,19 @@ import pytest
 from aitbc.kernel.db import Target
 from tests.house import Caller
 from tests.journeys.hand_miner import HandMiner
-from tests.journeys.shapes import Town, two
+from tests.journeys.shapes import OVER_NATS, REPLICAS, Town, installed
 from tests.journeys.test_paid_job import submit
 
 REVOKED_SECONDS = 1.0
 POLL_SECONDS = 20
 
 
-@pytest.fixture(scope="module")
-def replicas(tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[], Target]) -> Iterator[Town]:
+@pytest.fixture(scope="module", params=[REPLICAS, REPLICAS + OVER_NATS])
+def replicas(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[], Target]
+) -> Iterator[Town]:
     """The two of them."""
-    with two(tmp_path_factory.mktemp("replicas"), new_database()) as town:
+    with installed(request.param, tmp_path_factory.mktemp("replicas"), new_database) as town:
         yield town
 
 

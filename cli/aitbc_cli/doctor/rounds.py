@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from aitbc_cli.doctor import configuration, databases, keys, machine, market, miners, programs, server, state
+from aitbc_cli.doctor import bus, configuration, databases, keys, machine, market, miners, programs, server, state
 from aitbc_cli.doctor.case import Case
 from aitbc_cli.doctor.finding import Check, Finding, Unknown, failed, skipped
 
@@ -17,6 +17,7 @@ CHECKS: tuple[Check, ...] = (
     *configuration.CHECKS,
     *state.CHECKS,
     *databases.CHECKS,
+    *bus.CHECKS,
     *server.CHECKS,
     *keys.CHECKS,
     *miners.CHECKS,

@@ -75,6 +75,8 @@ def litestar(house: House, build: Build, metrics: Metrics) -> Litestar:
     for name, service in wired.services.items():
         if hasattr(service, "measure"):
             metrics.collector(name, service.measure)
+    if house.platform.bus is not None:
+        metrics.collector("bus", house.platform.bus.measure)
     guard = Guard(house.identity)
 
     async def guarded(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:

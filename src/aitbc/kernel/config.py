@@ -25,6 +25,7 @@ from aitbc.kernel.settings import (
     GatewaySettings,
     LogSettings,
     ModuleSettings,
+    NatsSettings,
     ServerSettings,
     Settings,
 )
@@ -201,6 +202,7 @@ def _build(values: Mapping[str, Any], tables: Mapping[str, type[Struct]], module
             database=DatabaseSettings(**tree["database"]),
             log=LogSettings(**tree["log"]),
             gateway=GatewaySettings(**tree["gateway"]),
+            nats=NatsSettings(**tree["nats"]),
             modules={name: ModuleSettings(**tree["modules"][name]) for name in names},
             tables={name: _struct(table, tree.get(name, {}), name) for name, table in tables.items()},
         )

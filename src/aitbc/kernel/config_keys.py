@@ -16,6 +16,8 @@ from aitbc.kernel.settings import ConfigError, ModuleSettings, Settings
 ALIASES = {
     "database.url": "AITBC_DATABASE_URL",
     "database.url_file": "AITBC_DATABASE_URL_FILE",
+    "nats.url": "AITBC_NATS_URL",
+    "nats.url_file": "AITBC_NATS_URL_FILE",
     "gateway.require_auth": "API_GATEWAY_REQUIRE_AUTH",
     "gateway.auth_key": "API_GATEWAY_KEY",
 }

@@ -16,6 +16,7 @@ from msgspec import structs
 
 from aitbc.kernel.auth import Principal, role_scopes
 from aitbc.kernel.build import this_build
+from aitbc.kernel.bus import Bus
 from aitbc.kernel.clock import now
 from aitbc.kernel.config import ConfigError, Settings
 from aitbc.kernel.db import Database, Target
@@ -240,6 +241,7 @@ async def build(
         identity=identity,
         kernel=kernel,
         pulse=pulse or Pulse(),
+        bus=_bus(settings, secret, modules),
     )
     tokens = Tokens(secret, where.me)
     far = neighbours(where.elsewhere, tokens)
@@ -272,6 +274,13 @@ async def build(
         looked_into=looked_into,
         started_at=now(),
     )
+
+
+def _bus(settings: Settings, secret: bytes, modules: Sequence[Module]) -> Bus | None:
+    """The way to the NATS server that is configured. Raises `ConfigError`."""
+    if settings.nats.url is None:
+        return None
+    return Bus(settings.nats, secret, [module.name for module in modules if module.hears])
 
 
 def _node_key(where: Places, state: Path) -> Key:

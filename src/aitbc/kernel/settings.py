@@ -102,6 +102,17 @@ class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Its unencrypted key, PEM, which others cannot read."""
 
 
+class NatsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A NATS server with JetStream between the processes of an installation. Without one they do the same by themselves."""
+
+    url: Secret | None = None
+    """`tls://user:password@host:4222`, the servers of a cluster with commas between them; `nats://` only on this machine."""
+    ca: Path | None = None
+    """The certificates that may vouch for the server, PEM; without it those that the system trusts."""
+    replicas: Annotated[int, Meta(ge=1, le=5)] = 1
+    """How many servers of a cluster keep the events that are on their way."""
+
+
 class ModuleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where a module is found."""
 
@@ -136,6 +147,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     database: DatabaseSettings = DatabaseSettings()
     log: LogSettings = LogSettings()
     gateway: GatewaySettings = GatewaySettings()
+    nats: NatsSettings = NatsSettings()
     modules: dict[str, ModuleSettings] = field(default_factory=dict)
     tables: dict[str, Any] = field(default_factory=dict)
     """The Struct of each module that has settings of its own."""

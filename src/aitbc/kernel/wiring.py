@@ -12,6 +12,8 @@ from typing import Any
 import structlog
 from msgspec import Struct
 
+from aitbc.kernel.bus import Bus
+from aitbc.kernel.bus_events import BusEar, BusEvents
 from aitbc.kernel.chores import Leadership, run_chore
 from aitbc.kernel.db import Database, Target
 from aitbc.kernel.identity import Identity
@@ -41,6 +43,8 @@ class Platform:
     """The kernel's own schema."""
     pulse: Pulse = field(default_factory=Pulse)
     """Whether this process stood still for a while: nobody is to be blamed for a silence of our own."""
+    bus: Bus | None = None
+    """The NATS server between the processes, where one is configured."""
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process is about to stop: long polls and streams end."""
 
@@ -56,6 +60,8 @@ class Wired:
     hearers: dict[str, Hearer]
     """Every handler of this process by its name, for events that come from others."""
     platform: Platform
+    bus_events: BusEvents | None = None
+    """The way of events over the bus."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -70,7 +76,12 @@ class Wired:
                     stack.push_async_callback(service.stop)
             leadership = Leadership(self.platform.kernel)
             stack.push_async_callback(leadership.close)
+            if self.platform.bus is not None:
+                await self.platform.bus.start()
+                stack.push_async_callback(self.platform.bus.stop)
             tasks = [asyncio.create_task(relay.run()) for relay in self.relays]
+            if self.bus_events is not None:
+                tasks.append(asyncio.create_task(self.bus_events.run()))
             for module in self.modules:
                 for chore in module.chores:
                     work = getattr(self.services[module.name], chore.run)
@@ -117,9 +128,11 @@ def wire(
         if module.name in services
         for name, hearer in _hearers(module, databases, services)
     }
-    relays = _relays(modules, databases, near, far)
+    bus = platform.bus
+    bus_events = BusEvents(bus, near) if bus is not None else None
+    relays = _relays(modules, databases, near, far, bus_events)
     here = [module for module in modules if module.name in services]
-    return Wired(here, databases, services, relays, near, platform)
+    return Wired(here, databases, services, relays, near, platform, bus_events)
 
 
 def _fields(target: Target) -> dict[str, Any]:
@@ -139,12 +152,17 @@ def _relays(
     databases: Mapping[str, Database],
     near: Mapping[str, Hearer],
     far: Mapping[str, Neighbour],
+    bus_events: BusEvents | None,
 ) -> list[Relay]:
     """A relay for each outbox of this process, with the hearers of all modules, wherever they are."""
     by_kind: dict[str, list[Ear]] = defaultdict(list)
     for module in modules:
         for event, method in module.hears.items():
             name = f"{module.name}.{method}"
-            hearer = near.get(name) or FarHearer(far[module.name], module.name, name)
-            by_kind[event.kind].append(hearer)
+            by_kind[event.kind].append(near.get(name) or _far_ear(far[module.name], module.name, name, bus_events))
     return [Relay(database, by_kind) for database in databases.values()]
+
+
+def _far_ear(neighbour: Neighbour, module: str, name: str, bus_events: BusEvents | None) -> Ear:
+    direct = FarHearer(neighbour, module, name)
+    return direct if bus_events is None else BusEar(bus_events, direct)

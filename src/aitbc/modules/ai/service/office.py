@@ -1,7 +1,6 @@
 """What every part of the service stands on: the database, the neighbours, the gatherers, and those who wait."""
 
 import asyncio
-import contextlib
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from aitbc.kernel.batch import Batcher
 from aitbc.kernel.db import Database
 from aitbc.kernel.errors import AppError
 from aitbc.kernel.idempotency import Once
-from aitbc.kernel.ids import new_uuid
+from aitbc.kernel.news import News
 from aitbc.kernel.tasks import end
 from aitbc.kernel.wiring import Platform
 from aitbc.modules.ai.api import Claim, JobNotFound, Lease
@@ -36,9 +35,6 @@ from aitbc.modules.trading.api import TradingApi
 
 FALLBACK_SECONDS = 1.0
 """How often a waiting process looks for itself, in case nobody told it."""
-NOTIFY_SECONDS = 0.02
-"""News for other processes is gathered for so long: a NOTIFY holds a lock on the whole database while it commits."""
-CHANNEL = "aitbc_ai"
 DURATIONS_KEPT = 100
 
 log = structlog.get_logger("aitbc.ai")
@@ -104,8 +100,7 @@ class Office:
         self.lease_reads: Batcher[str, tuple[JobValue, AttemptValue] | None] = Batcher(
             lambda batch: read_leases(db, batch), flights_max=2
         )
-        self._me = str(new_uuid())
-        self._news = asyncio.Event()
+        self._news = News(db, platform.bus if platform is not None else None)
         self._tasks: list[asyncio.Task[None]] = []
 
     def served_of(self, kind: str) -> int:
@@ -142,14 +137,14 @@ class Office:
     def announce_work(self, jobs: Iterable[JobValue]) -> None:
         """Jobs were committed as waiting: wake miners here, and let other processes know."""
         self.miners.offer((needs_of(job.needs), job.id) for job in jobs)
-        self._news.set()
+        self._news.tell()
 
     async def start(self) -> None:
         """Begin to listen to other processes, to look for oneself now and then, and to mind the end."""
         self._tasks = [
             asyncio.create_task(self._forever(self._look)),
             asyncio.create_task(self._forever(self._listen)),
-            asyncio.create_task(self._forever(self._notify)),
+            asyncio.create_task(self._forever(self._news.send)),
             asyncio.create_task(self._end_waits()),
         ]
 
@@ -178,28 +173,7 @@ class Office:
 
     async def _listen(self) -> None:
         """Hear of work that another process committed."""
-        heard = asyncio.Event()
-        async with self.db.listener() as connection:
-
-            def hear(_connection: object, _pid: int, _channel: str, sender: object) -> None:
-                if sender != self._me:
-                    heard.set()
-
-            await connection.add_listener(CHANNEL, hear)
-            while not connection.is_closed():
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(heard.wait(), 30)
-                    heard.clear()
-                    await self._look()
-
-    async def _notify(self) -> None:
-        """Tell other processes, seldom and in a statement of its own."""
-        while True:
-            await self._news.wait()
-            await asyncio.sleep(NOTIFY_SECONDS)
-            self._news.clear()
-            async with self.db.hot() as connection:
-                await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, self._me)
+        await self._news.listen(self._look)
 
     async def _end_waits(self) -> None:
         await self.draining.wait()
