@@ -49,10 +49,6 @@ class Api:
         """The object at a path; `seconds` is how long the server may take on purpose. Raises `Stop`."""
         return self._json("GET", _with(path, query), public=public, slack=seconds or 0.0)
 
-    def rows(self, path: str, *, public: bool = False, **query: Any) -> list[dict[str, Any]]:
-        """The objects of a list that comes as a whole. Raises `Stop`."""
-        return self._objects(self._json("GET", _with(path, query), public=public, shape=list))
-
     def post(
         self, path: str, body: Mapping[str, Any] | None = None, *, once: str | None = None, natural: bool = False
     ) -> Any:

@@ -150,7 +150,7 @@ def test_a_paid_job_is_done_though_gpu_lives_on_another_machine(made: Installati
     finally:
         miner.terminate()
         assert miner.wait(15) == 0
-    told = {row["module"]: row for row in ask(made.main, "/api/v1/operations/places")}
+    told = {row["module"]: row for row in ask(made.main, "/api/v1/operations/places")["data"]}
     assert made.gpu.process is not None
     assert (told["gpu"]["pid"], told["gpu"]["ports"]) == (made.gpu.process.pid, [made.gpu_port])
     assert told["ai"]["pid"] == made.main.pid

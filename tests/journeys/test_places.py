@@ -41,7 +41,7 @@ class Installation:
 
     def places(self) -> dict[str, Any]:
         """What the processes tell, by module."""
-        return {row["module"]: row for row in ask(self.server, "/api/v1/operations/places")}
+        return {row["module"]: row for row in ask(self.server, "/api/v1/operations/places")["data"]}
 
     def status(self, path: str, port: int | None = None) -> int:
         """The status of an answer to the operator."""
@@ -118,6 +118,11 @@ def test_each_port_answers_for_its_own_module(made: Installation) -> None:
         assert (made.status(path), made.status(path, gpu), made.status(path, ai)) == wanted, path
     told = made.places()
     assert (told["gpu"]["process"], told["gpu"]["ports"]) == ("gpu", [gpu])
+    environment = {**os.environ, "AITBC_STATE_DIR": str(made.server.state)}
+    shown = subprocess.run(
+        [sys.executable, "-m", "aitbc_cli.main", "places", "--json"], env=environment, capture_output=True, check=True
+    )
+    assert {row["module"]: row for row in json.loads(shown.stdout)} == told
     assert (told["ai"]["process"], told["ai"]["ports"]) == ("main", [ai])
     assert told["gpu"]["pid"] != told["ai"]["pid"] == made.server.pid
 

@@ -13,6 +13,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from aitbc.kernel.application import litestar
 from aitbc.kernel.auth import PUBLIC
 from aitbc.kernel.build import this_build
+from aitbc.kernel.clock import now
 from aitbc.kernel.db import Target
 from aitbc.kernel.http import handlers
 from aitbc.kernel.ids import new_id
@@ -67,6 +68,34 @@ async def test_every_time_is_described_as_one_and_every_pattern_ends_as_ecma_262
     async with stage.client() as client:
         kinds = (await client.get("/api/v1/ai/kinds")).text
     assert r"\\Z" not in json.dumps(document) + kinds
+
+
+async def test_every_list_is_an_object_that_can_grow(stage: Stage) -> None:
+    document = await description(stage)
+    for path, method, told in operations(document):
+        for status, answer in told["responses"].items():
+            shape = answer.get("content", {}).get("application/json", {}).get("schema", {})
+            assert shape.get("type") != "array", f"{method} {path} answers {status} with a bare list"
+
+
+async def test_entries_of_one_moment_are_all_found_page_by_page(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    admin, moment = await stage.admin(), now()
+    with monkeypatch.context() as still:
+        still.setattr("aitbc.kernel.db.now", lambda: moment)
+        for database in (stage.house.platform.kernel, stage.house.wired.databases["ai"]):
+            async with database.unit_of_work() as uow:
+                for number in range(4):
+                    await uow.audit("acct_a", "key_a", "test.same_moment", f"{database.module} {number}")
+    found: list[str] = []
+    cursor = None
+    while True:
+        query = {"limit": 2, "action": "test.same_moment"} | ({"cursor": cursor} if cursor else {})
+        page = (await admin.get("/api/v1/operations/audit", **query)).json()
+        found += [entry["object"] for entry in page["data"]]
+        if not page["has_more"]:
+            break
+        cursor = page["next_cursor"]
+    assert sorted(found) == [f"{module} {number}" for module in ("ai", "kernel") for number in range(4)]
 
 
 async def test_without_a_key_only_the_open_doors_answer(stage: Stage) -> None:
@@ -158,7 +187,7 @@ async def test_accounts_and_keys_over_http(stage: Stage) -> None:
 async def test_the_operator_sees_the_audit_trail_and_the_events(stage: Stage) -> None:
     admin = await stage.admin()
     caller = await stage.who(funds="1")
-    audit = (await admin.get("/api/v1/operations/audit", limit=100)).json()
+    audit = (await admin.get("/api/v1/operations/audit", limit=100)).json()["data"]
     assert "account.create" in {entry["action"] for entry in audit}
     assert (await admin.get("/api/v1/operations/events", status="dead")).json()["data"] == []
     assert (await admin.get("/api/v1/operations/events", module="nothing")).status_code == 422

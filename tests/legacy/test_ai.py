@@ -194,7 +194,7 @@ def test_the_operator_sees_orders_and_ends_everybodys_jobs(town: Town) -> None:
     moved = ask(town, "ai", "POST", f"/admin/jobs/{second}/prioritize", {"reason": "a demonstration"}, key=town.admin)
     assert told(moved)["id"] == second
     assert town.ours("GET", f"ai/jobs/{second}/explain")["position"] == 1 < ahead
-    assert any(entry["action"] == "job.put_first" for entry in town.ours("GET", "operations/audit?limit=20"))
+    assert any(entry["action"] == "job.put_first" for entry in town.ours("GET", "operations/audit?limit=20")["data"])
     for job in (first, second):
         assert told(ask(town, "ai", "DELETE", f"/admin/jobs/{job}", key=town.admin))["state"] == "canceled"
         assert ask(town, "ai", "DELETE", f"/admin/jobs/{job}", key=town.admin).status_code == 400

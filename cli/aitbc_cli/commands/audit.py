@@ -1,7 +1,6 @@
 """The audit trail."""
 
-from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -9,7 +8,6 @@ from aitbc_cli.command import Call, command, noun
 from aitbc_cli.output import columns
 
 PATH = "/api/v1/operations/audit"
-PAGE = 200
 app = noun("audit", "Who did what to what (admins).")
 
 
@@ -21,17 +19,4 @@ def list_entries(
 ) -> None:
     """List administrative acts from the newest on."""
     shown = columns("at", "module", "account", "action", "object", "details", "request_id")
-    call.out.rows(_entries(call, module, action), shown, name="number")
-
-
-def _entries(call: Call, module: str | None, action: str | None) -> Iterator[dict[str, Any]]:
-    """Page by page: each begins before the last entry of the one before."""
-    left, before = call.limit, None
-    while left is None or left > 0:
-        size = PAGE if left is None else min(left, PAGE)
-        page = call.api.rows(PATH, module=module, action=action, before=before, limit=size)
-        yield from page
-        if len(page) < size:
-            return
-        before = page[-1]["at"]
-        left = None if left is None else left - len(page)
+    call.list(PATH, shown, module=module, action=action)

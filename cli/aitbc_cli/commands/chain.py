@@ -70,7 +70,7 @@ def verify(
 @command(app, "keys", examples=["aitbc chain keys", "aitbc chain keys -q"])
 def keys(call: Call) -> None:
     """List the public keys that the node signs, or once signed, receipts and blocks with; any caller may ask."""
-    found = call.api.rows(f"{PATH}/chain/keys", public=True)
+    found = call.api.get(f"{PATH}/chain/keys", public=True)["data"]
     call.out.rows(found, columns("public_key", "first_used_at"), name="public_key")
 
 

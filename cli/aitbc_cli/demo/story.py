@@ -191,7 +191,7 @@ class Story:
         with step("receipt, sealed into a block") as note:
             self._sealed_receipt(str(job["receipt"]), receipt_file)
             note(str(receipt_file))
-        keys = {key["public_key"] for key in self.caller.get("/api/v1/trading/chain/keys")}
+        keys = {key["public_key"] for key in self.caller.get("/api/v1/trading/chain/keys")["data"]}
         with step("offline check of the receipt") as note:
             found = verify_receipt(receipt_file.read_bytes(), trusted_keys=keys).receipt
             note(f"receipt verified: {found['price']} paid = {found['earned']} for the miner + {found['fee']} fee")

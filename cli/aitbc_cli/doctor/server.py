@@ -131,7 +131,7 @@ def certificate(case: Case) -> Finding:
 
 def ports(case: Case) -> Finding:
     """On which ports modules answer beside the gateway's, and on which of them nobody is asked for a key."""
-    told: list[dict[str, Any]] = case.read("/api/v1/operations/places")
+    told: list[dict[str, Any]] = case.read("/api/v1/operations/places")["data"]
     open_ = sorted({(port, row["module"]) for row in told for port in row["ports"]})
     trusting: dict[int, list[str]] = {port: [] for row in told for port in row.get("trusting", ())}
     for port, module in open_:

@@ -123,22 +123,27 @@ class Operations:
         raise EventNotFound
 
     async def audit(
-        self, *, module: str | None, limit: int, before: datetime | None, action: str | None = None
+        self, *, module: str | None, limit: int, after: tuple[datetime, str, int] | None, action: str | None = None
     ) -> Sequence[AuditEntry]:
-        """Audit entries from the newest on."""
+        """Audit entries from the newest on, those of one moment by module and number; `after` is the last one seen."""
         found: list[AuditEntry] = []
+        at, place, number = after or (None, "", 0)
         for database in self._chosen(module):
             async with database.hot() as connection:
                 rows = await connection.fetch(
                     "SELECT id, at, account, key, action, object, details::text AS details, request_id "  # noqa: S608
-                    f"FROM {database.module}.audit WHERE ($1::timestamptz IS NULL OR at < $1) "
-                    "AND ($2::text IS NULL OR action = $2) ORDER BY at DESC, id DESC LIMIT $3",
-                    before,
+                    f"FROM {database.module}.audit WHERE ($1::timestamptz IS NULL OR at <= $1) "
+                    "AND ($1::timestamptz IS NULL OR (at, $5::text, id) < ($1, $2::text, $3::bigint)) "
+                    "AND ($4::text IS NULL OR action = $4) ORDER BY at DESC, id DESC LIMIT $6",
+                    at,
+                    place,
+                    number,
                     action,
+                    database.module,
                     limit,
                 )
             found += [_entry(database.module, row) for row in rows]
-        return sorted(found, key=lambda entry: (entry.at, entry.number), reverse=True)[:limit]
+        return sorted(found, key=lambda entry: (entry.at, entry.module, entry.number), reverse=True)[:limit]
 
     async def measure(self) -> Sequence[Metric]:
         """How many events wait or have died, and how late the latest is, by the module that told them."""

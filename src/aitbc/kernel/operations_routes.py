@@ -1,6 +1,7 @@
 """The HTTP of operations: events between modules and the audit trail, for those who run the platform."""
 
 from datetime import datetime
+from operator import attrgetter
 from typing import Literal
 
 from litestar import Controller, get, post
@@ -10,8 +11,10 @@ from litestar.params import FromPath, FromQuery
 from aitbc.kernel.auth import Principal
 from aitbc.kernel.house import House
 from aitbc.kernel.operations import AuditEntry, EventNotDead, EventNotFound, Operations, ToldEvent, UnknownModule
-from aitbc.kernel.pages import Cursor, Limit, Page
+from aitbc.kernel.pages import Cursor, InvalidCursor, Limit, Page, decode_cursor
 from aitbc.kernel.roads import Placed
+
+AUDIT = "audit"
 
 
 class OperationsController(Controller):
@@ -50,18 +53,30 @@ class OperationsController(Controller):
         return await operations.replay(who, event)
 
     @get("/places", operation_id="list_places", opt={"permission": "places:read"})
-    async def places(self, house: NamedDependency[House]) -> list[Placed]:
-        """List for every module the process that serves it and its ports, as the processes themselves tell it now."""
-        return await house.placed()
+    async def places(self, house: NamedDependency[House]) -> Page[Placed]:
+        """List for every module the process that serves it and its ports, as the processes themselves tell it now.
 
-    @get("/audit", operation_id="list_audit", opt={"permission": "audit:read", "errors": (UnknownModule,)})
+        There are few, and one page has them all.
+        """
+        return Page(data=await house.placed())
+
+    @get(
+        "/audit", operation_id="list_audit", opt={"permission": "audit:read", "errors": (UnknownModule, InvalidCursor)}
+    )
     async def audit(
         self,
         operations: NamedDependency[Operations],
         module: FromQuery[str | None] = None,
         action: FromQuery[str | None] = None,
-        before: FromQuery[datetime | None] = None,
         limit: FromQuery[Limit] = 50,
-    ) -> list[AuditEntry]:
-        """List who did what to what, from the newest on; `before` takes the `at` of the last entry seen."""
-        return list(await operations.audit(module=module, limit=limit, before=before, action=action))
+        cursor: FromQuery[Cursor] = None,
+    ) -> Page[AuditEntry]:
+        """List who did what to what, from the newest on."""
+        filters = (module or "", action or "")
+        after = None
+        if cursor is not None:
+            at, place, number = decode_cursor(AUDIT, cursor, datetime, str, int, bound_to=filters)
+            after = (at, place, number)
+        found = await operations.audit(module=module, limit=limit + 1, after=after, action=action)
+        position = attrgetter("at", "module", "number")
+        return Page.of(AUDIT, found, limit, position, bound_to=filters)

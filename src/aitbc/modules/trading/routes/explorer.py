@@ -179,9 +179,12 @@ class ChainController(Controller):
     @get(
         "/chain/keys", operation_id="list_node_keys", summary="Read the node's public keys", opt={"permission": PUBLIC}
     )
-    async def keys(self, trading: NamedDependency[TradingService]) -> list[NodeKey]:
-        """Read the public keys that the node signs, or once signed, receipts and blocks with, oldest first."""
-        return await trading.explorer.keys()
+    async def keys(self, trading: NamedDependency[TradingService]) -> Page[NodeKey]:
+        """Read the public keys that the node signs, or once signed, receipts and blocks with, oldest first.
+
+        One page has them all.
+        """
+        return Page(data=await trading.explorer.keys())
 
     @get(
         "/chain/export",
