@@ -173,6 +173,34 @@ def test_roles_and_schemas_are_made_where_the_owner_may(foreign: Foreign, tmp_pa
             server.stop()
 
 
+def test_an_embedded_installation_moves_there_by_backup_and_restore(foreign: Foreign, tmp_path: Path) -> None:
+    database, aitbc = foreign.makes("mover", "CREATEROLE"), str(Path(sys.executable).with_name("aitbc"))
+    embedded = served(tmp_path / "old" / "state")
+    embedded.start()
+    job = submit(embedded)
+    file = tmp_path / "a.backup"
+
+    def command(state: Path, *words: str | Path, **settings: str) -> "subprocess.CompletedProcess[str]":
+        environment = {**os.environ, "AITBC_STATE_DIR": str(state), **settings}
+        return subprocess.run([aitbc, *words], env=environment, capture_output=True, text=True, check=False)
+
+    assert command(embedded.state, "backup", file).returncode == 0
+    assert embedded.stop() == 0
+    settings = {"AITBC_DATABASE_URL": foreign.url("mover", database)}
+    restored = command(tmp_path / "new" / "state", "restore", file, **settings)
+    assert restored.returncode == 0, restored.stderr
+    moved = served(tmp_path / "new" / "state", **settings)
+    moved.start()
+    try:
+        assert ask(moved, f"/api/v1/ai/jobs/{job}")["state"] == "queued"
+        assert ask(moved, "/api/v1/trading/ledger/verify", {})["ok"] is True
+    finally:
+        assert moved.stop() == 0
+    over = command(tmp_path / "third" / "state", "restore", file, **settings)
+    assert over.returncode == 5
+    assert f"The database {database} holds an installation" in over.stderr
+
+
 def test_a_dba_may_make_them_instead(foreign: Foreign, tmp_path: Path) -> None:
     database, state = foreign.makes("modest", ""), tmp_path / "state"
     settings = {"AITBC_DATABASE_URL": foreign.url("modest", database), "AITBC_SECRET_KEY": "0123456789abcdef" * 4}

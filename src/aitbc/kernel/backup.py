@@ -4,6 +4,7 @@ The file holds all secrets of the installation. It is restored into an empty pla
 """
 
 import asyncio
+import contextlib
 import io
 import os
 import shutil
@@ -15,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
+import asyncpg
 import msgspec
 from msgspec import Struct
 
@@ -34,6 +36,9 @@ FORMAT = 1
 KEYS = ("node.key", "secret.key", "admin.key", "local.key")
 MANIFEST, DUMP, KEYS_FOLDER, ARTIFACTS = "manifest.json", "database.dump", "keys", "artifacts"
 NAME_LENGTH_MAX = 200
+UNKNOWN_BEFORE_17 = b"SET transaction_timeout = 0;"
+"""The one line of a dump's head that an older server than the one that was dumped refuses."""
+HEAD_LINES = 100
 
 
 class BackupManifest(Struct, frozen=True, kw_only=True):
@@ -152,11 +157,13 @@ async def _bring_back(
     settings: Settings, modules: Sequence[Module], owner: Target, dump: Path, *, is_embedded: bool
 ) -> None:
     """Roles and schemas first, since the dump names them; then everything in one transaction; then the newest migrations."""
+    if await _is_inhabited(owner):
+        raise PlaceNotEmpty(
+            f"The database {owner.database} holds an installation; a backup is restored into an empty place only."
+        )
     secret = None if is_embedded else bytes.fromhex((settings.state_dir / "secret.key").read_text().strip())
     await migrate(owner, parts(modules), secret=secret, provision=settings.database.provision)
-    await asyncio.to_thread(
-        _run, "pg_restore", owner, "--clean", "--if-exists", "--single-transaction", "--exit-on-error", str(dump)
-    )
+    await asyncio.to_thread(_load, owner, dump)
     await migrate(owner, parts(modules), secret=secret, provision=settings.database.provision)
 
 
@@ -175,8 +182,56 @@ async def _verify(settings: Settings, modules: Sequence[Module], owner: Target) 
     return tuple(verified)
 
 
+async def _is_inhabited(owner: Target) -> bool:
+    """Whether somebody has started a server on this database before."""
+    connection = await asyncpg.connect(**owner.connect_arguments(application="aitbc restore", statement_seconds=30))
+    try:
+        return (
+            await connection.fetchval("SELECT to_regclass('kernel.accounts')") is not None
+            and await connection.fetchval("SELECT 1 FROM kernel.accounts LIMIT 1") is not None
+        )
+    finally:
+        await connection.close()
+
+
+def _load(owner: Target, dump: Path) -> None:
+    """Everything of a dump, or nothing. Raises `BackupFailed`.
+
+    As a script that psql runs, and not by pg_restore itself: its first lines may hold a setting that an older server lacks.
+    """
+    unpack = [str(binaries() / "pg_restore"), "--clean", "--if-exists", "--no-owner", "--file=-", str(dump)]
+    command, environment = _way("psql", owner)
+    command += ["--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1", "--output=/dev/null"]
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(unpack, stdout=subprocess.PIPE, stderr=said) as script,
+        subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=said, stderr=said) as psql,
+    ):
+        assert script.stdout is not None and psql.stdin is not None
+        with contextlib.suppress(BrokenPipeError), psql.stdin as into:
+            for line, _ in zip(script.stdout, range(HEAD_LINES), strict=False):
+                into.write(b"" if line.strip() == UNKNOWN_BEFORE_17 else line)
+            shutil.copyfileobj(script.stdout, into)
+            if script.wait() != 0:  # what came of it is not all of it
+                into.write(b"\\warn the dump is damaged\nSELECT 1 / 0;\n")
+        script.stdout.close()
+        ended = (script.wait(), psql.wait())
+        said.seek(0)
+        words = said.read().decode(errors="replace").strip()
+    if ended != (0, 0):
+        raise BackupFailed(f"The dump could not be restored: {words[-500:]}")
+
+
 def _run(program: str, owner: Target, *arguments: str) -> None:
     """One of PostgreSQL's own programs, on this database. Raises `BackupFailed` with its last words."""
+    command, environment = _way(program, owner)
+    ended = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, check=False)
+    if ended.returncode != 0:
+        raise BackupFailed(f"{program} did not succeed: {ended.stderr.strip()[-500:]}")
+
+
+def _way(program: str, owner: Target) -> tuple[list[str], dict[str, str]]:
+    """The command and the environment that bring a program to this database."""
     command = [
         str(binaries() / program),
         "-h",
@@ -191,9 +246,7 @@ def _run(program: str, owner: Target, *arguments: str) -> None:
     environment = {**os.environ, **({"PGPASSWORD": owner.password} if owner.password else {})}
     if owner.tls:
         environment["PGSSLMODE"] = "verify-full" if owner.tls_verify else "require"
-    ended = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, check=False)
-    if ended.returncode != 0:
-        raise BackupFailed(f"{program} did not succeed: {ended.stderr.strip()[-500:]}")
+    return command, environment
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
