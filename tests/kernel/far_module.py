@@ -26,7 +26,7 @@ from aitbc.kernel.settings import LogSettings, ServerSettings
 from aitbc.kernel.sites import Site
 
 PREFIX = "/api/v1/gpu/"
-UPLOAD_BYTES = 1 << 30
+UPLOAD_BYTES = {"upload": 1 << 30, "parcel": 1 << 20}
 
 
 class FarModule:
@@ -77,6 +77,8 @@ class FarModule:
             size += len(message["body"])
             more = message["more_body"]
         await self.answer(send, str(size).encode(), [])
+
+    http_parcel = http_upload
 
     async def http_download(self, scope: Any, receive: Any, send: Any) -> None:
         pieces = int(parse_qs(scope["query_string"].decode())["pieces"][0])
@@ -135,7 +137,7 @@ async def main(signals: Signals, role: str, path: Path, port: int) -> int:
     settings = ServerSettings(port=port, **certificate)
 
     def raw_bodies(method: str, path: str) -> int | None:
-        return UPLOAD_BYTES if path.endswith("/upload") else None
+        return UPLOAD_BYTES.get(path.rpartition("/")[2])
 
     app: Any = FarModule(path.parent)
     neighbour = Neighbour(Site(process="gpu", socket=path), Tokens(b"secret", "main"))

@@ -26,8 +26,8 @@ from tests.kernel.test_serving import free_port
 SCRIPT = Path(__file__).with_name("far_module.py")
 ROOT = SCRIPT.parents[2]
 MEBI = 1 << 20
-BODY_PIECES = 4096
-"""Of 64 KiB: 256 MiB."""
+BODY_PIECES = 16384
+"""Of 64 KiB: 1 GiB."""
 
 
 class Pair:
@@ -172,6 +172,35 @@ async def test_bodies_of_any_size_go_through_in_flat_memory(pair: Pair, client: 
     assert size == BODY_PIECES * 65536
     _, most = pair.memory_mib()
     assert most - before < 64
+
+
+async def test_a_body_that_asks_before_it_comes_is_let_in_once(pair: Pair) -> None:
+    def told() -> bytes:
+        with socket.create_connection(("127.0.0.1", pair.port), 5) as raw:
+            head = f"PUT {PREFIX}upload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 5\r\n"
+            raw.sendall(head.encode() + b"Expect: 100-continue\r\n\r\n")
+            assert raw.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            raw.sendall(b"hello")
+            return b"".join(iter(lambda: raw.recv(65536), b""))
+
+    answer = await asyncio.to_thread(told)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.endswith(b"\r\n\r\n5")
+
+
+async def test_an_upload_past_its_limit_is_the_callers_fault_and_not_the_modules(
+    pair: Pair, client: aiohttp.ClientSession
+) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(17):
+            yield bytes(65536)
+
+    for _ in range(FAILURES_MAX + 1):
+        async with client.put(pair.url + "parcel", data=body()) as answer:
+            told = await answer.json(content_type=None)
+            assert (answer.status, told["code"]) == (413, "body_too_large"), told
+    async with client.get(pair.url + "headers") as answer:
+        assert answer.status == 200
 
 
 async def test_a_reader_that_stops_reading_holds_up_the_module_and_fills_no_memory(

@@ -9,7 +9,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -23,14 +23,15 @@ from msgspec import Struct
 from aitbc.kernel.clock import now
 from aitbc.kernel.errors import AppError, Unauthenticated, Unavailable
 from aitbc.kernel.events import Event
+from aitbc.kernel.far_wires import FarWires
 from aitbc.kernel.remote import Refusal, Road
 from aitbc.kernel.sites import Site
 from aitbc.kernel.trace import current_request_id
+from aitbc.kernel.wires import CONNECT_SECONDS, Answer, Content, Head, Wires
 
 TOKEN_SECONDS = 60
 CALL_SECONDS = 90.0
 """The longest call: a miner's poll, and something over."""
-CONNECT_SECONDS = 2.0
 SELF = "~process"
 """Where a process tells about itself, in place of a module."""
 SERVICE = "X-Aitbc-Service"
@@ -38,7 +39,7 @@ SERVICE = "X-Aitbc-Service"
 HOST = "X-Aitbc-Host"
 """The header with the host that the caller asked for; a load balancer on the way reads the other one."""
 TOKEN_KEPT_SECONDS = 20
-"""How long a token for forwarded requests is used again: it must have most of its life before it."""
+"""How long a token is used again: it must have most of its life before it."""
 REFUSED = "It refuses our service token: do both processes have the same secret_key, and clocks that agree?"
 CHALLENGE = "Service"
 """How an inner door asks for a token, so that nobody takes its refusal for one of the caller's own key."""
@@ -162,6 +163,7 @@ class Neighbour:
         self._tokens = tokens
         self._token = ("", 0.0)
         self._session: aiohttp.ClientSession | None = None
+        self._wires: Wires | FarWires | None = None
 
     @property
     def is_far(self) -> bool:
@@ -170,7 +172,7 @@ class Neighbour:
 
     @property
     def session(self) -> aiohttp.ClientSession:
-        """The pooled client, made in the loop that uses it."""
+        """The pooled client for WebSockets, and for all else on another machine; made in the loop that uses it."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=self._connector(),
@@ -186,18 +188,31 @@ class Neighbour:
             return aiohttp.UnixConnector(str(self.at.socket), limit=0, keepalive_timeout=15)
         return aiohttp.TCPConnector(ssl=self._trust or True, limit=0, keepalive_timeout=15, ttl_dns_cache=10)
 
-    def pass_of(self, host: str | None) -> dict[str, str]:
+    async def exchange(self, method: str, target: bytes, head: Head, content: Content = None) -> Answer:
+        """A request there, and the head of its answer. Raises `OSError` when none comes, and what `content` raises."""
+        if self._wires is None:
+            socket = self.at.socket
+            self._wires = Wires(socket) if socket is not None else FarWires(self.base, self.session)
+        return await self._wires.ask(method, target, head, content)
+
+    def pass_of(self, host: bytes | None) -> list[tuple[bytes, bytes]]:
         """What a caller's request carries to another machine, beside its own headers; nothing within this one."""
         if not self.is_far:
-            return {}
+            return []
+        found = [(SERVICE.encode(), self._fresh_token().encode())]
+        return found if host is None else [*found, (HOST.encode(), host)]
+
+    def _fresh_token(self) -> str:
         token, until = self._token
         if until <= (moment := now().timestamp()):
             token = self._tokens.make(self.name)
             self._token = (token, moment + TOKEN_KEPT_SECONDS)
-        return {SERVICE: token} if host is None else {SERVICE: token, HOST: host}
+        return token
 
     async def close(self) -> None:
         """Close the pooled connections."""
+        if isinstance(self._wires, Wires):
+            await self._wires.close()
         if self._session is not None:
             await self._session.close()
 
@@ -213,53 +228,66 @@ class Neighbour:
 
     async def is_alive(self) -> bool:
         """Whether it answers a request: one that hangs holds its socket open, and serves nobody."""
-        limit = aiohttp.ClientTimeout(total=CONNECT_SECONDS)
         try:
-            async with self.session.get(
-                f"{self.base}/healthz", headers=self._local_host(), timeout=limit, allow_redirects=False
-            ) as answer:
-                return answer.status == 200
-        except (aiohttp.ClientError, TimeoutError, OSError):
+            status, _, _ = await self._get(b"/healthz")
+        except OSError:
             return False
-
-    def _local_host(self) -> dict[str, str]:
-        """Headers of a request that no caller made."""
-        return self.pass_of("localhost") if self.is_far else {"Host": "localhost"}
+        return status == 200
 
     async def readiness(self) -> str | None:
         """None when the process says that it is ready, else what it says."""
-        limit = aiohttp.ClientTimeout(total=CONNECT_SECONDS)
         try:
-            async with self.session.get(
-                f"{self.base}/readyz", headers=self._local_host(), timeout=limit, allow_redirects=False
-            ) as answer:
-                if answer.status == 200:
-                    return None
-                if is_refused(answer.status, answer.headers):
-                    return REFUSED
-                return f"It is not ready: {(await answer.text())[:200]}"
-        except (aiohttp.ClientError, TimeoutError, OSError):
+            status, headers, body = await self._get(b"/readyz")
+        except OSError:
             return "Its process does not answer."
+        if status == 200:
+            return None
+        if is_refused(status, headers):
+            return REFUSED
+        return f"It is not ready: {body.decode(errors='replace')[:200]}"
+
+    async def _get(self, path: bytes) -> tuple[int, Head, bytes]:
+        """A request that no caller made. Raises `OSError`."""
+        head = self.pass_of(b"localhost") if self.is_far else [(b"host", b"localhost")]
+        async with asyncio.timeout(CONNECT_SECONDS):
+            return await self._whole("GET", path, head)
+
+    async def _whole(
+        self, method: str, target: bytes, head: Head, content: bytes | None = None
+    ) -> tuple[int, Head, bytes]:
+        """Status, headers and whole body of an answer. Raises `OSError`."""
+        answer = await self.exchange(method, target, head, content)
+        try:
+            body = answer.whole
+            if body is None:
+                body = b"".join([piece async for piece in answer.pieces()])
+            return answer.status, answer.headers, body
+        finally:
+            answer.close()
 
     async def ask(self, path: str, body: bytes) -> tuple[int, bytes]:
         """One inner call. Raises `Unavailable` when no answer came, whatever may have happened."""
-        headers = {"Authorization": f"Service {self._tokens.make(self.name)}", "Content-Type": "application/json"}
+        head = [
+            (b"host", self.name.encode()),
+            (b"authorization", f"{CHALLENGE} {self._fresh_token()}".encode()),
+            (b"content-type", b"application/json"),
+        ]
+        if self.is_far:  # the library names the host of the URL, which a load balancer on the way may read
+            del head[0]
         if (request := current_request_id()) is not None:
-            headers["X-Request-ID"] = request
-        limit = aiohttp.ClientTimeout(total=CALL_SECONDS, sock_connect=CONNECT_SECONDS)
+            head.append((b"x-request-id", request.encode()))
         try:
-            async with self.session.post(
-                f"{self.base}{path}", data=body, headers=headers, timeout=limit, allow_redirects=False
-            ) as answer:
-                told = await answer.read()
-                if is_refused(answer.status, answer.headers):
-                    log.error("service_token_refused", process=self.name, meaning=REFUSED)
-                    raise Unavailable(f"{self.name} does not let us in; its operator must look.")
-                if self.is_far and answer.content_type != "application/json":  # a load balancer's own words
-                    raise Unavailable(f"{self.name} does not answer; try again shortly.")
-                return answer.status, told
-        except (aiohttp.ClientError, TimeoutError, OSError):
+            async with asyncio.timeout(CALL_SECONDS):
+                status, headers, told = await self._whole("POST", path.encode(), head, body)
+        except OSError:
             raise Unavailable(f"{self.name} does not answer; try again shortly.") from None
+        if is_refused(status, headers):
+            log.error("service_token_refused", process=self.name, meaning=REFUSED)
+            raise Unavailable(f"{self.name} does not let us in; its operator must look.")
+        kind = dict(headers).get(b"content-type", b"")
+        if self.is_far and kind.partition(b";")[0].strip() != b"application/json":  # a load balancer's own words
+            raise Unavailable(f"{self.name} does not answer; try again shortly.")
+        return status, told
 
     async def process(self) -> Process:
         """What runs there. Raises `Unavailable`."""
@@ -295,9 +323,9 @@ class FarHearer:
             raise AppError.registry.get(refusal.code, AppError)(refusal.message, **refusal.details)
 
 
-def is_refused(status: int, headers: Mapping[str, str] | None) -> bool:
+def is_refused(status: int, head: Iterable[tuple[bytes, bytes]]) -> bool:
     """Whether this is an inner door's refusal of our token, and nothing that was said to a caller."""
-    return status == TokenRefused.status and (headers or {}).get("WWW-Authenticate") == CHALLENGE
+    return status == TokenRefused.status and (b"www-authenticate", CHALLENGE.encode()) in head
 
 
 def neighbours(elsewhere: Mapping[str, Site], tokens: Tokens) -> dict[str, Neighbour]:

@@ -14,10 +14,12 @@ from litestar.types import Receive, Send
 
 from aitbc.kernel.breaker import Breaker, ModuleUnavailable
 from aitbc.kernel.errors import AppError, Forbidden, NotFound, Unauthenticated
-from aitbc.kernel.forwarding import CONNECT_SECONDS, headers_onward, target_of
+from aitbc.kernel.far_wires import url_at
+from aitbc.kernel.forwarding import headers_onward, target_of
 from aitbc.kernel.handshakes import MESSAGE_BYTES_MAX
 from aitbc.kernel.roads import Neighbour, is_refused
 from aitbc.kernel.tasks import end
+from aitbc.kernel.wires import CONNECT_SECONDS
 
 CLOSE_SECONDS = 2.0
 """How long the other side may take to say goodbye."""
@@ -61,18 +63,18 @@ _REFUSALS: Mapping[int, type[AppError]] = {401: Unauthenticated, 404: NotFound}
 
 
 async def _connected(scope: Any, neighbour: Neighbour, breaker: Breaker) -> "aiohttp.ClientWebSocketResponse[bool]":
-    url = target_of(scope, neighbour)
+    url, head = url_at(neighbour.base, target_of(scope)), headers_onward(scope, neighbour, _HANDSHAKE)
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             far = await neighbour.session.ws_connect(
                 url,
-                headers=headers_onward(scope, neighbour, _HANDSHAKE),
+                headers=[(name.decode("ascii"), value.decode("latin-1")) for name, value in head],
                 protocols=scope.get("subprotocols") or (),
                 max_msg_size=MESSAGE_BYTES_MAX + 1,  # this library refuses what reaches the number
                 timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
             )
     except aiohttp.WSServerHandshakeError as answered:
-        if is_refused(answered.status, answered.headers):
+        if is_refused(answered.status, _raw(answered.headers or {})):
             breaker.failed()
             raise ModuleUnavailable from None
         breaker.succeeded()
@@ -83,6 +85,10 @@ async def _connected(scope: Any, neighbour: Neighbour, breaker: Breaker) -> "aio
         raise ModuleUnavailable from None
     breaker.succeeded()
     return far
+
+
+def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
 async def _there(receive: Receive, far: "aiohttp.ClientWebSocketResponse[bool]") -> None:
