@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from aitbc.kernel import logs
+from aitbc.kernel.access_log import AccessLog
 from aitbc.kernel.boundary import Boundary, Limits
 from aitbc.kernel.errors import NotFound
 from aitbc.kernel.gateway import Gateway
@@ -147,7 +148,7 @@ async def main(signals: Signals, role: str, path: Path, port: int) -> int:
         listener = Listener(name="gateway", port=port)
     else:
         listener = Listener(name="module", path=path)
-    bounded = Boundary(app, Limits(), frozenset({"127.0.0.1", "localhost"}), frozenset(), raw_bodies)
+    bounded = AccessLog(Boundary(app, Limits(), frozenset({"127.0.0.1", "localhost"}), frozenset(), raw_bodies))
     sockets = bind([listener], settings)
     try:
         return await serve(

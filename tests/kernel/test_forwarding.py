@@ -82,6 +82,12 @@ class Pair:
         time.sleep(0.3)
         return (self.folder / "log").read_text().count(f'"event":"{event}"')
 
+    def told_of(self, request: str) -> list[dict[str, Any]]:
+        """The lines of either process about a request, which they may write a moment late."""
+        time.sleep(0.3)
+        lines = [json.loads(line) for line in (self.folder / "log").read_text().splitlines() if line.startswith("{")]
+        return [line for line in lines if line.get("request_id") == request]
+
     def memory_mib(self) -> tuple[float, float]:
         """What the gateway's process has in memory, and the most it ever had."""
         status = Path(f"/proc/{self.processes['gateway'].pid}/status").read_text()
@@ -284,12 +290,27 @@ async def test_a_websocket_nobody_reads_fills_no_memory(pair: Pair, client: aioh
         ("echo", {"Origin": "https://elsewhere.test"}, 403),
     ],
 )
-async def test_a_refused_handshake_is_answered_with_its_status(
+async def test_a_refused_handshake_is_answered_with_its_status_and_told_once(
     pair: Pair, client: aiohttp.ClientSession, path: str, headers: dict[str, str], status: int
 ) -> None:
+    ident = f"refused-{path}-{status}"
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-        await client.ws_connect(pair.url + path, headers=headers)
+        await client.ws_connect(pair.url + path, headers={**headers, "X-Request-ID": ident})
     assert refused.value.status == status
+    [line] = await asyncio.to_thread(pair.told_of, ident)
+    assert (line["event"], line["status"], line["path"]) == ("websocket_ended", status, PREFIX + path)
+
+
+async def test_a_websocket_has_one_line_with_how_it_ended(pair: Pair, client: aiohttp.ClientSession) -> None:
+    async with client.ws_connect(pair.url + "echo", headers={"X-Request-ID": "told-of"}) as ws:
+        await ws.send_str("hello")
+        await ws.receive_str(timeout=5)
+        await ws.send_bytes(bytes(10))
+        await ws.receive_bytes(timeout=5)
+        await ws.close(code=4003)
+    [line] = await asyncio.to_thread(pair.told_of, "told-of")
+    assert (line["event"], line["level"], line["method"]) == ("websocket_ended", "info", "GET")
+    assert (line["status"], line["code"], line["bytes"], line["path"]) == (101, 4003, 15, PREFIX + "echo")
 
 
 async def test_a_server_with_tls_speaks_plainly_to_the_other_processes_of_its_machine(

@@ -16,7 +16,9 @@ from litestar.testing import AsyncTestClient
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from aitbc.kernel.boundary import Boundary, Limits
 from aitbc.kernel.build import Build, commit_of
+from aitbc.kernel.errors import Forbidden
 from aitbc.kernel.metrics import Measured, Metrics, gauge
 from aitbc.kernel.pulse import Pulse
 
@@ -206,6 +208,48 @@ async def test_what_is_no_request_passes_uncounted() -> None:
         await Measured(app, metrics)({"type": kind}, None, None)  # type: ignore[arg-type]
     assert seen == ["lifespan", "websocket"]
     assert not [name for name, _ in await samples(metrics) if name == "aitbc_http_requests_total"]
+
+
+async def test_websockets_are_counted_by_how_they_ended_and_while_they_are_open() -> None:
+    metrics = Metrics(BUILD)
+    ends = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/broken":
+            raise RuntimeError
+        if scope["path"] == "/shut":
+            raise Forbidden
+        scope["path_template"] = "/live/{name}"
+        await send({"type": "websocket.accept"})
+        await ends.wait()
+        await send({"type": "websocket.close", "code": 4000})
+
+    boundary = Boundary(
+        app, Limits(), frozenset({"here"}), frozenset(), lambda method, path: None, watch=metrics.observe
+    )
+    metrics.gauge("aitbc_websockets_open", "WebSockets that are open.").set_function(lambda: boundary.sockets)
+
+    async def nothing(message: Any = None) -> Any:
+        return {"type": "websocket.connect"}
+
+    async def opened(path: str) -> None:
+        scope = {"type": "websocket", "scheme": "ws", "path": path, "headers": [(b"host", b"here")]}
+        await boundary(scope, nothing, nothing)  # type: ignore[arg-type]
+
+    live = [asyncio.create_task(opened(f"/live/{number}")) for number in range(3)]
+    await asyncio.sleep(0.01)
+    await opened("/shut")
+    with pytest.raises(RuntimeError):
+        await opened("/broken")
+    assert (await samples(metrics))["aitbc_websockets_open", frozenset()] == 3
+    ends.set()
+    await asyncio.gather(*live)
+    found = await samples(metrics)
+    assert found["aitbc_websockets_open", frozenset()] == 0
+    assert found["aitbc_websockets_total", labels(route="/live/{name}", status="101")] == 3
+    assert found["aitbc_websockets_total", labels(route="unmatched", status="403")] == 1
+    assert found["aitbc_websockets_total", labels(route="unmatched", status="500")] == 1
+    assert not [name for name, _ in found if name == "aitbc_http_requests_total"]
 
 
 async def test_counting_a_request_costs_microseconds() -> None:

@@ -1,4 +1,4 @@
-"""The line of each request: who asked for what, what came of it and how long it took; no query string, no header, no body."""
+"""The line of each request and WebSocket: who asked for what, what came of it, how long it took; no query, header or body."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -11,13 +11,12 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Struct
 
 from aitbc.kernel.clock import now
+from aitbc.kernel.handshakes import CLIENT_LEFT, Watched
 from aitbc.kernel.log_writer import Writer
 from aitbc.kernel.logs import NUMBERS, current, for_people, harmless, shortened
 from aitbc.kernel.trace import current_request_id
 
 PATH_LENGTH_MAX = 200
-CLIENT_LEFT = 499
-"""The status of a request whose client did not wait for the answer."""
 TOLD = "told_elsewhere"
 """In a request's state when the process that answered it has written its line."""
 _encode = msgspec.json.Encoder().encode
@@ -37,17 +36,23 @@ class AccessLine(Struct, frozen=True, omit_defaults=True):
     route: str | None = None
     request_id: str | None = None
     key: str | None = None
+    code: int | None = None
+    """With which a WebSocket was closed."""
 
 
 class AccessLog:
-    """Writes one line for each request, when it is over; the outermost of the middleware."""
+    """Writes one line for each request and each WebSocket, when it is over; the outermost of the middleware."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, to its end."""
-        if scope["type"] != ScopeType.HTTP:
+        kind: str = scope["type"]
+        if kind == ScopeType.WEBSOCKET:
+            await self._socket(scope, receive, send)
+            return
+        if kind != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
         started, status, size, request = perf_counter(), CLIENT_LEFT, 0, None
@@ -72,8 +77,34 @@ class AccessLog:
                     current.writer, scope, status, size, perf_counter() - started, request or current_request_id()
                 )
 
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One WebSocket, to its end: the status is 101 once it was open."""
+        watched, started, request = Watched(receive, send), perf_counter(), None
+
+        async def sent(message: Any) -> None:
+            nonlocal request
+            request = request or current_request_id()
+            await watched.send(message)
+
+        try:
+            await self._app(scope, watched.receive, sent)
+        except Exception:
+            watched.fail()
+            raise
+        finally:
+            if current.writer is not None:
+                took = perf_counter() - started
+                self._write(current.writer, scope, watched.status, watched.size, took, request, watched.code)
+
     def _write(
-        self, writer: Writer, scope: Mapping[str, Any], status: int, size: int, seconds: float, request: str | None
+        self,
+        writer: Writer,
+        scope: Mapping[str, Any],
+        status: int,
+        size: int,
+        seconds: float,
+        request: str | None,
+        code: int | None = None,
     ) -> None:
         level = "info" if status < 500 else "error"
         if scope.get("state", {}).get(TOLD) and status != CLIENT_LEFT:
@@ -84,8 +115,8 @@ class AccessLog:
         line = AccessLine(
             now(),
             level,
-            "request_answered",
-            scope["method"],
+            "request_answered" if scope["type"] == ScopeType.HTTP else "websocket_ended",
+            scope.get("method", "GET"),
             scope["path"][:PATH_LENGTH_MAX],
             status,
             round(seconds * 1000, 3),
@@ -93,6 +124,7 @@ class AccessLog:
             scope.get("path_template"),
             request,
             getattr(principal, "key", None),
+            code,
         )
         if current.console:
             writer.write(for_people({**msgspec.to_builtins(line), "timestamp": line.timestamp}, color=current.color))

@@ -176,6 +176,7 @@ def bounded(app: Litestar, house: House, metrics: Metrics) -> ASGIApp:
             breaker_seconds=house.settings.gateway.breaker_seconds,
         )
     outer = Boundary(inner, limits, hosts, frozenset(settings.origins), raw_bodies(app), watch=metrics.observe)
+    metrics.gauge("aitbc_websockets_open", "WebSockets that are open.").set_function(lambda: outer.sockets)
     logged = AccessLog(outer)
     if not house.places.is_found:
         return logged

@@ -21,7 +21,7 @@ from msgspec import Struct
 from aitbc.kernel import json_text
 from aitbc.kernel.errors import AppError, NotFound
 from aitbc.kernel.gone import GONE
-from aitbc.kernel.handshakes import refuse
+from aitbc.kernel.handshakes import Watched, refuse
 from aitbc.kernel.http import MUTATING, PROBLEM_TYPE, problem, problem_headers, with_head
 from aitbc.kernel.ids import new_request_id
 from aitbc.kernel.refusals import (
@@ -42,7 +42,7 @@ from aitbc.kernel.trace import request_id as current_request_id
 RawBodies = Callable[[str, str], int | None]
 """Method and path to the largest body of a route that takes something else than JSON; none for all the others."""
 Watch = Callable[[Scope, int, float], None]
-"""Told after each answer: the scope, the status (0: the caller had left) and the seconds it took."""
+"""Told after each answer and each WebSocket: the scope, the status (0: the caller had left) and the seconds it took."""
 
 ALWAYS_ANSWERED = frozenset({"/healthz"})
 """Answered even when the limit of requests in flight is reached."""
@@ -104,6 +104,8 @@ class Boundary:
         self.raw_bodies = raw_bodies
         self.watch = watch
         self.in_flight = 0
+        self.sockets = 0
+        """WebSockets that are open, or about to be."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection, from its first byte to its last."""
@@ -119,17 +121,25 @@ class Boundary:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         ident = _request_id(headers)
         token = current_request_id.set(ident)
+        watched, started = Watched(receive, send), time.perf_counter()
         self.in_flight += 1
+        self.sockets += 1
         try:
             if self.in_flight > self.limits.in_flight:
                 raise Overloaded
             self.check_head(scope, headers, changes=True)
             scope.setdefault("state", {})["request_id"] = ident
-            await self.app(scope, receive, send)
+            await self.app(scope, watched.receive, watched.send)
         except AppError as refusal:
-            await refuse(scope, send, refusal, ident)
+            await refuse(scope, watched.send, refusal, ident)
+        except Exception:
+            watched.fail()
+            raise
         finally:
             self.in_flight -= 1
+            self.sockets -= 1
+            if self.watch is not None:
+                self.watch(scope, watched.status, time.perf_counter() - started)
             current_request_id.reset(token)
 
     def check_head(self, scope: Any, headers: Mapping[bytes, bytes], *, changes: bool) -> None:

@@ -57,6 +57,7 @@ class Metrics:
         self._pulse = pulse
         self._requests: dict[tuple[str, str, int], int] = {}
         self._durations: dict[tuple[str, str], _Durations] = {}
+        self._sockets: dict[tuple[str, int], int] = {}
         self._collectors: dict[str, _Collector] = {}
         ProcessCollector(registry=self._registry)
 
@@ -90,7 +91,11 @@ class Metrics:
     # What the server uses
 
     def observe(self, scope: Mapping[str, Any], status: int, seconds: float) -> None:
-        """Count one answered request; status 0 is one whose caller had left."""
+        """Count one answered request, or one WebSocket that has ended; status 0 is one whose caller had left."""
+        if scope.get("type") == ScopeType.WEBSOCKET:  # which may last for days: its time is no answer's
+            ended = (scope.get("path_template") or UNMATCHED, status)
+            self._sockets[ended] = self._sockets.get(ended, 0) + 1
+            return
         method = scope["method"]
         if method not in METHODS:
             method = "other"
@@ -136,6 +141,14 @@ class Metrics:
         for (method, route, status), count in sorted(self._requests.items()):
             requests.add_metric([method, route, str(status)], count)
         yield requests
+        sockets = CounterMetricFamily(
+            "aitbc_websockets_total",
+            "WebSockets that have ended; 101 are those that were open.",
+            labels=("route", "status"),
+        )
+        for (route, status), count in sorted(self._sockets.items()):
+            sockets.add_metric([route, str(status)], count)
+        yield sockets
         durations = HistogramMetricFamily(
             "aitbc_http_request_duration_seconds", "Seconds from a request to its answer.", labels=("method", "route")
         )

@@ -12,6 +12,7 @@ import aiohttp
 import structlog
 from litestar.types import Receive, Send
 
+from aitbc.kernel.access_log import TOLD
 from aitbc.kernel.breaker import Breaker, ModuleUnavailable
 from aitbc.kernel.errors import AppError, Forbidden, NotFound, Unauthenticated
 from aitbc.kernel.far_wires import url_at
@@ -39,6 +40,7 @@ async def forward_socket(scope: Any, receive: Receive, send: Send, neighbour: Ne
     breaker.admit()
     await receive()  # websocket.connect
     far = await _connected(scope, neighbour, breaker)
+    scope["state"][TOLD] = True
     try:
         accept: Any = {"type": "websocket.accept", "subprotocol": far.protocol, "headers": []}
         await send(accept)
@@ -78,6 +80,7 @@ async def _connected(scope: Any, neighbour: Neighbour, breaker: Breaker) -> "aio
             breaker.failed()
             raise ModuleUnavailable from None
         breaker.succeeded()
+        scope["state"][TOLD] = True
         raise _REFUSALS.get(answered.status, SocketRefused) from None
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         breaker.failed()

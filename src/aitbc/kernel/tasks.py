@@ -13,8 +13,12 @@ async def end(tasks: Iterable["asyncio.Task[Any]"]) -> None:
     Once is not enough: a library that is cancelled while it closes a connection may keep that to itself, and the task
     would go on as if nothing had been said.
     """
-    left = {task for task in tasks if not task.done()}
+    everyone = list(tasks)
+    left = {task for task in everyone if not task.done()}
     while left:
         for task in left:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=AGAIN_SECONDS)
+    for task in everyone:
+        if not task.cancelled():
+            task.exception()  # whoever never asks for it would read of it in the log
