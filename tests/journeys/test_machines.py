@@ -1,5 +1,6 @@
 """A module on a machine of its own: another state folder, another process, TLS between the two, and one PostgreSQL."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from aitbc.kernel.db import Target
+from aitbc.kernel.embedded import Address
 from aitbc.kernel.errors import Unavailable
 from aitbc.kernel.roads import SERVICE, Neighbour, Tokens
 from aitbc.kernel.signing import Key
@@ -25,6 +27,7 @@ from tests.chaos.server_process import ServerProcess
 from tests.cli.miner.test_daemon import Market
 from tests.journeys.test_places import until
 from tests.kernel.test_serving import ask, free_port
+from tests.postgres import owner_of, run_sql
 
 SECRET = "0c6fd1c1a3b0d9a1f6f0c6fd1c1a3b0d9a1f6f0c6fd1c1a3b0d9a1f6f01234567"
 SERVE = "import sys; from aitbc.app import serve; sys.exit(serve({}, 'gpu'))"
@@ -52,6 +55,10 @@ class Machine:
         ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, cwd=self.state)
         return ended.returncode, ended.stderr
 
+    def said(self, event: str) -> int:
+        """How often it said this."""
+        return (self.state / "server.log").read_text().count(f'"event":"{event}"')
+
     def stop(self) -> int:
         """SIGTERM; the exit code."""
         assert self.process is not None
@@ -60,9 +67,9 @@ class Machine:
 
 
 class Installation:
-    """Two machines: one with the gateway, ai and trading, and one with gpu."""
+    """Two machines: one with the gateway, ai and trading, and one with gpu, found at `gpu_url` where that is elsewhere."""
 
-    def __init__(self, folder: Path, database: Target) -> None:
+    def __init__(self, folder: Path, database: Target, gpu_url: str | None = None) -> None:
         self.folder = folder
         self.ca, certificate, key = certificates(folder)
         self.inner = {"main": free_port(), "gpu": free_port()}
@@ -81,6 +88,8 @@ class Installation:
                 f"AITBC_{table}__INNER_CERTIFICATE": str(certificate),
                 f"AITBC_{table}__INNER_KEY": str(key),
             }
+        if gpu_url is not None:
+            shared["AITBC_MODULES__GPU__URL"] = gpu_url
         self.shared = shared
         self.main = ServerProcess(folder / "main" / "state", free_port(), **shared, **self.secret_of("main"))
         self.gpu = Machine(folder / "gpu", {**shared, **self.secret_of("gpu")})
@@ -88,6 +97,18 @@ class Installation:
             state.mkdir(parents=True, exist_ok=True)
         Key.load(self.main.state / "node.key", create=True)
         shutil.copy2(self.main.state / "node.key", self.gpu.state / "node.key")
+
+    def another(self, name: str) -> Machine:
+        """One more machine with gpu, on addresses of its own."""
+        own = {
+            "AITBC_MODULES__GPU__INNER": f"127.0.0.1:{free_port()}",
+            "AITBC_MODULES__GPU__PORT": str(free_port()),
+            **self.secret_of(name),
+        }
+        made = Machine(self.folder / name, {**self.shared, **own})
+        made.state.mkdir()
+        shutil.copy2(self.main.state / "node.key", made.state / "node.key")
+        return made
 
     def secret_of(self, machine: str) -> dict[str, str]:
         """A machine's own copy of the file that all have."""
@@ -274,3 +295,38 @@ def test_a_machine_without_the_nodes_key_does_not_make_a_second_one(made: Instal
     finally:
         (made.gpu.state / "away").rename(made.gpu.state / "node.key")
     assert (code, "copy node.key" in complaint) == (78, True), complaint
+
+
+@pytest.fixture
+def empty(cluster: Address) -> Target:
+    """A database in which nobody has been yet."""
+    name = f"empty_{os.getpid()}_{time.monotonic_ns()}"
+    asyncio.run(run_sql(owner_of(cluster, "postgres"), f"CREATE DATABASE {name}"))
+    return owner_of(cluster, name)
+
+
+def test_a_machine_that_starts_first_waits_for_the_main_one_says_so_and_works_then(
+    tmp_path: Path, empty: Target
+) -> None:
+    made = Installation(tmp_path, empty)
+    made.gpu.start()
+    assert made.gpu.process is not None
+    try:
+        until(lambda: made.gpu.said("waiting_for_the_main_process") == 1)
+        assert "the schema kernel is at nothing" in (made.gpu.state / "server.log").read_text()
+        assert made.gpu.process.poll() is None
+        made.main.start()
+        until(lambda: made.status("/api/v1/gpu/miners")[0] == 200)
+        assert made.gpu.said("main_process_found") == 1
+    finally:
+        stopped = made.gpu.stop()
+        if made.main.is_alive:
+            made.main.stop()
+    assert stopped == 0
+
+
+def test_a_machine_that_waits_ends_when_it_is_told_to(tmp_path: Path, empty: Target) -> None:
+    made = Installation(tmp_path, empty)
+    made.gpu.start()
+    until(lambda: made.gpu.said("waiting_for_the_main_process") == 1)
+    assert made.gpu.stop() == 128 + 15

@@ -23,7 +23,7 @@ from aitbc.kernel.db import Database, Target
 from aitbc.kernel.embedded import START_SECONDS, EmbeddedPostgres, EmbeddedPostgresError
 from aitbc.kernel.errors import Unauthenticated, Unavailable
 from aitbc.kernel.identity import Base, Identity
-from aitbc.kernel.migrations import Part, migrate, role_password
+from aitbc.kernel.migrations import Part, awaited, migrate, role_password
 from aitbc.kernel.module import Module
 from aitbc.kernel.notify import Notifier
 from aitbc.kernel.operations import Operations
@@ -213,17 +213,22 @@ async def build(
     pulse: Pulse | None = None,
     where: Places | None = None,
 ) -> House:
-    """Migrate the database, make what a first start needs, and wire the modules that live here; `where` says which."""
+    """Migrate the database, make what a first start needs, and wire the modules that live here; `where` says which.
+
+    The main process alone migrates and makes roles; the others wait for it.
+    """
     where = where or places(settings, [module.name for module in modules])
     state = settings.state_dir
     secret = secret_of(settings)
     everything = parts(modules)
     local = settings.database.url is None  # the embedded server, of this process or of the main one
-    # Roles get their passwords from the main process alone: a machine with another secret must not lock out the rest.
-    provision = settings.database.provision and not (where.inner is not None and where.me != MAIN)
-    done = await migrate(owner, everything, secret=None if local else secret, provision=provision)
-    for line in done:
-        log.info("schema_migrated", change=line)
+    node_key = _node_key(where, state)
+    if where.me == MAIN:
+        provision = settings.database.provision
+        for line in await migrate(owner, everything, secret=None if local else secret, provision=provision):
+            log.info("schema_migrated", change=line)
+    else:
+        await awaited(owner, [part for part in everything if part.name in {"kernel", *where.here}])
     passwords = {part.role: None if local else role_password(secret, part.role) for part in everything}
     database = settings.database
     pool: dict[str, Any] = {
@@ -235,7 +240,7 @@ async def build(
     kernel = Database("kernel", kernel_target, list(Base.metadata.tables.values()), **pool)
     identity = Identity(kernel, role_scopes(module.scopes for module in modules))
     platform = Platform(
-        node_key=_node_key(where, state),
+        node_key=node_key,
         state_dir=state,
         secret=secret,
         identity=identity,

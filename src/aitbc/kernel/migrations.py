@@ -1,5 +1,6 @@
 """Schemas, roles and grants: brings a database to the shape this version of the program expects, and says what a DBA must run."""
 
+import asyncio
 import hashlib
 import hmac
 import re
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import structlog
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
@@ -28,6 +30,12 @@ LOCK = 0x41495442  # the advisory lock under which one process at a time migrate
 OWNER = "aitbc_owner"
 SERVER_VERSION_MIN = 15
 INSUFFICIENT_PRIVILEGE = "42501"
+LOOK_SECONDS = 0.5
+"""How often a process beside the main one looks whether that one has made the schemas."""
+SAID_SECONDS = 30.0
+"""How often it says that it waits for that."""
+
+log = structlog.get_logger("aitbc.migrations")
 
 
 class SchemaError(AppError):
@@ -113,6 +121,58 @@ async def migrate(owner: Target, parts: Sequence[Part], *, secret: bytes | None,
         await engine.dispose()
 
 
+async def awaited(owner: Target, parts: Sequence[Part], *, said_seconds: float = SAID_SECONDS) -> None:
+    """Wait until the main process has brought these parts to the shape that this program knows: it alone migrates.
+
+    Raises `SchemaError` for a part that is newer than this program.
+    """
+    loop = asyncio.get_running_loop()
+    said_at = float("-inf")
+    while (reason := await _missing(owner, parts)) is not None:
+        if loop.time() - said_at >= said_seconds:
+            log.warning("waiting_for_the_main_process", reason=reason, remedy="start `aitbc serve` on the main machine")
+            said_at = loop.time()
+        await asyncio.sleep(LOOK_SECONDS)
+    if said_at > float("-inf"):
+        log.info("main_process_found")
+
+
+async def _missing(owner: Target, parts: Sequence[Part]) -> str | None:
+    """What is not there yet; none when all is."""
+    try:
+        connection = await asyncpg.connect(**owner.connect_arguments(application="aitbc start", statement_seconds=300))
+    except (OSError, asyncpg.CannotConnectNowError) as error:
+        return f"the database does not answer: {error}"
+    try:
+        await connection.execute(f"SELECT pg_advisory_lock_shared({LOCK})")  # whoever migrates is done with all of it
+        for part in parts:
+            scripts = ScriptDirectory.from_config(configuration(part))
+            known = [step.revision for step in scripts.walk_revisions()]
+            at = await revision_of(connection, part)
+            if at is not None and at not in known:
+                raise _newer(part, at)
+            if at != next(iter(known), None):
+                return f"the schema {part.name} is at {at or 'nothing'}, and this program needs {known[0]}"
+    finally:
+        await connection.close()
+    return None
+
+
+def _newer(part: Part, at: str | None) -> SchemaError:
+    return SchemaError(
+        f"The schema {part.name} is at {at}, which this version does not know; run the newer program, or restore a backup."
+    )
+
+
+async def revision_of(connection: "asyncpg.Connection[asyncpg.Record]", part: Part) -> str | None:
+    """The migration that a part of a database stands on; none where there is none."""
+    try:
+        found = await connection.fetchval(f"SELECT version_num FROM {part.name}.alembic_version")  # noqa: S608
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+        return None
+    return None if found is None else str(found)
+
+
 async def _provision(connection: AsyncConnection, statements: Sequence[str], owner: Target) -> None:
     """Make roles and schemas. Raises `SchemaError` where this user may not."""
     try:
@@ -149,9 +209,7 @@ def _upgrade(connection: Connection, part: Part) -> list[str]:
     try:
         command.upgrade(config, "head")
     except CommandError as error:
-        raise SchemaError(
-            f"The schema {part.name} is at {before}, which this version does not know; run the newer program, or restore a backup."
-        ) from error
+        raise _newer(part, before) from error
     _grant(connection, part)
     return [f"{part.name}: {before or 'nothing'} -> {head}"]
 

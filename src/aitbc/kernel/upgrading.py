@@ -15,7 +15,7 @@ from aitbc.kernel.db import Target
 from aitbc.kernel.embedded import EmbeddedPostgresError
 from aitbc.kernel.errors import NotFound
 from aitbc.kernel.house import parts
-from aitbc.kernel.migrations import SERVER_VERSION_MIN, Part, configuration
+from aitbc.kernel.migrations import SERVER_VERSION_MIN, Part, configuration, revision_of
 from aitbc.kernel.module import Module
 from aitbc.kernel.serving import settings_of
 
@@ -66,21 +66,13 @@ async def _plan(owner: Target, everything: Sequence[Part], version: str) -> Upgr
     connection = await asyncpg.connect(**owner.connect_arguments(application="aitbc upgrade", statement_seconds=30))
     try:
         database = str(await connection.fetchval("SHOW server_version")).split(" ", 1)[0]
-        plans = [_part_plan(part, await _revision(connection, part)) for part in everything]
+        plans = [_part_plan(part, await revision_of(connection, part)) for part in everything]
     finally:
         await connection.close()
     obstacles = [f"{plan.part}: {plan.obstacle}" for plan in plans if plan.obstacle is not None]
     if int(database.split(".", 1)[0]) < SERVER_VERSION_MIN:
         obstacles.append(f"PostgreSQL {database} is too old: version {SERVER_VERSION_MIN} or newer is needed")
     return UpgradePlan(version=version, database=database, parts=tuple(plans), obstacles=tuple(obstacles))
-
-
-async def _revision(connection: "asyncpg.Connection[asyncpg.Record]", part: Part) -> str | None:
-    try:
-        found = await connection.fetchval(f"SELECT version_num FROM {part.name}.alembic_version")  # noqa: S608
-    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
-        return None
-    return None if found is None else str(found)
 
 
 def _part_plan(part: Part, at: str | None) -> PartPlan:
