@@ -2,18 +2,20 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aitbc.kernel.db import Target
 from aitbc.kernel.errors import Unavailable
 from aitbc.kernel.roads import Neighbour, Tokens
 from aitbc.kernel.sites import Site
@@ -21,7 +23,7 @@ from aitbc_cli.doctor.case import Case
 from aitbc_cli.doctor.rounds import CHECKS, examine
 from tests.chaos.server_process import ServerProcess
 from tests.cli.miner.test_daemon import Market
-from tests.kernel.test_serving import ask, free_port
+from tests.kernel.test_serving import ask, free_port, run_briefly
 
 MODULES = ("gpu", "ai", "trading")
 
@@ -265,3 +267,34 @@ def test_older_clients_keep_the_gateways_endpoints_its_key_and_ports_without_one
         assert 'modules.gpu.trust = "none"' in found["fix"]
     finally:
         assert installation.server.stop() == 0
+
+
+def test_a_second_main_process_with_split_modules_needs_a_state_folder_of_its_own(
+    tmp_path: Path, new_database: Callable[[], Target]
+) -> None:
+    target = new_database()
+    shared = {
+        "AITBC_DATABASE_URL": f"postgresql://{target.user}@localhost:{target.port}/{target.database}?host={target.host}",
+        "AITBC_MODULES__GPU__PLACE": "split",
+        "AITBC_SECRET_KEY": "of the two replicas, " * 3,
+    }
+    first = ServerProcess(tmp_path / "state", free_port(), AITBC_MODULES__GPU__PORT=str(free_port()), **shared)
+    first.start()
+    try:
+        more = {**shared, "AITBC_MODULES__GPU__PORT": str(free_port())}
+        second = run_briefly(first.state, free_port(), **more)
+        assert second.returncode == 78, second.stderr
+        [complaint] = second.stderr.splitlines()
+        assert f"pid {first.pid}" in complaint and str(first.state / "run" / "main.sock") in complaint
+        assert "state_dir" in complaint
+        assert first.is_ready()
+        own = ServerProcess(tmp_path / "other" / "state", free_port(), **more)
+        own.state.mkdir(parents=True, mode=0o700)
+        shutil.copy2(first.state / "node.key", own.state / "node.key")
+        own.start()
+        try:
+            assert first.is_ready() and own.is_ready()
+        finally:
+            assert own.stop() == 0
+    finally:
+        assert first.stop() == 0

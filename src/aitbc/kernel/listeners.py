@@ -1,13 +1,15 @@
 """Where the server listens: sockets bound by ourselves, with an answer to `who has my port` and a refusal of open doors."""
 
 import errno
+import fcntl
 import ipaddress
 import os
 import socket
 import ssl
 import stat
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from msgspec import Struct
@@ -220,14 +222,15 @@ def _bind_path(listener: Listener) -> socket.socket:
         raise ConfigError(f"{path}: the path of a socket has {UNIX_PATH_BYTES_MAX} bytes at most; choose a shorter one")
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        _clear(path)
-        bound.setblocking(False)
-        before = os.umask(0o177)
-        try:
-            bound.bind(str(path))
-        finally:
-            os.umask(before)
-        bound.listen(BACKLOG)
+        with _alone_in(path.parent):  # two that start at one time would each take the other's socket for a dead one's
+            _clear(listener, path)
+            bound.setblocking(False)
+            before = os.umask(0o177)
+            try:
+                bound.bind(str(path))
+            finally:
+                os.umask(before)
+            bound.listen(BACKLOG)
     except OSError as error:
         bound.close()
         raise ConfigError(f"{path}: cannot listen there: {error.strerror}; choose another path") from None
@@ -237,7 +240,18 @@ def _bind_path(listener: Listener) -> socket.socket:
     return bound
 
 
-def _clear(path: Path) -> None:
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """No other process binds in this folder meanwhile."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _clear(listener: Listener, path: Path) -> None:
     if not os.path.lexists(path):
         return
     if not stat.S_ISSOCK(path.lstat().st_mode):
@@ -246,5 +260,12 @@ def _clear(path: Path) -> None:
         probe.settimeout(1.0)
         with suppress(ConnectionRefusedError):
             probe.connect(str(path))
-            raise PortTaken(f"{path}: another server listens on this socket; stop it, or choose another path")
+            holder, _, _ = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            remedy = "choose another path"
+            if listener.name.startswith("inner door"):
+                remedy = "give this one a state folder of its own (state_dir), with copies of secret.key and node.key"
+            raise PortTaken(
+                f"{path}: another server (pid {holder}) listens on this socket, so this one (pid {os.getpid()}) cannot be the "
+                f"{listener.name}; stop one of the two, or {remedy}"
+            )
     path.unlink()
