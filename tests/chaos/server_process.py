@@ -11,7 +11,8 @@ from pathlib import Path
 
 from aitbc.kernel.db import Target
 
-START = "import sys; from aitbc.app import serve; sys.exit(serve({'server.port': int(sys.argv[1])}))"
+START = "import gc; gc.disable(); import sys; from aitbc.app import serve; sys.exit(serve({'server.port': int(sys.argv[1])}))"
+"""As the command line does."""
 READY_SECONDS = 30.0
 
 

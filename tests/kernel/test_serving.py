@@ -60,6 +60,13 @@ def test_its_files_are_private(server: ServerProcess) -> None:
         assert (server.state / name).stat().st_mode & 0o077 == 0, name
 
 
+def test_it_loads_no_library_that_it_has_no_use_for(server: ServerProcess) -> None:
+    loaded = Path(f"/proc/{server.pid}/maps").read_text()
+    assert "asyncpg" in loaded
+    for name in ("aiohttp", "pydantic", "numpy"):
+        assert f"/{name}" not in loaded, name
+
+
 def test_the_folder_of_the_pages_leads_nowhere_else(server: ServerProcess) -> None:
     steps = (
         "..",

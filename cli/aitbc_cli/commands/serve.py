@@ -1,5 +1,6 @@
 """The server, in this process."""
 
+import gc
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,6 +73,7 @@ def serve(
     given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
     if config is not None:
         given["config"] = str(config)
+    gc.disable()  # nothing of what is loaded now is garbage; the server has it looked for again
     from aitbc.app import serve as serve_all
 
     return serve_all(given) if module is None else serve_all(given, module)

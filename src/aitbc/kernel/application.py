@@ -9,6 +9,8 @@ from litestar import Controller, Litestar, Router
 from litestar.connection import ASGIConnection
 from litestar.di import Provide
 from litestar.handlers import BaseRouteHandler
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
 from litestar.types import ASGIApp
 
 from aitbc.kernel.access_log import AccessLog
@@ -45,10 +47,13 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 def litestar(house: House, build: Build, metrics: Metrics) -> Litestar:
-    """The routes of every module and of the kernel itself. Raises when one of them declares no permission."""
-    wired = house.wired
-    # The gateway's process has the routes of all modules: those of modules elsewhere are described and never reached.
-    shown = house.modules if house.places.me == MAIN else wired.modules
+    """The routes of every module and of the kernel itself. Raises when one of them declares no permission.
+
+    The gateway's process has the routes of all modules: those of modules elsewhere are described and never reached. The process
+    of a split module has its own and those of its health, since nothing else comes to it.
+    """
+    wired, is_main = house.wired, house.places.me == MAIN
+    shown = house.modules if is_main else wired.modules
     routers = [
         Router(
             f"/api/v1/{module.name}",
@@ -58,20 +63,7 @@ def litestar(house: House, build: Build, metrics: Metrics) -> Litestar:
         for module in shown
     ]
     routers += _older(shown, wired)
-    routers.append(
-        Router(
-            "/api/v1/identity",
-            route_handlers=[AccountController, KeyController],
-            dependencies={"identity": _provided(house.identity)},
-        )
-    )
-    routers.append(
-        Router(
-            "/api/v1/operations",
-            route_handlers=[OperationsController],
-            dependencies={"operations": _provided(house.operations), "house": _provided(house)},
-        )
-    )
+    kernels_own = _kernels_own(house, build) if is_main else []
     for name, service in wired.services.items():
         if hasattr(service, "measure"):
             metrics.collector(name, service.measure)
@@ -87,13 +79,8 @@ def litestar(house: House, build: Build, metrics: Metrics) -> Litestar:
         async with house.running():
             yield
 
-    app = Litestar(
-        [
-            *routers,
-            *_gateways_own(house),
-            HealthRoutes,
-            documentation(title=TITLE, version=build.api, description=DESCRIPTION),
-        ],
+    app = _Application(
+        [*routers, *kernels_own, HealthRoutes],
         guards=[guarded],
         dependencies=dependencies(),
         lifespan=[lifespan],
@@ -106,12 +93,31 @@ def litestar(house: House, build: Build, metrics: Metrics) -> Litestar:
     return app
 
 
-def _gateways_own(house: House) -> list[type[Controller]]:
-    """What the older gateway answered itself; it stands in the main process only."""
-    if house.places.me != MAIN:
-        return []
+class _Application(Litestar):
+    """The framework without what it loads for the models of other libraries: ours are structs, and it costs 6 MiB a process."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        return [*plugins, MsgspecDIPlugin()]
+
+
+def _kernels_own(house: House, build: Build) -> list[Router | type[Controller]]:
+    """What the main process answers for itself: identity, operations, the pages, and what the older gateway answered."""
     names = [name for module in house.modules if (name := OLDER_PREFIX.get(module.name)) is not None]
-    return [gateway_routes({name: f"/{name}" for name in (*names, COORDINATOR_PREFIX)})]
+    return [
+        Router(
+            "/api/v1/identity",
+            route_handlers=[AccountController, KeyController],
+            dependencies={"identity": _provided(house.identity)},
+        ),
+        Router(
+            "/api/v1/operations",
+            route_handlers=[OperationsController],
+            dependencies={"operations": _provided(house.operations), "house": _provided(house)},
+        ),
+        gateway_routes({name: f"/{name}" for name in (*names, COORDINATOR_PREFIX)}),
+        documentation(title=TITLE, version=build.api, description=DESCRIPTION),
+    ]
 
 
 def _older(modules: Sequence[Module], wired: Wired) -> list[Router]:

@@ -1,14 +1,35 @@
-"""Wires to a process on another machine: the pooled client of a library, which knows TLS, names and networks."""
+"""Wires to a process on another machine, and WebSockets to any: the pooled client of a library, which knows TLS and networks.
 
+It is loaded when it is first needed: most processes never talk that way, and it takes a tenth of a start.
+"""
+
+import ssl
 from collections.abc import AsyncIterator
 
 import aiohttp
 from yarl import URL
 
 from aitbc.kernel.errors import AppError
+from aitbc.kernel.sites import Site
 from aitbc.kernel.wires import CONNECT_SECONDS, SILENCE_SECONDS, WHOLE_BYTES, Answer, Content, Head
 
 PATIENCE = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
+
+
+def new_session(at: Site, trust: ssl.SSLContext | None) -> aiohttp.ClientSession:
+    """The pooled client of one process, for the event loop that runs."""
+    connector: aiohttp.BaseConnector
+    if at.socket is not None:
+        connector = aiohttp.UnixConnector(str(at.socket), limit=0, keepalive_timeout=15)
+    else:
+        connector = aiohttp.TCPConnector(ssl=trust or True, limit=0, keepalive_timeout=15, ttl_dns_cache=10)
+    return aiohttp.ClientSession(
+        connector=connector,
+        timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_connect=CONNECT_SECONDS),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+    )
 
 
 def url_at(base: str, target: bytes) -> URL:
@@ -66,3 +87,6 @@ class FarWires:
             if isinstance(error.__cause__, AppError):  # the caller's own body was refused on its way
                 raise error.__cause__ from None
             raise ConnectionError(repr(error)) from None
+
+    async def close(self) -> None:
+        """Nothing of its own: whoever made the session closes it."""

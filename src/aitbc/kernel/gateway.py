@@ -4,7 +4,8 @@ A port of a module answers for this module alone. A module elsewhere is reached 
 both ways; what cannot be reached is a 503 for its own paths, and nobody else's.
 """
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -16,7 +17,6 @@ from aitbc.kernel.forwarding import forward
 from aitbc.kernel.gateway_key import GatewayKey
 from aitbc.kernel.places import COORDINATOR_PORTS, COORDINATOR_PREFIX, NEW_PORTS, OLDER_PREFIX, OLDER_PREFIXES, Places
 from aitbc.kernel.roads import Neighbour
-from aitbc.kernel.sockets import forward_socket
 
 OURS = "/api/v1/"
 FOR_ALL = frozenset({"/healthz", "/readyz", "/version", "/metrics"})
@@ -78,7 +78,7 @@ class Gateway:
             module = self._coordinator(request.get("method", "GET"), request["path"])
         try:
             if module in self._far:
-                way = forward if kind == "http" else forward_socket
+                way = forward if kind == "http" else await asyncio.to_thread(_way_of_sockets)
                 await way(request, receive, send, *self._far[module])
             else:
                 await self._app(request, receive, send)
@@ -100,6 +100,13 @@ class Gateway:
                 raise NothingHere
         prefix = COORDINATOR_PREFIX if port in COORDINATOR_PORTS else OLDER_PREFIX[modules[0]]
         return {**scope, "path": f"/{prefix}{path}", "raw_path": f"/{prefix}".encode() + scope["raw_path"]}
+
+
+def _way_of_sockets() -> Callable[..., Awaitable[None]]:
+    """Loaded beside the event loop when the first WebSocket comes: a library stands behind it, and most gateways see none."""
+    from aitbc.kernel.sockets import forward_socket  # noqa: PLC0415
+
+    return forward_socket
 
 
 def module_of(path: str) -> str | None:

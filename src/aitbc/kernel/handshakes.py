@@ -4,7 +4,7 @@ from typing import Any
 
 from litestar.types import Receive, Send
 
-from aitbc.kernel.errors import AppError
+from aitbc.kernel.errors import AppError, Forbidden
 from aitbc.kernel.http import PROBLEM_TYPE, problem, problem_headers
 
 MESSAGE_BYTES_MAX = 1 << 20
@@ -12,6 +12,12 @@ MESSAGE_BYTES_MAX = 1 << 20
 
 
 SWITCHED, REFUSED, CLIENT_LEFT = 101, 403, 499
+
+
+class SocketRefused(Forbidden):
+    """There is no WebSocket at this path."""
+
+    code = "websocket_refused"
 
 
 class Watched:

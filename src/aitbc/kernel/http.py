@@ -4,6 +4,7 @@ An app is built with `**manners()` and then given to `seal`, which refuses an ap
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -353,10 +354,13 @@ def seal(app: Litestar) -> None:
     something but neither takes `once` nor declares `opt["idempotency"] = "natural"`.
     """
     missing = []
+    taken: dict[str, set[str]] = defaultdict(set)
+    for _, path, methods in handlers(app):
+        taken[path] |= methods
     for handler, path, methods in handlers(app):
         if handler.handler_name == "options_handler" and methods == {"OPTIONS"}:
             handler.opt["permission"] = PUBLIC  # the framework's own: it answers with Allow and nothing else
-            handler.opt["allow"] = ", ".join(sorted(_methods_of(app, path)))
+            handler.opt["allow"] = ", ".join(sorted(taken[path]))
         if not handler.opt.get("permission"):
             missing.append(f"{path}: {handler} declares no permission")
         contract = contract_of(handler)
@@ -364,10 +368,6 @@ def seal(app: Litestar) -> None:
             missing.append(f"{path}: {handler} changes something, so it must take `once` or declare itself natural")
     if missing:
         raise ImproperlyConfiguredException("; ".join(sorted(missing)))
-
-
-def _methods_of(app: Litestar, path: str) -> set[str]:
-    return {method for _, other, methods in handlers(app) if other == path for method in methods}
 
 
 def header_values(scope: Any, name: bytes) -> list[str]:

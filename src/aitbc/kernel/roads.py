@@ -15,7 +15,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import aiohttp
 import msgspec
 import structlog
 from msgspec import Struct
@@ -23,11 +22,10 @@ from msgspec import Struct
 from aitbc.kernel.clock import now
 from aitbc.kernel.errors import AppError, Unauthenticated, Unavailable
 from aitbc.kernel.events import Event
-from aitbc.kernel.far_wires import FarWires
 from aitbc.kernel.remote import Refusal, Road
 from aitbc.kernel.sites import Site
 from aitbc.kernel.trace import current_request_id
-from aitbc.kernel.wires import CONNECT_SECONDS, Answer, Content, Head, Wires
+from aitbc.kernel.wires import CONNECT_SECONDS, Answer, Asked, Content, Head, Wires
 
 TOKEN_SECONDS = 60
 CALL_SECONDS = 90.0
@@ -162,8 +160,8 @@ class Neighbour:
         self._trust = at.trust()
         self._tokens = tokens
         self._token = ("", 0.0)
-        self._session: aiohttp.ClientSession | None = None
-        self._wires: Wires | FarWires | None = None
+        self._session: Any = None
+        self._wires: Asked | None = None
 
     @property
     def is_far(self) -> bool:
@@ -171,29 +169,26 @@ class Neighbour:
         return self.at.socket is None
 
     @property
-    def session(self) -> aiohttp.ClientSession:
-        """The pooled client for WebSockets, and for all else on another machine; made in the loop that uses it."""
+    def session(self) -> Any:
+        """The library's client for WebSockets, and for all else on another machine; made in the loop that uses it."""
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=self._connector(),
-                timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_connect=CONNECT_SECONDS),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-            )
-        return self._session
+            from aitbc.kernel.far_wires import new_session  # noqa: PLC0415 - see there
 
-    def _connector(self) -> aiohttp.BaseConnector:
-        if self.at.socket is not None:
-            return aiohttp.UnixConnector(str(self.at.socket), limit=0, keepalive_timeout=15)
-        return aiohttp.TCPConnector(ssl=self._trust or True, limit=0, keepalive_timeout=15, ttl_dns_cache=10)
+            self._session = new_session(self.at, self._trust)
+        return self._session
 
     async def exchange(self, method: str, target: bytes, head: Head, content: Content = None) -> Answer:
         """A request there, and the head of its answer. Raises `OSError` when none comes, and what `content` raises."""
         if self._wires is None:
-            socket = self.at.socket
-            self._wires = Wires(socket) if socket is not None else FarWires(self.base, self.session)
+            self._wires = self._wired()
         return await self._wires.ask(method, target, head, content)
+
+    def _wired(self) -> Asked:
+        if self.at.socket is not None:
+            return Wires(self.at.socket)
+        from aitbc.kernel.far_wires import FarWires  # noqa: PLC0415 - see there
+
+        return FarWires(self.base, self.session)
 
     def pass_of(self, host: bytes | None) -> list[tuple[bytes, bytes]]:
         """What a caller's request carries to another machine, beside its own headers; nothing within this one."""
@@ -211,7 +206,7 @@ class Neighbour:
 
     async def close(self) -> None:
         """Close the pooled connections."""
-        if isinstance(self._wires, Wires):
+        if self._wires is not None:
             await self._wires.close()
         if self._session is not None:
             await self._session.close()

@@ -1,5 +1,6 @@
 """`aitbc serve`: from settings to a server that answers, and down again without a trace."""
 
+import gc
 import json
 import os
 import ssl
@@ -59,6 +60,8 @@ def serve(modules: Sequence[Module], flags: Mapping[str, Any], command: Sequence
     The main process serves every module that is not split out, and starts a process for each of those that are: `command`
     with the module's name and the flags as JSON. `me` names the module when this is one of them.
     """
+    gc.freeze()  # what was loaded stays to the end: no search for garbage needs to walk through it
+    gc.enable()
     try:
         loaded = settings_of(modules, flags)
         keep_to_ourselves(os.environ)
@@ -178,6 +181,7 @@ class _Process:
             self._write_down()
         draining = house.platform.draining
         mine = {name: one for name, one in house.neighbours.items() if where.me == MAIN and _is_ours(settings, name)}
+        gc.freeze()  # nor through the application
         async with supervised(mine, self._command, draining):
             return await server.serve(
                 app,

@@ -14,10 +14,10 @@ from litestar.types import Receive, Send
 
 from aitbc.kernel.access_log import TOLD
 from aitbc.kernel.breaker import Breaker, ModuleUnavailable
-from aitbc.kernel.errors import AppError, Forbidden, NotFound, Unauthenticated
+from aitbc.kernel.errors import AppError, NotFound, Unauthenticated
 from aitbc.kernel.far_wires import url_at
 from aitbc.kernel.forwarding import headers_onward, target_of
-from aitbc.kernel.handshakes import MESSAGE_BYTES_MAX
+from aitbc.kernel.handshakes import MESSAGE_BYTES_MAX, SocketRefused
 from aitbc.kernel.roads import Neighbour, is_refused
 from aitbc.kernel.tasks import end
 from aitbc.kernel.wires import CONNECT_SECONDS
@@ -55,20 +55,15 @@ async def forward_socket(scope: Any, receive: Receive, send: Send, neighbour: Ne
         await far.close(code=GOING_AWAY)
 
 
-class SocketRefused(Forbidden):
-    """There is no WebSocket at this path."""
-
-    code = "websocket_refused"
-
-
 _REFUSALS: Mapping[int, type[AppError]] = {401: Unauthenticated, 404: NotFound}
 
 
 async def _connected(scope: Any, neighbour: Neighbour, breaker: Breaker) -> "aiohttp.ClientWebSocketResponse[bool]":
     url, head = url_at(neighbour.base, target_of(scope)), headers_onward(scope, neighbour, _HANDSHAKE)
+    session: aiohttp.ClientSession = neighbour.session
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            far = await neighbour.session.ws_connect(
+            far = await session.ws_connect(
                 url,
                 headers=[(name.decode("ascii"), value.decode("latin-1")) for name, value in head],
                 protocols=scope.get("subprotocols") or (),

@@ -46,8 +46,18 @@ class Answer(Protocol):
         """It was read, or nobody wants the rest."""
 
 
+class Asked(Protocol):
+    """The connections to one process, wherever it is."""
+
+    async def ask(self, method: str, target: bytes, head: Head, content: Content = None) -> Answer:
+        """Send a request and wait for the head of its answer. Raises `OSError` when none comes, and what `content` raises."""
+
+    async def close(self) -> None:
+        """End all of them."""
+
+
 class Wires:
-    """The connections to one process."""
+    """The connections to one process of this machine."""
 
     def __init__(self, path: Path, *, silence_seconds: float = SILENCE_SECONDS) -> None:
         self._path = path
