@@ -213,22 +213,14 @@ async def build(
     pulse: Pulse | None = None,
     where: Places | None = None,
 ) -> House:
-    """Migrate the database, make what a first start needs, and wire the modules that live here; `where` says which.
-
-    The main process alone migrates and makes roles; the others wait for it.
-    """
+    """Migrate the database, make what a first start needs, and wire the modules that live here; `where` says which."""
     where = where or places(settings, [module.name for module in modules])
     state = settings.state_dir
     secret = secret_of(settings)
     everything = parts(modules)
     local = settings.database.url is None  # the embedded server, of this process or of the main one
     node_key = _node_key(where, state)
-    if where.me == MAIN:
-        provision = settings.database.provision
-        for line in await migrate(owner, everything, secret=None if local else secret, provision=provision):
-            log.info("schema_migrated", change=line)
-    else:
-        await awaited(owner, [part for part in everything if part.name in {"kernel", *where.here}])
+    await _migrate(owner, everything, where, None if local else secret, provision=settings.database.provision)
     passwords = {part.role: None if local else role_password(secret, part.role) for part in everything}
     database = settings.database
     pool: dict[str, Any] = {
@@ -286,6 +278,17 @@ def _bus(settings: Settings, secret: bytes, modules: Sequence[Module]) -> Bus | 
     if settings.nats.url is None:
         return None
     return Bus(settings.nats, secret, [module.name for module in modules if module.hears])
+
+
+async def _migrate(
+    owner: Target, everything: Sequence[Part], where: Places, secret: bytes | None, *, provision: bool
+) -> None:
+    """The main process alone migrates and makes roles; the others wait until what they stand on is there."""
+    if where.me != MAIN:
+        await awaited(owner, [part for part in everything if part.name in {"kernel", *where.here}])
+        return
+    for line in await migrate(owner, everything, secret=secret, provision=provision):
+        log.info("schema_migrated", change=line)
 
 
 def _node_key(where: Places, state: Path) -> Key:
