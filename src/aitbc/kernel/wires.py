@@ -69,7 +69,12 @@ class Wires:
 
     async def ask(self, method: str, target: bytes, head: Head, content: Content = None) -> Answer:
         """Send a request and wait for the head of its answer. Raises `OSError` when none comes, and what `content` raises."""
-        wire = self._idle.pop() if self._idle else await self._new()
+        while self._idle:
+            wire = self._idle.pop()
+            if not wire.is_closing:
+                break
+        else:
+            wire = await self._new()
         try:
             return await wire.ask(method, target, head, content)
         except BaseException:
@@ -186,6 +191,11 @@ class Wire(asyncio.Protocol):
     def is_idle(self) -> bool:
         """Whether nothing is awaited."""
         return self._answer is None
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the other side has ended it, and the transport has yet to tell."""
+        return self._transport is None or self._transport.is_closing()
 
     @property
     def waits_for_them(self) -> bool:
