@@ -298,3 +298,22 @@ def test_a_second_main_process_with_split_modules_needs_a_state_folder_of_its_ow
             assert own.stop() == 0
     finally:
         assert first.stop() == 0
+@pytest.mark.parametrize("made", [ALL_SPLIT], indirect=True)
+def test_a_process_of_its_own_audits_whom_it_refuses(made: Installation) -> None:
+    account = ask(made.server, "/api/v1/identity/accounts", {"name": "narrow"})["id"]
+    narrow = {"name": "narrow", "account": account, "scopes": ["self:read"]}
+    key = ask(made.server, "/api/v1/identity/keys", narrow)
+    refused = []
+    for path, port in (("/api/v1/ai/jobs", None), ("/api/v1/gpu/miners", made.ports["gpu"]), ("/ai/jobs", None)):
+        url = f"http://127.0.0.1:{port or made.server.port}{path}"
+        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key['secret']}"})
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            urllib.request.urlopen(request, timeout=10)
+        refused.append(refusal.value.code)
+    assert refused == [403, 403, 403]
+
+    def noted() -> set[str]:
+        found = ask(made.server, "/api/v1/operations/audit?action=access.refuse")
+        return {entry["object"] for entry in found["data"] if entry["key"] == key["id"]}
+
+    until(lambda: noted() == {"jobs:read", "miners:read"})

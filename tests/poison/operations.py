@@ -200,6 +200,7 @@ def description() -> dict[str, Any]:
         places=SimpleNamespace(me=MAIN),
         identity=None,
         operations=None,
+        denials=None,
         databases=(),
         settings=SimpleNamespace(state_dir=Path()),
         signer_answers=None,

@@ -69,7 +69,7 @@ def litestar(house: House, build: Build, metrics: Metrics) -> Litestar:
             metrics.collector(name, service.measure)
     if house.platform.bus is not None:
         metrics.collector("bus", house.platform.bus.measure)
-    guard = Guard(house.identity)
+    guard = Guard(house.identity, house.denials)
 
     async def guarded(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         await guard(connection, handler)

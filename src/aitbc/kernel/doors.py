@@ -12,6 +12,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from aitbc.kernel.auth import PUBLIC, Principal
+from aitbc.kernel.denials import Denials
 from aitbc.kernel.errors import Unauthenticated, Unavailable
 from aitbc.kernel.gone import GONE, Gone
 from aitbc.kernel.http import header_values
@@ -72,8 +73,10 @@ class Admission:
 class Guard:
     """Lets a request through to its handler, or refuses it: one instance guards the whole app."""
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Identity, denials: Denials | None = None) -> None:
+        """`denials` takes note of keys that lack a scope."""
         self._identity = identity
+        self._denials = denials
         self._in_flight: set[tuple[str, str]] = set()
 
     async def __call__(self, connection: Connection, handler: BaseRouteHandler) -> None:
@@ -93,7 +96,12 @@ class Guard:
         state["principal"] = principal
         state["admission"] = Admission(self._identity, secret)
         principal_key.set(principal.key)
-        principal.require(permission)
+        if not principal.may(permission):
+            if self._denials is not None:
+                self._denials.note(
+                    principal, permission, f"{scope.get('method', 'GET')} {scope.get('path_template', '')}"
+                )
+            principal.require(permission)
         return principal
 
     async def prepare(

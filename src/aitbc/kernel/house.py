@@ -20,6 +20,7 @@ from aitbc.kernel.bus import Bus
 from aitbc.kernel.clock import now
 from aitbc.kernel.config import ConfigError, Settings
 from aitbc.kernel.db import Database, Target
+from aitbc.kernel.denials import Denials
 from aitbc.kernel.embedded import START_SECONDS, EmbeddedPostgres, EmbeddedPostgresError
 from aitbc.kernel.errors import Unauthenticated, Unavailable
 from aitbc.kernel.identity import Base, Identity
@@ -107,6 +108,8 @@ class House:
     wired: Wired
     identity: Identity
     operations: Operations
+    denials: Denials
+    """What keys were refused, for the audit trail."""
     operator: Principal
     postgres: EmbeddedPostgres | None
     modules: Sequence[Module]
@@ -163,7 +166,7 @@ class House:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Services, relays and chores at work, the embedded server watched."""
-        tasks = [asyncio.create_task(self._tidy())]
+        tasks = [asyncio.create_task(self._tidy()), asyncio.create_task(self.denials.run())]
         if self.postgres is not None:
             tasks.append(asyncio.create_task(_watch(self.postgres, self.notifier)))
         try:
@@ -171,6 +174,7 @@ class House:
                 yield
         finally:
             await end(tasks)
+            await self.denials.close()
             for neighbour in self.neighbours.values():
                 await neighbour.close()
             for database in self.looked_into.values():
@@ -261,6 +265,7 @@ async def build(
         wired=wired,
         identity=identity,
         operations=operations,
+        denials=Denials(kernel),
         operator=await _operator(identity, state),
         stand_in=await _stand_in(identity, state) if where.trusting else None,
         postgres=postgres,
