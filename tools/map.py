@@ -91,6 +91,8 @@ def _events(modules: Sequence[Module]) -> str:
     for module in modules:
         for event in told_by(module):
             hearers = [f"{other.name} (`{other.hears[event]}`)" for other in modules if event in other.hears]
+            if event.concerns is not None:
+                hearers.append(f"webhooks of its `{event.concerns}`")
             meaning = (event.__doc__ or "").strip().splitlines()[0]
             rows.append([f"`{event.kind}`", ", ".join(hearers) or "nobody yet", meaning])
     return _table(["event", "heard by", "what it says"], rows)

@@ -202,7 +202,8 @@ async def test_a_key_that_was_just_made_prints_without_its_secret(identity: Iden
 
 def test_a_key_may_do_what_the_kernel_and_every_manifest_give_its_kind() -> None:
     roles = role_scopes([{"live": ("parcels:read",)}, {"live": ("parcels:write",), "miner": ("parcels:read",)}])
-    assert roles["live"] == roles["test"] == {"keys:manage", "self:read", "parcels:read", "parcels:write"}
+    own = {"keys:manage", "self:read", "webhooks:read", "webhooks:write"}
+    assert roles["live"] == roles["test"] == {*own, "parcels:read", "parcels:write"}
     assert roles["miner"] == {"self:read", "parcels:read"}
     assert roles["admin"] == {"*"}
     for kind in ("admin", "test", "king"):

@@ -201,6 +201,7 @@ def description() -> dict[str, Any]:
         identity=None,
         operations=None,
         denials=None,
+        webhooks=None,
         databases=(),
         settings=SimpleNamespace(state_dir=Path()),
         signer_answers=None,

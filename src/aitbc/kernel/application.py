@@ -34,6 +34,7 @@ from aitbc.kernel.operations_routes import OperationsController
 from aitbc.kernel.places import COORDINATOR_PREFIX, MAIN, OLDER_PREFIX
 from aitbc.kernel.roads import Neighbour
 from aitbc.kernel.straight import Straight, Ways
+from aitbc.kernel.webhook_routes import DeliveryController, EndpointController
 from aitbc.kernel.wiring import Wired
 
 TITLE = "AITBC"
@@ -64,6 +65,8 @@ def litestar(house: House, build: Build, metrics: Metrics) -> Litestar:
     ]
     routers += _older(shown, wired)
     kernels_own = _kernels_own(house, build) if is_main else []
+    if house.webhooks is not None:
+        metrics.collector("webhooks", house.webhooks.measure)
     for name, service in wired.services.items():
         if hasattr(service, "measure"):
             metrics.collector(name, service.measure)
@@ -102,7 +105,7 @@ class _Application(Litestar):
 
 
 def _kernels_own(house: House, build: Build) -> list[Router | type[Controller]]:
-    """What the main process answers for itself: identity, operations, the pages, and what the older gateway answered."""
+    """What the main process answers for itself: identity, operations, webhooks, the pages, and what the older gateway answered."""
     names = [name for module in house.modules if (name := OLDER_PREFIX.get(module.name)) is not None]
     return [
         Router(
@@ -114,6 +117,11 @@ def _kernels_own(house: House, build: Build) -> list[Router | type[Controller]]:
             "/api/v1/operations",
             route_handlers=[OperationsController],
             dependencies={"operations": _provided(house.operations), "house": _provided(house)},
+        ),
+        Router(
+            "/api/v1/webhooks",
+            route_handlers=[EndpointController, DeliveryController],
+            dependencies={"webhooks": _provided(house.webhooks)},
         ),
         gateway_routes({name: f"/{name}" for name in (*names, COORDINATOR_PREFIX)}),
         documentation(title=TITLE, version=build.api, description=DESCRIPTION),
@@ -168,7 +176,8 @@ def bounded(app: Litestar, house: House, metrics: Metrics) -> ASGIApp:
         in_flight=settings.in_flight_max + settings.poll_max,
     )
     hosts = LOOPBACK_NAMES | {settings.host} | set(settings.hosts)
-    things = {**house.wired.services, "identity": house.identity, "operations": house.operations, "house": house}
+    kernels = {"identity": house.identity, "operations": house.operations, "webhooks": house.webhooks, "house": house}
+    things = {**house.wired.services, **kernels}
     inner: ASGIApp = Leaving(Straight(app, Ways(app, things), app.state[GUARD]))
     key = GatewayKey.of(house.settings.gateway) if house.places.me == MAIN else None
     if house.places.ports or house.neighbours or key is not None:

@@ -10,7 +10,10 @@ PUBLIC = "public"
 """The permission of a route that anyone may call; every other one names a scope, `noun:action`."""
 EVERYTHING = "*"
 
-OWN_SCOPES: Mapping[str, Sequence[str]] = {"live": ("keys:manage", "self:read"), "miner": ("self:read",)}
+OWN_SCOPES: Mapping[str, Sequence[str]] = {
+    "live": ("keys:manage", "self:read", "webhooks:read", "webhooks:write"),
+    "miner": ("self:read",),
+}
 """What the kernel's own routes let each kind of key do; the manifests of modules say it of theirs."""
 
 

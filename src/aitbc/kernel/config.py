@@ -28,6 +28,7 @@ from aitbc.kernel.settings import (
     NatsSettings,
     ServerSettings,
     Settings,
+    WebhookSettings,
 )
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Secret",
     "ServerSettings",
     "Settings",
+    "WebhookSettings",
     "describe",
     "load",
     "schema",
@@ -203,6 +205,7 @@ def _build(values: Mapping[str, Any], tables: Mapping[str, type[Struct]], module
             log=LogSettings(**tree["log"]),
             gateway=GatewaySettings(**tree["gateway"]),
             nats=NatsSettings(**tree["nats"]),
+            webhooks=WebhookSettings(**tree["webhooks"]),
             modules={name: ModuleSettings(**tree["modules"][name]) for name in names},
             tables={name: _struct(table, tree.get(name, {}), name) for name, table in tables.items()},
         )

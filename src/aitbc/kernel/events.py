@@ -1,6 +1,6 @@
 """What modules tell each other: events, written down in the transaction of the change and heard once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
@@ -24,6 +24,8 @@ class Event(Struct, frozen=True, kw_only=True):
     """Something that happened. Carries ids and plain values; the order of hearing is not promised."""
 
     kind: ClassVar[str]
+    concerns: ClassVar[str | None] = None
+    """The field with the account that may be told this by a webhook; none for what stays inside."""
     registry: ClassVar[dict[str, type["Event"]]] = {}
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -31,10 +33,19 @@ class Event(Struct, frozen=True, kw_only=True):
         kind = cls.__dict__.get("kind")
         if not isinstance(kind, str) or kind.count(".") != 1:
             raise TypeError(f"{cls.__name__} must state its kind as 'module.thing_done'")
+        if cls.concerns is not None and cls.concerns not in cls.__annotations__:
+            raise TypeError(f"{cls.__name__} has no field {cls.concerns} with the account that it concerns")
         other = Event.registry.get(kind)
         if other is not None and other.__qualname__ != cls.__qualname__:
             raise TypeError(f"the kind {kind} belongs to {other.__qualname__}")
         Event.registry[kind] = cls
+
+    def public(self) -> Mapping[str, Any]:
+        """What a webhook says: few plain values, with public ids, that the account can read elsewhere too.
+
+        Stated by every event that concerns an account.
+        """
+        raise NotImplementedError
 
 
 def encode(event: Event) -> str:

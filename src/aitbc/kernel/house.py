@@ -33,6 +33,7 @@ from aitbc.kernel.pulse import Pulse
 from aitbc.kernel.roads import Neighbour, Placed, Process, Tokens, neighbours
 from aitbc.kernel.signing import Key, verify
 from aitbc.kernel.tasks import end
+from aitbc.kernel.webhooks import Webhooks
 from aitbc.kernel.wiring import Platform, Wired, wire
 
 LOCAL = "local"
@@ -108,8 +109,6 @@ class House:
     wired: Wired
     identity: Identity
     operations: Operations
-    denials: Denials
-    """What keys were refused, for the audit trail."""
     operator: Principal
     postgres: EmbeddedPostgres | None
     modules: Sequence[Module]
@@ -125,6 +124,17 @@ class House:
     started_at: datetime
     notifier: Notifier = field(default_factory=Notifier)
     """Who is asked for patience while the embedded server recovers, which holds up the event loop."""
+
+    @cached_property
+    def denials(self) -> Denials:
+        """What keys were refused, for the audit trail."""
+        return Denials(self.platform.kernel)
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """Those of this process."""
+        assert self.platform.webhooks is not None
+        return self.platform.webhooks
 
     @property
     def databases(self) -> dict[str, Database]:
@@ -170,10 +180,12 @@ class House:
         if self.postgres is not None:
             tasks.append(asyncio.create_task(_watch(self.postgres, self.notifier)))
         try:
+            await self.webhooks.start()
             async with self.wired.running():
                 yield
         finally:
             await end(tasks)
+            await self.webhooks.stop()
             await self.denials.close()
             for neighbour in self.neighbours.values():
                 await neighbour.close()
@@ -186,6 +198,7 @@ class House:
             await asyncio.sleep(600)
             with suppress(Unavailable):
                 await self.operations.tidy(now() - ANSWERS_KEPT)
+                await self.webhooks.tidy()
 
 
 async def _watch(postgres: EmbeddedPostgres, notifier: Notifier) -> None:
@@ -244,6 +257,7 @@ async def build(
         pulse=pulse or Pulse(),
         bus=_bus(settings, secret, modules),
     )
+    platform.webhooks = Webhooks(kernel, secret, settings.webhooks, platform.draining)
     tokens = Tokens(secret, where.me)
     far = neighbours(where.elsewhere, tokens)
     wired = wire(modules, owner, platform, passwords=passwords, settings=settings.tables, pool=pool, far=far)
@@ -265,7 +279,6 @@ async def build(
         wired=wired,
         identity=identity,
         operations=operations,
-        denials=Denials(kernel),
         operator=await _operator(identity, state),
         stand_in=await _stand_in(identity, state) if where.trusting else None,
         postgres=postgres,

@@ -113,6 +113,21 @@ class NatsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """How many servers of a cluster keep the events that are on their way."""
 
 
+class WebhookSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is told to receivers of webhooks, and where they may be."""
+
+    allow_private: bool = False
+    """Send to receivers on loopback and in private networks too, over plain http and on any port: then whoever may make an endpoint reaches what this machine reaches."""  # noqa: E501
+    ports: list[Annotated[int, Meta(ge=1, le=65535)]] = field(default_factory=lambda: [443, 8443])
+    """The ports of receivers that are sent to."""
+    endpoints_max: Annotated[int, Meta(ge=1, le=1000)] = 20
+    """How many endpoints an account may have."""
+    in_flight_max: Annotated[int, Meta(ge=0, le=10_000)] = 200
+    """Messages that this process has on their way at one time; 0 leaves the sending to other processes."""
+    kept_days: Annotated[int, Meta(ge=1, le=365)] = 7
+    """How long the log keeps what was delivered, or given up."""
+
+
 class ModuleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where a module is found."""
 
@@ -148,6 +163,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     log: LogSettings = LogSettings()
     gateway: GatewaySettings = GatewaySettings()
     nats: NatsSettings = NatsSettings()
+    webhooks: WebhookSettings = WebhookSettings()
     modules: dict[str, ModuleSettings] = field(default_factory=dict)
     tables: dict[str, Any] = field(default_factory=dict)
     """The Struct of each module that has settings of its own."""

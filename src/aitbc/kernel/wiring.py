@@ -24,6 +24,8 @@ from aitbc.kernel.remote import local, remote
 from aitbc.kernel.roads import FarHearer, Neighbour
 from aitbc.kernel.signing import Key
 from aitbc.kernel.tasks import end
+from aitbc.kernel.webhook_hearing import declared
+from aitbc.kernel.webhooks import Webhooks
 
 log = structlog.get_logger("aitbc.wiring")
 
@@ -41,6 +43,8 @@ class Platform:
     """Accounts and API keys."""
     kernel: Database
     """The kernel's own schema."""
+    webhooks: Webhooks | None = None
+    """Whom accounts want to be told of their events; none where nothing is told."""
     pulse: Pulse = field(default_factory=Pulse)
     """Whether this process stood still for a while: nobody is to be blamed for a silence of our own."""
     bus: Bus | None = None
@@ -130,7 +134,7 @@ def wire(
     }
     bus = platform.bus
     bus_events = BusEvents(bus, near) if bus is not None else None
-    relays = _relays(modules, databases, near, far, bus_events)
+    relays = _relays(modules, databases, near, far, bus_events, platform.webhooks)
     here = [module for module in modules if module.name in services]
     return Wired(here, databases, services, relays, near, platform, bus_events)
 
@@ -153,13 +157,17 @@ def _relays(
     near: Mapping[str, Hearer],
     far: Mapping[str, Neighbour],
     bus_events: BusEvents | None,
+    webhooks: Webhooks | None,
 ) -> list[Relay]:
-    """A relay for each outbox of this process, with the hearers of all modules, wherever they are."""
+    """A relay for each outbox of this process, with the hearers of all modules, wherever they are, and of webhooks."""
     by_kind: dict[str, list[Ear]] = defaultdict(list)
     for module in modules:
         for event, method in module.hears.items():
             name = f"{module.name}.{method}"
             by_kind[event.kind].append(near.get(name) or _far_ear(far[module.name], module.name, name, bus_events))
+    if webhooks is not None:
+        for kind in declared():
+            by_kind[kind].append(webhooks)
     return [Relay(database, by_kind) for database in databases.values()]
 
 

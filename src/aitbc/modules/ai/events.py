@@ -1,8 +1,10 @@
 """What ai tells. Anyone may hear it."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from aitbc.kernel import money
 from aitbc.kernel.events import Event
 
 
@@ -13,6 +15,7 @@ class JobSucceeded(Event, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "ai.job_succeeded"
+    concerns: ClassVar[str] = "payer"
     hold: str
     job: str
     attempt: str
@@ -31,15 +34,36 @@ class JobSucceeded(Event, frozen=True, kw_only=True):
     miner_key: str
     miner_signature: str
 
+    def public(self) -> Mapping[str, Any]:
+        """The job, what it cost, and the digest by which its output is known."""
+        return {
+            "job": self.job,
+            "state": "succeeded",
+            "kind": self.job_kind,
+            "attempt": self.attempt,
+            "price": money.render(self.price_units),
+            "unit": self.unit,
+            "units": self.units,
+            "output_digest": self.output_digest,
+            "finished_at": self.finished_at,
+        }
+
 
 class JobClosed(Event, frozen=True, kw_only=True):
     """A job ended without success (failed, canceled, expired): its hold is to be voided."""
 
     kind: ClassVar[str] = "ai.job_closed"
+    concerns: ClassVar[str] = "account"
     job: str
     hold: str
     state: str
     reason: str
+    account: str = ""
+    """Whose job it was; empty in what an earlier version told."""
+
+    def public(self) -> Mapping[str, Any]:
+        """The job, how it ended and why."""
+        return {"job": self.job, "state": self.state, "reason": self.reason}
 
 
 class AttemptEnded(Event, frozen=True, kw_only=True):

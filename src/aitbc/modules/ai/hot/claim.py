@@ -19,6 +19,7 @@ from aitbc.modules.ai.hot.counts import count_ended
 from aitbc.modules.ai.hot.rows import JOB_RULES, job_from, save_jobs
 from aitbc.modules.ai.models.life import AVOIDED_FOR, TERMINAL, Fault, Reason, State, lease_ends, move, must_leave, take
 from aitbc.modules.ai.models.queue import Needs, explores, matches, needs_of
+from aitbc.modules.ai.models.tables import JobRow
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
 from aitbc.modules.ai.models.views import hold_of
 
@@ -108,7 +109,7 @@ class Dealer:
                     await publish_many(
                         connection,
                         "ai",
-                        [_closed(job) for job in spoilt],
+                        [closed(job) for job in spoilt],
                         requests=[job.request_id for job in spoilt],
                     )
             await _insert_attempts(connection, attempts)
@@ -242,8 +243,9 @@ def lease_view(job: JobValue, attempt: AttemptValue, value: Any, files: tuple[In
     )
 
 
-def _closed(job: JobValue) -> JobClosed:
-    return JobClosed(job=job.id, hold=hold_of(job.id), state=job.state, reason=job.reason)
+def closed(job: JobValue | JobRow) -> JobClosed:
+    """What the others hear of a job that ended without success."""
+    return JobClosed(job=job.id, hold=hold_of(job.id), state=job.state, reason=job.reason, account=job.account)
 
 
 async def _insert_attempts(connection: Connection, attempts: Sequence[AttemptValue]) -> None:

@@ -21,6 +21,7 @@ from aitbc.kernel.tasks import end
 from aitbc.kernel.wiring import Platform
 from aitbc.modules.ai.api import Claim, JobNotFound, Lease
 from aitbc.modules.ai.api import Job as JobView
+from aitbc.modules.ai.events import JobSucceeded
 from aitbc.modules.ai.hot.claim import Dealer
 from aitbc.modules.ai.hot.complete import Accepted, Completion, complete_many
 from aitbc.modules.ai.hot.read import Found, read_jobs, read_leases
@@ -74,6 +75,7 @@ class Office:
         self.trading = trading
         self.settings = settings or AiSettings()
         self.draining = platform.draining if platform is not None else asyncio.Event()
+        self.webhooks = platform.webhooks if platform is not None else None
         self.files = (platform.state_dir if platform is not None else state_dir or Path()) / "artifacts"
         self.miners = WaitingMiners()
         self.watched = WatchedJobs()
@@ -138,6 +140,13 @@ class Office:
         """Jobs were committed as waiting: wake miners here, and let other processes know."""
         self.miners.offer((needs_of(job.needs), job.id) for job in jobs)
         self._news.tell()
+
+    def tell_paid(self, event: UUID, told: JobSucceeded) -> None:
+        """A result was paid at once: its event need not go to the ledger any more, only to whoever hears it by a webhook."""
+        if self.webhooks is None:
+            self.paid.append(event)
+        else:
+            self.webhooks.bring(event, told, self.paid.append)
 
     async def start(self) -> None:
         """Begin to listen to other processes, to look for oneself now and then, and to mind the end."""

@@ -12,8 +12,7 @@ from aitbc.kernel import ids
 from aitbc.kernel.clock import now
 from aitbc.kernel.db import Database, UnitOfWork
 from aitbc.modules.ai.api import Claim, Job, Lease, LeaseLost, LeaseStatus, Renewal, TooManyOpenJobs
-from aitbc.modules.ai.events import JobClosed
-from aitbc.modules.ai.hot.claim import Seat, deal
+from aitbc.modules.ai.hot.claim import Seat, closed, deal
 from aitbc.modules.ai.hot.complete import Accepted, Completion, events_of, fill, is_held, is_repeated
 from aitbc.modules.ai.hot.renew import Renewed, is_live, renew_one, status_of
 from aitbc.modules.ai.hot.submit import Submission
@@ -21,7 +20,7 @@ from aitbc.modules.ai.models.life import AVOIDED_FOR, TERMINAL, State, must_leav
 from aitbc.modules.ai.models.queue import matches, needs_of, rank_after
 from aitbc.modules.ai.models.tables import AttemptRow, FlowRow, JobCountRow, JobRow
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
-from aitbc.modules.ai.models.views import hold_of, job_view
+from aitbc.modules.ai.models.views import job_view
 
 _JOB_FIELDS = tuple(JobValue.__struct_fields__)
 _ATTEMPT_FIELDS = tuple(AttemptValue.__struct_fields__)
@@ -133,7 +132,7 @@ async def claim_one(database: Database, claim: Claim, on_served: Callable[[str, 
         for _, attempt in dealt:
             uow.add(AttemptRow(**{name: getattr(attempt, name) for name in _ATTEMPT_FIELDS}))
         for job in spoilt:
-            uow.publish(JobClosed(job=job.id, hold=hold_of(job.id), state=job.state, reason=job.reason))
+            uow.publish(closed(job))
         await count_ended(uow, spoilt)
     return seat.leases
 

@@ -15,7 +15,7 @@ from aitbc.kernel.db import UnitOfWork
 from aitbc.kernel.errors import AppError
 from aitbc.kernel.trace import current_request_id
 from aitbc.modules.ai.api import Failure, LeaseLost, LogLine, Outcome, Result, WrongDigest
-from aitbc.modules.ai.events import JobClosed
+from aitbc.modules.ai.hot.claim import closed
 from aitbc.modules.ai.hot.complete import Accepted, Completion, attempt_ended, succeeded
 from aitbc.modules.ai.models.delivery import OutputRefused, judge, output_text, require_signature
 from aitbc.modules.ai.models.kinds.kind import Reference
@@ -106,7 +106,7 @@ class Results(Artifacts):
             settlement = await self.trading.settle(SettleHold(kind=job.kind, **fields))
             earned = money.render(settlement.earned_units)
             if accepted.event is not None:
-                self.paid.append(accepted.event)
+                self.tell_paid(accepted.event, event)
         except AppError as error:
             log.warning("settlement_postponed", job=job.id, reason=error.message)
         if not accepted.repeated:
@@ -181,7 +181,7 @@ def tell_end(uow: UnitOfWork, job: JobRow, attempt: AttemptRow | None) -> None:
     if attempt is not None:
         uow.publish(attempt_ended(attempt_value(attempt)))
     if job.state in TERMINAL:
-        uow.publish(JobClosed(job=job.id, hold=hold_of(job.id), state=job.state, reason=job.reason))
+        uow.publish(closed(job))
 
 
 def clean(text: str, longest: int, replace: Callable[[str], str] = lambda text: _UNSAFE.sub("\ufffd", text)) -> str:
