@@ -18,6 +18,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "deposit": ("deposit", "Give an account play money (admins)."),
     "faucet": ("faucet", "Take play money for yourself."),
     "key": ("key", "API keys: made, listed, rotated, revoked."),
+    "webhook": ("webhook", "Have a URL told of your jobs, by signed messages."),
     "receipt": ("receipt", "Receipts of paid jobs; verify one offline."),
     "chain": ("chain", "Export the chain, and verify it offline."),
     "ledger": ("ledger", "Verify the ledger on the server."),

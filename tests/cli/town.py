@@ -44,9 +44,10 @@ class Person:
 class Town:
     """One server, its operator on the same machine, and Alice, whom the operator made an account."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: str) -> None:
+        """`settings` are variables of the server's."""
         self.folder = folder
-        self.server = ServerProcess(folder / "state", int(nowhere().rpartition(":")[2]))
+        self.server = ServerProcess(folder / "state", int(nowhere().rpartition(":")[2]), **settings)
         self.admin = self.person("admin", AITBC_STATE_DIR=str(folder / "state"))
         self.alice = self.person("nobody")
 

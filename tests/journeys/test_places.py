@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from standardwebhooks import Webhook
 
 from aitbc.kernel.db import Target
 from aitbc.kernel.errors import Unavailable
@@ -23,6 +24,7 @@ from aitbc_cli.doctor.case import Case
 from aitbc_cli.doctor.rounds import CHECKS, examine
 from tests.chaos.server_process import ServerProcess
 from tests.cli.miner.test_daemon import Market
+from tests.cli.tiny_server import Told, answering
 from tests.kernel.test_serving import ask, free_port, run_briefly
 
 MODULES = ("gpu", "ai", "trading")
@@ -317,3 +319,26 @@ def test_a_process_of_its_own_audits_whom_it_refuses(made: Installation) -> None
         return {entry["object"] for entry in found["data"] if entry["key"] == key["id"]}
 
     until(lambda: noted() == {"jobs:read", "miners:read"})
+
+
+def test_webhooks_are_told_wherever_the_modules_live(tmp_path: Path) -> None:
+    installation = Installation(tmp_path, ALL_SPLIT, AITBC_WEBHOOKS__ALLOW_PRIVATE="true").start()
+    (tmp_path / "miners").mkdir()
+    with answering(Told(200)) as receiver:
+        market = Market(installation.server, tmp_path / "miners")
+        miner = market.start(token=market.token())
+        try:
+            made = ask(installation.server, "/api/v1/webhooks/endpoints", {"url": receiver.url})
+            job = market.submit("echo hello")
+            market.until_state(job, "succeeded")
+            until(lambda: len(receiver.asked) > 0, 3.0)
+            (message,) = receiver.asked
+            headers = {name.lower(): value for name, value in message.headers.items()}
+            told = Webhook(made["secret"]).verify(message.body, headers)
+            assert (told["type"], told["data"]["job"]) == ("ai.job_succeeded", job)
+            until(lambda: not ask(installation.server, "/api/v1/operations/events?status=pending")["data"])
+            assert len(receiver.asked) == 1
+        finally:
+            miner.terminate()
+            miner.wait(15)
+            installation.server.stop()

@@ -235,7 +235,7 @@ async def test_410_of_an_old_address_says_nothing_about_the_new_one(stage: Stage
         made = await endpoint_of(who, old)
         delivery = (await who.post(f"{ENDPOINTS}/{made['id']}/test")).json()
         await old.until(1)
-        await who.client.patch(f"{ENDPOINTS}/{made['id']}", json={"url": new.url})
+        await who.client.put(f"{ENDPOINTS}/{made['id']}", json={"url": new.url})
         gate.set()
         await ended(who, delivery["id"])
         assert (await who.get(f"{ENDPOINTS}/{made['id']}")).json()["enabled"] is True

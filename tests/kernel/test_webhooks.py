@@ -241,22 +241,27 @@ async def test_a_url_that_leads_inside_is_refused_and_leaves_nothing(target: Tar
         for url in ("https://127.0.0.1/", "http://hooks.example/", "https://hooks.example:22/"):
             for answer in (
                 await who.post(ENDPOINTS, {"url": url}),
-                await who.client.patch(f"{ENDPOINTS}/{made['id']}", json={"url": url}),
+                await who.client.put(f"{ENDPOINTS}/{made['id']}", json={"url": url}),
             ):
                 assert (answer.status_code, answer.json()["code"]) == (422, "destination_refused"), answer.text
                 assert answer.json()["errors"][0]["pointer"] == "/url"
         assert [one["url"] for one in (await who.get(ENDPOINTS)).json()["data"]] == ["https://hooks.example/"]
 
 
-async def test_what_is_given_changes_and_what_is_left_out_stays(stage: Stage, receiver: Receiver) -> None:
+async def test_an_endpoint_becomes_what_is_wanted(stage: Stage, receiver: Receiver) -> None:
     who = await stage.who()
     made = await endpoint_of(who, receiver, events=["ai.job_closed"], description="first")
     path = f"{ENDPOINTS}/{made['id']}"
-    changed = (await who.client.patch(path, json={"description": "second"})).json()
-    assert (changed["description"], changed["events"], changed["url"]) == ("second", ["ai.job_closed"], receiver.url)
-    changed = (await who.client.patch(path, json={"events": [], "url": "http://localhost/"})).json()
-    assert (changed["description"], changed["events"], changed["url"]) == ("second", [], "http://localhost/")
+    for _ in range(2):
+        changed = (await who.client.put(path, json={"url": "http://localhost/", "description": "second"})).json()
+        assert (changed["description"], changed["events"], changed["url"]) == ("second", [], "http://localhost/")
     assert (await who.get(path)).json() == changed
+    wrong = await who.client.put(path, json={"url": receiver.url, "events": ["ai.job"]})
+    assert (wrong.status_code, wrong.json()["code"]) == (422, "unknown_event_type")
+    assert (await who.get(path)).json() == changed
+    admin = await stage.admin()
+    entries = (await admin.get("/api/v1/operations/audit", module="kernel", action="webhook.change")).json()
+    assert len(entries) == 1
 
 
 async def test_a_disabled_endpoint_is_told_nothing_until_it_is_enabled(stage: Stage, receiver: Receiver) -> None:
@@ -306,7 +311,7 @@ async def test_what_belongs_to_others_is_as_if_it_did_not_exist(stage: Stage, re
     path = f"{ENDPOINTS}/{made['id']}"
     refused = [
         await stranger.get(path),
-        await stranger.client.patch(path, json={"description": "mine"}),
+        await stranger.client.put(path, json={"url": receiver.url}),
         await stranger.client.delete(path),
         *[await stranger.post(f"{path}/{verb}") for verb in ("enable", "disable", "test")],
         await stranger.post(f"{path}/rotate", {}),

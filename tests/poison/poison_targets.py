@@ -113,8 +113,10 @@ def paths_spelled_otherwise(operation: Operation, call: Call) -> Iterator[Case]:
         "more": path + "/poison/poison",
         "upper case": "/" + first.upper() + path[1 + len(first) :],
     }
+    # Behind a name at the end of a path they are a name that nobody has, or a request without the body that it needs.
+    bodiless = (422,) if operation.takes_json and operation.path.endswith("}") else ()
     for name, target in spelled.items():
-        yield refused(name, replace(bare, target=target.encode()), 404, of_the_wall=True)
+        yield refused(name, replace(bare, target=target.encode()), 404, *bodiless, of_the_wall=True)
     yield refused(
         "a target that is too long", replace(bare, target=f"{path}?{'a' * 9000}".encode()), 414, of_the_wall=True
     )

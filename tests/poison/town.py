@@ -13,6 +13,7 @@ from aitbc.app import MODULES
 from aitbc.kernel.db import Target
 from aitbc.kernel.denials import ACTION
 from aitbc.kernel.ids import is_id, new_id
+from aitbc.kernel.settings import WebhookSettings
 from tests.house import Caller, Stage, open_house
 from tests.journeys.hand_miner import HandMiner
 from tests.poison.operations import OPERATIONS, Call, Operation
@@ -112,7 +113,8 @@ class Town:
 async def open_town(target: Target, state_dir: Path, modules: Iterable[Any] = MODULES) -> AsyncIterator[Town]:
     """A house with all that the operations speak of."""
     still = [replace(module, chores=()) for module in modules]
-    async with open_house(target, state_dir, modules=still) as stage:
+    resting = WebhookSettings(in_flight_max=0)
+    async with open_house(target, state_dir, modules=still, webhooks=resting) as stage:
         database = await asyncpg.connect(**target.connect_arguments(application="poison", statement_seconds=60))
         try:
             yield await _peopled(stage, database)
@@ -142,7 +144,7 @@ def _secret(miner: HandMiner) -> str:
 
 
 async def _things(stage: Stage, town: Town, owner: Caller, miner: HandMiner) -> dict[str, str]:
-    """One of everything: a job that was paid, one at work, a file, a key to spare."""
+    """One of everything: a job that was paid, one at work, a file, a key to spare, a webhook and a message for it."""
     body = {"kind": "embed", "input": {"texts": ["x"]}, "max_price": "0.05", "clocks": LONG}
     paid = (await owner.post("/api/v1/ai/jobs", body)).json()["id"]
     (lease,) = await miner.poll()
@@ -153,6 +155,8 @@ async def _things(stage: Stage, town: Town, owner: Caller, miner: HandMiner) -> 
         "/api/v1/ai/artifacts", content=b"content", headers={"content-type": "application/octet-stream"}
     )
     spare = await stage.house.identity.issue(account=owner.principal.account, kind="live", name="spare")
+    hook = (await owner.post("/api/v1/webhooks/endpoints", {"url": "https://hooks.example/"})).json()["id"]
+    sent = (await owner.post(f"/api/v1/webhooks/endpoints/{hook}/test")).json()["id"]
     await stage.service("trading").seal()
     known = {
         "job": job,
@@ -160,6 +164,8 @@ async def _things(stage: Stage, town: Town, owner: Caller, miner: HandMiner) -> 
         "artifact": uploaded.json()["id"],
         "miner": miner.id,
         "key": spare.id,
+        "endpoint": hook,
+        "delivery": sent,
         "account": owner.principal.account,
         "address": owner.principal.account,
         "q": owner.principal.account,

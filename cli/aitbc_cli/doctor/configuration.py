@@ -117,6 +117,15 @@ def tls(case: Case) -> Finding:
     return ok(f"{settings.tls_certificate} and its key")
 
 
+def webhooks(case: Case) -> Finding:
+    """Webhooks reach nothing that is inside of this network."""
+    settings = case.settings.webhooks
+    if settings.allow_private:
+        message = "whoever may make a webhook reaches what this machine reaches: webhooks.allow_private is set"
+        return warning(message, "webhooks.allow_private = false")
+    return ok(f"to public addresses only, on port {', '.join(map(str, settings.ports))}")
+
+
 def _is_loopback(host: str) -> bool:
     return host in LOOPBACK or host.startswith("127.")
 
@@ -126,6 +135,7 @@ CHECKS = (
     Check("client", "which server the command line asks", client),
     Check("proxy", "proxies that would catch loopback", proxy),
     Check("exposure", "who can reach the server", exposure),
+    Check("webhooks", "where webhooks may be sent", webhooks),
     Check("transport", "who can read the key on its way", transport),
     Check("tls", "certificate and key of the server", tls),
 )

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from litestar import Controller, delete, get, patch, post
+from litestar import Controller, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta, Struct
@@ -48,22 +48,13 @@ READ = {"permission": "webhooks:read", "errors": (EndpointNotFound,)}
 SWITCH = {"permission": "webhooks:write", "idempotency": "natural", "errors": (EndpointNotFound,)}
 
 
-class CreateEndpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A URL that is to be told of the account's events."""
+class WantedEndpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A URL that is to be told of the account's events, and of which."""
 
     url: Url
     events: Annotated[tuple[Type, ...], Meta(max_length=50)] = ()
     """The types that it is told of; leave it out for all of them, those of the future too."""
     description: Text = ""
-
-
-class ChangeEndpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is to be different; what is left out stays."""
-
-    url: Url | None = None
-    events: Annotated[tuple[Type, ...], Meta(max_length=50)] | None = None
-    """Empty for all types."""
-    description: Text | None = None
 
 
 class RotateSecret(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,7 +83,7 @@ class EndpointController(Controller):
         webhooks: NamedDependency[Webhooks],
         who: NamedDependency[Principal],
         once: NamedDependency[Once],
-        data: JSONBody[CreateEndpoint],
+        data: JSONBody[WantedEndpoint],
     ) -> IssuedEndpoint:
         """Have a URL told of the account's events, by messages in the form of Standard Webhooks.
 
@@ -125,7 +116,7 @@ class EndpointController(Controller):
         """Get one endpoint: what it is told of, whether it takes it, and why it is disabled if it is."""
         return await webhooks.endpoint(who, endpoint)
 
-    @patch(
+    @put(
         "/{endpoint:str}",
         operation_id="change_webhook_endpoint",
         summary="Change a webhook endpoint",
@@ -140,9 +131,9 @@ class EndpointController(Controller):
         webhooks: NamedDependency[Webhooks],
         who: NamedDependency[Principal],
         endpoint: FromPath[str],
-        data: JSONBody[ChangeEndpoint],
+        data: JSONBody[WantedEndpoint],
     ) -> Endpoint:
-        """Change an endpoint's URL, its types or its description; what is left out stays as it is."""
+        """Change an endpoint: its URL, its types and its description become these. Its secret and its log stay."""
         return await webhooks.change(who, endpoint, url=data.url, events=data.events, description=data.description)
 
     @delete(

@@ -201,26 +201,19 @@ class Webhooks:
             return (await self._own(uow, who, endpoint)).view()
 
     async def change(
-        self,
-        who: Principal,
-        endpoint: str,
-        *,
-        url: str | None = None,
-        events: Sequence[str] | None = None,
-        description: str | None = None,
+        self, who: Principal, endpoint: str, *, url: str, events: Sequence[str], description: str
     ) -> Endpoint:
-        """Change what is given, and leave the rest. Raises `EndpointNotFound`, `DestinationRefused`, `UnknownEventType`."""
-        if url is not None:
-            self._destinations.check(url)
-        _check_types(events or ())
+        """Give an endpoint these. Raises `EndpointNotFound`, `DestinationRefused`, `UnknownEventType`."""
+        self._destinations.check(url)
+        _check_types(events)
         async with self._db.unit_of_work() as uow:
             row = await self._own(uow, who, endpoint, lock=True)
-            if url is not None and url != row.url:
-                row.url, row.failing_since = url, None
-            if events is not None:
-                row.events = sorted(set(events))
-            if description is not None:
-                row.description = description
+            wanted = (url, sorted(set(events)), description)
+            if wanted == (row.url, row.events, row.description):
+                return row.view()
+            if url != row.url:
+                row.failing_since = None
+            row.url, row.events, row.description = wanted
             row.version += 1
             await uow.audit(who.account, who.key, "webhook.change", row.id, url=row.url)
             return row.view()
