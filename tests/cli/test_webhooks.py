@@ -1,21 +1,54 @@
 """Webhooks by the real program: made, tried, told of a paid job, rotated, failing, sent again, and gone."""
 
 import json
+import ssl
+import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from standardwebhooks import Webhook
 
-from tests.cli.tiny_server import Asked, Told, answering
+from tests.cli.tiny_server import Asked, TinyServer, Told, answering
 from tests.cli.town import MinerAtWork, Town
+
+
+def certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    """A certificate for this machine, and its key, made at the first call."""
+    chain, key = folder / f"{name}.pem", folder / f"{name}.key"
+    if not chain.exists():
+        new = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
+        names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(chain)]
+        subprocess.run([*new.split(), *names], check=True, capture_output=True)
+    return chain, key
+
+
+@contextmanager
+def answering_with_tls(chain: Path, key: Path) -> Iterator[TinyServer]:
+    """A receiver that shows a certificate."""
+    server = TinyServer(lambda _: Told(204, b""))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, key)
+    server._server.socket = context.wrap_socket(server._server.socket, server_side=True)
+    server._server.handle_error = lambda *_: None  # type: ignore[method-assign]  # who hangs up is expected
+    thread = Thread(target=server.serve, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.close()
+        thread.join()
 
 
 @pytest.fixture(scope="module")
 def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     """An installation whose receivers may be on loopback, and Alice."""
-    town = Town(tmp_path_factory.mktemp("town"), AITBC_WEBHOOKS__ALLOW_PRIVATE="true")
+    folder = tmp_path_factory.mktemp("town")
+    trusted, _ = certificate(folder, "trusted")
+    town = Town(folder, AITBC_WEBHOOKS__ALLOW_PRIVATE="true", SSL_CERT_FILE=str(trusted))
     town.server.start()
     try:
         town.settle()
@@ -82,6 +115,19 @@ def test_what_fails_says_why_and_is_sent_again(town: Town) -> None:
     alice.does("webhook", "test", made["id"], code=5)
     alice.does("webhook", "delete", made["id"], "--yes")
     alice.does("webhook", "show", made["id"], code=3)
+
+
+def test_a_message_goes_to_a_certificate_that_is_trusted_and_to_no_other(town: Town) -> None:
+    for name, state, said in (("trusted", "delivered", None), ("other", "pending", "its certificate is not trusted")):
+        with answering_with_tls(*certificate(town.folder, name)) as receiver:
+            url = receiver.url.replace("http://127.0.0.1", "https://localhost")
+            made = town.alice.gets("webhook", "create", url)
+            sent = json.loads(
+                town.alice.does("webhook", "test", made["id"], "--json", code=0 if said is None else 1).out
+            )
+            assert (sent["state"], sent["error"]) == (state, said)
+            assert len(receiver.asked) == (said is None)
+            town.alice.does("webhook", "delete", made["id"], "--yes")
 
 
 def test_a_wrong_type_and_a_wrong_url_are_told_with_what_is_right(town: Town) -> None:

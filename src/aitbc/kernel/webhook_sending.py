@@ -172,6 +172,9 @@ class Sending:
                     taken, pause = 0, min(pause * 2 or 0.5, 10.0)
                     log.warning("webhooks_paused", reason=error.message, seconds=pause)
                     await asyncio.sleep(pause)
+                except Exception:
+                    taken = 0
+                    log.exception("webhooks_failed")
                 if not taken:
                     with suppress(TimeoutError):
                         await asyncio.wait_for(self._wake.wait(), IDLE_SECONDS)
@@ -215,6 +218,8 @@ class Sending:
             self.outcomes[outcome.word] += 1
         except AppError as error:
             log.warning("webhook_outcome_not_noted", delivery=ids.encode("dlv", leased.id), reason=error.message)
+        except Exception:
+            log.exception("webhook_attempt_failed", delivery=ids.encode("dlv", leased.id))
         finally:
             self._busy[leased.endpoint] -= 1
             if not self._busy[leased.endpoint]:

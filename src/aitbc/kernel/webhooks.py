@@ -7,6 +7,7 @@ import asyncio
 import difflib
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from msgspec import Struct, structs
@@ -41,6 +42,8 @@ PENDING_MAX = 100_000
 UNSENT_KEPT = timedelta(days=7)
 """How long a message waits for an endpoint that is disabled."""
 TIDIED_MAX = 10_000
+TIDY_ROUNDS_MAX = 100
+"""So many times so many rows are forgotten at one time."""
 
 TIDY = """
 DELETE FROM kernel.webhook_deliveries WHERE id = ANY(ARRAY(
@@ -48,9 +51,10 @@ DELETE FROM kernel.webhook_deliveries WHERE id = ANY(ARRAY(
 FORGET_SECRETS = """
 UPDATE kernel.webhook_endpoints SET previous_secret = NULL, previous_until = NULL WHERE previous_until < $1"""
 GIVE_UP = """
-UPDATE kernel.webhook_deliveries d SET state = 'dead', ended_at = $1, error = coalesce(d.error, 'the endpoint is disabled')
-FROM kernel.webhook_endpoints w
-WHERE w.id = d.endpoint AND w.disabled_at < $2 AND d.state = 'pending' AND d.created_at < $2"""
+UPDATE kernel.webhook_deliveries SET state = 'dead', ended_at = $1, error = coalesce(error, 'the endpoint is disabled')
+WHERE state = 'pending' AND id = ANY(ARRAY(
+    SELECT d.id FROM kernel.webhook_deliveries d JOIN kernel.webhook_endpoints w ON w.id = d.endpoint
+    WHERE w.disabled_at < $2 AND d.state = 'pending' AND d.created_at < $2 LIMIT $3))"""
 OVERRUN = """
 UPDATE kernel.webhook_endpoints w SET disabled_at = $1, disabled_reason = 'overrun' WHERE disabled_at IS NULL AND $2::int8 < (
     SELECT count(*) FROM (
@@ -182,7 +186,7 @@ class Webhooks:
                 created_at=now(),
             )
             uow.add(row)
-            await uow.audit(who.account, who.key, "webhook.create", row.id, url=url)
+            await uow.audit(who.account, who.key, "webhook.create", row.id, host=_host(url))
             return _issued(await uow.answer(once, row.view()), secret)
 
     async def endpoints(self, who: Principal, *, limit: int, after: str | None) -> list[Endpoint]:
@@ -215,7 +219,7 @@ class Webhooks:
                 row.failing_since = None
             row.url, row.events, row.description = wanted
             row.version += 1
-            await uow.audit(who.account, who.key, "webhook.change", row.id, url=row.url)
+            await uow.audit(who.account, who.key, "webhook.change", row.id, host=_host(row.url))
             return row.view()
 
     async def enable(self, who: Principal, endpoint: str) -> Endpoint:
@@ -245,7 +249,7 @@ class Webhooks:
         async with self._db.unit_of_work() as uow:
             row = await self._own(uow, who, endpoint, lock=True)
             await uow.session.delete(row)
-            await uow.audit(who.account, who.key, "webhook.delete", row.id, url=row.url)
+            await uow.audit(who.account, who.key, "webhook.delete", row.id, host=_host(row.url))
             return row.view()
 
     async def rotate(self, who: Principal, endpoint: str, overlap: timedelta, once: Once = Once.NONE) -> IssuedEndpoint:
@@ -355,10 +359,14 @@ class Webhooks:
     async def tidy(self) -> None:
         """Forget what ended long ago and secrets that count no more, and give up what waits for nobody."""
         at = now()
+        before = at - timedelta(days=self._settings.kept_days)
         async with self._db.hot() as connection:
-            await connection.execute(TIDY, at - timedelta(days=self._settings.kept_days), TIDIED_MAX)
+            for statement, arguments in ((TIDY, (before, TIDIED_MAX)), (GIVE_UP, (at, at - UNSENT_KEPT, TIDIED_MAX))):
+                for _ in range(TIDY_ROUNDS_MAX):
+                    done = await connection.execute(statement, *arguments)
+                    if int(done.rpartition(" ")[2]) < TIDIED_MAX:
+                        break
             await connection.execute(FORGET_SECRETS, at)
-            await connection.execute(GIVE_UP, at, at - UNSENT_KEPT)
             await connection.execute(OVERRUN, at, PENDING_MAX)
 
     async def measure(self) -> Sequence[Metric]:
@@ -373,6 +381,11 @@ class Webhooks:
 
 def _issued(endpoint: Endpoint, secret: str) -> IssuedEndpoint:
     return IssuedEndpoint(**structs.asdict(endpoint), secret=secret)
+
+
+def _host(url: str) -> str:
+    """What the audit trail keeps of a URL: the rest may hold a token, and a trail is for ever."""
+    return urlsplit(url).hostname or ""
 
 
 def _check_types(events: Sequence[str]) -> None:
