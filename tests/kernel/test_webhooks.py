@@ -11,7 +11,7 @@ from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from aitbc.kernel import clock
-from aitbc.kernel.db import Target
+from aitbc.kernel.db import Database, Target
 from aitbc.kernel.events import Event
 from aitbc.kernel.ids import new_id, new_uuid
 from aitbc.kernel.settings import WebhookSettings
@@ -120,6 +120,55 @@ async def test_a_paid_job_is_told_at_once_and_signed(
         await asyncio.sleep(0.1)
         assert len(receiver.received) == 1
         assert (await other.get(DELIVERIES)).json()["data"] == []
+
+
+async def test_what_cannot_be_heard_at_once_is_brought_by_the_relay(
+    stage: Stage, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    who = await stage.who(funds="10")
+    await endpoint_of(who, receiver)
+    away = Database("kernel", Target(host="/nonexistent", port=1, user="x", database="x"), [])
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.house.webhooks._hearing, "_database", away)
+        job = await paid_job(stage, who)
+        assert (job["state"], job["receipt"] is not None) == ("succeeded", True)
+        await asyncio.sleep(0.2)
+    await away.close()
+    assert receiver.received == []
+    clock.move(timedelta(seconds=6))
+    for relay in stage.house.wired.relays:
+        await relay.deliver_due()
+    (message,) = await receiver.until(1)
+    assert message.told["data"]["job"] == job["id"]
+
+
+class ParcelArrived(Event, frozen=True, kw_only=True):
+    """A parcel arrived: the event of a module that knows nothing of webhooks."""
+
+    kind = "parcels.parcel_arrived"
+    concerns = "owner"
+    parcel: str
+    owner: str
+
+    def public(self) -> dict[str, Any]:
+        """The parcel."""
+        return {"parcel": self.parcel}
+
+
+async def test_an_event_of_any_module_is_told_if_it_says_whom_it_concerns(
+    new_database: Callable[[], Target], tmp_path: Path, receiver: Receiver
+) -> None:
+    async with open_house(new_database(), tmp_path, webhooks=INSIDE) as stage:
+        who = await stage.who()
+        endpoint = await endpoint_of(who, receiver, events=["parcels.parcel_arrived"])
+        parcel = new_id("parcel")
+        ledger = stage.house.wired.databases["trading"]  # any outbox will do
+        async with ledger.unit_of_work() as uow:
+            uow.publish(ParcelArrived(parcel=parcel, owner=who.principal.account))
+            uow.publish(ParcelArrived(parcel="of nobody", owner=new_id("acct")))
+        (message,) = await receiver.until(1)
+        told = verified(message, endpoint["secret"])
+        assert (told["type"], told["data"]) == ("parcels.parcel_arrived", {"parcel": parcel})
 
 
 async def test_a_job_that_ended_without_success_is_told_too(stage: Stage, receiver: Receiver) -> None:
