@@ -300,6 +300,8 @@ def test_a_second_main_process_with_split_modules_needs_a_state_folder_of_its_ow
             assert own.stop() == 0
     finally:
         assert first.stop() == 0
+
+
 @pytest.mark.parametrize("made", [ALL_SPLIT], indirect=True)
 def test_a_process_of_its_own_audits_whom_it_refuses(made: Installation) -> None:
     account = ask(made.server, "/api/v1/identity/accounts", {"name": "narrow"})["id"]
