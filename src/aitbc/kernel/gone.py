@@ -1,6 +1,8 @@
 """Clients that leave: a request that only waits for something ends with its client, before it takes something for nobody."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 GONE = "aitbc.gone"
 """The key of a request's scope under which the server puts its `Gone`; a request that came in otherwise has none."""
@@ -9,11 +11,12 @@ GONE = "aitbc.gone"
 class Gone:
     """Whether the client of a request has left, and the task to end then."""
 
-    __slots__ = ("_task", "is_true")
+    __slots__ = ("_hearers", "_task", "is_true")
 
     def __init__(self) -> None:
         self.is_true = False
         self._task: asyncio.Task[object] | None = None
+        self._hearers: list[Callable[[], None]] = []
 
     def end(self, task: "asyncio.Task[object]") -> None:
         """End this task when the client leaves; at once when it has."""
@@ -21,9 +24,19 @@ class Gone:
         if self.is_true:
             task.cancel()
 
+    def tell(self, hearer: Callable[[], None]) -> None:
+        """Call this when the client leaves, before its task ends; at once when it has left."""
+        if self.is_true:
+            hearer()
+        else:
+            self._hearers.append(hearer)
+
     def happen(self) -> None:
         """The client has left."""
         self.is_true = True
+        hearers, self._hearers = self._hearers, []
+        for hearer in hearers:
+            hearer()
         if self._task is not None:
             self._task.cancel()
 
@@ -31,3 +44,16 @@ class Gone:
         """Whether a cancellation of the running task came from here alone; it is then taken back."""
         task = asyncio.current_task()
         return self.is_true and task is not None and task is self._task and task.uncancel() == 0
+
+
+def gone_of(scope: Any) -> Gone | None:
+    """What tells whether the client of this request has left; none for a request that came in without a connection."""
+    gone = scope.get(GONE)
+    return gone if isinstance(gone, Gone) else None
+
+
+def leave_with(gone: Gone | None) -> None:
+    """End the running task when the client leaves: from here on it only waits for something."""
+    task = asyncio.current_task()
+    if gone is not None and task is not None:
+        gone.end(task)

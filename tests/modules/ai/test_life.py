@@ -230,6 +230,36 @@ async def test_a_miner_is_not_believed_where_the_platform_checked_the_request(ow
         assert (found.state, found.history[0].fault) == ("queued", "unknown")
 
 
+async def test_a_request_is_to_blame_when_a_second_miner_of_another_account_says_so_too(owner: Target) -> None:
+    async with ai_on(owner) as desk:
+        alice, first, kin, second = desk.person(), Worker(desk), Worker(desk), Worker(desk)
+        kin.account = first.account
+        job = await desk.submit(alice)
+        for miner, state, fault in (
+            (first, "queued", "unknown"),
+            (kin, "queued", "unknown"),
+            (second, "failed", "requester"),
+        ):
+            clock.move(timedelta(seconds=4))
+            lease = await miner.take()
+            await miner.fail(lease, "requester", "invalid_input", "It cannot be decoded.")
+            await miner.fail(lease, "requester", "invalid_input", "It cannot be decoded.")  # sent again
+            found = await desk.ai.job(alice, job)
+            assert (found.state, found.history[-1].fault) == (state, fault)
+        assert (found.reason, found.fault, found.attempts) == ("requester_fault", "requester", 3)
+        await desk.require_sound()
+
+
+async def test_who_blames_a_request_leaves_the_next_attempt_to_another(owner: Target) -> None:
+    async with ai_on(owner) as desk:
+        accuser, other = Worker(desk), Worker(desk)
+        await desk.submit(desk.person())
+        await accuser.fail(await accuser.take(), "requester")
+        clock.move(timedelta(seconds=4))
+        assert await accuser.claim() == []
+        assert len(await other.claim()) == 1
+
+
 async def test_a_miners_fault_sends_the_job_elsewhere_at_once(owner: Target, hot: bool) -> None:
     async with ai_on(owner, hot=hot) as desk:
         bad, good = Worker(desk), Worker(desk)

@@ -147,6 +147,25 @@ async def test_the_platform_counts_and_the_miners_count_is_only_noted(owner: Tar
         found = await desk.ai.job(alice, job)
         assert (found.units, outcome.price) == (8, "0.0000016")
         assert found.history[0].note is not None and "100000" in found.history[0].note
+        assert found.history[0].reason == "overcounted"
+
+
+@pytest.mark.parametrize(("tokens", "reason"), [(3, "completed"), (19, "completed"), (20, "overcounted")])
+async def test_a_miners_count_is_taken_for_rounding_up_to_a_quarter_and_sixteen_more(
+    owner: Target, hot: bool, tokens: int, reason: str
+) -> None:
+    async with ai_on(owner, hot=hot) as desk:
+        alice, miner = desk.person(), Worker(desk)
+        value = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 100}
+        job = await desk.submit(alice, kind="chat", value=value)
+        output = {"message": {"role": "assistant", "content": "hi!"}, "model": "m", "finish_reason": "stop"}
+        await miner.deliver(await miner.take(), output, usage={"completion_tokens": tokens})
+        found = await desk.ai.job(alice, job)
+        assert (found.history[0].reason, found.history[0].note is None) == (reason, tokens == 3)
+        (event,) = await desk.sql(
+            "SELECT body::json->>'reason' AS reason FROM ai.outbox WHERE kind = 'ai.attempt_ended'"
+        )
+        assert event["reason"] == reason
 
 
 async def test_an_endless_answer_is_paid_no_further_than_was_allowed(owner: Target) -> None:

@@ -80,7 +80,9 @@ class Renewal(Struct, frozen=True, kw_only=True):
 
 
 class LeaseStatus(Struct, frozen=True, kw_only=True):
-    """What became of a lease: `live`; `canceled` (stop the work); or `lost` (expired, taken over, ended)."""
+    """What became of a lease: `live`; `stop` (finish now, with what was told in parts); `canceled` (stop the work); or
+    `lost` (expired, taken over, ended).
+    """
 
     attempt: str
     status: str
@@ -93,6 +95,31 @@ class LogLine(Struct, frozen=True, kw_only=True):
     sequence: int
     at: datetime
     text: str
+
+
+class Part(Struct, frozen=True, kw_only=True):
+    """A piece of an output's text; `sequence` counts from 1 within an attempt, so that a repeated piece is known."""
+
+    sequence: int
+    text: str
+
+
+class Parts(Struct, frozen=True, kw_only=True):
+    """What a miner tells of an output while it is made; without any part it only asks whether to go on."""
+
+    miner: str
+    attempt: str
+    token: int
+    parts: tuple[Part, ...] = ()
+
+
+class PartsKept(Struct, frozen=True, kw_only=True):
+    """How far the parts of an attempt are kept, and whether the work should go on."""
+
+    status: str
+    """`live`; `stop` (nothing more is kept: deliver the parts up to `kept` as the result); `canceled`; or `lost`."""
+    kept: int
+    """The highest sequence; send the parts after it."""
 
 
 class Result(Struct, frozen=True, kw_only=True):
@@ -205,6 +232,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
     progress: float | None
     note: str | None
     """Where the miner's count and the platform's differ."""
+    stop_asked_at: datetime | None
+    """When the job's owner asked to finish early."""
     started_at: datetime
     running_at: datetime | None
     ended_at: datetime | None
@@ -322,6 +351,27 @@ class LeaseLost(Conflict):
     code = "lease_lost"
 
 
+class StopAsked(Conflict):
+    """The job's owner asked to finish early: the result is exactly the text that was told in parts until then.
+
+    Ask with an empty list of parts how far they are kept, and deliver those.
+    """
+
+    code = "stop_asked"
+
+
+class NotToldInParts(Invalid):
+    """Outputs of this kind of work are not told in parts."""
+
+    code = "not_told_in_parts"
+
+
+class PartsTooLarge(TooLarge):
+    """An output may be told in so many parts and bytes, and no more; deliver the whole as the result."""
+
+    code = "parts_too_large"
+
+
 class WrongSignature(Invalid):
     """The signature does not match the work statement and the miner's key."""
 
@@ -382,6 +432,14 @@ class AiApi(Protocol):
 
     async def log(self, miner: str, attempt: str, token: int, lines: Sequence[LogLine]) -> int:
         """Keep log lines; answers the highest sequence that is kept. Raises `LeaseLost`."""
+        ...
+
+    async def tell_parts(self, told: Parts) -> PartsKept:
+        """Keep pieces of an output while it is made, and say whether to go on.
+
+        Pieces that are kept already are passed over. Raises `LeaseLost` for a lease that never was this miner's, and
+        `PartsTooLarge`.
+        """
         ...
 
     async def may_read_artifact(self, miner: str, artifact: str) -> bool:

@@ -79,5 +79,6 @@ class AttemptEnded(Event, frozen=True, kw_only=True):
     fault: str
     """`none`, `requester`, `miner`, `platform` or `unknown`."""
     reason: str
+    """Why; `overcounted` for a success whose miner counted far more than the platform did."""
     started_at: datetime
     ended_at: datetime

@@ -11,11 +11,11 @@ from aitbc.kernel.clock import now
 from aitbc.kernel.db import Connection, Database
 from aitbc.kernel.errors import AppError
 from aitbc.kernel.events import publish_many
-from aitbc.modules.ai.api import LeaseLost
+from aitbc.modules.ai.api import LeaseLost, StopAsked
 from aitbc.modules.ai.events import AttemptEnded, JobSucceeded
 from aitbc.modules.ai.hot.counts import count_ended
 from aitbc.modules.ai.hot.rows import lock_both, save_attempts, save_jobs
-from aitbc.modules.ai.models.life import Ended, succeed
+from aitbc.modules.ai.models.life import Ended, Reason, succeed
 from aitbc.modules.ai.models.values import AttemptValue, Delivered, JobValue
 from aitbc.modules.ai.models.views import hold_of
 
@@ -90,6 +90,8 @@ def _accept(completion: Completion, attempt: AttemptValue | None, jobs: dict[str
         return Accepted(job, attempt, completion.input_digest, repeated=True)
     if not is_held(job, attempt, delivered):
         return LeaseLost()
+    if is_cut_off(attempt, delivered):
+        return StopAsked()
     succeed(job, attempt, at=now())
     fill(job, attempt, delivered)
     return Accepted(job, attempt, completion.input_digest, repeated=False)
@@ -110,12 +112,19 @@ def is_held(job: JobValue, attempt: AttemptValue, delivered: Delivered) -> bool:
     )
 
 
+def is_cut_off(attempt: AttemptValue, delivered: Delivered) -> bool:
+    """Whether the owner asked to finish early, and this is another text than was told until then."""
+    return attempt.stop_asked_at is not None and not delivered.is_of_parts
+
+
 def fill(job: JobValue, attempt: AttemptValue, delivered: Delivered) -> None:
     """Write an accepted result into job and attempt; the rows of both ways have these names."""
     job.output, job.output_digest = delivered.output, delivered.output_digest
     job.units, job.price_units = delivered.units, delivered.price_units
     attempt.usage, attempt.note, attempt.output_digest = delivered.usage, delivered.note, delivered.output_digest
     attempt.miner_key, attempt.signature = delivered.miner_key, delivered.signature
+    if delivered.is_overcounted:
+        attempt.reason = Reason.OVERCOUNTED.value
 
 
 async def _save(connection: Connection, fresh: Sequence[tuple[Accepted, Completion]]) -> None:

@@ -113,7 +113,8 @@ def status_of(attempt: AttemptValue | None, miner: str, token: int) -> LeaseStat
     """What a miner is told of a lease that it asked about."""
     assert attempt is not None
     if is_live(attempt, miner, token):
-        return LeaseStatus(attempt=attempt.id, status="live", expires_at=attempt.expires_at)
+        status = "live" if attempt.stop_asked_at is None else "stop"
+        return LeaseStatus(attempt=attempt.id, status=status, expires_at=attempt.expires_at)
     canceled = attempt.ended == Ended.CANCELED and attempt.miner == miner
     return LeaseStatus(attempt=attempt.id, status="canceled" if canceled else "lost")
 

@@ -19,7 +19,7 @@ JOB_RULES = (
 ATTEMPT_ALL = (
     "id, job, kind, token, miner, miner_account, started_at, run_until, expires_at, running_at, progress, ended, "
     "ended_at, "
-    "fault, reason, message, usage, note, output_digest, miner_key, signature"
+    "fault, reason, message, usage, note, output_digest, miner_key, signature, stop_asked_at"
 )
 
 # Everything a rule may change of a job. The rows were locked before, so the newest value is the only one.

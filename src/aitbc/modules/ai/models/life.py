@@ -19,6 +19,8 @@ from typing import Protocol
 
 from aitbc.kernel.errors import Conflict
 
+STOP_GRACE = timedelta(seconds=10)
+"""How long a miner that was asked to finish early has for bringing what it delivered; then the money goes back."""
 LEASE = timedelta(seconds=30)
 """How far a renewal extends a lease."""
 UNCOUNTED_MAX = 20
@@ -42,7 +44,7 @@ class State(StrEnum):
     FAILED = "failed"
     """It ended without a result; the money went back."""
     CANCELED = "canceled"
-    """Its owner or the operator stopped it; the money went back."""
+    """Its owner or the operator ended it; the money went back."""
     EXPIRED = "expired"
     """Nobody took it in time; the money went back."""
 
@@ -67,6 +69,10 @@ class Reason(StrEnum):
     TAKEN = "taken"
     WORKING = "working"
     COMPLETED = "completed"
+    STOPPED_EARLY = "stopped_early"
+    """Its owner asked to finish early: what had been delivered until then is the result, and is paid for."""
+    OVERCOUNTED = "overcounted"
+    """Of an attempt: its result was accepted, and paid as the platform metered it; its miner had counted far more."""
     REQUESTER_FAULT = "requester_fault"
     """The work itself cannot succeed: trying again would not help."""
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"
@@ -74,6 +80,8 @@ class Reason(StrEnum):
     UNDECODABLE = "undecodable"
     """The stored input can no longer be read."""
     CANCELED_BY_OWNER = "canceled_by_owner"
+    STOP_UNANSWERED = "stop_unanswered"
+    """Its owner asked to finish early, and the miner did not bring what it had delivered."""
     CANCELED_BY_OPERATOR = "canceled_by_operator"
     QUEUE_TIMEOUT = "queue_timeout"
 
@@ -142,6 +150,7 @@ class AttemptFields(Protocol):
     ended_at: datetime | None
     run_until: datetime
     expires_at: datetime
+    stop_asked_at: datetime | None
 
 
 def move(job: JobFields, to: State, reason: Reason, *, at: datetime, fault: Fault = Fault.NONE) -> None:
@@ -184,8 +193,9 @@ def renewed_until(attempt: AttemptFields, at: datetime) -> datetime:
 
 def succeed(job: JobFields, attempt: AttemptFields, *, at: datetime) -> None:
     """A result was accepted."""
-    move(job, State.SUCCEEDED, Reason.COMPLETED, at=at)
-    end(attempt, Ended.SUCCEEDED, fault=Fault.NONE, reason=Reason.COMPLETED, message="", at=at)
+    reason = Reason.COMPLETED if attempt.stop_asked_at is None else Reason.STOPPED_EARLY
+    move(job, State.SUCCEEDED, reason, at=at)
+    end(attempt, Ended.SUCCEEDED, fault=Fault.NONE, reason=reason, message="", at=at)
 
 
 def end(attempt: AttemptFields, ended: Ended, *, fault: Fault, reason: str, message: str, at: datetime) -> None:
@@ -213,7 +223,9 @@ def give_up(
     """
     end(attempt, ended, fault=fault, reason=reason, message=message, at=at)
     job.attempts += int(ended is not Ended.RELEASED and fault is not Fault.PLATFORM)
-    if fault is Fault.REQUESTER and not job.retry_requester:
+    if attempt.stop_asked_at is not None:
+        stop_unanswered(job, attempt, at=at)
+    elif fault is Fault.REQUESTER and not job.retry_requester:
         move(job, State.FAILED, Reason.REQUESTER_FAULT, fault=fault, at=at)
     elif job.attempts >= job.attempts_max or job.token - job.attempts > UNCOUNTED_MAX:
         move(job, State.FAILED, Reason.ATTEMPTS_EXHAUSTED, fault=fault, at=at)
@@ -223,8 +235,14 @@ def give_up(
         move(job, State.QUEUED, Reason.RETRYING, fault=fault, at=at)
         job.due_at = at + pause(job, ended, fault, chance)
         job.expires_at = min(job.due_at + timedelta(seconds=job.queue_seconds), job.deadline_at)
-        if fault is Fault.MINER and attempt.miner not in job.avoided:
-            job.avoided = f"{job.avoided} {attempt.miner}".strip()
+        if fault is Fault.MINER:
+            avoid(job, attempt.miner)
+
+
+def avoid(job: JobFields, miner: str) -> None:
+    """Give others the first chance at the next attempt."""
+    if miner not in job.avoided:
+        job.avoided = f"{job.avoided} {miner}".strip()
 
 
 def pause(job: JobFields, ended: Ended, fault: Fault, chance: Callable[[], float]) -> timedelta:
@@ -257,6 +275,21 @@ def cancel(job: JobFields, attempt: AttemptFields | None, *, by_operator: bool, 
     move(job, State.CANCELED, reason, at=at)
     if attempt is not None:
         end(attempt, Ended.CANCELED, fault=Fault.NONE, reason=reason, message="", at=at)
+
+
+def ask_to_stop(job: JobFields, attempt: AttemptFields, *, at: datetime) -> None:
+    """Its owner wants no more of it than what is delivered by now; the first time counts. Raises `IllegalMove`."""
+    if job.state not in HELD:
+        raise IllegalMove(f"A job that is {job.state} cannot be stopped.", state=str(job.state))
+    attempt.stop_asked_at = attempt.stop_asked_at or at
+
+
+def stop_unanswered(job: JobFields, attempt: AttemptFields, *, at: datetime) -> None:
+    """The attempt that was to finish early has ended, or ends now, without a result: the job is tried no more."""
+    if attempt.ended is None:
+        end(attempt, Ended.LOST, fault=Fault.UNKNOWN, reason=Reason.STOP_UNANSWERED, message="", at=at)
+    if job.state in OPEN:
+        move(job, State.CANCELED, Reason.STOP_UNANSWERED, at=at)
 
 
 def expire(job: JobFields, *, at: datetime) -> None:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, Float, Index, Integer, SmallInteger, Text, text
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, Float, Index, Integer, SmallInteger, Text, false, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -75,7 +75,7 @@ class JobRow(Base):
     """The fencing token: how often the job was leased."""
     attempt: Mapped[str | None] = mapped_column(WireId("att"))
     avoided: Mapped[str] = mapped_column(Text)
-    """The miners whose fault it was, as ids with a blank between."""
+    """The miners whose fault it was, or who blamed the request, as ids with a blank between."""
     due_at: Mapped[datetime] = mapped_column(MOMENT)
     expires_at: Mapped[datetime] = mapped_column(MOMENT)
     deadline_at: Mapped[datetime] = mapped_column(MOMENT)
@@ -98,6 +98,12 @@ class AttemptRow(Base):
     __table_args__ = (
         Index("attempts_job_idx", "job", "token"),
         Index("attempts_live_idx", "miner", "id", postgresql_where=text("ended IS NULL")),
+        Index(
+            "attempts_stopping_idx",
+            "stop_asked_at",
+            "id",
+            postgresql_where=text("ended IS NULL AND stop_asked_at IS NOT NULL"),
+        ),
         {"info": NO_DELETE},
     )
     id: Mapped[str] = mapped_column(WireId("att"), primary_key=True)
@@ -123,6 +129,25 @@ class AttemptRow(Base):
     output_digest: Mapped[str | None] = mapped_column(Text)
     miner_key: Mapped[str | None] = mapped_column(Text)
     signature: Mapped[str | None] = mapped_column(Text)
+    stop_asked_at: Mapped[datetime | None] = mapped_column(MOMENT)
+    """When its owner asked to finish early: what was delivered until then is the result."""
+    blames_request: Mapped[bool] = mapped_column(server_default=false())
+    """Whether its miner said that the request itself cannot be done; another miner's word decides."""
+
+
+class PartRow(Base):
+    """A piece of an output, told while the work goes on."""
+
+    __tablename__ = "parts"
+    __table_args__ = ({"info": ALL},)
+    job: Mapped[str] = mapped_column(WireId("job"), primary_key=True)
+    token: Mapped[int] = mapped_column(Integer, primary_key=True)
+    """The attempt it belongs to."""
+    sequence: Mapped[int] = mapped_column(Integer, primary_key=True)
+    at: Mapped[datetime] = mapped_column(MOMENT)
+    text: Mapped[str] = mapped_column(Text)
+    bytes: Mapped[int] = mapped_column(Integer)
+    """What all parts of the attempt weigh together, up to and with this one."""
 
 
 class LogRow(Base):

@@ -76,6 +76,7 @@ class AttemptValue(Struct, kw_only=True):
     output_digest: str | None = None
     miner_key: str | None = None
     signature: str | None = None
+    stop_asked_at: datetime | None = None
 
 
 class Delivered(Struct, kw_only=True, frozen=True):
@@ -94,3 +95,7 @@ class Delivered(Struct, kw_only=True, frozen=True):
     note: str | None
     miner_key: str
     signature: str
+    is_of_parts: bool = False
+    """Whether its text is exactly what was told in parts, as it must be where the owner asked to finish early."""
+    is_overcounted: bool = False
+    """Whether the miner counted far more than the platform."""

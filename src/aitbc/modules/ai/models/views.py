@@ -85,6 +85,7 @@ def attempt_view(attempt: AttemptValue | AttemptRow) -> Attempt:
         message=attempt.message,
         progress=attempt.progress,
         note=attempt.note,
+        stop_asked_at=attempt.stop_asked_at,
         started_at=attempt.started_at,
         running_at=attempt.running_at,
         ended_at=attempt.ended_at,

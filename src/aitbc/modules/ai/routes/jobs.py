@@ -29,6 +29,7 @@ StateName = Literal["queued", "leased", "running", "succeeded", "failed", "cance
 KindName = Annotated[str, Meta(max_length=40)]
 Seconds = Annotated[float, Meta(ge=0, le=60, description="How long to wait at most.")]
 LastEventId = Annotated[str | None, HeaderParameter(name="Last-Event-ID", description="The last event that was seen.")]
+SUBMISSION_ERRORS = (*SUBMIT_ERRORS, MaxPriceTooLow, InsufficientFunds, TooManyOpenJobs)
 READ = {"permission": "jobs:read", "errors": (JobNotFound,)}
 
 
@@ -45,7 +46,7 @@ class JobController(Controller):
         opt={
             "permission": "jobs:create",
             "idempotency": "required",
-            "errors": (*SUBMIT_ERRORS, MaxPriceTooLow, InsufficientFunds, TooManyOpenJobs),
+            "errors": SUBMISSION_ERRORS,
         },
     )
     async def submit(
@@ -165,15 +166,17 @@ class JobController(Controller):
         job: FromPath[str],
         last_event_id: LastEventId = None,
     ) -> Stream:
-        """Follow a job as server-sent events: its states, attempts, log lines and progress, until it has ended.
+        """Follow a job as server-sent events: its states, attempts, log lines, parts of its output and progress, until it has
+        ended.
 
         Send the last id that was seen as `Last-Event-ID` to go on where a broken connection stopped.
         """
         happenings = await ai.follow(who, job, last_event_id)
-        return Stream(admission.bound(_spoken(happenings)), media_type="text/event-stream")
+        return Stream(admission.bound(spoken(happenings)), media_type="text/event-stream")
 
 
-async def _spoken(events: AsyncIterator[JobEvent]) -> AsyncIterator[bytes]:
+async def spoken(events: AsyncIterator[JobEvent]) -> AsyncIterator[bytes]:
+    """Events of a job as server-sent events."""
     async for event in events:
         if event.event == "heartbeat":
             yield b": heartbeat\n\n"

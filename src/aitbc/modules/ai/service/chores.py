@@ -14,11 +14,11 @@ from aitbc.kernel import ids
 from aitbc.kernel.clock import now
 from aitbc.kernel.errors import AppError
 from aitbc.modules.ai.models.life import Ended, State, expire, give_up, lost_reason
-from aitbc.modules.ai.models.tables import AttemptRow, FlowRow, JobRow, LogRow
+from aitbc.modules.ai.models.tables import AttemptRow, FlowRow, JobRow, LogRow, PartRow
 from aitbc.modules.ai.models.views import hold_of
-from aitbc.modules.ai.service.jobs import Jobs
 from aitbc.modules.ai.service.ordinary import count_ended, job_value
 from aitbc.modules.ai.service.results import tell_end
+from aitbc.modules.ai.service.stopping import Stopping
 
 PAGE = 200
 LATE = timedelta(seconds=2)
@@ -37,7 +37,7 @@ def _elapsed() -> float:
     return time.monotonic()
 
 
-class Chores(Jobs):
+class Chores(Stopping):
     """Periodic work; each method is safe to run again and to stop between two awaits."""
 
     _swept_at: float | None = None
@@ -47,6 +47,7 @@ class Chores(Jobs):
         """End the leases and the waits whose clocks ran out."""
         if not self._in_grace():
             await self.end_lost_leases()
+            await self.end_unanswered_stops()
         await self.expire_waiting()
 
     async def return_strays(self) -> None:
@@ -171,7 +172,7 @@ class Chores(Jobs):
         return [job for job in jobs if job not in waiting]
 
     async def tidy(self) -> None:
-        """Remove inputs, outputs and logs past their retention, old artifacts, and flows that nobody uses."""
+        """Remove inputs, outputs, their parts and logs past their retention, old artifacts, and flows that nobody uses."""
         while len(removed := await self._forget_payloads()) == PAGE:
             pass
         self.watched.tell(removed)
@@ -187,4 +188,5 @@ class Chores(Jobs):
                 empty = {"input": None, "output": None, "kept_until": None}
                 await uow.session.execute(update(JobRow).where(JobRow.id.in_(jobs)).values(**empty))
                 await uow.session.execute(delete(LogRow).where(LogRow.job.in_(jobs)))
+                await uow.session.execute(delete(PartRow).where(PartRow.job.in_(jobs)))
         return jobs

@@ -10,7 +10,7 @@ from aitbc.kernel.auth import Principal
 from aitbc.kernel.clock import now
 from aitbc.kernel.db import UnitOfWork
 from aitbc.modules.ai.api import Attempt, ExpectedWait, Explanation, FilterCount
-from aitbc.modules.ai.models.life import AVOIDED_FOR, State, must_leave
+from aitbc.modules.ai.models.life import AVOIDED_FOR, STOP_GRACE, Reason, State, must_leave
 from aitbc.modules.ai.models.queue import FILTERS, Needs, matches, needs_of
 from aitbc.modules.ai.models.tables import AttemptRow, JobRow, MinerRow
 from aitbc.modules.ai.models.values import JobValue
@@ -252,8 +252,8 @@ def _settled(job: JobValue, attempts: tuple[Attempt, ...]) -> Explanation:
     back = " The money went back."
     summaries = {
         State.LEASED: f"Miner {last.miner if last else '?'} took it and has not shown a sign of work yet.",
-        State.RUNNING: f"Miner {last.miner if last else '?'} works on it{_progress(last)}.",
-        State.SUCCEEDED: "It is done and paid; the receipt says what for.",
+        State.RUNNING: f"Miner {last.miner if last else '?'} works on it{_progress(last)}.{_stopping(last)}",
+        State.SUCCEEDED: f"It is done and paid; the receipt says what for.{_stopped(job)}",
         State.FAILED: f"It failed ({job.reason}, fault: {job.fault}).{told}{back}",
         State.CANCELED: f"It was stopped ({job.reason}).{back}",
         State.EXPIRED: f"No miner took it in time ({job.reason}).{back}",
@@ -274,6 +274,18 @@ def _settled(job: JobValue, attempts: tuple[Attempt, ...]) -> Explanation:
         suggestion=suggestions.get(state, "Nothing has to change."),
         attempts=attempts,
     )
+
+
+def _stopping(attempt: Attempt | None) -> str:
+    if attempt is None or attempt.stop_asked_at is None:
+        return ""
+    return f" It was asked to finish early, and has {STOP_GRACE.seconds} seconds to bring what it delivered."
+
+
+def _stopped(job: JobValue) -> str:
+    if job.reason != Reason.STOPPED_EARLY:
+        return ""
+    return " Its owner finished it early: what was delivered until then is its result."
 
 
 def _progress(attempt: Attempt | None) -> str:

@@ -15,12 +15,14 @@ from aitbc.kernel.errors import Invalid
 from aitbc.kernel.idempotency import Once
 from aitbc.modules.ai.api import Job, JobDetail, JobNotFound
 from aitbc.modules.ai.hot.read import Found
+from aitbc.modules.ai.models.kinds.registry import KINDS
 from aitbc.modules.ai.models.life import TERMINAL, IllegalMove, State, cancel
 from aitbc.modules.ai.models.tables import AttemptRow, JobRow, LogRow
 from aitbc.modules.ai.models.values import AttemptValue
 from aitbc.modules.ai.models.views import job_view
 from aitbc.modules.ai.service.ordinary import count_ended, job_value
 from aitbc.modules.ai.service.results import Results, tell_end
+from aitbc.modules.ai.service.streaming import ToldPart
 
 HEARTBEAT_SECONDS = 15.0
 WAIT_SECONDS_MAX = 60.0
@@ -48,12 +50,14 @@ class JobEvent(Struct, frozen=True, kw_only=True):
     id: str | None
     """Where it stands among the job's events; progress has none, because only the newest counts."""
     event: str
-    """`state`, `attempt` (one ended), `log`, `progress` or `heartbeat`."""
+    """`state`, `attempt` (one ended), `log`, `part` (of the output's text), `progress` or `heartbeat`."""
     data: dict[str, object]
 
 
-Place = tuple[int, int, int]
-"""Attempt, phase, number: the order of a job's events, the same whoever reads them and whenever."""
+Place = tuple[int, int, int, int]
+"""Attempt, phase, and how many log lines and how many parts were seen: lines and parts come beside each other, so the place
+within an attempt's work says how far both were read.
+"""
 LEASED, RUNNING, LOG, ENDED = 1, 2, 3, 4
 LAST = 1_000_000
 
@@ -198,22 +202,27 @@ class Jobs(Results):
         The job was read first: what it says has ended has all its lines written.
         """
         job, attempts = found
-        if seen < (0, 0, 1):
-            yield _state((0, 0, 1), State.QUEUED, job.created_at, reason="submitted")
+        if seen < (0, 0, 1, 0):
+            yield _state((0, 0, 1, 0), State.QUEUED, job.created_at, reason="submitted")
         for attempt in attempts:
-            if seen >= (attempt.token, ENDED, 0):
+            if seen >= (attempt.token, ENDED, 0, 0):
                 continue
             for place, event in _beginnings(attempt):
                 if seen < place:
                     yield place, event
-            line_seen = seen[2] if seen[:2] == (attempt.token, LOG) else 0
+            line_seen, part_seen = seen[2:] if seen[:2] == (attempt.token, LOG) else (0, 0)
             async for line in self._lines_of(job.id, attempt.token, line_seen):
-                place = (line.attempt, LOG, line.sequence)
+                line_seen = line.sequence
+                place = (attempt.token, LOG, line_seen, part_seen)
                 yield place, JobEvent(id=id_of(place), event="log", data=asdict(line))
+            if KINDS[attempt.kind].streams:
+                async for part in self._parts_of(job.id, attempt.token, part_seen):
+                    place = (attempt.token, LOG, line_seen, part.sequence)
+                    yield place, JobEvent(id=id_of(place), event="part", data=asdict(part))
             if attempt.ended is not None and attempt.ended_at is not None:
                 yield _ending(attempt)
-        if job.state in TERMINAL and job.completed_at is not None and seen < (LAST, 0, 0):
-            yield _state((LAST, 0, 0), job.state, job.completed_at, reason=job.reason, fault=job.fault)
+        if job.state in TERMINAL and job.completed_at is not None and seen < (LAST, 0, 0, 0):
+            yield _state((LAST, 0, 0, 0), job.state, job.completed_at, reason=job.reason, fault=job.fault)
 
     async def _lines_of(self, job: str, token: int, after: int) -> AsyncIterator[JobLogLine]:
         while True:
@@ -224,6 +233,15 @@ class Jobs(Results):
             if len(lines) < LINES_AT_ONCE:
                 return
 
+    async def _parts_of(self, job: str, token: int, after: int) -> AsyncIterator[ToldPart]:
+        while True:
+            parts = await self.parts_after(job, token, after, LINES_AT_ONCE)
+            for part in parts:
+                after = part.sequence
+                yield part
+            if len(parts) < LINES_AT_ONCE:
+                return
+
 
 def _state(place: Place, state: str, at: datetime, **data: object) -> tuple[Place, JobEvent]:
     return place, JobEvent(id=id_of(place), event="state", data={"state": state, "at": at, **data})
@@ -231,29 +249,30 @@ def _state(place: Place, state: str, at: datetime, **data: object) -> tuple[Plac
 
 def _beginnings(attempt: AttemptValue) -> list[tuple[Place, JobEvent]]:
     told = {"attempt": attempt.token, "miner": attempt.miner}
-    events = [_state((attempt.token, LEASED, 0), State.LEASED, attempt.started_at, **told)]
+    events = [_state((attempt.token, LEASED, 0, 0), State.LEASED, attempt.started_at, **told)]
     if attempt.running_at is not None:
-        events.append(_state((attempt.token, RUNNING, 0), State.RUNNING, attempt.running_at, **told))
+        events.append(_state((attempt.token, RUNNING, 0, 0), State.RUNNING, attempt.running_at, **told))
     return events
 
 
 def _ending(attempt: AttemptValue) -> tuple[Place, JobEvent]:
-    place = (attempt.token, ENDED, 0)
+    place = (attempt.token, ENDED, 0, 0)
     told = {"attempt": attempt.token, "ended": attempt.ended, "at": attempt.ended_at, "reason": attempt.reason}
     why = {"fault": attempt.fault, "message": attempt.message}
     return place, JobEvent(id=id_of(place), event="attempt", data={**told, **why})
 
 
 def id_of(place: Place) -> str:
-    """The event id of a place."""
-    return ".".join(map(str, place))
+    """The event id of a place; the number of parts is left out where there are none."""
+    return ".".join(map(str, place if place[3] else place[:3]))
 
 
 def place_of(event_id: str | None) -> Place:
     """The place behind an event id; before everything for none. Raises `InvalidEventId`."""
     if not event_id:
-        return (0, 0, 0)
+        return (0, 0, 0, 0)
     parts = event_id.split(".")
-    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 9 for part in parts):
+    if len(parts) not in (3, 4) or not all(part.isascii() and part.isdigit() and len(part) < 9 for part in parts):
         raise InvalidEventId
-    return int(parts[0]), int(parts[1]), int(parts[2])
+    attempt, phase, lines, told = map(int, (*parts, "0")[:4])
+    return attempt, phase, lines, told

@@ -96,6 +96,8 @@ class Office:
         self.claims: Batcher[Claim, Sequence[Lease]] = Batcher(self.dealer.claim_many, unheard=self._note_strays)
         self.strays: list[tuple[str, Lease]] = []
         """Leases, each with its miner, that were made for a claim whose caller had left."""
+        self.leavings: set[asyncio.Task[None]] = set()
+        """The stops of jobs whose clients left, under way."""
         self.renewals: Batcher[Renewing, Renewed] = Batcher(lambda batch: renew_many(db, batch))
         self.completions: Batcher[Completion, Accepted] = Batcher(lambda batch: complete_many(db, batch, self.paid))
         self.job_reads: Batcher[str, Found | None] = Batcher(lambda batch: read_jobs(db, batch), flights_max=2)

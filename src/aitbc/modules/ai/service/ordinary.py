@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from aitbc.kernel import ids
 from aitbc.kernel.clock import now
 from aitbc.kernel.db import Database, UnitOfWork
-from aitbc.modules.ai.api import Claim, Job, Lease, LeaseLost, LeaseStatus, Renewal, TooManyOpenJobs
+from aitbc.modules.ai.api import Claim, Job, Lease, LeaseLost, LeaseStatus, Renewal, StopAsked, TooManyOpenJobs
 from aitbc.modules.ai.hot.claim import Seat, closed, deal
-from aitbc.modules.ai.hot.complete import Accepted, Completion, events_of, fill, is_held, is_repeated
+from aitbc.modules.ai.hot.complete import Accepted, Completion, events_of, fill, is_cut_off, is_held, is_repeated
 from aitbc.modules.ai.hot.renew import Renewed, is_live, renew_one, status_of
 from aitbc.modules.ai.hot.submit import Submission
 from aitbc.modules.ai.models.life import AVOIDED_FOR, TERMINAL, State, must_leave, show_sign, succeed
@@ -172,6 +172,8 @@ async def complete_one(database: Database, completion: Completion) -> Accepted:
             return Accepted(job, attempt, completion.input_digest, repeated=True)
         if not is_held(job, attempt, delivered):
             raise LeaseLost
+        if is_cut_off(attempt, delivered):
+            raise StopAsked
         succeed(job, attempt, at=now())
         fill(job, attempt, delivered)
         _write_back(job, job_row)

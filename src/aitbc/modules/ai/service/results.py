@@ -20,12 +20,12 @@ from aitbc.modules.ai.hot.complete import Accepted, Completion, attempt_ended, s
 from aitbc.modules.ai.models.delivery import OutputRefused, judge, output_text, require_signature
 from aitbc.modules.ai.models.kinds.kind import Reference
 from aitbc.modules.ai.models.kinds.registry import KINDS
-from aitbc.modules.ai.models.life import TERMINAL, Ended, Fault, State, give_up, show_sign
+from aitbc.modules.ai.models.life import TERMINAL, Ended, Fault, State, avoid, give_up, show_sign
 from aitbc.modules.ai.models.tables import AttemptRow, JobRow, LogRow
 from aitbc.modules.ai.models.values import AttemptValue, Delivered, JobValue
 from aitbc.modules.ai.models.views import hold_of, receipt_of
-from aitbc.modules.ai.service.artifacts import Artifacts
 from aitbc.modules.ai.service.ordinary import attempt_value, complete_one, count_ended, job_value, lock_lease
+from aitbc.modules.ai.service.streaming import Streaming
 from aitbc.modules.trading.api import SettleHold
 
 MESSAGE_LENGTH_MAX = 2000
@@ -39,13 +39,13 @@ _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud8
 log = structlog.get_logger("aitbc.ai")
 
 
-class Results(Artifacts):
+class Results(Streaming):
     """Accepting what miners bring."""
 
     async def complete(self, result: Result) -> Outcome:
         """Accept a result, settle it and answer. Repeating it answers the same.
 
-        Raises `LeaseLost`, `WrongSignature`, `WrongDigest`, `OutputTooLarge`.
+        Raises `LeaseLost`, `WrongSignature`, `WrongDigest`, `OutputTooLarge`, `StopAsked`.
         """
         job, attempt = await self._lease_of(result.miner, result.attempt, result.token)
         text = output_text(result)
@@ -76,7 +76,8 @@ class Results(Artifacts):
         value = result.output
         if isinstance(value, dict) and "artifact" in value:
             value = await self._value_in(value, attempt.id)
-        return judge(result, text, value, job, attempt, now())
+        told = await self.told_text(job.id, attempt.token) if KINDS[job.kind].streams else None
+        return judge(result, text, value, job, attempt, now(), told=told)
 
     async def _value_in(self, reference: dict[str, Any], attempt: str) -> Any:
         """The output in an artifact that was delivered under this lease. Raises `OutputRefused`."""
@@ -135,9 +136,12 @@ class Results(Artifacts):
             if (row.miner, row.token) != (miner, token):
                 raise LeaseLost
             if row.ended is None:
-                if fault is Fault.REQUESTER and not KINDS[job.kind].requester_may_fail:
-                    fault = Fault.UNKNOWN  # the platform checked the request itself
+                row.blames_request = fault is Fault.REQUESTER
+                if row.blames_request and not await _is_agreed(uow, job, row):
+                    fault = Fault.UNKNOWN
                 give_up(job, row, ended, fault=fault, reason=reason, message=message, at=now())
+                if row.blames_request and job.state == State.QUEUED and not KINDS[job.kind].miner_may_blame:
+                    avoid(job, row.miner)  # another one's word is wanted
                 tell_end(uow, job, row)
                 await count_ended(uow, [job])
             elif (row.ended, row.reason) != (ended, reason):
@@ -174,6 +178,19 @@ class Results(Artifacts):
         if highest >= LINES_MAX:  # the miner need not send the rest again
             return max([highest, *(line.sequence for line in lines)])
         return highest
+
+
+async def _is_agreed(uow: UnitOfWork, job: JobRow, attempt: AttemptRow) -> bool:
+    """Whether it is the request's fault: one miner's word counts where its kind says so, else that of two accounts."""
+    if KINDS[job.kind].miner_may_blame:
+        return True
+    others = select(AttemptRow.id).where(
+        AttemptRow.job == job.id,
+        AttemptRow.blames_request,
+        AttemptRow.miner != attempt.miner,
+        AttemptRow.miner_account != attempt.miner_account,
+    )
+    return (await uow.session.scalars(others.limit(1))).first() is not None
 
 
 def tell_end(uow: UnitOfWork, job: JobRow, attempt: AttemptRow | None) -> None:

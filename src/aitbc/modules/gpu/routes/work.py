@@ -5,7 +5,17 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from aitbc.kernel.auth import Principal
-from aitbc.modules.ai.api import LeaseLost, Outcome, OutputTooLarge, WrongDigest, WrongSignature
+from aitbc.modules.ai.api import (
+    LeaseLost,
+    NotToldInParts,
+    Outcome,
+    OutputTooLarge,
+    PartsKept,
+    PartsTooLarge,
+    StopAsked,
+    WrongDigest,
+    WrongSignature,
+)
 from aitbc.modules.gpu.api import Miner, MinerNotFound
 from aitbc.modules.gpu.models.offer import Offer
 from aitbc.modules.gpu.routes.protocol import MinerProtocolUnsupported, require_protocol
@@ -21,6 +31,7 @@ from aitbc.modules.gpu.service.work import (
     ReleaseLease,
     ReportFailure,
     SendHeartbeat,
+    TellParts,
     TooManyPolls,
     Work,
 )
@@ -32,7 +43,10 @@ SPEAK = {
 }
 LEASE = SPEAK | {"errors": (MinerNotFound, LeaseLost, MinerProtocolUnsupported)}
 POLL = SPEAK | {"waits": True, "errors": (MinerNotFound, TooManyPolls, MinerProtocolUnsupported)}
-DELIVER_ERRORS = (MinerNotFound, LeaseLost, WrongSignature, WrongDigest, OutputTooLarge, MinerProtocolUnsupported)
+DELIVER_ERRORS = (
+    *(MinerNotFound, LeaseLost, StopAsked, WrongSignature, WrongDigest, OutputTooLarge),
+    MinerProtocolUnsupported,
+)
 
 
 class WorkController(Controller):
@@ -138,6 +152,27 @@ class WorkController(Controller):
     ) -> Kept:
         """Add lines to the job's log; lines that are kept already are passed over."""
         return await gpu.log(who, attempt, data)
+
+    @post(
+        "/leases/{attempt:str}/parts",
+        operation_id="tell_parts",
+        summary="Tell parts of an output",
+        status_code=200,
+        opt=LEASE | {"errors": (MinerNotFound, LeaseLost, NotToldInParts, PartsTooLarge, MinerProtocolUnsupported)},
+    )
+    async def parts(
+        self,
+        gpu: NamedDependency[GpuService],
+        who: NamedDependency[Principal],
+        attempt: FromPath[str],
+        data: JSONBody[TellParts],
+    ) -> PartsKept:
+        """Tell pieces of an output's text while it is made, and hear whether to go on.
+
+        Pieces that are kept already are passed over. On `stop` nothing more is kept: deliver the text up to `kept` as the
+        result, within 10 seconds. Without a piece it is only the question; ask every second, so that a stop is heard soon.
+        """
+        return await gpu.tell_parts(who, attempt, data)
 
     @put(
         "/miners/{miner:str}/capabilities",

@@ -14,7 +14,20 @@ from aitbc.kernel.clock import now
 from aitbc.kernel.errors import TooMany, Unavailable
 from aitbc.kernel.text import Text
 from aitbc.kernel.trace import current_request_id
-from aitbc.modules.ai.api import Claim, Failure, Lease, LeaseLost, LeaseStatus, LogLine, Outcome, Renewal, Result
+from aitbc.modules.ai.api import (
+    Claim,
+    Failure,
+    Lease,
+    LeaseLost,
+    LeaseStatus,
+    LogLine,
+    Outcome,
+    Part,
+    Parts,
+    PartsKept,
+    Renewal,
+    Result,
+)
 from aitbc.modules.gpu.api import SLOTS_MAX, Inventory
 from aitbc.modules.gpu.models.life import ALIVE, Status
 from aitbc.modules.gpu.models.offer import capabilities_of
@@ -24,6 +37,8 @@ from aitbc.modules.gpu.service.enrolment import Signature, Slots
 
 WAIT_SECONDS_MAX = 60
 LEASES_MAX = 256
+PARTS_MAX = 64
+PART_LENGTH_MAX = 16_384
 LINES_MAX = 1000
 LINE_LENGTH_MAX = 16_384
 """What a line may bring; of long ones less is kept."""
@@ -88,7 +103,7 @@ class HeartbeatAnswer(Struct, frozen=True, kw_only=True):
     message: str | None
     """Why the status is what it is, where there is something to say."""
     leases: tuple[LeaseStatus, ...]
-    """Stop the work on each that is not `live`."""
+    """Stop the work on each that is not `live`; of one that is to `stop`, deliver what was told in parts."""
     server_time: datetime
     heartbeat_seconds: float
     """Send the next one after so long."""
@@ -160,6 +175,20 @@ class AddLines(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     token: Token
     lines: Annotated[tuple[AddLine, ...], Meta(min_length=1, max_length=LINES_MAX)]
+
+
+class TellPart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A piece of an output's text."""
+
+    sequence: Annotated[int, Meta(ge=1, le=2**31 - 1)]
+    text: Annotated[str, Meta(min_length=1, max_length=PART_LENGTH_MAX)]
+
+
+class TellParts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Pieces of an output while it is made; without any it only asks whether to go on."""
+
+    token: Token
+    parts: Annotated[tuple[TellPart, ...], Meta(max_length=PARTS_MAX)] = ()
 
 
 class Kept(Struct, frozen=True, kw_only=True):
@@ -288,6 +317,11 @@ class Working(Desk):
     async def release(self, who: Principal, attempt: str, wish: ReleaseLease) -> Outcome:
         """Give a lease back unworked. Raises `MinerNotFound`, `LeaseLost`."""
         return await self.ai.release(speaking_for(who), attempt, wish.token, wish.reason)
+
+    async def tell_parts(self, who: Principal, attempt: str, told: TellParts) -> PartsKept:
+        """Pass on pieces of an output while it is made. Raises `MinerNotFound`, `LeaseLost`, `PartsTooLarge`."""
+        parts = tuple(Part(sequence=part.sequence, text=part.text) for part in told.parts)
+        return await self.ai.tell_parts(Parts(miner=speaking_for(who), attempt=attempt, token=told.token, parts=parts))
 
     async def log(self, who: Principal, attempt: str, told: AddLines) -> Kept:
         """Keep log lines. Raises `MinerNotFound`, `LeaseLost`."""

@@ -63,6 +63,8 @@ class Chat(Kind):
     unit_price_units = 20
     input = ChatInput
     output = ChatOutput
+    streams = True
+    miner_may_blame = True  # what a model's server refuses it says in its answer, which the owner is shown
 
     def measure(self, given: ChatInput, files: Mapping[str, FileFacts], *, run_seconds: int) -> Measure:
         """The prompt's bytes, and the most that the answer can add."""
@@ -70,7 +72,7 @@ class Chat(Kind):
         if prompt > PROMPT_BYTES_MAX:
             raise InvalidInput(f"The messages have {prompt} bytes; at most {PROMPT_BYTES_MAX} are allowed.")
         answer = BYTES_PER_TOKEN_MAX * given.max_tokens
-        expects = {"answer": answer, "max_tokens": given.max_tokens}
+        expects = {"answer": answer, "max_tokens": given.max_tokens, "prompt": prompt}
         return Measure(units=prompt, units_max=prompt + answer, model=given.model, expects=expects)
 
     def meter(self, output: ChatOutput, *, input_units: int, expects: Mapping[str, int], seconds: float) -> int:
@@ -78,8 +80,19 @@ class Chat(Kind):
         return input_units + min(len(output.message.content.encode()), expects["answer"])
 
     def evidence(self, usage: Mapping[str, int], units: int, expects: Mapping[str, int]) -> str | None:
-        """Tokens: never more than allowed, and no more than bytes."""
-        told = usage.get("completion_tokens")
-        if told is None or told <= min(expects["max_tokens"], units):
+        """Tokens: never more than allowed, and no more than bytes of the answer."""
+        pair = self.counts(usage, units, expects)
+        if pair is None or pair[0] <= pair[1]:
             return None
-        return f"The miner counted {told} tokens of at most {expects['max_tokens']}, the platform {units} bytes in all."
+        most, answer = expects["max_tokens"], units - expects.get("prompt", 0)
+        return f"The miner counted {pair[0]} tokens of at most {most}, the platform an answer of {answer} bytes."
+
+    def counts(self, usage: Mapping[str, int], units: int, expects: Mapping[str, int]) -> tuple[int, int] | None:
+        """Tokens of the answer, each of which is a byte at least."""
+        told = usage.get("completion_tokens")
+        # A job that was submitted before prompts were noted is held against all its bytes.
+        return None if told is None else (told, min(expects["max_tokens"], units - expects.get("prompt", 0)))
+
+    def told(self, output: ChatOutput) -> str:
+        """The answer's text."""
+        return output.message.content

@@ -39,6 +39,7 @@ class Command(Kind):
     unit_price_units = 10_000
     input = CommandInput
     output = CommandOutput
+    miner_may_blame = True  # its program's exit code is the work; to run it twice may do harm
 
     def measure(self, given: CommandInput, files: Mapping[str, FileFacts], *, run_seconds: int) -> Measure:
         """Nothing is known before the run but its longest time."""
@@ -50,7 +51,11 @@ class Command(Kind):
 
     def evidence(self, usage: Mapping[str, int], units: int, expects: Mapping[str, int]) -> str | None:
         """The miner cannot have run for longer than it had the lease."""
-        told = usage.get("milliseconds")
-        if told is None or told <= (units + 1) * 1000:
+        pair = self.counts(usage, units, expects)
+        if pair is None or pair[0] <= pair[1]:
             return None
-        return f"The miner counted {told} milliseconds within a lease of {units} seconds."
+        return f"The miner counted {pair[0]} milliseconds within a lease of {units} seconds."
+
+    def counts(self, usage: Mapping[str, int], units: int, expects: Mapping[str, int]) -> tuple[int, int] | None:
+        """Milliseconds, the second that was begun included."""
+        return (usage["milliseconds"], (units + 1) * 1000) if "milliseconds" in usage else None

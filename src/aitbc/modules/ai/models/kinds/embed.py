@@ -41,7 +41,6 @@ class Embed(Kind):
     unit_price_units = 10
     input = EmbedInput
     output = EmbedOutput
-    requester_may_fail = False
 
     def measure(self, given: EmbedInput, files: Mapping[str, FileFacts], *, run_seconds: int) -> Measure:
         """The bytes of all texts."""
@@ -69,3 +68,7 @@ class Embed(Kind):
         if told in (None, expects["texts"]):
             return None
         return f"The miner counted {told} texts, the platform {expects['texts']}."
+
+    def counts(self, usage: Mapping[str, int], units: int, expects: Mapping[str, int]) -> tuple[int, int] | None:
+        """Texts."""
+        return (usage["texts"], expects["texts"]) if "texts" in usage else None

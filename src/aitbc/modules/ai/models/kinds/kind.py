@@ -12,6 +12,11 @@ INPUT_BYTES_MAX = 1024 * 1024
 """The most an input may weigh as JSON; larger things are artifacts."""
 
 
+EXCESS_SHARE = 1.25
+EXCESS_COUNT = 16
+"""A miner that counted more than this share of what the platform counted, and so many units above it, counted too much."""
+
+
 class InvalidInput(Invalid):
     """The input does not fit this kind of work."""
 
@@ -68,8 +73,10 @@ class Kind:
     """The price of one unit in minor units of money, unless the settings say otherwise."""
     input: ClassVar[type[Struct]]
     output: ClassVar[type[Struct]]
-    requester_may_fail: ClassVar[bool] = True
-    """Whether a miner is believed when it blames the request; not where the platform can tell by itself."""
+    miner_may_blame: ClassVar[bool] = False
+    """Whether one miner is believed when it blames the request; else a second one, of another account, must agree."""
+    streams: ClassVar[bool] = False
+    """Whether the output may be told in parts, as text; such work can be finished early."""
 
     def read(self, value: Any) -> Any:
         """The input as its struct. Raises `InvalidInput` with the place of what is wrong."""
@@ -100,6 +107,19 @@ class Kind:
     def evidence(self, usage: Mapping[str, int], units: int, expects: Mapping[str, int]) -> str | None:
         """Where the miner's count differs from the platform's, in one sentence; none where they agree."""
         return None
+
+    def counts(self, usage: Mapping[str, int], units: int, expects: Mapping[str, int]) -> tuple[int, int] | None:
+        """What the miner counted and the most that the platform can make of it; none where there is nothing to compare."""
+        return None
+
+    def is_overcounted(self, usage: Mapping[str, int], units: int, expects: Mapping[str, int]) -> bool:
+        """Whether the miner counted so much more than the platform that no rounding explains it."""
+        pair = self.counts(usage, units, expects)
+        return pair is not None and pair[0] > pair[1] * EXCESS_SHARE + EXCESS_COUNT
+
+    def told(self, output: Any) -> str:
+        """The text of an output that may be told in parts."""
+        raise NotImplementedError
 
 
 def _refusal(error: msgspec.ValidationError) -> InvalidInput:

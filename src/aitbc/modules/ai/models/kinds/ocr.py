@@ -88,6 +88,10 @@ class Ocr(Kind):
         told = usage.get("pixels")
         return None if told in (None, units) else f"The miner counted {told} pixels, the platform {units}."
 
+    def counts(self, usage: Mapping[str, int], units: int, expects: Mapping[str, int]) -> tuple[int, int] | None:
+        """Pixels."""
+        return (usage["pixels"], units) if "pixels" in usage else None
+
 
 def _decoded(text: str) -> bytes:
     try:

@@ -1,0 +1,126 @@
+"""The HTTP of jobs that somebody stays with: submitted and awaited in one request, or followed as it is done, and stopped."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from litestar import Controller, Request, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.response import Stream
+from msgspec import Meta
+from msgspec.structs import asdict
+
+from aitbc.kernel.auth import Principal
+from aitbc.kernel.doors import Admission
+from aitbc.kernel.gone import gone_of, leave_with
+from aitbc.kernel.idempotency import Once
+from aitbc.modules.ai.api import Job, JobDetail, JobNotFound
+from aitbc.modules.ai.models.life import IllegalMove
+from aitbc.modules.ai.routes.jobs import SUBMISSION_ERRORS, spoken
+from aitbc.modules.ai.service import AiService
+from aitbc.modules.ai.service.jobs import JobEvent
+from aitbc.modules.ai.service.stopping import Attendance, CannotStopEarly, OnDisconnect
+from aitbc.modules.ai.service.submitting import SubmitJob
+
+ATTENDED_SECONDS_MAX = 75
+Seconds = Annotated[float, Meta(ge=0, le=ATTENDED_SECONDS_MAX, description="How long to wait for its end at most.")]
+Wish = Annotated[
+    OnDisconnect,
+    Meta(description="What becomes of the job when the client leaves before its answer: `stop` or `continue`."),
+]
+SUBMIT = {"permission": "jobs:create", "idempotency": "required", "errors": SUBMISSION_ERRORS}
+AnyRequest = Request[Any, Any, Any]
+
+
+class AttendedController(Controller):
+    """Jobs whose clients stay."""
+
+    path = "/jobs"
+    tags = ("ai",)
+
+    @post("/sync", operation_id="submit_and_wait", summary="Submit a job and wait", status_code=200, opt=SUBMIT)
+    async def sync(
+        self,
+        ai: NamedDependency[AiService],
+        who: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        request: AnyRequest,
+        data: JSONBody[SubmitJob],
+        seconds: FromQuery[Seconds] = 60.0,
+        on_disconnect: FromQuery[Wish] = "stop",
+    ) -> JobDetail:
+        """Submit a job and answer once it has ended, or as it is when the time is up: `state` says which.
+
+        The job is the same as of the other forms, and goes on by itself when the time is up. When the client leaves before
+        its answer, the job is stopped: `chat` that has a miner is finished early and paid for what it delivered, all else is
+        canceled. Repeating the request with the same Idempotency-Key waits for the same job.
+        """
+        job = await ai.submit(who, data, once)
+        gone = gone_of(request.scope)
+        attendance = ai.attend(who, job, gone, on_disconnect)
+        try:
+            leave_with(gone)
+            return await ai.wait(who, job.id, seconds)
+        finally:
+            attendance.over()
+
+    @post(
+        "/stream",
+        operation_id="submit_and_follow",
+        summary="Submit a job and follow it",
+        status_code=200,
+        media_type="text/event-stream",
+        opt=SUBMIT,
+    )
+    async def stream(
+        self,
+        ai: NamedDependency[AiService],
+        who: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        admission: NamedDependency[Admission],
+        request: AnyRequest,
+        data: JSONBody[SubmitJob],
+        on_disconnect: FromQuery[Wish] = "stop",
+    ) -> Stream:
+        """Submit a job and answer with server-sent events: `job`, then its states, log lines and parts until its end.
+
+        `chat` tells its text in `part` events as the model writes it. A connection that breaks stops the job, as with the
+        form that waits; with `on_disconnect=continue` it goes on, and `GET /api/v1/ai/jobs/{job}/events` with the last id
+        that was seen as `Last-Event-ID` goes on where it broke.
+        """
+        job = await ai.submit(who, data, once)
+        attendance = ai.attend(who, job, gone_of(request.scope), on_disconnect)
+        happenings = _attended(job, await ai.follow(who, job.id, None), attendance)
+        headers = {"location": f"/api/v1/ai/jobs/{job.id}"}
+        return Stream(admission.bound(spoken(happenings)), media_type="text/event-stream", headers=headers)
+
+    @post(
+        "/{job:str}/stop",
+        operation_id="stop_job",
+        summary="Stop a job early",
+        status_code=200,
+        opt={"permission": "jobs:create", "errors": (JobNotFound, IllegalMove, CannotStopEarly)},
+    )
+    async def stop(
+        self,
+        ai: NamedDependency[AiService],
+        who: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        job: FromPath[str],
+    ) -> Job:
+        """Finish a job early: what its miner delivered until now is the result, and is paid for with the prompt.
+
+        The miner is told within a second or two, and has 10 seconds to sign what it delivered; else the job is canceled and
+        the money goes back. A job that no miner has is canceled at once. Kinds that deliver only at their end cannot be
+        stopped, only canceled.
+        """
+        return await ai.stop_job(who, job, once)
+
+
+async def _attended(job: Job, events: AsyncIterator[JobEvent], attendance: Attendance) -> AsyncIterator[JobEvent]:
+    try:
+        yield JobEvent(id=None, event="job", data=asdict(job))
+        async for event in events:
+            yield event
+    finally:
+        attendance.over()
