@@ -141,7 +141,8 @@ def reputation(call: Call, miner: MinerId) -> None:
     if call.out.is_for_people and told["days"] and not call.options.fields:
         call.out.text("")
         call.out.rows(
-            told["days"], (column("day"), *(Column(it.upper(), it, "number") for it in ("good", "bad", "weight")))
+            told["days"],
+            (column("day"), *(Column(it.upper(), it, "number") for it in ("good", "bad", "overcounted", "weight"))),
         )
 
 

@@ -78,10 +78,11 @@ class Rig:
         (lease,) = (await self.poll())["leases"]
         return dict(lease)
 
-    def result(self, lease: dict[str, Any], **changes: Any) -> dict[str, Any]:
-        """A signed result of embedding."""
-        vectors = [[0.5, -0.25, 0.125] for _ in lease["input"]["texts"]]
-        output = {"model": "tiny", "dimensions": 3, "vectors": vectors, "weights": "sha256:00"}
+    def result(self, lease: dict[str, Any], output: Any = None, **changes: Any) -> dict[str, Any]:
+        """A signed result, of embedding unless another is given."""
+        if output is None:
+            vectors = [[0.5, -0.25, 0.125] for _ in lease["input"]["texts"]]
+            output = {"model": "tiny", "dimensions": 3, "vectors": vectors, "weights": "sha256:00"}
         statement = work_statement(
             job=lease["job"],
             attempt=lease["attempt"],
@@ -100,9 +101,9 @@ class Rig:
         }
         return fields | changes
 
-    async def deliver(self, lease: dict[str, Any], **changes: Any) -> httpx.Response:
+    async def deliver(self, lease: dict[str, Any], output: Any = None, **changes: Any) -> httpx.Response:
         """Bring a result."""
-        return await self.call("POST", f"/leases/{lease['attempt']}/result", self.result(lease, **changes))
+        return await self.call("POST", f"/leases/{lease['attempt']}/result", self.result(lease, output, **changes))
 
 
 class Fleet:

@@ -31,14 +31,15 @@ MOMENTS = st.builds(
 )
 OUTCOMES = st.sampled_from(
     [
-        ("succeeded", "none"),
-        ("failed", "miner"),
-        ("failed", "requester"),
-        ("failed", "platform"),
-        ("failed", "unknown"),
-        ("lost", "miner"),
-        ("released", "none"),
-        ("canceled", "none"),
+        ("succeeded", "none", "completed"),
+        ("succeeded", "none", "overcounted"),
+        ("failed", "miner", "broken"),
+        ("failed", "requester", "overcounted"),
+        ("failed", "platform", "broken"),
+        ("failed", "unknown", "broken"),
+        ("lost", "miner", "lease_expired"),
+        ("released", "none", "left"),
+        ("canceled", "none", "canceled_by_owner"),
     ]
 )
 EVENTS = st.lists(st.builds(lambda at, how: (at, *how), MOMENTS, OUTCOMES), max_size=60)
@@ -46,16 +47,16 @@ EVENTS = st.lists(st.builds(lambda at, how: (at, *how), MOMENTS, OUTCOMES), max_
 
 @given(EVENTS, st.randoms(use_true_random=False))
 def test_neither_the_order_of_events_nor_the_zone_of_their_times_matters(
-    events: list[tuple[datetime, str, str]], chance: random.Random
+    events: list[tuple[datetime, str, str, str]], chance: random.Random
 ) -> None:
-    shuffled = [(at.astimezone(UTC), outcome, fault) for at, outcome, fault in events]
+    shuffled = [(at.astimezone(UTC), outcome, fault, reason) for at, outcome, fault, reason in events]
     chance.shuffle(shuffled)
     assert score(tally(shuffled)) == score(tally(events))
 
 
 @given(EVENTS, EVENTS)
 def test_what_is_kept_day_by_day_amounts_to_the_same_as_the_whole(
-    early: list[tuple[datetime, str, str]], late: list[tuple[datetime, str, str]]
+    early: list[tuple[datetime, str, str, str]], late: list[tuple[datetime, str, str, str]]
 ) -> None:
     days = dict(tally(early))
     for day, one in tally(late).items():
@@ -66,7 +67,7 @@ def test_what_is_kept_day_by_day_amounts_to_the_same_as_the_whole(
 
 @given(EVENTS)
 def test_it_lies_between_nought_and_one_and_only_the_miners_doing_moves_it(
-    events: list[tuple[datetime, str, str]],
+    events: list[tuple[datetime, str, str, str]],
 ) -> None:
     found = score(tally(events))
     assert 0 < found.value < 1
@@ -75,8 +76,9 @@ def test_it_lies_between_nought_and_one_and_only_the_miners_doing_moves_it(
     if not telling:
         assert found == UNKNOWN
     newest = max((at for at, *_ in telling), default=START)
-    assert score(tally([*events, (newest, "succeeded", "none")])).value > found.value
-    assert score(tally([*events, (newest, "failed", "miner")])).value < found.value
+    assert score(tally([*events, (newest, "succeeded", "none", "completed")])).value > found.value
+    assert score(tally([*events, (newest, "failed", "miner", "broken")])).value < found.value
+    assert score(tally([*events, (newest, "succeeded", "none", "overcounted")])).value < found.value
 
 
 def test_an_event_weighs_half_after_its_half_life_and_nothing_after_the_window() -> None:
@@ -96,7 +98,9 @@ def test_a_newcomer_is_one_of_whom_few_events_count() -> None:
     assert not score({day: Tally(good=NEWCOMER_BELOW - 1, bad=1)}).newcomer
 
 
-def ended(miner: str, at: datetime, outcome: str, fault: str, attempt: str | None = None) -> AttemptEnded:
+def ended(
+    miner: str, at: datetime, outcome: str, fault: str, reason: str = "", attempt: str | None = None
+) -> AttemptEnded:
     """What ai tells of an attempt."""
     return AttemptEnded(
         attempt=attempt or ids.new_id("att"),
@@ -105,7 +109,7 @@ def ended(miner: str, at: datetime, outcome: str, fault: str, attempt: str | Non
         miner=miner,
         outcome=outcome,
         fault=fault,
-        reason="",
+        reason=reason,
         started_at=at - timedelta(seconds=1),
         ended_at=at,
     )
@@ -128,13 +132,14 @@ async def test_recounting_the_events_gives_exactly_what_was_kept_up(fleet: Fleet
     rig = await fleet.rig(owner)
     chance = random.Random(7)
     pool = [("succeeded", "none"), ("failed", "miner"), ("lost", "miner"), ("failed", "platform"), ("released", "none")]
+    pool += [("succeeded", "none", "overcounted")]  # type: ignore[list-item]
     events = [
         ended(rig.id, START + timedelta(hours=chance.randrange(24 * 80)), *chance.choice(pool)) for _ in range(300)
     ]
     for start in range(0, 300, 37):
         await hear(fleet, *events[start : start + 37])
         await hear(fleet, *events[: start + 5])  # the same facts, late and again
-    expected = score(tally((event.ended_at, event.outcome, event.fault) for event in events))
+    expected = score(tally((event.ended_at, event.outcome, event.fault, event.reason) for event in events))
     assert await stored(fleet, rig.id) == (expected.value, expected.good, expected.bad)
     told = (await owner.get(f"{GPU}/miners/{rig.id}/reputation")).json()
     assert told["value"] == expected.value
@@ -159,7 +164,7 @@ async def test_hearers_at_work_at_the_same_time_lose_nothing(fleet: Fleet) -> No
     await asyncio.gather(*(hear(fleet, *events[start : start + 30]) for start in range(0, 90, 15)))
     for rig in rigs:
         mine = [event for event in events if event.miner == rig.id]
-        expected = score(tally((event.ended_at, event.outcome, event.fault) for event in mine))
+        expected = score(tally((event.ended_at, event.outcome, event.fault, event.reason) for event in mine))
         assert await stored(fleet, rig.id) == (expected.value, expected.good, expected.bad)
 
 
@@ -176,6 +181,42 @@ async def test_work_that_was_paid_for_raises_the_reputation_of_who_did_it(fleet:
     told = (await owner.get(f"{GPU}/miners/{rig.id}/reputation")).json()
     assert [(day["good"], day["bad"], day["weight"]) for day in told["days"]] == [(1, 0, 1.0)]
     assert told["value"] == (await fleet.see(owner, rig))["reputation"] == 0.6
+
+
+async def test_a_miner_that_reports_100000_tokens_for_five_pieces_is_paid_for_what_was_counted_and_thought_less_of(
+    fleet: Fleet,
+) -> None:
+    owner, buyer = await fleet.owner(), await fleet.owner(funds="10")
+    rig = await fleet.rig(owner, kinds=["chat"])
+    ask = {"messages": [{"role": "user", "content": "Count to five."}], "max_tokens": 100_000}
+    job = (await fleet.submit(buyer, kind="chat", input=ask, max_price="1"))["id"]
+    lease = await rig.take()
+    pieces = ["one ", "two ", "three ", "four ", "five"]
+    for number, text in enumerate(pieces, 1):
+        told = {"token": lease["token"], "parts": [{"sequence": number, "text": text}]}
+        answer = await rig.call("POST", f"/leases/{lease['attempt']}/parts", told)
+        assert answer.json() == {"status": "live", "kept": number}
+    output = {"message": {"role": "assistant", "content": "".join(pieces)}, "model": "tiny", "finish_reason": "stop"}
+    answer = await rig.deliver(lease, output, usage={"completion_tokens": 100_000})
+    bytes_counted = len("Count to five.") + len("".join(pieces))
+    assert answer.status_code == 200, answer.text
+    found = (await buyer.get(f"/api/v1/ai/jobs/{job}")).json()
+    assert (found["units"], found["price"]) == (bytes_counted, f"{bytes_counted * 20 / 10**8:.8f}".rstrip("0"))
+    assert found["history"][0]["reason"] == "overcounted" and "100000" in found["history"][0]["note"]
+    balance = (await buyer.get(f"/api/v1/trading/accounts/{buyer.principal.account}")).json()
+    assert float(balance["available"]) == pytest.approx(10 - float(found["price"])) and float(balance["held"]) == 0
+    await fleet.later(6)
+    for _ in range(100):
+        if (await fleet.see(owner, rig))["reputation"] < PRIOR:
+            break
+        await asyncio.sleep(0.05)
+    told = (await owner.get(f"{GPU}/miners/{rig.id}/reputation")).json()
+    assert [(day["good"], day["bad"], day["overcounted"]) for day in told["days"]] == [(0, 1, 1)]
+    assert told["value"] == (await fleet.see(owner, rig))["reputation"] == 0.4
+    (row,) = await fleet.sql(
+        "SELECT outcome, reason FROM gpu.reputation_events WHERE miner = $1", ids.decode("mnr", rig.id)
+    )
+    assert (row["outcome"], row["reason"]) == ("succeeded", "overcounted")
 
 
 async def test_a_miner_without_events_is_neutral_and_new(fleet: Fleet) -> None:

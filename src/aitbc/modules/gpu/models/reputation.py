@@ -1,8 +1,10 @@
 """Reputation: a pure function of what is stored about a miner's attempts, the same whenever it is worked out anew.
 
-Only two things count: an attempt that succeeded, and one that ended by the miner's own fault. Events are counted by day (UTC), and
-a day's events weigh half as much for each `HALF_LIFE_DAYS` that it lies before the miner's newest counted day; what is more than
-`WINDOW_DAYS` before it counts no more. A neutral prior of `PRIOR_WEIGHT` events keeps one lucky or unlucky start from deciding.
+Only three things count: an attempt that succeeded, one that ended by the miner's own fault, and one that succeeded
+though its miner counted far more than the platform did, which speaks against it. Events are counted by day (UTC), and
+a day's events weigh half as much for each `HALF_LIFE_DAYS` that it lies before the miner's newest counted day; what is
+more than `WINDOW_DAYS` before it counts no more. A neutral prior of `PRIOR_WEIGHT` events keeps one lucky or unlucky
+start from deciding.
 """
 
 import math
@@ -15,6 +17,8 @@ HALF_LIFE_DAYS = 7
 WINDOW_DAYS = 70
 PRIOR = 0.5
 PRIOR_WEIGHT = 4.0
+OVERCOUNTED = "overcounted"
+"""The reason of a success whose miner counted far more than the platform."""
 NEWCOMER_BELOW = 10
 """A miner with fewer counted events than this is a newcomer."""
 
@@ -44,10 +48,10 @@ UNKNOWN = Score(PRIOR, 0, 0)
 """Of a miner without events."""
 
 
-def judged(outcome: str, fault: str) -> Tally:
+def judged(outcome: str, fault: str, reason: str) -> Tally:
     """What one attempt counts: nothing, unless it succeeded or ended by the miner's fault."""
     if outcome == "succeeded":
-        return Tally(good=1)
+        return Tally(bad=1) if reason == OVERCOUNTED else Tally(good=1)
     return Tally(bad=1) if fault == "miner" else Tally()
 
 
@@ -56,11 +60,11 @@ def day_of(ended_at: datetime) -> date:
     return ended_at.astimezone(UTC).date()
 
 
-def tally(events: Iterable[tuple[datetime, str, str]]) -> dict[date, Tally]:
-    """The tallies of some attempts, given as (ended at, outcome, fault), in whatever order."""
+def tally(events: Iterable[tuple[datetime, str, str, str]]) -> dict[date, Tally]:
+    """The tallies of some attempts, given as (ended at, outcome, fault, reason), in whatever order."""
     days: dict[date, Tally] = {}
-    for ended_at, outcome, fault in events:
-        one = judged(outcome, fault)
+    for ended_at, outcome, fault, reason in events:
+        one = judged(outcome, fault, reason)
         if one != Tally():
             before = days.get(day_of(ended_at), Tally())
             days[day_of(ended_at)] = Tally(before.good + one.good, before.bad + one.bad)

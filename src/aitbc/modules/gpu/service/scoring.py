@@ -16,6 +16,7 @@ from aitbc.modules.ai.events import AttemptEnded
 from aitbc.modules.gpu.models.reputation import (
     HALF_LIFE_DAYS,
     NEWCOMER_BELOW,
+    OVERCOUNTED,
     PRIOR,
     PRIOR_WEIGHT,
     WINDOW_DAYS,
@@ -46,7 +47,9 @@ class ReputationDay(Struct, frozen=True, kw_only=True):
     good: int
     """Attempts that succeeded."""
     bad: int
-    """Attempts that ended by the miner's own fault."""
+    """Attempts that ended by the miner's own fault, and those that succeeded though it counted far too much."""
+    overcounted: int
+    """How many of the bad ones were paid as the platform metered them, while the miner had counted far more."""
     weight: float
     """What each of them weighs beside one of the newest day."""
 
@@ -77,7 +80,7 @@ class Scoring(Fleet):
     async def reputation(self, who: Principal, miner: str) -> Reputation:
         """A miner's reputation, worked out from its stored attempts. Raises `MinerNotFound`."""
         await self.miner_of(who, miner)
-        days = await self._recount(miner)
+        days, overcounted = await self._recount(miner)
         found = score(days)
         newest = max(days, default=date.min)
         return Reputation(
@@ -90,22 +93,32 @@ class Scoring(Fleet):
             prior=PRIOR,
             prior_weight=PRIOR_WEIGHT,
             days=tuple(
-                ReputationDay(day=day, good=days[day].good, bad=days[day].bad, weight=share)
+                ReputationDay(
+                    day=day,
+                    good=days[day].good,
+                    bad=days[day].bad,
+                    overcounted=overcounted[day],
+                    weight=share,
+                )
                 for day in sorted(days, reverse=True)
                 if (share := weight(day, newest))
             ),
         )
 
-    async def _recount(self, miner: str) -> dict[date, Tally]:
-        """The tallies of a miner, counted in the events themselves; see `reputation.judged`."""
+    async def _recount(self, miner: str) -> tuple[dict[date, Tally], dict[date, int]]:
+        """The tallies of a miner and how often it counted too much, by day, out of the events; see `reputation.judged`."""
         event = ReputationEventRow
         day = cast(func.timezone("UTC", event.ended_at), Date)
-        good = func.count().filter(event.outcome == "succeeded")
-        bad = func.count().filter(event.outcome != "succeeded", event.fault == "miner")
-        counted = select(day, good, bad).where(event.miner == miner).group_by(day)
+        succeeded, too_much = event.outcome == "succeeded", event.reason == OVERCOUNTED
+        good = func.count().filter(succeeded, ~too_much)
+        over = func.count().filter(succeeded, too_much)
+        bad = func.count().filter(~succeeded, event.fault == "miner")
+        counted = select(day, good, bad, over).where(event.miner == miner).group_by(day)
         async with self.db.reading() as session:
             rows = (await session.execute(counted)).all()
-        return {day: Tally(good, bad) for day, good, bad in rows if good or bad}
+        telling = [row for row in rows if any(row[1:])]
+        tallies = {day: Tally(good, bad + over) for day, good, bad, over in telling}
+        return tallies, {day: over for day, _, _, over in telling}
 
     async def on_attempts_ended(self, uow: UnitOfWork, events: Sequence[AttemptEnded]) -> None:
         """Keep each attempt once, and bring the reputations of their miners up to it."""
@@ -115,7 +128,7 @@ class Scoring(Fleet):
         tallies = {
             miner: added
             for miner, ended in sorted(by_miner.items())  # in one order, so that two hearers never wait for each other
-            if (added := tally((event.ended_at, event.outcome, event.fault) for event in ended))
+            if (added := tally((event.ended_at, event.outcome, event.fault, event.reason) for event in ended))
         }
         if tallies:
             await _score_anew(uow, tallies)
