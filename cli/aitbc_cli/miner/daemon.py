@@ -223,7 +223,8 @@ class Daemon:
             return
         self._heartbeat_seconds = float(answer["heartbeat_seconds"])
         for told in answer["leases"]:
-            if told["status"] != "live" and told["attempt"] in self._tasks:
+            # Who is to stop hears it beside its work, and delivers what it has.
+            if told["status"] not in ("live", "stop") and told["attempt"] in self._tasks:
                 task, running = self._tasks[told["attempt"]]
                 if not task.delivering:  # a delivery gets its own answer
                     self._diary.note("lease_ended", attempt=task.attempt, status=told["status"])

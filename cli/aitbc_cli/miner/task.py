@@ -10,12 +10,18 @@ from aitbc.kernel.signing import canonical, value_digest, work_statement
 from aitbc_cli.miner.client import MinerClient, Refused, Unreachable, pauses
 from aitbc_cli.miner.diary import Diary
 from aitbc_cli.miner.executors.pool import ExecutorPool, Failure, Outcome, Progress, Work
+from aitbc_cli.miner.executors.work import with_big_output_in_file
 from aitbc_cli.miner.home import Home
+from aitbc_cli.miner.parts import Parts
 
 LOG_LINES_AT_ONCE = 200
 LOG_LINES_MAX = 5000
 LINE_LENGTH_MAX = 2000
 RELEASE_SECONDS = 5.0
+STREAMED = frozenset({"chat"})
+"""Kinds whose output is told in parts, and which can be finished early."""
+STOP = "stop"
+STOP_ASKED = "stop_asked"
 
 
 class LeaseGone(Exception):
@@ -37,6 +43,7 @@ class Task:
         self._diary = diary
         self._lines: list[dict[str, Any]] = []
         self._sequence = 0
+        self._parts = Parts(client, self.attempt, lease["token"]) if lease["kind"] in STREAMED else None
 
     @property
     def held(self) -> dict[str, Any]:
@@ -55,15 +62,51 @@ class Task:
             if outcome.error is not None:
                 await self._give_up(outcome.error)
                 return
-            body = await self._result(outcome)
-            self._home.owe(self.attempt, body)
-            self.delivering = True
-            await deliver(self._client, self._home, self._diary, self.attempt, body)
+            if await self._deliver(outcome) == STOP_ASKED and self._parts is not None:
+                await self._parts.tell()  # how far it counts
+                await self._deliver(self._cut_short(self._parts, folder))
         except LeaseGone as gone:
             self._diary.note("lease_lost", job=self.lease["job"], attempt=self.attempt, reason=str(gone))
         finally:
             logging.cancel()
             shutil.rmtree(folder, ignore_errors=True)
+
+    async def _deliver(self, outcome: Outcome) -> str | None:
+        """Sign and deliver; answers the code of a refusal."""
+        body = await self._result(outcome)
+        self._home.owe(self.attempt, body)
+        self.delivering = True
+        return await deliver(self._client, self._home, self._diary, self.attempt, body)
+
+    async def _work(self, pool: ExecutorPool, work: Work) -> Outcome:
+        """Do the work, and stop when its owner wants no more of it. Raises `LeaseGone`."""
+        if self._parts is None:
+            return await pool.run(work, on_progress=self._on_progress)
+        working = asyncio.create_task(pool.run(work, on_progress=self._on_progress))
+        telling = asyncio.create_task(self._parts.tell_until_stopped())
+        try:
+            await asyncio.wait({working, telling}, return_when=asyncio.FIRST_COMPLETED)
+            if not telling.done():
+                outcome = working.result()
+                telling.cancel()
+                await asyncio.gather(telling, return_exceptions=True)
+                status = await self._parts.tell_rest() if outcome.error is None else "live"
+                return self._cut_short(self._parts, work.folder) if status == STOP else outcome
+            status = telling.result()
+        finally:
+            for task in (working, telling):
+                task.cancel()
+            await asyncio.gather(working, telling, return_exceptions=True)
+        if status != STOP:
+            raise LeaseGone(status)
+        return self._cut_short(self._parts, work.folder)
+
+    def _cut_short(self, parts: Parts, folder: Path) -> Outcome:
+        """What was delivered until its owner asked to finish early."""
+        self._diary.note("work_stopped", job=self.lease["job"], attempt=self.attempt)
+        message = {"role": "assistant", "content": parts.kept_text}
+        output = {"message": message, "model": self.lease["input"].get("model"), "finish_reason": "stopped"}
+        return with_big_output_in_file(Outcome(output=output), folder)
 
     async def _outcome(self, pool: ExecutorPool, folder: Path) -> Outcome:
         try:
@@ -80,7 +123,7 @@ class Task:
             run_seconds=self.lease["run_seconds"],
             env={"AITBC_JOB": self.lease["job"], "AITBC_REQUEST_ID": self.lease.get("request_id") or ""},
         )
-        outcome = await pool.run(work, on_progress=self._on_progress)
+        outcome = await self._work(pool, work)
         usage = {name: int(count) for name, count in outcome.usage.items()}
         self._diary.note(
             "work_done" if outcome.error is None else "work_failed",
@@ -165,6 +208,8 @@ class Task:
     def _on_progress(self, progress: Progress) -> None:
         if progress.fraction is not None:
             self.progress = min(max(progress.fraction, 0.0), 1.0)
+        if progress.text and self._parts is not None:
+            self._parts.add(progress.text)
         at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         for line in progress.lines:
             if self._sequence < LOG_LINES_MAX:
@@ -191,8 +236,11 @@ class Task:
             del self._lines[: len(lines)]
 
 
-async def deliver(client: MinerClient, home: Home, diary: Diary, attempt: str, body: dict[str, Any]) -> None:
-    """Deliver a result until the answer is definite, and then forget it. Repeating it is harmless: it is paid once."""
+async def deliver(client: MinerClient, home: Home, diary: Diary, attempt: str, body: dict[str, Any]) -> str | None:
+    """Deliver a result until the answer is definite, and then forget it; answers the code of a refusal.
+
+    Repeating it is harmless: it is paid once.
+    """
     async for _ in pauses():
         try:
             answer = await client.call("POST", f"/gpu/leases/{attempt}/result", body, seconds=60.0)
@@ -203,9 +251,10 @@ async def deliver(client: MinerClient, home: Home, diary: Diary, attempt: str, b
             if refused.status != 401:  # a key that ended says nothing about the result
                 home.settled(attempt)
             diary.note("result_refused", attempt=attempt, code=refused.code)
-            return
+            return refused.code
         home.settled(attempt)
         diary.note(
             "result_accepted", attempt=attempt, **{name: answer[name] for name in ("job", "state", "receipt", "earned")}
         )
-        return
+        return None
+    raise AssertionError("pauses end never")

@@ -30,6 +30,8 @@ class Upstream(ThreadingHTTPServer):
     body = b""
     headers: dict[str, str]
     drip_seconds = 0.0
+    is_streamless = False
+    """Whether it refuses to stream."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -55,7 +57,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
-        self.server.requests.append((self.path, dict(self.headers), json.loads(self.rfile.read(length))))
+        asked = json.loads(self.rfile.read(length))
+        self.server.requests.append((self.path, dict(self.headers), asked))
+        if self.server.is_streamless and asked["stream"]:
+            self.send_response(400)
+            self.end_headers()
+            self.wfile.write(b'{"error": {"message": "no streams here"}}')
+            return
         self.send_response(self.server.status)
         for name, value in self.server.headers.items():
             self.send_header(name, value)
@@ -95,6 +103,7 @@ def running() -> Iterator[Upstream]:
 @pytest.fixture
 def upstream(running: Upstream) -> Upstream:
     running.requests.clear()
+    running.is_streamless = False
     running.answer(ANSWER)
     return running
 
@@ -115,9 +124,10 @@ def pool(running: Upstream, open_pool: Callable[..., ExecutorPool], key_file: Pa
 
 @pytest.fixture(scope="module")
 def do(runner: asyncio.Runner, pool: ExecutorPool, make_work: Callable[..., Work]) -> Do:
-    def done(value: Any, seconds: float = 10.0) -> Outcome:
+    def done(value: Any, seconds: float = 10.0, told: list[str] | None = None) -> Outcome:
         work = make_work("chat", value, seconds=seconds)
-        return runner.run(pool.run(work, on_progress=lambda _: None))
+        texts = told if told is not None else []
+        return runner.run(pool.run(work, on_progress=lambda progress: texts.append(progress.text)))
 
     return done
 
@@ -150,8 +160,90 @@ def test_messages_are_forwarded_and_the_answer_comes_back_with_its_usage(do: Do,
         "temperature": 0.5,
         "seed": 7,
         "stop": ["END"],
-        "stream": False,
+        "stream": True,
+        "stream_options": {"include_usage": True},
     }
+
+
+STREAM = {"Content-Type": "text/event-stream; charset=utf-8"}
+
+
+def chunks(*deltas: Any, finish: str | None = "stop", usage: Any = None, done: bool = True) -> bytes:
+    """A stream of the protocol."""
+    told: list[Any] = [{"choices": [{"delta": delta, "finish_reason": None}]} for delta in deltas]
+    told.append({"model": "tiny-chat", "choices": [{"delta": {}, "finish_reason": finish}]})
+    told.append({"choices": [], "usage": usage})
+    lines = [f"data: {json.dumps(one)}\r\n\r\n" for one in told] + (["data: [DONE]\n\n"] if done else [])
+    return "".join([": a comment\n\n", *lines]).encode()
+
+
+def test_an_answer_that_is_streamed_is_told_as_it_comes(do: Do, upstream: Upstream) -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
+    deltas = [{"role": "assistant", "content": ""}, {"content": "Hel"}, {"content": None}, {"content": "lo ö"}]
+    upstream.answer(chunks(*deltas, usage=usage), headers=STREAM, drip_seconds=0.001)
+    told: list[str] = []
+    outcome = do(ASK, told=told)
+    assert outcome.output == {
+        "message": {"role": "assistant", "content": "Hello ö"},
+        "model": "tiny-chat",
+        "finish_reason": "stop",
+    }
+    assert [text for text in told if text] == ["Hel", "lo ö"]
+    assert (outcome.usage["completion_tokens"], outcome.usage["tokens"]) == (3, 12)
+
+
+def test_a_character_that_comes_in_halves_is_told_whole(do: Do, upstream: Upstream) -> None:
+    body = chunks({"content": "a\ud83d"}, {"content": "\ude00b\0"}, {"content": "\ud83d"})
+    upstream.answer(body, headers=STREAM, drip_seconds=0.001)
+    told: list[str] = []
+    outcome = do(ASK, told=told)
+    assert outcome.output is not None
+    assert "".join(told) == outcome.output["message"]["content"] == "a\U0001f600b\ufffd\ufffd"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        chunks({"content": "Hel"}, finish=None, done=False),
+        b"data: {not json\n\n",
+        b"data: []\n\n",
+        b'data: {"error": {"message": "out of memory"}}\n\n',
+        b"",
+        b"data: " + b" " * 1_100_000,
+    ],
+)
+def test_a_stream_that_breaks_off_is_the_fault_of_the_miner(do: Do, upstream: Upstream, body: bytes) -> None:
+    upstream.answer(body, headers=STREAM)
+    assert reason_of(do(ASK)) == ("miner", "upstream_unavailable")
+
+
+def test_a_stream_over_the_limit_is_not_read_to_its_end(do: Do, upstream: Upstream) -> None:
+    upstream.answer(chunks(*({"content": "x" * 50_000} for _ in range(5))), headers=STREAM)
+    assert reason_of(do(ASK)) == ("miner", "output_too_large")
+
+
+def test_what_a_model_thought_is_not_counted_for_its_answer(do: Do, upstream: Upstream) -> None:
+    usage = {"completion_tokens": 500}
+    upstream.answer(chunks({"reasoning_content": "Hm."}, {"content": "Yes."}, usage=usage), headers=STREAM)
+    assert "completion_tokens" not in do(ASK).usage
+    usage["completion_tokens_details"] = {"reasoning_tokens": 498}  # type: ignore[assignment]
+    upstream.answer(chunks({"reasoning_content": "Hm."}, {"content": "Yes."}, usage=usage), headers=STREAM)
+    assert do(ASK).usage["completion_tokens"] == 2
+
+
+def test_a_server_that_cannot_stream_is_asked_for_a_whole_answer_and_not_to_stream_again(
+    runner: asyncio.Runner, open_pool: Callable[..., ExecutorPool], make_work: Callable[..., Work], upstream: Upstream
+) -> None:
+    upstream.is_streamless = True
+    pool = open_pool({"chat": {"base_url": upstream.url}})
+    for asked in (2, 3):
+        told: list[str] = []
+        progress = lambda report: told.append(report.text)  # noqa: B023, E731
+        outcome = runner.run(pool.run(make_work("chat", ASK), on_progress=progress))
+        assert outcome.error is None
+        assert "".join(told) == "Hello."
+        assert len(upstream.requests) == asked
+    assert [body["stream"] for _, _, body in upstream.requests] == [True, False, False]
 
 
 def test_start_asks_the_server_for_its_models(runner: asyncio.Runner, pool: ExecutorPool, upstream: Upstream) -> None:

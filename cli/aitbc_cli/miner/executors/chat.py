@@ -6,11 +6,12 @@ import socket
 import ssl
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from aitbc_cli.miner.executors.chat_stream import REASONING, BrokenStream, StreamedAnswer
 from aitbc_cli.miner.executors.fields import (
     FieldError,
     clean_text,
@@ -20,7 +21,7 @@ from aitbc_cli.miner.executors.fields import (
     read_object,
     read_text,
 )
-from aitbc_cli.miner.executors.work import Outcome, Report, Work, WorkFailed
+from aitbc_cli.miner.executors.work import Outcome, Progress, Report, Work, WorkFailed
 
 ROLES = frozenset({"system", "developer", "user", "assistant"})
 MESSAGES_MAX = 256
@@ -39,6 +40,10 @@ _NUMBERS = {
 _FIELDS = frozenset({"messages", "model", "max_tokens", "seed", "stop", *_NUMBERS})
 # What an upstream answers when the request itself is at fault; anything else is the miner's trouble.
 _REQUESTER_STATUS = frozenset({400, 413, 422})
+# What an upstream may answer that cannot stream, or not in these words: it is asked once more for a whole answer.
+_STREAMLESS_STATUS = frozenset({400, 422, 501})
+_STREAM = {"stream": True, "stream_options": {"include_usage": True}}
+_LETTERS_A_REPORT = 50_000
 
 
 class ChatExecutor:
@@ -56,11 +61,12 @@ class ChatExecutor:
         self._answer_bytes = read_integer(
             options.get("answer_bytes", ANSWER_BYTES), "answer_bytes", least=1024, most=64 * 1024 * 1024
         )
+        self._streams = True
         self._headers()
 
     def warm_up(self) -> dict[str, Any]:
         """Ask the server for its models; a server that answers 404 has no such list and may still chat."""
-        status, body = self._exchange("GET", "/models", None, time.monotonic() + CONNECT_SECONDS)
+        status, body, _ = self._exchange("GET", "/models", None, time.monotonic() + CONNECT_SECONDS)
         if status == 404:
             return {"models": self._models, "offered": None}
         if status != 200:
@@ -71,22 +77,38 @@ class ChatExecutor:
         return {"models": self._models or offered, "offered": offered}
 
     def run(self, work: Work, report: Report) -> Outcome:
-        """The message of the first choice; usage is what the upstream says it counted."""
+        """The message of the first choice, told as it comes; usage is what the upstream says it counted."""
         started = time.monotonic()
         request = self._read_input(work.input)
-        status, body = self._exchange("POST", "/chat/completions", request, started + work.run_seconds)
+        answer = self._answer(request, started + work.run_seconds, lambda text: _tell(report, text))
+        usage = {**_usage_of(answer), "milliseconds": round((time.monotonic() - started) * 1000)}
+        return Outcome(output=_output_of(answer, request.get("model")), usage=usage)
+
+    def _answer(self, request: dict[str, Any], deadline: float, tell: Callable[[str], None]) -> dict[str, Any]:
+        """The answer of the upstream: streamed where it can, whole where it cannot, and told either way."""
+        streamed = StreamedAnswer(tell, bytes_max=self._answer_bytes)
+        status, body = 0, b""
+        if self._streams:
+            status, body, is_streamed = self._exchange(
+                "POST", "/chat/completions", request | _STREAM, deadline, streamed
+            )
+            if is_streamed:
+                return _whole(streamed)
+        if not self._streams or status in _STREAMLESS_STATUS:
+            status, body, _ = self._exchange("POST", "/chat/completions", request | {"stream": False}, deadline)
+            self._streams = self._streams and status != 200  # it is not asked to stream again
         if status in _REQUESTER_STATUS:
             raise WorkFailed("requester", "invalid_input", f"The chat server refused the request: {_reason_of(body)}")
         if status != 200:
             raise _unavailable(f"The chat server answered {status}.")
         answer = _object_of(body)
-        usage = {**_usage_of(answer), "milliseconds": round((time.monotonic() - started) * 1000)}
-        return Outcome(output=_output_of(answer, request.get("model")), usage=usage)
+        tell(_output_of(answer, None)["message"]["content"])
+        return answer
 
     def _read_input(self, value: Any) -> dict[str, Any]:
         """The request to forward, built from known fields only."""
         fields = read_object(value, allowed=_FIELDS, what="input of chat")
-        request: dict[str, Any] = {"messages": _read_messages(fields.get("messages")), "stream": False}
+        request: dict[str, Any] = {"messages": _read_messages(fields.get("messages"))}
         if model := self._choose_model(fields.get("model")):
             request["model"] = model
         if fields.get("max_tokens") is not None:
@@ -110,13 +132,21 @@ class ChatExecutor:
         return model
 
     def _headers(self) -> dict[str, str]:
-        headers = {"Content-Type": "application/json", "Accept": "application/json", "Connection": "close"}
+        accepted = "application/json, text/event-stream"
+        headers = {"Content-Type": "application/json", "Accept": accepted, "Connection": "close"}
         if self._key_file:
             headers["Authorization"] = f"Bearer {_read_key(self._key_file)}"
         return headers
 
-    def _exchange(self, method: str, path: str, request: dict[str, Any] | None, deadline: float) -> tuple[int, bytes]:
-        """One request and its whole answer, before the deadline (of the monotonic clock)."""
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        request: dict[str, Any] | None,
+        deadline: float,
+        streamed: StreamedAnswer | None = None,
+    ) -> tuple[int, bytes, bool]:
+        """One request and its whole answer, before the deadline (of the monotonic clock); whether it was read as a stream."""
         connection = _connection(self._url, min(CONNECT_SECONDS, max(0.1, deadline - time.monotonic())))
         body = None if request is None else json.dumps(request).encode()
         try:
@@ -125,7 +155,15 @@ class ChatExecutor:
             channel.settimeout(_remaining(deadline))
             connection.request(method, self._url.path + path, body=body, headers=self._headers())
             response = connection.getresponse()
-            return response.status, self._read_answer(response, channel, deadline)
+            pieces = _pieces(response, channel, deadline)
+            if streamed is not None and response.status == 200 and _is_stream(response):
+                streamed.read(pieces)
+                return response.status, b"", True
+            return response.status, self._read_answer(pieces), False
+        except BrokenStream as error:
+            raise _unavailable(f"The chat server {error}.") from None
+        except OverflowError:
+            raise self._too_large() from None
         except TimeoutError:
             if time.monotonic() < deadline - 0.01:
                 raise _unavailable("The chat server did not accept a connection in time.") from None
@@ -135,20 +173,47 @@ class ChatExecutor:
         finally:
             connection.close()
 
-    def _read_answer(self, response: http.client.HTTPResponse, channel: socket.socket, deadline: float) -> bytes:
+    def _read_answer(self, pieces: Iterator[bytes]) -> bytes:
         parts: list[bytes] = []
         size = 0
-        while True:
-            # Anew before each read: a server that sends a byte a second may not keep the slot for ever.
-            channel.settimeout(_remaining(deadline))
-            part = response.read1(65_536)
-            if not part:
-                return b"".join(parts)
+        for part in pieces:
             size += len(part)
             if size > self._answer_bytes:
-                message = f"The answer of the chat server is over the limit of {self._answer_bytes} bytes."
-                raise WorkFailed("miner", "output_too_large", message)
+                raise self._too_large()
             parts.append(part)
+        return b"".join(parts)
+
+    def _too_large(self) -> WorkFailed:
+        message = f"The answer of the chat server is over the limit of {self._answer_bytes} bytes."
+        return WorkFailed("miner", "output_too_large", message)
+
+
+def _pieces(response: http.client.HTTPResponse, channel: socket.socket, deadline: float) -> Iterator[bytes]:
+    while True:
+        # Anew before each read: a server that sends a byte a second may not keep the slot for ever.
+        channel.settimeout(_remaining(deadline))
+        piece = response.read1(65_536)
+        if not piece:
+            return
+        yield piece
+
+
+def _is_stream(response: http.client.HTTPResponse) -> bool:
+    return response.getheader("Content-Type", "").partition(";")[0].strip().lower() == "text/event-stream"
+
+
+def _tell(report: Report, text: str) -> None:
+    for start in range(0, len(text), _LETTERS_A_REPORT):
+        report(Progress(None, [], text[start : start + _LETTERS_A_REPORT]))
+
+
+def _whole(streamed: StreamedAnswer) -> dict[str, Any]:
+    """A streamed answer in the shape of a whole one."""
+    message: dict[str, Any] = {"content": streamed.text}
+    if streamed.is_reasoning:
+        message["reasoning"] = True
+    choice = {"message": message, "finish_reason": streamed.finish_reason}
+    return {"model": streamed.model, "choices": [choice], "usage": streamed.usage}
 
 
 def _read_url(value: Any) -> SplitResult:
@@ -233,16 +298,34 @@ def _output_of(answer: dict[str, Any], asked_model: str | None) -> dict[str, Any
 
 
 def _usage_of(answer: dict[str, Any]) -> dict[str, int]:
-    """The counts of the upstream under the names of this platform; what is no sensible number is left out."""
+    """The counts of the upstream under the names of this platform; what is no sensible number is left out.
+
+    The tokens of the answer are those of its text. What the model thought beside it is taken off where the upstream says
+    how much that was; where it does not say, there is no count of the answer alone.
+    """
     said = answer.get("usage")
     if not isinstance(said, dict):
         return {}
+    said = dict(said)
+    details = said.get("completion_tokens_details")
+    thought = details.get("reasoning_tokens") if isinstance(details, dict) else None
+    if isinstance(thought, int) and isinstance(said.get("completion_tokens"), int):
+        said["completion_tokens"] -= thought
+    elif _is_reasoning(answer):
+        said.pop("completion_tokens", None)
     names = {"prompt_tokens": "prompt_tokens", "completion_tokens": "completion_tokens", "total_tokens": "tokens"}
     return {
         ours: said[theirs]
         for theirs, ours in names.items()
         if isinstance(said.get(theirs), int) and not isinstance(said[theirs], bool) and 0 <= said[theirs] < 2**31
     }
+
+
+def _is_reasoning(answer: dict[str, Any]) -> bool:
+    choices = answer.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = choice.get("message") if isinstance(choice, dict) else None
+    return isinstance(message, dict) and any(message.get(name) for name in REASONING)
 
 
 def _reason_of(body: bytes) -> str:

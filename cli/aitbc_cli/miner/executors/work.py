@@ -1,9 +1,14 @@
 """The words that the pool and its workers share: a piece of work, its progress, its outcome."""
 
+import json
+import os
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+INLINE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -49,10 +54,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the work is (0 to 1, None when unknown), and the lines it wrote since the last report."""
+    """How far the work is (0 to 1, None when unknown), and the log lines and the text of its output since the last report."""
 
     fraction: float | None
     lines: list[str]
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,20 @@ class KindStatus:
     warm_up_ms: int | None
     memory_bytes: int | None
     detail: Mapping[str, Any]
+
+
+def with_big_output_in_file(outcome: Outcome, folder: Path) -> Outcome:
+    """The same outcome; an output over the inline limit has become a file in the folder of the work."""
+    if outcome.output is None:
+        return outcome
+    body = json.dumps(outcome.output, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+    if len(body) <= INLINE_BYTES:
+        return outcome
+    # A name that nobody can foresee, made new: the folder also belongs to the program that just ran there.
+    path = folder / f"output-{secrets.token_hex(8)}.json"
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
+        file.write(body)
+    return Outcome(output_files={**outcome.output_files, "output": path}, usage=outcome.usage, error=outcome.error)
 
 
 class WorkFailed(Exception):

@@ -5,11 +5,9 @@ Started by the pool as `python -P -m aitbc_cli.miner.executors.worker KIND PAREN
 
 import errno
 import importlib
-import json
 import logging
 import os
 import resource
-import secrets
 import signal
 import sys
 import time
@@ -20,7 +18,15 @@ from typing import Any, BinaryIO
 
 from aitbc_cli.miner.executors import framing, process_tree
 from aitbc_cli.miner.executors.fields import FieldError, read_integer
-from aitbc_cli.miner.executors.work import Executor, Failure, Outcome, Progress, Work, WorkFailed
+from aitbc_cli.miner.executors.work import (
+    Executor,
+    Failure,
+    Outcome,
+    Progress,
+    Work,
+    WorkFailed,
+    with_big_output_in_file,
+)
 
 # Imported by name in the process of its kind only: no worker pays for the libraries of another.
 EXECUTORS = {
@@ -29,7 +35,6 @@ EXECUTORS = {
     "chat": ("aitbc_cli.miner.executors.chat", "ChatExecutor"),
     "command": ("aitbc_cli.miner.executors.command", "CommandExecutor"),
 }
-INLINE_BYTES = 64 * 1024
 
 _GIB = 1024 * 1024 * 1024
 # Private memory of the worker itself; a program of `command` has limits of its own.
@@ -108,7 +113,7 @@ class Worker:
         reporter = Reporter(self._send)
         outcome = self._opened().run(work, reporter.report)
         reporter.flush()
-        return _with_big_output_in_file(outcome, work.folder)
+        return with_big_output_in_file(outcome, work.folder)
 
     def _send(self, message: dict[str, Any]) -> None:
         self._outgoing.write(framing.encode_frame(message, limit=framing.FROM_WORKER_BYTES))
@@ -122,18 +127,21 @@ class Reporter:
         self._send = send
         self._lines: list[str] = []
         self._dropped = 0
+        self._text: list[str] = []
         self._fraction: float | None = None
         self._pending = False
         self._next = 0.0
 
     def report(self, progress: Progress) -> None:
-        """Remember the newest fraction and the lines, and send them when it is time."""
+        """Remember the newest fraction and the lines, and send them when it is time; text of the output is sent at once."""
         self._pending = True
         self._fraction = progress.fraction if progress.fraction is not None else self._fraction
         room = _LINES_A_REPORT - len(self._lines)
         self._lines += progress.lines[:room]
         self._dropped += max(0, len(progress.lines) - room)
-        if time.monotonic() >= self._next:
+        if progress.text:
+            self._text.append(progress.text)
+        if progress.text or time.monotonic() >= self._next:
             self.flush()
 
     def flush(self) -> None:
@@ -141,8 +149,8 @@ class Reporter:
         if not self._pending:
             return
         lines = [*self._lines, f"[{self._dropped} lines left out]"] if self._dropped else self._lines
-        self._send({"is": "progress", "fraction": self._fraction, "lines": lines})
-        self._lines, self._dropped, self._pending = [], 0, False
+        self._send({"is": "progress", "fraction": self._fraction, "lines": lines, "text": "".join(self._text)})
+        self._lines, self._text, self._dropped, self._pending = [], [], 0, False
         self._next = time.monotonic() + _REPORT_SECONDS
 
 
@@ -191,20 +199,6 @@ def _refuse_connections(event: str, _arguments: tuple[Any, ...]) -> None:
 def _work_of(message: Mapping[str, Any]) -> Work:
     files = {name: Path(path) for name, path in message["input_files"].items()}
     return Work(**{**message, "folder": Path(message["folder"]), "input_files": files})
-
-
-def _with_big_output_in_file(outcome: Outcome, folder: Path) -> Outcome:
-    """The same outcome; an output over the inline limit has become a file in the folder of the work."""
-    if outcome.output is None:
-        return outcome
-    body = json.dumps(outcome.output, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
-    if len(body) <= INLINE_BYTES:
-        return outcome
-    # A name that nobody can foresee, made new: the folder also belongs to the program that just ran there.
-    path = folder / f"output-{secrets.token_hex(8)}.json"
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
-        file.write(body)
-    return Outcome(output_files={**outcome.output_files, "output": path}, usage=outcome.usage, error=outcome.error)
 
 
 def _encoded(outcome: Outcome) -> dict[str, Any]:

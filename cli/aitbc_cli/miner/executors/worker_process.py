@@ -153,7 +153,7 @@ class WorkerProcess:
                 answer = await framing.receive_frame(self._process.stdout, limit=framing.FROM_WORKER_BYTES)
                 if answer.get("is") != "progress":
                     break
-                on_progress(Progress(answer["fraction"], answer["lines"]))
+                on_progress(Progress(answer["fraction"], answer["lines"], answer["text"]))
         except (framing.FrameError, ConnectionError, KeyError) as error:
             raise WorkerLost(str(error)) from None
         if answer.get("is") == "failed":

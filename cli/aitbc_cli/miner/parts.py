@@ -1,0 +1,109 @@
+"""Tells the server an output piece by piece while it is made, and hears in return whether to go on."""
+
+import asyncio
+
+from aitbc_cli.miner.client import MinerClient, Refused, Unreachable
+
+GATHER_SECONDS = 0.15
+"""Text is gathered for so long before it is told."""
+ASK_SECONDS = 1.0
+"""How often the server is asked whether to go on when there is nothing to tell."""
+ANSWER_SECONDS = 5.0
+PART_LENGTH_MAX = 16_000
+PARTS_AT_ONCE = 64
+LETTERS_AT_ONCE = 64_000
+AWAY_SECONDS = 1.0
+LIVE = "live"
+
+
+class Parts:
+    """The pieces of one attempt's output, numbered from 1 and told until the server has them."""
+
+    def __init__(self, client: MinerClient, attempt: str, token: int) -> None:
+        self._client = client
+        self._path = f"/gpu/leases/{attempt}/parts"
+        self._token = token
+        self._gathered: list[str] = []
+        self._parts: list[str] = []
+        self._kept = 0
+        self._is_full = False
+        """The server keeps no more: from then on it is only asked."""
+        self._is_off = False
+        """The server knows nothing of parts."""
+        self._news = asyncio.Event()
+
+    def add(self, text: str) -> None:
+        """More text of the output."""
+        self._gathered.append(text)
+        self._news.set()
+
+    @property
+    def kept_text(self) -> str:
+        """What the server has."""
+        return "".join(self._parts[: self._kept])
+
+    async def tell_until_stopped(self) -> str:
+        """Tell and ask, until the work should not go on; answers why: `stop`, `canceled` or `lost`."""
+        while True:
+            try:
+                await asyncio.wait_for(self._news.wait(), ASK_SECONDS)
+                await asyncio.sleep(GATHER_SECONDS)
+            except TimeoutError:
+                pass
+            if self._is_off:
+                await asyncio.Event().wait()
+            status = await self.tell()
+            if status not in (None, LIVE):
+                return str(status)
+            if status is None:
+                await asyncio.sleep(AWAY_SECONDS)
+
+    async def tell_rest(self) -> str:
+        """Tell what is left of a finished output, as far as the server can be reached; answers the last status heard."""
+        while True:
+            before = self._kept
+            status = await self.tell()
+            done = self._kept == len(self._parts) and not self._gathered
+            if status != LIVE or done or self._kept == before:
+                return status or LIVE
+
+    async def tell(self) -> str | None:
+        """Tell what waits, up to a limit; answers what becomes of the lease, none where the server cannot be reached."""
+        self._news.clear()
+        self._number()
+        body = {"token": self._token, "parts": [] if self._is_full else self._next()}
+        try:
+            answer = await self._client.call("POST", self._path, body, seconds=ANSWER_SECONDS)
+        except Unreachable:
+            self._news.set()
+            return None
+        except Refused as refused:
+            return self._refused(refused)
+        self._kept = max(self._kept, int(answer["kept"]))
+        if self._kept < len(self._parts) and not self._is_full:
+            self._news.set()
+        return str(answer["status"])
+
+    def _refused(self, refused: Refused) -> str:
+        if refused.code == "lease_lost":
+            return "lost"
+        if refused.code == "parts_too_large":
+            self._is_full = True
+        else:
+            self._is_off = True
+        return LIVE
+
+    def _number(self) -> None:
+        text = "".join(self._gathered)
+        self._gathered.clear()
+        self._parts += [text[start : start + PART_LENGTH_MAX] for start in range(0, len(text), PART_LENGTH_MAX)]
+
+    def _next(self) -> list[dict[str, object]]:
+        parts: list[dict[str, object]] = []
+        letters = 0
+        for sequence, text in enumerate(self._parts[self._kept :], self._kept + 1):
+            letters += len(text)
+            if len(parts) == PARTS_AT_ONCE or (parts and letters > LETTERS_AT_ONCE):
+                break
+            parts.append({"sequence": sequence, "text": text})
+        return parts

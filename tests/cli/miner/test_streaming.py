@@ -1,0 +1,275 @@
+"""Text that a model writes slowly: told as it comes, stopped when its reader leaves, and paid for as far as it was delivered."""
+
+import json
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.chaos.server_process import ServerProcess
+from tests.cli.miner.test_daemon import Market
+from tests.journeys.shapes import SHAPES, placed
+from tests.kernel.test_serving import free_port
+
+JOBS = "/api/v1/ai/jobs"
+PROMPT = "Count without end."
+STOP_SECONDS = 2.0
+
+
+class SlowModel(ThreadingHTTPServer):
+    """A chat server that writes a word every twentieth of a second, and notes when nobody reads any more."""
+
+    daemon_threads = True
+    words = 10_000
+    streams = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), SlowAnswer)
+        self.started = threading.Event()
+        self.left_at: float | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def prepare(self, words: int = 10_000, *, streams: bool = True) -> None:
+        self.words, self.streams, self.left_at = words, streams, None
+        self.started.clear()
+
+    def until_left(self, since: float) -> float:
+        """How long after a moment nobody read any more."""
+        while self.left_at is None:
+            assert time.monotonic() - since < 15, "it was never told to stop"
+            time.sleep(0.01)
+        return self.left_at - since
+
+
+class SlowAnswer(BaseHTTPRequestHandler):
+    server: SlowModel
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"data": [{"id": "slow"}]}')
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(200 if self.server.streams or not asked["stream"] else 400)
+        self.send_header("Content-Type", "text/event-stream" if self.server.streams else "application/json")
+        self.end_headers()
+        if not self.server.streams and asked["stream"]:
+            return
+        self.server.started.set()
+        try:
+            for number in range(self.server.words):
+                delta = {"model": "slow", "choices": [{"delta": {"content": f"{number} "}}]}
+                self.write(f"data: {json.dumps(delta)}\n\n" if self.server.streams else " ")
+                time.sleep(0.05)
+            if self.server.streams:
+                self.write('data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n')
+        except OSError:
+            self.server.left_at = time.monotonic()
+
+    def write(self, text: str) -> None:
+        self.wfile.write(text.encode())
+        self.wfile.flush()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Quiet."""
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[SlowModel]:
+    server = SlowModel()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module", params=["mounted", "ai split", "all split"])
+def market(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, model: SlowModel
+) -> Iterator[Market]:
+    """A server of some shape with one miner that forwards to the slow model. Heartbeats come every ten seconds."""
+    folder: Path = tmp_path_factory.mktemp("market")
+    server = ServerProcess(folder / "state", free_port(), **placed(**SHAPES[request.param]))
+    server.start()
+    (folder / "miners").mkdir()
+    made = Market(server, folder / "miners")
+    made.start(token=made.token(), kinds={"chat": {"base_url": model.url}}, slots=1)
+    yield made
+    for miner in made.miners:
+        miner.terminate()
+        miner.wait(20)
+    server.stop()
+
+
+@pytest.fixture
+def client(market: Market) -> Iterator[httpx.Client]:
+    """Somebody with money."""
+    headers = {"Authorization": f"Bearer {market.server.admin_key}"}
+    with httpx.Client(base_url=market.server.url, headers=headers, timeout=30) as client:
+        yield client
+
+
+def body(**changes: Any) -> dict[str, Any]:
+    """A chat to submit."""
+    ask = {"messages": [{"role": "user", "content": PROMPT}], "max_tokens": 1000}
+    return {"kind": "chat", "input": ask, "max_price": "1", **changes}
+
+
+def once() -> dict[str, str]:
+    return {"Idempotency-Key": uuid.uuid4().hex}
+
+
+def events_of(lines: Iterator[str]) -> Iterator[tuple[str, Any, str | None]]:
+    """Event, data and id of a stream."""
+    name, ident = "", None
+    for line in lines:
+        field, _, value = line.partition(": ")
+        if field == "event":
+            name = value
+        elif field == "id":
+            ident = value
+        elif field == "data":
+            yield name, json.loads(value), ident
+            ident = None
+
+
+def require_paid_for_what_came(market: Market, job: str, at_least: str) -> Any:
+    """The job ends as stopped, its text is what was told in parts, and the bill is prompt and text."""
+    done = market.until_state(job, "succeeded", 15)
+    text = done["output"]["message"]["content"]
+    assert text.startswith(at_least)
+    assert text == "".join(f"{number} " for number in range(text.count(" ")))
+    assert (done["reason"], done["output"]["finish_reason"]) == ("stopped_early", "stopped")
+    assert done["units"] == len(PROMPT) + len(text)
+    assert done["receipt"] is not None
+    return done
+
+
+def test_text_is_told_while_it_is_written_and_a_broken_stream_goes_on_where_it_broke(
+    market: Market, model: SlowModel, client: httpx.Client
+) -> None:
+    model.prepare(words=40)
+    texts: list[str] = []
+    at: list[float] = []
+    last = job = None
+    url = f"{JOBS}/stream?on_disconnect=continue"
+    with client.stream("POST", url, json=body(), headers=once()) as answer:
+        assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/event-stream")
+        for name, data, ident in events_of(answer.iter_lines()):
+            job = data["id"] if name == "job" else job
+            last = ident or last
+            if name == "part":
+                texts.append(data["text"])
+                at.append(time.monotonic())
+            if len(texts) == 3:
+                break
+    assert job is not None and last is not None
+    assert answer.headers["location"] == f"{JOBS}/{job}"
+    with client.stream("GET", f"{JOBS}/{job}/events", headers={"Last-Event-ID": last}) as answer:
+        for name, data, _ in events_of(answer.iter_lines()):
+            if name == "part":
+                texts.append(data["text"])
+                at.append(time.monotonic())
+    assert "".join(texts) == "".join(f"{number} " for number in range(40))
+    assert at[-1] - at[0] > 1.0, "it came all at once"
+    done = market.job(job)
+    assert (done["state"], done["reason"], done["output"]["message"]["content"]) == (
+        *("succeeded", "completed"),
+        "".join(texts),
+    )
+
+
+def test_who_leaves_the_stream_stops_the_model_within_two_seconds_and_pays_what_came(
+    market: Market, model: SlowModel, client: httpx.Client
+) -> None:
+    model.prepare()
+    came = ""
+    job = ""
+    with client.stream("POST", f"{JOBS}/stream", json=body(), headers=once()) as answer:
+        for name, data, _ in events_of(answer.iter_lines()):
+            job = data["id"] if name == "job" else job
+            came += data["text"] if name == "part" else ""
+            if len(came) > 20:
+                break
+    left = time.monotonic()
+    assert model.until_left(left) <= STOP_SECONDS
+    require_paid_for_what_came(market, job, came)
+
+
+def test_who_leaves_the_form_that_waits_stops_the_model_too_and_finds_the_job_again(
+    market: Market, model: SlowModel, client: httpx.Client
+) -> None:
+    model.prepare()
+    key = once()
+    with pytest.raises(httpx.ReadTimeout):
+        client.post(f"{JOBS}/sync", json=body(), headers=key, timeout=httpx.Timeout(30, read=2.5))
+    left = time.monotonic()
+    assert model.started.is_set()
+    assert model.until_left(left) <= STOP_SECONDS
+    answer = client.post(f"{JOBS}/sync", json=body(), headers=key)
+    assert answer.status_code == 200 and answer.headers["idempotency-replayed"] == "true"
+    done = require_paid_for_what_came(market, answer.json()["id"], "0 1 2 ")
+    assert answer.json() == done
+    assert len(done["history"]) == 1
+
+
+def test_the_form_that_waits_answers_with_the_end_or_when_its_time_is_up(
+    market: Market, model: SlowModel, client: httpx.Client
+) -> None:
+    model.prepare(words=5)
+    done = client.post(f"{JOBS}/sync", json=body(), headers=once())
+    assert (done.status_code, done.json()["state"]) == (200, "succeeded")
+    model.prepare(words=60)
+    early = client.post(f"{JOBS}/sync?seconds=1", json=body(), headers=once()).json()
+    assert early["state"] in ("leased", "running", "queued")
+    assert market.until_state(early["id"], "succeeded")["reason"] == "completed"
+    assert client.post(f"{JOBS}/sync?seconds=76", json=body(), headers=once()).status_code == 422
+    assert client.post(f"{JOBS}/sync?on_disconnect=no", json=body(), headers=once()).status_code == 422
+
+
+def test_a_stop_and_a_cancel_reach_the_model_within_two_seconds(
+    market: Market, model: SlowModel, client: httpx.Client
+) -> None:
+    for way, state in (("stop", "succeeded"), ("cancel", "canceled")):
+        model.prepare()
+        job = client.post(JOBS, json=body(), headers=once()).json()["id"]
+        assert model.started.wait(15)
+        time.sleep(0.5)
+        asked = time.monotonic()
+        assert client.post(f"{JOBS}/{job}/{way}", headers=once()).status_code == 200
+        assert model.until_left(asked) <= STOP_SECONDS
+        done = market.until_state(job, state, 15)
+        assert (done["price"] is not None) == (way == "stop")
+
+
+def test_a_server_that_cannot_stream_is_stopped_too_and_nothing_but_the_prompt_is_paid(
+    market: Market, model: SlowModel, client: httpx.Client
+) -> None:
+    model.prepare(streams=False)
+    job = client.post(JOBS, json=body(), headers=once()).json()["id"]
+    assert model.started.wait(15)
+    time.sleep(0.3)
+    asked = time.monotonic()
+    assert client.post(f"{JOBS}/{job}/stop", headers=once()).status_code == 200
+    assert model.until_left(asked) <= STOP_SECONDS
+    done = require_paid_for_what_came(market, job, "")
+    assert (done["output"]["message"]["content"], done["units"]) == ("", len(PROMPT))
+
+
+def test_who_leaves_before_a_miner_has_the_job_pays_nothing(market: Market, client: httpx.Client) -> None:
+    key = once()
+    wanted = body(requirements={"region": "nowhere"})
+    with pytest.raises(httpx.ReadTimeout):
+        client.post(f"{JOBS}/sync", json=wanted, headers=key, timeout=httpx.Timeout(30, read=1))
+    job = client.post(f"{JOBS}/sync?seconds=5", json=wanted, headers=key).json()
+    assert (job["state"], job["reason"], job["price"]) == ("canceled", "canceled_by_owner", None)
