@@ -8,7 +8,7 @@ from typing import Any
 from aitbc_cli.client import part
 from aitbc_cli.command import Call
 from aitbc_cli.exits import FAILED, INTERRUPTED, TIMED_OUT, UNAVAILABLE, Stop
-from aitbc_cli.terminal import progress, say
+from aitbc_cli.terminal import progress, safe, say
 
 PATH = "/api/v1/ai/jobs"
 ENDED = frozenset({"succeeded", "failed", "canceled", "expired"})
@@ -104,9 +104,39 @@ def wait(call: Call, job: str, *, seen: bool = False) -> dict[str, Any]:
         raise left_alone(job) from None
 
 
-def left_alone(job: str) -> Stop:
+def left_alone(job: str, *, streams: bool = False) -> Stop:
     """What Ctrl-C comes to: we leave, the job stays."""
-    return Stop(f"detached; {job} goes on", exit_code=INTERRUPTED, code="interrupted", hint=again(job), job=job)
+    hint = again(job)
+    if streams:
+        hint = (
+            f"go on with: aitbc job watch {job}   end it and pay for what came: aitbc job stop {job}   "
+            f"end it for nothing: aitbc job cancel {job}"
+        )
+    return Stop(f"detached; {job} goes on", exit_code=INTERRUPTED, code="interrupted", hint=hint, job=job)
+
+
+def stream(call: Call, job: str) -> dict[str, Any]:
+    """Write a job's text as it comes, or in JSON a line for each event; answers the job once it has ended. Raises `Stop`."""
+    attempt = None
+    try:
+        for event in events(call, job):
+            if not call.out.is_for_people:
+                call.out.json_line(event)
+            elif event["event"] == "part":
+                if attempt not in (None, event["data"]["attempt"]):
+                    call.out.text("")
+                    say(f"attempt {attempt} did not come to its end; another miner begins anew")
+                attempt = event["data"]["attempt"]
+                call.out.stream.write(safe(str(event["data"]["text"]), lines=True))
+            call.out.stream.flush()
+    except KeyboardInterrupt:
+        if attempt is not None:
+            call.out.text("")
+        raise left_alone(job, streams=True) from None
+    if attempt is not None:
+        call.out.text("")
+    told: dict[str, Any] = call.api.get(f"{PATH}/{part(job)}")
+    return told
 
 
 def events(call: Call, job: str) -> Iterator[dict[str, Any]]:

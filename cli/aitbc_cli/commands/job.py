@@ -134,6 +134,23 @@ def explain(call: Call, job: JobId) -> None:
 
 @command(
     app,
+    "stop",
+    examples=["aitbc job stop job_01…", "aitbc job stop job_01… --json"],
+    changes=True,
+    ends=[3, 5],
+)
+def stop(call: Call, job: JobId) -> None:
+    """Finish a chat early: what came until now is its result, and is paid for with the prompt. Others can only be canceled.
+
+    Its miner is told within a second or two; if it does not sign what it delivered, the money goes back. A job that no
+    miner has is canceled.
+    """
+    path = f"{PATH}/{part(job)}"
+    call.out.one(call.change("POST", f"{path}/stop", look=path), BRIEF)
+
+
+@command(
+    app,
     "cancel",
     examples=["aitbc job cancel job_01…", "aitbc job cancel $(aitbc job list -q)"],
     changes=True,
@@ -186,6 +203,8 @@ def _tell(call: Call, event: dict[str, Any]) -> None:
     at = shown(str(data["at"]), utc=call.options.utc) + "  " if data.get("at") else ""
     if event["event"] == "log":
         words = f"log       {data.get('text')}"
+    elif event["event"] == "part":
+        words = f"part      {data.get('text')}"
     elif event["event"] == "progress":
         words = f"progress  {float(data.get('progress') or 0) * 100:.0f} %"
     else:

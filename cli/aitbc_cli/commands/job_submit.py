@@ -13,8 +13,8 @@ from aitbc_cli.command import Call, command, noun
 from aitbc_cli.exits import usage
 from aitbc_cli.following import PATH
 from aitbc_cli.output import Column, columns
-from aitbc_cli.results import ARTIFACTS, BRIEF, show_ended
-from aitbc_cli.terminal import say
+from aitbc_cli.results import ARTIFACTS, BRIEF, save, show_ended
+from aitbc_cli.terminal import say, size
 from aitbc_cli.times import seconds_of
 
 INPUT_BYTES_MAX = 1 << 20
@@ -59,6 +59,7 @@ class Terms:
     attempts: int | None
     retry_failures: bool
     clock: list[str] | None
+    stream: bool = False
 
 
 @command(
@@ -134,6 +135,7 @@ def ocr(
     "chat",
     examples=[
         'aitbc job submit chat --message "Why is the sky blue?" --max-price 0.05 --wait',
+        'aitbc job submit chat --message "Tell me a story." --max-price 0.1 --stream',
         'aitbc job submit chat --system "Answer in one word." --message Capital? --max-tokens 20 --max-price 0.1 -w',
     ],
     changes=True,
@@ -149,6 +151,9 @@ def chat(
         float | None, typer.Option("--temperature", min=0, max=2, help="0 for the likeliest words, more for variety.")
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="For answers that can be repeated.")] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Show the text as it is written; Ctrl-C leaves it running.")
+    ] = False,
     input: Input = None,  # noqa: A002
     max_price: MaxPrice = None,
     wait: Wait = False,
@@ -223,13 +228,15 @@ def _submit(call: Call, kind: str, value: dict[str, Any], terms: Terms) -> int:
     """Quote, or submit and, if wished, stay."""
     if terms.max_price is None and not call.dry_run:
         raise usage("say the most it may cost", hint="--max-price 0.05; what it would cost tells --dry-run")
-    if terms.out is not None and not terms.wait:
+    if terms.out is not None and not (terms.wait or terms.stream):
         raise usage("--out needs --wait", hint="later: aitbc job result JOB --out FILE")
     body = _body(kind, value, terms)
     if call.dry_run:
         _quote(call, body, priced=terms.max_price is not None)
         return 0
     job = call.api.post(PATH, body, once=call.once)
+    if terms.stream:
+        return _stream(call, job["id"], terms)
     if not terms.wait:
         call.out.one(job, BRIEF)
         if call.out.is_for_people:
@@ -238,6 +245,18 @@ def _submit(call: Call, kind: str, value: dict[str, Any], terms: Terms) -> int:
     say(f"submitted {job['id']}")
     told = following.wait(call, job["id"], seen=True)
     show_ended(call, told, terms.out)
+    return following.outcome(told)
+
+
+def _stream(call: Call, job: str, terms: Terms) -> int:
+    """Show the text as it comes, then what it cost."""
+    say(f"submitted {job}")
+    told = following.stream(call, job)
+    if told["state"] == "succeeded":
+        early = ", finished early" if told["reason"] == "stopped_early" else ""
+        say(f"{told['units']} {told['unit']}s for {told['price']} AITBC{early}; receipt {told['receipt']}")
+        if terms.out is not None:
+            say(f"the result is in {terms.out} ({size(save(call, told, terms.out))})")
     return following.outcome(told)
 
 

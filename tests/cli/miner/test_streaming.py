@@ -1,6 +1,8 @@
 """Text that a model writes slowly: told as it comes, stopped when its reader leaves, and paid for as far as it was delivered."""
 
 import json
+import signal
+import subprocess
 import threading
 import time
 import uuid
@@ -14,6 +16,7 @@ import pytest
 
 from tests.chaos.server_process import ServerProcess
 from tests.cli.miner.test_daemon import Market
+from tests.cli.program import AITBC, as_program, surroundings
 from tests.journeys.shapes import SHAPES, placed
 from tests.kernel.test_serving import free_port
 
@@ -273,3 +276,56 @@ def test_who_leaves_before_a_miner_has_the_job_pays_nothing(market: Market, clie
         client.post(f"{JOBS}/sync", json=wanted, headers=key, timeout=httpx.Timeout(30, read=1))
     job = client.post(f"{JOBS}/sync?seconds=5", json=wanted, headers=key).json()
     assert (job["state"], job["reason"], job["price"]) == ("canceled", "canceled_by_owner", None)
+
+
+@pytest.fixture
+def environment(market: Market, tmp_path: Path) -> dict[str, str]:
+    """What the operator's shell has."""
+    return surroundings(tmp_path, AITBC_URL=market.server.url, AITBC_STATE_DIR=str(market.server.state))
+
+
+CHAT = ("job", "submit", "chat", "--message", PROMPT, "--max-price", "1", "--stream")
+
+
+def test_the_program_prints_text_as_it_comes_and_says_what_it_cost(
+    model: SlowModel, environment: dict[str, str], tmp_path: Path
+) -> None:
+    model.prepare(words=30)
+    ended = as_program(*CHAT, "--out", "said.json", environment=environment, cwd=tmp_path)
+    text = "".join(f"{number} " for number in range(30))
+    assert (ended.code, ended.out) == (0, text + "\n")
+    assert f"{len(PROMPT) + len(text)} bytes for" in ended.err
+    assert json.loads((tmp_path / "said.json").read_text())["message"]["content"] == text
+    told = [
+        json.loads(line) for line in as_program(*CHAT, "--json", environment=environment, cwd=tmp_path).out.splitlines()
+    ]
+    assert "".join(event["data"]["text"] for event in told if event["event"] == "part") == text
+
+
+def test_leaving_the_program_leaves_the_job_which_can_be_stopped_from_elsewhere(
+    market: Market, model: SlowModel, environment: dict[str, str], tmp_path: Path
+) -> None:
+    model.prepare()
+    program = subprocess.Popen(
+        [AITBC, *CHAT], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
+    )
+    assert program.stdout is not None
+    assert program.stdout.read(10) == b"0 1 2 3 4 "
+    program.send_signal(signal.SIGINT)
+    _, said = program.communicate(timeout=15)
+    assert program.returncode == 130
+    (job,) = {word for word in said.decode().split() if word.startswith("job_") and word.isascii()} - {""}
+    assert f"aitbc job watch {job}" in said.decode() and f"aitbc job stop {job}" in said.decode()
+    assert market.job(job)["state"] == "running"
+    following = subprocess.Popen([AITBC, "job", "watch", job], env=environment, stdout=subprocess.PIPE, cwd=tmp_path)
+    time.sleep(1)
+    stopped = as_program("job", "stop", job, environment=environment, cwd=tmp_path)
+    assert stopped.code == 0, stopped
+    require_paid_for_what_came(market, job, "0 1 2 3 4 ")
+    shown, _ = following.communicate(timeout=15)
+    assert following.returncode == 0
+    assert b"part" in shown and b"stopped_early" in shown
+    explained = as_program("job", "explain", job, environment=environment, cwd=tmp_path).out
+    assert "finished it early" in explained
+    refused = as_program("job", "stop", "job_" + "0" * 26, environment=environment, cwd=tmp_path)
+    assert refused.code == 3
