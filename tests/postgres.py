@@ -15,7 +15,10 @@ from aitbc.kernel.db import Database, Target
 from aitbc.kernel.embedded import Address, EmbeddedPostgres
 from aitbc.kernel.migrations import migrate
 
+ISOLATION = os.environ.get("AITBC_TEST_ISOLATION", "read committed")
+"""The isolation of every transaction that does not choose its own: `serializable` runs any test under the strictest one."""
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
+FAST |= {"default_transaction_isolation": ISOLATION}
 _numbers = itertools.count(1)
 
 

@@ -13,8 +13,8 @@ from aitbc.kernel.db import Target
 from aitbc.kernel.embedded import EmbeddedPostgres
 from aitbc.kernel.migrations import Part, migrate
 from aitbc.modules.ai.models.tables import Base
+from tests.postgres import FAST
 
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
 _numbers = itertools.count(1)
 
 

@@ -20,6 +20,7 @@ from aitbc.modules.ai.service import AiService, AiSettings
 from aitbc.modules.ai.service.submitting import Requirements, RetryPolicy, SubmitJob
 from aitbc.modules.gpu.events import MinerChanged
 from tests.modules.trading.fake import FakeTrading
+from tests.postgres import ISOLATION
 from tests.roles import ROLE_SCOPES
 
 AITBC = 10**8
@@ -243,7 +244,9 @@ async def ai_on(
 ) -> AsyncIterator[Desk]:
     """A service over a migrated database; its pools are closed at the end."""
     role = Target(host=owner.host, port=owner.port, user="aitbc_ai", database=owner.database)
-    db = database("ai", role, list(Base.metadata.tables.values()))
+    # At the strictest isolation a crowd takes turns, which costs time and no more.
+    patience = 20.0 if ISOLATION == "serializable" else 2.0
+    db = database("ai", role, list(Base.metadata.tables.values()), acquire_seconds=patience)
     ledger = trading or FakeTrading()
     fields = {"grace_seconds": 0.0} | settings
     ai = AiService(db, ledger, AiSettings(hot=hot, **fields), state_dir=state_dir)

@@ -136,7 +136,7 @@ def _sabotage(monkeypatch: pytest.MonkeyPatch) -> None:
             if str(query).startswith("COMMIT"):  # a commit that fails has rolled back
                 await real(self, "ROLLBACK")
             _Failing.count += 1
-            raise asyncpg.exceptions.DeadlockDetectedError("on purpose")
+            raise asyncpg.exceptions.QueryCanceledError("on purpose")  # which is not tried again
 
         monkeypatch.setattr(owner, name, call)
 

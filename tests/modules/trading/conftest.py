@@ -13,8 +13,8 @@ from aitbc.kernel.embedded import EmbeddedPostgres
 from aitbc.kernel.migrations import Part, migrate
 from aitbc.modules.trading.models.tables import Base
 from tests.modules.trading.make import sql
+from tests.postgres import FAST
 
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
 _numbers = itertools.count(1)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from aitbc.kernel import clock, ids
+from aitbc.kernel.again import ATTEMPTS_MAX, persistently
 from aitbc.kernel.clock import now
 from aitbc.kernel.db import Target
 from aitbc.kernel.errors import AppError
@@ -16,7 +17,6 @@ from aitbc.kernel.idempotency import Once
 from aitbc.kernel.sqlstate import Busy
 from aitbc.modules.trading.api import HoldNotOpen, InsufficientFunds, PlaceHold, SettleHold
 from aitbc.modules.trading.service import TradingService
-from aitbc.modules.trading.service.ledger import ATTEMPTS_MAX, persistently
 from tests.modules.trading.make import (
     ADMIN,
     a_hold,

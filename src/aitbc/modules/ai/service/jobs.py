@@ -9,6 +9,7 @@ from msgspec.structs import asdict
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import defer
 
+from aitbc.kernel.again import persistent
 from aitbc.kernel.auth import Principal
 from aitbc.kernel.clock import now
 from aitbc.kernel.errors import Invalid
@@ -87,6 +88,7 @@ class Jobs(Results):
         async with self.db.reading() as session:
             return [job_view(row) for row in await session.scalars(query)]
 
+    @persistent
     async def cancel(self, who: Principal, job: str, once: Once) -> Job:
         """Stop a job; its money goes back.
 
@@ -113,6 +115,7 @@ class Jobs(Results):
         await self.after_end(job_value(row))
         return answer
 
+    @persistent
     async def put_first(self, who: Principal, job: str, reason: str | None) -> Job:
         """Put a job that waits before all others of its lane: an operator's, and noted.
 

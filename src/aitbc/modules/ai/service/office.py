@@ -11,6 +11,7 @@ import structlog
 from msgspec import Meta, Struct
 
 from aitbc.kernel import ids
+from aitbc.kernel.again import persistently
 from aitbc.kernel.auth import Principal
 from aitbc.kernel.batch import Batcher
 from aitbc.kernel.db import Database
@@ -93,13 +94,17 @@ class Office:
         self.answer_reads: Batcher[Once, JobView | None] = Batcher(
             lambda batch: stored_answers(db, batch), flights_max=2
         )
-        self.claims: Batcher[Claim, Sequence[Lease]] = Batcher(self.dealer.claim_many, unheard=self._note_strays)
+        self.claims: Batcher[Claim, Sequence[Lease]] = Batcher(
+            lambda batch: persistently(lambda: self.dealer.claim_many(batch)), unheard=self._note_strays
+        )
         self.strays: list[tuple[str, Lease]] = []
         """Leases, each with its miner, that were made for a claim whose caller had left."""
         self.leavings: set[asyncio.Task[None]] = set()
         """The stops of jobs whose clients left, under way."""
-        self.renewals: Batcher[Renewing, Renewed] = Batcher(lambda batch: renew_many(db, batch))
-        self.completions: Batcher[Completion, Accepted] = Batcher(lambda batch: complete_many(db, batch, self.paid))
+        self.renewals: Batcher[Renewing, Renewed] = Batcher(lambda batch: persistently(lambda: renew_many(db, batch)))
+        self.completions: Batcher[Completion, Accepted] = Batcher(
+            lambda batch: persistently(lambda: complete_many(db, batch, self.paid))
+        )
         self.job_reads: Batcher[str, Found | None] = Batcher(lambda batch: read_jobs(db, batch), flights_max=2)
         self.lease_reads: Batcher[str, tuple[JobValue, AttemptValue] | None] = Batcher(
             lambda batch: read_leases(db, batch), flights_max=2
@@ -112,7 +117,9 @@ class Office:
         return self.served.get(kind, 0)
 
     async def _submit_many(self, batch: Sequence[Submission]) -> list[JobView | AppError]:
-        return await submit_many(self.db, batch, self.served_of, open_max=self.settings.open_jobs_per_account)
+        return await persistently(
+            lambda: submit_many(self.db, batch, self.served_of, open_max=self.settings.open_jobs_per_account)
+        )
 
     def note_served(self, kind: str, rank: int) -> None:
         """A miner took a job of this rank."""

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aitbc.kernel import ids
+from aitbc.kernel.again import persistent
 from aitbc.kernel.clock import now
 from aitbc.kernel.db import Database, UnitOfWork
 from aitbc.modules.ai.api import Claim, Job, Lease, LeaseLost, LeaseStatus, Renewal, StopAsked, TooManyOpenJobs
@@ -53,6 +54,7 @@ async def lock_lease(uow: UnitOfWork, attempt: str) -> tuple[JobRow, AttemptRow]
     return row, await uow.find(AttemptRow, attempt, lock=True)
 
 
+@persistent
 async def submit_one(database: Database, submission: Submission, served: Callable[[str], int], *, open_max: int) -> Job:
     """Write a job whose money is held. Raises `TooManyOpenJobs`."""
     async with database.unit_of_work() as uow:
@@ -103,6 +105,7 @@ async def _push(uow: UnitOfWork, job: JobValue, lane: UUID, lane_rank: int) -> i
     return rank
 
 
+@persistent
 async def claim_one(database: Database, claim: Claim, on_served: Callable[[str, int], None]) -> Sequence[Lease]:
     """Lease the first jobs that this miner can take."""
     at = now()
@@ -137,6 +140,7 @@ async def claim_one(database: Database, claim: Claim, on_served: Callable[[str, 
     return seat.leases
 
 
+@persistent
 async def renew_each(database: Database, miner: str, renewals: Sequence[Renewal]) -> Renewed:
     """Extend a miner's leases, each by itself."""
     statuses: list[LeaseStatus] = []
@@ -162,6 +166,7 @@ def _renew(job: JobRow, row: AttemptRow, miner: str, renewal: Renewal) -> LeaseS
     return status_of(attempt, miner, renewal.token)
 
 
+@persistent
 async def complete_one(database: Database, completion: Completion) -> Accepted:
     """Accept a result whose lease still holds. Raises `LeaseLost`."""
     delivered = completion.delivered

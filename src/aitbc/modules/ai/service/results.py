@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy import func, select
 
 from aitbc.kernel import money
+from aitbc.kernel.again import persistent
 from aitbc.kernel.clock import now
 from aitbc.kernel.db import UnitOfWork
 from aitbc.kernel.errors import AppError
@@ -128,6 +129,7 @@ class Results(Streaming):
         word = reason if _WORD.match(reason) else "released"
         return await self._end(attempt, miner, token, Ended.RELEASED, Fault.NONE, word, "")
 
+    @persistent
     async def _end(
         self, attempt: str, miner: str, token: int, ended: Ended, fault: Fault, reason: str, message: str
     ) -> Outcome:
@@ -158,6 +160,7 @@ class Results(Streaming):
             with suppress(AppError):  # the event does it then
                 await self.trading.void(hold_of(job.id), job.reason)
 
+    @persistent
     async def log(self, miner: str, attempt: str, token: int, lines: Sequence[LogLine]) -> int:
         """Keep log lines; answers the highest sequence that is kept. Raises `LeaseLost`."""
         async with self.db.unit_of_work() as uow:

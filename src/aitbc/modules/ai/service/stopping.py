@@ -8,6 +8,7 @@ from typing import Literal
 import structlog
 from sqlalchemy import select
 
+from aitbc.kernel.again import persistent
 from aitbc.kernel.auth import Principal
 from aitbc.kernel.clock import now
 from aitbc.kernel.db import UnitOfWork
@@ -76,6 +77,7 @@ class Attendance:
 class Stopping(Jobs):
     """Finishing jobs early."""
 
+    @persistent
     async def stop_job(self, who: Principal, job: str, once: Once) -> Job:
         """Finish a job early: what is delivered by now is its result, and is paid for; its miner is told.
 

@@ -7,6 +7,7 @@ from msgspec import Struct
 from sqlalchemy import select
 
 from aitbc.kernel import ids
+from aitbc.kernel.again import persistent
 from aitbc.kernel.clock import now
 from aitbc.kernel.db import UnitOfWork
 from aitbc.modules.ai.api import LeaseLost, NotToldInParts, Part, Parts, PartsKept, PartsTooLarge
@@ -34,6 +35,7 @@ class ToldPart(Struct, frozen=True, kw_only=True):
 class Streaming(Artifacts):
     """Keeping and reading parts."""
 
+    @persistent
     async def tell_parts(self, told: Parts) -> PartsKept:
         """Keep pieces of an output while it is made, and say whether to go on; without a piece it is only the question.
 

@@ -8,6 +8,7 @@ from prometheus_client import Metric
 from sqlalchemy import func, select, text, tuple_
 
 from aitbc.kernel import ids
+from aitbc.kernel.again import persistently
 from aitbc.kernel.auth import Principal
 from aitbc.kernel.batch import Batcher
 from aitbc.kernel.db import Database, UnitOfWork
@@ -35,7 +36,7 @@ from aitbc.modules.trading.service.deposits import Deposits
 from aitbc.modules.trading.service.explorer import Explorer
 from aitbc.modules.trading.service.export import export
 from aitbc.modules.trading.service.fees import Fees
-from aitbc.modules.trading.service.ledger import Ledger, held_money_of, persistently
+from aitbc.modules.trading.service.ledger import Ledger, held_money_of
 from aitbc.modules.trading.service.measuring import measure
 from aitbc.modules.trading.service.settings import TradingSettings
 from aitbc.modules.trading.service.verification import verify

@@ -9,13 +9,13 @@ from uuid import UUID
 import asyncpg
 
 from aitbc.kernel import chain
+from aitbc.kernel.again import persistently
 from aitbc.kernel.clock import now
 from aitbc.kernel.db import Connection, Database
 from aitbc.kernel.signing import Key
 from aitbc.kernel.sqlstate import ConstraintViolated
 from aitbc.modules.trading.models.records import stamp
 from aitbc.modules.trading.models.views import Block, BlockHeader, InclusionProof
-from aitbc.modules.trading.service.ledger import persistently
 
 RECORDS_PER_BLOCK_MAX = 10_000
 THREAD_FROM = 256

@@ -4,6 +4,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from aitbc.kernel import ids
+from aitbc.kernel.again import persistently
 from aitbc.kernel.auth import Principal
 from aitbc.kernel.clock import now
 from aitbc.kernel.db import Database, UnitOfWork
@@ -15,7 +16,7 @@ from aitbc.modules.trading.models.book import FEES, ISSUANCE, Posting
 from aitbc.modules.trading.models.tables import EntryRow, FaucetDayRow, ReceiptRow, TransactionRow
 from aitbc.modules.trading.models.views import LedgerTransaction
 from aitbc.modules.trading.service.explorer import TransactionNotFound, transaction_view
-from aitbc.modules.trading.service.ledger import Ledger, persistently
+from aitbc.modules.trading.service.ledger import Ledger
 from aitbc.modules.trading.service.settings import TradingSettings
 
 

@@ -1,19 +1,16 @@
 """The ordinary way to move money: a visible unit of work over the rules of models/book.py."""
 
-import asyncio
-import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from sqlalchemy import insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from aitbc.kernel import ids
+from aitbc.kernel.again import persistently
 from aitbc.kernel.clock import now
 from aitbc.kernel.db import Database, UnitOfWork
 from aitbc.kernel.signing import Key
-from aitbc.kernel.sqlstate import Busy
 from aitbc.modules.trading.api import Hold, HoldNotFound, PlaceHold, SettleHold, Settlement
 from aitbc.modules.trading.models.book import ESCROW, FEES, Account, Book, HeldMoney, Issued, found_receipt
 from aitbc.modules.trading.models.tables import (
@@ -26,19 +23,7 @@ from aitbc.modules.trading.models.tables import (
 )
 from aitbc.modules.trading.service.fees import Fees
 
-ATTEMPTS_MAX = 8
 HOLD_FIELDS = tuple(HeldMoney.__dataclass_fields__)
-T = TypeVar("T")
-
-
-async def persistently(work: Callable[[], Awaitable[T]]) -> T:
-    """Do a transaction again when the database asks for it (deadlock, serialization), a bounded number of times."""
-    for attempt in range(1, ATTEMPTS_MAX):
-        try:
-            return await work()
-        except Busy:
-            await asyncio.sleep(random.random() * 0.004 * 2**attempt)  # jitter, so that twins part
-    return await work()
 
 
 class Ledger:

@@ -1,0 +1,68 @@
+"""The rules of jobs do not lean on one isolation level: the same races, with the database's strictest."""
+
+import asyncio
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from aitbc.kernel.db import Target
+from aitbc.kernel.errors import AppError, Conflict
+from aitbc.modules.ai.api import LogLine, Part, Parts
+from tests.modules.ai.make import Desk, Worker, a_key, ai_on
+from tests.modules.ai.test_streaming import CHAT, said
+from tests.postgres import run_sql
+
+JOBS = 12
+
+
+@pytest.fixture(params=["read committed", "serializable"])
+async def isolated(request: pytest.FixtureRequest, owner: Target) -> Target:
+    """A database whose transactions are all of one level."""
+    level = f"ALTER DATABASE {owner.database} SET default_transaction_isolation = '{request.param}'"
+    await run_sql(owner, level)
+    return owner
+
+
+async def attempt(work: Any) -> str:
+    """What became of a command: every refusal is a definite one, and none is a plea to come back later."""
+    try:
+        await work
+    except Conflict as refusal:
+        return refusal.code
+    except AppError as other:
+        raise AssertionError(f"not definite: {other.code}") from other
+    return "done"
+
+
+async def race(desk: Desk, chance: random.Random, miner: Worker) -> None:
+    """One job, which only this miner can take: worked on, and ended by whoever comes first."""
+    alice = desk.person()
+    await desk.submit(alice, **CHAT, region=miner.capabilities.region)
+    lease = await miner.take()
+    parts = (Part(sequence=1, text="one "),)
+    line = [LogLine(sequence=1, at=lease.expires_at, text="a line")]
+    ends = [
+        miner.deliver(lease, said("one ")),
+        desk.ai.cancel(alice, lease.job, a_key(alice)),
+        desk.ai.stop_job(alice, lease.job, a_key(alice)),
+        miner.fail(lease, "miner"),
+        desk.ai.tell_parts(Parts(miner=miner.id, attempt=lease.attempt, token=lease.token, parts=parts)),
+        desk.ai.log(miner.id, lease.attempt, lease.token, line),
+        miner.renew(lease),
+    ]
+    chance.shuffle(ends)
+    outcomes = Counter(await asyncio.gather(*(attempt(end) for end in ends)))
+    assert outcomes["done"] >= 1
+    if await desk.state(lease.job) in ("queued", "running"):
+        await desk.ai.cancel(alice, lease.job, a_key(alice))
+
+
+async def test_races_end_each_job_once_at_either_level(isolated: Target, hot: bool) -> None:
+    chance = random.Random(11)
+    async with ai_on(isolated, hot=hot) as desk:
+        miners = [Worker(desk, region=f"place {number}") for number in range(JOBS)]
+        for start in range(0, JOBS, 4):
+            await asyncio.gather(*(race(desk, chance, miner) for miner in miners[start : start + 4]))
+        await desk.require_sound()
