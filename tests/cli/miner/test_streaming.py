@@ -21,6 +21,7 @@ from tests.journeys.shapes import SHAPES, placed
 from tests.kernel.test_serving import free_port
 
 JOBS = "/api/v1/ai/jobs"
+RUNS = "/api/v1/ai/runs"
 PROMPT = "Count without end."
 STOP_SECONDS = 2.0
 
@@ -165,7 +166,7 @@ def test_text_is_told_while_it_is_written_and_a_broken_stream_goes_on_where_it_b
     texts: list[str] = []
     at: list[float] = []
     last = job = None
-    url = f"{JOBS}/stream?on_disconnect=continue"
+    url = f"{RUNS}/stream?on_disconnect=continue"
     with client.stream("POST", url, json=body(), headers=once()) as answer:
         assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/event-stream")
         for name, data, ident in events_of(answer.iter_lines()):
@@ -198,7 +199,7 @@ def test_who_leaves_the_stream_stops_the_model_within_two_seconds_and_pays_what_
     model.prepare()
     came = ""
     job = ""
-    with client.stream("POST", f"{JOBS}/stream", json=body(), headers=once()) as answer:
+    with client.stream("POST", f"{RUNS}/stream", json=body(), headers=once()) as answer:
         for name, data, _ in events_of(answer.iter_lines()):
             job = data["id"] if name == "job" else job
             came += data["text"] if name == "part" else ""
@@ -215,11 +216,11 @@ def test_who_leaves_the_form_that_waits_stops_the_model_too_and_finds_the_job_ag
     model.prepare()
     key = once()
     with pytest.raises(httpx.ReadTimeout):
-        client.post(f"{JOBS}/sync", json=body(), headers=key, timeout=httpx.Timeout(30, read=2.5))
+        client.post(f"{RUNS}/sync", json=body(), headers=key, timeout=httpx.Timeout(30, read=2.5))
     left = time.monotonic()
     assert model.started.is_set()
     assert model.until_left(left) <= STOP_SECONDS
-    answer = client.post(f"{JOBS}/sync", json=body(), headers=key)
+    answer = client.post(f"{RUNS}/sync", json=body(), headers=key)
     assert answer.status_code == 200 and answer.headers["idempotency-replayed"] == "true"
     done = require_paid_for_what_came(market, answer.json()["id"], "0 1 2 ")
     assert answer.json() == done
@@ -230,14 +231,14 @@ def test_the_form_that_waits_answers_with_the_end_or_when_its_time_is_up(
     market: Market, model: SlowModel, client: httpx.Client
 ) -> None:
     model.prepare(words=5)
-    done = client.post(f"{JOBS}/sync", json=body(), headers=once())
+    done = client.post(f"{RUNS}/sync", json=body(), headers=once())
     assert (done.status_code, done.json()["state"]) == (200, "succeeded")
     model.prepare(words=60)
-    early = client.post(f"{JOBS}/sync?seconds=1", json=body(), headers=once()).json()
+    early = client.post(f"{RUNS}/sync?seconds=1", json=body(), headers=once()).json()
     assert early["state"] in ("leased", "running", "queued")
     assert market.until_state(early["id"], "succeeded")["reason"] == "completed"
-    assert client.post(f"{JOBS}/sync?seconds=76", json=body(), headers=once()).status_code == 422
-    assert client.post(f"{JOBS}/sync?on_disconnect=no", json=body(), headers=once()).status_code == 422
+    assert client.post(f"{RUNS}/sync?seconds=76", json=body(), headers=once()).status_code == 422
+    assert client.post(f"{RUNS}/sync?on_disconnect=no", json=body(), headers=once()).status_code == 422
 
 
 def test_a_stop_and_a_cancel_reach_the_model_within_two_seconds(
@@ -273,8 +274,8 @@ def test_who_leaves_before_a_miner_has_the_job_pays_nothing(market: Market, clie
     key = once()
     wanted = body(requirements={"region": "nowhere"})
     with pytest.raises(httpx.ReadTimeout):
-        client.post(f"{JOBS}/sync", json=wanted, headers=key, timeout=httpx.Timeout(30, read=1))
-    job = client.post(f"{JOBS}/sync?seconds=5", json=wanted, headers=key).json()
+        client.post(f"{RUNS}/sync", json=wanted, headers=key, timeout=httpx.Timeout(30, read=1))
+    job = client.post(f"{RUNS}/sync?seconds=5", json=wanted, headers=key).json()
     assert (job["state"], job["reason"], job["price"]) == ("canceled", "canceled_by_owner", None)
 
 

@@ -7,9 +7,9 @@ from aitbc.modules.ai.legacy.jobs import OlderJobs, OlderOperator
 from aitbc.modules.ai.legacy.public import MediaController, PublicController
 from aitbc.modules.ai.models.tables import Base
 from aitbc.modules.ai.routes.artifacts import ArtifactController
-from aitbc.modules.ai.routes.attended import AttendedController
 from aitbc.modules.ai.routes.jobs import JobController
 from aitbc.modules.ai.routes.market import KindController, QuoteController
+from aitbc.modules.ai.routes.runs import RunController
 from aitbc.modules.ai.service import AiService, AiSettings
 from aitbc.modules.gpu.events import MinerChanged
 from aitbc.modules.trading.api import TradingApi
@@ -19,7 +19,7 @@ module = Module(
     api=AiApi,
     service=AiService,
     metadata=Base.metadata,
-    routes=(JobController, AttendedController, KindController, QuoteController, ArtifactController),
+    routes=(JobController, RunController, KindController, QuoteController, ArtifactController),
     needs={"trading": TradingApi},
     hears={MinerChanged: "on_miners_changed"},
     scopes={

@@ -20,6 +20,7 @@ from aitbc.modules.ai.models.life import IllegalMove
 from aitbc.modules.ai.routes.market import SUBMIT_ERRORS
 from aitbc.modules.ai.service import AiService
 from aitbc.modules.ai.service.jobs import InvalidEventId, JobEvent, JobLogLine
+from aitbc.modules.ai.service.stopping import CannotStopEarly
 from aitbc.modules.ai.service.submitting import MaxPriceTooLow, SubmitJob
 from aitbc.modules.trading.api import InsufficientFunds
 
@@ -108,6 +109,28 @@ class JobController(Controller):
     ) -> Job:
         """Cancel a job that has not ended. The money goes back, and a miner at work on it is told to stop."""
         return await ai.cancel(who, job, once)
+
+    @post(
+        "/{job:str}/stop",
+        operation_id="stop_job",
+        summary="Stop a job early",
+        status_code=200,
+        opt={"permission": "jobs:create", "errors": (JobNotFound, IllegalMove, CannotStopEarly)},
+    )
+    async def stop(
+        self,
+        ai: NamedDependency[AiService],
+        who: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        job: FromPath[str],
+    ) -> Job:
+        """Finish a job early: what its miner delivered until now is the result, and is paid for with the prompt.
+
+        The miner is told within a second or two, and has 10 seconds to sign what it delivered; else the job is canceled and
+        the money goes back. A job that no miner has is canceled at once. Kinds that deliver only at their end cannot be
+        stopped, only canceled.
+        """
+        return await ai.stop_job(who, job, once)
 
     @get("/{job:str}/explain", operation_id="explain_job", summary="Explain a job", opt=READ)
     async def explain(

@@ -1,11 +1,11 @@
-"""The HTTP of jobs that somebody stays with: submitted and awaited in one request, or followed as it is done, and stopped."""
+"""The HTTP of jobs that somebody stays with: submitted and awaited in one request, or submitted and followed."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from litestar import Controller, Request, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.params import FromQuery, JSONBody
 from litestar.response import Stream
 from msgspec import Meta
 from msgspec.structs import asdict
@@ -14,12 +14,11 @@ from aitbc.kernel.auth import Principal
 from aitbc.kernel.doors import Admission
 from aitbc.kernel.gone import gone_of, leave_with
 from aitbc.kernel.idempotency import Once
-from aitbc.modules.ai.api import Job, JobDetail, JobNotFound
-from aitbc.modules.ai.models.life import IllegalMove
+from aitbc.modules.ai.api import Job, JobDetail
 from aitbc.modules.ai.routes.jobs import SUBMISSION_ERRORS, spoken
 from aitbc.modules.ai.service import AiService
 from aitbc.modules.ai.service.jobs import JobEvent
-from aitbc.modules.ai.service.stopping import Attendance, CannotStopEarly, OnDisconnect
+from aitbc.modules.ai.service.stopping import Attendance, OnDisconnect
 from aitbc.modules.ai.service.submitting import SubmitJob
 
 ATTENDED_SECONDS_MAX = 75
@@ -32,10 +31,10 @@ SUBMIT = {"permission": "jobs:create", "idempotency": "required", "errors": SUBM
 AnyRequest = Request[Any, Any, Any]
 
 
-class AttendedController(Controller):
+class RunController(Controller):
     """Jobs whose clients stay."""
 
-    path = "/jobs"
+    path = "/runs"
     tags = ("ai",)
 
     @post("/sync", operation_id="submit_and_wait", summary="Submit a job and wait", status_code=200, opt=SUBMIT)
@@ -93,28 +92,6 @@ class AttendedController(Controller):
         happenings = _attended(job, await ai.follow(who, job.id, None), attendance)
         headers = {"location": f"/api/v1/ai/jobs/{job.id}"}
         return Stream(admission.bound(spoken(happenings)), media_type="text/event-stream", headers=headers)
-
-    @post(
-        "/{job:str}/stop",
-        operation_id="stop_job",
-        summary="Stop a job early",
-        status_code=200,
-        opt={"permission": "jobs:create", "errors": (JobNotFound, IllegalMove, CannotStopEarly)},
-    )
-    async def stop(
-        self,
-        ai: NamedDependency[AiService],
-        who: NamedDependency[Principal],
-        once: NamedDependency[Once],
-        job: FromPath[str],
-    ) -> Job:
-        """Finish a job early: what its miner delivered until now is the result, and is paid for with the prompt.
-
-        The miner is told within a second or two, and has 10 seconds to sign what it delivered; else the job is canceled and
-        the money goes back. A job that no miner has is canceled at once. Kinds that deliver only at their end cannot be
-        stopped, only canceled.
-        """
-        return await ai.stop_job(who, job, once)
 
 
 async def _attended(job: Job, events: AsyncIterator[JobEvent], attendance: Attendance) -> AsyncIterator[JobEvent]:
