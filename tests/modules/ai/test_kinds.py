@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aitbc.modules.ai.models.kinds.kind import InvalidInput, OutputRefused
-from aitbc.modules.ai.models.kinds.picture import NotAPicture, size_of
+from aitbc.modules.ai.models.kinds.picture import NotAPicture, is_damaged_png, size_of
 from aitbc.modules.ai.models.kinds.registry import KINDS, kind_of, price_of
 
 PNG = bytes((0x89,)) + b"PNG\r\n" + bytes((0x1A, 0x0A))
@@ -125,3 +125,49 @@ def test_a_turned_picture_is_the_same_picture_and_another_size_is_not() -> None:
 
 def _base64(content: bytes) -> str:
     return base64.b64encode(content).decode()
+
+
+def whole_png(
+    width: int, height: int, *, bits: int = 8, color: int = 2, interlaced: bool = False, lines: int = -1
+) -> bytes:
+    """A PNG file, black all over; of fewer lines than it promises, where told so. For an interlaced one `lines` are bytes."""
+    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
+    line = 1 + (width * bits * channels + 7) // 8
+    pixels = bytes(lines if interlaced else line * (height if lines < 0 else lines))
+    head = struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, int(interlaced))
+    packed = zlib.compress(pixels)
+    middle = len(packed) // 2  # in two parts, as larger ones are
+    return PNG + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in ((b"IHDR", head), (b"IDAT", packed[:middle]), (b"IDAT", packed[middle:]), (b"IEND", b""))
+    )
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 8, 16]), st.sampled_from([0, 2, 4, 6]))
+def test_a_png_is_damaged_when_pixels_are_missing_or_changed_and_not_otherwise(
+    width: int, height: int, bits: int, color: int
+) -> None:
+    content = whole_png(width, height, bits=bits, color=color)
+    assert not is_damaged_png(content)
+    assert not is_damaged_png(content[:-12])  # without its end it can still be read
+    assert is_damaged_png(whole_png(width, height, bits=bits, color=color, lines=height - 1))
+    assert is_damaged_png(content[: content.index(b"IDAT") + 5])
+    pixels = content.index(b"IDAT") + 6
+    assert is_damaged_png(content[:pixels] + bytes((content[pixels] ^ 1,)) + content[pixels + 1 :])
+
+
+@given(st.binary(max_size=400), st.sampled_from([png(3, 3), whole_png(3, 3)[:60], b""]))
+def test_looking_for_damage_never_breaks(rest: bytes, start: bytes) -> None:
+    assert is_damaged_png(start + rest) in (True, False)
+
+
+def test_an_interlaced_png_is_whole_with_the_bytes_of_all_its_passes() -> None:
+    # 8 x 8 pixels of a byte each: passes of 1 x 1, 1 x 1, 2 x 1, 2 x 2, 4 x 2, 4 x 4 and 8 x 4, a filter byte a line.
+    passes = 2 + 2 + 3 + 2 * 3 + 2 * 5 + 4 * 5 + 4 * 9
+    assert not is_damaged_png(whole_png(8, 8, color=0, interlaced=True, lines=passes))
+    assert is_damaged_png(whole_png(8, 8, color=0, interlaced=True, lines=passes - 1))
+
+
+def test_of_what_is_no_png_no_damage_is_claimed() -> None:
+    assert not is_damaged_png(bytes((0xFF, 0xD8, 0xFF)))
+    assert not is_damaged_png(b"")

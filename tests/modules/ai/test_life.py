@@ -1,6 +1,10 @@
 """The life of a job: every state and every clock, whichever way the data is reached."""
 
+import base64
+from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +15,7 @@ from aitbc.modules.ai.api import Clocks, LeaseLost
 from aitbc.modules.ai.models.life import ALLOWED, OPEN, TERMINAL, IllegalMove, State
 from aitbc.modules.ai.models.tables import Base
 from tests.modules.ai.make import ADMIN, AITBC, Worker, a_key, ai_on
+from tests.modules.ai.test_kinds import whole_png
 
 
 async def test_models_and_migrations_agree(owner: Target) -> None:
@@ -248,6 +253,28 @@ async def test_a_request_is_to_blame_when_a_second_miner_of_another_account_says
             assert (found.state, found.history[-1].fault) == (state, fault)
         assert (found.reason, found.fault, found.attempts) == ("requester_fault", "requester", 3)
         await desk.require_sound()
+
+
+@pytest.mark.parametrize(("damaged", "state", "fault"), [(True, "failed", "requester"), (False, "queued", "unknown")])
+@pytest.mark.parametrize("as_file", [True, False])
+async def test_a_picture_that_the_platform_finds_damaged_itself_needs_no_second_word(
+    owner: Target, tmp_path: Path, damaged: bool, state: str, fault: str, as_file: bool
+) -> None:
+    async with ai_on(owner, state_dir=tmp_path) as desk:
+        alice, miner = desk.person(), Worker(desk)
+        content = whole_png(20, 20, lines=10 if damaged else 20)
+        image: Any = base64.b64encode(content).decode()
+        if as_file:
+            image = {"artifact": (await desk.ai.store(alice, _pieces(content), None)).id}
+        job = await desk.submit(alice, kind="ocr", value={"image": image})
+        await miner.fail(await miner.take(), "requester", "invalid_input", "It cannot be decoded.")
+        found = await desk.ai.job(alice, job)
+        assert (found.state, found.history[0].fault) == (state, fault)
+        await desk.require_sound()
+
+
+async def _pieces(content: bytes) -> AsyncIterator[bytes]:
+    yield content
 
 
 async def test_who_blames_a_request_leaves_the_next_attempt_to_another(owner: Target) -> None:

@@ -22,6 +22,7 @@ from aitbc.kernel.clock import now
 from aitbc.kernel.db import UnitOfWork
 from aitbc.kernel.errors import Forbidden, TooLarge
 from aitbc.modules.ai.api import Artifact, ArtifactNotFound, LeaseLost
+from aitbc.modules.ai.models.kinds.kind import Reference
 from aitbc.modules.ai.models.tables import ArtifactRow, AttemptRow, JobRow
 from aitbc.modules.ai.models.views import artifact_view
 from aitbc.modules.ai.service.office import Office
@@ -144,6 +145,12 @@ class Artifacts(Office):
         """An artifact of the caller's own and its first bytes. Raises `ArtifactNotFound`."""
         row = await self._readable(who, artifact)
         return row, await asyncio.to_thread(self._read, row.digest, size)
+
+    async def content_of(self, reference: Reference) -> bytes:
+        """All of a file that a stored input refers to, with its digest and size. Raises `ArtifactNotFound`."""
+        if reference.digest is None or reference.bytes is None:
+            raise ArtifactNotFound
+        return await asyncio.to_thread(self._read, reference.digest, reference.bytes)
 
     async def whole_output(self, artifact: str, attempt: str) -> tuple[ArtifactRow, bytes] | None:
         """An artifact that was delivered under this very lease, with its content; none if it was not."""

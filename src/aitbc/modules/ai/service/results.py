@@ -1,5 +1,6 @@
 """Results: what miners deliver, fail at, give back and tell on the way."""
 
+import asyncio
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,7 +16,7 @@ from aitbc.kernel.clock import now
 from aitbc.kernel.db import UnitOfWork
 from aitbc.kernel.errors import AppError
 from aitbc.kernel.trace import current_request_id
-from aitbc.modules.ai.api import Failure, LeaseLost, LogLine, Outcome, Result, WrongDigest
+from aitbc.modules.ai.api import ArtifactNotFound, Failure, LeaseLost, LogLine, Outcome, Result, WrongDigest
 from aitbc.modules.ai.hot.claim import closed
 from aitbc.modules.ai.hot.complete import Accepted, Completion, attempt_ended, succeeded
 from aitbc.modules.ai.models.delivery import OutputRefused, judge, output_text, require_signature
@@ -122,7 +123,23 @@ class Results(Streaming):
         fault = Fault(failure.fault) if failure.fault in set(Fault) - {Fault.NONE} else Fault.UNKNOWN
         reason = failure.reason if _WORD.match(failure.reason) else "unnamed"
         message = clean(failure.message, MESSAGE_LENGTH_MAX)
-        return await self._end(failure.attempt, failure.miner, failure.token, Ended.FAILED, fault, reason, message)
+        proven = fault is Fault.REQUESTER and await self._is_proven(failure)
+        lease = (failure.attempt, failure.miner, failure.token)
+        return await self._end(*lease, Ended.FAILED, fault, reason, message, proven=proven)
+
+    async def _is_proven(self, failure: Failure) -> bool:
+        """Whether the platform itself finds the request impossible that a miner blames. Raises `LeaseLost`."""
+        lease, attempt = await self._lease_of(failure.miner, failure.attempt, failure.token)
+        kind = KINDS[lease.kind]
+        found = None if kind.miner_may_blame or attempt.ended is not None else await self.job_reads.do(lease.id)
+        if found is None or found[0].input is None:
+            return False
+        given = kind.read(msgspec.json.decode(found[0].input))
+        try:
+            files = {field: await self.content_of(reference) for field, reference in kind.references(given).items()}
+        except ArtifactNotFound:
+            return False
+        return await asyncio.to_thread(kind.is_impossible, given, files)
 
     async def release(self, miner: str, attempt: str, token: int, reason: str) -> Outcome:
         """Give a lease back unworked: the attempt does not count. Raises `LeaseLost`."""
@@ -131,7 +148,16 @@ class Results(Streaming):
 
     @persistent
     async def _end(
-        self, attempt: str, miner: str, token: int, ended: Ended, fault: Fault, reason: str, message: str
+        self,
+        attempt: str,
+        miner: str,
+        token: int,
+        ended: Ended,
+        fault: Fault,
+        reason: str,
+        message: str,
+        *,
+        proven: bool = False,
     ) -> Outcome:
         async with self.db.unit_of_work() as uow:
             job, row = await lock_lease(uow, attempt)
@@ -139,7 +165,7 @@ class Results(Streaming):
                 raise LeaseLost
             if row.ended is None:
                 row.blames_request = fault is Fault.REQUESTER
-                if row.blames_request and not await _is_agreed(uow, job, row):
+                if row.blames_request and not (proven or await _is_agreed(uow, job, row)):
                     fault = Fault.UNKNOWN
                 give_up(job, row, ended, fault=fault, reason=reason, message=message, at=now())
                 if row.blames_request and job.state == State.QUEUED and not KINDS[job.kind].miner_may_blame:

@@ -89,6 +89,10 @@ class Kind:
         """The files that an input refers to, by field."""
         return {}
 
+    def is_impossible(self, given: Any, files: Mapping[str, bytes]) -> bool:
+        """Whether a closer look than submission takes finds that nobody can do this; for an input that a miner blames."""
+        return False
+
     def measure(self, given: Any, files: Mapping[str, FileFacts], *, run_seconds: int) -> Measure:
         """Count an input. Raises `InvalidInput` for what the struct cannot say."""
         raise NotImplementedError

@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from aitbc.modules.ai.models.kinds.kind import FileFacts, InvalidInput, Kind, Measure, OutputRefused, Reference
-from aitbc.modules.ai.models.kinds.picture import NotAPicture, size_of
+from aitbc.modules.ai.models.kinds.picture import NotAPicture, is_damaged_png, size_of
 
 INLINE_BYTES_MAX = 48 * 1024
 FILE_BYTES_MAX = 20 * 1024 * 1024
@@ -57,6 +57,10 @@ class Ocr(Kind):
     def references(self, given: OcrInput) -> Mapping[str, Reference]:
         """The picture, where it is an artifact."""
         return {"image": given.image} if isinstance(given.image, Reference) else {}
+
+    def is_impossible(self, given: OcrInput, files: Mapping[str, bytes]) -> bool:
+        """Whether the picture is a PNG file that is cut off or damaged; of a JPEG file only those who unpack it can tell."""
+        return is_damaged_png(files["image"] if isinstance(given.image, Reference) else _decoded(given.image))
 
     def measure(self, given: OcrInput, files: Mapping[str, FileFacts], *, run_seconds: int) -> Measure:
         """Width times height."""
