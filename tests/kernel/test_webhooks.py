@@ -272,7 +272,7 @@ async def test_a_secret_is_shown_once_and_lies_sealed(stage: Stage, receiver: Re
 
 async def test_an_unknown_type_is_refused_with_the_nearest(stage: Stage, receiver: Receiver) -> None:
     who = await stage.who()
-    types = [one["type"] for one in (await who.get("/api/v1/webhooks/types")).json()]
+    types = [one["type"] for one in (await who.get("/api/v1/webhooks/types")).json()["data"]]
     assert {"ai.job_succeeded", "ai.job_closed"} <= set(types) and "ai.attempt_ended" not in types
     wrong = {"url": receiver.url, "events": ["ai.job_closed", "ai.job_suceeded", "gpu.weather"]}
     answer = await who.post(ENDPOINTS, wrong)

@@ -221,9 +221,9 @@ class DeliveryController(Controller):
         summary="List the types of events",
         opt={"permission": "webhooks:read"},
     )
-    async def types(self, webhooks: NamedDependency[Webhooks]) -> list[EventType]:
-        """List the types of events that endpoints can be told of."""
-        return webhooks.types()
+    async def types(self, webhooks: NamedDependency[Webhooks]) -> Page[EventType]:
+        """List the types of events that endpoints can be told of; one page has them all."""
+        return Page(data=webhooks.types())
 
     @get(
         "/deliveries",
