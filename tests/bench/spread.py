@@ -18,6 +18,7 @@ from tests.bench import paid
 from tests.bench.figures import Measured
 from tests.bench.ground import Ground, Stand
 from tests.bench.load import Load
+from tests.bench.machine import cpu_of
 from tests.bench.reads import CONNECTIONS, finished_jobs
 
 SECONDS = 3
@@ -27,19 +28,37 @@ CALLS = 2_000
 PRICE_UNITS = 1_000_000
 
 
-class Paces(Struct, frozen=True):
-    """Reads a second on two ways to the same jobs, in turns."""
+class Pace(Struct, frozen=True):
+    """Reads for some seconds: how many each second, and the CPU of one."""
 
-    through: list[float]
-    at_port: list[float]
+    rate: float
+    main_us: float
+    """Of the main process."""
+    rest_us: float
+    """Of all that it started: the processes of modules, and the database."""
+
+
+class Paces(Struct, frozen=True):
+    """Reads on two ways to the same jobs, in turns."""
+
+    through: list[Pace]
+    at_port: list[Pace]
 
     def measured(self) -> Measured:
         """The ratio of each pair."""
         return Measured.of(
-            [one / other for one, other in zip(self.through, self.at_port, strict=True)],
+            [one.rate / other.rate for one, other in zip(self.through, self.at_port, strict=True)],
             **{
-                "reads a second through the gateway": statistics.median(self.through),
-                "reads a second at the module's port": statistics.median(self.at_port),
+                "reads a second through the gateway": statistics.median(one.rate for one in self.through),
+                "reads a second at the module's port": statistics.median(one.rate for one in self.at_port),
+                "CPU µs of a read in the main process, through it": statistics.median(
+                    one.main_us for one in self.through
+                ),
+                "  in all others": statistics.median(one.rest_us for one in self.through),
+                "CPU µs of a read in the main process, at the port": statistics.median(
+                    one.main_us for one in self.at_port
+                ),
+                "  in all the others": statistics.median(one.rest_us for one in self.at_port),
             },
         )
 
@@ -49,6 +68,7 @@ def measure_prefix(ground: Ground) -> dict[str, Measured]:
     stand, port = ground.exposed
     jobs = _jobs(stand)
     paces = _paces(
+        stand.server.pid,
         ground.rounds,
         (stand.server.port, [[f"/ai/jobs/{job}", key] for job, key in jobs]),
         (port, [[f"/jobs/{job}", key] for job, key in jobs]),
@@ -60,7 +80,7 @@ def measure_forwarding(ground: Ground) -> dict[str, Measured]:
     """`gateway_split_vs_direct`: a job of a split module, through the gateway's process and straight from the module's."""
     stand, port = ground.split
     requests = [[f"/api/v1/ai/jobs/{job}", key] for job, key in _jobs(stand)]
-    paces = _paces(ground.rounds, (stand.server.port, requests), (port, requests))
+    paces = _paces(stand.server.pid, ground.rounds, (stand.server.port, requests), (port, requests))
     return {"gateway_split_vs_direct": paces.measured()}
 
 
@@ -147,12 +167,16 @@ def _jobs(stand: Stand) -> list[list[str]]:
     return [[path.rpartition("/")[2], key] for path, key in found]
 
 
-def _paces(rounds: int, through: tuple[int, list[list[str]]], at_port: tuple[int, list[list[str]]]) -> Paces:
-    _pace(*through), _pace(*at_port)
-    pairs = [(_pace(*through), _pace(*at_port)) for _ in range(rounds)]
+def _paces(pid: int, rounds: int, through: tuple[int, list[list[str]]], at_port: tuple[int, list[list[str]]]) -> Paces:
+    _pace(pid, *through), _pace(pid, *at_port)
+    pairs = [(_pace(pid, *through), _pace(pid, *at_port)) for _ in range(rounds)]
     return Paces([one for one, _ in pairs], [other for _, other in pairs])
 
 
-def _pace(port: int, requests: list[list[str]]) -> float:
-    told = Load("readings", port=port, seconds=SECONDS, connections=CONNECTIONS, requests=requests).go()
-    return told["requests"] / told["seconds"]
+def _pace(pid: int, port: int, requests: list[list[str]]) -> Pace:
+    load = Load("readings", port=port, seconds=SECONDS, connections=CONNECTIONS, requests=requests)
+    before = cpu_of(pid)
+    told = load.go()
+    used = cpu_of(pid) - before
+    count = told["requests"]
+    return Pace(count / told["seconds"], used.server * 1e6 / count, used.database * 1e6 / count)
