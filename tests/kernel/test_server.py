@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -453,6 +454,27 @@ def test_a_unix_socket_is_private_and_replaces_only_what_a_dead_server_left(tmp_
         bind([Listener(name="unix", path=path)], ServerSettings())
     with pytest.raises(ConfigError, match="107 bytes"):
         bind([Listener(name="unix", path=tmp_path / ("x" * 200))], ServerSettings())
+
+
+def test_of_those_who_want_a_dead_servers_socket_at_one_time_one_gets_it(tmp_path: Path) -> None:
+    for number in range(20):
+        path = tmp_path / f"{number}.sock"
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(path))
+        ready = threading.Barrier(6)
+
+        def wanted(path: Path = path, ready: threading.Barrier = ready) -> socket.socket | None:
+            ready.wait(10)
+            with suppress(PortTaken):
+                return bind([Listener(name="inner door of main", path=path)], ServerSettings())[0]
+            return None
+
+        with ThreadPoolExecutor(6) as several:
+            got = [one for one in [each.result() for each in [several.submit(wanted) for _ in range(6)]] if one]
+        assert len(got) == 1
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(path))
+        got[0].close()
 
 
 def test_tls_is_served_from_files_and_wrong_ones_are_explained(tmp_path: Path) -> None:
