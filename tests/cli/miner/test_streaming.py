@@ -330,3 +330,25 @@ def test_leaving_the_program_leaves_the_job_which_can_be_stopped_from_elsewhere(
     assert "finished it early" in explained
     refused = as_program("job", "stop", "job_" + "0" * 26, environment=environment, cwd=tmp_path)
     assert refused.code == 3
+
+
+def test_a_server_that_stops_is_not_a_client_that_leaves(
+    market: Market, model: SlowModel, client: httpx.Client
+) -> None:
+    model.prepare()
+    with client.stream("POST", f"{RUNS}/stream", json=body(), headers=once()) as answer:
+        events = events_of(answer.iter_lines())
+        job = next(data["id"] for name, data, _ in events if name == "job")
+        next(events_until := (data for name, data, _ in events if name == "part"))
+        assert market.server.stop() == 0
+        for _ in events_until:  # what still comes
+            pass
+    market.server.start()
+    found = market.job(job)
+    assert (found["state"], found["history"][-1]["stop_asked_at"]) == ("running", None)
+    before = len(found["history"])
+    time.sleep(2)
+    assert model.left_at is None
+    assert client.post(f"{JOBS}/{job}/stop", headers=once()).status_code == 200
+    done = require_paid_for_what_came(market, job, "0 1 2 ")
+    assert len(done["history"]) == before == 1
