@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aitbc.kernel import ids
+from aitbc.kernel.again import persistently
 from aitbc.modules.ai.events import AttemptEnded
 from aitbc.modules.gpu.models.reputation import (
     HALF_LIFE_DAYS,
@@ -116,9 +117,13 @@ def ended(
 
 
 async def hear(fleet: Fleet, *events: AttemptEnded) -> None:
-    """As the relay brings them."""
-    async with fleet.gpu.db.unit_of_work() as uow:
-        await fleet.gpu.on_attempts_ended(uow, events)
+    """As the relay brings them: again, where others were heard at the same time."""
+
+    async def once() -> None:
+        async with fleet.gpu.db.unit_of_work() as uow:
+            await fleet.gpu.on_attempts_ended(uow, events)
+
+    await persistently(once)
 
 
 async def stored(fleet: Fleet, miner: str) -> tuple[float, int, int]:

@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import Select, select
 
 from aitbc.kernel import ids
+from aitbc.kernel.again import persistent
 from aitbc.kernel.auth import Principal
 from aitbc.kernel.batch import Batcher
 from aitbc.kernel.clock import now
@@ -84,6 +85,7 @@ class Desk:
         """Hear a sign of life, one way or the other. Raises `MinerNotFound`."""
         return await (self.beats.do(beat) if self.settings.hot else self._beat_alone(beat))
 
+    @persistent
     async def _beat_alone(self, beat: Beat) -> Standing:
         async with self.db.unit_of_work() as uow:
             row = await uow.find(MinerRow, beat.miner, lock=True, missing=MinerNotFound)

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta, Struct
 from sqlalchemy import func, select
 
+from aitbc.kernel.again import persistent
 from aitbc.kernel.auth import Principal
 from aitbc.kernel.clock import now
 from aitbc.kernel.db import UnitOfWork
@@ -126,6 +127,7 @@ class Enrolled(Struct, frozen=True, kw_only=True):
 class Enrolment(Desk):
     """Tokens and those who come with them."""
 
+    @persistent
     async def create_token(self, who: Principal, seconds: int = TOKEN_SECONDS) -> EnrolmentToken:
         """A token for one miner of the caller's account; only its digest is kept. Raises `TooManyTokens`."""
         secret, at = new_key("enrol"), now()
@@ -180,6 +182,7 @@ class Enrolment(Desk):
             heartbeat_seconds=self.settings.heartbeat_seconds,
         )
 
+    @persistent
     async def _enrol(self, command: Enrol) -> tuple[EnrolmentTokenRow, str]:
         """Use the token, once: its row is locked, so that of many requests one decides and the others find it decided."""
         at = now()

@@ -7,6 +7,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from aitbc.kernel import money
+from aitbc.kernel.again import persistent
 from aitbc.kernel.auth import Principal
 from aitbc.kernel.clock import now
 from aitbc.kernel.errors import Conflict
@@ -105,6 +106,7 @@ class Fleet(Desk):
             with suppress(LeaseLost):
                 await self.ai.release(miner, lease.attempt, lease.token, reason)
 
+    @persistent
     async def offer(self, who: Principal, miner: str, offer: Offer) -> Miner:
         """Note what a miner can take from now on; only the miner itself may say so. Raises `MinerNotFound`, `MinerRemoved`."""
         if speaking_for(who) != miner:

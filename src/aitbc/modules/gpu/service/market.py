@@ -14,6 +14,7 @@ from sqlalchemy import Select, and_, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import aliased
 
+from aitbc.kernel.again import persistent
 from aitbc.kernel.auth import Principal
 from aitbc.kernel.clock import now
 from aitbc.kernel.db import UnitOfWork
@@ -147,6 +148,7 @@ class OrderWish(Struct, frozen=True, kw_only=True):
 class OrderBook(Desk):
     """Placing, ending and reading orders."""
 
+    @persistent
     async def place_order(self, who: Principal, command: PlaceOrder, once: Once = Once.NONE) -> MarketOrder:
         """Place an offer or a bid. The same again, under its id, is harmless.
 
@@ -168,6 +170,7 @@ class OrderBook(Desk):
             row = await uow.find(MarketOrderRow, values["id"], missing=OrderNotFound)
             return await uow.answer(once, order_view(row, None))
 
+    @persistent
     async def accept_bid(self, who: Principal, command: AcceptBid, once: Once = Once.NONE) -> MarketOrder:
         """Take a bid for a provider, once. Raises `OrderNotFound`, `OrderNotOpen`."""
         async with self.db.unit_of_work() as uow:
@@ -181,6 +184,7 @@ class OrderBook(Desk):
                 once.replayed = True
             return await uow.answer(once, await _view(uow, row))
 
+    @persistent
     async def cancel_order(self, who: Principal, command: CancelOrder, once: Once = Once.NONE) -> MarketOrder:
         """Take back an open order of the caller's, any for an admin. Raises `OrderNotFound`, `OrderNotOpen`."""
         async with self.db.unit_of_work() as uow:
@@ -195,6 +199,7 @@ class OrderBook(Desk):
                 once.replayed = True
             return await uow.answer(once, await _view(uow, row))
 
+    @persistent
     async def match_orders(self, who: Principal, command: MatchOrders, once: Once = Once.NONE) -> Match:
         """Bring an offer and a bid together, of which one is the caller's, both once and at the offer's price.
 

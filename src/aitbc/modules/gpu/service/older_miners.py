@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from aitbc.kernel import ids, money
+from aitbc.kernel.again import persistent
 from aitbc.kernel.auth import Principal
 from aitbc.kernel.clock import now
 from aitbc.kernel.errors import Conflict, Malformed
@@ -249,6 +250,7 @@ class OlderMiners(Enrolment, Scoring):
         except Unsealable:
             raise OlderKeyLost from None
 
+    @persistent
     async def _kept_key(self, who: Principal, older_id: str) -> Key:
         """The key for a name, made at its first use: before the miner is, so that a request which broke off finds it again."""
         fresh = self.seal.close(os.urandom(SEED_BYTES))
@@ -270,6 +272,7 @@ class OlderMiners(Enrolment, Scoring):
                 row.sealed_key = fresh
                 return self.opened(row)
 
+    @persistent
     async def _note_miner(self, who: Principal, command: RegisterOlder, miner: str) -> str | None:
         """Remember who a name means now; answers who it meant before."""
         named = (OlderMinerRow.account == who.account, OlderMinerRow.older_id == command.older_id)

@@ -9,6 +9,7 @@ from msgspec import Struct
 from sqlalchemy import Select, func, select, update
 
 from aitbc.kernel import ids, money
+from aitbc.kernel.again import persistent
 from aitbc.kernel.auth import Principal
 from aitbc.kernel.clock import now
 from aitbc.kernel.errors import Invalid
@@ -245,6 +246,7 @@ class OlderWork(OlderMiners, Working):
         async with self.db.reading() as session:
             return list(await session.scalars(wanted))
 
+    @persistent
     async def _close(
         self, attempts: Sequence[str], *, receipt: str | None = None, earned_units: int | None = None
     ) -> bool:
