@@ -100,12 +100,14 @@ class Books:
             if hold in self.holds or escrow <= 0 or not isinstance(hold, str):
                 raise ChainError("the hold cannot be placed", field="hold")
             self.holds[hold] = (payer, escrow)
-        elif kind in ("settle", "void", "expire"):
+        elif kind in ("settle", "void", "expire", "rent"):
             payer, amount = self.holds.pop(hold, ("", 0))
             if not amount or escrow != -amount:
                 raise ChainError("the hold was not open with this amount", field="hold")
             if kind == "settle":
                 self.owed_receipt = {"record": record, "moved": moved, "payer": payer, "amount": amount}
+            elif kind == "rent":
+                _check_rent(moved, payer)
             elif moved != {ESCROW: -amount, payer: amount}:
                 raise ChainError("the hold did not return to its payer", field="entries")
         elif escrow or hold is not None:
@@ -139,6 +141,15 @@ class Books:
             raise ChainError("the balances do not sum to zero", field="accounts")
         if self.accounts.get(ESCROW, (0, 0))[0] != sum(amount for _, amount in self.holds.values()):
             raise ChainError("escrow is not the sum of the open holds", field="holds")
+
+
+def _check_rent(moved: dict[str, int], payer: str) -> None:
+    """Held money went to one owner, the fees and back to the payer, and to nobody else."""
+    owners = [account for account in moved if account not in (ESCROW, FEES, payer)]
+    if len(owners) > 1 or any(not account.endswith(MAIN) or account.startswith(SYSTEM) for account in owners):
+        raise ChainError("the rent went to more than one owner", field="entries")
+    if any(amount < 0 for account, amount in moved.items() if account != ESCROW):
+        raise ChainError("the rent was paid by somebody else than the hold", field="entries")
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,10 @@ from aitbc.modules.trading.api import (
     HoldNotFound,
     HoldNotOpen,
     InsufficientFunds,
+    PayRent,
     PlaceHold,
     PriceAboveHold,
+    Rent,
     SettleHold,
     Settlement,
 )
@@ -35,6 +37,7 @@ class FakeTrading:
         self.settlements: dict[str, Settlement] = {}
         self.paid: dict[str, SettleHold] = {}
         self.paid_at: dict[str, datetime] = {}
+        self.rents: dict[str, tuple[PayRent, Rent]] = {}
         self.closed = False
 
     def fund(self, account: str, units: int) -> None:
@@ -109,11 +112,42 @@ class FakeTrading:
         return done
 
     def _settled_before(self, command: SettleHold) -> Settlement:
-        paid = self.paid[command.job]
+        paid = self.paid.get(command.job)
+        if paid is None:  # it paid a rent
+            raise HoldNotOpen
         same = (paid.attempt, paid.token, paid.output_digest, paid.price_units)
         if same != (command.attempt, command.token, command.output_digest, command.price_units):
             raise HoldNotOpen
         return self.settlements[command.hold]
+
+    async def pay_rent(self, command: PayRent) -> Rent:
+        self._require_open_doors()
+        hold = self._find(command.hold)
+        if (hold.payer, hold.reference) != (command.payer, command.reference):
+            raise HoldDiffers
+        if hold.id in self.rents:
+            paid, rent = self.rents[hold.id]
+            if (paid.owner, paid.price_units) != (command.owner, command.price_units):
+                raise HoldNotOpen
+            return rent
+        if hold.state != "open":
+            raise HoldNotOpen
+        if not 0 <= command.price_units <= hold.amount_units:
+            raise PriceAboveHold
+        fee = money.share(command.price_units, BASIS_POINTS)
+        done = Rent(
+            transaction="txn_" + hold.id.removeprefix("hold_"),
+            price_units=command.price_units,
+            fee_units=fee,
+            earned_units=command.price_units - fee,
+            returned_units=hold.amount_units - command.price_units,
+        )
+        self.holds[hold.id] = replace(hold, state="settled")
+        self.fund(hold.payer, done.returned_units)
+        self.fund(command.owner, done.earned_units)
+        self.fund("fees", fee)
+        self.rents[hold.id] = (command, done)
+        return done
 
     async def void(self, hold: str, reason: str) -> Hold:
         self._require_open_doors()

@@ -17,7 +17,7 @@ from aitbc.kernel.clock import now
 from aitbc.kernel.db import Database, Target
 from aitbc.kernel.idempotency import Once
 from aitbc.kernel.signing import Key, canonical, value_digest, work_statement
-from aitbc.modules.trading.api import PlaceHold, SettleHold
+from aitbc.modules.trading.api import PayRent, PlaceHold, SettleHold
 from aitbc.modules.trading.models.tables import Base
 from aitbc.modules.trading.service import TradingService, TradingSettings
 from tests.roles import ROLE_SCOPES
@@ -89,6 +89,18 @@ def a_hold(payer: str, units: int, *, job: str | None = None, lasts: timedelta =
         amount_units=units,
         expires_at=now() + lasts,
         reference=job,
+    )
+
+
+def a_rent(placed: PlaceHold, price_units: int, *, owner: str | None = None) -> PayRent:
+    """The rent that ends a hold."""
+    return PayRent(
+        hold=placed.hold,
+        payer=placed.payer,
+        owner=owner or ids.new_id("acct"),
+        reference=placed.reference,
+        price_units=price_units,
+        reason="ended",
     )
 
 

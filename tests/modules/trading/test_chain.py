@@ -15,13 +15,15 @@ from aitbc.kernel import chain, ids
 from aitbc.kernel.chain import ChainError
 from aitbc.kernel.db import Target
 from aitbc.kernel.idempotency import Once
+from aitbc.kernel.money import render
 from aitbc.kernel.signing import Key
-from aitbc.kernel.verifier import verify_export
+from aitbc.kernel.verifier import Books, verify_export
 from aitbc.modules.trading.service import TradingService
 from tests.modules.trading.make import (
     ADMIN,
     NODE,
     a_hold,
+    a_rent,
     a_settlement,
     funded,
     require_sound,
@@ -30,7 +32,7 @@ from tests.modules.trading.make import (
 
 
 async def a_history(trading: TradingService, *, jobs: int = 3) -> list[str]:
-    """Deposits, holds, settlements, a void and a correction over several blocks; answers the receipts."""
+    """Deposits, holds, settlements, a rent, a void and a correction over several blocks; answers the receipts."""
     payer, miner = await funded(trading, 1_000_000), await funded(trading, 0)
     receipts = []
     for number in range(jobs):
@@ -40,6 +42,9 @@ async def a_history(trading: TradingService, *, jobs: int = 3) -> list[str]:
         receipts.append(settled.receipt)
         if number % 2:
             await trading.seal()
+    rented = a_hold(payer, 90)
+    await trading.hold(rented)
+    await trading.pay_rent(a_rent(rented, 60, owner=miner))
     voided = a_hold(payer, 5)
     await trading.hold(voided)
     await trading.void(voided.hold, "canceled")
@@ -211,3 +216,41 @@ async def test_verifying_needs_no_memory_for_what_is_long_past(owner: Target) ->
         many, large = await peak(3000)
         assert many > 8 * few
         assert large < small + 300_000
+
+
+def _record(kind: str, moves: dict[str, int], before: dict[str, tuple[int, int]]) -> dict[str, object]:
+    """A transaction of a hold, as a record that follows from the balances before it."""
+    entries = []
+    for account, units in moves.items():
+        balance, version = before.get(account, (0, 0))
+        before[account] = (balance + units, version + 1)
+        amounts = {"amount": render(units), "balance": render(balance + units)}
+        entries.append({"account": account, "version": version + 1, **amounts})
+    named = {"hold": None if kind == "deposit" else "hold_1", "reference": "book_1", "reason": "ended"}
+    return {"version": chain.TRANSACTION, "at": "x", "id": f"txn_{kind}", "kind": kind, "entries": entries, **named}
+
+
+@pytest.mark.parametrize(
+    ("moves", "field"),
+    [
+        ({"acct_o/main": 60, chain.FEES: 2, "acct_p/main": 28}, None),
+        ({"acct_p/main": 90}, None),
+        ({"acct_o/main": 60, "acct_q/main": 2, "acct_p/main": 28}, "entries"),
+        ({"acct_o/main": 118, "acct_p/main": -28}, "entries"),
+        ({"acct_o/main": 118, chain.FEES: -28}, "entries"),
+        ({"system/issuance": 90}, "entries"),
+        ({"acct_o/main": 91}, "entries"),
+    ],
+)
+def test_a_rent_goes_to_one_owner_the_fees_and_its_payer(moves: dict[str, int], field: str | None) -> None:
+    books, before = Books(), dict[str, tuple[int, int]]()
+    books.take(_record("deposit", {"system/issuance": -100, "acct_p/main": 100}, before))
+    books.take(_record("hold", {"acct_p/main": -90, chain.ESCROW: 90}, before))
+    rent = _record("rent", {chain.ESCROW: -90, **moves}, before)
+    if field is None:
+        books.take(rent)
+        books.close()
+        return
+    with pytest.raises(ChainError) as refusal:
+        books.take(rent)
+    assert refusal.value.field.startswith(field)

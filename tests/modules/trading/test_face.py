@@ -23,7 +23,7 @@ from aitbc.modules.trading.api import (
     TradingApi,
 )
 from tests.modules.trading.fake import FakeTrading
-from tests.modules.trading.make import AITBC, a_hold, a_settlement, funded, trading_on
+from tests.modules.trading.make import AITBC, a_hold, a_rent, a_settlement, funded, trading_on
 
 
 class Town:
@@ -173,6 +173,74 @@ async def test_what_is_settled_cannot_be_voided(town: Town) -> None:
     with pytest.raises(HoldNotOpen):
         await town.trading.void(command.hold, "canceled")
     assert await town.purse(payer) == (6, 0)
+
+
+@pytest.mark.parametrize("price", [0, 1, 19, 20, 21, 333, 1000])
+async def test_a_rent_splits_the_hold_into_earnings_fee_and_the_rest(town: Town, price: int) -> None:
+    payer, owner = await town.person(1000), await town.person(0)
+    command = a_hold(payer, 1000)
+    await town.trading.hold(command)
+    quote = await town.trading.quote_fee(price)
+    rent = await town.trading.pay_rent(a_rent(command, price, owner=owner))
+    assert (rent.price_units, rent.fee_units, rent.returned_units) == (price, quote.fee_units, 1000 - price)
+    assert rent.earned_units + rent.fee_units == price
+    assert await town.purse(payer) == (1000 - price, 0)
+    assert await town.purse(owner) == (rent.earned_units, 0)
+    assert ids.is_id("txn", rent.transaction)
+    with pytest.raises(HoldNotOpen):
+        await town.trading.void(command.hold, "canceled")
+
+
+async def test_a_repeated_rent_is_answered_the_same_and_another_one_is_refused(town: Town) -> None:
+    payer, owner = await town.person(1000), await town.person(0)
+    command = a_hold(payer, 1000)
+    await town.trading.hold(command)
+    rent = a_rent(command, 400, owner=owner)
+    paid = await town.trading.pay_rent(rent)
+    assert await town.trading.pay_rent(rent) == paid
+    for changed in (replace(rent, price_units=401), replace(rent, owner=ids.new_id("acct"))):
+        with pytest.raises(HoldNotOpen):
+            await town.trading.pay_rent(changed)
+    with pytest.raises(HoldNotOpen):
+        await town.trading.settle(a_settlement(command, 400))
+    assert (await town.purse(payer), await town.purse(owner)) == ((600, 0), (paid.earned_units, 0))
+
+
+async def test_a_rent_takes_from_the_hold_that_it_was_placed_for_and_no_more_than_that(town: Town) -> None:
+    payer = await town.person(10)
+    command, elsewhere = a_hold(payer, 4), a_hold(payer, 4)
+    await town.trading.hold(command)
+    rent = a_rent(command, 4)
+    for price in (5, -1):
+        with pytest.raises(PriceAboveHold):
+            await town.trading.pay_rent(replace(rent, price_units=price))
+    for changed in (replace(rent, payer=ids.new_id("acct")), replace(rent, reference=elsewhere.reference)):
+        with pytest.raises(HoldDiffers):
+            await town.trading.pay_rent(changed)
+    with pytest.raises(HoldNotFound):
+        await town.trading.pay_rent(a_rent(elsewhere, 1))
+    await town.trading.void(command.hold, "canceled")
+    with pytest.raises(HoldNotOpen):
+        await town.trading.pay_rent(rent)
+    assert await town.purse(payer) == (10, 0)
+
+
+async def test_an_owner_may_rent_from_itself_and_pays_the_fee(town: Town) -> None:
+    payer = await town.person(1000)
+    command = a_hold(payer, 500)
+    await town.trading.hold(command)
+    rent = a_rent(command, 400, owner=payer)
+    paid = await town.trading.pay_rent(rent)
+    assert await town.trading.pay_rent(rent) == paid
+    assert await town.purse(payer) == (1000 - paid.fee_units, 0)
+
+
+async def test_a_rent_is_paid_after_the_deadline_too(town: Town) -> None:
+    payer = await town.person(10)
+    command = a_hold(payer, 4, lasts=timedelta(minutes=5))
+    await town.trading.hold(command)
+    clock.move(timedelta(minutes=6))
+    assert (await town.trading.pay_rent(a_rent(command, 4))).price_units == 4
 
 
 async def test_a_payer_may_be_its_own_miner(town: Town) -> None:

@@ -17,9 +17,9 @@ from aitbc.kernel.db import Target
 from aitbc.kernel.errors import AppError
 from aitbc.kernel.idempotency import Once
 from aitbc.kernel.money import share, split
-from aitbc.modules.trading.api import HoldNotOpen, InsufficientFunds, PlaceHold, PriceAboveHold, SettleHold
+from aitbc.modules.trading.api import HoldNotOpen, InsufficientFunds, PayRent, PlaceHold, PriceAboveHold, SettleHold
 from aitbc.modules.trading.service import TradingService
-from tests.modules.trading.make import ADMIN, a_hold, a_settlement, require_sound, trading_on
+from tests.modules.trading.make import ADMIN, a_hold, a_rent, a_settlement, require_sound, trading_on
 
 T = TypeVar("T")
 amounts = st.integers(1, 1000)
@@ -43,6 +43,7 @@ class LedgerModel(RuleBasedStateMachine):
         self.held = dict.fromkeys(self.accounts, 0)
         self.holds: list[tuple[PlaceHold, SettleHold | None]] = []
         self.ended: dict[str, str] = {}
+        self.rents: dict[str, PayRent] = {}
 
     def run(self, work: Awaitable[T]) -> T:
         """Wait for something asynchronous."""
@@ -96,7 +97,8 @@ class LedgerModel(RuleBasedStateMachine):
         refusal = self.refusal_of(self.ways[way].settle(settlement))
         state = self.ended.get(command.hold, "open")
         if state != "open":
-            assert refusal is (None if state == "settled" else HoldNotOpen)
+            paid = state == "settled" and command.hold not in self.rents
+            assert refusal is (None if paid else HoldNotOpen)
             return
         if price > command.amount_units:
             assert refusal is PriceAboveHold
@@ -107,6 +109,27 @@ class LedgerModel(RuleBasedStateMachine):
         self.available[earner] += price - share(price, 250)
         self.ended[command.hold] = "settled"
         self.holds[at] = (command, settlement)
+
+    @precondition(lambda self: self.holds)
+    @rule(which=picks, price=st.integers(0, 1100), owner=picks, way=ways)
+    def rent(self, which: int, price: int, owner: int, way: int) -> None:
+        command, _ = self.holds[which % len(self.holds)]
+        earner = self.accounts[owner % 3]
+        before = self.rents.get(command.hold)
+        paid = before or a_rent(command, price, owner=earner)
+        refusal = self.refusal_of(self.ways[way].pay_rent(paid))
+        if command.hold in self.ended:
+            assert refusal is (HoldNotOpen if before is None else None)
+            return
+        if price > command.amount_units:
+            assert refusal is PriceAboveHold
+            return
+        assert refusal is None
+        self.held[command.payer] -= command.amount_units
+        self.available[command.payer] += command.amount_units - price
+        self.available[earner] += price - share(price, 250)
+        self.ended[command.hold] = "settled"
+        self.rents[command.hold] = paid
 
     @precondition(lambda self: self.holds)
     @rule(which=picks, way=ways)

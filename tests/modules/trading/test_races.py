@@ -15,11 +15,12 @@ from aitbc.kernel.db import Target
 from aitbc.kernel.errors import AppError
 from aitbc.kernel.idempotency import Once
 from aitbc.kernel.sqlstate import Busy
-from aitbc.modules.trading.api import HoldNotOpen, InsufficientFunds, PlaceHold, SettleHold
+from aitbc.modules.trading.api import HoldNotOpen, InsufficientFunds, PayRent, PlaceHold, SettleHold
 from aitbc.modules.trading.service import TradingService
 from tests.modules.trading.make import (
     ADMIN,
     a_hold,
+    a_rent,
     a_settlement,
     funded,
     once,
@@ -60,6 +61,10 @@ def place(command: PlaceHold) -> Act:
 
 def settle(command: SettleHold) -> Act:
     return lambda trading: trading.settle(command)
+
+
+def rent(command: PayRent) -> Act:
+    return lambda trading: trading.pay_rent(command)
 
 
 def void(hold: str) -> Act:
@@ -103,6 +108,11 @@ PAIRS = (
     "expire void",
     "hold hold",
     "hold void",
+    "rent void",
+    "void rent",
+    "rent rent",
+    "rent expire",
+    "rent settle",
 )
 
 
@@ -127,12 +137,13 @@ async def _one_race(first: TradingService, second: TradingService, pair: list[st
     rival = a_hold(payer, 10)
     makes: dict[str, Callable[[], Act]] = {
         "settle": lambda: settle(a_settlement(hold, 7, miner_account=miner, miner=ids.new_id("mnr"))),
+        "rent": lambda: rent(a_rent(hold, 7, owner=miner)),
         "void": lambda: void(hold.hold),
         "expire": expire,
         "hold": lambda: place(hold),
     }
     acts = (makes[pair[0]](), place(rival) if pair == ["hold", "hold"] else makes[pair[1]]())
-    if pair == ["settle", "settle"]:
+    if pair in (["settle", "settle"], ["rent", "rent"]):
         acts = (acts[0], acts[0])
     one, other = await interleaved(first, second, acts, lead, then)
     balance = await first.balance(payer)
@@ -141,14 +152,15 @@ async def _one_race(first: TradingService, second: TradingService, pair: list[st
         assert (balance.available_units, balance.held_units) == (0, 10)
     elif fresh:
         assert balance.available_units + balance.held_units == 10
-    elif pair == ["settle", "settle"]:
+    elif pair in (["settle", "settle"], ["rent", "rent"]):
         assert one == other and balance.available_units == 3
     else:
         refused = [outcome for outcome in (one, other) if isinstance(outcome, AppError)]
         assert {type(refusal) for refusal in refused} <= {HoldNotOpen}
-        settled = any(getattr(outcome, "receipt", None) for outcome in (one, other))
+        settled = any(getattr(outcome, "transaction", None) for outcome in (one, other))
         assert (balance.available_units, balance.held_units) == ((3, 0) if settled else (10, 0))
-        assert len(refused) == ("settle" in pair and "expire" not in pair) or "expire" in pair
+        paying = bool({"settle", "rent"} & set(pair))
+        assert len(refused) == (paying and "expire" not in pair) or "expire" in pair
 
 
 async def test_parallel_holds_admit_what_the_money_covers(isolated: Target, hot: bool) -> None:
@@ -179,6 +191,7 @@ async def _prepared(trading: TradingService, command: str) -> tuple[Act, Callabl
     acts: dict[str, Act] = {
         "hold": place(hold),
         "settle": settle(settlement),
+        "rent": rent(a_rent(hold, 40, owner=miner)),
         "void": void(hold.hold),
         "expire": expire(),
         "deposit": lambda service: service.deposits.deposit(ADMIN, payer, 5, "gift", key),
@@ -190,7 +203,7 @@ async def _prepared(trading: TradingService, command: str) -> tuple[Act, Callabl
 
 
 @pytest.mark.parametrize(
-    "command", ["hold", "settle", "void", "expire", "deposit", "correct settlement", "correct grant", "seal"]
+    "command", ["hold", "settle", "rent", "void", "expire", "deposit", "correct settlement", "correct grant", "seal"]
 )
 async def test_whichever_statement_fails_nothing_has_happened(owner: Target, hot: bool, command: str) -> None:
     async with trading_on(owner, database=ProbedDatabase, hot=hot) as trading:

@@ -71,6 +71,8 @@ NAMED = [
     ),
     ("UPDATE trading.holds SET state = 'open', ended_at = NULL WHERE state = 'voided'", "holds/state", None),
     ("UPDATE trading.holds SET state = 'voided', ended_at = now() WHERE state = 'open'", "holds/state", None),
+    ("UPDATE trading.holds SET price_units = price_units + 1 WHERE reason = 'ended'", "holds/price_units", None),
+    ("UPDATE trading.holds SET fee_basis_points = 900 WHERE reason = 'ended'", "holds/price_units", None),
     ("UPDATE trading.blocks SET merkle_root = sha256('x') WHERE height = 1", "signature", 1),
     ("DELETE FROM trading.blocks WHERE height = 1", "height", 1),
     ("DELETE FROM trading.block_items WHERE sequence = 3", "sequence", 1),

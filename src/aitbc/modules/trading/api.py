@@ -46,6 +46,24 @@ class SettleHold(Struct, frozen=True, kw_only=True):
     """The miner's signature over the canonical work statement, see `aitbc.kernel.signing.work_statement`."""
 
 
+class PayRent(Struct, frozen=True, kw_only=True):
+    """Pay the owner of something that was rented out of a hold, once; what the price leaves over returns to the payer.
+
+    Nobody delivers anything that a miner could sign, so there is no receipt: the transaction itself is the record.
+    """
+
+    hold: str
+    payer: str
+    owner: str
+    """The account that is paid; it may be the payer's own."""
+    reference: str
+    """What the hold was placed for."""
+    price_units: int
+    """Never above the hold."""
+    reason: str
+    """How the rent came to its end."""
+
+
 class Hold(Struct, frozen=True, kw_only=True):
     """Money set aside, as the ledger has it."""
 
@@ -78,6 +96,16 @@ class Settlement(Struct, frozen=True, kw_only=True):
     """What a settlement did."""
 
     receipt: str
+    transaction: str
+    price_units: int
+    fee_units: int
+    earned_units: int
+    returned_units: int
+
+
+class Rent(Struct, frozen=True, kw_only=True):
+    """What the payment of a rent did."""
+
     transaction: str
     price_units: int
     fee_units: int
@@ -141,6 +169,14 @@ class TradingApi(Protocol):
 
         Raises `HoldNotOpen`, `HoldNotFound`, `PriceAboveHold`, and `HoldDiffers` when hold, job and payer do not belong
         together.
+        """
+        ...
+
+    async def pay_rent(self, command: PayRent) -> Rent:
+        """Pay a rent out of an open hold. Repeating it answers the same.
+
+        Raises `HoldNotOpen`, `HoldNotFound`, `PriceAboveHold`, and `HoldDiffers` when hold, payer and reference do not
+        belong together.
         """
         ...
 

@@ -20,8 +20,10 @@ from aitbc.modules.trading.api import (
     HoldNotFound,
     HoldNotOpen,
     InsufficientFunds,
+    PayRent,
     PlaceHold,
     PriceAboveHold,
+    Rent,
     SettleHold,
     Settlement,
 )
@@ -227,12 +229,46 @@ class Book:
         return settlement
 
     def _settled_before(self, command: SettleHold) -> Settlement:
-        known = self.receipts[command.hold]
+        known = self.receipts.get(command.hold)
+        if known is None:  # it paid a rent
+            raise HoldNotOpen
         claims, price = known.claims, known.settlement.price_units
         same = (claims.attempt, claims.token, claims.output_digest, price)
         if same != (command.attempt, command.token, command.output_digest, command.price_units):
             raise HoldNotOpen
         return known.settlement
+
+    def pay_rent(self, command: PayRent) -> Rent:
+        """Pay an owner and the fee out of a hold, and return the rest.
+
+        A hold past its deadline that has not been expired yet still pays: what was used is paid for.
+        """
+        hold = self.holds.get(command.hold)
+        if hold is None:
+            raise HoldNotFound
+        if (hold.payer, hold.reference) != (command.payer, command.reference):
+            raise HoldDiffers
+        if hold.state != "open":
+            raise HoldNotOpen
+        price = command.price_units
+        if type(price) is not int or not 0 <= price <= hold.amount_units:
+            raise PriceAboveHold
+        fee = share(price, hold.fee_basis_points)
+        payer, fees = self.accounts[ids.decode("acct", hold.payer)], self.accounts[FEES]
+        owner = self.accounts[ids.decode("acct", command.owner)]
+        legs = (
+            (self.accounts[ESCROW], -hold.amount_units),
+            (owner, price - fee),
+            (fees, fee),
+            (payer, hold.amount_units - price),
+        )
+        posting = self._post("rent", legs, hold=hold.id, reference=hold.reference, reason=command.reason)
+        payer.spent_units += price
+        owner.earned_units += price - fee
+        fees.earned_units += fee
+        self._end(hold, payer, "settled", posting, command.reason)
+        hold.price_units = price
+        return rent_of(hold, posting.id)
 
     def give_back(self, hold_id: str, state: str, reason: str | None) -> Hold:
         """Return all of an open hold to its payer, as `voided` or `expired`; one returned before stays as it is."""
@@ -362,6 +398,19 @@ class Book:
 def _require_balance(account: Account, amount: int) -> None:
     if account.owner != SYSTEM and account.balance_units < amount:
         raise InsufficientFunds(available=render(account.balance_units), needed=render(amount))
+
+
+def rent_of(hold: HeldMoney, transaction: str) -> Rent:
+    """What the payment of a rent did, from its hold."""
+    assert hold.price_units is not None, "a settled hold has a price"
+    fee = share(hold.price_units, hold.fee_basis_points)
+    return Rent(
+        transaction=transaction,
+        price_units=hold.price_units,
+        fee_units=fee,
+        earned_units=hold.price_units - fee,
+        returned_units=hold.amount_units - hold.price_units,
+    )
 
 
 def found_receipt(body: str, price_units: int, fee_units: int, hold_amount_units: int) -> Issued:

@@ -22,7 +22,7 @@ from sqlalchemy.types import Date
 from aitbc.kernel.db import WireId
 from aitbc.kernel.tables import APPEND_ONLY, NO_DELETE, module_metadata
 
-KINDS = ("deposit", "faucet", "hold", "settle", "void", "expire", "correction")
+KINDS = ("deposit", "faucet", "hold", "settle", "void", "expire", "correction", "rent")
 STATES = ("open", "settled", "voided", "expired")
 MOMENT = DateTime(timezone=True)
 

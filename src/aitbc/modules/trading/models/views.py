@@ -22,13 +22,13 @@ class AccountView(Struct, frozen=True, kw_only=True):
 
 
 class HoldView(Struct, frozen=True, kw_only=True):
-    """Money that is set aside for a job."""
+    """Money that is set aside for a job or a booking."""
 
     id: str
     payer: str
     amount: str
     reference: str
-    """The job it is for."""
+    """The job or the booking that it is for."""
     placed_at: datetime
     expires_at: datetime
     """When it returns to the payer if nothing happens before."""
@@ -58,10 +58,10 @@ class LedgerTransaction(Struct, frozen=True, kw_only=True):
 
     id: str
     kind: str
-    """`deposit`, `faucet`, `hold`, `settle`, `void`, `expire` or `correction`."""
+    """`deposit`, `faucet`, `hold`, `settle`, `void`, `expire`, `correction` or `rent`."""
     hold: str | None
     reference: str | None
-    """What it was for: a job, or the transaction that it corrects."""
+    """What it was for: a job, a booking, or the transaction that it corrects."""
     reason: str | None
     at: datetime
     entries: tuple[EntryView, ...]

@@ -24,7 +24,9 @@ from aitbc.modules.trading.api import (
     Hold,
     HolderNotFound,
     HoldNotFound,
+    PayRent,
     PlaceHold,
+    Rent,
     SettleHold,
     Settlement,
 )
@@ -91,6 +93,10 @@ class TradingService:
         outcome = await self._commands.do(command)
         assert isinstance(outcome, Settlement)
         return outcome
+
+    async def pay_rent(self, command: PayRent) -> Rent:
+        """Pay a rent out of an open hold: seldom enough for a transaction of its own."""
+        return await self.ledger.pay_rent(command)
 
     async def void(self, hold: str, reason: str) -> Hold:
         """Return all of an open hold."""

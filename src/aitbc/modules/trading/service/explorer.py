@@ -278,14 +278,14 @@ class Explorer:
                 return _lead("address", (await self.account(who, wanted)).account, "addresses")
         except (BlockNotFound, TransactionNotFound, HolderNotFound):
             raise NothingFound from None
-        if prefix in ("rcpt", "job", "hold") and ids.is_id(prefix, wanted):
+        if prefix in ("rcpt", "job", "hold", "book") and ids.is_id(prefix, wanted):
             return await self._search_job(prefix, wanted)
         if prefix == "mnr" and await self.receipts(limit=1, before=None, miner=wanted):
             return Found(kind="miner", id=wanted, path=f"/api/v1/trading/receipts?miner={wanted}")
         raise NothingFound
 
     async def _search_job(self, prefix: str, wanted: str) -> Found:
-        """A job's receipt, hold and transactions have its UUID in common."""
+        """A job's receipt, hold and transactions have its UUID in common; so have a booking's."""
         shared = ids.decode(prefix, wanted)
         receipt = ids.encode("rcpt", shared)
         async with self._database.reading() as session:
@@ -299,9 +299,9 @@ class Explorer:
 
 
 async def _of_hold(session: AsyncSession, reference: str) -> Sequence[str]:
-    """The transactions of a hold, by its id or its job's."""
+    """The transactions of a hold, by its id or that of its job or booking."""
     prefix = reference.rpartition("_")[0]
-    if prefix not in ("job", "hold", "rcpt") or not ids.is_id(prefix, reference):
+    if prefix not in ("job", "hold", "rcpt", "book") or not ids.is_id(prefix, reference):
         return []
     hold = ids.encode("hold", ids.decode(prefix, reference))
     row = (await session.execute(select(HoldRow.placed_by, HoldRow.ended_by).where(HoldRow.id == hold))).one_or_none()

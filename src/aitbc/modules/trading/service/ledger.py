@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
@@ -11,8 +12,9 @@ from aitbc.kernel.again import persistently
 from aitbc.kernel.clock import now
 from aitbc.kernel.db import Database, UnitOfWork
 from aitbc.kernel.signing import Key
-from aitbc.modules.trading.api import Hold, HoldNotFound, PlaceHold, SettleHold, Settlement
-from aitbc.modules.trading.models.book import ESCROW, FEES, Account, Book, HeldMoney, Issued, found_receipt
+from aitbc.modules.trading.api import Hold, HoldNotFound, HoldNotOpen, PayRent, PlaceHold, Rent, SettleHold, Settlement
+from aitbc.modules.trading.models.book import ESCROW, FEES, Account, Book, HeldMoney, Issued, found_receipt, rent_of
+from aitbc.modules.trading.models.records import TransactionRecord
 from aitbc.modules.trading.models.tables import (
     AccountRow,
     EntryRow,
@@ -66,6 +68,24 @@ class Ledger:
         settlements = [book.settle(command) for command in commands]
         await self.save(uow, book)
         return settlements
+
+    async def pay_rent(self, command: PayRent) -> Rent:
+        """Pay a rent out of a hold."""
+        owners = {ids.decode("acct", command.owner): command.owner}
+        accounts = {ESCROW, FEES, *owners, ids.decode("acct", command.payer)}
+
+        async def work() -> Rent:
+            async with self._database.unit_of_work() as uow:
+                await self.open_accounts(uow, owners)
+                book = await self.open(uow, accounts, holds=[command.hold])
+                hold = book.holds.get(command.hold)
+                if hold is not None and hold.state == "settled":
+                    return await _paid_before(uow, hold, command)
+                rent = book.pay_rent(command)
+                await self.save(uow, book)
+                return rent
+
+        return await persistently(work)
 
     async def void(self, hold: str, reason: str) -> Hold:
         """Return all of a hold."""
@@ -173,6 +193,19 @@ class Ledger:
         await uow.session.execute(insert(EntryRow).values(entries))
         records = [{"kind": kind, "record_id": id_, "digest": digest} for kind, id_, digest in book.records()]
         await uow.session.execute(insert(UnsealedRow).values(records))
+
+
+async def _paid_before(uow: UnitOfWork, hold: HeldMoney, command: PayRent) -> Rent:
+    """The payment that ended this hold, if it is the one that is asked for. Raises `HoldNotOpen`."""
+    assert hold.ended_by is not None, "a settled hold names what ended it"
+    row = await uow.session.get_one(TransactionRow, hold.ended_by)
+    named = {entry.account for entry in msgspec.json.decode(row.body, type=TransactionRecord).entries}
+    rent = rent_of(hold, row.id)
+    told = (row.kind, hold.payer, hold.reference, hold.price_units)
+    paid = rent.earned_units == 0 or f"{command.owner}/main" in named
+    if told != ("rent", command.payer, command.reference, command.price_units) or not paid:
+        raise HoldNotOpen
+    return rent
 
 
 def account_of(row: AccountRow) -> Account:

@@ -13,6 +13,7 @@ import asyncpg
 from aitbc.kernel import chain, ids
 from aitbc.kernel.chain import ChainError
 from aitbc.kernel.db import Connection, Database
+from aitbc.kernel.money import share
 from aitbc.kernel.verifier import Verifier
 from aitbc.modules.trading.models.records import stamp
 from aitbc.modules.trading.models.views import Divergence, LedgerReport
@@ -56,7 +57,7 @@ STRAYS = {
 }
 COUNT = "SELECT count(*) FROM trading."
 STILL_OPEN = "SELECT count(*) FROM trading.holds WHERE state = 'open' AND id = ANY($1::uuid[])"
-ENDS = {"settle": "settled", "void": "voided", "expire": "expired"}
+ENDS = {"settle": "settled", "void": "voided", "expire": "expired", "rent": "settled"}
 HELD_PAGE = 5_000
 
 
@@ -219,6 +220,24 @@ class _Audit:
             _same("holds/ended_by", row["ended_by"], row["record_id"])
             _same("holds/ended_at", row["ended_at"], row["created_at"])
             _same("holds/reason", row["hold_reason"], record["reason"])
+            if kind == "rent":
+                self._count_rent(row, record["entries"])
+
+    def _count_rent(self, row: asyncpg.Record, entries: Sequence[dict[str, Any]]) -> None:
+        """A rent has no receipt: its hold says the price and the fee, and the entries who got what."""
+        payer, price = _main(row["hold_payer"]) or "", row["hold_price"]
+        fee = share(price, row["fee_basis_points"])
+        moved: dict[str, int] = defaultdict(int)
+        for entry in entries:
+            moved[entry["account"]] += chain.read_units(entry["amount"])
+        owner = next((name for name in moved if name not in (chain.ESCROW, chain.FEES, payer)), payer)
+        expected = {chain.ESCROW: -row["hold_amount"], chain.FEES: fee}
+        for name, amount in ((owner, price - fee), (payer, row["hold_amount"] - price)):
+            expected[name] = expected.get(name, 0) + amount
+        _same("holds/price_units", moved, {name: amount for name, amount in expected.items() if amount})
+        self.spent[payer] += price
+        self.earned[owner] += price - fee
+        self.earned[chain.FEES] += fee
 
     def _compare_receipt(self, row: asyncpg.Record, record: dict[str, Any]) -> None:
         price, fee, earned = (chain.read_units(record[part]) for part in ("price", "fee", "earned"))
