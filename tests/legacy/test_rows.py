@@ -15,7 +15,6 @@ from msgspec import Struct
 from tests.legacy.ground import Town
 from tests.legacy.test_gpu_coordinator import CALLS as MINERS
 from tests.legacy.test_gpu_market import HOLDS as MARKET
-from tests.legacy.test_gpu_market import REFUSED as MARKET_REFUSED
 
 DOCUMENT = Path(__file__).parents[2] / "docs/legacy.md"
 PROMPT = {"payload": {"type": "inference", "prompt": "Hello", "model": "llama2"}, "ttl_seconds": 900}
@@ -191,9 +190,6 @@ def document() -> str:
         for case, (place, method, path, *_) in MINERS.items()
     ]
     lines += [f"| {case} | {command} | the GPU market | holds |" for case, command in MARKET.items()]
-    lines += [
-        f"| {case} | the GPU market | | {status}: {reason} |" for case, (status, reason) in MARKET_REFUSED.items()
-    ]
     lines += [f"| {case} | | | not here: {reason} |" for case, reason in NOT_HERE.items()]
     return "\n".join(lines) + "\n"
 

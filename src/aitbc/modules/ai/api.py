@@ -23,6 +23,9 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     region: str | None = None
     programs: tuple[str, ...] = ()
     """For kind `command`: the names of the programs its operator allows."""
+    booking: str | None = None
+    """The booking that the miner is in: it takes the jobs of that booking only, and only from who booked it."""
+    booker: str | None = None
 
 
 class Claim(Struct, frozen=True, kw_only=True):
@@ -249,6 +252,22 @@ class JobDetail(Job, frozen=True, kw_only=True):
     history: tuple[Attempt, ...]
 
 
+class OrderJob(Struct, frozen=True, kw_only=True):
+    """A module submits a job in the name of an account, to the GPU that this account has booked."""
+
+    account: str
+    key: str
+    """The API key that asked for it."""
+    kind: str
+    input: dict[str, Any]
+    booking: str
+    queue_seconds: int
+    """How long it may wait for the GPU."""
+    request_key: str | None
+    """The Idempotency-Key of the request, and what it stands for: asking again gives the same job."""
+    fingerprint: bytes
+
+
 class Artifact(Struct, frozen=True, kw_only=True):
     """An uploaded file."""
 
@@ -439,6 +458,14 @@ class AiApi(Protocol):
 
         Pieces that are kept already are passed over. Raises `LeaseLost` for a lease that never was this miner's, and
         `PartsTooLarge`.
+        """
+        ...
+
+    async def order(self, order: OrderJob) -> Job:
+        """Submit a job to a booked GPU; it costs one minor unit, since the booking pays for its time.
+
+        Raises what a submission raises: `UnknownKind`, `InvalidInput`, `InsufficientFunds`, `IdempotencyKeyReused`,
+        `TooManyOpenJobs`.
         """
         ...
 

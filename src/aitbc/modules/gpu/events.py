@@ -28,4 +28,7 @@ class MinerChanged(Event, frozen=True, kw_only=True):
     vram_mib: int
     region: str | None
     slots: int
+    booking: str | None = None
+    """The booking that it is in: it takes the jobs of that booking only, from the account that booked it."""
+    booker: str | None = None
     changed_at: datetime

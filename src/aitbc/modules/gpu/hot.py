@@ -18,8 +18,8 @@ from aitbc.modules.gpu.models.views import miner_changed
 
 # In the order of ids, as all locks on several miners are: no two transactions wait for each other.
 LOCK_MINERS = """
-SELECT id, account, status, status_reason, drain_message, pause_reason, slots, slots_busy, version FROM gpu.miners
-WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE"""
+SELECT id, account, status, status_reason, drain_message, pause_reason, slots, slots_busy, version, booking, booker
+FROM gpu.miners WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE"""
 
 # One rewrite of each narrow row. No index holds any of these columns, so the new version stays on the same page.
 SAVE_MINERS = """
@@ -38,7 +38,8 @@ SELECT miner, $4, status, reason FROM unnest($1::uuid[], $2::text[], $3::text[])
 
 # All that a poll or a result needs to know of its miner.
 READ_ASKING = """
-SELECT m.id, m.account, m.public_key, m.status, m.status_reason, m.slots, p.capabilities, r.score, r.good, r.bad
+SELECT m.id, m.account, m.public_key, m.status, m.status_reason, m.slots, m.booking, m.booker, p.capabilities,
+    r.score, r.good, r.bad
 FROM gpu.miners m JOIN gpu.profiles p ON p.miner = m.id LEFT JOIN gpu.reputations r ON r.miner = m.id
 WHERE m.id = ANY($1::uuid[])"""
 
@@ -122,6 +123,7 @@ def _value(record: Any) -> MinerValue:
     values = dict(record)
     values["id"] = ids.encode("mnr", values["id"])
     values["account"] = ids.encode("acct", values["account"])
+    values |= _booked(record)
     return MinerValue(**values)
 
 
@@ -136,4 +138,12 @@ def _asking(record: Any) -> Asking:
         slots=record["slots"],
         capabilities=record["capabilities"],
         score=score,
+        **_booked(record),
     )
+
+
+def _booked(record: Any) -> dict[str, str]:
+    """The booking that a miner is in; nothing, nearly always."""
+    if record["booking"] is None:
+        return {}
+    return {"booking": ids.encode("book", record["booking"]), "booker": ids.encode("acct", record["booker"])}

@@ -4,6 +4,7 @@ from aitbc.kernel.module import Chore, Module
 from aitbc.modules.ai.api import AiApi
 from aitbc.modules.ai.events import AttemptEnded
 from aitbc.modules.gpu.api import GpuApi
+from aitbc.modules.gpu.legacy.bookings import BookingOfGpuController, CoordinatorBookings
 from aitbc.modules.gpu.legacy.coordinator import CoordinatorFleet, CoordinatorMiners
 from aitbc.modules.gpu.legacy.devices import DeviceController
 from aitbc.modules.gpu.legacy.edge import EdgeController
@@ -27,7 +28,26 @@ module = Module(
     hears={AttemptEnded: "on_attempts_ended"},
     scopes={"live": ("miners:read", "miners:enrol", "miners:manage"), "miner": ("miners:work",)},
     settings=GpuSettings,
-    older=(PublicController, OlderMinerController, DeviceController, TransactionController, ListedGpuController),
-    coordinator=(CoordinatorMiners, CoordinatorFleet, EdgeController, ListedGpuController, CoordinatorMarket),
-    chores=(Chore(run="watch", every_seconds=5.0), Chore(run="keep_older", every_seconds=10.0)),
+    older=(
+        PublicController,
+        OlderMinerController,
+        DeviceController,
+        TransactionController,
+        ListedGpuController,
+        BookingOfGpuController,
+    ),
+    coordinator=(
+        CoordinatorMiners,
+        CoordinatorFleet,
+        EdgeController,
+        ListedGpuController,
+        BookingOfGpuController,
+        CoordinatorMarket,
+        CoordinatorBookings,
+    ),
+    chores=(
+        Chore(run="watch", every_seconds=5.0),
+        Chore(run="keep_older", every_seconds=10.0),
+        Chore(run="mind_bookings", every_seconds=5.0),
+    ),
 )

@@ -34,6 +34,9 @@ class Needs(Struct, frozen=True, kw_only=True, omit_defaults=True):
     gpu_model: str | None = None
     min_vram_mib: int = 0
     region: str | None = None
+    booking: str | None = None
+    """The booking whose GPU it is for, and who asks: only the miner that this account booked takes it."""
+    booker: str | None = None
 
 
 class Offer(Protocol):
@@ -74,6 +77,16 @@ class Offer(Protocol):
         """Where it stands."""
         ...
 
+    @property
+    def booking(self) -> str | None:
+        """The booking that it is in."""
+        ...
+
+    @property
+    def booker(self) -> str | None:
+        """The account that booked it."""
+        ...
+
 
 def _model(needs: Needs, offer: Offer) -> bool:
     served = offer.models.get(needs.kind)
@@ -95,6 +108,8 @@ FILTERS: tuple[tuple[str, Callable[[Needs, Offer], bool]], ...] = (
     ("gpu_model", _gpu_model),
     ("min_vram_mib", lambda needs, offer: needs.min_vram_mib <= offer.vram_mib),
     ("region", lambda needs, offer: needs.region is None or needs.region == offer.region),
+    # Both ways: what is for a booking goes nowhere else, and nothing else goes to a miner that is booked.
+    ("booking", lambda needs, offer: needs.booking == offer.booking and needs.booker == offer.booker),
 )
 """Every condition by name, in the order in which `explain` counts them."""
 

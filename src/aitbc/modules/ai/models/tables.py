@@ -227,4 +227,7 @@ class MinerRow(Base):
     vram_mib: Mapped[int] = mapped_column(Integer)
     region: Mapped[str | None] = mapped_column(Text)
     slots: Mapped[int] = mapped_column(Integer)
+    booking: Mapped[str | None] = mapped_column(Text)
+    """The booking that it is in, and who booked it."""
+    booker: Mapped[str | None] = mapped_column(Text)
     changed_at: Mapped[datetime] = mapped_column(MOMENT)

@@ -41,6 +41,8 @@ class FleetMiner(Struct, frozen=True):
     vram_mib: int
     region: str | None
     slots: int
+    booking: str | None = None
+    booker: str | None = None
 
 
 class Explaining(Office):
@@ -58,6 +60,8 @@ class Explaining(Office):
                 uow.add(MinerRow(id=miner, **_picture(event)))
                 await uow.session.flush()
             elif row.version < event.version:
+                if row.booking != event.booking:
+                    self.miners.recall(miner)
                 for name, value in _picture(event).items():
                     setattr(row, name, value)
 
@@ -78,6 +82,8 @@ class Explaining(Office):
                 row.vram_mib,
                 row.region,
                 row.slots,
+                row.booking,
+                row.booker,
             )
             for row in rows
         ]
@@ -158,6 +164,8 @@ def _picture(event: MinerChanged) -> dict[str, object]:
         "vram_mib": event.vram_mib,
         "region": event.region,
         "slots": event.slots,
+        "booking": event.booking,
+        "booker": event.booker,
         "changed_at": event.changed_at,
     }
 
@@ -176,6 +184,8 @@ def filter_counts(needs: Needs, fleet: Sequence[FleetMiner], *, avoided: str) ->
     for name, passes in FILTERS:
         if wanted := _wanted(needs, name):
             keep(name, wanted, [miner for miner in left if passes(needs, miner)])
+    if needs.booking is None and any(miner.booking for miner in left):
+        keep("not_booked", "yes", [miner for miner in left if not miner.booking])
     keep("not_avoided", "yes", [miner for miner in left if miner.id not in avoided])
     return tuple(counts)
 
@@ -193,6 +203,10 @@ def suggest(needs: Needs, fleet: Sequence[FleetMiner], counts: Sequence[FilterCo
     resting = [miner for miner in fleet if miner.status == DRAINING and matches(needs, miner)]
     if not online and not resting:
         return "No miner is online; start one with `aitbc miner run`."
+    if needs.booking:
+        return (
+            f"Only the GPU of {needs.booking} may take it, while that booking lasts and its miner serves {needs.kind}."
+        )
     for name in ("region", "gpu_model", "min_vram_mib", "device", "model"):
         if _wanted(needs, name):
             relaxed = msgspec.structs.replace(needs, **{name: 0 if name == "min_vram_mib" else None})
@@ -201,6 +215,8 @@ def suggest(needs: Needs, fleet: Sequence[FleetMiner], counts: Sequence[FilterCo
                 return _relaxation(needs, name, able)
     if resting:
         return _patience(resting)
+    if online and all(miner.booking for miner in online):
+        return "Every miner that is online is booked; start another with `aitbc miner run`, or wait until one is free."
     if any(matches(needs, miner) for miner in online):
         return f"Only miners that failed this job before fit; they may try again after {AVOIDED_FOR.seconds} seconds."
     if needs.program and any(needs.kind in miner.kinds for miner in online):

@@ -7,10 +7,10 @@ from prometheus_client import Metric
 from aitbc.modules.ai.service.chores import Chores
 from aitbc.modules.ai.service.dispatch import Dispatch
 from aitbc.modules.ai.service.measuring import measure
-from aitbc.modules.ai.service.submitting import Submitting
+from aitbc.modules.ai.service.ordering import Ordering
 
 
-class AiService(Submitting, Dispatch, Chores):
+class AiService(Ordering, Dispatch, Chores):
     """Sells work and has it done: jobs from their submission to their end, and what miners do with them."""
 
     async def measure(self) -> Sequence[Metric]:

@@ -41,6 +41,13 @@ _shape = functools.cache(schema_of)
 _encoder = msgspec.json.Encoder(order="deterministic")
 
 
+BookingId = Annotated[
+    str,
+    Meta(max_length=31, pattern=r"^book_[0-9a-z]{26}\Z"),
+    Meta(extra_json_schema={"pattern": "^book_[0-9a-z]{26}$", "examples": ["book_01kb2c3d4e5f6g7h8j9kamnpqr"]}),
+]
+
+
 class Requirements(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a miner must have."""
 
@@ -50,6 +57,9 @@ class Requirements(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     min_vram_mib: Annotated[int, Meta(ge=0, le=16_777_216)] = 0
     region: Name | None = None
     model: Name | None = None
+    booking: BookingId | None = None
+    """A booking of yours: the job goes to the GPU that you booked and nowhere else. It costs one minor unit, for the booking
+    pays."""
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -259,7 +269,8 @@ class Submitting(Explaining, Artifacts):
             value[field] = {name: getattr(facts[field], name) for name in ("artifact", "digest")}
             value[field]["bytes"] = facts[field].size
         measure = kind.measure(given, facts, run_seconds=command.clocks.run_seconds)
-        unit_price = self.unit_price(kind)
+        # The time of a booked GPU is paid for by its booking, which nobody but its booker can reach.
+        unit_price = 0 if command.requirements.booking else self.unit_price(kind)
         money.times(unit_price, measure.units_max)  # refused here where it would not fit the ledger
         return Plan(
             kind=kind,
@@ -269,7 +280,7 @@ class Submitting(Explaining, Artifacts):
                 InputFile(field=field, artifact=fact.artifact, digest=fact.digest, bytes=fact.size)
                 for field, fact in facts.items()
             ),
-            needs=_needs(kind, command.requirements, measure),
+            needs=_needs(who, kind, command.requirements, measure),
             priority=PRIORITIES[command.priority] if isinstance(command.priority, str) else command.priority,
             max_price_units=max_price_units,
             unit_price_units=unit_price,
@@ -284,7 +295,7 @@ class Submitting(Explaining, Artifacts):
         return FileFacts(artifact=row.id, digest=row.digest, size=row.bytes, head=head)
 
 
-def _needs(kind: Kind, wanted: Requirements, measure: Measure) -> Needs:
+def _needs(who: Principal, kind: Kind, wanted: Requirements, measure: Measure) -> Needs:
     if wanted.model and measure.model and wanted.model != measure.model:
         raise ContradictingModels
     return Needs(
@@ -295,6 +306,8 @@ def _needs(kind: Kind, wanted: Requirements, measure: Measure) -> Needs:
         gpu_model=wanted.gpu_model,
         min_vram_mib=wanted.min_vram_mib,
         region=wanted.region,
+        booking=wanted.booking,
+        booker=None if wanted.booking is None else who.account,
     )
 
 

@@ -15,10 +15,11 @@ from aitbc.modules.ai.models.queue import Needs, explores, matches
 class WaitingMiner:
     """A claim that found nothing: a future, and the little that is needed to choose among several."""
 
-    __slots__ = ("future", "key", "newcomer", "order", "slots")
+    __slots__ = ("future", "key", "name", "newcomer", "order", "slots")
 
     def __init__(self, key: bytes, claim: Claim, number: int) -> None:
         self.key = key
+        self.name = claim.miner
         self.newcomer = claim.newcomer
         self.slots = claim.slots
         self.order = (-round(claim.reputation, 1), number)
@@ -70,6 +71,14 @@ class WaitingMiners:
                 self._wake(min(heads, key=lambda waiting: waiting.order))
         else:
             self._remove(miner)
+
+    def recall(self, name: str) -> None:
+        """Let a miner ask anew: what it may have has changed since it began to wait."""
+        for crowd in list(self._crowds.values()):
+            for miner in [one for one in (*crowd.proven, *crowd.fresh) if one.name == name]:
+                self._remove(miner)
+                if not miner.future.done():
+                    miner.future.set_result(False)
 
     def _remove(self, miner: WaitingMiner) -> None:
         crowd = self._crowds.get(miner.key)

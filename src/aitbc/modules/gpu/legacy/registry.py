@@ -1,4 +1,4 @@
-"""The registry of the GPU market in the older dialect: listed GPUs, their reviews and prices. Booking them is refused."""
+"""The registry of the GPU market in the older dialect: listed GPUs, their reviews and prices."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -7,32 +7,24 @@ from litestar import Controller, delete, get, post
 from litestar.datastructures import Headers
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParams
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from aitbc.kernel.auth import Principal
 from aitbc.kernel.clock import now
-from aitbc.kernel.errors import NotDone
 from aitbc.kernel.idempotency import Once
 from aitbc.kernel.text import Name, Text
-from aitbc.modules.gpu.legacy.market_shapes import UNKNOWN_MODEL, Amount, Hours, read_query
+from aitbc.modules.gpu.legacy.booking_shapes import CurrentBooking, current_booking
+from aitbc.modules.gpu.legacy.market_shapes import UNKNOWN_MODEL, Amount, read_query
 from aitbc.modules.gpu.legacy.naming import HEADER, amount_of, miner_name, units_of
 from aitbc.modules.gpu.models.market_views import GpuReview, ListedGpu
 from aitbc.modules.gpu.service import GpuService
-from aitbc.modules.gpu.service.registry import GpuNotBooked, GpuWish, ListGpu
+from aitbc.modules.gpu.service.registry import GpuWish, ListGpu
 
 READ = {"permission": "miners:read"}
 MANAGE = {"permission": "miners:manage"}
 NATURAL = {"permission": "miners:manage", "idempotency": "natural"}
-TRADE = {"permission": "miners:read", "idempotency": "natural"}
 DEFAULT_PRICE = 0.05
 DEFAULT_MINER = "default_miner"
-NOT_BOOKED = "This GPU is not booked."
-
-
-class BookingNotDone(NotDone):
-    """GPUs cannot be booked here: a booking's money, and what of it is returned, has no keeper yet; submit paid jobs instead."""
-
-    code = "booking_not_done"
 
 
 class GpuBody(Struct, frozen=True, kw_only=True):
@@ -63,25 +55,6 @@ class SellBody(Struct, frozen=True, kw_only=True):
     description: Text | None = None
 
 
-class BookBody(Struct, frozen=True, kw_only=True):
-    """For how long somebody wants a GPU."""
-
-    duration_hours: Hours
-
-
-class BookOneBody(BookBody, frozen=True, kw_only=True):
-    """The same, where the body names the GPU."""
-
-    gpu_id: str
-
-
-class OllamaBody(Struct, frozen=True, kw_only=True):
-    """What a booked GPU shall do."""
-
-    gpu_id: str
-    prompt: Annotated[str, Meta(max_length=65_536)]
-
-
 class ReviewBody(Struct, frozen=True, kw_only=True):
     """What somebody thinks of a GPU."""
 
@@ -98,6 +71,12 @@ class Asked(Struct, frozen=True, kw_only=True):
     model: str | None = None
     memory_min: Annotated[float, Meta(ge=0)] | None = None
     limit: Annotated[int, Meta(ge=1, le=500)] = 100
+
+
+class AskedForce(Struct, frozen=True, kw_only=True):
+    """Whether a query insists."""
+
+    force: bool = False
 
 
 class AskedReviews(Struct, frozen=True, kw_only=True):
@@ -133,6 +112,12 @@ class GpuView(Struct, frozen=True, kw_only=True):
     average_rating: float
     """0 while nobody has said anything."""
     total_reviews: int
+
+
+class GpuDetails(GpuView, frozen=True, kw_only=True):
+    """A listed GPU, and the booking that it is in."""
+
+    current_booking: CurrentBooking | None
 
 
 class Acted(Struct, frozen=True, kw_only=True):
@@ -239,7 +224,7 @@ class ListedGpuController(Controller):
     @get("/list", opt=READ)
     async def list_gpus(self, gpu: NamedDependency[GpuService], query: QueryParams) -> list[GpuView]:
         """List everybody's GPUs, the newest first."""
-        wish: Asked = read_query(_given(query), Asked)
+        wish: Asked = read_query(given(query), Asked)
         found = await gpu.listed_gpus(
             GpuWish(
                 available=wish.available,
@@ -251,18 +236,6 @@ class ListedGpuController(Controller):
             )
         )
         return [_view(one) for one in found]
-
-    @post("/purchase", status_code=201, opt=TRADE)
-    async def purchase(self, gpu: NamedDependency[GpuService], data: JSONBody[BookOneBody]) -> Acted:
-        """Refuse to sell a GPU's time."""
-        await gpu.listed_gpu(data.gpu_id)
-        raise BookingNotDone
-
-    @post("/bid", status_code=201, opt=TRADE)
-    async def bid(self, gpu: NamedDependency[GpuService], data: JSONBody[BookOneBody]) -> Acted:
-        """Refuse a bid for one GPU: whoever won it would have booked it."""
-        await gpu.listed_gpu(data.gpu_id)
-        raise BookingNotDone
 
     @post("/sell", status_code=200, opt=NATURAL)
     async def sell(
@@ -281,40 +254,25 @@ class ListedGpuController(Controller):
         )
 
     @get("/{name:str}", opt=READ)
-    async def details(self, gpu: NamedDependency[GpuService], name: FromPath[str]) -> GpuView:
-        """Tell of one GPU."""
-        return _view(await gpu.listed_gpu(name))
+    async def details(self, gpu: NamedDependency[GpuService], name: FromPath[str]) -> GpuDetails:
+        """Tell of one GPU, and of the booking that it is in."""
+        listed, booking = await gpu.listed_gpu(name), await gpu.current_booking(name)
+        told = structs.asdict(_view(listed))
+        return GpuDetails(**told, current_booking=None if booking is None else current_booking(booking))
 
     @delete("/{name:str}", status_code=200, opt=NATURAL)
     async def unregister(
         self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], name: FromPath[str], query: QueryParams
     ) -> Acted:
-        """Take a GPU of the caller's off the market; `force` makes no difference, since none is booked."""
-        await gpu.unlist_gpu(who, name)
+        """Take a GPU of the caller's off the market; one that is booked only by `force`, and its booker pays nothing."""
+        wish: AskedForce = read_query(given(query), AskedForce)
+        await gpu.unlist_gpu(who, name, force=wish.force)
         return Acted(status="deleted", gpu_id=name, message="The GPU is listed no more.")
-
-    @post("/{name:str}/book", status_code=201, opt=TRADE)
-    async def book(self, gpu: NamedDependency[GpuService], name: FromPath[str], data: JSONBody[BookBody]) -> Acted:
-        """Refuse to book a GPU."""
-        await gpu.listed_gpu(name)
-        raise BookingNotDone
-
-    @post("/{name:str}/release", status_code=200, opt=TRADE)
-    async def release(self, gpu: NamedDependency[GpuService], name: FromPath[str]) -> Acted:
-        """Tell that there is nothing to release."""
-        listed = await gpu.listed_gpu(name)
-        return Acted(status="already_available", gpu_id=listed.id, message=NOT_BOOKED)
-
-    @post("/{name:str}/confirm", status_code=200, opt=TRADE)
-    async def confirm(self, gpu: NamedDependency[GpuService], name: FromPath[str]) -> Acted:
-        """Tell that there is nothing to confirm."""
-        await gpu.listed_gpu(name)
-        raise GpuNotBooked
 
     @get("/{name:str}/reviews", opt=READ)
     async def reviews(self, gpu: NamedDependency[GpuService], name: FromPath[str], query: QueryParams) -> ReviewsView:
         """Tell what is said of a GPU, the newest first."""
-        wish: AskedReviews = read_query(_given(query), AskedReviews)
+        wish: AskedReviews = read_query(given(query), AskedReviews)
         found = await gpu.reviews_of(name, wish.limit)
         return ReviewsView(
             gpu_id=found.gpu,
@@ -369,19 +327,9 @@ class CoordinatorMarket(Controller):
             pricing_timestamp=now(),
         )
 
-    @get("/marketplace/orders", opt=READ)
-    async def orders(self, query: QueryParams) -> list[Acted]:
-        """Refuse to list bookings."""
-        raise BookingNotDone
 
-    @post("/tasks/ollama", status_code=200, opt=TRADE)
-    async def ollama(self, gpu: NamedDependency[GpuService], data: JSONBody[OllamaBody]) -> Acted:
-        """Refuse a task for a GPU that is not booked."""
-        await gpu.listed_gpu(data.gpu_id)
-        raise GpuNotBooked
-
-
-def _given(query: QueryParams) -> dict[str, Any]:
+def given(query: QueryParams) -> dict[str, Any]:
+    """What a query says; an empty value says nothing."""
     return {name: query[name] for name in query if query[name] != ""}
 
 

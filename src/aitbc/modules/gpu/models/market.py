@@ -166,6 +166,8 @@ class ListedGpuRow(Base):
     id: Mapped[str] = mapped_column(WireId("gpu"), primary_key=True)
     account: Mapped[str] = mapped_column(WireId("acct"))
     miner_name: Mapped[str] = mapped_column(Text)
+    miner: Mapped[str | None] = mapped_column(WireId("mnr"))
+    """The miner that it is in, where its owner named one by its id; else one of the older dialect may have that name."""
     model: Mapped[str] = mapped_column(Text)
     memory_gb: Mapped[int | None] = mapped_column(Integer)
     cuda_cores: Mapped[int | None] = mapped_column(Integer)

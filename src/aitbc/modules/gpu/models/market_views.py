@@ -66,7 +66,10 @@ class ListedGpu(Struct, frozen=True, kw_only=True):
     """For an hour."""
     description: str
     status: str
-    """`available`, or `offline` while the miner that it is in, if the owner has one of that name, does not take work."""
+    """`booked`; else `offline` while the miner that it is in, if the owner has one of that name, takes no work; else
+    `available`."""
+    reachable: bool
+    """Whether that miner takes work; of one that is not known here its owner's word counts."""
     created_at: datetime
     average_rating: float | None
     """None while nobody has said anything."""
@@ -124,7 +127,7 @@ def match_view(row: MarketMatchRow) -> Match:
     )
 
 
-def gpu_view(row: ListedGpuRow, *, reachable: bool, average: float | None, reviews: int) -> ListedGpu:
+def gpu_view(row: ListedGpuRow, *, reachable: bool, booked: bool, average: float | None, reviews: int) -> ListedGpu:
     """A listed GPU; `reachable` unless its miner is known and takes no work."""
     return ListedGpu(
         id=row.id,
@@ -136,7 +139,8 @@ def gpu_view(row: ListedGpuRow, *, reachable: bool, average: float | None, revie
         region=row.region,
         price_units=row.price_units,
         description=row.description,
-        status="available" if reachable else "offline",
+        status="booked" if booked else "available" if reachable else "offline",
+        reachable=reachable,
         created_at=row.created_at,
         average_rating=None if average is None else round(average, 2),
         reviews=reviews,

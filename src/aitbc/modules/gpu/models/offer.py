@@ -59,7 +59,10 @@ class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             region=self.region,
             programs=tuple(sorted(set(self.programs))),
         )
-        return msgspec.json.encode(told).decode()
+        offered = msgspec.to_builtins(told)
+        for passing in ("booking", "booker"):  # who has it booked is no part of what it offers
+            del offered[passing]
+        return msgspec.json.encode(offered).decode()
 
 
 @functools.lru_cache(maxsize=4096)

@@ -72,12 +72,16 @@ class MinerRow(Base):
     version: Mapped[int] = mapped_column(BigInteger)
     """Grows with each change that matters for matching."""
     capabilities_version: Mapped[int] = mapped_column(Integer)
+    booking: Mapped[str | None] = mapped_column(WireId("book"))
+    """The booking that it is in, with its booker: it takes the jobs of that booking only."""
+    booker: Mapped[str | None] = mapped_column(WireId("acct"))
     created_at: Mapped[datetime] = mapped_column(MOMENT)
     changed_at: Mapped[datetime] = mapped_column(MOMENT)
 
     __table_args__ = (
         CheckConstraint("status IN ('enrolled', 'online', 'draining', 'offline', 'removed')", name="status"),
         CheckConstraint("slots BETWEEN 1 AND 64 AND slots_busy >= 0", name="slots"),
+        CheckConstraint("(booking IS NULL) = (booker IS NULL)", name="booked"),
         # A key belongs to one miner; one that was removed may be enrolled anew.
         Index("miners_public_key_idx", "public_key", unique=True, postgresql_where=text("status <> 'removed'")),
         Index("miners_account_idx", "account", "id"),

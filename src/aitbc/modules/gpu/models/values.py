@@ -17,6 +17,8 @@ class MinerValue(Struct, kw_only=True):
     slots: int
     slots_busy: int
     version: int
+    booking: str | None = None
+    booker: str | None = None
     readings: str | None = None
     """What this sign of life brought; none leaves the stored ones."""
 
@@ -52,3 +54,5 @@ class Asking(Struct, frozen=True, kw_only=True):
     slots: int
     capabilities: str
     score: Score
+    booking: str | None = None
+    booker: str | None = None

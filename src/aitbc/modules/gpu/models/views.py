@@ -67,5 +67,7 @@ def miner_changed(miner: MinerRow | MinerValue, capabilities: str, at: datetime)
         vram_mib=offer.vram_mib,
         region=offer.region,
         slots=miner.slots,
+        booking=miner.booking,
+        booker=miner.booker,
         changed_at=at,
     )

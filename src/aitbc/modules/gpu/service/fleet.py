@@ -13,11 +13,13 @@ from aitbc.kernel.clock import now
 from aitbc.kernel.errors import Conflict
 from aitbc.modules.ai.api import LeaseLost
 from aitbc.modules.gpu.api import Miner, MinerNotFound
+from aitbc.modules.gpu.models.bookings import BookingRow
 from aitbc.modules.gpu.models.life import Status, drain, remove
 from aitbc.modules.gpu.models.offer import Offer
 from aitbc.modules.gpu.models.tables import MinerRow, ProfileRow
 from aitbc.modules.gpu.models.views import miner_view
-from aitbc.modules.gpu.service.desk import Desk, speaking_for, whole
+from aitbc.modules.gpu.service.booked import Booked
+from aitbc.modules.gpu.service.desk import speaking_for, whole
 
 REMOVED = "its owner removed it"
 RELEASED = "miner_removed"
@@ -44,7 +46,7 @@ class MinerEarnings(Struct, frozen=True, kw_only=True):
     """What requesters set aside for those: the most they can cost, before the fee. It earns what is metered of it."""
 
 
-class Fleet(Desk):
+class Fleet(Booked):
     """Reading and steering miners."""
 
     async def miners(self, who: Principal, *, status: str | None, after: str | None, limit: int) -> Sequence[Miner]:
@@ -94,6 +96,7 @@ class Fleet(Desk):
             before = row.status
             if remove(row, REMOVED):
                 await uow.audit(who.account, who.key, "miner.remove", row.id)
+                await self.cancel_bookings(uow, BookingRow.miner == row.id, at)
                 await self.tell(uow, row, before, at)
             view = await self.view(uow, row)
         await self.identity.revoke_subject(miner, who)

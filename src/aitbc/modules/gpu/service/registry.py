@@ -1,12 +1,10 @@
-"""The registry of the GPU market: GPUs that owners list at a price, what others say of them, and what a model costs.
-
-Nothing is booked here: a booking moves money, and the part that will move it is not there yet.
-"""
+"""The registry of the GPU market: GPUs that owners list at a price, what others say of them, and what a model costs."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Select, Subquery, and_, case, func, select
+from sqlalchemy import ColumnElement, Select, Subquery, and_, case, exists, func, not_, or_, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from aitbc.kernel import ids
@@ -15,12 +13,13 @@ from aitbc.kernel.clock import now
 from aitbc.kernel.db import UnitOfWork
 from aitbc.kernel.errors import Conflict, NotFound, TooMany
 from aitbc.kernel.idempotency import Once
+from aitbc.modules.gpu.models.bookings import IS_OPEN, BookingRow
 from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.models.market import GpuReviewRow, ListedGpuRow
 from aitbc.modules.gpu.models.market_views import GpuReview, ListedGpu, gpu_view, review_view
 from aitbc.modules.gpu.models.older import OlderMinerRow
 from aitbc.modules.gpu.models.tables import MinerRow
-from aitbc.modules.gpu.service.desk import Desk
+from aitbc.modules.gpu.service.booked import Booked, open_bookings
 
 LISTED_MAX = 1000
 """How many GPUs an account may list."""
@@ -34,10 +33,10 @@ class ListedGpuNotFound(NotFound):
     code = "listed_gpu_not_found"
 
 
-class GpuNotBooked(Conflict):
-    """This GPU is not booked."""
+class GpuBooked(Conflict):
+    """This GPU is booked."""
 
-    code = "gpu_not_booked"
+    code = "gpu_booked"
 
 
 class GpuReviewed(Conflict):
@@ -105,7 +104,7 @@ class ModelPrices(Struct, frozen=True, kw_only=True):
     available: int
 
 
-class Registry(Desk):
+class Registry(Booked):
     """Listing GPUs, finding them, and speaking of them."""
 
     async def list_gpu(self, who: Principal, command: ListGpu, once: Once = Once.NONE) -> ListedGpu:
@@ -121,6 +120,7 @@ class Registry(Desk):
                 id=ids.new_id("gpu"),
                 account=who.account,
                 miner_name=command.miner_name,
+                miner=await _own_miner(uow, who, command.miner_name),
                 model=command.model,
                 memory_gb=command.memory_gb,
                 cuda_cores=command.cuda_cores,
@@ -165,12 +165,21 @@ class Registry(Desk):
             await uow.audit(who.account, who.key, "market.reprice_gpu", gpu, price_units=price_units)
             return await uow.answer(once, await _shown(uow, gpu))
 
-    async def unlist_gpu(self, who: Principal, gpu: str) -> None:
-        """Take a GPU of the caller's off the market, any for an admin. Raises `ListedGpuNotFound`."""
+    async def unlist_gpu(self, who: Principal, gpu: str, *, force: bool = False) -> list[str]:
+        """Take a GPU of the caller's off the market, any for an admin; answers the bookings that this canceled.
+
+        One that is booked goes only by `force`, and its booker gets all of the money back. Raises `ListedGpuNotFound`,
+        `GpuBooked`.
+        """
+        of, at = BookingRow.gpu == gpu, now()
         async with self.db.unit_of_work() as uow:
             row = await _own(uow, who, gpu)
-            row.removed_at = now()
-            await uow.audit(who.account, who.key, "market.unlist_gpu", gpu)
+            if not force and any(booking.ends_at > at for booking in await open_bookings(uow, of)):
+                raise GpuBooked
+            canceled = await self.cancel_bookings(uow, of, at)
+            row.removed_at = at
+            await uow.audit(who.account, who.key, "market.unlist_gpu", gpu, canceled=canceled)
+        return canceled
 
     async def review_gpu(
         self, who: Principal, gpu: str, rating: int, comment: str, once: Once = Once.NONE
@@ -182,7 +191,7 @@ class Registry(Desk):
         async with self.db.unit_of_work() as uow:
             if (earlier := await uow.replay(once, GpuReview)) is not None:
                 return earlier
-            found = await _listed(uow, gpu)
+            found = await listed(uow, gpu)
             if found.account == who.account:
                 raise OwnGpu
             values = {"gpu": gpu, "account": who.account, "rating": rating, "comment": comment, "created_at": now()}
@@ -224,12 +233,12 @@ class Registry(Desk):
         )
 
 
-Whole = tuple[ListedGpuRow, bool, float | None, int | None]
+Whole = tuple[ListedGpuRow, bool, bool, float | None, int | None]
 
 
-def _view(row: ListedGpuRow, reachable: bool, average: float | None, reviews: int | None) -> ListedGpu:  # noqa: FBT001
+def _view(row: ListedGpuRow, reachable: bool, booked: bool, average: float | None, reviews: int | None) -> ListedGpu:  # noqa: FBT001
     mean = None if average is None else float(average)
-    return gpu_view(row, reachable=reachable, average=mean, reviews=reviews or 0)
+    return gpu_view(row, reachable=reachable, booked=booked, average=mean, reviews=reviews or 0)
 
 
 def _said() -> Subquery:
@@ -245,27 +254,42 @@ def _reachable() -> ColumnElement[bool]:
     return case((MinerRow.status.is_(None), True), else_=MinerRow.status == Status.ONLINE)
 
 
-def _whole() -> Select[ListedGpuRow, bool, float | None, int | None]:
-    """GPUs that are listed, whether their miners are there, and the mean and number of their reviews."""
+def _booked() -> ColumnElement[bool]:
+    """Whether somebody has it booked now: it, or another GPU of the same miner, which then works for that one only."""
+    still = and_(IS_OPEN, BookingRow.ends_at > now())
+    same = or_(BookingRow.gpu == ListedGpuRow.id, BookingRow.miner == MinerRow.id)
+    return exists().where(still, same).correlate(ListedGpuRow, MinerRow)
+
+
+def _whole() -> Select[ListedGpuRow, bool, bool, float | None, int | None]:
+    """GPUs that are listed, whether their miners are there, whether they are booked, and the mean and number of reviews."""
     said = _said()
-    miner = and_(
-        OlderMinerRow.account == ListedGpuRow.account,
-        OlderMinerRow.older_id == ListedGpuRow.miner_name,
-    )
     return (
-        select(ListedGpuRow, _reachable(), said.c.average, said.c.reviews)
+        with_miner(select(ListedGpuRow, _reachable(), _booked(), said.c.average, said.c.reviews))
         .outerjoin(said, said.c.gpu == ListedGpuRow.id)
-        .outerjoin(OlderMinerRow, miner)
-        .outerjoin(MinerRow, MinerRow.id == OlderMinerRow.miner)
         .where(ListedGpuRow.removed_at.is_(None))
     )
 
 
-def _wanted(wish: GpuWish) -> Select[ListedGpuRow, bool, float | None, int | None]:
+def with_miner(wanted: Select[Any]) -> Select[Any]:
+    """Listed GPUs beside the miners that they are in, where those are known here."""
+    named = and_(OlderMinerRow.account == ListedGpuRow.account, OlderMinerRow.older_id == ListedGpuRow.miner_name)
+    miner = func.coalesce(ListedGpuRow.miner, OlderMinerRow.miner)
+    return wanted.outerjoin(OlderMinerRow, named).outerjoin(MinerRow, MinerRow.id == miner)
+
+
+async def _own_miner(uow: UnitOfWork, who: Principal, name: str) -> str | None:
+    """The miner of this id, if it is the caller's own."""
+    if not ids.is_id("mnr", name):
+        return None
+    return await uow.session.scalar(select(MinerRow.id).where(MinerRow.id == name, MinerRow.account == who.account))
+
+
+def _wanted(wish: GpuWish) -> Select[ListedGpuRow, bool, bool, float | None, int | None]:
     gpu = ListedGpuRow
     wanted = _whole().order_by(gpu.created_at.desc(), gpu.id.desc()).limit(wish.limit)
     if wish.available is not None:
-        wanted = wanted.where(_reachable() == wish.available)
+        wanted = wanted.where(and_(_reachable(), not_(_booked())) == wish.available)
     if wish.model is not None:
         wanted = wanted.where(gpu.model.icontains(wish.model, autoescape=True))
     if wish.region is not None:
@@ -282,7 +306,8 @@ async def _shown(uow: UnitOfWork, gpu: str) -> ListedGpu:
     return _view(*row)
 
 
-async def _listed(uow: UnitOfWork, gpu: str, *, lock: bool = False) -> ListedGpuRow:
+async def listed(uow: UnitOfWork, gpu: str, *, lock: bool = False) -> ListedGpuRow:
+    """A GPU that is listed. Raises `ListedGpuNotFound`."""
     row = await uow.find(ListedGpuRow, gpu, lock=lock, missing=ListedGpuNotFound)
     if row.removed_at is not None:
         raise ListedGpuNotFound
@@ -290,7 +315,7 @@ async def _listed(uow: UnitOfWork, gpu: str, *, lock: bool = False) -> ListedGpu
 
 
 async def _own(uow: UnitOfWork, who: Principal, gpu: str) -> ListedGpuRow:
-    row = await _listed(uow, gpu, lock=True)
+    row = await listed(uow, gpu, lock=True)
     if not who.owns(row.account):
         raise ListedGpuNotFound
     return row

@@ -4,17 +4,17 @@ from collections.abc import Sequence
 
 from prometheus_client import Metric
 
+from aitbc.modules.gpu.service.bookings import Bookings
 from aitbc.modules.gpu.service.enrolment import Enrolment
 from aitbc.modules.gpu.service.liveness import Liveness
 from aitbc.modules.gpu.service.market import OrderBook
 from aitbc.modules.gpu.service.measuring import measure
 from aitbc.modules.gpu.service.older_work import OlderWork
-from aitbc.modules.gpu.service.registry import Registry
 from aitbc.modules.gpu.service.scoring import Scoring
 from aitbc.modules.gpu.service.work import Working
 
 
-class GpuService(OlderWork, Enrolment, Scoring, Working, Liveness, OrderBook, Registry):
+class GpuService(Bookings, OlderWork, Enrolment, Scoring, Working, Liveness, OrderBook):
     """Keeps the miners: how they join, whether they are there, how work reaches them, what they are worth; and the GPU market."""
 
     async def measure(self) -> Sequence[Metric]:

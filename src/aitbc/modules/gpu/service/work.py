@@ -15,6 +15,7 @@ from aitbc.kernel.errors import TooMany, Unavailable
 from aitbc.kernel.text import Text
 from aitbc.kernel.trace import current_request_id
 from aitbc.modules.ai.api import (
+    Capabilities,
     Claim,
     Failure,
     Lease,
@@ -257,18 +258,19 @@ class Working(Desk):
         claim = Claim(
             miner=asking.id,
             miner_account=asking.account,
-            capabilities=capabilities_of(asking.capabilities),
+            capabilities=_offered(asking),
             slots=wish.slots,
             slots_total=asking.slots,
             wait_seconds=wish.wait_seconds,
             newcomer=asking.score.newcomer,
             reputation=asking.score.value,
         )
+        booking = asking.booking
         leases = await self.ai.claim(claim)
         if loop.time() - asked_at > STALE_SECONDS:
             with suppress(Unavailable):  # what is leased already is better given than lost
                 asking = await self.askings.do(asking.id)
-            if asking.status not in (Status.ONLINE, Status.OFFLINE):
+            if asking.status not in (Status.ONLINE, Status.OFFLINE) or asking.booking != booking:
                 await self._give_back(asking.id, leases)
                 leases = ()
         return Work(leases=tuple(leases), status=asking.status, message=asking.reason)
@@ -327,3 +329,11 @@ class Working(Desk):
         """Keep log lines. Raises `MinerNotFound`, `LeaseLost`."""
         lines = [LogLine(sequence=line.sequence, at=line.at, text=line.text) for line in told.lines]
         return Kept(kept=await self.ai.log(speaking_for(who), attempt, told.token, lines))
+
+
+def _offered(asking: Asking) -> Capabilities:
+    """What a miner offers; one that is booked offers it to the jobs of that booking only."""
+    offered = capabilities_of(asking.capabilities)
+    if asking.booking is None:
+        return offered
+    return msgspec.structs.replace(offered, booking=asking.booking, booker=asking.booker)

@@ -1,0 +1,26 @@
+"""Jobs that a module above submits in the name of an account, to the GPU which that account has booked."""
+
+from aitbc.kernel import money
+from aitbc.kernel.auth import Principal
+from aitbc.kernel.idempotency import Once
+from aitbc.modules.ai.api import Clocks, Job, OrderJob
+from aitbc.modules.ai.service.submitting import Requirements, SubmitJob, Submitting
+
+LEAST = money.render(1)
+"""What a job costs whose booking has paid for its time: the least that any job costs, so that it has its receipt."""
+
+
+class Ordering(Submitting):
+    """Submission by a neighbour."""
+
+    async def order(self, order: OrderJob) -> Job:
+        """Submit a job to a booked GPU; the booking has paid for its time already."""
+        command = SubmitJob(
+            kind=order.kind,
+            input=order.input,
+            max_price=LEAST,
+            requirements=Requirements(booking=order.booking),
+            clocks=Clocks(queue_seconds=order.queue_seconds),
+        )
+        who = Principal(order.account, order.key, "live", frozenset())
+        return await self.submit(who, command, Once(order.account, order.request_key, order.fingerprint))

@@ -1,0 +1,180 @@
+"""Bookings: the time of a listed GPU that somebody has for themselves, from the moment it is booked.
+
+    placed ──► active ──► released   its booker gave it back: what was used is paid
+      │          ├──────► ended      its time is over: all of it is paid
+      │          └──────► canceled   its owner took the GPU away: nothing is paid
+      └► refused, canceled           its money could not be held, or the GPU went before it was
+
+Only the money of an `active` one is known to be held. Once a booking has ended, its money is settled, and `settled_at` says when.
+"""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from msgspec import Struct
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from aitbc.kernel.db import WireId
+from aitbc.kernel.tables import NO_DELETE
+from aitbc.modules.gpu.models.market import ListedGpuRow, total
+from aitbc.modules.gpu.models.tables import MOMENT, Base, MinerRow
+
+MILLISECOND = timedelta(milliseconds=1)
+
+
+class BookingState(StrEnum):
+    """Where a booking is in its life."""
+
+    PLACED = "placed"
+    ACTIVE = "active"
+    REFUSED = "refused"
+    RELEASED = "released"
+    ENDED = "ended"
+    CANCELED = "canceled"
+
+
+ALLOWED: dict[BookingState, frozenset[BookingState]] = {
+    BookingState.PLACED: frozenset({BookingState.ACTIVE, BookingState.REFUSED, BookingState.CANCELED}),
+    BookingState.ACTIVE: frozenset({BookingState.RELEASED, BookingState.ENDED, BookingState.CANCELED}),
+    BookingState.REFUSED: frozenset(),
+    BookingState.RELEASED: frozenset(),
+    BookingState.ENDED: frozenset(),
+    BookingState.CANCELED: frozenset(),
+}
+OPEN = frozenset({BookingState.PLACED, BookingState.ACTIVE})
+"""The states in which it keeps everybody else from the GPU."""
+PAID = frozenset({BookingState.RELEASED, BookingState.ENDED})
+"""The ends after which its owner is paid; after the others all of the money goes back."""
+_WORDS = "ANY (ARRAY['placed'::text, 'active'::text])"
+_OPEN_ONLY = text(f"state = {_WORDS}")
+IS_OPEN = text(f"gpu.bookings.state = {_WORDS}")
+"""The same as the partial indexes have it: only in these very words does a query find them."""
+
+
+class BookingRow(Base):
+    """A booking; its terms never change."""
+
+    __tablename__ = "bookings"
+    id: Mapped[str] = mapped_column(WireId("book"), primary_key=True)
+    gpu: Mapped[str] = mapped_column(WireId("gpu"), ForeignKey(ListedGpuRow.id))
+    miner: Mapped[str | None] = mapped_column(WireId("mnr"), ForeignKey(MinerRow.id))
+    """The miner that the GPU is in; none where the owner has none of that name."""
+    account: Mapped[str] = mapped_column(WireId("acct"))
+    """Who booked it, and pays."""
+    owner: Mapped[str] = mapped_column(WireId("acct"))
+    price_units: Mapped[int] = mapped_column(BigInteger)
+    """For an hour, as it was asked for when it was booked."""
+    duration_ms: Mapped[int] = mapped_column(BigInteger)
+    total_units: Mapped[int] = mapped_column(BigInteger)
+    """What all of its time costs, and what is held."""
+    job: Mapped[str | None] = mapped_column(Text)
+    """What it is for, in its booker's words."""
+    client: Mapped[str | None] = mapped_column(Text)
+    """What its booker called itself when confirming it."""
+    state: Mapped[str] = mapped_column(Text)
+    starts_at: Mapped[datetime] = mapped_column(MOMENT)
+    ends_at: Mapped[datetime] = mapped_column(MOMENT)
+    confirmed_at: Mapped[datetime | None] = mapped_column(MOMENT)
+    ended_at: Mapped[datetime | None] = mapped_column(MOMENT)
+    cost_units: Mapped[int | None] = mapped_column(BigInteger)
+    """What it came to, once it ended."""
+    settled_at: Mapped[datetime | None] = mapped_column(MOMENT)
+    transaction: Mapped[str | None] = mapped_column(WireId("txn"))
+    """The transaction that paid the owner."""
+
+    __table_args__ = (
+        CheckConstraint(f"state IN {tuple(state.value for state in BookingState)}", name="state"),
+        CheckConstraint("(state IN ('placed', 'active')) = (ended_at IS NULL)", name="ended"),
+        CheckConstraint("(ended_at IS NULL) = (cost_units IS NULL)", name="cost"),
+        CheckConstraint("settled_at IS NULL OR ended_at IS NOT NULL", name="settled"),
+        CheckConstraint(
+            "price_units >= 0 AND duration_ms > 0 AND ends_at > starts_at AND total_units >= 0"
+            " AND (cost_units IS NULL OR cost_units BETWEEN 0 AND total_units)",
+            name="terms",
+        ),
+        # A GPU, and the miner that it is in, has one booker at a time, whoever asks at once.
+        Index("bookings_gpu_key", "gpu", unique=True, postgresql_where=_OPEN_ONLY),
+        Index("bookings_miner_key", "miner", unique=True, postgresql_where=_OPEN_ONLY),
+        Index("bookings_ends_at_idx", "ends_at", "id", postgresql_where=_OPEN_ONLY),
+        Index(
+            "bookings_unsettled_idx",
+            "id",
+            postgresql_where=text("settled_at IS NULL AND ended_at IS NOT NULL"),
+        ),
+        Index("bookings_account_idx", "account", "id"),
+        Index("bookings_owner_idx", "owner", "id"),
+        {"info": NO_DELETE},
+    )
+
+
+class Booking(Struct, frozen=True, kw_only=True):
+    """A booking as the service tells it: amounts in minor units."""
+
+    id: str
+    gpu: str
+    model: str
+    miner: str | None
+    miner_name: str
+    account: str
+    owner: str
+    state: str
+    price_units: int
+    duration_ms: int
+    total_units: int
+    cost_units: int | None
+    job: str | None
+    client: str | None
+    starts_at: datetime
+    ends_at: datetime
+    confirmed_at: datetime | None
+    ended_at: datetime | None
+    settled_at: datetime | None
+    transaction: str | None
+    reachable: bool | None
+    """Whether the miner is there and takes work; none where none is known, or where the booking is over."""
+
+    @property
+    def returned_units(self) -> int | None:
+        """What of the held money does not go to the owner; none while that is open."""
+        return None if self.cost_units is None else self.total_units - self.cost_units
+
+
+def hold_of(booking: str) -> str:
+    """The id of a booking's hold: the same UUID under another prefix."""
+    return "hold_" + booking.removeprefix("book_")
+
+
+def cost_until(row: BookingRow, at: datetime) -> int:
+    """What the time from its start until then costs; of all its time, what was held for it. Raises nothing: it is never more."""
+    if at >= row.ends_at:
+        return row.total_units
+    used = max((at - row.starts_at) // MILLISECOND, 0)
+    return min(total(row.price_units, 1, used), row.total_units)
+
+
+def booking_view(row: BookingRow, gpu: ListedGpuRow, *, online: bool | None) -> Booking:
+    """A booking, with the GPU that it is of."""
+    return Booking(
+        id=row.id,
+        gpu=row.gpu,
+        model=gpu.model,
+        miner=row.miner,
+        miner_name=gpu.miner_name,
+        account=row.account,
+        owner=row.owner,
+        state=row.state,
+        price_units=row.price_units,
+        duration_ms=row.duration_ms,
+        total_units=row.total_units,
+        cost_units=row.cost_units,
+        job=row.job,
+        client=row.client,
+        starts_at=row.starts_at,
+        ends_at=row.ends_at,
+        confirmed_at=row.confirmed_at,
+        ended_at=row.ended_at,
+        settled_at=row.settled_at,
+        transaction=row.transaction,
+        reachable=online if row.state in OPEN else None,
+    )
