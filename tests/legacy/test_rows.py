@@ -113,12 +113,34 @@ ROWS: Mapping[str, Row] = {
         {"job_id": "{job}", "payment_id": "{waiting}", "reason": "changed my mind"},
     ),
 }
+REFUSED: Mapping[str, tuple[str, str, str, Any]] = {
+    "O901": ("multimodal agent", "POST", "/multimodal/agents", {"name": "a", "modalities": ["text"]}),
+    "O902": ("multimodal process", "POST", "/multimodal/agents/a/process", {"text": "Hello"}),
+    "O903": ("multimodal benchmark", "POST", "/multimodal/agents/a/benchmark", {"dataset": "d"}),
+    "O904": ("multimodal optimize", "POST", "/multimodal/agents/a/optimize", {"objective": "latency"}),
+    "O905": ("multimodal convert", "POST", "/multimodal/convert", {"output_format": "text"}),
+    "O906": ("multimodal search", "POST", "/multimodal/search", {"query": "q"}),
+    "O907": ("multimodal attention", "POST", "/multimodal/agents/a/attention", {"inputs": {}}),
+    "O908": ("multimodal capabilities", "GET", "/multimodal/agents/a/capabilities", None),
+    "O909": ("multimodal test", "POST", "/multimodal/agents/a/test/text", {}),
+    "OA01": ("optimize self-opt enable", "POST", "/optimize/agents/a/enable", {"mode": "auto-tune"}),
+    "OA02": ("optimize self-opt status", "GET", "/optimize/agents/a/status", None),
+    "OA03": ("optimize self-opt objectives", "POST", "/optimize/agents/a/objectives", {"targets": {}}),
+    "OA04": ("optimize self-opt recommendations", "GET", "/optimize/agents/a/recommendations", None),
+    "OA05": ("optimize self-opt apply", "POST", "/optimize/agents/a/apply/r1", {"confirm": True}),
+    "OA06": ("optimize predict", "POST", "/predict/agents/a/resources", {"horizon": 24}),
+    "OA07": ("optimize tune auto", "POST", "/tune/agents/a/auto", {"parameters": {}}),
+    "OA08": ("optimize tune status", "GET", "/tune/sessions/t", None),
+    "OA09": ("optimize tune results", "GET", "/tune/sessions/t/results", None),
+    "OA10": ("optimize disable", "POST", "/optimize/agents/a/disable", {}),
+}
+"""Requests of ai's paths on the older coordinator that no kind of work answers: refused, with that reason."""
 MONITORING = "what it asks belongs to the monitoring module, which is to come"
 MARKETPLACE = "what it asks belongs to the marketplace module, which is to come"
 NOT_HERE = {
-    "`monitor dashboard`, and the status of `monitor metrics`": MONITORING,
-    "`admin status`, `analytics`, `logs`, `execute`, `maintenance`": MONITORING,
-    "offers of miners": MARKETPLACE,
+    "K30, and the status of K31": MONITORING,
+    "O101 O110 O111 O112 O113 O114 O115": MONITORING,
+    "M08 M09 O713 O714 O715 O716 O717": MARKETPLACE,
     "E14 O701": "these commands end before they send anything",
 }
 
@@ -168,6 +190,15 @@ def test_a_row_holds(town: Town, names: dict[str, str], waiting: dict[str, str],
     assert row.reads <= told.keys()
 
 
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_row_that_nobody_can_do_is_refused_with_its_reason(town: Town, case: str) -> None:
+    _, method, path, body = REFUSED[case]
+    with town.client("coordinator") as client:
+        answer = client.request(method, path, json=body)
+    assert answer.status_code == 501, answer.text
+    assert "kind of work" in answer.json()["detail"]
+
+
 def document() -> str:
     """The table of all rows."""
     lines = [
@@ -190,6 +221,10 @@ def document() -> str:
         for case, (place, method, path, *_) in MINERS.items()
     ]
     lines += [f"| {case} | {command} | the GPU market | holds |" for case, command in MARKET.items()]
+    lines += [
+        f"| {case} | {command} | `{method} {path}` (coordinator) | 501: no kind of work does it |"
+        for case, (command, method, path, _) in REFUSED.items()
+    ]
     lines += [f"| {case} | | | not here: {reason} |" for case, reason in NOT_HERE.items()]
     return "\n".join(lines) + "\n"
 

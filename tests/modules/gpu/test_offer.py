@@ -6,6 +6,7 @@ from aitbc.kernel import ids
 from aitbc.kernel.clock import now
 from aitbc.kernel.events import BODY_BYTES_MAX, encode
 from aitbc.modules.ai.api import Capabilities
+from aitbc.modules.gpu.api import Device, Inventory
 from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.models.offer import (
     GPU_MODELS_MAX,
@@ -47,13 +48,25 @@ def test_the_largest_offer_fits_into_an_event() -> None:
         slots_busy=0,
         version=2**62,
     )
-    assert len(encode(miner_changed(miner, read.stored(), now()))) < BODY_BYTES_MAX
+    assert len(encode(miner_changed(miner, read.stored(Inventory()), now()))) < BODY_BYTES_MAX
 
 
 def test_equal_offers_are_equal_text_whatever_their_order() -> None:
     one = Offer(kinds=("ocr", "embed", "ocr"), models={"ocr": ("b", "a"), "embed": ("c",)}, programs=("wc", "sort"))
     two = Offer(kinds=("embed", "ocr"), models={"embed": ("c",), "ocr": ("a", "b", "a")}, programs=("sort", "wc"))
-    assert one.stored() == two.stored()
-    assert capabilities_of(one.stored()) == Capabilities(
+    assert one.stored(Inventory()) == two.stored(Inventory())
+    assert capabilities_of(one.stored(Inventory())) == Capabilities(
         kinds=("embed", "ocr"), models={"embed": ("c",), "ocr": ("a", "b")}, programs=("sort", "wc")
     )
+
+
+def test_the_version_of_cuda_is_what_the_miner_says_or_what_its_devices_tell() -> None:
+    found = Inventory(devices=(Device(type="cpu", runtime_version="6.1"), Device(type="cuda", runtime_version="12.4")))
+    assert capabilities_of(Offer(kinds=("embed",)).stored(found)).cuda == "12.4"
+    assert capabilities_of(Offer(kinds=("embed",), cuda="12.6").stored(found)).cuda == "12.6"
+    assert capabilities_of(Offer(kinds=("embed",)).stored(Inventory())).cuda is None
+
+
+def test_who_has_a_miner_booked_is_no_part_of_what_it_offers() -> None:
+    stored = Offer(kinds=("embed",)).stored(Inventory())
+    assert "book" not in stored and "cuda" not in stored

@@ -23,6 +23,8 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     region: str | None = None
     programs: tuple[str, ...] = ()
     """For kind `command`: the names of the programs its operator allows."""
+    cuda: str | None = None
+    """The version of CUDA; none where nothing is known of it."""
     booking: str | None = None
     """The booking that the miner is in: it takes the jobs of that booking only, and only from who booked it."""
     booker: str | None = None

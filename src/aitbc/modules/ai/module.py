@@ -2,9 +2,10 @@
 
 from aitbc.kernel.module import Chore, Module
 from aitbc.modules.ai.api import AiApi
-from aitbc.modules.ai.legacy.coordinator import CoordinatorJobController, CoordinatorPayments, ServiceController
+from aitbc.modules.ai.legacy.coordinator import CoordinatorJobController, CoordinatorPayments
 from aitbc.modules.ai.legacy.jobs import OlderJobs, OlderOperator
 from aitbc.modules.ai.legacy.public import MediaController, PublicController
+from aitbc.modules.ai.legacy.services import NotServedController, ReinforcedJobs, ServiceController
 from aitbc.modules.ai.models.tables import Base
 from aitbc.modules.ai.routes.artifacts import ArtifactController
 from aitbc.modules.ai.routes.jobs import JobController
@@ -28,7 +29,7 @@ module = Module(
     },
     settings=AiSettings,
     older=(PublicController, OlderJobs, OlderOperator, MediaController),
-    coordinator=(CoordinatorJobController, CoordinatorPayments, ServiceController),
+    coordinator=(CoordinatorJobController, CoordinatorPayments, ServiceController, ReinforcedJobs, NotServedController),
     chores=(
         Chore(run="sweep", every_seconds=1.0),
         Chore(run="return_strays", every_seconds=1.0, leader=False),

@@ -27,6 +27,7 @@ class MinerChanged(Event, frozen=True, kw_only=True):
     gpu_models: tuple[str, ...]
     vram_mib: int
     region: str | None
+    cuda: str | None = None
     slots: int
     booking: str | None = None
     """The booking that it is in: it takes the jobs of that booking only, from the account that booked it."""

@@ -1,14 +1,14 @@
 """Jobs and their payments as the older coordinator had them."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
-from msgspec import Meta, Struct, structs
+from msgspec import Meta, Struct
 
-from aitbc.kernel.auth import PUBLIC, Principal
+from aitbc.kernel.auth import Principal
 from aitbc.kernel.errors import NotFound
 from aitbc.kernel.idempotency import Once
 from aitbc.modules.ai.api import Job, JobDetail
@@ -26,7 +26,6 @@ from aitbc.modules.ai.legacy.shapes import (
     ReceiptSummary,
     Word,
     error_of,
-    later,
     miner_of,
     payment_of,
     payment_status,
@@ -102,28 +101,6 @@ class Moved(Struct, frozen=True, kw_only=True):
 
     status: str
     payment_id: str
-
-
-class Inference(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A prompt for a language model; an option that no kind of work knows is refused rather than dropped."""
-
-    prompt: Annotated[str, Meta(min_length=1)]
-    model: str | None = None
-    max_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    stop_sequences: list[str] | None = None
-    stream: Literal[False] = False
-    parameters: dict[str, Any] = {}
-
-
-class TaskMade(Struct, frozen=True, kw_only=True):
-    """A job that does it."""
-
-    task_id: str
-    job_id: str
-    service_type: str
-    status: str
 
 
 class CoordinatorJobController(Controller):
@@ -286,37 +263,6 @@ class CoordinatorPayments(Controller):
         if payment_status(job) == "escrowed":
             await ai.cancel(who, job.id, once)
         return Moved(status="refunded", payment_id=payment)
-
-
-class ServiceController(Controller):
-    """Typed services: those that are a kind of work become jobs."""
-
-    @get("/v1/services", opt={"permission": PUBLIC})
-    async def services(self) -> dict[str, list[dict[str, str]]]:
-        """The services that there are."""
-        found = {"type": "llm_inference", "name": "LLM inference", "description": "Answers with a language model."}
-        return {"services": [found]}
-
-    @post(["/v1/services/llm/inference", "/v1/services/llm_inference"], opt=CREATE)
-    async def infer(
-        self,
-        ai: NamedDependency[AiService],
-        who: NamedDependency[Principal],
-        once: NamedDependency[Once],
-        data: JSONBody[Inference],
-    ) -> Response[TaskMade]:
-        """Submit the job that answers a prompt."""
-        named = structs.asdict(data)
-        described = {name: value for name, value in named.items() if value is not None and name != "stream"}
-        described["stop"] = described.pop("stop_sequences", None)
-        job = await desk.submit(ai, who, NewJob(task_type="chat", task_data=described), once)
-        told = TaskMade(task_id=job.id, job_id=job.id, service_type="llm_inference", status=told_of(job).state)
-        return Response(told, status_code=201)
-
-    @post("/v1/services/{service:str}/{task:str}", status_code=201, opt=NATURAL)
-    async def other(self, service: FromPath[str], task: FromPath[str]) -> None:
-        """Refused: nothing is done, so nothing is done twice."""
-        raise later(f"{service[:40]}/{task[:40]}")
 
 
 def told_of(job: Job) -> CoordinatorJob:

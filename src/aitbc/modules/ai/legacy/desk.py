@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 from msgspec import structs
 
 from aitbc.kernel import ids
@@ -12,13 +13,14 @@ from aitbc.kernel.auth import Principal
 from aitbc.kernel.errors import FieldError, Invalid
 from aitbc.kernel.idempotency import Once
 from aitbc.modules.ai.api import Clocks, Job, JobDetail, JobNotFound
-from aitbc.modules.ai.legacy.shapes import OPEN, OURS, Constraints, NewJob, later
+from aitbc.modules.ai.legacy.shapes import OPEN, OURS, Constraints, NewJob
 from aitbc.modules.ai.legacy.tasks import kind_and_input
 from aitbc.modules.ai.service import AiService
 from aitbc.modules.ai.service.submitting import Requirements, SubmitJob
 
 PRIORITY_MAX = 9
 ANY_PRICE = "1"
+ANY_GPU = "any"
 PAGE = 500
 MIB_PER_GIB = 1024
 TIMES = "Expected a time, for instance 2030-01-31T12:00:00Z"
@@ -44,19 +46,21 @@ async def submit(ai: AiService, who: Principal, data: NewJob, once: Once) -> Job
 
 
 def _requirements(told: Constraints) -> Requirements:
-    """What a miner must have. Raises `NotDone` for what miners do not tell here."""
-    if told.cuda is not None:
-        raise later("Choosing a miner by its version of CUDA")
+    """What a miner must have: with `any` some GPU, with CUDA one too. Raises `Invalid` for what is no version."""
     models = told.models or []
-    if len(models) > 1:
-        raise later("Choosing a miner by several models at once")
-    return Requirements(
-        device="gpu" if told.gpu is not None or told.min_vram_gb else None,
-        gpu_model=told.gpu,
-        min_vram_mib=(told.min_vram_gb or 0) * MIB_PER_GIB,
-        region=told.region,
-        model=models[0] if models else None,
-    )
+    found = {
+        "device": "gpu" if told.gpu is not None or told.min_vram_gb or told.cuda is not None else None,
+        "gpu_model": None if told.gpu is None or told.gpu.lower() == ANY_GPU else told.gpu,
+        "min_vram_mib": (told.min_vram_gb or 0) * MIB_PER_GIB,
+        "region": told.region,
+        "model": models[0] if len(models) == 1 else None,
+        "models": models if len(models) > 1 else [],
+        "cuda": None if told.cuda is None else told.cuda.lower().removeprefix("cuda").strip(),
+    }
+    try:
+        return msgspec.convert(found, Requirements)
+    except msgspec.ValidationError as error:
+        raise Invalid(fields=(FieldError("/constraints", str(error)[:200]),)) from None
 
 
 def _amount(told: float) -> str:

@@ -34,6 +34,9 @@ class Needs(Struct, frozen=True, kw_only=True, omit_defaults=True):
     gpu_model: str | None = None
     min_vram_mib: int = 0
     region: str | None = None
+    models: tuple[str, ...] = ()
+    """Models that it must serve beside the one that the job names."""
+    cuda: str | None = None
     booking: str | None = None
     """The booking whose GPU it is for, and who asks: only the miner that this account booked takes it."""
     booker: str | None = None
@@ -78,6 +81,11 @@ class Offer(Protocol):
         ...
 
     @property
+    def cuda(self) -> str | None:
+        """The version of CUDA."""
+        ...
+
+    @property
     def booking(self) -> str | None:
         """The booking that it is in."""
         ...
@@ -100,6 +108,19 @@ def _gpu_model(needs: Needs, offer: Offer) -> bool:
     return any(wanted in model.casefold() for model in offer.gpu_models)
 
 
+def _models(needs: Needs, offer: Offer) -> bool:
+    served = offer.models.get(needs.kind)
+    return served is None or all(model in served for model in needs.models)
+
+
+def _cuda(needs: Needs, offer: Offer) -> bool:
+    """Whether the version is the one that is asked for, as far as that goes: 12 is 12.4, and 11.8 is not 11.80."""
+    if needs.cuda is None:
+        return True
+    wanted = needs.cuda.split(".")
+    return offer.cuda is not None and offer.cuda.split(".")[: len(wanted)] == wanted
+
+
 FILTERS: tuple[tuple[str, Callable[[Needs, Offer], bool]], ...] = (
     ("kind", lambda needs, offer: needs.kind in offer.kinds),
     ("program", lambda needs, offer: needs.program is None or needs.program in offer.programs),
@@ -108,6 +129,8 @@ FILTERS: tuple[tuple[str, Callable[[Needs, Offer], bool]], ...] = (
     ("gpu_model", _gpu_model),
     ("min_vram_mib", lambda needs, offer: needs.min_vram_mib <= offer.vram_mib),
     ("region", lambda needs, offer: needs.region is None or needs.region == offer.region),
+    ("models", _models),
+    ("cuda", _cuda),
     # Both ways: what is for a booking goes nowhere else, and nothing else goes to a miner that is booked.
     ("booking", lambda needs, offer: needs.booking == offer.booking and needs.booker == offer.booker),
 )

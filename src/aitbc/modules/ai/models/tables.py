@@ -226,6 +226,7 @@ class MinerRow(Base):
     gpu_models: Mapped[list[str]] = mapped_column(ARRAY(Text))
     vram_mib: Mapped[int] = mapped_column(Integer)
     region: Mapped[str | None] = mapped_column(Text)
+    cuda: Mapped[str | None] = mapped_column(Text)
     slots: Mapped[int] = mapped_column(Integer)
     booking: Mapped[str | None] = mapped_column(Text)
     """The booking that it is in, and who booked it."""

@@ -1,6 +1,7 @@
 """Why a job is where it is, and what would help: never blank, and never invented."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -41,6 +42,7 @@ class FleetMiner(Struct, frozen=True):
     vram_mib: int
     region: str | None
     slots: int
+    cuda: str | None = None
     booking: str | None = None
     booker: str | None = None
 
@@ -82,6 +84,7 @@ class Explaining(Office):
                 row.vram_mib,
                 row.region,
                 row.slots,
+                row.cuda,
                 row.booking,
                 row.booker,
             )
@@ -164,6 +167,7 @@ def _picture(event: MinerChanged) -> dict[str, object]:
         "vram_mib": event.vram_mib,
         "region": event.region,
         "slots": event.slots,
+        "cuda": event.cuda,
         "booking": event.booking,
         "booker": event.booker,
         "changed_at": event.changed_at,
@@ -192,6 +196,8 @@ def filter_counts(needs: Needs, fleet: Sequence[FleetMiner], *, avoided: str) ->
 
 def _wanted(needs: Needs, name: str) -> str:
     value = getattr(needs, name)
+    if isinstance(value, tuple):
+        return ", ".join(value)
     return str(value) if value else ""
 
 
@@ -207,9 +213,10 @@ def suggest(needs: Needs, fleet: Sequence[FleetMiner], counts: Sequence[FilterCo
         return (
             f"Only the GPU of {needs.booking} may take it, while that booking lasts and its miner serves {needs.kind}."
         )
-    for name in ("region", "gpu_model", "min_vram_mib", "device", "model"):
+    for name in ("region", "gpu_model", "min_vram_mib", "cuda", "device", "models", "model"):
         if _wanted(needs, name):
-            relaxed = msgspec.structs.replace(needs, **{name: 0 if name == "min_vram_mib" else None})
+            nothing: dict[str, Any] = {"min_vram_mib": 0, "models": ()}
+            relaxed = msgspec.structs.replace(needs, **{name: nothing.get(name)})
             able = [miner for miner in online if matches(relaxed, miner)]
             if able:
                 return _relaxation(needs, name, able)
@@ -239,7 +246,7 @@ def _relaxation(needs: Needs, name: str, able: Sequence[FleetMiner]) -> str:
         return (
             f"Ask for at most {max(miner.vram_mib for miner in able)} MiB of GPU memory: {len(able)} miners would fit."
         )
-    return f"Drop the requirement {name} = {getattr(needs, name)}: {len(able)} miners would fit."
+    return f"Drop the requirement {name} = {_wanted(needs, name)}: {len(able)} miners would fit."
 
 
 def _avoided_now(job: JobValue) -> str:

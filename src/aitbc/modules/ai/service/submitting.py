@@ -48,6 +48,9 @@ BookingId = Annotated[
 ]
 
 
+_CUDA = Meta(extra_json_schema={"pattern": r"^[0-9]{1,4}(\.[0-9]{1,4}){0,2}$", "examples": ["12.4"]})
+
+
 class Requirements(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a miner must have."""
 
@@ -57,6 +60,10 @@ class Requirements(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     min_vram_mib: Annotated[int, Meta(ge=0, le=16_777_216)] = 0
     region: Name | None = None
     model: Name | None = None
+    models: Annotated[tuple[Name, ...], Meta(max_length=16)] = ()
+    """Models that it must serve beside the one that the job names."""
+    cuda: Annotated[str, Meta(max_length=16, pattern=r"^[0-9]{1,4}(\.[0-9]{1,4}){0,2}\Z"), _CUDA] | None = None
+    """A version of CUDA that it must have, as exact as it matters: `12`, or `12.4`."""
     booking: BookingId | None = None
     """A booking of yours: the job goes to the GPU that you booked and nowhere else. It costs one minor unit, for the booking
     pays."""
@@ -306,6 +313,8 @@ def _needs(who: Principal, kind: Kind, wanted: Requirements, measure: Measure) -
         gpu_model=wanted.gpu_model,
         min_vram_mib=wanted.min_vram_mib,
         region=wanted.region,
+        models=tuple(sorted(set(wanted.models))),
+        cuda=wanted.cuda,
         booking=wanted.booking,
         booker=None if wanted.booking is None else who.account,
     )

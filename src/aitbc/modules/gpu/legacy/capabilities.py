@@ -40,6 +40,7 @@ def read_capabilities(found: Mapping[str, Any], region: str | None) -> Told:
         "models": {KIND: models} if models and KIND in kinds else {},
         "device": "gpu" if devices else "cpu",
         "gpu_models": names[:8],
+        "cuda": first_text(found, "cuda_version", "cuda"),
         "vram_mib": max((device.get("memory_total_mib") or 0 for device in devices), default=0),
         "region": region or first_text(found, "region"),
     }

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from aitbc.kernel.text import Name
 from aitbc.modules.ai.api import Capabilities
-from aitbc.modules.gpu.api import Label
+from aitbc.modules.gpu.api import Inventory, Label
 
 Word = Annotated[
     str,
@@ -44,11 +44,13 @@ class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gpu_models: Annotated[tuple[Label, ...], Meta(max_length=GPU_MODELS_MAX)] = ()
     vram_mib: Annotated[int, Meta(ge=0, le=16_777_216)] = 0
     """The largest memory of a single GPU."""
+    cuda: Label | None = None
+    """The version of CUDA; left out, what its inventory says."""
     region: Name | None = None
     programs: Annotated[tuple[Program, ...], Meta(max_length=PROGRAMS_MAX)] = ()
     """For kind `command`: the names of the programs its operator allows."""
 
-    def stored(self) -> str:
+    def stored(self, inventory: Inventory) -> str:
         """As a profile keeps it, and as `capabilities_of` reads it: equal offers are equal text."""
         told = Capabilities(
             kinds=tuple(sorted(set(self.kinds))),
@@ -56,13 +58,22 @@ class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             device=self.device,
             gpu_models=tuple(sorted(set(self.gpu_models))),
             vram_mib=self.vram_mib,
+            cuda=self.cuda or cuda_of(inventory),
             region=self.region,
             programs=tuple(sorted(set(self.programs))),
         )
         offered = msgspec.to_builtins(told)
         for passing in ("booking", "booker"):  # who has it booked is no part of what it offers
             del offered[passing]
+        if offered["cuda"] is None:
+            del offered["cuda"]
         return msgspec.json.encode(offered).decode()
+
+
+def cuda_of(inventory: Inventory) -> str | None:
+    """The version of CUDA that the devices are reached by: the first that one of them tells."""
+    told = (device.runtime_version for device in inventory.devices if device.type in (None, "cuda"))
+    return next((version for version in told if version), None)
 
 
 @functools.lru_cache(maxsize=4096)

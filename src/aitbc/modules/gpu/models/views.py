@@ -66,6 +66,7 @@ def miner_changed(miner: MinerRow | MinerValue, capabilities: str, at: datetime)
         gpu_models=offer.gpu_models,
         vram_mib=offer.vram_mib,
         region=offer.region,
+        cuda=offer.cuda,
         slots=miner.slots,
         booking=miner.booking,
         booker=miner.booker,

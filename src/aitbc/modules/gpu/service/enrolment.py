@@ -220,7 +220,7 @@ class Enrolment(Desk):
     async def _renew_profile(self, uow: UnitOfWork, row: MinerRow, command: Enrol, at: datetime) -> None:
         row.name, row.slots, row.readings = command.name, command.slots, None
         profile = await uow.session.get_one(ProfileRow, row.id)
-        stored = command.capabilities.stored()
+        stored = command.capabilities.stored(command.inventory)
         row.capabilities_version += profile.capabilities != stored
         profile.capabilities, profile.updated_at = stored, at
         profile.inventory = _text(command.inventory)
@@ -245,7 +245,7 @@ async def _add_miner(uow: UnitOfWork, command: Enrol, account: str, at: datetime
     )
     uow.add(row)
     await uow.session.flush()
-    offer, found = command.capabilities.stored(), _text(command.inventory)
+    offer, found = command.capabilities.stored(command.inventory), _text(command.inventory)
     uow.add(ProfileRow(miner=row.id, capabilities=offer, inventory=found, updated_at=at))
     uow.add(StatusChangeRow(miner=row.id, at=at, status=row.status, reason=None))
     return row

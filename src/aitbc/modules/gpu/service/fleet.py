@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 
+import msgspec
 from msgspec import Struct
 
 from aitbc.kernel import money
@@ -12,7 +13,7 @@ from aitbc.kernel.auth import Principal
 from aitbc.kernel.clock import now
 from aitbc.kernel.errors import Conflict
 from aitbc.modules.ai.api import LeaseLost
-from aitbc.modules.gpu.api import Miner, MinerNotFound
+from aitbc.modules.gpu.api import Inventory, Miner, MinerNotFound
 from aitbc.modules.gpu.models.bookings import BookingRow
 from aitbc.modules.gpu.models.life import Status, drain, remove
 from aitbc.modules.gpu.models.offer import Offer
@@ -120,7 +121,7 @@ class Fleet(Booked):
             if row.status == Status.REMOVED:
                 raise MinerRemoved
             profile = await uow.session.get_one(ProfileRow, miner)
-            stored = offer.stored()
+            stored = offer.stored(msgspec.json.decode(profile.inventory, type=Inventory))
             if profile.capabilities != stored:
                 profile.capabilities, profile.updated_at = stored, at
                 row.capabilities_version += 1

@@ -1,0 +1,289 @@
+"""The typed services of the older coordinator: those that are a kind of work become jobs, the rest says why it is none."""
+
+from typing import Annotated, Any
+
+from litestar import Controller, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+from msgspec import Meta, Struct, structs
+
+from aitbc.kernel.auth import Principal
+from aitbc.kernel.errors import NotDone, NotFound
+from aitbc.kernel.idempotency import Once
+from aitbc.kernel.json_schema import schema_of
+from aitbc.kernel.standing import OPEN
+from aitbc.modules.ai.api import Job
+from aitbc.modules.ai.legacy import desk
+from aitbc.modules.ai.legacy.coordinator import STATES
+from aitbc.modules.ai.legacy.jobs import OlderJobs
+from aitbc.modules.ai.legacy.shapes import CREATE, READ, SERVICE, NewJob, later
+from aitbc.modules.ai.models.kinds.registry import KINDS
+from aitbc.modules.ai.service import AiService
+from aitbc.modules.ai.service.explaining import ONLINE
+from aitbc.modules.ai.service.submitting import SubmitJob
+
+NATURAL = CREATE | {"idempotency": "natural"}
+LLM = "llm_inference"
+SERVICES = {LLM: "chat", "text_embedding": "embed", "ocr": "ocr", "command": "command"}
+"""What is served, and the kind of work that does it."""
+ONCE_SERVED = frozenset({"whisper", "stable_diffusion", "ffmpeg", "blender"})
+"""What was on the older list, and no kind of work does."""
+PROOFS = "Proving, verifying or computing in secret"
+AGENTS = "What these agents were said to do"
+
+
+class UnknownService(NotFound):
+    """There is no such service; GET /v1/services lists what there is."""
+
+    code = "unknown_service"
+
+
+class Inference(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A prompt for a language model; an option that no kind of work knows is refused rather than dropped."""
+
+    prompt: Annotated[str, Meta(min_length=1)]
+    model: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop_sequences: list[str] | None = None
+    stream: bool = False
+    """Makes no difference: the answer is the job's result."""
+    parameters: dict[str, Any] = {}
+
+
+class Service(Struct, frozen=True, kw_only=True):
+    """A service, and what of it can be had now."""
+
+    type: str
+    name: str
+    description: str
+    models: list[str]
+    """The models that miners which are online name; one that names none serves any of its own."""
+    constraints: dict[str, Any]
+    """What a miner must have by itself: nothing, unless a job asks for it."""
+
+
+class Services(Struct, frozen=True, kw_only=True):
+    """The services that there are."""
+
+    services: list[Service]
+
+
+class ServiceSchema(Struct, frozen=True, kw_only=True):
+    """What a service takes."""
+
+    service_type: str
+    schema: dict[str, Any]
+
+
+class TaskMade(Struct, frozen=True, kw_only=True):
+    """A job that does it."""
+
+    task_id: str
+    job_id: str
+    service_type: str
+    status: str
+
+
+class Standing(Struct, frozen=True, kw_only=True):
+    """Whether it is there."""
+
+    status: str
+    service: str
+
+
+class ServiceController(Controller):
+    """Typed services."""
+
+    path = "/v1/services"
+
+    @get("/", opt=READ)
+    async def services(self, ai: NamedDependency[AiService]) -> Services:
+        """The services that there are, with the models that can be had."""
+        models: dict[str, set[str]] = {}
+        for miner in await ai.fleet():
+            if miner.status == ONLINE:
+                for kind, served in miner.models.items():
+                    models.setdefault(kind, set()).update(served)
+        found = [
+            Service(
+                type=service,
+                name=service.replace("_", " "),
+                description=KINDS[kind].summary,
+                models=sorted(models.get(kind, ())),
+                constraints={},
+            )
+            for service, kind in SERVICES.items()
+        ]
+        return Services(services=found)
+
+    @get("/{service:str}/schema", opt=READ)
+    async def schema(self, service: FromPath[str]) -> ServiceSchema:
+        """What a service takes, as a JSON schema."""
+        kind = _kind_of(service)
+        taken = Inference if service == LLM else KINDS[kind].input
+        return ServiceSchema(service_type=service, schema=_flat(schema_of(taken)))
+
+    @post(["/llm/inference", f"/{LLM}"], opt=CREATE)
+    async def infer(
+        self,
+        ai: NamedDependency[AiService],
+        who: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        data: JSONBody[Inference],
+    ) -> Response[TaskMade]:
+        """Submit the job that answers a prompt."""
+        return Response(_made(LLM, await _infer(ai, who, data, once)), status_code=201)
+
+    @post("/llm/stream", status_code=200, opt=CREATE)
+    async def stream(
+        self,
+        ai: NamedDependency[AiService],
+        who: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        data: JSONBody[Inference],
+    ) -> TaskMade:
+        """Submit the same job: this path never streamed, and its answer says where the result will be."""
+        return _made(LLM, await _infer(ai, who, data, once))
+
+    @post("/{service:str}", status_code=201, opt=CREATE)
+    async def submit(
+        self,
+        ai: NamedDependency[AiService],
+        who: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        service: FromPath[str],
+        data: JSONBody[dict[str, Any]],
+    ) -> TaskMade:
+        """Submit the job that does it, for what it can cost at most; the body is what the schema says."""
+        command = SubmitJob(kind=_kind_of(service), input=data, max_price=desk.ANY_PRICE)
+        quote = await ai.quote(who, command)
+        job = await ai.submit(who, structs.replace(command, max_price=quote.price_max), once)
+        return _made(service, job)
+
+    @post("/{service:str}/{task:str}", status_code=201, opt=NATURAL)
+    async def other(self, service: FromPath[str], task: FromPath[str]) -> None:
+        """Refused: nothing is done, so nothing is done twice."""
+        raise later(f"{service[:40]}/{task[:40]}")
+
+
+class ReinforcedJobs(OlderJobs):
+    """The jobs of the ai service before, where the coordinator passed them on."""
+
+    path = "/v1/multi-modal-rl"
+
+    @get("/health", opt=OPEN)
+    async def health(self) -> Standing:
+        """Whether the service is there."""
+        return Standing(status="healthy", service=SERVICE)
+
+
+class NotServedController(Controller):
+    """What clients of the older coordinator ask of agents, optimisers and provers, none of which is a kind of work."""
+
+    @get(
+        [
+            "/multimodal/agents/{agent:str}/capabilities",
+            "/optimize/agents/{agent:str}/status",
+            "/optimize/agents/{agent:str}/recommendations",
+            "/tune/sessions/{agent:str}",
+            "/tune/sessions/{agent:str}/results",
+        ],
+        opt=READ,
+    )
+    async def tell(self, agent: FromPath[str]) -> None:
+        """Refused: there is nothing to tell of."""
+        raise later(f"{AGENTS} ({agent[:40]})")
+
+    @post(
+        [
+            "/multimodal/agents/{agent:str}/process",
+            "/multimodal/agents/{agent:str}/benchmark",
+            "/multimodal/agents/{agent:str}/optimize",
+            "/multimodal/agents/{agent:str}/attention",
+            "/optimize/agents/{agent:str}/enable",
+            "/optimize/agents/{agent:str}/objectives",
+            "/optimize/agents/{agent:str}/disable",
+            "/predict/agents/{agent:str}/resources",
+            "/predict/agents/{agent:str}/autoscale",
+            "/predict/agents/{agent:str}/forecast",
+            "/tune/agents/{agent:str}/auto",
+        ],
+        status_code=200,
+        opt=NATURAL,
+    )
+    async def act(self, agent: FromPath[str]) -> None:
+        """Refused: nothing is done, so nothing is done twice."""
+        raise later(f"{AGENTS} ({agent[:40]})")
+
+    @post(
+        [
+            "/multimodal/agents/{agent:str}/test/{what:str}",
+            "/optimize/agents/{agent:str}/apply/{what:str}",
+        ],
+        status_code=200,
+        opt=NATURAL,
+    )
+    async def apply(self, agent: FromPath[str], what: FromPath[str]) -> None:
+        """Refused likewise."""
+        raise later(f"{AGENTS} ({agent[:40]}, {what[:40]})")
+
+    @post(["/multimodal/agents", "/multimodal/convert", "/multimodal/search"], status_code=201, opt=NATURAL)
+    async def media(self) -> None:
+        """Refused likewise."""
+        raise later("Agents for several media, and converting or searching these")
+
+    @get("/v1/ml-zk/circuits", opt=READ)
+    async def circuits(self) -> None:
+        """Refused: there are no circuits."""
+        raise _no_proofs()
+
+    @post(
+        [
+            "/v1/ml-zk/prove/training",
+            "/v1/ml-zk/verify/training",
+            "/v1/ml-zk/prove/modular",
+            "/v1/ml-zk/verify/inference",
+            "/v1/ml-zk/fhe/inference",
+        ],
+        status_code=200,
+        opt=NATURAL,
+    )
+    async def prove(self) -> None:
+        """Refused: a proof that nobody made would be worse than none."""
+        raise _no_proofs()
+
+
+def _no_proofs() -> NotDone:
+    return later(PROOFS)
+
+
+def _kind_of(service: str) -> str:
+    """The kind of work of a service. Raises `UnknownService`, and `NotDone` for what was once on the list."""
+    kind = SERVICES.get(service)
+    if kind is None and service in ONCE_SERVED:
+        raise later(service)
+    if kind is None:
+        raise UnknownService
+    return kind
+
+
+async def _infer(ai: AiService, who: Principal, data: Inference, once: Once) -> Job:
+    named = structs.asdict(data)
+    described = {name: value for name, value in named.items() if value is not None and name != "stream"}
+    described["stop"] = described.pop("stop_sequences", None)
+    return await desk.submit(ai, who, NewJob(task_type="chat", task_data=described), once)
+
+
+def _made(service: str, job: Job) -> TaskMade:
+    state = STATES.get(job.state, job.state.upper())
+    return TaskMade(task_id=job.id, job_id=job.id, service_type=service, status=state)
+
+
+def _flat(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema whose own fields stand at its top, with what they refer to beside them."""
+    named = schema.pop("$defs", {})
+    name = str(schema.get("$ref", "")).rpartition("/")[2]
+    told = {"required": []} | (named.pop(name) if name in named else schema)
+    return told | ({"$defs": named} if named else {})
