@@ -1,4 +1,4 @@
-"""Let listed GPUs be booked, and say of a miner which booking it is in."""
+"""Let listed GPUs be booked, say of a miner which booking it is in, and let orders expire."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -21,6 +21,7 @@ def upgrade() -> None:
     op.create_check_constraint(op.f("miners_booked_check"), "miners", both, schema="gpu")
     _create_bookings()
     _create_indexes()
+    _allow_orders(", 'expired'")
 
 
 def _create_bookings() -> None:
@@ -76,8 +77,20 @@ def _create_indexes() -> None:
     op.create_index("bookings_owner_idx", columns=["owner", "id"], **table)
 
 
+def _allow_orders(more: str) -> None:
+    """How orders may end."""
+    name, table = "market_orders_state_check", "gpu.market_orders"
+    offers = f"side = 'offer' AND state IN ('active', 'matched', 'cancelled'{more})"
+    bids = f"side = 'bid' AND state IN ('pending', 'accepted', 'matched', 'cancelled'{more})"
+    op.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
+    op.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK (({offers}) OR ({bids})) NOT VALID")
+    op.execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}")
+
+
 def downgrade() -> None:
-    """Remove it, with every booking there was."""
+    """Remove it, with every booking there was; an order that expired was taken back, as far as could be said before."""
+    op.execute("UPDATE gpu.market_orders SET state = 'cancelled' WHERE state = 'expired'")
+    _allow_orders("")
     op.drop_table("bookings", schema="gpu")
     op.drop_constraint(op.f("miners_booked_check"), "miners", schema="gpu")
     op.drop_column("miners", "booker", schema="gpu")

@@ -3,10 +3,12 @@
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from aitbc.kernel import clock
 from aitbc.kernel.auth import Principal
 from aitbc.kernel.errors import AppError
 from aitbc.kernel.idempotency import Once
@@ -138,8 +140,8 @@ async def test_an_order_ends_once_and_a_second_end_is_refused(fleet: Fleet, firs
 def test_the_ends_of_each_side_are_those_of_the_contract() -> None:
     ends = {side: {end for end in OrderState if may_end(side, OPEN[side], end)} for side in Side}
     assert ends == {
-        Side.OFFER: {OrderState.MATCHED, OrderState.CANCELLED},
-        Side.BID: {OrderState.ACCEPTED, OrderState.MATCHED, OrderState.CANCELLED},
+        Side.OFFER: {OrderState.MATCHED, OrderState.CANCELLED, OrderState.EXPIRED},
+        Side.BID: {OrderState.ACCEPTED, OrderState.MATCHED, OrderState.CANCELLED, OrderState.EXPIRED},
     }
     assert not any(
         may_end(side, state, end) for side in Side for state in OrderState if state != OPEN[side] for end in OrderState
@@ -348,3 +350,30 @@ async def test_the_book_is_read_from_the_newest_on_by_what_is_asked_for(fleet: F
     assert await found(states=frozenset({"accepted"})) == [bid.id]
     assert await found(id=a100.id) == [a100.id]
     assert await found(id="nothing") == []
+
+
+async def test_an_order_that_nobody_took_for_a_month_expires_and_is_never_taken(fleet: Fleet) -> None:
+    book, young = await book_on(fleet), await book_on(fleet)
+    clock.move(timedelta(days=30, seconds=1))
+    for deed in ("accept", "match"):  # also before anybody noted that it is over
+        with pytest.raises(OrderNotOpen):
+            await book.do(deed)
+    late = await fleet.gpu.place_order(book.buyer, order(Side.BID))
+    await young.do("cancel_offer")
+    await fleet.gpu.expire_orders()
+    assert await state_of(fleet, str(book.offer.id)) == await state_of(fleet, str(book.bid.id)) == ("expired", True)
+    assert await state_of(fleet, str(young.offer.id)) == ("cancelled", True)
+    assert await state_of(fleet, late.id) == ("pending", False)
+    for deed in ("accept", "match", "cancel_bid", "cancel_offer"):
+        with pytest.raises(OrderNotOpen):
+            await book.do(deed)
+    assert (await see(fleet, book.buyer, id=book.bid.id))[0].state == "expired"
+    assert await see(fleet, book.buyer, id=book.offer.id) == []
+
+
+async def test_a_bid_is_accepted_by_whoever_offers_also_by_another_node_of_its_own_account(fleet: Fleet) -> None:
+    bidder, stranger = await someone(fleet), await someone(fleet)
+    for who in (stranger, bidder):
+        bid = await fleet.gpu.place_order(bidder, order(Side.BID))
+        taken = await fleet.gpu.accept_bid(who, AcceptBid(bid=bid.id, node="gives"))
+        assert (taken.state, taken.partner_node) == ("accepted", "gives")

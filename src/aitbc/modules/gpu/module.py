@@ -13,6 +13,7 @@ from aitbc.modules.gpu.legacy.miners import OlderMinerController
 from aitbc.modules.gpu.legacy.public import PublicController
 from aitbc.modules.gpu.legacy.registry import CoordinatorMarket, ListedGpuController
 from aitbc.modules.gpu.models.tables import Base
+from aitbc.modules.gpu.routes.bookings import BookingController, ListingController
 from aitbc.modules.gpu.routes.miners import EnrolmentController, MinerController
 from aitbc.modules.gpu.routes.work import WorkController
 from aitbc.modules.gpu.service import GpuService, GpuSettings
@@ -23,7 +24,7 @@ module = Module(
     api=GpuApi,
     service=GpuService,
     metadata=Base.metadata,
-    routes=(EnrolmentController, MinerController, WorkController),
+    routes=(EnrolmentController, MinerController, WorkController, ListingController, BookingController),
     needs={"ai": AiApi, "trading": TradingApi},
     hears={AttemptEnded: "on_attempts_ended"},
     scopes={"live": ("miners:read", "miners:enrol", "miners:manage"), "miner": ("miners:work",)},
@@ -49,5 +50,6 @@ module = Module(
         Chore(run="watch", every_seconds=5.0),
         Chore(run="keep_older", every_seconds=10.0),
         Chore(run="mind_bookings", every_seconds=5.0),
+        Chore(run="expire_orders", every_seconds=60.0),
     ),
 )

@@ -44,13 +44,15 @@ class OrderState(StrEnum):
     ACCEPTED = "accepted"
     MATCHED = "matched"
     CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    """Nobody took it for as long as orders are kept open."""
 
 
 OPEN = {Side.OFFER: OrderState.ACTIVE, Side.BID: OrderState.PENDING}
 """How each side begins."""
 ENDS = {
-    Side.OFFER: frozenset({OrderState.MATCHED, OrderState.CANCELLED}),
-    Side.BID: frozenset({OrderState.ACCEPTED, OrderState.MATCHED, OrderState.CANCELLED}),
+    Side.OFFER: frozenset({OrderState.MATCHED, OrderState.CANCELLED, OrderState.EXPIRED}),
+    Side.BID: frozenset({OrderState.ACCEPTED, OrderState.MATCHED, OrderState.CANCELLED, OrderState.EXPIRED}),
 }
 """How each side can end."""
 STILL_OPEN = frozenset(OPEN.values())
@@ -124,8 +126,8 @@ class MarketOrderRow(Base):
 
     __table_args__ = (
         CheckConstraint(
-            "(side = 'offer' AND state IN ('active', 'matched', 'cancelled'))"
-            " OR (side = 'bid' AND state IN ('pending', 'accepted', 'matched', 'cancelled'))",
+            "(side = 'offer' AND state IN ('active', 'matched', 'cancelled', 'expired'))"
+            " OR (side = 'bid' AND state IN ('pending', 'accepted', 'matched', 'cancelled', 'expired'))",
             name="state",
         ),
         CheckConstraint("(state IN ('active', 'pending')) = (ended_at IS NULL)", name="ended"),

@@ -5,7 +5,7 @@ No money moves here: an order that was accepted or matched is an agreement on te
 
 import hashlib
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -39,6 +39,7 @@ from aitbc.modules.gpu.service.desk import Desk
 ORDERS_OPEN_MAX = 1000
 """How many open orders an account may have."""
 SPECS_BYTES_MAX = 8192
+PAGE = 500
 
 
 class OrderNotFound(NotFound):
@@ -48,7 +49,7 @@ class OrderNotFound(NotFound):
 
 
 class OrderNotOpen(Conflict):
-    """This order has ended: it was accepted, matched or cancelled before."""
+    """This order has ended: it was accepted, matched or cancelled before, or has expired."""
 
     code = "market_order_not_open"
 
@@ -177,7 +178,7 @@ class OrderBook(Desk):
             if (earlier := await uow.replay(once, MarketOrder)) is not None:
                 return earlier
             row = await _find(uow, command.bid, Side.BID)
-            end = _End(OrderState.ACCEPTED, who, _ending(who, command), now(), who.account, command.node)
+            end = _End(OrderState.ACCEPTED, who, _ending(who, command), now(), who.account, command.node, self._edge())
             if await _end(uow, row, end):
                 await uow.audit(who.account, who.key, "market.accept", row.id, node=command.node)
             else:
@@ -212,10 +213,10 @@ class OrderBook(Desk):
             if not (who.owns(offer.account) or who.owns(bid.account)):
                 raise OrderNotFound
             _check_terms(offer, bid, command)
-            ending, at = _ending(who, command), now()
+            ending, at, edge = _ending(who, command), now(), self._edge()
             ends = {
-                offer: _End(OrderState.MATCHED, who, ending, at, bid.account, bid.node),
-                bid: _End(OrderState.MATCHED, who, ending, at, offer.account, offer.node),
+                offer: _End(OrderState.MATCHED, who, ending, at, bid.account, bid.node, edge),
+                bid: _End(OrderState.MATCHED, who, ending, at, offer.account, offer.node, edge),
             }
             # Whoever matches takes the two in the same order, so that none waits for the other in a circle.
             fresh = [await _end(uow, row, ends[row]) for row in sorted(ends, key=lambda row: row.id)]
@@ -227,6 +228,21 @@ class OrderBook(Desk):
                 uow.add(match)
                 await uow.audit(who.account, who.key, "market.match", offer.id, bid=bid.id)
             return await uow.answer(once, match_view(match))
+
+    async def expire_orders(self) -> None:
+        """Close the orders that nobody took for too long."""
+        old = (MarketOrderRow.state.in_(sorted(STILL_OPEN)), MarketOrderRow.created_at <= self._edge())
+        due = select(MarketOrderRow.id).where(*old).order_by(MarketOrderRow.created_at).limit(PAGE)
+        closing = update(MarketOrderRow).where(MarketOrderRow.id.in_(due.with_for_update(skip_locked=True)))
+        closing = closing.values(state=OrderState.EXPIRED, ended_at=now()).returning(MarketOrderRow.id)
+        expired = PAGE
+        while expired == PAGE:
+            async with self.db.unit_of_work() as uow:
+                expired = len((await uow.session.execute(closing)).all())
+
+    def _edge(self) -> datetime:
+        """When the oldest order that may still be taken was placed."""
+        return now() - timedelta(days=self.settings.order_days)
 
     async def orders(self, who: Principal, wish: OrderWish) -> Sequence[MarketOrder]:
         """Orders from the newest on: everybody's open ones, and those that ended of which the caller was a party."""
@@ -244,6 +260,8 @@ class _End(Struct, frozen=True):
     at: datetime
     partner: str | None = None
     partner_node: str | None = None
+    placed_after: datetime | None = None
+    """One that was placed before has expired, though nobody noted it yet."""
 
 
 async def _find(uow: UnitOfWork, order: str, side: Side | None = None) -> MarketOrderRow:
@@ -271,6 +289,8 @@ async def _end(uow: UnitOfWork, row: MarketOrderRow, end: _End) -> bool:
         .returning(MarketOrderRow.id)
         .execution_options(synchronize_session=False)
     )
+    if end.placed_after is not None:
+        ended = ended.where(MarketOrderRow.created_at > end.placed_after)
     done = (await uow.session.execute(ended)).scalar_one_or_none() is not None
     await uow.session.refresh(row)
     if not done and (end.ending is None or row.ending != end.ending):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Select, Subquery, and_, case, exists, func, not_, or_, select
+from sqlalchemy import ColumnElement, Select, Subquery, and_, case, exists, func, literal, not_, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from aitbc.kernel import ids
@@ -80,6 +80,8 @@ class GpuWish(Struct, frozen=True, kw_only=True):
     region: str | None = None
     price_max_units: int | None = None
     memory_min_gb: float | None = None
+    after: str | None = None
+    """Only those that were listed before this one."""
     limit: int
 
 
@@ -288,6 +290,9 @@ async def _own_miner(uow: UnitOfWork, who: Principal, name: str) -> str | None:
 def _wanted(wish: GpuWish) -> Select[ListedGpuRow, bool, bool, float | None, int | None]:
     gpu = ListedGpuRow
     wanted = _whole().order_by(gpu.created_at.desc(), gpu.id.desc()).limit(wish.limit)
+    if wish.after is not None:
+        before = select(ListedGpuRow.created_at).where(ListedGpuRow.id == wish.after).scalar_subquery()
+        wanted = wanted.where(tuple_(gpu.created_at, gpu.id) < tuple_(before, literal(wish.after, gpu.id.type)))
     if wish.available is not None:
         wanted = wanted.where(and_(_reachable(), not_(_booked())) == wish.available)
     if wish.model is not None:

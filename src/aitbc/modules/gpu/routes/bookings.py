@@ -1,0 +1,349 @@
+"""The HTTP of the GPU market: GPUs that are listed for an hour's price, and the bookings of their time."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Literal
+
+from litestar import Controller, Response, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody
+from msgspec import Meta, Struct
+
+from aitbc.kernel import ids
+from aitbc.kernel.auth import Principal
+from aitbc.kernel.errors import AmountOverflow
+from aitbc.kernel.idempotency import Once
+from aitbc.kernel.money import InvalidAmount, parse, render
+from aitbc.kernel.pages import Cursor, InvalidCursor, Limit, Page
+from aitbc.kernel.text import Name, Text
+from aitbc.modules.gpu.api import MinerNotFound
+from aitbc.modules.gpu.models.bookings import MILLISECOND, Booking
+from aitbc.modules.gpu.models.market_views import ListedGpu
+from aitbc.modules.gpu.service import GpuService
+from aitbc.modules.gpu.service.bookings import (
+    BookGpu,
+    BookingCostsMore,
+    BookingNotFound,
+    BookingNotOpen,
+    BookingWish,
+    GpuOffline,
+    TooManyBookings,
+)
+from aitbc.modules.gpu.service.registry import GpuBooked, GpuWish, ListedGpuNotFound, ListGpu, TooManyGpus
+from aitbc.modules.trading.api import InsufficientFunds
+
+BOOKINGS = "gpu.bookings"
+LISTINGS = "gpu.listings"
+LONGEST_SECONDS = 31_536_000
+GpuId = Annotated[
+    str,
+    Meta(max_length=30, pattern=r"^gpu_[0-9a-z]{26}\Z"),
+    Meta(extra_json_schema={"pattern": "^gpu_[0-9a-z]{26}$", "examples": ["gpu_01kb2c3d4e5f6g7h8j9kamnpqr"]}),
+]
+MinerId = Annotated[
+    str,
+    Meta(max_length=30, pattern=r"^mnr_[0-9a-z]{26}\Z"),
+    Meta(extra_json_schema={"pattern": "^mnr_[0-9a-z]{26}$", "examples": ["mnr_01kb2c3d4e5f6g7h8j9kamnpqr"]}),
+]
+Amount = Annotated[
+    str,
+    Meta(max_length=32, pattern=r"^[0-9]{1,20}(\.[0-9]{1,8})?\Z"),
+    Meta(
+        description="AITBC as a decimal string with at most eight places.",
+        extra_json_schema={"pattern": r"^[0-9]{1,20}(\.[0-9]{1,8})?$", "examples": ["0.25"]},
+    ),
+]
+StateName = Literal["placed", "active", "refused", "released", "ended", "canceled"]
+READ = {"permission": "jobs:read", "errors": (BookingNotFound,)}
+
+
+class ListGpuForRent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A GPU of the caller's, at a price for an hour."""
+
+    model: Name
+    price_per_hour: Amount
+    miner: MinerId | None = None
+    """The id of the miner that it is in: whoever books it has that miner for itself. Left out, nothing is brought to it."""
+    memory_gb: Annotated[int, Meta(ge=0, le=65_536)] | None = None
+    compute_capability: Name | None = None
+    region: Name | None = None
+    description: Text | None = None
+
+
+class ListingView(Struct, frozen=True, kw_only=True):
+    """A listed GPU: what its owner says of it, and whether it can be had."""
+
+    id: str
+    model: str
+    miner: str | None
+    """As its owner named it."""
+    memory_gb: int | None
+    compute_capability: str | None
+    region: str | None
+    price_per_hour: str
+    description: str
+    status: str
+    """`available`, `booked` or `offline`."""
+    created_at: datetime
+    average_rating: float | None
+    reviews: int
+
+
+class BookListedGpu(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A GPU for oneself, from now on."""
+
+    gpu: GpuId
+    duration_seconds: Annotated[int, Meta(ge=60, le=LONGEST_SECONDS)]
+    max_price: Amount | None = None
+    """The most that all of its time may cost; left out, whatever its owner asks."""
+    label: Name | None = None
+    """What it is for, in your words."""
+
+
+class BookingView(Struct, frozen=True, kw_only=True):
+    """The time of a GPU that somebody has for themselves."""
+
+    id: str
+    gpu: str
+    model: str
+    miner: str | None
+    """The miner that works for the booker alone; none where the GPU's owner named none that is known here."""
+    account: str
+    """Who booked it, and pays."""
+    owner: str
+    state: StateName
+    price_per_hour: str
+    """As it was when it was booked."""
+    price: str
+    """What all of its time costs, and what is held."""
+    cost: str | None
+    """What it came to; none while it is open."""
+    returned: str | None
+    """What of the price went back to the booker."""
+    label: str | None
+    starts_at: datetime
+    ends_at: datetime
+    ended_at: datetime | None
+    settled_at: datetime | None
+    """When the money moved; shortly after the end."""
+    transaction: str | None
+    """The transaction that paid the owner."""
+    reachable: bool | None
+    """Whether its miner takes work now; none where there is none, or once it is over."""
+
+
+class ListingController(Controller):
+    """GPUs for rent."""
+
+    path = "/listings"
+    tags = ("bookings",)
+
+    @post(
+        "/",
+        operation_id="list_gpu",
+        summary="List a GPU",
+        opt={"permission": "miners:manage", "errors": (MinerNotFound, TooManyGpus, InvalidAmount, AmountOverflow)},
+    )
+    async def list_gpu(
+        self,
+        gpu: NamedDependency[GpuService],
+        who: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        data: JSONBody[ListGpuForRent],
+    ) -> Response[ListingView]:
+        """Offer the time of a GPU of the caller's, for whoever books it first."""
+        if data.miner is not None:
+            await gpu.miner_of(who, data.miner)
+        command = ListGpu(
+            miner_name=data.miner or "",
+            model=data.model,
+            memory_gb=data.memory_gb,
+            cuda_cores=None,
+            compute_capability=data.compute_capability,
+            region=data.region,
+            price_units=parse(data.price_per_hour, zero=True),
+            description=data.description or "",
+        )
+        listed = await gpu.list_gpu(who, command, once)
+        return Response(listing_of(listed), status_code=201, headers={"location": f"/api/v1/gpu/listings/{listed.id}"})
+
+    @get(
+        "/",
+        operation_id="list_listed_gpus",
+        summary="List the GPUs for rent",
+        opt={"permission": "miners:read", "errors": (InvalidCursor,)},
+    )
+    async def listings(
+        self,
+        gpu: NamedDependency[GpuService],
+        model: FromQuery[Annotated[str, Meta(max_length=100)] | None] = None,
+        region: FromQuery[Annotated[str, Meta(max_length=100)] | None] = None,
+        available: FromQuery[bool | None] = None,
+        limit: FromQuery[Limit] = 50,
+        cursor: FromQuery[Cursor] = None,
+    ) -> Page[ListingView]:
+        """List everybody's GPUs from the newest on, if wished only those of a model or region, or that can be had now."""
+        bound = (model or "", region or "", str(available))
+        after = Page.position(LISTINGS, cursor, bound_to=bound)
+        if after is not None and not ids.is_id("gpu", after):
+            raise InvalidCursor
+        wish = GpuWish(model=model, region=region, available=available, after=after, limit=limit + 1)
+        found = [listing_of(one) for one in await gpu.listed_gpus(wish)]
+        return Page.of(LISTINGS, found, limit, lambda one: one.id, bound_to=bound)
+
+    @get(
+        "/{name:str}",
+        operation_id="get_listed_gpu",
+        summary="Get a GPU for rent",
+        opt={"permission": "miners:read", "errors": (ListedGpuNotFound,)},
+    )
+    async def listing(self, gpu: NamedDependency[GpuService], name: FromPath[str]) -> ListingView:
+        """Get one GPU: its price, what is said of it, and whether it can be had."""
+        return listing_of(await gpu.listed_gpu(name))
+
+    @delete(
+        "/{name:str}",
+        operation_id="unlist_gpu",
+        summary="Take a GPU off the market",
+        status_code=204,
+        opt={"permission": "miners:manage", "idempotency": "natural", "errors": (ListedGpuNotFound, GpuBooked)},
+    )
+    async def unlist(
+        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], name: FromPath[str]
+    ) -> None:
+        """Take a GPU of the caller's off the market; one that is booked stays until it is free."""
+        await gpu.unlist_gpu(who, name)
+
+
+class BookingController(Controller):
+    """The caller's bookings, and those of the caller's GPUs."""
+
+    path = "/bookings"
+    tags = ("bookings",)
+
+    @post(
+        "/",
+        operation_id="book_gpu",
+        summary="Book a GPU",
+        opt={
+            "permission": "jobs:create",
+            "idempotency": "required",
+            "errors": (
+                *(ListedGpuNotFound, GpuBooked, GpuOffline, BookingCostsMore, BookingNotOpen, TooManyBookings),
+                *(InsufficientFunds, InvalidAmount, AmountOverflow),
+            ),
+        },
+    )
+    async def book(
+        self,
+        gpu: NamedDependency[GpuService],
+        who: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        data: JSONBody[BookListedGpu],
+    ) -> Response[BookingView]:
+        """Have a GPU for oneself from now on: what all of its time costs is held, and paid at the end as far as it was used.
+
+        Jobs with `requirements.booking` set to the booking's id go to that GPU, and nothing else does. Each costs one minor
+        unit, for the booking pays for the time.
+        """
+        command = BookGpu(
+            gpu=data.gpu,
+            duration_ms=timedelta(seconds=data.duration_seconds) // MILLISECOND,
+            cost_max_units=None if data.max_price is None else parse(data.max_price, zero=True),
+            job=data.label,
+        )
+        made = await gpu.book_gpu(who, command, once)
+        return Response(booking_of(made), status_code=201, headers={"location": f"/api/v1/gpu/bookings/{made.id}"})
+
+    @get(
+        "/",
+        operation_id="list_bookings",
+        summary="List bookings",
+        opt={"permission": "jobs:read", "errors": (InvalidCursor,)},
+    )
+    async def bookings(
+        self,
+        gpu: NamedDependency[GpuService],
+        who: NamedDependency[Principal],
+        status: FromQuery[StateName | None] = None,
+        limit: FromQuery[Limit] = 50,
+        cursor: FromQuery[Cursor] = None,
+    ) -> Page[BookingView]:
+        """List the bookings that the caller made or that are of the caller's GPUs, from the newest on."""
+        bound = (status or "",)
+        after = Page.position(BOOKINGS, cursor, bound_to=bound)
+        if after is not None and not ids.is_id("book", after):
+            raise InvalidCursor
+        states = None if status is None else frozenset({str(status)})
+        wish = BookingWish(states=states, owned=True, after=after, limit=limit + 1)
+        found = [booking_of(one) for one in await gpu.bookings(who, wish)]
+        return Page.of(BOOKINGS, found, limit, lambda one: one.id, bound_to=bound)
+
+    @get("/{booking:str}", operation_id="get_booking", summary="Get a booking", opt=READ)
+    async def one(
+        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], booking: FromPath[str]
+    ) -> BookingView:
+        """Get one booking: until when, what it costs or came to, and whether its miner is there."""
+        return booking_of(await gpu.booking(who, booking))
+
+    @post(
+        "/{booking:str}/release",
+        operation_id="release_booking",
+        summary="Release a booked GPU",
+        status_code=200,
+        opt={"permission": "jobs:create", "errors": (BookingNotFound, BookingNotOpen)},
+    )
+    async def release(
+        self,
+        gpu: NamedDependency[GpuService],
+        who: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        booking: FromPath[str],
+    ) -> BookingView:
+        """Give a GPU back before its time: the time until now is paid, the rest of the money returns.
+
+        Only who booked it can. A booking that is over stays as it came out.
+        """
+        return booking_of(await gpu.release_gpu(who, booking, once))
+
+
+def listing_of(gpu: ListedGpu) -> ListingView:
+    """A listed GPU with its price as a string."""
+    return ListingView(
+        id=gpu.id,
+        model=gpu.model,
+        miner=gpu.miner_name or None,
+        memory_gb=gpu.memory_gb,
+        compute_capability=gpu.compute_capability,
+        region=gpu.region,
+        price_per_hour=render(gpu.price_units),
+        description=gpu.description,
+        status=gpu.status,
+        created_at=gpu.created_at,
+        average_rating=gpu.average_rating,
+        reviews=gpu.reviews,
+    )
+
+
+def booking_of(booking: Booking) -> BookingView:
+    """A booking with its money as strings."""
+    cost, returned = booking.cost_units, booking.returned_units
+    return BookingView(
+        id=booking.id,
+        gpu=booking.gpu,
+        model=booking.model,
+        miner=booking.miner,
+        account=booking.account,
+        owner=booking.owner,
+        state=booking.state,  # type: ignore[arg-type]
+        price_per_hour=render(booking.price_units),
+        price=render(booking.total_units),
+        cost=None if cost is None else render(cost),
+        returned=None if returned is None else render(returned),
+        label=booking.job,
+        starts_at=booking.starts_at,
+        ends_at=booking.ends_at,
+        ended_at=booking.ended_at,
+        settled_at=booking.settled_at,
+        transaction=booking.transaction,
+        reachable=booking.reachable,
+    )
