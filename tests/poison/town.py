@@ -144,7 +144,7 @@ def _secret(miner: HandMiner) -> str:
 
 
 async def _things(stage: Stage, town: Town, owner: Caller, miner: HandMiner) -> dict[str, str]:
-    """One of everything: a job that was paid, one at work, a file, a key to spare, a webhook and a message for it."""
+    """One of everything: jobs paid and at work, a file, a booked GPU, a key to spare, a webhook and a message for it."""
     body = {"kind": "embed", "input": {"texts": ["x"]}, "max_price": "0.05", "clocks": LONG}
     paid = (await owner.post("/api/v1/ai/jobs", body)).json()["id"]
     (lease,) = await miner.poll()
@@ -154,6 +154,10 @@ async def _things(stage: Stage, town: Town, owner: Caller, miner: HandMiner) -> 
     uploaded = await owner.client.post(
         "/api/v1/ai/artifacts", content=b"content", headers={"content-type": "application/octet-stream"}
     )
+    for_rent = {"model": "H100", "price_per_hour": "0.25"}
+    listing = (await owner.post("/api/v1/gpu/listings", for_rent)).json()["id"]
+    hour = {"gpu": listing, "duration_seconds": 3600, "max_price": "0.25"}
+    booking = (await owner.post("/api/v1/gpu/bookings", hour)).json()["id"]
     spare = await stage.house.identity.issue(account=owner.principal.account, kind="live", name="spare")
     hook = (await owner.post("/api/v1/webhooks/endpoints", {"url": "https://hooks.example/"})).json()["id"]
     sent = (await owner.post(f"/api/v1/webhooks/endpoints/{hook}/test")).json()["id"]
@@ -163,6 +167,8 @@ async def _things(stage: Stage, town: Town, owner: Caller, miner: HandMiner) -> 
         "attempt": lease["attempt"],
         "artifact": uploaded.json()["id"],
         "miner": miner.id,
+        "listing": listing,
+        "booking": booking,
         "key": spare.id,
         "endpoint": hook,
         "delivery": sent,

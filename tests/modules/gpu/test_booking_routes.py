@@ -68,7 +68,7 @@ async def test_a_list_goes_on_where_it_stopped(fleet: Fleet) -> None:
     assert [one["id"] for one in first["data"] + rest["data"]] == [one["id"] for one in reversed(made)]
     bookings = []
     for one in made:
-        answer = await buyer.post(f"{GPU}/bookings", {"gpu": one["id"], "duration_seconds": 60})
+        answer = await buyer.post(f"{GPU}/bookings", {"gpu": one["id"], "duration_seconds": 60, "max_price": "1"})
         bookings.append(answer.json()["id"])
     first = (await buyer.get(f"{GPU}/bookings", limit=2)).json()
     rest = (await buyer.get(f"{GPU}/bookings", limit=2, cursor=first["next_cursor"])).json()
@@ -80,7 +80,7 @@ async def test_a_list_goes_on_where_it_stopped(fleet: Fleet) -> None:
 async def test_what_makes_no_sense_is_refused_and_leaves_nothing_behind(fleet: Fleet) -> None:
     owner, buyer = await fleet.owner(), await fleet.owner(funds="0.1")
     made = await listed(owner)
-    wish = {"gpu": made["id"], "duration_seconds": 3600}
+    wish = {"gpu": made["id"], "duration_seconds": 3600, "max_price": "0.25"}
     for changes, status, code in (
         ({"duration_seconds": 59}, 422, None),
         ({"duration_seconds": 31_536_001}, 422, None),
@@ -109,6 +109,6 @@ async def test_what_makes_no_sense_is_refused_and_leaves_nothing_behind(fleet: F
 async def test_a_key_that_may_not_create_jobs_books_nothing(fleet: Fleet) -> None:
     owner, reader = await fleet.owner(), await fleet.owner(funds="1", scopes=["jobs:read", "miners:read"])
     made = await listed(owner)
-    answer = await reader.post(f"{GPU}/bookings", {"gpu": made["id"], "duration_seconds": 60})
+    answer = await reader.post(f"{GPU}/bookings", {"gpu": made["id"], "duration_seconds": 60, "max_price": "1"})
     assert answer.status_code == 403
     assert (await reader.get(f"{GPU}/listings/{made['id']}")).status_code == 200

@@ -48,7 +48,7 @@ BookingId = Annotated[
 ]
 
 
-_CUDA = Meta(extra_json_schema={"pattern": r"^[0-9]{1,4}(\.[0-9]{1,4}){0,2}$", "examples": ["12.4"]})
+_CUDA = Meta(extra_json_schema={"pattern": r"^[0-9]{1,4}(\.[0-9]{1,4}){0,2}$", "examples": ["12"]})
 
 
 class Requirements(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

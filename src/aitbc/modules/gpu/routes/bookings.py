@@ -93,8 +93,8 @@ class BookListedGpu(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     gpu: GpuId
     duration_seconds: Annotated[int, Meta(ge=60, le=LONGEST_SECONDS)]
-    max_price: Amount | None = None
-    """The most that all of its time may cost; left out, whatever its owner asks."""
+    max_price: Amount
+    """The most that all of its time may cost."""
     label: Name | None = None
     """What it is for, in your words."""
 
@@ -160,7 +160,7 @@ class ListingController(Controller):
             cuda_cores=None,
             compute_capability=data.compute_capability,
             region=data.region,
-            price_units=parse(data.price_per_hour, zero=True),
+            price_units=parse(data.price_per_hour),
             description=data.description or "",
         )
         listed = await gpu.list_gpu(who, command, once)
@@ -191,27 +191,27 @@ class ListingController(Controller):
         return Page.of(LISTINGS, found, limit, lambda one: one.id, bound_to=bound)
 
     @get(
-        "/{name:str}",
+        "/{listing:str}",
         operation_id="get_listed_gpu",
         summary="Get a GPU for rent",
         opt={"permission": "miners:read", "errors": (ListedGpuNotFound,)},
     )
-    async def listing(self, gpu: NamedDependency[GpuService], name: FromPath[str]) -> ListingView:
+    async def one(self, gpu: NamedDependency[GpuService], listing: FromPath[str]) -> ListingView:
         """Get one GPU: its price, what is said of it, and whether it can be had."""
-        return listing_of(await gpu.listed_gpu(name))
+        return listing_of(await gpu.listed_gpu(listing))
 
     @delete(
-        "/{name:str}",
+        "/{listing:str}",
         operation_id="unlist_gpu",
         summary="Take a GPU off the market",
         status_code=204,
         opt={"permission": "miners:manage", "idempotency": "natural", "errors": (ListedGpuNotFound, GpuBooked)},
     )
     async def unlist(
-        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], name: FromPath[str]
+        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], listing: FromPath[str]
     ) -> None:
         """Take a GPU of the caller's off the market; one that is booked stays until it is free."""
-        await gpu.unlist_gpu(who, name)
+        await gpu.unlist_gpu(who, listing)
 
 
 class BookingController(Controller):
@@ -248,7 +248,7 @@ class BookingController(Controller):
         command = BookGpu(
             gpu=data.gpu,
             duration_ms=timedelta(seconds=data.duration_seconds) // MILLISECOND,
-            cost_max_units=None if data.max_price is None else parse(data.max_price, zero=True),
+            cost_max_units=parse(data.max_price),
             job=data.label,
         )
         made = await gpu.book_gpu(who, command, once)
