@@ -34,6 +34,8 @@ def _rows(path: str) -> list[dict[str, Any]]:
 
 JOBS = ids_of("/api/v1/ai/jobs")
 MINERS = ids_of("/api/v1/gpu/miners", told="status")
+GPUS = ids_of("/api/v1/gpu/listings", told="model")
+BOOKINGS = ids_of("/api/v1/gpu/bookings")
 KEYS = ids_of("/api/v1/identity/keys", told="name")
 ACCOUNTS = ids_of("/api/v1/identity/accounts", told="name")
 RECEIPTS = ids_of("/api/v1/trading/receipts", told="kind")

@@ -88,6 +88,14 @@ class ListingView(Struct, frozen=True, kw_only=True):
     reviews: int
 
 
+class Unlisted(Struct, frozen=True, kw_only=True):
+    """A GPU is off the market."""
+
+    id: str
+    status: str
+    """`removed`."""
+
+
 class BookListedGpu(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A GPU for oneself, from now on."""
 
@@ -204,14 +212,15 @@ class ListingController(Controller):
         "/{listing:str}",
         operation_id="unlist_gpu",
         summary="Take a GPU off the market",
-        status_code=204,
+        status_code=200,
         opt={"permission": "miners:manage", "idempotency": "natural", "errors": (ListedGpuNotFound, GpuBooked)},
     )
     async def unlist(
         self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], listing: FromPath[str]
-    ) -> None:
+    ) -> Unlisted:
         """Take a GPU of the caller's off the market; one that is booked stays until it is free."""
         await gpu.unlist_gpu(who, listing)
+        return Unlisted(id=listing, status="removed")
 
 
 class BookingController(Controller):

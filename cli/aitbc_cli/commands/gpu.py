@@ -1,0 +1,69 @@
+"""GPUs for rent: found, and offered."""
+
+from typing import Annotated, Any
+
+import typer
+
+from aitbc_cli.client import part
+from aitbc_cli.command import Call, command, noun
+from aitbc_cli.completing import GPUS, MINERS
+from aitbc_cli.exits import NOT_FOUND
+from aitbc_cli.output import Column, columns
+
+PATH = "/api/v1/gpu/listings"
+Which = Annotated[str, typer.Argument(metavar="GPU", help="Its id, gpu_…", autocompletion=GPUS)]
+BRIEF = (*columns("id", "model", "status"), Column("PRICE/H", "price_per_hour", "number"), *columns("region", "miner"))
+FULL = (
+    *columns("id", "model", "status", "price_per_hour", "memory_gb", "compute_capability", "region", "miner"),
+    *columns("description", "average_rating", "reviews", "created_at"),
+)
+app = noun("gpu", "GPUs for rent: find one, or offer yours.")
+
+
+@command(app, "list", examples=["aitbc gpu list --available", "aitbc gpu list --model h100"], lists=True)
+def list_gpus(
+    call: Call,
+    model: Annotated[str | None, typer.Option("--model", help="Part of the model's name.")] = None,
+    region: Annotated[str | None, typer.Option("--region", help="Where it stands.")] = None,
+    available: Annotated[bool, typer.Option("--available", help="Only those that can be had now.")] = False,
+) -> None:
+    """List everybody's GPUs from the newest on."""
+    call.list(PATH, BRIEF, model=model, region=region, available="true" if available else None)
+
+
+@command(app, "show", examples=["aitbc gpu show gpu_01…", "aitbc gpu show gpu_01… --json"], ends=[NOT_FOUND])
+def show(call: Call, gpu: Which) -> None:
+    """Show a GPU: its price, what its owner says of it, and whether it can be had."""
+    call.out.one(call.api.get(f"{PATH}/{part(gpu)}"), FULL)
+
+
+@command(
+    app,
+    "offer",
+    examples=["aitbc gpu offer 'RTX 4090' 0.25 --miner mnr_01…", "aitbc gpu offer H100 1.5 --memory-gb 80 --dry-run"],
+    changes=True,
+    ends=[NOT_FOUND],
+)
+def offer(
+    call: Call,
+    model: Annotated[str, typer.Argument(help="What it is.")],
+    price: Annotated[str, typer.Argument(help="AITBC for an hour, for instance 0.25.")],
+    miner: Annotated[
+        str | None, typer.Option("--miner", help="Your miner that it is in, mnr_…", autocompletion=MINERS)
+    ] = None,
+    memory_gb: Annotated[int | None, typer.Option("--memory-gb", help="Its memory.")] = None,
+    region: Annotated[str | None, typer.Option("--region", help="Where it stands.")] = None,
+    description: Annotated[str | None, typer.Option("--description", help="What else there is to say.")] = None,
+) -> None:
+    """Offer the time of a GPU of yours. Whoever books it has the miner that you name for themselves."""
+    told = {"miner": miner, "memory_gb": memory_gb, "region": region, "description": description}
+    body: dict[str, Any] = {"model": model, "price_per_hour": price}
+    body |= {name: value for name, value in told.items() if value is not None}
+    call.out.one(call.change("POST", PATH, body), FULL)
+
+
+@command(app, "remove", examples=["aitbc gpu remove gpu_01…"], changes=True, ends=[NOT_FOUND])
+def remove(call: Call, gpu: Which) -> None:
+    """Take a GPU of yours off the market; one that is booked stays until it is free."""
+    path = f"{PATH}/{part(gpu)}"
+    call.out.one(call.change("DELETE", path, natural=True, look=path), columns("id", "status"))
