@@ -112,7 +112,15 @@ def test_the_coordinator_shows_the_same_chain(town: Town, done: Any) -> None:
     assert status["available"] is True
     assert status["height"] >= head["height"]
     assert told(town, "coordinator", "/v1/validators")["validators"][-1]["status"] == "active"
-    assert refused(town, "coordinator", "/v1/supply")[0] == 501
+    assert refused(town, "coordinator", "/v1/state/dump")[0] == 501
+    page = told(town, "coordinator", "/v1/blocks", limit=2, offset=1)
+    assert (len(page["blocks"]), page["limit"], page["offset"]) == (2, 2, 1)
+    assert page["total"] > page["blocks"][0]["height"] > page["blocks"][1]["height"]
+    supply = told(town, "coordinator", "/v1/supply")
+    assert supply["unit"] == "AITBC"
+    assert 0 < supply["circulating_supply"] <= supply["total_supply"]
+    town.fund("3")
+    assert told(town, "coordinator", "/v1/supply")["total_supply"] == pytest.approx(supply["total_supply"] + 3)
 
 
 def test_an_account_is_shown_to_its_owner_and_to_the_operator(town: Town, done: Any) -> None:

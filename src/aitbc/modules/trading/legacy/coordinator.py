@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from aitbc.kernel.auth import Principal
 from aitbc.kernel.errors import NotDone
+from aitbc.kernel.money import UNIT
 from aitbc.modules.trading.legacy.explorer import older_receipts
 from aitbc.modules.trading.legacy.shapes import (
     CURRENCY,
@@ -96,6 +97,25 @@ class OlderBalance(Struct, frozen=True, kw_only=True):
     currency: str
     nonce: int
     """How many entries it has."""
+
+
+class OffsetBlocks(Struct, frozen=True, kw_only=True):
+    """Blocks, newest first, of all that there are."""
+
+    blocks: tuple[OlderBlock, ...]
+    total: int
+    limit: int
+    offset: int
+
+
+class Supply(Struct, frozen=True, kw_only=True):
+    """How much money there is."""
+
+    total_supply: float
+    """All that was ever given out, less what was taken back."""
+    circulating_supply: float
+    """What accounts own, held or available: all but the fees."""
+    unit: str
 
 
 class CoordinatorExplorer(Controller):
@@ -216,10 +236,29 @@ class CoordinatorChain(Controller):
         )
         return Validators(validators=found, total=len(found))
 
-    @get(["/v1/supply", "/v1/state/dump"], opt=READ)
+    @get("/v1/blocks", opt=READ)
+    async def page(
+        self,
+        trading: NamedDependency[TradingService],
+        limit: FromQuery[Count] = 20,
+        offset: FromQuery[Offset] = 0,
+    ) -> OffsetBlocks:
+        """Blocks from the newest on, and how many there are."""
+        height = await trading.explorer.height()
+        found, _ = pages(await trading.explorer.blocks(limit=offset + limit + 1, before=None), offset, limit)
+        total = 0 if height is None else height + 1
+        return OffsetBlocks(blocks=tuple(block_of(block) for block in found), total=total, limit=limit, offset=offset)
+
+    @get("/v1/supply", opt=READ)
+    async def supply(self, trading: NamedDependency[TradingService]) -> Supply:
+        """How much play money there is, and how much of it accounts own."""
+        issued, fees = await trading.explorer.supply()
+        return Supply(total_supply=issued / UNIT, circulating_supply=(issued - fees) / UNIT, unit=CURRENCY)
+
+    @get("/v1/state/dump", opt=READ)
     async def unknown(self) -> None:
-        """Refused: play money has no supply that means something, and the books are not dumped."""
-        raise NotDone("This chain has no coin supply or state dump; `aitbc chain export` gives all that is sealed.")
+        """Refused: the books are not dumped."""
+        raise NotDone("This chain has no state dump; `aitbc chain export` gives all that is sealed.")
 
 
 async def _address(trading: TradingService, who: Principal, account: AccountView) -> OlderAddress:

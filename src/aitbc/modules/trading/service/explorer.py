@@ -14,7 +14,7 @@ from aitbc.kernel.db import Database
 from aitbc.kernel.errors import NotFound
 from aitbc.kernel.money import render
 from aitbc.modules.trading.api import HolderNotFound
-from aitbc.modules.trading.models.book import SYSTEM
+from aitbc.modules.trading.models.book import FEES, ISSUANCE, SYSTEM
 from aitbc.modules.trading.models.records import ReceiptClaims, TransactionRecord, digest
 from aitbc.modules.trading.models.tables import (
     AccountRow,
@@ -207,6 +207,13 @@ class Explorer:
         """How many receipts there are."""
         async with self._database.reading() as session:
             return await session.scalar(select(func.count()).select_from(ReceiptRow)) or 0
+
+    async def supply(self) -> tuple[int, int]:
+        """How many units were issued, and how many of them lie with the fees."""
+        wanted = select(AccountRow.id, AccountRow.balance_units).where(AccountRow.id.in_((ISSUANCE, FEES)))
+        async with self._database.reading() as session:
+            found = {id_: int(units) for id_, units in await session.execute(wanted)}
+        return -found.get(ISSUANCE, 0), found.get(FEES, 0)
 
     async def height(self) -> int | None:
         """The height of the newest block; none before the first."""
