@@ -4,7 +4,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -23,13 +23,14 @@ from aitbc.kernel import ids
 from aitbc.kernel.clock import now
 from aitbc.kernel.errors import AppError, NotFound
 from aitbc.kernel.events import Event, outbox_values
+from aitbc.kernel.hot_connections import Connection as Connection
+from aitbc.kernel.hot_connections import HotConnections
 from aitbc.kernel.idempotency import IdempotencyKeyReused, Once
 from aitbc.kernel.sqlstate import translate, translate_commit
 from aitbc.kernel.trace import current_request_id
 
 Row = TypeVar("Row", bound=DeclarativeBase)
 Answer = TypeVar("Answer", bound=Struct)
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 CLOSE_SECONDS = 2.0
 NAME_REQUEST = text("SELECT set_config('application_name', :name, true)")
@@ -197,7 +198,7 @@ class Database:
         self._arguments = target.connect_arguments(application=f"aitbc {module}", statement_seconds=statement_seconds)
         self._acquire_seconds = acquire_seconds
         self._pool_size = pool_size
-        self._hot: asyncpg.Pool[asyncpg.Record] | None = None
+        self._hot: HotConnections | None = None
         self._on_commit: list[Callable[[], None]] = []
         self.engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",
@@ -277,13 +278,14 @@ class Database:
     @asynccontextmanager
     async def hot(self) -> AsyncIterator[Connection]:
         """A raw connection for set-based statements, each its own transaction unless one is begun on it."""
+        if self._hot is None:
+            self._hot = HotConnections(self._arguments, self._pool_size)
         try:
-            pool = await self._hot_pool()
-            connection = await pool.acquire(timeout=self._acquire_seconds)
+            connection = await self._hot.take(self._acquire_seconds)
         except Exception as error:
             raise translate(error) or error from error
         try:
-            yield connection  # type: ignore[misc]
+            yield connection
         except BaseException as error:
             if _is_broken(error):  # nobody knows what the other end makes of it
                 with suppress(asyncpg.InterfaceError):  # it was given up already: that must not hide a cancellation
@@ -293,7 +295,7 @@ class Database:
                 raise translated from error
             raise
         finally:
-            await pool.release(connection)
+            self._hot.give_back(connection)
 
     @asynccontextmanager
     async def hot_transaction(self) -> AsyncIterator[Connection]:
@@ -329,19 +331,10 @@ class Database:
     def _sole_transaction(self) -> "_SoleTransaction":
         return _SoleTransaction(self.module)
 
-    async def _hot_pool(self) -> "asyncpg.Pool[asyncpg.Record]":
-        if self._hot is None:
-            arguments = dict(self._arguments)
-            # A plan prepared while a table was empty stays bad for ever; planning anew costs little over a batch.
-            arguments["server_settings"] = arguments["server_settings"] | {"plan_cache_mode": "force_custom_plan"}
-            self._hot = asyncpg.create_pool(min_size=0, max_size=self._pool_size, reset=_keep, **arguments)
-        await self._hot
-        return self._hot
-
     async def close(self) -> None:
         """Give all connections back."""
         if self._hot is not None:
-            self._hot.terminate()
+            self._hot.end()
         await self.engine.dispose()
 
 
@@ -365,10 +358,6 @@ def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:
     """Have the pool connect anew where the server has ended a connection that was waiting; asking costs no round trip."""
     if connection.driver_connection.is_closed():
         raise DisconnectionError
-
-
-async def _keep(connection: Connection) -> None:
-    """Nothing to reset: our statements leave no session state, and a reset query would cost a round trip."""
 
 
 class _SoleTransaction:
