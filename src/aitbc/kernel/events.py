@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar, TypeVar
-from uuid import UUID
 
 import asyncpg
 import msgspec
@@ -84,6 +83,23 @@ def outbox_values(
     ]
 
 
+def publishing(
+    schema: str,
+    events: Sequence[Event],
+    *,
+    delay: timedelta = timedelta(),
+    requests: Sequence[str | None] | None = None,
+) -> tuple[str, list[list[Any]]]:
+    """The statement that writes some events into a module's outbox, and its columns, of which the ids are the first."""
+    rows = outbox_values(events, delay=delay, requests=requests)
+    columns = ("id", "kind", "body", "request_id", "created_at", "due_at")
+    statement = (
+        f"INSERT INTO {schema}.outbox ({', '.join(columns)}, attempts) "  # noqa: S608 - the schema is a module's name
+        "SELECT *, 0 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[])"
+    )
+    return statement, [[row[column] for row in rows] for column in columns]
+
+
 async def publish_many(
     connection: "asyncpg.Connection[asyncpg.Record]",
     schema: str,
@@ -91,18 +107,11 @@ async def publish_many(
     *,
     delay: timedelta = timedelta(),
     requests: Sequence[str | None] | None = None,
-) -> list[UUID]:
-    """Write events into a module's outbox on a raw connection, in its open transaction; answers their ids in order.
+) -> None:
+    """Write events into a module's outbox on a raw connection, in its open transaction.
 
     In a flush that serves many requests, `requests` says to which of them each event belongs.
     """
-    if not events:
-        return []
-    rows = outbox_values(events, delay=delay, requests=requests)
-    columns = ("id", "kind", "body", "request_id", "created_at", "due_at")
-    await connection.execute(
-        f"INSERT INTO {schema}.outbox ({', '.join(columns)}, attempts) "  # noqa: S608 - the schema is a module's name
-        "SELECT *, 0 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[])",
-        *([row[column] for row in rows] for column in columns),
-    )
-    return [row["id"] for row in rows]
+    if events:
+        statement, columns = publishing(schema, events, delay=delay, requests=requests)
+        await connection.execute(statement, *columns)

@@ -16,6 +16,7 @@ from aitbc.kernel.db import Connection, Database
 from aitbc.kernel.errors import AppError
 from aitbc.kernel.events import publish_many
 from aitbc.kernel.signing import Key
+from aitbc.kernel.together import Together
 from aitbc.modules.trading.api import Hold, PlaceHold, SettleHold, Settlement
 from aitbc.modules.trading.events import HoldExpired
 from aitbc.modules.trading.models.book import ESCROW, FEES, Account, Book, HeldMoney, Issued, found_receipt
@@ -230,9 +231,10 @@ def held_money(row: asyncpg.Record, hold: str, accounts: Mapping[UUID, Account])
 
 
 async def save(connection: Connection, book: Book) -> None:
-    """Write what a book did, in one statement per table."""
+    """Write what a book did, in one statement of a part for each table."""
+    writes = Together()
     accounts = [book.accounts[id_] for id_ in book.changed]
-    saved = await connection.execute(
+    saved = writes.add(
         SAVE_ACCOUNTS,
         [account.id for account in accounts],
         [account.balance_units for account in accounts],
@@ -242,12 +244,13 @@ async def save(connection: Connection, book: Book) -> None:
         [account.version for account in accounts],
         [account.version_found for account in accounts],
     )
-    assert saved == f"UPDATE {len(accounts)}", "an account changed although it was locked"
-    await _save_holds(connection, book)
-    transactions = {posting.id: ids.decode("txn", posting.id) for posting in book.postings}
-    await connection.execute(
+    _add_holds(writes, book)
+    ended = [hold for hold in book.ended if not hold.placed_by]
+    place = _end_holds(writes, ended, book)
+    transactions = [ids.decode("txn", posting.id) for posting in book.postings]
+    writes.add(
         ADD_TRANSACTIONS,
-        list(transactions.values()),
+        transactions,
         [posting.kind for posting in book.postings],
         [None if posting.hold is None else ids.decode("hold", posting.hold) for posting in book.postings],
         [posting.reference for posting in book.postings],
@@ -256,11 +259,9 @@ async def save(connection: Connection, book: Book) -> None:
         book.at,
     )
     entries = [
-        (id_, at, e)
-        for p, id_ in zip(book.postings, transactions.values(), strict=True)
-        for at, e in enumerate(p.entries)
+        (id_, at, e) for p, id_ in zip(book.postings, transactions, strict=True) for at, e in enumerate(p.entries)
     ]
-    await connection.execute(
+    writes.add(
         ADD_ENTRIES,
         [transaction for transaction, _, _ in entries],
         [position for _, position, _ in entries],
@@ -270,14 +271,20 @@ async def save(connection: Connection, book: Book) -> None:
         [entry.account_version for _, _, entry in entries],
         book.at,
     )
-    if book.issued:
-        await _add_receipts(connection, book.issued, book)
-    await connection.execute(ADD_UNSEALED, *(list(column) for column in zip(*book.records(), strict=True)))
+    _add_receipts(writes, book.issued, book)
+    writes.add(ADD_UNSEALED, *(list(column) for column in zip(*book.records(), strict=True)))
+    counts = await writes.do(connection)
+    assert counts[saved] == len(accounts), "an account changed although it was locked"
+    assert place is None or counts[place] == len(ended), "a hold ended although escrow was locked"
+    if len(ended) < len(book.ended):  # placed by this very book: only now can they be found
+        later = Together()
+        _end_holds(later, [hold for hold in book.ended if hold.placed_by], book)
+        assert (await later.do(connection))[0] == len(book.ended) - len(ended), "a new hold was not found"
 
 
-async def _save_holds(connection: Connection, book: Book) -> None:
+def _add_holds(writes: Together, book: Book) -> None:
     if book.placed:
-        await connection.execute(
+        writes.add(
             ADD_HOLDS,
             [ids.decode("hold", hold.id) for hold in book.placed],
             [ids.decode("acct", hold.payer) for hold in book.placed],
@@ -288,22 +295,27 @@ async def _save_holds(connection: Connection, book: Book) -> None:
             [ids.decode("txn", hold.placed_by) for hold in book.placed],
             book.at,
         )
-    if not book.ended:
-        return
-    ended = await connection.execute(
+
+
+def _end_holds(writes: Together, holds: Sequence[HeldMoney], book: Book) -> int | None:
+    """Where the count of the holds that ended will stand; none where none ended."""
+    if not holds:
+        return None
+    return writes.add(
         END_HOLDS,
-        [ids.decode("hold", hold.id) for hold in book.ended],
-        [hold.state for hold in book.ended],
-        [ids.decode("txn", hold.ended_by or "") for hold in book.ended],
-        [hold.reason for hold in book.ended],
-        [hold.price_units for hold in book.ended],
+        [ids.decode("hold", hold.id) for hold in holds],
+        [hold.state for hold in holds],
+        [ids.decode("txn", hold.ended_by or "") for hold in holds],
+        [hold.reason for hold in holds],
+        [hold.price_units for hold in holds],
         book.at,
     )
-    assert ended == f"UPDATE {len(book.ended)}", "a hold ended although escrow was locked"
 
 
-async def _add_receipts(connection: Connection, issued: Sequence[Issued], book: Book) -> None:
-    await connection.execute(
+def _add_receipts(writes: Together, issued: Sequence[Issued], book: Book) -> None:
+    if not issued:
+        return
+    writes.add(
         ADD_RECEIPTS,
         [ids.decode("rcpt", one.claims.id) for one in issued],
         [ids.decode("txn", one.claims.transaction) for one in issued],

@@ -12,12 +12,13 @@ from msgspec import Struct
 from aitbc.kernel import ids
 from aitbc.kernel.clock import now
 from aitbc.kernel.db import Connection, Database
-from aitbc.kernel.events import publish_many
+from aitbc.kernel.events import publishing
+from aitbc.kernel.together import Together
 from aitbc.modules.ai.api import Claim, InputFile, Lease
 from aitbc.modules.ai.events import JobClosed
 from aitbc.modules.ai.hot.counts import count_ended
 from aitbc.modules.ai.hot.rows import JOB_RULES, job_from, save_jobs
-from aitbc.modules.ai.models.life import AVOIDED_FOR, TERMINAL, Fault, Reason, State, lease_ends, move, must_leave, take
+from aitbc.modules.ai.models.life import AVOIDED_FOR, Fault, Reason, State, lease_ends, move, must_leave, take
 from aitbc.modules.ai.models.queue import Needs, explores, matches, needs_of
 from aitbc.modules.ai.models.tables import JobRow
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
@@ -26,14 +27,17 @@ from aitbc.modules.ai.models.views import hold_of
 ANSWER_BYTES_MAX = 8 * 1024 * 1024
 """The inputs that one claim may carry away together."""
 
-# The lanes that have waiting jobs, by jumping from one to the next in the queue's index: as many probes as lanes.
+# The lanes that have waiting jobs, by jumping from one to the next in the queue's index: as many probes as lanes. In the
+# same answer stands how many leases each of these miners has: it is told from a lane by its count.
 WAITING_LANES = """
 WITH RECURSIVE lanes AS (
     (SELECT lane FROM ai.jobs WHERE state = 'queued' ORDER BY lane LIMIT 1)
     UNION ALL
     SELECT (SELECT j.lane FROM ai.jobs j WHERE j.state = 'queued' AND j.lane > l.lane ORDER BY j.lane LIMIT 1)
     FROM lanes l WHERE l.lane IS NOT NULL)
-SELECT lane FROM lanes WHERE lane IS NOT NULL"""
+SELECT lane AS id, NULL AS leases FROM lanes WHERE lane IS NOT NULL
+UNION ALL
+SELECT miner, count(*) FROM ai.attempts WHERE ended IS NULL AND miner = ANY($1::uuid[]) GROUP BY miner"""
 
 LANE_NEEDS = """
 SELECT l.lane, (SELECT needs FROM ai.jobs j WHERE j.lane = l.lane AND j.state = 'queued' LIMIT 1) AS needs
@@ -55,9 +59,6 @@ INSERT INTO ai.attempts
     (id, job, kind, token, miner, miner_account, started_at, run_until, expires_at, fault, reason, message)
 SELECT v.*, 'none', '', '' FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::uuid[], $6::uuid[],
     $7::timestamptz[], $8::timestamptz[], $9::timestamptz[]) AS v"""
-
-LIVE_LEASES = """
-SELECT miner, count(*) AS leases FROM ai.attempts WHERE ended IS NULL AND miner = ANY($1::uuid[]) GROUP BY miner"""
 
 # How many jobs of each lane could be taken now, counted no further than there are slots waiting.
 COUNT_WAITING = """
@@ -95,9 +96,9 @@ class Dealer:
         taken: list[JobValue] = []
         attempts: list[AttemptValue] = []
         async with self._database.hot_transaction() as connection:
-            lanes = await self._waiting_lanes(connection)
-            if lanes:
-                await _leave_room(connection, seats)
+            lanes, live = await self._waiting_lanes(connection, [s.claim.miner for s in seats if s.claim.slots_total])
+            _leave_room(seats, live)
+            refused: list[JobValue] = []
             for table in tables_of(seats) if lanes else ():
                 offer = table[0].claim.capabilities
                 fitting = [lane for lane, needs in lanes.items() if matches(needs, offer)]
@@ -106,15 +107,8 @@ class Dealer:
                     dealt, spoilt = deal(found, table, at)
                     taken += [job for job, _ in dealt] + spoilt
                     attempts += [attempt for _, attempt in dealt]
-                    await publish_many(
-                        connection,
-                        "ai",
-                        [closed(job) for job in spoilt],
-                        requests=[job.request_id for job in spoilt],
-                    )
-            await _insert_attempts(connection, attempts)
-            await save_jobs(connection, taken)
-            await count_ended(connection, [job for job in taken if job.state in TERMINAL])
+                    refused += spoilt
+            await _save(connection, taken, attempts, refused)
         if len(taken) > len(attempts):
             self._database.woke()
         for job in taken:
@@ -124,18 +118,23 @@ class Dealer:
     async def waiting(self, slots: int) -> list[tuple[Needs, int]]:
         """The needs of every lane with jobs that are due, and how many there are, counted up to `slots`."""
         async with self._database.hot() as connection:
-            lanes = await self._waiting_lanes(connection)
+            lanes, _ = await self._waiting_lanes(connection, ())
             rows = await connection.fetch(COUNT_WAITING, list(lanes), now(), slots)
         return [(lanes[row["lane"]], row["jobs"]) for row in rows if row["jobs"]]
 
-    async def _waiting_lanes(self, connection: Connection) -> dict[UUID, Needs]:
-        lanes = [row["lane"] for row in await connection.fetch(WAITING_LANES)]
+    async def _waiting_lanes(
+        self, connection: Connection, miners: Sequence[str]
+    ) -> tuple[dict[UUID, Needs], dict[str, int]]:
+        """The lanes with waiting jobs and what these need, and how many leases these miners have."""
+        rows = await connection.fetch(WAITING_LANES, [ids.decode("mnr", miner) for miner in miners])
+        lanes = [row["id"] for row in rows if row["leases"] is None]
+        live = {ids.encode("mnr", row["id"]): row["leases"] for row in rows if row["leases"] is not None}
         known = {lane: self._needs[lane] for lane in lanes if lane in self._needs}
         if strange := [lane for lane in lanes if lane not in known]:
             found = await connection.fetch(LANE_NEEDS, strange)
             known |= {row["lane"]: needs_of(row["needs"]) for row in found if row["needs"] is not None}
         self._needs = known  # lanes that ran dry are forgotten
-        return known
+        return known, live
 
     async def _take(
         self, connection: Connection, lanes: list[UUID], table: list[Seat], taken: list[str], at: datetime
@@ -152,15 +151,13 @@ class Dealer:
         return [job_from(record) for record in records]
 
 
-async def _leave_room(connection: Connection, seats: Sequence[Seat]) -> None:
-    """Count what each miner works on already: it never gets more than its slots hold."""
-    limited = [seat for seat in seats if seat.claim.slots_total is not None]
-    rows = await connection.fetch(LIVE_LEASES, [ids.decode("mnr", seat.claim.miner) for seat in limited])
-    live = {ids.encode("mnr", row["miner"]): row["leases"] for row in rows}
-    for seat in limited:
-        left = max(0, (seat.claim.slots_total or 0) - live.get(seat.claim.miner, 0))
-        seat.room = min(seat.claim.slots, left)
-        live[seat.claim.miner] = live.get(seat.claim.miner, 0) + seat.room  # a second claim of it in this batch
+def _leave_room(seats: Sequence[Seat], live: dict[str, int]) -> None:
+    """Heed what each miner works on already: it never gets more than its slots hold."""
+    for seat in seats:
+        miner = seat.claim.miner
+        if seat.claim.slots_total is not None:
+            seat.room = min(seat.claim.slots, max(0, seat.claim.slots_total - live.get(miner, 0)))
+            live[miner] = live.get(miner, 0) + seat.room  # a second claim of it in this batch
 
 
 def tables_of(seats: Sequence[Seat]) -> list[list[Seat]]:
@@ -248,9 +245,13 @@ def closed(job: JobValue | JobRow) -> JobClosed:
     return JobClosed(job=job.id, hold=hold_of(job.id), state=job.state, reason=job.reason, account=job.account)
 
 
-async def _insert_attempts(connection: Connection, attempts: Sequence[AttemptValue]) -> None:
+async def _save(
+    connection: Connection, taken: Sequence[JobValue], attempts: Sequence[AttemptValue], refused: Sequence[JobValue]
+) -> None:
+    """Write the leases, and the end of jobs that nobody can do."""
+    writes = Together()
     if attempts:
-        await connection.execute(
+        writes.add(
             INSERT_ATTEMPTS,
             [ids.decode("att", attempt.id) for attempt in attempts],
             [ids.decode("job", attempt.job) for attempt in attempts],
@@ -262,3 +263,11 @@ async def _insert_attempts(connection: Connection, attempts: Sequence[AttemptVal
             [attempt.run_until for attempt in attempts],
             [attempt.expires_at for attempt in attempts],
         )
+    save_jobs(writes, taken)
+    if refused:
+        statement, columns = publishing(
+            "ai", [closed(job) for job in refused], requests=[job.request_id for job in refused]
+        )
+        writes.add(statement, *columns)
+    count_ended(writes, refused)
+    await writes.do(connection)

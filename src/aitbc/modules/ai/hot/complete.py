@@ -8,9 +8,10 @@ from msgspec import Struct
 
 from aitbc.kernel import ids
 from aitbc.kernel.clock import now
-from aitbc.kernel.db import Connection, Database
+from aitbc.kernel.db import Database
 from aitbc.kernel.errors import AppError
-from aitbc.kernel.events import publish_many
+from aitbc.kernel.events import publishing
+from aitbc.kernel.together import Together
 from aitbc.modules.ai.api import LeaseLost, StopAsked
 from aitbc.modules.ai.events import AttemptEnded, JobSucceeded
 from aitbc.modules.ai.hot.counts import count_ended
@@ -21,13 +22,6 @@ from aitbc.modules.ai.models.views import hold_of
 
 DIRECT_WAY = timedelta(seconds=5)
 """How long the relay leaves a payment to the direct way, which comes right after the commit."""
-
-SAVE_OUTPUTS = """
-UPDATE ai.jobs j SET output = v.output, output_digest = v.output_digest, units = v.units, price_units = v.price_units
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int8[], $5::int8[])
-    AS v(id, output, output_digest, units, price_units)
-WHERE j.id = v.id"""
-
 
 # What the direct way has paid; the relay would only bring trading what it knows.
 MARK_PAID = "UPDATE ai.outbox SET delivered_at = $2 WHERE id = ANY($1::uuid[]) AND delivered_at IS NULL"
@@ -72,13 +66,13 @@ async def complete_many(
             results.append(answer)
             if isinstance(answer, Accepted) and not answer.repeated:
                 fresh.append((answer, completion))
-        await _save(connection, fresh)
+        writes = Together()
         if done:
-            await connection.execute(MARK_PAID, done, now())
+            writes.add(MARK_PAID, done, now())
+        _save(writes, fresh)
+        await writes.do(connection)
     del paid[: len(done)]
-    if fresh:
-        database.woke()
-    return results
+    return results  # what was told is not due yet, so the relay need not be woken
 
 
 def _accept(completion: Completion, attempt: AttemptValue | None, jobs: dict[str, JobValue]) -> Accepted | AppError:
@@ -127,27 +121,20 @@ def fill(job: JobValue, attempt: AttemptValue, delivered: Delivered) -> None:
         attempt.reason = Reason.OVERCOUNTED.value
 
 
-async def _save(connection: Connection, fresh: Sequence[tuple[Accepted, Completion]]) -> None:
-    jobs = [accepted.job for accepted, _ in fresh]
-    if not jobs:
+def _save(writes: Together, fresh: Sequence[tuple[Accepted, Completion]]) -> None:
+    if not fresh:
         return
-    await save_jobs(connection, jobs)
-    await connection.execute(
-        SAVE_OUTPUTS,
-        [ids.decode("job", job.id) for job in jobs],
-        [job.output for job in jobs],
-        [job.output_digest for job in jobs],
-        [job.units for job in jobs],
-        [job.price_units for job in jobs],
-    )
-    await save_attempts(connection, [accepted.attempt for accepted, _ in fresh])
-    await count_ended(connection, jobs)
+    jobs = [accepted.job for accepted, _ in fresh]
+    save_jobs(writes, jobs, results=True)
+    save_attempts(writes, [accepted.attempt for accepted, _ in fresh])
     told = [succeeded(accepted) for accepted, _ in fresh]
     ended = [attempt_ended(accepted.attempt) for accepted, _ in fresh]
     requests = [completion.request_id for _, completion in fresh] * 2
-    events = await publish_many(connection, "ai", [*told, *ended], delay=DIRECT_WAY, requests=requests)
-    for (accepted, _), event in zip(fresh, events[: len(told)], strict=True):
+    statement, columns = publishing("ai", [*told, *ended], delay=DIRECT_WAY, requests=requests)
+    writes.add(statement, *columns)
+    for (accepted, _), event in zip(fresh, columns[0], strict=False):
         accepted.event = event
+    count_ended(writes, jobs)
 
 
 def events_of(accepted: Accepted) -> tuple[JobSucceeded, AttemptEnded]:

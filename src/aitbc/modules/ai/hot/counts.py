@@ -6,6 +6,7 @@ from uuid import UUID
 
 from aitbc.kernel import ids
 from aitbc.kernel.db import Connection
+from aitbc.kernel.together import Together
 from aitbc.modules.ai.models.values import JobValue
 
 # Rows are taken in the order of accounts, and last of all locks, so that none waits in a circle.
@@ -34,10 +35,10 @@ async def count_submitted(connection: Connection, jobs: Sequence[JobValue], *, o
     return excess
 
 
-async def count_ended(connection: Connection, jobs: Iterable[JobValue]) -> None:
+def count_ended(writes: Together, jobs: Iterable[JobValue]) -> None:
     """Count jobs that have just ended."""
     if counts := Counter(job.account for job in jobs):
-        await connection.execute(COUNT_ENDED, *_columns(counts))
+        writes.add(COUNT_ENDED, *_columns(counts))
 
 
 def _columns(counts: dict[str, int]) -> tuple[list[UUID], list[int]]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from aitbc.kernel import ids
 from aitbc.kernel.db import Database
-from aitbc.modules.ai.hot.rows import ATTEMPT_ALL, JOB_RULES, attempt_from, job_from
+from aitbc.modules.ai.hot.rows import ATTEMPT_ALL, JOB_RULES, attempt_from, both_from, job_from, read_both
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
 
 DETAIL = JOB_RULES + ", needs, lane, priority, rank, input, input_digest, output"
@@ -12,8 +12,7 @@ MEASURES = JOB_RULES + ", input_digest, input_units, units_max, expects"
 
 READ_JOBS = f"SELECT {DETAIL} FROM ai.jobs WHERE id = ANY($1::uuid[])"  # noqa: S608 - constant columns
 READ_ATTEMPTS = f"SELECT {ATTEMPT_ALL} FROM ai.attempts WHERE job = ANY($1::uuid[]) ORDER BY job, token"  # noqa: S608
-READ_LEASES = f"SELECT {ATTEMPT_ALL} FROM ai.attempts WHERE id = ANY($1::uuid[])"  # noqa: S608 - constant columns
-READ_MEASURES = f"SELECT {MEASURES} FROM ai.jobs WHERE id = ANY($1::uuid[])"  # noqa: S608 - constant columns
+READ_LEASES = read_both(MEASURES, "a.id = ANY($1::uuid[])")
 
 Found = tuple[JobValue, tuple[AttemptValue, ...]]
 
@@ -34,8 +33,6 @@ async def read_jobs(database: Database, jobs: Sequence[str]) -> list[Found | Non
 async def read_leases(database: Database, attempts: Sequence[str]) -> list[tuple[JobValue, AttemptValue] | None]:
     """Attempts with what their jobs' results are held against, by well-formed ids; none for one that does not exist."""
     async with database.hot() as connection:
-        rows = await connection.fetch(READ_LEASES, [ids.decode("att", attempt) for attempt in set(attempts)])
-        records = await connection.fetch(READ_MEASURES, [row["job"] for row in rows]) if rows else []
-    jobs = {job.id: job for job in map(job_from, records)}
-    found = {attempt.id: attempt for attempt in map(attempt_from, rows)}
-    return [(jobs[found[a].job], found[a]) if a in found else None for a in attempts]
+        records = await connection.fetch(READ_LEASES, [ids.decode("att", attempt) for attempt in set(attempts)])
+    found = {attempt.id: (job, attempt) for job, attempt in (both_from(record, MEASURES) for record in records)}
+    return [found.get(attempt) for attempt in attempts]

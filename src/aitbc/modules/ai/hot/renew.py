@@ -8,6 +8,7 @@ from msgspec import Struct
 from aitbc.kernel import ids
 from aitbc.kernel.clock import now
 from aitbc.kernel.db import Connection, Database
+from aitbc.kernel.together import Together
 from aitbc.modules.ai.api import LeaseStatus, Renewal
 from aitbc.modules.ai.hot.rows import ATTEMPT_ALL, attempt_from, lock_both, save_jobs
 from aitbc.modules.ai.models.life import Ended, renewed_until, show_sign
@@ -84,14 +85,16 @@ async def _renew(
                     show_sign(jobs[attempt.job], attempt, at=at)
                 touched[attempt.id] = attempt
     rows = list(touched.values())
-    await save_jobs(connection, [jobs[row.job] for row in rows if row.job in jobs])
-    await connection.execute(
+    writes = Together()
+    save_jobs(writes, [jobs[row.job] for row in rows if row.job in jobs])
+    writes.add(
         SAVE_RENEWALS,
         [ids.decode("att", row.id) for row in rows],
         [row.expires_at for row in rows],
         [row.progress for row in rows],
         [row.running_at for row in rows],
     )
+    await writes.do(connection)
     return changed
 
 

@@ -1,13 +1,13 @@
 """Records to values and back: the columns that statements carry, and the two that save what rules changed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from aitbc.kernel import ids
 from aitbc.kernel.db import Connection
+from aitbc.kernel.together import Together
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
-
-PREFIXES = {"account": "acct", "attempt": "att", "job": "job", "miner": "mnr", "miner_account": "acct"}
 
 JOB_RULES = (
     "id, account, kind, state, reason, fault, token, attempt, attempts, attempts_max, retry_requester, avoided, "
@@ -22,37 +22,71 @@ ATTEMPT_ALL = (
     "fault, reason, message, usage, note, output_digest, miner_key, signature, stop_asked_at"
 )
 
-# Everything a rule may change of a job. The rows were locked before, so the newest value is the only one.
-SAVE_JOBS = """
-UPDATE ai.jobs j SET state = v.state, reason = v.reason, fault = v.fault, token = v.token, attempt = v.attempt,
-    attempts = v.attempts, avoided = v.avoided, due_at = v.due_at, expires_at = v.expires_at, started_at = v.started_at,
-    completed_at = v.completed_at, kept_until = v.kept_until
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::int[], $6::uuid[], $7::smallint[], $8::text[],
-    $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::timestamptz[], $13::timestamptz[])
-    AS v(id, state, reason, fault, token, attempt, attempts, avoided, due_at, expires_at, started_at, completed_at,
-         kept_until)
-WHERE j.id = v.id"""
+JOB_CHANGES = {
+    **dict.fromkeys(("state", "reason", "fault", "avoided"), "text"),
+    "token": "int",
+    "attempt": "uuid",
+    "attempts": "smallint",
+    **dict.fromkeys(("due_at", "expires_at", "started_at", "completed_at", "kept_until"), "timestamptz"),
+}
+"""Everything a rule may change of a job."""
+RESULT = {**dict.fromkeys(("output", "output_digest"), "text"), **dict.fromkeys(("units", "price_units"), "int8")}
+"""What a result adds to it."""
+ATTEMPT_CHANGES = {
+    **dict.fromkeys(("running_at", "expires_at", "ended_at"), "timestamptz"),
+    "progress": "float8",
+    **dict.fromkeys(("ended", "fault", "reason", "message", "usage", "note"), "text"),
+    **dict.fromkeys(("output_digest", "miner_key", "signature"), "text"),
+}
+"""Everything a rule may change of an attempt, and what a result leaves behind in it."""
 
-# Everything a rule may change of an attempt, and what a result leaves behind in it.
-SAVE_ATTEMPTS = """
-UPDATE ai.attempts a SET running_at = v.running_at, expires_at = v.expires_at, progress = v.progress, ended = v.ended,
-    ended_at = v.ended_at, fault = v.fault, reason = v.reason, message = v.message, usage = v.usage, note = v.note,
-    output_digest = v.output_digest, miner_key = v.miner_key, signature = v.signature
-FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::float8[], $5::text[], $6::timestamptz[], $7::text[],
-    $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[])
-    AS v(id, running_at, expires_at, progress, ended, ended_at, fault, reason, message, usage, note, output_digest,
-         miner_key, signature)
-WHERE a.id = v.id"""
+
+def _update(table: str, columns: Mapping[str, str]) -> str:
+    """The statement that rewrites these columns of rows that were locked before, so that the newest value is the only one."""
+    names = ", ".join(columns)
+    arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(columns.values(), start=2))
+    return (
+        f"UPDATE ai.{table} t SET ({names}) = ROW({', '.join('v.' + name for name in columns)}) "  # noqa: S608 - constants
+        f"FROM unnest($1::uuid[], {arrays}) AS v(id, {names}) WHERE t.id = v.id"
+    )
+
+
+SAVE_JOBS = _update("jobs", JOB_CHANGES)
+SAVE_RESULTS = _update("jobs", JOB_CHANGES | RESULT)
+SAVE_ATTEMPTS = _update("attempts", ATTEMPT_CHANGES)
+
+
+def read_both(job_columns: str, behind: str) -> str:
+    """The statement that reads attempts and, in the same rows before them, their jobs; see `both_from`."""
+    jobs, attempts = (
+        ", ".join(f"{table}.{column}" for column in columns.split(", "))
+        for table, columns in (("j", job_columns), ("a", ATTEMPT_ALL))
+    )
+    return f"SELECT {jobs}, {attempts} FROM ai.attempts a JOIN ai.jobs j ON j.id = a.job WHERE {behind}"  # noqa: S608
+
 
 # A job and its attempt together, in the order of jobs: all locks are taken in that order, so none waits in a circle.
-LOCK_BOTH = f"""
-SELECT {", ".join("a." + column for column in ATTEMPT_ALL.split(", "))} FROM ai.jobs j JOIN ai.attempts a ON a.job = j.id
-WHERE a.id = ANY($1::uuid[]) ORDER BY j.id FOR UPDATE OF j, a"""  # noqa: S608 - constant columns
+LOCK_BOTH = read_both(JOB_RULES, "a.id = ANY($1::uuid[]) ORDER BY j.id FOR UPDATE OF j, a")
 
 
 def job_from(record: Any) -> JobValue:
     """A job's record as a value."""
-    values = dict(record)
+    return _job(dict(record))
+
+
+def attempt_from(record: Any) -> AttemptValue:
+    """An attempt's record as a value."""
+    return _attempt(dict(record))
+
+
+def both_from(record: Any, job_columns: str) -> tuple[JobValue, AttemptValue]:
+    """A job and its attempt from a record of `read_both`, with the same columns."""
+    names, values = job_columns.split(", "), tuple(record)
+    job = _job(dict(zip(names, values, strict=False)))
+    return job, _attempt(dict(zip(ATTEMPT_ALL.split(", "), values[len(names) :], strict=True)))
+
+
+def _job(values: dict[str, Any]) -> JobValue:
     values["id"] = ids.encode("job", values["id"])
     values["account"] = ids.encode("acct", values["account"])
     if values["attempt"] is not None:
@@ -60,12 +94,11 @@ def job_from(record: Any) -> JobValue:
     return JobValue(**values)
 
 
-def attempt_from(record: Any) -> AttemptValue:
-    """An attempt's record as a value."""
-    values = dict(record)
+def _attempt(values: dict[str, Any]) -> AttemptValue:
     values["id"] = ids.encode("att", values["id"])
-    for name in ("job", "miner", "miner_account"):
-        values[name] = ids.encode(PREFIXES[name], values[name])
+    values["job"] = ids.encode("job", values["job"])
+    values["miner"] = ids.encode("mnr", values["miner"])
+    values["miner_account"] = ids.encode("acct", values["miner_account"])
     return AttemptValue(**values)
 
 
@@ -73,52 +106,28 @@ async def lock_both(
     connection: Connection, attempts: Sequence[Any]
 ) -> tuple[dict[str, JobValue], dict[str, AttemptValue]]:
     """The jobs and attempts behind some attempts' UUIDs, locked; by their ids."""
-    found = await connection.fetch(LOCK_BOTH, attempts)
-    jobs = await connection.fetch(
-        f"SELECT {JOB_RULES} FROM ai.jobs WHERE id = ANY($1::uuid[])",  # noqa: S608 - constant columns
-        [record["job"] for record in found],
-    )
-    return {job.id: job for job in map(job_from, jobs)}, {attempt.id: attempt for attempt in map(attempt_from, found)}
+    found = [both_from(record, JOB_RULES) for record in await connection.fetch(LOCK_BOTH, attempts)]
+    return {job.id: job for job, _ in found}, {attempt.id: attempt for _, attempt in found}
 
 
-async def save_jobs(connection: Connection, jobs: Sequence[JobValue]) -> None:
-    """Write what the rules changed of some locked jobs."""
-    if jobs:
-        await connection.execute(
-            SAVE_JOBS,
-            [ids.decode("job", job.id) for job in jobs],
-            [job.state for job in jobs],
-            [job.reason for job in jobs],
-            [job.fault for job in jobs],
-            [job.token for job in jobs],
-            [None if job.attempt is None else ids.decode("att", job.attempt) for job in jobs],
-            [job.attempts for job in jobs],
-            [job.avoided for job in jobs],
-            [job.due_at for job in jobs],
-            [job.expires_at for job in jobs],
-            [job.started_at for job in jobs],
-            [job.completed_at for job in jobs],
-            [job.kept_until for job in jobs],
-        )
+def save_jobs(writes: Together, jobs: Sequence[JobValue], *, results: bool = False) -> None:
+    """Write what the rules changed of some locked jobs, and what results add to it."""
+    if not jobs:
+        return
+    columns = _columns(jobs, JOB_CHANGES | RESULT if results else JOB_CHANGES)
+    columns["attempt"] = [None if job.attempt is None else ids.decode("att", job.attempt) for job in jobs]
+    writes.add(SAVE_RESULTS if results else SAVE_JOBS, _uuids("job", jobs), *columns.values())
 
 
-async def save_attempts(connection: Connection, attempts: Sequence[AttemptValue]) -> None:
+def save_attempts(writes: Together, attempts: Sequence[AttemptValue]) -> None:
     """Write what the rules changed of some locked attempts."""
     if attempts:
-        await connection.execute(
-            SAVE_ATTEMPTS,
-            [ids.decode("att", attempt.id) for attempt in attempts],
-            [attempt.running_at for attempt in attempts],
-            [attempt.expires_at for attempt in attempts],
-            [attempt.progress for attempt in attempts],
-            [attempt.ended for attempt in attempts],
-            [attempt.ended_at for attempt in attempts],
-            [attempt.fault for attempt in attempts],
-            [attempt.reason for attempt in attempts],
-            [attempt.message for attempt in attempts],
-            [attempt.usage for attempt in attempts],
-            [attempt.note for attempt in attempts],
-            [attempt.output_digest for attempt in attempts],
-            [attempt.miner_key for attempt in attempts],
-            [attempt.signature for attempt in attempts],
-        )
+        writes.add(SAVE_ATTEMPTS, _uuids("att", attempts), *_columns(attempts, ATTEMPT_CHANGES).values())
+
+
+def _columns(rows: Sequence[Any], names: Iterable[str]) -> dict[str, list[Any]]:
+    return {name: [getattr(row, name) for row in rows] for name in names}
+
+
+def _uuids(prefix: str, rows: Sequence[Any]) -> list[UUID]:
+    return [ids.decode(prefix, row.id) for row in rows]

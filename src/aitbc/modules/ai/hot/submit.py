@@ -12,6 +12,7 @@ from aitbc.kernel.clock import now
 from aitbc.kernel.db import Connection, Database
 from aitbc.kernel.errors import AppError
 from aitbc.kernel.idempotency import IdempotencyKeyReused, Once
+from aitbc.kernel.together import Together
 from aitbc.modules.ai.api import Job, TooManyOpenJobs
 from aitbc.modules.ai.hot.counts import count_submitted
 from aitbc.modules.ai.models.queue import rank_after
@@ -46,20 +47,22 @@ STORED_ANSWERS = """
 SELECT a.account, a.key, a.fingerprint, a.body FROM ai.answers a
 JOIN unnest($1::text[], $2::text[]) AS v(account, key) ON a.account = v.account AND a.key = v.key"""
 
-# Where each lane is now: the rank of its first job that waits in turn, one probe of the queue's index a lane.
-LANE_RANKS = """
-SELECT l.lane, (SELECT rank FROM ai.jobs j WHERE j.lane = l.lane AND j.state = 'queued' AND rank >= 0 ORDER BY rank LIMIT 1) AS rank
-FROM unnest($1::uuid[]) AS l(lane)"""
-
 # A request that is refused leaves no answer behind: with the same key it may be tried again.
 DROP_KEYS = """
 DELETE FROM ai.answers a USING unnest($1::text[], $2::text[]) AS v(account, key)
 WHERE a.account = v.account AND a.key = v.key"""
 
+# Where each flow stands, locked, and where its lane is now: the rank of the lane's first job that waits in turn, one probe
+# of the queue's index.
 LOCK_FLOWS = """
-SELECT account, lane, priority, tag FROM ai.flows
-WHERE (account, lane, priority) IN (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int2[]))
-ORDER BY account, lane, priority FOR UPDATE"""
+WITH known AS (
+    SELECT account, lane, priority, tag FROM ai.flows
+    WHERE (account, lane, priority) IN (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int2[]))
+    ORDER BY account, lane, priority FOR UPDATE)
+SELECT v.account, v.lane, v.priority, k.tag, (
+    SELECT j.rank FROM ai.jobs j WHERE j.lane = v.lane AND j.state = 'queued' AND j.rank >= 0 ORDER BY j.rank LIMIT 1) AS rank
+FROM unnest($1::uuid[], $2::uuid[], $3::int2[]) AS v(account, lane, priority)
+LEFT JOIN known k ON (k.account, k.lane, k.priority) = (v.account, v.lane, v.priority)"""
 
 SAVE_FLOWS = """
 INSERT INTO ai.flows (account, lane, priority, tag, used_at)
@@ -90,8 +93,10 @@ async def submit_many(
         fresh = await _admit(connection, submissions, fresh, answers, open_max)
         jobs = [submissions[index].job for index in fresh]
         if jobs:
-            await _rank(connection, jobs, served)
-            await connection.execute(INSERT_JOBS, *_columns(jobs))
+            writes = Together()
+            await _rank(connection, writes, jobs, served)
+            writes.add(INSERT_JOBS, *_columns(jobs))
+            await writes.do(connection)
     return answers
 
 
@@ -176,18 +181,22 @@ async def _look_up(connection: Connection, onces: Sequence[Once]) -> list[Job | 
     return answers
 
 
-async def _rank(connection: Connection, jobs: Sequence[JobValue], served: Callable[[str], int]) -> None:
+async def _rank(
+    connection: Connection, writes: Together, jobs: Sequence[JobValue], served: Callable[[str], int]
+) -> None:
     """Give each job its place in its lane, in the order of arrival."""
-    lanes = {job.lane: job.kind for job in jobs if job.lane is not None}
+    kinds = {job.lane: job.kind for job in jobs}
     flows = sorted({_flow(job) for job in jobs})
-    heads = await connection.fetch(LANE_RANKS, list(lanes))
-    ranks = {row["lane"]: served(lanes[row["lane"]]) if row["rank"] is None else row["rank"] for row in heads}
-    locked = await connection.fetch(LOCK_FLOWS, *_transposed(flows))
-    tags: dict[Flow, int] = {(row["account"], row["lane"], row["priority"]): row["tag"] for row in locked}
+    ranks: dict[UUID, int] = {}
+    tags: dict[Flow, int] = {}
+    for row in await connection.fetch(LOCK_FLOWS, *_transposed(flows)):
+        account, lane, priority, tag, rank = row
+        ranks[lane] = served(kinds[lane]) if rank is None else rank
+        tags[account, lane, priority] = tag or 0
     for job in jobs:
         flow = _flow(job)
-        job.rank, tags[flow] = rank_after(ranks[flow[1]], tags.get(flow, 0), job.priority)
-    await connection.execute(SAVE_FLOWS, *_transposed(flows), [tags[flow] for flow in flows], now())
+        job.rank, tags[flow] = rank_after(ranks[flow[1]], tags[flow], job.priority)
+    writes.add(SAVE_FLOWS, *_transposed(flows), [tags[flow] for flow in flows], now())
 
 
 def _flow(job: JobValue) -> Flow:
