@@ -9,7 +9,7 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 import structlog
@@ -18,7 +18,7 @@ from sqlalchemy import Uuid, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from aitbc.kernel.clock import now
-from aitbc.kernel.db import Database, UnitOfWork
+from aitbc.kernel.db import Database
 from aitbc.kernel.errors import AppError
 from aitbc.kernel.events import ATTEMPTS_MAX, Event, decode
 from aitbc.kernel.trace import request_id
@@ -31,7 +31,9 @@ IDLE_SECONDS = 2.0
 """How long the relay sleeps when nobody wakes it: the fall-back, not the way."""
 
 log = structlog.get_logger("aitbc.relay")
-Handler = Callable[[UnitOfWork, Sequence[Any]], Awaitable[None]]
+Handler = Callable[[Any, Sequence[Any]], Awaitable[None]]
+"""Hears events in a unit of work or, if it is `set_based`, on a raw connection in a transaction."""
+Method = TypeVar("Method", bound=Callable[..., Awaitable[None]])
 
 
 class Told(Struct, frozen=True):
@@ -53,6 +55,12 @@ class Ear(Protocol):
         """Hear those of these events that were not heard before; all or none of them."""
 
 
+def set_based(method: Method) -> Method:
+    """A handler of events that are told all day: it gets a raw connection instead of a unit of work, and tells nothing itself."""
+    vars(method)["is_set_based"] = True
+    return method
+
+
 class Hearer:
     """One handler of one module: hears each event once, in the transaction of its own work."""
 
@@ -60,9 +68,30 @@ class Hearer:
         self.database = database
         self.name = name
         self._handler = handler
+        self._is_set_based = getattr(handler, "is_set_based", False)
 
     async def receive(self, told: Sequence[tuple[UUID, Event]]) -> None:
         """Hear those of these events that were not heard before; all or none of them."""
+        if self._is_set_based:
+            await self._receive_at_once(told)
+        else:
+            await self._receive(told)
+
+    async def _receive_at_once(self, told: Sequence[tuple[UUID, Event]]) -> None:
+        async with self.database.hot_transaction() as connection:
+            fresh = await connection.fetch(
+                f"INSERT INTO {self.database.module}.inbox (event_id, handler, heard_at) "  # noqa: S608 - a module's name
+                "SELECT id, $2, $3 FROM unnest($1::uuid[]) AS id ON CONFLICT DO NOTHING RETURNING event_id",
+                [id_ for id_, _ in told],
+                self.name,
+                now(),
+            )
+            new = {row["event_id"] for row in fresh}
+            events = [event for id_, event in told if id_ in new]
+            if events:
+                await self._handler(connection, events)
+
+    async def _receive(self, told: Sequence[tuple[UUID, Event]]) -> None:
         schema = self.database.module
         async with self.database.unit_of_work() as uow:
             # Through the session, not the driver: only there is the insert part of the transaction it belongs to.
@@ -138,7 +167,7 @@ class Relay:
                 at,
                 at + LEASE,
             )
-        told = [Told(**dict(row)) for row in rows]
+        told = [Told(*row) for row in rows]
         return sorted(told, key=lambda event: event.id)
 
     async def _bring(self, kind: str, group: list[Told]) -> list[tuple[Told, str | None]]:

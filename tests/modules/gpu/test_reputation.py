@@ -120,8 +120,8 @@ async def hear(fleet: Fleet, *events: AttemptEnded) -> None:
     """As the relay brings them: again, where others were heard at the same time."""
 
     async def once() -> None:
-        async with fleet.gpu.db.unit_of_work() as uow:
-            await fleet.gpu.on_attempts_ended(uow, events)
+        async with fleet.gpu.db.hot_transaction() as connection:
+            await fleet.gpu.on_attempts_ended(connection, events)
 
     await persistently(once)
 

@@ -1,7 +1,8 @@
 """The gathered way: the signs of life of many miners in one transaction, and what must be known of many in one read."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -10,9 +11,11 @@ from aitbc.kernel.clock import now
 from aitbc.kernel.db import Connection, Database
 from aitbc.kernel.errors import AppError
 from aitbc.kernel.events import publish_many
+from aitbc.kernel.together import Together
+from aitbc.modules.ai.events import AttemptEnded
 from aitbc.modules.gpu.api import MinerNotFound
 from aitbc.modules.gpu.models.life import Status, hear
-from aitbc.modules.gpu.models.reputation import UNKNOWN, Score
+from aitbc.modules.gpu.models.reputation import PRIOR, UNKNOWN, Score, Tally, score, tally
 from aitbc.modules.gpu.models.values import Asking, Beat, MinerValue, Standing
 from aitbc.modules.gpu.models.views import miner_changed
 
@@ -42,6 +45,31 @@ SELECT m.id, m.account, m.public_key, m.status, m.status_reason, m.slots, m.book
     r.score, r.good, r.bad
 FROM gpu.miners m JOIN gpu.profiles p ON p.miner = m.id LEFT JOIN gpu.reputations r ON r.miner = m.id
 WHERE m.id = ANY($1::uuid[])"""
+
+# In the order of attempts, as all hearers keep them.
+KEEP_ATTEMPTS = """
+INSERT INTO gpu.reputation_events
+    (attempt, miner, job, job_kind, outcome, fault, reason, started_at, ended_at, heard_at)
+SELECT v.*, $10 FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[],
+    $8::timestamptz[], $9::timestamptz[]) AS v
+ON CONFLICT DO NOTHING RETURNING attempt"""
+
+# A reputation that is there is locked and stays as it is: hearers take turns.
+LOCK_SCORES = """
+INSERT INTO gpu.reputations AS r (miner, score, good, bad, updated_at)
+SELECT miner, $2, 0, 0, $3 FROM unnest($1::uuid[]) AS miner
+ON CONFLICT (miner) DO UPDATE SET score = r.score WHERE false"""
+
+READ_DAYS = "SELECT miner, day, good, bad FROM gpu.reputation_days WHERE miner = ANY($1::uuid[])"
+
+SAVE_DAYS = """
+INSERT INTO gpu.reputation_days (miner, day, good, bad)
+SELECT * FROM unnest($1::uuid[], $2::date[], $3::int[], $4::int[])
+ON CONFLICT (miner, day) DO UPDATE SET good = excluded.good, bad = excluded.bad"""
+
+SAVE_SCORES = """
+UPDATE gpu.reputations r SET score = v.score, good = v.good, bad = v.bad, updated_at = $5
+FROM unnest($1::uuid[], $2::float8[], $3::int[], $4::int[]) AS v(miner, score, good, bad) WHERE r.miner = v.miner"""
 
 
 async def beat_many(database: Database, beats: Sequence[Beat]) -> list[Standing | AppError]:
@@ -81,6 +109,70 @@ async def read_asking(database: Database, miners: Sequence[str]) -> list[Asking 
         records = await connection.fetch(READ_ASKING, [ids.decode("mnr", miner) for miner in set(miners)])
     found = {record["id"]: _asking(record) for record in records}
     return [found.get(ids.decode("mnr", miner)) or MinerNotFound() for miner in miners]
+
+
+async def judge_many(connection: Connection, events: Sequence[AttemptEnded]) -> None:
+    """Keep attempts that ended, each once, and bring the reputations of their miners up to them."""
+    ended = {ids.decode("att", event.attempt): event for event in events}
+    order = sorted(ended)
+    rows = [ended[attempt] for attempt in order]
+    kept = await connection.fetch(
+        KEEP_ATTEMPTS,
+        order,
+        [ids.decode("mnr", event.miner) for event in rows],
+        [ids.decode("job", event.job) for event in rows],
+        [event.job_kind for event in rows],
+        [event.outcome for event in rows],
+        [event.fault for event in rows],
+        [event.reason for event in rows],
+        [event.started_at for event in rows],
+        [event.ended_at for event in rows],
+        now(),
+    )
+    by_miner: dict[UUID, list[AttemptEnded]] = defaultdict(list)
+    for row in kept:
+        event = ended[row["attempt"]]
+        by_miner[ids.decode("mnr", event.miner)].append(event)
+    added = {
+        miner: days
+        for miner, attempts in sorted(by_miner.items())  # in one order, so that two hearers never wait in a circle
+        if (days := tally((event.ended_at, event.outcome, event.fault, event.reason) for event in attempts))
+    }
+    if added:
+        await _score_anew(connection, added)
+
+
+async def _score_anew(connection: Connection, added: Mapping[UUID, Mapping[date, Tally]]) -> None:
+    """Add to the days of miners, and store what they amount to."""
+    miners, at = list(added), now()
+    await connection.execute(LOCK_SCORES, miners, PRIOR, at)
+    days: dict[UUID, dict[date, Tally]] = {miner: {} for miner in miners}
+    for miner, day, good, bad in await connection.fetch(READ_DAYS, miners):
+        days[miner][day] = Tally(good, bad)
+    changed: list[tuple[UUID, date, Tally]] = []
+    for miner, news in added.items():
+        for day, one in news.items():
+            before = days[miner].get(day, Tally())
+            days[miner][day] = Tally(before.good + one.good, before.bad + one.bad)
+            changed.append((miner, day, days[miner][day]))
+    scores = [score(days[miner]) for miner in miners]
+    writes = Together()
+    writes.add(
+        SAVE_DAYS,
+        [miner for miner, _, _ in changed],
+        [day for _, day, _ in changed],
+        [one.good for _, _, one in changed],
+        [one.bad for _, _, one in changed],
+    )
+    writes.add(
+        SAVE_SCORES,
+        miners,
+        [one.value for one in scores],
+        [one.good for one in scores],
+        [one.bad for one in scores],
+        at,
+    )
+    await writes.do(connection)
 
 
 async def _save(connection: Connection, miners: Sequence[MinerValue], at: datetime) -> None:

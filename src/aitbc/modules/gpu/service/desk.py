@@ -39,7 +39,9 @@ class Desk:
         self.seal = Seal(platform.secret, "keys of older miners")
         self.settings = settings or GpuSettings()
         self.beats: Batcher[Beat, Standing] = Batcher(lambda batch: beat_many(db, batch))
-        self.askings: Batcher[str, Asking] = Batcher(lambda batch: read_asking(db, batch), flights_max=2)
+        self.askings: Batcher[str, Asking] = Batcher(lambda batch: read_asking(db, batch))
+        self.public_keys: dict[str, str] = {}
+        """Those of miners that have delivered to this process: a miner has one for as long as it lives."""
         self.polls: Counter[str] = Counter()
         """How many polls of each miner wait in this process."""
         self.issuing = asyncio.Lock()

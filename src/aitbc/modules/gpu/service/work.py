@@ -46,6 +46,7 @@ LINE_LENGTH_MAX = 16_384
 STALE_SECONDS = 0.05
 """Work that took longer than this to come is given only after another look at whether its miner may have it."""
 NOT_TAKING = "not_taking_work"
+PUBLIC_KEYS_MAX = 50_000
 
 POLLS_MAX = 8
 """How many polls of one miner may wait at one time."""
@@ -289,11 +290,11 @@ class Working(Desk):
 
         Raises `MinerNotFound`, `LeaseLost`, `WrongSignature`, `WrongDigest`, `OutputTooLarge`.
         """
-        asking = await self.askings.do(speaking_for(who))
+        miner = speaking_for(who)
         return await self.ai.complete(
             Result(
-                miner=asking.id,
-                miner_key=asking.public_key,
+                miner=miner,
+                miner_key=await self._public_key(miner),
                 attempt=attempt,
                 token=result.token,
                 output=result.output,
@@ -302,6 +303,15 @@ class Working(Desk):
                 signature=result.signature,
             )
         )
+
+    async def _public_key(self, miner: str) -> str:
+        known = self.public_keys.get(miner)
+        if known is None:
+            known = (await self.askings.do(miner)).public_key
+            if len(self.public_keys) >= PUBLIC_KEYS_MAX:
+                self.public_keys.clear()
+            self.public_keys[miner] = known
+        return known
 
     async def fail(self, who: Principal, attempt: str, report: ReportFailure) -> Outcome:
         """Give up on an attempt. Raises `MinerNotFound`, `LeaseLost`."""
