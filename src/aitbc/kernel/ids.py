@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from uuid import UUID
 
+from asyncpg.pgproto import pgproto
+
 from aitbc.kernel.clock import now
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -19,6 +21,8 @@ _well_formed = re.compile(f"[0-7][{ALPHABET}]{{25}}").fullmatch
 _PAIRS = [ALPHABET[high] + ALPHABET[low] for high in range(32) for low in range(32)]
 _lock = threading.Lock()
 _last_stamp = 0
+KEPT_MAX = 8192
+"""So many ids are remembered in both forms: the same ones are read again and again while a job is at work."""
 CHANCE_BYTES = 4096
 """The system is asked for chance so much at a time: each question costs more than all else about an id."""
 _chances: list[int] = []
@@ -42,7 +46,7 @@ def new_uuid() -> UUID:
         if not _chances:
             _chances.extend(memoryview(os.urandom(CHANCE_BYTES)).cast("Q"))
         random = _chances.pop() & 0x3FFF_FFFF_FFFF_FFFF
-    return UUID(int=(stamp >> 12) << 80 | 0x7 << 76 | (stamp & 0xFFF) << 64 | 0b10 << 62 | random)
+    return _uuid((stamp >> 12) << 80 | 0x7 << 76 | (stamp & 0xFFF) << 64 | 0b10 << 62 | random)
 
 
 def new_id(prefix: str) -> str:
@@ -60,20 +64,33 @@ def new_request_id() -> str:
         return _requests.pop()
 
 
+def _uuid(number: int) -> UUID:
+    """The driver's own kind of UUID: made, compared and sent in a third of the time that Python's takes."""
+    value: UUID = pgproto.UUID(number.to_bytes(16, "big"))
+    return value
+
+
+@lru_cache(maxsize=KEPT_MAX)
 def encode(prefix: str, value: UUID) -> str:
     """The text form of a UUID."""
-    number = value.int
-    pairs = [_PAIRS[number >> shift & 0x3FF] for shift in range(120, -1, -10)]
-    return f"{prefix}_{''.join(pairs)}"
+    pairs, number = _PAIRS, value.int
+    high, low = number >> 60, number & 0xFFF_FFFF_FFFF_FFFF
+    # Written out, since every row has several: a loop over the pairs would take twice as long.
+    return (
+        f"{prefix}_{pairs[high >> 60]}{pairs[high >> 50 & 1023]}{pairs[high >> 40 & 1023]}{pairs[high >> 30 & 1023]}"
+        f"{pairs[high >> 20 & 1023]}{pairs[high >> 10 & 1023]}{pairs[high & 1023]}{pairs[low >> 50]}"
+        f"{pairs[low >> 40 & 1023]}{pairs[low >> 30 & 1023]}{pairs[low >> 20 & 1023]}{pairs[low >> 10 & 1023]}"
+        f"{pairs[low & 1023]}"
+    )
 
 
-@lru_cache(maxsize=8192)  # the same few ids are read again and again while a command is at work
+@lru_cache(maxsize=KEPT_MAX)
 def decode(prefix: str, text: str) -> UUID:
     """The UUID behind a text form; raises `MalformedId` for anything but the one canonical spelling."""
     head, _, tail = text.rpartition("_")
     if head != prefix or not _well_formed(tail):
         raise MalformedId(prefix)
-    return UUID(int=int(tail.translate(_TO_PYTHON), 32))
+    return _uuid(int(tail.translate(_TO_PYTHON), 32))
 
 
 def made_at(prefix: str, text: str) -> datetime:

@@ -20,6 +20,8 @@ INTEGER_MAX = 2**63 - 1
 INTEGER_MIN = -(2**63)
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_PLAIN = frozenset({float, str, bool, type(None)})
+"""What holds nothing and is always within its bounds."""
 _decode = msgspec.json.Decoder().decode
 
 
@@ -45,6 +47,8 @@ def _members(value: Any, room: int) -> int:
     if type(value) is dict:
         members = len(value)
         value = value.values()
+    elif _PLAIN.issuperset(map(type, value)):  # a vector of numbers, a list of sentences
+        return 0
     for item in value:
         kind = type(item)
         if kind is str:

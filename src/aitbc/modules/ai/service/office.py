@@ -83,6 +83,8 @@ class Office:
         self.ended = EndedJobs()
         self.served: dict[str, int] = {}
         """By kind, the highest rank that miners have reached."""
+        self.learning = asyncio.Lock()
+        """Held while it is found out after a start."""
         self.durations: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=DURATIONS_KEPT))
         """By kind, how long recent successful attempts took."""
         self.paid: list[UUID] = []
@@ -91,9 +93,7 @@ class Office:
         self.submissions: Batcher[Submission, JobView] = Batcher(self._submit_many)
         self.crowded: set[str] = set()
         """Accounts that were refused for their many open jobs: looked at before money is held for another."""
-        self.answer_reads: Batcher[Once, JobView | None] = Batcher(
-            lambda batch: stored_answers(db, batch), flights_max=2
-        )
+        self.answer_reads: Batcher[Once, JobView | None] = Batcher(lambda batch: stored_answers(db, batch))
         self.claims: Batcher[Claim, Sequence[Lease]] = Batcher(
             lambda batch: persistently(lambda: self.dealer.claim_many(batch)), unheard=self._note_strays
         )
@@ -107,7 +107,7 @@ class Office:
         )
         self.job_reads: Batcher[str, Found | None] = Batcher(lambda batch: read_jobs(db, batch), flights_max=2)
         self.lease_reads: Batcher[str, tuple[JobValue, AttemptValue] | None] = Batcher(
-            lambda batch: read_leases(db, batch), flights_max=2
+            lambda batch: read_leases(db, batch)
         )
         self._news = News(db, platform.bus if platform is not None else None)
         self._tasks: list[asyncio.Task[None]] = []

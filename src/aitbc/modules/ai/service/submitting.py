@@ -159,7 +159,9 @@ class Submitting(Explaining, Artifacts):
 
     async def _write(self, job: JobValue, once: Once) -> Job:
         if job.kind not in self.served:
-            await self._learn_served(job.kind)
+            async with self.learning:  # the first of many at once asks for all of them
+                if job.kind not in self.served:
+                    await self._learn_served(job.kind)
         submission = Submission(job, once)
         try:
             if self.settings.hot:
