@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 from aitbc.kernel import ids
 from aitbc.kernel.db import Database
+from aitbc.kernel.narrowed import Narrowed
 from aitbc.modules.ai.hot.rows import ATTEMPT_ALL, JOB_RULES, attempt_from, both_from, job_from, read_both
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
 
 DETAIL = JOB_RULES + ", needs, lane, priority, rank, input, input_digest, output"
+LISTED = JOB_RULES + ", needs, priority, input_digest"
 MEASURES = JOB_RULES + ", input_digest, input_units, units_max, expects"
 
 READ_JOBS = f"SELECT {DETAIL} FROM ai.jobs WHERE id = ANY($1::uuid[])"  # noqa: S608 - constant columns
@@ -36,3 +38,10 @@ async def read_leases(database: Database, attempts: Sequence[str]) -> list[tuple
         records = await connection.fetch(READ_LEASES, [ids.decode("att", attempt) for attempt in set(attempts)])
     found = {attempt.id: (job, attempt) for job, attempt in (both_from(record, MEASURES) for record in records)}
     return [found.get(attempt) for attempt in attempts]
+
+
+async def read_page(database: Database, narrowed: Narrowed, limit: int) -> list[JobValue]:
+    """The newest of the jobs that a list is narrowed to, without input and output."""
+    statement = f"SELECT {LISTED} FROM ai.jobs {narrowed} ORDER BY id DESC LIMIT {narrowed.value(limit)}"  # noqa: S608
+    async with database.hot() as connection:
+        return [job_from(record) for record in await connection.fetch(statement, *narrowed.values)]

@@ -7,15 +7,16 @@ from datetime import datetime
 from msgspec import Struct
 from msgspec.structs import asdict
 from sqlalchemy import func, select, tuple_
-from sqlalchemy.orm import defer
 
+from aitbc.kernel import ids
 from aitbc.kernel.again import persistent
 from aitbc.kernel.auth import Principal
 from aitbc.kernel.clock import now
 from aitbc.kernel.errors import Invalid
 from aitbc.kernel.idempotency import Once
+from aitbc.kernel.narrowed import Narrowed
 from aitbc.modules.ai.api import Job, JobDetail, JobNotFound
-from aitbc.modules.ai.hot.read import Found
+from aitbc.modules.ai.hot.read import Found, read_page
 from aitbc.modules.ai.models.kinds.registry import KINDS
 from aitbc.modules.ai.models.life import TERMINAL, IllegalMove, State, cancel
 from aitbc.modules.ai.models.tables import AttemptRow, JobRow, LogRow
@@ -74,19 +75,16 @@ class Jobs(Results):
         self, who: Principal, *, state: str | None, kind: str | None, after: str | None, limit: int
     ) -> Sequence[Job]:
         """The caller's jobs from the newest on, up to `limit`, those before `after`; an operator sees everybody's."""
-        query = (
-            select(JobRow).options(defer(JobRow.input), defer(JobRow.output)).order_by(JobRow.id.desc()).limit(limit)
-        )
+        wanted = Narrowed()
         if not who.is_admin:
-            query = query.where(JobRow.account == who.account)
+            wanted.by("account = {}", ids.decode("acct", who.account))
         if state is not None:
-            query = query.where(JobRow.state == state)
+            wanted.by("state = {}", state)
         if kind is not None:
-            query = query.where(JobRow.kind == kind)
+            wanted.by("kind = {}", kind)
         if after is not None:
-            query = query.where(JobRow.id < after)
-        async with self.db.reading() as session:
-            return [job_view(row) for row in await session.scalars(query)]
+            wanted.by("id < {}", ids.decode("job", after))
+        return [job_view(job) for job in await read_page(self.db, wanted, limit)]
 
     @persistent
     async def cancel(self, who: Principal, job: str, once: Once) -> Job:

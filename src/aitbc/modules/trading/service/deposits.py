@@ -166,4 +166,4 @@ class Deposits:
 
 async def _view(uow: UnitOfWork, transaction: str) -> LedgerTransaction:
     row = await uow.find(TransactionRow, transaction, missing=TransactionNotFound)
-    return transaction_view(row.body, None)
+    return transaction_view(row.body, None, None)

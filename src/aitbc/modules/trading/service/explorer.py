@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import func, literal, select, text, tuple_
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aitbc.kernel import chain, ids
@@ -13,6 +13,7 @@ from aitbc.kernel.auth import Principal
 from aitbc.kernel.db import Database
 from aitbc.kernel.errors import NotFound
 from aitbc.kernel.money import render
+from aitbc.kernel.narrowed import Narrowed
 from aitbc.modules.trading.api import HolderNotFound
 from aitbc.modules.trading.models.book import FEES, ISSUANCE, SYSTEM
 from aitbc.modules.trading.models.records import ReceiptClaims, TransactionRecord, digest
@@ -20,11 +21,9 @@ from aitbc.modules.trading.models.tables import (
     AccountRow,
     BlockItemRow,
     BlockRow,
-    EntryRow,
     HoldRow,
     NodeKeyRow,
     ReceiptRow,
-    TransactionRow,
 )
 from aitbc.modules.trading.models.views import (
     AccountEntry,
@@ -44,6 +43,15 @@ from aitbc.modules.trading.service.blocks import Chain, block_view
 
 RECORD_PREFIX = {"transaction": "txn", "receipt": "rcpt"}
 DIGITS_MAX = 18
+
+ENTRIES = """
+SELECT e.transaction_id, e.amount_units, e.balance_after_units, e.account_version, e.created_at, t.kind, t.reference, t.reason
+FROM trading.entries e JOIN trading.transactions t ON t.id = e.transaction_id {wanted}
+ORDER BY e.account_version DESC LIMIT {limit}"""
+TRANSACTIONS = """
+SELECT t.body, i.height, i.sequence FROM trading.transactions t LEFT JOIN trading.block_items i ON i.record_id = t.id {wanted}
+ORDER BY t.id DESC LIMIT {limit}"""
+RECEIPTS = "SELECT body, issued_at FROM trading.receipts {wanted} ORDER BY issued_at DESC, id DESC LIMIT {limit}"
 
 
 class BlockNotFound(NotFound):
@@ -101,55 +109,39 @@ class Explorer:
         """An account's statement, newest first. Raises `HolderNotFound` for somebody else's."""
         if not ids.is_id("acct", account) or not who.owns(account):
             raise HolderNotFound
-        wanted = (
-            select(EntryRow, TransactionRow.kind, TransactionRow.reference, TransactionRow.reason)
-            .join(TransactionRow, TransactionRow.id == EntryRow.transaction_id)
-            .where(EntryRow.account_id == ids.decode("acct", account))
-            .order_by(EntryRow.account_version.desc())
-            .limit(limit)
-        )
+        wanted = Narrowed()
+        wanted.by("e.account_id = {}", ids.decode("acct", account))
         if before is not None:
-            wanted = wanted.where(EntryRow.account_version < before)
-        async with self._database.reading() as session:
-            return [entry_line(*row) for row in await session.execute(wanted)]
+            wanted.by("e.account_version < {}", before)
+        return [entry_line(row) for row in await self._fetch(ENTRIES, wanted, limit)]
 
     # The chain: anybody's with a key that may read it
 
     async def transaction(self, transaction: str) -> LedgerTransaction:
         """One transaction with the balances before and after it. Raises `TransactionNotFound`."""
-        async with self._database.reading() as session:
-            found = await self._transactions(session, "txn", transaction, TransactionRow.id == transaction)
+        if not ids.is_id("txn", transaction):
+            raise TransactionNotFound
+        wanted = Narrowed()
+        wanted.by("t.id = {}", ids.decode("txn", transaction))
+        found = await self._fetch(TRANSACTIONS, wanted, 1)
         if not found:
             raise TransactionNotFound
-        return found[0]
+        return transaction_view(*found[0])
 
     async def transactions(
         self, *, limit: int, before: str | None, reference: str | None = None
     ) -> list[LedgerTransaction]:
         """Transactions, newest first; those of one job or hold when `reference` names it."""
-        async with self._database.reading() as session:
-            wanted: list[Any] = []
-            if reference is not None:
-                wanted.append(TransactionRow.id.in_(await _of_hold(session, reference)))
-            if before is not None:
-                wanted.append(TransactionRow.id < before)
-            return await self._transactions(session, "txn", before, *wanted, limit=limit)
-
-    async def _transactions(
-        self, session: AsyncSession, prefix: str, id_: str | None, *wanted: Any, limit: int = 1
-    ) -> list[LedgerTransaction]:
-        if id_ is not None and not ids.is_id(prefix, id_):
-            return []
-        item = text("trading.block_items.record_id = trading.transactions.id")
-        query = (
-            select(TransactionRow.body, BlockItemRow.height, BlockItemRow.sequence)
-            .outerjoin(BlockItemRow, item)
-            .where(*wanted)
-            .order_by(TransactionRow.id.desc())
-            .limit(limit)
-        )
-        rows = await session.execute(query)
-        return [transaction_view(body, _place(height, sequence)) for body, height, sequence in rows]
+        wanted = Narrowed()
+        if reference is not None:
+            async with self._database.reading() as session:
+                found = await _of_hold(session, reference)
+            wanted.by("t.id = ANY({}::uuid[])", [ids.decode("txn", transaction) for transaction in found])
+        if before is not None:
+            if not ids.is_id("txn", before):
+                return []
+            wanted.by("t.id < {}", ids.decode("txn", before))
+        return [transaction_view(*row) for row in await self._fetch(TRANSACTIONS, wanted, limit)]
 
     async def receipt(self, receipt: str) -> Receipt:
         """A receipt with its proof of inclusion. Raises `ReceiptNotFound`."""
@@ -172,25 +164,24 @@ class Explorer:
         miner: str | None = None,
     ) -> list[ReceiptLine]:
         """Receipts, newest first: all of them, or those of a job, a payer or a miner."""
-        wanted: list[Any] = []
+        wanted = Narrowed()
         for prefix, value in (("job", job), ("acct", payer), ("mnr", miner)):
             if value is not None and not ids.is_id(prefix, value):
                 return []
         if job is not None:
-            wanted.append(ReceiptRow.id == ids.encode("rcpt", ids.decode("job", job)))
+            wanted.by("id = {}", ids.decode("job", job))
         if payer is not None:
-            wanted.append(ReceiptRow.payer == payer)
+            wanted.by("payer = {}", ids.decode("acct", payer))
         if miner is not None:
-            wanted.append(ReceiptRow.miner == miner)
+            wanted.by("miner = {}", ids.decode("mnr", miner))
         if before is not None:
-            place = (ReceiptRow.issued_at, ReceiptRow.id)
-            values = [literal(value, column.type) for value, column in zip(before, place, strict=True)]
-            wanted.append(tuple_(*place) < tuple_(*values))
-        query = (
-            select(ReceiptRow).where(*wanted).order_by(ReceiptRow.issued_at.desc(), ReceiptRow.id.desc()).limit(limit)
-        )
-        async with self._database.reading() as session:
-            return [receipt_line(row) for row in await session.scalars(query)]
+            wanted.by("(issued_at, id) < ({}, {})", before[0], ids.decode("rcpt", before[1]))
+        return [receipt_line(*row) for row in await self._fetch(RECEIPTS, wanted, limit)]
+
+    async def _fetch(self, statement: str, wanted: Narrowed, limit: int) -> Sequence[Any]:
+        text = statement.format(wanted=wanted, limit=wanted.value(limit))
+        async with self._database.hot() as connection:
+            return await connection.fetch(text, *wanted.values)
 
     async def signed_receipts(self, *, limit: int, job: str | None = None) -> list[tuple[ReceiptLine, SignedReceipt]]:
         """The newest receipts with all that they say, or that of a job."""
@@ -201,7 +192,9 @@ class Explorer:
             query = query.where(ReceiptRow.id == ids.encode("rcpt", ids.decode("job", job)))
         async with self._database.reading() as session:
             rows = list(await session.scalars(query))
-        return [(receipt_line(row), msgspec.json.decode(row.body, type=SignedReceipt)) for row in rows]
+        return [
+            (receipt_line(row.body, row.issued_at), msgspec.json.decode(row.body, type=SignedReceipt)) for row in rows
+        ]
 
     async def receipt_count(self) -> int:
         """How many receipts there are."""
@@ -337,23 +330,24 @@ def account_view(owner: str, row: AccountRow | None) -> AccountView:
     )
 
 
-def entry_line(entry: EntryRow, kind: str, reference: str | None, reason: str | None) -> AccountEntry:
+def entry_line(row: Any) -> AccountEntry:
     """What callers see of an entry in a statement."""
+    transaction, amount_units, after_units, version, at, kind, reference, reason = row
     return AccountEntry(
-        transaction=entry.transaction_id,
+        transaction=ids.encode("txn", transaction),
         kind=kind,
         reference=reference,
         reason=reason,
-        amount=render(entry.amount_units),
-        before=render(entry.balance_after_units - entry.amount_units),
-        after=render(entry.balance_after_units),
-        version=entry.account_version,
-        at=entry.created_at,
+        amount=render(amount_units),
+        before=render(after_units - amount_units),
+        after=render(after_units),
+        version=version,
+        at=at,
     )
 
 
-def transaction_view(body: str, sealed: Place | None) -> LedgerTransaction:
-    """What callers see of a transaction: nothing but its record says."""
+def transaction_view(body: str, height: int | None, sequence: int | None) -> LedgerTransaction:
+    """What callers see of a transaction: nothing but its record says, and where in the chain it is."""
     record = msgspec.json.decode(body, type=TransactionRecord)
     settled = record.kind == "settle" and record.hold is not None
     return LedgerTransaction(
@@ -375,13 +369,13 @@ def transaction_view(body: str, sealed: Place | None) -> LedgerTransaction:
         ),
         digest=chain.name_digest(digest(body.encode())),
         receipt=ids.encode("rcpt", ids.decode("hold", record.hold)) if settled and record.hold else None,
-        sealed=sealed,
+        sealed=_place(height, sequence),
     )
 
 
-def receipt_line(row: ReceiptRow) -> ReceiptLine:
+def receipt_line(body: str, issued_at: datetime) -> ReceiptLine:
     """What callers see of a receipt in a list."""
-    claims = msgspec.json.decode(row.body, type=ReceiptClaims)
+    claims = msgspec.json.decode(body, type=ReceiptClaims)
     return ReceiptLine(
         id=claims.id,
         job=claims.job,
@@ -392,6 +386,6 @@ def receipt_line(row: ReceiptRow) -> ReceiptLine:
         price=claims.price,
         fee=claims.fee,
         earned=claims.earned,
-        issued_at=row.issued_at,
+        issued_at=issued_at,
         transaction=claims.transaction,
     )
