@@ -178,7 +178,7 @@ def bounded(app: Litestar, house: House, metrics: Metrics) -> ASGIApp:
     hosts = LOOPBACK_NAMES | {settings.host} | set(settings.hosts)
     kernels = {"identity": house.identity, "operations": house.operations, "webhooks": house.webhooks, "house": house}
     things = {**house.wired.services, **kernels}
-    inner: ASGIApp = Leaving(Straight(app, Ways(app, things), app.state[GUARD]))
+    inner: ASGIApp = Straight(Leaving(app), Ways(app, things), app.state[GUARD])
     key = GatewayKey.of(house.settings.gateway) if house.places.me == MAIN else None
     if house.places.ports or house.neighbours or key is not None:
         inner = Gateway(

@@ -30,6 +30,8 @@ ADMISSION_SECONDS = 0.2
 """How often a stream looks whether its key still counts, beside the time for which a key is believed."""
 _KEY_HEADERS = (b"authorization", b"x-api-key")
 MUTATING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+REPLAYED = (b"idempotency-replayed", b"true")
+"""The header of an answer that is the stored one of an earlier request."""
 Connection = ASGIConnection[Any, Any, Any, Any]
 
 
@@ -146,7 +148,7 @@ def _body_of(connection: Connection) -> Callable[[], Awaitable[bytes]]:
 
 
 class Leaving:
-    """Sees a request out: marks a replayed answer, and frees its Idempotency-Key for the next request."""
+    """Sees a request out that the framework answers: marks a replayed answer, and frees the Idempotency-Key."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -160,14 +162,19 @@ class Leaving:
         async def marked(message: Message) -> None:
             once = scope["state"].get("once")
             if message["type"] == "http.response.start" and once is not None and once.replayed:
-                message["headers"] = [*message["headers"], (b"idempotency-replayed", b"true")]
+                message["headers"] = [*message["headers"], REPLAYED]
             await send(message)
 
         try:
             await self._app(scope, receive, marked)
         finally:
-            if leave := scope["state"].get("leave"):
-                leave()
+            see_out(scope)
+
+
+def see_out(scope: Any) -> None:
+    """Free the Idempotency-Key of a request that is over for the next one."""
+    if leave := scope["state"].get("leave"):
+        leave()
 
 
 def stand_in_of(scope: Any) -> str | None:

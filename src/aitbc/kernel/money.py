@@ -4,6 +4,7 @@ On the wire an amount is a decimal string (`"0.05"`): a JSON number has been rou
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from aitbc.kernel.errors import AmountOverflow, Invalid
 
@@ -11,6 +12,7 @@ SCALE = 8
 UNIT = 10**SCALE
 ASSET = "AITBC"
 LARGEST = 2**63 - 1
+RENDERED_KEPT = 4096
 
 
 class InvalidAmount(Invalid):
@@ -46,6 +48,7 @@ def parse(text: str, *, zero: bool = False) -> int:
     return units
 
 
+@lru_cache(RENDERED_KEPT, typed=True)  # prices come again and again; and `True` must be refused though 1 is known
 def render(units: int) -> str:
     """The decimal string of minor units, without trailing zeros: `5_000_000` is `"0.05"`."""
     whole, part = divmod(abs(checked(units)), UNIT)

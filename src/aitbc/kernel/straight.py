@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from aitbc.kernel.auth import PUBLIC
 from aitbc.kernel.contract import Contract, contract_of
-from aitbc.kernel.doors import Guard
+from aitbc.kernel.doors import REPLAYED, Guard, see_out
 from aitbc.kernel.errors import AppError, FieldError, Invalid
 from aitbc.kernel.http import MUTATING, check_parameters, handlers, read_body, read_query, told
 
@@ -112,10 +112,14 @@ class Straight:
             await self._app(scope, receive, send)
             return
         start: Any = {"type": "http.response.start"}
-        body = await self._answer(way, name, scope, receive, start)
-        start["headers"].append((b"content-length", str(len(body)).encode()))
-        await send(start)
-        await send({"type": "http.response.body", "body": body, "more_body": False})
+        try:
+            body = await self._answer(way, name, scope, receive, start)
+            start["headers"].append((b"content-length", str(len(body)).encode()))
+            await send(start)
+            await send({"type": "http.response.body", "body": body, "more_body": False})
+        finally:
+            if way.prepares:
+                see_out(scope)
 
     async def _answer(self, way: Way, name: str, scope: Any, receive: Receive, start: dict[str, Any]) -> bytes:
         """The body of the answer, whose head is filled in. Raises nothing but an `AppError`, which the boundary tells."""
@@ -138,7 +142,10 @@ class Straight:
                 arguments["once"] = scope["state"]["once"]
             if way.name is not None:
                 arguments[way.name] = name
-            return _told(await way.call(**arguments), way, start)
+            body = _told(await way.call(**arguments), way, start)
+            if way.takes_once and scope["state"]["once"].replayed:
+                start["headers"].append(REPLAYED)
+            return body
         except AppError:
             raise
         except Exception as error:
