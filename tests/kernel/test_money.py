@@ -78,3 +78,10 @@ def test_a_product_is_exact_or_refused(units: int, count: int) -> None:
             money.times(units, count)
     else:
         assert money.times(units, count) == units * count
+
+
+def test_what_equals_a_known_amount_and_is_none_is_refused_all_the_same() -> None:
+    assert money.render(1) == "0.00000001"
+    for impostor in (True, 1.0):
+        with pytest.raises(TypeError):
+            money.render(impostor)

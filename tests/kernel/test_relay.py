@@ -3,17 +3,18 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import select, text, update
 
 from aitbc.kernel import clock
 from aitbc.kernel.auth import Principal
-from aitbc.kernel.db import Database, Target, UnitOfWork
+from aitbc.kernel.db import Connection, Database, Target, UnitOfWork
 from aitbc.kernel.events import ATTEMPTS_MAX, publish_many
-from aitbc.kernel.ids import new_id
+from aitbc.kernel.ids import decode, new_id
 from aitbc.kernel.operations import EventNotDead, EventNotFound, Operations
-from aitbc.kernel.relay import Hearer, Relay
+from aitbc.kernel.relay import Handler, Hearer, Relay, set_based
 from tests.kernel.probe import ThingCounted, ThingRow, probe_database
 
 ADMIN = Principal("acct_a", "key_a", "admin", frozenset({"*"}))
@@ -29,6 +30,19 @@ async def count(uow: UnitOfWork, events: Sequence[ThingCounted]) -> None:
     """Hear by counting in the row itself."""
     for event in events:
         await uow.session.execute(update(ThingRow).where(ThingRow.id == event.thing).values(count=ThingRow.count + 1))
+
+
+@set_based
+async def count_at_once(connection: Connection, events: Sequence[ThingCounted]) -> None:
+    """Hear by counting in the rows themselves, in one statement."""
+    await connection.execute(
+        "UPDATE probe.things t SET count = t.count + v.times FROM ("
+        "SELECT id, count(*) AS times FROM unnest($1::uuid[]) AS id GROUP BY id) AS v WHERE t.id = v.id",
+        [decode("thing", event.thing) for event in events],
+    )
+
+
+BOTH_WAYS = pytest.mark.parametrize("handler", [count, count_at_once], ids=["ordinary", "set_based"])
 
 
 async def a_thing(db: Database, *, tell: int = 1) -> str:
@@ -47,9 +61,10 @@ async def counted(db: Database, thing: str) -> int:
         return (await session.scalars(select(ThingRow.count).where(ThingRow.id == thing))).one()
 
 
-async def test_an_event_is_heard_once_even_when_delivered_again(target: Target) -> None:
+@BOTH_WAYS
+async def test_an_event_is_heard_once_even_when_delivered_again(target: Target, handler: Handler) -> None:
     async with probe_database(target) as db:
-        relay = Relay(db, {ThingCounted.kind: [Hearer(db, "probe.count", count)]})
+        relay = Relay(db, {ThingCounted.kind: [Hearer(db, "probe.count", handler)]})
         thing = await a_thing(db, tell=3)
         await relay.deliver_due()
         assert await counted(db, thing) == 3
@@ -59,16 +74,18 @@ async def test_an_event_is_heard_once_even_when_delivered_again(target: Target) 
         assert await counted(db, thing) == 3
 
 
-async def test_what_a_failing_hearer_did_is_undone_with_its_mark_in_the_inbox(target: Target) -> None:
+@BOTH_WAYS
+async def test_what_a_failing_hearer_did_is_undone_with_its_mark_in_the_inbox(target: Target, handler: Handler) -> None:
     async with probe_database(target) as db:
         is_well = False
 
-        async def sometimes(uow: UnitOfWork, events: Sequence[ThingCounted]) -> None:
-            await count(uow, events)
+        async def sometimes(way: Any, events: Sequence[ThingCounted]) -> None:
+            await handler(way, events)
             if not is_well:
                 raise RuntimeError("after the work")
 
-        relay = Relay(db, {ThingCounted.kind: [Hearer(db, "probe.sometimes", sometimes)]})
+        hearer = Hearer(db, "probe.sometimes", set_based(sometimes) if handler is count_at_once else sometimes)
+        relay = Relay(db, {ThingCounted.kind: [hearer]})
         thing = await a_thing(db)
         await relay.deliver_due()
         assert await counted(db, thing) == 0

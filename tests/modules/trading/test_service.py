@@ -48,6 +48,29 @@ async def test_a_hold_moves_money_from_available_to_held(owner: Target, hot: boo
         await require_sound(trading)
 
 
+async def test_holds_that_are_placed_and_ended_in_one_flush_end_as_if_they_had_waited(owner: Target) -> None:
+    async with trading_on(owner, hot=True) as trading:
+        payer, miner = await funded(trading, 10 * AITBC), await funded(trading, 0)
+        voided, settled, open_ = (a_hold(payer, 2 * AITBC) for _ in range(3))
+        *_, paid = await asyncio.gather(
+            trading.hold(voided),
+            trading.hold(settled),
+            trading.hold(open_),
+            trading.void(voided.hold, "on second thoughts"),
+            trading.settle(a_settlement(settled, AITBC, miner_account=miner)),
+        )
+        assert paid.returned_units == AITBC
+        balance = await trading.balance(payer)
+        assert (balance.available_units, balance.held_units) == (7 * AITBC, 2 * AITBC)
+        async with sql(owner) as connection:
+            rows = await connection.fetch(
+                "SELECT state, ended_by IS NULL AS is_open FROM trading.holds WHERE payer = $1 ORDER BY state",
+                ids.decode("acct", payer),
+            )
+        assert [tuple(row) for row in rows] == [("open", True), ("settled", False), ("voided", False)]
+        await require_sound(trading)
+
+
 async def test_a_settlement_pays_miner_and_fee_and_returns_the_rest(owner: Target, hot: bool) -> None:
     async with trading_on(owner, hot=hot) as trading:
         payer, miner = await funded(trading, 10 * AITBC), await funded(trading, 0)
