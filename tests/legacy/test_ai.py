@@ -1,5 +1,6 @@
 """Jobs in the older dialect: submitted, watched, paid and cancelled as older clients do it, under our rules."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +38,21 @@ def test_it_says_that_it_is_there(town: Town) -> None:
     assert told(ask(town, "gateway", "GET", "/ai/health"))["service"] == "ai-service"
     capable = told(ask(town, "ai", "GET", "/multimodal/health"))["capabilities"]
     assert (capable["text_processing"], capable["audio_processing"]) == (True, False)
+
+
+def test_how_media_fare_is_told_from_miners_and_finished_jobs(town: Town) -> None:
+    town.paid_job("To be timed.")
+    with town.miner():
+        for _ in range(100):  # the picture of the fleet is drawn from an event
+            found = told(ask(town, "ai", "GET", "/multimodal/health/deep"))
+            if found["modality_tests"]["text"]["status"] == "pass":
+                break
+            time.sleep(0.05)
+    tests = found["modality_tests"]
+    assert (tests["text"]["status"], tests["audio"]["status"]) == ("pass", "not offered")
+    assert tests["text"]["processing_time"] > 0
+    assert tests["image"]["status"] in ("no miner", "no data")
+    assert (found["status"], found["overall_health"], tests["text"]["accuracy"]) == ("healthy", "degraded", None)
 
 
 @pytest.mark.parametrize(("body", "kind"), [(CHAT, "chat"), (EMBED, "embed")])

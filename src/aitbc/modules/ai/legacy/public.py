@@ -17,6 +17,7 @@ from aitbc.modules.ai.legacy import desk
 from aitbc.modules.ai.legacy.shapes import CREATE, READ, SERVICE, NewJob, later
 from aitbc.modules.ai.models.kinds.registry import KINDS
 from aitbc.modules.ai.service import AiService
+from aitbc.modules.ai.service.explaining import ONLINE
 
 MODALITIES = {"text": "embed", "image": "ocr"}
 """What is processed, and the kind of work that does it."""
@@ -38,6 +39,28 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     service: str
     timestamp: datetime
     capabilities: dict[str, bool]
+
+
+class MediumTest(Struct, frozen=True, kw_only=True):
+    """How a medium fares, from what miners said and what recent jobs took."""
+
+    status: str
+    """`pass`; else `no data` from finished jobs, `no miner` online that does it, or `not offered` as a kind of work."""
+    processing_time: float | None
+    """The seconds of half of the recent jobs at most."""
+    accuracy: None
+    """Nobody measures it."""
+
+
+class DeepHealth(Struct, frozen=True, kw_only=True):
+    """How all media fare."""
+
+    status: str
+    service: str
+    timestamp: datetime
+    modality_tests: dict[str, MediumTest]
+    overall_health: str
+    """`pass` when every medium that is a kind of work passes, else `degraded`."""
 
 
 class Process(Struct, frozen=True, kw_only=True):
@@ -104,7 +127,27 @@ class MediaController(Controller):
         told = f"Ask /jobs/{job.id}/result"
         return Processing(task_id=job.id, modality=data.modality, status="processing", result=told)
 
-    @get(["/multimodal/agents", "/multimodal/health/deep", "/optimization/agents"], opt=READ)
+    @get("/multimodal/health/deep", opt=READ)
+    async def deep(self, ai: NamedDependency[AiService]) -> DeepHealth:
+        """How each medium fares: whether a miner that does it is online, and how long recent jobs took."""
+        kinds = {kind for miner in await ai.fleet() if miner.status == ONLINE for kind in miner.kinds}
+        tests = {}
+        for medium in CAPABILITIES[:4]:
+            kind = MODALITIES.get(medium)
+            took = None if kind is None else await ai.typical_seconds(kind)
+            standing = "not offered" if kind is None else "no miner" if kind not in kinds else "no data"
+            passes = kind in kinds and took is not None
+            tests[medium] = MediumTest(status="pass" if passes else standing, processing_time=took, accuracy=None)
+        overall = all(tests[medium].status == "pass" for medium in MODALITIES)
+        return DeepHealth(
+            status="healthy",
+            service="multimodal-agent",
+            timestamp=now(),
+            modality_tests=tests,
+            overall_health="pass" if overall else "degraded",
+        )
+
+    @get(["/multimodal/agents", "/optimization/agents"], opt=READ)
     async def agents(self) -> None:
         """Refused."""
         raise later("What these agents were said to do")

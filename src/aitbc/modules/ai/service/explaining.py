@@ -141,6 +141,11 @@ class Explaining(Office):
         basis = f"{len(durations)} recent {job.kind} jobs ({told}), {slots} slots"
         return ExpectedWait(low_seconds=low, high_seconds=round(max(rounds, 1.0) * long, 3), basis=basis)
 
+    async def typical_seconds(self, kind: str) -> float | None:
+        """How long half of the recent jobs of a kind took at most; none while none is finished."""
+        durations = sorted(await self._recent_durations(kind))
+        return durations[len(durations) // 2] if durations else None
+
     async def _recent_durations(self, kind: str) -> Sequence[float]:
         if not self.durations[kind]:
             newest = select(AttemptRow).order_by(AttemptRow.id.desc()).limit(RECENT_MAX)
