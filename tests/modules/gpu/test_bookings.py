@@ -386,6 +386,7 @@ async def test_removing_a_miner_ends_its_booking_and_returns_the_money(fleet: Fl
     market, rig = await with_miner(fleet)
     booking = await market.book()
     await market.gpus.remove(market.owner, rig.id)
+    assert (await fleet.see(market.owner_caller, rig))["status"] == "removed"
     await market.gpus.mind_bookings()
     assert (await market.gpus.booking(market.buyer, booking.id)).state == "canceled"
     assert await market.purse(market.buyer) == (10 * AITBC, 0)
