@@ -88,15 +88,13 @@ class Guard:
             connection.scope["state"]["once"] = Once(account="")
             return
         principal = await self.admit(connection.scope, permission)
+        connection.scope["state"]["admission"] = Admission(self._identity, _secret_of(connection.scope))
         await self.prepare(connection.scope, handler.opt, principal, _body_of(connection))
 
     async def admit(self, scope: Any, permission: str) -> Principal:
         """The caller, who holds this permission. Raises `Unauthenticated`, `Forbidden`."""
-        secret = stand_in_of(scope) or bearer(scope)
-        principal = await self._identity.authenticate(secret)
-        state = scope["state"]
-        state["principal"] = principal
-        state["admission"] = Admission(self._identity, secret)
+        principal = await self._identity.authenticate(_secret_of(scope))
+        scope["state"]["principal"] = principal
         principal_key.set(principal.key)
         if not principal.may(permission):
             if self._denials is not None:
@@ -175,6 +173,10 @@ def see_out(scope: Any) -> None:
     """Free the Idempotency-Key of a request that is over for the next one."""
     if leave := scope["state"].get("leave"):
         leave()
+
+
+def _secret_of(scope: Any) -> str:
+    return stand_in_of(scope) or bearer(scope)
 
 
 def stand_in_of(scope: Any) -> str | None:

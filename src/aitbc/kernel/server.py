@@ -38,7 +38,7 @@ HURRY_SECONDS = 1.0
 """What it has after the second signal."""
 SLOW_ROUND_SECONDS = 1.0
 OPEN_FILES = 65_536
-COLLECT_AFTER = (10_000, 20, 50)
+COLLECT_AFTER = (2_000, 10, 10)
 """How many new objects make the collector of cycles look at them, and how many of its rounds make it look further back."""
 
 log = structlog.get_logger("aitbc.server")
