@@ -102,6 +102,13 @@ class Town:
             time.sleep(0.05)
         return found
 
+    def sealed(self, *, after: int) -> None:
+        """Until there is a block of a greater height."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while self.ours("GET", "trading/blocks/head")["height"] <= after:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
     @contextmanager
     def miner(self, *, fails: bool = False) -> Iterator[MinerAtWork]:
         """A miner of the operator's at work on every `embed` job that waits, until the end of the block."""

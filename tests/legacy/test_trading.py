@@ -7,6 +7,8 @@ import pytest
 
 from tests.legacy.ground import Town
 
+MANY = 3
+
 UNKNOWN_JOB = "job_00000000000000000000000000"
 LATER = ("requests", "matches", "agreements", "negotiations")
 
@@ -113,6 +115,9 @@ def test_the_coordinator_shows_the_same_chain(town: Town, done: Any) -> None:
     assert status["height"] >= head["height"]
     assert told(town, "coordinator", "/v1/validators")["validators"][-1]["status"] == "active"
     assert refused(town, "coordinator", "/v1/state/dump")[0] == 501
+    while (height := told(town, "coordinator", "/v1/blocks", limit=1)["blocks"][0]["height"]) < MANY:
+        town.fund("1")
+        town.sealed(after=height)
     page = told(town, "coordinator", "/v1/blocks", limit=2, offset=1)
     assert (len(page["blocks"]), page["limit"], page["offset"]) == (2, 2, 1)
     assert page["total"] > page["blocks"][0]["height"] > page["blocks"][1]["height"]
