@@ -38,7 +38,7 @@ def clock_that_goes_right() -> Iterator[None]:
 async def refusals(stage: Stage, key: str) -> list[dict[str, Any]]:
     """What the operator finds about a key, from the first on."""
     admin = await stage.admin()
-    found = (await admin.get("/api/v1/operations/audit", module="kernel", action=ACTION, limit=1000)).json()
+    found = (await admin.get("/api/v1/operations/audit", module="kernel", action=ACTION, limit=1000)).json()["data"]
     return [entry for entry in reversed(found) if entry["key"] == key]
 
 

@@ -309,7 +309,7 @@ async def test_an_endpoint_becomes_what_is_wanted(stage: Stage, receiver: Receiv
     assert (wrong.status_code, wrong.json()["code"]) == (422, "unknown_event_type")
     assert (await who.get(path)).json() == changed
     admin = await stage.admin()
-    entries = (await admin.get("/api/v1/operations/audit", module="kernel", action="webhook.change")).json()
+    entries = (await admin.get("/api/v1/operations/audit", module="kernel", action="webhook.change")).json()["data"]
     assert len(entries) == 1
 
 
@@ -371,7 +371,9 @@ async def test_what_belongs_to_others_is_as_if_it_did_not_exist(stage: Stage, re
     for path in (ENDPOINTS, DELIVERIES, f"{DELIVERIES}?endpoint={made['id']}"):
         assert (await stranger.get(path)).json()["data"] == []
         assert len((await admin.get(path)).json()["data"]) == 1
-    actions = [entry["action"] for entry in (await admin.get("/api/v1/operations/audit", module="kernel")).json()]
+    actions = [
+        entry["action"] for entry in (await admin.get("/api/v1/operations/audit", module="kernel")).json()["data"]
+    ]
     assert "webhook.create" in actions
 
 
