@@ -15,7 +15,7 @@ from nats.js.api import Header
 
 from aitbc.kernel import clock
 from aitbc.kernel.bus import HEARER, MARK, Bus, reason_of, servers_of
-from aitbc.kernel.bus_events import AT, KIND, TELLER, BusEar, BusEvents
+from aitbc.kernel.bus_events import AT, KIND, TELLER, BusEar, BusEvents, EventBus
 from aitbc.kernel.db import Target, UnitOfWork
 from aitbc.kernel.events import Event
 from aitbc.kernel.ids import new_uuid
@@ -335,7 +335,7 @@ async def test_news_goes_over_the_bus_and_by_the_database_while_the_server_is_aw
             looked.set()
 
         await watching.add_listener("aitbc_probe", lambda *_: notified.set())
-        buses = [Bus(NatsSettings(url=Secret(server.url)), SECRET, []) for _ in range(2)]
+        buses = [EventBus(NatsSettings(url=Secret(server.url)), SECRET, []) for _ in range(2)]
         here, there = News(db, buses[0]), News(other, buses[1])
         for bus in buses:
             await bus.start()

@@ -9,7 +9,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from aitbc.kernel.destinations import LOOKUPS_MAX, DestinationRefused, Destinations, NotPublic, is_public
+from aitbc.kernel.destinations import DestinationRefused, Destinations, NotPublic, is_public
+from aitbc.kernel.outgoing import LOOKUPS_MAX, connector
 from aitbc.kernel.settings import WebhookSettings
 from tests.kernel.receiver import receiving
 
@@ -161,7 +162,7 @@ def names(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
 
 async def refusal_of(url: str, destinations: Destinations = STRICT) -> BaseException:
     """What a request to a URL ends with; it must not get through."""
-    async with aiohttp.ClientSession(connector=destinations.connector()) as session:
+    async with aiohttp.ClientSession(connector=connector(destinations)) as session:
         with pytest.raises(aiohttp.ClientConnectorError) as failed:
             await session.post(url, data=b"x", allow_redirects=False)
     return failed.value.os_error
@@ -181,7 +182,7 @@ async def test_an_address_in_the_url_is_refused_at_the_socket() -> None:
     async with receiving() as receiver:
         for host in ("127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "0x7f000001"):
             assert isinstance(await refusal_of(f"http://{host}:{receiver.port}/"), NotPublic), host
-        async with aiohttp.ClientSession(connector=STRICT.connector()) as session:
+        async with aiohttp.ClientSession(connector=connector(STRICT)) as session:
             for host in ("127.1", "2130706433"):  # the client takes these for what they are not
                 with pytest.raises(aiohttp.InvalidURL):
                     await session.post(f"http://{host}:{receiver.port}/")
@@ -197,7 +198,7 @@ async def test_the_address_that_was_seen_is_the_one_connected_to(monkeypatch: py
         raise OSError("far enough")
 
     asked = names(monkeypatch, [PUBLIC], ["127.0.0.1"])
-    monkeypatch.setattr(Destinations, "_open", note)
+    monkeypatch.setattr(Destinations, "open_socket", note)
     assert not isinstance(await refusal_of("http://hooks.example/"), NotPublic)
     assert (asked, opened) == (["hooks.example"], [PUBLIC])
     assert isinstance(await refusal_of("http://hooks.example/"), NotPublic)
@@ -206,7 +207,7 @@ async def test_the_address_that_was_seen_is_the_one_connected_to(monkeypatch: py
 
 async def test_where_it_is_allowed_the_same_way_leads_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     names(monkeypatch, ["127.0.0.1"])
-    async with receiving() as receiver, aiohttp.ClientSession(connector=LENIENT.connector()) as session:
+    async with receiving() as receiver, aiohttp.ClientSession(connector=connector(LENIENT)) as session:
         async with session.post(f"http://hooks.example:{receiver.port}/", data=b"x") as answer:
             assert answer.status == 200
         assert len(receiver.received) == 1
@@ -215,9 +216,9 @@ async def test_where_it_is_allowed_the_same_way_leads_inside(monkeypatch: pytest
 async def test_silent_name_servers_are_bounded_and_hold_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
     silence = threading.Event()
     monkeypatch.setattr("aitbc.kernel.destinations.socket.getaddrinfo", lambda *_: silence.wait(20) and [])
-    connector = STRICT.connector()
+    connecting = connector(STRICT)
     try:
-        async with aiohttp.ClientSession(connector=connector) as session:
+        async with aiohttp.ClientSession(connector=connecting) as session:
             waiting = [asyncio.create_task(session.post(f"http://n{i}.example/")) for i in range(LOOKUPS_MAX)]
             await asyncio.sleep(0.1)
             with pytest.raises(aiohttp.ClientConnectorError, match="Too many names"):

@@ -72,6 +72,10 @@ class BusEvents:
         for module in sorted({name.partition(".")[0] for name in hearers}):
             bus.hear(f"deliver.{module}", self._arrives, group=HEARER)
 
+    def ear(self, direct: Ear) -> "BusEar":
+        """A handler of a module in another process, told this way and directly what did not get there so."""
+        return BusEar(self, direct)
+
     # The teller's end
 
     async def bring(self, handler: str, told: Told) -> Told:
@@ -173,6 +177,14 @@ class BusEvents:
             await _end(message, heard=ok)
         body = msgspec.json.encode(Heard(handler, tuple(id_ for id_, _, _ in group), ok))
         await self.bus.say(f"heard.{teller}", body, {MARK: self.bus.mark(teller.encode(), body)})
+
+
+class EventBus(Bus):
+    """The bus, with a way for events."""
+
+    def events(self, hearers: Mapping[str, Hearer]) -> BusEvents:
+        """The way of events to and from the hearers of this process."""
+        return BusEvents(self, hearers)
 
 
 class BusEar:

@@ -5,25 +5,15 @@ once more of every address that the name has now, and of the one that a socket i
 the two. No proxy is asked, and no redirect followed: both would lead past this.
 """
 
-import asyncio
-import errno
 import ipaddress
 import re
 import socket
-import threading
-from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
-
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from aitbc.kernel.errors import FieldError, Invalid
 from aitbc.kernel.settings import WebhookSettings
 
-LOOKUPS_MAX = 64
-"""Names looked up at one time: the system's own way blocks, and a hostile name server may let it wait long."""
 INSIDE = ("localhost", "local", "internal", "home.arpa", "onion")
 """The ends of names that no public receiver has."""
 _NAME = re.compile(r"(?=.{1,253}\Z)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
@@ -75,7 +65,8 @@ class Destinations:
     """What is let out, by the settings."""
 
     def __init__(self, settings: WebhookSettings) -> None:
-        self._anywhere = settings.allow_private
+        self.anywhere = settings.allow_private
+        """Whether receivers inside of our own networks are sent to."""
         self._ports = frozenset(settings.ports)
 
     def check(self, url: str) -> None:
@@ -87,13 +78,13 @@ class Destinations:
             host, port = parts.hostname or "", parts.port
         except ValueError:
             _refuse("It cannot be read.")
-        if parts.scheme != "https" and not (self._anywhere and parts.scheme == "http"):
+        if parts.scheme != "https" and not (self.anywhere and parts.scheme == "http"):
             _refuse("It must begin with https://.")
         if "@" in parts.netloc:
             _refuse("It must name no user and no password.")
         if "#" in url:
             _refuse("It must have no fragment: that part is never sent.")
-        if not self._anywhere and (443 if port is None else port) not in self._ports:
+        if not self.anywhere and (443 if port is None else port) not in self._ports:
             _refuse(f"Its port must be one of {', '.join(map(str, sorted(self._ports)))}.")
         self._check_host(host, bracketed="[" in parts.netloc)
 
@@ -103,87 +94,21 @@ class Destinations:
                 ipaddress.ip_address(host)
             except ValueError:
                 _refuse("Its address cannot be read.")
-            if not self._anywhere and not is_public(host):
+            if not self.anywhere and not is_public(host):
                 _refuse("Its address is not public.")
             return
         last = host.rpartition(".")[2]
         if not _NAME.match(host) or _NUMBER.match(last):
             _refuse("Its host is neither a name nor an address in the usual form.")
-        if not self._anywhere and (last == host or any(f".{host}".endswith(f".{end}") for end in INSIDE)):
+        if not self.anywhere and (last == host or any(f".{host}".endswith(f".{end}") for end in INSIDE)):
             _refuse("Its name is not a public one.")
 
-    def connector(self) -> aiohttp.TCPConnector:
-        """How to connect: each time anew, to an address that was seen."""
-        return aiohttp.TCPConnector(
-            resolver=_Resolver(anywhere=self._anywhere),
-            socket_factory=self._open,
-            use_dns_cache=False,
-            force_close=True,
-            limit=0,
-        )
-
-    def _open(self, address: Any) -> socket.socket:
+    def open_socket(self, address: Any) -> socket.socket:
         """A socket for an address, the last moment at which it can be refused; an address in a URL is seen only here."""
         family, kind, protocol, _, place = address
-        if not self._anywhere and not is_public(str(place[0])):
+        if not self.anywhere and not is_public(str(place[0])):
             raise NotPublic
         return socket.socket(family, kind, protocol)
-
-
-class _Resolver(AbstractResolver):
-    """Resolves names to addresses that are all public, or not at all.
-
-    In threads that are nobody's: those of a pool are waited for at the end of the process, however long a name server is silent.
-    """
-
-    def __init__(self, *, anywhere: bool) -> None:
-        self._anywhere = anywhere
-        self._room = threading.Semaphore(LOOKUPS_MAX)
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """The addresses of a name. Raises `NotPublic` when one of them is not public, and `OSError` when there are none."""
-        found = [one for one in await self._look_up(host, port, family) if one[0] in (socket.AF_INET, socket.AF_INET6)]
-        if not self._anywhere and not all(is_public(str(one[4][0])) for one in found):
-            raise NotPublic
-        return [
-            ResolveResult(
-                hostname=host, host=str(place[0]), port=port, family=kind, proto=protocol, flags=socket.AI_NUMERICHOST
-            )
-            for kind, _, protocol, _, place in found
-        ]
-
-    async def close(self) -> None:
-        """Nothing is held."""
-
-    async def _look_up(self, host: str, port: int, family: int) -> Sequence[Any]:
-        if not self._room.acquire(blocking=False):
-            raise OSError(errno.EAGAIN, "Too many names are being looked up")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Sequence[Any]] = loop.create_future()
-
-        def look() -> None:
-            answer: Sequence[Any] | Exception
-            try:
-                answer = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
-            except Exception as error:  # noqa: BLE001 - told to the one who waits
-                answer = error
-            self._room.release()
-            with suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(_settle, future, answer)
-
-        threading.Thread(target=look, daemon=True, name=f"look up {host}").start()
-        return await future
-
-
-def _settle(future: "asyncio.Future[Sequence[Any]]", answer: Sequence[Any] | Exception) -> None:
-    if future.done():
-        return
-    if isinstance(answer, Exception):
-        future.set_exception(answer)
-    else:
-        future.set_result(answer)
 
 
 def _refuse(reason: str) -> NoReturn:

@@ -16,7 +16,7 @@ from msgspec import structs
 
 from aitbc.kernel.auth import Principal, role_scopes
 from aitbc.kernel.build import this_build
-from aitbc.kernel.bus import Bus
+from aitbc.kernel.carrier import Carrier
 from aitbc.kernel.clock import now
 from aitbc.kernel.config import ConfigError, Settings
 from aitbc.kernel.db import Database, Target
@@ -291,11 +291,13 @@ async def build(
     )
 
 
-def _bus(settings: Settings, secret: bytes, modules: Sequence[Module]) -> Bus | None:
+def _bus(settings: Settings, secret: bytes, modules: Sequence[Module]) -> Carrier | None:
     """The way to the NATS server that is configured. Raises `ConfigError`."""
     if settings.nats.url is None:
         return None
-    return Bus(settings.nats, secret, [module.name for module in modules if module.hears])
+    from aitbc.kernel.bus_events import EventBus  # noqa: PLC0415 - its library is for those who have a server
+
+    return EventBus(settings.nats, secret, [module.name for module in modules if module.hears])
 
 
 async def _migrate(

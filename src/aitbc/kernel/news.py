@@ -4,9 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from nats.aio.msg import Msg
-
-from aitbc.kernel.bus import Bus
+from aitbc.kernel.carrier import Carrier, Said
 from aitbc.kernel.db import Database
 from aitbc.kernel.ids import new_uuid
 
@@ -19,7 +17,7 @@ ALIVE_SECONDS = 30.0
 class News:
     """What the processes of one module call out to each other. It says nothing but that there is news, and may get lost."""
 
-    def __init__(self, database: Database, bus: Bus | None = None) -> None:
+    def __init__(self, database: Database, bus: Carrier | None = None) -> None:
         self._database = database
         self._bus = bus
         self._me = str(new_uuid())
@@ -64,6 +62,6 @@ class News:
                     self._heard.clear()
                     await look()
 
-    async def _hear(self, message: Msg) -> None:
+    async def _hear(self, message: Said) -> None:
         if message.data.decode("ascii", "replace") != self._me:
             self._heard.set()

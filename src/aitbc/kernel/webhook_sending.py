@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from importlib import import_module
+from typing import Any
 from uuid import UUID
 
-import aiohttp
 import structlog
 from msgspec import Struct
 
@@ -150,7 +151,7 @@ class Sending:
         self._busy: Counter[UUID] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._notes: Batcher[Outcome, None] = Batcher(self._note_all)
-        self._session: aiohttp.ClientSession | None = None
+        self._session: Any = None
         self.outcomes: Counter[str] = Counter({"delivered": 0, "retried": 0, "dead": 0})
         """How attempts ended."""
 
@@ -229,15 +230,16 @@ class Sending:
     async def _send(self, leased: Leased) -> Outcome:
         status, error = None, None
         try:
+            client = await self._client()
             async with asyncio.timeout(ATTEMPT_SECONDS):
-                status = await self._post(leased)
+                status = await self._post(client, leased)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the receiver did not take it
             error = _told(failure)
         if status is not None and not 200 <= status < 300:
             error = f"HTTP {status}" + ("; redirects are not followed" if 300 <= status < 400 else "")
         return Outcome(leased, now(), status, error)
 
-    async def _post(self, leased: Leased) -> int:
+    async def _post(self, client: Any, leased: Leased) -> int:
         self._destinations.check(leased.url)
         at, message, body = now(), ids.encode("dlv", leased.id), leased.body.encode()
         secrets = [leased.secret]
@@ -252,21 +254,15 @@ class Sending:
             "webhook-timestamp": str(timestamp),
             "webhook-signature": signatures(opened, message, timestamp, body),
         }
-        async with self._client().post(leased.url, data=body, headers=headers, allow_redirects=False) as answer:
+        async with client.post(leased.url, data=body, headers=headers, allow_redirects=False) as answer:
             answer.close()  # whatever else it says, endlessly perhaps, is not read
-            return answer.status
+            status: int = answer.status
+            return status
 
-    def _client(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=self._destinations.connector(),
-                timeout=aiohttp.ClientTimeout(total=ATTEMPT_SECONDS),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                trust_env=False,
-                skip_auto_headers=("Accept", "Accept-Encoding"),
-                read_bufsize=4096,
-            )
+    async def _client(self) -> Any:
+        if self._session is None:  # loaded in a thread: it takes a while, and others need not wait for it
+            outgoing = await asyncio.to_thread(import_module, "aitbc.kernel.outgoing")
+            self._session = self._session or outgoing.new_session(self._destinations, ATTEMPT_SECONDS)
         return self._session
 
     async def _note_all(self, outcomes: Sequence[Outcome]) -> Sequence[None]:
@@ -308,22 +304,14 @@ def _weight(outcome: Outcome) -> tuple[bool, bool]:
 
 def _told(failure: BaseException) -> str:
     """Why no answer came, in words that tell the owner of an endpoint nothing about our network."""
-    known: Sequence[tuple[type[BaseException] | tuple[type[BaseException], ...], str]] = (
-        (TimeoutError, f"no answer within {ATTEMPT_SECONDS:g} s"),
-        (Unsealable, "the secret cannot be read any more; rotate it"),
-        (aiohttp.ClientConnectorCertificateError, "its certificate is not trusted"),
-        (aiohttp.ClientSSLError, "no TLS connection to it could be made"),
-        (aiohttp.ServerDisconnectedError, "it closed the connection without an answer"),
-    )
     if isinstance(failure, DestinationRefused):
         return failure.fields[0].message
     if isinstance(failure, NotPublic) or isinstance(getattr(failure, "os_error", None), NotPublic):
         return str(NotPublic.__doc__)
-    for kind, words in known:
-        if isinstance(failure, kind):
-            return words
-    if isinstance(failure, aiohttp.ClientConnectorDNSError):
-        return "its name leads nowhere"
-    if isinstance(failure, aiohttp.ClientConnectorError):
-        return "nothing listens there"
-    return f"the connection or the answer broke ({type(failure).__name__})"
+    if isinstance(failure, Unsealable):
+        return "the secret cannot be read any more; rotate it"
+    if isinstance(failure, TimeoutError):
+        return f"no answer within {ATTEMPT_SECONDS:g} s"
+    from aitbc.kernel.outgoing import reason_of  # noqa: PLC0415 - see there
+
+    return reason_of(failure) or f"the connection or the answer broke ({type(failure).__name__})"

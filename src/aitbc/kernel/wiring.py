@@ -12,8 +12,7 @@ from typing import Any
 import structlog
 from msgspec import Struct
 
-from aitbc.kernel.bus import Bus
-from aitbc.kernel.bus_events import BusEar, BusEvents
+from aitbc.kernel.carrier import Carrier, EventsWay
 from aitbc.kernel.chores import Leadership, run_chore
 from aitbc.kernel.db import Database, Target
 from aitbc.kernel.identity import Identity
@@ -47,7 +46,7 @@ class Platform:
     """Whom accounts want to be told of their events; none where nothing is told."""
     pulse: Pulse = field(default_factory=Pulse)
     """Whether this process stood still for a while: nobody is to be blamed for a silence of our own."""
-    bus: Bus | None = None
+    bus: Carrier | None = None
     """The NATS server between the processes, where one is configured."""
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process is about to stop: long polls and streams end."""
@@ -64,7 +63,7 @@ class Wired:
     hearers: dict[str, Hearer]
     """Every handler of this process by its name, for events that come from others."""
     platform: Platform
-    bus_events: BusEvents | None = None
+    bus_events: EventsWay | None = None
     """The way of events over the bus."""
 
     @asynccontextmanager
@@ -133,7 +132,7 @@ def wire(
         for name, hearer in _hearers(module, databases, services)
     }
     bus = platform.bus
-    bus_events = BusEvents(bus, near) if bus is not None else None
+    bus_events = bus.events(near) if bus is not None else None
     relays = _relays(modules, databases, near, far, bus_events, platform.webhooks)
     here = [module for module in modules if module.name in services]
     return Wired(here, databases, services, relays, near, platform, bus_events)
@@ -156,7 +155,7 @@ def _relays(
     databases: Mapping[str, Database],
     near: Mapping[str, Hearer],
     far: Mapping[str, Neighbour],
-    bus_events: BusEvents | None,
+    bus_events: EventsWay | None,
     webhooks: Webhooks | None,
 ) -> list[Relay]:
     """A relay for each outbox of this process, with the hearers of all modules, wherever they are, and of webhooks."""
@@ -171,6 +170,6 @@ def _relays(
     return [Relay(database, by_kind) for database in databases.values()]
 
 
-def _far_ear(neighbour: Neighbour, module: str, name: str, bus_events: BusEvents | None) -> Ear:
+def _far_ear(neighbour: Neighbour, module: str, name: str, bus_events: EventsWay | None) -> Ear:
     direct = FarHearer(neighbour, module, name)
-    return direct if bus_events is None else BusEar(bus_events, direct)
+    return direct if bus_events is None else bus_events.ear(direct)
