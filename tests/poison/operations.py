@@ -205,7 +205,7 @@ def description() -> dict[str, Any]:
         databases=(),
         settings=SimpleNamespace(state_dir=Path()),
         signer_answers=None,
-        platform=SimpleNamespace(draining=None),
+        platform=SimpleNamespace(draining=None, bus=None),
         neighbours={},
         parts=(),
     )
