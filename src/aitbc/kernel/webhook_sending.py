@@ -269,17 +269,8 @@ class Sending:
         leased = [outcome.leased for outcome in outcomes]
         last = {outcome.leased.endpoint: outcome for outcome in sorted(outcomes, key=_weight)}
         at = now()
-        async with self._database.hot() as connection:
-            await connection.execute(
-                NOTE,
-                [one.id for one in leased],
-                [one.attempts for one in leased],
-                [outcome.state.value for outcome in outcomes],
-                [outcome.due_at for outcome in outcomes],
-                [outcome.status for outcome in outcomes],
-                [outcome.error for outcome in outcomes],
-                [outcome.at for outcome in outcomes],
-            )
+        # Endpoints before their deliveries, as whoever changes an endpoint locks them.
+        async with self._database.hot_transaction() as connection:
             judged = await connection.fetch(
                 JUDGE,
                 list(last),
@@ -289,6 +280,16 @@ class Sending:
                 list(last),
                 at,
                 at - FAILING_MAX,
+            )
+            await connection.execute(
+                NOTE,
+                [one.id for one in leased],
+                [one.attempts for one in leased],
+                [outcome.state.value for outcome in outcomes],
+                [outcome.due_at for outcome in outcomes],
+                [outcome.status for outcome in outcomes],
+                [outcome.error for outcome in outcomes],
+                [outcome.at for outcome in outcomes],
             )
         for row in judged:
             if row["disabled_reason"] is not None:
