@@ -200,23 +200,7 @@ class Book:
         if hold.state != "open":
             raise HoldNotOpen
         price = command.price_units
-        if type(price) is not int or not 0 <= price <= hold.amount_units:
-            raise PriceAboveHold
-        fee = share(price, hold.fee_basis_points)
-        payer, fees = self.accounts[ids.decode("acct", hold.payer)], self.accounts[FEES]
-        miner = self.accounts[ids.decode("acct", command.miner_account)]
-        legs = (
-            (self.accounts[ESCROW], -hold.amount_units),
-            (miner, price - fee),
-            (fees, fee),
-            (payer, hold.amount_units - price),
-        )
-        posting = self._post("settle", legs, hold=hold.id, reference=hold.reference)
-        payer.spent_units += price
-        miner.earned_units += price - fee
-        fees.earned_units += fee
-        self._end(hold, payer, "settled", posting, None)
-        hold.price_units = price
+        posting, fee = self._pay_out(hold, "settle", command.miner_account, price)
         settlement = Settlement(
             receipt=f"rcpt_{command.job.removeprefix('job_')}",
             transaction=posting.id,
@@ -250,24 +234,7 @@ class Book:
             raise HoldDiffers
         if hold.state != "open":
             raise HoldNotOpen
-        price = command.price_units
-        if type(price) is not int or not 0 <= price <= hold.amount_units:
-            raise PriceAboveHold
-        fee = share(price, hold.fee_basis_points)
-        payer, fees = self.accounts[ids.decode("acct", hold.payer)], self.accounts[FEES]
-        owner = self.accounts[ids.decode("acct", command.owner)]
-        legs = (
-            (self.accounts[ESCROW], -hold.amount_units),
-            (owner, price - fee),
-            (fees, fee),
-            (payer, hold.amount_units - price),
-        )
-        posting = self._post("rent", legs, hold=hold.id, reference=hold.reference, reason=command.reason)
-        payer.spent_units += price
-        owner.earned_units += price - fee
-        fees.earned_units += fee
-        self._end(hold, payer, "settled", posting, command.reason)
-        hold.price_units = price
+        posting, _ = self._pay_out(hold, "rent", command.owner, command.price_units, command.reason)
         return rent_of(hold, posting.id)
 
     def give_back(self, hold_id: str, state: str, reason: str | None) -> Hold:
@@ -326,6 +293,29 @@ class Book:
         hold.state, hold.ended_at, hold.ended_by, hold.reason = state, self.at, posting.id, reason
         payer.held_units -= hold.amount_units
         self.ended.append(hold)
+
+    def _pay_out(
+        self, hold: HeldMoney, kind: str, to: str, price: int, reason: str | None = None
+    ) -> tuple[Posting, int]:
+        """Pay the price out of an open hold, less the fee, and return the rest; gives the posting and the fee."""
+        if type(price) is not int or not 0 <= price <= hold.amount_units:
+            raise PriceAboveHold
+        fee = share(price, hold.fee_basis_points)
+        payer, fees = self.accounts[ids.decode("acct", hold.payer)], self.accounts[FEES]
+        payee = self.accounts[ids.decode("acct", to)]
+        legs = (
+            (self.accounts[ESCROW], -hold.amount_units),
+            (payee, price - fee),
+            (fees, fee),
+            (payer, hold.amount_units - price),
+        )
+        posting = self._post(kind, legs, hold=hold.id, reference=hold.reference, reason=reason)
+        payer.spent_units += price
+        payee.earned_units += price - fee
+        fees.earned_units += fee
+        self._end(hold, payer, "settled", posting, reason)
+        hold.price_units = price
+        return posting, fee
 
     def _post(
         self,
