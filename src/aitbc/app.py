@@ -8,7 +8,7 @@ from typing import Any
 from aitbc.kernel import backup as kernel_backup
 from aitbc.kernel import database_commands, serving, upgrading
 from aitbc.kernel.backup import BackupManifest, Restored
-from aitbc.kernel.house import parts
+from aitbc.kernel.installation import parts
 from aitbc.kernel.module import Module
 from aitbc.kernel.places import MAIN
 from aitbc.kernel.upgrading import UpgradePlan

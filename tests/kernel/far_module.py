@@ -20,10 +20,11 @@ from aitbc.kernel.boundary import Boundary, Limits
 from aitbc.kernel.errors import NotFound
 from aitbc.kernel.gateway import Gateway
 from aitbc.kernel.listeners import Listener, bind, contexts
+from aitbc.kernel.logs import LogSettings
 from aitbc.kernel.pulse import Pulse
 from aitbc.kernel.roads import Neighbour, Tokens
 from aitbc.kernel.server import Signals, run, serve
-from aitbc.kernel.settings import LogSettings, ServerSettings
+from aitbc.kernel.settings import ServerSettings
 from aitbc.kernel.sites import Site
 
 PREFIX = "/api/v1/gpu/"

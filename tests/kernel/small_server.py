@@ -10,10 +10,12 @@ from urllib.parse import parse_qs
 
 from aitbc.kernel import logs
 from aitbc.kernel.access_log import AccessLog
-from aitbc.kernel.config import ConfigError, LogSettings, ServerSettings
+from aitbc.kernel.errors import ConfigError
 from aitbc.kernel.listeners import Listener, bind, gateway
+from aitbc.kernel.logs import LogSettings
 from aitbc.kernel.notify import Notifier
 from aitbc.kernel.server import Pulse, Signals, run, serve
+from aitbc.kernel.settings import ServerSettings
 
 
 class SmallApp:

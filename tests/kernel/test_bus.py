@@ -17,12 +17,13 @@ from aitbc.kernel import clock
 from aitbc.kernel.bus import HEARER, MARK, Bus, reason_of, servers_of
 from aitbc.kernel.bus_events import AT, KIND, TELLER, BusEar, BusEvents, EventBus
 from aitbc.kernel.db import Target, UnitOfWork
+from aitbc.kernel.errors import ConfigError
 from aitbc.kernel.events import Event
 from aitbc.kernel.ids import new_uuid
 from aitbc.kernel.news import News
 from aitbc.kernel.relay import Hearer, Relay
 from aitbc.kernel.secret import Secret
-from aitbc.kernel.settings import ConfigError, NatsSettings
+from aitbc.kernel.settings import NatsSettings
 from tests.kernel.probe import ThingCounted, probe_database
 from tests.kernel.test_relay import a_thing, count, counted
 from tests.nats_server import NatsServer

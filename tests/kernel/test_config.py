@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
-from aitbc.kernel.config import ConfigError, Loaded, Secret, describe, load, schema
+from aitbc.kernel.config import Loaded, describe, load, schema
+from aitbc.kernel.errors import ConfigError
+from aitbc.kernel.secret import Secret
 
 
 class Inner(Struct, frozen=True, forbid_unknown_fields=True):

@@ -22,9 +22,10 @@ from litestar.testing import AsyncTestClient
 from aitbc.kernel import logs
 from aitbc.kernel.access_log import TOLD, AccessLog
 from aitbc.kernel.clock import now
-from aitbc.kernel.config import LogSettings, Secret
 from aitbc.kernel.keys import new_key
 from aitbc.kernel.log_writer import WAITING_BYTES_MAX, Writer
+from aitbc.kernel.logs import LogSettings
+from aitbc.kernel.secret import Secret
 from aitbc.kernel.trace import request_id
 
 log = structlog.get_logger("aitbc.somewhere")

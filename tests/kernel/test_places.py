@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from aitbc.kernel import clock
-from aitbc.kernel.errors import Unauthenticated
+from aitbc.kernel.errors import ConfigError, Unauthenticated
 from aitbc.kernel.places import MAIN, places
 from aitbc.kernel.roads import TOKEN_SECONDS, Tokens
-from aitbc.kernel.settings import ConfigError, ModuleSettings, ServerSettings, Settings
+from aitbc.kernel.settings import ModuleSettings, ServerSettings, Settings
 
 NAMES = ("gpu", "ai", "trading")
 

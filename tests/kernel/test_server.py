@@ -20,9 +20,10 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from aitbc.kernel.config import ConfigError, ServerSettings
+from aitbc.kernel.errors import ConfigError
 from aitbc.kernel.listeners import Listener, PlainHttpRefused, PortTaken, bind, close, holder_of, tls_context
 from aitbc.kernel.pulse import Pulse
+from aitbc.kernel.settings import ServerSettings
 
 PROGRAM = Path(__file__).with_name("small_server.py")
 SOURCES = Path(__file__).parents[2] / "src"

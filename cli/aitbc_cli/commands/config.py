@@ -70,8 +70,8 @@ def _origin(variable: str, *, otherwise: str = "default") -> str:
 def _loaded() -> Any:
     """The server's settings. Raises `Stop` with exit code 78."""
     from aitbc.app import MODULES
-    from aitbc.kernel.serving import settings_of
-    from aitbc.kernel.settings import ConfigError
+    from aitbc.kernel.errors import ConfigError
+    from aitbc.kernel.installation import settings_of
 
     try:
         return settings_of(MODULES, {})

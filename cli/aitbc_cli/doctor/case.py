@@ -110,7 +110,7 @@ class Case:
     @property
     def settings(self) -> Any:
         """The server's settings, for checks that need them to be in order."""
-        from aitbc.kernel.settings import ConfigError
+        from aitbc.kernel.errors import ConfigError
 
         try:
             return self.load().settings

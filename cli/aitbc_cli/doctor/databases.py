@@ -56,7 +56,7 @@ def migrations(case: Case) -> Finding:
 def _target(case: Case) -> Any:
     """The owner's way in. It is never started here: an examination changes nothing."""
     from aitbc.kernel.db import Target
-    from aitbc.kernel.house import target_of
+    from aitbc.kernel.installation import target_of
 
     url = case.settings.database.url
     if url is not None:

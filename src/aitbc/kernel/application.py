@@ -65,8 +65,7 @@ def litestar(house: House, build: Build, metrics: Metrics) -> Litestar:
     ]
     routers += _older(shown, wired)
     kernels_own = _kernels_own(house, build) if is_main else []
-    if house.webhooks is not None:
-        metrics.collector("webhooks", house.webhooks.measure)
+    metrics.collector("webhooks", house.webhooks.measure)
     for name, service in wired.services.items():
         if hasattr(service, "measure"):
             metrics.collector(name, service.measure)
@@ -116,7 +115,7 @@ def _kernels_own(house: House, build: Build) -> list[Router | type[Controller]]:
         Router(
             "/api/v1/operations",
             route_handlers=[OperationsController],
-            dependencies={"operations": _provided(house.operations), "house": _provided(house)},
+            dependencies={"operations": _provided(house.operations), "directory": _provided(house.directory)},
         ),
         Router(
             "/api/v1/webhooks",
@@ -176,7 +175,12 @@ def bounded(app: Litestar, house: House, metrics: Metrics) -> ASGIApp:
         in_flight=settings.in_flight_max + settings.poll_max,
     )
     hosts = LOOPBACK_NAMES | {settings.host} | set(settings.hosts)
-    kernels = {"identity": house.identity, "operations": house.operations, "webhooks": house.webhooks, "house": house}
+    kernels = {
+        "identity": house.identity,
+        "operations": house.operations,
+        "webhooks": house.webhooks,
+        "directory": house.directory,
+    }
     things = {**house.wired.services, **kernels}
     inner: ASGIApp = Straight(Leaving(app), Ways(app, things), app.state[GUARD])
     key = GatewayKey.of(house.settings.gateway) if house.places.me == MAIN else None

@@ -26,10 +26,10 @@ from aitbc.kernel.database_commands import entered
 from aitbc.kernel.db import Target
 from aitbc.kernel.embedded import binaries
 from aitbc.kernel.errors import Conflict, Invalid, Unavailable
-from aitbc.kernel.house import build, parts
+from aitbc.kernel.house import build
+from aitbc.kernel.installation import parts, settings_of
 from aitbc.kernel.migrations import head_of, migrate
 from aitbc.kernel.module import Module
-from aitbc.kernel.serving import settings_of
 from aitbc.kernel.settings import Settings
 
 FORMAT = 1

@@ -22,9 +22,10 @@ from nats.js import JetStreamContext, api
 from nats.js.errors import BadRequestError, NotFoundError
 from prometheus_client import Metric
 
+from aitbc.kernel.errors import ConfigError
 from aitbc.kernel.ids import new_uuid
 from aitbc.kernel.metrics import counter, gauge
-from aitbc.kernel.settings import ConfigError, NatsSettings
+from aitbc.kernel.settings import NatsSettings
 from aitbc.kernel.sites import LOOPBACK
 from aitbc.kernel.tasks import end
 

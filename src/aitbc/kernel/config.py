@@ -18,34 +18,18 @@ from aitbc.kernel.config_sources import (
     from_flags,
     read_private,
 )
+from aitbc.kernel.errors import ConfigError
+from aitbc.kernel.logs import LogSettings
 from aitbc.kernel.secret import MASK, Secret
 from aitbc.kernel.settings import (
-    ConfigError,
     DatabaseSettings,
     GatewaySettings,
-    LogSettings,
     ModuleSettings,
     NatsSettings,
     ServerSettings,
     Settings,
     WebhookSettings,
 )
-
-__all__ = [
-    "ConfigError",
-    "DatabaseSettings",
-    "Loaded",
-    "LogSettings",
-    "ModuleSettings",
-    "Row",
-    "Secret",
-    "ServerSettings",
-    "Settings",
-    "WebhookSettings",
-    "describe",
-    "load",
-    "schema",
-]
 
 SYSTEM_FILE = Path("/etc/aitbc/config.toml")
 

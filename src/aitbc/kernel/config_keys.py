@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import NODEFAULT, Struct
 
+from aitbc.kernel.errors import ConfigError
 from aitbc.kernel.secret import Secret
-from aitbc.kernel.settings import ConfigError, ModuleSettings, Settings
+from aitbc.kernel.settings import ModuleSettings, Settings
 
 ALIASES = {
     "database.url": "AITBC_DATABASE_URL",

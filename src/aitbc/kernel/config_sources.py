@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from aitbc.kernel.config_keys import Key, nearest, shown, tables_of
-from aitbc.kernel.settings import ConfigError
+from aitbc.kernel.errors import ConfigError
 
 FILE_BYTES_MAX = 1 << 20
 CLIENT_TABLES = frozenset({"profile", "profiles", "cli"})

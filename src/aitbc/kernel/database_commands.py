@@ -13,10 +13,9 @@ from aitbc.kernel.config import Loaded
 from aitbc.kernel.db import Target
 from aitbc.kernel.embedded import EmbeddedPostgres, binaries
 from aitbc.kernel.errors import Conflict, NotFound
-from aitbc.kernel.house import parts, secret_of, target_of
+from aitbc.kernel.installation import SERVER_FILE, ServerFile, owner_of, parts, secret_of, settings_of, target_of
 from aitbc.kernel.migrations import OWNER, differences, migrate, provision_statements, role_password
 from aitbc.kernel.module import Module
-from aitbc.kernel.serving import SERVER_FILE, ServerFile, owner_of, settings_of
 
 
 class NoSuchModule(NotFound):

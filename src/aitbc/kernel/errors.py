@@ -151,3 +151,9 @@ class OutcomeUnknown(Unavailable):
     """The connection broke while the change was being made; ask again with the same Idempotency-Key."""
 
     code = "outcome_unknown"
+
+
+class ConfigError(AppError):
+    """The configuration cannot be used."""
+
+    code, exit_code = "bad_configuration", 78

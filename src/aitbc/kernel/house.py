@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import structlog
 from msgspec import structs
@@ -18,23 +17,25 @@ from aitbc.kernel.auth import Principal, role_scopes
 from aitbc.kernel.build import this_build
 from aitbc.kernel.carrier import Carrier
 from aitbc.kernel.clock import now
-from aitbc.kernel.config import ConfigError, Settings
 from aitbc.kernel.db import Database, Target
 from aitbc.kernel.denials import Denials
 from aitbc.kernel.embedded import START_SECONDS, EmbeddedPostgres, EmbeddedPostgresError
-from aitbc.kernel.errors import Unauthenticated, Unavailable
+from aitbc.kernel.errors import ConfigError, Unauthenticated, Unavailable
 from aitbc.kernel.identity import Base, Identity
+from aitbc.kernel.installation import parts, secret_of, write_private
 from aitbc.kernel.migrations import Part, awaited, migrate, role_password
 from aitbc.kernel.module import Module
 from aitbc.kernel.notify import Notifier
 from aitbc.kernel.operations import Operations
 from aitbc.kernel.places import MAIN, Places, places
+from aitbc.kernel.platform import Platform
 from aitbc.kernel.pulse import Pulse
-from aitbc.kernel.roads import Neighbour, Placed, Process, Tokens, neighbours
+from aitbc.kernel.roads import Directory, Neighbour, Process, Tokens, neighbours
+from aitbc.kernel.settings import Settings
 from aitbc.kernel.signing import Key, verify
 from aitbc.kernel.tasks import end
 from aitbc.kernel.webhooks import Webhooks
-from aitbc.kernel.wiring import Platform, Wired, wire
+from aitbc.kernel.wiring import Wired, wire
 
 LOCAL = "local"
 """The name of the account of callers who need no key, where a port trusts this machine."""
@@ -51,54 +52,6 @@ ANSWERS_KEPT = timedelta(hours=24)
 log = structlog.get_logger("aitbc.house")
 
 
-def parts(modules: Sequence[Module]) -> list[Part]:
-    """The schemas of an installation: the kernel's own and one for each module."""
-    return [Part("kernel", Base.metadata), *(Part(module.name, module.metadata) for module in modules)]
-
-
-def target_of(url: str) -> Target:
-    """Where `postgresql://user:password@host:port/database?sslmode=…` leads. Raises `ConfigError` for another form."""
-    split = urlsplit(url)
-    query = parse_qs(split.query)
-    mode = query.get("sslmode", ["prefer" if split.hostname in (None, "localhost", "127.0.0.1") else "verify-full"])[0]
-    host = query.get("host", [split.hostname or "localhost"])[0]
-    if split.scheme.partition("+")[0] not in ("postgresql", "postgres") or not split.path.strip("/"):
-        raise ConfigError("database.url must read postgresql://user:password@host:5432/database")
-    return Target(
-        host=unquote(host),
-        port=split.port or 5432,
-        user=unquote(split.username or "postgres"),
-        database=unquote(split.path.strip("/")),
-        password=unquote(split.password) if split.password else None,
-        tls=mode in ("require", "verify-ca", "verify-full"),
-        tls_verify=mode != "require",
-    )
-
-
-def secret_of(settings: Settings) -> bytes:
-    """The installation's secret: the configured one, or 32 random bytes in a 0600 file, made at the first start."""
-    if settings.secret_key is not None:
-        return settings.secret_key.reveal().encode()
-    path = settings.state_dir / "secret.key"
-    if not path.exists():
-        write_private(path, os.urandom(32).hex() + "\n")
-    if path.stat().st_mode & 0o077:
-        raise ConfigError(f"{path} can be read by others; run: chmod 600 {path}")
-    return bytes.fromhex(path.read_text().strip())
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
-    temporary = path.with_name(path.name + ".new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-
-
 @dataclass
 class House:
     """Everything of one process, built and not yet serving."""
@@ -107,6 +60,7 @@ class House:
     parts: Sequence[Part]
     platform: Platform
     wired: Wired
+    webhooks: Webhooks
     identity: Identity
     operations: Operations
     operator: Principal
@@ -131,12 +85,6 @@ class House:
         return Denials(self.platform.kernel)
 
     @property
-    def webhooks(self) -> Webhooks:
-        """Those of this process."""
-        assert self.platform.webhooks is not None
-        return self.platform.webhooks
-
-    @property
     def databases(self) -> dict[str, Database]:
         """Every database of this process, the kernel's included."""
         return {**self.wired.databases, "kernel": self.platform.kernel}
@@ -155,18 +103,10 @@ class House:
             trusting=tuple(sorted(where.trusting)),
         )
 
-    async def placed(self) -> list[Placed]:
-        """For every module what serves it, asked of the processes themselves."""
-        asked = list({one.name: one for one in self.neighbours.values()}.values())
-        told = await asyncio.gather(*(one.process() for one in asked), return_exceptions=True)
-        running = {self.places.me: self.process, **{one.name: one for one in told if isinstance(one, Process)}}
-        found = []
-        for module in self.modules:
-            far = self.neighbours.get(module.name)
-            name = far.name if far is not None else self.places.me
-            process = running.get(name)
-            found.append(Placed.of(module.name, name, process))
-        return found
+    @cached_property
+    def directory(self) -> Directory:
+        """Where the modules run."""
+        return Directory(self.process, [module.name for module in self.modules], self.neighbours)
 
     async def signer_answers(self) -> str | None:
         """Whether the node's key signs: a check of readiness."""
@@ -248,19 +188,22 @@ async def build(
     kernel_target = structs.replace(owner, user="aitbc_kernel", password=passwords["aitbc_kernel"])
     kernel = Database("kernel", kernel_target, list(Base.metadata.tables.values()), **pool)
     identity = Identity(kernel, role_scopes(module.scopes for module in modules))
+    draining = asyncio.Event()
+    webhooks = Webhooks(kernel, secret, settings.webhooks, draining)
     platform = Platform(
         node_key=node_key,
         state_dir=state,
         secret=secret,
         identity=identity,
         kernel=kernel,
+        webhooks=webhooks,
         pulse=pulse or Pulse(),
         bus=_bus(settings, secret, modules),
+        draining=draining,
     )
-    platform.webhooks = Webhooks(kernel, secret, settings.webhooks, platform.draining)
     tokens = Tokens(secret, where.me)
     far = neighbours(where.elsewhere, tokens)
-    wired = wire(modules, owner, platform, passwords=passwords, settings=settings.tables, pool=pool, far=far)
+    wired = wire(modules, owner, platform, webhooks, passwords=passwords, settings=settings.tables, pool=pool, far=far)
     looked_into = {
         part.name: Database(
             part.name,
@@ -277,6 +220,7 @@ async def build(
         parts=everything,
         platform=platform,
         wired=wired,
+        webhooks=webhooks,
         identity=identity,
         operations=operations,
         operator=await _operator(identity, state),

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from aitbc.kernel.settings import ConfigError, ServerSettings
+from aitbc.kernel.errors import ConfigError
+from aitbc.kernel.settings import ServerSettings
 
 BACKLOG = 2048
 UNIX_PATH_BYTES_MAX = 107

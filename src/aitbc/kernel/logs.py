@@ -9,14 +9,14 @@ import traceback
 from collections.abc import Mapping, MutableMapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import structlog
+from msgspec import Struct, field
 
 from aitbc.kernel.clock import now
 from aitbc.kernel.log_writer import Writer
-from aitbc.kernel.settings import LogSettings
 from aitbc.kernel.trace import current_request_id
 
 principal_key: ContextVar[str | None] = ContextVar("principal_key", default=None)
@@ -31,6 +31,18 @@ NUMBERS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _COLORS = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
 _MISCHIEF = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 """What JSON lets through and a terminal or an editor may obey: C1 controls, line separators, changes of direction."""
+Level = Literal["debug", "info", "warning", "error"]
+
+
+class LogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is logged, and in which form."""
+
+    level: Level = "info"
+    """From which level on things are written."""
+    format: Literal["auto", "json", "console"] = "auto"
+    """`auto`: for people on a terminal, JSON lines elsewhere."""
+    levels: dict[str, Level] = field(default_factory=dict)
+    """Levels of single modules or libraries: `{gpu = "debug", sqlalchemy = "info"}`."""
 
 
 class Levels:

@@ -9,10 +9,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from aitbc.kernel.auth import Principal
-from aitbc.kernel.house import House
 from aitbc.kernel.operations import AuditEntry, EventNotDead, EventNotFound, Operations, ToldEvent, UnknownModule
 from aitbc.kernel.pages import Cursor, InvalidCursor, Limit, Page, decode_cursor
-from aitbc.kernel.roads import Placed
+from aitbc.kernel.roads import Directory, Placed
 
 AUDIT = "audit"
 
@@ -53,12 +52,12 @@ class OperationsController(Controller):
         return await operations.replay(who, event)
 
     @get("/places", operation_id="list_places", opt={"permission": "places:read"})
-    async def places(self, house: NamedDependency[House]) -> Page[Placed]:
+    async def places(self, directory: NamedDependency[Directory]) -> Page[Placed]:
         """List for every module the process that serves it and its ports, as the processes themselves tell it now.
 
         There are few, and one page has them all.
         """
-        return Page(data=await house.placed())
+        return Page(data=await directory.placed())
 
     @get(
         "/audit", operation_id="list_audit", opt={"permission": "audit:read", "errors": (UnknownModule, InvalidCursor)}

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from aitbc.kernel.errors import ConfigError
 from aitbc.kernel.listeners import Listener, gateway
-from aitbc.kernel.settings import ConfigError, ModuleSettings, Settings
+from aitbc.kernel.settings import ModuleSettings, Settings
 from aitbc.kernel.sites import Site, inner_door, site_of
 
 MAIN = "main"

@@ -141,6 +141,24 @@ class Placed(Struct, frozen=True, kw_only=True):
         )
 
 
+class Directory:
+    """Where the modules of the installation run, asked of the processes themselves."""
+
+    def __init__(self, own: Process, modules: Sequence[str], neighbours: "Mapping[str, Neighbour]") -> None:
+        self._own = own
+        self._modules = modules
+        self._neighbours = neighbours
+
+    async def placed(self) -> list[Placed]:
+        """For every module what serves it."""
+        asked = list({one.name: one for one in self._neighbours.values()}.values())
+        told = await asyncio.gather(*(one.process() for one in asked), return_exceptions=True)
+        running = {self._own.name: self._own, **{one.name: one for one in told if isinstance(one, Process)}}
+        names = {module: far.name for module, far in self._neighbours.items()}
+        found = {module: names.get(module, self._own.name) for module in self._modules}
+        return [Placed.of(module, name, running.get(name)) for module, name in found.items()]
+
+
 class Call(Struct, frozen=True):
     """Events on their way to a hearer in another process."""
 

@@ -12,16 +12,16 @@ from typing import Any
 
 import msgspec
 import structlog
-from msgspec import Struct
 
 from aitbc.kernel import listeners, logs, server
 from aitbc.kernel.application import bounded, litestar
 from aitbc.kernel.build import this_build
-from aitbc.kernel.config import ConfigError, Loaded, load
+from aitbc.kernel.config import Loaded
 from aitbc.kernel.db import Target
 from aitbc.kernel.embedded import EmbeddedPostgres, EmbeddedPostgresError
-from aitbc.kernel.errors import AppError
-from aitbc.kernel.house import build, target_of, write_private
+from aitbc.kernel.errors import AppError, ConfigError
+from aitbc.kernel.house import build
+from aitbc.kernel.installation import SERVER_FILE, ServerFile, owner_of, settings_of, target_of, write_private
 from aitbc.kernel.metrics import Metrics
 from aitbc.kernel.module import Module
 from aitbc.kernel.notify import Notifier, keep_to_ourselves
@@ -30,28 +30,10 @@ from aitbc.kernel.pulse import Pulse
 from aitbc.kernel.settings import Settings
 from aitbc.kernel.supervisor import supervised
 
-SERVER_FILE = "server.json"
-"""In the state folder while a server runs: where the command line on this machine finds it."""
-
 EVENTS_SECONDS = 30.0
 """How old the figures of the events may be: to count the dead ones takes a look at all that are kept."""
 
 log = structlog.get_logger("aitbc.serving")
-
-
-class ServerFile(Struct, frozen=True, kw_only=True):
-    """What a running server writes down about itself."""
-
-    url: str
-    pid: int
-    database: Target | None = None
-    """The owner's way into the embedded database, which only the server's own user can take."""
-
-
-def settings_of(modules: Sequence[Module], flags: Mapping[str, Any]) -> Loaded:
-    """The settings of this process, from every source. Raises `ConfigError`."""
-    tables = {module.name: module.settings for module in modules if module.settings is not None}
-    return load(flags, os.environ, Path.cwd(), tables, modules=[module.name for module in modules])
 
 
 def serve(modules: Sequence[Module], flags: Mapping[str, Any], command: Sequence[str], *, me: str = MAIN) -> int:
@@ -117,12 +99,6 @@ def _warn(settings: Settings, where: Places) -> None:
         )
     if where.me == MAIN and settings.gateway.require_auth and settings.gateway.auth_key is None:
         log.warning("gateway_key_unset", meaning="older paths answer nobody until gateway.auth_key is set")
-
-
-def owner_of(postgres: EmbeddedPostgres) -> Target:
-    """Start the embedded server, and give its owner's way in."""
-    address = postgres.start()
-    return Target(host=address.host, port=address.port, user=address.user, database=address.database)
 
 
 def _running_database(state: Path) -> Target:

@@ -5,16 +5,12 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-from aitbc.kernel.errors import AppError
+from aitbc.kernel.logs import LogSettings
 from aitbc.kernel.secret import Secret
 
-Level = Literal["debug", "info", "warning", "error"]
-
-
-class ConfigError(AppError):
-    """The configuration cannot be used."""
-
-    code, exit_code = "bad_configuration", 78
+Address = Annotated[str, Meta(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\s/:\[\]]+):[0-9]{1,5}$", max_length=262)]
+"""`host:port`, an IPv6 host in brackets."""
+BaseUrl = Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$", max_length=2048)]
 
 
 class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,22 +59,6 @@ class DatabaseSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How long a request may wait for a connection."""
     statement_seconds: Annotated[float, Meta(gt=0, le=600)] = 5.0
     """How long one statement, or one wait for a lock, may take."""
-
-
-class LogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is logged, and in which form."""
-
-    level: Level = "info"
-    """From which level on things are written."""
-    format: Literal["auto", "json", "console"] = "auto"
-    """`auto`: for people on a terminal, JSON lines elsewhere."""
-    levels: dict[str, Level] = field(default_factory=dict)
-    """Levels of single modules or libraries: `{gpu = "debug", sqlalchemy = "info"}`."""
-
-
-Address = Annotated[str, Meta(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\s/:\[\]]+):[0-9]{1,5}$", max_length=262)]
-"""`host:port`, an IPv6 host in brackets."""
-BaseUrl = Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$", max_length=2048)]
 
 
 class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -6,8 +6,9 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from aitbc.kernel.errors import ConfigError
 from aitbc.kernel.listeners import Certificate, Listener
-from aitbc.kernel.settings import ConfigError, GatewaySettings, ModuleSettings
+from aitbc.kernel.settings import GatewaySettings, ModuleSettings
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 

@@ -14,10 +14,9 @@ from aitbc.kernel.database_commands import entered
 from aitbc.kernel.db import Target
 from aitbc.kernel.embedded import EmbeddedPostgresError
 from aitbc.kernel.errors import NotFound
-from aitbc.kernel.house import parts
+from aitbc.kernel.installation import parts, settings_of
 from aitbc.kernel.migrations import SERVER_VERSION_MIN, Part, configuration, revision_of
 from aitbc.kernel.module import Module
-from aitbc.kernel.serving import settings_of
 
 
 class NothingInstalled(NotFound):

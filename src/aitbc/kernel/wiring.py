@@ -5,51 +5,24 @@ import inspect
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from msgspec import Struct
 
-from aitbc.kernel.carrier import Carrier, EventsWay
+from aitbc.kernel.carrier import EventsWay
 from aitbc.kernel.chores import Leadership, run_chore
 from aitbc.kernel.db import Database, Target
-from aitbc.kernel.identity import Identity
 from aitbc.kernel.module import Module
-from aitbc.kernel.pulse import Pulse
+from aitbc.kernel.platform import Platform
 from aitbc.kernel.relay import Ear, Hearer, Relay
 from aitbc.kernel.remote import local, remote
 from aitbc.kernel.roads import FarHearer, Neighbour
-from aitbc.kernel.signing import Key
 from aitbc.kernel.tasks import end
 from aitbc.kernel.webhook_hearing import declared
-from aitbc.kernel.webhooks import Webhooks
 
 log = structlog.get_logger("aitbc.wiring")
-
-
-@dataclass
-class Platform:
-    """What the whole process shares."""
-
-    node_key: Key
-    """Signs receipts and blocks."""
-    state_dir: Path
-    secret: bytes
-    """The installation's secret; cursors and role passwords are derived from it."""
-    identity: Identity
-    """Accounts and API keys."""
-    kernel: Database
-    """The kernel's own schema."""
-    webhooks: Webhooks | None = None
-    """Whom accounts want to be told of their events; none where nothing is told."""
-    pulse: Pulse = field(default_factory=Pulse)
-    """Whether this process stood still for a while: nobody is to be blamed for a silence of our own."""
-    bus: Carrier | None = None
-    """The NATS server between the processes, where one is configured."""
-    draining: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the process is about to stop: long polls and streams end."""
 
 
 @dataclass
@@ -97,6 +70,7 @@ def wire(
     modules: Sequence[Module],
     target: Target,
     platform: Platform,
+    webhooks: Ear | None = None,
     *,
     passwords: Mapping[str, str | None],
     settings: Mapping[str, Struct],
@@ -133,7 +107,7 @@ def wire(
     }
     bus = platform.bus
     bus_events = bus.events(near) if bus is not None else None
-    relays = _relays(modules, databases, near, far, bus_events, platform.webhooks)
+    relays = _relays(modules, databases, near, far, bus_events, webhooks)
     here = [module for module in modules if module.name in services]
     return Wired(here, databases, services, relays, near, platform, bus_events)
 
@@ -156,7 +130,7 @@ def _relays(
     near: Mapping[str, Hearer],
     far: Mapping[str, Neighbour],
     bus_events: EventsWay | None,
-    webhooks: Webhooks | None,
+    webhooks: Ear | None,
 ) -> list[Relay]:
     """A relay for each outbox of this process, with the hearers of all modules, wherever they are, and of webhooks."""
     by_kind: dict[str, list[Ear]] = defaultdict(list)

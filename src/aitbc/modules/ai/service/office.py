@@ -18,8 +18,8 @@ from aitbc.kernel.db import Database
 from aitbc.kernel.errors import AppError
 from aitbc.kernel.idempotency import Once
 from aitbc.kernel.news import News
+from aitbc.kernel.platform import Platform
 from aitbc.kernel.tasks import end
-from aitbc.kernel.wiring import Platform
 from aitbc.modules.ai.api import Claim, JobNotFound, Lease
 from aitbc.modules.ai.api import Job as JobView
 from aitbc.modules.ai.events import JobSucceeded

@@ -12,8 +12,8 @@ from aitbc.kernel.auth import Principal
 from aitbc.kernel.batch import Batcher
 from aitbc.kernel.clock import now
 from aitbc.kernel.db import Database, UnitOfWork
+from aitbc.kernel.platform import Platform
 from aitbc.kernel.sealing import Seal
-from aitbc.kernel.wiring import Platform
 from aitbc.modules.ai.api import AiApi
 from aitbc.modules.gpu.api import Miner, MinerNotFound
 from aitbc.modules.gpu.hot import beat_many, read_asking

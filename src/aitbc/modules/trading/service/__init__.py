@@ -15,7 +15,7 @@ from aitbc.kernel.db import Database, UnitOfWork
 from aitbc.kernel.errors import AppError
 from aitbc.kernel.idempotency import Once
 from aitbc.kernel.money import share
-from aitbc.kernel.wiring import Platform
+from aitbc.kernel.platform import Platform
 from aitbc.modules.ai.events import JobClosed, JobSucceeded
 from aitbc.modules.trading.api import (
     Balance,

@@ -1,0 +1,45 @@
+"""What the whole process shares, as the modules see it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+from uuid import UUID
+
+from aitbc.kernel.carrier import Carrier
+from aitbc.kernel.db import Database
+from aitbc.kernel.events import Event
+from aitbc.kernel.identity import Identity
+from aitbc.kernel.pulse import Pulse
+from aitbc.kernel.signing import Key
+
+
+class Bringer(Protocol):
+    """Webhooks, as far as a module knows them."""
+
+    def bring(self, event: UUID, told: Event, heard: Callable[[UUID], object]) -> None:
+        """Hear an event that its module takes the direct way instead of the relay's; `heard` is told once it is written."""
+
+
+@dataclass
+class Platform:
+    """What the whole process shares."""
+
+    node_key: Key
+    """Signs receipts and blocks."""
+    state_dir: Path
+    secret: bytes
+    """The installation's secret; cursors and role passwords are derived from it."""
+    identity: Identity
+    """Accounts and API keys."""
+    kernel: Database
+    """The kernel's own schema."""
+    webhooks: Bringer | None = None
+    """Whom accounts want to be told of their events; none where nothing is told."""
+    pulse: Pulse = field(default_factory=Pulse)
+    """Whether this process stood still for a while: nobody is to be blamed for a silence of our own."""
+    bus: Carrier | None = None
+    """The NATS server between the processes, where one is configured."""
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the process is about to stop: long polls and streams end."""
