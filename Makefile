@@ -21,7 +21,7 @@ run: ## Start the server, a miner and a first paid job; goes on serving until Ct
 	@exec $(BIN)/aitbc demo
 
 .PHONY: test
-test: setup ## Run the tests; T=tests/kernel/test_money.py for some of them
+test: setup ## Run the tests; T=tests/kernel/primitives/test_money.py for some of them
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile $(or $(T),tests)
 
 .PHONY: check

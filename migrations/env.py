@@ -1,12 +1,12 @@
-"""Migrates one module's schema: Alembic runs this with the part and the connection that kernel/migrations.py hands over."""
+"""Migrates one module's schema: Alembic runs this with the part and connection that kernel/database/migrations.py hands over."""
 
 from typing import Any, Literal
 
 from alembic import context
 from sqlalchemy import text
 
-from aitbc.kernel.db import WireId
-from aitbc.kernel.migrations import only
+from aitbc.kernel.database.migrations import only
+from aitbc.kernel.database.unit_of_work import WireId
 
 config = context.config
 part = config.attributes["part"]

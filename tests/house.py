@@ -10,17 +10,17 @@ from typing import Any, cast
 import httpx
 
 from aitbc.app import MODULES
-from aitbc.kernel.application import bounded, litestar
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.build import this_build
-from aitbc.kernel.db import Target
-from aitbc.kernel.house import House, build
-from aitbc.kernel.idempotency import Once
-from aitbc.kernel.ids import new_id
-from aitbc.kernel.metrics import Metrics
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.module import Module
-from aitbc.kernel.money import parse
-from aitbc.kernel.settings import Settings
+from aitbc.kernel.primitives.ids import new_id
+from aitbc.kernel.primitives.money import parse
+from aitbc.kernel.primitives.version import this_build
+from aitbc.kernel.telemetry.metrics import Metrics
+from aitbc.server.config.settings import Settings
+from aitbc.server.runtime.application import bounded, litestar
+from aitbc.server.runtime.bootstrap import House, build
 
 
 @dataclass

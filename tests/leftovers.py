@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aitbc.kernel.embedded_place import ORIGIN, SYSTEM_FOLDER
+from aitbc.server.postgres.paths import ORIGIN, SYSTEM_FOLDER
 
 
 def remove_data_below(folder: Path, system: Path = SYSTEM_FOLDER) -> int:

@@ -11,9 +11,9 @@ import asyncpg
 import pytest
 
 from aitbc.app import MODULES, parts
-from aitbc.kernel.db import Database, Target
-from aitbc.kernel.embedded import Address, EmbeddedPostgres
-from aitbc.kernel.migrations import migrate
+from aitbc.kernel.database.migrations import migrate
+from aitbc.kernel.database.unit_of_work import Database, Target
+from aitbc.server.postgres.embedded import Address, EmbeddedPostgres
 
 ISOLATION = os.environ.get("AITBC_TEST_ISOLATION", "read committed")
 """The isolation of every transaction that does not choose its own: `serializable` runs any test under the strictest one."""

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from aitbc.app import MODULES
-from aitbc.kernel.openapi_pages import error_catalogue
+from aitbc.server.asgi.openapi_pages import error_catalogue
 from tools.map import draw
 from tools.settings import written
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from sqlalchemy import PrimaryKeyConstraint, Table, UniqueConstraint
 
-from aitbc.kernel.events import Event
+from aitbc.kernel.database.outbox import Event
+from aitbc.kernel.database.standard_tables import ALL
 from aitbc.kernel.module import Module
-from aitbc.kernel.remote import operations
-from aitbc.kernel.tables import ALL
+from aitbc.server.cluster.stubs import operations
 
 COMMON = ("answers", "audit", "inbox", "outbox")
 HEAD = """\

@@ -12,9 +12,9 @@ import asyncpg
 from sqlalchemy import MetaData
 
 from aitbc.app import MODULES, parts
-from aitbc.kernel.db import Target
-from aitbc.kernel.embedded import EmbeddedPostgres
-from aitbc.kernel.migrations import Part, differences, folder, migrate, new_revision
+from aitbc.kernel.database.migrations import Part, differences, folder, migrate, new_revision
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.server.postgres.embedded import EmbeddedPostgres
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
 DATABASE = "aitbc_schema"

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 from msgspec import NODEFAULT, Meta, Struct
 
-from aitbc.kernel.config_keys import keys_of, toml_text
 from aitbc.kernel.module import Module
-from aitbc.kernel.secret import Secret
-from aitbc.kernel.settings import ModuleSettings, Settings
+from aitbc.kernel.primitives.secret import Secret
+from aitbc.server.config.keys import keys_of, toml_text
+from aitbc.server.config.settings import ModuleSettings, Settings
 
 HEAD = """# Settings
 

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from aitbc.kernel.common_tables import create_common_tables
+from aitbc.kernel.database.standard_tables_v1 import create_common_tables
 
 revision = "ai_0001"
 down_revision = None

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from aitbc.kernel.common_tables import create_common_tables
+from aitbc.kernel.database.standard_tables_v1 import create_common_tables
 
 revision = "trading_0001"
 down_revision = None

@@ -5,16 +5,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aitbc.kernel import backup as kernel_backup
-from aitbc.kernel import database_commands, serving, upgrading
-from aitbc.kernel.backup import BackupManifest, Restored
-from aitbc.kernel.installation import parts
 from aitbc.kernel.module import Module
-from aitbc.kernel.places import MAIN
-from aitbc.kernel.upgrading import UpgradePlan
 from aitbc.modules.ai.module import module as ai
 from aitbc.modules.gpu.module import module as gpu
 from aitbc.modules.trading.module import module as trading
+from aitbc.server.config.installation import parts
+from aitbc.server.config.placement import MAIN
+from aitbc.server.maintenance import backup as kernel_backup
+from aitbc.server.maintenance import database, upgrade
+from aitbc.server.maintenance.backup import BackupManifest, Restored
+from aitbc.server.maintenance.upgrade import UpgradePlan
+from aitbc.server.runtime import serve as runtime
 
 __all__ = [
     "MODULES",
@@ -46,27 +47,27 @@ Nothing that is loaded is garbage, and to look for some takes a fifth of the tim
 
 def serve(flags: Mapping[str, Any], me: str = MAIN) -> int:
     """Serve until a signal; gives the exit code: the whole platform, or the one module that is named."""
-    return serving.serve(MODULES, flags, CHILD, me=me)
+    return runtime.serve(MODULES, flags, CHILD, me=me)
 
 
 def provision_sql() -> str:
     """What a DBA must run where the server may not create roles itself."""
-    return database_commands.provision_sql(MODULES)
+    return database.provision_sql(MODULES)
 
 
 def migrate() -> list[str]:
     """Bring the configured database to the newest migrations; answers what was done."""
-    return database_commands.migrate_now(MODULES)
+    return database.migrate_now(MODULES)
 
 
 def check_database() -> list[str]:
     """Where the configured database and the models disagree."""
-    return database_commands.check(MODULES)
+    return database.check(MODULES)
 
 
 def upgrade_plan() -> UpgradePlan:
     """What this program would do to the configured installation, and what stands in the way."""
-    return upgrading.upgrade_plan(MODULES)
+    return upgrade.upgrade_plan(MODULES)
 
 
 def backup(file: Path) -> BackupManifest:
@@ -81,4 +82,4 @@ def restore(file: Path) -> Restored:
 
 def database_shell(module: str | None) -> int:
     """Open psql as a module's role, or as the owner; gives its exit code."""
-    return database_commands.shell(MODULES, module)
+    return database.shell(MODULES, module)

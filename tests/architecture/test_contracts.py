@@ -13,15 +13,21 @@ import pytest
 from tests.architecture.source import ROOT
 
 BREAKS = [
-    ("house", "src/aitbc/kernel/clock.py", "import aitbc.modules.trading.api"),
+    ("house", "src/aitbc/kernel/primitives/clock.py", "import aitbc.modules.trading.api"),
     ("house", "src/aitbc/helpers.py", ""),
+    ("house", "src/aitbc/modules/trading/service", "import aitbc.server.config.settings"),
+    ("kernel", "src/aitbc/kernel/database/retry.py", "import aitbc.kernel.http.problems"),
+    ("kernel", "src/aitbc/kernel/helpers.py", ""),
+    ("server", "src/aitbc/server/config/settings.py", "import aitbc.server.runtime.serve"),
+    ("server", "src/aitbc/server/helpers.py", ""),
+    ("acyclic", "src/aitbc/kernel/primitives/clock.py", "import aitbc.kernel.primitives.ids"),
     ("faces", "src/aitbc/modules/ai/service", "import aitbc.modules.trading.models"),
     ("order", "src/aitbc/modules/trading/service", "import aitbc.modules.ai.api"),
     ("order", "src/aitbc/modules/unplaced/__init__.py", ""),
     ("rooms", "src/aitbc/modules/trading/models", "import aitbc.modules.trading.service"),
     ("rooms", "src/aitbc/modules/trading/helpers.py", ""),
     ("rules", "src/aitbc/modules/trading/service", "import litestar"),
-    ("client", "src/aitbc/kernel/clock.py", "import aitbc_cli"),
+    ("client", "src/aitbc/kernel/primitives/clock.py", "import aitbc_cli"),
     ("doors", "cli/aitbc_cli/__init__.py", "import aitbc.modules.trading.api"),
 ]
 

@@ -13,10 +13,10 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
 from aitbc.app import MODULES
-from aitbc.kernel.auth import EVERYTHING
-from aitbc.kernel.events import Event
+from aitbc.kernel.database.outbox import Event
+from aitbc.kernel.identity.principal import EVERYTHING
 from aitbc.kernel.module import Module
-from aitbc.kernel.remote import operations
+from aitbc.server.cluster.stubs import operations
 from tests.architecture.source import module_folders, tree
 from tests.architecture.values import examples
 

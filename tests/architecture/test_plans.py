@@ -9,8 +9,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from aitbc.kernel.db import Target
-from aitbc.kernel.hot_connections import KEPT_PLANS
+from aitbc.kernel.database.raw_pool import KEPT_PLANS
+from aitbc.kernel.database.unit_of_work import Target
 
 ROOMS = (
     *(f"aitbc.modules.ai.hot.{noun}" for noun in ("claim", "complete", "counts", "read", "renew", "rows", "submit")),

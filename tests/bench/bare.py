@@ -9,9 +9,10 @@ from typing import Any
 
 from litestar.types import ASGIApp
 
-from aitbc.kernel import listeners, server
-from aitbc.kernel.pulse import Pulse
-from aitbc.kernel.settings import ServerSettings
+from aitbc.kernel.primitives.loop_lag import Pulse
+from aitbc.server.config import listeners
+from aitbc.server.config.settings import ServerSettings
+from aitbc.server.runtime import uvicorn_server
 
 
 def answering(size: int) -> ASGIApp:
@@ -36,12 +37,12 @@ def main(port: int, size: int) -> int:
     settings = ServerSettings(port=port)
     sockets = listeners.bind([listeners.gateway(settings)], settings)
 
-    async def serve(signals: server.Signals) -> int:
-        return await server.serve(
+    async def serve(signals: uvicorn_server.Signals) -> int:
+        return await uvicorn_server.serve(
             answering(size), settings, sockets, signals=signals, draining=asyncio.Event(), pulse=Pulse()
         )
 
-    return server.run(serve)
+    return uvicorn_server.run(serve)
 
 
 if __name__ == "__main__":

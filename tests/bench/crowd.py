@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 from msgspec import Struct
 
-from aitbc.kernel.signing import Key, canonical, enrolment_statement
+from aitbc.kernel.crypto.signing import Key, canonical, enrolment_statement
 
 AT_ONCE = 16
 MINERS_OF_AN_OWNER = 500

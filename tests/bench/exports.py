@@ -7,9 +7,10 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from aitbc.kernel import chain, ids
-from aitbc.kernel.clock import now
-from aitbc.kernel.signing import Key, canonical, work_statement
+from aitbc.kernel.crypto import chain_format
+from aitbc.kernel.crypto.signing import Key, canonical, work_statement
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.clock import now
 from aitbc.modules.trading.api import PlaceHold, SettleHold
 from aitbc.modules.trading.models.book import ESCROW, FEES, ISSUANCE, SYSTEM, Account, Book
 
@@ -81,27 +82,27 @@ class Export:
 
     def add(self, records: list[tuple[bytes, bytes]]) -> None:
         """Seal some records and write them down."""
-        header: dict[str, Any] = chain.block_header(
+        header: dict[str, Any] = chain_format.block_header(
             height=self._height + 1,
             previous=self._previous,
             time=f"{now().isoformat(timespec='microseconds')[:-6]}Z",
-            merkle_root=chain.merkle_root(digest for _, digest in records),
+            merkle_root=chain_format.merkle_root(digest for _, digest in records),
             first_sequence=self._records + 1,
             records=len(records),
             node_key=self._node.public,
         )
         if self._previous is None:
-            self._out.write(chain.export_start(chain.block_hash(header)) + b"\n")
-        self._out.write(chain.export_block(header, self._node.sign(canonical(header))) + b"\n")
+            self._out.write(chain_format.export_start(chain_format.block_hash(header)) + b"\n")
+        self._out.write(chain_format.export_block(header, self._node.sign(canonical(header))) + b"\n")
         self._out.writelines(body + b"\n" for body, _ in records)
-        self._previous = chain.block_hash(header)
+        self._previous = chain_format.block_hash(header)
         self._height, self._records = self._height + 1, self._records + len(records)
 
     def ending(self) -> bytes:
         """The line that would end it here."""
         assert self._previous is not None
         keys = [self._node.public]
-        end = chain.export_end(head=self._previous, height=self._height, records=self._records, keys=keys)
+        end = chain_format.export_end(head=self._previous, height=self._height, records=self._records, keys=keys)
         return end + b"\n"
 
 

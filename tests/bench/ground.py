@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 
-from aitbc.kernel.embedded_place import POINTER
+from aitbc.server.postgres.paths import POINTER
 from tests.bench.crowd import Buyer, Rig
 from tests.bench.stage import Server, free_port, served
 

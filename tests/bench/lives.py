@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from aitbc.kernel.signing import Key, canonical, value_digest, work_statement
+from aitbc.kernel.crypto.signing import Key, canonical, value_digest, work_statement
 from tests.bench.crowd import Buyer, Rig
 from tests.bench.figures import quantile
 from tests.bench.wire import Wire, head, with_body

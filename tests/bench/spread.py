@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable
 from msgspec import Struct
 
 from aitbc.app import MODULES
-from aitbc.kernel.house import build
-from aitbc.kernel.remote import local, remote
-from aitbc.kernel.roads import Neighbour, Tokens
-from aitbc.kernel.settings import Settings
-from aitbc.kernel.sites import Site
 from aitbc.modules.trading.api import TradingApi
+from aitbc.server.cluster.peers import Neighbour, Tokens
+from aitbc.server.cluster.stubs import local, remote
+from aitbc.server.config.hosts import Site
+from aitbc.server.config.settings import Settings
+from aitbc.server.runtime.bootstrap import build
 from tests.bench import paid
 from tests.bench.figures import Measured
 from tests.bench.ground import Ground, Stand

@@ -14,7 +14,7 @@ from typing import Any
 
 import asyncpg
 
-from aitbc.kernel.db import Target
+from aitbc.kernel.database.unit_of_work import Target
 from tests.bench.crowd import Clerk
 from tests.bench.machine import Cpu, cpu_of, descendants, pss_mib
 from tests.chaos.server_process import ServerProcess

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from aitbc.kernel.verifier import verify_export
+from aitbc.kernel.crypto.chain_verifier import verify_export
 from tests.bench import exports
 from tests.bench.__main__ import MEASUREMENTS
 from tests.bench.figures import AIMS, Measured, quantile, report, rounded, table

@@ -10,8 +10,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from aitbc.kernel.db import Target
-from aitbc.kernel.embedded import binaries
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.server.postgres.embedded import binaries
 from tests.bench.stage import Server, fetch_now
 
 DATABASE = "yardstick"

@@ -4,8 +4,8 @@ import asyncio
 
 import asyncpg
 
-from aitbc.kernel import ids
-from aitbc.kernel.db import Target
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.primitives import ids
 from tests.chaos.load import Told
 
 NOTHING = {

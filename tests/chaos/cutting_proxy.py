@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager, suppress
 
 from msgspec.structs import replace
 
-from aitbc.kernel.db import Target
-from aitbc.kernel.tasks import end
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.primitives.tasks import end
 
 COMMIT = b"COMMIT;\x00"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 
-from aitbc.kernel.signing import Key, canonical, enrolment_statement, value_digest, work_statement
+from aitbc.kernel.crypto.signing import Key, canonical, enrolment_statement, value_digest, work_statement
 from tests.journeys.hand_miner import embedding
 
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})

@@ -9,7 +9,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from aitbc.kernel.db import Target
+from aitbc.kernel.database.unit_of_work import Target
 
 START = "import gc; gc.disable(); import sys; from aitbc.app import serve; sys.exit(serve({'server.port': int(sys.argv[1])}))"
 """As the command line does."""

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from aitbc.kernel import clock
-from aitbc.kernel.db import Target
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.primitives import clock
 from aitbc.modules.ai.service import AiSettings
 from aitbc.modules.trading.service import TradingSettings
 from tests.chaos.cutting_proxy import CuttingProxy, cutting

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from aitbc.kernel.keys import new_key
+from aitbc.kernel.crypto.api_key import new_key
 from aitbc_cli import exits
 from aitbc_cli.doctor import configuration, machine, miners, programs, server, state
 from aitbc_cli.doctor.case import Case

@@ -21,8 +21,8 @@ import asyncpg
 import pytest
 
 from aitbc.app import MODULES, parts
-from aitbc.kernel.keys import new_key
-from aitbc.kernel.migrations import head_of
+from aitbc.kernel.crypto.api_key import new_key
+from aitbc.kernel.database.migrations import head_of
 from aitbc_cli.client import Api
 from aitbc_cli.doctor.case import Case
 from aitbc_cli.doctor.rounds import CHECKS, examine

@@ -115,4 +115,6 @@ def test_an_offline_check_loads_neither_server_nor_database(noun: str, home: Pat
     (home / "file").write_text("{}\n")
     modules = loaded(home, running([noun, "verify", "file"], code=1))
     assert not (modules - typers_own) & (HEAVY - {"nacl"})
-    assert not any(name.startswith(("aitbc.modules", "aitbc.app", "aitbc.kernel.db")) for name in modules)
+    assert not any(
+        name.startswith(("aitbc.modules", "aitbc.app", "aitbc.kernel.database.unit_of_work")) for name in modules
+    )

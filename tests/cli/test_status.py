@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from aitbc.kernel.health import KEPT_SECONDS
-from aitbc.kernel.keys import new_key
+from aitbc.kernel.crypto.api_key import new_key
+from aitbc.server.admin.health import KEPT_SECONDS
 from aitbc_cli import exits
 from aitbc_cli.main import run
 from tests.chaos.server_process import ServerProcess, children_of

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import httpx
 
-from aitbc.kernel.signing import Key, canonical, enrolment_statement
+from aitbc.kernel.crypto.signing import Key, canonical, enrolment_statement
 from tests.chaos.server_process import ServerProcess
 from tests.cli.program import Ended, as_program, surroundings
 from tests.cli.tiny_server import nowhere

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from aitbc.kernel.db import Target
+from aitbc.kernel.database.unit_of_work import Target
 from tests.cli.miner.test_daemon import Market
 from tests.deploy.programs import DEPLOY, free_port, program, run
 from tests.journeys.test_machines import Installation, Machine
 from tests.journeys.test_places import until
-from tests.kernel.test_serving import ask
+from tests.server.runtime.test_serve import ask
 
 SHIPPED = (DEPLOY / "haproxy/inner.cfg").read_text()
 ASKED = '"path":"/api/v1/gpu/miners"'

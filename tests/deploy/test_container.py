@@ -10,9 +10,9 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from aitbc.app import MODULES
-from aitbc.kernel.config_keys import keys_of
-from aitbc.kernel.embedded_process import STOP_STEPS
-from aitbc.kernel.settings import ServerSettings
+from aitbc.server.config.keys import keys_of
+from aitbc.server.config.settings import ServerSettings
+from aitbc.server.postgres.process import STOP_STEPS
 from tests.deploy.programs import DEPLOY
 
 ROOT = DEPLOY.parent

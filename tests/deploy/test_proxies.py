@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 
 from aitbc.app import MODULES
-from aitbc.kernel.boundary import Limits
-from aitbc.kernel.db import Target
-from aitbc.kernel.settings import ServerSettings
+from aitbc.kernel.database.unit_of_work import Target
 from aitbc.modules.ai.service.jobs import HEARTBEAT_SECONDS
+from aitbc.server.asgi.boundary import Limits
+from aitbc.server.config.settings import ServerSettings
 from tests.chaos.server_process import ServerProcess
 from tests.deploy.programs import DEPLOY, free_port, program, run
 

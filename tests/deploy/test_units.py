@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from aitbc.app import MODULES
-from aitbc.kernel.config_keys import keys_of
-from aitbc.kernel.embedded_process import PREDECESSOR_SECONDS, STOP_STEPS
-from aitbc.kernel.settings import ServerSettings
+from aitbc.server.config.keys import keys_of
+from aitbc.server.config.settings import ServerSettings
+from aitbc.server.postgres.process import PREDECESSOR_SECONDS, STOP_STEPS
 from tests.deploy.machine import Machine, machine
 from tests.deploy.programs import DEPLOY, free_port, run
 

@@ -17,8 +17,8 @@ import yaml  # type: ignore[import-untyped]
 from prometheus_client.parser import text_string_to_metric_families
 
 from aitbc.app import MODULES
-from aitbc.kernel.config_keys import keys_of
-from aitbc.kernel.signing import Key, canonical, enrolment_statement
+from aitbc.kernel.crypto.signing import Key, canonical, enrolment_statement
+from aitbc.server.config.keys import keys_of
 from tests.chaos.server_process import ServerProcess
 from tests.deploy.programs import DEPLOY, free_port, run
 from tests.deploy.promql import OF_PROMETHEUS, needs

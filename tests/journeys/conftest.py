@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from aitbc.kernel.db import Target
+from aitbc.kernel.database.unit_of_work import Target
 from tests.house import Stage, open_house
 from tests.journeys.shapes import ALL_SHAPES, Town, installed
 

@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 import httpx
 
-from aitbc.kernel.signing import Key, canonical, enrolment_statement, value_digest, work_statement
+from aitbc.kernel.crypto.signing import Key, canonical, enrolment_statement, value_digest, work_statement
 from tests.house import Caller
 
 

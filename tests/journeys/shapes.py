@@ -10,13 +10,13 @@ from typing import Any
 
 import httpx
 
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.db import Target
-from aitbc.kernel.signing import Key
+from aitbc.kernel.crypto.signing import Key
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.identity.principal import Principal
 from tests.chaos.server_process import ServerProcess
 from tests.house import Caller
-from tests.kernel.test_serving import free_port
 from tests.nats_server import NatsServer
+from tests.server.runtime.test_serve import free_port
 
 MODULES = ("gpu", "ai", "trading")
 TIMEOUT_SECONDS = 30.0

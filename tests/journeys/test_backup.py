@@ -12,7 +12,7 @@ import pytest
 
 from tests.chaos.server_process import ServerProcess
 from tests.cli.miner.test_daemon import Market
-from tests.kernel.test_serving import ask, free_port
+from tests.server.runtime.test_serve import ask, free_port
 
 AITBC = str(Path(sys.executable).with_name("aitbc"))
 

@@ -11,13 +11,13 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from aitbc.kernel.keys import new_key
-from aitbc.kernel.migrations import role_password
-from aitbc.kernel.signing import Key, canonical, encode_bytes, enrolment_statement
+from aitbc.kernel.crypto.api_key import new_key
+from aitbc.kernel.crypto.signing import Key, canonical, encode_bytes, enrolment_statement
+from aitbc.kernel.database.migrations import role_password
 from tests.chaos.server_process import ServerProcess
 from tests.journeys.hand_miner import HandMiner
-from tests.kernel.test_own_database import Foreign, foreign
-from tests.kernel.test_serving import free_port
+from tests.server.maintenance.test_own_database import Foreign, foreign
+from tests.server.runtime.test_serve import free_port
 
 __all__ = ["foreign"]
 INPUT = "canary-of-the-input-7f3a"

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from aitbc.kernel import clock
-from aitbc.kernel.db import Target
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.primitives import clock
 from aitbc.modules.ai.service import AiSettings
 from tests.chaos.audit import faults, open_work
 from tests.chaos.load import Told

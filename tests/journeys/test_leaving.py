@@ -12,7 +12,7 @@ import pytest
 from tests.chaos.server_process import ServerProcess
 from tests.journeys.hand_miner import HandMiner
 from tests.journeys.shapes import SHAPES, placed
-from tests.kernel.test_serving import free_port
+from tests.server.runtime.test_serve import free_port
 
 
 class Served:

@@ -17,17 +17,17 @@ from typing import Any
 
 import pytest
 
-from aitbc.kernel.db import Target
-from aitbc.kernel.embedded import Address
-from aitbc.kernel.errors import Unavailable
-from aitbc.kernel.roads import SERVICE, Neighbour, Tokens
-from aitbc.kernel.signing import Key
-from aitbc.kernel.sites import Site
+from aitbc.kernel.crypto.signing import Key
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.primitives.errors import Unavailable
+from aitbc.server.cluster.peers import SERVICE, Neighbour, Tokens
+from aitbc.server.config.hosts import Site
+from aitbc.server.postgres.embedded import Address
 from tests.chaos.server_process import ServerProcess
 from tests.cli.miner.test_daemon import Market
 from tests.journeys.test_places import until
-from tests.kernel.test_serving import ask, free_port
 from tests.postgres import owner_of, run_sql
+from tests.server.runtime.test_serve import ask, free_port
 
 SECRET = "0c6fd1c1a3b0d9a1f6f0c6fd1c1a3b0d9a1f6f0c6fd1c1a3b0d9a1f6f01234567"
 SERVE = "import sys; from aitbc.app import serve; sys.exit(serve({}, 'gpu'))"

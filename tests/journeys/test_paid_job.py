@@ -6,8 +6,8 @@ import json
 from decimal import Decimal
 from typing import Any
 
-from aitbc.kernel.chain import verify_receipt
-from aitbc.kernel.verifier import verify_export
+from aitbc.kernel.crypto.chain_format import verify_receipt
+from aitbc.kernel.crypto.chain_verifier import verify_export
 from tests.house import Caller
 from tests.journeys.hand_miner import HandMiner, Place
 

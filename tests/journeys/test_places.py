@@ -16,16 +16,16 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from aitbc.kernel.db import Target
-from aitbc.kernel.errors import Unavailable
-from aitbc.kernel.roads import Neighbour, Tokens
-from aitbc.kernel.sites import Site
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.primitives.errors import Unavailable
+from aitbc.server.cluster.peers import Neighbour, Tokens
+from aitbc.server.config.hosts import Site
 from aitbc_cli.doctor.case import Case
 from aitbc_cli.doctor.rounds import CHECKS, examine
 from tests.chaos.server_process import ServerProcess
 from tests.cli.miner.test_daemon import Market
 from tests.cli.tiny_server import Told, answering
-from tests.kernel.test_serving import ask, free_port, run_briefly
+from tests.server.runtime.test_serve import ask, free_port, run_briefly
 
 MODULES = ("gpu", "ai", "trading")
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.chaos.server_process import ServerProcess
 from tests.journeys.test_backup import run
-from tests.kernel.test_serving import free_port
+from tests.server.runtime.test_serve import free_port
 
 
 @pytest.fixture(scope="module")

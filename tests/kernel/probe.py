@@ -9,9 +9,9 @@ from sqlalchemy import Integer, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from aitbc.kernel.db import Database, Target, WireId
-from aitbc.kernel.events import Event
-from aitbc.kernel.tables import ALL, module_metadata
+from aitbc.kernel.database.outbox import Event
+from aitbc.kernel.database.standard_tables import ALL, module_metadata
+from aitbc.kernel.database.unit_of_work import Database, Target, WireId
 
 
 class Base(DeclarativeBase):

@@ -12,15 +12,15 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from litestar.response import Stream
 from msgspec import Meta, Struct
 
-from aitbc.kernel import ids
-from aitbc.kernel.boundary import Boundary, Limits
-from aitbc.kernel.errors import Conflict, NotFound
-from aitbc.kernel.http import manners, raw_bodies, seal
-from aitbc.kernel.idempotency import Once
-from aitbc.kernel.money import parse
-from aitbc.kernel.openapi_pages import documentation
-from aitbc.kernel.pages import Cursor, Limit, Page
-from aitbc.kernel.text import Name, Text
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.http.problems import manners, raw_bodies, seal
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.errors import Conflict, NotFound
+from aitbc.kernel.primitives.money import parse
+from aitbc.kernel.primitives.pagination import Cursor, Limit, Page
+from aitbc.kernel.primitives.text import Name, Text
+from aitbc.server.asgi.boundary import Boundary, Limits
+from aitbc.server.asgi.openapi_pages import documentation
 
 HOST = "shop.test"
 UPLOAD_BYTES = 100_000

@@ -11,7 +11,7 @@ import httpx
 
 from tests.chaos.server_process import ServerProcess
 from tests.cli.town import MinerAtWork
-from tests.kernel.test_serving import free_port
+from tests.server.runtime.test_serve import free_port
 
 MODULES = ("gpu", "ai", "trading")
 PATIENCE_SECONDS = 20.0

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from aitbc.kernel.errors import Invalid
+from aitbc.kernel.primitives.errors import Invalid
 from aitbc.modules.gpu.legacy.capabilities import read_capabilities
 from aitbc.modules.gpu.legacy.fitting import fit
 from aitbc.modules.gpu.legacy.naming import amount_of, moment, units_of

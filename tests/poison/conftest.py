@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 from structlog.testing import capture_logs
 
-from aitbc.kernel.db import Target
+from aitbc.kernel.database.unit_of_work import Target
 from tests.poison.town import Town, open_town
 
 

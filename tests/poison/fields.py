@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from aitbc.kernel.openapi_examples import example_of
+from aitbc.server.asgi.openapi_examples import example_of
 
 Pointer = tuple[str | int, ...]
 DEPTH_MAX = 6

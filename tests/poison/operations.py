@@ -10,13 +10,13 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from aitbc.app import MODULES
-from aitbc.kernel.application import litestar
-from aitbc.kernel.auth import PUBLIC
-from aitbc.kernel.build import this_build
-from aitbc.kernel.metrics import Metrics
-from aitbc.kernel.openapi import document
-from aitbc.kernel.openapi_examples import example_of
-from aitbc.kernel.places import MAIN
+from aitbc.kernel.identity.principal import PUBLIC
+from aitbc.kernel.primitives.version import this_build
+from aitbc.kernel.telemetry.metrics import Metrics
+from aitbc.server.asgi.openapi import document
+from aitbc.server.asgi.openapi_examples import example_of
+from aitbc.server.config.placement import MAIN
+from aitbc.server.runtime.application import litestar
 from tests.poison.fields import Field, fields_of, put
 
 JSON = "application/json"
@@ -201,7 +201,8 @@ def description() -> dict[str, Any]:
         identity=None,
         operations=None,
         denials=None,
-        webhooks=None,
+        webhooks=SimpleNamespace(measure=None),
+        directory=None,
         databases=(),
         settings=SimpleNamespace(state_dir=Path()),
         signer_answers=None,

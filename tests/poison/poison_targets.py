@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from urllib.parse import quote
 
-from aitbc.kernel.pages import encode_cursor
+from aitbc.kernel.primitives.pagination import encode_cursor
 from tests.poison.cases import Case, Poison, refused
 from tests.poison.operations import Call, Operation
 

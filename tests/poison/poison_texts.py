@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from urllib.parse import quote
 from uuid import uuid4
 
-from aitbc.kernel.pages import encode_cursor
+from aitbc.kernel.primitives.pagination import encode_cursor
 from tests.poison.cases import Case
 from tests.poison.operations import Call, Operation, as_json
 

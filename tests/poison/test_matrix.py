@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from aitbc.kernel.errors import AppError
-from aitbc.kernel.openapi import catalogued
+from aitbc.kernel.primitives.errors import AppError
+from aitbc.server.asgi.openapi import catalogued
 from tests.poison.cases import Case, Poison
 from tests.poison.operations import DESCRIPTION, OPERATIONS, Call, Operation
 from tests.poison.poison_bodies import BODIES

@@ -10,10 +10,10 @@ from typing import Any
 import asyncpg
 
 from aitbc.app import MODULES
-from aitbc.kernel.db import Target
-from aitbc.kernel.denials import ACTION
-from aitbc.kernel.ids import is_id, new_id
-from aitbc.kernel.settings import WebhookSettings
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.identity.denials import ACTION
+from aitbc.kernel.primitives.ids import is_id, new_id
+from aitbc.server.config.settings import WebhookSettings
 from tests.house import Caller, Stage, open_house
 from tests.journeys.hand_miner import HandMiner
 from tests.poison.operations import OPERATIONS, Call, Operation

@@ -116,8 +116,8 @@ class _Counted(io.RawIOBase):
 
 
 def _verified(source: BinaryIO, total: int, name: str, key: list[str] | None, head_: str | None) -> Any:
-    from aitbc.kernel.chain import ChainError
-    from aitbc.kernel.verifier import verify_export
+    from aitbc.kernel.crypto.chain_format import ChainError
+    from aitbc.kernel.crypto.chain_verifier import verify_export
 
     try:
         with progress("verifying") as shown:

@@ -18,7 +18,7 @@ def show(
     call: Call, origin: Annotated[bool, typer.Option("--origin", help="With where each value comes from.")] = False
 ) -> None:
     """Show every setting of server and command line as they hold here; secrets are masked."""
-    from aitbc.kernel.config import describe
+    from aitbc.server.config.loading import describe
 
     rows: list[dict[str, Any]] = _client_rows(call)
     rows += [{"key": row.key, "value": row.value, "origin": row.origin} for row in describe(_loaded())]
@@ -41,7 +41,7 @@ def schema(call: Call) -> None:
     import json
 
     from aitbc.app import MODULES
-    from aitbc.kernel.config import schema as schema_of
+    from aitbc.server.config.loading import schema as schema_of
 
     tables = {module.name: module.settings for module in MODULES if module.settings is not None}
     call.out.text(json.dumps(schema_of(tables, [module.name for module in MODULES]), indent=2))
@@ -70,8 +70,8 @@ def _origin(variable: str, *, otherwise: str = "default") -> str:
 def _loaded() -> Any:
     """The server's settings. Raises `Stop` with exit code 78."""
     from aitbc.app import MODULES
-    from aitbc.kernel.errors import ConfigError
-    from aitbc.kernel.installation import settings_of
+    from aitbc.kernel.primitives.errors import ConfigError
+    from aitbc.server.config.installation import settings_of
 
     try:
         return settings_of(MODULES, {})

@@ -61,7 +61,7 @@ def check(call: Call) -> None:
 def revision(call: Call) -> None:
     """List the newest migration that this program knows, for each part of the database."""
     from aitbc.app import MODULES, parts
-    from aitbc.kernel.migrations import head_of
+    from aitbc.kernel.database.migrations import head_of
 
     rows = [{"part": each.name, "role": each.role, "revision": head_of(each)} for each in parts(MODULES)]
     call.out.rows(rows, columns("part", "role", "revision"), name="revision")

@@ -82,7 +82,7 @@ def verify(
 
     Without --key it shows that the file is sound in itself, and says whose keys signed it; compare them with keys you trust.
     """
-    from aitbc.kernel.chain import ChainError, verify_receipt
+    from aitbc.kernel.crypto.chain_format import ChainError, verify_receipt
     from aitbc_cli import files
 
     try:

@@ -15,8 +15,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from aitbc.kernel.chain import ChainError, verify_receipt
-from aitbc.kernel.verifier import verify_export
+from aitbc.kernel.crypto.chain_format import ChainError, verify_receipt
+from aitbc.kernel.crypto.chain_verifier import verify_export
 from aitbc_cli.demo.api import Api, Refused
 from aitbc_cli.demo.children import Child, ChildFailed
 

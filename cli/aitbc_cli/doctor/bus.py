@@ -9,7 +9,7 @@ def bus(case: Case) -> Finding:
     settings = case.settings.nats
     if settings.url is None:
         return ok("no NATS server is configured: the processes tell each other themselves")
-    from aitbc.kernel.bus import reason_of
+    from aitbc.server.cluster.nats import reason_of
 
     reason = reason_of(settings)
     if reason is None:

@@ -84,7 +84,7 @@ class Case:
         return self.learn("running", self._running)
 
     def _running(self) -> ServerFile | None:
-        from aitbc.kernel.listeners import holder_of
+        from aitbc.server.config.listeners import holder_of
 
         try:
             found = self.server_file
@@ -101,7 +101,7 @@ class Case:
 
     def _load(self) -> Any:
         from aitbc.app import MODULES
-        from aitbc.kernel.config import load
+        from aitbc.server.config.loading import load
 
         tables = {module.name: module.settings for module in MODULES if module.settings is not None}
         names = [module.name for module in MODULES]
@@ -110,7 +110,7 @@ class Case:
     @property
     def settings(self) -> Any:
         """The server's settings, for checks that need them to be in order."""
-        from aitbc.kernel.errors import ConfigError
+        from aitbc.kernel.primitives.errors import ConfigError
 
         try:
             return self.load().settings

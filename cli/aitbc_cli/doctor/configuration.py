@@ -18,7 +18,7 @@ TLS_LINES = 'server.tls_certificate = "/etc/aitbc/tls.pem"\nserver.tls_key = "/e
 
 def configuration(case: Case) -> Finding:
     """Every source of the server's settings can be used."""
-    from aitbc.kernel.errors import ConfigError
+    from aitbc.kernel.primitives.errors import ConfigError
 
     try:
         loaded = case.load()
@@ -100,8 +100,8 @@ def transport(case: Case) -> Finding:
 
 def tls(case: Case) -> Finding:
     """Certificate and key of the server can be read, and belong together."""
-    from aitbc.kernel.errors import ConfigError
-    from aitbc.kernel.listeners import tls_context
+    from aitbc.kernel.primitives.errors import ConfigError
+    from aitbc.server.config.listeners import tls_context
 
     settings = case.settings.server
     if settings.tls_certificate is None:

@@ -40,7 +40,7 @@ def migrations(case: Case) -> Finding:
     except Exception:  # noqa: BLE001 - told by the check before
         raise Unknown("the database does not answer", "aitbc doctor --only database") from None
     from aitbc.app import MODULES, parts
-    from aitbc.kernel.migrations import differences, head_of
+    from aitbc.kernel.database.migrations import differences, head_of
 
     everything = parts(MODULES)
     behind = asyncio.run(_behind(target, everything))
@@ -55,8 +55,8 @@ def migrations(case: Case) -> Finding:
 
 def _target(case: Case) -> Any:
     """The owner's way in. It is never started here: an examination changes nothing."""
-    from aitbc.kernel.db import Target
-    from aitbc.kernel.installation import target_of
+    from aitbc.kernel.database.unit_of_work import Target
+    from aitbc.server.config.installation import target_of
 
     url = case.settings.database.url
     if url is not None:
@@ -76,7 +76,7 @@ async def _behind(target: Any, everything: Sequence[Any]) -> list[str]:
     """The parts whose schema is not at the newest migration."""
     import asyncpg
 
-    from aitbc.kernel.migrations import heads_reached
+    from aitbc.kernel.database.migrations import heads_reached
 
     behind = []
     async with _connected(target) as connection:

@@ -25,7 +25,7 @@ def accepted(case: Case) -> Finding:
                 return skipped("no key is set, and no server answers that would have made one", case.start)
         where_from = "export AITBC_API_KEY_FILE=FILE  # which `aitbc key create NAME --save FILE` writes"
         return failed(f"no API key for {where.url}", where_from)
-    from aitbc.kernel.keys import well_formed
+    from aitbc.kernel.crypto.api_key import well_formed
 
     if not well_formed(where.key):
         return failed(f"the key from {where.key_origin} is none: its form or its checksum is wrong", _another(case))

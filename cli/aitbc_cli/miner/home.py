@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from aitbc.kernel.signing import Key
+from aitbc.kernel.crypto.signing import Key
 from aitbc_cli.miner.options import MinerFailed
 
 

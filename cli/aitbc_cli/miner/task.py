@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from aitbc.kernel.signing import canonical, value_digest, work_statement
+from aitbc.kernel.crypto.signing import canonical, value_digest, work_statement
 from aitbc_cli.miner.client import MinerClient, Refused, Unreachable, pauses
 from aitbc_cli.miner.diary import Diary
 from aitbc_cli.miner.executors.pool import ExecutorPool, Failure, Outcome, Progress, Work

@@ -8,7 +8,7 @@ from litestar import Controller
 from msgspec import Struct
 from sqlalchemy import MetaData
 
-from aitbc.kernel.events import Event
+from aitbc.kernel.database.outbox import Event
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
-from aitbc.kernel.carrier import Carrier
-from aitbc.kernel.db import Database
-from aitbc.kernel.events import Event
-from aitbc.kernel.identity import Identity
-from aitbc.kernel.pulse import Pulse
-from aitbc.kernel.signing import Key
+from aitbc.kernel.crypto.signing import Key
+from aitbc.kernel.database.outbox import Event
+from aitbc.kernel.database.unit_of_work import Database
+from aitbc.kernel.events.bus import Carrier
+from aitbc.kernel.identity.accounts import Identity
+from aitbc.kernel.primitives.loop_lag import Pulse
 
 
 class Bringer(Protocol):

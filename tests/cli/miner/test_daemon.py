@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.chaos.server_process import ServerProcess, children_of
-from tests.kernel.test_serving import free_port
+from tests.server.runtime.test_serve import free_port
 
 START = """
 import json, sys

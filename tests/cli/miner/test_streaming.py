@@ -18,7 +18,7 @@ from tests.chaos.server_process import ServerProcess
 from tests.cli.miner.test_daemon import Market
 from tests.cli.program import AITBC, as_program, surroundings
 from tests.journeys.shapes import SHAPES, placed
-from tests.kernel.test_serving import free_port
+from tests.server.runtime.test_serve import free_port
 
 JOBS = "/api/v1/ai/jobs"
 RUNS = "/api/v1/ai/runs"

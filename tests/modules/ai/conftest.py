@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 import asyncpg
 import pytest
 
-from aitbc.kernel import clock
-from aitbc.kernel.db import Target
-from aitbc.kernel.embedded import EmbeddedPostgres
-from aitbc.kernel.migrations import Part, migrate
+from aitbc.kernel.database.migrations import Part, migrate
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.primitives import clock
 from aitbc.modules.ai.models.tables import Base
+from aitbc.server.postgres.embedded import EmbeddedPostgres
 from tests.postgres import FAST
 
 _numbers = itertools.count(1)

@@ -8,12 +8,12 @@ from typing import Any
 
 import asyncpg
 
-from aitbc.kernel import clock, ids
-from aitbc.kernel.auth import EVERYTHING, Principal
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import Database, Target
-from aitbc.kernel.idempotency import Once
-from aitbc.kernel.signing import Key, canonical, value_digest, work_statement
+from aitbc.kernel.crypto.signing import Key, canonical, value_digest, work_statement
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.unit_of_work import Database, Target
+from aitbc.kernel.identity.principal import EVERYTHING, Principal
+from aitbc.kernel.primitives import clock, ids
+from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import Capabilities, Claim, Clocks, Failure, Lease, Outcome, Renewal, Result
 from aitbc.modules.ai.models.tables import Base
 from aitbc.modules.ai.service import AiService, AiSettings

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from aitbc.kernel import clock, ids
-from aitbc.kernel.db import Target
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.primitives import clock, ids
 from aitbc.modules.ai.models.queue import EXPLORE_ONE_IN, explores
 from aitbc.modules.ai.service import AiSettings
 from aitbc.modules.ai.service.chores import PAGE

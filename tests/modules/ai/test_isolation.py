@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from aitbc.kernel.db import Target
-from aitbc.kernel.errors import AppError, Conflict
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.primitives.errors import AppError, Conflict
 from aitbc.modules.ai.api import LogLine, Part, Parts
 from tests.modules.ai.make import Desk, Worker, a_key, ai_on
 from tests.modules.ai.test_streaming import CHAT, said

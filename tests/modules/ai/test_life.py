@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from aitbc.kernel import clock
-from aitbc.kernel.db import Target
-from aitbc.kernel.migrations import Part, differences
+from aitbc.kernel.database.migrations import Part, differences
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.primitives import clock
 from aitbc.modules.ai.api import Clocks, LeaseLost
 from aitbc.modules.ai.models.life import ALLOWED, OPEN, TERMINAL, IllegalMove, State
 from aitbc.modules.ai.models.tables import Base

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from aitbc.kernel import ids
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.db import Target
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import ids
 from aitbc.modules.ai.api import TooManyOpenJobs
 from tests.modules.ai.make import AITBC, MISCOUNTED, Desk, Worker, a_job, a_key, ai_on
 

@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from aitbc.kernel import clock, ids
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import Target
-from aitbc.kernel.errors import AppError, Forbidden
-from aitbc.kernel.signing import Key, value_digest
-from aitbc.kernel.trace import request_id
+from aitbc.kernel.crypto.signing import Key, value_digest
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.primitives import clock, ids
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import AppError, Forbidden
+from aitbc.kernel.primitives.request_id import request_id
 from aitbc.modules.ai.api import Lease, LeaseLost, LogLine, OutputTooLarge, WrongDigest, WrongSignature
 from aitbc.modules.ai.events import JobSucceeded
 from aitbc.modules.ai.service.artifacts import ArtifactQuotaExceeded, ArtifactTooLarge

@@ -12,19 +12,19 @@ import httpx
 from litestar import Litestar, Request, Router
 from litestar.di import Provide
 
-from aitbc.kernel import clock, ids
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.boundary import Boundary, Limits
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import Target
-from aitbc.kernel.doors import Admission
-from aitbc.kernel.http import manners, raw_bodies, seal
-from aitbc.kernel.idempotency import Once
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.http.guard import Admission
+from aitbc.kernel.http.problems import manners, raw_bodies, seal
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import clock, ids
+from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import LogLine
 from aitbc.modules.ai.module import module
 from aitbc.modules.ai.service import AiService
 from aitbc.modules.ai.service.jobs import place_of
 from aitbc.modules.gpu.events import MinerChanged
+from aitbc.server.asgi.boundary import Boundary, Limits
 from tests.modules.ai.make import Desk, Worker, ai_on
 
 JOBS = "/api/v1/ai/jobs"

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from aitbc.kernel import clock, ids
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import Target
-from aitbc.kernel.gone import Gone
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.http.disconnect import Gone
+from aitbc.kernel.primitives import clock, ids
+from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import (
     Lease,
     LeaseLost,

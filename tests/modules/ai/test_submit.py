@@ -10,11 +10,11 @@ import asyncpg
 import pytest
 from asyncpg.prepared_stmt import PreparedStatement
 
-from aitbc.kernel import ids
-from aitbc.kernel.db import Target
-from aitbc.kernel.errors import AppError
-from aitbc.kernel.idempotency import IdempotencyKeyReused
-from aitbc.kernel.money import InvalidAmount
+from aitbc.kernel.database.idempotency import IdempotencyKeyReused
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.errors import AppError
+from aitbc.kernel.primitives.money import InvalidAmount
 from aitbc.modules.ai.models.kinds.kind import InvalidInput
 from aitbc.modules.ai.models.kinds.registry import UnknownKind
 from aitbc.modules.ai.service.submitting import ContradictingModels, MaxPriceTooLow

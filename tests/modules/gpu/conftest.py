@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from aitbc.kernel import clock
-from aitbc.kernel.db import Target
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.primitives import clock
 from tests.modules.gpu.make import Fleet, fleet_on
 
 

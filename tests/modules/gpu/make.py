@@ -10,9 +10,9 @@ from typing import Any
 import asyncpg
 import httpx
 
-from aitbc.kernel import clock
-from aitbc.kernel.db import Target
-from aitbc.kernel.signing import Key, canonical, enrolment_statement, value_digest, work_statement
+from aitbc.kernel.crypto.signing import Key, canonical, enrolment_statement, value_digest, work_statement
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.primitives import clock
 from aitbc.modules.ai.service import AiSettings
 from aitbc.modules.gpu.service import GpuService, GpuSettings
 from tests.house import Caller, Stage, open_house

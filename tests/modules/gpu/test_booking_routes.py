@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aitbc.kernel import ids
+from aitbc.kernel.primitives import ids
 from tests.house import Caller
 from tests.modules.gpu.make import GPU, Fleet
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from aitbc.kernel import clock, ids
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.clock import now
-from aitbc.kernel.errors import AppError, Unavailable
-from aitbc.kernel.idempotency import Once
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import clock, ids
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import AppError, Unavailable
 from aitbc.modules.gpu.models.bookings import ALLOWED, OPEN, Booking, BookingState, hold_of
 from aitbc.modules.gpu.models.market import HOUR
 from aitbc.modules.gpu.service.bookings import (

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from aitbc.kernel import clock, ids
-from aitbc.kernel.db import Target
-from aitbc.kernel.keys import new_key
-from aitbc.kernel.signing import key_fingerprint
+from aitbc.kernel.crypto.api_key import new_key
+from aitbc.kernel.crypto.signing import key_fingerprint
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.primitives import clock, ids
 from tests.modules.gpu.make import GPU, INVENTORY, Fleet, Rig, fleet_on
 
 

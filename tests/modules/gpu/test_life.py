@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aitbc.kernel import clock, ids
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.db import Target
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import clock, ids
 from aitbc.modules.gpu.api import MinerNotFound
 from aitbc.modules.gpu.models.life import ALLOWED, Status, drain, hear, remove, silence
 from aitbc.modules.gpu.service import liveness

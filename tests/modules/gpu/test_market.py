@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from aitbc.kernel import clock
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.errors import AppError
-from aitbc.kernel.idempotency import Once
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import clock
+from aitbc.kernel.primitives.errors import AppError
 from aitbc.modules.gpu.models.market import COUNT_MAX, HOUR, HOURS_MAX, OPEN, OrderState, Side, agrees, may_end, total
 from aitbc.modules.gpu.models.market_views import MarketOrder
 from aitbc.modules.gpu.service.market import (

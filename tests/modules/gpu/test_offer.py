@@ -2,9 +2,9 @@
 
 import msgspec
 
-from aitbc.kernel import ids
-from aitbc.kernel.clock import now
-from aitbc.kernel.events import BODY_BYTES_MAX, encode
+from aitbc.kernel.database.outbox import BODY_BYTES_MAX, encode
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import Capabilities
 from aitbc.modules.gpu.api import Device, Inventory
 from aitbc.modules.gpu.models.life import Status

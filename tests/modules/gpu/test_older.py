@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from aitbc.kernel import ids
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.errors import AppError, Malformed
-from aitbc.kernel.sealing import Seal
+from aitbc.kernel.crypto.sealing import Seal
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.errors import AppError, Malformed
 from aitbc.modules.ai.api import JobNotFound, Lease, LeaseLost
 from aitbc.modules.gpu.api import Inventory, MinerNotFound
 from aitbc.modules.gpu.models.offer import Offer

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aitbc.kernel import ids
-from aitbc.kernel.again import persistently
+from aitbc.kernel.database.retry import persistently
+from aitbc.kernel.primitives import ids
 from aitbc.modules.ai.events import AttemptEnded
 from aitbc.modules.gpu.models.reputation import (
     HALF_LIFE_DAYS,

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from aitbc.kernel import ids
-from aitbc.kernel.auth import EVERYTHING, Principal
+from aitbc.kernel.identity.principal import EVERYTHING, Principal
+from aitbc.kernel.primitives import ids
 from aitbc.modules.gpu.api import MinerNotFound
 from aitbc.modules.gpu.service.work import AskForWork, KeepLease, SendHeartbeat
 from tests.modules.gpu.make import GPU, JOBS, Fleet

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from aitbc.kernel import clock
-from aitbc.kernel.db import Target
-from aitbc.kernel.embedded import EmbeddedPostgres
-from aitbc.kernel.migrations import Part, migrate
+from aitbc.kernel.database.migrations import Part, migrate
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.primitives import clock
 from aitbc.modules.trading.models.tables import Base
+from aitbc.server.postgres.embedded import EmbeddedPostgres
 from tests.modules.trading.make import sql
 from tests.postgres import FAST
 

@@ -5,9 +5,9 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from aitbc.kernel import money
-from aitbc.kernel.clock import now
-from aitbc.kernel.errors import Unavailable
+from aitbc.kernel.primitives import money
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import Unavailable
 from aitbc.modules.trading.api import (
     Balance,
     Earnings,

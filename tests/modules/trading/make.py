@@ -11,12 +11,12 @@ from uuid import UUID
 
 import asyncpg
 
-from aitbc.kernel import ids
-from aitbc.kernel.auth import EVERYTHING, Principal
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import Database, Target
-from aitbc.kernel.idempotency import Once
-from aitbc.kernel.signing import Key, canonical, value_digest, work_statement
+from aitbc.kernel.crypto.signing import Key, canonical, value_digest, work_statement
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.unit_of_work import Database, Target
+from aitbc.kernel.identity.principal import EVERYTHING, Principal
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.clock import now
 from aitbc.modules.trading.api import PayRent, PlaceHold, SettleHold
 from aitbc.modules.trading.models.tables import Base
 from aitbc.modules.trading.service import TradingService, TradingSettings

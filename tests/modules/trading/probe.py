@@ -8,7 +8,7 @@ import asyncpg
 from sqlalchemy import event
 from sqlalchemy.util import await_only
 
-from aitbc.kernel.db import Database
+from aitbc.kernel.database.unit_of_work import Database
 
 BLOCKED_AFTER_SECONDS = 0.02
 """Who does not come back from a statement for so long waits for the other's lock."""

@@ -11,13 +11,14 @@ from contextlib import AsyncExitStack
 import msgspec
 import pytest
 
-from aitbc.kernel import chain, ids
-from aitbc.kernel.chain import ChainError
-from aitbc.kernel.db import Target
-from aitbc.kernel.idempotency import Once
-from aitbc.kernel.money import render
-from aitbc.kernel.signing import Key
-from aitbc.kernel.verifier import Books, verify_export
+from aitbc.kernel.crypto import chain_format
+from aitbc.kernel.crypto.chain_format import ChainError
+from aitbc.kernel.crypto.chain_verifier import Books, verify_export
+from aitbc.kernel.crypto.signing import Key
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.money import render
 from aitbc.modules.trading.service import TradingService
 from tests.modules.trading.make import (
     ADMIN,
@@ -104,7 +105,7 @@ async def test_a_receipt_carries_its_proof_once_it_is_sealed(owner: Target) -> N
         receipts = [settled.receipt, *await a_history(trading, jobs=9)]
         for receipt in receipts:
             sealed = await trading.explorer.receipt(receipt)
-            checked = chain.verify_receipt(msgspec.json.encode(sealed), trusted_keys=[NODE.public])
+            checked = chain_format.verify_receipt(msgspec.json.encode(sealed), trusted_keys=[NODE.public])
             assert checked.height is not None and checked.receipt["id"] == receipt
 
 
@@ -227,17 +228,24 @@ def _record(kind: str, moves: dict[str, int], before: dict[str, tuple[int, int]]
         amounts = {"amount": render(units), "balance": render(balance + units)}
         entries.append({"account": account, "version": version + 1, **amounts})
     named = {"hold": None if kind == "deposit" else "hold_1", "reference": "book_1", "reason": "ended"}
-    return {"version": chain.TRANSACTION, "at": "x", "id": f"txn_{kind}", "kind": kind, "entries": entries, **named}
+    return {
+        "version": chain_format.TRANSACTION,
+        "at": "x",
+        "id": f"txn_{kind}",
+        "kind": kind,
+        "entries": entries,
+        **named,
+    }
 
 
 @pytest.mark.parametrize(
     ("moves", "field"),
     [
-        ({"acct_o/main": 60, chain.FEES: 2, "acct_p/main": 28}, None),
+        ({"acct_o/main": 60, chain_format.FEES: 2, "acct_p/main": 28}, None),
         ({"acct_p/main": 90}, None),
         ({"acct_o/main": 60, "acct_q/main": 2, "acct_p/main": 28}, "entries"),
         ({"acct_o/main": 118, "acct_p/main": -28}, "entries"),
-        ({"acct_o/main": 118, chain.FEES: -28}, "entries"),
+        ({"acct_o/main": 118, chain_format.FEES: -28}, "entries"),
         ({"system/issuance": 90}, "entries"),
         ({"acct_o/main": 91}, "entries"),
     ],
@@ -245,8 +253,8 @@ def _record(kind: str, moves: dict[str, int], before: dict[str, tuple[int, int]]
 def test_a_rent_goes_to_one_owner_the_fees_and_its_payer(moves: dict[str, int], field: str | None) -> None:
     books, before = Books(), dict[str, tuple[int, int]]()
     books.take(_record("deposit", {"system/issuance": -100, "acct_p/main": 100}, before))
-    books.take(_record("hold", {"acct_p/main": -90, chain.ESCROW: 90}, before))
-    rent = _record("rent", {chain.ESCROW: -90, **moves}, before)
+    books.take(_record("hold", {"acct_p/main": -90, chain_format.ESCROW: 90}, before))
+    rent = _record("rent", {chain_format.ESCROW: -90, **moves}, before)
     if field is None:
         books.take(rent)
         books.close()

@@ -6,10 +6,10 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from aitbc.kernel import clock, ids
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import Target
-from aitbc.kernel.money import InvalidAmount
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.primitives import clock, ids
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.money import InvalidAmount
 from aitbc.modules.trading.api import (
     Balance,
     Earnings,

@@ -5,10 +5,10 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from aitbc.kernel import clock
-from aitbc.kernel.db import Target
-from aitbc.kernel.ids import new_uuid
-from aitbc.kernel.relay import Hearer
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.events.relay import Hearer
+from aitbc.kernel.primitives import clock
+from aitbc.kernel.primitives.ids import new_uuid
 from aitbc.modules.ai.events import JobClosed, JobSucceeded
 from aitbc.modules.trading.api import HoldNotFound, HoldNotOpen, SettleHold
 from aitbc.modules.trading.module import module

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from aitbc.kernel import clock, ids
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import Target
-from aitbc.kernel.errors import AppError
-from aitbc.kernel.idempotency import Once
-from aitbc.kernel.money import share, split
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.primitives import clock, ids
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import AppError
+from aitbc.kernel.primitives.money import share, split
 from aitbc.modules.trading.api import HoldNotOpen, InsufficientFunds, PayRent, PlaceHold, PriceAboveHold, SettleHold
 from aitbc.modules.trading.service import TradingService
 from tests.modules.trading.make import ADMIN, a_hold, a_rent, a_settlement, require_sound, trading_on

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from aitbc.kernel import clock, ids
-from aitbc.kernel.again import ATTEMPTS_MAX, persistently
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import Target
-from aitbc.kernel.errors import AppError
-from aitbc.kernel.idempotency import Once
-from aitbc.kernel.sqlstate import Busy
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.retry import ATTEMPTS_MAX, persistently
+from aitbc.kernel.database.sql_errors import Busy
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.primitives import clock, ids
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import AppError
 from aitbc.modules.trading.api import HoldNotOpen, InsufficientFunds, PayRent, PlaceHold, SettleHold
 from aitbc.modules.trading.service import TradingService
 from tests.modules.trading.make import (

@@ -11,13 +11,14 @@ from litestar import Litestar, Request, Router
 from litestar.di import Provide
 from litestar.handlers import BaseRouteHandler
 
-from aitbc.kernel import chain, ids
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.db import Target
-from aitbc.kernel.http import manners
-from aitbc.kernel.idempotency import Once
-from aitbc.kernel.pages import encode_cursor
-from aitbc.kernel.verifier import verify_export
+from aitbc.kernel.crypto import chain_format
+from aitbc.kernel.crypto.chain_verifier import verify_export
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.http.problems import manners
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.pagination import encode_cursor
 from aitbc.modules.trading.module import module
 from aitbc.modules.trading.service import TradingService
 from tests.modules.trading.make import ADMIN, NODE, a_hold, a_settlement, person, trading_on
@@ -113,7 +114,7 @@ async def test_money_is_the_owners_and_the_operators_to_see(owner: Target, peopl
 
 
 def _units(text: str) -> int:
-    return chain.read_units(text)
+    return chain_format.read_units(text)
 
 
 async def test_lists_come_in_pages_without_a_gap(owner: Target, people: dict[str, Principal]) -> None:
@@ -179,12 +180,12 @@ async def test_a_receipt_saved_as_answered_is_verified_offline(owner: Target, pe
     async with a_world(owner, people) as world:
         answer = await world.client.get(f"/receipts/{world.receipts[0]}", headers={"x-who": "alice"})
         keys = [key["public_key"] for key in (await world.get("/chain/keys"))["data"]]
-        checked = chain.verify_receipt(answer.content, trusted_keys=keys)
+        checked = chain_format.verify_receipt(answer.content, trusted_keys=keys)
         assert checked.receipt["id"] == world.receipts[0] and checked.height == 1
         forged = answer.json()
         forged["receipt"]["price"] = "0.5"
-        with pytest.raises(chain.ChainError):
-            chain.verify_receipt(json.dumps(forged).encode())
+        with pytest.raises(chain_format.ChainError):
+            chain_format.verify_receipt(json.dumps(forged).encode())
 
 
 async def test_the_export_is_a_file_that_verifies(owner: Target, people: dict[str, Principal], tmp_path: Any) -> None:

@@ -5,12 +5,12 @@ from datetime import timedelta
 
 import pytest
 
-from aitbc.kernel import clock, ids
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import Target
-from aitbc.kernel.idempotency import Once
-from aitbc.kernel.migrations import Part, differences
-from aitbc.kernel.money import InvalidAmount
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.migrations import Part, differences
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.primitives import clock, ids
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.money import InvalidAmount
 from aitbc.modules.trading.api import (
     HoldDiffers,
     HoldNotFound,

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from aitbc.kernel.db import Connection, Target
+from aitbc.kernel.database.unit_of_work import Connection, Target
 from aitbc.modules.trading.models.views import Divergence
 from aitbc.modules.trading.service.verification import walk
 from tests.modules.trading.make import funded, role_of, sql, trading_on

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Protocol
 
 from msgspec import Meta, Struct
 
-from aitbc.kernel.errors import Conflict, Invalid, NotFound, TooLarge, TooMany
+from aitbc.kernel.primitives.errors import Conflict, Invalid, NotFound, TooLarge, TooMany
 
 
 class Capabilities(Struct, frozen=True, kw_only=True):

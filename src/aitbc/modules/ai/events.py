@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
-from aitbc.kernel import money
-from aitbc.kernel.events import Event
+from aitbc.kernel.database.outbox import Event
+from aitbc.kernel.primitives import money
 
 
 class JobSucceeded(Event, frozen=True, kw_only=True):

@@ -5,8 +5,8 @@ from typing import Annotated, Protocol
 
 from msgspec import Meta, Struct
 
-from aitbc.kernel.errors import NotFound
-from aitbc.kernel.text import Name
+from aitbc.kernel.primitives.errors import NotFound
+from aitbc.kernel.primitives.text import Name
 
 DEVICES_MAX = 64
 SLOTS_MAX = 64

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import ClassVar
 
-from aitbc.kernel.events import Event
+from aitbc.kernel.database.outbox import Event
 
 
 class MinerChanged(Event, frozen=True, kw_only=True):

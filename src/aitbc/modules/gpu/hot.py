@@ -6,12 +6,12 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from aitbc.kernel import ids
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import Connection, Database
-from aitbc.kernel.errors import AppError
-from aitbc.kernel.events import publish_many
-from aitbc.kernel.together import Together
+from aitbc.kernel.database.outbox import publish_many
+from aitbc.kernel.database.unit_of_work import Connection, Database
+from aitbc.kernel.database.write_batch import Together
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import AppError
 from aitbc.modules.ai.events import AttemptEnded
 from aitbc.modules.gpu.api import MinerNotFound
 from aitbc.modules.gpu.models.life import Status, hear

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from aitbc.kernel.errors import Conflict, NotFound, PaymentRequired
+from aitbc.kernel.primitives.errors import Conflict, NotFound, PaymentRequired
 
 
 class PlaceHold(Struct, frozen=True, kw_only=True):
@@ -43,7 +43,7 @@ class SettleHold(Struct, frozen=True, kw_only=True):
     finished_at: datetime
     miner_key: str
     miner_signature: str
-    """The miner's signature over the canonical work statement, see `aitbc.kernel.signing.work_statement`."""
+    """The miner's signature over the canonical work statement, see `aitbc.kernel.crypto.signing.work_statement`."""
 
 
 class PayRent(Struct, frozen=True, kw_only=True):

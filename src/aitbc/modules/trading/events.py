@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from aitbc.kernel.events import Event
+from aitbc.kernel.database.outbox import Event
 
 
 class HoldExpired(Event, frozen=True, kw_only=True):

@@ -10,13 +10,13 @@ from uuid import UUID
 import asyncpg
 from msgspec import Struct
 
-from aitbc.kernel import ids
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import Connection, Database
-from aitbc.kernel.errors import AppError
-from aitbc.kernel.events import publish_many
-from aitbc.kernel.signing import Key
-from aitbc.kernel.together import Together
+from aitbc.kernel.crypto.signing import Key
+from aitbc.kernel.database.outbox import publish_many
+from aitbc.kernel.database.unit_of_work import Connection, Database
+from aitbc.kernel.database.write_batch import Together
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import AppError
 from aitbc.modules.trading.api import Hold, PlaceHold, SettleHold, Settlement
 from aitbc.modules.trading.events import HoldExpired
 from aitbc.modules.trading.models.book import ESCROW, FEES, Account, Book, HeldMoney, Issued, found_receipt

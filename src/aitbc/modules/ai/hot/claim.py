@@ -9,11 +9,11 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from aitbc.kernel import ids
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import Connection, Database
-from aitbc.kernel.events import publishing
-from aitbc.kernel.together import Together
+from aitbc.kernel.database.outbox import publishing
+from aitbc.kernel.database.unit_of_work import Connection, Database
+from aitbc.kernel.database.write_batch import Together
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import Claim, InputFile, Lease
 from aitbc.modules.ai.events import JobClosed
 from aitbc.modules.ai.hot.counts import count_ended

@@ -6,12 +6,12 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from aitbc.kernel import ids
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import Database
-from aitbc.kernel.errors import AppError
-from aitbc.kernel.events import publishing
-from aitbc.kernel.together import Together
+from aitbc.kernel.database.outbox import publishing
+from aitbc.kernel.database.unit_of_work import Database
+from aitbc.kernel.database.write_batch import Together
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import AppError
 from aitbc.modules.ai.api import LeaseLost, StopAsked
 from aitbc.modules.ai.events import AttemptEnded, JobSucceeded
 from aitbc.modules.ai.hot.counts import count_ended

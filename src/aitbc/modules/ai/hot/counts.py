@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
-from aitbc.kernel import ids
-from aitbc.kernel.db import Connection
-from aitbc.kernel.together import Together
+from aitbc.kernel.database.unit_of_work import Connection
+from aitbc.kernel.database.write_batch import Together
+from aitbc.kernel.primitives import ids
 from aitbc.modules.ai.models.values import JobValue
 
 # Rows are taken in the order of accounts, and last of all locks, so that none waits in a circle.

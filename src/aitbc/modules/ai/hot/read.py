@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from aitbc.kernel import ids
-from aitbc.kernel.db import Database
-from aitbc.kernel.narrowed import Narrowed
+from aitbc.kernel.database.filters import Narrowed
+from aitbc.kernel.database.unit_of_work import Database
+from aitbc.kernel.primitives import ids
 from aitbc.modules.ai.hot.rows import ATTEMPT_ALL, JOB_RULES, attempt_from, both_from, job_from, read_both
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
 

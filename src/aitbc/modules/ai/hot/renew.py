@@ -5,10 +5,10 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from aitbc.kernel import ids
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import Connection, Database
-from aitbc.kernel.together import Together
+from aitbc.kernel.database.unit_of_work import Connection, Database
+from aitbc.kernel.database.write_batch import Together
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import LeaseStatus, Renewal
 from aitbc.modules.ai.hot.rows import ATTEMPT_ALL, attempt_from, lock_both, save_jobs
 from aitbc.modules.ai.models.life import Ended, renewed_until, show_sign

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from aitbc.kernel import ids
-from aitbc.kernel.db import Connection
-from aitbc.kernel.together import Together
+from aitbc.kernel.database.unit_of_work import Connection
+from aitbc.kernel.database.write_batch import Together
+from aitbc.kernel.primitives import ids
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
 
 JOB_RULES = (

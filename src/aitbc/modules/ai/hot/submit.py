@@ -7,12 +7,12 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from aitbc.kernel import ids
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import Connection, Database
-from aitbc.kernel.errors import AppError
-from aitbc.kernel.idempotency import IdempotencyKeyReused, Once
-from aitbc.kernel.together import Together
+from aitbc.kernel.database.idempotency import IdempotencyKeyReused, Once
+from aitbc.kernel.database.unit_of_work import Connection, Database
+from aitbc.kernel.database.write_batch import Together
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import AppError
 from aitbc.modules.ai.api import Job, TooManyOpenJobs
 from aitbc.modules.ai.hot.counts import count_submitted
 from aitbc.modules.ai.models.queue import rank_after

@@ -8,9 +8,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta, Struct
 
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.errors import NotFound
-from aitbc.kernel.idempotency import Once
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives.errors import NotFound
 from aitbc.modules.ai.api import Job, JobDetail
 from aitbc.modules.ai.legacy import desk
 from aitbc.modules.ai.legacy.shapes import (

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
-from aitbc.kernel import ids
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.errors import FieldError, Invalid
-from aitbc.kernel.idempotency import Once
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.errors import FieldError, Invalid
 from aitbc.modules.ai.api import Clocks, Job, JobDetail, JobNotFound
 from aitbc.modules.ai.legacy.shapes import OPEN, OURS, Constraints, NewJob
 from aitbc.modules.ai.legacy.tasks import kind_and_input

@@ -7,8 +7,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta, Struct
 
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.idempotency import Once
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.ai.legacy import desk
 from aitbc.modules.ai.legacy.shapes import (
     CREATE,

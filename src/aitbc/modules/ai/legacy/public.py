@@ -8,11 +8,11 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.build import this_build
-from aitbc.kernel.clock import now
-from aitbc.kernel.idempotency import Once
-from aitbc.kernel.standing import OPEN, StandingController
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.legacy.health import OPEN, StandingController
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.version import this_build
 from aitbc.modules.ai.legacy import desk
 from aitbc.modules.ai.legacy.shapes import CREATE, READ, SERVICE, NewJob, later
 from aitbc.modules.ai.models.kinds.registry import KINDS

@@ -7,11 +7,11 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct, structs
 
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.errors import NotDone, NotFound
-from aitbc.kernel.idempotency import Once
-from aitbc.kernel.json_schema import schema_of
-from aitbc.kernel.standing import OPEN
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.legacy.health import OPEN
+from aitbc.kernel.primitives.errors import NotDone, NotFound
+from aitbc.kernel.primitives.json_schema import schema_of
 from aitbc.modules.ai.api import Job
 from aitbc.modules.ai.legacy import desk
 from aitbc.modules.ai.legacy.coordinator import STATES

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from litestar.params import FromQuery
 from msgspec import Meta, Struct
 
-from aitbc.kernel import ids
-from aitbc.kernel.errors import AppError, Conflict, NotDone
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.errors import AppError, Conflict, NotDone
 from aitbc.modules.ai.api import Clocks, Job, JobDetail
 
 SERVICE = "ai-service"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from aitbc.kernel.errors import FieldError, Invalid
+from aitbc.kernel.primitives.errors import FieldError, Invalid
 from aitbc.modules.ai.models.kinds.registry import KINDS
 
 Read = Callable[[Mapping[str, Any]], dict[str, Any]]

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from aitbc.kernel.signing import canonical, digest, verify, work_statement
+from aitbc.kernel.crypto.signing import canonical, digest, verify, work_statement
 from aitbc.modules.ai.api import OutputTooLarge, Result, WrongDigest, WrongSignature
 from aitbc.modules.ai.models.kinds.kind import OutputRefused
 from aitbc.modules.ai.models.kinds.registry import KINDS, price_of

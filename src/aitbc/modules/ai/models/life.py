@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
-from aitbc.kernel.errors import Conflict
+from aitbc.kernel.primitives.errors import Conflict
 
 STOP_GRACE = timedelta(seconds=10)
 """How long a miner that was asked to finish early has for bringing what it delivered; then the money goes back."""

@@ -7,8 +7,8 @@ from sqlalchemy import BigInteger, CheckConstraint, DateTime, Float, Index, Inte
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from aitbc.kernel.db import WireId
-from aitbc.kernel.tables import ALL, NO_DELETE, module_metadata
+from aitbc.kernel.database.standard_tables import ALL, NO_DELETE, module_metadata
+from aitbc.kernel.database.unit_of_work import WireId
 
 MOMENT = DateTime(timezone=True)
 

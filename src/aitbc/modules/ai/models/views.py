@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec import Raw
 
-from aitbc.kernel import money
+from aitbc.kernel.primitives import money
 from aitbc.modules.ai.api import Artifact, Attempt, Clocks, Job, JobDetail
 from aitbc.modules.ai.models.life import State
 from aitbc.modules.ai.models.tables import ArtifactRow, AttemptRow, JobRow

@@ -9,8 +9,8 @@ from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 from msgspec import Meta
 
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.refusals import UnsupportedMedia
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives.request_errors import UnsupportedMedia
 from aitbc.modules.ai.api import Artifact, ArtifactNotFound, LeaseLost
 from aitbc.modules.ai.service import AiService
 from aitbc.modules.ai.service.artifacts import ArtifactQuotaExceeded, ArtifactTooLarge

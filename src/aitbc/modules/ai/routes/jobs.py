@@ -10,11 +10,11 @@ from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
 from litestar.response import Stream
 from msgspec import Meta
 
-from aitbc.kernel import ids
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.doors import Admission
-from aitbc.kernel.idempotency import Once
-from aitbc.kernel.pages import Cursor, InvalidCursor, Limit, Page, decode_cursor
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.http.guard import Admission
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page, decode_cursor
 from aitbc.modules.ai.api import Explanation, Job, JobDetail, JobNotFound, TooManyOpenJobs
 from aitbc.modules.ai.models.life import IllegalMove
 from aitbc.modules.ai.routes.market import SUBMIT_ERRORS

@@ -5,8 +5,8 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from msgspec import Struct
 
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.money import InvalidAmount
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives.money import InvalidAmount
 from aitbc.modules.ai.api import KindInfo, Quote
 from aitbc.modules.ai.models.kinds.kind import InvalidInput
 from aitbc.modules.ai.models.kinds.registry import UnknownKind

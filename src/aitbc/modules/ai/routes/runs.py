@@ -10,10 +10,10 @@ from litestar.response import Stream
 from msgspec import Meta
 from msgspec.structs import asdict
 
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.doors import Admission
-from aitbc.kernel.gone import gone_of, leave_with
-from aitbc.kernel.idempotency import Once
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.http.disconnect import gone_of, leave_with
+from aitbc.kernel.http.guard import Admission
+from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.ai.api import Job, JobDetail
 from aitbc.modules.ai.routes.jobs import SUBMISSION_ERRORS, spoken
 from aitbc.modules.ai.service import AiService

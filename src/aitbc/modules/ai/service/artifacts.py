@@ -16,11 +16,11 @@ from typing import BinaryIO
 
 from sqlalchemy import delete, func, select, text
 
-from aitbc.kernel import ids
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import UnitOfWork
-from aitbc.kernel.errors import Forbidden, TooLarge
+from aitbc.kernel.database.unit_of_work import UnitOfWork
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import Forbidden, TooLarge
 from aitbc.modules.ai.api import Artifact, ArtifactNotFound, LeaseLost
 from aitbc.modules.ai.models.kinds.kind import Reference
 from aitbc.modules.ai.models.tables import ArtifactRow, AttemptRow, JobRow

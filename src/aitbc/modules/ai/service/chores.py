@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select, text, tuple_, update
 
-from aitbc.kernel import ids
-from aitbc.kernel.clock import now
-from aitbc.kernel.errors import AppError
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import AppError
 from aitbc.modules.ai.models.life import Ended, State, expire, give_up, lost_reason
 from aitbc.modules.ai.models.tables import AttemptRow, FlowRow, JobRow, LogRow, PartRow
 from aitbc.modules.ai.models.views import hold_of

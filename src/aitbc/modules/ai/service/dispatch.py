@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from aitbc.kernel import ids
+from aitbc.kernel.primitives import ids
 from aitbc.modules.ai.api import Claim, InputFile, Lease, LeaseStatus, Pending, Renewal
 from aitbc.modules.ai.events import JobSucceeded
 from aitbc.modules.ai.hot.claim import lease_view

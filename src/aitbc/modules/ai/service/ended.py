@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 
-from aitbc.kernel.clock import now
+from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import JobDetail
 from aitbc.modules.ai.hot.read import Found
 from aitbc.modules.ai.models.life import TERMINAL

@@ -7,9 +7,9 @@ import msgspec
 from msgspec import Struct
 from sqlalchemy import func, select, tuple_
 
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import UnitOfWork
+from aitbc.kernel.database.unit_of_work import UnitOfWork
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import Attempt, ExpectedWait, Explanation, FilterCount
 from aitbc.modules.ai.models.life import AVOIDED_FOR, STOP_GRACE, Reason, State, must_leave
 from aitbc.modules.ai.models.queue import FILTERS, Needs, matches, needs_of

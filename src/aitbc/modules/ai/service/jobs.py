@@ -8,13 +8,13 @@ from msgspec import Struct
 from msgspec.structs import asdict
 from sqlalchemy import func, select, tuple_
 
-from aitbc.kernel import ids
-from aitbc.kernel.again import persistent
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.clock import now
-from aitbc.kernel.errors import Invalid
-from aitbc.kernel.idempotency import Once
-from aitbc.kernel.narrowed import Narrowed
+from aitbc.kernel.database.filters import Narrowed
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.retry import persistent
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import Invalid
 from aitbc.modules.ai.api import Job, JobDetail, JobNotFound
 from aitbc.modules.ai.hot.read import Found, read_page
 from aitbc.modules.ai.models.kinds.registry import KINDS

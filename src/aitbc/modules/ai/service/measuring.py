@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from prometheus_client import Metric
 
-from aitbc.kernel.db import Database
-from aitbc.kernel.metrics import gauge
+from aitbc.kernel.database.unit_of_work import Database
+from aitbc.kernel.telemetry.metrics import gauge
 
 OPEN = """
 SELECT 'queued' AS state, kind, count(*) AS jobs FROM ai.jobs WHERE state = 'queued' GROUP BY kind

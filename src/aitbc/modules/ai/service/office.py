@@ -10,16 +10,16 @@ from uuid import UUID
 import structlog
 from msgspec import Meta, Struct
 
-from aitbc.kernel import ids
-from aitbc.kernel.again import persistently
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.batch import Batcher
-from aitbc.kernel.db import Database
-from aitbc.kernel.errors import AppError
-from aitbc.kernel.idempotency import Once
-from aitbc.kernel.news import News
+from aitbc.kernel.database.batcher import Batcher
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.retry import persistently
+from aitbc.kernel.database.unit_of_work import Database
+from aitbc.kernel.events.wakeup import News
+from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.platform import Platform
-from aitbc.kernel.tasks import end
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.errors import AppError
+from aitbc.kernel.primitives.tasks import end
 from aitbc.modules.ai.api import Claim, JobNotFound, Lease
 from aitbc.modules.ai.api import Job as JobView
 from aitbc.modules.ai.events import JobSucceeded

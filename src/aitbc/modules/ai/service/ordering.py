@@ -1,8 +1,8 @@
 """Jobs that a module above submits in the name of an account, to the GPU which that account has booked."""
 
-from aitbc.kernel import money
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.idempotency import Once
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import money
 from aitbc.modules.ai.api import Clocks, Job, OrderJob
 from aitbc.modules.ai.service.submitting import Requirements, SubmitJob, Submitting
 

@@ -8,10 +8,10 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aitbc.kernel import ids
-from aitbc.kernel.again import persistent
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import Database, UnitOfWork
+from aitbc.kernel.database.retry import persistent
+from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import Claim, Job, Lease, LeaseLost, LeaseStatus, Renewal, StopAsked, TooManyOpenJobs
 from aitbc.modules.ai.hot.claim import Seat, closed, deal
 from aitbc.modules.ai.hot.complete import Accepted, Completion, events_of, fill, is_cut_off, is_held, is_repeated

@@ -10,12 +10,12 @@ import msgspec
 import structlog
 from sqlalchemy import func, select
 
-from aitbc.kernel import money
-from aitbc.kernel.again import persistent
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import UnitOfWork
-from aitbc.kernel.errors import AppError
-from aitbc.kernel.trace import current_request_id
+from aitbc.kernel.database.retry import persistent
+from aitbc.kernel.database.unit_of_work import UnitOfWork
+from aitbc.kernel.primitives import money
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import AppError
+from aitbc.kernel.primitives.request_id import current_request_id
 from aitbc.modules.ai.api import ArtifactNotFound, Failure, LeaseLost, LogLine, Outcome, Result, WrongDigest
 from aitbc.modules.ai.hot.claim import closed
 from aitbc.modules.ai.hot.complete import Accepted, Completion, attempt_ended, succeeded

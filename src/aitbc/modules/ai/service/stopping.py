@@ -8,14 +8,14 @@ from typing import Literal
 import structlog
 from sqlalchemy import select
 
-from aitbc.kernel.again import persistent
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import UnitOfWork
-from aitbc.kernel.errors import AppError, Conflict
-from aitbc.kernel.gone import Gone
-from aitbc.kernel.idempotency import Once
-from aitbc.kernel.tasks import end
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.retry import persistent
+from aitbc.kernel.database.unit_of_work import UnitOfWork
+from aitbc.kernel.http.disconnect import Gone
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import AppError, Conflict
+from aitbc.kernel.primitives.tasks import end
 from aitbc.modules.ai.api import Job, JobNotFound
 from aitbc.modules.ai.models.kinds.registry import KINDS
 from aitbc.modules.ai.models.life import (

@@ -6,10 +6,10 @@ from datetime import datetime
 from msgspec import Struct
 from sqlalchemy import select
 
-from aitbc.kernel import ids
-from aitbc.kernel.again import persistent
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import UnitOfWork
+from aitbc.kernel.database.retry import persistent
+from aitbc.kernel.database.unit_of_work import UnitOfWork
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import LeaseLost, NotToldInParts, Part, Parts, PartsKept, PartsTooLarge
 from aitbc.modules.ai.hot.renew import status_of
 from aitbc.modules.ai.models.kinds.registry import KINDS

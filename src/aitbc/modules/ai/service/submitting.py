@@ -10,15 +10,15 @@ import msgspec
 from msgspec import Meta, Struct
 from sqlalchemy import func, select
 
-from aitbc.kernel import ids, money
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.clock import now
-from aitbc.kernel.errors import AppError, FieldError, Invalid, OutcomeUnknown
-from aitbc.kernel.idempotency import Once
-from aitbc.kernel.json_schema import schema_of
-from aitbc.kernel.signing import value_digest
-from aitbc.kernel.text import Name
-from aitbc.kernel.trace import current_request_id
+from aitbc.kernel.crypto.signing import value_digest
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import ids, money
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import AppError, FieldError, Invalid, OutcomeUnknown
+from aitbc.kernel.primitives.json_schema import schema_of
+from aitbc.kernel.primitives.request_id import current_request_id
+from aitbc.kernel.primitives.text import Name
 from aitbc.modules.ai.api import ArtifactNotFound, Clocks, InputFile, Job, KindInfo, Quote, TooManyOpenJobs
 from aitbc.modules.ai.hot.submit import Submission
 from aitbc.modules.ai.models.kinds.kind import INPUT_BYTES_MAX, FileFacts, InvalidInput, Kind, Measure

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from aitbc.kernel import ids
+from aitbc.kernel.primitives import ids
 from aitbc.modules.ai.api import Capabilities, Claim
 from aitbc.modules.ai.models.queue import Needs, explores, matches
 

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from aitbc.kernel import money
-from aitbc.kernel.errors import FieldError, Invalid
-from aitbc.kernel.text import Name
+from aitbc.kernel.primitives import money
+from aitbc.kernel.primitives.errors import FieldError, Invalid
+from aitbc.kernel.primitives.text import Name
 from aitbc.modules.gpu.legacy.market_shapes import Hours, Sum, hours_of
 from aitbc.modules.gpu.legacy.naming import amount_of
 from aitbc.modules.gpu.models.bookings import Booking, BookingState, hold_of

@@ -4,9 +4,9 @@ from litestar import Controller, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParams
 
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.errors import FieldError, Invalid, NotDone
-from aitbc.kernel.idempotency import Once
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives.errors import FieldError, Invalid, NotDone
 from aitbc.modules.gpu.legacy.booking_shapes import (
     AskedOrders,
     BidBody,

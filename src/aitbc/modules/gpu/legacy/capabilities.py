@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from aitbc.kernel.errors import FieldError, Invalid
+from aitbc.kernel.primitives.errors import FieldError, Invalid
 from aitbc.modules.gpu.api import DEVICES_MAX, Device, Inventory, Miner
 from aitbc.modules.gpu.legacy.naming import amount_of, first_text, units_of
 from aitbc.modules.gpu.models.offer import Offer

@@ -6,7 +6,7 @@ import msgspec
 from litestar.datastructures import Headers
 from litestar.params import QueryParams
 
-from aitbc.kernel.auth import Principal
+from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.ai.api import Lease, Outcome
 from aitbc.modules.gpu.api import Inventory, Miner, MinerNotFound
 from aitbc.modules.gpu.legacy.capabilities import gpus_of, read_capabilities, with_readings

@@ -8,8 +8,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParams
 from msgspec import Struct
 
-from aitbc.kernel.auth import PUBLIC, Principal
-from aitbc.kernel.errors import FieldError, Invalid, NotFound
+from aitbc.kernel.identity.principal import PUBLIC, Principal
+from aitbc.kernel.primitives.errors import FieldError, Invalid, NotFound
 from aitbc.modules.gpu.api import Device
 from aitbc.modules.gpu.legacy import desk
 from aitbc.modules.gpu.legacy.capabilities import gpus_of

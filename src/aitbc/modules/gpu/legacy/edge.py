@@ -7,8 +7,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParams
 from msgspec import Meta, Struct
 
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.errors import FieldError, Invalid
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives.errors import FieldError, Invalid
 from aitbc.modules.gpu.legacy import desk
 from aitbc.modules.gpu.legacy.capabilities import gpus_of, with_readings
 from aitbc.modules.gpu.legacy.devices import found, model_wanted

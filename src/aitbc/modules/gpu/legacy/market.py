@@ -6,8 +6,8 @@ from litestar import Controller, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, QueryParams
 
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.idempotency import Once
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.gpu.legacy.market_shapes import (
     TYPE,
     AcceptBody,

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from aitbc.kernel.errors import FieldError, Invalid
-from aitbc.kernel.text import Name, Text
+from aitbc.kernel.primitives.errors import FieldError, Invalid
+from aitbc.kernel.primitives.text import Name, Text
 from aitbc.modules.gpu.legacy.naming import amount_of, first_text
 from aitbc.modules.gpu.models.market import COUNT_MAX, HOUR, HOURS_MAX, OrderState, Side
 from aitbc.modules.gpu.models.market_views import ListedGpu, MarketOrder

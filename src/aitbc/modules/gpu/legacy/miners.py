@@ -8,8 +8,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParams
 from msgspec import Struct
 
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.secret import masked
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives.secret import masked
 from aitbc.modules.gpu.legacy import desk
 from aitbc.modules.gpu.legacy.capabilities import tell_capabilities
 from aitbc.modules.gpu.legacy.naming import miner_name

@@ -10,9 +10,9 @@ from litestar.datastructures import Headers
 from litestar.params import QueryParams
 from msgspec import Struct
 
-from aitbc.kernel import money
-from aitbc.kernel.errors import FieldError, Invalid
-from aitbc.kernel.text import Name, normal
+from aitbc.kernel.primitives import money
+from aitbc.kernel.primitives.errors import FieldError, Invalid
+from aitbc.kernel.primitives.text import Name, normal
 
 Wish = TypeVar("Wish", bound=Struct)
 HEADER = "x-miner-id"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from aitbc.kernel.errors import FieldError, Invalid
+from aitbc.kernel.primitives.errors import FieldError, Invalid
 from aitbc.modules.ai.api import Lease
 from aitbc.modules.gpu.legacy.naming import first_text
 

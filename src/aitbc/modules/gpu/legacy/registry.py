@@ -9,10 +9,10 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParams
 from msgspec import Meta, Struct, structs
 
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.clock import now
-from aitbc.kernel.idempotency import Once
-from aitbc.kernel.text import Name, Text
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.text import Name, Text
 from aitbc.modules.gpu.legacy.booking_shapes import CurrentBooking, current_booking
 from aitbc.modules.gpu.legacy.market_shapes import UNKNOWN_MODEL, Amount, read_query
 from aitbc.modules.gpu.legacy.naming import HEADER, amount_of, miner_name, units_of

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from aitbc.kernel import money
+from aitbc.kernel.primitives import money
 from aitbc.modules.gpu.api import SLOTS_MAX, Device, Miner
 from aitbc.modules.gpu.legacy.naming import amount_of
 from aitbc.modules.gpu.service.older_miners import OlderMiner, Record

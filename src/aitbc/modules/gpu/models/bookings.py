@@ -15,8 +15,8 @@ from msgspec import Struct
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from aitbc.kernel.db import WireId
-from aitbc.kernel.tables import NO_DELETE
+from aitbc.kernel.database.standard_tables import NO_DELETE
+from aitbc.kernel.database.unit_of_work import WireId
 from aitbc.modules.gpu.models.market import ListedGpuRow, total
 from aitbc.modules.gpu.models.tables import MOMENT, Base, MinerRow
 

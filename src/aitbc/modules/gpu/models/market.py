@@ -18,9 +18,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from aitbc.kernel import money
-from aitbc.kernel.db import WireId
-from aitbc.kernel.tables import APPEND_ONLY, NO_DELETE
+from aitbc.kernel.database.standard_tables import APPEND_ONLY, NO_DELETE
+from aitbc.kernel.database.unit_of_work import WireId
+from aitbc.kernel.primitives import money
 from aitbc.modules.gpu.models.tables import MOMENT, Base
 
 HOUR = 3_600_000

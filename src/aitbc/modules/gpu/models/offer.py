@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from aitbc.kernel.text import Name
+from aitbc.kernel.primitives.text import Name
 from aitbc.modules.ai.api import Capabilities
 from aitbc.modules.gpu.api import Inventory, Label
 

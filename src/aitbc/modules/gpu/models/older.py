@@ -5,8 +5,8 @@ from datetime import datetime
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, LargeBinary, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from aitbc.kernel.db import WireId
-from aitbc.kernel.tables import NO_DELETE
+from aitbc.kernel.database.standard_tables import NO_DELETE
+from aitbc.kernel.database.unit_of_work import WireId
 from aitbc.modules.gpu.models.tables import MOMENT, Base, MinerRow
 
 

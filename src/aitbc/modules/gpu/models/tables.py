@@ -19,8 +19,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from aitbc.kernel.db import WireId
-from aitbc.kernel.tables import APPEND_ONLY, NO_DELETE, module_metadata
+from aitbc.kernel.database.standard_tables import APPEND_ONLY, NO_DELETE, module_metadata
+from aitbc.kernel.database.unit_of_work import WireId
 
 MOMENT = DateTime(timezone=True)
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import msgspec
 
-from aitbc.kernel.signing import key_fingerprint
+from aitbc.kernel.crypto.signing import key_fingerprint
 from aitbc.modules.gpu.api import Inventory, Miner
 from aitbc.modules.gpu.events import MinerChanged
 from aitbc.modules.gpu.models.offer import capabilities_of

@@ -8,13 +8,13 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta, Struct
 
-from aitbc.kernel import ids
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.errors import AmountOverflow
-from aitbc.kernel.idempotency import Once
-from aitbc.kernel.money import InvalidAmount, parse, render
-from aitbc.kernel.pages import Cursor, InvalidCursor, Limit, Page
-from aitbc.kernel.text import Name, Text
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.errors import AmountOverflow
+from aitbc.kernel.primitives.money import InvalidAmount, parse, render
+from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
+from aitbc.kernel.primitives.text import Name, Text
 from aitbc.modules.gpu.api import MinerNotFound
 from aitbc.modules.gpu.models.bookings import MILLISECOND, Booking
 from aitbc.modules.gpu.models.market_views import ListedGpu

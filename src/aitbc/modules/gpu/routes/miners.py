@@ -8,10 +8,10 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Struct
 
-from aitbc.kernel import ids
-from aitbc.kernel.auth import PUBLIC, Principal
-from aitbc.kernel.pages import Cursor, InvalidCursor, Limit, Page
-from aitbc.kernel.text import Text
+from aitbc.kernel.identity.principal import PUBLIC, Principal
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
+from aitbc.kernel.primitives.text import Text
 from aitbc.modules.gpu.api import Miner, MinerNotFound
 from aitbc.modules.gpu.routes.protocol import MinerProtocolUnsupported, require_protocol
 from aitbc.modules.gpu.service import GpuService

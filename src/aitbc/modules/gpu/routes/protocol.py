@@ -5,8 +5,8 @@ from typing import Any
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from aitbc.kernel.errors import AppError
-from aitbc.kernel.http import header_values
+from aitbc.kernel.http.problems import header_values
+from aitbc.kernel.primitives.errors import AppError
 
 HEADER = b"aitbc-miner-protocol"
 SPOKEN = ("1",)

@@ -4,7 +4,7 @@ from litestar import Controller, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from aitbc.kernel.auth import Principal
+from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.ai.api import (
     LeaseLost,
     NotToldInParts,

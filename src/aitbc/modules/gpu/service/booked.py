@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, select
 
-from aitbc.kernel.db import UnitOfWork
+from aitbc.kernel.database.unit_of_work import UnitOfWork
 from aitbc.modules.gpu.models.bookings import ALLOWED, IS_OPEN, PAID, BookingRow, BookingState, cost_until
 from aitbc.modules.gpu.models.tables import MinerRow
 from aitbc.modules.gpu.service.desk import Desk

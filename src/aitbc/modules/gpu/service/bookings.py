@@ -11,12 +11,12 @@ from msgspec import Struct
 from sqlalchemy import Select, func, or_, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from aitbc.kernel import ids, money
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import UnitOfWork
-from aitbc.kernel.errors import AppError, Conflict, NotFound, TooMany
-from aitbc.kernel.idempotency import IdempotencyKeyReused, Once
+from aitbc.kernel.database.idempotency import IdempotencyKeyReused, Once
+from aitbc.kernel.database.unit_of_work import UnitOfWork
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import ids, money
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import AppError, Conflict, NotFound, TooMany
 from aitbc.modules.ai.api import Job, OrderJob
 from aitbc.modules.gpu.models.bookings import (
     IS_OPEN,

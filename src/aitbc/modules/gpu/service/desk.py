@@ -6,14 +6,14 @@ from datetime import datetime
 
 from sqlalchemy import Select, select
 
-from aitbc.kernel import ids
-from aitbc.kernel.again import persistent
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.batch import Batcher
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import Database, UnitOfWork
+from aitbc.kernel.crypto.sealing import Seal
+from aitbc.kernel.database.batcher import Batcher
+from aitbc.kernel.database.retry import persistent
+from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
+from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.platform import Platform
-from aitbc.kernel.sealing import Seal
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import AiApi
 from aitbc.modules.gpu.api import Miner, MinerNotFound
 from aitbc.modules.gpu.hot import beat_many, read_asking

@@ -7,17 +7,17 @@ import msgspec
 from msgspec import Meta, Struct
 from sqlalchemy import func, select
 
-from aitbc.kernel.again import persistent
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import UnitOfWork
-from aitbc.kernel.errors import Conflict, FieldError, Forbidden, Invalid, TooMany
-from aitbc.kernel.ids import new_id
-from aitbc.kernel.keys import fingerprint, new_key, well_formed
-from aitbc.kernel.secret import masked
-from aitbc.kernel.signing import canonical, enrolment_statement, key_fingerprint, verify
-from aitbc.kernel.sqlstate import ConstraintViolated
-from aitbc.kernel.text import Name
+from aitbc.kernel.crypto.api_key import fingerprint, new_key, well_formed
+from aitbc.kernel.crypto.signing import canonical, enrolment_statement, key_fingerprint, verify
+from aitbc.kernel.database.retry import persistent
+from aitbc.kernel.database.sql_errors import ConstraintViolated
+from aitbc.kernel.database.unit_of_work import UnitOfWork
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import Conflict, FieldError, Forbidden, Invalid, TooMany
+from aitbc.kernel.primitives.ids import new_id
+from aitbc.kernel.primitives.secret import masked
+from aitbc.kernel.primitives.text import Name
 from aitbc.modules.gpu.api import SLOTS_MAX, Inventory
 from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.models.offer import Offer

@@ -7,11 +7,11 @@ from datetime import datetime
 import msgspec
 from msgspec import Struct
 
-from aitbc.kernel import money
-from aitbc.kernel.again import persistent
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.clock import now
-from aitbc.kernel.errors import Conflict
+from aitbc.kernel.database.retry import persistent
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import money
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import Conflict
 from aitbc.modules.ai.api import LeaseLost
 from aitbc.modules.gpu.api import Inventory, Miner, MinerNotFound
 from aitbc.modules.gpu.models.bookings import BookingRow

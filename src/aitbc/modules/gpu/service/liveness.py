@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
-from aitbc.kernel.clock import now
+from aitbc.kernel.primitives.clock import now
 from aitbc.modules.gpu.models.life import ALIVE, silence
 from aitbc.modules.gpu.models.tables import MinerRow
 from aitbc.modules.gpu.service.desk import Desk

@@ -14,13 +14,13 @@ from sqlalchemy import Select, and_, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import aliased
 
-from aitbc.kernel.again import persistent
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import UnitOfWork
-from aitbc.kernel.errors import Conflict, FieldError, Invalid, NotFound, TooMany
-from aitbc.kernel.idempotency import Once
-from aitbc.kernel.ids import new_id
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.retry import persistent
+from aitbc.kernel.database.unit_of_work import UnitOfWork
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import Conflict, FieldError, Invalid, NotFound, TooMany
+from aitbc.kernel.primitives.ids import new_id
 from aitbc.modules.gpu.models.market import (
     OPEN,
     STILL_OPEN,

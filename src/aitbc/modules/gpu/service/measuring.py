@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from prometheus_client import Metric
 
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import Database
-from aitbc.kernel.metrics import gauge
+from aitbc.kernel.database.unit_of_work import Database
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.telemetry.metrics import gauge
 from aitbc.modules.gpu.models.reputation import NEWCOMER_BELOW
 
 MINERS = """

@@ -8,14 +8,14 @@ from msgspec import Struct
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from aitbc.kernel import ids, money
-from aitbc.kernel.again import persistent
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.clock import now
-from aitbc.kernel.errors import Conflict, Malformed
-from aitbc.kernel.sealing import Unsealable
-from aitbc.kernel.signing import Key, canonical, enrolment_statement
-from aitbc.kernel.trace import current_request_id
+from aitbc.kernel.crypto.sealing import Unsealable
+from aitbc.kernel.crypto.signing import Key, canonical, enrolment_statement
+from aitbc.kernel.database.retry import persistent
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import ids, money
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import Conflict, Malformed
+from aitbc.kernel.primitives.request_id import current_request_id
 from aitbc.modules.gpu.api import Inventory, Miner, MinerNotFound
 from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.models.offer import Offer

@@ -8,13 +8,13 @@ from typing import Any
 from msgspec import Struct
 from sqlalchemy import Select, func, select, update
 
-from aitbc.kernel import ids, money
-from aitbc.kernel.again import persistent
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.clock import now
-from aitbc.kernel.errors import Invalid
-from aitbc.kernel.signing import canonical, value_digest, work_statement
-from aitbc.kernel.trace import current_request_id
+from aitbc.kernel.crypto.signing import canonical, value_digest, work_statement
+from aitbc.kernel.database.retry import persistent
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import ids, money
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import Invalid
+from aitbc.kernel.primitives.request_id import current_request_id
 from aitbc.modules.ai.api import JobNotFound, Lease, LeaseLost, Outcome, Renewal
 from aitbc.modules.gpu.api import Inventory
 from aitbc.modules.gpu.models.older import OlderLeaseRow, OlderMinerRow

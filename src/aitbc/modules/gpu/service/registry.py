@@ -7,12 +7,12 @@ from msgspec import Struct
 from sqlalchemy import ColumnElement, Select, Subquery, and_, case, exists, func, literal, not_, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from aitbc.kernel import ids
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import UnitOfWork
-from aitbc.kernel.errors import Conflict, NotFound, TooMany
-from aitbc.kernel.idempotency import Once
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.unit_of_work import UnitOfWork
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import Conflict, NotFound, TooMany
 from aitbc.modules.gpu.models.bookings import IS_OPEN, BookingRow
 from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.models.market import GpuReviewRow, ListedGpuRow

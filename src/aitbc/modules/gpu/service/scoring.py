@@ -6,9 +6,9 @@ from datetime import date
 from msgspec import Struct
 from sqlalchemy import Date, cast, func, select
 
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.db import Connection
-from aitbc.kernel.relay import set_based
+from aitbc.kernel.database.unit_of_work import Connection
+from aitbc.kernel.events.relay import set_based
+from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.ai.events import AttemptEnded
 from aitbc.modules.gpu.hot import judge_many
 from aitbc.modules.gpu.models.reputation import (

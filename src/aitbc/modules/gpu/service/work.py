@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.clock import now
-from aitbc.kernel.errors import TooMany, Unavailable
-from aitbc.kernel.text import Text
-from aitbc.kernel.trace import current_request_id
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import TooMany, Unavailable
+from aitbc.kernel.primitives.request_id import current_request_id
+from aitbc.kernel.primitives.text import Text
 from aitbc.modules.ai.api import (
     Capabilities,
     Claim,

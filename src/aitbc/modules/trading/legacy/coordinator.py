@@ -5,9 +5,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from msgspec import Struct
 
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.errors import NotDone
-from aitbc.kernel.money import UNIT
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives.errors import NotDone
+from aitbc.kernel.primitives.money import UNIT
 from aitbc.modules.trading.legacy.explorer import older_receipts
 from aitbc.modules.trading.legacy.shapes import (
     CURRENCY,

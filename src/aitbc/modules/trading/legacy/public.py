@@ -3,8 +3,8 @@
 from litestar import Response, get
 from litestar.di import NamedDependency
 
-from aitbc.kernel.errors import AppError
-from aitbc.kernel.standing import OPEN, LiveController, Standing
+from aitbc.kernel.legacy.health import OPEN, LiveController, Standing
+from aitbc.kernel.primitives.errors import AppError
 from aitbc.modules.trading.legacy.shapes import SERVICE
 from aitbc.modules.trading.service import TradingService
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from litestar.params import FromQuery
 from msgspec import Meta, Struct
 
-from aitbc.kernel.errors import NotDone
+from aitbc.kernel.primitives.errors import NotDone
 from aitbc.modules.trading.models.views import Block, LedgerTransaction, ReceiptLine, SignedReceipt
 
 SERVICE = "trading-service"

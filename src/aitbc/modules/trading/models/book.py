@@ -10,10 +10,10 @@ from uuid import UUID
 
 import msgspec
 
-from aitbc.kernel import ids
-from aitbc.kernel.errors import AmountOverflow
-from aitbc.kernel.money import LARGEST, InvalidAmount, render, share
-from aitbc.kernel.signing import Key
+from aitbc.kernel.crypto.signing import Key
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.errors import AmountOverflow
+from aitbc.kernel.primitives.money import LARGEST, InvalidAmount, render, share
 from aitbc.modules.trading.api import (
     Hold,
     HoldDiffers,

@@ -1,7 +1,7 @@
 """What goes into blocks: the canonical records of transactions and receipts.
 
 The fields of these structs stand in the order of their names, so that encoding them in that order is the canonical form;
-a test compares it with the general one in kernel/chain.py.
+a test compares it with the general one in kernel/crypto/chain_format.py.
 """
 
 import hashlib
@@ -11,8 +11,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from aitbc.kernel import chain
-from aitbc.kernel.signing import Key
+from aitbc.kernel.crypto import chain_format
+from aitbc.kernel.crypto.signing import Key
 
 Stamp = Annotated[
     str,
@@ -44,7 +44,7 @@ class TransactionRecord(Struct, frozen=True, kw_only=True):
     kind: str
     reason: str | None
     reference: str | None
-    version: str = chain.TRANSACTION
+    version: str = chain_format.TRANSACTION
 
 
 class ReceiptClaims(Struct, frozen=True, kw_only=True):
@@ -73,7 +73,7 @@ class ReceiptClaims(Struct, frozen=True, kw_only=True):
     transaction: str
     unit: str
     units: str
-    version: str = chain.RECEIPT
+    version: str = chain_format.RECEIPT
 
 
 def stamp(at: datetime) -> str:

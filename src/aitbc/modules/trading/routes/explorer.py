@@ -9,9 +9,9 @@ from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 from msgspec import Meta
 
-from aitbc.kernel import ids
-from aitbc.kernel.auth import PUBLIC, Principal
-from aitbc.kernel.pages import Cursor, InvalidCursor, Limit, Page, decode_cursor
+from aitbc.kernel.identity.principal import PUBLIC, Principal
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page, decode_cursor
 from aitbc.modules.trading.api import HolderNotFound
 from aitbc.modules.trading.models.views import (
     AccountView,

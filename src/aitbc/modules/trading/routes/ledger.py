@@ -7,13 +7,13 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta, Struct
 
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.clock import now
-from aitbc.kernel.errors import AmountOverflow
-from aitbc.kernel.idempotency import Once
-from aitbc.kernel.money import InvalidAmount, parse, render
-from aitbc.kernel.pages import Cursor, InvalidCursor, Limit, Page
-from aitbc.kernel.text import Name
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import AmountOverflow
+from aitbc.kernel.primitives.money import InvalidAmount, parse, render
+from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
+from aitbc.kernel.primitives.text import Name
 from aitbc.modules.trading.api import Hold, HolderNotFound, InsufficientFunds
 from aitbc.modules.trading.models.views import AccountEntry, AccountView, HoldView, LedgerReport, LedgerTransaction
 from aitbc.modules.trading.routes.positions import identifier, moment_and_id, number

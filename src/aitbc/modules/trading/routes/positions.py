@@ -5,8 +5,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from aitbc.kernel import ids
-from aitbc.kernel.pages import InvalidCursor, Page, decode_cursor
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.pagination import InvalidCursor, Page, decode_cursor
 
 Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 

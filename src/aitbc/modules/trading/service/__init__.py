@@ -7,15 +7,15 @@ from functools import partial
 from prometheus_client import Metric
 from sqlalchemy import func, select, text, tuple_
 
-from aitbc.kernel import ids
-from aitbc.kernel.again import persistently
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.batch import Batcher
-from aitbc.kernel.db import Database, UnitOfWork
-from aitbc.kernel.errors import AppError
-from aitbc.kernel.idempotency import Once
-from aitbc.kernel.money import share
+from aitbc.kernel.database.batcher import Batcher
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.retry import persistently
+from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
+from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.platform import Platform
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.errors import AppError
+from aitbc.kernel.primitives.money import share
 from aitbc.modules.ai.events import JobClosed, JobSucceeded
 from aitbc.modules.trading.api import (
     Balance,

@@ -8,12 +8,12 @@ from uuid import UUID
 
 import asyncpg
 
-from aitbc.kernel import chain
-from aitbc.kernel.again import persistently
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import Connection, Database
-from aitbc.kernel.signing import Key
-from aitbc.kernel.sqlstate import ConstraintViolated
+from aitbc.kernel.crypto import chain_format
+from aitbc.kernel.crypto.signing import Key
+from aitbc.kernel.database.retry import persistently
+from aitbc.kernel.database.sql_errors import ConstraintViolated
+from aitbc.kernel.database.unit_of_work import Connection, Database
+from aitbc.kernel.primitives.clock import now
 from aitbc.modules.trading.models.records import stamp
 from aitbc.modules.trading.models.views import Block, BlockHeader, InclusionProof
 
@@ -85,21 +85,21 @@ class Chain:
 
     async def _add_block(self, connection: Connection, last: asyncpg.Record | None, digests: list[bytes]) -> int:
         if len(digests) >= THREAD_FROM:
-            root = await asyncio.to_thread(chain.merkle_root, digests)
+            root = await asyncio.to_thread(chain_format.merkle_root, digests)
         else:
-            root = chain.merkle_root(digests)
+            root = chain_format.merkle_root(digests)
         at = now() if last is None else max(now(), last["sealed_at"])
-        header = chain.block_header(
+        header = chain_format.block_header(
             height=0 if last is None else last["height"] + 1,
-            previous=None if last is None else chain.name_digest(last["hash"]),
+            previous=None if last is None else chain_format.name_digest(last["hash"]),
             time=stamp(at),
             merkle_root=root,
             first_sequence=1 if last is None else last["first_sequence"] + last["records"],
             records=len(digests),
             node_key=self._key.public,
         )
-        signature = self._key.sign(chain.canonical(header))
-        hash_ = chain.read_digest(chain.block_hash(header))
+        signature = self._key.sign(chain_format.canonical(header))
+        hash_ = chain_format.read_digest(chain_format.block_hash(header))
         previous = None if last is None else last["hash"]
         numbers = (header["first_sequence"], len(digests))
         await connection.execute(
@@ -116,22 +116,22 @@ class Chain:
             first = item["first_sequence"]
             rows = await connection.fetch(READ_DIGESTS, first, first + item["records"])
         index = item["sequence"] - first
-        path = await asyncio.to_thread(chain.merkle_path, [row["digest"] for row in rows], index)
+        path = await asyncio.to_thread(chain_format.merkle_path, [row["digest"] for row in rows], index)
         block = block_view(item)
         return InclusionProof(
             block=BlockHeader(**header_of(item)),
             hash=block.hash,
             signature=block.signature,
             index=index,
-            path=tuple(chain.name_digest(step) for step in path),
+            path=tuple(chain_format.name_digest(step) for step in path),
         )
 
 
 def header_of(row: Any) -> dict[str, Any]:
     """The header of a stored block, rebuilt from its row."""
-    return chain.block_header(
+    return chain_format.block_header(
         height=row["height"],
-        previous=None if row["previous"] is None else chain.name_digest(row["previous"]),
+        previous=None if row["previous"] is None else chain_format.name_digest(row["previous"]),
         time=stamp(row["sealed_at"]),
         merkle_root=row["merkle_root"],
         first_sequence=row["first_sequence"],
@@ -144,7 +144,7 @@ def block_view(row: Any) -> Block:
     """What callers see of a stored block."""
     header = header_of(row)
     del header["version"]
-    return Block(**header, hash=chain.name_digest(row["hash"]), signature=row["signature"])
+    return Block(**header, hash=chain_format.name_digest(row["hash"]), signature=row["signature"])
 
 
 def block_views(rows: Sequence[Any]) -> list[Block]:

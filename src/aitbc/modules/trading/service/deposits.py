@@ -3,14 +3,14 @@
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from aitbc.kernel import ids
-from aitbc.kernel.again import persistently
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import Database, UnitOfWork
-from aitbc.kernel.errors import Conflict, Forbidden, TooMany
-from aitbc.kernel.idempotency import Once
-from aitbc.kernel.money import checked, render
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.retry import persistently
+from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import Conflict, Forbidden, TooMany
+from aitbc.kernel.primitives.money import checked, render
 from aitbc.modules.trading.api import HolderNotFound
 from aitbc.modules.trading.models.book import FEES, ISSUANCE, Posting
 from aitbc.modules.trading.models.tables import EntryRow, FaucetDayRow, ReceiptRow, TransactionRow

@@ -8,12 +8,13 @@ import msgspec
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aitbc.kernel import chain, ids
-from aitbc.kernel.auth import Principal
-from aitbc.kernel.db import Database
-from aitbc.kernel.errors import NotFound
-from aitbc.kernel.money import render
-from aitbc.kernel.narrowed import Narrowed
+from aitbc.kernel.crypto import chain_format
+from aitbc.kernel.database.filters import Narrowed
+from aitbc.kernel.database.unit_of_work import Database
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.errors import NotFound
+from aitbc.kernel.primitives.money import render
 from aitbc.modules.trading.api import HolderNotFound
 from aitbc.modules.trading.models.book import FEES, ISSUANCE, SYSTEM
 from aitbc.modules.trading.models.records import ReceiptClaims, TransactionRecord, digest
@@ -220,7 +221,7 @@ class Explorer:
             query = query.where(BlockRow.height == int(name))
         elif name != "head":
             try:
-                query = query.where(BlockRow.hash == chain.read_digest(name))
+                query = query.where(BlockRow.hash == chain_format.read_digest(name))
             except ValueError:
                 raise BlockNotFound from None
         async with self._database.reading() as session:
@@ -253,7 +254,7 @@ class Explorer:
                     sequence=item.sequence,
                     kind=item.kind,
                     id=ids.encode(RECORD_PREFIX[item.kind], item.record_id),
-                    digest=chain.name_digest(item.digest),
+                    digest=chain_format.name_digest(item.digest),
                 )
                 for item in await session.scalars(query)
             ]
@@ -361,13 +362,13 @@ def transaction_view(body: str, height: int | None, sequence: int | None) -> Led
             EntryView(
                 account=entry.account,
                 amount=entry.amount,
-                before=render(chain.read_units(entry.balance) - chain.read_units(entry.amount)),
+                before=render(chain_format.read_units(entry.balance) - chain_format.read_units(entry.amount)),
                 after=entry.balance,
                 version=entry.version,
             )
             for entry in record.entries
         ),
-        digest=chain.name_digest(digest(body.encode())),
+        digest=chain_format.name_digest(digest(body.encode())),
         receipt=ids.encode("rcpt", ids.decode("hold", record.hold)) if settled and record.hold else None,
         sealed=_place(height, sequence),
     )

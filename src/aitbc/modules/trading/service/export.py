@@ -2,8 +2,8 @@
 
 from collections.abc import AsyncIterator
 
-from aitbc.kernel import chain
-from aitbc.kernel.db import Connection, Database
+from aitbc.kernel.crypto import chain_format
+from aitbc.kernel.database.unit_of_work import Connection, Database
 from aitbc.modules.trading.service.blocks import header_of
 
 BLOCKS_PAGE = 200
@@ -26,7 +26,7 @@ async def export(database: Database) -> AsyncIterator[bytes]:
     async with database.hot() as connection:
         head = await connection.fetchval(HEAD)
         genesis = await connection.fetchrow("SELECT * FROM trading.blocks WHERE height = 0")
-    yield chain.export_start(chain.block_hash(header_of(genesis))) + b"\n"
+    yield chain_format.export_start(chain_format.block_hash(header_of(genesis))) + b"\n"
     keys: set[str] = set()
     height, records, last = -1, 0, genesis
     while height < head:
@@ -34,7 +34,7 @@ async def export(database: Database) -> AsyncIterator[bytes]:
             blocks = await connection.fetch(READ_BLOCKS, height, head, BLOCKS_PAGE)
         for block in blocks:
             keys.add(block["node_key"])
-            yield chain.export_block(header_of(block), block["signature"]) + b"\n"
+            yield chain_format.export_block(header_of(block), block["signature"]) + b"\n"
             first, end = block["first_sequence"], block["first_sequence"] + block["records"]
             for start in range(first, end, RECORDS_PAGE):
                 async with database.hot() as connection:
@@ -42,7 +42,12 @@ async def export(database: Database) -> AsyncIterator[bytes]:
                 keys |= more
                 yield piece
             height, records, last = block["height"], end - 1, block
-    yield chain.export_end(head=chain.block_hash(header_of(last)), height=height, records=records, keys=keys) + b"\n"
+    yield (
+        chain_format.export_end(
+            head=chain_format.block_hash(header_of(last)), height=height, records=records, keys=keys
+        )
+        + b"\n"
+    )
 
 
 async def _piece(connection: Connection, start: int, end: int) -> tuple[bytes, set[str]]:

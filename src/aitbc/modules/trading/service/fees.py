@@ -7,8 +7,8 @@ from msgspec import Struct
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import Database
+from aitbc.kernel.database.unit_of_work import Database
+from aitbc.kernel.primitives.clock import now
 from aitbc.modules.trading.models.tables import FeeRateRow
 from aitbc.modules.trading.service.settings import TradingSettings
 

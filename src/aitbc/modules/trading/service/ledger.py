@@ -7,11 +7,11 @@ import msgspec
 from sqlalchemy import insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from aitbc.kernel import ids
-from aitbc.kernel.again import persistently
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import Database, UnitOfWork
-from aitbc.kernel.signing import Key
+from aitbc.kernel.crypto.signing import Key
+from aitbc.kernel.database.retry import persistently
+from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.clock import now
 from aitbc.modules.trading.api import Hold, HoldNotFound, HoldNotOpen, PayRent, PlaceHold, Rent, SettleHold, Settlement
 from aitbc.modules.trading.models.book import ESCROW, FEES, Account, Book, HeldMoney, Issued, found_receipt, rent_of
 from aitbc.modules.trading.models.records import TransactionRecord

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from prometheus_client import Metric
 
-from aitbc.kernel.clock import now
-from aitbc.kernel.db import Database
-from aitbc.kernel.metrics import gauge
+from aitbc.kernel.database.unit_of_work import Database
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.telemetry.metrics import gauge
 
 HOLDS = "SELECT count(*) AS holds, coalesce(sum(amount_units), 0) AS units FROM trading.holds WHERE state = 'open'"
 DRIFT = """

@@ -10,11 +10,12 @@ from uuid import UUID
 
 import asyncpg
 
-from aitbc.kernel import chain, ids
-from aitbc.kernel.chain import ChainError
-from aitbc.kernel.db import Connection, Database
-from aitbc.kernel.money import share
-from aitbc.kernel.verifier import Verifier
+from aitbc.kernel.crypto import chain_format
+from aitbc.kernel.crypto.chain_format import ChainError
+from aitbc.kernel.crypto.chain_verifier import Verifier
+from aitbc.kernel.database.unit_of_work import Connection, Database
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.money import share
 from aitbc.modules.trading.models.records import stamp
 from aitbc.modules.trading.models.views import Divergence, LedgerReport
 from aitbc.modules.trading.service.blocks import header_of
@@ -116,7 +117,7 @@ class _Audit:
             page = await connection.fetch(READ_BLOCKS, height, BLOCKS_PAGE)
             for block in page:
                 if height < 0:
-                    self.verifier.line(chain.export_start(chain.block_hash(header_of(block))))
+                    self.verifier.line(chain_format.export_start(chain_format.block_hash(header_of(block))))
                 self._block(block)
                 await self._records(connection, block)
                 height = block["height"]
@@ -127,9 +128,9 @@ class _Audit:
 
     def _block(self, block: asyncpg.Record) -> None:
         header = header_of(block)
-        self.verifier.line(chain.export_block(header, block["signature"]))
-        self.head = chain.block_hash(header)
-        if chain.name_digest(block["hash"]) != self.head:
+        self.verifier.line(chain_format.export_block(header, block["signature"]))
+        self.head = chain_format.block_hash(header)
+        if chain_format.name_digest(block["hash"]) != self.head:
             raise ChainError("the stored hash is not the header's", field="hash", height=block["height"])
 
     async def _records(self, connection: Connection, block: asyncpg.Record) -> None:
@@ -148,7 +149,7 @@ class _Audit:
                 _same("block_items/height", row["height"], height)
                 raw = self._stored(row)
                 self.verifier.line(raw)
-                self._compare(row, chain.parse(raw))
+                self._compare(row, chain_format.parse(raw))
             except ChainError as error:
                 error.height = height
                 error.record = error.record or _name(row)
@@ -169,7 +170,7 @@ class _Audit:
     def _unsealed_page(self, page: Sequence[asyncpg.Record]) -> None:
         for row in page:
             try:
-                record = chain.parse(self._stored(row))
+                record = chain_format.parse(self._stored(row))
                 self.books.take(record)
                 self._compare(row, record)
             except ChainError as error:
@@ -191,7 +192,7 @@ class _Audit:
             self._compare_receipt(row, record)
             return
         entries = [
-            [name, str(chain.read_units(amount)), str(chain.read_units(balance)), version, position, True]
+            [name, str(chain_format.read_units(amount)), str(chain_format.read_units(balance)), version, position, True]
             for position, (name, amount, balance, version) in enumerate(map(_parts, record["entries"]))
         ]
         _same("entries", json.loads(row["entries"] or "[]"), entries)
@@ -229,18 +230,18 @@ class _Audit:
         fee = share(price, row["fee_basis_points"])
         moved: dict[str, int] = defaultdict(int)
         for entry in entries:
-            moved[entry["account"]] += chain.read_units(entry["amount"])
-        owner = next((name for name in moved if name not in (chain.ESCROW, chain.FEES, payer)), payer)
-        expected = {chain.ESCROW: -row["hold_amount"], chain.FEES: fee}
+            moved[entry["account"]] += chain_format.read_units(entry["amount"])
+        owner = next((name for name in moved if name not in (chain_format.ESCROW, chain_format.FEES, payer)), payer)
+        expected = {chain_format.ESCROW: -row["hold_amount"], chain_format.FEES: fee}
         for name, amount in ((owner, price - fee), (payer, row["hold_amount"] - price)):
             expected[name] = expected.get(name, 0) + amount
         _same("holds/price_units", moved, {name: amount for name, amount in expected.items() if amount})
         self.spent[payer] += price
         self.earned[owner] += price - fee
-        self.earned[chain.FEES] += fee
+        self.earned[chain_format.FEES] += fee
 
     def _compare_receipt(self, row: asyncpg.Record, record: dict[str, Any]) -> None:
-        price, fee, earned = (chain.read_units(record[part]) for part in ("price", "fee", "earned"))
+        price, fee, earned = (chain_format.read_units(record[part]) for part in ("price", "fee", "earned"))
         _same("receipts/id", ids.encode("rcpt", row["record_id"]), record["id"])
         _same("receipts/price_units", row["price_units"], price)
         _same("receipts/fee_units", row["fee_units"], fee)
@@ -257,13 +258,13 @@ class _Audit:
             _same(f"receipts/{column}", ids.encode(prefix, row[column]), record[part])
         self.spent[f"{record['payer']}/main"] += price
         self.earned[f"{record['miner_account']}/main"] += earned
-        self.earned[chain.FEES] += fee
+        self.earned[chain_format.FEES] += fee
 
     def _count_correction(self, entries: Sequence[dict[str, Any]]) -> None:
         """A corrected settlement gave the price back to the payer, who stands first."""
-        self.spent[entries[0]["account"]] -= chain.read_units(entries[0]["amount"])
+        self.spent[entries[0]["account"]] -= chain_format.read_units(entries[0]["amount"])
         for entry in entries[1:]:
-            self.earned[entry["account"]] += chain.read_units(entry["amount"])
+            self.earned[entry["account"]] += chain_format.read_units(entry["amount"])
 
     async def accounts(self, connection: Connection) -> None:
         """Stored balances, versions and counters must be what the entries add up to."""

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import msgspec
 from msgspec import Struct
 
-from aitbc.kernel.errors import FieldError, Invalid
+from aitbc.kernel.primitives.errors import FieldError, Invalid
 
 INPUT_BYTES_MAX = 1024 * 1024
 """The most an input may weigh as JSON; larger things are artifacts."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from aitbc.kernel.errors import Invalid
+from aitbc.kernel.primitives.errors import Invalid
 from aitbc.modules.ai.models.kinds.chat import Chat
 from aitbc.modules.ai.models.kinds.command import Command
 from aitbc.modules.ai.models.kinds.embed import Embed

@@ -1,0 +1,303 @@
+"""The offline verifier of ledgers and exports: follows every record from the first block on, in bounded memory.
+
+Like kernel/crypto/chain_format.py it needs no server, no database and no package but PyNaCl.
+"""
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+from aitbc.kernel.crypto.chain_format import (
+    ENTRY_FIELDS,
+    ESCROW,
+    EXPORT,
+    FEES,
+    LINE_BYTES_MAX,
+    MAIN,
+    RECEIPT,
+    SYSTEM,
+    TRANSACTION,
+    TRANSACTION_FIELDS,
+    ChainError,
+    Tree,
+    block_hash,
+    canonical,
+    check_receipt,
+    checked_header,
+    export_end,
+    name_digest,
+    parse,
+    read_units,
+    require_trusted,
+)
+
+
+@dataclass
+class Books:
+    """The ledger as its records tell it, one after the other: balances, open holds, and that nothing comes from nowhere.
+
+    Memory grows with the accounts and the open holds, never with the length of history.
+    """
+
+    accounts: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Account to its balance in minor units and its version."""
+    holds: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """Open hold to its payer and amount."""
+    transactions: int = 0
+    entries: int = 0
+    receipts: int = 0
+    owed_receipt: dict[str, Any] | None = None
+    """The settlement whose receipt must be the very next record."""
+
+    def take(self, record: Any) -> str:
+        """Apply one record and answer its id; raises `ChainError` that names record and field."""
+        version = record.get("version") if isinstance(record, dict) else None
+        name = str(record.get("id"))[:64] if isinstance(record, dict) else None
+        try:
+            if version == TRANSACTION and record.keys() == TRANSACTION_FIELDS:
+                self._transaction(record)
+            elif version == RECEIPT:
+                self._receipt(record)
+            else:
+                raise ChainError("this is no known kind of record", field="version", record=name)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            if isinstance(error, ChainError):
+                error.record = error.record or name
+                raise
+            raise ChainError(f"the record cannot be read: {error}", field="record", record=name) from None
+        return str(name)
+
+    def _transaction(self, record: dict[str, Any]) -> None:
+        if self.owed_receipt is not None:
+            raise ChainError("the settlement before it has no receipt", field="receipt")
+        total, moved = 0, dict[str, int]()
+        for position, entry in enumerate(record["entries"]):
+            if entry.keys() != ENTRY_FIELDS:
+                raise ChainError("the entry lacks a part", field=f"entries/{position}")
+            amount, balance = read_units(entry["amount"]), read_units(entry["balance"])
+            before, version = self.accounts.get(entry["account"], (0, 0))
+            if before + amount != balance or amount == 0:
+                raise ChainError("the balance does not follow from the one before", field=f"entries/{position}/balance")
+            if entry["version"] != version + 1:
+                raise ChainError("an entry of this account is missing", field=f"entries/{position}/version")
+            if balance < 0 and not entry["account"].startswith(SYSTEM):
+                raise ChainError("the account is overdrawn", field=f"entries/{position}/balance")
+            self.accounts[entry["account"]] = (balance, version + 1)
+            moved[entry["account"]] = moved.get(entry["account"], 0) + amount
+            total += amount
+        if total or not moved:
+            raise ChainError("the entries do not sum to zero", field="entries")
+        self._follow_hold(record, moved)
+        self.transactions += 1
+        self.entries += len(record["entries"])
+
+    def _follow_hold(self, record: dict[str, Any], moved: dict[str, int]) -> None:
+        hold, kind = record["hold"], record["kind"]
+        escrow = moved.get(ESCROW, 0)
+        if kind == "hold":
+            (payer,) = (account for account in moved if account != ESCROW)
+            if hold in self.holds or escrow <= 0 or not isinstance(hold, str):
+                raise ChainError("the hold cannot be placed", field="hold")
+            self.holds[hold] = (payer, escrow)
+        elif kind in ("settle", "void", "expire", "rent"):
+            payer, amount = self.holds.pop(hold, ("", 0))
+            if not amount or escrow != -amount:
+                raise ChainError("the hold was not open with this amount", field="hold")
+            if kind == "settle":
+                self.owed_receipt = {"record": record, "moved": moved, "payer": payer, "amount": amount}
+            elif kind == "rent":
+                _check_rent(moved, payer)
+            elif moved != {ESCROW: -amount, payer: amount}:
+                raise ChainError("the hold did not return to its payer", field="entries")
+        elif escrow or hold is not None:
+            raise ChainError("escrow moved without a hold", field="entries")
+
+    def _receipt(self, receipt: dict[str, Any]) -> None:
+        owed, self.owed_receipt = self.owed_receipt, None
+        if owed is None:
+            raise ChainError("the receipt follows no settlement", field="transaction")
+        check_receipt(receipt)
+        settled = owed["record"]
+        if receipt["transaction"] != settled["id"] or receipt["job"] != settled["reference"]:
+            raise ChainError("the receipt is of another settlement", field="transaction")
+        if receipt["payer"] + MAIN != owed["payer"]:
+            raise ChainError("the receipt names another payer", field="payer")
+        price, fee, earned = (read_units(receipt[part]) for part in ("price", "fee", "earned"))
+        expected = {ESCROW: -owed["amount"], FEES: fee}
+        for account, amount in ((owed["payer"], owed["amount"] - price), (receipt["miner_account"] + MAIN, earned)):
+            expected[account] = expected.get(account, 0) + amount
+        if {account: amount for account, amount in expected.items() if amount} != owed["moved"]:
+            raise ChainError("the ledger moved other amounts than the receipt says", field="price")
+        self.receipts += 1
+
+    def close(self) -> None:
+        """What must hold between any two records: nothing owed, and all balances sum to zero."""
+        if self.owed_receipt is not None:
+            raise ChainError(
+                "the last settlement has no receipt", field="receipt", record=self.owed_receipt["record"]["id"]
+            )
+        if sum(balance for balance, _ in self.accounts.values()):
+            raise ChainError("the balances do not sum to zero", field="accounts")
+        if self.accounts.get(ESCROW, (0, 0))[0] != sum(amount for _, amount in self.holds.values()):
+            raise ChainError("escrow is not the sum of the open holds", field="holds")
+
+
+def _check_rent(moved: dict[str, int], payer: str) -> None:
+    """Held money went to one owner, the fees and back to the payer, and to nobody else."""
+    owners = [account for account in moved if account not in (ESCROW, FEES, payer)]
+    if len(owners) > 1 or any(not account.endswith(MAIN) or account.startswith(SYSTEM) for account in owners):
+        raise ChainError("the rent went to more than one owner", field="entries")
+    if any(amount < 0 for account, amount in moved.items() if account != ESCROW):
+        raise ChainError("the rent was paid by somebody else than the hold", field="entries")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a whole export holds, now that it was checked."""
+
+    chain: str
+    height: int
+    head: str
+    records: int
+    transactions: int
+    entries: int
+    receipts: int
+    accounts: int
+    keys: frozenset[str]
+
+
+class Verifier:
+    """Checks an export line by line, in the order of the file."""
+
+    def __init__(self, *, trusted_keys: Collection[str] = ()) -> None:
+        self.books = Books()
+        self.lines = 0
+        self.height = -1
+        self._trusted = frozenset(trusted_keys)
+        self._keys: set[str] = set()
+        self._chain: str | None = None
+        self._header: dict[str, Any] | None = None
+        self._tree = Tree()
+        self._records = 0
+        self._end: dict[str, Any] | None = None
+
+    def line(self, raw: bytes) -> None:
+        """Take the next line, without its line feed; raises `ChainError` for the first thing that does not hold."""
+        self.lines += 1
+        begins_block = not self._inside() and not raw.startswith(b'{"end"')
+        height = self.height + begins_block if self._chain is not None else 0
+        try:
+            self._line(raw)
+        except ChainError as error:
+            error.line = self.lines
+            error.height = height if error.height is None else error.height
+            raise
+
+    def _inside(self) -> bool:
+        return self._header is not None and self._tree.size < self._header["records"]
+
+    def _line(self, raw: bytes) -> None:
+        inside = self._inside()
+        if len(raw) > LINE_BYTES_MAX:
+            raise ChainError("the line is too long", field="record" if inside else "block")
+        try:
+            value = parse(raw)
+        except ValueError as error:
+            raise ChainError(f"the line is not strict JSON: {error}", field="record" if inside else "block") from None
+        if self._end is not None:
+            raise ChainError("there is more after the end", field="end")
+        if not isinstance(value, dict) or canonical(value) != raw:
+            raise ChainError("the line is not in canonical form", field="record" if inside else "block")
+        if inside:
+            self._record(raw, value)
+        elif self._chain is None:
+            self._start(value)
+        elif value.keys() == {"end"}:
+            self._take_end(value["end"])
+        else:
+            self._block(value)
+
+    def _start(self, value: dict[str, Any]) -> None:
+        if value.keys() != {"chain", "version"} or value["version"] != EXPORT:
+            raise ChainError(f"this is not an export of version {EXPORT}", field="version")
+        self._chain = str(value["chain"])
+
+    def _block(self, value: dict[str, Any]) -> None:
+        previous, height = self._header, self.height + 1
+        self.height = height
+        if value.keys() != {"block", "hash", "signature"}:
+            raise ChainError("here the next block should begin", field="block")
+        header = checked_header(value["block"], value["hash"], value["signature"], height=height)
+        if header["height"] != height:
+            raise ChainError(f"the block says it is height {header['height']}", field="height")
+        if header["previous"] != (None if previous is None else block_hash(previous)):
+            raise ChainError("the block does not follow the one before", field="previous")
+        if previous is None and value["hash"] != self._chain:
+            raise ChainError("the first block is not the one this chain is named after", field="chain")
+        if previous is not None and not previous["time"] <= header["time"]:
+            raise ChainError("the block is older than the one before", field="time")
+        if header["first_sequence"] != self._records + 1:
+            raise ChainError("a record is missing before this block", field="first_sequence")
+        self._use_key(header["node_key"])
+        self._header, self._tree = header, Tree()
+        self._complete_block()
+
+    def _record(self, raw: bytes, value: dict[str, Any]) -> None:
+        self.books.take(value)
+        if value["version"] == RECEIPT:
+            self._use_key(value["node_key"])
+        self._tree.add(hashlib.sha256(raw).digest())
+        self._records += 1
+        self._complete_block()
+
+    def _complete_block(self) -> None:
+        assert self._header is not None
+        if self._tree.size == self._header["records"] and name_digest(self._tree.root()) != self._header["merkle_root"]:
+            raise ChainError("the block's records do not have its root", field="merkle_root")
+
+    def _use_key(self, key: str) -> None:
+        require_trusted({key}, self._trusted, None)
+        self._keys.add(key)
+
+    def _take_end(self, end: Any) -> None:
+        if self._header is None:
+            raise ChainError("the export holds no block", field="end")
+        expected = export_end(head=block_hash(self._header), height=self.height, records=self._records, keys=self._keys)
+        if canonical({"end": end}) != expected:
+            raise ChainError("the end does not state what came before it", field="end")
+        self.books.close()
+        self._end = end
+
+    def finish(self, *, head: str | None = None) -> Checked:
+        """The outcome at the end of the file; `head` is a block hash known from elsewhere that the export must contain last."""
+        if self._end is None or self._chain is None:
+            raise ChainError("the export was cut short", field="end", height=max(self.height, 0), line=self.lines)
+        if head is not None and self._end["head"] != head:
+            raise ChainError("the export ends at another block than the one expected", field="head", height=self.height)
+        return Checked(
+            chain=self._chain,
+            height=self.height,
+            head=self._end["head"],
+            records=self._records,
+            transactions=self.books.transactions,
+            entries=self.books.entries,
+            receipts=self.books.receipts,
+            accounts=len(self.books.accounts),
+            keys=frozenset(self._keys),
+        )
+
+
+def verify_export(file: BinaryIO, *, trusted_keys: Collection[str] = (), head: str | None = None) -> Checked:
+    """Check an export, read line by line in bounded memory; raises `ChainError` for the first thing that does not hold.
+
+    With `trusted_keys` nothing signed by another node key passes; `head` is a block hash, known from elsewhere, at which
+    the export must end: it shows that nothing was cut off.
+    """
+    verifier = Verifier(trusted_keys=trusted_keys)
+    while raw := file.readline(LINE_BYTES_MAX + 2):
+        if not raw.endswith(b"\n"):
+            height, line = max(verifier.height, 0), verifier.lines + 1
+            raise ChainError("the line has no end, or is too long", field="line", height=height, line=line)
+        verifier.line(raw[:-1])
+    return verifier.finish(head=head)

@@ -1,0 +1,52 @@
+"""The stored answer of a command: a caller who asks again with the same key gets it again, and nothing happens twice."""
+
+from datetime import timedelta
+from typing import ClassVar
+
+from msgspec import Struct
+
+from aitbc.kernel.primitives.errors import Conflict, Invalid
+
+KEPT_FOR = timedelta(hours=24)
+"""How long an answer is remembered; after this a key is free again."""
+KEY_LENGTH_MAX = 255
+
+
+class IdempotencyKeyReused(Invalid):
+    """This Idempotency-Key was used before with a different request."""
+
+    code = "idempotency_key_reused"
+
+
+class IdempotencyKeyInFlight(Conflict):
+    """A request with this Idempotency-Key is being worked on right now; ask again in a moment."""
+
+    code = "idempotency_key_in_flight"
+
+
+class IdempotencyKeyRequired(Invalid):
+    """This request moves money: send an Idempotency-Key header, so that it can be repeated safely."""
+
+    code = "idempotency_key_required"
+
+
+class IdempotencyKeyMalformed(Invalid):
+    """An Idempotency-Key is 1 to 255 printable ASCII characters."""
+
+    code = "idempotency_key_malformed"
+
+
+class Once(Struct):
+    """The Idempotency-Key of one request: whose, which, for what. Without a key nothing is stored."""
+
+    account: str
+    key: str | None = None
+    fingerprint: bytes = b""
+    """SHA-256 of method, path and body."""
+    replayed: bool = False
+    """Set when the answer is the stored one of an earlier request; the answer's header says so."""
+
+    NONE: ClassVar["Once"]
+
+
+Once.NONE = Once(account="")

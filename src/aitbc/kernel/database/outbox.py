@@ -1,0 +1,117 @@
+"""What modules tell each other: events, written down in the transaction of the change and heard once."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, ClassVar, TypeVar
+
+import asyncpg
+import msgspec
+from msgspec import Struct
+
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.ids import new_uuid
+from aitbc.kernel.primitives.request_id import current_request_id
+
+ATTEMPTS_MAX = 10
+"""After this many failed deliveries an event rests as dead until somebody replays it."""
+BODY_BYTES_MAX = 64 * 1024
+
+E = TypeVar("E", bound="Event")
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """Something that happened. Carries ids and plain values; the order of hearing is not promised."""
+
+    kind: ClassVar[str]
+    concerns: ClassVar[str | None] = None
+    """The field with the account that may be told this by a webhook; none for what stays inside."""
+    registry: ClassVar[dict[str, type["Event"]]] = {}
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        kind = cls.__dict__.get("kind")
+        if not isinstance(kind, str) or kind.count(".") != 1:
+            raise TypeError(f"{cls.__name__} must state its kind as 'module.thing_done'")
+        if cls.concerns is not None and cls.concerns not in cls.__annotations__:
+            raise TypeError(f"{cls.__name__} has no field {cls.concerns} with the account that it concerns")
+        other = Event.registry.get(kind)
+        if other is not None and other.__qualname__ != cls.__qualname__:
+            raise TypeError(f"the kind {kind} belongs to {other.__qualname__}")
+        Event.registry[kind] = cls
+
+    def public(self) -> Mapping[str, Any]:
+        """What a webhook says: few plain values, with public ids, that the account can read elsewhere too.
+
+        Stated by every event that concerns an account.
+        """
+        raise NotImplementedError
+
+
+def encode(event: Event) -> str:
+    """The JSON of an event, for its outbox row."""
+    body = msgspec.json.encode(event)
+    if len(body) > BODY_BYTES_MAX:
+        raise ValueError(f"an event of {len(body)} bytes is too large to tell; send an id instead")
+    return body.decode()
+
+
+def decode(kind: str, body: str) -> Event:
+    """The event in an outbox row; raises `msgspec.ValidationError` or `KeyError` when it no longer decodes."""
+    return msgspec.json.decode(body, type=Event.registry[kind])
+
+
+def outbox_values(
+    events: Sequence[Event], *, delay: timedelta = timedelta(), requests: Sequence[str | None] | None = None
+) -> list[dict[str, Any]]:
+    """The outbox rows of some events; `delay` keeps the relay away while the direct way is being tried.
+
+    `requests` says which request each event belongs to, where that is not the one being answered in this task.
+    """
+    at = now()
+    owners = [current_request_id()] * len(events) if requests is None else requests
+    return [
+        {
+            "id": new_uuid(),
+            "kind": event.kind,
+            "body": encode(event),
+            "request_id": request_id,
+            "created_at": at,
+            "due_at": at + delay,
+            "attempts": 0,
+        }
+        for event, request_id in zip(events, owners, strict=True)
+    ]
+
+
+def publishing(
+    schema: str,
+    events: Sequence[Event],
+    *,
+    delay: timedelta = timedelta(),
+    requests: Sequence[str | None] | None = None,
+) -> tuple[str, list[list[Any]]]:
+    """The statement that writes some events into a module's outbox, and its columns, of which the ids are the first."""
+    rows = outbox_values(events, delay=delay, requests=requests)
+    columns = ("id", "kind", "body", "request_id", "created_at", "due_at")
+    statement = (
+        f"INSERT INTO {schema}.outbox ({', '.join(columns)}, attempts) "  # noqa: S608 - the schema is a module's name
+        "SELECT *, 0 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[])"
+    )
+    return statement, [[row[column] for row in rows] for column in columns]
+
+
+async def publish_many(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    schema: str,
+    events: Sequence[Event],
+    *,
+    delay: timedelta = timedelta(),
+    requests: Sequence[str | None] | None = None,
+) -> None:
+    """Write events into a module's outbox on a raw connection, in its open transaction.
+
+    In a flush that serves many requests, `requests` says to which of them each event belongs.
+    """
+    if events:
+        statement, columns = publishing(schema, events, delay=delay, requests=requests)
+        await connection.execute(statement, *columns)

@@ -1,0 +1,375 @@
+"""The way to the data: one role, one pool, and units of work whose edges can be seen."""
+
+import ssl
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
+from typing import Any, TypeVar
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from asyncpg.transaction import Transaction
+from msgspec import Struct
+from sqlalchemy import Dialect, Table, Uuid, insert, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.event import listen
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.types import TypeDecorator
+
+from aitbc.kernel.database.idempotency import IdempotencyKeyReused, Once
+from aitbc.kernel.database.outbox import Event, outbox_values
+from aitbc.kernel.database.raw_pool import Connection as Connection
+from aitbc.kernel.database.raw_pool import HotConnections
+from aitbc.kernel.database.sql_errors import translate, translate_commit
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import AppError, NotFound
+from aitbc.kernel.primitives.request_id import current_request_id
+
+Row = TypeVar("Row", bound=DeclarativeBase)
+Answer = TypeVar("Answer", bound=Struct)
+
+CLOSE_SECONDS = 2.0
+NAME_REQUEST = text("SELECT set_config('application_name', :name, true)")
+"""Shows in pg_stat_activity, and as %a in the server's log, which request a transaction belongs to."""
+open_in: ContextVar[str | None] = ContextVar("open_in", default=None)
+"""The module whose transaction is open in this task; a call to another module is refused meanwhile."""
+
+
+class WireId(TypeDecorator[str]):
+    """A column that holds a UUID and speaks the text form: `WireId("job")`."""
+
+    impl = Uuid
+    cache_ok = True
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__()
+        self.prefix = prefix
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> UUID | None:
+        """Text form to UUID."""
+        return None if value is None else ids.decode(self.prefix, value)
+
+    def process_result_value(self, value: UUID | None, dialect: Dialect) -> str | None:
+        """UUID to text form."""
+        return None if value is None else ids.encode(self.prefix, value)
+
+
+class Prompt(asyncpg.Connection):
+    """A connection whose end does not wait long for a server that has nothing to say any more."""
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the signature of what it replaces
+        """End it politely, or after `CLOSE_SECONDS` at the latest by cutting it."""
+        await super().close(timeout=CLOSE_SECONDS if timeout is None else min(timeout, CLOSE_SECONDS))
+
+
+class Target(Struct, frozen=True):
+    """Where a database is and who enters it."""
+
+    host: str
+    port: int
+    user: str
+    database: str
+    password: str | None = None
+    tls: bool = False
+    tls_verify: bool = True
+
+    def connect_arguments(self, *, application: str, statement_seconds: float) -> dict[str, Any]:
+        """What asyncpg needs to connect: UTC, a bound on every statement and on every lock."""
+        context: ssl.SSLContext | bool = False
+        if self.tls:
+            context = ssl.create_default_context()
+            if not self.tls_verify:
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return {
+            "host": self.host,
+            "port": self.port,
+            "user": self.user,
+            "password": self.password,
+            "database": self.database,
+            "ssl": context,
+            "timeout": 5.0,
+            "connection_class": Prompt,
+            "command_timeout": statement_seconds + 5.0,
+            "server_settings": {
+                "application_name": application,
+                "timezone": "UTC",
+                "statement_timeout": str(int(statement_seconds * 1000)),
+                "lock_timeout": str(int(statement_seconds * 1000)),
+                "idle_in_transaction_session_timeout": str(int(statement_seconds * 6000)),
+            },
+        }
+
+
+class UnitOfWork:
+    """One transaction of one module: what is added, found, told and noted here happens together or not at all."""
+
+    def __init__(self, session: AsyncSession, tables: dict[str, Table]) -> None:
+        self.session = session
+        self.published: list[Event] = []
+        self._tables = tables
+        self._once: Once | None = None
+
+    def add(self, row: DeclarativeBase) -> None:
+        """Store a new row at the end of this unit, or at its next query."""
+        self.session.add(row)
+
+    async def find(
+        self, row: type[Row], identity: str, *, lock: bool = False, missing: type[NotFound] = NotFound
+    ) -> Row:
+        """The row with this id, locked against other writers when asked; raises `missing` for unknown or malformed ids."""
+        try:
+            found = await self.session.get(row, identity, with_for_update={"key_share": True} if lock else None)
+        except ids.MalformedId:
+            raise missing from None
+        except Exception as error:
+            if isinstance(error.__cause__, ids.MalformedId) or isinstance(
+                getattr(error, "orig", None), ids.MalformedId
+            ):
+                raise missing from None
+            raise
+        if found is None:
+            raise missing
+        return found
+
+    def publish(self, event: Event) -> None:
+        """Tell an event, if and when this unit of work commits."""
+        self.published.append(event)
+
+    async def audit(self, account: str, key: str, action: str, target: str, **details: Any) -> None:
+        """Note who did what to what, in the same transaction."""
+        values = {"at": now(), "account": account, "key": key, "action": action, "object": target, "details": details}
+        await self.session.execute(insert(self._tables["audit"]).values(**values, request_id=current_request_id()))
+
+    async def replay(self, once: Once, answer: type[Answer]) -> Answer | None:
+        """The stored answer of an earlier request with this key, or none when this is the first; see `answer`.
+
+        Waits for a twin that is still at work in another process. Raises `IdempotencyKeyReused` when the earlier request was
+        a different one.
+        """
+        if once.key is None:
+            return None
+        answers = self._tables["answers"]
+        claim = (
+            upsert(answers)
+            .values(account=once.account, key=once.key, fingerprint=once.fingerprint, created_at=now())
+            .on_conflict_do_nothing()
+            .returning(answers.c.key)
+        )
+        if (await self.session.execute(claim)).scalar_one_or_none() is not None:
+            self._once = once
+            return None
+        where = (answers.c.account == once.account, answers.c.key == once.key)
+        stored = (await self.session.execute(answers.select().where(*where))).one_or_none()
+        if stored is None or stored.fingerprint != once.fingerprint:
+            raise IdempotencyKeyReused
+        once.replayed = True
+        return msgspec.json.decode(stored.body, type=answer)
+
+    async def answer(self, once: Once, answer: Answer) -> Answer:
+        """Store the answer of a first request beside its effect, and hand it back."""
+        if once.key is not None:
+            answers = self._tables["answers"]
+            where = (answers.c.account == once.account, answers.c.key == once.key)
+            body = msgspec.json.encode(answer).decode()
+            await self.session.execute(update(answers).where(*where).values(body=body))
+        return answer
+
+
+class Database:
+    """One module's door to its schema: a small pool of its own role for units of work, and one for set-based commands."""
+
+    def __init__(
+        self,
+        module: str,
+        target: Target,
+        tables: Sequence[Table],
+        *,
+        pool_size: int = 3,
+        acquire_seconds: float = 2.0,
+        statement_seconds: float = 5.0,
+    ) -> None:
+        self.module = module
+        self.target = target
+        self._tables = {table.name: table for table in tables if table.name in ("outbox", "inbox", "answers", "audit")}
+        self._arguments = target.connect_arguments(application=f"aitbc {module}", statement_seconds=statement_seconds)
+        self._acquire_seconds = acquire_seconds
+        self._pool_size = pool_size
+        self._hot: HotConnections | None = None
+        self._on_commit: list[Callable[[], None]] = []
+        self.engine: AsyncEngine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=lambda: asyncpg.connect(**self._arguments),
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=acquire_seconds,
+            pool_pre_ping=False,
+            pool_use_lifo=True,
+            hide_parameters=True,  # values must not turn up in exceptions, and so in logs
+        )
+        listen(self.engine.sync_engine, "checkout", _refuse_closed)
+        self._reading_engine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def on_publish(self, wake: Callable[[], None]) -> None:
+        """Call this after every commit that told an event: the relay's alarm clock."""
+        self._on_commit.append(wake)
+
+    def woke(self) -> None:
+        """Say that an event was committed by a set-based command."""
+        for wake in self._on_commit:
+            wake()
+
+    @asynccontextmanager
+    async def unit_of_work(self) -> AsyncIterator[UnitOfWork]:
+        """A transaction; it commits when the block ends well and leaves nothing behind when it does not."""
+        with self._sole_transaction():
+            session = AsyncSession(self.engine, expire_on_commit=False, autoflush=True)
+            try:
+                uow = UnitOfWork(session, self._tables)
+                if (request := current_request_id()) is not None:
+                    await session.execute(NAME_REQUEST, {"name": f"aitbc {self.module} {request}"[:63]})
+                yield uow
+                if uow.published:
+                    await session.execute(insert(self._tables["outbox"]), outbox_values(uow.published))
+                await session.flush()
+                await self._commit(session)
+            except BaseException as error:
+                await self._roll_back(session)
+                translated = translate(error)
+                if translated is not None:
+                    raise translated from error
+                raise
+            finally:
+                await session.close()
+        if uow.published:
+            self.woke()
+
+    async def _commit(self, session: AsyncSession) -> None:
+        try:
+            await session.commit()
+        except Exception as error:
+            if getattr(getattr(error, "orig", error), "sqlstate", None) is None:
+                await session.invalidate()  # nobody knows whether it is still inside the transaction
+            raise translate_commit(error) or error from error
+
+    async def _roll_back(self, session: AsyncSession) -> None:
+        try:
+            await session.rollback()
+        except Exception:  # noqa: BLE001
+            await session.invalidate()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncSession]:
+        """A session that only reads, each statement by itself and without BEGIN and COMMIT round trips."""
+        session = AsyncSession(self._reading_engine, expire_on_commit=False)
+        try:
+            yield session
+        except Exception as error:
+            translated = translate(error)
+            if translated is not None:
+                raise translated from error
+            raise
+        finally:
+            await session.close()
+
+    @asynccontextmanager
+    async def hot(self) -> AsyncIterator[Connection]:
+        """A raw connection for set-based statements, each its own transaction unless one is begun on it."""
+        if self._hot is None:
+            self._hot = HotConnections(self._arguments, self._pool_size)
+        try:
+            connection = await self._hot.take(self._acquire_seconds)
+        except Exception as error:
+            raise translate(error) or error from error
+        try:
+            yield connection
+        except BaseException as error:
+            if _is_broken(error):  # nobody knows what the other end makes of it
+                with suppress(asyncpg.InterfaceError):  # it was given up already: that must not hide a cancellation
+                    connection.terminate()
+            translated = translate(error)
+            if translated is not None:
+                raise translated from error
+            raise
+        finally:
+            self._hot.give_back(connection)
+
+    @asynccontextmanager
+    async def hot_transaction(self) -> AsyncIterator[Connection]:
+        """A transaction on a raw connection; a connection lost while committing raises `OutcomeUnknown`."""
+        with self._sole_transaction():
+            async with self.hot() as connection:
+                transaction = connection.transaction()
+                try:
+                    await transaction.start()
+                    yield connection
+                except BaseException:
+                    await _end_badly(connection, transaction)
+                    raise
+                try:
+                    await transaction.commit()
+                except BaseException as error:
+                    if getattr(error, "sqlstate", None) is None:
+                        connection.terminate()  # nobody knows whether it is still inside the transaction
+                    raise translate_commit(error) or error from error
+
+    @asynccontextmanager
+    async def listener(self) -> AsyncIterator[Connection]:
+        """A connection of its own, outside the pools: for LISTEN and for advisory locks that are held long."""
+        try:
+            connection = await asyncpg.connect(**self._arguments)
+        except Exception as error:
+            raise translate(error) or error from error
+        try:
+            yield connection
+        finally:
+            await connection.close(timeout=2)
+
+    def _sole_transaction(self) -> "_SoleTransaction":
+        return _SoleTransaction(self.module)
+
+    async def close(self) -> None:
+        """Give all connections back."""
+        if self._hot is not None:
+            self._hot.end()
+        await self.engine.dispose()
+
+
+async def _end_badly(connection: Connection, transaction: Transaction) -> None:
+    """Roll back; where that cannot be done, give the connection up rather than hand it on in the middle of a transaction."""
+    try:
+        await transaction.rollback()
+    except Exception:  # noqa: BLE001
+        connection.terminate()
+
+
+def _is_broken(error: BaseException) -> bool:
+    """Whether a connection is not to be used again: the driver, not the server, told of the trouble, or we broke off."""
+    if isinstance(error, AppError):
+        return False
+    driver = isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError))
+    return driver or not isinstance(error, Exception)
+
+
+def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:
+    """Have the pool connect anew where the server has ended a connection that was waiting; asking costs no round trip."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
+
+
+class _SoleTransaction:
+    """Marks this task as being inside a transaction, and refuses a second one: two pools would wait for each other."""
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def __enter__(self) -> None:
+        holder = open_in.get()
+        assert holder is None, f"{self._module} opened a transaction while one of {holder} is open; finish it first"
+        self._token = open_in.set(self._module)
+
+    def __exit__(self, *_: object) -> None:
+        open_in.reset(self._token)

@@ -1,0 +1,48 @@
+"""Several set-based statements in one round trip: each becomes a part of one statement that does all of them."""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from aitbc.kernel.database.unit_of_work import Connection
+
+_NUMBER = re.compile(r"\$(\d+)")
+KEPT_MAX = 256
+"""So many ways to put statements together are remembered."""
+
+
+class Together:
+    """Statements that change different rows, gathered while a transaction works and done at its end, in their order.
+
+    All of them see the data as it was before the first, and none may change a row that another one changes.
+    """
+
+    def __init__(self) -> None:
+        self._statements: list[tuple[str, int]] = []
+        self._values: list[Any] = []
+
+    def add(self, statement: str, *values: Any) -> int:
+        """Have this INSERT, UPDATE or DELETE done as well; answers where its count will stand."""
+        self._statements.append((statement, len(values)))
+        self._values += values
+        return len(self._statements) - 1
+
+    async def do(self, connection: Connection) -> Sequence[int]:
+        """Do all of it; answers how many rows each statement changed."""
+        if not self._statements:
+            return ()
+        row = (await connection.fetch(_combined(tuple(self._statements)), *self._values))[0]
+        return tuple(row)
+
+
+@lru_cache(KEPT_MAX)
+def _combined(statements: tuple[tuple[str, int], ...]) -> str:
+    """One statement of several parts, whose parameters are numbered on."""
+    parts, first = [], 0
+    for number, (statement, values) in enumerate(statements):
+        part = _NUMBER.sub(lambda found, first=first: f"${int(found[1]) + first}", statement)  # type: ignore[misc]
+        parts.append(f"part_{number} AS ({part} RETURNING 1)")
+        first += values
+    counts = ", ".join(f"(SELECT count(*) FROM part_{number})" for number in range(len(statements)))  # noqa: S608
+    return f"WITH {', '.join(parts)} SELECT {counts}"

@@ -1,0 +1,1 @@
+"""What every HTTP handler stands on: problems, guards, signatures, disconnects."""

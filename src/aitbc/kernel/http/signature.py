@@ -1,0 +1,169 @@
+"""What an operation takes: its body, its query and its path, read once from the signature of its handler.
+
+The web framework converts loosely (the text "5" becomes a number, a limit written in a type is dropped); so requests are held
+against this contract before its own reading of them counts.
+"""
+
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import msgspec
+from litestar.handlers import BaseRouteHandler
+from litestar.params import BodyKwarg, KwargDefinition, ParameterKwarg
+from litestar.utils.helpers import unwrap_partial
+
+from aitbc.kernel.primitives.errors import FieldError
+from aitbc.kernel.primitives.strict_json import INTEGER_MAX, INTEGER_MIN
+
+_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,18})\Z", re.ASCII)
+_FRACTION = re.compile(r"-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,2})?\Z", re.ASCII)
+
+
+class Unfit(ValueError):
+    """A parameter does not read as what it should be; the message says what that is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One value in the path or in the query."""
+
+    name: str
+    where: str
+    """`path` or `query`."""
+    annotation: Any
+    """The type of one value, with its limits and without `None`."""
+    required: bool
+    default: Any
+    many: bool
+    """May come several times."""
+
+    @property
+    def is_time(self) -> bool:
+        """Whether it is a moment, which is read with its offset from UTC only."""
+        return _plain(self.annotation) is datetime
+
+    def read(self, text: str) -> Any:
+        """The value of a text. Raises `Unfit`."""
+        plain = _plain(self.annotation)
+        if plain is int:
+            if not _WHOLE.match(text) or not INTEGER_MIN <= int(text) <= INTEGER_MAX:
+                raise Unfit("Expected a whole number of at most 64 bits")
+        elif plain is float and not _FRACTION.match(text):
+            raise Unfit("Expected a number")
+        elif plain is bool and text not in ("true", "false"):
+            raise Unfit("Expected `true` or `false`")
+        try:
+            value = msgspec.convert(text, self.annotation, strict=self.is_time)  # seconds since 1970 are no time here
+        except (msgspec.ValidationError, ValueError, OverflowError) as error:
+            raise Unfit(str(error)[:200]) from None
+        if isinstance(value, datetime) and value.tzinfo is None:
+            raise Unfit("Expected a time with its offset from UTC, for instance 2030-01-31T12:00:00Z")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What one operation takes and answers."""
+
+    body: Any
+    """The type of the JSON body, or none."""
+    body_required: bool
+    query: Mapping[str, Parameter]
+    path: Mapping[str, Parameter]
+    takes: frozenset[str]
+    """The names of all the handler's parameters."""
+    answer: Any
+    any_query: bool
+    """The handler reads the query by itself."""
+
+
+def contract_of(handler: BaseRouteHandler) -> Contract:
+    """The contract of a handler; read once, then kept with it."""
+    contract = handler.opt.get("contract")
+    if contract is None:
+        contract = handler.opt["contract"] = _read(handler)
+    assert isinstance(contract, Contract)
+    return contract
+
+
+def _read(handler: BaseRouteHandler) -> Contract:
+    # The framework's own handler of OPTIONS takes nothing of ours, and only a type checker can read its annotations.
+    ours = handler.handler_name != "options_handler"
+    hints = typing.get_type_hints(unwrap_partial(handler.fn), include_extras=True) if ours else {}
+    answer = hints.pop("return", None)
+    defaults = {
+        name: field.default for name, field in handler.parsed_fn_signature.parameters.items() if field.has_default
+    }
+    found: dict[str, dict[str, Parameter]] = {"query": {}, "path": {}}
+    body = None
+    for name, hint in hints.items():
+        kind, marker = _without_marker(hint)
+        if name == "data" or isinstance(marker, BodyKwarg):
+            body = kind
+        elif isinstance(marker, ParameterKwarg) and marker.param_type.value in found:
+            alias = marker.name or marker.query or name
+            found[marker.param_type.value][alias] = _parameter(alias, marker.param_type.value, kind, name, defaults)
+    return Contract(
+        body=body,
+        body_required="data" not in defaults,
+        query=found["query"],
+        path=found["path"],
+        takes=frozenset(hints),
+        answer=answer,
+        any_query="query" in hints,
+    )
+
+
+def _parameter(alias: str, where: str, kind: Any, name: str, defaults: Mapping[str, Any]) -> Parameter:
+    single = without_none(kind)
+    many = get_origin(_plain(single)) in (list, tuple, set, frozenset)
+    if many:
+        single = get_args(_plain(single))[0]
+    return Parameter(alias, where, single, name not in defaults, defaults.get(name), many)
+
+
+def _without_marker(hint: Any) -> tuple[Any, KwargDefinition | None]:
+    """A type without what the framework wrote on it, and what that was."""
+    if get_origin(hint) is not Annotated:
+        return hint, None
+    kind, *notes = get_args(hint)
+    marker = next((note for note in notes if isinstance(note, KwargDefinition)), None)
+    rest = [note for note in notes if isinstance(note, msgspec.Meta)]
+    return (Annotated[(kind, *rest)] if rest else kind), marker
+
+
+def without_none(kind: Any) -> Any:
+    """The type without its `None`, if it had one."""
+    if get_origin(kind) is Annotated:
+        inner, *notes = get_args(kind)
+        return Annotated[(without_none(inner), *notes)]
+    if get_origin(kind) in (Union, types.UnionType):
+        kept = tuple(one for one in get_args(kind) if one is not types.NoneType)
+        return Union[kept]  # noqa: UP007 - a union of a tuple has no other spelling
+    return kind
+
+
+def _plain(kind: Any) -> Any:
+    return _plain(get_args(kind)[0]) if get_origin(kind) is Annotated else kind
+
+
+def query_values(contract: Contract, pairs: Sequence[tuple[str, str]]) -> tuple[dict[str, Any], list[FieldError]]:
+    """The values of a query's known parameters, given as pairs, and what is wrong with them."""
+    values: dict[str, Any] = {}
+    faults = []
+    for name, text in pairs:
+        parameter = contract.query[name]
+        try:
+            value = parameter.read(text)
+        except Unfit as unfit:
+            faults.append(FieldError(f"?{name}", str(unfit)))
+            continue
+        values[name] = [*values.get(name, ()), value] if parameter.many else value
+    given = {name for name, _ in pairs}
+    missing = [p.name for p in contract.query.values() if p.required and p.name not in given]
+    return values, faults + [FieldError(f"?{name}", "This parameter is required") for name in missing]

@@ -1,0 +1,374 @@
+"""Accounts and their API keys: made, listed, rotated, revoked; and the caller behind a key, known anew every three quarters of a second."""  # noqa: E501
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy import Boolean, DateTime, ForeignKey, Index, LargeBinary, Text, select
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from aitbc.kernel.crypto.api_key import fingerprint, new_key, visible, well_formed
+from aitbc.kernel.database.batcher import Batcher
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.standard_tables import NO_DELETE, module_metadata
+from aitbc.kernel.database.unit_of_work import Database, UnitOfWork, WireId
+from aitbc.kernel.identity.principal import EVERYTHING, Principal
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import AppError, Conflict, Forbidden, Invalid, NotFound, Unauthenticated
+from aitbc.kernel.primitives.ids import encode as encode_id
+from aitbc.kernel.primitives.ids import is_id, new_id
+from aitbc.kernel.primitives.secret import masked
+from aitbc.kernel.primitives.text import folded
+
+KNOWN_FOR_SECONDS = 0.75
+"""How long a key is believed without looking again: a revocation holds everywhere within a second."""
+KNOWN_MAX = 50_000
+LIFETIME_DEFAULT = timedelta(days=90)
+LIFETIME_MAX = timedelta(days=3650)
+OVERLAP_DEFAULT = timedelta(hours=24)
+
+
+class KeyNotFound(NotFound):
+    """There is no such key."""
+
+    code = "key_not_found"
+
+
+class AccountNotFound(NotFound):
+    """There is no such account."""
+
+    code = "account_not_found"
+
+
+class AccountExists(Conflict):
+    """An account of this name exists."""
+
+    code = "account_exists"
+
+
+class KeyRevoked(Conflict):
+    """This key was revoked or has expired; make a new one."""
+
+    code = "key_revoked"
+
+
+class GrantTooWide(Forbidden):
+    """Nobody can grant more than they hold."""
+
+    code = "grant_too_wide"
+
+
+class UnknownScope(Invalid):
+    """There is no such scope for this kind of key."""
+
+    code = "unknown_scope"
+
+
+class Account(Struct, frozen=True, kw_only=True):
+    """An owner of money, jobs, miners and keys."""
+
+    id: str
+    name: str
+    created_at: datetime
+
+
+class ApiKey(Struct, frozen=True, kw_only=True):
+    """A key, without its secret."""
+
+    id: str
+    account: str
+    kind: str
+    name: str
+    prefix: str
+    scopes: tuple[str, ...]
+    subject: str | None
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+
+
+class IssuedKey(ApiKey, frozen=True, kw_only=True):
+    """A key with its secret, which is shown this one time."""
+
+    secret: str
+
+    def __repr__(self) -> str:
+        return masked(self, "secret")
+
+
+class Base(DeclarativeBase):
+    """The kernel's own tables."""
+
+    metadata = module_metadata("kernel")
+
+
+class AccountRow(Base):
+    """An account."""
+
+    __tablename__ = "accounts"
+    __table_args__ = ({"info": NO_DELETE},)
+
+    id: Mapped[str] = mapped_column(WireId("acct"), primary_key=True)
+    name: Mapped[str] = mapped_column(Text, unique=True)
+    folded: Mapped[str] = mapped_column(Text, unique=True)
+    """The name as `folded` makes it: no two accounts may look alike in everything but letter case, width or ligatures."""
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+    @classmethod
+    def named(cls, name: str) -> "AccountRow":
+        """A new account."""
+        return cls(id=new_id("acct"), name=name, folded=folded(name), created_at=now())
+
+    def view(self) -> Account:
+        """As everyone speaks of it."""
+        return Account(id=self.id, name=self.name, created_at=self.created_at)
+
+
+class KeyRow(Base):
+    """An API key: the digest of its secret, and what it may do."""
+
+    __tablename__ = "keys"
+
+    id: Mapped[str] = mapped_column(WireId("key"), primary_key=True)
+    account: Mapped[str] = mapped_column(WireId("acct"), ForeignKey(AccountRow.id))
+    kind: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(Text)
+    prefix: Mapped[str] = mapped_column(Text)
+    digest: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    subject: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    revoked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    rotated: Mapped[bool] = mapped_column(Boolean, default=False)
+
+    __table_args__ = (Index("keys_account_idx", account, id), Index("keys_subject_idx", subject), {"info": NO_DELETE})  # noqa: A003
+
+    def valid_at(self, at: datetime) -> bool:
+        """Whether the key opens anything at this time."""
+        return self.expires_at > at and (self.revoked_at is None or self.revoked_at > at)
+
+    def view(self) -> ApiKey:
+        """As its owner sees it."""
+        return ApiKey(
+            id=self.id,
+            account=self.account,
+            kind=self.kind,
+            name=self.name,
+            prefix=self.prefix,
+            scopes=tuple(self.scopes),
+            subject=self.subject,
+            created_at=self.created_at,
+            expires_at=self.expires_at,
+            revoked_at=self.revoked_at,
+        )
+
+    def issued(self, secret: str) -> IssuedKey:
+        """As it is shown once."""
+        view = self.view()
+        return IssuedKey(secret=secret, **{name: getattr(view, name) for name in view.__struct_fields__})
+
+
+class Identity:
+    """The accounts and keys of this installation."""
+
+    def __init__(self, db: Database, scopes: Mapping[str, frozenset[str]]) -> None:
+        """`scopes` is what a key of each kind may hold: see `role_scopes`."""
+        self._db = db
+        self._scopes = scopes
+        self._known: dict[bytes, tuple[float, Principal | None]] = {}
+        self._lookups: Batcher[bytes, Principal | None] = Batcher(self._look_up, flights_max=1)
+
+    async def authenticate(self, secret: str) -> Principal:
+        """The caller behind a key. Raises `Unauthenticated` for every other text, always with the same words."""
+        digest = fingerprint(secret)
+        known = self._known.get(digest)
+        if known is None or known[0] < monotonic():
+            if not well_formed(secret):
+                raise Unauthenticated
+            principal = await self._lookups.do(digest)
+            if len(self._known) >= KNOWN_MAX:
+                self._known.clear()
+            known = (monotonic() + KNOWN_FOR_SECONDS, principal)
+            self._known[digest] = known
+        if known[1] is None:
+            raise Unauthenticated
+        return known[1]
+
+    async def _look_up(self, digests: Sequence[bytes]) -> Sequence[Principal | AppError | None]:
+        async with self._db.hot() as connection:
+            rows = await connection.fetch(
+                "SELECT digest, id, account, kind, scopes, subject FROM kernel.keys "
+                "WHERE digest = ANY($1) AND expires_at > $2 AND (revoked_at IS NULL OR revoked_at > $2)",
+                list(set(digests)),
+                now(),
+            )
+        found = {row["digest"]: _principal(row) for row in rows}
+        return [found.get(digest) for digest in digests]
+
+    async def create_account(self, who: Principal, name: str, once: Once = Once.NONE) -> Account:
+        """A new account. Raises `AccountExists`."""
+        async with self._db.unit_of_work() as uow:
+            if earlier := await uow.replay(once, Account):
+                return earlier
+            if await uow.session.scalar(select(AccountRow).where(AccountRow.folded == folded(name))):
+                raise AccountExists
+            row = AccountRow.named(name)
+            uow.add(row)
+            await uow.audit(who.account, who.key, "account.create", row.id, name=name)
+            return await uow.answer(once, row.view())
+
+    async def accounts(self, who: Principal, *, limit: int, after: str | None) -> list[Account]:
+        """Accounts from the newest on: all for an admin, else the caller's own."""
+        query = select(AccountRow).order_by(AccountRow.id.desc()).limit(limit)
+        if not who.is_admin:
+            query = query.where(AccountRow.id == who.account)
+        if after is not None:
+            query = query.where(AccountRow.id < after)
+        async with self._db.reading() as session:
+            return [row.view() for row in await session.scalars(query)]
+
+    async def has_account(self, account: str) -> bool:
+        """Whether there is such an account."""
+        if not is_id("acct", account):
+            return False
+        async with self._db.reading() as session:
+            return await session.get(AccountRow, account) is not None
+
+    async def issue(
+        self,
+        *,
+        account: str,
+        kind: str,
+        name: str,
+        scopes: Sequence[str] | None = None,
+        subject: str | None = None,
+        lifetime: timedelta = LIFETIME_DEFAULT,
+        by: Principal | None = None,
+    ) -> IssuedKey:
+        """A new key of an account; `by` is who asks, none for the platform itself. Raises `AccountNotFound`, `GrantTooWide`, `UnknownScope`."""  # noqa: E501
+        async with self._db.unit_of_work() as uow:
+            owner = await uow.find(AccountRow, account, missing=AccountNotFound)
+            return await self._issue(uow, owner.id, kind, name, scopes, subject, min(lifetime, LIFETIME_MAX), by)
+
+    async def _issue(
+        self,
+        uow: UnitOfWork,
+        account: str,
+        kind: str,
+        name: str,
+        scopes: Sequence[str] | None,
+        subject: str | None,
+        lifetime: timedelta,
+        by: Principal | None,
+    ) -> IssuedKey:
+        allowed = self._scopes[kind]
+        granted = frozenset(scopes) if scopes is not None else allowed
+        if EVERYTHING not in allowed and not granted <= allowed:
+            raise UnknownScope(f"A {kind} key cannot hold: {', '.join(sorted(granted - allowed))}.")
+        if by is not None:
+            _require_held(by, account, kind, granted)
+        secret = new_key(kind)
+        row = KeyRow(
+            id=new_id("key"),
+            account=account,
+            kind=kind,
+            name=name,
+            prefix=visible(secret),
+            digest=fingerprint(secret),
+            scopes=sorted(granted),
+            subject=subject,
+            created_at=now(),
+            expires_at=now() + lifetime,
+            revoked_at=None,
+        )
+        uow.add(row)
+        actor = (by.account, by.key) if by else ("system", "system")
+        await uow.audit(*actor, "key.issue", row.id, kind=kind, scopes=sorted(granted), subject=subject)
+        return row.issued(secret)
+
+    async def keys(self, who: Principal, *, limit: int, after: str | None, account: str | None = None) -> list[ApiKey]:
+        """Keys from the newest on: the caller's, or for an admin those of any account."""
+        query = select(KeyRow).order_by(KeyRow.id.desc()).limit(limit)
+        wanted = account if account is not None and who.is_admin else None if who.is_admin else who.account
+        if wanted is not None:
+            query = query.where(KeyRow.account == wanted)
+        if after is not None:
+            query = query.where(KeyRow.id < after)
+        async with self._db.reading() as session:
+            return [row.view() for row in await session.scalars(query)]
+
+    async def key(self, who: Principal, key: str) -> ApiKey:
+        """One key of the caller's, or for an admin of anybody's. Raises `KeyNotFound`."""
+        async with self._db.unit_of_work() as uow:
+            return (await self._own(uow, who, key)).view()
+
+    async def rotate(self, who: Principal, key: str, overlap: timedelta = OVERLAP_DEFAULT) -> IssuedKey:
+        """A successor with the same rights; the old key works until the overlap ends. Raises `KeyNotFound`, `KeyRevoked`."""
+        async with self._db.unit_of_work() as uow:
+            row = await self._own(uow, who, key)
+            if not row.valid_at(now()):
+                raise KeyRevoked
+            if row.id != who.key:  # a narrow key must not turn itself into a wide one
+                _require_held(who, row.account, row.kind, frozenset(row.scopes))
+            row.revoked_at = now() + overlap
+            row.rotated = True
+            lifetime = row.expires_at - row.created_at
+            return await self._issue(uow, row.account, row.kind, row.name, row.scopes, row.subject, lifetime, None)
+
+    async def revoke(self, who: Principal, key: str) -> ApiKey:
+        """End a key, everywhere within a second. Repeating it is harmless. Raises `KeyNotFound`."""
+        async with self._db.unit_of_work() as uow:
+            row = await self._own(uow, who, key)
+            if row.revoked_at is None or row.revoked_at > now():
+                row.revoked_at = now()
+                await uow.audit(who.account, who.key, "key.revoke", row.id)
+            digest, view = row.digest, row.view()
+        self._known.pop(digest, None)
+        return view
+
+    async def revoke_subject(self, subject: str, by: Principal) -> None:
+        """End every key that speaks for a miner."""
+        async with self._db.unit_of_work() as uow:
+            for row in await uow.session.scalars(select(KeyRow).where(KeyRow.subject == subject).with_for_update()):
+                if row.revoked_at is None or row.revoked_at > now():
+                    row.revoked_at = now()
+                    await uow.audit(by.account, by.key, "key.revoke", row.id)
+                self._known.pop(row.digest, None)
+
+    async def _own(self, uow: UnitOfWork, who: Principal, key: str) -> KeyRow:
+        row = await uow.find(KeyRow, key, lock=True, missing=KeyNotFound)
+        if not who.owns(row.account):
+            raise KeyNotFound
+        return row
+
+    async def first_account(self, name: str) -> Account:
+        """The operator's account, made at the first start."""
+        async with self._db.unit_of_work() as uow:
+            row = await uow.session.scalar(select(AccountRow).where(AccountRow.name == name))
+            if row is None:
+                row = AccountRow.named(name)
+                uow.add(row)
+            return row.view()
+
+
+def _require_held(by: Principal, account: str, kind: str, granted: frozenset[str]) -> None:
+    if by.is_admin and EVERYTHING in by.scopes:
+        return
+    if by.account != account:
+        raise AccountNotFound
+    if kind == "admin" or not granted <= by.scopes:
+        raise GrantTooWide
+
+
+def _principal(row: Any) -> Principal:
+    return Principal(
+        account=encode_id("acct", row["account"]),
+        key=encode_id("key", row["id"]),
+        kind=row["kind"],
+        scopes=frozenset(row["scopes"]),
+        subject=row["subject"],
+    )

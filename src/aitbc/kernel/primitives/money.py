@@ -1,0 +1,84 @@
+"""Money: an exact integer of minor units; 1 AITBC is 100 000 000 of them.
+
+On the wire an amount is a decimal string (`"0.05"`): a JSON number has been rounded by its sender before it arrives.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from aitbc.kernel.primitives.errors import AmountOverflow, Invalid
+
+SCALE = 8
+UNIT = 10**SCALE
+ASSET = "AITBC"
+LARGEST = 2**63 - 1
+RENDERED_KEPT = 4096
+
+
+class InvalidAmount(Invalid):
+    """An amount is a decimal string with at most eight places, for instance "0.05"."""
+
+    code = "invalid_amount"
+
+
+def checked(units: int) -> int:
+    """The same number, refused unless it is a true integer that the ledger's BIGINT can hold."""
+    if type(units) is not int:  # bool and float must never reach the driver: it would truncate them silently
+        raise TypeError(f"money must be an int, not {type(units).__name__}")
+    if not -LARGEST <= units <= LARGEST:
+        raise AmountOverflow
+    return units
+
+
+def parse(text: str, *, zero: bool = False) -> int:
+    """Minor units of a decimal string such as `"0.05"`; positive, or also zero when `zero` is set.
+
+    Raises `InvalidAmount` for signs, exponents, blanks, more than eight places or a value that is not positive, and
+    `AmountOverflow` past 92 233 720 368.54775807.
+    """
+    whole, point, part = text.partition(".")
+    digits = whole + part
+    if not (digits.isascii() and digits.isdigit() and whole) or bool(point) != bool(part) or len(part) > SCALE:
+        raise InvalidAmount
+    if len(whole) > 20 or (len(whole) > 1 and whole[0] == "0"):
+        raise InvalidAmount if len(whole) <= 20 else AmountOverflow
+    units = checked(int(whole) * UNIT + int(part.ljust(SCALE, "0")))
+    if units == 0 and not zero:
+        raise InvalidAmount("The amount must be greater than zero.")
+    return units
+
+
+@lru_cache(RENDERED_KEPT, typed=True)  # prices come again and again; and `True` must be refused though 1 is known
+def render(units: int) -> str:
+    """The decimal string of minor units, without trailing zeros: `5_000_000` is `"0.05"`."""
+    whole, part = divmod(abs(checked(units)), UNIT)
+    text = f"{whole}.{part:08d}".rstrip("0").rstrip(".")
+    return f"-{text}" if units < 0 else text
+
+
+def times(units: int, count: int) -> int:
+    """`units × count`, refused with `AmountOverflow` when it passes the ledger's range."""  # noqa: RUF002
+    return checked(checked(units) * checked(count))
+
+
+def share(units: int, basis_points: int) -> int:
+    """The part of an amount by basis points (1/10 000), rounded half up to the last unit."""
+    if not 0 <= basis_points <= 10_000:
+        raise ValueError(f"basis points lie between 0 and 10000, not {basis_points}")
+    return (checked(units) * basis_points + 5_000) // 10_000
+
+
+def split(units: int, weights: Sequence[int]) -> list[int]:
+    """Parts in proportion to the weights whose sum is exactly `units`.
+
+    The largest-remainder rule: each part is rounded down and the units left over go to the largest remainders, the
+    earlier weight first where two are equal.
+    """
+    total = sum(weights)
+    if units < 0 or total <= 0 or min(weights) < 0:
+        raise ValueError("split takes an amount and weights that are not negative, with a positive sum")
+    parts = [checked(units) * weight // total for weight in weights]
+    by_remainder = sorted(range(len(weights)), key=lambda i: (-(units * weights[i] % total), i))
+    for i in by_remainder[: units - sum(parts)]:
+        parts[i] += 1
+    return parts

@@ -1,0 +1,105 @@
+"""Strict JSON: what the text of a body must be before anything is read into it.
+
+The bytes are parsed once by the fast parser, which settles syntax and UTF-8. One walk over the result then counts members
+and looks at depth and whole numbers. Two things no parsed value shows: a key that came twice, and an escaped NUL. Every
+member has exactly one colon outside of strings, so as many colons as members read means that no member was overwritten; only
+where strings hold colons as well does an exact second pass decide.
+"""
+
+import json
+import re
+from typing import Any
+
+import msgspec
+
+from aitbc.kernel.primitives.errors import AppError
+from aitbc.kernel.primitives.request_errors import DuplicateKey, InvalidText, MalformedJson, OutOfRange, TooDeep
+
+DEPTH_MAX = 32
+INTEGER_MAX = 2**63 - 1
+INTEGER_MIN = -(2**63)
+_ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_PLAIN = frozenset({float, str, bool, type(None)})
+"""What holds nothing and is always within its bounds."""
+_decode = msgspec.json.Decoder().decode
+
+
+def check(body: bytes) -> None:
+    """Raises `MalformedJson`, `InvalidText`, `OutOfRange`, `TooDeep` or `DuplicateKey` unless the bytes are strict JSON."""
+    try:
+        value = _decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise _refusal(error, body) from None
+    kind = type(value)
+    members = _members(value, DEPTH_MAX) if kind is dict or kind is list else _whole_number(value)
+    if b"\\u0" in body and _ESCAPED_NUL.search(body):
+        raise InvalidText
+    if body.count(b":") != members and _colons_outside(body) != members:
+        _refuse_duplicate_keys(body)
+
+
+def _members(value: Any, room: int) -> int:
+    """How many members all the objects in here have, with `room` levels of nesting left."""
+    if not room:
+        raise TooDeep
+    members = 0
+    if type(value) is dict:
+        members = len(value)
+        value = value.values()
+    elif _PLAIN.issuperset(map(type, value)):  # a vector of numbers, a list of sentences
+        return 0
+    for item in value:
+        kind = type(item)
+        if kind is str:
+            continue
+        if kind is int:
+            if not INTEGER_MIN <= item <= INTEGER_MAX:
+                raise OutOfRange
+        elif kind is dict or kind is list:
+            members += _members(item, room - 1)
+    return members
+
+
+def _whole_number(value: Any) -> int:
+    if type(value) is int and not INTEGER_MIN <= value <= INTEGER_MAX:
+        raise OutOfRange
+    return 0
+
+
+def _colons_outside(body: bytes) -> int:
+    """At least as many as there are colons outside of strings: each of those follows a quote or a blank."""
+    count = body.count
+    colons = count(b'":') + count(b" :")
+    for blank in (b"\n", b"\t", b"\r"):
+        if blank in body:
+            colons += count(blank + b":")
+    return colons
+
+
+def _refuse_duplicate_keys(body: bytes) -> None:
+    json.loads(body, object_pairs_hook=_distinct)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) != len(pairs):
+        raise DuplicateKey
+
+
+def _refusal(error: Exception, body: bytes) -> AppError:
+    if isinstance(error, RecursionError):
+        return TooDeep()
+    if isinstance(error, msgspec.ValidationError):  # read without a type, only numbers can be out of bounds
+        return OutOfRange()
+    if _ESCAPED_SURROGATE.search(body) and _parses_loosely(body):
+        return InvalidText()
+    return MalformedJson()
+
+
+def _parses_loosely(body: bytes) -> bool:
+    """Whether a parser that lets lone surrogates pass takes the text."""
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -1,0 +1,127 @@
+"""The pen of the log: lines are handed over at once and written by a thread, so that a slow reader never holds up a request."""
+
+import os
+import re
+import select
+import stat
+import threading
+import time
+from collections.abc import Iterable
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from aitbc.kernel.crypto.api_key import without_keys
+
+GATHER_SECONDS = 0.02
+"""How long lines are collected into one write."""
+WAITING_BYTES_MAX = 8 << 20
+"""Lines past this are counted and dropped, while nobody reads."""
+FLUSH_SECONDS = 1.0
+PIPE_BYTES = 4096
+"""What a pipe that polls as writable takes without blocking."""
+FILE_BYTES = 1 << 18
+SECRET_LENGTH_MIN = 6
+"""Shorter ones are not searched for: they would be found everywhere."""
+STARS = b"********"
+
+_PASSWORD = re.compile(rb"(://[^/@:\s\"]{0,128}:)[^@\s\"]{1,512}(?=@)")
+_BEARER = re.compile(rb"(?i)(bearer )[0-9a-z._~+/=-]{12,}")
+
+
+class Writer:
+    """Writes whole lines to a descriptor, in order, without secrets."""
+
+    def __init__(self, descriptor: int, *, secrets: Iterable[str] = ()) -> None:
+        self._descriptor = descriptor
+        self._secrets = _spellings(secrets)
+        self._regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._dropped = 0
+        self._handing = threading.Lock()
+        self._writing = threading.Lock()
+        self._wake = threading.Event()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    def write(self, line: bytes) -> None:
+        """Hand over one line with its newline. It never blocks; with a reader that has stalled it drops and counts."""
+        with self._handing:
+            if self._size > WAITING_BYTES_MAX:
+                self._dropped += 1
+                return
+            self._lines.append(line)
+            self._size += len(line)
+        if not self._wake.is_set():
+            self._wake.set()
+
+    def flush(self, seconds: float = FLUSH_SECONDS) -> None:
+        """Write what was handed over so far, or give up after this long."""
+        self._write_waiting(time.monotonic() + seconds)
+
+    def close(self) -> None:
+        """Flush and end the thread."""
+        self._closed = True
+        self.flush()
+        self._wake.set()
+        self._thread.join(FLUSH_SECONDS)
+
+    def _run(self) -> None:
+        while not self._closed:
+            self._wake.wait()
+            if not self._closed:
+                time.sleep(GATHER_SECONDS)
+            self._wake.clear()
+            self._write_waiting(None)
+
+    def _write_waiting(self, deadline: float | None) -> None:
+        if not self._writing.acquire(timeout=-1 if deadline is None else max(0.0, deadline - time.monotonic())):
+            return
+        try:
+            with self._handing:
+                lines, self._lines, self._size = self._lines, [], 0
+                dropped, self._dropped = self._dropped, 0
+            if dropped:
+                lines.append(b'{"level":"error","event":"log_lines_dropped","count":%d}\n' % dropped)
+            self._write_all(self._masked(b"".join(lines)), deadline)
+        finally:
+            self._writing.release()
+
+    def _masked(self, text: bytes) -> bytes:
+        for secret in self._secrets:
+            text = text.replace(secret, STARS)
+        text = _PASSWORD.sub(rb"\1" + STARS, without_keys(text))
+        return _BEARER.sub(rb"\1" + STARS, text)
+
+    def _write_all(self, text: bytes, deadline: float | None) -> None:
+        """Piece by piece, as the reader takes them; what cannot be written at all (a closed pipe, a full disk) is let go."""
+        chunk = FILE_BYTES if self._regular else PIPE_BYTES
+        view = memoryview(text)
+        try:
+            while view:
+                if not self._regular and not self._writable(deadline):
+                    return
+                view = view[os.write(self._descriptor, view[:chunk]) :]
+        except OSError:
+            return
+
+    def _writable(self, deadline: float | None) -> bool:
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        milliseconds = None if deadline is None else max(0, int((deadline - time.monotonic()) * 1000))
+        return bool(poll.poll(milliseconds))
+
+
+def _spellings(secrets: Iterable[str]) -> list[bytes]:
+    """Every way in which a secret may stand in a line: plain, as a JSON string, and the password of a URL by itself."""
+    found: set[bytes] = set()
+    for secret in secrets:
+        words = {secret}
+        if "://" in secret and (password := urlsplit(secret).password):
+            words |= {password, unquote(password)}
+        for word in words:
+            if len(word) >= SECRET_LENGTH_MIN:
+                found |= {word.encode(), msgspec.json.encode(word)[1:-1]}
+    return sorted(found, key=len, reverse=True)

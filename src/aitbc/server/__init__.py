@@ -1,0 +1,1 @@
+"""What carries the process: configuration, database server, ASGI, cluster, webhooks, runtime; modules never import it."""

@@ -1,0 +1,173 @@
+"""The HTTP of identity: accounts and API keys."""
+
+from datetime import timedelta
+from typing import Annotated
+
+from litestar import Controller, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody
+from msgspec import Meta, Struct
+
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.identity.accounts import (
+    LIFETIME_DEFAULT,
+    OVERLAP_DEFAULT,
+    Account,
+    AccountExists,
+    AccountNotFound,
+    ApiKey,
+    GrantTooWide,
+    Identity,
+    IssuedKey,
+    KeyNotFound,
+    KeyRevoked,
+    UnknownScope,
+)
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives.pagination import Cursor, Limit, Page
+
+DAY = 86_400
+Name = Annotated[
+    str, Meta(min_length=1, max_length=100, pattern=r"^[\w][\w .@+-]*\Z", extra_json_schema={"examples": ["alice"]})
+]
+Scope = Annotated[str, Meta(max_length=40, pattern=r"^(\*|[a-z]+:[a-z]+)\Z")]
+
+
+class CreateAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A new owner of money, jobs and miners."""
+
+    name: Name
+
+
+class CreateKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A new API key of an account: the caller's own unless an admin names another."""
+
+    name: Name
+    kind: Annotated[str, Meta(pattern=r"^(live|test|admin)\Z")] = "live"
+    account: Annotated[str, Meta(max_length=40)] | None = None
+    scopes: Annotated[tuple[Scope, ...], Meta(max_length=40)] | None = None
+    expires_in_days: Annotated[int, Meta(ge=1, le=3650)] = LIFETIME_DEFAULT.days
+
+
+class RotateKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A successor for a key, which goes on working for the overlap."""
+
+    overlap_seconds: Annotated[int, Meta(ge=0, le=30 * DAY)] = int(OVERLAP_DEFAULT.total_seconds())
+
+
+class Whoami(Struct, frozen=True, kw_only=True):
+    """Who the caller is."""
+
+    account: str
+    key: str
+    kind: str
+    scopes: tuple[str, ...]
+    miner: str | None
+
+
+class AccountController(Controller):
+    """Accounts."""
+
+    path = "/accounts"
+    tags = ("identity",)
+
+    @post("/", operation_id="create_account", opt={"permission": "accounts:create", "errors": (AccountExists,)})
+    async def create(
+        self,
+        identity: NamedDependency[Identity],
+        who: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        data: JSONBody[CreateAccount],
+    ) -> Account:
+        """Create an account; its first key is made with `POST /api/v1/identity/keys`."""
+        return await identity.create_account(who, data.name, once)
+
+    @get("/", operation_id="list_accounts", opt={"permission": "keys:manage"})
+    async def list_accounts(
+        self,
+        identity: NamedDependency[Identity],
+        who: NamedDependency[Principal],
+        limit: FromQuery[Limit] = 50,
+        cursor: FromQuery[Cursor] = None,
+    ) -> Page[Account]:
+        """List accounts from the newest on: all of them for an admin, else the caller's own."""
+        after = Page.position("accounts", cursor)
+        found = await identity.accounts(who, limit=limit + 1, after=after)
+        return Page.of("accounts", found, limit, lambda account: account.id)
+
+
+class KeyController(Controller):
+    """API keys."""
+
+    path = "/keys"
+    tags = ("identity",)
+
+    @post(
+        "/",
+        operation_id="create_key",
+        opt={
+            "permission": "keys:manage",
+            "idempotency": "natural",
+            "errors": (AccountNotFound, GrantTooWide, UnknownScope),
+        },
+    )
+    async def create(
+        self, identity: NamedDependency[Identity], who: NamedDependency[Principal], data: JSONBody[CreateKey]
+    ) -> IssuedKey:
+        """Create an API key. Its secret is in this answer and is never shown again, so the answer is not kept for a replay."""
+        return await identity.issue(
+            account=data.account or who.account,
+            kind=data.kind,
+            name=data.name,
+            scopes=data.scopes,
+            lifetime=timedelta(days=data.expires_in_days),
+            by=who,
+        )
+
+    @get("/", operation_id="list_keys", opt={"permission": "keys:manage"})
+    async def list_keys(
+        self,
+        identity: NamedDependency[Identity],
+        who: NamedDependency[Principal],
+        limit: FromQuery[Limit] = 50,
+        cursor: FromQuery[Cursor] = None,
+        account: FromQuery[str | None] = None,
+    ) -> Page[ApiKey]:
+        """List API keys from the newest on, without their secrets."""
+        after = Page.position("keys", cursor)
+        found = await identity.keys(who, limit=limit + 1, after=after, account=account)
+        return Page.of("keys", found, limit, lambda key: key.id)
+
+    @get("/self", operation_id="whoami", opt={"permission": "self:read"})
+    async def whoami(self, who: NamedDependency[Principal]) -> Whoami:
+        """Tell who the caller is, by the key it came with."""
+        return Whoami(
+            account=who.account, key=who.key, kind=who.kind, scopes=tuple(sorted(who.scopes)), miner=who.subject
+        )
+
+    @post(
+        "/{key:str}/rotate",
+        operation_id="rotate_key",
+        opt={"permission": "keys:manage", "idempotency": "natural", "errors": (KeyNotFound, KeyRevoked, GrantTooWide)},
+    )
+    async def rotate(
+        self,
+        identity: NamedDependency[Identity],
+        who: NamedDependency[Principal],
+        key: FromPath[str],
+        data: JSONBody[RotateKey],
+    ) -> IssuedKey:
+        """Make a successor with the same rights; the old key works until the overlap ends."""
+        return await identity.rotate(who, key, timedelta(seconds=data.overlap_seconds))
+
+    @post(
+        "/{key:str}/revoke",
+        operation_id="revoke_key",
+        status_code=200,
+        opt={"permission": "keys:manage", "idempotency": "natural", "errors": (KeyNotFound,)},
+    )
+    async def revoke(
+        self, identity: NamedDependency[Identity], who: NamedDependency[Principal], key: FromPath[str]
+    ) -> ApiKey:
+        """End a key: it is refused everywhere within a second. Repeating this is harmless."""
+        return await identity.revoke(who, key)

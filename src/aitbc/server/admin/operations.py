@@ -1,0 +1,214 @@
+"""What an operator looks into: the events between modules and the audit trail, over all the schemas of this process."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+from prometheus_client import Metric
+from sqlalchemy import column, select, table, text, update
+
+from aitbc.kernel.database.unit_of_work import Database
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import Conflict, Invalid, NotFound
+from aitbc.kernel.telemetry.metrics import gauge
+
+EVENT_STATES = ("pending", "delivered", "dead")
+_WHERE = {
+    "pending": "delivered_at IS NULL AND dead_at IS NULL",
+    "delivered": "delivered_at IS NOT NULL",
+    "dead": "dead_at IS NOT NULL",
+}
+
+
+class EventNotFound(NotFound):
+    """There is no such event."""
+
+    code = "event_not_found"
+
+
+class EventNotDead(Conflict):
+    """This event has not died: it was delivered, or it is still being tried."""
+
+    code = "event_not_dead"
+
+
+class UnknownModule(Invalid):
+    """There is no such module in this process."""
+
+    code = "unknown_module"
+
+
+class ToldEvent(Struct, frozen=True, kw_only=True):
+    """An event in an outbox, and what became of it."""
+
+    id: str
+    module: str
+    kind: str
+    state: str
+    attempts: int
+    created_at: datetime
+    due_at: datetime
+    delivered_at: datetime | None
+    last_error: str | None
+    request_id: str | None
+    body: str
+
+
+class AuditEntry(Struct, frozen=True, kw_only=True):
+    """Who did what to what."""
+
+    module: str
+    number: int
+    at: datetime
+    account: str
+    key: str
+    action: str
+    object: str
+    details: dict[str, Any]
+    request_id: str | None
+
+
+class Operations:
+    """The operator's look into every schema of this process."""
+
+    def __init__(self, databases: Mapping[str, Database]) -> None:
+        self._databases = databases
+
+    def _chosen(self, module: str | None) -> Sequence[Database]:
+        if module is None:
+            return list(self._databases.values())
+        if module not in self._databases:
+            raise UnknownModule
+        return [self._databases[module]]
+
+    async def events(
+        self, *, state: str | None, module: str | None, limit: int, before: str | None
+    ) -> Sequence[ToldEvent]:
+        """Events from the newest on. Raises `UnknownModule`, `EventNotFound` for a malformed `before`."""
+        found: list[ToldEvent] = []
+        where = _WHERE[state] if state is not None else "true"
+        edge = _uuid(before) if before is not None else UUID(int=2**128 - 1)
+        for database in self._chosen(module):
+            async with database.hot() as connection:
+                rows = await connection.fetch(
+                    f"SELECT * FROM {database.module}.outbox WHERE {where} AND id < $1 ORDER BY id DESC LIMIT $2",  # noqa: S608
+                    edge,
+                    limit,
+                )
+            found += [_told(database.module, row) for row in rows]
+        return sorted(found, key=lambda event: event.id, reverse=True)[:limit]
+
+    async def replay(self, who: Principal, event: str) -> ToldEvent:
+        """Try a dead event again from its first attempt. Raises `EventNotFound`, `EventNotDead`."""
+        id_ = _uuid(event)
+        for database in self._databases.values():
+            outbox = table("outbox", *map(column, ("id", "dead_at", "attempts", "due_at")), schema=database.module)
+            async with database.unit_of_work() as uow:
+                dead = (outbox.c.id == id_, outbox.c.dead_at.is_not(None))
+                change = update(outbox).where(*dead).values(dead_at=None, attempts=0, due_at=now()).returning(text("*"))
+                row = (await uow.session.execute(change)).mappings().one_or_none()
+                known = row or await uow.session.scalar(select(outbox.c.id).where(outbox.c.id == id_))
+                if row is not None:
+                    await uow.audit(who.account, who.key, "event.replay", event)
+            if row is not None:
+                database.woke()
+                return _told(database.module, row)
+            if known is not None:
+                raise EventNotDead
+        raise EventNotFound
+
+    async def audit(
+        self, *, module: str | None, limit: int, after: tuple[datetime, str, int] | None, action: str | None = None
+    ) -> Sequence[AuditEntry]:
+        """Audit entries from the newest on, those of one moment by module and number; `after` is the last one seen."""
+        found: list[AuditEntry] = []
+        at, place, number = after or (None, "", 0)
+        for database in self._chosen(module):
+            async with database.hot() as connection:
+                rows = await connection.fetch(
+                    "SELECT id, at, account, key, action, object, details::text AS details, request_id "  # noqa: S608
+                    f"FROM {database.module}.audit WHERE ($1::timestamptz IS NULL OR at <= $1) "
+                    "AND ($1::timestamptz IS NULL OR (at, $5::text, id) < ($1, $2::text, $3::bigint)) "
+                    "AND ($4::text IS NULL OR action = $4) ORDER BY at DESC, id DESC LIMIT $6",
+                    at,
+                    place,
+                    number,
+                    action,
+                    database.module,
+                    limit,
+                )
+            found += [_entry(database.module, row) for row in rows]
+        return sorted(found, key=lambda entry: (entry.at, entry.module, entry.number), reverse=True)[:limit]
+
+    async def measure(self) -> Sequence[Metric]:
+        """How many events wait or have died, and how late the latest is, by the module that told them."""
+        events = gauge("aitbc_events", "Events that wait to be heard, or have died.", ("module", "state"))
+        late = gauge("aitbc_event_delay_seconds", "By how much the event that is due longest is late.", ("module",))
+        for database in self._databases.values():
+            async with database.hot() as connection:
+                row = await connection.fetchrow(
+                    f"SELECT (SELECT count(*) FROM {database.module}.outbox WHERE {_WHERE['pending']}) AS pending, "  # noqa: S608
+                    f"(SELECT count(*) FROM {database.module}.outbox WHERE {_WHERE['dead']}) AS dead, "
+                    f"(SELECT min(due_at) FROM {database.module}.outbox WHERE {_WHERE['pending']}) AS due"
+                )
+            assert row is not None
+            for state in ("pending", "dead"):
+                events.add_metric([database.module, state], float(row[state]))
+            delay = (now() - row["due"]).total_seconds() if row["due"] is not None else 0.0
+            late.add_metric([database.module], max(0.0, delay))
+        return [events, late]
+
+    async def tidy(self, before: datetime) -> None:
+        """Forget delivered events, heard marks and stored answers from before a time, in bounded steps."""
+        for database in self._databases.values():
+            schema = database.module
+            async with database.hot() as connection:
+                for table, column in (("outbox", "delivered_at"), ("inbox", "heard_at"), ("answers", "created_at")):
+                    await connection.execute(
+                        f"DELETE FROM {schema}.{table} WHERE ctid = ANY(ARRAY("  # noqa: S608
+                        f"SELECT ctid FROM {schema}.{table} WHERE {column} < $1 LIMIT 10000))",
+                        before,
+                    )
+
+
+def _uuid(event: str) -> UUID:
+    try:
+        return ids.decode("evt", event)
+    except ids.MalformedId:
+        raise EventNotFound from None
+
+
+def _told(module: str, row: Any) -> ToldEvent:
+    state = "dead" if row["dead_at"] else "delivered" if row["delivered_at"] else "pending"
+    return ToldEvent(
+        id=ids.encode("evt", row["id"]),
+        module=module,
+        kind=row["kind"],
+        state=state,
+        attempts=row["attempts"],
+        created_at=row["created_at"],
+        due_at=row["due_at"],
+        delivered_at=row["delivered_at"],
+        last_error=row["last_error"],
+        request_id=row["request_id"],
+        body=row["body"],
+    )
+
+
+def _entry(module: str, row: Any) -> AuditEntry:
+    return AuditEntry(
+        module=module,
+        number=row["id"],
+        at=row["at"],
+        account=row["account"],
+        key=row["key"],
+        action=row["action"],
+        object=row["object"],
+        details=msgspec.json.decode(row["details"]),
+        request_id=row["request_id"],
+    )

@@ -1,0 +1,123 @@
+"""One client's connection: uvicorn's, with limits on the head of a request that uvicorn leaves open."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import structlog
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from aitbc.kernel.http.disconnect import GONE, Gone
+from aitbc.kernel.http.problems import PROBLEM_TYPE, problem
+from aitbc.kernel.primitives.errors import AppError, Malformed
+from aitbc.kernel.primitives.ids import new_request_id
+from aitbc.kernel.primitives.request_errors import HeadersTooLarge
+
+HEAD_BYTES_MAX = 64 * 1024
+"""A head that is still incomplete after so many bytes is cut; the boundary judges complete ones, more strictly."""
+
+log = structlog.get_logger("aitbc.connection")
+
+
+class HeadTimeout(AppError):
+    """The head of the request was not complete in time."""
+
+    status, code, exit_code = 408, "head_timeout", 6
+
+
+class Connection(HttpToolsProtocol):
+    """Cuts a client that sends the head of a request too slowly, too long or not at all; ends politely while draining."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        is_draining: Callable[[], bool],
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._is_draining = is_draining
+        self._head_since: float | None = self.loop.time()
+        self._head_bytes = 0
+        self._gone: Gone | None = None
+
+    # What the client sends
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client, in any portions."""
+        between = self._head_since is None and (self.cycle is None or self.cycle.response_complete)
+        if between:
+            self._head_since = self.loop.time()
+            self._head_bytes = 0
+        super().data_received(data)
+        if self._head_since is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
+                self._cut(HeadersTooLarge())
+
+    def on_headers_complete(self) -> None:
+        """The head is here: the request starts."""
+        self._head_since = None
+        self._head_bytes = 0
+        scope: dict[str, Any] = self.scope  # type: ignore[assignment]
+        scope[GONE] = self._gone = Gone()
+        super().on_headers_complete()
+        if self._is_draining() and self.cycle is not None:  # a WebSocket has none
+            self.cycle.keep_alive = False
+
+    def _should_upgrade(self) -> bool:
+        """A WebSocket is opened with GET and a key; whatever else names one is the plain request that it also is."""
+        asks = self.scope["method"] == "GET" and any(name == b"sec-websocket-key" for name, _ in self.headers)
+        return asks and super()._should_upgrade()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """An upgrade that is not offered is answered as the plain request it also is; that is worth no line."""
+
+    # What ends it
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has left, or was cut."""
+        super().connection_lost(exc)
+        if self._gone is not None:
+            self._gone.happen()
+
+    def cut_if_slow(self, now: float, seconds: float) -> None:
+        """End the connection if a head has been awaited, or has been coming in, for longer than this."""
+        if self._head_since is not None and now - self._head_since > seconds and not self.transport.is_closing():
+            if self._head_bytes == 0:
+                self.transport.close()  # it never asked for anything, so there is nothing to answer
+            else:
+                self._cut(HeadTimeout())
+
+    def end_if_idle(self) -> None:
+        """Close a connection that is between two requests."""
+        if self._head_since is None and (self.cycle is None or self.cycle.response_complete):
+            self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """What cannot be parsed is answered like every other mistake."""
+        self._cut(Malformed("This is not an HTTP/1.1 request that can be read."))
+
+    def _cut(self, refusal: AppError) -> None:
+        """Answer with a problem and close; in the middle of another answer only close, since bytes there would forge it."""
+        if self.cycle is None or self.cycle.response_complete:
+            ident = new_request_id()
+            body = problem(refusal, ident)
+            log.warning("request_unreadable", code=refusal.code, request_id=ident)
+            head = (
+                f"content-type: {PROBLEM_TYPE}\r\ncontent-length: {len(body)}\r\nx-request-id: {ident}\r\n"
+                "cache-control: no-store\r\nconnection: close\r\n\r\n"
+            )
+            self.transport.write(STATUS_LINE[refusal.status] + head.encode() + body)
+        self.transport.close()
+
+
+def cut_the_slow(connections: Iterable[Any], now: float, seconds: float) -> None:
+    """One round over all connections."""
+    for connection in list(connections):
+        if isinstance(connection, Connection):
+            connection.cut_if_slow(now, seconds)

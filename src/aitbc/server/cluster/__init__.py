@@ -1,0 +1,1 @@
+"""The processes of one installation among each other: peers, gateway, proxies, NATS."""

@@ -1,0 +1,140 @@
+"""The gateway: brings each request to the module that its path names, in this process or in another, and keeps ports apart.
+
+A port of a module answers for this module alone. A module elsewhere is reached over pooled connections, with bodies streaming
+both ways; what cannot be reached is a 503 for its own paths, and nobody else's.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from aitbc.kernel.primitives.errors import NotFound
+from aitbc.server.asgi.boundary import note_route
+from aitbc.server.cluster.circuit_breaker import Breaker
+from aitbc.server.cluster.legacy_key import GatewayKey
+from aitbc.server.cluster.peers import Neighbour
+from aitbc.server.cluster.proxy import forward
+from aitbc.server.config.placement import (
+    COORDINATOR_PORTS,
+    COORDINATOR_PREFIX,
+    NEW_PORTS,
+    OLDER_PREFIX,
+    OLDER_PREFIXES,
+    Places,
+)
+
+OURS = "/api/v1/"
+FOR_ALL = frozenset({"/healthz", "/readyz", "/version", "/metrics"})
+"""Answered on every port, each process for itself."""
+NOT_OLDER = frozenset(NEW_PORTS) | {"identity", "operations"}
+LOOPBACK = frozenset({"127.0.0.1", "::1"})
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+
+class NothingHere(NotFound):
+    """There is nothing at this path on this port."""
+
+    code = "not_on_this_port"
+
+
+class Gateway:
+    """Between the boundary and the application: routes by port and by path.
+
+    `coordinator` tells the module of a path of the older coordinator; `stand_in` is the key of callers who need none;
+    `key` is what callers of older paths show on the gateway's own port, where that is asked for.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        places: Places,
+        neighbours: Mapping[str, Neighbour],
+        coordinator: Callable[[str, str], str | None],
+        stand_in: str | None,
+        *,
+        key: GatewayKey | None = None,
+        breaker_seconds: float = 60.0,
+    ) -> None:
+        self._app = app
+        self._ports = places.ports
+        self._trusting = places.trusting
+        self._far = {
+            module: (one, Breaker(module, one.is_alive, open_seconds=breaker_seconds))
+            for module, one in neighbours.items()
+        }
+        self._coordinator = coordinator
+        self._stand_in = stand_in
+        self._key = key
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection."""
+        kind: str = scope["type"]
+        if kind == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        request: Any = scope
+        port: Any = (request.get("server") or (None, None))[1]
+        if port in self._ports:
+            request = self._at_port(port, request)
+        elif self._key is not None and port is not None and is_older(request["path"]):
+            request = self._key.seen(request)
+        module = module_of(request["path"])
+        if module == COORDINATOR_PREFIX:
+            module = self._coordinator(request.get("method", "GET"), request["path"])
+        try:
+            if module in self._far:
+                way = forward if kind == "http" else await asyncio.to_thread(_way_of_sockets)
+                await way(request, receive, send, *self._far[module])
+            else:
+                await self._app(request, receive, send)
+        finally:
+            note_route(request, scope)
+
+    def _at_port(self, port: int, scope: Any) -> Any:
+        """The request as the application knows it: what came bare to a module's port has its prefix there."""
+        path, modules = scope["path"], self._ports[port]
+        if port in self._trusting and _is_from_here(scope):
+            scope["state"]["stand_in"] = self._stand_in
+        if path in FOR_ALL and port not in COORDINATOR_PORTS:
+            return scope
+        if path.startswith(OURS):
+            module = module_of(path)
+            if module in modules:
+                return scope
+            if module in NOT_OLDER:  # an older path may begin like ours: /api/v1/blocks
+                raise NothingHere
+        prefix = COORDINATOR_PREFIX if port in COORDINATOR_PORTS else OLDER_PREFIX[modules[0]]
+        return {**scope, "path": f"/{prefix}{path}", "raw_path": f"/{prefix}".encode() + scope["raw_path"]}
+
+
+def _way_of_sockets() -> Callable[..., Awaitable[None]]:
+    """Loaded beside the event loop when the first WebSocket comes: a library stands behind it, and most gateways see none."""
+    from aitbc.server.cluster.websocket_proxy import forward_socket  # noqa: PLC0415
+
+    return forward_socket
+
+
+def module_of(path: str) -> str | None:
+    """The module that a path is for: ours by its second segment, the older ones by their first."""
+    if path.startswith(OURS):
+        return path[len(OURS) :].partition("/")[0]
+    first = path[1:].partition("/")[0]
+    return first if first == COORDINATOR_PREFIX else OLDER_PREFIXES.get(first)
+
+
+def is_older(path: str) -> bool:
+    """Whether a path is one of the older gateway: a prefix as a whole segment."""
+    first = path[1:].partition("/")[0]
+    return first == COORDINATOR_PREFIX or first in OLDER_PREFIXES
+
+
+def _is_from_here(scope: Any) -> bool:
+    """A program on this machine, not a page in a browser on it: pages send an Origin, or where they come from."""
+    names = {name for name, _ in scope["headers"]}
+    if b"origin" in names or b"sec-fetch-site" in names or b"x-forwarded-for" in names or b"forwarded" in names:
+        return False
+    client, host = scope.get("client"), dict(scope["headers"]).get(b"host", b"")
+    name = host.decode("latin-1").rpartition(":")[0] or host.decode("latin-1")
+    return client is not None and client[0] in LOOPBACK and name in LOOPBACK_HOSTS

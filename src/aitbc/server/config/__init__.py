@@ -1,0 +1,1 @@
+"""Settings, listeners, and which process serves what."""

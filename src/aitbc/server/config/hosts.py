@@ -1,0 +1,95 @@
+"""Processes on other machines: where they are found, and the inner door that this one opens for them."""
+
+import ssl
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from aitbc.kernel.primitives.errors import ConfigError
+from aitbc.server.config.listeners import Certificate, Listener
+from aitbc.server.config.settings import GatewaySettings, ModuleSettings
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Site(Struct, frozen=True, kw_only=True):
+    """Another process of the installation: at a Unix socket of this machine, or at a URL on another."""
+
+    process: str
+    """`main`, or the split module that it serves."""
+    socket: Path | None = None
+    url: str | None = None
+    """Its base URL, or that of a load balancer before several of them, without a slash at the end; where there is no socket."""
+    ca: Path | None = None
+    """Who may vouch for it; none: whom the system trusts."""
+
+    def trust(self) -> ssl.SSLContext | None:
+        """How its certificate is verified; none where there is no TLS. Raises `ConfigError`."""
+        if self.url is None or self.url.startswith("http://"):
+            return None
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+        except (ssl.SSLError, OSError) as error:
+            table = "gateway" if self.process == "main" else f"modules.{self.process}"
+            raise ConfigError(
+                f"{table}.ca: {self.ca} cannot be used ({getattr(error, 'reason', None) or error}); "
+                "name a PEM file of certificates that this process may read"
+            ) from None
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        return context
+
+
+def site_of(table: str, process: str, where: GatewaySettings | ModuleSettings) -> Site:
+    """The site that a table of settings names. Raises `ConfigError` for one that would be reached in the clear."""
+    assert where.url is not None
+    try:
+        split = urlsplit(where.url)
+        host, _ = split.hostname, split.port
+    except ValueError:
+        host = None
+    if not host:
+        raise ConfigError(f'{table}.url: this is no URL; write for instance: url = "https://gpu.internal:8443"')
+    if split.scheme == "http" and host not in LOOPBACK:
+        raise ConfigError(
+            f"{table}.url: keys and results would travel to {host} in the clear; write https://, and name with "
+            f"{table}.ca the certificate that vouches for it where the system does not know it"
+        )
+    return Site(process=process, url=where.url.rstrip("/"), ca=where.ca)
+
+
+def inner_door(table: str, process: str, where: GatewaySettings | ModuleSettings) -> Listener:
+    """Where a process listens for those on other machines. Raises `ConfigError` where that is not said, or not safe."""
+    if where.inner is None:
+        raise ConfigError(
+            f"{table}.inner: it must be set, since the others find this process at {where.url}; "
+            'write for instance: inner = "0.0.0.0:8443"'
+        )
+    host, _, port = where.inner.rpartition(":")
+    host = host.strip("[]")
+    if not 0 < int(port) < 65536:
+        raise ConfigError(f"{table}.inner: {port} is no port; choose one from 1 to 65535")
+    certificate = None
+    if where.inner_certificate is not None or where.inner_key is not None:
+        if where.inner_certificate is None or where.inner_key is None:
+            missing = "inner_key" if where.inner_key is None else "inner_certificate"
+            raise ConfigError(f"{table}.{missing}: it is missing beside the other one; set both")
+        certificate = Certificate(
+            chain=where.inner_certificate,
+            key=where.inner_key,
+            chain_setting=f"{table}.inner_certificate",
+            key_setting=f"{table}.inner_key",
+        )
+    elif host not in LOOPBACK:
+        raise ConfigError(
+            f"{table}.inner: others can reach {where.inner}, and an inner door is never open without TLS; set "
+            f"{table}.inner_certificate and {table}.inner_key, or listen on 127.0.0.1 behind a proxy with TLS"
+        )
+    return Listener(
+        name=f"inner door of {process}",
+        host=host,
+        port=int(port),
+        setting=f"{table}.inner",
+        certificate=certificate,
+        is_inner=True,
+    )

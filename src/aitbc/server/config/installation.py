@@ -1,0 +1,90 @@
+"""What an installation is, for those who run it and those who maintain it: settings, secret, schemas, and the way into its database."""  # noqa: E501
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from msgspec import Struct
+
+from aitbc.kernel.database.migrations import Part
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.identity.accounts import Base
+from aitbc.kernel.module import Module
+from aitbc.kernel.primitives.errors import ConfigError
+from aitbc.server.config.loading import Loaded, load
+from aitbc.server.config.settings import Settings
+from aitbc.server.postgres.embedded import EmbeddedPostgres
+
+SERVER_FILE = "server.json"
+"""In the state folder while a server runs: where the command line on this machine finds it."""
+
+
+class ServerFile(Struct, frozen=True, kw_only=True):
+    """What a running server writes down about itself."""
+
+    url: str
+    pid: int
+    database: Target | None = None
+    """The owner's way into the embedded database, which only the server's own user can take."""
+
+
+def settings_of(modules: Sequence[Module], flags: Mapping[str, Any]) -> Loaded:
+    """The settings of this process, from every source. Raises `ConfigError`."""
+    tables = {module.name: module.settings for module in modules if module.settings is not None}
+    return load(flags, os.environ, Path.cwd(), tables, modules=[module.name for module in modules])
+
+
+def parts(modules: Sequence[Module]) -> list[Part]:
+    """The schemas of an installation: the kernel's own and one for each module."""
+    return [Part("kernel", Base.metadata), *(Part(module.name, module.metadata) for module in modules)]
+
+
+def target_of(url: str) -> Target:
+    """Where `postgresql://user:password@host:port/database?sslmode=…` leads. Raises `ConfigError` for another form."""
+    split = urlsplit(url)
+    query = parse_qs(split.query)
+    mode = query.get("sslmode", ["prefer" if split.hostname in (None, "localhost", "127.0.0.1") else "verify-full"])[0]
+    host = query.get("host", [split.hostname or "localhost"])[0]
+    if split.scheme.partition("+")[0] not in ("postgresql", "postgres") or not split.path.strip("/"):
+        raise ConfigError("database.url must read postgresql://user:password@host:5432/database")
+    return Target(
+        host=unquote(host),
+        port=split.port or 5432,
+        user=unquote(split.username or "postgres"),
+        database=unquote(split.path.strip("/")),
+        password=unquote(split.password) if split.password else None,
+        tls=mode in ("require", "verify-ca", "verify-full"),
+        tls_verify=mode != "require",
+    )
+
+
+def secret_of(settings: Settings) -> bytes:
+    """The installation's secret: the configured one, or 32 random bytes in a 0600 file, made at the first start."""
+    if settings.secret_key is not None:
+        return settings.secret_key.reveal().encode()
+    path = settings.state_dir / "secret.key"
+    if not path.exists():
+        write_private(path, os.urandom(32).hex() + "\n")
+    if path.stat().st_mode & 0o077:
+        raise ConfigError(f"{path} can be read by others; run: chmod 600 {path}")
+    return bytes.fromhex(path.read_text().strip())
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, whole or not at all."""
+    temporary = path.with_name(path.name + ".new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+
+
+def owner_of(postgres: EmbeddedPostgres) -> Target:
+    """Start the embedded server, and give its owner's way in."""
+    address = postgres.start()
+    return Target(host=address.host, port=address.port, user=address.user, database=address.database)

@@ -1,0 +1,181 @@
+"""Which process serves which module, and on which ports: read from the settings, the same in every process of an installation."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from aitbc.kernel.primitives.errors import ConfigError
+from aitbc.server.config.hosts import Site, inner_door, site_of
+from aitbc.server.config.listeners import Listener, gateway
+from aitbc.server.config.settings import ModuleSettings, Settings
+
+MAIN = "main"
+"""The process with the gateway; a split module's process has the module's name."""
+NEW_PORTS: Mapping[str, int] = {
+    "gpu": 8101,
+    "marketplace": 8102,
+    "trading": 8104,
+    "governance": 8105,
+    "ai": 8106,
+    "monitoring": 8107,
+    "hermes": 8108,
+    "plugins": 8109,
+}
+COORDINATOR_PORTS = (8011, 8000)
+"""The older coordinator's, which all modules that choose `legacy` share."""
+OLDER_PREFIXES: Mapping[str, str] = {
+    **{name: name for name in ("gpu", "marketplace", "trading", "governance", "ai", "monitoring", "hermes")},
+    "plugin": "plugins",
+}
+"""The first segment of an older path on the gateway, and the module that it is for."""
+
+
+OLDER_PREFIX = {module: prefix for prefix, module in OLDER_PREFIXES.items()}
+COORDINATOR_PREFIX = "coordinator"
+
+
+class Places(Struct, frozen=True, kw_only=True):
+    """What one process serves, and where everything else is."""
+
+    me: str
+    here: tuple[str, ...]
+    """The modules of this process."""
+    ports: Mapping[int, tuple[str, ...]]
+    """Ports of this process beside the gateway's, each with the modules that answer on it."""
+    trusting: frozenset[int]
+    """Those of the ports on which a caller from this machine needs no key."""
+    elsewhere: Mapping[str, Site]
+    """For each module of another process where that process is found."""
+    socket: Path | None
+    """Where the other processes of this machine find this one; none while there are no others."""
+    inner: Listener | None = None
+    """Where processes on other machines find this one; none while there are no others."""
+
+    @property
+    def is_found(self) -> bool:
+        """Whether other processes come here."""
+        return self.socket is not None or self.inner is not None
+
+    def listeners(self, settings: Settings) -> list[Listener]:
+        """Every address this process listens on; the gateway's is the first one of the main process."""
+        found = [gateway(settings.server)] if self.me == MAIN else []
+        found += [
+            Listener(
+                name=" and ".join(modules), host=settings.server.host, port=port, setting=f"modules.{modules[0]}.port"
+            )
+            for port, modules in self.ports.items()
+        ]
+        if self.socket is not None:
+            found.append(Listener(name=f"inner door of {self.me}", path=self.socket))
+        if self.inner is not None:
+            found.append(self.inner)
+        return found
+
+
+def places(settings: Settings, modules: Sequence[str], me: str = MAIN) -> Places:
+    """What the process `me` does. Raises `ConfigError` where the settings contradict each other."""
+    split = [name for name in modules if _module(settings, name).place == "split"]
+    if me != MAIN and me not in split:
+        if me not in modules:
+            raise ConfigError(f"there is no module {me}; there are {', '.join(modules)}")
+        raise ConfigError(
+            f'modules.{me}.place is not "split", so `aitbc serve` serves it already; set it to split it out'
+        )
+    sites = _sites(settings, modules, split)
+    ports = _ports(settings, modules)
+    here = (me,) if me != MAIN else tuple(name for name in modules if name not in split)
+    mine = {port: owners for port, owners in ports.items() if set(owners) & set(here)}
+    trusting = {
+        port for port, owners in mine.items() if all(_module(settings, name).trust == "loopback" for name in owners)
+    }
+    return Places(
+        me=me,
+        here=here,
+        ports=mine,
+        trusting=frozenset(trusting),
+        elsewhere={name: sites[name if name in split else MAIN] for name in modules if name not in here},
+        socket=sites[me].socket if split else None,
+        inner=_inner(settings, me, {settings.server.port, *ports}) if split and sites[me].url is not None else None,
+    )
+
+
+def _sites(settings: Settings, modules: Sequence[str], split: Sequence[str]) -> dict[str, Site]:
+    """Where each process is found: those of several machines at their URLs, those of one at Unix sockets."""
+    for name in modules:
+        module = _module(settings, name)
+        if module.url is not None and name not in split:
+            raise ConfigError(
+                f'modules.{name}.url: modules.{name}.place is "{module.place}", so it lives in the main process; '
+                'set place = "split", or take the url away'
+            )
+        if module.inner is not None and module.url is None:
+            raise ConfigError(f"modules.{name}.inner: nobody would find it; set modules.{name}.url beside it")
+    far = [name for name in split if _module(settings, name).url is not None]
+    if not far:
+        return {name: Site(process=name, socket=settings.state_dir / "run" / f"{name}.sock") for name in (MAIN, *split)}
+    first = far[0]
+    for name in split:
+        if name not in far:
+            raise ConfigError(
+                f"modules.{name}.url: it must be set, since {first} lives on another machine and could not find {name}"
+            )
+    for setting, missing, remedy in (
+        ("gateway.url", settings.gateway.url is None, "say where that machine finds this process"),
+        ("database.url", settings.database.url is None, "the embedded database cannot be reached from there"),
+        (
+            "secret_key",
+            settings.secret_key is None,
+            "service tokens are signed with it: on each machine name a copy of one file with secret_key_file",
+        ),
+    ):
+        if missing:
+            raise ConfigError(f"{setting}: it must be set, since {first} lives on another machine; {remedy}")
+    found = {name: site_of(f"modules.{name}", name, _module(settings, name)) for name in far}
+    return {MAIN: site_of("gateway", MAIN, settings.gateway), **found}
+
+
+def _inner(settings: Settings, me: str, taken: set[int]) -> Listener:
+    """The inner door of this process for other machines. Raises `ConfigError` for one that callers could come to."""
+    table, where = ("gateway", settings.gateway) if me == MAIN else (f"modules.{me}", _module(settings, me))
+    door = inner_door(table, me, where)
+    if door.port in taken:
+        raise ConfigError(
+            f"{table}.inner: port {door.port} is one that callers know; choose another for the inner door"
+        )
+    return door
+
+
+def _module(settings: Settings, name: str) -> ModuleSettings:
+    return settings.modules.get(name, ModuleSettings())
+
+
+def _ports(settings: Settings, modules: Sequence[str]) -> dict[int, tuple[str, ...]]:
+    """The modules behind each port. Raises `ConfigError` for a port that two of them cannot share."""
+    owners: dict[int, list[str]] = defaultdict(list)
+    for name in modules:
+        module = _module(settings, name)
+        if module.place == "mounted":
+            continue
+        for port in _ports_of(name, module.port):
+            owners[port].append(name)
+    for port, names in owners.items():
+        if port == settings.server.port:
+            raise ConfigError(
+                f"port {port} is the gateway's (server.port) and also that of {' and '.join(names)}; change one"
+            )
+        splits = [name for name in names if _module(settings, name).place == "split"]
+        if len(names) > 1 and (splits or port not in COORDINATOR_PORTS):
+            raise ConfigError(
+                f"port {port} is wanted by {' and '.join(names)}; two processes, or two modules with ports of their own, "
+                "cannot share one: change modules.….port of one of them"
+            )
+    return {port: tuple(names) for port, names in owners.items()}
+
+
+def _ports_of(name: str, port: str | int) -> tuple[int, ...]:
+    if isinstance(port, int):
+        return (port,)
+    new = (NEW_PORTS[name],) if name in NEW_PORTS and port in ("new", "both") else ()
+    return new + (COORDINATOR_PORTS if port in ("legacy", "both") else ())

@@ -1,0 +1,1 @@
+"""Backup, restore, upgrade, database commands."""

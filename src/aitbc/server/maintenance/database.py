@@ -1,0 +1,108 @@
+"""What the command line does with the database itself: say what a DBA must run, migrate, check, and open psql."""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from aitbc.kernel.database.migrations import OWNER, differences, migrate, provision_statements, role_password
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.module import Module
+from aitbc.kernel.primitives.errors import Conflict, NotFound
+from aitbc.server.config.installation import SERVER_FILE, ServerFile, owner_of, parts, secret_of, settings_of, target_of
+from aitbc.server.config.loading import Loaded
+from aitbc.server.postgres.embedded import EmbeddedPostgres, binaries
+
+
+class NoSuchModule(NotFound):
+    """There is no such module."""
+
+    code = "no_such_module"
+
+
+class NoOwnDatabase(Conflict):
+    """The server brings its own database, which needs no provisioning; set database.url to use another."""
+
+    code = "no_own_database"
+
+
+@contextmanager
+def entered(loaded: Loaded) -> Iterator[tuple[Target, bool]]:
+    """The owner's way into the configured database, and whether it is the embedded one.
+
+    The embedded one is entered where a server runs it, and else started for as long as the block.
+    """
+    settings = loaded.settings
+    if settings.database.url is not None:
+        yield target_of(settings.database.url.reveal()), False
+        return
+    if (running := _running(settings.state_dir / SERVER_FILE)) is not None:
+        yield running, True
+        return
+    settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    postgres = EmbeddedPostgres(settings.state_dir / "postgres")
+    try:
+        yield owner_of(postgres), True
+    finally:
+        postgres.stop()
+
+
+def _running(path: Path) -> Target | None:
+    """The embedded database of the server that wrote this file, if that server lives."""
+    try:
+        told = msgspec.json.decode(path.read_bytes(), type=ServerFile)
+        os.kill(told.pid, 0)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return told.database
+
+
+def provision_sql(modules: Sequence[Module]) -> str:
+    """The SQL that a DBA runs once, as the owner of the database, where the server may not create roles.
+
+    It holds the passwords of the roles. Raises `NoOwnDatabase` for an installation on the embedded server.
+    """
+    settings = settings_of(modules, {}).settings
+    if settings.database.url is None:
+        raise NoOwnDatabase
+    everything, secret = parts(modules), secret_of(settings)
+    owner = target_of(settings.database.url.reveal()).user or OWNER
+    passwords = {part.role: role_password(secret, part.role) for part in everything}
+    return ";\n".join(provision_statements(everything, owner, passwords)) + ";\n"
+
+
+def migrate_now(modules: Sequence[Module]) -> list[str]:
+    """Bring the configured database to the newest migrations; answers what was done."""
+    loaded = settings_of(modules, {})
+    with entered(loaded) as (owner, is_embedded):
+        secret = None if is_embedded else secret_of(loaded.settings)
+        provision = loaded.settings.database.provision
+        return asyncio.run(migrate(owner, parts(modules), secret=secret, provision=provision))
+
+
+def check(modules: Sequence[Module]) -> list[str]:
+    """Where the configured database and the models disagree; empty when they do not."""
+    with entered(settings_of(modules, {})) as (owner, _):
+        return asyncio.run(differences(owner, parts(modules)))
+
+
+def shell(modules: Sequence[Module], module: str | None) -> int:
+    """Open psql as a module's role, or as the owner; gives its exit code. Raises `NoSuchModule`."""
+    loaded = settings_of(modules, {})
+    role = None
+    if module is not None:
+        found = next((part for part in parts(modules) if part.name == module), None)
+        if found is None:
+            raise NoSuchModule
+        role = found.role
+    with entered(loaded) as (target, is_embedded):
+        password = target.password if role is None else None
+        if role is not None and not is_embedded:
+            password = role_password(secret_of(loaded.settings), role)
+        command = [str(binaries() / "psql"), "-h", target.host, "-p", str(target.port), "-d", target.database]
+        environment = {**os.environ, **({"PGPASSWORD": password} if password else {})}
+        return subprocess.call([*command, "-U", role or target.user], env=environment)

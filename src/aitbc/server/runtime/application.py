@@ -1,0 +1,246 @@
+"""One application out of a house: every module under its path, behind one guard, inside one boundary."""
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from litestar import Controller, Litestar, Router
+from litestar.connection import ASGIConnection
+from litestar.di import Provide
+from litestar.handlers import BaseRouteHandler
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
+from litestar.types import ASGIApp
+
+from aitbc.kernel.database.migrations import head_of
+from aitbc.kernel.http.guard import Guard, Leaving, bearer, dependencies
+from aitbc.kernel.http.problems import handlers, manners, raw_bodies, resolve_in_turn, seal
+from aitbc.kernel.module import Module
+from aitbc.kernel.primitives.errors import AppError
+from aitbc.kernel.primitives.version import Build
+from aitbc.kernel.telemetry.metrics import Metrics
+from aitbc.server.admin.health import STATE, Health, HealthRoutes, database_answers, disk_has_room
+from aitbc.server.admin.identity import AccountController, KeyController
+from aitbc.server.admin.legacy_gateway import gateway_routes
+from aitbc.server.admin.operations_routes import OperationsController
+from aitbc.server.asgi.access_log import AccessLog
+from aitbc.server.asgi.boundary import Boundary, Limits
+from aitbc.server.asgi.fast_path import Straight, Ways
+from aitbc.server.asgi.openapi_pages import documentation
+from aitbc.server.cluster.gateway import Gateway
+from aitbc.server.cluster.internal_api import InnerDoors
+from aitbc.server.cluster.legacy_key import GatewayKey
+from aitbc.server.cluster.peers import Neighbour
+from aitbc.server.config.placement import COORDINATOR_PREFIX, MAIN, OLDER_PREFIX
+from aitbc.server.runtime.bootstrap import House
+from aitbc.server.runtime.wiring import Wired
+from aitbc.server.webhooks.routes import DeliveryController, EndpointController
+
+TITLE = "AITBC"
+DESCRIPTION = (
+    "A self-hosted marketplace for GPU compute. Amounts are decimal strings in AITBC, times are RFC 3339 in UTC, lists are "
+    "pages with a cursor, and every failure is a problem document with a stable code."
+)
+GUARD = "guard"
+"""Where the app keeps its `Guard`: one for all ways in, since it knows which commands are under way."""
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+
+def litestar(house: House, build: Build, metrics: Metrics) -> Litestar:
+    """The routes of every module and of the kernel itself. Raises when one of them declares no permission.
+
+    The gateway's process has the routes of all modules: those of modules elsewhere are described and never reached. The process
+    of a split module has its own and those of its health, since nothing else comes to it.
+    """
+    wired, is_main = house.wired, house.places.me == MAIN
+    shown = house.modules if is_main else wired.modules
+    routers = [
+        Router(
+            f"/api/v1/{module.name}",
+            route_handlers=list(module.routes),
+            dependencies={module.name: _provided(wired.services.get(module.name))},
+        )
+        for module in shown
+    ]
+    routers += _older(shown, wired)
+    kernels_own = _kernels_own(house, build) if is_main else []
+    metrics.collector("webhooks", house.webhooks.measure)
+    for name, service in wired.services.items():
+        if hasattr(service, "measure"):
+            metrics.collector(name, service.measure)
+    if house.platform.bus is not None:
+        metrics.collector("bus", house.platform.bus.measure)
+    guard = Guard(house.identity, house.denials)
+
+    async def guarded(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+        await guard(connection, handler)
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        async with house.running():
+            yield
+
+    app = _Application(
+        [*routers, *kernels_own, HealthRoutes],
+        guards=[guarded],
+        dependencies=dependencies(),
+        lifespan=[lifespan],
+        **manners(),
+    )
+    app.state[GUARD] = guard
+    app.state[STATE] = _health(house, build, metrics)
+    seal(app)
+    resolve_in_turn(app)
+    return app
+
+
+class _Application(Litestar):
+    """The framework without what it loads for the models of other libraries: ours are structs, and it costs 6 MiB a process."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        return [*plugins, MsgspecDIPlugin()]
+
+
+def _kernels_own(house: House, build: Build) -> list[Router | type[Controller]]:
+    """What the main process answers for itself: identity, operations, webhooks, the pages, and what the older gateway answered."""
+    names = [name for module in house.modules if (name := OLDER_PREFIX.get(module.name)) is not None]
+    return [
+        Router(
+            "/api/v1/identity",
+            route_handlers=[AccountController, KeyController],
+            dependencies={"identity": _provided(house.identity)},
+        ),
+        Router(
+            "/api/v1/operations",
+            route_handlers=[OperationsController],
+            dependencies={"operations": _provided(house.operations), "directory": _provided(house.directory)},
+        ),
+        Router(
+            "/api/v1/webhooks",
+            route_handlers=[EndpointController, DeliveryController],
+            dependencies={"webhooks": _provided(house.webhooks)},
+        ),
+        gateway_routes({name: f"/{name}" for name in (*names, COORDINATOR_PREFIX)}),
+        documentation(title=TITLE, version=build.api, description=DESCRIPTION),
+    ]
+
+
+def _older(modules: Sequence[Module], wired: Wired) -> list[Router]:
+    """The older paths, each module's under its own prefix and the coordinator's under that of the coordinator."""
+    found = []
+    for module in modules:
+        for prefix, controllers in (
+            (OLDER_PREFIX.get(module.name), module.older),
+            (COORDINATOR_PREFIX, module.coordinator),
+        ):
+            if controllers:
+                found.append(
+                    Router(
+                        f"/{prefix}",
+                        route_handlers=list(controllers),
+                        dependencies={module.name: _provided(wired.services.get(module.name))},
+                        opt={"module": module.name},
+                        include_in_schema=False,
+                    )
+                )
+    return found
+
+
+def _coordinator(app: Litestar) -> Callable[[str, str], str | None]:
+    """Which module answers a path of the older coordinator."""
+    routes: list[tuple[str, re.Pattern[str], str]] = []
+    for handler, path, methods in handlers(app):
+        if path.startswith(f"/{COORDINATOR_PREFIX}/"):
+            pattern = re.compile(re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(path)) + r"\Z")
+            routes += [(method, pattern, handler.opt["module"]) for method in methods if method != "OPTIONS"]
+
+    def owner(method: str, path: str) -> str | None:
+        fits = {verb: module for verb, pattern, module in routes if pattern.match(path)}
+        return fits.get("GET" if method == "HEAD" else method) or next(iter(fits.values()), None)
+
+    return owner
+
+
+def bounded(app: Litestar, house: House, metrics: Metrics) -> ASGIApp:
+    """The application behind the boundary, which every request passes first, with one line in the log for each.
+
+    Between the two stands the gateway, where there is another port or another process to tell apart.
+    """
+    settings = house.settings.server
+    limits = Limits(
+        body_bytes=settings.max_body_bytes,
+        body_seconds=settings.body_seconds,
+        in_flight=settings.in_flight_max + settings.poll_max,
+    )
+    hosts = LOOPBACK_NAMES | {settings.host} | set(settings.hosts)
+    kernels = {
+        "identity": house.identity,
+        "operations": house.operations,
+        "webhooks": house.webhooks,
+        "directory": house.directory,
+    }
+    things = {**house.wired.services, **kernels}
+    inner: ASGIApp = Straight(Leaving(app), Ways(app, things), app.state[GUARD])
+    key = GatewayKey.of(house.settings.gateway) if house.places.me == MAIN else None
+    if house.places.ports or house.neighbours or key is not None:
+        inner = Gateway(
+            inner,
+            house.places,
+            house.neighbours,
+            _coordinator(app),
+            house.stand_in,
+            key=key,
+            breaker_seconds=house.settings.gateway.breaker_seconds,
+        )
+    outer = Boundary(inner, limits, hosts, frozenset(settings.origins), raw_bodies(app), watch=metrics.observe)
+    metrics.gauge("aitbc_websockets_open", "WebSockets that are open.").set_function(lambda: outer.sockets)
+    logged = AccessLog(outer)
+    if not house.places.is_found:
+        return logged
+    faces = {module.name: (module.api, house.wired.services[module.name]) for module in house.wired.modules}
+    port = house.places.inner.port if house.places.inner is not None else None
+    return InnerDoors(logged, house.tokens, faces, house.wired.hearers, house.process, port)
+
+
+def _provided(thing: Any) -> Provide:
+    """A closure on purpose: the framework would copy what a bound method belongs to."""
+
+    async def give() -> Any:
+        return thing
+
+    return Provide(give)
+
+
+def _health(house: House, build: Build, metrics: Metrics) -> Health:
+    async def may_see(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
+        try:
+            return (await house.identity.authenticate(bearer(connection.scope))).may("health:read")
+        except AppError:
+            return False
+
+    checks: dict[str, Callable[[], Any]] = {
+        "database": database_answers(house.databases),
+        "disk": disk_has_room(house.settings.state_dir),
+        "signer": house.signer_answers,
+    }
+    if house.places.me == MAIN:
+        checks |= {module: _is_ready(neighbour) for module, neighbour in house.neighbours.items()}
+    return Health(
+        checks,
+        build=build,
+        draining=house.platform.draining,
+        metrics=metrics,
+        may_see=may_see,
+        schema={part.name: head_of(part) for part in house.parts},
+    )
+
+
+def _is_ready(neighbour: Neighbour) -> Callable[[], Awaitable[str | None]]:
+    """The readiness of another process, as it tells itself."""
+
+    async def check() -> str | None:
+        return await neighbour.readiness()
+
+    return check

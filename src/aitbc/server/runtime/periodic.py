@@ -1,0 +1,75 @@
+"""Work that is done again and again: by one process at a time, under an advisory lock, for as long as the process lives."""
+
+import asyncio
+import hashlib
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import structlog
+
+from aitbc.kernel.database.sql_errors import translate
+from aitbc.kernel.database.unit_of_work import Connection, Database
+from aitbc.kernel.module import Chore
+from aitbc.kernel.primitives.errors import AppError
+
+log = structlog.get_logger("aitbc.chores")
+
+
+def lock_number(module: str, chore: str) -> int:
+    """The advisory lock of a chore: 63 bits of the digest of its name."""
+    return int.from_bytes(hashlib.sha256(f"{module}.{chore}".encode()).digest()[:8]) >> 1
+
+
+class Leadership:
+    """Which chores this process leads: one connection that holds their locks, and loses them all when it is lost."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._stack = AsyncExitStack()
+        self._connection: Connection | None = None
+        self._held: set[int] = set()
+        self._turn = asyncio.Lock()
+
+    async def leads(self, number: int) -> bool:
+        """Whether the lock is ours now, taken if it was free; asks the database each time, so that a lost one is noticed."""
+        async with self._turn:
+            try:
+                if self._connection is None or self._connection.is_closed():
+                    await self.close()
+                    self._connection = await self._stack.enter_async_context(self._database.listener())
+                if number in self._held:
+                    await self._connection.execute("SELECT 1")
+                    return True
+                if not await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", number):
+                    return False
+                self._held.add(number)
+                return True
+            except Exception as error:
+                await self.close()
+                raise translate(error) or error from error
+
+    async def close(self) -> None:
+        """Give every lock back."""
+        self._held.clear()
+        self._connection = None
+        stack, self._stack = self._stack, AsyncExitStack()
+        await stack.aclose()
+
+
+async def run_chore(module: str, chore: Chore, work: Callable[[], Awaitable[Any]], leadership: Leadership) -> None:
+    """Do the chore every so often until cancelled; a failure is logged and tried again, and never ends the loop."""
+    number = lock_number(module, chore.run)
+    while True:
+        pause = chore.every_seconds
+        try:
+            if not chore.leader or await leadership.leads(number):
+                await work()
+        except AppError as error:
+            log.warning("chore_paused", module=module, chore=chore.run, reason=error.message)
+            pause += random.random()
+        except Exception:
+            log.exception("chore_failed", module=module, chore=chore.run)
+            pause += 1.0
+        await asyncio.sleep(pause)

@@ -1,0 +1,149 @@
+"""Gives each module its database, the faces it needs, its relay and its chores; the only place that knows here from elsewhere."""
+
+import asyncio
+import inspect
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from msgspec import Struct
+
+from aitbc.kernel.database.unit_of_work import Database, Target
+from aitbc.kernel.events.bus import EventsWay
+from aitbc.kernel.events.relay import Ear, Hearer, Relay
+from aitbc.kernel.module import Module
+from aitbc.kernel.platform import Platform
+from aitbc.kernel.primitives.tasks import end
+from aitbc.server.cluster.peers import FarHearer, Neighbour
+from aitbc.server.cluster.stubs import local, remote
+from aitbc.server.runtime.periodic import Leadership, run_chore
+from aitbc.server.webhooks.fan_out import declared
+
+log = structlog.get_logger("aitbc.wiring")
+
+
+@dataclass
+class Wired:
+    """The modules of one process, ready to serve."""
+
+    modules: Sequence[Module]
+    databases: dict[str, Database]
+    services: dict[str, Any]
+    relays: list[Relay]
+    hearers: dict[str, Hearer]
+    """Every handler of this process by its name, for events that come from others."""
+    platform: Platform
+    bus_events: EventsWay | None = None
+    """The way of events over the bus."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Relays and chores at work, services started; ends all of it, and closes the pools."""
+        async with AsyncExitStack() as stack:
+            for database in self.databases.values():
+                stack.push_async_callback(database.close)
+            for service in self.services.values():
+                if hasattr(service, "start"):
+                    await service.start()
+                if hasattr(service, "stop"):
+                    stack.push_async_callback(service.stop)
+            leadership = Leadership(self.platform.kernel)
+            stack.push_async_callback(leadership.close)
+            if self.platform.bus is not None:
+                await self.platform.bus.start()
+                stack.push_async_callback(self.platform.bus.stop)
+            tasks = [asyncio.create_task(relay.run()) for relay in self.relays]
+            if self.bus_events is not None:
+                tasks.append(asyncio.create_task(self.bus_events.run()))
+            for module in self.modules:
+                for chore in module.chores:
+                    work = getattr(self.services[module.name], chore.run)
+                    tasks.append(asyncio.create_task(run_chore(module.name, chore, work, leadership)))
+            stack.push_async_callback(end, tasks)
+            yield
+
+
+def wire(
+    modules: Sequence[Module],
+    target: Target,
+    platform: Platform,
+    webhooks: Ear | None = None,
+    *,
+    passwords: Mapping[str, str | None],
+    settings: Mapping[str, Struct],
+    pool: Mapping[str, Any],
+    far: Mapping[str, Neighbour] | None = None,
+) -> Wired:
+    """Build every module of the list, lowest last in the list first, so that each finds the faces below it.
+
+    `far` names the modules that live in other processes, and where: they get a road instead of a service.
+    """
+    far = far or {}
+    databases: dict[str, Database] = {}
+    services: dict[str, Any] = {}
+    faces: dict[type, Any] = {}
+    for module in reversed(modules):
+        if module.name in far:
+            faces[module.api] = remote(module.api, far[module.name].road_to(module.name))
+            continue
+        role = f"aitbc_{module.name}"
+        own = Target(**{**_fields(target), "user": role, "password": passwords.get(role)})
+        database = Database(module.name, own, list(module.metadata.tables.values()), **pool)
+        databases[module.name] = database
+        available = {"db": database, "platform": platform, "settings": settings.get(module.name)}
+        available |= {name: faces[api] for name, api in module.needs.items()}
+        wanted = inspect.signature(module.service).parameters
+        service = module.service(**{name: value for name, value in available.items() if name in wanted})
+        services[module.name] = service
+        faces[module.api] = local(module.api, service)
+    near = {
+        name: hearer
+        for module in modules
+        if module.name in services
+        for name, hearer in _hearers(module, databases, services)
+    }
+    bus = platform.bus
+    bus_events = bus.events(near) if bus is not None else None
+    relays = _relays(modules, databases, near, far, bus_events, webhooks)
+    here = [module for module in modules if module.name in services]
+    return Wired(here, databases, services, relays, near, platform, bus_events)
+
+
+def _fields(target: Target) -> dict[str, Any]:
+    return {name: getattr(target, name) for name in target.__struct_fields__}
+
+
+def _hearers(
+    module: Module, databases: Mapping[str, Database], services: Mapping[str, Any]
+) -> Iterator[tuple[str, Hearer]]:
+    for method in dict.fromkeys(module.hears.values()):
+        name = f"{module.name}.{method}"
+        yield name, Hearer(databases[module.name], name, getattr(services[module.name], method))
+
+
+def _relays(
+    modules: Sequence[Module],
+    databases: Mapping[str, Database],
+    near: Mapping[str, Hearer],
+    far: Mapping[str, Neighbour],
+    bus_events: EventsWay | None,
+    webhooks: Ear | None,
+) -> list[Relay]:
+    """A relay for each outbox of this process, with the hearers of all modules, wherever they are, and of webhooks."""
+    by_kind: dict[str, list[Ear]] = defaultdict(list)
+    for module in modules:
+        for event, method in module.hears.items():
+            name = f"{module.name}.{method}"
+            by_kind[event.kind].append(near.get(name) or _far_ear(far[module.name], module.name, name, bus_events))
+    if webhooks is not None:
+        for kind in declared():
+            by_kind[kind].append(webhooks)
+    return [Relay(database, by_kind) for database in databases.values()]
+
+
+def _far_ear(neighbour: Neighbour, module: str, name: str, bus_events: EventsWay | None) -> Ear:
+    direct = FarHearer(neighbour, module, name)
+    return direct if bus_events is None else bus_events.ear(direct)

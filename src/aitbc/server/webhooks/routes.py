@@ -1,0 +1,283 @@
+"""The HTTP of webhooks: endpoints, their secrets, and the log of deliveries."""
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from litestar import Controller, delete, get, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody
+from msgspec import Meta, Struct
+
+from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
+from aitbc.kernel.primitives.text import Text
+from aitbc.server.webhooks.egress import DestinationRefused
+from aitbc.server.webhooks.endpoints import (
+    DeliveryNotFound,
+    EndpointDisabled,
+    EndpointNotFound,
+    EventType,
+    TooManyEndpoints,
+    TooManyTests,
+    UnknownEventType,
+    Webhooks,
+)
+from aitbc.server.webhooks.tables import Delivery, Endpoint, IssuedEndpoint
+
+DAY = 86_400
+Url = Annotated[
+    str,
+    Meta(
+        min_length=8,
+        max_length=2048,
+        pattern=r"^https?://[!-~]+\Z",
+        extra_json_schema={"pattern": "^https?://[!-~]+$", "examples": ["https://hooks.example/aitbc"]},
+    ),
+]
+Type = Annotated[
+    str,
+    Meta(
+        max_length=64,
+        pattern=r"^[a-z]+\.[a-z_]+\Z",
+        extra_json_schema={"pattern": r"^[a-z]+\.[a-z_]+$", "examples": ["ai.job_succeeded"]},
+    ),
+]
+READ = {"permission": "webhooks:read", "errors": (EndpointNotFound,)}
+SWITCH = {"permission": "webhooks:write", "idempotency": "natural", "errors": (EndpointNotFound,)}
+
+
+class WantedEndpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A URL that is to be told of the account's events, and of which."""
+
+    url: Url
+    events: Annotated[tuple[Type, ...], Meta(max_length=50)] = ()
+    """The types that it is told of; leave it out for all of them, those of the future too."""
+    description: Text = ""
+
+
+class RotateSecret(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A new secret; the old one signs too for the overlap."""
+
+    overlap_seconds: Annotated[int, Meta(ge=0, le=30 * DAY)] = DAY
+
+
+class EndpointController(Controller):
+    """Endpoints, as their owners make and steer them."""
+
+    path = "/endpoints"
+    tags = ("webhooks",)
+
+    @post(
+        "/",
+        operation_id="create_webhook_endpoint",
+        summary="Create a webhook endpoint",
+        opt={
+            "permission": "webhooks:write",
+            "errors": (DestinationRefused, UnknownEventType, TooManyEndpoints),
+        },
+    )
+    async def create(
+        self,
+        webhooks: NamedDependency[Webhooks],
+        who: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        data: JSONBody[WantedEndpoint],
+    ) -> IssuedEndpoint:
+        """Have a URL told of the account's events, by messages in the form of Standard Webhooks.
+
+        The secret that signs them is in this answer and is never shown again.
+        """
+        return await webhooks.create(who, url=data.url, events=data.events, description=data.description, once=once)
+
+    @get(
+        "/",
+        operation_id="list_webhook_endpoints",
+        summary="List webhook endpoints",
+        opt={"permission": "webhooks:read", "errors": (InvalidCursor,)},
+    )
+    async def list_endpoints(
+        self,
+        webhooks: NamedDependency[Webhooks],
+        who: NamedDependency[Principal],
+        limit: FromQuery[Limit] = 50,
+        cursor: FromQuery[Cursor] = None,
+    ) -> Page[Endpoint]:
+        """List the caller's endpoints from the newest on, those of everybody for an admin."""
+        after = _position("webhook endpoints", cursor, "hook")
+        found = await webhooks.endpoints(who, limit=limit + 1, after=after)
+        return Page.of("webhook endpoints", found, limit, lambda endpoint: endpoint.id)
+
+    @get("/{endpoint:str}", operation_id="get_webhook_endpoint", summary="Get a webhook endpoint", opt=READ)
+    async def get_endpoint(
+        self, webhooks: NamedDependency[Webhooks], who: NamedDependency[Principal], endpoint: FromPath[str]
+    ) -> Endpoint:
+        """Get one endpoint: what it is told of, whether it takes it, and why it is disabled if it is."""
+        return await webhooks.endpoint(who, endpoint)
+
+    @put(
+        "/{endpoint:str}",
+        operation_id="change_webhook_endpoint",
+        summary="Change a webhook endpoint",
+        opt={
+            "permission": "webhooks:write",
+            "idempotency": "natural",
+            "errors": (EndpointNotFound, DestinationRefused, UnknownEventType),
+        },
+    )
+    async def change(
+        self,
+        webhooks: NamedDependency[Webhooks],
+        who: NamedDependency[Principal],
+        endpoint: FromPath[str],
+        data: JSONBody[WantedEndpoint],
+    ) -> Endpoint:
+        """Change an endpoint: its URL, its types and its description become these. Its secret and its log stay."""
+        return await webhooks.change(who, endpoint, url=data.url, events=data.events, description=data.description)
+
+    @delete(
+        "/{endpoint:str}",
+        operation_id="delete_webhook_endpoint",
+        summary="Delete a webhook endpoint",
+        status_code=200,
+        opt=SWITCH,
+    )
+    async def remove(
+        self, webhooks: NamedDependency[Webhooks], who: NamedDependency[Principal], endpoint: FromPath[str]
+    ) -> Endpoint:
+        """Delete an endpoint with its log; what waits for it is not sent."""
+        return await webhooks.delete(who, endpoint)
+
+    @post(
+        "/{endpoint:str}/enable",
+        operation_id="enable_webhook_endpoint",
+        summary="Enable a webhook endpoint",
+        status_code=200,
+        opt=SWITCH,
+    )
+    async def enable(
+        self, webhooks: NamedDependency[Webhooks], who: NamedDependency[Principal], endpoint: FromPath[str]
+    ) -> Endpoint:
+        """Send to an endpoint again; what waited for it is sent now."""
+        return await webhooks.enable(who, endpoint)
+
+    @post(
+        "/{endpoint:str}/disable",
+        operation_id="disable_webhook_endpoint",
+        summary="Disable a webhook endpoint",
+        status_code=200,
+        opt=SWITCH,
+    )
+    async def disable(
+        self, webhooks: NamedDependency[Webhooks], who: NamedDependency[Principal], endpoint: FromPath[str]
+    ) -> Endpoint:
+        """Send nothing more to an endpoint, and keep nothing for it, until it is enabled."""
+        return await webhooks.disable(who, endpoint)
+
+    @post(
+        "/{endpoint:str}/rotate",
+        operation_id="rotate_webhook_secret",
+        summary="Rotate the secret of a webhook endpoint",
+        opt={"permission": "webhooks:write", "errors": (EndpointNotFound,)},
+    )
+    async def rotate(
+        self,
+        webhooks: NamedDependency[Webhooks],
+        who: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        endpoint: FromPath[str],
+        data: JSONBody[RotateSecret],
+    ) -> IssuedEndpoint:
+        """Make a new secret. Until the overlap ends, messages carry a signature of the old one too."""
+        return await webhooks.rotate(who, endpoint, timedelta(seconds=data.overlap_seconds), once)
+
+    @post(
+        "/{endpoint:str}/test",
+        operation_id="test_webhook_endpoint",
+        summary="Send a test message to a webhook endpoint",
+        opt={"permission": "webhooks:write", "errors": (EndpointNotFound, EndpointDisabled, TooManyTests)},
+    )
+    async def test(
+        self,
+        webhooks: NamedDependency[Webhooks],
+        who: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        endpoint: FromPath[str],
+    ) -> Delivery:
+        """Send a message of the type `webhook.test`, whatever types the endpoint is told of; its delivery tells what came of it."""
+        return await webhooks.test(who, endpoint, once)
+
+
+class DeliveryController(Controller):
+    """What was sent, and what can be."""
+
+    path = "/"
+    tags = ("webhooks",)
+
+    @get(
+        "/types",
+        operation_id="list_webhook_types",
+        summary="List the types of events",
+        opt={"permission": "webhooks:read"},
+    )
+    async def types(self, webhooks: NamedDependency[Webhooks]) -> Page[EventType]:
+        """List the types of events that endpoints can be told of; one page has them all."""
+        return Page(data=webhooks.types())
+
+    @get(
+        "/deliveries",
+        operation_id="list_webhook_deliveries",
+        summary="List webhook deliveries",
+        opt={"permission": "webhooks:read", "errors": (InvalidCursor,)},
+    )
+    async def list_deliveries(
+        self,
+        webhooks: NamedDependency[Webhooks],
+        who: NamedDependency[Principal],
+        endpoint: FromQuery[str | None] = None,
+        status: FromQuery[Literal["pending", "delivered", "dead"] | None] = None,
+        limit: FromQuery[Limit] = 50,
+        cursor: FromQuery[Cursor] = None,
+    ) -> Page[Delivery]:
+        """List the messages to the caller's endpoints from the newest on, with what became of them."""
+        after = _position("webhook deliveries", cursor, "dlv", endpoint or "", status or "")
+        found = await webhooks.deliveries(who, endpoint=endpoint, state=status, limit=limit + 1, after=after)
+        bound = (endpoint or "", status or "")
+        return Page.of("webhook deliveries", found, limit, lambda delivery: delivery.id, bound_to=bound)
+
+    @get(
+        "/deliveries/{delivery:str}",
+        operation_id="get_webhook_delivery",
+        summary="Get a webhook delivery",
+        opt={"permission": "webhooks:read", "errors": (DeliveryNotFound,)},
+    )
+    async def get_delivery(
+        self, webhooks: NamedDependency[Webhooks], who: NamedDependency[Principal], delivery: FromPath[str]
+    ) -> Delivery:
+        """Get one message: what is sent, how often it was tried, and what came of it."""
+        return await webhooks.delivery(who, delivery)
+
+    @post(
+        "/deliveries/{delivery:str}/replay",
+        operation_id="replay_webhook_delivery",
+        summary="Replay a webhook delivery",
+        status_code=200,
+        opt={"permission": "webhooks:write", "errors": (DeliveryNotFound, EndpointNotFound, EndpointDisabled)},
+    )
+    async def replay(
+        self,
+        webhooks: NamedDependency[Webhooks],
+        who: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        delivery: FromPath[str],
+    ) -> Delivery:
+        """Send a message again, under the same `webhook-id`, whatever became of it; one that still waits is sent now."""
+        return await webhooks.replay(who, delivery, once)
+
+
+def _position(name: str, cursor: str | None, prefix: str, *bound_to: str) -> str | None:
+    after = Page.position(name, cursor, bound_to=bound_to)
+    if after is not None and not ids.is_id(prefix, after):
+        raise InvalidCursor
+    return after

@@ -1,0 +1,206 @@
+"""An event is told only if its change was committed, and heard once however often it is delivered."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text, update
+
+from aitbc.kernel.database.outbox import ATTEMPTS_MAX, publish_many
+from aitbc.kernel.database.unit_of_work import Connection, Database, Target, UnitOfWork
+from aitbc.kernel.events.relay import Handler, Hearer, Relay, set_based
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import clock
+from aitbc.kernel.primitives.ids import decode, new_id
+from aitbc.server.admin.operations import EventNotDead, EventNotFound, Operations
+from tests.kernel.probe import ThingCounted, ThingRow, probe_database
+
+ADMIN = Principal("acct_a", "key_a", "admin", frozenset({"*"}))
+
+
+@pytest.fixture
+def target(new_database: Callable[[], Target]) -> Target:
+    """A fresh database for each test: what one leaves undelivered is none of another's business."""
+    return new_database()
+
+
+async def count(uow: UnitOfWork, events: Sequence[ThingCounted]) -> None:
+    """Hear by counting in the row itself."""
+    for event in events:
+        await uow.session.execute(update(ThingRow).where(ThingRow.id == event.thing).values(count=ThingRow.count + 1))
+
+
+@set_based
+async def count_at_once(connection: Connection, events: Sequence[ThingCounted]) -> None:
+    """Hear by counting in the rows themselves, in one statement."""
+    await connection.execute(
+        "UPDATE probe.things t SET count = t.count + v.times FROM ("
+        "SELECT id, count(*) AS times FROM unnest($1::uuid[]) AS id GROUP BY id) AS v WHERE t.id = v.id",
+        [decode("thing", event.thing) for event in events],
+    )
+
+
+BOTH_WAYS = pytest.mark.parametrize("handler", [count, count_at_once], ids=["ordinary", "set_based"])
+
+
+async def a_thing(db: Database, *, tell: int = 1) -> str:
+    """A thing that was told of so many times."""
+    thing = new_id("thing")
+    async with db.unit_of_work() as uow:
+        uow.add(ThingRow(id=thing, name=thing, count=0))
+        for _ in range(tell):
+            uow.publish(ThingCounted(thing=thing))
+    return thing
+
+
+async def counted(db: Database, thing: str) -> int:
+    """How often the thing was heard of."""
+    async with db.reading() as session:
+        return (await session.scalars(select(ThingRow.count).where(ThingRow.id == thing))).one()
+
+
+@BOTH_WAYS
+async def test_an_event_is_heard_once_even_when_delivered_again(target: Target, handler: Handler) -> None:
+    async with probe_database(target) as db:
+        relay = Relay(db, {ThingCounted.kind: [Hearer(db, "probe.count", handler)]})
+        thing = await a_thing(db, tell=3)
+        await relay.deliver_due()
+        assert await counted(db, thing) == 3
+        async with db.unit_of_work() as uow:
+            await uow.session.execute(text("UPDATE probe.outbox SET delivered_at = NULL, due_at = now()"))
+        await relay.deliver_due()
+        assert await counted(db, thing) == 3
+
+
+@BOTH_WAYS
+async def test_what_a_failing_hearer_did_is_undone_with_its_mark_in_the_inbox(target: Target, handler: Handler) -> None:
+    async with probe_database(target) as db:
+        is_well = False
+
+        async def sometimes(way: Any, events: Sequence[ThingCounted]) -> None:
+            await handler(way, events)
+            if not is_well:
+                raise RuntimeError("after the work")
+
+        hearer = Hearer(db, "probe.sometimes", set_based(sometimes) if handler is count_at_once else sometimes)
+        relay = Relay(db, {ThingCounted.kind: [hearer]})
+        thing = await a_thing(db)
+        await relay.deliver_due()
+        assert await counted(db, thing) == 0
+        is_well = True
+        clock.move(timedelta(seconds=5))
+        try:
+            await relay.deliver_due()
+        finally:
+            clock.reset()
+        assert await counted(db, thing) == 1
+
+
+async def test_three_relays_never_share_an_event(target: Target) -> None:
+    async with probe_database(target, pool_size=6) as db:
+        relays = [Relay(db, {ThingCounted.kind: [Hearer(db, "probe.count", count)]}) for _ in range(3)]
+        things = [await a_thing(db) for _ in range(20)]
+        taken = await asyncio.gather(*(relay.deliver_due() for relay in relays))
+        assert sum(taken) == 20
+        assert [await counted(db, thing) for thing in things] == [1] * 20
+
+
+async def figures(operations: Operations) -> dict[tuple[str, str | None], float]:
+    """The figures of the events, by metric and state."""
+    families = await operations.measure()
+    return {(one.name, sample.labels.get("state")): sample.value for one in families for sample in one.samples}
+
+
+async def test_events_that_wait_are_counted_and_how_late_the_first_is(new_database: Callable[[], Target]) -> None:
+    async with probe_database(new_database()) as db:
+        operations = Operations({"probe": db})
+        assert set((await figures(operations)).values()) == {0}
+        await a_thing(db)
+        clock.move(timedelta(seconds=90))
+        late = await figures(operations)
+        clock.reset()
+        assert late["aitbc_events", "pending"] == 1
+        assert 90 <= late["aitbc_event_delay_seconds", None] < 150
+        await Relay(db, {ThingCounted.kind: [Hearer(db, "probe.count", count)]}).deliver_due()
+        assert (await figures(operations))["aitbc_events", "pending"] == 0
+
+
+async def test_a_failing_hearer_is_tried_again_and_holds_up_no_other(target: Target) -> None:
+    async with probe_database(target) as db:
+        calls = 0
+
+        async def fail(uow: UnitOfWork, events: Sequence[ThingCounted]) -> None:
+            nonlocal calls
+            calls += 1
+            raise RuntimeError("not today")
+
+        hearers = [Hearer(db, "probe.fail", fail), Hearer(db, "probe.count", count)]
+        relay = Relay(db, {ThingCounted.kind: hearers})
+        thing = await a_thing(db)
+        await relay.deliver_due()
+        assert await counted(db, thing) == 1
+        assert await relay.deliver_due() == 0
+        for _ in range(ATTEMPTS_MAX):
+            clock.move(timedelta(seconds=2**ATTEMPTS_MAX + 60))
+            await relay.deliver_due()
+        clock.reset()
+        assert await counted(db, thing) == 1
+        operations = Operations({"probe": db})
+        [dead] = await operations.events(state="dead", module=None, limit=10, before=None)
+        assert dead.attempts == ATTEMPTS_MAX
+        assert "not today" in (dead.last_error or "")
+        assert (await figures(operations))["aitbc_events", "dead"] >= 1
+        calls_before = calls
+        await operations.replay(ADMIN, dead.id)
+        await relay.deliver_due()
+        assert calls > calls_before
+        with pytest.raises(EventNotDead):
+            await operations.replay(ADMIN, dead.id)
+        with pytest.raises(EventNotFound):
+            await operations.replay(ADMIN, new_id("evt"))
+
+
+async def test_one_event_that_no_longer_decodes_does_not_stop_the_rest(target: Target) -> None:
+    async with probe_database(target) as db:
+        relay = Relay(db, {ThingCounted.kind: [Hearer(db, "probe.count", count)]})
+        thing = await a_thing(db, tell=2)
+        async with db.unit_of_work() as uow:
+            await uow.session.execute(
+                text(
+                    "UPDATE probe.outbox SET body = '{}' WHERE id = "
+                    "(SELECT id FROM probe.outbox WHERE delivered_at IS NULL ORDER BY id LIMIT 1)"
+                )
+            )
+        await relay.deliver_due()
+        assert await counted(db, thing) == 1
+
+
+async def test_a_set_based_command_tells_in_its_transaction(target: Target) -> None:
+    async with probe_database(target) as db:
+        relay = Relay(db, {ThingCounted.kind: [Hearer(db, "probe.count", count)]})
+        thing = await a_thing(db, tell=0)
+        with pytest.raises(RuntimeError):  # noqa: PT012
+            async with db.hot_transaction() as connection:
+                await publish_many(connection, "probe", [ThingCounted(thing=thing)])
+                raise RuntimeError("on purpose")
+        async with db.hot_transaction() as connection:
+            await publish_many(connection, "probe", [ThingCounted(thing=thing)] * 2)
+            await publish_many(connection, "probe", [ThingCounted(thing=thing)], delay=timedelta(seconds=60))
+        await relay.deliver_due()
+        assert await counted(db, thing) == 2
+
+
+async def test_the_relay_wakes_at_the_commit(target: Target) -> None:
+    async with probe_database(target) as db:
+        relay = Relay(db, {ThingCounted.kind: [Hearer(db, "probe.count", count)]})
+        task = asyncio.create_task(relay.run())
+        await asyncio.sleep(0.1)
+        thing = await a_thing(db)
+        for _ in range(40):
+            if await counted(db, thing):
+                break
+            await asyncio.sleep(0.02)
+        task.cancel()
+        assert await counted(db, thing) == 1

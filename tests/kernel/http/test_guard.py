@@ -1,0 +1,243 @@
+"""The doors of a small app: who comes in, with which permission, and with which Idempotency-Key."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import httpx
+import pytest
+from litestar import Litestar, get, post
+from litestar.di import NamedDependency
+
+from aitbc.kernel.database.idempotency import KEY_LENGTH_MAX, Once
+from aitbc.kernel.http.guard import Admission, Guard, Leaving, dependencies, stand_in_of
+from aitbc.kernel.http.problems import manners, seal
+from aitbc.kernel.identity.accounts import Identity
+from aitbc.kernel.identity.principal import PUBLIC, Principal
+from aitbc.kernel.primitives.errors import Unauthenticated, Unavailable
+from aitbc.kernel.primitives.ids import new_id
+
+KEYS = {
+    name: Principal(new_id("acct"), new_id("key"), "live", frozenset(scopes))
+    for name, scopes in {"wide": {"*"}, "writer": {"things:write"}, "reader": {"things:read"}}.items()
+}
+
+
+class Keys:
+    """Knows a few keys by heart."""
+
+    def __init__(self) -> None:
+        self.known = dict(KEYS)
+        self.is_away = False
+
+    async def authenticate(self, secret: str) -> Principal:
+        """The caller behind a key."""
+        if self.is_away:
+            raise Unavailable
+        if secret not in self.known:
+            raise Unauthenticated
+        return self.known[secret]
+
+
+class Floor:
+    """What the handlers saw, and a gate that holds them."""
+
+    def __init__(self) -> None:
+        self.seen: list[Once] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+
+@pytest.fixture
+def keys() -> Keys:
+    """The keys."""
+    return Keys()
+
+
+@pytest.fixture
+def floor() -> Floor:
+    """The floor behind the doors."""
+    return Floor()
+
+
+@pytest.fixture
+async def client(keys: Keys, floor: Floor) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an app with a door of each kind."""
+
+    async def keep(once: Once) -> dict[str, str | None]:
+        floor.seen.append(once)
+        await floor.gate.wait()
+        once.replayed = once.key == "again"
+        return {"key": once.key}
+
+    @get("/open", opt={"permission": PUBLIC})
+    async def open_door() -> str:
+        return "open"
+
+    @get("/things", opt={"permission": "things:read"})
+    async def read(who: NamedDependency[Principal]) -> dict[str, str]:
+        return {"account": who.account}
+
+    @post("/things", opt={"permission": "things:write"})
+    async def write(once: NamedDependency[Once]) -> dict[str, str | None]:
+        return await keep(once)
+
+    @post("/payments", opt={"permission": "things:write", "idempotency": "required"})
+    async def pay(once: NamedDependency[Once]) -> dict[str, str | None]:
+        return await keep(once)
+
+    @post("/marks", opt={"permission": "things:write", "idempotency": "natural"})
+    async def mark(once: NamedDependency[Once]) -> dict[str, str | None]:
+        return await keep(once)
+
+    guard = Guard(cast(Identity, keys))
+    app = Litestar(
+        [open_door, read, write, pay, mark],
+        guards=[guard.__call__],
+        dependencies=dependencies(),
+        **manners(),
+    )
+    seal(app)
+    transport: Any = httpx.ASGITransport(app=cast(Any, Leaving(app)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://shop.test") as client:
+        yield client
+
+
+def by(name: str, once: str | None = None) -> dict[str, str]:
+    """The headers of a caller."""
+    return {"Authorization": f"Bearer {name}"} | ({"Idempotency-Key": once} if once is not None else {})
+
+
+async def test_open_doors_ask_for_nothing(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/open")).status_code == 200
+    assert (await client.get("/open", headers=by("nobody"))).status_code == 200
+
+
+async def test_the_others_ask_for_one_key_that_counts(client: httpx.AsyncClient) -> None:
+    for headers in (
+        {},
+        by("nobody"),
+        {"Authorization": "wide"},
+        {"Authorization": "Basic wide"},
+        {"Authorization": "Bearer"},
+        by("wide") | {"X-Api-Key": "wide"},
+    ):
+        answer = await client.get("/things", headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated"), headers
+        assert answer.headers["www-authenticate"] == "Bearer"
+    twice = [("Authorization", "Bearer wide")] * 2
+    assert (await client.get("/things", headers=twice)).status_code == 401
+    assert (await client.get("/things?key=wide")).status_code == 401
+
+
+async def test_a_key_comes_in_either_header(client: httpx.AsyncClient) -> None:
+    for headers in (by("reader"), {"authorization": "bearer reader"}, {"X-Api-Key": "reader"}):
+        assert (await client.get("/things", headers=headers)).json() == {"account": KEYS["reader"].account}
+
+
+async def test_a_key_without_the_scope_is_told_which_it_lacks(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/things", headers=by("reader"))
+    assert (answer.status_code, answer.json()["detail"]) == (403, "This key lacks the scope things:write.")
+    assert (await client.get("/things", headers=by("writer"))).status_code == 403
+    assert (await client.post("/things", headers=by("wide"))).status_code == 201
+
+
+async def test_while_nobody_knows_the_keys_the_door_says_so(client: httpx.AsyncClient, keys: Keys) -> None:
+    keys.is_away = True
+    answer = await client.get("/things", headers=by("wide"))
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert (await client.get("/open")).status_code == 200
+
+
+async def test_payments_need_an_idempotency_key(client: httpx.AsyncClient, floor: Floor) -> None:
+    answer = await client.post("/payments", headers=by("writer"))
+    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_required")
+    assert floor.seen == []
+    assert (await client.post("/payments", headers=by("writer", "one"))).json() == {"key": "one"}
+    assert (await client.post("/things", headers=by("writer"))).json() == {"key": None}
+
+
+async def test_where_repeating_is_harmless_the_key_is_let_be(client: httpx.AsyncClient, floor: Floor) -> None:
+    assert (await client.post("/marks", headers=by("writer", "x" * 999))).status_code == 201
+    assert floor.seen == [Once(KEYS["writer"].account)]
+
+
+@pytest.mark.parametrize("key", ["", "a" * (KEY_LENGTH_MAX + 1), "\t", "a\x7f", "\xe9"])
+async def test_an_idempotency_key_is_short_printable_ascii(client: httpx.AsyncClient, key: str) -> None:
+    headers = [(b"authorization", b"Bearer writer"), (b"idempotency-key", key.encode("latin-1"))]
+    answer = await client.post("/things", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_malformed")
+    longest = await client.post("/things", headers=by("writer", "a" * KEY_LENGTH_MAX))
+    assert longest.status_code == 201
+
+
+async def test_the_fingerprint_tells_method_path_and_body(client: httpx.AsyncClient, floor: Floor) -> None:
+    for path, body in (("/things", {"a": 1}), ("/things", {"a": 1}), ("/things", {"a": 2}), ("/payments", {"a": 1})):
+        assert (await client.post(path, json=body, headers=by("writer", "one"))).status_code == 201
+    prints = [once.fingerprint for once in floor.seen]
+    assert prints[0] == prints[1]
+    assert len(set(prints)) == 3
+
+
+async def test_a_key_in_use_is_refused_until_its_request_is_over(client: httpx.AsyncClient, floor: Floor) -> None:
+    floor.gate.clear()
+    first = asyncio.create_task(client.post("/things", headers=by("writer", "one")))
+    while not floor.seen:  # noqa: ASYNC110 - the request is on its way
+        await asyncio.sleep(0)
+    second = await client.post("/things", headers=by("writer", "one"))
+    assert (second.status_code, second.json()["code"]) == (409, "idempotency_key_in_flight")
+    other = asyncio.create_task(client.post("/things", headers=by("wide", "one")))
+    while len(floor.seen) < 2:  # noqa: ASYNC110 - another account's key is another key
+        await asyncio.sleep(0)
+    floor.gate.set()
+    assert {(await first).status_code, (await other).status_code} == {201}
+    assert (await client.post("/things", headers=by("writer", "one"))).status_code == 201
+
+
+async def test_a_key_is_free_again_after_a_refusal(client: httpx.AsyncClient) -> None:
+    for _ in range(2):
+        answer = await client.post("/things?poison=1", headers=by("writer", "one"))
+        assert (answer.status_code, answer.json()["code"]) == (422, "unknown_parameter")
+
+
+async def test_a_replayed_answer_says_so(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/things", headers=by("writer", "again"))).headers["idempotency-replayed"] == "true"
+    assert "idempotency-replayed" not in (await client.post("/things", headers=by("writer", "one"))).headers
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ([], "local"),
+        ([(b"authorization", b"")], "local"),
+        ([(b"authorization", b"Bearer")], "local"),
+        ([(b"x-api-key", b" ")], "local"),
+        ([(b"authorization", b"Bearer x")], None),
+        ([(b"x-api-key", b"x")], None),
+    ],
+)
+def test_only_a_caller_without_a_key_is_stood_in_for(headers: list[tuple[bytes, bytes]], expected: str | None) -> None:
+    assert stand_in_of({"state": {"stand_in": "local"}, "headers": headers}) == expected
+    assert stand_in_of({"state": {}, "headers": headers}) is None
+
+
+async def test_a_stream_ends_with_its_key_and_not_with_the_one_who_knows_keys(keys: Keys) -> None:
+    admission = Admission(cast(Identity, keys), "reader")
+    left = asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"x"
+                await asyncio.sleep(0.01)
+        finally:
+            left.set()
+
+    stream = admission.bound(endless())
+    assert await anext(stream) == b"x"
+    keys.is_away = True
+    assert await anext(stream) == b"x"
+    keys.is_away = False
+    del keys.known["reader"]
+    async with asyncio.timeout(2):
+        assert [chunk async for chunk in stream] == []

@@ -1,0 +1,169 @@
+"""A key that lacks a scope is refused, and the audit trail says so: once at once, and once for all others of a minute."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aitbc.kernel.database.unit_of_work import Database, Target
+from aitbc.kernel.identity.accounts import Base
+from aitbc.kernel.identity.denials import ACTION, KNOWN_MAX, WAITING_MAX, Denials
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import clock
+from aitbc.kernel.primitives.errors import Unavailable
+from aitbc.kernel.primitives.ids import new_id
+from aitbc.server.asgi.fast_path import Ways
+from tests.house import Caller, Stage, open_house
+
+GONE = Target(host="/nonexistent", port=1, user="x", database="x")
+
+
+@pytest.fixture
+async def stage(target: Target, tmp_path: Path) -> AsyncIterator[Stage]:
+    """A house."""
+    async with open_house(target, tmp_path) as stage:
+        yield stage
+
+
+@pytest.fixture(autouse=True)
+def clock_that_goes_right() -> Iterator[None]:
+    """No test leaves the clock moved."""
+    yield
+    clock.reset()
+
+
+async def refusals(stage: Stage, key: str) -> list[dict[str, Any]]:
+    """What the operator finds about a key, from the first on."""
+    admin = await stage.admin()
+    found = (await admin.get("/api/v1/operations/audit", module="kernel", action=ACTION, limit=1000)).json()["data"]
+    return [entry for entry in reversed(found) if entry["key"] == key]
+
+
+async def told(stage: Stage, key: str, count: int) -> list[dict[str, Any]]:
+    """The same, once there are so many."""
+    for _ in range(100):
+        if len(found := await refusals(stage, key)) >= count:
+            break
+        await asyncio.sleep(0.02)
+    return found
+
+
+async def narrow(stage: Stage, *scopes: str) -> Caller:
+    return await stage.who("narrow", scopes=scopes)
+
+
+JOB = {"kind": "embed", "input": {"texts": ["x"]}, "max_price": "0.05"}
+
+
+async def test_a_key_without_the_scope_is_refused_and_that_is_audited(stage: Stage) -> None:
+    who = await narrow(stage, "jobs:read")
+    answer = await who.post("/api/v1/ai/jobs", JOB)
+    assert (answer.status_code, answer.json()["detail"]) == (403, "This key lacks the scope jobs:create.")
+    (entry,) = await told(stage, who.principal.key, 1)
+    assert entry["account"] == who.principal.account
+    assert (entry["action"], entry["object"]) == ("access.refuse", "jobs:create")
+    assert entry["details"] == {"operation": "POST /api/v1/ai/jobs", "times": 1}
+    assert entry["request_id"] == answer.headers["x-request-id"]
+
+
+async def test_a_scope_that_looks_like_a_wildcard_opens_nothing(stage: Stage) -> None:
+    who = await stage.who("wild")
+    for scope in ("jobs:*", "*:read", "*:*", "**", "jobs", "Jobs:read", "*"):
+        made = await who.post("/api/v1/identity/keys", {"name": "wild", "scopes": [scope]})
+        assert made.status_code in (403, 422), scope
+    # Even where one got into the database, it is no more than a word.
+    issued = await stage.house.identity.issue(account=who.principal.account, kind="live", name="w", scopes=())
+    wild = ["jobs:*", "*:*", "ai:*", "jobs:create ", "JOBS:CREATE"]
+    async with stage.house.platform.kernel.hot() as connection:
+        await connection.execute("UPDATE kernel.keys SET scopes = $2 WHERE prefix = $1", issued.prefix, wild)
+    async with stage.client(issued.secret) as client:
+        assert (await client.post("/api/v1/ai/jobs", json=JOB)).status_code == 403
+        assert (await client.get("/api/v1/ai/jobs")).status_code == 403
+    assert {entry["object"] for entry in await told(stage, issued.id, 2)} == {"jobs:create", "jobs:read"}
+
+
+async def test_a_scope_of_another_module_opens_nothing(stage: Stage) -> None:
+    who = await narrow(stage, "miners:read")
+    assert (await who.get("/api/v1/gpu/miners")).status_code == 200
+    for path in ("/api/v1/ai/jobs", "/api/v1/trading/receipts", "/api/v1/operations/audit"):
+        assert (await who.get(path)).status_code == 403, path
+    found = await told(stage, who.principal.key, 3)
+    assert {entry["object"] for entry in found} >= {"jobs:read", "audit:read"}
+    assert {entry["details"]["operation"] for entry in found} >= {"GET /api/v1/ai/jobs", "GET /api/v1/operations/audit"}
+
+
+async def test_every_kind_of_door_takes_note(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Straight, the framework's own, one with a body that is no JSON, one that streams, and the older paths."""
+    doors = {
+        "straight": ("GET", "/api/v1/ai/jobs"),
+        "framework": ("GET", "/api/v1/ai/jobs"),
+        "raw body": ("POST", "/api/v1/ai/artifacts"),
+        "stream": ("GET", f"/api/v1/ai/jobs/{new_id('job')}/events"),
+        "older": ("GET", "/ai/jobs"),
+        "older coordinator": ("GET", "/coordinator/miners"),
+    }
+    for name, (method, path) in doors.items():
+        who = await narrow(stage, "self:read")
+        with monkeypatch.context() as patch:
+            if name == "framework":
+                patch.setattr(Ways, "find", lambda self, method, path: (None, ""))
+            raw = {"content-type": "application/octet-stream"} if name == "raw body" else {}
+            answer = await who.client.request(method, path, content=b"x" if raw else None, headers=raw)
+        assert answer.status_code == 403, (name, answer.text)
+        (entry,) = await told(stage, who.principal.key, 1)
+        assert entry["request_id"] == answer.headers["x-request-id"], name
+        assert entry["details"]["operation"].startswith(method), name
+
+
+async def test_a_flood_is_two_rows_a_minute(stage: Stage) -> None:
+    who = await narrow(stage, "self:read")
+    for _ in range(50):
+        assert (await who.get("/api/v1/ai/jobs")).status_code == 403
+    assert len(await told(stage, who.principal.key, 1)) == 1
+    clock.move(timedelta(seconds=61))
+    last = await who.get("/api/v1/ai/jobs")
+    first, gathered, fresh = await told(stage, who.principal.key, 3)
+    assert (first["details"]["times"], gathered["details"]["times"], fresh["details"]["times"]) == (1, 49, 1)
+    assert gathered["details"]["since"] == first["at"].replace("Z", "+00:00")
+    assert fresh["request_id"] == last.headers["x-request-id"]
+
+
+async def test_what_was_counted_is_written_when_its_minute_is_over_or_the_server_stops(
+    target: Target, tmp_path: Path
+) -> None:
+    async with open_house(target, tmp_path) as stage:
+        quiet, late = await narrow(stage, "self:read"), await narrow(stage, "self:read")
+        for who in (quiet, quiet, late, late, late):
+            await who.get("/api/v1/ai/jobs")
+        clock.move(timedelta(seconds=61))
+        assert [entry["details"]["times"] for entry in await told(stage, quiet.principal.key, 2)] == [1, 1]
+        for _ in range(3):
+            await late.get("/api/v1/ai/jobs")
+    async with open_house(target, tmp_path) as stage:
+        times = [entry["details"]["times"] for entry in await refusals(stage, late.principal.key)]
+        assert times == [1, 2, 1, 2]
+
+
+async def test_a_refusal_waits_for_no_database(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    who = await narrow(stage, "self:read")
+    assert (await who.get("/api/v1/identity/keys/self")).status_code == 200
+    denials = stage.house.denials
+    away = Database("kernel", GONE, list(Base.metadata.tables.values()))
+    with monkeypatch.context() as patch:
+        patch.setattr(denials, "_database", away)
+        assert (await who.get("/api/v1/ai/jobs")).status_code == 403
+        with pytest.raises(Unavailable):
+            await denials.write()
+    assert len(await told(stage, who.principal.key, 1)) == 1
+    await away.close()
+
+
+async def test_what_waits_and_what_is_counted_is_bounded() -> None:
+    denials = Denials(Database("kernel", GONE, list(Base.metadata.tables.values())))
+    for _ in range(KNOWN_MAX + 10):
+        denials.note(Principal("acct_a", new_id("key"), "live", frozenset()), "jobs:read", "GET /")
+    assert len(denials._counted) == KNOWN_MAX
+    assert len(denials._waiting) == WAITING_MAX

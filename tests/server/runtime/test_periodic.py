@@ -1,0 +1,60 @@
+"""A chore is done by one process at a time, and taken over when that one is gone."""
+
+import asyncio
+
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.module import Chore
+from aitbc.kernel.primitives.errors import Unavailable
+from aitbc.server.runtime.periodic import Leadership, lock_number, run_chore
+from tests.kernel.probe import probe_database
+
+
+async def test_one_of_two_processes_leads_and_the_other_takes_over(target: Target) -> None:
+    async with probe_database(target) as db:
+        number = lock_number("probe", "sweep")
+        first, second = Leadership(db), Leadership(db)
+        assert await first.leads(number)
+        assert await first.leads(number)
+        assert not await second.leads(number)
+        await first.close()
+        assert await second.leads(number)
+        await second.close()
+
+
+async def test_a_leader_that_lost_its_connection_knows_it(target: Target) -> None:
+    async with probe_database(target) as db:
+        number = lock_number("probe", "lost")
+        first, second = Leadership(db), Leadership(db)
+        assert await first.leads(number)
+        assert first._connection is not None
+        first._connection.terminate()
+        for _ in range(100):
+            if await second.leads(number):
+                break
+            await asyncio.sleep(0.02)
+        assert not await first.leads(number)
+        await first.close()
+        await second.close()
+
+
+async def test_a_chore_goes_on_after_a_failure(target: Target) -> None:
+    async with probe_database(target) as db:
+        rounds = 0
+
+        async def work() -> None:
+            nonlocal rounds
+            rounds += 1
+            if rounds == 1:
+                raise Unavailable
+            if rounds == 2:
+                raise ValueError("a mistake of ours")
+
+        leadership = Leadership(db)
+        task = asyncio.create_task(run_chore("probe", Chore(run="work", every_seconds=0.01), work, leadership))
+        for _ in range(300):
+            if rounds >= 4:
+                break
+            await asyncio.sleep(0.02)
+        task.cancel()
+        await leadership.close()
+        assert rounds >= 4
