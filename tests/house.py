@@ -10,7 +10,7 @@ from typing import Any, cast
 import httpx
 
 from aitbc.app import MODULES
-from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.module import Module
@@ -20,7 +20,7 @@ from aitbc.kernel.primitives.version import this_build
 from aitbc.kernel.telemetry.metrics import Metrics
 from aitbc.server.config.settings import Settings
 from aitbc.server.runtime.application import bounded, litestar
-from aitbc.server.runtime.bootstrap import House, build
+from aitbc.server.runtime.bootstrap import Runtime, build
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Caller:
 class Stage:
     """A running house, and the way to people in it."""
 
-    house: House
+    house: Runtime
     app: Any
     transport: httpx.ASGITransport
 
@@ -61,7 +61,7 @@ class Stage:
         issued = await identity.issue(account=account.id, kind="live", name="test", **grant)
         if funds is not None:
             trading = self.house.wired.services["trading"]
-            await trading.deposits.deposit(self.house.operator, account.id, parse(funds), "test", Once.NONE)
+            await trading.deposits.deposit(self.house.operator, account.id, parse(funds), "test", IdempotencyKey.NONE)
         return Caller(await identity.authenticate(issued.secret), issued.secret, self.client(issued.secret))
 
     async def admin(self) -> Caller:
@@ -81,7 +81,7 @@ async def open_house(
     """Build and run everything over one database, until the block ends."""
     made = Settings(state_dir=state_dir, **settings)
     house = await build(made, modules, owner=target)
-    metrics = Metrics(this_build(), pulse=house.platform.pulse)
+    metrics = Metrics(this_build(), loop_lag=house.platform.loop_lag)
     inner = litestar(house, this_build(), metrics)
     app = bounded(inner, house, metrics)
     async with inner.lifespan():

@@ -90,18 +90,18 @@ def _events(modules: Sequence[Module]) -> str:
     rows = []
     for module in modules:
         for event in told_by(module):
-            hearers = [f"{other.name} (`{other.hears[event]}`)" for other in modules if event in other.hears]
+            event_handlers = [f"{other.name} (`{other.hears[event]}`)" for other in modules if event in other.hears]
             if event.concerns is not None:
-                hearers.append(f"webhooks of its `{event.concerns}`")
+                event_handlers.append(f"webhooks of its `{event.concerns}`")
             meaning = (event.__doc__ or "").strip().splitlines()[0]
-            rows.append([f"`{event.kind}`", ", ".join(hearers) or "nobody yet", meaning])
+            rows.append([f"`{event.kind}`", ", ".join(event_handlers) or "nobody yet", meaning])
     return _table(["event", "heard by", "what it says"], rows)
 
 
 def _chores(modules: Sequence[Module]) -> str:
     rows = []
     for module in modules:
-        for chore in module.chores:
+        for chore in module.periodic_tasks:
             where = "one process at a time" if chore.leader else "every process"
             meaning = inspect.getdoc(getattr(module.service, chore.run)) or ""
             every = f"{chore.every_seconds:g} s"

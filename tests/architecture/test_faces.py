@@ -129,7 +129,7 @@ def test_hearers_and_chores_have_the_form_the_kernel_calls(module: Module) -> No
         assert len(inspect.signature(method).parameters) == 3, (
             f"{module.name}.{name}(self, uow, events) hears {event.kind}"
         )
-    for chore in module.chores:
+    for chore in module.periodic_tasks:
         method = getattr(module.service, chore.run)
         assert inspect.iscoroutinefunction(method)
         assert list(inspect.signature(method).parameters) == ["self"], (

@@ -13,10 +13,13 @@ from aitbc.kernel.database.raw_pool import KEPT_PLANS
 from aitbc.kernel.database.unit_of_work import Target
 
 ROOMS = (
-    *(f"aitbc.modules.ai.hot.{noun}" for noun in ("claim", "complete", "counts", "read", "renew", "rows", "submit")),
+    *(
+        f"aitbc.modules.ai.batched.{noun}"
+        for noun in ("claim", "complete", "counts", "read", "renew", "rows", "submit")
+    ),
     "aitbc.modules.ai.service.dispatch",
-    "aitbc.modules.gpu.hot",
-    "aitbc.modules.trading.hot",
+    "aitbc.modules.gpu.batched",
+    "aitbc.modules.trading.batched",
     "aitbc.modules.trading.service.blocks",
 )
 OPEN_ONLY = frozenset({"outbox_due_idx"})

@@ -9,7 +9,7 @@ from typing import Any
 
 from litestar.types import ASGIApp
 
-from aitbc.kernel.primitives.loop_lag import Pulse
+from aitbc.kernel.primitives.loop_lag import LoopLag
 from aitbc.server.config import listeners
 from aitbc.server.config.settings import ServerSettings
 from aitbc.server.runtime import uvicorn_server
@@ -39,7 +39,7 @@ def main(port: int, size: int) -> int:
 
     async def serve(signals: uvicorn_server.Signals) -> int:
         return await uvicorn_server.serve(
-            answering(size), settings, sockets, signals=signals, draining=asyncio.Event(), pulse=Pulse()
+            answering(size), settings, sockets, signals=signals, draining=asyncio.Event(), loop_lag=LoopLag()
         )
 
     return uvicorn_server.run(serve)

@@ -12,7 +12,7 @@ from msgspec import Struct
 from aitbc.kernel.crypto.signing import Key, canonical, value_digest, work_statement
 from tests.bench.crowd import Buyer, Rig
 from tests.bench.figures import quantile
-from tests.bench.wire import Wire, head, with_body
+from tests.bench.wire import UnixConnection, head, with_body
 
 DIMENSIONS = 256
 """As many as the miner's own model gives."""
@@ -102,7 +102,7 @@ class Miner:
 class Client:
     """One of the 64: a buyer and a miner in one, on one connection."""
 
-    def __init__(self, wire: Wire, buyer: Buyer, rig: Rig, name: str) -> None:
+    def __init__(self, wire: UnixConnection, buyer: Buyer, rig: Rig, name: str) -> None:
         self._wire = wire
         self._miner = Miner(rig)
         self._poll = self._miner.poll(5)
@@ -135,7 +135,7 @@ async def run(plan: dict[str, Any], ready: Callable[[], Awaitable[None]]) -> dic
     buyers = msgspec.convert(plan["buyers"], list[Buyer])
     rigs = msgspec.convert(plan["rigs"], list[Rig])
     clients = [
-        Client(await Wire.open(ports[number % len(ports)]), buyer, rig, f"{plan['name']}-{number}")
+        Client(await UnixConnection.open(ports[number % len(ports)]), buyer, rig, f"{plan['name']}-{number}")
         for number, (buyer, rig) in enumerate(zip(buyers, rigs, strict=True))
     ]
     for client in clients:

@@ -7,13 +7,13 @@ from time import perf_counter
 from typing import Any
 
 from tests.bench.figures import quantile
-from tests.bench.wire import Wire, head
+from tests.bench.wire import UnixConnection, head
 
 
 async def run(plan: dict[str, Any], ready: Callable[[], Awaitable[None]]) -> dict[str, float]:
     """Ask for some seconds; `requests` are pairs of path and key. Tells how many were answered, and how fast."""
     requests = [head("GET", path, key) + b"\r\n" for path, key in plan["requests"]]
-    wires = [await Wire.open(plan["port"]) for _ in range(plan["connections"])]
+    wires = [await UnixConnection.open(plan["port"]) for _ in range(plan["connections"])]
     size = 0
     for wire in wires:
         for request in requests[: plan["connections"]]:
@@ -24,7 +24,7 @@ async def run(plan: dict[str, Any], ready: Callable[[], Awaitable[None]]) -> dic
     end = perf_counter() + plan["seconds"]
     took: list[float] = []
 
-    async def busy(wire: Wire, number: int) -> None:
+    async def busy(wire: UnixConnection, number: int) -> None:
         for request in cycle(requests[number:] + requests[:number]):
             start = perf_counter()
             if start >= end:

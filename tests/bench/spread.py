@@ -9,9 +9,9 @@ from msgspec import Struct
 
 from aitbc.app import MODULES
 from aitbc.modules.trading.api import TradingApi
-from aitbc.server.cluster.peers import Neighbour, Tokens
+from aitbc.server.cluster.peers import Peer, Tokens
 from aitbc.server.cluster.stubs import local, remote
-from aitbc.server.config.hosts import Site
+from aitbc.server.config.hosts import PeerHost
 from aitbc.server.config.settings import Settings
 from aitbc.server.runtime.bootstrap import build
 from tests.bench import paid
@@ -136,9 +136,9 @@ def measure_calls(ground: Ground) -> dict[str, Measured]:
 async def _calls(stand: Stand, rounds: int) -> tuple[list[float], list[float]]:
     state = stand.server.state
     secret = bytes.fromhex((state / "secret.key").read_text().strip())
-    neighbour = Neighbour(Site(process="trading", socket=state / "run" / "trading.sock"), Tokens(secret, "main"))
+    peer = Peer(PeerHost(process="trading", socket=state / "run" / "trading.sock"), Tokens(secret, "main"))
     house = await build(Settings(state_dir=state), MODULES, owner=stand.server.database)
-    across = remote(TradingApi, neighbour.road_to("trading"))
+    across = remote(TradingApi, peer.transport_to("trading"))
     within = local(TradingApi, house.wired.services["trading"])
     far, near = [], []
     try:
@@ -146,7 +146,7 @@ async def _calls(stand: Stand, rounds: int) -> tuple[list[float], list[float]]:
             far.append(await _microseconds(lambda: across.quote_fee(PRICE_UNITS)))
             near.append(await _microseconds(lambda: within.quote_fee(PRICE_UNITS)))
     finally:
-        await neighbour.close()
+        await peer.close()
         for database in house.databases.values():
             await database.close()
     return far[1:], near[1:]

@@ -11,7 +11,7 @@ import msgspec
 from tests.bench.crowd import Buyer, Rig
 from tests.bench.figures import quantile
 from tests.bench.lives import BEAT_SECONDS, JOB, Miner
-from tests.bench.wire import Broken, Wire, head, with_body
+from tests.bench.wire import Broken, UnixConnection, head, with_body
 
 POLL_SECONDS = 60.0
 BEATERS = 8
@@ -40,7 +40,7 @@ class Watch:
         return [max(0.0, self.taken[job] - at) for job, at in self.acknowledged.items() if job in self.taken]
 
 
-async def wait_for_work(wire: Wire, miner: Miner, watch: Watch) -> None:
+async def wait_for_work(wire: UnixConnection, miner: Miner, watch: Watch) -> None:
     """Poll for ever; what comes is delivered at once."""
     poll = miner.poll(POLL_SECONDS)
     with suppress(Broken):
@@ -55,7 +55,7 @@ async def wait_for_work(wire: Wire, miner: Miner, watch: Watch) -> None:
                 assert status == 200, body
 
 
-async def keep_beating(wire: Wire, miners: list[Miner], watch: Watch) -> None:
+async def keep_beating(wire: UnixConnection, miners: list[Miner], watch: Watch) -> None:
     """Beat for each of these miners every ten seconds, evenly."""
     with suppress(Broken):
         while True:
@@ -71,16 +71,16 @@ async def run(plan: dict[str, Any], ready: Callable[[], Awaitable[None]]) -> dic
     buyer = msgspec.convert(plan["buyer"], Buyer)
     watch = Watch()
     tasks = [
-        asyncio.create_task(keep_beating(await Wire.open(port), miners[number::BEATERS], watch))
+        asyncio.create_task(keep_beating(await UnixConnection.open(port), miners[number::BEATERS], watch))
         for number in range(BEATERS)
     ]
     for number, miner in enumerate(miners):
-        tasks.append(asyncio.create_task(wait_for_work(await Wire.open(port), miner, watch)))
+        tasks.append(asyncio.create_task(wait_for_work(await UnixConnection.open(port), miner, watch)))
         if number % OPENED_AT_ONCE == 0:
             await asyncio.sleep(0.05)
     await asyncio.sleep(2)
     await ready()
-    wire, whole = await Wire.open(plan.get("submit_port", port)), []
+    wire, whole = await UnixConnection.open(plan.get("submit_port", port)), []
     submit = head("POST", "/api/v1/ai/jobs", buyer.key)
     for number in range(jobs):
         start = perf_counter()

@@ -10,7 +10,7 @@ class Broken(Exception):
     """The connection ended in the middle of an answer."""
 
 
-class Wire(asyncio.Protocol):
+class UnixConnection(asyncio.Protocol):
     """One connection."""
 
     def __init__(self) -> None:
@@ -20,7 +20,7 @@ class Wire(asyncio.Protocol):
         self._head_end = self._end = 0
 
     @classmethod
-    async def open(cls, port: int) -> "Wire":
+    async def open(cls, port: int) -> "UnixConnection":
         """Connect to a server on this machine."""
         loop = asyncio.get_running_loop()
         _, wire = await loop.create_connection(cls, "127.0.0.1", port)

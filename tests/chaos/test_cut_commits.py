@@ -55,11 +55,11 @@ async def owned(caller: Caller) -> tuple[Decimal, Decimal]:
 
 
 ARRIVES = pytest.mark.parametrize("arrives", [False, True], ids=["it never arrives", "its answer never arrives"])
-House = tuple[Stage, CuttingProxy]
+Runtime = tuple[Stage, CuttingProxy]
 
 
 @ARRIVES
-async def test_a_deposit_is_made_once(stage: House, arrives: bool) -> None:
+async def test_a_deposit_is_made_once(stage: Runtime, arrives: bool) -> None:
     house, proxy = stage
     alice, admin = await house.who("alice"), await house.admin()
     body = {"account": alice.principal.account, "amount": "5"}
@@ -78,7 +78,7 @@ async def test_a_deposit_is_made_once(stage: House, arrives: bool) -> None:
 @ARRIVES
 @pytest.mark.parametrize("role", ["aitbc_ai", "aitbc_trading"])
 async def test_a_job_is_submitted_once_and_holds_no_more_than_it_may_cost(
-    stage: House, arrives: bool, role: str
+    stage: Runtime, arrives: bool, role: str
 ) -> None:
     house, proxy = stage
     alice = await house.who("alice", funds="10")
@@ -99,7 +99,7 @@ async def test_a_job_is_submitted_once_and_holds_no_more_than_it_may_cost(
 
 @ARRIVES
 @pytest.mark.parametrize("role", ["aitbc_ai", "aitbc_trading"])
-async def test_a_result_is_accepted_and_paid_once(stage: House, arrives: bool, role: str) -> None:
+async def test_a_result_is_accepted_and_paid_once(stage: Runtime, arrives: bool, role: str) -> None:
     house, proxy = stage
     alice, owner = await house.who("alice", funds="10"), await house.who("owner")
     miner = await HandMiner.enrol(house, owner)

@@ -20,8 +20,8 @@ import pytest
 from aitbc.kernel.crypto.signing import Key
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives.errors import Unavailable
-from aitbc.server.cluster.peers import SERVICE, Neighbour, Tokens
-from aitbc.server.config.hosts import Site
+from aitbc.server.cluster.peers import SERVICE, Peer, Tokens
+from aitbc.server.config.hosts import PeerHost
 from aitbc.server.postgres.embedded import Address
 from tests.chaos.server_process import ServerProcess
 from tests.cli.miner.test_daemon import Market
@@ -117,9 +117,9 @@ class Installation:
         path.chmod(0o600)
         return {"AITBC_SECRET_KEY_FILE": str(path)}
 
-    def site(self, ca: Path | None = None) -> Site:
+    def site(self, ca: Path | None = None) -> PeerHost:
         """Where gpu is."""
-        return Site(process="gpu", url=f"https://127.0.0.1:{self.inner['gpu']}", ca=ca or self.ca)
+        return PeerHost(process="gpu", url=f"https://127.0.0.1:{self.inner['gpu']}", ca=ca or self.ca)
 
     def status(self, path: str) -> tuple[int, str | None]:
         """Status and Retry-After of an answer of the gateway to the operator."""
@@ -203,11 +203,11 @@ async def test_the_inner_door_of_another_machine_opens_to_a_token_for_it_and_to_
     with socket.create_connection(("127.0.0.1", made.inner["gpu"]), 5) as plain:
         plain.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert not plain.recv(100).startswith(b"HTTP/1.1 200")
-    ours = Neighbour(made.site(), Tokens(SECRET.encode(), "main"))
+    ours = Peer(made.site(), Tokens(SECRET.encode(), "main"))
     assert (await ours.process()).name == "gpu"
     await ours.close()
     stranger, _, _ = certificates(made.folder, "stranger")
-    theirs = Neighbour(made.site(stranger), Tokens(SECRET.encode(), "main"))
+    theirs = Peer(made.site(stranger), Tokens(SECRET.encode(), "main"))
     with pytest.raises(Unavailable):
         await theirs.process()
     await theirs.close()

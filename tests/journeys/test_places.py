@@ -18,8 +18,8 @@ from standardwebhooks import Webhook
 
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives.errors import Unavailable
-from aitbc.server.cluster.peers import Neighbour, Tokens
-from aitbc.server.config.hosts import Site
+from aitbc.server.cluster.peers import Peer, Tokens
+from aitbc.server.config.hosts import PeerHost
 from aitbc_cli.doctor.case import Case
 from aitbc_cli.doctor.rounds import CHECKS, examine
 from tests.chaos.server_process import ServerProcess
@@ -170,19 +170,19 @@ async def test_an_inner_door_opens_to_a_token_for_this_process_only(made: Instal
         (Tokens(secret, "main"), "ai", 401),
         (Tokens(b"guess", "main"), "gpu", 401),
     ):
-        neighbour = Neighbour(Site(process=name, socket=socket), tokens)
+        peer = Peer(PeerHost(process=name, socket=socket), tokens)
         if wanted == 200:
-            assert (await neighbour.process()).name == "gpu"
+            assert (await peer.process()).name == "gpu"
         else:
             with pytest.raises(Unavailable):  # not the caller's fault: it must not take its own key for a bad one
-                await neighbour.ask("/internal/~process", b"")
-        await neighbour.close()
-    neighbour = Neighbour(Site(process="gpu", socket=socket), Tokens(secret, "main"))
-    assert [(await neighbour.ask(path, b"{}"))[0] for path in ("/internal/ai/claim", "/internal/gpu/beat_all")] == [
+                await peer.ask("/internal/~process", b"")
+        await peer.close()
+    peer = Peer(PeerHost(process="gpu", socket=socket), Tokens(secret, "main"))
+    assert [(await peer.ask(path, b"{}"))[0] for path in ("/internal/ai/claim", "/internal/gpu/beat_all")] == [
         404,
         404,
     ]
-    await neighbour.close()
+    await peer.close()
 
 
 def test_a_module_moves_by_one_line_and_keeps_its_data(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from litestar.response import Stream
 from msgspec import Meta, Struct
 
-from aitbc.kernel.database.idempotency import Once
-from aitbc.kernel.http.problems import manners, raw_bodies, seal
+from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.problems import app_options, raw_bodies, seal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import Conflict, NotFound
 from aitbc.kernel.primitives.money import parse
@@ -85,7 +85,9 @@ class ItemController(Controller):
     tags = ("shop",)
 
     @post("/items", operation_id="create_item", opt={"permission": "items:write"})
-    async def create(self, shelf: NamedDependency[Shelf], once: NamedDependency[Once], data: JSONBody[NewItem]) -> Item:
+    async def create(
+        self, shelf: NamedDependency[Shelf], once: NamedDependency[IdempotencyKey], data: JSONBody[NewItem]
+    ) -> Item:
         """Put an item on the shelf.
 
         It can be bought at once.
@@ -187,8 +189,8 @@ async def live(socket: WebSocket[Any, Any, Any]) -> None:
     await socket.close()
 
 
-async def _once() -> Once:
-    return Once(account="")
+async def _once() -> IdempotencyKey:
+    return IdempotencyKey(account="")
 
 
 def shop(shelf: Shelf) -> Litestar:
@@ -200,7 +202,7 @@ def shop(shelf: Shelf) -> Litestar:
     app = Litestar(
         [ItemController, healthz, live, documentation(title="Shop", version="1.0", description="A shop for tests.")],
         dependencies={"shelf": Provide(_shelf), "once": Provide(_once)},
-        **manners(),
+        **app_options(),
     )
     seal(app)
     return app

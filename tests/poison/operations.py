@@ -207,7 +207,7 @@ def description() -> dict[str, Any]:
         settings=SimpleNamespace(state_dir=Path()),
         signer_answers=None,
         platform=SimpleNamespace(draining=None, bus=None),
-        neighbours={},
+        peers={},
         parts=(),
     )
     app = litestar(cast(Any, nobody), this_build(), Metrics(this_build()))

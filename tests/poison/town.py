@@ -112,7 +112,7 @@ class Town:
 @asynccontextmanager
 async def open_town(target: Target, state_dir: Path, modules: Iterable[Any] = MODULES) -> AsyncIterator[Town]:
     """A house with all that the operations speak of."""
-    still = [replace(module, chores=()) for module in modules]
+    still = [replace(module, periodic_tasks=()) for module in modules]
     resting = WebhookSettings(in_flight_max=0)
     async with open_house(target, state_dir, modules=still, webhooks=resting) as stage:
         database = await asyncpg.connect(**target.connect_arguments(application="poison", statement_seconds=60))

@@ -12,7 +12,7 @@ from aitbc.kernel.database.outbox import Event
 
 
 @dataclass(frozen=True)
-class Chore:
+class PeriodicTask:
     """Work that a service does by itself, again and again."""
 
     run: str
@@ -41,7 +41,7 @@ class Module:
     """What a new key may do here, by its kind: `live` (and so `test`) or `miner`; a scope that is not named is for admins."""
     settings: type[Struct] | None = None
     """The module's own table of the configuration."""
-    chores: tuple[Chore, ...] = ()
+    periodic_tasks: tuple[PeriodicTask, ...] = ()
     older: tuple[type[Controller], ...] = ()
     """The paths of the service that this module replaces, bare: on the module's own port, and under its prefix on the gateway."""
     coordinator: tuple[type[Controller], ...] = ()

@@ -10,12 +10,12 @@ from uuid import UUID
 from aitbc.kernel.crypto.signing import Key
 from aitbc.kernel.database.outbox import Event
 from aitbc.kernel.database.unit_of_work import Database
-from aitbc.kernel.events.bus import Carrier
+from aitbc.kernel.events.bus import Bus
 from aitbc.kernel.identity.accounts import Identity
-from aitbc.kernel.primitives.loop_lag import Pulse
+from aitbc.kernel.primitives.loop_lag import LoopLag
 
 
-class Bringer(Protocol):
+class DirectDelivery(Protocol):
     """Webhooks, as far as a module knows them."""
 
     def bring(self, event: UUID, told: Event, heard: Callable[[UUID], object]) -> None:
@@ -35,11 +35,11 @@ class Platform:
     """Accounts and API keys."""
     kernel: Database
     """The kernel's own schema."""
-    webhooks: Bringer | None = None
+    webhooks: DirectDelivery | None = None
     """Whom accounts want to be told of their events; none where nothing is told."""
-    pulse: Pulse = field(default_factory=Pulse)
+    loop_lag: LoopLag = field(default_factory=LoopLag)
     """Whether this process stood still for a while: nobody is to be blamed for a silence of our own."""
-    bus: Carrier | None = None
+    bus: Bus | None = None
     """The NATS server between the processes, where one is configured."""
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process is about to stop: long polls and streams end."""

@@ -1,15 +1,15 @@
 """What narrows a list comes as parameters, each numbered where it stands."""
 
-from aitbc.kernel.database.filters import Narrowed
+from aitbc.kernel.database.filters import Filters
 
 
 def test_nothing_narrows_a_list_by_nothing() -> None:
-    wanted = Narrowed()
+    wanted = Filters()
     assert (str(wanted), wanted.value(50), wanted.values) == ("", "$1", [50])
 
 
 def test_conditions_hold_together_and_their_values_are_numbered_in_order() -> None:
-    wanted = Narrowed()
+    wanted = Filters()
     wanted.by("account = {}", "a")
     wanted.by("(issued_at, id) < ({}, {})", 1, 2)
     limit = wanted.value(50)
@@ -18,6 +18,6 @@ def test_conditions_hold_together_and_their_values_are_numbered_in_order() -> No
 
 
 def test_a_value_never_becomes_part_of_the_statement() -> None:
-    wanted = Narrowed()
+    wanted = Filters()
     wanted.by("state = {}", "'; DROP TABLE ai.jobs; --")
     assert str(wanted) == "WHERE state = $1"

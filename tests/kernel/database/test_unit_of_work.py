@@ -6,7 +6,7 @@ import pytest
 from asyncpg.transaction import Transaction
 from sqlalchemy import func, select, text
 
-from aitbc.kernel.database.idempotency import IdempotencyKeyReused, Once
+from aitbc.kernel.database.idempotency import IdempotencyKey, IdempotencyKeyReused
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives.errors import Conflict, NotFound, Unavailable
 from aitbc.kernel.primitives.ids import new_id
@@ -45,7 +45,7 @@ async def test_a_row_is_found_by_its_text_id_and_malformed_ids_are_unknown(targe
 async def test_a_second_transaction_inside_a_transaction_is_refused(target: Target) -> None:
     async with probe_database(target) as db:
         with pytest.raises(AssertionError, match="finish it first"):
-            async with db.unit_of_work(), db.hot_transaction():
+            async with db.unit_of_work(), db.raw_transaction():
                 pass
 
 
@@ -59,9 +59,9 @@ async def test_a_task_that_is_cancelled_while_it_commits_ends_as_cancelled(
         with monkeypatch.context() as patch:
             patch.setattr(Transaction, "commit", interrupted)
             with pytest.raises(asyncio.CancelledError):
-                async with db.hot_transaction() as connection:
+                async with db.raw_transaction() as connection:
                     await connection.execute("SELECT 1")
-        async with db.hot_transaction() as connection:
+        async with db.raw_transaction() as connection:
             assert await connection.fetchval("SELECT 1") == 1
 
 
@@ -100,7 +100,7 @@ async def test_connections_that_the_server_ended_while_they_waited_are_made_anew
                 await barrier.wait()
                 return pid
 
-        async with db.hot() as connection:
+        async with db.raw() as connection:
             hot = await connection.fetchval("SELECT pg_backend_pid()")
         pids = [hot, *await asyncio.gather(hold(), hold(), hold())]
         async with db.listener() as other:
@@ -109,7 +109,7 @@ async def test_connections_that_the_server_ended_while_they_waited_are_made_anew
         for _ in range(3):
             async with db.unit_of_work() as uow:
                 assert await uow.session.scalar(ended, {"pids": pids}) == 0
-        async with db.hot() as connection:
+        async with db.raw() as connection:
             assert await connection.fetchval("SELECT 1") == 1
 
 
@@ -124,7 +124,7 @@ async def test_a_repeated_command_gets_the_stored_answer_and_acts_once(target: T
     async with probe_database(target) as db:
         acts = 0
 
-        async def command(once: Once) -> ThingCounted:
+        async def command(once: IdempotencyKey) -> ThingCounted:
             nonlocal acts
             async with db.unit_of_work() as uow:
                 if earlier := await uow.replay(once, ThingCounted):
@@ -132,12 +132,12 @@ async def test_a_repeated_command_gets_the_stored_answer_and_acts_once(target: T
                 acts += 1
                 return await uow.answer(once, ThingCounted(thing=f"number {acts}"))
 
-        first, second = (Once("acct_a", "key", b"same"), Once("acct_a", "key", b"same"))
+        first, second = (IdempotencyKey("acct_a", "key", b"same"), IdempotencyKey("acct_a", "key", b"same"))
         assert await command(first) == await command(second)
         assert (acts, first.replayed, second.replayed) == (1, False, True)
         with pytest.raises(IdempotencyKeyReused):
-            await command(Once("acct_a", "key", b"other"))
-        assert (await command(Once("acct_b", "key", b"same"))).thing == "number 2"
+            await command(IdempotencyKey("acct_a", "key", b"other"))
+        assert (await command(IdempotencyKey("acct_b", "key", b"same"))).thing == "number 2"
 
 
 async def test_twins_in_two_processes_have_one_effect(target: Target) -> None:
@@ -146,7 +146,7 @@ async def test_twins_in_two_processes_have_one_effect(target: Target) -> None:
 
         async def command() -> ThingCounted:
             nonlocal acts
-            once = Once("acct_a", "twins", b"same")
+            once = IdempotencyKey("acct_a", "twins", b"same")
             async with db.unit_of_work() as uow:
                 if earlier := await uow.replay(once, ThingCounted):
                     return earlier
@@ -163,10 +163,10 @@ async def test_a_failed_first_try_leaves_the_key_free(target: Target) -> None:
     async with probe_database(target) as db:
         with pytest.raises(EventNotDead):  # noqa: PT012
             async with db.unit_of_work() as uow:
-                await uow.replay(Once("acct_a", "failed", b"same"), ThingCounted)
+                await uow.replay(IdempotencyKey("acct_a", "failed", b"same"), ThingCounted)
                 raise EventNotDead
         async with db.unit_of_work() as uow:
-            assert await uow.replay(Once("acct_a", "failed", b"other"), ThingCounted) is None
+            assert await uow.replay(IdempotencyKey("acct_a", "failed", b"other"), ThingCounted) is None
 
 
 async def test_the_database_sees_which_request_a_transaction_belongs_to(target: Target) -> None:

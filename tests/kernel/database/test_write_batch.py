@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from aitbc.kernel.database.unit_of_work import Database, Target
-from aitbc.kernel.database.write_batch import Together
+from aitbc.kernel.database.write_batch import WriteBatch
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import Conflict
 from tests.kernel.probe import probe_database
@@ -22,7 +22,7 @@ def fresh() -> UUID:
 
 async def names(db: Database, *things: UUID) -> list[str]:
     """What these things are called."""
-    async with db.hot() as connection:
+    async with db.raw() as connection:
         rows = await connection.fetch("SELECT name FROM probe.things WHERE id = ANY($1::uuid[])", list(things))
     return sorted(row["name"] for row in rows)
 
@@ -30,9 +30,9 @@ async def names(db: Database, *things: UUID) -> list[str]:
 async def test_each_statement_is_done_with_its_own_values_and_tells_its_own_count(target: Target) -> None:
     async with probe_database(target) as db:
         old, things = fresh(), [fresh() for _ in range(3)]
-        async with db.hot_transaction() as connection:
+        async with db.raw_transaction() as connection:
             await connection.execute(ADD, [old], ["together old"])
-            writes = Together()
+            writes = WriteBatch()
             added = writes.add(ADD, things[:2], ["together one", "together two"])
             renamed = writes.add(RENAME, [old], "together new")
             more = [writes.add(ADD, [thing], [f"together {thing}"]) for thing in things[2:]]
@@ -44,8 +44,8 @@ async def test_each_statement_is_done_with_its_own_values_and_tells_its_own_coun
 async def test_no_statement_sees_what_another_does(target: Target) -> None:
     async with probe_database(target) as db:
         thing = fresh()
-        async with db.hot_transaction() as connection:
-            writes = Together()
+        async with db.raw_transaction() as connection:
+            writes = WriteBatch()
             writes.add(ADD, [thing], ["together unseen"])
             renamed = writes.add(RENAME, [thing], "together renamed")
             assert (await writes.do(connection))[renamed] == 0
@@ -56,8 +56,8 @@ async def test_a_statement_that_fails_takes_the_others_with_it(target: Target) -
     async with probe_database(target) as db:
         good, bad = fresh(), fresh()
         with pytest.raises(Conflict):  # noqa: PT012
-            async with db.hot_transaction() as connection:
-                writes = Together()
+            async with db.raw_transaction() as connection:
+                writes = WriteBatch()
                 writes.add(ADD, [good], ["together good"])
                 writes.add(ADD, [bad, bad], ["together bad", "together bad"])
                 await writes.do(connection)
@@ -65,9 +65,9 @@ async def test_a_statement_that_fails_takes_the_others_with_it(target: Target) -
 
 
 async def test_nothing_to_do_asks_nobody(target: Target) -> None:
-    async with probe_database(target) as db, db.hot() as connection:
+    async with probe_database(target) as db, db.raw() as connection:
         await connection.execute("SELECT 1")
         connection.terminate()
-        assert await Together().do(connection) == ()
+        assert await WriteBatch().do(connection) == ()
         with pytest.raises(asyncpg.InterfaceError):
             await connection.execute("SELECT 1")

@@ -10,7 +10,7 @@ from sqlalchemy import select, text, update
 
 from aitbc.kernel.database.outbox import ATTEMPTS_MAX, publish_many
 from aitbc.kernel.database.unit_of_work import Connection, Database, Target, UnitOfWork
-from aitbc.kernel.events.relay import Handler, Hearer, Relay, set_based
+from aitbc.kernel.events.relay import EventHandler, Handler, Relay, set_based
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import clock
 from aitbc.kernel.primitives.ids import decode, new_id
@@ -64,7 +64,7 @@ async def counted(db: Database, thing: str) -> int:
 @BOTH_WAYS
 async def test_an_event_is_heard_once_even_when_delivered_again(target: Target, handler: Handler) -> None:
     async with probe_database(target) as db:
-        relay = Relay(db, {ThingCounted.kind: [Hearer(db, "probe.count", handler)]})
+        relay = Relay(db, {ThingCounted.kind: [EventHandler(db, "probe.count", handler)]})
         thing = await a_thing(db, tell=3)
         await relay.deliver_due()
         assert await counted(db, thing) == 3
@@ -84,7 +84,7 @@ async def test_what_a_failing_hearer_did_is_undone_with_its_mark_in_the_inbox(ta
             if not is_well:
                 raise RuntimeError("after the work")
 
-        hearer = Hearer(db, "probe.sometimes", set_based(sometimes) if handler is count_at_once else sometimes)
+        hearer = EventHandler(db, "probe.sometimes", set_based(sometimes) if handler is count_at_once else sometimes)
         relay = Relay(db, {ThingCounted.kind: [hearer]})
         thing = await a_thing(db)
         await relay.deliver_due()
@@ -100,7 +100,7 @@ async def test_what_a_failing_hearer_did_is_undone_with_its_mark_in_the_inbox(ta
 
 async def test_three_relays_never_share_an_event(target: Target) -> None:
     async with probe_database(target, pool_size=6) as db:
-        relays = [Relay(db, {ThingCounted.kind: [Hearer(db, "probe.count", count)]}) for _ in range(3)]
+        relays = [Relay(db, {ThingCounted.kind: [EventHandler(db, "probe.count", count)]}) for _ in range(3)]
         things = [await a_thing(db) for _ in range(20)]
         taken = await asyncio.gather(*(relay.deliver_due() for relay in relays))
         assert sum(taken) == 20
@@ -123,7 +123,7 @@ async def test_events_that_wait_are_counted_and_how_late_the_first_is(new_databa
         clock.reset()
         assert late["aitbc_events", "pending"] == 1
         assert 90 <= late["aitbc_event_delay_seconds", None] < 150
-        await Relay(db, {ThingCounted.kind: [Hearer(db, "probe.count", count)]}).deliver_due()
+        await Relay(db, {ThingCounted.kind: [EventHandler(db, "probe.count", count)]}).deliver_due()
         assert (await figures(operations))["aitbc_events", "pending"] == 0
 
 
@@ -136,8 +136,8 @@ async def test_a_failing_hearer_is_tried_again_and_holds_up_no_other(target: Tar
             calls += 1
             raise RuntimeError("not today")
 
-        hearers = [Hearer(db, "probe.fail", fail), Hearer(db, "probe.count", count)]
-        relay = Relay(db, {ThingCounted.kind: hearers})
+        event_handlers = [EventHandler(db, "probe.fail", fail), EventHandler(db, "probe.count", count)]
+        relay = Relay(db, {ThingCounted.kind: event_handlers})
         thing = await a_thing(db)
         await relay.deliver_due()
         assert await counted(db, thing) == 1
@@ -164,7 +164,7 @@ async def test_a_failing_hearer_is_tried_again_and_holds_up_no_other(target: Tar
 
 async def test_one_event_that_no_longer_decodes_does_not_stop_the_rest(target: Target) -> None:
     async with probe_database(target) as db:
-        relay = Relay(db, {ThingCounted.kind: [Hearer(db, "probe.count", count)]})
+        relay = Relay(db, {ThingCounted.kind: [EventHandler(db, "probe.count", count)]})
         thing = await a_thing(db, tell=2)
         async with db.unit_of_work() as uow:
             await uow.session.execute(
@@ -179,13 +179,13 @@ async def test_one_event_that_no_longer_decodes_does_not_stop_the_rest(target: T
 
 async def test_a_set_based_command_tells_in_its_transaction(target: Target) -> None:
     async with probe_database(target) as db:
-        relay = Relay(db, {ThingCounted.kind: [Hearer(db, "probe.count", count)]})
+        relay = Relay(db, {ThingCounted.kind: [EventHandler(db, "probe.count", count)]})
         thing = await a_thing(db, tell=0)
         with pytest.raises(RuntimeError):  # noqa: PT012
-            async with db.hot_transaction() as connection:
+            async with db.raw_transaction() as connection:
                 await publish_many(connection, "probe", [ThingCounted(thing=thing)])
                 raise RuntimeError("on purpose")
-        async with db.hot_transaction() as connection:
+        async with db.raw_transaction() as connection:
             await publish_many(connection, "probe", [ThingCounted(thing=thing)] * 2)
             await publish_many(connection, "probe", [ThingCounted(thing=thing)], delay=timedelta(seconds=60))
         await relay.deliver_due()
@@ -194,7 +194,7 @@ async def test_a_set_based_command_tells_in_its_transaction(target: Target) -> N
 
 async def test_the_relay_wakes_at_the_commit(target: Target) -> None:
     async with probe_database(target) as db:
-        relay = Relay(db, {ThingCounted.kind: [Hearer(db, "probe.count", count)]})
+        relay = Relay(db, {ThingCounted.kind: [EventHandler(db, "probe.count", count)]})
         task = asyncio.create_task(relay.run())
         await asyncio.sleep(0.1)
         thing = await a_thing(db)

@@ -9,9 +9,9 @@ import pytest
 from litestar import Litestar, get, post
 from litestar.di import NamedDependency
 
-from aitbc.kernel.database.idempotency import KEY_LENGTH_MAX, Once
-from aitbc.kernel.http.guard import Admission, Guard, Leaving, dependencies, stand_in_of
-from aitbc.kernel.http.problems import manners, seal
+from aitbc.kernel.database.idempotency import KEY_LENGTH_MAX, IdempotencyKey
+from aitbc.kernel.http.guard import Admission, Guard, Leaving, dependencies, loopback_key_of
+from aitbc.kernel.http.problems import app_options, seal
 from aitbc.kernel.identity.accounts import Identity
 from aitbc.kernel.identity.principal import PUBLIC, Principal
 from aitbc.kernel.primitives.errors import Unauthenticated, Unavailable
@@ -43,7 +43,7 @@ class Floor:
     """What the handlers saw, and a gate that holds them."""
 
     def __init__(self) -> None:
-        self.seen: list[Once] = []
+        self.seen: list[IdempotencyKey] = []
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -64,7 +64,7 @@ def floor() -> Floor:
 async def client(keys: Keys, floor: Floor) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an app with a door of each kind."""
 
-    async def keep(once: Once) -> dict[str, str | None]:
+    async def keep(once: IdempotencyKey) -> dict[str, str | None]:
         floor.seen.append(once)
         await floor.gate.wait()
         once.replayed = once.key == "again"
@@ -79,15 +79,15 @@ async def client(keys: Keys, floor: Floor) -> AsyncIterator[httpx.AsyncClient]:
         return {"account": who.account}
 
     @post("/things", opt={"permission": "things:write"})
-    async def write(once: NamedDependency[Once]) -> dict[str, str | None]:
+    async def write(once: NamedDependency[IdempotencyKey]) -> dict[str, str | None]:
         return await keep(once)
 
     @post("/payments", opt={"permission": "things:write", "idempotency": "required"})
-    async def pay(once: NamedDependency[Once]) -> dict[str, str | None]:
+    async def pay(once: NamedDependency[IdempotencyKey]) -> dict[str, str | None]:
         return await keep(once)
 
     @post("/marks", opt={"permission": "things:write", "idempotency": "natural"})
-    async def mark(once: NamedDependency[Once]) -> dict[str, str | None]:
+    async def mark(once: NamedDependency[IdempotencyKey]) -> dict[str, str | None]:
         return await keep(once)
 
     guard = Guard(cast(Identity, keys))
@@ -95,7 +95,7 @@ async def client(keys: Keys, floor: Floor) -> AsyncIterator[httpx.AsyncClient]:
         [open_door, read, write, pay, mark],
         guards=[guard.__call__],
         dependencies=dependencies(),
-        **manners(),
+        **app_options(),
     )
     seal(app)
     transport: Any = httpx.ASGITransport(app=cast(Any, Leaving(app)))
@@ -159,7 +159,7 @@ async def test_payments_need_an_idempotency_key(client: httpx.AsyncClient, floor
 
 async def test_where_repeating_is_harmless_the_key_is_let_be(client: httpx.AsyncClient, floor: Floor) -> None:
     assert (await client.post("/marks", headers=by("writer", "x" * 999))).status_code == 201
-    assert floor.seen == [Once(KEYS["writer"].account)]
+    assert floor.seen == [IdempotencyKey(KEYS["writer"].account)]
 
 
 @pytest.mark.parametrize("key", ["", "a" * (KEY_LENGTH_MAX + 1), "\t", "a\x7f", "\xe9"])
@@ -217,8 +217,8 @@ async def test_a_replayed_answer_says_so(client: httpx.AsyncClient) -> None:
     ],
 )
 def test_only_a_caller_without_a_key_is_stood_in_for(headers: list[tuple[bytes, bytes]], expected: str | None) -> None:
-    assert stand_in_of({"state": {"stand_in": "local"}, "headers": headers}) == expected
-    assert stand_in_of({"state": {}, "headers": headers}) is None
+    assert loopback_key_of({"state": {"stand_in": "local"}, "headers": headers}) == expected
+    assert loopback_key_of({"state": {}, "headers": headers}) is None
 
 
 async def test_a_stream_ends_with_its_key_and_not_with_the_one_who_knows_keys(keys: Keys) -> None:

@@ -13,8 +13,8 @@ from litestar.exceptions import HTTPException, ImproperlyConfiguredException
 
 from aitbc.kernel.http.problems import (
     FAULTS_MAX,
+    app_options,
     as_app_error,
-    manners,
     problem,
     problem_headers,
     read_body,
@@ -224,4 +224,4 @@ def test_a_handler_that_says_not_who_may_call_it_stops_the_app() -> None:
         """Change something."""
 
     with pytest.raises(ImproperlyConfiguredException, match=r"/change: .* natural; /open: .* no permission"):
-        seal(Litestar([open_door, change], **manners()))
+        seal(Litestar([open_door, change], **app_options()))

@@ -15,7 +15,7 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import clock
 from aitbc.kernel.primitives.errors import Unavailable
 from aitbc.kernel.primitives.ids import new_id
-from aitbc.server.asgi.fast_path import Ways
+from aitbc.server.asgi.fast_path import FastRoutes
 from tests.house import Caller, Stage, open_house
 
 GONE = Target(host="/nonexistent", port=1, user="x", database="x")
@@ -77,7 +77,7 @@ async def test_a_scope_that_looks_like_a_wildcard_opens_nothing(stage: Stage) ->
     # Even where one got into the database, it is no more than a word.
     issued = await stage.house.identity.issue(account=who.principal.account, kind="live", name="w", scopes=())
     wild = ["jobs:*", "*:*", "ai:*", "jobs:create ", "JOBS:CREATE"]
-    async with stage.house.platform.kernel.hot() as connection:
+    async with stage.house.platform.kernel.raw() as connection:
         await connection.execute("UPDATE kernel.keys SET scopes = $2 WHERE prefix = $1", issued.prefix, wild)
     async with stage.client(issued.secret) as client:
         assert (await client.post("/api/v1/ai/jobs", json=JOB)).status_code == 403
@@ -109,7 +109,7 @@ async def test_every_kind_of_door_takes_note(stage: Stage, monkeypatch: pytest.M
         who = await narrow(stage, "self:read")
         with monkeypatch.context() as patch:
             if name == "framework":
-                patch.setattr(Ways, "find", lambda self, method, path: (None, ""))
+                patch.setattr(FastRoutes, "find", lambda self, method, path: (None, ""))
             raw = {"content-type": "application/octet-stream"} if name == "raw body" else {}
             answer = await who.client.request(method, path, content=b"x" if raw else None, headers=raw)
         assert answer.status_code == 403, (name, answer.text)

@@ -17,7 +17,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from aitbc.kernel.primitives.errors import Forbidden
-from aitbc.kernel.primitives.loop_lag import Pulse
+from aitbc.kernel.primitives.loop_lag import LoopLag
 from aitbc.kernel.primitives.version import Build, commit_of
 from aitbc.kernel.telemetry.metrics import Measured, Metrics, gauge
 from aitbc.server.asgi.boundary import Boundary, Limits
@@ -170,7 +170,7 @@ async def test_a_collector_that_fails_hangs_or_doubles_a_name_costs_only_its_own
 
 
 async def test_the_whole_text_keeps_the_rules_of_prometheus() -> None:
-    metrics = Metrics(BUILD, pulse=Pulse())
+    metrics = Metrics(BUILD, loop_lag=LoopLag())
     metrics.observe({"method": "GET", "path_template": '/a"\n\\'}, 200, 0.1)
     metrics.counter("aitbc_bids_total", "Bids.", ("outcome",)).labels('x"\n').inc()
     text = (await metrics.render()).decode()

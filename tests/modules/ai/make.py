@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 
 from aitbc.kernel.crypto.signing import Key, canonical, value_digest, work_statement
-from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.unit_of_work import Database, Target
 from aitbc.kernel.identity.principal import EVERYTHING, Principal
 from aitbc.kernel.primitives import clock, ids
@@ -51,7 +51,7 @@ class Desk:
         self.trading.fund(who.account, units)
         return who
 
-    async def submit(self, who: Principal, once: Once | None = None, **wishes: Any) -> str:
+    async def submit(self, who: Principal, once: IdempotencyKey | None = None, **wishes: Any) -> str:
         """A job of this owner; answers its id."""
         return (await self.ai.submit(who, a_job(**wishes), once or a_key(who))).id
 
@@ -226,9 +226,9 @@ def a_job(
     )
 
 
-def a_key(who: Principal, key: str | None = None, fingerprint: bytes = b"f") -> Once:
+def a_key(who: Principal, key: str | None = None, fingerprint: bytes = b"f") -> IdempotencyKey:
     """An Idempotency-Key of this caller."""
-    return Once(who.account, key or ids.new_id("key"), fingerprint)
+    return IdempotencyKey(who.account, key or ids.new_id("key"), fingerprint)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock, ids
 from aitbc.modules.ai.models.queue import EXPLORE_ONE_IN, explores
 from aitbc.modules.ai.service import AiSettings
-from aitbc.modules.ai.service.chores import PAGE
+from aitbc.modules.ai.service.periodic_tasks import PAGE
 from tests.modules.ai.make import ADMIN, AITBC, Desk, Worker, ai_on
 
 
@@ -255,7 +255,7 @@ async def test_a_full_page_that_cannot_be_helped_hides_no_later_row(owner: Targe
         clock.move(timedelta(seconds=40))
         # The first page is held by somebody else: it cannot be helped this time.
         first = await desk.sql("SELECT job FROM ai.attempts ORDER BY id LIMIT $1", PAGE)
-        async with desk.ai.db.hot_transaction() as connection:
+        async with desk.ai.db.raw_transaction() as connection:
             await connection.execute(
                 "SELECT id FROM ai.jobs WHERE id = ANY($1::uuid[]) FOR UPDATE", [row["job"] for row in first]
             )

@@ -12,10 +12,10 @@ import httpx
 from litestar import Litestar, Request, Router
 from litestar.di import Provide
 
-from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.http.guard import Admission
-from aitbc.kernel.http.problems import manners, raw_bodies, seal
+from aitbc.kernel.http.problems import app_options, raw_bodies, seal
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import clock, ids
 from aitbc.kernel.primitives.clock import now
@@ -36,7 +36,7 @@ class Visitors:
 
     def __init__(self) -> None:
         self.known: dict[str, Principal] = {}
-        self.onces: list[Once] = []
+        self.onces: list[IdempotencyKey] = []
 
 
 class AlwaysAdmitted(Admission):
@@ -62,8 +62,10 @@ async def market(owner: Target, **settings: Any) -> AsyncIterator[tuple[Desk, Vi
         async def who(request: Request[Any, Any, Any]) -> Principal:
             return visitors.known[request.headers["x-who"]]
 
-        async def once(request: Request[Any, Any, Any]) -> Once:
-            visitors.onces.append(Once(request.headers["x-who"], request.headers.get("idempotency-key"), b"f"))
+        async def once(request: Request[Any, Any, Any]) -> IdempotencyKey:
+            visitors.onces.append(
+                IdempotencyKey(request.headers["x-who"], request.headers.get("idempotency-key"), b"f")
+            )
             return visitors.onces[-1]
 
         async def admission() -> Admission:
@@ -76,7 +78,7 @@ async def market(owner: Target, **settings: Any) -> AsyncIterator[tuple[Desk, Vi
             "admission": Provide(admission),
         }
         router = Router("/api/v1/ai", route_handlers=list(module.routes), dependencies=dependencies)
-        app = Litestar([router], **manners())
+        app = Litestar([router], **app_options())
         seal(app)
         wall = Boundary(app, Limits(), hosts=frozenset({HOST}), origins=frozenset(), raw_bodies=raw_bodies(app))
         transport = httpx.ASGITransport(app=wall)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aitbc.kernel.database.unit_of_work import Target
-from aitbc.kernel.http.disconnect import Gone
+from aitbc.kernel.http.disconnect import Disconnect
 from aitbc.kernel.primitives import clock, ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import (
@@ -281,7 +281,7 @@ async def test_a_client_that_leaves_stops_its_job_once(owner: Target) -> None:
         job = await desk.ai.submit(alice, a_job(**CHAT), a_key(alice))
         lease = await miner.take()
         await tell(desk, miner, lease, "one ")
-        first, second = Gone(), Gone()
+        first, second = Disconnect(), Disconnect()
         desk.ai.attend(alice, job, first, "stop")
         desk.ai.attend(alice, job, second, "stop")
         first.happen()
@@ -296,7 +296,7 @@ async def test_a_client_that_leaves_cancels_what_delivers_only_at_its_end(owner:
     async with ai_on(owner) as desk:
         alice = desk.person()
         job = await desk.ai.submit(alice, a_job(), a_key(alice))
-        gone = Gone()
+        gone = Disconnect()
         gone.happen()
         desk.ai.attend(alice, job, gone, "stop")  # it had left before we looked
         await asyncio.gather(*desk.ai.leavings)
@@ -307,7 +307,7 @@ async def test_a_client_that_wished_so_or_has_its_answer_leaves_its_job_alone(ow
     async with ai_on(owner) as desk:
         alice = desk.person()
         job = await desk.ai.submit(alice, a_job(), a_key(alice))
-        gone = Gone()
+        gone = Disconnect()
         desk.ai.attend(alice, job, gone, "continue")
         desk.ai.attend(alice, job, gone, "stop").over()
         gone.happen()

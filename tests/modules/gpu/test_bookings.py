@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import clock, ids
 from aitbc.kernel.primitives.clock import now
@@ -295,7 +295,7 @@ async def test_a_booked_gpu_leaves_the_market_by_force_only_and_its_booker_pays_
 async def test_the_same_request_again_is_one_booking(fleet: Fleet) -> None:
     market = await market_on(fleet)
     command = BookGpu(gpu=market.gpu, duration_ms=HOUR)
-    keys = [Once(account=market.buyer.account, key="k-1", fingerprint=b"x" * 32) for _ in range(2)]
+    keys = [IdempotencyKey(account=market.buyer.account, key="k-1", fingerprint=b"x" * 32) for _ in range(2)]
     first, second = [await market.gpus.book_gpu(market.buyer, command, key) for key in keys]
     assert first == second
     assert [key.replayed for key in keys] == [False, True]
@@ -398,18 +398,18 @@ async def test_a_task_goes_to_the_gpu_of_its_sender_or_is_refused(fleet: Fleet) 
     value = {"messages": [{"role": "user", "content": "Hi"}], "model": "llama2"}
     for who in (market.buyer, market.owner):
         with pytest.raises(GpuNotBooked):
-            await market.gpus.work_on_gpu(who, market.gpu, "chat", value, Once.NONE)
+            await market.gpus.work_on_gpu(who, market.gpu, "chat", value, IdempotencyKey.NONE)
     await market.book()
     with pytest.raises(GpuNotBooked):
-        await market.gpus.work_on_gpu(market.owner, market.gpu, "chat", value, Once.NONE)
-    keys = [Once(account=market.buyer.account, key="k-2", fingerprint=b"y" * 32) for _ in range(2)]
+        await market.gpus.work_on_gpu(market.owner, market.gpu, "chat", value, IdempotencyKey.NONE)
+    keys = [IdempotencyKey(account=market.buyer.account, key="k-2", fingerprint=b"y" * 32) for _ in range(2)]
     jobs = [await market.gpus.work_on_gpu(market.buyer, market.gpu, "chat", value, key) for key in keys]
     assert jobs[0].id == jobs[1].id
     assert (await rig.take())["job"] == jobs[0].id
     nowhere = await market_on(fleet)
     await nowhere.book()
     with pytest.raises(GpuWithoutMiner):
-        await nowhere.gpus.work_on_gpu(nowhere.buyer, nowhere.gpu, "chat", value, Once.NONE)
+        await nowhere.gpus.work_on_gpu(nowhere.buyer, nowhere.gpu, "chat", value, IdempotencyKey.NONE)
 
 
 # Races and failures
@@ -551,7 +551,7 @@ async def test_what_the_ledger_could_not_be_told_is_made_up_for_later(fleet: Fle
         hold = (await trading.still_held([hold_of(booking.id)])) or None
         assert hold is None
         await fleet.stage.service("trading").deposits.deposit(
-            fleet.stage.house.operator, market.buyer.account, over.cost_units, "again", Once.NONE
+            fleet.stage.house.operator, market.buyer.account, over.cost_units, "again", IdempotencyKey.NONE
         )
     await market.require_sound()
 

@@ -200,7 +200,7 @@ async def test_a_pause_of_the_event_loop_is_noticed_too(target: Target, tmp_path
         rig = await fleet.rig(owner)
         moment = liveness._elapsed()
         fleet.gpu._watched_at, fleet.gpu._grace_until = moment, 0.0
-        fleet.gpu.pulse._pauses = deque([(moment, 60.0)])
+        fleet.gpu.loop_lag._pauses = deque([(moment, 60.0)])
         await fleet.later(60)
         assert (await fleet.see(owner, rig))["status"] == "online"
 

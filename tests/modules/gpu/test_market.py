@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import clock
 from aitbc.kernel.primitives.errors import AppError
@@ -308,7 +308,7 @@ async def test_the_same_command_that_says_when_it_was_given_is_a_repetition_and_
 
 async def test_a_key_of_idempotency_answers_again_what_it_answered(fleet: Fleet) -> None:
     who = await someone(fleet)
-    once = [Once(account=who.account, key=name(), fingerprint=b"1") for _ in range(2)]
+    once = [IdempotencyKey(account=who.account, key=name(), fingerprint=b"1") for _ in range(2)]
     wish = order(Side.OFFER, id=None)
     placed = await fleet.gpu.place_order(who, wish, once[0])
     assert await fleet.gpu.place_order(who, wish, once[0]) == placed

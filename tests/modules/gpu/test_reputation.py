@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aitbc.kernel.database.retry import persistently
+from aitbc.kernel.database.retry import retry
 from aitbc.kernel.primitives import ids
 from aitbc.modules.ai.events import AttemptEnded
 from aitbc.modules.gpu.models.reputation import (
@@ -120,10 +120,10 @@ async def hear(fleet: Fleet, *events: AttemptEnded) -> None:
     """As the relay brings them: again, where others were heard at the same time."""
 
     async def once() -> None:
-        async with fleet.gpu.db.hot_transaction() as connection:
+        async with fleet.gpu.db.raw_transaction() as connection:
             await fleet.gpu.on_attempts_ended(connection, events)
 
-    await persistently(once)
+    await retry(once)
 
 
 async def stored(fleet: Fleet, miner: str) -> tuple[float, int, int]:

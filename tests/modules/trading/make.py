@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from aitbc.kernel.crypto.signing import Key, canonical, value_digest, work_statement
-from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.unit_of_work import Database, Target
 from aitbc.kernel.identity.principal import EVERYTHING, Principal
 from aitbc.kernel.primitives import ids
@@ -76,7 +76,7 @@ async def funded(trading: TradingService, units: int) -> str:
     """A new account with so much available."""
     account = ids.new_id("acct")
     if units:
-        await trading.deposits.deposit(ADMIN, account, units, "for a test", Once.NONE)
+        await trading.deposits.deposit(ADMIN, account, units, "for a test", IdempotencyKey.NONE)
     return account
 
 
@@ -132,9 +132,9 @@ def a_settlement(
     )
 
 
-def once() -> Once:
+def once() -> IdempotencyKey:
     """A fresh Idempotency-Key."""
-    return Once(account=ADMIN.account, key=secrets.token_hex(8), fingerprint=b"x" * 32)
+    return IdempotencyKey(account=ADMIN.account, key=secrets.token_hex(8), fingerprint=b"x" * 32)
 
 
 async def snapshot(owner: Target) -> dict[str, list[Any]]:

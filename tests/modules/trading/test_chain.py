@@ -15,7 +15,7 @@ from aitbc.kernel.crypto import chain_format
 from aitbc.kernel.crypto.chain_format import ChainError
 from aitbc.kernel.crypto.chain_verifier import Books, verify_export
 from aitbc.kernel.crypto.signing import Key
-from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.money import render
@@ -49,8 +49,8 @@ async def a_history(trading: TradingService, *, jobs: int = 3) -> list[str]:
     voided = a_hold(payer, 5)
     await trading.hold(voided)
     await trading.void(voided.hold, "canceled")
-    deposit = await trading.deposits.deposit(ADMIN, payer, 77, 'quote " and ü', Once.NONE)
-    await trading.deposits.correct(ADMIN, deposit.id, "typo", Once.NONE)
+    deposit = await trading.deposits.deposit(ADMIN, payer, 77, 'quote " and ü', IdempotencyKey.NONE)
+    await trading.deposits.correct(ADMIN, deposit.id, "typo", IdempotencyKey.NONE)
     await trading.hold(a_hold(payer, 9))
     await trading.seal()
     return receipts
@@ -89,7 +89,7 @@ async def test_two_sealers_at_once_leave_one_chain(owner: Target) -> None:
     async with trading_on(owner) as first, trading_on(owner) as second:
         for _ in range(5):
             await a_history(first, jobs=2)
-            await first.deposits.deposit(ADMIN, ids.new_id("acct"), 5, None, Once.NONE)
+            await first.deposits.deposit(ADMIN, ids.new_id("acct"), 5, None, IdempotencyKey.NONE)
             await asyncio.gather(first.seal(), second.seal(), return_exceptions=True)
         await first.seal()
         await require_sound(first)

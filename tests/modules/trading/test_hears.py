@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from aitbc.kernel.database.unit_of_work import Target
-from aitbc.kernel.events.relay import Hearer
+from aitbc.kernel.events.relay import EventHandler
 from aitbc.kernel.primitives import clock
 from aitbc.kernel.primitives.ids import new_uuid
 from aitbc.modules.ai.events import JobClosed, JobSucceeded
@@ -22,10 +22,10 @@ def succeeded(settlement: SettleHold) -> JobSucceeded:
     return JobSucceeded(job_kind=fields.pop("kind"), **fields)
 
 
-def hearers(trading: TradingService) -> tuple[Hearer, Hearer]:
+def event_handlers(trading: TradingService) -> tuple[EventHandler, EventHandler]:
     """The two ears of trading, by its manifest."""
     one, other = (
-        Hearer(trading.db, f"trading.{method}", getattr(trading, method))
+        EventHandler(trading.db, f"trading.{method}", getattr(trading, method))
         for method in (module.hears[JobSucceeded], module.hears[JobClosed])
     )
     return one, other
@@ -40,7 +40,7 @@ async def test_a_success_that_nobody_settled_is_settled_once(owner: Target) -> N
         settlements = [a_settlement(hold, 60) for hold in (direct, late)]
         await trading.settle(settlements[0])
         told = [(new_uuid(), succeeded(settlement)) for settlement in settlements]
-        ear, _ = hearers(trading)
+        ear, _ = event_handlers(trading)
         await ear.receive(told)
         await ear.receive(told)
         await ear.receive([(new_uuid(), event) for _, event in told])
@@ -56,7 +56,7 @@ async def test_an_end_without_success_returns_the_money_once(owner: Target) -> N
         for hold in holds:
             await trading.hold(hold)
         await trading.void(holds[0].hold, "canceled")
-        _, ear = hearers(trading)
+        _, ear = event_handlers(trading)
         closed = [JobClosed(job=hold.reference, hold=hold.hold, state="failed", reason="gave_up") for hold in holds[:2]]
         for _ in range(2):
             await ear.receive([(new_uuid(), event) for event in closed])
@@ -72,7 +72,7 @@ async def test_a_success_whose_money_has_gone_back_stays_with_the_relay(owner: T
         await trading.hold(hold)
         clock.move(timedelta(hours=2))
         await trading.expire_holds()
-        ear, closing = hearers(trading)
+        ear, closing = event_handlers(trading)
         with pytest.raises(HoldNotOpen):
             await ear.receive([(new_uuid(), succeeded(a_settlement(hold, 60)))])
         with pytest.raises(HoldNotFound):

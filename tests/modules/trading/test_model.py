@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock, ids
 from aitbc.kernel.primitives.clock import now
@@ -64,7 +64,7 @@ class LedgerModel(RuleBasedStateMachine):
     @rule(which=picks, units=amounts, way=ways)
     def deposit(self, which: int, units: int, way: int) -> None:
         account = self.accounts[which % 3]
-        self.run(self.ways[way].deposits.deposit(ADMIN, account, units, None, Once.NONE))
+        self.run(self.ways[way].deposits.deposit(ADMIN, account, units, None, IdempotencyKey.NONE))
         self.available[account] += units
 
     @rule(which=picks, units=amounts, way=ways, lasts=st.integers(1, 20))

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from aitbc.kernel.database.idempotency import Once
-from aitbc.kernel.database.retry import ATTEMPTS_MAX, persistently
+from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.database.retry import ATTEMPTS_MAX, retry
 from aitbc.kernel.database.sql_errors import Busy
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock, ids
@@ -184,7 +184,7 @@ async def _prepared(trading: TradingService, command: str) -> tuple[Act, Callabl
     if command == "correct settlement":
         transaction = (await trading.settle(settlement)).transaction
     if command == "correct grant":
-        transaction = (await trading.deposits.deposit(ADMIN, payer, 5, None, Once.NONE)).id
+        transaction = (await trading.deposits.deposit(ADMIN, payer, 5, None, IdempotencyKey.NONE)).id
     if command == "expire":
         clock.move(timedelta(hours=2))
     key = once()
@@ -280,9 +280,9 @@ async def test_a_transaction_is_done_again_when_the_database_asks_for_it_and_not
             raise Busy
         return tries
 
-    assert await persistently(lambda: busy_until(3)) == 4
+    assert await retry(lambda: busy_until(3)) == 4
     tries = 0
     with pytest.raises(Busy) as refused:
-        await persistently(lambda: busy_until(10_000))
+        await retry(lambda: busy_until(10_000))
     assert (tries, refused.value.status) == (ATTEMPTS_MAX, 503)
     assert refused.value.headers["Retry-After"]

@@ -13,9 +13,9 @@ from litestar.handlers import BaseRouteHandler
 
 from aitbc.kernel.crypto import chain_format
 from aitbc.kernel.crypto.chain_verifier import verify_export
-from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.unit_of_work import Target
-from aitbc.kernel.http.problems import manners
+from aitbc.kernel.http.problems import app_options
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.pagination import encode_cursor
@@ -33,8 +33,8 @@ def app_for(trading: TradingService, who: dict[str, Principal]) -> Litestar:
     async def guard(connection: Any, handler: BaseRouteHandler) -> None:
         who[connection.headers["x-who"]].require(handler.opt["permission"])
 
-    async def once() -> Once:
-        return Once.NONE
+    async def once() -> IdempotencyKey:
+        return IdempotencyKey.NONE
 
     async def service() -> TradingService:
         return trading
@@ -45,7 +45,7 @@ def app_for(trading: TradingService, who: dict[str, Principal]) -> Litestar:
         guards=[guard],
         dependencies={"trading": Provide(service), "who": Provide(caller), "once": Provide(once)},
     )
-    return Litestar([router], **manners())
+    return Litestar([router], **app_options())
 
 
 class World:
@@ -82,7 +82,7 @@ async def a_world(owner: Target, people: dict[str, Principal]) -> AsyncIterator[
     async with trading_on(owner) as trading:
         world = World(trading, app_for(trading, people))
         alice, bob = people["alice"].account, people["bob"].account
-        await trading.deposits.deposit(ADMIN, alice, 10**9, "welcome", Once.NONE)
+        await trading.deposits.deposit(ADMIN, alice, 10**9, "welcome", IdempotencyKey.NONE)
         for price in (10, 20, 30):
             hold = a_hold(alice, 100)
             await trading.hold(hold)

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.migrations import Part, differences
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock, ids
@@ -280,7 +280,7 @@ async def test_a_deposit_is_made_once_and_audited(owner: Target) -> None:
 async def test_fifty_twins_of_a_deposit_have_one_effect(owner: Target) -> None:
     async with trading_on(owner) as trading:
         account, key = ids.new_id("acct"), once()
-        copies = [Once(key.account, key.key, key.fingerprint) for _ in range(50)]
+        copies = [IdempotencyKey(key.account, key.key, key.fingerprint) for _ in range(50)]
         deposits = [trading.deposits.deposit(ADMIN, account, 7, None, copy) for copy in copies]
         outcomes = await asyncio.gather(*deposits, return_exceptions=True)
         assert len({outcome.id for outcome in outcomes if not isinstance(outcome, BaseException)}) == 1
@@ -292,15 +292,15 @@ async def test_the_faucet_gives_a_daily_share_where_it_is_on(owner: Target) -> N
     who = person()
     async with trading_on(owner) as closed:
         with pytest.raises(FaucetOff):
-            await closed.deposits.faucet(who, 1, Once.NONE)
+            await closed.deposits.faucet(who, 1, IdempotencyKey.NONE)
     async with trading_on(owner, faucet=True, faucet_units_per_day=10) as trading:
         with pytest.raises(FaucetEmpty):
-            await trading.deposits.faucet(who, 11, Once.NONE)
-        takes = [trading.deposits.faucet(who, 3, Once.NONE) for _ in range(6)]
+            await trading.deposits.faucet(who, 11, IdempotencyKey.NONE)
+        takes = [trading.deposits.faucet(who, 3, IdempotencyKey.NONE) for _ in range(6)]
         outcomes = await asyncio.gather(*takes, return_exceptions=True)
         assert sum(not isinstance(outcome, BaseException) for outcome in outcomes) == 3
         clock.move(timedelta(days=1))
-        await trading.deposits.faucet(who, 10, Once.NONE)
+        await trading.deposits.faucet(who, 10, IdempotencyKey.NONE)
         assert (await trading.balance(who.account)).available_units == 19
         await require_sound(trading)
 
@@ -308,20 +308,20 @@ async def test_the_faucet_gives_a_daily_share_where_it_is_on(owner: Target) -> N
 async def test_a_correction_reverses_once(owner: Target, hot: bool) -> None:
     async with trading_on(owner, hot=hot) as trading:
         payer, miner = await funded(trading, 0), await funded(trading, 0)
-        deposit = await trading.deposits.deposit(ADMIN, payer, 1000, None, Once.NONE)
+        deposit = await trading.deposits.deposit(ADMIN, payer, 1000, None, IdempotencyKey.NONE)
         hold = a_hold(payer, 500)
         await trading.hold(hold)
         settled = await trading.settle(a_settlement(hold, 400, miner_account=miner))
         with pytest.raises(InsufficientFunds):
-            await trading.deposits.correct(ADMIN, deposit.id, "typo", Once.NONE)
-        first = await trading.deposits.correct(ADMIN, settled.transaction, "bad work", Once.NONE)
-        again = await trading.deposits.correct(ADMIN, settled.transaction, "bad work", Once.NONE)
+            await trading.deposits.correct(ADMIN, deposit.id, "typo", IdempotencyKey.NONE)
+        first = await trading.deposits.correct(ADMIN, settled.transaction, "bad work", IdempotencyKey.NONE)
+        again = await trading.deposits.correct(ADMIN, settled.transaction, "bad work", IdempotencyKey.NONE)
         assert first == again
         assert (await trading.balance(miner)).available_units == 0
-        await trading.deposits.correct(ADMIN, deposit.id, "typo", Once.NONE)
+        await trading.deposits.correct(ADMIN, deposit.id, "typo", IdempotencyKey.NONE)
         assert (await trading.balance(payer)).available_units == 0
         with pytest.raises(NotCorrectable):
-            await trading.deposits.correct(ADMIN, first.id, "again", Once.NONE)
+            await trading.deposits.correct(ADMIN, first.id, "again", IdempotencyKey.NONE)
         await require_sound(trading)
 
 

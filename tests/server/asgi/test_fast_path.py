@@ -12,7 +12,7 @@ import pytest
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives.version import this_build
 from aitbc.kernel.telemetry.metrics import Metrics
-from aitbc.server.asgi.fast_path import Way, Ways
+from aitbc.server.asgi.fast_path import FastRoute, FastRoutes
 from aitbc.server.runtime.application import bounded, litestar
 from tests.house import Caller, Stage, open_house
 
@@ -20,10 +20,10 @@ VARYING = ("x-request-id", "date")
 NOBODY = "aitbc_live_000000000000000000000000000000000000000"
 
 
-def ways_of(stage: Stage) -> list[tuple[str, Way]]:
+def ways_of(stage: Stage) -> list[tuple[str, FastRoute]]:
     """Which operations go straight."""
     app = litestar(stage.house, this_build(), Metrics(this_build()))
-    return list(Ways(app, stage.house.wired.services))
+    return list(FastRoutes(app, stage.house.wired.services))
 
 
 async def both(
@@ -39,7 +39,7 @@ async def both(
     for way in ("straight", "framework's"):
         with monkeypatch.context() as patch:
             if way != "straight":
-                patch.setattr(Ways, "find", lambda self, method, path: (None, ""))
+                patch.setattr(FastRoutes, "find", lambda self, method, path: (None, ""))
             client = httpx.AsyncClient(transport=stage.transport, base_url="http://localhost")
             answer = await client.request(method, path, content=body, headers=headers)
         told = answer.json() if answer.content else None
@@ -175,7 +175,7 @@ async def test_metrics_name_the_route_of_a_straight_read_like_any_other(
         headers = {"authorization": f"Bearer {who.secret}"}
         assert (await client.get(f"/api/v1/ai/jobs/{job}", headers=headers)).status_code == 200
         with monkeypatch.context() as patch:
-            patch.setattr(Ways, "find", lambda self, method, path: (None, ""))
+            patch.setattr(FastRoutes, "find", lambda self, method, path: (None, ""))
             assert (await client.get(f"/api/v1/ai/jobs/{job}", headers=headers)).status_code == 200
         told = (await metrics.render()).decode()
         assert 'aitbc_http_requests_total{method="GET",route="/api/v1/ai/jobs/{job}",status="200"} 2.0' in told

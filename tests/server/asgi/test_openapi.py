@@ -6,7 +6,7 @@ import pytest
 from litestar import Litestar, get
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from aitbc.kernel.http.problems import manners
+from aitbc.kernel.http.problems import app_options
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.server.asgi.openapi import advice, catalogued, document
 from tests.kernel.shop import Shelf, shop
@@ -99,7 +99,7 @@ def test_an_operation_without_a_text_is_refused() -> None:
     async def mute() -> None: ...
 
     with pytest.raises(ValueError, match="GET /mute"):
-        described(Litestar([mute], **manners()))
+        described(Litestar([mute], **app_options()))
 
 
 def test_two_operations_of_one_name_are_refused() -> None:
@@ -112,7 +112,7 @@ def test_two_operations_of_one_name_are_refused() -> None:
         """Do two."""
 
     with pytest.raises(ValueError, match="unique: same"):
-        described(Litestar([one, two], **manners()))
+        described(Litestar([one, two], **app_options()))
 
 
 def test_the_catalogue_has_each_code_once_with_advice() -> None:

@@ -15,14 +15,14 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from aitbc.kernel.primitives.errors import NotFound
-from aitbc.kernel.primitives.loop_lag import Pulse
+from aitbc.kernel.primitives.loop_lag import LoopLag
 from aitbc.kernel.telemetry import logs
 from aitbc.kernel.telemetry.logs import LogSettings
 from aitbc.server.asgi.access_log import AccessLog
 from aitbc.server.asgi.boundary import Boundary, Limits
 from aitbc.server.cluster.gateway import Gateway
-from aitbc.server.cluster.peers import Neighbour, Tokens
-from aitbc.server.config.hosts import Site
+from aitbc.server.cluster.peers import Peer, Tokens
+from aitbc.server.config.hosts import PeerHost
 from aitbc.server.config.listeners import Listener, bind, contexts
 from aitbc.server.config.settings import ServerSettings
 from aitbc.server.runtime.uvicorn_server import Signals, run, serve
@@ -142,10 +142,10 @@ async def main(signals: Signals, role: str, path: Path, port: int) -> int:
         return UPLOAD_BYTES.get(path.rpartition("/")[2])
 
     app: Any = FarModule(path.parent)
-    neighbour = Neighbour(Site(process="gpu", socket=path), Tokens(b"secret", "main"))
+    peer = Peer(PeerHost(process="gpu", socket=path), Tokens(b"secret", "main"))
     if role == "gateway":
         places: Any = SimpleNamespace(ports={}, trusting=frozenset())
-        app = Gateway(app, places, {"gpu": neighbour}, lambda method, path: None, None, breaker_seconds=60.0)
+        app = Gateway(app, places, {"gpu": peer}, lambda method, path: None, None, breaker_seconds=60.0)
         listener = Listener(name="gateway", port=port)
     else:
         listener = Listener(name="module", path=path)
@@ -158,11 +158,11 @@ async def main(signals: Signals, role: str, path: Path, port: int) -> int:
             sockets,
             signals=signals,
             draining=asyncio.Event(),
-            pulse=Pulse(),
+            loop_lag=LoopLag(),
             contexts=contexts([listener], sockets),
         )
     finally:
-        await neighbour.close()
+        await peer.close()
 
 
 if __name__ == "__main__":

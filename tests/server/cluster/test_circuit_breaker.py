@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from aitbc.server.cluster.circuit_breaker import FAILURES_MAX, OPEN_SECONDS, Breaker, ModuleUnavailable
+from aitbc.server.cluster.circuit_breaker import FAILURES_MAX, OPEN_SECONDS, CircuitBreaker, ModuleUnavailable
 
 
 class Far:
@@ -28,9 +28,9 @@ class Far:
 
 
 @asynccontextmanager
-async def breaker(far: Far, *, failures: int = 0, probe_seconds: float = 3600.0) -> AsyncIterator[Breaker]:
+async def breaker(far: Far, *, failures: int = 0, probe_seconds: float = 3600.0) -> AsyncIterator[CircuitBreaker]:
     """A breaker that saw so many failures."""
-    made = Breaker("gpu", far.look, probe_seconds=probe_seconds, clock=far.time)
+    made = CircuitBreaker("gpu", far.look, probe_seconds=probe_seconds, clock=far.time)
     for _ in range(failures):
         made.failed()
     yield made

@@ -15,14 +15,14 @@ from nats.js.api import Header
 
 from aitbc.kernel.database.outbox import Event
 from aitbc.kernel.database.unit_of_work import Target, UnitOfWork
-from aitbc.kernel.events.relay import Hearer, Relay
-from aitbc.kernel.events.wakeup import News
+from aitbc.kernel.events.relay import EventHandler, Relay
+from aitbc.kernel.events.wakeup import Wakeup
 from aitbc.kernel.primitives import clock
 from aitbc.kernel.primitives.errors import ConfigError
 from aitbc.kernel.primitives.ids import new_uuid
 from aitbc.kernel.primitives.secret import Secret
-from aitbc.server.cluster.nats import HEARER, MARK, Bus, reason_of, servers_of
-from aitbc.server.cluster.nats_events import AT, KIND, TELLER, BusEar, BusEvents, EventBus
+from aitbc.server.cluster.nats import HEARER, MARK, NatsBus, reason_of, servers_of
+from aitbc.server.cluster.nats_events import AT, KIND, TELLER, NatsEventBus, NatsEvents, NatsSubscriber
 from aitbc.server.config.settings import NatsSettings
 from tests.kernel.events.test_relay import a_thing, count, counted
 from tests.kernel.probe import ThingCounted, probe_database
@@ -51,7 +51,7 @@ def target(new_database: Callable[[], Target]) -> Target:
 class Direct:
     """The direct way to a hearer: it counts what came by it."""
 
-    def __init__(self, hearer: Hearer) -> None:
+    def __init__(self, hearer: EventHandler) -> None:
         self.name = hearer.name
         self.hearer = hearer
         self.came: list[UUID] = []
@@ -63,10 +63,12 @@ class Direct:
 
 
 @asynccontextmanager
-async def process(server: NatsServer, *hearers: Hearer, secret: bytes = SECRET) -> AsyncIterator[BusEvents]:
+async def process(
+    server: NatsServer, *event_handlers: EventHandler, secret: bytes = SECRET
+) -> AsyncIterator[NatsEvents]:
     """One process with a bus, and hearers or none."""
-    bus = Bus(NatsSettings(url=Secret(server.url)), secret, ["probe"])
-    events = BusEvents(bus, {hearer.name: hearer for hearer in hearers})
+    bus = NatsBus(NatsSettings(url=Secret(server.url)), secret, ["probe"])
+    events = NatsEvents(bus, {hearer.name: hearer for hearer in event_handlers})
     await bus.start()
     running = asyncio.create_task(events.run())
     try:
@@ -85,11 +87,11 @@ async def until(holds: Callable[[], Any]) -> None:
 
 async def test_events_go_over_the_bus_and_are_delivered_once_they_are_heard(server: NatsServer, target: Target) -> None:
     async with probe_database(target) as db:
-        hearer = Hearer(db, "probe.count", count)
+        hearer = EventHandler(db, "probe.count", count)
         direct = Direct(hearer)
         async with process(server), process(server, hearer), process(server) as teller:
             await until(lambda: teller.bus.carries)
-            relay = Relay(db, {ThingCounted.kind: [BusEar(teller, direct)]})
+            relay = Relay(db, {ThingCounted.kind: [NatsSubscriber(teller, direct)]})
             thing = await a_thing(db, tell=20)
             assert await relay.deliver_due() == 20
             assert await counted(db, thing) == 20
@@ -104,17 +106,17 @@ async def test_two_processes_of_a_module_take_turns_and_each_event_is_heard_once
     async with probe_database(target) as db:
         heard: dict[str, int] = {"one": 0, "two": 0}
 
-        def hearer(name: str) -> Hearer:
+        def hearer(name: str) -> EventHandler:
             async def hear(uow: UnitOfWork, events: Sequence[ThingCounted]) -> None:
                 heard[name] += len(events)
                 await count(uow, events)
 
-            return Hearer(db, "probe.count", hear)
+            return EventHandler(db, "probe.count", hear)
 
         one, two = hearer("one"), hearer("two")
         async with process(server, one), process(server, two), process(server) as teller:
             await until(lambda: teller.bus.carries)
-            relay = Relay(db, {ThingCounted.kind: [BusEar(teller, Direct(one))]})
+            relay = Relay(db, {ThingCounted.kind: [NatsSubscriber(teller, Direct(one))]})
             thing = await a_thing(db, tell=60)
             await relay.deliver_due()
             assert await counted(db, thing) == sum(heard.values()) == 60
@@ -124,10 +126,10 @@ async def test_two_processes_of_a_module_take_turns_and_each_event_is_heard_once
 async def test_without_a_server_events_go_the_direct_way_at_once(server: NatsServer, target: Target) -> None:
     server.kill()
     async with probe_database(target) as db, process(server) as teller:
-        direct = Direct(Hearer(db, "probe.count", count))
+        direct = Direct(EventHandler(db, "probe.count", count))
         thing = await a_thing(db, tell=3)
         async with asyncio.timeout(1):
-            await Relay(db, {ThingCounted.kind: [BusEar(teller, direct)]}).deliver_due()
+            await Relay(db, {ThingCounted.kind: [NatsSubscriber(teller, direct)]}).deliver_due()
         assert await counted(db, thing) == 3
         assert teller.bus.ways == {"bus": 0, "direct": 3}
 
@@ -137,9 +139,9 @@ async def test_a_server_that_comes_late_or_has_forgotten_everything_is_used_agai
 ) -> None:
     server.kill()
     async with probe_database(target) as db:
-        hearer = Hearer(db, "probe.count", count)
+        hearer = EventHandler(db, "probe.count", count)
         async with process(server, hearer), process(server) as teller:
-            relay = Relay(db, {ThingCounted.kind: [BusEar(teller, Direct(hearer))]})
+            relay = Relay(db, {ThingCounted.kind: [NatsSubscriber(teller, Direct(hearer))]})
             for _ in range(2):
                 assert not teller.bus.is_connected
                 server.forget()
@@ -162,12 +164,12 @@ async def test_a_server_that_comes_late_or_has_forgotten_everything_is_used_agai
 
 async def test_a_stream_that_somebody_removed_is_made_again(server: NatsServer, target: Target) -> None:
     async with probe_database(target) as db:
-        hearer = Hearer(db, "probe.count", count)
+        hearer = EventHandler(db, "probe.count", count)
         async with process(server, hearer), process(server) as teller:
             await until(lambda: teller.bus.carries)
             stranger = await nats.connect(server.url)
             await stranger.jetstream().delete_stream(str(teller.bus.stream_of("probe").name))
-            relay = Relay(db, {ThingCounted.kind: [BusEar(teller, Direct(hearer))]})
+            relay = Relay(db, {ThingCounted.kind: [NatsSubscriber(teller, Direct(hearer))]})
             thing = await a_thing(db, tell=2)
             await relay.deliver_due()
             assert await counted(db, thing) == 2
@@ -183,10 +185,10 @@ async def test_nobody_at_the_stream_means_the_direct_way_and_what_lies_there_is_
     server: NatsServer, target: Target
 ) -> None:
     async with probe_database(target) as db:
-        hearer = Hearer(db, "probe.count", count)
+        hearer = EventHandler(db, "probe.count", count)
         async with process(server) as teller:
             await until(lambda: teller.bus.carries)
-            relay = Relay(db, {ThingCounted.kind: [BusEar(teller, Direct(hearer))]})
+            relay = Relay(db, {ThingCounted.kind: [NatsSubscriber(teller, Direct(hearer))]})
             thing = await a_thing(db, tell=3)
             await relay.deliver_due()
             assert teller.bus.ways == {"bus": 0, "direct": 3}
@@ -209,15 +211,15 @@ async def test_what_a_hearer_refuses_is_told_to_the_relay_by_the_direct_way(serv
             if not is_well:
                 raise RuntimeError("after the work")
 
-        hearer = Hearer(db, "probe.sometimes", sometimes)
+        hearer = EventHandler(db, "probe.sometimes", sometimes)
         async with process(server, hearer), process(server) as teller:
             await until(lambda: teller.bus.carries)
-            relay = Relay(db, {ThingCounted.kind: [BusEar(teller, Direct(hearer))]})
+            relay = Relay(db, {ThingCounted.kind: [NatsSubscriber(teller, Direct(hearer))]})
             thing = await a_thing(db)
             async with asyncio.timeout(1.5):  # nobody waits for a confirmation that will not come
                 await relay.deliver_due()
             assert await counted(db, thing) == 0
-            async with db.hot() as connection:
+            async with db.raw() as connection:
                 assert "after the work" in await connection.fetchval("SELECT last_error FROM probe.outbox")
                 await connection.execute("UPDATE probe.outbox SET due_at = now()")
             is_well = True
@@ -234,10 +236,10 @@ async def test_a_server_killed_while_events_are_on_their_way_loses_and_doubles_n
             await count(uow, events)
             await asyncio.sleep(0.05)
 
-        hearer = Hearer(db, "probe.slowly", slowly)
+        hearer = EventHandler(db, "probe.slowly", slowly)
         async with process(server, hearer), process(server) as teller:
             await until(lambda: teller.bus.carries)
-            relay = asyncio.create_task(Relay(db, {ThingCounted.kind: [BusEar(teller, Direct(hearer))]}).run())
+            relay = asyncio.create_task(Relay(db, {ThingCounted.kind: [NatsSubscriber(teller, Direct(hearer))]}).run())
             things = []
             for round_ in range(6):
                 things += [await a_thing(db, tell=5) for _ in range(5)]
@@ -247,7 +249,7 @@ async def test_a_server_killed_while_events_are_on_their_way_loses_and_doubles_n
                     server.forget()
                 things += [await a_thing(db, tell=5) for _ in range(5)]
                 server.start()
-            async with asyncio.timeout(60), db.hot() as connection:
+            async with asyncio.timeout(60), db.raw() as connection:
                 while await connection.fetchval(OPEN):  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
             relay.cancel()
@@ -256,14 +258,18 @@ async def test_a_server_killed_while_events_are_on_their_way_loses_and_doubles_n
 
 async def test_what_does_not_carry_our_mark_is_neither_heard_nor_believed(server: NatsServer, target: Target) -> None:
     async with probe_database(target) as db:
-        hearer = Hearer(db, "probe.count", count)
+        hearer = EventHandler(db, "probe.count", count)
         thing = await a_thing(db, tell=0)
         async with process(server, hearer) as far, process(server) as teller:
             await until(lambda: teller.bus.carries and far.bus.carries)
             stranger = await nats.connect(server.url)
             body = json.dumps({"thing": thing}).encode()
             about = {Header.MSG_ID.value: str(new_uuid()), KIND: ThingCounted.kind, TELLER: "x", AT: "9999999999"}
-            for mark in ("", "0" * 64, Bus(NatsSettings(url=Secret(server.url)), b"another", []).mark(b"probe.count")):
+            for mark in (
+                "",
+                "0" * 64,
+                NatsBus(NatsSettings(url=Secret(server.url)), b"another", []).mark(b"probe.count"),
+            ):
                 about[Header.MSG_ID.value] = str(new_uuid())
                 told = about | {MARK: mark}
                 await stranger.jetstream().publish(teller.bus.subject("events.probe.count"), body, headers=told)
@@ -280,7 +286,7 @@ async def test_what_does_not_carry_our_mark_is_neither_heard_nor_believed(server
 
 async def test_an_event_that_is_said_again_much_later_is_not_heard(server: NatsServer, target: Target) -> None:
     async with probe_database(target) as db:
-        hearer = Hearer(db, "probe.count", count)
+        hearer = EventHandler(db, "probe.count", count)
         async with process(server, hearer) as far, process(server) as teller:
             await until(lambda: teller.bus.carries and far.bus.carries)
             thing = await a_thing(db, tell=0)
@@ -303,7 +309,7 @@ async def test_an_event_that_is_said_again_much_later_is_not_heard(server: NatsS
 
 async def test_installations_that_share_a_server_hear_nothing_of_each_other(server: NatsServer, target: Target) -> None:
     async with probe_database(target) as db:
-        hearer = Hearer(db, "probe.count", count)
+        hearer = EventHandler(db, "probe.count", count)
         async with process(server, hearer, secret=b"another"), process(server) as teller:
             await until(lambda: teller.bus.carries)
             thing = await a_thing(db, tell=0)
@@ -336,8 +342,8 @@ async def test_news_goes_over_the_bus_and_by_the_database_while_the_server_is_aw
             looked.set()
 
         await watching.add_listener("aitbc_probe", lambda *_: notified.set())
-        buses = [EventBus(NatsSettings(url=Secret(server.url)), SECRET, []) for _ in range(2)]
-        here, there = News(db, buses[0]), News(other, buses[1])
+        buses = [NatsEventBus(NatsSettings(url=Secret(server.url)), SECRET, []) for _ in range(2)]
+        here, there = Wakeup(db, buses[0]), Wakeup(other, buses[1])
         for bus in buses:
             await bus.start()
         tasks = [asyncio.create_task(here.send()), asyncio.create_task(there.listen(look))]

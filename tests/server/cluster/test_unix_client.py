@@ -10,8 +10,15 @@ import aiohttp
 import pytest
 
 from aitbc.kernel.primitives.request_errors import BodyTimeout
-from aitbc.server.cluster.tls_client import FarWires
-from aitbc.server.cluster.unix_client import AHEAD_BYTES, HEAD_BYTES_MAX, IDLE_SECONDS, Answer, Content, Wires
+from aitbc.server.cluster.tls_client import TlsClient
+from aitbc.server.cluster.unix_client import (
+    AHEAD_BYTES,
+    HEAD_BYTES_MAX,
+    IDLE_SECONDS,
+    Content,
+    PeerResponse,
+    UnixClient,
+)
 
 Talk = Callable[[bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -19,14 +26,14 @@ Talk = Callable[[bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[N
 class Other:
     """The other process: says what a test wants to each head of a request."""
 
-    def __init__(self, wires: Wires) -> None:
+    def __init__(self, wires: UnixClient) -> None:
         self.wires = wires
         self.heads: list[bytes] = []
         self.connections = 0
 
     async def ask(
         self, method: str = "GET", content: Content = None, head: tuple[bytes, bytes] | None = None
-    ) -> Answer:
+    ) -> PeerResponse:
         """A request of a test."""
         sent = [(b"host", b"localhost"), *([head] if head else [])]
         async with asyncio.timeout(5):
@@ -62,7 +69,7 @@ async def other(folder: Path, talk: Talk | bytes, *, silence_seconds: float = 90
         finally:
             writer.close()
 
-    made = Other(Wires(folder / "s", silence_seconds=silence_seconds))
+    made = Other(UnixClient(folder / "s", silence_seconds=silence_seconds))
     server = await asyncio.start_unix_server(serve, folder / "s")
     try:
         yield made
@@ -312,7 +319,7 @@ async def test_on_another_machine_too_a_body_that_is_refused_on_its_way_is_its_s
     connector = aiohttp.UnixConnector(str(tmp_path / "s"))
     async with other(tmp_path, taking), aiohttp.ClientSession(connector=connector) as session:
         with pytest.raises(BodyTimeout):
-            await FarWires("http://there", session).ask("POST", b"/x", [], failing())
+            await TlsClient("http://there", session).ask("POST", b"/x", [], failing())
 
 
 async def test_whoever_does_not_read_holds_up_the_other_side(tmp_path: Path) -> None:
@@ -354,4 +361,4 @@ async def test_a_caller_who_leaves_ends_the_connection(tmp_path: Path) -> None:
 
 async def test_nobody_there_is_an_error_at_once(tmp_path: Path) -> None:
     with pytest.raises(OSError):  # noqa: PT011
-        await Wires(tmp_path / "nobody").ask("GET", b"/", [])
+        await UnixClient(tmp_path / "nobody").ask("GET", b"/", [])

@@ -9,13 +9,14 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from aitbc.kernel.primitives.errors import ConfigError
+from aitbc.kernel.primitives.loop_lag import LoopLag
 from aitbc.kernel.telemetry import logs
 from aitbc.kernel.telemetry.logs import LogSettings
 from aitbc.server.asgi.access_log import AccessLog
 from aitbc.server.config.listeners import Listener, bind, gateway
 from aitbc.server.config.settings import ServerSettings
 from aitbc.server.runtime.systemd import Notifier
-from aitbc.server.runtime.uvicorn_server import Pulse, Signals, run, serve
+from aitbc.server.runtime.uvicorn_server import Signals, run, serve
 
 
 class SmallApp:
@@ -24,7 +25,7 @@ class SmallApp:
     def __init__(self, options: dict[str, Any]) -> None:
         self.options = options
         self.draining = asyncio.Event()
-        self.pulse = Pulse()
+        self.loop_lag = LoopLag()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -81,7 +82,7 @@ class SmallApp:
         await self.answer(send, "thawed")
 
     async def pause(self, query: dict[str, str], send: Any) -> None:
-        await self.answer(send, json.dumps(self.pulse.recent_pause()))
+        await self.answer(send, json.dumps(self.loop_lag.recent_pause()))
 
 
 async def main(signals: Signals, options: dict[str, Any]) -> int:
@@ -94,7 +95,13 @@ async def main(signals: Signals, options: dict[str, Any]) -> int:
     notifier = Notifier(options.get("notify"), 0.2 if "notify" in options else None)
     sockets = bind(places, settings)
     return await serve(
-        AccessLog(app), settings, sockets, signals=signals, draining=app.draining, pulse=app.pulse, notifier=notifier
+        AccessLog(app),
+        settings,
+        sockets,
+        signals=signals,
+        draining=app.draining,
+        loop_lag=app.loop_lag,
+        notifier=notifier,
     )
 
 

@@ -3,9 +3,9 @@
 import asyncio
 
 from aitbc.kernel.database.unit_of_work import Target
-from aitbc.kernel.module import Chore
+from aitbc.kernel.module import PeriodicTask
 from aitbc.kernel.primitives.errors import Unavailable
-from aitbc.server.runtime.periodic import Leadership, lock_number, run_chore
+from aitbc.server.runtime.periodic import Leadership, lock_number, run_periodic_task
 from tests.kernel.probe import probe_database
 
 
@@ -50,7 +50,9 @@ async def test_a_chore_goes_on_after_a_failure(target: Target) -> None:
                 raise ValueError("a mistake of ours")
 
         leadership = Leadership(db)
-        task = asyncio.create_task(run_chore("probe", Chore(run="work", every_seconds=0.01), work, leadership))
+        task = asyncio.create_task(
+            run_periodic_task("probe", PeriodicTask(run="work", every_seconds=0.01), work, leadership)
+        )
         for _ in range(300):
             if rounds >= 4:
                 break

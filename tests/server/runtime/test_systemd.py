@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from aitbc.kernel.primitives.loop_lag import Pulse
+from aitbc.kernel.primitives.loop_lag import LoopLag
 from aitbc.server.runtime.systemd import VARIABLES, Notifier, keep_to_ourselves
 
 
@@ -57,8 +57,8 @@ def test_who_is_not_there_or_does_not_listen_harms_nobody(tmp_path: Path) -> Non
 
 async def test_life_is_told_twice_in_the_time_allowed(ear: tuple[socket.socket, str]) -> None:
     listener, address = ear
-    pulse = Pulse()
-    tasks = [asyncio.create_task(work) for work in (pulse.run(), Notifier(address, 0.4).keep_telling(pulse))]
+    loop_lag = LoopLag()
+    tasks = [asyncio.create_task(work) for work in (loop_lag.run(), Notifier(address, 0.4).keep_telling(loop_lag))]
     await asyncio.sleep(1.1)
     for task in tasks:
         task.cancel()
@@ -69,14 +69,14 @@ async def test_life_is_told_twice_in_the_time_allowed(ear: tuple[socket.socket, 
 
 async def test_without_a_watchdog_nothing_is_told(ear: tuple[socket.socket, str]) -> None:
     listener, address = ear
-    await asyncio.wait_for(Notifier(address).keep_telling(Pulse()), 1)
+    await asyncio.wait_for(Notifier(address).keep_telling(LoopLag()), 1)
     assert heard(listener) == []
 
 
 async def test_a_loop_that_stands_still_is_silent_and_says_soon_that_it_goes_on(ear: tuple[socket.socket, str]) -> None:
     listener, address = ear
-    pulse = Pulse()
-    tasks = [asyncio.create_task(work) for work in (pulse.run(), Notifier(address, 1.0).keep_telling(pulse))]
+    loop_lag = LoopLag()
+    tasks = [asyncio.create_task(work) for work in (loop_lag.run(), Notifier(address, 1.0).keep_telling(loop_lag))]
     await asyncio.sleep(0.15)
     assert heard(listener) == ["WATCHDOG=1"]
     time.sleep(0.8)  # noqa: ASYNC251 - the loop is to stand still
@@ -89,9 +89,9 @@ async def test_a_loop_that_stands_still_is_silent_and_says_soon_that_it_goes_on(
 
 async def test_a_pulse_that_no_longer_beats_ends_the_signs_of_life(ear: tuple[socket.socket, str]) -> None:
     listener, address = ear
-    pulse = Pulse()
-    beating = asyncio.create_task(pulse.run())
-    telling = asyncio.create_task(Notifier(address, 0.4).keep_telling(pulse))
+    loop_lag = LoopLag()
+    beating = asyncio.create_task(loop_lag.run())
+    telling = asyncio.create_task(Notifier(address, 0.4).keep_telling(loop_lag))
     await asyncio.sleep(0.3)
     beating.cancel()
     await asyncio.sleep(0.5)

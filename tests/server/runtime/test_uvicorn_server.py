@@ -21,7 +21,7 @@ import pytest
 from msgspec import structs
 
 from aitbc.kernel.primitives.errors import ConfigError
-from aitbc.kernel.primitives.loop_lag import Pulse
+from aitbc.kernel.primitives.loop_lag import LoopLag
 from aitbc.server.config.listeners import Listener, PlainHttpRefused, PortTaken, bind, close, holder_of, tls_context
 from aitbc.server.config.settings import ServerSettings
 
@@ -553,19 +553,19 @@ def test_a_process_that_was_stopped_knows_it_when_it_goes_on(tmp_path: Path) -> 
 async def test_a_pause_counts_while_it_lasts_and_is_forgotten_later(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("aitbc.kernel.primitives.loop_lag._elapsed", lambda: now)
-    pulse = Pulse()
+    loop_lag = LoopLag()
     now += 0.2
-    pulse.beat()
-    assert pulse.lag_seconds == pytest.approx(0.1)
-    assert pulse.recent_pause() == 0
+    loop_lag.beat()
+    assert loop_lag.lag_seconds == pytest.approx(0.1)
+    assert loop_lag.recent_pause() == 0
     now += 120
-    assert pulse.loop_frozen_seconds == pytest.approx(119.9)
-    assert pulse.recent_pause() == pytest.approx(119.9)
-    pulse.beat()
-    assert pulse.recent_pause(60) == pytest.approx(119.9)
-    assert pulse.frozen_seconds_total == pytest.approx(119.9)
+    assert loop_lag.loop_frozen_seconds == pytest.approx(119.9)
+    assert loop_lag.recent_pause() == pytest.approx(119.9)
+    loop_lag.beat()
+    assert loop_lag.recent_pause(60) == pytest.approx(119.9)
+    assert loop_lag.frozen_seconds_total == pytest.approx(119.9)
     for _ in range(610):
         now += 0.1
-        pulse.beat()
-    assert pulse.recent_pause(60) == 0
-    assert pulse.recent_pause(600) == pytest.approx(119.9)
+        loop_lag.beat()
+    assert loop_lag.recent_pause(60) == 0
+    assert loop_lag.recent_pause(600) == pytest.approx(119.9)

@@ -303,7 +303,7 @@ async def test_a_message_is_tried_for_days_at_the_times_of_the_standard_and_is_t
 
 
 async def _until_due(stage: Stage) -> timedelta:
-    async with stage.house.platform.kernel.hot() as connection:
+    async with stage.house.platform.kernel.raw() as connection:
         row = await connection.fetchrow(
             "SELECT due_at - attempted_at AS pause FROM kernel.webhook_deliveries ORDER BY id DESC LIMIT 1"
         )

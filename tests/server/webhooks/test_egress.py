@@ -10,13 +10,13 @@ import aiohttp
 import pytest
 
 from aitbc.server.config.settings import WebhookSettings
-from aitbc.server.webhooks.egress import DestinationRefused, Destinations, NotPublic, is_public
+from aitbc.server.webhooks.egress import DestinationRefused, EgressPolicy, NotPublic, is_public
 from aitbc.server.webhooks.egress_client import LOOKUPS_MAX, connector
 from tests.server.webhooks.receiver import receiving
 
 PUBLIC = "93.184.215.14"
-STRICT = Destinations(WebhookSettings())
-LENIENT = Destinations(WebhookSettings(allow_private=True))
+STRICT = EgressPolicy(WebhookSettings())
+LENIENT = EgressPolicy(WebhookSettings(allow_private=True))
 
 REFUSED = [
     # S20: forms of loopback, of private networks and of metadata services
@@ -160,7 +160,7 @@ def names(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
     return asked
 
 
-async def refusal_of(url: str, destinations: Destinations = STRICT) -> BaseException:
+async def refusal_of(url: str, destinations: EgressPolicy = STRICT) -> BaseException:
     """What a request to a URL ends with; it must not get through."""
     async with aiohttp.ClientSession(connector=connector(destinations)) as session:
         with pytest.raises(aiohttp.ClientConnectorError) as failed:
@@ -193,12 +193,12 @@ async def test_the_address_that_was_seen_is_the_one_connected_to(monkeypatch: py
     """Rebinding: a public address first and a private one next. Nobody asks twice for one connection."""
     opened: list[str] = []
 
-    def note(_: Destinations, address: Any) -> socket.socket:
+    def note(_: EgressPolicy, address: Any) -> socket.socket:
         opened.append(address[4][0])
         raise OSError("far enough")
 
     asked = names(monkeypatch, [PUBLIC], ["127.0.0.1"])
-    monkeypatch.setattr(Destinations, "open_socket", note)
+    monkeypatch.setattr(EgressPolicy, "open_socket", note)
     assert not isinstance(await refusal_of("http://hooks.example/"), NotPublic)
     assert (asked, opened) == (["hooks.example"], [PUBLIC])
     assert isinstance(await refusal_of("http://hooks.example/"), NotPublic)

@@ -258,7 +258,7 @@ async def test_a_secret_is_shown_once_and_lies_sealed(stage: Stage, receiver: Re
     assert rotated[0] == rotated[1] and rotated[0]["secret"] != made["secret"]
     for answer in (await who.get(ENDPOINTS), await who.get(f"{ENDPOINTS}/{made['id']}")):
         assert 'secret":' not in answer.text and "whsec" not in answer.text
-    async with stage.house.platform.kernel.hot() as connection:
+    async with stage.house.platform.kernel.raw() as connection:
         for table in ("webhook_endpoints", "answers", "audit"):
             rows = await connection.fetch(f"SELECT t::text AS row FROM kernel.{table} t")
             assert rows

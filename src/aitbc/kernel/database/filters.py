@@ -3,7 +3,7 @@
 from typing import Any
 
 
-class Narrowed:
+class Filters:
     """Conditions with their values; each `{}` in one stands for a value."""
 
     def __init__(self) -> None:

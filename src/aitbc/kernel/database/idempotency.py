@@ -36,7 +36,7 @@ class IdempotencyKeyMalformed(Invalid):
     code = "idempotency_key_malformed"
 
 
-class Once(Struct):
+class IdempotencyKey(Struct):
     """The Idempotency-Key of one request: whose, which, for what. Without a key nothing is stored."""
 
     account: str
@@ -46,7 +46,7 @@ class Once(Struct):
     replayed: bool = False
     """Set when the answer is the stored one of an earlier request; the answer's header says so."""
 
-    NONE: ClassVar["Once"]
+    NONE: ClassVar["IdempotencyKey"]
 
 
-Once.NONE = Once(account="")
+IdempotencyKey.NONE = IdempotencyKey(account="")

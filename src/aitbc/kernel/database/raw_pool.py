@@ -25,7 +25,7 @@ IDLE_SECONDS = 300.0
 """A connection that nobody needed for so long is ended."""
 
 
-class HotConnections:
+class RawPool:
     """Lends up to `size` connections, the one that came back last first; they are made when they are first needed."""
 
     def __init__(self, arguments: Mapping[str, Any], size: int) -> None:

@@ -13,7 +13,7 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 
-async def persistently(work: Callable[[], Awaitable[T]]) -> T:
+async def retry(work: Callable[[], Awaitable[T]]) -> T:
     """Do a transaction again when the database asks for it (deadlock, serialization), a bounded number of times."""
     for attempt in range(1, ATTEMPTS_MAX):
         try:
@@ -23,11 +23,11 @@ async def persistently(work: Callable[[], Awaitable[T]]) -> T:
     return await work()
 
 
-def persistent(command: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+def retrying(command: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
     """The same command, done again where its one transaction lost against others; it must be safe to do from its beginning."""
 
     @functools.wraps(command)
     async def persisting(*args: P.args, **kwargs: P.kwargs) -> T:
-        return await persistently(lambda: command(*args, **kwargs))
+        return await retry(lambda: command(*args, **kwargs))
 
     return persisting

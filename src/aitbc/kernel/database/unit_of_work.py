@@ -19,10 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
-from aitbc.kernel.database.idempotency import IdempotencyKeyReused, Once
+from aitbc.kernel.database.idempotency import IdempotencyKey, IdempotencyKeyReused
 from aitbc.kernel.database.outbox import Event, outbox_values
 from aitbc.kernel.database.raw_pool import Connection as Connection
-from aitbc.kernel.database.raw_pool import HotConnections
+from aitbc.kernel.database.raw_pool import RawPool
 from aitbc.kernel.database.sql_errors import translate, translate_commit
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
@@ -111,7 +111,7 @@ class UnitOfWork:
         self.session = session
         self.published: list[Event] = []
         self._tables = tables
-        self._once: Once | None = None
+        self._once: IdempotencyKey | None = None
 
     def add(self, row: DeclarativeBase) -> None:
         """Store a new row at the end of this unit, or at its next query."""
@@ -144,7 +144,7 @@ class UnitOfWork:
         values = {"at": now(), "account": account, "key": key, "action": action, "object": target, "details": details}
         await self.session.execute(insert(self._tables["audit"]).values(**values, request_id=current_request_id()))
 
-    async def replay(self, once: Once, answer: type[Answer]) -> Answer | None:
+    async def replay(self, once: IdempotencyKey, answer: type[Answer]) -> Answer | None:
         """The stored answer of an earlier request with this key, or none when this is the first; see `answer`.
 
         Waits for a twin that is still at work in another process. Raises `IdempotencyKeyReused` when the earlier request was
@@ -169,7 +169,7 @@ class UnitOfWork:
         once.replayed = True
         return msgspec.json.decode(stored.body, type=answer)
 
-    async def answer(self, once: Once, answer: Answer) -> Answer:
+    async def answer(self, once: IdempotencyKey, answer: Answer) -> Answer:
         """Store the answer of a first request beside its effect, and hand it back."""
         if once.key is not None:
             answers = self._tables["answers"]
@@ -198,7 +198,7 @@ class Database:
         self._arguments = target.connect_arguments(application=f"aitbc {module}", statement_seconds=statement_seconds)
         self._acquire_seconds = acquire_seconds
         self._pool_size = pool_size
-        self._hot: HotConnections | None = None
+        self._hot: RawPool | None = None
         self._on_commit: list[Callable[[], None]] = []
         self.engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",
@@ -276,10 +276,10 @@ class Database:
             await session.close()
 
     @asynccontextmanager
-    async def hot(self) -> AsyncIterator[Connection]:
+    async def raw(self) -> AsyncIterator[Connection]:
         """A raw connection for set-based statements, each its own transaction unless one is begun on it."""
         if self._hot is None:
-            self._hot = HotConnections(self._arguments, self._pool_size)
+            self._hot = RawPool(self._arguments, self._pool_size)
         try:
             connection = await self._hot.take(self._acquire_seconds)
         except Exception as error:
@@ -298,10 +298,10 @@ class Database:
             self._hot.give_back(connection)
 
     @asynccontextmanager
-    async def hot_transaction(self) -> AsyncIterator[Connection]:
+    async def raw_transaction(self) -> AsyncIterator[Connection]:
         """A transaction on a raw connection; a connection lost while committing raises `OutcomeUnknown`."""
         with self._sole_transaction():
-            async with self.hot() as connection:
+            async with self.raw() as connection:
                 transaction = connection.transaction()
                 try:
                     await transaction.start()

@@ -12,7 +12,7 @@ KEPT_MAX = 256
 """So many ways to put statements together are remembered."""
 
 
-class Together:
+class WriteBatch:
     """Statements that change different rows, gathered while a transaction works and done at its end, in their order.
 
     All of them see the data as it was before the first, and none may change a row that another one changes.

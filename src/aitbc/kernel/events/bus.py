@@ -5,7 +5,7 @@ from typing import Protocol
 
 from prometheus_client import Metric
 
-from aitbc.kernel.events.relay import Ear, Hearer
+from aitbc.kernel.events.relay import EventHandler, Subscriber
 
 
 class Said(Protocol):
@@ -16,17 +16,17 @@ class Said(Protocol):
         """What it says."""
 
 
-class EventsWay(Protocol):
+class EventTransport(Protocol):
     """The way of events over it, for one process."""
 
-    def ear(self, direct: Ear) -> Ear:
+    def ear(self, direct: Subscriber) -> Subscriber:
         """A handler of a module in another process, told this way and directly what did not get there so."""
 
     async def run(self) -> None:
         """Hear what arrives for this process, for ever."""
 
 
-class Carrier(Protocol):
+class Bus(Protocol):
     """The connection of one process."""
 
     def hear(self, subject: str, hear: Callable[[Said], Awaitable[None]], *, group: str = "") -> None:
@@ -35,7 +35,7 @@ class Carrier(Protocol):
     async def say(self, subject: str, body: bytes, headers: Mapping[str, str] | None = None) -> bool:
         """Say something to whoever hears it now; false where nobody can be reached."""
 
-    def events(self, hearers: Mapping[str, Hearer]) -> EventsWay:
+    def events(self, event_handlers: Mapping[str, EventHandler]) -> EventTransport:
         """The way of events to and from the hearers of this process."""
 
     async def start(self) -> None:

@@ -46,7 +46,7 @@ class Told(Struct, frozen=True):
     request_id: str | None
 
 
-class Ear(Protocol):
+class Subscriber(Protocol):
     """Whoever hears events, here or in another process."""
 
     name: str
@@ -61,7 +61,7 @@ def set_based(method: Method) -> Method:
     return method
 
 
-class Hearer:
+class EventHandler:
     """One handler of one module: hears each event once, in the transaction of its own work."""
 
     def __init__(self, database: Database, name: str, handler: Handler) -> None:
@@ -78,7 +78,7 @@ class Hearer:
             await self._receive(told)
 
     async def _receive_at_once(self, told: Sequence[tuple[UUID, Event]]) -> None:
-        async with self.database.hot_transaction() as connection:
+        async with self.database.raw_transaction() as connection:
             fresh = await connection.fetch(
                 f"INSERT INTO {self.database.module}.inbox (event_id, handler, heard_at) "  # noqa: S608 - a module's name
                 "SELECT id, $2, $3 FROM unnest($1::uuid[]) AS id ON CONFLICT DO NOTHING RETURNING event_id",
@@ -112,9 +112,9 @@ class Hearer:
 class Relay:
     """Delivers the outbox of one module."""
 
-    def __init__(self, database: Database, hearers: Mapping[str, Sequence[Ear]]) -> None:
+    def __init__(self, database: Database, event_handlers: Mapping[str, Sequence[Subscriber]]) -> None:
         self._database = database
-        self._hearers = hearers
+        self._hearers = event_handlers
         self._wake = asyncio.Event()
         self._schema = database.module
         database.on_publish(self._wake.set)
@@ -156,7 +156,7 @@ class Relay:
 
     async def _lease(self) -> list[Told]:
         at = now()
-        async with self._database.hot() as connection:
+        async with self._database.raw() as connection:
             rows = await connection.fetch(
                 f"""WITH due AS (
                     SELECT id FROM {self._schema}.outbox
@@ -186,7 +186,7 @@ class Relay:
                 outcome |= await self._bring_singly(hearer, events)
         return [(told, outcome.get(told.id)) for told in group]
 
-    async def _bring_singly(self, hearer: Ear, events: list[tuple[Told, Event]]) -> dict[UUID, str | None]:
+    async def _bring_singly(self, hearer: Subscriber, events: list[tuple[Told, Event]]) -> dict[UUID, str | None]:
         outcome: dict[UUID, str | None] = {}
         for told, event in events:
             token = request_id.set(told.request_id)
@@ -203,7 +203,7 @@ class Relay:
 
     async def _mark(self, delivered: list[Told], failed: list[tuple[Told, str]]) -> None:
         at = now()
-        async with self._database.hot() as connection:
+        async with self._database.raw() as connection:
             if delivered:
                 await connection.execute(
                     f"UPDATE {self._schema}.outbox o SET delivered_at = $1 "  # noqa: S608

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from aitbc.kernel.database.unit_of_work import Database
-from aitbc.kernel.events.bus import Carrier, Said
+from aitbc.kernel.events.bus import Bus, Said
 from aitbc.kernel.primitives.ids import new_uuid
 
 GATHER_SECONDS = 0.02
@@ -14,10 +14,10 @@ ALIVE_SECONDS = 30.0
 """How often a listener that hears nothing asks whether its connection still stands."""
 
 
-class News:
+class Wakeup:
     """What the processes of one module call out to each other. It says nothing but that there is news, and may get lost."""
 
-    def __init__(self, database: Database, bus: Carrier | None = None) -> None:
+    def __init__(self, database: Database, bus: Bus | None = None) -> None:
         self._database = database
         self._bus = bus
         self._me = str(new_uuid())
@@ -41,7 +41,7 @@ class News:
                 continue
             await asyncio.sleep(GATHER_SECONDS)
             self._told.clear()
-            async with self._database.hot() as connection:
+            async with self._database.raw() as connection:
                 await connection.execute("SELECT pg_notify($1, $2)", self._channel, self._me)
 
     async def listen(self, look: Callable[[], Awaitable[None]]) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 GONE = "aitbc.gone"
-"""The key of a request's scope under which the server puts its `Gone`; a request that came in otherwise has none."""
+"""The key of a request's scope under which the server puts its `Disconnect`; a request that came in otherwise has none."""
 
 
-class Gone:
+class Disconnect:
     """Whether the client of a request has left, and the task to end then."""
 
     __slots__ = ("_hearers", "_task", "is_true")
@@ -34,8 +34,8 @@ class Gone:
     def happen(self) -> None:
         """The client has left."""
         self.is_true = True
-        hearers, self._hearers = self._hearers, []
-        for hearer in hearers:
+        event_handlers, self._hearers = self._hearers, []
+        for hearer in event_handlers:
             hearer()
         if self._task is not None:
             self._task.cancel()
@@ -46,13 +46,13 @@ class Gone:
         return self.is_true and task is not None and task is self._task and task.uncancel() == 0
 
 
-def gone_of(scope: Any) -> Gone | None:
+def disconnect_of(scope: Any) -> Disconnect | None:
     """What tells whether the client of this request has left; none for a request that came in without a connection."""
     gone = scope.get(GONE)
-    return gone if isinstance(gone, Gone) else None
+    return gone if isinstance(gone, Disconnect) else None
 
 
-def leave_with(gone: Gone | None) -> None:
+def leave_with(gone: Disconnect | None) -> None:
     """End the running task when the client leaves: from here on it only waits for something."""
     task = asyncio.current_task()
     if gone is not None and task is not None:

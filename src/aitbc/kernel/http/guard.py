@@ -13,12 +13,12 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from aitbc.kernel.database.idempotency import (
     KEY_LENGTH_MAX,
+    IdempotencyKey,
     IdempotencyKeyInFlight,
     IdempotencyKeyMalformed,
     IdempotencyKeyRequired,
-    Once,
 )
-from aitbc.kernel.http.disconnect import GONE, Gone
+from aitbc.kernel.http.disconnect import GONE, Disconnect
 from aitbc.kernel.http.problems import header_values
 from aitbc.kernel.identity.accounts import Identity
 from aitbc.kernel.identity.denials import Denials
@@ -85,7 +85,7 @@ class Guard:
         """Authenticate, authorise, and take note of the Idempotency-Key."""
         permission = handler.opt["permission"]
         if permission == PUBLIC:
-            connection.scope["state"]["once"] = Once(account="")
+            connection.scope["state"]["once"] = IdempotencyKey(account="")
             return
         principal = await self.admit(connection.scope, permission)
         connection.scope["state"]["admission"] = Admission(self._identity, _secret_of(connection.scope))
@@ -110,21 +110,21 @@ class Guard:
         """End a call that only waits with its client, and take note of the Idempotency-Key of one that changes something."""
         if opt.get("waits"):
             gone, task = scope.get(GONE), asyncio.current_task()
-            if isinstance(gone, Gone) and task is not None:
+            if isinstance(gone, Disconnect) and task is not None:
                 gone.end(task)
         if scope.get("method") in MUTATING:
             scope["state"]["once"] = await self._once(scope, opt.get("idempotency"), who, body)
 
     async def _once(
         self, scope: Any, idempotency: str | None, who: Principal, body: Callable[[], Awaitable[bytes]]
-    ) -> Once:
+    ) -> IdempotencyKey:
         keys = header_values(scope, b"idempotency-key")
         if idempotency == "natural":  # repeating it is harmless by itself
-            return Once(account=who.account)
+            return IdempotencyKey(account=who.account)
         if not keys:
             if idempotency == "required":
                 raise IdempotencyKeyRequired
-            return Once(account=who.account)
+            return IdempotencyKey(account=who.account)
         key = keys[0]
         if len(keys) > 1 or not 0 < len(key) <= KEY_LENGTH_MAX or not key.isascii() or not key.isprintable():
             raise IdempotencyKeyMalformed
@@ -134,7 +134,7 @@ class Guard:
         self._in_flight.add(mark)
         scope["state"]["leave"] = lambda: self._in_flight.discard(mark)
         content = f"{scope['method']} {scope['path']}\n".encode("utf-8", "surrogateescape") + await body()
-        return Once(who.account, key, hashlib.sha256(content).digest())
+        return IdempotencyKey(who.account, key, hashlib.sha256(content).digest())
 
 
 def _body_of(connection: Connection) -> Callable[[], Awaitable[bytes]]:
@@ -166,26 +166,26 @@ class Leaving:
         try:
             await self._app(scope, receive, marked)
         finally:
-            see_out(scope)
+            release_idempotency_key(scope)
 
 
-def see_out(scope: Any) -> None:
+def release_idempotency_key(scope: Any) -> None:
     """Free the Idempotency-Key of a request that is over for the next one."""
     if leave := scope["state"].get("leave"):
         leave()
 
 
 def _secret_of(scope: Any) -> str:
-    return stand_in_of(scope) or bearer(scope)
+    return loopback_key_of(scope) or bearer(scope)
 
 
-def stand_in_of(scope: Any) -> str | None:
+def loopback_key_of(scope: Any) -> str | None:
     """The key to use for a caller without one, or with an empty one, at a port that trusts this machine; none elsewhere."""
-    stand_in = scope["state"].get("stand_in")
-    if stand_in is None:
+    loopback_key = scope["state"].get("stand_in")
+    if loopback_key is None:
         return None
     keys = [value.strip() for name, value in scope["headers"] if name in _KEY_HEADERS]
-    return str(stand_in) if all(key in (b"", b"Bearer") for key in keys) else None
+    return str(loopback_key) if all(key in (b"", b"Bearer") for key in keys) else None
 
 
 def bearer(scope: Any) -> str:
@@ -211,8 +211,8 @@ async def _who(request: Request[Any, Any, Any]) -> Principal:
     return principal
 
 
-async def _once(request: Request[Any, Any, Any]) -> Once:
-    once: Once = request.scope["state"]["once"]
+async def _once(request: Request[Any, Any, Any]) -> IdempotencyKey:
+    once: IdempotencyKey = request.scope["state"]["once"]
     return once
 
 

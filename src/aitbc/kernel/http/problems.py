@@ -332,7 +332,7 @@ def read_query(contract: Contract, query: bytes) -> dict[str, Any]:
     return values
 
 
-def manners() -> dict[str, Any]:
+def app_options() -> dict[str, Any]:
     """What every app of ours is built with: `Litestar(routes, **manners())`."""
     return {
         "dto": StrictBody,

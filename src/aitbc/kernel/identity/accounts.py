@@ -12,7 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from aitbc.kernel.crypto.api_key import fingerprint, new_key, visible, well_formed
 from aitbc.kernel.database.batcher import Batcher
-from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.standard_tables import NO_DELETE, module_metadata
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork, WireId
 from aitbc.kernel.identity.principal import EVERYTHING, Principal
@@ -199,7 +199,7 @@ class Identity:
         return known[1]
 
     async def _look_up(self, digests: Sequence[bytes]) -> Sequence[Principal | AppError | None]:
-        async with self._db.hot() as connection:
+        async with self._db.raw() as connection:
             rows = await connection.fetch(
                 "SELECT digest, id, account, kind, scopes, subject FROM kernel.keys "
                 "WHERE digest = ANY($1) AND expires_at > $2 AND (revoked_at IS NULL OR revoked_at > $2)",
@@ -209,7 +209,7 @@ class Identity:
         found = {row["digest"]: _principal(row) for row in rows}
         return [found.get(digest) for digest in digests]
 
-    async def create_account(self, who: Principal, name: str, once: Once = Once.NONE) -> Account:
+    async def create_account(self, who: Principal, name: str, once: IdempotencyKey = IdempotencyKey.NONE) -> Account:
         """A new account. Raises `AccountExists`."""
         async with self._db.unit_of_work() as uow:
             if earlier := await uow.replay(once, Account):

@@ -111,7 +111,7 @@ class Denials:
             del self._counted[pair]
             self._close(pair, counted)
         if rows := list(self._waiting):
-            async with self._database.hot() as connection:
+            async with self._database.raw() as connection:
                 await connection.execute(INSERT, *map(list, zip(*rows, strict=True)), ACTION)
             for row in rows:
                 with suppress(ValueError):  # it gave way meanwhile

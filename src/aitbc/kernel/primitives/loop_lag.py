@@ -21,7 +21,7 @@ def _elapsed() -> float:
     return time.monotonic()
 
 
-class Pulse:
+class LoopLag:
     """Beats in the event loop. Who is about to judge others by the clock asks `recent_pause` first.
 
     A process that was stopped, or whose machine slept, finds on waking that everybody else is late; it was itself.

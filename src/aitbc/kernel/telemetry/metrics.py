@@ -22,7 +22,7 @@ from prometheus_client import (
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
 
-from aitbc.kernel.primitives.loop_lag import Pulse
+from aitbc.kernel.primitives.loop_lag import LoopLag
 from aitbc.kernel.primitives.version import Build
 
 CONTENT_TYPE = "text/plain; version=0.0.4"
@@ -51,10 +51,10 @@ Collect = Callable[[], Awaitable[Iterable[Metric]]]
 class Metrics:
     """The metrics of one process. Modules add theirs once, at the start."""
 
-    def __init__(self, build: Build, *, pulse: Pulse | None = None) -> None:
+    def __init__(self, build: Build, *, loop_lag: LoopLag | None = None) -> None:
         self._registry = CollectorRegistry()
         self._build = build
-        self._pulse = pulse
+        self._pulse = loop_lag
         self._requests: dict[tuple[str, str, int], int] = {}
         self._durations: dict[tuple[str, str], _Durations] = {}
         self._sockets: dict[tuple[str, int], int] = {}

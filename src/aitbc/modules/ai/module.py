@@ -1,6 +1,6 @@
 """The ai module, as the app mounts it."""
 
-from aitbc.kernel.module import Chore, Module
+from aitbc.kernel.module import Module, PeriodicTask
 from aitbc.modules.ai.api import AiApi
 from aitbc.modules.ai.legacy.coordinator import CoordinatorJobController, CoordinatorPayments
 from aitbc.modules.ai.legacy.jobs import OlderJobs, OlderOperator
@@ -30,10 +30,10 @@ module = Module(
     settings=AiSettings,
     older=(PublicController, OlderJobs, OlderOperator, MediaController),
     coordinator=(CoordinatorJobController, CoordinatorPayments, ServiceController, ReinforcedJobs, NotServedController),
-    chores=(
-        Chore(run="sweep", every_seconds=1.0),
-        Chore(run="return_strays", every_seconds=1.0, leader=False),
-        Chore(run="reconcile_holds", every_seconds=30.0),
-        Chore(run="tidy", every_seconds=60.0),
+    periodic_tasks=(
+        PeriodicTask(run="sweep", every_seconds=1.0),
+        PeriodicTask(run="return_strays", every_seconds=1.0, leader=False),
+        PeriodicTask(run="reconcile_holds", every_seconds=30.0),
+        PeriodicTask(run="tidy", every_seconds=60.0),
     ),
 )

@@ -1,6 +1,6 @@
 """The gpu module, as the app mounts it."""
 
-from aitbc.kernel.module import Chore, Module
+from aitbc.kernel.module import Module, PeriodicTask
 from aitbc.modules.ai.api import AiApi
 from aitbc.modules.ai.events import AttemptEnded
 from aitbc.modules.gpu.api import GpuApi
@@ -46,10 +46,10 @@ module = Module(
         CoordinatorMarket,
         CoordinatorBookings,
     ),
-    chores=(
-        Chore(run="watch", every_seconds=5.0),
-        Chore(run="keep_older", every_seconds=10.0),
-        Chore(run="mind_bookings", every_seconds=5.0),
-        Chore(run="expire_orders", every_seconds=60.0),
+    periodic_tasks=(
+        PeriodicTask(run="watch", every_seconds=5.0),
+        PeriodicTask(run="keep_older", every_seconds=10.0),
+        PeriodicTask(run="mind_bookings", every_seconds=5.0),
+        PeriodicTask(run="expire_orders", every_seconds=60.0),
     ),
 )

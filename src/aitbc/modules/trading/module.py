@@ -1,6 +1,6 @@
 """The trading module, as the app mounts it."""
 
-from aitbc.kernel.module import Chore, Module
+from aitbc.kernel.module import Module, PeriodicTask
 from aitbc.modules.ai.events import JobClosed, JobSucceeded
 from aitbc.modules.trading.api import TradingApi
 from aitbc.modules.trading.legacy.coordinator import CoordinatorChain, CoordinatorExplorer
@@ -23,5 +23,5 @@ module = Module(
     settings=TradingSettings,
     older=(PublicController, OlderExplorer, ProtocolController),
     coordinator=(CoordinatorExplorer, CoordinatorChain, CoordinatorProtocol),
-    chores=(Chore(run="seal", every_seconds=1.0), Chore(run="expire_holds", every_seconds=5.0)),
+    periodic_tasks=(PeriodicTask(run="seal", every_seconds=1.0), PeriodicTask(run="expire_holds", every_seconds=5.0)),
 )

@@ -208,7 +208,7 @@ def database_answers(databases: Mapping[str, Database]) -> Check:
 
 
 async def _ping(database: Database) -> None:
-    async with database.hot() as connection:
+    async with database.raw() as connection:
         await connection.fetchval("SELECT 1")
 
 

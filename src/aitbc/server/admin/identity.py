@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta, Struct
 
-from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.accounts import (
     LIFETIME_DEFAULT,
     OVERLAP_DEFAULT,
@@ -76,7 +76,7 @@ class AccountController(Controller):
         self,
         identity: NamedDependency[Identity],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         data: JSONBody[CreateAccount],
     ) -> Account:
         """Create an account; its first key is made with `POST /api/v1/identity/keys`."""

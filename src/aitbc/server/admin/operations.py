@@ -94,7 +94,7 @@ class Operations:
         where = _WHERE[state] if state is not None else "true"
         edge = _uuid(before) if before is not None else UUID(int=2**128 - 1)
         for database in self._chosen(module):
-            async with database.hot() as connection:
+            async with database.raw() as connection:
                 rows = await connection.fetch(
                     f"SELECT * FROM {database.module}.outbox WHERE {where} AND id < $1 ORDER BY id DESC LIMIT $2",  # noqa: S608
                     edge,
@@ -129,7 +129,7 @@ class Operations:
         found: list[AuditEntry] = []
         at, place, number = after or (None, "", 0)
         for database in self._chosen(module):
-            async with database.hot() as connection:
+            async with database.raw() as connection:
                 rows = await connection.fetch(
                     "SELECT id, at, account, key, action, object, details::text AS details, request_id "  # noqa: S608
                     f"FROM {database.module}.audit WHERE ($1::timestamptz IS NULL OR at <= $1) "
@@ -150,7 +150,7 @@ class Operations:
         events = gauge("aitbc_events", "Events that wait to be heard, or have died.", ("module", "state"))
         late = gauge("aitbc_event_delay_seconds", "By how much the event that is due longest is late.", ("module",))
         for database in self._databases.values():
-            async with database.hot() as connection:
+            async with database.raw() as connection:
                 row = await connection.fetchrow(
                     f"SELECT (SELECT count(*) FROM {database.module}.outbox WHERE {_WHERE['pending']}) AS pending, "  # noqa: S608
                     f"(SELECT count(*) FROM {database.module}.outbox WHERE {_WHERE['dead']}) AS dead, "
@@ -167,7 +167,7 @@ class Operations:
         """Forget delivered events, heard marks and stored answers from before a time, in bounded steps."""
         for database in self._databases.values():
             schema = database.module
-            async with database.hot() as connection:
+            async with database.raw() as connection:
                 for table, column in (("outbox", "delivered_at"), ("inbox", "heard_at"), ("answers", "created_at")):
                     await connection.execute(
                         f"DELETE FROM {schema}.{table} WHERE ctid = ANY(ARRAY("  # noqa: S608

@@ -9,7 +9,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from aitbc.kernel.http.disconnect import GONE, Gone
+from aitbc.kernel.http.disconnect import GONE, Disconnect
 from aitbc.kernel.http.problems import PROBLEM_TYPE, problem
 from aitbc.kernel.primitives.errors import AppError, Malformed
 from aitbc.kernel.primitives.ids import new_request_id
@@ -43,7 +43,7 @@ class Connection(HttpToolsProtocol):
         self._is_draining = is_draining
         self._head_since: float | None = self.loop.time()
         self._head_bytes = 0
-        self._gone: Gone | None = None
+        self._gone: Disconnect | None = None
 
     # What the client sends
 
@@ -64,7 +64,7 @@ class Connection(HttpToolsProtocol):
         self._head_since = None
         self._head_bytes = 0
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
-        scope[GONE] = self._gone = Gone()
+        scope[GONE] = self._gone = Disconnect()
         super().on_headers_complete()
         if self._is_draining() and self.cycle is not None:  # a WebSocket has none
             self.cycle.keep_alive = False

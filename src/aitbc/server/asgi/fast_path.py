@@ -16,7 +16,7 @@ from litestar.serialization import encode_json
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
-from aitbc.kernel.http.guard import REPLAYED, Guard, see_out
+from aitbc.kernel.http.guard import REPLAYED, Guard, release_idempotency_key
 from aitbc.kernel.http.problems import MUTATING, check_parameters, handlers, read_body, read_query, told
 from aitbc.kernel.http.signature import Contract, contract_of
 from aitbc.kernel.identity.principal import PUBLIC
@@ -27,7 +27,7 @@ GIVEN = frozenset({"who", "once", "data"})
 """What a handler may ask for by name beside services and the name in its path."""
 
 
-class Way(Struct, frozen=True, eq=False, kw_only=True):
+class FastRoute(Struct, frozen=True, eq=False, kw_only=True):
     """How one operation is answered."""
 
     call: Callable[..., Awaitable[Any]]
@@ -52,14 +52,14 @@ class Way(Struct, frozen=True, eq=False, kw_only=True):
     """The path as logs and metrics show it."""
 
 
-class Ways:
+class FastRoutes:
     """The operations that are answered straight, by method and path."""
 
     def __init__(self, app: Litestar, things: Mapping[str, Any]) -> None:
         """`things` are the services that handlers may ask for by name."""
-        self._fixed: dict[str, dict[str, Way]] = {}
+        self._fixed: dict[str, dict[str, FastRoute]] = {}
         """Paths without a name in them, all of the app's: those that lead nowhere here are no names either."""
-        self._named: dict[tuple[str, str, str], Way] = {}
+        self._named: dict[tuple[str, str, str], FastRoute] = {}
         """Method, what stands before the name, and what behind it."""
         for handler, template, methods in handlers(app):
             if "{" not in template:
@@ -68,7 +68,7 @@ class Ways:
             if way is not None:
                 self._keep(way, methods)
 
-    def _keep(self, way: Way, methods: set[str]) -> None:
+    def _keep(self, way: FastRoute, methods: set[str]) -> None:
         before, brace, rest = way.template.partition("{")
         after = rest.partition("}")[2]
         for method in methods:
@@ -82,7 +82,7 @@ class Ways:
         yield from ((method, way) for ways in self._fixed.values() for method, way in ways.items())
         yield from ((method, way) for (method, _, _), way in self._named.items())
 
-    def find(self, method: str, path: str) -> tuple[Way | None, str]:
+    def find(self, method: str, path: str) -> tuple[FastRoute | None, str]:
         """The way for a request, and the name in its path."""
         fixed = self._fixed.get(path)
         if fixed is not None:
@@ -95,10 +95,10 @@ class Ways:
         return self._named.get((method, before + slash, "/" + last)), name
 
 
-class Straight:
+class FastPath:
     """Answers what goes straight, and hands everything else on."""
 
-    def __init__(self, app: ASGIApp, ways: Ways, guard: Guard) -> None:
+    def __init__(self, app: ASGIApp, ways: FastRoutes, guard: Guard) -> None:
         self._app = app
         self._ways = ways
         self._guard = guard
@@ -119,9 +119,9 @@ class Straight:
             await send({"type": "http.response.body", "body": body, "more_body": False})
         finally:
             if way.prepares:
-                see_out(scope)
+                release_idempotency_key(scope)
 
-    async def _answer(self, way: Way, name: str, scope: Any, receive: Receive, start: dict[str, Any]) -> bytes:
+    async def _answer(self, way: FastRoute, name: str, scope: Any, receive: Receive, start: dict[str, Any]) -> bytes:
         """The body of the answer, whose head is filled in. Raises nothing but an `AppError`, which the boundary tells."""
         scope["path_template"] = way.template
         try:
@@ -175,7 +175,7 @@ def _decoded(body: bytes, kind: Any) -> Any:
     return read_body(body, kind)
 
 
-def _told(answer: Any, way: Way, start: dict[str, Any]) -> bytes:
+def _told(answer: Any, way: FastRoute, start: dict[str, Any]) -> bytes:
     """The bytes of an answer; its status and headers go into the head."""
     start["status"], start["headers"] = way.status, [CONTENT_TYPE]
     if isinstance(answer, Response):
@@ -185,7 +185,7 @@ def _told(answer: Any, way: Way, start: dict[str, Any]) -> bytes:
     return encode_json(answer)
 
 
-def _way(handler: Any, template: str, things: Mapping[str, Any], guards_of_all: int) -> Way | None:
+def _way(handler: Any, template: str, things: Mapping[str, Any], guards_of_all: int) -> FastRoute | None:
     """The way of a handler; none for one that takes or answers anything out of the ordinary."""
     if not isinstance(handler, HTTPRouteHandler) or _has_hooks(handler):
         return None
@@ -209,7 +209,7 @@ def _way(handler: Any, template: str, things: Mapping[str, Any], guards_of_all: 
     if not ordinary:
         return None
     mutates = not MUTATING.isdisjoint(str(method) for method in handler.http_methods)
-    return Way(
+    return FastRoute(
         call=handler.fn,
         things={service: things[service] for service in services},
         takes_who="who" in contract.takes,

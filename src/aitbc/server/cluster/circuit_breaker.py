@@ -27,7 +27,7 @@ class ModuleUnavailable(Unavailable):
     code = "module_unavailable"
 
 
-class Breaker:
+class CircuitBreaker:
     """Between the callers and one process; `answers` looks whether somebody serves there."""
 
     def __init__(

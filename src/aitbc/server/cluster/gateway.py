@@ -12,9 +12,9 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from aitbc.kernel.primitives.errors import NotFound
 from aitbc.server.asgi.boundary import note_route
-from aitbc.server.cluster.circuit_breaker import Breaker
+from aitbc.server.cluster.circuit_breaker import CircuitBreaker
 from aitbc.server.cluster.legacy_key import GatewayKey
-from aitbc.server.cluster.peers import Neighbour
+from aitbc.server.cluster.peers import Peer
 from aitbc.server.cluster.proxy import forward
 from aitbc.server.config.placement import (
     COORDINATOR_PORTS,
@@ -22,7 +22,7 @@ from aitbc.server.config.placement import (
     NEW_PORTS,
     OLDER_PREFIX,
     OLDER_PREFIXES,
-    Places,
+    Placement,
 )
 
 OURS = "/api/v1/"
@@ -42,17 +42,17 @@ class NothingHere(NotFound):
 class Gateway:
     """Between the boundary and the application: routes by port and by path.
 
-    `coordinator` tells the module of a path of the older coordinator; `stand_in` is the key of callers who need none;
+    `coordinator` tells the module of a path of the older coordinator; `loopback_key` is the key of callers who need none;
     `key` is what callers of older paths show on the gateway's own port, where that is asked for.
     """
 
     def __init__(
         self,
         app: ASGIApp,
-        places: Places,
-        neighbours: Mapping[str, Neighbour],
+        places: Placement,
+        peers: Mapping[str, Peer],
         coordinator: Callable[[str, str], str | None],
-        stand_in: str | None,
+        loopback_key: str | None,
         *,
         key: GatewayKey | None = None,
         breaker_seconds: float = 60.0,
@@ -61,11 +61,11 @@ class Gateway:
         self._ports = places.ports
         self._trusting = places.trusting
         self._far = {
-            module: (one, Breaker(module, one.is_alive, open_seconds=breaker_seconds))
-            for module, one in neighbours.items()
+            module: (one, CircuitBreaker(module, one.is_alive, open_seconds=breaker_seconds))
+            for module, one in peers.items()
         }
         self._coordinator = coordinator
-        self._stand_in = stand_in
+        self._stand_in = loopback_key
         self._key = key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -15,7 +15,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from aitbc.kernel.database.outbox import decode
-from aitbc.kernel.events.relay import Hearer
+from aitbc.kernel.events.relay import EventHandler
 from aitbc.kernel.http.disconnect import GONE
 from aitbc.kernel.primitives.errors import AppError, NotFound, TooLarge
 from aitbc.kernel.primitives.request_id import request_id
@@ -41,7 +41,7 @@ BODY_BYTES_MAX = 64 * 1024 * 1024
 log = structlog.get_logger("aitbc.inner")
 
 
-class NoSuchDoor(NotFound):
+class NoSuchOperation(NotFound):
     """There is no such inner door."""
 
     code = "no_such_inner_door"
@@ -53,7 +53,7 @@ class CallTooLarge(TooLarge):
     code = "inner_call_too_large"
 
 
-class InnerDoors:
+class InternalApi:
     """The outermost application of a process that has neighbours: inner calls are answered here, all else goes on."""
 
     def __init__(
@@ -61,7 +61,7 @@ class InnerDoors:
         app: ASGIApp,
         tokens: Tokens,
         faces: Mapping[str, tuple[type, Any]],
-        hearers: Mapping[str, Hearer],
+        event_handlers: Mapping[str, EventHandler],
         process: Process,
         port: int | None = None,
     ) -> None:
@@ -70,7 +70,7 @@ class InnerDoors:
         self._port = port
         self._tokens = tokens
         self._faces = faces
-        self._hearers = hearers
+        self._hearers = event_handlers
         self._process = msgspec.json.encode(process)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -135,19 +135,19 @@ class InnerDoors:
             return 200, self._process
         module, _, name = path.removeprefix(PREFIX).partition("/")
         if module not in self._faces:
-            raise NoSuchDoor
+            raise NoSuchOperation
         if name == HEAR:
             return await self._hear(body)
         api, service = self._faces[module]
         if name not in operations(api):
-            raise NoSuchDoor
+            raise NoSuchOperation
         return await answer(api, service, name, body)
 
     async def _hear(self, body: bytes) -> tuple[int, bytes]:
         call = msgspec.json.decode(body, type=Call)
         hearer = self._hearers.get(call.hearer)
         if hearer is None:
-            raise NoSuchDoor
+            raise NoSuchOperation
         await hearer.receive([(id_, decode(kind, text)) for id_, kind, text in call.events])
         return 200, b"null"
 

@@ -58,7 +58,7 @@ Hear = Callable[[Msg], Awaitable[None]]
 log = structlog.get_logger("aitbc.bus")
 
 
-class Bus:
+class NatsBus:
     """The connection of one process, made in the background and made again for as long as the process lives."""
 
     def __init__(self, settings: NatsSettings, secret: bytes, modules: Sequence[str]) -> None:

@@ -17,9 +17,9 @@ from nats.aio.msg import Msg
 from nats.js.api import Header
 
 from aitbc.kernel.database.outbox import Event, decode, encode
-from aitbc.kernel.events.relay import Ear, Hearer
+from aitbc.kernel.events.relay import EventHandler, Subscriber
 from aitbc.kernel.primitives.clock import now
-from aitbc.server.cluster.nats import AWAY, HEARER, KEPT_SECONDS, MARK, Bus
+from aitbc.server.cluster.nats import AWAY, HEARER, KEPT_SECONDS, MARK, NatsBus
 
 HEARD_SECONDS = 2.0
 """How long a confirmation may take."""
@@ -58,23 +58,23 @@ class _Awaited:
             self.done.set()
 
 
-class BusEvents:
+class NatsEvents:
     """Both ends of the way, for one process."""
 
-    def __init__(self, bus: Bus, hearers: Mapping[str, Hearer]) -> None:
-        """`hearers` are those of this process, by name."""
+    def __init__(self, bus: NatsBus, event_handlers: Mapping[str, EventHandler]) -> None:
+        """`event_handlers` are those of this process, by name."""
         self.bus = bus
-        self._hearers = hearers
+        self._hearers = event_handlers
         self._awaited: dict[tuple[str, UUID], _Awaited] = {}
         self._arrived: asyncio.Queue[Msg] = asyncio.Queue()
         self._rests_until = 0.0
         bus.hear(f"heard.{bus.me}", self._confirmed)
-        for module in sorted({name.partition(".")[0] for name in hearers}):
+        for module in sorted({name.partition(".")[0] for name in event_handlers}):
             bus.hear(f"deliver.{module}", self._arrives, group=HEARER)
 
-    def ear(self, direct: Ear) -> "BusEar":
+    def ear(self, direct: Subscriber) -> "NatsSubscriber":
         """A handler of a module in another process, told this way and directly what did not get there so."""
-        return BusEar(self, direct)
+        return NatsSubscriber(self, direct)
 
     # The teller's end
 
@@ -179,18 +179,18 @@ class BusEvents:
         await self.bus.say(f"heard.{teller}", body, {MARK: self.bus.mark(teller.encode(), body)})
 
 
-class EventBus(Bus):
+class NatsEventBus(NatsBus):
     """The bus, with a way for events."""
 
-    def events(self, hearers: Mapping[str, Hearer]) -> BusEvents:
+    def events(self, event_handlers: Mapping[str, EventHandler]) -> NatsEvents:
         """The way of events to and from the hearers of this process."""
-        return BusEvents(self, hearers)
+        return NatsEvents(self, event_handlers)
 
 
-class BusEar:
+class NatsSubscriber:
     """A handler of a module in another process: told over the bus, and directly what did not get there so."""
 
-    def __init__(self, events: BusEvents, direct: Ear) -> None:
+    def __init__(self, events: NatsEvents, direct: Subscriber) -> None:
         self.name = direct.name
         self._events = events
         self._direct = direct

@@ -23,9 +23,9 @@ from aitbc.kernel.database.outbox import Event
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError, Unauthenticated, Unavailable
 from aitbc.kernel.primitives.request_id import current_request_id
-from aitbc.server.cluster.stubs import Refusal, Road
-from aitbc.server.cluster.unix_client import CONNECT_SECONDS, Answer, Asked, Content, Head, Wires
-from aitbc.server.config.hosts import Site
+from aitbc.server.cluster.stubs import Refusal, Transport
+from aitbc.server.cluster.unix_client import CONNECT_SECONDS, Content, Head, PeerClient, PeerResponse, UnixClient
+from aitbc.server.config.hosts import PeerHost
 
 TOKEN_SECONDS = 60
 CALL_SECONDS = 90.0
@@ -144,10 +144,10 @@ class Placed(Struct, frozen=True, kw_only=True):
 class Directory:
     """Where the modules of the installation run, asked of the processes themselves."""
 
-    def __init__(self, own: Process, modules: Sequence[str], neighbours: "Mapping[str, Neighbour]") -> None:
+    def __init__(self, own: Process, modules: Sequence[str], peers: "Mapping[str, Peer]") -> None:
         self._own = own
         self._modules = modules
-        self._neighbours = neighbours
+        self._neighbours = peers
 
     async def placed(self) -> list[Placed]:
         """For every module what serves it."""
@@ -167,10 +167,10 @@ class Call(Struct, frozen=True):
     """Id, kind and body of each."""
 
 
-class Neighbour:
+class Peer:
     """Another process of the installation, found at its Unix socket, or at its URL on another machine."""
 
-    def __init__(self, at: Site, tokens: Tokens) -> None:
+    def __init__(self, at: PeerHost, tokens: Tokens) -> None:
         """Raises `ConfigError` where the certificates of a site cannot be used."""
         self.name = at.process
         self.at = at
@@ -179,7 +179,7 @@ class Neighbour:
         self._tokens = tokens
         self._token = ("", 0.0)
         self._session: Any = None
-        self._wires: Asked | None = None
+        self._wires: PeerClient | None = None
 
     @property
     def is_far(self) -> bool:
@@ -195,18 +195,18 @@ class Neighbour:
             self._session = new_session(self.at, self._trust)
         return self._session
 
-    async def exchange(self, method: str, target: bytes, head: Head, content: Content = None) -> Answer:
+    async def exchange(self, method: str, target: bytes, head: Head, content: Content = None) -> PeerResponse:
         """A request there, and the head of its answer. Raises `OSError` when none comes, and what `content` raises."""
         if self._wires is None:
             self._wires = self._wired()
         return await self._wires.ask(method, target, head, content)
 
-    def _wired(self) -> Asked:
+    def _wired(self) -> PeerClient:
         if self.at.socket is not None:
-            return Wires(self.at.socket)
-        from aitbc.server.cluster.tls_client import FarWires  # noqa: PLC0415 - see there
+            return UnixClient(self.at.socket)
+        from aitbc.server.cluster.tls_client import TlsClient  # noqa: PLC0415 - see there
 
-        return FarWires(self.base, self.session)
+        return TlsClient(self.base, self.session)
 
     def pass_of(self, host: bytes | None) -> list[tuple[bytes, bytes]]:
         """What a caller's request carries to another machine, beside its own headers; nothing within this one."""
@@ -309,7 +309,7 @@ class Neighbour:
             raise Unavailable(f"{self.name} does not say what it is; try again shortly.")
         return msgspec.json.decode(body, type=Process)
 
-    def road_to(self, module: str) -> Road:
+    def transport_to(self, module: str) -> Transport:
         """The road to the face of a module there."""
 
         async def road(operation: str, arguments: bytes) -> tuple[int, bytes]:
@@ -318,11 +318,11 @@ class Neighbour:
         return road
 
 
-class FarHearer:
+class RemoteHandler:
     """A handler of a module in another process, for the relay of this one."""
 
-    def __init__(self, neighbour: Neighbour, module: str, name: str) -> None:
-        self._neighbour = neighbour
+    def __init__(self, peer: Peer, module: str, name: str) -> None:
+        self._neighbour = peer
         self._module = module
         self.name = name
 
@@ -341,9 +341,9 @@ def is_refused(status: int, head: Iterable[tuple[bytes, bytes]]) -> bool:
     return status == TokenRefused.status and (b"www-authenticate", CHALLENGE.encode()) in head
 
 
-def neighbours(elsewhere: Mapping[str, Site], tokens: Tokens) -> dict[str, Neighbour]:
+def peers(elsewhere: Mapping[str, PeerHost], tokens: Tokens) -> dict[str, Peer]:
     """For each module of another process the neighbour that serves it; modules of one process share theirs."""
-    found = {at.process: Neighbour(at, tokens) for at in elsewhere.values()}
+    found = {at.process: Peer(at, tokens) for at in elsewhere.values()}
     return {module: found[at.process] for module, at in elsewhere.items()}
 
 

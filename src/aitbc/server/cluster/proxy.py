@@ -12,11 +12,11 @@ import structlog
 from litestar.types import Receive, Send
 
 from aitbc.kernel.http.disconnect import GONE
-from aitbc.kernel.http.guard import stand_in_of
+from aitbc.kernel.http.guard import loopback_key_of
 from aitbc.server.asgi.access_log import TOLD
-from aitbc.server.cluster.circuit_breaker import Breaker, ModuleUnavailable
-from aitbc.server.cluster.peers import HOST, REFUSED, SERVICE, Neighbour, is_refused
-from aitbc.server.cluster.unix_client import Answer, Content
+from aitbc.server.cluster.circuit_breaker import CircuitBreaker, ModuleUnavailable
+from aitbc.server.cluster.peers import HOST, REFUSED, SERVICE, Peer, is_refused
+from aitbc.server.cluster.unix_client import Content, PeerResponse
 
 HOP_BY_HOP = frozenset(
     {
@@ -36,7 +36,7 @@ NOTHING: frozenset[bytes] = frozenset()
 log = structlog.get_logger("aitbc.gateway")
 
 
-async def forward(scope: Any, receive: Receive, send: Send, neighbour: Neighbour, breaker: Breaker) -> None:
+async def forward(scope: Any, receive: Receive, send: Send, peer: Peer, breaker: CircuitBreaker) -> None:
     """One HTTP request. Raises `ModuleUnavailable` when no answer comes."""
     breaker.admit()
     gone, task = scope.get(GONE), asyncio.current_task()
@@ -44,13 +44,13 @@ async def forward(scope: Any, receive: Receive, send: Send, neighbour: Neighbour
         gone.end(task)
     state = scope["state"]
     try:
-        answer = await neighbour.exchange(
-            scope["method"], target_of(scope), headers_onward(scope, neighbour), await _content(scope, receive)
+        answer = await peer.exchange(
+            scope["method"], target_of(scope), headers_onward(scope, peer), await _content(scope, receive)
         )
         try:
             if is_refused(answer.status, answer.headers):
                 breaker.failed()
-                log.error("service_token_refused", process=neighbour.name, meaning=REFUSED)
+                log.error("service_token_refused", process=peer.name, meaning=REFUSED)
                 raise ModuleUnavailable
             breaker.succeeded()
             state[TOLD] = True
@@ -63,11 +63,11 @@ async def forward(scope: Any, receive: Receive, send: Send, neighbour: Neighbour
         if state.get(TOLD):  # half an answer cannot be called back: the connection is cut
             raise
         breaker.failed()
-        log.warning("module_unreachable", process=neighbour.name, reason=repr(error))
+        log.warning("module_unreachable", process=peer.name, reason=repr(error))
         raise ModuleUnavailable from None
 
 
-async def _pass_on(answer: Answer, send: Send) -> None:
+async def _pass_on(answer: PeerResponse, send: Send) -> None:
     """The answer, in one piece where it is whole."""
     start: Any = {"type": "http.response.start", "status": answer.status, "headers": _headers_back(answer.headers)}
     await send(start)
@@ -86,20 +86,20 @@ def target_of(scope: Any) -> bytes:
     return path + b"?" + query if query else path
 
 
-def headers_onward(scope: Any, neighbour: Neighbour, hidden: frozenset[bytes] = NOTHING) -> list[tuple[bytes, bytes]]:
+def headers_onward(scope: Any, peer: Peer, hidden: frozenset[bytes] = NOTHING) -> list[tuple[bytes, bytes]]:
     """The headers of a request as the other process gets them; `hidden` are left out beside those of every request."""
     head: list[tuple[bytes, bytes]] = scope["headers"]
     hidden = _with(NOT_ONWARD, hidden, _named(head))
-    stand_in = stand_in_of(scope)
-    if stand_in is not None:
+    loopback_key = loopback_key_of(scope)
+    if loopback_key is not None:
         hidden |= {b"authorization", b"x-api-key"}
-    if neighbour.is_far:
+    if peer.is_far:
         hidden |= {b"host"}
     headers = [pair for pair in head if pair[0] not in hidden]
-    if stand_in is not None:
-        headers.append((b"authorization", b"Bearer " + stand_in.encode()))
-    if neighbour.is_far:
-        headers += neighbour.pass_of(dict(head).get(b"host"))
+    if loopback_key is not None:
+        headers.append((b"authorization", b"Bearer " + loopback_key.encode()))
+    if peer.is_far:
+        headers += peer.pass_of(dict(head).get(b"host"))
     headers.append((b"x-request-id", scope["state"]["request_id"].encode()))
     return headers
 

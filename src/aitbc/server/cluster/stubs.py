@@ -16,7 +16,7 @@ from aitbc.kernel.database.unit_of_work import open_in
 from aitbc.kernel.primitives.errors import AppError
 
 Api = TypeVar("Api")
-Road = Callable[[str, bytes], Awaitable[tuple[int, bytes]]]
+Transport = Callable[[str, bytes], Awaitable[tuple[int, bytes]]]
 """Brings an operation and the JSON of its arguments to the other process; answers a status and a body."""
 
 
@@ -89,7 +89,7 @@ def _guarded(api: type, name: str, method: Callable[..., Awaitable[Any]]) -> Cal
     return call
 
 
-def remote(api: type[Api], road: Road) -> Api:
+def remote(api: type[Api], road: Transport) -> Api:
     """The face of a module that lives elsewhere; a broken road raises what the road raises (`Unavailable`)."""
 
     class Face:
@@ -101,7 +101,7 @@ def remote(api: type[Api], road: Road) -> Api:
     return cast(Api, face)
 
 
-def _crossing(api: type, operation: Operation, road: Road) -> Callable[..., Awaitable[Any]]:
+def _crossing(api: type, operation: Operation, road: Transport) -> Callable[..., Awaitable[Any]]:
     names = operation.arguments.__struct_fields__
 
     async def call(*args: Any, **kwargs: Any) -> Any:

@@ -10,13 +10,13 @@ import aiohttp
 from yarl import URL
 
 from aitbc.kernel.primitives.errors import AppError
-from aitbc.server.cluster.unix_client import CONNECT_SECONDS, SILENCE_SECONDS, WHOLE_BYTES, Answer, Content, Head
-from aitbc.server.config.hosts import Site
+from aitbc.server.cluster.unix_client import CONNECT_SECONDS, SILENCE_SECONDS, WHOLE_BYTES, Content, Head, PeerResponse
+from aitbc.server.config.hosts import PeerHost
 
 PATIENCE = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
 
 
-def new_session(at: Site, trust: ssl.SSLContext | None) -> aiohttp.ClientSession:
+def new_session(at: PeerHost, trust: ssl.SSLContext | None) -> aiohttp.ClientSession:
     """The pooled client of one process, for the event loop that runs."""
     connector: aiohttp.BaseConnector
     if at.socket is not None:
@@ -37,8 +37,8 @@ def url_at(base: str, target: bytes) -> URL:
     return URL(base + target.decode("ascii"), encoded=True)
 
 
-class FarAnswer:
-    """An `Answer` of the library's."""
+class TlsResponse:
+    """An `PeerResponse` of the library's."""
 
     def __init__(self, answer: aiohttp.ClientResponse, whole: bytes | None) -> None:
         self._answer = answer
@@ -59,14 +59,14 @@ class FarAnswer:
         self._answer.close()
 
 
-class FarWires:
+class TlsClient:
     """The connections to one process on another machine."""
 
     def __init__(self, base: str, session: aiohttp.ClientSession) -> None:
         self._base = base
         self._session = session
 
-    async def ask(self, method: str, target: bytes, head: Head, content: Content = None) -> Answer:
+    async def ask(self, method: str, target: bytes, head: Head, content: Content = None) -> PeerResponse:
         """Send a request and wait for the head of its answer. Raises `OSError` when none comes, and what `content` raises."""
         try:
             answer = await self._session.request(
@@ -79,7 +79,7 @@ class FarWires:
             )
             try:
                 small = answer.content_length is not None and answer.content_length <= WHOLE_BYTES
-                return FarAnswer(answer, await answer.read() if small else None)
+                return TlsResponse(answer, await answer.read() if small else None)
             except BaseException:
                 answer.close()
                 raise

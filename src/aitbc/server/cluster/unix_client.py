@@ -28,7 +28,7 @@ HEAD_BYTES_MAX = 128 * 1024
 BODYLESS = (204, 304)
 
 
-class Answer(Protocol):
+class PeerResponse(Protocol):
     """What came back, from wherever the other process is."""
 
     status: int
@@ -46,28 +46,28 @@ class Answer(Protocol):
         """It was read, or nobody wants the rest."""
 
 
-class Asked(Protocol):
+class PeerClient(Protocol):
     """The connections to one process, wherever it is."""
 
-    async def ask(self, method: str, target: bytes, head: Head, content: Content = None) -> Answer:
+    async def ask(self, method: str, target: bytes, head: Head, content: Content = None) -> PeerResponse:
         """Send a request and wait for the head of its answer. Raises `OSError` when none comes, and what `content` raises."""
 
     async def close(self) -> None:
         """End all of them."""
 
 
-class Wires:
+class UnixClient:
     """The connections to one process of this machine."""
 
     def __init__(self, path: Path, *, silence_seconds: float = SILENCE_SECONDS) -> None:
         self._path = path
         self._silence_seconds = silence_seconds
-        self._all: set[Wire] = set()
-        self._idle: list[Wire] = []
+        self._all: set[UnixConnection] = set()
+        self._idle: list[UnixConnection] = []
         """The one used last at the end: what a busy time made and a quiet one does not need ages at the front."""
         self._look: asyncio.TimerHandle | None = None
 
-    async def ask(self, method: str, target: bytes, head: Head, content: Content = None) -> Answer:
+    async def ask(self, method: str, target: bytes, head: Head, content: Content = None) -> PeerResponse:
         """Send a request and wait for the head of its answer. Raises `OSError` when none comes, and what `content` raises."""
         while self._idle:
             wire = self._idle.pop()
@@ -81,20 +81,20 @@ class Wires:
             wire.cut()
             raise
 
-    async def _new(self) -> "Wire":
+    async def _new(self) -> "UnixConnection":
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(CONNECT_SECONDS):
-            _, wire = await loop.create_unix_connection(lambda: Wire(self), str(self._path))
+            _, wire = await loop.create_unix_connection(lambda: UnixConnection(self), str(self._path))
         self._all.add(wire)
         if self._look is None:
             self._look = loop.call_later(LOOK_SECONDS, self._look_around, loop)
         return wire
 
-    def keep(self, wire: "Wire") -> None:
+    def keep(self, wire: "UnixConnection") -> None:
         """For the next exchange."""
         self._idle.append(wire)
 
-    def forget(self, wire: "Wire") -> None:
+    def forget(self, wire: "UnixConnection") -> None:
         """It is no more."""
         self._all.discard(wire)
         if wire in self._idle:
@@ -121,12 +121,12 @@ class Wires:
         await asyncio.sleep(0)
 
 
-class NearAnswer:
-    """An `Answer` on a wire; the parser fills it."""
+class UnixResponse:
+    """An `PeerResponse` on a wire; the parser fills it."""
 
     __slots__ = ("_wire", "headers", "is_complete", "is_small", "parts", "status")
 
-    def __init__(self, wire: "Wire") -> None:
+    def __init__(self, wire: "UnixConnection") -> None:
         self._wire = wire
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
@@ -159,17 +159,17 @@ class NearAnswer:
         self._wire.end(self)
 
 
-class Wire(asyncio.Protocol):
+class UnixConnection(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, wires: Wires) -> None:
+    def __init__(self, wires: UnixClient) -> None:
         self._wires = wires
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
-        self._answer: NearAnswer | None = None
+        self._answer: UnixResponse | None = None
         """The one that is awaited."""
-        self._reading: NearAnswer | None = None
+        self._reading: UnixResponse | None = None
         """The one that the parser fills: none when it is complete, so that nothing can be added to it."""
         self._waiter: asyncio.Future[None] | None = None
         self._sending: asyncio.Task[None] | None = None
@@ -205,10 +205,10 @@ class Wire(asyncio.Protocol):
 
     # One exchange
 
-    async def ask(self, method: str, target: bytes, head: Head, content: Content) -> NearAnswer:
+    async def ask(self, method: str, target: bytes, head: Head, content: Content) -> UnixResponse:
         """Send a request, and wait for the head of its answer, or for all of a small one."""
         assert self._transport is not None
-        self._answer = self._reading = answer = NearAnswer(self)
+        self._answer = self._reading = answer = UnixResponse(self)
         self._head_bytes, self._asks_for_head = 0, method == "HEAD"
         self.since = self._loop.time()
         lines = [method.encode(), b" ", target, b" HTTP/1.1\r\n"]
@@ -266,7 +266,7 @@ class Wire(asyncio.Protocol):
             if not self._transport.is_closing():
                 self._transport.resume_reading()
 
-    def end(self, answer: NearAnswer) -> None:
+    def end(self, answer: UnixResponse) -> None:
         """The exchange is over; the wire is kept when it went as it should."""
         if answer is not self._answer:
             return
@@ -400,7 +400,7 @@ class Wire(asyncio.Protocol):
             self._can_be_kept = self._can_be_kept and self._parser.should_keep_alive()
             self._complete(self._reading)
 
-    def _complete(self, answer: NearAnswer) -> None:
+    def _complete(self, answer: UnixResponse) -> None:
         answer.is_complete = True
         self._reading = None
         self._wake()

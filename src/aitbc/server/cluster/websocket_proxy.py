@@ -16,8 +16,8 @@ from aitbc.kernel.http.websocket import MESSAGE_BYTES_MAX, SocketRefused
 from aitbc.kernel.primitives.errors import AppError, NotFound, Unauthenticated
 from aitbc.kernel.primitives.tasks import end
 from aitbc.server.asgi.access_log import TOLD
-from aitbc.server.cluster.circuit_breaker import Breaker, ModuleUnavailable
-from aitbc.server.cluster.peers import Neighbour, is_refused
+from aitbc.server.cluster.circuit_breaker import CircuitBreaker, ModuleUnavailable
+from aitbc.server.cluster.peers import Peer, is_refused
 from aitbc.server.cluster.proxy import headers_onward, target_of
 from aitbc.server.cluster.tls_client import url_at
 from aitbc.server.cluster.unix_client import CONNECT_SECONDS
@@ -35,11 +35,11 @@ _HANDSHAKE = frozenset(
 log = structlog.get_logger("aitbc.gateway")
 
 
-async def forward_socket(scope: Any, receive: Receive, send: Send, neighbour: Neighbour, breaker: Breaker) -> None:
+async def forward_socket(scope: Any, receive: Receive, send: Send, peer: Peer, breaker: CircuitBreaker) -> None:
     """One WebSocket. Raises `ModuleUnavailable`, or what the module answered to the handshake."""
     breaker.admit()
     await receive()  # websocket.connect
-    far = await _connected(scope, neighbour, breaker)
+    far = await _connected(scope, peer, breaker)
     scope["state"][TOLD] = True
     try:
         accept: Any = {"type": "websocket.accept", "subprotocol": far.protocol, "headers": []}
@@ -58,9 +58,9 @@ async def forward_socket(scope: Any, receive: Receive, send: Send, neighbour: Ne
 _REFUSALS: Mapping[int, type[AppError]] = {401: Unauthenticated, 404: NotFound}
 
 
-async def _connected(scope: Any, neighbour: Neighbour, breaker: Breaker) -> "aiohttp.ClientWebSocketResponse[bool]":
-    url, head = url_at(neighbour.base, target_of(scope)), headers_onward(scope, neighbour, _HANDSHAKE)
-    session: aiohttp.ClientSession = neighbour.session
+async def _connected(scope: Any, peer: Peer, breaker: CircuitBreaker) -> "aiohttp.ClientWebSocketResponse[bool]":
+    url, head = url_at(peer.base, target_of(scope)), headers_onward(scope, peer, _HANDSHAKE)
+    session: aiohttp.ClientSession = peer.session
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             far = await session.ws_connect(
@@ -79,7 +79,7 @@ async def _connected(scope: Any, neighbour: Neighbour, breaker: Breaker) -> "aio
         raise _REFUSALS.get(answered.status, SocketRefused) from None
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         breaker.failed()
-        log.warning("module_unreachable", process=neighbour.name, reason=repr(error))
+        log.warning("module_unreachable", process=peer.name, reason=repr(error))
         raise ModuleUnavailable from None
     breaker.succeeded()
     return far

@@ -13,7 +13,7 @@ from aitbc.server.config.settings import GatewaySettings, ModuleSettings
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-class Site(Struct, frozen=True, kw_only=True):
+class PeerHost(Struct, frozen=True, kw_only=True):
     """Another process of the installation: at a Unix socket of this machine, or at a URL on another."""
 
     process: str
@@ -40,7 +40,7 @@ class Site(Struct, frozen=True, kw_only=True):
         return context
 
 
-def site_of(table: str, process: str, where: GatewaySettings | ModuleSettings) -> Site:
+def host_of(table: str, process: str, where: GatewaySettings | ModuleSettings) -> PeerHost:
     """The site that a table of settings names. Raises `ConfigError` for one that would be reached in the clear."""
     assert where.url is not None
     try:
@@ -55,7 +55,7 @@ def site_of(table: str, process: str, where: GatewaySettings | ModuleSettings) -
             f"{table}.url: keys and results would travel to {host} in the clear; write https://, and name with "
             f"{table}.ca the certificate that vouches for it where the system does not know it"
         )
-    return Site(process=process, url=where.url.rstrip("/"), ca=where.ca)
+    return PeerHost(process=process, url=where.url.rstrip("/"), ca=where.ca)
 
 
 def inner_door(table: str, process: str, where: GatewaySettings | ModuleSettings) -> Listener:

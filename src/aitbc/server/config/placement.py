@@ -7,7 +7,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from aitbc.kernel.primitives.errors import ConfigError
-from aitbc.server.config.hosts import Site, inner_door, site_of
+from aitbc.server.config.hosts import PeerHost, host_of, inner_door
 from aitbc.server.config.listeners import Listener, gateway
 from aitbc.server.config.settings import ModuleSettings, Settings
 
@@ -36,7 +36,7 @@ OLDER_PREFIX = {module: prefix for prefix, module in OLDER_PREFIXES.items()}
 COORDINATOR_PREFIX = "coordinator"
 
 
-class Places(Struct, frozen=True, kw_only=True):
+class Placement(Struct, frozen=True, kw_only=True):
     """What one process serves, and where everything else is."""
 
     me: str
@@ -46,7 +46,7 @@ class Places(Struct, frozen=True, kw_only=True):
     """Ports of this process beside the gateway's, each with the modules that answer on it."""
     trusting: frozenset[int]
     """Those of the ports on which a caller from this machine needs no key."""
-    elsewhere: Mapping[str, Site]
+    elsewhere: Mapping[str, PeerHost]
     """For each module of another process where that process is found."""
     socket: Path | None
     """Where the other processes of this machine find this one; none while there are no others."""
@@ -74,7 +74,7 @@ class Places(Struct, frozen=True, kw_only=True):
         return found
 
 
-def places(settings: Settings, modules: Sequence[str], me: str = MAIN) -> Places:
+def places(settings: Settings, modules: Sequence[str], me: str = MAIN) -> Placement:
     """What the process `me` does. Raises `ConfigError` where the settings contradict each other."""
     split = [name for name in modules if _module(settings, name).place == "split"]
     if me != MAIN and me not in split:
@@ -90,7 +90,7 @@ def places(settings: Settings, modules: Sequence[str], me: str = MAIN) -> Places
     trusting = {
         port for port, owners in mine.items() if all(_module(settings, name).trust == "loopback" for name in owners)
     }
-    return Places(
+    return Placement(
         me=me,
         here=here,
         ports=mine,
@@ -101,7 +101,7 @@ def places(settings: Settings, modules: Sequence[str], me: str = MAIN) -> Places
     )
 
 
-def _sites(settings: Settings, modules: Sequence[str], split: Sequence[str]) -> dict[str, Site]:
+def _sites(settings: Settings, modules: Sequence[str], split: Sequence[str]) -> dict[str, PeerHost]:
     """Where each process is found: those of several machines at their URLs, those of one at Unix sockets."""
     for name in modules:
         module = _module(settings, name)
@@ -114,7 +114,9 @@ def _sites(settings: Settings, modules: Sequence[str], split: Sequence[str]) -> 
             raise ConfigError(f"modules.{name}.inner: nobody would find it; set modules.{name}.url beside it")
     far = [name for name in split if _module(settings, name).url is not None]
     if not far:
-        return {name: Site(process=name, socket=settings.state_dir / "run" / f"{name}.sock") for name in (MAIN, *split)}
+        return {
+            name: PeerHost(process=name, socket=settings.state_dir / "run" / f"{name}.sock") for name in (MAIN, *split)
+        }
     first = far[0]
     for name in split:
         if name not in far:
@@ -132,8 +134,8 @@ def _sites(settings: Settings, modules: Sequence[str], split: Sequence[str]) -> 
     ):
         if missing:
             raise ConfigError(f"{setting}: it must be set, since {first} lives on another machine; {remedy}")
-    found = {name: site_of(f"modules.{name}", name, _module(settings, name)) for name in far}
-    return {MAIN: site_of("gateway", MAIN, settings.gateway), **found}
+    found = {name: host_of(f"modules.{name}", name, _module(settings, name)) for name in far}
+    return {MAIN: host_of("gateway", MAIN, settings.gateway), **found}
 
 
 def _inner(settings: Settings, me: str, taken: set[int]) -> Listener:

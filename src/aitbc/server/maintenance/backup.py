@@ -169,15 +169,15 @@ async def _bring_back(
 
 async def _verify(settings: Settings, modules: Sequence[Module], owner: Target) -> tuple[str, ...]:
     """Ask every module that can verify its contents to do so; raises what it finds."""
-    house = await build(settings, modules, owner=owner)
+    runtime = await build(settings, modules, owner=owner)
     verified = []
     try:
-        for name, service in house.wired.services.items():
+        for name, service in runtime.wired.services.items():
             if hasattr(service, "verify"):
                 await service.verify()
                 verified.append(name)
     finally:
-        for database in house.databases.values():
+        for database in runtime.databases.values():
             await database.close()
     return tuple(verified)
 

@@ -15,7 +15,7 @@ from litestar.types import ASGIApp
 
 from aitbc.kernel.database.migrations import head_of
 from aitbc.kernel.http.guard import Guard, Leaving, bearer, dependencies
-from aitbc.kernel.http.problems import handlers, manners, raw_bodies, resolve_in_turn, seal
+from aitbc.kernel.http.problems import app_options, handlers, raw_bodies, resolve_in_turn, seal
 from aitbc.kernel.module import Module
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.version import Build
@@ -26,14 +26,14 @@ from aitbc.server.admin.legacy_gateway import gateway_routes
 from aitbc.server.admin.operations_routes import OperationsController
 from aitbc.server.asgi.access_log import AccessLog
 from aitbc.server.asgi.boundary import Boundary, Limits
-from aitbc.server.asgi.fast_path import Straight, Ways
+from aitbc.server.asgi.fast_path import FastPath, FastRoutes
 from aitbc.server.asgi.openapi_pages import documentation
 from aitbc.server.cluster.gateway import Gateway
-from aitbc.server.cluster.internal_api import InnerDoors
+from aitbc.server.cluster.internal_api import InternalApi
 from aitbc.server.cluster.legacy_key import GatewayKey
-from aitbc.server.cluster.peers import Neighbour
+from aitbc.server.cluster.peers import Peer
 from aitbc.server.config.placement import COORDINATOR_PREFIX, MAIN, OLDER_PREFIX
-from aitbc.server.runtime.bootstrap import House
+from aitbc.server.runtime.bootstrap import Runtime
 from aitbc.server.runtime.wiring import Wired
 from aitbc.server.webhooks.routes import DeliveryController, EndpointController
 
@@ -47,14 +47,14 @@ GUARD = "guard"
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
-def litestar(house: House, build: Build, metrics: Metrics) -> Litestar:
+def litestar(runtime: Runtime, build: Build, metrics: Metrics) -> Litestar:
     """The routes of every module and of the kernel itself. Raises when one of them declares no permission.
 
     The gateway's process has the routes of all modules: those of modules elsewhere are described and never reached. The process
     of a split module has its own and those of its health, since nothing else comes to it.
     """
-    wired, is_main = house.wired, house.places.me == MAIN
-    shown = house.modules if is_main else wired.modules
+    wired, is_main = runtime.wired, runtime.places.me == MAIN
+    shown = runtime.modules if is_main else wired.modules
     routers = [
         Router(
             f"/api/v1/{module.name}",
@@ -64,21 +64,21 @@ def litestar(house: House, build: Build, metrics: Metrics) -> Litestar:
         for module in shown
     ]
     routers += _older(shown, wired)
-    kernels_own = _kernels_own(house, build) if is_main else []
-    metrics.collector("webhooks", house.webhooks.measure)
+    kernels_own = _kernels_own(runtime, build) if is_main else []
+    metrics.collector("webhooks", runtime.webhooks.measure)
     for name, service in wired.services.items():
         if hasattr(service, "measure"):
             metrics.collector(name, service.measure)
-    if house.platform.bus is not None:
-        metrics.collector("bus", house.platform.bus.measure)
-    guard = Guard(house.identity, house.denials)
+    if runtime.platform.bus is not None:
+        metrics.collector("bus", runtime.platform.bus.measure)
+    guard = Guard(runtime.identity, runtime.denials)
 
     async def guarded(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         await guard(connection, handler)
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        async with house.running():
+        async with runtime.running():
             yield
 
     app = _Application(
@@ -86,10 +86,10 @@ def litestar(house: House, build: Build, metrics: Metrics) -> Litestar:
         guards=[guarded],
         dependencies=dependencies(),
         lifespan=[lifespan],
-        **manners(),
+        **app_options(),
     )
     app.state[GUARD] = guard
-    app.state[STATE] = _health(house, build, metrics)
+    app.state[STATE] = _health(runtime, build, metrics)
     seal(app)
     resolve_in_turn(app)
     return app
@@ -103,24 +103,24 @@ class _Application(Litestar):
         return [*plugins, MsgspecDIPlugin()]
 
 
-def _kernels_own(house: House, build: Build) -> list[Router | type[Controller]]:
+def _kernels_own(runtime: Runtime, build: Build) -> list[Router | type[Controller]]:
     """What the main process answers for itself: identity, operations, webhooks, the pages, and what the older gateway answered."""
-    names = [name for module in house.modules if (name := OLDER_PREFIX.get(module.name)) is not None]
+    names = [name for module in runtime.modules if (name := OLDER_PREFIX.get(module.name)) is not None]
     return [
         Router(
             "/api/v1/identity",
             route_handlers=[AccountController, KeyController],
-            dependencies={"identity": _provided(house.identity)},
+            dependencies={"identity": _provided(runtime.identity)},
         ),
         Router(
             "/api/v1/operations",
             route_handlers=[OperationsController],
-            dependencies={"operations": _provided(house.operations), "directory": _provided(house.directory)},
+            dependencies={"operations": _provided(runtime.operations), "directory": _provided(runtime.directory)},
         ),
         Router(
             "/api/v1/webhooks",
             route_handlers=[EndpointController, DeliveryController],
-            dependencies={"webhooks": _provided(house.webhooks)},
+            dependencies={"webhooks": _provided(runtime.webhooks)},
         ),
         gateway_routes({name: f"/{name}" for name in (*names, COORDINATOR_PREFIX)}),
         documentation(title=TITLE, version=build.api, description=DESCRIPTION),
@@ -163,12 +163,12 @@ def _coordinator(app: Litestar) -> Callable[[str, str], str | None]:
     return owner
 
 
-def bounded(app: Litestar, house: House, metrics: Metrics) -> ASGIApp:
+def bounded(app: Litestar, runtime: Runtime, metrics: Metrics) -> ASGIApp:
     """The application behind the boundary, which every request passes first, with one line in the log for each.
 
     Between the two stands the gateway, where there is another port or another process to tell apart.
     """
-    settings = house.settings.server
+    settings = runtime.settings.server
     limits = Limits(
         body_bytes=settings.max_body_bytes,
         body_seconds=settings.body_seconds,
@@ -176,32 +176,32 @@ def bounded(app: Litestar, house: House, metrics: Metrics) -> ASGIApp:
     )
     hosts = LOOPBACK_NAMES | {settings.host} | set(settings.hosts)
     kernels = {
-        "identity": house.identity,
-        "operations": house.operations,
-        "webhooks": house.webhooks,
-        "directory": house.directory,
+        "identity": runtime.identity,
+        "operations": runtime.operations,
+        "webhooks": runtime.webhooks,
+        "directory": runtime.directory,
     }
-    things = {**house.wired.services, **kernels}
-    inner: ASGIApp = Straight(Leaving(app), Ways(app, things), app.state[GUARD])
-    key = GatewayKey.of(house.settings.gateway) if house.places.me == MAIN else None
-    if house.places.ports or house.neighbours or key is not None:
+    things = {**runtime.wired.services, **kernels}
+    inner: ASGIApp = FastPath(Leaving(app), FastRoutes(app, things), app.state[GUARD])
+    key = GatewayKey.of(runtime.settings.gateway) if runtime.places.me == MAIN else None
+    if runtime.places.ports or runtime.peers or key is not None:
         inner = Gateway(
             inner,
-            house.places,
-            house.neighbours,
+            runtime.places,
+            runtime.peers,
             _coordinator(app),
-            house.stand_in,
+            runtime.loopback_key,
             key=key,
-            breaker_seconds=house.settings.gateway.breaker_seconds,
+            breaker_seconds=runtime.settings.gateway.breaker_seconds,
         )
     outer = Boundary(inner, limits, hosts, frozenset(settings.origins), raw_bodies(app), watch=metrics.observe)
     metrics.gauge("aitbc_websockets_open", "WebSockets that are open.").set_function(lambda: outer.sockets)
     logged = AccessLog(outer)
-    if not house.places.is_found:
+    if not runtime.places.is_found:
         return logged
-    faces = {module.name: (module.api, house.wired.services[module.name]) for module in house.wired.modules}
-    port = house.places.inner.port if house.places.inner is not None else None
-    return InnerDoors(logged, house.tokens, faces, house.wired.hearers, house.process, port)
+    faces = {module.name: (module.api, runtime.wired.services[module.name]) for module in runtime.wired.modules}
+    port = runtime.places.inner.port if runtime.places.inner is not None else None
+    return InternalApi(logged, runtime.tokens, faces, runtime.wired.event_handlers, runtime.process, port)
 
 
 def _provided(thing: Any) -> Provide:
@@ -213,34 +213,34 @@ def _provided(thing: Any) -> Provide:
     return Provide(give)
 
 
-def _health(house: House, build: Build, metrics: Metrics) -> Health:
+def _health(runtime: Runtime, build: Build, metrics: Metrics) -> Health:
     async def may_see(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
         try:
-            return (await house.identity.authenticate(bearer(connection.scope))).may("health:read")
+            return (await runtime.identity.authenticate(bearer(connection.scope))).may("health:read")
         except AppError:
             return False
 
     checks: dict[str, Callable[[], Any]] = {
-        "database": database_answers(house.databases),
-        "disk": disk_has_room(house.settings.state_dir),
-        "signer": house.signer_answers,
+        "database": database_answers(runtime.databases),
+        "disk": disk_has_room(runtime.settings.state_dir),
+        "signer": runtime.signer_answers,
     }
-    if house.places.me == MAIN:
-        checks |= {module: _is_ready(neighbour) for module, neighbour in house.neighbours.items()}
+    if runtime.places.me == MAIN:
+        checks |= {module: _is_ready(peer) for module, peer in runtime.peers.items()}
     return Health(
         checks,
         build=build,
-        draining=house.platform.draining,
+        draining=runtime.platform.draining,
         metrics=metrics,
         may_see=may_see,
-        schema={part.name: head_of(part) for part in house.parts},
+        schema={part.name: head_of(part) for part in runtime.parts},
     )
 
 
-def _is_ready(neighbour: Neighbour) -> Callable[[], Awaitable[str | None]]:
+def _is_ready(peer: Peer) -> Callable[[], Awaitable[str | None]]:
     """The readiness of another process, as it tells itself."""
 
     async def check() -> str | None:
-        return await neighbour.readiness()
+        return await peer.readiness()
 
     return check

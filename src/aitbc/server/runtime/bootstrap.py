@@ -16,7 +16,7 @@ from msgspec import structs
 from aitbc.kernel.crypto.signing import Key, verify
 from aitbc.kernel.database.migrations import Part, awaited, migrate, role_password
 from aitbc.kernel.database.unit_of_work import Database, Target
-from aitbc.kernel.events.bus import Carrier
+from aitbc.kernel.events.bus import Bus
 from aitbc.kernel.identity.accounts import Identity
 from aitbc.kernel.identity.denials import Denials
 from aitbc.kernel.identity.principal import Principal, role_scopes
@@ -24,13 +24,13 @@ from aitbc.kernel.module import Module
 from aitbc.kernel.platform import Platform
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import ConfigError, Unauthenticated, Unavailable
-from aitbc.kernel.primitives.loop_lag import Pulse
+from aitbc.kernel.primitives.loop_lag import LoopLag
 from aitbc.kernel.primitives.tasks import end
 from aitbc.kernel.primitives.version import this_build
 from aitbc.server.admin.operations import Operations
-from aitbc.server.cluster.peers import Directory, Neighbour, Process, Tokens, neighbours
+from aitbc.server.cluster.peers import Directory, Peer, Process, Tokens, peers
 from aitbc.server.config.installation import parts, secret_of, write_private
-from aitbc.server.config.placement import MAIN, Places, places
+from aitbc.server.config.placement import MAIN, Placement, places
 from aitbc.server.config.settings import Settings
 from aitbc.server.postgres.embedded import START_SECONDS, EmbeddedPostgres, EmbeddedPostgresError
 from aitbc.server.runtime.systemd import Notifier
@@ -53,7 +53,7 @@ log = structlog.get_logger("aitbc.house")
 
 
 @dataclass
-class House:
+class Runtime:
     """Everything of one process, built and not yet serving."""
 
     settings: Settings
@@ -67,11 +67,11 @@ class House:
     postgres: EmbeddedPostgres | None
     modules: Sequence[Module]
     """Every module of the installation, those of other processes included."""
-    places: Places
-    neighbours: Mapping[str, Neighbour]
+    places: Placement
+    peers: Mapping[str, Peer]
     """For each module of another process the one that serves it."""
     tokens: Tokens
-    stand_in: str | None
+    loopback_key: str | None
     """The key of the account `local`, for callers who need none; none where no port trusts anybody."""
     looked_into: Mapping[str, Database]
     """The schemas of modules in other processes: their events and audit belong to the operator's view."""
@@ -106,7 +106,7 @@ class House:
     @cached_property
     def directory(self) -> Directory:
         """Where the modules run."""
-        return Directory(self.process, [module.name for module in self.modules], self.neighbours)
+        return Directory(self.process, [module.name for module in self.modules], self.peers)
 
     async def signer_answers(self) -> str | None:
         """Whether the node's key signs: a check of readiness."""
@@ -127,8 +127,8 @@ class House:
             await end(tasks)
             await self.webhooks.stop()
             await self.denials.close()
-            for neighbour in self.neighbours.values():
-                await neighbour.close()
+            for peer in self.peers.values():
+                await peer.close()
             for database in self.looked_into.values():
                 await database.close()
             await self.platform.kernel.close()
@@ -167,9 +167,9 @@ async def build(
     *,
     owner: Target,
     postgres: EmbeddedPostgres | None = None,
-    pulse: Pulse | None = None,
-    where: Places | None = None,
-) -> House:
+    loop_lag: LoopLag | None = None,
+    where: Placement | None = None,
+) -> Runtime:
     """Migrate the database, make what a first start needs, and wire the modules that live here; `where` says which."""
     where = where or places(settings, [module.name for module in modules])
     state = settings.state_dir
@@ -196,17 +196,17 @@ async def build(
         identity=identity,
         kernel=kernel,
         webhooks=webhooks,
-        pulse=pulse or Pulse(),
+        loop_lag=loop_lag or LoopLag(),
         bus=_bus(settings, secret, modules),
         draining=draining,
     )
     tokens = Tokens(secret, where.me)
-    far = neighbours(where.elsewhere, tokens)
+    far = peers(where.elsewhere, tokens)
     wired = wire(modules, owner, platform, webhooks, passwords=passwords, settings=settings.tables, pool=pool, far=far)
     elsewhere = [part for part in everything if part.name in far and where.me == MAIN]
     looked_into = {part.name: _database(part, owner, passwords, pool) for part in elsewhere}
     operations = Operations({**wired.databases, **looked_into, "kernel": kernel})
-    return House(
+    return Runtime(
         settings=settings,
         parts=everything,
         platform=platform,
@@ -215,11 +215,11 @@ async def build(
         identity=identity,
         operations=operations,
         operator=await _operator(identity, state),
-        stand_in=await _stand_in(identity, state) if where.trusting else None,
+        loopback_key=await _stand_in(identity, state) if where.trusting else None,
         postgres=postgres,
         modules=modules,
         places=where,
-        neighbours=far,
+        peers=far,
         tokens=tokens,
         looked_into=looked_into,
         started_at=now(),
@@ -232,17 +232,17 @@ def _database(part: Part, owner: Target, passwords: Mapping[str, str | None], po
     return Database(part.name, target, list(part.metadata.tables.values()), **pool)
 
 
-def _bus(settings: Settings, secret: bytes, modules: Sequence[Module]) -> Carrier | None:
+def _bus(settings: Settings, secret: bytes, modules: Sequence[Module]) -> Bus | None:
     """The way to the NATS server that is configured. Raises `ConfigError`."""
     if settings.nats.url is None:
         return None
-    from aitbc.server.cluster.nats_events import EventBus  # noqa: PLC0415 - its library is for those who have a server
+    from aitbc.server.cluster.nats_events import NatsEventBus  # noqa: PLC0415 - its library is for those who have a server
 
-    return EventBus(settings.nats, secret, [module.name for module in modules if module.hears])
+    return NatsEventBus(settings.nats, secret, [module.name for module in modules if module.hears])
 
 
 async def _migrate(
-    owner: Target, everything: Sequence[Part], where: Places, secret: bytes | None, *, provision: bool
+    owner: Target, everything: Sequence[Part], where: Placement, secret: bytes | None, *, provision: bool
 ) -> None:
     """The main process alone migrates and makes roles; the others wait until what they stand on is there."""
     if where.me != MAIN:
@@ -252,7 +252,7 @@ async def _migrate(
         log.info("schema_migrated", change=line)
 
 
-def _node_key(where: Places, state: Path) -> Key:
+def _node_key(where: Placement, state: Path) -> Key:
     """The node's signing key, made at the first start. Raises `ConfigError` on a machine that would make a second one."""
     path = state / "node.key"
     if where.inner is not None and where.me != MAIN and not path.exists():

@@ -11,7 +11,7 @@ import structlog
 
 from aitbc.kernel.database.sql_errors import translate
 from aitbc.kernel.database.unit_of_work import Connection, Database
-from aitbc.kernel.module import Chore
+from aitbc.kernel.module import PeriodicTask
 from aitbc.kernel.primitives.errors import AppError
 
 log = structlog.get_logger("aitbc.chores")
@@ -58,7 +58,9 @@ class Leadership:
         await stack.aclose()
 
 
-async def run_chore(module: str, chore: Chore, work: Callable[[], Awaitable[Any]], leadership: Leadership) -> None:
+async def run_periodic_task(
+    module: str, chore: PeriodicTask, work: Callable[[], Awaitable[Any]], leadership: Leadership
+) -> None:
     """Do the chore every so often until cancelled; a failure is logged and tried again, and never ends the loop."""
     number = lock_number(module, chore.run)
     while True:

@@ -16,14 +16,14 @@ import structlog
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.module import Module
 from aitbc.kernel.primitives.errors import AppError, ConfigError
-from aitbc.kernel.primitives.loop_lag import Pulse
+from aitbc.kernel.primitives.loop_lag import LoopLag
 from aitbc.kernel.primitives.version import this_build
 from aitbc.kernel.telemetry import logs
 from aitbc.kernel.telemetry.metrics import Metrics
 from aitbc.server.config import listeners
 from aitbc.server.config.installation import SERVER_FILE, ServerFile, owner_of, settings_of, target_of, write_private
 from aitbc.server.config.loading import Loaded
-from aitbc.server.config.placement import MAIN, Places, places
+from aitbc.server.config.placement import MAIN, Placement, places
 from aitbc.server.config.settings import Settings
 from aitbc.server.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from aitbc.server.runtime import uvicorn_server
@@ -59,7 +59,7 @@ def serve(modules: Sequence[Module], flags: Mapping[str, Any], command: Sequence
         return error.exit_code
 
 
-def _serve(modules: Sequence[Module], loaded: Loaded, where: Places, command: Sequence[str]) -> int:
+def _serve(modules: Sequence[Module], loaded: Loaded, where: Placement, command: Sequence[str]) -> int:
     settings = loaded.settings
     logs.configure(settings.log, secrets=loaded.secrets, no_color=loaded.no_color)
     if where.me != MAIN:
@@ -90,7 +90,7 @@ def _serve(modules: Sequence[Module], loaded: Loaded, where: Places, command: Se
         logs.flush()
 
 
-def _warn(settings: Settings, where: Places) -> None:
+def _warn(settings: Settings, where: Placement) -> None:
     """Say what an operator opened and may have forgotten."""
     for port in sorted(where.trusting):
         log.warning(
@@ -131,7 +131,7 @@ class _Process:
         postgres: EmbeddedPostgres | None,
         sockets: list[Any],
         contexts: Mapping[int, ssl.SSLContext | None],
-        where: Places,
+        where: Placement,
         command: Sequence[str],
     ) -> None:
         self._modules = modules
@@ -145,20 +145,20 @@ class _Process:
 
     async def __call__(self, signals: uvicorn_server.Signals) -> int:
         """Build the house and serve it."""
-        settings, pulse = self._loaded.settings, Pulse()
+        settings, loop_lag = self._loaded.settings, LoopLag()
         where = self._where
         notifier = Notifier(self._loaded.notify_socket, self._loaded.watchdog_seconds)
-        house = await build(
-            settings, self._modules, owner=self._owner, postgres=self._postgres, pulse=pulse, where=where
+        runtime = await build(
+            settings, self._modules, owner=self._owner, postgres=self._postgres, loop_lag=loop_lag, where=where
         )
-        house.notifier = notifier
-        metrics = Metrics(this_build(), pulse=pulse)
-        metrics.collector("events", house.operations.measure, cache_seconds=EVENTS_SECONDS)
-        app = bounded(litestar(house, this_build(), metrics), house, metrics)
+        runtime.notifier = notifier
+        metrics = Metrics(this_build(), loop_lag=loop_lag)
+        metrics.collector("events", runtime.operations.measure, cache_seconds=EVENTS_SECONDS)
+        app = bounded(litestar(runtime, this_build(), metrics), runtime, metrics)
         if where.me == MAIN:
             self._write_down()
-        draining = house.platform.draining
-        mine = {name: one for name, one in house.neighbours.items() if where.me == MAIN and _is_ours(settings, name)}
+        draining = runtime.platform.draining
+        mine = {name: one for name, one in runtime.peers.items() if where.me == MAIN and _is_ours(settings, name)}
         gc.freeze()  # nor through the application
         async with supervised(mine, self._command, draining):
             return await uvicorn_server.serve(
@@ -167,7 +167,7 @@ class _Process:
                 self._sockets,
                 signals=signals,
                 draining=draining,
-                pulse=pulse,
+                loop_lag=loop_lag,
                 notifier=notifier,
                 contexts=self._contexts,
             )

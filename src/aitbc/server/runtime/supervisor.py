@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 
 import structlog
 
-from aitbc.server.cluster.peers import Neighbour
+from aitbc.server.cluster.peers import Peer
 
 BACK_OFF_SECONDS = (0.5, 30.0)
 """The first pause before a process that died is started again, and the longest."""
@@ -28,9 +28,9 @@ log = structlog.get_logger("aitbc.supervisor")
 class Child:
     """The process of one module."""
 
-    def __init__(self, module: str, neighbour: Neighbour, command: Sequence[str]) -> None:
+    def __init__(self, module: str, peer: Peer, command: Sequence[str]) -> None:
         self.module = module
-        self._neighbour = neighbour
+        self._neighbour = peer
         self._command = command
         self._process: asyncio.subprocess.Process | None = None
         self._ending = asyncio.Event()
@@ -71,11 +71,9 @@ class Child:
 
 
 @asynccontextmanager
-async def supervised(
-    neighbours: Mapping[str, Neighbour], command: Sequence[str], draining: asyncio.Event
-) -> AsyncIterator[None]:
+async def supervised(peers: Mapping[str, Peer], command: Sequence[str], draining: asyncio.Event) -> AsyncIterator[None]:
     """A process for each of these modules while the block runs; `command` with its name before the last word starts one."""
-    children = [Child(name, one, [*command[:-1], name, command[-1]]) for name, one in neighbours.items()]
+    children = [Child(name, one, [*command[:-1], name, command[-1]]) for name, one in peers.items()]
     tasks = [asyncio.create_task(child.keep()) for child in children]
     watch = asyncio.create_task(_end_when(draining, children))
     try:

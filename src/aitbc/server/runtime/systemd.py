@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 
 from msgspec import Struct
 
-from aitbc.kernel.primitives.loop_lag import BEAT_SECONDS, Pulse
+from aitbc.kernel.primitives.loop_lag import BEAT_SECONDS, LoopLag
 
 VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 """How systemd says where and how often it wants to hear; meant for this process and for none that it starts."""
@@ -30,7 +30,7 @@ class Notifier(Struct, frozen=True):
             teller.setblocking(False)
             teller.sendto(state.encode(), name)
 
-    async def keep_telling(self, pulse: Pulse) -> None:
+    async def keep_telling(self, loop_lag: LoopLag) -> None:
         """Say twice in each time allowed that we live, while the pulse beats.
 
         A loop that stands still says nothing, as it should. One that has just gone on says so with the next beat, not half
@@ -38,7 +38,7 @@ class Notifier(Struct, frozen=True):
         """
         while self.watchdog_seconds is not None:
             pause = self.watchdog_seconds / 2
-            if pulse.loop_frozen_seconds < pause:
+            if loop_lag.loop_frozen_seconds < pause:
                 self.tell("WATCHDOG=1")
                 await asyncio.sleep(pause)
             else:

@@ -21,13 +21,11 @@ import uvloop
 from litestar.types import ASGIApp
 
 from aitbc.kernel.http.websocket import MESSAGE_BYTES_MAX
-from aitbc.kernel.primitives.loop_lag import Pulse
+from aitbc.kernel.primitives.loop_lag import LoopLag
 from aitbc.server.asgi.connection import Connection, cut_the_slow
 from aitbc.server.config import listeners
 from aitbc.server.config.settings import ServerSettings
 from aitbc.server.runtime.systemd import Notifier
-
-__all__ = ["Pulse", "Signals", "run", "serve"]
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 GRACE_SECONDS = 0.25
@@ -97,7 +95,7 @@ async def serve(
     *,
     signals: Signals,
     draining: asyncio.Event,
-    pulse: Pulse,
+    loop_lag: LoopLag,
     notifier: Notifier | None = None,
     contexts: Mapping[int, ssl.SSLContext | None] | None = None,
 ) -> int:
@@ -111,7 +109,8 @@ async def serve(
     server = _Server(app, settings, draining, notifier, contexts or {})
     loop = asyncio.get_running_loop()
     beside = [
-        loop.create_task(work) for work in (pulse.run(), notifier.keep_telling(pulse), _cut_the_slow(server, settings))
+        loop.create_task(work)
+        for work in (loop_lag.run(), notifier.keep_telling(loop_lag), _cut_the_slow(server, settings))
     ]
     try:
         with signals.handled_by(server.on_signal):

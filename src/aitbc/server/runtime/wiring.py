@@ -12,14 +12,14 @@ import structlog
 from msgspec import Struct
 
 from aitbc.kernel.database.unit_of_work import Database, Target
-from aitbc.kernel.events.bus import EventsWay
-from aitbc.kernel.events.relay import Ear, Hearer, Relay
+from aitbc.kernel.events.bus import EventTransport
+from aitbc.kernel.events.relay import EventHandler, Relay, Subscriber
 from aitbc.kernel.module import Module
 from aitbc.kernel.platform import Platform
 from aitbc.kernel.primitives.tasks import end
-from aitbc.server.cluster.peers import FarHearer, Neighbour
+from aitbc.server.cluster.peers import Peer, RemoteHandler
 from aitbc.server.cluster.stubs import local, remote
-from aitbc.server.runtime.periodic import Leadership, run_chore
+from aitbc.server.runtime.periodic import Leadership, run_periodic_task
 from aitbc.server.webhooks.fan_out import declared
 
 log = structlog.get_logger("aitbc.wiring")
@@ -33,10 +33,10 @@ class Wired:
     databases: dict[str, Database]
     services: dict[str, Any]
     relays: list[Relay]
-    hearers: dict[str, Hearer]
+    event_handlers: dict[str, EventHandler]
     """Every handler of this process by its name, for events that come from others."""
     platform: Platform
-    bus_events: EventsWay | None = None
+    bus_events: EventTransport | None = None
     """The way of events over the bus."""
 
     @asynccontextmanager
@@ -59,9 +59,9 @@ class Wired:
             if self.bus_events is not None:
                 tasks.append(asyncio.create_task(self.bus_events.run()))
             for module in self.modules:
-                for chore in module.chores:
+                for chore in module.periodic_tasks:
                     work = getattr(self.services[module.name], chore.run)
-                    tasks.append(asyncio.create_task(run_chore(module.name, chore, work, leadership)))
+                    tasks.append(asyncio.create_task(run_periodic_task(module.name, chore, work, leadership)))
             stack.push_async_callback(end, tasks)
             yield
 
@@ -70,12 +70,12 @@ def wire(
     modules: Sequence[Module],
     target: Target,
     platform: Platform,
-    webhooks: Ear | None = None,
+    webhooks: Subscriber | None = None,
     *,
     passwords: Mapping[str, str | None],
     settings: Mapping[str, Struct],
     pool: Mapping[str, Any],
-    far: Mapping[str, Neighbour] | None = None,
+    far: Mapping[str, Peer] | None = None,
 ) -> Wired:
     """Build every module of the list, lowest last in the list first, so that each finds the faces below it.
 
@@ -87,7 +87,7 @@ def wire(
     faces: dict[type, Any] = {}
     for module in reversed(modules):
         if module.name in far:
-            faces[module.api] = remote(module.api, far[module.name].road_to(module.name))
+            faces[module.api] = remote(module.api, far[module.name].transport_to(module.name))
             continue
         role = f"aitbc_{module.name}"
         own = Target(**{**_fields(target), "user": role, "password": passwords.get(role)})
@@ -118,22 +118,22 @@ def _fields(target: Target) -> dict[str, Any]:
 
 def _hearers(
     module: Module, databases: Mapping[str, Database], services: Mapping[str, Any]
-) -> Iterator[tuple[str, Hearer]]:
+) -> Iterator[tuple[str, EventHandler]]:
     for method in dict.fromkeys(module.hears.values()):
         name = f"{module.name}.{method}"
-        yield name, Hearer(databases[module.name], name, getattr(services[module.name], method))
+        yield name, EventHandler(databases[module.name], name, getattr(services[module.name], method))
 
 
 def _relays(
     modules: Sequence[Module],
     databases: Mapping[str, Database],
-    near: Mapping[str, Hearer],
-    far: Mapping[str, Neighbour],
-    bus_events: EventsWay | None,
-    webhooks: Ear | None,
+    near: Mapping[str, EventHandler],
+    far: Mapping[str, Peer],
+    bus_events: EventTransport | None,
+    webhooks: Subscriber | None,
 ) -> list[Relay]:
     """A relay for each outbox of this process, with the hearers of all modules, wherever they are, and of webhooks."""
-    by_kind: dict[str, list[Ear]] = defaultdict(list)
+    by_kind: dict[str, list[Subscriber]] = defaultdict(list)
     for module in modules:
         for event, method in module.hears.items():
             name = f"{module.name}.{method}"
@@ -144,6 +144,6 @@ def _relays(
     return [Relay(database, by_kind) for database in databases.values()]
 
 
-def _far_ear(neighbour: Neighbour, module: str, name: str, bus_events: EventsWay | None) -> Ear:
-    direct = FarHearer(neighbour, module, name)
+def _far_ear(peer: Peer, module: str, name: str, bus_events: EventTransport | None) -> Subscriber:
+    direct = RemoteHandler(peer, module, name)
     return direct if bus_events is None else bus_events.ear(direct)

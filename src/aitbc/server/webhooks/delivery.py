@@ -25,7 +25,7 @@ from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.tasks import end
-from aitbc.server.webhooks.egress import DestinationRefused, Destinations, NotPublic
+from aitbc.server.webhooks.egress import DestinationRefused, EgressPolicy, NotPublic
 from aitbc.server.webhooks.signing import signatures
 from aitbc.server.webhooks.tables import State
 
@@ -129,14 +129,14 @@ class Outcome(Struct, frozen=True):
         return "retried" if self.state is State.PENDING else self.state.value
 
 
-class Sending:
+class DeliveryWorker:
     """Sends what is due, for as long as the process lives."""
 
     def __init__(
         self,
         database: Database,
         seal: Seal,
-        destinations: Destinations,
+        destinations: EgressPolicy,
         *,
         in_flight_max: int,
         draining: asyncio.Event | None = None,
@@ -190,7 +190,7 @@ class Sending:
         if room <= 0:
             return 0
         at = now()
-        async with self._database.hot() as connection:
+        async with self._database.raw() as connection:
             rows = await connection.fetch(TAKE, at, list(self._busy), list(self._busy.values()), room, at + LEASE)
         for row in rows:
             leased = Leased(**dict(row))
@@ -270,7 +270,7 @@ class Sending:
         last = {outcome.leased.endpoint: outcome for outcome in sorted(outcomes, key=_weight)}
         at = now()
         # Endpoints before their deliveries, as whoever changes an endpoint locks them.
-        async with self._database.hot_transaction() as connection:
+        async with self._database.raw_transaction() as connection:
             judged = await connection.fetch(
                 JUDGE,
                 list(last),

@@ -61,7 +61,7 @@ def is_public(address: str) -> bool:
     return found.is_global and not found.is_multicast and not found.is_reserved
 
 
-class Destinations:
+class EgressPolicy:
     """What is let out, by the settings."""
 
     def __init__(self, settings: WebhookSettings) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from aitbc.server.webhooks.egress import Destinations, NotPublic, is_public
+from aitbc.server.webhooks.egress import EgressPolicy, NotPublic, is_public
 
 LOOKUPS_MAX = 64
 """Names looked up at one time: the system's own way blocks, and a hostile name server may let it wait long."""
@@ -25,7 +25,7 @@ REASONS: Sequence[tuple[type[Exception], str]] = (
 """Why no answer came, in words that tell nobody about our network; the first that fits."""
 
 
-def connector(destinations: Destinations) -> aiohttp.TCPConnector:
+def connector(destinations: EgressPolicy) -> aiohttp.TCPConnector:
     """How to connect: each time anew, to an address that was seen."""
     return aiohttp.TCPConnector(
         resolver=_Resolver(anywhere=destinations.anywhere),
@@ -36,7 +36,7 @@ def connector(destinations: Destinations) -> aiohttp.TCPConnector:
     )
 
 
-def new_session(destinations: Destinations, seconds: float) -> aiohttp.ClientSession:
+def new_session(destinations: EgressPolicy, seconds: float) -> aiohttp.ClientSession:
     """A client that goes nowhere else, keeps nothing and follows nobody; an exchange takes so many seconds at most."""
     return aiohttp.ClientSession(
         connector=connector(destinations),

@@ -15,7 +15,7 @@ from prometheus_client import Metric
 from sqlalchemy import func, select
 
 from aitbc.kernel.crypto.sealing import Seal
-from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.outbox import Event
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.accounts import AccountRow
@@ -26,9 +26,9 @@ from aitbc.kernel.primitives.ids import is_id, new_id
 from aitbc.kernel.primitives.tasks import end
 from aitbc.kernel.telemetry.metrics import counter
 from aitbc.server.config.settings import WebhookSettings
-from aitbc.server.webhooks.delivery import Sending
-from aitbc.server.webhooks.egress import Destinations
-from aitbc.server.webhooks.fan_out import Hearing, declared, message
+from aitbc.server.webhooks.delivery import DeliveryWorker
+from aitbc.server.webhooks.egress import EgressPolicy
+from aitbc.server.webhooks.fan_out import FanOut, declared, message
 from aitbc.server.webhooks.signing import new_secret
 from aitbc.server.webhooks.tables import Delivery, DeliveryRow, Endpoint, EndpointRow, IssuedEndpoint, State
 
@@ -113,7 +113,7 @@ class EventType(Struct, frozen=True, kw_only=True):
 class Webhooks:
     """The endpoints and deliveries of this installation; one in every process."""
 
-    name = Hearing.name
+    name = FanOut.name
 
     def __init__(
         self, db: Database, secret: bytes, settings: WebhookSettings, draining: asyncio.Event | None = None
@@ -122,11 +122,11 @@ class Webhooks:
         self._db = db
         self._settings = settings
         self._seal = Seal(secret, PURPOSE)
-        self._destinations = Destinations(settings)
-        self.sending = Sending(
+        self._destinations = EgressPolicy(settings)
+        self.sending = DeliveryWorker(
             db, self._seal, self._destinations, in_flight_max=settings.in_flight_max, draining=draining
         )
-        self._hearing = Hearing(db, self.sending.wake)
+        self._hearing = FanOut(db, self.sending.wake)
         self._task: asyncio.Task[None] | None = None
 
     # Events
@@ -158,7 +158,13 @@ class Webhooks:
         ]
 
     async def create(
-        self, who: Principal, *, url: str, events: Sequence[str], description: str, once: Once = Once.NONE
+        self,
+        who: Principal,
+        *,
+        url: str,
+        events: Sequence[str],
+        description: str,
+        once: IdempotencyKey = IdempotencyKey.NONE,
     ) -> IssuedEndpoint:
         """A new endpoint. Raises `DestinationRefused`, `UnknownEventType`, `TooManyEndpoints`.
 
@@ -252,7 +258,9 @@ class Webhooks:
             await uow.audit(who.account, who.key, "webhook.delete", row.id, host=_host(row.url))
             return row.view()
 
-    async def rotate(self, who: Principal, endpoint: str, overlap: timedelta, once: Once = Once.NONE) -> IssuedEndpoint:
+    async def rotate(
+        self, who: Principal, endpoint: str, overlap: timedelta, once: IdempotencyKey = IdempotencyKey.NONE
+    ) -> IssuedEndpoint:
         """A new secret; until the overlap ends, messages carry a signature of the old one too. Raises `EndpointNotFound`."""
         async with self._db.unit_of_work() as uow:
             if earlier := await uow.replay(once, Endpoint):
@@ -277,7 +285,7 @@ class Webhooks:
 
     # Deliveries
 
-    async def test(self, who: Principal, endpoint: str, once: Once = Once.NONE) -> Delivery:
+    async def test(self, who: Principal, endpoint: str, once: IdempotencyKey = IdempotencyKey.NONE) -> Delivery:
         """Send a message of no meaning. Raises `EndpointNotFound`, `EndpointDisabled`, `TooManyTests`."""
         async with self._db.unit_of_work() as uow:
             if earlier := await uow.replay(once, Delivery):
@@ -330,7 +338,7 @@ class Webhooks:
         async with self._db.unit_of_work() as uow:
             return (await self._own_delivery(uow, who, delivery)).view()
 
-    async def replay(self, who: Principal, delivery: str, once: Once = Once.NONE) -> Delivery:
+    async def replay(self, who: Principal, delivery: str, once: IdempotencyKey = IdempotencyKey.NONE) -> Delivery:
         """Send a message again, under the same id, from its first attempt on; one that still waits is sent now.
 
         Raises `DeliveryNotFound`, `EndpointDisabled`.
@@ -360,7 +368,7 @@ class Webhooks:
         """Forget what ended long ago and secrets that count no more, and give up what waits for nobody."""
         at = now()
         before = at - timedelta(days=self._settings.kept_days)
-        async with self._db.hot() as connection:
+        async with self._db.raw() as connection:
             for statement, arguments in ((TIDY, (before, TIDIED_MAX)), (GIVE_UP, (at, at - UNSENT_KEPT, TIDIED_MAX))):
                 for _ in range(TIDY_ROUNDS_MAX):
                     done = await connection.execute(statement, *arguments)

@@ -54,7 +54,7 @@ def message(kind: str, at: datetime, data: Any) -> str:
     return body.decode()
 
 
-class Hearing:
+class FanOut:
     """Writes the deliveries of events."""
 
     name = "kernel.webhooks"
@@ -71,7 +71,7 @@ class Hearing:
         about = [(id_, event, account) for id_, event in told if (account := _account_of(event)) is not None]
         if not about:
             return
-        async with self._database.hot() as connection:
+        async with self._database.raw() as connection:
             rows = await connection.fetch(LISTENING, list({account for _, _, account in about}))
             wanted = [
                 (row["id"], id_, event)

@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta, Struct
 
-from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
@@ -82,7 +82,7 @@ class EndpointController(Controller):
         self,
         webhooks: NamedDependency[Webhooks],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         data: JSONBody[WantedEndpoint],
     ) -> IssuedEndpoint:
         """Have a URL told of the account's events, by messages in the form of Standard Webhooks.
@@ -185,7 +185,7 @@ class EndpointController(Controller):
         self,
         webhooks: NamedDependency[Webhooks],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         endpoint: FromPath[str],
         data: JSONBody[RotateSecret],
     ) -> IssuedEndpoint:
@@ -202,7 +202,7 @@ class EndpointController(Controller):
         self,
         webhooks: NamedDependency[Webhooks],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         endpoint: FromPath[str],
     ) -> Delivery:
         """Send a message of the type `webhook.test`, whatever types the endpoint is told of; its delivery tells what came of it."""
@@ -269,7 +269,7 @@ class DeliveryController(Controller):
         self,
         webhooks: NamedDependency[Webhooks],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         delivery: FromPath[str],
     ) -> Delivery:
         """Send a message again, under the same `webhook-id`, whatever became of it; one that still waits is sent now."""

@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta, Struct
 
-from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.errors import NotFound
 from aitbc.modules.ai.api import Job, JobDetail
@@ -111,7 +111,7 @@ class CoordinatorJobController(Controller):
         self,
         ai: NamedDependency[AiService],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         data: JSONBody[NewJob],
     ) -> Response[CoordinatorJob]:
         """Submit a job."""
@@ -177,7 +177,7 @@ class CoordinatorJobController(Controller):
         self,
         ai: NamedDependency[AiService],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         job: FromPath[str],
     ) -> CoordinatorJob:
         """Cancel a job that has not ended."""
@@ -253,7 +253,7 @@ class CoordinatorPayments(Controller):
         self,
         ai: NamedDependency[AiService],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         payment: FromPath[str],
     ) -> Moved:
         """Give the money back: the job is cancelled if it has not ended."""

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
-from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import FieldError, Invalid
@@ -26,7 +26,7 @@ MIB_PER_GIB = 1024
 TIMES = "Expected a time, for instance 2030-01-31T12:00:00Z"
 
 
-async def submit(ai: AiService, who: Principal, data: NewJob, once: Once) -> Job:
+async def submit(ai: AiService, who: Principal, data: NewJob, once: IdempotencyKey) -> Job:
     """Submit what an older client describes; without a price, for what the quote says it can cost at most."""
     described: Mapping[str, Any] = data.payload if data.payload is not None else data.task_data or {}
     task = data.task_type or described.get("task_type") or described.get("type")
@@ -135,7 +135,7 @@ async def job_of_payment(ai: AiService, who: Principal, payment: str) -> JobDeta
     return await ai.job(who, ids.encode("job", ids.decode("hold", payment)))
 
 
-async def cancel(ai: AiService, who: Principal, job: str, once: Once, refusal: type[Exception]) -> Job:
+async def cancel(ai: AiService, who: Principal, job: str, once: IdempotencyKey, refusal: type[Exception]) -> Job:
     """Cancel a job that has not ended. Raises `refusal` for one that has."""
     found = await ai.job(who, job)
     if found.state not in OPEN:

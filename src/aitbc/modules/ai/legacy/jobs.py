@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta, Struct
 
-from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.ai.legacy import desk
 from aitbc.modules.ai.legacy.shapes import (
@@ -45,7 +45,7 @@ class OlderJobs(Controller):
         self,
         ai: NamedDependency[AiService],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         data: JSONBody[NewJob],
         client_id: Word = None,
     ) -> Response[JobView]:
@@ -111,7 +111,7 @@ class OlderJobs(Controller):
         self,
         ai: NamedDependency[AiService],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         job: FromPath[str],
         client_id: Word = None,
     ) -> JobView:
@@ -156,7 +156,7 @@ class OlderOperator(Controller):
         self,
         ai: NamedDependency[AiService],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         job: FromPath[str],
     ) -> JobView:
         """Cancel anybody's job; what has ended stays, since it is booked."""

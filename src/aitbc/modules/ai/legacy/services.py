@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct, structs
 
-from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.legacy.health import OPEN
 from aitbc.kernel.primitives.errors import NotDone, NotFound
@@ -130,7 +130,7 @@ class ServiceController(Controller):
         self,
         ai: NamedDependency[AiService],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         data: JSONBody[Inference],
     ) -> Response[TaskMade]:
         """Submit the job that answers a prompt."""
@@ -141,7 +141,7 @@ class ServiceController(Controller):
         self,
         ai: NamedDependency[AiService],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         data: JSONBody[Inference],
     ) -> TaskMade:
         """Submit the same job: this path never streamed, and its answer says where the result will be."""
@@ -152,7 +152,7 @@ class ServiceController(Controller):
         self,
         ai: NamedDependency[AiService],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         service: FromPath[str],
         data: JSONBody[dict[str, Any]],
     ) -> TaskMade:
@@ -269,7 +269,7 @@ def _kind_of(service: str) -> str:
     return kind
 
 
-async def _infer(ai: AiService, who: Principal, data: Inference, once: Once) -> Job:
+async def _infer(ai: AiService, who: Principal, data: Inference, once: IdempotencyKey) -> Job:
     named = structs.asdict(data)
     described = {name: value for name, value in named.items() if value is not None and name != "stream"}
     described["stop"] = described.pop("stop_sequences", None)

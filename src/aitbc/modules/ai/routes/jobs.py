@@ -10,7 +10,7 @@ from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
 from litestar.response import Stream
 from msgspec import Meta
 
-from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.http.guard import Admission
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
@@ -54,7 +54,7 @@ class JobController(Controller):
         self,
         ai: NamedDependency[AiService],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         data: JSONBody[SubmitJob],
     ) -> Response[Job]:
         """Submit a job: its kind checks the input, the maximum price is held, and miners may take it.
@@ -104,7 +104,7 @@ class JobController(Controller):
         self,
         ai: NamedDependency[AiService],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         job: FromPath[str],
     ) -> Job:
         """Cancel a job that has not ended. The money goes back, and a miner at work on it is told to stop."""
@@ -121,7 +121,7 @@ class JobController(Controller):
         self,
         ai: NamedDependency[AiService],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         job: FromPath[str],
     ) -> Job:
         """Finish a job early: what its miner delivered until now is the result, and is paid for with the prompt.

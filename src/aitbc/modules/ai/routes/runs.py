@@ -10,8 +10,8 @@ from litestar.response import Stream
 from msgspec import Meta
 from msgspec.structs import asdict
 
-from aitbc.kernel.database.idempotency import Once
-from aitbc.kernel.http.disconnect import gone_of, leave_with
+from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.disconnect import disconnect_of, leave_with
 from aitbc.kernel.http.guard import Admission
 from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.ai.api import Job, JobDetail
@@ -42,7 +42,7 @@ class RunController(Controller):
         self,
         ai: NamedDependency[AiService],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         request: AnyRequest,
         data: JSONBody[SubmitJob],
         seconds: FromQuery[Seconds] = 60.0,
@@ -55,7 +55,7 @@ class RunController(Controller):
         canceled. Repeating the request with the same Idempotency-Key waits for the same job.
         """
         job = await ai.submit(who, data, once)
-        gone = gone_of(request.scope)
+        gone = disconnect_of(request.scope)
         attendance = ai.attend(who, job, gone, on_disconnect)
         try:
             leave_with(gone)
@@ -75,7 +75,7 @@ class RunController(Controller):
         self,
         ai: NamedDependency[AiService],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         admission: NamedDependency[Admission],
         request: AnyRequest,
         data: JSONBody[SubmitJob],
@@ -88,7 +88,7 @@ class RunController(Controller):
         that was seen as `Last-Event-ID` goes on where it broke.
         """
         job = await ai.submit(who, data, once)
-        attendance = ai.attend(who, job, gone_of(request.scope), on_disconnect)
+        attendance = ai.attend(who, job, disconnect_of(request.scope), on_disconnect)
         happenings = _attended(job, await ai.follow(who, job.id, None), attendance)
         headers = {"location": f"/api/v1/ai/jobs/{job.id}"}
         return Stream(admission.bound(spoken(happenings)), media_type="text/event-stream", headers=headers)

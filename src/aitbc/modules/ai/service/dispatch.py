@@ -7,11 +7,11 @@ import msgspec
 
 from aitbc.kernel.primitives import ids
 from aitbc.modules.ai.api import Claim, InputFile, Lease, LeaseStatus, Pending, Renewal
+from aitbc.modules.ai.batched.claim import lease_view
+from aitbc.modules.ai.batched.read import DETAIL
+from aitbc.modules.ai.batched.renew import Renewing
+from aitbc.modules.ai.batched.rows import ATTEMPT_ALL, attempt_from, job_from
 from aitbc.modules.ai.events import JobSucceeded
-from aitbc.modules.ai.hot.claim import lease_view
-from aitbc.modules.ai.hot.read import DETAIL
-from aitbc.modules.ai.hot.renew import Renewing
-from aitbc.modules.ai.hot.rows import ATTEMPT_ALL, attempt_from, job_from
 from aitbc.modules.ai.service.office import Office
 from aitbc.modules.ai.service.ordinary import claim_one, renew_each
 
@@ -66,7 +66,7 @@ class Dispatch(Office):
         """The live leases of a miner: for one that lost an answer or was restarted."""
         if not ids.is_id("mnr", miner):
             return ()
-        async with self.db.hot() as connection:
+        async with self.db.raw() as connection:
             attempts = [attempt_from(record) for record in await connection.fetch(LIVE, ids.decode("mnr", miner))]
             records = await connection.fetch(JOBS, [ids.decode("job", attempt.job) for attempt in attempts])
         jobs = {job.id: job for job in map(job_from, records)}
@@ -85,7 +85,7 @@ class Dispatch(Office):
         """
         if not ids.is_id("mnr", miner):
             return Pending(miner=miner, jobs=0, held_units=0)
-        async with self.db.hot() as connection:
+        async with self.db.raw() as connection:
             leased = await connection.fetch(LEASED, ids.decode("mnr", miner))
             told = await connection.fetch(UNPAID, miner)
         delivered = [msgspec.json.decode(row["body"], type=JobSucceeded) for row in told]

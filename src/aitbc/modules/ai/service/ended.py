@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import JobDetail
-from aitbc.modules.ai.hot.read import Found
+from aitbc.modules.ai.batched.read import Found
 from aitbc.modules.ai.models.life import TERMINAL
 from aitbc.modules.ai.models.views import attempt_view, detail_view
 

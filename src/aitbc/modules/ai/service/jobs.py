@@ -8,15 +8,15 @@ from msgspec import Struct
 from msgspec.structs import asdict
 from sqlalchemy import func, select, tuple_
 
-from aitbc.kernel.database.filters import Narrowed
-from aitbc.kernel.database.idempotency import Once
-from aitbc.kernel.database.retry import persistent
+from aitbc.kernel.database.filters import Filters
+from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Invalid
 from aitbc.modules.ai.api import Job, JobDetail, JobNotFound
-from aitbc.modules.ai.hot.read import Found, read_page
+from aitbc.modules.ai.batched.read import Found, read_page
 from aitbc.modules.ai.models.kinds.registry import KINDS
 from aitbc.modules.ai.models.life import TERMINAL, IllegalMove, State, cancel
 from aitbc.modules.ai.models.tables import AttemptRow, JobRow, LogRow
@@ -75,7 +75,7 @@ class Jobs(Results):
         self, who: Principal, *, state: str | None, kind: str | None, after: str | None, limit: int
     ) -> Sequence[Job]:
         """The caller's jobs from the newest on, up to `limit`, those before `after`; an operator sees everybody's."""
-        wanted = Narrowed()
+        wanted = Filters()
         if not who.is_admin:
             wanted.by("account = {}", ids.decode("acct", who.account))
         if state is not None:
@@ -86,8 +86,8 @@ class Jobs(Results):
             wanted.by("id < {}", ids.decode("job", after))
         return [job_view(job) for job in await read_page(self.db, wanted, limit)]
 
-    @persistent
-    async def cancel(self, who: Principal, job: str, once: Once) -> Job:
+    @retrying
+    async def cancel(self, who: Principal, job: str, once: IdempotencyKey) -> Job:
         """Stop a job; its money goes back.
 
         Repeating it is harmless. Raises `JobNotFound`, `IllegalMove` once it has ended otherwise.
@@ -113,7 +113,7 @@ class Jobs(Results):
         await self.after_end(job_value(row))
         return answer
 
-    @persistent
+    @retrying
     async def put_first(self, who: Principal, job: str, reason: str | None) -> Job:
         """Put a job that waits before all others of its lane: an operator's, and noted.
 

@@ -17,7 +17,7 @@ FROM ai.attempts WHERE ended IS NULL GROUP BY 1, kind"""
 async def measure(database: Database) -> Sequence[Metric]:
     """The figures of the open jobs, from their tables."""
     jobs = gauge("aitbc_jobs", "Jobs that are open.", ("state", "kind"))
-    async with database.hot() as connection:
+    async with database.raw() as connection:
         for row in await connection.fetch(OPEN):
             jobs.add_metric([row["state"], row["kind"]], float(row["jobs"]))
     return [jobs]

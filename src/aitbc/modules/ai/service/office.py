@@ -11,10 +11,10 @@ import structlog
 from msgspec import Meta, Struct
 
 from aitbc.kernel.database.batcher import Batcher
-from aitbc.kernel.database.idempotency import Once
-from aitbc.kernel.database.retry import persistently
+from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.database.retry import retry
 from aitbc.kernel.database.unit_of_work import Database
-from aitbc.kernel.events.wakeup import News
+from aitbc.kernel.events.wakeup import Wakeup
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.platform import Platform
 from aitbc.kernel.primitives import ids
@@ -22,12 +22,12 @@ from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.tasks import end
 from aitbc.modules.ai.api import Claim, JobNotFound, Lease
 from aitbc.modules.ai.api import Job as JobView
+from aitbc.modules.ai.batched.claim import Dealer
+from aitbc.modules.ai.batched.complete import Accepted, Completion, complete_many
+from aitbc.modules.ai.batched.read import Found, read_jobs, read_leases
+from aitbc.modules.ai.batched.renew import Renewed, Renewing, renew_many
+from aitbc.modules.ai.batched.submit import Submission, stored_answers, submit_many
 from aitbc.modules.ai.events import JobSucceeded
-from aitbc.modules.ai.hot.claim import Dealer
-from aitbc.modules.ai.hot.complete import Accepted, Completion, complete_many
-from aitbc.modules.ai.hot.read import Found, read_jobs, read_leases
-from aitbc.modules.ai.hot.renew import Renewed, Renewing, renew_many
-from aitbc.modules.ai.hot.submit import Submission, stored_answers, submit_many
 from aitbc.modules.ai.models.kinds.kind import Kind
 from aitbc.modules.ai.models.queue import needs_of
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
@@ -93,23 +93,23 @@ class Office:
         self.submissions: Batcher[Submission, JobView] = Batcher(self._submit_many)
         self.crowded: set[str] = set()
         """Accounts that were refused for their many open jobs: looked at before money is held for another."""
-        self.answer_reads: Batcher[Once, JobView | None] = Batcher(lambda batch: stored_answers(db, batch))
+        self.answer_reads: Batcher[IdempotencyKey, JobView | None] = Batcher(lambda batch: stored_answers(db, batch))
         self.claims: Batcher[Claim, Sequence[Lease]] = Batcher(
-            lambda batch: persistently(lambda: self.dealer.claim_many(batch)), unheard=self._note_strays
+            lambda batch: retry(lambda: self.dealer.claim_many(batch)), unheard=self._note_strays
         )
         self.strays: list[tuple[str, Lease]] = []
         """Leases, each with its miner, that were made for a claim whose caller had left."""
         self.leavings: set[asyncio.Task[None]] = set()
         """The stops of jobs whose clients left, under way."""
-        self.renewals: Batcher[Renewing, Renewed] = Batcher(lambda batch: persistently(lambda: renew_many(db, batch)))
+        self.renewals: Batcher[Renewing, Renewed] = Batcher(lambda batch: retry(lambda: renew_many(db, batch)))
         self.completions: Batcher[Completion, Accepted] = Batcher(
-            lambda batch: persistently(lambda: complete_many(db, batch, self.paid))
+            lambda batch: retry(lambda: complete_many(db, batch, self.paid))
         )
         self.job_reads: Batcher[str, Found | None] = Batcher(lambda batch: read_jobs(db, batch), flights_max=2)
         self.lease_reads: Batcher[str, tuple[JobValue, AttemptValue] | None] = Batcher(
             lambda batch: read_leases(db, batch)
         )
-        self._news = News(db, platform.bus if platform is not None else None)
+        self._news = Wakeup(db, platform.bus if platform is not None else None)
         self._tasks: list[asyncio.Task[None]] = []
 
     def served_of(self, kind: str) -> int:
@@ -117,7 +117,7 @@ class Office:
         return self.served.get(kind, 0)
 
     async def _submit_many(self, batch: Sequence[Submission]) -> list[JobView | AppError]:
-        return await persistently(
+        return await retry(
             lambda: submit_many(self.db, batch, self.served_of, open_max=self.settings.open_jobs_per_account)
         )
 

@@ -1,6 +1,6 @@
 """Jobs that a module above submits in the name of an account, to the GPU which that account has booked."""
 
-from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import money
 from aitbc.modules.ai.api import Clocks, Job, OrderJob
@@ -23,4 +23,4 @@ class Ordering(Submitting):
             clocks=Clocks(queue_seconds=order.queue_seconds),
         )
         who = Principal(order.account, order.key, "live", frozenset())
-        return await self.submit(who, command, Once(order.account, order.request_key, order.fingerprint))
+        return await self.submit(who, command, IdempotencyKey(order.account, order.request_key, order.fingerprint))

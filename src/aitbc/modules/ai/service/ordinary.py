@@ -8,15 +8,15 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aitbc.kernel.database.retry import persistent
+from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import Claim, Job, Lease, LeaseLost, LeaseStatus, Renewal, StopAsked, TooManyOpenJobs
-from aitbc.modules.ai.hot.claim import Seat, closed, deal
-from aitbc.modules.ai.hot.complete import Accepted, Completion, events_of, fill, is_cut_off, is_held, is_repeated
-from aitbc.modules.ai.hot.renew import Renewed, is_live, renew_one, status_of
-from aitbc.modules.ai.hot.submit import Submission
+from aitbc.modules.ai.batched.claim import Seat, closed, deal
+from aitbc.modules.ai.batched.complete import Accepted, Completion, events_of, fill, is_cut_off, is_held, is_repeated
+from aitbc.modules.ai.batched.renew import Renewed, is_live, renew_one, status_of
+from aitbc.modules.ai.batched.submit import Submission
 from aitbc.modules.ai.models.life import AVOIDED_FOR, TERMINAL, State, must_leave, show_sign, succeed
 from aitbc.modules.ai.models.queue import matches, needs_of, rank_after
 from aitbc.modules.ai.models.tables import AttemptRow, FlowRow, JobCountRow, JobRow
@@ -54,7 +54,7 @@ async def lock_lease(uow: UnitOfWork, attempt: str) -> tuple[JobRow, AttemptRow]
     return row, await uow.find(AttemptRow, attempt, lock=True)
 
 
-@persistent
+@retrying
 async def submit_one(database: Database, submission: Submission, served: Callable[[str], int], *, open_max: int) -> Job:
     """Write a job whose money is held. Raises `TooManyOpenJobs`."""
     async with database.unit_of_work() as uow:
@@ -105,7 +105,7 @@ async def _push(uow: UnitOfWork, job: JobValue, lane: UUID, lane_rank: int) -> i
     return rank
 
 
-@persistent
+@retrying
 async def claim_one(database: Database, claim: Claim, on_served: Callable[[str, int], None]) -> Sequence[Lease]:
     """Lease the first jobs that this miner can take."""
     at = now()
@@ -140,7 +140,7 @@ async def claim_one(database: Database, claim: Claim, on_served: Callable[[str, 
     return seat.leases
 
 
-@persistent
+@retrying
 async def renew_each(database: Database, miner: str, renewals: Sequence[Renewal]) -> Renewed:
     """Extend a miner's leases, each by itself."""
     statuses: list[LeaseStatus] = []
@@ -166,7 +166,7 @@ def _renew(job: JobRow, row: AttemptRow, miner: str, renewal: Renewal) -> LeaseS
     return status_of(attempt, miner, renewal.token)
 
 
-@persistent
+@retrying
 async def complete_one(database: Database, completion: Completion) -> Accepted:
     """Accept a result whose lease still holds. Raises `LeaseLost`."""
     delivered = completion.delivered

@@ -10,15 +10,15 @@ import msgspec
 import structlog
 from sqlalchemy import func, select
 
-from aitbc.kernel.database.retry import persistent
+from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.database.unit_of_work import UnitOfWork
 from aitbc.kernel.primitives import money
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.request_id import current_request_id
 from aitbc.modules.ai.api import ArtifactNotFound, Failure, LeaseLost, LogLine, Outcome, Result, WrongDigest
-from aitbc.modules.ai.hot.claim import closed
-from aitbc.modules.ai.hot.complete import Accepted, Completion, attempt_ended, succeeded
+from aitbc.modules.ai.batched.claim import closed
+from aitbc.modules.ai.batched.complete import Accepted, Completion, attempt_ended, succeeded
 from aitbc.modules.ai.models.delivery import OutputRefused, judge, output_text, require_signature
 from aitbc.modules.ai.models.kinds.kind import Reference
 from aitbc.modules.ai.models.kinds.registry import KINDS
@@ -146,7 +146,7 @@ class Results(Streaming):
         word = reason if _WORD.match(reason) else "released"
         return await self._end(attempt, miner, token, Ended.RELEASED, Fault.NONE, word, "")
 
-    @persistent
+    @retrying
     async def _end(
         self,
         attempt: str,
@@ -186,7 +186,7 @@ class Results(Streaming):
             with suppress(AppError):  # the event does it then
                 await self.trading.void(hold_of(job.id), job.reason)
 
-    @persistent
+    @retrying
     async def log(self, miner: str, attempt: str, token: int, lines: Sequence[LogLine]) -> int:
         """Keep log lines; answers the highest sequence that is kept. Raises `LeaseLost`."""
         async with self.db.unit_of_work() as uow:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from prometheus_client import Metric
 
-from aitbc.modules.ai.service.chores import Chores
 from aitbc.modules.ai.service.dispatch import Dispatch
 from aitbc.modules.ai.service.measuring import measure
 from aitbc.modules.ai.service.ordering import Ordering
+from aitbc.modules.ai.service.periodic_tasks import Chores
 
 
 class AiService(Ordering, Dispatch, Chores):

@@ -8,10 +8,10 @@ from typing import Literal
 import structlog
 from sqlalchemy import select
 
-from aitbc.kernel.database.idempotency import Once
-from aitbc.kernel.database.retry import persistent
+from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.database.unit_of_work import UnitOfWork
-from aitbc.kernel.http.disconnect import Gone
+from aitbc.kernel.http.disconnect import Disconnect
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError, Conflict
@@ -58,7 +58,7 @@ class Attendance:
     def __init__(self) -> None:
         self._on_leaving: Callable[[], None] | None = None
 
-    def expect(self, gone: Gone | None, on_leaving: Callable[[], None]) -> None:
+    def expect(self, gone: Disconnect | None, on_leaving: Callable[[], None]) -> None:
         """From now on leaving counts; at once where the client has left already."""
         self._on_leaving = on_leaving
         if gone is not None:
@@ -77,8 +77,8 @@ class Attendance:
 class Stopping(Jobs):
     """Finishing jobs early."""
 
-    @persistent
-    async def stop_job(self, who: Principal, job: str, once: Once) -> Job:
+    @retrying
+    async def stop_job(self, who: Principal, job: str, once: IdempotencyKey) -> Job:
         """Finish a job early: what is delivered by now is its result, and is paid for; its miner is told.
 
         One that no miner has is canceled, since nothing is delivered. Repeating it is harmless. Raises `JobNotFound`,
@@ -142,7 +142,7 @@ class Stopping(Jobs):
             await self.after_end(ended)
         return len(touched)
 
-    def attend(self, who: Principal, job: Job, gone: Gone | None, on_disconnect: OnDisconnect) -> Attendance:
+    def attend(self, who: Principal, job: Job, gone: Disconnect | None, on_disconnect: OnDisconnect) -> Attendance:
         """Stop this job when the client leaves before it has its answer, unless it wished otherwise."""
         attendance = Attendance()
         if on_disconnect == "stop":
@@ -162,9 +162,9 @@ class Stopping(Jobs):
             await asyncio.sleep(pause)
             try:
                 if KINDS[job.kind].streams:
-                    await self.stop_job(who, job.id, Once(who.account))
+                    await self.stop_job(who, job.id, IdempotencyKey(who.account))
                 else:
-                    await self.cancel(who, job.id, Once(who.account))
+                    await self.cancel(who, job.id, IdempotencyKey(who.account))
             except (IllegalMove, JobNotFound):  # it has ended meanwhile
                 return
             except AppError as error:

@@ -6,12 +6,12 @@ from datetime import datetime
 from msgspec import Struct
 from sqlalchemy import select
 
-from aitbc.kernel.database.retry import persistent
+from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.database.unit_of_work import UnitOfWork
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import LeaseLost, NotToldInParts, Part, Parts, PartsKept, PartsTooLarge
-from aitbc.modules.ai.hot.renew import status_of
+from aitbc.modules.ai.batched.renew import status_of
 from aitbc.modules.ai.models.kinds.registry import KINDS
 from aitbc.modules.ai.models.life import show_sign
 from aitbc.modules.ai.models.tables import AttemptRow, PartRow
@@ -35,7 +35,7 @@ class ToldPart(Struct, frozen=True, kw_only=True):
 class Streaming(Artifacts):
     """Keeping and reading parts."""
 
-    @persistent
+    @retrying
     async def tell_parts(self, told: Parts) -> PartsKept:
         """Keep pieces of an output while it is made, and say whether to go on; without a piece it is only the question.
 

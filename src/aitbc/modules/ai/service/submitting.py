@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from sqlalchemy import func, select
 
 from aitbc.kernel.crypto.signing import value_digest
-from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids, money
 from aitbc.kernel.primitives.clock import now
@@ -20,7 +20,7 @@ from aitbc.kernel.primitives.json_schema import schema_of
 from aitbc.kernel.primitives.request_id import current_request_id
 from aitbc.kernel.primitives.text import Name
 from aitbc.modules.ai.api import ArtifactNotFound, Clocks, InputFile, Job, KindInfo, Quote, TooManyOpenJobs
-from aitbc.modules.ai.hot.submit import Submission
+from aitbc.modules.ai.batched.submit import Submission
 from aitbc.modules.ai.models.kinds.kind import INPUT_BYTES_MAX, FileFacts, InvalidInput, Kind, Measure
 from aitbc.modules.ai.models.kinds.registry import KINDS, kind_of, price_of
 from aitbc.modules.ai.models.life import Fault, Reason, State, last_deadline
@@ -123,7 +123,7 @@ class Plan(Struct, frozen=True):
 class Submitting(Explaining, Artifacts):
     """Quotes and submissions."""
 
-    async def submit(self, who: Principal, command: SubmitJob, once: Once) -> Job:
+    async def submit(self, who: Principal, command: SubmitJob, once: IdempotencyKey) -> Job:
         """Hold the money, then write the job, which miners may take from then on.
 
         Raises `UnknownKind`, `InvalidInput`, `MaxPriceTooLow`, `ArtifactNotFound`, `InsufficientFunds`,
@@ -157,7 +157,7 @@ class Submitting(Explaining, Artifacts):
             raise
         return await self._write(job, once)
 
-    async def _write(self, job: JobValue, once: Once) -> Job:
+    async def _write(self, job: JobValue, once: IdempotencyKey) -> Job:
         if job.kind not in self.served:
             async with self.learning:  # the first of many at once asks for all of them
                 if job.kind not in self.served:
@@ -197,7 +197,7 @@ class Submitting(Explaining, Artifacts):
         with suppress(AppError):  # reconcile_holds tries again
             await self.trading.void(hold_of(job), reason)
 
-    async def _stored_answer(self, once: Once) -> Job | None:
+    async def _stored_answer(self, once: IdempotencyKey) -> Job | None:
         if once.key is None:
             return None
         return await self.answer_reads.do(once)

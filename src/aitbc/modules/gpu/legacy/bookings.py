@@ -4,7 +4,7 @@ from litestar import Controller, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParams
 
-from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.errors import FieldError, Invalid, NotDone
 from aitbc.modules.gpu.legacy.booking_shapes import (
@@ -60,7 +60,7 @@ class BookingOfGpuController(Controller):
         self,
         gpu: NamedDependency[GpuService],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         data: JSONBody[PurchaseBody],
     ) -> Purchased:
         """Book a GPU, in the words of a sale."""
@@ -78,7 +78,7 @@ class BookingOfGpuController(Controller):
         self,
         gpu: NamedDependency[GpuService],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         name: FromPath[str],
         data: JSONBody[BookBody],
     ) -> Booked:
@@ -98,7 +98,7 @@ class BookingOfGpuController(Controller):
         self,
         gpu: NamedDependency[GpuService],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         name: FromPath[str],
     ) -> Released:
         """Give a GPU of the caller's booking back: what was used is paid, the rest returns."""
@@ -153,7 +153,7 @@ class CoordinatorBookings(Controller):
         self,
         gpu: NamedDependency[GpuService],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         data: JSONBody[OllamaBody],
     ) -> TaskView:
         """Submit the job that answers a prompt on a GPU that the caller has booked; it costs one minor unit."""

@@ -6,7 +6,7 @@ from litestar import Controller, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, QueryParams
 
-from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.gpu.legacy.market_shapes import (
     TYPE,
@@ -45,7 +45,7 @@ class TransactionController(Controller):
         self,
         gpu: NamedDependency[GpuService],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         data: JSONBody[Body],
     ) -> Done:
         """Offer, bid, accept, match or cancel, as the action says."""

@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParams
 from msgspec import Meta, Struct, structs
 
-from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.text import Name, Text
@@ -208,7 +208,7 @@ class ListedGpuController(Controller):
         self,
         gpu: NamedDependency[GpuService],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         headers: Headers,
         data: JSONBody[RegisterGpuBody],
     ) -> RegisteredGpu:
@@ -286,7 +286,7 @@ class ListedGpuController(Controller):
         self,
         gpu: NamedDependency[GpuService],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         name: FromPath[str],
         data: JSONBody[ReviewBody],
     ) -> Reviewed:

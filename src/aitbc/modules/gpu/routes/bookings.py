@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta, Struct
 
-from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import AmountOverflow
@@ -155,7 +155,7 @@ class ListingController(Controller):
         self,
         gpu: NamedDependency[GpuService],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         data: JSONBody[ListGpuForRent],
     ) -> Response[ListingView]:
         """Offer the time of a GPU of the caller's, for whoever books it first."""
@@ -246,7 +246,7 @@ class BookingController(Controller):
         self,
         gpu: NamedDependency[GpuService],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         data: JSONBody[BookListedGpu],
     ) -> Response[BookingView]:
         """Have a GPU for oneself from now on: what all of its time costs is held, and paid at the end as far as it was used.
@@ -305,7 +305,7 @@ class BookingController(Controller):
         self,
         gpu: NamedDependency[GpuService],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         booking: FromPath[str],
     ) -> BookingView:
         """Give a GPU back before its time: the time until now is paid, the rest of the money returns.

@@ -11,7 +11,7 @@ from msgspec import Struct
 from sqlalchemy import Select, func, or_, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from aitbc.kernel.database.idempotency import IdempotencyKeyReused, Once
+from aitbc.kernel.database.idempotency import IdempotencyKey, IdempotencyKeyReused
 from aitbc.kernel.database.unit_of_work import UnitOfWork
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids, money
@@ -118,7 +118,7 @@ class BookingWish(Struct, frozen=True, kw_only=True):
 class Bookings(Registry):
     """From booking to payment."""
 
-    async def book_gpu(self, who: Principal, command: BookGpu, once: Once = Once.NONE) -> Booking:
+    async def book_gpu(self, who: Principal, command: BookGpu, once: IdempotencyKey = IdempotencyKey.NONE) -> Booking:
         """Book a GPU from now on: keep others away from it, hold the money, and only then let it begin.
 
         Raises `ListedGpuNotFound`, `GpuBooked`, `GpuOffline`, `BookingCostsMore`, `TooManyBookings`, `InsufficientFunds`,
@@ -180,7 +180,7 @@ class Bookings(Registry):
             await uow.audit(who.account, who.key, "booking.place", row.id, gpu=gpu.id)
             return row
 
-    async def _begin(self, who: Principal, placed: BookingRow, once: Once) -> Booking:
+    async def _begin(self, who: Principal, placed: BookingRow, once: IdempotencyKey) -> Booking:
         try:
             async with self.db.unit_of_work() as uow:
                 if (twin := await uow.replay(once, Booking)) is None:
@@ -206,7 +206,7 @@ class Bookings(Registry):
             if refused and not nothing_held:
                 await self._settle(booking)
 
-    async def release_gpu(self, who: Principal, booking: str, once: Once = Once.NONE) -> Booking:
+    async def release_gpu(self, who: Principal, booking: str, once: IdempotencyKey = IdempotencyKey.NONE) -> Booking:
         """Give a GPU back before its time: what was used is paid, the rest returns. What is over stays as it came out.
 
         Raises `BookingNotFound`, and `BookingNotOpen` for one that has not begun.
@@ -270,7 +270,9 @@ class Bookings(Registry):
             found = (await session.execute(_whole().where(*current))).one_or_none()
         return None if found is None else _view(*found)
 
-    async def work_on_gpu(self, who: Principal, gpu: str, kind: str, value: dict[str, Any], once: Once) -> Job:
+    async def work_on_gpu(
+        self, who: Principal, gpu: str, kind: str, value: dict[str, Any], once: IdempotencyKey
+    ) -> Job:
         """Submit a job to a GPU that the caller has booked; it costs one minor unit, and waits no longer than the booking lasts.
 
         Raises `ListedGpuNotFound`, `GpuNotBooked`, `GpuWithoutMiner`, and what a submission raises.
@@ -380,7 +382,7 @@ class Bookings(Registry):
         with suppress(HoldNotFound, HoldNotOpen):  # it was never held, or has gone back by itself
             await self.trading.void(hold_of(row.id), row.state)
 
-    async def _stored(self, once: Once) -> Booking | None:
+    async def _stored(self, once: IdempotencyKey) -> Booking | None:
         """The answer to an earlier request with this key. Raises `IdempotencyKeyReused`."""
         if once.key is None:
             return None

@@ -8,7 +8,7 @@ from sqlalchemy import Select, select
 
 from aitbc.kernel.crypto.sealing import Seal
 from aitbc.kernel.database.batcher import Batcher
-from aitbc.kernel.database.retry import persistent
+from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.platform import Platform
@@ -16,7 +16,7 @@ from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import AiApi
 from aitbc.modules.gpu.api import Miner, MinerNotFound
-from aitbc.modules.gpu.hot import beat_many, read_asking
+from aitbc.modules.gpu.batched import beat_many, read_asking
 from aitbc.modules.gpu.models.life import Status, hear
 from aitbc.modules.gpu.models.tables import MinerRow, ProfileRow, ReputationRow, StatusChangeRow
 from aitbc.modules.gpu.models.values import Asking, Beat, Standing
@@ -35,7 +35,7 @@ class Desk:
         self.ai = ai
         self.trading = trading
         self.identity = platform.identity
-        self.pulse = platform.pulse
+        self.loop_lag = platform.loop_lag
         self.seal = Seal(platform.secret, "keys of older miners")
         self.settings = settings or GpuSettings()
         self.beats: Batcher[Beat, Standing] = Batcher(lambda batch: beat_many(db, batch))
@@ -87,7 +87,7 @@ class Desk:
         """Hear a sign of life, one way or the other. Raises `MinerNotFound`."""
         return await (self.beats.do(beat) if self.settings.hot else self._beat_alone(beat))
 
-    @persistent
+    @retrying
     async def _beat_alone(self, beat: Beat) -> Standing:
         async with self.db.unit_of_work() as uow:
             row = await uow.find(MinerRow, beat.miner, lock=True, missing=MinerNotFound)

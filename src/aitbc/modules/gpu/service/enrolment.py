@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from aitbc.kernel.crypto.api_key import fingerprint, new_key, well_formed
 from aitbc.kernel.crypto.signing import canonical, enrolment_statement, key_fingerprint, verify
-from aitbc.kernel.database.retry import persistent
+from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.database.sql_errors import ConstraintViolated
 from aitbc.kernel.database.unit_of_work import UnitOfWork
 from aitbc.kernel.identity.principal import Principal
@@ -127,7 +127,7 @@ class Enrolled(Struct, frozen=True, kw_only=True):
 class Enrolment(Desk):
     """Tokens and those who come with them."""
 
-    @persistent
+    @retrying
     async def create_token(self, who: Principal, seconds: int = TOKEN_SECONDS) -> EnrolmentToken:
         """A token for one miner of the caller's account; only its digest is kept. Raises `TooManyTokens`."""
         secret, at = new_key("enrol"), now()
@@ -182,7 +182,7 @@ class Enrolment(Desk):
             heartbeat_seconds=self.settings.heartbeat_seconds,
         )
 
-    @persistent
+    @retrying
     async def _enrol(self, command: Enrol) -> tuple[EnrolmentTokenRow, str]:
         """Use the token, once: its row is locked, so that of many requests one decides and the others find it decided."""
         at = now()

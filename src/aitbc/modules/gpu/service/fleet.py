@@ -7,7 +7,7 @@ from datetime import datetime
 import msgspec
 from msgspec import Struct
 
-from aitbc.kernel.database.retry import persistent
+from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import money
 from aitbc.kernel.primitives.clock import now
@@ -110,7 +110,7 @@ class Fleet(Booked):
             with suppress(LeaseLost):
                 await self.ai.release(miner, lease.attempt, lease.token, reason)
 
-    @persistent
+    @retrying
     async def offer(self, who: Principal, miner: str, offer: Offer) -> Miner:
         """Note what a miner can take from now on; only the miner itself may say so. Raises `MinerNotFound`, `MinerRemoved`."""
         if speaking_for(who) != miner:

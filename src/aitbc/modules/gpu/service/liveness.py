@@ -39,7 +39,7 @@ class Liveness(Desk):
         """Whether silence may be our own: just started, just become leader, or stood still a moment ago."""
         moment = _elapsed()
         late = self._watched_at is None or moment - self._watched_at > FROZEN_SECONDS
-        if late or self.pulse.recent_pause(WATCH_SECONDS) > WATCH_SECONDS:
+        if late or self.loop_lag.recent_pause(WATCH_SECONDS) > WATCH_SECONDS:
             self._grace_until = moment + self.settings.grace_seconds
         return moment < self._grace_until
 

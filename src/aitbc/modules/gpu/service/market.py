@@ -14,8 +14,8 @@ from sqlalchemy import Select, and_, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import aliased
 
-from aitbc.kernel.database.idempotency import Once
-from aitbc.kernel.database.retry import persistent
+from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.database.unit_of_work import UnitOfWork
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.clock import now
@@ -149,8 +149,10 @@ class OrderWish(Struct, frozen=True, kw_only=True):
 class OrderBook(Desk):
     """Placing, ending and reading orders."""
 
-    @persistent
-    async def place_order(self, who: Principal, command: PlaceOrder, once: Once = Once.NONE) -> MarketOrder:
+    @retrying
+    async def place_order(
+        self, who: Principal, command: PlaceOrder, once: IdempotencyKey = IdempotencyKey.NONE
+    ) -> MarketOrder:
         """Place an offer or a bid. The same again, under its id, is harmless.
 
         Raises `OrderIdTaken`, `TotalDiffers`, `TooManyOrders`, `AmountOverflow`.
@@ -171,8 +173,10 @@ class OrderBook(Desk):
             row = await uow.find(MarketOrderRow, values["id"], missing=OrderNotFound)
             return await uow.answer(once, order_view(row, None))
 
-    @persistent
-    async def accept_bid(self, who: Principal, command: AcceptBid, once: Once = Once.NONE) -> MarketOrder:
+    @retrying
+    async def accept_bid(
+        self, who: Principal, command: AcceptBid, once: IdempotencyKey = IdempotencyKey.NONE
+    ) -> MarketOrder:
         """Take a bid for a provider, once. Raises `OrderNotFound`, `OrderNotOpen`."""
         async with self.db.unit_of_work() as uow:
             if (earlier := await uow.replay(once, MarketOrder)) is not None:
@@ -185,8 +189,10 @@ class OrderBook(Desk):
                 once.replayed = True
             return await uow.answer(once, await _view(uow, row))
 
-    @persistent
-    async def cancel_order(self, who: Principal, command: CancelOrder, once: Once = Once.NONE) -> MarketOrder:
+    @retrying
+    async def cancel_order(
+        self, who: Principal, command: CancelOrder, once: IdempotencyKey = IdempotencyKey.NONE
+    ) -> MarketOrder:
         """Take back an open order of the caller's, any for an admin. Raises `OrderNotFound`, `OrderNotOpen`."""
         async with self.db.unit_of_work() as uow:
             if (earlier := await uow.replay(once, MarketOrder)) is not None:
@@ -200,8 +206,10 @@ class OrderBook(Desk):
                 once.replayed = True
             return await uow.answer(once, await _view(uow, row))
 
-    @persistent
-    async def match_orders(self, who: Principal, command: MatchOrders, once: Once = Once.NONE) -> Match:
+    @retrying
+    async def match_orders(
+        self, who: Principal, command: MatchOrders, once: IdempotencyKey = IdempotencyKey.NONE
+    ) -> Match:
         """Bring an offer and a bid together, of which one is the caller's, both once and at the offer's price.
 
         Raises `OrderNotFound`, `OrderNotOpen`, `OrdersDoNotFit`, `TotalDiffers`.

@@ -19,7 +19,7 @@ async def measure(database: Database) -> Sequence[Metric]:
     """The figures of the fleet, from its tables."""
     miners = gauge("aitbc_miners", "Miners that have not been removed.", ("state", "trust"))
     age = gauge("aitbc_miner_heartbeat_age_seconds", "Seconds since the last sign of life of the quietest live miner.")
-    async with database.hot() as connection:
+    async with database.raw() as connection:
         for row in await connection.fetch(MINERS, NEWCOMER_BELOW):
             miners.add_metric([row["status"], row["trust"]], float(row["miners"]))
         quietest = await connection.fetchval(QUIETEST)

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from aitbc.kernel.crypto.sealing import Unsealable
 from aitbc.kernel.crypto.signing import Key, canonical, enrolment_statement
-from aitbc.kernel.database.retry import persistent
+from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids, money
 from aitbc.kernel.primitives.clock import now
@@ -250,7 +250,7 @@ class OlderMiners(Enrolment, Scoring):
         except Unsealable:
             raise OlderKeyLost from None
 
-    @persistent
+    @retrying
     async def _kept_key(self, who: Principal, older_id: str) -> Key:
         """The key for a name, made at its first use: before the miner is, so that a request which broke off finds it again."""
         fresh = self.seal.close(os.urandom(SEED_BYTES))
@@ -272,7 +272,7 @@ class OlderMiners(Enrolment, Scoring):
                 row.sealed_key = fresh
                 return self.opened(row)
 
-    @persistent
+    @retrying
     async def _note_miner(self, who: Principal, command: RegisterOlder, miner: str) -> str | None:
         """Remember who a name means now; answers who it meant before."""
         named = (OlderMinerRow.account == who.account, OlderMinerRow.older_id == command.older_id)

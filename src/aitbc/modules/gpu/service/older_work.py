@@ -9,7 +9,7 @@ from msgspec import Struct
 from sqlalchemy import Select, func, select, update
 
 from aitbc.kernel.crypto.signing import canonical, value_digest, work_statement
-from aitbc.kernel.database.retry import persistent
+from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids, money
 from aitbc.kernel.primitives.clock import now
@@ -246,7 +246,7 @@ class OlderWork(OlderMiners, Working):
         async with self.db.reading() as session:
             return list(await session.scalars(wanted))
 
-    @persistent
+    @retrying
     async def _close(
         self, attempts: Sequence[str], *, receipt: str | None = None, earned_units: int | None = None
     ) -> bool:

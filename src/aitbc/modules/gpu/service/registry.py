@@ -7,7 +7,7 @@ from msgspec import Struct
 from sqlalchemy import ColumnElement, Select, Subquery, and_, case, exists, func, literal, not_, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.unit_of_work import UnitOfWork
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
@@ -109,7 +109,7 @@ class ModelPrices(Struct, frozen=True, kw_only=True):
 class Registry(Booked):
     """Listing GPUs, finding them, and speaking of them."""
 
-    async def list_gpu(self, who: Principal, command: ListGpu, once: Once = Once.NONE) -> ListedGpu:
+    async def list_gpu(self, who: Principal, command: ListGpu, once: IdempotencyKey = IdempotencyKey.NONE) -> ListedGpu:
         """List a GPU. Raises `TooManyGpus`."""
         async with self.db.unit_of_work() as uow:
             if (earlier := await uow.replay(once, ListedGpu)) is not None:
@@ -154,7 +154,12 @@ class Registry(Booked):
         return _view(*row)
 
     async def reprice_gpu(
-        self, who: Principal, gpu: str, price_units: int, description: str | None, once: Once = Once.NONE
+        self,
+        who: Principal,
+        gpu: str,
+        price_units: int,
+        description: str | None,
+        once: IdempotencyKey = IdempotencyKey.NONE,
     ) -> ListedGpu:
         """List a GPU of the caller's at another price. Raises `ListedGpuNotFound`."""
         async with self.db.unit_of_work() as uow:
@@ -184,7 +189,7 @@ class Registry(Booked):
         return canceled
 
     async def review_gpu(
-        self, who: Principal, gpu: str, rating: int, comment: str, once: Once = Once.NONE
+        self, who: Principal, gpu: str, rating: int, comment: str, once: IdempotencyKey = IdempotencyKey.NONE
     ) -> GpuReview:
         """Say what the caller thinks of somebody else's GPU, from 1 to 5, once; the same again is harmless.
 

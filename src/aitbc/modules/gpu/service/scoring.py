@@ -10,7 +10,7 @@ from aitbc.kernel.database.unit_of_work import Connection
 from aitbc.kernel.events.relay import set_based
 from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.ai.events import AttemptEnded
-from aitbc.modules.gpu.hot import judge_many
+from aitbc.modules.gpu.batched import judge_many
 from aitbc.modules.gpu.models.reputation import (
     HALF_LIFE_DAYS,
     NEWCOMER_BELOW,

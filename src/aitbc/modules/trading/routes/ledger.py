@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta, Struct
 
-from aitbc.kernel.database.idempotency import Once
+from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AmountOverflow
@@ -146,7 +146,7 @@ class LedgerController(Controller):
         self,
         trading: NamedDependency[TradingService],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         data: JSONBody[MakeDeposit],
     ) -> LedgerTransaction:
         """Give an account play money out of the issuance account. The audit trail notes who did it."""
@@ -166,7 +166,7 @@ class LedgerController(Controller):
         self,
         trading: NamedDependency[TradingService],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         data: JSONBody[TakeFromFaucet],
     ) -> LedgerTransaction:
         """Take play money for the caller's own account, up to a daily share, where the platform allows it."""
@@ -186,7 +186,7 @@ class LedgerController(Controller):
         self,
         trading: NamedDependency[TradingService],
         who: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        once: NamedDependency[IdempotencyKey],
         transaction: FromPath[str],
         data: JSONBody[CorrectTransaction],
     ) -> LedgerTransaction:

@@ -8,8 +8,8 @@ from prometheus_client import Metric
 from sqlalchemy import func, select, text, tuple_
 
 from aitbc.kernel.database.batcher import Batcher
-from aitbc.kernel.database.idempotency import Once
-from aitbc.kernel.database.retry import persistently
+from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.database.retry import retry
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.platform import Platform
@@ -30,7 +30,7 @@ from aitbc.modules.trading.api import (
     SettleHold,
     Settlement,
 )
-from aitbc.modules.trading.hot import Command, Gathered, Outcome, VoidHold
+from aitbc.modules.trading.batched import Command, Gathered, Outcome, VoidHold
 from aitbc.modules.trading.models.tables import HoldRow, ReceiptRow
 from aitbc.modules.trading.models.views import LedgerReport, LedgerTransaction
 from aitbc.modules.trading.service.blocks import Chain
@@ -69,7 +69,7 @@ class TradingService:
         await self.fees.start()
 
     async def deposit(
-        self, who: Principal, account: str, amount_units: int, reason: str | None, once: Once
+        self, who: Principal, account: str, amount_units: int, reason: str | None, once: IdempotencyKey
     ) -> LedgerTransaction:
         """Give an account play money. Raises `HolderNotFound` for one that nobody has: what it holds would be lost."""
         if not await self._identity.has_account(account):
@@ -180,7 +180,7 @@ class TradingService:
 
     async def expire_holds(self) -> None:
         """Return the holds whose deadline has passed."""
-        while await persistently(partial(self._gathered.expire, EXPIRED_PER_ROUND)) == EXPIRED_PER_ROUND:
+        while await retry(partial(self._gathered.expire, EXPIRED_PER_ROUND)) == EXPIRED_PER_ROUND:
             pass
 
     # The operator's
@@ -195,11 +195,11 @@ class TradingService:
 
     async def _flush(self, commands: Sequence[Command]) -> Sequence[Outcome | AppError]:
         fee = await self.fees.in_force()
-        return await persistently(partial(self._gathered.flush, commands, fee))
+        return await retry(partial(self._gathered.flush, commands, fee))
 
     async def _read_balances(self, accounts: Sequence[str]) -> Sequence[Balance | AppError]:
         wanted = {account: ids.decode("acct", account) for account in accounts}
-        async with self.db.hot() as connection:
+        async with self.db.raw() as connection:
             rows = await connection.fetch(READ_BALANCES, list(wanted.values()))
         found = {row["id"]: (row["balance_units"], row["held_units"]) for row in rows}
         return [

@@ -10,7 +10,7 @@ import asyncpg
 
 from aitbc.kernel.crypto import chain_format
 from aitbc.kernel.crypto.signing import Key
-from aitbc.kernel.database.retry import persistently
+from aitbc.kernel.database.retry import retry
 from aitbc.kernel.database.sql_errors import ConstraintViolated
 from aitbc.kernel.database.unit_of_work import Connection, Database
 from aitbc.kernel.primitives.clock import now
@@ -50,13 +50,13 @@ class Chain:
 
     async def start(self) -> None:
         """Make the first block, if this is the first start, and note the key we sign with."""
-        await persistently(self._begin)
+        await retry(self._begin)
 
     async def _begin(self) -> None:
-        async with self._database.hot_transaction() as connection:
+        async with self._database.raw_transaction() as connection:
             await connection.execute(KNOW_KEY, self._key.public, now())
         with suppress(ConstraintViolated):  # of two first starts at once, the other made it
-            async with self._database.hot_transaction() as connection:
+            async with self._database.raw_transaction() as connection:
                 if await connection.fetchrow(LAST_BLOCK) is None:
                     await self._add_block(connection, None, [])
 
@@ -70,7 +70,7 @@ class Chain:
                 return sealed
 
     async def _seal_one(self) -> int:
-        async with self._database.hot_transaction() as connection:
+        async with self._database.raw_transaction() as connection:
             waiting = await connection.fetch(READ_UNSEALED, RECORDS_PER_BLOCK_MAX)
             if not waiting:
                 return 0
@@ -109,7 +109,7 @@ class Chain:
 
     async def proof(self, record_id: UUID) -> InclusionProof | None:
         """The way from a record to the root of its block; none while it waits to be sealed."""
-        async with self._database.hot() as connection:
+        async with self._database.raw() as connection:
             item = await connection.fetchrow(FIND_ITEM, record_id)
             if item is None:
                 return None

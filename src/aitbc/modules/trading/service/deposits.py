@@ -3,8 +3,8 @@
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from aitbc.kernel.database.idempotency import Once
-from aitbc.kernel.database.retry import persistently
+from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.database.retry import retry
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
@@ -50,7 +50,7 @@ class Deposits:
         self._settings = settings
 
     async def deposit(
-        self, who: Principal, account: str, amount_units: int, reason: str | None, once: Once
+        self, who: Principal, account: str, amount_units: int, reason: str | None, once: IdempotencyKey
     ) -> LedgerTransaction:
         """Give an account play money; noted in the audit trail."""
 
@@ -64,9 +64,9 @@ class Deposits:
                 await uow.audit(who.account, who.key, "deposit", account, amount=amount, transaction=posting.id)
                 return await uow.answer(once, await _view(uow, posting.id))
 
-        return await persistently(work)
+        return await retry(work)
 
-    async def faucet(self, who: Principal, amount_units: int, once: Once) -> LedgerTransaction:
+    async def faucet(self, who: Principal, amount_units: int, once: IdempotencyKey) -> LedgerTransaction:
         """Take play money for oneself. Raises `FaucetOff`, and `FaucetEmpty` past the day's share."""
         if not self._settings.faucet:
             raise FaucetOff
@@ -80,7 +80,7 @@ class Deposits:
                 posting = await self._grant(uow, "faucet", who.account, amount_units, None)
                 return await uow.answer(once, await _view(uow, posting.id))
 
-        return await persistently(work)
+        return await retry(work)
 
     async def _take_share(self, uow: UnitOfWork, account: str, amount_units: int) -> None:
         share = self._settings.faucet_units_per_day
@@ -106,7 +106,7 @@ class Deposits:
         await self._ledger.save(uow, book)
         return posting
 
-    async def correct(self, who: Principal, transaction: str, reason: str, once: Once) -> LedgerTransaction:
+    async def correct(self, who: Principal, transaction: str, reason: str, once: IdempotencyKey) -> LedgerTransaction:
         """Undo a deposit, a faucet grant or a settlement by a transaction of its own; a second run changes nothing.
 
         Raises `TransactionNotFound`, `NotCorrectable`, and `InsufficientFunds` when the money has been spent.
@@ -124,7 +124,7 @@ class Deposits:
                     await uow.audit(who.account, who.key, "correct", transaction, **noted)
                 return await uow.answer(once, await _view(uow, correction))
 
-        return await persistently(work)
+        return await retry(work)
 
     async def _correct(self, uow: UnitOfWork, original: TransactionRow, reason: str) -> tuple[str, bool]:
         """The id of the correction, and whether it was made just now."""

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aitbc.kernel.crypto import chain_format
-from aitbc.kernel.database.filters import Narrowed
+from aitbc.kernel.database.filters import Filters
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
@@ -110,7 +110,7 @@ class Explorer:
         """An account's statement, newest first. Raises `HolderNotFound` for somebody else's."""
         if not ids.is_id("acct", account) or not who.owns(account):
             raise HolderNotFound
-        wanted = Narrowed()
+        wanted = Filters()
         wanted.by("e.account_id = {}", ids.decode("acct", account))
         if before is not None:
             wanted.by("e.account_version < {}", before)
@@ -122,7 +122,7 @@ class Explorer:
         """One transaction with the balances before and after it. Raises `TransactionNotFound`."""
         if not ids.is_id("txn", transaction):
             raise TransactionNotFound
-        wanted = Narrowed()
+        wanted = Filters()
         wanted.by("t.id = {}", ids.decode("txn", transaction))
         found = await self._fetch(TRANSACTIONS, wanted, 1)
         if not found:
@@ -133,7 +133,7 @@ class Explorer:
         self, *, limit: int, before: str | None, reference: str | None = None
     ) -> list[LedgerTransaction]:
         """Transactions, newest first; those of one job or hold when `reference` names it."""
-        wanted = Narrowed()
+        wanted = Filters()
         if reference is not None:
             async with self._database.reading() as session:
                 found = await _of_hold(session, reference)
@@ -165,7 +165,7 @@ class Explorer:
         miner: str | None = None,
     ) -> list[ReceiptLine]:
         """Receipts, newest first: all of them, or those of a job, a payer or a miner."""
-        wanted = Narrowed()
+        wanted = Filters()
         for prefix, value in (("job", job), ("acct", payer), ("mnr", miner)):
             if value is not None and not ids.is_id(prefix, value):
                 return []
@@ -179,9 +179,9 @@ class Explorer:
             wanted.by("(issued_at, id) < ({}, {})", before[0], ids.decode("rcpt", before[1]))
         return [receipt_line(*row) for row in await self._fetch(RECEIPTS, wanted, limit)]
 
-    async def _fetch(self, statement: str, wanted: Narrowed, limit: int) -> Sequence[Any]:
+    async def _fetch(self, statement: str, wanted: Filters, limit: int) -> Sequence[Any]:
         text = statement.format(wanted=wanted, limit=wanted.value(limit))
-        async with self._database.hot() as connection:
+        async with self._database.raw() as connection:
             return await connection.fetch(text, *wanted.values)
 
     async def signed_receipts(self, *, limit: int, job: str | None = None) -> list[tuple[ReceiptLine, SignedReceipt]]:

@@ -23,21 +23,21 @@ async def export(database: Database) -> AsyncIterator[bytes]:
 
     A connection is held only while a page is read, never while the reader of the stream makes us wait.
     """
-    async with database.hot() as connection:
+    async with database.raw() as connection:
         head = await connection.fetchval(HEAD)
         genesis = await connection.fetchrow("SELECT * FROM trading.blocks WHERE height = 0")
     yield chain_format.export_start(chain_format.block_hash(header_of(genesis))) + b"\n"
     keys: set[str] = set()
     height, records, last = -1, 0, genesis
     while height < head:
-        async with database.hot() as connection:
+        async with database.raw() as connection:
             blocks = await connection.fetch(READ_BLOCKS, height, head, BLOCKS_PAGE)
         for block in blocks:
             keys.add(block["node_key"])
             yield chain_format.export_block(header_of(block), block["signature"]) + b"\n"
             first, end = block["first_sequence"], block["first_sequence"] + block["records"]
             for start in range(first, end, RECORDS_PAGE):
-                async with database.hot() as connection:
+                async with database.raw() as connection:
                     piece, more = await _piece(connection, start, min(start + RECORDS_PAGE, end))
                 keys |= more
                 yield piece

@@ -8,7 +8,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from aitbc.kernel.crypto.signing import Key
-from aitbc.kernel.database.retry import persistently
+from aitbc.kernel.database.retry import retry
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
@@ -48,7 +48,7 @@ class Ledger:
                 await self.save(uow, book)
                 return hold
 
-        return await persistently(work)
+        return await retry(work)
 
     async def settle(self, command: SettleHold) -> Settlement:
         """Pay out of a hold."""
@@ -57,7 +57,7 @@ class Ledger:
             async with self._database.unit_of_work() as uow:
                 return (await self.settle_within(uow, [command]))[0]
 
-        return await persistently(work)
+        return await retry(work)
 
     async def settle_within(self, uow: UnitOfWork, commands: Sequence[SettleHold]) -> list[Settlement]:
         """Pay out of several holds in a unit of work that is open already; one refusal refuses all."""
@@ -85,7 +85,7 @@ class Ledger:
                 await self.save(uow, book)
                 return rent
 
-        return await persistently(work)
+        return await retry(work)
 
     async def void(self, hold: str, reason: str) -> Hold:
         """Return all of a hold."""
@@ -94,7 +94,7 @@ class Ledger:
             async with self._database.unit_of_work() as uow:
                 return (await self.void_within(uow, {hold: reason}))[0]
 
-        return await persistently(work)
+        return await retry(work)
 
     async def void_within(self, uow: UnitOfWork, reasons: dict[str, str]) -> list[Hold]:
         """Return several holds in a unit of work that is open already; one refusal refuses all."""

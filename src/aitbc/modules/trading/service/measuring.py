@@ -19,7 +19,7 @@ HEAD = "SELECT height, sealed_at FROM trading.blocks ORDER BY height DESC LIMIT 
 
 async def measure(database: Database) -> Sequence[Metric]:
     """The figures of the ledger, from its tables."""
-    async with database.hot() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+    async with database.raw() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         holds = await connection.fetchrow(HOLDS)
         drift = await connection.fetchrow(DRIFT)
         unsealed = await connection.fetchval(UNSEALED)

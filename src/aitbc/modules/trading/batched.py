@@ -13,7 +13,7 @@ from msgspec import Struct
 from aitbc.kernel.crypto.signing import Key
 from aitbc.kernel.database.outbox import publish_many
 from aitbc.kernel.database.unit_of_work import Connection, Database
-from aitbc.kernel.database.write_batch import Together
+from aitbc.kernel.database.write_batch import WriteBatch
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
@@ -114,7 +114,7 @@ class Gathered:
     async def flush(self, commands: Sequence[Command], fee_basis_points: int) -> list[Outcome | AppError]:
         """Answers for each command its outcome or what refuses it; raises when the transaction did not happen."""
         await self._open_accounts(command for command in commands if isinstance(command, SettleHold))
-        async with self._database.hot_transaction() as connection:
+        async with self._database.raw_transaction() as connection:
             book = await self._load(connection, commands, fee_basis_points)
             outcomes = [_apply(book, command) for command in commands]
             if book.postings:
@@ -123,7 +123,7 @@ class Gathered:
 
     async def expire(self, limit: int) -> int:
         """Return open holds past their deadline, the oldest first, and tell it; answers how many."""
-        async with self._database.hot_transaction() as connection:
+        async with self._database.raw_transaction() as connection:
             at = now()
             due = [row["id"] for row in await connection.fetch(FIND_EXPIRED, at, limit)]
             if not due:
@@ -150,7 +150,7 @@ class Gathered:
         missing = [id_ for id_ in owners if id_ not in self._known]
         if not missing:
             return
-        async with self._database.hot() as connection:
+        async with self._database.raw() as connection:
             await connection.execute(OPEN_ACCOUNTS, missing, [owners[id_] for id_ in missing], now())
         if len(self._known) > ACCOUNTS_KNOWN_MAX:
             self._known.clear()
@@ -232,7 +232,7 @@ def held_money(row: asyncpg.Record, hold: str, accounts: Mapping[UUID, Account])
 
 async def save(connection: Connection, book: Book) -> None:
     """Write what a book did, in one statement of a part for each table."""
-    writes = Together()
+    writes = WriteBatch()
     accounts = [book.accounts[id_] for id_ in book.changed]
     saved = writes.add(
         SAVE_ACCOUNTS,
@@ -277,12 +277,12 @@ async def save(connection: Connection, book: Book) -> None:
     assert counts[saved] == len(accounts), "an account changed although it was locked"
     assert place is None or counts[place] == len(ended), "a hold ended although escrow was locked"
     if len(ended) < len(book.ended):  # placed by this very book: only now can they be found
-        later = Together()
+        later = WriteBatch()
         _end_holds(later, [hold for hold in book.ended if hold.placed_by], book)
         assert (await later.do(connection))[0] == len(book.ended) - len(ended), "a new hold was not found"
 
 
-def _add_holds(writes: Together, book: Book) -> None:
+def _add_holds(writes: WriteBatch, book: Book) -> None:
     if book.placed:
         writes.add(
             ADD_HOLDS,
@@ -297,7 +297,7 @@ def _add_holds(writes: Together, book: Book) -> None:
         )
 
 
-def _end_holds(writes: Together, holds: Sequence[HeldMoney], book: Book) -> int | None:
+def _end_holds(writes: WriteBatch, holds: Sequence[HeldMoney], book: Book) -> int | None:
     """Where the count of the holds that ended will stand; none where none ended."""
     if not holds:
         return None
@@ -312,7 +312,7 @@ def _end_holds(writes: Together, holds: Sequence[HeldMoney], book: Book) -> int 
     )
 
 
-def _add_receipts(writes: Together, issued: Sequence[Issued], book: Book) -> None:
+def _add_receipts(writes: WriteBatch, issued: Sequence[Issued], book: Book) -> None:
     if not issued:
         return
     writes.add(

@@ -11,13 +11,13 @@ from msgspec import Struct
 
 from aitbc.kernel.database.outbox import publishing
 from aitbc.kernel.database.unit_of_work import Connection, Database
-from aitbc.kernel.database.write_batch import Together
+from aitbc.kernel.database.write_batch import WriteBatch
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import Claim, InputFile, Lease
+from aitbc.modules.ai.batched.counts import count_ended
+from aitbc.modules.ai.batched.rows import JOB_RULES, job_from, save_jobs
 from aitbc.modules.ai.events import JobClosed
-from aitbc.modules.ai.hot.counts import count_ended
-from aitbc.modules.ai.hot.rows import JOB_RULES, job_from, save_jobs
 from aitbc.modules.ai.models.life import AVOIDED_FOR, Fault, Reason, State, lease_ends, move, must_leave, take
 from aitbc.modules.ai.models.queue import Needs, explores, matches, needs_of
 from aitbc.modules.ai.models.tables import JobRow
@@ -95,7 +95,7 @@ class Dealer:
         at = now()
         taken: list[JobValue] = []
         attempts: list[AttemptValue] = []
-        async with self._database.hot_transaction() as connection:
+        async with self._database.raw_transaction() as connection:
             lanes, live = await self._waiting_lanes(connection, [s.claim.miner for s in seats if s.claim.slots_total])
             _leave_room(seats, live)
             refused: list[JobValue] = []
@@ -117,7 +117,7 @@ class Dealer:
 
     async def waiting(self, slots: int) -> list[tuple[Needs, int]]:
         """The needs of every lane with jobs that are due, and how many there are, counted up to `slots`."""
-        async with self._database.hot() as connection:
+        async with self._database.raw() as connection:
             lanes, _ = await self._waiting_lanes(connection, ())
             rows = await connection.fetch(COUNT_WAITING, list(lanes), now(), slots)
         return [(lanes[row["lane"]], row["jobs"]) for row in rows if row["jobs"]]
@@ -249,7 +249,7 @@ async def _save(
     connection: Connection, taken: Sequence[JobValue], attempts: Sequence[AttemptValue], refused: Sequence[JobValue]
 ) -> None:
     """Write the leases, and the end of jobs that nobody can do."""
-    writes = Together()
+    writes = WriteBatch()
     if attempts:
         writes.add(
             INSERT_ATTEMPTS,

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from aitbc.kernel.database.unit_of_work import Connection
-from aitbc.kernel.database.write_batch import Together
+from aitbc.kernel.database.write_batch import WriteBatch
 from aitbc.kernel.primitives import ids
 from aitbc.modules.ai.models.values import JobValue
 
@@ -35,7 +35,7 @@ async def count_submitted(connection: Connection, jobs: Sequence[JobValue], *, o
     return excess
 
 
-def count_ended(writes: Together, jobs: Iterable[JobValue]) -> None:
+def count_ended(writes: WriteBatch, jobs: Iterable[JobValue]) -> None:
     """Count jobs that have just ended."""
     if counts := Counter(job.account for job in jobs):
         writes.add(COUNT_ENDED, *_columns(counts))

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from aitbc.kernel.database.filters import Narrowed
+from aitbc.kernel.database.filters import Filters
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.primitives import ids
-from aitbc.modules.ai.hot.rows import ATTEMPT_ALL, JOB_RULES, attempt_from, both_from, job_from, read_both
+from aitbc.modules.ai.batched.rows import ATTEMPT_ALL, JOB_RULES, attempt_from, both_from, job_from, read_both
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
 
 DETAIL = JOB_RULES + ", needs, lane, priority, rank, input, input_digest, output"
@@ -21,7 +21,7 @@ Found = tuple[JobValue, tuple[AttemptValue, ...]]
 
 async def read_jobs(database: Database, jobs: Sequence[str]) -> list[Found | None]:
     """Jobs with their attempts, by well-formed ids; none for one that does not exist."""
-    async with database.hot() as connection:
+    async with database.raw() as connection:
         records = await connection.fetch(READ_JOBS, [ids.decode("job", job) for job in set(jobs)])
         taken = [record["id"] for record in records if record["token"]]
         rows = await connection.fetch(READ_ATTEMPTS, taken) if taken else []
@@ -34,14 +34,14 @@ async def read_jobs(database: Database, jobs: Sequence[str]) -> list[Found | Non
 
 async def read_leases(database: Database, attempts: Sequence[str]) -> list[tuple[JobValue, AttemptValue] | None]:
     """Attempts with what their jobs' results are held against, by well-formed ids; none for one that does not exist."""
-    async with database.hot() as connection:
+    async with database.raw() as connection:
         records = await connection.fetch(READ_LEASES, [ids.decode("att", attempt) for attempt in set(attempts)])
     found = {attempt.id: (job, attempt) for job, attempt in (both_from(record, MEASURES) for record in records)}
     return [found.get(attempt) for attempt in attempts]
 
 
-async def read_page(database: Database, narrowed: Narrowed, limit: int) -> list[JobValue]:
+async def read_page(database: Database, narrowed: Filters, limit: int) -> list[JobValue]:
     """The newest of the jobs that a list is narrowed to, without input and output."""
     statement = f"SELECT {LISTED} FROM ai.jobs {narrowed} ORDER BY id DESC LIMIT {narrowed.value(limit)}"  # noqa: S608
-    async with database.hot() as connection:
+    async with database.raw() as connection:
         return [job_from(record) for record in await connection.fetch(statement, *narrowed.values)]

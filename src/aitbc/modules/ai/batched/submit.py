@@ -7,14 +7,14 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from aitbc.kernel.database.idempotency import IdempotencyKeyReused, Once
+from aitbc.kernel.database.idempotency import IdempotencyKey, IdempotencyKeyReused
 from aitbc.kernel.database.unit_of_work import Connection, Database
-from aitbc.kernel.database.write_batch import Together
+from aitbc.kernel.database.write_batch import WriteBatch
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.modules.ai.api import Job, TooManyOpenJobs
-from aitbc.modules.ai.hot.counts import count_submitted
+from aitbc.modules.ai.batched.counts import count_submitted
 from aitbc.modules.ai.models.queue import rank_after
 from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.models.views import job_view
@@ -77,7 +77,7 @@ class Submission(Struct, frozen=True):
     """A job to be written, and the key under which its answer is kept."""
 
     job: JobValue
-    once: Once
+    once: IdempotencyKey
 
 
 async def submit_many(
@@ -88,12 +88,12 @@ async def submit_many(
     `served` tells the rank that a kind's miners have reached: where a lane that is empty begins. What would be more than
     `open_max` open jobs of an account is refused.
     """
-    async with database.hot_transaction() as connection:
+    async with database.raw_transaction() as connection:
         answers, fresh = await _claim_keys(connection, submissions)
         fresh = await _admit(connection, submissions, fresh, answers, open_max)
         jobs = [submissions[index].job for index in fresh]
         if jobs:
-            writes = Together()
+            writes = WriteBatch()
             await _rank(connection, writes, jobs, served)
             writes.add(INSERT_JOBS, *_columns(jobs))
             await writes.do(connection)
@@ -154,18 +154,18 @@ async def _admit(
     return admitted[::-1]
 
 
-async def _replay(connection: Connection, repeated: dict[int, Once], answers: list[Job | AppError]) -> None:
+async def _replay(connection: Connection, repeated: dict[int, IdempotencyKey], answers: list[Job | AppError]) -> None:
     for index, found in zip(repeated, await _look_up(connection, list(repeated.values())), strict=True):
         answers[index] = found or IdempotencyKeyReused()
 
 
-async def stored_answers(database: Database, onces: Sequence[Once]) -> list[Job | AppError | None]:
+async def stored_answers(database: Database, onces: Sequence[IdempotencyKey]) -> list[Job | AppError | None]:
     """The answers that earlier requests with these keys got; none for a key that is new."""
-    async with database.hot() as connection:
+    async with database.raw() as connection:
         return await _look_up(connection, onces)
 
 
-async def _look_up(connection: Connection, onces: Sequence[Once]) -> list[Job | AppError | None]:
+async def _look_up(connection: Connection, onces: Sequence[IdempotencyKey]) -> list[Job | AppError | None]:
     found = await connection.fetch(STORED_ANSWERS, [once.account for once in onces], [once.key for once in onces])
     stored = {(record["account"], record["key"]): record for record in found}
     answers: list[Job | AppError | None] = []
@@ -182,7 +182,7 @@ async def _look_up(connection: Connection, onces: Sequence[Once]) -> list[Job | 
 
 
 async def _rank(
-    connection: Connection, writes: Together, jobs: Sequence[JobValue], served: Callable[[str], int]
+    connection: Connection, writes: WriteBatch, jobs: Sequence[JobValue], served: Callable[[str], int]
 ) -> None:
     """Give each job its place in its lane, in the order of arrival."""
     kinds = {job.lane: job.kind for job in jobs}

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from aitbc.kernel.database.unit_of_work import Connection
-from aitbc.kernel.database.write_batch import Together
+from aitbc.kernel.database.write_batch import WriteBatch
 from aitbc.kernel.primitives import ids
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
 
@@ -110,7 +110,7 @@ async def lock_both(
     return {job.id: job for job, _ in found}, {attempt.id: attempt for _, attempt in found}
 
 
-def save_jobs(writes: Together, jobs: Sequence[JobValue], *, results: bool = False) -> None:
+def save_jobs(writes: WriteBatch, jobs: Sequence[JobValue], *, results: bool = False) -> None:
     """Write what the rules changed of some locked jobs, and what results add to it."""
     if not jobs:
         return
@@ -119,7 +119,7 @@ def save_jobs(writes: Together, jobs: Sequence[JobValue], *, results: bool = Fal
     writes.add(SAVE_RESULTS if results else SAVE_JOBS, _uuids("job", jobs), *columns.values())
 
 
-def save_attempts(writes: Together, attempts: Sequence[AttemptValue]) -> None:
+def save_attempts(writes: WriteBatch, attempts: Sequence[AttemptValue]) -> None:
     """Write what the rules changed of some locked attempts."""
     if attempts:
         writes.add(SAVE_ATTEMPTS, _uuids("att", attempts), *_columns(attempts, ATTEMPT_CHANGES).values())

@@ -8,14 +8,14 @@ from msgspec import Struct
 
 from aitbc.kernel.database.outbox import publishing
 from aitbc.kernel.database.unit_of_work import Database
-from aitbc.kernel.database.write_batch import Together
+from aitbc.kernel.database.write_batch import WriteBatch
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.modules.ai.api import LeaseLost, StopAsked
+from aitbc.modules.ai.batched.counts import count_ended
+from aitbc.modules.ai.batched.rows import lock_both, save_attempts, save_jobs
 from aitbc.modules.ai.events import AttemptEnded, JobSucceeded
-from aitbc.modules.ai.hot.counts import count_ended
-from aitbc.modules.ai.hot.rows import lock_both, save_attempts, save_jobs
 from aitbc.modules.ai.models.life import Ended, Reason, succeed
 from aitbc.modules.ai.models.values import AttemptValue, Delivered, JobValue
 from aitbc.modules.ai.models.views import hold_of
@@ -57,7 +57,7 @@ async def complete_many(
     done = paid[:]
     results: list[Accepted | AppError] = []
     fresh: list[tuple[Accepted, Completion]] = []
-    async with database.hot_transaction() as connection:
+    async with database.raw_transaction() as connection:
         uuids = [ids.decode("att", completion.delivered.attempt) for completion in completions]
         jobs, attempts = await lock_both(connection, uuids)
         for completion in completions:
@@ -66,7 +66,7 @@ async def complete_many(
             results.append(answer)
             if isinstance(answer, Accepted) and not answer.repeated:
                 fresh.append((answer, completion))
-        writes = Together()
+        writes = WriteBatch()
         if done:
             writes.add(MARK_PAID, done, now())
         _save(writes, fresh)
@@ -121,7 +121,7 @@ def fill(job: JobValue, attempt: AttemptValue, delivered: Delivered) -> None:
         attempt.reason = Reason.OVERCOUNTED.value
 
 
-def _save(writes: Together, fresh: Sequence[tuple[Accepted, Completion]]) -> None:
+def _save(writes: WriteBatch, fresh: Sequence[tuple[Accepted, Completion]]) -> None:
     if not fresh:
         return
     jobs = [accepted.job for accepted, _ in fresh]

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from aitbc.kernel.database.outbox import publish_many
 from aitbc.kernel.database.unit_of_work import Connection, Database
-from aitbc.kernel.database.write_batch import Together
+from aitbc.kernel.database.write_batch import WriteBatch
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
@@ -75,7 +75,7 @@ FROM unnest($1::uuid[], $2::float8[], $3::int[], $4::int[]) AS v(miner, score, g
 async def beat_many(database: Database, beats: Sequence[Beat]) -> list[Standing | AppError]:
     """Hear signs of life; tells of each miner that changed by it."""
     at = now()
-    async with database.hot_transaction() as connection:
+    async with database.raw_transaction() as connection:
         wanted = {ids.decode("mnr", beat.miner) for beat in beats}
         miners = {miner.id: miner for miner in map(_value, await connection.fetch(LOCK_MINERS, list(wanted)))}
         before = {miner.id: miner.status for miner in miners.values()}
@@ -105,7 +105,7 @@ def hear_beat(miner: MinerValue, beat: Beat) -> bool:
 
 async def read_asking(database: Database, miners: Sequence[str]) -> list[Asking | AppError]:
     """What must be known of miners that ask for work or bring it, by well-formed ids."""
-    async with database.hot() as connection:
+    async with database.raw() as connection:
         records = await connection.fetch(READ_ASKING, [ids.decode("mnr", miner) for miner in set(miners)])
     found = {record["id"]: _asking(record) for record in records}
     return [found.get(ids.decode("mnr", miner)) or MinerNotFound() for miner in miners]
@@ -156,7 +156,7 @@ async def _score_anew(connection: Connection, added: Mapping[UUID, Mapping[date,
             days[miner][day] = Tally(before.good + one.good, before.bad + one.bad)
             changed.append((miner, day, days[miner][day]))
     scores = [score(days[miner]) for miner in miners]
-    writes = Together()
+    writes = WriteBatch()
     writes.add(
         SAVE_DAYS,
         [miner for miner, _, _ in changed],

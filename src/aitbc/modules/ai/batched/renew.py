@@ -6,11 +6,11 @@ from datetime import datetime
 from msgspec import Struct
 
 from aitbc.kernel.database.unit_of_work import Connection, Database
-from aitbc.kernel.database.write_batch import Together
+from aitbc.kernel.database.write_batch import WriteBatch
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import LeaseStatus, Renewal
-from aitbc.modules.ai.hot.rows import ATTEMPT_ALL, attempt_from, lock_both, save_jobs
+from aitbc.modules.ai.batched.rows import ATTEMPT_ALL, attempt_from, lock_both, save_jobs
 from aitbc.modules.ai.models.life import Ended, renewed_until, show_sign
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
 
@@ -47,19 +47,19 @@ async def renew_many(database: Database, commands: Sequence[Renewing]) -> list[R
         renewal.attempt for command in commands for renewal in command.renewals if ids.is_id("att", renewal.attempt)
     }
     uuids = [ids.decode("att", attempt) for attempt in wanted]
-    async with database.hot() as connection:
+    async with database.raw() as connection:
         first = [row["id"] for row in await connection.fetch(FIRST_SIGNS, uuids)]
     fresh = set(first)
     attempts: dict[str, AttemptValue] = {}
     changed: set[str] = set()
     if first:
-        async with database.hot_transaction() as connection:
+        async with database.raw_transaction() as connection:
             jobs, found = await lock_both(connection, first)
             changed |= await _renew(connection, commands, found, jobs)
             attempts |= found
     rest = [attempt for attempt in uuids if attempt not in fresh]
     if rest:
-        async with database.hot_transaction() as connection:
+        async with database.raw_transaction() as connection:
             found = {a.id: a for a in map(attempt_from, await connection.fetch(LOCK_ATTEMPTS, rest))}
             changed |= await _renew(connection, commands, found, {})
             attempts |= found
@@ -85,7 +85,7 @@ async def _renew(
                     show_sign(jobs[attempt.job], attempt, at=at)
                 touched[attempt.id] = attempt
     rows = list(touched.values())
-    writes = Together()
+    writes = WriteBatch()
     save_jobs(writes, [jobs[row.job] for row in rows if row.job in jobs])
     writes.add(
         SAVE_RENEWALS,
