@@ -90,7 +90,9 @@ def _events(modules: Sequence[Module]) -> str:
     rows = []
     for module in modules:
         for event in told_by(module):
-            event_handlers = [f"{other.name} (`{other.hears[event]}`)" for other in modules if event in other.hears]
+            event_handlers = [
+                f"{other.name} (`{other.hears[event].__name__}`)" for other in modules if event in other.hears
+            ]
             if event.concerns is not None:
                 event_handlers.append(f"webhooks of its `{event.concerns}`")
             meaning = (event.__doc__ or "").strip().splitlines()[0]
@@ -103,9 +105,11 @@ def _chores(modules: Sequence[Module]) -> str:
     for module in modules:
         for chore in module.periodic_tasks:
             where = "one process at a time" if chore.leader else "every process"
-            meaning = inspect.getdoc(getattr(module.service, chore.run)) or ""
+            meaning = inspect.getdoc(chore.run) or ""
             every = f"{chore.every_seconds:g} s"
-            rows.append([module.name, f"`{chore.run}`", every, where, meaning.splitlines()[0] if meaning else ""])
+            rows.append(
+                [module.name, f"`{chore.run.__name__}`", every, where, meaning.splitlines()[0] if meaning else ""]
+            )
     return _table(["module", "chore", "every", "by", "what it does"], rows)
 
 

@@ -123,17 +123,17 @@ def _made_in(path: Any) -> Iterator[str]:
 
 @BY_NAME
 def test_hearers_and_chores_have_the_form_the_kernel_calls(module: Module) -> None:
-    for event, name in module.hears.items():
-        method = getattr(module.service, name)
+    for event, method in module.hears.items():
+        assert getattr(module.service, method.__name__) is method
         assert inspect.iscoroutinefunction(method)
         assert len(inspect.signature(method).parameters) == 3, (
-            f"{module.name}.{name}(self, uow, events) hears {event.kind}"
+            f"{module.name}.{method.__name__}(self, uow, events) hears {event.kind}"
         )
-    for chore in module.periodic_tasks:
-        method = getattr(module.service, chore.run)
-        assert inspect.iscoroutinefunction(method)
-        assert list(inspect.signature(method).parameters) == ["self"], (
-            f"the chore {module.name}.{chore.run} takes nothing"
+    for task in module.periodic_tasks:
+        assert getattr(module.service, task.run.__name__) is task.run
+        assert inspect.iscoroutinefunction(task.run)
+        assert list(inspect.signature(task.run).parameters) == ["self"], (
+            f"the periodic task {module.name}.{task.run.__name__} takes nothing"
         )
 
 

@@ -209,8 +209,9 @@ def test_what_a_runbook_names_exists() -> None:
     for command in sorted(commands | {"events list --status dead", "events replay evt"}):
         done = subprocess.run([sys.executable, "-m", "aitbc_cli.main", *command.split(), "--help"], capture_output=True)
         assert done.returncode == 0, f"aitbc {command}: {done.stderr.decode()}"
-    periodic_tasks = {chore.run for module in MODULES for chore in module.periodic_tasks}
-    assert set(re.findall(r"chore=(\w+)", books)) <= periodic_tasks
+    periodic_tasks = {task.run.__name__ for module in MODULES for task in module.periodic_tasks}
+    assert set(re.findall(r"\btask=(\w+)", books)) <= periodic_tasks
+    assert "task=seal" in books
     sources = "\n".join(path.read_text() for path in (DEPLOY.parent / "src").rglob("*.py"))
     for event in set(re.findall(r"\b[a-z]+_(?:failed|paused|restarted|unavailable)\b", books)):
         assert f'"{event}"' in sources, event

@@ -1,6 +1,6 @@
 """The manifest: what a module offers, needs, hears and does by itself. Data only; wiring, map, migrations and command line read it."""  # noqa: E501
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +15,8 @@ from aitbc.kernel.database.outbox import Event
 class PeriodicTask:
     """Work that a service does by itself, again and again."""
 
-    run: str
-    """The service method: it takes nothing and is safe to stop between two awaits."""
+    run: Callable[[Any], Awaitable[object]]
+    """The method of the service class: it takes nothing and is safe to cancel at any await."""
     every_seconds: float
     leader: bool = True
     """Done by one process at a time over all replicas, under an advisory lock."""
@@ -35,8 +35,13 @@ class Module:
     routes: tuple[type[Controller], ...]
     needs: Mapping[str, type] = field(default_factory=dict)
     """Constructor parameter to the Protocol of a module lower in the list."""
-    hears: Mapping[type[Event], str] = field(default_factory=dict)
-    """Event to the service method `(uow, events: Sequence[Event])` that hears it."""
+    hears: Mapping[type[Event], Callable[[Any, Any, Sequence[Any]], Awaitable[None]]] = field(default_factory=dict)
+    """Event to the method of the service class, `(self, unit of work or raw connection, events)`, that handles it. Its name is kept in the inbox: never renamed."""  # noqa: E501
+    parts: Mapping[str, type] = field(default_factory=dict)
+    """What its routes may ask for beside the service, by the name of the parameter: attributes of the service, each with its class.
+
+    A name belongs to one module of the app.
+    """
     scopes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What a new key may do here, by its kind: `live` (and so `test`) or `miner`; a scope that is not named is for admins."""
     settings: type[Struct] | None = None

@@ -25,7 +25,7 @@ def succeeded(settlement: SettleHold) -> JobSucceeded:
 def event_handlers(trading: TradingService) -> tuple[EventHandler, EventHandler]:
     """The two ears of trading, by its manifest."""
     one, other = (
-        EventHandler(trading.db, f"trading.{method}", getattr(trading, method))
+        EventHandler(trading.db, f"trading.{method.__name__}", getattr(trading, method.__name__))
         for method in (module.hears[JobSucceeded], module.hears[JobClosed])
     )
     return one, other

@@ -41,7 +41,7 @@ async def test_a_chore_goes_on_after_a_failure(target: Target) -> None:
     async with probe_database(target) as db:
         rounds = 0
 
-        async def work() -> None:
+        async def work(*_: object) -> None:
             nonlocal rounds
             rounds += 1
             if rounds == 1:
@@ -51,7 +51,7 @@ async def test_a_chore_goes_on_after_a_failure(target: Target) -> None:
 
         leadership = Leadership(db)
         task = asyncio.create_task(
-            run_periodic_task("probe", PeriodicTask(run="work", every_seconds=0.01), work, leadership)
+            run_periodic_task("probe", PeriodicTask(run=work, every_seconds=0.01), work, leadership)
         )
         for _ in range(300):
             if rounds >= 4:

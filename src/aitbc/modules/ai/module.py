@@ -22,7 +22,7 @@ module = Module(
     metadata=Base.metadata,
     routes=(JobController, RunController, KindController, QuoteController, ArtifactController),
     needs={"trading": TradingApi},
-    hears={MinerChanged: "on_miners_changed"},
+    hears={MinerChanged: AiService.on_miners_changed},
     scopes={
         "live": ("jobs:create", "jobs:read", "artifacts:write", "artifacts:read"),
         "miner": ("artifacts:write", "artifacts:read"),
@@ -31,9 +31,9 @@ module = Module(
     older=(PublicController, OlderJobs, OlderOperator, MediaController),
     coordinator=(CoordinatorJobController, CoordinatorPayments, ServiceController, ReinforcedJobs, NotServedController),
     periodic_tasks=(
-        PeriodicTask(run="sweep", every_seconds=1.0),
-        PeriodicTask(run="return_strays", every_seconds=1.0, leader=False),
-        PeriodicTask(run="reconcile_holds", every_seconds=30.0),
-        PeriodicTask(run="tidy", every_seconds=60.0),
+        PeriodicTask(run=AiService.sweep, every_seconds=1.0),
+        PeriodicTask(run=AiService.return_strays, every_seconds=1.0, leader=False),
+        PeriodicTask(run=AiService.reconcile_holds, every_seconds=30.0),
+        PeriodicTask(run=AiService.tidy, every_seconds=60.0),
     ),
 )

@@ -26,7 +26,7 @@ module = Module(
     metadata=Base.metadata,
     routes=(EnrolmentController, MinerController, WorkController, ListingController, BookingController),
     needs={"ai": AiApi, "trading": TradingApi},
-    hears={AttemptEnded: "on_attempts_ended"},
+    hears={AttemptEnded: GpuService.on_attempts_ended},
     scopes={"live": ("miners:read", "miners:enrol", "miners:manage"), "miner": ("miners:work",)},
     settings=GpuSettings,
     older=(
@@ -47,9 +47,9 @@ module = Module(
         CoordinatorBookings,
     ),
     periodic_tasks=(
-        PeriodicTask(run="watch", every_seconds=5.0),
-        PeriodicTask(run="keep_older", every_seconds=10.0),
-        PeriodicTask(run="mind_bookings", every_seconds=5.0),
-        PeriodicTask(run="expire_orders", every_seconds=60.0),
+        PeriodicTask(run=GpuService.watch, every_seconds=5.0),
+        PeriodicTask(run=GpuService.keep_older, every_seconds=10.0),
+        PeriodicTask(run=GpuService.mind_bookings, every_seconds=5.0),
+        PeriodicTask(run=GpuService.expire_orders, every_seconds=60.0),
     ),
 )

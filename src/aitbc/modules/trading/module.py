@@ -18,10 +18,13 @@ module = Module(
     service=TradingService,
     metadata=Base.metadata,
     routes=(LedgerController, RecordController, ChainController),
-    hears={JobSucceeded: "on_jobs_succeeded", JobClosed: "on_jobs_closed"},
+    hears={JobSucceeded: TradingService.on_jobs_succeeded, JobClosed: TradingService.on_jobs_closed},
     scopes={"live": ("ledger:read", "chain:read", "faucet:use"), "miner": ("chain:read",)},
     settings=TradingSettings,
     older=(PublicController, OlderExplorer, ProtocolController),
     coordinator=(CoordinatorExplorer, CoordinatorChain, CoordinatorProtocol),
-    periodic_tasks=(PeriodicTask(run="seal", every_seconds=1.0), PeriodicTask(run="expire_holds", every_seconds=5.0)),
+    periodic_tasks=(
+        PeriodicTask(run=TradingService.seal, every_seconds=1.0),
+        PeriodicTask(run=TradingService.expire_holds, every_seconds=5.0),
+    ),
 )

@@ -59,7 +59,7 @@ def litestar(runtime: Runtime, build: Build, metrics: Metrics) -> Litestar:
         Router(
             f"/api/v1/{module.name}",
             route_handlers=list(module.routes),
-            dependencies={module.name: _provided(wired.services.get(module.name))},
+            dependencies=_dependencies(module, wired),
         )
         for module in shown
     ]
@@ -140,7 +140,7 @@ def _older(modules: Sequence[Module], wired: Wired) -> list[Router]:
                     Router(
                         f"/{prefix}",
                         route_handlers=list(controllers),
-                        dependencies={module.name: _provided(wired.services.get(module.name))},
+                        dependencies=_dependencies(module, wired),
                         opt={"module": module.name},
                         include_in_schema=False,
                     )
@@ -181,7 +181,9 @@ def bounded(app: Litestar, runtime: Runtime, metrics: Metrics) -> ASGIApp:
         "webhooks": runtime.webhooks,
         "directory": runtime.directory,
     }
-    things = {**runtime.wired.services, **kernels}
+    offered = [runtime.wired.offered(module) for module in runtime.wired.modules]
+    things = {name: thing for each in (*offered, kernels) for name, thing in each.items()}
+    assert len(things) == sum(map(len, (*offered, kernels))), "two modules offer their routes a part of the same name"
     inner: ASGIApp = FastPath(Leaving(app), FastRoutes(app, things), app.state[GUARD])
     key = GatewayKey.of(runtime.settings.gateway) if runtime.places.me == MAIN else None
     if runtime.places.ports or runtime.peers or key is not None:
@@ -202,6 +204,10 @@ def bounded(app: Litestar, runtime: Runtime, metrics: Metrics) -> ASGIApp:
     faces = {module.name: (module.api, runtime.wired.services[module.name]) for module in runtime.wired.modules}
     port = runtime.places.inner.port if runtime.places.inner is not None else None
     return InternalApi(logged, runtime.tokens, faces, runtime.wired.event_handlers, runtime.process, port)
+
+
+def _dependencies(module: Module, wired: Wired) -> dict[str, Provide]:
+    return {name: _provided(thing) for name, thing in wired.offered(module).items()}
 
 
 def _provided(thing: Any) -> Provide:

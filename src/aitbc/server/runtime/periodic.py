@@ -1,4 +1,4 @@
-"""Work that is done again and again: by one process at a time, under an advisory lock, for as long as the process lives."""
+"""Periodic tasks: each run by one process at a time, under an advisory lock, for as long as the process lives."""
 
 import asyncio
 import hashlib
@@ -14,16 +14,16 @@ from aitbc.kernel.database.unit_of_work import Connection, Database
 from aitbc.kernel.module import PeriodicTask
 from aitbc.kernel.primitives.errors import AppError
 
-log = structlog.get_logger("aitbc.chores")
+log = structlog.get_logger("aitbc.periodic")
 
 
-def lock_number(module: str, chore: str) -> int:
-    """The advisory lock of a chore: 63 bits of the digest of its name."""
-    return int.from_bytes(hashlib.sha256(f"{module}.{chore}".encode()).digest()[:8]) >> 1
+def lock_number(module: str, task: str) -> int:
+    """The advisory lock of a periodic task: 63 bits of the digest of its name."""
+    return int.from_bytes(hashlib.sha256(f"{module}.{task}".encode()).digest()[:8]) >> 1
 
 
 class Leadership:
-    """Which chores this process leads: one connection that holds their locks, and loses them all when it is lost."""
+    """Which periodic tasks this process leads: one connection that holds their advisory locks, and loses all with it."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -59,19 +59,20 @@ class Leadership:
 
 
 async def run_periodic_task(
-    module: str, chore: PeriodicTask, work: Callable[[], Awaitable[Any]], leadership: Leadership
+    module: str, task: PeriodicTask, work: Callable[[], Awaitable[Any]], leadership: Leadership
 ) -> None:
-    """Do the chore every so often until cancelled; a failure is logged and tried again, and never ends the loop."""
-    number = lock_number(module, chore.run)
+    """Run a periodic task until cancelled; a failure is logged and retried, and never ends the loop."""
+    name = task.run.__name__
+    number = lock_number(module, name)
     while True:
-        pause = chore.every_seconds
+        pause = task.every_seconds
         try:
-            if not chore.leader or await leadership.leads(number):
+            if not task.leader or await leadership.leads(number):
                 await work()
         except AppError as error:
-            log.warning("chore_paused", module=module, chore=chore.run, reason=error.message)
+            log.warning("periodic_task_paused", module=module, task=name, reason=error.message)
             pause += random.random()
         except Exception:
-            log.exception("chore_failed", module=module, chore=chore.run)
+            log.exception("periodic_task_failed", module=module, task=name)
             pause += 1.0
         await asyncio.sleep(pause)

@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +39,11 @@ class Wired:
     bus_events: EventTransport | None = None
     """The way of events over the bus."""
 
+    def offered(self, module: Module) -> dict[str, Any]:
+        """What the routes of a module may ask for, by the name of the parameter; nothing but names for one in another process."""
+        service = self.services.get(module.name)
+        return {module.name: service} | {name: getattr(service, name, None) for name in module.parts}
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Relays and chores at work, services started; ends all of it, and closes the pools."""
@@ -59,9 +64,9 @@ class Wired:
             if self.bus_events is not None:
                 tasks.append(asyncio.create_task(self.bus_events.run()))
             for module in self.modules:
-                for chore in module.periodic_tasks:
-                    work = getattr(self.services[module.name], chore.run)
-                    tasks.append(asyncio.create_task(run_periodic_task(module.name, chore, work, leadership)))
+                for task in module.periodic_tasks:
+                    work = getattr(self.services[module.name], task.run.__name__)
+                    tasks.append(asyncio.create_task(run_periodic_task(module.name, task, work, leadership)))
             stack.push_async_callback(end, tasks)
             yield
 
@@ -103,7 +108,7 @@ def wire(
         name: hearer
         for module in modules
         if module.name in services
-        for name, hearer in _hearers(module, databases, services)
+        for name, hearer in _handlers(module, databases, services)
     }
     bus = platform.bus
     bus_events = bus.events(near) if bus is not None else None
@@ -116,12 +121,17 @@ def _fields(target: Target) -> dict[str, Any]:
     return {name: getattr(target, name) for name in target.__struct_fields__}
 
 
-def _hearers(
+def handler_name(module: Module, method: Callable[..., Any]) -> str:
+    """What an event handler is called in inboxes and on its way between processes."""
+    return f"{module.name}.{method.__name__}"
+
+
+def _handlers(
     module: Module, databases: Mapping[str, Database], services: Mapping[str, Any]
 ) -> Iterator[tuple[str, EventHandler]]:
     for method in dict.fromkeys(module.hears.values()):
-        name = f"{module.name}.{method}"
-        yield name, EventHandler(databases[module.name], name, getattr(services[module.name], method))
+        name = handler_name(module, method)
+        yield name, EventHandler(databases[module.name], name, getattr(services[module.name], method.__name__))
 
 
 def _relays(
@@ -136,7 +146,7 @@ def _relays(
     by_kind: dict[str, list[Subscriber]] = defaultdict(list)
     for module in modules:
         for event, method in module.hears.items():
-            name = f"{module.name}.{method}"
+            name = handler_name(module, method)
             by_kind[event.kind].append(near.get(name) or _far_ear(far[module.name], module.name, name, bus_events))
     if webhooks is not None:
         for kind in declared():
