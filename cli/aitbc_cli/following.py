@@ -88,7 +88,7 @@ def wait(call: Call, job: str, *, seen: bool = False) -> dict[str, Any]:
                 seconds = POLL_SECONDS if left is None else min(POLL_SECONDS, max(left - ROAD_SECONDS, left / 2))
                 try:
                     api, path = call.api_for(left), f"{PATH}/{part(job)}"
-                    told: dict[str, Any] = (
+                    answer: dict[str, Any] = (
                         api.get(f"{path}/wait?seconds={seconds:.1f}", seconds=float(seconds))
                         if patience.seen
                         else api.get(path)
@@ -97,9 +97,9 @@ def wait(call: Call, job: str, *, seen: bool = False) -> dict[str, Any]:
                     patience.away(problem)
                     continue
                 patience.here()
-                if told["state"] in ENDED:
-                    return told
-                shown.tell(f"{job} is {told['state']} ({told['reason']})")
+                if answer["state"] in ENDED:
+                    return answer
+                shown.tell(f"{job} is {answer['state']} ({answer['reason']})")
     except KeyboardInterrupt:
         raise left_alone(job) from None
 
@@ -135,8 +135,8 @@ def stream(call: Call, job: str) -> dict[str, Any]:
         raise left_alone(job, streams=True) from None
     if attempt is not None:
         call.out.text("")
-    told: dict[str, Any] = call.api.get(f"{PATH}/{part(job)}")
-    return told
+    answer: dict[str, Any] = call.api.get(f"{PATH}/{part(job)}")
+    return answer
 
 
 def events(call: Call, job: str) -> Iterator[dict[str, Any]]:

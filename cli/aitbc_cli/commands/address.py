@@ -26,5 +26,5 @@ def show(
     address: Annotated[str, typer.Argument(help="acct_…, or system for the platform's own.", autocompletion=ACCOUNTS)],
 ) -> None:
     """Show an address: its balance, what it earned and spent, how many entries it has."""
-    told = call.api.get(f"/api/v1/trading/addresses/{part(address)}")
-    call.out.one(told, (column("account"), *MONEY), name="account")
+    answer = call.api.get(f"/api/v1/trading/addresses/{part(address)}")
+    call.out.one(answer, (column("account"), *MONEY), name="account")

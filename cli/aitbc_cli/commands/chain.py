@@ -57,11 +57,11 @@ def verify(
     else:
         with files.opened(Path(file)) as source:
             checked = _verified(source, Path(file).stat().st_size, file, key, head)
-    told = {name: getattr(checked, name) for name in ("chain", "height", "head", "records", "transactions")}
-    told |= {name: getattr(checked, name) for name in ("entries", "receipts", "accounts")}
-    told |= {"verified": True, "file": file, "keys": sorted(checked.keys), "trusted": bool(key)}
+    report = {name: getattr(checked, name) for name in ("chain", "height", "head", "records", "transactions")}
+    report |= {name: getattr(checked, name) for name in ("entries", "receipts", "accounts")}
+    report |= {"verified": True, "file": file, "keys": sorted(checked.keys), "trusted": bool(key)}
     shown = columns("chain", "height", "head", "records", "transactions", "entries", "receipts", "accounts", "keys")
-    call.out.one(told, shown, name="head")
+    call.out.one(report, shown, name="head")
     call.out.text("chain verified")
     if not key:
         say("signed by the keys above; --key KEY makes sure that they are the ones you trust")

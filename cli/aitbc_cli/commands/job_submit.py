@@ -243,21 +243,21 @@ def _submit(call: Call, kind: str, value: dict[str, Any], terms: Terms) -> int:
             say(following.again(job["id"]))
         return 0
     say(f"submitted {job['id']}")
-    told = following.wait(call, job["id"], seen=True)
-    show_ended(call, told, terms.out)
-    return following.outcome(told)
+    answer = following.wait(call, job["id"], seen=True)
+    show_ended(call, answer, terms.out)
+    return following.outcome(answer)
 
 
 def _stream(call: Call, job: str, terms: Terms) -> int:
     """Show the text as it comes, then what it cost."""
     say(f"submitted {job}")
-    told = following.stream(call, job)
-    if told["state"] == "succeeded":
-        early = ", finished early" if told["reason"] == "stopped_early" else ""
-        say(f"{told['units']} {told['unit']}s for {told['price']} AITBC{early}; receipt {told['receipt']}")
+    answer = following.stream(call, job)
+    if answer["state"] == "succeeded":
+        early = ", finished early" if answer["reason"] == "stopped_early" else ""
+        say(f"{answer['units']} {answer['unit']}s for {answer['price']} AITBC{early}; receipt {answer['receipt']}")
         if terms.out is not None:
-            say(f"the result is in {terms.out} ({size(save(call, told, terms.out))})")
-    return following.outcome(told)
+            say(f"the result is in {terms.out} ({size(save(call, answer, terms.out))})")
+    return following.outcome(answer)
 
 
 def _quote(call: Call, body: dict[str, Any], *, priced: bool) -> None:

@@ -71,11 +71,11 @@ def list_miners(
 @command(app, "show", examples=["aitbc miner show mnr_01…", "aitbc miner show mnr_01… --json"], ends=[NOT_FOUND])
 def show(call: Call, miner: MinerId) -> None:
     """Show a miner with its devices, as it last told."""
-    told = call.api.get(f"{PATH}/{part(miner)}")
-    call.out.one(told, FULL)
+    answer = call.api.get(f"{PATH}/{part(miner)}")
+    call.out.one(answer, FULL)
     if call.out.is_for_people and not call.options.fields:
         call.out.text("")
-        call.out.rows(told["inventory"]["devices"], DEVICES)
+        call.out.rows(answer["inventory"]["devices"], DEVICES)
 
 
 @command(
@@ -121,8 +121,8 @@ def earnings(
     ] = None,
 ) -> None:
     """Sum up what a miner earned, after fees, and what is set aside for the jobs it has or was not yet paid for."""
-    told = call.api.get(f"{PATH}/{part(miner)}/earnings", since=since(since_) if since_ else None)
-    call.out.one(told, columns("miner", "since", "jobs", "earned", "pending_jobs", "pending"), name="earned")
+    answer = call.api.get(f"{PATH}/{part(miner)}/earnings", since=since(since_) if since_ else None)
+    call.out.one(answer, columns("miner", "since", "jobs", "earned", "pending_jobs", "pending"), name="earned")
 
 
 @command(
@@ -133,20 +133,20 @@ def earnings(
 )
 def reputation(call: Call, miner: MinerId) -> None:
     """Work a miner's reputation out, and show day by day what went into it."""
-    told = call.api.get(f"{PATH}/{part(miner)}/reputation")
+    answer = call.api.get(f"{PATH}/{part(miner)}/reputation")
     shown = columns(
         "miner", "value", "newcomer", "newcomer_below", "half_life_days", "window_days", "prior", "prior_weight"
     )
-    call.out.one(told, shown, name="value")
-    if call.out.is_for_people and told["days"] and not call.options.fields:
+    call.out.one(answer, shown, name="value")
+    if call.out.is_for_people and answer["days"] and not call.options.fields:
         call.out.text("")
         call.out.rows(
-            told["days"],
+            answer["days"],
             (column("day"), *(Column(it.upper(), it, "number") for it in ("good", "bad", "overcounted", "weight"))),
         )
 
 
 def _steer(call: Call, method: str, miner: str, what: str, body: dict[str, Any] | None) -> None:
     path = f"{PATH}/{part(miner)}"
-    told = call.change(method, path + what, body, natural=True, look=path)
-    call.out.one(told, columns("id", "name", "status", "status_reason", "drain_message"))
+    answer = call.change(method, path + what, body, natural=True, look=path)
+    call.out.one(answer, columns("id", "name", "status", "status_reason", "drain_message"))

@@ -123,8 +123,8 @@ def enrol(
     options = _options(call, name, state_dir, token_file, slots=slots, region=region, kinds=kinds)
     from aitbc_cli.miner import daemon
 
-    told = _guarded(daemon.enrol, options)
-    call.out.one(told, columns("miner", "account", "fingerprint", "url"), name="miner")
+    enrolled = _guarded(daemon.enrol, options)
+    call.out.one(enrolled, columns("miner", "account", "fingerprint", "url"), name="miner")
 
 
 def _guarded(work: Any, options: Any) -> Any:
@@ -246,12 +246,12 @@ def _read_kinds(file: Path) -> dict[str, dict[str, Any]]:
     import tomllib
 
     try:
-        told = tomllib.loads(file.read_text(encoding="utf-8"))
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise bad_configuration(f"{file} cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise bad_configuration(f"{file} is not TOML: {error}", hint="correct the line") from None
-    for kind, options in told.items():
+    for kind, options in content.items():
         if kind not in KINDS or not isinstance(options, dict):
             raise bad_configuration(f"{file}: {kind!r} is no kind of work", hint=f"tables are [{'], ['.join(KINDS)}]")
-    return told
+    return content

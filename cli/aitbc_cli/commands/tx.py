@@ -47,10 +47,10 @@ def correct(
     _show(call, call.change("POST", f"{path}/correction", {"reason": reason}, look=path))
 
 
-def _show(call: Call, told: dict[str, object]) -> None:
-    call.out.one(told, FULL)
+def _show(call: Call, answer: dict[str, object]) -> None:
+    call.out.one(answer, FULL)
     if call.out.is_for_people and not call.options.fields:
         call.out.text("")
-        entries = told["entries"]
+        entries = answer["entries"]
         assert isinstance(entries, list)
         call.out.rows(entries, ENTRIES)

@@ -294,11 +294,11 @@ def _cosine(a: list[float], b: list[float]) -> float:
 
 def _live_server(file: Path) -> str | None:
     try:
-        told = json.loads(file.read_text())
-        os.kill(int(told["pid"]), 0)
+        server = json.loads(file.read_text())
+        os.kill(int(server["pid"]), 0)
     except (OSError, ValueError, KeyError):
         return None
-    return str(told["url"])
+    return str(server["url"])
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -141,8 +141,8 @@ class Case:
         """The command that starts a server where the command line asks for one."""
         where = self.where
         port = urlsplit(where.url).port
-        told = where.url_origin in ("flag", "AITBC_URL") or where.url_origin.startswith("profile")
-        return f"aitbc serve --port {port}" if told and port not in (None, 8080) else "aitbc serve"
+        is_chosen = where.url_origin in ("flag", "AITBC_URL") or where.url_origin.startswith("profile")
+        return f"aitbc serve --port {port}" if is_chosen and port not in (None, 8080) else "aitbc serve"
 
     @property
     def restart(self) -> str:
@@ -208,12 +208,16 @@ class _Learned:
 
 def _server_file(path: Path) -> ServerFile | None:
     try:
-        told = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    if not isinstance(told, dict) or not isinstance(told.get("url"), str) or not isinstance(told.get("pid"), int):
+    if (
+        not isinstance(content, dict)
+        or not isinstance(content.get("url"), str)
+        or not isinstance(content.get("pid"), int)
+    ):
         raise ValueError("it does not say where a server listens")
-    return ServerFile(told["url"], told["pid"], told.get("database"), lives(told["pid"]))
+    return ServerFile(content["url"], content["pid"], content.get("database"), lives(content["pid"]))
 
 
 def lives(pid: int) -> bool:

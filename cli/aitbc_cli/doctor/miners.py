@@ -30,8 +30,8 @@ def _miner(case: Case, home: Path) -> Finding:
     if (opened := _opened(home)) is not None:
         return failed(f"others can read {opened}", f"chmod go= {shlex.quote(str(opened))}", about=name)
     try:
-        told = json.loads((home / CREDENTIALS).read_bytes())
-        miner, url, key = str(told["miner"]), str(told["url"]), str(told["api_key"])
+        credentials = json.loads((home / CREDENTIALS).read_bytes())
+        miner, url, key = str(credentials["miner"]), str(credentials["url"]), str(credentials["api_key"])
     except FileNotFoundError:
         return warning("it is not enrolled yet", start, about=name)
     except (OSError, ValueError, TypeError, KeyError):

@@ -110,12 +110,12 @@ def _definite(status: int, content: bytes) -> Any:
     if status in (408, 429) or status >= 500:
         raise Unreachable(f"HTTP {status}")
     try:
-        told = json.loads(content) if content else None
+        value = json.loads(content) if content else None
     except ValueError:
         raise Unreachable(f"HTTP {status} without JSON") from None
     if 200 <= status < 300:
-        return told
-    problem = told if isinstance(told, dict) else {}
+        return value
+    problem = value if isinstance(value, dict) else {}
     raise Refused(status, str(problem.get("code", "unknown")), str(problem.get("detail", f"HTTP {status}")))
 
 

@@ -73,11 +73,11 @@ class Daemon:
             reasons = "; ".join(f"{kind}: {status.message}" for kind, status in statuses.items())
             raise MinerFailed(f"no kind of work can be done here: {reasons}")
         found = inventory(self._home.folder)
-        told = await self._unless_stopped(enrolled(self._options, self._home, found, self._offer(found)))
+        credentials = await self._unless_stopped(enrolled(self._options, self._home, found, self._offer(found)))
         await self._client.close()
-        self._client = MinerClient(self._options.url, told["api_key"])
-        self._miner = told["miner"]
-        self._heartbeat_seconds = float(told["heartbeat_seconds"])
+        self._client = MinerClient(self._options.url, credentials["api_key"])
+        self._miner = credentials["miner"]
+        self._heartbeat_seconds = float(credentials["heartbeat_seconds"])
         self._diary.note(
             "miner_started",
             miner=self._miner,
@@ -222,12 +222,12 @@ class Daemon:
             self._diary.note("heartbeat_refused", code=refused.code)
             return
         self._heartbeat_seconds = float(answer["heartbeat_seconds"])
-        for told in answer["leases"]:
+        for lease in answer["leases"]:
             # Who is to stop hears it beside its work, and delivers what it has.
-            if told["status"] not in ("live", "stop") and told["attempt"] in self._tasks:
-                task, running = self._tasks[told["attempt"]]
+            if lease["status"] not in ("live", "stop") and lease["attempt"] in self._tasks:
+                task, running = self._tasks[lease["attempt"]]
                 if not task.delivering:  # a delivery gets its own answer
-                    self._diary.note("lease_ended", attempt=task.attempt, status=told["status"])
+                    self._diary.note("lease_ended", attempt=task.attempt, status=lease["status"])
                     running.cancel()
 
     async def _check_for_ever(self) -> None:
@@ -286,10 +286,10 @@ def enrol(options: Options) -> dict[str, Any]:
     """Enrol without working; answers miner, account and fingerprint. Raises `MinerFailed`."""
     home = Home(options.home)
     try:
-        told = asyncio.run(_enrol(options, home))
+        credentials = asyncio.run(_enrol(options, home))
     finally:
         home.close()
-    return {name: told[name] for name in ("miner", "account", "fingerprint", "url")}
+    return {name: credentials[name] for name in ("miner", "account", "fingerprint", "url")}
 
 
 async def _enrol(options: Options, home: Home) -> dict[str, Any]:

@@ -18,8 +18,8 @@ class Diary:
         at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         line = json.dumps({"timestamp": at, "event": event, **facts}, ensure_ascii=True, default=str)
         if self._for_people:
-            told = "  ".join(f"{name}={json.dumps(value, default=str)}" for name, value in facts.items())
-            sys.stderr.write(f"{at[11:19]}  {event:<22} {told}\n")
+            shown = "  ".join(f"{name}={json.dumps(value, default=str)}" for name, value in facts.items())
+            sys.stderr.write(f"{at[11:19]}  {event:<22} {shown}\n")
         else:
             sys.stderr.write(line + "\n")
         sys.stderr.flush()

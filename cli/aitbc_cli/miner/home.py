@@ -40,14 +40,14 @@ class Home:
     def credentials(self) -> dict[str, Any] | None:
         """What enrolment gave: miner, account, api_key, url; none before it."""
         try:
-            told: dict[str, Any] = json.loads((self.folder / "credentials.json").read_text())
+            credentials: dict[str, Any] = json.loads((self.folder / "credentials.json").read_text())
         except FileNotFoundError:
             return None
-        return told
+        return credentials
 
-    def keep_credentials(self, told: dict[str, Any]) -> None:
+    def keep_credentials(self, credentials: dict[str, Any]) -> None:
         """Write them down so that nobody else can read them."""
-        write_durably(self.folder / "credentials.json", json.dumps(told).encode())
+        write_durably(self.folder / "credentials.json", json.dumps(credentials).encode())
 
     def owe(self, attempt: str, body: dict[str, Any]) -> None:
         """Write a result down before it is delivered: it survives whatever happens to us."""

@@ -47,9 +47,9 @@ class Task:
 
     @property
     def held(self) -> dict[str, Any]:
-        """The lease as a heartbeat tells of it."""
-        told = {"attempt": self.attempt, "token": self.lease["token"]}
-        return told | ({"progress": self.progress} if self.progress is not None else {})
+        """The renewal that a heartbeat sends."""
+        renewal = {"attempt": self.attempt, "token": self.lease["token"]}
+        return renewal | ({"progress": self.progress} if self.progress is not None else {})
 
     async def run(self, pool: ExecutorPool) -> None:
         """Do the work and deliver it, or say why not. Cancelling stops the work and says nothing: that is the canceller's."""
