@@ -7,8 +7,8 @@ import typer
 from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
 from aitbc_cli.commands.account import LEDGER, MONEY
-from aitbc_cli.completing import ACCOUNTS
 from aitbc_cli.exits import NOT_FOUND
+from aitbc_cli.id_completion import ACCOUNTS
 from aitbc_cli.output import column
 
 app = noun("address", "Addresses: balance, earned, spent.")

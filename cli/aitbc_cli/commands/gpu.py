@@ -6,8 +6,8 @@ import typer
 
 from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
-from aitbc_cli.completing import GPUS, MINERS
 from aitbc_cli.exits import NOT_FOUND
+from aitbc_cli.id_completion import GPUS, MINERS
 from aitbc_cli.output import Column, columns
 
 PATH = "/api/v1/gpu/listings"

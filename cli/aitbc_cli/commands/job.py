@@ -8,9 +8,9 @@ from aitbc_cli import following
 from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
 from aitbc_cli.commands.job_submit import app as submit
-from aitbc_cli.completing import JOBS
 from aitbc_cli.exits import NOT_FOUND, PARTLY, REFUSED
 from aitbc_cli.following import PATH
+from aitbc_cli.id_completion import JOBS
 from aitbc_cli.output import Column, columns
 from aitbc_cli.results import ATTEMPTS, BRIEF, FULL, output_of, save, show_ended, text_of
 from aitbc_cli.terminal import safe, say, size

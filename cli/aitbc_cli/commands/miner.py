@@ -7,8 +7,8 @@ import typer
 from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
 from aitbc_cli.commands.miner_run import declare_running
-from aitbc_cli.completing import MINERS
 from aitbc_cli.exits import NOT_FOUND
+from aitbc_cli.id_completion import MINERS
 from aitbc_cli.output import Column, column, columns
 from aitbc_cli.terminal import say
 from aitbc_cli.times import seconds_of, since

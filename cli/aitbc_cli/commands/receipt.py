@@ -7,8 +7,8 @@ import typer
 
 from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
-from aitbc_cli.completing import RECEIPTS
 from aitbc_cli.exits import NOT_FOUND, Stop
+from aitbc_cli.id_completion import RECEIPTS
 from aitbc_cli.output import Column, columns
 from aitbc_cli.terminal import say
 

@@ -6,8 +6,8 @@ from contextlib import suppress
 from typing import Any
 
 from aitbc_cli.miner.client import MinerClient, Refused, Unreachable, pause_after
-from aitbc_cli.miner.diary import Diary
 from aitbc_cli.miner.enrolment import enrolled
+from aitbc_cli.miner.event_log import Diary
 from aitbc_cli.miner.executors.pool import ExecutorPool, KindStatus
 from aitbc_cli.miner.home import Home
 from aitbc_cli.miner.inventory import capabilities, inventory

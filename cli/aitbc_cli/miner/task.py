@@ -8,11 +8,11 @@ from typing import Any
 
 from aitbc.kernel.crypto.signing import canonical, value_digest, work_statement
 from aitbc_cli.miner.client import MinerClient, Refused, Unreachable, pauses
-from aitbc_cli.miner.diary import Diary
+from aitbc_cli.miner.event_log import Diary
 from aitbc_cli.miner.executors.pool import ExecutorPool, Failure, Outcome, Progress, Work
 from aitbc_cli.miner.executors.work import with_big_output_in_file
 from aitbc_cli.miner.home import Home
-from aitbc_cli.miner.parts import Parts
+from aitbc_cli.miner.output_parts import Parts
 
 LOG_LINES_AT_ONCE = 200
 LOG_LINES_MAX = 5000
