@@ -81,7 +81,7 @@ class Api:
                 while piece := file.read(PIECE_BYTES):
                     self._seconds_left(0.0)
                     sent += len(piece)
-                    shown.tell(f"uploading, {sent * 100 // max(size, 1)} %")
+                    shown.update(f"uploading, {sent * 100 // max(size, 1)} %")
                     yield piece
 
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}

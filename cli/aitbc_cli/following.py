@@ -99,7 +99,7 @@ def wait(call: Call, job: str, *, seen: bool = False) -> dict[str, Any]:
                 patience.here()
                 if answer["state"] in ENDED:
                     return answer
-                shown.tell(f"{job} is {answer['state']} ({answer['reason']})")
+                shown.update(f"{job} is {answer['state']} ({answer['reason']})")
     except KeyboardInterrupt:
         raise left_alone(job) from None
 

@@ -113,8 +113,8 @@ class Progress:
     def __init__(self, line: _Progress | None) -> None:
         self._line = line
 
-    def tell(self, label: str) -> None:
-        """What is going on now."""
+    def update(self, label: str) -> None:
+        """Show another label."""
         if self._line is not None:
             self._line.label = label
 

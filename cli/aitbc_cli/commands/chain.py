@@ -86,7 +86,7 @@ def _whole(pieces: Iterator[bytes], shown: Progress) -> Iterator[bytes]:
     for piece in pieces:
         total += len(piece)
         tail = (tail + piece)[-TAIL_BYTES:]
-        shown.tell(f"exporting, {size(total)}")
+        shown.update(f"exporting, {size(total)}")
         yield piece
     if not tail.endswith(b"\n") or not tail[:-1].rpartition(b"\n")[2].startswith(b'{"end":'):
         raise Stop(
@@ -111,7 +111,7 @@ class _Counted(io.RawIOBase):
         if self._read - self._told >= 1 << 20:
             self._told = self._read
             share = f"{self._read * 100 // self._total} %" if self._total else size(self._read)
-            self._shown.tell(f"verifying, {share}")
+            self._shown.update(f"verifying, {share}")
         return line
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import aiohttp
 
 PROTOCOL = {"Aitbc-Miner-Protocol": "1"}
-ANSWER_SECONDS = 20.0
-PAUSE_SECONDS_MAX = 10.0
+TIMEOUT_SECONDS = 20.0
+BACKOFF_SECONDS_MAX = 10.0
 PIECE_BYTES = 1 << 16
 API = "/api/v1"
 
@@ -44,7 +44,7 @@ class MinerClient:
         """Let go of all connections."""
         await self._session.close()
 
-    async def call(self, method: str, path: str, body: Any = None, *, seconds: float = ANSWER_SECONDS) -> Any:
+    async def call(self, method: str, path: str, body: Any = None, *, seconds: float = TIMEOUT_SECONDS) -> Any:
         """One try. Raises `Unreachable`, `Refused`."""
         content = {"json": body} if body is not None else {}
         try:
@@ -59,14 +59,14 @@ class MinerClient:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"{type(error).__name__}: {error}") from error
 
-    async def until_known(self, method: str, path: str, body: Any = None) -> Any:
+    async def call_until_answered(self, method: str, path: str, body: Any = None) -> Any:
         """Try, with growing pauses, until the answer is definite. Raises `Refused`."""
-        async for _ in pauses():
+        async for _ in attempts_with_backoff():
             try:
                 return await self.call(method, path, body)
             except Unreachable:
                 continue
-        raise AssertionError("pauses end never")
+        raise AssertionError("attempts never end")
 
     async def download(self, artifact: str, digest: str, size: int, to: Path) -> None:
         """An artifact into a file, held against its size and digest. Raises `Unreachable`, `Refused`, `ValueError`."""
@@ -125,16 +125,16 @@ async def _pieces(file: Path) -> AsyncIterator[bytes]:
             yield piece
 
 
-def pause_after(failures: int) -> float:
+def backoff_seconds(failures: int) -> float:
     """Seconds to wait after so many failures in a row: half a second at first, ten at most, with jitter."""
     jitter = random.uniform(0.5, 1.0)
-    return float(min(0.5 * 2 ** min(failures, 10), PAUSE_SECONDS_MAX) * jitter)
+    return float(min(0.5 * 2 ** min(failures, 10), BACKOFF_SECONDS_MAX) * jitter)
 
 
-async def pauses() -> AsyncIterator[int]:
+async def attempts_with_backoff() -> AsyncIterator[int]:
     """Counts tries, from 0, and waits before each but the first; it ends when its user breaks off."""
     tries = 0
     while True:
         yield tries
-        await asyncio.sleep(pause_after(tries))
+        await asyncio.sleep(backoff_seconds(tries))
         tries += 1

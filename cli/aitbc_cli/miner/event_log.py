@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 
-class Diary:
+class EventLog:
     """Writes down what happens."""
 
     def __init__(self, *, json_events: bool = False) -> None:
