@@ -1,4 +1,4 @@
-"""Draws docs/map.md from manifests and imports: modules, calls, events, periodic tasks, tables, and the rooms of kernel and server.
+"""Draws docs/map.md from manifests and imports: calls, events, periodic tasks, tables; the rooms of kernel and server.
 
 It stands here because it has to see the list of modules, which the kernel must not, and because nobody needs it in production.
 """

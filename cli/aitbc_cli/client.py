@@ -1,4 +1,4 @@
-"""HTTP with nothing but the standard library: requests that may be repeated safely are, and every failure has an exit code."""
+"""The HTTP client, with the standard library alone: safe retries with backoff, timeouts, an exit code for every failure."""
 
 import http.client
 import json
@@ -20,7 +20,7 @@ from aitbc_cli.settings import Where, signed_in
 from aitbc_cli.terminal import progress, safe
 
 ANSWER_SECONDS = 30.0
-"""How long one answer may take, unless the command says otherwise."""
+"""The timeout of one answer, unless the command says otherwise."""
 ATTEMPTS_MAX = 4
 PAUSE_SECONDS = 0.25
 RETRY_AFTER_SECONDS_MAX = 5.0
@@ -52,7 +52,7 @@ class Api:
     def post(
         self, path: str, body: Mapping[str, Any] | None = None, *, once: str | None = None, natural: bool = False
     ) -> Any:
-        """The answer to a command. It is repeated after a failure under its Idempotency-Key, or when it is harmless by nature."""
+        """The answer to a command, retried under its Idempotency-Key, or where repeating is harmless by nature."""
         return self._json("POST", path, body=body, once=once, natural=natural)
 
     def delete(self, path: str) -> Any:
@@ -103,7 +103,7 @@ class Api:
         with Flow(self, connection, answer) as flow:
             return Answer(answer.status, dict(answer.getheaders()), flow.whole())
 
-    # One request, and its repetitions
+    # One request, and its retries
 
     def _json(
         self,
@@ -379,7 +379,7 @@ class _Connection:
             self._socket.settimeout(seconds)
 
     def ask(self, method: str, path: str, content: Any, headers: Mapping[str, str]) -> http.client.HTTPResponse:
-        """Send a request and read the head of its answer. One that is answered before it was read whole is still answered."""
+        """Send a request and read the head of its answer, also where that comes before the request was read whole."""
         try:
             self._connection.request(method, self.prefix + path, content, dict(headers))
             self._socket = self._connection.sock  # an answer that ends its connection takes the socket from it

@@ -1,4 +1,4 @@
-"""Lays out a new module: its rooms with a small working example, its first migration, its tests, its place in the order.
+"""Lays out a new module: rooms with a small working example, a migration, tests, and its place in the order.
 
 The poison tests need nothing written: they read the operations from OpenAPI, and make what a path names by the POST beside it.
 """
@@ -122,7 +122,7 @@ def _prefixed(name: str, text: str) -> str:
 
 
 def tidy(written: list[Path], root: Path = ROOT) -> None:
-    """Bring what was written into its form, and the documents up to date. In processes of their own, which know the module."""
+    """Format what was written and bring the documents up to date, in processes of their own, which know the module."""
     ruff = Path(sys.executable).with_name("ruff")
     files = [*written, root / "src/aitbc/app.py", root / PLACEMENT]
     subprocess.run([ruff, "check", "--quiet", "--fix", "--select", "I", *files], cwd=root, check=True)

@@ -79,7 +79,7 @@ def watch(call: Call, job: JobId) -> int:
             _tell(call, event)
         return following.outcome(_job(call, job))
     except KeyboardInterrupt:
-        raise following.left_alone(job) from None
+        raise following.detached(job) from None
 
 
 @command(app, "logs", examples=["aitbc job logs job_01…", "aitbc job logs job_01… -f"], lists=True, ends=[NOT_FOUND])
@@ -108,7 +108,7 @@ def logs(
                 call.out.json_line(event["data"])
             call.out.stream.flush()
     except KeyboardInterrupt:
-        raise following.left_alone(job) from None
+        raise following.detached(job) from None
 
 
 @command(app, "explain", examples=["aitbc job explain job_01…", "aitbc job explain job_01… --json"], ends=[NOT_FOUND])
@@ -140,7 +140,8 @@ def explain(call: Call, job: JobId) -> None:
     ends=[3, 5],
 )
 def stop(call: Call, job: JobId) -> None:
-    """Finish a chat early: what came until now is its result, and is paid for with the prompt. Others can only be canceled.
+    """Finish a chat early: what came until now is its result, and is paid for with the prompt.
+    Others can only be canceled.
 
     Its miner is told within a second or two; if it does not sign what it delivered, the money goes back. A job that no
     miner has is canceled.
@@ -168,7 +169,7 @@ def cancel(
 
 
 def _cancel_many(call: Call, jobs: list[str]) -> int:
-    """Each by itself; what could not be stopped is said, and makes the exit code 8, or its own where none was stopped."""
+    """Each by itself; one that could not be stopped is reported: exit code 8, or its own where none was stopped."""
     from aitbc_cli.exits import Stop, usage
 
     if call.options.idempotency_key is not None:

@@ -240,7 +240,7 @@ def _submit(call: Call, kind: str, value: dict[str, Any], terms: Terms) -> int:
     if not terms.wait:
         call.out.one(job, BRIEF)
         if call.out.is_for_people:
-            say(following.again(job["id"]))
+            say(following.how_to_resume(job["id"]))
         return 0
     say(f"submitted {job['id']}")
     answer = following.wait(call, job["id"], seen=True)
@@ -353,7 +353,7 @@ def _text(content: bytes, name: str) -> str:
 
 
 def _image(call: Call, path: Path) -> Any:
-    """A small picture as it is, a larger one uploaded first; a dry run uploads too, since only the server can measure it."""
+    """A small picture as it is, a larger one uploaded first; in a dry run too, since only the server can measure it."""
     import base64
 
     from aitbc_cli import files

@@ -67,7 +67,7 @@ class Story:
         self.children: list[Child] = []
         self.admin = self.caller = Api("", "")
 
-    # The stage
+    # The installation
 
     def start_server(self, port: int | None) -> None:
         """A server of our own, on the embedded database."""
@@ -94,7 +94,7 @@ class Story:
             return False
 
     def open_account(self) -> None:
-        """Play money for an account with a key of its own, and for the operator's, which the next commands speak for."""
+        """Play money for an account with a key of its own, and for the operator's, which the next commands use."""
         with step("test account") as note:
             account = self._account()
             self._fill(account)

@@ -1,4 +1,4 @@
-"""The bus: a NATS server, where one is configured, that would carry what the processes tell each other."""
+"""The bus: a NATS server, where one is configured, that carries events and wake-ups between the processes."""
 
 from aitbc_cli.doctor.case import Case
 from aitbc_cli.doctor.finding import Check, Finding, ok, warning

@@ -17,7 +17,7 @@ from aitbc_cli.times import length
 
 SKEW_SECONDS = 2.0
 DATE_SECONDS = 2.0
-"""How old the time in an answer's head may be: it is told in whole seconds, and made once a second."""
+"""How old the time in an answer's head may be: it has whole seconds, and is made once a second."""
 CONNECT_SECONDS = 0.5
 MISDIRECTED = 421
 
@@ -110,13 +110,13 @@ def port(case: Case) -> Finding:
 
 
 def certificate(case: Case) -> Finding:
-    """The certificate of the server will do for a while."""
+    """The certificate of the server holds for two weeks at least."""
     import ssl
 
     parts = urlsplit(case.where.url)
     if parts.scheme != "https":
         return skipped("the server is asked without TLS")
-    case.ask("/version", public=True)  # what is wrong with the connection itself is told by the check `server`
+    case.ask("/version", public=True)  # what is wrong with the connection itself is the check `server`'s to report
     with (
         socket.create_connection((parts.hostname, parts.port or 443), CONNECT_SECONDS * 2) as plain,
         ssl.create_default_context().wrap_socket(plain, server_hostname=parts.hostname) as secure,

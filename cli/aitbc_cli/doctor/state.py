@@ -144,7 +144,7 @@ def data(case: Case) -> Finding:
 
 
 def holder_of(device: int, inode: int) -> int | None:
-    """The process that holds a lock on a file, from the kernel's own list: trying the lock could be in somebody's way."""
+    """The process that holds a lock on a file, from the kernel's own list: to try the lock could block somebody."""
     place = f"{os.major(device):02x}:{os.minor(device):02x}:{inode}"
     try:
         lines = Path("/proc/locks").read_text().splitlines()

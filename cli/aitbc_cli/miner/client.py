@@ -1,4 +1,4 @@
-"""The miner's calls: outbound HTTP only, with one definite answer or one clear failure each."""
+"""The miner's HTTP client: outbound calls with timeouts, retried with exponential backoff and jitter."""
 
 import asyncio
 import hashlib
@@ -18,11 +18,11 @@ API = "/api/v1"
 
 
 class Unreachable(Exception):
-    """Nobody answered, or only that it cannot answer now: trying again is right."""
+    """No answer, or one that says try again: retrying is right."""
 
 
 class Refused(Exception):
-    """The server gave a definite no."""
+    """A definite refusal: retrying would not help."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(f"{message} ({code})")
@@ -41,11 +41,11 @@ class MinerClient:
         )
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         await self._session.close()
 
     async def call(self, method: str, path: str, body: Any = None, *, seconds: float = TIMEOUT_SECONDS) -> Any:
-        """One try. Raises `Unreachable`, `Refused`."""
+        """One attempt. Raises `Unreachable`, `Refused`."""
         content = {"json": body} if body is not None else {}
         try:
             async with self._session.request(
@@ -60,7 +60,7 @@ class MinerClient:
             raise Unreachable(f"{type(error).__name__}: {error}") from error
 
     async def call_until_answered(self, method: str, path: str, body: Any = None) -> Any:
-        """Try, with growing pauses, until the answer is definite. Raises `Refused`."""
+        """Retry with backoff until the answer is definite. Raises `Refused`."""
         async for _ in attempts_with_backoff():
             try:
                 return await self.call(method, path, body)
@@ -126,13 +126,13 @@ async def _pieces(file: Path) -> AsyncIterator[bytes]:
 
 
 def backoff_seconds(failures: int) -> float:
-    """Seconds to wait after so many failures in a row: half a second at first, ten at most, with jitter."""
+    """The backoff after so many failures in a row: half a second at first, ten seconds at most, with jitter."""
     jitter = random.uniform(0.5, 1.0)
     return float(min(0.5 * 2 ** min(failures, 10), BACKOFF_SECONDS_MAX) * jitter)
 
 
 async def attempts_with_backoff() -> AsyncIterator[int]:
-    """Counts tries, from 0, and waits before each but the first; it ends when its user breaks off."""
+    """Counts attempts, from 0, with a backoff before each but the first; it never ends by itself."""
     tries = 0
     while True:
         yield tries

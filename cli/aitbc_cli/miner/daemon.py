@@ -1,4 +1,7 @@
-"""`aitbc miner run`: asks for work, does it in worker processes, delivers signed results, and loses none of them."""
+"""The miner daemon (`aitbc miner run`): poll, heartbeat and check loops around tasks that work on leases.
+
+A result is on the disk before it is delivered, so that no restart loses one.
+"""
 
 import asyncio
 import signal
@@ -16,12 +19,12 @@ from aitbc_cli.miner.task import Task, deliver
 
 POLL_SECONDS = 25.0
 CHECK_SECONDS = 60.0
-"""How often a kind that did not work is tried again."""
+"""How often a kind of work that could not be done here is checked again."""
 READINGS_EVERY = 6
 """Every so many heartbeats carry fresh readings of the devices."""
 LEAVING_SECONDS = 5.0
 REJECTIONS = frozenset({401, 403, 404, 409, 426})
-"""Answers to a heartbeat after which this miner has no place on the server."""
+"""Statuses of a heartbeat's answer after which the miner ends: its key, its version or its record is refused."""
 
 
 class Daemon:
@@ -64,7 +67,7 @@ class Daemon:
             self._stop_at_once.set()
         self._stopping.set()
 
-    # Opening: find out what works here, and take our place
+    # Start: check what can be done here, enrol, deliver and release what an earlier run left
 
     async def _start(self) -> None:
         statuses = await self._pool.start()
@@ -89,7 +92,7 @@ class Daemon:
         await self._unless_stopped(self._recover())
 
     async def _unless_stopped(self, work: Any) -> Any:
-        """The outcome of some work that goes on until the server answers, unless we are told to stop before."""
+        """The outcome of what is retried until the server answers. A signal ends the wait: raises `MinerFailed`."""
         task, stop = asyncio.ensure_future(work), asyncio.ensure_future(self._stopping.wait())
         await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
@@ -117,7 +120,7 @@ class Daemon:
             raise _rejected(refused) from None
 
     async def _recover(self) -> None:
-        """Deliver what an earlier run owed, and give back the leases that it left behind."""
+        """Deliver the results that an earlier run left undelivered, and release its leases."""
         undelivered = self._home.undelivered()
         for attempt, body in undelivered.items():
             self._event_log.note("delivery_resumed", attempt=attempt)
@@ -133,7 +136,7 @@ class Daemon:
             if lease["attempt"] not in self._tasks:
                 await Task(lease, self._miner, self._client, self._home, self._event_log).release(reason)
 
-    # Working: three loops beside the work itself
+    # Work: three loops beside the tasks
 
     async def _work(self) -> None:
         await self._heartbeat()
@@ -199,7 +202,7 @@ class Daemon:
             await self._heartbeat(with_readings=count % READINGS_EVERY == 0)
 
     async def _heartbeat(self, *, with_readings: bool = False, leaving: bool = False) -> None:
-        """Say that we live, and hear what became of our leases. Raises `MinerFailed` when there is no place for us."""
+        """Send a heartbeat, which renews the leases; end the tasks whose leases are over. Raises `MinerFailed`."""
         tasks = [task for task, _ in self._tasks.values()]
         body: dict[str, Any] = {
             "slots": self._options.slots,
@@ -223,7 +226,7 @@ class Daemon:
             return
         self._heartbeat_seconds = float(answer["heartbeat_seconds"])
         for lease in answer["leases"]:
-            # Who is to stop hears it beside its work, and delivers what it has.
+            # A task that is to stop learns it where it sends its parts, and delivers what it has.
             if lease["status"] not in ("live", "stop") and lease["attempt"] in self._tasks:
                 task, running = self._tasks[lease["attempt"]]
                 if not task.delivering:  # a delivery gets its own answer
@@ -231,7 +234,7 @@ class Daemon:
                     running.cancel()
 
     async def _check_loop(self) -> None:
-        """Try again what did not work, and say so when it does."""
+        """Check again the kinds of work that could not be done, and send the new capabilities when one can."""
         while True:
             await asyncio.sleep(CHECK_SECONDS)
             missing = [kind for kind in self._options.kinds if kind not in self._usable]
@@ -240,10 +243,10 @@ class Daemon:
                 self._record_kinds(statuses)
                 await self._send_capabilities()
 
-    # Ending
+    # Shutdown
 
     async def _shut_down(self) -> None:
-        """Let the work end, for as long as there is patience; give back what is left; say good-bye."""
+        """Let tasks end within the grace period, release the leases of the others, and send a last heartbeat."""
         if self._tasks and self._failure is None:
             self._event_log.note("work_being_finished", jobs=len(self._tasks), seconds=self._options.grace_seconds)
             end = asyncio.get_running_loop().time() + self._options.grace_seconds

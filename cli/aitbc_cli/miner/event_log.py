@@ -1,4 +1,4 @@
-"""What the miner says about itself: lines for people or machines on stderr, and events as JSON lines on stdout when asked."""
+"""The miner's event log: lines for people or programs on stderr, and events as JSON lines on stdout where asked for."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class EventLog:
-    """Writes down what happens."""
+    """Writes one line for each event."""
 
     def __init__(self, *, json_events: bool = False) -> None:
         self._json_events = json_events

@@ -1,4 +1,4 @@
-"""A miner's own folder: its key, its credentials, and the results it still owes; for one process at a time."""
+"""The miner's home folder: its key, its credentials and its undelivered results; locked by one process at a time."""
 
 import fcntl
 import json
@@ -50,11 +50,11 @@ class Home:
         write_durably(self.folder / "credentials.json", json.dumps(credentials).encode())
 
     def keep_undelivered(self, attempt: str, body: dict[str, Any]) -> None:
-        """Write a result down before it is delivered: it survives whatever happens to us."""
+        """Write a result down before it is delivered, so that it survives a crash."""
         write_durably(self.undelivered_folder / f"{attempt}.json", json.dumps(body).encode())
 
     def forget_delivered(self, attempt: str) -> None:
-        """The server gave a definite answer to this result."""
+        """Remove a result that the server answered definitely."""
         (self.undelivered_folder / f"{attempt}.json").unlink(missing_ok=True)
 
     def undelivered(self) -> dict[str, dict[str, Any]]:

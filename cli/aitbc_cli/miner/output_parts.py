@@ -1,13 +1,13 @@
-"""Tells the server an output piece by piece while it is made, and hears in return whether to go on."""
+"""Streams an output to the server in parts while it is made; each answer says whether to go on."""
 
 import asyncio
 
 from aitbc_cli.miner.client import MinerClient, Refused, Unreachable
 
 BATCH_SECONDS = 0.15
-"""Text is gathered for so long before it is told."""
+"""How long text is collected into one batch."""
 STATUS_SECONDS = 1.0
-"""How often the server is asked whether to go on when there is nothing to tell."""
+"""How often the lease's status is asked for while there is no text."""
 TIMEOUT_SECONDS = 5.0
 PART_LENGTH_MAX = 16_000
 PARTS_AT_ONCE = 64
@@ -17,7 +17,7 @@ LIVE = "live"
 
 
 class OutputParts:
-    """The pieces of one attempt's output, numbered from 1 and told until the server has them."""
+    """The parts of one attempt's output, numbered from 1, each sent until the server keeps it."""
 
     def __init__(self, client: MinerClient, attempt: str, token: int) -> None:
         self._client = client
@@ -27,9 +27,9 @@ class OutputParts:
         self._parts: list[str] = []
         self._kept = 0
         self._is_full = False
-        """The server keeps no more: from then on it is only asked."""
+        """The server keeps no more text: from then on only the status is asked for."""
         self._is_unsupported = False
-        """The server knows nothing of parts."""
+        """The server does not take parts."""
         self._new_text = asyncio.Event()
 
     def add(self, text: str) -> None:
@@ -39,11 +39,11 @@ class OutputParts:
 
     @property
     def kept_text(self) -> str:
-        """What the server has."""
+        """The text that the server keeps."""
         return "".join(self._parts[: self._kept])
 
     async def send_until_stopped(self) -> str:
-        """Tell and ask, until the work should not go on; answers why: `stop`, `canceled` or `lost`."""
+        """Send batches until the work should not go on; returns why: `stop`, `canceled` or `lost`."""
         while True:
             try:
                 await asyncio.wait_for(self._new_text.wait(), STATUS_SECONDS)
@@ -59,7 +59,7 @@ class OutputParts:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def send_rest(self) -> str:
-        """Tell what is left of a finished output, as far as the server can be reached; answers the last status heard."""
+        """Send the rest of a finished output, as far as the server can be reached; returns the last status."""
         while True:
             before = self._kept
             status = await self.send()
@@ -68,7 +68,7 @@ class OutputParts:
                 return status or LIVE
 
     async def send(self) -> str | None:
-        """Tell what waits, up to a limit; answers what becomes of the lease, none where the server cannot be reached."""
+        """Send one batch; returns the status of the lease, none where the server cannot be reached."""
         self._new_text.clear()
         self._number()
         body = {"token": self._token, "parts": [] if self._is_full else self._next()}

@@ -1,4 +1,4 @@
-"""One lease, from its input to an answer that is definite."""
+"""A task: the work on one lease, from its input to a delivery that the server answered."""
 
 import asyncio
 import shutil
@@ -19,13 +19,13 @@ LOG_LINES_MAX = 5000
 LINE_LENGTH_MAX = 2000
 RELEASE_SECONDS = 5.0
 STREAMED = frozenset({"chat"})
-"""Kinds whose output is told in parts, and which can be finished early."""
+"""Kinds whose output is streamed in parts, and which can be finished early."""
 STOP = "stop"
 STOP_ASKED = "stop_asked"
 
 
 class LeaseLost(Exception):
-    """The server took the lease back, or the job was canceled."""
+    """The lease is over: it ran out, or the job was canceled."""
 
 
 class Task:
@@ -52,7 +52,7 @@ class Task:
         return fields | ({"progress": self.progress} if self.progress is not None else {})
 
     async def run(self, pool: ExecutorPool) -> None:
-        """Do the work and deliver it, or say why not. Cancelling stops the work and says nothing: that is the canceller's."""
+        """Do the work and deliver it, or report the failure. Cancelled, it reports nothing: whoever cancels does."""
         folder = self._home.work / self.attempt
         folder.mkdir(mode=0o700)
         logging = asyncio.create_task(self._log_loop())
@@ -72,14 +72,14 @@ class Task:
             shutil.rmtree(folder, ignore_errors=True)
 
     async def _deliver(self, outcome: Outcome) -> str | None:
-        """Sign and deliver; answers the code of a refusal."""
+        """Sign and deliver; returns the code of a refusal."""
         body = await self._result(outcome)
         self._home.keep_undelivered(self.attempt, body)
         self.delivering = True
         return await deliver(self._client, self._home, self._event_log, self.attempt, body)
 
     async def _work(self, pool: ExecutorPool, work: Work) -> Outcome:
-        """Do the work, and stop when its owner wants no more of it. Raises `LeaseGone`."""
+        """Do the work, and stop when its owner wants no more of it. Raises `LeaseLost`."""
         if self._parts is None:
             return await pool.run(work, on_progress=self._on_progress)
         working = asyncio.create_task(pool.run(work, on_progress=self._on_progress))
@@ -197,7 +197,7 @@ class Task:
             raise LeaseLost(str(refused)) from None
 
     async def release(self, reason: str) -> None:
-        """Give the lease back, if that is possible quickly; else its clock returns it."""
+        """Release the lease, in one attempt with a short timeout; otherwise it runs out."""
         body = {"token": self.lease["token"], "reason": reason}
         try:
             await self._client.call("POST", f"/gpu/leases/{self.attempt}/release", body, seconds=RELEASE_SECONDS)
@@ -222,7 +222,7 @@ class Task:
             await self._send_lines()
 
     async def _send_lines(self) -> None:
-        """Bring the lines that wait to the server; what fails stays for the next time, known by its sequence."""
+        """Send the log lines that wait. What fails is sent again later; the server knows each line by its sequence."""
         while self._lines:
             lines = self._lines[:LOG_LINES_AT_ONCE]
             body = {"token": self.lease["token"], "lines": lines}
@@ -239,7 +239,7 @@ class Task:
 async def deliver(
     client: MinerClient, home: Home, event_log: EventLog, attempt: str, body: dict[str, Any]
 ) -> str | None:
-    """Deliver a result until the answer is definite, and then forget it; answers the code of a refusal.
+    """Deliver a result, with retries and backoff, until the answer is definite; returns the code of a refusal.
 
     Repeating it is harmless: it is paid once.
     """
