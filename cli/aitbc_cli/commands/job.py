@@ -143,7 +143,7 @@ def stop(call: Call, job: JobId) -> None:
     """Finish a chat early: what came until now is its result, and is paid for with the prompt.
     Others can only be canceled.
 
-    Its miner is told within a second or two; if it does not sign what it delivered, the money goes back. A job that no
+    Its miner learns of it within a second or two; if it does not sign what it delivered, the money goes back. A job that no
     miner has is canceled.
     """
     path = f"{PATH}/{part(job)}"

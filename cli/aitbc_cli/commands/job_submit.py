@@ -145,7 +145,7 @@ def chat(
     message: Annotated[
         list[str] | None, typer.Option("--message", "-m", help="What you say; again: turns alternate.")
     ] = None,
-    system: Annotated[str | None, typer.Option("--system", help="What the model is told beforehand.")] = None,
+    system: Annotated[str | None, typer.Option("--system", help="The system message for the model.")] = None,
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="The longest answer.")] = None,
     temperature: Annotated[
         float | None, typer.Option("--temperature", min=0, max=2, help="0 for the likeliest words, more for variety.")

@@ -46,9 +46,7 @@ declare_running(app)
 )
 def token(
     call: Call,
-    expires: Annotated[
-        str, typer.Option("--expires", metavar="TIME", help="How long it opens the door; 1m to 1d.")
-    ] = "1h",
+    expires: Annotated[str, typer.Option("--expires", metavar="TIME", help="How long it is valid; 1m to 1d.")] = "1h",
 ) -> None:
     """Make a one-time token that lets one machine in as a miner of yours; it is shown this one time."""
     body = {"expires_seconds": round(seconds_of(expires))}

@@ -1,4 +1,4 @@
-"""A miner on this machine: what it is told at its start, and how it gets in."""
+"""A miner on this machine: its options, and how it enrols."""
 
 import json
 import os
@@ -22,7 +22,7 @@ Name = Annotated[str | None, typer.Option("--name", help="What people call it; t
 Slots = Annotated[int, typer.Option("--slots", min=1, max=SLOTS_MAX, help="How many jobs at once.")]
 StateDir = Annotated[
     Path | None,
-    typer.Option("--state-dir", metavar="DIR", help="Its own folder: key, credentials, results it still owes."),
+    typer.Option("--state-dir", metavar="DIR", help="Its own folder: key, credentials, undelivered results."),
 ]
 Region = Annotated[str | None, typer.Option("--region", help="Where it stands, for jobs that ask for it.")]
 TokenFile = Annotated[

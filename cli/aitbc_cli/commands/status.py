@@ -106,7 +106,7 @@ class _Status:
             if line.startswith(f"{STARTED} "):
                 moment = datetime.fromtimestamp(float(line.split()[1]), UTC)
                 return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
-        raise Unseen("the server does not tell")
+        raise Unseen("the server does not say")
 
     def _balance(self, key: Any) -> Any:
         if not isinstance(key, dict):

@@ -33,7 +33,7 @@ SaveTo = Annotated[
     str | None, typer.Option("--save", metavar="FILE", help="Write the secret here, readable by you only.")
 ]
 app = noun(
-    "webhook", "Webhooks: have a URL told of your jobs, by signed messages; see what was sent, and send it again."
+    "webhook", "Webhooks: signed messages about your jobs to a URL of yours; see what was sent, and send it again."
 )
 
 
@@ -51,7 +51,7 @@ def create(
     receiver: Annotated[str, typer.Argument(metavar="URL", help="Where messages are sent, https://…")],
     event: Annotated[
         list[str] | None,
-        typer.Option("--event", metavar="TYPE", help="A type to be told of; again for more. All without."),
+        typer.Option("--event", metavar="TYPE", help="A type to be sent; again for more. All without."),
     ] = None,
     description: Annotated[str | None, typer.Option("--description", help="What people know it by.")] = None,
     save: SaveTo = None,

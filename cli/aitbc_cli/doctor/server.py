@@ -79,7 +79,7 @@ def clock(case: Case) -> Finding:
     answer = case.ask("/version?clock", public=True)
     date = {name.lower(): value for name, value in answer.headers.items()}.get("date")
     if date is None:
-        raise Unknown("the server does not tell its time")
+        raise Unknown("the server sends no time")
     theirs = parsedate_to_datetime(date)
     ahead = (started - theirs - timedelta(seconds=DATE_SECONDS)).total_seconds()
     behind = (theirs - case.now()).total_seconds()
