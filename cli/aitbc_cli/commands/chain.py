@@ -98,7 +98,7 @@ def _whole(pieces: Iterator[bytes], shown: Progress) -> Iterator[bytes]:
 
 
 class _Counted(io.RawIOBase):
-    """A file that tells how far it was read."""
+    """A file that reports how far it was read."""
 
     def __init__(self, source: BinaryIO, total: int, shown: Progress) -> None:
         self._source, self._total, self._shown = source, total, shown

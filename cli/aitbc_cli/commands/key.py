@@ -87,7 +87,7 @@ def revoke(call: Call, key: KeyId) -> None:
 
 @command(app, "whoami", examples=["aitbc key whoami", "aitbc key whoami -q"])
 def whoami(call: Call) -> None:
-    """Tell which key is used, where it was found, and what it may do."""
+    """Show which key is used, where it was found, and what it may do."""
     answer = call.api.get(f"{PATH}/self")
     answer |= {"url": call.where.url, "url_origin": call.where.url_origin, "key_origin": call.where.key_origin}
     shown = columns("account", "key", "kind", "scopes", "miner", "url", "url_origin", "key_origin")

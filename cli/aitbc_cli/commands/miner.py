@@ -68,7 +68,7 @@ def list_miners(
 
 @command(app, "show", examples=["aitbc miner show mnr_01…", "aitbc miner show mnr_01… --json"], ends=[NOT_FOUND])
 def show(call: Call, miner: MinerId) -> None:
-    """Show a miner with its devices, as it last told."""
+    """Show a miner with its devices, as it last reported."""
     answer = call.api.get(f"{PATH}/{part(miner)}")
     call.out.one(answer, FULL)
     if call.out.is_for_people and not call.options.fields:

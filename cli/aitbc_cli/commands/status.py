@@ -49,7 +49,7 @@ def status(call: Call) -> int:
 
 
 class _Status:
-    """What the server tells about itself, part by part; a part that is refused says so and leaves the others be."""
+    """What the server says about itself, part by part; a part that is refused says so, and the others are shown."""
 
     def __init__(self, call: Call) -> None:
         self._call = call

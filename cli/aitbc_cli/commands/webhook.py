@@ -56,7 +56,7 @@ def create(
     description: Annotated[str | None, typer.Option("--description", help="What people know it by.")] = None,
     save: SaveTo = None,
 ) -> None:
-    """Have a URL told of your events. The secret that signs them is printed this one time, or written to a file."""
+    """Send your events to a URL. The secret that signs them is printed this one time, or written to a file."""
     body: dict[str, Any] = {"url": receiver, "events": event or [], "description": description or ""}
     _hand_over(call, call.change("POST", PATH, body), save)
 
@@ -69,7 +69,7 @@ def list_endpoints(call: Call) -> None:
 
 @command(app, "show", examples=["aitbc webhook show hook_01…"], ends=[NOT_FOUND])
 def show(call: Call, endpoint: EndpointId) -> None:
-    """Show an endpoint: what it is told of, whether it takes it, and why it is disabled if it is."""
+    """Show an endpoint: which events it gets, whether it takes them, and why it is disabled if it is."""
     call.out.one(call.api.get(f"{PATH}/{part(endpoint)}"), (*SHOWN, *columns("description", "previous_secret_until")))
 
 
@@ -112,7 +112,7 @@ def rotate(
 
 @command(app, "test", examples=["aitbc webhook test hook_01…"], changes=True, ends=[NOT_FOUND, REFUSED])
 def test(call: Call, endpoint: EndpointId) -> int | None:
-    """Send a test message to an endpoint, and tell whether it was taken."""
+    """Send a test message to an endpoint, and say whether it was taken."""
     import time
 
     sent = call.change("POST", f"{PATH}/{part(endpoint)}/test")
