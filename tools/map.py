@@ -1,4 +1,4 @@
-"""Draws docs/map.md from the manifests: who calls whom, who hears what, what each does by itself, and what its role may touch.
+"""Draws docs/map.md from manifests and imports: calls, events, periodic tasks, tables; the rooms of kernel and server.
 
 It stands here because it has to see the list of modules, which the kernel must not, and because nobody needs it in production.
 """
@@ -7,6 +7,7 @@ import importlib
 import inspect
 from collections.abc import Sequence
 
+import grimp
 from sqlalchemy import PrimaryKeyConstraint, Table, UniqueConstraint
 
 from aitbc.kernel.database.outbox import Event
@@ -18,8 +19,12 @@ COMMON = ("answers", "audit", "inbox", "outbox")
 HEAD = """\
 # The map
 
-Written by `make map` from the manifests in `src/aitbc/modules/*/module.py`; change it there. Solid arrows are calls, and go
-down; dotted arrows are events, and go anywhere.
+Written by `make map` from the code: the modules from their manifests (`src/aitbc/modules/*/module.py`), the rooms of kernel and
+server from their imports. Change it there. Solid arrows are calls, and go down; dotted arrows are events, and go anywhere.
+"""
+ROOMS = """\
+The packages of `src/aitbc/{tree}/`, and which imports which. An arrow points to what is imported. The order is held by the import
+contract "{tree}" in `pyproject.toml`.
 """
 
 
@@ -30,14 +35,16 @@ def draw(modules: Sequence[Module]) -> str:
         _picture(modules),
         "## Who calls whom\n",
         _calls(modules),
-        "## Who hears what\n",
+        "## Who handles which event\n",
         _events(modules),
-        "## What each does by itself\n",
-        _chores(modules),
+        "## Periodic tasks\n",
+        _periodic_tasks(modules),
         "## Tables, and what the module's role may do with them\n",
         f"Each schema also has {_listed(COMMON)}: the outbox and inbox of events, stored answers, the audit trail. The last",
         "column is for a database that spreads tables over servers: see [Operating](operate.md).\n",
         _tables(modules),
+        *_rooms("kernel"),
+        *_rooms("server"),
     ]
     return "\n".join(sections)
 
@@ -49,8 +56,8 @@ def module_of(thing: type) -> str:
     return name
 
 
-def told_by(module: Module) -> list[type[Event]]:
-    """The events that a module tells, by kind."""
+def published_by(module: Module) -> list[type[Event]]:
+    """The events that a module publishes, by kind."""
     return sorted(
         (e for e in Event.registry.values() if e.__module__ == f"aitbc.modules.{module.name}.events"), key=_kind
     )
@@ -77,7 +84,7 @@ def _calls(modules: Sequence[Module]) -> str:
         needs = ", ".join(module_of(api) for api in module.needs.values()) or "nobody"
         offers = ", ".join(f"`{name}`" for name in operations(module.api)) or "nothing"
         rows.append([module.name, _purpose(module), needs, offers])
-    return _table(["module", "what it is", "calls", "offers its neighbours"], rows)
+    return _table(["module", "what it is", "calls", "offers other modules"], rows)
 
 
 def _purpose(module: Module) -> str:
@@ -89,7 +96,7 @@ def _purpose(module: Module) -> str:
 def _events(modules: Sequence[Module]) -> str:
     rows = []
     for module in modules:
-        for event in told_by(module):
+        for event in published_by(module):
             event_handlers = [
                 f"{other.name} (`{other.hears[event].__name__}`)" for other in modules if event in other.hears
             ]
@@ -97,20 +104,20 @@ def _events(modules: Sequence[Module]) -> str:
                 event_handlers.append(f"webhooks of its `{event.concerns}`")
             meaning = (event.__doc__ or "").strip().splitlines()[0]
             rows.append([f"`{event.kind}`", ", ".join(event_handlers) or "nobody yet", meaning])
-    return _table(["event", "heard by", "what it says"], rows)
+    return _table(["event", "handled by", "what it says"], rows)
 
 
-def _chores(modules: Sequence[Module]) -> str:
+def _periodic_tasks(modules: Sequence[Module]) -> str:
     rows = []
     for module in modules:
-        for chore in module.periodic_tasks:
-            where = "one process at a time" if chore.leader else "every process"
-            meaning = inspect.getdoc(chore.run) or ""
-            every = f"{chore.every_seconds:g} s"
+        for task in module.periodic_tasks:
+            where = "one process at a time" if task.leader else "every process"
+            meaning = inspect.getdoc(task.run) or ""
+            every = f"{task.every_seconds:g} s"
             rows.append(
-                [module.name, f"`{chore.run.__name__}`", every, where, meaning.splitlines()[0] if meaning else ""]
+                [module.name, f"`{task.run.__name__}`", every, where, meaning.splitlines()[0] if meaning else ""]
             )
-    return _table(["module", "chore", "every", "by", "what it does"], rows)
+    return _table(["module", "periodic task", "every", "by", "what it does"], rows)
 
 
 def _tables(modules: Sequence[Module]) -> str:
@@ -121,6 +128,34 @@ def _tables(modules: Sequence[Module]) -> str:
             [f"`{table.fullname}`", _grants(table), spread_by(table)] for table in tables if table.name not in COMMON
         ]
     return _table(["table", "may", "could be spread by"], rows)
+
+
+def _rooms(tree: str) -> list[str]:
+    """The section of one tree: its packages with the arrows between them, and the sentence of each."""
+    graph = grimp.build_graph("aitbc", cache_dir=None)
+    found = sorted(graph.find_children(f"aitbc.{tree}"))
+    lines = ["```mermaid", "flowchart TD"]
+    lines += [f'    {_last(room)}["{_last(room)}"]' for room in found]
+    for room in found:
+        for other in found:
+            if room != other and graph.direct_import_exists(importer=room, imported=other, as_packages=True):
+                lines.append(f"    {_last(room)} --> {_last(other)}")
+    rows = [[f"`{_last(room)}`", _first_line(room)] for room in found]
+    return [
+        f"## The rooms of the {tree}\n",
+        ROOMS.format(tree=tree),
+        "\n".join([*lines, "```", ""]),
+        _table(["room", "what it is"], rows),
+    ]
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _first_line(name: str) -> str:
+    """The first line of a module's docstring, without loading more than the module."""
+    return (importlib.import_module(name).__doc__ or "").strip().splitlines()[0]
 
 
 def spread_by(table: Table) -> str:

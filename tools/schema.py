@@ -1,4 +1,4 @@
-"""Migrations against a database of their own: `check` holds them against the models, `migration` writes the next one."""
+"""Migrations against a database of their own: `check` compares them with the models, `migration` writes the next."""
 
 import asyncio
 import subprocess

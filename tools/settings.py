@@ -1,4 +1,4 @@
-"""Writes every setting with its default, its limits and its meaning, out of the Structs that hold them and their docstrings."""
+"""Writes docs/settings.md: every setting with default, limits and meaning, from the Structs and their docstrings."""
 
 import ast
 import inspect

@@ -1,4 +1,4 @@
-"""HTTP with nothing but the standard library: requests that may be repeated safely are, and every failure has an exit code."""
+"""The HTTP client, with the standard library alone: safe retries with backoff, timeouts, an exit code for every failure."""
 
 import http.client
 import json
@@ -20,7 +20,7 @@ from aitbc_cli.settings import Where, signed_in
 from aitbc_cli.terminal import progress, safe
 
 ANSWER_SECONDS = 30.0
-"""How long one answer may take, unless the command says otherwise."""
+"""The timeout of one answer, unless the command says otherwise."""
 ATTEMPTS_MAX = 4
 PAUSE_SECONDS = 0.25
 RETRY_AFTER_SECONDS_MAX = 5.0
@@ -52,7 +52,7 @@ class Api:
     def post(
         self, path: str, body: Mapping[str, Any] | None = None, *, once: str | None = None, natural: bool = False
     ) -> Any:
-        """The answer to a command. It is repeated after a failure under its Idempotency-Key, or when it is harmless by nature."""
+        """The answer to a command, retried under its Idempotency-Key, or where repeating is harmless by nature."""
         return self._json("POST", path, body=body, once=once, natural=natural)
 
     def delete(self, path: str) -> Any:
@@ -81,7 +81,7 @@ class Api:
                 while piece := file.read(PIECE_BYTES):
                     self._seconds_left(0.0)
                     sent += len(piece)
-                    shown.tell(f"uploading, {sent * 100 // max(size, 1)} %")
+                    shown.update(f"uploading, {sent * 100 // max(size, 1)} %")
                     yield piece
 
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
@@ -103,7 +103,7 @@ class Api:
         with Flow(self, connection, answer) as flow:
             return Answer(answer.status, dict(answer.getheaders()), flow.whole())
 
-    # One request, and its repetitions
+    # One request, and its retries
 
     def _json(
         self,
@@ -133,10 +133,10 @@ class Api:
                         method, path, sent, raw() if raw else content, public=public, slack=slack
                     )
                     with Flow(self, connection, answer, slack) as flow:
-                        told = flow.whole()
+                        received = flow.whole()
                 if 200 <= answer.status < 300:
-                    return self._decoded(told, shape)
-                problem = self._problem(answer, told)
+                    return self._decoded(received, shape)
+                problem = self._problem(answer, received)
             except Stop as stop:
                 problem = stop
             may_go_on = may_repeat and attempt < ATTEMPTS_MAX and _is_passing(problem, attempt)
@@ -146,8 +146,8 @@ class Api:
 
     def _pause(self, problem: Stop, attempt: int) -> bool:
         """Wait before the next attempt; false when there is no time for it."""
-        told = problem.details.get("retry_after") or 0.0
-        seconds = max(min(told, RETRY_AFTER_SECONDS_MAX), PAUSE_SECONDS * 2 ** (attempt - 1) * (0.5 + random.random()))
+        asked = problem.details.get("retry_after") or 0.0
+        seconds = max(min(asked, RETRY_AFTER_SECONDS_MAX), PAUSE_SECONDS * 2 ** (attempt - 1) * (0.5 + random.random()))
         if self._end is not None and time.monotonic() + seconds >= self._end:
             return False
         with progress(f"{problem.message}; trying again"):
@@ -188,12 +188,12 @@ class Api:
 
     # What goes wrong
 
-    def _decoded(self, told: bytes, shape: type[Any]) -> Any:
+    def _decoded(self, content: bytes, shape: type[Any]) -> Any:
         def known(found: dict[str, Any]) -> _Object:
             return _Object(found, self)
 
         try:
-            value = json.loads(told, object_hook=known)
+            value = json.loads(content, object_hook=known)
         except (ValueError, RecursionError):
             raise self._foreign("its answer is not JSON") from None
         if not isinstance(value, shape):
@@ -209,13 +209,13 @@ class Api:
         hint = "check the URL: it is where `aitbc serve` says that it listens"
         return Stop(f"{self.where.url} does not seem to be an AITBC server: {why}", code="not_aitbc", hint=hint)
 
-    def _problem(self, answer: http.client.HTTPResponse, told: bytes) -> Stop:
+    def _problem(self, answer: http.client.HTTPResponse, content: bytes) -> Stop:
         """The problem document of an answer, as what the command ends with."""
         status = answer.status
         if 300 <= status < 400:
             return self._foreign(f"it redirects to {answer.getheader('Location')}")
         try:
-            problem = json.loads(told)
+            problem = json.loads(content)
             code, message = str(problem["code"]), str(problem["detail"])
         except (ValueError, TypeError, KeyError, RecursionError):
             if status in (404, 405):  # ours says why; this one knows nothing of such a path
@@ -279,8 +279,8 @@ class Answer:
     @property
     def detail(self) -> str:
         """Why it is a refusal, in the words of its problem document, or its status."""
-        told = self.json()
-        said = told.get("detail") if isinstance(told, dict) else None
+        body = self.json()
+        said = body.get("detail") if isinstance(body, dict) else None
         return str(said) if said else f"HTTP {self.status}"
 
 
@@ -379,7 +379,7 @@ class _Connection:
             self._socket.settimeout(seconds)
 
     def ask(self, method: str, path: str, content: Any, headers: Mapping[str, str]) -> http.client.HTTPResponse:
-        """Send a request and read the head of its answer. One that is answered before it was read whole is still answered."""
+        """Send a request and read the head of its answer, also where that comes before the request was read whole."""
         try:
             self._connection.request(method, self.prefix + path, content, dict(headers))
             self._socket = self._connection.sock  # an answer that ends its connection takes the socket from it

@@ -1,4 +1,4 @@
-"""What every command shares: its common options, its help with an example and exit codes, and the call that it works with."""
+"""What every command shares: common options, help with an example and exit codes, and the call that it works with."""
 
 import inspect
 import os

@@ -95,8 +95,8 @@ class Stop(Exception):
 
     def as_json(self) -> dict[str, Any]:
         """What a program reads instead of the sentence."""
-        told = {"code": self.code, "message": self.message, "exit_code": self.exit_code, "hint": self.hint}
-        return {"error": {**told, **self.details}}
+        fields = {"code": self.code, "message": self.message, "exit_code": self.exit_code, "hint": self.hint}
+        return {"error": {**fields, **self.details}}
 
 
 class PipeClosed(Exception):

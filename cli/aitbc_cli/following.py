@@ -1,4 +1,4 @@
-"""Staying with a job until it ends, through broken connections and a server's restart; leaving it does not stop it."""
+"""Wait for a job and stream its events, through broken connections and restarts; Ctrl-C leaves the job running."""
 
 import json
 import time
@@ -13,18 +13,18 @@ from aitbc_cli.terminal import progress, safe, say
 PATH = "/api/v1/ai/jobs"
 ENDED = frozenset({"succeeded", "failed", "canceled", "expired"})
 POLL_SECONDS = 20
-ROAD_SECONDS = 0.5
-"""How much of the time that is left is kept for the way to the server and back."""
+ROUND_TRIP_SECONDS = 0.5
+"""How much of the remaining time is kept for the round trip."""
 SILENCE_SECONDS = 45.0
-"""The server sends a sign of life every 15 seconds; three of them missed is a broken connection."""
-AWAY_SECONDS = 120.0
-"""How long a server may be away, for instance to restart, before we give up."""
+"""The server sends a heartbeat every 15 seconds; three of them missed is a broken connection."""
+UNREACHABLE_SECONDS = 120.0
+"""How long the server may be unreachable, for instance while it restarts, before we give up."""
 PAUSE_SECONDS = 1.0
 MESSAGE_MAX = 300
 
 
-class Patience:
-    """How much longer to stay: until a limit that was set, and through a server's absence of bounded length."""
+class Limits:
+    """Two limits: the deadline that was set, and how long the server may be unreachable."""
 
     def __init__(self, job: str, seconds: float | None, *, seen: bool = False) -> None:
         self._job = job
@@ -32,11 +32,11 @@ class Patience:
         """Whether the server answered before, so that it may come back."""
         self._seconds = seconds
         self._end = None if seconds is None else time.monotonic() + seconds
-        self._away_since: float | None = None
+        self._unreachable_since: float | None = None
 
     @property
     def left(self) -> float | None:
-        """Seconds that are left; none without a limit. Raises `Stop` when they are over."""
+        """Seconds until the deadline; none without one. Raises `Stop` when it has passed."""
         if self._end is None:
             return None
         left = self._end - time.monotonic()
@@ -45,17 +45,17 @@ class Patience:
                 f"{self._job} has not ended within {self._seconds:g} s; it goes on",
                 exit_code=TIMED_OUT,
                 code="timed_out",
-                hint=again(self._job),
+                hint=how_to_resume(self._job),
                 job=self._job,
             )
         return left
 
-    def here(self) -> None:
+    def answered(self) -> None:
         """The server answered."""
-        self.seen, self._away_since = True, None
+        self.seen, self._unreachable_since = True, None
 
-    def away(self, problem: Stop) -> None:
-        """The server did not: pause, or give up. Raises `Stop`."""
+    def unreachable(self, problem: Stop) -> None:
+        """The server did not answer: wait, or give up. Raises `Stop`."""
         if problem.exit_code not in (UNAVAILABLE, TIMED_OUT) or problem.code in ("tls_failed", "no_api_key"):
             raise problem
         if self.seen:
@@ -63,50 +63,50 @@ class Patience:
         elif "status" not in problem.details:  # it may never have been there
             raise problem
         now = time.monotonic()
-        if self._away_since is None:
-            self._away_since = now
+        if self._unreachable_since is None:
+            self._unreachable_since = now
             say(f"{problem.message}; trying again")
         left = self.left
-        if now - self._away_since > AWAY_SECONDS:
-            problem.hint = f"the job goes on by itself; {again(self._job)}"
+        if now - self._unreachable_since > UNREACHABLE_SECONDS:
+            problem.hint = f"the job goes on by itself; {how_to_resume(self._job)}"
             raise problem
         time.sleep(PAUSE_SECONDS if left is None else min(PAUSE_SECONDS, left))
 
 
-def again(job: str) -> str:
-    """How to come back to a job that was left, and how to stop it."""
+def how_to_resume(job: str) -> str:
+    """How to wait for the job again, and how to stop it."""
     return f"come back with: aitbc job wait {job}   stop it with: aitbc job cancel {job}"
 
 
 def wait(call: Call, job: str, *, seen: bool = False) -> dict[str, Any]:
-    """The job once it has ended; a server that was `seen` a moment ago is awaited. Ctrl-C leaves it running. Raises `Stop`."""
-    patience = Patience(job, call.seconds, seen=seen)
+    """The job once it has ended; a server that was `seen` a moment ago is retried. Raises `Stop`, also for Ctrl-C."""
+    limits = Limits(job, call.seconds, seen=seen)
     try:
         with progress(f"waiting for {job}") as shown:
             while True:
-                left = patience.left
-                seconds = POLL_SECONDS if left is None else min(POLL_SECONDS, max(left - ROAD_SECONDS, left / 2))
+                left = limits.left
+                seconds = POLL_SECONDS if left is None else min(POLL_SECONDS, max(left - ROUND_TRIP_SECONDS, left / 2))
                 try:
                     api, path = call.api_for(left), f"{PATH}/{part(job)}"
-                    told: dict[str, Any] = (
+                    answer: dict[str, Any] = (
                         api.get(f"{path}/wait?seconds={seconds:.1f}", seconds=float(seconds))
-                        if patience.seen
+                        if limits.seen
                         else api.get(path)
                     )
                 except Stop as problem:
-                    patience.away(problem)
+                    limits.unreachable(problem)
                     continue
-                patience.here()
-                if told["state"] in ENDED:
-                    return told
-                shown.tell(f"{job} is {told['state']} ({told['reason']})")
+                limits.answered()
+                if answer["state"] in ENDED:
+                    return answer
+                shown.update(f"{job} is {answer['state']} ({answer['reason']})")
     except KeyboardInterrupt:
-        raise left_alone(job) from None
+        raise detached(job) from None
 
 
-def left_alone(job: str, *, streams: bool = False) -> Stop:
-    """What Ctrl-C comes to: we leave, the job stays."""
-    hint = again(job)
+def detached(job: str, *, streams: bool = False) -> Stop:
+    """What Ctrl-C ends with: detached, the job goes on."""
+    hint = how_to_resume(job)
     if streams:
         hint = (
             f"go on with: aitbc job watch {job}   end it and pay for what came: aitbc job stop {job}   "
@@ -116,7 +116,7 @@ def left_alone(job: str, *, streams: bool = False) -> Stop:
 
 
 def stream(call: Call, job: str) -> dict[str, Any]:
-    """Write a job's text as it comes, or in JSON a line for each event; answers the job once it has ended. Raises `Stop`."""
+    """Write a job's text as it comes, or a JSON line for each event; returns the ended job. Raises `Stop`."""
     attempt = None
     try:
         for event in events(call, job):
@@ -132,37 +132,37 @@ def stream(call: Call, job: str) -> dict[str, Any]:
     except KeyboardInterrupt:
         if attempt is not None:
             call.out.text("")
-        raise left_alone(job, streams=True) from None
+        raise detached(job, streams=True) from None
     if attempt is not None:
         call.out.text("")
-    told: dict[str, Any] = call.api.get(f"{PATH}/{part(job)}")
-    return told
+    answer: dict[str, Any] = call.api.get(f"{PATH}/{part(job)}")
+    return answer
 
 
 def events(call: Call, job: str) -> Iterator[dict[str, Any]]:
     """What happens to a job until it has ended, from its beginning on: nothing twice, nothing missed. Raises `Stop`."""
-    patience, last = Patience(job, call.seconds), None
+    limits, last = Limits(job, call.seconds), None
     while True:
         headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last} if last is not None else {})}
-        left = patience.left
+        left = limits.left
         try:
             with call.api_for(left).stream(f"{PATH}/{part(job)}/events", headers, seconds=SILENCE_SECONDS) as flow:
-                patience.here()
+                limits.answered()
                 for event in _events_of(flow.lines()):
                     last = event["id"] or last
                     yield event
                     if event["event"] == "state" and event["data"].get("state") in ENDED:
                         return
         except Stop as problem:
-            patience.away(problem)
+            limits.unreachable(problem)
             continue
-        if call.api_for(patience.left).get(f"{PATH}/{part(job)}")["state"] in ENDED:
+        if call.api_for(limits.left).get(f"{PATH}/{part(job)}")["state"] in ENDED:
             return
-        patience.away(Stop("the server ended the stream", exit_code=UNAVAILABLE, code="connection_broken"))
+        limits.unreachable(Stop("the server ended the stream", exit_code=UNAVAILABLE, code="connection_broken"))
 
 
 def _events_of(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
-    """Server-sent events out of lines; a comment is a sign of life and nothing else."""
+    """Server-sent events out of lines; a comment is a heartbeat."""
     event: dict[str, Any] = {"id": None, "event": "message"}
     data: list[str] = []
     for line in lines:

@@ -74,8 +74,8 @@ def run(arguments: Sequence[str]) -> int:
         asked.show()
         return exits.USAGE
     except UsageError as error:
-        told = Stop(error.format_message(), exit_code=exits.USAGE, code="usage", hint=_help_of(error))
-        return _say(told, arguments)
+        misuse = Stop(error.format_message(), exit_code=exits.USAGE, code="usage", hint=_help_of(error))
+        return _say(misuse, arguments)
     except ClickException as error:
         return _say(Stop(error.format_message(), code="failed"), arguments)
     except (KeyboardInterrupt, typer.Abort):

@@ -1,4 +1,4 @@
-"""Data on standard output: a table for people, JSON, JSON lines, CSV or names for programs; alike on a terminal and in a pipe.
+"""Data on standard output: a table for people, JSON, JSON lines, CSV or names for programs.
 
 A table is the same text wherever it goes, only its colours need a terminal: nothing is cut and no column is left out.
 """
@@ -123,7 +123,7 @@ class Output:
         return [known.get(field) or column(field) for field in self._fields]
 
     def _chosen(self, row: Mapping[str, Any], usual: Sequence[Column]) -> Mapping[str, Any]:
-        """Only the fields asked for, under the names they were asked for by. Raises `Stop` for what is something else."""
+        """Only the fields asked for, under the names they were asked for by. Raises `Stop` for any other."""
         if self._fields is None:
             if not any(one.field.partition(".")[0] in row for one in usual):
                 raise Stop("the answer has none of the fields that it should have", code="not_aitbc")

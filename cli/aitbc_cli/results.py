@@ -66,7 +66,7 @@ def download(call: Call, artifact: str, digest: str) -> Iterator[bytes]:
         for piece in flow.pieces():
             seen.update(piece)
             total += len(piece)
-            shown.tell(f"downloading, {size(total)}")
+            shown.update(f"downloading, {size(total)}")
             yield piece
     if f"sha256:{seen.hexdigest()}" != digest:
         raise Stop(f"{artifact} did not arrive whole: its content has another digest", code="wrong_digest")

@@ -71,8 +71,8 @@ def local_url(state_dir: Path) -> str | None:
     import json
 
     try:
-        told = json.loads((state_dir / SERVER_FILE).read_bytes())
-        return str(told["url"])
+        server = json.loads((state_dir / SERVER_FILE).read_bytes())
+        return str(server["url"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
 

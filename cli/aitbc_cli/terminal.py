@@ -1,4 +1,4 @@
-"""What people see beside the data: words on standard error, signs of progress, questions; and text made safe to show."""
+"""What people see beside the data: messages on standard error, progress, questions; and text made safe to show."""
 
 import os
 import re
@@ -79,7 +79,7 @@ class _Progress(threading.Thread):
             sys.stderr.write("\r\x1b[K")
 
     def run(self) -> None:
-        """Draw until told to end."""
+        """Draw until it is ended."""
         if self._ended.wait(FIRST_SIGN_SECONDS):
             return
         tick = 0
@@ -113,8 +113,8 @@ class Progress:
     def __init__(self, line: _Progress | None) -> None:
         self._line = line
 
-    def tell(self, label: str) -> None:
-        """What is going on now."""
+    def update(self, label: str) -> None:
+        """Show another label."""
         if self._line is not None:
             self._line.label = label
 

@@ -20,7 +20,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "deposit": ("deposit", "Give an account play money (admins)."),
     "faucet": ("faucet", "Take play money for yourself."),
     "key": ("key", "API keys: made, listed, rotated, revoked."),
-    "webhook": ("webhook", "Have a URL told of your jobs, by signed messages."),
+    "webhook": ("webhook", "Webhooks: signed messages about your jobs to a URL of yours."),
     "receipt": ("receipt", "Receipts of paid jobs; verify one offline."),
     "chain": ("chain", "Export the chain, and verify it offline."),
     "ledger": ("ledger", "Verify the ledger on the server."),
@@ -64,7 +64,7 @@ class Nouns(TyperGroup):
             formatter.write_dl([(name, text) for name, (_, text) in NOUNS.items()])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The noun of the first word; a near miss is told what it may have meant."""
+        """The noun of the first word; for a near miss the error suggests what it may have meant."""
         if args and args[0] not in NOUNS and not args[0].startswith("-"):
             from difflib import get_close_matches
 

@@ -1,4 +1,7 @@
-"""Lays out a new module: its seven files with a small working example, its first migration, its tests, its place in the order."""
+"""Lays out a new module: rooms with a small working example, a migration, tests, and its place in the order.
+
+The poison tests need nothing written: they read the operations from OpenAPI, and make what a path names by the POST beside it.
+"""
 
 import keyword
 import re
@@ -17,20 +20,27 @@ PLACES = {
     "api.py": "src/aitbc/modules/{name}/api.py",
     "events.py": "src/aitbc/modules/{name}/events.py",
     "models.py": "src/aitbc/modules/{name}/models.py",
-    "service.py": "src/aitbc/modules/{name}/service.py",
+    "service_init.py": "src/aitbc/modules/{name}/service/__init__.py",
+    "service_notes.py": "src/aitbc/modules/{name}/service/notes.py",
+    "service_service.py": "src/aitbc/modules/{name}/service/service.py",
     "routes.py": "src/aitbc/modules/{name}/routes.py",
+    "legacy_init.py": "src/aitbc/modules/{name}/legacy/__init__.py",
+    "legacy_public.py": "src/aitbc/modules/{name}/legacy/public.py",
     "module.py": "src/aitbc/modules/{name}/module.py",
     "migration.py": "migrations/{name}/0001_create_the_first_tables.py",
     "make.py": "tests/modules/{name}/make.py",
     "test_service.py": "tests/modules/{name}/test_service.py",
+    "test_model.py": "tests/modules/{name}/test_model.py",
     "test_routes.py": "tests/modules/{name}/test_routes.py",
 }
+PLACEMENT = "src/aitbc/server/config/placement.py"
 AFTERWARDS = """\
 {name} is laid out and mounted. What is left to you:
   - its place in the order (pyproject.toml, contract "order"; src/aitbc/app.py follows it): {callers}
   - who may do what: new keys of owners have "{name}:read" and "{name}:write"; the manifest's scopes say so, by kind of key
+  - its legacy paths: src/aitbc/modules/{name}/legacy answers /health; add what else the service before it answered
   - the example: src/aitbc/modules/{name} keeps notes; make it keep what the module is for
-Then: make check && make test T=tests/modules/{name}"""
+docs/guides/a-new-module.md goes through all of it. Then: make check && make test T=tests/modules/{name}"""
 
 
 class Refused(Exception):
@@ -42,6 +52,7 @@ def lay(name: str, root: Path = ROOT) -> list[Path]:
     _require_free(name, root)
     order = _placed(name, (root / "pyproject.toml").read_text(encoding="utf-8"))
     app = _mounted(name, (root / "src/aitbc/app.py").read_text(encoding="utf-8"), _order_in(order))
+    placement = _prefixed(name, (root / PLACEMENT).read_text(encoding="utf-8"))
     written = []
     for template, place in PLACES.items():
         path = root / place.format(name=name)
@@ -51,6 +62,7 @@ def lay(name: str, root: Path = ROOT) -> list[Path]:
         written.append(path)
     (root / "pyproject.toml").write_text(order, encoding="utf-8")
     (root / "src/aitbc/app.py").write_text(app, encoding="utf-8")
+    (root / PLACEMENT).write_text(placement, encoding="utf-8")
     return written
 
 
@@ -98,10 +110,21 @@ def _mounted(name: str, app: str, order: list[str]) -> str:
     return head + "".join(lines) + tail + ", ".join(names) + app[listed.end(1) :]
 
 
+def _prefixed(name: str, text: str) -> str:
+    """placement.py with a first segment for the module's legacy paths on the gateway, unless one was foreseen."""
+    found = re.search(r"(?s)(?:OLDER|LEGACY)_PREFIXES: [^\n]*\n(?P<prefixes>.*?)\n\}", text)
+    if found is None:
+        raise Refused(f"{PLACEMENT} has no table of legacy prefixes.")
+    if f'"{name}"' in found["prefixes"]:
+        return text
+    end = found.end("prefixes")
+    return f'{text[:end]}\n    "{name}": "{name}",{text[end:]}'
+
+
 def tidy(written: list[Path], root: Path = ROOT) -> None:
-    """Bring what was written into its form, and the documents up to date. In processes of their own, which know the module."""
+    """Format what was written and bring the documents up to date, in processes of their own, which know the module."""
     ruff = Path(sys.executable).with_name("ruff")
-    files = [*written, root / "src/aitbc/app.py"]
+    files = [*written, root / "src/aitbc/app.py", root / PLACEMENT]
     subprocess.run([ruff, "check", "--quiet", "--fix", "--select", "I", *files], cwd=root, check=True)
     subprocess.run([ruff, "format", "--quiet", *files], cwd=root, check=True)
     subprocess.run([sys.executable, "-m", "tools.documents", "write"], cwd=root, check=True)

@@ -6,8 +6,8 @@ import typer
 
 from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
-from aitbc_cli.completing import ACCOUNTS
 from aitbc_cli.exits import NOT_FOUND
+from aitbc_cli.id_completion import ACCOUNTS
 from aitbc_cli.output import Column, column, columns
 
 PATH = "/api/v1/identity/accounts"
@@ -38,8 +38,8 @@ def list_accounts(call: Call) -> None:
 def show(call: Call, account: WhichAccount = None) -> None:
     """Show an account with what it owns: available, and held for jobs under way."""
     name = account or own(call)
-    told: dict[str, Any] = {"name": _name_of(call, name), **call.api.get(f"{LEDGER}/{part(name)}")}
-    call.out.one(told, (column("account"), column("name"), *MONEY), name="account")
+    answer: dict[str, Any] = {"name": _name_of(call, name), **call.api.get(f"{LEDGER}/{part(name)}")}
+    call.out.one(answer, (column("account"), column("name"), *MONEY), name="account")
 
 
 @command(

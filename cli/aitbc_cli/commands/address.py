@@ -7,8 +7,8 @@ import typer
 from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
 from aitbc_cli.commands.account import LEDGER, MONEY
-from aitbc_cli.completing import ACCOUNTS
 from aitbc_cli.exits import NOT_FOUND
+from aitbc_cli.id_completion import ACCOUNTS
 from aitbc_cli.output import column
 
 app = noun("address", "Addresses: balance, earned, spent.")
@@ -26,5 +26,5 @@ def show(
     address: Annotated[str, typer.Argument(help="acct_…, or system for the platform's own.", autocompletion=ACCOUNTS)],
 ) -> None:
     """Show an address: its balance, what it earned and spent, how many entries it has."""
-    told = call.api.get(f"/api/v1/trading/addresses/{part(address)}")
-    call.out.one(told, (column("account"), *MONEY), name="account")
+    answer = call.api.get(f"/api/v1/trading/addresses/{part(address)}")
+    call.out.one(answer, (column("account"), *MONEY), name="account")

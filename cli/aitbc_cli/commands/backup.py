@@ -31,7 +31,7 @@ def backup(
 
     with progress("backing up"):
         manifest = make(file)
-    told = {"file": str(file), "bytes": file.stat().st_size, "version": manifest.version}
-    told |= {"created_at": manifest.created_at.isoformat(), "schema": manifest.schema}
-    call.out.one(told, columns("file", "bytes", "version", "created_at"), name="file")
+    report = {"file": str(file), "bytes": file.stat().st_size, "version": manifest.version}
+    report |= {"created_at": manifest.created_at.isoformat(), "schema": manifest.schema}
+    call.out.one(report, columns("file", "bytes", "version", "created_at"), name="file")
     say("restore it into an empty place with: AITBC_STATE_DIR=… aitbc restore FILE")

@@ -6,8 +6,8 @@ import typer
 
 from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
-from aitbc_cli.completing import BOOKINGS, GPUS
 from aitbc_cli.exits import NOT_FOUND
+from aitbc_cli.id_completion import BOOKINGS, GPUS
 from aitbc_cli.output import Column, columns
 from aitbc_cli.times import seconds_of
 

@@ -57,11 +57,11 @@ def verify(
     else:
         with files.opened(Path(file)) as source:
             checked = _verified(source, Path(file).stat().st_size, file, key, head)
-    told = {name: getattr(checked, name) for name in ("chain", "height", "head", "records", "transactions")}
-    told |= {name: getattr(checked, name) for name in ("entries", "receipts", "accounts")}
-    told |= {"verified": True, "file": file, "keys": sorted(checked.keys), "trusted": bool(key)}
+    report = {name: getattr(checked, name) for name in ("chain", "height", "head", "records", "transactions")}
+    report |= {name: getattr(checked, name) for name in ("entries", "receipts", "accounts")}
+    report |= {"verified": True, "file": file, "keys": sorted(checked.keys), "trusted": bool(key)}
     shown = columns("chain", "height", "head", "records", "transactions", "entries", "receipts", "accounts", "keys")
-    call.out.one(told, shown, name="head")
+    call.out.one(report, shown, name="head")
     call.out.text("chain verified")
     if not key:
         say("signed by the keys above; --key KEY makes sure that they are the ones you trust")
@@ -86,7 +86,7 @@ def _whole(pieces: Iterator[bytes], shown: Progress) -> Iterator[bytes]:
     for piece in pieces:
         total += len(piece)
         tail = (tail + piece)[-TAIL_BYTES:]
-        shown.tell(f"exporting, {size(total)}")
+        shown.update(f"exporting, {size(total)}")
         yield piece
     if not tail.endswith(b"\n") or not tail[:-1].rpartition(b"\n")[2].startswith(b'{"end":'):
         raise Stop(
@@ -98,7 +98,7 @@ def _whole(pieces: Iterator[bytes], shown: Progress) -> Iterator[bytes]:
 
 
 class _Counted(io.RawIOBase):
-    """A file that tells how far it was read."""
+    """A file that reports how far it was read."""
 
     def __init__(self, source: BinaryIO, total: int, shown: Progress) -> None:
         self._source, self._total, self._shown = source, total, shown
@@ -111,7 +111,7 @@ class _Counted(io.RawIOBase):
         if self._read - self._told >= 1 << 20:
             self._told = self._read
             share = f"{self._read * 100 // self._total} %" if self._total else size(self._read)
-            self._shown.tell(f"verifying, {share}")
+            self._shown.update(f"verifying, {share}")
         return line
 
 

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from aitbc_cli.command import Call, command, noun
-from aitbc_cli.completing import ACCOUNTS
 from aitbc_cli.exits import NOT_FOUND
+from aitbc_cli.id_completion import ACCOUNTS
 from aitbc_cli.output import columns
 
 SHOWN = columns("id", "kind", "reason", "at")

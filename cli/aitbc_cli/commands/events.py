@@ -6,8 +6,8 @@ import typer
 
 from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
-from aitbc_cli.completing import EVENTS
 from aitbc_cli.exits import NOT_FOUND
+from aitbc_cli.id_completion import EVENTS
 from aitbc_cli.output import Column, columns
 
 PATH = "/api/v1/operations/events"
@@ -16,14 +16,14 @@ SHOWN = (
     Column("TRIES", "attempts", "number"),
     *columns("created_at", "last_error"),
 )
-app = noun("events", "Events that modules told each other; dead ones wait for a replay (admins).")
+app = noun("events", "Events between modules; dead ones wait for a replay (admins).")
 
 
 @command(app, "list", examples=["aitbc events list --status dead", "aitbc events list --module ai --json"], lists=True)
 def list_events(
     call: Call,
     status: Annotated[str | None, typer.Option("--status", help="pending, delivered or dead.")] = None,
-    module: Annotated[str | None, typer.Option("--module", help="Only those told by this module.")] = None,
+    module: Annotated[str | None, typer.Option("--module", help="Only those that this module published.")] = None,
 ) -> None:
     """List events from the newest on."""
     call.list(PATH, SHOWN, status=status, module=module)

@@ -6,8 +6,8 @@ import typer
 
 from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
-from aitbc_cli.completing import GPUS, MINERS
 from aitbc_cli.exits import NOT_FOUND
+from aitbc_cli.id_completion import GPUS, MINERS
 from aitbc_cli.output import Column, columns
 
 PATH = "/api/v1/gpu/listings"
@@ -56,9 +56,9 @@ def offer(
     description: Annotated[str | None, typer.Option("--description", help="What else there is to say.")] = None,
 ) -> None:
     """Offer the time of a GPU of yours. Whoever books it has the miner that you name for themselves."""
-    told = {"miner": miner, "memory_gb": memory_gb, "region": region, "description": description}
+    optional = {"miner": miner, "memory_gb": memory_gb, "region": region, "description": description}
     body: dict[str, Any] = {"model": model, "price_per_hour": price}
-    body |= {name: value for name, value in told.items() if value is not None}
+    body |= {name: value for name, value in optional.items() if value is not None}
     call.out.one(call.change("POST", PATH, body), FULL)
 
 

@@ -8,9 +8,9 @@ from aitbc_cli import following
 from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
 from aitbc_cli.commands.job_submit import app as submit
-from aitbc_cli.completing import JOBS
 from aitbc_cli.exits import NOT_FOUND, PARTLY, REFUSED
 from aitbc_cli.following import PATH
+from aitbc_cli.id_completion import JOBS
 from aitbc_cli.output import Column, columns
 from aitbc_cli.results import ATTEMPTS, BRIEF, FULL, output_of, save, show_ended, text_of
 from aitbc_cli.terminal import safe, say, size
@@ -37,11 +37,11 @@ def list_jobs(
 @command(app, "show", examples=["aitbc job show job_01…", "aitbc job show job_01… --json"], ends=[NOT_FOUND])
 def show(call: Call, job: JobId) -> None:
     """Show a job with every attempt."""
-    told = _job(call, job)
-    call.out.one(told, FULL)
-    if call.out.is_for_people and told["history"] and not call.options.fields:
+    answer = _job(call, job)
+    call.out.one(answer, FULL)
+    if call.out.is_for_people and answer["history"] and not call.options.fields:
         call.out.text("")
-        call.out.rows(told["history"], ATTEMPTS)
+        call.out.rows(answer["history"], ATTEMPTS)
 
 
 @command(
@@ -49,13 +49,13 @@ def show(call: Call, job: JobId) -> None:
 )
 def result(call: Call, job: JobId, out: Out = None) -> None:
     """Print the result of a job that succeeded, or write it into a file."""
-    told = _job(call, job)
+    answer = _job(call, job)
     if out is not None:
-        count = save(call, told, out)
+        count = save(call, answer, out)
         call.out.value({"file": out, "bytes": count}, f"the result is in {out} ({size(count)})", name=out)
         return
-    output = output_of(call, told)
-    call.out.value(output, safe(text_of(told["kind"], output), lines=True))
+    output = output_of(call, answer)
+    call.out.value(output, safe(text_of(answer["kind"], output), lines=True))
 
 
 @command(
@@ -63,9 +63,9 @@ def result(call: Call, job: JobId, out: Out = None) -> None:
 )
 def wait(call: Call, job: JobId, out: Out = None) -> int:
     """Wait until a job has ended; exit code 0 only if it succeeded, 7 when the time is up. Ctrl-C leaves it running."""
-    told = following.wait(call, job)
-    show_ended(call, told, out)
-    return following.outcome(told)
+    answer = following.wait(call, job)
+    show_ended(call, answer, out)
+    return following.outcome(answer)
 
 
 @command(app, "watch", examples=["aitbc job watch job_01…", "aitbc job watch job_01… -o jsonl"], ends=[NOT_FOUND])
@@ -79,7 +79,7 @@ def watch(call: Call, job: JobId) -> int:
             _tell(call, event)
         return following.outcome(_job(call, job))
     except KeyboardInterrupt:
-        raise following.left_alone(job) from None
+        raise following.detached(job) from None
 
 
 @command(app, "logs", examples=["aitbc job logs job_01…", "aitbc job logs job_01… -f"], lists=True, ends=[NOT_FOUND])
@@ -108,28 +108,28 @@ def logs(
                 call.out.json_line(event["data"])
             call.out.stream.flush()
     except KeyboardInterrupt:
-        raise following.left_alone(job) from None
+        raise following.detached(job) from None
 
 
 @command(app, "explain", examples=["aitbc job explain job_01…", "aitbc job explain job_01… --json"], ends=[NOT_FOUND])
 def explain(call: Call, job: JobId) -> None:
     """Say why a job is where it is: position, expected wait, how many miners each condition left, what would help."""
-    told = call.api.get(f"{PATH}/{part(job)}/explain")
+    answer = call.api.get(f"{PATH}/{part(job)}/explain")
     if not call.out.is_for_people or call.options.fields:
-        call.out.one(told, columns("job", "state", "reason", "summary", "suggestion"), name="job")
+        call.out.one(answer, columns("job", "state", "reason", "summary", "suggestion"), name="job")
         return
-    expected = told["expected_wait"]
+    expected = answer["expected_wait"]
     low, high = expected["low_seconds"], expected["high_seconds"]
-    told["wait"] = f"{length(low)} to {length(high)}" if low is not None and high is not None else None
-    told["basis"] = expected["basis"]
-    call.out.one(told, columns("job", "state", "reason", "summary", "position", "wait", "basis", "suggestion"))
-    if told["filters"]:
+    answer["wait"] = f"{length(low)} to {length(high)}" if low is not None and high is not None else None
+    answer["basis"] = expected["basis"]
+    call.out.one(answer, columns("job", "state", "reason", "summary", "position", "wait", "basis", "suggestion"))
+    if answer["filters"]:
         call.out.text("\nminers that each condition left:")
         numbers = (Column("BEFORE", "before", "number"), Column("AFTER", "after", "number"))
-        call.out.rows(told["filters"], (*columns("filter", "wanted"), *numbers))
-    if told["attempts"]:
+        call.out.rows(answer["filters"], (*columns("filter", "wanted"), *numbers))
+    if answer["attempts"]:
         call.out.text("\nattempts:")
-        call.out.rows(told["attempts"], ATTEMPTS)
+        call.out.rows(answer["attempts"], ATTEMPTS)
 
 
 @command(
@@ -140,9 +140,10 @@ def explain(call: Call, job: JobId) -> None:
     ends=[3, 5],
 )
 def stop(call: Call, job: JobId) -> None:
-    """Finish a chat early: what came until now is its result, and is paid for with the prompt. Others can only be canceled.
+    """Finish a chat early: what came until now is its result, and is paid for with the prompt.
+    Others can only be canceled.
 
-    Its miner is told within a second or two; if it does not sign what it delivered, the money goes back. A job that no
+    Its miner learns of it within a second or two; if it does not sign what it delivered, the money goes back. A job that no
     miner has is canceled.
     """
     path = f"{PATH}/{part(job)}"
@@ -168,7 +169,7 @@ def cancel(
 
 
 def _cancel_many(call: Call, jobs: list[str]) -> int:
-    """Each by itself; what could not be stopped is said, and makes the exit code 8, or its own where none was stopped."""
+    """Each by itself; one that could not be stopped is reported: exit code 8, or its own where none was stopped."""
     from aitbc_cli.exits import Stop, usage
 
     if call.options.idempotency_key is not None:
@@ -191,8 +192,8 @@ def _cancel_many(call: Call, jobs: list[str]) -> int:
 
 
 def _job(call: Call, job: str) -> dict[str, Any]:
-    told: dict[str, Any] = call.api.get(f"{PATH}/{part(job)}")
-    return told
+    answer: dict[str, Any] = call.api.get(f"{PATH}/{part(job)}")
+    return answer
 
 
 def _tell(call: Call, event: dict[str, Any]) -> None:

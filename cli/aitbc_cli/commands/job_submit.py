@@ -145,7 +145,7 @@ def chat(
     message: Annotated[
         list[str] | None, typer.Option("--message", "-m", help="What you say; again: turns alternate.")
     ] = None,
-    system: Annotated[str | None, typer.Option("--system", help="What the model is told beforehand.")] = None,
+    system: Annotated[str | None, typer.Option("--system", help="The system message for the model.")] = None,
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="The longest answer.")] = None,
     temperature: Annotated[
         float | None, typer.Option("--temperature", min=0, max=2, help="0 for the likeliest words, more for variety.")
@@ -240,24 +240,24 @@ def _submit(call: Call, kind: str, value: dict[str, Any], terms: Terms) -> int:
     if not terms.wait:
         call.out.one(job, BRIEF)
         if call.out.is_for_people:
-            say(following.again(job["id"]))
+            say(following.how_to_resume(job["id"]))
         return 0
     say(f"submitted {job['id']}")
-    told = following.wait(call, job["id"], seen=True)
-    show_ended(call, told, terms.out)
-    return following.outcome(told)
+    answer = following.wait(call, job["id"], seen=True)
+    show_ended(call, answer, terms.out)
+    return following.outcome(answer)
 
 
 def _stream(call: Call, job: str, terms: Terms) -> int:
     """Show the text as it comes, then what it cost."""
     say(f"submitted {job}")
-    told = following.stream(call, job)
-    if told["state"] == "succeeded":
-        early = ", finished early" if told["reason"] == "stopped_early" else ""
-        say(f"{told['units']} {told['unit']}s for {told['price']} AITBC{early}; receipt {told['receipt']}")
+    answer = following.stream(call, job)
+    if answer["state"] == "succeeded":
+        early = ", finished early" if answer["reason"] == "stopped_early" else ""
+        say(f"{answer['units']} {answer['unit']}s for {answer['price']} AITBC{early}; receipt {answer['receipt']}")
         if terms.out is not None:
-            say(f"the result is in {terms.out} ({size(save(call, told, terms.out))})")
-    return following.outcome(told)
+            say(f"the result is in {terms.out} ({size(save(call, answer, terms.out))})")
+    return following.outcome(answer)
 
 
 def _quote(call: Call, body: dict[str, Any], *, priced: bool) -> None:
@@ -353,7 +353,7 @@ def _text(content: bytes, name: str) -> str:
 
 
 def _image(call: Call, path: Path) -> Any:
-    """A small picture as it is, a larger one uploaded first; a dry run uploads too, since only the server can measure it."""
+    """A small picture as it is, a larger one uploaded first; in a dry run too, since only the server can measure it."""
     import base64
 
     from aitbc_cli import files

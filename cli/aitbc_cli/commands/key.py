@@ -6,8 +6,8 @@ import typer
 
 from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
-from aitbc_cli.completing import ACCOUNTS, KEYS
 from aitbc_cli.exits import NOT_FOUND
+from aitbc_cli.id_completion import ACCOUNTS, KEYS
 from aitbc_cli.output import columns
 from aitbc_cli.terminal import say
 from aitbc_cli.times import seconds_of
@@ -87,11 +87,11 @@ def revoke(call: Call, key: KeyId) -> None:
 
 @command(app, "whoami", examples=["aitbc key whoami", "aitbc key whoami -q"])
 def whoami(call: Call) -> None:
-    """Tell which key is used, where it was found, and what it may do."""
-    told = call.api.get(f"{PATH}/self")
-    told |= {"url": call.where.url, "url_origin": call.where.url_origin, "key_origin": call.where.key_origin}
+    """Show which key is used, where it was found, and what it may do."""
+    answer = call.api.get(f"{PATH}/self")
+    answer |= {"url": call.where.url, "url_origin": call.where.url_origin, "key_origin": call.where.key_origin}
     shown = columns("account", "key", "kind", "scopes", "miner", "url", "url_origin", "key_origin")
-    call.out.one(told, shown, name="account")
+    call.out.one(answer, shown, name="account")
 
 
 def _hand_over(call: Call, issued: dict[str, Any], save: str | None) -> None:

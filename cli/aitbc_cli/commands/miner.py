@@ -7,8 +7,8 @@ import typer
 from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
 from aitbc_cli.commands.miner_run import declare_running
-from aitbc_cli.completing import MINERS
 from aitbc_cli.exits import NOT_FOUND
+from aitbc_cli.id_completion import MINERS
 from aitbc_cli.output import Column, column, columns
 from aitbc_cli.terminal import say
 from aitbc_cli.times import seconds_of, since
@@ -46,9 +46,7 @@ declare_running(app)
 )
 def token(
     call: Call,
-    expires: Annotated[
-        str, typer.Option("--expires", metavar="TIME", help="How long it opens the door; 1m to 1d.")
-    ] = "1h",
+    expires: Annotated[str, typer.Option("--expires", metavar="TIME", help="How long it is valid; 1m to 1d.")] = "1h",
 ) -> None:
     """Make a one-time token that lets one machine in as a miner of yours; it is shown this one time."""
     body = {"expires_seconds": round(seconds_of(expires))}
@@ -70,12 +68,12 @@ def list_miners(
 
 @command(app, "show", examples=["aitbc miner show mnr_01…", "aitbc miner show mnr_01… --json"], ends=[NOT_FOUND])
 def show(call: Call, miner: MinerId) -> None:
-    """Show a miner with its devices, as it last told."""
-    told = call.api.get(f"{PATH}/{part(miner)}")
-    call.out.one(told, FULL)
+    """Show a miner with its devices, as it last reported."""
+    answer = call.api.get(f"{PATH}/{part(miner)}")
+    call.out.one(answer, FULL)
     if call.out.is_for_people and not call.options.fields:
         call.out.text("")
-        call.out.rows(told["inventory"]["devices"], DEVICES)
+        call.out.rows(answer["inventory"]["devices"], DEVICES)
 
 
 @command(
@@ -121,8 +119,8 @@ def earnings(
     ] = None,
 ) -> None:
     """Sum up what a miner earned, after fees, and what is set aside for the jobs it has or was not yet paid for."""
-    told = call.api.get(f"{PATH}/{part(miner)}/earnings", since=since(since_) if since_ else None)
-    call.out.one(told, columns("miner", "since", "jobs", "earned", "pending_jobs", "pending"), name="earned")
+    answer = call.api.get(f"{PATH}/{part(miner)}/earnings", since=since(since_) if since_ else None)
+    call.out.one(answer, columns("miner", "since", "jobs", "earned", "pending_jobs", "pending"), name="earned")
 
 
 @command(
@@ -133,20 +131,20 @@ def earnings(
 )
 def reputation(call: Call, miner: MinerId) -> None:
     """Work a miner's reputation out, and show day by day what went into it."""
-    told = call.api.get(f"{PATH}/{part(miner)}/reputation")
+    answer = call.api.get(f"{PATH}/{part(miner)}/reputation")
     shown = columns(
         "miner", "value", "newcomer", "newcomer_below", "half_life_days", "window_days", "prior", "prior_weight"
     )
-    call.out.one(told, shown, name="value")
-    if call.out.is_for_people and told["days"] and not call.options.fields:
+    call.out.one(answer, shown, name="value")
+    if call.out.is_for_people and answer["days"] and not call.options.fields:
         call.out.text("")
         call.out.rows(
-            told["days"],
+            answer["days"],
             (column("day"), *(Column(it.upper(), it, "number") for it in ("good", "bad", "overcounted", "weight"))),
         )
 
 
 def _steer(call: Call, method: str, miner: str, what: str, body: dict[str, Any] | None) -> None:
     path = f"{PATH}/{part(miner)}"
-    told = call.change(method, path + what, body, natural=True, look=path)
-    call.out.one(told, columns("id", "name", "status", "status_reason", "drain_message"))
+    answer = call.change(method, path + what, body, natural=True, look=path)
+    call.out.one(answer, columns("id", "name", "status", "status_reason", "drain_message"))

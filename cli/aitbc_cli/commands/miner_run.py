@@ -1,4 +1,4 @@
-"""A miner on this machine: what it is told at its start, and how it gets in."""
+"""A miner on this machine: its options, and how it enrols."""
 
 import json
 import os
@@ -22,7 +22,7 @@ Name = Annotated[str | None, typer.Option("--name", help="What people call it; t
 Slots = Annotated[int, typer.Option("--slots", min=1, max=SLOTS_MAX, help="How many jobs at once.")]
 StateDir = Annotated[
     Path | None,
-    typer.Option("--state-dir", metavar="DIR", help="Its own folder: key, credentials, results it still owes."),
+    typer.Option("--state-dir", metavar="DIR", help="Its own folder: key, credentials, undelivered results."),
 ]
 Region = Annotated[str | None, typer.Option("--region", help="Where it stands, for jobs that ask for it.")]
 TokenFile = Annotated[
@@ -123,8 +123,8 @@ def enrol(
     options = _options(call, name, state_dir, token_file, slots=slots, region=region, kinds=kinds)
     from aitbc_cli.miner import daemon
 
-    told = _guarded(daemon.enrol, options)
-    call.out.one(told, columns("miner", "account", "fingerprint", "url"), name="miner")
+    enrolled = _guarded(daemon.enrol, options)
+    call.out.one(enrolled, columns("miner", "account", "fingerprint", "url"), name="miner")
 
 
 def _guarded(work: Any, options: Any) -> Any:
@@ -246,12 +246,12 @@ def _read_kinds(file: Path) -> dict[str, dict[str, Any]]:
     import tomllib
 
     try:
-        told = tomllib.loads(file.read_text(encoding="utf-8"))
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise bad_configuration(f"{file} cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise bad_configuration(f"{file} is not TOML: {error}", hint="correct the line") from None
-    for kind, options in told.items():
+    for kind, options in content.items():
         if kind not in KINDS or not isinstance(options, dict):
             raise bad_configuration(f"{file}: {kind!r} is no kind of work", hint=f"tables are [{'], ['.join(KINDS)}]")
-    return told
+    return content

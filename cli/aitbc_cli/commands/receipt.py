@@ -7,8 +7,8 @@ import typer
 
 from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
-from aitbc_cli.completing import RECEIPTS
 from aitbc_cli.exits import NOT_FOUND, Stop
+from aitbc_cli.id_completion import RECEIPTS
 from aitbc_cli.output import Column, columns
 from aitbc_cli.terminal import say
 
@@ -58,12 +58,12 @@ def save(
     """Save a receipt as the file that `aitbc receipt verify` checks without a server."""
     from aitbc_cli import files
 
-    told = _read(call, receipt)
-    file = out or f"{told['receipt']['id']}.json"
-    files.save(file, [json.dumps(told, indent=2).encode() + b"\n"])
+    answer = _read(call, receipt)
+    file = out or f"{answer['receipt']['id']}.json"
+    files.save(file, [json.dumps(answer, indent=2).encode() + b"\n"])
     if file != files.STANDARD:
-        call.out.value({"file": file, "receipt": told["receipt"]["id"]}, f"saved {file}", name=file)
-    if told.get("proof") is None:
+        call.out.value({"file": file, "receipt": answer["receipt"]["id"]}, f"saved {file}", name=file)
+    if answer.get("proof") is None:
         say("it is not sealed into a block yet; save it again in a moment for the proof")
 
 
@@ -89,7 +89,7 @@ def verify(
         checked = verify_receipt(files.read(file, bytes_max=FILE_BYTES_MAX), trusted_keys=key or ())
     except ChainError as error:
         raise not_verified(f"{file}: {error}", error) from None
-    told: dict[str, Any] = {
+    answer: dict[str, Any] = {
         "verified": True,
         "file": file,
         **{name: checked.receipt[name] for name in ("id", "job", "kind", "price", "miner", "issued_at")},
@@ -97,7 +97,7 @@ def verify(
         "keys": sorted(checked.keys),
         "trusted": bool(key),
     }
-    call.out.one(told, columns("id", "job", "kind", "price", "miner", "issued_at", "height", "keys", "trusted"))
+    call.out.one(answer, columns("id", "job", "kind", "price", "miner", "issued_at", "height", "keys", "trusted"))
     call.out.text("receipt verified")
     if checked.height is None:
         say("it carries no proof that it was sealed into a block; save it again for that")
@@ -114,5 +114,5 @@ def not_verified(message: str, error: Any) -> Stop:
 def _read(call: Call, receipt: str) -> dict[str, Any]:
     if receipt.startswith("job_"):  # a job and its receipt share one body of their ids
         receipt = "rcpt_" + receipt.removeprefix("job_")
-    told: dict[str, Any] = call.api.get(f"{PATH}/{part(receipt)}")
-    return told
+    answer: dict[str, Any] = call.api.get(f"{PATH}/{part(receipt)}")
+    return answer

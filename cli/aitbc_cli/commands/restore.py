@@ -31,11 +31,11 @@ def restore(
 
     with progress("restoring"):
         done = bring_back(file)
-    told: dict[str, Any] = {
+    report: dict[str, Any] = {
         "file": str(file),
         "version": done.manifest.version,
         "created_at": done.manifest.created_at.isoformat(),
     }
-    told |= {"artifacts": done.artifacts, "verified": list(done.verified)}
-    call.out.one(told, columns("file", "version", "created_at", "artifacts", "verified"), name="file")
+    report |= {"artifacts": done.artifacts, "verified": list(done.verified)}
+    call.out.one(report, columns("file", "version", "created_at", "artifacts", "verified"), name="file")
     call.out.text("restored and verified")

@@ -52,7 +52,8 @@ def serve(
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting; again for more.")
     ] = None,
 ) -> int:
-    """Serve the whole platform until a signal: the API, the embedded database, everything; or one module that is split out.
+    """Serve the whole platform until a signal: the API, the embedded database, everything;
+    or one module that is split out.
 
     Settings come from flags, AITBC_* variables, ./aitbc.toml, the user's and the system's file: `aitbc config show --origin`.
     SIGTERM and Ctrl-C let requests end; a second one ends at once.

@@ -37,19 +37,19 @@ def status(call: Call) -> int:
     6 when it is not ready or leaves a part unanswered, 4 when it refuses the key.
     """
     with progress("asking the server"):
-        told = _Status(call).told()
+        summary = _Status(call).summary()
     if call.out.is_for_people and not call.options.fields:
-        call.out.one(_for_people(told), [Column(name.upper(), name) for name in LINES])
+        call.out.one(_for_people(summary), [Column(name.upper(), name) for name in LINES])
     else:
-        call.out.one(told, [Column(name.upper(), name) for name in told], name="state")
-    if told["state"] == "not ready":
-        say(f"aitbc: the server is not ready: {', '.join(told['server']['failing'])}\n  `aitbc doctor` says more")
+        call.out.one(summary, [Column(name.upper(), name) for name in summary], name="state")
+    if summary["state"] == "not ready":
+        say(f"aitbc: the server is not ready: {', '.join(summary['server']['failing'])}\n  `aitbc doctor` says more")
         return UNAVAILABLE
-    return {"ready": DONE, "refused": NOT_ALLOWED}.get(told["state"], UNAVAILABLE)
+    return {"ready": DONE, "refused": NOT_ALLOWED}.get(summary["state"], UNAVAILABLE)
 
 
 class _Status:
-    """What the server tells about itself, part by part; a part that is refused says so and leaves the others be."""
+    """What the server says about itself, part by part; a part that is refused says so, and the others are shown."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -59,14 +59,14 @@ class _Status:
         self._unseen: dict[str, str] = {}
         self._silent = False
 
-    def told(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """Everything, as a program reads it; a part that cannot be seen is null, and `unseen` says why."""
         server = self._server()
         key = self._try("key", lambda: self._get("/api/v1/identity/keys/self"))
         if isinstance(key, dict):
             key = {**key, "origin": self._where.key_origin}
         server["started_at"] = self._try("uptime", self._started)
-        told = {
+        summary = {
             "state": "ready" if server["ready"] else "not ready",
             "server": server,
             "key": key,
@@ -77,10 +77,10 @@ class _Status:
             "unseen": self._unseen,
         }
         if server["ready"] and self._silent:
-            told["state"] = "not answering"
+            summary["state"] = "not answering"
         elif server["ready"] and REFUSED in self._unseen.values():
-            told["state"] = "refused"
-        return told
+            summary["state"] = "refused"
+        return summary
 
     def _server(self) -> dict[str, Any]:
         """The parts that need no key. Raises `Stop` where there is no such server."""
@@ -106,7 +106,7 @@ class _Status:
             if line.startswith(f"{STARTED} "):
                 moment = datetime.fromtimestamp(float(line.split()[1]), UTC)
                 return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
-        raise Unseen("the server does not tell")
+        raise Unseen("the server does not say")
 
     def _balance(self, key: Any) -> Any:
         if not isinstance(key, dict):
@@ -149,10 +149,10 @@ class _Status:
         return None
 
     def _get(self, path: str, **query: Any) -> Any:
-        told = self._granted(path, **query).json()
-        if told is None:
+        body = self._granted(path, **query).json()
+        if body is None:
             raise Unseen("the answer is not JSON")
-        return told
+        return body
 
     def _granted(self, path: str, **query: Any) -> Answer:
         if self._where.key is None:
@@ -174,20 +174,20 @@ WHOSE = {True: "everybody's", False: "your own"}
 REFUSED = "the server refuses this key"
 
 
-def _for_people(told: dict[str, Any]) -> dict[str, str]:
+def _for_people(summary: dict[str, Any]) -> dict[str, str]:
     """One line for each part."""
-    server, unseen = told["server"], told["unseen"]
+    server, unseen = summary["server"], summary["unseen"]
     started = server["started_at"]
     lines = {
         "server": f"{server['url']} ({server['url_origin']})",
         "version": f"{server['version']}, API {server['api']}" + _commit(server["commit"]),
         "ready": "ready" if server["ready"] else f"not ready: {', '.join(server['failing'])}",
         "uptime": started and length(max((datetime.now(UTC) - read(started)).total_seconds(), 0.0)),
-        "key": told["key"] and "{kind} key of {account}, from {origin}".format_map(told["key"]),
-        "balance": told["balance"] and "{available} available, {held} held".format_map(told["balance"]),
-        "miners": told["miners"] and _counted(told["miners"], told["key"]),
-        "jobs": told["jobs"] and _counted(told["jobs"], told["key"]),
-        "block": told["block"] and f"{told['block']['height']}, {length(told['block']['age_seconds'])} old",
+        "key": summary["key"] and "{kind} key of {account}, from {origin}".format_map(summary["key"]),
+        "balance": summary["balance"] and "{available} available, {held} held".format_map(summary["balance"]),
+        "miners": summary["miners"] and _counted(summary["miners"], summary["key"]),
+        "jobs": summary["jobs"] and _counted(summary["jobs"], summary["key"]),
+        "block": summary["block"] and f"{summary['block']['height']}, {length(summary['block']['age_seconds'])} old",
     }
     return {name: str(line or f"- ({unseen.get(name, 'unknown')})") for name, line in lines.items()}
 
@@ -195,10 +195,10 @@ def _for_people(told: dict[str, Any]) -> dict[str, str]:
 def _counted(counts: dict[str, Any], key: dict[str, Any] | None) -> str:
     """`2 queued, 1000+ succeeded (everybody's)`; whose they are is known only where the key is."""
     more = counts["more"]
-    told = [
+    states = [
         f"{count}{'+' if state in more else ''} {state}" for state, count in counts.items() if count and state != "more"
     ]
-    words = ", ".join(told) or "none"
+    words = ", ".join(states) or "none"
     return words if key is None else f"{words} ({WHOSE[key['kind'] == 'admin']})"
 
 

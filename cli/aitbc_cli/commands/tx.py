@@ -6,8 +6,8 @@ import typer
 
 from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
-from aitbc_cli.completing import TRANSACTIONS
 from aitbc_cli.exits import NOT_FOUND
+from aitbc_cli.id_completion import TRANSACTIONS
 from aitbc_cli.output import Column, columns
 
 PATH = "/api/v1/trading/transactions"
@@ -47,10 +47,10 @@ def correct(
     _show(call, call.change("POST", f"{path}/correction", {"reason": reason}, look=path))
 
 
-def _show(call: Call, told: dict[str, object]) -> None:
-    call.out.one(told, FULL)
+def _show(call: Call, answer: dict[str, object]) -> None:
+    call.out.one(answer, FULL)
     if call.out.is_for_people and not call.options.fields:
         call.out.text("")
-        entries = told["entries"]
+        entries = answer["entries"]
         assert isinstance(entries, list)
         call.out.rows(entries, ENTRIES)

@@ -6,8 +6,8 @@ import typer
 
 from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
-from aitbc_cli.completing import DELIVERIES, ENDPOINTS
 from aitbc_cli.exits import FAILED, NOT_FOUND, REFUSED
+from aitbc_cli.id_completion import DELIVERIES, ENDPOINTS
 from aitbc_cli.output import Column, columns
 from aitbc_cli.terminal import progress, say
 from aitbc_cli.times import seconds_of
@@ -33,7 +33,7 @@ SaveTo = Annotated[
     str | None, typer.Option("--save", metavar="FILE", help="Write the secret here, readable by you only.")
 ]
 app = noun(
-    "webhook", "Webhooks: have a URL told of your jobs, by signed messages; see what was sent, and send it again."
+    "webhook", "Webhooks: signed messages about your jobs to a URL of yours; see what was sent, and send it again."
 )
 
 
@@ -51,12 +51,12 @@ def create(
     receiver: Annotated[str, typer.Argument(metavar="URL", help="Where messages are sent, https://…")],
     event: Annotated[
         list[str] | None,
-        typer.Option("--event", metavar="TYPE", help="A type to be told of; again for more. All without."),
+        typer.Option("--event", metavar="TYPE", help="A type to be sent; again for more. All without."),
     ] = None,
     description: Annotated[str | None, typer.Option("--description", help="What people know it by.")] = None,
     save: SaveTo = None,
 ) -> None:
-    """Have a URL told of your events. The secret that signs them is printed this one time, or written to a file."""
+    """Send your events to a URL. The secret that signs them is printed this one time, or written to a file."""
     body: dict[str, Any] = {"url": receiver, "events": event or [], "description": description or ""}
     _hand_over(call, call.change("POST", PATH, body), save)
 
@@ -69,7 +69,7 @@ def list_endpoints(call: Call) -> None:
 
 @command(app, "show", examples=["aitbc webhook show hook_01…"], ends=[NOT_FOUND])
 def show(call: Call, endpoint: EndpointId) -> None:
-    """Show an endpoint: what it is told of, whether it takes it, and why it is disabled if it is."""
+    """Show an endpoint: which events it gets, whether it takes them, and why it is disabled if it is."""
     call.out.one(call.api.get(f"{PATH}/{part(endpoint)}"), (*SHOWN, *columns("description", "previous_secret_until")))
 
 
@@ -112,7 +112,7 @@ def rotate(
 
 @command(app, "test", examples=["aitbc webhook test hook_01…"], changes=True, ends=[NOT_FOUND, REFUSED])
 def test(call: Call, endpoint: EndpointId) -> int | None:
-    """Send a test message to an endpoint, and tell whether it was taken."""
+    """Send a test message to an endpoint, and say whether it was taken."""
     import time
 
     sent = call.change("POST", f"{PATH}/{part(endpoint)}/test")

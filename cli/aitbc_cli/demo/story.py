@@ -67,7 +67,7 @@ class Story:
         self.children: list[Child] = []
         self.admin = self.caller = Api("", "")
 
-    # The stage
+    # The installation
 
     def start_server(self, port: int | None) -> None:
         """A server of our own, on the embedded database."""
@@ -94,7 +94,7 @@ class Story:
             return False
 
     def open_account(self) -> None:
-        """Play money for an account with a key of its own, and for the operator's, which the next commands speak for."""
+        """Play money for an account with a key of its own, and for the operator's, which the next commands use."""
         with step("test account") as note:
             account = self._account()
             self._fill(account)
@@ -294,11 +294,11 @@ def _cosine(a: list[float], b: list[float]) -> float:
 
 def _live_server(file: Path) -> str | None:
     try:
-        told = json.loads(file.read_text())
-        os.kill(int(told["pid"]), 0)
+        server = json.loads(file.read_text())
+        os.kill(int(server["pid"]), 0)
     except (OSError, ValueError, KeyError):
         return None
-    return str(told["url"])
+    return str(server["url"])
 
 
 def _write_private(path: Path, text: str) -> None:

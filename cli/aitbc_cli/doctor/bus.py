@@ -1,4 +1,4 @@
-"""The bus: a NATS server, where one is configured, that would carry what the processes tell each other."""
+"""The bus: a NATS server, where one is configured, that carries events and wake-ups between the processes."""
 
 from aitbc_cli.doctor.case import Case
 from aitbc_cli.doctor.finding import Check, Finding, ok, warning
@@ -8,7 +8,7 @@ def bus(case: Case) -> Finding:
     """The NATS server answers, and has JetStream."""
     settings = case.settings.nats
     if settings.url is None:
-        return ok("no NATS server is configured: the processes tell each other themselves")
+        return ok("no NATS server is configured: the processes reach each other directly")
     from aitbc.server.cluster.nats import reason_of
 
     reason = reason_of(settings)

@@ -32,7 +32,7 @@ class ServerFile:
 
 @dataclass
 class Case:
-    """One installation, as flags, environment and folders tell of it; and the limits that it is held against."""
+    """One installation, as flags, environment and folders describe it, and the limits that it is checked against."""
 
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     flags: Flags = field(default_factory=Flags)
@@ -55,7 +55,7 @@ class Case:
             if not learned.done:
                 try:
                     learned.value = find_out()
-                except Exception as error:  # noqa: BLE001 - told to everybody who asks
+                except Exception as error:  # noqa: BLE001 - raised to everybody who asks
                     learned.error = error
                 learned.done = True
         if learned.error is not None:
@@ -80,7 +80,7 @@ class Case:
 
     @property
     def running(self) -> ServerFile | None:
-        """The server of the state folder, if its process lives and listens where it said; another program may have its number."""
+        """The server of the state folder, if its process lives and listens where it said: its pid may be reused."""
         return self.learn("running", self._running)
 
     def _running(self) -> ServerFile | None:
@@ -96,7 +96,7 @@ class Case:
         return found if listening is not None and listening.endswith(f"(pid {found.pid})") else None
 
     def load(self) -> Any:
-        """The server's settings, as they hold here. Raises the `ConfigError` of the house."""
+        """The server's settings, as they hold here. Raises `ConfigError`."""
         return self.learn("settings", self._load)
 
     def _load(self) -> Any:
@@ -141,8 +141,8 @@ class Case:
         """The command that starts a server where the command line asks for one."""
         where = self.where
         port = urlsplit(where.url).port
-        told = where.url_origin in ("flag", "AITBC_URL") or where.url_origin.startswith("profile")
-        return f"aitbc serve --port {port}" if told and port not in (None, 8080) else "aitbc serve"
+        is_chosen = where.url_origin in ("flag", "AITBC_URL") or where.url_origin.startswith("profile")
+        return f"aitbc serve --port {port}" if is_chosen and port not in (None, 8080) else "aitbc serve"
 
     @property
     def restart(self) -> str:
@@ -208,12 +208,16 @@ class _Learned:
 
 def _server_file(path: Path) -> ServerFile | None:
     try:
-        told = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    if not isinstance(told, dict) or not isinstance(told.get("url"), str) or not isinstance(told.get("pid"), int):
+    if (
+        not isinstance(content, dict)
+        or not isinstance(content.get("url"), str)
+        or not isinstance(content.get("pid"), int)
+    ):
         raise ValueError("it does not say where a server listens")
-    return ServerFile(told["url"], told["pid"], told.get("database"), lives(told["pid"]))
+    return ServerFile(content["url"], content["pid"], content.get("database"), lives(content["pid"]))
 
 
 def lives(pid: int) -> bool:

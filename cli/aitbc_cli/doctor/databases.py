@@ -37,7 +37,7 @@ def migrations(case: Case) -> Finding:
     target = _target(case)
     try:
         case.learn("database", lambda: asyncio.run(_version(target)))
-    except Exception:  # noqa: BLE001 - told by the check before
+    except Exception:  # noqa: BLE001 - reported by the check before
         raise Unknown("the database does not answer", "aitbc doctor --only database") from None
     from aitbc.app import MODULES, parts
     from aitbc.kernel.database.migrations import differences, head_of
@@ -54,7 +54,7 @@ def migrations(case: Case) -> Finding:
 
 
 def _target(case: Case) -> Any:
-    """The owner's way in. It is never started here: an examination changes nothing."""
+    """The owner's connection target. The database is never started here: an examination changes nothing."""
     from aitbc.kernel.database.unit_of_work import Target
     from aitbc.server.config.installation import target_of
 

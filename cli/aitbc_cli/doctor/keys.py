@@ -34,10 +34,10 @@ def accepted(case: Case) -> Finding:
         return failed(f"the server refuses the key from {where.key_origin}: {answer.detail}", _another(case))
     if answer.status == 403:
         return ok(f"accepted, from {where.key_origin}; it may not read about itself ({answer.detail})")
-    told: Any = answer.json()
-    if answer.status != 200 or not isinstance(told, dict):
+    body: Any = answer.json()
+    if answer.status != 200 or not isinstance(body, dict):
         raise Unknown(answer.detail)
-    return ok(f"{told['kind']} key of {told['account']}, from {where.key_origin}; scopes: {' '.join(told['scopes'])}")
+    return ok(f"{body['kind']} key of {body['account']}, from {where.key_origin}; scopes: {' '.join(body['scopes'])}")
 
 
 def expiry(case: Case) -> Finding:
@@ -80,9 +80,9 @@ def _another(case: Case) -> str:
 
 def scopes(case: Case) -> Finding:
     """The key may do what its holder usually wants."""
-    told = case.read(SELF)
-    held = set(told["scopes"])
-    if told["kind"] == "miner":
+    body = case.read(SELF)
+    held = set(body["scopes"])
+    if body["kind"] == "miner":
         return warning("this is the key of a miner: it buys nothing", "unset AITBC_API_KEY AITBC_API_KEY_FILE")
     missing = sorted({"jobs:create", "jobs:read", "ledger:read"} - held)
     if "*" in held or not missing:

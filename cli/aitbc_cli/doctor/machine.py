@@ -38,7 +38,7 @@ def memory(case: Case) -> Finding:
     """There is memory left for a server and a worker."""
     found = _memory_mib()
     if found is None:
-        return skipped("this system does not tell how much memory is free")
+        return skipped("this system does not say how much memory is free")
     if found < case.memory_mib_wanted:
         message = f"{found} MiB are free; server, database and a worker want {case.memory_mib_wanted} MiB"
         return warning(message, "ps -eo pid,rss,comm --sort=-rss | head")

@@ -30,8 +30,8 @@ def _miner(case: Case, home: Path) -> Finding:
     if (opened := _opened(home)) is not None:
         return failed(f"others can read {opened}", f"chmod go= {shlex.quote(str(opened))}", about=name)
     try:
-        told = json.loads((home / CREDENTIALS).read_bytes())
-        miner, url, key = str(told["miner"]), str(told["url"]), str(told["api_key"])
+        credentials = json.loads((home / CREDENTIALS).read_bytes())
+        miner, url, key = str(credentials["miner"]), str(credentials["url"]), str(credentials["api_key"])
     except FileNotFoundError:
         return warning("it is not enrolled yet", start, about=name)
     except (OSError, ValueError, TypeError, KeyError):
@@ -54,14 +54,14 @@ def _known(case: Case, home: Path, miner: str, key: str, start: str) -> Finding:
     again = f"rm {shlex.quote(str(home / CREDENTIALS))}; {start}"
     found = lock.stat() if lock.exists() else None
     holder = holder_of(found.st_dev, found.st_ino) if found is not None else None
-    owed = len(list((home / "undelivered").glob("att_*.json")))
-    debts = f", with {owed} results that it still owes" if owed else ""
+    undelivered = len(list((home / "undelivered").glob("att_*.json")))
+    rest = f", with {undelivered} undelivered results" if undelivered else ""
     try:
         refused = case.ask_as(key, "/api/v1/identity/keys/self")
         status: Any = case.ask(f"/api/v1/gpu/miners/{miner}")
     except Unknown:
         if holder is None:
-            return warning(f"{miner} does not run{debts}; the server does not answer either", start, about=name)
+            return warning(f"{miner} does not run{rest}; the server does not answer either", start, about=name)
         return skipped(f"{miner} runs as process {holder}; the server does not answer", case.start, about=name)
     if refused.status == 401:
         return failed(f"the server refuses the key of {miner}: {refused.detail}", again, about=name)
@@ -71,12 +71,12 @@ def _known(case: Case, home: Path, miner: str, key: str, start: str) -> Finding:
     if state == "removed":
         return failed(f"{miner} was removed", again, about=name)
     if holder is None:
-        return warning(f"{miner} does not run{debts}", start, about=name)
+        return warning(f"{miner} does not run{rest}", start, about=name)
     if state == "draining":
         return warning(f"{miner} gets no more work: it is draining", f"aitbc miner resume {miner}", about=name)
     if state is not None and state != "online":
         return warning(f"{miner} runs as process {holder}, and is {state}", f"kill {holder}; {start}", about=name)
-    return ok(f"{miner} runs as process {holder}, {state or 'its state is not for this key'}{debts}", about=name)
+    return ok(f"{miner} runs as process {holder}, {state or 'its state is not for this key'}{rest}", about=name)
 
 
 def _opened(home: Path) -> Path | None:

@@ -71,16 +71,16 @@ def postgres(case: Case) -> Finding:
         command = str(error).rpartition(": ")[2] if "chown" in str(error) else "sudo useradd --system postgres"
         return failed(str(error), command)
     try:
-        told = subprocess.run(
+        done = subprocess.run(
             [program, "--version"], capture_output=True, text=True, timeout=RUN_SECONDS, check=False, env={}
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         said = getattr(error, "strerror", None) or f"no answer within {RUN_SECONDS:g} s"
         fix = f"chmod 755 {shlex.quote(str(program))}" if isinstance(error, PermissionError) else again
         return failed(f"{program} cannot be run: {said}", fix)
-    if told.returncode != 0:
-        return failed(f"{program} cannot be run: {(told.stderr or told.stdout).strip()[:200]}", again)
-    return ok(f"{told.stdout.strip()}, run as {account.name}")
+    if done.returncode != 0:
+        return failed(f"{program} cannot be run: {(done.stderr or done.stdout).strip()[:200]}", again)
+    return ok(f"{done.stdout.strip()}, run as {account.name}")
 
 
 def is_installed(requirement: str) -> bool:

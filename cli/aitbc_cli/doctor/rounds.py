@@ -1,4 +1,4 @@
-"""The doctor's rounds: every check, all at once, each in its own time; one that breaks is a failed one."""
+"""Runs every check at once, each with a timeout; one that raises has failed."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ from aitbc_cli.doctor.case import Case
 from aitbc_cli.doctor.finding import Check, Finding, Unknown, failed, skipped
 
 CHECK_SECONDS = 10.0
-"""How long one check may take at most; those that wait for somebody wait far shorter."""
+"""The timeout of one check; those that wait for somebody wait far shorter."""
 CHECKS: tuple[Check, ...] = (
     *programs.CHECKS,
     *machine.CHECKS,

@@ -17,7 +17,7 @@ from aitbc_cli.times import length
 
 SKEW_SECONDS = 2.0
 DATE_SECONDS = 2.0
-"""How old the time in an answer's head may be: it is told in whole seconds, and made once a second."""
+"""How old the time in an answer's head may be: it has whole seconds, and is made once a second."""
 CONNECT_SECONDS = 0.5
 MISDIRECTED = 421
 
@@ -32,8 +32,8 @@ def health(case: Case) -> Finding:
     if answer.status == MISDIRECTED:
         name = urlsplit(where.url).hostname
         return failed(f"{where.url}: {answer.detail}", f'in the settings of the server: server.hosts = ["{name}"]')
-    told = answer.json()
-    if answer.status != 200 or not isinstance(told, dict) or told.get("status") != "ok":
+    body = answer.json()
+    if answer.status != 200 or not isinstance(body, dict) or body.get("status") != "ok":
         message = f"{where.url} is another program: /healthz answers with HTTP {answer.status}"
         return failed(message, "aitbc serve --port 0" if case.is_local else "aitbc config show --origin")
     return ok(f"{where.url} answers")
@@ -41,24 +41,24 @@ def health(case: Case) -> Finding:
 
 def readiness(case: Case) -> Finding:
     """The server would serve requests now."""
-    told = case.ask_as(None, "/readyz").json()  # without the key first: a key may take the database to look at
-    if not isinstance(told, dict) or not isinstance(told.get("ready"), bool):
+    body = case.ask_as(None, "/readyz").json()  # without the key first: a key may take the database to look at
+    if not isinstance(body, dict) or not isinstance(body.get("ready"), bool):
         raise Unknown("the server does not say whether it is ready", "aitbc doctor --only server")
-    if told["ready"]:
+    if body["ready"]:
         return ok("ready")
     try:
         checks = case.ask("/readyz", public=True).json()["checks"]
     except (Unknown, KeyError, TypeError):
         checks = []
     reasons = {each["name"]: each["reason"] for each in checks}
-    failing = [f"{name}: {reasons[name]}" if reasons.get(name) else name for name in told["failing"]]
-    return failed(f"not ready: {'; '.join(failing)}", _remedy(case, told["failing"]))
+    failing = [f"{name}: {reasons[name]}" if reasons.get(name) else name for name in body["failing"]]
+    return failed(f"not ready: {'; '.join(failing)}", _remedy(case, body["failing"]))
 
 
 def version(case: Case) -> Finding:
     """Server and command line are of one version."""
-    told: dict[str, Any] = case.read("/version")
-    ours, theirs = version_of("aitbc"), told.get("version")
+    body: dict[str, Any] = case.read("/version")
+    ours, theirs = version_of("aitbc"), body.get("version")
     if theirs != ours:
         fix = case.restart if case.is_local else f"uv pip install aitbc=={theirs}"
         return warning(f"the server is {theirs}, this program {ours}", fix)
@@ -67,20 +67,20 @@ def version(case: Case) -> Finding:
         from aitbc.kernel.primitives.version import commit_of
 
         commit = commit_of(Path(str(aitbc.__file__)).parents[2])
-        if commit != told.get("commit"):
-            message = f"the server runs commit {_short(told.get('commit'))}, and the files are of {_short(commit)}"
+        if commit != body.get("commit"):
+            message = f"the server runs commit {_short(body.get('commit'))}, and the files are of {_short(commit)}"
             return warning(message, case.restart)
-    return ok(f"{ours} on both sides, API {told.get('api')}")
+    return ok(f"{ours} on both sides, API {body.get('api')}")
 
 
 def clock(case: Case) -> Finding:
     """The clocks of server and command line agree."""
     started = case.now()
     answer = case.ask("/version?clock", public=True)
-    told = {name.lower(): value for name, value in answer.headers.items()}.get("date")
-    if told is None:
-        raise Unknown("the server does not tell its time")
-    theirs = parsedate_to_datetime(told)
+    date = {name.lower(): value for name, value in answer.headers.items()}.get("date")
+    if date is None:
+        raise Unknown("the server sends no time")
+    theirs = parsedate_to_datetime(date)
     ahead = (started - theirs - timedelta(seconds=DATE_SECONDS)).total_seconds()
     behind = (theirs - case.now()).total_seconds()
     skew = max(ahead, behind, 0.0)
@@ -110,19 +110,19 @@ def port(case: Case) -> Finding:
 
 
 def certificate(case: Case) -> Finding:
-    """The certificate of the server will do for a while."""
+    """The certificate of the server holds for two weeks at least."""
     import ssl
 
     parts = urlsplit(case.where.url)
     if parts.scheme != "https":
         return skipped("the server is asked without TLS")
-    case.ask("/version", public=True)  # what is wrong with the connection itself is told by the check `server`
+    case.ask("/version", public=True)  # what is wrong with the connection itself is the check `server`'s to report
     with (
         socket.create_connection((parts.hostname, parts.port or 443), CONNECT_SECONDS * 2) as plain,
         ssl.create_default_context().wrap_socket(plain, server_hostname=parts.hostname) as secure,
     ):
-        told: Any = secure.getpeercert()
-    left = ssl.cert_time_to_seconds(told["notAfter"]) - case.now().timestamp()
+        certificate: Any = secure.getpeercert()
+    left = ssl.cert_time_to_seconds(certificate["notAfter"]) - case.now().timestamp()
     if left < 14 * 86_400:
         renew = "renew it, write it to server.tls_certificate and restart the server"
         return warning(f"the certificate of {parts.hostname} ends in {length(max(left, 0))}", renew)
@@ -131,9 +131,9 @@ def certificate(case: Case) -> Finding:
 
 def ports(case: Case) -> Finding:
     """On which ports modules answer beside the gateway's, and on which of them nobody is asked for a key."""
-    told: list[dict[str, Any]] = case.read("/api/v1/operations/places")["data"]
-    open_ = sorted({(port, row["module"]) for row in told for port in row["ports"]})
-    trusting: dict[int, list[str]] = {port: [] for row in told for port in row.get("trusting", ())}
+    rows: list[dict[str, Any]] = case.read("/api/v1/operations/places")["data"]
+    open_ = sorted({(port, row["module"]) for row in rows for port in row["ports"]})
+    trusting: dict[int, list[str]] = {port: [] for row in rows for port in row.get("trusting", ())}
     for port, module in open_:
         if port in trusting:
             trusting[port].append(module)

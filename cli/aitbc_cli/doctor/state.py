@@ -102,12 +102,12 @@ def lock(case: Case) -> Finding:
     path = case.state / POSTGRES / "lock"
     try:
         found = path.stat()
-        told = path.read_text(errors="replace").strip()
+        owner = path.read_text(errors="replace").strip()
     except FileNotFoundError:
         return ok("nobody holds the database's folder")
     holder = holder_of(found.st_dev, found.st_ino)
     if holder is None:
-        return ok(f"left behind by process {told or 'unknown'}, which is gone; the next start takes it")
+        return ok(f"left behind by process {owner or 'unknown'}, which is gone; the next start takes it")
     running = case.running
     if running is not None and holder == running.pid:
         return ok(f"held by the server, process {holder}")
@@ -144,7 +144,7 @@ def data(case: Case) -> Finding:
 
 
 def holder_of(device: int, inode: int) -> int | None:
-    """The process that holds a lock on a file, from the kernel's own list: trying the lock could be in somebody's way."""
+    """The process that holds a lock on a file, from the kernel's own list: to try the lock could block somebody."""
     place = f"{os.major(device):02x}:{os.minor(device):02x}:{inode}"
     try:
         lines = Path("/proc/locks").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""The miner's calls: outbound HTTP only, with one definite answer or one clear failure each."""
+"""The miner's HTTP client: outbound calls with timeouts, retried with exponential backoff and jitter."""
 
 import asyncio
 import hashlib
@@ -11,18 +11,18 @@ from typing import Any
 import aiohttp
 
 PROTOCOL = {"Aitbc-Miner-Protocol": "1"}
-ANSWER_SECONDS = 20.0
-PAUSE_SECONDS_MAX = 10.0
+TIMEOUT_SECONDS = 20.0
+BACKOFF_SECONDS_MAX = 10.0
 PIECE_BYTES = 1 << 16
 API = "/api/v1"
 
 
 class Unreachable(Exception):
-    """Nobody answered, or only that it cannot answer now: trying again is right."""
+    """No answer, or one that says try again: retrying is right."""
 
 
 class Refused(Exception):
-    """The server gave a definite no."""
+    """A definite refusal: retrying would not help."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(f"{message} ({code})")
@@ -41,11 +41,11 @@ class MinerClient:
         )
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         await self._session.close()
 
-    async def call(self, method: str, path: str, body: Any = None, *, seconds: float = ANSWER_SECONDS) -> Any:
-        """One try. Raises `Unreachable`, `Refused`."""
+    async def call(self, method: str, path: str, body: Any = None, *, seconds: float = TIMEOUT_SECONDS) -> Any:
+        """One attempt. Raises `Unreachable`, `Refused`."""
         content = {"json": body} if body is not None else {}
         try:
             async with self._session.request(
@@ -59,14 +59,14 @@ class MinerClient:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"{type(error).__name__}: {error}") from error
 
-    async def until_known(self, method: str, path: str, body: Any = None) -> Any:
-        """Try, with growing pauses, until the answer is definite. Raises `Refused`."""
-        async for _ in pauses():
+    async def call_until_answered(self, method: str, path: str, body: Any = None) -> Any:
+        """Retry with backoff until the answer is definite. Raises `Refused`."""
+        async for _ in attempts_with_backoff():
             try:
                 return await self.call(method, path, body)
             except Unreachable:
                 continue
-        raise AssertionError("pauses end never")
+        raise AssertionError("attempts never end")
 
     async def download(self, artifact: str, digest: str, size: int, to: Path) -> None:
         """An artifact into a file, held against its size and digest. Raises `Unreachable`, `Refused`, `ValueError`."""
@@ -110,12 +110,12 @@ def _definite(status: int, content: bytes) -> Any:
     if status in (408, 429) or status >= 500:
         raise Unreachable(f"HTTP {status}")
     try:
-        told = json.loads(content) if content else None
+        value = json.loads(content) if content else None
     except ValueError:
         raise Unreachable(f"HTTP {status} without JSON") from None
     if 200 <= status < 300:
-        return told
-    problem = told if isinstance(told, dict) else {}
+        return value
+    problem = value if isinstance(value, dict) else {}
     raise Refused(status, str(problem.get("code", "unknown")), str(problem.get("detail", f"HTTP {status}")))
 
 
@@ -125,16 +125,16 @@ async def _pieces(file: Path) -> AsyncIterator[bytes]:
             yield piece
 
 
-def pause_after(failures: int) -> float:
-    """Seconds to wait after so many failures in a row: half a second at first, ten at most, with jitter."""
+def backoff_seconds(failures: int) -> float:
+    """The backoff after so many failures in a row: half a second at first, ten seconds at most, with jitter."""
     jitter = random.uniform(0.5, 1.0)
-    return float(min(0.5 * 2 ** min(failures, 10), PAUSE_SECONDS_MAX) * jitter)
+    return float(min(0.5 * 2 ** min(failures, 10), BACKOFF_SECONDS_MAX) * jitter)
 
 
-async def pauses() -> AsyncIterator[int]:
-    """Counts tries, from 0, and waits before each but the first; it ends when its user breaks off."""
+async def attempts_with_backoff() -> AsyncIterator[int]:
+    """Counts attempts, from 0, with a backoff before each but the first; it never ends by itself."""
     tries = 0
     while True:
         yield tries
-        await asyncio.sleep(pause_after(tries))
+        await asyncio.sleep(backoff_seconds(tries))
         tries += 1

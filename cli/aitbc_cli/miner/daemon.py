@@ -1,13 +1,16 @@
-"""`aitbc miner run`: asks for work, does it in worker processes, delivers signed results, and loses none of them."""
+"""The miner daemon (`aitbc miner run`): poll, heartbeat and check loops around tasks that work on leases.
+
+A result is on the disk before it is delivered, so that no restart loses one.
+"""
 
 import asyncio
 import signal
 from contextlib import suppress
 from typing import Any
 
-from aitbc_cli.miner.client import MinerClient, Refused, Unreachable, pause_after
-from aitbc_cli.miner.diary import Diary
+from aitbc_cli.miner.client import MinerClient, Refused, Unreachable, backoff_seconds
 from aitbc_cli.miner.enrolment import enrolled
+from aitbc_cli.miner.event_log import EventLog
 from aitbc_cli.miner.executors.pool import ExecutorPool, KindStatus
 from aitbc_cli.miner.home import Home
 from aitbc_cli.miner.inventory import capabilities, inventory
@@ -16,27 +19,27 @@ from aitbc_cli.miner.task import Task, deliver
 
 POLL_SECONDS = 25.0
 CHECK_SECONDS = 60.0
-"""How often a kind that did not work is tried again."""
+"""How often a kind of work that could not be done here is checked again."""
 READINGS_EVERY = 6
 """Every so many heartbeats carry fresh readings of the devices."""
-GOODBYE_SECONDS = 5.0
-GONE = frozenset({401, 403, 404, 409, 426})
-"""Answers to a heartbeat after which this miner has no place on the server."""
+LEAVING_SECONDS = 5.0
+REJECTIONS = frozenset({401, 403, 404, 409, 426})
+"""Statuses of a heartbeat's answer after which the miner ends: its key, its version or its record is refused."""
 
 
 class Daemon:
     """One miner at work."""
 
-    def __init__(self, options: Options, home: Home, diary: Diary) -> None:
+    def __init__(self, options: Options, home: Home, event_log: EventLog) -> None:
         self._options = options
         self._home = home
-        self._diary = diary
+        self._event_log = event_log
         self._pool = ExecutorPool(slots=options.slots, kinds=options.kinds, scratch=home.work)
         self._tasks: dict[str, tuple[Task, asyncio.Task[None]]] = {}
         self._usable: set[str] = set()
         self._free = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._hurried = asyncio.Event()
+        self._stop_at_once = asyncio.Event()
         self._failure: MinerFailed | None = None
         self._heartbeat_seconds = 10.0
         self._miner = ""
@@ -48,48 +51,48 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
         try:
-            await self._open()
+            await self._start()
             await self._work()
         finally:
             await self._pool.stop()
             await self._client.close()
         if self._failure is not None:
             raise self._failure
-        self._diary.note("miner_stopped")
+        self._event_log.note("miner_stopped")
         return 0
 
     def _on_signal(self) -> None:
         """The first signal lets running work end, the second does not."""
         if self._stopping.is_set():
-            self._hurried.set()
+            self._stop_at_once.set()
         self._stopping.set()
 
-    # Opening: find out what works here, and take our place
+    # Start: check what can be done here, enrol, deliver and release what an earlier run left
 
-    async def _open(self) -> None:
+    async def _start(self) -> None:
         statuses = await self._pool.start()
-        self._note_kinds(statuses)
+        self._record_kinds(statuses)
         if not self._usable:
             reasons = "; ".join(f"{kind}: {status.message}" for kind, status in statuses.items())
             raise MinerFailed(f"no kind of work can be done here: {reasons}")
         found = inventory(self._home.folder)
-        told = await self._unless_stopped(enrolled(self._options, self._home, found, self._offer(found)))
+        credentials = await self._unless_stopped(enrolled(self._options, self._home, found, self._offer(found)))
         await self._client.close()
-        self._client = MinerClient(self._options.url, told["api_key"])
-        self._miner = told["miner"]
-        self._heartbeat_seconds = float(told["heartbeat_seconds"])
-        self._diary.note(
+        self._client = MinerClient(self._options.url, credentials["api_key"])
+        self._miner = credentials["miner"]
+        self._heartbeat_seconds = float(credentials["heartbeat_seconds"])
+        self._event_log.note(
             "miner_started",
             miner=self._miner,
             url=self._options.url,
             slots=self._options.slots,
             kinds=sorted(self._usable),
         )
-        await self._unless_stopped(self._describe())
-        await self._unless_stopped(self._return_strays())
+        await self._unless_stopped(self._send_capabilities())
+        await self._unless_stopped(self._recover())
 
     async def _unless_stopped(self, work: Any) -> Any:
-        """The outcome of some work that goes on until the server answers, unless we are told to stop before."""
+        """The outcome of what is retried until the server answers. A signal ends the wait: raises `MinerFailed`."""
         task, stop = asyncio.ensure_future(work), asyncio.ensure_future(self._stopping.wait())
         await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
@@ -99,46 +102,46 @@ class Daemon:
             raise MinerFailed("stopped before the server answered", 130)
         return task.result()
 
-    def _note_kinds(self, statuses: dict[str, KindStatus]) -> None:
+    def _record_kinds(self, statuses: dict[str, KindStatus]) -> None:
         for kind, status in statuses.items():
             facts = {"kind": kind, "usable": status.usable, "message": status.message}
-            self._diary.note("kind_checked", **facts)
+            self._event_log.note("kind_checked", **facts)
             (self._usable.add if status.usable else self._usable.discard)(kind)
 
     def _offer(self, found: dict[str, Any]) -> dict[str, Any]:
         programs = self._options.kinds.get("command", {}).get("programs", {}) if "command" in self._usable else {}
         return capabilities(found, sorted(self._usable), self._options.region, sorted(programs))
 
-    async def _describe(self) -> None:
+    async def _send_capabilities(self) -> None:
         offer = self._offer(inventory(self._home.folder))
         try:
-            await self._client.until_known("PUT", f"/gpu/miners/{self._miner}/capabilities", offer)
+            await self._client.call_until_answered("PUT", f"/gpu/miners/{self._miner}/capabilities", offer)
         except Refused as refused:
-            raise _no_place(refused) from None
+            raise _rejected(refused) from None
 
-    async def _return_strays(self) -> None:
-        """Deliver what an earlier run owed, and give back the leases that it left behind."""
-        debts = self._home.debts()
-        for attempt, body in debts.items():
-            self._diary.note("delivery_resumed", attempt=attempt)
-            await deliver(self._client, self._home, self._diary, attempt, body)
-        await self._give_back_unknown("miner_restarted")
+    async def _recover(self) -> None:
+        """Deliver the results that an earlier run left undelivered, and release its leases."""
+        undelivered = self._home.undelivered()
+        for attempt, body in undelivered.items():
+            self._event_log.note("delivery_resumed", attempt=attempt)
+            await deliver(self._client, self._home, self._event_log, attempt, body)
+        await self._release_unknown("miner_restarted")
 
-    async def _give_back_unknown(self, reason: str) -> None:
+    async def _release_unknown(self, reason: str) -> None:
         try:
             leases = (await self._client.call("GET", "/gpu/leases"))["leases"]
         except (Unreachable, Refused):
             return
         for lease in leases:
             if lease["attempt"] not in self._tasks:
-                await Task(lease, self._miner, self._client, self._home, self._diary).release(reason)
+                await Task(lease, self._miner, self._client, self._home, self._event_log).release(reason)
 
-    # Working: three loops beside the work itself
+    # Work: three loops beside the tasks
 
     async def _work(self) -> None:
         await self._heartbeat()
-        polling = asyncio.create_task(self._poll_for_ever())
-        beside = [asyncio.create_task(self._beat_for_ever()), asyncio.create_task(self._check_for_ever())]
+        polling = asyncio.create_task(self._poll_loop())
+        beside = [asyncio.create_task(self._heartbeat_loop()), asyncio.create_task(self._check_loop())]
         stop = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({polling, *beside, stop}, return_when=asyncio.FIRST_COMPLETED)
         for task in (polling, *beside):
@@ -147,12 +150,12 @@ class Daemon:
         stop.cancel()
         polling.cancel()
         await asyncio.gather(polling, return_exceptions=True)
-        await self._wind_down()
+        await self._shut_down()
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
 
-    async def _poll_for_ever(self) -> None:
+    async def _poll_loop(self) -> None:
         failures = 0
         while True:
             free = self._options.slots - len(self._tasks)
@@ -164,22 +167,22 @@ class Daemon:
             try:
                 answer = await self._client.call("POST", "/gpu/polls", body, seconds=POLL_SECONDS + 15)
             except Unreachable as error:
-                self._diary.note("server_unreachable", reason=str(error))
-                await asyncio.sleep(pause_after(failures))
+                self._event_log.note("server_unreachable", reason=str(error))
+                await asyncio.sleep(backoff_seconds(failures))
                 failures += 1
                 continue
             except Refused as refused:
-                raise _no_place(refused) from None
+                raise _rejected(refused) from None
             failures = 0
             for lease in answer["leases"]:
                 self._begin(lease)
             if not answer["leases"] and answer["status"] != "online":
-                self._diary.note("no_work_for_us", status=answer["status"], message=answer["message"])
+                self._event_log.note("no_work_for_us", status=answer["status"], message=answer["message"])
                 await asyncio.sleep(self._heartbeat_seconds)
 
     def _begin(self, lease: dict[str, Any]) -> None:
-        task = Task(lease, self._miner, self._client, self._home, self._diary)
-        self._diary.note("lease_taken", job=lease["job"], attempt=lease["attempt"], kind=lease["kind"])
+        task = Task(lease, self._miner, self._client, self._home, self._event_log)
+        self._event_log.note("lease_taken", job=lease["job"], attempt=lease["attempt"], kind=lease["kind"])
         running = asyncio.create_task(task.run(self._pool))
         self._tasks[task.attempt] = (task, running)
 
@@ -187,11 +190,11 @@ class Daemon:
             self._tasks.pop(task.attempt, None)
             self._free.set()
             if not done.cancelled() and (error := done.exception()) is not None:
-                self._diary.note("task_broke", attempt=task.attempt, reason=repr(error))
+                self._event_log.note("task_broke", attempt=task.attempt, reason=repr(error))
 
         running.add_done_callback(ended)
 
-    async def _beat_for_ever(self) -> None:
+    async def _heartbeat_loop(self) -> None:
         count = 0
         while True:
             await asyncio.sleep(self._heartbeat_seconds)
@@ -199,68 +202,68 @@ class Daemon:
             await self._heartbeat(with_readings=count % READINGS_EVERY == 0)
 
     async def _heartbeat(self, *, with_readings: bool = False, leaving: bool = False) -> None:
-        """Say that we live, and hear what became of our leases. Raises `MinerFailed` when there is no place for us."""
+        """Send a heartbeat, which renews the leases; end the tasks whose leases are over. Raises `MinerFailed`."""
         tasks = [task for task, _ in self._tasks.values()]
         body: dict[str, Any] = {
             "slots": self._options.slots,
             "slots_busy": min(len(tasks), self._options.slots),
-            "leases": [task.held for task in tasks],
+            "leases": [task.renewal for task in tasks],
         }
         if with_readings:
             body["telemetry"] = await asyncio.to_thread(inventory, self._home.folder)
         if leaving:
             body["leaving"] = True
-        seconds = GOODBYE_SECONDS if leaving else self._heartbeat_seconds
+        seconds = LEAVING_SECONDS if leaving else self._heartbeat_seconds
         try:
             answer = await self._client.call("POST", "/gpu/heartbeats", body, seconds=seconds)
         except Unreachable as error:
-            self._diary.note("heartbeat_missed", reason=str(error))
+            self._event_log.note("heartbeat_missed", reason=str(error))
             return
         except Refused as refused:
-            if refused.status in GONE:
-                raise _no_place(refused) from None
-            self._diary.note("heartbeat_refused", code=refused.code)
+            if refused.status in REJECTIONS:
+                raise _rejected(refused) from None
+            self._event_log.note("heartbeat_refused", code=refused.code)
             return
         self._heartbeat_seconds = float(answer["heartbeat_seconds"])
-        for told in answer["leases"]:
-            # Who is to stop hears it beside its work, and delivers what it has.
-            if told["status"] not in ("live", "stop") and told["attempt"] in self._tasks:
-                task, running = self._tasks[told["attempt"]]
+        for lease in answer["leases"]:
+            # A task that is to stop learns it where it sends its parts, and delivers what it has.
+            if lease["status"] not in ("live", "stop") and lease["attempt"] in self._tasks:
+                task, running = self._tasks[lease["attempt"]]
                 if not task.delivering:  # a delivery gets its own answer
-                    self._diary.note("lease_ended", attempt=task.attempt, status=told["status"])
+                    self._event_log.note("lease_ended", attempt=task.attempt, status=lease["status"])
                     running.cancel()
 
-    async def _check_for_ever(self) -> None:
-        """Try again what did not work, and say so when it does."""
+    async def _check_loop(self) -> None:
+        """Check again the kinds of work that could not be done, and send the new capabilities when one can."""
         while True:
             await asyncio.sleep(CHECK_SECONDS)
             missing = [kind for kind in self._options.kinds if kind not in self._usable]
             statuses = {kind: await self._pool.check(kind) for kind in missing}
             if any(status.usable for status in statuses.values()):
-                self._note_kinds(statuses)
-                await self._describe()
+                self._record_kinds(statuses)
+                await self._send_capabilities()
 
-    # Ending
+    # Shutdown
 
-    async def _wind_down(self) -> None:
-        """Let the work end, for as long as there is patience; give back what is left; say good-bye."""
+    async def _shut_down(self) -> None:
+        """Let tasks end within the grace period, release the leases of the others, and send a last heartbeat."""
         if self._tasks and self._failure is None:
-            self._diary.note("work_being_finished", jobs=len(self._tasks), seconds=self._options.grace_seconds)
+            self._event_log.note("work_being_finished", jobs=len(self._tasks), seconds=self._options.grace_seconds)
             end = asyncio.get_running_loop().time() + self._options.grace_seconds
-            while self._tasks and not self._hurried.is_set() and asyncio.get_running_loop().time() < end:
+            while self._tasks and not self._stop_at_once.is_set() and asyncio.get_running_loop().time() < end:
                 await asyncio.wait({running for _, running in self._tasks.values()}, timeout=0.2)
         left = list(self._tasks.values())
         for _, running in left:
             running.cancel()
         await asyncio.gather(*(running for _, running in left), return_exceptions=True)
         await asyncio.gather(*(task.release("miner_stopped") for task, _ in left if not task.delivering))
-        if self._failure is None and not self._hurried.is_set():
-            await self._give_back_unknown("miner_stopped")
+        if self._failure is None and not self._stop_at_once.is_set():
+            await self._release_unknown("miner_stopped")
             with suppress(MinerFailed):
                 await self._heartbeat(leaving=True)
 
 
-def _no_place(refused: Refused) -> MinerFailed:
+def _rejected(refused: Refused) -> MinerFailed:
     if refused.status == 401:
         return MinerFailed(f"the server does not accept this miner's key: {refused}; enrol it again", 4)
     return MinerFailed(f"the server has no place for this miner: {refused}", 4 if refused.status == 403 else 5)
@@ -279,17 +282,17 @@ def run(options: Options) -> int:
 
 
 async def _run(options: Options, home: Home) -> int:
-    return await Daemon(options, home, Diary(json_events=options.json_events)).run()
+    return await Daemon(options, home, EventLog(json_events=options.json_events)).run()
 
 
 def enrol(options: Options) -> dict[str, Any]:
     """Enrol without working; answers miner, account and fingerprint. Raises `MinerFailed`."""
     home = Home(options.home)
     try:
-        told = asyncio.run(_enrol(options, home))
+        credentials = asyncio.run(_enrol(options, home))
     finally:
         home.close()
-    return {name: told[name] for name in ("miner", "account", "fingerprint", "url")}
+    return {name: credentials[name] for name in ("miner", "account", "fingerprint", "url")}
 
 
 async def _enrol(options: Options, home: Home) -> dict[str, Any]:

@@ -35,11 +35,11 @@ async def enrolled(options: Options, home: Home, found: dict[str, Any], offer: d
     }
     client = MinerClient(options.url)
     try:
-        told: dict[str, Any] = await client.until_known("POST", "/gpu/enrolments", body)
+        credentials: dict[str, Any] = await client.call_until_answered("POST", "/gpu/enrolments", body)
     except Refused as refused:
         raise MinerFailed(f"the enrolment was refused: {refused}", 4 if refused.status in (401, 403) else 5) from None
     finally:
         await client.close()
-    told["url"] = options.url
-    home.keep_credentials(told)
-    return told
+    credentials["url"] = options.url
+    home.keep_credentials(credentials)
+    return credentials

@@ -1,4 +1,4 @@
-"""A miner's own folder: its key, its credentials, and the results it still owes; for one process at a time."""
+"""The miner's home folder: its key, its credentials and its undelivered results; locked by one process at a time."""
 
 import fcntl
 import json
@@ -24,8 +24,8 @@ class Home:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise MinerFailed(f"another miner runs on {folder}; give this one a folder of its own", 5) from None
-        self.owed = self.folder / "undelivered"
-        self.owed.mkdir(mode=0o700, exist_ok=True)
+        self.undelivered_folder = self.folder / "undelivered"
+        self.undelivered_folder.mkdir(mode=0o700, exist_ok=True)
         self.work = self.folder / "work"
         shutil.rmtree(self.work, ignore_errors=True)  # what a killed miner was at
         self.work.mkdir(mode=0o700)
@@ -40,27 +40,27 @@ class Home:
     def credentials(self) -> dict[str, Any] | None:
         """What enrolment gave: miner, account, api_key, url; none before it."""
         try:
-            told: dict[str, Any] = json.loads((self.folder / "credentials.json").read_text())
+            credentials: dict[str, Any] = json.loads((self.folder / "credentials.json").read_text())
         except FileNotFoundError:
             return None
-        return told
+        return credentials
 
-    def keep_credentials(self, told: dict[str, Any]) -> None:
+    def keep_credentials(self, credentials: dict[str, Any]) -> None:
         """Write them down so that nobody else can read them."""
-        write_durably(self.folder / "credentials.json", json.dumps(told).encode())
+        write_durably(self.folder / "credentials.json", json.dumps(credentials).encode())
 
-    def owe(self, attempt: str, body: dict[str, Any]) -> None:
-        """Write a result down before it is delivered: it survives whatever happens to us."""
-        write_durably(self.owed / f"{attempt}.json", json.dumps(body).encode())
+    def keep_undelivered(self, attempt: str, body: dict[str, Any]) -> None:
+        """Write a result down before it is delivered, so that it survives a crash."""
+        write_durably(self.undelivered_folder / f"{attempt}.json", json.dumps(body).encode())
 
-    def settled(self, attempt: str) -> None:
-        """The server gave a definite answer to this result."""
-        (self.owed / f"{attempt}.json").unlink(missing_ok=True)
+    def forget_delivered(self, attempt: str) -> None:
+        """Remove a result that the server answered definitely."""
+        (self.undelivered_folder / f"{attempt}.json").unlink(missing_ok=True)
 
-    def debts(self) -> dict[str, dict[str, Any]]:
+    def undelivered(self) -> dict[str, dict[str, Any]]:
         """The results that were never answered, by attempt; one that cannot be read is dropped."""
         found = {}
-        for file in sorted(self.owed.glob("att_*.json")):
+        for file in sorted(self.undelivered_folder.glob("att_*.json")):
             try:
                 found[file.stem] = json.loads(file.read_bytes())
             except ValueError:

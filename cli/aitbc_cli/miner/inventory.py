@@ -18,14 +18,14 @@ def inventory(folder: Path) -> dict[str, Any]:
 def capabilities(found: dict[str, Any], kinds: list[str], region: str | None, programs: list[str]) -> dict[str, Any]:
     """What jobs are matched by, from what was found and which kinds work here."""
     gpus = [device for device in found["devices"] if device["type"] != "cpu"]
-    told: dict[str, Any] = {
+    offer: dict[str, Any] = {
         "kinds": kinds,
         "device": "gpu" if gpus else "cpu",
         "gpu_models": sorted({device["name"] for device in gpus if device["name"]}),
         "vram_mib": max((device["memory_total_mib"] or 0 for device in gpus), default=0),
         "programs": programs,
     }
-    return told | ({"region": region} if region else {})
+    return offer | ({"region": region} if region else {})
 
 
 def _host(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a miner is told when it starts."""
+"""The options of a miner."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,4 +35,4 @@ class Options:
     grace_seconds: float = GRACE_SECONDS
     """How long running work may go on after the first signal to stop."""
     json_events: bool = False
-    """Tell what happens as JSON lines on standard output."""
+    """Write events as JSON lines to standard output."""

@@ -1,4 +1,4 @@
-"""One lease, from its input to an answer that is definite."""
+"""A task: the work on one lease, from its input to a delivery that the server answered."""
 
 import asyncio
 import shutil
@@ -7,31 +7,31 @@ from pathlib import Path
 from typing import Any
 
 from aitbc.kernel.crypto.signing import canonical, value_digest, work_statement
-from aitbc_cli.miner.client import MinerClient, Refused, Unreachable, pauses
-from aitbc_cli.miner.diary import Diary
+from aitbc_cli.miner.client import MinerClient, Refused, Unreachable, attempts_with_backoff
+from aitbc_cli.miner.event_log import EventLog
 from aitbc_cli.miner.executors.pool import ExecutorPool, Failure, Outcome, Progress, Work
 from aitbc_cli.miner.executors.work import with_big_output_in_file
 from aitbc_cli.miner.home import Home
-from aitbc_cli.miner.parts import Parts
+from aitbc_cli.miner.output_parts import OutputParts
 
 LOG_LINES_AT_ONCE = 200
 LOG_LINES_MAX = 5000
 LINE_LENGTH_MAX = 2000
 RELEASE_SECONDS = 5.0
 STREAMED = frozenset({"chat"})
-"""Kinds whose output is told in parts, and which can be finished early."""
+"""Kinds whose output is streamed in parts, and which can be finished early."""
 STOP = "stop"
 STOP_ASKED = "stop_asked"
 
 
-class LeaseGone(Exception):
-    """The server took the lease back, or the job was canceled."""
+class LeaseLost(Exception):
+    """The lease is over: it ran out, or the job was canceled."""
 
 
 class Task:
     """Work on one lease. Its `task` ends when the server knows how the work ended."""
 
-    def __init__(self, lease: dict[str, Any], miner: str, client: MinerClient, home: Home, diary: Diary) -> None:
+    def __init__(self, lease: dict[str, Any], miner: str, client: MinerClient, home: Home, event_log: EventLog) -> None:
         self.lease = lease
         self.attempt: str = lease["attempt"]
         self.progress: float | None = None
@@ -40,70 +40,70 @@ class Task:
         self._miner = miner
         self._client = client
         self._home = home
-        self._diary = diary
+        self._event_log = event_log
         self._lines: list[dict[str, Any]] = []
         self._sequence = 0
-        self._parts = Parts(client, self.attempt, lease["token"]) if lease["kind"] in STREAMED else None
+        self._parts = OutputParts(client, self.attempt, lease["token"]) if lease["kind"] in STREAMED else None
 
     @property
-    def held(self) -> dict[str, Any]:
-        """The lease as a heartbeat tells of it."""
-        told = {"attempt": self.attempt, "token": self.lease["token"]}
-        return told | ({"progress": self.progress} if self.progress is not None else {})
+    def renewal(self) -> dict[str, Any]:
+        """The renewal that a heartbeat sends."""
+        fields = {"attempt": self.attempt, "token": self.lease["token"]}
+        return fields | ({"progress": self.progress} if self.progress is not None else {})
 
     async def run(self, pool: ExecutorPool) -> None:
-        """Do the work and deliver it, or say why not. Cancelling stops the work and says nothing: that is the canceller's."""
+        """Do the work and deliver it, or report the failure. Cancelled, it reports nothing: whoever cancels does."""
         folder = self._home.work / self.attempt
         folder.mkdir(mode=0o700)
-        logging = asyncio.create_task(self._keep_logging())
+        logging = asyncio.create_task(self._log_loop())
         try:
             outcome = await self._outcome(pool, folder)
             await self._send_lines()
             if outcome.error is not None:
-                await self._give_up(outcome.error)
+                await self._report_failure(outcome.error)
                 return
             if await self._deliver(outcome) == STOP_ASKED and self._parts is not None:
-                await self._parts.tell()  # how far it counts
+                await self._parts.send()  # how far it counts
                 await self._deliver(self._cut_short(self._parts, folder))
-        except LeaseGone as gone:
-            self._diary.note("lease_lost", job=self.lease["job"], attempt=self.attempt, reason=str(gone))
+        except LeaseLost as gone:
+            self._event_log.note("lease_lost", job=self.lease["job"], attempt=self.attempt, reason=str(gone))
         finally:
             logging.cancel()
             shutil.rmtree(folder, ignore_errors=True)
 
     async def _deliver(self, outcome: Outcome) -> str | None:
-        """Sign and deliver; answers the code of a refusal."""
+        """Sign and deliver; returns the code of a refusal."""
         body = await self._result(outcome)
-        self._home.owe(self.attempt, body)
+        self._home.keep_undelivered(self.attempt, body)
         self.delivering = True
-        return await deliver(self._client, self._home, self._diary, self.attempt, body)
+        return await deliver(self._client, self._home, self._event_log, self.attempt, body)
 
     async def _work(self, pool: ExecutorPool, work: Work) -> Outcome:
-        """Do the work, and stop when its owner wants no more of it. Raises `LeaseGone`."""
+        """Do the work, and stop when its owner wants no more of it. Raises `LeaseLost`."""
         if self._parts is None:
             return await pool.run(work, on_progress=self._on_progress)
         working = asyncio.create_task(pool.run(work, on_progress=self._on_progress))
-        telling = asyncio.create_task(self._parts.tell_until_stopped())
+        sending = asyncio.create_task(self._parts.send_until_stopped())
         try:
-            await asyncio.wait({working, telling}, return_when=asyncio.FIRST_COMPLETED)
-            if not telling.done():
+            await asyncio.wait({working, sending}, return_when=asyncio.FIRST_COMPLETED)
+            if not sending.done():
                 outcome = working.result()
-                telling.cancel()
-                await asyncio.gather(telling, return_exceptions=True)
-                status = await self._parts.tell_rest() if outcome.error is None else "live"
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
+                status = await self._parts.send_rest() if outcome.error is None else "live"
                 return self._cut_short(self._parts, work.folder) if status == STOP else outcome
-            status = telling.result()
+            status = sending.result()
         finally:
-            for task in (working, telling):
+            for task in (working, sending):
                 task.cancel()
-            await asyncio.gather(working, telling, return_exceptions=True)
+            await asyncio.gather(working, sending, return_exceptions=True)
         if status != STOP:
-            raise LeaseGone(status)
+            raise LeaseLost(status)
         return self._cut_short(self._parts, work.folder)
 
-    def _cut_short(self, parts: Parts, folder: Path) -> Outcome:
+    def _cut_short(self, parts: OutputParts, folder: Path) -> Outcome:
         """What was delivered until its owner asked to finish early."""
-        self._diary.note("work_stopped", job=self.lease["job"], attempt=self.attempt)
+        self._event_log.note("work_stopped", job=self.lease["job"], attempt=self.attempt)
         message = {"role": "assistant", "content": parts.kept_text}
         output = {"message": message, "model": self.lease["input"].get("model"), "finish_reason": "stopped"}
         return with_big_output_in_file(Outcome(output=output), folder)
@@ -125,7 +125,7 @@ class Task:
         )
         outcome = await self._work(pool, work)
         usage = {name: int(count) for name, count in outcome.usage.items()}
-        self._diary.note(
+        self._event_log.note(
             "work_done" if outcome.error is None else "work_failed",
             job=self.lease["job"],
             attempt=self.attempt,
@@ -140,14 +140,14 @@ class Task:
         files: dict[str, Path] = {}
         for number, file in enumerate(self.lease["files"]):
             path = folder / f"input-{number}"
-            async for _ in pauses():
+            async for _ in attempts_with_backoff():
                 try:
                     await self._client.download(file["artifact"], file["digest"], file["bytes"], path)
                     break
                 except Unreachable:
                     continue
                 except Refused as refused:
-                    raise LeaseGone(str(refused)) from None
+                    raise LeaseLost(str(refused)) from None
             files[file["field"]] = path
         return files
 
@@ -174,17 +174,17 @@ class Task:
         }
 
     async def _uploaded(self, file: Path) -> dict[str, str]:
-        async for _ in pauses():
+        async for _ in attempts_with_backoff():
             try:
                 artifact = await self._client.upload(self.attempt, file)
                 return {"artifact": artifact["id"], "digest": artifact["digest"]}
             except Unreachable:
                 continue
             except Refused as refused:
-                raise LeaseGone(str(refused)) from None
-        raise AssertionError("pauses end never")
+                raise LeaseLost(str(refused)) from None
+        raise AssertionError("attempts never end")
 
-    async def _give_up(self, failure: Failure) -> None:
+    async def _report_failure(self, failure: Failure) -> None:
         body = {
             "token": self.lease["token"],
             "fault": failure.fault,
@@ -192,18 +192,18 @@ class Task:
             "message": failure.message[:2000],
         }
         try:
-            await self._client.until_known("POST", f"/gpu/leases/{self.attempt}/failure", body)
+            await self._client.call_until_answered("POST", f"/gpu/leases/{self.attempt}/failure", body)
         except Refused as refused:
-            raise LeaseGone(str(refused)) from None
+            raise LeaseLost(str(refused)) from None
 
     async def release(self, reason: str) -> None:
-        """Give the lease back, if that is possible quickly; else its clock returns it."""
+        """Release the lease, in one attempt with a short timeout; otherwise it runs out."""
         body = {"token": self.lease["token"], "reason": reason}
         try:
             await self._client.call("POST", f"/gpu/leases/{self.attempt}/release", body, seconds=RELEASE_SECONDS)
-            self._diary.note("lease_released", job=self.lease["job"], attempt=self.attempt, reason=reason)
+            self._event_log.note("lease_released", job=self.lease["job"], attempt=self.attempt, reason=reason)
         except (Unreachable, Refused) as error:
-            self._diary.note("lease_not_released", job=self.lease["job"], attempt=self.attempt, reason=str(error))
+            self._event_log.note("lease_not_released", job=self.lease["job"], attempt=self.attempt, reason=str(error))
 
     def _on_progress(self, progress: Progress) -> None:
         if progress.fraction is not None:
@@ -216,13 +216,13 @@ class Task:
                 self._sequence += 1
                 self._lines.append({"sequence": self._sequence, "at": at, "text": line[:LINE_LENGTH_MAX]})
 
-    async def _keep_logging(self) -> None:
+    async def _log_loop(self) -> None:
         while True:
             await asyncio.sleep(1.0)
             await self._send_lines()
 
     async def _send_lines(self) -> None:
-        """Bring the lines that wait to the server; what fails stays for the next time, known by its sequence."""
+        """Send the log lines that wait. What fails is sent again later; the server knows each line by its sequence."""
         while self._lines:
             lines = self._lines[:LOG_LINES_AT_ONCE]
             body = {"token": self.lease["token"], "lines": lines}
@@ -236,25 +236,27 @@ class Task:
             del self._lines[: len(lines)]
 
 
-async def deliver(client: MinerClient, home: Home, diary: Diary, attempt: str, body: dict[str, Any]) -> str | None:
-    """Deliver a result until the answer is definite, and then forget it; answers the code of a refusal.
+async def deliver(
+    client: MinerClient, home: Home, event_log: EventLog, attempt: str, body: dict[str, Any]
+) -> str | None:
+    """Deliver a result, with retries and backoff, until the answer is definite; returns the code of a refusal.
 
     Repeating it is harmless: it is paid once.
     """
-    async for _ in pauses():
+    async for _ in attempts_with_backoff():
         try:
             answer = await client.call("POST", f"/gpu/leases/{attempt}/result", body, seconds=60.0)
         except Unreachable as error:
-            diary.note("delivery_postponed", attempt=attempt, reason=str(error))
+            event_log.note("delivery_postponed", attempt=attempt, reason=str(error))
             continue
         except Refused as refused:
             if refused.status != 401:  # a key that ended says nothing about the result
-                home.settled(attempt)
-            diary.note("result_refused", attempt=attempt, code=refused.code)
+                home.forget_delivered(attempt)
+            event_log.note("result_refused", attempt=attempt, code=refused.code)
             return refused.code
-        home.settled(attempt)
-        diary.note(
+        home.forget_delivered(attempt)
+        event_log.note(
             "result_accepted", attempt=attempt, **{name: answer[name] for name in ("job", "state", "receipt", "earned")}
         )
         return None
-    raise AssertionError("pauses end never")
+    raise AssertionError("attempts never end")

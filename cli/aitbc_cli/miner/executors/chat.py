@@ -77,7 +77,7 @@ class ChatExecutor:
         return {"models": self._models or offered, "offered": offered}
 
     def run(self, work: Work, report: Report) -> Outcome:
-        """The message of the first choice, told as it comes; usage is what the upstream says it counted."""
+        """The message of the first choice, reported as it comes; usage is what the upstream says it counted."""
         started = time.monotonic()
         request = self._read_input(work.input)
         answer = self._answer(request, started + work.run_seconds, lambda text: _tell(report, text))
@@ -85,7 +85,7 @@ class ChatExecutor:
         return Outcome(output=_output_of(answer, request.get("model")), usage=usage)
 
     def _answer(self, request: dict[str, Any], deadline: float, tell: Callable[[str], None]) -> dict[str, Any]:
-        """The answer of the upstream: streamed where it can, whole where it cannot, and told either way."""
+        """The answer of the upstream: streamed where it can, whole where it cannot, and reported either way."""
         streamed = StreamedAnswer(tell, bytes_max=self._answer_bytes)
         status, body = 0, b""
         if self._streams:
@@ -146,7 +146,7 @@ class ChatExecutor:
         deadline: float,
         streamed: StreamedAnswer | None = None,
     ) -> tuple[int, bytes, bool]:
-        """One request and its whole answer, before the deadline (of the monotonic clock); whether it was read as a stream."""
+        """One request and its whole answer, before a deadline of the monotonic clock; whether it was streamed."""
         connection = _connection(self._url, min(CONNECT_SECONDS, max(0.1, deadline - time.monotonic())))
         body = None if request is None else json.dumps(request).encode()
         try:

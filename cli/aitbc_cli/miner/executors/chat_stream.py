@@ -17,7 +17,7 @@ class BrokenStream(Exception):
 
 
 class StreamedAnswer:
-    """Puts an answer together out of its pieces, and tells each piece of text as it comes."""
+    """Puts an answer together out of its pieces, and reports each piece of text as it comes."""
 
     def __init__(self, tell: Callable[[str], None], *, bytes_max: int) -> None:
         self.model: str | None = None
@@ -33,7 +33,7 @@ class StreamedAnswer:
 
     @property
     def text(self) -> str:
-        """All that was told."""
+        """All the text that was reported."""
         return "".join(self._texts)
 
     def read(self, pieces: Iterable[bytes]) -> None:
@@ -80,7 +80,7 @@ class StreamedAnswer:
             self.finish_reason = choice["finish_reason"]
 
     def _pass_on(self, *, last: bool = False) -> None:
-        """Tell what came, but for half a character, whose other half is on its way."""
+        """Report what came, but for half a character, whose other half is on its way."""
         held = self._half[-1:] if not last and "\ud800" <= self._half[-1:] <= "\udbff" else ""
         text, self._half = clean_text(self._half[: len(self._half) - len(held)]), held
         if text:

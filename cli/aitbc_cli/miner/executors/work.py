@@ -1,4 +1,4 @@
-"""The words that the pool and its workers share: a piece of work, its progress, its outcome."""
+"""The messages between the pool and its workers: a piece of work, its progress, its outcome."""
 
 import json
 import os
@@ -54,7 +54,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the work is (0 to 1, None when unknown), and the log lines and the text of its output since the last report."""
+    """How far the work is (0 to 1, None when unknown), and log lines and text of the output since the last report."""
 
     fraction: float | None
     lines: list[str]
@@ -105,7 +105,7 @@ class Executor(Protocol):
     """What every kind of work offers inside its worker process; built from the options of the kind."""
 
     def warm_up(self) -> dict[str, Any]:
-        """Do a first small piece of work, and tell what this executor is (models, digests, programs)."""
+        """Do a first small piece of work, and say what this executor is (models, digests, programs)."""
 
     def run(self, work: Work, report: Report) -> Outcome:
         """Do the work; raises WorkFailed, or FieldError for an input that is malformed."""

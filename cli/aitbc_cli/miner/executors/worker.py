@@ -1,4 +1,4 @@
-"""A worker process: does one kind of work, one piece after the other, as told by frames on its standard input.
+"""A worker process: does one kind of work, one piece after the other, as frames on its standard input say.
 
 Started by the pool as `python -P -m aitbc_cli.miner.executors.worker KIND PARENT_PID`.
 """
@@ -121,7 +121,7 @@ class Worker:
 
 
 class Reporter:
-    """Gathers progress so that a chatty program costs ten frames a second and no more."""
+    """Batches progress, so that a chatty program costs ten frames a second and no more."""
 
     def __init__(self, send: Any) -> None:
         self._send = send
@@ -133,7 +133,7 @@ class Reporter:
         self._next = 0.0
 
     def report(self, progress: Progress) -> None:
-        """Remember the newest fraction and the lines, and send them when it is time; text of the output is sent at once."""
+        """Keep the newest fraction and the lines, and send them when it is time; text of the output is sent at once."""
         self._pending = True
         self._fraction = progress.fraction if progress.fraction is not None else self._fraction
         room = _LINES_A_REPORT - len(self._lines)
@@ -145,7 +145,7 @@ class Reporter:
             self.flush()
 
     def flush(self) -> None:
-        """Send what was gathered."""
+        """Send the batch."""
         if not self._pending:
             return
         lines = [*self._lines, f"[{self._dropped} lines left out]"] if self._dropped else self._lines
@@ -163,7 +163,7 @@ def _bind_to_parent(kind: str, parent: int) -> None:
     else:
         process_tree.die_with_parent(signal.SIGKILL)
     if os.getppid() != parent:
-        # The daemon ended before the kernel was asked to tell.
+        # The daemon ended before the kernel was asked for the signal.
         sys.exit(1)
 
 
@@ -191,7 +191,7 @@ def _limit_memory(limit: Any) -> None:
 
 
 def _refuse_connections(event: str, _arguments: tuple[Any, ...]) -> None:
-    """An audit hook: the models are here, and nothing else is to be fetched or told."""
+    """An audit hook: the models are here, and nothing else is to be fetched or sent."""
     if event in ("socket.connect", "socket.getaddrinfo"):
         raise PermissionError("This worker makes no connections.")
 

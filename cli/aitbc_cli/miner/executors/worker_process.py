@@ -1,4 +1,4 @@
-"""The pool's hold on one worker process: start it, give it work, hear its progress, end it with all it started."""
+"""The pool's hold on one worker process: start it, send it work, read its progress, end it with all it started."""
 
 import asyncio
 import contextlib
@@ -84,7 +84,7 @@ class WorkerProcess:
         return self._process.returncode is None
 
     async def warm_up(self) -> Mapping[str, Any]:
-        """Have a first small piece of work done; answers what the executor tells about itself."""
+        """Have a first small piece of work done; returns what the executor says about itself."""
         answer = await self._ask({"do": "warm_up"}, _ignore)
         detail: Mapping[str, Any] = answer.get("detail", {})
         return detail
@@ -188,7 +188,7 @@ def _environment(scratch: Path, threads: int) -> dict[str, str]:
 
 
 def _outcome_of(answer: Mapping[str, Any], folder: Path) -> Outcome:
-    """The outcome that a worker told, with every file checked to be a plain one inside the folder of the work."""
+    """The outcome that a worker reported, with every file checked to be a plain one inside the folder of the work."""
     files = {str(name): Path(path) for name, path in answer["output_files"].items()}
     for path in files.values():
         if path.parent != folder or not stat.S_ISREG(path.lstat().st_mode):

@@ -1,87 +1,87 @@
-"""Tells the server an output piece by piece while it is made, and hears in return whether to go on."""
+"""Streams an output to the server in parts while it is made; each answer says whether to go on."""
 
 import asyncio
 
 from aitbc_cli.miner.client import MinerClient, Refused, Unreachable
 
-GATHER_SECONDS = 0.15
-"""Text is gathered for so long before it is told."""
-ASK_SECONDS = 1.0
-"""How often the server is asked whether to go on when there is nothing to tell."""
-ANSWER_SECONDS = 5.0
+BATCH_SECONDS = 0.15
+"""How long text is collected into one batch."""
+STATUS_SECONDS = 1.0
+"""How often the lease's status is asked for while there is no text."""
+TIMEOUT_SECONDS = 5.0
 PART_LENGTH_MAX = 16_000
 PARTS_AT_ONCE = 64
-LETTERS_AT_ONCE = 64_000
-AWAY_SECONDS = 1.0
+CHARACTERS_AT_ONCE = 64_000
+RETRY_SECONDS = 1.0
 LIVE = "live"
 
 
-class Parts:
-    """The pieces of one attempt's output, numbered from 1 and told until the server has them."""
+class OutputParts:
+    """The parts of one attempt's output, numbered from 1, each sent until the server keeps it."""
 
     def __init__(self, client: MinerClient, attempt: str, token: int) -> None:
         self._client = client
         self._path = f"/gpu/leases/{attempt}/parts"
         self._token = token
-        self._gathered: list[str] = []
+        self._buffer: list[str] = []
         self._parts: list[str] = []
         self._kept = 0
         self._is_full = False
-        """The server keeps no more: from then on it is only asked."""
-        self._is_off = False
-        """The server knows nothing of parts."""
-        self._news = asyncio.Event()
+        """The server keeps no more text: from then on only the status is asked for."""
+        self._is_unsupported = False
+        """The server does not take parts."""
+        self._new_text = asyncio.Event()
 
     def add(self, text: str) -> None:
         """More text of the output."""
-        self._gathered.append(text)
-        self._news.set()
+        self._buffer.append(text)
+        self._new_text.set()
 
     @property
     def kept_text(self) -> str:
-        """What the server has."""
+        """The text that the server keeps."""
         return "".join(self._parts[: self._kept])
 
-    async def tell_until_stopped(self) -> str:
-        """Tell and ask, until the work should not go on; answers why: `stop`, `canceled` or `lost`."""
+    async def send_until_stopped(self) -> str:
+        """Send batches until the work should not go on; returns why: `stop`, `canceled` or `lost`."""
         while True:
             try:
-                await asyncio.wait_for(self._news.wait(), ASK_SECONDS)
-                await asyncio.sleep(GATHER_SECONDS)
+                await asyncio.wait_for(self._new_text.wait(), STATUS_SECONDS)
+                await asyncio.sleep(BATCH_SECONDS)
             except TimeoutError:
                 pass
-            if self._is_off:
+            if self._is_unsupported:
                 await asyncio.Event().wait()
-            status = await self.tell()
+            status = await self.send()
             if status not in (None, LIVE):
                 return str(status)
             if status is None:
-                await asyncio.sleep(AWAY_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
 
-    async def tell_rest(self) -> str:
-        """Tell what is left of a finished output, as far as the server can be reached; answers the last status heard."""
+    async def send_rest(self) -> str:
+        """Send the rest of a finished output, as far as the server can be reached; returns the last status."""
         while True:
             before = self._kept
-            status = await self.tell()
-            done = self._kept == len(self._parts) and not self._gathered
+            status = await self.send()
+            done = self._kept == len(self._parts) and not self._buffer
             if status != LIVE or done or self._kept == before:
                 return status or LIVE
 
-    async def tell(self) -> str | None:
-        """Tell what waits, up to a limit; answers what becomes of the lease, none where the server cannot be reached."""
-        self._news.clear()
+    async def send(self) -> str | None:
+        """Send one batch; returns the status of the lease, none where the server cannot be reached."""
+        self._new_text.clear()
         self._number()
         body = {"token": self._token, "parts": [] if self._is_full else self._next()}
         try:
-            answer = await self._client.call("POST", self._path, body, seconds=ANSWER_SECONDS)
+            answer = await self._client.call("POST", self._path, body, seconds=TIMEOUT_SECONDS)
         except Unreachable:
-            self._news.set()
+            self._new_text.set()
             return None
         except Refused as refused:
             return self._refused(refused)
         self._kept = max(self._kept, int(answer["kept"]))
         if self._kept < len(self._parts) and not self._is_full:
-            self._news.set()
+            self._new_text.set()
         return str(answer["status"])
 
     def _refused(self, refused: Refused) -> str:
@@ -90,20 +90,20 @@ class Parts:
         if refused.code == "parts_too_large":
             self._is_full = True
         else:
-            self._is_off = True
+            self._is_unsupported = True
         return LIVE
 
     def _number(self) -> None:
-        text = "".join(self._gathered)
-        self._gathered.clear()
+        text = "".join(self._buffer)
+        self._buffer.clear()
         self._parts += [text[start : start + PART_LENGTH_MAX] for start in range(0, len(text), PART_LENGTH_MAX)]
 
     def _next(self) -> list[dict[str, object]]:
         parts: list[dict[str, object]] = []
-        letters = 0
+        characters = 0
         for sequence, text in enumerate(self._parts[self._kept :], self._kept + 1):
-            letters += len(text)
-            if len(parts) == PARTS_AT_ONCE or (parts and letters > LETTERS_AT_ONCE):
+            characters += len(text)
+            if len(parts) == PARTS_AT_ONCE or (parts and characters > CHARACTERS_AT_ONCE):
                 break
             parts.append({"sequence": sequence, "text": text})
         return parts

@@ -8,12 +8,12 @@ SECONDS = 1.5
 ROWS = 40
 
 
-def ids_of(path: str, field: str = "id", told: str = "state") -> Callable[[str], list[tuple[str, str]]]:
+def ids_of(path: str, field: str = "id", shown: str = "state") -> Callable[[str], list[tuple[str, str]]]:
     """A completion of the ids of a list, each with a word about it."""
 
     def complete(incomplete: str) -> list[tuple[str, str]]:
         return [
-            (str(row[field]), str(row.get(told, "")))
+            (str(row[field]), str(row.get(shown, "")))
             for row in _rows(path)
             if str(row.get(field, "")).startswith(incomplete)
         ]
@@ -33,13 +33,13 @@ def _rows(path: str) -> list[dict[str, Any]]:
 
 
 JOBS = ids_of("/api/v1/ai/jobs")
-MINERS = ids_of("/api/v1/gpu/miners", told="status")
-GPUS = ids_of("/api/v1/gpu/listings", told="model")
+MINERS = ids_of("/api/v1/gpu/miners", shown="status")
+GPUS = ids_of("/api/v1/gpu/listings", shown="model")
 BOOKINGS = ids_of("/api/v1/gpu/bookings")
-KEYS = ids_of("/api/v1/identity/keys", told="name")
-ACCOUNTS = ids_of("/api/v1/identity/accounts", told="name")
-RECEIPTS = ids_of("/api/v1/trading/receipts", told="kind")
-TRANSACTIONS = ids_of("/api/v1/trading/transactions", told="kind")
-EVENTS = ids_of("/api/v1/operations/events", told="state")
-ENDPOINTS = ids_of("/api/v1/webhooks/endpoints", told="url")
-DELIVERIES = ids_of("/api/v1/webhooks/deliveries", told="state")
+KEYS = ids_of("/api/v1/identity/keys", shown="name")
+ACCOUNTS = ids_of("/api/v1/identity/accounts", shown="name")
+RECEIPTS = ids_of("/api/v1/trading/receipts", shown="kind")
+TRANSACTIONS = ids_of("/api/v1/trading/transactions", shown="kind")
+EVENTS = ids_of("/api/v1/operations/events", shown="state")
+ENDPOINTS = ids_of("/api/v1/webhooks/endpoints", shown="url")
+DELIVERIES = ids_of("/api/v1/webhooks/deliveries", shown="state")

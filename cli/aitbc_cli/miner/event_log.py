@@ -1,4 +1,4 @@
-"""What the miner says about itself: lines for people or machines on stderr, and events as JSON lines on stdout when asked."""
+"""The miner's event log: lines for people or programs on stderr, and events as JSON lines on stdout where asked for."""
 
 import json
 import sys
@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 
-class Diary:
-    """Writes down what happens."""
+class EventLog:
+    """Writes one line for each event."""
 
     def __init__(self, *, json_events: bool = False) -> None:
         self._json_events = json_events
@@ -18,8 +18,8 @@ class Diary:
         at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         line = json.dumps({"timestamp": at, "event": event, **facts}, ensure_ascii=True, default=str)
         if self._for_people:
-            told = "  ".join(f"{name}={json.dumps(value, default=str)}" for name, value in facts.items())
-            sys.stderr.write(f"{at[11:19]}  {event:<22} {told}\n")
+            shown = "  ".join(f"{name}={json.dumps(value, default=str)}" for name, value in facts.items())
+            sys.stderr.write(f"{at[11:19]}  {event:<22} {shown}\n")
         else:
             sys.stderr.write(line + "\n")
         sys.stderr.flush()
