@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
-from aitbc.kernel.legacy.health import OPEN, StandingController
+from aitbc.kernel.legacy.health import OPEN, HealthController
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.version import this_build
 from aitbc.modules.ai.legacy import desk
@@ -83,7 +83,7 @@ class Processing(Struct, frozen=True, kw_only=True):
     result: str
 
 
-class PublicController(StandingController):
+class PublicController(HealthController):
     """Open to everybody, and telling nothing of anybody."""
 
     service = SERVICE
