@@ -1,0 +1,25 @@
+"""Health, readiness and status of the service."""
+
+from litestar import Response, get
+from litestar.di import NamedDependency
+
+from aitbc.kernel.legacy.health import OPEN, Health, LiveController, readiness
+from aitbc.modules.trading.service import TradingService
+
+
+class LegacyHealth(LiveController):
+    """Open to everybody, and telling nothing of anybody."""
+
+    service = "trading-service"
+
+    @get("/ready", opt=OPEN)
+    async def ready(self, trading: NamedDependency[TradingService]) -> Response[Health]:
+        """Whether its database answers."""
+        return await readiness(self.service, trading.explorer.height())
+
+    @get("/trading/status", opt=OPEN)
+    async def status(self, trading: NamedDependency[TradingService]) -> Health:
+        """How far the chain has come."""
+        height = await trading.explorer.height()
+        head = "no block is sealed yet" if height is None else f"the chain's head is block {height}"
+        return Health(status="operational", service=self.service, message=f"Trading service is running; {head}")
