@@ -167,8 +167,8 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet_on(target: Target, state_dir: Path, *, hot: bool = True, **settings: Any) -> AsyncIterator[Fleet]:
+async def fleet_on(target: Target, state_dir: Path, **settings: Any) -> AsyncIterator[Fleet]:
     """The whole house over a database; silence counts at once unless a grace is given."""
-    tables = {"gpu": GpuSettings(**({"hot": hot, "grace_seconds": 0.0} | settings)), "ai": AiSettings(grace_seconds=0)}
+    tables = {"gpu": GpuSettings(**({"grace_seconds": 0.0} | settings)), "ai": AiSettings(grace_seconds=0)}
     async with open_house(target, state_dir, tables=tables) as stage:
         yield Fleet(stage, target)

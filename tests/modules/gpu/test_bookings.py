@@ -305,23 +305,23 @@ async def test_the_same_request_again_is_one_booking(fleet: Fleet) -> None:
 # The miner that a booked GPU is in
 
 
-async def test_a_booked_miner_takes_the_jobs_of_its_booking_and_no_others(either: Fleet) -> None:
-    market, rig = await with_miner(either)
+async def test_a_booked_miner_takes_the_jobs_of_its_booking_and_no_others(fleet: Fleet) -> None:
+    market, rig = await with_miner(fleet)
     booking = await market.book(hours=1)
-    await either.submit(market.owner_caller)
-    await either.submit(market.buyer_caller)
+    await fleet.submit(market.owner_caller)
+    await fleet.submit(market.buyer_caller)
     assert (await rig.poll())["leases"] == []
-    stranger = await either.owner(funds="1")
-    await either.submit(stranger, requirements={"booking": booking.id})
+    stranger = await fleet.owner(funds="1")
+    await fleet.submit(stranger, requirements={"booking": booking.id})
     assert (await rig.poll())["leases"] == []
-    wanted = await either.submit(market.buyer_caller, requirements={"booking": booking.id})
+    wanted = await fleet.submit(market.buyer_caller, requirements={"booking": booking.id})
     assert wanted["unit_price"] == "0"
     lease = await rig.take()
     assert lease["job"] == wanted["id"]
     done = (await rig.deliver(lease)).json()
     assert (done["state"], done["price"]) == ("succeeded", "0.00000001")
     await market.gpus.release_gpu(market.buyer, booking.id)
-    late = await either.submit(market.buyer_caller, requirements={"booking": booking.id})
+    late = await fleet.submit(market.buyer_caller, requirements={"booking": booking.id})
     taken = [lease["job"] for lease in (await rig.poll(slots=2))["leases"]]
     assert len(taken) == 2 and not {late["id"], wanted["id"]} & set(taken)
     await market.require_sound()

@@ -1,4 +1,4 @@
-"""Whether a miner is there: heartbeats, silence, and whose silence it is; each both ways to the data."""
+"""Whether a miner is there: heartbeats, silence, and whose silence it is."""
 
 import asyncio
 from collections import deque
@@ -32,44 +32,44 @@ async def told_of(fleet: Fleet, miner: str) -> list[tuple[int, str]]:
     return [(row["version"], row["status"]) for row in rows]
 
 
-async def test_a_first_heartbeat_brings_a_miner_online_and_tells_it_once(either: Fleet) -> None:
-    owner = await either.owner()
-    rig = await either.rig(owner, beat=False)
-    assert (await either.see(owner, rig))["status"] == "enrolled"
-    assert await told_of(either, rig.id) == []
+async def test_a_first_heartbeat_brings_a_miner_online_and_tells_it_once(fleet: Fleet) -> None:
+    owner = await fleet.owner()
+    rig = await fleet.rig(owner, beat=False)
+    assert (await fleet.see(owner, rig))["status"] == "enrolled"
+    assert await told_of(fleet, rig.id) == []
     answers = [await rig.beat(slots_busy=busy) for busy in (0, 1, 2)]
     assert {answer["status"] for answer in answers} == {"online"}
     assert (answers[0]["message"], answers[0]["leases"], answers[0]["heartbeat_seconds"]) == (None, [], 10.0)
-    seen = await either.see(owner, rig)
+    seen = await fleet.see(owner, rig)
     assert (seen["status"], seen["slots_busy"]) == ("online", 2)
     assert seen["last_seen_at"] > seen["changed_at"]
-    assert await told_of(either, rig.id) == [(2, "online")]
+    assert await told_of(fleet, rig.id) == [(2, "online")]
 
 
-async def test_what_is_told_of_many_heartbeats_at_once_names_the_request_of_each(either: Fleet) -> None:
-    owner = await either.owner()
-    rigs = [await either.rig(owner, beat=False) for _ in range(4)]
+async def test_what_is_told_of_many_heartbeats_at_once_names_the_request_of_each(fleet: Fleet) -> None:
+    owner = await fleet.owner()
+    rigs = [await fleet.rig(owner, beat=False) for _ in range(4)]
     sign = {"slots": 2, "slots_busy": 0}
     answers = await asyncio.gather(*(rig.call("POST", "/heartbeats", sign) for rig in rigs))
-    told = await either.sql("SELECT body::json->>'miner' AS miner, request_id FROM gpu.outbox")
+    told = await fleet.sql("SELECT body::json->>'miner' AS miner, request_id FROM gpu.outbox")
     mine = {row["miner"]: row["request_id"] for row in told if row["miner"] in {rig.id for rig in rigs}}
     requests = [answer.headers["x-request-id"] for answer in answers]
     assert mine == dict(zip((rig.id for rig in rigs), requests, strict=True))
     assert len(set(requests)) == 4
 
 
-async def test_a_silent_miner_is_offline_after_thirty_seconds_and_comes_back(either: Fleet) -> None:
-    owner = await either.owner()
-    rig = await either.rig(owner)
-    await either.later(29)
-    assert (await either.see(owner, rig))["status"] == "online"
-    await either.later(2)
-    gone = await either.see(owner, rig)
+async def test_a_silent_miner_is_offline_after_thirty_seconds_and_comes_back(fleet: Fleet) -> None:
+    owner = await fleet.owner()
+    rig = await fleet.rig(owner)
+    await fleet.later(29)
+    assert (await fleet.see(owner, rig))["status"] == "online"
+    await fleet.later(2)
+    gone = await fleet.see(owner, rig)
     assert (gone["status"], gone["status_reason"]) == ("offline", "nothing was heard of the miner")
     assert (await rig.beat())["status"] == "online"
-    assert (await either.see(owner, rig))["status_reason"] is None
-    assert await told_of(either, rig.id) == [(2, "online"), (3, "offline"), (4, "online")]
-    steps = await either.sql(
+    assert (await fleet.see(owner, rig))["status_reason"] is None
+    assert await told_of(fleet, rig.id) == [(2, "online"), (3, "offline"), (4, "online")]
+    steps = await fleet.sql(
         "SELECT status FROM gpu.status_changes WHERE miner = $1 ORDER BY id", ids.decode("mnr", rig.id)
     )
     assert [row["status"] for row in steps] == ["enrolled", "online", "offline", "online"]
@@ -82,26 +82,26 @@ async def test_a_miner_that_never_came_is_not_called_offline(fleet: Fleet) -> No
     assert (await fleet.see(owner, rig))["status"] == "enrolled"
 
 
-async def test_a_poll_is_a_sign_of_life_of_one_that_was_offline(either: Fleet) -> None:
-    owner = await either.owner()
-    rig = await either.rig(owner)
-    await either.later(60)
-    assert (await either.see(owner, rig))["status"] == "offline"
+async def test_a_poll_is_a_sign_of_life_of_one_that_was_offline(fleet: Fleet) -> None:
+    owner = await fleet.owner()
+    rig = await fleet.rig(owner)
+    await fleet.later(60)
+    assert (await fleet.see(owner, rig))["status"] == "offline"
     assert await rig.poll() == {"leases": [], "status": "online", "message": None}
-    assert (await either.see(owner, rig))["status"] == "online"
+    assert (await fleet.see(owner, rig))["status"] == "online"
 
 
-async def test_a_good_bye_is_taken_at_once(either: Fleet) -> None:
-    owner = await either.owner()
-    rig = await either.rig(owner)
+async def test_a_good_bye_is_taken_at_once(fleet: Fleet) -> None:
+    owner = await fleet.owner()
+    rig = await fleet.rig(owner)
     answer = await rig.beat(leaving=True)
     assert (answer["status"], answer["message"]) == ("offline", "the miner was stopped")
     assert (await rig.beat())["status"] == "online"
 
 
-async def test_a_miner_that_says_why_it_cannot_work_drains_until_it_says_nothing(either: Fleet) -> None:
-    owner = await either.owner()
-    rig = await either.rig(owner)
+async def test_a_miner_that_says_why_it_cannot_work_drains_until_it_says_nothing(fleet: Fleet) -> None:
+    owner = await fleet.owner()
+    rig = await fleet.rig(owner)
     answer = await rig.beat(pause="the disk is full")
     assert (answer["status"], answer["message"]) == ("draining", "the disk is full")
     assert await rig.poll() == {"leases": [], "status": "draining", "message": "the disk is full"}
@@ -109,51 +109,51 @@ async def test_a_miner_that_says_why_it_cannot_work_drains_until_it_says_nothing
     assert (await rig.beat())["status"] == "online"
 
 
-async def test_an_owners_drain_outlives_silence_and_reasons_of_the_miner(either: Fleet) -> None:
-    owner = await either.owner()
-    rig = await either.rig(owner)
+async def test_an_owners_drain_outlives_silence_and_reasons_of_the_miner(fleet: Fleet) -> None:
+    owner = await fleet.owner()
+    rig = await fleet.rig(owner)
     assert (await owner.post(f"{GPU}/miners/{rig.id}/drain", {"message": "new fans"})).json()["status"] == "draining"
     assert (await rig.beat(pause="hot"))["message"] == "new fans"
-    await either.later(60)
-    assert (await either.see(owner, rig))["status"] == "offline"
+    await fleet.later(60)
+    assert (await fleet.see(owner, rig))["status"] == "offline"
     back = await rig.beat()
     assert (back["status"], back["message"]) == ("draining", "new fans")
     assert (await owner.post(f"{GPU}/miners/{rig.id}/resume")).json()["status"] == "online"
 
 
-async def test_telemetry_replaces_the_inventory_and_its_absence_leaves_it(either: Fleet) -> None:
-    owner = await either.owner()
-    rig = await either.rig(owner)
+async def test_telemetry_replaces_the_inventory_and_its_absence_leaves_it(fleet: Fleet) -> None:
+    owner = await fleet.owner()
+    rig = await fleet.rig(owner)
     await rig.beat(telemetry=INVENTORY | {"devices": [CPU | {"utilization": 12.5, "memory_used_mib": 100}]})
     await rig.beat()
-    (device,) = (await either.see(owner, rig))["inventory"]["devices"]
+    (device,) = (await fleet.see(owner, rig))["inventory"]["devices"]
     assert (device["utilization"], device["memory_used_mib"], device["power_watts"]) == (12.5, 100, None)
-    assert await told_of(either, rig.id) == [(2, "online")], "readings are no news for matching"
+    assert await told_of(fleet, rig.id) == [(2, "online")], "readings are no news for matching"
 
 
-async def test_other_slots_are_news_for_matching(either: Fleet) -> None:
-    owner = await either.owner()
-    rig = await either.rig(owner)
+async def test_other_slots_are_news_for_matching(fleet: Fleet) -> None:
+    owner = await fleet.owner()
+    rig = await fleet.rig(owner)
     await rig.beat(slots=5)
-    assert (await either.see(owner, rig))["slots"] == 5
-    assert await told_of(either, rig.id) == [(2, "online"), (3, "online")]
+    assert (await fleet.see(owner, rig))["slots"] == 5
+    assert await told_of(fleet, rig.id) == [(2, "online"), (3, "online")]
 
 
-async def test_many_heartbeats_at_once_each_find_their_miner(either: Fleet) -> None:
-    owner = await either.owner()
-    rigs = [await either.rig(owner, beat=False) for _ in range(12)]
+async def test_many_heartbeats_at_once_each_find_their_miner(fleet: Fleet) -> None:
+    owner = await fleet.owner()
+    rigs = [await fleet.rig(owner, beat=False) for _ in range(12)]
     answers = await asyncio.gather(*(rig.beat(slots_busy=number % 3) for number, rig in enumerate(rigs) for _ in "ab"))
     assert {answer["status"] for answer in answers} == {"online"}
     for number, rig in enumerate(rigs):
-        assert (await either.see(owner, rig))["slots_busy"] == number % 3
-        assert await told_of(either, rig.id) == [(2, "online")]
+        assert (await fleet.see(owner, rig))["slots_busy"] == number % 3
+        assert await told_of(fleet, rig.id) == [(2, "online")]
 
 
-async def test_a_miner_that_is_unknown_among_many_is_refused_alone(either: Fleet) -> None:
-    rig = await either.rig(await either.owner())
+async def test_a_miner_that_is_unknown_among_many_is_refused_alone(fleet: Fleet) -> None:
+    rig = await fleet.rig(await fleet.owner())
     stranger = Principal(ids.new_id("acct"), ids.new_id("key"), "miner", ROLE_SCOPES["miner"], ids.new_id("mnr"))
     sign = SendHeartbeat(slots=1, slots_busy=0)
-    found = await asyncio.gather(rig.beat(), either.gpu.heartbeat(stranger, sign), return_exceptions=True)
+    found = await asyncio.gather(rig.beat(), fleet.gpu.heartbeat(stranger, sign), return_exceptions=True)
     assert isinstance(found[0], dict)
     assert isinstance(found[1], MinerNotFound)
 

@@ -12,10 +12,10 @@ from aitbc.modules.gpu.service.work import AskForWork, KeepLease, SendHeartbeat
 from tests.modules.gpu.make import GPU, JOBS, Fleet
 
 
-async def test_a_job_is_done_and_paid(either: Fleet) -> None:
-    owner, buyer = await either.owner(), await either.owner(funds="10")
-    rig = await either.rig(owner)
-    job = await either.submit(buyer, texts=2)
+async def test_a_job_is_done_and_paid(fleet: Fleet) -> None:
+    owner, buyer = await fleet.owner(), await fleet.owner(funds="10")
+    rig = await fleet.rig(owner)
+    job = await fleet.submit(buyer, texts=2)
     lease = await rig.take()
     assert (lease["job"], lease["kind"], lease["input"]) == (job["id"], "embed", {"texts": ["text", "text"]})
     kept = await rig.beat(
@@ -107,14 +107,14 @@ async def test_only_what_a_miner_offers_reaches_it(fleet: Fleet) -> None:
     await far.deliver(lease)
 
 
-async def test_a_drained_miner_finishes_and_gets_nothing_new(either: Fleet) -> None:
-    owner, buyer = await either.owner(), await either.owner(funds="10")
-    rig = await either.rig(owner)
-    await either.submit(buyer)
+async def test_a_drained_miner_finishes_and_gets_nothing_new(fleet: Fleet) -> None:
+    owner, buyer = await fleet.owner(), await fleet.owner(funds="10")
+    rig = await fleet.rig(owner)
+    await fleet.submit(buyer)
     lease = await rig.take()
     drained = (await owner.post(f"{GPU}/miners/{rig.id}/drain", {"message": "new fans"})).json()
     assert (drained["status"], drained["status_reason"], drained["drain_message"]) == ("draining", *["new fans"] * 2)
-    job = await either.submit(buyer)
+    job = await fleet.submit(buyer)
     assert await rig.poll() == {"leases": [], "status": "draining", "message": "new fans"}
     kept = await rig.beat(leases=[{"attempt": lease["attempt"], "token": lease["token"]}])
     assert (kept["status"], kept["message"], kept["leases"][0]["status"]) == ("draining", "new fans", "live")
@@ -126,7 +126,7 @@ async def test_a_drained_miner_finishes_and_gets_nothing_new(either: Fleet) -> N
     lease = await rig.take()
     assert lease["job"] == job["id"]
     await rig.deliver(lease)
-    actions = await either.sql("SELECT action FROM gpu.audit WHERE object = $1 ORDER BY id", rig.id)
+    actions = await fleet.sql("SELECT action FROM gpu.audit WHERE object = $1 ORDER BY id", rig.id)
     assert [row["action"] for row in actions] == ["miner.enrol", "miner.drain", "miner.resume"]
 
 
@@ -171,18 +171,18 @@ async def test_a_removed_miner_gives_back_its_work_and_its_key_ends(fleet: Fleet
         assert (await other.deliver(lease)).json()["state"] == "succeeded"
 
 
-async def test_a_removed_miner_whose_key_is_still_believed_for_a_moment_gets_nothing(either: Fleet) -> None:
-    owner = await either.owner()
-    rig = await either.rig(owner)
-    principal = await either.stage.house.identity.authenticate(rig.secret)
+async def test_a_removed_miner_whose_key_is_still_believed_for_a_moment_gets_nothing(fleet: Fleet) -> None:
+    owner = await fleet.owner()
+    rig = await fleet.rig(owner)
+    principal = await fleet.stage.house.identity.authenticate(rig.secret)
     await owner.client.delete(f"{GPU}/miners/{rig.id}")
     lease = KeepLease(attempt=ids.new_id("att"), token=1)
-    heard = await either.gpu.heartbeat(principal, SendHeartbeat(slots=1, slots_busy=0, leases=(lease,)))
+    heard = await fleet.gpu.heartbeat(principal, SendHeartbeat(slots=1, slots_busy=0, leases=(lease,)))
     assert (heard.status, heard.message) == ("removed", "its owner removed it")
     assert [one.status for one in heard.leases] == ["lost"]
-    work = await either.gpu.poll(principal, AskForWork(slots=1, wait_seconds=0))
+    work = await fleet.gpu.poll(principal, AskForWork(slots=1, wait_seconds=0))
     assert (work.leases, work.status) == ((), "removed")
-    assert (await either.see(owner, rig))["status"] == "removed"
+    assert (await fleet.see(owner, rig))["status"] == "removed"
 
 
 async def test_a_failure_is_noted_with_its_fault_and_a_release_does_not_count(fleet: Fleet) -> None:

@@ -8,16 +8,14 @@ from sqlalchemy import Select, select
 
 from aitbc.kernel.crypto.sealing import Seal
 from aitbc.kernel.database.batcher import Batcher
-from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.platform import Platform
 from aitbc.kernel.primitives import ids
-from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import AiApi
 from aitbc.modules.gpu.api import Miner, MinerNotFound
 from aitbc.modules.gpu.batched import beat_many, read_asking
-from aitbc.modules.gpu.models.life import Status, hear
+from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.models.tables import MinerRow, ProfileRow, ReputationRow, StatusChangeRow
 from aitbc.modules.gpu.models.values import Asking, Beat, Standing
 from aitbc.modules.gpu.models.views import miner_changed, miner_view
@@ -84,23 +82,8 @@ class Desk:
         uow.publish(miner_changed(row, capabilities, at))
 
     async def beat(self, beat: Beat) -> Standing:
-        """Hear a sign of life, one way or the other. Raises `MinerNotFound`."""
-        return await (self.beats.do(beat) if self.settings.hot else self._beat_alone(beat))
-
-    @retrying
-    async def _beat_alone(self, beat: Beat) -> Standing:
-        async with self.db.unit_of_work() as uow:
-            row = await uow.find(MinerRow, beat.miner, lock=True, missing=MinerNotFound)
-            before, at = row.status, now()
-            slots = row.slots if beat.slots is None else beat.slots
-            changed = hear(row, slots=slots, pause=beat.pause, leaving=beat.leaving)
-            if row.status != Status.REMOVED:
-                row.seen_at = at
-                row.slots_busy = row.slots_busy if beat.slots_busy is None else beat.slots_busy
-                row.readings = beat.readings or row.readings
-            if changed:
-                await self.tell(uow, row, before, at)
-            return Standing(row.status, row.status_reason)
+        """Record a heartbeat, together with those of other miners. Raises `MinerNotFound`."""
+        return await self.beats.do(beat)
 
 
 def whole() -> Select[MinerRow, ProfileRow, ReputationRow]:

@@ -8,8 +8,6 @@ from msgspec import Meta, Struct
 class GpuSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The `[gpu]` table of the configuration."""
 
-    hot: bool = True
-    """Gather the signs of life of many miners; off, each has a transaction of its own."""
     heartbeat_seconds: Annotated[float, Meta(gt=0, le=300)] = 10.0
     """How often miners are asked to send a sign of life."""
     offline_seconds: Annotated[float, Meta(gt=0, le=3600)] = 30.0
