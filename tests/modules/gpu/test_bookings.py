@@ -360,16 +360,16 @@ async def test_why_a_job_waits_says_that_a_miner_is_booked(fleet: Fleet) -> None
 
 async def test_a_gpu_whose_miner_takes_no_work_cannot_be_booked_and_one_that_is_booked_stays_so(fleet: Fleet) -> None:
     market, rig = await with_miner(fleet)
-    await rig.beat(leaving=True)
+    await rig.heartbeat(leaving=True)
     assert await market.status() == "offline"
     with pytest.raises(GpuOffline):
         await market.book()
-    await rig.beat()
+    await rig.heartbeat()
     booking = await market.book()
-    await rig.beat(leaving=True)
+    await rig.heartbeat(leaving=True)
     assert await market.status() == "booked"
     assert (await market.gpus.booking(market.buyer, booking.id)).reachable is False
-    await rig.beat()
+    await rig.heartbeat()
     assert (await market.gpus.booking(market.buyer, booking.id)).reachable is True
 
 
@@ -424,7 +424,7 @@ async def test_of_several_ends_of_a_booking_one_happens(fleet: Fleet, rivals: st
         gpu = await market.gpus.list_gpu(market.owner, listing(miner_name=rig.id))
         booking = await market.gpus.book_gpu(market.buyer, BookGpu(gpu=gpu.id, duration_ms=HOUR))
         clock.move(timedelta(hours=1, seconds=1) if "mind" in rivals else timedelta(minutes=number))
-        await rig.beat()
+        await rig.heartbeat()
         again = BookGpu(gpu=gpu.id, duration_ms=HOUR)
         deeds: dict[str, Callable[[], Awaitable[Any]]] = {
             "release": lambda booking=booking: market.gpus.release_gpu(market.buyer, booking.id),  # type: ignore[misc]
@@ -481,7 +481,7 @@ async def test_whichever_statement_fails_the_money_comes_out_right(fleet: Fleet,
         booking = None if deed == "book" else await market.gpus.book_gpu(market.buyer, wanted)
         if deed == "end":
             clock.move(timedelta(hours=1, seconds=1))
-            await rig.beat()
+            await rig.heartbeat()
         failed = False
         try:
             with failing(fleet, number) as left:
@@ -490,7 +490,7 @@ async def test_whichever_statement_fails_the_money_comes_out_right(fleet: Fleet,
             failed = True
         failures += failed or left[0] <= 0
         clock.move(PLACING + timedelta(seconds=1))
-        await rig.beat()
+        await rig.heartbeat()
         await market.gpus.mind_bookings()
         await market.require_sound()
         for one in await market.gpus.bookings(market.buyer, BookingWish(limit=99, states=frozenset({"active"}))):

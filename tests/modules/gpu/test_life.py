@@ -15,7 +15,7 @@ from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import clock, ids
 from aitbc.modules.gpu.api import MinerNotFound
-from aitbc.modules.gpu.models.life import ALLOWED, Status, drain, hear, remove, silence
+from aitbc.modules.gpu.models.life import ALLOWED, Status, apply_heartbeat, drain, remove, silence
 from aitbc.modules.gpu.service import liveness
 from aitbc.modules.gpu.service.work import SendHeartbeat
 from tests.modules.gpu.make import CPU, GPU, INVENTORY, Fleet, fleet_on
@@ -34,10 +34,10 @@ async def told_of(fleet: Fleet, miner: str) -> list[tuple[int, str]]:
 
 async def test_a_first_heartbeat_brings_a_miner_online_and_tells_it_once(fleet: Fleet) -> None:
     owner = await fleet.owner()
-    rig = await fleet.rig(owner, beat=False)
+    rig = await fleet.rig(owner, heartbeat=False)
     assert (await fleet.see(owner, rig))["status"] == "enrolled"
     assert await told_of(fleet, rig.id) == []
-    answers = [await rig.beat(slots_busy=busy) for busy in (0, 1, 2)]
+    answers = [await rig.heartbeat(slots_busy=busy) for busy in (0, 1, 2)]
     assert {answer["status"] for answer in answers} == {"online"}
     assert (answers[0]["message"], answers[0]["leases"], answers[0]["heartbeat_seconds"]) == (None, [], 10.0)
     seen = await fleet.see(owner, rig)
@@ -48,7 +48,7 @@ async def test_a_first_heartbeat_brings_a_miner_online_and_tells_it_once(fleet: 
 
 async def test_what_is_told_of_many_heartbeats_at_once_names_the_request_of_each(fleet: Fleet) -> None:
     owner = await fleet.owner()
-    rigs = [await fleet.rig(owner, beat=False) for _ in range(4)]
+    rigs = [await fleet.rig(owner, heartbeat=False) for _ in range(4)]
     sign = {"slots": 2, "slots_busy": 0}
     answers = await asyncio.gather(*(rig.call("POST", "/heartbeats", sign) for rig in rigs))
     told = await fleet.sql("SELECT body::json->>'miner' AS miner, request_id FROM gpu.outbox")
@@ -66,7 +66,7 @@ async def test_a_silent_miner_is_offline_after_thirty_seconds_and_comes_back(fle
     await fleet.later(2)
     gone = await fleet.see(owner, rig)
     assert (gone["status"], gone["status_reason"]) == ("offline", "nothing was heard of the miner")
-    assert (await rig.beat())["status"] == "online"
+    assert (await rig.heartbeat())["status"] == "online"
     assert (await fleet.see(owner, rig))["status_reason"] is None
     assert await told_of(fleet, rig.id) == [(2, "online"), (3, "offline"), (4, "online")]
     steps = await fleet.sql(
@@ -77,7 +77,7 @@ async def test_a_silent_miner_is_offline_after_thirty_seconds_and_comes_back(fle
 
 async def test_a_miner_that_never_came_is_not_called_offline(fleet: Fleet) -> None:
     owner = await fleet.owner()
-    rig = await fleet.rig(owner, beat=False)
+    rig = await fleet.rig(owner, heartbeat=False)
     await fleet.later(3600)
     assert (await fleet.see(owner, rig))["status"] == "enrolled"
 
@@ -94,29 +94,29 @@ async def test_a_poll_is_a_sign_of_life_of_one_that_was_offline(fleet: Fleet) ->
 async def test_a_good_bye_is_taken_at_once(fleet: Fleet) -> None:
     owner = await fleet.owner()
     rig = await fleet.rig(owner)
-    answer = await rig.beat(leaving=True)
+    answer = await rig.heartbeat(leaving=True)
     assert (answer["status"], answer["message"]) == ("offline", "the miner was stopped")
-    assert (await rig.beat())["status"] == "online"
+    assert (await rig.heartbeat())["status"] == "online"
 
 
 async def test_a_miner_that_says_why_it_cannot_work_drains_until_it_says_nothing(fleet: Fleet) -> None:
     owner = await fleet.owner()
     rig = await fleet.rig(owner)
-    answer = await rig.beat(pause="the disk is full")
+    answer = await rig.heartbeat(pause="the disk is full")
     assert (answer["status"], answer["message"]) == ("draining", "the disk is full")
     assert await rig.poll() == {"leases": [], "status": "draining", "message": "the disk is full"}
-    assert (await rig.beat(pause="the GPU is gone"))["message"] == "the GPU is gone"
-    assert (await rig.beat())["status"] == "online"
+    assert (await rig.heartbeat(pause="the GPU is gone"))["message"] == "the GPU is gone"
+    assert (await rig.heartbeat())["status"] == "online"
 
 
 async def test_an_owners_drain_outlives_silence_and_reasons_of_the_miner(fleet: Fleet) -> None:
     owner = await fleet.owner()
     rig = await fleet.rig(owner)
     assert (await owner.post(f"{GPU}/miners/{rig.id}/drain", {"message": "new fans"})).json()["status"] == "draining"
-    assert (await rig.beat(pause="hot"))["message"] == "new fans"
+    assert (await rig.heartbeat(pause="hot"))["message"] == "new fans"
     await fleet.later(60)
     assert (await fleet.see(owner, rig))["status"] == "offline"
-    back = await rig.beat()
+    back = await rig.heartbeat()
     assert (back["status"], back["message"]) == ("draining", "new fans")
     assert (await owner.post(f"{GPU}/miners/{rig.id}/resume")).json()["status"] == "online"
 
@@ -124,8 +124,8 @@ async def test_an_owners_drain_outlives_silence_and_reasons_of_the_miner(fleet: 
 async def test_telemetry_replaces_the_inventory_and_its_absence_leaves_it(fleet: Fleet) -> None:
     owner = await fleet.owner()
     rig = await fleet.rig(owner)
-    await rig.beat(telemetry=INVENTORY | {"devices": [CPU | {"utilization": 12.5, "memory_used_mib": 100}]})
-    await rig.beat()
+    await rig.heartbeat(telemetry=INVENTORY | {"devices": [CPU | {"utilization": 12.5, "memory_used_mib": 100}]})
+    await rig.heartbeat()
     (device,) = (await fleet.see(owner, rig))["inventory"]["devices"]
     assert (device["utilization"], device["memory_used_mib"], device["power_watts"]) == (12.5, 100, None)
     assert await told_of(fleet, rig.id) == [(2, "online")], "readings are no news for matching"
@@ -134,15 +134,17 @@ async def test_telemetry_replaces_the_inventory_and_its_absence_leaves_it(fleet:
 async def test_other_slots_are_news_for_matching(fleet: Fleet) -> None:
     owner = await fleet.owner()
     rig = await fleet.rig(owner)
-    await rig.beat(slots=5)
+    await rig.heartbeat(slots=5)
     assert (await fleet.see(owner, rig))["slots"] == 5
     assert await told_of(fleet, rig.id) == [(2, "online"), (3, "online")]
 
 
 async def test_many_heartbeats_at_once_each_find_their_miner(fleet: Fleet) -> None:
     owner = await fleet.owner()
-    rigs = [await fleet.rig(owner, beat=False) for _ in range(12)]
-    answers = await asyncio.gather(*(rig.beat(slots_busy=number % 3) for number, rig in enumerate(rigs) for _ in "ab"))
+    rigs = [await fleet.rig(owner, heartbeat=False) for _ in range(12)]
+    answers = await asyncio.gather(
+        *(rig.heartbeat(slots_busy=number % 3) for number, rig in enumerate(rigs) for _ in "ab")
+    )
     assert {answer["status"] for answer in answers} == {"online"}
     for number, rig in enumerate(rigs):
         assert (await fleet.see(owner, rig))["slots_busy"] == number % 3
@@ -153,7 +155,7 @@ async def test_a_miner_that_is_unknown_among_many_is_refused_alone(fleet: Fleet)
     rig = await fleet.rig(await fleet.owner())
     stranger = Principal(ids.new_id("acct"), ids.new_id("key"), "miner", ROLE_SCOPES["miner"], ids.new_id("mnr"))
     sign = SendHeartbeat(slots=1, slots_busy=0)
-    found = await asyncio.gather(rig.beat(), fleet.gpu.heartbeat(stranger, sign), return_exceptions=True)
+    found = await asyncio.gather(rig.heartbeat(), fleet.gpu.heartbeat(stranger, sign), return_exceptions=True)
     assert isinstance(found[0], dict)
     assert isinstance(found[1], MinerNotFound)
 
@@ -187,7 +189,7 @@ async def test_a_server_that_was_frozen_blames_nobody(
             await fleet.gpu.watch()
             assert {(await fleet.see(owner, rig))["status"] for rig in rigs} == {"online"}
         for rig in rigs[1:]:
-            await rig.beat()
+            await rig.heartbeat()
         stopwatch.seconds += 5
         await fleet.gpu.watch()
         statuses = [(await fleet.see(owner, rig))["status"] for rig in rigs]
@@ -255,7 +257,7 @@ def a_miner() -> Any:
 
 STEPS = st.one_of(
     st.builds(
-        lambda slots, pause, leaving: ("hear", slots, pause, leaving),
+        lambda slots, pause, leaving: ("heartbeat", slots, pause, leaving),
         st.integers(1, 3),
         st.none() | st.just("hot"),
         st.booleans(),
@@ -282,8 +284,8 @@ def test_whatever_happens_a_miner_takes_only_allowed_steps_and_every_news_has_a_
 
 def _do(miner: Any, step: Any) -> bool:
     match step:
-        case ("hear", slots, pause, leaving):
-            return hear(miner, slots=slots, pause=pause, leaving=leaving)
+        case ("heartbeat", slots, pause, leaving):
+            return apply_heartbeat(miner, slots=slots, pause=pause, leaving=leaving)
         case ("silence",):
             return silence(miner)
         case ("remove",):

@@ -13,18 +13,18 @@ from aitbc.modules.ai.api import JobNotFound, Lease, LeaseLost
 from aitbc.modules.gpu.api import Inventory, MinerNotFound
 from aitbc.modules.gpu.models.offer import Offer
 from aitbc.modules.gpu.service.enrolment import TooManyMiners
-from aitbc.modules.gpu.service.older_miners import OlderKeyLost, RegisterOlder
-from aitbc.modules.gpu.service.older_work import OlderSign, OutputNotTaken
+from aitbc.modules.gpu.service.older_miners import LegacyKeyLost, RegisterLegacyMiner
+from aitbc.modules.gpu.service.older_work import LegacyHeartbeat, OutputNotTaken
 from aitbc.modules.gpu.service.work import ReportFailure
 from tests.modules.gpu.make import Fleet, fleet_on
 
 OUTPUT = {"model": "tiny", "dimensions": 2, "vectors": [[0.5, 0.25]]}
 
 
-def command(name: str = "m1") -> RegisterOlder:
+def command(name: str = "m1") -> RegisterLegacyMiner:
     """A registration of a miner that embeds."""
     offer = Offer(kinds=("embed",))
-    return RegisterOlder(older_id=name, offer=offer, slots=1, inventory=Inventory(), price_units=None)
+    return RegisterLegacyMiner(legacy_id=name, offer=offer, slots=1, inventory=Inventory(), price_units=None)
 
 
 async def taken(fleet: Fleet, who: Principal, name: str = "m1") -> Lease:
@@ -47,8 +47,8 @@ async def test_a_name_is_one_miner_of_its_account_however_often_it_registers(fle
     other = await fleet.gpu.register_older(second, command())
     assert other.miner != twins[0].miner
     older = await fleet.gpu.older_miner(first, "m1")
-    assert (older.miner.id, older.miner.status, older.older_id) == (twins[0].miner, "online", "m1")
-    assert (await fleet.gpu.older_miner(first, twins[0].miner)).older_id == "m1"
+    assert (older.miner.id, older.miner.status, older.legacy_id) == (twins[0].miner, "online", "m1")
+    assert (await fleet.gpu.older_miner(first, twins[0].miner)).legacy_id == "m1"
     with pytest.raises(MinerNotFound):
         await fleet.gpu.older_miner(second, twins[0].miner)
 
@@ -75,7 +75,7 @@ async def test_where_the_secret_changed_a_result_is_refused_and_registering_make
     lease = await taken(fleet, who)
     row = await fleet.gpu.given(who, None, lease.job)
     fleet.gpu.seal = Seal(b"another secret", "keys of older miners")
-    with pytest.raises(OlderKeyLost):
+    with pytest.raises(LegacyKeyLost):
         await fleet.gpu.deliver_older(who, row, OUTPUT, {})
     after = await fleet.gpu.register_older(who, command())
     assert after.miner != before.miner
@@ -157,7 +157,7 @@ async def test_heartbeats_keep_a_lease_for_as_long_as_it_may_run(fleet: Fleet) -
     ai = fleet.stage.service("ai")
     for _ in range(20):  # 500 seconds
         await fleet.later(25)
-        await fleet.gpu.heartbeat_older(who, "m1", OlderSign(inflight=1))
+        await fleet.gpu.heartbeat_older(who, "m1", LegacyHeartbeat(inflight=1))
         await ai.end_lost_leases()
     row = await fleet.gpu.given(who, "m1", lease.job)
     outcome = await fleet.gpu.deliver_older(who, row, OUTPUT, {})
@@ -170,7 +170,7 @@ async def test_a_canceled_job_is_noted_at_the_next_heartbeat(fleet: Fleet) -> No
     job = await fleet.submit(buyer)
     await taken(fleet, who)
     await buyer.post(f"/api/v1/ai/jobs/{job['id']}/cancel")
-    await fleet.gpu.heartbeat_older(who, "m1", OlderSign(inflight=1))
+    await fleet.gpu.heartbeat_older(who, "m1", LegacyHeartbeat(inflight=1))
     row = await fleet.gpu.given(who, "m1", job["id"])
     assert row.ended_at is not None
     with pytest.raises(LeaseLost):

@@ -18,7 +18,7 @@ async def test_a_job_is_done_and_paid(fleet: Fleet) -> None:
     job = await fleet.submit(buyer, texts=2)
     lease = await rig.take()
     assert (lease["job"], lease["kind"], lease["input"]) == (job["id"], "embed", {"texts": ["text", "text"]})
-    kept = await rig.beat(
+    kept = await rig.heartbeat(
         slots_busy=1, leases=[{"attempt": lease["attempt"], "token": lease["token"], "progress": 0.5}]
     )
     (status,) = kept["leases"]
@@ -116,7 +116,7 @@ async def test_a_drained_miner_finishes_and_gets_nothing_new(fleet: Fleet) -> No
     assert (drained["status"], drained["status_reason"], drained["drain_message"]) == ("draining", *["new fans"] * 2)
     job = await fleet.submit(buyer)
     assert await rig.poll() == {"leases": [], "status": "draining", "message": "new fans"}
-    kept = await rig.beat(leases=[{"attempt": lease["attempt"], "token": lease["token"]}])
+    kept = await rig.heartbeat(leases=[{"attempt": lease["attempt"], "token": lease["token"]}])
     assert (kept["status"], kept["message"], kept["leases"][0]["status"]) == ("draining", "new fans", "live")
     assert (await rig.deliver(lease)).json()["state"] == "succeeded"
     again = (await owner.post(f"{GPU}/miners/{rig.id}/drain", {"message": "new fans"})).json()
@@ -229,7 +229,7 @@ async def test_a_lease_belongs_to_the_miner_that_took_it(fleet: Fleet) -> None:
         stale = body | {"token": lease["token"] + 1}
         assert (await rig.call("POST", f"{path}/{name}", stale)).status_code == 409, name
         assert (await rig.call("POST", f"/leases/att_rubbish/{name}", body)).status_code == 409, name
-    kept = await thief.beat(leases=[{"attempt": lease["attempt"], "token": lease["token"]}])
+    kept = await thief.heartbeat(leases=[{"attempt": lease["attempt"], "token": lease["token"]}])
     assert [one["status"] for one in kept["leases"]] == ["lost"]
     forged = await rig.deliver(lease, signature=thief.result(lease)["signature"])
     assert (forged.status_code, forged.json()["code"]) == (422, "wrong_signature")
@@ -242,7 +242,7 @@ async def test_a_canceled_job_is_told_with_the_next_heartbeat(fleet: Fleet) -> N
     job = await fleet.submit(buyer)
     lease = await rig.take()
     await buyer.post(f"{JOBS}/{job['id']}/cancel")
-    kept = await rig.beat(leases=[{"attempt": lease["attempt"], "token": lease["token"]}])
+    kept = await rig.heartbeat(leases=[{"attempt": lease["attempt"], "token": lease["token"]}])
     assert [one["status"] for one in kept["leases"]] == ["canceled"]
     late = await rig.deliver(lease)
     assert (late.status_code, late.json()["code"]) == (409, "lease_lost")
@@ -310,7 +310,7 @@ async def test_a_miner_of_somebody_else_looks_like_none(fleet: Fleet) -> None:
 
 async def test_miners_are_listed_from_the_newest_on_page_by_page(fleet: Fleet) -> None:
     owner = await fleet.owner()
-    rigs = [await fleet.rig(owner, beat=number > 1) for number in range(5)]
+    rigs = [await fleet.rig(owner, heartbeat=number > 1) for number in range(5)]
     seen: list[str] = []
     cursor = None
     while True:

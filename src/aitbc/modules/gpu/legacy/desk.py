@@ -32,8 +32,8 @@ from aitbc.modules.gpu.legacy.shapes import (
 from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.service import GpuService
 from aitbc.modules.gpu.service.enrolment import Enrolled
-from aitbc.modules.gpu.service.older_miners import OlderMiner, RegisterOlder
-from aitbc.modules.gpu.service.older_work import OlderSign, WorkedWish
+from aitbc.modules.gpu.service.older_miners import LegacyMiner, RegisterLegacyMiner
+from aitbc.modules.gpu.service.older_work import LegacyHeartbeat, WorkedWish
 from aitbc.modules.gpu.service.work import ReportFailure
 
 HISTORY_MAX = 100
@@ -59,8 +59,8 @@ async def register(
 async def enrol(gpu: GpuService, who: Principal, name: str, data: RegisterBody) -> Enrolled:
     """Enrol a miner under a name."""
     told = read_capabilities(data.capabilities, data.region)
-    command = RegisterOlder(
-        older_id=name,
+    command = RegisterLegacyMiner(
+        legacy_id=name,
         offer=told.offer,
         slots=data.concurrency or 1,
         inventory=told.inventory,
@@ -69,20 +69,20 @@ async def enrol(gpu: GpuService, who: Principal, name: str, data: RegisterBody) 
     return await gpu.register_older(who, command)
 
 
-async def change(gpu: GpuService, who: Principal, name: str, data: RegisterBody) -> tuple[OlderMiner, Enrolled]:
+async def change(gpu: GpuService, who: Principal, name: str, data: RegisterBody) -> tuple[LegacyMiner, Enrolled]:
     """Note what a registered miner can do now; what it says nothing of stays."""
     row, _ = await gpu.speaker(who, miner_name(name))
-    before = await gpu.older_miner(who, row.older_id)
+    before = await gpu.older_miner(who, row.legacy_id)
     told = read_capabilities(data.capabilities, data.region or before.miner.region)
-    command = RegisterOlder(
-        older_id=row.older_id,
+    command = RegisterLegacyMiner(
+        legacy_id=row.legacy_id,
         offer=told.offer,
         slots=data.concurrency or before.miner.slots,
         inventory=told.inventory,
         price_units=before.price_units if told.price_units is None else told.price_units,
     )
     enrolled = await gpu.register_older(who, command, restarted=False)
-    return await gpu.older_miner(who, row.older_id), enrolled
+    return await gpu.older_miner(who, row.legacy_id), enrolled
 
 
 async def beat(gpu: GpuService, who: Principal, headers: Headers, query: QueryParams, data: HeartbeatBody) -> None:
@@ -90,13 +90,13 @@ async def beat(gpu: GpuService, who: Principal, headers: Headers, query: QueryPa
     row, _ = await gpu.speaker(who, miner_named(headers, query, data.miner_id))
     busy = data.current_jobs if data.inflight is None else data.inflight
     state = data.status.lower()
-    sign = OlderSign(
+    sign = LegacyHeartbeat(
         inflight=busy,
         pause=f"the miner says that it is {state}" if state in PAUSED else None,
         leaving=state in LEAVING,
-        telemetry=_readings((await gpu.older_miner(who, row.older_id)).miner, data),
+        telemetry=_readings((await gpu.older_miner(who, row.legacy_id)).miner, data),
     )
-    await gpu.heartbeat_older(who, row.older_id, sign)
+    await gpu.heartbeat_older(who, row.legacy_id, sign)
 
 
 async def poll(
@@ -146,7 +146,7 @@ async def earnings(gpu: GpuService, who: Principal, name: str, query: QueryParam
     found = await gpu.earnings_between(who, older.miner.id, since, until)
     paid = await gpu.paid_jobs(older.miner.id, since, until, HISTORY_MAX)
     return EarningsView(
-        miner_id=older.older_id,
+        miner_id=older.legacy_id,
         total_earnings=as_number(found.earned),
         pending_earnings=as_number(found.pending),
         completed_jobs=found.jobs,
@@ -165,7 +165,9 @@ async def earnings(gpu: GpuService, who: Principal, name: str, query: QueryParam
     )
 
 
-async def jobs(gpu: GpuService, who: Principal, name: str, query: QueryParams) -> tuple[OlderMiner, list[JobView], int]:
+async def jobs(
+    gpu: GpuService, who: Principal, name: str, query: QueryParams
+) -> tuple[LegacyMiner, list[JobView], int]:
     """A miner's jobs, and how many there are in all."""
     older, wish = await gpu.older_miner(who, miner_name(name)), asked(query)
     state = wish.job_status or wish.status
@@ -182,10 +184,10 @@ async def jobs(gpu: GpuService, who: Principal, name: str, query: QueryParams) -
             limit=wish.limit,
         ),
     )
-    return older, [job_view(older.older_id, job) for job in found], total
+    return older, [job_view(older.legacy_id, job) for job in found], total
 
 
-async def remove(gpu: GpuService, who: Principal, name: str) -> OlderMiner:
+async def remove(gpu: GpuService, who: Principal, name: str) -> LegacyMiner:
     """End a miner for good. Raises `MinerNotFound`, also for one that was removed before."""
     older = await gpu.older_miner(who, miner_name(name))
     if older.miner.status == Status.REMOVED:
@@ -194,7 +196,7 @@ async def remove(gpu: GpuService, who: Principal, name: str) -> OlderMiner:
     return older
 
 
-async def gpus(gpu: GpuService, who: Principal, older: OlderMiner) -> list[Gpu]:
+async def gpus(gpu: GpuService, who: Principal, older: LegacyMiner) -> list[Gpu]:
     """The GPUs of a miner, as it last told of them."""
     record = (await gpu.records([older.miner]))[older.miner.id]
     busy = is_busy(older.miner, record)

@@ -177,7 +177,7 @@ class OlderMinerController(Controller):
     ) -> Changed:
         """Note what a miner can do from now on."""
         older, _ = await desk.change(gpu, who, name, data)
-        return Changed(status="ok", miner_id=older.older_id, capabilities=tell_capabilities(older))
+        return Changed(status="ok", miner_id=older.legacy_id, capabilities=tell_capabilities(older))
 
     @delete("/{name:str}", status_code=200, opt=desk.STEER)
     async def remove(
@@ -185,4 +185,4 @@ class OlderMinerController(Controller):
     ) -> Removed:
         """Remove a miner for good."""
         older = await desk.remove(gpu, who, name)
-        return Removed(status="ok", miner_id=older.older_id, message=f"Miner {older.older_id} was removed")
+        return Removed(status="ok", miner_id=older.legacy_id, message=f"Miner {older.legacy_id} was removed")

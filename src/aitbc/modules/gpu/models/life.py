@@ -50,7 +50,7 @@ class MinerFields(Protocol):
     version: int
 
 
-def standing(miner: MinerFields) -> tuple[Status, str | None]:
+def live_status(miner: MinerFields) -> tuple[Status, str | None]:
     """The status of a miner that is alive, and why."""
     if miner.drain_message is not None:
         return Status.DRAINING, miner.drain_message
@@ -69,7 +69,7 @@ def move(miner: MinerFields, status: Status, reason: str | None) -> bool:
     return True
 
 
-def hear(miner: MinerFields, *, slots: int, pause: str | None, leaving: bool) -> bool:
+def apply_heartbeat(miner: MinerFields, *, slots: int, pause: str | None, leaving: bool) -> bool:
     """A sign of life came, with the slots the miner has; whether that changed anything others must know.
 
     `pause` is why the miner itself takes no work now, `leaving` its good-bye. One that was removed is not heard.
@@ -79,7 +79,7 @@ def hear(miner: MinerFields, *, slots: int, pause: str | None, leaving: bool) ->
     miner.pause_reason = pause
     resized = miner.slots != slots
     miner.slots = slots
-    moved = move(miner, Status.OFFLINE, LEFT) if leaving else move(miner, *standing(miner))
+    moved = move(miner, Status.OFFLINE, LEFT) if leaving else move(miner, *live_status(miner))
     if resized and not moved:
         miner.version += 1
     return moved or resized
@@ -96,7 +96,7 @@ def drain(miner: MinerFields, message: str | None) -> bool:
         return False
     miner.drain_message = message
     if miner.status in ALIVE:
-        return move(miner, *standing(miner))
+        return move(miner, *live_status(miner))
     miner.version += 1  # it will show when the miner is heard of again
     return True
 

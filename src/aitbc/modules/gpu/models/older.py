@@ -10,12 +10,12 @@ from aitbc.kernel.database.unit_of_work import WireId
 from aitbc.modules.gpu.models.tables import MOMENT, Base, MinerRow
 
 
-class OlderMinerRow(Base):
+class LegacyMinerRow(Base):
     """A miner that has no key of its own: it calls itself by a name, and the server signs for it."""
 
     __tablename__ = "older_miners"
     account: Mapped[str] = mapped_column(WireId("acct"), primary_key=True)
-    older_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    legacy_id: Mapped[str] = mapped_column("older_id", Text, primary_key=True)
     """The name that the miner chose; one that was removed and registers again keeps it."""
     sealed_key: Mapped[bytes] = mapped_column(LargeBinary)
     """The seed of its Ed25519 key, sealed."""
@@ -31,7 +31,7 @@ class OlderMinerRow(Base):
     )
 
 
-class OlderLeaseRow(Base):
+class LegacyLeaseRow(Base):
     """A lease that was given in the older dialect, which knows no leases: what it takes to deliver under it, and its end."""
 
     __tablename__ = "older_leases"

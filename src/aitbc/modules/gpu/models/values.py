@@ -23,7 +23,7 @@ class MinerValue(Struct, kw_only=True):
     """What this sign of life brought; none leaves the stored ones."""
 
 
-class Beat(Struct, frozen=True, kw_only=True):
+class Heartbeat(Struct, frozen=True, kw_only=True):
     """A sign of life; none stands for what it does not tell."""
 
     miner: str
@@ -36,14 +36,14 @@ class Beat(Struct, frozen=True, kw_only=True):
     """The request that brought it."""
 
 
-class Standing(Struct, frozen=True):
+class MinerStatus(Struct, frozen=True):
     """Where a miner is after a sign of life, and why."""
 
     status: str
     reason: str | None
 
 
-class Asking(Struct, frozen=True, kw_only=True):
+class PollContext(Struct, frozen=True, kw_only=True):
     """A miner that asks for work or brings it: all that must be known of it for that."""
 
     id: str

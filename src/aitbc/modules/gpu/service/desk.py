@@ -14,10 +14,10 @@ from aitbc.kernel.platform import Platform
 from aitbc.kernel.primitives import ids
 from aitbc.modules.ai.api import AiApi
 from aitbc.modules.gpu.api import Miner, MinerNotFound
-from aitbc.modules.gpu.batched import beat_many, read_asking
+from aitbc.modules.gpu.batched import read_poll_contexts, record_heartbeats
 from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.models.tables import MinerRow, ProfileRow, ReputationRow, StatusChangeRow
-from aitbc.modules.gpu.models.values import Asking, Beat, Standing
+from aitbc.modules.gpu.models.values import Heartbeat, MinerStatus, PollContext
 from aitbc.modules.gpu.models.views import miner_changed, miner_view
 from aitbc.modules.gpu.service.settings import GpuSettings
 from aitbc.modules.trading.api import TradingApi
@@ -36,8 +36,8 @@ class Desk:
         self.loop_lag = platform.loop_lag
         self.seal = Seal(platform.secret, "keys of older miners")
         self.settings = settings or GpuSettings()
-        self.beats: Batcher[Beat, Standing] = Batcher(lambda batch: beat_many(db, batch))
-        self.askings: Batcher[str, Asking] = Batcher(lambda batch: read_asking(db, batch))
+        self.beats: Batcher[Heartbeat, MinerStatus] = Batcher(lambda batch: record_heartbeats(db, batch))
+        self.askings: Batcher[str, PollContext] = Batcher(lambda batch: read_poll_contexts(db, batch))
         self.public_keys: dict[str, str] = {}
         """Those of miners that have delivered to this process: a miner has one for as long as it lives."""
         self.polls: Counter[str] = Counter()
@@ -81,7 +81,7 @@ class Desk:
         assert capabilities is not None
         uow.publish(miner_changed(row, capabilities, at))
 
-    async def beat(self, beat: Beat) -> Standing:
+    async def beat(self, beat: Heartbeat) -> MinerStatus:
         """Record a heartbeat, together with those of other miners. Raises `MinerNotFound`."""
         return await self.beats.do(beat)
 
@@ -95,7 +95,7 @@ def whole() -> Select[MinerRow, ProfileRow, ReputationRow]:
     )
 
 
-def speaking_for(who: Principal) -> str:
+def miner_of_key(who: Principal) -> str:
     """The miner that a key speaks for. Raises `MinerNotFound` for a key that speaks for none."""
     if who.subject is None or not ids.is_id("mnr", who.subject):
         raise MinerNotFound("This key does not speak for a miner: use the one that the miner got when it enrolled.")

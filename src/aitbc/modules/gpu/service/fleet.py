@@ -20,7 +20,7 @@ from aitbc.modules.gpu.models.offer import Offer
 from aitbc.modules.gpu.models.tables import MinerRow, ProfileRow
 from aitbc.modules.gpu.models.views import miner_view
 from aitbc.modules.gpu.service.booked import Booked
-from aitbc.modules.gpu.service.desk import speaking_for, whole
+from aitbc.modules.gpu.service.desk import miner_of_key, whole
 
 REMOVED = "its owner removed it"
 RELEASED = "miner_removed"
@@ -113,7 +113,7 @@ class Fleet(Booked):
     @retrying
     async def offer(self, who: Principal, miner: str, offer: Offer) -> Miner:
         """Note what a miner can take from now on; only the miner itself may say so. Raises `MinerNotFound`, `MinerRemoved`."""
-        if speaking_for(who) != miner:
+        if miner_of_key(who) != miner:
             raise MinerNotFound
         at = now()
         async with self.db.unit_of_work() as uow:

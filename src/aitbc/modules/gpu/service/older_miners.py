@@ -19,9 +19,9 @@ from aitbc.kernel.primitives.request_id import current_request_id
 from aitbc.modules.gpu.api import Inventory, Miner, MinerNotFound
 from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.models.offer import Offer
-from aitbc.modules.gpu.models.older import OlderLeaseRow, OlderMinerRow
+from aitbc.modules.gpu.models.older import LegacyLeaseRow, LegacyMinerRow
 from aitbc.modules.gpu.models.tables import MinerRow
-from aitbc.modules.gpu.models.values import Beat
+from aitbc.modules.gpu.models.values import Heartbeat
 from aitbc.modules.gpu.service.enrolment import Enrol, Enrolled, Enrolment, TooManyMiners
 from aitbc.modules.gpu.service.fleet import MinerEarnings
 from aitbc.modules.gpu.service.scoring import Scoring
@@ -35,16 +35,16 @@ SEED_BYTES = 32
 TOKEN_SECONDS = 60
 
 
-class OlderKeyLost(Conflict):
+class LegacyKeyLost(Conflict):
     """The key that this server keeps for the miner cannot be opened any more; register the miner again."""
 
     code = "older_key_lost"
 
 
-class RegisterOlder(Struct, frozen=True, kw_only=True):
+class RegisterLegacyMiner(Struct, frozen=True, kw_only=True):
     """A miner says, in the older dialect, that it is there and what it has."""
 
-    older_id: str
+    legacy_id: str
     offer: Offer
     slots: int
     inventory: Inventory
@@ -52,10 +52,10 @@ class RegisterOlder(Struct, frozen=True, kw_only=True):
     """What it says that an hour of it costs; none where it says nothing."""
 
 
-class OlderMiner(Struct, frozen=True, kw_only=True):
+class LegacyMiner(Struct, frozen=True, kw_only=True):
     """A miner as the older dialect sees it."""
 
-    older_id: str
+    legacy_id: str
     """The name it gave itself; for a miner with a key of its own its id."""
     price_units: int | None
     miner: Miner
@@ -94,19 +94,19 @@ class Paid(Struct, frozen=True, kw_only=True):
 class OlderMiners(Enrolment, Scoring):
     """How they join, and what is told of them."""
 
-    async def register_older(self, who: Principal, command: RegisterOlder, *, restarted: bool = True) -> Enrolled:
+    async def register_older(self, who: Principal, command: RegisterLegacyMiner, *, restarted: bool = True) -> Enrolled:
         """Enrol a miner under a key that the server keeps for it; the same name is the same miner until it is removed.
 
         One that was `restarted` has forgotten what it worked on: that goes back. Raises `TooManyMiners`, `TooManyTokens`.
         """
-        key = await self._kept_key(who, command.older_id)
+        key = await self._kept_key(who, command.legacy_id)
         token = (await self.create_token(who, TOKEN_SECONDS)).token
         proof = key.sign(canonical(enrolment_statement(token=token, public_key=key.public)))
         enrolled = await self.enrol(
             Enrol(
                 token=token,
                 public_key=key.public,
-                name=command.older_id,
+                name=command.legacy_id,
                 proof=proof,
                 capabilities=command.offer,
                 slots=command.slots,
@@ -118,21 +118,21 @@ class OlderMiners(Enrolment, Scoring):
             await self.remove(who, before)
         if restarted:
             await self.release_all(enrolled.miner, RESTARTED)
-        await self.beat(Beat(miner=enrolled.miner, request_id=current_request_id()))
+        await self.beat(Heartbeat(miner=enrolled.miner, request_id=current_request_id()))
         return enrolled
 
-    async def older_miner(self, who: Principal, name: str) -> OlderMiner:
+    async def older_miner(self, who: Principal, name: str) -> LegacyMiner:
         """A miner of the caller's by the name it gave itself or by its id; any for an admin. Raises `MinerNotFound`."""
         row = await self._row_of(who, name)
         if row is not None and row.miner is not None:
-            return OlderMiner(
-                older_id=row.older_id, price_units=row.price_units, miner=await self.miner_of(who, row.miner)
+            return LegacyMiner(
+                legacy_id=row.legacy_id, price_units=row.price_units, miner=await self.miner_of(who, row.miner)
             )
         if not ids.is_id("mnr", name):
             raise MinerNotFound(UNKNOWN)
-        return OlderMiner(older_id=name, price_units=None, miner=await self.miner_of(who, name))
+        return LegacyMiner(legacy_id=name, price_units=None, miner=await self.miner_of(who, name))
 
-    async def older_miners(self, who: Principal, limit: int) -> Sequence[OlderMiner]:
+    async def older_miners(self, who: Principal, limit: int) -> Sequence[LegacyMiner]:
         """The caller's miners that were not removed, from the newest on, all of them for an admin."""
         found: list[Miner] = []
         after: str | None = None
@@ -143,12 +143,12 @@ class OlderMiners(Enrolment, Scoring):
                 break
             after = page[-1].id
         found = found[:limit]
-        wanted = select(OlderMinerRow).where(OlderMinerRow.miner.in_([miner.id for miner in found]))
+        wanted = select(LegacyMinerRow).where(LegacyMinerRow.miner.in_([miner.id for miner in found]))
         async with self.db.reading() as session:
             known = {row.miner: row for row in await session.scalars(wanted)}
         return [
-            OlderMiner(
-                older_id=known[miner.id].older_id if miner.id in known else miner.id,
+            LegacyMiner(
+                legacy_id=known[miner.id].legacy_id if miner.id in known else miner.id,
                 price_units=known[miner.id].price_units if miner.id in known else None,
                 miner=miner,
             )
@@ -158,7 +158,7 @@ class OlderMiners(Enrolment, Scoring):
     async def records(self, miners: Sequence[Miner]) -> dict[str, Record]:
         """What each of these miners did so far."""
         wanted = [miner.id for miner in miners]
-        worked, lease = worked_attempts().c, OlderLeaseRow
+        worked, lease = worked_attempts().c, LegacyLeaseRow
         good, bad = worked.outcome == "succeeded", worked.outcome.in_(("failed", "lost"))
         took = func.avg(func.extract("epoch", worked.ended_at - worked.started_at)).filter(good)
         done = select(worked.miner, func.count().filter(good), func.count().filter(bad), took)
@@ -166,7 +166,7 @@ class OlderMiners(Enrolment, Scoring):
         held = select(lease.miner, func.count()).where(lease.miner.in_(wanted), lease.ended_at.is_(None))
         paid = select(lease.miner, lease.receipt).where(lease.miner.in_(wanted), lease.receipt.is_not(None))
         paid = paid.distinct(lease.miner).order_by(lease.miner, lease.ended_at.desc())
-        older = select(OlderMinerRow.miner).where(OlderMinerRow.miner.in_(wanted))
+        older = select(LegacyMinerRow.miner).where(LegacyMinerRow.miner.in_(wanted))
         async with self.db.reading() as session:
             ended = {row[0]: row for row in await session.execute(done)}
             open_now = {row[0]: int(row[1]) for row in await session.execute(held.group_by(lease.miner))}
@@ -210,7 +210,7 @@ class OlderMiners(Enrolment, Scoring):
 
     async def paid_jobs(self, miner: str, since: datetime | None, until: datetime | None, limit: int) -> Sequence[Paid]:
         """The jobs that an older miner was paid for, from the newest on."""
-        lease = OlderLeaseRow
+        lease = LegacyLeaseRow
         wanted = select(lease).where(lease.miner == miner, lease.receipt.is_not(None))
         if since is not None:
             wanted = wanted.where(lease.ended_at >= since)
@@ -224,16 +224,16 @@ class OlderMiners(Enrolment, Scoring):
                 if row.receipt is not None and row.ended_at is not None
             ]
 
-    async def speaker(self, who: Principal, name: str | None) -> tuple[OlderMinerRow, Principal]:
+    async def speaker(self, who: Principal, name: str | None) -> tuple[LegacyMinerRow, Principal]:
         """A live older miner of the caller's, and in whose name it acts. Without a name: the only one there is.
 
         Raises `MinerNotFound`, and `Malformed` where a name is needed to tell.
         """
         alive = MinerRow.status != Status.REMOVED.value
-        wanted = select(OlderMinerRow).join(MinerRow, MinerRow.id == OlderMinerRow.miner)
-        wanted = wanted.where(OlderMinerRow.account == who.account, alive)
+        wanted = select(LegacyMinerRow).join(MinerRow, MinerRow.id == LegacyMinerRow.miner)
+        wanted = wanted.where(LegacyMinerRow.account == who.account, alive)
         if name is not None:
-            same = OlderMinerRow.miner == name if ids.is_id("mnr", name) else OlderMinerRow.older_id == name
+            same = LegacyMinerRow.miner == name if ids.is_id("mnr", name) else LegacyMinerRow.legacy_id == name
             wanted = wanted.where(same)
         async with self.db.reading() as session:
             rows = list(await session.scalars(wanted.limit(2)))
@@ -241,58 +241,58 @@ class OlderMiners(Enrolment, Scoring):
             raise MinerNotFound(UNKNOWN)
         if len(rows) > 1:
             raise Malformed("Which miner? Send X-Miner-ID, or miner_id in the query or in the body.")
-        return rows[0], speaking(who, rows[0].miner)
+        return rows[0], acting_as(who, rows[0].miner)
 
-    def opened(self, row: OlderMinerRow) -> Key:
-        """The key that the server keeps for a miner. Raises `OlderKeyLost`."""
+    def opened(self, row: LegacyMinerRow) -> Key:
+        """The key that the server keeps for a miner. Raises `LegacyKeyLost`."""
         try:
             return Key(self.seal.open(row.sealed_key))
         except Unsealable:
-            raise OlderKeyLost from None
+            raise LegacyKeyLost from None
 
     @retrying
-    async def _kept_key(self, who: Principal, older_id: str) -> Key:
+    async def _kept_key(self, who: Principal, legacy_id: str) -> Key:
         """The key for a name, made at its first use: before the miner is, so that a request which broke off finds it again."""
         fresh = self.seal.close(os.urandom(SEED_BYTES))
-        named = (OlderMinerRow.account == who.account, OlderMinerRow.older_id == older_id)
+        named = (LegacyMinerRow.account == who.account, LegacyMinerRow.legacy_id == legacy_id)
         half_made = select(func.count()).where(
-            OlderMinerRow.account == who.account, OlderMinerRow.older_id != older_id, OlderMinerRow.miner.is_(None)
+            LegacyMinerRow.account == who.account, LegacyMinerRow.legacy_id != legacy_id, LegacyMinerRow.miner.is_(None)
         )
-        known = select(OlderMinerRow.miner).where(*named)
-        values = {"account": who.account, "older_id": older_id, "sealed_key": fresh, "created_at": now()}
+        known = select(LegacyMinerRow.miner).where(*named)
+        values = {"account": who.account, "legacy_id": legacy_id, "sealed_key": fresh, "created_at": now()}
         async with self.db.unit_of_work() as uow:
             if (await uow.session.execute(known)).one_or_none() is None:
                 if (await uow.session.execute(half_made)).scalar_one() >= self.settings.miners_max:
                     raise TooManyMiners
-                await uow.session.execute(upsert(OlderMinerRow).values(**values).on_conflict_do_nothing())
-            row = (await uow.session.scalars(select(OlderMinerRow).where(*named).with_for_update())).one()
+                await uow.session.execute(upsert(LegacyMinerRow).values(**values).on_conflict_do_nothing())
+            row = (await uow.session.scalars(select(LegacyMinerRow).where(*named).with_for_update())).one()
             try:
                 return self.opened(row)
-            except OlderKeyLost:
+            except LegacyKeyLost:
                 row.sealed_key = fresh
                 return self.opened(row)
 
     @retrying
-    async def _note_miner(self, who: Principal, command: RegisterOlder, miner: str) -> str | None:
+    async def _note_miner(self, who: Principal, command: RegisterLegacyMiner, miner: str) -> str | None:
         """Remember who a name means now; answers who it meant before."""
-        named = (OlderMinerRow.account == who.account, OlderMinerRow.older_id == command.older_id)
+        named = (LegacyMinerRow.account == who.account, LegacyMinerRow.legacy_id == command.legacy_id)
         async with self.db.unit_of_work() as uow:
-            row = (await uow.session.scalars(select(OlderMinerRow).where(*named).with_for_update())).one()
+            row = (await uow.session.scalars(select(LegacyMinerRow).where(*named).with_for_update())).one()
             before, row.miner, row.price_units = row.miner, miner, command.price_units
         return before
 
-    async def _row_of(self, who: Principal, name: str) -> OlderMinerRow | None:
+    async def _row_of(self, who: Principal, name: str) -> LegacyMinerRow | None:
         """The name's row among the caller's, for an admin among all, where only one has it."""
-        same = OlderMinerRow.miner == name if ids.is_id("mnr", name) else OlderMinerRow.older_id == name
-        wanted = select(OlderMinerRow).where(same, OlderMinerRow.miner.is_not(None))
+        same = LegacyMinerRow.miner == name if ids.is_id("mnr", name) else LegacyMinerRow.legacy_id == name
+        wanted = select(LegacyMinerRow).where(same, LegacyMinerRow.miner.is_not(None))
         async with self.db.reading() as session:
-            mine = (await session.scalars(wanted.where(OlderMinerRow.account == who.account))).one_or_none()
+            mine = (await session.scalars(wanted.where(LegacyMinerRow.account == who.account))).one_or_none()
             if mine is not None or not who.is_admin:
                 return mine
             rows = list(await session.scalars(wanted.limit(2)))
         return rows[0] if len(rows) == 1 else None
 
 
-def speaking(who: Principal, miner: str) -> Principal:
+def acting_as(who: Principal, miner: str) -> Principal:
     """The caller in the name of a miner of its account."""
     return Principal(who.account, who.key, "miner", frozenset({"miners:work"}), miner)

@@ -17,10 +17,10 @@ from aitbc.kernel.primitives.errors import Invalid
 from aitbc.kernel.primitives.request_id import current_request_id
 from aitbc.modules.ai.api import JobNotFound, Lease, LeaseLost, Outcome, Renewal
 from aitbc.modules.gpu.api import Inventory
-from aitbc.modules.gpu.models.older import OlderLeaseRow, OlderMinerRow
+from aitbc.modules.gpu.models.older import LegacyLeaseRow, LegacyMinerRow
 from aitbc.modules.gpu.models.tables import MinerRow
-from aitbc.modules.gpu.models.values import Beat
-from aitbc.modules.gpu.service.older_miners import OlderMiners, speaking
+from aitbc.modules.gpu.models.values import Heartbeat
+from aitbc.modules.gpu.service.older_miners import OlderMiners, acting_as
 from aitbc.modules.gpu.service.work import (
     LEASES_MAX,
     WAIT_SECONDS_MAX,
@@ -44,7 +44,7 @@ class OutputNotTaken(Invalid):
     code = "output_not_taken"
 
 
-class OlderSign(Struct, frozen=True, kw_only=True):
+class LegacyHeartbeat(Struct, frozen=True, kw_only=True):
     """A heartbeat of the older dialect."""
 
     inflight: int | None = None
@@ -93,7 +93,7 @@ class OlderWork(OlderMiners, Working):
         """One job, as soon as there is one, or none. Raises `MinerNotFound`, `TooManyPolls`."""
         row, miner = await self.speaker(who, name)
         assert row.miner is not None
-        await self.beat(Beat(miner=row.miner, request_id=current_request_id()))  # a poll is a sign of life here
+        await self.beat(Heartbeat(miner=row.miner, request_id=current_request_id()))  # a poll is a sign of life here
         wish = AskForWork(slots=1, wait_seconds=min(max(wait_seconds, 0.0), WAIT_SECONDS_MAX))
         work = await self.poll(miner, wish)
         if not work.leases:
@@ -101,7 +101,7 @@ class OlderWork(OlderMiners, Working):
         (lease,) = work.leases
         async with self.db.unit_of_work() as uow:
             uow.add(
-                OlderLeaseRow(
+                LegacyLeaseRow(
                     attempt=lease.attempt,
                     job=lease.job,
                     token=lease.token,
@@ -114,11 +114,11 @@ class OlderWork(OlderMiners, Working):
         await self.ai.renew(row.miner, [Renewal(attempt=lease.attempt, token=lease.token)])  # it has begun
         return lease
 
-    async def heartbeat_older(self, who: Principal, name: str | None, sign: OlderSign) -> None:
+    async def heartbeat_older(self, who: Principal, name: str | None, sign: LegacyHeartbeat) -> None:
         """Hear a sign of life, which is one of every job that the miner works on. Raises `MinerNotFound`."""
         row, miner = await self.speaker(who, name)
         assert row.miner is not None
-        leases = await self._leases(_open_leases().where(OlderLeaseRow.miner == row.miner).limit(LEASES_MAX))
+        leases = await self._leases(_open_leases().where(LegacyLeaseRow.miner == row.miner).limit(LEASES_MAX))
         known = await self.miner(row.miner)
         told = await self.heartbeat(
             miner,
@@ -133,29 +133,29 @@ class OlderWork(OlderMiners, Working):
         )
         await self._close([status.attempt for status in told.leases if status.status != "live"])
 
-    async def given(self, who: Principal, name: str | None, job: str) -> OlderLeaseRow:
+    async def given(self, who: Principal, name: str | None, job: str) -> LegacyLeaseRow:
         """The newest lease of a job that an older miner of the caller's was given. Raises `JobNotFound`."""
         if not ids.is_id("job", job):
             raise JobNotFound
         wanted = (
-            select(OlderLeaseRow)
-            .join(OlderMinerRow, OlderMinerRow.miner == OlderLeaseRow.miner)
-            .where(OlderLeaseRow.job == job, OlderMinerRow.account == who.account)
-            .order_by(OlderLeaseRow.token.desc())
+            select(LegacyLeaseRow)
+            .join(LegacyMinerRow, LegacyMinerRow.miner == LegacyLeaseRow.miner)
+            .where(LegacyLeaseRow.job == job, LegacyMinerRow.account == who.account)
+            .order_by(LegacyLeaseRow.token.desc())
         )
         if name is not None:
-            same = OlderMinerRow.miner == name if ids.is_id("mnr", name) else OlderMinerRow.older_id == name
+            same = LegacyMinerRow.miner == name if ids.is_id("mnr", name) else LegacyMinerRow.legacy_id == name
             wanted = wanted.where(same)
         leases = await self._leases(wanted.limit(1))
         if not leases:
             raise JobNotFound
         return leases[0]
 
-    async def deliver_older(self, who: Principal, lease: OlderLeaseRow, output: Any, usage: dict[str, int]) -> Outcome:
+    async def deliver_older(self, who: Principal, lease: LegacyLeaseRow, output: Any, usage: dict[str, int]) -> Outcome:
         """Sign a result for its miner and deliver it, once.
 
         Raises `LeaseLost` for one that was delivered before or came too late, `OutputNotTaken`, `OutputTooLarge`,
-        `OlderKeyLost`.
+        `LegacyKeyLost`.
         """
         if lease.ended_at is not None:
             raise LeaseLost(OVER)
@@ -186,11 +186,11 @@ class OlderWork(OlderMiners, Working):
             raise LeaseLost(OVER)  # another request brought the same meanwhile
         return outcome
 
-    async def fail_older(self, who: Principal, lease: OlderLeaseRow, report: ReportFailure) -> Outcome:
+    async def fail_older(self, who: Principal, lease: LegacyLeaseRow, report: ReportFailure) -> Outcome:
         """Give a job up. Raises `LeaseLost`."""
         if lease.ended_at is not None:
             raise LeaseLost(OVER)
-        outcome = await self.fail(speaking(who, lease.miner), lease.attempt, report)
+        outcome = await self.fail(acting_as(who, lease.miner), lease.attempt, report)
         await self._close([lease.attempt])
         return outcome
 
@@ -223,7 +223,7 @@ class OlderWork(OlderMiners, Working):
         while True:
             wanted = _open_leases().limit(ROUND)
             if after is not None:
-                wanted = wanted.where(OlderLeaseRow.attempt > after)
+                wanted = wanted.where(LegacyLeaseRow.attempt > after)
             leases = await self._leases(wanted)
             for miner, held in groupby(sorted(leases, key=lambda lease: lease.miner), lambda lease: lease.miner):
                 await self._keep(miner, list(held), edge)
@@ -231,7 +231,7 @@ class OlderWork(OlderMiners, Working):
                 return
             after = leases[-1].attempt
 
-    async def _keep(self, miner: str, leases: Sequence[OlderLeaseRow], edge: datetime) -> None:
+    async def _keep(self, miner: str, leases: Sequence[LegacyLeaseRow], edge: datetime) -> None:
         async with self.db.reading() as session:
             seen_at = await session.scalar(select(MinerRow.seen_at).where(MinerRow.id == miner))
         if max([seen_at or edge, *(lease.taken_at for lease in leases)]) > edge:
@@ -242,7 +242,7 @@ class OlderWork(OlderMiners, Working):
             ended = [lease.attempt for lease in leases if lease.attempt not in live]
         await self._close(ended)
 
-    async def _leases(self, wanted: Select[OlderLeaseRow]) -> Sequence[OlderLeaseRow]:
+    async def _leases(self, wanted: Select[LegacyLeaseRow]) -> Sequence[LegacyLeaseRow]:
         async with self.db.reading() as session:
             return list(await session.scalars(wanted))
 
@@ -256,16 +256,16 @@ class OlderWork(OlderMiners, Working):
         """
         if not attempts:
             return False
-        unknown = OlderLeaseRow.ended_at.is_(None) if receipt is None else OlderLeaseRow.receipt.is_(None)
+        unknown = LegacyLeaseRow.ended_at.is_(None) if receipt is None else LegacyLeaseRow.receipt.is_(None)
         values = {"ended_at": now(), "receipt": receipt, "earned_units": earned_units}
-        changed = update(OlderLeaseRow).where(OlderLeaseRow.attempt.in_(attempts), unknown).values(**values)
-        changed = changed.returning(OlderLeaseRow.attempt)
+        changed = update(LegacyLeaseRow).where(LegacyLeaseRow.attempt.in_(attempts), unknown).values(**values)
+        changed = changed.returning(LegacyLeaseRow.attempt)
         async with self.db.unit_of_work() as uow:
             return bool((await uow.session.scalars(changed)).all())
 
 
-def _open_leases() -> Select[OlderLeaseRow]:
-    return select(OlderLeaseRow).where(OlderLeaseRow.ended_at.is_(None)).order_by(OlderLeaseRow.attempt)
+def _open_leases() -> Select[LegacyLeaseRow]:
+    return select(LegacyLeaseRow).where(LegacyLeaseRow.ended_at.is_(None)).order_by(LegacyLeaseRow.attempt)
 
 
 def _live(lease: Lease) -> WorkedJob:

@@ -17,7 +17,7 @@ from aitbc.modules.gpu.models.bookings import IS_OPEN, BookingRow
 from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.models.market import GpuReviewRow, ListedGpuRow
 from aitbc.modules.gpu.models.market_views import GpuReview, ListedGpu, gpu_view, review_view
-from aitbc.modules.gpu.models.older import OlderMinerRow
+from aitbc.modules.gpu.models.older import LegacyMinerRow
 from aitbc.modules.gpu.models.tables import MinerRow
 from aitbc.modules.gpu.service.booked import Booked, open_bookings
 
@@ -280,9 +280,9 @@ def _whole() -> Select[ListedGpuRow, bool, bool, float | None, int | None]:
 
 def with_miner(wanted: Select[Any]) -> Select[Any]:
     """Listed GPUs beside the miners that they are in, where those are known here."""
-    named = and_(OlderMinerRow.account == ListedGpuRow.account, OlderMinerRow.older_id == ListedGpuRow.miner_name)
-    miner = func.coalesce(ListedGpuRow.miner, OlderMinerRow.miner)
-    return wanted.outerjoin(OlderMinerRow, named).outerjoin(MinerRow, MinerRow.id == miner)
+    named = and_(LegacyMinerRow.account == ListedGpuRow.account, LegacyMinerRow.legacy_id == ListedGpuRow.miner_name)
+    miner = func.coalesce(ListedGpuRow.miner, LegacyMinerRow.miner)
+    return wanted.outerjoin(LegacyMinerRow, named).outerjoin(MinerRow, MinerRow.id == miner)
 
 
 async def _own_miner(uow: UnitOfWork, who: Principal, name: str) -> str | None:

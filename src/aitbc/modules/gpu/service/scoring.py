@@ -10,7 +10,7 @@ from aitbc.kernel.database.unit_of_work import Connection
 from aitbc.kernel.events.relay import set_based
 from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.ai.events import AttemptEnded
-from aitbc.modules.gpu.batched import judge_many
+from aitbc.modules.gpu.batched import record_ended_attempts
 from aitbc.modules.gpu.models.reputation import (
     HALF_LIFE_DAYS,
     NEWCOMER_BELOW,
@@ -109,4 +109,4 @@ class Scoring(Fleet):
     @set_based
     async def on_attempts_ended(self, connection: Connection, events: Sequence[AttemptEnded]) -> None:
         """Keep each attempt once, and bring the reputations of their miners up to it."""
-        await judge_many(connection, events)
+        await record_ended_attempts(connection, events)

@@ -32,8 +32,8 @@ from aitbc.modules.ai.api import (
 from aitbc.modules.gpu.api import SLOTS_MAX, Inventory
 from aitbc.modules.gpu.models.life import ALIVE, Status
 from aitbc.modules.gpu.models.offer import capabilities_of
-from aitbc.modules.gpu.models.values import Asking, Beat
-from aitbc.modules.gpu.service.desk import Desk, speaking_for
+from aitbc.modules.gpu.models.values import Heartbeat, PollContext
+from aitbc.modules.gpu.service.desk import Desk, miner_of_key
 from aitbc.modules.gpu.service.enrolment import Signature, Slots
 
 WAIT_SECONDS_MAX = 60
@@ -205,9 +205,9 @@ class Working(Desk):
 
     async def heartbeat(self, who: Principal, sign: SendHeartbeat) -> HeartbeatAnswer:
         """Hear a sign of life, and extend the leases it names. Raises `MinerNotFound`."""
-        miner = speaking_for(who)
+        miner = miner_of_key(who)
         readings = None if sign.telemetry is None else msgspec.json.encode(sign.telemetry).decode()
-        beat = Beat(
+        beat = Heartbeat(
             miner=miner,
             slots=sign.slots,
             slots_busy=sign.slots_busy,
@@ -232,7 +232,7 @@ class Working(Desk):
 
     async def poll(self, who: Principal, wish: AskForWork) -> Work:
         """Work for a miner, as soon as there is some. Raises `MinerNotFound`, `TooManyPolls`."""
-        miner = speaking_for(who)
+        miner = miner_of_key(who)
         if self.polls[miner] >= POLLS_MAX:
             raise TooManyPolls
         self.polls[miner] += 1
@@ -246,13 +246,13 @@ class Working(Desk):
     async def _poll(self, miner: str, wish: AskForWork) -> Work:
         asking = await self.askings.do(miner)
         if asking.status not in ALIVE and asking.status != Status.REMOVED:
-            standing = await self.beat(Beat(miner=asking.id, request_id=current_request_id()))  # who asks is there
+            standing = await self.beat(Heartbeat(miner=asking.id, request_id=current_request_id()))  # who asks is there
             asking = msgspec.structs.replace(asking, status=standing.status, reason=standing.reason)
         if asking.status != Status.ONLINE:
             return Work(leases=(), status=asking.status, message=asking.reason)
         return await self._claim(asking, wish)
 
-    async def _claim(self, asking: Asking, wish: AskForWork) -> Work:
+    async def _claim(self, asking: PollContext, wish: AskForWork) -> Work:
         """Claim, and where that took a while make sure that the miner may still have what it got."""
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
@@ -283,14 +283,14 @@ class Working(Desk):
 
     async def leases(self, who: Principal) -> Leases:
         """What the miner has at hand, for one that lost an answer or was restarted. Raises `MinerNotFound`."""
-        return Leases(leases=tuple(await self.ai.leases_of(speaking_for(who))))
+        return Leases(leases=tuple(await self.ai.leases_of(miner_of_key(who))))
 
     async def deliver(self, who: Principal, attempt: str, result: DeliverResult) -> Outcome:
         """Bring a result, under the public key that the miner enrolled with.
 
         Raises `MinerNotFound`, `LeaseLost`, `WrongSignature`, `WrongDigest`, `OutputTooLarge`.
         """
-        miner = speaking_for(who)
+        miner = miner_of_key(who)
         return await self.ai.complete(
             Result(
                 miner=miner,
@@ -317,7 +317,7 @@ class Working(Desk):
         """Give up on an attempt. Raises `MinerNotFound`, `LeaseLost`."""
         return await self.ai.fail(
             Failure(
-                miner=speaking_for(who),
+                miner=miner_of_key(who),
                 attempt=attempt,
                 token=report.token,
                 fault=report.fault,
@@ -328,20 +328,20 @@ class Working(Desk):
 
     async def release(self, who: Principal, attempt: str, wish: ReleaseLease) -> Outcome:
         """Give a lease back unworked. Raises `MinerNotFound`, `LeaseLost`."""
-        return await self.ai.release(speaking_for(who), attempt, wish.token, wish.reason)
+        return await self.ai.release(miner_of_key(who), attempt, wish.token, wish.reason)
 
     async def tell_parts(self, who: Principal, attempt: str, told: TellParts) -> PartsKept:
         """Pass on pieces of an output while it is made. Raises `MinerNotFound`, `LeaseLost`, `PartsTooLarge`."""
         parts = tuple(Part(sequence=part.sequence, text=part.text) for part in told.parts)
-        return await self.ai.tell_parts(Parts(miner=speaking_for(who), attempt=attempt, token=told.token, parts=parts))
+        return await self.ai.tell_parts(Parts(miner=miner_of_key(who), attempt=attempt, token=told.token, parts=parts))
 
     async def log(self, who: Principal, attempt: str, told: AddLines) -> Kept:
         """Keep log lines. Raises `MinerNotFound`, `LeaseLost`."""
         lines = [LogLine(sequence=line.sequence, at=line.at, text=line.text) for line in told.lines]
-        return Kept(kept=await self.ai.log(speaking_for(who), attempt, told.token, lines))
+        return Kept(kept=await self.ai.log(miner_of_key(who), attempt, told.token, lines))
 
 
-def _offered(asking: Asking) -> Capabilities:
+def _offered(asking: PollContext) -> Capabilities:
     """What a miner offers; one that is booked offers it to the jobs of that booking only."""
     offered = capabilities_of(asking.capabilities)
     if asking.booking is None:

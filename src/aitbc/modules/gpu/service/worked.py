@@ -2,7 +2,7 @@
 
 from sqlalchemy import Subquery, literal, select, union_all
 
-from aitbc.modules.gpu.models.older import OlderLeaseRow
+from aitbc.modules.gpu.models.older import LegacyLeaseRow
 from aitbc.modules.gpu.models.tables import ReputationEventRow
 
 
@@ -11,7 +11,7 @@ def worked_attempts() -> Subquery:
 
     A result that came in the older dialect is known before its event is heard; one row stands for both.
     """
-    event, lease = ReputationEventRow, OlderLeaseRow
+    event, lease = ReputationEventRow, LegacyLeaseRow
     heard = select(
         event.attempt,
         event.miner,
