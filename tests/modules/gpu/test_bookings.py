@@ -16,7 +16,7 @@ from aitbc.kernel.primitives import clock, ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError, Unavailable
 from aitbc.modules.gpu.models.bookings import ALLOWED, OPEN, Booking, BookingState, hold_of
-from aitbc.modules.gpu.models.market import HOUR
+from aitbc.modules.gpu.models.pricing import HOUR
 from aitbc.modules.gpu.service.bookings import (
     PLACING,
     BookGpu,
@@ -28,7 +28,7 @@ from aitbc.modules.gpu.service.bookings import (
     GpuOffline,
     GpuWithoutMiner,
 )
-from aitbc.modules.gpu.service.registry import GpuBooked, ListedGpuNotFound, ListGpu
+from aitbc.modules.gpu.service.listings import GpuBooked, ListedGpuNotFound, ListGpu
 from aitbc.modules.trading.api import InsufficientFunds
 from tests.house import Caller
 from tests.modules.gpu.make import Fleet, Rig

@@ -12,9 +12,10 @@ from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import clock
 from aitbc.kernel.primitives.errors import AppError
-from aitbc.modules.gpu.models.market import COUNT_MAX, HOUR, HOURS_MAX, OPEN, OrderState, Side, agrees, may_end, total
-from aitbc.modules.gpu.models.market_views import MarketOrder
-from aitbc.modules.gpu.service.market import (
+from aitbc.modules.gpu.models.order_book.orders import COUNT_MAX, HOURS_MAX, OPEN, OrderState, Side, agrees, may_end
+from aitbc.modules.gpu.models.order_book.views import MarketOrder
+from aitbc.modules.gpu.models.pricing import HOUR, total
+from aitbc.modules.gpu.service.order_book.book import (
     AcceptBid,
     CancelOrder,
     MatchOrders,
@@ -317,7 +318,7 @@ async def test_a_key_of_idempotency_answers_again_what_it_answered(fleet: Fleet)
 
 
 async def test_an_account_has_a_bounded_number_of_open_orders(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aitbc.modules.gpu.service.market.ORDERS_OPEN_MAX", 2)
+    monkeypatch.setattr("aitbc.modules.gpu.service.order_book.book.ORDERS_OPEN_MAX", 2)
     who = await someone(fleet)
     first = await fleet.gpu.place_order(who, order(Side.OFFER))
     await fleet.gpu.place_order(who, order(Side.BID))

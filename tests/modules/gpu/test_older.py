@@ -13,8 +13,8 @@ from aitbc.modules.ai.api import JobNotFound, Lease, LeaseLost
 from aitbc.modules.gpu.api import Inventory, MinerNotFound
 from aitbc.modules.gpu.models.offer import Offer
 from aitbc.modules.gpu.service.enrolment import TooManyMiners
-from aitbc.modules.gpu.service.older_miners import LegacyKeyLost, RegisterLegacyMiner
-from aitbc.modules.gpu.service.older_work import LegacyHeartbeat, OutputNotTaken
+from aitbc.modules.gpu.service.legacy_miners import LegacyKeyLost, RegisterLegacyMiner
+from aitbc.modules.gpu.service.legacy_work import LegacyHeartbeat, OutputNotTaken
 from aitbc.modules.gpu.service.work import ReportFailure
 from tests.modules.gpu.make import Fleet, fleet_on
 

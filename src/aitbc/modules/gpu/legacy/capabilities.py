@@ -11,7 +11,7 @@ from aitbc.kernel.primitives.errors import FieldError, Invalid
 from aitbc.modules.gpu.api import DEVICES_MAX, Device, Inventory, Miner
 from aitbc.modules.gpu.legacy.naming import amount_of, first_text, units_of
 from aitbc.modules.gpu.models.offer import Offer
-from aitbc.modules.gpu.service.older_miners import LegacyMiner
+from aitbc.modules.gpu.service.legacy_miners import LegacyMiner
 
 KIND = "chat"
 """What an older miner that names no kinds of work does: it answers prompts."""

@@ -32,7 +32,7 @@ from aitbc.modules.gpu.legacy.shapes import (
     miner_view,
 )
 from aitbc.modules.gpu.service import GpuService
-from aitbc.modules.gpu.service.older_miners import LegacyMiner
+from aitbc.modules.gpu.service.legacy_miners import LegacyMiner
 
 WAIT_SECONDS = 15.0
 LIST_MAX = 10_000

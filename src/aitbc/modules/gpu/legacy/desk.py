@@ -32,8 +32,8 @@ from aitbc.modules.gpu.legacy.shapes import (
 from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.service import GpuService
 from aitbc.modules.gpu.service.enrolment import Enrolled
-from aitbc.modules.gpu.service.older_miners import LegacyMiner, RegisterLegacyMiner
-from aitbc.modules.gpu.service.older_work import LegacyHeartbeat, WorkedWish
+from aitbc.modules.gpu.service.legacy_miners import LegacyMiner, RegisterLegacyMiner
+from aitbc.modules.gpu.service.legacy_work import LegacyHeartbeat, WorkedWish
 from aitbc.modules.gpu.service.work import ReportFailure
 
 HISTORY_MAX = 100

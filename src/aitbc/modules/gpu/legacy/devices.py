@@ -18,7 +18,7 @@ from aitbc.modules.gpu.legacy.naming import asked, miner_name
 from aitbc.modules.gpu.legacy.shapes import Gpu
 from aitbc.modules.gpu.models.catalogue import CATALOGUE, Architecture, ConsumerGpu, is_consumer
 from aitbc.modules.gpu.service import GpuService
-from aitbc.modules.gpu.service.older_miners import LegacyMiner
+from aitbc.modules.gpu.service.legacy_miners import LegacyMiner
 
 LIMIT_MAX = 1000
 

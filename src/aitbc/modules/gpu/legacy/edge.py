@@ -17,7 +17,7 @@ from aitbc.modules.gpu.legacy.naming import asked, miner_name
 from aitbc.modules.gpu.legacy.shapes import MIB_PER_GIB, Told
 from aitbc.modules.gpu.models.catalogue import is_consumer
 from aitbc.modules.gpu.service import GpuService
-from aitbc.modules.gpu.service.older_work import LegacyHeartbeat
+from aitbc.modules.gpu.service.legacy_work import LegacyHeartbeat
 
 MINERS_MAX = 1000
 

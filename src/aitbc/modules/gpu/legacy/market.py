@@ -25,10 +25,10 @@ from aitbc.modules.gpu.legacy.market_shapes import (
     told_of,
 )
 from aitbc.modules.gpu.legacy.naming import units_of
-from aitbc.modules.gpu.models.market import STILL_OPEN, Side
+from aitbc.modules.gpu.models.order_book.orders import STILL_OPEN, Side
 from aitbc.modules.gpu.service import GpuService
-from aitbc.modules.gpu.service.market import AcceptBid, CancelOrder, MatchOrders, OrderWish, PlaceOrder
-from aitbc.modules.gpu.service.registry import GpuWish
+from aitbc.modules.gpu.service.listings import GpuWish
+from aitbc.modules.gpu.service.order_book.book import AcceptBid, CancelOrder, MatchOrders, OrderWish, PlaceOrder
 
 Body = OfferBody | BidBody | AcceptBody | MatchBody | CancelBody
 STILL_OPEN_NAMES = frozenset({"active", "available"})

@@ -16,9 +16,9 @@ from aitbc.kernel.primitives.text import Name, Text
 from aitbc.modules.gpu.legacy.booking_shapes import CurrentBooking, current_booking
 from aitbc.modules.gpu.legacy.market_shapes import UNKNOWN_MODEL, Amount, read_query
 from aitbc.modules.gpu.legacy.naming import HEADER, amount_of, miner_name, units_of
-from aitbc.modules.gpu.models.market_views import GpuReview, ListedGpu
+from aitbc.modules.gpu.models.listing_views import GpuReview, ListedGpu
 from aitbc.modules.gpu.service import GpuService
-from aitbc.modules.gpu.service.registry import GpuWish, ListGpu
+from aitbc.modules.gpu.service.listings import GpuWish, ListGpu
 
 READ = {"permission": "miners:read"}
 MANAGE = {"permission": "miners:manage"}

@@ -17,7 +17,7 @@ from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Pag
 from aitbc.kernel.primitives.text import Name, Text
 from aitbc.modules.gpu.api import MinerNotFound
 from aitbc.modules.gpu.models.bookings import MILLISECOND, Booking
-from aitbc.modules.gpu.models.market_views import ListedGpu
+from aitbc.modules.gpu.models.listing_views import ListedGpu
 from aitbc.modules.gpu.service import GpuService
 from aitbc.modules.gpu.service.bookings import (
     BookGpu,
@@ -28,7 +28,7 @@ from aitbc.modules.gpu.service.bookings import (
     GpuOffline,
     TooManyBookings,
 )
-from aitbc.modules.gpu.service.registry import GpuBooked, GpuWish, ListedGpuNotFound, ListGpu, TooManyGpus
+from aitbc.modules.gpu.service.listings import GpuBooked, GpuWish, ListedGpuNotFound, ListGpu, TooManyGpus
 from aitbc.modules.trading.api import InsufficientFunds
 
 BOOKINGS = "gpu.bookings"

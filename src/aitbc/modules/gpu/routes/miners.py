@@ -27,8 +27,8 @@ from aitbc.modules.gpu.service.enrolment import (
     TooManyTokens,
     WrongProof,
 )
-from aitbc.modules.gpu.service.fleet import MinerEarnings, MinerRemoved
-from aitbc.modules.gpu.service.scoring import Reputation
+from aitbc.modules.gpu.service.miners import MinerEarnings, MinerRemoved
+from aitbc.modules.gpu.service.reputation import Reputation
 
 LIST = "gpu.miners"
 StatusName = Literal["enrolled", "online", "draining", "offline", "removed"]

@@ -20,7 +20,7 @@ from aitbc.modules.gpu.api import Miner, MinerNotFound
 from aitbc.modules.gpu.models.offer import Offer
 from aitbc.modules.gpu.routes.protocol import MinerProtocolUnsupported, require_protocol
 from aitbc.modules.gpu.service import GpuService
-from aitbc.modules.gpu.service.fleet import MinerRemoved
+from aitbc.modules.gpu.service.miners import MinerRemoved
 from aitbc.modules.gpu.service.work import (
     AddLines,
     AskForWork,

@@ -29,10 +29,11 @@ from aitbc.modules.gpu.models.bookings import (
     hold_of,
 )
 from aitbc.modules.gpu.models.life import Status
-from aitbc.modules.gpu.models.market import ListedGpuRow, total
+from aitbc.modules.gpu.models.listings import ListedGpuRow
+from aitbc.modules.gpu.models.pricing import total
 from aitbc.modules.gpu.models.tables import MinerRow
-from aitbc.modules.gpu.service.booked import open_bookings
-from aitbc.modules.gpu.service.registry import GpuBooked, Registry, listed, with_miner
+from aitbc.modules.gpu.service.booking_states import open_bookings
+from aitbc.modules.gpu.service.listings import GpuBooked, Registry, listed, with_miner
 from aitbc.modules.trading.api import HoldNotFound, HoldNotOpen, InsufficientFunds, PayRent, PlaceHold
 
 BOOKINGS_OPEN_MAX = 1000

@@ -6,11 +6,11 @@ from prometheus_client import Metric
 
 from aitbc.modules.gpu.service.bookings import Bookings
 from aitbc.modules.gpu.service.enrolment import Enrolment
+from aitbc.modules.gpu.service.legacy_work import OlderWork
 from aitbc.modules.gpu.service.liveness import Liveness
-from aitbc.modules.gpu.service.market import OrderBook
-from aitbc.modules.gpu.service.measuring import measure
-from aitbc.modules.gpu.service.older_work import OlderWork
-from aitbc.modules.gpu.service.scoring import Scoring
+from aitbc.modules.gpu.service.metrics import measure
+from aitbc.modules.gpu.service.order_book.book import OrderBook
+from aitbc.modules.gpu.service.reputation import Scoring
 from aitbc.modules.gpu.service.work import Working
 
 

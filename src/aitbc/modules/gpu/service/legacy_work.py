@@ -17,10 +17,11 @@ from aitbc.kernel.primitives.errors import Invalid
 from aitbc.kernel.primitives.request_id import current_request_id
 from aitbc.modules.ai.api import JobNotFound, Lease, LeaseLost, Outcome, Renewal
 from aitbc.modules.gpu.api import Inventory
-from aitbc.modules.gpu.models.older import LegacyLeaseRow, LegacyMinerRow
+from aitbc.modules.gpu.models.legacy import LegacyLeaseRow, LegacyMinerRow
 from aitbc.modules.gpu.models.tables import MinerRow
 from aitbc.modules.gpu.models.values import Heartbeat
-from aitbc.modules.gpu.service.older_miners import OlderMiners, acting_as
+from aitbc.modules.gpu.service.attempt_queries import worked_attempts
+from aitbc.modules.gpu.service.legacy_miners import OlderMiners, acting_as
 from aitbc.modules.gpu.service.work import (
     LEASES_MAX,
     WAIT_SECONDS_MAX,
@@ -31,7 +32,6 @@ from aitbc.modules.gpu.service.work import (
     SendHeartbeat,
     Working,
 )
-from aitbc.modules.gpu.service.worked import worked_attempts
 
 ROUND = 500
 """How many leases the chore looks after at a time."""

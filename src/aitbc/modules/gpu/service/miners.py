@@ -19,7 +19,7 @@ from aitbc.modules.gpu.models.life import Status, drain, remove
 from aitbc.modules.gpu.models.offer import Offer
 from aitbc.modules.gpu.models.tables import MinerRow, ProfileRow
 from aitbc.modules.gpu.models.views import miner_view
-from aitbc.modules.gpu.service.booked import Booked
+from aitbc.modules.gpu.service.booking_states import Booked
 from aitbc.modules.gpu.service.desk import miner_of_key, whole
 
 REMOVED = "its owner removed it"

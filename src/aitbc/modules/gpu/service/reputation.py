@@ -23,7 +23,7 @@ from aitbc.modules.gpu.models.reputation import (
     weight,
 )
 from aitbc.modules.gpu.models.tables import ReputationEventRow
-from aitbc.modules.gpu.service.fleet import Fleet
+from aitbc.modules.gpu.service.miners import Fleet
 
 
 class ReputationDay(Struct, frozen=True, kw_only=True):

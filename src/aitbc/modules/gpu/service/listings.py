@@ -14,12 +14,12 @@ from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Conflict, NotFound, TooMany
 from aitbc.modules.gpu.models.bookings import IS_OPEN, BookingRow
+from aitbc.modules.gpu.models.legacy import LegacyMinerRow
 from aitbc.modules.gpu.models.life import Status
-from aitbc.modules.gpu.models.market import GpuReviewRow, ListedGpuRow
-from aitbc.modules.gpu.models.market_views import GpuReview, ListedGpu, gpu_view, review_view
-from aitbc.modules.gpu.models.older import LegacyMinerRow
+from aitbc.modules.gpu.models.listing_views import GpuReview, ListedGpu, gpu_view, review_view
+from aitbc.modules.gpu.models.listings import GpuReviewRow, ListedGpuRow
 from aitbc.modules.gpu.models.tables import MinerRow
-from aitbc.modules.gpu.service.booked import Booked, open_bookings
+from aitbc.modules.gpu.service.booking_states import Booked, open_bookings
 
 LISTED_MAX = 1000
 """How many GPUs an account may list."""

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Subquery, literal, select, union_all
 
-from aitbc.modules.gpu.models.older import LegacyLeaseRow
+from aitbc.modules.gpu.models.legacy import LegacyLeaseRow
 from aitbc.modules.gpu.models.tables import ReputationEventRow
 
 

@@ -17,15 +17,15 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Conflict, Malformed
 from aitbc.kernel.primitives.request_id import current_request_id
 from aitbc.modules.gpu.api import Inventory, Miner, MinerNotFound
+from aitbc.modules.gpu.models.legacy import LegacyLeaseRow, LegacyMinerRow
 from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.models.offer import Offer
-from aitbc.modules.gpu.models.older import LegacyLeaseRow, LegacyMinerRow
 from aitbc.modules.gpu.models.tables import MinerRow
 from aitbc.modules.gpu.models.values import Heartbeat
+from aitbc.modules.gpu.service.attempt_queries import worked_attempts
 from aitbc.modules.gpu.service.enrolment import Enrol, Enrolled, Enrolment, TooManyMiners
-from aitbc.modules.gpu.service.fleet import MinerEarnings
-from aitbc.modules.gpu.service.scoring import Scoring
-from aitbc.modules.gpu.service.worked import worked_attempts
+from aitbc.modules.gpu.service.miners import MinerEarnings
+from aitbc.modules.gpu.service.reputation import Scoring
 from aitbc.modules.trading.api import Earnings
 
 RESTARTED = "miner_restarted"

@@ -1,4 +1,4 @@
-"""The GPU market: offers and bids, which end once, the GPUs that owners list, and what others say of these."""
+"""Offers and bids of the GPU market: their tables, the states that each side has, and what fits what."""
 
 import math
 from datetime import datetime
@@ -11,9 +11,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    SmallInteger,
     Text,
-    UniqueConstraint,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
@@ -23,8 +21,6 @@ from aitbc.kernel.database.unit_of_work import WireId
 from aitbc.kernel.primitives import money
 from aitbc.modules.gpu.models.tables import MOMENT, Base
 
-HOUR = 3_600_000
-"""Milliseconds: durations are kept in them, so that fractions of hours stay exact."""
 HOURS_MAX = 8760
 COUNT_MAX = 100_000
 
@@ -61,14 +57,6 @@ STILL_OPEN = frozenset(OPEN.values())
 def may_end(side: Side, state: OrderState, end: OrderState) -> bool:
     """Whether an order of this side may go from this state to that end."""
     return state is OPEN[side] and end in ENDS[side]
-
-
-def total(price_units: int, gpu_count: int, duration_ms: int) -> int:
-    """What so many GPUs cost for so long at a price per GPU and hour, rounded half up to the last unit.
-
-    Raises `AmountOverflow`.
-    """
-    return money.checked((price_units * gpu_count * duration_ms * 2 + HOUR) // (2 * HOUR))
 
 
 def agrees(told: float, units: int) -> bool:
@@ -159,50 +147,3 @@ class MarketMatchRow(Base):
     matched_at: Mapped[datetime] = mapped_column(MOMENT)
 
     __table_args__ = ({"info": APPEND_ONLY},)
-
-
-class ListedGpuRow(Base):
-    """A GPU that its owner lists, with what the owner says of it."""
-
-    __tablename__ = "listed_gpus"
-    id: Mapped[str] = mapped_column(WireId("gpu"), primary_key=True)
-    account: Mapped[str] = mapped_column(WireId("acct"))
-    miner_name: Mapped[str] = mapped_column(Text)
-    miner: Mapped[str | None] = mapped_column(WireId("mnr"))
-    """The miner that it is in, where its owner named one by its id; else one of the older dialect may have that name."""
-    model: Mapped[str] = mapped_column(Text)
-    memory_gb: Mapped[int | None] = mapped_column(Integer)
-    cuda_cores: Mapped[int | None] = mapped_column(Integer)
-    compute_capability: Mapped[str | None] = mapped_column(Text)
-    region: Mapped[str | None] = mapped_column(Text)
-    price_units: Mapped[int] = mapped_column(BigInteger)
-    """For an hour."""
-    description: Mapped[str] = mapped_column(Text)
-    created_at: Mapped[datetime] = mapped_column(MOMENT)
-    removed_at: Mapped[datetime | None] = mapped_column(MOMENT)
-
-    __table_args__ = (
-        CheckConstraint("price_units >= 0 AND memory_gb >= 0 AND cuda_cores >= 0", name="facts"),
-        Index("listed_gpus_account_idx", "account", "id", postgresql_where=text("removed_at IS NULL")),
-        Index("listed_gpus_created_at_idx", "created_at", "id", postgresql_where=text("removed_at IS NULL")),
-        {"info": NO_DELETE},
-    )
-
-
-class GpuReviewRow(Base):
-    """What an account says of somebody else's GPU, once."""
-
-    __tablename__ = "gpu_reviews"
-    id: Mapped[str] = mapped_column(WireId("rev"), primary_key=True)
-    gpu: Mapped[str] = mapped_column(WireId("gpu"), ForeignKey(ListedGpuRow.id))
-    account: Mapped[str] = mapped_column(WireId("acct"))
-    rating: Mapped[int] = mapped_column(SmallInteger)
-    comment: Mapped[str] = mapped_column(Text)
-    created_at: Mapped[datetime] = mapped_column(MOMENT)
-
-    __table_args__ = (
-        CheckConstraint("rating BETWEEN 1 AND 5", name="rating"),
-        UniqueConstraint("gpu", "account"),
-        Index("gpu_reviews_gpu_idx", "gpu", "created_at", "id"),
-        {"info": APPEND_ONLY},
-    )

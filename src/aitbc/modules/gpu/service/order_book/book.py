@@ -21,7 +21,7 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Conflict, FieldError, Invalid, NotFound, TooMany
 from aitbc.kernel.primitives.ids import new_id
-from aitbc.modules.gpu.models.market import (
+from aitbc.modules.gpu.models.order_book.orders import (
     OPEN,
     STILL_OPEN,
     MarketMatchRow,
@@ -31,9 +31,9 @@ from aitbc.modules.gpu.models.market import (
     agrees,
     may_end,
     misfit,
-    total,
 )
-from aitbc.modules.gpu.models.market_views import MarketOrder, Match, match_view, order_view
+from aitbc.modules.gpu.models.order_book.views import MarketOrder, Match, match_view, order_view
+from aitbc.modules.gpu.models.pricing import total
 from aitbc.modules.gpu.service.desk import Desk
 
 ORDERS_OPEN_MAX = 1000
