@@ -21,9 +21,9 @@ from aitbc.modules.gpu.service.bookings import (
     PLACING,
     BookGpu,
     BookingCostsMore,
+    BookingFilter,
     BookingNotFound,
     BookingNotOpen,
-    BookingWish,
     GpuNotBooked,
     GpuOffline,
     GpuWithoutMiner,
@@ -261,11 +261,11 @@ async def test_only_the_booker_confirms_and_releases_and_the_parties_see(fleet: 
     assert (confirmed.client, confirmed.confirmed_at is not None) == ("client-1", True)
     again = await market.gpus.confirm_booking(market.buyer, booking.id, None)
     assert (again.client, again.confirmed_at) == ("client-1", confirmed.confirmed_at)
-    mine, owned = BookingWish(limit=9), BookingWish(limit=9, booked=False, owned=True)
+    mine, owned = BookingFilter(limit=9), BookingFilter(limit=9, booked=False, owned=True)
     assert [one.id for one in await market.gpus.bookings(market.buyer, mine)] == [booking.id]
     assert [one.id for one in await market.gpus.bookings(market.owner, owned)] == [booking.id]
     assert await market.gpus.bookings(market.owner, mine) == await market.gpus.bookings(stranger, mine) == []
-    assert await market.gpus.bookings(market.buyer, BookingWish(limit=9, states=frozenset({"ended"}))) == []
+    assert await market.gpus.bookings(market.buyer, BookingFilter(limit=9, states=frozenset({"ended"}))) == []
     await market.gpus.release_gpu(market.buyer, booking.id)
     with pytest.raises(BookingNotOpen):
         await market.gpus.confirm_booking(market.buyer, booking.id, "client-1")
@@ -299,7 +299,7 @@ async def test_the_same_request_again_is_one_booking(fleet: Fleet) -> None:
     first, second = [await market.gpus.book_gpu(market.buyer, command, key) for key in keys]
     assert first == second
     assert [key.replayed for key in keys] == [False, True]
-    assert len(await market.gpus.bookings(market.buyer, BookingWish(limit=9))) == 1
+    assert len(await market.gpus.bookings(market.buyer, BookingFilter(limit=9))) == 1
 
 
 # The miner that a booked GPU is in
@@ -433,7 +433,7 @@ async def test_of_several_ends_of_a_booking_one_happens(fleet: Fleet, rivals: st
             "book": lambda again=again: market.gpus.book_gpu(market.buyer, again),  # type: ignore[misc]
         }
         await outcomes([deeds[deed]() for deed in rivals.split()])
-        for one in await market.gpus.bookings(market.buyer, BookingWish(limit=99, states=frozenset({"active"}))):
+        for one in await market.gpus.bookings(market.buyer, BookingFilter(limit=99, states=frozenset({"active"}))):
             await market.gpus.release_gpu(market.buyer, one.id)
         await market.gpus.mind_bookings()
         await market.require_sound()
@@ -493,7 +493,7 @@ async def test_whichever_statement_fails_the_money_comes_out_right(fleet: Fleet,
         await rig.heartbeat()
         await market.gpus.mind_bookings()
         await market.require_sound()
-        for one in await market.gpus.bookings(market.buyer, BookingWish(limit=99, states=frozenset({"active"}))):
+        for one in await market.gpus.bookings(market.buyer, BookingFilter(limit=99, states=frozenset({"active"}))):
             await market.gpus.release_gpu(market.buyer, one.id)
         await market.gpus.mind_bookings()
         await market.require_sound()

@@ -19,11 +19,11 @@ from aitbc.modules.gpu.service.order_book.book import (
     AcceptBid,
     CancelOrder,
     MatchOrders,
+    OrderFilter,
     OrderIdTaken,
     OrderNotFound,
     OrderNotOpen,
     OrdersDoNotFit,
-    OrderWish,
     PlaceOrder,
     TooManyOrders,
     TotalDiffers,
@@ -59,7 +59,7 @@ async def someone(fleet: Fleet) -> Principal:
 
 async def see(fleet: Fleet, who: Principal, **wish: Any) -> list[MarketOrder]:
     """What somebody sees in the book."""
-    return list(await fleet.gpu.orders(who, OrderWish(**({"limit": 1000} | wish))))
+    return list(await fleet.gpu.orders(who, OrderFilter(**({"limit": 1000} | wish))))
 
 
 async def state_of(fleet: Fleet, order: str) -> tuple[str, bool]:

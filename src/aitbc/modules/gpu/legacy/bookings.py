@@ -30,7 +30,7 @@ from aitbc.modules.gpu.legacy.market_shapes import milliseconds_of, read_query
 from aitbc.modules.gpu.legacy.naming import amount_of
 from aitbc.modules.gpu.legacy.registry import given
 from aitbc.modules.gpu.service import GpuService
-from aitbc.modules.gpu.service.bookings import BookGpu, BookingWish, GpuNotBooked
+from aitbc.modules.gpu.service.bookings import BookGpu, BookingFilter, GpuNotBooked
 
 BOOK = {"permission": "jobs:create"}
 """Who may spend money on jobs may spend it on a GPU's time."""
@@ -145,7 +145,7 @@ class CoordinatorBookings(Controller):
     ) -> list[OrderView]:
         """List the caller's bookings, the newest first."""
         wish: AskedOrders = read_query(given(query), AskedOrders)
-        found = await gpu.bookings(who, BookingWish(states=states_of(wish.status), limit=wish.limit))
+        found = await gpu.bookings(who, BookingFilter(states=states_of(wish.status), limit=wish.limit))
         return [order_view(one) for one in found]
 
     @post("/tasks/ollama", status_code=200, opt=BOOK)

@@ -33,7 +33,7 @@ from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.service import GpuService
 from aitbc.modules.gpu.service.enrolment import Enrolled
 from aitbc.modules.gpu.service.legacy_miners import LegacyMiner, RegisterLegacyMiner
-from aitbc.modules.gpu.service.legacy_work import LegacyHeartbeat, WorkedWish
+from aitbc.modules.gpu.service.legacy_work import LegacyHeartbeat, WorkedJobFilter
 from aitbc.modules.gpu.service.work import ReportFailure
 
 HISTORY_MAX = 100
@@ -176,7 +176,7 @@ async def jobs(
     found, total = await gpu.worked_jobs(
         who,
         older.miner.id,
-        WorkedWish(
+        WorkedJobFilter(
             kind=wish.job_type or wish.type,
             outcomes=outcomes,
             earned_min_units=least,

@@ -27,8 +27,8 @@ from aitbc.modules.gpu.legacy.market_shapes import (
 from aitbc.modules.gpu.legacy.naming import units_of
 from aitbc.modules.gpu.models.order_book.orders import STILL_OPEN, Side
 from aitbc.modules.gpu.service import GpuService
-from aitbc.modules.gpu.service.listings import GpuWish
-from aitbc.modules.gpu.service.order_book.book import AcceptBid, CancelOrder, MatchOrders, OrderWish, PlaceOrder
+from aitbc.modules.gpu.service.listings import ListingFilter
+from aitbc.modules.gpu.service.order_book.book import AcceptBid, CancelOrder, MatchOrders, OrderFilter, PlaceOrder
 
 Body = OfferBody | BidBody | AcceptBody | MatchBody | CancelBody
 STILL_OPEN_NAMES = frozenset({"active", "available"})
@@ -121,11 +121,11 @@ def _matching(data: MatchBody) -> MatchOrders:
     )
 
 
-def _wanted(wish: Asked) -> OrderWish:
+def _wanted(wish: Asked) -> OrderFilter:
     states = frozenset({wish.status})
     if wish.status in STILL_OPEN_NAMES:
         states = frozenset(STILL_OPEN)
-    return OrderWish(
+    return OrderFilter(
         id=wish.order_id,
         side=None if wish.action == "all" else Side(wish.action),
         states=None if wish.status == "all" else states,
@@ -146,7 +146,7 @@ async def _listed(gpu: GpuService, wish: Asked) -> list[Transaction]:
     if wish.status not in available:
         return []
     found = await gpu.listed_gpus(
-        GpuWish(
+        ListingFilter(
             available=available[wish.status],
             model=wish.model,
             region=wish.region,

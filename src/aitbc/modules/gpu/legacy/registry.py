@@ -18,7 +18,7 @@ from aitbc.modules.gpu.legacy.market_shapes import UNKNOWN_MODEL, Amount, read_q
 from aitbc.modules.gpu.legacy.naming import HEADER, amount_of, miner_name, units_of
 from aitbc.modules.gpu.models.listing_views import GpuReview, ListedGpu
 from aitbc.modules.gpu.service import GpuService
-from aitbc.modules.gpu.service.listings import GpuWish, ListGpu
+from aitbc.modules.gpu.service.listings import ListGpu, ListingFilter
 
 READ = {"permission": "miners:read"}
 MANAGE = {"permission": "miners:manage"}
@@ -226,7 +226,7 @@ class ListedGpuController(Controller):
         """List everybody's GPUs, the newest first."""
         wish: Asked = read_query(given(query), Asked)
         found = await gpu.listed_gpus(
-            GpuWish(
+            ListingFilter(
                 available=wish.available,
                 model=wish.model,
                 region=wish.region,

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 from aitbc.kernel.primitives import money
 from aitbc.modules.gpu.api import SLOTS_MAX, Device, Miner
 from aitbc.modules.gpu.legacy.naming import amount_of
-from aitbc.modules.gpu.service.legacy_miners import LegacyMiner, Record
+from aitbc.modules.gpu.service.legacy_miners import LegacyMiner, MinerRecord
 from aitbc.modules.gpu.service.legacy_work import WorkedJob
 
 SERVICE = "gpu-service"
@@ -182,7 +182,7 @@ def gpu_view(older: LegacyMiner, gpu: str, device: Device, *, busy: bool) -> Gpu
     )
 
 
-def miner_view(older: LegacyMiner, record: Record, gpus: list[Gpu]) -> MinerView:
+def miner_view(older: LegacyMiner, record: MinerRecord, gpus: list[Gpu]) -> MinerView:
     """A miner as administrators saw it."""
     miner = older.miner
     return MinerView(
@@ -227,6 +227,6 @@ def as_number(amount: str) -> float:
     return amount_of(money.parse(amount, zero=True))
 
 
-def is_busy(miner: Miner, record: Record) -> bool:
+def is_busy(miner: Miner, record: MinerRecord) -> bool:
     """Whether every slot of a miner works."""
     return record.inflight >= miner.slots

@@ -22,13 +22,13 @@ from aitbc.modules.gpu.service import GpuService
 from aitbc.modules.gpu.service.bookings import (
     BookGpu,
     BookingCostsMore,
+    BookingFilter,
     BookingNotFound,
     BookingNotOpen,
-    BookingWish,
     GpuOffline,
     TooManyBookings,
 )
-from aitbc.modules.gpu.service.listings import GpuBooked, GpuWish, ListedGpuNotFound, ListGpu, TooManyGpus
+from aitbc.modules.gpu.service.listings import GpuBooked, ListedGpuNotFound, ListGpu, ListingFilter, TooManyGpus
 from aitbc.modules.trading.api import InsufficientFunds
 
 BOOKINGS = "gpu.bookings"
@@ -194,7 +194,7 @@ class ListingController(Controller):
         after = Page.position(LISTINGS, cursor, bound_to=bound)
         if after is not None and not ids.is_id("gpu", after):
             raise InvalidCursor
-        wish = GpuWish(model=model, region=region, available=available, after=after, limit=limit + 1)
+        wish = ListingFilter(model=model, region=region, available=available, after=after, limit=limit + 1)
         found = [listing_of(one) for one in await gpu.listed_gpus(wish)]
         return Page.of(LISTINGS, found, limit, lambda one: one.id, bound_to=bound)
 
@@ -283,7 +283,7 @@ class BookingController(Controller):
         if after is not None and not ids.is_id("book", after):
             raise InvalidCursor
         states = None if status is None else frozenset({str(status)})
-        wish = BookingWish(states=states, owned=True, after=after, limit=limit + 1)
+        wish = BookingFilter(states=states, owned=True, after=after, limit=limit + 1)
         found = [booking_of(one) for one in await gpu.bookings(who, wish)]
         return Page.of(BOOKINGS, found, limit, lambda one: one.id, bound_to=bound)
 

@@ -104,7 +104,7 @@ class BookGpu(Struct, frozen=True, kw_only=True):
     """What it is for, in the booker's words."""
 
 
-class BookingWish(Struct, frozen=True, kw_only=True):
+class BookingFilter(Struct, frozen=True, kw_only=True):
     """Which bookings are asked for."""
 
     states: frozenset[str] | None = None
@@ -250,7 +250,7 @@ class Bookings(Registry):
             raise BookingNotFound
         return _view(*found)
 
-    async def bookings(self, who: Principal, wish: BookingWish) -> Sequence[Booking]:
+    async def bookings(self, who: Principal, wish: BookingFilter) -> Sequence[Booking]:
         """Bookings from the newest on: the caller's, of everybody for an admin."""
         wanted = _whole().order_by(BookingRow.id.desc()).limit(wish.limit)
         if not who.is_admin:

@@ -61,7 +61,7 @@ class LegacyMiner(Struct, frozen=True, kw_only=True):
     miner: Miner
 
 
-class Record(Struct, frozen=True, kw_only=True):
+class MinerRecord(Struct, frozen=True, kw_only=True):
     """What a miner did so far, from its attempts that ended, and what it does now."""
 
     completed: int = 0
@@ -73,7 +73,7 @@ class Record(Struct, frozen=True, kw_only=True):
     """Of the last job that was paid for; none for miners with a key of their own, which keep their receipts themselves."""
 
 
-class FleetCounts(Struct, frozen=True):
+class MinerCounts(Struct, frozen=True):
     """How many miners there are."""
 
     known: int
@@ -81,7 +81,7 @@ class FleetCounts(Struct, frozen=True):
     online: int
 
 
-class Paid(Struct, frozen=True, kw_only=True):
+class PaidJob(Struct, frozen=True, kw_only=True):
     """A job that was paid for."""
 
     job: str
@@ -155,7 +155,7 @@ class OlderMiners(Enrolment, Scoring):
             for miner in found
         ]
 
-    async def records(self, miners: Sequence[Miner]) -> dict[str, Record]:
+    async def records(self, miners: Sequence[Miner]) -> dict[str, MinerRecord]:
         """What each of these miners did so far."""
         wanted = [miner.id for miner in miners]
         worked, lease = worked_attempts().c, LegacyLeaseRow
@@ -173,7 +173,7 @@ class OlderMiners(Enrolment, Scoring):
             receipts = {row[0]: row[1] for row in await session.execute(paid)}
             keyless = set(await session.scalars(older))
         return {
-            miner.id: Record(
+            miner.id: MinerRecord(
                 completed=ended[miner.id][1] if miner.id in ended else 0,
                 failed=ended[miner.id][2] if miner.id in ended else 0,
                 seconds=float(ended[miner.id][3] or 0) if miner.id in ended else 0.0,
@@ -183,12 +183,12 @@ class OlderMiners(Enrolment, Scoring):
             for miner in miners
         }
 
-    async def fleet_counts(self) -> FleetCounts:
+    async def fleet_counts(self) -> MinerCounts:
         """The miners of everybody, counted."""
         known = func.count().filter(MinerRow.status != Status.REMOVED.value)
         online = func.count().filter(MinerRow.status == Status.ONLINE.value)
         async with self.db.reading() as session:
-            return FleetCounts(*(await session.execute(select(known, online))).one())
+            return MinerCounts(*(await session.execute(select(known, online))).one())
 
     async def earnings_between(
         self, who: Principal, miner: str, since: datetime | None, until: datetime | None
@@ -208,7 +208,9 @@ class OlderMiners(Enrolment, Scoring):
             pending=money.render(pending.held_units),
         )
 
-    async def paid_jobs(self, miner: str, since: datetime | None, until: datetime | None, limit: int) -> Sequence[Paid]:
+    async def paid_jobs(
+        self, miner: str, since: datetime | None, until: datetime | None, limit: int
+    ) -> Sequence[PaidJob]:
         """The jobs that an older miner was paid for, from the newest on."""
         lease = LegacyLeaseRow
         wanted = select(lease).where(lease.miner == miner, lease.receipt.is_not(None))
@@ -219,7 +221,7 @@ class OlderMiners(Enrolment, Scoring):
         async with self.db.reading() as session:
             rows = await session.scalars(wanted.order_by(lease.taken_at.desc()).limit(limit))
             return [
-                Paid(job=row.job, receipt=row.receipt, earned_units=row.earned_units, ended_at=row.ended_at)
+                PaidJob(job=row.job, receipt=row.receipt, earned_units=row.earned_units, ended_at=row.ended_at)
                 for row in rows
                 if row.receipt is not None and row.ended_at is not None
             ]

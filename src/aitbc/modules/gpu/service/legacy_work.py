@@ -70,7 +70,7 @@ class WorkedJob(Struct, frozen=True, kw_only=True):
     earned_units: int | None
 
 
-class WorkedWish(Struct, frozen=True, kw_only=True):
+class WorkedJobFilter(Struct, frozen=True, kw_only=True):
     """Which of a miner's jobs are wanted."""
 
     kind: str | None = None
@@ -194,7 +194,7 @@ class OlderWork(OlderMiners, Working):
         await self._close([lease.attempt])
         return outcome
 
-    async def worked_jobs(self, who: Principal, miner: str, wish: WorkedWish) -> tuple[Sequence[WorkedJob], int]:
+    async def worked_jobs(self, who: Principal, miner: str, wish: WorkedJobFilter) -> tuple[Sequence[WorkedJob], int]:
         """A miner's jobs from the newest on, what it works on before what ended, and how many there are in all.
 
         Raises `MinerNotFound`.

@@ -71,7 +71,7 @@ class ListGpu(Struct, frozen=True, kw_only=True):
     description: str
 
 
-class GpuWish(Struct, frozen=True, kw_only=True):
+class ListingFilter(Struct, frozen=True, kw_only=True):
     """Which GPUs are asked for."""
 
     available: bool | None = None
@@ -138,7 +138,7 @@ class Registry(Booked):
             await uow.audit(who.account, who.key, "market.list_gpu", row.id)
             return await uow.answer(once, await _shown(uow, row.id))
 
-    async def listed_gpus(self, wish: GpuWish) -> Sequence[ListedGpu]:
+    async def listed_gpus(self, wish: ListingFilter) -> Sequence[ListedGpu]:
         """GPUs that are listed, everybody's, from the newest on."""
         async with self.db.reading() as session:
             return [_view(*row) for row in (await session.execute(_wanted(wish)))]
@@ -226,7 +226,7 @@ class Registry(Booked):
 
     async def model_prices(self, model: str) -> ModelPrices:
         """What GPUs cost whose model has this in its name. Raises `ListedGpuNotFound` when none is listed."""
-        found = await self.listed_gpus(GpuWish(model=model, limit=MODEL_MAX))
+        found = await self.listed_gpus(ListingFilter(model=model, limit=MODEL_MAX))
         if not found:
             raise ListedGpuNotFound(f"No GPU of the model {model} is listed.")
         prices = [gpu.price_units for gpu in found]
@@ -292,7 +292,7 @@ async def _own_miner(uow: UnitOfWork, who: Principal, name: str) -> str | None:
     return await uow.session.scalar(select(MinerRow.id).where(MinerRow.id == name, MinerRow.account == who.account))
 
 
-def _wanted(wish: GpuWish) -> Select[ListedGpuRow, bool, bool, float | None, int | None]:
+def _wanted(wish: ListingFilter) -> Select[ListedGpuRow, bool, bool, float | None, int | None]:
     gpu = ListedGpuRow
     wanted = _whole().order_by(gpu.created_at.desc(), gpu.id.desc()).limit(wish.limit)
     if wish.after is not None:

@@ -129,7 +129,7 @@ class MatchOrders(Struct, frozen=True, kw_only=True):
     said_at: str | None = None
 
 
-class OrderWish(Struct, frozen=True, kw_only=True):
+class OrderFilter(Struct, frozen=True, kw_only=True):
     """Which orders are asked for."""
 
     id: str | None = None
@@ -252,7 +252,7 @@ class OrderBook(Desk):
         """When the oldest order that may still be taken was placed."""
         return now() - timedelta(days=self.settings.order_days)
 
-    async def orders(self, who: Principal, wish: OrderWish) -> Sequence[MarketOrder]:
+    async def orders(self, who: Principal, wish: OrderFilter) -> Sequence[MarketOrder]:
         """Orders from the newest on: everybody's open ones, and those that ended of which the caller was a party."""
         async with self.db.reading() as session:
             rows = await session.execute(_wanted(who, wish))
@@ -396,7 +396,7 @@ async def _view(uow: UnitOfWork, row: MarketOrderRow) -> MarketOrder:
 Wanted = Select[MarketOrderRow, MarketMatchRow, MarketMatchRow]
 
 
-def _wanted(who: Principal, wish: OrderWish) -> Wanted:
+def _wanted(who: Principal, wish: OrderFilter) -> Wanted:
     order, as_offer, as_bid = MarketOrderRow, aliased(MarketMatchRow), aliased(MarketMatchRow)
     wanted = (
         select(order, as_offer, as_bid)
