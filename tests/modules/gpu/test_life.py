@@ -17,7 +17,7 @@ from aitbc.kernel.primitives import clock, ids
 from aitbc.modules.gpu.api import MinerNotFound
 from aitbc.modules.gpu.models.life import ALLOWED, Status, apply_heartbeat, drain, remove, silence
 from aitbc.modules.gpu.service import liveness
-from aitbc.modules.gpu.service.work import SendHeartbeat
+from aitbc.modules.gpu.service.heartbeats import SendHeartbeat
 from tests.modules.gpu.make import CPU, GPU, INVENTORY, Fleet, fleet_on
 from tests.roles import ROLE_SCOPES
 
@@ -155,7 +155,7 @@ async def test_a_miner_that_is_unknown_among_many_is_refused_alone(fleet: Fleet)
     rig = await fleet.rig(await fleet.owner())
     stranger = Principal(ids.new_id("acct"), ids.new_id("key"), "miner", ROLE_SCOPES["miner"], ids.new_id("mnr"))
     sign = SendHeartbeat(slots=1, slots_busy=0)
-    found = await asyncio.gather(rig.heartbeat(), fleet.gpu.heartbeat(stranger, sign), return_exceptions=True)
+    found = await asyncio.gather(rig.heartbeat(), fleet.gpu.heartbeats.receive(stranger, sign), return_exceptions=True)
     assert isinstance(found[0], dict)
     assert isinstance(found[1], MinerNotFound)
 
@@ -164,7 +164,7 @@ async def test_after_a_start_nobody_is_called_silent_before_the_grace_is_over(ta
     async with fleet_on(target, tmp_path, grace_seconds=0.4) as fleet:
         owner = await fleet.owner()
         rig = await fleet.rig(owner)
-        fleet.gpu._watched_at = None  # as in a process that was just started
+        fleet.gpu.liveness._watched_at = None  # as in a process that was just started
         await fleet.later(120)
         assert (await fleet.see(owner, rig))["status"] == "online"
         await asyncio.sleep(0.45)
@@ -180,7 +180,7 @@ async def test_a_server_that_was_frozen_blames_nobody(
         rigs = [await fleet.rig(owner) for _ in range(5)]
         stopwatch = SimpleNamespace(seconds=1000.0)
         monkeypatch.setattr(liveness, "elapsed", lambda: stopwatch.seconds)
-        fleet.gpu._watched_at, fleet.gpu._grace_until = 995.0, 0.0
+        fleet.gpu.liveness._watched_at, fleet.gpu.liveness._grace_until = 995.0, 0.0
         await fleet.gpu.watch()
         stopwatch.seconds += 120  # two minutes pass in which this process neither hears nor watches
         await fleet.later(120)
@@ -201,8 +201,8 @@ async def test_a_pause_of_the_event_loop_is_noticed_too(target: Target, tmp_path
         owner = await fleet.owner()
         rig = await fleet.rig(owner)
         moment = clock.elapsed()
-        fleet.gpu._watched_at, fleet.gpu._grace_until = moment, 0.0
-        fleet.gpu.loop_lag._pauses = deque([(moment, 60.0)])
+        fleet.gpu.liveness._watched_at, fleet.gpu.liveness._grace_until = moment, 0.0
+        fleet.gpu.liveness._loop_lag._pauses = deque([(moment, 60.0)])
         await fleet.later(60)
         assert (await fleet.see(owner, rig))["status"] == "online"
 
@@ -213,11 +213,11 @@ async def test_while_the_database_is_away_the_round_does_not_count(
     async def away() -> int:
         raise ConnectionError
 
-    fleet.gpu._watched_at = watched = clock.elapsed()
-    monkeypatch.setattr(fleet.gpu, "end_silent", away)
+    fleet.gpu.liveness._watched_at = watched = clock.elapsed()
+    monkeypatch.setattr(fleet.gpu.liveness, "mark_silent", away)
     with pytest.raises(ConnectionError):
         await fleet.gpu.watch()
-    assert fleet.gpu._watched_at == watched
+    assert fleet.gpu.liveness._watched_at == watched
 
 
 async def test_more_silent_miners_than_one_page_holds_are_all_found(
@@ -227,7 +227,7 @@ async def test_more_silent_miners_than_one_page_holds_are_all_found(
     owner = await fleet.owner()
     rigs = [await fleet.rig(owner) for _ in range(7)]
     clock.move(timedelta(seconds=31))
-    await fleet.gpu.end_silent()
+    await fleet.gpu.liveness.mark_silent()
     assert {(await fleet.see(owner, rig))["status"] for rig in rigs} == {"offline"}
 
 

@@ -8,7 +8,8 @@ import pytest
 from aitbc.kernel.identity.principal import EVERYTHING, Principal
 from aitbc.kernel.primitives import ids
 from aitbc.modules.gpu.api import MinerNotFound
-from aitbc.modules.gpu.service.work import AskForWork, KeepLease, SendHeartbeat
+from aitbc.modules.gpu.service.heartbeats import KeepLease, SendHeartbeat
+from aitbc.modules.gpu.service.work import AskForWork
 from tests.modules.gpu.make import GPU, JOBS, Fleet
 
 
@@ -72,7 +73,7 @@ async def test_one_miner_cannot_fill_the_house_with_its_waiting(fleet: Fleet) ->
     assert sorted(answer.status_code for answer in answers) == [200] * 8 + [429] * 12
     assert {answer.json()["code"] for answer in answers if answer.status_code == 429} == {"too_many_polls"}
     assert (await rig.poll())["status"] == "online"
-    assert not fleet.gpu.polls
+    assert not fleet.gpu.work._polls
 
 
 async def test_a_miner_never_has_more_jobs_than_slots(fleet: Fleet) -> None:
@@ -177,10 +178,10 @@ async def test_a_removed_miner_whose_key_is_still_believed_for_a_moment_gets_not
     principal = await fleet.stage.house.identity.authenticate(rig.secret)
     await owner.client.delete(f"{GPU}/miners/{rig.id}")
     lease = KeepLease(attempt=ids.new_id("att"), token=1)
-    heard = await fleet.gpu.heartbeat(principal, SendHeartbeat(slots=1, slots_busy=0, leases=(lease,)))
+    heard = await fleet.gpu.heartbeats.receive(principal, SendHeartbeat(slots=1, slots_busy=0, leases=(lease,)))
     assert (heard.status, heard.message) == ("removed", "its owner removed it")
     assert [one.status for one in heard.leases] == ["lost"]
-    work = await fleet.gpu.poll(principal, AskForWork(slots=1, wait_seconds=0))
+    work = await fleet.gpu.work.poll(principal, AskForWork(slots=1, wait_seconds=0))
     assert (work.leases, work.status) == ((), "removed")
     assert (await fleet.see(owner, rig))["status"] == "removed"
 
@@ -282,7 +283,7 @@ async def test_a_key_that_speaks_for_no_miner_does_no_work(fleet: Fleet) -> None
         assert (answer.status_code, answer.json()["code"]) == (404, "miner_not_found"), path
     odd = Principal(ids.new_id("acct"), ids.new_id("key"), "miner", frozenset({EVERYTHING}), "mnr_rubbish")
     with pytest.raises(MinerNotFound):
-        await fleet.gpu.leases(odd)
+        await fleet.gpu.work.leases(odd)
 
 
 async def test_a_miner_of_somebody_else_looks_like_none(fleet: Fleet) -> None:

@@ -33,7 +33,8 @@ from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.service import GpuService
 from aitbc.modules.gpu.service.enrolment import Enrolled
 from aitbc.modules.gpu.service.legacy_miners import LegacyMiner, RegisterLegacyMiner
-from aitbc.modules.gpu.service.legacy_work import LegacyHeartbeat, WorkedJobFilter
+from aitbc.modules.gpu.service.legacy_work import LegacyHeartbeat
+from aitbc.modules.gpu.service.miner_history import WorkedJobFilter
 from aitbc.modules.gpu.service.work import ReportFailure
 
 HISTORY_MAX = 100

@@ -28,7 +28,7 @@ from aitbc.modules.gpu.legacy.naming import units_of
 from aitbc.modules.gpu.models.order_book.orders import STILL_OPEN, Side
 from aitbc.modules.gpu.service import GpuService
 from aitbc.modules.gpu.service.listings import ListingFilter
-from aitbc.modules.gpu.service.order_book.book import AcceptBid, CancelOrder, MatchOrders, OrderFilter, PlaceOrder
+from aitbc.modules.gpu.service.order_book.commands import AcceptBid, CancelOrder, MatchOrders, OrderFilter, PlaceOrder
 
 Body = OfferBody | BidBody | AcceptBody | MatchBody | CancelBody
 STILL_OPEN_NAMES = frozenset({"active", "available"})

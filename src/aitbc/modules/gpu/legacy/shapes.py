@@ -8,8 +8,8 @@ from msgspec import Meta, Struct
 from aitbc.kernel.primitives import money
 from aitbc.modules.gpu.api import SLOTS_MAX, Device, Miner
 from aitbc.modules.gpu.legacy.naming import amount_of
-from aitbc.modules.gpu.service.legacy_miners import LegacyMiner, MinerRecord
-from aitbc.modules.gpu.service.legacy_work import WorkedJob
+from aitbc.modules.gpu.service.legacy_miners import LegacyMiner
+from aitbc.modules.gpu.service.miner_history import MinerRecord, WorkedJob
 
 SERVICE = "gpu-service"
 ASSET = "AITBC"
