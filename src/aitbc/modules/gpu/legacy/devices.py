@@ -120,7 +120,7 @@ class DeviceController(Controller):
         self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], name: FromPath[str]
     ) -> Scanned:
         """Tell which GPUs a miner found in itself."""
-        older = await gpu.older_miner(who, miner_name(name))
+        older = await gpu.legacy_miners.find(who, miner_name(name))
         gpus = await desk.gpus(gpu, who, older)
         fits = sum(is_consumer(one.model) for one in gpus)
         return Scanned(miner_id=older.legacy_id, gpus=gpus, registered=len(gpus), edge_optimized=fits)
@@ -143,7 +143,7 @@ async def found(gpu: GpuService, who: Principal, name: str) -> tuple[LegacyMiner
     """A GPU of the caller's by its id, and whose it is. Raises `GpuNotFound`."""
     miner = name.rpartition("-")[0]
     try:
-        older = await gpu.older_miner(who, miner)
+        older = await gpu.legacy_miners.find(who, miner)
     except NotFound:
         raise GpuNotFound from None
     for one, device in gpus_of(older.miner):

@@ -91,7 +91,7 @@ class OlderMinerController(Controller):
     ) -> Registered:
         """Register whoever calls, under the name it gives or a fresh one."""
         name, enrolled = await desk.register(gpu, who, headers, query, data)
-        found = await desk.gpus(gpu, who, await gpu.older_miner(who, name))
+        found = await desk.gpus(gpu, who, await gpu.legacy_miners.find(who, name))
         return Registered(status="ok", miner_id=name, session_token=enrolled.api_key, gpu_count=len(found))
 
     @post("/heartbeat", status_code=200, opt=desk.STEER)
@@ -154,7 +154,7 @@ class OlderMinerController(Controller):
         self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], name: FromPath[str]
     ) -> list[Gpu]:
         """List the GPUs of a miner."""
-        return await desk.gpus(gpu, who, await gpu.older_miner(who, miner_name(name)))
+        return await desk.gpus(gpu, who, await gpu.legacy_miners.find(who, miner_name(name)))
 
     @post("/{name:str}/earnings", status_code=200, opt=desk.ASK)
     async def earnings(

@@ -229,8 +229,6 @@ class Bookings:
         async with self._db.reading() as session:
             return [_view(*row) for row in await session.execute(query)]
 
-    __call__ = page  # until the legacy paths ask the parts themselves
-
     async def current(self, gpu: str) -> Booking | None:
         """The booking that a GPU is in now, whoever made it."""
         current = (BookingRow.gpu == gpu, BookingRow.state == BookingState.ACTIVE, BookingRow.ends_at > now())

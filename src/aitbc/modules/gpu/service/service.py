@@ -67,41 +67,6 @@ class GpuService:
         self.legacy_miners = LegacyMiners(self.legacy_keys, self.enrolment, self.miners, self.heartbeats)
         self.legacy_leases = LegacyLeases(db, ai, settings.older_patience_seconds)
         self.legacy_work = LegacyWork(self.legacy_keys, self.legacy_leases, self.work, self.heartbeats)
-        # Until the legacy paths ask the parts themselves.
-        self.accept_bid = self.order_book.accept
-        self.book_gpu = self.bookings.book
-        self.cancel_order = self.order_book.cancel
-        self.confirm_booking = self.bookings.confirm
-        self.current_booking = self.bookings.current
-        self.deliver_older = self.legacy_work.deliver
-        self.drain = self.miners.drain
-        self.earnings_between = self.miners.earnings
-        self.fail_older = self.legacy_work.fail
-        self.fleet_counts = self.miners.counts
-        self.given = self.legacy_leases.find
-        self.heartbeat_older = self.legacy_work.heartbeat
-        self.list_gpu = self.listings.add
-        self.listed_gpu = self.listings.get
-        self.listed_gpus = self.listings.page
-        self.match_orders = self.order_book.match
-        self.model_prices = self.listings.model_prices
-        self.older_miner = self.legacy_miners.find
-        self.older_miners = self.legacy_miners.page
-        self.orders = self.order_book.page
-        self.paid_jobs = self.miner_history.paid_jobs
-        self.place_order = self.order_book.place
-        self.poll_older = self.legacy_work.poll
-        self.records = self.miner_history.records
-        self.register_older = self.legacy_miners.register
-        self.release_gpu = self.bookings.release
-        self.remove = self.miners.remove
-        self.reprice_gpu = self.listings.reprice
-        self.review_gpu = self.listings.review
-        self.reviews_of = self.listings.reviews
-        self.speaker = self.legacy_keys.acting_miner
-        self.unlist_gpu = self.listings.remove
-        self.work_on_gpu = self.bookings.submit_job
-        self.worked_jobs = self.miner_history.jobs
 
     async def miner(self, miner: str) -> Miner:
         """One miner. Raises `MinerNotFound`."""
