@@ -110,7 +110,7 @@ class BookingRow(Base):
 
 
 class Booking(Struct, frozen=True, kw_only=True):
-    """A booking as the service tells it: amounts in minor units."""
+    """A booking as the service returns it: amounts in minor units."""
 
     id: str
     gpu: str

@@ -1,4 +1,4 @@
-"""The tables of miners that speak the older dialect: whom a name of theirs means, and which lease a job of theirs is."""
+"""The tables of legacy miners, which know names and jobs only: the miner that a name means, and the lease that a job has."""
 
 from datetime import datetime
 
@@ -32,7 +32,7 @@ class LegacyMinerRow(Base):
 
 
 class LegacyLeaseRow(Base):
-    """A lease that was given in the older dialect, which knows no leases: what it takes to deliver under it, and its end."""
+    """A lease of a legacy miner, which knows no leases: what it takes to deliver under it, and its end."""
 
     __tablename__ = "older_leases"
     attempt: Mapped[str] = mapped_column(WireId("att"), primary_key=True)
@@ -45,7 +45,7 @@ class LegacyLeaseRow(Base):
     ended_at: Mapped[datetime | None] = mapped_column(MOMENT)
     receipt: Mapped[str | None] = mapped_column(WireId("rcpt"))
     earned_units: Mapped[int | None] = mapped_column(BigInteger)
-    """What the miner was paid, after fees; none before that, or where the ledger was told later."""
+    """What the miner was paid, after fees; none before that, or where the ledger settled later."""
 
     __table_args__ = (
         CheckConstraint("receipt IS NULL OR ended_at IS NOT NULL", name="receipt"),

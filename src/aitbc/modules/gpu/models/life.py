@@ -2,7 +2,7 @@
 
     enrolled ──► online ◄──► draining
                    ▲ ╲         ▲ │
-                   │  ╲        │ ▼      (a miner that drains stays so, however often it goes and comes)
+                   │  ╲        │ ▼      (a miner that drains stays so, however often it stops and starts)
                    └───╲────► offline
     every one ──► removed
 
@@ -17,14 +17,14 @@ class Status(StrEnum):
     """Where a miner is."""
 
     ENROLLED = "enrolled"
-    """Known, and never heard of since."""
+    """Known, and without a heartbeat since."""
     ONLINE = "online"
     DRAINING = "draining"
     """Alive, but takes no new work."""
     OFFLINE = "offline"
-    """Not heard of for a while, or it said good-bye."""
+    """Without a heartbeat for `offline_seconds`, or it said that it is leaving."""
     REMOVED = "removed"
-    """Gone for good; its history stays."""
+    """Ended for good; its history stays."""
 
 
 ALLOWED: dict[Status, frozenset[Status]] = {
@@ -60,7 +60,7 @@ def live_status(miner: MinerFields) -> tuple[Status, str | None]:
 
 
 def move(miner: MinerFields, status: Status, reason: str | None) -> bool:
-    """Bring a miner into a status; answers whether anything changed. A step outside `ALLOWED` is a bug."""
+    """Bring a miner into a status; returns whether anything changed. A step outside `ALLOWED` is a bug."""
     if (miner.status, miner.status_reason) == (status, reason):
         return False
     assert miner.status == status or status in ALLOWED[Status(miner.status)], f"{miner.status} to {status}"
@@ -70,9 +70,9 @@ def move(miner: MinerFields, status: Status, reason: str | None) -> bool:
 
 
 def apply_heartbeat(miner: MinerFields, *, slots: int, pause: str | None, leaving: bool) -> bool:
-    """A sign of life came, with the slots the miner has; whether that changed anything others must know.
+    """Apply a heartbeat, with the slots the miner has; whether that changed anything others must know.
 
-    `pause` is why the miner itself takes no work now, `leaving` its good-bye. One that was removed is not heard.
+    `pause` is why the miner itself takes no work now, `leaving` that it stops. A miner that was removed stays so.
     """
     if miner.status == Status.REMOVED:
         return False
@@ -86,7 +86,7 @@ def apply_heartbeat(miner: MinerFields, *, slots: int, pause: str | None, leavin
 
 
 def silence(miner: MinerFields) -> bool:
-    """Nothing was heard of a miner for too long. Whether that changed anything."""
+    """Apply a silence that was too long. Whether that changed anything."""
     return miner.status in ALIVE and move(miner, Status.OFFLINE, SILENT)
 
 
@@ -97,7 +97,7 @@ def drain(miner: MinerFields, message: str | None) -> bool:
     miner.drain_message = message
     if miner.status in ALIVE:
         return move(miner, *live_status(miner))
-    miner.version += 1  # it will show when the miner is heard of again
+    miner.version += 1  # it shows with the next heartbeat
     return True
 
 

@@ -28,7 +28,7 @@ class ListedGpuRow(Base):
     account: Mapped[str] = mapped_column(WireId("acct"))
     miner_name: Mapped[str] = mapped_column(Text)
     miner: Mapped[str | None] = mapped_column(WireId("mnr"))
-    """The miner that it is in, where its owner named one by its id; else one of the older dialect may have that name."""
+    """The miner that it is in, where its owner named one by its id; else a legacy miner may have that name."""
     model: Mapped[str] = mapped_column(Text)
     memory_gb: Mapped[int | None] = mapped_column(Integer)
     cuda_cores: Mapped[int | None] = mapped_column(Integer)

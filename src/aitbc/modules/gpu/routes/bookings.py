@@ -70,7 +70,7 @@ class ListGpuForRent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     model: Name
     price_per_hour: Amount
     miner: MinerId | None = None
-    """The id of the miner that it is in: whoever books it has that miner for itself. Left out, nothing is brought to it."""
+    """The id of the miner that it is in: whoever books it has that miner for itself. Left out, no job is sent to it."""
     memory_gb: Annotated[int, Meta(ge=0, le=65_536)] | None = None
     compute_capability: Name | None = None
     region: Name | None = None

@@ -81,7 +81,7 @@ class EnrolmentController(Controller):
         },
     )
     async def enrol(self, enrolment: NamedDependency[Enrolment], data: JSONBody[Enrol]) -> Enrolled:
-        """Enrol the machine that sends this: the token opens the door, the signature shows that it holds the private key.
+        """Enrol the machine that sends this: the token admits it, the signature shows that it holds the private key.
 
         Sending it again with the same public key answers the same miner with a fresh API key and ends the earlier ones,
         so a lost answer costs nothing; a miner whose key has run out comes back with a new token.

@@ -1,4 +1,4 @@
-"""The HTTP that miners speak: heartbeats, polls, and what becomes of their leases."""
+"""The HTTP of miners: heartbeats, polls, and what becomes of their leases."""
 
 from litestar import Controller, get, post, put
 from litestar.di import NamedDependency
@@ -35,13 +35,13 @@ from aitbc.modules.gpu.service.work import (
     Work,
 )
 
-SPEAK = {
+MINER = {
     "permission": "miners:work",
     "idempotency": "natural",  # a fencing token or a newest value makes each of them harmless to repeat
     "errors": (MinerNotFound, MinerProtocolUnsupported),
 }
-LEASE = SPEAK | {"errors": (MinerNotFound, LeaseLost, MinerProtocolUnsupported)}
-POLL = SPEAK | {"waits": True, "errors": (MinerNotFound, TooManyPolls, MinerProtocolUnsupported)}
+LEASE = MINER | {"errors": (MinerNotFound, LeaseLost, MinerProtocolUnsupported)}
+POLL = MINER | {"waits": True, "errors": (MinerNotFound, TooManyPolls, MinerProtocolUnsupported)}
 DELIVER_ERRORS = (
     *(MinerNotFound, LeaseLost, StopAsked, WrongSignature, WrongDigest, OutputTooLarge),
     MinerProtocolUnsupported,
@@ -49,12 +49,12 @@ DELIVER_ERRORS = (
 
 
 class WorkController(Controller):
-    """The calls of a miner, each for the miner that the key speaks for."""
+    """The calls of a miner, each for the miner that the key belongs to."""
 
     tags = ("work",)
     guards = (require_protocol,)
 
-    @post("/heartbeats", operation_id="send_heartbeat", summary="Send a heartbeat", status_code=200, opt=SPEAK)
+    @post("/heartbeats", operation_id="send_heartbeat", summary="Send a heartbeat", status_code=200, opt=MINER)
     async def heartbeat(
         self, heartbeats: NamedDependency[Heartbeats], who: NamedDependency[Principal], data: JSONBody[SendHeartbeat]
     ) -> HeartbeatAnswer:
@@ -70,7 +70,7 @@ class WorkController(Controller):
     ) -> Work:
         """Ask for up to `slots` jobs; the answer waits for one to appear, and is empty when none did in time.
 
-        A miner that drains or was removed gets none, and is told why. An answer that was lost on the way is found again
+        A miner that drains or was removed gets none, and the answer says why. What an answer that was lost held is found again
         with `GET /api/v1/gpu/leases`.
         """
         return await work.poll(who, data)
@@ -90,7 +90,7 @@ class WorkController(Controller):
         operation_id="deliver_result",
         summary="Deliver a result",
         status_code=200,
-        opt=SPEAK | {"errors": DELIVER_ERRORS},
+        opt=MINER | {"errors": DELIVER_ERRORS},
     )
     async def result(
         self,
@@ -166,10 +166,10 @@ class WorkController(Controller):
         attempt: FromPath[str],
         data: JSONBody[TellParts],
     ) -> PartsKept:
-        """Tell pieces of an output's text while it is made, and hear whether to go on.
+        """Send pieces of an output's text while it is made; the answer says whether to go on.
 
         Pieces that are kept already are passed over. On `stop` nothing more is kept: deliver the text up to `kept` as the
-        result, within 10 seconds. Without a piece it is only the question; ask every second, so that a stop is heard soon.
+        result, within 10 seconds. Without a piece it is only the question; ask every second, so that a stop is noticed soon.
         """
         return await work.keep_parts(who, attempt, data)
 
@@ -177,7 +177,7 @@ class WorkController(Controller):
         "/miners/{miner:str}/capabilities",
         operation_id="set_capabilities",
         summary="Say what the miner can take",
-        opt=SPEAK | {"errors": (MinerNotFound, MinerRemoved, MinerProtocolUnsupported)},
+        opt=MINER | {"errors": (MinerNotFound, MinerRemoved, MinerProtocolUnsupported)},
     )
     async def capabilities(
         self,

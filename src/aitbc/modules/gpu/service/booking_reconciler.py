@@ -19,7 +19,7 @@ PAGE = 200
 
 
 class BookingReconciler:
-    """Brings bookings to where the time and a crash leave them."""
+    """Moves bookings on that time or a crash left behind."""
 
     def __init__(self, db: Database, payments: BookingPayments) -> None:
         self._db = db

@@ -50,7 +50,7 @@ async def end_booking(uow: UnitOfWork, row: BookingRow, end: BookingState, at: d
 
 
 async def cancel_bookings(uow: UnitOfWork, of: ColumnElement[bool], at: datetime) -> list[str]:
-    """End the open bookings of something that goes: all their money returns. Returns which those were."""
+    """End the open bookings of a GPU or miner that is removed: all their money returns. Returns which those were."""
     rows = await open_bookings(uow, of)
     return [row.id for row in rows if await end_booking(uow, row, BookingState.CANCELED, at)]
 

@@ -1,4 +1,4 @@
-"""Booking listed GPUs: their time is held in full, what was used of it is paid, and the rest goes back (decision 0027)."""
+"""Booking listed GPUs: their time is held in full, what was used of it is paid, and the rest is returned (decision 0027)."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -276,7 +276,7 @@ class Bookings:
 
 
 async def _end_overdue(uow: UnitOfWork, gpu: ListedGpuRow, miner: MinerRow | None, at: datetime) -> None:
-    """End what is over and was not noted yet, so that the next one need not wait for it."""
+    """End what is over and was not ended yet, so that the next one need not wait for it."""
     same = BookingRow.gpu == gpu.id
     if miner is not None:
         same = or_(same, BookingRow.miner == miner.id)

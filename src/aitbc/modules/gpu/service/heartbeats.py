@@ -50,7 +50,7 @@ class SendHeartbeat(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     pause: Text | None = None
     """Why the miner takes no new work now: a disk that is full, a GPU that was lost. It drains while it says so."""
     leaving: bool = False
-    """Good-bye: the miner is offline at once."""
+    """The miner stops: it is offline at once."""
 
 
 class HeartbeatAnswer(Struct, frozen=True, kw_only=True):
@@ -60,7 +60,7 @@ class HeartbeatAnswer(Struct, frozen=True, kw_only=True):
     message: str | None
     """Why the status is what it is, where there is something to say."""
     leases: tuple[LeaseStatus, ...]
-    """Stop the work on each that is not `live`; of one that is to `stop`, deliver what was told in parts."""
+    """Stop the work on each that is not `live`; of one that is to `stop`, deliver what was sent in parts."""
     server_time: datetime
     heartbeat_seconds: float
     """Send the next one after so long."""

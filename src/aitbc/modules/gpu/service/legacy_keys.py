@@ -1,4 +1,4 @@
-"""Keys of legacy miners: each brings a name instead of a key, and the server keeps a key for it (decision 0020)."""
+"""Keys of legacy miners: each comes with a name instead of a key, and the server keeps a key for it (decision 0020)."""
 
 import os
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ class LegacyKeys:
     async def acting_miner(self, who: Principal, name: str | None) -> tuple[LegacyMinerRow, Principal]:
         """A live legacy miner of the caller's, and the caller acting as it. Without a name: the only one there is.
 
-        Raises `MinerNotFound`, and `Malformed` where a name is needed to tell.
+        Raises `MinerNotFound`, and `Malformed` where several have none of them named.
         """
         alive = MinerRow.status != Status.REMOVED.value
         query = select(LegacyMinerRow).join(MinerRow, MinerRow.id == LegacyMinerRow.miner)

@@ -110,7 +110,7 @@ class LegacyWork:
             raise OutputNotTaken(state=outcome.state)
         earned = None if outcome.earned is None else money.parse(outcome.earned, zero=True)
         if not await self._leases.close([lease.attempt], receipt=outcome.receipt, earned_units=earned):
-            raise LeaseLost(OVER)  # another request brought the same meanwhile
+            raise LeaseLost(OVER)  # another request delivered the same meanwhile
         return outcome
 
     async def fail(self, who: Principal, lease: LegacyLeaseRow, report: ReportFailure) -> Outcome:

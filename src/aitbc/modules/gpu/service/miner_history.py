@@ -67,7 +67,7 @@ class PaidJob(Struct, frozen=True, kw_only=True):
     job: str
     receipt: str
     earned_units: int | None
-    """None where the ledger was told later."""
+    """None where the ledger settled later."""
     ended_at: datetime
 
 

@@ -41,7 +41,7 @@ PARTS_MAX = 64
 PART_LENGTH_MAX = 16_384
 LINES_MAX = 1000
 LINE_LENGTH_MAX = 16_384
-"""What a line may bring; of long ones less is kept."""
+"""The longest line that is accepted; of long ones less is kept."""
 STALE_SECONDS = 0.05
 """Work that took longer than this to come is given only after another look at whether its miner may have it."""
 NOT_TAKING = "not_taking_work"
@@ -115,7 +115,7 @@ class ReportFailure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class ReleaseLease(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A lease goes back unworked."""
+    """A lease is released unworked."""
 
     token: Token
     reason: Reason
@@ -192,7 +192,7 @@ class MinerWork:
         return await self._claim(context, wish)
 
     async def _claim(self, context: PollContext, wish: AskForWork) -> Work:
-        """Claim, and where that took a while make sure that the miner may still have what it got."""
+        """Claim; a claim that took longer than `STALE_SECONDS` is checked again before the miner gets its leases."""
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
         claim = Claim(
@@ -225,7 +225,7 @@ class MinerWork:
         return Leases(leases=tuple(await self._ai.leases_of(miner_of_key(who))))
 
     async def deliver(self, who: Principal, attempt: str, result: DeliverResult) -> Outcome:
-        """Bring a result, under the public key that the miner enrolled with.
+        """Deliver a result, under the public key that the miner enrolled with.
 
         Raises `MinerNotFound`, `LeaseLost`, `WrongSignature`, `WrongDigest`, `OutputTooLarge`.
         """

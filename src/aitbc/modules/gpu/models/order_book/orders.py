@@ -26,7 +26,7 @@ COUNT_MAX = 100_000
 
 
 class Side(StrEnum):
-    """Who speaks: a provider that offers, or a buyer that bids."""
+    """Which side of the market: a provider that offers, or a buyer that bids."""
 
     OFFER = "offer"
     BID = "bid"
@@ -59,9 +59,9 @@ def may_end(side: Side, state: OrderState, end: OrderState) -> bool:
     return state is OPEN[side] and end in ENDS[side]
 
 
-def agrees(told: float, units: int) -> bool:
+def agrees(stated: float, units: int) -> bool:
     """Whether an amount that a sender summed up in floating point means these units: to a unit, or to its last digits."""
-    return math.isclose(told, units / money.UNIT, rel_tol=1e-12, abs_tol=1 / money.UNIT)
+    return math.isclose(stated, units / money.UNIT, rel_tol=1e-12, abs_tol=1 / money.UNIT)
 
 
 def misfit(offer: "MarketOrderRow", bid: "MarketOrderRow") -> str | None:
@@ -107,7 +107,7 @@ class MarketOrderRow(Base):
     ended_at: Mapped[datetime | None] = mapped_column(MOMENT)
     ended_by: Mapped[str | None] = mapped_column(WireId("acct"))
     ending: Mapped[bytes | None] = mapped_column(LargeBinary)
-    """SHA-256 of the command that ended it, where that can be told from another one like it."""
+    """SHA-256 of the command that ended it, where it can be distinguished from another one like it."""
     partner: Mapped[str | None] = mapped_column(WireId("acct"))
     partner_node: Mapped[str | None] = mapped_column(Text)
     """Who accepted it, or whom it was matched with."""

@@ -182,7 +182,7 @@ class _End(Struct, frozen=True):
     partner: str | None = None
     partner_node: str | None = None
     placed_after: datetime | None = None
-    """One that was placed before has expired, though nobody noted it yet."""
+    """One that was placed before has expired, though that is not recorded yet."""
 
 
 async def _find(uow: UnitOfWork, order: str, side: Side | None = None) -> MarketOrderRow:
@@ -233,20 +233,20 @@ def _check_terms(offer: MarketOrderRow, bid: MarketOrderRow, command: MatchOrder
     """The two fit each other, and what the command says of them is so. Raises `OrdersDoNotFit`, `TotalDiffers`."""
     if (reason := misfit(offer, bid)) is not None:
         raise OrdersDoNotFit(reason)
-    for told, true, what in (
+    for stated, true, what in (
         (command.provider_node, offer.node, "provider"),
         (command.bidder_node, bid.node, "bidder"),
         (command.gpu_count, offer.gpu_count, "number of GPUs"),
         (command.price_units, offer.price_units, "price"),
         (command.duration_ms, offer.duration_ms, "duration"),
     ):
-        if told not in (None, true):
+        if stated not in (None, true):
             raise OrdersDoNotFit(f"The {what} of this match is not that of its orders.")
     _check_total(command.total_told, offer.total_units, "/total_price")
 
 
-def _check_total(told: float | None, units: int, pointer: str) -> None:
-    if told is not None and not agrees(told, units):
+def _check_total(stated: float | None, units: int, pointer: str) -> None:
+    if stated is not None and not agrees(stated, units):
         raise TotalDiffers(fields=(FieldError(pointer, "Expected price times GPUs times hours"),))
 
 
@@ -292,7 +292,7 @@ def _row_values(who: Principal, command: PlaceOrder) -> dict[str, Any]:
 
 
 def _ending(who: Principal, command: AcceptBid | CancelOrder | MatchOrders) -> bytes | None:
-    """What tells a repetition of this command from another one like it; nothing does unless its sender says when it was."""
+    """The digest that makes a repetition of this command known as one; none unless its sender says when it was given."""
     return None if command.said_at is None else _digest(who, command)
 
 
