@@ -113,12 +113,12 @@ class MinerHistory:
         held = select(lease.miner, func.count()).where(lease.miner.in_(wanted), lease.ended_at.is_(None))
         paid = select(lease.miner, lease.receipt).where(lease.miner.in_(wanted), lease.receipt.is_not(None))
         paid = paid.distinct(lease.miner).order_by(lease.miner, lease.ended_at.desc())
-        older = select(LegacyMinerRow.miner).where(LegacyMinerRow.miner.in_(wanted))
+        without_key = select(LegacyMinerRow.miner).where(LegacyMinerRow.miner.in_(wanted))
         async with self._db.reading() as session:
             ended = {row[0]: row for row in await session.execute(done)}
             open_now = {row[0]: int(row[1]) for row in await session.execute(held.group_by(lease.miner))}
             receipts = {row[0]: row[1] for row in await session.execute(paid)}
-            keyless = set(await session.scalars(older))
+            keyless = set(await session.scalars(without_key))
         return {
             miner.id: MinerRecord(
                 completed=ended[miner.id][1] if miner.id in ended else 0,
