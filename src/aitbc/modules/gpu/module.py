@@ -17,6 +17,13 @@ from aitbc.modules.gpu.routes.bookings import BookingController, ListingControll
 from aitbc.modules.gpu.routes.miners import EnrolmentController, MinerController
 from aitbc.modules.gpu.routes.work import WorkController
 from aitbc.modules.gpu.service import GpuService, GpuSettings
+from aitbc.modules.gpu.service.bookings import Bookings
+from aitbc.modules.gpu.service.enrolment import Enrolment
+from aitbc.modules.gpu.service.heartbeats import Heartbeats
+from aitbc.modules.gpu.service.listings import Listings
+from aitbc.modules.gpu.service.miners import Miners
+from aitbc.modules.gpu.service.reputation import Reputations
+from aitbc.modules.gpu.service.work import MinerWork
 from aitbc.modules.trading.api import TradingApi
 
 module = Module(
@@ -26,6 +33,15 @@ module = Module(
     metadata=Base.metadata,
     routes=(EnrolmentController, MinerController, WorkController, ListingController, BookingController),
     needs={"ai": AiApi, "trading": TradingApi},
+    parts={
+        "miners": Miners,
+        "enrolment": Enrolment,
+        "heartbeats": Heartbeats,
+        "work": MinerWork,
+        "reputations": Reputations,
+        "listings": Listings,
+        "bookings": Bookings,
+    },
     hears={AttemptEnded: GpuService.on_attempts_ended},
     scopes={"live": ("miners:read", "miners:enrol", "miners:manage"), "miner": ("miners:work",)},
     settings=GpuSettings,
@@ -48,8 +64,8 @@ module = Module(
     ),
     periodic_tasks=(
         PeriodicTask(run=GpuService.watch, every_seconds=5.0),
-        PeriodicTask(run=GpuService.keep_older, every_seconds=10.0),
-        PeriodicTask(run=GpuService.mind_bookings, every_seconds=5.0),
+        PeriodicTask(run=GpuService.keep_legacy_leases, every_seconds=10.0),
+        PeriodicTask(run=GpuService.reconcile_bookings, every_seconds=5.0),
         PeriodicTask(run=GpuService.expire_orders, every_seconds=60.0),
     ),
 )

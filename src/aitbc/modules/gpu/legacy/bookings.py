@@ -30,7 +30,7 @@ from aitbc.modules.gpu.legacy.market_shapes import milliseconds_of, read_query
 from aitbc.modules.gpu.legacy.naming import amount_of
 from aitbc.modules.gpu.legacy.registry import given
 from aitbc.modules.gpu.service import GpuService
-from aitbc.modules.gpu.service.bookings import BookGpu, BookingWish, GpuNotBooked
+from aitbc.modules.gpu.service.bookings import BookGpu, BookingFilter, GpuNotBooked
 
 BOOK = {"permission": "jobs:create"}
 """Who may spend money on jobs may spend it on a GPU's time."""
@@ -65,12 +65,12 @@ class BookingOfGpuController(Controller):
     ) -> Purchased:
         """Book a GPU, in the words of a sale."""
         command = BookGpu(gpu=data.gpu_id, duration_ms=milliseconds_of(data.duration_hours))
-        return purchased(await gpu.book_gpu(who, command, once))
+        return purchased(await gpu.bookings.book(who, command, once))
 
     @post("/bid", status_code=201, opt=NATURAL)
     async def bid(self, gpu: NamedDependency[GpuService], data: JSONBody[BidBody]) -> None:
         """Refuse a bid for one GPU: it does not say whether its amount is for an hour or for all of them."""
-        await gpu.listed_gpu(data.gpu_id)
+        await gpu.listings.get(data.gpu_id)
         raise BidNotDone
 
     @post("/{name:str}/book", status_code=201, opt=BOOK)
@@ -91,7 +91,7 @@ class BookingOfGpuController(Controller):
             cost_max_units=most_of(data.total_cost),
             job=data.job_id,
         )
-        return booked(await gpu.book_gpu(who, command, once))
+        return booked(await gpu.bookings.book(who, command, once))
 
     @post("/{name:str}/release", status_code=200, opt=BOOK)
     async def release(
@@ -102,12 +102,12 @@ class BookingOfGpuController(Controller):
         name: FromPath[str],
     ) -> Released:
         """Give a GPU of the caller's booking back: what was used is paid, the rest returns."""
-        await gpu.listed_gpu(name)
-        booking = await gpu.current_booking(name)
+        await gpu.listings.get(name)
+        booking = await gpu.bookings.current(name)
         if booking is None:
             free = "This GPU is not booked."
             return Released(status="already_available", gpu_id=name, refund=0.0, message=free)
-        over = await gpu.release_gpu(who, booking.id, once)
+        over = await gpu.bookings.release(who, booking.id, once)
         refund = amount_of(over.returned_units or 0)
         return Released(status="released", gpu_id=name, refund=refund, message="What was used of its time is paid.")
 
@@ -120,11 +120,11 @@ class BookingOfGpuController(Controller):
         data: JSONBody[ConfirmBody],
     ) -> Confirmed:
         """Confirm the caller's booking of a GPU."""
-        await gpu.listed_gpu(name)
-        booking = await gpu.current_booking(name)
+        await gpu.listings.get(name)
+        booking = await gpu.bookings.current(name)
         if booking is None:
             raise GpuNotBooked
-        found = await gpu.confirm_booking(who, booking.id, data.client_id)
+        found = await gpu.bookings.confirm(who, booking.id, data.client_id)
         return Confirmed(
             status="confirmed",
             gpu_id=name,
@@ -145,7 +145,7 @@ class CoordinatorBookings(Controller):
     ) -> list[OrderView]:
         """List the caller's bookings, the newest first."""
         wish: AskedOrders = read_query(given(query), AskedOrders)
-        found = await gpu.bookings(who, BookingWish(states=states_of(wish.status), limit=wish.limit))
+        found = await gpu.bookings.page(who, BookingFilter(states=states_of(wish.status), limit=wish.limit))
         return [order_view(one) for one in found]
 
     @post("/tasks/ollama", status_code=200, opt=BOOK)
@@ -158,7 +158,7 @@ class CoordinatorBookings(Controller):
     ) -> TaskView:
         """Submit the job that answers a prompt on a GPU that the caller has booked; it costs one minor unit."""
         asked = {"messages": [{"role": "user", "content": data.prompt}], "model": data.model}
-        job = await gpu.work_on_gpu(who, data.gpu_id, "chat", data.parameters | asked, once)
+        job = await gpu.bookings.submit_job(who, data.gpu_id, "chat", data.parameters | asked, once)
         return TaskView(
             task_id=job.id,
             status="submitted",

@@ -11,7 +11,7 @@ from aitbc.kernel.primitives.errors import FieldError, Invalid
 from aitbc.modules.gpu.api import DEVICES_MAX, Device, Inventory, Miner
 from aitbc.modules.gpu.legacy.naming import amount_of, first_text, units_of
 from aitbc.modules.gpu.models.offer import Offer
-from aitbc.modules.gpu.service.older_miners import OlderMiner
+from aitbc.modules.gpu.service.legacy_miners import LegacyMiner
 
 KIND = "chat"
 """What an older miner that names no kinds of work does: it answers prompts."""
@@ -47,7 +47,7 @@ def read_capabilities(found: Mapping[str, Any], region: str | None) -> Told:
     return Told(_converted(offer, Offer), _converted({"devices": devices}, Inventory), _price(found))
 
 
-def tell_capabilities(older: OlderMiner) -> dict[str, Any]:
+def tell_capabilities(older: LegacyMiner) -> dict[str, Any]:
     """What is known of a miner, as the older dialect tells it."""
     miner = older.miner
     gpus = [gpu for _, gpu in gpus_of(miner)]

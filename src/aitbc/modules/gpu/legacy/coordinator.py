@@ -32,7 +32,7 @@ from aitbc.modules.gpu.legacy.shapes import (
     miner_view,
 )
 from aitbc.modules.gpu.service import GpuService
-from aitbc.modules.gpu.service.older_miners import OlderMiner
+from aitbc.modules.gpu.service.legacy_miners import LegacyMiner
 
 WAIT_SECONDS = 15.0
 LIST_MAX = 10_000
@@ -193,7 +193,7 @@ class CoordinatorMiners(Controller):
         """List what a miner works on and worked on, from the newest on."""
         older, found, total = await desk.jobs(gpu, who, name, query)
         wish = asked(query)
-        return MinerJobs(jobs=found, total=total, limit=wish.limit, offset=wish.offset, miner_id=older.older_id)
+        return MinerJobs(jobs=found, total=total, limit=wish.limit, offset=wish.offset, miner_id=older.legacy_id)
 
     @post("/{name:str}/earnings", status_code=200, opt=desk.ASK)
     async def earnings(
@@ -217,7 +217,7 @@ class CoordinatorMiners(Controller):
         """Note what a miner can do from now on."""
         older, enrolled = await desk.change(gpu, who, name, data)
         return Updated(
-            miner_id=older.older_id,
+            miner_id=older.legacy_id,
             status="updated",
             capabilities=tell_capabilities(older),
             session_token=enrolled.api_key,
@@ -229,7 +229,7 @@ class CoordinatorMiners(Controller):
     ) -> MinerStatus:
         """Remove a miner for good; what it works on goes to others."""
         older = await desk.remove(gpu, who, name)
-        return MinerStatus(miner_id=older.older_id, status="deregistered")
+        return MinerStatus(miner_id=older.legacy_id, status="deregistered")
 
 
 class CoordinatorFleet(Controller):
@@ -254,7 +254,7 @@ class CoordinatorFleet(Controller):
         self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], name: FromPath[str]
     ) -> MinerView:
         """Get one miner."""
-        (view,) = await _views(gpu, [await gpu.older_miner(who, miner_name(name))])
+        (view,) = await _views(gpu, [await gpu.legacy_miners.find(who, miner_name(name))])
         return view
 
     @post("/admin/miners/{name:str}/deactivate", status_code=200, opt=desk.STEER)
@@ -262,18 +262,18 @@ class CoordinatorFleet(Controller):
         self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], name: FromPath[str]
     ) -> MinerStatus:
         """Let a miner finish what it works on and give it nothing new."""
-        older = await gpu.older_miner(who, miner_name(name))
-        await gpu.drain(who, older.miner.id, DEACTIVATED)
-        return MinerStatus(miner_id=older.older_id, status="deactivated")
+        older = await gpu.legacy_miners.find(who, miner_name(name))
+        await gpu.miners.drain(who, older.miner.id, DEACTIVATED)
+        return MinerStatus(miner_id=older.legacy_id, status="deactivated")
 
     @post("/admin/miners/{name:str}/activate", status_code=200, opt=desk.STEER)
     async def activate(
         self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], name: FromPath[str]
     ) -> MinerStatus:
         """Let a miner have work again."""
-        older = await gpu.older_miner(who, miner_name(name))
-        await gpu.drain(who, older.miner.id, None)
-        return MinerStatus(miner_id=older.older_id, status="activated")
+        older = await gpu.legacy_miners.find(who, miner_name(name))
+        await gpu.miners.drain(who, older.miner.id, None)
+        return MinerStatus(miner_id=older.legacy_id, status="activated")
 
     @delete("/admin/miners/{name:str}", status_code=200, opt=desk.STEER)
     async def remove(
@@ -281,12 +281,12 @@ class CoordinatorFleet(Controller):
     ) -> MinerStatus:
         """Remove a miner for good."""
         older = await desk.remove(gpu, who, name)
-        return MinerStatus(miner_id=older.older_id, status="deregistered")
+        return MinerStatus(miner_id=older.legacy_id, status="deregistered")
 
     @post("/v1/admin/debug/create-test-miner", status_code=200, opt=desk.ENROL)
     async def test_miner(self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal]) -> TestMiner:
         """Register a miner of the caller's to try things with; it does nothing by itself."""
-        known = {older.older_id for older in await gpu.older_miners(who, LIST_MAX)}
+        known = {older.legacy_id for older in await gpu.legacy_miners.page(who, LIST_MAX)}
         enrolled = await desk.enrol(gpu, who, TEST_MINER, RegisterBody())
         status = "updated" if TEST_MINER in known else "created"
         message = "It takes prompts; poll for them under its name"
@@ -296,13 +296,13 @@ class CoordinatorFleet(Controller):
 async def _listed(gpu: GpuService, who: Principal, query: QueryParams) -> list[MinerView]:
     wish = asked(query, limit_max=LIST_MAX)
     limit = wish.limit if "limit" in query else LIST_MAX
-    found = await _views(gpu, await gpu.older_miners(who, LIST_MAX))
+    found = await _views(gpu, await gpu.legacy_miners.page(who, LIST_MAX))
     fits = [one for one in found if wish.status is None or one.status == wish.status.upper()]
     return fits[wish.offset : wish.offset + limit]
 
 
-async def _views(gpu: GpuService, found: Sequence[OlderMiner]) -> list[MinerView]:
-    records = await gpu.records([older.miner for older in found])
+async def _views(gpu: GpuService, found: Sequence[LegacyMiner]) -> list[MinerView]:
+    records = await gpu.miner_history.records([older.miner for older in found])
     views = []
     for older in found:
         record = records[older.miner.id]

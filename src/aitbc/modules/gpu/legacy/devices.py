@@ -18,7 +18,7 @@ from aitbc.modules.gpu.legacy.naming import asked, miner_name
 from aitbc.modules.gpu.legacy.shapes import Gpu
 from aitbc.modules.gpu.models.catalogue import CATALOGUE, Architecture, ConsumerGpu, is_consumer
 from aitbc.modules.gpu.service import GpuService
-from aitbc.modules.gpu.service.older_miners import OlderMiner
+from aitbc.modules.gpu.service.legacy_miners import LegacyMiner
 
 LIMIT_MAX = 1000
 
@@ -120,10 +120,10 @@ class DeviceController(Controller):
         self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], name: FromPath[str]
     ) -> Scanned:
         """Tell which GPUs a miner found in itself."""
-        older = await gpu.older_miner(who, miner_name(name))
+        older = await gpu.legacy_miners.find(who, miner_name(name))
         gpus = await desk.gpus(gpu, who, older)
         fits = sum(is_consumer(one.model) for one in gpus)
-        return Scanned(miner_id=older.older_id, gpus=gpus, registered=len(gpus), edge_optimized=fits)
+        return Scanned(miner_id=older.legacy_id, gpus=gpus, registered=len(gpus), edge_optimized=fits)
 
     @post("/optimize/inference/{name:str}", status_code=200, opt=desk.ASK)
     async def optimize(
@@ -139,11 +139,11 @@ class DeviceController(Controller):
         return fit(name, device.memory_total_mib, model_wanted(query))
 
 
-async def found(gpu: GpuService, who: Principal, name: str) -> tuple[OlderMiner, Device]:
+async def found(gpu: GpuService, who: Principal, name: str) -> tuple[LegacyMiner, Device]:
     """A GPU of the caller's by its id, and whose it is. Raises `GpuNotFound`."""
     miner = name.rpartition("-")[0]
     try:
-        older = await gpu.older_miner(who, miner)
+        older = await gpu.legacy_miners.find(who, miner)
     except NotFound:
         raise GpuNotFound from None
     for one, device in gpus_of(older.miner):
@@ -175,7 +175,7 @@ def memory_share(device: Device) -> float | None:
     return round(100 * device.memory_used_mib / device.memory_total_mib, 2)
 
 
-def _readings(older: OlderMiner, name: str, device: Device) -> Readings:
+def _readings(older: LegacyMiner, name: str, device: Device) -> Readings:
     return Readings(
         id=name,
         gpu_id=name,

@@ -17,7 +17,7 @@ from aitbc.modules.gpu.legacy.naming import asked, miner_name
 from aitbc.modules.gpu.legacy.shapes import MIB_PER_GIB, Told
 from aitbc.modules.gpu.models.catalogue import is_consumer
 from aitbc.modules.gpu.service import GpuService
-from aitbc.modules.gpu.service.older_work import OlderSign
+from aitbc.modules.gpu.service.legacy_work import LegacyHeartbeat
 
 MINERS_MAX = 1000
 
@@ -90,7 +90,7 @@ class EdgeController(Controller):
     @get("/profiles", opt=desk.READ)
     async def profiles(self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal]) -> EdgeProfiles:
         """List the GPUs of the caller's miners."""
-        miners = [older.miner for older in await gpu.older_miners(who, MINERS_MAX)]
+        miners = [older.miner for older in await gpu.legacy_miners.page(who, MINERS_MAX)]
         profiles = [
             EdgeProfile(
                 gpu_id=name,
@@ -131,7 +131,7 @@ class EdgeController(Controller):
             used_mib=data.memory_used,
             celsius=data.temperature,
         )
-        await gpu.heartbeat_older(who, older.miner.id, OlderSign(telemetry=inventory))
+        await gpu.legacy_work.heartbeat(who, older.miner.id, LegacyHeartbeat(telemetry=inventory))
         return EdgeKept(status="success", gpu_id=data.gpu_id)
 
     @post("/discover", status_code=200, opt=desk.ASK)
@@ -142,10 +142,10 @@ class EdgeController(Controller):
         miner = asked(query).miner_id
         if miner is None:
             raise Invalid(fields=(FieldError("?miner_id", "This parameter is required"),))
-        older = await gpu.older_miner(who, miner_name(miner))
+        older = await gpu.legacy_miners.find(who, miner_name(miner))
         gpus = [EdgeGpu(gpu_id=name, name=device.name) for name, device in gpus_of(older.miner)]
         fits = sum(is_consumer(one.name) for one in gpus)
-        return Discovered(miner_id=older.older_id, gpus=gpus, registered=len(gpus), edge_optimized=fits)
+        return Discovered(miner_id=older.legacy_id, gpus=gpus, registered=len(gpus), edge_optimized=fits)
 
     @post("/optimize", status_code=200, opt=desk.ASK)
     async def optimize(

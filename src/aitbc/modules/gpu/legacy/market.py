@@ -25,10 +25,10 @@ from aitbc.modules.gpu.legacy.market_shapes import (
     told_of,
 )
 from aitbc.modules.gpu.legacy.naming import units_of
-from aitbc.modules.gpu.models.market import STILL_OPEN, Side
+from aitbc.modules.gpu.models.order_book.orders import STILL_OPEN, Side
 from aitbc.modules.gpu.service import GpuService
-from aitbc.modules.gpu.service.market import AcceptBid, CancelOrder, MatchOrders, OrderWish, PlaceOrder
-from aitbc.modules.gpu.service.registry import GpuWish
+from aitbc.modules.gpu.service.listings import ListingFilter
+from aitbc.modules.gpu.service.order_book.commands import AcceptBid, CancelOrder, MatchOrders, OrderFilter, PlaceOrder
 
 Body = OfferBody | BidBody | AcceptBody | MatchBody | CancelBody
 STILL_OPEN_NAMES = frozenset({"active", "available"})
@@ -51,15 +51,15 @@ class TransactionController(Controller):
         """Offer, bid, accept, match or cancel, as the action says."""
         match data:
             case OfferBody() | BidBody():
-                order = (await gpu.place_order(who, _placing(data), once)).id
+                order = (await gpu.order_book.place(who, _placing(data), once)).id
             case AcceptBody():
                 accept = AcceptBid(bid=data.bid_id, node=data.provider_node_id, said_at=data.accepted_at)
-                order = (await gpu.accept_bid(who, accept, once)).id
+                order = (await gpu.order_book.accept(who, accept, once)).id
             case MatchBody():
-                order = (await gpu.match_orders(who, _matching(data), once)).offer
+                order = (await gpu.order_book.match(who, _matching(data), once)).offer
             case CancelBody():
                 cancel = CancelOrder(order=data.order_id, node=data.node_id, said_at=data.cancelled_at)
-                order = (await gpu.cancel_order(who, cancel, once)).id
+                order = (await gpu.order_book.cancel(who, cancel, once)).id
         return Done(status="success", transaction_id=order)
 
     @get("/", opt={"permission": "miners:read"})
@@ -70,7 +70,7 @@ class TransactionController(Controller):
         wish = asked(query)
         if wish.transaction_type != TYPE:
             return []
-        found = [order_transaction(order) for order in await gpu.orders(who, _wanted(wish))]
+        found = [order_transaction(order) for order in await gpu.order_book.page(who, _wanted(wish))]
         found += await _listed(gpu, wish)
         return sorted(found, key=lambda one: (one.created_at, one.id), reverse=True)[: wish.limit]
 
@@ -121,11 +121,11 @@ def _matching(data: MatchBody) -> MatchOrders:
     )
 
 
-def _wanted(wish: Asked) -> OrderWish:
+def _wanted(wish: Asked) -> OrderFilter:
     states = frozenset({wish.status})
     if wish.status in STILL_OPEN_NAMES:
         states = frozenset(STILL_OPEN)
-    return OrderWish(
+    return OrderFilter(
         id=wish.order_id,
         side=None if wish.action == "all" else Side(wish.action),
         states=None if wish.status == "all" else states,
@@ -145,8 +145,8 @@ async def _listed(gpu: GpuService, wish: Asked) -> list[Transaction]:
     available = {"all": None, "offline": False} | dict.fromkeys(STILL_OPEN_NAMES, True)
     if wish.status not in available:
         return []
-    found = await gpu.listed_gpus(
-        GpuWish(
+    found = await gpu.listings.page(
+        ListingFilter(
             available=available[wish.status],
             model=wish.model,
             region=wish.region,

@@ -11,8 +11,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from aitbc.kernel.primitives.errors import FieldError, Invalid
 from aitbc.kernel.primitives.text import Name, Text
 from aitbc.modules.gpu.legacy.naming import amount_of, first_text
-from aitbc.modules.gpu.models.market import COUNT_MAX, HOUR, HOURS_MAX, OrderState, Side
-from aitbc.modules.gpu.models.market_views import ListedGpu, MarketOrder
+from aitbc.modules.gpu.models.listing_views import ListedGpu
+from aitbc.modules.gpu.models.order_book.orders import COUNT_MAX, HOURS_MAX, OrderState, Side
+from aitbc.modules.gpu.models.order_book.views import MarketOrder
+from aitbc.modules.gpu.models.pricing import HOUR
 
 TYPE = "gpu_marketplace"
 UNKNOWN_MODEL = "Unknown"

@@ -91,7 +91,7 @@ class OlderMinerController(Controller):
     ) -> Registered:
         """Register whoever calls, under the name it gives or a fresh one."""
         name, enrolled = await desk.register(gpu, who, headers, query, data)
-        found = await desk.gpus(gpu, who, await gpu.older_miner(who, name))
+        found = await desk.gpus(gpu, who, await gpu.legacy_miners.find(who, name))
         return Registered(status="ok", miner_id=name, session_token=enrolled.api_key, gpu_count=len(found))
 
     @post("/heartbeat", status_code=200, opt=desk.STEER)
@@ -154,7 +154,7 @@ class OlderMinerController(Controller):
         self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], name: FromPath[str]
     ) -> list[Gpu]:
         """List the GPUs of a miner."""
-        return await desk.gpus(gpu, who, await gpu.older_miner(who, miner_name(name)))
+        return await desk.gpus(gpu, who, await gpu.legacy_miners.find(who, miner_name(name)))
 
     @post("/{name:str}/earnings", status_code=200, opt=desk.ASK)
     async def earnings(
@@ -177,7 +177,7 @@ class OlderMinerController(Controller):
     ) -> Changed:
         """Note what a miner can do from now on."""
         older, _ = await desk.change(gpu, who, name, data)
-        return Changed(status="ok", miner_id=older.older_id, capabilities=tell_capabilities(older))
+        return Changed(status="ok", miner_id=older.legacy_id, capabilities=tell_capabilities(older))
 
     @delete("/{name:str}", status_code=200, opt=desk.STEER)
     async def remove(
@@ -185,4 +185,4 @@ class OlderMinerController(Controller):
     ) -> Removed:
         """Remove a miner for good."""
         older = await desk.remove(gpu, who, name)
-        return Removed(status="ok", miner_id=older.older_id, message=f"Miner {older.older_id} was removed")
+        return Removed(status="ok", miner_id=older.legacy_id, message=f"Miner {older.legacy_id} was removed")

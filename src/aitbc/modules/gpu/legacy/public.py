@@ -18,7 +18,7 @@ class PublicController(LiveController):
     async def ready(self, gpu: NamedDependency[GpuService]) -> Response[Health]:
         """Whether its database answers."""
         try:
-            await gpu.fleet_counts()
+            await gpu.miners.counts()
         except AppError as error:
             return Response(Health(status="not_ready", service=SERVICE, error=error.message), status_code=503)
         return Response(Health(status="ready", service=SERVICE))
@@ -26,6 +26,6 @@ class PublicController(LiveController):
     @get("/gpu/status", opt=OPEN)
     async def status(self, gpu: NamedDependency[GpuService]) -> Health:
         """How many miners there are, and how many of them are there now."""
-        counts = await gpu.fleet_counts()
+        counts = await gpu.miners.counts()
         message = f"GPU service is running; {counts.online} of {counts.known} miners are online"
         return Health(status="operational", service=SERVICE, message=message)

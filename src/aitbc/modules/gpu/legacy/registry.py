@@ -16,9 +16,9 @@ from aitbc.kernel.primitives.text import Name, Text
 from aitbc.modules.gpu.legacy.booking_shapes import CurrentBooking, current_booking
 from aitbc.modules.gpu.legacy.market_shapes import UNKNOWN_MODEL, Amount, read_query
 from aitbc.modules.gpu.legacy.naming import HEADER, amount_of, miner_name, units_of
-from aitbc.modules.gpu.models.market_views import GpuReview, ListedGpu
+from aitbc.modules.gpu.models.listing_views import GpuReview, ListedGpu
 from aitbc.modules.gpu.service import GpuService
-from aitbc.modules.gpu.service.registry import GpuWish, ListGpu
+from aitbc.modules.gpu.service.listings import ListGpu, ListingFilter
 
 READ = {"permission": "miners:read"}
 MANAGE = {"permission": "miners:manage"}
@@ -213,7 +213,7 @@ class ListedGpuController(Controller):
         data: JSONBody[RegisterGpuBody],
     ) -> RegisteredGpu:
         """List a GPU of the caller's."""
-        listed = await gpu.list_gpu(who, _listing(data.gpu, headers.get(HEADER)), once)
+        listed = await gpu.listings.add(who, _listing(data.gpu, headers.get(HEADER)), once)
         return RegisteredGpu(
             gpu_id=listed.id,
             status="registered",
@@ -225,8 +225,8 @@ class ListedGpuController(Controller):
     async def list_gpus(self, gpu: NamedDependency[GpuService], query: QueryParams) -> list[GpuView]:
         """List everybody's GPUs, the newest first."""
         wish: Asked = read_query(given(query), Asked)
-        found = await gpu.listed_gpus(
-            GpuWish(
+        found = await gpu.listings.page(
+            ListingFilter(
                 available=wish.available,
                 model=wish.model,
                 region=wish.region,
@@ -243,7 +243,7 @@ class ListedGpuController(Controller):
     ) -> Relisted:
         """List a GPU of the caller's at another price."""
         units = units_of(data.listing_price, "/listing_price")
-        listed = await gpu.reprice_gpu(who, data.gpu_id, units, data.description)
+        listed = await gpu.listings.reprice(who, data.gpu_id, units, data.description)
         return Relisted(
             gpu_id=listed.id,
             seller_id=who.account,
@@ -256,7 +256,7 @@ class ListedGpuController(Controller):
     @get("/{name:str}", opt=READ)
     async def details(self, gpu: NamedDependency[GpuService], name: FromPath[str]) -> GpuDetails:
         """Tell of one GPU, and of the booking that it is in."""
-        listed, booking = await gpu.listed_gpu(name), await gpu.current_booking(name)
+        listed, booking = await gpu.listings.get(name), await gpu.bookings.current(name)
         told = structs.asdict(_view(listed))
         return GpuDetails(**told, current_booking=None if booking is None else current_booking(booking))
 
@@ -266,14 +266,14 @@ class ListedGpuController(Controller):
     ) -> Acted:
         """Take a GPU of the caller's off the market; one that is booked only by `force`, and its booker pays nothing."""
         wish: AskedForce = read_query(given(query), AskedForce)
-        await gpu.unlist_gpu(who, name, force=wish.force)
+        await gpu.listings.remove(who, name, force=wish.force)
         return Acted(status="deleted", gpu_id=name, message="The GPU is listed no more.")
 
     @get("/{name:str}/reviews", opt=READ)
     async def reviews(self, gpu: NamedDependency[GpuService], name: FromPath[str], query: QueryParams) -> ReviewsView:
         """Tell what is said of a GPU, the newest first."""
         wish: AskedReviews = read_query(given(query), AskedReviews)
-        found = await gpu.reviews_of(name, wish.limit)
+        found = await gpu.listings.reviews(name, wish.limit)
         return ReviewsView(
             gpu_id=found.gpu,
             average_rating=found.average_rating or 0.0,
@@ -291,8 +291,8 @@ class ListedGpuController(Controller):
         data: JSONBody[ReviewBody],
     ) -> Reviewed:
         """Review somebody else's GPU, once."""
-        added = await gpu.review_gpu(who, name, data.rating, data.comment or "", once)
-        listed = await gpu.listed_gpu(name)
+        added = await gpu.listings.review(who, name, data.rating, data.comment or "", once)
+        listed = await gpu.listings.get(name)
         return Reviewed(
             status="review_added", gpu_id=name, review_id=added.id, average_rating=listed.average_rating or 0.0
         )
@@ -306,7 +306,7 @@ class CoordinatorMarket(Controller):
     @get("/marketplace/pricing/{model:str}", opt=READ)
     async def pricing(self, gpu: NamedDependency[GpuService], model: FromPath[str]) -> Pricing:
         """Tell what GPUs of a model cost."""
-        found = await gpu.model_prices(model)
+        found = await gpu.listings.model_prices(model)
         cheapest = found.gpus[0].id if found.available else None
         return Pricing(
             model=model,

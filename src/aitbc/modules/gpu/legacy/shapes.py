@@ -8,8 +8,8 @@ from msgspec import Meta, Struct
 from aitbc.kernel.primitives import money
 from aitbc.modules.gpu.api import SLOTS_MAX, Device, Miner
 from aitbc.modules.gpu.legacy.naming import amount_of
-from aitbc.modules.gpu.service.older_miners import OlderMiner, Record
-from aitbc.modules.gpu.service.older_work import WorkedJob
+from aitbc.modules.gpu.service.legacy_miners import LegacyMiner
+from aitbc.modules.gpu.service.miner_history import MinerRecord, WorkedJob
 
 SERVICE = "gpu-service"
 ASSET = "AITBC"
@@ -165,7 +165,7 @@ class EarningsView(Struct, frozen=True, kw_only=True):
     earnings_history: list[Earned]
 
 
-def gpu_view(older: OlderMiner, gpu: str, device: Device, *, busy: bool) -> Gpu:
+def gpu_view(older: LegacyMiner, gpu: str, device: Device, *, busy: bool) -> Gpu:
     """A GPU as the older dialect shows it."""
     miner = older.miner
     status = "offline" if miner.status != "online" else "booked" if busy else "available"
@@ -182,11 +182,11 @@ def gpu_view(older: OlderMiner, gpu: str, device: Device, *, busy: bool) -> Gpu:
     )
 
 
-def miner_view(older: OlderMiner, record: Record, gpus: list[Gpu]) -> MinerView:
+def miner_view(older: LegacyMiner, record: MinerRecord, gpus: list[Gpu]) -> MinerView:
     """A miner as administrators saw it."""
     miner = older.miner
     return MinerView(
-        miner_id=older.older_id,
+        miner_id=older.legacy_id,
         id=miner.id,
         status=STATUS[miner.status],
         inflight=record.inflight,
@@ -202,7 +202,7 @@ def miner_view(older: OlderMiner, record: Record, gpus: list[Gpu]) -> MinerView:
     )
 
 
-def job_view(older_id: str, job: WorkedJob) -> JobView:
+def job_view(legacy_id: str, job: WorkedJob) -> JobView:
     """A miner's job as the older dialect shows it."""
     good = job.outcome in ("running", "succeeded")
     paid = "released" if job.receipt is not None else "escrowed" if job.outcome == "running" else None
@@ -210,7 +210,7 @@ def job_view(older_id: str, job: WorkedJob) -> JobView:
         job_id=job.job,
         job_type=job.kind,
         state=STATE[job.outcome],
-        assigned_miner_id=older_id,
+        assigned_miner_id=legacy_id,
         requested_at=job.made_at,
         started_at=job.started_at,
         completed_at=job.ended_at,
@@ -227,6 +227,6 @@ def as_number(amount: str) -> float:
     return amount_of(money.parse(amount, zero=True))
 
 
-def is_busy(miner: Miner, record: Record) -> bool:
+def is_busy(miner: Miner, record: MinerRecord) -> bool:
     """Whether every slot of a miner works."""
     return record.inflight >= miner.slots

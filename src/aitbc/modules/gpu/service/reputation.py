@@ -6,11 +6,10 @@ from datetime import date
 from msgspec import Struct
 from sqlalchemy import Date, cast, func, select
 
-from aitbc.kernel.database.unit_of_work import Connection
-from aitbc.kernel.events.relay import set_based
+from aitbc.kernel.database.unit_of_work import Connection, Database
 from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.ai.events import AttemptEnded
-from aitbc.modules.gpu.batched import judge_many
+from aitbc.modules.gpu.batched import record_ended_attempts
 from aitbc.modules.gpu.models.reputation import (
     HALF_LIFE_DAYS,
     NEWCOMER_BELOW,
@@ -23,7 +22,7 @@ from aitbc.modules.gpu.models.reputation import (
     weight,
 )
 from aitbc.modules.gpu.models.tables import ReputationEventRow
-from aitbc.modules.gpu.service.fleet import Fleet
+from aitbc.modules.gpu.service.miners import Miners
 
 
 class ReputationDay(Struct, frozen=True, kw_only=True):
@@ -60,12 +59,16 @@ class Reputation(Struct, frozen=True, kw_only=True):
     """From the newest on."""
 
 
-class Scoring(Fleet):
-    """Keeping and showing reputations."""
+class Reputations:
+    """Keeping and explaining reputations."""
 
-    async def reputation(self, who: Principal, miner: str) -> Reputation:
+    def __init__(self, db: Database, miners: Miners) -> None:
+        self._db = db
+        self._miners = miners
+
+    async def explain(self, who: Principal, miner: str) -> Reputation:
         """A miner's reputation, worked out from its stored attempts. Raises `MinerNotFound`."""
-        await self.miner_of(who, miner)
+        await self._miners.owned(who, miner)
         days, overcounted = await self._recount(miner)
         found = score(days)
         newest = max(days, default=date.min)
@@ -100,13 +103,12 @@ class Scoring(Fleet):
         over = func.count().filter(succeeded, too_much)
         bad = func.count().filter(~succeeded, event.fault == "miner")
         counted = select(day, good, bad, over).where(event.miner == miner).group_by(day)
-        async with self.db.reading() as session:
+        async with self._db.reading() as session:
             rows = (await session.execute(counted)).all()
         telling = [row for row in rows if any(row[1:])]
         tallies = {day: Tally(good, bad + over) for day, good, bad, over in telling}
         return tallies, {day: over for day, _, _, over in telling}
 
-    @set_based
-    async def on_attempts_ended(self, connection: Connection, events: Sequence[AttemptEnded]) -> None:
-        """Keep each attempt once, and bring the reputations of their miners up to it."""
-        await judge_many(connection, events)
+    async def record(self, connection: Connection, events: Sequence[AttemptEnded]) -> None:
+        """Record attempts that ended, each once, and bring the reputations of their miners up to them."""
+        await record_ended_attempts(connection, events)

@@ -1,4 +1,4 @@
-"""The registry of the GPU market: GPUs that owners list at a price, what others say of them, and what a model costs."""
+"""Listings: GPUs that owners offer for rent at a price, what others say of them, and what a model costs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,18 +8,18 @@ from sqlalchemy import ColumnElement, Select, Subquery, and_, case, exists, func
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
-from aitbc.kernel.database.unit_of_work import UnitOfWork
+from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Conflict, NotFound, TooMany
 from aitbc.modules.gpu.models.bookings import IS_OPEN, BookingRow
+from aitbc.modules.gpu.models.legacy import LegacyMinerRow
 from aitbc.modules.gpu.models.life import Status
-from aitbc.modules.gpu.models.market import GpuReviewRow, ListedGpuRow
-from aitbc.modules.gpu.models.market_views import GpuReview, ListedGpu, gpu_view, review_view
-from aitbc.modules.gpu.models.older import OlderMinerRow
+from aitbc.modules.gpu.models.listing_views import GpuReview, ListedGpu, gpu_view, review_view
+from aitbc.modules.gpu.models.listings import GpuReviewRow, ListedGpuRow
 from aitbc.modules.gpu.models.tables import MinerRow
-from aitbc.modules.gpu.service.booked import Booked, open_bookings
+from aitbc.modules.gpu.service.booking_states import cancel_bookings, open_bookings
 
 LISTED_MAX = 1000
 """How many GPUs an account may list."""
@@ -71,7 +71,7 @@ class ListGpu(Struct, frozen=True, kw_only=True):
     description: str
 
 
-class GpuWish(Struct, frozen=True, kw_only=True):
+class ListingFilter(Struct, frozen=True, kw_only=True):
     """Which GPUs are asked for."""
 
     available: bool | None = None
@@ -106,12 +106,15 @@ class ModelPrices(Struct, frozen=True, kw_only=True):
     available: int
 
 
-class Registry(Booked):
-    """Listing GPUs, finding them, and speaking of them."""
+class Listings:
+    """Listing GPUs, finding and reviewing them."""
 
-    async def list_gpu(self, who: Principal, command: ListGpu, once: IdempotencyKey = IdempotencyKey.NONE) -> ListedGpu:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def add(self, who: Principal, command: ListGpu, once: IdempotencyKey = IdempotencyKey.NONE) -> ListedGpu:
         """List a GPU. Raises `TooManyGpus`."""
-        async with self.db.unit_of_work() as uow:
+        async with self._db.unit_of_work() as uow:
             if (earlier := await uow.replay(once, ListedGpu)) is not None:
                 return earlier
             listed = select(func.count()).select_from(ListedGpuRow)
@@ -138,22 +141,22 @@ class Registry(Booked):
             await uow.audit(who.account, who.key, "market.list_gpu", row.id)
             return await uow.answer(once, await _shown(uow, row.id))
 
-    async def listed_gpus(self, wish: GpuWish) -> Sequence[ListedGpu]:
+    async def page(self, filters: ListingFilter) -> Sequence[ListedGpu]:
         """GPUs that are listed, everybody's, from the newest on."""
-        async with self.db.reading() as session:
-            return [_view(*row) for row in (await session.execute(_wanted(wish)))]
+        async with self._db.reading() as session:
+            return [_view(*row) for row in (await session.execute(_page_query(filters)))]
 
-    async def listed_gpu(self, gpu: str) -> ListedGpu:
+    async def get(self, gpu: str) -> ListedGpu:
         """One GPU. Raises `ListedGpuNotFound`."""
         if not ids.is_id("gpu", gpu):
             raise ListedGpuNotFound
-        async with self.db.reading() as session:
-            row = (await session.execute(_whole().where(ListedGpuRow.id == gpu))).one_or_none()
+        async with self._db.reading() as session:
+            row = (await session.execute(_listings_query().where(ListedGpuRow.id == gpu))).one_or_none()
         if row is None:
             raise ListedGpuNotFound
         return _view(*row)
 
-    async def reprice_gpu(
+    async def reprice(
         self,
         who: Principal,
         gpu: str,
@@ -162,40 +165,40 @@ class Registry(Booked):
         once: IdempotencyKey = IdempotencyKey.NONE,
     ) -> ListedGpu:
         """List a GPU of the caller's at another price. Raises `ListedGpuNotFound`."""
-        async with self.db.unit_of_work() as uow:
+        async with self._db.unit_of_work() as uow:
             if (earlier := await uow.replay(once, ListedGpu)) is not None:
                 return earlier
-            row = await _own(uow, who, gpu)
+            row = await _find_owned(uow, who, gpu)
             row.price_units = price_units
             row.description = row.description if description is None else description
             await uow.session.flush()
             await uow.audit(who.account, who.key, "market.reprice_gpu", gpu, price_units=price_units)
             return await uow.answer(once, await _shown(uow, gpu))
 
-    async def unlist_gpu(self, who: Principal, gpu: str, *, force: bool = False) -> list[str]:
+    async def remove(self, who: Principal, gpu: str, *, force: bool = False) -> list[str]:
         """Take a GPU of the caller's off the market, any for an admin; answers the bookings that this canceled.
 
         One that is booked goes only by `force`, and its booker gets all of the money back. Raises `ListedGpuNotFound`,
         `GpuBooked`.
         """
         of, at = BookingRow.gpu == gpu, now()
-        async with self.db.unit_of_work() as uow:
-            row = await _own(uow, who, gpu)
+        async with self._db.unit_of_work() as uow:
+            row = await _find_owned(uow, who, gpu)
             if not force and any(booking.ends_at > at for booking in await open_bookings(uow, of)):
                 raise GpuBooked
-            canceled = await self.cancel_bookings(uow, of, at)
+            canceled = await cancel_bookings(uow, of, at)
             row.removed_at = at
             await uow.audit(who.account, who.key, "market.unlist_gpu", gpu, canceled=canceled)
         return canceled
 
-    async def review_gpu(
+    async def review(
         self, who: Principal, gpu: str, rating: int, comment: str, once: IdempotencyKey = IdempotencyKey.NONE
     ) -> GpuReview:
         """Say what the caller thinks of somebody else's GPU, from 1 to 5, once; the same again is harmless.
 
         Raises `ListedGpuNotFound`, `OwnGpu`, `GpuReviewed`.
         """
-        async with self.db.unit_of_work() as uow:
+        async with self._db.unit_of_work() as uow:
             if (earlier := await uow.replay(once, GpuReview)) is not None:
                 return earlier
             found = await listed(uow, gpu)
@@ -211,22 +214,22 @@ class Registry(Booked):
             once.replayed = not fresh
             return await uow.answer(once, review_view(row))
 
-    async def reviews_of(self, gpu: str, limit: int) -> Reviews:
+    async def reviews(self, gpu: str, limit: int) -> Reviews:
         """What is said of a GPU. Raises `ListedGpuNotFound`."""
-        found = await self.listed_gpu(gpu)
-        wanted = (
+        found = await self.get(gpu)
+        query = (
             select(GpuReviewRow)
             .where(GpuReviewRow.gpu == gpu)
             .order_by(GpuReviewRow.created_at.desc(), GpuReviewRow.id.desc())
             .limit(limit)
         )
-        async with self.db.reading() as session:
-            shown = tuple(review_view(row) for row in await session.scalars(wanted))
+        async with self._db.reading() as session:
+            shown = tuple(review_view(row) for row in await session.scalars(query))
         return Reviews(gpu=gpu, average_rating=found.average_rating, total=found.reviews, shown=shown)
 
     async def model_prices(self, model: str) -> ModelPrices:
         """What GPUs cost whose model has this in its name. Raises `ListedGpuNotFound` when none is listed."""
-        found = await self.listed_gpus(GpuWish(model=model, limit=MODEL_MAX))
+        found = await self.page(ListingFilter(model=model, limit=MODEL_MAX))
         if not found:
             raise ListedGpuNotFound(f"No GPU of the model {model} is listed.")
         prices = [gpu.price_units for gpu in found]
@@ -268,7 +271,7 @@ def _booked() -> ColumnElement[bool]:
     return exists().where(still, same).correlate(ListedGpuRow, MinerRow)
 
 
-def _whole() -> Select[ListedGpuRow, bool, bool, float | None, int | None]:
+def _listings_query() -> Select[ListedGpuRow, bool, bool, float | None, int | None]:
     """GPUs that are listed, whether their miners are there, whether they are booked, and the mean and number of reviews."""
     said = _said()
     return (
@@ -278,11 +281,11 @@ def _whole() -> Select[ListedGpuRow, bool, bool, float | None, int | None]:
     )
 
 
-def with_miner(wanted: Select[Any]) -> Select[Any]:
+def with_miner(query: Select[Any]) -> Select[Any]:
     """Listed GPUs beside the miners that they are in, where those are known here."""
-    named = and_(OlderMinerRow.account == ListedGpuRow.account, OlderMinerRow.older_id == ListedGpuRow.miner_name)
-    miner = func.coalesce(ListedGpuRow.miner, OlderMinerRow.miner)
-    return wanted.outerjoin(OlderMinerRow, named).outerjoin(MinerRow, MinerRow.id == miner)
+    named = and_(LegacyMinerRow.account == ListedGpuRow.account, LegacyMinerRow.legacy_id == ListedGpuRow.miner_name)
+    miner = func.coalesce(ListedGpuRow.miner, LegacyMinerRow.miner)
+    return query.outerjoin(LegacyMinerRow, named).outerjoin(MinerRow, MinerRow.id == miner)
 
 
 async def _own_miner(uow: UnitOfWork, who: Principal, name: str) -> str | None:
@@ -292,27 +295,27 @@ async def _own_miner(uow: UnitOfWork, who: Principal, name: str) -> str | None:
     return await uow.session.scalar(select(MinerRow.id).where(MinerRow.id == name, MinerRow.account == who.account))
 
 
-def _wanted(wish: GpuWish) -> Select[ListedGpuRow, bool, bool, float | None, int | None]:
+def _page_query(filters: ListingFilter) -> Select[ListedGpuRow, bool, bool, float | None, int | None]:
     gpu = ListedGpuRow
-    wanted = _whole().order_by(gpu.created_at.desc(), gpu.id.desc()).limit(wish.limit)
-    if wish.after is not None:
-        before = select(ListedGpuRow.created_at).where(ListedGpuRow.id == wish.after).scalar_subquery()
-        wanted = wanted.where(tuple_(gpu.created_at, gpu.id) < tuple_(before, literal(wish.after, gpu.id.type)))
-    if wish.available is not None:
-        wanted = wanted.where(and_(_reachable(), not_(_booked())) == wish.available)
-    if wish.model is not None:
-        wanted = wanted.where(gpu.model.icontains(wish.model, autoescape=True))
-    if wish.region is not None:
-        wanted = wanted.where(func.lower(gpu.region) == wish.region.lower())
-    if wish.price_max_units is not None:
-        wanted = wanted.where(gpu.price_units <= wish.price_max_units)
-    if wish.memory_min_gb is not None:
-        wanted = wanted.where(gpu.memory_gb >= wish.memory_min_gb)
-    return wanted
+    query = _listings_query().order_by(gpu.created_at.desc(), gpu.id.desc()).limit(filters.limit)
+    if filters.after is not None:
+        before = select(ListedGpuRow.created_at).where(ListedGpuRow.id == filters.after).scalar_subquery()
+        query = query.where(tuple_(gpu.created_at, gpu.id) < tuple_(before, literal(filters.after, gpu.id.type)))
+    if filters.available is not None:
+        query = query.where(and_(_reachable(), not_(_booked())) == filters.available)
+    if filters.model is not None:
+        query = query.where(gpu.model.icontains(filters.model, autoescape=True))
+    if filters.region is not None:
+        query = query.where(func.lower(gpu.region) == filters.region.lower())
+    if filters.price_max_units is not None:
+        query = query.where(gpu.price_units <= filters.price_max_units)
+    if filters.memory_min_gb is not None:
+        query = query.where(gpu.memory_gb >= filters.memory_min_gb)
+    return query
 
 
 async def _shown(uow: UnitOfWork, gpu: str) -> ListedGpu:
-    row: Whole = (await uow.session.execute(_whole().where(ListedGpuRow.id == gpu))).one()
+    row: Whole = (await uow.session.execute(_listings_query().where(ListedGpuRow.id == gpu))).one()
     return _view(*row)
 
 
@@ -324,7 +327,7 @@ async def listed(uow: UnitOfWork, gpu: str, *, lock: bool = False) -> ListedGpuR
     return row
 
 
-async def _own(uow: UnitOfWork, who: Principal, gpu: str) -> ListedGpuRow:
+async def _find_owned(uow: UnitOfWork, who: Principal, gpu: str) -> ListedGpuRow:
     row = await listed(uow, gpu, lock=True)
     if not who.owns(row.account):
         raise ListedGpuNotFound

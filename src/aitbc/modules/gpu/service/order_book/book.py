@@ -10,18 +10,17 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Select, and_, func, or_, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.orm import aliased
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.retry import retrying
-from aitbc.kernel.database.unit_of_work import UnitOfWork
+from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.clock import now
-from aitbc.kernel.primitives.errors import Conflict, FieldError, Invalid, NotFound, TooMany
+from aitbc.kernel.primitives.errors import FieldError, Invalid
 from aitbc.kernel.primitives.ids import new_id
-from aitbc.modules.gpu.models.market import (
+from aitbc.modules.gpu.models.order_book.orders import (
     OPEN,
     STILL_OPEN,
     MarketMatchRow,
@@ -31,10 +30,23 @@ from aitbc.modules.gpu.models.market import (
     agrees,
     may_end,
     misfit,
-    total,
 )
-from aitbc.modules.gpu.models.market_views import MarketOrder, Match, match_view, order_view
-from aitbc.modules.gpu.service.desk import Desk
+from aitbc.modules.gpu.models.order_book.views import MarketOrder, Match, match_view, order_view
+from aitbc.modules.gpu.models.pricing import total
+from aitbc.modules.gpu.service.order_book.commands import (
+    AcceptBid,
+    CancelOrder,
+    MatchOrders,
+    OrderFilter,
+    OrderIdTaken,
+    OrderNotFound,
+    OrderNotOpen,
+    OrdersDoNotFit,
+    PlaceOrder,
+    TooManyOrders,
+    TotalDiffers,
+)
+from aitbc.modules.gpu.service.order_book.queries import orders_query
 
 ORDERS_OPEN_MAX = 1000
 """How many open orders an account may have."""
@@ -42,115 +54,16 @@ SPECS_BYTES_MAX = 8192
 PAGE = 500
 
 
-class OrderNotFound(NotFound):
-    """There is no such order on the GPU market, or it is not yours."""
-
-    code = "market_order_not_found"
-
-
-class OrderNotOpen(Conflict):
-    """This order has ended: it was accepted, matched or cancelled before, or has expired."""
-
-    code = "market_order_not_open"
-
-
-class OrderIdTaken(Conflict):
-    """There is an order of this id with other contents; give yours another one."""
-
-    code = "market_order_id_taken"
-
-
-class OrdersDoNotFit(Conflict):
-    """This offer and this bid do not fit each other, or not on these terms."""
-
-    code = "market_orders_do_not_fit"
-
-
-class TooManyOrders(TooMany):
-    """This account has as many open orders as it may have; cancel some."""
-
-    code = "too_many_market_orders"
-
-
-class TotalDiffers(Invalid):
-    """The total is not the price times the number of GPUs times the hours."""
-
-    code = "market_total_differs"
-
-
-class PlaceOrder(Struct, frozen=True, kw_only=True):
-    """An offer, or a bid."""
-
-    id: str | None
-    """None for one of ours."""
-    side: Side
-    node: str
-    island: str | None = None
-    chain: str | None = None
-    gpu_count: int
-    price_units: int
-    duration_ms: int
-    total_told: float | None = None
-    """What its sender reckons; the total is ours."""
-    model: str | None = None
-    region: str | None = None
-    specs: dict[str, Any] = {}
-    description: str = ""
-
-
-class AcceptBid(Struct, frozen=True, kw_only=True):
-    """A provider takes a bid as it stands."""
-
-    bid: str
-    node: str
-    said_at: str | None = None
-    """When its sender says that it did: the same again is a repetition, another one is another attempt."""
-
-
-class CancelOrder(Struct, frozen=True, kw_only=True):
-    """Whoever placed an order takes it back."""
-
-    order: str
-    node: str | None = None
-    said_at: str | None = None
-
-
-class MatchOrders(Struct, frozen=True, kw_only=True):
-    """A party to an offer or a bid brings the two together, at the offer's price; terms that it names must be theirs."""
-
-    offer: str
-    bid: str
-    provider_node: str | None = None
-    bidder_node: str | None = None
-    gpu_count: int | None = None
-    price_units: int | None = None
-    duration_ms: int | None = None
-    total_told: float | None = None
-    said_at: str | None = None
-
-
-class OrderWish(Struct, frozen=True, kw_only=True):
-    """Which orders are asked for."""
-
-    id: str | None = None
-    side: Side | None = None
-    states: frozenset[str] | None = None
-    """None for all."""
-    island: str | None = None
-    provider: str | None = None
-    """Offers of this node, and bids that it accepted or was matched with."""
-    model: str | None = None
-    """Part of the model's name, in either case."""
-    region: str | None = None
-    price_max_units: int | None = None
-    limit: int
-
-
-class OrderBook(Desk):
+class OrderBook:
     """Placing, ending and reading orders."""
 
+    def __init__(self, db: Database, order_days: int) -> None:
+        """An order that nobody took for `order_days` expires."""
+        self._db = db
+        self._order_days = order_days
+
     @retrying
-    async def place_order(
+    async def place(
         self, who: Principal, command: PlaceOrder, once: IdempotencyKey = IdempotencyKey.NONE
     ) -> MarketOrder:
         """Place an offer or a bid. The same again, under its id, is harmless.
@@ -158,7 +71,7 @@ class OrderBook(Desk):
         Raises `OrderIdTaken`, `TotalDiffers`, `TooManyOrders`, `AmountOverflow`.
         """
         values = _row_values(who, command)
-        async with self.db.unit_of_work() as uow:
+        async with self._db.unit_of_work() as uow:
             if (earlier := await uow.replay(once, MarketOrder)) is not None:
                 return earlier
             placed = upsert(MarketOrderRow).values(**values).on_conflict_do_nothing().returning(MarketOrderRow.id)
@@ -174,15 +87,17 @@ class OrderBook(Desk):
             return await uow.answer(once, order_view(row, None))
 
     @retrying
-    async def accept_bid(
+    async def accept(
         self, who: Principal, command: AcceptBid, once: IdempotencyKey = IdempotencyKey.NONE
     ) -> MarketOrder:
         """Take a bid for a provider, once. Raises `OrderNotFound`, `OrderNotOpen`."""
-        async with self.db.unit_of_work() as uow:
+        async with self._db.unit_of_work() as uow:
             if (earlier := await uow.replay(once, MarketOrder)) is not None:
                 return earlier
             row = await _find(uow, command.bid, Side.BID)
-            end = _End(OrderState.ACCEPTED, who, _ending(who, command), now(), who.account, command.node, self._edge())
+            end = _End(
+                OrderState.ACCEPTED, who, _ending(who, command), now(), who.account, command.node, self._oldest_open()
+            )
             if await _end(uow, row, end):
                 await uow.audit(who.account, who.key, "market.accept", row.id, node=command.node)
             else:
@@ -190,11 +105,11 @@ class OrderBook(Desk):
             return await uow.answer(once, await _view(uow, row))
 
     @retrying
-    async def cancel_order(
+    async def cancel(
         self, who: Principal, command: CancelOrder, once: IdempotencyKey = IdempotencyKey.NONE
     ) -> MarketOrder:
         """Take back an open order of the caller's, any for an admin. Raises `OrderNotFound`, `OrderNotOpen`."""
-        async with self.db.unit_of_work() as uow:
+        async with self._db.unit_of_work() as uow:
             if (earlier := await uow.replay(once, MarketOrder)) is not None:
                 return earlier
             row = await _find(uow, command.order)
@@ -207,21 +122,19 @@ class OrderBook(Desk):
             return await uow.answer(once, await _view(uow, row))
 
     @retrying
-    async def match_orders(
-        self, who: Principal, command: MatchOrders, once: IdempotencyKey = IdempotencyKey.NONE
-    ) -> Match:
+    async def match(self, who: Principal, command: MatchOrders, once: IdempotencyKey = IdempotencyKey.NONE) -> Match:
         """Bring an offer and a bid together, of which one is the caller's, both once and at the offer's price.
 
         Raises `OrderNotFound`, `OrderNotOpen`, `OrdersDoNotFit`, `TotalDiffers`.
         """
-        async with self.db.unit_of_work() as uow:
+        async with self._db.unit_of_work() as uow:
             if (earlier := await uow.replay(once, Match)) is not None:
                 return earlier
             offer, bid = await _find(uow, command.offer, Side.OFFER), await _find(uow, command.bid, Side.BID)
             if not (who.owns(offer.account) or who.owns(bid.account)):
                 raise OrderNotFound
             _check_terms(offer, bid, command)
-            ending, at, edge = _ending(who, command), now(), self._edge()
+            ending, at, edge = _ending(who, command), now(), self._oldest_open()
             ends = {
                 offer: _End(OrderState.MATCHED, who, ending, at, bid.account, bid.node, edge),
                 bid: _End(OrderState.MATCHED, who, ending, at, offer.account, offer.node, edge),
@@ -237,25 +150,25 @@ class OrderBook(Desk):
                 await uow.audit(who.account, who.key, "market.match", offer.id, bid=bid.id)
             return await uow.answer(once, match_view(match))
 
-    async def expire_orders(self) -> None:
+    async def expire(self) -> None:
         """Close the orders that nobody took for too long."""
-        old = (MarketOrderRow.state.in_(sorted(STILL_OPEN)), MarketOrderRow.created_at <= self._edge())
+        old = (MarketOrderRow.state.in_(sorted(STILL_OPEN)), MarketOrderRow.created_at <= self._oldest_open())
         due = select(MarketOrderRow.id).where(*old).order_by(MarketOrderRow.created_at).limit(PAGE)
         closing = update(MarketOrderRow).where(MarketOrderRow.id.in_(due.with_for_update(skip_locked=True)))
         closing = closing.values(state=OrderState.EXPIRED, ended_at=now()).returning(MarketOrderRow.id)
         expired = PAGE
         while expired == PAGE:
-            async with self.db.unit_of_work() as uow:
+            async with self._db.unit_of_work() as uow:
                 expired = len((await uow.session.execute(closing)).all())
 
-    def _edge(self) -> datetime:
+    def _oldest_open(self) -> datetime:
         """When the oldest order that may still be taken was placed."""
-        return now() - timedelta(days=self.settings.order_days)
+        return now() - timedelta(days=self._order_days)
 
-    async def orders(self, who: Principal, wish: OrderWish) -> Sequence[MarketOrder]:
+    async def page(self, who: Principal, filters: OrderFilter) -> Sequence[MarketOrder]:
         """Orders from the newest on: everybody's open ones, and those that ended of which the caller was a party."""
-        async with self.db.reading() as session:
-            rows = await session.execute(_wanted(who, wish))
+        async with self._db.reading() as session:
+            rows = await session.execute(orders_query(who, filters))
             return [order_view(row, as_bid if as_offer is None else as_offer) for row, as_offer, as_bid in rows]
 
 
@@ -269,7 +182,7 @@ class _End(Struct, frozen=True):
     partner: str | None = None
     partner_node: str | None = None
     placed_after: datetime | None = None
-    """One that was placed before has expired, though nobody noted it yet."""
+    """One that was placed before has expired, though that is not recorded yet."""
 
 
 async def _find(uow: UnitOfWork, order: str, side: Side | None = None) -> MarketOrderRow:
@@ -320,20 +233,20 @@ def _check_terms(offer: MarketOrderRow, bid: MarketOrderRow, command: MatchOrder
     """The two fit each other, and what the command says of them is so. Raises `OrdersDoNotFit`, `TotalDiffers`."""
     if (reason := misfit(offer, bid)) is not None:
         raise OrdersDoNotFit(reason)
-    for told, true, what in (
+    for stated, true, what in (
         (command.provider_node, offer.node, "provider"),
         (command.bidder_node, bid.node, "bidder"),
         (command.gpu_count, offer.gpu_count, "number of GPUs"),
         (command.price_units, offer.price_units, "price"),
         (command.duration_ms, offer.duration_ms, "duration"),
     ):
-        if told not in (None, true):
+        if stated not in (None, true):
             raise OrdersDoNotFit(f"The {what} of this match is not that of its orders.")
     _check_total(command.total_told, offer.total_units, "/total_price")
 
 
-def _check_total(told: float | None, units: int, pointer: str) -> None:
-    if told is not None and not agrees(told, units):
+def _check_total(stated: float | None, units: int, pointer: str) -> None:
+    if stated is not None and not agrees(stated, units):
         raise TotalDiffers(fields=(FieldError(pointer, "Expected price times GPUs times hours"),))
 
 
@@ -379,7 +292,7 @@ def _row_values(who: Principal, command: PlaceOrder) -> dict[str, Any]:
 
 
 def _ending(who: Principal, command: AcceptBid | CancelOrder | MatchOrders) -> bytes | None:
-    """What tells a repetition of this command from another one like it; nothing does unless its sender says when it was."""
+    """The digest that makes a repetition of this command known as one; none unless its sender says when it was given."""
     return None if command.said_at is None else _digest(who, command)
 
 
@@ -391,35 +304,3 @@ def _digest(who: Principal, command: Struct) -> bytes:
 async def _view(uow: UnitOfWork, row: MarketOrderRow) -> MarketOrder:
     wanted = select(MarketMatchRow).where(or_(MarketMatchRow.offer == row.id, MarketMatchRow.bid == row.id))
     return order_view(row, await uow.session.scalar(wanted))
-
-
-Wanted = Select[MarketOrderRow, MarketMatchRow, MarketMatchRow]
-
-
-def _wanted(who: Principal, wish: OrderWish) -> Wanted:
-    order, as_offer, as_bid = MarketOrderRow, aliased(MarketMatchRow), aliased(MarketMatchRow)
-    wanted = (
-        select(order, as_offer, as_bid)
-        .outerjoin(as_offer, as_offer.offer == order.id)
-        .outerjoin(as_bid, as_bid.bid == order.id)
-        .order_by(order.created_at.desc(), order.id.desc())
-        .limit(wish.limit)
-    )
-    if not who.is_admin:
-        mine = or_(order.account == who.account, order.partner == who.account)
-        wanted = wanted.where(or_(order.state.in_(sorted(STILL_OPEN)), mine))
-    for value, column in ((wish.id, order.id), (wish.side, order.side), (wish.island, order.island)):
-        if value is not None:
-            wanted = wanted.where(column == value)
-    if wish.states is not None:
-        wanted = wanted.where(order.state.in_(sorted(wish.states)))
-    if wish.provider is not None:
-        offers = and_(order.side == Side.OFFER, order.node == wish.provider)
-        wanted = wanted.where(or_(offers, and_(order.side == Side.BID, order.partner_node == wish.provider)))
-    if wish.model is not None:
-        wanted = wanted.where(order.model.icontains(wish.model, autoescape=True))
-    if wish.region is not None:
-        wanted = wanted.where(func.lower(order.region) == wish.region.lower())
-    if wish.price_max_units is not None:
-        wanted = wanted.where(order.price_units <= wish.price_max_units)
-    return wanted

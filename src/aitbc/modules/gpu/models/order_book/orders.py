@@ -1,4 +1,4 @@
-"""The GPU market: offers and bids, which end once, the GPUs that owners list, and what others say of these."""
+"""Offers and bids of the GPU market: their tables, the states that each side has, and what fits what."""
 
 import math
 from datetime import datetime
@@ -11,9 +11,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    SmallInteger,
     Text,
-    UniqueConstraint,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
@@ -23,14 +21,12 @@ from aitbc.kernel.database.unit_of_work import WireId
 from aitbc.kernel.primitives import money
 from aitbc.modules.gpu.models.tables import MOMENT, Base
 
-HOUR = 3_600_000
-"""Milliseconds: durations are kept in them, so that fractions of hours stay exact."""
 HOURS_MAX = 8760
 COUNT_MAX = 100_000
 
 
 class Side(StrEnum):
-    """Who speaks: a provider that offers, or a buyer that bids."""
+    """Which side of the market: a provider that offers, or a buyer that bids."""
 
     OFFER = "offer"
     BID = "bid"
@@ -63,17 +59,9 @@ def may_end(side: Side, state: OrderState, end: OrderState) -> bool:
     return state is OPEN[side] and end in ENDS[side]
 
 
-def total(price_units: int, gpu_count: int, duration_ms: int) -> int:
-    """What so many GPUs cost for so long at a price per GPU and hour, rounded half up to the last unit.
-
-    Raises `AmountOverflow`.
-    """
-    return money.checked((price_units * gpu_count * duration_ms * 2 + HOUR) // (2 * HOUR))
-
-
-def agrees(told: float, units: int) -> bool:
+def agrees(stated: float, units: int) -> bool:
     """Whether an amount that a sender summed up in floating point means these units: to a unit, or to its last digits."""
-    return math.isclose(told, units / money.UNIT, rel_tol=1e-12, abs_tol=1 / money.UNIT)
+    return math.isclose(stated, units / money.UNIT, rel_tol=1e-12, abs_tol=1 / money.UNIT)
 
 
 def misfit(offer: "MarketOrderRow", bid: "MarketOrderRow") -> str | None:
@@ -119,7 +107,7 @@ class MarketOrderRow(Base):
     ended_at: Mapped[datetime | None] = mapped_column(MOMENT)
     ended_by: Mapped[str | None] = mapped_column(WireId("acct"))
     ending: Mapped[bytes | None] = mapped_column(LargeBinary)
-    """SHA-256 of the command that ended it, where that can be told from another one like it."""
+    """SHA-256 of the command that ended it, where it can be distinguished from another one like it."""
     partner: Mapped[str | None] = mapped_column(WireId("acct"))
     partner_node: Mapped[str | None] = mapped_column(Text)
     """Who accepted it, or whom it was matched with."""
@@ -159,50 +147,3 @@ class MarketMatchRow(Base):
     matched_at: Mapped[datetime] = mapped_column(MOMENT)
 
     __table_args__ = ({"info": APPEND_ONLY},)
-
-
-class ListedGpuRow(Base):
-    """A GPU that its owner lists, with what the owner says of it."""
-
-    __tablename__ = "listed_gpus"
-    id: Mapped[str] = mapped_column(WireId("gpu"), primary_key=True)
-    account: Mapped[str] = mapped_column(WireId("acct"))
-    miner_name: Mapped[str] = mapped_column(Text)
-    miner: Mapped[str | None] = mapped_column(WireId("mnr"))
-    """The miner that it is in, where its owner named one by its id; else one of the older dialect may have that name."""
-    model: Mapped[str] = mapped_column(Text)
-    memory_gb: Mapped[int | None] = mapped_column(Integer)
-    cuda_cores: Mapped[int | None] = mapped_column(Integer)
-    compute_capability: Mapped[str | None] = mapped_column(Text)
-    region: Mapped[str | None] = mapped_column(Text)
-    price_units: Mapped[int] = mapped_column(BigInteger)
-    """For an hour."""
-    description: Mapped[str] = mapped_column(Text)
-    created_at: Mapped[datetime] = mapped_column(MOMENT)
-    removed_at: Mapped[datetime | None] = mapped_column(MOMENT)
-
-    __table_args__ = (
-        CheckConstraint("price_units >= 0 AND memory_gb >= 0 AND cuda_cores >= 0", name="facts"),
-        Index("listed_gpus_account_idx", "account", "id", postgresql_where=text("removed_at IS NULL")),
-        Index("listed_gpus_created_at_idx", "created_at", "id", postgresql_where=text("removed_at IS NULL")),
-        {"info": NO_DELETE},
-    )
-
-
-class GpuReviewRow(Base):
-    """What an account says of somebody else's GPU, once."""
-
-    __tablename__ = "gpu_reviews"
-    id: Mapped[str] = mapped_column(WireId("rev"), primary_key=True)
-    gpu: Mapped[str] = mapped_column(WireId("gpu"), ForeignKey(ListedGpuRow.id))
-    account: Mapped[str] = mapped_column(WireId("acct"))
-    rating: Mapped[int] = mapped_column(SmallInteger)
-    comment: Mapped[str] = mapped_column(Text)
-    created_at: Mapped[datetime] = mapped_column(MOMENT)
-
-    __table_args__ = (
-        CheckConstraint("rating BETWEEN 1 AND 5", name="rating"),
-        UniqueConstraint("gpu", "account"),
-        Index("gpu_reviews_gpu_idx", "gpu", "created_at", "id"),
-        {"info": APPEND_ONLY},
-    )

@@ -1,18 +1,18 @@
-"""The attempts of miners that ended, as a query: those that were heard of, and those that older miners delivered just now."""
+"""The attempts of miners that ended, as a query: those whose events came, and those that legacy miners delivered just now."""
 
 from sqlalchemy import Subquery, literal, select, union_all
 
-from aitbc.modules.gpu.models.older import OlderLeaseRow
+from aitbc.modules.gpu.models.legacy import LegacyLeaseRow
 from aitbc.modules.gpu.models.tables import ReputationEventRow
 
 
-def worked_attempts() -> Subquery:
+def ended_attempts() -> Subquery:
     """One row for each attempt, with what was paid for it where this module knows that.
 
-    A result that came in the older dialect is known before its event is heard; one row stands for both.
+    A result of a legacy miner is known before its event comes; one row stands for both.
     """
-    event, lease = ReputationEventRow, OlderLeaseRow
-    heard = select(
+    event, lease = ReputationEventRow, LegacyLeaseRow
+    reported = select(
         event.attempt,
         event.miner,
         event.job,
@@ -36,4 +36,4 @@ def worked_attempts() -> Subquery:
         lease.receipt,
         lease.earned_units,
     ).where(lease.receipt.is_not(None), ~select(1).where(event.attempt == lease.attempt).exists())
-    return union_all(heard, fresh).subquery("worked")
+    return union_all(reported, fresh).subquery("ended")

@@ -1,4 +1,4 @@
-"""What an operator watches of the miners: how many there are in each state, and how long the quietest has been quiet."""
+"""Metrics of the miners: how many there are in each state, and the age of the oldest last heartbeat."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ QUIETEST = "SELECT min(seen_at) FROM gpu.miners WHERE status IN ('online', 'drai
 async def measure(database: Database) -> Sequence[Metric]:
     """The figures of the fleet, from its tables."""
     miners = gauge("aitbc_miners", "Miners that have not been removed.", ("state", "trust"))
-    age = gauge("aitbc_miner_heartbeat_age_seconds", "Seconds since the last sign of life of the quietest live miner.")
+    age = gauge("aitbc_miner_heartbeat_age_seconds", "Seconds since the last heartbeat of the quietest live miner.")
     async with database.raw() as connection:
         for row in await connection.fetch(MINERS, NEWCOMER_BELOW):
             miners.add_metric([row["status"], row["trust"]], float(row["miners"]))

@@ -12,17 +12,18 @@ from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import clock
 from aitbc.kernel.primitives.errors import AppError
-from aitbc.modules.gpu.models.market import COUNT_MAX, HOUR, HOURS_MAX, OPEN, OrderState, Side, agrees, may_end, total
-from aitbc.modules.gpu.models.market_views import MarketOrder
-from aitbc.modules.gpu.service.market import (
+from aitbc.modules.gpu.models.order_book.orders import COUNT_MAX, HOURS_MAX, OPEN, OrderState, Side, agrees, may_end
+from aitbc.modules.gpu.models.order_book.views import MarketOrder
+from aitbc.modules.gpu.models.pricing import HOUR, total
+from aitbc.modules.gpu.service.order_book.commands import (
     AcceptBid,
     CancelOrder,
     MatchOrders,
+    OrderFilter,
     OrderIdTaken,
     OrderNotFound,
     OrderNotOpen,
     OrdersDoNotFit,
-    OrderWish,
     PlaceOrder,
     TooManyOrders,
     TotalDiffers,
@@ -58,7 +59,7 @@ async def someone(fleet: Fleet) -> Principal:
 
 async def see(fleet: Fleet, who: Principal, **wish: Any) -> list[MarketOrder]:
     """What somebody sees in the book."""
-    return list(await fleet.gpu.orders(who, OrderWish(**({"limit": 1000} | wish))))
+    return list(await fleet.gpu.order_book.page(who, OrderFilter(**({"limit": 1000} | wish))))
 
 
 async def state_of(fleet: Fleet, order: str) -> tuple[str, bool]:
@@ -84,18 +85,18 @@ class Book:
 
     async def open(self) -> "Book":
         """Place both."""
-        await self.fleet.gpu.place_order(self.provider, self.offer)
-        await self.fleet.gpu.place_order(self.buyer, self.bid)
+        await self.fleet.gpu.order_book.place(self.provider, self.offer)
+        await self.fleet.gpu.order_book.place(self.buyer, self.bid)
         return self
 
     async def do(self, deed: str) -> Any:
         """One of the steps, each as the one who may take it; no step says when it was taken, so none is a repetition."""
         gpu, offer, bid = self.fleet.gpu, str(self.offer.id), str(self.bid.id)
         steps: dict[str, Callable[[], Awaitable[Any]]] = {
-            "accept": lambda: gpu.accept_bid(self.provider, AcceptBid(bid=bid, node="prov")),
-            "match": lambda: gpu.match_orders(self.provider, MatchOrders(offer=offer, bid=bid)),
-            "cancel_offer": lambda: gpu.cancel_order(self.provider, CancelOrder(order=offer)),
-            "cancel_bid": lambda: gpu.cancel_order(self.buyer, CancelOrder(order=bid)),
+            "accept": lambda: gpu.order_book.accept(self.provider, AcceptBid(bid=bid, node="prov")),
+            "match": lambda: gpu.order_book.match(self.provider, MatchOrders(offer=offer, bid=bid)),
+            "cancel_offer": lambda: gpu.order_book.cancel(self.provider, CancelOrder(order=offer)),
+            "cancel_bid": lambda: gpu.order_book.cancel(self.buyer, CancelOrder(order=bid)),
         }
         return await steps[deed]()
 
@@ -151,9 +152,12 @@ def test_the_ends_of_each_side_are_those_of_the_contract() -> None:
 async def test_of_twenty_providers_that_accept_a_bid_at_once_exactly_one_gets_it(fleet: Fleet) -> None:
     buyer = await someone(fleet)
     providers = [await someone(fleet) for _ in range(4)]
-    bid = await fleet.gpu.place_order(buyer, order(Side.BID))
+    bid = await fleet.gpu.order_book.place(buyer, order(Side.BID))
     found = await outcomes(
-        [fleet.gpu.accept_bid(providers[i % 4], AcceptBid(bid=bid.id, node=f"p-{i}", said_at="now")) for i in range(20)]
+        [
+            fleet.gpu.order_book.accept(providers[i % 4], AcceptBid(bid=bid.id, node=f"p-{i}", said_at="now"))
+            for i in range(20)
+        ]
     )
     (won,) = [one for one in found if isinstance(one, MarketOrder)]
     assert found.count(OrderNotOpen) == 19
@@ -163,9 +167,9 @@ async def test_of_twenty_providers_that_accept_a_bid_at_once_exactly_one_gets_it
 
 async def test_of_twenty_bids_that_are_matched_with_one_offer_at_once_exactly_one_is(fleet: Fleet) -> None:
     provider, buyer = await someone(fleet), await someone(fleet)
-    offer = await fleet.gpu.place_order(provider, order(Side.OFFER))
-    bids = [(await fleet.gpu.place_order(buyer, order(Side.BID))).id for _ in range(20)]
-    found = await outcomes([fleet.gpu.match_orders(buyer, MatchOrders(offer=offer.id, bid=bid)) for bid in bids])
+    offer = await fleet.gpu.order_book.place(provider, order(Side.OFFER))
+    bids = [(await fleet.gpu.order_book.place(buyer, order(Side.BID))).id for _ in range(20)]
+    found = await outcomes([fleet.gpu.order_book.match(buyer, MatchOrders(offer=offer.id, bid=bid)) for bid in bids])
     assert found.count(OrderNotOpen) == 19
     states = [one.state for one in await see(fleet, buyer, side=Side.BID) if one.id in bids]
     assert sorted(states) == ["matched"] + ["pending"] * 19
@@ -179,10 +183,10 @@ async def test_matches_that_cross_do_not_wait_for_each_other_for_ever_and_each_o
     fleet: Fleet,
 ) -> None:
     who = await someone(fleet)
-    offers = [(await fleet.gpu.place_order(who, order(Side.OFFER))).id for _ in range(4)]
-    bids = [(await fleet.gpu.place_order(who, order(Side.BID))).id for _ in range(4)]
+    offers = [(await fleet.gpu.order_book.place(who, order(Side.OFFER))).id for _ in range(4)]
+    bids = [(await fleet.gpu.order_book.place(who, order(Side.BID))).id for _ in range(4)]
     pairs = [MatchOrders(offer=offer, bid=bid) for offer in offers for bid in bids]
-    found = await outcomes([fleet.gpu.match_orders(who, pair) for pair in pairs])
+    found = await outcomes([fleet.gpu.order_book.match(who, pair) for pair in pairs])
     matches = [one for one in found if not isinstance(one, type)]
     assert set(found) - set(matches) <= {OrderNotOpen}
     assert 1 <= len(matches) <= 4
@@ -198,10 +202,10 @@ async def test_cancelling_races_with_accepting_and_matching_and_one_of_them_wins
 
 async def test_the_total_is_reckoned_here_and_one_that_disagrees_is_refused(fleet: Fleet) -> None:
     who = await someone(fleet)
-    placed = await fleet.gpu.place_order(who, order(Side.OFFER, total_told=0.05 * 2 * 36))
+    placed = await fleet.gpu.order_book.place(who, order(Side.OFFER, total_told=0.05 * 2 * 36))
     assert placed.total_units == PRICE * 2 * 36
     with pytest.raises(TotalDiffers):
-        await fleet.gpu.place_order(who, order(Side.OFFER, total_told=3.61))
+        await fleet.gpu.order_book.place(who, order(Side.OFFER, total_told=3.61))
 
 
 def test_a_total_is_exact_in_minor_units() -> None:
@@ -226,10 +230,10 @@ def test_a_total_is_exact_in_minor_units() -> None:
 )
 async def test_orders_that_do_not_fit_are_not_matched(fleet: Fleet, changes: dict[str, Any]) -> None:
     who = await someone(fleet)
-    offer = await fleet.gpu.place_order(who, order(Side.OFFER, island="here", chain="main"))
-    bid = await fleet.gpu.place_order(who, order(Side.BID, **({"island": "here", "chain": "main"} | changes)))
+    offer = await fleet.gpu.order_book.place(who, order(Side.OFFER, island="here", chain="main"))
+    bid = await fleet.gpu.order_book.place(who, order(Side.BID, **({"island": "here", "chain": "main"} | changes)))
     with pytest.raises(OrdersDoNotFit):
-        await fleet.gpu.match_orders(who, MatchOrders(offer=offer.id, bid=bid.id))
+        await fleet.gpu.order_book.match(who, MatchOrders(offer=offer.id, bid=bid.id))
     assert await state_of(fleet, offer.id) == ("active", False)
 
 
@@ -239,14 +243,16 @@ async def test_orders_that_do_not_fit_are_not_matched(fleet: Fleet, changes: dic
 async def test_a_match_on_terms_that_are_not_those_of_its_orders_is_refused(fleet: Fleet, told: dict[str, Any]) -> None:
     book = await book_on(fleet)
     with pytest.raises(OrdersDoNotFit):
-        await fleet.gpu.match_orders(book.buyer, MatchOrders(offer=book.offer.id or "", bid=book.bid.id or "", **told))
+        await fleet.gpu.order_book.match(
+            book.buyer, MatchOrders(offer=book.offer.id or "", bid=book.bid.id or "", **told)
+        )
 
 
 async def test_a_match_is_at_the_price_of_the_offer_and_both_sides_show_it(fleet: Fleet) -> None:
     provider, buyer = await someone(fleet), await someone(fleet)
-    offer = await fleet.gpu.place_order(provider, order(Side.OFFER, node="prov"))
-    bid = await fleet.gpu.place_order(buyer, order(Side.BID, node="buy", price_units=2 * PRICE))
-    match = await fleet.gpu.match_orders(provider, MatchOrders(offer=offer.id, bid=bid.id, total_told=3.6))
+    offer = await fleet.gpu.order_book.place(provider, order(Side.OFFER, node="prov"))
+    bid = await fleet.gpu.order_book.place(buyer, order(Side.BID, node="buy", price_units=2 * PRICE))
+    match = await fleet.gpu.order_book.match(provider, MatchOrders(offer=offer.id, bid=bid.id, total_told=3.6))
     assert (match.price_units, match.total_units) == (PRICE, offer.total_units)
     for who, mine, other, node in ((provider, offer, bid, "buy"), (buyer, bid, offer, "prov")):
         (seen,) = await see(fleet, who, id=mine.id)
@@ -260,13 +266,13 @@ async def test_strangers_cancel_and_match_nothing_and_see_only_what_is_open(flee
     ours = {book.offer.id, book.bid.id}
     assert ours <= {one.id for one in await see(fleet, stranger)}
     for deed in (
-        fleet.gpu.cancel_order(stranger, CancelOrder(order=str(book.offer.id))),
-        fleet.gpu.cancel_order(book.provider, CancelOrder(order=str(book.offer.id), node="another")),
-        fleet.gpu.match_orders(stranger, MatchOrders(offer=str(book.offer.id), bid=str(book.bid.id))),
-        fleet.gpu.accept_bid(stranger, AcceptBid(bid=str(book.offer.id), node="n")),
-        fleet.gpu.accept_bid(stranger, AcceptBid(bid="nothing", node="n")),
-        fleet.gpu.cancel_order(stranger, CancelOrder(order="nothing")),
-        fleet.gpu.match_orders(book.buyer, MatchOrders(offer="nothing", bid=str(book.bid.id))),
+        fleet.gpu.order_book.cancel(stranger, CancelOrder(order=str(book.offer.id))),
+        fleet.gpu.order_book.cancel(book.provider, CancelOrder(order=str(book.offer.id), node="another")),
+        fleet.gpu.order_book.match(stranger, MatchOrders(offer=str(book.offer.id), bid=str(book.bid.id))),
+        fleet.gpu.order_book.accept(stranger, AcceptBid(bid=str(book.offer.id), node="n")),
+        fleet.gpu.order_book.accept(stranger, AcceptBid(bid="nothing", node="n")),
+        fleet.gpu.order_book.cancel(stranger, CancelOrder(order="nothing")),
+        fleet.gpu.order_book.match(book.buyer, MatchOrders(offer="nothing", bid=str(book.bid.id))),
     ):
         with pytest.raises(OrderNotFound):
             await deed
@@ -279,12 +285,12 @@ async def test_strangers_cancel_and_match_nothing_and_see_only_what_is_open(flee
 async def test_the_same_order_again_is_harmless_and_another_under_its_id_is_refused(fleet: Fleet) -> None:
     who, other = await someone(fleet), await someone(fleet)
     wish = order(Side.OFFER)
-    first, again = await fleet.gpu.place_order(who, wish), await fleet.gpu.place_order(who, wish)
+    first, again = await fleet.gpu.order_book.place(who, wish), await fleet.gpu.order_book.place(who, wish)
     assert first == again
     for thief, changes in ((who, {"gpu_count": 3}), (other, {})):
         with pytest.raises(OrderIdTaken):
-            await fleet.gpu.place_order(thief, order(Side.OFFER, **({"id": wish.id} | changes)))
-    found = await outcomes([fleet.gpu.place_order(who, order(Side.BID, id=f"{wish.id}-b")) for _ in range(10)])
+            await fleet.gpu.order_book.place(thief, order(Side.OFFER, **({"id": wish.id} | changes)))
+    found = await outcomes([fleet.gpu.order_book.place(who, order(Side.BID, id=f"{wish.id}-b")) for _ in range(10)])
     assert len({one.id for one in found}) == 1
     assert len(await fleet.sql("SELECT 1 FROM gpu.market_orders WHERE id LIKE $1", f"{wish.id}%")) == 2
 
@@ -292,50 +298,50 @@ async def test_the_same_order_again_is_harmless_and_another_under_its_id_is_refu
 async def test_the_same_command_that_says_when_it_was_given_is_a_repetition_and_changes_nothing(fleet: Fleet) -> None:
     book = await book_on(fleet)
     match = MatchOrders(offer=str(book.offer.id), bid=str(book.bid.id), said_at="2026-01-01T00:00:00")
-    first = await fleet.gpu.match_orders(book.buyer, match)
-    assert await fleet.gpu.match_orders(book.buyer, match) == first
+    first = await fleet.gpu.order_book.match(book.buyer, match)
+    assert await fleet.gpu.order_book.match(book.buyer, match) == first
     with pytest.raises(OrderNotOpen):
-        await fleet.gpu.match_orders(book.provider, match)
-    bid = await fleet.gpu.place_order(book.buyer, order(Side.BID))
+        await fleet.gpu.order_book.match(book.provider, match)
+    bid = await fleet.gpu.order_book.place(book.buyer, order(Side.BID))
     accept = AcceptBid(bid=bid.id, node="p", said_at="then")
-    taken = await fleet.gpu.accept_bid(book.provider, accept)
-    assert await fleet.gpu.accept_bid(book.provider, accept) == taken
-    offer = await fleet.gpu.place_order(book.provider, order(Side.OFFER))
+    taken = await fleet.gpu.order_book.accept(book.provider, accept)
+    assert await fleet.gpu.order_book.accept(book.provider, accept) == taken
+    offer = await fleet.gpu.order_book.place(book.provider, order(Side.OFFER))
     cancel = CancelOrder(order=offer.id, said_at="then")
-    gone = await fleet.gpu.cancel_order(book.provider, cancel)
-    assert await fleet.gpu.cancel_order(book.provider, cancel) == gone
+    gone = await fleet.gpu.order_book.cancel(book.provider, cancel)
+    assert await fleet.gpu.order_book.cancel(book.provider, cancel) == gone
 
 
 async def test_a_key_of_idempotency_answers_again_what_it_answered(fleet: Fleet) -> None:
     who = await someone(fleet)
     once = [IdempotencyKey(account=who.account, key=name(), fingerprint=b"1") for _ in range(2)]
     wish = order(Side.OFFER, id=None)
-    placed = await fleet.gpu.place_order(who, wish, once[0])
-    assert await fleet.gpu.place_order(who, wish, once[0]) == placed
-    cancelled = await fleet.gpu.cancel_order(who, CancelOrder(order=placed.id), once[1])
-    assert await fleet.gpu.cancel_order(who, CancelOrder(order=placed.id), once[1]) == cancelled
+    placed = await fleet.gpu.order_book.place(who, wish, once[0])
+    assert await fleet.gpu.order_book.place(who, wish, once[0]) == placed
+    cancelled = await fleet.gpu.order_book.cancel(who, CancelOrder(order=placed.id), once[1])
+    assert await fleet.gpu.order_book.cancel(who, CancelOrder(order=placed.id), once[1]) == cancelled
 
 
 async def test_an_account_has_a_bounded_number_of_open_orders(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aitbc.modules.gpu.service.market.ORDERS_OPEN_MAX", 2)
+    monkeypatch.setattr("aitbc.modules.gpu.service.order_book.book.ORDERS_OPEN_MAX", 2)
     who = await someone(fleet)
-    first = await fleet.gpu.place_order(who, order(Side.OFFER))
-    await fleet.gpu.place_order(who, order(Side.BID))
+    first = await fleet.gpu.order_book.place(who, order(Side.OFFER))
+    await fleet.gpu.order_book.place(who, order(Side.BID))
     with pytest.raises(TooManyOrders):
-        await fleet.gpu.place_order(who, order(Side.BID))
-    await fleet.gpu.cancel_order(who, CancelOrder(order=first.id))
-    await fleet.gpu.place_order(who, order(Side.BID))
+        await fleet.gpu.order_book.place(who, order(Side.BID))
+    await fleet.gpu.order_book.cancel(who, CancelOrder(order=first.id))
+    await fleet.gpu.order_book.place(who, order(Side.BID))
 
 
 async def test_the_book_is_read_from_the_newest_on_by_what_is_asked_for(fleet: Fleet) -> None:
     who = await someone(fleet)
     island = name()
-    a100 = await fleet.gpu.place_order(who, order(Side.OFFER, island=island, model="NVIDIA A100%", region="EU"))
-    h100 = await fleet.gpu.place_order(
+    a100 = await fleet.gpu.order_book.place(who, order(Side.OFFER, island=island, model="NVIDIA A100%", region="EU"))
+    h100 = await fleet.gpu.order_book.place(
         who, order(Side.OFFER, island=island, model="NVIDIA H100", price_units=9, node="p")
     )
-    bid = await fleet.gpu.place_order(who, order(Side.BID, island=island))
-    await fleet.gpu.accept_bid(who, AcceptBid(bid=bid.id, node="p"))
+    bid = await fleet.gpu.order_book.place(who, order(Side.BID, island=island))
+    await fleet.gpu.order_book.accept(who, AcceptBid(bid=bid.id, node="p"))
 
     async def found(**wish: Any) -> list[str]:
         return [one.id for one in await see(fleet, who, island=island, **wish)]
@@ -358,7 +364,7 @@ async def test_an_order_that_nobody_took_for_a_month_expires_and_is_never_taken(
     for deed in ("accept", "match"):  # also before anybody noted that it is over
         with pytest.raises(OrderNotOpen):
             await book.do(deed)
-    late = await fleet.gpu.place_order(book.buyer, order(Side.BID))
+    late = await fleet.gpu.order_book.place(book.buyer, order(Side.BID))
     await young.do("cancel_offer")
     await fleet.gpu.expire_orders()
     assert await state_of(fleet, str(book.offer.id)) == await state_of(fleet, str(book.bid.id)) == ("expired", True)
@@ -374,6 +380,6 @@ async def test_an_order_that_nobody_took_for_a_month_expires_and_is_never_taken(
 async def test_a_bid_is_accepted_by_whoever_offers_also_by_another_node_of_its_own_account(fleet: Fleet) -> None:
     bidder, stranger = await someone(fleet), await someone(fleet)
     for who in (stranger, bidder):
-        bid = await fleet.gpu.place_order(bidder, order(Side.BID))
-        taken = await fleet.gpu.accept_bid(who, AcceptBid(bid=bid.id, node="gives"))
+        bid = await fleet.gpu.order_book.place(bidder, order(Side.BID))
+        taken = await fleet.gpu.order_book.accept(who, AcceptBid(bid=bid.id, node="gives"))
         assert (taken.state, taken.partner_node) == ("accepted", "gives")

@@ -1,4 +1,4 @@
-"""The tables of miners that speak the older dialect: whom a name of theirs means, and which lease a job of theirs is."""
+"""The tables of legacy miners, which know names and jobs only: the miner that a name means, and the lease that a job has."""
 
 from datetime import datetime
 
@@ -10,12 +10,12 @@ from aitbc.kernel.database.unit_of_work import WireId
 from aitbc.modules.gpu.models.tables import MOMENT, Base, MinerRow
 
 
-class OlderMinerRow(Base):
+class LegacyMinerRow(Base):
     """A miner that has no key of its own: it calls itself by a name, and the server signs for it."""
 
     __tablename__ = "older_miners"
     account: Mapped[str] = mapped_column(WireId("acct"), primary_key=True)
-    older_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    legacy_id: Mapped[str] = mapped_column("older_id", Text, primary_key=True)
     """The name that the miner chose; one that was removed and registers again keeps it."""
     sealed_key: Mapped[bytes] = mapped_column(LargeBinary)
     """The seed of its Ed25519 key, sealed."""
@@ -31,8 +31,8 @@ class OlderMinerRow(Base):
     )
 
 
-class OlderLeaseRow(Base):
-    """A lease that was given in the older dialect, which knows no leases: what it takes to deliver under it, and its end."""
+class LegacyLeaseRow(Base):
+    """A lease of a legacy miner, which knows no leases: what it takes to deliver under it, and its end."""
 
     __tablename__ = "older_leases"
     attempt: Mapped[str] = mapped_column(WireId("att"), primary_key=True)
@@ -45,7 +45,7 @@ class OlderLeaseRow(Base):
     ended_at: Mapped[datetime | None] = mapped_column(MOMENT)
     receipt: Mapped[str | None] = mapped_column(WireId("rcpt"))
     earned_units: Mapped[int | None] = mapped_column(BigInteger)
-    """What the miner was paid, after fees; none before that, or where the ledger was told later."""
+    """What the miner was paid, after fees; none before that, or where the ledger settled later."""
 
     __table_args__ = (
         CheckConstraint("receipt IS NULL OR ended_at IS NOT NULL", name="receipt"),
