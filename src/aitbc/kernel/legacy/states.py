@@ -15,7 +15,7 @@ class StateNames:
         self._words = dict(words)
         self._states: dict[str, tuple[str, ...]] = {}
         for state, word in words.items():
-            self._states[word.lower()] = (*self._states.get(word.lower(), ()), state)
+            self._states[word.lower()] = (*self._states.get(word.lower(), ()), str(state))
         self._states |= {spelling: self._states[word.lower()] for spelling, word in aliases.items()}
 
     def word(self, state: str) -> str:

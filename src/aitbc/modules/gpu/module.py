@@ -5,13 +5,13 @@ from aitbc.modules.ai.api import AiApi
 from aitbc.modules.ai.events import AttemptEnded
 from aitbc.modules.gpu.api import GpuApi
 from aitbc.modules.gpu.legacy.bookings import BookingOfGpuController, CoordinatorBookings
-from aitbc.modules.gpu.legacy.coordinator import CoordinatorFleet, CoordinatorMiners
+from aitbc.modules.gpu.legacy.coordinator_devices import CoordinatorDevices
 from aitbc.modules.gpu.legacy.devices import DeviceController
-from aitbc.modules.gpu.legacy.edge import EdgeController
-from aitbc.modules.gpu.legacy.market import TransactionController
-from aitbc.modules.gpu.legacy.miners import OlderMinerController
-from aitbc.modules.gpu.legacy.public import PublicController
-from aitbc.modules.gpu.legacy.registry import CoordinatorMarket, ListedGpuController
+from aitbc.modules.gpu.legacy.fleet import CoordinatorFleet
+from aitbc.modules.gpu.legacy.health import LegacyHealth
+from aitbc.modules.gpu.legacy.listings import CoordinatorMarket, ListedGpuController
+from aitbc.modules.gpu.legacy.miners import CoordinatorMinerController, LegacyMinerController
+from aitbc.modules.gpu.legacy.order_book.transactions import TransactionController
 from aitbc.modules.gpu.models.tables import Base
 from aitbc.modules.gpu.routes.bookings import BookingController, ListingController
 from aitbc.modules.gpu.routes.miners import EnrolmentController, MinerController
@@ -46,17 +46,17 @@ module = Module(
     scopes={"live": ("miners:read", "miners:enrol", "miners:manage"), "miner": ("miners:work",)},
     settings=GpuSettings,
     legacy=(
-        PublicController,
-        OlderMinerController,
+        LegacyHealth,
+        LegacyMinerController,
         DeviceController,
         TransactionController,
         ListedGpuController,
         BookingOfGpuController,
     ),
     legacy_coordinator=(
-        CoordinatorMiners,
+        CoordinatorMinerController,
         CoordinatorFleet,
-        EdgeController,
+        CoordinatorDevices,
         ListedGpuController,
         BookingOfGpuController,
         CoordinatorMarket,

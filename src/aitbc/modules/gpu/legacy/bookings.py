@@ -1,4 +1,4 @@
-"""Bookings in the older dialect: a GPU is booked, confirmed, worked with and released, and the bookings are its orders."""
+"""Bookings in the legacy dialect: a GPU is booked, confirmed, worked with and released, and the bookings are its orders."""
 
 from litestar import Controller, get, post
 from litestar.di import NamedDependency
@@ -6,29 +6,29 @@ from litestar.params import FromPath, JSONBody, QueryParams
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
-from aitbc.kernel.primitives.errors import FieldError, Invalid, NotDone
+from aitbc.kernel.legacy.amounts import amount_of, nearest_units_of
+from aitbc.kernel.legacy.errors import invalid
+from aitbc.kernel.legacy.paging import read_query
+from aitbc.kernel.legacy.times import milliseconds_of
+from aitbc.kernel.primitives.errors import NotDone
 from aitbc.modules.gpu.legacy.booking_shapes import (
-    AskedOrders,
+    STATES,
     BidBody,
     BookBody,
     Booked,
     ConfirmBody,
     Confirmed,
     OllamaBody,
+    OrdersQuery,
     OrderView,
     PurchaseBody,
     Purchased,
     Released,
     TaskView,
     booked,
-    most_of,
     order_view,
     purchased,
-    states_of,
 )
-from aitbc.modules.gpu.legacy.market_shapes import milliseconds_of, read_query
-from aitbc.modules.gpu.legacy.naming import amount_of
-from aitbc.modules.gpu.legacy.registry import given
 from aitbc.modules.gpu.service import GpuService
 from aitbc.modules.gpu.service.bookings import BookGpu, BookingFilter, GpuNotBooked
 
@@ -84,11 +84,11 @@ class BookingOfGpuController(Controller):
     ) -> Booked:
         """Book a GPU from now on, and hold what all of its time costs."""
         if data.gpu_id not in (None, name):
-            raise Invalid(fields=(FieldError("/gpu_id", "Expected the GPU of the path"),))
+            raise invalid("/gpu_id", "Expected the GPU of the path")
         command = BookGpu(
             gpu=name,
             duration_ms=milliseconds_of(data.duration_hours),
-            cost_max_units=most_of(data.total_cost),
+            cost_max_units=nearest_units_of(data.total_cost),
             job=data.job_id,
         )
         return booked(await gpu.bookings.book(who, command, once))
@@ -135,7 +135,7 @@ class BookingOfGpuController(Controller):
 
 
 class CoordinatorBookings(Controller):
-    """What the older coordinator told of bookings, and what it brought to booked GPUs."""
+    """Bookings as the older coordinator listed them, and prompts for booked GPUs."""
 
     path = "/v1"
 
@@ -144,8 +144,10 @@ class CoordinatorBookings(Controller):
         self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], query: QueryParams
     ) -> list[OrderView]:
         """List the caller's bookings, the newest first."""
-        wish: AskedOrders = read_query(given(query), AskedOrders)
-        found = await gpu.bookings.page(who, BookingFilter(states=states_of(wish.status), limit=wish.limit))
+        wish = read_query(query, OrdersQuery)
+        every = wish.status in (None, "all")
+        states = None if wish.status is None or every else frozenset(STATES.known_states(wish.status, "?status"))
+        found = await gpu.bookings.page(who, BookingFilter(states=states, limit=wish.limit))
         return [order_view(one) for one in found]
 
     @post("/tasks/ollama", status_code=200, opt=BOOK)

@@ -1,7 +1,7 @@
-"""The registry of the GPU market in the older dialect: listed GPUs, their reviews and prices."""
+"""Listed GPUs in the legacy dialect, with their reviews and prices."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from litestar import Controller, delete, get, post
 from litestar.datastructures import Headers
@@ -11,24 +11,23 @@ from msgspec import Meta, Struct, structs
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.legacy.amounts import Amount, amount_of, optional_units_of, units_of
+from aitbc.kernel.legacy.paging import read_query
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.text import Name, Text
 from aitbc.modules.gpu.legacy.booking_shapes import CurrentBooking, current_booking
-from aitbc.modules.gpu.legacy.market_shapes import UNKNOWN_MODEL, Amount, read_query
-from aitbc.modules.gpu.legacy.naming import HEADER, amount_of, miner_name, units_of
+from aitbc.modules.gpu.legacy.caller import MANAGE, MANAGE_ONCE, MINER, READ
 from aitbc.modules.gpu.models.listing_views import GpuReview, ListedGpu
 from aitbc.modules.gpu.service import GpuService
 from aitbc.modules.gpu.service.listings import ListGpu, ListingFilter
 
-READ = {"permission": "miners:read"}
-MANAGE = {"permission": "miners:manage"}
-NATURAL = {"permission": "miners:manage", "idempotency": "natural"}
+UNKNOWN_MODEL = "Unknown"
 DEFAULT_PRICE = 0.05
 DEFAULT_MINER = "default_miner"
 
 
 class GpuBody(Struct, frozen=True, kw_only=True):
-    """A GPU as its owner tells of it."""
+    """A GPU as its owner describes it."""
 
     name: Name | None = None
     miner_id: Name | None = None
@@ -62,7 +61,7 @@ class ReviewBody(Struct, frozen=True, kw_only=True):
     comment: Text | None = None
 
 
-class Asked(Struct, frozen=True, kw_only=True):
+class ListingQuery(Struct, frozen=True, kw_only=True):
     """Which GPUs a query asks for."""
 
     available: bool | None = None
@@ -73,13 +72,13 @@ class Asked(Struct, frozen=True, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=500)] = 100
 
 
-class AskedForce(Struct, frozen=True, kw_only=True):
+class RemovalQuery(Struct, frozen=True, kw_only=True):
     """Whether a query insists."""
 
     force: bool = False
 
 
-class AskedReviews(Struct, frozen=True, kw_only=True):
+class ReviewsQuery(Struct, frozen=True, kw_only=True):
     """How many reviews a query asks for."""
 
     limit: Annotated[int, Meta(ge=1, le=100)] = 10
@@ -187,7 +186,7 @@ class GpuPricing(Struct, frozen=True, kw_only=True):
 
 
 class Pricing(Struct, frozen=True, kw_only=True):
-    """What a model costs. Prices do not move by themselves here, so there is nothing dynamic to tell."""
+    """What a model costs. Prices do not move by themselves here, so nothing is dynamic."""
 
     model: str
     static_pricing: StaticPricing
@@ -203,7 +202,7 @@ class ListedGpuController(Controller):
 
     path = "/v1/marketplace/gpu"
 
-    @post("/register", status_code=200, opt=MANAGE)
+    @post("/register", status_code=200, opt=MANAGE_ONCE)
     async def register(
         self,
         gpu: NamedDependency[GpuService],
@@ -213,7 +212,7 @@ class ListedGpuController(Controller):
         data: JSONBody[RegisterGpuBody],
     ) -> RegisteredGpu:
         """List a GPU of the caller's."""
-        listed = await gpu.listings.add(who, _listing(data.gpu, headers.get(HEADER)), once)
+        listed = await gpu.listings.add(who, _listing(data.gpu, headers), once)
         return RegisteredGpu(
             gpu_id=listed.id,
             status="registered",
@@ -224,20 +223,20 @@ class ListedGpuController(Controller):
     @get("/list", opt=READ)
     async def list_gpus(self, gpu: NamedDependency[GpuService], query: QueryParams) -> list[GpuView]:
         """List everybody's GPUs, the newest first."""
-        wish: Asked = read_query(given(query), Asked)
+        wish = read_query(query, ListingQuery)
         found = await gpu.listings.page(
             ListingFilter(
                 available=wish.available,
                 model=wish.model,
                 region=wish.region,
-                price_max_units=None if wish.price_max is None else units_of(wish.price_max, "?price_max"),
+                price_max_units=optional_units_of(wish.price_max, "?price_max"),
                 memory_min_gb=wish.memory_min,
                 limit=wish.limit,
             )
         )
         return [_view(one) for one in found]
 
-    @post("/sell", status_code=200, opt=NATURAL)
+    @post("/sell", status_code=200, opt=MANAGE)
     async def sell(
         self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], data: JSONBody[SellBody]
     ) -> Relisted:
@@ -255,24 +254,24 @@ class ListedGpuController(Controller):
 
     @get("/{name:str}", opt=READ)
     async def details(self, gpu: NamedDependency[GpuService], name: FromPath[str]) -> GpuDetails:
-        """Tell of one GPU, and of the booking that it is in."""
+        """One GPU, and the booking that it is in."""
         listed, booking = await gpu.listings.get(name), await gpu.bookings.current(name)
-        told = structs.asdict(_view(listed))
-        return GpuDetails(**told, current_booking=None if booking is None else current_booking(booking))
+        view = structs.asdict(_view(listed))
+        return GpuDetails(**view, current_booking=None if booking is None else current_booking(booking))
 
-    @delete("/{name:str}", status_code=200, opt=NATURAL)
+    @delete("/{name:str}", status_code=200, opt=MANAGE)
     async def unregister(
         self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], name: FromPath[str], query: QueryParams
     ) -> Acted:
         """Take a GPU of the caller's off the market; one that is booked only by `force`, and its booker pays nothing."""
-        wish: AskedForce = read_query(given(query), AskedForce)
+        wish = read_query(query, RemovalQuery)
         await gpu.listings.remove(who, name, force=wish.force)
         return Acted(status="deleted", gpu_id=name, message="The GPU is listed no more.")
 
     @get("/{name:str}/reviews", opt=READ)
     async def reviews(self, gpu: NamedDependency[GpuService], name: FromPath[str], query: QueryParams) -> ReviewsView:
-        """Tell what is said of a GPU, the newest first."""
-        wish: AskedReviews = read_query(given(query), AskedReviews)
+        """The reviews of a GPU, the newest first."""
+        wish = read_query(query, ReviewsQuery)
         found = await gpu.listings.reviews(name, wish.limit)
         return ReviewsView(
             gpu_id=found.gpu,
@@ -281,7 +280,7 @@ class ListedGpuController(Controller):
             reviews=[_review(one) for one in found.shown],
         )
 
-    @post("/{name:str}/reviews", status_code=201, opt=MANAGE)
+    @post("/{name:str}/reviews", status_code=201, opt=MANAGE_ONCE)
     async def review(
         self,
         gpu: NamedDependency[GpuService],
@@ -299,13 +298,13 @@ class ListedGpuController(Controller):
 
 
 class CoordinatorMarket(Controller):
-    """What the older coordinator told of the market beside its GPUs."""
+    """What the older coordinator showed of the market beside its GPUs."""
 
     path = "/v1"
 
     @get("/marketplace/pricing/{model:str}", opt=READ)
     async def pricing(self, gpu: NamedDependency[GpuService], model: FromPath[str]) -> Pricing:
-        """Tell what GPUs of a model cost."""
+        """What GPUs of a model cost."""
         found = await gpu.listings.model_prices(model)
         cheapest = found.gpus[0].id if found.available else None
         return Pricing(
@@ -328,23 +327,18 @@ class CoordinatorMarket(Controller):
         )
 
 
-def given(query: QueryParams) -> dict[str, Any]:
-    """What a query says; an empty value says nothing."""
-    return {name: query[name] for name in query if query[name] != ""}
-
-
-def _listing(told: GpuBody, header: str | None) -> ListGpu:
-    named = told.miner_id or told.miner or (None if header is None else miner_name(header))
-    price = DEFAULT_PRICE if told.price_per_hour is None else told.price_per_hour
+def _listing(listed: GpuBody, headers: Headers) -> ListGpu:
+    named = listed.miner_id or listed.miner or MINER.find(headers, {})
+    price = DEFAULT_PRICE if listed.price_per_hour is None else listed.price_per_hour
     return ListGpu(
         miner_name=named or DEFAULT_MINER,
-        model=told.name or UNKNOWN_MODEL,
-        memory_gb=told.memory_gb or None,
-        cuda_cores=told.cuda_cores or None,
-        compute_capability=told.compute_capability,
-        region=told.region,
+        model=listed.name or UNKNOWN_MODEL,
+        memory_gb=listed.memory_gb or None,
+        cuda_cores=listed.cuda_cores or None,
+        compute_capability=listed.compute_capability,
+        region=listed.region,
         price_units=units_of(price, "/gpu/price_per_hour"),
-        description=told.description or "",
+        description=listed.description or "",
     )
 
 

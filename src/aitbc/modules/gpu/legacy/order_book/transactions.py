@@ -1,4 +1,4 @@
-"""The order book of the GPU market in the older dialect: one path that takes five actions and tells what is there."""
+"""The order book at `/v1/transactions`: one path that takes five actions and lists orders together with listed GPUs."""
 
 from typing import Any
 
@@ -8,23 +8,24 @@ from litestar.params import JSONBody, QueryParams
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
-from aitbc.modules.gpu.legacy.market_shapes import (
+from aitbc.kernel.legacy.amounts import optional_units_of, units_of
+from aitbc.kernel.legacy.paging import read_query
+from aitbc.kernel.legacy.times import milliseconds_of, optional_milliseconds_of
+from aitbc.modules.gpu.legacy.caller import MANAGE_ONCE, READ
+from aitbc.modules.gpu.legacy.order_book.shapes import (
     TYPE,
     AcceptBody,
-    Asked,
     BidBody,
     CancelBody,
     Done,
     MatchBody,
     OfferBody,
     Transaction,
-    asked,
+    TransactionQuery,
     gpu_transaction,
-    milliseconds_of,
+    name_in,
     order_transaction,
-    told_of,
 )
-from aitbc.modules.gpu.legacy.naming import units_of
 from aitbc.modules.gpu.models.order_book.orders import STILL_OPEN, Side
 from aitbc.modules.gpu.service import GpuService
 from aitbc.modules.gpu.service.listings import ListingFilter
@@ -32,7 +33,7 @@ from aitbc.modules.gpu.service.order_book.commands import AcceptBid, CancelOrder
 
 Body = OfferBody | BidBody | AcceptBody | MatchBody | CancelBody
 STILL_OPEN_NAMES = frozenset({"active", "available"})
-"""What older clients call whatever can be had: offers, bids and listed GPUs, each of which has a word of its own for it."""
+"""What legacy clients call whatever can be had: offers, bids and listed GPUs, each of which has a word of its own for it."""
 
 
 class TransactionController(Controller):
@@ -40,7 +41,7 @@ class TransactionController(Controller):
 
     path = "/v1/transactions"
 
-    @post("/", status_code=200, opt={"permission": "miners:manage"})
+    @post("/", status_code=200, opt=MANAGE_ONCE)
     async def post_transaction(
         self,
         gpu: NamedDependency[GpuService],
@@ -62,12 +63,12 @@ class TransactionController(Controller):
                 order = (await gpu.order_book.cancel(who, cancel, once)).id
         return Done(status="success", transaction_id=order)
 
-    @get("/", opt={"permission": "miners:read"})
+    @get("/", opt=READ)
     async def list_transactions(
         self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], query: QueryParams
     ) -> list[Transaction]:
         """List offers, bids and listed GPUs, the newest first."""
-        wish = asked(query)
+        wish = read_query(query, TransactionQuery)
         if wish.transaction_type != TYPE:
             return []
         found = [order_transaction(order) for order in await gpu.order_book.page(who, _wanted(wish))]
@@ -81,8 +82,8 @@ def _placing(data: OfferBody | BidBody) -> PlaceOrder:
         "gpu_count": data.gpu_count,
         "duration_ms": milliseconds_of(data.duration_hours),
         "specs": specs,
-        "model": told_of(specs, "model"),
-        "region": told_of(specs, "region"),
+        "model": name_in(specs, "model"),
+        "region": name_in(specs, "region"),
         "island": data.island_id,
         "chain": data.chain_id,
     }
@@ -107,21 +108,20 @@ def _placing(data: OfferBody | BidBody) -> PlaceOrder:
 
 
 def _matching(data: MatchBody) -> MatchOrders:
-    price, hours = data.matched_price, data.duration_hours
     return MatchOrders(
         offer=data.offer_id,
         bid=data.bid_id,
         provider_node=data.provider_node_id,
         bidder_node=data.bidder_node_id,
         gpu_count=data.gpu_count,
-        price_units=None if price is None else units_of(price, "/matched_price"),
-        duration_ms=None if hours is None else milliseconds_of(hours),
+        price_units=optional_units_of(data.matched_price, "/matched_price"),
+        duration_ms=optional_milliseconds_of(data.duration_hours),
         total_told=data.total_price,
         said_at=data.matched_at,
     )
 
 
-def _wanted(wish: Asked) -> OrderFilter:
+def _wanted(wish: TransactionQuery) -> OrderFilter:
     states = frozenset({wish.status})
     if wish.status in STILL_OPEN_NAMES:
         states = frozenset(STILL_OPEN)
@@ -133,12 +133,12 @@ def _wanted(wish: Asked) -> OrderFilter:
         provider=wish.provider_node_id,
         model=wish.model,
         region=wish.region,
-        price_max_units=None if wish.price_max is None else units_of(wish.price_max, "?price_max"),
+        price_max_units=optional_units_of(wish.price_max, "?price_max"),
         limit=wish.limit,
     )
 
 
-async def _listed(gpu: GpuService, wish: Asked) -> list[Transaction]:
+async def _listed(gpu: GpuService, wish: TransactionQuery) -> list[Transaction]:
     """The listed GPUs among the offers: they are on no island and no order, and are asked for as the market's whole."""
     if wish.action == "bid" or wish.island_id or wish.order_id or wish.provider_node_id:
         return []
@@ -150,7 +150,7 @@ async def _listed(gpu: GpuService, wish: Asked) -> list[Transaction]:
             available=available[wish.status],
             model=wish.model,
             region=wish.region,
-            price_max_units=None if wish.price_max is None else units_of(wish.price_max, "?price_max"),
+            price_max_units=optional_units_of(wish.price_max, "?price_max"),
             limit=wish.limit,
         )
     )

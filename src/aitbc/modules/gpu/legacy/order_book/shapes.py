@@ -1,27 +1,22 @@
-"""The bodies and answers of the GPU market in the older dialect: numbers for money and hours, and fields that it does not know passed over."""  # noqa: E501
+"""Bodies, query and answers of the order book. Money and hours are numbers, unknown fields are passed over."""
 
-from collections.abc import Mapping
 from datetime import datetime
-from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from aitbc.kernel.primitives.errors import FieldError, Invalid
+from aitbc.kernel.legacy.amounts import Amount, Total, amount_of, optional_amount_of
+from aitbc.kernel.legacy.errors import name_of
+from aitbc.kernel.legacy.spellings import first_text
+from aitbc.kernel.legacy.times import Hours, hours_of
 from aitbc.kernel.primitives.text import Name, Text
-from aitbc.modules.gpu.legacy.naming import amount_of, first_text
+from aitbc.modules.gpu.legacy.listings import UNKNOWN_MODEL
 from aitbc.modules.gpu.models.listing_views import ListedGpu
-from aitbc.modules.gpu.models.order_book.orders import COUNT_MAX, HOURS_MAX, OrderState, Side
+from aitbc.modules.gpu.models.order_book.orders import COUNT_MAX, OrderState, Side
 from aitbc.modules.gpu.models.order_book.views import MarketOrder
-from aitbc.modules.gpu.models.pricing import HOUR
 
 TYPE = "gpu_marketplace"
-UNKNOWN_MODEL = "Unknown"
 
-Amount = Annotated[float, Meta(ge=0, le=1e9)]
-Sum = Annotated[float, Meta(ge=0, le=1e11)]
-Hours = Annotated[float, Meta(gt=0, le=HOURS_MAX)]
 Count = Annotated[int, Meta(ge=1, le=COUNT_MAX)]
 SaidAt = Annotated[str, Meta(max_length=64)]
 Specs = dict[str, Any]
@@ -38,7 +33,7 @@ class OfferBody(Struct, frozen=True, kw_only=True, tag_field="action", tag="offe
     price_per_gpu: Amount = 0.0
     """For an hour."""
     duration_hours: Hours = 1.0
-    total_price: Sum | None = None
+    total_price: Total | None = None
     specs: Specs | None = None
     description: Text | None = None
     island_id: Name | None = None
@@ -54,7 +49,7 @@ class BidBody(Struct, frozen=True, kw_only=True, tag_field="action", tag="bid"):
     gpu_count: Count
     max_price_per_gpu: Amount
     duration_hours: Hours
-    max_total_price: Sum | None = None
+    max_total_price: Total | None = None
     specs: Specs | None = None
     island_id: Name | None = None
     chain_id: Name | None = None
@@ -80,7 +75,7 @@ class MatchBody(Struct, frozen=True, kw_only=True, tag_field="action", tag="matc
     gpu_count: Count | None = None
     matched_price: Amount | None = None
     duration_hours: Hours | None = None
-    total_price: Sum | None = None
+    total_price: Total | None = None
     matched_at: SaidAt | None = None
 
 
@@ -93,7 +88,7 @@ class CancelBody(Struct, frozen=True, kw_only=True, tag_field="action", tag="can
     cancelled_at: SaidAt | None = None
 
 
-class Asked(Struct, frozen=True, kw_only=True):
+class TransactionQuery(Struct, frozen=True, kw_only=True):
     """Which transactions a query asks for; anything else in it is passed over."""
 
     transaction_type: str = TYPE
@@ -154,43 +149,14 @@ class Transaction(Struct, frozen=True, kw_only=True):
     cancelled_at: datetime | None = None
 
 
-def milliseconds_of(hours: float, pointer: str = "/duration_hours") -> int:
-    """A number of hours, exactly. Raises `Invalid` for one that is finer than a millisecond."""
-    found = Decimal(str(hours)) * HOUR
-    if found != found.to_integral_value() or found < 1:
-        raise Invalid(fields=(FieldError(pointer, "Expected hours with at most five decimal places"),))
-    return int(found)
-
-
-def hours_of(milliseconds: int) -> float:
-    """Milliseconds as hours."""
-    return milliseconds / HOUR
-
-
-def asked(query: Mapping[str, Any]) -> Asked:
-    """What the query asks for; an empty value asks for nothing. Raises `Invalid`."""
-    values = {name: query[name] for name in Asked.__struct_fields__ if query.get(name) not in (None, "")}
-    found: Asked = read_query(values, Asked)
-    return found
-
-
-def read_query(values: Mapping[str, Any], kind: type[Any]) -> Any:
-    """The values of a query as a struct. Raises `Invalid`."""
-    try:
-        return msgspec.convert(values, kind, strict=False)
-    except msgspec.ValidationError as error:
-        message, _, place = str(error).partition(" - at `$.")
-        raise Invalid(fields=(FieldError(f"?{place.rstrip('`')}", message),)) from None
-
-
 def order_transaction(order: MarketOrder) -> Transaction:
     """An order as a transaction."""
-    price, sum_ = amount_of(order.price_units), amount_of(order.total_units)
+    price, total = amount_of(order.price_units), amount_of(order.total_units)
     offers = order.side == Side.OFFER
     sided: dict[str, Any] = (
-        {"offer_id": order.id, "price_per_gpu": price, "total_price": sum_}
+        {"offer_id": order.id, "price_per_gpu": price, "total_price": total}
         if offers
-        else {"bid_id": order.id, "max_price_per_gpu": price, "max_total_price": sum_}
+        else {"bid_id": order.id, "max_price_per_gpu": price, "max_total_price": total}
     )
     ended = {end: order.ended_at if order.state == end else None for end in OrderState}
     memory = order.specs.get("memory_gb")
@@ -206,8 +172,8 @@ def order_transaction(order: MarketOrder) -> Transaction:
         gpu_count=order.gpu_count,
         duration_hours=hours_of(order.duration_ms),
         matched_order_id=order.matched_with,
-        matched_price=_number(order.matched_price_units),
-        matched_total_price=_number(order.matched_total_units),
+        matched_price=optional_amount_of(order.matched_price_units),
+        matched_total_price=optional_amount_of(order.matched_total_units),
         specs=order.specs,
         description=order.description,
         island_id=order.island,
@@ -226,7 +192,7 @@ def order_transaction(order: MarketOrder) -> Transaction:
 
 
 def gpu_transaction(gpu: ListedGpu) -> Transaction:
-    """A listed GPU, which the older dialect shows among the offers."""
+    """A listed GPU, which the legacy dialect shows among the offers."""
     price = amount_of(gpu.price_units)
     return Transaction(
         id=gpu.id,
@@ -254,16 +220,7 @@ def gpu_transaction(gpu: ListedGpu) -> Transaction:
     )
 
 
-def told_of(specs: Specs, field: str) -> str | None:
-    """A word of the specs, where it is one. Raises `Invalid` for one that is no name."""
+def name_in(specs: Specs, field: str) -> str | None:
+    """A name in the specs; none where the field is no text. Raises `Invalid`."""
     found = first_text(specs, field)
-    if found is None:
-        return None
-    try:
-        return str(msgspec.convert(found, Name))
-    except msgspec.ValidationError:
-        raise Invalid(fields=(FieldError(f"/specs/{field}", "Expected one line of up to 100 characters"),)) from None
-
-
-def _number(units: int | None) -> float | None:
-    return None if units is None else amount_of(units)
+    return None if found is None else name_of(found, f"/specs/{field}")

@@ -31,23 +31,23 @@ def fit(gpu: str, memory_mib: int | None, model: str) -> Fit:
     """The most exact precision at which the weights, and a fifth more, fit into the memory."""
     size = _SIZE.search(model)
     if memory_mib is None:
-        return _told(gpu, model, None, None, None, "The memory of this GPU is not known.")
+        return _fit(gpu, model, None, None, None, "The memory of this GPU is not known.")
     if size is None:
-        return _told(
+        return _fit(
             gpu, model, None, None, memory_mib, "The name of the model does not say how large it is, as llama-7b does."
         )
     weights = int(size[1] or 1) * float(size[2]) * 1e9
     needed = {name: round(weights * bits / 8 * OVERHEAD / MIB) for name, bits in PRECISIONS}
     for name, mib in needed.items():
         if mib <= memory_mib:
-            return _told(
+            return _fit(
                 gpu, model, name, mib, memory_mib, f"It fits as {name}; worked out from its size, not measured."
             )
     least = needed["int4"]
-    return _told(gpu, model, None, least, memory_mib, f"Even as int4 it needs {least} MiB.")
+    return _fit(gpu, model, None, least, memory_mib, f"Even as int4 it needs {least} MiB.")
 
 
-def _told(gpu: str, model: str, precision: str | None, needed: int | None, total: int | None, note: str) -> Fit:
+def _fit(gpu: str, model: str, precision: str | None, needed: int | None, total: int | None, note: str) -> Fit:
     return Fit(
         gpu_id=gpu,
         model_name=model,

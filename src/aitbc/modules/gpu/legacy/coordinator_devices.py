@@ -1,4 +1,4 @@
-"""The paths of edge GPUs of the older coordinator: one's own GPUs, and what was read of them."""
+"""Devices by the paths of the older coordinator: one's own GPUs, and their readings."""
 
 from typing import Annotated, Any
 
@@ -8,13 +8,13 @@ from litestar.params import FromPath, JSONBody, QueryParams
 from msgspec import Meta, Struct
 
 from aitbc.kernel.identity.principal import Principal
-from aitbc.kernel.primitives.errors import FieldError, Invalid
-from aitbc.modules.gpu.legacy import desk
+from aitbc.kernel.legacy.errors import required
+from aitbc.kernel.legacy.paging import read_query
+from aitbc.modules.gpu.legacy.caller import MANAGE, MINER, READ, READ_BY_POST
 from aitbc.modules.gpu.legacy.capabilities import gpus_of, with_readings
-from aitbc.modules.gpu.legacy.devices import found, model_wanted
-from aitbc.modules.gpu.legacy.fitting import Fit, fit
-from aitbc.modules.gpu.legacy.naming import asked, miner_name
-from aitbc.modules.gpu.legacy.shapes import MIB_PER_GIB, Told
+from aitbc.modules.gpu.legacy.devices import find_device, model_wanted
+from aitbc.modules.gpu.legacy.model_fit import Fit, fit
+from aitbc.modules.gpu.legacy.shapes import MIB_PER_GIB, DeviceQuery, Label
 from aitbc.modules.gpu.models.catalogue import is_consumer
 from aitbc.modules.gpu.service import GpuService
 from aitbc.modules.gpu.service.legacy_work import LegacyHeartbeat
@@ -52,7 +52,7 @@ class EdgeReadings(Struct, frozen=True, kw_only=True):
 class EdgeReading(Struct, frozen=True, kw_only=True):
     """What a miner reads of a GPU now."""
 
-    gpu_id: Told
+    gpu_id: Label
     utilization: Annotated[float, Meta(ge=0, le=100)] | None = None
     memory_used: Annotated[float, Meta(ge=0, le=2**40)] | None = None
     """In megabytes."""
@@ -82,15 +82,15 @@ class Discovered(Struct, frozen=True, kw_only=True):
     edge_optimized: int
 
 
-class EdgeController(Controller):
+class CoordinatorDevices(Controller):
     """GPUs of miners, by the coordinator's paths."""
 
     path = "/v1/edge-gpu"
 
-    @get("/profiles", opt=desk.READ)
+    @get("/profiles", opt=READ)
     async def profiles(self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal]) -> EdgeProfiles:
         """List the GPUs of the caller's miners."""
-        miners = [older.miner for older in await gpu.legacy_miners.page(who, MINERS_MAX)]
+        miners = [one.miner for one in await gpu.legacy_miners.page(who, MINERS_MAX)]
         profiles = [
             EdgeProfile(
                 gpu_id=name,
@@ -104,12 +104,12 @@ class EdgeController(Controller):
         ]
         return EdgeProfiles(profiles=profiles, total=len(profiles))
 
-    @get("/metrics/{name:str}", opt=desk.READ)
+    @get("/metrics/{name:str}", opt=READ)
     async def metrics(
         self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], name: FromPath[str]
     ) -> EdgeReadings:
-        """Tell what a GPU was last read at."""
-        _, device = await found(gpu, who, name)
+        """The last readings of a GPU."""
+        _, device = await find_device(gpu, who, name)
         return EdgeReadings(
             gpu_id=name,
             utilization=device.utilization,
@@ -117,37 +117,37 @@ class EdgeController(Controller):
             temperature_c=device.temperature_celsius,
         )
 
-    @post("/metrics", status_code=200, opt=desk.STEER)
+    @post("/metrics", status_code=200, opt=MANAGE)
     async def keep(
         self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], data: JSONBody[EdgeReading]
     ) -> EdgeKept:
-        """Keep what a miner of the older dialect reads of a GPU; others tell it with their heartbeats."""
-        older, _ = await found(gpu, who, data.gpu_id)
+        """Record what a legacy miner reads of a GPU; others report it with their heartbeats."""
+        owner, _ = await find_device(gpu, who, data.gpu_id)
         place = int(data.gpu_id.rpartition("-")[2])
         inventory = with_readings(
-            older.miner.inventory,
+            owner.miner.inventory,
             place,
             utilization=data.utilization,
             used_mib=data.memory_used,
             celsius=data.temperature,
         )
-        await gpu.legacy_work.heartbeat(who, older.miner.id, LegacyHeartbeat(telemetry=inventory))
+        await gpu.legacy_work.heartbeat(who, owner.miner.id, LegacyHeartbeat(telemetry=inventory))
         return EdgeKept(status="success", gpu_id=data.gpu_id)
 
-    @post("/discover", status_code=200, opt=desk.ASK)
+    @post("/discover", status_code=200, opt=READ_BY_POST)
     async def discover(
         self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], query: QueryParams
     ) -> Discovered:
-        """Tell which GPUs a miner found in itself."""
-        miner = asked(query).miner_id
+        """Which GPUs a miner found in itself."""
+        miner = read_query(query, DeviceQuery).miner_id
         if miner is None:
-            raise Invalid(fields=(FieldError("?miner_id", "This parameter is required"),))
-        older = await gpu.legacy_miners.find(who, miner_name(miner))
-        gpus = [EdgeGpu(gpu_id=name, name=device.name) for name, device in gpus_of(older.miner)]
+            raise required("?miner_id")
+        found = await gpu.legacy_miners.find(who, MINER.check(miner))
+        gpus = [EdgeGpu(gpu_id=name, name=device.name) for name, device in gpus_of(found.miner)]
         fits = sum(is_consumer(one.name) for one in gpus)
-        return Discovered(miner_id=older.legacy_id, gpus=gpus, registered=len(gpus), edge_optimized=fits)
+        return Discovered(miner_id=found.legacy_id, gpus=gpus, registered=len(gpus), edge_optimized=fits)
 
-    @post("/optimize", status_code=200, opt=desk.ASK)
+    @post("/optimize", status_code=200, opt=READ_BY_POST)
     async def optimize(
         self,
         gpu: NamedDependency[GpuService],
@@ -155,9 +155,9 @@ class EdgeController(Controller):
         query: QueryParams,
         data: JSONBody[dict[str, Any] | None] = None,
     ) -> Fit:
-        """Say how a model goes onto a GPU."""
-        name = asked(query).gpu_id
+        """How a model fits a GPU."""
+        name = read_query(query, DeviceQuery).gpu_id
         if name is None:
-            raise Invalid(fields=(FieldError("?gpu_id", "This parameter is required"),))
-        _, device = await found(gpu, who, name)
+            raise required("?gpu_id")
+        _, device = await find_device(gpu, who, name)
         return fit(name, device.memory_total_mib, model_wanted(query))

@@ -1,0 +1,25 @@
+"""Health, readiness and status of the service."""
+
+from litestar import Response, get
+from litestar.di import NamedDependency
+
+from aitbc.kernel.legacy.health import OPEN, Health, LiveController, readiness
+from aitbc.modules.gpu.service import GpuService
+
+
+class LegacyHealth(LiveController):
+    """Open to everybody, and telling nothing of anybody."""
+
+    service = "gpu-service"
+
+    @get("/ready", opt=OPEN)
+    async def ready(self, gpu: NamedDependency[GpuService]) -> Response[Health]:
+        """Whether its database answers."""
+        return await readiness(self.service, gpu.miners.counts())
+
+    @get("/gpu/status", opt=OPEN)
+    async def status(self, gpu: NamedDependency[GpuService]) -> Health:
+        """How many miners there are, and how many of them are online."""
+        counts = await gpu.miners.counts()
+        message = f"GPU service is running; {counts.online} of {counts.known} miners are online"
+        return Health(status="operational", service=self.service, message=message)
