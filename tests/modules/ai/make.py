@@ -235,7 +235,6 @@ def a_key(who: Principal, key: str | None = None, fingerprint: bytes = b"f") -> 
 async def ai_on(
     owner: Target,
     *,
-    hot: bool = True,
     trading: FakeTrading | None = None,
     state_dir: Path | None = None,
     started: bool = False,
@@ -249,7 +248,7 @@ async def ai_on(
     db = database("ai", role, list(Base.metadata.tables.values()), acquire_seconds=patience)
     ledger = trading or FakeTrading()
     fields = {"grace_seconds": 0.0} | settings
-    ai = AiService(db, ledger, AiSettings(hot=hot, **fields), state_dir=state_dir)
+    ai = AiService(db, ledger, AiSettings(**fields), state_dir=state_dir)
     if started:
         await ai.start()
     try:

@@ -17,10 +17,10 @@ from aitbc.modules.ai.service.periodic_tasks import PAGE
 from tests.modules.ai.make import ADMIN, AITBC, Desk, Worker, ai_on
 
 
-async def test_a_flood_of_one_account_does_not_delay_the_others(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_flood_of_one_account_does_not_delay_the_others(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         flood, light, late = desk.person(), desk.person(), desk.person()
-        count = 500 if hot else 60
+        count = 500
         await asyncio.gather(*(desk.submit(flood) for _ in range(count)))
         single = await desk.submit(light)
         miner = Worker(desk)
@@ -30,8 +30,8 @@ async def test_a_flood_of_one_account_does_not_delay_the_others(owner: Target, h
         assert later in [lease.job for _ in range(3) for lease in await miner.claim()]
 
 
-async def test_two_floods_share_and_none_starves(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_two_floods_share_and_none_starves(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         one, two = desk.person(), desk.person()
         ones = [await desk.submit(one) for _ in range(30)]
         miner = Worker(desk)
@@ -42,8 +42,8 @@ async def test_two_floods_share_and_none_starves(owner: Target, hot: bool) -> No
         assert sum(job in ones for job in taken) == 20 - sum(job in twos for job in taken)
 
 
-async def test_a_higher_priority_gets_a_larger_share_and_never_all(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_higher_priority_gets_a_larger_share_and_never_all(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice = desk.person()
         normal = [await desk.submit(alice, priority="normal") for _ in range(40)]
         urgent = [await desk.submit(alice, priority="urgent") for _ in range(40)]
@@ -52,8 +52,8 @@ async def test_a_higher_priority_gets_a_larger_share_and_never_all(owner: Target
         assert sum(job in normal for job in taken) >= 2
 
 
-async def test_a_job_put_first_goes_before_every_other_and_takes_nobody_along(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_job_put_first_goes_before_every_other_and_takes_nobody_along(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         flood, late, miner = desk.person(), desk.person(), Worker(desk)
         jobs = [await desk.submit(flood) for _ in range(5)]
         assert [lease.job for lease in await miner.claim(slots=1)] == jobs[:1]
@@ -64,8 +64,8 @@ async def test_a_job_put_first_goes_before_every_other_and_takes_nobody_along(ow
         assert order == [jobs[4], jobs[3], jobs[1], newcomer, jobs[2]]
 
 
-async def test_a_job_goes_only_to_a_miner_that_fits(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_job_goes_only_to_a_miner_that_fits(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice = desk.person()
         wishes: dict[str, Any] = {
             "device": "gpu",
@@ -89,16 +89,16 @@ async def test_a_job_goes_only_to_a_miner_that_fits(owner: Target, hot: bool) ->
         assert [lease.job for lease in await Worker(desk, **right).claim()] == [job]
 
 
-async def test_jobs_that_nobody_can_take_do_not_hide_the_others(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_jobs_that_nobody_can_take_do_not_hide_the_others(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice = desk.person()
-        await asyncio.gather(*(desk.submit(alice, region="moon") for _ in range(300 if hot else 40)))
+        await asyncio.gather(*(desk.submit(alice, region="moon") for _ in range(300)))
         job = await desk.submit(alice)
         assert [lease.job for lease in await Worker(desk).claim()] == [job]
 
 
-async def test_many_claims_at_once_never_share_a_job(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk, ai_on(owner, hot=hot, trading=desk.trading) as replica:
+async def test_many_claims_at_once_never_share_a_job(owner: Target) -> None:
+    async with ai_on(owner) as desk, ai_on(owner, trading=desk.trading) as replica:
         alice = desk.person()
         jobs = set(await asyncio.gather(*(desk.submit(alice) for _ in range(60))))
         miners = [Worker(desk) for _ in range(25)] + [Worker(replica) for _ in range(25)]
@@ -110,12 +110,12 @@ async def test_many_claims_at_once_never_share_a_job(owner: Target, hot: bool) -
         assert set(taken) == jobs
 
 
-async def test_a_miner_never_gets_more_than_its_slots_hold(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_miner_never_gets_more_than_its_slots_hold(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice, miner = desk.person(), Worker(desk)
         for _ in range(8):
             await desk.submit(alice)
-        claims = await asyncio.gather(*(miner.claim(slots=3, total=3) for _ in range(4 if hot else 1)))
+        claims = await asyncio.gather(*(miner.claim(slots=3, total=3) for _ in range(4)))
         leases = [lease for claim in claims for lease in claim]
         assert len(leases) == 3
         assert await miner.claim(slots=3, total=3) == []
@@ -123,8 +123,8 @@ async def test_a_miner_never_gets_more_than_its_slots_hold(owner: Target, hot: b
         assert len(await miner.claim(slots=3, total=3)) == 1
 
 
-async def test_a_waiting_miner_is_woken_at_once(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_waiting_miner_is_woken_at_once(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice = desk.person()
         delays = []
         for _ in range(20):
@@ -293,13 +293,13 @@ def test_the_settings_leave_room_for_a_lease() -> None:
 
 
 @pytest.mark.parametrize("wait", [0.0, 0.05])
-async def test_an_empty_queue_answers_nothing(owner: Target, hot: bool, wait: float) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_an_empty_queue_answers_nothing(owner: Target, wait: float) -> None:
+    async with ai_on(owner) as desk:
         assert await Worker(desk).claim(wait_seconds=wait) == []
 
 
 async def test_a_lease_for_one_who_left_meanwhile_is_given_back(owner: Target) -> None:
-    async with ai_on(owner, hot=True) as desk:
+    async with ai_on(owner) as desk:
         job = await desk.submit(desk.person())
         claiming = asyncio.create_task(Worker(desk).claim())
         while not desk.ai.claims._flights:  # noqa: ASYNC110

@@ -11,8 +11,8 @@ from aitbc.modules.ai.service.ended import JOB_BYTES_MAX, ROW_BYTES, EndedJobs
 from tests.modules.ai.make import Worker, ai_on
 
 
-async def test_an_open_job_is_read_anew_and_an_ended_one_is_kept(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_an_open_job_is_read_anew_and_an_ended_one_is_kept(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice, eve = desk.person(), desk.person()
         job = await desk.submit(alice)
         assert (await desk.ai.job(alice, job)).state == "queued"
@@ -27,8 +27,8 @@ async def test_an_open_job_is_read_anew_and_an_ended_one_is_kept(owner: Target, 
             await desk.ai.job(eve, job)
 
 
-async def test_a_payload_past_its_retention_is_not_shown_from_memory(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_payload_past_its_retention_is_not_shown_from_memory(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice = desk.person()
         job = await desk.submit(alice)
         worker = Worker(desk)
@@ -44,7 +44,7 @@ async def test_a_payload_past_its_retention_is_not_shown_from_memory(owner: Targ
 
 
 async def test_what_is_kept_has_a_weight_and_the_oldest_goes(owner: Target) -> None:
-    async with ai_on(owner, hot=True) as desk:
+    async with ai_on(owner) as desk:
         alice = desk.person()
         worker = Worker(desk)
         jobs = [await desk.submit(alice) for _ in range(4)]

@@ -59,9 +59,9 @@ async def race(desk: Desk, chance: random.Random, miner: Worker) -> None:
         await desk.ai.cancel(alice, lease.job, a_key(alice))
 
 
-async def test_races_end_each_job_once_at_either_level(isolated: Target, hot: bool) -> None:
+async def test_races_end_each_job_once_at_either_level(isolated: Target) -> None:
     chance = random.Random(11)
-    async with ai_on(isolated, hot=hot) as desk:
+    async with ai_on(isolated) as desk:
         miners = [Worker(desk, region=f"place {number}") for number in range(JOBS)]
         for start in range(0, JOBS, 4):
             await asyncio.gather(*(race(desk, chance, miner) for miner in miners[start : start + 4]))

@@ -28,8 +28,8 @@ def test_terminal_states_never_change() -> None:
     assert set(State) == TERMINAL | OPEN
 
 
-async def test_a_job_is_submitted_leased_worked_on_delivered_and_paid(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_job_is_submitted_leased_worked_on_delivered_and_paid(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice, miner = desk.person(), Worker(desk)
         job = await desk.submit(alice, texts=3)
         assert await desk.state(job) == "queued"
@@ -50,16 +50,16 @@ async def test_a_job_is_submitted_leased_worked_on_delivered_and_paid(owner: Tar
         await desk.require_sound()
 
 
-async def test_a_result_may_come_before_any_sign_of_work(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_result_may_come_before_any_sign_of_work(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         miner = Worker(desk)
         await desk.submit(desk.person())
         assert (await miner.deliver(await miner.take())).state == "succeeded"
         await desk.require_sound()
 
 
-async def test_nobody_takes_a_job_in_time_and_it_expires_with_its_money_back(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_nobody_takes_a_job_in_time_and_it_expires_with_its_money_back(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice = desk.person(AITBC)
         job = await desk.submit(alice, clocks={"queue_seconds": 60})
         await desk.later(59)
@@ -71,8 +71,8 @@ async def test_nobody_takes_a_job_in_time_and_it_expires_with_its_money_back(own
         await desk.require_sound()
 
 
-async def test_a_lease_without_a_sign_of_work_is_lost_by_the_start_clock(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_lease_without_a_sign_of_work_is_lost_by_the_start_clock(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice, miner = desk.person(), Worker(desk)
         job = await desk.submit(alice, clocks={"start_seconds": 10})
         lease = await miner.take()
@@ -89,8 +89,8 @@ async def test_a_lease_without_a_sign_of_work_is_lost_by_the_start_clock(owner: 
         await desk.require_sound()
 
 
-async def test_a_silent_miner_loses_its_lease_and_another_finishes(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_silent_miner_loses_its_lease_and_another_finishes(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice, silent, other = desk.person(), Worker(desk), Worker(desk)
         job = await desk.submit(alice)
         stale = await silent.take()
@@ -109,8 +109,8 @@ async def test_a_silent_miner_loses_its_lease_and_another_finishes(owner: Target
         await desk.require_sound()
 
 
-async def test_a_partition_shorter_than_the_lease_restarts_nothing(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_partition_shorter_than_the_lease_restarts_nothing(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         miner = Worker(desk)
         await desk.submit(desk.person())
         lease = await miner.take()
@@ -120,8 +120,8 @@ async def test_a_partition_shorter_than_the_lease_restarts_nothing(owner: Target
         assert (await miner.deliver(lease)).state == "succeeded"
 
 
-async def test_a_long_job_that_is_renewed_is_never_taken_away(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_long_job_that_is_renewed_is_never_taken_away(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         miner = Worker(desk)
         job = await desk.submit(desk.person(), clocks={"run_seconds": 3600})
         lease = await miner.take()
@@ -132,8 +132,8 @@ async def test_a_long_job_that_is_renewed_is_never_taken_away(owner: Target, hot
         assert (await miner.deliver(lease)).state == "succeeded"
 
 
-async def test_the_run_clock_ends_an_attempt_even_if_it_is_renewed(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_the_run_clock_ends_an_attempt_even_if_it_is_renewed(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice, miner = desk.person(), Worker(desk)
         job = await desk.submit(alice, clocks={"run_seconds": 40}, retry={"attempts_max": 1})
         lease = await miner.take()
@@ -152,8 +152,8 @@ def test_results_are_kept_for_a_week_unless_somebody_says_otherwise() -> None:
     assert Clocks().retention_seconds >= 7 * 24 * 3600
 
 
-async def test_input_and_output_go_after_their_retention_and_the_job_stays(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_input_and_output_go_after_their_retention_and_the_job_stays(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice, miner = desk.person(), Worker(desk)
         job = await desk.submit(alice, clocks={"retention_seconds": 100})
         await miner.deliver(await miner.take())
@@ -168,8 +168,8 @@ async def test_input_and_output_go_after_their_retention_and_the_job_stays(owner
 
 
 @pytest.mark.parametrize("at", ["queued", "leased", "running"])
-async def test_an_owner_cancels_a_job_wherever_it_is(owner: Target, hot: bool, at: str) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_an_owner_cancels_a_job_wherever_it_is(owner: Target, at: str) -> None:
+    async with ai_on(owner) as desk:
         alice, miner = desk.person(AITBC), Worker(desk)
         job = await desk.submit(alice)
         lease = await miner.take() if at != "queued" else None
@@ -287,8 +287,8 @@ async def test_who_blames_a_request_leaves_the_next_attempt_to_another(owner: Ta
         assert len(await other.claim()) == 1
 
 
-async def test_a_miners_fault_sends_the_job_elsewhere_at_once(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_miners_fault_sends_the_job_elsewhere_at_once(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         bad, good = Worker(desk), Worker(desk)
         job = await desk.submit(desk.person())
         await bad.fail(await bad.take(), "miner")
@@ -301,8 +301,8 @@ async def test_a_miners_fault_sends_the_job_elsewhere_at_once(owner: Target, hot
         await desk.require_sound()
 
 
-async def test_an_unknown_fault_waits_longer_each_time(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_an_unknown_fault_waits_longer_each_time(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         miner = Worker(desk)
         job = await desk.submit(desk.person(), retry={"attempts_max": 4})
         for pause in (1.0, 2.0, 4.0):
@@ -315,8 +315,8 @@ async def test_an_unknown_fault_waits_longer_each_time(owner: Target, hot: bool)
         await desk.require_sound()
 
 
-async def test_the_platforms_fault_and_leases_given_back_do_not_count(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_the_platforms_fault_and_leases_given_back_do_not_count(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice, miner = desk.person(), Worker(desk)
         job = await desk.submit(alice, retry={"attempts_max": 1}, clocks={"queue_seconds": 3600})
         for turn in range(10):

@@ -23,8 +23,8 @@ from aitbc.modules.trading.api import SettleHold
 from tests.modules.ai.make import AITBC, Worker, a_key, ai_on, embedding
 
 
-async def test_a_result_sent_again_is_settled_once_and_answered_the_same(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_result_sent_again_is_settled_once_and_answered_the_same(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         miner = Worker(desk)
         await desk.submit(desk.person())
         result = miner.result(await miner.take())
@@ -53,8 +53,8 @@ async def test_what_the_direct_way_paid_is_not_told_again(owner: Target) -> None
         }
 
 
-async def test_what_is_told_of_many_results_at_once_names_the_request_of_each(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_what_is_told_of_many_results_at_once_names_the_request_of_each(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice, miner = desk.person(), Worker(desk)
         for _ in range(4):
             await desk.submit(alice)
@@ -73,8 +73,8 @@ async def test_what_is_told_of_many_results_at_once_names_the_request_of_each(ow
         }
 
 
-async def test_a_second_other_result_for_an_attempt_is_refused(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_second_other_result_for_an_attempt_is_refused(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         miner = Worker(desk)
         await desk.submit(desk.person())
         lease = await miner.take()
@@ -83,8 +83,8 @@ async def test_a_second_other_result_for_an_attempt_is_refused(owner: Target, ho
             await miner.deliver(lease, embedding(1) | {"model": "other"})
 
 
-async def test_a_strangers_result_is_refused(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_strangers_result_is_refused(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         miner, thief = Worker(desk), Worker(desk)
         job = await desk.submit(desk.person())
         lease = await miner.take()
@@ -96,8 +96,8 @@ async def test_a_strangers_result_is_refused(owner: Target, hot: bool) -> None:
         assert await desk.state(job) == "leased"
 
 
-async def test_another_key_another_digest_and_an_altered_output_are_refused(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_another_key_another_digest_and_an_altered_output_are_refused(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         miner = Worker(desk)
         job = await desk.submit(desk.person())
         lease = await miner.take()
@@ -125,8 +125,8 @@ async def test_another_key_another_digest_and_an_altered_output_are_refused(owne
         {"artifact": "art_00000000000000000000000000"},
     ],
 )
-async def test_an_output_of_the_wrong_shape_is_the_miners_fault(owner: Target, hot: bool, output: Any) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_an_output_of_the_wrong_shape_is_the_miners_fault(owner: Target, output: Any) -> None:
+    async with ai_on(owner) as desk:
         alice, miner = desk.person(), Worker(desk)
         job = await desk.submit(alice)
         outcome = await miner.deliver(await miner.take(), output)
@@ -152,9 +152,9 @@ async def test_the_platform_counts_and_the_miners_count_is_only_noted(owner: Tar
 
 @pytest.mark.parametrize(("tokens", "reason"), [(3, "completed"), (19, "completed"), (20, "overcounted")])
 async def test_a_miners_count_is_taken_for_rounding_up_to_a_quarter_and_sixteen_more(
-    owner: Target, hot: bool, tokens: int, reason: str
+    owner: Target, tokens: int, reason: str
 ) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+    async with ai_on(owner) as desk:
         alice, miner = desk.person(), Worker(desk)
         value = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 100}
         job = await desk.submit(alice, kind="chat", value=value)
@@ -191,8 +191,8 @@ async def test_a_command_is_paid_by_the_seconds_the_platform_saw(owner: Target) 
         assert found.history[0].note is not None
 
 
-async def test_payment_waits_for_the_ledger_and_the_result_does_not(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_payment_waits_for_the_ledger_and_the_result_does_not(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         miner = Worker(desk)
         job = await desk.submit(desk.person())
         lease = await miner.take()
@@ -205,9 +205,9 @@ async def test_payment_waits_for_the_ledger_and_the_result_does_not(owner: Targe
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_result_cancel_fail_and_expiry_at_once_have_one_winner(owner: Target, hot: bool, seed: int) -> None:
+async def test_result_cancel_fail_and_expiry_at_once_have_one_winner(owner: Target, seed: int) -> None:
     chance = random.Random(seed)
-    async with ai_on(owner, hot=hot) as desk:
+    async with ai_on(owner) as desk:
         alice, miner = desk.person(AITBC), Worker(desk)
         for _ in range(5):
             job = await desk.submit(alice)
@@ -287,8 +287,8 @@ async def _quietly(work: Any) -> None:
         await work
 
 
-async def test_a_payload_that_no_longer_decodes_ends_and_the_queue_moves_on(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_payload_that_no_longer_decodes_ends_and_the_queue_moves_on(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice, miner = desk.person(), Worker(desk)
         spoilt, good = await desk.submit(alice), await desk.submit(alice)
         await desk.sql("UPDATE ai.jobs SET input = '{broken' WHERE id = $1", ids.decode("job", spoilt))
@@ -402,8 +402,8 @@ async def test_a_miner_that_restarts_finds_its_leases_again(owner: Target) -> No
         assert list(await desk.ai.leases_of(miner.id)) == []
 
 
-async def test_what_is_set_aside_for_a_miner_is_pending_until_it_is_paid(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_what_is_set_aside_for_a_miner_is_pending_until_it_is_paid(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice, miner, other = desk.person(), Worker(desk), Worker(desk)
 
         async def pending() -> tuple[int, int]:

@@ -105,8 +105,8 @@ async def test_a_kind_that_delivers_at_its_end_tells_no_parts_and_cannot_be_stop
             await desk.ai.stop_job(alice, job, a_key(alice))
 
 
-async def test_a_stopped_job_is_paid_for_its_prompt_and_what_was_delivered(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_stopped_job_is_paid_for_its_prompt_and_what_was_delivered(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice, miner, lease = await working(desk)
         await tell(desk, miner, lease, "one ", "two")
         assert (await desk.ai.stop_job(alice, lease.job, a_key(alice))).state == "running"
@@ -122,8 +122,8 @@ async def test_a_stopped_job_is_paid_for_its_prompt_and_what_was_delivered(owner
         await desk.require_sound()
 
 
-async def test_after_a_stop_nothing_but_what_was_delivered_is_accepted(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_after_a_stop_nothing_but_what_was_delivered_is_accepted(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice, miner, lease = await working(desk)
         await tell(desk, miner, lease, "one ", "two")
         await desk.ai.stop_job(alice, lease.job, a_key(alice))
@@ -134,8 +134,8 @@ async def test_after_a_stop_nothing_but_what_was_delivered_is_accepted(owner: Ta
         assert (await miner.deliver(lease, said("one two", "stop"))).state == "succeeded"
 
 
-async def test_a_stop_between_the_look_at_a_result_and_its_acceptance_counts(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_stop_between_the_look_at_a_result_and_its_acceptance_counts(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice, miner, lease = await working(desk)
         await tell(desk, miner, lease, "one ")
         look = desk.ai.told_text
@@ -208,8 +208,8 @@ async def test_stopping_what_no_miner_has_cancels_it_and_what_has_ended_is_left_
         await desk.require_sound()
 
 
-async def test_a_stop_and_a_result_at_once_end_the_job_in_one_way(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_stop_and_a_result_at_once_end_the_job_in_one_way(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         for _ in range(8):
             alice, miner, lease = await working(desk)
             await tell(desk, miner, lease, "one ")

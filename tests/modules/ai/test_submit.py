@@ -24,8 +24,8 @@ from tests.modules.ai.make import AITBC, Worker, a_job, a_key, ai_on
 PNG = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBB", 13, b"IHDR", 640, 480, 8, 2, 0, 0, 0) + b"\0\0\0\0"
 
 
-async def test_one_key_from_twenty_callers_makes_one_job(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_one_key_from_twenty_callers_makes_one_job(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice = desk.person(10 * AITBC)
         onces = [a_key(alice, "the same") for _ in range(20)]
         jobs = await asyncio.gather(*(desk.ai.submit(alice, a_job(), once) for once in onces))
@@ -36,8 +36,8 @@ async def test_one_key_from_twenty_callers_makes_one_job(owner: Target, hot: boo
         assert desk.trading.total == 10 * AITBC
 
 
-async def test_a_repeated_request_is_answered_even_when_the_money_is_gone(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_repeated_request_is_answered_even_when_the_money_is_gone(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice = desk.person(5_000_000)
         first = await desk.ai.submit(alice, a_job(), a_key(alice, "k"))
         again = a_key(alice, "k")
@@ -47,26 +47,26 @@ async def test_a_repeated_request_is_answered_even_when_the_money_is_gone(owner:
             await desk.submit(alice)
 
 
-async def test_a_key_with_another_request_is_refused(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_key_with_another_request_is_refused(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice = desk.person()
         await desk.ai.submit(alice, a_job(), a_key(alice, "k", b"one"))
         with pytest.raises(IdempotencyKeyReused):
             await desk.ai.submit(alice, a_job(), a_key(alice, "k", b"two"))
 
 
-async def test_the_same_key_of_two_accounts_makes_two_jobs(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_the_same_key_of_two_accounts_makes_two_jobs(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         people = [desk.person(), desk.person()]
         jobs = await asyncio.gather(*(desk.submit(who, a_key(who, "k")) for who in people for _ in range(5)))
         assert len(set(jobs)) == 2
         assert await desk.submit(people[1], a_key(people[1], "k")) in jobs
 
 
-async def test_a_balance_for_ten_admits_ten_of_two_hundred(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_balance_for_ten_admits_ten_of_two_hundred(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice = desk.person(50_000_000)
-        count = 200 if hot else 40
+        count = 200
         done = await asyncio.gather(*(desk.submit(alice) for _ in range(count)), return_exceptions=True)
         assert sum(isinstance(job, str) for job in done) == 10
         assert all(isinstance(job, str | InsufficientFunds) for job in done)
@@ -148,9 +148,9 @@ def _sabotage(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("command", ["submit", "complete", "cancel", "fail"])
 async def test_the_nth_statement_fails_and_nothing_is_half_done(
-    owner: Target, hot: bool, command: str, monkeypatch: pytest.MonkeyPatch
+    owner: Target, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+    async with ai_on(owner) as desk:
         alice, miner = desk.person(10 * AITBC), Worker(desk)
         await miner.deliver(await _new_lease(desk, alice, miner))  # everything is warm now
         _sabotage(monkeypatch)
@@ -194,8 +194,8 @@ async def _new_lease(desk: Any, alice: Any, miner: Worker) -> Any:
     return await miner.take()
 
 
-async def test_a_forgotten_hold_comes_back_and_others_stay(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_forgotten_hold_comes_back_and_others_stay(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice = desk.person(AITBC)
         job = await desk.submit(alice)
         orphan = await desk.ai.trading.hold(_hold_like(desk.trading.holds["hold_" + job[4:]]))

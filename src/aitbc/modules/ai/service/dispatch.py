@@ -13,7 +13,6 @@ from aitbc.modules.ai.batched.renew import Renewing
 from aitbc.modules.ai.batched.rows import ATTEMPT_ALL, attempt_from, job_from
 from aitbc.modules.ai.events import JobSucceeded
 from aitbc.modules.ai.service.office import Office
-from aitbc.modules.ai.service.ordinary import claim_one, renew_each
 
 SLOTS_MAX = 64
 WAIT_SECONDS_MAX = 60.0
@@ -55,10 +54,7 @@ class Dispatch(Office):
         return ()
 
     async def _claim_now(self, claim: Claim) -> Sequence[Lease]:
-        if self.settings.hot:
-            leases = await self.claims.do(claim)
-        else:
-            leases = await claim_one(self.db, claim, self.note_served)
+        leases = await self.claims.do(claim)
         self.watched.tell(lease.job for lease in leases)
         return leases
 
@@ -98,10 +94,7 @@ class Dispatch(Office):
         """Extend leases; answers for each what became of it."""
         if not renewals:
             return ()
-        if self.settings.hot:
-            renewed = await self.renewals.do(Renewing(miner, renewals))
-        else:
-            renewed = await renew_each(self.db, miner, renewals)
+        renewed = await self.renewals.do(Renewing(miner, renewals))
         self.watched.tell(renewed.changed)
         return renewed.statuses
 

@@ -45,8 +45,6 @@ log = structlog.get_logger("aitbc.ai")
 class AiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The `[ai]` table of the configuration."""
 
-    hot: bool = True
-    """Gather the commands of a busy market; off, each has a transaction of its own."""
     unit_prices: dict[str, int] = {}
     """The price of a unit by kind, in minor units of money, where it is not the kind's own."""
     artifact_bytes_max: int = 64 * 1024 * 1024

@@ -16,8 +16,8 @@ from aitbc.kernel.primitives.errors import AppError
 from aitbc.modules.ai.models.life import Ended, State, expire, give_up, lost_reason
 from aitbc.modules.ai.models.tables import AttemptRow, FlowRow, JobRow, LogRow, PartRow
 from aitbc.modules.ai.models.views import hold_of
-from aitbc.modules.ai.service.ordinary import count_ended, job_value
 from aitbc.modules.ai.service.results import tell_end
+from aitbc.modules.ai.service.rows import count_ended, job_value
 from aitbc.modules.ai.service.stopping import Stopping
 
 PAGE = 200

@@ -26,7 +26,7 @@ from aitbc.modules.ai.models.life import TERMINAL, Ended, Fault, State, avoid, g
 from aitbc.modules.ai.models.tables import AttemptRow, JobRow, LogRow
 from aitbc.modules.ai.models.values import AttemptValue, Delivered, JobValue
 from aitbc.modules.ai.models.views import hold_of, receipt_of
-from aitbc.modules.ai.service.ordinary import attempt_value, complete_one, count_ended, job_value, lock_lease
+from aitbc.modules.ai.service.rows import attempt_value, count_ended, job_value, lock_lease
 from aitbc.modules.ai.service.streaming import Streaming
 from aitbc.modules.trading.api import SettleHold
 
@@ -62,11 +62,7 @@ class Results(Streaming):
         else:
             delivered = _repeated(result, text, job, attempt)
         completion = Completion(delivered, job.input_digest, current_request_id())
-        if self.settings.hot:
-            accepted = await self.completions.do(completion)
-        else:
-            accepted = await complete_one(self.db, completion)
-        return await self._settled(accepted)
+        return await self._settled(await self.completions.do(completion))
 
     async def _lease_of(self, miner: str, attempt: str, token: int) -> tuple[JobValue, AttemptValue]:
         found = await self.lease_reads.do(attempt) if re.fullmatch("att_[0-7][0-9a-z]{25}", attempt) else None

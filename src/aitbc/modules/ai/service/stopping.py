@@ -32,8 +32,8 @@ from aitbc.modules.ai.models.tables import AttemptRow, JobRow
 from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.models.views import job_view
 from aitbc.modules.ai.service.jobs import Jobs
-from aitbc.modules.ai.service.ordinary import count_ended, job_value
 from aitbc.modules.ai.service.results import tell_end
+from aitbc.modules.ai.service.rows import count_ended, job_value
 
 OnDisconnect = Literal["stop", "continue"]
 PAUSES_SECONDS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)

@@ -16,7 +16,7 @@ from aitbc.modules.ai.models.kinds.registry import KINDS
 from aitbc.modules.ai.models.life import show_sign
 from aitbc.modules.ai.models.tables import AttemptRow, PartRow
 from aitbc.modules.ai.service.artifacts import Artifacts
-from aitbc.modules.ai.service.ordinary import attempt_value, lock_lease
+from aitbc.modules.ai.service.rows import attempt_value, lock_lease
 
 PARTS_MAX = 100_000
 PARTS_BYTES_MAX = 2 * 1024 * 1024

@@ -30,7 +30,7 @@ from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.models.views import hold_of
 from aitbc.modules.ai.service.artifacts import Artifacts
 from aitbc.modules.ai.service.explaining import Explaining, filter_counts
-from aitbc.modules.ai.service.ordinary import open_jobs, submit_one
+from aitbc.modules.ai.service.rows import open_jobs
 from aitbc.modules.trading.api import InsufficientFunds, PlaceHold
 
 HOLD_MARGIN = timedelta(hours=1)
@@ -162,14 +162,8 @@ class Submitting(Explaining, Artifacts):
             async with self.learning:  # the first of many at once asks for all of them
                 if job.kind not in self.served:
                     await self._learn_served(job.kind)
-        submission = Submission(job, once)
         try:
-            if self.settings.hot:
-                answer = await self.submissions.do(submission)
-            else:
-                answer = await submit_one(
-                    self.db, submission, self.served_of, open_max=self.settings.open_jobs_per_account
-                )
+            answer = await self.submissions.do(Submission(job, once))
         except OutcomeUnknown:
             raise  # the job may exist: the hold is looked after by reconcile_holds
         except AppError as error:
