@@ -17,7 +17,7 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import Capabilities, Claim, Clocks, Failure, Lease, Outcome, Renewal, Result
 from aitbc.modules.ai.models.tables import Base
 from aitbc.modules.ai.service import AiService, AiSettings
-from aitbc.modules.ai.service.submitting import Requirements, RetryPolicy, SubmitJob
+from aitbc.modules.ai.service.submissions import Requirements, RetryPolicy, SubmitJob
 from aitbc.modules.gpu.events import MinerChanged
 from tests.modules.trading.fake import FakeTrading
 from tests.postgres import ISOLATION

@@ -7,7 +7,7 @@ import pytest
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock
 from aitbc.modules.ai.api import JobNotFound
-from aitbc.modules.ai.service.ended import JOB_BYTES_MAX, ROW_BYTES, EndedJobs
+from aitbc.modules.ai.service.ended_cache import JOB_BYTES_MAX, ROW_BYTES, EndedJobs
 from tests.modules.ai.make import Worker, ai_on
 
 

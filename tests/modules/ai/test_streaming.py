@@ -23,7 +23,7 @@ from aitbc.modules.ai.api import (
 )
 from aitbc.modules.ai.models.life import IllegalMove
 from aitbc.modules.ai.service.jobs import place_of
-from aitbc.modules.ai.service.stopping import CannotStopEarly
+from aitbc.modules.ai.service.stops import CannotStopEarly
 from tests.modules.ai.make import Desk, Worker, a_job, a_key, ai_on
 
 ASK = {"messages": [{"role": "user", "content": "Count."}], "max_tokens": 100}
@@ -82,7 +82,7 @@ async def test_a_lost_lease_tells_no_more(owner: Target) -> None:
 
 
 async def test_parts_are_bounded(owner: Target, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aitbc.modules.ai.service.streaming.PARTS_BYTES_MAX", 5)
+    monkeypatch.setattr("aitbc.modules.ai.service.output_parts.PARTS_BYTES_MAX", 5)
     async with ai_on(owner) as desk:
         _, miner, lease = await working(desk)
         with pytest.raises(PartsTooLarge):

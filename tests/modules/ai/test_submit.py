@@ -17,7 +17,7 @@ from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.money import InvalidAmount
 from aitbc.modules.ai.models.kinds.kind import InvalidInput
 from aitbc.modules.ai.models.kinds.registry import UnknownKind
-from aitbc.modules.ai.service.submitting import ContradictingModels, MaxPriceTooLow
+from aitbc.modules.ai.service.submissions import ContradictingModels, MaxPriceTooLow
 from aitbc.modules.trading.api import InsufficientFunds, PlaceHold
 from tests.modules.ai.make import AITBC, Worker, a_job, a_key, ai_on
 

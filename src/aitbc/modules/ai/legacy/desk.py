@@ -16,7 +16,7 @@ from aitbc.modules.ai.api import Clocks, Job, JobDetail, JobNotFound
 from aitbc.modules.ai.legacy.shapes import OPEN, OURS, Constraints, NewJob
 from aitbc.modules.ai.legacy.tasks import kind_and_input
 from aitbc.modules.ai.service import AiService
-from aitbc.modules.ai.service.submitting import Requirements, SubmitJob
+from aitbc.modules.ai.service.submissions import Requirements, SubmitJob
 
 PRIORITY_MAX = 9
 ANY_PRICE = "1"

@@ -20,8 +20,8 @@ from aitbc.modules.ai.models.life import IllegalMove
 from aitbc.modules.ai.routes.market import SUBMIT_ERRORS
 from aitbc.modules.ai.service import AiService
 from aitbc.modules.ai.service.jobs import InvalidEventId, JobEvent, JobLogLine
-from aitbc.modules.ai.service.stopping import CannotStopEarly
-from aitbc.modules.ai.service.submitting import MaxPriceTooLow, SubmitJob
+from aitbc.modules.ai.service.stops import CannotStopEarly
+from aitbc.modules.ai.service.submissions import MaxPriceTooLow, SubmitJob
 from aitbc.modules.trading.api import InsufficientFunds
 
 LIST = "ai.jobs"

@@ -22,9 +22,9 @@ from aitbc.modules.ai.models.life import TERMINAL, IllegalMove, State, cancel
 from aitbc.modules.ai.models.tables import AttemptRow, JobRow, LogRow
 from aitbc.modules.ai.models.values import AttemptValue
 from aitbc.modules.ai.models.views import job_view
+from aitbc.modules.ai.service.output_parts import ToldPart
 from aitbc.modules.ai.service.results import Results, tell_end
 from aitbc.modules.ai.service.rows import count_ended, job_value
-from aitbc.modules.ai.service.streaming import ToldPart
 
 HEARTBEAT_SECONDS = 15.0
 WAIT_SECONDS_MAX = 60.0

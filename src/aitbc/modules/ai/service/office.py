@@ -31,8 +31,8 @@ from aitbc.modules.ai.events import JobSucceeded
 from aitbc.modules.ai.models.kinds.kind import Kind
 from aitbc.modules.ai.models.queue import needs_of
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
-from aitbc.modules.ai.service.ended import EndedJobs
-from aitbc.modules.ai.service.waiting import WaitingMiners, WatchedJobs
+from aitbc.modules.ai.service.ended_cache import EndedJobs
+from aitbc.modules.ai.service.waiters import WaitingMiners, WatchedJobs
 from aitbc.modules.trading.api import TradingApi
 
 FALLBACK_SECONDS = 1.0

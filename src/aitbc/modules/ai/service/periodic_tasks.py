@@ -18,7 +18,7 @@ from aitbc.modules.ai.models.tables import AttemptRow, FlowRow, JobRow, LogRow, 
 from aitbc.modules.ai.models.views import hold_of
 from aitbc.modules.ai.service.results import tell_end
 from aitbc.modules.ai.service.rows import count_ended, job_value
-from aitbc.modules.ai.service.stopping import Stopping
+from aitbc.modules.ai.service.stops import Stopping
 
 PAGE = 200
 LATE = timedelta(seconds=2)

@@ -26,8 +26,8 @@ from aitbc.modules.ai.models.life import TERMINAL, Ended, Fault, State, avoid, g
 from aitbc.modules.ai.models.tables import AttemptRow, JobRow, LogRow
 from aitbc.modules.ai.models.values import AttemptValue, Delivered, JobValue
 from aitbc.modules.ai.models.views import hold_of, receipt_of
+from aitbc.modules.ai.service.output_parts import Streaming
 from aitbc.modules.ai.service.rows import attempt_value, count_ended, job_value, lock_lease
-from aitbc.modules.ai.service.streaming import Streaming
 from aitbc.modules.trading.api import SettleHold
 
 MESSAGE_LENGTH_MAX = 2000

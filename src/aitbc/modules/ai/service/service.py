@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from prometheus_client import Metric
 
+from aitbc.modules.ai.service.booked_jobs import Ordering
 from aitbc.modules.ai.service.dispatch import Dispatch
-from aitbc.modules.ai.service.measuring import measure
-from aitbc.modules.ai.service.ordering import Ordering
+from aitbc.modules.ai.service.metrics import measure
 from aitbc.modules.ai.service.periodic_tasks import Chores
 
 

@@ -29,7 +29,7 @@ from aitbc.modules.ai.models.tables import FlowRow, JobRow
 from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.models.views import hold_of
 from aitbc.modules.ai.service.artifacts import Artifacts
-from aitbc.modules.ai.service.explaining import Explaining, filter_counts
+from aitbc.modules.ai.service.explain import Explaining, filter_counts
 from aitbc.modules.ai.service.rows import open_jobs
 from aitbc.modules.trading.api import InsufficientFunds, PlaceHold
 
