@@ -15,9 +15,9 @@ from aitbc.kernel.identity.principal import EVERYTHING, Principal
 from aitbc.kernel.primitives import clock, ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import Capabilities, Claim, Clocks, Failure, Lease, Outcome, Renewal, Result
+from aitbc.modules.ai.models.submit_job import Requirements, RetryPolicy, SubmitJob
 from aitbc.modules.ai.models.tables import Base
 from aitbc.modules.ai.service import AiService, AiSettings
-from aitbc.modules.ai.service.submissions import Requirements, RetryPolicy, SubmitJob
 from aitbc.modules.gpu.events import MinerChanged
 from tests.modules.trading.fake import FakeTrading
 from tests.postgres import ISOLATION

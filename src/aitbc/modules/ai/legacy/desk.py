@@ -15,8 +15,8 @@ from aitbc.kernel.primitives.errors import FieldError, Invalid
 from aitbc.modules.ai.api import Clocks, Job, JobDetail, JobNotFound
 from aitbc.modules.ai.legacy.shapes import OPEN, OURS, Constraints, NewJob
 from aitbc.modules.ai.legacy.tasks import kind_and_input
+from aitbc.modules.ai.models.submit_job import Requirements, SubmitJob
 from aitbc.modules.ai.service import AiService
-from aitbc.modules.ai.service.submissions import Requirements, SubmitJob
 
 PRIORITY_MAX = 9
 ANY_PRICE = "1"

@@ -15,9 +15,9 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.version import this_build
 from aitbc.modules.ai.legacy import desk
 from aitbc.modules.ai.legacy.shapes import CREATE, READ, SERVICE, NewJob, later
+from aitbc.modules.ai.models.fleet import ONLINE
 from aitbc.modules.ai.models.kinds.registry import KINDS
 from aitbc.modules.ai.service import AiService
-from aitbc.modules.ai.service.explain import ONLINE
 
 MODALITIES = {"text": "embed", "image": "ocr"}
 """What is processed, and the kind of work that does it."""

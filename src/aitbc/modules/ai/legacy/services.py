@@ -17,10 +17,10 @@ from aitbc.modules.ai.legacy import desk
 from aitbc.modules.ai.legacy.coordinator import STATES
 from aitbc.modules.ai.legacy.jobs import OlderJobs
 from aitbc.modules.ai.legacy.shapes import CREATE, READ, SERVICE, NewJob, later
+from aitbc.modules.ai.models.fleet import ONLINE
 from aitbc.modules.ai.models.kinds.registry import KINDS
+from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.service import AiService
-from aitbc.modules.ai.service.explain import ONLINE
-from aitbc.modules.ai.service.submissions import SubmitJob
 
 NATURAL = CREATE | {"idempotency": "natural"}
 LLM = "llm_inference"

@@ -17,11 +17,12 @@ from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page, decode_cursor
 from aitbc.modules.ai.api import Explanation, Job, JobDetail, JobNotFound, TooManyOpenJobs
 from aitbc.modules.ai.models.life import IllegalMove
+from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.routes.market import SUBMIT_ERRORS
 from aitbc.modules.ai.service import AiService
 from aitbc.modules.ai.service.jobs import InvalidEventId, JobEvent, JobLogLine
 from aitbc.modules.ai.service.stops import CannotStopEarly
-from aitbc.modules.ai.service.submissions import MaxPriceTooLow, SubmitJob
+from aitbc.modules.ai.service.submissions import MaxPriceTooLow
 from aitbc.modules.trading.api import InsufficientFunds
 
 LIST = "ai.jobs"

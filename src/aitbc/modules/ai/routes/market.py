@@ -10,8 +10,9 @@ from aitbc.kernel.primitives.money import InvalidAmount
 from aitbc.modules.ai.api import KindInfo, Quote
 from aitbc.modules.ai.models.kinds.kind import InvalidInput
 from aitbc.modules.ai.models.kinds.registry import UnknownKind
+from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.service import AiService
-from aitbc.modules.ai.service.submissions import ContradictingModels, SubmitJob
+from aitbc.modules.ai.service.submissions import ContradictingModels
 
 SUBMIT_ERRORS = (UnknownKind, InvalidInput, InvalidAmount, ContradictingModels)
 """What can be wrong with a job before money is looked at."""

@@ -15,11 +15,11 @@ from aitbc.kernel.http.disconnect import disconnect_of, leave_with
 from aitbc.kernel.http.guard import Admission
 from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.ai.api import Job, JobDetail
+from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.routes.jobs import SUBMISSION_ERRORS, spoken
 from aitbc.modules.ai.service import AiService
 from aitbc.modules.ai.service.jobs import JobEvent
 from aitbc.modules.ai.service.stops import Attendance, OnDisconnect
-from aitbc.modules.ai.service.submissions import SubmitJob
 
 ATTENDED_SECONDS_MAX = 75
 Seconds = Annotated[float, Meta(ge=0, le=ATTENDED_SECONDS_MAX, description="How long to wait for its end at most.")]

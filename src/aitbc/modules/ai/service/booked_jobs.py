@@ -4,7 +4,8 @@ from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import money
 from aitbc.modules.ai.api import Clocks, Job, OrderJob
-from aitbc.modules.ai.service.submissions import Requirements, SubmitJob, Submitting
+from aitbc.modules.ai.models.submit_job import Requirements, SubmitJob
+from aitbc.modules.ai.service.submissions import Submitting
 
 LEAST = money.render(1)
 """What a job costs whose booking has paid for its time: the least that any job costs, so that it has its receipt."""

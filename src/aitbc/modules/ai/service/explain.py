@@ -1,50 +1,28 @@
 """Why a job is where it is, and what would help: never blank, and never invented."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
-from msgspec import Struct
 from sqlalchemy import func, select, tuple_
 
 from aitbc.kernel.database.unit_of_work import UnitOfWork
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import Attempt, ExpectedWait, Explanation, FilterCount
-from aitbc.modules.ai.models.life import AVOIDED_FOR, STOP_GRACE, Reason, State, must_leave
-from aitbc.modules.ai.models.queue import FILTERS, Needs, matches, needs_of
+from aitbc.modules.ai.models.fleet import ONLINE, FleetMiner, filter_counts, suggest
+from aitbc.modules.ai.models.life import STOP_GRACE, Reason, State, must_leave
+from aitbc.modules.ai.models.queue import Needs, matches, needs_of
 from aitbc.modules.ai.models.tables import AttemptRow, JobRow, MinerRow
 from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.models.views import attempt_view
 from aitbc.modules.ai.service.office import Office
 from aitbc.modules.gpu.events import MinerChanged
 
-ONLINE = "online"
-DRAINING = "draining"
 POSITION_MAX = 100_000
 """A position is counted no further."""
 RECENT_MAX = 500
 """Among so many of the newest attempts the recent successes are looked for."""
 NO_DATA = "no data"
-
-
-class FleetMiner(Struct, frozen=True):
-    """A miner as the picture of the fleet has it."""
-
-    id: str
-    status: str
-    status_reason: str | None
-    kinds: tuple[str, ...]
-    models: dict[str, tuple[str, ...]]
-    programs: tuple[str, ...]
-    device: str
-    gpu_models: tuple[str, ...]
-    vram_mib: int
-    region: str | None
-    slots: int
-    cuda: str | None = None
-    booking: str | None = None
-    booker: str | None = None
 
 
 class Explaining(Office):
@@ -177,81 +155,6 @@ def _picture(event: MinerChanged) -> dict[str, object]:
         "booker": event.booker,
         "changed_at": event.changed_at,
     }
-
-
-def filter_counts(needs: Needs, fleet: Sequence[FleetMiner], *, avoided: str) -> tuple[FilterCount, ...]:
-    """How many miners each condition leaves, one after the other; the last count is of those that can take the job."""
-    left = list(fleet)
-    counts = []
-
-    def keep(name: str, wanted: str, staying: list[FleetMiner]) -> None:
-        nonlocal left
-        counts.append(FilterCount(filter=name, wanted=wanted, before=len(left), after=len(staying)))
-        left = staying
-
-    keep("online", "yes", [miner for miner in left if miner.status == ONLINE])
-    for name, passes in FILTERS:
-        if wanted := _wanted(needs, name):
-            keep(name, wanted, [miner for miner in left if passes(needs, miner)])
-    if needs.booking is None and any(miner.booking for miner in left):
-        keep("not_booked", "yes", [miner for miner in left if not miner.booking])
-    keep("not_avoided", "yes", [miner for miner in left if miner.id not in avoided])
-    return tuple(counts)
-
-
-def _wanted(needs: Needs, name: str) -> str:
-    value = getattr(needs, name)
-    if isinstance(value, tuple):
-        return ", ".join(value)
-    return str(value) if value else ""
-
-
-def suggest(needs: Needs, fleet: Sequence[FleetMiner], counts: Sequence[FilterCount]) -> str:
-    """The cheapest change that would let at least one miner take the job; the wish that costs least is tried first."""
-    if counts[-1].after:
-        return "Nothing has to change: miners fit, and take the jobs before this one first."
-    online = [miner for miner in fleet if miner.status == ONLINE]
-    resting = [miner for miner in fleet if miner.status == DRAINING and matches(needs, miner)]
-    if not online and not resting:
-        return "No miner is online; start one with `aitbc miner run`."
-    if needs.booking:
-        return (
-            f"Only the GPU of {needs.booking} may take it, while that booking lasts and its miner serves {needs.kind}."
-        )
-    for name in ("region", "gpu_model", "min_vram_mib", "cuda", "device", "models", "model"):
-        if _wanted(needs, name):
-            nothing: dict[str, Any] = {"min_vram_mib": 0, "models": ()}
-            relaxed = msgspec.structs.replace(needs, **{name: nothing.get(name)})
-            able = [miner for miner in online if matches(relaxed, miner)]
-            if able:
-                return _relaxation(needs, name, able)
-    if resting:
-        return _patience(resting)
-    if online and all(miner.booking for miner in online):
-        return "Every miner that is online is booked; start another with `aitbc miner run`, or wait until one is free."
-    if any(matches(needs, miner) for miner in online):
-        return f"Only miners that failed this job before fit; they may try again after {AVOIDED_FOR.seconds} seconds."
-    if needs.program and any(needs.kind in miner.kinds for miner in online):
-        return f"No online miner allows the program {needs.program}; ask an operator to allow it."
-    if not any(needs.kind in miner.kinds for miner in online):
-        return f"No online miner serves {needs.kind}; start one that does with `aitbc miner run`."
-    return "Several requirements have to be dropped together before a miner fits; the filters say which leave nobody."
-
-
-def _patience(resting: Sequence[FleetMiner]) -> str:
-    said = next((f", for this reason: {miner.status_reason}" for miner in resting if miner.status_reason), "")
-    return (
-        f"{len(resting)} fitting miners take no new work for now{said}. "
-        "Wait until they go on, or start another with `aitbc miner run`."
-    )
-
-
-def _relaxation(needs: Needs, name: str, able: Sequence[FleetMiner]) -> str:
-    if name == "min_vram_mib":
-        return (
-            f"Ask for at most {max(miner.vram_mib for miner in able)} MiB of GPU memory: {len(able)} miners would fit."
-        )
-    return f"Drop the requirement {name} = {_wanted(needs, name)}: {len(able)} miners would fit."
 
 
 def _avoided_now(job: JobValue) -> str:
