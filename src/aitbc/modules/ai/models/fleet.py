@@ -12,10 +12,18 @@ from aitbc.modules.ai.models.queue import FILTERS, Needs, matches
 
 ONLINE = "online"
 DRAINING = "draining"
+RELAXABLE: dict[str, Any] = {
+    **dict.fromkeys(("region", "gpu_model")),
+    "min_vram_mib": 0,
+    **dict.fromkeys(("cuda", "device")),
+    "models": (),
+    "model": None,
+}
+"""The requirements that may be given up, each with its value for none: the one that costs least first."""
 
 
 class FleetMiner(Struct, frozen=True):
-    """A miner as the picture of the fleet has it."""
+    """A miner, as ai knows it from the events of gpu."""
 
     id: str
     status: str
@@ -34,7 +42,7 @@ class FleetMiner(Struct, frozen=True):
 
 
 def filter_counts(needs: Needs, fleet: Sequence[FleetMiner], *, avoided: str) -> tuple[FilterCount, ...]:
-    """How many miners each condition leaves, one after the other; the last count is of those that can take the job."""
+    """How many miners each filter leaves, one after the other; the last count is of those that can take the job."""
     left = list(fleet)
     counts = []
 
@@ -61,7 +69,7 @@ def _wanted(needs: Needs, name: str) -> str:
 
 
 def suggest(needs: Needs, fleet: Sequence[FleetMiner], counts: Sequence[FilterCount]) -> str:
-    """The cheapest change that would let at least one miner take the job; the wish that costs least is tried first."""
+    """The cheapest change that would let at least one miner take the job."""
     if counts[-1].after:
         return "Nothing has to change: miners fit, and take the jobs before this one first."
     online = [miner for miner in fleet if miner.status == ONLINE]
@@ -72,24 +80,25 @@ def suggest(needs: Needs, fleet: Sequence[FleetMiner], counts: Sequence[FilterCo
         return (
             f"Only the GPU of {needs.booking} may take it, while that booking lasts and its miner serves {needs.kind}."
         )
-    for name in ("region", "gpu_model", "min_vram_mib", "cuda", "device", "models", "model"):
-        if _wanted(needs, name):
-            nothing: dict[str, Any] = {"min_vram_mib": 0, "models": ()}
-            relaxed = msgspec.structs.replace(needs, **{name: nothing.get(name)})
-            able = [miner for miner in online if matches(relaxed, miner)]
-            if able:
-                return _relaxation(needs, name, able)
-    if resting:
-        return _patience(resting)
-    if online and all(miner.booking for miner in online):
-        return "Every miner that is online is booked; start another with `aitbc miner run`, or wait until one is free."
-    if any(matches(needs, miner) for miner in online):
-        return f"Only miners that failed this job before fit; they may try again after {AVOIDED_FOR.seconds} seconds."
-    if needs.program and any(needs.kind in miner.kinds for miner in online):
-        return f"No online miner allows the program {needs.program}; ask an operator to allow it."
-    if not any(needs.kind in miner.kinds for miner in online):
-        return f"No online miner serves {needs.kind}; start one that does with `aitbc miner run`."
-    return "Several requirements have to be dropped together before a miner fits; the filters say which leave nobody."
+    relaxed = _relaxation(needs, online)
+    if relaxed is not None:
+        return relaxed
+    return _patience(resting) if resting else _obstacle(needs, online)
+
+
+def _relaxation(needs: Needs, online: Sequence[FleetMiner]) -> str | None:
+    """The requirement that costs least to give up, if one alone is in the way."""
+    for name, nothing in RELAXABLE.items():
+        if not _wanted(needs, name):
+            continue
+        relaxed = msgspec.structs.replace(needs, **{name: nothing})
+        able = [miner for miner in online if matches(relaxed, miner)]
+        if able and name == "min_vram_mib":
+            largest = max(miner.vram_mib for miner in able)
+            return f"Ask for at most {largest} MiB of GPU memory: {len(able)} miners would fit."
+        if able:
+            return f"Drop the requirement {name} = {_wanted(needs, name)}: {len(able)} miners would fit."
+    return None
 
 
 def _patience(resting: Sequence[FleetMiner]) -> str:
@@ -100,9 +109,14 @@ def _patience(resting: Sequence[FleetMiner]) -> str:
     )
 
 
-def _relaxation(needs: Needs, name: str, able: Sequence[FleetMiner]) -> str:
-    if name == "min_vram_mib":
-        return (
-            f"Ask for at most {max(miner.vram_mib for miner in able)} MiB of GPU memory: {len(able)} miners would fit."
-        )
-    return f"Drop the requirement {name} = {_wanted(needs, name)}: {len(able)} miners would fit."
+def _obstacle(needs: Needs, online: Sequence[FleetMiner]) -> str:
+    """Why no miner that is online takes it, where giving up one requirement does not help."""
+    if online and all(miner.booking for miner in online):
+        return "Every miner that is online is booked; start another with `aitbc miner run`, or wait until one is free."
+    if any(matches(needs, miner) for miner in online):
+        return f"Only miners that failed this job before fit; they may try again after {AVOIDED_FOR.seconds} seconds."
+    if needs.program and any(needs.kind in miner.kinds for miner in online):
+        return f"No online miner allows the program {needs.program}; ask an operator to allow it."
+    if not any(needs.kind in miner.kinds for miner in online):
+        return f"No online miner serves {needs.kind}; start one that does with `aitbc miner run`."
+    return "Several requirements have to be dropped together before a miner fits; the filters say which leave nobody."
