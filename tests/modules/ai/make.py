@@ -1,9 +1,11 @@
 """Builders for the tests of ai: a service over a database of its own, owners with money, and miners that work."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -53,7 +55,7 @@ class Desk:
 
     async def submit(self, who: Principal, once: IdempotencyKey | None = None, **wishes: Any) -> str:
         """A job of this owner; answers its id."""
-        return (await self.ai.submit(who, a_job(**wishes), once or a_key(who))).id
+        return (await self.ai.submissions.submit(who, a_job(**wishes), once or a_key(who))).id
 
     async def sql(self, statement: str, *values: Any) -> list[asyncpg.Record]:
         """A look into the database, or a hand in it."""
@@ -248,7 +250,8 @@ async def ai_on(
     db = database("ai", role, list(Base.metadata.tables.values()), acquire_seconds=patience)
     ledger = trading or FakeTrading()
     fields = {"grace_seconds": 0.0} | settings
-    ai = AiService(db, ledger, AiSettings(**fields), state_dir=state_dir)
+    platform: Any = SimpleNamespace(state_dir=state_dir or Path(), draining=asyncio.Event(), webhooks=None, bus=None)
+    ai = AiService(db, ledger, platform, AiSettings(**fields))
     if started:
         await ai.start()
     try:

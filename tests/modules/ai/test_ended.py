@@ -15,16 +15,16 @@ async def test_an_open_job_is_read_anew_and_an_ended_one_is_kept(owner: Target) 
     async with ai_on(owner) as desk:
         alice, eve = desk.person(), desk.person()
         job = await desk.submit(alice)
-        assert (await desk.ai.job(alice, job)).state == "queued"
+        assert (await desk.ai.jobs.get(alice, job)).state == "queued"
         worker = Worker(desk)
         [lease] = await worker.claim()
         await worker.deliver(lease)
-        first = await desk.ai.job(alice, job)
+        first = await desk.ai.jobs.get(alice, job)
         assert first.state == "succeeded"
         await desk.sql("UPDATE ai.jobs SET unit = 'changed' WHERE true")
-        assert await desk.ai.job(alice, job) is first
+        assert await desk.ai.jobs.get(alice, job) is first
         with pytest.raises(JobNotFound):
-            await desk.ai.job(eve, job)
+            await desk.ai.jobs.get(eve, job)
 
 
 async def test_a_payload_past_its_retention_is_not_shown_from_memory(owner: Target) -> None:
@@ -34,12 +34,12 @@ async def test_a_payload_past_its_retention_is_not_shown_from_memory(owner: Targ
         worker = Worker(desk)
         [lease] = await worker.claim()
         await worker.deliver(lease)
-        kept = await desk.ai.job(alice, job)
+        kept = await desk.ai.jobs.get(alice, job)
         assert b"vectors" in bytes(kept.output)
         assert kept.kept_until is not None
         clock.move(kept.kept_until - clock.now() + timedelta(seconds=1))
         await desk.ai.tidy()
-        forgotten = await desk.ai.job(alice, job)
+        forgotten = await desk.ai.jobs.get(alice, job)
         assert (bytes(forgotten.output), forgotten.kept_until) == (b"null", None)
 
 
@@ -50,7 +50,7 @@ async def test_what_is_kept_has_a_weight_and_the_oldest_goes(owner: Target) -> N
         jobs = [await desk.submit(alice) for _ in range(4)]
         for lease in await worker.claim(slots=4):
             await worker.deliver(lease)
-        found = {job: await desk.ai.job_reads.do(job) for job in jobs}
+        found = {job: await desk.ai.jobs.read(job) for job in jobs}
         kept = EndedJobs(bytes_max=3 * (ROW_BYTES + 1000))
         for each in found.values():
             assert each is not None

@@ -55,7 +55,7 @@ async def test_a_refused_request_moves_no_money_and_may_be_repeated(owner: Targe
             assert refused.value.details["open_jobs_max"] == 1
         assert desk.trading.available[alice.account] == 10 * AITBC - 5_000_000
         assert len(desk.trading.holds) == 2
-        await desk.ai.cancel(alice, first, a_key(alice))
+        await desk.ai.stops.cancel(alice, first, a_key(alice))
         second = await desk.submit(alice, a_key(alice, "again"))
         assert await desk.state(second) == "queued"
         assert await _counts(desk, alice) == {False: 2, True: 1}
@@ -93,7 +93,7 @@ async def _failed(desk: Desk, miner: Worker, who: Principal, job: str) -> Any:
 
 async def _canceled(desk: Desk, miner: Worker, who: Principal, job: str) -> Any:
     for _ in range(2):
-        await desk.ai.cancel(who, job, a_key(who))
+        await desk.ai.stops.cancel(who, job, a_key(who))
 
 
 async def _expired(desk: Desk, miner: Worker, who: Principal, job: str) -> Any:
@@ -120,4 +120,4 @@ async def test_a_job_that_ended_any_way_makes_room_once(owner: Target, end: Any)
         assert await _counts(desk, alice) == {False: 1, True: 1}
         await desk.submit(alice)
         with pytest.raises(TooManyOpenJobs):
-            await desk.ai.submit(alice, a_job(), a_key(alice))
+            await desk.ai.submissions.submit(alice, a_job(), a_key(alice))

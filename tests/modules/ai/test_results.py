@@ -131,7 +131,7 @@ async def test_an_output_of_the_wrong_shape_is_the_miners_fault(owner: Target, o
         job = await desk.submit(alice)
         outcome = await miner.deliver(await miner.take(), output)
         assert (outcome.state, outcome.receipt) == ("queued", None)
-        (attempt,) = (await desk.ai.job(alice, job)).history
+        (attempt,) = (await desk.ai.jobs.get(alice, job)).history
         assert (attempt.state, attempt.fault, attempt.reason) == ("failed", "miner", "invalid_output")
         assert attempt.message
         await desk.require_sound()
@@ -144,7 +144,7 @@ async def test_the_platform_counts_and_the_miners_count_is_only_noted(owner: Tar
         job = await desk.submit(alice, kind="chat", value=value)
         output = {"message": {"role": "assistant", "content": "hi!"}, "model": "m", "finish_reason": "stop"}
         outcome = await miner.deliver(await miner.take(), output, usage={"completion_tokens": 100_000})
-        found = await desk.ai.job(alice, job)
+        found = await desk.ai.jobs.get(alice, job)
         assert (found.units, outcome.price) == (8, "0.0000016")
         assert found.history[0].note is not None and "100000" in found.history[0].note
         assert found.history[0].reason == "overcounted"
@@ -160,7 +160,7 @@ async def test_a_miners_count_is_taken_for_rounding_up_to_a_quarter_and_sixteen_
         job = await desk.submit(alice, kind="chat", value=value)
         output = {"message": {"role": "assistant", "content": "hi!"}, "model": "m", "finish_reason": "stop"}
         await miner.deliver(await miner.take(), output, usage={"completion_tokens": tokens})
-        found = await desk.ai.job(alice, job)
+        found = await desk.ai.jobs.get(alice, job)
         assert (found.history[0].reason, found.history[0].note is None) == (reason, tokens == 3)
         (event,) = await desk.sql(
             "SELECT body::json->>'reason' AS reason FROM ai.outbox WHERE kind = 'ai.attempt_ended'"
@@ -175,7 +175,7 @@ async def test_an_endless_answer_is_paid_no_further_than_was_allowed(owner: Targ
         job = await desk.submit(alice, kind="chat", value=value)
         output = {"message": {"role": "assistant", "content": "y" * 5000}, "model": None, "finish_reason": None}
         await miner.deliver(await miner.take(), output)
-        assert (await desk.ai.job(alice, job)).units == 5 + 32
+        assert (await desk.ai.jobs.get(alice, job)).units == 5 + 32
 
 
 async def test_a_command_is_paid_by_the_seconds_the_platform_saw(owner: Target) -> None:
@@ -186,7 +186,7 @@ async def test_a_command_is_paid_by_the_seconds_the_platform_saw(owner: Target) 
         clock.move(timedelta(seconds=12.5))
         output = {"exit_code": 0, "stdout": "1\x00", "stderr": "", "truncated": False}
         await miner.deliver(lease, output, usage={"milliseconds": 900_000})
-        found = await desk.ai.job(alice, job)
+        found = await desk.ai.jobs.get(alice, job)
         assert (found.units, found.unit, found.price) == (13, "second", "0.0013")
         assert found.history[0].note is not None
 
@@ -215,8 +215,8 @@ async def test_result_cancel_fail_and_expiry_at_once_have_one_winner(owner: Targ
             clock.move(timedelta(seconds=40))
             rivals = [
                 miner.deliver(lease),
-                desk.ai.cancel(alice, job, a_key(alice)),
-                desk.ai.end_lost_leases(),
+                desk.ai.stops.cancel(alice, job, a_key(alice)),
+                desk.ai.sweeper.end_lost_leases(),
                 miner.fail(lease, "unknown"),
                 desk.ai.release(miner.id, lease.attempt, lease.token, "draining"),
             ]
@@ -228,7 +228,7 @@ async def test_result_cancel_fail_and_expiry_at_once_have_one_winner(owner: Targ
             )
             assert ends["count"] == 1
             if await desk.state(job) == "queued":
-                await desk.ai.cancel(alice, job, a_key(alice))
+                await desk.ai.stops.cancel(alice, job, a_key(alice))
             await desk.require_sound()
         assert desk.trading.total == AITBC
 
@@ -306,15 +306,15 @@ async def test_a_large_output_is_an_artifact_delivered_under_the_lease(owner: Ta
         lease = await miner.take()
         content = msgspec.json.encode(embedding(1) | {"more": "x" * 100_000})
         with pytest.raises(LeaseLost):
-            await desk.ai.store(other.principal, _once(content), lease.attempt)
+            await desk.ai.artifacts.store(other.principal, _once(content), lease.attempt)
         with pytest.raises(Forbidden):
-            await desk.ai.store(miner.principal, _once(content), None)
-        kept = await desk.ai.store(miner.principal, _once(content), lease.attempt)
+            await desk.ai.artifacts.store(miner.principal, _once(content), None)
+        kept = await desk.ai.artifacts.store(miner.principal, _once(content), lease.attempt)
         assert (await miner.deliver(lease, {"artifact": kept.id, "digest": kept.digest})).state == "succeeded"
-        found = await desk.ai.job(alice, job)
+        found = await desk.ai.jobs.get(alice, job)
         assert found.units == 6
         assert msgspec.json.decode(bytes(found.output)) == {"artifact": kept.id, "digest": kept.digest}
-        _, pieces = await desk.ai.open_artifact(alice, kept.id)
+        _, pieces = await desk.ai.artifacts.open(alice, kept.id)
         assert b"".join(pieces) == content
 
 
@@ -324,7 +324,7 @@ async def test_an_artifact_of_another_lease_is_no_output(owner: Target, tmp_path
         await desk.submit(alice)
         await desk.submit(alice)
         first, second = await miner.claim(slots=2)
-        kept = await desk.ai.store(miner.principal, _once(msgspec.json.encode(embedding(1))), first.attempt)
+        kept = await desk.ai.artifacts.store(miner.principal, _once(msgspec.json.encode(embedding(1))), first.attempt)
         outcome = await miner.deliver(second, {"artifact": kept.id, "digest": kept.digest})
         assert outcome.state == "queued"
 
@@ -338,21 +338,21 @@ async def test_artifacts_are_bounded_kept_once_and_removed(owner: Target, tmp_pa
     async with ai_on(owner, state_dir=tmp_path, **limits) as desk:
         alice, bob = desk.person(), desk.person()
         with pytest.raises(ArtifactTooLarge):
-            await desk.ai.store(alice, _once(b"x" * 1001), None)
-        kept = await desk.ai.store(alice, _once(b"x" * 1000), None)
-        assert (await desk.ai.store(alice, _once(b"x" * 1000), None)).id == kept.id
-        await desk.ai.store(alice, _once(b"y" * 1000), None)
+            await desk.ai.artifacts.store(alice, _once(b"x" * 1001), None)
+        kept = await desk.ai.artifacts.store(alice, _once(b"x" * 1000), None)
+        assert (await desk.ai.artifacts.store(alice, _once(b"x" * 1000), None)).id == kept.id
+        await desk.ai.artifacts.store(alice, _once(b"y" * 1000), None)
         with pytest.raises(ArtifactQuotaExceeded):
-            await desk.ai.store(alice, _once(b"z"), None)
-        same = await desk.ai.store(bob, _once(b"x" * 1000), None)
+            await desk.ai.artifacts.store(alice, _once(b"z"), None)
+        same = await desk.ai.artifacts.store(bob, _once(b"x" * 1000), None)
         assert (same.id != kept.id, same.digest) == (True, kept.digest)
         assert len(files_in(tmp_path)) == 2
         clock.move(timedelta(seconds=30))
-        await desk.ai.store(bob, _once(b"x" * 1000), None)
+        await desk.ai.artifacts.store(bob, _once(b"x" * 1000), None)
         clock.move(timedelta(seconds=31))
         await desk.ai.tidy()
         assert files_in(tmp_path) == [kept.digest.removeprefix("sha256:")]
-        _, pieces = await desk.ai.open_artifact(bob, same.id)
+        _, pieces = await desk.ai.artifacts.open(bob, same.id)
         assert b"".join(pieces) == b"x" * 1000
 
 
@@ -379,14 +379,14 @@ async def test_log_lines_are_kept_once_cleaned_and_cut(owner: Target) -> None:
 
         assert await tell(line(1, "one"), line(2, "nul\x00 esc\x1b[31m \u202e")) == 2
         assert await tell(line(1, "again"), line(3, "z" * 10_000_000)) == 3
-        lines = await desk.ai.logs(alice, job, after=None, limit=10)
+        lines = await desk.ai.job_logs.page(alice, job, after=None, limit=10)
         assert [(at.attempt, at.sequence) for at in lines] == [(1, 1), (1, 2), (1, 3)]
         assert lines[1].text == "nul\ufffd esc\ufffd[31m \ufffd"
         assert len(lines[2].text) == 4096 and lines[2].text.endswith("(cut)")
         assert await desk.state(job) == "running"
-        assert [at.sequence for at in await desk.ai.logs(alice, job, after=(1, 2), limit=10)] == [3]
+        assert [at.sequence for at in await desk.ai.job_logs.page(alice, job, after=(1, 2), limit=10)] == [3]
         assert await tell(line(10_000, "last"), line(10_001, "over")) == 10_001
-        assert "no more than" in (await desk.ai.logs(alice, job, after=(1, 3), limit=10))[-1].text
+        assert "no more than" in (await desk.ai.job_logs.page(alice, job, after=(1, 3), limit=10))[-1].text
         await miner.deliver(lease)
         with pytest.raises(LeaseLost):
             await tell(line(20_000, "late"))

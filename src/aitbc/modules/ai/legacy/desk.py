@@ -106,7 +106,7 @@ async def _read(
     found: list[Job] = []
     after = None
     while len(found) < count:
-        page = await ai.jobs(who, state=state, kind=kind, after=after, limit=PAGE)
+        page = await ai.jobs.page(who, state=state, kind=kind, after=after, limit=PAGE)
         found += [
             job
             for job in page

@@ -2,83 +2,41 @@
 
 from collections.abc import Sequence
 
-import msgspec
-from sqlalchemy import func, select, tuple_
-
-from aitbc.kernel.database.unit_of_work import UnitOfWork
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import Attempt, ExpectedWait, Explanation, FilterCount
 from aitbc.modules.ai.models.fleet import ONLINE, FleetMiner, filter_counts, suggest
 from aitbc.modules.ai.models.life import STOP_GRACE, Reason, State, must_leave
 from aitbc.modules.ai.models.queue import Needs, matches, needs_of
-from aitbc.modules.ai.models.tables import AttemptRow, JobRow, MinerRow
 from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.models.views import attempt_view
-from aitbc.modules.ai.service.office import Office
-from aitbc.modules.gpu.events import MinerChanged
+from aitbc.modules.ai.service.durations import Durations
+from aitbc.modules.ai.service.fleet_view import FleetView
+from aitbc.modules.ai.service.job_queue import JobQueue
+from aitbc.modules.ai.service.jobs import Jobs
 
-POSITION_MAX = 100_000
-"""A position is counted no further."""
-RECENT_MAX = 500
-"""Among so many of the newest attempts the recent successes are looked for."""
 NO_DATA = "no data"
 
 
-class Explaining(Office):
-    """The picture of the fleet, and what can be told from it."""
+class Explanations:
+    """Explains jobs."""
 
-    async def on_miners_changed(self, uow: UnitOfWork, events: Sequence[MinerChanged]) -> None:
-        """Keep the newest of what gpu tells of each miner."""
-        newest: dict[str, MinerChanged] = {}
-        for event in sorted(events, key=lambda event: event.version):
-            newest[event.miner] = event
-        for miner in sorted(newest):
-            event = newest[miner]
-            row = await uow.session.get(MinerRow, miner, with_for_update=True)
-            if row is None:
-                uow.add(MinerRow(id=miner, **_picture(event)))
-                await uow.session.flush()
-            elif row.version < event.version:
-                if row.booking != event.booking:
-                    self.miners.recall(miner)
-                for name, value in _picture(event).items():
-                    setattr(row, name, value)
-
-    async def fleet(self) -> list[FleetMiner]:
-        """Every miner that has not been removed."""
-        async with self.db.reading() as session:
-            rows = await session.scalars(select(MinerRow).where(MinerRow.status != "removed"))
-        return [
-            FleetMiner(
-                row.id,
-                row.status,
-                row.status_reason,
-                tuple(row.kinds),
-                msgspec.json.decode(row.models, type=dict[str, tuple[str, ...]]),
-                tuple(row.programs),
-                row.device,
-                tuple(row.gpu_models),
-                row.vram_mib,
-                row.region,
-                row.slots,
-                row.cuda,
-                row.booking,
-                row.booker,
-            )
-            for row in rows
-        ]
+    def __init__(self, jobs: Jobs, queue: JobQueue, fleet_view: FleetView, durations: Durations) -> None:
+        self._jobs = jobs
+        self._queue = queue
+        self._fleet_view = fleet_view
+        self._durations = durations
 
     async def explain(self, who: Principal, job: str) -> Explanation:
         """Why a job is in its state, and what would help. Raises `JobNotFound`."""
-        found, rows = await self.found(who, job)
+        found, rows = await self._jobs.find(who, job)
         attempts = tuple(attempt_view(attempt) for attempt in rows)
         if found.state != State.QUEUED:
             return _settled(found, attempts)
         needs = needs_of(found.needs)
-        fleet = await self.fleet()
+        fleet = await self._fleet_view.miners()
         counts = filter_counts(needs, fleet, avoided=_avoided_now(found))
-        position = await self._position(found)
+        position = await self._queue.position(found)
         wait = await self._expected_wait(found, position, needs, fleet)
         paused = (found.due_at - now()).total_seconds()
         return Explanation(
@@ -93,68 +51,21 @@ class Explaining(Office):
             attempts=attempts,
         )
 
-    async def _position(self, job: JobValue) -> int:
-        ahead = (
-            select(JobRow.id)
-            .where(JobRow.lane == job.lane, JobRow.state == State.QUEUED)
-            .where(tuple_(JobRow.rank, JobRow.id) < (job.rank, job.id))
-            .limit(POSITION_MAX)
-        )
-        async with self.db.reading() as session:
-            return 1 + int((await session.execute(select(func.count()).select_from(ahead.subquery()))).scalar_one())
-
     async def _expected_wait(
         self, job: JobValue, position: int, needs: Needs, fleet: Sequence[FleetMiner]
     ) -> ExpectedWait:
         """From how long recent jobs of the kind took, and over how many slots the queue is spread."""
         slots = sum(miner.slots for miner in fleet if miner.status == ONLINE and matches(needs, miner))
-        durations = sorted(await self._recent_durations(job.kind))
+        durations = sorted(await self._durations.recent(job.kind))
         if not slots or not durations:
             missing = "no miner fits" if not slots else f"no finished {job.kind} job yet"
             return ExpectedWait(low_seconds=None, high_seconds=None, basis=f"{NO_DATA}: {missing}")
         rounds = position / slots
         median, long = durations[len(durations) // 2], durations[len(durations) * 9 // 10]
         low = round(max(rounds - 1, 0.0) * median, 3)
-        told = f"half within {median:.1f} s, nine in ten within {long:.1f} s"
-        basis = f"{len(durations)} recent {job.kind} jobs ({told}), {slots} slots"
+        spread = f"half within {median:.1f} s, nine in ten within {long:.1f} s"
+        basis = f"{len(durations)} recent {job.kind} jobs ({spread}), {slots} slots"
         return ExpectedWait(low_seconds=low, high_seconds=round(max(rounds, 1.0) * long, 3), basis=basis)
-
-    async def typical_seconds(self, kind: str) -> float | None:
-        """How long half of the recent jobs of a kind took at most; none while none is finished."""
-        durations = sorted(await self._recent_durations(kind))
-        return durations[len(durations) // 2] if durations else None
-
-    async def _recent_durations(self, kind: str) -> Sequence[float]:
-        if not self.durations[kind]:
-            newest = select(AttemptRow).order_by(AttemptRow.id.desc()).limit(RECENT_MAX)
-            async with self.db.reading() as session:
-                rows = [
-                    row for row in await session.scalars(newest) if row.kind == kind and row.ended == State.SUCCEEDED
-                ]
-            self.durations[kind].extend(
-                (row.ended_at - row.started_at).total_seconds() for row in reversed(rows) if row.ended_at is not None
-            )
-        return self.durations[kind]
-
-
-def _picture(event: MinerChanged) -> dict[str, object]:
-    return {
-        "version": event.version,
-        "status": event.status,
-        "status_reason": event.status_reason,
-        "kinds": list(event.kinds),
-        "models": msgspec.json.encode(event.models).decode(),
-        "programs": list(event.programs),
-        "device": event.device,
-        "gpu_models": list(event.gpu_models),
-        "vram_mib": event.vram_mib,
-        "region": event.region,
-        "slots": event.slots,
-        "cuda": event.cuda,
-        "booking": event.booking,
-        "booker": event.booker,
-        "changed_at": event.changed_at,
-    }
 
 
 def _avoided_now(job: JobValue) -> str:

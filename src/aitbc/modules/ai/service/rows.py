@@ -10,6 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from aitbc.kernel.database.unit_of_work import UnitOfWork
 from aitbc.kernel.primitives import ids
 from aitbc.modules.ai.api import LeaseLost
+from aitbc.modules.ai.batched.claim import closed
+from aitbc.modules.ai.batched.complete import attempt_ended
 from aitbc.modules.ai.models.life import TERMINAL
 from aitbc.modules.ai.models.tables import AttemptRow, JobCountRow, JobRow
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
@@ -54,3 +56,11 @@ async def count_ended(uow: UnitOfWork, jobs: Iterable[JobRow | JobValue]) -> Non
         written = upsert(JobCountRow).values(rows)
         added = {"jobs": JobCountRow.jobs + written.excluded.jobs}
         await uow.session.execute(written.on_conflict_do_update(index_elements=["account", "ended"], set_=added))
+
+
+def publish_end(uow: UnitOfWork, job: JobRow, attempt: AttemptRow | None) -> None:
+    """Publish that an attempt ended without a result, and its job if that ended too."""
+    if attempt is not None:
+        uow.publish(attempt_ended(attempt_value(attempt)))
+    if job.state in TERMINAL:
+        uow.publish(closed(job))

@@ -1,21 +1,15 @@
-"""Stopping: a job that is finished early and paid for what it delivered, and what happens to one whose client leaves."""
+"""Stops: a job that its owner cancels, or finishes early and pays for what was delivered until then."""
 
-import asyncio
-from collections.abc import Callable
 from datetime import datetime
-from typing import Literal
 
-import structlog
 from sqlalchemy import select
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.retry import retrying
-from aitbc.kernel.database.unit_of_work import UnitOfWork
-from aitbc.kernel.http.disconnect import Disconnect
+from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.clock import now
-from aitbc.kernel.primitives.errors import AppError, Conflict
-from aitbc.kernel.primitives.tasks import end
+from aitbc.kernel.primitives.errors import Conflict
 from aitbc.modules.ai.api import Job, JobNotFound
 from aitbc.modules.ai.models.kinds.registry import KINDS
 from aitbc.modules.ai.models.life import (
@@ -31,16 +25,10 @@ from aitbc.modules.ai.models.life import (
 from aitbc.modules.ai.models.tables import AttemptRow, JobRow
 from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.models.views import job_view
-from aitbc.modules.ai.service.jobs import Jobs
-from aitbc.modules.ai.service.results import tell_end
-from aitbc.modules.ai.service.rows import count_ended, job_value
+from aitbc.modules.ai.service.attempts import Attempts
+from aitbc.modules.ai.service.rows import count_ended, job_value, publish_end
 
-OnDisconnect = Literal["stop", "continue"]
-PAUSES_SECONDS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
-"""When the job of a client that left is tried to be stopped again, where the database could not be reached."""
 STOPS_AT_ONCE = 200
-
-log = structlog.get_logger("aitbc.ai")
 
 
 class CannotStopEarly(Conflict):
@@ -52,39 +40,48 @@ class CannotStopEarly(Conflict):
     code = "cannot_stop_early"
 
 
-class Attendance:
-    """A client that stays with its job. While it does, its leaving does something to the job."""
+class Stops:
+    """Cancels jobs, and finishes them early."""
 
-    def __init__(self) -> None:
-        self._on_leaving: Callable[[], None] | None = None
-
-    def expect(self, gone: Disconnect | None, on_leaving: Callable[[], None]) -> None:
-        """From now on leaving counts; at once where the client has left already."""
-        self._on_leaving = on_leaving
-        if gone is not None:
-            gone.tell(self._left)
-
-    def over(self) -> None:
-        """The client has its answer: that it goes means nothing any more."""
-        self._on_leaving = None
-
-    def _left(self) -> None:
-        on_leaving, self._on_leaving = self._on_leaving, None
-        if on_leaving is not None:
-            on_leaving()
-
-
-class Stopping(Jobs):
-    """Finishing jobs early."""
+    def __init__(self, db: Database, attempts: Attempts) -> None:
+        self._db = db
+        self._attempts = attempts
 
     @retrying
-    async def stop_job(self, who: Principal, job: str, once: IdempotencyKey) -> Job:
-        """Finish a job early: what is delivered by now is its result, and is paid for; its miner is told.
+    async def cancel(self, who: Principal, job: str, once: IdempotencyKey) -> Job:
+        """Stop a job; its money goes back.
+
+        Repeating it is harmless. Raises `JobNotFound`, `IllegalMove` once it has ended otherwise.
+        """
+        async with self._db.unit_of_work() as uow:
+            earlier = await uow.replay(once, Job)
+            if earlier is not None:
+                return earlier
+            row = await uow.find(JobRow, job, lock=True, missing=JobNotFound)
+            if not who.owns(row.account):
+                raise JobNotFound
+            if row.state != State.CANCELED:
+                attempt = None
+                if row.attempt is not None:
+                    attempt = await uow.find(AttemptRow, row.attempt, lock=True)
+                by_operator = who.account != row.account
+                cancel(row, attempt, by_operator=by_operator, at=now())
+                publish_end(uow, row, attempt)
+                await count_ended(uow, [row])
+                if by_operator:
+                    await uow.audit(who.account, who.key, "job.cancel", job)
+            answer = await uow.answer(once, job_view(row))
+        await self._attempts.after_end(job_value(row))
+        return answer
+
+    @retrying
+    async def stop(self, who: Principal, job: str, once: IdempotencyKey) -> Job:
+        """Finish a job early: what is delivered by now is its result, and is paid for; its miner is asked to stop.
 
         One that no miner has is canceled, since nothing is delivered. Repeating it is harmless. Raises `JobNotFound`,
         `CannotStopEarly`, `IllegalMove` once it has ended by itself.
         """
-        async with self.db.unit_of_work() as uow:
+        async with self._db.unit_of_work() as uow:
             earlier = await uow.replay(once, Job)
             if earlier is not None:
                 return earlier
@@ -100,10 +97,10 @@ class Stopping(Jobs):
             if await _stop(uow, who, row) and who.account != row.account:
                 await uow.audit(who.account, who.key, "job.stop", job)
             answer = await uow.answer(once, job_view(row))
-        await self.after_end(job_value(row))
+        await self._attempts.after_end(job_value(row))
         return answer
 
-    async def end_unanswered_stops(self) -> int:
+    async def end_unanswered(self) -> int:
         """Return the money of jobs whose miners were asked to finish early and brought nothing; answers how many."""
         ended = 0
         while True:
@@ -114,18 +111,18 @@ class Stopping(Jobs):
                 .order_by(AttemptRow.stop_asked_at, AttemptRow.id)
                 .limit(STOPS_AT_ONCE)
             )
-            async with self.db.reading() as session:
+            async with self._db.reading() as session:
                 jobs = list(await session.scalars(late))
             if not jobs:
                 return ended
-            done = await self._end_unanswered(jobs, edge)
+            done = await self._end_page(jobs, edge)
             ended += done
             if not done:  # others have them in hand
                 return ended
 
-    async def _end_unanswered(self, jobs: list[str], edge: datetime) -> int:
+    async def _end_page(self, jobs: list[str], edge: datetime) -> int:
         touched: list[JobValue] = []
-        async with self.db.unit_of_work() as uow:
+        async with self._db.unit_of_work() as uow:
             rows = await uow.session.execute(
                 select(JobRow, AttemptRow)
                 .join(AttemptRow, AttemptRow.id == JobRow.attempt)
@@ -135,55 +132,19 @@ class Stopping(Jobs):
             )
             for job, attempt in rows:
                 stop_unanswered(job, attempt, at=now())
-                tell_end(uow, job, attempt)
+                publish_end(uow, job, attempt)
                 touched.append(job_value(job))
             await count_ended(uow, touched)
         for ended in touched:
-            await self.after_end(ended)
+            await self._attempts.after_end(ended)
         return len(touched)
-
-    def attend(self, who: Principal, job: Job, gone: Disconnect | None, on_disconnect: OnDisconnect) -> Attendance:
-        """Stop this job when the client leaves before it has its answer, unless it wished otherwise."""
-        attendance = Attendance()
-        if on_disconnect == "stop":
-            attendance.expect(gone, lambda: self._on_leaving(who, job))
-        return attendance
-
-    def _on_leaving(self, who: Principal, job: Job) -> None:
-        if self.draining.is_set():  # it is we who leave; the client finds its job by its id
-            return
-        task = asyncio.create_task(self._stop_left(who, job))
-        self.leavings.add(task)
-        task.add_done_callback(self.leavings.discard)
-
-    async def _stop_left(self, who: Principal, job: Job) -> None:
-        """Finish the job of a client that left: what it delivered is paid; a kind that delivers only at its end is canceled."""
-        for pause in PAUSES_SECONDS:
-            await asyncio.sleep(pause)
-            try:
-                if KINDS[job.kind].streams:
-                    await self.stop_job(who, job.id, IdempotencyKey(who.account))
-                else:
-                    await self.cancel(who, job.id, IdempotencyKey(who.account))
-            except (IllegalMove, JobNotFound):  # it has ended meanwhile
-                return
-            except AppError as error:
-                log.warning("job_of_a_client_that_left_not_stopped", job=job.id, reason=error.message)
-            else:
-                log.info("client_left", job=job.id)
-                return
-
-    async def stop(self) -> None:
-        """End the background work."""
-        await end(list(self.leavings))
-        await super().stop()
 
 
 async def _stop(uow: UnitOfWork, who: Principal, row: JobRow) -> bool:
     """Whether there was something to stop. Raises `IllegalMove`."""
     if row.state == State.QUEUED:
         cancel(row, None, by_operator=who.account != row.account, at=now())
-        tell_end(uow, row, None)
+        publish_end(uow, row, None)
         await count_ended(uow, [row])
         return True
     if row.state in HELD:
