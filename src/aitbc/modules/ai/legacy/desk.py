@@ -41,8 +41,8 @@ async def submit(ai: AiService, who: Principal, data: NewJob, once: IdempotencyK
         clocks=Clocks(queue_seconds=data.ttl_seconds),
     )
     if not offered:
-        command = structs.replace(command, max_price=(await ai.quote(who, command)).price_max)
-    return await ai.submit(who, command, once)
+        command = structs.replace(command, max_price=(await ai.quotes.quote(who, command)).price_max)
+    return await ai.submissions.submit(who, command, once)
 
 
 def _requirements(told: Constraints) -> Requirements:
@@ -132,12 +132,12 @@ async def job_of_payment(ai: AiService, who: Principal, payment: str) -> JobDeta
     """The job that a payment is for. Raises `JobNotFound`."""
     if not ids.is_id("hold", payment):
         raise JobNotFound
-    return await ai.job(who, ids.encode("job", ids.decode("hold", payment)))
+    return await ai.jobs.get(who, ids.encode("job", ids.decode("hold", payment)))
 
 
 async def cancel(ai: AiService, who: Principal, job: str, once: IdempotencyKey, refusal: type[Exception]) -> Job:
     """Cancel a job that has not ended. Raises `refusal` for one that has."""
-    found = await ai.job(who, job)
+    found = await ai.jobs.get(who, job)
     if found.state not in OPEN:
         raise refusal
-    return await ai.cancel(who, job, once)
+    return await ai.stops.cancel(who, job, once)

@@ -102,7 +102,7 @@ class ServiceController(Controller):
     async def services(self, ai: NamedDependency[AiService]) -> Services:
         """The services that there are, with the models that can be had."""
         models: dict[str, set[str]] = {}
-        for miner in await ai.fleet():
+        for miner in await ai.fleet_view.miners():
             if miner.status == ONLINE:
                 for kind, served in miner.models.items():
                     models.setdefault(kind, set()).update(served)
@@ -158,8 +158,8 @@ class ServiceController(Controller):
     ) -> TaskMade:
         """Submit the job that does it, for what it can cost at most; the body is what the schema says."""
         command = SubmitJob(kind=_kind_of(service), input=data, max_price=desk.ANY_PRICE)
-        quote = await ai.quote(who, command)
-        job = await ai.submit(who, structs.replace(command, max_price=quote.price_max), once)
+        quote = await ai.quotes.quote(who, command)
+        job = await ai.submissions.submit(who, structs.replace(command, max_price=quote.price_max), once)
         return _made(service, job)
 
     @post("/{service:str}/{task:str}", status_code=201, opt=NATURAL)

@@ -15,15 +15,12 @@ from collections.abc import Sequence
 
 from prometheus_client import Metric
 
-from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
-from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.platform import Platform
 from aitbc.modules.ai.api import (
     Claim,
     Failure,
     Job,
-    JobDetail,
     Lease,
     LeaseStatus,
     LogLine,
@@ -32,13 +29,10 @@ from aitbc.modules.ai.api import (
     Parts,
     PartsKept,
     Pending,
-    Quote,
     Renewal,
     Result,
 )
 from aitbc.modules.ai.batched.claim import Dealer
-from aitbc.modules.ai.models.fleet import FleetMiner
-from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.service.artifacts import Artifacts
 from aitbc.modules.ai.service.attempts import Attempts, HeldLease
 from aitbc.modules.ai.service.booked_jobs import BookedJobs
@@ -189,33 +183,3 @@ class AiService:
     async def tidy(self) -> None:
         """Remove inputs, outputs, their parts and logs past their retention, old artifacts, and flows that nobody uses."""
         await self.retention.tidy()
-
-    # For the legacy paths, until they ask the parts themselves
-
-    async def submit(self, who: Principal, command: SubmitJob, once: IdempotencyKey) -> Job:
-        """Submit a job."""
-        return await self.submissions.submit(who, command, once)
-
-    async def quote(self, who: Principal, command: SubmitJob) -> Quote:
-        """What a job would cost."""
-        return await self.quotes.quote(who, command)
-
-    async def job(self, who: Principal, job: str) -> JobDetail:
-        """One job."""
-        return await self.jobs.get(who, job)
-
-    async def cancel(self, who: Principal, job: str, once: IdempotencyKey) -> Job:
-        """Cancel a job."""
-        return await self.stops.cancel(who, job, once)
-
-    async def put_first(self, who: Principal, job: str, reason: str | None) -> Job:
-        """Put a job first in its lane."""
-        return await self.job_queue.put_first(who, job, reason)
-
-    async def fleet(self) -> list[FleetMiner]:
-        """The miners."""
-        return await self.fleet_view.miners()
-
-    async def typical_seconds(self, kind: str) -> float | None:
-        """How long jobs of a kind take."""
-        return await self.durations.typical_seconds(kind)
