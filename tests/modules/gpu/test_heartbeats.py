@@ -235,7 +235,7 @@ async def test_what_is_told_reaches_the_picture_of_the_fleet(fleet: Fleet) -> No
     owner = await fleet.owner()
     rig = await fleet.rig(owner, region="mars", programs=["wc"])
     for _ in range(100):
-        fleets = {miner.id: miner for miner in await fleet.stage.service("ai").fleet()}
+        fleets = {miner.id: miner for miner in await fleet.stage.service("ai").fleet_view.miners()}
         if rig.id in fleets:
             break
         await asyncio.sleep(0.05)

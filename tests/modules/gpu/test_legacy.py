@@ -140,13 +140,13 @@ async def test_a_lease_outlives_a_silence_while_patience_lasts_and_no_longer(fle
     for _ in range(10):  # 250 seconds
         await fleet.later(25)
         await fleet.gpu.keep_legacy_leases()
-        await ai.end_lost_leases()
+        await ai.sweeper.end_lost_leases()
     assert (await buyer.get(f"/api/v1/ai/jobs/{job['id']}")).json()["state"] == "running"
     assert (await fleet.gpu.legacy_miners.find(who, "m1")).miner.status == "offline"
     for _ in range(5):
         await fleet.later(25)
         await fleet.gpu.keep_legacy_leases()
-        await ai.end_lost_leases()
+        await ai.sweeper.end_lost_leases()
     row = await fleet.gpu.legacy_leases.find(who, "m1", job["id"])
     assert row.ended_at is not None
     with pytest.raises(LeaseLost):
@@ -162,7 +162,7 @@ async def test_heartbeats_keep_a_lease_for_as_long_as_it_may_run(fleet: Fleet) -
     for _ in range(20):  # 500 seconds
         await fleet.later(25)
         await fleet.gpu.legacy_work.heartbeat(who, "m1", LegacyHeartbeat(inflight=1))
-        await ai.end_lost_leases()
+        await ai.sweeper.end_lost_leases()
     row = await fleet.gpu.legacy_leases.find(who, "m1", lease.job)
     outcome = await fleet.gpu.legacy_work.deliver(who, row, OUTPUT, {})
     assert (outcome.job, outcome.state) == (job["id"], "succeeded")

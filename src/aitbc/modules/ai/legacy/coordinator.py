@@ -163,14 +163,14 @@ class CoordinatorJobController(Controller):
         self, ai: NamedDependency[AiService], who: NamedDependency[Principal], job: FromPath[str]
     ) -> CoordinatorJob:
         """A job."""
-        return told_of(await ai.job(who, job))
+        return told_of(await ai.jobs.get(who, job))
 
     @get("/v1/jobs/{job:str}/result", opt=READ)
     async def result(
         self, ai: NamedDependency[AiService], who: NamedDependency[Principal], job: FromPath[str]
     ) -> JobResult:
         """What became of it; 425 while it may still become something."""
-        return result_of(await ai.job(who, job))
+        return result_of(await ai.jobs.get(who, job))
 
     @post("/v1/jobs/{job:str}/cancel", status_code=200, opt=CREATE)
     async def cancel(
@@ -188,7 +188,7 @@ class CoordinatorJobController(Controller):
         self, ai: NamedDependency[AiService], who: NamedDependency[Principal], job: FromPath[str]
     ) -> ReceiptSummary:
         """What its receipt says."""
-        found = receipt_of(await ai.job(who, job))
+        found = receipt_of(await ai.jobs.get(who, job))
         if found is None:
             raise ReceiptNotAvailable
         return found
@@ -198,7 +198,7 @@ class CoordinatorJobController(Controller):
         self, ai: NamedDependency[AiService], who: NamedDependency[Principal], job: FromPath[str]
     ) -> Receipts:
         """Its receipt, if there is one."""
-        found = receipt_of(await ai.job(who, job))
+        found = receipt_of(await ai.jobs.get(who, job))
         return Receipts(items=() if found is None else (found,))
 
 
@@ -210,14 +210,14 @@ class CoordinatorPayments(Controller):
         self, ai: NamedDependency[AiService], who: NamedDependency[Principal], job: FromPath[str]
     ) -> Payment:
         """What the money of a job does."""
-        return payment_of(await ai.job(who, job))
+        return payment_of(await ai.jobs.get(who, job))
 
     @post("/v1/payments", opt=NATURAL)
     async def pay(
         self, ai: NamedDependency[AiService], who: NamedDependency[Principal], data: JSONBody[Pay]
     ) -> Response[Payment]:
         """The payment that a job has had since it was submitted; more than that cannot be added."""
-        found = payment_of(await ai.job(who, data.job_id))
+        found = payment_of(await ai.jobs.get(who, data.job_id))
         if data.amount > found.amount:
             raise AmountAboveHeld(f"{found.amount} AITBC are held for this job; submit it again to offer more.")
         return Response(found, status_code=201)
@@ -261,7 +261,7 @@ class CoordinatorPayments(Controller):
         if payment_status(job) == "released":
             raise NotRefundable
         if payment_status(job) == "escrowed":
-            await ai.cancel(who, job.id, once)
+            await ai.stops.cancel(who, job.id, once)
         return Moved(status="refunded", payment_id=payment)
 
 

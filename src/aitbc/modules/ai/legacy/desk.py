@@ -15,8 +15,8 @@ from aitbc.kernel.primitives.errors import FieldError, Invalid
 from aitbc.modules.ai.api import Clocks, Job, JobDetail, JobNotFound
 from aitbc.modules.ai.legacy.shapes import OPEN, OURS, Constraints, NewJob
 from aitbc.modules.ai.legacy.tasks import kind_and_input
+from aitbc.modules.ai.models.submit_job import Requirements, SubmitJob
 from aitbc.modules.ai.service import AiService
-from aitbc.modules.ai.service.submitting import Requirements, SubmitJob
 
 PRIORITY_MAX = 9
 ANY_PRICE = "1"
@@ -41,8 +41,8 @@ async def submit(ai: AiService, who: Principal, data: NewJob, once: IdempotencyK
         clocks=Clocks(queue_seconds=data.ttl_seconds),
     )
     if not offered:
-        command = structs.replace(command, max_price=(await ai.quote(who, command)).price_max)
-    return await ai.submit(who, command, once)
+        command = structs.replace(command, max_price=(await ai.quotes.quote(who, command)).price_max)
+    return await ai.submissions.submit(who, command, once)
 
 
 def _requirements(told: Constraints) -> Requirements:
@@ -106,7 +106,7 @@ async def _read(
     found: list[Job] = []
     after = None
     while len(found) < count:
-        page = await ai.jobs(who, state=state, kind=kind, after=after, limit=PAGE)
+        page = await ai.jobs.page(who, state=state, kind=kind, after=after, limit=PAGE)
         found += [
             job
             for job in page
@@ -132,12 +132,12 @@ async def job_of_payment(ai: AiService, who: Principal, payment: str) -> JobDeta
     """The job that a payment is for. Raises `JobNotFound`."""
     if not ids.is_id("hold", payment):
         raise JobNotFound
-    return await ai.job(who, ids.encode("job", ids.decode("hold", payment)))
+    return await ai.jobs.get(who, ids.encode("job", ids.decode("hold", payment)))
 
 
 async def cancel(ai: AiService, who: Principal, job: str, once: IdempotencyKey, refusal: type[Exception]) -> Job:
     """Cancel a job that has not ended. Raises `refusal` for one that has."""
-    found = await ai.job(who, job)
+    found = await ai.jobs.get(who, job)
     if found.state not in OPEN:
         raise refusal
-    return await ai.cancel(who, job, once)
+    return await ai.stops.cancel(who, job, once)

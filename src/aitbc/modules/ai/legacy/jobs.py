@@ -85,7 +85,7 @@ class OlderJobs(Controller):
     ) -> JobView:
         """A job."""
         del client_id
-        return view_of(await ai.job(who, job), account=None if who.is_admin else who.account)
+        return view_of(await ai.jobs.get(who, job), account=None if who.is_admin else who.account)
 
     @get("/jobs/{job:str}/result", opt=READ)
     async def result(
@@ -97,14 +97,14 @@ class OlderJobs(Controller):
     ) -> JobResult:
         """What became of it; 425 while it may still become something."""
         del client_id
-        return result_of(await ai.job(who, job))
+        return result_of(await ai.jobs.get(who, job))
 
     @get("/jobs/{job:str}/payment", opt=READ)
     async def payment(
         self, ai: NamedDependency[AiService], who: NamedDependency[Principal], job: FromPath[str]
     ) -> Payment:
         """What its money does."""
-        return payment_of(await ai.job(who, job))
+        return payment_of(await ai.jobs.get(who, job))
 
     @post("/jobs/{job:str}/cancel", status_code=200, opt=CREATE)
     async def cancel(
@@ -138,7 +138,7 @@ class OlderOperator(Controller):
     @get("/admin/jobs/{job:str}", opt=OPERATE)
     async def one(self, ai: NamedDependency[AiService], who: NamedDependency[Principal], job: FromPath[str]) -> JobView:
         """Anybody's job."""
-        return view_of(await ai.job(who, job), account=None)
+        return view_of(await ai.jobs.get(who, job), account=None)
 
     @post("/admin/jobs/{job:str}/prioritize", status_code=200, opt=OPERATE | {"idempotency": "natural"})
     async def prioritize(
@@ -149,7 +149,7 @@ class OlderOperator(Controller):
         data: JSONBody[Reason],
     ) -> JobView:
         """Put a job that waits before all others."""
-        return view_of(await ai.put_first(who, job, data.reason), account=None)
+        return view_of(await ai.job_queue.put_first(who, job, data.reason), account=None)
 
     @delete("/admin/jobs/{job:str}", status_code=200, opt=OPERATE)
     async def remove(

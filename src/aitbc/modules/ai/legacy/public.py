@@ -15,9 +15,9 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.version import this_build
 from aitbc.modules.ai.legacy import desk
 from aitbc.modules.ai.legacy.shapes import CREATE, READ, SERVICE, NewJob, later
+from aitbc.modules.ai.models.fleet import ONLINE
 from aitbc.modules.ai.models.kinds.registry import KINDS
 from aitbc.modules.ai.service import AiService
-from aitbc.modules.ai.service.explaining import ONLINE
 
 MODALITIES = {"text": "embed", "image": "ocr"}
 """What is processed, and the kind of work that does it."""
@@ -130,11 +130,11 @@ class MediaController(Controller):
     @get("/multimodal/health/deep", opt=READ)
     async def deep(self, ai: NamedDependency[AiService]) -> DeepHealth:
         """How each medium fares: whether a miner that does it is online, and how long recent jobs took."""
-        kinds = {kind for miner in await ai.fleet() if miner.status == ONLINE for kind in miner.kinds}
+        kinds = {kind for miner in await ai.fleet_view.miners() if miner.status == ONLINE for kind in miner.kinds}
         tests = {}
         for medium in CAPABILITIES[:4]:
             kind = MODALITIES.get(medium)
-            took = None if kind is None else await ai.typical_seconds(kind)
+            took = None if kind is None else await ai.durations.typical_seconds(kind)
             standing = "not offered" if kind is None else "no miner" if kind not in kinds else "no data"
             passes = kind in kinds and took is not None
             tests[medium] = MediumTest(status="pass" if passes else standing, processing_time=took, accuracy=None)

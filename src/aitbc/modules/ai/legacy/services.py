@@ -17,10 +17,10 @@ from aitbc.modules.ai.legacy import desk
 from aitbc.modules.ai.legacy.coordinator import STATES
 from aitbc.modules.ai.legacy.jobs import OlderJobs
 from aitbc.modules.ai.legacy.shapes import CREATE, READ, SERVICE, NewJob, later
+from aitbc.modules.ai.models.fleet import ONLINE
 from aitbc.modules.ai.models.kinds.registry import KINDS
+from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.service import AiService
-from aitbc.modules.ai.service.explaining import ONLINE
-from aitbc.modules.ai.service.submitting import SubmitJob
 
 NATURAL = CREATE | {"idempotency": "natural"}
 LLM = "llm_inference"
@@ -102,7 +102,7 @@ class ServiceController(Controller):
     async def services(self, ai: NamedDependency[AiService]) -> Services:
         """The services that there are, with the models that can be had."""
         models: dict[str, set[str]] = {}
-        for miner in await ai.fleet():
+        for miner in await ai.fleet_view.miners():
             if miner.status == ONLINE:
                 for kind, served in miner.models.items():
                     models.setdefault(kind, set()).update(served)
@@ -158,8 +158,8 @@ class ServiceController(Controller):
     ) -> TaskMade:
         """Submit the job that does it, for what it can cost at most; the body is what the schema says."""
         command = SubmitJob(kind=_kind_of(service), input=data, max_price=desk.ANY_PRICE)
-        quote = await ai.quote(who, command)
-        job = await ai.submit(who, structs.replace(command, max_price=quote.price_max), once)
+        quote = await ai.quotes.quote(who, command)
+        job = await ai.submissions.submit(who, structs.replace(command, max_price=quote.price_max), once)
         return _made(service, job)
 
     @post("/{service:str}/{task:str}", status_code=201, opt=NATURAL)

@@ -1,4 +1,4 @@
-"""Those who wait in this process: miners for work, readers for news of a job. No task for any of them."""
+"""Those who wait in this process: miners for work, clients for a change of a job. No task for any of them."""
 
 import asyncio
 import bisect
@@ -27,7 +27,7 @@ class WaitingMiner:
         """True once it is worth asking again, false when the time is up."""
 
 
-class _Crowd:
+class _Group:
     """Waiting miners with equal capabilities: the proven by reputation, newcomers beside them, both then by arrival."""
 
     __slots__ = ("capabilities", "fresh", "proven")
@@ -45,28 +45,28 @@ class WaitingMiners:
     """Wakes as many miners as there are jobs for, and only those that can take them."""
 
     def __init__(self) -> None:
-        self._crowds: dict[bytes, _Crowd] = {}
+        self._groups: dict[bytes, _Group] = {}
         self._arrived = 0
 
     def __len__(self) -> int:
-        return sum(len(crowd.proven) + len(crowd.fresh) for crowd in self._crowds.values())
+        return sum(len(group.proven) + len(group.fresh) for group in self._groups.values())
 
     def enter(self, claim: Claim) -> WaitingMiner:
         """Wait for work: the future is done when it is worth asking again."""
         key = msgspec.json.encode(claim.capabilities, order="deterministic")
-        crowd = self._crowds.get(key)
-        if crowd is None:
-            crowd = self._crowds[key] = _Crowd(claim.capabilities)
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = _Group(claim.capabilities)
         self._arrived += 1
         miner = WaitingMiner(key, claim, self._arrived)
-        bisect.insort(crowd.queue_of(miner), miner, key=lambda waiting: waiting.order)
+        bisect.insort(group.queue_of(miner), miner, key=lambda waiting: waiting.order)
         return miner
 
     def leave(self, miner: WaitingMiner) -> None:
         """Wait no longer. One that was woken and does not ask again hands its turn on, so that no job is forgotten."""
         if miner.future.done() and not miner.future.cancelled() and miner.future.result():
-            crowd = self._crowds.get(miner.key)
-            heads = [*crowd.proven[:1], *crowd.fresh[:1]] if crowd is not None else []
+            group = self._groups.get(miner.key)
+            heads = [*group.proven[:1], *group.fresh[:1]] if group is not None else []
             if heads:
                 self._wake(min(heads, key=lambda waiting: waiting.order))
         else:
@@ -74,22 +74,22 @@ class WaitingMiners:
 
     def recall(self, name: str) -> None:
         """Let a miner ask anew: what it may have has changed since it began to wait."""
-        for crowd in list(self._crowds.values()):
-            for miner in [one for one in (*crowd.proven, *crowd.fresh) if one.name == name]:
+        for group in list(self._groups.values()):
+            for miner in [one for one in (*group.proven, *group.fresh) if one.name == name]:
                 self._remove(miner)
                 if not miner.future.done():
                     miner.future.set_result(False)
 
     def _remove(self, miner: WaitingMiner) -> None:
-        crowd = self._crowds.get(miner.key)
-        if crowd is None:
+        group = self._groups.get(miner.key)
+        if group is None:
             return
-        queue = crowd.queue_of(miner)
+        queue = group.queue_of(miner)
         at = bisect.bisect_left(queue, miner.order, key=lambda waiting: waiting.order)
         if at < len(queue) and queue[at] is miner:
             del queue[at]
-        if not crowd.proven and not crowd.fresh:
-            del self._crowds[miner.key]
+        if not group.proven and not group.fresh:
+            del self._groups[miner.key]
 
     def _wake(self, miner: WaitingMiner) -> None:
         self._remove(miner)
@@ -110,7 +110,7 @@ class WaitingMiners:
                 return
 
     def _wake_for(self, needs: Needs, spare: dict[bytes, int], *, exploring: bool) -> bool:
-        fitting = [key for key, crowd in self._crowds.items() if matches(needs, crowd.capabilities)]
+        fitting = [key for key, group in self._groups.items() if matches(needs, group.capabilities)]
         for key in fitting:
             if spare[key] and not exploring:  # a miner that was just woken has a slot left for this one
                 spare[key] -= 1
@@ -123,21 +123,21 @@ class WaitingMiners:
         return True
 
     def _choose(self, keys: Sequence[bytes], *, exploring: bool) -> WaitingMiner | None:
-        crowds = [self._crowds[key] for key in keys]
-        proven = [crowd.proven[0] for crowd in crowds if crowd.proven]
-        fresh = [crowd.fresh[0] for crowd in crowds if crowd.fresh]
+        groups = [self._groups[key] for key in keys]
+        proven = [group.proven[0] for group in groups if group.proven]
+        fresh = [group.fresh[0] for group in groups if group.fresh]
         heads = (fresh or proven) if exploring else (proven or fresh)
         return min(heads, key=lambda miner: miner.order, default=None)
 
     def wake_all(self) -> None:
         """Everybody asks again: the process is about to stop."""
-        for crowd in list(self._crowds.values()):
-            for miner in [*crowd.proven, *crowd.fresh]:
+        for group in list(self._groups.values()):
+            for miner in [*group.proven, *group.fresh]:
                 self._wake(miner)
 
 
 class WatchedJobs:
-    """Wakes those who wait for news of a job."""
+    """Wakes those who wait for a change of a job."""
 
     def __init__(self) -> None:
         self._watchers: dict[str, set[asyncio.Future[None]]] = {}
@@ -151,15 +151,15 @@ class WatchedJobs:
         return list(self._watchers)
 
     def watch(self, job: str) -> asyncio.Future[None]:
-        """A future that is done at the next news of a job.
+        """A future that is done when something about a job changes.
 
-        Take it before reading the job, so that no news falls between.
+        Take it before reading the job, so that no change falls between.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._watchers.setdefault(job, set()).add(future)
         return future
 
-    def leave(self, job: str, future: asyncio.Future[None]) -> None:
+    def unwatch(self, job: str, future: asyncio.Future[None]) -> None:
         """Watch no longer."""
         watchers = self._watchers.get(job)
         if watchers is not None:
@@ -167,8 +167,8 @@ class WatchedJobs:
             if not watchers:
                 del self._watchers[job]
 
-    def tell(self, jobs: Iterable[str]) -> None:
-        """There is news of these jobs."""
+    def notify(self, jobs: Iterable[str]) -> None:
+        """Something about these jobs has changed."""
         for job in jobs:
             for future in self._watchers.pop(job, ()):
                 if not future.done():
@@ -176,4 +176,4 @@ class WatchedJobs:
 
     def wake_all(self) -> None:
         """Everybody looks again."""
-        self.tell(self.jobs)
+        self.notify(self.jobs)
