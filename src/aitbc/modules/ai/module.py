@@ -2,10 +2,12 @@
 
 from aitbc.kernel.module import Module, PeriodicTask
 from aitbc.modules.ai.api import AiApi
-from aitbc.modules.ai.legacy.coordinator import CoordinatorJobController, CoordinatorPayments
-from aitbc.modules.ai.legacy.jobs import OlderJobs, OlderOperator
-from aitbc.modules.ai.legacy.public import MediaController, PublicController
-from aitbc.modules.ai.legacy.services import NotServedController, ReinforcedJobs, ServiceController
+from aitbc.modules.ai.legacy.health import LegacyHealth
+from aitbc.modules.ai.legacy.jobs import CoordinatorJobLists, CoordinatorJobs, LegacyJobs, OperatorJobs, ReinforcedJobs
+from aitbc.modules.ai.legacy.media import MediaController
+from aitbc.modules.ai.legacy.payments import CoordinatorPayments
+from aitbc.modules.ai.legacy.refused import REFUSED_COORDINATOR, REFUSED_LEGACY
+from aitbc.modules.ai.legacy.services import ServiceController
 from aitbc.modules.ai.models.tables import Base
 from aitbc.modules.ai.routes.artifacts import ArtifactController
 from aitbc.modules.ai.routes.jobs import JobController
@@ -48,13 +50,14 @@ module = Module(
         "miner": ("artifacts:write", "artifacts:read"),
     },
     settings=AiSettings,
-    legacy=(PublicController, OlderJobs, OlderOperator, MediaController),
+    legacy=(LegacyHealth, LegacyJobs, OperatorJobs, MediaController, *REFUSED_LEGACY),
     legacy_coordinator=(
-        CoordinatorJobController,
+        CoordinatorJobs,
+        CoordinatorJobLists,
         CoordinatorPayments,
         ServiceController,
         ReinforcedJobs,
-        NotServedController,
+        *REFUSED_COORDINATOR,
     ),
     periodic_tasks=(
         PeriodicTask(run=AiService.sweep, every_seconds=1.0),
