@@ -6,9 +6,17 @@ The API key says which account acts. The name only says which of the account's o
 from collections.abc import Mapping
 from typing import Any
 
+from litestar.di import NamedDependency
 from msgspec import Struct
 
+from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.legacy.errors import name_of
+
+Who = NamedDependency[Principal]
+"""The parameter `who` of a handler: the account and what its key may do."""
+Once = NamedDependency[IdempotencyKey]
+"""The parameter `once` of a handler: the request's Idempotency-Key."""
 
 
 class CallerName(Struct, frozen=True):

@@ -3,21 +3,20 @@
 from typing import Annotated
 
 from litestar import Controller, Response, delete, get, post
-from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta, Struct
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.legacy.caller import Once, Who
 from aitbc.kernel.legacy.health import HealthController
 from aitbc.kernel.legacy.paging import CountedItems, Limit, Offset, Word
 from aitbc.kernel.primitives.errors import AppError, NotFound
 from aitbc.modules.ai.api import Job
+from aitbc.modules.ai.legacy.caller import CREATE, OPERATE, READ, Ai
 from aitbc.modules.ai.legacy.job_lists import list_jobs
 from aitbc.modules.ai.legacy.shapes import (
-    CREATE,
     OPEN_STATES,
-    READ,
     SERVICE,
     CoordinatorJob,
     History,
@@ -40,7 +39,6 @@ from aitbc.modules.ai.models.life import IllegalMove
 from aitbc.modules.ai.service import AiService
 
 InState = Annotated[str | None, Meta(max_length=100), QueryParameter(name="state")]
-OPERATE = {"permission": "jobs:operate"}
 
 
 class ReceiptNotAvailable(NotFound):
@@ -67,57 +65,31 @@ class JobController(Controller):
 
     @post("/jobs", opt=CREATE)
     async def submit(
-        self,
-        ai: NamedDependency[AiService],
-        who: NamedDependency[Principal],
-        once: NamedDependency[IdempotencyKey],
-        data: JSONBody[NewJob],
-        client_id: Word = None,
+        self, ai: Ai, who: Who, once: Once, data: JSONBody[NewJob], client_id: Word = None
     ) -> Response[Struct]:
         """Submit a job."""
         del client_id
         return Response(self.view(await submit(ai, who, data, once), who.account), status_code=201)
 
     @get("/jobs/{job:str}", opt=READ)
-    async def one(
-        self,
-        ai: NamedDependency[AiService],
-        who: NamedDependency[Principal],
-        job: FromPath[str],
-        client_id: Word = None,
-    ) -> Struct:
+    async def one(self, ai: Ai, who: Who, job: FromPath[str], client_id: Word = None) -> Struct:
         """A job."""
         del client_id
         return self.view(await ai.jobs.get(who, job), None if who.is_admin else who.account)
 
     @get("/jobs/{job:str}/result", opt=READ)
-    async def result(
-        self,
-        ai: NamedDependency[AiService],
-        who: NamedDependency[Principal],
-        job: FromPath[str],
-        client_id: Word = None,
-    ) -> JobResult:
+    async def result(self, ai: Ai, who: Who, job: FromPath[str], client_id: Word = None) -> JobResult:
         """What became of it; 425 while it may still become something."""
         del client_id
         return result_of(await ai.jobs.get(who, job))
 
     @get("/jobs/{job:str}/payment", opt=READ)
-    async def payment(
-        self, ai: NamedDependency[AiService], who: NamedDependency[Principal], job: FromPath[str]
-    ) -> Payment:
+    async def payment(self, ai: Ai, who: Who, job: FromPath[str]) -> Payment:
         """What its money does."""
         return payment_of(await ai.jobs.get(who, job))
 
     @post("/jobs/{job:str}/cancel", status_code=200, opt=CREATE)
-    async def cancel(
-        self,
-        ai: NamedDependency[AiService],
-        who: NamedDependency[Principal],
-        once: NamedDependency[IdempotencyKey],
-        job: FromPath[str],
-        client_id: Word = None,
-    ) -> Struct:
+    async def cancel(self, ai: Ai, who: Who, once: Once, job: FromPath[str], client_id: Word = None) -> Struct:
         """Cancel a job that has not ended."""
         del client_id
         return self.view(await cancel(ai, who, job, once, self.ended), who.account)
@@ -135,8 +107,8 @@ class LegacyJobs(JobController):
     @get("/jobs", opt=READ)
     async def listed(
         self,
-        ai: NamedDependency[AiService],
-        who: NamedDependency[Principal],
+        ai: Ai,
+        who: Who,
         limit: FromQuery[Limit] = 10,
         in_state: InState = None,
         status: Word = None,
@@ -172,9 +144,7 @@ class CoordinatorJobs(JobController):
         return coordinator_view(job)
 
     @get("/jobs/{job:str}/receipt", opt=READ)
-    async def receipt(
-        self, ai: NamedDependency[AiService], who: NamedDependency[Principal], job: FromPath[str]
-    ) -> ReceiptSummary:
+    async def receipt(self, ai: Ai, who: Who, job: FromPath[str]) -> ReceiptSummary:
         """What its receipt says."""
         found = receipt_of(await ai.jobs.get(who, job))
         if found is None:
@@ -182,9 +152,7 @@ class CoordinatorJobs(JobController):
         return found
 
     @get("/jobs/{job:str}/receipts", opt=READ)
-    async def receipts(
-        self, ai: NamedDependency[AiService], who: NamedDependency[Principal], job: FromPath[str]
-    ) -> Receipts:
+    async def receipts(self, ai: Ai, who: Who, job: FromPath[str]) -> Receipts:
         """Its receipt, if there is one."""
         found = receipt_of(await ai.jobs.get(who, job))
         return Receipts(items=() if found is None else (found,))
@@ -196,8 +164,8 @@ class CoordinatorJobLists(Controller):
     @get("/v1/jobs", opt=READ)
     async def listed(
         self,
-        ai: NamedDependency[AiService],
-        who: NamedDependency[Principal],
+        ai: Ai,
+        who: Who,
         limit: FromQuery[Limit] = 20,
         offset: FromQuery[Offset] = 0,
         status: Word = None,
@@ -211,8 +179,8 @@ class CoordinatorJobLists(Controller):
     @get("/v1/jobs/history", opt=READ)
     async def history(
         self,
-        ai: NamedDependency[AiService],
-        who: NamedDependency[Principal],
+        ai: Ai,
+        who: Who,
         limit: FromQuery[Limit] = 20,
         offset: FromQuery[Offset] = 0,
         status: Word = None,
@@ -228,9 +196,7 @@ class CoordinatorJobLists(Controller):
         return History(items=items, total=len(items), limit=limit, offset=offset, from_time=from_time, to_time=to_time)
 
     @get("/jobs", opt=READ)
-    async def bare(
-        self, ai: NamedDependency[AiService], who: NamedDependency[Principal], limit: FromQuery[Limit] = 100
-    ) -> list[CoordinatorJob]:
+    async def bare(self, ai: Ai, who: Who, limit: FromQuery[Limit] = 100) -> list[CoordinatorJob]:
         """The newest jobs as a bare list, for those who only count them."""
         return [coordinator_view(job) for job in await list_jobs(ai, who, limit=limit)]
 
@@ -241,41 +207,23 @@ class OperatorJobs(Controller):
     path = "/admin/jobs"
 
     @get("/", opt=OPERATE)
-    async def listed(
-        self,
-        ai: NamedDependency[AiService],
-        who: NamedDependency[Principal],
-        limit: FromQuery[Limit] = 50,
-        status: Word = None,
-    ) -> JobList:
+    async def listed(self, ai: Ai, who: Who, limit: FromQuery[Limit] = 50, status: Word = None) -> JobList:
         """The newest jobs of all."""
         views = tuple(view_of(job, account=None) for job in await list_jobs(ai, who, limit=limit, state=status))
         return JobList(jobs=views, limit=limit, total=len(views))
 
     @get("/{job:str}", opt=OPERATE)
-    async def one(self, ai: NamedDependency[AiService], who: NamedDependency[Principal], job: FromPath[str]) -> JobView:
+    async def one(self, ai: Ai, who: Who, job: FromPath[str]) -> JobView:
         """Anybody's job."""
         return view_of(await ai.jobs.get(who, job), account=None)
 
     @post("/{job:str}/prioritize", status_code=200, opt=OPERATE | {"idempotency": "natural"})
-    async def prioritize(
-        self,
-        ai: NamedDependency[AiService],
-        who: NamedDependency[Principal],
-        job: FromPath[str],
-        data: JSONBody[Reason],
-    ) -> JobView:
+    async def prioritize(self, ai: Ai, who: Who, job: FromPath[str], data: JSONBody[Reason]) -> JobView:
         """Put a job that waits before all others."""
         return view_of(await ai.job_queue.put_first(who, job, data.reason), account=None)
 
     @delete("/{job:str}", status_code=200, opt=OPERATE)
-    async def remove(
-        self,
-        ai: NamedDependency[AiService],
-        who: NamedDependency[Principal],
-        once: NamedDependency[IdempotencyKey],
-        job: FromPath[str],
-    ) -> JobView:
+    async def remove(self, ai: Ai, who: Who, once: Once, job: FromPath[str]) -> JobView:
         """Cancel anybody's job; what has ended stays, since it is booked."""
         return view_of(await cancel(ai, who, job, once, JobAlreadyEnded), account=None)
 

@@ -4,19 +4,17 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from litestar import Controller, get, post
-from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
-from aitbc.kernel.database.idempotency import IdempotencyKey
-from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.legacy.amounts import Amount
+from aitbc.kernel.legacy.caller import Once, Who
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import NotDone
-from aitbc.modules.ai.legacy.shapes import CREATE, READ, NewJob, not_offered
+from aitbc.modules.ai.legacy.caller import CREATE, READ, Ai
+from aitbc.modules.ai.legacy.shapes import NewJob, not_offered
 from aitbc.modules.ai.legacy.submission import submit
 from aitbc.modules.ai.models.fleet import ONLINE
-from aitbc.modules.ai.service import AiService
 
 MODALITIES = {"text": "embed", "image": "ocr"}
 """What is processed, and the kind of work that does it."""
@@ -70,13 +68,7 @@ class MediaController(Controller):
     """Processing of media, and how it fares."""
 
     @post("/multimodal/process", status_code=200, opt=CREATE)
-    async def process(
-        self,
-        ai: NamedDependency[AiService],
-        who: NamedDependency[Principal],
-        once: NamedDependency[IdempotencyKey],
-        data: JSONBody[Process],
-    ) -> Processing:
+    async def process(self, ai: Ai, who: Who, once: Once, data: JSONBody[Process]) -> Processing:
         """Submit the job that does it."""
         kind = MODALITIES.get(data.modality)
         if kind is None:
@@ -88,7 +80,7 @@ class MediaController(Controller):
         return Processing(task_id=job.id, modality=data.modality, status="processing", result=where)
 
     @get("/multimodal/health/deep", opt=READ)
-    async def deep(self, ai: NamedDependency[AiService]) -> DeepHealth:
+    async def deep(self, ai: Ai) -> DeepHealth:
         """How each medium fares: whether a miner that does it is online, and how long recent jobs took."""
         kinds = {kind for miner in await ai.fleet_view.miners() if miner.status == ONLINE for kind in miner.kinds}
         tests = {}

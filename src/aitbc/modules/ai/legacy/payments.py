@@ -1,19 +1,16 @@
 """The money of jobs as the coordinator's payments: held when a job is submitted, and moved by what becomes of it."""
 
 from litestar import Controller, Response, get, post
-from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import Struct
 
-from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.legacy.amounts import PositiveAmount
+from aitbc.kernel.legacy.caller import Once, Who
 from aitbc.kernel.primitives import ids
 from aitbc.modules.ai.api import JobDetail, JobNotFound
+from aitbc.modules.ai.legacy.caller import CREATE, NATURAL, READ, Ai
 from aitbc.modules.ai.legacy.shapes import (
-    CREATE,
-    NATURAL,
-    READ,
     AmountAboveHeld,
     JobNotReady,
     NotRefundable,
@@ -44,9 +41,7 @@ class CoordinatorPayments(Controller):
     path = "/v1/payments"
 
     @post("/", opt=NATURAL)
-    async def pay(
-        self, ai: NamedDependency[AiService], who: NamedDependency[Principal], data: JSONBody[Pay]
-    ) -> Response[Payment]:
+    async def pay(self, ai: Ai, who: Who, data: JSONBody[Pay]) -> Response[Payment]:
         """The payment that a job has had since it was submitted; more than that cannot be added."""
         found = payment_of(await ai.jobs.get(who, data.job_id))
         if data.amount > found.amount:
@@ -54,16 +49,12 @@ class CoordinatorPayments(Controller):
         return Response(found, status_code=201)
 
     @get(["/{payment:str}", "/{payment:str}/receipt"], opt=READ)
-    async def payment(
-        self, ai: NamedDependency[AiService], who: NamedDependency[Principal], payment: FromPath[str]
-    ) -> Payment:
+    async def payment(self, ai: Ai, who: Who, payment: FromPath[str]) -> Payment:
         """A payment; the signed receipt of a paid job is at `/api/v1/trading/receipts`."""
         return payment_of(await job_of_payment(ai, who, payment))
 
     @post("/{payment:str}/release", status_code=200, opt=NATURAL)
-    async def release(
-        self, ai: NamedDependency[AiService], who: NamedDependency[Principal], payment: FromPath[str]
-    ) -> PaymentMoved:
+    async def release(self, ai: Ai, who: Who, payment: FromPath[str]) -> PaymentMoved:
         """Released is what an accepted result has paid; nobody's word can do it."""
         found = payment_of(await job_of_payment(ai, who, payment))
         if found.status == "escrowed":
@@ -73,13 +64,7 @@ class CoordinatorPayments(Controller):
         return PaymentMoved(status="released", payment_id=payment)
 
     @post("/{payment:str}/refund", status_code=200, opt=CREATE)
-    async def refund(
-        self,
-        ai: NamedDependency[AiService],
-        who: NamedDependency[Principal],
-        once: NamedDependency[IdempotencyKey],
-        payment: FromPath[str],
-    ) -> PaymentMoved:
+    async def refund(self, ai: Ai, who: Who, once: Once, payment: FromPath[str]) -> PaymentMoved:
         """Give the money back: the job is cancelled if it has not ended."""
         job = await job_of_payment(ai, who, payment)
         if payment_status(job) == "released":

@@ -3,16 +3,17 @@
 from typing import Annotated, Any
 
 from litestar import Controller, Response, get, post
-from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct, structs
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.legacy.caller import Once, Who
 from aitbc.kernel.primitives.errors import NotDone, NotFound
 from aitbc.kernel.primitives.json_schema import schema_of
 from aitbc.modules.ai.api import Job
-from aitbc.modules.ai.legacy.shapes import COORDINATOR_STATES, CREATE, NATURAL, READ, NewJob, not_offered
+from aitbc.modules.ai.legacy.caller import CREATE, NATURAL, READ, Ai
+from aitbc.modules.ai.legacy.shapes import COORDINATOR_STATES, NewJob, not_offered
 from aitbc.modules.ai.legacy.submission import ANY_PRICE, submit, submit_quoted
 from aitbc.modules.ai.models.fleet import ONLINE
 from aitbc.modules.ai.models.kinds.registry import KINDS
@@ -86,7 +87,7 @@ class ServiceController(Controller):
     path = "/v1/services"
 
     @get("/", opt=READ)
-    async def services(self, ai: NamedDependency[AiService]) -> Services:
+    async def services(self, ai: Ai) -> Services:
         """The services that there are, with the models that can be had."""
         models: dict[str, set[str]] = {}
         for miner in await ai.fleet_view.miners():
@@ -113,35 +114,18 @@ class ServiceController(Controller):
         return ServiceSchema(service_type=service, schema=_flat(schema_of(taken)))
 
     @post(["/llm/inference", f"/{LLM}"], opt=CREATE)
-    async def infer(
-        self,
-        ai: NamedDependency[AiService],
-        who: NamedDependency[Principal],
-        once: NamedDependency[IdempotencyKey],
-        data: JSONBody[Inference],
-    ) -> Response[TaskMade]:
+    async def infer(self, ai: Ai, who: Who, once: Once, data: JSONBody[Inference]) -> Response[TaskMade]:
         """Submit the job that answers a prompt."""
         return Response(_made(LLM, await _infer(ai, who, data, once)), status_code=201)
 
     @post("/llm/stream", status_code=200, opt=CREATE)
-    async def stream(
-        self,
-        ai: NamedDependency[AiService],
-        who: NamedDependency[Principal],
-        once: NamedDependency[IdempotencyKey],
-        data: JSONBody[Inference],
-    ) -> TaskMade:
+    async def stream(self, ai: Ai, who: Who, once: Once, data: JSONBody[Inference]) -> TaskMade:
         """Submit the same job: this path never streamed, and its answer says where the result will be."""
         return _made(LLM, await _infer(ai, who, data, once))
 
     @post("/{service:str}", status_code=201, opt=CREATE)
     async def submit(
-        self,
-        ai: NamedDependency[AiService],
-        who: NamedDependency[Principal],
-        once: NamedDependency[IdempotencyKey],
-        service: FromPath[str],
-        data: JSONBody[dict[str, Any]],
+        self, ai: Ai, who: Who, once: Once, service: FromPath[str], data: JSONBody[dict[str, Any]]
     ) -> TaskMade:
         """Submit the job that does it, for what it can cost at most; the body is what the schema says."""
         command = SubmitJob(kind=_kind_of(service), input=data, max_price=ANY_PRICE)

@@ -15,9 +15,6 @@ from aitbc.modules.ai.api import Clocks, Job, JobDetail
 
 SERVICE = "ai-service"
 METHOD = "aitbc_token"
-CREATE = {"permission": "jobs:create"}
-NATURAL = CREATE | {"idempotency": "natural"}
-READ = {"permission": "jobs:read"}
 STATES = StateNames(
     {
         "queued": "pending",

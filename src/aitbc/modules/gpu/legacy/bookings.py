@@ -1,12 +1,10 @@
 """Bookings in the legacy dialect: a GPU is booked, confirmed, worked with and released, and the bookings are its orders."""
 
 from litestar import Controller, get, post
-from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParams
 
-from aitbc.kernel.database.idempotency import IdempotencyKey
-from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.legacy.amounts import amount_of, nearest_units_of
+from aitbc.kernel.legacy.caller import Once, Who
 from aitbc.kernel.legacy.errors import invalid
 from aitbc.kernel.legacy.paging import read_query
 from aitbc.kernel.legacy.times import milliseconds_of
@@ -29,7 +27,7 @@ from aitbc.modules.gpu.legacy.booking_shapes import (
     order_view,
     purchased,
 )
-from aitbc.modules.gpu.service import GpuService
+from aitbc.modules.gpu.legacy.caller import Gpu
 from aitbc.modules.gpu.service.bookings import BookGpu, BookingFilter, GpuNotBooked
 
 BOOK = {"permission": "jobs:create"}
@@ -56,32 +54,19 @@ class BookingOfGpuController(Controller):
     path = "/v1/marketplace/gpu"
 
     @post("/purchase", status_code=201, opt=BOOK)
-    async def purchase(
-        self,
-        gpu: NamedDependency[GpuService],
-        who: NamedDependency[Principal],
-        once: NamedDependency[IdempotencyKey],
-        data: JSONBody[PurchaseBody],
-    ) -> Purchased:
+    async def purchase(self, gpu: Gpu, who: Who, once: Once, data: JSONBody[PurchaseBody]) -> Purchased:
         """Book a GPU, in the words of a sale."""
         command = BookGpu(gpu=data.gpu_id, duration_ms=milliseconds_of(data.duration_hours))
         return purchased(await gpu.bookings.book(who, command, once))
 
     @post("/bid", status_code=201, opt=NATURAL)
-    async def bid(self, gpu: NamedDependency[GpuService], data: JSONBody[BidBody]) -> None:
+    async def bid(self, gpu: Gpu, data: JSONBody[BidBody]) -> None:
         """Refuse a bid for one GPU: it does not say whether its amount is for an hour or for all of them."""
         await gpu.listings.get(data.gpu_id)
         raise BidNotDone
 
     @post("/{name:str}/book", status_code=201, opt=BOOK)
-    async def book(
-        self,
-        gpu: NamedDependency[GpuService],
-        who: NamedDependency[Principal],
-        once: NamedDependency[IdempotencyKey],
-        name: FromPath[str],
-        data: JSONBody[BookBody],
-    ) -> Booked:
+    async def book(self, gpu: Gpu, who: Who, once: Once, name: FromPath[str], data: JSONBody[BookBody]) -> Booked:
         """Book a GPU from now on, and hold what all of its time costs."""
         if data.gpu_id not in (None, name):
             raise invalid("/gpu_id", "Expected the GPU of the path")
@@ -94,13 +79,7 @@ class BookingOfGpuController(Controller):
         return booked(await gpu.bookings.book(who, command, once))
 
     @post("/{name:str}/release", status_code=200, opt=BOOK)
-    async def release(
-        self,
-        gpu: NamedDependency[GpuService],
-        who: NamedDependency[Principal],
-        once: NamedDependency[IdempotencyKey],
-        name: FromPath[str],
-    ) -> Released:
+    async def release(self, gpu: Gpu, who: Who, once: Once, name: FromPath[str]) -> Released:
         """Give a GPU of the caller's booking back: what was used is paid, the rest returns."""
         await gpu.listings.get(name)
         booking = await gpu.bookings.current(name)
@@ -112,13 +91,7 @@ class BookingOfGpuController(Controller):
         return Released(status="released", gpu_id=name, refund=refund, message="What was used of its time is paid.")
 
     @post("/{name:str}/confirm", status_code=200, opt=NATURAL)
-    async def confirm(
-        self,
-        gpu: NamedDependency[GpuService],
-        who: NamedDependency[Principal],
-        name: FromPath[str],
-        data: JSONBody[ConfirmBody],
-    ) -> Confirmed:
+    async def confirm(self, gpu: Gpu, who: Who, name: FromPath[str], data: JSONBody[ConfirmBody]) -> Confirmed:
         """Confirm the caller's booking of a GPU."""
         await gpu.listings.get(name)
         booking = await gpu.bookings.current(name)
@@ -140,9 +113,7 @@ class CoordinatorBookings(Controller):
     path = "/v1"
 
     @get("/marketplace/orders", opt=READ)
-    async def orders(
-        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], query: QueryParams
-    ) -> list[OrderView]:
+    async def orders(self, gpu: Gpu, who: Who, query: QueryParams) -> list[OrderView]:
         """List the caller's bookings, the newest first."""
         wish = read_query(query, OrdersQuery)
         every = wish.status in (None, "all")
@@ -151,13 +122,7 @@ class CoordinatorBookings(Controller):
         return [order_view(one) for one in found]
 
     @post("/tasks/ollama", status_code=200, opt=BOOK)
-    async def ollama(
-        self,
-        gpu: NamedDependency[GpuService],
-        who: NamedDependency[Principal],
-        once: NamedDependency[IdempotencyKey],
-        data: JSONBody[OllamaBody],
-    ) -> TaskView:
+    async def ollama(self, gpu: Gpu, who: Who, once: Once, data: JSONBody[OllamaBody]) -> TaskView:
         """Submit the job that answers a prompt on a GPU that the caller has booked; it costs one minor unit."""
         asked = {"messages": [{"role": "user", "content": data.prompt}], "model": data.model}
         job = await gpu.bookings.submit_job(who, data.gpu_id, "chat", data.parameters | asked, once)

@@ -1,6 +1,12 @@
 """Who a legacy miner is, and what the legacy paths ask of a caller's key."""
 
+from litestar.di import NamedDependency
+
 from aitbc.kernel.legacy.caller import CallerName
+from aitbc.modules.gpu.service import GpuService
+
+Gpu = NamedDependency[GpuService]
+"""The parameter `gpu` of a handler."""
 
 MINER = CallerName(header="x-miner-id", field="miner_id")
 

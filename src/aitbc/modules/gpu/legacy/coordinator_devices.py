@@ -3,20 +3,18 @@
 from typing import Annotated, Any
 
 from litestar import Controller, get, post
-from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParams
 from msgspec import Meta, Struct
 
-from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.legacy.caller import Who
 from aitbc.kernel.legacy.errors import required
 from aitbc.kernel.legacy.paging import read_query
-from aitbc.modules.gpu.legacy.caller import MANAGE, MINER, READ, READ_BY_POST
+from aitbc.modules.gpu.legacy.caller import MANAGE, MINER, READ, READ_BY_POST, Gpu
 from aitbc.modules.gpu.legacy.capabilities import gpus_of, with_readings
 from aitbc.modules.gpu.legacy.devices import find_device, model_wanted
 from aitbc.modules.gpu.legacy.model_fit import Fit, fit
 from aitbc.modules.gpu.legacy.shapes import MIB_PER_GIB, DeviceQuery, Label
 from aitbc.modules.gpu.models.catalogue import is_consumer
-from aitbc.modules.gpu.service import GpuService
 from aitbc.modules.gpu.service.legacy_work import LegacyHeartbeat
 
 MINERS_MAX = 1000
@@ -88,7 +86,7 @@ class CoordinatorDevices(Controller):
     path = "/v1/edge-gpu"
 
     @get("/profiles", opt=READ)
-    async def profiles(self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal]) -> EdgeProfiles:
+    async def profiles(self, gpu: Gpu, who: Who) -> EdgeProfiles:
         """List the GPUs of the caller's miners."""
         miners = [one.miner for one in await gpu.legacy_miners.page(who, MINERS_MAX)]
         profiles = [
@@ -105,9 +103,7 @@ class CoordinatorDevices(Controller):
         return EdgeProfiles(profiles=profiles, total=len(profiles))
 
     @get("/metrics/{name:str}", opt=READ)
-    async def metrics(
-        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], name: FromPath[str]
-    ) -> EdgeReadings:
+    async def metrics(self, gpu: Gpu, who: Who, name: FromPath[str]) -> EdgeReadings:
         """The last readings of a GPU."""
         _, device = await find_device(gpu, who, name)
         return EdgeReadings(
@@ -118,9 +114,7 @@ class CoordinatorDevices(Controller):
         )
 
     @post("/metrics", status_code=200, opt=MANAGE)
-    async def keep(
-        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], data: JSONBody[EdgeReading]
-    ) -> EdgeKept:
+    async def keep(self, gpu: Gpu, who: Who, data: JSONBody[EdgeReading]) -> EdgeKept:
         """Record what a legacy miner reads of a GPU; others report it with their heartbeats."""
         owner, _ = await find_device(gpu, who, data.gpu_id)
         place = int(data.gpu_id.rpartition("-")[2])
@@ -135,9 +129,7 @@ class CoordinatorDevices(Controller):
         return EdgeKept(status="success", gpu_id=data.gpu_id)
 
     @post("/discover", status_code=200, opt=READ_BY_POST)
-    async def discover(
-        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], query: QueryParams
-    ) -> Discovered:
+    async def discover(self, gpu: Gpu, who: Who, query: QueryParams) -> Discovered:
         """Which GPUs a miner found in itself."""
         miner = read_query(query, DeviceQuery).miner_id
         if miner is None:
@@ -149,11 +141,7 @@ class CoordinatorDevices(Controller):
 
     @post("/optimize", status_code=200, opt=READ_BY_POST)
     async def optimize(
-        self,
-        gpu: NamedDependency[GpuService],
-        who: NamedDependency[Principal],
-        query: QueryParams,
-        data: JSONBody[dict[str, Any] | None] = None,
+        self, gpu: Gpu, who: Who, query: QueryParams, data: JSONBody[dict[str, Any] | None] = None
     ) -> Fit:
         """How a model fits a GPU."""
         name = read_query(query, DeviceQuery).gpu_id

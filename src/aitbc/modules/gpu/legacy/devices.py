@@ -4,20 +4,20 @@ from datetime import datetime
 from typing import Any
 
 from litestar import Controller, get, post
-from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParams
 from msgspec import Struct
 
 from aitbc.kernel.identity.principal import PUBLIC, Principal
+from aitbc.kernel.legacy.caller import Who
 from aitbc.kernel.legacy.errors import required
 from aitbc.kernel.legacy.paging import read_query
 from aitbc.kernel.primitives.errors import NotFound
 from aitbc.modules.gpu.api import Device
-from aitbc.modules.gpu.legacy.caller import MINER, READ, READ_BY_POST
+from aitbc.modules.gpu.legacy.caller import MINER, READ, READ_BY_POST, Gpu
 from aitbc.modules.gpu.legacy.capabilities import gpus_of
 from aitbc.modules.gpu.legacy.miners import gpu_views
 from aitbc.modules.gpu.legacy.model_fit import Fit, fit
-from aitbc.modules.gpu.legacy.shapes import CatalogueQuery, DeviceQuery, Gpu, PageQuery
+from aitbc.modules.gpu.legacy.shapes import CatalogueQuery, DeviceQuery, MinerGpu, PageQuery
 from aitbc.modules.gpu.models.catalogue import CATALOGUE, ConsumerGpu, is_consumer
 from aitbc.modules.gpu.service import GpuService
 from aitbc.modules.gpu.service.legacy_miners import LegacyMiner
@@ -76,7 +76,7 @@ class Scanned(Struct, frozen=True, kw_only=True):
     """The GPUs of a miner, counted."""
 
     miner_id: str
-    gpus: list[Gpu]
+    gpus: list[MinerGpu]
     registered: int
     edge_optimized: int
     """Those for consumers."""
@@ -100,22 +100,14 @@ class DeviceController(Controller):
         ]
 
     @get("/metrics/{name:str}", opt=READ)
-    async def metrics(
-        self,
-        gpu: NamedDependency[GpuService],
-        who: NamedDependency[Principal],
-        query: QueryParams,
-        name: FromPath[str],
-    ) -> list[Readings]:
+    async def metrics(self, gpu: Gpu, who: Who, query: QueryParams, name: FromPath[str]) -> list[Readings]:
         """The last readings of a GPU: one entry, since only the last is kept, and none before the first."""
         read_query(query, PageQuery)
         owner, device = await find_device(gpu, who, name)
         return [_readings(owner, name, device)] if is_read(device) else []
 
     @post("/scan/{name:str}", status_code=200, opt=READ_BY_POST)
-    async def scan(
-        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], name: FromPath[str]
-    ) -> Scanned:
+    async def scan(self, gpu: Gpu, who: Who, name: FromPath[str]) -> Scanned:
         """Which GPUs a miner found in itself."""
         found = await gpu.legacy_miners.find(who, MINER.check(name))
         gpus = await gpu_views(gpu, found)
@@ -124,12 +116,7 @@ class DeviceController(Controller):
 
     @post("/optimize/inference/{name:str}", status_code=200, opt=READ_BY_POST)
     async def optimize(
-        self,
-        gpu: NamedDependency[GpuService],
-        who: NamedDependency[Principal],
-        query: QueryParams,
-        name: FromPath[str],
-        data: JSONBody[dict[str, Any]],
+        self, gpu: Gpu, who: Who, query: QueryParams, name: FromPath[str], data: JSONBody[dict[str, Any]]
     ) -> Fit:
         """How a model fits a GPU."""
         _, device = await find_device(gpu, who, name)

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from litestar import Controller, delete, get, post
-from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParams
 from msgspec import Struct
 
 from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.legacy.caller import Who
 from aitbc.kernel.legacy.paging import read_query
-from aitbc.modules.gpu.legacy.caller import ENROL, MANAGE, MINER, READ
+from aitbc.modules.gpu.legacy.caller import ENROL, MANAGE, MINER, READ, Gpu
 from aitbc.modules.gpu.legacy.capabilities import gpus_of
 from aitbc.modules.gpu.legacy.miners import enrol, remove
 from aitbc.modules.gpu.legacy.shapes import (
@@ -48,55 +48,43 @@ class CoordinatorFleet(Controller):
     """Lists of miners, and what is done to one of them."""
 
     @get(["/miners", "/admin/miners"], opt=READ)
-    async def listed(
-        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], query: QueryParams
-    ) -> list[MinerView]:
+    async def listed(self, gpu: Gpu, who: Who, query: QueryParams) -> list[MinerView]:
         """List miners; with a `status` only those in it."""
         return await _listed(gpu, who, query)
 
     @get("/v1/admin/miners", opt=READ)
-    async def items(
-        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], query: QueryParams
-    ) -> MinerItems:
+    async def items(self, gpu: Gpu, who: Who, query: QueryParams) -> MinerItems:
         """List miners, in an object."""
         return MinerItems(items=await _listed(gpu, who, query))
 
     @get("/admin/miners/{name:str}", opt=READ)
-    async def details(
-        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], name: FromPath[str]
-    ) -> MinerView:
+    async def details(self, gpu: Gpu, who: Who, name: FromPath[str]) -> MinerView:
         """Get one miner."""
         (view,) = await _views(gpu, [await gpu.legacy_miners.find(who, MINER.check(name))])
         return view
 
     @post("/admin/miners/{name:str}/deactivate", status_code=200, opt=MANAGE)
-    async def deactivate(
-        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], name: FromPath[str]
-    ) -> MinerStatus:
+    async def deactivate(self, gpu: Gpu, who: Who, name: FromPath[str]) -> MinerStatus:
         """Let a miner finish what it works on and give it nothing new."""
         found = await gpu.legacy_miners.find(who, MINER.check(name))
         await gpu.miners.drain(who, found.miner.id, DEACTIVATED)
         return MinerStatus(miner_id=found.legacy_id, status="deactivated")
 
     @post("/admin/miners/{name:str}/activate", status_code=200, opt=MANAGE)
-    async def activate(
-        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], name: FromPath[str]
-    ) -> MinerStatus:
+    async def activate(self, gpu: Gpu, who: Who, name: FromPath[str]) -> MinerStatus:
         """Let a miner have work again."""
         found = await gpu.legacy_miners.find(who, MINER.check(name))
         await gpu.miners.drain(who, found.miner.id, None)
         return MinerStatus(miner_id=found.legacy_id, status="activated")
 
     @delete("/admin/miners/{name:str}", status_code=200, opt=MANAGE)
-    async def remove(
-        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], name: FromPath[str]
-    ) -> MinerStatus:
+    async def remove(self, gpu: Gpu, who: Who, name: FromPath[str]) -> MinerStatus:
         """Remove a miner for good."""
         found = await remove(gpu, who, name)
         return MinerStatus(miner_id=found.legacy_id, status="deregistered")
 
     @post("/v1/admin/debug/create-test-miner", status_code=200, opt=ENROL)
-    async def test_miner(self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal]) -> TestMiner:
+    async def test_miner(self, gpu: Gpu, who: Who) -> TestMiner:
         """Register a miner of the caller's to try things with; it does nothing by itself."""
         known = {found.legacy_id for found in await gpu.legacy_miners.page(who, MINERS_MAX)}
         enrolled = await enrol(gpu, who, TEST_MINER, RegisterBody())

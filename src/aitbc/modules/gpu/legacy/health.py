@@ -1,10 +1,9 @@
 """Health, readiness and status of the service."""
 
 from litestar import Response, get
-from litestar.di import NamedDependency
 
 from aitbc.kernel.legacy.health import OPEN, Health, LiveController, readiness
-from aitbc.modules.gpu.service import GpuService
+from aitbc.modules.gpu.legacy.caller import Gpu
 
 
 class LegacyHealth(LiveController):
@@ -13,12 +12,12 @@ class LegacyHealth(LiveController):
     service = "gpu-service"
 
     @get("/ready", opt=OPEN)
-    async def ready(self, gpu: NamedDependency[GpuService]) -> Response[Health]:
+    async def ready(self, gpu: Gpu) -> Response[Health]:
         """Whether its database answers."""
         return await readiness(self.service, gpu.miners.counts())
 
     @get("/gpu/status", opt=OPEN)
-    async def status(self, gpu: NamedDependency[GpuService]) -> Health:
+    async def status(self, gpu: Gpu) -> Health:
         """How many miners there are, and how many of them are online."""
         counts = await gpu.miners.counts()
         message = f"GPU service is running; {counts.online} of {counts.known} miners are online"

@@ -5,20 +5,17 @@ from typing import Annotated
 
 from litestar import Controller, delete, get, post
 from litestar.datastructures import Headers
-from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParams
 from msgspec import Meta, Struct, structs
 
-from aitbc.kernel.database.idempotency import IdempotencyKey
-from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.legacy.amounts import Amount, amount_of, optional_units_of, units_of
+from aitbc.kernel.legacy.caller import Once, Who
 from aitbc.kernel.legacy.paging import read_query
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.text import Name, Text
 from aitbc.modules.gpu.legacy.booking_shapes import CurrentBooking, current_booking
-from aitbc.modules.gpu.legacy.caller import MANAGE, MANAGE_ONCE, MINER, READ
+from aitbc.modules.gpu.legacy.caller import MANAGE, MANAGE_ONCE, MINER, READ, Gpu
 from aitbc.modules.gpu.models.listing_views import GpuReview, ListedGpu
-from aitbc.modules.gpu.service import GpuService
 from aitbc.modules.gpu.service.listings import ListGpu, ListingFilter
 
 UNKNOWN_MODEL = "Unknown"
@@ -204,12 +201,7 @@ class ListedGpuController(Controller):
 
     @post("/register", status_code=200, opt=MANAGE_ONCE)
     async def register(
-        self,
-        gpu: NamedDependency[GpuService],
-        who: NamedDependency[Principal],
-        once: NamedDependency[IdempotencyKey],
-        headers: Headers,
-        data: JSONBody[RegisterGpuBody],
+        self, gpu: Gpu, who: Who, once: Once, headers: Headers, data: JSONBody[RegisterGpuBody]
     ) -> RegisteredGpu:
         """List a GPU of the caller's."""
         listed = await gpu.listings.add(who, _listing(data.gpu, headers), once)
@@ -221,7 +213,7 @@ class ListedGpuController(Controller):
         )
 
     @get("/list", opt=READ)
-    async def list_gpus(self, gpu: NamedDependency[GpuService], query: QueryParams) -> list[GpuView]:
+    async def list_gpus(self, gpu: Gpu, query: QueryParams) -> list[GpuView]:
         """List everybody's GPUs, the newest first."""
         wish = read_query(query, ListingQuery)
         found = await gpu.listings.page(
@@ -237,9 +229,7 @@ class ListedGpuController(Controller):
         return [_view(one) for one in found]
 
     @post("/sell", status_code=200, opt=MANAGE)
-    async def sell(
-        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], data: JSONBody[SellBody]
-    ) -> Relisted:
+    async def sell(self, gpu: Gpu, who: Who, data: JSONBody[SellBody]) -> Relisted:
         """List a GPU of the caller's at another price."""
         units = units_of(data.listing_price, "/listing_price")
         listed = await gpu.listings.reprice(who, data.gpu_id, units, data.description)
@@ -253,23 +243,21 @@ class ListedGpuController(Controller):
         )
 
     @get("/{name:str}", opt=READ)
-    async def details(self, gpu: NamedDependency[GpuService], name: FromPath[str]) -> GpuDetails:
+    async def details(self, gpu: Gpu, name: FromPath[str]) -> GpuDetails:
         """One GPU, and the booking that it is in."""
         listed, booking = await gpu.listings.get(name), await gpu.bookings.current(name)
         view = structs.asdict(_view(listed))
         return GpuDetails(**view, current_booking=None if booking is None else current_booking(booking))
 
     @delete("/{name:str}", status_code=200, opt=MANAGE)
-    async def unregister(
-        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], name: FromPath[str], query: QueryParams
-    ) -> Acted:
+    async def unregister(self, gpu: Gpu, who: Who, name: FromPath[str], query: QueryParams) -> Acted:
         """Take a GPU of the caller's off the market; one that is booked only by `force`, and its booker pays nothing."""
         wish = read_query(query, RemovalQuery)
         await gpu.listings.remove(who, name, force=wish.force)
         return Acted(status="deleted", gpu_id=name, message="The GPU is listed no more.")
 
     @get("/{name:str}/reviews", opt=READ)
-    async def reviews(self, gpu: NamedDependency[GpuService], name: FromPath[str], query: QueryParams) -> ReviewsView:
+    async def reviews(self, gpu: Gpu, name: FromPath[str], query: QueryParams) -> ReviewsView:
         """The reviews of a GPU, the newest first."""
         wish = read_query(query, ReviewsQuery)
         found = await gpu.listings.reviews(name, wish.limit)
@@ -281,14 +269,7 @@ class ListedGpuController(Controller):
         )
 
     @post("/{name:str}/reviews", status_code=201, opt=MANAGE_ONCE)
-    async def review(
-        self,
-        gpu: NamedDependency[GpuService],
-        who: NamedDependency[Principal],
-        once: NamedDependency[IdempotencyKey],
-        name: FromPath[str],
-        data: JSONBody[ReviewBody],
-    ) -> Reviewed:
+    async def review(self, gpu: Gpu, who: Who, once: Once, name: FromPath[str], data: JSONBody[ReviewBody]) -> Reviewed:
         """Review somebody else's GPU, once."""
         added = await gpu.listings.review(who, name, data.rating, data.comment or "", once)
         listed = await gpu.listings.get(name)
@@ -303,7 +284,7 @@ class CoordinatorMarket(Controller):
     path = "/v1"
 
     @get("/marketplace/pricing/{model:str}", opt=READ)
-    async def pricing(self, gpu: NamedDependency[GpuService], model: FromPath[str]) -> Pricing:
+    async def pricing(self, gpu: Gpu, model: FromPath[str]) -> Pricing:
         """What GPUs of a model cost."""
         found = await gpu.listings.model_prices(model)
         cheapest = found.gpus[0].id if found.available else None

@@ -6,18 +6,18 @@ from typing import Any
 import msgspec
 from litestar import Controller, Response, delete, get, post, put
 from litestar.datastructures import Headers
-from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParams
 from msgspec import UNSET, Struct
 
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.legacy.amounts import optional_amount_of, optional_units_of
+from aitbc.kernel.legacy.caller import Who
 from aitbc.kernel.legacy.paging import read_query
 from aitbc.kernel.legacy.times import time_of
 from aitbc.kernel.primitives.money import ASSET
 from aitbc.modules.ai.api import Outcome
 from aitbc.modules.gpu.api import Inventory, Miner, MinerNotFound
-from aitbc.modules.gpu.legacy.caller import ENROL, MANAGE, MINER, POLL, READ, READ_BY_POST
+from aitbc.modules.gpu.legacy.caller import ENROL, MANAGE, MINER, POLL, READ, READ_BY_POST, Gpu
 from aitbc.modules.gpu.legacy.capabilities import capabilities_of, gpus_of, read_capabilities, with_readings
 from aitbc.modules.gpu.legacy.outputs import output_of, payload_of, reason_of, says_failed, usage_of
 from aitbc.modules.gpu.legacy.shapes import (
@@ -30,8 +30,8 @@ from aitbc.modules.gpu.legacy.shapes import (
     EarningsView,
     FailBody,
     Failed,
-    Gpu,
     HeartbeatBody,
+    MinerGpu,
     MinerJobs,
     MinerJobsQuery,
     MinerStatus,
@@ -72,12 +72,7 @@ class MinerController(Controller):
 
     @post("/register", status_code=200, opt=ENROL)
     async def register(
-        self,
-        gpu: NamedDependency[GpuService],
-        who: NamedDependency[Principal],
-        headers: Headers,
-        query: QueryParams,
-        data: JSONBody[RegisterBody],
+        self, gpu: Gpu, who: Who, headers: Headers, query: QueryParams, data: JSONBody[RegisterBody]
     ) -> Registered:
         """Register whoever calls, under the name it gives or a fresh one."""
         name = MINER.find(headers, query, data.miner_id) or f"miner_{secrets.token_hex(4)}"
@@ -89,12 +84,7 @@ class MinerController(Controller):
 
     @post("/heartbeat", status_code=200, opt=MANAGE)
     async def heartbeat(
-        self,
-        gpu: NamedDependency[GpuService],
-        who: NamedDependency[Principal],
-        headers: Headers,
-        query: QueryParams,
-        data: JSONBody[HeartbeatBody],
+        self, gpu: Gpu, who: Who, headers: Headers, query: QueryParams, data: JSONBody[HeartbeatBody]
     ) -> Done:
         """Record a heartbeat."""
         row, _ = await gpu.legacy_keys.acting_miner(who, MINER.find(headers, query, data.miner_id))
@@ -110,12 +100,7 @@ class MinerController(Controller):
 
     @post("/poll", status_code=200, opt=POLL)
     async def poll(
-        self,
-        gpu: NamedDependency[GpuService],
-        who: NamedDependency[Principal],
-        headers: Headers,
-        query: QueryParams,
-        data: JSONBody[PollBody],
+        self, gpu: Gpu, who: Who, headers: Headers, query: QueryParams, data: JSONBody[PollBody]
     ) -> Response[Assigned | None]:
         """Wait for a job."""
         wait = self.poll_seconds if data.max_wait_seconds is None else data.max_wait_seconds
@@ -131,13 +116,7 @@ class MinerController(Controller):
 
     @post("/{name:str}/result", status_code=200, opt=MANAGE)
     async def result(
-        self,
-        gpu: NamedDependency[GpuService],
-        who: NamedDependency[Principal],
-        headers: Headers,
-        query: QueryParams,
-        name: FromPath[str],
-        data: JSONBody[ResultBody],
+        self, gpu: Gpu, who: Who, headers: Headers, query: QueryParams, name: FromPath[str], data: JSONBody[ResultBody]
     ) -> Struct:
         """Deliver the result of a job, or what says that there is none; a second result is refused with 409."""
         lease = await gpu.legacy_leases.find(who, MINER.find(headers, query, data.miner_id), name)
@@ -154,13 +133,7 @@ class MinerController(Controller):
 
     @post("/{name:str}/fail", status_code=200, opt=MANAGE)
     async def fail(
-        self,
-        gpu: NamedDependency[GpuService],
-        who: NamedDependency[Principal],
-        headers: Headers,
-        query: QueryParams,
-        name: FromPath[str],
-        data: JSONBody[FailBody],
+        self, gpu: Gpu, who: Who, headers: Headers, query: QueryParams, name: FromPath[str], data: JSONBody[FailBody]
     ) -> Struct:
         """Give a job up: another miner may have it."""
         lease = await gpu.legacy_leases.find(who, MINER.find(headers, query, data.miner_id), name)
@@ -175,13 +148,7 @@ class MinerController(Controller):
         raise NotImplementedError
 
     @post("/{name:str}/earnings", status_code=200, opt=READ_BY_POST)
-    async def earnings(
-        self,
-        gpu: NamedDependency[GpuService],
-        who: NamedDependency[Principal],
-        query: QueryParams,
-        name: FromPath[str],
-    ) -> EarningsView:
+    async def earnings(self, gpu: Gpu, who: Who, query: QueryParams, name: FromPath[str]) -> EarningsView:
         """What a miner earned in a time, and what is set aside for it."""
         found, wish = await gpu.legacy_miners.find(who, MINER.check(name)), read_query(query, EarningsQuery)
         since, until = time_of(wish.from_time, "from_time"), time_of(wish.to_time, "to_time")
@@ -206,13 +173,7 @@ class MinerController(Controller):
         )
 
     @put("/{name:str}/capabilities", opt=ENROL)
-    async def capabilities(
-        self,
-        gpu: NamedDependency[GpuService],
-        who: NamedDependency[Principal],
-        name: FromPath[str],
-        data: JSONBody[RegisterBody],
-    ) -> Struct:
+    async def capabilities(self, gpu: Gpu, who: Who, name: FromPath[str], data: JSONBody[RegisterBody]) -> Struct:
         """Record what a registered miner can do from now on; what it says nothing of stays."""
         row, _ = await gpu.legacy_keys.acting_miner(who, MINER.check(name))
         before = await gpu.legacy_miners.find(who, row.legacy_id)
@@ -232,9 +193,7 @@ class MinerController(Controller):
         raise NotImplementedError
 
     @delete("/{name:str}", status_code=200, opt=MANAGE)
-    async def remove(
-        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], name: FromPath[str]
-    ) -> Struct:
+    async def remove(self, gpu: Gpu, who: Who, name: FromPath[str]) -> Struct:
         """Remove a miner for good; what it works on goes to others."""
         return self.removed(await remove(gpu, who, name))
 
@@ -250,9 +209,7 @@ class LegacyMinerController(MinerController):
     no_work_status = 200
 
     @get("/{name:str}/gpus", opt=READ)
-    async def gpus(
-        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], name: FromPath[str]
-    ) -> list[Gpu]:
+    async def gpus(self, gpu: Gpu, who: Who, name: FromPath[str]) -> list[MinerGpu]:
         """List the GPUs of a miner."""
         return await gpu_views(gpu, await gpu.legacy_miners.find(who, MINER.check(name)))
 
@@ -286,13 +243,7 @@ class CoordinatorMinerController(MinerController):
     no_work_status = 204
 
     @post("/{name:str}/jobs", status_code=200, opt=READ_BY_POST)
-    async def jobs(
-        self,
-        gpu: NamedDependency[GpuService],
-        who: NamedDependency[Principal],
-        query: QueryParams,
-        name: FromPath[str],
-    ) -> MinerJobs:
+    async def jobs(self, gpu: Gpu, who: Who, query: QueryParams, name: FromPath[str]) -> MinerJobs:
         """List what a miner works on and worked on, from the newest on."""
         found, wish = await gpu.legacy_miners.find(who, MINER.check(name)), read_query(query, MinerJobsQuery)
         state = wish.job_status or wish.status
@@ -368,7 +319,7 @@ async def remove(gpu: GpuService, who: Principal, name: str) -> LegacyMiner:
     return found
 
 
-async def gpu_views(gpu: GpuService, found: LegacyMiner) -> list[Gpu]:
+async def gpu_views(gpu: GpuService, found: LegacyMiner) -> list[MinerGpu]:
     """The GPUs of a miner, as it last reported them."""
     record = (await gpu.miner_history.records([found.miner]))[found.miner.id]
     busy = is_busy(found.miner, record)

@@ -217,7 +217,7 @@ class Failed(Struct, frozen=True, kw_only=True):
     state: str
 
 
-class Gpu(Struct, frozen=True, kw_only=True):
+class MinerGpu(Struct, frozen=True, kw_only=True):
     """A GPU of a miner."""
 
     id: str
@@ -275,7 +275,7 @@ class MinerView(Struct, frozen=True, kw_only=True):
     jobs_failed: int
     last_receipt_id: str | None
     reputation: float
-    gpus: list[Gpu]
+    gpus: list[MinerGpu]
 
 
 class Earned(Struct, frozen=True, kw_only=True):
@@ -302,12 +302,12 @@ class EarningsView(Struct, frozen=True, kw_only=True):
     earnings_history: list[Earned]
 
 
-def gpu_view(found: LegacyMiner, gpu: str, device: Device, *, busy: bool) -> Gpu:
+def gpu_view(found: LegacyMiner, gpu: str, device: Device, *, busy: bool) -> MinerGpu:
     """A GPU as the legacy dialect shows it."""
     miner = found.miner
     status = "offline" if miner.status != "online" else "booked" if busy else "available"
     memory = device.memory_total_mib
-    return Gpu(
+    return MinerGpu(
         id=gpu,
         model=device.name,
         memory_gb=None if memory is None else round(memory / MIB_PER_GIB),
@@ -319,7 +319,7 @@ def gpu_view(found: LegacyMiner, gpu: str, device: Device, *, busy: bool) -> Gpu
     )
 
 
-def miner_view(found: LegacyMiner, record: MinerRecord, gpus: list[Gpu]) -> MinerView:
+def miner_view(found: LegacyMiner, record: MinerRecord, gpus: list[MinerGpu]) -> MinerView:
     """A miner as administrators saw it."""
     miner = found.miner
     return MinerView(

@@ -1,23 +1,17 @@
 """The explorer and the chain as the older coordinator showed them."""
 
 from litestar import Controller, get
-from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from msgspec import Struct
 
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.legacy.amounts import amount_of
+from aitbc.kernel.legacy.caller import Who
 from aitbc.kernel.legacy.paging import Limit, Offset, OffsetItems, Word, offset_items
 from aitbc.kernel.primitives.money import ASSET
+from aitbc.modules.trading.legacy.caller import READ, Trading
 from aitbc.modules.trading.legacy.explorer import newest_receipts
-from aitbc.modules.trading.legacy.shapes import (
-    READ,
-    LegacyBlock,
-    LegacyReceipt,
-    LegacyTransaction,
-    block_of,
-    transaction_of,
-)
+from aitbc.modules.trading.legacy.shapes import LegacyBlock, LegacyReceipt, LegacyTransaction, block_of, transaction_of
 from aitbc.modules.trading.models.views import AccountView
 from aitbc.modules.trading.service import TradingService
 
@@ -103,11 +97,7 @@ class CoordinatorExplorer(Controller):
 
     @get("/v1/explorer/blocks", opt=READ)
     async def blocks(
-        self,
-        trading: NamedDependency[TradingService],
-        limit: FromQuery[Limit] = 20,
-        offset: FromQuery[Offset] = 0,
-        chain_id: Word = None,
+        self, trading: Trading, limit: FromQuery[Limit] = 20, offset: FromQuery[Offset] = 0, chain_id: Word = None
     ) -> OffsetItems[LegacyBlock]:
         """Blocks from the newest on."""
         del chain_id
@@ -116,10 +106,7 @@ class CoordinatorExplorer(Controller):
 
     @get("/v1/explorer/transactions", opt=READ)
     async def transactions(
-        self,
-        trading: NamedDependency[TradingService],
-        limit: FromQuery[Limit] = 50,
-        offset: FromQuery[Offset] = 0,
+        self, trading: Trading, limit: FromQuery[Limit] = 50, offset: FromQuery[Offset] = 0
     ) -> OffsetItems[LegacyTransaction]:
         """Transactions from the newest on."""
         found = await trading.explorer.transactions(limit=offset + limit + 1, before=None)
@@ -127,11 +114,7 @@ class CoordinatorExplorer(Controller):
 
     @get("/v1/explorer/addresses", opt=READ)
     async def addresses(
-        self,
-        trading: NamedDependency[TradingService],
-        who: NamedDependency[Principal],
-        limit: FromQuery[Limit] = 50,
-        offset: FromQuery[Offset] = 0,
+        self, trading: Trading, who: Who, limit: FromQuery[Limit] = 50, offset: FromQuery[Offset] = 0
     ) -> OffsetItems[LegacyAddress]:
         """The caller's own account; every one for the operator."""
         rows = (
@@ -145,11 +128,7 @@ class CoordinatorExplorer(Controller):
 
     @get("/v1/explorer/receipts", opt=READ)
     async def receipts(
-        self,
-        trading: NamedDependency[TradingService],
-        job_id: Word = None,
-        limit: FromQuery[Limit] = 50,
-        offset: FromQuery[Offset] = 0,
+        self, trading: Trading, job_id: Word = None, limit: FromQuery[Limit] = 50, offset: FromQuery[Offset] = 0
     ) -> ReceiptItems:
         """Receipts from the newest on, or that of a job."""
         found = await newest_receipts(trading, offset + limit, job_id)
@@ -160,7 +139,7 @@ class CoordinatorChain(Controller):
     """The chain itself."""
 
     @get(["/v1/status", "/v1/sync-status"], opt=READ)
-    async def status(self, trading: NamedDependency[TradingService], chain_id: Word = None) -> ChainStatus:
+    async def status(self, trading: Trading, chain_id: Word = None) -> ChainStatus:
         """Its head; it is never behind, since this is where it is made."""
         del chain_id
         found = await trading.explorer.blocks(limit=1, before=None)
@@ -175,13 +154,7 @@ class CoordinatorChain(Controller):
         )
 
     @get(["/v1/accounts/{address:str}", "/rpc/balance/{address:str}", "/rpc/getBalance/{address:str}"], opt=READ)
-    async def account(
-        self,
-        trading: NamedDependency[TradingService],
-        who: NamedDependency[Principal],
-        address: FromPath[str],
-        chain_id: Word = None,
-    ) -> LegacyBalance:
+    async def account(self, trading: Trading, who: Who, address: FromPath[str], chain_id: Word = None) -> LegacyBalance:
         """An account's money: the caller's own, any for the operator."""
         del chain_id
         found = await trading.explorer.account(who, address)
@@ -195,7 +168,7 @@ class CoordinatorChain(Controller):
         )
 
     @get("/v1/validators", opt=READ)
-    async def validators(self, trading: NamedDependency[TradingService]) -> Validators:
+    async def validators(self, trading: Trading) -> Validators:
         """The keys that sign or signed blocks: the newest is the one in use."""
         keys = await trading.explorer.keys()
         found = tuple(
@@ -204,12 +177,7 @@ class CoordinatorChain(Controller):
         return Validators(validators=found, total=len(found))
 
     @get("/v1/blocks", opt=READ)
-    async def page(
-        self,
-        trading: NamedDependency[TradingService],
-        limit: FromQuery[Limit] = 20,
-        offset: FromQuery[Offset] = 0,
-    ) -> OffsetBlocks:
+    async def page(self, trading: Trading, limit: FromQuery[Limit] = 20, offset: FromQuery[Offset] = 0) -> OffsetBlocks:
         """Blocks from the newest on, and how many there are."""
         height = await trading.explorer.height()
         found = await trading.explorer.blocks(limit=offset + limit, before=None)
@@ -217,7 +185,7 @@ class CoordinatorChain(Controller):
         return OffsetBlocks(blocks=blocks, total=0 if height is None else height + 1, limit=limit, offset=offset)
 
     @get("/v1/supply", opt=READ)
-    async def supply(self, trading: NamedDependency[TradingService]) -> Supply:
+    async def supply(self, trading: Trading) -> Supply:
         """How much play money there is, and how much of it accounts own."""
         issued, fees = await trading.explorer.supply()
         return Supply(total_supply=amount_of(issued), circulating_supply=amount_of(issued - fees), unit=ASSET)

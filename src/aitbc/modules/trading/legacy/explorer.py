@@ -1,12 +1,12 @@
 """The explorer on the trading service's own port."""
 
 from litestar import Controller, get
-from litestar.di import NamedDependency
 from litestar.params import FromQuery
 from msgspec import UNSET, UnsetType
 
 from aitbc.kernel.legacy.paging import Limit, Word
-from aitbc.modules.trading.legacy.shapes import CHAIN, READ, BlockPage, LegacyReceipt, ReceiptPage, block_of, receipt_of
+from aitbc.modules.trading.legacy.caller import READ, Trading
+from aitbc.modules.trading.legacy.shapes import CHAIN, BlockPage, LegacyReceipt, ReceiptPage, block_of, receipt_of
 from aitbc.modules.trading.service import TradingService
 
 
@@ -14,32 +14,24 @@ class LegacyExplorer(Controller):
     """The newest blocks and receipts."""
 
     @get("/blocks", opt=READ)
-    async def plain_blocks(self, trading: NamedDependency[TradingService], limit: FromQuery[Limit] = 10) -> BlockPage:
+    async def plain_blocks(self, trading: Trading, limit: FromQuery[Limit] = 10) -> BlockPage:
         """The newest blocks; the chain is not named."""
         return await newest_blocks(trading, limit, UNSET)
 
     @get(["/v1/explorer/blocks", "/api/v1/blocks"], opt=READ)
-    async def blocks(
-        self, trading: NamedDependency[TradingService], limit: FromQuery[Limit] = 10, chain_id: Word = None
-    ) -> BlockPage:
+    async def blocks(self, trading: Trading, limit: FromQuery[Limit] = 10, chain_id: Word = None) -> BlockPage:
         """The newest blocks of the chain."""
         return await newest_blocks(trading, limit, chain_id or CHAIN)
 
     @get("/receipts", opt=READ)
-    async def plain_receipts(
-        self, trading: NamedDependency[TradingService], limit: FromQuery[Limit] = 10
-    ) -> ReceiptPage:
+    async def plain_receipts(self, trading: Trading, limit: FromQuery[Limit] = 10) -> ReceiptPage:
         """The newest receipts."""
         total = await trading.explorer.receipt_count()
         return ReceiptPage(receipts=await newest_receipts(trading, limit, None), limit=limit, total=total)
 
     @get("/v1/explorer/receipts", opt=READ)
     async def receipts(
-        self,
-        trading: NamedDependency[TradingService],
-        limit: FromQuery[Limit] = 10,
-        job_id: Word = None,
-        status: Word = None,
+        self, trading: Trading, limit: FromQuery[Limit] = 10, job_id: Word = None, status: Word = None
     ) -> ReceiptPage:
         """The newest receipts, or that of a job; every receipt is of a job that succeeded."""
         if status is not None and status.lower() not in ("succeeded", "completed"):

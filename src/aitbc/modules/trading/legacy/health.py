@@ -1,10 +1,9 @@
 """Health, readiness and status of the service."""
 
 from litestar import Response, get
-from litestar.di import NamedDependency
 
 from aitbc.kernel.legacy.health import OPEN, Health, LiveController, readiness
-from aitbc.modules.trading.service import TradingService
+from aitbc.modules.trading.legacy.caller import Trading
 
 
 class LegacyHealth(LiveController):
@@ -13,12 +12,12 @@ class LegacyHealth(LiveController):
     service = "trading-service"
 
     @get("/ready", opt=OPEN)
-    async def ready(self, trading: NamedDependency[TradingService]) -> Response[Health]:
+    async def ready(self, trading: Trading) -> Response[Health]:
         """Whether its database answers."""
         return await readiness(self.service, trading.explorer.height())
 
     @get("/trading/status", opt=OPEN)
-    async def status(self, trading: NamedDependency[TradingService]) -> Health:
+    async def status(self, trading: Trading) -> Health:
         """How far the chain has come."""
         height = await trading.explorer.height()
         head = "no block is sealed yet" if height is None else f"the chain's head is block {height}"

@@ -1,12 +1,11 @@
 """A single block or transaction, which both the module's port and the coordinator show in the same shape."""
 
 from litestar import Controller, get
-from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from aitbc.kernel.legacy.paging import Word
-from aitbc.modules.trading.legacy.shapes import READ, LegacyBlock, LegacyTransaction, block_of, transaction_of
-from aitbc.modules.trading.service import TradingService
+from aitbc.modules.trading.legacy.caller import READ, Trading
+from aitbc.modules.trading.legacy.shapes import LegacyBlock, LegacyTransaction, block_of, transaction_of
 
 
 def lookups(*, blocks: list[str], transactions: list[str]) -> type[Controller]:
@@ -16,13 +15,13 @@ def lookups(*, blocks: list[str], transactions: list[str]) -> type[Controller]:
         """Blocks and transactions by their names. There is one chain, whatever name a client gives it."""
 
         @get(blocks, opt=READ)
-        async def block(self, trading: NamedDependency[TradingService], block: FromPath[str]) -> LegacyBlock:
+        async def block(self, trading: Trading, block: FromPath[str]) -> LegacyBlock:
             """A block by height or hash."""
             return block_of(await trading.explorer.block(block))
 
         @get(transactions, opt=READ)
         async def transaction(
-            self, trading: NamedDependency[TradingService], transaction: FromPath[str], chain_id: Word = None
+            self, trading: Trading, transaction: FromPath[str], chain_id: Word = None
         ) -> LegacyTransaction:
             """A transaction by the hash that lists give it."""
             del chain_id

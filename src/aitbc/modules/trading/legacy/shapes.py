@@ -10,7 +10,6 @@ from aitbc.modules.trading.models.views import Block, LedgerTransaction, Receipt
 
 CHAIN = "ait-devnet"
 """The name that older clients give to a chain that they do not name."""
-READ = {"permission": "chain:read"}
 
 
 class LegacyBlock(Struct, frozen=True, kw_only=True):

@@ -3,15 +3,13 @@
 from typing import Any
 
 from litestar import Controller, get, post
-from litestar.di import NamedDependency
 from litestar.params import JSONBody, QueryParams
 
-from aitbc.kernel.database.idempotency import IdempotencyKey
-from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.legacy.amounts import optional_units_of, units_of
+from aitbc.kernel.legacy.caller import Once, Who
 from aitbc.kernel.legacy.paging import read_query
 from aitbc.kernel.legacy.times import milliseconds_of, optional_milliseconds_of
-from aitbc.modules.gpu.legacy.caller import MANAGE_ONCE, READ
+from aitbc.modules.gpu.legacy.caller import MANAGE_ONCE, READ, Gpu
 from aitbc.modules.gpu.legacy.order_book.shapes import (
     TYPE,
     AcceptBody,
@@ -42,13 +40,7 @@ class TransactionController(Controller):
     path = "/v1/transactions"
 
     @post("/", status_code=200, opt=MANAGE_ONCE)
-    async def post_transaction(
-        self,
-        gpu: NamedDependency[GpuService],
-        who: NamedDependency[Principal],
-        once: NamedDependency[IdempotencyKey],
-        data: JSONBody[Body],
-    ) -> Done:
+    async def post_transaction(self, gpu: Gpu, who: Who, once: Once, data: JSONBody[Body]) -> Done:
         """Offer, bid, accept, match or cancel, as the action says."""
         match data:
             case OfferBody() | BidBody():
@@ -64,9 +56,7 @@ class TransactionController(Controller):
         return Done(status="success", transaction_id=order)
 
     @get("/", opt=READ)
-    async def list_transactions(
-        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], query: QueryParams
-    ) -> list[Transaction]:
+    async def list_transactions(self, gpu: Gpu, who: Who, query: QueryParams) -> list[Transaction]:
         """List offers, bids and listed GPUs, the newest first."""
         wish = read_query(query, TransactionQuery)
         if wish.transaction_type != TYPE:
