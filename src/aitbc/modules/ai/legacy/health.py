@@ -1,4 +1,4 @@
-"""Health of the service and of what it replaced, open to everybody and telling nothing of anybody."""
+"""Health of the service and of what it replaced, open to everybody, with nothing about anybody in it."""
 
 from datetime import datetime
 

@@ -42,7 +42,7 @@ class PurchaseBody(Struct, frozen=True, kw_only=True):
     duration_hours: Hours
 
 
-class BidBody(Struct, frozen=True, kw_only=True):
+class GpuBidBody(Struct, frozen=True, kw_only=True):
     """A bid for one GPU."""
 
     gpu_id: str

@@ -11,11 +11,11 @@ from aitbc.kernel.legacy.times import milliseconds_of
 from aitbc.kernel.primitives.errors import NotDone
 from aitbc.modules.gpu.legacy.booking_shapes import (
     STATES,
-    BidBody,
     BookBody,
     Booked,
     ConfirmBody,
     Confirmed,
+    GpuBidBody,
     OllamaBody,
     OrdersQuery,
     OrderView,
@@ -60,7 +60,7 @@ class BookingOfGpuController(Controller):
         return purchased(await gpu.bookings.book(who, command, once))
 
     @post("/bid", status_code=201, opt=NATURAL)
-    async def bid(self, gpu: Gpu, data: JSONBody[BidBody]) -> None:
+    async def bid(self, gpu: Gpu, data: JSONBody[GpuBidBody]) -> None:
         """Refuse a bid for one GPU: it does not say whether its amount is for an hour or for all of them."""
         await gpu.listings.get(data.gpu_id)
         raise BidNotDone

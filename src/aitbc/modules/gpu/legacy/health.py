@@ -7,7 +7,7 @@ from aitbc.modules.gpu.legacy.caller import Gpu
 
 
 class LegacyHealth(LiveController):
-    """Open to everybody, and telling nothing of anybody."""
+    """Open to everybody, with nothing about anybody in it."""
 
     service = "gpu-service"
 

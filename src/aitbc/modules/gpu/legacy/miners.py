@@ -327,7 +327,7 @@ async def gpu_views(gpu: GpuService, found: LegacyMiner) -> list[MinerGpu]:
 
 
 def _readings(miner: Miner, data: HeartbeatBody) -> Inventory | None:
-    """What a heartbeat read of the only GPU; of several nobody can tell which it means."""
+    """What a heartbeat read of the only GPU; of several nobody knows which it means."""
     gpus = gpus_of(miner)
     if len(gpus) != 1 or (data.gpu_utilization is None and data.memory_used is None):
         return None

@@ -7,7 +7,7 @@ from aitbc.modules.trading.legacy.caller import Trading
 
 
 class LegacyHealth(LiveController):
-    """Open to everybody, and telling nothing of anybody."""
+    """Open to everybody, with nothing about anybody in it."""
 
     service = "trading-service"
 

@@ -9,11 +9,11 @@ from msgspec import UNSET, Struct, UnsetType
 from aitbc.modules.trading.models.views import Block, LedgerTransaction, ReceiptLine, SignedReceipt
 
 CHAIN = "ait-devnet"
-"""The name that older clients give to a chain that they do not name."""
+"""The name that legacy clients give to a chain that they do not name."""
 
 
 class LegacyBlock(Struct, frozen=True, kw_only=True):
-    """A block, with both names that older clients have for its count."""
+    """A block, with both names that legacy clients have for its count."""
 
     height: int
     hash: str
@@ -46,7 +46,7 @@ class LegacyReceipt(Struct, frozen=True, kw_only=True):
     jobId: str  # noqa: N815
     miner: str
     coordinator: str
-    """Who paid, as the older explorer had it."""
+    """Who paid, as the explorer before had it."""
     issuedAt: datetime  # noqa: N815
     status: str
     payload: dict[str, Any]

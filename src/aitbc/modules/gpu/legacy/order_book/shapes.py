@@ -103,7 +103,7 @@ class TransactionQuery(Struct, frozen=True, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=1000)] = 1000
 
 
-class Done(Struct, frozen=True, kw_only=True):
+class TransactionDone(Struct, frozen=True, kw_only=True):
     """It was done; to which order."""
 
     status: str

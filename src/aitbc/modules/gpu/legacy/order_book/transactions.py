@@ -15,10 +15,10 @@ from aitbc.modules.gpu.legacy.order_book.shapes import (
     AcceptBody,
     BidBody,
     CancelBody,
-    Done,
     MatchBody,
     OfferBody,
     Transaction,
+    TransactionDone,
     TransactionQuery,
     gpu_transaction,
     name_in,
@@ -40,7 +40,7 @@ class TransactionController(Controller):
     path = "/v1/transactions"
 
     @post("/", status_code=200, opt=MANAGE_ONCE)
-    async def post_transaction(self, gpu: Gpu, who: Who, once: Once, data: JSONBody[Body]) -> Done:
+    async def post_transaction(self, gpu: Gpu, who: Who, once: Once, data: JSONBody[Body]) -> TransactionDone:
         """Offer, bid, accept, match or cancel, as the action says."""
         match data:
             case OfferBody() | BidBody():
@@ -53,7 +53,7 @@ class TransactionController(Controller):
             case CancelBody():
                 cancel = CancelOrder(order=data.order_id, node=data.node_id, said_at=data.cancelled_at)
                 order = (await gpu.order_book.cancel(who, cancel, once)).id
-        return Done(status="success", transaction_id=order)
+        return TransactionDone(status="success", transaction_id=order)
 
     @get("/", opt=READ)
     async def list_transactions(self, gpu: Gpu, who: Who, query: QueryParams) -> list[Transaction]:
