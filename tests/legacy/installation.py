@@ -1,4 +1,4 @@
-"""A served installation whose ports speak the older dialect, its operator, and the account of those who bring no key."""
+"""A served installation whose ports speak the legacy dialect, its operator, and the account of those who bring no key."""
 
 import time
 import uuid
@@ -17,7 +17,7 @@ MODULES = ("gpu", "ai", "trading")
 PATIENCE_SECONDS = 20.0
 
 
-class Town:
+class Installation:
     """One server: `gpu`, `ai` and `trading` are the addresses of its modules, `coordinator` that of the older coordinator.
 
     Whoever calls a module's port without a key acts as the account `local`. The coordinator is met under its prefix on the
@@ -35,7 +35,7 @@ class Town:
         self.coordinator = f"{self.gateway}/coordinator"
         self.gpu, self.ai, self.trading = (f"http://127.0.0.1:{self.ports[name]}" for name in MODULES)
 
-    def start(self) -> "Town":
+    def start(self) -> "Installation":
         """Serve, and let the account `local` come to be."""
         self.server.start()
         return self
@@ -56,7 +56,7 @@ class Town:
         return str(self.ours("GET", "identity/keys/self", key=self.local)["account"])
 
     def client(self, place: str, key: str | None = None) -> httpx.Client:
-        """An older client of `gpu`, `ai`, `trading`, `coordinator` or `gateway`; it sends X-Api-Key if it has a key.
+        """An legacy client of `gpu`, `ai`, `trading`, `coordinator` or `gateway`; it sends X-Api-Key if it has a key.
 
         To the coordinator it goes with the key of `local` unless another is given.
         """

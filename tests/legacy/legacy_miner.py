@@ -5,17 +5,17 @@ from typing import Any
 
 import httpx
 
-from tests.legacy.ground import Town
+from tests.legacy.installation import Installation
 
 POLLS_MAX = 20
 PRICE = "1"
 
 
-class OlderMiner:
+class LegacyMiner:
     """Registered under a name that nobody else has, and asking for prompts."""
 
-    def __init__(self, town: Town, client: httpx.Client, **capabilities: Any) -> None:
-        self.town = town
+    def __init__(self, installation: Installation, client: httpx.Client, **capabilities: Any) -> None:
+        self.installation = installation
         self.name = f"m-{uuid.uuid4().hex[:8]}"
         self.client = client
         self.headers = {"X-Miner-ID": self.name}
@@ -47,7 +47,7 @@ class OlderMiner:
         assert self.client.delete(f"/v1/miners/{self.name}").status_code == 200
 
 
-def prompt(town: Town, text: str = "Hello?", *, key: str | None = None) -> str:
+def prompt(installation: Installation, text: str = "Hello?", *, key: str | None = None) -> str:
     """A chat job of the account `local`, or of a key's, through our own API; its id."""
     body = {"kind": "chat", "input": {"messages": [{"role": "user", "content": text}]}, "max_price": PRICE}
-    return str(town.ours("POST", "ai/jobs", body, key=key or town.local)["id"])
+    return str(installation.ours("POST", "ai/jobs", body, key=key or installation.local)["id"])
