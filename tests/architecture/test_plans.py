@@ -18,6 +18,7 @@ ROOMS = (
         for noun in ("claim", "complete", "counts", "read", "renew", "rows", "submit")
     ),
     "aitbc.modules.ai.service.dispatch",
+    "aitbc.modules.ai.service.payments",
     "aitbc.modules.gpu.batched",
     "aitbc.modules.trading.batched",
     "aitbc.modules.trading.service.blocks",

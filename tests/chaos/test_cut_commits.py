@@ -14,7 +14,6 @@ import pytest
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock
 from aitbc.modules.ai.service import AiSettings
-from aitbc.modules.trading.service import TradingSettings
 from tests.chaos.cutting_proxy import CuttingProxy, cutting
 from tests.house import Caller, Stage, open_house
 from tests.journeys.hand_miner import HandMiner
@@ -22,13 +21,10 @@ from tests.journeys.hand_miner import HandMiner
 JOB = {"kind": "embed", "input": {"texts": ["hello"]}, "max_price": "0.05"}
 
 
-@pytest.fixture(params=["gathered", "ordinary"])
-async def stage(
-    request: pytest.FixtureRequest, new_database: Callable[[], Target], tmp_path: Path
-) -> AsyncIterator[tuple[Stage, CuttingProxy]]:
+@pytest.fixture
+async def stage(new_database: Callable[[], Target], tmp_path: Path) -> AsyncIterator[tuple[Stage, CuttingProxy]]:
     """The house behind a proxy that can cut."""
-    hot = request.param == "gathered"
-    tables = {"ai": AiSettings(hot=hot, grace_seconds=0), "trading": TradingSettings(hot=hot)}
+    tables = {"ai": AiSettings(grace_seconds=0)}
     async with cutting(new_database()) as (proxy, way), open_house(way, tmp_path, tables=tables) as stage:
         yield stage, proxy
         proxy.disarm()

@@ -21,7 +21,7 @@ import pytest
 
 from aitbc.app import MODULES
 from aitbc.kernel.database.unit_of_work import Target
-from aitbc.modules.ai.service.jobs import HEARTBEAT_SECONDS
+from aitbc.modules.ai.service.job_events import HEARTBEAT_SECONDS
 from aitbc.server.asgi.boundary import Limits
 from aitbc.server.config.settings import ServerSettings
 from tests.chaos.server_process import ServerProcess

@@ -1,4 +1,4 @@
-"""Jobs in the older dialect: submitted, watched, paid and cancelled as older clients do it, under our rules."""
+"""Jobs in the legacy dialect: submitted, watched, paid and cancelled as legacy clients do it, under our rules."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.legacy.ground import Town
+from tests.legacy.installation import Installation
 
 UNKNOWN = "job_00000000000000000000000000"
 CHAT = {"payload": {"type": "inference", "prompt": "Say hello.", "model": "small"}, "ttl_seconds": 900}
@@ -16,13 +16,15 @@ Ask = Callable[..., httpx.Response]
 
 
 @pytest.fixture(autouse=True)
-def funded(town: Town) -> None:
-    town.fund("1")
+def funded(installation: Installation) -> None:
+    installation.fund("1")
 
 
-def ask(town: Town, place: str, method: str, path: str, body: Any = None, key: str | None = None) -> httpx.Response:
-    """One request of an older client."""
-    with town.client(place, key) as client:
+def ask(
+    installation: Installation, place: str, method: str, path: str, body: Any = None, key: str | None = None
+) -> httpx.Response:
+    """One request of an legacy client."""
+    with installation.client(place, key) as client:
         return client.request(method, path, json=body)
 
 
@@ -32,19 +34,19 @@ def told(answer: httpx.Response, status: int = 200) -> Any:
     return answer.json()
 
 
-def test_it_says_that_it_is_there(town: Town) -> None:
-    assert told(ask(town, "ai", "GET", "/health")) == {"status": "healthy", "service": "ai-service"}
-    assert told(ask(town, "ai", "GET", "/"))["status"] == "operational"
-    assert told(ask(town, "gateway", "GET", "/ai/health"))["service"] == "ai-service"
-    capable = told(ask(town, "ai", "GET", "/multimodal/health"))["capabilities"]
+def test_it_says_that_it_is_there(installation: Installation) -> None:
+    assert told(ask(installation, "ai", "GET", "/health")) == {"status": "healthy", "service": "ai-service"}
+    assert told(ask(installation, "ai", "GET", "/"))["status"] == "operational"
+    assert told(ask(installation, "gateway", "GET", "/ai/health"))["service"] == "ai-service"
+    capable = told(ask(installation, "ai", "GET", "/multimodal/health"))["capabilities"]
     assert (capable["text_processing"], capable["audio_processing"]) == (True, False)
 
 
-def test_how_media_fare_is_told_from_miners_and_finished_jobs(town: Town) -> None:
-    town.paid_job("To be timed.")
-    with town.miner():
+def test_how_media_fare_is_told_from_miners_and_finished_jobs(installation: Installation) -> None:
+    installation.paid_job("To be timed.")
+    with installation.miner():
         for _ in range(100):  # the picture of the fleet is drawn from an event
-            found = told(ask(town, "ai", "GET", "/multimodal/health/deep"))
+            found = told(ask(installation, "ai", "GET", "/multimodal/health/deep"))
             if found["modality_tests"]["text"]["status"] == "pass":
                 break
             time.sleep(0.05)
@@ -56,105 +58,115 @@ def test_how_media_fare_is_told_from_miners_and_finished_jobs(town: Town) -> Non
 
 
 @pytest.mark.parametrize(("body", "kind"), [(CHAT, "chat"), (EMBED, "embed")])
-def test_a_job_is_submitted_in_both_spellings_and_cancelled_once(town: Town, body: Any, kind: str) -> None:
-    job = told(ask(town, "ai", "POST", "/jobs", body), 201)
+def test_a_job_is_submitted_in_both_spellings_and_cancelled_once(
+    installation: Installation, body: Any, kind: str
+) -> None:
+    job = told(ask(installation, "ai", "POST", "/jobs", body), 201)
     assert (job["task_type"], job["state"], job["payment_status"]) == (kind, "pending", "escrowed")
     assert job["id"] == job["job_id"]
-    assert job["client_id"] == town.account
-    assert told(ask(town, "ai", "GET", f"/jobs/{job['id']}"))["state"] == "pending"
-    assert told(ask(town, "gateway", "GET", f"/ai/jobs/{job['id']}", key=town.local))["state"] == "pending"
-    assert told(ask(town, "ai", "GET", f"/jobs/{job['id']}/result"), 425)["code"] == "job_not_ready"
-    assert told(ask(town, "ai", "GET", f"/jobs/{job['id']}/payment"))["status"] == "escrowed"
-    assert told(ask(town, "ai", "POST", f"/jobs/{job['id']}/cancel"))["state"] == "canceled"
-    assert told(ask(town, "ai", "POST", f"/jobs/{job['id']}/cancel"), 400)["code"] == "job_already_ended"
-    assert told(ask(town, "ai", "GET", f"/jobs/{job['id']}/payment"))["status"] == "refunded"
-    assert told(ask(town, "ai", "GET", f"/jobs/{job['id']}/result"))["state"] == "canceled"
+    assert job["client_id"] == installation.account
+    assert told(ask(installation, "ai", "GET", f"/jobs/{job['id']}"))["state"] == "pending"
+    assert (
+        told(ask(installation, "gateway", "GET", f"/ai/jobs/{job['id']}", key=installation.local))["state"] == "pending"
+    )
+    assert told(ask(installation, "ai", "GET", f"/jobs/{job['id']}/result"), 425)["code"] == "job_not_ready"
+    assert told(ask(installation, "ai", "GET", f"/jobs/{job['id']}/payment"))["status"] == "escrowed"
+    assert told(ask(installation, "ai", "POST", f"/jobs/{job['id']}/cancel"))["state"] == "canceled"
+    assert told(ask(installation, "ai", "POST", f"/jobs/{job['id']}/cancel"), 400)["code"] == "job_already_ended"
+    assert told(ask(installation, "ai", "GET", f"/jobs/{job['id']}/payment"))["status"] == "refunded"
+    assert told(ask(installation, "ai", "GET", f"/jobs/{job['id']}/result"))["state"] == "canceled"
 
 
-def test_without_a_price_a_job_offers_what_it_can_cost_at_most(town: Town) -> None:
+def test_without_a_price_a_job_offers_what_it_can_cost_at_most(installation: Installation) -> None:
     body = {"task_type": "embed", "task_data": {"texts": ["one", "two"]}}
-    job = told(ask(town, "ai", "POST", "/jobs", body), 201)
-    ours = town.job(job["id"])
+    job = told(ask(installation, "ai", "POST", "/jobs", body), 201)
+    ours = installation.job(job["id"])
     quote = {"kind": "embed", "input": {"texts": ["one", "two"]}, "max_price": "1"}
-    assert ours["max_price"] == town.ours("POST", "ai/quotes", quote, key=town.local)["price_max"]
-    ask(town, "ai", "POST", f"/jobs/{job['id']}/cancel")
+    assert ours["max_price"] == installation.ours("POST", "ai/quotes", quote, key=installation.local)["price_max"]
+    ask(installation, "ai", "POST", f"/jobs/{job['id']}/cancel")
 
 
-def test_the_whole_way_of_a_paid_job(town: Town) -> None:
-    job = told(ask(town, "coordinator", "POST", "/v1/jobs", EMBED), 201)
+def test_the_whole_way_of_a_paid_job(installation: Installation) -> None:
+    job = told(ask(installation, "coordinator", "POST", "/v1/jobs", EMBED), 201)
     assert (job["state"], job["payment_status"]) == ("QUEUED", "escrowed")
-    with town.miner():
-        town.until(job["job_id"], "succeeded")
-    done = told(ask(town, "coordinator", "GET", f"/v1/jobs/{job['job_id']}"))
+    with installation.miner():
+        installation.until(job["job_id"], "succeeded")
+    done = told(ask(installation, "coordinator", "GET", f"/v1/jobs/{job['job_id']}"))
     assert (done["state"], done["payment_status"], done["error"]) == ("COMPLETED", "released", None)
     assert done["assigned_miner_id"].startswith("mnr_")
-    result = told(ask(town, "ai", "GET", f"/jobs/{job['job_id']}/result"))
+    result = told(ask(installation, "ai", "GET", f"/jobs/{job['job_id']}/result"))
     assert result["result"]["vectors"]
-    receipt = told(ask(town, "coordinator", "GET", f"/v1/jobs/{job['job_id']}/receipt"))
+    receipt = told(ask(installation, "coordinator", "GET", f"/v1/jobs/{job['job_id']}/receipt"))
     assert receipt == result["receipt"]
-    assert receipt["price"] == float(town.job(job["job_id"])["price"])
-    assert told(ask(town, "coordinator", "GET", f"/v1/jobs/{job['job_id']}/receipts"))["items"] == [receipt]
-    payment = told(ask(town, "coordinator", "GET", f"/v1/payments/{job['payment_id']}"))
+    assert receipt["price"] == float(installation.job(job["job_id"])["price"])
+    assert told(ask(installation, "coordinator", "GET", f"/v1/jobs/{job['job_id']}/receipts"))["items"] == [receipt]
+    payment = told(ask(installation, "coordinator", "GET", f"/v1/payments/{job['payment_id']}"))
     assert (payment["status"], payment["amount"]) == ("released", receipt["price"])
-    assert told(ask(town, "coordinator", "GET", f"/v1/payments/{job['payment_id']}/receipt")) == payment
-    release = ask(town, "coordinator", "POST", f"/v1/payments/{job['payment_id']}/release", {})
+    assert told(ask(installation, "coordinator", "GET", f"/v1/payments/{job['payment_id']}/receipt")) == payment
+    release = ask(installation, "coordinator", "POST", f"/v1/payments/{job['payment_id']}/release", {})
     assert told(release)["status"] == "released"
-    refund = ask(town, "coordinator", "POST", f"/v1/payments/{job['payment_id']}/refund", {"reason": "no"})
+    refund = ask(installation, "coordinator", "POST", f"/v1/payments/{job['payment_id']}/refund", {"reason": "no"})
     assert told(refund, 409)["code"] == "not_refundable"
-    assert told(ask(town, "coordinator", "POST", f"/v1/jobs/{job['job_id']}/cancel"), 409)
+    assert told(ask(installation, "coordinator", "POST", f"/v1/jobs/{job['job_id']}/cancel"), 409)
 
 
-def test_a_payment_stands_from_the_submission_and_can_be_taken_back(town: Town) -> None:
-    job = told(ask(town, "coordinator", "POST", "/v1/jobs", EMBED), 201)
+def test_a_payment_stands_from_the_submission_and_can_be_taken_back(installation: Installation) -> None:
+    job = told(ask(installation, "coordinator", "POST", "/v1/jobs", EMBED), 201)
     pay = {"job_id": job["job_id"], "amount": 0.05, "currency": "AITBC", "payment_method": "aitbc_token"}
-    payment = told(ask(town, "coordinator", "POST", "/v1/payments", pay), 201)
+    payment = told(ask(installation, "coordinator", "POST", "/v1/payments", pay), 201)
     assert (payment["payment_id"], payment["status"], payment["amount"]) == (job["payment_id"], "escrowed", 0.05)
     assert (
-        told(ask(town, "coordinator", "POST", "/v1/payments", pay | {"amount": 5}), 409)["code"] == "amount_above_held"
+        told(ask(installation, "coordinator", "POST", "/v1/payments", pay | {"amount": 5}), 409)["code"]
+        == "amount_above_held"
     )
     path = f"/v1/payments/{job['payment_id']}"
-    assert told(ask(town, "coordinator", "POST", f"{path}/release", {}), 425)
+    assert told(ask(installation, "coordinator", "POST", f"{path}/release", {}), 425)
     for _ in range(2):
-        assert told(ask(town, "coordinator", "POST", f"{path}/refund", {"reason": "no"}))["status"] == "refunded"
-    assert told(ask(town, "coordinator", "GET", f"/v1/jobs/{job['job_id']}"))["state"] == "CANCELED"
-    assert told(ask(town, "coordinator", "GET", f"/v1/jobs/{job['job_id']}/receipt"), 404)
-    assert told(ask(town, "coordinator", "GET", "/v1/payments/hold_00000000000000000000000000"), 404)
+        assert (
+            told(ask(installation, "coordinator", "POST", f"{path}/refund", {"reason": "no"}))["status"] == "refunded"
+        )
+    assert told(ask(installation, "coordinator", "GET", f"/v1/jobs/{job['job_id']}"))["state"] == "CANCELED"
+    assert told(ask(installation, "coordinator", "GET", f"/v1/jobs/{job['job_id']}/receipt"), 404)
+    assert told(ask(installation, "coordinator", "GET", "/v1/payments/hold_00000000000000000000000000"), 404)
 
 
-def test_lists_are_filtered_and_bare_where_older_clients_want_them_so(town: Town) -> None:
-    job = told(ask(town, "ai", "POST", "/jobs", EMBED), 201)
-    page = told(ask(town, "ai", "GET", "/jobs?limit=5&state=pending"))
+def test_lists_are_filtered_and_bare_where_older_clients_want_them_so(installation: Installation) -> None:
+    job = told(ask(installation, "ai", "POST", "/jobs", EMBED), 201)
+    page = told(ask(installation, "ai", "GET", "/jobs?limit=5&state=pending"))
     assert page["jobs"][0]["id"] == job["id"]
     assert page["total"] == len(page["jobs"]) <= page["limit"] == 5
-    assert told(ask(town, "ai", "GET", "/jobs?type=embed&status=running"))["jobs"] == []
-    assert told(ask(town, "ai", "GET", "/jobs?from_time=2999-01-01T00:00:00Z"))["jobs"] == []
-    assert told(ask(town, "ai", "GET", "/jobs?state=odd"), 422)
-    assert told(ask(town, "ai", "GET", "/jobs?from_time=yesterday"), 422)
-    assert told(ask(town, "ai", "GET", "/jobs?limit=0"), 422)
-    assert told(ask(town, "coordinator", "GET", "/jobs?limit=1"))[0]["job_id"] == job["id"]
-    assert told(ask(town, "coordinator", "GET", "/v1/jobs?limit=1&status=QUEUED"))["items"][0]["job_id"] == job["id"]
-    assert told(ask(town, "coordinator", "GET", "/v1/jobs/history?limit=1"))["items"][0]["job_id"] == job["id"]
-    ask(town, "ai", "POST", f"/jobs/{job['id']}/cancel")
+    assert told(ask(installation, "ai", "GET", "/jobs?type=embed&status=running"))["jobs"] == []
+    assert told(ask(installation, "ai", "GET", "/jobs?from_time=2999-01-01T00:00:00Z"))["jobs"] == []
+    assert told(ask(installation, "ai", "GET", "/jobs?state=odd"), 422)
+    assert told(ask(installation, "ai", "GET", "/jobs?from_time=yesterday"), 422)
+    assert told(ask(installation, "ai", "GET", "/jobs?limit=0"), 422)
+    assert told(ask(installation, "coordinator", "GET", "/jobs?limit=1"))[0]["job_id"] == job["id"]
+    assert (
+        told(ask(installation, "coordinator", "GET", "/v1/jobs?limit=1&status=QUEUED"))["items"][0]["job_id"]
+        == job["id"]
+    )
+    assert told(ask(installation, "coordinator", "GET", "/v1/jobs/history?limit=1"))["items"][0]["job_id"] == job["id"]
+    ask(installation, "ai", "POST", f"/jobs/{job['id']}/cancel")
 
 
-def test_what_is_not_there_or_not_ones_own_is_not_found(town: Town) -> None:
-    _, key = town.resident("stranger")
-    job = town.submit("mine alone")
+def test_what_is_not_there_or_not_ones_own_is_not_found(installation: Installation) -> None:
+    _, key = installation.resident("stranger")
+    job = installation.submit("mine alone")
     for path in ("", "/result", "/payment"):
-        assert ask(town, "ai", "GET", f"/jobs/{UNKNOWN}{path}").status_code == 404
-        assert ask(town, "ai", "GET", f"/jobs/{job}{path}", key=key).status_code == 404
-    assert ask(town, "coordinator", "GET", f"/v1/jobs/{job}", key=key).status_code == 404
-    assert ask(town, "ai", "POST", f"/jobs/{job}/cancel", key=key).status_code == 404
-    ask(town, "ai", "POST", f"/jobs/{job}/cancel")
+        assert ask(installation, "ai", "GET", f"/jobs/{UNKNOWN}{path}").status_code == 404
+        assert ask(installation, "ai", "GET", f"/jobs/{job}{path}", key=key).status_code == 404
+    assert ask(installation, "coordinator", "GET", f"/v1/jobs/{job}", key=key).status_code == 404
+    assert ask(installation, "ai", "POST", f"/jobs/{job}/cancel", key=key).status_code == 404
+    ask(installation, "ai", "POST", f"/jobs/{job}/cancel")
 
 
-def test_a_task_that_nobody_does_is_refused_with_those_that_are(town: Town) -> None:
-    refused = told(ask(town, "ai", "POST", "/jobs", {"task_type": "mining", "task_data": {}}), 422)
+def test_a_task_that_nobody_does_is_refused_with_those_that_are(installation: Installation) -> None:
+    refused = told(ask(installation, "ai", "POST", "/jobs", {"task_type": "mining", "task_data": {}}), 422)
     assert refused["code"] == "unknown_task"
     assert "embed" in refused["detail"]
-    assert ask(town, "ai", "POST", "/jobs", {"task_type": "embed", "task_data": {}}).status_code == 422
-    assert ask(town, "ai", "POST", "/jobs", EMBED | {"payment_amount": -1}).status_code == 422
-    assert ask(town, "ai", "POST", "/jobs", EMBED | {"payment_amount": 1_000_000}).status_code == 402
+    assert ask(installation, "ai", "POST", "/jobs", {"task_type": "embed", "task_data": {}}).status_code == 422
+    assert ask(installation, "ai", "POST", "/jobs", EMBED | {"payment_amount": -1}).status_code == 422
+    assert ask(installation, "ai", "POST", "/jobs", EMBED | {"payment_amount": 1_000_000}).status_code == 402
     for method, path in (
         ("POST", "/multimodal/benchmark"),
         ("POST", "/optimization/tune"),
@@ -162,15 +174,18 @@ def test_a_task_that_nobody_does_is_refused_with_those_that_are(town: Town) -> N
         ("GET", "/multimodal/agents"),
         ("GET", "/optimization/agents"),
     ):
-        assert told(ask(town, "ai", method, path, {} if method == "POST" else None), 501)["code"] == "not_implemented"
-    assert ask(town, "ai", "POST", "/multimodal/process", {"modality": "audio"}).status_code == 501
-    assert ask(town, "coordinator", "POST", "/v1/services/blender/render", {}).status_code == 501
+        assert (
+            told(ask(installation, "ai", method, path, {} if method == "POST" else None), 501)["code"]
+            == "not_implemented"
+        )
+    assert ask(installation, "ai", "POST", "/multimodal/process", {"modality": "audio"}).status_code == 501
+    assert ask(installation, "coordinator", "POST", "/v1/services/blender/render", {}).status_code == 501
 
 
-def test_what_a_job_asks_of_its_miner_is_held_or_refused(town: Town) -> None:
+def test_what_a_job_asks_of_its_miner_is_held_or_refused(installation: Installation) -> None:
     wanted = {"gpu": "RTX 4090", "min_vram_gb": 24, "region": "eu", "models": ["small"], "max_price": 0.04}
-    job = told(ask(town, "coordinator", "POST", "/v1/jobs", CHAT | {"constraints": wanted}), 201)
-    ours = town.job(job["job_id"])
+    job = told(ask(installation, "coordinator", "POST", "/v1/jobs", CHAT | {"constraints": wanted}), 201)
+    ours = installation.job(job["job_id"])
     needs = ours["needs"]
     assert (needs["device"], needs["gpu_model"], needs["min_vram_mib"], needs["region"]) == (
         "gpu",
@@ -179,84 +194,102 @@ def test_what_a_job_asks_of_its_miner_is_held_or_refused(town: Town) -> None:
         "eu",
     )
     assert (needs["model"], ours["max_price"]) == ("small", "0.04")
-    ask(town, "coordinator", "POST", f"/v1/jobs/{job['job_id']}/cancel")
+    ask(installation, "coordinator", "POST", f"/v1/jobs/{job['job_id']}/cancel")
     several = {"cuda": "CUDA 12.4", "models": ["small", "large"], "gpu": "any"}
-    job = told(ask(town, "coordinator", "POST", "/v1/jobs", CHAT | {"constraints": several}), 201)
-    needs = town.job(job["job_id"])["needs"]
+    job = told(ask(installation, "coordinator", "POST", "/v1/jobs", CHAT | {"constraints": several}), 201)
+    needs = installation.job(job["job_id"])["needs"]
     assert (needs["cuda"], needs["models"], needs["device"]) == ("12.4", ["large", "small"], "gpu")
     assert "gpu_model" not in needs
-    ask(town, "coordinator", "POST", f"/v1/jobs/{job['job_id']}/cancel")
+    ask(installation, "coordinator", "POST", f"/v1/jobs/{job['job_id']}/cancel")
     for refused in ({"cuda": "the newest"}, {"mood": "good"}):
-        answer = ask(town, "coordinator", "POST", "/v1/jobs", CHAT | {"constraints": refused})
+        answer = ask(installation, "coordinator", "POST", "/v1/jobs", CHAT | {"constraints": refused})
         assert answer.status_code == 422, refused
-    assert ask(town, "ai", "POST", "/jobs", EMBED | {"payment_currency": "BTC"}).status_code == 422
+    assert ask(installation, "ai", "POST", "/jobs", EMBED | {"payment_currency": "BTC"}).status_code == 422
 
 
-def test_media_and_prompts_become_jobs(town: Town) -> None:
-    task = told(ask(town, "ai", "POST", "/multimodal/process", {"modality": "text", "text": "To be embedded."}))
-    assert town.job(task["task_id"])["kind"] == "embed"
+def test_media_and_prompts_become_jobs(installation: Installation) -> None:
+    task = told(ask(installation, "ai", "POST", "/multimodal/process", {"modality": "text", "text": "To be embedded."}))
+    assert installation.job(task["task_id"])["kind"] == "embed"
     body = {"model": "llama", "prompt": "Hello?", "parameters": {"temperature": 0.5}, "max_tokens": 9}
     body |= {"stop_sequences": ["."]}
-    made = told(ask(town, "coordinator", "POST", "/v1/services/llm/inference", body), 201)
-    asked = town.job(made["task_id"])["input"]
+    made = told(ask(installation, "coordinator", "POST", "/v1/services/llm/inference", body), 201)
+    asked = installation.job(made["task_id"])["input"]
     assert (asked["max_tokens"], asked["temperature"], asked["stop"]) == (9, 0.5, ["."])
-    assert ask(town, "coordinator", "POST", "/v1/services/llm/inference", body | {"top_k": 40}).status_code == 422
-    streamed = told(ask(town, "coordinator", "POST", "/v1/services/llm/stream", body | {"stream": True}))
+    assert (
+        ask(installation, "coordinator", "POST", "/v1/services/llm/inference", body | {"top_k": 40}).status_code == 422
+    )
+    streamed = told(ask(installation, "coordinator", "POST", "/v1/services/llm/stream", body | {"stream": True}))
     assert streamed["service_type"] == "llm_inference"
     for job in (task["task_id"], made["task_id"], streamed["task_id"]):
-        ask(town, "ai", "POST", f"/jobs/{job}/cancel")
+        ask(installation, "ai", "POST", f"/jobs/{job}/cancel")
 
 
-def test_services_are_the_kinds_of_work_and_their_schemas_say_what_they_take(town: Town) -> None:
-    with town.miner():
-        found = {one["type"]: one for one in told(ask(town, "coordinator", "GET", "/v1/services"))["services"]}
+def test_services_are_the_kinds_of_work_and_their_schemas_say_what_they_take(installation: Installation) -> None:
+    with installation.miner():
+        found = {one["type"]: one for one in told(ask(installation, "coordinator", "GET", "/v1/services"))["services"]}
     assert found.keys() == {"llm_inference", "text_embedding", "ocr", "command"}
     assert found["ocr"].keys() == {"type", "name", "description", "models", "constraints"}
     for service, field in (("llm_inference", "prompt"), ("text_embedding", "texts"), ("ocr", "image")):
-        schema = told(ask(town, "coordinator", "GET", f"/v1/services/{service}/schema"))
+        schema = told(ask(installation, "coordinator", "GET", f"/v1/services/{service}/schema"))
         assert schema["service_type"] == service
         assert schema["schema"]["type"] == "object"
         assert field in schema["schema"]["properties"]
         assert field in schema["schema"]["required"]
-    made = told(ask(town, "coordinator", "POST", "/v1/services/text_embedding", {"texts": ["One."]}), 201)
-    assert town.job(made["job_id"])["kind"] == "embed"
-    ask(town, "ai", "POST", f"/jobs/{made['job_id']}/cancel")
+    made = told(ask(installation, "coordinator", "POST", "/v1/services/text_embedding", {"texts": ["One."]}), 201)
+    assert installation.job(made["job_id"])["kind"] == "embed"
+    ask(installation, "ai", "POST", f"/jobs/{made['job_id']}/cancel")
     for service, status in (("whisper", 501), ("blender", 501), ("mining", 404)):
-        assert ask(town, "coordinator", "GET", f"/v1/services/{service}/schema").status_code == status
-        assert ask(town, "coordinator", "POST", f"/v1/services/{service}", {}).status_code == status
-    assert ask(town, "coordinator", "POST", "/v1/services/text_embedding", {"texts": ["a"], "x": 1}).status_code == 422
-    assert ask(town, "coordinator", "POST", "/v1/services/whisper/transcribe", {}).status_code == 501
+        assert ask(installation, "coordinator", "GET", f"/v1/services/{service}/schema").status_code == status
+        assert ask(installation, "coordinator", "POST", f"/v1/services/{service}", {}).status_code == status
+    assert (
+        ask(installation, "coordinator", "POST", "/v1/services/text_embedding", {"texts": ["a"], "x": 1}).status_code
+        == 422
+    )
+    assert ask(installation, "coordinator", "POST", "/v1/services/whisper/transcribe", {}).status_code == 501
 
 
-def test_what_the_coordinator_passed_on_to_the_ai_service_is_answered_as_that_did(town: Town) -> None:
+def test_what_the_coordinator_passed_on_to_the_ai_service_is_answered_as_that_did(installation: Installation) -> None:
     at = "/v1/multi-modal-rl"
-    assert told(ask(town, "coordinator", "GET", f"{at}/health"))["status"] == "healthy"
-    job = told(ask(town, "coordinator", "POST", f"{at}/jobs", EMBED), 201)["job_id"]
-    assert told(ask(town, "coordinator", "GET", f"{at}/jobs/{job}"))["state"] == "pending"
-    assert job in {one["id"] for one in told(ask(town, "coordinator", "GET", f"{at}/jobs?limit=500"))["jobs"]}
-    assert ask(town, "coordinator", "GET", f"{at}/jobs/{job}/result").status_code == 425
-    assert told(ask(town, "coordinator", "POST", f"{at}/jobs/{job}/cancel"))["state"] == "canceled"
+    assert told(ask(installation, "coordinator", "GET", f"{at}/health"))["status"] == "healthy"
+    job = told(ask(installation, "coordinator", "POST", f"{at}/jobs", EMBED), 201)["job_id"]
+    assert told(ask(installation, "coordinator", "GET", f"{at}/jobs/{job}"))["state"] == "pending"
+    assert job in {one["id"] for one in told(ask(installation, "coordinator", "GET", f"{at}/jobs?limit=500"))["jobs"]}
+    assert ask(installation, "coordinator", "GET", f"{at}/jobs/{job}/result").status_code == 425
+    assert told(ask(installation, "coordinator", "POST", f"{at}/jobs/{job}/cancel"))["state"] == "canceled"
 
 
-def test_proofs_are_refused_rather_than_made_up(town: Town) -> None:
-    assert ask(town, "coordinator", "GET", "/v1/ml-zk/circuits").status_code == 501
+def test_proofs_are_refused_rather_than_made_up(installation: Installation) -> None:
+    assert ask(installation, "coordinator", "GET", "/v1/ml-zk/circuits").status_code == 501
     for path in ("prove/training", "verify/training", "prove/modular", "verify/inference", "fhe/inference"):
-        assert ask(town, "coordinator", "POST", f"/v1/ml-zk/{path}", {}).status_code == 501
+        assert ask(installation, "coordinator", "POST", f"/v1/ml-zk/{path}", {}).status_code == 501
 
 
-def test_the_operator_sees_orders_and_ends_everybodys_jobs(town: Town) -> None:
-    first, second = town.submit("first"), town.submit("second")
-    assert ask(town, "ai", "GET", "/admin/jobs").status_code == 403
-    page = told(ask(town, "ai", "GET", "/admin/jobs?limit=50&status=pending", key=town.admin))
+def test_the_operator_sees_orders_and_ends_everybodys_jobs(installation: Installation) -> None:
+    first, second = installation.submit("first"), installation.submit("second")
+    assert ask(installation, "ai", "GET", "/admin/jobs").status_code == 403
+    page = told(ask(installation, "ai", "GET", "/admin/jobs?limit=50&status=pending", key=installation.admin))
     assert {first, second} <= {job["id"] for job in page["jobs"]}
-    assert told(ask(town, "ai", "GET", f"/admin/jobs/{first}", key=town.admin))["id"] == first
-    ahead = town.ours("GET", f"ai/jobs/{second}/explain")["position"]
-    moved = ask(town, "ai", "POST", f"/admin/jobs/{second}/prioritize", {"reason": "a demonstration"}, key=town.admin)
+    assert told(ask(installation, "ai", "GET", f"/admin/jobs/{first}", key=installation.admin))["id"] == first
+    ahead = installation.ours("GET", f"ai/jobs/{second}/explain")["position"]
+    moved = ask(
+        installation,
+        "ai",
+        "POST",
+        f"/admin/jobs/{second}/prioritize",
+        {"reason": "a demonstration"},
+        key=installation.admin,
+    )
     assert told(moved)["id"] == second
-    assert town.ours("GET", f"ai/jobs/{second}/explain")["position"] == 1 < ahead
-    assert any(entry["action"] == "job.put_first" for entry in town.ours("GET", "operations/audit?limit=20")["data"])
+    assert installation.ours("GET", f"ai/jobs/{second}/explain")["position"] == 1 < ahead
+    assert any(
+        entry["action"] == "job.put_first" for entry in installation.ours("GET", "operations/audit?limit=20")["data"]
+    )
     for job in (first, second):
-        assert told(ask(town, "ai", "DELETE", f"/admin/jobs/{job}", key=town.admin))["state"] == "canceled"
-        assert ask(town, "ai", "DELETE", f"/admin/jobs/{job}", key=town.admin).status_code == 400
-    again = ask(town, "ai", "POST", f"/admin/jobs/{second}/prioritize", {"reason": "late"}, key=town.admin)
+        assert (
+            told(ask(installation, "ai", "DELETE", f"/admin/jobs/{job}", key=installation.admin))["state"] == "canceled"
+        )
+        assert ask(installation, "ai", "DELETE", f"/admin/jobs/{job}", key=installation.admin).status_code == 400
+    again = ask(
+        installation, "ai", "POST", f"/admin/jobs/{second}/prioritize", {"reason": "late"}, key=installation.admin
+    )
     assert again.status_code == 409

@@ -1,4 +1,4 @@
-"""Bookings as older clients make them: what each command of the older command line sends, and what it reads of the answer."""
+"""Bookings as legacy clients make them: what each command of the older command line sends, and what it reads of the answer."""
 
 import time
 import uuid
@@ -9,27 +9,27 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.legacy.ground import PATIENCE_SECONDS, Town
-from tests.legacy.older_miner import OlderMiner
+from tests.legacy.installation import PATIENCE_SECONDS, Installation
+from tests.legacy.legacy_miner import LegacyMiner
 from tests.legacy.test_gpu_market import listed
 
 MODEL = "llama2"
 
 
 @pytest.fixture
-def coordinator(town: Town) -> Iterator[httpx.Client]:
+def coordinator(installation: Installation) -> Iterator[httpx.Client]:
     """The older coordinator, with the key of the account `local`."""
-    town.fund("5")
-    with town.client("coordinator") as client:
+    installation.fund("5")
+    with installation.client("coordinator") as client:
         yield client
 
 
 @pytest.fixture
-def stranger(town: Town) -> Iterator[httpx.Client]:
+def stranger(installation: Installation) -> Iterator[httpx.Client]:
     """Somebody else, who has money."""
-    account, key = town.resident("booker")
-    town.fund("5", account)
-    with town.client("coordinator", key) as client:
+    account, key = installation.resident("booker")
+    installation.fund("5", account)
+    with installation.client("coordinator", key) as client:
         yield client
 
 
@@ -39,17 +39,17 @@ def book(client: httpx.Client, gpu: str, hours: float = 2.0, **changes: Any) -> 
     return client.post(f"/v1/marketplace/gpu/{gpu}/book", json=body | changes)
 
 
-def purse(town: Town, client: httpx.Client) -> dict[str, Any]:
+def purse(installation: Installation, client: httpx.Client) -> dict[str, Any]:
     """What the account of a client owns."""
     key = client.headers["X-Api-Key"]
-    account = town.ours("GET", "identity/keys/self", key=key)["account"]
-    return dict(town.ours("GET", f"trading/accounts/{account}", key=key))
+    account = installation.ours("GET", "identity/keys/self", key=key)["account"]
+    return dict(installation.ours("GET", f"trading/accounts/{account}", key=key))
 
 
 def test_a_gpu_is_booked_confirmed_and_released_by_its_booker_alone(
-    town: Town, coordinator: httpx.Client, stranger: httpx.Client
+    installation: Installation, coordinator: httpx.Client, stranger: httpx.Client
 ) -> None:
-    gpu, held = listed(coordinator), purse(town, stranger)["held"]
+    gpu, held = listed(coordinator), purse(installation, stranger)["held"]
     at = f"/v1/marketplace/gpu/{gpu}"
     assert coordinator.post(f"{at}/confirm", json={"client_id": "me"}).status_code == 409
     answer = book(stranger, gpu, job_id="training-7")
@@ -60,7 +60,7 @@ def test_a_gpu_is_booked_confirmed_and_released_by_its_booker_alone(
         *("start_time", "end_time", "pricing_factors", "confidence_score"),
     }
     assert (told["gpu_id"], told["status"], told["total_cost"], told["price_per_hour"]) == (gpu, "booked", 0.5, 0.25)
-    assert float(purse(town, stranger)["held"]) == float(held) + 0.5
+    assert float(purse(installation, stranger)["held"]) == float(held) + 0.5
     assert book(stranger, gpu).status_code == book(coordinator, gpu).status_code == 409
     details = coordinator.get(at).json()
     assert details["status"] == "booked"
@@ -92,7 +92,7 @@ def test_a_gpu_is_booked_confirmed_and_released_by_its_booker_alone(
     assert (again["status"], again["refund"]) == ("already_available", 0.0)
     details = coordinator.get(at).json()
     assert (details["status"], details["current_booking"]) == ("available", None)
-    assert float(purse(town, stranger)["held"]) == float(held)
+    assert float(purse(installation, stranger)["held"]) == float(held)
 
 
 def test_the_orders_are_the_bookings_of_the_caller(coordinator: httpx.Client, stranger: httpx.Client) -> None:
@@ -141,9 +141,9 @@ def test_a_purchase_is_a_booking_in_other_words(coordinator: httpx.Client, stran
 
 
 def test_a_prompt_for_a_booked_gpu_is_answered_by_the_miner_that_it_is_in(
-    town: Town, coordinator: httpx.Client, stranger: httpx.Client
+    installation: Installation, coordinator: httpx.Client, stranger: httpx.Client
 ) -> None:
-    miner = OlderMiner(town, coordinator, gpu="RTX 4090", gpu_memory_gb=24, supported_models=[MODEL])
+    miner = LegacyMiner(installation, coordinator, gpu="RTX 4090", gpu_memory_gb=24, supported_models=[MODEL])
     gpu = listed(coordinator, miner_id=miner.name)
     task = {
         "gpu_id": gpu,
@@ -194,7 +194,7 @@ def test_of_twenty_that_book_one_gpu_at_once_exactly_one_does(
 
 
 def test_a_booking_that_makes_no_sense_or_that_nobody_can_pay_is_refused(
-    town: Town, coordinator: httpx.Client, stranger: httpx.Client
+    installation: Installation, coordinator: httpx.Client, stranger: httpx.Client
 ) -> None:
     gpu = listed(coordinator)
     for changes in ({"duration_hours": 0}, {"duration_hours": 8761}, {"duration_hours": -1}, {"total_cost": -1}):
@@ -203,7 +203,7 @@ def test_a_booking_that_makes_no_sense_or_that_nobody_can_pay_is_refused(
     refused = book(stranger, gpu, total_cost=0.49)
     assert (refused.status_code, refused.json()["code"]) == (409, "booking_costs_more")
     assert book(stranger, gpu, 1000.0).status_code == 402
-    with town.client("coordinator", town.resident("poor")[1]) as poor:
+    with installation.client("coordinator", installation.resident("poor")[1]) as poor:
         assert book(poor, gpu).status_code == 402
     for path in ("book", "confirm", "release"):
         body = {"duration_hours": 1.0}

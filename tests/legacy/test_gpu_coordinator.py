@@ -8,34 +8,34 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.legacy.ground import Town
-from tests.legacy.older_miner import OlderMiner, prompt
+from tests.legacy.installation import Installation
+from tests.legacy.legacy_miner import LegacyMiner, prompt
 
 GPU = {"gpu": {"model": "RTX 4090", "memory_gb": 24}}
 
 
 @pytest.fixture
-def coordinator(town: Town) -> Iterator[httpx.Client]:
-    with town.client("coordinator") as client:
+def coordinator(installation: Installation) -> Iterator[httpx.Client]:
+    with installation.client("coordinator") as client:
         yield client
 
 
 @pytest.fixture
-def miner(town: Town, coordinator: httpx.Client) -> Iterator[OlderMiner]:
-    made = OlderMiner(town, coordinator, **GPU)
+def miner(installation: Installation, coordinator: httpx.Client) -> Iterator[LegacyMiner]:
+    made = LegacyMiner(installation, coordinator, **GPU)
     yield made
     coordinator.delete(f"/v1/miners/{made.name}")
 
 
-def test_the_life_of_an_older_miner(town: Town, coordinator: httpx.Client, miner: OlderMiner) -> None:
+def test_the_life_of_an_older_miner(installation: Installation, coordinator: httpx.Client, miner: LegacyMiner) -> None:
     """Registers, beats, polls in vain, gets a job, delivers, is paid, and goes."""
-    town.fund()
+    installation.fund()
     assert miner.registered.json().keys() >= {"status", "session_token"}
     assert miner.post("heartbeat", {"inflight": 0, "status": "ONLINE", "metadata": {"version": "1"}}).status_code == 200
-    job = prompt(town, "Say something.")
+    job = prompt(installation, "Say something.")
     given = miner.gets(job)
     assert given["payload"]["messages"] == [{"role": "user", "content": "Say something."}]
-    assert town.job(job)["state"] == "running"
+    assert installation.job(job)["state"] == "running"
     working = _mine(coordinator, miner)
     assert (working["status"], working["inflight"], working["concurrency"]) == ("ONLINE", 1, 1)
     assert miner.poll() is None, "a miner with one slot has one job"
@@ -48,7 +48,7 @@ def test_the_life_of_an_older_miner(town: Town, coordinator: httpx.Client, miner
     assert answer.status_code == 200, answer.text
     receipt = answer.json()["receipt"]
     assert receipt["job_id"] == job
-    stored = town.ours("GET", f"trading/receipts/{receipt['receipt_id']}")["receipt"]
+    stored = installation.ours("GET", f"trading/receipts/{receipt['receipt_id']}")["receipt"]
     assert receipt["price"] == pytest.approx(float(stored["price"]))
     again = miner.post(f"{job}/result", {"result": {"output": "Something."}, "metrics": {}})
     assert again.status_code == 409
@@ -68,76 +68,80 @@ def test_the_life_of_an_older_miner(town: Town, coordinator: httpx.Client, miner
     assert told["average_job_duration_ms"] > 0
 
 
-def test_a_receipt_of_such_a_miner_verifies_like_any_other(town: Town, miner: OlderMiner) -> None:
-    town.fund()
-    job = prompt(town)
+def test_a_receipt_of_such_a_miner_verifies_like_any_other(installation: Installation, miner: LegacyMiner) -> None:
+    installation.fund()
+    job = prompt(installation)
     miner.gets(job)
     receipt = miner.post(f"{job}/result", {"result": {"response": "Hello."}}).json()["receipt"]["receipt_id"]
-    told = town.ours("GET", f"trading/receipts/{receipt}")["receipt"]
-    known = town.ours("GET", f"gpu/miners/{told['miner']}")
+    told = installation.ours("GET", f"trading/receipts/{receipt}")["receipt"]
+    known = installation.ours("GET", f"gpu/miners/{told['miner']}")
     assert (told["miner_key"], known["name"]) == (known["public_key"], miner.name)
-    assert town.ours("POST", "trading/ledger/verify", {})["ok"] is True
+    assert installation.ours("POST", "trading/ledger/verify", {})["ok"] is True
 
 
-def test_two_polls_at_once_never_get_one_job(town: Town, coordinator: httpx.Client) -> None:
-    town.fund()
-    first, second = OlderMiner(town, coordinator), OlderMiner(town, coordinator)
-    job = prompt(town)
+def test_two_polls_at_once_never_get_one_job(installation: Installation, coordinator: httpx.Client) -> None:
+    installation.fund()
+    first, second = LegacyMiner(installation, coordinator), LegacyMiner(installation, coordinator)
+    job = prompt(installation)
     found = [given["job_id"] for one in (first, second, first, second) if (given := one.poll()) is not None]
     assert found.count(job) == 1
-    town.ours("POST", f"ai/jobs/{job}/cancel", {}, key=town.local)
+    installation.ours("POST", f"ai/jobs/{job}/cancel", {}, key=installation.local)
     first.leaves()
     second.leaves()
 
 
-def test_a_result_without_words_is_refused_and_may_be_brought_again(town: Town, miner: OlderMiner) -> None:
-    town.fund()
-    job = prompt(town)
+def test_a_result_without_words_is_refused_and_may_be_brought_again(
+    installation: Installation, miner: LegacyMiner
+) -> None:
+    installation.fund()
+    job = prompt(installation)
     miner.gets(job)
     assert miner.post(f"{job}/result", {"result": {"tokens": 3}}).status_code == 422
     assert miner.post(f"{job}/result", {"result": {"text": "Here."}}).status_code == 200
 
 
-def test_a_result_that_says_it_failed_is_a_failure(town: Town, miner: OlderMiner) -> None:
-    town.fund()
-    job = prompt(town)
+def test_a_result_that_says_it_failed_is_a_failure(installation: Installation, miner: LegacyMiner) -> None:
+    installation.fund()
+    job = prompt(installation)
     miner.gets(job)
     answer = miner.post(f"{job}/result", {"result": {"status": "failed", "output": ""}})
     assert (answer.status_code, answer.json()) == (200, {"status": "ok", "receipt": None})
-    assert town.job(job)["attempts"] == 1
-    town.ours("POST", f"ai/jobs/{job}/cancel", {}, key=town.local)
+    assert installation.job(job)["attempts"] == 1
+    installation.ours("POST", f"ai/jobs/{job}/cancel", {}, key=installation.local)
 
 
-def test_a_failure_is_noted_with_its_code_and_whose_fault_it_was(town: Town, miner: OlderMiner) -> None:
-    town.fund()
-    job = prompt(town)
+def test_a_failure_is_noted_with_its_code_and_whose_fault_it_was(
+    installation: Installation, miner: LegacyMiner
+) -> None:
+    installation.fund()
+    job = prompt(installation)
     miner.gets(job)
     answer = miner.post(f"{job}/fail", {"error_code": "INVALID_INPUT", "error_message": "no such model", "metrics": {}})
     assert answer.json() == {"status": "ok"}
-    done = town.until(job, "failed")
+    done = installation.until(job, "failed")
     assert (done["fault"], done["history"][0]["reason"]) == ("requester", "invalid_input")
     assert miner.post(f"{job}/result", {"result": {"text": "late"}}).status_code == 409
 
 
-def test_a_miner_that_starts_again_gives_back_what_it_worked_on(town: Town, miner: OlderMiner) -> None:
-    town.fund()
-    job = prompt(town)
+def test_a_miner_that_starts_again_gives_back_what_it_worked_on(installation: Installation, miner: LegacyMiner) -> None:
+    installation.fund()
+    job = prompt(installation)
     miner.gets(job)
     assert miner.post("register", {"capabilities": GPU}).status_code == 200
-    assert town.job(job)["state"] == "queued"
+    assert installation.job(job)["state"] == "queued"
     assert miner.gets(job)["job_id"] == job
     assert miner.post(f"{job}/result", {"result": {"text": "Now."}}).status_code == 200
 
 
-def test_the_only_miner_of_an_account_needs_no_name(town: Town) -> None:
-    account, key = town.resident("single")
-    town.fund(account=account)
-    with town.client("coordinator", key) as client:
+def test_the_only_miner_of_an_account_needs_no_name(installation: Installation) -> None:
+    account, key = installation.resident("single")
+    installation.fund(account=account)
+    with installation.client("coordinator", key) as client:
         assert client.post("/v1/miners/poll", json={"max_wait_seconds": 0}).status_code == 404
         body = {"capabilities": {"gpu": {"model": "RTX 3060", "memory": 12}, "compute": {"cuda": "12.0"}}}
         assert client.post("/v1/miners/register", params={"miner_id": "gpu-1"}, json=body).status_code == 200
         assert client.post("/v1/miners/heartbeat", json={}).status_code == 200
-        job = prompt(town, key=key)
+        job = prompt(installation, key=key)
         end = time.monotonic() + 15
         while (answer := client.post("/v1/miners/poll", json={"max_wait_seconds": 2})).status_code == 204:
             assert time.monotonic() < end
@@ -149,7 +153,7 @@ def test_the_only_miner_of_an_account_needs_no_name(town: Town) -> None:
         assert client.post("/v1/miners/poll", json={"max_wait_seconds": 0}).status_code == 400
 
 
-def test_miners_are_steered_by_those_who_look_after_them(coordinator: httpx.Client, miner: OlderMiner) -> None:
+def test_miners_are_steered_by_those_who_look_after_them(coordinator: httpx.Client, miner: LegacyMiner) -> None:
     path = f"/admin/miners/{miner.name}"
     assert coordinator.get(path).json()["status"] == "ONLINE"
     assert coordinator.post(f"{path}/deactivate").json() == {"miner_id": miner.name, "status": "deactivated"}
@@ -163,16 +167,23 @@ def test_miners_are_steered_by_those_who_look_after_them(coordinator: httpx.Clie
     assert coordinator.post("/admin/miners/nobody/activate").status_code == 404
 
 
-def test_an_admin_sees_the_miners_of_everybody_and_others_their_own(town: Town, miner: OlderMiner) -> None:
-    _, key = town.resident("stranger")
-    with town.client("coordinator", key) as stranger, town.client("coordinator", town.admin) as admin:
+def test_an_admin_sees_the_miners_of_everybody_and_others_their_own(
+    installation: Installation, miner: LegacyMiner
+) -> None:
+    _, key = installation.resident("stranger")
+    with (
+        installation.client("coordinator", key) as stranger,
+        installation.client("coordinator", installation.admin) as admin,
+    ):
         assert stranger.get("/v1/admin/miners").json() == {"items": []}
         assert miner.name in [one["miner_id"] for one in admin.get("/v1/admin/miners").json()["items"]]
         assert admin.get(f"/admin/miners/{miner.name}").status_code == 200
-    assert httpx.get(f"{town.coordinator}/miners").status_code == 401
+    assert httpx.get(f"{installation.coordinator}/miners").status_code == 401
 
 
-def test_gpus_tell_what_was_read_of_them(town: Town, coordinator: httpx.Client, miner: OlderMiner) -> None:
+def test_gpus_tell_what_was_read_of_them(
+    installation: Installation, coordinator: httpx.Client, miner: LegacyMiner
+) -> None:
     found = coordinator.post("/v1/edge-gpu/discover", params={"miner_id": miner.name}).json()
     gpu = found["gpus"][0]["gpu_id"]
     assert (found["registered"], found["edge_optimized"]) == (1, 1)
@@ -185,8 +196,8 @@ def test_gpus_tell_what_was_read_of_them(town: Town, coordinator: httpx.Client, 
     assert gpu in [one["gpu_id"] for one in profiles["profiles"]]
     plan = coordinator.post("/v1/edge-gpu/optimize", params={"gpu_id": gpu, "model_name": "llama-7b"}, json={}).json()
     assert (plan["optimized"], plan["precision"]) == (True, "fp16")
-    _, key = town.resident("stranger")
-    with town.client("coordinator", key) as stranger:
+    _, key = installation.resident("stranger")
+    with installation.client("coordinator", key) as stranger:
         assert stranger.get(f"/v1/edge-gpu/metrics/{gpu}").status_code == 404
         assert stranger.post("/v1/edge-gpu/metrics", json=reading).status_code == 404
     assert coordinator.post("/v1/edge-gpu/metrics", json=reading | {"utilization": 101}).status_code == 422
@@ -194,9 +205,9 @@ def test_gpus_tell_what_was_read_of_them(town: Town, coordinator: httpx.Client, 
     assert coordinator.post("/v1/edge-gpu/discover").status_code == 422
 
 
-def test_a_miner_to_try_things_with(town: Town) -> None:
-    _, key = town.resident("trying")
-    with town.client("coordinator", key) as client:
+def test_a_miner_to_try_things_with(installation: Installation) -> None:
+    _, key = installation.resident("trying")
+    with installation.client("coordinator", key) as client:
         made = [client.post("/v1/admin/debug/create-test-miner").json() for _ in range(2)]
         assert [one["status"] for one in made] == ["created", "updated"]
         assert client.delete(f"/v1/miners/{made[0]['miner_id']}").json()["status"] == "deregistered"
@@ -274,11 +285,11 @@ CALLS: dict[str, tuple[str, str, str, Any, set[int], set[str]]] = {
 """The results of M06, E13, O805, O809 and O810 are brought in the tests above and below; E14 never sent anything."""
 
 
-def test_what_older_commands_send_is_answered_as_they_read_it(town: Town) -> None:
-    _, key = town.resident("commands")
+def test_what_older_commands_send_is_answered_as_they_read_it(installation: Installation) -> None:
+    _, key = installation.resident("commands")
     name = f"cli-{uuid.uuid4().hex[:6]}"
     headers = {"X-Miner-ID": name}
-    with town.client("coordinator", key) as coordinator, town.client("gpu", key) as gpu:
+    with installation.client("coordinator", key) as coordinator, installation.client("gpu", key) as gpu:
         for case, (place, method, path, body, codes, fields) in CALLS.items():
             if isinstance(body, dict) and "miner_id" in body:
                 body |= {"miner_id": name}
@@ -307,16 +318,16 @@ def test_what_older_commands_send_is_answered_as_they_read_it(town: Town) -> Non
     ],
     ids=("M06", "O805 O810", "O809"),
 )
-def test_results_as_older_commands_bring_them(town: Town, miner: OlderMiner, body: Any) -> None:
-    town.fund()
-    job = prompt(town)
+def test_results_as_older_commands_bring_them(installation: Installation, miner: LegacyMiner, body: Any) -> None:
+    installation.fund()
+    job = prompt(installation)
     miner.gets(job)
     answer = miner.post(f"{job}/result", body)
     assert answer.status_code == 200, answer.text
     assert answer.json()["receipt"] is not None
-    assert town.until(job, "succeeded")["output"]["message"]["content"] == "done"
+    assert installation.until(job, "succeeded")["output"]["message"]["content"] == "done"
 
 
-def _mine(coordinator: httpx.Client, miner: OlderMiner) -> dict[str, Any]:
+def _mine(coordinator: httpx.Client, miner: LegacyMiner) -> dict[str, Any]:
     items = coordinator.get("/v1/admin/miners").json()["items"]
     return next(dict(item) for item in items if item["miner_id"] == miner.name)

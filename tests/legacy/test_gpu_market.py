@@ -1,4 +1,4 @@
-"""The GPU market as older clients use it: what each command of the older command line sends, and what it reads of the answer."""
+"""The GPU market as legacy clients use it: what each command of the older command line sends, and what it reads of the answer."""
 
 import uuid
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.legacy.ground import Town
-from tests.legacy.older_miner import OlderMiner
+from tests.legacy.installation import Installation
+from tests.legacy.legacy_miner import LegacyMiner
 
 HOLDS = {
     "G01": "gpu offer",
@@ -117,24 +117,24 @@ def match(found: dict[str, Any], wanted: dict[str, Any], **changes: Any) -> dict
 
 
 @pytest.fixture
-def gpu(town: Town) -> Iterator[httpx.Client]:
+def gpu(installation: Installation) -> Iterator[httpx.Client]:
     """The module's own port, without a key."""
-    with town.client("gpu") as client:
+    with installation.client("gpu") as client:
         yield client
 
 
 @pytest.fixture
-def coordinator(town: Town) -> Iterator[httpx.Client]:
+def coordinator(installation: Installation) -> Iterator[httpx.Client]:
     """The older coordinator, with the key of the account `local`."""
-    with town.client("coordinator") as client:
+    with installation.client("coordinator") as client:
         yield client
 
 
 @pytest.fixture
-def stranger(town: Town) -> Iterator[httpx.Client]:
+def stranger(installation: Installation) -> Iterator[httpx.Client]:
     """The gpu service for somebody else, on the gateway."""
-    _, key = town.resident("stranger")
-    with town.client("gateway", key) as client:
+    _, key = installation.resident("stranger")
+    with installation.client("gateway", key) as client:
         client.base_url = client.base_url.join("/gpu/")
         yield client
 
@@ -359,8 +359,8 @@ def test_a_gpu_registered_without_words_has_the_older_defaults(gpu: httpx.Client
     assert (found["model"], found["miner_id"], found["memory_gb"]) == ("Unknown", "default_miner", None)
 
 
-def test_a_gpu_is_offline_while_the_miner_it_is_in_takes_no_work(town: Town, gpu: httpx.Client) -> None:
-    miner = OlderMiner(town, gpu)
+def test_a_gpu_is_offline_while_the_miner_it_is_in_takes_no_work(installation: Installation, gpu: httpx.Client) -> None:
+    miner = LegacyMiner(installation, gpu)
     made = listed(gpu, miner_id=miner.name)
     assert gpu.get(f"/v1/marketplace/gpu/{made}").json()["status"] == "available"
     assert gpu.delete(f"/v1/miners/{miner.name}").status_code == 200
@@ -385,7 +385,7 @@ def test_only_its_owner_changes_a_gpu_or_takes_it_off_the_market(
 
 
 def test_a_rating_is_the_mean_of_what_others_said_each_once(
-    town: Town, coordinator: httpx.Client, stranger: httpx.Client
+    installation: Installation, coordinator: httpx.Client, stranger: httpx.Client
 ) -> None:
     made = listed(coordinator)
     path = f"/v1/marketplace/gpu/{made}/reviews"
@@ -396,7 +396,7 @@ def test_a_rating_is_the_mean_of_what_others_said_each_once(
     assert stranger.post(path, json={"rating": 1, "comment": "Bad"}).status_code == 409
     assert stranger.post(path, json={"rating": 6, "comment": ""}).status_code == 422
     for rating in (5, 5):
-        with town.client("coordinator", town.resident("reviewer")[1]) as other:
+        with installation.client("coordinator", installation.resident("reviewer")[1]) as other:
             assert other.post(path, json={"rating": rating, "comment": ""}).status_code == 201
     found = coordinator.get(path, params={"limit": 2}).json()
     assert (found["gpu_id"], found["average_rating"], found["total_reviews"]) == (made, 4.67, 3)
@@ -426,8 +426,8 @@ def test_the_pricing_of_a_model_is_what_owners_ask_for_it(coordinator: httpx.Cli
     assert coordinator.get("/v1/marketplace/pricing/nothing-like-it").status_code == 404
 
 
-def test_nobody_without_a_key_comes_in_by_the_gateway(town: Town) -> None:
-    with town.client("gateway") as nobody:
+def test_nobody_without_a_key_comes_in_by_the_gateway(installation: Installation) -> None:
+    with installation.client("gateway") as nobody:
         assert nobody.post("/gpu/v1/transactions", json=offer()).status_code == 401
         assert nobody.get("/gpu/v1/transactions").status_code == 401
         assert nobody.get("/coordinator/v1/marketplace/gpu/list").status_code == 401

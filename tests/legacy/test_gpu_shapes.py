@@ -1,4 +1,4 @@
-"""What older miners write freely, in the terms of this house: capabilities, money, results, failures and plans."""
+"""What legacy miners write freely, in our own terms: capabilities, results, failures and model fits."""
 
 from typing import Any
 
@@ -6,8 +6,7 @@ import pytest
 
 from aitbc.kernel.primitives.errors import Invalid
 from aitbc.modules.gpu.legacy.capabilities import read_capabilities
-from aitbc.modules.gpu.legacy.fitting import fit
-from aitbc.modules.gpu.legacy.naming import amount_of, moment, units_of
+from aitbc.modules.gpu.legacy.model_fit import fit
 from aitbc.modules.gpu.legacy.outputs import output_of, reason_of, says_failed, usage_of
 from aitbc.modules.gpu.models.catalogue import is_consumer
 
@@ -38,21 +37,6 @@ def test_a_miner_that_names_no_kinds_answers_prompts_with_its_models() -> None:
     assert (found.offer.kinds, found.offer.models) == (("chat",), {"chat": ("llama3:8b",)})
     assert (found.price_units, found.offer.region) == (10_000_000, "eu")
     assert read_capabilities({"kinds": ["embed"], "models": ["x"]}, None).offer.models == {}
-
-
-@pytest.mark.parametrize("amount", [0.1, 0.05, 0.1 + 0.2, 1, 3.3, 92_000_000_000, 1e-8])
-def test_money_goes_in_exactly_and_comes_out_as_a_number(amount: float) -> None:
-    if amount == 0.1 + 0.2:  # more places than money has: nobody rounds in secret
-        with pytest.raises(Invalid):
-            units_of(amount, "/price")
-        return
-    assert amount_of(units_of(amount, "/price")) == amount
-
-
-@pytest.mark.parametrize("amount", [-0.1, float("inf"), float("nan"), True, None, [], 1e30, "much"])
-def test_what_is_no_amount_is_refused(amount: Any) -> None:
-    with pytest.raises(Invalid):
-        units_of(amount, "/price")
 
 
 @pytest.mark.parametrize(
@@ -128,10 +112,3 @@ def test_a_plan_is_arithmetic_and_promises_nothing(model: str, memory: int | Non
 )
 def test_consumer_gpus_are_told_from_others_by_their_names(name: str | None, consumer: bool) -> None:
     assert is_consumer(name) is consumer
-
-
-def test_a_time_without_an_offset_is_in_utc() -> None:
-    assert str(moment("2026-01-02", "from_time")) == "2026-01-02 00:00:00+00:00"
-    assert str(moment("2026-01-02T03:00:00+02:00", "from_time")) == "2026-01-02 01:00:00+00:00"
-    with pytest.raises(Invalid):
-        moment("yesterday", "from_time")

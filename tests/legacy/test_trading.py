@@ -1,11 +1,11 @@
-"""The explorer in the older dialect: what was paid is seen there, whatever door it is asked at, and nothing is invented."""
+"""The explorer in the legacy dialect: what was paid is seen there, whatever door it is asked at, and nothing is invented."""
 
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.legacy.ground import Town
+from tests.legacy.installation import Installation
 
 MANY = 3
 
@@ -14,82 +14,84 @@ LATER = ("requests", "matches", "agreements", "negotiations")
 
 
 @pytest.fixture(scope="module")
-def done(town: Town) -> Any:
+def done(installation: Installation) -> Any:
     """A job that was paid, with its receipt in a block."""
-    done = town.paid_job("what the explorer shows")
-    with town.client("gateway", town.local) as client:
+    done = installation.paid_job("what the explorer shows")
+    with installation.client("gateway", installation.local) as client:
         for _ in range(100):
             if client.get(f"/api/v1/trading/receipts/{done['receipt']}").json().get("proof"):
                 break
     return done
 
 
-def told(town: Town, place: str, path: str, **query: Any) -> Any:
+def told(installation: Installation, place: str, path: str, **query: Any) -> Any:
     """What a door answers."""
-    with town.client(place) as client:
+    with installation.client(place) as client:
         answer = client.get(path, params=query)
     assert answer.status_code == 200, (path, answer.text)
     return answer.json()
 
 
-def refused(town: Town, place: str, path: str, method: str = "GET", body: Any = None) -> tuple[int, str]:
+def refused(
+    installation: Installation, place: str, path: str, method: str = "GET", body: Any = None
+) -> tuple[int, str]:
     """How a door refuses."""
-    with town.client(place) as client:
+    with installation.client(place) as client:
         answer: httpx.Response = client.request(method, path, json=body)
     return answer.status_code, answer.json()["code"]
 
 
-def test_it_says_that_it_is_there(town: Town) -> None:
-    assert told(town, "trading", "/health") == {"status": "healthy", "service": "trading-service"}
-    assert told(town, "trading", "/live")["status"] == "alive"
-    assert told(town, "trading", "/ready")["status"] == "ready"
-    assert told(town, "trading", "/trading/status")["status"] == "operational"
-    with town.client("gateway") as client:
+def test_it_says_that_it_is_there(installation: Installation) -> None:
+    assert told(installation, "trading", "/health") == {"status": "healthy", "service": "trading-service"}
+    assert told(installation, "trading", "/live")["status"] == "alive"
+    assert told(installation, "trading", "/ready")["status"] == "ready"
+    assert told(installation, "trading", "/trading/status")["status"] == "operational"
+    with installation.client("gateway") as client:
         assert client.get("/trading/health").json()["service"] == "trading-service"
 
 
 @pytest.mark.parametrize("path", ["/blocks", "/v1/explorer/blocks", "/api/v1/blocks"])
-def test_blocks_are_those_of_the_chain(town: Town, done: Any, path: str) -> None:
-    page = told(town, "trading", path, limit=3)
-    ours = town.ours("GET", "trading/blocks?limit=3")["data"]
+def test_blocks_are_those_of_the_chain(installation: Installation, done: Any, path: str) -> None:
+    page = told(installation, "trading", path, limit=3)
+    ours = installation.ours("GET", "trading/blocks?limit=3")["data"]
     assert [block["hash"] for block in page["blocks"]] == [block["hash"] for block in ours]
     assert page["limit"] == 3
     assert page["total"] == ours[0]["height"] + 1
     for newer, older in zip(page["blocks"], page["blocks"][1:], strict=False):
         assert (newer["parent_hash"], newer["height"]) == (older["hash"], older["height"] + 1)
     if path != "/blocks":
-        assert told(town, "trading", path, chain_id="ait-test")["chain_id"] == "ait-test"
+        assert told(installation, "trading", path, chain_id="ait-test")["chain_id"] == "ait-test"
         assert page["chain_id"] == "ait-devnet"
 
 
-def test_a_block_has_a_height_and_a_hash(town: Town, done: Any) -> None:
-    head = told(town, "trading", "/blocks", limit=1)["blocks"][0]
-    assert told(town, "trading", f"/blocks/{head['height']}") == head
-    assert told(town, "trading", f"/blocks/{head['hash']}") == head
+def test_a_block_has_a_height_and_a_hash(installation: Installation, done: Any) -> None:
+    head = told(installation, "trading", "/blocks", limit=1)["blocks"][0]
+    assert told(installation, "trading", f"/blocks/{head['height']}") == head
+    assert told(installation, "trading", f"/blocks/{head['hash']}") == head
     for unknown in ("999999", "sha256:" + "0" * 64, "nonsense"):
-        assert refused(town, "trading", f"/blocks/{unknown}") == (404, "block_not_found")
+        assert refused(installation, "trading", f"/blocks/{unknown}") == (404, "block_not_found")
 
 
-def test_the_receipt_of_a_job_is_listed_once_at_every_door(town: Town, done: Any) -> None:
-    (receipt,) = told(town, "trading", "/v1/explorer/receipts", job_id=done["id"])["receipts"]
+def test_the_receipt_of_a_job_is_listed_once_at_every_door(installation: Installation, done: Any) -> None:
+    (receipt,) = told(installation, "trading", "/v1/explorer/receipts", job_id=done["id"])["receipts"]
     assert (receipt["receiptId"], receipt["jobId"]) == (done["receipt"], done["id"])
     assert receipt["payload"]["price"] == float(done["price"])
     assert receipt["payload"]["units"] > 0
     assert receipt["payload"]["unit_type"]
-    everything = told(town, "trading", "/receipts", limit=500)
+    everything = told(installation, "trading", "/receipts", limit=500)
     assert everything["total"] == len(everything["receipts"])
     assert [one for one in everything["receipts"] if one["jobId"] == done["id"]] == [receipt]
-    page = told(town, "coordinator", "/v1/explorer/receipts", job_id=done["id"])
+    page = told(installation, "coordinator", "/v1/explorer/receipts", job_id=done["id"])
     assert (page["jobId"], page["items"]) == (done["id"], [receipt])
-    assert told(town, "coordinator", "/v1/explorer/receipts", limit=1)["jobId"] == "all"
-    assert told(town, "trading", "/v1/explorer/receipts", job_id=UNKNOWN_JOB)["receipts"] == []
-    assert told(town, "trading", "/v1/explorer/receipts", status="failed")["total"] == 0
+    assert told(installation, "coordinator", "/v1/explorer/receipts", limit=1)["jobId"] == "all"
+    assert told(installation, "trading", "/v1/explorer/receipts", job_id=UNKNOWN_JOB)["receipts"] == []
+    assert told(installation, "trading", "/v1/explorer/receipts", status="failed")["total"] == 0
 
 
-def test_a_transaction_is_found_by_the_hash_that_lists_give_it(town: Town, done: Any) -> None:
-    page = told(town, "coordinator", "/v1/explorer/transactions", limit=2)
+def test_a_transaction_is_found_by_the_hash_that_lists_give_it(installation: Installation, done: Any) -> None:
+    page = told(installation, "coordinator", "/v1/explorer/transactions", limit=2)
     assert page["next_offset"] == 2
-    following = told(town, "coordinator", "/v1/explorer/transactions", limit=2, offset=2)["items"]
+    following = told(installation, "coordinator", "/v1/explorer/transactions", limit=2, offset=2)["items"]
     assert not {one["hash"] for one in page["items"]} & {one["hash"] for one in following}
     transaction = page["items"][0]
     assert {"hash", "block", "from", "to", "value", "status"} <= transaction.keys()
@@ -99,62 +101,64 @@ def test_a_transaction_is_found_by_the_hash_that_lists_give_it(town: Town, done:
         ("coordinator", "/v1/explorer/transactions/"),
         ("coordinator", "/v1/transactions/"),
     ):
-        assert told(town, place, path + transaction["hash"])["value"] == transaction["value"]
-        assert refused(town, place, path + "txn_00000000000000000000000000") == (404, "transaction_not_found")
+        assert told(installation, place, path + transaction["hash"])["value"] == transaction["value"]
+        assert refused(installation, place, path + "txn_00000000000000000000000000") == (404, "transaction_not_found")
 
 
-def test_the_coordinator_shows_the_same_chain(town: Town, done: Any) -> None:
-    page = told(town, "coordinator", "/v1/explorer/blocks", limit=1)
+def test_the_coordinator_shows_the_same_chain(installation: Installation, done: Any) -> None:
+    page = told(installation, "coordinator", "/v1/explorer/blocks", limit=1)
     head = page["items"][0]
     assert {"height", "hash", "timestamp", "txCount", "proposer"} <= head.keys()
     assert page["next_offset"] == 1
-    assert told(town, "coordinator", f"/v1/blocks/{head['height']}") == head
-    assert told(town, "coordinator", f"/v1/blocks/hash/{head['hash']}") == head
-    status = told(town, "coordinator", "/v1/sync-status", chain_id="ait-devnet")
+    assert told(installation, "coordinator", f"/v1/blocks/{head['height']}") == head
+    assert told(installation, "coordinator", f"/v1/blocks/hash/{head['hash']}") == head
+    status = told(installation, "coordinator", "/v1/sync-status", chain_id="ait-devnet")
     assert status["available"] is True
     assert status["height"] >= head["height"]
-    assert told(town, "coordinator", "/v1/validators")["validators"][-1]["status"] == "active"
-    assert refused(town, "coordinator", "/v1/state/dump")[0] == 501
-    while (height := told(town, "coordinator", "/v1/blocks", limit=1)["blocks"][0]["height"]) < MANY:
-        town.fund("1")
-        town.sealed(after=height)
-    page = told(town, "coordinator", "/v1/blocks", limit=2, offset=1)
+    assert told(installation, "coordinator", "/v1/validators")["validators"][-1]["status"] == "active"
+    assert refused(installation, "coordinator", "/v1/state/dump")[0] == 501
+    while (height := told(installation, "coordinator", "/v1/blocks", limit=1)["blocks"][0]["height"]) < MANY:
+        installation.fund("1")
+        installation.sealed(after=height)
+    page = told(installation, "coordinator", "/v1/blocks", limit=2, offset=1)
     assert (len(page["blocks"]), page["limit"], page["offset"]) == (2, 2, 1)
     assert page["total"] > page["blocks"][0]["height"] > page["blocks"][1]["height"]
-    supply = told(town, "coordinator", "/v1/supply")
+    supply = told(installation, "coordinator", "/v1/supply")
     assert supply["unit"] == "AITBC"
     assert 0 < supply["circulating_supply"] <= supply["total_supply"]
-    town.fund("3")
-    assert told(town, "coordinator", "/v1/supply")["total_supply"] == pytest.approx(supply["total_supply"] + 3)
+    installation.fund("3")
+    assert told(installation, "coordinator", "/v1/supply")["total_supply"] == pytest.approx(supply["total_supply"] + 3)
 
 
-def test_an_account_is_shown_to_its_owner_and_to_the_operator(town: Town, done: Any) -> None:
-    ours = town.ours("GET", f"trading/accounts/{town.account}")
+def test_an_account_is_shown_to_its_owner_and_to_the_operator(installation: Installation, done: Any) -> None:
+    ours = installation.ours("GET", f"trading/accounts/{installation.account}")
     for path in ("/v1/accounts/", "/rpc/balance/", "/rpc/getBalance/"):
-        found = told(town, "coordinator", path + town.account)
+        found = told(installation, "coordinator", path + installation.account)
         assert (found["balance"], found["currency"]) == (float(ours["owned"]), "AITBC")
-        stranger, _ = town.resident("stranger")
-        assert refused(town, "coordinator", path + stranger)[0] == 404
-    (mine,) = told(town, "coordinator", "/v1/explorer/addresses")["items"]
-    assert mine["address"] == town.account
+        stranger, _ = installation.resident("stranger")
+        assert refused(installation, "coordinator", path + stranger)[0] == 404
+    (mine,) = told(installation, "coordinator", "/v1/explorer/addresses")["items"]
+    assert mine["address"] == installation.account
     assert mine["balance"] == f"{float(ours['owned']):.6f}"
     assert mine["txCount"] == ours["entries"]
-    with town.client("coordinator", town.admin) as client:
+    with installation.client("coordinator", installation.admin) as client:
         everybody = client.get("/v1/explorer/addresses", params={"limit": 500}).json()["items"]
-    assert town.account in {one["address"] for one in everybody}
+    assert installation.account in {one["address"] for one in everybody}
 
 
-@pytest.mark.parametrize("name", LATER)
-def test_trade_between_agents_says_that_it_comes_later(town: Town, name: str) -> None:
-    for place in ("trading", "coordinator"):
-        assert refused(town, place, f"/v1/trading/{name}?status=open") == (501, "not_implemented")
-        assert refused(town, place, f"/v1/trading/{name}/one") == (501, "not_implemented")
-        assert refused(town, place, f"/v1/trading/{name}", "POST", {"title": "x"}) == (501, "not_implemented")
-    assert refused(town, "trading", "/v1/trading/analytics")[0] == 501
-    assert refused(town, "trading", "/v1/transactions")[0] == 501
-    assert refused(town, "trading", "/v1/transactions", "POST", {"type": "trading", "action": "request"})[0] == 501
+def test_trade_between_agents_says_that_it_comes_later(installation: Installation) -> None:
+    later = (501, "not_implemented")
+    for name in LATER:
+        for place in ("trading", "coordinator"):
+            assert refused(installation, place, f"/v1/trading/{name}?status=open") == later
+            assert refused(installation, place, f"/v1/trading/{name}/one") == later
+            assert refused(installation, place, f"/v1/trading/{name}", "POST", {"title": "x"}) == later
+    assert refused(installation, "trading", "/v1/trading/analytics") == later
+    assert refused(installation, "trading", "/v1/transactions") == later
+    request = {"type": "trading", "action": "request"}
+    assert refused(installation, "trading", "/v1/transactions", "POST", request) == later
 
 
-def test_limits_are_limits(town: Town) -> None:
+def test_limits_are_limits(installation: Installation) -> None:
     for path in ("/blocks?limit=0", "/receipts?limit=501", "/v1/explorer/blocks?limit=x"):
-        assert refused(town, "trading", path)[0] == 422
+        assert refused(installation, "trading", path)[0] == 422

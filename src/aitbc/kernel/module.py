@@ -47,7 +47,7 @@ class Module:
     settings: type[Struct] | None = None
     """The module's own table of the configuration."""
     periodic_tasks: tuple[PeriodicTask, ...] = ()
-    older: tuple[type[Controller], ...] = ()
+    legacy: tuple[type[Controller], ...] = ()
     """The paths of the service that this module replaces, bare: on the module's own port, and under its prefix on the gateway."""
-    coordinator: tuple[type[Controller], ...] = ()
+    legacy_coordinator: tuple[type[Controller], ...] = ()
     """The paths of the older coordinator that became this module's: on its ports, and under `/coordinator` on the gateway."""

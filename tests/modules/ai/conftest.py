@@ -47,12 +47,6 @@ def owner(jobs_cluster: Target) -> Target:
     return Target(host=jobs_cluster.host, port=jobs_cluster.port, user=jobs_cluster.user, database=name)
 
 
-@pytest.fixture(params=["gathered", "ordinary"])
-def hot(request: pytest.FixtureRequest) -> bool:
-    """Both ways to the data."""
-    return bool(request.param == "gathered")
-
-
 @pytest.fixture(autouse=True)
 def true_time() -> Iterator[Callable[[], None]]:
     """The clock is put right again after each test."""

@@ -1,9 +1,11 @@
 """Builders for the tests of ai: a service over a database of its own, owners with money, and miners that work."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -15,9 +17,9 @@ from aitbc.kernel.identity.principal import EVERYTHING, Principal
 from aitbc.kernel.primitives import clock, ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import Capabilities, Claim, Clocks, Failure, Lease, Outcome, Renewal, Result
+from aitbc.modules.ai.models.submit_job import Requirements, RetryPolicy, SubmitJob
 from aitbc.modules.ai.models.tables import Base
 from aitbc.modules.ai.service import AiService, AiSettings
-from aitbc.modules.ai.service.submitting import Requirements, RetryPolicy, SubmitJob
 from aitbc.modules.gpu.events import MinerChanged
 from tests.modules.trading.fake import FakeTrading
 from tests.postgres import ISOLATION
@@ -53,7 +55,7 @@ class Desk:
 
     async def submit(self, who: Principal, once: IdempotencyKey | None = None, **wishes: Any) -> str:
         """A job of this owner; answers its id."""
-        return (await self.ai.submit(who, a_job(**wishes), once or a_key(who))).id
+        return (await self.ai.submissions.submit(who, a_job(**wishes), once or a_key(who))).id
 
     async def sql(self, statement: str, *values: Any) -> list[asyncpg.Record]:
         """A look into the database, or a hand in it."""
@@ -235,7 +237,6 @@ def a_key(who: Principal, key: str | None = None, fingerprint: bytes = b"f") -> 
 async def ai_on(
     owner: Target,
     *,
-    hot: bool = True,
     trading: FakeTrading | None = None,
     state_dir: Path | None = None,
     started: bool = False,
@@ -249,7 +250,8 @@ async def ai_on(
     db = database("ai", role, list(Base.metadata.tables.values()), acquire_seconds=patience)
     ledger = trading or FakeTrading()
     fields = {"grace_seconds": 0.0} | settings
-    ai = AiService(db, ledger, AiSettings(hot=hot, **fields), state_dir=state_dir)
+    platform: Any = SimpleNamespace(state_dir=state_dir or Path(), draining=asyncio.Event(), webhooks=None, bus=None)
+    ai = AiService(db, ledger, platform, AiSettings(**fields))
     if started:
         await ai.start()
     try:

@@ -13,14 +13,14 @@ from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock, ids
 from aitbc.modules.ai.models.queue import EXPLORE_ONE_IN, explores
 from aitbc.modules.ai.service import AiSettings
-from aitbc.modules.ai.service.periodic_tasks import PAGE
+from aitbc.modules.ai.service.sweeper import PAGE
 from tests.modules.ai.make import ADMIN, AITBC, Desk, Worker, ai_on
 
 
-async def test_a_flood_of_one_account_does_not_delay_the_others(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_flood_of_one_account_does_not_delay_the_others(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         flood, light, late = desk.person(), desk.person(), desk.person()
-        count = 500 if hot else 60
+        count = 500
         await asyncio.gather(*(desk.submit(flood) for _ in range(count)))
         single = await desk.submit(light)
         miner = Worker(desk)
@@ -30,8 +30,8 @@ async def test_a_flood_of_one_account_does_not_delay_the_others(owner: Target, h
         assert later in [lease.job for _ in range(3) for lease in await miner.claim()]
 
 
-async def test_two_floods_share_and_none_starves(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_two_floods_share_and_none_starves(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         one, two = desk.person(), desk.person()
         ones = [await desk.submit(one) for _ in range(30)]
         miner = Worker(desk)
@@ -42,8 +42,8 @@ async def test_two_floods_share_and_none_starves(owner: Target, hot: bool) -> No
         assert sum(job in ones for job in taken) == 20 - sum(job in twos for job in taken)
 
 
-async def test_a_higher_priority_gets_a_larger_share_and_never_all(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_higher_priority_gets_a_larger_share_and_never_all(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice = desk.person()
         normal = [await desk.submit(alice, priority="normal") for _ in range(40)]
         urgent = [await desk.submit(alice, priority="urgent") for _ in range(40)]
@@ -52,20 +52,20 @@ async def test_a_higher_priority_gets_a_larger_share_and_never_all(owner: Target
         assert sum(job in normal for job in taken) >= 2
 
 
-async def test_a_job_put_first_goes_before_every_other_and_takes_nobody_along(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_job_put_first_goes_before_every_other_and_takes_nobody_along(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         flood, late, miner = desk.person(), desk.person(), Worker(desk)
         jobs = [await desk.submit(flood) for _ in range(5)]
         assert [lease.job for lease in await miner.claim(slots=1)] == jobs[:1]
         for job in jobs[3:]:  # the later word counts
-            await desk.ai.put_first(ADMIN, job, "a demonstration")
+            await desk.ai.job_queue.put_first(ADMIN, job, "a demonstration")
         newcomer = await desk.submit(late)
         order = [lease.job for lease in await miner.claim(slots=5)]
         assert order == [jobs[4], jobs[3], jobs[1], newcomer, jobs[2]]
 
 
-async def test_a_job_goes_only_to_a_miner_that_fits(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_job_goes_only_to_a_miner_that_fits(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice = desk.person()
         wishes: dict[str, Any] = {
             "device": "gpu",
@@ -89,16 +89,16 @@ async def test_a_job_goes_only_to_a_miner_that_fits(owner: Target, hot: bool) ->
         assert [lease.job for lease in await Worker(desk, **right).claim()] == [job]
 
 
-async def test_jobs_that_nobody_can_take_do_not_hide_the_others(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_jobs_that_nobody_can_take_do_not_hide_the_others(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice = desk.person()
-        await asyncio.gather(*(desk.submit(alice, region="moon") for _ in range(300 if hot else 40)))
+        await asyncio.gather(*(desk.submit(alice, region="moon") for _ in range(300)))
         job = await desk.submit(alice)
         assert [lease.job for lease in await Worker(desk).claim()] == [job]
 
 
-async def test_many_claims_at_once_never_share_a_job(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk, ai_on(owner, hot=hot, trading=desk.trading) as replica:
+async def test_many_claims_at_once_never_share_a_job(owner: Target) -> None:
+    async with ai_on(owner) as desk, ai_on(owner, trading=desk.trading) as replica:
         alice = desk.person()
         jobs = set(await asyncio.gather(*(desk.submit(alice) for _ in range(60))))
         miners = [Worker(desk) for _ in range(25)] + [Worker(replica) for _ in range(25)]
@@ -110,12 +110,12 @@ async def test_many_claims_at_once_never_share_a_job(owner: Target, hot: bool) -
         assert set(taken) == jobs
 
 
-async def test_a_miner_never_gets_more_than_its_slots_hold(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_miner_never_gets_more_than_its_slots_hold(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice, miner = desk.person(), Worker(desk)
         for _ in range(8):
             await desk.submit(alice)
-        claims = await asyncio.gather(*(miner.claim(slots=3, total=3) for _ in range(4 if hot else 1)))
+        claims = await asyncio.gather(*(miner.claim(slots=3, total=3) for _ in range(4)))
         leases = [lease for claim in claims for lease in claim]
         assert len(leases) == 3
         assert await miner.claim(slots=3, total=3) == []
@@ -123,8 +123,8 @@ async def test_a_miner_never_gets_more_than_its_slots_hold(owner: Target, hot: b
         assert len(await miner.claim(slots=3, total=3)) == 1
 
 
-async def test_a_waiting_miner_is_woken_at_once(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_waiting_miner_is_woken_at_once(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice = desk.person()
         delays = []
         for _ in range(20):
@@ -144,21 +144,21 @@ async def test_only_as_many_miners_are_woken_as_there_are_jobs(owner: Target) ->
         waiting = [asyncio.create_task(Worker(desk).claim(wait_seconds=1.0)) for _ in range(200)]
         others = [asyncio.create_task(Worker(desk, kinds=("chat",)).claim(wait_seconds=1.0)) for _ in range(20)]
         await asyncio.sleep(0.2)
-        assert len(desk.ai.miners) == 220
+        assert len(desk.ai.wakeups.miners) == 220
         alice = desk.person()
         await asyncio.gather(*(desk.submit(alice) for _ in range(3)))
         await asyncio.sleep(0.2)
-        assert len(desk.ai.miners) == 217
+        assert len(desk.ai.wakeups.miners) == 217
         assert sum(task.done() for task in waiting) == 3
         assert not any(task.done() for task in others)
         done = await asyncio.gather(*waiting, *others)
         assert sum(map(len, done)) == 3
-        assert len(desk.ai.miners) == 0
+        assert len(desk.ai.wakeups.miners) == 0
 
 
 async def all_wait(desk: Desk, count: int) -> None:
     """Until so many miners have looked and found nothing."""
-    while len(desk.ai.miners) < count or desk.ai.claims._flights:  # noqa: ASYNC110 - nothing tells of it
+    while len(desk.ai.wakeups.miners) < count or desk.ai.dispatch._claims._flights:  # noqa: ASYNC110 - nothing tells of it
         await asyncio.sleep(0.001)
 
 
@@ -173,8 +173,8 @@ async def test_an_idle_waiting_miner_costs_little_memory(owner: Target) -> None:
         await all_wait(desk, 2000)
         each = (tracemalloc.get_traced_memory()[0] - before) / 2000
         tracemalloc.stop()
-        desk.ai.draining.set()
-        desk.ai.miners.wake_all()
+        desk.ai.wakeups.draining.set()
+        desk.ai.wakeups.miners.wake_all()
         assert await asyncio.gather(*waiting) == [[]] * 2000
         assert each < 6 * 1024, each
 
@@ -184,9 +184,9 @@ async def test_waits_end_at_once_when_the_process_drains(owner: Target) -> None:
         alice = desk.person()
         job = await desk.submit(alice, region="moon")
         waits = [asyncio.create_task(Worker(desk).claim(wait_seconds=30))]
-        reads = [asyncio.create_task(desk.ai.wait(alice, job, 30))]
+        reads = [asyncio.create_task(desk.ai.jobs.wait(alice, job, 30))]
         await asyncio.sleep(0.1)
-        desk.ai.draining.set()
+        desk.ai.wakeups.draining.set()
         async with asyncio.timeout(1):
             assert await asyncio.gather(*waits) == [[]]
             assert [(await read).state for read in reads] == ["queued"]
@@ -261,13 +261,13 @@ async def test_a_full_page_that_cannot_be_helped_hides_no_later_row(owner: Targe
             )
             ended = await asyncio.create_task(_outside(desk))
         assert ended == 5
-        assert await desk.ai.end_lost_leases() == PAGE
+        assert await desk.ai.sweeper.end_lost_leases() == PAGE
         await desk.require_sound()
 
 
 async def _outside(desk: Desk) -> int:
     """The chore in a context of its own, as it is in life."""
-    return await asyncio.get_running_loop().create_task(desk.ai.end_lost_leases(), context=Context())
+    return await asyncio.get_running_loop().create_task(desk.ai.sweeper.end_lost_leases(), context=Context())
 
 
 async def test_leases_are_left_alone_after_a_freeze(owner: Target) -> None:
@@ -283,7 +283,7 @@ async def test_leases_are_left_alone_after_a_freeze(owner: Target) -> None:
         assert await desk.state(job) == "queued"
         await Worker(desk).take()
         clock.move(timedelta(seconds=100))
-        desk.ai._swept_at -= 60  # type: ignore[operator]  # as if the process had stood still
+        desk.ai.sweeper._swept_at -= 60  # type: ignore[operator]  # as if the process had stood still
         await desk.ai.sweep()
         assert await desk.state(job) == "leased"
 
@@ -293,25 +293,25 @@ def test_the_settings_leave_room_for_a_lease() -> None:
 
 
 @pytest.mark.parametrize("wait", [0.0, 0.05])
-async def test_an_empty_queue_answers_nothing(owner: Target, hot: bool, wait: float) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_an_empty_queue_answers_nothing(owner: Target, wait: float) -> None:
+    async with ai_on(owner) as desk:
         assert await Worker(desk).claim(wait_seconds=wait) == []
 
 
 async def test_a_lease_for_one_who_left_meanwhile_is_given_back(owner: Target) -> None:
-    async with ai_on(owner, hot=True) as desk:
+    async with ai_on(owner) as desk:
         job = await desk.submit(desk.person())
         claiming = asyncio.create_task(Worker(desk).claim())
-        while not desk.ai.claims._flights:  # noqa: ASYNC110
+        while not desk.ai.dispatch._claims._flights:  # noqa: ASYNC110
             await asyncio.sleep(0)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         claiming.cancel()
         await asyncio.gather(claiming, return_exceptions=True)
-        await desk.ai.claims.drain()
-        [(_, stray)] = desk.ai.strays
+        await desk.ai.dispatch._claims.drain()
+        [(_, stray)] = desk.ai.dispatch._orphaned
         assert stray.job == job
-        await desk.ai.return_strays()
-        assert not desk.ai.strays
+        await desk.ai.return_orphaned_leases()
+        assert not desk.ai.dispatch._orphaned
         [again] = await Worker(desk).claim()
         assert (again.job, again.number) == (job, 2)

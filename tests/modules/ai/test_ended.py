@@ -7,50 +7,50 @@ import pytest
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock
 from aitbc.modules.ai.api import JobNotFound
-from aitbc.modules.ai.service.ended import JOB_BYTES_MAX, ROW_BYTES, EndedJobs
+from aitbc.modules.ai.service.ended_cache import JOB_BYTES_MAX, ROW_BYTES, EndedJobs
 from tests.modules.ai.make import Worker, ai_on
 
 
-async def test_an_open_job_is_read_anew_and_an_ended_one_is_kept(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_an_open_job_is_read_anew_and_an_ended_one_is_kept(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice, eve = desk.person(), desk.person()
         job = await desk.submit(alice)
-        assert (await desk.ai.job(alice, job)).state == "queued"
+        assert (await desk.ai.jobs.get(alice, job)).state == "queued"
         worker = Worker(desk)
         [lease] = await worker.claim()
         await worker.deliver(lease)
-        first = await desk.ai.job(alice, job)
+        first = await desk.ai.jobs.get(alice, job)
         assert first.state == "succeeded"
         await desk.sql("UPDATE ai.jobs SET unit = 'changed' WHERE true")
-        assert await desk.ai.job(alice, job) is first
+        assert await desk.ai.jobs.get(alice, job) is first
         with pytest.raises(JobNotFound):
-            await desk.ai.job(eve, job)
+            await desk.ai.jobs.get(eve, job)
 
 
-async def test_a_payload_past_its_retention_is_not_shown_from_memory(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_payload_past_its_retention_is_not_shown_from_memory(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice = desk.person()
         job = await desk.submit(alice)
         worker = Worker(desk)
         [lease] = await worker.claim()
         await worker.deliver(lease)
-        kept = await desk.ai.job(alice, job)
+        kept = await desk.ai.jobs.get(alice, job)
         assert b"vectors" in bytes(kept.output)
         assert kept.kept_until is not None
         clock.move(kept.kept_until - clock.now() + timedelta(seconds=1))
         await desk.ai.tidy()
-        forgotten = await desk.ai.job(alice, job)
+        forgotten = await desk.ai.jobs.get(alice, job)
         assert (bytes(forgotten.output), forgotten.kept_until) == (b"null", None)
 
 
 async def test_what_is_kept_has_a_weight_and_the_oldest_goes(owner: Target) -> None:
-    async with ai_on(owner, hot=True) as desk:
+    async with ai_on(owner) as desk:
         alice = desk.person()
         worker = Worker(desk)
         jobs = [await desk.submit(alice) for _ in range(4)]
         for lease in await worker.claim(slots=4):
             await worker.deliver(lease)
-        found = {job: await desk.ai.job_reads.do(job) for job in jobs}
+        found = {job: await desk.ai.jobs.read(job) for job in jobs}
         kept = EndedJobs(bytes_max=3 * (ROW_BYTES + 1000))
         for each in found.values():
             assert each is not None

@@ -45,8 +45,8 @@ async def race(desk: Desk, chance: random.Random, miner: Worker) -> None:
     line = [LogLine(sequence=1, at=lease.expires_at, text="a line")]
     ends = [
         miner.deliver(lease, said("one ")),
-        desk.ai.cancel(alice, lease.job, a_key(alice)),
-        desk.ai.stop_job(alice, lease.job, a_key(alice)),
+        desk.ai.stops.cancel(alice, lease.job, a_key(alice)),
+        desk.ai.stops.stop(alice, lease.job, a_key(alice)),
         miner.fail(lease, "miner"),
         desk.ai.tell_parts(Parts(miner=miner.id, attempt=lease.attempt, token=lease.token, parts=parts)),
         desk.ai.log(miner.id, lease.attempt, lease.token, line),
@@ -56,12 +56,12 @@ async def race(desk: Desk, chance: random.Random, miner: Worker) -> None:
     outcomes = Counter(await asyncio.gather(*(attempt(end) for end in ends)))
     assert outcomes["done"] >= 1
     if await desk.state(lease.job) in ("queued", "running"):
-        await desk.ai.cancel(alice, lease.job, a_key(alice))
+        await desk.ai.stops.cancel(alice, lease.job, a_key(alice))
 
 
-async def test_races_end_each_job_once_at_either_level(isolated: Target, hot: bool) -> None:
+async def test_races_end_each_job_once_at_either_level(isolated: Target) -> None:
     chance = random.Random(11)
-    async with ai_on(isolated, hot=hot) as desk:
+    async with ai_on(isolated) as desk:
         miners = [Worker(desk, region=f"place {number}") for number in range(JOBS)]
         for start in range(0, JOBS, 4):
             await asyncio.gather(*(race(desk, chance, miner) for miner in miners[start : start + 4]))

@@ -28,8 +28,8 @@ def test_terminal_states_never_change() -> None:
     assert set(State) == TERMINAL | OPEN
 
 
-async def test_a_job_is_submitted_leased_worked_on_delivered_and_paid(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_job_is_submitted_leased_worked_on_delivered_and_paid(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice, miner = desk.person(), Worker(desk)
         job = await desk.submit(alice, texts=3)
         assert await desk.state(job) == "queued"
@@ -42,7 +42,7 @@ async def test_a_job_is_submitted_leased_worked_on_delivered_and_paid(owner: Tar
         outcome = await miner.deliver(lease)
         assert (outcome.state, outcome.price, outcome.earned) == ("succeeded", "0.0000018", "0.00000175")
         assert outcome.receipt == "rcpt_" + job[4:]
-        detail = await desk.ai.job(alice, job)
+        detail = await desk.ai.jobs.get(alice, job)
         assert detail.price == "0.0000018"
         assert (detail.units, detail.unit) == (18, "byte")
         assert detail.created_at <= detail.started_at <= detail.completed_at  # type: ignore[operator]
@@ -50,34 +50,34 @@ async def test_a_job_is_submitted_leased_worked_on_delivered_and_paid(owner: Tar
         await desk.require_sound()
 
 
-async def test_a_result_may_come_before_any_sign_of_work(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_result_may_come_before_any_sign_of_work(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         miner = Worker(desk)
         await desk.submit(desk.person())
         assert (await miner.deliver(await miner.take())).state == "succeeded"
         await desk.require_sound()
 
 
-async def test_nobody_takes_a_job_in_time_and_it_expires_with_its_money_back(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_nobody_takes_a_job_in_time_and_it_expires_with_its_money_back(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice = desk.person(AITBC)
         job = await desk.submit(alice, clocks={"queue_seconds": 60})
         await desk.later(59)
         assert await desk.state(job) == "queued"
         await desk.later(2)
-        found = await desk.ai.job(alice, job)
+        found = await desk.ai.jobs.get(alice, job)
         assert (found.state, found.reason) == ("expired", "queue_timeout")
         assert desk.trading.available[alice.account] == AITBC
         await desk.require_sound()
 
 
-async def test_a_lease_without_a_sign_of_work_is_lost_by_the_start_clock(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_lease_without_a_sign_of_work_is_lost_by_the_start_clock(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice, miner = desk.person(), Worker(desk)
         job = await desk.submit(alice, clocks={"start_seconds": 10})
         lease = await miner.take()
         await desk.later(13)
-        found = await desk.ai.job(alice, job)
+        found = await desk.ai.jobs.get(alice, job)
         assert (found.state, found.reason, found.attempts) == ("queued", "retrying", 1)
         assert (found.history[0].state, found.history[0].reason, found.history[0].fault) == (
             "lost",
@@ -89,8 +89,8 @@ async def test_a_lease_without_a_sign_of_work_is_lost_by_the_start_clock(owner: 
         await desk.require_sound()
 
 
-async def test_a_silent_miner_loses_its_lease_and_another_finishes(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_silent_miner_loses_its_lease_and_another_finishes(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice, silent, other = desk.person(), Worker(desk), Worker(desk)
         job = await desk.submit(alice)
         stale = await silent.take()
@@ -109,8 +109,8 @@ async def test_a_silent_miner_loses_its_lease_and_another_finishes(owner: Target
         await desk.require_sound()
 
 
-async def test_a_partition_shorter_than_the_lease_restarts_nothing(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_partition_shorter_than_the_lease_restarts_nothing(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         miner = Worker(desk)
         await desk.submit(desk.person())
         lease = await miner.take()
@@ -120,8 +120,8 @@ async def test_a_partition_shorter_than_the_lease_restarts_nothing(owner: Target
         assert (await miner.deliver(lease)).state == "succeeded"
 
 
-async def test_a_long_job_that_is_renewed_is_never_taken_away(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_long_job_that_is_renewed_is_never_taken_away(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         miner = Worker(desk)
         job = await desk.submit(desk.person(), clocks={"run_seconds": 3600})
         lease = await miner.take()
@@ -132,8 +132,8 @@ async def test_a_long_job_that_is_renewed_is_never_taken_away(owner: Target, hot
         assert (await miner.deliver(lease)).state == "succeeded"
 
 
-async def test_the_run_clock_ends_an_attempt_even_if_it_is_renewed(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_the_run_clock_ends_an_attempt_even_if_it_is_renewed(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice, miner = desk.person(), Worker(desk)
         job = await desk.submit(alice, clocks={"run_seconds": 40}, retry={"attempts_max": 1})
         lease = await miner.take()
@@ -142,7 +142,7 @@ async def test_the_run_clock_ends_an_attempt_even_if_it_is_renewed(owner: Target
             assert await miner.renew(lease) == "live"
         await desk.later(3)
         assert await miner.renew(lease) == "lost"
-        found = await desk.ai.job(alice, job)
+        found = await desk.ai.jobs.get(alice, job)
         assert (found.state, found.reason, found.fault) == ("failed", "attempts_exhausted", "unknown")
         assert found.history[0].reason == "run_timeout"
         await desk.require_sound()
@@ -152,37 +152,37 @@ def test_results_are_kept_for_a_week_unless_somebody_says_otherwise() -> None:
     assert Clocks().retention_seconds >= 7 * 24 * 3600
 
 
-async def test_input_and_output_go_after_their_retention_and_the_job_stays(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_input_and_output_go_after_their_retention_and_the_job_stays(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice, miner = desk.person(), Worker(desk)
         job = await desk.submit(alice, clocks={"retention_seconds": 100})
         await miner.deliver(await miner.take())
         clock.move(timedelta(seconds=99))
         await desk.ai.tidy()
-        assert b"vectors" in bytes((await desk.ai.job(alice, job)).output)
+        assert b"vectors" in bytes((await desk.ai.jobs.get(alice, job)).output)
         clock.move(timedelta(seconds=2))
         await desk.ai.tidy()
-        found = await desk.ai.job(alice, job)
+        found = await desk.ai.jobs.get(alice, job)
         assert bytes(found.output) == bytes(found.input) == b"null"
         assert (found.state, found.price, found.kept_until) == ("succeeded", "0.0000006", None)
 
 
 @pytest.mark.parametrize("at", ["queued", "leased", "running"])
-async def test_an_owner_cancels_a_job_wherever_it_is(owner: Target, hot: bool, at: str) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_an_owner_cancels_a_job_wherever_it_is(owner: Target, at: str) -> None:
+    async with ai_on(owner) as desk:
         alice, miner = desk.person(AITBC), Worker(desk)
         job = await desk.submit(alice)
         lease = await miner.take() if at != "queued" else None
         if at == "running" and lease is not None:
             await miner.renew(lease)
-        canceled = await desk.ai.cancel(alice, job, a_key(alice))
+        canceled = await desk.ai.stops.cancel(alice, job, a_key(alice))
         assert (canceled.state, canceled.reason) == ("canceled", "canceled_by_owner")
         assert desk.trading.available[alice.account] == AITBC
         if lease is not None:
             assert await miner.renew(lease) == "canceled"
             with pytest.raises(LeaseLost):
                 await miner.deliver(lease)
-        assert (await desk.ai.cancel(alice, job, a_key(alice))).state == "canceled"
+        assert (await desk.ai.stops.cancel(alice, job, a_key(alice))).state == "canceled"
         await desk.require_sound()
 
 
@@ -190,7 +190,7 @@ async def test_an_operator_cancels_and_it_is_noted(owner: Target) -> None:
     async with ai_on(owner) as desk:
         alice = desk.person()
         job = await desk.submit(alice)
-        assert (await desk.ai.cancel(ADMIN, job, a_key(ADMIN))).reason == "canceled_by_operator"
+        assert (await desk.ai.stops.cancel(ADMIN, job, a_key(ADMIN))).reason == "canceled_by_operator"
         (entry,) = await desk.sql("SELECT action, object, account FROM ai.audit")
         assert (entry["action"], entry["object"], entry["account"]) == ("job.cancel", job, ADMIN.account)
 
@@ -201,7 +201,7 @@ async def test_a_finished_job_cannot_be_canceled(owner: Target) -> None:
         job = await desk.submit(alice)
         await miner.deliver(await miner.take())
         with pytest.raises(IllegalMove):
-            await desk.ai.cancel(alice, job, a_key(alice))
+            await desk.ai.stops.cancel(alice, job, a_key(alice))
 
 
 async def test_the_requesters_fault_ends_the_job_at_once(owner: Target) -> None:
@@ -209,7 +209,7 @@ async def test_the_requesters_fault_ends_the_job_at_once(owner: Target) -> None:
         alice, miner = desk.person(), Worker(desk)
         job = await desk.submit(alice, kind="command", value={"program": "wc"})
         await miner.fail(await miner.take(), "requester", "exit_nonzero")
-        found = await desk.ai.job(alice, job)
+        found = await desk.ai.jobs.get(alice, job)
         assert (found.state, found.reason, found.fault, found.attempts) == ("failed", "requester_fault", "requester", 1)
         await desk.require_sound()
 
@@ -231,7 +231,7 @@ async def test_a_miner_is_not_believed_where_the_platform_checked_the_request(ow
         alice, miner = desk.person(), Worker(desk)
         job = await desk.submit(alice)
         await miner.fail(await miner.take(), "requester")
-        found = await desk.ai.job(alice, job)
+        found = await desk.ai.jobs.get(alice, job)
         assert (found.state, found.history[0].fault) == ("queued", "unknown")
 
 
@@ -249,7 +249,7 @@ async def test_a_request_is_to_blame_when_a_second_miner_of_another_account_says
             lease = await miner.take()
             await miner.fail(lease, "requester", "invalid_input", "It cannot be decoded.")
             await miner.fail(lease, "requester", "invalid_input", "It cannot be decoded.")  # sent again
-            found = await desk.ai.job(alice, job)
+            found = await desk.ai.jobs.get(alice, job)
             assert (found.state, found.history[-1].fault) == (state, fault)
         assert (found.reason, found.fault, found.attempts) == ("requester_fault", "requester", 3)
         await desk.require_sound()
@@ -265,10 +265,10 @@ async def test_a_picture_that_the_platform_finds_damaged_itself_needs_no_second_
         content = whole_png(20, 20, lines=10 if damaged else 20)
         image: Any = base64.b64encode(content).decode()
         if as_file:
-            image = {"artifact": (await desk.ai.store(alice, _pieces(content), None)).id}
+            image = {"artifact": (await desk.ai.artifacts.store(alice, _pieces(content), None)).id}
         job = await desk.submit(alice, kind="ocr", value={"image": image})
         await miner.fail(await miner.take(), "requester", "invalid_input", "It cannot be decoded.")
-        found = await desk.ai.job(alice, job)
+        found = await desk.ai.jobs.get(alice, job)
         assert (found.state, found.history[0].fault) == (state, fault)
         await desk.require_sound()
 
@@ -287,8 +287,8 @@ async def test_who_blames_a_request_leaves_the_next_attempt_to_another(owner: Ta
         assert len(await other.claim()) == 1
 
 
-async def test_a_miners_fault_sends_the_job_elsewhere_at_once(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_miners_fault_sends_the_job_elsewhere_at_once(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         bad, good = Worker(desk), Worker(desk)
         job = await desk.submit(desk.person())
         await bad.fail(await bad.take(), "miner")
@@ -301,8 +301,8 @@ async def test_a_miners_fault_sends_the_job_elsewhere_at_once(owner: Target, hot
         await desk.require_sound()
 
 
-async def test_an_unknown_fault_waits_longer_each_time(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_an_unknown_fault_waits_longer_each_time(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         miner = Worker(desk)
         job = await desk.submit(desk.person(), retry={"attempts_max": 4})
         for pause in (1.0, 2.0, 4.0):
@@ -315,8 +315,8 @@ async def test_an_unknown_fault_waits_longer_each_time(owner: Target, hot: bool)
         await desk.require_sound()
 
 
-async def test_the_platforms_fault_and_leases_given_back_do_not_count(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_the_platforms_fault_and_leases_given_back_do_not_count(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice, miner = desk.person(), Worker(desk)
         job = await desk.submit(alice, retry={"attempts_max": 1}, clocks={"queue_seconds": 3600})
         for turn in range(10):
@@ -329,7 +329,7 @@ async def test_the_platforms_fault_and_leases_given_back_do_not_count(owner: Tar
         lease = await miner.take()
         assert lease.token == 11
         await miner.deliver(lease)
-        found = await desk.ai.job(alice, job)
+        found = await desk.ai.jobs.get(alice, job)
         assert (found.state, found.attempts, len(found.history)) == ("succeeded", 0, 11)
         await desk.require_sound()
 
@@ -355,6 +355,6 @@ async def test_the_last_deadline_bounds_all_attempts(owner: Target) -> None:
             await desk.ai.sweep()
         clock.move(timedelta(seconds=20))
         await desk.ai.sweep()
-        found = await desk.ai.job(alice, job)
+        found = await desk.ai.jobs.get(alice, job)
         assert (found.state, found.reason) == ("expired", "deadline_passed")
         await desk.require_sound()

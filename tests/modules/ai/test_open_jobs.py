@@ -19,10 +19,10 @@ async def _counts(desk: Desk, who: Principal) -> dict[bool, int]:
     return {row["ended"]: row["jobs"] for row in rows}
 
 
-async def test_two_hundred_at_once_admit_as_many_as_may_be_open(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot, open_jobs_per_account=10) as desk:
+async def test_two_hundred_at_once_admit_as_many_as_may_be_open(owner: Target) -> None:
+    async with ai_on(owner, open_jobs_per_account=10) as desk:
         alice, bob = desk.person(), desk.person()
-        count = 200 if hot else 40
+        count = 200
         submits = [desk.submit(who) for _ in range(count // 2) for who in (alice, bob)]
         done = await asyncio.gather(*submits, return_exceptions=True)
         assert {type(job) for job in done} == {str, TooManyOpenJobs}
@@ -34,9 +34,9 @@ async def test_two_hundred_at_once_admit_as_many_as_may_be_open(owner: Target, h
         assert await desk.sql(MISCOUNTED) == []
 
 
-async def test_several_servers_together_admit_no_more(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot, open_jobs_per_account=10) as one:
-        async with ai_on(owner, hot=hot, open_jobs_per_account=10, trading=one.trading) as two:
+async def test_several_servers_together_admit_no_more(owner: Target) -> None:
+    async with ai_on(owner, open_jobs_per_account=10) as one:
+        async with ai_on(owner, open_jobs_per_account=10, trading=one.trading) as two:
             alice = one.person()
             submits = [desk.submit(alice) for _ in range(20) for desk in (one, two)]
             done = await asyncio.gather(*submits, return_exceptions=True)
@@ -45,8 +45,8 @@ async def test_several_servers_together_admit_no_more(owner: Target, hot: bool) 
         assert await one.sql(MISCOUNTED) == []
 
 
-async def test_a_refused_request_moves_no_money_and_may_be_repeated(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot, open_jobs_per_account=1) as desk:
+async def test_a_refused_request_moves_no_money_and_may_be_repeated(owner: Target) -> None:
+    async with ai_on(owner, open_jobs_per_account=1) as desk:
         alice = desk.person(10 * AITBC)
         first = await desk.submit(alice)
         for _ in range(2):  # the second is refused before money is held
@@ -55,14 +55,14 @@ async def test_a_refused_request_moves_no_money_and_may_be_repeated(owner: Targe
             assert refused.value.details["open_jobs_max"] == 1
         assert desk.trading.available[alice.account] == 10 * AITBC - 5_000_000
         assert len(desk.trading.holds) == 2
-        await desk.ai.cancel(alice, first, a_key(alice))
+        await desk.ai.stops.cancel(alice, first, a_key(alice))
         second = await desk.submit(alice, a_key(alice, "again"))
         assert await desk.state(second) == "queued"
         assert await _counts(desk, alice) == {False: 2, True: 1}
 
 
-async def test_a_repeated_request_is_answered_however_many_are_open(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot, open_jobs_per_account=1) as desk:
+async def test_a_repeated_request_is_answered_however_many_are_open(owner: Target) -> None:
+    async with ai_on(owner, open_jobs_per_account=1) as desk:
         alice = desk.person()
         job = await desk.submit(alice, a_key(alice, "k"))
         with pytest.raises(TooManyOpenJobs):
@@ -70,8 +70,8 @@ async def test_a_repeated_request_is_answered_however_many_are_open(owner: Targe
         assert await desk.submit(alice, a_key(alice, "k")) == job
 
 
-async def test_twins_that_are_refused_are_both_refused(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot, open_jobs_per_account=1) as desk:
+async def test_twins_that_are_refused_are_both_refused(owner: Target) -> None:
+    async with ai_on(owner, open_jobs_per_account=1) as desk:
         alice = desk.person()
         await desk.submit(alice)
         twins = [desk.submit(alice, a_key(alice, "twin")) for _ in range(8)]
@@ -93,7 +93,7 @@ async def _failed(desk: Desk, miner: Worker, who: Principal, job: str) -> Any:
 
 async def _canceled(desk: Desk, miner: Worker, who: Principal, job: str) -> Any:
     for _ in range(2):
-        await desk.ai.cancel(who, job, a_key(who))
+        await desk.ai.stops.cancel(who, job, a_key(who))
 
 
 async def _expired(desk: Desk, miner: Worker, who: Principal, job: str) -> Any:
@@ -111,8 +111,8 @@ async def _spoilt(desk: Desk, miner: Worker, who: Principal, job: str) -> Any:
 
 
 @pytest.mark.parametrize("end", [_delivered, _failed, _canceled, _expired, _lost, _spoilt])
-async def test_a_job_that_ended_any_way_makes_room_once(owner: Target, hot: bool, end: Any) -> None:
-    async with ai_on(owner, hot=hot, open_jobs_per_account=1) as desk:
+async def test_a_job_that_ended_any_way_makes_room_once(owner: Target, end: Any) -> None:
+    async with ai_on(owner, open_jobs_per_account=1) as desk:
         alice, miner = desk.person(), Worker(desk)
         job = await desk.submit(alice, clocks={"queue_seconds": 60}, retry={"attempts_max": 1})
         await end(desk, miner, alice, job)
@@ -120,4 +120,4 @@ async def test_a_job_that_ended_any_way_makes_room_once(owner: Target, hot: bool
         assert await _counts(desk, alice) == {False: 1, True: 1}
         await desk.submit(alice)
         with pytest.raises(TooManyOpenJobs):
-            await desk.ai.submit(alice, a_job(), a_key(alice))
+            await desk.ai.submissions.submit(alice, a_job(), a_key(alice))

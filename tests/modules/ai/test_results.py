@@ -23,8 +23,8 @@ from aitbc.modules.trading.api import SettleHold
 from tests.modules.ai.make import AITBC, Worker, a_key, ai_on, embedding
 
 
-async def test_a_result_sent_again_is_settled_once_and_answered_the_same(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_result_sent_again_is_settled_once_and_answered_the_same(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         miner = Worker(desk)
         await desk.submit(desk.person())
         result = miner.result(await miner.take())
@@ -53,8 +53,8 @@ async def test_what_the_direct_way_paid_is_not_told_again(owner: Target) -> None
         }
 
 
-async def test_what_is_told_of_many_results_at_once_names_the_request_of_each(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_what_is_told_of_many_results_at_once_names_the_request_of_each(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice, miner = desk.person(), Worker(desk)
         for _ in range(4):
             await desk.submit(alice)
@@ -73,8 +73,8 @@ async def test_what_is_told_of_many_results_at_once_names_the_request_of_each(ow
         }
 
 
-async def test_a_second_other_result_for_an_attempt_is_refused(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_second_other_result_for_an_attempt_is_refused(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         miner = Worker(desk)
         await desk.submit(desk.person())
         lease = await miner.take()
@@ -83,8 +83,8 @@ async def test_a_second_other_result_for_an_attempt_is_refused(owner: Target, ho
             await miner.deliver(lease, embedding(1) | {"model": "other"})
 
 
-async def test_a_strangers_result_is_refused(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_strangers_result_is_refused(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         miner, thief = Worker(desk), Worker(desk)
         job = await desk.submit(desk.person())
         lease = await miner.take()
@@ -96,8 +96,8 @@ async def test_a_strangers_result_is_refused(owner: Target, hot: bool) -> None:
         assert await desk.state(job) == "leased"
 
 
-async def test_another_key_another_digest_and_an_altered_output_are_refused(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_another_key_another_digest_and_an_altered_output_are_refused(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         miner = Worker(desk)
         job = await desk.submit(desk.person())
         lease = await miner.take()
@@ -125,13 +125,13 @@ async def test_another_key_another_digest_and_an_altered_output_are_refused(owne
         {"artifact": "art_00000000000000000000000000"},
     ],
 )
-async def test_an_output_of_the_wrong_shape_is_the_miners_fault(owner: Target, hot: bool, output: Any) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_an_output_of_the_wrong_shape_is_the_miners_fault(owner: Target, output: Any) -> None:
+    async with ai_on(owner) as desk:
         alice, miner = desk.person(), Worker(desk)
         job = await desk.submit(alice)
         outcome = await miner.deliver(await miner.take(), output)
         assert (outcome.state, outcome.receipt) == ("queued", None)
-        (attempt,) = (await desk.ai.job(alice, job)).history
+        (attempt,) = (await desk.ai.jobs.get(alice, job)).history
         assert (attempt.state, attempt.fault, attempt.reason) == ("failed", "miner", "invalid_output")
         assert attempt.message
         await desk.require_sound()
@@ -144,7 +144,7 @@ async def test_the_platform_counts_and_the_miners_count_is_only_noted(owner: Tar
         job = await desk.submit(alice, kind="chat", value=value)
         output = {"message": {"role": "assistant", "content": "hi!"}, "model": "m", "finish_reason": "stop"}
         outcome = await miner.deliver(await miner.take(), output, usage={"completion_tokens": 100_000})
-        found = await desk.ai.job(alice, job)
+        found = await desk.ai.jobs.get(alice, job)
         assert (found.units, outcome.price) == (8, "0.0000016")
         assert found.history[0].note is not None and "100000" in found.history[0].note
         assert found.history[0].reason == "overcounted"
@@ -152,15 +152,15 @@ async def test_the_platform_counts_and_the_miners_count_is_only_noted(owner: Tar
 
 @pytest.mark.parametrize(("tokens", "reason"), [(3, "completed"), (19, "completed"), (20, "overcounted")])
 async def test_a_miners_count_is_taken_for_rounding_up_to_a_quarter_and_sixteen_more(
-    owner: Target, hot: bool, tokens: int, reason: str
+    owner: Target, tokens: int, reason: str
 ) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+    async with ai_on(owner) as desk:
         alice, miner = desk.person(), Worker(desk)
         value = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 100}
         job = await desk.submit(alice, kind="chat", value=value)
         output = {"message": {"role": "assistant", "content": "hi!"}, "model": "m", "finish_reason": "stop"}
         await miner.deliver(await miner.take(), output, usage={"completion_tokens": tokens})
-        found = await desk.ai.job(alice, job)
+        found = await desk.ai.jobs.get(alice, job)
         assert (found.history[0].reason, found.history[0].note is None) == (reason, tokens == 3)
         (event,) = await desk.sql(
             "SELECT body::json->>'reason' AS reason FROM ai.outbox WHERE kind = 'ai.attempt_ended'"
@@ -175,7 +175,7 @@ async def test_an_endless_answer_is_paid_no_further_than_was_allowed(owner: Targ
         job = await desk.submit(alice, kind="chat", value=value)
         output = {"message": {"role": "assistant", "content": "y" * 5000}, "model": None, "finish_reason": None}
         await miner.deliver(await miner.take(), output)
-        assert (await desk.ai.job(alice, job)).units == 5 + 32
+        assert (await desk.ai.jobs.get(alice, job)).units == 5 + 32
 
 
 async def test_a_command_is_paid_by_the_seconds_the_platform_saw(owner: Target) -> None:
@@ -186,13 +186,13 @@ async def test_a_command_is_paid_by_the_seconds_the_platform_saw(owner: Target) 
         clock.move(timedelta(seconds=12.5))
         output = {"exit_code": 0, "stdout": "1\x00", "stderr": "", "truncated": False}
         await miner.deliver(lease, output, usage={"milliseconds": 900_000})
-        found = await desk.ai.job(alice, job)
+        found = await desk.ai.jobs.get(alice, job)
         assert (found.units, found.unit, found.price) == (13, "second", "0.0013")
         assert found.history[0].note is not None
 
 
-async def test_payment_waits_for_the_ledger_and_the_result_does_not(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_payment_waits_for_the_ledger_and_the_result_does_not(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         miner = Worker(desk)
         job = await desk.submit(desk.person())
         lease = await miner.take()
@@ -205,9 +205,9 @@ async def test_payment_waits_for_the_ledger_and_the_result_does_not(owner: Targe
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_result_cancel_fail_and_expiry_at_once_have_one_winner(owner: Target, hot: bool, seed: int) -> None:
+async def test_result_cancel_fail_and_expiry_at_once_have_one_winner(owner: Target, seed: int) -> None:
     chance = random.Random(seed)
-    async with ai_on(owner, hot=hot) as desk:
+    async with ai_on(owner) as desk:
         alice, miner = desk.person(AITBC), Worker(desk)
         for _ in range(5):
             job = await desk.submit(alice)
@@ -215,8 +215,8 @@ async def test_result_cancel_fail_and_expiry_at_once_have_one_winner(owner: Targ
             clock.move(timedelta(seconds=40))
             rivals = [
                 miner.deliver(lease),
-                desk.ai.cancel(alice, job, a_key(alice)),
-                desk.ai.end_lost_leases(),
+                desk.ai.stops.cancel(alice, job, a_key(alice)),
+                desk.ai.sweeper.end_lost_leases(),
                 miner.fail(lease, "unknown"),
                 desk.ai.release(miner.id, lease.attempt, lease.token, "draining"),
             ]
@@ -228,7 +228,7 @@ async def test_result_cancel_fail_and_expiry_at_once_have_one_winner(owner: Targ
             )
             assert ends["count"] == 1
             if await desk.state(job) == "queued":
-                await desk.ai.cancel(alice, job, a_key(alice))
+                await desk.ai.stops.cancel(alice, job, a_key(alice))
             await desk.require_sound()
         assert desk.trading.total == AITBC
 
@@ -287,8 +287,8 @@ async def _quietly(work: Any) -> None:
         await work
 
 
-async def test_a_payload_that_no_longer_decodes_ends_and_the_queue_moves_on(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_payload_that_no_longer_decodes_ends_and_the_queue_moves_on(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice, miner = desk.person(), Worker(desk)
         spoilt, good = await desk.submit(alice), await desk.submit(alice)
         await desk.sql("UPDATE ai.jobs SET input = '{broken' WHERE id = $1", ids.decode("job", spoilt))
@@ -306,15 +306,15 @@ async def test_a_large_output_is_an_artifact_delivered_under_the_lease(owner: Ta
         lease = await miner.take()
         content = msgspec.json.encode(embedding(1) | {"more": "x" * 100_000})
         with pytest.raises(LeaseLost):
-            await desk.ai.store(other.principal, _once(content), lease.attempt)
+            await desk.ai.artifacts.store(other.principal, _once(content), lease.attempt)
         with pytest.raises(Forbidden):
-            await desk.ai.store(miner.principal, _once(content), None)
-        kept = await desk.ai.store(miner.principal, _once(content), lease.attempt)
+            await desk.ai.artifacts.store(miner.principal, _once(content), None)
+        kept = await desk.ai.artifacts.store(miner.principal, _once(content), lease.attempt)
         assert (await miner.deliver(lease, {"artifact": kept.id, "digest": kept.digest})).state == "succeeded"
-        found = await desk.ai.job(alice, job)
+        found = await desk.ai.jobs.get(alice, job)
         assert found.units == 6
         assert msgspec.json.decode(bytes(found.output)) == {"artifact": kept.id, "digest": kept.digest}
-        _, pieces = await desk.ai.open_artifact(alice, kept.id)
+        _, pieces = await desk.ai.artifacts.open(alice, kept.id)
         assert b"".join(pieces) == content
 
 
@@ -324,7 +324,7 @@ async def test_an_artifact_of_another_lease_is_no_output(owner: Target, tmp_path
         await desk.submit(alice)
         await desk.submit(alice)
         first, second = await miner.claim(slots=2)
-        kept = await desk.ai.store(miner.principal, _once(msgspec.json.encode(embedding(1))), first.attempt)
+        kept = await desk.ai.artifacts.store(miner.principal, _once(msgspec.json.encode(embedding(1))), first.attempt)
         outcome = await miner.deliver(second, {"artifact": kept.id, "digest": kept.digest})
         assert outcome.state == "queued"
 
@@ -338,21 +338,21 @@ async def test_artifacts_are_bounded_kept_once_and_removed(owner: Target, tmp_pa
     async with ai_on(owner, state_dir=tmp_path, **limits) as desk:
         alice, bob = desk.person(), desk.person()
         with pytest.raises(ArtifactTooLarge):
-            await desk.ai.store(alice, _once(b"x" * 1001), None)
-        kept = await desk.ai.store(alice, _once(b"x" * 1000), None)
-        assert (await desk.ai.store(alice, _once(b"x" * 1000), None)).id == kept.id
-        await desk.ai.store(alice, _once(b"y" * 1000), None)
+            await desk.ai.artifacts.store(alice, _once(b"x" * 1001), None)
+        kept = await desk.ai.artifacts.store(alice, _once(b"x" * 1000), None)
+        assert (await desk.ai.artifacts.store(alice, _once(b"x" * 1000), None)).id == kept.id
+        await desk.ai.artifacts.store(alice, _once(b"y" * 1000), None)
         with pytest.raises(ArtifactQuotaExceeded):
-            await desk.ai.store(alice, _once(b"z"), None)
-        same = await desk.ai.store(bob, _once(b"x" * 1000), None)
+            await desk.ai.artifacts.store(alice, _once(b"z"), None)
+        same = await desk.ai.artifacts.store(bob, _once(b"x" * 1000), None)
         assert (same.id != kept.id, same.digest) == (True, kept.digest)
         assert len(files_in(tmp_path)) == 2
         clock.move(timedelta(seconds=30))
-        await desk.ai.store(bob, _once(b"x" * 1000), None)
+        await desk.ai.artifacts.store(bob, _once(b"x" * 1000), None)
         clock.move(timedelta(seconds=31))
         await desk.ai.tidy()
         assert files_in(tmp_path) == [kept.digest.removeprefix("sha256:")]
-        _, pieces = await desk.ai.open_artifact(bob, same.id)
+        _, pieces = await desk.ai.artifacts.open(bob, same.id)
         assert b"".join(pieces) == b"x" * 1000
 
 
@@ -379,14 +379,14 @@ async def test_log_lines_are_kept_once_cleaned_and_cut(owner: Target) -> None:
 
         assert await tell(line(1, "one"), line(2, "nul\x00 esc\x1b[31m \u202e")) == 2
         assert await tell(line(1, "again"), line(3, "z" * 10_000_000)) == 3
-        lines = await desk.ai.logs(alice, job, after=None, limit=10)
+        lines = await desk.ai.job_logs.page(alice, job, after=None, limit=10)
         assert [(at.attempt, at.sequence) for at in lines] == [(1, 1), (1, 2), (1, 3)]
         assert lines[1].text == "nul\ufffd esc\ufffd[31m \ufffd"
         assert len(lines[2].text) == 4096 and lines[2].text.endswith("(cut)")
         assert await desk.state(job) == "running"
-        assert [at.sequence for at in await desk.ai.logs(alice, job, after=(1, 2), limit=10)] == [3]
+        assert [at.sequence for at in await desk.ai.job_logs.page(alice, job, after=(1, 2), limit=10)] == [3]
         assert await tell(line(10_000, "last"), line(10_001, "over")) == 10_001
-        assert "no more than" in (await desk.ai.logs(alice, job, after=(1, 3), limit=10))[-1].text
+        assert "no more than" in (await desk.ai.job_logs.page(alice, job, after=(1, 3), limit=10))[-1].text
         await miner.deliver(lease)
         with pytest.raises(LeaseLost):
             await tell(line(20_000, "late"))
@@ -402,8 +402,8 @@ async def test_a_miner_that_restarts_finds_its_leases_again(owner: Target) -> No
         assert list(await desk.ai.leases_of(miner.id)) == []
 
 
-async def test_what_is_set_aside_for_a_miner_is_pending_until_it_is_paid(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_what_is_set_aside_for_a_miner_is_pending_until_it_is_paid(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice, miner, other = desk.person(), Worker(desk), Worker(desk)
 
         async def pending() -> tuple[int, int]:

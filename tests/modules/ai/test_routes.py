@@ -21,8 +21,7 @@ from aitbc.kernel.primitives import clock, ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import LogLine
 from aitbc.modules.ai.module import module
-from aitbc.modules.ai.service import AiService
-from aitbc.modules.ai.service.jobs import place_of
+from aitbc.modules.ai.service.job_events import place_of
 from aitbc.modules.gpu.events import MinerChanged
 from aitbc.server.asgi.boundary import Boundary, Limits
 from tests.modules.ai.make import Desk, Worker, ai_on
@@ -56,9 +55,6 @@ async def market(owner: Target, **settings: Any) -> AsyncIterator[tuple[Desk, Vi
     async with ai_on(owner, **settings) as desk:
         visitors = Visitors()
 
-        async def ai() -> AiService:
-            return desk.ai
-
         async def who(request: Request[Any, Any, Any]) -> Principal:
             return visitors.known[request.headers["x-who"]]
 
@@ -72,7 +68,7 @@ async def market(owner: Target, **settings: Any) -> AsyncIterator[tuple[Desk, Vi
             return AlwaysAdmitted()
 
         dependencies = {
-            "ai": Provide(ai),
+            **{name: _provided(getattr(desk.ai, name)) for name in module.parts},
             "who": Provide(who),
             "once": Provide(once),
             "admission": Provide(admission),
@@ -84,6 +80,13 @@ async def market(owner: Target, **settings: Any) -> AsyncIterator[tuple[Desk, Vi
         transport = httpx.ASGITransport(app=wall)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}") as client:
             yield desk, visitors, client
+
+
+def _provided(part: object) -> Provide:
+    async def given() -> Any:
+        return part
+
+    return Provide(given)
 
 
 def as_(visitors: Visitors, who: Principal, **headers: str) -> dict[str, str]:
@@ -208,7 +211,7 @@ async def test_waiting_ends_with_the_job(owner: Target) -> None:
             assert (await waiting).json()["state"] == "succeeded"
         short = await client.get(f"{JOBS}/{await desk.submit(alice)}/wait?seconds=0.1", headers=as_(visitors, alice))
         assert short.json()["state"] == "queued"
-        assert len(desk.ai.watched) == 0
+        assert len(desk.ai.wakeups.watched) == 0
 
 
 async def test_a_file_goes_up_and_comes_down(owner: Target, tmp_path: Path) -> None:
@@ -396,4 +399,4 @@ async def test_the_newest_picture_of_a_miner_counts(owner: Target) -> None:
         for version, status in ((2, "draining"), (1, "online"), (3, "offline")):
             async with desk.ai.db.unit_of_work() as uow:
                 await desk.ai.on_miners_changed(uow, [miner.changed(version, status)])
-        assert [(seen.id, seen.status) for seen in await desk.ai.fleet()] == [(miner.id, "offline")]
+        assert [(seen.id, seen.status) for seen in await desk.ai.fleet_view.miners()] == [(miner.id, "offline")]

@@ -17,18 +17,19 @@ from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.money import InvalidAmount
 from aitbc.modules.ai.models.kinds.kind import InvalidInput
 from aitbc.modules.ai.models.kinds.registry import UnknownKind
-from aitbc.modules.ai.service.submitting import ContradictingModels, MaxPriceTooLow
+from aitbc.modules.ai.service.planner import ContradictingModels
+from aitbc.modules.ai.service.submissions import MaxPriceTooLow
 from aitbc.modules.trading.api import InsufficientFunds, PlaceHold
 from tests.modules.ai.make import AITBC, Worker, a_job, a_key, ai_on
 
 PNG = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBB", 13, b"IHDR", 640, 480, 8, 2, 0, 0, 0) + b"\0\0\0\0"
 
 
-async def test_one_key_from_twenty_callers_makes_one_job(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_one_key_from_twenty_callers_makes_one_job(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice = desk.person(10 * AITBC)
         onces = [a_key(alice, "the same") for _ in range(20)]
-        jobs = await asyncio.gather(*(desk.ai.submit(alice, a_job(), once) for once in onces))
+        jobs = await asyncio.gather(*(desk.ai.submissions.submit(alice, a_job(), once) for once in onces))
         assert len({job.id for job in jobs}) == 1
         assert sum(not once.replayed for once in onces) == 1
         assert len(await desk.sql("SELECT id FROM ai.jobs")) == 1
@@ -36,37 +37,37 @@ async def test_one_key_from_twenty_callers_makes_one_job(owner: Target, hot: boo
         assert desk.trading.total == 10 * AITBC
 
 
-async def test_a_repeated_request_is_answered_even_when_the_money_is_gone(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_repeated_request_is_answered_even_when_the_money_is_gone(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice = desk.person(5_000_000)
-        first = await desk.ai.submit(alice, a_job(), a_key(alice, "k"))
+        first = await desk.ai.submissions.submit(alice, a_job(), a_key(alice, "k"))
         again = a_key(alice, "k")
-        assert (await desk.ai.submit(alice, a_job(), again)).id == first.id
+        assert (await desk.ai.submissions.submit(alice, a_job(), again)).id == first.id
         assert again.replayed
         with pytest.raises(InsufficientFunds):
             await desk.submit(alice)
 
 
-async def test_a_key_with_another_request_is_refused(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_key_with_another_request_is_refused(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice = desk.person()
-        await desk.ai.submit(alice, a_job(), a_key(alice, "k", b"one"))
+        await desk.ai.submissions.submit(alice, a_job(), a_key(alice, "k", b"one"))
         with pytest.raises(IdempotencyKeyReused):
-            await desk.ai.submit(alice, a_job(), a_key(alice, "k", b"two"))
+            await desk.ai.submissions.submit(alice, a_job(), a_key(alice, "k", b"two"))
 
 
-async def test_the_same_key_of_two_accounts_makes_two_jobs(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_the_same_key_of_two_accounts_makes_two_jobs(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         people = [desk.person(), desk.person()]
         jobs = await asyncio.gather(*(desk.submit(who, a_key(who, "k")) for who in people for _ in range(5)))
         assert len(set(jobs)) == 2
         assert await desk.submit(people[1], a_key(people[1], "k")) in jobs
 
 
-async def test_a_balance_for_ten_admits_ten_of_two_hundred(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_balance_for_ten_admits_ten_of_two_hundred(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice = desk.person(50_000_000)
-        count = 200 if hot else 40
+        count = 200
         done = await asyncio.gather(*(desk.submit(alice) for _ in range(count)), return_exceptions=True)
         assert sum(isinstance(job, str) for job in done) == 10
         assert all(isinstance(job, str | InsufficientFunds) for job in done)
@@ -110,7 +111,7 @@ async def test_a_quote_changes_nothing_and_says_what_it_would_cost(owner: Target
         async with desk.ai.db.unit_of_work() as uow:
             await desk.ai.on_miners_changed(uow, [miner.changed()])
         job = a_job(kind="ocr", value={"image": base64.b64encode(PNG).decode()}, max_price="0.001")
-        quote = await desk.ai.quote(alice, job)
+        quote = await desk.ai.quotes.quote(alice, job)
         assert (quote.units, quote.price_max, quote.sufficient) == (640 * 480, "0.003072", False)
         assert (quote.fee_basis_points, quote.fee_max) == (250, "0.0000768")
         assert (quote.miners_eligible, quote.position) == (1, 1)
@@ -148,9 +149,9 @@ def _sabotage(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("command", ["submit", "complete", "cancel", "fail"])
 async def test_the_nth_statement_fails_and_nothing_is_half_done(
-    owner: Target, hot: bool, command: str, monkeypatch: pytest.MonkeyPatch
+    owner: Target, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+    async with ai_on(owner) as desk:
         alice, miner = desk.person(10 * AITBC), Worker(desk)
         await miner.deliver(await _new_lease(desk, alice, miner))  # everything is warm now
         _sabotage(monkeypatch)
@@ -166,7 +167,7 @@ async def test_the_nth_statement_fails_and_nothing_is_half_done(
                     case "complete":
                         await miner.deliver(lease)
                     case "cancel":
-                        await desk.ai.cancel(alice, job, a_key(alice))
+                        await desk.ai.stops.cancel(alice, job, a_key(alice))
                     case _:
                         await miner.fail(lease, "unknown")
             except (AppError, asyncpg.PostgresError):
@@ -194,14 +195,14 @@ async def _new_lease(desk: Any, alice: Any, miner: Worker) -> Any:
     return await miner.take()
 
 
-async def test_a_forgotten_hold_comes_back_and_others_stay(owner: Target, hot: bool) -> None:
-    async with ai_on(owner, hot=hot) as desk:
+async def test_a_forgotten_hold_comes_back_and_others_stay(owner: Target) -> None:
+    async with ai_on(owner) as desk:
         alice = desk.person(AITBC)
         job = await desk.submit(alice)
-        orphan = await desk.ai.trading.hold(_hold_like(desk.trading.holds["hold_" + job[4:]]))
-        assert await desk.ai.reconcile_holds() == 0  # it may still be on its way
+        orphan = await desk.trading.hold(_hold_like(desk.trading.holds["hold_" + job[4:]]))
+        assert await desk.ai.payments.reconcile() == 0  # it may still be on its way
         await desk.later(61)
-        assert await desk.ai.reconcile_holds() == 1
+        assert await desk.ai.payments.reconcile() == 1
         assert desk.trading.holds[orphan.id].state == "voided"
         assert desk.trading.holds["hold_" + job[4:]].state == "open"
 
@@ -225,7 +226,7 @@ async def test_an_artifact_is_an_input_by_reference(owner: Target, tmp_path: Pat
             for at in range(0, len(PNG), 7):
                 yield PNG[at : at + 7]
 
-        kept = await desk.ai.store(alice, upload(), None)
+        kept = await desk.ai.artifacts.store(alice, upload(), None)
         with pytest.raises(InvalidInput):
             await desk.submit(bob, kind="ocr", value={"image": {"artifact": kept.id}})
         await desk.submit(alice, kind="ocr", value={"image": {"artifact": kept.id}})
@@ -233,5 +234,5 @@ async def test_an_artifact_is_an_input_by_reference(owner: Target, tmp_path: Pat
         assert lease.input == {"image": {"artifact": kept.id, "digest": kept.digest, "bytes": len(PNG)}}
         assert [(file.field, file.artifact, file.digest) for file in lease.files] == [("image", kept.id, kept.digest)]
         assert await desk.ai.may_read_artifact(miner.id, kept.id)
-        _, pieces = await desk.ai.open_artifact(miner.principal, kept.id)
+        _, pieces = await desk.ai.artifacts.open(miner.principal, kept.id)
         assert b"".join(pieces) == PNG

@@ -22,10 +22,3 @@ async def fleet(target: Target, tmp_path: Path) -> AsyncIterator[Fleet]:
     """The running house."""
     async with fleet_on(target, tmp_path) as fleet:
         yield fleet
-
-
-@pytest.fixture(params=["gathered", "ordinary"])
-async def either(target: Target, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Fleet]:
-    """The running house, both ways to the data."""
-    async with fleet_on(target, tmp_path, hot=request.param == "gathered") as fleet:
-        yield fleet

@@ -61,7 +61,7 @@ class Rig:
             content: dict[str, Any] = {} if body is None else {"json": body}
             return await client.request(method, GPU + path, headers=headers, **content)
 
-    async def beat(self, **changes: Any) -> dict[str, Any]:
+    async def heartbeat(self, **changes: Any) -> dict[str, Any]:
         """A heartbeat that is taken."""
         answer = await self.call("POST", "/heartbeats", {"slots": self.slots, "slots_busy": 0, **changes})
         assert answer.status_code == 200, answer.text
@@ -130,13 +130,13 @@ class Fleet:
         assert answer.status_code == 201, answer.text
         return str(answer.json()["token"])
 
-    async def rig(self, owner: Caller, *, beat: bool = True, **offer: Any) -> Rig:
+    async def rig(self, owner: Caller, *, heartbeat: bool = True, **offer: Any) -> Rig:
         """A miner of this owner's that has enrolled and, unless told otherwise, is online."""
         rig = Rig(self, **offer)
         answer = await rig.enrol(await self.token(owner))
         assert answer.status_code == 201, answer.text
-        if beat:
-            assert (await rig.beat())["status"] == "online"
+        if heartbeat:
+            assert (await rig.heartbeat())["status"] == "online"
         return rig
 
     async def see(self, owner: Caller, rig: Rig) -> dict[str, Any]:
@@ -167,8 +167,8 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet_on(target: Target, state_dir: Path, *, hot: bool = True, **settings: Any) -> AsyncIterator[Fleet]:
+async def fleet_on(target: Target, state_dir: Path, **settings: Any) -> AsyncIterator[Fleet]:
     """The whole house over a database; silence counts at once unless a grace is given."""
-    tables = {"gpu": GpuSettings(**({"hot": hot, "grace_seconds": 0.0} | settings)), "ai": AiSettings(grace_seconds=0)}
+    tables = {"gpu": GpuSettings(**({"grace_seconds": 0.0} | settings)), "ai": AiSettings(grace_seconds=0)}
     async with open_house(target, state_dir, tables=tables) as stage:
         yield Fleet(stage, target)

@@ -16,19 +16,19 @@ from aitbc.kernel.primitives import clock, ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError, Unavailable
 from aitbc.modules.gpu.models.bookings import ALLOWED, OPEN, Booking, BookingState, hold_of
-from aitbc.modules.gpu.models.market import HOUR
+from aitbc.modules.gpu.models.pricing import HOUR
+from aitbc.modules.gpu.service.booking_reconciler import PLACING
 from aitbc.modules.gpu.service.bookings import (
-    PLACING,
     BookGpu,
     BookingCostsMore,
+    BookingFilter,
     BookingNotFound,
     BookingNotOpen,
-    BookingWish,
     GpuNotBooked,
     GpuOffline,
     GpuWithoutMiner,
 )
-from aitbc.modules.gpu.service.registry import GpuBooked, ListedGpuNotFound, ListGpu
+from aitbc.modules.gpu.service.listings import GpuBooked, ListedGpuNotFound, ListGpu
 from aitbc.modules.trading.api import InsufficientFunds
 from tests.house import Caller
 from tests.modules.gpu.make import Fleet, Rig
@@ -65,7 +65,7 @@ class Market:
     async def book(self, who: Principal | None = None, hours: float = 2, **wishes: Any) -> Booking:
         """Book the GPU."""
         command = BookGpu(gpu=self.gpu, duration_ms=int(hours * HOUR), **wishes)
-        return await self.gpus.book_gpu(who or self.buyer, command)
+        return await self.gpus.bookings.book(who or self.buyer, command)
 
     async def purse(self, who: Principal) -> tuple[int, int]:
         """What is available and what is held."""
@@ -74,7 +74,7 @@ class Market:
 
     async def status(self) -> str:
         """The GPU's."""
-        return (await self.gpus.listed_gpu(self.gpu)).status
+        return (await self.gpus.listings.get(self.gpu)).status
 
     async def require_sound(self) -> None:
         """Money and bookings say the same, and nothing was made or lost."""
@@ -97,7 +97,7 @@ class Market:
 async def market_on(fleet: Fleet, funds: str = "10", **changes: Any) -> Market:
     """A market of one GPU."""
     owner, buyer = await fleet.owner(), await fleet.owner(funds=funds)
-    gpu = await fleet.gpu.list_gpu(owner.principal, listing(**changes))
+    gpu = await fleet.gpu.listings.add(owner.principal, listing(**changes))
     return Market(fleet, owner, buyer, gpu.id)
 
 
@@ -105,7 +105,7 @@ async def with_miner(fleet: Fleet, **offer: Any) -> tuple[Market, Rig]:
     """The same, where the GPU is in a miner that is online."""
     owner, buyer = await fleet.owner(funds="10"), await fleet.owner(funds="10")
     rig = await fleet.rig(owner, **offer)
-    gpu = await fleet.gpu.list_gpu(owner.principal, listing(miner_name=rig.id))
+    gpu = await fleet.gpu.listings.add(owner.principal, listing(miner_name=rig.id))
     return Market(fleet, owner, buyer, gpu.id), rig
 
 
@@ -131,7 +131,7 @@ async def test_a_booking_holds_what_all_of_its_time_costs_and_keeps_others_away(
     assert booking.ends_at - booking.starts_at == timedelta(hours=2)
     assert await market.purse(market.buyer) == (10 * AITBC - 2 * PRICE, 2 * PRICE)
     assert await market.status() == "booked"
-    assert await market.gpus.current_booking(market.gpu) == booking
+    assert await market.gpus.bookings.current(market.gpu) == booking
     with pytest.raises(GpuBooked):
         await market.book(market.owner)
     await market.require_sound()
@@ -141,7 +141,7 @@ async def test_releasing_pays_what_was_used_and_returns_the_rest(fleet: Fleet) -
     market = await market_on(fleet)
     booking = await market.book()
     clock.move(timedelta(minutes=40))
-    over = await market.gpus.release_gpu(market.buyer, booking.id)
+    over = await market.gpus.bookings.release(market.buyer, booking.id)
     used = (over.ended_at - over.starts_at) / timedelta(hours=1)  # type: ignore[operator]
     assert over.state == "released"
     assert over.cost_units is not None and abs(over.cost_units - PRICE * used) <= PRICE / HOUR + 1
@@ -150,9 +150,9 @@ async def test_releasing_pays_what_was_used_and_returns_the_rest(fleet: Fleet) -
     earned, held = await market.purse(market.owner)
     assert (held, earned) == (0, over.cost_units - (over.cost_units * 250 + 5000) // 10_000)
     assert await market.status() == "available"
-    again = await market.gpus.release_gpu(market.buyer, booking.id)
+    again = await market.gpus.bookings.release(market.buyer, booking.id)
     assert (again.cost_units, again.ended_at) == (over.cost_units, over.ended_at)
-    paid = await market.gpus.booking(market.owner, booking.id)
+    paid = await market.gpus.bookings.get(market.owner, booking.id)
     assert paid.settled_at is not None and paid.transaction is not None
     transaction = await fleet.stage.service("trading").explorer.transaction(paid.transaction)
     assert (transaction.kind, transaction.reference, transaction.reason) == ("rent", booking.id, "released")
@@ -164,12 +164,12 @@ async def test_a_booking_whose_time_is_over_is_paid_in_full(fleet: Fleet) -> Non
     booking = await market.book(hours=0.5)
     clock.move(timedelta(minutes=31))
     assert await market.status() == "available"
-    await market.gpus.mind_bookings()
-    over = await market.gpus.booking(market.buyer, booking.id)
+    await market.gpus.reconcile_bookings()
+    over = await market.gpus.bookings.get(market.buyer, booking.id)
     assert (over.state, over.cost_units) == ("ended", booking.total_units)
     assert over.settled_at is not None
     assert await market.purse(market.buyer) == (10 * AITBC - booking.total_units, 0)
-    late = await market.gpus.release_gpu(market.buyer, booking.id)
+    late = await market.gpus.bookings.release(market.buyer, booking.id)
     assert (late.state, late.cost_units) == ("ended", booking.total_units)
     await market.require_sound()
 
@@ -178,7 +178,7 @@ async def test_who_releases_after_the_end_pays_for_all_of_the_time_and_no_more(f
     market = await market_on(fleet)
     booking = await market.book(hours=1)
     clock.move(timedelta(hours=5))
-    over = await market.gpus.release_gpu(market.buyer, booking.id)
+    over = await market.gpus.bookings.release(market.buyer, booking.id)
     assert (over.state, over.cost_units) == ("ended", PRICE)
     await market.require_sound()
 
@@ -188,9 +188,9 @@ async def test_the_next_booker_need_not_wait_until_the_end_was_noted(fleet: Flee
     first = await market.book(hours=1)
     clock.move(timedelta(hours=1, seconds=1))
     second = await market.book(market.buyer, hours=1)
-    assert (await market.gpus.booking(market.buyer, first.id)).state == "ended"
+    assert (await market.gpus.bookings.get(market.buyer, first.id)).state == "ended"
     assert second.state == "active"
-    await market.gpus.mind_bookings()
+    await market.gpus.reconcile_bookings()
     await market.require_sound()
 
 
@@ -220,28 +220,28 @@ async def test_a_price_above_what_the_booker_reckons_is_refused(fleet: Fleet) ->
     with pytest.raises(BookingCostsMore):
         await market.book(cost_max_units=2 * PRICE - 1)
     booking = await market.book()
-    await market.gpus.reprice_gpu(market.owner, market.gpu, 10 * PRICE, None)
-    assert (await market.gpus.booking(market.buyer, booking.id)).price_units == PRICE
+    await market.gpus.listings.reprice(market.owner, market.gpu, 10 * PRICE, None)
+    assert (await market.gpus.bookings.get(market.buyer, booking.id)).price_units == PRICE
     clock.move(timedelta(hours=3))
-    await market.gpus.mind_bookings()
-    assert (await market.gpus.booking(market.buyer, booking.id)).cost_units == 2 * PRICE
+    await market.gpus.reconcile_bookings()
+    assert (await market.gpus.bookings.get(market.buyer, booking.id)).cost_units == 2 * PRICE
 
 
 async def test_a_gpu_for_nothing_is_booked_without_the_ledger(fleet: Fleet) -> None:
     market = await market_on(fleet, price_units=0)
     booking = await market.book()
     assert (booking.state, booking.total_units) == ("active", 0)
-    over = await market.gpus.release_gpu(market.buyer, booking.id)
+    over = await market.gpus.bookings.release(market.buyer, booking.id)
     assert (over.state, over.cost_units, over.returned_units) == ("released", 0, 0)
     await market.require_sound()
 
 
 async def test_an_owner_may_book_a_gpu_of_its_own_and_pays_the_fee(fleet: Fleet) -> None:
     market = await market_on(fleet)
-    listed = await market.gpus.list_gpu(market.buyer, listing())
-    await market.gpus.book_gpu(market.buyer, BookGpu(gpu=listed.id, duration_ms=HOUR))
+    listed = await market.gpus.listings.add(market.buyer, listing())
+    await market.gpus.bookings.book(market.buyer, BookGpu(gpu=listed.id, duration_ms=HOUR))
     clock.move(timedelta(hours=2))
-    await market.gpus.mind_bookings()
+    await market.gpus.reconcile_bookings()
     assert await market.purse(market.buyer) == (10 * AITBC - (PRICE * 250 + 5000) // 10_000, 0)
     await market.require_sound()
 
@@ -251,29 +251,29 @@ async def test_only_the_booker_confirms_and_releases_and_the_parties_see(fleet: 
     stranger, booking = (await fleet.owner()).principal, await market.book()
     for who in (stranger, market.owner):
         with pytest.raises(BookingNotFound):
-            await market.gpus.release_gpu(who, booking.id)
+            await market.gpus.bookings.release(who, booking.id)
         with pytest.raises(BookingNotFound):
-            await market.gpus.confirm_booking(who, booking.id, "me")
+            await market.gpus.bookings.confirm(who, booking.id, "me")
     with pytest.raises(BookingNotFound):
-        await market.gpus.booking(stranger, booking.id)
-    assert await market.gpus.booking(market.owner, booking.id) == booking
-    confirmed = await market.gpus.confirm_booking(market.buyer, booking.id, "client-1")
+        await market.gpus.bookings.get(stranger, booking.id)
+    assert await market.gpus.bookings.get(market.owner, booking.id) == booking
+    confirmed = await market.gpus.bookings.confirm(market.buyer, booking.id, "client-1")
     assert (confirmed.client, confirmed.confirmed_at is not None) == ("client-1", True)
-    again = await market.gpus.confirm_booking(market.buyer, booking.id, None)
+    again = await market.gpus.bookings.confirm(market.buyer, booking.id, None)
     assert (again.client, again.confirmed_at) == ("client-1", confirmed.confirmed_at)
-    mine, owned = BookingWish(limit=9), BookingWish(limit=9, booked=False, owned=True)
-    assert [one.id for one in await market.gpus.bookings(market.buyer, mine)] == [booking.id]
-    assert [one.id for one in await market.gpus.bookings(market.owner, owned)] == [booking.id]
-    assert await market.gpus.bookings(market.owner, mine) == await market.gpus.bookings(stranger, mine) == []
-    assert await market.gpus.bookings(market.buyer, BookingWish(limit=9, states=frozenset({"ended"}))) == []
-    await market.gpus.release_gpu(market.buyer, booking.id)
+    mine, owned = BookingFilter(limit=9), BookingFilter(limit=9, booked=False, owned=True)
+    assert [one.id for one in await market.gpus.bookings.page(market.buyer, mine)] == [booking.id]
+    assert [one.id for one in await market.gpus.bookings.page(market.owner, owned)] == [booking.id]
+    assert await market.gpus.bookings.page(market.owner, mine) == await market.gpus.bookings.page(stranger, mine) == []
+    assert await market.gpus.bookings.page(market.buyer, BookingFilter(limit=9, states=frozenset({"ended"}))) == []
+    await market.gpus.bookings.release(market.buyer, booking.id)
     with pytest.raises(BookingNotOpen):
-        await market.gpus.confirm_booking(market.buyer, booking.id, "client-1")
+        await market.gpus.bookings.confirm(market.buyer, booking.id, "client-1")
     for name in ("book_1", "nothing", ids.new_id("book")):
         with pytest.raises(BookingNotFound):
-            await market.gpus.booking(market.buyer, name)
+            await market.gpus.bookings.get(market.buyer, name)
         with pytest.raises(BookingNotFound):
-            await market.gpus.release_gpu(market.buyer, name)
+            await market.gpus.bookings.release(market.buyer, name)
 
 
 async def test_a_booked_gpu_leaves_the_market_by_force_only_and_its_booker_pays_nothing(fleet: Fleet) -> None:
@@ -281,11 +281,11 @@ async def test_a_booked_gpu_leaves_the_market_by_force_only_and_its_booker_pays_
     booking = await market.book()
     clock.move(timedelta(minutes=30))
     with pytest.raises(GpuBooked):
-        await market.gpus.unlist_gpu(market.owner, market.gpu)
-    assert await market.gpus.unlist_gpu(market.owner, market.gpu, force=True) == [booking.id]
-    over = await market.gpus.booking(market.buyer, booking.id)
+        await market.gpus.listings.remove(market.owner, market.gpu)
+    assert await market.gpus.listings.remove(market.owner, market.gpu, force=True) == [booking.id]
+    over = await market.gpus.bookings.get(market.buyer, booking.id)
     assert (over.state, over.cost_units) == ("canceled", 0)
-    await market.gpus.mind_bookings()
+    await market.gpus.reconcile_bookings()
     assert await market.purse(market.buyer) == (10 * AITBC, 0)
     with pytest.raises(ListedGpuNotFound):
         await market.book()
@@ -296,32 +296,32 @@ async def test_the_same_request_again_is_one_booking(fleet: Fleet) -> None:
     market = await market_on(fleet)
     command = BookGpu(gpu=market.gpu, duration_ms=HOUR)
     keys = [IdempotencyKey(account=market.buyer.account, key="k-1", fingerprint=b"x" * 32) for _ in range(2)]
-    first, second = [await market.gpus.book_gpu(market.buyer, command, key) for key in keys]
+    first, second = [await market.gpus.bookings.book(market.buyer, command, key) for key in keys]
     assert first == second
     assert [key.replayed for key in keys] == [False, True]
-    assert len(await market.gpus.bookings(market.buyer, BookingWish(limit=9))) == 1
+    assert len(await market.gpus.bookings.page(market.buyer, BookingFilter(limit=9))) == 1
 
 
 # The miner that a booked GPU is in
 
 
-async def test_a_booked_miner_takes_the_jobs_of_its_booking_and_no_others(either: Fleet) -> None:
-    market, rig = await with_miner(either)
+async def test_a_booked_miner_takes_the_jobs_of_its_booking_and_no_others(fleet: Fleet) -> None:
+    market, rig = await with_miner(fleet)
     booking = await market.book(hours=1)
-    await either.submit(market.owner_caller)
-    await either.submit(market.buyer_caller)
+    await fleet.submit(market.owner_caller)
+    await fleet.submit(market.buyer_caller)
     assert (await rig.poll())["leases"] == []
-    stranger = await either.owner(funds="1")
-    await either.submit(stranger, requirements={"booking": booking.id})
+    stranger = await fleet.owner(funds="1")
+    await fleet.submit(stranger, requirements={"booking": booking.id})
     assert (await rig.poll())["leases"] == []
-    wanted = await either.submit(market.buyer_caller, requirements={"booking": booking.id})
+    wanted = await fleet.submit(market.buyer_caller, requirements={"booking": booking.id})
     assert wanted["unit_price"] == "0"
     lease = await rig.take()
     assert lease["job"] == wanted["id"]
     done = (await rig.deliver(lease)).json()
     assert (done["state"], done["price"]) == ("succeeded", "0.00000001")
-    await market.gpus.release_gpu(market.buyer, booking.id)
-    late = await either.submit(market.buyer_caller, requirements={"booking": booking.id})
+    await market.gpus.bookings.release(market.buyer, booking.id)
+    late = await fleet.submit(market.buyer_caller, requirements={"booking": booking.id})
     taken = [lease["job"] for lease in (await rig.poll(slots=2))["leases"]]
     assert len(taken) == 2 and not {late["id"], wanted["id"]} & set(taken)
     await market.require_sound()
@@ -360,35 +360,35 @@ async def test_why_a_job_waits_says_that_a_miner_is_booked(fleet: Fleet) -> None
 
 async def test_a_gpu_whose_miner_takes_no_work_cannot_be_booked_and_one_that_is_booked_stays_so(fleet: Fleet) -> None:
     market, rig = await with_miner(fleet)
-    await rig.beat(leaving=True)
+    await rig.heartbeat(leaving=True)
     assert await market.status() == "offline"
     with pytest.raises(GpuOffline):
         await market.book()
-    await rig.beat()
+    await rig.heartbeat()
     booking = await market.book()
-    await rig.beat(leaving=True)
+    await rig.heartbeat(leaving=True)
     assert await market.status() == "booked"
-    assert (await market.gpus.booking(market.buyer, booking.id)).reachable is False
-    await rig.beat()
-    assert (await market.gpus.booking(market.buyer, booking.id)).reachable is True
+    assert (await market.gpus.bookings.get(market.buyer, booking.id)).reachable is False
+    await rig.heartbeat()
+    assert (await market.gpus.bookings.get(market.buyer, booking.id)).reachable is True
 
 
 async def test_two_gpus_of_one_miner_are_booked_together(fleet: Fleet) -> None:
     market, rig = await with_miner(fleet)
-    other = await market.gpus.list_gpu(market.owner, listing(miner_name=rig.id, model="other"))
+    other = await market.gpus.listings.add(market.owner, listing(miner_name=rig.id, model="other"))
     await market.book()
-    assert (await market.gpus.listed_gpu(other.id)).status == "booked"
+    assert (await market.gpus.listings.get(other.id)).status == "booked"
     with pytest.raises(GpuBooked):
-        await market.gpus.book_gpu(market.buyer, BookGpu(gpu=other.id, duration_ms=HOUR))
+        await market.gpus.bookings.book(market.buyer, BookGpu(gpu=other.id, duration_ms=HOUR))
 
 
 async def test_removing_a_miner_ends_its_booking_and_returns_the_money(fleet: Fleet) -> None:
     market, rig = await with_miner(fleet)
     booking = await market.book()
-    await market.gpus.remove(market.owner, rig.id)
+    await market.gpus.miners.remove(market.owner, rig.id)
     assert (await fleet.see(market.owner_caller, rig))["status"] == "removed"
-    await market.gpus.mind_bookings()
-    assert (await market.gpus.booking(market.buyer, booking.id)).state == "canceled"
+    await market.gpus.reconcile_bookings()
+    assert (await market.gpus.bookings.get(market.buyer, booking.id)).state == "canceled"
     assert await market.purse(market.buyer) == (10 * AITBC, 0)
     await market.require_sound()
 
@@ -398,18 +398,18 @@ async def test_a_task_goes_to_the_gpu_of_its_sender_or_is_refused(fleet: Fleet) 
     value = {"messages": [{"role": "user", "content": "Hi"}], "model": "llama2"}
     for who in (market.buyer, market.owner):
         with pytest.raises(GpuNotBooked):
-            await market.gpus.work_on_gpu(who, market.gpu, "chat", value, IdempotencyKey.NONE)
+            await market.gpus.bookings.submit_job(who, market.gpu, "chat", value, IdempotencyKey.NONE)
     await market.book()
     with pytest.raises(GpuNotBooked):
-        await market.gpus.work_on_gpu(market.owner, market.gpu, "chat", value, IdempotencyKey.NONE)
+        await market.gpus.bookings.submit_job(market.owner, market.gpu, "chat", value, IdempotencyKey.NONE)
     keys = [IdempotencyKey(account=market.buyer.account, key="k-2", fingerprint=b"y" * 32) for _ in range(2)]
-    jobs = [await market.gpus.work_on_gpu(market.buyer, market.gpu, "chat", value, key) for key in keys]
+    jobs = [await market.gpus.bookings.submit_job(market.buyer, market.gpu, "chat", value, key) for key in keys]
     assert jobs[0].id == jobs[1].id
     assert (await rig.take())["job"] == jobs[0].id
     nowhere = await market_on(fleet)
     await nowhere.book()
     with pytest.raises(GpuWithoutMiner):
-        await nowhere.gpus.work_on_gpu(nowhere.buyer, nowhere.gpu, "chat", value, IdempotencyKey.NONE)
+        await nowhere.gpus.bookings.submit_job(nowhere.buyer, nowhere.gpu, "chat", value, IdempotencyKey.NONE)
 
 
 # Races and failures
@@ -421,21 +421,21 @@ async def test_a_task_goes_to_the_gpu_of_its_sender_or_is_refused(fleet: Fleet) 
 async def test_of_several_ends_of_a_booking_one_happens(fleet: Fleet, rivals: str) -> None:
     market, rig = await with_miner(fleet)
     for number in range(6):
-        gpu = await market.gpus.list_gpu(market.owner, listing(miner_name=rig.id))
-        booking = await market.gpus.book_gpu(market.buyer, BookGpu(gpu=gpu.id, duration_ms=HOUR))
+        gpu = await market.gpus.listings.add(market.owner, listing(miner_name=rig.id))
+        booking = await market.gpus.bookings.book(market.buyer, BookGpu(gpu=gpu.id, duration_ms=HOUR))
         clock.move(timedelta(hours=1, seconds=1) if "mind" in rivals else timedelta(minutes=number))
-        await rig.beat()
+        await rig.heartbeat()
         again = BookGpu(gpu=gpu.id, duration_ms=HOUR)
         deeds: dict[str, Callable[[], Awaitable[Any]]] = {
-            "release": lambda booking=booking: market.gpus.release_gpu(market.buyer, booking.id),  # type: ignore[misc]
-            "mind": market.gpus.mind_bookings,
-            "force": lambda gpu=gpu: market.gpus.unlist_gpu(market.owner, gpu.id, force=True),  # type: ignore[misc]
-            "book": lambda again=again: market.gpus.book_gpu(market.buyer, again),  # type: ignore[misc]
+            "release": lambda booking=booking: market.gpus.bookings.release(market.buyer, booking.id),  # type: ignore[misc]
+            "mind": market.gpus.reconcile_bookings,
+            "force": lambda gpu=gpu: market.gpus.listings.remove(market.owner, gpu.id, force=True),  # type: ignore[misc]
+            "book": lambda again=again: market.gpus.bookings.book(market.buyer, again),  # type: ignore[misc]
         }
         await outcomes([deeds[deed]() for deed in rivals.split()])
-        for one in await market.gpus.bookings(market.buyer, BookingWish(limit=99, states=frozenset({"active"}))):
-            await market.gpus.release_gpu(market.buyer, one.id)
-        await market.gpus.mind_bookings()
+        for one in await market.gpus.bookings.page(market.buyer, BookingFilter(limit=99, states=frozenset({"active"}))):
+            await market.gpus.bookings.release(market.buyer, one.id)
+        await market.gpus.reconcile_bookings()
         await market.require_sound()
     (row,) = await fleet.sql("SELECT booking FROM gpu.miners WHERE id = $1", ids.decode("mnr", rig.id))
     assert row["booking"] is None
@@ -476,12 +476,12 @@ async def test_whichever_statement_fails_the_money_comes_out_right(fleet: Fleet,
     market, rig = await with_miner(fleet)
     failures = 0
     for number in range(1, 60):
-        gpu = await market.gpus.list_gpu(market.owner, listing(miner_name=rig.id))
+        gpu = await market.gpus.listings.add(market.owner, listing(miner_name=rig.id))
         wanted = BookGpu(gpu=gpu.id, duration_ms=HOUR)
-        booking = None if deed == "book" else await market.gpus.book_gpu(market.buyer, wanted)
+        booking = None if deed == "book" else await market.gpus.bookings.book(market.buyer, wanted)
         if deed == "end":
             clock.move(timedelta(hours=1, seconds=1))
-            await rig.beat()
+            await rig.heartbeat()
         failed = False
         try:
             with failing(fleet, number) as left:
@@ -490,12 +490,12 @@ async def test_whichever_statement_fails_the_money_comes_out_right(fleet: Fleet,
             failed = True
         failures += failed or left[0] <= 0
         clock.move(PLACING + timedelta(seconds=1))
-        await rig.beat()
-        await market.gpus.mind_bookings()
+        await rig.heartbeat()
+        await market.gpus.reconcile_bookings()
         await market.require_sound()
-        for one in await market.gpus.bookings(market.buyer, BookingWish(limit=99, states=frozenset({"active"}))):
-            await market.gpus.release_gpu(market.buyer, one.id)
-        await market.gpus.mind_bookings()
+        for one in await market.gpus.bookings.page(market.buyer, BookingFilter(limit=99, states=frozenset({"active"}))):
+            await market.gpus.bookings.release(market.buyer, one.id)
+        await market.gpus.reconcile_bookings()
         await market.require_sound()
         if not failed and left[0] > 0:
             break
@@ -505,19 +505,19 @@ async def test_whichever_statement_fails_the_money_comes_out_right(fleet: Fleet,
 
 async def _do(market: Market, deed: str, gpu: str, booking: Booking | None, wanted: BookGpu) -> None:
     if deed == "book":
-        await market.gpus.book_gpu(market.buyer, wanted)
+        await market.gpus.bookings.book(market.buyer, wanted)
     elif deed == "end":
-        await market.gpus.mind_bookings()
+        await market.gpus.reconcile_bookings()
     elif deed == "force":
-        await market.gpus.unlist_gpu(market.owner, gpu, force=True)
+        await market.gpus.listings.remove(market.owner, gpu, force=True)
     else:
         assert booking is not None
-        await market.gpus.release_gpu(market.buyer, booking.id)
+        await market.gpus.bookings.release(market.buyer, booking.id)
 
 
 async def test_what_the_ledger_could_not_be_told_is_made_up_for_later(fleet: Fleet) -> None:
     market = await market_on(fleet)
-    trading, real = fleet.stage.service("trading"), market.gpus.trading
+    trading, real = fleet.stage.service("trading"), market.gpus.booking_payments._trading
 
     class Away:
         """A ledger that cannot be reached, or whose answer is lost."""
@@ -534,20 +534,20 @@ async def test_what_the_ledger_could_not_be_told_is_made_up_for_later(fleet: Fle
             return call
 
     for after in (False, True):
-        market.gpus.trading = Away(after=after)  # type: ignore[assignment]
+        market.gpus.booking_payments._trading = Away(after=after)  # type: ignore[assignment]
         with pytest.raises(Unavailable):
             await market.book()
-        market.gpus.trading = real
+        market.gpus.booking_payments._trading = real
         assert await market.status() == "available"
-        await market.gpus.mind_bookings()
+        await market.gpus.reconcile_bookings()
         assert await market.purse(market.buyer) == (10 * AITBC, 0)
         booking = await market.book(hours=1)
-        market.gpus.trading = Away(after=after)  # type: ignore[assignment]
+        market.gpus.booking_payments._trading = Away(after=after)  # type: ignore[assignment]
         clock.move(timedelta(minutes=30))
-        over = await market.gpus.release_gpu(market.buyer, booking.id)
+        over = await market.gpus.bookings.release(market.buyer, booking.id)
         assert over.state == "released"
-        market.gpus.trading = real
-        await market.gpus.mind_bookings()
+        market.gpus.booking_payments._trading = real
+        await market.gpus.reconcile_bookings()
         hold = (await trading.still_held([hold_of(booking.id)])) or None
         assert hold is None
         await fleet.stage.service("trading").deposits.deposit(
@@ -558,15 +558,15 @@ async def test_what_the_ledger_could_not_be_told_is_made_up_for_later(fleet: Fle
 
 async def test_a_booking_that_was_placed_and_forgotten_is_refused_after_its_minute(fleet: Fleet) -> None:
     market = await market_on(fleet)
-    row = await market.gpus._place(market.buyer, BookGpu(gpu=market.gpu, duration_ms=HOUR))
+    row = await market.gpus.bookings._place(market.buyer, BookGpu(gpu=market.gpu, duration_ms=HOUR))
     assert await market.status() == "booked"
-    await market.gpus.mind_bookings()
-    assert (await market.gpus.booking(market.buyer, row.id)).state == "placed"
+    await market.gpus.reconcile_bookings()
+    assert (await market.gpus.bookings.get(market.buyer, row.id)).state == "placed"
     with pytest.raises(BookingNotOpen):
-        await market.gpus.release_gpu(market.buyer, row.id)
+        await market.gpus.bookings.release(market.buyer, row.id)
     clock.move(PLACING + timedelta(seconds=1))
-    await market.gpus.mind_bookings()
-    assert (await market.gpus.booking(market.buyer, row.id)).state == "refused"
+    await market.gpus.reconcile_bookings()
+    assert (await market.gpus.bookings.get(market.buyer, row.id)).state == "refused"
     assert now() > row.starts_at
     assert await market.status() == "available"
     await market.require_sound()

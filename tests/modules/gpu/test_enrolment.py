@@ -111,11 +111,11 @@ async def test_a_lost_answer_is_asked_for_again_and_the_earlier_key_ends(fleet: 
     token = await fleet.token(await fleet.owner())
     rig = Rig(fleet)
     first = (await rig.enrol(token)).json()
-    assert (await rig.beat())["status"] == "online"
+    assert (await rig.heartbeat())["status"] == "online"
     second = (await rig.enrol(token)).json()
     assert second["miner"] == first["miner"]
     assert second["api_key"] != first["api_key"]
-    assert (await rig.beat())["status"] == "online"
+    assert (await rig.heartbeat())["status"] == "online"
     rig.secret = first["api_key"]
     assert (await rig.call("GET", "/leases")).status_code == 401
 

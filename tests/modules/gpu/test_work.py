@@ -8,17 +8,18 @@ import pytest
 from aitbc.kernel.identity.principal import EVERYTHING, Principal
 from aitbc.kernel.primitives import ids
 from aitbc.modules.gpu.api import MinerNotFound
-from aitbc.modules.gpu.service.work import AskForWork, KeepLease, SendHeartbeat
+from aitbc.modules.gpu.service.heartbeats import KeepLease, SendHeartbeat
+from aitbc.modules.gpu.service.work import AskForWork
 from tests.modules.gpu.make import GPU, JOBS, Fleet
 
 
-async def test_a_job_is_done_and_paid(either: Fleet) -> None:
-    owner, buyer = await either.owner(), await either.owner(funds="10")
-    rig = await either.rig(owner)
-    job = await either.submit(buyer, texts=2)
+async def test_a_job_is_done_and_paid(fleet: Fleet) -> None:
+    owner, buyer = await fleet.owner(), await fleet.owner(funds="10")
+    rig = await fleet.rig(owner)
+    job = await fleet.submit(buyer, texts=2)
     lease = await rig.take()
     assert (lease["job"], lease["kind"], lease["input"]) == (job["id"], "embed", {"texts": ["text", "text"]})
-    kept = await rig.beat(
+    kept = await rig.heartbeat(
         slots_busy=1, leases=[{"attempt": lease["attempt"], "token": lease["token"], "progress": 0.5}]
     )
     (status,) = kept["leases"]
@@ -72,7 +73,7 @@ async def test_one_miner_cannot_fill_the_house_with_its_waiting(fleet: Fleet) ->
     assert sorted(answer.status_code for answer in answers) == [200] * 8 + [429] * 12
     assert {answer.json()["code"] for answer in answers if answer.status_code == 429} == {"too_many_polls"}
     assert (await rig.poll())["status"] == "online"
-    assert not fleet.gpu.polls
+    assert not fleet.gpu.work._polls
 
 
 async def test_a_miner_never_has_more_jobs_than_slots(fleet: Fleet) -> None:
@@ -107,16 +108,16 @@ async def test_only_what_a_miner_offers_reaches_it(fleet: Fleet) -> None:
     await far.deliver(lease)
 
 
-async def test_a_drained_miner_finishes_and_gets_nothing_new(either: Fleet) -> None:
-    owner, buyer = await either.owner(), await either.owner(funds="10")
-    rig = await either.rig(owner)
-    await either.submit(buyer)
+async def test_a_drained_miner_finishes_and_gets_nothing_new(fleet: Fleet) -> None:
+    owner, buyer = await fleet.owner(), await fleet.owner(funds="10")
+    rig = await fleet.rig(owner)
+    await fleet.submit(buyer)
     lease = await rig.take()
     drained = (await owner.post(f"{GPU}/miners/{rig.id}/drain", {"message": "new fans"})).json()
     assert (drained["status"], drained["status_reason"], drained["drain_message"]) == ("draining", *["new fans"] * 2)
-    job = await either.submit(buyer)
+    job = await fleet.submit(buyer)
     assert await rig.poll() == {"leases": [], "status": "draining", "message": "new fans"}
-    kept = await rig.beat(leases=[{"attempt": lease["attempt"], "token": lease["token"]}])
+    kept = await rig.heartbeat(leases=[{"attempt": lease["attempt"], "token": lease["token"]}])
     assert (kept["status"], kept["message"], kept["leases"][0]["status"]) == ("draining", "new fans", "live")
     assert (await rig.deliver(lease)).json()["state"] == "succeeded"
     again = (await owner.post(f"{GPU}/miners/{rig.id}/drain", {"message": "new fans"})).json()
@@ -126,7 +127,7 @@ async def test_a_drained_miner_finishes_and_gets_nothing_new(either: Fleet) -> N
     lease = await rig.take()
     assert lease["job"] == job["id"]
     await rig.deliver(lease)
-    actions = await either.sql("SELECT action FROM gpu.audit WHERE object = $1 ORDER BY id", rig.id)
+    actions = await fleet.sql("SELECT action FROM gpu.audit WHERE object = $1 ORDER BY id", rig.id)
     assert [row["action"] for row in actions] == ["miner.enrol", "miner.drain", "miner.resume"]
 
 
@@ -171,18 +172,18 @@ async def test_a_removed_miner_gives_back_its_work_and_its_key_ends(fleet: Fleet
         assert (await other.deliver(lease)).json()["state"] == "succeeded"
 
 
-async def test_a_removed_miner_whose_key_is_still_believed_for_a_moment_gets_nothing(either: Fleet) -> None:
-    owner = await either.owner()
-    rig = await either.rig(owner)
-    principal = await either.stage.house.identity.authenticate(rig.secret)
+async def test_a_removed_miner_whose_key_is_still_believed_for_a_moment_gets_nothing(fleet: Fleet) -> None:
+    owner = await fleet.owner()
+    rig = await fleet.rig(owner)
+    principal = await fleet.stage.house.identity.authenticate(rig.secret)
     await owner.client.delete(f"{GPU}/miners/{rig.id}")
     lease = KeepLease(attempt=ids.new_id("att"), token=1)
-    heard = await either.gpu.heartbeat(principal, SendHeartbeat(slots=1, slots_busy=0, leases=(lease,)))
+    heard = await fleet.gpu.heartbeats.receive(principal, SendHeartbeat(slots=1, slots_busy=0, leases=(lease,)))
     assert (heard.status, heard.message) == ("removed", "its owner removed it")
     assert [one.status for one in heard.leases] == ["lost"]
-    work = await either.gpu.poll(principal, AskForWork(slots=1, wait_seconds=0))
+    work = await fleet.gpu.work.poll(principal, AskForWork(slots=1, wait_seconds=0))
     assert (work.leases, work.status) == ((), "removed")
-    assert (await either.see(owner, rig))["status"] == "removed"
+    assert (await fleet.see(owner, rig))["status"] == "removed"
 
 
 async def test_a_failure_is_noted_with_its_fault_and_a_release_does_not_count(fleet: Fleet) -> None:
@@ -229,7 +230,7 @@ async def test_a_lease_belongs_to_the_miner_that_took_it(fleet: Fleet) -> None:
         stale = body | {"token": lease["token"] + 1}
         assert (await rig.call("POST", f"{path}/{name}", stale)).status_code == 409, name
         assert (await rig.call("POST", f"/leases/att_rubbish/{name}", body)).status_code == 409, name
-    kept = await thief.beat(leases=[{"attempt": lease["attempt"], "token": lease["token"]}])
+    kept = await thief.heartbeat(leases=[{"attempt": lease["attempt"], "token": lease["token"]}])
     assert [one["status"] for one in kept["leases"]] == ["lost"]
     forged = await rig.deliver(lease, signature=thief.result(lease)["signature"])
     assert (forged.status_code, forged.json()["code"]) == (422, "wrong_signature")
@@ -242,7 +243,7 @@ async def test_a_canceled_job_is_told_with_the_next_heartbeat(fleet: Fleet) -> N
     job = await fleet.submit(buyer)
     lease = await rig.take()
     await buyer.post(f"{JOBS}/{job['id']}/cancel")
-    kept = await rig.beat(leases=[{"attempt": lease["attempt"], "token": lease["token"]}])
+    kept = await rig.heartbeat(leases=[{"attempt": lease["attempt"], "token": lease["token"]}])
     assert [one["status"] for one in kept["leases"]] == ["canceled"]
     late = await rig.deliver(lease)
     assert (late.status_code, late.json()["code"]) == (409, "lease_lost")
@@ -282,7 +283,7 @@ async def test_a_key_that_speaks_for_no_miner_does_no_work(fleet: Fleet) -> None
         assert (answer.status_code, answer.json()["code"]) == (404, "miner_not_found"), path
     odd = Principal(ids.new_id("acct"), ids.new_id("key"), "miner", frozenset({EVERYTHING}), "mnr_rubbish")
     with pytest.raises(MinerNotFound):
-        await fleet.gpu.leases(odd)
+        await fleet.gpu.work.leases(odd)
 
 
 async def test_a_miner_of_somebody_else_looks_like_none(fleet: Fleet) -> None:
@@ -310,7 +311,7 @@ async def test_a_miner_of_somebody_else_looks_like_none(fleet: Fleet) -> None:
 
 async def test_miners_are_listed_from_the_newest_on_page_by_page(fleet: Fleet) -> None:
     owner = await fleet.owner()
-    rigs = [await fleet.rig(owner, beat=number > 1) for number in range(5)]
+    rigs = [await fleet.rig(owner, heartbeat=number > 1) for number in range(5)]
     seen: list[str] = []
     cursor = None
     while True:

@@ -156,7 +156,7 @@ async def test_a_failure_of_ours_is_told_as_500_and_logged(
         async def broken(*_: Any) -> None:
             raise ValueError("a fault of ours")
 
-        monkeypatch.setattr(type(stage.service("ai")), "job", broken)
+        monkeypatch.setattr(type(stage.service("ai").jobs), "get", broken)
         answer = await who.get(f"/api/v1/ai/jobs/{job}")
         assert answer.status_code == 500
         assert "a fault of ours" not in answer.text

@@ -15,7 +15,6 @@ from aitbc.kernel.database.unit_of_work import Database, Target
 from aitbc.kernel.primitives import clock
 from aitbc.kernel.primitives.ids import new_id, new_uuid
 from aitbc.modules.ai.events import JobClosed
-from aitbc.modules.ai.service import AiSettings
 from aitbc.server.config.settings import WebhookSettings
 from aitbc.server.webhooks.endpoints import TESTS_MAX
 from aitbc.server.webhooks.fan_out import declared
@@ -27,12 +26,6 @@ ENDPOINTS = "/api/v1/webhooks/endpoints"
 DELIVERIES = "/api/v1/webhooks/deliveries"
 JOB = {"kind": "embed", "input": {"texts": ["x"]}, "max_price": "0.05"}
 INSIDE = WebhookSettings(allow_private=True)
-
-
-@pytest.fixture(params=[True, False], ids=["gathered", "ordinary"])
-def hot(request: pytest.FixtureRequest) -> bool:
-    """Both ways to the data."""
-    return bool(request.param)
 
 
 @pytest.fixture
@@ -92,10 +85,9 @@ def verified(message: Received, secret: str) -> dict[str, Any]:
 
 
 async def test_a_paid_job_is_told_at_once_and_signed(
-    new_database: Callable[[], Target], tmp_path: Path, receiver: Receiver, hot: bool
+    new_database: Callable[[], Target], tmp_path: Path, receiver: Receiver
 ) -> None:
-    tables = {"ai": AiSettings(hot=hot)}
-    async with open_house(new_database(), tmp_path, webhooks=INSIDE, tables=tables) as stage:
+    async with open_house(new_database(), tmp_path, webhooks=INSIDE) as stage:
         who, other = await stage.who(funds="10"), await stage.who("other", funds="10")
         endpoint = await endpoint_of(who, receiver)
         assert endpoint["secret"].startswith("whsec_")

@@ -1,1 +1,1 @@
-"""What the modules share to answer the older dialect."""
+"""What every module needs to answer the legacy dialect; a module adds its shapes, its tables and its paths."""

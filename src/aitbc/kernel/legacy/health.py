@@ -1,14 +1,17 @@
-"""Whether a service is there, as those who watched the ones before asked each of them."""
+"""Health and readiness of a service, at the paths where legacy clients poll them."""
 
-from litestar import Controller, get
+from collections.abc import Awaitable
+
+from litestar import Controller, Response, get
 from msgspec import Struct
 
 from aitbc.kernel.identity.principal import PUBLIC
+from aitbc.kernel.primitives.errors import AppError
 
 OPEN = {"permission": PUBLIC}
 
 
-class Standing(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Health(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a service is."""
 
     status: str
@@ -17,22 +20,31 @@ class Standing(Struct, frozen=True, kw_only=True, omit_defaults=True):
     message: str | None = None
 
 
-class StandingController(Controller):
-    """Open to everybody, and telling nothing of anybody; a module's own adds what it knows of itself."""
+class HealthController(Controller):
+    """`/health`, open to everybody; a module's own controller adds what it knows of itself."""
 
     service: str
-    """The older name of the service."""
+    """The legacy name of the service."""
 
     @get("/health", opt=OPEN)
-    async def health(self) -> Standing:
-        """Whether it runs."""
-        return Standing(status="healthy", service=self.service)
+    async def health(self) -> Health:
+        """Whether the process runs."""
+        return Health(status="healthy", service=self.service)
 
 
-class LiveController(StandingController):
-    """The same for services that were also asked whether they live."""
+class LiveController(HealthController):
+    """The same for services that also have `/live`."""
 
     @get("/live", opt=OPEN)
-    async def live(self) -> Standing:
-        """Whether it runs."""
-        return Standing(status="alive", service=self.service)
+    async def live(self) -> Health:
+        """Whether the process runs."""
+        return Health(status="alive", service=self.service)
+
+
+async def readiness(service: str, probe: Awaitable[object]) -> Response[Health]:
+    """Whether the service's database answers: 503 with the error when `probe`, a read of it, fails."""
+    try:
+        await probe
+    except AppError as error:
+        return Response(Health(status="not_ready", service=service, error=error.message), status_code=503)
+    return Response(Health(status="ready", service=service))

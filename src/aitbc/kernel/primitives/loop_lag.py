@@ -1,10 +1,11 @@
 """The pulse of the process: whether its event loop runs, and for how long it has lately stood still."""
 
 import asyncio
-import time
 from collections import deque
 
 import structlog
+
+from aitbc.kernel.primitives.clock import elapsed
 
 BEAT_SECONDS = 0.1
 PAUSE_SECONDS = 1.0
@@ -14,13 +15,6 @@ REMEMBERED = 64
 log = structlog.get_logger("aitbc.pulse")
 
 
-def _elapsed() -> float:
-    """Seconds that also pass while the machine sleeps, which `time.monotonic` leaves out on Linux."""
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
-
-
 class LoopLag:
     """Beats in the event loop. Who is about to judge others by the clock asks `recent_pause` first.
 
@@ -28,7 +22,7 @@ class LoopLag:
     """
 
     def __init__(self) -> None:
-        self._last = _elapsed()
+        self._last = elapsed()
         self._pauses: deque[tuple[float, float]] = deque(maxlen=REMEMBERED)
         self.lag_seconds = 0.0
         """By how much the last beat was late."""
@@ -37,25 +31,25 @@ class LoopLag:
     @property
     def loop_frozen_seconds(self) -> float:
         """How long the loop has stood still by now; next to nothing while it runs."""
-        return max(0.0, _elapsed() - self._last - BEAT_SECONDS)
+        return max(0.0, elapsed() - self._last - BEAT_SECONDS)
 
     def recent_pause(self, within_seconds: float = 60.0) -> float:
         """Seconds that the loop stood still, altogether, in pauses that ended in this time or have not ended yet."""
-        edge = _elapsed() - within_seconds
+        edge = elapsed() - within_seconds
         current = self.loop_frozen_seconds
         ended = sum(seconds for end, seconds in self._pauses if end >= edge)
         return ended + (current if current > PAUSE_SECONDS else 0.0)
 
     async def run(self) -> None:
         """Beat until cancelled."""
-        self._last = _elapsed()
+        self._last = elapsed()
         while True:
             await asyncio.sleep(BEAT_SECONDS)
             self.beat()
 
     def beat(self) -> None:
         """Note that the loop runs, and how late it is."""
-        now = _elapsed()
+        now = elapsed()
         self.lag_seconds = max(0.0, now - self._last - BEAT_SECONDS)
         self._last = now
         if self.lag_seconds > PAUSE_SECONDS:

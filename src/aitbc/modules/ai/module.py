@@ -2,16 +2,27 @@
 
 from aitbc.kernel.module import Module, PeriodicTask
 from aitbc.modules.ai.api import AiApi
-from aitbc.modules.ai.legacy.coordinator import CoordinatorJobController, CoordinatorPayments
-from aitbc.modules.ai.legacy.jobs import OlderJobs, OlderOperator
-from aitbc.modules.ai.legacy.public import MediaController, PublicController
-from aitbc.modules.ai.legacy.services import NotServedController, ReinforcedJobs, ServiceController
+from aitbc.modules.ai.legacy.health import LegacyHealth
+from aitbc.modules.ai.legacy.jobs import CoordinatorJobLists, CoordinatorJobs, LegacyJobs, OperatorJobs, ReinforcedJobs
+from aitbc.modules.ai.legacy.media import MediaController
+from aitbc.modules.ai.legacy.payments import CoordinatorPayments
+from aitbc.modules.ai.legacy.refused import REFUSED_COORDINATOR, REFUSED_LEGACY
+from aitbc.modules.ai.legacy.services import ServiceController
 from aitbc.modules.ai.models.tables import Base
 from aitbc.modules.ai.routes.artifacts import ArtifactController
 from aitbc.modules.ai.routes.jobs import JobController
 from aitbc.modules.ai.routes.market import KindController, QuoteController
 from aitbc.modules.ai.routes.runs import RunController
 from aitbc.modules.ai.service import AiService, AiSettings
+from aitbc.modules.ai.service.artifacts import Artifacts
+from aitbc.modules.ai.service.explain import Explanations
+from aitbc.modules.ai.service.job_events import JobEvents
+from aitbc.modules.ai.service.job_logs import JobLogs
+from aitbc.modules.ai.service.jobs import Jobs
+from aitbc.modules.ai.service.quotes import Quotes
+from aitbc.modules.ai.service.runs import Runs
+from aitbc.modules.ai.service.stops import Stops
+from aitbc.modules.ai.service.submissions import Submissions
 from aitbc.modules.gpu.events import MinerChanged
 from aitbc.modules.trading.api import TradingApi
 
@@ -23,16 +34,34 @@ module = Module(
     routes=(JobController, RunController, KindController, QuoteController, ArtifactController),
     needs={"trading": TradingApi},
     hears={MinerChanged: AiService.on_miners_changed},
+    parts={
+        "submissions": Submissions,
+        "quotes": Quotes,
+        "jobs": Jobs,
+        "job_events": JobEvents,
+        "job_logs": JobLogs,
+        "explanations": Explanations,
+        "stops": Stops,
+        "runs": Runs,
+        "artifacts": Artifacts,
+    },
     scopes={
         "live": ("jobs:create", "jobs:read", "artifacts:write", "artifacts:read"),
         "miner": ("artifacts:write", "artifacts:read"),
     },
     settings=AiSettings,
-    older=(PublicController, OlderJobs, OlderOperator, MediaController),
-    coordinator=(CoordinatorJobController, CoordinatorPayments, ServiceController, ReinforcedJobs, NotServedController),
+    legacy=(LegacyHealth, LegacyJobs, OperatorJobs, MediaController, *REFUSED_LEGACY),
+    legacy_coordinator=(
+        CoordinatorJobs,
+        CoordinatorJobLists,
+        CoordinatorPayments,
+        ServiceController,
+        ReinforcedJobs,
+        *REFUSED_COORDINATOR,
+    ),
     periodic_tasks=(
         PeriodicTask(run=AiService.sweep, every_seconds=1.0),
-        PeriodicTask(run=AiService.return_strays, every_seconds=1.0, leader=False),
+        PeriodicTask(run=AiService.return_orphaned_leases, every_seconds=1.0, leader=False),
         PeriodicTask(run=AiService.reconcile_holds, every_seconds=30.0),
         PeriodicTask(run=AiService.tidy, every_seconds=60.0),
     ),

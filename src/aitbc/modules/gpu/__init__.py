@@ -1,1 +1,1 @@
-"""GPU: the miners, what they have, whether they are there, and the road by which work reaches them."""
+"""GPU: the miners, what they have, whether they are there, and how work reaches them."""

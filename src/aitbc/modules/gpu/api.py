@@ -88,7 +88,7 @@ class Miner(Struct, frozen=True, kw_only=True):
     slots: int
     slots_busy: int
     inventory: Inventory
-    """What the miner found in itself, as it last told."""
+    """What the miner found in itself, as it last reported."""
     reputation: float
     """0 to 1, from stored events alone."""
     newcomer: bool
@@ -105,7 +105,7 @@ class MinerNotFound(NotFound):
 
 
 class GpuApi(Protocol):
-    """What gpu does for its neighbours."""
+    """What gpu does for other modules."""
 
     async def miner(self, miner: str) -> Miner:
         """One miner. Raises `MinerNotFound`."""

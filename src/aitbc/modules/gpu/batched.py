@@ -14,9 +14,9 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.modules.ai.events import AttemptEnded
 from aitbc.modules.gpu.api import MinerNotFound
-from aitbc.modules.gpu.models.life import Status, hear
+from aitbc.modules.gpu.models.life import Status, apply_heartbeat
 from aitbc.modules.gpu.models.reputation import PRIOR, UNKNOWN, Score, Tally, score, tally
-from aitbc.modules.gpu.models.values import Asking, Beat, MinerValue, Standing
+from aitbc.modules.gpu.models.values import Heartbeat, MinerStatus, MinerValue, PollContext
 from aitbc.modules.gpu.models.views import miner_changed
 
 # In the order of ids, as all locks on several miners are: no two transactions wait for each other.
@@ -40,7 +40,7 @@ INSERT INTO gpu.status_changes (miner, at, status, reason)
 SELECT miner, $4, status, reason FROM unnest($1::uuid[], $2::text[], $3::text[]) AS v(miner, status, reason)"""
 
 # All that a poll or a result needs to know of its miner.
-READ_ASKING = """
+READ_POLL_CONTEXTS = """
 SELECT m.id, m.account, m.public_key, m.status, m.status_reason, m.slots, m.booking, m.booker, p.capabilities,
     r.score, r.good, r.bad
 FROM gpu.miners m JOIN gpu.profiles p ON p.miner = m.id LEFT JOIN gpu.reputations r ON r.miner = m.id
@@ -72,46 +72,52 @@ UPDATE gpu.reputations r SET score = v.score, good = v.good, bad = v.bad, update
 FROM unnest($1::uuid[], $2::float8[], $3::int[], $4::int[]) AS v(miner, score, good, bad) WHERE r.miner = v.miner"""
 
 
-async def beat_many(database: Database, beats: Sequence[Beat]) -> list[Standing | AppError]:
+async def record_heartbeats(database: Database, heartbeats: Sequence[Heartbeat]) -> list[MinerStatus | AppError]:
     """Hear signs of life; tells of each miner that changed by it."""
     at = now()
     async with database.raw_transaction() as connection:
-        wanted = {ids.decode("mnr", beat.miner) for beat in beats}
+        wanted = {ids.decode("mnr", heartbeat.miner) for heartbeat in heartbeats}
         miners = {miner.id: miner for miner in map(_value, await connection.fetch(LOCK_MINERS, list(wanted)))}
         before = {miner.id: miner.status for miner in miners.values()}
-        changed = [beat.miner for beat in beats if beat.miner in miners and hear_beat(miners[beat.miner], beat)]
+        changed = [
+            heartbeat.miner
+            for heartbeat in heartbeats
+            if heartbeat.miner in miners and update_miner(miners[heartbeat.miner], heartbeat)
+        ]
         heard = [miner for miner in miners.values() if miner.status != Status.REMOVED]
         await _save(connection, heard, at)
         news = [miners[miner] for miner in dict.fromkeys(changed)]
         if news:
-            await _tell(connection, news, before, {beat.miner: beat.request_id for beat in beats}, at)
+            await _publish_changes(
+                connection, news, before, {heartbeat.miner: heartbeat.request_id for heartbeat in heartbeats}, at
+            )
     if news:
         database.woke()
     return [
-        Standing(miners[beat.miner].status, miners[beat.miner].status_reason)
-        if beat.miner in miners
+        MinerStatus(miners[heartbeat.miner].status, miners[heartbeat.miner].status_reason)
+        if heartbeat.miner in miners
         else MinerNotFound()
-        for beat in beats
+        for heartbeat in heartbeats
     ]
 
 
-def hear_beat(miner: MinerValue, beat: Beat) -> bool:
+def update_miner(miner: MinerValue, heartbeat: Heartbeat) -> bool:
     """Apply a sign of life; whether that changed anything others must know."""
-    miner.slots_busy = miner.slots_busy if beat.slots_busy is None else beat.slots_busy
-    miner.readings = beat.readings or miner.readings
-    slots = miner.slots if beat.slots is None else beat.slots
-    return hear(miner, slots=slots, pause=beat.pause, leaving=beat.leaving)
+    miner.slots_busy = miner.slots_busy if heartbeat.slots_busy is None else heartbeat.slots_busy
+    miner.readings = heartbeat.readings or miner.readings
+    slots = miner.slots if heartbeat.slots is None else heartbeat.slots
+    return apply_heartbeat(miner, slots=slots, pause=heartbeat.pause, leaving=heartbeat.leaving)
 
 
-async def read_asking(database: Database, miners: Sequence[str]) -> list[Asking | AppError]:
+async def read_poll_contexts(database: Database, miners: Sequence[str]) -> list[PollContext | AppError]:
     """What must be known of miners that ask for work or bring it, by well-formed ids."""
     async with database.raw() as connection:
-        records = await connection.fetch(READ_ASKING, [ids.decode("mnr", miner) for miner in set(miners)])
-    found = {record["id"]: _asking(record) for record in records}
+        records = await connection.fetch(READ_POLL_CONTEXTS, [ids.decode("mnr", miner) for miner in set(miners)])
+    found = {record["id"]: _poll_context(record) for record in records}
     return [found.get(ids.decode("mnr", miner)) or MinerNotFound() for miner in miners]
 
 
-async def judge_many(connection: Connection, events: Sequence[AttemptEnded]) -> None:
+async def record_ended_attempts(connection: Connection, events: Sequence[AttemptEnded]) -> None:
     """Keep attempts that ended, each once, and bring the reputations of their miners up to them."""
     ended = {ids.decode("att", event.attempt): event for event in events}
     order = sorted(ended)
@@ -139,10 +145,10 @@ async def judge_many(connection: Connection, events: Sequence[AttemptEnded]) -> 
         if (days := tally((event.ended_at, event.outcome, event.fault, event.reason) for event in attempts))
     }
     if added:
-        await _score_anew(connection, added)
+        await _update_scores(connection, added)
 
 
-async def _score_anew(connection: Connection, added: Mapping[UUID, Mapping[date, Tally]]) -> None:
+async def _update_scores(connection: Connection, added: Mapping[UUID, Mapping[date, Tally]]) -> None:
     """Add to the days of miners, and store what they amount to."""
     miners, at = list(added), now()
     await connection.execute(LOCK_SCORES, miners, PRIOR, at)
@@ -190,7 +196,7 @@ async def _save(connection: Connection, miners: Sequence[MinerValue], at: dateti
     )
 
 
-async def _tell(
+async def _publish_changes(
     connection: Connection,
     miners: Sequence[MinerValue],
     before: Mapping[str, str],
@@ -219,9 +225,9 @@ def _value(record: Any) -> MinerValue:
     return MinerValue(**values)
 
 
-def _asking(record: Any) -> Asking:
+def _poll_context(record: Any) -> PollContext:
     score = UNKNOWN if record["score"] is None else Score(record["score"], record["good"], record["bad"])
-    return Asking(
+    return PollContext(
         id=ids.encode("mnr", record["id"]),
         account=ids.encode("acct", record["account"]),
         public_key=record["public_key"],

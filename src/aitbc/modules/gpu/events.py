@@ -1,4 +1,4 @@
-"""What gpu tells. Anyone may hear it."""
+"""The events of gpu. Any module may subscribe to them."""
 
 from datetime import datetime
 from typing import ClassVar
@@ -9,7 +9,7 @@ from aitbc.kernel.database.outbox import Event
 class MinerChanged(Event, frozen=True, kw_only=True):
     """A miner appeared, changed what it can do, or came, went or drains: the whole of what matching must know.
 
-    `version` grows with each change of the miner, so that a hearer can keep the newest and drop the rest.
+    `version` grows with each change of the miner, so that a subscriber can keep the newest and drop the rest.
     """
 
     kind: ClassVar[str] = "gpu.miner_changed"

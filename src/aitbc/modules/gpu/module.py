@@ -5,18 +5,25 @@ from aitbc.modules.ai.api import AiApi
 from aitbc.modules.ai.events import AttemptEnded
 from aitbc.modules.gpu.api import GpuApi
 from aitbc.modules.gpu.legacy.bookings import BookingOfGpuController, CoordinatorBookings
-from aitbc.modules.gpu.legacy.coordinator import CoordinatorFleet, CoordinatorMiners
+from aitbc.modules.gpu.legacy.coordinator_devices import CoordinatorDevices
 from aitbc.modules.gpu.legacy.devices import DeviceController
-from aitbc.modules.gpu.legacy.edge import EdgeController
-from aitbc.modules.gpu.legacy.market import TransactionController
-from aitbc.modules.gpu.legacy.miners import OlderMinerController
-from aitbc.modules.gpu.legacy.public import PublicController
-from aitbc.modules.gpu.legacy.registry import CoordinatorMarket, ListedGpuController
+from aitbc.modules.gpu.legacy.fleet import CoordinatorFleet
+from aitbc.modules.gpu.legacy.health import LegacyHealth
+from aitbc.modules.gpu.legacy.listings import CoordinatorMarket, ListedGpuController
+from aitbc.modules.gpu.legacy.miners import CoordinatorMinerController, LegacyMinerController
+from aitbc.modules.gpu.legacy.order_book.transactions import TransactionController
 from aitbc.modules.gpu.models.tables import Base
 from aitbc.modules.gpu.routes.bookings import BookingController, ListingController
 from aitbc.modules.gpu.routes.miners import EnrolmentController, MinerController
 from aitbc.modules.gpu.routes.work import WorkController
 from aitbc.modules.gpu.service import GpuService, GpuSettings
+from aitbc.modules.gpu.service.bookings import Bookings
+from aitbc.modules.gpu.service.enrolment import Enrolment
+from aitbc.modules.gpu.service.heartbeats import Heartbeats
+from aitbc.modules.gpu.service.listings import Listings
+from aitbc.modules.gpu.service.miners import Miners
+from aitbc.modules.gpu.service.reputation import Reputations
+from aitbc.modules.gpu.service.work import MinerWork
 from aitbc.modules.trading.api import TradingApi
 
 module = Module(
@@ -26,21 +33,30 @@ module = Module(
     metadata=Base.metadata,
     routes=(EnrolmentController, MinerController, WorkController, ListingController, BookingController),
     needs={"ai": AiApi, "trading": TradingApi},
+    parts={
+        "miners": Miners,
+        "enrolment": Enrolment,
+        "heartbeats": Heartbeats,
+        "work": MinerWork,
+        "reputations": Reputations,
+        "listings": Listings,
+        "bookings": Bookings,
+    },
     hears={AttemptEnded: GpuService.on_attempts_ended},
     scopes={"live": ("miners:read", "miners:enrol", "miners:manage"), "miner": ("miners:work",)},
     settings=GpuSettings,
-    older=(
-        PublicController,
-        OlderMinerController,
+    legacy=(
+        LegacyHealth,
+        LegacyMinerController,
         DeviceController,
         TransactionController,
         ListedGpuController,
         BookingOfGpuController,
     ),
-    coordinator=(
-        CoordinatorMiners,
+    legacy_coordinator=(
+        CoordinatorMinerController,
         CoordinatorFleet,
-        EdgeController,
+        CoordinatorDevices,
         ListedGpuController,
         BookingOfGpuController,
         CoordinatorMarket,
@@ -48,8 +64,8 @@ module = Module(
     ),
     periodic_tasks=(
         PeriodicTask(run=GpuService.watch, every_seconds=5.0),
-        PeriodicTask(run=GpuService.keep_older, every_seconds=10.0),
-        PeriodicTask(run=GpuService.mind_bookings, every_seconds=5.0),
+        PeriodicTask(run=GpuService.keep_legacy_leases, every_seconds=10.0),
+        PeriodicTask(run=GpuService.reconcile_bookings, every_seconds=5.0),
         PeriodicTask(run=GpuService.expire_orders, every_seconds=60.0),
     ),
 )

@@ -4,9 +4,10 @@ from aitbc.kernel.module import Module, PeriodicTask
 from aitbc.modules.ai.events import JobClosed, JobSucceeded
 from aitbc.modules.trading.api import TradingApi
 from aitbc.modules.trading.legacy.coordinator import CoordinatorChain, CoordinatorExplorer
-from aitbc.modules.trading.legacy.explorer import OlderExplorer
-from aitbc.modules.trading.legacy.protocol import CoordinatorProtocol, ProtocolController
-from aitbc.modules.trading.legacy.public import PublicController
+from aitbc.modules.trading.legacy.explorer import LegacyExplorer
+from aitbc.modules.trading.legacy.health import LegacyHealth
+from aitbc.modules.trading.legacy.lookups import CoordinatorLookups, LegacyLookups
+from aitbc.modules.trading.legacy.trades import CoordinatorTrades, LegacyTrades, StateDump
 from aitbc.modules.trading.models.tables import Base
 from aitbc.modules.trading.routes.explorer import ChainController, RecordController
 from aitbc.modules.trading.routes.ledger import LedgerController
@@ -21,8 +22,8 @@ module = Module(
     hears={JobSucceeded: TradingService.on_jobs_succeeded, JobClosed: TradingService.on_jobs_closed},
     scopes={"live": ("ledger:read", "chain:read", "faucet:use"), "miner": ("chain:read",)},
     settings=TradingSettings,
-    older=(PublicController, OlderExplorer, ProtocolController),
-    coordinator=(CoordinatorExplorer, CoordinatorChain, CoordinatorProtocol),
+    legacy=(LegacyHealth, LegacyExplorer, LegacyLookups, LegacyTrades),
+    legacy_coordinator=(CoordinatorExplorer, CoordinatorChain, CoordinatorLookups, CoordinatorTrades, StateDump),
     periodic_tasks=(
         PeriodicTask(run=TradingService.seal, every_seconds=1.0),
         PeriodicTask(run=TradingService.expire_holds, every_seconds=5.0),

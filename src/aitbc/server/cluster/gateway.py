@@ -18,17 +18,17 @@ from aitbc.server.cluster.peers import Peer
 from aitbc.server.cluster.proxy import forward
 from aitbc.server.config.placement import (
     COORDINATOR_PORTS,
-    COORDINATOR_PREFIX,
+    LEGACY_COORDINATOR_PREFIX,
+    LEGACY_PREFIX,
+    LEGACY_PREFIXES,
     NEW_PORTS,
-    OLDER_PREFIX,
-    OLDER_PREFIXES,
     Placement,
 )
 
 OURS = "/api/v1/"
 FOR_ALL = frozenset({"/healthz", "/readyz", "/version", "/metrics"})
 """Answered on every port, each process for itself."""
-NOT_OLDER = frozenset(NEW_PORTS) | {"identity", "operations"}
+NOT_LEGACY = frozenset(NEW_PORTS) | {"identity", "operations"}
 LOOPBACK = frozenset({"127.0.0.1", "::1"})
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -78,10 +78,10 @@ class Gateway:
         port: Any = (request.get("server") or (None, None))[1]
         if port in self._ports:
             request = self._at_port(port, request)
-        elif self._key is not None and port is not None and is_older(request["path"]):
+        elif self._key is not None and port is not None and is_legacy(request["path"]):
             request = self._key.seen(request)
         module = module_of(request["path"])
-        if module == COORDINATOR_PREFIX:
+        if module == LEGACY_COORDINATOR_PREFIX:
             module = self._coordinator(request.get("method", "GET"), request["path"])
         try:
             if module in self._far:
@@ -103,9 +103,9 @@ class Gateway:
             module = module_of(path)
             if module in modules:
                 return scope
-            if module in NOT_OLDER:  # an older path may begin like ours: /api/v1/blocks
+            if module in NOT_LEGACY:  # an older path may begin like ours: /api/v1/blocks
                 raise NothingHere
-        prefix = COORDINATOR_PREFIX if port in COORDINATOR_PORTS else OLDER_PREFIX[modules[0]]
+        prefix = LEGACY_COORDINATOR_PREFIX if port in COORDINATOR_PORTS else LEGACY_PREFIX[modules[0]]
         return {**scope, "path": f"/{prefix}{path}", "raw_path": f"/{prefix}".encode() + scope["raw_path"]}
 
 
@@ -121,13 +121,13 @@ def module_of(path: str) -> str | None:
     if path.startswith(OURS):
         return path[len(OURS) :].partition("/")[0]
     first = path[1:].partition("/")[0]
-    return first if first == COORDINATOR_PREFIX else OLDER_PREFIXES.get(first)
+    return first if first == LEGACY_COORDINATOR_PREFIX else LEGACY_PREFIXES.get(first)
 
 
-def is_older(path: str) -> bool:
+def is_legacy(path: str) -> bool:
     """Whether a path is one of the older gateway: a prefix as a whole segment."""
     first = path[1:].partition("/")[0]
-    return first == COORDINATOR_PREFIX or first in OLDER_PREFIXES
+    return first == LEGACY_COORDINATOR_PREFIX or first in LEGACY_PREFIXES
 
 
 def _is_from_here(scope: Any) -> bool:

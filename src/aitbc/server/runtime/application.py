@@ -32,7 +32,7 @@ from aitbc.server.cluster.gateway import Gateway
 from aitbc.server.cluster.internal_api import InternalApi
 from aitbc.server.cluster.legacy_key import GatewayKey
 from aitbc.server.cluster.peers import Peer
-from aitbc.server.config.placement import COORDINATOR_PREFIX, MAIN, OLDER_PREFIX
+from aitbc.server.config.placement import LEGACY_COORDINATOR_PREFIX, LEGACY_PREFIX, MAIN
 from aitbc.server.runtime.bootstrap import Runtime
 from aitbc.server.runtime.wiring import Wired
 from aitbc.server.webhooks.routes import DeliveryController, EndpointController
@@ -63,7 +63,7 @@ def litestar(runtime: Runtime, build: Build, metrics: Metrics) -> Litestar:
         )
         for module in shown
     ]
-    routers += _older(shown, wired)
+    routers += _legacy_routers(shown, wired)
     kernels_own = _kernels_own(runtime, build) if is_main else []
     metrics.collector("webhooks", runtime.webhooks.measure)
     for name, service in wired.services.items():
@@ -105,7 +105,7 @@ class _Application(Litestar):
 
 def _kernels_own(runtime: Runtime, build: Build) -> list[Router | type[Controller]]:
     """What the main process answers for itself: identity, operations, webhooks, the pages, and what the older gateway answered."""
-    names = [name for module in runtime.modules if (name := OLDER_PREFIX.get(module.name)) is not None]
+    names = [name for module in runtime.modules if (name := LEGACY_PREFIX.get(module.name)) is not None]
     return [
         Router(
             "/api/v1/identity",
@@ -122,18 +122,18 @@ def _kernels_own(runtime: Runtime, build: Build) -> list[Router | type[Controlle
             route_handlers=[EndpointController, DeliveryController],
             dependencies={"webhooks": _provided(runtime.webhooks)},
         ),
-        gateway_routes({name: f"/{name}" for name in (*names, COORDINATOR_PREFIX)}),
+        gateway_routes({name: f"/{name}" for name in (*names, LEGACY_COORDINATOR_PREFIX)}),
         documentation(title=TITLE, version=build.api, description=DESCRIPTION),
     ]
 
 
-def _older(modules: Sequence[Module], wired: Wired) -> list[Router]:
+def _legacy_routers(modules: Sequence[Module], wired: Wired) -> list[Router]:
     """The older paths, each module's under its own prefix and the coordinator's under that of the coordinator."""
     found = []
     for module in modules:
         for prefix, controllers in (
-            (OLDER_PREFIX.get(module.name), module.older),
-            (COORDINATOR_PREFIX, module.coordinator),
+            (LEGACY_PREFIX.get(module.name), module.legacy),
+            (LEGACY_COORDINATOR_PREFIX, module.legacy_coordinator),
         ):
             if controllers:
                 found.append(
@@ -152,7 +152,7 @@ def _coordinator(app: Litestar) -> Callable[[str, str], str | None]:
     """Which module answers a path of the older coordinator."""
     routes: list[tuple[str, re.Pattern[str], str]] = []
     for handler, path, methods in handlers(app):
-        if path.startswith(f"/{COORDINATOR_PREFIX}/"):
+        if path.startswith(f"/{LEGACY_COORDINATOR_PREFIX}/"):
             pattern = re.compile(re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(path)) + r"\Z")
             routes += [(method, pattern, handler.opt["module"]) for method in methods if method != "OPTIONS"]
 

@@ -3,33 +3,28 @@
 from typing import Annotated, Any
 
 from litestar import Controller, Response, get, post
-from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct, structs
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
-from aitbc.kernel.legacy.health import OPEN
+from aitbc.kernel.legacy.caller import Once, Who
 from aitbc.kernel.primitives.errors import NotDone, NotFound
 from aitbc.kernel.primitives.json_schema import schema_of
 from aitbc.modules.ai.api import Job
-from aitbc.modules.ai.legacy import desk
-from aitbc.modules.ai.legacy.coordinator import STATES
-from aitbc.modules.ai.legacy.jobs import OlderJobs
-from aitbc.modules.ai.legacy.shapes import CREATE, READ, SERVICE, NewJob, later
+from aitbc.modules.ai.legacy.caller import CREATE, NATURAL, READ, Ai
+from aitbc.modules.ai.legacy.shapes import COORDINATOR_STATES, NewJob, not_offered
+from aitbc.modules.ai.legacy.submission import ANY_PRICE, submit, submit_quoted
+from aitbc.modules.ai.models.fleet import ONLINE
 from aitbc.modules.ai.models.kinds.registry import KINDS
+from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.service import AiService
-from aitbc.modules.ai.service.explaining import ONLINE
-from aitbc.modules.ai.service.submitting import SubmitJob
 
-NATURAL = CREATE | {"idempotency": "natural"}
 LLM = "llm_inference"
 SERVICES = {LLM: "chat", "text_embedding": "embed", "ocr": "ocr", "command": "command"}
 """What is served, and the kind of work that does it."""
 ONCE_SERVED = frozenset({"whisper", "stable_diffusion", "ffmpeg", "blender"})
-"""What was on the older list, and no kind of work does."""
-PROOFS = "Proving, verifying or computing in secret"
-AGENTS = "What these agents were said to do"
+"""What was on the list before, and no kind of work does."""
 
 
 class UnknownService(NotFound):
@@ -86,23 +81,16 @@ class TaskMade(Struct, frozen=True, kw_only=True):
     status: str
 
 
-class Standing(Struct, frozen=True, kw_only=True):
-    """Whether it is there."""
-
-    status: str
-    service: str
-
-
 class ServiceController(Controller):
     """Typed services."""
 
     path = "/v1/services"
 
     @get("/", opt=READ)
-    async def services(self, ai: NamedDependency[AiService]) -> Services:
+    async def services(self, ai: Ai) -> Services:
         """The services that there are, with the models that can be had."""
         models: dict[str, set[str]] = {}
-        for miner in await ai.fleet():
+        for miner in await ai.fleet_view.miners():
             if miner.status == ONLINE:
                 for kind, served in miner.models.items():
                     models.setdefault(kind, set()).update(served)
@@ -126,158 +114,47 @@ class ServiceController(Controller):
         return ServiceSchema(service_type=service, schema=_flat(schema_of(taken)))
 
     @post(["/llm/inference", f"/{LLM}"], opt=CREATE)
-    async def infer(
-        self,
-        ai: NamedDependency[AiService],
-        who: NamedDependency[Principal],
-        once: NamedDependency[IdempotencyKey],
-        data: JSONBody[Inference],
-    ) -> Response[TaskMade]:
+    async def infer(self, ai: Ai, who: Who, once: Once, data: JSONBody[Inference]) -> Response[TaskMade]:
         """Submit the job that answers a prompt."""
         return Response(_made(LLM, await _infer(ai, who, data, once)), status_code=201)
 
     @post("/llm/stream", status_code=200, opt=CREATE)
-    async def stream(
-        self,
-        ai: NamedDependency[AiService],
-        who: NamedDependency[Principal],
-        once: NamedDependency[IdempotencyKey],
-        data: JSONBody[Inference],
-    ) -> TaskMade:
+    async def stream(self, ai: Ai, who: Who, once: Once, data: JSONBody[Inference]) -> TaskMade:
         """Submit the same job: this path never streamed, and its answer says where the result will be."""
         return _made(LLM, await _infer(ai, who, data, once))
 
     @post("/{service:str}", status_code=201, opt=CREATE)
     async def submit(
-        self,
-        ai: NamedDependency[AiService],
-        who: NamedDependency[Principal],
-        once: NamedDependency[IdempotencyKey],
-        service: FromPath[str],
-        data: JSONBody[dict[str, Any]],
+        self, ai: Ai, who: Who, once: Once, service: FromPath[str], data: JSONBody[dict[str, Any]]
     ) -> TaskMade:
         """Submit the job that does it, for what it can cost at most; the body is what the schema says."""
-        command = SubmitJob(kind=_kind_of(service), input=data, max_price=desk.ANY_PRICE)
-        quote = await ai.quote(who, command)
-        job = await ai.submit(who, structs.replace(command, max_price=quote.price_max), once)
-        return _made(service, job)
+        command = SubmitJob(kind=_kind_of(service), input=data, max_price=ANY_PRICE)
+        return _made(service, await submit_quoted(ai, who, command, once))
 
     @post("/{service:str}/{task:str}", status_code=201, opt=NATURAL)
     async def other(self, service: FromPath[str], task: FromPath[str]) -> None:
         """Refused: nothing is done, so nothing is done twice."""
-        raise later(f"{service[:40]}/{task[:40]}")
-
-
-class ReinforcedJobs(OlderJobs):
-    """The jobs of the ai service before, where the coordinator passed them on."""
-
-    path = "/v1/multi-modal-rl"
-
-    @get("/health", opt=OPEN)
-    async def health(self) -> Standing:
-        """Whether the service is there."""
-        return Standing(status="healthy", service=SERVICE)
-
-
-class NotServedController(Controller):
-    """What clients of the older coordinator ask of agents, optimisers and provers, none of which is a kind of work."""
-
-    @get(
-        [
-            "/multimodal/agents/{agent:str}/capabilities",
-            "/optimize/agents/{agent:str}/status",
-            "/optimize/agents/{agent:str}/recommendations",
-            "/tune/sessions/{agent:str}",
-            "/tune/sessions/{agent:str}/results",
-        ],
-        opt=READ,
-    )
-    async def tell(self, agent: FromPath[str]) -> None:
-        """Refused: there is nothing to tell of."""
-        raise later(f"{AGENTS} ({agent[:40]})")
-
-    @post(
-        [
-            "/multimodal/agents/{agent:str}/process",
-            "/multimodal/agents/{agent:str}/benchmark",
-            "/multimodal/agents/{agent:str}/optimize",
-            "/multimodal/agents/{agent:str}/attention",
-            "/optimize/agents/{agent:str}/enable",
-            "/optimize/agents/{agent:str}/objectives",
-            "/optimize/agents/{agent:str}/disable",
-            "/predict/agents/{agent:str}/resources",
-            "/predict/agents/{agent:str}/autoscale",
-            "/predict/agents/{agent:str}/forecast",
-            "/tune/agents/{agent:str}/auto",
-        ],
-        status_code=200,
-        opt=NATURAL,
-    )
-    async def act(self, agent: FromPath[str]) -> None:
-        """Refused: nothing is done, so nothing is done twice."""
-        raise later(f"{AGENTS} ({agent[:40]})")
-
-    @post(
-        [
-            "/multimodal/agents/{agent:str}/test/{what:str}",
-            "/optimize/agents/{agent:str}/apply/{what:str}",
-        ],
-        status_code=200,
-        opt=NATURAL,
-    )
-    async def apply(self, agent: FromPath[str], what: FromPath[str]) -> None:
-        """Refused likewise."""
-        raise later(f"{AGENTS} ({agent[:40]}, {what[:40]})")
-
-    @post(["/multimodal/agents", "/multimodal/convert", "/multimodal/search"], status_code=201, opt=NATURAL)
-    async def media(self) -> None:
-        """Refused likewise."""
-        raise later("Agents for several media, and converting or searching these")
-
-    @get("/v1/ml-zk/circuits", opt=READ)
-    async def circuits(self) -> None:
-        """Refused: there are no circuits."""
-        raise _no_proofs()
-
-    @post(
-        [
-            "/v1/ml-zk/prove/training",
-            "/v1/ml-zk/verify/training",
-            "/v1/ml-zk/prove/modular",
-            "/v1/ml-zk/verify/inference",
-            "/v1/ml-zk/fhe/inference",
-        ],
-        status_code=200,
-        opt=NATURAL,
-    )
-    async def prove(self) -> None:
-        """Refused: a proof that nobody made would be worse than none."""
-        raise _no_proofs()
-
-
-def _no_proofs() -> NotDone:
-    return later(PROOFS)
+        raise NotDone(not_offered(f"{service[:40]}/{task[:40]}"))
 
 
 def _kind_of(service: str) -> str:
     """The kind of work of a service. Raises `UnknownService`, and `NotDone` for what was once on the list."""
     kind = SERVICES.get(service)
     if kind is None and service in ONCE_SERVED:
-        raise later(service)
+        raise NotDone(not_offered(service))
     if kind is None:
         raise UnknownService
     return kind
 
 
 async def _infer(ai: AiService, who: Principal, data: Inference, once: IdempotencyKey) -> Job:
-    named = structs.asdict(data)
-    described = {name: value for name, value in named.items() if value is not None and name != "stream"}
+    described = {name: value for name, value in structs.asdict(data).items() if value is not None and name != "stream"}
     described["stop"] = described.pop("stop_sequences", None)
-    return await desk.submit(ai, who, NewJob(task_type="chat", task_data=described), once)
+    return await submit(ai, who, NewJob(task_type="chat", task_data=described), once)
 
 
 def _made(service: str, job: Job) -> TaskMade:
-    state = STATES.get(job.state, job.state.upper())
+    state = COORDINATOR_STATES.word(job.state)
     return TaskMade(task_id=job.id, job_id=job.id, service_type=service, status=state)
 
 
@@ -285,5 +162,5 @@ def _flat(schema: dict[str, Any]) -> dict[str, Any]:
     """A schema whose own fields stand at its top, with what they refer to beside them."""
     named = schema.pop("$defs", {})
     name = str(schema.get("$ref", "")).rpartition("/")[2]
-    told = {"required": []} | (named.pop(name) if name in named else schema)
-    return told | ({"$defs": named} if named else {})
+    flat = {"required": []} | (named.pop(name) if name in named else schema)
+    return flat | ({"$defs": named} if named else {})

@@ -1,44 +1,44 @@
-"""The shapes of the older dialect, made from our jobs."""
+"""Bodies and answers of the legacy dialect, made from our jobs."""
 
 from datetime import datetime
-from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from litestar.params import FromQuery
 from msgspec import Meta, Struct
 
+from aitbc.kernel.legacy.amounts import Amount, PositiveAmount
+from aitbc.kernel.legacy.paging import CountedItems
+from aitbc.kernel.legacy.states import StateNames
 from aitbc.kernel.primitives import ids
-from aitbc.kernel.primitives.errors import AppError, Conflict, NotDone
+from aitbc.kernel.primitives.errors import AppError, Conflict
+from aitbc.kernel.primitives.money import ASSET
 from aitbc.modules.ai.api import Clocks, Job, JobDetail
 
 SERVICE = "ai-service"
-CURRENCY: Literal["AITBC"] = "AITBC"
 METHOD = "aitbc_token"
-Count = Annotated[int, Meta(ge=1, le=500)]
-Word = FromQuery[Annotated[str | None, Meta(max_length=100)]]
-CREATE = {"permission": "jobs:create"}
-READ = {"permission": "jobs:read"}
-STATES = {
-    "queued": "pending",
-    "leased": "pending",
-    "running": "running",
-    "succeeded": "completed",
-    "failed": "failed",
-    "canceled": "canceled",
-    "expired": "expired",
-}
-OURS = {
-    "pending": ("queued", "leased"),
-    "queued": ("queued", "leased"),
-    "running": ("running",),
-    "completed": ("succeeded",),
-    "succeeded": ("succeeded",),
-    "failed": ("failed",),
-    "canceled": ("canceled",),
-    "cancelled": ("canceled",),
-    "expired": ("expired",),
-}
-OPEN = ("queued", "leased", "running")
+STATES = StateNames(
+    {
+        "queued": "pending",
+        "leased": "pending",
+        "running": "running",
+        "succeeded": "completed",
+        "failed": "failed",
+        "canceled": "canceled",
+        "expired": "expired",
+    },
+    aliases={"queued": "pending", "succeeded": "completed", "cancelled": "canceled"},
+)
+COORDINATOR_STATES = StateNames(
+    {
+        "queued": "QUEUED",
+        "leased": "QUEUED",
+        "running": "RUNNING",
+        "succeeded": "COMPLETED",
+        "failed": "FAILED",
+        "canceled": "CANCELED",
+        "expired": "EXPIRED",
+    }
+)
+OPEN_STATES = ("queued", "leased", "running")
 
 
 class JobNotReady(AppError):
@@ -67,32 +67,32 @@ class NotRefundable(Conflict):
 
 
 class Constraints(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the miner must be, as older clients write it. What cannot be held is refused, never left out of account."""
+    """What the miner must be, as legacy clients write it. What cannot be held is refused, never left out of account."""
 
     gpu: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
     cuda: Annotated[str, Meta(max_length=100)] | None = None
     min_vram_gb: Annotated[int, Meta(ge=0, le=16_384)] | None = None
     models: Annotated[list[Annotated[str, Meta(min_length=1, max_length=100)]], Meta(max_length=100)] | None = None
     region: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
-    max_price: Annotated[float, Meta(gt=0, le=1e9)] | None = None
+    max_price: PositiveAmount | None = None
     """The most that the job may cost."""
 
 
 class NewJob(Struct, frozen=True, kw_only=True):
-    """A job as either generation of older clients describes it; what else they say is left alone."""
+    """A job as either generation of legacy clients describes it; what else they say is passed over."""
 
     task_type: Annotated[str, Meta(max_length=60)] | None = None
     task_data: dict[str, Any] | None = None
     payload: dict[str, Any] | None = None
     constraints: Constraints = Constraints()
-    payment_amount: Annotated[float, Meta(ge=0, le=1e9)] | None = None
-    payment_currency: Literal["AITBC", "aitbc", "aitbc_token"] = CURRENCY
+    payment_amount: Amount | None = None
+    payment_currency: Literal["AITBC", "aitbc", "aitbc_token"] = "AITBC"
     priority: Annotated[int, Meta(ge=0, le=1000)] = 0
     ttl_seconds: Annotated[int, Meta(ge=1, le=604_800)] = Clocks().queue_seconds
 
 
 class JobView(Struct, frozen=True, kw_only=True):
-    """A job, as the ai service before told it."""
+    """A job, as the ai service before showed it."""
 
     id: str
     job_id: str
@@ -118,6 +118,28 @@ class JobList(Struct, frozen=True, kw_only=True):
     total: int
 
 
+class CoordinatorJob(Struct, frozen=True, kw_only=True):
+    """A job, as the coordinator showed it."""
+
+    job_id: str
+    state: str
+    status: str
+    job_type: str
+    assigned_miner_id: str | None
+    requested_at: datetime
+    expires_at: datetime | None
+    error: str | None
+    payment_id: str
+    payment_status: str
+
+
+class History(CountedItems[CoordinatorJob], frozen=True, kw_only=True):
+    """Jobs of a stretch of time, newest first."""
+
+    from_time: str | None
+    to_time: str | None
+
+
 class ReceiptSummary(Struct, frozen=True, kw_only=True):
     """What a paid job came to; the signed receipt is at `/api/v1/trading/receipts/{receipt_id}`."""
 
@@ -130,6 +152,13 @@ class ReceiptSummary(Struct, frozen=True, kw_only=True):
     started_at: datetime | None
     completed_at: datetime | None
     output_digest: str | None
+
+
+class Receipts(Struct, frozen=True, kw_only=True):
+    """The receipts of a job: one at most."""
+
+    items: tuple[ReceiptSummary, ...]
+    next_cursor: None = None
 
 
 class JobResult(Struct, frozen=True, kw_only=True):
@@ -162,15 +191,15 @@ class Payment(Struct, frozen=True, kw_only=True):
 
 
 def view_of(job: Job, *, account: str | None) -> JobView:
-    """A job in the older shape."""
+    """A job in the legacy shape."""
     detail = job if isinstance(job, JobDetail) else None
     return JobView(
         id=job.id,
         job_id=job.id,
         client_id=account,
         task_type=job.kind,
-        state=STATES[job.state],
-        status=STATES[job.state],
+        state=STATES.word(job.state),
+        status=STATES.word(job.state),
         created_at=job.created_at,
         started_at=job.started_at,
         completed_at=job.completed_at,
@@ -181,14 +210,31 @@ def view_of(job: Job, *, account: str | None) -> JobView:
     )
 
 
+def coordinator_view(job: Job) -> CoordinatorJob:
+    """A job in the coordinator's shape."""
+    state = COORDINATOR_STATES.word(job.state)
+    return CoordinatorJob(
+        job_id=job.id,
+        state=state,
+        status=state,
+        job_type=job.kind,
+        assigned_miner_id=miner_of(job),
+        requested_at=job.created_at,
+        expires_at=job.expires_at,
+        error=error_of(job),
+        payment_id=payment_of(job).payment_id,
+        payment_status=payment_status(job),
+    )
+
+
 def result_of(job: JobDetail) -> JobResult:
     """The result of a job. Raises `JobNotReady`."""
-    if job.state in OPEN:
+    if job.state in OPEN_STATES:
         raise JobNotReady
     return JobResult(
         id=job.id,
         job_id=job.id,
-        state=STATES[job.state],
+        state=STATES.word(job.state),
         result=job.output,
         error=error_of(job),
         completed_at=job.completed_at,
@@ -219,8 +265,8 @@ def payment_of(job: Job) -> Payment:
     return Payment(
         payment_id=ids.encode("hold", ids.decode("job", job.id)),
         job_id=job.id,
-        amount=float(Decimal(job.price if job.price is not None else job.max_price)),
-        currency=CURRENCY,
+        amount=float(job.price if job.price is not None else job.max_price),
+        currency=ASSET,
         status=status,
         payment_method=METHOD,
         created_at=job.created_at,
@@ -232,7 +278,7 @@ def payment_of(job: Job) -> Payment:
 
 def payment_status(job: Job) -> str:
     """What the money of a job does."""
-    if job.state in OPEN:
+    if job.state in OPEN_STATES:
         return "escrowed"
     return "released" if job.state == "succeeded" else "refunded"
 
@@ -247,6 +293,6 @@ def miner_of(job: Job) -> str | None:
     return job.history[-1].miner if isinstance(job, JobDetail) and job.history else None
 
 
-def later(what: str) -> NotDone:
-    """The refusal of what no kind of work does yet."""
-    return NotDone(f"{what} is not offered: there is no kind of work for it. GET /api/v1/ai/kinds lists what there is.")
+def not_offered(what: str) -> str:
+    """The reason to refuse what is no kind of work."""
+    return f"{what} is not offered: there is no kind of work for it. GET /api/v1/ai/kinds lists what there is."

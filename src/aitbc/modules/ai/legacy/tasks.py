@@ -1,14 +1,16 @@
-"""Older task descriptions, free as they are, as a kind of work and its input."""
+"""Legacy task descriptions, free-form as they are, as a kind of work and its input."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from aitbc.kernel.primitives.errors import FieldError, Invalid
+from aitbc.kernel.legacy.errors import invalid
+from aitbc.kernel.legacy.spellings import first_value
+from aitbc.kernel.primitives.errors import Invalid
 from aitbc.modules.ai.models.kinds.registry import KINDS
 
 Read = Callable[[Mapping[str, Any]], dict[str, Any]]
 DEFAULT = "inference"
-"""What older clients mean when they name no type."""
+"""What legacy clients mean when they name no type."""
 CHAT_OPTIONS = ("max_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "seed", "stop")
 
 
@@ -28,14 +30,14 @@ def kind_and_input(task: str | None, data: Mapping[str, Any]) -> tuple[str, dict
 
 
 def _embed(data: Mapping[str, Any]) -> dict[str, Any]:
-    found = next((data[key] for key in ("texts", "text", "input", "prompt", "sentences") if data.get(key)), None)
+    found = first_value(data, "texts", "text", "input", "prompt", "sentences")
     if found is None:
         raise _missing("texts")
     return _kept({"texts": found if isinstance(found, list) else [found]}, data, ("model", "dimensions"))
 
 
 def _ocr(data: Mapping[str, Any]) -> dict[str, Any]:
-    found = next((data[key] for key in ("image", "picture", "image_base64") if data.get(key)), None)
+    found = first_value(data, "image", "picture", "image_base64")
     if found is None:
         raise _missing("image")
     return {"image": found}
@@ -46,7 +48,7 @@ def _chat(data: Mapping[str, Any]) -> dict[str, Any]:
     data = {**(options if isinstance(options, dict) else {}), **data}
     messages = data.get("messages")
     if messages is None:
-        prompt = next((data[key] for key in ("prompt", "text", "input", "task") if data.get(key)), None)
+        prompt = first_value(data, "prompt", "text", "input", "task")
         if prompt is None:
             raise _missing("prompt")
         messages = [{"role": "user", "content": prompt}]
@@ -64,7 +66,7 @@ def _kept(found: dict[str, Any], data: Mapping[str, Any], names: tuple[str, ...]
 
 
 def _missing(name: str) -> Invalid:
-    return Invalid(fields=(FieldError(f"/task_data/{name}", "This field is required for a task of this type"),))
+    return invalid(f"/task_data/{name}", "This field is required for a task of this type")
 
 
 READERS: Mapping[str, Read] = {"embed": _embed, "ocr": _ocr, "chat": _chat, "command": _command}

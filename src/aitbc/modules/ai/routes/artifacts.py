@@ -12,8 +12,7 @@ from msgspec import Meta
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.request_errors import UnsupportedMedia
 from aitbc.modules.ai.api import Artifact, ArtifactNotFound, LeaseLost
-from aitbc.modules.ai.service import AiService
-from aitbc.modules.ai.service.artifacts import ArtifactQuotaExceeded, ArtifactTooLarge
+from aitbc.modules.ai.service.artifacts import ArtifactQuotaExceeded, Artifacts, ArtifactTooLarge
 
 RAW = "application/octet-stream"
 UPLOAD_BYTES_MAX = 1024 * 1024 * 1024
@@ -41,7 +40,7 @@ class ArtifactController(Controller):
     )
     async def upload(
         self,
-        ai: NamedDependency[AiService],
+        artifacts: NamedDependency[Artifacts],
         who: NamedDependency[Principal],
         request: UploadRequest,
         attempt: FromQuery[Annotated[str, Meta(max_length=40)] | None] = None,
@@ -53,7 +52,7 @@ class ArtifactController(Controller):
         """
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != RAW:
             raise UnsupportedMedia
-        return await ai.store(who, request.stream(), attempt)
+        return await artifacts.store(who, request.stream(), attempt)
 
     @get(
         "/{artifact:str}",
@@ -63,10 +62,10 @@ class ArtifactController(Controller):
         opt={"permission": "artifacts:read", "errors": (ArtifactNotFound,)},
     )
     async def download(
-        self, ai: NamedDependency[AiService], who: NamedDependency[Principal], artifact: FromPath[str]
+        self, artifacts: NamedDependency[Artifacts], who: NamedDependency[Principal], artifact: FromPath[str]
     ) -> Stream:
         """Stream the content of an artifact: its owner's, or a miner's whose live lease refers to it."""
-        found, pieces = await ai.open_artifact(who, artifact)
+        found, pieces = await artifacts.open(who, artifact)
         headers = {
             "content-length": str(found.bytes),
             "content-disposition": f'attachment; filename="{found.id}"',

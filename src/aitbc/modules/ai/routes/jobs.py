@@ -17,11 +17,14 @@ from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page, decode_cursor
 from aitbc.modules.ai.api import Explanation, Job, JobDetail, JobNotFound, TooManyOpenJobs
 from aitbc.modules.ai.models.life import IllegalMove
+from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.routes.market import SUBMIT_ERRORS
-from aitbc.modules.ai.service import AiService
-from aitbc.modules.ai.service.jobs import InvalidEventId, JobEvent, JobLogLine
-from aitbc.modules.ai.service.stopping import CannotStopEarly
-from aitbc.modules.ai.service.submitting import MaxPriceTooLow, SubmitJob
+from aitbc.modules.ai.service.explain import Explanations
+from aitbc.modules.ai.service.job_events import InvalidEventId, JobEvent, JobEvents
+from aitbc.modules.ai.service.job_logs import JobLogLine, JobLogs
+from aitbc.modules.ai.service.jobs import Jobs
+from aitbc.modules.ai.service.stops import CannotStopEarly, Stops
+from aitbc.modules.ai.service.submissions import MaxPriceTooLow, Submissions
 from aitbc.modules.trading.api import InsufficientFunds
 
 LIST = "ai.jobs"
@@ -52,7 +55,7 @@ class JobController(Controller):
     )
     async def submit(
         self,
-        ai: NamedDependency[AiService],
+        submissions: NamedDependency[Submissions],
         who: NamedDependency[Principal],
         once: NamedDependency[IdempotencyKey],
         data: JSONBody[SubmitJob],
@@ -63,7 +66,7 @@ class JobController(Controller):
         request with the same Idempotency-Key gives the same job. `POST /api/v1/ai/quotes` says beforehand what the same
         body would cost, and changes nothing.
         """
-        job = await ai.submit(who, data, once)
+        job = await submissions.submit(who, data, once)
         return Response(job, status_code=201, headers={"location": f"/api/v1/ai/jobs/{job.id}"})
 
     @get(
@@ -71,7 +74,7 @@ class JobController(Controller):
     )
     async def list_jobs(
         self,
-        ai: NamedDependency[AiService],
+        jobs: NamedDependency[Jobs],
         who: NamedDependency[Principal],
         status: FromQuery[StateName | None] = None,
         kind: FromQuery[KindName | None] = None,
@@ -83,15 +86,15 @@ class JobController(Controller):
         after = Page.position(LIST, cursor, bound_to=filters)
         if after is not None and not ids.is_id("job", after):
             raise InvalidCursor
-        found = await ai.jobs(who, state=status, kind=kind, after=after, limit=limit + 1)
+        found = await jobs.page(who, state=status, kind=kind, after=after, limit=limit + 1)
         return Page.of(LIST, found, limit, lambda job: job.id, bound_to=filters)
 
     @get("/{job:str}", operation_id="get_job", summary="Get a job", opt=READ)
     async def get_job(
-        self, ai: NamedDependency[AiService], who: NamedDependency[Principal], job: FromPath[str]
+        self, jobs: NamedDependency[Jobs], who: NamedDependency[Principal], job: FromPath[str]
     ) -> JobDetail:
         """Get one job with its input, its result once it succeeded, and every attempt."""
-        return await ai.job(who, job)
+        return await jobs.get(who, job)
 
     @post(
         "/{job:str}/cancel",
@@ -102,13 +105,13 @@ class JobController(Controller):
     )
     async def cancel(
         self,
-        ai: NamedDependency[AiService],
+        stops: NamedDependency[Stops],
         who: NamedDependency[Principal],
         once: NamedDependency[IdempotencyKey],
         job: FromPath[str],
     ) -> Job:
         """Cancel a job that has not ended. The money goes back, and a miner at work on it is told to stop."""
-        return await ai.cancel(who, job, once)
+        return await stops.cancel(who, job, once)
 
     @post(
         "/{job:str}/stop",
@@ -119,7 +122,7 @@ class JobController(Controller):
     )
     async def stop(
         self,
-        ai: NamedDependency[AiService],
+        stops: NamedDependency[Stops],
         who: NamedDependency[Principal],
         once: NamedDependency[IdempotencyKey],
         job: FromPath[str],
@@ -130,25 +133,25 @@ class JobController(Controller):
         the money goes back. A job that no miner has is canceled at once. Kinds that deliver only at their end cannot be
         stopped, only canceled.
         """
-        return await ai.stop_job(who, job, once)
+        return await stops.stop(who, job, once)
 
     @get("/{job:str}/explain", operation_id="explain_job", summary="Explain a job", opt=READ)
     async def explain(
-        self, ai: NamedDependency[AiService], who: NamedDependency[Principal], job: FromPath[str]
+        self, explanations: NamedDependency[Explanations], who: NamedDependency[Principal], job: FromPath[str]
     ) -> Explanation:
         """Say why a job is where it is: position, expected wait, how many miners each condition left, what helps."""
-        return await ai.explain(who, job)
+        return await explanations.explain(who, job)
 
     @get("/{job:str}/wait", operation_id="wait_for_job", summary="Wait for a job", opt=READ | {"waits": True})
     async def wait(
         self,
-        ai: NamedDependency[AiService],
+        jobs: NamedDependency[Jobs],
         who: NamedDependency[Principal],
         job: FromPath[str],
         seconds: FromQuery[Seconds] = 30.0,
     ) -> JobDetail:
         """Answer once the job has ended, or when the time is up: `state` says which."""
-        return await ai.wait(who, job, seconds)
+        return await jobs.wait(who, job, seconds)
 
     @get(
         "/{job:str}/logs",
@@ -158,7 +161,7 @@ class JobController(Controller):
     )
     async def logs(
         self,
-        ai: NamedDependency[AiService],
+        job_logs: NamedDependency[JobLogs],
         who: NamedDependency[Principal],
         job: FromPath[str],
         limit: FromQuery[Limit] = 50,
@@ -171,7 +174,7 @@ class JobController(Controller):
             if not (0 <= attempt < 2**31 and 0 <= sequence < 2**31):
                 raise InvalidCursor
             after = (attempt, sequence)
-        lines = await ai.logs(who, job, after=after, limit=limit + 1)
+        lines = await job_logs.page(who, job, after=after, limit=limit + 1)
         return Page.of(LOG, lines, limit, lambda line: (line.attempt, line.sequence), bound_to=(job,))
 
     @get(
@@ -183,7 +186,7 @@ class JobController(Controller):
     )
     async def events(
         self,
-        ai: NamedDependency[AiService],
+        job_events: NamedDependency[JobEvents],
         who: NamedDependency[Principal],
         admission: NamedDependency[Admission],
         job: FromPath[str],
@@ -194,7 +197,7 @@ class JobController(Controller):
 
         Send the last id that was seen as `Last-Event-ID` to go on where a broken connection stopped.
         """
-        happenings = await ai.follow(who, job, last_event_id)
+        happenings = await job_events.follow(who, job, last_event_id)
         return Stream(admission.bound(spoken(happenings)), media_type="text/event-stream")
 
 

@@ -10,8 +10,9 @@ from aitbc.kernel.primitives.money import InvalidAmount
 from aitbc.modules.ai.api import KindInfo, Quote
 from aitbc.modules.ai.models.kinds.kind import InvalidInput
 from aitbc.modules.ai.models.kinds.registry import UnknownKind
-from aitbc.modules.ai.service import AiService
-from aitbc.modules.ai.service.submitting import ContradictingModels, SubmitJob
+from aitbc.modules.ai.models.submit_job import SubmitJob
+from aitbc.modules.ai.service.planner import ContradictingModels
+from aitbc.modules.ai.service.quotes import Quotes
 
 SUBMIT_ERRORS = (UnknownKind, InvalidInput, InvalidAmount, ContradictingModels)
 """What can be wrong with a job before money is looked at."""
@@ -30,9 +31,9 @@ class KindController(Controller):
     tags = ("ai",)
 
     @get("/", operation_id="list_kinds", summary="List the kinds of work", opt={"permission": "public"})
-    async def list_kinds(self, ai: NamedDependency[AiService]) -> KindList:
+    async def list_kinds(self, quotes: NamedDependency[Quotes]) -> KindList:
         """List every kind of work: the shapes of its input and output, how it is metered, and the price of a unit."""
-        return KindList(data=list(ai.kinds()))
+        return KindList(data=list(quotes.kinds()))
 
 
 class QuoteController(Controller):
@@ -49,10 +50,10 @@ class QuoteController(Controller):
         opt={"permission": "jobs:create", "idempotency": "natural", "errors": SUBMIT_ERRORS},
     )
     async def quote(
-        self, ai: NamedDependency[AiService], who: NamedDependency[Principal], data: JSONBody[SubmitJob]
+        self, quotes: NamedDependency[Quotes], who: NamedDependency[Principal], data: JSONBody[SubmitJob]
     ) -> Quote:
         """Say what a job would cost, where it would queue and who could take it.
 
         Nothing is changed and no money moves.
         """
-        return await ai.quote(who, data)
+        return await quotes.quote(who, data)

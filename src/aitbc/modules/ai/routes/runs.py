@@ -15,11 +15,12 @@ from aitbc.kernel.http.disconnect import disconnect_of, leave_with
 from aitbc.kernel.http.guard import Admission
 from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.ai.api import Job, JobDetail
+from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.routes.jobs import SUBMISSION_ERRORS, spoken
-from aitbc.modules.ai.service import AiService
-from aitbc.modules.ai.service.jobs import JobEvent
-from aitbc.modules.ai.service.stopping import Attendance, OnDisconnect
-from aitbc.modules.ai.service.submitting import SubmitJob
+from aitbc.modules.ai.service.job_events import JobEvent, JobEvents
+from aitbc.modules.ai.service.jobs import Jobs
+from aitbc.modules.ai.service.runs import DisconnectGuard, OnDisconnect, Runs
+from aitbc.modules.ai.service.submissions import Submissions
 
 ATTENDED_SECONDS_MAX = 75
 Seconds = Annotated[float, Meta(ge=0, le=ATTENDED_SECONDS_MAX, description="How long to wait for its end at most.")]
@@ -40,7 +41,9 @@ class RunController(Controller):
     @post("/sync", operation_id="submit_and_wait", summary="Submit a job and wait", status_code=200, opt=SUBMIT)
     async def sync(
         self,
-        ai: NamedDependency[AiService],
+        submissions: NamedDependency[Submissions],
+        jobs: NamedDependency[Jobs],
+        runs: NamedDependency[Runs],
         who: NamedDependency[Principal],
         once: NamedDependency[IdempotencyKey],
         request: AnyRequest,
@@ -54,14 +57,14 @@ class RunController(Controller):
         its answer, the job is stopped: `chat` that has a miner is finished early and paid for what it delivered, all else is
         canceled. Repeating the request with the same Idempotency-Key waits for the same job.
         """
-        job = await ai.submit(who, data, once)
+        job = await submissions.submit(who, data, once)
         gone = disconnect_of(request.scope)
-        attendance = ai.attend(who, job, gone, on_disconnect)
+        guard = runs.guard(who, job, gone, on_disconnect)
         try:
             leave_with(gone)
-            return await ai.wait(who, job.id, seconds)
+            return await jobs.wait(who, job.id, seconds)
         finally:
-            attendance.over()
+            guard.disarm()
 
     @post(
         "/stream",
@@ -73,7 +76,9 @@ class RunController(Controller):
     )
     async def stream(
         self,
-        ai: NamedDependency[AiService],
+        submissions: NamedDependency[Submissions],
+        runs: NamedDependency[Runs],
+        job_events: NamedDependency[JobEvents],
         who: NamedDependency[Principal],
         once: NamedDependency[IdempotencyKey],
         admission: NamedDependency[Admission],
@@ -87,17 +92,17 @@ class RunController(Controller):
         form that waits; with `on_disconnect=continue` it goes on, and `GET /api/v1/ai/jobs/{job}/events` with the last id
         that was seen as `Last-Event-ID` goes on where it broke.
         """
-        job = await ai.submit(who, data, once)
-        attendance = ai.attend(who, job, disconnect_of(request.scope), on_disconnect)
-        happenings = _attended(job, await ai.follow(who, job.id, None), attendance)
+        job = await submissions.submit(who, data, once)
+        guard = runs.guard(who, job, disconnect_of(request.scope), on_disconnect)
+        happenings = _attended(job, await job_events.follow(who, job.id, None), guard)
         headers = {"location": f"/api/v1/ai/jobs/{job.id}"}
         return Stream(admission.bound(spoken(happenings)), media_type="text/event-stream", headers=headers)
 
 
-async def _attended(job: Job, events: AsyncIterator[JobEvent], attendance: Attendance) -> AsyncIterator[JobEvent]:
+async def _attended(job: Job, events: AsyncIterator[JobEvent], guard: DisconnectGuard) -> AsyncIterator[JobEvent]:
     try:
         yield JobEvent(id=None, event="job", data=asdict(job))
         async for event in events:
             yield event
     finally:
-        attendance.over()
+        guard.disarm()

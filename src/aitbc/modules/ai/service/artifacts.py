@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from sqlalchemy import delete, func, select, text
 
-from aitbc.kernel.database.unit_of_work import UnitOfWork
+from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
@@ -25,7 +25,7 @@ from aitbc.modules.ai.api import Artifact, ArtifactNotFound, LeaseLost
 from aitbc.modules.ai.models.kinds.kind import Reference
 from aitbc.modules.ai.models.tables import ArtifactRow, AttemptRow, JobRow
 from aitbc.modules.ai.models.views import artifact_view
-from aitbc.modules.ai.service.office import Office
+from aitbc.modules.ai.service.settings import AiSettings
 
 PIECE_BYTES = 1024 * 1024
 ATTEMPT_FILES_MAX = 64
@@ -45,8 +45,13 @@ class ArtifactQuotaExceeded(TooLarge):
     code = "artifact_quota_exceeded"
 
 
-class Artifacts(Office):
-    """Storing, reading and removing artifacts."""
+class Artifacts:
+    """Stores, reads and removes artifacts."""
+
+    def __init__(self, db: Database, settings: AiSettings, folder: Path) -> None:
+        self._db = db
+        self._settings = settings
+        self._folder = folder
 
     async def store(self, who: Principal, stream: AsyncIterator[bytes], attempt: str | None) -> Artifact:
         """Keep what the stream brings. A miner stores under a live lease of its own, on behalf of the job's owner.
@@ -58,8 +63,8 @@ class Artifacts(Office):
             raise Forbidden("A miner's key stores artifacts under one of its leases, and only a miner's key does.")
         if attempt is not None:
             await self._owner_of_lease(who, attempt)  # refused before a single byte is taken
-        self.files.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, name = tempfile.mkstemp(dir=self.files, prefix="incoming-")
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, name = tempfile.mkstemp(dir=self._folder, prefix="incoming-")
         os.close(handle)
         aside = Path(name)
         try:
@@ -73,8 +78,8 @@ class Artifacts(Office):
         with aside.open("wb") as file:
             async for piece in stream:
                 size += len(piece)
-                if size > self.settings.artifact_bytes_max:
-                    raise ArtifactTooLarge(f"An artifact may have {self.settings.artifact_bytes_max} bytes.")
+                if size > self._settings.artifact_bytes_max:
+                    raise ArtifactTooLarge(f"An artifact may have {self._settings.artifact_bytes_max} bytes.")
                 waiting += piece
                 if len(waiting) >= PIECE_BYTES:
                     await asyncio.to_thread(_append, file, digest, bytes(waiting))
@@ -85,8 +90,8 @@ class Artifacts(Office):
     async def _note(self, who: Principal, attempt: str | None, aside: Path, digest: str, size: int) -> Artifact:
         owner = who.account if attempt is None else await self._owner_of_lease(who, attempt)
         at = now()
-        expires_at = at + timedelta(seconds=self.settings.artifact_retention_seconds)
-        async with self.db.unit_of_work() as uow:
+        expires_at = at + timedelta(seconds=self._settings.artifact_retention_seconds)
+        async with self._db.unit_of_work() as uow:
             await _lock(uow, f"account {owner}")
             same = select(ArtifactRow).where(ArtifactRow.digest == digest, ArtifactRow.account == owner)
             same = same.where(ArtifactRow.attempt.is_not_distinct_from(attempt)).limit(1)
@@ -99,9 +104,9 @@ class Artifacts(Office):
             row.expires_at = expires_at
             await uow.session.flush()
             await _lock(uow, digest)
-            place = self._place(digest)
-            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            await asyncio.to_thread(_move, aside, place)
+            path = self._path(digest)
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            await asyncio.to_thread(_move, aside, path)
             return artifact_view(row)
 
     async def _owner_of_lease(self, who: Principal, attempt: str) -> str:
@@ -112,7 +117,7 @@ class Artifacts(Office):
             .join(AttemptRow, AttemptRow.job == JobRow.id)
             .where(AttemptRow.id == attempt, AttemptRow.miner == who.subject, AttemptRow.ended.is_(None))
         )
-        async with self.db.reading() as session:
+        async with self._db.reading() as session:
             owner = (await session.execute(live)).scalar_one_or_none()
         if owner is None:
             raise LeaseLost
@@ -123,20 +128,16 @@ class Artifacts(Office):
         own = mine & ArtifactRow.attempt.is_(None) if attempt is None else mine
         used = select(func.coalesce(func.sum(ArtifactRow.bytes), 0), func.count()).where(own)
         total, count = (await uow.session.execute(used)).one()
-        if int(total) + size > self.settings.artifact_quota_bytes:
-            raise ArtifactQuotaExceeded(f"Artifacts may take {self.settings.artifact_quota_bytes} bytes together.")
+        if int(total) + size > self._settings.artifact_quota_bytes:
+            raise ArtifactQuotaExceeded(f"Artifacts may take {self._settings.artifact_quota_bytes} bytes together.")
         if attempt is not None and count >= ATTEMPT_FILES_MAX:
             raise ArtifactQuotaExceeded(f"An attempt may deliver {ATTEMPT_FILES_MAX} artifacts.")
 
-    async def artifact(self, who: Principal, artifact: str) -> Artifact:
-        """What is known of an artifact. Raises `ArtifactNotFound`."""
-        return artifact_view(await self._readable(who, artifact))
-
-    async def open_artifact(self, who: Principal, artifact: str) -> tuple[Artifact, Iterator[bytes]]:
+    async def open(self, who: Principal, artifact: str) -> tuple[Artifact, Iterator[bytes]]:
         """An artifact and its content in pieces. Raises `ArtifactNotFound`."""
         row = await self._readable(who, artifact)
         try:
-            file = self._place(row.digest).open("rb")
+            file = self._path(row.digest).open("rb")
         except FileNotFoundError:
             raise ArtifactNotFound from None
         return artifact_view(row), _pieces(file)
@@ -152,17 +153,17 @@ class Artifacts(Office):
             raise ArtifactNotFound
         return await asyncio.to_thread(self._read, reference.digest, reference.bytes)
 
-    async def whole_output(self, artifact: str, attempt: str) -> tuple[ArtifactRow, bytes] | None:
+    async def delivered(self, artifact: str, attempt: str) -> tuple[ArtifactRow, bytes] | None:
         """An artifact that was delivered under this very lease, with its content; none if it was not."""
         if not ids.is_id("art", artifact):
             return None
-        async with self.db.reading() as session:
+        async with self._db.reading() as session:
             row = await session.get(ArtifactRow, artifact)
         if row is None or row.attempt != attempt:
             return None
         return row, await asyncio.to_thread(self._read, row.digest, row.bytes)
 
-    async def may_read_artifact(self, miner: str, artifact: str) -> bool:
+    async def is_leased_to(self, miner: str, artifact: str) -> bool:
         """Whether a live lease of this miner refers to the artifact."""
         if not ids.is_id("art", artifact) or not ids.is_id("mnr", miner):
             return False
@@ -172,57 +173,57 @@ class Artifacts(Office):
             .where(AttemptRow.miner == miner, AttemptRow.ended.is_(None), func.strpos(JobRow.files, artifact) > 0)
             .limit(1)
         )
-        async with self.db.reading() as session:
+        async with self._db.reading() as session:
             return (await session.execute(refers)).scalar_one_or_none() is not None
 
     async def _readable(self, who: Principal, artifact: str) -> ArtifactRow:
         if not ids.is_id("art", artifact):
             raise ArtifactNotFound
-        async with self.db.reading() as session:
+        async with self._db.reading() as session:
             row = await session.get(ArtifactRow, artifact)
         if row is None or row.expires_at <= now():
             raise ArtifactNotFound
         if who.subject is None and who.owns(row.account):
             return row
-        if who.subject is not None and await self.may_read_artifact(who.subject, artifact):
+        if who.subject is not None and await self.is_leased_to(who.subject, artifact):
             return row
         raise ArtifactNotFound
 
-    def _place(self, digest: str) -> Path:
+    def _path(self, digest: str) -> Path:
         name = digest.removeprefix("sha256:")
-        return self.files / name[:2] / name
+        return self._folder / name[:2] / name
 
     def _read(self, digest: str, size: int) -> bytes:
         try:
-            with self._place(digest).open("rb") as file:
+            with self._path(digest).open("rb") as file:
                 return file.read(size)
         except FileNotFoundError:
             raise ArtifactNotFound from None
 
-    async def remove_old_artifacts(self) -> int:
+    async def remove_expired(self) -> int:
         """Remove what is past its retention and no open job needs; answers how much was removed."""
         removed = 0
         edge = ids.encode("art", ids.decode("art", "art_" + "0" * 26))
         while True:
-            rows = await self._old_artifacts(edge)
+            rows = await self._expired(edge)
             for row in rows:
                 edge = row.id
                 removed += await self._remove(row)
             if len(rows) < REMOVED_AT_ONCE:
                 return removed
 
-    async def _old_artifacts(self, after: str) -> list[ArtifactRow]:
+    async def _expired(self, after: str) -> list[ArtifactRow]:
         old = (
             select(ArtifactRow)
             .where(ArtifactRow.expires_at <= now(), ArtifactRow.id > after)
             .order_by(ArtifactRow.id)
             .limit(REMOVED_AT_ONCE)
         )
-        async with self.db.reading() as session:
+        async with self._db.reading() as session:
             return list(await session.scalars(old))
 
     async def _remove(self, row: ArtifactRow) -> int:
-        async with self.db.unit_of_work() as uow:
+        async with self._db.unit_of_work() as uow:
             needed = (
                 select(JobRow.id)
                 .where(JobRow.account == row.account, JobRow.completed_at.is_(None))
@@ -236,7 +237,7 @@ class Artifacts(Office):
             await uow.session.execute(old)
             others = select(func.count()).select_from(ArtifactRow).where(ArtifactRow.digest == row.digest)
             if (await uow.session.execute(others)).scalar_one() == 0:
-                self._place(row.digest).unlink(missing_ok=True)
+                self._path(row.digest).unlink(missing_ok=True)
         return 1
 
 
@@ -248,10 +249,10 @@ def _append(file: BinaryIO, digest: "hashlib._Hash", piece: bytes, *, last: bool
         os.fsync(file.fileno())
 
 
-def _move(aside: Path, place: Path) -> None:
+def _move(aside: Path, path: Path) -> None:
     """Put the file under its name, and make the name as durable as the content."""
-    aside.replace(place)
-    folder = os.open(place.parent, os.O_RDONLY)
+    aside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:

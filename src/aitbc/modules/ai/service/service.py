@@ -1,18 +1,185 @@
-"""The service of ai: all its parts in one object."""
+"""The service of ai: its parts, and what it offers to the other modules, to events and to the clock.
+
+Each part has a state of its own; arrows point at the parts that one uses.
+
+    submissions ──► planner ──► artifacts            quotes ──► planner, job_queue, fleet_view, payments
+        ├─────────► payments ──► trading             explanations ──► jobs, job_queue, fleet_view, durations
+        └─────────► job_queue ──► wakeups            jobs ──► wakeups
+    dispatch ─────► wakeups, attempts                job_events ──► jobs, job_logs, output_parts, wakeups
+    results ──────► verification ──► jobs, artifacts, output_parts
+        └─────────► attempts ──► payments, wakeups, durations
+    runs ──► stops ──► attempts ◄── sweeper          retention ──► artifacts, wakeups
+"""
 
 from collections.abc import Sequence
 
 from prometheus_client import Metric
 
+from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
+from aitbc.kernel.platform import Platform
+from aitbc.modules.ai.api import (
+    Claim,
+    Failure,
+    Job,
+    Lease,
+    LeaseStatus,
+    LogLine,
+    OrderJob,
+    Outcome,
+    Parts,
+    PartsKept,
+    Pending,
+    Renewal,
+    Result,
+)
+from aitbc.modules.ai.batched.claim import Dealer
+from aitbc.modules.ai.service.artifacts import Artifacts
+from aitbc.modules.ai.service.attempts import Attempts, HeldLease
+from aitbc.modules.ai.service.booked_jobs import BookedJobs
 from aitbc.modules.ai.service.dispatch import Dispatch
-from aitbc.modules.ai.service.measuring import measure
-from aitbc.modules.ai.service.ordering import Ordering
-from aitbc.modules.ai.service.periodic_tasks import Chores
+from aitbc.modules.ai.service.durations import Durations
+from aitbc.modules.ai.service.explain import Explanations
+from aitbc.modules.ai.service.fleet_view import FleetView
+from aitbc.modules.ai.service.job_events import JobEvents
+from aitbc.modules.ai.service.job_logs import JobLogs
+from aitbc.modules.ai.service.job_queue import JobQueue
+from aitbc.modules.ai.service.jobs import Jobs
+from aitbc.modules.ai.service.metrics import measure
+from aitbc.modules.ai.service.output_parts import OutputParts
+from aitbc.modules.ai.service.payments import Payments
+from aitbc.modules.ai.service.planner import Planner
+from aitbc.modules.ai.service.quotes import Quotes
+from aitbc.modules.ai.service.results import Results
+from aitbc.modules.ai.service.retention import Retention
+from aitbc.modules.ai.service.runs import Runs
+from aitbc.modules.ai.service.served_ranks import ServedRanks
+from aitbc.modules.ai.service.settings import AiSettings
+from aitbc.modules.ai.service.stops import Stops
+from aitbc.modules.ai.service.submissions import Submissions
+from aitbc.modules.ai.service.sweeper import Sweeper
+from aitbc.modules.ai.service.verification import Verification
+from aitbc.modules.ai.service.wakeups import Wakeups
+from aitbc.modules.gpu.events import MinerChanged
+from aitbc.modules.trading.api import TradingApi
 
 
-class AiService(Ordering, Dispatch, Chores):
+class AiService:
     """Sells work and has it done: jobs from their submission to their end, and what miners do with them."""
 
+    def __init__(
+        self, db: Database, trading: TradingApi, platform: Platform, settings: AiSettings | None = None
+    ) -> None:
+        settings = settings or AiSettings()
+        self.db = db
+        ranks = ServedRanks(db)
+        dealer = Dealer(db, ranks.note)
+        self.wakeups = Wakeups(db, dealer, platform.draining, platform.bus)
+        watched = self.wakeups.watched
+        self.payments = Payments(db, trading, platform.webhooks)
+        self.durations = Durations(db)
+        self.fleet_view = FleetView(db, self.wakeups.miners)
+        self.artifacts = Artifacts(db, settings, platform.state_dir / "artifacts")
+        # From the client's side
+        planner = Planner(self.artifacts, settings)
+        self.job_queue = JobQueue(db, ranks, self.wakeups, settings.open_jobs_per_account)
+        self.submissions = Submissions(self.job_queue, planner, self.payments)
+        self.booked_jobs = BookedJobs(self.submissions)
+        self.quotes = Quotes(planner, self.job_queue, self.fleet_view, self.payments)
+        self.jobs = Jobs(db, self.wakeups)
+        self.job_logs = JobLogs(db, self.jobs, watched)
+        self.output_parts = OutputParts(db, watched)
+        self.job_events = JobEvents(self.jobs, self.job_logs, self.output_parts, self.wakeups)
+        self.explanations = Explanations(self.jobs, self.job_queue, self.fleet_view, self.durations)
+        # From the miner's side
+        self.attempts = Attempts(db, self.payments, self.wakeups, self.durations)
+        self.dispatch = Dispatch(db, dealer, self.wakeups, self.attempts)
+        verification = Verification(self.jobs, self.artifacts, self.output_parts)
+        self.results = Results(db, self.attempts, verification, self.payments)
+        # What ends jobs otherwise
+        self.stops = Stops(db, self.attempts)
+        self.runs = Runs(self.stops, platform.draining)
+        self.sweeper = Sweeper(db, self.attempts, self.stops, settings.grace_seconds)
+        self.retention = Retention(db, self.artifacts, watched)
+
+    async def start(self) -> None:
+        """Start the background tasks."""
+        await self.wakeups.start()
+
+    async def stop(self) -> None:
+        """End the background tasks."""
+        await self.runs.stop()
+        await self.wakeups.stop()
+
     async def measure(self) -> Sequence[Metric]:
-        """What Prometheus is told of the jobs."""
+        """The metrics of the jobs."""
         return await measure(self.db)
+
+    # The face: what other modules call
+
+    async def claim(self, claim: Claim) -> Sequence[Lease]:
+        """Lease up to `slots` matching jobs; waits for one to appear, and answers nothing when none did in time."""
+        return await self.dispatch.claim(claim)
+
+    async def leases_of(self, miner: str) -> Sequence[Lease]:
+        """The live leases of a miner: for one that lost an answer or was restarted."""
+        return await self.dispatch.leases_of(miner)
+
+    async def pending_of(self, miner: str) -> Pending:
+        """What is set aside for the jobs of a miner, until they are paid or end otherwise."""
+        return await self.payments.pending_of(miner)
+
+    async def renew(self, miner: str, renewals: Sequence[Renewal]) -> Sequence[LeaseStatus]:
+        """Extend leases; answers for each what became of it."""
+        return await self.dispatch.renew(miner, renewals)
+
+    async def complete(self, result: Result) -> Outcome:
+        """Accept a result, pay for it and answer; repeating it answers the same."""
+        return await self.results.complete(result)
+
+    async def fail(self, failure: Failure) -> Outcome:
+        """Note a failed attempt; the job is tried again or ends."""
+        return await self.results.fail(failure)
+
+    async def release(self, miner: str, attempt: str, token: int, reason: str) -> Outcome:
+        """Give a lease back unworked: the attempt does not count."""
+        return await self.attempts.release(HeldLease(attempt, miner, token), reason)
+
+    async def log(self, miner: str, attempt: str, token: int, lines: Sequence[LogLine]) -> int:
+        """Keep log lines; answers the highest sequence that is kept."""
+        return await self.job_logs.append(miner, attempt, token, lines)
+
+    async def tell_parts(self, told: Parts) -> PartsKept:
+        """Store pieces of an output while it is made, and answer whether to go on."""
+        return await self.output_parts.keep(told)
+
+    async def order(self, order: OrderJob) -> Job:
+        """Submit a job to a booked GPU; the booking has paid for its time already."""
+        return await self.booked_jobs.order(order)
+
+    async def may_read_artifact(self, miner: str, artifact: str) -> bool:
+        """Whether a live lease of this miner refers to the artifact."""
+        return await self.artifacts.is_leased_to(miner, artifact)
+
+    # The events that ai handles
+
+    async def on_miners_changed(self, uow: UnitOfWork, events: Sequence[MinerChanged]) -> None:
+        """Keep the newest version of each miner."""
+        await self.fleet_view.apply(uow, events)
+
+    # The periodic tasks
+
+    async def sweep(self) -> None:
+        """End the leases and the waits whose clocks ran out."""
+        await self.sweeper.sweep()
+
+    async def return_orphaned_leases(self) -> None:
+        """Release the leases that were made while the one who asked for them had gone."""
+        await self.dispatch.return_orphaned_leases()
+
+    async def reconcile_holds(self) -> None:
+        """Return money that is held for a job which was never written, or which ended unpaid."""
+        await self.payments.reconcile()
+
+    async def tidy(self) -> None:
+        """Remove inputs, outputs, their parts and logs past their retention, old artifacts, and flows that nobody uses."""
+        await self.retention.tidy()

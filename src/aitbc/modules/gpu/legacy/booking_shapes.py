@@ -1,27 +1,28 @@
-"""The bodies and answers of bookings in the older dialect: hours and amounts as numbers, and states by their older names."""
+"""Bodies, query and answers of bookings. Hours and money are numbers, states have their legacy words."""
 
 from datetime import datetime
-from decimal import ROUND_HALF_UP, Decimal
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from aitbc.kernel.primitives import money
-from aitbc.kernel.primitives.errors import FieldError, Invalid
+from aitbc.kernel.legacy.amounts import Total, amount_of
+from aitbc.kernel.legacy.paging import Limit
+from aitbc.kernel.legacy.states import StateNames
+from aitbc.kernel.legacy.times import Hours, hours_of
 from aitbc.kernel.primitives.text import Name
-from aitbc.modules.gpu.legacy.market_shapes import Hours, Sum, hours_of
-from aitbc.modules.gpu.legacy.naming import amount_of
 from aitbc.modules.gpu.models.bookings import Booking, BookingState, hold_of
 
 METHOD = "aitbc_token"
-STATES = {
-    BookingState.PLACED: "pending",
-    BookingState.ACTIVE: "active",
-    BookingState.REFUSED: "failed",
-    BookingState.RELEASED: "cancelled",
-    BookingState.ENDED: "completed",
-    BookingState.CANCELED: "cancelled",
-}
+STATES = StateNames(
+    {
+        BookingState.PLACED: "pending",
+        BookingState.ACTIVE: "active",
+        BookingState.REFUSED: "failed",
+        BookingState.RELEASED: "cancelled",
+        BookingState.ENDED: "completed",
+        BookingState.CANCELED: "cancelled",
+    }
+)
 """How each state was called; a release was a cancellation there."""
 
 
@@ -30,7 +31,7 @@ class BookBody(Struct, frozen=True, kw_only=True):
 
     duration_hours: Hours
     gpu_id: str | None = None
-    total_cost: Sum | None = None
+    total_cost: Total | None = None
     job_id: Name | None = None
 
 
@@ -41,7 +42,7 @@ class PurchaseBody(Struct, frozen=True, kw_only=True):
     duration_hours: Hours
 
 
-class BidBody(Struct, frozen=True, kw_only=True):
+class GpuBidBody(Struct, frozen=True, kw_only=True):
     """A bid for one GPU."""
 
     gpu_id: str
@@ -62,11 +63,11 @@ class OllamaBody(Struct, frozen=True, kw_only=True):
     parameters: dict[str, Any] = {}
 
 
-class AskedOrders(Struct, frozen=True, kw_only=True):
+class OrdersQuery(Struct, frozen=True, kw_only=True):
     """Which bookings a query asks for."""
 
     status: str | None = None
-    limit: Annotated[int, Meta(ge=1, le=500)] = 100
+    limit: Limit = 100
 
 
 class CurrentBooking(Struct, frozen=True, kw_only=True):
@@ -80,7 +81,7 @@ class CurrentBooking(Struct, frozen=True, kw_only=True):
 
 
 class Booked(Struct, frozen=True, kw_only=True):
-    """A GPU is booked. Prices do not move by themselves here, so there is nothing dynamic to tell."""
+    """A GPU is booked. Prices do not move by themselves here, so nothing is dynamic."""
 
     booking_id: str
     gpu_id: str
@@ -161,24 +162,6 @@ class TaskView(Struct, frozen=True, kw_only=True):
     parameters: dict[str, Any]
 
 
-def most_of(told: float | None) -> int | None:
-    """The most that somebody reckons, to the nearest minor unit: it was summed up in floating point."""
-    if told is None:
-        return None
-    return money.checked(int((Decimal(str(told)) * money.UNIT).to_integral_value(ROUND_HALF_UP)))
-
-
-def states_of(status: str | None) -> frozenset[str] | None:
-    """The states behind an older word. Raises `Invalid` for a word that there is not."""
-    if status is None or status == "all":
-        return None
-    found = frozenset(state.value for state, word in STATES.items() if word == status)
-    if not found:
-        words = ", ".join(sorted(set(STATES.values())))
-        raise Invalid(fields=(FieldError("?status", f"Expected one of: {words}"),))
-    return found
-
-
 def current_booking(booking: Booking) -> CurrentBooking:
     """What everybody may know of the booking that a GPU is in."""
     return CurrentBooking(
@@ -237,7 +220,7 @@ def order_view(booking: Booking) -> OrderView:
         miner_id=booking.miner_name,
         duration_hours=hours_of(booking.duration_ms),
         total_cost=amount_of(booking.total_units),
-        status=STATES[BookingState(booking.state)],
+        status=STATES.word(booking.state),
         created_at=booking.starts_at,
         job_id=booking.job,
     )

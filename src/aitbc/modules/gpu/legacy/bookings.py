@@ -1,36 +1,34 @@
-"""Bookings in the older dialect: a GPU is booked, confirmed, worked with and released, and the bookings are its orders."""
+"""Bookings in the legacy dialect: a GPU is booked, confirmed, worked with and released, and the bookings are its orders."""
 
 from litestar import Controller, get, post
-from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParams
 
-from aitbc.kernel.database.idempotency import IdempotencyKey
-from aitbc.kernel.identity.principal import Principal
-from aitbc.kernel.primitives.errors import FieldError, Invalid, NotDone
+from aitbc.kernel.legacy.amounts import amount_of, nearest_units_of
+from aitbc.kernel.legacy.caller import Once, Who
+from aitbc.kernel.legacy.errors import invalid
+from aitbc.kernel.legacy.paging import read_query
+from aitbc.kernel.legacy.times import milliseconds_of
+from aitbc.kernel.primitives.errors import NotDone
 from aitbc.modules.gpu.legacy.booking_shapes import (
-    AskedOrders,
-    BidBody,
+    STATES,
     BookBody,
     Booked,
     ConfirmBody,
     Confirmed,
+    GpuBidBody,
     OllamaBody,
+    OrdersQuery,
     OrderView,
     PurchaseBody,
     Purchased,
     Released,
     TaskView,
     booked,
-    most_of,
     order_view,
     purchased,
-    states_of,
 )
-from aitbc.modules.gpu.legacy.market_shapes import milliseconds_of, read_query
-from aitbc.modules.gpu.legacy.naming import amount_of
-from aitbc.modules.gpu.legacy.registry import given
-from aitbc.modules.gpu.service import GpuService
-from aitbc.modules.gpu.service.bookings import BookGpu, BookingWish, GpuNotBooked
+from aitbc.modules.gpu.legacy.caller import Gpu
+from aitbc.modules.gpu.service.bookings import BookGpu, BookingFilter, GpuNotBooked
 
 BOOK = {"permission": "jobs:create"}
 """Who may spend money on jobs may spend it on a GPU's time."""
@@ -56,75 +54,50 @@ class BookingOfGpuController(Controller):
     path = "/v1/marketplace/gpu"
 
     @post("/purchase", status_code=201, opt=BOOK)
-    async def purchase(
-        self,
-        gpu: NamedDependency[GpuService],
-        who: NamedDependency[Principal],
-        once: NamedDependency[IdempotencyKey],
-        data: JSONBody[PurchaseBody],
-    ) -> Purchased:
+    async def purchase(self, gpu: Gpu, who: Who, once: Once, data: JSONBody[PurchaseBody]) -> Purchased:
         """Book a GPU, in the words of a sale."""
         command = BookGpu(gpu=data.gpu_id, duration_ms=milliseconds_of(data.duration_hours))
-        return purchased(await gpu.book_gpu(who, command, once))
+        return purchased(await gpu.bookings.book(who, command, once))
 
     @post("/bid", status_code=201, opt=NATURAL)
-    async def bid(self, gpu: NamedDependency[GpuService], data: JSONBody[BidBody]) -> None:
+    async def bid(self, gpu: Gpu, data: JSONBody[GpuBidBody]) -> None:
         """Refuse a bid for one GPU: it does not say whether its amount is for an hour or for all of them."""
-        await gpu.listed_gpu(data.gpu_id)
+        await gpu.listings.get(data.gpu_id)
         raise BidNotDone
 
     @post("/{name:str}/book", status_code=201, opt=BOOK)
-    async def book(
-        self,
-        gpu: NamedDependency[GpuService],
-        who: NamedDependency[Principal],
-        once: NamedDependency[IdempotencyKey],
-        name: FromPath[str],
-        data: JSONBody[BookBody],
-    ) -> Booked:
+    async def book(self, gpu: Gpu, who: Who, once: Once, name: FromPath[str], data: JSONBody[BookBody]) -> Booked:
         """Book a GPU from now on, and hold what all of its time costs."""
         if data.gpu_id not in (None, name):
-            raise Invalid(fields=(FieldError("/gpu_id", "Expected the GPU of the path"),))
+            raise invalid("/gpu_id", "Expected the GPU of the path")
         command = BookGpu(
             gpu=name,
             duration_ms=milliseconds_of(data.duration_hours),
-            cost_max_units=most_of(data.total_cost),
+            cost_max_units=nearest_units_of(data.total_cost),
             job=data.job_id,
         )
-        return booked(await gpu.book_gpu(who, command, once))
+        return booked(await gpu.bookings.book(who, command, once))
 
     @post("/{name:str}/release", status_code=200, opt=BOOK)
-    async def release(
-        self,
-        gpu: NamedDependency[GpuService],
-        who: NamedDependency[Principal],
-        once: NamedDependency[IdempotencyKey],
-        name: FromPath[str],
-    ) -> Released:
+    async def release(self, gpu: Gpu, who: Who, once: Once, name: FromPath[str]) -> Released:
         """Give a GPU of the caller's booking back: what was used is paid, the rest returns."""
-        await gpu.listed_gpu(name)
-        booking = await gpu.current_booking(name)
+        await gpu.listings.get(name)
+        booking = await gpu.bookings.current(name)
         if booking is None:
             free = "This GPU is not booked."
             return Released(status="already_available", gpu_id=name, refund=0.0, message=free)
-        over = await gpu.release_gpu(who, booking.id, once)
+        over = await gpu.bookings.release(who, booking.id, once)
         refund = amount_of(over.returned_units or 0)
         return Released(status="released", gpu_id=name, refund=refund, message="What was used of its time is paid.")
 
     @post("/{name:str}/confirm", status_code=200, opt=NATURAL)
-    async def confirm(
-        self,
-        gpu: NamedDependency[GpuService],
-        who: NamedDependency[Principal],
-        name: FromPath[str],
-        data: JSONBody[ConfirmBody],
-    ) -> Confirmed:
+    async def confirm(self, gpu: Gpu, who: Who, name: FromPath[str], data: JSONBody[ConfirmBody]) -> Confirmed:
         """Confirm the caller's booking of a GPU."""
-        await gpu.listed_gpu(name)
-        booking = await gpu.current_booking(name)
+        await gpu.listings.get(name)
+        booking = await gpu.bookings.current(name)
         if booking is None:
             raise GpuNotBooked
-        found = await gpu.confirm_booking(who, booking.id, data.client_id)
+        found = await gpu.bookings.confirm(who, booking.id, data.client_id)
         return Confirmed(
             status="confirmed",
             gpu_id=name,
@@ -135,30 +108,24 @@ class BookingOfGpuController(Controller):
 
 
 class CoordinatorBookings(Controller):
-    """What the older coordinator told of bookings, and what it brought to booked GPUs."""
+    """Bookings as the older coordinator listed them, and prompts for booked GPUs."""
 
     path = "/v1"
 
     @get("/marketplace/orders", opt=READ)
-    async def orders(
-        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], query: QueryParams
-    ) -> list[OrderView]:
+    async def orders(self, gpu: Gpu, who: Who, query: QueryParams) -> list[OrderView]:
         """List the caller's bookings, the newest first."""
-        wish: AskedOrders = read_query(given(query), AskedOrders)
-        found = await gpu.bookings(who, BookingWish(states=states_of(wish.status), limit=wish.limit))
+        wish = read_query(query, OrdersQuery)
+        every = wish.status in (None, "all")
+        states = None if wish.status is None or every else frozenset(STATES.known_states(wish.status, "?status"))
+        found = await gpu.bookings.page(who, BookingFilter(states=states, limit=wish.limit))
         return [order_view(one) for one in found]
 
     @post("/tasks/ollama", status_code=200, opt=BOOK)
-    async def ollama(
-        self,
-        gpu: NamedDependency[GpuService],
-        who: NamedDependency[Principal],
-        once: NamedDependency[IdempotencyKey],
-        data: JSONBody[OllamaBody],
-    ) -> TaskView:
+    async def ollama(self, gpu: Gpu, who: Who, once: Once, data: JSONBody[OllamaBody]) -> TaskView:
         """Submit the job that answers a prompt on a GPU that the caller has booked; it costs one minor unit."""
         asked = {"messages": [{"role": "user", "content": data.prompt}], "model": data.model}
-        job = await gpu.work_on_gpu(who, data.gpu_id, "chat", data.parameters | asked, once)
+        job = await gpu.bookings.submit_job(who, data.gpu_id, "chat", data.parameters | asked, once)
         return TaskView(
             task_id=job.id,
             status="submitted",

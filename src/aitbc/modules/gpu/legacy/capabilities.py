@@ -1,40 +1,42 @@
-"""What a miner can, as the older dialect tells it in a free object, and as this house knows it."""
+"""What a miner can do: the free-form object of the legacy dialect, and our own terms."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from aitbc.kernel.primitives.errors import FieldError, Invalid
+from aitbc.kernel.legacy.amounts import optional_amount_of, units_of
+from aitbc.kernel.legacy.errors import converted, invalid
+from aitbc.kernel.legacy.spellings import first_list, first_text
 from aitbc.modules.gpu.api import DEVICES_MAX, Device, Inventory, Miner
-from aitbc.modules.gpu.legacy.naming import amount_of, first_text, units_of
 from aitbc.modules.gpu.models.offer import Offer
-from aitbc.modules.gpu.service.older_miners import OlderMiner
+from aitbc.modules.gpu.service.legacy_miners import LegacyMiner
 
 KIND = "chat"
-"""What an older miner that names no kinds of work does: it answers prompts."""
+"""What a legacy miner that names no kinds of work does: it answers prompts."""
+FIELD = "/capabilities"
 MIB_PER_GB = 1024
 GB_AT_MOST = 1024
 """A bare `memory` up to here is in gigabytes, a larger one in megabytes."""
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([gGmM])(?:i?[bB])?\s*\Z")
 
 
-class Told(Struct, frozen=True):
-    """Capabilities in the terms of this house."""
+class Capabilities(Struct, frozen=True):
+    """Capabilities in our own terms."""
 
     offer: Offer
     inventory: Inventory
     price_units: int | None
 
 
-def read_capabilities(found: Mapping[str, Any], region: str | None) -> Told:
+def read_capabilities(found: Mapping[str, Any], region: str | None) -> Capabilities:
     """The terms of a free object of capabilities. Raises `Invalid` for what cannot be meant."""
     devices = _devices(found)
     names = list(dict.fromkeys(device["name"] for device in devices if device.get("name")))
-    kinds = _words(found, "kinds", "job_types", "supported_kinds") or [KIND]
-    models = _words(found, "supported_models", "models")
+    kinds = first_list(found, "kinds", "job_types", "supported_kinds") or [KIND]
+    models = first_list(found, "supported_models", "models")
     offer = {
         "kinds": kinds,
         "models": {KIND: models} if models and KIND in kinds else {},
@@ -44,12 +46,16 @@ def read_capabilities(found: Mapping[str, Any], region: str | None) -> Told:
         "vram_mib": max((device.get("memory_total_mib") or 0 for device in devices), default=0),
         "region": region or first_text(found, "region"),
     }
-    return Told(_converted(offer, Offer), _converted({"devices": devices}, Inventory), _price(found))
+    return Capabilities(
+        offer=converted(offer, Offer, FIELD),
+        inventory=converted({"devices": devices}, Inventory, FIELD),
+        price_units=_price(found),
+    )
 
 
-def tell_capabilities(older: OlderMiner) -> dict[str, Any]:
-    """What is known of a miner, as the older dialect tells it."""
-    miner = older.miner
+def capabilities_of(found: LegacyMiner) -> dict[str, Any]:
+    """What is known of a miner, in the legacy form."""
+    miner = found.miner
     gpus = [gpu for _, gpu in gpus_of(miner)]
     return {
         "gpu": gpus[0].name if gpus else None,
@@ -58,7 +64,7 @@ def tell_capabilities(older: OlderMiner) -> dict[str, Any]:
         "gpu_memory": miner.vram_mib or None,
         "kinds": list(miner.kinds),
         "models": sorted({model for models in miner.models.values() for model in models}),
-        "price_per_hour": None if older.price_units is None else amount_of(older.price_units),
+        "price_per_hour": optional_amount_of(found.price_units),
     }
 
 
@@ -79,7 +85,7 @@ def with_readings(
         "temperature_celsius": celsius,
     }
     devices = list(inventory.devices)
-    devices[place] = _converted(fresh, Device)
+    devices[place] = converted(fresh, Device, FIELD)
     return msgspec.structs.replace(inventory, devices=tuple(devices))
 
 
@@ -99,7 +105,7 @@ def _devices(found: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _device(one: Any, found: Mapping[str, Any]) -> dict[str, Any]:
     facts = {"name": one} if isinstance(one, str) else one
     if not isinstance(facts, dict):
-        raise _refusal("A GPU is a name, or an object that describes it")
+        raise invalid(FIELD, "A GPU is a name, or an object that describes it")
     cuda = first_text(facts, "cuda_version", "cuda") or first_text(found, "cuda_version", "cuda")
     return {
         "name": first_text(facts, "name", "model", "gpu_model"),
@@ -119,39 +125,21 @@ def _memory(facts: Mapping[str, Any]) -> int | None:
     ):
         if (size := _number(facts.get(name))) is not None:
             return round(size * factor)
-    told = facts.get("memory")
-    if isinstance(told, str) and (size_text := _SIZE.match(told)):
+    memory = facts.get("memory")
+    if isinstance(memory, str) and (size_text := _SIZE.match(memory)):
         return round(float(size_text[1]) * (MIB_PER_GB if size_text[2] in "gG" else 1))
-    size = _number(told)
+    size = _number(memory)
     if size is None:
         return None
     return round(size * MIB_PER_GB) if size <= GB_AT_MOST else round(size)
 
 
-def _number(told: Any) -> float | None:
-    known = isinstance(told, (int, float)) and not isinstance(told, bool) and 0 < told < 2**40
-    return float(told) if known else None
-
-
-def _words(found: Mapping[str, Any], *names: str) -> list[str]:
-    for name in names:
-        if told := found.get(name):
-            return list(told) if isinstance(told, list) else [told]
-    return []
+def _number(size: Any) -> float | None:
+    known = isinstance(size, (int, float)) and not isinstance(size, bool) and 0 < size < 2**40
+    return float(size) if known else None
 
 
 def _price(found: Mapping[str, Any]) -> int | None:
-    names: Sequence[str] = ("price_per_hour", "pricing_per_hour", "price")
+    names = ("price_per_hour", "pricing_per_hour", "price")
     name = next((name for name in names if found.get(name) is not None), None)
-    return None if name is None else units_of(found[name], f"/capabilities/{name}")
-
-
-def _converted(value: Any, kind: type[Any]) -> Any:
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        raise _refusal(str(error)[:200]) from None
-
-
-def _refusal(message: str) -> Invalid:
-    return Invalid(fields=(FieldError("/capabilities", message),))
+    return None if name is None else units_of(found[name], f"{FIELD}/{name}")

@@ -1,26 +1,26 @@
-"""The paths of devices: a catalogue of consumer GPUs, and what miners tell of theirs."""
+"""Devices: a catalogue of consumer GPUs, and what miners reported of theirs."""
 
 from datetime import datetime
 from typing import Any
 
 from litestar import Controller, get, post
-from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParams
 from msgspec import Struct
 
 from aitbc.kernel.identity.principal import PUBLIC, Principal
-from aitbc.kernel.primitives.errors import FieldError, Invalid, NotFound
+from aitbc.kernel.legacy.caller import Who
+from aitbc.kernel.legacy.errors import required
+from aitbc.kernel.legacy.paging import read_query
+from aitbc.kernel.primitives.errors import NotFound
 from aitbc.modules.gpu.api import Device
-from aitbc.modules.gpu.legacy import desk
+from aitbc.modules.gpu.legacy.caller import MINER, READ, READ_BY_POST, Gpu
 from aitbc.modules.gpu.legacy.capabilities import gpus_of
-from aitbc.modules.gpu.legacy.fitting import Fit, fit
-from aitbc.modules.gpu.legacy.naming import asked, miner_name
-from aitbc.modules.gpu.legacy.shapes import Gpu
-from aitbc.modules.gpu.models.catalogue import CATALOGUE, Architecture, ConsumerGpu, is_consumer
+from aitbc.modules.gpu.legacy.miners import gpu_views
+from aitbc.modules.gpu.legacy.model_fit import Fit, fit
+from aitbc.modules.gpu.legacy.shapes import CatalogueQuery, DeviceQuery, MinerGpu, PageQuery
+from aitbc.modules.gpu.models.catalogue import CATALOGUE, ConsumerGpu, is_consumer
 from aitbc.modules.gpu.service import GpuService
-from aitbc.modules.gpu.service.older_miners import OlderMiner
-
-LIMIT_MAX = 1000
+from aitbc.modules.gpu.service.legacy_miners import LegacyMiner
 
 
 class GpuNotFound(NotFound):
@@ -57,7 +57,7 @@ class Profile(Struct, frozen=True, kw_only=True):
 
 
 class Readings(Struct, frozen=True, kw_only=True):
-    """What a miner last read of a GPU; null is what it did not read."""
+    """The last readings of a GPU; null is what its miner did not read."""
 
     id: str
     gpu_id: str
@@ -76,24 +76,21 @@ class Scanned(Struct, frozen=True, kw_only=True):
     """The GPUs of a miner, counted."""
 
     miner_id: str
-    gpus: list[Gpu]
+    gpus: list[MinerGpu]
     registered: int
     edge_optimized: int
     """Those for consumers."""
 
 
 class DeviceController(Controller):
-    """GPUs, as the gpu service before told of them."""
+    """The catalogue, and the GPUs of miners, on the module's own port."""
 
     path = "/v1/marketplace/edge-gpu"
 
     @get("/profiles", opt={"permission": PUBLIC})
     async def profiles(self, query: QueryParams) -> list[Profile]:
         """List the catalogue, or what of it fits."""
-        wish = asked(query, limit_max=LIMIT_MAX)
-        if wish.architecture is not None and wish.architecture not in set(Architecture):
-            known = ", ".join(Architecture)
-            raise Invalid(fields=(FieldError("?architecture", f"Expected one of {known}"),))
+        wish = read_query(query, CatalogueQuery)
         return [
             _profile(one)
             for one in CATALOGUE
@@ -102,61 +99,47 @@ class DeviceController(Controller):
             and wish.edge_optimized is not True  # none of them is
         ]
 
-    @get("/metrics/{name:str}", opt=desk.READ)
-    async def metrics(
-        self,
-        gpu: NamedDependency[GpuService],
-        who: NamedDependency[Principal],
-        query: QueryParams,
-        name: FromPath[str],
-    ) -> list[Readings]:
-        """Tell what a GPU was last read at: one entry, since only the last is kept, and none before the first."""
-        asked(query, limit_max=LIMIT_MAX)
-        older, device = await found(gpu, who, name)
-        return [_readings(older, name, device)] if is_read(device) else []
+    @get("/metrics/{name:str}", opt=READ)
+    async def metrics(self, gpu: Gpu, who: Who, query: QueryParams, name: FromPath[str]) -> list[Readings]:
+        """The last readings of a GPU: one entry, since only the last is kept, and none before the first."""
+        read_query(query, PageQuery)
+        owner, device = await find_device(gpu, who, name)
+        return [_readings(owner, name, device)] if is_read(device) else []
 
-    @post("/scan/{name:str}", status_code=200, opt=desk.ASK)
-    async def scan(
-        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], name: FromPath[str]
-    ) -> Scanned:
-        """Tell which GPUs a miner found in itself."""
-        older = await gpu.older_miner(who, miner_name(name))
-        gpus = await desk.gpus(gpu, who, older)
+    @post("/scan/{name:str}", status_code=200, opt=READ_BY_POST)
+    async def scan(self, gpu: Gpu, who: Who, name: FromPath[str]) -> Scanned:
+        """Which GPUs a miner found in itself."""
+        found = await gpu.legacy_miners.find(who, MINER.check(name))
+        gpus = await gpu_views(gpu, found)
         fits = sum(is_consumer(one.model) for one in gpus)
-        return Scanned(miner_id=older.older_id, gpus=gpus, registered=len(gpus), edge_optimized=fits)
+        return Scanned(miner_id=found.legacy_id, gpus=gpus, registered=len(gpus), edge_optimized=fits)
 
-    @post("/optimize/inference/{name:str}", status_code=200, opt=desk.ASK)
+    @post("/optimize/inference/{name:str}", status_code=200, opt=READ_BY_POST)
     async def optimize(
-        self,
-        gpu: NamedDependency[GpuService],
-        who: NamedDependency[Principal],
-        query: QueryParams,
-        name: FromPath[str],
-        data: JSONBody[dict[str, Any]],
+        self, gpu: Gpu, who: Who, query: QueryParams, name: FromPath[str], data: JSONBody[dict[str, Any]]
     ) -> Fit:
-        """Say how a model goes onto a GPU."""
-        _, device = await found(gpu, who, name)
+        """How a model fits a GPU."""
+        _, device = await find_device(gpu, who, name)
         return fit(name, device.memory_total_mib, model_wanted(query))
 
 
-async def found(gpu: GpuService, who: Principal, name: str) -> tuple[OlderMiner, Device]:
+async def find_device(gpu: GpuService, who: Principal, name: str) -> tuple[LegacyMiner, Device]:
     """A GPU of the caller's by its id, and whose it is. Raises `GpuNotFound`."""
-    miner = name.rpartition("-")[0]
     try:
-        older = await gpu.older_miner(who, miner)
+        owner = await gpu.legacy_miners.find(who, name.rpartition("-")[0])
     except NotFound:
         raise GpuNotFound from None
-    for one, device in gpus_of(older.miner):
-        if one == name:
-            return older, device
-    raise GpuNotFound
+    device = dict(gpus_of(owner.miner)).get(name)
+    if device is None:
+        raise GpuNotFound
+    return owner, device
 
 
 def model_wanted(query: QueryParams) -> str:
-    """The model that a query names. Raises `Invalid` where it names none."""
-    model = asked(query).model_name
-    if model is None or len(model) > 200:
-        raise Invalid(fields=(FieldError("?model_name", "This parameter is required, up to 200 characters"),))
+    """The model that a query names, up to 200 characters. Raises `Invalid` where it names none."""
+    model = read_query(query, DeviceQuery).model_name
+    if model is None:
+        raise required("?model_name")
     return model
 
 
@@ -175,16 +158,16 @@ def memory_share(device: Device) -> float | None:
     return round(100 * device.memory_used_mib / device.memory_total_mib, 2)
 
 
-def _readings(older: OlderMiner, name: str, device: Device) -> Readings:
+def _readings(owner: LegacyMiner, name: str, device: Device) -> Readings:
     return Readings(
         id=name,
         gpu_id=name,
-        timestamp=older.miner.last_seen_at,
+        timestamp=owner.miner.last_seen_at,
         gpu_utilization_percent=device.utilization,
         memory_utilization_percent=memory_share(device),
         power_draw_w=device.power_watts,
         temperature_celsius=device.temperature_celsius,
-        region=older.miner.region,
+        region=owner.miner.region,
     )
 
 

@@ -1,11 +1,12 @@
-"""Jobs and results on their way through the older dialect: a prompt out, free words in, and what the kind of work wants."""
+"""Inputs and results of jobs in the legacy dialect: a prompt out, a free-form result in, read as the kind of work wants it."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from aitbc.kernel.primitives.errors import FieldError, Invalid
+from aitbc.kernel.legacy.errors import invalid
+from aitbc.kernel.legacy.spellings import first_text
+from aitbc.kernel.primitives.errors import Invalid
 from aitbc.modules.ai.api import Lease
-from aitbc.modules.gpu.legacy.naming import first_text
 
 USAGE_MAX = 32
 COUNT_MAX = 2**53 - 1
@@ -17,7 +18,7 @@ REQUESTER = frozenset({"invalid_input", "invalid_request", "bad_request", "valid
 
 
 def payload_of(lease: Lease) -> dict[str, Any]:
-    """The input of a job, with what older miners look for: its type, and for a chat the prompt."""
+    """The input of a job, with what legacy miners look for: its type, and for a chat the prompt."""
     payload = dict(lease.input) if isinstance(lease.input, dict) else {"input": lease.input}
     payload["type"] = lease.kind
     if lease.kind == "chat":
@@ -38,11 +39,11 @@ def output_of(kind: str, result: Any) -> Any:
 
 def usage_of(result: Any, metrics: Mapping[str, Any]) -> dict[str, int]:
     """What the miner counted, as far as those are whole numbers."""
-    told = dict(result) if isinstance(result, dict) else {}
-    told |= metrics
+    found = dict(result) if isinstance(result, dict) else {}
+    found |= metrics
     counted = {
         name: value
-        for name, value in told.items()
+        for name, value in found.items()
         if type(value) is int and 0 <= value <= COUNT_MAX and len(name) <= WORD_LENGTH_MAX
     }
     if "eval_count" in counted:
@@ -100,4 +101,4 @@ def _vectors(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _missing(what: str) -> Invalid:
-    return Invalid(fields=(FieldError("/result", f"Expected {what}"),))
+    return invalid("/result", f"Expected {what}")

@@ -1,50 +1,58 @@
-"""The bodies and answers of the older dialect: numbers for money, its own words for states, and fields that it does not know passed over."""  # noqa: E501
+"""Bodies, queries and answers of the miners' paths. Money is a number, states have their legacy words, unknown fields are passed over."""  # noqa: E501
 
 from datetime import datetime
 from typing import Annotated, Any
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from aitbc.kernel.primitives import money
+from aitbc.kernel.legacy.amounts import optional_amount_of
+from aitbc.kernel.legacy.states import StateNames
+from aitbc.kernel.primitives.secret import masked
 from aitbc.modules.gpu.api import SLOTS_MAX, Device, Miner
-from aitbc.modules.gpu.legacy.naming import amount_of
-from aitbc.modules.gpu.service.older_miners import OlderMiner, Record
-from aitbc.modules.gpu.service.older_work import WorkedJob
+from aitbc.modules.gpu.models.catalogue import Architecture
+from aitbc.modules.gpu.service.legacy_miners import LegacyMiner
+from aitbc.modules.gpu.service.miner_history import MinerRecord, WorkedJob
 
-SERVICE = "gpu-service"
-ASSET = "AITBC"
-STATUS = {"enrolled": "OFFLINE", "online": "ONLINE", "draining": "DRAINING", "offline": "OFFLINE", "removed": "OFFLINE"}
-STATE = {
-    "running": "RUNNING",
-    "succeeded": "COMPLETED",
-    "failed": "FAILED",
-    "lost": "FAILED",
-    "released": "QUEUED",
-    "canceled": "CANCELED",
-}
-"""Of a miner's attempts, as the states of their jobs were called."""
+MINERS_MAX = 10_000
+"""How many miners a list without a limit holds."""
 MIB_PER_GIB = 1024
+MINER_STATES = StateNames(
+    {"enrolled": "OFFLINE", "online": "ONLINE", "draining": "DRAINING", "offline": "OFFLINE", "removed": "OFFLINE"}
+)
+OUTCOMES = StateNames(
+    {
+        "running": "RUNNING",
+        "succeeded": "COMPLETED",
+        "failed": "FAILED",
+        "lost": "FAILED",
+        "released": "QUEUED",
+        "canceled": "CANCELED",
+    }
+)
+"""Of a miner's attempts, as the states of their jobs were called."""
 
-Told = Annotated[str, Meta(max_length=200)]
-Words = Annotated[str, Meta(max_length=16_384)]
+Label = Annotated[str, Meta(max_length=200)]
+Message = Annotated[str, Meta(max_length=16_384)]
+PageLimit = Annotated[int, Meta(ge=1, le=1000)]
+PageOffset = Annotated[int, Meta(ge=0, le=2**31)]
 
 
 class RegisterBody(Struct, frozen=True, kw_only=True):
     """A miner says that it is there."""
 
-    miner_id: Told | None = None
+    miner_id: Label | None = None
     capabilities: dict[str, Any] = {}
     concurrency: Annotated[int, Meta(ge=1, le=SLOTS_MAX)] | None = None
-    region: Told | None = None
+    region: Label | None = None
 
 
 class HeartbeatBody(Struct, frozen=True, kw_only=True):
     """A miner says that it is still there."""
 
-    miner_id: Told | None = None
+    miner_id: Label | None = None
     inflight: Annotated[int, Meta(ge=0, le=SLOTS_MAX)] | None = None
     current_jobs: Annotated[int, Meta(ge=0, le=SLOTS_MAX)] | None = None
-    status: Told = "ONLINE"
+    status: Label = "ONLINE"
     gpu_utilization: Annotated[float, Meta(ge=0, le=100)] | None = None
     memory_used: Annotated[float, Meta(ge=0, le=2**40)] | None = None
 
@@ -52,14 +60,14 @@ class HeartbeatBody(Struct, frozen=True, kw_only=True):
 class PollBody(Struct, frozen=True, kw_only=True):
     """A miner asks for work."""
 
-    miner_id: Told | None = None
+    miner_id: Label | None = None
     max_wait_seconds: Annotated[float, Meta(ge=0, le=86_400)] | None = None
 
 
 class ResultBody(Struct, frozen=True, kw_only=True):
     """A miner brings what came out."""
 
-    miner_id: Told | None = None
+    miner_id: Label | None = None
     result: Any = None
     success: bool | None = None
     metrics: dict[str, Any] | None = None
@@ -68,10 +76,104 @@ class ResultBody(Struct, frozen=True, kw_only=True):
 class FailBody(Struct, frozen=True, kw_only=True):
     """A miner gives up."""
 
-    miner_id: Told | None = None
+    miner_id: Label | None = None
     error: Any = None
-    error_code: Told = ""
-    error_message: Words = ""
+    error_code: Label = ""
+    error_message: Message = ""
+
+
+class PageQuery(Struct, frozen=True):
+    """Which page a query asks for."""
+
+    limit: PageLimit = 20
+    offset: PageOffset = 0
+
+
+class MinerJobsQuery(PageQuery, frozen=True):
+    """Which of a miner's jobs a query asks for."""
+
+    job_type: str | None = None
+    type: str | None = None
+    job_status: str | None = None
+    status: str | None = None
+    min_reward: float | None = None
+
+
+class CatalogueQuery(PageQuery, frozen=True):
+    """Which models of the catalogue a query asks for."""
+
+    architecture: Architecture | None = None
+    edge_optimized: bool | None = None
+    min_memory_gb: int | None = None
+
+
+class DeviceQuery(Struct, frozen=True):
+    """Which device and which model a query names."""
+
+    gpu_id: str | None = None
+    miner_id: str | None = None
+    model_name: Label | None = None
+
+
+class EarningsQuery(Struct, frozen=True):
+    """The time that a query asks for."""
+
+    from_time: str | None = None
+    to_time: str | None = None
+
+
+class MinersQuery(Struct, frozen=True):
+    """Which miners a query asks for."""
+
+    limit: Annotated[int, Meta(ge=1, le=MINERS_MAX)] = MINERS_MAX
+    offset: PageOffset = 0
+    status: str | None = None
+
+
+class WithToken(Struct, frozen=True, kw_only=True):
+    """An answer with the miner's API key, shown this one time."""
+
+    session_token: str
+
+    def __repr__(self) -> str:
+        return masked(self, "session_token")
+
+
+class Registered(WithToken, frozen=True, kw_only=True):
+    """A miner is registered."""
+
+    status: str
+    miner_id: str
+    gpu_count: int | UnsetType = UNSET
+
+
+class UpdatedMiner(WithToken, frozen=True, kw_only=True):
+    """What is known of a miner from now on, and its new API key."""
+
+    miner_id: str
+    status: str
+    capabilities: dict[str, Any]
+
+
+class Updated(Struct, frozen=True, kw_only=True):
+    """What is known of a miner from now on."""
+
+    status: str
+    miner_id: str
+    capabilities: dict[str, Any]
+
+
+class MinerStatus(Struct, frozen=True, kw_only=True):
+    """What became of a miner."""
+
+    miner_id: str
+    status: str
+
+
+class Removed(MinerStatus, frozen=True, kw_only=True):
+    """A miner is gone."""
+
+    message: str
 
 
 class Done(Struct, frozen=True, kw_only=True):
@@ -87,10 +189,35 @@ class Assigned(Struct, frozen=True, kw_only=True):
     payload: dict[str, Any]
     constraints: dict[str, Any]
     expires_at: datetime
-    """Send a sign of life before, or the job may go to another."""
+    """Send a heartbeat before, or the job may go to another."""
 
 
-class Gpu(Struct, frozen=True, kw_only=True):
+class Delivered(Struct, frozen=True, kw_only=True):
+    """A result was taken, checked and metered."""
+
+    status: str
+    job_id: str
+    result: str
+    receipt_id: str | None
+
+
+class Receipted(Struct, frozen=True, kw_only=True):
+    """A result was taken; the receipt in short, none for a failure."""
+
+    status: str
+    receipt: dict[str, Any] | None
+
+
+class Failed(Struct, frozen=True, kw_only=True):
+    """A failure was recorded; `state` is what became of the job."""
+
+    status: str
+    job_id: str
+    error: str
+    state: str
+
+
+class MinerGpu(Struct, frozen=True, kw_only=True):
     """A GPU of a miner."""
 
     id: str
@@ -122,12 +249,22 @@ class JobView(Struct, frozen=True, kw_only=True):
     receipt_id: str | None
 
 
+class MinerJobs(Struct, frozen=True, kw_only=True):
+    """A page of a miner's jobs, of all that there are."""
+
+    jobs: list[JobView]
+    total: int
+    limit: int
+    offset: int
+    miner_id: str
+
+
 class MinerView(Struct, frozen=True, kw_only=True):
     """A miner as administrators saw it."""
 
     miner_id: str
     id: str
-    """Its id in this house."""
+    """Its id in our own API."""
     status: str
     inflight: int
     concurrency: int
@@ -138,7 +275,7 @@ class MinerView(Struct, frozen=True, kw_only=True):
     jobs_failed: int
     last_receipt_id: str | None
     reputation: float
-    gpus: list[Gpu]
+    gpus: list[MinerGpu]
 
 
 class Earned(Struct, frozen=True, kw_only=True):
@@ -147,7 +284,7 @@ class Earned(Struct, frozen=True, kw_only=True):
     job_id: str
     receipt_id: str
     amount: float | None
-    """None where the ledger was told later; the sum has it."""
+    """None where the ledger learned of it later; the sum has it."""
     timestamp: datetime
 
 
@@ -165,30 +302,30 @@ class EarningsView(Struct, frozen=True, kw_only=True):
     earnings_history: list[Earned]
 
 
-def gpu_view(older: OlderMiner, gpu: str, device: Device, *, busy: bool) -> Gpu:
-    """A GPU as the older dialect shows it."""
-    miner = older.miner
+def gpu_view(found: LegacyMiner, gpu: str, device: Device, *, busy: bool) -> MinerGpu:
+    """A GPU as the legacy dialect shows it."""
+    miner = found.miner
     status = "offline" if miner.status != "online" else "booked" if busy else "available"
     memory = device.memory_total_mib
-    return Gpu(
+    return MinerGpu(
         id=gpu,
         model=device.name,
         memory_gb=None if memory is None else round(memory / MIB_PER_GIB),
         status=status,
-        price_per_hour=None if older.price_units is None else amount_of(older.price_units),
+        price_per_hour=optional_amount_of(found.price_units),
         region=miner.region,
         created_at=miner.created_at,
         compute_capability=device.compute_capability,
     )
 
 
-def miner_view(older: OlderMiner, record: Record, gpus: list[Gpu]) -> MinerView:
+def miner_view(found: LegacyMiner, record: MinerRecord, gpus: list[MinerGpu]) -> MinerView:
     """A miner as administrators saw it."""
-    miner = older.miner
+    miner = found.miner
     return MinerView(
-        miner_id=older.older_id,
+        miner_id=found.legacy_id,
         id=miner.id,
-        status=STATUS[miner.status],
+        status=MINER_STATES.word(miner.status),
         inflight=record.inflight,
         concurrency=miner.slots,
         region=miner.region,
@@ -202,31 +339,26 @@ def miner_view(older: OlderMiner, record: Record, gpus: list[Gpu]) -> MinerView:
     )
 
 
-def job_view(older_id: str, job: WorkedJob) -> JobView:
-    """A miner's job as the older dialect shows it."""
+def job_view(legacy_id: str, job: WorkedJob) -> JobView:
+    """A miner's job as the legacy dialect shows it."""
     good = job.outcome in ("running", "succeeded")
     paid = "released" if job.receipt is not None else "escrowed" if job.outcome == "running" else None
     return JobView(
         job_id=job.job,
         job_type=job.kind,
-        state=STATE[job.outcome],
-        assigned_miner_id=older_id,
+        state=OUTCOMES.word(job.outcome),
+        assigned_miner_id=legacy_id,
         requested_at=job.made_at,
         started_at=job.started_at,
         completed_at=job.ended_at,
         expires_at=job.expires_at,
         error=None if good else job.reason,
         payment_status=paid,
-        reward=None if job.earned_units is None else amount_of(job.earned_units),
+        reward=optional_amount_of(job.earned_units),
         receipt_id=job.receipt,
     )
 
 
-def as_number(amount: str) -> float:
-    """An amount of ours as a number."""
-    return amount_of(money.parse(amount, zero=True))
-
-
-def is_busy(miner: Miner, record: Record) -> bool:
+def is_busy(miner: Miner, record: MinerRecord) -> bool:
     """Whether every slot of a miner works."""
     return record.inflight >= miner.slots

@@ -17,7 +17,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from aitbc.kernel.database.standard_tables import NO_DELETE
 from aitbc.kernel.database.unit_of_work import WireId
-from aitbc.modules.gpu.models.market import ListedGpuRow, total
+from aitbc.modules.gpu.models.listings import ListedGpuRow
+from aitbc.modules.gpu.models.pricing import total
 from aitbc.modules.gpu.models.tables import MOMENT, Base, MinerRow
 
 MILLISECOND = timedelta(milliseconds=1)
@@ -109,7 +110,7 @@ class BookingRow(Base):
 
 
 class Booking(Struct, frozen=True, kw_only=True):
-    """A booking as the service tells it: amounts in minor units."""
+    """A booking as the service returns it: amounts in minor units."""
 
     id: str
     gpu: str

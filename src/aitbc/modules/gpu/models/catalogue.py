@@ -1,4 +1,4 @@
-"""Consumer GPUs as their maker describes them: what older clients look up before they have a GPU of their own."""
+"""Consumer GPUs as their maker describes them: what legacy clients look up before they have a GPU of their own."""
 
 from enum import StrEnum
 

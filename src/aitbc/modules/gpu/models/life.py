@@ -2,7 +2,7 @@
 
     enrolled ──► online ◄──► draining
                    ▲ ╲         ▲ │
-                   │  ╲        │ ▼      (a miner that drains stays so, however often it goes and comes)
+                   │  ╲        │ ▼      (a miner that drains stays so, however often it stops and starts)
                    └───╲────► offline
     every one ──► removed
 
@@ -17,14 +17,14 @@ class Status(StrEnum):
     """Where a miner is."""
 
     ENROLLED = "enrolled"
-    """Known, and never heard of since."""
+    """Known, and without a heartbeat since."""
     ONLINE = "online"
     DRAINING = "draining"
     """Alive, but takes no new work."""
     OFFLINE = "offline"
-    """Not heard of for a while, or it said good-bye."""
+    """Without a heartbeat for `offline_seconds`, or it said that it is leaving."""
     REMOVED = "removed"
-    """Gone for good; its history stays."""
+    """Ended for good; its history stays."""
 
 
 ALLOWED: dict[Status, frozenset[Status]] = {
@@ -50,7 +50,7 @@ class MinerFields(Protocol):
     version: int
 
 
-def standing(miner: MinerFields) -> tuple[Status, str | None]:
+def live_status(miner: MinerFields) -> tuple[Status, str | None]:
     """The status of a miner that is alive, and why."""
     if miner.drain_message is not None:
         return Status.DRAINING, miner.drain_message
@@ -60,7 +60,7 @@ def standing(miner: MinerFields) -> tuple[Status, str | None]:
 
 
 def move(miner: MinerFields, status: Status, reason: str | None) -> bool:
-    """Bring a miner into a status; answers whether anything changed. A step outside `ALLOWED` is a bug."""
+    """Bring a miner into a status; returns whether anything changed. A step outside `ALLOWED` is a bug."""
     if (miner.status, miner.status_reason) == (status, reason):
         return False
     assert miner.status == status or status in ALLOWED[Status(miner.status)], f"{miner.status} to {status}"
@@ -69,24 +69,24 @@ def move(miner: MinerFields, status: Status, reason: str | None) -> bool:
     return True
 
 
-def hear(miner: MinerFields, *, slots: int, pause: str | None, leaving: bool) -> bool:
-    """A sign of life came, with the slots the miner has; whether that changed anything others must know.
+def apply_heartbeat(miner: MinerFields, *, slots: int, pause: str | None, leaving: bool) -> bool:
+    """Apply a heartbeat, with the slots the miner has; whether that changed anything others must know.
 
-    `pause` is why the miner itself takes no work now, `leaving` its good-bye. One that was removed is not heard.
+    `pause` is why the miner itself takes no work now, `leaving` that it stops. A miner that was removed stays so.
     """
     if miner.status == Status.REMOVED:
         return False
     miner.pause_reason = pause
     resized = miner.slots != slots
     miner.slots = slots
-    moved = move(miner, Status.OFFLINE, LEFT) if leaving else move(miner, *standing(miner))
+    moved = move(miner, Status.OFFLINE, LEFT) if leaving else move(miner, *live_status(miner))
     if resized and not moved:
         miner.version += 1
     return moved or resized
 
 
 def silence(miner: MinerFields) -> bool:
-    """Nothing was heard of a miner for too long. Whether that changed anything."""
+    """Apply a silence that was too long. Whether that changed anything."""
     return miner.status in ALIVE and move(miner, Status.OFFLINE, SILENT)
 
 
@@ -96,8 +96,8 @@ def drain(miner: MinerFields, message: str | None) -> bool:
         return False
     miner.drain_message = message
     if miner.status in ALIVE:
-        return move(miner, *standing(miner))
-    miner.version += 1  # it will show when the miner is heard of again
+        return move(miner, *live_status(miner))
+    miner.version += 1  # it shows with the next heartbeat
     return True
 
 

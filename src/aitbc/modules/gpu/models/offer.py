@@ -1,4 +1,4 @@
-"""What a miner offers, as it tells it: the terms that jobs are matched by, within limits."""
+"""What a miner offers: the terms that jobs are matched by, within limits."""
 
 import functools
 from typing import Annotated, Literal
@@ -71,7 +71,7 @@ class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def cuda_of(inventory: Inventory) -> str | None:
-    """The version of CUDA that the devices are reached by: the first that one of them tells."""
+    """The version of CUDA that the devices are reached by: the first that one of them states."""
     told = (device.runtime_version for device in inventory.devices if device.type in (None, "cuda"))
     return next((version for version in told if version), None)
 

@@ -67,7 +67,7 @@ class MinerRow(Base):
     slots: Mapped[int] = mapped_column(SmallInteger)
     slots_busy: Mapped[int] = mapped_column(SmallInteger)
     readings: Mapped[str | None] = mapped_column(Text)
-    """The inventory that the last heartbeat with telemetry brought, as JSON."""
+    """The inventory of the last heartbeat with telemetry, as JSON."""
     seen_at: Mapped[datetime | None] = mapped_column(MOMENT)
     version: Mapped[int] = mapped_column(BigInteger)
     """Grows with each change that matters for matching."""
@@ -91,7 +91,7 @@ class MinerRow(Base):
 
 
 class ProfileRow(Base):
-    """What a miner has and can do, as it told."""
+    """What a miner has and can do, as it said."""
 
     __tablename__ = "profiles"
     __table_args__ = ({"info": NO_DELETE},)

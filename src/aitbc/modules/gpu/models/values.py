@@ -1,4 +1,4 @@
-"""Miners as plain values: what the gathered way works on, with the same names as the rows."""
+"""Miners as plain values: what the batched statements work on, with the same names as the rows."""
 
 from msgspec import Struct
 
@@ -6,7 +6,7 @@ from aitbc.modules.gpu.models.reputation import Score
 
 
 class MinerValue(Struct, kw_only=True):
-    """A miner by value, as far as its life goes."""
+    """A miner by value: the fields that a heartbeat reads and writes."""
 
     id: str
     account: str
@@ -20,11 +20,11 @@ class MinerValue(Struct, kw_only=True):
     booking: str | None = None
     booker: str | None = None
     readings: str | None = None
-    """What this sign of life brought; none leaves the stored ones."""
+    """The readings of this heartbeat; none leaves the stored ones."""
 
 
-class Beat(Struct, frozen=True, kw_only=True):
-    """A sign of life; none stands for what it does not tell."""
+class Heartbeat(Struct, frozen=True, kw_only=True):
+    """A heartbeat; none stands for what it does not state."""
 
     miner: str
     slots: int | None = None
@@ -33,18 +33,18 @@ class Beat(Struct, frozen=True, kw_only=True):
     pause: str | None = None
     leaving: bool = False
     request_id: str | None = None
-    """The request that brought it."""
+    """The request that it came with."""
 
 
-class Standing(Struct, frozen=True):
-    """Where a miner is after a sign of life, and why."""
+class MinerStatus(Struct, frozen=True):
+    """The status of a miner after a heartbeat, and why."""
 
     status: str
     reason: str | None
 
 
-class Asking(Struct, frozen=True, kw_only=True):
-    """A miner that asks for work or brings it: all that must be known of it for that."""
+class PollContext(Struct, frozen=True, kw_only=True):
+    """What a poll or a result needs to know of its miner."""
 
     id: str
     account: str

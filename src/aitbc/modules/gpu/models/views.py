@@ -1,4 +1,4 @@
-"""Miners as others see them: in answers, and in what gpu tells."""
+"""Miners as others see them: in answers, and in events."""
 
 from datetime import datetime
 

@@ -17,18 +17,26 @@ from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Pag
 from aitbc.kernel.primitives.text import Name, Text
 from aitbc.modules.gpu.api import MinerNotFound
 from aitbc.modules.gpu.models.bookings import MILLISECOND, Booking
-from aitbc.modules.gpu.models.market_views import ListedGpu
-from aitbc.modules.gpu.service import GpuService
+from aitbc.modules.gpu.models.listing_views import ListedGpu
 from aitbc.modules.gpu.service.bookings import (
     BookGpu,
     BookingCostsMore,
+    BookingFilter,
     BookingNotFound,
     BookingNotOpen,
-    BookingWish,
+    Bookings,
     GpuOffline,
     TooManyBookings,
 )
-from aitbc.modules.gpu.service.registry import GpuBooked, GpuWish, ListedGpuNotFound, ListGpu, TooManyGpus
+from aitbc.modules.gpu.service.listings import (
+    GpuBooked,
+    ListedGpuNotFound,
+    ListGpu,
+    ListingFilter,
+    Listings,
+    TooManyGpus,
+)
+from aitbc.modules.gpu.service.miners import Miners
 from aitbc.modules.trading.api import InsufficientFunds
 
 BOOKINGS = "gpu.bookings"
@@ -62,7 +70,7 @@ class ListGpuForRent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     model: Name
     price_per_hour: Amount
     miner: MinerId | None = None
-    """The id of the miner that it is in: whoever books it has that miner for itself. Left out, nothing is brought to it."""
+    """The id of the miner that it is in: whoever books it has that miner for itself. Left out, no job is sent to it."""
     memory_gb: Annotated[int, Meta(ge=0, le=65_536)] | None = None
     compute_capability: Name | None = None
     region: Name | None = None
@@ -153,14 +161,15 @@ class ListingController(Controller):
     )
     async def list_gpu(
         self,
-        gpu: NamedDependency[GpuService],
+        miners: NamedDependency[Miners],
+        listings: NamedDependency[Listings],
         who: NamedDependency[Principal],
         once: NamedDependency[IdempotencyKey],
         data: JSONBody[ListGpuForRent],
     ) -> Response[ListingView]:
         """Offer the time of a GPU of the caller's, for whoever books it first."""
         if data.miner is not None:
-            await gpu.miner_of(who, data.miner)
+            await miners.owned(who, data.miner)
         command = ListGpu(
             miner_name=data.miner or "",
             model=data.model,
@@ -171,7 +180,7 @@ class ListingController(Controller):
             price_units=parse(data.price_per_hour),
             description=data.description or "",
         )
-        listed = await gpu.list_gpu(who, command, once)
+        listed = await listings.add(who, command, once)
         return Response(listing_of(listed), status_code=201, headers={"location": f"/api/v1/gpu/listings/{listed.id}"})
 
     @get(
@@ -182,7 +191,7 @@ class ListingController(Controller):
     )
     async def listings(
         self,
-        gpu: NamedDependency[GpuService],
+        listings: NamedDependency[Listings],
         model: FromQuery[Annotated[str, Meta(max_length=100)] | None] = None,
         region: FromQuery[Annotated[str, Meta(max_length=100)] | None] = None,
         available: FromQuery[bool | None] = None,
@@ -194,8 +203,8 @@ class ListingController(Controller):
         after = Page.position(LISTINGS, cursor, bound_to=bound)
         if after is not None and not ids.is_id("gpu", after):
             raise InvalidCursor
-        wish = GpuWish(model=model, region=region, available=available, after=after, limit=limit + 1)
-        found = [listing_of(one) for one in await gpu.listed_gpus(wish)]
+        wish = ListingFilter(model=model, region=region, available=available, after=after, limit=limit + 1)
+        found = [listing_of(one) for one in await listings.page(wish)]
         return Page.of(LISTINGS, found, limit, lambda one: one.id, bound_to=bound)
 
     @get(
@@ -204,9 +213,9 @@ class ListingController(Controller):
         summary="Get a GPU for rent",
         opt={"permission": "miners:read", "errors": (ListedGpuNotFound,)},
     )
-    async def one(self, gpu: NamedDependency[GpuService], listing: FromPath[str]) -> ListingView:
+    async def one(self, listings: NamedDependency[Listings], listing: FromPath[str]) -> ListingView:
         """Get one GPU: its price, what is said of it, and whether it can be had."""
-        return listing_of(await gpu.listed_gpu(listing))
+        return listing_of(await listings.get(listing))
 
     @delete(
         "/{listing:str}",
@@ -216,10 +225,10 @@ class ListingController(Controller):
         opt={"permission": "miners:manage", "idempotency": "natural", "errors": (ListedGpuNotFound, GpuBooked)},
     )
     async def unlist(
-        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], listing: FromPath[str]
+        self, listings: NamedDependency[Listings], who: NamedDependency[Principal], listing: FromPath[str]
     ) -> Unlisted:
         """Take a GPU of the caller's off the market; one that is booked stays until it is free."""
-        await gpu.unlist_gpu(who, listing)
+        await listings.remove(who, listing)
         return Unlisted(id=listing, status="removed")
 
 
@@ -244,7 +253,7 @@ class BookingController(Controller):
     )
     async def book(
         self,
-        gpu: NamedDependency[GpuService],
+        bookings: NamedDependency[Bookings],
         who: NamedDependency[Principal],
         once: NamedDependency[IdempotencyKey],
         data: JSONBody[BookListedGpu],
@@ -260,7 +269,7 @@ class BookingController(Controller):
             cost_max_units=parse(data.max_price),
             job=data.label,
         )
-        made = await gpu.book_gpu(who, command, once)
+        made = await bookings.book(who, command, once)
         return Response(booking_of(made), status_code=201, headers={"location": f"/api/v1/gpu/bookings/{made.id}"})
 
     @get(
@@ -271,7 +280,7 @@ class BookingController(Controller):
     )
     async def bookings(
         self,
-        gpu: NamedDependency[GpuService],
+        bookings: NamedDependency[Bookings],
         who: NamedDependency[Principal],
         status: FromQuery[StateName | None] = None,
         limit: FromQuery[Limit] = 50,
@@ -283,16 +292,16 @@ class BookingController(Controller):
         if after is not None and not ids.is_id("book", after):
             raise InvalidCursor
         states = None if status is None else frozenset({str(status)})
-        wish = BookingWish(states=states, owned=True, after=after, limit=limit + 1)
-        found = [booking_of(one) for one in await gpu.bookings(who, wish)]
+        wish = BookingFilter(states=states, owned=True, after=after, limit=limit + 1)
+        found = [booking_of(one) for one in await bookings.page(who, wish)]
         return Page.of(BOOKINGS, found, limit, lambda one: one.id, bound_to=bound)
 
     @get("/{booking:str}", operation_id="get_booking", summary="Get a booking", opt=READ)
     async def one(
-        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], booking: FromPath[str]
+        self, bookings: NamedDependency[Bookings], who: NamedDependency[Principal], booking: FromPath[str]
     ) -> BookingView:
         """Get one booking: until when, what it costs or came to, and whether its miner is there."""
-        return booking_of(await gpu.booking(who, booking))
+        return booking_of(await bookings.get(who, booking))
 
     @post(
         "/{booking:str}/release",
@@ -303,7 +312,7 @@ class BookingController(Controller):
     )
     async def release(
         self,
-        gpu: NamedDependency[GpuService],
+        bookings: NamedDependency[Bookings],
         who: NamedDependency[Principal],
         once: NamedDependency[IdempotencyKey],
         booking: FromPath[str],
@@ -312,7 +321,7 @@ class BookingController(Controller):
 
         Only who booked it can. A booking that is over stays as it came out.
         """
-        return booking_of(await gpu.release_gpu(who, booking, once))
+        return booking_of(await bookings.release(who, booking, once))
 
 
 def listing_of(gpu: ListedGpu) -> ListingView:

@@ -14,10 +14,10 @@ from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Pag
 from aitbc.kernel.primitives.text import Text
 from aitbc.modules.gpu.api import Miner, MinerNotFound
 from aitbc.modules.gpu.routes.protocol import MinerProtocolUnsupported, require_protocol
-from aitbc.modules.gpu.service import GpuService
 from aitbc.modules.gpu.service.enrolment import (
     Enrol,
     Enrolled,
+    Enrolment,
     EnrolmentToken,
     EnrolmentTokenUsed,
     InvalidEnrolmentToken,
@@ -27,8 +27,8 @@ from aitbc.modules.gpu.service.enrolment import (
     TooManyTokens,
     WrongProof,
 )
-from aitbc.modules.gpu.service.fleet import MinerEarnings, MinerRemoved
-from aitbc.modules.gpu.service.scoring import Reputation
+from aitbc.modules.gpu.service.miners import MinerEarnings, MinerRemoved, Miners
+from aitbc.modules.gpu.service.reputation import Reputation, Reputations
 
 LIST = "gpu.miners"
 StatusName = Literal["enrolled", "online", "draining", "offline", "removed"]
@@ -54,13 +54,13 @@ class EnrolmentController(Controller):
         opt={"permission": "miners:enrol", "idempotency": "natural", "errors": (TooManyTokens,)},
     )
     async def create_token(
-        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], data: JSONBody[MakeEnrolmentToken]
+        self, enrolment: NamedDependency[Enrolment], who: NamedDependency[Principal], data: JSONBody[MakeEnrolmentToken]
     ) -> EnrolmentToken:
         """Make a token that enrols one miner of the caller's account, once, within its time.
 
         The token is in this answer and is never shown again, so the answer is not kept for a replay.
         """
-        return await gpu.create_token(who, data.expires_seconds)
+        return await enrolment.create_token(who, data.expires_seconds)
 
     @post(
         "/enrolments",
@@ -80,13 +80,13 @@ class EnrolmentController(Controller):
             ),
         },
     )
-    async def enrol(self, gpu: NamedDependency[GpuService], data: JSONBody[Enrol]) -> Enrolled:
-        """Enrol the machine that sends this: the token opens the door, the signature shows that it holds the private key.
+    async def enrol(self, enrolment: NamedDependency[Enrolment], data: JSONBody[Enrol]) -> Enrolled:
+        """Enrol the machine that sends this: the token admits it, the signature shows that it holds the private key.
 
         Sending it again with the same public key answers the same miner with a fresh API key and ends the earlier ones,
         so a lost answer costs nothing; a miner whose key has run out comes back with a new token.
         """
-        return await gpu.enrol(data)
+        return await enrolment.enrol(data)
 
 
 class MinerController(Controller):
@@ -103,7 +103,7 @@ class MinerController(Controller):
     )
     async def list_miners(
         self,
-        gpu: NamedDependency[GpuService],
+        miners: NamedDependency[Miners],
         who: NamedDependency[Principal],
         status: FromQuery[StatusName | None] = None,
         limit: FromQuery[Limit] = 50,
@@ -114,33 +114,33 @@ class MinerController(Controller):
         after = Page.position(LIST, cursor, bound_to=bound)
         if after is not None and not ids.is_id("mnr", after):
             raise InvalidCursor
-        found = await gpu.miners(who, status=status, after=after, limit=limit + 1)
+        found = await miners.page(who, status=status, after=after, limit=limit + 1)
         return Page.of(LIST, found, limit, lambda miner: miner.id, bound_to=bound)
 
     @get("/{miner:str}", operation_id="get_miner", summary="Get a miner", opt=READ)
     async def get_miner(
-        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], miner: FromPath[str]
+        self, miners: NamedDependency[Miners], who: NamedDependency[Principal], miner: FromPath[str]
     ) -> Miner:
         """Get one miner: where it is and why, what it offers, what it found in itself, what its reputation is."""
-        return await gpu.miner_of(who, miner)
+        return await miners.owned(who, miner)
 
     @post("/{miner:str}/drain", operation_id="drain_miner", summary="Drain a miner", status_code=200, opt=STEER)
     async def drain(
         self,
-        gpu: NamedDependency[GpuService],
+        miners: NamedDependency[Miners],
         who: NamedDependency[Principal],
         miner: FromPath[str],
         data: JSONBody[DrainMiner],
     ) -> Miner:
         """Let a miner finish what it works on and give it nothing new, until it is resumed."""
-        return await gpu.drain(who, miner, data.message)
+        return await miners.drain(who, miner, data.message)
 
     @post("/{miner:str}/resume", operation_id="resume_miner", summary="Resume a miner", status_code=200, opt=STEER)
     async def resume(
-        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], miner: FromPath[str]
+        self, miners: NamedDependency[Miners], who: NamedDependency[Principal], miner: FromPath[str]
     ) -> Miner:
         """Let a drained miner have work again."""
-        return await gpu.drain(who, miner, None)
+        return await miners.drain(who, miner, None)
 
     @delete(
         "/{miner:str}",
@@ -150,28 +150,28 @@ class MinerController(Controller):
         opt={"permission": "miners:manage", "idempotency": "natural", "errors": (MinerNotFound,)},
     )
     async def remove(
-        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], miner: FromPath[str]
+        self, miners: NamedDependency[Miners], who: NamedDependency[Principal], miner: FromPath[str]
     ) -> Miner:
         """Remove a miner for good: its key ends, what it works on goes to others, its history stays."""
-        return await gpu.remove(who, miner)
+        return await miners.remove(who, miner)
 
     @get("/{miner:str}/reputation", operation_id="get_reputation", summary="Explain a reputation", opt=READ)
     async def reputation(
-        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], miner: FromPath[str]
+        self, reputations: NamedDependency[Reputations], who: NamedDependency[Principal], miner: FromPath[str]
     ) -> Reputation:
         """Work a miner's reputation out from its stored attempts, and show what went into it.
 
         Only two things count: attempts that succeeded, and attempts that ended by the miner's own fault.
         """
-        return await gpu.reputation(who, miner)
+        return await reputations.explain(who, miner)
 
     @get("/{miner:str}/earnings", operation_id="get_earnings", summary="Read what a miner earned", opt=READ)
     async def earnings(
         self,
-        gpu: NamedDependency[GpuService],
+        miners: NamedDependency[Miners],
         who: NamedDependency[Principal],
         miner: FromPath[str],
         since: FromQuery[datetime | None] = None,
     ) -> MinerEarnings:
         """Sum up a miner's receipts, all of them or those since a time, and what is set aside for its jobs now."""
-        return await gpu.earnings(who, miner, since)
+        return await miners.earnings(who, miner, since)

@@ -1,4 +1,4 @@
-"""The language between miners and platform: its number, which a miner may send along, and the refusal of one not spoken here."""
+"""The version of the miners' protocol: a miner may send it along, and one that is not supported here is refused."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from aitbc.kernel.http.problems import header_values
 from aitbc.kernel.primitives.errors import AppError
 
 HEADER = b"aitbc-miner-protocol"
-SPOKEN = ("1",)
+SUPPORTED = ("1",)
 
 
 class MinerProtocolUnsupported(AppError):
@@ -20,6 +20,6 @@ class MinerProtocolUnsupported(AppError):
 
 async def require_protocol(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """Before the body is read: a later version may hold what this one does not know. Raises `MinerProtocolUnsupported`."""
-    if any(told not in SPOKEN for told in header_values(connection.scope, HEADER)):
-        upgrade = ", ".join(f"aitbc-miner/{number}" for number in SPOKEN)
-        raise MinerProtocolUnsupported(headers={"Upgrade": upgrade}, supported=list(SPOKEN))
+    if any(version not in SUPPORTED for version in header_values(connection.scope, HEADER)):
+        upgrade = ", ".join(f"aitbc-miner/{version}" for version in SUPPORTED)
+        raise MinerProtocolUnsupported(headers={"Upgrade": upgrade}, supported=list(SUPPORTED))

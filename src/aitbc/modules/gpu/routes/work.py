@@ -1,4 +1,4 @@
-"""The HTTP that miners speak: heartbeats, polls, and what becomes of their leases."""
+"""The HTTP of miners: heartbeats, polls, and what becomes of their leases."""
 
 from litestar import Controller, get, post, put
 from litestar.di import NamedDependency
@@ -19,30 +19,29 @@ from aitbc.modules.ai.api import (
 from aitbc.modules.gpu.api import Miner, MinerNotFound
 from aitbc.modules.gpu.models.offer import Offer
 from aitbc.modules.gpu.routes.protocol import MinerProtocolUnsupported, require_protocol
-from aitbc.modules.gpu.service import GpuService
-from aitbc.modules.gpu.service.fleet import MinerRemoved
+from aitbc.modules.gpu.service.heartbeats import HeartbeatAnswer, Heartbeats, SendHeartbeat
+from aitbc.modules.gpu.service.miners import MinerRemoved, Miners
 from aitbc.modules.gpu.service.work import (
     AddLines,
     AskForWork,
     DeliverResult,
-    HeartbeatAnswer,
     Kept,
     Leases,
+    MinerWork,
     ReleaseLease,
     ReportFailure,
-    SendHeartbeat,
     TellParts,
     TooManyPolls,
     Work,
 )
 
-SPEAK = {
+MINER = {
     "permission": "miners:work",
     "idempotency": "natural",  # a fencing token or a newest value makes each of them harmless to repeat
     "errors": (MinerNotFound, MinerProtocolUnsupported),
 }
-LEASE = SPEAK | {"errors": (MinerNotFound, LeaseLost, MinerProtocolUnsupported)}
-POLL = SPEAK | {"waits": True, "errors": (MinerNotFound, TooManyPolls, MinerProtocolUnsupported)}
+LEASE = MINER | {"errors": (MinerNotFound, LeaseLost, MinerProtocolUnsupported)}
+POLL = MINER | {"waits": True, "errors": (MinerNotFound, TooManyPolls, MinerProtocolUnsupported)}
 DELIVER_ERRORS = (
     *(MinerNotFound, LeaseLost, StopAsked, WrongSignature, WrongDigest, OutputTooLarge),
     MinerProtocolUnsupported,
@@ -50,31 +49,31 @@ DELIVER_ERRORS = (
 
 
 class WorkController(Controller):
-    """The calls of a miner, each for the miner that the key speaks for."""
+    """The calls of a miner, each for the miner that the key belongs to."""
 
     tags = ("work",)
     guards = (require_protocol,)
 
-    @post("/heartbeats", operation_id="send_heartbeat", summary="Send a heartbeat", status_code=200, opt=SPEAK)
+    @post("/heartbeats", operation_id="send_heartbeat", summary="Send a heartbeat", status_code=200, opt=MINER)
     async def heartbeat(
-        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], data: JSONBody[SendHeartbeat]
+        self, heartbeats: NamedDependency[Heartbeats], who: NamedDependency[Principal], data: JSONBody[SendHeartbeat]
     ) -> HeartbeatAnswer:
         """Show that the miner lives and works on its leases: each that is still its own is extended.
 
         A miner that is silent for 30 seconds is offline; one that says why it cannot take work drains.
         """
-        return await gpu.heartbeat(who, data)
+        return await heartbeats.receive(who, data)
 
     @post("/polls", operation_id="poll_for_work", summary="Ask for work", status_code=200, opt=POLL)
     async def poll(
-        self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal], data: JSONBody[AskForWork]
+        self, work: NamedDependency[MinerWork], who: NamedDependency[Principal], data: JSONBody[AskForWork]
     ) -> Work:
         """Ask for up to `slots` jobs; the answer waits for one to appear, and is empty when none did in time.
 
-        A miner that drains or was removed gets none, and is told why. An answer that was lost on the way is found again
+        A miner that drains or was removed gets none, and the answer says why. What an answer that was lost held is found again
         with `GET /api/v1/gpu/leases`.
         """
-        return await gpu.poll(who, data)
+        return await work.poll(who, data)
 
     @get(
         "/leases",
@@ -82,20 +81,20 @@ class WorkController(Controller):
         summary="List the miner's leases",
         opt={"permission": "miners:work", "errors": (MinerNotFound, MinerProtocolUnsupported)},
     )
-    async def leases(self, gpu: NamedDependency[GpuService], who: NamedDependency[Principal]) -> Leases:
+    async def leases(self, work: NamedDependency[MinerWork], who: NamedDependency[Principal]) -> Leases:
         """List the miner's live leases, all of them: for one that was restarted or lost an answer."""
-        return await gpu.leases(who)
+        return await work.leases(who)
 
     @post(
         "/leases/{attempt:str}/result",
         operation_id="deliver_result",
         summary="Deliver a result",
         status_code=200,
-        opt=SPEAK | {"errors": DELIVER_ERRORS},
+        opt=MINER | {"errors": DELIVER_ERRORS},
     )
     async def result(
         self,
-        gpu: NamedDependency[GpuService],
+        work: NamedDependency[MinerWork],
         who: NamedDependency[Principal],
         attempt: FromPath[str],
         data: JSONBody[DeliverResult],
@@ -104,7 +103,7 @@ class WorkController(Controller):
 
         Delivering the same result again answers the same. A result for a lease that was lost is refused and not paid.
         """
-        return await gpu.deliver(who, attempt, data)
+        return await work.deliver(who, attempt, data)
 
     @post(
         "/leases/{attempt:str}/failure",
@@ -115,13 +114,13 @@ class WorkController(Controller):
     )
     async def failure(
         self,
-        gpu: NamedDependency[GpuService],
+        work: NamedDependency[MinerWork],
         who: NamedDependency[Principal],
         attempt: FromPath[str],
         data: JSONBody[ReportFailure],
     ) -> Outcome:
         """Say that an attempt failed, and whose fault it was: the job is tried again or ends."""
-        return await gpu.fail(who, attempt, data)
+        return await work.fail(who, attempt, data)
 
     @post(
         "/leases/{attempt:str}/release",
@@ -132,26 +131,26 @@ class WorkController(Controller):
     )
     async def release(
         self,
-        gpu: NamedDependency[GpuService],
+        work: NamedDependency[MinerWork],
         who: NamedDependency[Principal],
         attempt: FromPath[str],
         data: JSONBody[ReleaseLease],
     ) -> Outcome:
         """Give a lease back unworked: the attempt does not count, and another miner may have the job."""
-        return await gpu.release(who, attempt, data)
+        return await work.release(who, attempt, data)
 
     @post(
         "/leases/{attempt:str}/log", operation_id="add_log_lines", summary="Add log lines", status_code=200, opt=LEASE
     )
     async def log(
         self,
-        gpu: NamedDependency[GpuService],
+        work: NamedDependency[MinerWork],
         who: NamedDependency[Principal],
         attempt: FromPath[str],
         data: JSONBody[AddLines],
     ) -> Kept:
         """Add lines to the job's log; lines that are kept already are passed over."""
-        return await gpu.log(who, attempt, data)
+        return await work.log(who, attempt, data)
 
     @post(
         "/leases/{attempt:str}/parts",
@@ -162,30 +161,30 @@ class WorkController(Controller):
     )
     async def parts(
         self,
-        gpu: NamedDependency[GpuService],
+        work: NamedDependency[MinerWork],
         who: NamedDependency[Principal],
         attempt: FromPath[str],
         data: JSONBody[TellParts],
     ) -> PartsKept:
-        """Tell pieces of an output's text while it is made, and hear whether to go on.
+        """Send pieces of an output's text while it is made; the answer says whether to go on.
 
         Pieces that are kept already are passed over. On `stop` nothing more is kept: deliver the text up to `kept` as the
-        result, within 10 seconds. Without a piece it is only the question; ask every second, so that a stop is heard soon.
+        result, within 10 seconds. Without a piece it is only the question; ask every second, so that a stop is noticed soon.
         """
-        return await gpu.tell_parts(who, attempt, data)
+        return await work.keep_parts(who, attempt, data)
 
     @put(
         "/miners/{miner:str}/capabilities",
         operation_id="set_capabilities",
         summary="Say what the miner can take",
-        opt=SPEAK | {"errors": (MinerNotFound, MinerRemoved, MinerProtocolUnsupported)},
+        opt=MINER | {"errors": (MinerNotFound, MinerRemoved, MinerProtocolUnsupported)},
     )
     async def capabilities(
         self,
-        gpu: NamedDependency[GpuService],
+        miners: NamedDependency[Miners],
         who: NamedDependency[Principal],
         miner: FromPath[str],
         data: JSONBody[Offer],
     ) -> Miner:
         """Say what the miner can take from now on. Only the miner itself may."""
-        return await gpu.offer(who, miner, data)
+        return await miners.set_offer(who, miner, data)

@@ -1,4 +1,4 @@
-"""Booking listed GPUs: their time is held in full, what was used of it is paid, and the rest goes back (decision 0027)."""
+"""Booking listed GPUs: their time is held in full, what was used of it is paid, and the rest is returned (decision 0027)."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -6,48 +6,32 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-import structlog
 from msgspec import Struct
-from sqlalchemy import Select, func, or_, select, text, tuple_, update
+from sqlalchemy import Select, func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from aitbc.kernel.database.idempotency import IdempotencyKey, IdempotencyKeyReused
-from aitbc.kernel.database.unit_of_work import UnitOfWork
+from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids, money
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError, Conflict, NotFound, TooMany
-from aitbc.modules.ai.api import Job, OrderJob
-from aitbc.modules.gpu.models.bookings import (
-    IS_OPEN,
-    MILLISECOND,
-    PAID,
-    Booking,
-    BookingRow,
-    BookingState,
-    booking_view,
-    hold_of,
-)
+from aitbc.modules.ai.api import AiApi, Job, OrderJob
+from aitbc.modules.gpu.models.bookings import IS_OPEN, MILLISECOND, Booking, BookingRow, BookingState, booking_view
 from aitbc.modules.gpu.models.life import Status
-from aitbc.modules.gpu.models.market import ListedGpuRow, total
+from aitbc.modules.gpu.models.listings import ListedGpuRow
+from aitbc.modules.gpu.models.pricing import total
 from aitbc.modules.gpu.models.tables import MinerRow
-from aitbc.modules.gpu.service.booked import open_bookings
-from aitbc.modules.gpu.service.registry import GpuBooked, Registry, listed, with_miner
-from aitbc.modules.trading.api import HoldNotFound, HoldNotOpen, InsufficientFunds, PayRent, PlaceHold
+from aitbc.modules.gpu.service.booking_payments import BookingPayments
+from aitbc.modules.gpu.service.booking_states import begin_booking, end_booking, open_bookings
+from aitbc.modules.gpu.service.listings import GpuBooked, Listings, listed, with_miner
 
 BOOKINGS_OPEN_MAX = 1000
 """How many GPUs an account may have booked at once."""
-HOLD_MARGIN = timedelta(days=7)
-"""How much longer than the booking itself its money is held: an end that was missed is paid for so much later."""
-PLACING = timedelta(seconds=60)
-"""A booking whose money is not held after so long lost its maker on the way."""
 QUEUE_SECONDS_MAX = 604_800
 """The longest that a job may wait."""
 SECOND = timedelta(seconds=1)
-PAGE = 200
 STORED = text("SELECT fingerprint, body FROM gpu.answers WHERE account = :account AND key = :key")
-
-log = structlog.get_logger("aitbc.gpu")
 
 
 class BookingNotFound(NotFound):
@@ -103,7 +87,7 @@ class BookGpu(Struct, frozen=True, kw_only=True):
     """What it is for, in the booker's words."""
 
 
-class BookingWish(Struct, frozen=True, kw_only=True):
+class BookingFilter(Struct, frozen=True, kw_only=True):
     """Which bookings are asked for."""
 
     states: frozenset[str] | None = None
@@ -115,40 +99,33 @@ class BookingWish(Struct, frozen=True, kw_only=True):
     limit: int
 
 
-class Bookings(Registry):
-    """From booking to payment."""
+class Bookings:
+    """Booking listed GPUs, and reading, confirming and releasing bookings."""
 
-    async def book_gpu(self, who: Principal, command: BookGpu, once: IdempotencyKey = IdempotencyKey.NONE) -> Booking:
+    def __init__(self, db: Database, ai: AiApi, listings: Listings, payments: BookingPayments) -> None:
+        self._db = db
+        self._ai = ai
+        self._listings = listings
+        self._payments = payments
+
+    async def book(self, who: Principal, command: BookGpu, once: IdempotencyKey = IdempotencyKey.NONE) -> Booking:
         """Book a GPU from now on: keep others away from it, hold the money, and only then let it begin.
 
         Raises `ListedGpuNotFound`, `GpuBooked`, `GpuOffline`, `BookingCostsMore`, `TooManyBookings`, `InsufficientFunds`,
-        `AmountOverflow`. A crash in between leaves a booking that `mind_bookings` refuses, with its money returned.
+        `AmountOverflow`. A crash in between leaves a booking that the reconciler refuses, with its money returned.
         """
-        if (earlier := await self._stored(once)) is not None:
+        if (earlier := await self._earlier_answer(once)) is not None:
             return earlier
         placed = await self._place(who, command)
-        if placed.total_units:
-            try:
-                await self.trading.hold(
-                    PlaceHold(
-                        hold=hold_of(placed.id),
-                        payer=placed.account,
-                        amount_units=placed.total_units,
-                        expires_at=placed.ends_at + HOLD_MARGIN,
-                        reference=placed.id,
-                    )
-                )
-            except AppError as refusal:
-                await self._refuse(placed.id, nothing_held=isinstance(refusal, InsufficientFunds))
-                raise
+        await self._payments.hold(placed)
         return await self._begin(who, placed, once)
 
     async def _place(self, who: Principal, command: BookGpu) -> BookingRow:
-        async with self.db.unit_of_work() as uow:
+        async with self._db.unit_of_work() as uow:
             gpu = await listed(uow, command.gpu, lock=True)
             miner = await _miner_of(uow, gpu)
             at = now()
-            await self._end_overdue(uow, gpu, miner, at)
+            await _end_overdue(uow, gpu, miner, at)
             if miner is not None and miner.status != Status.ONLINE:
                 raise GpuOffline
             cost = total(gpu.price_units, 1, command.duration_ms)
@@ -182,54 +159,43 @@ class Bookings(Registry):
 
     async def _begin(self, who: Principal, placed: BookingRow, once: IdempotencyKey) -> Booking:
         try:
-            async with self.db.unit_of_work() as uow:
+            async with self._db.unit_of_work() as uow:
                 if (twin := await uow.replay(once, Booking)) is None:
-                    row = await self.begin_booking(uow, placed.id, placed.miner, now())
+                    row = await begin_booking(uow, placed.id, placed.miner, now())
                     if row is None:
                         raise BookingNotOpen("The GPU was taken away before this booking began.")
                     await uow.audit(who.account, who.key, "booking.begin", row.id)
                     return await uow.answer(once, await _shown(uow, row))
         except AppError:
-            await self._refuse(placed.id, nothing_held=False)
+            await self._payments.refuse(placed.id, nothing_held=False)
             raise
-        await self._refuse(placed.id, nothing_held=False)  # another process answered this very request
+        await self._payments.refuse(placed.id, nothing_held=False)  # another process answered this very request
         return twin
 
-    async def _refuse(self, booking: str, *, nothing_held: bool) -> None:
-        """Let a booking that did not begin go; what may be held for it returns."""
-        with suppress(AppError):  # mind_bookings tries again
-            async with self.db.unit_of_work() as uow:
-                row = await uow.session.get_one(BookingRow, booking)
-                refused = await self.end_booking(uow, row, BookingState.REFUSED, now())
-                if refused and nothing_held:
-                    row.settled_at = row.ended_at
-            if refused and not nothing_held:
-                await self._settle(booking)
-
-    async def release_gpu(self, who: Principal, booking: str, once: IdempotencyKey = IdempotencyKey.NONE) -> Booking:
+    async def release(self, who: Principal, booking: str, once: IdempotencyKey = IdempotencyKey.NONE) -> Booking:
         """Give a GPU back before its time: what was used is paid, the rest returns. What is over stays as it came out.
 
         Raises `BookingNotFound`, and `BookingNotOpen` for one that has not begun.
         """
-        async with self.db.unit_of_work() as uow:
+        async with self._db.unit_of_work() as uow:
             if (earlier := await uow.replay(once, Booking)) is not None:
                 return earlier
-            row = await _own(uow, who, booking)
+            row = await _find_owned(uow, who, booking)
             if row.state == BookingState.PLACED:
                 raise BookingNotOpen
             at = now()
             end = BookingState.RELEASED if at < row.ends_at else BookingState.ENDED
-            if await self.end_booking(uow, row, end, at):
+            if await end_booking(uow, row, end, at):
                 await uow.audit(who.account, who.key, "booking.release", row.id, cost_units=row.cost_units)
             view = await uow.answer(once, await _shown(uow, row))
-        with suppress(AppError):  # mind_bookings tries again
-            await self._settle(booking)
+        with suppress(AppError):  # the reconciler tries again
+            await self._payments.settle(booking)
         return view
 
-    async def confirm_booking(self, who: Principal, booking: str, client: str | None) -> Booking:
+    async def confirm(self, who: Principal, booking: str, client: str | None) -> Booking:
         """Say that a booking is meant. It changes no term of it. Raises `BookingNotFound`, `BookingNotOpen`."""
-        async with self.db.unit_of_work() as uow:
-            row = await _own(uow, who, booking, lock=True)
+        async with self._db.unit_of_work() as uow:
+            row = await _find_owned(uow, who, booking, lock=True)
             if row.state != BookingState.ACTIVE or row.ends_at <= now():
                 raise BookingNotOpen
             if row.confirmed_at is None:
@@ -239,52 +205,50 @@ class Bookings(Registry):
             await uow.session.flush()
             return await _shown(uow, row)
 
-    async def booking(self, who: Principal, booking: str) -> Booking:
+    async def get(self, who: Principal, booking: str) -> Booking:
         """A booking that the caller made, or of a GPU of the caller's; any for an admin. Raises `BookingNotFound`."""
         if not ids.is_id("book", booking):
             raise BookingNotFound
-        async with self.db.reading() as session:
-            found = (await session.execute(_whole().where(BookingRow.id == booking))).one_or_none()
+        async with self._db.reading() as session:
+            found = (await session.execute(_bookings_query().where(BookingRow.id == booking))).one_or_none()
         if found is None or not (who.owns(found[0].account) or who.owns(found[0].owner)):
             raise BookingNotFound
         return _view(*found)
 
-    async def bookings(self, who: Principal, wish: BookingWish) -> Sequence[Booking]:
+    async def page(self, who: Principal, filters: BookingFilter) -> Sequence[Booking]:
         """Bookings from the newest on: the caller's, of everybody for an admin."""
-        wanted = _whole().order_by(BookingRow.id.desc()).limit(wish.limit)
+        query = _bookings_query().order_by(BookingRow.id.desc()).limit(filters.limit)
         if not who.is_admin:
-            mine = [BookingRow.account == who.account] if wish.booked else []
-            mine += [BookingRow.owner == who.account] if wish.owned else []
-            wanted = wanted.where(or_(*mine))
-        if wish.states is not None:
-            wanted = wanted.where(BookingRow.state.in_(sorted(wish.states)))
-        if wish.after is not None:
-            wanted = wanted.where(BookingRow.id < wish.after)
-        async with self.db.reading() as session:
-            return [_view(*row) for row in await session.execute(wanted)]
+            mine = [BookingRow.account == who.account] if filters.booked else []
+            mine += [BookingRow.owner == who.account] if filters.owned else []
+            query = query.where(or_(*mine))
+        if filters.states is not None:
+            query = query.where(BookingRow.state.in_(sorted(filters.states)))
+        if filters.after is not None:
+            query = query.where(BookingRow.id < filters.after)
+        async with self._db.reading() as session:
+            return [_view(*row) for row in await session.execute(query)]
 
-    async def current_booking(self, gpu: str) -> Booking | None:
+    async def current(self, gpu: str) -> Booking | None:
         """The booking that a GPU is in now, whoever made it."""
         current = (BookingRow.gpu == gpu, BookingRow.state == BookingState.ACTIVE, BookingRow.ends_at > now())
-        async with self.db.reading() as session:
-            found = (await session.execute(_whole().where(*current))).one_or_none()
+        async with self._db.reading() as session:
+            found = (await session.execute(_bookings_query().where(*current))).one_or_none()
         return None if found is None else _view(*found)
 
-    async def work_on_gpu(
-        self, who: Principal, gpu: str, kind: str, value: dict[str, Any], once: IdempotencyKey
-    ) -> Job:
+    async def submit_job(self, who: Principal, gpu: str, kind: str, value: dict[str, Any], once: IdempotencyKey) -> Job:
         """Submit a job to a GPU that the caller has booked; it costs one minor unit, and waits no longer than the booking lasts.
 
         Raises `ListedGpuNotFound`, `GpuNotBooked`, `GpuWithoutMiner`, and what a submission raises.
         """
-        await self.listed_gpu(gpu)
-        booking = await self.current_booking(gpu)
+        await self._listings.get(gpu)
+        booking = await self.current(gpu)
         if booking is None or booking.account != who.account:
             raise GpuNotBooked
         if booking.miner is None:
             raise GpuWithoutMiner
         left = (booking.ends_at - now()) // SECOND
-        return await self.ai.order(
+        return await self._ai.order(
             OrderJob(
                 account=who.account,
                 key=who.key,
@@ -297,96 +261,11 @@ class Bookings(Registry):
             )
         )
 
-    async def mind_bookings(self) -> None:
-        """End the bookings whose time is over, refuse those that never began, and settle what ended."""
-        edge = datetime.min.replace(tzinfo=now().tzinfo), f"book_{'0' * 26}"
-        while page := await self._due(edge):
-            edge = page[-1].ends_at, page[-1].id
-            for row in page:
-                await self._mind(row)
-        last = f"book_{'0' * 26}"
-        while unsettled := await self._unsettled(last):
-            last = unsettled[-1]
-            for booking in unsettled:
-                with suppress(AppError):  # the next round tries again
-                    await self._settle(booking)
-
-    async def _due(self, edge: tuple[datetime, str]) -> Sequence[BookingRow]:
-        """Open bookings that need looking after, page after page."""
-        at = now()
-        over = BookingRow.ends_at <= at
-        stuck = (BookingRow.state == BookingState.PLACED) & (BookingRow.starts_at < at - PLACING)
-        wanted = (
-            select(BookingRow)
-            .where(IS_OPEN, or_(over, stuck))
-            .where(tuple_(BookingRow.ends_at, BookingRow.id) > edge)
-            .order_by(BookingRow.ends_at, BookingRow.id)
-            .limit(PAGE)
-        )
-        async with self.db.reading() as session:
-            return (await session.scalars(wanted)).all()
-
-    async def _mind(self, row: BookingRow) -> None:
-        """End one that is over. One that waits for its money has its minute, however short its time."""
-        if row.state == BookingState.PLACED:
-            if row.starts_at < now() - PLACING:
-                await self._refuse(row.id, nothing_held=False)
-            return
-        with suppress(AppError):  # the next round tries again
-            async with self.db.unit_of_work() as uow:
-                await self.end_booking(uow, row, BookingState.ENDED, now())
-
-    async def _end_overdue(self, uow: UnitOfWork, gpu: ListedGpuRow, miner: MinerRow | None, at: datetime) -> None:
-        """End what is over and was not noted yet, so that the next one need not wait for it."""
-        same = BookingRow.gpu == gpu.id
-        if miner is not None:
-            same = or_(same, BookingRow.miner == miner.id)
-        for row in await open_bookings(uow, same & (BookingRow.ends_at <= at)):
-            await self.end_booking(uow, row, BookingState.ENDED, at)
-
-    async def _unsettled(self, after: str) -> Sequence[str]:
-        ended = (BookingRow.settled_at.is_(None), BookingRow.ended_at.is_not(None))
-        wanted = select(BookingRow.id).where(*ended, BookingRow.id > after).order_by(BookingRow.id).limit(PAGE)
-        async with self.db.reading() as session:
-            return (await session.scalars(wanted)).all()
-
-    async def _settle(self, booking: str) -> None:
-        """Pay for a booking that has ended, or return its money, once."""
-        async with self.db.reading() as session:
-            row = await session.get_one(BookingRow, booking)
-        if row.ended_at is None or row.settled_at is not None:
-            return
-        transaction = await (self._pay(row) if row.state in PAID else self._give_money_back(row))
-        unsettled = update(BookingRow).where(BookingRow.id == booking, BookingRow.settled_at.is_(None))
-        async with self.db.unit_of_work() as uow:
-            await uow.session.execute(unsettled.values(settled_at=now(), transaction=transaction))
-
-    async def _pay(self, row: BookingRow) -> str | None:
-        """Pay the owner; none where the money was returned to the payer at its deadline, days after the end."""
-        assert row.cost_units is not None, "what has ended has a cost"
-        command = PayRent(
-            hold=hold_of(row.id),
-            payer=row.account,
-            owner=row.owner,
-            reference=row.id,
-            price_units=row.cost_units,
-            reason=row.state,
-        )
-        try:
-            return (await self.trading.pay_rent(command)).transaction
-        except (HoldNotOpen, HoldNotFound) as refusal:
-            log.warning("booking_unpaid", booking=row.id, reason=refusal.message)
-            return None
-
-    async def _give_money_back(self, row: BookingRow) -> None:
-        with suppress(HoldNotFound, HoldNotOpen):  # it was never held, or has gone back by itself
-            await self.trading.void(hold_of(row.id), row.state)
-
-    async def _stored(self, once: IdempotencyKey) -> Booking | None:
+    async def _earlier_answer(self, once: IdempotencyKey) -> Booking | None:
         """The answer to an earlier request with this key. Raises `IdempotencyKeyReused`."""
         if once.key is None:
             return None
-        async with self.db.reading() as session:
+        async with self._db.reading() as session:
             row = (await session.execute(STORED, {"account": once.account, "key": once.key})).one_or_none()
         if row is None or row.body is None:
             return None
@@ -396,7 +275,16 @@ class Bookings(Registry):
         return msgspec.json.decode(row.body, type=Booking)
 
 
-async def _own(uow: UnitOfWork, who: Principal, booking: str, *, lock: bool = False) -> BookingRow:
+async def _end_overdue(uow: UnitOfWork, gpu: ListedGpuRow, miner: MinerRow | None, at: datetime) -> None:
+    """End what is over and was not ended yet, so that the next one need not wait for it."""
+    same = BookingRow.gpu == gpu.id
+    if miner is not None:
+        same = or_(same, BookingRow.miner == miner.id)
+    for row in await open_bookings(uow, same & (BookingRow.ends_at <= at)):
+        await end_booking(uow, row, BookingState.ENDED, at)
+
+
+async def _find_owned(uow: UnitOfWork, who: Principal, booking: str, *, lock: bool = False) -> BookingRow:
     row = await uow.find(BookingRow, booking, lock=lock, missing=BookingNotFound)
     if not who.owns(row.account):
         raise BookingNotFound
@@ -405,11 +293,11 @@ async def _own(uow: UnitOfWork, who: Principal, booking: str, *, lock: bool = Fa
 
 async def _miner_of(uow: UnitOfWork, gpu: ListedGpuRow) -> MinerRow | None:
     """The miner that a listed GPU is in, if it is known here."""
-    wanted = with_miner(select(MinerRow).select_from(ListedGpuRow)).where(ListedGpuRow.id == gpu.id)
-    return (await uow.session.scalars(wanted)).one_or_none()
+    query = with_miner(select(MinerRow).select_from(ListedGpuRow)).where(ListedGpuRow.id == gpu.id)
+    return (await uow.session.scalars(query)).one_or_none()
 
 
-def _whole() -> Select[BookingRow, ListedGpuRow, str]:
+def _bookings_query() -> Select[BookingRow, ListedGpuRow, str]:
     return (
         select(BookingRow, ListedGpuRow, MinerRow.status)
         .join(ListedGpuRow, ListedGpuRow.id == BookingRow.gpu)
@@ -422,4 +310,4 @@ def _view(row: BookingRow, gpu: ListedGpuRow, status: str | None) -> Booking:
 
 
 async def _shown(uow: UnitOfWork, row: BookingRow) -> Booking:
-    return _view(*(await uow.session.execute(_whole().where(BookingRow.id == row.id))).one())
+    return _view(*(await uow.session.execute(_bookings_query().where(BookingRow.id == row.id))).one())

@@ -1,5 +1,6 @@
 """Enrolment: a token that its owner hands to a machine, and the machine that comes with it and a key of its own."""
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import Annotated
 
@@ -11,7 +12,8 @@ from aitbc.kernel.crypto.api_key import fingerprint, new_key, well_formed
 from aitbc.kernel.crypto.signing import canonical, enrolment_statement, key_fingerprint, verify
 from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.database.sql_errors import ConstraintViolated
-from aitbc.kernel.database.unit_of_work import UnitOfWork
+from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
+from aitbc.kernel.identity.accounts import Identity
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Conflict, FieldError, Forbidden, Invalid, TooMany
@@ -22,7 +24,8 @@ from aitbc.modules.gpu.api import SLOTS_MAX, Inventory
 from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.models.offer import Offer
 from aitbc.modules.gpu.models.tables import EnrolmentTokenRow, MinerRow, ProfileRow, StatusChangeRow
-from aitbc.modules.gpu.service.desk import Desk
+from aitbc.modules.gpu.service.miner_rows import publish_change
+from aitbc.modules.gpu.service.settings import GpuSettings
 
 TOKEN_SECONDS = 3600
 Slots = Annotated[int, Meta(ge=1, le=SLOTS_MAX, description="How many jobs the miner works on at one time.")]
@@ -124,8 +127,15 @@ class Enrolled(Struct, frozen=True, kw_only=True):
         return masked(self, "api_key")
 
 
-class Enrolment(Desk):
-    """Tokens and those who come with them."""
+class Enrolment:
+    """Enrolment tokens, and the miners that enrol with them."""
+
+    def __init__(self, db: Database, identity: Identity, settings: GpuSettings) -> None:
+        self._db = db
+        self._identity = identity
+        self._settings = settings
+        self._issuing = asyncio.Lock()
+        """Held while a miner's old keys end and its new one is made."""
 
     @retrying
     async def create_token(self, who: Principal, seconds: int = TOKEN_SECONDS) -> EnrolmentToken:
@@ -143,8 +153,8 @@ class Enrolment(Desk):
             EnrolmentTokenRow.used_at.is_(None),
             EnrolmentTokenRow.expires_at > at,
         )
-        async with self.db.unit_of_work() as uow:
-            if (await uow.session.execute(waiting)).scalar_one() >= self.settings.tokens_max:
+        async with self._db.unit_of_work() as uow:
+            if (await uow.session.execute(waiting)).scalar_one() >= self._settings.tokens_max:
                 raise TooManyTokens
             uow.add(row)
             await uow.audit(who.account, who.key, "enrolment_token.create", row.id, expires_seconds=seconds)
@@ -167,10 +177,10 @@ class Enrolment(Desk):
         except ConstraintViolated:  # another request with the same public key was quicker; now its miner is found
             token, miner = await self._enrol(command)
         by = Principal(token.account, token.id, "miner", frozenset(), miner)
-        async with self.issuing:  # of two requests at once the later one's key is the one that stays
-            await self.identity.revoke_subject(miner, by)
-            lifetime = timedelta(days=self.settings.key_days)
-            key = await self.identity.issue(
+        async with self._issuing:  # of two requests at once the later one's key is the one that stays
+            await self._identity.revoke_subject(miner, by)
+            lifetime = timedelta(days=self._settings.key_days)
+            key = await self._identity.issue(
                 account=token.account, kind="miner", name=command.name, subject=miner, lifetime=lifetime
             )
         return Enrolled(
@@ -179,14 +189,14 @@ class Enrolment(Desk):
             api_key=key.secret,
             api_key_expires_at=key.expires_at,
             account=token.account,
-            heartbeat_seconds=self.settings.heartbeat_seconds,
+            heartbeat_seconds=self._settings.heartbeat_seconds,
         )
 
     @retrying
     async def _enrol(self, command: Enrol) -> tuple[EnrolmentTokenRow, str]:
         """Use the token, once: its row is locked, so that of many requests one decides and the others find it decided."""
         at = now()
-        async with self.db.unit_of_work() as uow:
+        async with self._db.unit_of_work() as uow:
             digest = fingerprint(command.token)
             wanted = select(EnrolmentTokenRow).where(EnrolmentTokenRow.digest == digest).with_for_update()
             token = await uow.session.scalar(wanted)
@@ -205,7 +215,7 @@ class Enrolment(Desk):
             elif row.account != token.account:
                 raise PublicKeyTaken
             else:
-                await self._renew_profile(uow, row, command, at)
+                await _renew_profile(uow, row, command, at)
             token.used_at, token.miner = token.used_at or at, row.id
             shown = key_fingerprint(command.public_key)
             await uow.audit(token.account, token.id, "miner.enrol", row.id, name=row.name, fingerprint=shown)
@@ -214,19 +224,20 @@ class Enrolment(Desk):
     async def _require_room(self, uow: UnitOfWork, account: str) -> None:
         alive = MinerRow.status != Status.REMOVED.value
         count = await uow.session.execute(select(func.count()).where(MinerRow.account == account, alive))
-        if count.scalar_one() >= self.settings.miners_max:
+        if count.scalar_one() >= self._settings.miners_max:
             raise TooManyMiners
 
-    async def _renew_profile(self, uow: UnitOfWork, row: MinerRow, command: Enrol, at: datetime) -> None:
-        row.name, row.slots, row.readings = command.name, command.slots, None
-        profile = await uow.session.get_one(ProfileRow, row.id)
-        stored = command.capabilities.stored(command.inventory)
-        row.capabilities_version += profile.capabilities != stored
-        profile.capabilities, profile.updated_at = stored, at
-        profile.inventory = _text(command.inventory)
-        row.version += 1
-        await uow.session.flush()
-        await self.tell(uow, row, row.status, at)
+
+async def _renew_profile(uow: UnitOfWork, row: MinerRow, command: Enrol, at: datetime) -> None:
+    row.name, row.slots, row.readings = command.name, command.slots, None
+    profile = await uow.session.get_one(ProfileRow, row.id)
+    stored = command.capabilities.stored(command.inventory)
+    row.capabilities_version += profile.capabilities != stored
+    profile.capabilities, profile.updated_at = stored, at
+    profile.inventory = _text(command.inventory)
+    row.version += 1
+    await uow.session.flush()
+    await publish_change(uow, row, row.status, at)
 
 
 async def _add_miner(uow: UnitOfWork, command: Enrol, account: str, at: datetime) -> MinerRow:

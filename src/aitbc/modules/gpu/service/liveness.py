@@ -1,14 +1,16 @@
-"""Liveness: miners that fall silent are offline, unless it was this server that did not hear."""
+"""Liveness: a miner whose heartbeats stop is offline, unless it was this server that stood still."""
 
-import time
 from datetime import timedelta
 
 from sqlalchemy import select
 
-from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.database.unit_of_work import Database
+from aitbc.kernel.primitives.clock import elapsed, now
+from aitbc.kernel.primitives.loop_lag import LoopLag
 from aitbc.modules.gpu.models.life import ALIVE, silence
 from aitbc.modules.gpu.models.tables import MinerRow
-from aitbc.modules.gpu.service.desk import Desk
+from aitbc.modules.gpu.service.miner_rows import publish_change
+from aitbc.modules.gpu.service.settings import GpuSettings
 
 WATCH_SECONDS = 5.0
 FROZEN_SECONDS = 2 * WATCH_SECONDS
@@ -16,56 +18,55 @@ FROZEN_SECONDS = 2 * WATCH_SECONDS
 PAGE = 500
 
 
-def _elapsed() -> float:
-    """Seconds that also pass while the machine sleeps, which the monotonic clock of Linux leaves out."""
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
+class Liveness:
+    """The watch over heartbeats that stopped coming."""
 
-
-class Liveness(Desk):
-    """Who is still there."""
-
-    _watched_at: float | None = None
-    _grace_until = 0.0
+    def __init__(self, db: Database, loop_lag: LoopLag, settings: GpuSettings) -> None:
+        self._db = db
+        self._loop_lag = loop_lag
+        self._settings = settings
+        self._watched_at: float | None = None
+        self._grace_until = 0.0
 
     async def watch(self) -> None:
-        """Note as offline the miners that have been silent for too long."""
+        """Mark as offline the miners whose last heartbeat is too old."""
         if not self._in_grace():
-            await self.end_silent()
-        self._watched_at = _elapsed()  # only after a round that worked: a database that is away hears nobody either
+            await self.mark_silent()
+        self._watched_at = (
+            elapsed()
+        )  # only after a round that worked: a database that is away records no heartbeats either
 
     def _in_grace(self) -> bool:
         """Whether silence may be our own: just started, just become leader, or stood still a moment ago."""
-        moment = _elapsed()
+        moment = elapsed()
         late = self._watched_at is None or moment - self._watched_at > FROZEN_SECONDS
-        if late or self.loop_lag.recent_pause(WATCH_SECONDS) > WATCH_SECONDS:
-            self._grace_until = moment + self.settings.grace_seconds
+        if late or self._loop_lag.recent_pause(WATCH_SECONDS) > WATCH_SECONDS:
+            self._grace_until = moment + self._settings.grace_seconds
         return moment < self._grace_until
 
-    async def end_silent(self) -> int:
-        """Mark the silent miners, page after page; answers how many."""
+    async def mark_silent(self) -> int:
+        """Mark the silent miners as offline, page after page; returns how many."""
         ended = 0
         while True:
-            found = await self._end_some()
+            found = await self._mark_some()
             ended += found
             if found < PAGE:
                 return ended
 
-    async def _end_some(self) -> int:
+    async def _mark_some(self) -> int:
         at = now()
-        edge = at - timedelta(seconds=self.settings.offline_seconds)
+        edge = at - timedelta(seconds=self._settings.offline_seconds)
         silent = (
             select(MinerRow)
             .where(MinerRow.status.in_([status.value for status in ALIVE]), MinerRow.seen_at < edge)
             .order_by(MinerRow.id)
             .limit(PAGE)
-            .with_for_update(key_share=True, skip_locked=True)  # one that is locked is being heard right now
+            .with_for_update(key_share=True, skip_locked=True)  # one that is locked has a heartbeat right now
         )
-        async with self.db.unit_of_work() as uow:
+        async with self._db.unit_of_work() as uow:
             rows = list(await uow.session.scalars(silent))
             for row in rows:
                 before = row.status
                 if silence(row):
-                    await self.tell(uow, row, before, at)
+                    await publish_change(uow, row, before, at)
         return len(rows)

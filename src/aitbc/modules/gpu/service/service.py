@@ -1,22 +1,98 @@
-"""The service of gpu: all its parts in one object."""
+"""The service of gpu: the parts that it is composed of, and what it delegates to them.
+
+    Enrolment ──► miners join                   Listings ◄── Bookings ──► BookingPayments ──► trading
+    Heartbeats ─► batched, leases renewed                       BookingReconciler ──┘
+    MinerWork ──► Heartbeats, ai: polls, results, failures
+    Liveness ───► marks silent miners offline   OrderBook: offers and bids, apart from all others
+    Miners ◄──── Reputations, MinerHistory
+    LegacyKeys ◄─ LegacyMiners ──► Enrolment, Miners, Heartbeats
+        └◄────── LegacyWork ─────► LegacyLeases, MinerWork, Heartbeats
+
+An arrow points from a part to what it asks. The parts change miners and bookings by way of `miner_rows` and `booking_states`.
+"""
 
 from collections.abc import Sequence
 
 from prometheus_client import Metric
 
+from aitbc.kernel.crypto.sealing import Seal
+from aitbc.kernel.database.unit_of_work import Connection, Database
+from aitbc.kernel.events.relay import set_based
+from aitbc.kernel.platform import Platform
+from aitbc.modules.ai.api import AiApi
+from aitbc.modules.ai.events import AttemptEnded
+from aitbc.modules.gpu.api import Miner
+from aitbc.modules.gpu.service.booking_payments import BookingPayments
+from aitbc.modules.gpu.service.booking_reconciler import BookingReconciler
 from aitbc.modules.gpu.service.bookings import Bookings
 from aitbc.modules.gpu.service.enrolment import Enrolment
+from aitbc.modules.gpu.service.heartbeats import Heartbeats
+from aitbc.modules.gpu.service.legacy_keys import LegacyKeys
+from aitbc.modules.gpu.service.legacy_leases import LegacyLeases
+from aitbc.modules.gpu.service.legacy_miners import LegacyMiners
+from aitbc.modules.gpu.service.legacy_work import LegacyWork
+from aitbc.modules.gpu.service.listings import Listings
 from aitbc.modules.gpu.service.liveness import Liveness
-from aitbc.modules.gpu.service.market import OrderBook
-from aitbc.modules.gpu.service.measuring import measure
-from aitbc.modules.gpu.service.older_work import OlderWork
-from aitbc.modules.gpu.service.scoring import Scoring
-from aitbc.modules.gpu.service.work import Working
+from aitbc.modules.gpu.service.metrics import measure
+from aitbc.modules.gpu.service.miner_history import MinerHistory
+from aitbc.modules.gpu.service.miners import Miners
+from aitbc.modules.gpu.service.order_book.book import OrderBook
+from aitbc.modules.gpu.service.reputation import Reputations
+from aitbc.modules.gpu.service.settings import GpuSettings
+from aitbc.modules.gpu.service.work import MinerWork
+from aitbc.modules.trading.api import TradingApi
 
 
-class GpuService(Bookings, OlderWork, Enrolment, Scoring, Working, Liveness, OrderBook):
-    """Keeps the miners: how they join, whether they are there, how work reaches them, what they are worth; and the GPU market."""
+class GpuService:
+    """The parts, and the face, the event handlers and the periodic tasks that are delegated to them."""
+
+    def __init__(
+        self, db: Database, ai: AiApi, trading: TradingApi, platform: Platform, settings: GpuSettings | None = None
+    ) -> None:
+        settings = settings or GpuSettings()
+        self.db = db
+        self.miners = Miners(db, ai, trading, platform.identity)
+        self.enrolment = Enrolment(db, platform.identity, settings)
+        self.heartbeats = Heartbeats(db, ai, settings.heartbeat_seconds)
+        self.work = MinerWork(db, ai, self.heartbeats)
+        self.liveness = Liveness(db, platform.loop_lag, settings)
+        self.reputations = Reputations(db, self.miners)
+        self.miner_history = MinerHistory(db, ai, self.miners)
+        self.listings = Listings(db)
+        self.booking_payments = BookingPayments(db, trading)
+        self.booking_reconciler = BookingReconciler(db, self.booking_payments)
+        self.bookings = Bookings(db, ai, self.listings, self.booking_payments)
+        self.order_book = OrderBook(db, settings.order_days)
+        self.legacy_keys = LegacyKeys(db, Seal(platform.secret, "keys of older miners"), settings.miners_max)
+        self.legacy_miners = LegacyMiners(self.legacy_keys, self.enrolment, self.miners, self.heartbeats)
+        self.legacy_leases = LegacyLeases(db, ai, settings.older_patience_seconds)
+        self.legacy_work = LegacyWork(self.legacy_keys, self.legacy_leases, self.work, self.heartbeats)
+
+    async def miner(self, miner: str) -> Miner:
+        """One miner. Raises `MinerNotFound`."""
+        return await self.miners.get(miner)
+
+    @set_based
+    async def on_attempts_ended(self, connection: Connection, events: Sequence[AttemptEnded]) -> None:
+        """Record each attempt once, and bring the reputations of their miners up to it."""
+        await self.reputations.record(connection, events)
+
+    async def watch(self) -> None:
+        """Mark as offline the miners whose heartbeats stopped."""
+        await self.liveness.watch()
+
+    async def reconcile_bookings(self) -> None:
+        """End, refuse and settle the bookings that are due."""
+        await self.booking_reconciler.reconcile()
+
+    async def expire_orders(self) -> None:
+        """Close the orders that nobody took for too long."""
+        await self.order_book.expire()
+
+    async def keep_legacy_leases(self) -> None:
+        """Renew the leases of legacy miners, and close those that ended."""
+        await self.legacy_leases.keep_alive()
 
     async def measure(self) -> Sequence[Metric]:
-        """What Prometheus is told of the miners."""
+        """The figures of the fleet, for Prometheus."""
         return await measure(self.db)

@@ -1,4 +1,4 @@
-"""What can be set of gpu."""
+"""The settings of gpu."""
 
 from typing import Annotated
 
@@ -8,10 +8,8 @@ from msgspec import Meta, Struct
 class GpuSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The `[gpu]` table of the configuration."""
 
-    hot: bool = True
-    """Gather the signs of life of many miners; off, each has a transaction of its own."""
     heartbeat_seconds: Annotated[float, Meta(gt=0, le=300)] = 10.0
-    """How often miners are asked to send a sign of life."""
+    """How often miners are asked to send a heartbeat."""
     offline_seconds: Annotated[float, Meta(gt=0, le=3600)] = 30.0
     """After so long a silence a miner counts as offline."""
     grace_seconds: Annotated[float, Meta(ge=0, le=3600)] = 30.0
@@ -25,4 +23,4 @@ class GpuSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     order_days: Annotated[int, Meta(ge=1, le=3650)] = 30
     """How long an offer or a bid of the GPU market stays open when nobody takes it."""
     older_patience_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 300.0
-    """A miner of the older dialect tells nothing while it works: how long its leases are kept alive without a sign of life."""
+    """A legacy miner sends nothing while it works: how long its leases are renewed without a heartbeat."""

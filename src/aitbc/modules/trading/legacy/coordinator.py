@@ -1,43 +1,24 @@
 """The explorer and the chain as the older coordinator showed them."""
 
 from litestar import Controller, get
-from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from msgspec import Struct
 
 from aitbc.kernel.identity.principal import Principal
-from aitbc.kernel.primitives.errors import NotDone
-from aitbc.kernel.primitives.money import UNIT
-from aitbc.modules.trading.legacy.explorer import older_receipts
-from aitbc.modules.trading.legacy.shapes import (
-    CURRENCY,
-    READ,
-    BlockItems,
-    ChainId,
-    Count,
-    Name,
-    Offset,
-    OlderBlock,
-    OlderReceipt,
-    OlderTransaction,
-    block_of,
-    pages,
-    transaction_of,
-)
+from aitbc.kernel.legacy.amounts import amount_of
+from aitbc.kernel.legacy.caller import Who
+from aitbc.kernel.legacy.paging import Limit, Offset, OffsetItems, Word, offset_items
+from aitbc.kernel.primitives.money import ASSET
+from aitbc.modules.trading.legacy.caller import READ, Trading
+from aitbc.modules.trading.legacy.explorer import newest_receipts
+from aitbc.modules.trading.legacy.shapes import LegacyBlock, LegacyReceipt, LegacyTransaction, block_of, transaction_of
 from aitbc.modules.trading.models.views import AccountView
 from aitbc.modules.trading.service import TradingService
 
 RECENT = 5
 
 
-class TransactionItems(Struct, frozen=True, kw_only=True):
-    """Transactions, newest first."""
-
-    items: tuple[OlderTransaction, ...]
-    next_offset: int | None
-
-
-class OlderAddress(Struct, frozen=True, kw_only=True):
+class LegacyAddress(Struct, frozen=True, kw_only=True):
     """An account and the last that happened on it."""
 
     address: str
@@ -48,18 +29,11 @@ class OlderAddress(Struct, frozen=True, kw_only=True):
     recentTransactions: tuple[str, ...]  # noqa: N815
 
 
-class AddressItems(Struct, frozen=True, kw_only=True):
-    """Accounts that the caller may see."""
-
-    items: tuple[OlderAddress, ...]
-    next_offset: int | None
-
-
 class ReceiptItems(Struct, frozen=True, kw_only=True):
     """Receipts, newest first."""
 
     jobId: str  # noqa: N815 - the wire's name
-    items: tuple[OlderReceipt, ...]
+    items: tuple[LegacyReceipt, ...]
 
 
 class ChainStatus(Struct, frozen=True, kw_only=True):
@@ -87,7 +61,7 @@ class Validators(Struct, frozen=True, kw_only=True):
     total: int
 
 
-class OlderBalance(Struct, frozen=True, kw_only=True):
+class LegacyBalance(Struct, frozen=True, kw_only=True):
     """An account's money."""
 
     address: str
@@ -102,7 +76,7 @@ class OlderBalance(Struct, frozen=True, kw_only=True):
 class OffsetBlocks(Struct, frozen=True, kw_only=True):
     """Blocks, newest first, of all that there are."""
 
-    blocks: tuple[OlderBlock, ...]
+    blocks: tuple[LegacyBlock, ...]
     total: int
     limit: int
     offset: int
@@ -123,72 +97,49 @@ class CoordinatorExplorer(Controller):
 
     @get("/v1/explorer/blocks", opt=READ)
     async def blocks(
-        self,
-        trading: NamedDependency[TradingService],
-        limit: FromQuery[Count] = 20,
-        offset: FromQuery[Offset] = 0,
-        chain_id: ChainId = None,
-    ) -> BlockItems:
+        self, trading: Trading, limit: FromQuery[Limit] = 20, offset: FromQuery[Offset] = 0, chain_id: Word = None
+    ) -> OffsetItems[LegacyBlock]:
         """Blocks from the newest on."""
         del chain_id
-        found, following = pages(await trading.explorer.blocks(limit=offset + limit + 1, before=None), offset, limit)
-        return BlockItems(items=tuple(block_of(block) for block in found), next_offset=following)
+        found = await trading.explorer.blocks(limit=offset + limit + 1, before=None)
+        return offset_items(found, offset, limit, block_of)
 
     @get("/v1/explorer/transactions", opt=READ)
     async def transactions(
-        self,
-        trading: NamedDependency[TradingService],
-        limit: FromQuery[Count] = 50,
-        offset: FromQuery[Offset] = 0,
-    ) -> TransactionItems:
+        self, trading: Trading, limit: FromQuery[Limit] = 50, offset: FromQuery[Offset] = 0
+    ) -> OffsetItems[LegacyTransaction]:
         """Transactions from the newest on."""
-        rows = await trading.explorer.transactions(limit=offset + limit + 1, before=None)
-        found, following = pages(rows, offset, limit)
-        return TransactionItems(items=tuple(transaction_of(one) for one in found), next_offset=following)
-
-    @get(["/v1/explorer/transactions/{transaction:str}", "/v1/transactions/{transaction:str}"], opt=READ)
-    async def transaction(
-        self, trading: NamedDependency[TradingService], transaction: FromPath[str]
-    ) -> OlderTransaction:
-        """A transaction by the hash that lists give it."""
-        return transaction_of(await trading.explorer.transaction(transaction))
+        found = await trading.explorer.transactions(limit=offset + limit + 1, before=None)
+        return offset_items(found, offset, limit, transaction_of)
 
     @get("/v1/explorer/addresses", opt=READ)
     async def addresses(
-        self,
-        trading: NamedDependency[TradingService],
-        who: NamedDependency[Principal],
-        limit: FromQuery[Count] = 50,
-        offset: FromQuery[Offset] = 0,
-    ) -> AddressItems:
+        self, trading: Trading, who: Who, limit: FromQuery[Limit] = 50, offset: FromQuery[Offset] = 0
+    ) -> OffsetItems[LegacyAddress]:
         """The caller's own account; every one for the operator."""
         rows = (
             await trading.explorer.accounts(limit=offset + limit + 1, after=None)
             if who.is_admin
             else [await trading.explorer.account(who, who.account)]
         )
-        found, following = pages(rows, offset, limit)
-        items = [await _address(trading, who, account) for account in found]
-        return AddressItems(items=tuple(items), next_offset=following)
+        page = offset_items(rows, offset, limit, lambda account: account)
+        items = [await _address(trading, who, account) for account in page.items]
+        return OffsetItems(items=tuple(items), next_offset=page.next_offset)
 
     @get("/v1/explorer/receipts", opt=READ)
     async def receipts(
-        self,
-        trading: NamedDependency[TradingService],
-        job_id: FromQuery[Name] = None,
-        limit: FromQuery[Count] = 50,
-        offset: FromQuery[Offset] = 0,
+        self, trading: Trading, job_id: Word = None, limit: FromQuery[Limit] = 50, offset: FromQuery[Offset] = 0
     ) -> ReceiptItems:
         """Receipts from the newest on, or that of a job."""
-        found, _ = pages(await older_receipts(trading, offset + limit, job_id), offset, limit)
-        return ReceiptItems(jobId=job_id or "all", items=tuple(found))
+        found = await newest_receipts(trading, offset + limit, job_id)
+        return ReceiptItems(jobId=job_id or "all", items=found[offset:])
 
 
 class CoordinatorChain(Controller):
     """The chain itself."""
 
     @get(["/v1/status", "/v1/sync-status"], opt=READ)
-    async def status(self, trading: NamedDependency[TradingService], chain_id: ChainId = None) -> ChainStatus:
+    async def status(self, trading: Trading, chain_id: Word = None) -> ChainStatus:
         """Its head; it is never behind, since this is where it is made."""
         del chain_id
         found = await trading.explorer.blocks(limit=1, before=None)
@@ -202,33 +153,22 @@ class CoordinatorChain(Controller):
             tx_count=0 if head is None else head.first_sequence + head.records,
         )
 
-    @get(["/v1/blocks/{block:str}", "/v1/blocks/hash/{block:str}"], opt=READ)
-    async def block(self, trading: NamedDependency[TradingService], block: FromPath[str]) -> OlderBlock:
-        """A block by height or hash."""
-        return block_of(await trading.explorer.block(block))
-
     @get(["/v1/accounts/{address:str}", "/rpc/balance/{address:str}", "/rpc/getBalance/{address:str}"], opt=READ)
-    async def account(
-        self,
-        trading: NamedDependency[TradingService],
-        who: NamedDependency[Principal],
-        address: FromPath[str],
-        chain_id: ChainId = None,
-    ) -> OlderBalance:
+    async def account(self, trading: Trading, who: Who, address: FromPath[str], chain_id: Word = None) -> LegacyBalance:
         """An account's money: the caller's own, any for the operator."""
         del chain_id
         found = await trading.explorer.account(who, address)
-        return OlderBalance(
+        return LegacyBalance(
             address=found.account,
             balance=float(found.owned),
             available=float(found.available),
             held=float(found.held),
-            currency=CURRENCY,
+            currency=ASSET,
             nonce=found.entries,
         )
 
     @get("/v1/validators", opt=READ)
-    async def validators(self, trading: NamedDependency[TradingService]) -> Validators:
+    async def validators(self, trading: Trading) -> Validators:
         """The keys that sign or signed blocks: the newest is the one in use."""
         keys = await trading.explorer.keys()
         found = tuple(
@@ -237,33 +177,23 @@ class CoordinatorChain(Controller):
         return Validators(validators=found, total=len(found))
 
     @get("/v1/blocks", opt=READ)
-    async def page(
-        self,
-        trading: NamedDependency[TradingService],
-        limit: FromQuery[Count] = 20,
-        offset: FromQuery[Offset] = 0,
-    ) -> OffsetBlocks:
+    async def page(self, trading: Trading, limit: FromQuery[Limit] = 20, offset: FromQuery[Offset] = 0) -> OffsetBlocks:
         """Blocks from the newest on, and how many there are."""
         height = await trading.explorer.height()
-        found, _ = pages(await trading.explorer.blocks(limit=offset + limit + 1, before=None), offset, limit)
-        total = 0 if height is None else height + 1
-        return OffsetBlocks(blocks=tuple(block_of(block) for block in found), total=total, limit=limit, offset=offset)
+        found = await trading.explorer.blocks(limit=offset + limit, before=None)
+        blocks = tuple(block_of(block) for block in found[offset:])
+        return OffsetBlocks(blocks=blocks, total=0 if height is None else height + 1, limit=limit, offset=offset)
 
     @get("/v1/supply", opt=READ)
-    async def supply(self, trading: NamedDependency[TradingService]) -> Supply:
+    async def supply(self, trading: Trading) -> Supply:
         """How much play money there is, and how much of it accounts own."""
         issued, fees = await trading.explorer.supply()
-        return Supply(total_supply=issued / UNIT, circulating_supply=(issued - fees) / UNIT, unit=CURRENCY)
-
-    @get("/v1/state/dump", opt=READ)
-    async def unknown(self) -> None:
-        """Refused: the books are not dumped."""
-        raise NotDone("This chain has no state dump; `aitbc chain export` gives all that is sealed.")
+        return Supply(total_supply=amount_of(issued), circulating_supply=amount_of(issued - fees), unit=ASSET)
 
 
-async def _address(trading: TradingService, who: Principal, account: AccountView) -> OlderAddress:
+async def _address(trading: TradingService, who: Principal, account: AccountView) -> LegacyAddress:
     recent = await trading.explorer.entries(who, account.account, limit=RECENT, before=None)
-    return OlderAddress(
+    return LegacyAddress(
         address=account.account,
         balance=f"{float(account.owned):.6f}",
         txCount=account.entries,

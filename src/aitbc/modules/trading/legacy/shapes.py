@@ -1,29 +1,19 @@
-"""The shapes of the older dialect, made from what the explorer shows."""
+"""The shapes of the legacy dialect, made from what the explorer shows."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Any
 
-from litestar.params import FromQuery
-from msgspec import Meta, Struct
+from msgspec import UNSET, Struct, UnsetType
 
-from aitbc.kernel.primitives.errors import NotDone
 from aitbc.modules.trading.models.views import Block, LedgerTransaction, ReceiptLine, SignedReceipt
 
-SERVICE = "trading-service"
 CHAIN = "ait-devnet"
-"""The name that older clients give to a chain that they do not name."""
-CURRENCY = "AITBC"
-READ = {"permission": "chain:read"}
-Count = Annotated[int, Meta(ge=1, le=500)]
-Offset = Annotated[int, Meta(ge=0, le=10_000)]
-Name = Annotated[str | None, Meta(max_length=100)]
-ChainId = FromQuery[Name]
+"""The name that legacy clients give to a chain that they do not name."""
 
 
-class OlderBlock(Struct, frozen=True, kw_only=True):
-    """A block, with both names that older clients have for its count."""
+class LegacyBlock(Struct, frozen=True, kw_only=True):
+    """A block, with both names that legacy clients have for its count."""
 
     height: int
     hash: str
@@ -35,7 +25,7 @@ class OlderBlock(Struct, frozen=True, kw_only=True):
     """The node's public key."""
 
 
-class OlderTransaction(Struct, frozen=True, kw_only=True, rename={"sender": "from", "receiver": "to"}):
+class LegacyTransaction(Struct, frozen=True, kw_only=True, rename={"sender": "from", "receiver": "to"}):
     """Money that moved: whose balance fell most, and whose rose most."""
 
     hash: str
@@ -49,47 +39,42 @@ class OlderTransaction(Struct, frozen=True, kw_only=True, rename={"sender": "fro
     kind: str
 
 
-class OlderReceipt(Struct, frozen=True, kw_only=True):
+class LegacyReceipt(Struct, frozen=True, kw_only=True):
     """A paid job."""
 
     receiptId: str  # noqa: N815 - the wire's names
     jobId: str  # noqa: N815
     miner: str
     coordinator: str
-    """Who paid, as the older explorer had it."""
+    """Who paid, as the explorer before had it."""
     issuedAt: datetime  # noqa: N815
     status: str
     payload: dict[str, Any]
 
 
-class BlockItems(Struct, frozen=True, kw_only=True):
-    """Blocks, newest first."""
-
-    items: tuple[OlderBlock, ...]
-    next_offset: int | None
-
-
 class BlockPage(Struct, frozen=True, kw_only=True):
     """Blocks, newest first, of all that there are."""
 
-    blocks: tuple[OlderBlock, ...]
+    blocks: tuple[LegacyBlock, ...]
     limit: int
-    chain_id: str
+    chain_id: str | UnsetType = UNSET
+    """Absent at `/blocks`."""
     total: int
 
 
 class ReceiptPage(Struct, frozen=True, kw_only=True):
     """Receipts, newest first, of all that there are."""
 
-    receipts: tuple[OlderReceipt, ...]
+    receipts: tuple[LegacyReceipt, ...]
     limit: int
-    job_id: str | None
+    job_id: str | UnsetType | None = UNSET
+    """Absent at `/receipts`."""
     total: int
 
 
-def block_of(block: Block) -> OlderBlock:
-    """A block in the older shape."""
-    return OlderBlock(
+def block_of(block: Block) -> LegacyBlock:
+    """A block in the legacy shape."""
+    return LegacyBlock(
         height=block.height,
         hash=block.hash,
         parent_hash=block.previous,
@@ -100,11 +85,11 @@ def block_of(block: Block) -> OlderBlock:
     )
 
 
-def transaction_of(transaction: LedgerTransaction) -> OlderTransaction:
-    """A transaction in the older shape."""
+def transaction_of(transaction: LedgerTransaction) -> LegacyTransaction:
+    """A transaction in the legacy shape."""
     moved = sorted(transaction.entries, key=lambda entry: Decimal(entry.amount))
     sealed = transaction.sealed
-    return OlderTransaction(
+    return LegacyTransaction(
         hash=transaction.id,
         block=None if sealed is None else sealed.height,
         sender=moved[0].account if moved else "",
@@ -116,9 +101,9 @@ def transaction_of(transaction: LedgerTransaction) -> OlderTransaction:
     )
 
 
-def receipt_of(line: ReceiptLine, signed: SignedReceipt) -> OlderReceipt:
-    """A receipt in the older shape."""
-    return OlderReceipt(
+def receipt_of(line: ReceiptLine, signed: SignedReceipt) -> LegacyReceipt:
+    """A receipt in the legacy shape."""
+    return LegacyReceipt(
         receiptId=line.id,
         jobId=line.job,
         miner=line.miner,
@@ -137,18 +122,4 @@ def receipt_of(line: ReceiptLine, signed: SignedReceipt) -> OlderReceipt:
             "completed_at": signed.finished_at,
             "signature": signed.node_signature,
         },
-    )
-
-
-def pages(rows: Sequence[Any], offset: int, limit: int) -> tuple[Sequence[Any], int | None]:
-    """What is asked for of rows that were read from the first on, one more than needed; and where the rest begins."""
-    wanted = rows[offset : offset + limit]
-    return wanted, offset + limit if len(rows) > offset + limit else None
-
-
-def later() -> NotDone:
-    """The refusal of what the marketplace will do."""
-    return NotDone(
-        "Requests, matches, agreements and settlements between agents come with the marketplace module, which is not built yet. "
-        "Jobs are bought through /api/v1/ai/jobs."
     )

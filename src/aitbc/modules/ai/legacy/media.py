@@ -1,0 +1,100 @@
+"""Media: what is a kind of work becomes a job, and the rest is refused."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from litestar import Controller, get, post
+from litestar.params import JSONBody
+from msgspec import Meta, Struct
+
+from aitbc.kernel.legacy.amounts import Amount
+from aitbc.kernel.legacy.caller import Once, Who
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import NotDone
+from aitbc.modules.ai.legacy.caller import CREATE, READ, Ai
+from aitbc.modules.ai.legacy.shapes import NewJob, not_offered
+from aitbc.modules.ai.legacy.submission import submit
+from aitbc.modules.ai.models.fleet import ONLINE
+
+MODALITIES = {"text": "embed", "image": "ocr"}
+"""What is processed, and the kind of work that does it."""
+OPTIMIZED = ("text", "image", "audio", "video")
+MEDIA = (*OPTIMIZED, "tabular", "graph")
+
+
+class MediumTest(Struct, frozen=True, kw_only=True):
+    """How a medium fares, from what miners said and what recent jobs took."""
+
+    status: str
+    """`pass`; else `no data` from finished jobs, `no miner` online that does it, or `not offered` as a kind of work."""
+    processing_time: float | None
+    """The seconds of half of the recent jobs at most."""
+    accuracy: None
+    """Nobody measures it."""
+
+
+class DeepHealth(Struct, frozen=True, kw_only=True):
+    """How all media fare."""
+
+    status: str
+    service: str
+    timestamp: datetime
+    modality_tests: dict[str, MediumTest]
+    overall_health: str
+    """`pass` when every medium that is a kind of work passes, else `degraded`."""
+
+
+class Process(Struct, frozen=True, kw_only=True):
+    """Something to be processed."""
+
+    modality: Annotated[str, Meta(max_length=40)] = "text"
+    text: str | None = None
+    texts: list[str] | None = None
+    input: Any = None
+    image: Any = None
+    payment_amount: Amount | None = None
+
+
+class Processing(Struct, frozen=True, kw_only=True):
+    """A job that does it."""
+
+    task_id: str
+    modality: str
+    status: str
+    result: str
+
+
+class MediaController(Controller):
+    """Processing of media, and how it fares."""
+
+    @post("/multimodal/process", status_code=200, opt=CREATE)
+    async def process(self, ai: Ai, who: Who, once: Once, data: JSONBody[Process]) -> Processing:
+        """Submit the job that does it."""
+        kind = MODALITIES.get(data.modality)
+        if kind is None:
+            raise NotDone(not_offered(f"Processing {data.modality[:40]}"))
+        described = {"texts": data.texts, "text": data.text, "input": data.input, "image": data.image or data.input}
+        wanted = NewJob(task_type=kind, task_data=described, payment_amount=data.payment_amount)
+        job = await submit(ai, who, wanted, once)
+        where = f"Ask /jobs/{job.id}/result"
+        return Processing(task_id=job.id, modality=data.modality, status="processing", result=where)
+
+    @get("/multimodal/health/deep", opt=READ)
+    async def deep(self, ai: Ai) -> DeepHealth:
+        """How each medium fares: whether a miner that does it is online, and how long recent jobs took."""
+        kinds = {kind for miner in await ai.fleet_view.miners() if miner.status == ONLINE for kind in miner.kinds}
+        tests = {}
+        for medium in OPTIMIZED:
+            kind = MODALITIES.get(medium)
+            took = None if kind is None else await ai.durations.typical_seconds(kind)
+            lacks = "not offered" if kind is None else "no miner" if kind not in kinds else "no data"
+            passes = kind in kinds and took is not None
+            tests[medium] = MediumTest(status="pass" if passes else lacks, processing_time=took, accuracy=None)
+        overall = all(tests[medium].status == "pass" for medium in MODALITIES)
+        return DeepHealth(
+            status="healthy",
+            service="multimodal-agent",
+            timestamp=now(),
+            modality_tests=tests,
+            overall_health="pass" if overall else "degraded",
+        )

@@ -1,0 +1,122 @@
+"""The miners as ai knows them: which conditions of a job leave how many of them, and what would help."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from aitbc.modules.ai.api import FilterCount
+from aitbc.modules.ai.models.life import AVOIDED_FOR
+from aitbc.modules.ai.models.queue import FILTERS, Needs, matches
+
+ONLINE = "online"
+DRAINING = "draining"
+RELAXABLE: dict[str, Any] = {
+    **dict.fromkeys(("region", "gpu_model")),
+    "min_vram_mib": 0,
+    **dict.fromkeys(("cuda", "device")),
+    "models": (),
+    "model": None,
+}
+"""The requirements that may be given up, each with its value for none: the one that costs least first."""
+
+
+class FleetMiner(Struct, frozen=True):
+    """A miner, as ai knows it from the events of gpu."""
+
+    id: str
+    status: str
+    status_reason: str | None
+    kinds: tuple[str, ...]
+    models: dict[str, tuple[str, ...]]
+    programs: tuple[str, ...]
+    device: str
+    gpu_models: tuple[str, ...]
+    vram_mib: int
+    region: str | None
+    slots: int
+    cuda: str | None = None
+    booking: str | None = None
+    booker: str | None = None
+
+
+def filter_counts(needs: Needs, fleet: Sequence[FleetMiner], *, avoided: str) -> tuple[FilterCount, ...]:
+    """How many miners each filter leaves, one after the other; the last count is of those that can take the job."""
+    left = list(fleet)
+    counts = []
+
+    def keep(name: str, wanted: str, staying: list[FleetMiner]) -> None:
+        nonlocal left
+        counts.append(FilterCount(filter=name, wanted=wanted, before=len(left), after=len(staying)))
+        left = staying
+
+    keep("online", "yes", [miner for miner in left if miner.status == ONLINE])
+    for name, passes in FILTERS:
+        if wanted := _wanted(needs, name):
+            keep(name, wanted, [miner for miner in left if passes(needs, miner)])
+    if needs.booking is None and any(miner.booking for miner in left):
+        keep("not_booked", "yes", [miner for miner in left if not miner.booking])
+    keep("not_avoided", "yes", [miner for miner in left if miner.id not in avoided])
+    return tuple(counts)
+
+
+def _wanted(needs: Needs, name: str) -> str:
+    value = getattr(needs, name)
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return str(value) if value else ""
+
+
+def suggest(needs: Needs, fleet: Sequence[FleetMiner], counts: Sequence[FilterCount]) -> str:
+    """The cheapest change that would let at least one miner take the job."""
+    if counts[-1].after:
+        return "Nothing has to change: miners fit, and take the jobs before this one first."
+    online = [miner for miner in fleet if miner.status == ONLINE]
+    resting = [miner for miner in fleet if miner.status == DRAINING and matches(needs, miner)]
+    if not online and not resting:
+        return "No miner is online; start one with `aitbc miner run`."
+    if needs.booking:
+        return (
+            f"Only the GPU of {needs.booking} may take it, while that booking lasts and its miner serves {needs.kind}."
+        )
+    relaxed = _relaxation(needs, online)
+    if relaxed is not None:
+        return relaxed
+    return _patience(resting) if resting else _obstacle(needs, online)
+
+
+def _relaxation(needs: Needs, online: Sequence[FleetMiner]) -> str | None:
+    """The requirement that costs least to give up, if one alone is in the way."""
+    for name, nothing in RELAXABLE.items():
+        if not _wanted(needs, name):
+            continue
+        relaxed = msgspec.structs.replace(needs, **{name: nothing})
+        able = [miner for miner in online if matches(relaxed, miner)]
+        if able and name == "min_vram_mib":
+            largest = max(miner.vram_mib for miner in able)
+            return f"Ask for at most {largest} MiB of GPU memory: {len(able)} miners would fit."
+        if able:
+            return f"Drop the requirement {name} = {_wanted(needs, name)}: {len(able)} miners would fit."
+    return None
+
+
+def _patience(resting: Sequence[FleetMiner]) -> str:
+    said = next((f", for this reason: {miner.status_reason}" for miner in resting if miner.status_reason), "")
+    return (
+        f"{len(resting)} fitting miners take no new work for now{said}. "
+        "Wait until they go on, or start another with `aitbc miner run`."
+    )
+
+
+def _obstacle(needs: Needs, online: Sequence[FleetMiner]) -> str:
+    """Why no miner that is online takes it, where giving up one requirement does not help."""
+    if online and all(miner.booking for miner in online):
+        return "Every miner that is online is booked; start another with `aitbc miner run`, or wait until one is free."
+    if any(matches(needs, miner) for miner in online):
+        return f"Only miners that failed this job before fit; they may try again after {AVOIDED_FOR.seconds} seconds."
+    if needs.program and any(needs.kind in miner.kinds for miner in online):
+        return f"No online miner allows the program {needs.program}; ask an operator to allow it."
+    if not any(needs.kind in miner.kinds for miner in online):
+        return f"No online miner serves {needs.kind}; start one that does with `aitbc miner run`."
+    return "Several requirements have to be dropped together before a miner fits; the filters say which leave nobody."

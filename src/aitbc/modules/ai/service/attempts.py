@@ -1,0 +1,122 @@
+"""Attempts at jobs: found by their lease, ended without a result, and what follows once an end is committed."""
+
+import re
+from functools import partial
+from typing import NamedTuple
+
+from msgspec import Struct
+from sqlalchemy import select
+
+from aitbc.kernel.database.batcher import Batcher
+from aitbc.kernel.database.retry import retrying
+from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
+from aitbc.kernel.primitives.clock import now
+from aitbc.modules.ai.api import LeaseLost, Outcome
+from aitbc.modules.ai.batched.complete import Accepted
+from aitbc.modules.ai.batched.read import read_leases
+from aitbc.modules.ai.models.kinds.registry import KINDS
+from aitbc.modules.ai.models.life import TERMINAL, Ended, Fault, State, avoid, give_up
+from aitbc.modules.ai.models.miner_text import reason_word
+from aitbc.modules.ai.models.tables import AttemptRow, JobRow
+from aitbc.modules.ai.models.values import AttemptValue, JobValue
+from aitbc.modules.ai.service.durations import Durations
+from aitbc.modules.ai.service.payments import Payments
+from aitbc.modules.ai.service.rows import count_ended, job_value, lock_lease, publish_end
+from aitbc.modules.ai.service.wakeups import Wakeups
+
+_ATTEMPT_ID = re.compile("att_[0-7][0-9a-z]{25}")
+
+
+class HeldLease(NamedTuple):
+    """A lease as its miner names it."""
+
+    attempt: str
+    miner: str
+    token: int
+
+
+class Ending(Struct, frozen=True):
+    """How an attempt ends without a result."""
+
+    ended: Ended
+    fault: Fault
+    reason: str
+    message: str = ""
+    is_proven: bool = False
+    """Whether the platform itself found the request impossible that a miner blames."""
+
+
+class Attempts:
+    """Finds attempts and ends them."""
+
+    def __init__(self, db: Database, payments: Payments, wakeups: Wakeups, durations: Durations) -> None:
+        self._db = db
+        self._payments = payments
+        self._wakeups = wakeups
+        self._durations = durations
+        self._reads: Batcher[str, tuple[JobValue, AttemptValue] | None] = Batcher(partial(read_leases, db))
+
+    async def find(self, lease: HeldLease) -> tuple[JobValue, AttemptValue]:
+        """The job and the attempt of a lease, whether it is live or has ended. Raises `LeaseLost`."""
+        found = await self._reads.do(lease.attempt) if _ATTEMPT_ID.fullmatch(lease.attempt) else None
+        if found is None or (found[1].miner, found[1].token) != (lease.miner, lease.token):
+            raise LeaseLost
+        return found
+
+    async def release(self, lease: HeldLease, reason: str) -> Outcome:
+        """Give a lease back unworked: the attempt does not count. Raises `LeaseLost`."""
+        return await self.end(lease, Ending(Ended.RELEASED, Fault.NONE, reason_word(reason, "released")))
+
+    @retrying
+    async def end(self, lease: HeldLease, ending: Ending) -> Outcome:
+        """End an attempt without a result; its job is queued again, or ends too. Raises `LeaseLost`."""
+        async with self._db.unit_of_work() as uow:
+            job, attempt = await lock_lease(uow, lease.attempt)
+            if (attempt.miner, attempt.token) != (lease.miner, lease.token):
+                raise LeaseLost
+            if attempt.ended is None:
+                await _end(uow, job, attempt, ending)
+            elif (attempt.ended, attempt.reason) != (ending.ended, ending.reason):
+                raise LeaseLost
+        await self.after_end(job_value(job))
+        return Outcome(job=job.id, state=job.state)
+
+    async def after_end(self, job: JobValue) -> None:
+        """What follows the commit of an ended attempt or job: the money goes back, or miners are woken."""
+        self._wakeups.watched.notify([job.id])
+        if job.state == State.QUEUED and job.due_at <= now():
+            self._wakeups.announce([job])
+        if job.state in TERMINAL and job.state != State.SUCCEEDED:
+            await self._payments.void(job.id, job.reason)
+
+    def after_success(self, accepted: Accepted) -> None:
+        """What follows the commit of a result."""
+        job, attempt = accepted.job, accepted.attempt
+        assert attempt.ended_at is not None
+        self._durations.record(job.kind, attempt.ended_at - attempt.started_at)
+        self._wakeups.watched.notify([job.id])
+
+
+async def _end(uow: UnitOfWork, job: JobRow, attempt: AttemptRow, ending: Ending) -> None:
+    fault = ending.fault
+    attempt.blames_request = fault is Fault.REQUESTER
+    if attempt.blames_request and not (ending.is_proven or await _is_agreed(uow, job, attempt)):
+        fault = Fault.UNKNOWN
+    give_up(job, attempt, ending.ended, fault=fault, reason=ending.reason, message=ending.message, at=now())
+    if attempt.blames_request and job.state == State.QUEUED and not KINDS[job.kind].miner_may_blame:
+        avoid(job, attempt.miner)  # another one's word is wanted
+    publish_end(uow, job, attempt)
+    await count_ended(uow, [job])
+
+
+async def _is_agreed(uow: UnitOfWork, job: JobRow, attempt: AttemptRow) -> bool:
+    """Whether it is the request's fault: one miner's word counts where its kind says so, else that of two accounts."""
+    if KINDS[job.kind].miner_may_blame:
+        return True
+    others = select(AttemptRow.id).where(
+        AttemptRow.job == job.id,
+        AttemptRow.blames_request,
+        AttemptRow.miner != attempt.miner,
+        AttemptRow.miner_account != attempt.miner_account,
+    )
+    return (await uow.session.scalars(others.limit(1))).first() is not None

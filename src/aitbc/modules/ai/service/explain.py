@@ -1,0 +1,134 @@
+"""Why a job is where it is, and what would help: never blank, and never invented."""
+
+from collections.abc import Sequence
+
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives.clock import now
+from aitbc.modules.ai.api import Attempt, ExpectedWait, Explanation, FilterCount
+from aitbc.modules.ai.models.fleet import ONLINE, FleetMiner, filter_counts, suggest
+from aitbc.modules.ai.models.life import STOP_GRACE, Reason, State, must_leave
+from aitbc.modules.ai.models.queue import Needs, matches, needs_of
+from aitbc.modules.ai.models.values import JobValue
+from aitbc.modules.ai.models.views import attempt_view
+from aitbc.modules.ai.service.durations import Durations
+from aitbc.modules.ai.service.fleet_view import FleetView
+from aitbc.modules.ai.service.job_queue import JobQueue
+from aitbc.modules.ai.service.jobs import Jobs
+
+NO_DATA = "no data"
+
+
+class Explanations:
+    """Explains jobs."""
+
+    def __init__(self, jobs: Jobs, queue: JobQueue, fleet_view: FleetView, durations: Durations) -> None:
+        self._jobs = jobs
+        self._queue = queue
+        self._fleet_view = fleet_view
+        self._durations = durations
+
+    async def explain(self, who: Principal, job: str) -> Explanation:
+        """Why a job is in its state, and what would help. Raises `JobNotFound`."""
+        found, rows = await self._jobs.find(who, job)
+        attempts = tuple(attempt_view(attempt) for attempt in rows)
+        if found.state != State.QUEUED:
+            return _settled(found, attempts)
+        needs = needs_of(found.needs)
+        fleet = await self._fleet_view.miners()
+        counts = filter_counts(needs, fleet, avoided=_avoided_now(found))
+        position = await self._queue.position(found)
+        wait = await self._expected_wait(found, position, needs, fleet)
+        paused = (found.due_at - now()).total_seconds()
+        return Explanation(
+            job=found.id,
+            state=found.state,
+            reason=found.reason if counts[-1].after or paused > 0 else "no_miner_fits",
+            summary=_summary(found, counts, position, paused),
+            position=position,
+            expected_wait=wait,
+            filters=counts,
+            suggestion=suggest(needs, fleet, counts),
+            attempts=attempts,
+        )
+
+    async def _expected_wait(
+        self, job: JobValue, position: int, needs: Needs, fleet: Sequence[FleetMiner]
+    ) -> ExpectedWait:
+        """From how long recent jobs of the kind took, and over how many slots the queue is spread."""
+        slots = sum(miner.slots for miner in fleet if miner.status == ONLINE and matches(needs, miner))
+        durations = sorted(await self._durations.recent(job.kind))
+        if not slots or not durations:
+            missing = "no miner fits" if not slots else f"no finished {job.kind} job yet"
+            return ExpectedWait(low_seconds=None, high_seconds=None, basis=f"{NO_DATA}: {missing}")
+        rounds = position / slots
+        median, long = durations[len(durations) // 2], durations[len(durations) * 9 // 10]
+        low = round(max(rounds - 1, 0.0) * median, 3)
+        spread = f"half within {median:.1f} s, nine in ten within {long:.1f} s"
+        basis = f"{len(durations)} recent {job.kind} jobs ({spread}), {slots} slots"
+        return ExpectedWait(low_seconds=low, high_seconds=round(max(rounds, 1.0) * long, 3), basis=basis)
+
+
+def _avoided_now(job: JobValue) -> str:
+    at = now()
+    return " ".join(miner for miner in job.avoided.split() if must_leave(job.avoided, miner, job.due_at, at))
+
+
+def _summary(job: JobValue, counts: Sequence[FilterCount], position: int, paused_seconds: float) -> str:
+    if paused_seconds > 0:
+        return f"Attempt {job.token} did not succeed; the next may begin in {paused_seconds:.1f} seconds."
+    if not counts[-1].after:
+        blocking = next(count for count in counts if not count.after)
+        wish = "" if blocking.wanted == "yes" else f" = {blocking.wanted}"
+        return f"No miner can take it: the condition {blocking.filter}{wish} left none of {blocking.before}."
+    return f"It waits at position {position}; {counts[-1].after} miners can take it."
+
+
+def _settled(job: JobValue, attempts: tuple[Attempt, ...]) -> Explanation:
+    """The explanation of a job that does not wait."""
+    last = attempts[-1] if attempts else None
+    told = (
+        f" The last attempt: {last.reason}{': ' + last.message if last.message else ''}."
+        if last and last.reason
+        else ""
+    )
+    back = " The money went back."
+    summaries = {
+        State.LEASED: f"Miner {last.miner if last else '?'} took it and has not shown a sign of work yet.",
+        State.RUNNING: f"Miner {last.miner if last else '?'} works on it{_progress(last)}.{_stopping(last)}",
+        State.SUCCEEDED: f"It is done and paid; the receipt says what for.{_stopped(job)}",
+        State.FAILED: f"It failed ({job.reason}, fault: {job.fault}).{told}{back}",
+        State.CANCELED: f"It was stopped ({job.reason}).{back}",
+        State.EXPIRED: f"No miner took it in time ({job.reason}).{back}",
+    }
+    suggestions = {
+        State.FAILED: "Read the attempts: each says what went wrong and whose fault it was.",
+        State.EXPIRED: "Submit it again with a longer queue clock or fewer requirements; a quote counts who fits.",
+    }
+    state = State(job.state)
+    return Explanation(
+        job=job.id,
+        state=job.state,
+        reason=job.reason,
+        summary=summaries[state],
+        position=None,
+        expected_wait=ExpectedWait(low_seconds=None, high_seconds=None, basis="it does not wait"),
+        filters=(),
+        suggestion=suggestions.get(state, "Nothing has to change."),
+        attempts=attempts,
+    )
+
+
+def _stopping(attempt: Attempt | None) -> str:
+    if attempt is None or attempt.stop_asked_at is None:
+        return ""
+    return f" It was asked to finish early, and has {STOP_GRACE.seconds} seconds to bring what it delivered."
+
+
+def _stopped(job: JobValue) -> str:
+    if job.reason != Reason.STOPPED_EARLY:
+        return ""
+    return " Its owner finished it early: what was delivered until then is its result."
+
+
+def _progress(attempt: Attempt | None) -> str:
+    return "" if attempt is None or attempt.progress is None else f", {attempt.progress:.0%} done"

@@ -1,0 +1,81 @@
+"""The read model of the fleet: every miner as the events of gpu describe it."""
+
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import select
+
+from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
+from aitbc.modules.ai.models.fleet import FleetMiner
+from aitbc.modules.ai.models.tables import MinerRow
+from aitbc.modules.ai.service.waiters import WaitingMiners
+from aitbc.modules.gpu.events import MinerChanged
+
+
+class FleetView:
+    """Kept by events, read for quotes and explanations."""
+
+    def __init__(self, db: Database, waiting: WaitingMiners) -> None:
+        self._db = db
+        self._waiting = waiting
+
+    async def apply(self, uow: UnitOfWork, events: Sequence[MinerChanged]) -> None:
+        """Keep the newest version of each miner; one whose booking changed asks anew for what it may take."""
+        newest: dict[str, MinerChanged] = {}
+        for event in sorted(events, key=lambda event: event.version):
+            newest[event.miner] = event
+        for miner in sorted(newest):
+            event = newest[miner]
+            row = await uow.session.get(MinerRow, miner, with_for_update=True)
+            if row is None:
+                uow.add(MinerRow(id=miner, **_columns(event)))
+                await uow.session.flush()
+            elif row.version < event.version:
+                if row.booking != event.booking:
+                    self._waiting.recall(miner)
+                for name, value in _columns(event).items():
+                    setattr(row, name, value)
+
+    async def miners(self) -> list[FleetMiner]:
+        """Every miner that has not been removed."""
+        async with self._db.reading() as session:
+            rows = await session.scalars(select(MinerRow).where(MinerRow.status != "removed"))
+        return [
+            FleetMiner(
+                row.id,
+                row.status,
+                row.status_reason,
+                tuple(row.kinds),
+                msgspec.json.decode(row.models, type=dict[str, tuple[str, ...]]),
+                tuple(row.programs),
+                row.device,
+                tuple(row.gpu_models),
+                row.vram_mib,
+                row.region,
+                row.slots,
+                row.cuda,
+                row.booking,
+                row.booker,
+            )
+            for row in rows
+        ]
+
+
+def _columns(event: MinerChanged) -> dict[str, object]:
+    return {
+        "version": event.version,
+        "status": event.status,
+        "status_reason": event.status_reason,
+        "kinds": list(event.kinds),
+        "models": msgspec.json.encode(event.models).decode(),
+        "programs": list(event.programs),
+        "device": event.device,
+        "gpu_models": list(event.gpu_models),
+        "vram_mib": event.vram_mib,
+        "region": event.region,
+        "slots": event.slots,
+        "cuda": event.cuda,
+        "booking": event.booking,
+        "booker": event.booker,
+        "changed_at": event.changed_at,
+    }

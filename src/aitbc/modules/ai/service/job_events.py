@@ -1,0 +1,173 @@
+"""What happens to a job, as a stream of events that a client follows and goes on with where its connection broke."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import asdict
+
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives.errors import Invalid
+from aitbc.modules.ai.batched.read import Found
+from aitbc.modules.ai.models.kinds.registry import KINDS
+from aitbc.modules.ai.models.life import TERMINAL, State
+from aitbc.modules.ai.models.values import AttemptValue
+from aitbc.modules.ai.service.job_logs import JobLogLine, JobLogs
+from aitbc.modules.ai.service.jobs import Jobs
+from aitbc.modules.ai.service.output_parts import OutputParts, StoredPart
+from aitbc.modules.ai.service.wakeups import Wakeups
+
+HEARTBEAT_SECONDS = 15.0
+LINES_AT_ONCE = 500
+
+
+class InvalidEventId(Invalid):
+    """This Last-Event-ID was not sent by this stream."""
+
+    code = "invalid_event_id"
+
+
+class JobEvent(Struct, frozen=True, kw_only=True):
+    """One thing that happened to a job."""
+
+    id: str | None
+    """Where it stands among the job's events; progress has none, because only the newest counts."""
+    event: str
+    """`state`, `attempt` (one ended), `log`, `part` (of the output's text), `progress` or `heartbeat`."""
+    data: dict[str, object]
+
+
+Place = tuple[int, int, int, int]
+"""Attempt, phase, and how many log lines and how many parts were seen: lines and parts come beside each other, so the place
+within an attempt's work says how far both were read.
+"""
+LEASED, RUNNING, LOG, ENDED = 1, 2, 3, 4
+LAST = 1_000_000
+
+
+class JobEvents:
+    """Follows jobs, however many clients follow the same one."""
+
+    def __init__(self, jobs: Jobs, logs: JobLogs, output_parts: OutputParts, wakeups: Wakeups) -> None:
+        self._jobs = jobs
+        self._logs = logs
+        self._output_parts = output_parts
+        self._wakeups = wakeups
+
+    async def follow(self, who: Principal, job: str, last_event_id: str | None) -> AsyncIterator[JobEvent]:
+        """What happens to a job, from its beginning or after an event that was seen, until its end.
+
+        Every event but progress has a place in one order, so that a reader who comes back misses nothing and sees
+        nothing twice. Raises `JobNotFound`, `InvalidEventId`.
+        """
+        seen = place_of(last_event_id)
+        await self._jobs.find(who, job)
+        return self._follow(who, job, seen)
+
+    async def _follow(self, who: Principal, job: str, seen: Place) -> AsyncIterator[JobEvent]:
+        loop = asyncio.get_running_loop()
+        progress: float | None = None
+        quiet_since = loop.time()
+        while True:
+            changed = self._wakeups.watched.watch(job)
+            try:
+                found = await self._jobs.find(who, job)
+                async for place, event in self._events_after(found, seen):
+                    seen, quiet_since = place, loop.time()
+                    yield event
+                if found[0].state in TERMINAL or self._wakeups.draining.is_set():
+                    return
+                newest = found[1][-1].progress if found[1] else None
+                if newest not in (None, progress):
+                    progress, quiet_since = newest, loop.time()
+                    yield JobEvent(id=None, event="progress", data={"attempt": found[0].token, "progress": newest})
+                if loop.time() - quiet_since >= HEARTBEAT_SECONDS:
+                    quiet_since = loop.time()
+                    yield JobEvent(id=None, event="heartbeat", data={})
+                await asyncio.wait([changed], timeout=HEARTBEAT_SECONDS)
+            finally:
+                self._wakeups.watched.unwatch(job, changed)
+
+    async def _events_after(self, found: Found, seen: Place) -> AsyncIterator[tuple[Place, JobEvent]]:
+        """The events of a job after a place, lines of its log in between.
+
+        The job was read first: what it says has ended has all its lines written.
+        """
+        job, attempts = found
+        if seen < (0, 0, 1, 0):
+            yield _state((0, 0, 1, 0), State.QUEUED, job.created_at, reason="submitted")
+        for attempt in attempts:
+            if seen >= (attempt.token, ENDED, 0, 0):
+                continue
+            for place, event in _beginnings(attempt):
+                if seen < place:
+                    yield place, event
+            line_seen, part_seen = seen[2:] if seen[:2] == (attempt.token, LOG) else (0, 0)
+            async for line in self._lines_of(job.id, attempt.token, line_seen):
+                line_seen = line.sequence
+                place = (attempt.token, LOG, line_seen, part_seen)
+                yield place, JobEvent(id=id_of(place), event="log", data=asdict(line))
+            if KINDS[attempt.kind].streams:
+                async for part in self._parts_of(job.id, attempt.token, part_seen):
+                    place = (attempt.token, LOG, line_seen, part.sequence)
+                    yield place, JobEvent(id=id_of(place), event="part", data=asdict(part))
+            if attempt.ended is not None and attempt.ended_at is not None:
+                yield _ending(attempt)
+        if job.state in TERMINAL and job.completed_at is not None and seen < (LAST, 0, 0, 0):
+            yield _state((LAST, 0, 0, 0), job.state, job.completed_at, reason=job.reason, fault=job.fault)
+
+    async def _lines_of(self, job: str, token: int, after: int) -> AsyncIterator[JobLogLine]:
+        while True:
+            lines = [
+                line for line in await self._logs.lines(job, (token, after), LINES_AT_ONCE) if line.attempt == token
+            ]
+            for line in lines:
+                after = line.sequence
+                yield line
+            if len(lines) < LINES_AT_ONCE:
+                return
+
+    async def _parts_of(self, job: str, token: int, after: int) -> AsyncIterator[StoredPart]:
+        while True:
+            parts = await self._output_parts.after(job, token, after, LINES_AT_ONCE)
+            for part in parts:
+                after = part.sequence
+                yield part
+            if len(parts) < LINES_AT_ONCE:
+                return
+
+
+def _state(place: Place, state: str, at: datetime, **data: object) -> tuple[Place, JobEvent]:
+    return place, JobEvent(id=id_of(place), event="state", data={"state": state, "at": at, **data})
+
+
+def _beginnings(attempt: AttemptValue) -> list[tuple[Place, JobEvent]]:
+    told = {"attempt": attempt.token, "miner": attempt.miner}
+    events = [_state((attempt.token, LEASED, 0, 0), State.LEASED, attempt.started_at, **told)]
+    if attempt.running_at is not None:
+        events.append(_state((attempt.token, RUNNING, 0, 0), State.RUNNING, attempt.running_at, **told))
+    return events
+
+
+def _ending(attempt: AttemptValue) -> tuple[Place, JobEvent]:
+    place = (attempt.token, ENDED, 0, 0)
+    told = {"attempt": attempt.token, "ended": attempt.ended, "at": attempt.ended_at, "reason": attempt.reason}
+    why = {"fault": attempt.fault, "message": attempt.message}
+    return place, JobEvent(id=id_of(place), event="attempt", data={**told, **why})
+
+
+def id_of(place: Place) -> str:
+    """The event id of a place; the number of parts is left out where there are none."""
+    return ".".join(map(str, place if place[3] else place[:3]))
+
+
+def place_of(event_id: str | None) -> Place:
+    """The place behind an event id; before everything for none. Raises `InvalidEventId`."""
+    if not event_id:
+        return (0, 0, 0, 0)
+    parts = event_id.split(".")
+    if len(parts) not in (3, 4) or not all(part.isascii() and part.isdigit() and len(part) < 9 for part in parts):
+        raise InvalidEventId
+    attempt, phase, lines, told = map(int, (*parts, "0")[:4])
+    return attempt, phase, lines, told

@@ -1,0 +1,140 @@
+"""The money of jobs: held when they are submitted, paid when they succeed, returned when they end otherwise.
+
+trading does each of these; it is called before or after a transaction, never within one. What could not be paid or
+returned at once is done later: by the event that was committed with the end of the job, or by `reconcile`.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import msgspec
+import structlog
+from sqlalchemy import select
+
+from aitbc.kernel.database.unit_of_work import Database
+from aitbc.kernel.platform import DirectDelivery
+from aitbc.kernel.primitives import ids, money
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import AppError
+from aitbc.modules.ai.api import Pending
+from aitbc.modules.ai.batched.complete import Accepted, succeeded
+from aitbc.modules.ai.events import JobSucceeded
+from aitbc.modules.ai.models.life import State
+from aitbc.modules.ai.models.tables import JobRow
+from aitbc.modules.ai.models.values import JobValue
+from aitbc.modules.ai.models.views import hold_of
+from aitbc.modules.trading.api import FeeQuote, PlaceHold, SettleHold, TradingApi
+
+HOLD_MARGIN = timedelta(hours=1)
+"""How much longer than the job itself its money is held."""
+ORPHAN_AGE = timedelta(seconds=60)
+"""How long a hold may be without an open job: the job may be about to be written, or its event to be handled."""
+PAGE = 200
+
+# The holds of a miner's live leases.
+LEASED = """
+SELECT j.max_price_units FROM ai.attempts a JOIN ai.jobs j ON j.id = a.job WHERE a.miner = $1 AND a.ended IS NULL"""
+
+# Results whose payment the outbox has not yet seen done, through the index of what is still to be published.
+UNPAID = """
+SELECT body FROM ai.outbox WHERE delivered_at IS NULL AND dead_at IS NULL
+AND kind = 'ai.job_succeeded' AND strpos(body, $1) > 0"""
+
+log = structlog.get_logger("aitbc.ai")
+
+
+class Payments:
+    """Holds, payments and returns."""
+
+    def __init__(self, db: Database, trading: TradingApi, webhooks: DirectDelivery | None) -> None:
+        self._db = db
+        self._trading = trading
+        self._webhooks = webhooks
+        self.paid: list[UUID] = []
+        """Events of results that were paid at once: the next batch of results marks them as delivered."""
+
+    async def hold(self, job: JobValue) -> None:
+        """Hold the most that a job may cost. Raises `InsufficientFunds`."""
+        await self._trading.hold(
+            PlaceHold(
+                hold=hold_of(job.id),
+                payer=job.account,
+                amount_units=job.max_price_units,
+                expires_at=job.deadline_at + timedelta(seconds=job.run_seconds) + HOLD_MARGIN,
+                reference=job.id,
+            )
+        )
+
+    async def void(self, job: str, reason: str) -> None:
+        """Return a job's money now if that is possible; else it is done later."""
+        with suppress(AppError):
+            await self._trading.void(hold_of(job), reason)
+
+    async def settle(self, accepted: Accepted) -> str | None:
+        """Pay for a result at once, and answer what its miner earned; none where the event pays later."""
+        event = succeeded(accepted)
+        fields = {name: getattr(event, name) for name in event.__struct_fields__ if name != "job_kind"}
+        try:
+            settlement = await self._trading.settle(SettleHold(kind=event.job_kind, **fields))
+        except AppError as error:
+            log.warning("settlement_postponed", job=event.job, reason=error.message)
+            return None
+        if accepted.event is not None:
+            self._note_paid(accepted.event, event)
+        return money.render(settlement.earned_units)
+
+    def _note_paid(self, event: UUID, body: JobSucceeded) -> None:
+        """The event need not go to trading any more, only to those who subscribed to it by a webhook."""
+        if self._webhooks is None:
+            self.paid.append(event)
+        else:
+            self._webhooks.bring(event, body, self.paid.append)
+
+    async def quote_fee(self, price_units: int) -> FeeQuote:
+        """The fee that a job at this price would have now."""
+        return await self._trading.quote_fee(price_units)
+
+    async def pending_of(self, miner: str) -> Pending:
+        """What is held for the jobs of a miner: those it works on, and those it delivered and was not yet paid for.
+
+        A job that is leased has its hold open. Of a delivered one the event that pays for it may still wait, or only
+        not be marked as done: trading knows which.
+        """
+        if not ids.is_id("mnr", miner):
+            return Pending(miner=miner, jobs=0, held_units=0)
+        async with self._db.raw() as connection:
+            leased = await connection.fetch(LEASED, ids.decode("mnr", miner))
+            unpaid = await connection.fetch(UNPAID, miner)
+        delivered = [msgspec.json.decode(row["body"], type=JobSucceeded) for row in unpaid]
+        holds = [event.hold for event in delivered if event.miner == miner]
+        held = await self._trading.still_held(holds) if holds else ()
+        amounts = [row["max_price_units"] for row in leased] + [hold.amount_units for hold in held]
+        return Pending(miner=miner, jobs=len(amounts), held_units=sum(amounts))
+
+    async def reconcile(self) -> int:
+        """Return money that is held for a job which was never written, or which ended unpaid; answers how many holds."""
+        before, returned = now() - ORPHAN_AGE, 0
+        after: tuple[datetime, str] | None = None
+        while True:
+            holds = await self._trading.open_holds(before, PAGE, after)
+            of_jobs = [hold.reference for hold in holds if ids.is_id("job", hold.reference)]
+            for job in await self._without_payment(of_jobs):
+                with suppress(AppError):
+                    await self._trading.void(hold_of(job), "no open job belongs to it")
+                    returned += 1
+            if len(holds) < PAGE:
+                return returned
+            after = (holds[-1].placed_at, holds[-1].id)
+
+    async def _without_payment(self, jobs: Sequence[str]) -> list[str]:
+        """Those of the jobs that do not exist, or ended without success some time ago."""
+        settled = now() - ORPHAN_AGE
+        expecting: set[str] = set()
+        known = select(JobRow.id, JobRow.state, JobRow.completed_at).where(JobRow.id.in_(jobs))
+        async with self._db.reading() as session:
+            for row in await session.execute(known):
+                if row.completed_at is None or row.state == State.SUCCEEDED or row.completed_at > settled:
+                    expecting.add(row.id)
+        return [job for job in jobs if job not in expecting]

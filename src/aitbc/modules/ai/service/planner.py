@@ -1,0 +1,176 @@
+"""Plans of jobs: a command checked by its kind, measured and priced, before money or the queue is touched."""
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from aitbc.kernel.crypto.signing import value_digest
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import ids, money
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import FieldError, Invalid
+from aitbc.kernel.primitives.request_id import current_request_id
+from aitbc.modules.ai.api import ArtifactNotFound, InputFile
+from aitbc.modules.ai.models.kinds.kind import INPUT_BYTES_MAX, FileFacts, InvalidInput, Kind, Measure
+from aitbc.modules.ai.models.kinds.registry import kind_of, price_of
+from aitbc.modules.ai.models.life import Fault, Reason, State, last_deadline
+from aitbc.modules.ai.models.queue import PRIORITIES, Needs, lane_of, needs_text
+from aitbc.modules.ai.models.submit_job import Requirements, SubmitJob
+from aitbc.modules.ai.models.values import JobValue
+from aitbc.modules.ai.service.artifacts import Artifacts
+from aitbc.modules.ai.service.settings import AiSettings
+
+HEAD_BYTES = 256 * 1024
+"""How much of a file is read to find a picture's size."""
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+class ContradictingModels(Invalid):
+    """The input and the requirements name different models."""
+
+    code = "contradicting_models"
+
+
+class Plan(Struct, frozen=True):
+    """A submission that passed every check."""
+
+    kind: Kind
+    value: dict[str, Any]
+    measure: Measure
+    files: tuple[InputFile, ...]
+    needs: Needs
+    priority: int
+    max_price_units: int
+    unit_price_units: int
+
+    @property
+    def price_max_units(self) -> int:
+        """The most the job can cost."""
+        return price_of(self.measure.units_max, self.unit_price_units, money.LARGEST)
+
+
+class Planner:
+    """Makes plans."""
+
+    def __init__(self, artifacts: Artifacts, settings: AiSettings) -> None:
+        self._artifacts = artifacts
+        self._unit_prices = settings.unit_prices
+
+    def unit_price(self, kind: Kind) -> int:
+        """The price of one unit, in minor units of money."""
+        return self._unit_prices.get(kind.name, kind.unit_price_units)
+
+    async def plan(self, who: Principal, command: SubmitJob) -> Plan:
+        """Check everything that can be checked before money moves.
+
+        Raises `UnknownKind`, `InvalidInput`, `ContradictingModels`, `InvalidAmount`.
+        """
+        kind = kind_of(command.kind)
+        max_price_units = money.parse(command.max_price)
+        if len(_encoder.encode(command.input)) > INPUT_BYTES_MAX:
+            raise InvalidInput(
+                f"The input may have {INPUT_BYTES_MAX} bytes; larger things are uploaded as artifacts first."
+            )
+        given = kind.read(command.input)
+        value = dict(command.input)
+        facts: dict[str, FileFacts] = {}
+        for field, reference in kind.references(given).items():
+            facts[field] = await self._facts(who, field, reference.artifact)
+            if reference.digest not in (None, facts[field].digest):
+                raise InvalidInput(f"The artifact of {field} has the digest {facts[field].digest}.")
+            value[field] = {name: getattr(facts[field], name) for name in ("artifact", "digest")}
+            value[field]["bytes"] = facts[field].size
+        measure = kind.measure(given, facts, run_seconds=command.clocks.run_seconds)
+        # The time of a booked GPU is paid for by its booking, which nobody but its booker can reach.
+        unit_price = 0 if command.requirements.booking else self.unit_price(kind)
+        money.times(unit_price, measure.units_max)  # refused here where it would not fit the ledger
+        return Plan(
+            kind=kind,
+            value=value,
+            measure=measure,
+            files=tuple(
+                InputFile(field=field, artifact=fact.artifact, digest=fact.digest, bytes=fact.size)
+                for field, fact in facts.items()
+            ),
+            needs=_needs(who, kind, command.requirements, measure),
+            priority=PRIORITIES[command.priority] if isinstance(command.priority, str) else command.priority,
+            max_price_units=max_price_units,
+            unit_price_units=unit_price,
+        )
+
+    async def _facts(self, who: Principal, field: str, artifact: str) -> FileFacts:
+        try:
+            row, head = await self._artifacts.head_of(who, artifact, HEAD_BYTES)
+        except ArtifactNotFound:
+            message = "There is no such artifact."
+            raise InvalidInput(message, fields=(FieldError(f"/input/{field}/artifact", message),)) from None
+        return FileFacts(artifact=row.id, digest=row.digest, size=row.bytes, head=head)
+
+
+def _needs(who: Principal, kind: Kind, wanted: Requirements, measure: Measure) -> Needs:
+    if wanted.model and measure.model and wanted.model != measure.model:
+        raise ContradictingModels
+    return Needs(
+        kind=kind.name,
+        model=wanted.model or measure.model,
+        program=measure.program,
+        device=wanted.device,
+        gpu_model=wanted.gpu_model,
+        min_vram_mib=wanted.min_vram_mib,
+        region=wanted.region,
+        models=tuple(sorted(set(wanted.models))),
+        cuda=wanted.cuda,
+        booking=wanted.booking,
+        booker=None if wanted.booking is None else who.account,
+    )
+
+
+def job_of(who: Principal, command: SubmitJob, plan: Plan) -> JobValue:
+    """A planned job, as it is written."""
+    clocks, at = command.clocks, now()
+    deadline_at = last_deadline(
+        at,
+        queue_seconds=clocks.queue_seconds,
+        run_seconds=clocks.run_seconds,
+        attempts_max=command.retry.attempts_max,
+    )
+    return JobValue(
+        id=ids.new_id("job"),
+        account=who.account,
+        kind=plan.kind.name,
+        lane=lane_of(plan.needs),
+        needs=needs_text(plan.needs),
+        priority=plan.priority,
+        state=State.QUEUED.value,
+        reason=Reason.SUBMITTED.value,
+        fault=Fault.NONE.value,
+        input=_encoder.encode(plan.value).decode(),
+        input_digest=value_digest(plan.value),
+        files=_encoder.encode(plan.files).decode() if plan.files else None,
+        max_price_units=plan.max_price_units,
+        unit=plan.kind.unit,
+        unit_price_units=plan.unit_price_units,
+        input_units=plan.measure.units,
+        units_max=plan.measure.units_max,
+        expects=_encoder.encode(plan.measure.expects).decode(),
+        queue_seconds=clocks.queue_seconds,
+        start_seconds=clocks.start_seconds,
+        run_seconds=clocks.run_seconds,
+        retention_seconds=clocks.retention_seconds,
+        attempts_max=command.retry.attempts_max,
+        retry_requester=command.retry.requester_faults,
+        attempts=0,
+        token=0,
+        attempt=None,
+        avoided="",
+        due_at=at,
+        expires_at=at + timedelta(seconds=clocks.queue_seconds),
+        deadline_at=deadline_at,
+        created_at=at,
+        started_at=None,
+        completed_at=None,
+        kept_until=None,
+        request_id=current_request_id(),
+    )

@@ -1,0 +1,66 @@
+"""Quotes: what a job would cost, where it would queue and who could take it."""
+
+import functools
+from collections.abc import Sequence
+
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import money
+from aitbc.kernel.primitives.json_schema import schema_of
+from aitbc.modules.ai.api import KindInfo, Quote
+from aitbc.modules.ai.models.fleet import filter_counts
+from aitbc.modules.ai.models.kinds.registry import KINDS, price_of
+from aitbc.modules.ai.models.submit_job import SubmitJob
+from aitbc.modules.ai.service.fleet_view import FleetView
+from aitbc.modules.ai.service.job_queue import JobQueue
+from aitbc.modules.ai.service.payments import Payments
+from aitbc.modules.ai.service.planner import Planner
+
+_schema = functools.cache(schema_of)
+
+
+class Quotes:
+    """Lists the kinds of work and quotes jobs; nothing is changed."""
+
+    def __init__(self, planner: Planner, queue: JobQueue, fleet_view: FleetView, payments: Payments) -> None:
+        self._planner = planner
+        self._queue = queue
+        self._fleet_view = fleet_view
+        self._payments = payments
+
+    def kinds(self) -> Sequence[KindInfo]:
+        """Every kind of work with its shapes, its meter and its price."""
+        return [
+            KindInfo(
+                name=kind.name,
+                summary=kind.summary,
+                unit=kind.unit,
+                unit_price=money.render(self._planner.unit_price(kind)),
+                metering=kind.metering,
+                input_schema=_schema(kind.input),
+                output_schema=_schema(kind.output),
+            )
+            for kind in KINDS.values()
+        ]
+
+    async def quote(self, who: Principal, command: SubmitJob) -> Quote:
+        """What the job would cost and who could take it; nothing is changed."""
+        plan = await self._planner.plan(who, command)
+        fee = await self._payments.quote_fee(plan.price_max_units)
+        fleet = await self._fleet_view.miners()
+        counts = filter_counts(plan.needs, fleet, avoided="")
+        return Quote(
+            kind=plan.kind.name,
+            unit=plan.kind.unit,
+            unit_price=money.render(plan.unit_price_units),
+            units=plan.measure.units,
+            units_max=plan.measure.units_max,
+            price=money.render(price_of(plan.measure.units, plan.unit_price_units, money.LARGEST)),
+            price_max=money.render(plan.price_max_units),
+            fee_basis_points=fee.basis_points,
+            fee_max=money.render(fee.fee_units),
+            max_price=command.max_price,
+            sufficient=plan.max_price_units >= plan.price_max_units,
+            position=await self._queue.next_position(who.account, plan.needs, plan.priority),
+            miners_eligible=counts[-1].after,
+            filters=counts,
+        )

@@ -1,0 +1,71 @@
+"""Submitting jobs: planned, paid for by a hold, and only then written to the queue."""
+
+from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import money
+from aitbc.kernel.primitives.errors import AppError, FieldError, Invalid, OutcomeUnknown
+from aitbc.modules.ai.api import Job
+from aitbc.modules.ai.models.submit_job import SubmitJob
+from aitbc.modules.ai.models.values import JobValue
+from aitbc.modules.ai.service.job_queue import JobQueue
+from aitbc.modules.ai.service.payments import Payments
+from aitbc.modules.ai.service.planner import Plan, Planner, job_of
+from aitbc.modules.trading.api import InsufficientFunds
+
+
+class MaxPriceTooLow(Invalid):
+    """The maximum price does not cover the most that this job can cost."""
+
+    code = "max_price_too_low"
+
+
+class Submissions:
+    """Takes jobs from clients."""
+
+    def __init__(self, queue: JobQueue, planner: Planner, payments: Payments) -> None:
+        self._queue = queue
+        self._planner = planner
+        self._payments = payments
+
+    async def submit(self, who: Principal, command: SubmitJob, once: IdempotencyKey) -> Job:
+        """Hold the money, then write the job, which miners may take from then on.
+
+        Raises `UnknownKind`, `InvalidInput`, `MaxPriceTooLow`, `ArtifactNotFound`, `InsufficientFunds`,
+        `IdempotencyKeyReused`, `TooManyOpenJobs`. A crash between the two leaves a hold without a job, whose money
+        `Payments.reconcile` returns.
+        """
+        earlier = await self._queue.stored_answer(once)
+        if earlier is not None:
+            return earlier
+        if self._queue.is_crowded(who.account):
+            await self._queue.require_room(who.account)
+        plan = await self._planner.plan(who, command)
+        _require_price(plan)
+        job = job_of(who, command, plan)
+        try:
+            await self._payments.hold(job)
+        except InsufficientFunds:
+            earlier = await self._queue.stored_answer(once)  # a twin of this request may have taken the money
+            if earlier is not None:
+                return earlier
+            raise
+        return await self._write(job, once)
+
+    async def _write(self, job: JobValue, once: IdempotencyKey) -> Job:
+        try:
+            answer = await self._queue.add(job, once)
+        except OutcomeUnknown:
+            raise  # the job may exist: `Payments.reconcile` looks after the hold
+        except AppError:
+            await self._payments.void(job.id, "the job was not written")
+            raise
+        if answer.id != job.id:
+            await self._payments.void(job.id, "the request was a repeated one")
+        return answer
+
+
+def _require_price(plan: Plan) -> None:
+    if plan.max_price_units < plan.price_max_units:
+        most = money.render(plan.price_max_units)
+        message = f"This job can cost up to {most}; max_price must be at least that."
+        raise MaxPriceTooLow(message, fields=(FieldError("/max_price", message),), price_max=most)

@@ -1,0 +1,138 @@
+"""The sweep: ends leases that were not renewed, stops that no miner answered, and waits that took too long.
+
+Every round walks its rows by keyset, page after page to the end: a page full of rows that cannot be helped never hides
+the ones behind it.
+"""
+
+import time
+from datetime import timedelta
+
+from sqlalchemy import select, text, tuple_
+
+from aitbc.kernel.database.unit_of_work import Database
+from aitbc.kernel.primitives.clock import now
+from aitbc.modules.ai.models.life import Ended, State, expire, give_up, lost_reason
+from aitbc.modules.ai.models.tables import AttemptRow, JobRow
+from aitbc.modules.ai.service.attempts import Attempts
+from aitbc.modules.ai.service.rows import count_ended, job_value, publish_end
+from aitbc.modules.ai.service.stops import Stops
+
+PAGE = 200
+LATE = timedelta(seconds=2)
+"""How long after its end a lease is left alone in any case: a renewal may be on its way."""
+FROZEN_SECONDS = 5.0
+"""A sweep that comes so much later than the one before means that this process was frozen, and missed renewals."""
+_FIRST = "0" * 26
+
+
+class Sweeper:
+    """Ends what ran out of time; safe to run again and to stop between two awaits."""
+
+    def __init__(self, db: Database, attempts: Attempts, stops: Stops, grace_seconds: float) -> None:
+        self._db = db
+        self._attempts = attempts
+        self._stops = stops
+        self._grace_seconds = grace_seconds
+        self._swept_at: float | None = None
+        self._grace_until = 0.0
+
+    async def sweep(self) -> None:
+        """End the leases and the waits whose clocks ran out."""
+        if not self._in_grace():
+            await self.end_lost_leases()
+            await self._stops.end_unanswered()
+        await self.expire_waiting()
+
+    def _in_grace(self) -> bool:
+        """Whether renewals may have been missed: this process was just started, made leader, or frozen."""
+        moment = _elapsed()
+        if self._swept_at is None or moment - self._swept_at > FROZEN_SECONDS:
+            self._grace_until = moment + self._grace_seconds
+        self._swept_at = moment
+        return moment < self._grace_until
+
+    async def end_lost_leases(self) -> int:
+        """End the leases that were not renewed in time; answers how many."""
+        edge, ended = f"att_{_FIRST}", 0
+        while True:
+            late = (
+                select(AttemptRow.id, AttemptRow.job)
+                .where(AttemptRow.ended.is_(None), AttemptRow.expires_at < now() - LATE, AttemptRow.id > edge)
+                .order_by(AttemptRow.id)
+                .limit(PAGE)
+            )
+            async with self._db.reading() as session:
+                page = (await session.execute(late)).all()
+            if page:
+                edge = page[-1].id
+                ended += await self._end_leases([row.job for row in page])
+            if len(page) < PAGE:
+                return ended
+
+    async def _end_leases(self, jobs: list[str]) -> int:
+        touched: list[JobRow] = []
+        async with self._db.unit_of_work() as uow:
+            rows = await uow.session.execute(
+                select(JobRow, AttemptRow)
+                .join(AttemptRow, AttemptRow.id == JobRow.attempt)
+                .where(JobRow.id.in_(jobs), AttemptRow.ended.is_(None))
+                .order_by(JobRow.id)
+                .with_for_update(of=(JobRow, AttemptRow), skip_locked=True)
+            )
+            at = now()
+            for job, attempt in rows:
+                if attempt.expires_at < at - LATE:  # a renewal may have come between
+                    reason, fault = lost_reason(attempt, at)
+                    give_up(job, attempt, Ended.LOST, fault=fault, reason=reason, message="", at=at)
+                    publish_end(uow, job, attempt)
+                    touched.append(job)
+            await count_ended(uow, touched)
+        for job in touched:
+            await self._attempts.after_end(job_value(job))
+        return len(touched)
+
+    async def expire_waiting(self) -> int:
+        """End the wait of jobs that nobody took in time; answers how many."""
+        edge, expired = (now() - timedelta(days=36_500), f"job_{_FIRST}"), 0
+        while True:
+            late = (
+                select(JobRow.expires_at, JobRow.id)
+                .where(JobRow.state == text("'queued'"), JobRow.expires_at <= now())
+                .where(tuple_(JobRow.expires_at, JobRow.id) > edge)
+                .order_by(JobRow.expires_at, JobRow.id)
+                .limit(PAGE)
+            )
+            async with self._db.reading() as session:
+                page = (await session.execute(late)).all()
+            if page:
+                edge = (page[-1].expires_at, page[-1].id)
+                expired += await self._expire([row.id for row in page])
+            if len(page) < PAGE:
+                return expired
+
+    async def _expire(self, jobs: list[str]) -> int:
+        touched: list[JobRow] = []
+        async with self._db.unit_of_work() as uow:
+            rows = await uow.session.scalars(
+                select(JobRow)
+                .where(JobRow.id.in_(jobs), JobRow.state == State.QUEUED)
+                .order_by(JobRow.id)
+                .with_for_update(skip_locked=True)
+            )
+            at = now()
+            for job in rows:
+                if job.expires_at <= at:
+                    expire(job, at=at)
+                    publish_end(uow, job, None)
+                    touched.append(job)
+            await count_ended(uow, touched)
+        for job in touched:
+            await self._attempts.after_end(job_value(job))
+        return len(touched)
+
+
+def _elapsed() -> float:
+    """Seconds that also pass while the machine sleeps, which the monotonic clock of Linux leaves out."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()

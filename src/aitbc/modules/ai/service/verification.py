@@ -1,0 +1,64 @@
+"""Verification: whether an output is what its job asked for, and whether a request is impossible as its miner says."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from aitbc.kernel.primitives.clock import now
+from aitbc.modules.ai.api import ArtifactNotFound, Result
+from aitbc.modules.ai.models.delivery import OutputRefused, judge
+from aitbc.modules.ai.models.kinds.kind import Reference
+from aitbc.modules.ai.models.kinds.registry import KINDS
+from aitbc.modules.ai.models.values import AttemptValue, Delivered, JobValue
+from aitbc.modules.ai.service.artifacts import Artifacts
+from aitbc.modules.ai.service.jobs import Jobs
+from aitbc.modules.ai.service.output_parts import OutputParts
+
+
+class Verification:
+    """Checks what miners claim against what the platform has."""
+
+    def __init__(self, jobs: Jobs, artifacts: Artifacts, output_parts: OutputParts) -> None:
+        self._jobs = jobs
+        self._artifacts = artifacts
+        self._output_parts = output_parts
+
+    async def judge(self, result: Result, text: str, job: JobValue, attempt: AttemptValue) -> Delivered:
+        """Hold an output against its kind and its parts, meter it and price it. Raises `OutputRefused`."""
+        value = result.output
+        if isinstance(value, dict) and "artifact" in value:
+            value = await self._value_in(value, attempt.id)
+        sent = await self._output_parts.text_of(job.id, attempt.token) if KINDS[job.kind].streams else None
+        return judge(result, text, value, job, attempt, now(), told=sent)
+
+    async def _value_in(self, reference: dict[str, Any], attempt: str) -> Any:
+        """The output in an artifact that was delivered under this lease. Raises `OutputRefused`."""
+        try:
+            wanted = msgspec.convert(reference, Reference)
+        except msgspec.ValidationError as error:
+            raise OutputRefused(str(error)) from None
+        found = await self._artifacts.delivered(wanted.artifact, attempt)
+        if found is None:
+            raise OutputRefused("it refers to an artifact that was not delivered under this lease")
+        row, content = found
+        if wanted.digest != row.digest:
+            raise OutputRefused(f"it names the digest {wanted.digest} for an artifact with {row.digest}")
+        try:
+            return msgspec.json.decode(content)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise OutputRefused(f"the artifact is not JSON: {error}") from None
+
+    async def is_impossible(self, job: JobValue) -> bool:
+        """Whether the platform itself finds that nobody can do what is asked; only for kinds that can be checked."""
+        kind = KINDS[job.kind]
+        found = None if kind.miner_may_blame else await self._jobs.read(job.id)
+        if found is None or found[0].input is None:
+            return False
+        given = kind.read(msgspec.json.decode(found[0].input))
+        references = kind.references(given)
+        try:
+            files = {field: await self._artifacts.content_of(reference) for field, reference in references.items()}
+        except ArtifactNotFound:
+            return False
+        return await asyncio.to_thread(kind.is_impossible, given, files)

@@ -1,0 +1,179 @@
+"""Those who wait in this process: miners for work, clients for a change of a job. No task for any of them."""
+
+import asyncio
+import bisect
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from aitbc.kernel.primitives import ids
+from aitbc.modules.ai.api import Capabilities, Claim
+from aitbc.modules.ai.models.queue import Needs, explores, matches
+
+
+class WaitingMiner:
+    """A claim that found nothing: a future, and the little that is needed to choose among several."""
+
+    __slots__ = ("future", "key", "name", "newcomer", "order", "slots")
+
+    def __init__(self, key: bytes, claim: Claim, number: int) -> None:
+        self.key = key
+        self.name = claim.miner
+        self.newcomer = claim.newcomer
+        self.slots = claim.slots
+        self.order = (-round(claim.reputation, 1), number)
+        self.future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        """True once it is worth asking again, false when the time is up."""
+
+
+class _Group:
+    """Waiting miners with equal capabilities: the proven by reputation, newcomers beside them, both then by arrival."""
+
+    __slots__ = ("capabilities", "fresh", "proven")
+
+    def __init__(self, capabilities: Capabilities) -> None:
+        self.capabilities = capabilities
+        self.proven: list[WaitingMiner] = []
+        self.fresh: list[WaitingMiner] = []
+
+    def queue_of(self, miner: WaitingMiner) -> list[WaitingMiner]:
+        return self.fresh if miner.newcomer else self.proven
+
+
+class WaitingMiners:
+    """Wakes as many miners as there are jobs for, and only those that can take them."""
+
+    def __init__(self) -> None:
+        self._groups: dict[bytes, _Group] = {}
+        self._arrived = 0
+
+    def __len__(self) -> int:
+        return sum(len(group.proven) + len(group.fresh) for group in self._groups.values())
+
+    def enter(self, claim: Claim) -> WaitingMiner:
+        """Wait for work: the future is done when it is worth asking again."""
+        key = msgspec.json.encode(claim.capabilities, order="deterministic")
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = _Group(claim.capabilities)
+        self._arrived += 1
+        miner = WaitingMiner(key, claim, self._arrived)
+        bisect.insort(group.queue_of(miner), miner, key=lambda waiting: waiting.order)
+        return miner
+
+    def leave(self, miner: WaitingMiner) -> None:
+        """Wait no longer. One that was woken and does not ask again hands its turn on, so that no job is forgotten."""
+        if miner.future.done() and not miner.future.cancelled() and miner.future.result():
+            group = self._groups.get(miner.key)
+            heads = [*group.proven[:1], *group.fresh[:1]] if group is not None else []
+            if heads:
+                self._wake(min(heads, key=lambda waiting: waiting.order))
+        else:
+            self._remove(miner)
+
+    def recall(self, name: str) -> None:
+        """Let a miner ask anew: what it may have has changed since it began to wait."""
+        for group in list(self._groups.values()):
+            for miner in [one for one in (*group.proven, *group.fresh) if one.name == name]:
+                self._remove(miner)
+                if not miner.future.done():
+                    miner.future.set_result(False)
+
+    def _remove(self, miner: WaitingMiner) -> None:
+        group = self._groups.get(miner.key)
+        if group is None:
+            return
+        queue = group.queue_of(miner)
+        at = bisect.bisect_left(queue, miner.order, key=lambda waiting: waiting.order)
+        if at < len(queue) and queue[at] is miner:
+            del queue[at]
+        if not group.proven and not group.fresh:
+            del self._groups[miner.key]
+
+    def _wake(self, miner: WaitingMiner) -> None:
+        self._remove(miner)
+        if not miner.future.done():
+            miner.future.set_result(True)
+
+    def offer(self, jobs: Iterable[tuple[Needs, str]]) -> None:
+        """Jobs can be taken: wake one slot for each, a newcomer's for those of the newcomers' share."""
+        spare: dict[bytes, int] = defaultdict(int)
+        for needs, job in jobs:
+            self._wake_for(needs, spare, exploring=explores(ids.decode("job", job)))
+
+    def offer_count(self, needs: Needs, count: int) -> None:
+        """So many jobs with these needs can be taken, whatever their ids."""
+        spare: dict[bytes, int] = defaultdict(int)
+        for _ in range(count):
+            if not self._wake_for(needs, spare, exploring=False):
+                return
+
+    def _wake_for(self, needs: Needs, spare: dict[bytes, int], *, exploring: bool) -> bool:
+        fitting = [key for key, group in self._groups.items() if matches(needs, group.capabilities)]
+        for key in fitting:
+            if spare[key] and not exploring:  # a miner that was just woken has a slot left for this one
+                spare[key] -= 1
+                return True
+        found = self._choose(fitting, exploring=exploring)
+        if found is None:
+            return False
+        spare[found.key] += found.slots - 1
+        self._wake(found)
+        return True
+
+    def _choose(self, keys: Sequence[bytes], *, exploring: bool) -> WaitingMiner | None:
+        groups = [self._groups[key] for key in keys]
+        proven = [group.proven[0] for group in groups if group.proven]
+        fresh = [group.fresh[0] for group in groups if group.fresh]
+        heads = (fresh or proven) if exploring else (proven or fresh)
+        return min(heads, key=lambda miner: miner.order, default=None)
+
+    def wake_all(self) -> None:
+        """Everybody asks again: the process is about to stop."""
+        for group in list(self._groups.values()):
+            for miner in [*group.proven, *group.fresh]:
+                self._wake(miner)
+
+
+class WatchedJobs:
+    """Wakes those who wait for a change of a job."""
+
+    def __init__(self) -> None:
+        self._watchers: dict[str, set[asyncio.Future[None]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._watchers)
+
+    @property
+    def jobs(self) -> list[str]:
+        """The jobs that somebody waits for."""
+        return list(self._watchers)
+
+    def watch(self, job: str) -> asyncio.Future[None]:
+        """A future that is done when something about a job changes.
+
+        Take it before reading the job, so that no change falls between.
+        """
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._watchers.setdefault(job, set()).add(future)
+        return future
+
+    def unwatch(self, job: str, future: asyncio.Future[None]) -> None:
+        """Watch no longer."""
+        watchers = self._watchers.get(job)
+        if watchers is not None:
+            watchers.discard(future)
+            if not watchers:
+                del self._watchers[job]
+
+    def notify(self, jobs: Iterable[str]) -> None:
+        """Something about these jobs has changed."""
+        for job in jobs:
+            for future in self._watchers.pop(job, ()):
+                if not future.done():
+                    future.set_result(None)
+
+    def wake_all(self) -> None:
+        """Everybody looks again."""
+        self.notify(self.jobs)

@@ -1,0 +1,85 @@
+"""Wake-ups: who waits in this process for work or for news of a job, and how the news reaches them.
+
+What this process commits wakes its own waiters at once. Other processes are notified, and notify this one; as a
+notification may get lost, and a retry's backoff ends without one, the queue is also polled.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+
+import structlog
+
+from aitbc.kernel.database.unit_of_work import Database
+from aitbc.kernel.events.bus import Bus
+from aitbc.kernel.events.wakeup import Wakeup
+from aitbc.kernel.primitives.errors import AppError
+from aitbc.kernel.primitives.tasks import end
+from aitbc.modules.ai.batched.claim import Dealer
+from aitbc.modules.ai.models.queue import needs_of
+from aitbc.modules.ai.models.values import JobValue
+from aitbc.modules.ai.service.waiters import WaitingMiners, WatchedJobs
+
+POLL_SECONDS = 1.0
+"""How often the queue is polled while somebody waits."""
+
+log = structlog.get_logger("aitbc.ai")
+
+
+class Wakeups:
+    """The waiters of this process, and the background tasks that wake them."""
+
+    def __init__(self, db: Database, dealer: Dealer, draining: asyncio.Event, bus: Bus | None) -> None:
+        self.miners = WaitingMiners()
+        self.watched = WatchedJobs()
+        self.draining = draining
+        """Set when the process is about to stop: every wait ends."""
+        self._dealer = dealer
+        self._processes = Wakeup(db, bus)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def announce(self, jobs: Iterable[JobValue]) -> None:
+        """Jobs were committed as queued: wake miners here, and notify the other processes."""
+        self.miners.offer((needs_of(job.needs), job.id) for job in jobs)
+        self._processes.tell()
+
+    async def start(self) -> None:
+        """Start to poll, to listen, to notify and to watch for the end of the process."""
+        self._tasks = [
+            asyncio.create_task(_forever(self._poll)),
+            asyncio.create_task(_forever(self._listen)),
+            asyncio.create_task(_forever(self._processes.send)),
+            asyncio.create_task(self._end_waits()),
+        ]
+
+    async def stop(self) -> None:
+        """End the background tasks."""
+        await end(self._tasks)
+        self._tasks = []
+
+    async def _poll(self) -> None:
+        """Find jobs whose backoff is over, or that another process committed; let everybody look again at watched jobs."""
+        if len(self.miners):
+            for needs, count in await self._dealer.waiting(len(self.miners)):
+                self.miners.offer_count(needs, count)
+        if len(self.watched):
+            self.watched.wake_all()
+
+    async def _listen(self) -> None:
+        """Poll whenever another process has committed something."""
+        await self._processes.listen(self._poll)
+
+    async def _end_waits(self) -> None:
+        await self.draining.wait()
+        self.miners.wake_all()
+        self.watched.wake_all()
+
+
+async def _forever(work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await work()
+        except AppError as error:
+            log.warning("background_paused", work=work.__name__, reason=error.message)
+        except Exception:
+            log.exception("background_failed", work=work.__name__)
+        await asyncio.sleep(POLL_SECONDS)

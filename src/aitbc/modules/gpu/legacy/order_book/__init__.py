@@ -1,0 +1,1 @@
+"""The order book in the legacy dialect: offers and bids at `/v1/transactions`."""

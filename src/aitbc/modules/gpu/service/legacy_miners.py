@@ -1,0 +1,109 @@
+"""Legacy miners: how they register under a name, and how they and all others are found by one."""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from aitbc.kernel.crypto.signing import canonical, enrolment_statement
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import ids
+from aitbc.modules.gpu.api import Inventory, Miner, MinerNotFound
+from aitbc.modules.gpu.models.life import Status
+from aitbc.modules.gpu.models.offer import Offer
+from aitbc.modules.gpu.service.enrolment import Enrol, Enrolled, Enrolment
+from aitbc.modules.gpu.service.heartbeats import Heartbeats
+from aitbc.modules.gpu.service.legacy_keys import UNKNOWN, LegacyKeys
+from aitbc.modules.gpu.service.miners import Miners
+
+RESTARTED = "miner_restarted"
+PAGE = 200
+TOKEN_SECONDS = 60
+
+
+class RegisterLegacyMiner(Struct, frozen=True, kw_only=True):
+    """A miner without a key of its own registers, with what it has."""
+
+    legacy_id: str
+    offer: Offer
+    slots: int
+    inventory: Inventory
+    price_units: int | None
+    """What it says that an hour of it costs; none where it says nothing."""
+
+
+class LegacyMiner(Struct, frozen=True, kw_only=True):
+    """A miner with the name that legacy clients call it by."""
+
+    legacy_id: str
+    """The name it gave itself; for a miner with a key of its own its id."""
+    price_units: int | None
+    miner: Miner
+
+
+class LegacyMiners:
+    """Registering legacy miners, and finding miners by name."""
+
+    def __init__(self, keys: LegacyKeys, enrolment: Enrolment, miners: Miners, heartbeats: Heartbeats) -> None:
+        self._keys = keys
+        self._enrolment = enrolment
+        self._miners = miners
+        self._heartbeats = heartbeats
+
+    async def register(self, who: Principal, command: RegisterLegacyMiner, *, restarted: bool = True) -> Enrolled:
+        """Enrol a miner under a key that the server keeps for it; the same name is the same miner until it is removed.
+
+        One that was `restarted` has forgotten what it worked on: its leases are released. Raises `TooManyMiners`,
+        `TooManyTokens`.
+        """
+        key = await self._keys.kept_key(who, command.legacy_id)
+        token = (await self._enrolment.create_token(who, TOKEN_SECONDS)).token
+        proof = key.sign(canonical(enrolment_statement(token=token, public_key=key.public)))
+        enrolled = await self._enrolment.enrol(
+            Enrol(
+                token=token,
+                public_key=key.public,
+                name=command.legacy_id,
+                proof=proof,
+                capabilities=command.offer,
+                slots=command.slots,
+                inventory=command.inventory,
+            )
+        )
+        before = await self._keys.assign(who, command.legacy_id, enrolled.miner, command.price_units)
+        if before not in (None, enrolled.miner):
+            await self._miners.remove(who, before)
+        if restarted:
+            await self._miners.release_leases(enrolled.miner, RESTARTED)
+        await self._heartbeats.record(enrolled.miner)
+        return enrolled
+
+    async def find(self, who: Principal, name: str) -> LegacyMiner:
+        """A miner of the caller's by the name it gave itself or by its id; any for an admin. Raises `MinerNotFound`."""
+        row = await self._keys.find(who, name)
+        if row is not None and row.miner is not None:
+            miner = await self._miners.owned(who, row.miner)
+            return LegacyMiner(legacy_id=row.legacy_id, price_units=row.price_units, miner=miner)
+        if not ids.is_id("mnr", name):
+            raise MinerNotFound(UNKNOWN)
+        return LegacyMiner(legacy_id=name, price_units=None, miner=await self._miners.owned(who, name))
+
+    async def page(self, who: Principal, limit: int) -> Sequence[LegacyMiner]:
+        """The caller's miners that were not removed, from the newest on, all of them for an admin."""
+        found: list[Miner] = []
+        after: str | None = None
+        while len(found) < limit:
+            page = await self._miners.page(who, status=None, after=after, limit=PAGE)
+            found += [miner for miner in page if miner.status != Status.REMOVED]
+            if len(page) < PAGE:
+                break
+            after = page[-1].id
+        found = found[:limit]
+        known = await self._keys.of_miners([miner.id for miner in found])
+        return [
+            LegacyMiner(
+                legacy_id=known[miner.id].legacy_id if miner.id in known else miner.id,
+                price_units=known[miner.id].price_units if miner.id in known else None,
+                miner=miner,
+            )
+            for miner in found
+        ]

@@ -1,0 +1,58 @@
+"""Miners inside a transaction: how they are read, found for their owner, and how a change of one is recorded and published."""
+
+from datetime import datetime
+
+from sqlalchemy import Select, select
+
+from aitbc.kernel.database.unit_of_work import UnitOfWork
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import ids
+from aitbc.modules.gpu.api import Miner, MinerNotFound
+from aitbc.modules.gpu.models.life import Status
+from aitbc.modules.gpu.models.tables import MinerRow, ProfileRow, ReputationRow, StatusChangeRow
+from aitbc.modules.gpu.models.views import miner_changed, miner_view
+
+
+def miners_query() -> Select[MinerRow, ProfileRow, ReputationRow]:
+    """Miners with all that is shown of them; the last is none for one without a past."""
+    return (
+        select(MinerRow, ProfileRow, ReputationRow)
+        .join(ProfileRow, ProfileRow.miner == MinerRow.id)
+        .outerjoin(ReputationRow, ReputationRow.miner == MinerRow.id)
+    )
+
+
+async def find_owned(uow: UnitOfWork, who: Principal, miner: str) -> MinerRow:
+    """A miner of the caller's, locked; any for an admin. Raises `MinerNotFound`."""
+    row = await uow.find(MinerRow, miner, lock=True, missing=MinerNotFound)
+    if not who.owns(row.account):
+        raise MinerNotFound
+    return row
+
+
+async def view_of(uow: UnitOfWork, row: MinerRow) -> Miner:
+    """A miner as others see it."""
+    profile = await uow.session.get_one(ProfileRow, row.id)
+    return miner_view(row, profile, await uow.session.get(ReputationRow, row.id))
+
+
+async def publish_change(uow: UnitOfWork, row: MinerRow, before: str, at: datetime) -> None:
+    """Record the step from the status `before`, if it is one, and publish what matching must know of the miner now.
+
+    Of a miner that has never sent a heartbeat there is nothing to publish yet.
+    """
+    row.changed_at = at
+    if row.status != before:
+        uow.add(StatusChangeRow(miner=row.id, at=at, status=row.status, reason=row.status_reason))
+    if row.status == Status.ENROLLED:
+        return
+    capabilities = await uow.session.scalar(select(ProfileRow.capabilities).where(ProfileRow.miner == row.id))
+    assert capabilities is not None
+    uow.publish(miner_changed(row, capabilities, at))
+
+
+def miner_of_key(who: Principal) -> str:
+    """The miner that a key belongs to. Raises `MinerNotFound` for a key that belongs to none."""
+    if who.subject is None or not ids.is_id("mnr", who.subject):
+        raise MinerNotFound("This key does not speak for a miner: use the one that the miner got when it enrolled.")
+    return who.subject
