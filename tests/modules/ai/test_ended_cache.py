@@ -7,7 +7,7 @@ import pytest
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock
 from aitbc.modules.ai.api import JobNotFound
-from aitbc.modules.ai.service.ended_cache import JOB_BYTES_MAX, ROW_BYTES, EndedJobs
+from aitbc.modules.ai.service.ended_cache import JOB_BYTES_MAX, ROW_BYTES, EndedCache
 from tests.modules.ai.make import Worker, ai_on
 
 
@@ -51,7 +51,7 @@ async def test_what_is_kept_has_a_weight_and_the_oldest_goes(owner: Target) -> N
         for lease in await worker.claim(slots=4):
             await worker.deliver(lease)
         found = {job: await desk.ai.jobs.read(job) for job in jobs}
-        kept = EndedJobs(bytes_max=3 * (ROW_BYTES + 1000))
+        kept = EndedCache(bytes_max=3 * (ROW_BYTES + 1000))
         for each in found.values():
             assert each is not None
             kept.keep(each)
