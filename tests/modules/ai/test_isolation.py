@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,8 +19,9 @@ JOBS = 12
 
 
 @pytest.fixture(params=["read committed", "serializable"])
-async def isolated(request: pytest.FixtureRequest, owner: Target) -> Target:
+async def isolated(request: pytest.FixtureRequest, new_jobs: Callable[[], Target]) -> Target:
     """A database whose transactions are all of one level."""
+    owner = new_jobs()
     level = f"ALTER DATABASE {owner.database} SET default_transaction_isolation = '{request.param}'"
     await run_sql(owner, level)
     return owner
