@@ -39,7 +39,7 @@ MISCOUNTED = """
 ALL_KINDS = ("embed", "ocr", "chat", "command")
 
 
-class Desk:
+class Market:
     """A service, its ledger, and its database for a look."""
 
     def __init__(self, ai: AiService, trading: FakeTrading, owner: Target) -> None:
@@ -67,7 +67,7 @@ class Desk:
         return str(row["state"])
 
     async def later(self, seconds: float) -> None:
-        """Let time pass, and the chores do their round."""
+        """Let time pass, and the sweep do its round."""
         clock.move(timedelta(seconds=seconds))
         await self.ai.sweep()
 
@@ -96,8 +96,8 @@ class Desk:
 class Worker:
     """A miner by hand."""
 
-    def __init__(self, desk: Desk, **capabilities: Any) -> None:
-        self.desk = desk
+    def __init__(self, market: Market, **capabilities: Any) -> None:
+        self.market = market
         self.id = ids.new_id("mnr")
         self.account = ids.new_id("acct")
         self.key = Key.generate()
@@ -124,7 +124,7 @@ class Worker:
             reputation=self.reputation,
             slots_total=total,
         )
-        return list(await self.desk.ai.claim(claim))
+        return list(await self.market.ai.claim(claim))
 
     async def take(self) -> Lease:
         """The one job that waits."""
@@ -134,7 +134,7 @@ class Worker:
     async def renew(self, lease: Lease, progress: float | None = None) -> str:
         """Show a sign of work; answers what became of the lease."""
         renewal = Renewal(attempt=lease.attempt, token=lease.token, progress=progress)
-        (status,) = await self.desk.ai.renew(self.id, [renewal])
+        (status,) = await self.market.ai.renew(self.id, [renewal])
         return status.status
 
     def result(self, lease: Lease, output: Any = None, **changes: Any) -> Result:
@@ -164,11 +164,11 @@ class Worker:
 
     async def deliver(self, lease: Lease, output: Any = None, **changes: Any) -> Outcome:
         """Bring a result."""
-        return await self.desk.ai.complete(self.result(lease, output, **changes))
+        return await self.market.ai.complete(self.result(lease, output, **changes))
 
     async def fail(self, lease: Lease, fault: str, reason: str = "broken", message: str = "It broke.") -> Outcome:
         """Give up on an attempt."""
-        return await self.desk.ai.fail(
+        return await self.market.ai.fail(
             Failure(
                 miner=self.id, attempt=lease.attempt, token=lease.token, fault=fault, reason=reason, message=message
             )
@@ -279,7 +279,7 @@ async def ai_on(
     state_dir: Path | None = None,
     started: bool = False,
     **settings: Any,
-) -> AsyncIterator[Desk]:
+) -> AsyncIterator[Market]:
     """A service over a migrated database, new for each test; its connections are not."""
     ledger = trading or FakeTrading()
     platform: Any = SimpleNamespace(state_dir=state_dir or Path(), draining=asyncio.Event(), webhooks=None, bus=None)
@@ -288,6 +288,6 @@ async def ai_on(
         if started:
             await ai.start()
         try:
-            yield Desk(ai, ledger, owner)
+            yield Market(ai, ledger, owner)
         finally:
             await ai.stop()
