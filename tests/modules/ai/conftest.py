@@ -1,9 +1,10 @@
-"""Fixtures of ai's tests: a cluster of their own for the session, and a fresh migrated database for each test."""
+"""Fixtures of ai's tests: a cluster of their own for the session, a database for each file, emptied for each test."""
 
 import asyncio
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import asyncpg
 import pytest
@@ -13,6 +14,7 @@ from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock
 from aitbc.modules.ai.models.tables import Base
 from aitbc.server.postgres.embedded import EmbeddedPostgres
+from tests.modules.ai.make import POOLS
 from tests.postgres import FAST
 
 _numbers = itertools.count(1)
@@ -39,12 +41,39 @@ def jobs_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def new_jobs(jobs_cluster: Target) -> Callable[[], Target]:
+    """Makes a fresh database and answers the owner's way into it."""
+
+    def make() -> Target:
+        name = f"jobs_{os.getpid()}_{next(_numbers)}"
+        statement = f"CREATE DATABASE {name} TEMPLATE template_jobs STRATEGY file_copy"
+        with ThreadPoolExecutor(1) as elsewhere:  # an event loop may be running in this thread
+            elsewhere.submit(asyncio.run, _run(jobs_cluster, statement)).result()
+        return Target(host=jobs_cluster.host, port=jobs_cluster.port, user=jobs_cluster.user, database=name)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """One event loop for all tests of a file, so that they share their connections."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def shared(new_jobs: Callable[[], Target]) -> AsyncIterator[Target]:
+    """The database of a file of tests, and the pools into it."""
+    yield new_jobs()
+    await POOLS.close()
+
+
 @pytest.fixture
-def owner(jobs_cluster: Target) -> Target:
-    """The owner's way into a fresh database for one test."""
-    name = f"jobs_{os.getpid()}_{next(_numbers)}"
-    asyncio.run(_run(jobs_cluster, f"CREATE DATABASE {name} TEMPLATE template_jobs STRATEGY file_copy"))
-    return Target(host=jobs_cluster.host, port=jobs_cluster.port, user=jobs_cluster.user, database=name)
+async def owner(shared: Target) -> Target:
+    """The owner's way into the file's database, which is empty."""
+    tables = ", ".join(f"ai.{table.name}" for table in Base.metadata.sorted_tables)
+    await POOLS.sql(shared, f"TRUNCATE {tables}")
+    return shared
 
 
 @pytest.fixture(autouse=True)

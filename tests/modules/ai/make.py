@@ -39,7 +39,7 @@ MISCOUNTED = """
 ALL_KINDS = ("embed", "ocr", "chat", "command")
 
 
-class Desk:
+class Market:
     """A service, its ledger, and its database for a look."""
 
     def __init__(self, ai: AiService, trading: FakeTrading, owner: Target) -> None:
@@ -59,11 +59,7 @@ class Desk:
 
     async def sql(self, statement: str, *values: Any) -> list[asyncpg.Record]:
         """A look into the database, or a hand in it."""
-        connection = await asyncpg.connect(**self.owner.connect_arguments(application="tests", statement_seconds=60))
-        try:
-            return list(await connection.fetch(statement, *values))
-        finally:
-            await connection.close()
+        return await POOLS.sql(self.owner, statement, *values)
 
     async def state(self, job: str) -> str:
         """Where a job is."""
@@ -71,7 +67,7 @@ class Desk:
         return str(row["state"])
 
     async def later(self, seconds: float) -> None:
-        """Let time pass, and the chores do their round."""
+        """Let time pass, and the sweep do its round."""
         clock.move(timedelta(seconds=seconds))
         await self.ai.sweep()
 
@@ -100,8 +96,8 @@ class Desk:
 class Worker:
     """A miner by hand."""
 
-    def __init__(self, desk: Desk, **capabilities: Any) -> None:
-        self.desk = desk
+    def __init__(self, market: Market, **capabilities: Any) -> None:
+        self.market = market
         self.id = ids.new_id("mnr")
         self.account = ids.new_id("acct")
         self.key = Key.generate()
@@ -128,7 +124,7 @@ class Worker:
             reputation=self.reputation,
             slots_total=total,
         )
-        return list(await self.desk.ai.claim(claim))
+        return list(await self.market.ai.claim(claim))
 
     async def take(self) -> Lease:
         """The one job that waits."""
@@ -138,7 +134,7 @@ class Worker:
     async def renew(self, lease: Lease, progress: float | None = None) -> str:
         """Show a sign of work; answers what became of the lease."""
         renewal = Renewal(attempt=lease.attempt, token=lease.token, progress=progress)
-        (status,) = await self.desk.ai.renew(self.id, [renewal])
+        (status,) = await self.market.ai.renew(self.id, [renewal])
         return status.status
 
     def result(self, lease: Lease, output: Any = None, **changes: Any) -> Result:
@@ -168,11 +164,11 @@ class Worker:
 
     async def deliver(self, lease: Lease, output: Any = None, **changes: Any) -> Outcome:
         """Bring a result."""
-        return await self.desk.ai.complete(self.result(lease, output, **changes))
+        return await self.market.ai.complete(self.result(lease, output, **changes))
 
     async def fail(self, lease: Lease, fault: str, reason: str = "broken", message: str = "It broke.") -> Outcome:
         """Give up on an attempt."""
-        return await self.desk.ai.fail(
+        return await self.market.ai.fail(
             Failure(
                 miner=self.id, attempt=lease.attempt, token=lease.token, fault=fault, reason=reason, message=message
             )
@@ -233,6 +229,48 @@ def a_key(who: Principal, key: str | None = None, fingerprint: bytes = b"f") -> 
     return IdempotencyKey(who.account, key or ids.new_id("key"), fingerprint)
 
 
+class Pools:
+    """Connections that the tests of a file share: a `Database`, for one service at a time, and some of the owner's."""
+
+    def __init__(self) -> None:
+        self._idle: dict[str, Database] = {}
+        self._owners: dict[str, asyncpg.Pool[asyncpg.Record]] = {}
+
+    @asynccontextmanager
+    async def database(self, owner: Target) -> AsyncIterator[Database]:
+        """The module's way into a database."""
+        db = self._idle.pop(owner.database, None) or _database(owner)
+        try:
+            yield db
+        finally:
+            if self._idle.setdefault(owner.database, db) is not db:
+                await db.close()
+
+    async def sql(self, owner: Target, statement: str, *values: Any) -> list[asyncpg.Record]:
+        """A statement of the owner's."""
+        if owner.database not in self._owners:
+            arguments = owner.connect_arguments(application="tests", statement_seconds=60)
+            self._owners[owner.database] = await asyncpg.create_pool(min_size=0, max_size=3, **arguments)
+        return list(await self._owners[owner.database].fetch(statement, *values))
+
+    async def close(self) -> None:
+        """Close all of them."""
+        while self._idle:
+            await self._idle.popitem()[1].close()
+        while self._owners:
+            await self._owners.popitem()[1].close()
+
+
+POOLS = Pools()
+
+
+def _database(owner: Target) -> Database:
+    role = Target(host=owner.host, port=owner.port, user="aitbc_ai", database=owner.database)
+    # At the strictest isolation a crowd takes turns, which costs time and no more.
+    patience = 20.0 if ISOLATION == "serializable" else 2.0
+    return Database("ai", role, list(Base.metadata.tables.values()), acquire_seconds=patience)
+
+
 @asynccontextmanager
 async def ai_on(
     owner: Target,
@@ -240,22 +278,16 @@ async def ai_on(
     trading: FakeTrading | None = None,
     state_dir: Path | None = None,
     started: bool = False,
-    database: type[Database] = Database,
     **settings: Any,
-) -> AsyncIterator[Desk]:
-    """A service over a migrated database; its pools are closed at the end."""
-    role = Target(host=owner.host, port=owner.port, user="aitbc_ai", database=owner.database)
-    # At the strictest isolation a crowd takes turns, which costs time and no more.
-    patience = 20.0 if ISOLATION == "serializable" else 2.0
-    db = database("ai", role, list(Base.metadata.tables.values()), acquire_seconds=patience)
+) -> AsyncIterator[Market]:
+    """A service over a migrated database, new for each test; its connections are not."""
     ledger = trading or FakeTrading()
-    fields = {"grace_seconds": 0.0} | settings
     platform: Any = SimpleNamespace(state_dir=state_dir or Path(), draining=asyncio.Event(), webhooks=None, bus=None)
-    ai = AiService(db, ledger, platform, AiSettings(**fields))
-    if started:
-        await ai.start()
-    try:
-        yield Desk(ai, ledger, owner)
-    finally:
-        await ai.stop()
-        await db.close()
+    async with POOLS.database(owner) as db:
+        ai = AiService(db, ledger, platform, AiSettings(**({"grace_seconds": 0.0} | settings)))
+        if started:
+            await ai.start()
+        try:
+            yield Market(ai, ledger, owner)
+        finally:
+            await ai.stop()

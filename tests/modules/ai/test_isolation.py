@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives.errors import AppError, Conflict
 from aitbc.modules.ai.api import LogLine, Part, Parts
-from tests.modules.ai.make import Desk, Worker, a_key, ai_on
+from tests.modules.ai.make import Market, Worker, a_key, ai_on
 from tests.modules.ai.test_streaming import CHAT, said
 from tests.postgres import run_sql
 
@@ -18,8 +19,9 @@ JOBS = 12
 
 
 @pytest.fixture(params=["read committed", "serializable"])
-async def isolated(request: pytest.FixtureRequest, owner: Target) -> Target:
+async def isolated(request: pytest.FixtureRequest, new_jobs: Callable[[], Target]) -> Target:
     """A database whose transactions are all of one level."""
+    owner = new_jobs()
     level = f"ALTER DATABASE {owner.database} SET default_transaction_isolation = '{request.param}'"
     await run_sql(owner, level)
     return owner
@@ -36,33 +38,33 @@ async def attempt(work: Any) -> str:
     return "done"
 
 
-async def race(desk: Desk, chance: random.Random, miner: Worker) -> None:
+async def race(market: Market, chance: random.Random, miner: Worker) -> None:
     """One job, which only this miner can take: worked on, and ended by whoever comes first."""
-    alice = desk.person()
-    await desk.submit(alice, **CHAT, region=miner.capabilities.region)
+    alice = market.person()
+    await market.submit(alice, **CHAT, region=miner.capabilities.region)
     lease = await miner.take()
     parts = (Part(sequence=1, text="one "),)
     line = [LogLine(sequence=1, at=lease.expires_at, text="a line")]
     ends = [
         miner.deliver(lease, said("one ")),
-        desk.ai.stops.cancel(alice, lease.job, a_key(alice)),
-        desk.ai.stops.stop(alice, lease.job, a_key(alice)),
+        market.ai.stops.cancel(alice, lease.job, a_key(alice)),
+        market.ai.stops.stop(alice, lease.job, a_key(alice)),
         miner.fail(lease, "miner"),
-        desk.ai.tell_parts(Parts(miner=miner.id, attempt=lease.attempt, token=lease.token, parts=parts)),
-        desk.ai.log(miner.id, lease.attempt, lease.token, line),
+        market.ai.tell_parts(Parts(miner=miner.id, attempt=lease.attempt, token=lease.token, parts=parts)),
+        market.ai.log(miner.id, lease.attempt, lease.token, line),
         miner.renew(lease),
     ]
     chance.shuffle(ends)
     outcomes = Counter(await asyncio.gather(*(attempt(end) for end in ends)))
     assert outcomes["done"] >= 1
-    if await desk.state(lease.job) in ("queued", "running"):
-        await desk.ai.stops.cancel(alice, lease.job, a_key(alice))
+    if await market.state(lease.job) in ("queued", "running"):
+        await market.ai.stops.cancel(alice, lease.job, a_key(alice))
 
 
 async def test_races_end_each_job_once_at_either_level(isolated: Target) -> None:
     chance = random.Random(11)
-    async with ai_on(isolated) as desk:
-        miners = [Worker(desk, region=f"place {number}") for number in range(JOBS)]
+    async with ai_on(isolated) as market:
+        miners = [Worker(market, region=f"place {number}") for number in range(JOBS)]
         for start in range(0, JOBS, 4):
-            await asyncio.gather(*(race(desk, chance, miner) for miner in miners[start : start + 4]))
-        await desk.require_sound()
+            await asyncio.gather(*(race(market, chance, miner) for miner in miners[start : start + 4]))
+        await market.require_sound()

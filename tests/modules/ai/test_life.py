@@ -29,55 +29,55 @@ def test_terminal_states_never_change() -> None:
 
 
 async def test_a_job_is_submitted_leased_worked_on_delivered_and_paid(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        alice, miner = desk.person(), Worker(desk)
-        job = await desk.submit(alice, texts=3)
-        assert await desk.state(job) == "queued"
-        assert desk.trading.holds["hold_" + job[4:]].amount_units == 5_000_000
+    async with ai_on(owner) as market:
+        alice, miner = market.person(), Worker(market)
+        job = await market.submit(alice, texts=3)
+        assert await market.state(job) == "queued"
+        assert market.trading.holds["hold_" + job[4:]].amount_units == 5_000_000
         lease = await miner.take()
         assert (lease.job, lease.token, lease.number, lease.kind) == (job, 1, 1, "embed")
-        assert await desk.state(job) == "leased"
+        assert await market.state(job) == "leased"
         assert await miner.renew(lease, 0.5) == "live"
-        assert await desk.state(job) == "running"
+        assert await market.state(job) == "running"
         outcome = await miner.deliver(lease)
         assert (outcome.state, outcome.price, outcome.earned) == ("succeeded", "0.0000018", "0.00000175")
         assert outcome.receipt == "rcpt_" + job[4:]
-        detail = await desk.ai.jobs.get(alice, job)
+        detail = await market.ai.jobs.get(alice, job)
         assert detail.price == "0.0000018"
         assert (detail.units, detail.unit) == (18, "byte")
         assert detail.created_at <= detail.started_at <= detail.completed_at  # type: ignore[operator]
         assert [(a.number, a.state, a.fault) for a in detail.history] == [(1, "succeeded", "none")]
-        await desk.require_sound()
+        await market.require_sound()
 
 
 async def test_a_result_may_come_before_any_sign_of_work(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        miner = Worker(desk)
-        await desk.submit(desk.person())
+    async with ai_on(owner) as market:
+        miner = Worker(market)
+        await market.submit(market.person())
         assert (await miner.deliver(await miner.take())).state == "succeeded"
-        await desk.require_sound()
+        await market.require_sound()
 
 
 async def test_nobody_takes_a_job_in_time_and_it_expires_with_its_money_back(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        alice = desk.person(AITBC)
-        job = await desk.submit(alice, clocks={"queue_seconds": 60})
-        await desk.later(59)
-        assert await desk.state(job) == "queued"
-        await desk.later(2)
-        found = await desk.ai.jobs.get(alice, job)
+    async with ai_on(owner) as market:
+        alice = market.person(AITBC)
+        job = await market.submit(alice, clocks={"queue_seconds": 60})
+        await market.later(59)
+        assert await market.state(job) == "queued"
+        await market.later(2)
+        found = await market.ai.jobs.get(alice, job)
         assert (found.state, found.reason) == ("expired", "queue_timeout")
-        assert desk.trading.available[alice.account] == AITBC
-        await desk.require_sound()
+        assert market.trading.available[alice.account] == AITBC
+        await market.require_sound()
 
 
 async def test_a_lease_without_a_sign_of_work_is_lost_by_the_start_clock(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        alice, miner = desk.person(), Worker(desk)
-        job = await desk.submit(alice, clocks={"start_seconds": 10})
+    async with ai_on(owner) as market:
+        alice, miner = market.person(), Worker(market)
+        job = await market.submit(alice, clocks={"start_seconds": 10})
         lease = await miner.take()
-        await desk.later(13)
-        found = await desk.ai.jobs.get(alice, job)
+        await market.later(13)
+        found = await market.ai.jobs.get(alice, job)
         assert (found.state, found.reason, found.attempts) == ("queued", "retrying", 1)
         assert (found.history[0].state, found.history[0].reason, found.history[0].fault) == (
             "lost",
@@ -86,66 +86,66 @@ async def test_a_lease_without_a_sign_of_work_is_lost_by_the_start_clock(owner: 
         )
         with pytest.raises(LeaseLost):
             await miner.deliver(lease)
-        await desk.require_sound()
+        await market.require_sound()
 
 
 async def test_a_silent_miner_loses_its_lease_and_another_finishes(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        alice, silent, other = desk.person(), Worker(desk), Worker(desk)
-        job = await desk.submit(alice)
+    async with ai_on(owner) as market:
+        alice, silent, other = market.person(), Worker(market), Worker(market)
+        job = await market.submit(alice)
         stale = await silent.take()
         assert await silent.renew(stale) == "live"
-        await desk.later(29)
+        await market.later(29)
         assert await silent.renew(stale) == "live"
-        await desk.later(33)
-        assert await desk.state(job) == "queued"
+        await market.later(33)
+        assert await market.state(job) == "queued"
         fresh = await other.take()
         assert fresh.token == 2
         with pytest.raises(LeaseLost):
             await silent.deliver(stale)
         assert await silent.renew(stale) == "lost"
         assert (await other.deliver(fresh)).state == "succeeded"
-        assert desk.trading.paid[job].miner == other.id
-        await desk.require_sound()
+        assert market.trading.paid[job].miner == other.id
+        await market.require_sound()
 
 
 async def test_a_partition_shorter_than_the_lease_restarts_nothing(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        miner = Worker(desk)
-        await desk.submit(desk.person())
+    async with ai_on(owner) as market:
+        miner = Worker(market)
+        await market.submit(market.person())
         lease = await miner.take()
         await miner.renew(lease)
-        await desk.later(25)
+        await market.later(25)
         assert await miner.renew(lease) == "live"
         assert (await miner.deliver(lease)).state == "succeeded"
 
 
 async def test_a_long_job_that_is_renewed_is_never_taken_away(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        miner = Worker(desk)
-        job = await desk.submit(desk.person(), clocks={"run_seconds": 3600})
+    async with ai_on(owner) as market:
+        miner = Worker(market)
+        job = await market.submit(market.person(), clocks={"run_seconds": 3600})
         lease = await miner.take()
         for _ in range(60):
-            await desk.later(25)
+            await market.later(25)
             assert await miner.renew(lease) == "live"
-        assert await desk.state(job) == "running"
+        assert await market.state(job) == "running"
         assert (await miner.deliver(lease)).state == "succeeded"
 
 
 async def test_the_run_clock_ends_an_attempt_even_if_it_is_renewed(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        alice, miner = desk.person(), Worker(desk)
-        job = await desk.submit(alice, clocks={"run_seconds": 40}, retry={"attempts_max": 1})
+    async with ai_on(owner) as market:
+        alice, miner = market.person(), Worker(market)
+        job = await market.submit(alice, clocks={"run_seconds": 40}, retry={"attempts_max": 1})
         lease = await miner.take()
         for _ in range(4):
-            await desk.later(10)
+            await market.later(10)
             assert await miner.renew(lease) == "live"
-        await desk.later(3)
+        await market.later(3)
         assert await miner.renew(lease) == "lost"
-        found = await desk.ai.jobs.get(alice, job)
+        found = await market.ai.jobs.get(alice, job)
         assert (found.state, found.reason, found.fault) == ("failed", "attempts_exhausted", "unknown")
         assert found.history[0].reason == "run_timeout"
-        await desk.require_sound()
+        await market.require_sound()
 
 
 def test_results_are_kept_for_a_week_unless_somebody_says_otherwise() -> None:
@@ -153,93 +153,93 @@ def test_results_are_kept_for_a_week_unless_somebody_says_otherwise() -> None:
 
 
 async def test_input_and_output_go_after_their_retention_and_the_job_stays(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        alice, miner = desk.person(), Worker(desk)
-        job = await desk.submit(alice, clocks={"retention_seconds": 100})
+    async with ai_on(owner) as market:
+        alice, miner = market.person(), Worker(market)
+        job = await market.submit(alice, clocks={"retention_seconds": 100})
         await miner.deliver(await miner.take())
         clock.move(timedelta(seconds=99))
-        await desk.ai.tidy()
-        assert b"vectors" in bytes((await desk.ai.jobs.get(alice, job)).output)
+        await market.ai.tidy()
+        assert b"vectors" in bytes((await market.ai.jobs.get(alice, job)).output)
         clock.move(timedelta(seconds=2))
-        await desk.ai.tidy()
-        found = await desk.ai.jobs.get(alice, job)
+        await market.ai.tidy()
+        found = await market.ai.jobs.get(alice, job)
         assert bytes(found.output) == bytes(found.input) == b"null"
         assert (found.state, found.price, found.kept_until) == ("succeeded", "0.0000006", None)
 
 
 @pytest.mark.parametrize("at", ["queued", "leased", "running"])
 async def test_an_owner_cancels_a_job_wherever_it_is(owner: Target, at: str) -> None:
-    async with ai_on(owner) as desk:
-        alice, miner = desk.person(AITBC), Worker(desk)
-        job = await desk.submit(alice)
+    async with ai_on(owner) as market:
+        alice, miner = market.person(AITBC), Worker(market)
+        job = await market.submit(alice)
         lease = await miner.take() if at != "queued" else None
         if at == "running" and lease is not None:
             await miner.renew(lease)
-        canceled = await desk.ai.stops.cancel(alice, job, a_key(alice))
+        canceled = await market.ai.stops.cancel(alice, job, a_key(alice))
         assert (canceled.state, canceled.reason) == ("canceled", "canceled_by_owner")
-        assert desk.trading.available[alice.account] == AITBC
+        assert market.trading.available[alice.account] == AITBC
         if lease is not None:
             assert await miner.renew(lease) == "canceled"
             with pytest.raises(LeaseLost):
                 await miner.deliver(lease)
-        assert (await desk.ai.stops.cancel(alice, job, a_key(alice))).state == "canceled"
-        await desk.require_sound()
+        assert (await market.ai.stops.cancel(alice, job, a_key(alice))).state == "canceled"
+        await market.require_sound()
 
 
 async def test_an_operator_cancels_and_it_is_noted(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        alice = desk.person()
-        job = await desk.submit(alice)
-        assert (await desk.ai.stops.cancel(ADMIN, job, a_key(ADMIN))).reason == "canceled_by_operator"
-        (entry,) = await desk.sql("SELECT action, object, account FROM ai.audit")
+    async with ai_on(owner) as market:
+        alice = market.person()
+        job = await market.submit(alice)
+        assert (await market.ai.stops.cancel(ADMIN, job, a_key(ADMIN))).reason == "canceled_by_operator"
+        (entry,) = await market.sql("SELECT action, object, account FROM ai.audit")
         assert (entry["action"], entry["object"], entry["account"]) == ("job.cancel", job, ADMIN.account)
 
 
 async def test_a_finished_job_cannot_be_canceled(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        alice, miner = desk.person(), Worker(desk)
-        job = await desk.submit(alice)
+    async with ai_on(owner) as market:
+        alice, miner = market.person(), Worker(market)
+        job = await market.submit(alice)
         await miner.deliver(await miner.take())
         with pytest.raises(IllegalMove):
-            await desk.ai.stops.cancel(alice, job, a_key(alice))
+            await market.ai.stops.cancel(alice, job, a_key(alice))
 
 
 async def test_the_requesters_fault_ends_the_job_at_once(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        alice, miner = desk.person(), Worker(desk)
-        job = await desk.submit(alice, kind="command", value={"program": "wc"})
+    async with ai_on(owner) as market:
+        alice, miner = market.person(), Worker(market)
+        job = await market.submit(alice, kind="command", value={"program": "wc"})
         await miner.fail(await miner.take(), "requester", "exit_nonzero")
-        found = await desk.ai.jobs.get(alice, job)
+        found = await market.ai.jobs.get(alice, job)
         assert (found.state, found.reason, found.fault, found.attempts) == ("failed", "requester_fault", "requester", 1)
-        await desk.require_sound()
+        await market.require_sound()
 
 
 async def test_the_requesters_fault_is_tried_again_when_that_was_asked_for(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        miner = Worker(desk)
+    async with ai_on(owner) as market:
+        miner = Worker(market)
         retry = {"attempts_max": 2, "requester_faults": True}
-        job = await desk.submit(desk.person(), kind="command", value={"program": "wc"}, retry=retry)
+        job = await market.submit(market.person(), kind="command", value={"program": "wc"}, retry=retry)
         await miner.fail(await miner.take(), "requester")
-        assert await desk.state(job) == "queued"
+        assert await market.state(job) == "queued"
         clock.move(timedelta(seconds=2))
         await miner.fail(await miner.take(), "requester")
-        assert await desk.state(job) == "failed"
+        assert await market.state(job) == "failed"
 
 
 async def test_a_miner_is_not_believed_where_the_platform_checked_the_request(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        alice, miner = desk.person(), Worker(desk)
-        job = await desk.submit(alice)
+    async with ai_on(owner) as market:
+        alice, miner = market.person(), Worker(market)
+        job = await market.submit(alice)
         await miner.fail(await miner.take(), "requester")
-        found = await desk.ai.jobs.get(alice, job)
+        found = await market.ai.jobs.get(alice, job)
         assert (found.state, found.history[0].fault) == ("queued", "unknown")
 
 
 async def test_a_request_is_to_blame_when_a_second_miner_of_another_account_says_so_too(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        alice, first, kin, second = desk.person(), Worker(desk), Worker(desk), Worker(desk)
+    async with ai_on(owner) as market:
+        alice, first, kin, second = market.person(), Worker(market), Worker(market), Worker(market)
         kin.account = first.account
-        job = await desk.submit(alice)
+        job = await market.submit(alice)
         for miner, state, fault in (
             (first, "queued", "unknown"),
             (kin, "queued", "unknown"),
@@ -249,10 +249,10 @@ async def test_a_request_is_to_blame_when_a_second_miner_of_another_account_says
             lease = await miner.take()
             await miner.fail(lease, "requester", "invalid_input", "It cannot be decoded.")
             await miner.fail(lease, "requester", "invalid_input", "It cannot be decoded.")  # sent again
-            found = await desk.ai.jobs.get(alice, job)
+            found = await market.ai.jobs.get(alice, job)
             assert (found.state, found.history[-1].fault) == (state, fault)
         assert (found.reason, found.fault, found.attempts) == ("requester_fault", "requester", 3)
-        await desk.require_sound()
+        await market.require_sound()
 
 
 @pytest.mark.parametrize(("damaged", "state", "fault"), [(True, "failed", "requester"), (False, "queued", "unknown")])
@@ -260,17 +260,17 @@ async def test_a_request_is_to_blame_when_a_second_miner_of_another_account_says
 async def test_a_picture_that_the_platform_finds_damaged_itself_needs_no_second_word(
     owner: Target, tmp_path: Path, damaged: bool, state: str, fault: str, as_file: bool
 ) -> None:
-    async with ai_on(owner, state_dir=tmp_path) as desk:
-        alice, miner = desk.person(), Worker(desk)
+    async with ai_on(owner, state_dir=tmp_path) as market:
+        alice, miner = market.person(), Worker(market)
         content = whole_png(20, 20, lines=10 if damaged else 20)
         image: Any = base64.b64encode(content).decode()
         if as_file:
-            image = {"artifact": (await desk.ai.artifacts.store(alice, _pieces(content), None)).id}
-        job = await desk.submit(alice, kind="ocr", value={"image": image})
+            image = {"artifact": (await market.ai.artifacts.store(alice, _pieces(content), None)).id}
+        job = await market.submit(alice, kind="ocr", value={"image": image})
         await miner.fail(await miner.take(), "requester", "invalid_input", "It cannot be decoded.")
-        found = await desk.ai.jobs.get(alice, job)
+        found = await market.ai.jobs.get(alice, job)
         assert (found.state, found.history[0].fault) == (state, fault)
-        await desk.require_sound()
+        await market.require_sound()
 
 
 async def _pieces(content: bytes) -> AsyncIterator[bytes]:
@@ -278,9 +278,9 @@ async def _pieces(content: bytes) -> AsyncIterator[bytes]:
 
 
 async def test_who_blames_a_request_leaves_the_next_attempt_to_another(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        accuser, other = Worker(desk), Worker(desk)
-        await desk.submit(desk.person())
+    async with ai_on(owner) as market:
+        accuser, other = Worker(market), Worker(market)
+        await market.submit(market.person())
         await accuser.fail(await accuser.take(), "requester")
         clock.move(timedelta(seconds=4))
         assert await accuser.claim() == []
@@ -288,9 +288,9 @@ async def test_who_blames_a_request_leaves_the_next_attempt_to_another(owner: Ta
 
 
 async def test_a_miners_fault_sends_the_job_elsewhere_at_once(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        bad, good = Worker(desk), Worker(desk)
-        job = await desk.submit(desk.person())
+    async with ai_on(owner) as market:
+        bad, good = Worker(market), Worker(market)
+        job = await market.submit(market.person())
         await bad.fail(await bad.take(), "miner")
         assert await bad.claim() == []
         lease = await good.take()
@@ -298,63 +298,63 @@ async def test_a_miners_fault_sends_the_job_elsewhere_at_once(owner: Target) -> 
         await good.fail(lease, "miner")
         clock.move(timedelta(seconds=31))
         assert (await bad.deliver(await bad.take())).state == "succeeded"  # nobody else was there for half a minute
-        await desk.require_sound()
+        await market.require_sound()
 
 
 async def test_an_unknown_fault_waits_longer_each_time(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        miner = Worker(desk)
-        job = await desk.submit(desk.person(), retry={"attempts_max": 4})
+    async with ai_on(owner) as market:
+        miner = Worker(market)
+        job = await market.submit(market.person(), retry={"attempts_max": 4})
         for pause in (1.0, 2.0, 4.0):
             await miner.fail(await miner.take(), "unknown")
             clock.move(timedelta(seconds=pause * 0.7))
             assert await miner.claim() == []
             clock.move(timedelta(seconds=pause * 0.3))
         await miner.fail(await miner.take(), "unknown")
-        assert await desk.state(job) == "failed"
-        await desk.require_sound()
+        assert await market.state(job) == "failed"
+        await market.require_sound()
 
 
 async def test_the_platforms_fault_and_leases_given_back_do_not_count(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        alice, miner = desk.person(), Worker(desk)
-        job = await desk.submit(alice, retry={"attempts_max": 1}, clocks={"queue_seconds": 3600})
+    async with ai_on(owner) as market:
+        alice, miner = market.person(), Worker(market)
+        job = await market.submit(alice, retry={"attempts_max": 1}, clocks={"queue_seconds": 3600})
         for turn in range(10):
             lease = await miner.take()
             if turn % 2:
-                await desk.ai.release(miner.id, lease.attempt, lease.token, "draining")
+                await market.ai.release(miner.id, lease.attempt, lease.token, "draining")
             else:
                 await miner.fail(lease, "platform")
             clock.move(timedelta(seconds=61))
         lease = await miner.take()
         assert lease.token == 11
         await miner.deliver(lease)
-        found = await desk.ai.jobs.get(alice, job)
+        found = await market.ai.jobs.get(alice, job)
         assert (found.state, found.attempts, len(found.history)) == ("succeeded", 0, 11)
-        await desk.require_sound()
+        await market.require_sound()
 
 
 async def test_leases_that_never_count_are_bounded_all_the_same(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        miner = Worker(desk)
-        job = await desk.submit(desk.person(), clocks={"queue_seconds": 36_000})
+    async with ai_on(owner) as market:
+        miner = Worker(market)
+        job = await market.submit(market.person(), clocks={"queue_seconds": 36_000})
         for _ in range(21):
             await miner.fail(await miner.take(), "platform")
             clock.move(timedelta(seconds=61))
-        assert await desk.state(job) == "failed"
-        await desk.require_sound()
+        assert await market.state(job) == "failed"
+        await market.require_sound()
 
 
 async def test_the_last_deadline_bounds_all_attempts(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        alice, miner = desk.person(), Worker(desk)
-        job = await desk.submit(alice, clocks={"queue_seconds": 100, "run_seconds": 50}, retry={"attempts_max": 2})
+    async with ai_on(owner) as market:
+        alice, miner = market.person(), Worker(market)
+        job = await market.submit(alice, clocks={"queue_seconds": 100, "run_seconds": 50}, retry={"attempts_max": 2})
         for _ in range(3):
             await miner.fail(await miner.take(), "platform")
             clock.move(timedelta(seconds=95))
-            await desk.ai.sweep()
+            await market.ai.sweep()
         clock.move(timedelta(seconds=20))
-        await desk.ai.sweep()
-        found = await desk.ai.jobs.get(alice, job)
+        await market.ai.sweep()
+        found = await market.ai.jobs.get(alice, job)
         assert (found.state, found.reason) == ("expired", "deadline_passed")
-        await desk.require_sound()
+        await market.require_sound()

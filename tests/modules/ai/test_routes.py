@@ -24,14 +24,14 @@ from aitbc.modules.ai.module import module
 from aitbc.modules.ai.service.job_events import place_of
 from aitbc.modules.gpu.events import MinerChanged
 from aitbc.server.asgi.boundary import Boundary, Limits
-from tests.modules.ai.make import Desk, Worker, ai_on
+from tests.modules.ai.make import Market, Worker, ai_on
 
 JOBS = "/api/v1/ai/jobs"
 HOST = "ai.test"
 
 
 class Visitors:
-    """Who comes in, by a header: the doors themselves are tested elsewhere."""
+    """Who comes in, by a header: authentication is tested elsewhere."""
 
     def __init__(self) -> None:
         self.known: dict[str, Principal] = {}
@@ -50,9 +50,9 @@ class AlwaysAdmitted(Admission):
 
 
 @asynccontextmanager
-async def market(owner: Target, **settings: Any) -> AsyncIterator[tuple[Desk, Visitors, httpx.AsyncClient]]:
+async def ai_over_http(owner: Target, **settings: Any) -> AsyncIterator[tuple[Market, Visitors, httpx.AsyncClient]]:
     """ai behind its routes."""
-    async with ai_on(owner, **settings) as desk:
+    async with ai_on(owner, **settings) as market:
         visitors = Visitors()
 
         async def who(request: Request[Any, Any, Any]) -> Principal:
@@ -68,7 +68,7 @@ async def market(owner: Target, **settings: Any) -> AsyncIterator[tuple[Desk, Vi
             return AlwaysAdmitted()
 
         dependencies = {
-            **{name: _provided(getattr(desk.ai, name)) for name in module.parts},
+            **{name: _provided(getattr(market.ai, name)) for name in module.parts},
             "who": Provide(who),
             "once": Provide(once),
             "admission": Provide(admission),
@@ -79,7 +79,7 @@ async def market(owner: Target, **settings: Any) -> AsyncIterator[tuple[Desk, Vi
         wall = Boundary(app, Limits(), hosts=frozenset({HOST}), origins=frozenset(), raw_bodies=raw_bodies(app))
         transport = httpx.ASGITransport(app=wall)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}") as client:
-            yield desk, visitors, client
+            yield market, visitors, client
 
 
 def _provided(part: object) -> Provide:
@@ -101,8 +101,8 @@ def body(**changes: Any) -> dict[str, Any]:
 
 
 async def test_a_job_is_bought_over_http(owner: Target) -> None:
-    async with market(owner) as (desk, visitors, client):
-        headers = as_(visitors, desk.person())
+    async with ai_over_http(owner) as (market, visitors, client):
+        headers = as_(visitors, market.person())
         sent = await client.post(JOBS, json=body(), headers=headers | {"idempotency-key": "k"})
         assert sent.status_code == 201, sent.text
         job = sent.json()
@@ -111,7 +111,7 @@ async def test_a_job_is_bought_over_http(owner: Target) -> None:
         again = await client.post(JOBS, json=body(), headers=headers | {"idempotency-key": "k"})
         assert (again.status_code, again.json()) == (201, job)
         assert visitors.onces[-1].replayed
-        miner = Worker(desk)
+        miner = Worker(market)
         await miner.deliver(await miner.take())
         found = (await client.get(sent.headers["location"], headers=headers)).json()
         assert (found["state"], found["price"], found["receipt"]) == ("succeeded", "0.0000006", "rcpt_" + job["id"][4:])
@@ -121,9 +121,9 @@ async def test_a_job_is_bought_over_http(owner: Target) -> None:
 
 
 async def test_a_job_of_somebody_else_looks_like_none(owner: Target) -> None:
-    async with market(owner) as (desk, visitors, client):
-        job = await desk.submit(desk.person())
-        stranger = as_(visitors, desk.person())
+    async with ai_over_http(owner) as (market, visitors, client):
+        job = await market.submit(market.person())
+        stranger = as_(visitors, market.person())
         for path in ("", "/explain", "/wait?seconds=0", "/logs", "/events"):
             for name in (job, ids.new_id("job"), "job_rubbish", ids.new_id("hold")):
                 answer = await client.get(f"{JOBS}/{name}{path}", headers=stranger)
@@ -134,8 +134,8 @@ async def test_a_job_of_somebody_else_looks_like_none(owner: Target) -> None:
 
 
 async def test_what_is_wrong_with_a_body_is_said_by_its_place(owner: Target) -> None:
-    async with market(owner) as (desk, visitors, client):
-        headers = as_(visitors, desk.person(), **{"idempotency-key": "k"})
+    async with ai_over_http(owner) as (market, visitors, client):
+        headers = as_(visitors, market.person(), **{"idempotency-key": "k"})
         for changes, status, code in (
             ({"kind": "paint"}, 422, "unknown_kind"),
             ({"input": {"texts": [1]}}, 422, "invalid_input"),
@@ -152,20 +152,20 @@ async def test_what_is_wrong_with_a_body_is_said_by_its_place(owner: Target) -> 
             assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
         answer = await client.post(JOBS, json=body(input={"texts": [1]}), headers=headers)
         assert [fault["pointer"] for fault in answer.json()["errors"]] == ["/input/texts/0"]
-        assert await desk.sql("SELECT id FROM ai.jobs") == []
+        assert await market.sql("SELECT id FROM ai.jobs") == []
 
 
 async def test_a_quote_says_what_a_job_would_cost_and_changes_nothing(owner: Target) -> None:
-    async with market(owner) as (desk, visitors, client):
-        headers = as_(visitors, desk.person())
+    async with ai_over_http(owner) as (market, visitors, client):
+        headers = as_(visitors, market.person())
         quote = await client.post("/api/v1/ai/quotes", json=body(), headers=headers)
         assert quote.status_code == 200
         assert (quote.json()["price_max"], quote.json()["sufficient"]) == ("0.0000006", True)
-        assert desk.trading.holds == {}
+        assert market.trading.holds == {}
 
 
 async def test_kinds_say_what_they_take_give_and_cost(owner: Target) -> None:
-    async with market(owner) as (_, _, client):
+    async with ai_over_http(owner) as (_, _, client):
         kinds = {kind["name"]: kind for kind in (await client.get("/api/v1/ai/kinds")).json()["data"]}
         assert set(kinds) == {"embed", "ocr", "chat", "command"}
         for kind in kinds.values():
@@ -174,11 +174,11 @@ async def test_kinds_say_what_they_take_give_and_cost(owner: Target) -> None:
 
 
 async def test_jobs_are_listed_page_by_page_and_filtered(owner: Target) -> None:
-    async with market(owner) as (desk, visitors, client):
-        alice = desk.person()
+    async with ai_over_http(owner) as (market, visitors, client):
+        alice = market.person()
         headers = as_(visitors, alice)
-        made = [await desk.submit(alice) for _ in range(5)]
-        miner = Worker(desk)
+        made = [await market.submit(alice) for _ in range(5)]
+        miner = Worker(market)
         await miner.deliver(await miner.take())
         seen: list[str] = []
         cursor = None
@@ -199,31 +199,31 @@ async def test_jobs_are_listed_page_by_page_and_filtered(owner: Target) -> None:
 
 
 async def test_waiting_ends_with_the_job(owner: Target) -> None:
-    async with market(owner) as (desk, visitors, client):
-        alice = desk.person()
-        job = await desk.submit(alice)
-        miner = Worker(desk)
+    async with ai_over_http(owner) as (market, visitors, client):
+        alice = market.person()
+        job = await market.submit(alice)
+        miner = Worker(market)
         lease = await miner.take()
         waiting = asyncio.create_task(client.get(f"{JOBS}/{job}/wait?seconds=20", headers=as_(visitors, alice)))
         await asyncio.sleep(0.1)
         await miner.deliver(lease)
         async with asyncio.timeout(2):
             assert (await waiting).json()["state"] == "succeeded"
-        short = await client.get(f"{JOBS}/{await desk.submit(alice)}/wait?seconds=0.1", headers=as_(visitors, alice))
+        short = await client.get(f"{JOBS}/{await market.submit(alice)}/wait?seconds=0.1", headers=as_(visitors, alice))
         assert short.json()["state"] == "queued"
-        assert len(desk.ai.wakeups.watched) == 0
+        assert len(market.ai.wakeups.watched) == 0
 
 
 async def test_a_file_goes_up_and_comes_down(owner: Target, tmp_path: Path) -> None:
-    async with market(owner, state_dir=tmp_path) as (desk, visitors, client):
-        headers = as_(visitors, desk.person())
+    async with ai_over_http(owner, state_dir=tmp_path) as (market, visitors, client):
+        headers = as_(visitors, market.person())
         raw = headers | {"content-type": "application/octet-stream"}
         sent = await client.post("/api/v1/ai/artifacts", content=b"\x00\xff" * 300_000, headers=raw)
         assert sent.status_code == 201, sent.text
         found = await client.get(f"/api/v1/ai/artifacts/{sent.json()['id']}", headers=headers)
         assert found.content == b"\x00\xff" * 300_000
         assert found.headers["content-type"].startswith("application/octet-stream")
-        stranger = as_(visitors, desk.person())
+        stranger = as_(visitors, market.person())
         assert (await client.get(f"/api/v1/ai/artifacts/{sent.json()['id']}", headers=stranger)).status_code == 404
 
 
@@ -238,16 +238,16 @@ def events(text: str) -> list[tuple[str | None, str, dict[str, Any]]]:
 
 
 async def test_a_stream_goes_on_after_any_event_without_loss_or_double(owner: Target) -> None:
-    async with market(owner) as (desk, visitors, client):
-        alice = desk.person()
-        job = await desk.submit(alice)
-        first, second = Worker(desk), Worker(desk)
+    async with ai_over_http(owner) as (market, visitors, client):
+        alice = market.person()
+        job = await market.submit(alice)
+        first, second = Worker(market), Worker(market)
         lease = await first.take()
         lines = [LogLine(sequence=number, at=now(), text=f"line {number}") for number in (1, 2, 3)]
-        await desk.ai.log(first.id, lease.attempt, lease.token, lines)
+        await market.ai.log(first.id, lease.attempt, lease.token, lines)
         await first.fail(lease, "miner")
         lease = await second.take()
-        await desk.ai.log(second.id, lease.attempt, lease.token, lines[:2])
+        await market.ai.log(second.id, lease.attempt, lease.token, lines[:2])
         await second.deliver(lease)
         headers = as_(visitors, alice)
         answer = await client.get(f"{JOBS}/{job}/events", headers=headers)
@@ -280,16 +280,16 @@ async def test_a_stream_goes_on_after_any_event_without_loss_or_double(owner: Ta
 
 
 async def test_a_live_stream_tells_news_as_it_comes(owner: Target) -> None:
-    async with market(owner) as (desk, visitors, client):
-        alice, miner = desk.person(), Worker(desk)
-        job = await desk.submit(alice)
+    async with ai_over_http(owner) as (market, visitors, client):
+        alice, miner = market.person(), Worker(market)
+        job = await market.submit(alice)
         following = asyncio.create_task(client.get(f"{JOBS}/{job}/events", headers=as_(visitors, alice)))
         await asyncio.sleep(0.1)
         lease = await miner.take()
         await miner.renew(lease, 0.25)
         await asyncio.sleep(0.1)
         line = LogLine(sequence=1, at=now(), text="half way")
-        await desk.ai.log(miner.id, lease.attempt, lease.token, [line])
+        await market.ai.log(miner.id, lease.attempt, lease.token, [line])
         await asyncio.sleep(0.1)
         await miner.deliver(lease)
         async with asyncio.timeout(2):
@@ -306,12 +306,12 @@ async def test_a_live_stream_tells_news_as_it_comes(owner: Target) -> None:
 
 
 async def test_logs_are_read_on_from_a_cursor(owner: Target) -> None:
-    async with market(owner) as (desk, visitors, client):
-        alice, miner = desk.person(), Worker(desk)
-        job = await desk.submit(alice)
+    async with ai_over_http(owner) as (market, visitors, client):
+        alice, miner = market.person(), Worker(market)
+        job = await market.submit(alice)
         lease = await miner.take()
         lines = [LogLine(sequence=number, at=now(), text=str(number)) for number in range(1, 8)]
-        await desk.ai.log(miner.id, lease.attempt, lease.token, lines)
+        await market.ai.log(miner.id, lease.attempt, lease.token, lines)
         headers = as_(visitors, alice)
         page = (await client.get(f"{JOBS}/{job}/logs?limit=5", headers=headers)).json()
         rest = (await client.get(f"{JOBS}/{job}/logs", params={"cursor": page["next_cursor"]}, headers=headers)).json()
@@ -319,8 +319,8 @@ async def test_logs_are_read_on_from_a_cursor(owner: Target) -> None:
 
 
 async def test_explain_is_never_blank(owner: Target) -> None:
-    async with market(owner) as (desk, visitors, client):
-        alice, miner = desk.person(), Worker(desk)
+    async with ai_over_http(owner) as (market, visitors, client):
+        alice, miner = market.person(), Worker(market)
         headers = as_(visitors, alice)
 
         async def explained(job: str) -> dict[str, Any]:
@@ -330,19 +330,19 @@ async def test_explain_is_never_blank(owner: Target) -> None:
             assert found["expected_wait"]["basis"]
             return found
 
-        alone = await explained(await desk.submit(alice))
+        alone = await explained(await market.submit(alice))
         assert (alone["reason"], alone["position"]) == ("no_miner_fits", 1)
         assert "aitbc miner run" in alone["suggestion"]
-        async with desk.ai.db.unit_of_work() as uow:
-            await desk.ai.on_miners_changed(uow, [miner.changed()])
-        waiting = await explained(await desk.submit(alice))
+        async with market.ai.db.unit_of_work() as uow:
+            await market.ai.on_miners_changed(uow, [miner.changed()])
+        waiting = await explained(await market.submit(alice))
         assert (waiting["position"], waiting["reason"]) == (2, "submitted")
         assert waiting["expected_wait"]["basis"].startswith("no data")
-        picky = await explained(await desk.submit(alice, region="moon", device="cpu"))
+        picky = await explained(await market.submit(alice, region="moon", device="cpu"))
         counts = {count["filter"]: (count["before"], count["after"]) for count in picky["filters"]}
         assert counts["region"] == (1, 0) and counts["kind"] == (1, 1)
         assert picky["suggestion"].startswith("Drop the requirement region = moon: 1 miners")
-        big = await explained(await desk.submit(alice, min_vram_mib=5))
+        big = await explained(await market.submit(alice, min_vram_mib=5))
         assert "at most 0 MiB" in big["suggestion"]
         lease = await miner.take()
         assert miner.id in (await explained(lease.job))["summary"]
@@ -353,30 +353,30 @@ async def test_explain_is_never_blank(owner: Target) -> None:
         lease = await miner.take()
         await miner.fail(lease, "unknown")
         assert "next may begin" in (await explained(lease.job))["summary"]
-        canceled = await desk.submit(alice)
+        canceled = await market.submit(alice)
         await client.post(f"{JOBS}/{canceled}/cancel", headers=headers)
         assert (await explained(canceled))["state"] == "canceled"
-        late = await desk.submit(alice, clocks={"queue_seconds": 5})
+        late = await market.submit(alice, clocks={"queue_seconds": 5})
         timed = await explained(late)
         assert timed["expected_wait"]["low_seconds"] is not None and "slots" in timed["expected_wait"]["basis"]
         clock.move(timedelta(seconds=6))
-        await desk.ai.sweep()
+        await market.ai.sweep()
         assert (await explained(late))["state"] == "expired"
-        failed = await desk.submit(alice, kind="command", value={"program": "wc"})
-        (lease,) = await Worker(desk, kinds=("command",)).claim()
-        await _fail(desk, lease)
+        failed = await market.submit(alice, kind="command", value={"program": "wc"})
+        (lease,) = await Worker(market, kinds=("command",)).claim()
+        await _fail(market, lease)
         told = await explained(failed)
         assert (told["state"], told["attempts"][0]["message"]) == ("failed", "Exit code 1.")
 
 
 async def test_who_waits_for_a_miner_that_rests_is_told_why(owner: Target) -> None:
-    async with market(owner) as (desk, visitors, client):
-        alice, miner, other = desk.person(), Worker(desk), Worker(desk, kinds=("ocr",))
-        job = await desk.submit(alice)
+    async with ai_over_http(owner) as (market, visitors, client):
+        alice, miner, other = market.person(), Worker(market), Worker(market, kinds=("ocr",))
+        job = await market.submit(alice)
 
         async def suggested(*news: MinerChanged) -> str:
-            async with desk.ai.db.unit_of_work() as uow:
-                await desk.ai.on_miners_changed(uow, news)
+            async with market.ai.db.unit_of_work() as uow:
+                await market.ai.on_miners_changed(uow, news)
             told = (await client.get(f"{JOBS}/{job}/explain", headers=as_(visitors, alice))).json()
             return str(told["suggestion"])
 
@@ -386,17 +386,17 @@ async def test_who_waits_for_a_miner_that_rests_is_told_why(owner: Target) -> No
         assert "Nothing has to change" in await suggested(miner.changed(4))
 
 
-async def _fail(desk: Desk, lease: Any) -> None:
-    (row,) = await desk.sql("SELECT miner FROM ai.attempts WHERE id = $1", ids.decode("att", lease.attempt))
-    worker = Worker(desk)
+async def _fail(market: Market, lease: Any) -> None:
+    (row,) = await market.sql("SELECT miner FROM ai.attempts WHERE id = $1", ids.decode("att", lease.attempt))
+    worker = Worker(market)
     worker.id = ids.encode("mnr", row["miner"])
     await worker.fail(lease, "requester", "exit_nonzero", "Exit code 1.")
 
 
 async def test_the_newest_picture_of_a_miner_counts(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        miner = Worker(desk)
+    async with ai_on(owner) as market:
+        miner = Worker(market)
         for version, status in ((2, "draining"), (1, "online"), (3, "offline")):
-            async with desk.ai.db.unit_of_work() as uow:
-                await desk.ai.on_miners_changed(uow, [miner.changed(version, status)])
-        assert [(seen.id, seen.status) for seen in await desk.ai.fleet_view.miners()] == [(miner.id, "offline")]
+            async with market.ai.db.unit_of_work() as uow:
+                await market.ai.on_miners_changed(uow, [miner.changed(version, status)])
+        assert [(seen.id, seen.status) for seen in await market.ai.fleet_view.miners()] == [(miner.id, "offline")]

@@ -26,52 +26,52 @@ PNG = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBB", 13, b"IHDR", 640, 480, 8
 
 
 async def test_one_key_from_twenty_callers_makes_one_job(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        alice = desk.person(10 * AITBC)
+    async with ai_on(owner) as market:
+        alice = market.person(10 * AITBC)
         onces = [a_key(alice, "the same") for _ in range(20)]
-        jobs = await asyncio.gather(*(desk.ai.submissions.submit(alice, a_job(), once) for once in onces))
+        jobs = await asyncio.gather(*(market.ai.submissions.submit(alice, a_job(), once) for once in onces))
         assert len({job.id for job in jobs}) == 1
         assert sum(not once.replayed for once in onces) == 1
-        assert len(await desk.sql("SELECT id FROM ai.jobs")) == 1
-        assert desk.trading.available[alice.account] == 10 * AITBC - 5_000_000
-        assert desk.trading.total == 10 * AITBC
+        assert len(await market.sql("SELECT id FROM ai.jobs")) == 1
+        assert market.trading.available[alice.account] == 10 * AITBC - 5_000_000
+        assert market.trading.total == 10 * AITBC
 
 
 async def test_a_repeated_request_is_answered_even_when_the_money_is_gone(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        alice = desk.person(5_000_000)
-        first = await desk.ai.submissions.submit(alice, a_job(), a_key(alice, "k"))
+    async with ai_on(owner) as market:
+        alice = market.person(5_000_000)
+        first = await market.ai.submissions.submit(alice, a_job(), a_key(alice, "k"))
         again = a_key(alice, "k")
-        assert (await desk.ai.submissions.submit(alice, a_job(), again)).id == first.id
+        assert (await market.ai.submissions.submit(alice, a_job(), again)).id == first.id
         assert again.replayed
         with pytest.raises(InsufficientFunds):
-            await desk.submit(alice)
+            await market.submit(alice)
 
 
 async def test_a_key_with_another_request_is_refused(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        alice = desk.person()
-        await desk.ai.submissions.submit(alice, a_job(), a_key(alice, "k", b"one"))
+    async with ai_on(owner) as market:
+        alice = market.person()
+        await market.ai.submissions.submit(alice, a_job(), a_key(alice, "k", b"one"))
         with pytest.raises(IdempotencyKeyReused):
-            await desk.ai.submissions.submit(alice, a_job(), a_key(alice, "k", b"two"))
+            await market.ai.submissions.submit(alice, a_job(), a_key(alice, "k", b"two"))
 
 
 async def test_the_same_key_of_two_accounts_makes_two_jobs(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        people = [desk.person(), desk.person()]
-        jobs = await asyncio.gather(*(desk.submit(who, a_key(who, "k")) for who in people for _ in range(5)))
+    async with ai_on(owner) as market:
+        people = [market.person(), market.person()]
+        jobs = await asyncio.gather(*(market.submit(who, a_key(who, "k")) for who in people for _ in range(5)))
         assert len(set(jobs)) == 2
-        assert await desk.submit(people[1], a_key(people[1], "k")) in jobs
+        assert await market.submit(people[1], a_key(people[1], "k")) in jobs
 
 
 async def test_a_balance_for_ten_admits_ten_of_two_hundred(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        alice = desk.person(50_000_000)
+    async with ai_on(owner) as market:
+        alice = market.person(50_000_000)
         count = 200
-        done = await asyncio.gather(*(desk.submit(alice) for _ in range(count)), return_exceptions=True)
+        done = await asyncio.gather(*(market.submit(alice) for _ in range(count)), return_exceptions=True)
         assert sum(isinstance(job, str) for job in done) == 10
         assert all(isinstance(job, str | InsufficientFunds) for job in done)
-        assert len(await desk.sql("SELECT id FROM ai.jobs")) == 10
+        assert len(await market.sql("SELECT id FROM ai.jobs")) == 10
 
 
 @pytest.mark.parametrize(
@@ -97,26 +97,26 @@ async def test_a_balance_for_ten_admits_ten_of_two_hundred(owner: Target) -> Non
     ],
 )
 async def test_what_is_wrong_is_refused_before_money_moves(owner: Target, wishes: dict[str, Any], error: Any) -> None:
-    async with ai_on(owner) as desk:
-        alice = desk.person(AITBC)
+    async with ai_on(owner) as market:
+        alice = market.person(AITBC)
         with pytest.raises(error):
-            await desk.submit(alice, **wishes)
-        assert desk.trading.holds == {}
-        assert await desk.sql("SELECT id FROM ai.jobs") == []
+            await market.submit(alice, **wishes)
+        assert market.trading.holds == {}
+        assert await market.sql("SELECT id FROM ai.jobs") == []
 
 
 async def test_a_quote_changes_nothing_and_says_what_it_would_cost(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        alice, miner = desk.person(), Worker(desk, kinds=("ocr",))
-        async with desk.ai.db.unit_of_work() as uow:
-            await desk.ai.on_miners_changed(uow, [miner.changed()])
+    async with ai_on(owner) as market:
+        alice, miner = market.person(), Worker(market, kinds=("ocr",))
+        async with market.ai.db.unit_of_work() as uow:
+            await market.ai.on_miners_changed(uow, [miner.changed()])
         job = a_job(kind="ocr", value={"image": base64.b64encode(PNG).decode()}, max_price="0.001")
-        quote = await desk.ai.quotes.quote(alice, job)
+        quote = await market.ai.quotes.quote(alice, job)
         assert (quote.units, quote.price_max, quote.sufficient) == (640 * 480, "0.003072", False)
         assert (quote.fee_basis_points, quote.fee_max) == (250, "0.0000768")
         assert (quote.miners_eligible, quote.position) == (1, 1)
-        assert desk.trading.holds == {}
-        assert await desk.sql("SELECT id FROM ai.jobs") == []
+        assert market.trading.holds == {}
+        assert await market.sql("SELECT id FROM ai.jobs") == []
 
 
 class _Failing:
@@ -151,30 +151,30 @@ def _sabotage(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_the_nth_statement_fails_and_nothing_is_half_done(
     owner: Target, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with ai_on(owner) as desk:
-        alice, miner = desk.person(10 * AITBC), Worker(desk)
-        await miner.deliver(await _new_lease(desk, alice, miner))  # everything is warm now
+    async with ai_on(owner) as market:
+        alice, miner = market.person(10 * AITBC), Worker(market)
+        await miner.deliver(await _new_lease(market, alice, miner))  # everything is warm now
         _sabotage(monkeypatch)
         failed = 0
         for n in range(1, 30):
-            lease: Any = None if command == "submit" else await _new_lease(desk, alice, miner)
+            lease: Any = None if command == "submit" else await _new_lease(market, alice, miner)
             job = lease.job if lease else ""
             _Failing.count, _Failing.fail_at = 0, n
             try:
                 match command:
                     case "submit":
-                        job = await desk.submit(alice)
+                        job = await market.submit(alice)
                     case "complete":
                         await miner.deliver(lease)
                     case "cancel":
-                        await desk.ai.stops.cancel(alice, job, a_key(alice))
+                        await market.ai.stops.cancel(alice, job, a_key(alice))
                     case _:
                         await miner.fail(lease, "unknown")
             except (AppError, asyncpg.PostgresError):
                 failed += 1
                 _Failing.fail_at = 10**9
                 if lease is not None:
-                    assert await desk.state(job) == "leased"
+                    assert await market.state(job) == "leased"
                     await miner.deliver(lease)
             else:
                 _Failing.fail_at = 10**9
@@ -183,28 +183,28 @@ async def test_the_nth_statement_fails_and_nothing_is_half_done(
                 break
             finally:
                 _Failing.fail_at = 10**9
-            await desk.require_sound()
+            await market.require_sound()
         assert failed >= 2
-        known = {ids.encode("hold", row["id"]) for row in await desk.sql("SELECT id FROM ai.jobs")}
-        assert {hold.id for hold in desk.trading.holds.values() if hold.state == "open"} <= known
-        assert desk.trading.total == 10 * AITBC
+        known = {ids.encode("hold", row["id"]) for row in await market.sql("SELECT id FROM ai.jobs")}
+        assert {hold.id for hold in market.trading.holds.values() if hold.state == "open"} <= known
+        assert market.trading.total == 10 * AITBC
 
 
-async def _new_lease(desk: Any, alice: Any, miner: Worker) -> Any:
-    await desk.submit(alice)
+async def _new_lease(market: Any, alice: Any, miner: Worker) -> Any:
+    await market.submit(alice)
     return await miner.take()
 
 
 async def test_a_forgotten_hold_comes_back_and_others_stay(owner: Target) -> None:
-    async with ai_on(owner) as desk:
-        alice = desk.person(AITBC)
-        job = await desk.submit(alice)
-        orphan = await desk.trading.hold(_hold_like(desk.trading.holds["hold_" + job[4:]]))
-        assert await desk.ai.payments.reconcile() == 0  # it may still be on its way
-        await desk.later(61)
-        assert await desk.ai.payments.reconcile() == 1
-        assert desk.trading.holds[orphan.id].state == "voided"
-        assert desk.trading.holds["hold_" + job[4:]].state == "open"
+    async with ai_on(owner) as market:
+        alice = market.person(AITBC)
+        job = await market.submit(alice)
+        orphan = await market.trading.hold(_hold_like(market.trading.holds["hold_" + job[4:]]))
+        assert await market.ai.payments.reconcile() == 0  # it may still be on its way
+        await market.later(61)
+        assert await market.ai.payments.reconcile() == 1
+        assert market.trading.holds[orphan.id].state == "voided"
+        assert market.trading.holds["hold_" + job[4:]].state == "open"
 
 
 def _hold_like(hold: Any) -> Any:
@@ -219,20 +219,20 @@ def _hold_like(hold: Any) -> Any:
 
 
 async def test_an_artifact_is_an_input_by_reference(owner: Target, tmp_path: Path) -> None:
-    async with ai_on(owner, state_dir=tmp_path) as desk:
-        alice, bob, miner = desk.person(), desk.person(), Worker(desk)
+    async with ai_on(owner, state_dir=tmp_path) as market:
+        alice, bob, miner = market.person(), market.person(), Worker(market)
 
         async def upload() -> Any:
             for at in range(0, len(PNG), 7):
                 yield PNG[at : at + 7]
 
-        kept = await desk.ai.artifacts.store(alice, upload(), None)
+        kept = await market.ai.artifacts.store(alice, upload(), None)
         with pytest.raises(InvalidInput):
-            await desk.submit(bob, kind="ocr", value={"image": {"artifact": kept.id}})
-        await desk.submit(alice, kind="ocr", value={"image": {"artifact": kept.id}})
+            await market.submit(bob, kind="ocr", value={"image": {"artifact": kept.id}})
+        await market.submit(alice, kind="ocr", value={"image": {"artifact": kept.id}})
         lease = await miner.take()
         assert lease.input == {"image": {"artifact": kept.id, "digest": kept.digest, "bytes": len(PNG)}}
         assert [(file.field, file.artifact, file.digest) for file in lease.files] == [("image", kept.id, kept.digest)]
-        assert await desk.ai.may_read_artifact(miner.id, kept.id)
-        _, pieces = await desk.ai.artifacts.open(miner.principal, kept.id)
+        assert await market.ai.may_read_artifact(miner.id, kept.id)
+        _, pieces = await market.ai.artifacts.open(miner.principal, kept.id)
         assert b"".join(pieces) == PNG

@@ -76,7 +76,7 @@ class Lease(Struct, frozen=True, kw_only=True):
 
 
 class Renewal(Struct, frozen=True, kw_only=True):
-    """A lease that its miner still works on, with what it has to tell about it."""
+    """A lease that its miner still works on, with how far the work is."""
 
     attempt: str
     token: int
@@ -85,7 +85,7 @@ class Renewal(Struct, frozen=True, kw_only=True):
 
 
 class LeaseStatus(Struct, frozen=True, kw_only=True):
-    """What became of a lease: `live`; `stop` (finish now, with what was told in parts); `canceled` (stop the work); or
+    """What became of a lease: `live`; `stop` (finish now, with what was sent in parts); `canceled` (stop the work); or
     `lost` (expired, taken over, ended).
     """
 
@@ -110,7 +110,7 @@ class Part(Struct, frozen=True, kw_only=True):
 
 
 class Parts(Struct, frozen=True, kw_only=True):
-    """What a miner tells of an output while it is made; without any part it only asks whether to go on."""
+    """What a miner streams of an output while it is made; without any part it only asks whether to go on."""
 
     miner: str
     attempt: str
@@ -418,7 +418,7 @@ class ArtifactNotFound(NotFound):
 
 
 class AiApi(Protocol):
-    """What ai does for its neighbours."""
+    """What ai does for other modules."""
 
     async def claim(self, claim: Claim) -> Sequence[Lease]:
         """Lease up to `slots` matching jobs; waits for one to appear, and answers nothing when none did in time."""

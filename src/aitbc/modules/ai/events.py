@@ -1,4 +1,4 @@
-"""What ai tells. Anyone may hear it."""
+"""The events of ai. Any module may subscribe."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -59,7 +59,7 @@ class JobClosed(Event, frozen=True, kw_only=True):
     state: str
     reason: str
     account: str = ""
-    """Whose job it was; empty in what an earlier version told."""
+    """Whose job it was; empty in what an earlier version published."""
 
     def public(self) -> Mapping[str, Any]:
         """The job, how it ended and why."""

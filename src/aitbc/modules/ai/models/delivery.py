@@ -57,17 +57,17 @@ def judge(
     attempt: AttemptValue,
     at: datetime,
     *,
-    told: str | None = None,
+    streamed: str | None = None,
 ) -> Delivered:
     """Hold an output against its kind, meter it and price it. Raises `OutputRefused`.
 
-    `value` is the output itself: what the result carries, or what is in the artifact that it refers to. `told` is the text
-    that was told in parts, where the kind may do so: the output begins with it.
+    `value` is the output itself: what the result carries, or what is in the artifact that it refers to. `streamed` is the
+    text that was sent in parts, where the kind may do so: the output begins with it.
     """
     kind = KINDS[job.kind]
     expects = msgspec.json.decode(job.expects, type=dict[str, int])
     output = kind.read_output(value)
-    if told and not kind.told(output).startswith(told):
+    if streamed and not kind.text_of(output).startswith(streamed):
         raise OutputRefused("it does not begin with the text that was told in parts")
     seconds = max((at - attempt.started_at).total_seconds(), 0.0)
     units = kind.meter(output, input_units=job.input_units, expects=expects, seconds=seconds)
@@ -84,7 +84,7 @@ def judge(
         price_units=price_of(units, job.unit_price_units, job.max_price_units),
         usage=msgspec.json.encode(usage).decode(),
         note=kind.evidence(usage, units, expects),
-        is_of_parts=told is not None and kind.told(output) == told,
+        is_of_parts=streamed is not None and kind.text_of(output) == streamed,
         is_overcounted=kind.is_overcounted(usage, units, expects),
         miner_key=result.miner_key,
         signature=result.signature,

@@ -1,4 +1,4 @@
-"""The life of a job: its states, and the rules by which it moves; pure, and shared by both ways to the data.
+"""The life of a job: its states, and the rules by which it moves; pure, and shared by batches and units of work.
 
     queued ──► leased ──► running ──► succeeded
       ▲  │       │           │
@@ -113,7 +113,7 @@ class IllegalMove(Conflict):
 
 
 class JobFields(Protocol):
-    """What the rules know of a job's row; the ORM row and the value of the gathered way both have it."""
+    """What the rules know of a job's row; the ORM row and the value that batches work on both have it."""
 
     state: str
     reason: str

@@ -1,4 +1,4 @@
-"""Who gets which job, and when: matching, fair order and the newcomers' share; pure, and told by `explain` as done.
+"""Who gets which job, and when: matching, fair order and the newcomers' share; pure, and what `explain` counts by.
 
 Order is start-time fair queueing. Jobs with equal needs form a lane. In a lane each account has a flow for each
 priority, with a tag of its own: a job's rank is the later of the lane's present rank and its flow's tag, and pushes the
@@ -43,7 +43,7 @@ class Needs(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Offer(Protocol):
-    """What a miner has, as `Capabilities` and the picture of the fleet both say it."""
+    """What a miner has, as `Capabilities` and `FleetMiner` both say it."""
 
     @property
     def kinds(self) -> Sequence[str]:

@@ -83,7 +83,7 @@ class JobRow(Base):
     started_at: Mapped[datetime | None] = mapped_column(MOMENT)
     completed_at: Mapped[datetime | None] = mapped_column(MOMENT)
     kept_until: Mapped[datetime | None] = mapped_column(MOMENT)
-    """When input and output go; null while the job is open and once they are gone."""
+    """When input and output go; null while the job is open and once they are removed."""
     output: Mapped[str | None] = mapped_column(Text)
     output_digest: Mapped[str | None] = mapped_column(Text)
     units: Mapped[int | None] = mapped_column(BigInteger)
@@ -136,7 +136,7 @@ class AttemptRow(Base):
 
 
 class PartRow(Base):
-    """A piece of an output, told while the work goes on."""
+    """A piece of an output, streamed while the work goes on."""
 
     __tablename__ = "parts"
     __table_args__ = ({"info": ALL},)
@@ -210,7 +210,7 @@ class ArtifactRow(Base):
 
 
 class MinerRow(Base):
-    """The picture of the fleet, drawn from what gpu tells."""
+    """The read model of the fleet, kept by the events of gpu."""
 
     __tablename__ = "miners"
     __table_args__ = ({"info": ALL},)

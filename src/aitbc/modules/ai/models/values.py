@@ -1,4 +1,4 @@
-"""Jobs and attempts as plain values: what the gathered way works on, with the same names as the rows."""
+"""Jobs and attempts as plain values: what batches work on, with the same names as the rows."""
 
 from datetime import datetime
 from uuid import UUID
@@ -96,6 +96,6 @@ class Delivered(Struct, kw_only=True, frozen=True):
     miner_key: str
     signature: str
     is_of_parts: bool = False
-    """Whether its text is exactly what was told in parts, as it must be where the owner asked to finish early."""
+    """Whether its text is exactly what was streamed in parts, as it must be where the owner asked to finish early."""
     is_overcounted: bool = False
     """Whether the miner counted far more than the platform."""

@@ -197,11 +197,11 @@ class JobController(Controller):
 
         Send the last id that was seen as `Last-Event-ID` to go on where a broken connection stopped.
         """
-        happenings = await job_events.follow(who, job, last_event_id)
-        return Stream(admission.bound(spoken(happenings)), media_type="text/event-stream")
+        events = await job_events.follow(who, job, last_event_id)
+        return Stream(admission.bound(event_stream(events)), media_type="text/event-stream")
 
 
-async def spoken(events: AsyncIterator[JobEvent]) -> AsyncIterator[bytes]:
+async def event_stream(events: AsyncIterator[JobEvent]) -> AsyncIterator[bytes]:
     """Events of a job as server-sent events."""
     async for event in events:
         if event.event == "heartbeat":

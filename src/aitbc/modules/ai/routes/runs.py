@@ -1,4 +1,4 @@
-"""The HTTP of jobs that somebody stays with: submitted and awaited in one request, or submitted and followed."""
+"""The HTTP of runs: jobs submitted and awaited in one request, or submitted and followed."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ from aitbc.kernel.http.guard import Admission
 from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.ai.api import Job, JobDetail
 from aitbc.modules.ai.models.submit_job import SubmitJob
-from aitbc.modules.ai.routes.jobs import SUBMISSION_ERRORS, spoken
+from aitbc.modules.ai.routes.jobs import SUBMISSION_ERRORS, event_stream
 from aitbc.modules.ai.service.job_events import JobEvent, JobEvents
 from aitbc.modules.ai.service.jobs import Jobs
 from aitbc.modules.ai.service.runs import DisconnectGuard, OnDisconnect, Runs
@@ -58,10 +58,10 @@ class RunController(Controller):
         canceled. Repeating the request with the same Idempotency-Key waits for the same job.
         """
         job = await submissions.submit(who, data, once)
-        gone = disconnect_of(request.scope)
-        guard = runs.guard(who, job, gone, on_disconnect)
+        disconnect = disconnect_of(request.scope)
+        guard = runs.guard(who, job, disconnect, on_disconnect)
         try:
-            leave_with(gone)
+            leave_with(disconnect)
             return await jobs.wait(who, job.id, seconds)
         finally:
             guard.disarm()
@@ -94,9 +94,9 @@ class RunController(Controller):
         """
         job = await submissions.submit(who, data, once)
         guard = runs.guard(who, job, disconnect_of(request.scope), on_disconnect)
-        happenings = _attended(job, await job_events.follow(who, job.id, None), guard)
+        events = _attended(job, await job_events.follow(who, job.id, None), guard)
         headers = {"location": f"/api/v1/ai/jobs/{job.id}"}
-        return Stream(admission.bound(spoken(happenings)), media_type="text/event-stream", headers=headers)
+        return Stream(admission.bound(event_stream(events)), media_type="text/event-stream", headers=headers)
 
 
 async def _attended(job: Job, events: AsyncIterator[JobEvent], guard: DisconnectGuard) -> AsyncIterator[JobEvent]:

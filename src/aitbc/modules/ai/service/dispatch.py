@@ -35,7 +35,7 @@ class Dispatch:
         self._wakeups = wakeups
         self._attempts = attempts
         self._orphaned: list[tuple[str, Lease]] = []
-        """Leases, each with its miner, that were made for a claim whose caller had gone."""
+        """Leases, each with its miner, that were made for a claim whose caller had disconnected."""
         self._claims: Batcher[Claim, Sequence[Lease]] = Batcher(
             lambda batch: retry(lambda: dealer.claim_many(batch)), unheard=self._note_orphaned
         )
@@ -93,7 +93,7 @@ class Dispatch:
         self._orphaned += [(claim.miner, lease) for lease in leases]
 
     async def return_orphaned_leases(self) -> None:
-        """Release the leases that were made while the one who asked for them had gone."""
+        """Release the leases that were made for callers who had disconnected."""
         while self._orphaned:
             miner, lease = self._orphaned.pop()
             with suppress(AppError):  # else it is lost by its clock

@@ -1,4 +1,4 @@
-"""Jobs that have ended, kept at hand: nothing changes in them any more, so one read serves everybody who looks again."""
+"""A cache of jobs that have ended: nothing changes in them any more, so one read serves everybody who looks again."""
 
 from collections import OrderedDict
 
@@ -15,8 +15,8 @@ ROW_BYTES = 4096
 """What a job and its attempts weigh beside input and output, generously."""
 
 
-class _Kept:
-    """A job with its weight, and how it is shown, once somebody has looked."""
+class _Entry:
+    """A job with its weight and, once somebody has looked, the view of it."""
 
     __slots__ = ("detail", "found", "weight")
 
@@ -26,53 +26,53 @@ class _Kept:
         self.detail: JobDetail | None = None
 
 
-class EndedJobs:
-    """The jobs that were read last, up to a weight. Past its retention a job is read anew: its payload is gone then."""
+class EndedCache:
+    """The jobs that were read last, up to a weight. Past its retention a job is read anew: its payload is removed then."""
 
     def __init__(self, bytes_max: int = BYTES_MAX) -> None:
         self._bytes_max = bytes_max
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._bytes = 0
 
     def get(self, job: str) -> Found | None:
         """A job that has ended; none for one that was not read lately."""
-        entry = self._kept.get(job)
+        entry = self._entries.get(job)
         if entry is None:
             return None
         kept_until = entry.found[0].kept_until
         if kept_until is not None and kept_until <= now():
             self._drop(job)
             return None
-        self._kept.move_to_end(job)
+        self._entries.move_to_end(job)
         return entry.found
 
     def keep(self, found: Found) -> None:
-        """Remember a job that was just read, if it has ended and is not too heavy."""
+        """Cache a job that was just read, if it has ended and is not too heavy."""
         job = found[0]
         weight = ROW_BYTES + len(job.input or "") + len(job.output or "")
         if job.state not in TERMINAL or weight > JOB_BYTES_MAX:
             return
         self._drop(job.id)
-        self._kept[job.id] = _Kept(found, weight)
+        self._entries[job.id] = _Entry(found, weight)
         self._bytes += weight
         while self._bytes > self._bytes_max:
-            self._drop(next(iter(self._kept)))
+            self._drop(next(iter(self._entries)))
 
     def detail(self, found: Found) -> JobDetail:
-        """How a job is shown: made once for one that is kept."""
-        entry = self._kept.get(found[0].id)
+        """The view of a job: made once for one that is cached."""
+        entry = self._entries.get(found[0].id)
         if entry is None or entry.found is not found:
-            return _shown(found)
+            return _view(found)
         if entry.detail is None:
-            entry.detail = _shown(found)
+            entry.detail = _view(found)
         return entry.detail
 
     def _drop(self, job: str) -> None:
-        entry = self._kept.pop(job, None)
+        entry = self._entries.pop(job, None)
         if entry is not None:
             self._bytes -= entry.weight
 
 
-def _shown(found: Found) -> JobDetail:
+def _view(found: Found) -> JobDetail:
     job, attempts = found
     return detail_view(job, tuple(attempt_view(attempt) for attempt in attempts))

@@ -86,7 +86,7 @@ def _summary(job: JobValue, counts: Sequence[FilterCount], position: int, paused
 def _settled(job: JobValue, attempts: tuple[Attempt, ...]) -> Explanation:
     """The explanation of a job that does not wait."""
     last = attempts[-1] if attempts else None
-    told = (
+    last_words = (
         f" The last attempt: {last.reason}{': ' + last.message if last.message else ''}."
         if last and last.reason
         else ""
@@ -96,7 +96,7 @@ def _settled(job: JobValue, attempts: tuple[Attempt, ...]) -> Explanation:
         State.LEASED: f"Miner {last.miner if last else '?'} took it and has not shown a sign of work yet.",
         State.RUNNING: f"Miner {last.miner if last else '?'} works on it{_progress(last)}.{_stopping(last)}",
         State.SUCCEEDED: f"It is done and paid; the receipt says what for.{_stopped(job)}",
-        State.FAILED: f"It failed ({job.reason}, fault: {job.fault}).{told}{back}",
+        State.FAILED: f"It failed ({job.reason}, fault: {job.fault}).{last_words}{back}",
         State.CANCELED: f"It was stopped ({job.reason}).{back}",
         State.EXPIRED: f"No miner took it in time ({job.reason}).{back}",
     }

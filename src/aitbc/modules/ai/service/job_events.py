@@ -143,18 +143,18 @@ def _state(place: Place, state: str, at: datetime, **data: object) -> tuple[Plac
 
 
 def _beginnings(attempt: AttemptValue) -> list[tuple[Place, JobEvent]]:
-    told = {"attempt": attempt.token, "miner": attempt.miner}
-    events = [_state((attempt.token, LEASED, 0, 0), State.LEASED, attempt.started_at, **told)]
+    taken = {"attempt": attempt.token, "miner": attempt.miner}
+    events = [_state((attempt.token, LEASED, 0, 0), State.LEASED, attempt.started_at, **taken)]
     if attempt.running_at is not None:
-        events.append(_state((attempt.token, RUNNING, 0, 0), State.RUNNING, attempt.running_at, **told))
+        events.append(_state((attempt.token, RUNNING, 0, 0), State.RUNNING, attempt.running_at, **taken))
     return events
 
 
 def _ending(attempt: AttemptValue) -> tuple[Place, JobEvent]:
     place = (attempt.token, ENDED, 0, 0)
-    told = {"attempt": attempt.token, "ended": attempt.ended, "at": attempt.ended_at, "reason": attempt.reason}
+    ending = {"attempt": attempt.token, "ended": attempt.ended, "at": attempt.ended_at, "reason": attempt.reason}
     why = {"fault": attempt.fault, "message": attempt.message}
-    return place, JobEvent(id=id_of(place), event="attempt", data={**told, **why})
+    return place, JobEvent(id=id_of(place), event="attempt", data={**ending, **why})
 
 
 def id_of(place: Place) -> str:
@@ -169,5 +169,5 @@ def place_of(event_id: str | None) -> Place:
     parts = event_id.split(".")
     if len(parts) not in (3, 4) or not all(part.isascii() and part.isdigit() and len(part) < 9 for part in parts):
         raise InvalidEventId
-    attempt, phase, lines, told = map(int, (*parts, "0")[:4])
-    return attempt, phase, lines, told
+    attempt, phase, lines, parts_seen = map(int, (*parts, "0")[:4])
+    return attempt, phase, lines, parts_seen

@@ -13,7 +13,7 @@ from aitbc.modules.ai.api import Job, JobDetail, JobNotFound
 from aitbc.modules.ai.batched.read import Found, read_jobs, read_page
 from aitbc.modules.ai.models.life import TERMINAL
 from aitbc.modules.ai.models.views import job_view
-from aitbc.modules.ai.service.ended_cache import EndedJobs
+from aitbc.modules.ai.service.ended_cache import EndedCache
 from aitbc.modules.ai.service.wakeups import Wakeups
 
 WAIT_SECONDS_MAX = 60.0
@@ -25,7 +25,7 @@ class Jobs:
     def __init__(self, db: Database, wakeups: Wakeups) -> None:
         self._db = db
         self._wakeups = wakeups
-        self._ended = EndedJobs()
+        self._ended = EndedCache()
         self._reads: Batcher[str, Found | None] = Batcher(partial(read_jobs, db), flights_max=2)
 
     async def read(self, job: str) -> Found | None:

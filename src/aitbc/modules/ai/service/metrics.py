@@ -1,4 +1,4 @@
-"""What an operator watches of the jobs: how many wait and how many are being worked on, by kind."""
+"""Metrics: how many jobs are queued, leased and running, by kind."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ FROM ai.attempts WHERE ended IS NULL GROUP BY 1, kind"""
 
 
 async def measure(database: Database) -> Sequence[Metric]:
-    """The figures of the open jobs, from their tables."""
+    """Gauges of the open jobs, from their tables."""
     jobs = gauge("aitbc_jobs", "Jobs that are open.", ("state", "kind"))
     async with database.raw() as connection:
         for row in await connection.fetch(OPEN):

@@ -82,7 +82,7 @@ class Runs:
             except (IllegalMove, JobNotFound):  # it has ended meanwhile
                 return
             except AppError as error:
-                log.warning("disconnected_job_not_stopped", job=job.id, reason=error.message)
+                log.warning("disconnect_stop_failed", job=job.id, reason=error.message)
             else:
                 log.info("client_disconnected", job=job.id)
                 return

@@ -173,7 +173,7 @@ class AiService:
         await self.sweeper.sweep()
 
     async def return_orphaned_leases(self) -> None:
-        """Release the leases that were made while the one who asked for them had gone."""
+        """Release the leases that were made for callers who had disconnected."""
         await self.dispatch.return_orphaned_leases()
 
     async def reconcile_holds(self) -> None:

@@ -49,7 +49,7 @@ class Stops:
 
     @retrying
     async def cancel(self, who: Principal, job: str, once: IdempotencyKey) -> Job:
-        """Stop a job; its money goes back.
+        """Cancel a job; its money goes back.
 
         Repeating it is harmless. Raises `JobNotFound`, `IllegalMove` once it has ended otherwise.
         """

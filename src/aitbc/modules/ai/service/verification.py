@@ -29,8 +29,8 @@ class Verification:
         value = result.output
         if isinstance(value, dict) and "artifact" in value:
             value = await self._value_in(value, attempt.id)
-        sent = await self._output_parts.text_of(job.id, attempt.token) if KINDS[job.kind].streams else None
-        return judge(result, text, value, job, attempt, now(), told=sent)
+        streamed = await self._output_parts.text_of(job.id, attempt.token) if KINDS[job.kind].streams else None
+        return judge(result, text, value, job, attempt, now(), streamed=streamed)
 
     async def _value_in(self, reference: dict[str, Any], attempt: str) -> Any:
         """The output in an artifact that was delivered under this lease. Raises `OutputRefused`."""

@@ -89,10 +89,10 @@ class Chat(Kind):
 
     def counts(self, usage: Mapping[str, int], units: int, expects: Mapping[str, int]) -> tuple[int, int] | None:
         """Tokens of the answer, each of which is a byte at least."""
-        told = usage.get("completion_tokens")
+        counted = usage.get("completion_tokens")
         # A job that was submitted before prompts were noted is held against all its bytes.
-        return None if told is None else (told, min(expects["max_tokens"], units - expects.get("prompt", 0)))
+        return None if counted is None else (counted, min(expects["max_tokens"], units - expects.get("prompt", 0)))
 
-    def told(self, output: ChatOutput) -> str:
+    def text_of(self, output: ChatOutput) -> str:
         """The answer's text."""
         return output.message.content

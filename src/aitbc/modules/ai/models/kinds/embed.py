@@ -64,10 +64,10 @@ class Embed(Kind):
 
     def evidence(self, usage: Mapping[str, int], units: int, expects: Mapping[str, int]) -> str | None:
         """The number of texts."""
-        told = usage.get("texts")
-        if told in (None, expects["texts"]):
+        counted = usage.get("texts")
+        if counted in (None, expects["texts"]):
             return None
-        return f"The miner counted {told} texts, the platform {expects['texts']}."
+        return f"The miner counted {counted} texts, the platform {expects['texts']}."
 
     def counts(self, usage: Mapping[str, int], units: int, expects: Mapping[str, int]) -> tuple[int, int] | None:
         """Texts."""

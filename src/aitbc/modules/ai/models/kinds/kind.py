@@ -76,7 +76,7 @@ class Kind:
     miner_may_blame: ClassVar[bool] = False
     """Whether one miner is believed when it blames the request; else a second one, of another account, must agree."""
     streams: ClassVar[bool] = False
-    """Whether the output may be told in parts, as text; such work can be finished early."""
+    """Whether the output may be streamed in parts, as text; such work can be finished early."""
 
     def read(self, value: Any) -> Any:
         """The input as its struct. Raises `InvalidInput` with the place of what is wrong."""
@@ -121,8 +121,8 @@ class Kind:
         pair = self.counts(usage, units, expects)
         return pair is not None and pair[0] > pair[1] * EXCESS_SHARE + EXCESS_COUNT
 
-    def told(self, output: Any) -> str:
-        """The text of an output that may be told in parts."""
+    def text_of(self, output: Any) -> str:
+        """The text of an output that may be streamed in parts."""
         raise NotImplementedError
 
 

@@ -89,8 +89,8 @@ class Ocr(Kind):
 
     def evidence(self, usage: Mapping[str, int], units: int, expects: Mapping[str, int]) -> str | None:
         """The number of pixels."""
-        told = usage.get("pixels")
-        return None if told in (None, units) else f"The miner counted {told} pixels, the platform {units}."
+        counted = usage.get("pixels")
+        return None if counted in (None, units) else f"The miner counted {counted} pixels, the platform {units}."
 
     def counts(self, usage: Mapping[str, int], units: int, expects: Mapping[str, int]) -> tuple[int, int] | None:
         """Pixels."""
