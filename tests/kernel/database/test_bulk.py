@@ -98,8 +98,11 @@ def test_columns_are_listed_and_read() -> None:
         == columns.read_values(list(record.values()))
         == Box(**record | {"id": ids.encode("box", box)})
     )
-    inner = columns.read(record | {"inner": box}).inner
-    assert inner == ids.encode("box", box)
+    assert columns.read(record | {"inner": box}).inner == ids.encode("box", box)
+    assert columns.read_values([box, box, "a", 1]).inner == ids.encode("box", box)
+    known = BOXES.columns(without=("inner", "state"), known=("id", "weight_found"))
+    assert str(known) == "name, weight"
+    assert known.read_values(["a", 1], "box_1", 7) == Box(id="box_1", name="a", weight=1, weight_found=7)
 
 
 def forgotten(**changes: Any) -> None:

@@ -6,8 +6,7 @@ only one of them has is a `TypeError` unless it is named, and a new one is in ev
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from operator import attrgetter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar, cast
 
 from msgspec import Struct
@@ -30,52 +29,36 @@ class BulkStatement(Generic[V]):
 
     def __init__(self, sql: str, fields: Mapping[str, "Column[Any]"]) -> None:
         self.sql = sql
-        get = attrgetter(*fields)
-        self._row: Callable[[V], tuple[Any, ...]] = get if len(fields) > 1 else lambda value: (get(value),)
+        self._transposed = _transposition(fields)
         self._empty: list[Array] = [()] * len(fields)
-        self._decoders = [
-            (position, _decoder(column.type.prefix, nullable=bool(column.nullable)))
-            for position, column in enumerate(fields.values())
-            if isinstance(column.type, WireId)
-        ]
 
     def arrays(self, values: Sequence[V]) -> list[Array]:
         """One array per column; ids as UUIDs."""
-        if not values:
-            return self._empty
-        arrays: list[Array] = list(zip(*map(self._row, values), strict=True))
-        for position, decode in self._decoders:
-            arrays[position] = decode(arrays[position])
-        return arrays
+        return list(self._transposed(values)) if values else self._empty
 
 
 class Columns(Generic[V]):
     """Columns to SELECT, and how a record of them becomes a struct; as text the list of their names."""
 
-    def __init__(self, struct: type[V], columns: Mapping[str, "Column[Any]"]) -> None:
+    def __init__(self, struct: type[V], columns: Mapping[str, "Column[Any]"], known: Sequence[str]) -> None:
         self.names = tuple(columns)
-        self._text = ", ".join(columns)
+        self.read_values: Callable[..., V] = _reader(struct, columns, known)
+        """The struct of these columns' values in their order, with the values of the known fields after them."""
         self._struct = struct
         ids_of = [(n, c.type.prefix, bool(c.nullable)) for n, c in columns.items() if isinstance(c.type, WireId)]
         self._ids = [(name, prefix) for name, prefix, nullable in ids_of if not nullable]
         self._nullable_ids = [(name, prefix) for name, prefix, nullable in ids_of if nullable]
 
     def __str__(self) -> str:
-        return self._text
+        return ", ".join(self.names)
 
     def of(self, alias: str) -> str:
         """The same list for a statement that joins."""
         return ", ".join(f"{alias}.{name}" for name in self.names)
 
     def read(self, record: Any) -> V:
-        """The struct of a record that has these columns and no others."""
-        return self._build(dict(record))
-
-    def read_values(self, values: Sequence[Any]) -> V:
-        """The struct of these columns' values, in their order: for a record that has other columns beside them."""
-        return self._build(dict(zip(self.names, values, strict=True)))
-
-    def _build(self, values: dict[str, Any]) -> V:
+        """The struct of a record that has these columns by name, and others of the struct if it likes."""
+        values = dict(record)
         for name, prefix in self._ids:
             values[name] = ids.encode(prefix, values[name])
         for name, prefix in self._nullable_ids:
@@ -109,9 +92,9 @@ class BulkTable(Generic[V]):
     def _all(self) -> dict[str, "Column[Any]"]:
         return dict(self._table.columns.items())
 
-    def columns(self, *, only: Collection[str] | None = None, without: Collection[str] = ()) -> Columns[V]:
-        """Columns to SELECT: those of the struct, or some of them."""
-        return Columns(self._struct, self._picked(only, without))
+    def columns(self, *, without: Collection[str] = (), known: Sequence[str] = ()) -> Columns[V]:
+        """Columns to SELECT: those of the struct but those `without`, and the `known` fields that are read otherwise."""
+        return Columns(self._struct, self._picked(None, {*without, *set(known) & set(self._mapped)}), known)
 
     def insert(
         self, *, without: Collection[str] = (), constants: Mapping[str, str] | None = None, suffix: str = ""
@@ -196,11 +179,34 @@ def _cast(column: "Column[Any]") -> str:
     return "timestamptz" if name == "timestamp with time zone" else name
 
 
-def _decoder(prefix: str, *, nullable: bool) -> Callable[[Array], Array]:
-    decode = ids.decode
-    if nullable:
-        return lambda array: [None if text is None else decode(prefix, text) for text in array]
-    return lambda array: [decode(prefix, text) for text in array]
+def _transposition(fields: Mapping[str, "Column[Any]"]) -> Callable[[Sequence[Any]], Iterable[Array]]:
+    """The function that turns structs into arrays, as one expression: it runs for every row of every flush."""
+    row = "".join(f"{_decoded(field, column)}, " for field, column in fields.items())
+    source = f"lambda values: zip(*[({row}) for v in values], strict=True)"
+    return cast("Callable[[Sequence[Any]], Iterable[Array]]", eval(source, {"decode": ids.decode}))  # noqa: S307
+
+
+def _reader(struct: type[V], columns: Mapping[str, "Column[Any]"], known: Sequence[str]) -> Callable[..., V]:
+    """The function that makes a struct of values, as one expression too."""
+    fields = [f"{name}={_encoded(position, column)}" for position, (name, column) in enumerate(columns.items())]
+    fields += [f"{name}={name}" for name in known]
+    source = f"lambda {', '.join(('values', *known))}: struct({', '.join(fields)})"
+    return cast("Callable[..., V]", eval(source, {"struct": struct, "encode": ids.encode}))  # noqa: S307
+
+
+def _encoded(position: int, column: "Column[Any]") -> str:
+    value = f"values[{position}]"
+    if not isinstance(column.type, WireId):
+        return value
+    encoded = f"encode({column.type.prefix!r}, {value})"
+    return f"(None if {value} is None else {encoded})" if column.nullable else encoded
+
+
+def _decoded(field: str, column: "Column[Any]") -> str:
+    if not isinstance(column.type, WireId):
+        return f"v.{field}"
+    decoded = f"decode({column.type.prefix!r}, v.{field})"
+    return f"(None if v.{field} is None else {decoded})" if column.nullable else decoded
 
 
 def _same(trouble: str, found: Collection[str], expected: Collection[str]) -> None:
