@@ -28,7 +28,7 @@ async def stage(
 ) -> AsyncIterator[tuple[Stage, CuttingProxy]]:
     """The house behind a proxy that can cut."""
     hot = request.param == "gathered"
-    tables = {"ai": AiSettings(hot=hot, grace_seconds=0), "trading": TradingSettings(hot=hot)}
+    tables = {"ai": AiSettings(hot=hot, grace_seconds=0), "trading": TradingSettings()}
     async with cutting(new_database()) as (proxy, way), open_house(way, tmp_path, tables=tables) as stage:
         yield stage, proxy
         proxy.disarm()
