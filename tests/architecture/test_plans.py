@@ -1,7 +1,8 @@
-"""The plans of the gathered way are kept, so they must be right for tables of any size: no table is read whole."""
+"""The plans of batched statements are kept, so they must be right for tables of any size: no table is read whole."""
 
 import importlib
 import json
+import pkgutil
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,33 +10,39 @@ from typing import Any
 import asyncpg
 import pytest
 
+import aitbc.modules
+from aitbc.kernel.database.bulk import BulkStatement
 from aitbc.kernel.database.raw_pool import KEPT_PLANS
 from aitbc.kernel.database.unit_of_work import Target
 
-ROOMS = (
-    *(
-        f"aitbc.modules.ai.batched.{noun}"
-        for noun in ("claim", "complete", "counts", "read", "renew", "rows", "submit")
-    ),
+BESIDE = (
     "aitbc.modules.ai.service.dispatch",
     "aitbc.modules.ai.service.payments",
-    "aitbc.modules.gpu.batched",
-    "aitbc.modules.trading.batched",
     "aitbc.modules.trading.service.blocks",
 )
+"""Files with such statements outside of the rooms `batched`."""
 OPEN_ONLY = frozenset({"outbox_due_idx"})
-"""Holds what is still to be told and nothing else, so that it may be read whole."""
+"""An index of what is still to be delivered and nothing else, so that it may be read whole."""
 STATEMENT = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b")
 
 
+def files() -> Iterator[str]:
+    """Every file of the rooms `batched`, and those beside them."""
+    for module in pkgutil.walk_packages(aitbc.modules.__path__, "aitbc.modules."):
+        if "batched" in module.name.split("."):
+            yield module.name
+    yield from BESIDE
+
+
 def statements() -> Iterator[tuple[str, str]]:
-    """Every constant of these rooms that is a statement, each once."""
+    """Every constant of these files that is a statement, written or built, each once."""
     seen = set()
-    for room in ROOMS:
-        for name, value in vars(importlib.import_module(room)).items():
+    for file in files():
+        for name, constant in vars(importlib.import_module(file)).items():
+            value = constant.sql if isinstance(constant, BulkStatement) else constant
             if name.isupper() and isinstance(value, str) and STATEMENT.match(value) and value not in seen:
                 seen.add(value)
-                yield f"{room.removeprefix('aitbc.modules.')}.{name}", value
+                yield f"{file.removeprefix('aitbc.modules.')}.{name}", value
 
 
 def read_whole(node: dict[str, Any], *, bounded: bool = False) -> Iterator[str]:
@@ -61,18 +68,23 @@ def empty(new_database: Callable[[], Target]) -> Target:
 STATEMENTS = dict(statements())
 
 
+def test_every_module_with_a_room_of_that_name_is_found() -> None:
+    found = {name.partition(".")[0] for name in STATEMENTS}
+    assert found == {"ai", "gpu", "trading"} and len(STATEMENTS) > 40, sorted(STATEMENTS)
+
+
 @pytest.mark.parametrize("name", STATEMENTS)
-async def test_a_gathered_statement_reads_no_table_whole_even_if_it_was_planned_while_there_was_nothing(
+async def test_a_batched_statement_reads_no_table_whole_even_if_it_was_planned_while_there_was_nothing(
     empty: Target, name: str
 ) -> None:
     arguments = empty.connect_arguments(application="tests", statement_seconds=60)
     arguments["server_settings"] = arguments["server_settings"] | KEPT_PLANS
     connection = await asyncpg.connect(**arguments)
     try:
-        await connection.execute(f"PREPARE asked AS {STATEMENTS[name]}")
+        await connection.execute(f"PREPARE statement AS {STATEMENTS[name]}")
         count = max((int(number) for number in re.findall(r"\$(\d+)", STATEMENTS[name])), default=0)
         values = f"({', '.join(['NULL'] * count)})" if count else ""
-        told = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE asked{values}")
+        plan = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE statement{values}")
     finally:
         await connection.close()
-    assert not list(read_whole(json.loads(told)[0]["Plan"])), told
+    assert not list(read_whole(json.loads(plan)[0]["Plan"])), plan

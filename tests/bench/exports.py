@@ -60,13 +60,13 @@ class Ledger:
         return Book(at=now(), key=self.node, fee_basis_points=250, accounts=self._accounts)
 
     def _written(self, book: Book) -> list[tuple[bytes, bytes]]:
-        receipts = {issued.claims.transaction: issued for issued in book.issued}
+        receipts = {issued.transaction_id: issued for issued in book.issued}
         found = []
         for posting in book.postings:
             self.entries += len(posting.entries)
-            found.append((posting.body, posting.digest))
+            found.append((posting.body.encode(), posting.digest))
             if posting.id in receipts:
-                found.append((receipts[posting.id].body, receipts[posting.id].digest))
+                found.append((receipts[posting.id].body.encode(), receipts[posting.id].digest))
         return found
 
 
@@ -158,4 +158,4 @@ def _live(book: Book, person: Person) -> None:
         )
     )
     # What is settled is of no more use to the book, and would only fill its memory.
-    del book.holds[hold], book.receipts[hold]
+    del book.holds[hold], book.settled[hold]

@@ -1,4 +1,4 @@
-"""Fixtures of trading's tests: a cluster of their own for the session, and a fresh copy of a migrated database for each file."""
+"""Fixtures of trading's tests: a cluster of their own for the session, and a copy of a migrated database for each file."""
 
 import asyncio
 import itertools
@@ -54,16 +54,16 @@ def new_ledger(ledger_template: Target) -> Callable[[], Target]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def owner(new_ledger: Callable[[], Target]) -> Target:
-    """A fresh ledger for one test."""
+    """One ledger for all tests of a file."""
     return new_ledger()
 
 
-@pytest.fixture(params=["gathered", "ordinary"])
-def hot(request: pytest.FixtureRequest) -> bool:
-    """Both ways to the data."""
-    return bool(request.param == "gathered")
+@pytest.fixture
+def empty(new_ledger: Callable[[], Target]) -> Target:
+    """A ledger that nobody has written to: for tests that look at all of it."""
+    return new_ledger()
 
 
 @pytest.fixture(autouse=True)

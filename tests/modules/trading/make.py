@@ -1,4 +1,4 @@
-"""Builders for the tests of trading: a ledger on a database of its own, and commands as the neighbours send them."""
+"""Builders for the tests of trading: a ledger on a database of its own, and commands as other modules send them."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -41,7 +41,7 @@ def role_of(owner: Target, module: str = "trading") -> Target:
 
 
 class _Everybody:
-    """A town in which every account exists: who is who is the kernel's to test."""
+    """An identity in which every account exists: the kernel tests the real one."""
 
     async def has_account(self, account: str) -> bool:
         return ids.is_id("acct", account)

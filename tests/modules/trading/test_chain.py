@@ -57,12 +57,12 @@ async def a_history(trading: TradingService, *, jobs: int = 3) -> list[str]:
 
 
 async def export_of(trading: TradingService) -> bytes:
-    return b"".join([piece async for piece in trading.export()])
+    return b"".join([piece async for piece in trading.explorer.export()])
 
 
-async def test_first_starts_at_once_make_one_first_block(owner: Target) -> None:
+async def test_first_starts_at_once_make_one_first_block(empty: Target) -> None:
     async with AsyncExitStack() as stack:
-        starts = (stack.enter_async_context(trading_on(owner, fee_basis_points=300)) for _ in range(4))
+        starts = (stack.enter_async_context(trading_on(empty, fee_basis_points=300)) for _ in range(4))
         first, *_ = await asyncio.gather(*starts)
         blocks = await first.explorer.blocks(limit=10, before=None)
         assert [block.height for block in blocks] == [0]
@@ -70,8 +70,8 @@ async def test_first_starts_at_once_make_one_first_block(owner: Target) -> None:
         assert await first.fees.in_force() == 300
 
 
-async def test_blocks_follow_each_other_without_a_gap(owner: Target, hot: bool) -> None:
-    async with trading_on(owner, hot=hot) as trading:
+async def test_blocks_follow_each_other_without_a_gap(empty: Target) -> None:
+    async with trading_on(empty) as trading:
         await a_history(trading)
         blocks = (await trading.explorer.blocks(limit=100, before=None))[::-1]
         assert [block.height for block in blocks] == list(range(len(blocks))) and len(blocks) > 2
@@ -85,8 +85,8 @@ async def test_blocks_follow_each_other_without_a_gap(owner: Target, hot: bool) 
         await require_sound(trading)
 
 
-async def test_two_sealers_at_once_leave_one_chain(owner: Target) -> None:
-    async with trading_on(owner) as first, trading_on(owner) as second:
+async def test_two_sealers_at_once_leave_one_chain(empty: Target) -> None:
+    async with trading_on(empty) as first, trading_on(empty) as second:
         for _ in range(5):
             await a_history(first, jobs=2)
             await first.deposits.deposit(ADMIN, ids.new_id("acct"), 5, None, IdempotencyKey.NONE)
@@ -95,8 +95,8 @@ async def test_two_sealers_at_once_leave_one_chain(owner: Target) -> None:
         await require_sound(first)
 
 
-async def test_a_receipt_carries_its_proof_once_it_is_sealed(owner: Target) -> None:
-    async with trading_on(owner) as trading:
+async def test_a_receipt_carries_its_proof_once_it_is_sealed(empty: Target) -> None:
+    async with trading_on(empty) as trading:
         hold = a_hold(await funded(trading, 10), 5)
         await trading.hold(hold)
         settled = await trading.settle(a_settlement(hold, 5))
@@ -109,8 +109,8 @@ async def test_a_receipt_carries_its_proof_once_it_is_sealed(owner: Target) -> N
             assert checked.height is not None and checked.receipt["id"] == receipt
 
 
-async def test_an_export_is_verified_offline(owner: Target, hot: bool) -> None:
-    async with trading_on(owner, hot=hot) as trading:
+async def test_an_export_is_verified_offline(empty: Target) -> None:
+    async with trading_on(empty) as trading:
         await a_history(trading)
         raw = await export_of(trading)
         checked = verify_export(io.BytesIO(raw), trusted_keys=[NODE.public])
@@ -124,8 +124,8 @@ async def test_an_export_is_verified_offline(owner: Target, hot: bool) -> None:
             verify_export(io.BytesIO(raw), trusted_keys=[Key(bytes(32)).public])
 
 
-async def test_any_changed_byte_of_an_export_is_found_and_named(owner: Target) -> None:
-    async with trading_on(owner) as trading:
+async def test_any_changed_byte_of_an_export_is_found_and_named(empty: Target) -> None:
+    async with trading_on(empty) as trading:
         await a_history(trading, jobs=4)
         raw = await export_of(trading)
     heights = block_of_each_byte(raw)
@@ -151,8 +151,8 @@ def block_of_each_byte(raw: bytes) -> list[int]:
 
 
 @pytest.mark.parametrize("change", ["cut", "drop_line", "swap_lines", "repeat_line", "drop_block"])
-async def test_lines_that_are_missing_or_moved_are_found(owner: Target, change: str) -> None:
-    async with trading_on(owner) as trading:
+async def test_lines_that_are_missing_or_moved_are_found(empty: Target, change: str) -> None:
+    async with trading_on(empty) as trading:
         await a_history(trading, jobs=4)
         lines = (await export_of(trading)).splitlines(keepends=True)
     blocks = [number for number, line in enumerate(lines) if line.startswith(b'{"block"')]
@@ -176,11 +176,11 @@ async def test_lines_that_are_missing_or_moved_are_found(owner: Target, change: 
             verify_export(io.BytesIO(b"".join(changed)))
 
 
-async def test_the_node_may_change_its_key(owner: Target) -> None:
+async def test_the_node_may_change_its_key(empty: Target) -> None:
     new = Key(bytes([9]) * 32)
-    async with trading_on(owner) as trading:
+    async with trading_on(empty) as trading:
         await a_history(trading, jobs=1)
-    async with trading_on(owner, key=new) as trading:
+    async with trading_on(empty, key=new) as trading:
         await a_history(trading, jobs=1)
         assert [key.public_key for key in await trading.explorer.keys()] == [NODE.public, new.public]
         raw = await export_of(trading)
@@ -190,8 +190,8 @@ async def test_the_node_may_change_its_key(owner: Target) -> None:
         await require_sound(trading)
 
 
-async def test_verifying_needs_no_memory_for_what_is_long_past(owner: Target) -> None:
-    async with trading_on(owner) as trading:
+async def test_verifying_needs_no_memory_for_what_is_long_past(empty: Target) -> None:
+    async with trading_on(empty) as trading:
         payer, miner = await funded(trading, 1_000_000), await funded(trading, 0)
         hold = a_hold(payer, 10)
         await trading.hold(hold)

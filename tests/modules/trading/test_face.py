@@ -1,4 +1,4 @@
-"""What trading promises its neighbours: the same tests of both ways of the ledger, and of the one that lies in memory."""
+"""What trading promises the other modules: the same tests of the ledger and of the fake that stands in for it."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -26,7 +26,7 @@ from tests.modules.trading.fake import FakeTrading
 from tests.modules.trading.make import AITBC, a_hold, a_rent, a_settlement, funded, trading_on
 
 
-class Town:
+class LedgerUnderTest:
     """A ledger behind its face, and a way to give somebody money."""
 
     def __init__(self, trading: TradingApi) -> None:
@@ -46,79 +46,81 @@ class Town:
         return found.available_units, found.held_units
 
 
-@pytest.fixture(params=["gathered", "ordinary", "in memory"])
-async def town(request: pytest.FixtureRequest, owner: Target) -> AsyncIterator[Town]:
-    """An empty ledger: each of the three that keep the promises."""
+@pytest.fixture(params=["ledger", "in memory"])
+async def bank(request: pytest.FixtureRequest, owner: Target) -> AsyncIterator[LedgerUnderTest]:
+    """A ledger without open holds: each of the two that keep the promises."""
     if request.param == "in memory":
-        yield Town(FakeTrading())
+        yield LedgerUnderTest(FakeTrading())
         return
-    async with trading_on(owner, hot=request.param == "gathered") as trading:
-        yield Town(trading)
+    async with trading_on(owner) as trading:
+        for hold in await trading.open_holds(now() + timedelta(days=1), 1000):
+            await trading.void(hold.id, "left by another test")
+        yield LedgerUnderTest(trading)
 
 
-async def test_a_hold_sets_money_aside_and_says_what_it_is_for(town: Town) -> None:
-    payer = await town.person(10)
+async def test_a_hold_sets_money_aside_and_says_what_it_is_for(bank: LedgerUnderTest) -> None:
+    payer = await bank.person(10)
     command = a_hold(payer, 4)
-    hold = await town.trading.hold(command)
+    hold = await bank.trading.hold(command)
     assert (hold.id, hold.payer, hold.amount_units) == (command.hold, payer, 4)
     assert (hold.state, hold.reference, hold.expires_at) == ("open", command.reference, command.expires_at)
     assert abs(hold.placed_at - now()) < timedelta(minutes=1)
-    assert await town.purse(payer) == (6, 4)
-    assert await town.trading.hold(command) == hold
-    assert await town.purse(payer) == (6, 4)
+    assert await bank.purse(payer) == (6, 4)
+    assert await bank.trading.hold(command) == hold
+    assert await bank.purse(payer) == (6, 4)
 
 
-async def test_a_hold_of_the_same_name_and_other_contents_is_refused(town: Town) -> None:
-    payer, other = await town.person(10), await town.person(10)
+async def test_a_hold_of_the_same_name_and_other_contents_is_refused(bank: LedgerUnderTest) -> None:
+    payer, other = await bank.person(10), await bank.person(10)
     command = a_hold(payer, 4)
-    await town.trading.hold(command)
+    await bank.trading.hold(command)
     for changed in (
         replace(command, amount_units=5),
         replace(command, payer=other),
         replace(command, reference=ids.new_id("job")),
     ):
         with pytest.raises(HoldDiffers):
-            await town.trading.hold(changed)
-    assert (await town.purse(payer), await town.purse(other)) == ((6, 4), (10, 0))
+            await bank.trading.hold(changed)
+    assert (await bank.purse(payer), await bank.purse(other)) == ((6, 4), (10, 0))
 
 
-async def test_only_what_is_available_can_be_held(town: Town) -> None:
-    payer = await town.person(5)
-    await town.trading.hold(a_hold(payer, 4))
+async def test_only_what_is_available_can_be_held(bank: LedgerUnderTest) -> None:
+    payer = await bank.person(5)
+    await bank.trading.hold(a_hold(payer, 4))
     with pytest.raises(InsufficientFunds) as refusal:
-        await town.trading.hold(a_hold(payer, 2))
+        await bank.trading.hold(a_hold(payer, 2))
     assert refusal.value.details == {"available": "0.00000001", "needed": "0.00000002"}
     with pytest.raises(InsufficientFunds):
-        await town.trading.hold(a_hold(ids.new_id("acct"), 1))
+        await bank.trading.hold(a_hold(ids.new_id("acct"), 1))
     for amount in (0, -1):
         with pytest.raises(InvalidAmount):
-            await town.trading.hold(a_hold(payer, amount))
-    assert await town.purse(payer) == (1, 4)
+            await bank.trading.hold(a_hold(payer, amount))
+    assert await bank.purse(payer) == (1, 4)
 
 
 @pytest.mark.parametrize("price", [0, 1, 19, 20, 21, 333, 1000])
-async def test_a_settlement_splits_the_hold_into_earnings_fee_and_the_rest(town: Town, price: int) -> None:
-    payer, miner = await town.person(1000), await town.person(0)
+async def test_a_settlement_splits_the_hold_into_earnings_fee_and_the_rest(bank: LedgerUnderTest, price: int) -> None:
+    payer, miner = await bank.person(1000), await bank.person(0)
     command = a_hold(payer, 1000)
-    await town.trading.hold(command)
-    quote = await town.trading.quote_fee(price)
-    settled = await town.trading.settle(a_settlement(command, price, miner_account=miner))
+    await bank.trading.hold(command)
+    quote = await bank.trading.quote_fee(price)
+    settled = await bank.trading.settle(a_settlement(command, price, miner_account=miner))
     assert quote == FeeQuote(basis_points=250, fee_units=settled.fee_units)
     assert (settled.price_units, settled.returned_units) == (price, 1000 - price)
     assert settled.earned_units + settled.fee_units == price
-    assert await town.purse(payer) == (1000 - price, 0)
-    assert await town.purse(miner) == (settled.earned_units, 0)
+    assert await bank.purse(payer) == (1000 - price, 0)
+    assert await bank.purse(miner) == (settled.earned_units, 0)
     assert ids.decode("rcpt", settled.receipt) == ids.decode("job", command.reference)
     assert ids.is_id("txn", settled.transaction)
 
 
-async def test_a_repeated_settlement_is_answered_the_same_and_another_one_is_refused(town: Town) -> None:
-    payer, miner = await town.person(10), await town.person(0)
+async def test_a_repeated_settlement_is_answered_the_same_and_another_one_is_refused(bank: LedgerUnderTest) -> None:
+    payer, miner = await bank.person(10), await bank.person(0)
     command = a_hold(payer, 10)
-    await town.trading.hold(command)
+    await bank.trading.hold(command)
     settlement = a_settlement(command, 4, miner_account=miner)
-    settled = await town.trading.settle(settlement)
-    assert await town.trading.settle(settlement) == settled
+    settled = await bank.trading.settle(settlement)
+    assert await bank.trading.settle(settlement) == settled
     for changed in (
         replace(settlement, price_units=5),
         replace(settlement, attempt=ids.new_id("att")),
@@ -126,199 +128,199 @@ async def test_a_repeated_settlement_is_answered_the_same_and_another_one_is_ref
         replace(settlement, output_digest="sha256:" + "0" * 64),
     ):
         with pytest.raises(HoldNotOpen):
-            await town.trading.settle(changed)
-    assert await town.purse(payer) == (6, 0)
+            await bank.trading.settle(changed)
+    assert await bank.purse(payer) == (6, 0)
 
 
-async def test_a_settlement_takes_from_the_hold_of_its_own_job_and_no_more_than_that(town: Town) -> None:
-    payer = await town.person(10)
+async def test_a_settlement_takes_from_the_hold_of_its_own_job_and_no_more_than_that(bank: LedgerUnderTest) -> None:
+    payer = await bank.person(10)
     command, elsewhere = a_hold(payer, 4), a_hold(payer, 4)
-    await town.trading.hold(command)
+    await bank.trading.hold(command)
     settlement = a_settlement(command, 4)
     for price in (5, -1):
         with pytest.raises(PriceAboveHold):
-            await town.trading.settle(replace(settlement, price_units=price))
+            await bank.trading.settle(replace(settlement, price_units=price))
     for changed in (
         replace(settlement, payer=ids.new_id("acct")),
         replace(settlement, job=elsewhere.reference),
     ):
         with pytest.raises(HoldDiffers):
-            await town.trading.settle(changed)
+            await bank.trading.settle(changed)
     with pytest.raises(HoldNotFound):
-        await town.trading.settle(a_settlement(elsewhere, 1))
-    assert await town.purse(payer) == (6, 4)
+        await bank.trading.settle(a_settlement(elsewhere, 1))
+    assert await bank.purse(payer) == (6, 4)
 
 
-async def test_a_void_returns_all_once(town: Town) -> None:
-    payer = await town.person(10)
+async def test_a_void_returns_all_once(bank: LedgerUnderTest) -> None:
+    payer = await bank.person(10)
     command = a_hold(payer, 4)
-    await town.trading.hold(command)
-    voided = await town.trading.void(command.hold, "canceled")
-    assert (voided.state, await town.purse(payer)) == ("voided", (10, 0))
-    assert await town.trading.void(command.hold, "canceled") == voided
-    assert await town.trading.hold(command) == voided
+    await bank.trading.hold(command)
+    voided = await bank.trading.void(command.hold, "canceled")
+    assert (voided.state, await bank.purse(payer)) == ("voided", (10, 0))
+    assert await bank.trading.void(command.hold, "canceled") == voided
+    assert await bank.trading.hold(command) == voided
     with pytest.raises(HoldNotOpen):
-        await town.trading.settle(a_settlement(command, 1))
-    assert await town.purse(payer) == (10, 0)
+        await bank.trading.settle(a_settlement(command, 1))
+    assert await bank.purse(payer) == (10, 0)
     for unknown in (ids.new_id("hold"), "hold_x", "", "job_1"):
         with pytest.raises(HoldNotFound):
-            await town.trading.void(unknown, "canceled")
+            await bank.trading.void(unknown, "canceled")
 
 
-async def test_what_is_settled_cannot_be_voided(town: Town) -> None:
-    payer = await town.person(10)
+async def test_what_is_settled_cannot_be_voided(bank: LedgerUnderTest) -> None:
+    payer = await bank.person(10)
     command = a_hold(payer, 4)
-    await town.trading.hold(command)
-    await town.trading.settle(a_settlement(command, 4))
+    await bank.trading.hold(command)
+    await bank.trading.settle(a_settlement(command, 4))
     with pytest.raises(HoldNotOpen):
-        await town.trading.void(command.hold, "canceled")
-    assert await town.purse(payer) == (6, 0)
+        await bank.trading.void(command.hold, "canceled")
+    assert await bank.purse(payer) == (6, 0)
 
 
 @pytest.mark.parametrize("price", [0, 1, 19, 20, 21, 333, 1000])
-async def test_a_rent_splits_the_hold_into_earnings_fee_and_the_rest(town: Town, price: int) -> None:
-    payer, owner = await town.person(1000), await town.person(0)
+async def test_a_rent_splits_the_hold_into_earnings_fee_and_the_rest(bank: LedgerUnderTest, price: int) -> None:
+    payer, owner = await bank.person(1000), await bank.person(0)
     command = a_hold(payer, 1000)
-    await town.trading.hold(command)
-    quote = await town.trading.quote_fee(price)
-    rent = await town.trading.pay_rent(a_rent(command, price, owner=owner))
+    await bank.trading.hold(command)
+    quote = await bank.trading.quote_fee(price)
+    rent = await bank.trading.pay_rent(a_rent(command, price, owner=owner))
     assert (rent.price_units, rent.fee_units, rent.returned_units) == (price, quote.fee_units, 1000 - price)
     assert rent.earned_units + rent.fee_units == price
-    assert await town.purse(payer) == (1000 - price, 0)
-    assert await town.purse(owner) == (rent.earned_units, 0)
+    assert await bank.purse(payer) == (1000 - price, 0)
+    assert await bank.purse(owner) == (rent.earned_units, 0)
     assert ids.is_id("txn", rent.transaction)
     with pytest.raises(HoldNotOpen):
-        await town.trading.void(command.hold, "canceled")
+        await bank.trading.void(command.hold, "canceled")
 
 
-async def test_a_repeated_rent_is_answered_the_same_and_another_one_is_refused(town: Town) -> None:
-    payer, owner = await town.person(1000), await town.person(0)
+async def test_a_repeated_rent_is_answered_the_same_and_another_one_is_refused(bank: LedgerUnderTest) -> None:
+    payer, owner = await bank.person(1000), await bank.person(0)
     command = a_hold(payer, 1000)
-    await town.trading.hold(command)
+    await bank.trading.hold(command)
     rent = a_rent(command, 400, owner=owner)
-    paid = await town.trading.pay_rent(rent)
-    assert await town.trading.pay_rent(rent) == paid
+    paid = await bank.trading.pay_rent(rent)
+    assert await bank.trading.pay_rent(rent) == paid
     for changed in (replace(rent, price_units=401), replace(rent, owner=ids.new_id("acct"))):
         with pytest.raises(HoldNotOpen):
-            await town.trading.pay_rent(changed)
+            await bank.trading.pay_rent(changed)
     with pytest.raises(HoldNotOpen):
-        await town.trading.settle(a_settlement(command, 400))
-    assert (await town.purse(payer), await town.purse(owner)) == ((600, 0), (paid.earned_units, 0))
+        await bank.trading.settle(a_settlement(command, 400))
+    assert (await bank.purse(payer), await bank.purse(owner)) == ((600, 0), (paid.earned_units, 0))
 
 
-async def test_a_rent_takes_from_the_hold_that_it_was_placed_for_and_no_more_than_that(town: Town) -> None:
-    payer = await town.person(10)
+async def test_a_rent_takes_from_the_hold_that_it_was_placed_for_and_no_more_than_that(bank: LedgerUnderTest) -> None:
+    payer = await bank.person(10)
     command, elsewhere = a_hold(payer, 4), a_hold(payer, 4)
-    await town.trading.hold(command)
+    await bank.trading.hold(command)
     rent = a_rent(command, 4)
     for price in (5, -1):
         with pytest.raises(PriceAboveHold):
-            await town.trading.pay_rent(replace(rent, price_units=price))
+            await bank.trading.pay_rent(replace(rent, price_units=price))
     for changed in (replace(rent, payer=ids.new_id("acct")), replace(rent, reference=elsewhere.reference)):
         with pytest.raises(HoldDiffers):
-            await town.trading.pay_rent(changed)
+            await bank.trading.pay_rent(changed)
     with pytest.raises(HoldNotFound):
-        await town.trading.pay_rent(a_rent(elsewhere, 1))
-    await town.trading.void(command.hold, "canceled")
+        await bank.trading.pay_rent(a_rent(elsewhere, 1))
+    await bank.trading.void(command.hold, "canceled")
     with pytest.raises(HoldNotOpen):
-        await town.trading.pay_rent(rent)
-    assert await town.purse(payer) == (10, 0)
+        await bank.trading.pay_rent(rent)
+    assert await bank.purse(payer) == (10, 0)
 
 
-async def test_an_owner_may_rent_from_itself_and_pays_the_fee(town: Town) -> None:
-    payer = await town.person(1000)
+async def test_an_owner_may_rent_from_itself_and_pays_the_fee(bank: LedgerUnderTest) -> None:
+    payer = await bank.person(1000)
     command = a_hold(payer, 500)
-    await town.trading.hold(command)
+    await bank.trading.hold(command)
     rent = a_rent(command, 400, owner=payer)
-    paid = await town.trading.pay_rent(rent)
-    assert await town.trading.pay_rent(rent) == paid
-    assert await town.purse(payer) == (1000 - paid.fee_units, 0)
+    paid = await bank.trading.pay_rent(rent)
+    assert await bank.trading.pay_rent(rent) == paid
+    assert await bank.purse(payer) == (1000 - paid.fee_units, 0)
 
 
-async def test_a_rent_is_paid_after_the_deadline_too(town: Town) -> None:
-    payer = await town.person(10)
+async def test_a_rent_is_paid_after_the_deadline_too(bank: LedgerUnderTest) -> None:
+    payer = await bank.person(10)
     command = a_hold(payer, 4, lasts=timedelta(minutes=5))
-    await town.trading.hold(command)
+    await bank.trading.hold(command)
     clock.move(timedelta(minutes=6))
-    assert (await town.trading.pay_rent(a_rent(command, 4))).price_units == 4
+    assert (await bank.trading.pay_rent(a_rent(command, 4))).price_units == 4
 
 
-async def test_a_payer_may_be_its_own_miner(town: Town) -> None:
-    payer = await town.person(1000)
+async def test_a_payer_may_be_its_own_miner(bank: LedgerUnderTest) -> None:
+    payer = await bank.person(1000)
     command = a_hold(payer, 500)
-    await town.trading.hold(command)
-    settled = await town.trading.settle(a_settlement(command, 400, miner_account=payer))
-    assert await town.purse(payer) == (1000 - settled.fee_units, 0)
+    await bank.trading.hold(command)
+    settled = await bank.trading.settle(a_settlement(command, 400, miner_account=payer))
+    assert await bank.purse(payer) == (1000 - settled.fee_units, 0)
 
 
-async def test_accepted_work_is_paid_after_the_deadline_too(town: Town) -> None:
-    payer = await town.person(10)
+async def test_accepted_work_is_paid_after_the_deadline_too(bank: LedgerUnderTest) -> None:
+    payer = await bank.person(10)
     command = a_hold(payer, 4, lasts=timedelta(minutes=5))
-    await town.trading.hold(command)
+    await bank.trading.hold(command)
     clock.move(timedelta(minutes=6))
-    assert (await town.trading.settle(a_settlement(command, 4))).price_units == 4
+    assert (await bank.trading.settle(a_settlement(command, 4))).price_units == 4
 
 
-async def test_open_holds_are_told_from_the_oldest_on(town: Town) -> None:
-    payer = await town.person(10)
+async def test_open_holds_are_listed_from_the_oldest_on(bank: LedgerUnderTest) -> None:
+    payer = await bank.person(10)
     commands = [a_hold(payer, 1) for _ in range(4)]
     for command in commands:
-        await town.trading.hold(command)
+        await bank.trading.hold(command)
         clock.move(timedelta(seconds=10))
-    await town.trading.void(commands[1].hold, "canceled")
-    found = await town.trading.open_holds(now(), 10)
+    await bank.trading.void(commands[1].hold, "canceled")
+    found = await bank.trading.open_holds(now(), 10)
     assert [hold.id for hold in found] == [commands[index].hold for index in (0, 2, 3)]
-    assert [hold.id for hold in await town.trading.open_holds(now(), 1)] == [commands[0].hold]
-    older = await town.trading.open_holds(now() - timedelta(seconds=15), 10)
+    assert [hold.id for hold in await bank.trading.open_holds(now(), 1)] == [commands[0].hold]
+    older = await bank.trading.open_holds(now() - timedelta(seconds=15), 10)
     assert [hold.id for hold in older] == [commands[index].hold for index in (0, 2)]
 
 
-async def test_open_holds_are_told_page_after_page_though_some_were_placed_at_once(town: Town) -> None:
-    payer = await town.person(10)
+async def test_open_holds_are_listed_page_after_page_though_some_were_placed_at_once(bank: LedgerUnderTest) -> None:
+    payer = await bank.person(10)
     commands = [a_hold(payer, 1) for _ in range(5)]
     for number, command in enumerate(commands):
-        await town.trading.hold(command)
+        await bank.trading.hold(command)
         clock.move(timedelta(seconds=10 if number == 1 else 0))
     clock.move(timedelta(seconds=10))
     seen: list[Hold] = []
-    while page := await town.trading.open_holds(now(), 2, (seen[-1].placed_at, seen[-1].id) if seen else None):
+    while page := await bank.trading.open_holds(now(), 2, (seen[-1].placed_at, seen[-1].id) if seen else None):
         seen += page
     assert {hold.id for hold in seen} == {command.hold for command in commands}
     assert seen == sorted(seen, key=lambda hold: (hold.placed_at, hold.id))
     assert len(seen) == 5
 
 
-async def test_of_some_holds_those_are_told_that_are_open(town: Town) -> None:
-    payer = await town.person(10)
+async def test_of_some_holds_those_are_listed_that_are_open(bank: LedgerUnderTest) -> None:
+    payer = await bank.person(10)
     commands = [a_hold(payer, 1) for _ in range(4)]
     for command in commands:
-        await town.trading.hold(command)
-    await town.trading.void(commands[0].hold, "canceled")
-    await town.trading.settle(a_settlement(commands[1], 1))
+        await bank.trading.hold(command)
+    await bank.trading.void(commands[0].hold, "canceled")
+    await bank.trading.settle(a_settlement(commands[1], 1))
     asked = [*(command.hold for command in commands[:3]), ids.new_id("hold"), "nonsense"]
-    (held,) = await town.trading.still_held(asked)
+    (held,) = await bank.trading.still_held(asked)
     assert (held.id, held.amount_units, held.state) == (commands[2].hold, 1, "open")
-    assert list(await town.trading.still_held([])) == []
+    assert list(await bank.trading.still_held([])) == []
 
 
-async def test_whom_the_ledger_has_not_met_has_nothing(town: Town) -> None:
+async def test_whom_the_ledger_has_not_met_has_nothing(bank: LedgerUnderTest) -> None:
     for account in (ids.new_id("acct"), "acct_x", ""):
-        assert await town.trading.balance(account) == Balance(account=account, available_units=0, held_units=0)
+        assert await bank.trading.balance(account) == Balance(account=account, available_units=0, held_units=0)
 
 
-async def test_a_miner_earned_what_its_settlements_say(town: Town) -> None:
-    payer, account = await town.person(10 * AITBC), await town.person(0)
+async def test_a_miner_earned_what_its_settlements_say(bank: LedgerUnderTest) -> None:
+    payer, account = await bank.person(10 * AITBC), await bank.person(0)
     miner, idle = ids.new_id("mnr"), ids.new_id("mnr")
     earned = []
     for price in (AITBC, 3):
         command = a_hold(payer, AITBC)
-        await town.trading.hold(command)
-        settled = await town.trading.settle(a_settlement(command, price, miner_account=account, miner=miner))
+        await bank.trading.hold(command)
+        settled = await bank.trading.settle(a_settlement(command, price, miner_account=account, miner=miner))
         earned.append(settled.earned_units)
         clock.move(timedelta(hours=1))
     nothing = [Earnings(miner=name, jobs=0, earned_units=0) for name in (idle, "nonsense")]
     everything = Earnings(miner=miner, jobs=2, earned_units=sum(earned))
-    assert list(await town.trading.earnings([idle, miner, "nonsense"], None)) == [nothing[0], everything, nothing[1]]
+    assert list(await bank.trading.earnings([idle, miner, "nonsense"], None)) == [nothing[0], everything, nothing[1]]
     late = Earnings(miner=miner, jobs=1, earned_units=earned[1])
-    assert list(await town.trading.earnings([miner], now() - timedelta(minutes=90))) == [late]
-    assert list(await town.trading.earnings([], None)) == []
+    assert list(await bank.trading.earnings([miner], now() - timedelta(minutes=90))) == [late]
+    assert list(await bank.trading.earnings([], None)) == []

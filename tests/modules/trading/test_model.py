@@ -1,4 +1,4 @@
-"""The ledger against a small model of it: any commands, in any order, repeated at will, by either way."""
+"""The ledger against a small model of it: any commands, several in one flush, in any order, repeated at will."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,21 +10,51 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from msgspec import Struct
+from msgspec.structs import replace
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock, ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
+from aitbc.kernel.primitives.ids import new_uuid
 from aitbc.kernel.primitives.money import share, split
-from aitbc.modules.trading.api import HoldNotOpen, InsufficientFunds, PayRent, PlaceHold, PriceAboveHold, SettleHold
+from aitbc.modules.ai.events import JobClosed
+from aitbc.modules.trading.api import (
+    Hold,
+    HoldDiffers,
+    HoldNotFound,
+    HoldNotOpen,
+    InsufficientFunds,
+    PayRent,
+    PlaceHold,
+    PriceAboveHold,
+    Settlement,
+)
 from aitbc.modules.trading.service import TradingService
 from tests.modules.trading.make import ADMIN, a_hold, a_rent, a_settlement, require_sound, trading_on
+from tests.modules.trading.test_event_handlers import event_handlers, succeeded
 
 T = TypeVar("T")
-amounts = st.integers(1, 1000)
-ways = st.sampled_from([0, 1])
+Act = Callable[[TradingService], Awaitable[Any]]
+Expected = type[AppError] | str
+"""The refusal of a command, or the state that its hold is in afterwards."""
+KINDS = ("hold", "hold", "hold again", "settle", "settle", "void", "alter", "unknown")
+processes = st.sampled_from([0, 1])
 picks = st.integers(0, 1000)
+commands = st.tuples(st.sampled_from(KINDS), picks, st.integers(1, 1000), picks)
+
+
+class Placed(Struct):
+    """A hold, as the model has it."""
+
+    command: PlaceHold
+    state: str = "open"
+    price: int | None = None
+    rent: PayRent | None = None
+    settlement: Settlement | None = None
+    """What the first settlement returned: each repetition must return the same."""
 
 
 class LedgerModel(RuleBasedStateMachine):
@@ -36,14 +66,12 @@ class LedgerModel(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.stack = AsyncExitStack()
-        opened = [self.stack.enter_async_context(trading_on(self.owner, hot=hot)) for hot in (True, False)]
-        self.ways: list[TradingService] = [self.run(one) for one in opened]
+        opened = [self.stack.enter_async_context(trading_on(self.owner)) for _ in range(2)]
+        self.processes: list[TradingService] = [self.run(one) for one in opened]
         self.accounts = [ids.new_id("acct") for _ in range(3)]
         self.available = dict.fromkeys(self.accounts, 0)
         self.held = dict.fromkeys(self.accounts, 0)
-        self.holds: list[tuple[PlaceHold, SettleHold | None]] = []
-        self.ended: dict[str, str] = {}
-        self.rents: dict[str, PayRent] = {}
+        self.holds: list[Placed] = []
 
     def run(self, work: Awaitable[T]) -> T:
         """Wait for something asynchronous."""
@@ -61,114 +89,157 @@ class LedgerModel(RuleBasedStateMachine):
             return type(refusal)
         return None
 
-    @rule(which=picks, units=amounts, way=ways)
-    def deposit(self, which: int, units: int, way: int) -> None:
+    @rule(which=picks, units=st.integers(1, 3000), process=processes)
+    def deposit(self, which: int, units: int, process: int) -> None:
         account = self.accounts[which % 3]
-        self.run(self.ways[way].deposits.deposit(ADMIN, account, units, None, IdempotencyKey.NONE))
+        self.run(self.processes[process].deposits.deposit(ADMIN, account, units, None, IdempotencyKey.NONE))
         self.available[account] += units
 
-    @rule(which=picks, units=amounts, way=ways, lasts=st.integers(1, 20))
-    def hold(self, which: int, units: int, way: int, lasts: int) -> None:
-        payer = self.accounts[which % 3]
-        command = a_hold(payer, units, lasts=timedelta(minutes=lasts))
-        refusal = self.refusal_of(self.ways[way].hold(command))
-        if units > self.available[payer]:
-            assert refusal is InsufficientFunds
-            return
-        assert refusal is None
-        self.available[payer] -= units
-        self.held[payer] += units
-        self.holds.append((command, None))
+    @rule(batch=st.lists(commands, min_size=1, max_size=8), process=processes)
+    def flush(self, batch: list[tuple[str, int, int, int]], process: int) -> None:
+        """Commands that arrive together go in one flush, in their order."""
+        service = self.processes[process]
+        planned = [self._planned(*command) for command in batch]
 
-    @precondition(lambda self: self.holds)
-    @rule(which=picks, way=ways)
-    def repeat_hold(self, which: int, way: int) -> None:
-        command, _ = self.holds[which % len(self.holds)]
-        answered = self.run(self.ways[way].hold(command))
-        assert answered.state == self.ended.get(command.hold, "open")
+        async def together() -> list[Any]:
+            return await asyncio.gather(*(act(service) for act, _, _ in planned), return_exceptions=True)
 
-    @precondition(lambda self: self.holds)
-    @rule(which=picks, price=st.integers(0, 1100), miner=picks, way=ways)
-    def settle(self, which: int, price: int, miner: int, way: int) -> None:
-        at = which % len(self.holds)
-        command, before = self.holds[at]
-        earner = self.accounts[miner % 3]
-        settlement = before or a_settlement(command, price, miner_account=earner)
-        refusal = self.refusal_of(self.ways[way].settle(settlement))
-        state = self.ended.get(command.hold, "open")
-        if state != "open":
-            paid = state == "settled" and command.hold not in self.rents
-            assert refusal is (None if paid else HoldNotOpen)
-            return
-        if price > command.amount_units:
-            assert refusal is PriceAboveHold
-            return
-        assert refusal is None
-        self.held[command.payer] -= command.amount_units
-        self.available[command.payer] += command.amount_units - price
+        for outcome, (_, expected, hold) in zip(self.run(together()), planned, strict=True):
+            if isinstance(outcome, BaseException):
+                assert type(outcome) is expected
+            elif isinstance(outcome, Hold):
+                assert outcome.state == expected
+            else:
+                assert expected == "settled" and hold is not None
+                assert (outcome.price_units, outcome.fee_units) == (hold.price, share(outcome.price_units, 250))
+                hold.settlement = hold.settlement or outcome
+                assert outcome == hold.settlement
+
+    def _planned(self, kind: str, which: int, units: int, other: int) -> tuple[Act, Expected, Placed | None]:
+        """A command, and what the model says of it and then has done."""
+        if kind == "hold" or not self.holds:
+            command = a_hold(self.accounts[which % 3], units, lasts=timedelta(minutes=1 + other % 20))
+            return lambda service: service.hold(command), self._hold(command), None
+        hold = self.holds[which % len(self.holds)]
+        placed = hold.command
+        if kind == "hold again":
+            return lambda service: service.hold(placed), hold.state, hold
+        if kind == "alter":
+            altered = replace(placed, amount_units=placed.amount_units + units)
+            return lambda service: service.hold(altered), HoldDiffers, hold
+        if kind == "void":
+            expected = self._void(hold)
+            return lambda service: service.void(placed.hold, "canceled"), expected, hold
+        earner = self.accounts[other % 3]
+        if kind == "unknown":
+            unknown = a_settlement(a_hold(earner, units), units)
+            return lambda service: service.settle(unknown), HoldNotFound, None
+        price = hold.price if hold.price is not None and other % 2 else units - 1
+        settlement = a_settlement(placed, price, miner_account=earner)
+        expected = self._settle(hold, price, earner)
+        return lambda service: service.settle(settlement), expected, hold
+
+    def _hold(self, command: PlaceHold) -> Expected:
+        if command.amount_units > self.available[command.payer]:
+            return InsufficientFunds
+        self.available[command.payer] -= command.amount_units
+        self.held[command.payer] += command.amount_units
+        self.holds.append(Placed(command))
+        return "open"
+
+    def _settle(self, hold: Placed, price: int, earner: str) -> Expected:
+        if hold.state == "settled" and hold.rent is None and price == hold.price:
+            return "settled"
+        return self._pay(hold, price, earner)
+
+    def _pay(self, hold: Placed, price: int, earner: str) -> Expected:
+        if hold.state != "open":
+            return HoldNotOpen
+        if price > hold.command.amount_units:
+            return PriceAboveHold
+        self._end(hold, "settled", price)
         self.available[earner] += price - share(price, 250)
-        self.ended[command.hold] = "settled"
-        self.holds[at] = (command, settlement)
+        hold.price = price
+        return "settled"
+
+    def _void(self, hold: Placed) -> Expected:
+        if hold.state == "settled":
+            return HoldNotOpen
+        if hold.state == "open":
+            self._end(hold, "voided", 0)
+        return hold.state
+
+    def _end(self, hold: Placed, state: str, price: int) -> None:
+        payer, amount = hold.command.payer, hold.command.amount_units
+        self.held[payer] -= amount
+        self.available[payer] += amount - price
+        hold.state = state
 
     @precondition(lambda self: self.holds)
-    @rule(which=picks, price=st.integers(0, 1100), owner=picks, way=ways)
-    def rent(self, which: int, price: int, owner: int, way: int) -> None:
-        command, _ = self.holds[which % len(self.holds)]
+    @rule(which=picks, price=st.integers(0, 1100), owner=picks, process=processes)
+    def rent(self, which: int, price: int, owner: int, process: int) -> None:
+        hold = self.holds[which % len(self.holds)]
         earner = self.accounts[owner % 3]
-        before = self.rents.get(command.hold)
-        paid = before or a_rent(command, price, owner=earner)
-        refusal = self.refusal_of(self.ways[way].pay_rent(paid))
-        if command.hold in self.ended:
-            assert refusal is (HoldNotOpen if before is None else None)
-            return
-        if price > command.amount_units:
-            assert refusal is PriceAboveHold
-            return
-        assert refusal is None
-        self.held[command.payer] -= command.amount_units
-        self.available[command.payer] += command.amount_units - price
-        self.available[earner] += price - share(price, 250)
-        self.ended[command.hold] = "settled"
-        self.rents[command.hold] = paid
+        rent = hold.rent or a_rent(hold.command, price, owner=earner)
+        expected = "settled" if hold.rent is not None else self._pay(hold, price, earner)
+        refusal = self.refusal_of(self.processes[process].pay_rent(rent))
+        assert refusal is (None if expected == "settled" else expected)
+        if refusal is None:
+            hold.rent = rent
 
     @precondition(lambda self: self.holds)
-    @rule(which=picks, way=ways)
-    def void(self, which: int, way: int) -> None:
-        command, _ = self.holds[which % len(self.holds)]
-        refusal = self.refusal_of(self.ways[way].void(command.hold, "canceled"))
-        state = self.ended.get(command.hold, "open")
-        assert refusal is (HoldNotOpen if state == "settled" else None)
-        if state == "open":
-            self._returned(command, "voided")
+    @rule(which=picks, units=st.integers(0, 1100), miner=picks, process=processes)
+    def job_succeeded(self, which: int, units: int, miner: int, process: int) -> None:
+        """The event settles what was not settled directly; once settled it changes nothing."""
+        hold = self.holds[which % len(self.holds)]
+        earner = self.accounts[miner % 3]
+        event = succeeded(a_settlement(hold.command, units, miner_account=earner))
+        expected = "settled" if hold.state == "settled" else self._settle(hold, units, earner)
+        handler, _ = event_handlers(self.processes[process])
+        refusal = self.refusal_of(handler.receive([(new_uuid(), event)]))
+        assert refusal is (None if expected == "settled" else expected)
 
-    @rule(minutes=st.integers(1, 10), way=ways)
-    def expire(self, minutes: int, way: int) -> None:
+    @precondition(lambda self: self.holds)
+    @rule(which=st.lists(picks, min_size=1, max_size=3), process=processes)
+    def jobs_closed(self, which: list[int], process: int) -> None:
+        """The event returns what was not returned directly; one that was paid refuses all of them."""
+        holds = [self.holds[one % len(self.holds)] for one in which]
+        refused = any(hold.state == "settled" for hold in holds)
+        if not refused:
+            for hold in holds:
+                self._void(hold)
+        _, handler = event_handlers(self.processes[process])
+        events = [
+            JobClosed(job=hold.command.reference, hold=hold.command.hold, state="failed", reason="gave_up")
+            for hold in holds
+        ]
+        refusal = self.refusal_of(handler.receive([(new_uuid(), event) for event in events]))
+        assert refusal is (HoldNotOpen if refused else None)
+
+    @rule(minutes=st.integers(1, 10), process=processes)
+    def expire(self, minutes: int, process: int) -> None:
         clock.move(timedelta(minutes=minutes))
-        self.run(self.ways[way].expire_holds())
-        for command, _ in self.holds:
-            if command.hold not in self.ended and command.expires_at <= now():
-                self._returned(command, "expired")
+        for _ in range(2):  # the second time there is nothing left to do
+            self.run(self.processes[process].expire_holds())
+        for hold in self.holds:
+            if hold.state == "open" and hold.command.expires_at <= now():
+                self._end(hold, "expired", 0)
 
-    @rule(way=ways)
-    def seal(self, way: int) -> None:
-        self.run(self.ways[way].seal())
-
-    def _returned(self, command: PlaceHold, state: str) -> None:
-        self.held[command.payer] -= command.amount_units
-        self.available[command.payer] += command.amount_units
-        self.ended[command.hold] = state
+    @rule(process=processes)
+    def seal(self, process: int) -> None:
+        self.run(self.processes[process].seal())
 
     @invariant()
     def balances_are_as_they_should_be(self) -> None:
         for account in self.accounts:
-            balance = self.run(self.ways[0].balance(account))
+            balance = self.run(self.processes[0].balance(account))
             assert (balance.available_units, balance.held_units) == (self.available[account], self.held[account])
 
     def teardown(self) -> None:
-        self.run(require_sound(self.ways[0]))
-        for command, _ in self.holds:
-            if command.hold not in self.ended:
-                self.run(self.ways[0].void(command.hold, "end of the run"))
+        self.run(require_sound(self.processes[0]))
+        for hold in self.holds:
+            if hold.state == "open":
+                self.run(self.processes[0].void(hold.command.hold, "end of the run"))
         self.run(self.stack.aclose())
         self.runner.close()
         clock.reset()

@@ -34,21 +34,26 @@ from tests.modules.trading.probe import FailAt, Gate, Injected, ProbedDatabase
 Act = Callable[[TradingService], Awaitable[Any]]
 
 
-@pytest.fixture(params=["read committed", "serializable"])
-async def isolated(request: pytest.FixtureRequest, owner: Target) -> Target:
+@pytest.fixture(scope="module", params=["read committed", "serializable"])
+def isolated(request: pytest.FixtureRequest, new_ledger: Callable[[], Target]) -> Target:
     """A ledger at either isolation level: its rules must not lean on one of them."""
-    async with sql(owner) as connection:
-        level = f"ALTER DATABASE {owner.database} SET default_transaction_isolation = '{request.param}'"
-        await connection.execute(level)
+    owner = new_ledger()
+    level = f"ALTER DATABASE {owner.database} SET default_transaction_isolation = '{request.param}'"
+
+    async def alter() -> None:
+        async with sql(owner) as connection:
+            await connection.execute(level)
+
+    asyncio.run(alter())
     return owner
 
 
 @asynccontextmanager
-async def two_processes(owner: Target, *, hot: bool) -> AsyncIterator[tuple[TradingService, TradingService]]:
+async def two_processes(owner: Target) -> AsyncIterator[tuple[TradingService, TradingService]]:
     """Two services on one ledger, each with its own way into the database."""
     async with (
-        trading_on(owner, database=ProbedDatabase, hot=hot) as first,
-        trading_on(owner, database=ProbedDatabase, hot=hot) as second,
+        trading_on(owner, database=ProbedDatabase) as first,
+        trading_on(owner, database=ProbedDatabase) as second,
     ):
         await first.quote_fee(1)
         await second.quote_fee(1)
@@ -117,8 +122,8 @@ PAIRS = (
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-async def test_of_two_ends_of_a_hold_one_wins_in_every_order(isolated: Target, hot: bool, pair: str) -> None:
-    async with two_processes(isolated, hot=hot) as (first, second):
+async def test_of_two_ends_of_a_hold_one_wins_in_every_order(isolated: Target, pair: str) -> None:
+    async with two_processes(isolated) as (first, second):
         for lead, then in ((0, 2), (1, 4), (2, 2), (3, 5), (4, 2), (6, 4), (8, 2), (10, 5)):
             await _one_race(first, second, pair.split(), lead, then)
         await require_sound(first)
@@ -163,10 +168,10 @@ async def _one_race(first: TradingService, second: TradingService, pair: list[st
         assert len(refused) == (paying and "expire" not in pair) or "expire" in pair
 
 
-async def test_parallel_holds_admit_what_the_money_covers(isolated: Target, hot: bool) -> None:
-    async with two_processes(isolated, hot=hot) as services:
+async def test_parallel_holds_admit_what_the_money_covers(isolated: Target) -> None:
+    async with two_processes(isolated) as services:
         payer = await funded(services[0], 10)
-        count = 200 if hot else 40
+        count = 200
         holds = [services[number % 2].hold(a_hold(payer, 1)) for number in range(count)]
         outcomes = await asyncio.gather(*holds, return_exceptions=True)
         assert sum(not isinstance(outcome, BaseException) for outcome in outcomes) == 10
@@ -205,19 +210,19 @@ async def _prepared(trading: TradingService, command: str) -> tuple[Act, Callabl
 @pytest.mark.parametrize(
     "command", ["hold", "settle", "rent", "void", "expire", "deposit", "correct settlement", "correct grant", "seal"]
 )
-async def test_whichever_statement_fails_nothing_has_happened(owner: Target, hot: bool, command: str) -> None:
-    async with trading_on(owner, database=ProbedDatabase, hot=hot) as trading:
+async def test_whichever_statement_fails_nothing_has_happened(empty: Target, command: str) -> None:
+    async with trading_on(empty, database=ProbedDatabase) as trading:
         db: Any = trading.db
         for number in range(1, 60):
             act, after = await _prepared(trading, command)
             await trading.quote_fee(1)
-            before = await snapshot(owner)
+            before = await snapshot(empty)
             db.probe = probe = FailAt(number)
             try:
                 await act(trading)
             except Injected:
                 db.probe = None
-                assert await snapshot(owner) == before, probe.seen[-1]
+                assert await snapshot(empty) == before, probe.seen[-1]
                 await act(trading)  # and then it can be done
                 after()
                 continue

@@ -25,7 +25,7 @@ from tests.modules.trading.make import ADMIN, NODE, a_hold, a_settlement, person
 
 
 def app_for(trading: TradingService, who: dict[str, Principal]) -> Litestar:
-    """The doors of trading, with a caller that a header names."""
+    """The routes of trading, with a caller that a header names."""
 
     async def caller(request: Request[Any, Any, Any]) -> Principal:
         return who[request.headers["x-who"]]
@@ -36,14 +36,15 @@ def app_for(trading: TradingService, who: dict[str, Principal]) -> Litestar:
     async def once() -> IdempotencyKey:
         return IdempotencyKey.NONE
 
-    async def service() -> TradingService:
-        return trading
+    def provide(part: object) -> Provide:
+        return Provide(lambda: part, sync_to_thread=False)
 
+    parts = {name: provide(getattr(trading, name)) for name in module.parts}
     router = Router(
         "/api/v1/trading",
         route_handlers=module.routes,
         guards=[guard],
-        dependencies={"trading": Provide(service), "who": Provide(caller), "once": Provide(once)},
+        dependencies={**parts, "who": Provide(caller), "once": Provide(once)},
     )
     return Litestar([router], **app_options())
 
@@ -94,8 +95,8 @@ async def a_world(owner: Target, people: dict[str, Principal]) -> AsyncIterator[
             yield world
 
 
-async def test_money_is_the_owners_and_the_operators_to_see(owner: Target, people: dict[str, Principal]) -> None:
-    async with a_world(owner, people) as world:
+async def test_money_is_the_owners_and_the_operators_to_see(empty: Target, people: dict[str, Principal]) -> None:
+    async with a_world(empty, people) as world:
         alice = people["alice"].account
         for path in (f"/accounts/{alice}", f"/addresses/{alice}"):
             mine = await world.get(path)
@@ -117,8 +118,8 @@ def _units(text: str) -> int:
     return chain_format.read_units(text)
 
 
-async def test_lists_come_in_pages_without_a_gap(owner: Target, people: dict[str, Principal]) -> None:
-    async with a_world(owner, people) as world:
+async def test_lists_come_in_pages_without_a_gap(empty: Target, people: dict[str, Principal]) -> None:
+    async with a_world(empty, people) as world:
         alice = people["alice"].account
         for path, name, total in (
             ("/transactions", "id", 7),
@@ -141,8 +142,8 @@ async def test_lists_come_in_pages_without_a_gap(owner: Target, people: dict[str
             assert (await world.refused(path, limit=0))[0] == 422
 
 
-async def test_a_forged_cursor_is_refused(owner: Target, people: dict[str, Principal]) -> None:
-    async with a_world(owner, people) as world:
+async def test_a_forged_cursor_is_refused(empty: Target, people: dict[str, Principal]) -> None:
+    async with a_world(empty, people) as world:
         for path, name, position in (
             ("/transactions", "transactions", ("txn_x",)),
             ("/blocks", "blocks", (-1,)),
@@ -154,8 +155,8 @@ async def test_a_forged_cursor_is_refused(owner: Target, people: dict[str, Princ
             assert await world.refused(path, cursor=cursor) == (422, "invalid_cursor")
 
 
-async def test_every_link_of_a_receipt_leads_somewhere(owner: Target, people: dict[str, Principal]) -> None:
-    async with a_world(owner, people) as world:
+async def test_every_link_of_a_receipt_leads_somewhere(empty: Target, people: dict[str, Principal]) -> None:
+    async with a_world(empty, people) as world:
         receipt = await world.get(f"/receipts/{world.receipts[1]}")
         transaction = await world.get(f"/transactions/{receipt['receipt']['transaction']}")
         assert transaction["receipt"] == world.receipts[1] and transaction["reference"] == world.jobs[1]
@@ -176,8 +177,8 @@ async def test_every_link_of_a_receipt_leads_somewhere(owner: Target, people: di
         assert (await world.get("/receipts", payer=people["bob"].account))["data"] == []
 
 
-async def test_a_receipt_saved_as_answered_is_verified_offline(owner: Target, people: dict[str, Principal]) -> None:
-    async with a_world(owner, people) as world:
+async def test_a_receipt_saved_as_answered_is_verified_offline(empty: Target, people: dict[str, Principal]) -> None:
+    async with a_world(empty, people) as world:
         answer = await world.client.get(f"/receipts/{world.receipts[0]}", headers={"x-who": "alice"})
         keys = [key["public_key"] for key in (await world.get("/chain/keys"))["data"]]
         checked = chain_format.verify_receipt(answer.content, trusted_keys=keys)
@@ -188,8 +189,8 @@ async def test_a_receipt_saved_as_answered_is_verified_offline(owner: Target, pe
             chain_format.verify_receipt(json.dumps(forged).encode())
 
 
-async def test_the_export_is_a_file_that_verifies(owner: Target, people: dict[str, Principal], tmp_path: Any) -> None:
-    async with a_world(owner, people) as world:
+async def test_the_export_is_a_file_that_verifies(empty: Target, people: dict[str, Principal], tmp_path: Any) -> None:
+    async with a_world(empty, people) as world:
         answer = await world.client.get("/chain/export", headers={"x-who": "alice"})
         assert answer.headers["content-type"].startswith("application/jsonl")
         path = tmp_path / "chain.jsonl"
@@ -199,8 +200,8 @@ async def test_the_export_is_a_file_that_verifies(owner: Target, people: dict[st
         assert (checked.height, checked.receipts, checked.transactions) == (3, 3, 7)
 
 
-async def test_search_leads_to_what_an_id_names(owner: Target, people: dict[str, Principal]) -> None:
-    async with a_world(owner, people) as world:
+async def test_search_leads_to_what_an_id_names(empty: Target, people: dict[str, Principal]) -> None:
+    async with a_world(empty, people) as world:
         block = await world.get("/blocks/2")
         transaction = (await world.get("/transactions", limit=1))["data"][0]["id"]
         still_open = a_hold(people["alice"].account, 5)
@@ -224,8 +225,8 @@ async def test_search_leads_to_what_an_id_names(owner: Target, people: dict[str,
             assert await world.refused("/search", q=wanted) == (404, "nothing_found"), wanted
 
 
-async def test_unknown_things_are_not_found(owner: Target, people: dict[str, Principal]) -> None:
-    async with a_world(owner, people) as world:
+async def test_unknown_things_are_not_found(empty: Target, people: dict[str, Principal]) -> None:
+    async with a_world(empty, people) as world:
         for path, code in (
             (f"/transactions/{ids.new_id('txn')}", "transaction_not_found"),
             ("/transactions/nonsense", "transaction_not_found"),
@@ -240,8 +241,8 @@ async def test_unknown_things_are_not_found(owner: Target, people: dict[str, Pri
         assert (await world.get("/receipts", job="nonsense"))["data"] == []
 
 
-async def test_deposits_and_corrections_are_the_operators(owner: Target, people: dict[str, Principal]) -> None:
-    async with a_world(owner, people) as world:
+async def test_deposits_and_corrections_are_the_operators(empty: Target, people: dict[str, Principal]) -> None:
+    async with a_world(empty, people) as world:
         bob = people["bob"].account
         body = {"account": bob, "amount": "2.5", "reason": "welcome"}
         refused = await world.client.post("/deposits", json=body, headers={"x-who": "alice"})
@@ -271,8 +272,8 @@ async def test_deposits_and_corrections_are_the_operators(owner: Target, people:
         assert (off.status_code, off.json()["code"]) == (403, "faucet_off")
 
 
-async def test_the_operator_verifies_the_ledger(owner: Target, people: dict[str, Principal]) -> None:
-    async with a_world(owner, people) as world:
+async def test_the_operator_verifies_the_ledger(empty: Target, people: dict[str, Principal]) -> None:
+    async with a_world(empty, people) as world:
         refused = await world.client.post("/ledger/verify", headers={"x-who": "alice"})
         assert refused.status_code == 403
         report = (await world.client.post("/ledger/verify", headers={"x-who": "admin"})).json()
@@ -280,8 +281,8 @@ async def test_the_operator_verifies_the_ledger(owner: Target, people: dict[str,
         assert (await world.get("/fees"))["basis_points"] == 250
 
 
-async def test_the_operator_sees_page_after_page_what_is_set_aside(owner: Target, people: dict[str, Principal]) -> None:
-    async with a_world(owner, people) as world:
+async def test_the_operator_sees_page_after_page_what_is_set_aside(empty: Target, people: dict[str, Principal]) -> None:
+    async with a_world(empty, people) as world:
         alice = people["alice"].account
         holds = [a_hold(alice, 100 + number) for number in range(5)]
         for hold in holds:

@@ -1,4 +1,4 @@
-"""The ledger keeps its promises, whichever way money moves."""
+"""What the service of trading does: holds and what ends them, fees, deposits, the faucet, corrections."""
 
 import asyncio
 from datetime import timedelta
@@ -38,8 +38,8 @@ async def test_models_and_migrations_agree(owner: Target) -> None:
     assert await differences(owner, [Part("trading", Base.metadata)]) == []
 
 
-async def test_a_hold_moves_money_from_available_to_held(owner: Target, hot: bool) -> None:
-    async with trading_on(owner, hot=hot) as trading:
+async def test_a_hold_moves_money_from_available_to_held(owner: Target) -> None:
+    async with trading_on(owner) as trading:
         payer = await funded(trading, 10)
         placed = await trading.hold(a_hold(payer, 4))
         assert placed.state == "open"
@@ -49,7 +49,7 @@ async def test_a_hold_moves_money_from_available_to_held(owner: Target, hot: boo
 
 
 async def test_holds_that_are_placed_and_ended_in_one_flush_end_as_if_they_had_waited(owner: Target) -> None:
-    async with trading_on(owner, hot=True) as trading:
+    async with trading_on(owner) as trading:
         payer, miner = await funded(trading, 10 * AITBC), await funded(trading, 0)
         voided, settled, open_ = (a_hold(payer, 2 * AITBC) for _ in range(3))
         *_, paid = await asyncio.gather(
@@ -71,8 +71,8 @@ async def test_holds_that_are_placed_and_ended_in_one_flush_end_as_if_they_had_w
         await require_sound(trading)
 
 
-async def test_a_settlement_pays_miner_and_fee_and_returns_the_rest(owner: Target, hot: bool) -> None:
-    async with trading_on(owner, hot=hot) as trading:
+async def test_a_settlement_pays_miner_and_fee_and_returns_the_rest(owner: Target) -> None:
+    async with trading_on(owner) as trading:
         payer, miner = await funded(trading, 10 * AITBC), await funded(trading, 0)
         hold = a_hold(payer, 5 * AITBC)
         await trading.hold(hold)
@@ -89,8 +89,8 @@ async def test_a_settlement_pays_miner_and_fee_and_returns_the_rest(owner: Targe
 
 
 @pytest.mark.parametrize("price", [0, 1, 5])
-async def test_any_price_up_to_the_hold_settles(owner: Target, hot: bool, price: int) -> None:
-    async with trading_on(owner, hot=hot) as trading:
+async def test_any_price_up_to_the_hold_settles(owner: Target, price: int) -> None:
+    async with trading_on(owner) as trading:
         payer = await funded(trading, 5)
         hold = a_hold(payer, 5)
         await trading.hold(hold)
@@ -102,8 +102,8 @@ async def test_any_price_up_to_the_hold_settles(owner: Target, hot: bool, price:
         await require_sound(trading)
 
 
-async def test_a_payer_may_work_for_itself(owner: Target, hot: bool) -> None:
-    async with trading_on(owner, hot=hot) as trading:
+async def test_a_payer_may_work_for_itself(owner: Target) -> None:
+    async with trading_on(owner) as trading:
         payer = await funded(trading, 1000)
         hold = a_hold(payer, 500)
         await trading.hold(hold)
@@ -112,8 +112,8 @@ async def test_a_payer_may_work_for_itself(owner: Target, hot: bool) -> None:
         await require_sound(trading)
 
 
-async def test_a_price_above_the_hold_is_refused(owner: Target, hot: bool) -> None:
-    async with trading_on(owner, hot=hot) as trading:
+async def test_a_price_above_the_hold_is_refused(owner: Target) -> None:
+    async with trading_on(owner) as trading:
         hold = a_hold(await funded(trading, 5), 5)
         await trading.hold(hold)
         for price in (6, -1):
@@ -122,8 +122,8 @@ async def test_a_price_above_the_hold_is_refused(owner: Target, hot: bool) -> No
         await require_sound(trading)
 
 
-async def test_what_is_not_covered_is_refused(owner: Target, hot: bool) -> None:
-    async with trading_on(owner, hot=hot) as trading:
+async def test_what_is_not_covered_is_refused(owner: Target) -> None:
+    async with trading_on(owner) as trading:
         payer = await funded(trading, 5)
         with pytest.raises(InsufficientFunds) as refusal:
             await trading.hold(a_hold(payer, 6))
@@ -135,8 +135,8 @@ async def test_what_is_not_covered_is_refused(owner: Target, hot: bool) -> None:
         await require_sound(trading)
 
 
-async def test_repeating_a_command_changes_nothing(owner: Target, hot: bool) -> None:
-    async with trading_on(owner, hot=hot) as trading:
+async def test_repeating_a_command_changes_nothing(owner: Target) -> None:
+    async with trading_on(owner) as trading:
         payer = await funded(trading, 10)
         first, second = a_hold(payer, 5), a_hold(payer, 2)
         assert await trading.hold(first) == await trading.hold(first)
@@ -150,8 +150,8 @@ async def test_repeating_a_command_changes_nothing(owner: Target, hot: bool) -> 
         await require_sound(trading)
 
 
-async def test_a_hold_ends_once(owner: Target, hot: bool) -> None:
-    async with trading_on(owner, hot=hot) as trading:
+async def test_a_hold_ends_once(owner: Target) -> None:
+    async with trading_on(owner) as trading:
         payer = await funded(trading, 10)
         settled, voided = a_hold(payer, 2), a_hold(payer, 3)
         await trading.hold(settled)
@@ -167,8 +167,8 @@ async def test_a_hold_ends_once(owner: Target, hot: bool) -> None:
         await require_sound(trading)
 
 
-async def test_holds_that_differ_or_are_unknown_are_told_apart(owner: Target, hot: bool) -> None:
-    async with trading_on(owner, hot=hot) as trading:
+async def test_holds_that_differ_or_are_unknown_are_told_apart(owner: Target) -> None:
+    async with trading_on(owner) as trading:
         payer = await funded(trading, 10)
         hold = a_hold(payer, 2)
         await trading.hold(hold)
@@ -186,22 +186,20 @@ async def test_holds_that_differ_or_are_unknown_are_told_apart(owner: Target, ho
         await require_sound(trading)
 
 
-async def test_two_hundred_parallel_holds_on_money_for_ten_admit_ten(owner: Target, hot: bool) -> None:
-    async with trading_on(owner, hot=hot) as trading:
+async def test_two_hundred_parallel_holds_on_money_for_ten_admit_ten(owner: Target) -> None:
+    async with trading_on(owner) as trading:
         payer = await funded(trading, 10)
         holds = [trading.hold(a_hold(payer, 1)) for _ in range(200)]
         outcomes = await asyncio.gather(*holds, return_exceptions=True)
         assert sum(not isinstance(outcome, BaseException) for outcome in outcomes) == 10
         refused = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-        assert {type(refusal) for refusal in refused} <= (
-            {InsufficientFunds} if hot else {InsufficientFunds, type(refused[-1])}
-        )
+        assert {type(refusal) for refusal in refused} == {InsufficientFunds}
         assert (await trading.balance(payer)).available_units == 0
         await require_sound(trading)
 
 
-async def test_money_crosses_between_many_accounts_without_a_deadlock(owner: Target, hot: bool) -> None:
-    async with trading_on(owner, hot=hot) as trading:
+async def test_money_crosses_between_many_accounts_without_a_deadlock(owner: Target) -> None:
+    async with trading_on(owner) as trading:
         accounts = [await funded(trading, 100) for _ in range(4)]
 
         async def pay(number: int) -> None:
@@ -213,14 +211,13 @@ async def test_money_crosses_between_many_accounts_without_a_deadlock(owner: Tar
             else:
                 await trading.void(hold.hold, "canceled")
 
-        rounds = 40 if hot else 10
-        for start in range(0, rounds * 8, 8):
-            await asyncio.gather(*(pay(number) for number in range(start, start + (8 if hot else 3))))
+        for start in range(0, 40 * 8, 8):
+            await asyncio.gather(*(pay(number) for number in range(start, start + 8)))
         await require_sound(trading)
 
 
-async def test_holds_past_their_deadline_return_and_it_is_told(owner: Target) -> None:
-    async with trading_on(owner) as trading:
+async def test_holds_past_their_deadline_return_and_it_is_published(empty: Target) -> None:
+    async with trading_on(empty) as trading:
         payer = await funded(trading, 10)
         early, late = a_hold(payer, 3, lasts=timedelta(minutes=5)), a_hold(payer, 4, lasts=timedelta(hours=5))
         await trading.hold(early)
@@ -232,19 +229,19 @@ async def test_holds_past_their_deadline_return_and_it_is_told(owner: Target) ->
         with pytest.raises(HoldNotOpen):
             await trading.settle(a_settlement(early, 1))
         assert (await trading.void(early.hold, "late")).state == "expired"
-        async with sql(owner) as connection:
-            told = await connection.fetch("SELECT kind, body FROM trading.outbox")
-        assert [row["kind"] for row in told] == ["trading.hold_expired"]
-        assert early.hold in told[0]["body"]
+        async with sql(empty) as connection:
+            published = await connection.fetch("SELECT kind, body FROM trading.outbox")
+        assert [row["kind"] for row in published] == ["trading.hold_expired"]
+        assert early.hold in published[0]["body"]
         await require_sound(trading)
 
 
-async def test_the_fee_of_a_hold_is_the_one_it_was_placed_at(owner: Target, hot: bool) -> None:
-    async with trading_on(owner, hot=hot) as trading:
+async def test_the_fee_of_a_hold_is_the_one_it_was_placed_at(empty: Target) -> None:
+    async with trading_on(empty) as trading:
         payer = await funded(trading, 10 * AITBC)
         hold = a_hold(payer, AITBC)
         await trading.hold(hold)
-    async with trading_on(owner, hot=hot, fee_basis_points=1000) as dearer:
+    async with trading_on(empty, fee_basis_points=1000) as dearer:
         assert (await dearer.quote_fee(AITBC)).basis_points == 1000
         assert (await dearer.settle(a_settlement(hold, AITBC))).fee_units == AITBC // 40
         after = a_hold(payer, AITBC)
@@ -254,24 +251,24 @@ async def test_the_fee_of_a_hold_is_the_one_it_was_placed_at(owner: Target, hot:
         await require_sound(dearer)
 
 
-async def test_a_planned_fee_holds_from_its_day_on(owner: Target) -> None:
-    async with trading_on(owner):
+async def test_a_planned_fee_holds_from_its_day_on(empty: Target) -> None:
+    async with trading_on(empty):
         pass
     tomorrow = now() + timedelta(days=1)
-    async with trading_on(owner, fee_basis_points=500, fee_effective_from=tomorrow) as trading:
+    async with trading_on(empty, fee_basis_points=500, fee_effective_from=tomorrow) as trading:
         assert await trading.fees.in_force() == 250
         clock.move(timedelta(days=1, seconds=1))
         assert await trading.fees.in_force() == 500
 
 
-async def test_a_deposit_is_made_once_and_audited(owner: Target) -> None:
-    async with trading_on(owner) as trading:
+async def test_a_deposit_is_made_once_and_audited(empty: Target) -> None:
+    async with trading_on(empty) as trading:
         account, key = ids.new_id("acct"), once()
         first = await trading.deposits.deposit(ADMIN, account, 5 * AITBC, "welcome", key)
         again = await trading.deposits.deposit(ADMIN, account, 5 * AITBC, "welcome", key)
         assert first == again and key.replayed
         assert (await trading.balance(account)).available_units == 5 * AITBC
-        async with sql(owner) as connection:
+        async with sql(empty) as connection:
             (noted,) = await connection.fetch("SELECT account, action, object FROM trading.audit")
         assert tuple(noted) == (ADMIN.account, "deposit", account)
         await require_sound(trading)
@@ -305,8 +302,8 @@ async def test_the_faucet_gives_a_daily_share_where_it_is_on(owner: Target) -> N
         await require_sound(trading)
 
 
-async def test_a_correction_reverses_once(owner: Target, hot: bool) -> None:
-    async with trading_on(owner, hot=hot) as trading:
+async def test_a_correction_reverses_once(owner: Target) -> None:
+    async with trading_on(owner) as trading:
         payer, miner = await funded(trading, 0), await funded(trading, 0)
         deposit = await trading.deposits.deposit(ADMIN, payer, 1000, None, IdempotencyKey.NONE)
         hold = a_hold(payer, 500)
@@ -325,15 +322,15 @@ async def test_a_correction_reverses_once(owner: Target, hot: bool) -> None:
         await require_sound(trading)
 
 
-async def test_earned_and_spent_balance_over_all_addresses(owner: Target, hot: bool) -> None:
-    async with trading_on(owner, hot=hot) as trading:
+async def test_earned_and_spent_balance_over_all_addresses(empty: Target) -> None:
+    async with trading_on(empty) as trading:
         payer, miner = await funded(trading, 10_000), await funded(trading, 0)
         mnr = ids.new_id("mnr")
         for price in (100, 333, 1):
             hold = a_hold(payer, 400)
             await trading.hold(hold)
             await trading.settle(a_settlement(hold, price, miner_account=miner, miner=mnr))
-        async with sql(owner) as connection:
+        async with sql(empty) as connection:
             ((earned, spent),) = await connection.fetch(
                 "SELECT sum(earned_units), sum(spent_units) FROM trading.accounts"
             )
@@ -343,8 +340,8 @@ async def test_earned_and_spent_balance_over_all_addresses(owner: Target, hot: b
         assert (await trading.earnings([mnr, "nonsense"], now() + timedelta(hours=1)))[0].jobs == 0
 
 
-async def test_open_holds_are_listed_oldest_first(owner: Target) -> None:
-    async with trading_on(owner) as trading:
+async def test_open_holds_are_listed_oldest_first(empty: Target) -> None:
+    async with trading_on(empty) as trading:
         payer = await funded(trading, 10)
         holds = [a_hold(payer, 1) for _ in range(3)]
         for hold in holds:

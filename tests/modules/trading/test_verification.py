@@ -91,11 +91,11 @@ NAMED = [
 ]
 
 
-async def test_a_change_is_named_by_height_record_and_field(owner: Target) -> None:
-    async with trading_on(owner) as trading:
+async def test_a_change_is_named_by_height_record_and_field(empty: Target) -> None:
+    async with trading_on(empty) as trading:
         await a_history(trading)
         assert (await trading.verify()).ok
-    async with as_superuser(owner) as connection:
+    async with as_superuser(empty) as connection:
         assert (await walk(connection)).ok
         for statement, field, height in NAMED:
             found = await divergence_after(connection, statement)
@@ -104,10 +104,10 @@ async def test_a_change_is_named_by_height_record_and_field(owner: Target) -> No
                 assert found.height == height, (statement, found)
 
 
-async def test_a_record_swapped_for_another_is_found(owner: Target) -> None:
-    async with trading_on(owner) as trading:
+async def test_a_record_swapped_for_another_is_found(empty: Target) -> None:
+    async with trading_on(empty) as trading:
         await a_history(trading)
-    async with as_superuser(owner) as connection:
+    async with as_superuser(empty) as connection:
         swapped = await divergence_after(
             connection,
             "UPDATE trading.block_items a SET record_id = b.record_id, digest = b.digest, kind = b.kind"
@@ -116,12 +116,12 @@ async def test_a_record_swapped_for_another_is_found(owner: Target) -> None:
         assert swapped is not None and swapped.height == 1
 
 
-async def test_a_thousand_random_changes_are_found(owner: Target) -> None:
-    async with trading_on(owner) as trading:
+async def test_a_thousand_random_changes_are_found(empty: Target) -> None:
+    async with trading_on(empty) as trading:
         await a_history(trading)
         await funded(trading, 5)
     chance = random.Random(5)
-    async with as_superuser(owner) as connection:
+    async with as_superuser(empty) as connection:
         columns = await connection.fetch(
             "SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = 'trading'"
             " AND table_name = ANY($1) AND column_name <> 'id' OR table_name = ANY($1) AND table_schema = 'trading'"
@@ -150,10 +150,10 @@ async def test_a_thousand_random_changes_are_found(owner: Target) -> None:
             assert found is not None and found.field, statement
 
 
-async def test_the_modules_role_can_change_nothing_that_is_written(owner: Target) -> None:
-    async with trading_on(owner) as trading:
+async def test_the_modules_role_can_change_nothing_that_is_written(empty: Target) -> None:
+    async with trading_on(empty) as trading:
         await a_history(trading, jobs=1)
-    async with sql(role_of(owner)) as connection:
+    async with sql(role_of(empty)) as connection:
         for table in (
             "entries",
             "transactions",

@@ -1,19 +1,20 @@
-"""Several set-based statements in one round trip: each becomes a part of one statement that does all of them."""
+"""Several data-modifying statements combined into one CTE statement: one round trip."""
 
 import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+from aitbc.kernel.database.bulk import BulkStatement, V
 from aitbc.kernel.database.unit_of_work import Connection
 
 _NUMBER = re.compile(r"\$(\d+)")
 KEPT_MAX = 256
-"""So many ways to put statements together are remembered."""
+"""So many combinations of statements are cached."""
 
 
 class WriteBatch:
-    """Statements that change different rows, gathered while a transaction works and done at its end, in their order.
+    """Statements that change different rows, collected while a transaction works and executed together at its end.
 
     All of them see the data as it was before the first, and none may change a row that another one changes.
     """
@@ -23,13 +24,17 @@ class WriteBatch:
         self._values: list[Any] = []
 
     def add(self, statement: str, *values: Any) -> int:
-        """Have this INSERT, UPDATE or DELETE done as well; answers where its count will stand."""
+        """Add an INSERT, UPDATE or DELETE; returns the index of its row count."""
         self._statements.append((statement, len(values)))
         self._values += values
         return len(self._statements) - 1
 
+    def write(self, statement: BulkStatement[V], rows: Sequence[V], *shared: Any) -> int:
+        """Add a set-based statement over these rows, with its shared values; returns the index of its row count."""
+        return self.add(statement.sql, *statement.arrays(rows), *shared)
+
     async def do(self, connection: Connection) -> Sequence[int]:
-        """Do all of it; answers how many rows each statement changed."""
+        """Execute all of them; returns how many rows each statement changed."""
         if not self._statements:
             return ()
         row = (await connection.fetch(_combined(tuple(self._statements)), *self._values))[0]

@@ -1,4 +1,4 @@
-"""The gathered way: the signs of life of many miners in one transaction, and what must be known of many in one read."""
+"""Batched commands of gpu: many miners' heartbeats and reputations in one transaction, many poll contexts in one read."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,7 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
+from aitbc.kernel.database.bulk import BulkTable
 from aitbc.kernel.database.outbox import publish_many
 from aitbc.kernel.database.unit_of_work import Connection, Database
 from aitbc.kernel.database.write_batch import WriteBatch
@@ -16,22 +17,29 @@ from aitbc.modules.ai.events import AttemptEnded
 from aitbc.modules.gpu.api import MinerNotFound
 from aitbc.modules.gpu.models.life import Status, apply_heartbeat
 from aitbc.modules.gpu.models.reputation import PRIOR, UNKNOWN, Score, Tally, score, tally
+from aitbc.modules.gpu.models.tables import MinerRow, ReputationEventRow
 from aitbc.modules.gpu.models.values import Heartbeat, MinerStatus, MinerValue, PollContext
 from aitbc.modules.gpu.models.views import miner_changed
 
+MINERS = BulkTable(
+    MinerRow,
+    MinerValue,
+    unmapped=("name", "public_key", "seen_at", "capabilities_version", "created_at", "changed_at"),
+)
+LOCKED = MINERS.columns(without=("readings",))
+
 # In the order of ids, as all locks on several miners are: no two transactions wait for each other.
-LOCK_MINERS = """
-SELECT id, account, status, status_reason, drain_message, pause_reason, slots, slots_busy, version, booking, booker
-FROM gpu.miners WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE"""
+LOCK_MINERS = f"SELECT {LOCKED} FROM gpu.miners WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE"  # noqa: S608
 
 # One rewrite of each narrow row. No index holds any of these columns, so the new version stays on the same page.
-SAVE_MINERS = """
-UPDATE gpu.miners m SET status = v.status, status_reason = v.status_reason, pause_reason = v.pause_reason,
-    slots = v.slots, slots_busy = v.slots_busy, version = v.version, readings = coalesce(v.readings, m.readings),
-    seen_at = $9, changed_at = CASE WHEN v.version = m.version THEN m.changed_at ELSE $9 END
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::smallint[], $7::bigint[], $8::text[])
-    AS v(id, status, status_reason, pause_reason, slots, slots_busy, version, readings)
-WHERE m.id = v.id"""
+SAVE_MINERS = MINERS.update(
+    without=("account", "drain_message", "booking", "booker"),
+    constants={
+        "readings": "coalesce(v.readings, t.readings)",
+        "seen_at": ":seen_at",
+        "changed_at": "CASE WHEN v.version = t.version THEN t.changed_at ELSE :seen_at END",
+    },
+)
 
 READ_CAPABILITIES = "SELECT miner, capabilities FROM gpu.profiles WHERE miner = ANY($1::uuid[])"
 
@@ -39,22 +47,20 @@ ADD_CHANGES = """
 INSERT INTO gpu.status_changes (miner, at, status, reason)
 SELECT miner, $4, status, reason FROM unnest($1::uuid[], $2::text[], $3::text[]) AS v(miner, status, reason)"""
 
-# All that a poll or a result needs to know of its miner.
+# By hand: it is read from three tables. All that a poll or a result needs to know of its miner.
 READ_POLL_CONTEXTS = """
 SELECT m.id, m.account, m.public_key, m.status, m.status_reason, m.slots, m.booking, m.booker, p.capabilities,
     r.score, r.good, r.bad
 FROM gpu.miners m JOIN gpu.profiles p ON p.miner = m.id LEFT JOIN gpu.reputations r ON r.miner = m.id
 WHERE m.id = ANY($1::uuid[])"""
 
-# In the order of attempts, as all hearers keep them.
-KEEP_ATTEMPTS = """
-INSERT INTO gpu.reputation_events
-    (attempt, miner, job, job_kind, outcome, fault, reason, started_at, ended_at, heard_at)
-SELECT v.*, $10 FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[],
-    $8::timestamptz[], $9::timestamptz[]) AS v
-ON CONFLICT DO NOTHING RETURNING attempt"""
+# In the order of attempts, as all event handlers keep them.
+KEEP_ATTEMPTS = BulkTable(ReputationEventRow, AttemptEnded, unmapped=("heard_at",)).insert(
+    constants={"heard_at": ":heard_at"}, suffix="ON CONFLICT DO NOTHING RETURNING attempt"
+)
 
-# A reputation that is there is locked and stays as it is: hearers take turns.
+# By hand, like the three below: they write sums, which no struct carries. A reputation that is there is locked and stays as
+# it is: event handlers take turns.
 LOCK_SCORES = """
 INSERT INTO gpu.reputations AS r (miner, score, good, bad, updated_at)
 SELECT miner, $2, 0, 0, $3 FROM unnest($1::uuid[]) AS miner
@@ -73,11 +79,11 @@ FROM unnest($1::uuid[], $2::float8[], $3::int[], $4::int[]) AS v(miner, score, g
 
 
 async def record_heartbeats(database: Database, heartbeats: Sequence[Heartbeat]) -> list[MinerStatus | AppError]:
-    """Hear signs of life; tells of each miner that changed by it."""
+    """Record heartbeats; publishes each miner that changed by it."""
     at = now()
     async with database.raw_transaction() as connection:
         wanted = {ids.decode("mnr", heartbeat.miner) for heartbeat in heartbeats}
-        miners = {miner.id: miner for miner in map(_value, await connection.fetch(LOCK_MINERS, list(wanted)))}
+        miners = {miner.id: miner for miner in map(LOCKED.read, await connection.fetch(LOCK_MINERS, list(wanted)))}
         before = {miner.id: miner.status for miner in miners.values()}
         changed = [
             heartbeat.miner
@@ -102,7 +108,7 @@ async def record_heartbeats(database: Database, heartbeats: Sequence[Heartbeat])
 
 
 def update_miner(miner: MinerValue, heartbeat: Heartbeat) -> bool:
-    """Apply a sign of life; whether that changed anything others must know."""
+    """Apply a heartbeat; whether that changed anything that others must know."""
     miner.slots_busy = miner.slots_busy if heartbeat.slots_busy is None else heartbeat.slots_busy
     miner.readings = heartbeat.readings or miner.readings
     slots = miner.slots if heartbeat.slots is None else heartbeat.slots
@@ -110,7 +116,7 @@ def update_miner(miner: MinerValue, heartbeat: Heartbeat) -> bool:
 
 
 async def read_poll_contexts(database: Database, miners: Sequence[str]) -> list[PollContext | AppError]:
-    """What must be known of miners that ask for work or bring it, by well-formed ids."""
+    """The poll contexts of miners, by well-formed ids."""
     async with database.raw() as connection:
         records = await connection.fetch(READ_POLL_CONTEXTS, [ids.decode("mnr", miner) for miner in set(miners)])
     found = {record["id"]: _poll_context(record) for record in records}
@@ -120,28 +126,17 @@ async def read_poll_contexts(database: Database, miners: Sequence[str]) -> list[
 async def record_ended_attempts(connection: Connection, events: Sequence[AttemptEnded]) -> None:
     """Keep attempts that ended, each once, and bring the reputations of their miners up to them."""
     ended = {ids.decode("att", event.attempt): event for event in events}
-    order = sorted(ended)
-    rows = [ended[attempt] for attempt in order]
-    kept = await connection.fetch(
-        KEEP_ATTEMPTS,
-        order,
-        [ids.decode("mnr", event.miner) for event in rows],
-        [ids.decode("job", event.job) for event in rows],
-        [event.job_kind for event in rows],
-        [event.outcome for event in rows],
-        [event.fault for event in rows],
-        [event.reason for event in rows],
-        [event.started_at for event in rows],
-        [event.ended_at for event in rows],
-        now(),
-    )
+    rows = [ended[attempt] for attempt in sorted(ended)]
+    kept = await connection.fetch(KEEP_ATTEMPTS.sql, *KEEP_ATTEMPTS.arrays(rows), now())
     by_miner: dict[UUID, list[AttemptEnded]] = defaultdict(list)
     for row in kept:
         event = ended[row["attempt"]]
         by_miner[ids.decode("mnr", event.miner)].append(event)
     added = {
         miner: days
-        for miner, attempts in sorted(by_miner.items())  # in one order, so that two hearers never wait in a circle
+        for miner, attempts in sorted(
+            by_miner.items()
+        )  # in one order, so that two event handlers never wait in a circle
         if (days := tally((event.ended_at, event.outcome, event.fault, event.reason) for event in attempts))
     }
     if added:
@@ -182,18 +177,7 @@ async def _update_scores(connection: Connection, added: Mapping[UUID, Mapping[da
 
 
 async def _save(connection: Connection, miners: Sequence[MinerValue], at: datetime) -> None:
-    await connection.execute(
-        SAVE_MINERS,
-        _uuids(miners),
-        [miner.status for miner in miners],
-        [miner.status_reason for miner in miners],
-        [miner.pause_reason for miner in miners],
-        [miner.slots for miner in miners],
-        [miner.slots_busy for miner in miners],
-        [miner.version for miner in miners],
-        [miner.readings for miner in miners],
-        at,
-    )
+    await connection.execute(SAVE_MINERS.sql, *SAVE_MINERS.arrays(miners), at)
 
 
 async def _publish_changes(
@@ -203,7 +187,7 @@ async def _publish_changes(
     requests: Mapping[str, str | None],
     at: datetime,
 ) -> None:
-    """Keep the steps in their lives, and tell what matching must know."""
+    """Record status changes, and publish what matching must know."""
     offers = {row["miner"]: row["capabilities"] for row in await connection.fetch(READ_CAPABILITIES, _uuids(miners))}
     steps = [miner for miner in miners if miner.status != before[miner.id]]
     if steps:
@@ -215,14 +199,6 @@ async def _publish_changes(
 
 def _uuids(miners: Sequence[MinerValue]) -> list[UUID]:
     return [ids.decode("mnr", miner.id) for miner in miners]
-
-
-def _value(record: Any) -> MinerValue:
-    values = dict(record)
-    values["id"] = ids.encode("mnr", values["id"])
-    values["account"] = ids.encode("acct", values["account"])
-    values |= _booked(record)
-    return MinerValue(**values)
 
 
 def _poll_context(record: Any) -> PollContext:

@@ -158,14 +158,14 @@ class HolderNotFound(NotFound):
 
 
 class TradingApi(Protocol):
-    """What trading does for its neighbours."""
+    """What trading does for other modules."""
 
     async def hold(self, command: PlaceHold) -> Hold:
         """Set money aside. Repeating it is harmless. Raises `InsufficientFunds`, `HoldDiffers`."""
         ...
 
     async def settle(self, command: SettleHold) -> Settlement:
-        """Pay out of an open hold and issue the receipt. Repeating it answers the same.
+        """Pay out of an open hold and issue the receipt. Repeating it returns the same.
 
         Raises `HoldNotOpen`, `HoldNotFound`, `PriceAboveHold`, and `HoldDiffers` when hold, job and payer do not belong
         together.
@@ -173,7 +173,7 @@ class TradingApi(Protocol):
         ...
 
     async def pay_rent(self, command: PayRent) -> Rent:
-        """Pay a rent out of an open hold. Repeating it answers the same.
+        """Pay a rent out of an open hold. Repeating it returns the same.
 
         Raises `HoldNotOpen`, `HoldNotFound`, `PriceAboveHold`, and `HoldDiffers` when hold, payer and reference do not
         belong together.
@@ -187,9 +187,9 @@ class TradingApi(Protocol):
     async def open_holds(
         self, before: datetime, limit: int, after: tuple[datetime, str] | None = None
     ) -> Sequence[Hold]:
-        """Open holds placed before a time, oldest first: for owners that look for what they forgot.
+        """Open holds placed before a time, oldest first: for modules that look for holds they forgot.
 
-        `after` is when the last one seen was placed, and its id: the list goes on behind it.
+        `after` is a keyset cursor: when the last one seen was placed, and its id.
         """
         ...
 

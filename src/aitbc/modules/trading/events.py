@@ -1,4 +1,4 @@
-"""What trading tells. Anyone may hear it."""
+"""The events that trading publishes; any module may subscribe to them."""
 
 from typing import ClassVar
 

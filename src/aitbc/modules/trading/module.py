@@ -12,6 +12,10 @@ from aitbc.modules.trading.models.tables import Base
 from aitbc.modules.trading.routes.explorer import ChainController, RecordController
 from aitbc.modules.trading.routes.ledger import LedgerController
 from aitbc.modules.trading.service import TradingService, TradingSettings
+from aitbc.modules.trading.service.deposits import Deposits
+from aitbc.modules.trading.service.explorer import Explorer
+from aitbc.modules.trading.service.fees import Fees
+from aitbc.modules.trading.service.ledger import Ledger
 
 module = Module(
     name="trading",
@@ -20,6 +24,7 @@ module = Module(
     metadata=Base.metadata,
     routes=(LedgerController, RecordController, ChainController),
     hears={JobSucceeded: TradingService.on_jobs_succeeded, JobClosed: TradingService.on_jobs_closed},
+    parts={"ledger": Ledger, "deposits": Deposits, "fees": Fees, "explorer": Explorer},
     scopes={"live": ("ledger:read", "chain:read", "faucet:use"), "miner": ("chain:read",)},
     settings=TradingSettings,
     legacy=(LegacyHealth, LegacyExplorer, LegacyLookups, LegacyTrades),

@@ -1,1 +1,1 @@
-"""The gathered way: the commands of a busy market, many in one transaction."""
+"""Batched commands: many callers' submissions, claims, renewals and results, each batch in one transaction."""

@@ -1,4 +1,4 @@
-"""Many claims in one transaction: jobs are taken per set of equal capabilities, and dealt out by rank."""
+"""Claims in batches: jobs are taken per set of equal capabilities, and dealt out by rank, all in one transaction."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import Claim, InputFile, Lease
 from aitbc.modules.ai.batched.counts import count_ended
-from aitbc.modules.ai.batched.rows import JOB_RULES, job_from, save_jobs
+from aitbc.modules.ai.batched.rows import ATTEMPTS, JOBS, UNRULED, save_jobs
 from aitbc.modules.ai.events import JobClosed
 from aitbc.modules.ai.models.life import AVOIDED_FOR, Fault, Reason, State, lease_ends, move, must_leave, take
 from aitbc.modules.ai.models.queue import Needs, explores, matches, needs_of
@@ -28,7 +28,7 @@ ANSWER_BYTES_MAX = 8 * 1024 * 1024
 """The inputs that one claim may carry away together."""
 
 # The lanes that have waiting jobs, by jumping from one to the next in the queue's index: as many probes as lanes. In the
-# same answer stands how many leases each of these miners has: it is told from a lane by its count.
+# same result stands how many leases each of these miners has: a lane has no count.
 WAITING_LANES = """
 WITH RECURSIVE lanes AS (
     (SELECT lane FROM ai.jobs WHERE state = 'queued' ORDER BY lane LIMIT 1)
@@ -43,22 +43,24 @@ LANE_NEEDS = """
 SELECT l.lane, (SELECT needs FROM ai.jobs j WHERE j.lane = l.lane AND j.state = 'queued' LIMIT 1) AS needs
 FROM unnest($1::uuid[]) AS l(lane)"""
 
+TAKEN = JOBS.columns(without=UNRULED - {"rank", "needs", "input", "input_digest", "files", "request_id"})
+
 # The first jobs of each lane, locked where no other process has them, then the first of all lanes together. A job that
 # every one of these miners must leave to others for now is passed over here, so that it cannot block the lane.
 TAKE = f"""
 SELECT j.* FROM unnest($1::uuid[]) AS l(lane)
 CROSS JOIN LATERAL (
-    SELECT {JOB_RULES}, rank, needs, input, input_digest, files, request_id FROM ai.jobs
+    SELECT {TAKEN} FROM ai.jobs
     WHERE lane = l.lane AND state = 'queued' AND due_at <= $3 AND id <> ALL($4::uuid[])
       AND (avoided = '' OR due_at <= $5 OR NOT (SELECT bool_and(strpos(avoided, m) > 0) FROM unnest($6::text[]) AS m))
     ORDER BY rank, id LIMIT $2 FOR UPDATE SKIP LOCKED) j
 ORDER BY j.rank, j.id LIMIT $2"""  # noqa: S608 - constant columns
 
-INSERT_ATTEMPTS = """
-INSERT INTO ai.attempts
-    (id, job, kind, token, miner, miner_account, started_at, run_until, expires_at, fault, reason, message)
-SELECT v.*, 'none', '', '' FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::uuid[], $6::uuid[],
-    $7::timestamptz[], $8::timestamptz[], $9::timestamptz[]) AS v"""
+INSERT_ATTEMPTS = ATTEMPTS.insert(
+    without={"running_at", "progress", "ended", "ended_at", "stop_asked_at"}
+    | {"usage", "note", "output_digest", "miner_key", "signature"},
+    constants={"fault": "'none'", "reason": "''", "message": "''"},
+)
 
 # How many jobs of each lane could be taken now, counted no further than there are slots waiting.
 COUNT_WAITING = """
@@ -148,7 +150,7 @@ class Dealer:
             at - AVOIDED_FOR,
             [seat.claim.miner for seat in table],
         )
-        return [job_from(record) for record in records]
+        return [TAKEN.read(record) for record in records]
 
 
 def _leave_room(seats: Sequence[Seat], live: dict[str, int]) -> None:
@@ -171,7 +173,7 @@ def tables_of(seats: Sequence[Seat]) -> list[list[Seat]]:
 def deal(
     jobs: Sequence[JobValue], table: Sequence[Seat], at: datetime
 ) -> tuple[list[tuple[JobValue, AttemptValue]], list[JobValue]]:
-    """Give each job, in its order, to the miner whose turn it is; answers what was dealt, and what had to be closed.
+    """Give each job, in its order, to the miner whose turn it is; returns what was dealt, and what had to be closed.
 
     Miners with the better reputation come first, but of the newcomers' share a newcomer does. A job whose stored input
     no longer decodes is closed, so that it cannot hold up the queue.
@@ -241,7 +243,7 @@ def lease_view(job: JobValue, attempt: AttemptValue, value: Any, files: tuple[In
 
 
 def closed(job: JobValue | JobRow) -> JobClosed:
-    """What the others hear of a job that ended without success."""
+    """The event of a job that ended without success."""
     return JobClosed(job=job.id, hold=hold_of(job.id), state=job.state, reason=job.reason, account=job.account)
 
 
@@ -251,18 +253,7 @@ async def _save(
     """Write the leases, and the end of jobs that nobody can do."""
     writes = WriteBatch()
     if attempts:
-        writes.add(
-            INSERT_ATTEMPTS,
-            [ids.decode("att", attempt.id) for attempt in attempts],
-            [ids.decode("job", attempt.job) for attempt in attempts],
-            [attempt.kind for attempt in attempts],
-            [attempt.token for attempt in attempts],
-            [ids.decode("mnr", attempt.miner) for attempt in attempts],
-            [ids.decode("acct", attempt.miner_account) for attempt in attempts],
-            [attempt.started_at for attempt in attempts],
-            [attempt.run_until for attempt in attempts],
-            [attempt.expires_at for attempt in attempts],
-        )
+        writes.write(INSERT_ATTEMPTS, attempts)
     save_jobs(writes, taken)
     if refused:
         statement, columns = publishing(

@@ -1,4 +1,4 @@
-"""Many accepted results in one transaction: the job, its attempt, and the events that pay for it."""
+"""Results in batches: jobs, attempts, and the events that pay for them, in one transaction."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -52,7 +52,7 @@ async def complete_many(
 ) -> list[Accepted | AppError]:
     """Accept each result whose lease still holds; a repeated one is answered like the first, a late one is refused.
 
-    `paid` are events of earlier results that were settled since: they need not be told any more.
+    `paid` are events of earlier results that were settled since: they need not be delivered any more.
     """
     done = paid[:]
     results: list[Accepted | AppError] = []
@@ -72,7 +72,7 @@ async def complete_many(
         _save(writes, fresh)
         await writes.do(connection)
     del paid[: len(done)]
-    return results  # what was told is not due yet, so the relay need not be woken
+    return results  # these events are not due yet, so the relay need not be woken
 
 
 def _accept(completion: Completion, attempt: AttemptValue | None, jobs: dict[str, JobValue]) -> Accepted | AppError:
@@ -107,12 +107,12 @@ def is_held(job: JobValue, attempt: AttemptValue, delivered: Delivered) -> bool:
 
 
 def is_cut_off(attempt: AttemptValue, delivered: Delivered) -> bool:
-    """Whether the owner asked to finish early, and this is another text than was told until then."""
+    """Whether the owner asked to finish early, and this is another text than was delivered in parts until then."""
     return attempt.stop_asked_at is not None and not delivered.is_of_parts
 
 
 def fill(job: JobValue, attempt: AttemptValue, delivered: Delivered) -> None:
-    """Write an accepted result into job and attempt; the rows of both ways have these names."""
+    """Write an accepted result into job and attempt."""
     job.output, job.output_digest = delivered.output, delivered.output_digest
     job.units, job.price_units = delivered.units, delivered.price_units
     attempt.usage, attempt.note, attempt.output_digest = delivered.usage, delivered.note, delivered.output_digest
@@ -127,10 +127,10 @@ def _save(writes: WriteBatch, fresh: Sequence[tuple[Accepted, Completion]]) -> N
     jobs = [accepted.job for accepted, _ in fresh]
     save_jobs(writes, jobs, results=True)
     save_attempts(writes, [accepted.attempt for accepted, _ in fresh])
-    told = [succeeded(accepted) for accepted, _ in fresh]
+    payments = [succeeded(accepted) for accepted, _ in fresh]
     ended = [attempt_ended(accepted.attempt) for accepted, _ in fresh]
     requests = [completion.request_id for _, completion in fresh] * 2
-    statement, columns = publishing("ai", [*told, *ended], delay=DIRECT_WAY, requests=requests)
+    statement, columns = publishing("ai", [*payments, *ended], delay=DIRECT_WAY, requests=requests)
     writes.add(statement, *columns)
     for (accepted, _), event in zip(fresh, columns[0], strict=False):
         accepted.event = event
@@ -138,12 +138,12 @@ def _save(writes: WriteBatch, fresh: Sequence[tuple[Accepted, Completion]]) -> N
 
 
 def events_of(accepted: Accepted) -> tuple[JobSucceeded, AttemptEnded]:
-    """What the others hear of an accepted result."""
+    """The events of an accepted result."""
     return succeeded(accepted), attempt_ended(accepted.attempt)
 
 
 def succeeded(accepted: Accepted) -> JobSucceeded:
-    """The payment that an accepted result asks for."""
+    """The event that pays for an accepted result."""
     job, attempt = accepted.job, accepted.attempt
     assert job.units is not None and job.price_units is not None and attempt.ended_at is not None
     return JobSucceeded(
@@ -168,7 +168,7 @@ def succeeded(accepted: Accepted) -> JobSucceeded:
 
 
 def attempt_ended(attempt: AttemptValue) -> AttemptEnded:
-    """What a miner's reputation is made of."""
+    """The event that a miner's reputation is made of."""
     assert attempt.ended is not None and attempt.ended_at is not None
     return AttemptEnded(
         attempt=attempt.id,

@@ -1,4 +1,7 @@
-"""How many open jobs each account has: what was submitted less what has ended, in the transactions of both."""
+"""How many open jobs each account has: what was submitted less what has ended, in the transactions of both.
+
+By hand: what is written are sums, which no struct carries.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -25,7 +28,7 @@ RETURNING account,
 
 
 async def count_submitted(connection: Connection, jobs: Sequence[JobValue], *, open_max: int) -> dict[str, int]:
-    """Count new jobs, by account as many as `open_max` open ones leave room for; answers how many there was no room for."""
+    """Count new jobs, by account as many as `open_max` open ones leave room for; returns how many there was no room for."""
     wanted = Counter(job.account for job in jobs)
     rows = await connection.fetch(COUNT_SUBMITTED, *_columns(wanted))
     excess = {ids.encode("acct", row["account"]): row["open"] - open_max for row in rows if row["open"] > open_max}

@@ -1,4 +1,4 @@
-"""Many renewals in one transaction."""
+"""Lease renewals in batches: many miners' in one transaction."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,18 +10,15 @@ from aitbc.kernel.database.write_batch import WriteBatch
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import LeaseStatus, Renewal
-from aitbc.modules.ai.batched.rows import ATTEMPT_ALL, attempt_from, lock_both, save_jobs
+from aitbc.modules.ai.batched.rows import ATTEMPT_ALL, ATTEMPTS, attempt_from, lock_both, save_jobs
 from aitbc.modules.ai.models.life import Ended, renewed_until, show_sign
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
 
 # Only the attempts: a renewal past the first changes nothing of the job. In the order of jobs, as all locks are.
 LOCK_ATTEMPTS = f"""
 SELECT {ATTEMPT_ALL} FROM ai.attempts WHERE id = ANY($1::uuid[]) ORDER BY job, id FOR UPDATE"""  # noqa: S608
-FIRST_SIGNS = "SELECT id FROM ai.attempts WHERE id = ANY($1::uuid[]) AND running_at IS NULL AND ended IS NULL"
-SAVE_RENEWALS = """
-UPDATE ai.attempts a SET expires_at = v.expires_at, progress = v.progress, running_at = v.running_at
-FROM unnest($1::uuid[], $2::timestamptz[], $3::float8[], $4::timestamptz[]) AS v(id, expires_at, progress, running_at)
-WHERE a.id = v.id"""
+FIRST_RENEWALS = "SELECT id FROM ai.attempts WHERE id = ANY($1::uuid[]) AND running_at IS NULL AND ended IS NULL"
+SAVE_RENEWALS = ATTEMPTS.update(only=("expires_at", "progress", "running_at"))
 
 
 class Renewing(Struct, frozen=True):
@@ -39,16 +36,16 @@ class Renewed(Struct, frozen=True):
 
 
 async def renew_many(database: Database, commands: Sequence[Renewing]) -> list[Renewed]:
-    """Extend leases; a first renewal is the sign of work that makes its job `running`.
+    """Extend leases; the first renewal of a lease makes its job `running`.
 
-    First signs go in a transaction of their own: it locks jobs too, and locks are taken in one order.
+    First renewals go in a transaction of their own: it locks jobs too, and locks are taken in one order.
     """
     wanted = {
         renewal.attempt for command in commands for renewal in command.renewals if ids.is_id("att", renewal.attempt)
     }
     uuids = [ids.decode("att", attempt) for attempt in wanted]
     async with database.raw() as connection:
-        first = [row["id"] for row in await connection.fetch(FIRST_SIGNS, uuids)]
+        first = [row["id"] for row in await connection.fetch(FIRST_RENEWALS, uuids)]
     fresh = set(first)
     attempts: dict[str, AttemptValue] = {}
     changed: set[str] = set()
@@ -87,19 +84,13 @@ async def _renew(
     rows = list(touched.values())
     writes = WriteBatch()
     save_jobs(writes, [jobs[row.job] for row in rows if row.job in jobs])
-    writes.add(
-        SAVE_RENEWALS,
-        [ids.decode("att", row.id) for row in rows],
-        [row.expires_at for row in rows],
-        [row.progress for row in rows],
-        [row.running_at for row in rows],
-    )
+    writes.write(SAVE_RENEWALS, rows)
     await writes.do(connection)
     return changed
 
 
 def renew_one(attempt: AttemptValue, renewal: Renewal, at: datetime) -> bool:
-    """Extend one live lease; answers whether its progress is news."""
+    """Extend one live lease; returns whether its progress changed."""
     attempt.expires_at = renewed_until(attempt, at)
     if renewal.progress is None:
         return False
@@ -113,7 +104,7 @@ def is_live(attempt: AttemptValue, miner: str, token: int) -> bool:
 
 
 def status_of(attempt: AttemptValue | None, miner: str, token: int) -> LeaseStatus:
-    """What a miner is told of a lease that it asked about."""
+    """The status of a lease, for the miner that asked about it."""
     assert attempt is not None
     if is_live(attempt, miner, token):
         status = "live" if attempt.stop_asked_at is None else "stop"

@@ -1,7 +1,6 @@
-"""Many submissions in one transaction: the answers of repeated ones, the ranks of new ones, and one INSERT for all."""
+"""Submissions in batches: stored answers for repeated ones, ranks for new ones, and one INSERT for all."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -15,29 +14,16 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.modules.ai.api import Job, TooManyOpenJobs
 from aitbc.modules.ai.batched.counts import count_submitted
+from aitbc.modules.ai.batched.rows import JOBS, RESULT
 from aitbc.modules.ai.models.queue import rank_after
 from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.models.views import job_view
 
-COLUMNS: dict[str, str] = {
-    **dict.fromkeys(("id", "account", "lane", "attempt"), "uuid"),
-    **dict.fromkeys(("kind", "needs", "state", "reason", "fault", "input", "input_digest", "files", "unit"), "text"),
-    **dict.fromkeys(("expects", "avoided", "request_id"), "text"),
-    **dict.fromkeys(("rank", "max_price_units", "unit_price_units", "input_units", "units_max"), "int8"),
-    **dict.fromkeys(("priority", "attempts_max", "attempts"), "int2"),
-    **dict.fromkeys(("queue_seconds", "start_seconds", "run_seconds", "retention_seconds", "token"), "int4"),
-    "retry_requester": "bool",
-    **dict.fromkeys(("due_at", "expires_at", "deadline_at", "created_at"), "timestamptz"),
-}
-"""What a new job's row is made of; the rest is null until something happens to it."""
+INSERT_JOBS = JOBS.insert(without={"attempt", "started_at", "completed_at", "kept_until"} | RESULT)
+"""All of a new job's row but what is null until something happens to it."""
 
-INSERT_JOBS = (
-    f"INSERT INTO ai.jobs ({', '.join(COLUMNS)}) SELECT * FROM unnest("  # noqa: S608 - constant columns
-    + ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(COLUMNS.values(), start=1))
-    + ")"
-)
-
-# The first request with a key writes its answer; the others find it taken, waiting for one that is still at work.
+# By hand: a row of `answers` is made of a key and an answer. The first request with a key writes its answer; the others find
+# it taken, and wait for one that is still running.
 CLAIM_KEYS = """
 INSERT INTO ai.answers (account, key, fingerprint, body, created_at)
 SELECT v.*, $5 FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[]) AS v
@@ -52,8 +38,8 @@ DROP_KEYS = """
 DELETE FROM ai.answers a USING unnest($1::text[], $2::text[]) AS v(account, key)
 WHERE a.account = v.account AND a.key = v.key"""
 
-# Where each flow stands, locked, and where its lane is now: the rank of the lane's first job that waits in turn, one probe
-# of the queue's index.
+# By hand: flows are tuples, found by all that they are. The tag of each, locked, and the present rank of its lane: that of the
+# lane's first job that waits in turn, one probe of the queue's index.
 LOCK_FLOWS = """
 WITH known AS (
     SELECT account, lane, priority, tag FROM ai.flows
@@ -95,7 +81,7 @@ async def submit_many(
         if jobs:
             writes = WriteBatch()
             await _rank(connection, writes, jobs, served)
-            writes.add(INSERT_JOBS, *_columns(jobs))
+            writes.write(INSERT_JOBS, jobs)
             await writes.do(connection)
     return answers
 
@@ -206,10 +192,3 @@ def _flow(job: JobValue) -> Flow:
 
 def _transposed(flows: Sequence[Flow]) -> tuple[list[UUID], list[UUID], list[int]]:
     return [flow[0] for flow in flows], [flow[1] for flow in flows], [flow[2] for flow in flows]
-
-
-def _columns(jobs: Sequence[JobValue]) -> list[list[Any]]:
-    columns = {name: [getattr(job, name) for job in jobs] for name in COLUMNS}
-    columns["id"] = [ids.decode("job", value) for value in columns["id"]]
-    columns["account"] = [ids.decode("acct", value) for value in columns["account"]]
-    return list(columns.values())

@@ -1,4 +1,4 @@
-"""The rules of the ledger, over rows that a transaction has locked: pure, and the same for both ways to the data.
+"""The rules of the ledger, over rows that a transaction has locked: pure, whoever loads and saves them.
 
 A method either does all of its work on the book or raises an `AppError` and leaves the book as it was.
 """
@@ -9,6 +9,7 @@ from datetime import datetime
 from uuid import UUID
 
 import msgspec
+from msgspec import Struct
 
 from aitbc.kernel.crypto.signing import Key
 from aitbc.kernel.primitives import ids
@@ -42,28 +43,27 @@ ISSUANCE, ESCROW, FEES = (UUID(int=number) for number in (1, 2, 3))
 """Where play money comes from, where held money lies, where fees go."""
 
 
-@dataclass(slots=True)
-class Account:
+class Account(Struct):
     """An account as it was locked, and as this book leaves it."""
 
     id: UUID
     owner: str
-    purpose: str
-    balance_units: int
-    held_units: int
-    earned_units: int
-    spent_units: int
-    version: int
-    version_found: int
+    purpose: str = "main"
+    balance_units: int = 0
+    held_units: int = 0
+    earned_units: int = 0
+    spent_units: int = 0
+    version: int = 0
+    version_found: int = 0
+    """The version that was locked."""
 
     @property
     def name(self) -> str:
-        """How records speak of it."""
+        """Its name in records."""
         return f"{self.owner}/{self.purpose}"
 
 
-@dataclass(slots=True)
-class HeldMoney:
+class HeldMoney(Struct):
     """A hold as it was found, and as this book leaves it."""
 
     id: str
@@ -94,18 +94,18 @@ class HeldMoney:
         )
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(Struct):
     """One account's part in a posting."""
 
-    account: UUID
+    transaction_id: str
+    position: int
+    account_id: UUID
     amount_units: int
     balance_after_units: int
     account_version: int
 
 
-@dataclass(slots=True)
-class Posting:
+class Posting(Struct):
     """A transaction that this book made."""
 
     id: str
@@ -113,19 +113,31 @@ class Posting:
     hold: str | None
     reference: str | None
     reason: str | None
+    body: str
+    digest: bytes
     entries: list[Entry]
-    body: bytes
+
+
+class Issued(Struct):
+    """A receipt that this book made."""
+
+    id: str
+    transaction_id: str
+    payer: str
+    miner: str
+    miner_account: str
+    price_units: int
+    fee_units: int
+    earned_units: int
+    body: str
     digest: bytes
 
 
-@dataclass(slots=True)
-class Issued:
-    """A receipt that this book made or found."""
+class Settled(Struct, frozen=True):
+    """What a settlement did, and what its receipt says, for one that is repeated."""
 
-    claims: ReceiptClaims
-    body: bytes
-    digest: bytes
     settlement: Settlement
+    claims: ReceiptClaims
 
 
 @dataclass(slots=True)
@@ -133,15 +145,16 @@ class Book:
     """The locked part of the ledger at one moment."""
 
     at: datetime
-    key: Key
-    """Signs receipts."""
-    fee_basis_points: int
+    key: Key | None = None
+    """Signs receipts: for a book that settles."""
+    fee_basis_points: int = 0
+    """The rate of the holds that are placed here."""
     stamp: str = ""
     """The moment as records write it."""
     accounts: dict[UUID, Account] = field(default_factory=dict)
     holds: dict[str, HeldMoney] = field(default_factory=dict)
-    receipts: dict[str, Issued] = field(default_factory=dict)
-    """By hold: those that were there, and those made here."""
+    settled: dict[str, Settled] = field(default_factory=dict)
+    """By hold: the settlements that were there, and those made here."""
     placed: list[HeldMoney] = field(default_factory=list)
     ended: list[HeldMoney] = field(default_factory=list)
     changed: set[UUID] = field(default_factory=set)
@@ -152,7 +165,7 @@ class Book:
         self.stamp = stamp(self.at)
 
     def place(self, command: PlaceHold) -> Hold:
-        """Move money from a payer into escrow; a repetition answers the hold as it is now."""
+        """Move money from a payer into escrow; a repetition returns the hold as it is now."""
         known = self.holds.get(command.hold)
         if known is not None:
             same = (known.payer, known.amount_units, known.reference)
@@ -213,7 +226,7 @@ class Book:
         return settlement
 
     def _settled_before(self, command: SettleHold) -> Settlement:
-        known = self.receipts.get(command.hold)
+        known = self.settled.get(command.hold)
         if known is None:  # it paid a rent
             raise HoldNotOpen
         claims, price = known.claims, known.settlement.price_units
@@ -280,13 +293,13 @@ class Book:
 
     def records(self) -> list[tuple[str, UUID, bytes]]:
         """Kind, id and digest of what was written, in the order of the chain: a receipt follows its settlement."""
-        receipts = {issued.claims.transaction: issued for issued in self.issued}
+        receipts = {issued.transaction_id: issued for issued in self.issued}
         found: list[tuple[str, UUID, bytes]] = []
         for posting in self.postings:
             found.append(("transaction", ids.decode("txn", posting.id), posting.digest))
             issued = receipts.get(posting.id)
             if issued is not None:
-                found.append(("receipt", ids.decode("rcpt", issued.claims.id), issued.digest))
+                found.append(("receipt", ids.decode("rcpt", issued.id), issued.digest))
         return found
 
     def _end(self, hold: HeldMoney, payer: Account, state: str, posting: Posting, reason: str | None) -> None:
@@ -297,7 +310,7 @@ class Book:
     def _pay_out(
         self, hold: HeldMoney, kind: str, to: str, price: int, reason: str | None = None
     ) -> tuple[Posting, int]:
-        """Pay the price out of an open hold, less the fee, and return the rest; gives the posting and the fee."""
+        """Pay the price out of an open hold, less the fee, and return the rest; returns the posting and the fee."""
         if type(price) is not int or not 0 <= price <= hold.amount_units:
             raise PriceAboveHold
         fee = share(price, hold.fee_basis_points)
@@ -331,7 +344,9 @@ class Book:
         volume = sum(abs(amount) for _, amount in legs)
         if any(abs(account.balance_units) > LARGEST - volume for account, _ in legs):
             raise AmountOverflow
-        entries, records = [], []
+        id_ = ids.new_id("txn")
+        entries: list[Entry] = []
+        records = []
         for account, amount in legs:
             self.changed.add(account.id)
             if amount == 0:
@@ -339,21 +354,21 @@ class Book:
             account.balance_units += amount
             account.version += 1
             assert account.balance_units >= 0 or account.owner == SYSTEM, f"{account.name} would be overdrawn"
-            entries.append(Entry(account.id, amount, account.balance_units, account.version))
+            entries.append(Entry(id_, len(entries), account.id, amount, account.balance_units, account.version))
             balance = render(account.balance_units)
             records.append(
                 EntryRecord(account=account.name, amount=render(amount), balance=balance, version=account.version)
             )
-        id_ = ids.new_id("txn")
         record = TransactionRecord(
             at=self.stamp, entries=records, hold=hold, id=id_, kind=kind, reason=reason, reference=reference
         )
         body = encode_transaction(record)
-        posting = Posting(id_, kind, hold, reference, reason, entries, body, digest(body))
+        posting = Posting(id_, kind, hold, reference, reason, body.decode(), digest(body), entries)
         self.postings.append(posting)
         return posting
 
     def _issue(self, command: SettleHold, hold: HeldMoney, settlement: Settlement) -> None:
+        assert self.key is not None, "a book that settles has the key of the node"
         claims = ReceiptClaims(
             attempt=command.attempt,
             earned=render(settlement.earned_units),
@@ -380,8 +395,19 @@ class Book:
             units=str(command.units),
         )
         body = sign_receipt(claims, self.key)
-        issued = Issued(claims, body, digest(body), settlement)
-        self.receipts[hold.id] = issued
+        issued = Issued(
+            id=claims.id,
+            transaction_id=claims.transaction,
+            payer=claims.payer,
+            miner=claims.miner,
+            miner_account=claims.miner_account,
+            price_units=settlement.price_units,
+            fee_units=settlement.fee_units,
+            earned_units=settlement.earned_units,
+            body=body.decode(),
+            digest=digest(body),
+        )
+        self.settled[hold.id] = Settled(settlement, claims)
         self.issued.append(issued)
 
 
@@ -403,8 +429,8 @@ def rent_of(hold: HeldMoney, transaction: str) -> Rent:
     )
 
 
-def found_receipt(body: str, price_units: int, fee_units: int, hold_amount_units: int) -> Issued:
-    """A stored receipt, for a settlement that is asked for again."""
+def settled_before(body: str, price_units: int, fee_units: int, hold_amount_units: int) -> Settled:
+    """A stored settlement, by its receipt, for one that is repeated."""
     claims = msgspec.json.decode(body, type=ReceiptClaims)
     settlement = Settlement(
         receipt=claims.id,
@@ -414,5 +440,4 @@ def found_receipt(body: str, price_units: int, fee_units: int, hold_amount_units
         earned_units=price_units - fee_units,
         returned_units=hold_amount_units - price_units,
     )
-    raw = body.encode()
-    return Issued(claims, raw, digest(raw), settlement)
+    return Settled(settlement, claims)

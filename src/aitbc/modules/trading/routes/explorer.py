@@ -24,9 +24,9 @@ from aitbc.modules.trading.models.views import (
     ReceiptLine,
 )
 from aitbc.modules.trading.routes.positions import identifier, number
-from aitbc.modules.trading.service import TradingService
 from aitbc.modules.trading.service.explorer import (
     BlockNotFound,
+    Explorer,
     NothingFound,
     ReceiptNotFound,
     TransactionNotFound,
@@ -49,7 +49,7 @@ class RecordController(Controller):
     )
     async def transactions(
         self,
-        trading: NamedDependency[TradingService],
+        explorer: NamedDependency[Explorer],
         reference: FromQuery[Id] = None,
         limit: FromQuery[Limit] = 50,
         cursor: FromQuery[Cursor] = None,
@@ -57,7 +57,7 @@ class RecordController(Controller):
         """List transactions from the newest on; with `reference`, those of a job or a hold."""
         bound = [reference or ""]
         before = identifier("transactions", "txn", cursor, *bound)
-        found = await trading.explorer.transactions(limit=limit + 1, before=before, reference=reference)
+        found = await explorer.transactions(limit=limit + 1, before=before, reference=reference)
         return Page.of("transactions", found, limit, lambda transaction: transaction.id, bound_to=bound)
 
     @get(
@@ -66,16 +66,14 @@ class RecordController(Controller):
         summary="Read a transaction",
         opt={"permission": "chain:read", "errors": (TransactionNotFound,)},
     )
-    async def transaction(
-        self, trading: NamedDependency[TradingService], transaction: FromPath[str]
-    ) -> LedgerTransaction:
+    async def transaction(self, explorer: NamedDependency[Explorer], transaction: FromPath[str]) -> LedgerTransaction:
         """Read a transaction with the balances before and after it, and its place in the chain."""
-        return await trading.explorer.transaction(transaction)
+        return await explorer.transaction(transaction)
 
     @get("/receipts", operation_id="list_receipts", summary="List receipts", opt={"permission": "chain:read"})
     async def receipts(
         self,
-        trading: NamedDependency[TradingService],
+        explorer: NamedDependency[Explorer],
         job: FromQuery[Id] = None,
         payer: FromQuery[Id] = None,
         miner: FromQuery[Id] = None,
@@ -90,7 +88,7 @@ class RecordController(Controller):
             if not ids.is_id("rcpt", id_) or at.tzinfo is None:
                 raise InvalidCursor
             before = (at, id_)
-        found = await trading.explorer.receipts(limit=limit + 1, before=before, job=job, payer=payer, miner=miner)
+        found = await explorer.receipts(limit=limit + 1, before=before, job=job, payer=payer, miner=miner)
         return Page.of("receipts", found, limit, lambda receipt: (receipt.issued_at, receipt.id), bound_to=bound)
 
     @get(
@@ -99,12 +97,12 @@ class RecordController(Controller):
         summary="Read a receipt",
         opt={"permission": "chain:read", "errors": (ReceiptNotFound,)},
     )
-    async def receipt(self, trading: NamedDependency[TradingService], receipt: FromPath[str]) -> Receipt:
+    async def receipt(self, explorer: NamedDependency[Explorer], receipt: FromPath[str]) -> Receipt:
         """Read a receipt with its proof of inclusion.
 
         Saved as it is, `aitbc receipt verify` checks it without a server.
         """
-        return await trading.explorer.receipt(receipt)
+        return await explorer.receipt(receipt)
 
     @get(
         "/addresses/{address:str}",
@@ -113,13 +111,13 @@ class RecordController(Controller):
         opt={"permission": "chain:read", "errors": (HolderNotFound,)},
     )
     async def address(
-        self, trading: NamedDependency[TradingService], who: NamedDependency[Principal], address: FromPath[str]
+        self, explorer: NamedDependency[Explorer], who: NamedDependency[Principal], address: FromPath[str]
     ) -> AccountView:
         """Read an address: its balance, what it earned and spent, how many entries it has.
 
         Your own account, any for an admin; `system` is the platform's own, where fees go, and open to all.
         """
-        return await trading.explorer.account(who, address)
+        return await explorer.account(who, address)
 
     @get(
         "/search",
@@ -128,10 +126,10 @@ class RecordController(Controller):
         opt={"permission": "chain:read", "errors": (NothingFound,)},
     )
     async def search(
-        self, trading: NamedDependency[TradingService], who: NamedDependency[Principal], q: FromQuery[Wanted]
+        self, explorer: NamedDependency[Explorer], who: NamedDependency[Principal], q: FromQuery[Wanted]
     ) -> Found:
         """Find what a height, a block's hash or any id names, and the path it is read at."""
-        return await trading.explorer.search(who, q)
+        return await explorer.search(who, q)
 
 
 class ChainController(Controller):
@@ -141,11 +139,11 @@ class ChainController(Controller):
 
     @get("/blocks", operation_id="list_blocks", summary="List blocks", opt={"permission": "chain:read"})
     async def blocks(
-        self, trading: NamedDependency[TradingService], limit: FromQuery[Limit] = 50, cursor: FromQuery[Cursor] = None
+        self, explorer: NamedDependency[Explorer], limit: FromQuery[Limit] = 50, cursor: FromQuery[Cursor] = None
     ) -> Page[Block]:
         """List blocks from the newest on."""
         before = number("blocks", cursor)
-        found = await trading.explorer.blocks(limit=limit + 1, before=before)
+        found = await explorer.blocks(limit=limit + 1, before=before)
         return Page.of("blocks", found, limit, lambda block: (block.height,))
 
     @get(
@@ -154,9 +152,9 @@ class ChainController(Controller):
         summary="Read a block",
         opt={"permission": "chain:read", "errors": (BlockNotFound,)},
     )
-    async def block(self, trading: NamedDependency[TradingService], block: FromPath[str]) -> Block:
+    async def block(self, explorer: NamedDependency[Explorer], block: FromPath[str]) -> Block:
         """Read a block by its height or its hash; `head` is the last one."""
-        return await trading.explorer.block(block)
+        return await explorer.block(block)
 
     @get(
         "/blocks/{block:str}/records",
@@ -166,25 +164,25 @@ class ChainController(Controller):
     )
     async def block_records(
         self,
-        trading: NamedDependency[TradingService],
+        explorer: NamedDependency[Explorer],
         block: FromPath[str],
         limit: FromQuery[Limit] = 50,
         cursor: FromQuery[Cursor] = None,
     ) -> Page[BlockRecord]:
         """List the records of a block in the order in which they are sealed."""
         after = number("block_records", cursor)
-        found = await trading.explorer.block_records(block, limit=limit + 1, after=after)
+        found = await explorer.block_records(block, limit=limit + 1, after=after)
         return Page.of("block_records", found, limit, lambda record: (record.sequence,))
 
     @get(
         "/chain/keys", operation_id="list_node_keys", summary="Read the node's public keys", opt={"permission": PUBLIC}
     )
-    async def keys(self, trading: NamedDependency[TradingService]) -> Page[NodeKey]:
+    async def keys(self, explorer: NamedDependency[Explorer]) -> Page[NodeKey]:
         """Read the public keys that the node signs, or once signed, receipts and blocks with, oldest first.
 
         One page has them all.
         """
-        return Page(data=await trading.explorer.keys())
+        return Page(data=await explorer.keys())
 
     @get(
         "/chain/export",
@@ -193,9 +191,9 @@ class ChainController(Controller):
         media_type="application/jsonl",
         opt={"permission": "chain:read"},
     )
-    async def export(self, trading: NamedDependency[TradingService]) -> Stream:
+    async def export(self, explorer: NamedDependency[Explorer]) -> Stream:
         """Export the whole chain up to its last block, one JSON value a line, for `aitbc chain verify`.
 
         The last line says where the export ends; without it the file was cut short.
         """
-        return Stream(trading.export(), media_type="application/jsonl")
+        return Stream(explorer.export(), media_type="application/jsonl")

@@ -17,10 +17,10 @@ from aitbc.kernel.primitives.text import Name
 from aitbc.modules.trading.api import Hold, HolderNotFound, InsufficientFunds
 from aitbc.modules.trading.models.views import AccountEntry, AccountView, HoldView, LedgerReport, LedgerTransaction
 from aitbc.modules.trading.routes.positions import identifier, moment_and_id, number
-from aitbc.modules.trading.service import TradingService
-from aitbc.modules.trading.service.deposits import FaucetEmpty, FaucetOff, NotCorrectable
-from aitbc.modules.trading.service.explorer import TransactionNotFound
-from aitbc.modules.trading.service.fees import FeeRate
+from aitbc.modules.trading.service.deposits import Deposits, FaucetEmpty, FaucetOff, NotCorrectable
+from aitbc.modules.trading.service.explorer import Explorer, TransactionNotFound
+from aitbc.modules.trading.service.fees import FeeRate, Fees
+from aitbc.modules.trading.service.ledger import Ledger
 
 Amount = Annotated[
     str,
@@ -79,11 +79,11 @@ class LedgerController(Controller):
         opt={"permission": "ledger:audit"},
     )
     async def accounts(
-        self, trading: NamedDependency[TradingService], limit: FromQuery[Limit] = 50, cursor: FromQuery[Cursor] = None
+        self, explorer: NamedDependency[Explorer], limit: FromQuery[Limit] = 50, cursor: FromQuery[Cursor] = None
     ) -> Page[AccountView]:
         """List every account with its money, in the order of ids: for those who run the platform."""
         after = identifier("ledger_accounts", "acct", cursor)
-        found = await trading.explorer.accounts(limit=limit + 1, after=after)
+        found = await explorer.accounts(limit=limit + 1, after=after)
         return Page.of("ledger_accounts", found, limit, lambda account: account.account)
 
     @get(
@@ -93,10 +93,10 @@ class LedgerController(Controller):
         opt={"permission": "ledger:read", "errors": (HolderNotFound,)},
     )
     async def balance(
-        self, trading: NamedDependency[TradingService], who: NamedDependency[Principal], account: FromPath[str]
+        self, explorer: NamedDependency[Explorer], who: NamedDependency[Principal], account: FromPath[str]
     ) -> AccountView:
         """Read what an account owns: available, and held for jobs under way. Yours, or any for an admin."""
-        return await trading.explorer.account(who, account)
+        return await explorer.account(who, account)
 
     @get(
         "/accounts/{account:str}/entries",
@@ -106,7 +106,7 @@ class LedgerController(Controller):
     )
     async def entries(
         self,
-        trading: NamedDependency[TradingService],
+        explorer: NamedDependency[Explorer],
         who: NamedDependency[Principal],
         account: FromPath[str],
         limit: FromQuery[Limit] = 50,
@@ -114,7 +114,7 @@ class LedgerController(Controller):
     ) -> Page[AccountEntry]:
         """List an account's entries from the newest on, each with the balance before and after it."""
         before = number("entries", cursor)
-        found = await trading.explorer.entries(who, account, limit=limit + 1, before=before)
+        found = await explorer.entries(who, account, limit=limit + 1, before=before)
         return Page.of("entries", found, limit, lambda entry: (entry.version,))
 
     @get(
@@ -124,10 +124,10 @@ class LedgerController(Controller):
         opt={"permission": "ledger:audit", "errors": (InvalidCursor,)},
     )
     async def open_holds(
-        self, trading: NamedDependency[TradingService], limit: FromQuery[Limit] = 50, cursor: FromQuery[Cursor] = None
+        self, ledger: NamedDependency[Ledger], limit: FromQuery[Limit] = 50, cursor: FromQuery[Cursor] = None
     ) -> Page[HoldView]:
         """List the money that is set aside now, the oldest first: for those who run the platform."""
-        found = await trading.open_holds(now(), limit + 1, moment_and_id("open_holds", "hold", cursor))
+        found = await ledger.open_holds(now(), limit + 1, moment_and_id("open_holds", "hold", cursor))
         return Page.of(
             "open_holds", [_hold_view(hold) for hold in found], limit, lambda hold: (hold.placed_at, hold.id)
         )
@@ -144,13 +144,13 @@ class LedgerController(Controller):
     )
     async def deposit(
         self,
-        trading: NamedDependency[TradingService],
+        deposits: NamedDependency[Deposits],
         who: NamedDependency[Principal],
         once: NamedDependency[IdempotencyKey],
         data: JSONBody[MakeDeposit],
     ) -> LedgerTransaction:
         """Give an account play money out of the issuance account. The audit trail notes who did it."""
-        return await trading.deposit(who, data.account, parse(data.amount), data.reason, once)
+        return await deposits.deposit(who, data.account, parse(data.amount), data.reason, once)
 
     @post(
         "/faucet",
@@ -164,13 +164,13 @@ class LedgerController(Controller):
     )
     async def faucet(
         self,
-        trading: NamedDependency[TradingService],
+        deposits: NamedDependency[Deposits],
         who: NamedDependency[Principal],
         once: NamedDependency[IdempotencyKey],
         data: JSONBody[TakeFromFaucet],
     ) -> LedgerTransaction:
         """Take play money for the caller's own account, up to a daily share, where the platform allows it."""
-        return await trading.deposits.faucet(who, parse(data.amount), once)
+        return await deposits.faucet(who, parse(data.amount), once)
 
     @post(
         "/transactions/{transaction:str}/correction",
@@ -184,22 +184,22 @@ class LedgerController(Controller):
     )
     async def correct(
         self,
-        trading: NamedDependency[TradingService],
+        deposits: NamedDependency[Deposits],
         who: NamedDependency[Principal],
         once: NamedDependency[IdempotencyKey],
         transaction: FromPath[str],
         data: JSONBody[CorrectTransaction],
     ) -> LedgerTransaction:
         """Undo a deposit, a faucet grant or a settlement by a transaction of its own; a second run changes nothing."""
-        return await trading.deposits.correct(who, transaction, data.reason, once)
+        return await deposits.correct(who, transaction, data.reason, once)
 
     @get("/fees", operation_id="get_fees", summary="Read the fee", opt={"permission": "chain:read"})
-    async def fees(self, trading: NamedDependency[TradingService]) -> FeeRates:
+    async def fees(self, fees: NamedDependency[Fees]) -> FeeRates:
         """Read the platform's share of a price, and since when it holds.
 
         A hold keeps the rate that it was placed at.
         """
-        return FeeRates(basis_points=await trading.fees.in_force(), rates=tuple(await trading.fees.rates()))
+        return FeeRates(basis_points=await fees.in_force(), rates=tuple(await fees.rates()))
 
     @post(
         "/ledger/verify",
@@ -208,12 +208,12 @@ class LedgerController(Controller):
         status_code=200,
         opt={"permission": "ledger:audit", "idempotency": "natural"},
     )
-    async def verify(self, trading: NamedDependency[TradingService]) -> LedgerReport:
+    async def verify(self, ledger: NamedDependency[Ledger]) -> LedgerReport:
         """Recompute blocks, records, entries, holds, receipts and balances from the first record on.
 
         Answers what was covered, and names the first thing that does not hold.
         """
-        return await trading.verify()
+        return await ledger.verify()
 
 
 def _hold_view(hold: Hold) -> HoldView:

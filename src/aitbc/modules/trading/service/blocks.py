@@ -1,7 +1,6 @@
-"""The chain: seals what happened into blocks, and proves that a record is in one."""
+"""Blocks: sealed over the records of the ledger, each with the hash of the one before; and proofs of inclusion."""
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -37,11 +36,11 @@ SELECT i.sequence, i.digest, b.* FROM trading.block_items i JOIN trading.blocks 
 WHERE i.record_id = $1"""
 READ_DIGESTS = """
 SELECT digest FROM trading.block_items WHERE sequence >= $1 AND sequence < $2 ORDER BY sequence"""
-KNOW_KEY = """
+ADD_KEY = """
 INSERT INTO trading.node_keys (public_key, first_used_at) VALUES ($1, $2) ON CONFLICT DO NOTHING"""
 
 
-class Chain:
+class Blocks:
     """Seals records into blocks, one sealer at a time."""
 
     def __init__(self, database: Database, key: Key) -> None:
@@ -49,19 +48,19 @@ class Chain:
         self._key = key
 
     async def start(self) -> None:
-        """Make the first block, if this is the first start, and note the key we sign with."""
+        """Make the first block, if this is the first start, and store the public key that signs."""
         await retry(self._begin)
 
     async def _begin(self) -> None:
         async with self._database.raw_transaction() as connection:
-            await connection.execute(KNOW_KEY, self._key.public, now())
+            await connection.execute(ADD_KEY, self._key.public, now())
         with suppress(ConstraintViolated):  # of two first starts at once, the other made it
             async with self._database.raw_transaction() as connection:
                 if await connection.fetchrow(LAST_BLOCK) is None:
                     await self._add_block(connection, None, [])
 
     async def seal(self) -> int:
-        """Seal everything that waits; answers how many records were sealed."""
+        """Seal everything that waits; returns how many records were sealed."""
         sealed = 0
         while True:
             count = await self._seal_one()
@@ -79,7 +78,7 @@ class Chain:
             first = last["first_sequence"] + last["records"]
             height = await self._add_block(connection, last, [row["digest"] for row in waiting])
             sealed = await connection.execute(SEAL, [row["id"] for row in waiting], first, height)
-            # A second sealer would have failed at the height already; this says that nobody took a record away.
+            # A second sealer would have failed at the height already; this checks that nobody took a record away.
             assert sealed == f"INSERT 0 {len(waiting)}", "a record left the queue while it was being sealed"
         return len(waiting)
 
@@ -108,7 +107,7 @@ class Chain:
         return int(header["height"])
 
     async def proof(self, record_id: UUID) -> InclusionProof | None:
-        """The way from a record to the root of its block; none while it waits to be sealed."""
+        """The inclusion proof of a record; none while it waits to be sealed."""
         async with self._database.raw() as connection:
             item = await connection.fetchrow(FIND_ITEM, record_id)
             if item is None:
@@ -145,8 +144,3 @@ def block_view(row: Any) -> Block:
     header = header_of(row)
     del header["version"]
     return Block(**header, hash=chain_format.name_digest(row["hash"]), signature=row["signature"])
-
-
-def block_views(rows: Sequence[Any]) -> list[Block]:
-    """What callers see of some stored blocks."""
-    return [block_view(row) for row in rows]

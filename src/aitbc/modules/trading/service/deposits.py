@@ -1,4 +1,4 @@
-"""Play money in, and mistakes out: deposits, the faucet, corrections; each of them a transaction of its own."""
+"""Deposits, the faucet, corrections: each a unit of work."""
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -6,6 +6,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.retry import retry
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
+from aitbc.kernel.identity.accounts import Identity
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
@@ -15,8 +16,8 @@ from aitbc.modules.trading.api import HolderNotFound
 from aitbc.modules.trading.models.book import FEES, ISSUANCE, Posting
 from aitbc.modules.trading.models.tables import EntryRow, FaucetDayRow, ReceiptRow, TransactionRow
 from aitbc.modules.trading.models.views import LedgerTransaction
+from aitbc.modules.trading.service.book_rows import load_book, open_accounts, save_book
 from aitbc.modules.trading.service.explorer import TransactionNotFound, transaction_view
-from aitbc.modules.trading.service.ledger import Ledger
 from aitbc.modules.trading.service.settings import TradingSettings
 
 
@@ -42,17 +43,19 @@ class NotCorrectable(Conflict):
 
 
 class Deposits:
-    """Money that comes from nowhere else than the issuance account, and what takes it back."""
+    """Grants play money out of the issuance account, and corrects transactions."""
 
-    def __init__(self, database: Database, ledger: Ledger, settings: TradingSettings) -> None:
+    def __init__(self, database: Database, identity: Identity, settings: TradingSettings) -> None:
         self._database = database
-        self._ledger = ledger
+        self._identity = identity
         self._settings = settings
 
     async def deposit(
         self, who: Principal, account: str, amount_units: int, reason: str | None, once: IdempotencyKey
     ) -> LedgerTransaction:
-        """Give an account play money; noted in the audit trail."""
+        """Give an account play money. Raises `HolderNotFound` for one that nobody has: what it holds would be lost."""
+        if not await self._identity.has_account(account):
+            raise HolderNotFound
 
         async def work() -> LedgerTransaction:
             async with self._database.unit_of_work() as uow:
@@ -100,10 +103,10 @@ class Deposits:
         except ids.MalformedId:
             raise HolderNotFound from None
         checked(amount_units)
-        await self._ledger.open_accounts(uow, {id_: account})
-        book = await self._ledger.open(uow, {ISSUANCE, id_})
+        await open_accounts(uow, {id_: account})
+        book = await load_book(uow, {ISSUANCE, id_})
         posting = book.grant(kind, book.accounts[id_], amount_units, reason)
-        await self._ledger.save(uow, book)
+        await save_book(uow, book)
         return posting
 
     async def correct(self, who: Principal, transaction: str, reason: str, once: IdempotencyKey) -> LedgerTransaction:
@@ -138,7 +141,7 @@ class Deposits:
             found = await uow.session.scalars(select(ReceiptRow).where(ReceiptRow.transaction_id == original.id))
             receipt = found.one()
             accounts = {FEES, ids.decode("acct", receipt.payer), ids.decode("acct", receipt.miner_account)}
-        book = await self._ledger.open(uow, accounts)
+        book = await load_book(uow, accounts)
         earlier = select(TransactionRow.id).where(
             TransactionRow.kind == "correction", TransactionRow.reference == original.id
         )
@@ -160,7 +163,7 @@ class Deposits:
                 original=original.id,
                 reason=reason,
             )
-        await self._ledger.save(uow, book)
+        await save_book(uow, book)
         return posting.id, True
 
 

@@ -1,6 +1,6 @@
-"""Looking: accounts, statements, transactions, receipts, blocks, and a search that leads to any of them."""
+"""The explorer: accounts, statements, transactions, receipts, blocks, a search over them, and the export of the chain."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -40,7 +40,8 @@ from aitbc.modules.trading.models.views import (
     ReceiptLine,
     SignedReceipt,
 )
-from aitbc.modules.trading.service.blocks import Chain, block_view
+from aitbc.modules.trading.service.blocks import Blocks, block_view
+from aitbc.modules.trading.service.export import export
 
 RECORD_PREFIX = {"transaction": "txn", "receipt": "rcpt"}
 DIGITS_MAX = 18
@@ -82,11 +83,9 @@ class NothingFound(NotFound):
 class Explorer:
     """Reads the ledger and the chain; changes nothing."""
 
-    def __init__(self, database: Database, sealer: Chain) -> None:
+    def __init__(self, database: Database, blocks: Blocks) -> None:
         self._database = database
-        self._chain = sealer
-
-    # Accounts: their owner's, and the operator's, to see
+        self._blocks = blocks
 
     async def account(self, who: Principal, account: str) -> AccountView:
         """An account's money; zero for one that never had any. Raises `HolderNotFound` for somebody else's."""
@@ -152,7 +151,7 @@ class Explorer:
             body = await session.scalar(select(ReceiptRow.body).where(ReceiptRow.id == receipt))
         if body is None:
             raise ReceiptNotFound
-        proof = await self._chain.proof(ids.decode("rcpt", receipt))
+        proof = await self._blocks.proof(ids.decode("rcpt", receipt))
         return Receipt(receipt=msgspec.json.decode(body, type=SignedReceipt), proof=proof)
 
     async def receipts(
@@ -264,6 +263,10 @@ class Explorer:
         query = select(NodeKeyRow.public_key, NodeKeyRow.first_used_at).order_by(NodeKeyRow.first_used_at)
         async with self._database.reading() as session:
             return [NodeKey(public_key=key, first_used_at=at) for key, at in await session.execute(query)]
+
+    def export(self) -> AsyncIterator[bytes]:
+        """The whole chain, for the offline verifier."""
+        return export(self._database)
 
     async def search(self, who: Principal, wanted: str) -> Found:
         """Where a height, a hash or an id leads. Raises `NothingFound`."""

@@ -9,11 +9,13 @@ from sqlalchemy.dialects.postgresql import insert
 
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.money import share
+from aitbc.modules.trading.api import FeeQuote
 from aitbc.modules.trading.models.tables import FeeRateRow
 from aitbc.modules.trading.service.settings import TradingSettings
 
 KNOWN_FOR_SECONDS = 1.0
-"""How long the rates are believed without looking again."""
+"""How long the rates are cached."""
 
 
 class FeeRate(Struct, frozen=True, kw_only=True):
@@ -24,7 +26,7 @@ class FeeRate(Struct, frozen=True, kw_only=True):
 
 
 class Fees:
-    """The rates there are and will be, oldest first."""
+    """Knows the fee rates, present and planned."""
 
     def __init__(self, database: Database, settings: TradingSettings) -> None:
         self._database = database
@@ -33,7 +35,7 @@ class Fees:
         self._known_at = float("-inf")
 
     async def start(self) -> None:
-        """Write the configured rate down when it is a new one."""
+        """Store the configured rate when it is a new one."""
         rates = await self.rates()
         wanted = self._settings.fee_basis_points
         if rates and rates[-1].basis_points == wanted:
@@ -60,3 +62,8 @@ class Fees:
         at = now()
         started = [rate.basis_points for rate in await self.rates() if rate.effective_from <= at]
         return started[-1] if started else self._settings.fee_basis_points
+
+    async def quote(self, price_units: int) -> FeeQuote:
+        """The fee that a settlement at this price would take now."""
+        points = await self.in_force()
+        return FeeQuote(basis_points=points, fee_units=share(price_units, points))

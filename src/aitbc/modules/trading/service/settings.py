@@ -9,8 +9,6 @@ from msgspec import Meta, Struct
 class TradingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How money is handled here."""
 
-    hot: bool = True
-    """Gather holds, settlements and voids of many callers into one transaction."""
     fee_basis_points: Annotated[int, Meta(ge=0, le=10_000)] = 250
     """The platform's share of a price, in 1/10 000."""
     fee_effective_from: datetime | None = None

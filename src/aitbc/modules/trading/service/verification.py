@@ -48,7 +48,7 @@ READ_ACCOUNTS = """
 SELECT id, owner, purpose, balance_units, held_units, earned_units, spent_units, version FROM trading.accounts
 WHERE id > $1 ORDER BY id LIMIT $2"""
 # What lies in the tables and in no block and no queue: put there by hand.
-STRAYS = {
+ORPHANS = {
     "transaction": """SELECT t.id FROM trading.transactions t
         WHERE NOT EXISTS (SELECT FROM trading.block_items i WHERE i.record_id = t.id)
         AND NOT EXISTS (SELECT FROM trading.unsealed u WHERE u.record_id = t.id) ORDER BY t.id LIMIT 1""",
@@ -290,10 +290,10 @@ class _Audit:
 
     async def leftovers(self, connection: Connection) -> None:
         """Nothing may lie in a table that no record speaks of."""
-        for kind, query in STRAYS.items():
-            stray = await connection.fetchval(query)
-            if stray is not None:
-                name = ids.encode(PREFIX[kind], stray)
+        for kind, query in ORPHANS.items():
+            orphan = await connection.fetchval(query)
+            if orphan is not None:
+                name = ids.encode(PREFIX[kind], orphan)
                 raise ChainError("it is in no block and waits for none", field=f"{kind}s", record=name)
         counted = {"entries": self.books.entries, "holds": self.placed, "block_items": self.sealed}
         for table, expected in counted.items():

@@ -1,4 +1,4 @@
-"""What ai tells is settled or returned, once, whether the direct way went first, never came, or came too late."""
+"""The events of ai settle or return money once, whether the direct call went first, never came, or came too late."""
 
 from datetime import timedelta
 
@@ -23,7 +23,7 @@ def succeeded(settlement: SettleHold) -> JobSucceeded:
 
 
 def event_handlers(trading: TradingService) -> tuple[EventHandler, EventHandler]:
-    """The two ears of trading, by its manifest."""
+    """The two event handlers of trading, by its manifest."""
     one, other = (
         EventHandler(trading.db, f"trading.{method.__name__}", getattr(trading, method.__name__))
         for method in (module.hears[JobSucceeded], module.hears[JobClosed])
@@ -39,11 +39,11 @@ async def test_a_success_that_nobody_settled_is_settled_once(owner: Target) -> N
             await trading.hold(hold)
         settlements = [a_settlement(hold, 60) for hold in (direct, late)]
         await trading.settle(settlements[0])
-        told = [(new_uuid(), succeeded(settlement)) for settlement in settlements]
-        ear, _ = event_handlers(trading)
-        await ear.receive(told)
-        await ear.receive(told)
-        await ear.receive([(new_uuid(), event) for _, event in told])
+        delivered = [(new_uuid(), succeeded(settlement)) for settlement in settlements]
+        handler, _ = event_handlers(trading)
+        await handler.receive(delivered)
+        await handler.receive(delivered)
+        await handler.receive([(new_uuid(), event) for _, event in delivered])
         assert (await trading.balance(payer)).available_units == 880
         assert (await trading.settle(settlements[1])).price_units == 60
         await require_sound(trading)
@@ -56,10 +56,10 @@ async def test_an_end_without_success_returns_the_money_once(owner: Target) -> N
         for hold in holds:
             await trading.hold(hold)
         await trading.void(holds[0].hold, "canceled")
-        _, ear = event_handlers(trading)
+        _, handler = event_handlers(trading)
         closed = [JobClosed(job=hold.reference, hold=hold.hold, state="failed", reason="gave_up") for hold in holds[:2]]
         for _ in range(2):
-            await ear.receive([(new_uuid(), event) for event in closed])
+            await handler.receive([(new_uuid(), event) for event in closed])
         balance = await trading.balance(payer)
         assert (balance.available_units, balance.held_units) == (900, 100)
         await require_sound(trading)
@@ -72,11 +72,11 @@ async def test_a_success_whose_money_has_gone_back_stays_with_the_relay(owner: T
         await trading.hold(hold)
         clock.move(timedelta(hours=2))
         await trading.expire_holds()
-        ear, closing = event_handlers(trading)
+        handler, closing = event_handlers(trading)
         with pytest.raises(HoldNotOpen):
-            await ear.receive([(new_uuid(), succeeded(a_settlement(hold, 60)))])
+            await handler.receive([(new_uuid(), succeeded(a_settlement(hold, 60)))])
         with pytest.raises(HoldNotFound):
-            await ear.receive([(new_uuid(), succeeded(a_settlement(a_hold(payer, 5), 5)))])
+            await handler.receive([(new_uuid(), succeeded(a_settlement(a_hold(payer, 5), 5)))])
         unknown = a_hold(payer, 5)
         event = JobClosed(job=unknown.reference, hold=unknown.hold, state="failed", reason="gave_up")
         with pytest.raises(HoldNotFound):

@@ -1,4 +1,4 @@
-"""What an operator watches of the ledger: open holds, drift (which must be zero), and how far the chain has come."""
+"""The metrics of the ledger: open holds, drift (which must be zero), and how far the chain has come."""
 
 from collections.abc import Sequence
 

@@ -1,0 +1,69 @@
+"""The book of a unit of work: loads and saves what rents, deposits and corrections change, which are not batched."""
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from msgspec.structs import asdict
+from sqlalchemy import insert, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from aitbc.kernel.database.unit_of_work import UnitOfWork
+from aitbc.kernel.primitives.clock import now
+from aitbc.modules.trading.models.book import Account, Book, HeldMoney
+from aitbc.modules.trading.models.tables import AccountRow, EntryRow, HoldRow, TransactionRow, UnsealedRow
+
+BALANCES = ("balance_units", "held_units", "earned_units", "spent_units", "version")
+ENDED = ("state", "ended_at", "ended_by", "reason", "price_units")
+
+
+async def open_accounts(uow: UnitOfWork, owners: Mapping[UUID, str]) -> None:
+    """Make the accounts that are not there yet, in the order of ids."""
+    fresh = [
+        {"id": id_, "owner": owners[id_], "purpose": "main", "created_at": now()} | dict.fromkeys(BALANCES, 0)
+        for id_ in sorted(owners)
+    ]
+    await uow.session.execute(upsert(AccountRow).values(fresh).on_conflict_do_nothing())
+
+
+async def load_book(uow: UnitOfWork, accounts: set[UUID], *, holds: Sequence[str] = ()) -> Book:
+    """Lock accounts in the order of their ids (the system's come first) and read holds behind that lock."""
+    locking = select(AccountRow).where(AccountRow.id.in_(accounts)).order_by(AccountRow.id)
+    rows = await uow.session.scalars(
+        locking.with_for_update(key_share=True), execution_options={"populate_existing": True}
+    )
+    book = Book(at=now(), accounts={row.id: _account_of(row) for row in rows})
+    if holds:
+        reading = select(HoldRow).where(HoldRow.id.in_(holds)).order_by(HoldRow.id)
+        found = await uow.session.scalars(reading, execution_options={"populate_existing": True})
+        book.holds = {row.id: held_money_of(row) for row in found}
+    return book
+
+
+async def save_book(uow: UnitOfWork, book: Book) -> None:
+    """Write what a book did; holds are placed and receipts issued in batches only."""
+    for id_ in book.changed:
+        account = await uow.session.get_one(AccountRow, id_)
+        for column in BALANCES:
+            setattr(account, column, getattr(book.accounts[id_], column))
+    for hold in book.ended:
+        held = await uow.session.get_one(HoldRow, hold.id)
+        for column in ENDED:
+            setattr(held, column, getattr(hold, column))
+    for posting in book.postings:
+        columns = {name: value for name, value in asdict(posting).items() if name not in ("digest", "entries")}
+        uow.add(TransactionRow(**columns, created_at=book.at))
+    # In one statement: the database checks there that each transaction sums to zero.
+    entries = [asdict(entry) | {"created_at": book.at} for posting in book.postings for entry in posting.entries]
+    await uow.session.execute(insert(EntryRow).values(entries))
+    records = [{"kind": kind, "record_id": id_, "digest": digest} for kind, id_, digest in book.records()]
+    await uow.session.execute(insert(UnsealedRow).values(records))
+
+
+def held_money_of(row: HoldRow) -> HeldMoney:
+    """A hold as it was read."""
+    return HeldMoney(**{column: getattr(row, column) for column in HeldMoney.__struct_fields__})
+
+
+def _account_of(row: AccountRow) -> Account:
+    columns = {column: getattr(row, column) for column in Account.__struct_fields__ if column != "version_found"}
+    return Account(**columns, version_found=row.version)

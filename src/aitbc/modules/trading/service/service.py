@@ -1,0 +1,122 @@
+"""The service object of trading: delegates the face to its parts, and names event handlers and periodic tasks."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from prometheus_client import Metric
+
+from aitbc.kernel.database.unit_of_work import Connection, Database
+from aitbc.kernel.events.relay import set_based
+from aitbc.kernel.platform import Platform
+from aitbc.modules.ai.events import JobClosed, JobSucceeded
+from aitbc.modules.trading.api import (
+    Balance,
+    Earnings,
+    FeeQuote,
+    Hold,
+    PayRent,
+    PlaceHold,
+    Rent,
+    SettleHold,
+    Settlement,
+)
+from aitbc.modules.trading.models.views import LedgerReport
+from aitbc.modules.trading.service.blocks import Blocks
+from aitbc.modules.trading.service.deposits import Deposits
+from aitbc.modules.trading.service.explorer import Explorer
+from aitbc.modules.trading.service.fees import Fees
+from aitbc.modules.trading.service.ledger import Ledger
+from aitbc.modules.trading.service.metrics import measure
+from aitbc.modules.trading.service.rents import Rents
+from aitbc.modules.trading.service.settings import TradingSettings
+
+
+class TradingService:
+    """Keeps the ledger and the chain."""
+
+    def __init__(self, db: Database, platform: Platform, settings: TradingSettings | None = None) -> None:
+        self.db = db
+        self.settings = settings or TradingSettings()
+        self.fees = Fees(db, self.settings)
+        self.ledger = Ledger(db, platform.node_key, self.fees)
+        self.rents = Rents(db)
+        self.deposits = Deposits(db, platform.identity, self.settings)
+        self.blocks = Blocks(db, platform.node_key)
+        self.explorer = Explorer(db, self.blocks)
+
+    async def start(self) -> None:
+        """Make what the first start needs: the first block and the fee rate."""
+        await self.blocks.start()
+        await self.fees.start()
+
+    # The face
+
+    async def hold(self, command: PlaceHold) -> Hold:
+        """Set money aside."""
+        return await self.ledger.hold(command)
+
+    async def settle(self, command: SettleHold) -> Settlement:
+        """Pay out of an open hold and issue the receipt."""
+        return await self.ledger.settle(command)
+
+    async def pay_rent(self, command: PayRent) -> Rent:
+        """Pay a rent out of an open hold."""
+        return await self.rents.pay(command)
+
+    async def void(self, hold: str, reason: str) -> Hold:
+        """Return all of an open hold."""
+        return await self.ledger.void(hold, reason)
+
+    async def open_holds(
+        self, before: datetime, limit: int, after: tuple[datetime, str] | None = None
+    ) -> Sequence[Hold]:
+        """Open holds placed before a time, oldest first."""
+        return await self.ledger.open_holds(before, limit, after)
+
+    async def still_held(self, holds: Sequence[str]) -> Sequence[Hold]:
+        """Those of these holds that are open."""
+        return await self.ledger.still_held(holds)
+
+    async def balance(self, account: str) -> Balance:
+        """What an account owns now."""
+        return await self.ledger.balance(account)
+
+    async def quote_fee(self, price_units: int) -> FeeQuote:
+        """The fee that a settlement at this price would take now."""
+        return await self.fees.quote(price_units)
+
+    async def earnings(self, miners: Sequence[str], since: datetime | None) -> Sequence[Earnings]:
+        """What each of these miners was paid."""
+        return await self.ledger.earnings(miners, since)
+
+    # Event handlers
+
+    @set_based
+    async def on_jobs_succeeded(self, connection: Connection, events: Sequence[JobSucceeded]) -> None:
+        """Settle what was not settled directly; one that is refused stays with the relay, for an operator to see."""
+        await self.ledger.settle_rest(connection, events)
+
+    @set_based
+    async def on_jobs_closed(self, connection: Connection, events: Sequence[JobClosed]) -> None:
+        """Return what was not returned directly."""
+        await self.ledger.void_rest(connection, events)
+
+    # Periodic tasks
+
+    async def seal(self) -> None:
+        """Close a block over everything that waits."""
+        await self.blocks.seal()
+
+    async def expire_holds(self) -> None:
+        """Return the holds whose deadline has passed."""
+        await self.ledger.expire_holds()
+
+    # For the operator
+
+    async def verify(self) -> LedgerReport:
+        """Recompute everything from the first record on."""
+        return await self.ledger.verify()
+
+    async def measure(self) -> Sequence[Metric]:
+        """The metrics of the ledger."""
+        return await measure(self.db)
