@@ -10,8 +10,8 @@ from litestar import Litestar, get, post
 from litestar.di import NamedDependency
 
 from aitbc.kernel.database.idempotency import KEY_LENGTH_MAX, IdempotencyKey
+from aitbc.kernel.http.app import app_options, seal
 from aitbc.kernel.http.guard import Admission, Guard, Leaving, dependencies, loopback_key_of
-from aitbc.kernel.http.problems import app_options, seal
 from aitbc.kernel.identity.accounts import Identity
 from aitbc.kernel.identity.principal import PUBLIC, Principal
 from aitbc.kernel.primitives.errors import Unauthenticated, Unavailable

@@ -11,16 +11,9 @@ from hypothesis import strategies as st
 from litestar import Litestar, get, post
 from litestar.exceptions import HTTPException, ImproperlyConfiguredException
 
-from aitbc.kernel.http.problems import (
-    FAULTS_MAX,
-    app_options,
-    as_app_error,
-    problem,
-    problem_headers,
-    read_body,
-    seal,
-    with_head,
-)
+from aitbc.kernel.http.app import app_options, seal
+from aitbc.kernel.http.body import read_body
+from aitbc.kernel.http.problems import FAULTS_MAX, as_app_error, problem, problem_headers, with_head
 from aitbc.kernel.primitives import strict_json
 from aitbc.kernel.primitives.errors import Conflict, FieldError, Forbidden, Invalid, Malformed, NotFound, Unavailable
 from aitbc.kernel.primitives.ids import MalformedId, new_id

@@ -14,8 +14,8 @@ from litestar.di import Provide
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.http.app import app_options, raw_bodies, seal
 from aitbc.kernel.http.guard import Admission
-from aitbc.kernel.http.problems import app_options, raw_bodies, seal
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import clock, ids
 from aitbc.kernel.primitives.clock import now

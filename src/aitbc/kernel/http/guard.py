@@ -19,7 +19,7 @@ from aitbc.kernel.database.idempotency import (
     IdempotencyKeyRequired,
 )
 from aitbc.kernel.http.disconnect import GONE, Disconnect
-from aitbc.kernel.http.problems import header_values
+from aitbc.kernel.http.scope import MUTATING, header_values
 from aitbc.kernel.identity.accounts import Identity
 from aitbc.kernel.identity.denials import Denials
 from aitbc.kernel.identity.principal import PUBLIC, Principal
@@ -29,7 +29,6 @@ from aitbc.kernel.telemetry.logs import principal_key
 ADMISSION_SECONDS = 0.2
 """How often a stream looks whether its key still counts, beside the time for which a key is believed."""
 _KEY_HEADERS = (b"authorization", b"x-api-key")
-MUTATING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 REPLAYED = (b"idempotency-replayed", b"true")
 """The header of an answer that is the stored one of an earlier request."""
 Connection = ASGIConnection[Any, Any, Any, Any]

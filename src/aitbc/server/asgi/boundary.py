@@ -19,7 +19,8 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Struct
 
 from aitbc.kernel.http.disconnect import GONE
-from aitbc.kernel.http.problems import MUTATING, PROBLEM_TYPE, problem, problem_headers, with_head
+from aitbc.kernel.http.problems import PROBLEM_TYPE, problem, problem_headers, with_head
+from aitbc.kernel.http.scope import MUTATING
 from aitbc.kernel.http.websocket import Watched, refuse
 from aitbc.kernel.primitives import strict_json
 from aitbc.kernel.primitives.errors import AppError, NotFound

@@ -16,8 +16,12 @@ from litestar.serialization import encode_json
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
+from aitbc.kernel.http.app import handlers
+from aitbc.kernel.http.body import read_body
 from aitbc.kernel.http.guard import REPLAYED, Guard, release_idempotency_key
-from aitbc.kernel.http.problems import MUTATING, check_parameters, handlers, read_body, read_query, told
+from aitbc.kernel.http.parameters import check_parameters, read_query
+from aitbc.kernel.http.problems import told
+from aitbc.kernel.http.scope import MUTATING
 from aitbc.kernel.http.signature import Contract, contract_of
 from aitbc.kernel.identity.principal import PUBLIC
 from aitbc.kernel.primitives.errors import AppError, FieldError, Invalid

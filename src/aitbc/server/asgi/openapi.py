@@ -22,7 +22,9 @@ from aitbc.kernel.database.idempotency import (
     IdempotencyKeyRequired,
     IdempotencyKeyReused,
 )
-from aitbc.kernel.http.problems import MUTATING, PROBLEM_TYPE, Problem, handlers, is_retryable, problem
+from aitbc.kernel.http.app import handlers
+from aitbc.kernel.http.problems import PROBLEM_TYPE, Problem, is_retryable, problem
+from aitbc.kernel.http.scope import MUTATING
 from aitbc.kernel.http.signature import Contract, Parameter, contract_of
 from aitbc.kernel.identity.principal import PUBLIC
 from aitbc.kernel.primitives.errors import (

@@ -14,8 +14,8 @@ from litestar.plugins.core import MsgspecDIPlugin
 from litestar.types import ASGIApp
 
 from aitbc.kernel.database.migrations import head_of
+from aitbc.kernel.http.app import app_options, handlers, raw_bodies, resolve_in_turn, seal
 from aitbc.kernel.http.guard import Guard, Leaving, bearer, dependencies
-from aitbc.kernel.http.problems import app_options, handlers, raw_bodies, resolve_in_turn, seal
 from aitbc.kernel.module import Module
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.version import Build
