@@ -9,12 +9,10 @@ from typing import Any
 
 import structlog
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     Metric,
     ProcessCollector,
     disable_created_metrics,
@@ -70,12 +68,6 @@ class Metrics:
     def gauge(self, name: str, meaning: str, labels: Sequence[str] = ()) -> Gauge:
         """A number that rises and falls."""
         return Gauge(_checked(name, meaning, labels), meaning, labels, registry=self._registry)
-
-    def histogram(
-        self, name: str, meaning: str, labels: Sequence[str] = (), buckets: Sequence[float] = SECONDS
-    ) -> Histogram:
-        """How values are spread; durations in seconds have good buckets by themselves."""
-        return Histogram(_checked(name, meaning, labels), meaning, labels, registry=self._registry, buckets=buckets)
 
     def collector(self, name: str, collect: Collect, *, cache_seconds: float = 5.0) -> None:
         """Metrics that are asked for at each scrape, from the database for instance, and then kept for a while.
@@ -165,35 +157,6 @@ def gauge(name: str, meaning: str, labels: Sequence[str] = ()) -> GaugeMetricFam
 def counter(name: str, meaning: str, labels: Sequence[str] = ()) -> CounterMetricFamily:
     """For collectors: a counter to fill with `add_metric(label values, value)`."""
     return CounterMetricFamily(_checked(name, meaning, labels, ending="_total"), meaning, labels=labels)
-
-
-class Measured:
-    """Middleware that counts each request; for where the boundary does not call `observe` itself."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app = app
-        self._metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, to its end."""
-        if scope["type"] != ScopeType.HTTP:
-            await self._app(scope, receive, send)
-            return
-        status, started = 0, time.perf_counter()
-
-        async def watched(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watched)
-        except Exception:
-            status = 500
-            raise
-        finally:
-            self._metrics.observe(scope, status, time.perf_counter() - started)
 
 
 class _Durations:
