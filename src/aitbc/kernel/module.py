@@ -35,7 +35,7 @@ class Module:
     routes: tuple[type[Controller], ...]
     needs: Mapping[str, type] = field(default_factory=dict)
     """Constructor parameter to the Protocol of a module lower in the list."""
-    hears: Mapping[type[Event], Callable[[Any, Any, Sequence[Any]], Awaitable[None]]] = field(default_factory=dict)
+    handles: Mapping[type[Event], Callable[[Any, Any, Sequence[Any]], Awaitable[None]]] = field(default_factory=dict)
     """Event to the method of the service class, `(self, unit of work or raw connection, events)`, that handles it. Its name is kept in the inbox: never renamed."""  # noqa: E501
     parts: Mapping[str, type] = field(default_factory=dict)
     """What its routes may ask for beside the service, by the name of the parameter: attributes of the service, each with its class.

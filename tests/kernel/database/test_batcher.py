@@ -98,7 +98,7 @@ async def test_a_result_that_nobody_hears_is_told_to_the_one_who_minds() -> None
         await asyncio.sleep(0.01)
         return [Conflict() if command == 3 else command * 2 for command in commands]
 
-    batcher = Batcher[int, int](flush, unheard=lambda command, result: left.append((command, result)))
+    batcher = Batcher[int, int](flush, on_abandoned=lambda command, result: left.append((command, result)))
     callers = [asyncio.create_task(batcher.do(n)) for n in range(4)]
     await asyncio.sleep(0.005)
     for caller in callers[1:]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from litestar import Litestar, get, post
 from litestar.exceptions import HTTPException, ImproperlyConfiguredException
 
-from aitbc.kernel.http.app import app_options, seal
+from aitbc.kernel.http.app import app_options, check_routes
 from aitbc.kernel.http.body import read_body
 from aitbc.kernel.http.problems import FAULTS_MAX, as_app_error, problem, problem_headers, with_head
 from aitbc.kernel.primitives import strict_json
@@ -217,4 +217,4 @@ def test_a_handler_that_says_not_who_may_call_it_stops_the_app() -> None:
         """Change something."""
 
     with pytest.raises(ImproperlyConfiguredException, match=r"/change: .* natural; /open: .* no permission"):
-        seal(Litestar([open_door, change], **app_options()))
+        check_routes(Litestar([open_door, change], **app_options()))

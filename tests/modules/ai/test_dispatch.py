@@ -158,7 +158,7 @@ async def test_only_as_many_miners_are_woken_as_there_are_jobs(owner: Target) ->
 
 async def all_wait(desk: Desk, count: int) -> None:
     """Until so many miners have looked and found nothing."""
-    while len(desk.ai.miners) < count or desk.ai.claims._flights:  # noqa: ASYNC110 - nothing tells of it
+    while len(desk.ai.miners) < count or desk.ai.claims._in_flight:  # noqa: ASYNC110 - nothing tells of it
         await asyncio.sleep(0.001)
 
 
@@ -302,7 +302,7 @@ async def test_a_lease_for_one_who_left_meanwhile_is_given_back(owner: Target) -
     async with ai_on(owner, hot=True) as desk:
         job = await desk.submit(desk.person())
         claiming = asyncio.create_task(Worker(desk).claim())
-        while not desk.ai.claims._flights:  # noqa: ASYNC110
+        while not desk.ai.claims._in_flight:  # noqa: ASYNC110
             await asyncio.sleep(0)
         await asyncio.sleep(0)
         await asyncio.sleep(0)

@@ -284,8 +284,8 @@ async def test_a_client_that_leaves_stops_its_job_once(owner: Target) -> None:
         first, second = Disconnect(), Disconnect()
         desk.ai.attend(alice, job, first, "stop")
         desk.ai.attend(alice, job, second, "stop")
-        first.happen()
-        second.happen()
+        first.set()
+        second.set()
         await asyncio.gather(*desk.ai.leavings)
         assert (await tell(desk, miner, lease)).status == "stop"
         assert (await miner.deliver(lease, said("one "))).state == "succeeded"
@@ -297,7 +297,7 @@ async def test_a_client_that_leaves_cancels_what_delivers_only_at_its_end(owner:
         alice = desk.person()
         job = await desk.ai.submit(alice, a_job(), a_key(alice))
         gone = Disconnect()
-        gone.happen()
+        gone.set()
         desk.ai.attend(alice, job, gone, "stop")  # it had left before we looked
         await asyncio.gather(*desk.ai.leavings)
         assert await desk.state(job.id) == "canceled"
@@ -310,7 +310,7 @@ async def test_a_client_that_wished_so_or_has_its_answer_leaves_its_job_alone(ow
         gone = Disconnect()
         desk.ai.attend(alice, job, gone, "continue")
         desk.ai.attend(alice, job, gone, "stop").over()
-        gone.happen()
+        gone.set()
         desk.ai.draining.set()
         desk.ai.attend(alice, job, gone, "stop")  # it is the server that leaves
         assert not desk.ai.leavings

@@ -34,7 +34,7 @@ from aitbc.kernel.crypto.chain_format import (
 
 
 @dataclass
-class Books:
+class LedgerReplay:
     """The ledger as its records tell it, one after the other: balances, open holds, and that nothing comes from nowhere.
 
     Memory grows with the accounts and the open holds, never with the length of history.
@@ -50,7 +50,7 @@ class Books:
     owed_receipt: dict[str, Any] | None = None
     """The settlement whose receipt must be the very next record."""
 
-    def take(self, record: Any) -> str:
+    def apply(self, record: Any) -> str:
         """Apply one record and answer its id; raises `ChainError` that names record and field."""
         version = record.get("version") if isinstance(record, dict) else None
         name = str(record.get("id"))[:64] if isinstance(record, dict) else None
@@ -131,7 +131,7 @@ class Books:
             raise ChainError("the ledger moved other amounts than the receipt says", field="price")
         self.receipts += 1
 
-    def close(self) -> None:
+    def check_balanced(self) -> None:
         """What must hold between any two records: nothing owed, and all balances sum to zero."""
         if self.owed_receipt is not None:
             raise ChainError(
@@ -167,11 +167,11 @@ class Checked:
     keys: frozenset[str]
 
 
-class Verifier:
+class ExportVerifier:
     """Checks an export line by line, in the order of the file."""
 
     def __init__(self, *, trusted_keys: Collection[str] = ()) -> None:
-        self.books = Books()
+        self.books = LedgerReplay()
         self.lines = 0
         self.height = -1
         self._trusted = frozenset(trusted_keys)
@@ -244,7 +244,7 @@ class Verifier:
         self._complete_block()
 
     def _record(self, raw: bytes, value: dict[str, Any]) -> None:
-        self.books.take(value)
+        self.books.apply(value)
         if value["version"] == RECEIPT:
             self._use_key(value["node_key"])
         self._tree.add(hashlib.sha256(raw).digest())
@@ -266,7 +266,7 @@ class Verifier:
         expected = export_end(head=block_hash(self._header), height=self.height, records=self._records, keys=self._keys)
         if canonical({"end": end}) != expected:
             raise ChainError("the end does not state what came before it", field="end")
-        self.books.close()
+        self.books.check_balanced()
         self._end = end
 
     def finish(self, *, head: str | None = None) -> Checked:
@@ -294,7 +294,7 @@ def verify_export(file: BinaryIO, *, trusted_keys: Collection[str] = (), head: s
     With `trusted_keys` nothing signed by another node key passes; `head` is a block hash, known from elsewhere, at which
     the export must end: it shows that nothing was cut off.
     """
-    verifier = Verifier(trusted_keys=trusted_keys)
+    verifier = ExportVerifier(trusted_keys=trusted_keys)
     while raw := file.readline(LINE_BYTES_MAX + 2):
         if not raw.endswith(b"\n"):
             height, line = max(verifier.height, 0), verifier.lines + 1

@@ -24,7 +24,7 @@ class Batcher(Generic[C, R]):
 
     `flush` answers, for each command in order, its result or the `AppError` that refuses this command alone; it raises when
     the transaction as a whole did not happen. A flush belongs to no request: a command that must be traced carries the id of
-    its own. `unheard` is told of results whose callers left during the flush.
+    its own. `on_abandoned` is told of results whose callers left during the flush.
     """
 
     def __init__(
@@ -33,16 +33,16 @@ class Batcher(Generic[C, R]):
         *,
         items_max: int = 512,
         waiting_max: int = 20_000,
-        flights_max: int = 1,
-        unheard: Callable[[C, R], object] | None = None,
+        in_flight_max: int = 1,
+        on_abandoned: Callable[[C, R], object] | None = None,
     ) -> None:
         self._flush = flush
-        self._unheard = unheard
+        self._on_abandoned = on_abandoned
         self._items_max = items_max
         self._waiting_max = waiting_max
-        self._flights_max = flights_max
+        self._in_flight_max = in_flight_max
         self._waiting: deque[tuple[C, asyncio.Future[R]]] = deque()
-        self._flights: set[asyncio.Task[None]] = set()
+        self._in_flight: set[asyncio.Task[None]] = set()
 
     async def do(self, command: C) -> R:
         """The result of one command, after its transaction committed; raises the error that refused it."""
@@ -50,7 +50,7 @@ class Batcher(Generic[C, R]):
             raise Unavailable("Too many commands are waiting for the database; try again shortly.")
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((command, future))
-        if len(self._flights) < self._flights_max:
+        if len(self._in_flight) < self._in_flight_max:
             self._take_off()
         return await future
 
@@ -58,7 +58,7 @@ class Batcher(Generic[C, R]):
         context = copy_context()
         context.run(request_id.set, None)  # a flight serves many requests: none of them is the one being answered
         task = asyncio.create_task(self._fly(), context=context)
-        self._flights.add(task)
+        self._in_flight.add(task)
 
     async def _fly(self) -> None:
         task = asyncio.current_task()
@@ -72,7 +72,7 @@ class Batcher(Generic[C, R]):
         finally:
             # Here and not in a callback: a command that arrives after the last look at the queue must start a flight itself.
             if task is not None:
-                self._flights.discard(task)
+                self._in_flight.discard(task)
 
     async def _deliver(self, load: list[tuple[C, asyncio.Future[R]]]) -> None:
         try:
@@ -90,8 +90,8 @@ class Batcher(Generic[C, R]):
             return
         for (command, future), result in zip(load, results, strict=True):
             if future.done():
-                if self._unheard is not None and not isinstance(result, AppError):
-                    self._unheard(command, result)
+                if self._on_abandoned is not None and not isinstance(result, AppError):
+                    self._on_abandoned(command, result)
             elif isinstance(result, AppError):
                 future.set_exception(result)
             else:
@@ -99,5 +99,5 @@ class Batcher(Generic[C, R]):
 
     async def drain(self) -> None:
         """Wait until everything that was asked for has been done."""
-        while self._flights:
-            await asyncio.wait(self._flights)
+        while self._in_flight:
+            await asyncio.wait(self._in_flight)

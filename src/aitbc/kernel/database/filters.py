@@ -10,8 +10,8 @@ class Filters:
         self.values: list[Any] = []
         self._conditions: list[str] = []
 
-    def by(self, condition: str, *values: Any) -> None:
-        """One more condition: `by("account = {}", account)`."""
+    def add(self, condition: str, *values: Any) -> None:
+        """One more condition: `add("account = {}", account)`."""
         self._conditions.append(condition.format(*map(self.value, values)))
 
     def value(self, value: Any) -> str:

@@ -121,7 +121,7 @@ async def migrate(owner: Target, parts: Sequence[Part], *, secret: bytes | None,
         await engine.dispose()
 
 
-async def awaited(owner: Target, parts: Sequence[Part], *, said_seconds: float = SAID_SECONDS) -> None:
+async def wait_until_migrated(owner: Target, parts: Sequence[Part], *, said_seconds: float = SAID_SECONDS) -> None:
     """Wait until the main process has brought these parts to the shape that this program knows: it alone migrates.
 
     Raises `SchemaError` for a part that is newer than this program.
@@ -257,14 +257,14 @@ async def differences(owner: Target, parts: Sequence[Part]) -> list[str]:
 
 
 def _compare(connection: Connection, part: Part) -> list[str]:
-    options = {"version_table_schema": part.name, "include_schemas": True, "include_name": only(part.name)}
+    options = {"version_table_schema": part.name, "include_schemas": True, "include_name": include_schema(part.name)}
     context = MigrationContext.configure(connection, opts={**options, "compare_type": True})
     found = [f"{part.name}: {difference}" for difference in compare_metadata(context, part.metadata)]
     connection.rollback()
     return found
 
 
-def only(schema: str) -> Any:
+def include_schema(schema: str) -> Any:
     """An `include_name` filter that sees one schema and not the table of versions in it."""
 
     def include(name: str | None, kind: str, parents: Any) -> bool:
@@ -296,7 +296,7 @@ async def new_revision(owner: Target, part: Part, message: str) -> Path:
         await engine.dispose()
 
 
-async def heads_reached(connection: "asyncpg.Connection[asyncpg.Record]", part: Part) -> bool:
+async def is_at_head(connection: "asyncpg.Connection[asyncpg.Record]", part: Part) -> bool:
     """Whether the schema is at the newest migration this program knows."""
     found = await connection.fetchval(f"SELECT version_num FROM {part.name}.alembic_version")  # noqa: S608
     return bool(found == ScriptDirectory.from_config(configuration(part)).get_current_head())

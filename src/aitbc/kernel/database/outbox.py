@@ -83,7 +83,7 @@ def outbox_values(
     ]
 
 
-def publishing(
+def outbox_insert(
     schema: str,
     events: Sequence[Event],
     *,
@@ -113,5 +113,5 @@ async def publish_many(
     In a flush that serves many requests, `requests` says to which of them each event belongs.
     """
     if events:
-        statement, columns = publishing(schema, events, delay=delay, requests=requests)
+        statement, columns = outbox_insert(schema, events, delay=delay, requests=requests)
         await connection.execute(statement, *columns)

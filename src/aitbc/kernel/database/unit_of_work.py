@@ -35,7 +35,7 @@ Answer = TypeVar("Answer", bound=Struct)
 CLOSE_SECONDS = 2.0
 NAME_REQUEST = text("SELECT set_config('application_name', :name, true)")
 """Shows in pg_stat_activity, and as %a in the server's log, which request a transaction belongs to."""
-open_in: ContextVar[str | None] = ContextVar("open_in", default=None)
+open_transaction: ContextVar[str | None] = ContextVar("open_transaction", default=None)
 """The module whose transaction is open in this task; a call to another module is refused meanwhile."""
 
 
@@ -217,7 +217,7 @@ class Database:
         """Call this after every commit that told an event: the relay's alarm clock."""
         self._on_commit.append(wake)
 
-    def woke(self) -> None:
+    def notify_published(self) -> None:
         """Say that an event was committed by a set-based command."""
         for wake in self._on_commit:
             wake()
@@ -245,7 +245,7 @@ class Database:
             finally:
                 await session.close()
         if uow.published:
-            self.woke()
+            self.notify_published()
 
     async def _commit(self, session: AsyncSession) -> None:
         try:
@@ -367,9 +367,9 @@ class _SoleTransaction:
         self._module = module
 
     def __enter__(self) -> None:
-        holder = open_in.get()
+        holder = open_transaction.get()
         assert holder is None, f"{self._module} opened a transaction while one of {holder} is open; finish it first"
-        self._token = open_in.set(self._module)
+        self._token = open_transaction.set(self._module)
 
     def __exit__(self, *_: object) -> None:
-        open_in.reset(self._token)
+        open_transaction.reset(self._token)

@@ -1,6 +1,6 @@
 """The options of every Litestar app, and the checks of its routes before the first request.
 
-An app is built with `**app_options()` and then given to `seal`, which refuses an app whose handlers do not say who may call them.
+An app is built with `**app_options()`; `check_routes` then refuses one whose handlers declare no permission.
 """
 
 import re
@@ -17,12 +17,12 @@ from aitbc.kernel.http.body import StrictBody
 from aitbc.kernel.http.parameters import check_parameters
 from aitbc.kernel.http.problems import answer_error
 from aitbc.kernel.http.scope import MUTATING
-from aitbc.kernel.http.signature import contract_of
+from aitbc.kernel.http.signature import signature_of
 from aitbc.kernel.identity.principal import PUBLIC
 
 
 def app_options() -> dict[str, Any]:
-    """What every app of ours is built with: `Litestar(routes, **manners())`."""
+    """What every app of ours is built with: `Litestar(routes, **app_options())`."""
     return {
         "dto": StrictBody,
         "return_dto": None,
@@ -36,7 +36,7 @@ def app_options() -> dict[str, Any]:
     }
 
 
-def seal(app: Litestar) -> None:
+def check_routes(app: Litestar) -> None:
     """Check that every handler says what it must say, and read all contracts ahead of the first request.
 
     Raises `ImproperlyConfiguredException` that names each handler without `opt["permission"]`, and each one that changes
@@ -52,14 +52,14 @@ def seal(app: Litestar) -> None:
             handler.opt["allow"] = ", ".join(sorted(taken[path]))
         if not handler.opt.get("permission"):
             missing.append(f"{path}: {handler} declares no permission")
-        contract = contract_of(handler)
+        contract = signature_of(handler)
         if methods & MUTATING and "once" not in contract.takes and handler.opt.get("idempotency") != "natural":
             missing.append(f"{path}: {handler} changes something, so it must take `once` or declare itself natural")
     if missing:
         raise ImproperlyConfiguredException("; ".join(sorted(missing)))
 
 
-def resolve_in_turn(app: Litestar) -> None:
+def resolve_dependencies_in_sequence(app: Litestar) -> None:
     """Have a handler's dependencies resolved one after the other.
 
     Ours answer at once, and the framework's task for each of them costs more than all else that they do.

@@ -11,10 +11,10 @@ from litestar.typing import FieldDefinition
 from msgspec import Struct
 
 from aitbc.kernel.http.problems import FAULTS_MAX, MESSAGE_LENGTH_MAX
-from aitbc.kernel.http.signature import contract_of, without_none
+from aitbc.kernel.http.signature import signature_of, without_none
 from aitbc.kernel.primitives.errors import FieldError, Invalid, Malformed
 from aitbc.kernel.primitives.request_errors import UnsupportedMedia
-from aitbc.kernel.primitives.text import explained, normal
+from aitbc.kernel.primitives.text import explained, normalized
 
 
 class StrictBody(AbstractDTO[Any]):
@@ -38,7 +38,7 @@ class StrictBody(AbstractDTO[Any]):
 
     def decode_bytes(self, value: bytes) -> Any:
         """The body as the handler's `data`. Raises `Invalid` with a JSON pointer for each fault."""
-        return read_body(value, contract_of(self.asgi_connection.route_handler).body)
+        return read_body(value, signature_of(self.asgi_connection.route_handler).body)
 
     def decode_builtins(self, value: Mapping[str, Any]) -> Any:
         """Forms are not taken."""
@@ -54,7 +54,7 @@ def read_body(body: bytes, kind: Any) -> Any:
     if decoder is None:
         decoder = _decoders[kind] = msgspec.json.Decoder(kind)
     try:
-        return normal(decoder.decode(body), kind)
+        return normalized(decoder.decode(body), kind)
     except msgspec.ValidationError as error:
         value = msgspec.json.decode(body)
         raise Invalid(fields=tuple(_faults(value, kind, "")[:FAULTS_MAX]) or (_fault("", error),)) from None

@@ -18,7 +18,7 @@ from aitbc.kernel.database.idempotency import (
     IdempotencyKeyMalformed,
     IdempotencyKeyRequired,
 )
-from aitbc.kernel.http.disconnect import GONE, Disconnect
+from aitbc.kernel.http.disconnect import DISCONNECT, Disconnect
 from aitbc.kernel.http.scope import MUTATING, header_values
 from aitbc.kernel.identity.accounts import Identity
 from aitbc.kernel.identity.denials import Denials
@@ -41,7 +41,7 @@ class Admission:
         self._identity = identity
         self._secret = secret
 
-    async def still_counts(self) -> bool:
+    async def is_valid(self) -> bool:
         """Whether the key is valid now."""
         try:
             await self._identity.authenticate(self._secret)
@@ -51,13 +51,13 @@ class Admission:
             return True  # nobody can tell; what the stream reads next will not come either
         return True
 
-    async def bound(self, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def while_valid(self, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The same stream, cut within a second of the key's end."""
         pending = asyncio.ensure_future(anext(stream))
         try:
             while True:
                 await asyncio.wait({pending}, timeout=ADMISSION_SECONDS)
-                if not await self.still_counts():
+                if not await self.is_valid():
                     return
                 if pending.done():
                     try:
@@ -108,9 +108,9 @@ class Guard:
     ) -> None:
         """End a call that only waits with its client, and take note of the Idempotency-Key of one that changes something."""
         if opt.get("waits"):
-            gone, task = scope.get(GONE), asyncio.current_task()
+            gone, task = scope.get(DISCONNECT), asyncio.current_task()
             if isinstance(gone, Disconnect) and task is not None:
-                gone.end(task)
+                gone.cancel_task(task)
         if scope.get("method") in MUTATING:
             scope["state"]["once"] = await self._once(scope, opt.get("idempotency"), who, body)
 
@@ -144,7 +144,7 @@ def _body_of(connection: Connection) -> Callable[[], Awaitable[bytes]]:
     return body
 
 
-class Leaving:
+class IdempotencyMiddleware:
     """Sees a request out that the framework answers: marks a replayed answer, and frees the Idempotency-Key."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -180,7 +180,7 @@ def _secret_of(scope: Any) -> str:
 
 def loopback_key_of(scope: Any) -> str | None:
     """The key to use for a caller without one, or with an empty one, at a port that trusts this machine; none elsewhere."""
-    loopback_key = scope["state"].get("stand_in")
+    loopback_key = scope["state"].get("loopback_key")
     if loopback_key is None:
         return None
     keys = [value.strip() for name, value in scope["headers"] if name in _KEY_HEADERS]

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 from litestar import Request, Response
 
 from aitbc.kernel.http.problems import FAULTS_MAX
-from aitbc.kernel.http.signature import Contract, Unfit, contract_of, query_values
+from aitbc.kernel.http.signature import HandlerSignature, Unfit, query_values, signature_of
 from aitbc.kernel.primitives.errors import FieldError, Invalid, NotFound
 from aitbc.kernel.primitives.request_errors import UnknownParameter
 
@@ -20,7 +20,7 @@ async def check_parameters(request: Request[Any, Any, Any]) -> Response[None] | 
     scope = request.scope
     if allow := scope["route_handler"].opt.get("allow"):
         return Response(None, status_code=204, headers={"Allow": allow})
-    contract = contract_of(scope["route_handler"])
+    contract = signature_of(scope["route_handler"])
     if contract.path:
         _check_path(contract, scope)
     query = scope.get("query_string", b"")
@@ -29,7 +29,7 @@ async def check_parameters(request: Request[Any, Any, Any]) -> Response[None] | 
     return None
 
 
-def _check_path(contract: Contract, scope: Any) -> None:
+def _check_path(contract: HandlerSignature, scope: Any) -> None:
     values: Mapping[str, Any] = scope["path_params"]
     for name, parameter in contract.path.items():
         if parameter.annotation is str:
@@ -43,7 +43,7 @@ def _check_path(contract: Contract, scope: Any) -> None:
             raise NotFound
 
 
-def read_query(contract: Contract, query: bytes) -> dict[str, Any]:
+def read_query(contract: HandlerSignature, query: bytes) -> dict[str, Any]:
     """The values of a query's parameters, those that came. Raises `UnknownParameter`, `Invalid`."""
     pairs = (
         parse_qsl(query.decode("latin-1"), keep_blank_values=True, encoding="utf-8", errors="replace") if query else []

@@ -115,12 +115,12 @@ def _title(kind: type[AppError]) -> str:
 
 def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """The answer for whatever a handler, or the framework before it, raised."""
-    refusal = told(error, request.scope)
+    refusal = convert_error(error, request.scope)
     body = problem(refusal, current_request_id())
     return Response(body, status_code=refusal.status, headers=problem_headers(refusal), media_type=PROBLEM_TYPE)
 
 
-def told(error: Exception, scope: Any) -> AppError:
+def convert_error(error: Exception, scope: Any) -> AppError:
     """The error that the caller is told for any exception; the log is told of one that is our fault."""
     refusal = as_app_error(error)
     if refusal.status >= 500 and not isinstance(refusal, Unavailable):

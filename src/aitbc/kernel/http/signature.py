@@ -67,7 +67,7 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
-class Contract:
+class HandlerSignature:
     """What one operation takes and answers."""
 
     body: Any
@@ -82,16 +82,16 @@ class Contract:
     """The handler reads the query by itself."""
 
 
-def contract_of(handler: BaseRouteHandler) -> Contract:
+def signature_of(handler: BaseRouteHandler) -> HandlerSignature:
     """The contract of a handler; read once, then kept with it."""
     contract = handler.opt.get("contract")
     if contract is None:
         contract = handler.opt["contract"] = _read(handler)
-    assert isinstance(contract, Contract)
+    assert isinstance(contract, HandlerSignature)
     return contract
 
 
-def _read(handler: BaseRouteHandler) -> Contract:
+def _read(handler: BaseRouteHandler) -> HandlerSignature:
     # The framework's own handler of OPTIONS takes nothing of ours, and only a type checker can read its annotations.
     ours = handler.handler_name != "options_handler"
     hints = typing.get_type_hints(unwrap_partial(handler.fn), include_extras=True) if ours else {}
@@ -108,7 +108,7 @@ def _read(handler: BaseRouteHandler) -> Contract:
         elif isinstance(marker, ParameterKwarg) and marker.param_type.value in found:
             alias = marker.name or marker.query or name
             found[marker.param_type.value][alias] = _parameter(alias, marker.param_type.value, kind, name, defaults)
-    return Contract(
+    return HandlerSignature(
         body=body,
         body_required="data" not in defaults,
         query=found["query"],
@@ -152,7 +152,9 @@ def _plain(kind: Any) -> Any:
     return _plain(get_args(kind)[0]) if get_origin(kind) is Annotated else kind
 
 
-def query_values(contract: Contract, pairs: Sequence[tuple[str, str]]) -> tuple[dict[str, Any], list[FieldError]]:
+def query_values(
+    contract: HandlerSignature, pairs: Sequence[tuple[str, str]]
+) -> tuple[dict[str, Any], list[FieldError]]:
     """The values of a query's known parameters, given as pairs, and what is wrong with them."""
     values: dict[str, Any] = {}
     faults = []

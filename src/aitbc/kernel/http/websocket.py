@@ -11,7 +11,7 @@ MESSAGE_BYTES_MAX = 1 << 20
 """The longest message, either way; a longer one closes the connection with 1009."""
 
 
-SWITCHED, REFUSED, CLIENT_LEFT = 101, 403, 499
+SWITCHED, REFUSED, CLIENT_CLOSED_REQUEST = 101, 403, 499
 
 
 class SocketRefused(Forbidden):
@@ -20,7 +20,7 @@ class SocketRefused(Forbidden):
     code = "websocket_refused"
 
 
-class Watched:
+class ObservedWebSocket:
     """The two ends of a WebSocket under the eyes of somebody who will tell how it went."""
 
     __slots__ = ("_receive", "_send", "code", "size", "status")
@@ -28,7 +28,7 @@ class Watched:
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
-        self.status = CLIENT_LEFT
+        self.status = CLIENT_CLOSED_REQUEST
         """101 once it was accepted, else how it was refused; 499 where the client did not wait for either."""
         self.code: int | None = None
         """With which it was closed; none for one that was never open."""
@@ -65,7 +65,7 @@ class Watched:
         elif kind == "websocket.close":
             if self.is_open:
                 self.code = message.get("code", 1000)
-            elif self.status == CLIENT_LEFT:
+            elif self.status == CLIENT_CLOSED_REQUEST:
                 self.status = REFUSED
         await self._send(message)
 

@@ -180,7 +180,7 @@ class Identity:
         self._db = db
         self._scopes = scopes
         self._known: dict[bytes, tuple[float, Principal | None]] = {}
-        self._lookups: Batcher[bytes, Principal | None] = Batcher(self._look_up, flights_max=1)
+        self._lookups: Batcher[bytes, Principal | None] = Batcher(self._look_up, in_flight_max=1)
 
     async def authenticate(self, secret: str) -> Principal:
         """The caller behind a key. Raises `Unauthenticated` for every other text, always with the same words."""
@@ -345,7 +345,7 @@ class Identity:
             raise KeyNotFound
         return row
 
-    async def first_account(self, name: str) -> Account:
+    async def ensure_account(self, name: str) -> Account:
         """The operator's account, made at the first start."""
         async with self._db.unit_of_work() as uow:
             row = await uow.session.scalar(select(AccountRow).where(AccountRow.name == name))

@@ -51,9 +51,9 @@ class LoopLag:
         self._last = _elapsed()
         while True:
             await asyncio.sleep(BEAT_SECONDS)
-            self.beat()
+            self.tick()
 
-    def beat(self) -> None:
+    def tick(self) -> None:
         """Note that the loop runs, and how late it is."""
         now = _elapsed()
         self.lag_seconds = max(0.0, now - self._last - BEAT_SECONDS)

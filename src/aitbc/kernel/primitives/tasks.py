@@ -7,7 +7,7 @@ from typing import Any
 AGAIN_SECONDS = 0.5
 
 
-async def end(tasks: Iterable["asyncio.Task[Any]"]) -> None:
+async def cancel_and_wait(tasks: Iterable["asyncio.Task[Any]"]) -> None:
     """Cancel tasks until every one of them has ended; what they raise is nobody's any more.
 
     Once is not enough: a library that is cancelled while it closes a connection may keep that to itself, and the task

@@ -1,7 +1,7 @@
 """Words that people write: types for names and texts, and their one normal form.
 
 A name or a text that looks the same is stored the same (Unicode NFC), and none holds characters that steer a terminal or turn
-the direction of writing. The types are plain `str` with a mark; `normal` finds the marks inside a struct.
+the direction of writing. The types are plain `str` with a mark; `normalized` finds the marks inside a struct.
 """
 
 import functools
@@ -39,7 +39,7 @@ Text = Annotated[
 Step = Callable[[Any], Any]
 
 
-def normal(value: Any, kind: Any) -> Any:
+def normalized(value: Any, kind: Any) -> Any:
     """The value, of type `kind`, with every `Name` and `Text` in it in normal form. Raises `InvalidText` when one grows too long."""  # noqa: E501
     step = _step_for(kind)
     return value if step is None else step(value)

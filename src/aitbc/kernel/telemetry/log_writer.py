@@ -29,7 +29,7 @@ _PASSWORD = re.compile(rb"(://[^/@:\s\"]{0,128}:)[^@\s\"]{1,512}(?=@)")
 _BEARER = re.compile(rb"(?i)(bearer )[0-9a-z._~+/=-]{12,}")
 
 
-class Writer:
+class LogWriter:
     """Writes whole lines to a descriptor, in order, without secrets."""
 
     def __init__(self, descriptor: int, *, secrets: Iterable[str] = ()) -> None:

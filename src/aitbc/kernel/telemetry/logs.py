@@ -17,7 +17,7 @@ from msgspec import Struct, field
 
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.request_id import current_request_id
-from aitbc.kernel.telemetry.log_writer import Writer
+from aitbc.kernel.telemetry.log_writer import LogWriter
 
 principal_key: ContextVar[str | None] = ContextVar("principal_key", default=None)
 """The id of the key behind this request."""
@@ -81,7 +81,7 @@ class Log:
 
     def __init__(self) -> None:
         self.levels = Levels()
-        self.writer: Writer | None = None
+        self.writer: LogWriter | None = None
         self.console = False
         self.color = False
 
@@ -104,7 +104,7 @@ class Log:
         if error := fields.pop("exc_info", None):
             line["exception"] = _traceback(error)
         line.update((name, value) for name, value in fields.items() if name not in ("timestamp", "level", "logger"))
-        self.writer.write(for_people(line, color=self.color) if self.console else for_machines(line))
+        self.writer.write(render_console(line, color=self.color) if self.console else render_json(line))
 
 
 current = Log()
@@ -117,7 +117,7 @@ def configure(
     terminal = os.isatty(descriptor)
     if current.writer is not None:
         current.writer.close()
-    current.writer = Writer(descriptor, secrets=secrets)
+    current.writer = LogWriter(descriptor, secrets=secrets)
     current.levels = Levels(settings.level, settings.levels)
     current.console = settings.format == "console" or (settings.format == "auto" and terminal)
     current.color = terminal and not no_color
@@ -161,7 +161,7 @@ class _FromLibraries(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """One record as one event, the library's sentence as its `message`."""
         level = "debug" if record.levelno < 20 else record.levelname.lower()
-        fields = {"event": "library_spoke", "message": record.getMessage(), "exc_info": record.exc_info}
+        fields = {"event": "library_log", "message": record.getMessage(), "exc_info": record.exc_info}
         current.emit(level if level in NUMBERS else "info", record.name, fields)
 
 
@@ -179,25 +179,25 @@ def _traceback(error: Any) -> str:
 # Rendering -----------------------------------------------------------------------------------------------------------
 
 
-def for_machines(line: Mapping[str, Any]) -> bytes:
+def render_json(line: Mapping[str, Any]) -> bytes:
     """One JSON object and a newline. What cannot be encoded is described, and an overlong line is cut field by field."""
     try:
         text = msgspec.json.encode(line, enc_hook=str)
     except Exception:  # noqa: BLE001 - a foreign value may do anything
-        text = msgspec.json.encode(shortened(line))
+        text = msgspec.json.encode(truncated(line))
     if len(text) > LINE_BYTES_MAX:
-        text = msgspec.json.encode(shortened(line))
-    return harmless(text) + b"\n"
+        text = msgspec.json.encode(truncated(line))
+    return escape_unsafe(text) + b"\n"
 
 
-def harmless(text: bytes) -> bytes:
+def escape_unsafe(text: bytes) -> bytes:
     """JSON with everything escaped that a terminal or an editor might obey."""
     if text.isascii() and b"\x7f" not in text:
         return text
     return _MISCHIEF.sub(lambda found: f"\\u{ord(found[0]):04x}", text.decode()).encode()
 
 
-def shortened(line: Mapping[str, Any]) -> dict[str, Any]:
+def truncated(line: Mapping[str, Any]) -> dict[str, Any]:
     """The line with every field as text of a bounded length: the way out for what cannot be encoded or is too long."""
     short: dict[str, Any] = {}
     for name, value in line.items():
@@ -217,7 +217,7 @@ def _text(value: Any) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def for_people(line: Mapping[str, Any], *, color: bool) -> bytes:
+def render_console(line: Mapping[str, Any], *, color: bool) -> bytes:
     """Time, level, event and fields; an exception below, its lines indented."""
     fields = dict(line)
     time, level, event = fields.pop("timestamp"), fields.pop("level"), fields.pop("event")

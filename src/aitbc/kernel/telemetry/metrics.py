@@ -26,7 +26,7 @@ from aitbc.kernel.primitives.version import Build
 CONTENT_TYPE = "text/plain; version=0.0.4"
 UNMATCHED = "unmatched"
 """The route of every request that no route matches, so that foreign paths make no series."""
-CLIENT_LEFT = 499
+CLIENT_CLOSED_REQUEST = 499
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of the buckets of a duration; the last one takes long polls."""
@@ -92,7 +92,7 @@ class Metrics:
         if method not in METHODS:
             method = "other"
         route = scope.get("path_template") or UNMATCHED
-        count = (method, route, status or CLIENT_LEFT)
+        count = (method, route, status or CLIENT_CLOSED_REQUEST)
         self._requests[count] = self._requests.get(count, 0) + 1
         durations = self._durations.get((method, route))
         if durations is None:

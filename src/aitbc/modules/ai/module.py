@@ -22,7 +22,7 @@ module = Module(
     metadata=Base.metadata,
     routes=(JobController, RunController, KindController, QuoteController, ArtifactController),
     needs={"trading": TradingApi},
-    hears={MinerChanged: AiService.on_miners_changed},
+    handles={MinerChanged: AiService.on_miners_changed},
     scopes={
         "live": ("jobs:create", "jobs:read", "artifacts:write", "artifacts:read"),
         "miner": ("artifacts:write", "artifacts:read"),

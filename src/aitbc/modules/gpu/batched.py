@@ -86,7 +86,7 @@ async def beat_many(database: Database, beats: Sequence[Beat]) -> list[Standing 
         if news:
             await _tell(connection, news, before, {beat.miner: beat.request_id for beat in beats}, at)
     if news:
-        database.woke()
+        database.notify_published()
     return [
         Standing(miners[beat.miner].status, miners[beat.miner].status_reason)
         if beat.miner in miners

@@ -142,7 +142,7 @@ class Gathered:
             told = [HoldExpired(hold=hold.id, payer=hold.payer, reference=hold.reference) for hold in book.ended]
             await publish_many(connection, "trading", told)
         if told:
-            self._database.woke()
+            self._database.notify_published()
         return len(due)
 
     async def _open_accounts(self, settlements: Iterable[SettleHold]) -> None:

@@ -25,7 +25,7 @@ from aitbc.kernel.database.idempotency import (
 from aitbc.kernel.http.app import handlers
 from aitbc.kernel.http.problems import PROBLEM_TYPE, Problem, is_retryable, problem
 from aitbc.kernel.http.scope import MUTATING
-from aitbc.kernel.http.signature import Contract, Parameter, contract_of
+from aitbc.kernel.http.signature import HandlerSignature, Parameter, signature_of
 from aitbc.kernel.identity.principal import PUBLIC
 from aitbc.kernel.primitives.errors import (
     AppError,
@@ -117,7 +117,7 @@ class _Operation:
         self.handler: Any = handler
         self.path = path
         self.method = method
-        self.contract: Contract = contract_of(handler)
+        self.contract: HandlerSignature = signature_of(handler)
         self.permission: str = handler.opt["permission"]
         text = inspect.cleandoc(unwrap_partial(self.handler.fn).__doc__ or "")
         self.summary: str = self.handler.summary or text.partition("\n")[0].rstrip(".")  # type: ignore[attr-defined]

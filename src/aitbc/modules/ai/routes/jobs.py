@@ -195,7 +195,7 @@ class JobController(Controller):
         Send the last id that was seen as `Last-Event-ID` to go on where a broken connection stopped.
         """
         happenings = await ai.follow(who, job, last_event_id)
-        return Stream(admission.bound(spoken(happenings)), media_type="text/event-stream")
+        return Stream(admission.while_valid(spoken(happenings)), media_type="text/event-stream")
 
 
 async def spoken(events: AsyncIterator[JobEvent]) -> AsyncIterator[bytes]:

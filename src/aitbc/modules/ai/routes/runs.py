@@ -11,7 +11,7 @@ from msgspec import Meta
 from msgspec.structs import asdict
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
-from aitbc.kernel.http.disconnect import disconnect_of, leave_with
+from aitbc.kernel.http.disconnect import cancel_on_disconnect, disconnect_of
 from aitbc.kernel.http.guard import Admission
 from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.ai.api import Job, JobDetail
@@ -58,7 +58,7 @@ class RunController(Controller):
         gone = disconnect_of(request.scope)
         attendance = ai.attend(who, job, gone, on_disconnect)
         try:
-            leave_with(gone)
+            cancel_on_disconnect(gone)
             return await ai.wait(who, job.id, seconds)
         finally:
             attendance.over()
@@ -91,7 +91,7 @@ class RunController(Controller):
         attendance = ai.attend(who, job, disconnect_of(request.scope), on_disconnect)
         happenings = _attended(job, await ai.follow(who, job.id, None), attendance)
         headers = {"location": f"/api/v1/ai/jobs/{job.id}"}
-        return Stream(admission.bound(spoken(happenings)), media_type="text/event-stream", headers=headers)
+        return Stream(admission.while_valid(spoken(happenings)), media_type="text/event-stream", headers=headers)
 
 
 async def _attended(job: Job, events: AsyncIterator[JobEvent], attendance: Attendance) -> AsyncIterator[JobEvent]:

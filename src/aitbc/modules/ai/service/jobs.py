@@ -77,13 +77,13 @@ class Jobs(Results):
         """The caller's jobs from the newest on, up to `limit`, those before `after`; an operator sees everybody's."""
         wanted = Filters()
         if not who.is_admin:
-            wanted.by("account = {}", ids.decode("acct", who.account))
+            wanted.add("account = {}", ids.decode("acct", who.account))
         if state is not None:
-            wanted.by("state = {}", state)
+            wanted.add("state = {}", state)
         if kind is not None:
-            wanted.by("kind = {}", kind)
+            wanted.add("kind = {}", kind)
         if after is not None:
-            wanted.by("id < {}", ids.decode("job", after))
+            wanted.add("id < {}", ids.decode("job", after))
         return [job_view(job) for job in await read_page(self.db, wanted, limit)]
 
     @retrying

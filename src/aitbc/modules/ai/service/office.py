@@ -19,7 +19,7 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.platform import Platform
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import AppError
-from aitbc.kernel.primitives.tasks import end
+from aitbc.kernel.primitives.tasks import cancel_and_wait
 from aitbc.modules.ai.api import Claim, JobNotFound, Lease
 from aitbc.modules.ai.api import Job as JobView
 from aitbc.modules.ai.batched.claim import Dealer
@@ -95,7 +95,7 @@ class Office:
         """Accounts that were refused for their many open jobs: looked at before money is held for another."""
         self.answer_reads: Batcher[IdempotencyKey, JobView | None] = Batcher(lambda batch: stored_answers(db, batch))
         self.claims: Batcher[Claim, Sequence[Lease]] = Batcher(
-            lambda batch: retry(lambda: self.dealer.claim_many(batch)), unheard=self._note_strays
+            lambda batch: retry(lambda: self.dealer.claim_many(batch)), on_abandoned=self._note_strays
         )
         self.strays: list[tuple[str, Lease]] = []
         """Leases, each with its miner, that were made for a claim whose caller had left."""
@@ -105,7 +105,7 @@ class Office:
         self.completions: Batcher[Completion, Accepted] = Batcher(
             lambda batch: retry(lambda: complete_many(db, batch, self.paid))
         )
-        self.job_reads: Batcher[str, Found | None] = Batcher(lambda batch: read_jobs(db, batch), flights_max=2)
+        self.job_reads: Batcher[str, Found | None] = Batcher(lambda batch: read_jobs(db, batch), in_flight_max=2)
         self.lease_reads: Batcher[str, tuple[JobValue, AttemptValue] | None] = Batcher(
             lambda batch: read_leases(db, batch)
         )
@@ -168,7 +168,7 @@ class Office:
 
     async def stop(self) -> None:
         """End the background work."""
-        await end(self._tasks)
+        await cancel_and_wait(self._tasks)
         self._tasks = []
 
     async def _forever(self, work: Any) -> None:

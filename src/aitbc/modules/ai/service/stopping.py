@@ -15,7 +15,7 @@ from aitbc.kernel.http.disconnect import Disconnect
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError, Conflict
-from aitbc.kernel.primitives.tasks import end
+from aitbc.kernel.primitives.tasks import cancel_and_wait
 from aitbc.modules.ai.api import Job, JobNotFound
 from aitbc.modules.ai.models.kinds.registry import KINDS
 from aitbc.modules.ai.models.life import (
@@ -62,7 +62,7 @@ class Attendance:
         """From now on leaving counts; at once where the client has left already."""
         self._on_leaving = on_leaving
         if gone is not None:
-            gone.tell(self._left)
+            gone.add_callback(self._left)
 
     def over(self) -> None:
         """The client has its answer: that it goes means nothing any more."""
@@ -175,7 +175,7 @@ class Stopping(Jobs):
 
     async def stop(self) -> None:
         """End the background work."""
-        await end(list(self.leavings))
+        await cancel_and_wait(list(self.leavings))
         await super().stop()
 
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from aitbc.kernel.primitives import money
 from aitbc.kernel.primitives.errors import FieldError, Invalid
-from aitbc.kernel.primitives.text import Name, normal
+from aitbc.kernel.primitives.text import Name, normalized
 
 Wish = TypeVar("Wish", bound=Struct)
 HEADER = "x-miner-id"
@@ -48,7 +48,7 @@ def miner_named(headers: Headers, query: QueryParams, told: str | None = None) -
 def miner_name(text: str) -> str:
     """A name that a miner can have: one line of up to 100 characters. Raises `Invalid`."""
     try:
-        return str(normal(msgspec.convert(text, Name), Name))
+        return str(normalized(msgspec.convert(text, Name), Name))
     except msgspec.ValidationError:
         message = "Expected one line of up to 100 characters, without blanks at its ends"
         raise Invalid(fields=(FieldError(f"/{FIELD}", message),)) from None

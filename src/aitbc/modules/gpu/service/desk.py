@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Select, select
 
-from aitbc.kernel.crypto.sealing import Seal
+from aitbc.kernel.crypto.sealing import Sealer
 from aitbc.kernel.database.batcher import Batcher
 from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
@@ -36,7 +36,7 @@ class Desk:
         self.trading = trading
         self.identity = platform.identity
         self.loop_lag = platform.loop_lag
-        self.seal = Seal(platform.secret, "keys of older miners")
+        self.seal = Sealer(platform.secret, "keys of older miners")
         self.settings = settings or GpuSettings()
         self.beats: Batcher[Beat, Standing] = Batcher(lambda batch: beat_many(db, batch))
         self.askings: Batcher[str, Asking] = Batcher(lambda batch: read_asking(db, batch))

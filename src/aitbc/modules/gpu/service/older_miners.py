@@ -246,14 +246,14 @@ class OlderMiners(Enrolment, Scoring):
     def opened(self, row: OlderMinerRow) -> Key:
         """The key that the server keeps for a miner. Raises `OlderKeyLost`."""
         try:
-            return Key(self.seal.open(row.sealed_key))
+            return Key(self.seal.unseal(row.sealed_key))
         except Unsealable:
             raise OlderKeyLost from None
 
     @retrying
     async def _kept_key(self, who: Principal, older_id: str) -> Key:
         """The key for a name, made at its first use: before the miner is, so that a request which broke off finds it again."""
-        fresh = self.seal.close(os.urandom(SEED_BYTES))
+        fresh = self.seal.seal(os.urandom(SEED_BYTES))
         named = (OlderMinerRow.account == who.account, OlderMinerRow.older_id == older_id)
         half_made = select(func.count()).where(
             OlderMinerRow.account == who.account, OlderMinerRow.older_id != older_id, OlderMinerRow.miner.is_(None)
