@@ -177,7 +177,7 @@ async def test_a_server_that_was_frozen_blames_nobody(
         owner = await fleet.owner()
         rigs = [await fleet.rig(owner) for _ in range(5)]
         stopwatch = SimpleNamespace(seconds=1000.0)
-        monkeypatch.setattr(liveness, "_elapsed", lambda: stopwatch.seconds)
+        monkeypatch.setattr(liveness, "elapsed", lambda: stopwatch.seconds)
         fleet.gpu._watched_at, fleet.gpu._grace_until = 995.0, 0.0
         await fleet.gpu.watch()
         stopwatch.seconds += 120  # two minutes pass in which this process neither hears nor watches
@@ -198,7 +198,7 @@ async def test_a_pause_of_the_event_loop_is_noticed_too(target: Target, tmp_path
     async with fleet_on(target, tmp_path, grace_seconds=30.0) as fleet:
         owner = await fleet.owner()
         rig = await fleet.rig(owner)
-        moment = liveness._elapsed()
+        moment = clock.elapsed()
         fleet.gpu._watched_at, fleet.gpu._grace_until = moment, 0.0
         fleet.gpu.loop_lag._pauses = deque([(moment, 60.0)])
         await fleet.later(60)
@@ -211,7 +211,7 @@ async def test_while_the_database_is_away_the_round_does_not_count(
     async def away() -> int:
         raise ConnectionError
 
-    fleet.gpu._watched_at = watched = liveness._elapsed()
+    fleet.gpu._watched_at = watched = clock.elapsed()
     monkeypatch.setattr(fleet.gpu, "end_silent", away)
     with pytest.raises(ConnectionError):
         await fleet.gpu.watch()

@@ -552,7 +552,7 @@ def test_a_process_that_was_stopped_knows_it_when_it_goes_on(tmp_path: Path) -> 
 
 async def test_a_pause_counts_while_it_lasts_and_is_forgotten_later(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr("aitbc.kernel.primitives.loop_lag._elapsed", lambda: now)
+    monkeypatch.setattr("aitbc.kernel.primitives.loop_lag.elapsed", lambda: now)
     loop_lag = LoopLag()
     now += 0.2
     loop_lag.tick()

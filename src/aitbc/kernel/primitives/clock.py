@@ -1,5 +1,6 @@
-"""The one clock: the only caller of the system time in the server."""
+"""The clock of the process: the only place that reads the system time, so that tests can move it."""
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -12,8 +13,15 @@ def now() -> datetime:
     return _source() + _shift
 
 
+def elapsed() -> float:
+    """Seconds since an arbitrary start, for durations; they also pass while the machine sleeps, unlike `time.monotonic`."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
 def move(by: timedelta) -> None:
-    """Shift the clock of this process; tests use it to reach deadlines without waiting for them."""
+    """Shift the clock of this process, for tests: a deadline is reached without waiting for it."""
     global _shift  # noqa: PLW0603
     _shift += by
 

@@ -4,14 +4,13 @@ Every round walks its rows by keyset, page after page to the end: a page full of
 the ones behind it.
 """
 
-import time
 from contextlib import suppress
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select, text, tuple_, update
 
 from aitbc.kernel.primitives import ids
-from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.clock import elapsed, now
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.modules.ai.models.life import Ended, State, expire, give_up, lost_reason
 from aitbc.modules.ai.models.tables import AttemptRow, FlowRow, JobRow, LogRow, PartRow
@@ -28,13 +27,6 @@ FROZEN_SECONDS = 5.0
 ORPHAN_AGE = timedelta(seconds=60)
 FLOWS_KEPT = timedelta(days=1)
 _FIRST = "0" * 26
-
-
-def _elapsed() -> float:
-    """Seconds that also pass while the machine sleeps, which the monotonic clock of Linux leaves out."""
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
 
 
 class Chores(Stopping):
@@ -59,7 +51,7 @@ class Chores(Stopping):
 
     def _in_grace(self) -> bool:
         """Whether miners may not have been heard: this process was just started, made leader, or stood still."""
-        moment = _elapsed()
+        moment = elapsed()
         if self._swept_at is None or moment - self._swept_at > FROZEN_SECONDS:
             self._grace_until = moment + self.settings.grace_seconds
         self._swept_at = moment

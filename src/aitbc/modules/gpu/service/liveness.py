@@ -1,11 +1,10 @@
 """Liveness: miners that fall silent are offline, unless it was this server that did not hear."""
 
-import time
 from datetime import timedelta
 
 from sqlalchemy import select
 
-from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.clock import elapsed, now
 from aitbc.modules.gpu.models.life import ALIVE, silence
 from aitbc.modules.gpu.models.tables import MinerRow
 from aitbc.modules.gpu.service.desk import Desk
@@ -14,13 +13,6 @@ WATCH_SECONDS = 5.0
 FROZEN_SECONDS = 2 * WATCH_SECONDS
 """A round that comes so much later than the one before means that this process, or its database, stood still."""
 PAGE = 500
-
-
-def _elapsed() -> float:
-    """Seconds that also pass while the machine sleeps, which the monotonic clock of Linux leaves out."""
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
 
 
 class Liveness(Desk):
@@ -33,11 +25,11 @@ class Liveness(Desk):
         """Note as offline the miners that have been silent for too long."""
         if not self._in_grace():
             await self.end_silent()
-        self._watched_at = _elapsed()  # only after a round that worked: a database that is away hears nobody either
+        self._watched_at = elapsed()  # only after a round that worked: a database that is away hears nobody either
 
     def _in_grace(self) -> bool:
         """Whether silence may be our own: just started, just become leader, or stood still a moment ago."""
-        moment = _elapsed()
+        moment = elapsed()
         late = self._watched_at is None or moment - self._watched_at > FROZEN_SECONDS
         if late or self.loop_lag.recent_pause(WATCH_SECONDS) > WATCH_SECONDS:
             self._grace_until = moment + self.settings.grace_seconds
