@@ -18,7 +18,7 @@ from aitbc.kernel.primitives import strict_json
 from aitbc.kernel.primitives.errors import Conflict, FieldError, Forbidden, Invalid, Malformed, NotFound, Unavailable
 from aitbc.kernel.primitives.ids import MalformedId, new_id
 from aitbc.kernel.primitives.pagination import encode_cursor
-from aitbc.kernel.primitives.text import explained
+from aitbc.kernel.primitives.text import readable_message
 from tests.kernel.shop import HOST, NewItem, Shelf, bounded
 
 ITEMS = "/api/v1/shop/items"
@@ -183,8 +183,8 @@ def test_a_problem_that_json_cannot_hold_is_told_without_its_details() -> None:
 
 
 def test_a_pattern_is_told_as_ecma_262_writes_it_and_a_wrong_choice_is_not_repeated() -> None:
-    assert explained(r"Expected `str` matching regex '^[a-z]+\\Z'") == "Expected `str` matching regex '^[a-z]+$'"
-    assert "secret" not in explained("Invalid enum value 'secret'")
+    assert readable_message(r"Expected `str` matching regex '^[a-z]+\\Z'") == "Expected `str` matching regex '^[a-z]+$'"
+    assert "secret" not in readable_message("Invalid enum value 'secret'")
 
 
 def test_headers_of_a_problem_belong_to_its_kind() -> None:

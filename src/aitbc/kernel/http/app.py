@@ -22,7 +22,7 @@ from aitbc.kernel.identity.principal import PUBLIC
 
 
 def app_options() -> dict[str, Any]:
-    """What every app of ours is built with: `Litestar(routes, **app_options())`."""
+    """The options of every Litestar app: `Litestar(routes, **app_options())`."""
     return {
         "dto": StrictBody,
         "return_dto": None,
@@ -37,32 +37,32 @@ def app_options() -> dict[str, Any]:
 
 
 def check_routes(app: Litestar) -> None:
-    """Check that every handler says what it must say, and read all contracts ahead of the first request.
+    """Check that every handler declares its permission and idempotency, and read all signatures before the first request.
 
-    Raises `ImproperlyConfiguredException` that names each handler without `opt["permission"]`, and each one that changes
-    something but neither takes `once` nor declares `opt["idempotency"] = "natural"`.
+    Raises `ImproperlyConfiguredException` that names each handler without `opt["permission"]`, and each mutating one that
+    neither takes `once` nor declares `opt["idempotency"] = "natural"`.
     """
     missing = []
-    taken: dict[str, set[str]] = defaultdict(set)
+    methods_by_path: dict[str, set[str]] = defaultdict(set)
     for _, path, methods in handlers(app):
-        taken[path] |= methods
+        methods_by_path[path] |= methods
     for handler, path, methods in handlers(app):
         if handler.handler_name == "options_handler" and methods == {"OPTIONS"}:
             handler.opt["permission"] = PUBLIC  # the framework's own: it answers with Allow and nothing else
-            handler.opt["allow"] = ", ".join(sorted(taken[path]))
+            handler.opt["allow"] = ", ".join(sorted(methods_by_path[path]))
         if not handler.opt.get("permission"):
             missing.append(f"{path}: {handler} declares no permission")
-        contract = signature_of(handler)
-        if methods & MUTATING and "once" not in contract.takes and handler.opt.get("idempotency") != "natural":
+        signature = signature_of(handler)
+        if methods & MUTATING and "once" not in signature.takes and handler.opt.get("idempotency") != "natural":
             missing.append(f"{path}: {handler} changes something, so it must take `once` or declare itself natural")
     if missing:
         raise ImproperlyConfiguredException("; ".join(sorted(missing)))
 
 
 def resolve_dependencies_in_sequence(app: Litestar) -> None:
-    """Have a handler's dependencies resolved one after the other.
+    """Have a handler's dependencies resolved one after the other, not in parallel.
 
-    Ours answer at once, and the framework's task for each of them costs more than all else that they do.
+    Ours never wait, and the task that the framework makes for each of them costs more than the dependency itself.
     """
     for route in app.routes:
         if isinstance(route, HTTPRoute):
@@ -71,7 +71,7 @@ def resolve_dependencies_in_sequence(app: Litestar) -> None:
 
 
 def raw_bodies(app: Litestar) -> Callable[[str, str], int | None]:
-    """How large the body of a route may be that takes something else than JSON, and declares so: `opt["raw_body_bytes"]`."""
+    """A function of method and path: the size limit of a body that is not JSON, from `opt["raw_body_bytes"]`; else none."""
     routes: list[tuple[str, re.Pattern[str], int]] = []
     for handler, path, methods in handlers(app):
         if (limit := handler.opt.get("raw_body_bytes")) is not None:
@@ -85,7 +85,7 @@ def raw_bodies(app: Litestar) -> Callable[[str, str], int | None]:
 
 
 def handlers(app: Litestar) -> Iterator[tuple[BaseRouteHandler, str, set[str]]]:
-    """Every handler with its path and its methods; those of WebSocket and ASGI routes have none."""
+    """Every route handler with its path and its methods; WebSocket and ASGI routes have no methods."""
     for route in app.routes:
         if isinstance(route, HTTPRoute):
             for handler in route.route_handlers:

@@ -14,26 +14,26 @@ from aitbc.kernel.http.problems import FAULTS_MAX, MESSAGE_LENGTH_MAX
 from aitbc.kernel.http.signature import signature_of, without_none
 from aitbc.kernel.primitives.errors import FieldError, Invalid, Malformed
 from aitbc.kernel.primitives.request_errors import UnsupportedMedia
-from aitbc.kernel.primitives.text import explained, normalized
+from aitbc.kernel.primitives.text import normalized, readable_message
 
 
 class StrictBody(AbstractDTO[Any]):
-    """Reads JSON bodies exactly as their types say: the framework's own reading would take "5" and 1.0 for whole numbers."""
+    """Strict JSON bodies: the framework's own decoding would accept "5" and 1.0 as integers."""
 
     @classmethod
     def create_for_field_definition(
         cls, field_definition: FieldDefinition, handler_id: str, backend_cls: Any = None
     ) -> None:
-        """Nothing to prepare: a handler's contract holds the type."""
+        """Nothing to prepare: the handler's signature holds the type."""
 
     @classmethod
     def generate_field_definitions(cls, model_type: type[Any]) -> Iterator[DTOFieldDefinition]:  # type: ignore[override]
-        """Structs are read whole, not field by field."""
+        """None: structs are decoded as a whole."""
         return iter(())
 
     @classmethod
     def detect_nested_field(cls, field_definition: FieldDefinition) -> bool:
-        """Structs are read whole, so nothing in them is nested."""
+        """False: structs are decoded as a whole."""
         return False
 
     def decode_bytes(self, value: bytes) -> Any:
@@ -41,7 +41,7 @@ class StrictBody(AbstractDTO[Any]):
         return read_body(value, signature_of(self.asgi_connection.route_handler).body)
 
     def decode_builtins(self, value: Mapping[str, Any]) -> Any:
-        """Forms are not taken."""
+        """Forms are not accepted. Raises `UnsupportedMedia`."""
         raise UnsupportedMedia
 
 
@@ -49,7 +49,7 @@ _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 
 
 def read_body(body: bytes, kind: Any) -> Any:
-    """The value of this type in a JSON text. Raises `Invalid` with a JSON pointer for each fault."""
+    """Decode JSON into a value of this type. Raises `Invalid` with a JSON pointer for each fault."""
     decoder = _decoders.get(kind)
     if decoder is None:
         decoder = _decoders[kind] = msgspec.json.Decoder(kind)
@@ -63,26 +63,26 @@ def read_body(body: bytes, kind: Any) -> Any:
 
 
 def _faults(value: Any, kind: Any, pointer: str) -> list[FieldError]:
-    """Everything that is wrong with a value, down to the fields of nested structs."""
-    plain = without_none(kind)
-    if not (isinstance(plain, type) and issubclass(plain, Struct) and isinstance(value, dict)):
-        return _faults_of_one(value, kind, pointer)
-    if plain.__struct_config__.tag_field is not None:
-        return _faults_of_one(value, kind, pointer)
+    """All faults of a value, down to the fields of nested structs."""
+    struct = without_none(kind)
+    if not (isinstance(struct, type) and issubclass(struct, Struct) and isinstance(value, dict)):
+        return _first_fault(value, kind, pointer)
+    if struct.__struct_config__.tag_field is not None:
+        return _first_fault(value, kind, pointer)
     faults = []
-    fields = {field.encode_name: field for field in msgspec.structs.fields(plain)}
-    if plain.__struct_config__.forbid_unknown_fields:
+    fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
+    if struct.__struct_config__.forbid_unknown_fields:
         for name in value.keys() - fields.keys():
-            faults.append(FieldError(f"{pointer}/{_escaped(name)}", "There is no such field"))  # noqa: PERF401
+            faults.append(FieldError(f"{pointer}/{_pointer_token(name)}", "There is no such field"))  # noqa: PERF401
     for name, field in fields.items():
         if name in value:
-            faults += _faults(value[name], field.type, f"{pointer}/{_escaped(name)}")
+            faults += _faults(value[name], field.type, f"{pointer}/{_pointer_token(name)}")
         elif field.required:
-            faults.append(FieldError(f"{pointer}/{_escaped(name)}", "This field is required"))
-    return faults or _faults_of_one(value, kind, pointer)
+            faults.append(FieldError(f"{pointer}/{_pointer_token(name)}", "This field is required"))
+    return faults or _first_fault(value, kind, pointer)
 
 
-def _faults_of_one(value: Any, kind: Any, pointer: str) -> list[FieldError]:
+def _first_fault(value: Any, kind: Any, pointer: str) -> list[FieldError]:
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
@@ -90,21 +90,21 @@ def _faults_of_one(value: Any, kind: Any, pointer: str) -> list[FieldError]:
     return []
 
 
-def _escaped(name: str) -> str:
+def _pointer_token(name: str) -> str:
     return name[:64].replace("~", "~0").replace("/", "~1")
 
 
-_PLACE = re.compile(r" - at `(?:key in )?\$?(.*)`\Z", re.DOTALL)
+_PATH = re.compile(r" - at `(?:key in )?\$?(.*)`\Z", re.DOTALL)
 _STEPS = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 
 
 def _fault(pointer: str, error: msgspec.ValidationError) -> FieldError:
-    """The decoder's message with its place turned from `$.a[0]` into the pointer `/a/0`."""
-    told = str(error)
-    place = _PLACE.search(told)
-    for step in _STEPS.finditer(place[1]) if place else ():
-        if step[2] == "...":  # some key of a mapping, which one is not told
+    """The decoder's message, its path turned from `$.a[0]` into the JSON pointer `/a/0`."""
+    text = str(error)
+    path = _PATH.search(text)
+    for step in _STEPS.finditer(path[1]) if path else ():
+        if step[2] == "...":  # some key of a mapping; the decoder does not say which
             break
-        pointer += f"/{_escaped(step[1] or step[2])}"
-    message = told[: place.start()] if place else told
-    return FieldError(pointer, explained(message)[:MESSAGE_LENGTH_MAX])
+        pointer += f"/{_pointer_token(step[1] or step[2])}"
+    message = text[: path.start()] if path else text
+    return FieldError(pointer, readable_message(message)[:MESSAGE_LENGTH_MAX])

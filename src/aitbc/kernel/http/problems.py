@@ -36,7 +36,7 @@ from aitbc.kernel.primitives.request_id import current_request_id
 PROBLEM_TYPE = "application/problem+json"
 ERRORS_PAGE = "/docs/errors"
 FAULTS_MAX = 20
-"""So many faults of one body are told at once."""
+"""How many faults of one request are listed in one answer."""
 MESSAGE_LENGTH_MAX = 200
 
 log = structlog.get_logger("aitbc.http")
@@ -76,7 +76,7 @@ _encoder = msgspec.json.Encoder(enc_hook=str)
 
 
 def problem(error: AppError, request_id: str | None) -> bytes:
-    """The body of the answer to a request that failed."""
+    """The problem document of an error, as JSON."""
     page = f"{ERRORS_PAGE}#{error.code}"
     body = Problem(
         type=page,
@@ -92,12 +92,15 @@ def problem(error: AppError, request_id: str | None) -> bytes:
     )
     try:
         return without_keys(_encoder.encode(body))
-    except (UnicodeEncodeError, msgspec.MsgspecError):  # a detail that JSON cannot hold must not hide the error itself
+    except (
+        UnicodeEncodeError,
+        msgspec.MsgspecError,
+    ):  # a detail that JSON cannot encode must not hide the error itself
         return _encoder.encode(msgspec.structs.replace(body, detail=_title(type(error)), errors=(), details={}))
 
 
 def problem_headers(error: AppError) -> dict[str, str]:
-    """The headers that belong to an error's answer, names in lower case."""
+    """The response headers of an error, names in lower case."""
     headers = {name.lower(): value for name, value in error.headers.items()}
     if error.status == Unauthenticated.status:
         headers.setdefault("www-authenticate", "Bearer")
@@ -114,14 +117,14 @@ def _title(kind: type[AppError]) -> str:
 
 
 def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """The answer for whatever a handler, or the framework before it, raised."""
+    """The response for an exception of a handler, or of the framework before it."""
     refusal = convert_error(error, request.scope)
     body = problem(refusal, current_request_id())
     return Response(body, status_code=refusal.status, headers=problem_headers(refusal), media_type=PROBLEM_TYPE)
 
 
 def convert_error(error: Exception, scope: Any) -> AppError:
-    """The error that the caller is told for any exception; the log is told of one that is our fault."""
+    """The `AppError` to answer for any exception; one that is our fault is logged."""
     refusal = as_app_error(error)
     if refusal.status >= 500 and not isinstance(refusal, Unavailable):
         log.error("request_failed", exc_info=error, path=scope.get("path"), method=scope.get("method"))
@@ -129,7 +132,7 @@ def convert_error(error: Exception, scope: Any) -> AppError:
 
 
 def as_app_error(error: Exception) -> AppError:
-    """The error that a caller may see for any exception; nothing of an unexpected one shows."""
+    """The `AppError` for any exception; nothing of an unexpected one is shown to the caller."""
     match error:
         case AppError():
             return error
@@ -147,16 +150,16 @@ def as_app_error(error: Exception) -> AppError:
 
 
 def with_head(allow: str) -> str:
-    """The methods of `Allow` with HEAD, which is answered wherever GET is."""
+    """The methods of an `Allow` header, with HEAD where GET is among them."""
     methods = {method.strip() for method in allow.split(",") if method.strip()}
     return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
 
 def _from_validation(error: ValidationException) -> AppError:
-    """What the framework found wrong on its own: a parameter that is missing, or that it could not convert."""
+    """The error for a parameter that the framework itself found missing, or could not convert."""
     if found := _MISSING.search(error.detail):
-        place = "?" if found[1] == "query" else f"{found[1]} "
-        return Invalid(fields=(FieldError(place + found[2], "This parameter is required"),))
+        prefix = "?" if found[1] == "query" else f"{found[1]} "
+        return Invalid(fields=(FieldError(prefix + found[2], "This parameter is required"),))
     extra = error.extra if isinstance(error.extra, list) else []
     if any(item.get("source") == "path" for item in extra):
         return NotFound()

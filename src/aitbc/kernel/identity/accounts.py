@@ -21,7 +21,7 @@ from aitbc.kernel.primitives.errors import AppError, Conflict, Forbidden, Invali
 from aitbc.kernel.primitives.ids import encode as encode_id
 from aitbc.kernel.primitives.ids import is_id, new_id
 from aitbc.kernel.primitives.secret import masked
-from aitbc.kernel.primitives.text import folded
+from aitbc.kernel.primitives.text import case_folded
 
 KNOWN_FOR_SECONDS = 0.75
 """How long a key is believed without looking again: a revocation holds everywhere within a second."""
@@ -114,13 +114,13 @@ class AccountRow(Base):
     id: Mapped[str] = mapped_column(WireId("acct"), primary_key=True)
     name: Mapped[str] = mapped_column(Text, unique=True)
     folded: Mapped[str] = mapped_column(Text, unique=True)
-    """The name as `folded` makes it: no two accounts may look alike in everything but letter case, width or ligatures."""
+    """The name as `case_folded` returns it: no two accounts may look alike in everything but letter case, width or ligatures."""
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 
     @classmethod
     def named(cls, name: str) -> "AccountRow":
         """A new account."""
-        return cls(id=new_id("acct"), name=name, folded=folded(name), created_at=now())
+        return cls(id=new_id("acct"), name=name, folded=case_folded(name), created_at=now())
 
     def view(self) -> Account:
         """As everyone speaks of it."""
@@ -214,7 +214,7 @@ class Identity:
         async with self._db.unit_of_work() as uow:
             if earlier := await uow.replay(once, Account):
                 return earlier
-            if await uow.session.scalar(select(AccountRow).where(AccountRow.folded == folded(name))):
+            if await uow.session.scalar(select(AccountRow).where(AccountRow.folded == case_folded(name))):
                 raise AccountExists
             row = AccountRow.named(name)
             uow.add(row)

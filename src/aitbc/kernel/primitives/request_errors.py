@@ -1,4 +1,4 @@
-"""What a request is refused with before any module sees it."""
+"""Errors of requests that are refused before they reach a module: parsing, limits, headers."""
 
 from aitbc.kernel.primitives.errors import AppError, Forbidden, Invalid, Malformed, TooLarge, Unavailable
 

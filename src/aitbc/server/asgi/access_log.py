@@ -10,11 +10,12 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Struct
 
-from aitbc.kernel.http.websocket import CLIENT_CLOSED_REQUEST, ObservedWebSocket
+from aitbc.kernel.http.websocket import ObservedWebSocket
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.request_id import current_request_id
 from aitbc.kernel.telemetry.log_writer import LogWriter
 from aitbc.kernel.telemetry.logs import NUMBERS, current, escape_unsafe, render_console, truncated
+from aitbc.kernel.telemetry.metrics import CLIENT_CLOSED_REQUEST
 
 PATH_LENGTH_MAX = 200
 TOLD = "told_elsewhere"

@@ -36,7 +36,7 @@ from aitbc.kernel.primitives.errors import (
     Unauthenticated,
     Unavailable,
 )
-from aitbc.kernel.primitives.json_schema import MOMENT, schemas_of
+from aitbc.kernel.primitives.json_schema import DATE_TIME, schemas_of
 from aitbc.kernel.primitives.pagination import InvalidCursor
 from aitbc.kernel.primitives.request_errors import (
     BodyTimeout,
@@ -223,7 +223,7 @@ def _parameter(parameter: Parameter, lookup: Mapping[str, Any]) -> dict[str, Any
     schema = copy.deepcopy(lookup[repr(parameter.annotation)])
     described = schema.pop("description", None)
     if parameter.is_time:
-        schema |= MOMENT
+        schema |= DATE_TIME
     if parameter.many:
         schema = {"type": "array", "items": schema}
     if not parameter.required and parameter.default is not None:
