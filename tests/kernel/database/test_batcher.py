@@ -69,7 +69,7 @@ async def test_a_batch_has_a_largest_size_and_the_waiting_line_an_end() -> None:
         await asyncio.sleep(0)
         return list(commands)
 
-    batcher = Batcher[int, int](flush, items_max=10, waiting_max=25)
+    batcher = Batcher[int, int](flush, batch_max=10, queue_max=25)
     results = await asyncio.gather(*(batcher.do(n) for n in range(40)), return_exceptions=True)
     assert max(sizes) == 10
     assert sum(isinstance(result, Unavailable) for result in results) == 15
