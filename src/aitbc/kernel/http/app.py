@@ -37,10 +37,10 @@ def app_options() -> dict[str, Any]:
 
 
 def check_routes(app: Litestar) -> None:
-    """Check that every handler declares its permission and idempotency, and read all signatures before the first request.
+    """Check that every handler declares permission and idempotency, and read all signatures before the first request.
 
-    Raises `ImproperlyConfiguredException` that names each handler without `opt["permission"]`, and each mutating one that
-    neither takes `once` nor declares `opt["idempotency"] = "natural"`.
+    Raises `ImproperlyConfiguredException` that names each handler without `opt["permission"]`, and each mutating one
+    that neither takes `once` nor declares `opt["idempotency"] = "natural"`.
     """
     missing = []
     methods_by_path: dict[str, set[str]] = defaultdict(set)
@@ -71,7 +71,7 @@ def resolve_dependencies_in_sequence(app: Litestar) -> None:
 
 
 def raw_bodies(app: Litestar) -> Callable[[str, str], int | None]:
-    """A function of method and path: the size limit of a body that is not JSON, from `opt["raw_body_bytes"]`; else none."""
+    """A function of method and path: the size limit of a non-JSON body, from `opt["raw_body_bytes"]`, or none."""
     routes: list[tuple[str, re.Pattern[str], int]] = []
     for handler, path, methods in handlers(app):
         if (limit := handler.opt.get("raw_body_bytes")) is not None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 DISCONNECT = "aitbc.disconnect"
-"""The key of an ASGI scope under which the server puts its `Disconnect`; other scopes, such as a test client's, have none."""
+"""The key of the `Disconnect` in an ASGI scope; scopes that the server did not make, as in tests, have none."""
 
 
 class Disconnect:

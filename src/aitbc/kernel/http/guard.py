@@ -106,7 +106,7 @@ class Guard:
     async def prepare(
         self, scope: Any, opt: Mapping[str, Any], who: Principal, body: Callable[[], Awaitable[bytes]]
     ) -> None:
-        """Tie a handler that only waits to its client's connection, and read the Idempotency-Key of a mutating request."""
+        """Cancel a handler that only waits when its client disconnects; read a mutating request's Idempotency-Key."""
         if opt.get("waits"):
             cancel_on_disconnect(disconnect_of(scope))
         if scope.get("method") in MUTATING:

@@ -1,7 +1,7 @@
 """Handler signatures: the body, query and path parameters that a route takes, read once from its Python function.
 
-The web framework converts loosely (the text "5" becomes a number, a limit written in a type is dropped). So a request is
-checked against this signature first.
+The web framework converts loosely (the text "5" becomes a number, a limit written in a type is dropped). So a request
+is checked against this signature first.
 """
 
 import re

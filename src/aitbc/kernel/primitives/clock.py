@@ -14,7 +14,7 @@ def now() -> datetime:
 
 
 def elapsed() -> float:
-    """Seconds since an arbitrary start, for durations; they also pass while the machine sleeps, unlike `time.monotonic`."""
+    """Seconds since an arbitrary start, for durations; unlike `time.monotonic`, they pass while the machine sleeps."""
     if hasattr(time, "CLOCK_BOOTTIME"):
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.monotonic()

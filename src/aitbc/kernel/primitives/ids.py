@@ -1,7 +1,7 @@
 """Identifiers: UUIDv7 in the database, TypeID text everywhere else.
 
-The text form is a prefix, an underscore and the 128 bits in Crockford's base 32, lower case: `job_01hzy…`. It sorts by the
-time of creation, is selected with a double click, and names its type.
+The text form is a prefix, an underscore and the 128 bits in Crockford's base 32, lower case: `job_01hzy…`. It sorts by
+the time of creation, is selected with a double click, and names its type.
 """
 
 import os

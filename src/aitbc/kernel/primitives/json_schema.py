@@ -61,7 +61,7 @@ def _inner_types(kind: inspect.Type, schema: Mapping[str, Any]) -> Iterator[tupl
 
 
 def _alternatives(kind: inspect.UnionType, schema: Mapping[str, Any]) -> Iterator[tuple[inspect.Type, dict[str, Any]]]:
-    """The alternatives of a union with their schemas: plain types in their order, then the structs, grouped if several."""
+    """The alternatives of a union with their schemas: plain types in order, then the structs, grouped if several."""
     structs: list[inspect.Type] = []
     plain: list[inspect.Type] = []
     for one in kind.types:

@@ -18,8 +18,8 @@ log = structlog.get_logger("aitbc.loop_lag")
 class LoopLag:
     """Ticks in the event loop and records by how much each tick is late.
 
-    Check `recent_pause` before concluding from the clock that somebody else is silent: a process that was stopped, or whose
-    machine slept, finds on waking that everybody seems late, while it was late itself.
+    Check `recent_pause` before concluding from the clock that somebody else is silent: a process that was stopped, or
+    whose machine slept, finds on waking that everybody seems late, while it was late itself.
     """
 
     def __init__(self) -> None:

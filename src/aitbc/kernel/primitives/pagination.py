@@ -1,9 +1,9 @@
 """Keyset pagination: a page of a list, and the opaque cursor of the next page.
 
-A cursor holds the list's name, a format version and a position (the sort key of the last item seen), with a checksum over all
-of it. It carries no signature because it grants nothing: it is a position in a list that the caller may read anyway, and each
-value's type is checked before a query uses it. So no secret is shared between replicas or has to survive a restart. The
-checksum catches a cursor that was truncated, edited or taken from another list.
+A cursor holds the list's name, a format version and a position (the sort key of the last item seen), with a checksum
+over all of it. It carries no signature because it grants nothing: it is a position in a list that the caller may read
+anyway, and each value's type is checked before a query uses it. So no secret is shared between replicas or has to
+survive a restart. The checksum catches a cursor that was truncated, edited or taken from another list.
 """
 
 import hashlib
@@ -96,7 +96,7 @@ class Page(Struct, Generic[Item], frozen=True, kw_only=True):
         *,
         bound_to: Sequence[str] = (),
     ) -> "Page[Item]":
-        """The page of `limit` rows from a query for `limit + 1`: the additional row shows that there is another page."""
+        """The page of `limit` rows from a query for `limit + 1`: the extra row shows that there is another page."""
         kept = list(rows[:limit])
         if len(rows) <= limit:
             return Page(data=kept)

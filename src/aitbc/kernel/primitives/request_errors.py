@@ -94,7 +94,7 @@ class UnsupportedMedia(AppError):
 
 
 class MisdirectedHost(AppError):
-    """This server does not answer for the host in the Host header; the setting `server.hosts` lists those it answers for."""
+    """This server does not answer for the host in the Host header; the setting `server.hosts` lists its hosts."""
 
     status, code, exit_code = 421, "misdirected_host", 2
 

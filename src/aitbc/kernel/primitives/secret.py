@@ -14,7 +14,7 @@ def masked(thing: object, *fields: str) -> str:
 
 
 class Secret:
-    """Text that prints as asterisks. `reveal` is the only access, so that every use is found by searching for that word."""
+    """Text that prints as asterisks. `reveal` is the only access, so that a search for that word finds every use."""
 
     __slots__ = ("_value",)
 

@@ -1,9 +1,9 @@
 """Strict JSON: check a body's syntax, duplicate keys, depth and integer range before it is decoded into a type.
 
-The bytes are parsed once by the fast parser, which checks syntax and UTF-8. One walk over the result then counts members and
-checks depth and integers. Two things cannot be seen in a parsed value: a duplicate key, and an escaped NUL. Each member has
-exactly one colon outside of strings, so as many colons as members means that no member was overwritten; only where strings
-hold colons too is a second, exact pass needed.
+The bytes are parsed once by the fast parser, which checks syntax and UTF-8. One walk over the result then counts
+members and checks depth and integers. Two things cannot be seen in a parsed value: a duplicate key, and an escaped NUL.
+Each member has exactly one colon outside of strings, so as many colons as members means that no member was overwritten;
+only where strings hold colons too is a second, exact pass needed.
 """
 
 import json
@@ -26,7 +26,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 def check(body: bytes) -> None:
-    """Raises `MalformedJson`, `InvalidText`, `OutOfRange`, `TooDeep` or `DuplicateKey` unless the bytes are strict JSON."""
+    """Raise `MalformedJson`, `InvalidText`, `OutOfRange`, `TooDeep` or `DuplicateKey` where it is not strict JSON."""
     try:
         value = _decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -10,8 +10,8 @@ CANCEL_AGAIN_SECONDS = 0.5
 async def cancel_and_wait(tasks: Iterable["asyncio.Task[Any]"]) -> None:
     """Cancel tasks, repeatedly, until each has ended; what they raise is ignored.
 
-    Cancelling once is not enough: a library that is cancelled while it closes a connection may swallow the cancellation,
-    and the task would go on.
+    Cancelling once is not enough: a library that is cancelled while it closes a connection may swallow the
+    cancellation, and the task would go on.
     """
     all_tasks = list(tasks)
     running = {task for task in all_tasks if not task.done()}

@@ -1,7 +1,7 @@
 """Types for human-written names and texts, and their Unicode normalization (NFC).
 
-Text that looks the same is stored the same, and none holds characters that control a terminal or change the direction of
-writing. The types are plain `str` with a marker in their metadata; `normalized` finds the markers inside a struct.
+Text that looks the same is stored the same, and none holds characters that control a terminal or change the direction
+of writing. The types are plain `str` with a marker in their metadata; `normalized` finds the markers inside a struct.
 """
 
 import functools
@@ -102,7 +102,7 @@ def _normal_text(text: str, longest: int | None) -> str:
 
 
 def case_folded(name: str) -> str:
-    """The name without differences of letter case and compatibility forms (Unicode D146), to compare names that look alike."""
+    """The name in one letter case and compatibility form (Unicode D146), to compare names that look alike."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
