@@ -24,7 +24,7 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.request_id import request_id
 from aitbc.kernel.primitives.secret import Secret
 from aitbc.kernel.telemetry import logs
-from aitbc.kernel.telemetry.log_writer import WAITING_BYTES_MAX, LogWriter
+from aitbc.kernel.telemetry.log_writer import QUEUE_BYTES_MAX, LogWriter
 from aitbc.kernel.telemetry.logs import LogSettings
 from aitbc.server.asgi.access_log import TOLD, AccessLog
 
@@ -192,10 +192,10 @@ def test_a_reader_that_has_stalled_holds_up_nobody_and_memory_stays_bounded() ->
     writer = LogWriter(writing)
     line = b"x" * 999 + b"\n"
     started = time.perf_counter()
-    for _ in range(3 * WAITING_BYTES_MAX // len(line)):
+    for _ in range(3 * QUEUE_BYTES_MAX // len(line)):
         writer.write(line)
     assert time.perf_counter() - started < 2.0
-    assert writer._size <= WAITING_BYTES_MAX + len(line)
+    assert writer._size <= QUEUE_BYTES_MAX + len(line)
 
     received = bytearray()
     os.set_blocking(reading, False)

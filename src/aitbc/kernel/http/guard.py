@@ -97,7 +97,7 @@ class Guard:
         principal_key.set(principal.key)
         if not principal.may(permission):
             if self._denials is not None:
-                self._denials.note(
+                self._denials.record(
                     principal, permission, f"{scope.get('method', 'GET')} {scope.get('path_template', '')}"
                 )
             principal.require(permission)
