@@ -57,7 +57,7 @@ def test_the_package_of_a_module_imports_nothing(folder: Any) -> None:
 
 @BY_NAME
 def test_a_module_gives_keys_only_what_its_own_routes_ask_for(module: Module) -> None:
-    controllers = (*module.routes, *module.older, *module.coordinator)
+    controllers = (*module.routes, *module.legacy, *module.legacy_coordinator)
     handlers = [thing for one in controllers for thing in vars(one).values() if isinstance(thing, HTTPRouteHandler)]
     asked = {handler.opt["permission"] for handler in handlers}
     assert {scope for scopes in module.scopes.values() for scope in scopes} <= asked

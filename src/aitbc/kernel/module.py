@@ -53,7 +53,7 @@ class Module:
     settings: type[Struct] | None = None
     """The settings of the module: its own table of the configuration."""
     periodic_tasks: tuple[PeriodicTask, ...] = ()
-    older: tuple[type[Controller], ...] = ()
+    legacy: tuple[type[Controller], ...] = ()
     """The routes of the service that this module replaces: bare on its own port, under its prefix on the gateway."""
-    coordinator: tuple[type[Controller], ...] = ()
+    legacy_coordinator: tuple[type[Controller], ...] = ()
     """The routes of the legacy coordinator that became this module's; below `/coordinator` on the gateway."""

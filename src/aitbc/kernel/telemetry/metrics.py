@@ -122,7 +122,7 @@ class Metrics:
         }
         yield InfoMetricFamily("aitbc_build", "Which build runs here.", value=build)
         if self._loop_lag is not None:
-            lag = gauge("aitbc_event_loop_lag_seconds", "By how much the last beat of the event loop was late.")
+            lag = gauge("aitbc_event_loop_lag_seconds", "By how much the last tick of the event loop was late.")
             lag.add_metric([], self._loop_lag.lag_seconds)
             frozen = counter("aitbc_event_loop_frozen_seconds_total", "Seconds in which the event loop stood still.")
             frozen.add_metric([], self._loop_lag.frozen_seconds_total)

@@ -28,8 +28,14 @@ module = Module(
         "miner": ("artifacts:write", "artifacts:read"),
     },
     settings=AiSettings,
-    older=(PublicController, OlderJobs, OlderOperator, MediaController),
-    coordinator=(CoordinatorJobController, CoordinatorPayments, ServiceController, ReinforcedJobs, NotServedController),
+    legacy=(PublicController, OlderJobs, OlderOperator, MediaController),
+    legacy_coordinator=(
+        CoordinatorJobController,
+        CoordinatorPayments,
+        ServiceController,
+        ReinforcedJobs,
+        NotServedController,
+    ),
     periodic_tasks=(
         PeriodicTask(run=AiService.sweep, every_seconds=1.0),
         PeriodicTask(run=AiService.return_strays, every_seconds=1.0, leader=False),

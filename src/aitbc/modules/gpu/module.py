@@ -29,7 +29,7 @@ module = Module(
     handles={AttemptEnded: GpuService.on_attempts_ended},
     scopes={"live": ("miners:read", "miners:enrol", "miners:manage"), "miner": ("miners:work",)},
     settings=GpuSettings,
-    older=(
+    legacy=(
         PublicController,
         OlderMinerController,
         DeviceController,
@@ -37,7 +37,7 @@ module = Module(
         ListedGpuController,
         BookingOfGpuController,
     ),
-    coordinator=(
+    legacy_coordinator=(
         CoordinatorMiners,
         CoordinatorFleet,
         EdgeController,

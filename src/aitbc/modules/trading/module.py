@@ -21,8 +21,8 @@ module = Module(
     handles={JobSucceeded: TradingService.on_jobs_succeeded, JobClosed: TradingService.on_jobs_closed},
     scopes={"live": ("ledger:read", "chain:read", "faucet:use"), "miner": ("chain:read",)},
     settings=TradingSettings,
-    older=(PublicController, OlderExplorer, ProtocolController),
-    coordinator=(CoordinatorExplorer, CoordinatorChain, CoordinatorProtocol),
+    legacy=(PublicController, OlderExplorer, ProtocolController),
+    legacy_coordinator=(CoordinatorExplorer, CoordinatorChain, CoordinatorProtocol),
     periodic_tasks=(
         PeriodicTask(run=TradingService.seal, every_seconds=1.0),
         PeriodicTask(run=TradingService.expire_holds, every_seconds=5.0),

@@ -132,8 +132,8 @@ def _older(modules: Sequence[Module], wired: Wired) -> list[Router]:
     found = []
     for module in modules:
         for prefix, controllers in (
-            (OLDER_PREFIX.get(module.name), module.older),
-            (COORDINATOR_PREFIX, module.coordinator),
+            (OLDER_PREFIX.get(module.name), module.legacy),
+            (COORDINATOR_PREFIX, module.legacy_coordinator),
         ):
             if controllers:
                 found.append(
