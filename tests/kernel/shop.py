@@ -1,4 +1,4 @@
-"""A small application for the tests of the kernel's doors: a shop with every kind of route."""
+"""A small application for tests of HTTP handling: a shop with every kind of route."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What is sealed opens here, for its purpose, unchanged; and nowhere else."""
+"""Sealed secrets: unsealed with the same secret and purpose only, and unchanged only."""
 
 import pytest
 

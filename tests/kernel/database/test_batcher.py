@@ -1,4 +1,4 @@
-"""Concurrent commands share a transaction, and a bad one fails alone."""
+"""The batcher: concurrent commands share a transaction, and a bad one fails alone."""
 
 import asyncio
 from collections.abc import Sequence

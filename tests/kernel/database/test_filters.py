@@ -1,4 +1,4 @@
-"""What narrows a list comes as parameters, each numbered where it stands."""
+"""Filters: each value becomes a numbered parameter of the statement."""
 
 from aitbc.kernel.database.filters import Filters
 

@@ -1,4 +1,4 @@
-"""The doors of a small app: who comes in, with which permission, and with which Idempotency-Key."""
+"""The guard: authentication, permission and Idempotency-Keys, on a small app."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ KEYS = {
 
 
 class Keys:
-    """Knows a few keys by heart."""
+    """An `Identity` that knows a few fixed keys."""
 
     def __init__(self) -> None:
         self.known = dict(KEYS)
@@ -56,13 +56,13 @@ def keys() -> Keys:
 
 @pytest.fixture
 def floor() -> Floor:
-    """The floor behind the doors."""
+    """What the handlers record."""
     return Floor()
 
 
 @pytest.fixture
 async def client(keys: Keys, floor: Floor) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of an app with a door of each kind."""
+    """A client of an app with a route of each kind."""
 
     async def keep(once: IdempotencyKey) -> dict[str, str | None]:
         floor.seen.append(once)

@@ -1,4 +1,4 @@
-"""The manners of the door, on the shop: strict reading, and one form for everything that goes wrong."""
+"""Strict request parsing and error responses, on the shop."""
 
 import json
 from collections.abc import AsyncIterator

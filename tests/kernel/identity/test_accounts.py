@@ -1,4 +1,4 @@
-"""A key opens what it says, for as long as it says, and nobody grants more than they hold."""
+"""API keys: valid for their scopes and lifetime, and nobody grants more than they have."""
 
 import asyncio
 from collections.abc import Callable
@@ -36,7 +36,7 @@ ADMIN = Principal("acct_a", "key_a", "admin", frozenset({"*"}))
 
 
 def kernel_database(target: Target) -> Database:
-    """The kernel's own door."""
+    """The database access of the kernel's schema."""
     own = Target(**{**{f: getattr(target, f) for f in target.__struct_fields__}, "user": "aitbc_kernel"})
     return Database("kernel", own, list(Base.metadata.tables.values()))
 

@@ -1,4 +1,4 @@
-"""A key that lacks a scope is refused, and the audit trail says so: once at once, and once for all others of a minute."""
+"""Audit of denials: the first at once, further ones of the same key and scope once a minute."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator

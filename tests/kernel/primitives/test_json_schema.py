@@ -1,4 +1,4 @@
-"""Schemas as others read them: every time is told as one, wherever it stands, and nothing else is."""
+"""JSON schemas: every time is marked as one, wherever it occurs, and nothing else is."""
 
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar

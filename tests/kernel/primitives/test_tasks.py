@@ -1,4 +1,4 @@
-"""Tasks end even when something in them keeps a cancellation to itself."""
+"""Cancelling tasks: they end even when something in them swallows a cancellation."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The log: one line for each thing that happened, valid JSON, without secrets, and never in the way of a request."""
+"""The log: one line per event, valid JSON, without secrets, and never blocking a request."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Metrics: right figures, names that keep the rules, and never a series for something a stranger chose."""
+"""Metrics: right values, names by the rules, and no time series for arbitrary input."""
 
 import asyncio
 import random
