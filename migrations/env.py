@@ -5,7 +5,7 @@ from typing import Any, Literal
 from alembic import context
 from sqlalchemy import text
 
-from aitbc.kernel.database.migrations import only
+from aitbc.kernel.database.migrations import include_schema
 from aitbc.kernel.database.unit_of_work import WireId
 
 config = context.config
@@ -26,7 +26,7 @@ context.configure(
     target_metadata=part.metadata,
     version_table_schema=part.name,
     include_schemas=True,
-    include_name=only(part.name),
+    include_name=include_schema(part.name),
     compare_type=True,
     render_item=render,
     transaction_per_migration=True,

@@ -73,7 +73,7 @@ def _picture(modules: Sequence[Module]) -> str:
     for module in modules:
         lines += [f"    {module.name} -->|calls| {module_of(api)}" for api in module.needs.values()]
     for module in modules:
-        for event in sorted(module.hears, key=_kind):
+        for event in sorted(module.handles, key=_kind):
             lines.append(f"    {module_of(event)} -.->|{event.__name__}| {module.name}")
     return "\n".join([*lines, "```", ""])
 
@@ -98,7 +98,7 @@ def _events(modules: Sequence[Module]) -> str:
     for module in modules:
         for event in published_by(module):
             event_handlers = [
-                f"{other.name} (`{other.hears[event].__name__}`)" for other in modules if event in other.hears
+                f"{other.name} (`{other.handles[event].__name__}`)" for other in modules if event in other.handles
             ]
             if event.concerns is not None:
                 event_handlers.append(f"webhooks of its `{event.concerns}`")

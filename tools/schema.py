@@ -12,7 +12,7 @@ import asyncpg
 from sqlalchemy import MetaData
 
 from aitbc.app import MODULES, parts
-from aitbc.kernel.database.migrations import Part, differences, folder, migrate, new_revision
+from aitbc.kernel.database.migrations import Part, differences, migrate, migrations_folder, new_revision
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.server.postgres.embedded import EmbeddedPostgres
 
@@ -85,7 +85,7 @@ def main(arguments: list[str]) -> int:
             with empty_database() as target:
                 written = asyncio.run(write(target, part, message))
             subprocess.run([Path(sys.executable).with_name("ruff"), "format", "--quiet", written], check=True)
-            print(f"wrote {written.relative_to(folder().parent)}: read it, and finish it by hand")
+            print(f"wrote {written.relative_to(migrations_folder().parent)}: read it, and finish it by hand")
             return 0
         case _:
             print("usage: python -m tools.schema check | migration MODULE MESSAGE", file=sys.stderr)

@@ -112,7 +112,7 @@ def test_an_event_speaks_in_plain_values(module: Module) -> None:
 
 def test_every_event_that_is_heard_is_told_by_somebody() -> None:
     told = {name for folder in module_folders() for path in folder.rglob("*.py") for name in _made_in(path)}
-    heard = {event.__name__ for module in MODULES for event in module.hears}
+    heard = {event.__name__ for module in MODULES for event in module.handles}
     assert heard <= told, f"nobody tells {heard - told}"
 
 
@@ -123,7 +123,7 @@ def _made_in(path: Any) -> Iterator[str]:
 
 @BY_NAME
 def test_hearers_and_chores_have_the_form_the_kernel_calls(module: Module) -> None:
-    for event, method in module.hears.items():
+    for event, method in module.handles.items():
         assert getattr(module.service, method.__name__) is method
         assert inspect.iscoroutinefunction(method)
         assert len(inspect.signature(method).parameters) == 3, (

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from msgspec.structs import replace
 
 from aitbc.kernel.database.unit_of_work import Target
-from aitbc.kernel.primitives.tasks import end
+from aitbc.kernel.primitives.tasks import cancel_and_wait
 
 COMMIT = b"COMMIT;\x00"
 
@@ -43,7 +43,7 @@ class CuttingProxy:
                 if COMMIT in data and self._armed is not None and self._armed[0] == role:
                     arrives, self._armed = self._armed[1], None
                     self.cuts += 1
-                    await end([answers])
+                    await cancel_and_wait([answers])
                     if arrives:
                         downstream.write(data)
                         await upstream.read(65_536)  # it is done

@@ -1,4 +1,4 @@
-"""A module too small to be one: a schema with a single table, for the tests of the kernel's rooms."""
+"""A minimal module for tests of the kernel: a schema with a single table."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -57,7 +57,7 @@ def creation() -> Sequence[str]:
 
 @asynccontextmanager
 async def probe_database(owner: Target, **options: float) -> AsyncIterator[Database]:
-    """The probe's own door to a database, its schema made when missing."""
+    """The probe's database access; its schema is created when missing."""
     connection = await asyncpg.connect(**owner.connect_arguments(application="tests", statement_seconds=30))
     if await connection.fetchval("SELECT to_regnamespace('probe')") is None:
         for statement in creation():

@@ -1,4 +1,4 @@
-"""A small application for the tests of the kernel's doors: a shop with every kind of route."""
+"""A small application for tests of HTTP handling: a shop with every kind of route."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from litestar.response import Stream
 from msgspec import Meta, Struct
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
-from aitbc.kernel.http.problems import app_options, raw_bodies, seal
+from aitbc.kernel.http.app import app_options, check_routes, raw_bodies
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import Conflict, NotFound
 from aitbc.kernel.primitives.money import parse
@@ -204,7 +204,7 @@ def shop(shelf: Shelf) -> Litestar:
         dependencies={"shelf": Provide(_shelf), "once": Provide(_once)},
         **app_options(),
     )
-    seal(app)
+    check_routes(app)
     return app
 
 

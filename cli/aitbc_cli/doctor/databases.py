@@ -76,13 +76,13 @@ async def _behind(target: Any, everything: Sequence[Any]) -> list[str]:
     """The parts whose schema is not at the newest migration."""
     import asyncpg
 
-    from aitbc.kernel.database.migrations import heads_reached
+    from aitbc.kernel.database.migrations import is_at_head
 
     behind = []
     async with _connected(target) as connection:
         for part in everything:
             try:
-                reached = await heads_reached(connection, part)
+                reached = await is_at_head(connection, part)
             except asyncpg.UndefinedTableError:  # never migrated
                 reached = False
             behind += [] if reached else [part.name]

@@ -1,1 +1,1 @@
-"""What every module stands on; knows no module."""
+"""What every module is built on; it knows no module."""

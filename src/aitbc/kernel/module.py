@@ -1,4 +1,7 @@
-"""The manifest: what a module offers, needs, hears and does by itself. Data only; wiring, map, migrations and command line read it."""  # noqa: E501
+"""The module manifest: what a module offers, needs, handles and runs periodically.
+
+Data only: the wiring, the map, the migrations and the command line read it.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,41 +16,44 @@ from aitbc.kernel.database.outbox import Event
 
 @dataclass(frozen=True)
 class PeriodicTask:
-    """Work that a service does by itself, again and again."""
+    """A method of the service that runs periodically."""
 
     run: Callable[[Any], Awaitable[object]]
-    """The method of the service class: it takes nothing and is safe to cancel at any await."""
+    """The method of the service class: without parameters, and safe to cancel at any await."""
     every_seconds: float
     leader: bool = True
-    """Done by one process at a time over all replicas, under an advisory lock."""
+    """Run by one process at a time over all replicas, under an advisory lock."""
 
 
 @dataclass(frozen=True)
 class Module:
-    """One domain, as the app mounts it."""
+    """A module, as the app mounts it."""
 
     name: str
     api: type
-    """The Protocol that other modules see."""
+    """The face: the Protocol that other modules call."""
     service: Callable[..., Any]
-    """The class that keeps it. Its constructor takes, by name, `db`, and as it likes `settings`, `platform` and the needs."""
+    """The class that implements `api`; its constructor takes `db` and, if named, `settings`, `platform`, the needs."""
     metadata: MetaData
     routes: tuple[type[Controller], ...]
     needs: Mapping[str, type] = field(default_factory=dict)
-    """Constructor parameter to the Protocol of a module lower in the list."""
-    hears: Mapping[type[Event], Callable[[Any, Any, Sequence[Any]], Awaitable[None]]] = field(default_factory=dict)
-    """Event to the method of the service class, `(self, unit of work or raw connection, events)`, that handles it. Its name is kept in the inbox: never renamed."""  # noqa: E501
+    """By constructor parameter: the Protocol of a module lower in the list."""
+    handles: Mapping[type[Event], Callable[[Any, Any, Sequence[Any]], Awaitable[None]]] = field(default_factory=dict)
+    """By event: the method of the service class that handles it, `(self, unit of work or raw connection, events)`.
+
+    The method's name is stored in the inbox, so it is never renamed.
+    """
     parts: Mapping[str, type] = field(default_factory=dict)
-    """What its routes may ask for beside the service, by the name of the parameter: attributes of the service, each with its class.
+    """By parameter name: the parts of the service that its routes may ask for, attributes of it, with their class.
 
     A name belongs to one module of the app.
     """
     scopes: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """What a new key may do here, by its kind: `live` (and so `test`) or `miner`; a scope that is not named is for admins."""
+    """By kind of key, `live` (also `test`) or `miner`: the scopes of a new key; other scopes are for admins."""
     settings: type[Struct] | None = None
-    """The module's own table of the configuration."""
+    """The settings of the module: its own table of the configuration."""
     periodic_tasks: tuple[PeriodicTask, ...] = ()
     legacy: tuple[type[Controller], ...] = ()
-    """The paths of the service that this module replaces, bare: on the module's own port, and under its prefix on the gateway."""
+    """The routes of the service that this module replaces: bare on its own port, under its prefix on the gateway."""
     legacy_coordinator: tuple[type[Controller], ...] = ()
-    """The paths of the older coordinator that became this module's: on its ports, and under `/coordinator` on the gateway."""
+    """The routes of the legacy coordinator that became this module's; below `/coordinator` on the gateway."""

@@ -1,4 +1,4 @@
-"""What the whole process shares, as the modules see it."""
+"""The platform: what modules share within one process."""
 
 import asyncio
 from collections.abc import Callable
@@ -24,22 +24,22 @@ class DirectDelivery(Protocol):
 
 @dataclass
 class Platform:
-    """What the whole process shares."""
+    """The shared objects of one process, given to every service that asks for them."""
 
     node_key: Key
-    """Signs receipts and blocks."""
+    """The Ed25519 key that signs receipts and blocks."""
     state_dir: Path
     secret: bytes
-    """The installation's secret; cursors and role passwords are derived from it."""
+    """The installation's secret, from which role passwords and the keys for sealed values are derived."""
     identity: Identity
     """Accounts and API keys."""
     kernel: Database
-    """The kernel's own schema."""
+    """The database access of the kernel's own schema."""
     webhooks: DirectDelivery | None = None
-    """Whom accounts want to be told of their events; none where nothing is told."""
+    """Direct delivery of events to webhooks; none where there are no webhooks."""
     loop_lag: LoopLag = field(default_factory=LoopLag)
-    """Whether this process stood still for a while: nobody is to be blamed for a silence of our own."""
+    """Whether this process was frozen a while ago: then nobody else is to be declared silent."""
     bus: Bus | None = None
-    """The NATS server between the processes, where one is configured."""
+    """The NATS connection between processes, where one is configured."""
     draining: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the process is about to stop: long polls and streams end."""
+    """Set when the process is stopping: long polls and streams end."""

@@ -1,4 +1,4 @@
-"""An API key can be told from noise without asking anybody."""
+"""API keys: a malformed key is recognised without a look-up, and a key in a text is masked."""
 
 import pytest
 from hypothesis import given

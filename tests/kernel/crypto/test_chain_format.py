@@ -1,4 +1,4 @@
-"""The forms of the chain, and the offline verifier: what was changed is found and named."""
+"""The format of the chain and its offline verifier: every change is found and located."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Canonical bytes are one per value, and a signature holds for those bytes alone."""
+"""Canonical JSON has one form per value, and a signature holds for exactly those bytes."""
 
 from pathlib import Path
 

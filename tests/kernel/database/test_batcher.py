@@ -1,4 +1,4 @@
-"""Concurrent commands share a transaction, and a bad one fails alone."""
+"""The batcher: concurrent commands share a transaction, and a bad one fails alone."""
 
 import asyncio
 from collections.abc import Sequence
@@ -69,7 +69,7 @@ async def test_a_batch_has_a_largest_size_and_the_waiting_line_an_end() -> None:
         await asyncio.sleep(0)
         return list(commands)
 
-    batcher = Batcher[int, int](flush, items_max=10, waiting_max=25)
+    batcher = Batcher[int, int](flush, batch_max=10, queue_max=25)
     results = await asyncio.gather(*(batcher.do(n) for n in range(40)), return_exceptions=True)
     assert max(sizes) == 10
     assert sum(isinstance(result, Unavailable) for result in results) == 15
@@ -98,7 +98,7 @@ async def test_a_result_that_nobody_hears_is_told_to_the_one_who_minds() -> None
         await asyncio.sleep(0.01)
         return [Conflict() if command == 3 else command * 2 for command in commands]
 
-    batcher = Batcher[int, int](flush, unheard=lambda command, result: left.append((command, result)))
+    batcher = Batcher[int, int](flush, on_abandoned=lambda command, result: left.append((command, result)))
     callers = [asyncio.create_task(batcher.do(n)) for n in range(4)]
     await asyncio.sleep(0.005)
     for caller in callers[1:]:

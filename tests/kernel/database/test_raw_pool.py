@@ -1,4 +1,4 @@
-"""Raw connections are lent one at a time, never in the middle of something, and keep their plans for a while."""
+"""The raw pool: one user per connection at a time, never within a transaction, with cached generic plans."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What each module's role may do in the database: as the role itself, asked of PostgreSQL and tried out."""
+"""The grants of each module's role, read from PostgreSQL and tried out as that role."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""What the database says becomes what a caller may be told: one place, and never a bare failure."""
+"""Database errors: every SQLSTATE and connection error becomes an error with a code."""
 
 from typing import Any
 

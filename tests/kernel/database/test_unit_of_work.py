@@ -1,4 +1,4 @@
-"""A unit of work happens together or not at all, and waits for nothing without end."""
+"""Units of work: committed or rolled back as a whole, with a timeout on every wait."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""An event is told only if its change was committed, and heard once however often it is delivered."""
+"""The relay: an event is delivered only if its change was committed, and handled once however often it is delivered."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -27,14 +27,14 @@ def target(new_database: Callable[[], Target]) -> Target:
 
 
 async def count(uow: UnitOfWork, events: Sequence[ThingCounted]) -> None:
-    """Hear by counting in the row itself."""
+    """Handle events by counting in the row, in a unit of work."""
     for event in events:
         await uow.session.execute(update(ThingRow).where(ThingRow.id == event.thing).values(count=ThingRow.count + 1))
 
 
 @set_based
 async def count_at_once(connection: Connection, events: Sequence[ThingCounted]) -> None:
-    """Hear by counting in the rows themselves, in one statement."""
+    """Handle events by counting in the rows, in one statement."""
     await connection.execute(
         "UPDATE probe.things t SET count = t.count + v.times FROM ("
         "SELECT id, count(*) AS times FROM unnest($1::uuid[]) AS id GROUP BY id) AS v WHERE t.id = v.id",
@@ -46,7 +46,7 @@ BOTH_WAYS = pytest.mark.parametrize("handler", [count, count_at_once], ids=["ord
 
 
 async def a_thing(db: Database, *, tell: int = 1) -> str:
-    """A thing that was told of so many times."""
+    """A thing, with this many events published about it."""
     thing = new_id("thing")
     async with db.unit_of_work() as uow:
         uow.add(ThingRow(id=thing, name=thing, count=0))
@@ -56,7 +56,7 @@ async def a_thing(db: Database, *, tell: int = 1) -> str:
 
 
 async def counted(db: Database, thing: str) -> int:
-    """How often the thing was heard of."""
+    """How many events about the thing were handled."""
     async with db.reading() as session:
         return (await session.scalars(select(ThingRow.count).where(ThingRow.id == thing))).one()
 

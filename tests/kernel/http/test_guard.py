@@ -1,4 +1,4 @@
-"""The doors of a small app: who comes in, with which permission, and with which Idempotency-Key."""
+"""The guard: authentication, permission and Idempotency-Keys, on a small app."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,8 +10,8 @@ from litestar import Litestar, get, post
 from litestar.di import NamedDependency
 
 from aitbc.kernel.database.idempotency import KEY_LENGTH_MAX, IdempotencyKey
-from aitbc.kernel.http.guard import Admission, Guard, Leaving, dependencies, loopback_key_of
-from aitbc.kernel.http.problems import app_options, seal
+from aitbc.kernel.http.app import app_options, check_routes
+from aitbc.kernel.http.guard import Admission, Guard, IdempotencyMiddleware, dependencies, loopback_key_of
 from aitbc.kernel.identity.accounts import Identity
 from aitbc.kernel.identity.principal import PUBLIC, Principal
 from aitbc.kernel.primitives.errors import Unauthenticated, Unavailable
@@ -24,7 +24,7 @@ KEYS = {
 
 
 class Keys:
-    """Knows a few keys by heart."""
+    """An `Identity` that knows a few fixed keys."""
 
     def __init__(self) -> None:
         self.known = dict(KEYS)
@@ -56,13 +56,13 @@ def keys() -> Keys:
 
 @pytest.fixture
 def floor() -> Floor:
-    """The floor behind the doors."""
+    """What the handlers record."""
     return Floor()
 
 
 @pytest.fixture
 async def client(keys: Keys, floor: Floor) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of an app with a door of each kind."""
+    """A client of an app with a route of each kind."""
 
     async def keep(once: IdempotencyKey) -> dict[str, str | None]:
         floor.seen.append(once)
@@ -97,8 +97,8 @@ async def client(keys: Keys, floor: Floor) -> AsyncIterator[httpx.AsyncClient]:
         dependencies=dependencies(),
         **app_options(),
     )
-    seal(app)
-    transport: Any = httpx.ASGITransport(app=cast(Any, Leaving(app)))
+    check_routes(app)
+    transport: Any = httpx.ASGITransport(app=cast(Any, IdempotencyMiddleware(app)))
     async with httpx.AsyncClient(transport=transport, base_url="http://shop.test") as client:
         yield client
 
@@ -217,7 +217,7 @@ async def test_a_replayed_answer_says_so(client: httpx.AsyncClient) -> None:
     ],
 )
 def test_only_a_caller_without_a_key_is_stood_in_for(headers: list[tuple[bytes, bytes]], expected: str | None) -> None:
-    assert loopback_key_of({"state": {"stand_in": "local"}, "headers": headers}) == expected
+    assert loopback_key_of({"state": {"loopback_key": "local"}, "headers": headers}) == expected
     assert loopback_key_of({"state": {}, "headers": headers}) is None
 
 
@@ -233,7 +233,7 @@ async def test_a_stream_ends_with_its_key_and_not_with_the_one_who_knows_keys(ke
         finally:
             left.set()
 
-    stream = admission.bound(endless())
+    stream = admission.while_valid(endless())
     assert await anext(stream) == b"x"
     keys.is_away = True
     assert await anext(stream) == b"x"

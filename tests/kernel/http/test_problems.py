@@ -1,4 +1,4 @@
-"""The manners of the door, on the shop: strict reading, and one form for everything that goes wrong."""
+"""Strict request parsing and error responses, on the shop."""
 
 import json
 from collections.abc import AsyncIterator
@@ -11,21 +11,14 @@ from hypothesis import strategies as st
 from litestar import Litestar, get, post
 from litestar.exceptions import HTTPException, ImproperlyConfiguredException
 
-from aitbc.kernel.http.problems import (
-    FAULTS_MAX,
-    app_options,
-    as_app_error,
-    problem,
-    problem_headers,
-    read_body,
-    seal,
-    with_head,
-)
+from aitbc.kernel.http.app import app_options, check_routes
+from aitbc.kernel.http.body import read_body
+from aitbc.kernel.http.problems import FAULTS_MAX, as_app_error, problem, problem_headers, with_head
 from aitbc.kernel.primitives import strict_json
 from aitbc.kernel.primitives.errors import Conflict, FieldError, Forbidden, Invalid, Malformed, NotFound, Unavailable
 from aitbc.kernel.primitives.ids import MalformedId, new_id
 from aitbc.kernel.primitives.pagination import encode_cursor
-from aitbc.kernel.primitives.text import explained
+from aitbc.kernel.primitives.text import readable_message
 from tests.kernel.shop import HOST, NewItem, Shelf, bounded
 
 ITEMS = "/api/v1/shop/items"
@@ -190,8 +183,8 @@ def test_a_problem_that_json_cannot_hold_is_told_without_its_details() -> None:
 
 
 def test_a_pattern_is_told_as_ecma_262_writes_it_and_a_wrong_choice_is_not_repeated() -> None:
-    assert explained(r"Expected `str` matching regex '^[a-z]+\\Z'") == "Expected `str` matching regex '^[a-z]+$'"
-    assert "secret" not in explained("Invalid enum value 'secret'")
+    assert readable_message(r"Expected `str` matching regex '^[a-z]+\\Z'") == "Expected `str` matching regex '^[a-z]+$'"
+    assert "secret" not in readable_message("Invalid enum value 'secret'")
 
 
 def test_headers_of_a_problem_belong_to_its_kind() -> None:
@@ -224,4 +217,4 @@ def test_a_handler_that_says_not_who_may_call_it_stops_the_app() -> None:
         """Change something."""
 
     with pytest.raises(ImproperlyConfiguredException, match=r"/change: .* natural; /open: .* no permission"):
-        seal(Litestar([open_door, change], **app_options()))
+        check_routes(Litestar([open_door, change], **app_options()))

@@ -1,4 +1,4 @@
-"""A key opens what it says, for as long as it says, and nobody grants more than they hold."""
+"""API keys: valid for their scopes and lifetime, and nobody grants more than they have."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from aitbc.kernel.crypto.api_key import new_key
 from aitbc.kernel.database.migrations import configuration, migrate
 from aitbc.kernel.database.unit_of_work import Database, Target
 from aitbc.kernel.identity.accounts import (
-    KNOWN_FOR_SECONDS,
+    KEY_CACHE_SECONDS,
     AccountExists,
     AccountNotFound,
     Base,
@@ -36,7 +36,7 @@ ADMIN = Principal("acct_a", "key_a", "admin", frozenset({"*"}))
 
 
 def kernel_database(target: Target) -> Database:
-    """The kernel's own door."""
+    """The database access of the kernel's schema."""
     own = Target(**{**{f: getattr(target, f) for f in target.__struct_fields__}, "user": "aitbc_kernel"})
     return Database("kernel", own, list(Base.metadata.tables.values()))
 
@@ -79,7 +79,7 @@ async def test_a_revoked_key_is_refused_within_a_second_everywhere(identity: Ide
     await identity.revoke(who, who.key)
     with pytest.raises(Unauthenticated):
         await identity.authenticate(secret)
-    await asyncio.sleep(KNOWN_FOR_SECONDS + 0.05)
+    await asyncio.sleep(KEY_CACHE_SECONDS + 0.05)
     with pytest.raises(Unauthenticated):
         await elsewhere.authenticate(secret)
     assert (await identity.revoke(ADMIN, who.key)).revoked_at is not None
@@ -87,7 +87,7 @@ async def test_a_revoked_key_is_refused_within_a_second_everywhere(identity: Ide
 
 async def test_an_expired_key_is_refused(identity: Identity) -> None:
     _, secret = await someone(identity, lifetime=timedelta(hours=1))
-    await asyncio.sleep(KNOWN_FOR_SECONDS + 0.05)
+    await asyncio.sleep(KEY_CACHE_SECONDS + 0.05)
     clock.move(timedelta(hours=2))
     try:
         with pytest.raises(Unauthenticated):
@@ -101,7 +101,7 @@ async def test_rotation_overlaps_and_then_ends_the_old_key(identity: Identity) -
     issued = await identity.rotate(who, who.key, timedelta(hours=1))
     assert (await identity.authenticate(issued.secret)).scopes == who.scopes
     await identity.authenticate(old)
-    await asyncio.sleep(KNOWN_FOR_SECONDS + 0.05)
+    await asyncio.sleep(KEY_CACHE_SECONDS + 0.05)
     clock.move(timedelta(hours=2))
     try:
         with pytest.raises(Unauthenticated):

@@ -1,4 +1,4 @@
-"""A key that lacks a scope is refused, and the audit trail says so: once at once, and once for all others of a minute."""
+"""Audit of denials: the first at once, further ones of the same key and scope once a minute."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -10,7 +10,7 @@ import pytest
 
 from aitbc.kernel.database.unit_of_work import Database, Target
 from aitbc.kernel.identity.accounts import Base
-from aitbc.kernel.identity.denials import ACTION, KNOWN_MAX, WAITING_MAX, Denials
+from aitbc.kernel.identity.denials import ACTION, QUEUE_MAX, WINDOWS_MAX, Denials
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import clock
 from aitbc.kernel.primitives.errors import Unavailable
@@ -131,7 +131,7 @@ async def test_a_flood_is_two_rows_a_minute(stage: Stage) -> None:
     assert fresh["request_id"] == last.headers["x-request-id"]
 
 
-async def test_what_was_counted_is_written_when_its_minute_is_over_or_the_server_stops(
+async def test_what_was_windows_is_written_when_its_minute_is_over_or_the_server_stops(
     target: Target, tmp_path: Path
 ) -> None:
     async with open_house(target, tmp_path) as stage:
@@ -161,9 +161,9 @@ async def test_a_refusal_waits_for_no_database(stage: Stage, monkeypatch: pytest
     await away.close()
 
 
-async def test_what_waits_and_what_is_counted_is_bounded() -> None:
+async def test_what_waits_and_what_is_windows_is_bounded() -> None:
     denials = Denials(Database("kernel", GONE, list(Base.metadata.tables.values())))
-    for _ in range(KNOWN_MAX + 10):
-        denials.note(Principal("acct_a", new_id("key"), "live", frozenset()), "jobs:read", "GET /")
-    assert len(denials._counted) == KNOWN_MAX
-    assert len(denials._waiting) == WAITING_MAX
+    for _ in range(WINDOWS_MAX + 10):
+        denials.record(Principal("acct_a", new_id("key"), "live", frozenset()), "jobs:read", "GET /")
+    assert len(denials._windows) == WINDOWS_MAX
+    assert len(denials._queue) == QUEUE_MAX

@@ -8,7 +8,7 @@ import pytest
 from litestar import Controller, Litestar, Response, get
 from litestar.params import FromQuery
 
-from aitbc.kernel.http.problems import app_options, seal
+from aitbc.kernel.http.app import app_options, check_routes
 from aitbc.kernel.legacy.health import OPEN, Health, LiveController, readiness
 from aitbc.kernel.legacy.not_done import not_done
 from aitbc.kernel.legacy.paging import CountedItems, Limit, OffsetItems, Word, offset_items
@@ -59,7 +59,7 @@ class ListController(Controller):
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     """A client of the app."""
     app = Litestar([ShopController, ListController, LAMPS, STATES], **app_options())
-    seal(app)
+    check_routes(app)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://shop") as client:  # type: ignore[arg-type]
         yield client
 

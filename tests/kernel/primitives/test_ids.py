@@ -58,5 +58,5 @@ def test_a_forked_process_makes_ids_of_its_own() -> None:
         os._exit(0)
     os.waitpid(child, 0)
     theirs = int.from_bytes(os.read(reader, 16)) & (1 << 62) - 1
-    ours = [ids.new_uuid().int & (1 << 62) - 1 for _ in range(ids.CHANCE_BYTES // 8)]
+    ours = [ids.new_uuid().int & (1 << 62) - 1 for _ in range(ids.RANDOM_BYTES // 8)]
     assert theirs not in ours

@@ -1,4 +1,4 @@
-"""Schemas as others read them: every time is told as one, wherever it stands, and nothing else is."""
+"""JSON schemas: every time is marked as one, wherever it occurs, and nothing else is."""
 
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -6,10 +6,10 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import pytest
 from msgspec import Meta, Struct
 
-from aitbc.kernel.primitives.json_schema import MOMENT, schema_of, schemas_of
+from aitbc.kernel.primitives.json_schema import DATE_TIME, schema_of, schemas_of
 
 T = TypeVar("T")
-TIME = {"type": "string", **MOMENT}
+TIME = {"type": "string", **DATE_TIME}
 
 
 class Leaf(Struct):

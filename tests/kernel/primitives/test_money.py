@@ -1,4 +1,4 @@
-"""Money is exact, a string on the wire, and never anything but an int inside."""
+"""Money: exact, a string in JSON, an int inside."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Cursors lead on in their own list and nowhere else."""
+"""Pagination: a cursor continues its own list only."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""Strict JSON is told from the rest by its bytes, as an exact slow reading would tell it."""
+"""Strict JSON: the fast check agrees with an exact, slow one."""
 
 import json
 import resource

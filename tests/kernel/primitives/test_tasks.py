@@ -1,8 +1,8 @@
-"""Tasks end even when something in them keeps a cancellation to itself."""
+"""Cancelling tasks: they end even when something in them swallows a cancellation."""
 
 import asyncio
 
-from aitbc.kernel.primitives.tasks import end
+from aitbc.kernel.primitives.tasks import cancel_and_wait
 
 
 async def test_a_task_that_swallows_a_cancellation_ends_with_the_next() -> None:
@@ -28,6 +28,6 @@ async def test_a_task_that_swallows_a_cancellation_ends_with_the_next() -> None:
     tasks = [asyncio.create_task(work()) for work in (stubborn, broken, prompt, stubborn)]
     await asyncio.sleep(0.01)
     async with asyncio.timeout(5):
-        await end(tasks)
+        await cancel_and_wait(tasks)
     assert all(task.done() for task in tasks)
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""The log: one line for each thing that happened, valid JSON, without secrets, and never in the way of a request."""
+"""The log: one line per event, valid JSON, without secrets, and never blocking a request."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.request_id import request_id
 from aitbc.kernel.primitives.secret import Secret
 from aitbc.kernel.telemetry import logs
-from aitbc.kernel.telemetry.log_writer import WAITING_BYTES_MAX, Writer
+from aitbc.kernel.telemetry.log_writer import QUEUE_BYTES_MAX, LogWriter
 from aitbc.kernel.telemetry.logs import LogSettings
 from aitbc.server.asgi.access_log import TOLD, AccessLog
 
@@ -125,10 +125,10 @@ def test_an_exception_is_told_without_the_values_of_variables(path: Path) -> Non
 @given(st.text(), st.dictionaries(st.text(min_size=1, max_size=5), st.text(max_size=9), max_size=3))
 def test_no_value_can_make_a_second_line_or_speak_to_the_terminal(value: str, nested: dict[str, str]) -> None:
     line = {"timestamp": now(), "level": "info", "event": value, "logger": "x", "nested": nested}
-    machine = logs.for_machines(line)
+    machine = logs.render_json(line)
     assert machine.count(b"\n") == 1
     assert json.loads(machine)["event"] == value
-    for text in (machine.decode(), logs.for_people(line, color=False).decode()):
+    for text in (machine.decode(), logs.render_console(line, color=False).decode()):
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202e\u2066]", text)
         assert text.count("\n") == 1
 
@@ -189,13 +189,13 @@ def test_a_terminal_gets_words_and_colours_and_a_file_asked_for_words_gets_no_co
 
 def test_a_reader_that_has_stalled_holds_up_nobody_and_memory_stays_bounded() -> None:
     reading, writing = os.pipe()
-    writer = Writer(writing)
+    writer = LogWriter(writing)
     line = b"x" * 999 + b"\n"
     started = time.perf_counter()
-    for _ in range(3 * WAITING_BYTES_MAX // len(line)):
+    for _ in range(3 * QUEUE_BYTES_MAX // len(line)):
         writer.write(line)
     assert time.perf_counter() - started < 2.0
-    assert writer._size <= WAITING_BYTES_MAX + len(line)
+    assert writer._size <= QUEUE_BYTES_MAX + len(line)
 
     received = bytearray()
     os.set_blocking(reading, False)

@@ -158,7 +158,7 @@ async def test_only_as_many_miners_are_woken_as_there_are_jobs(owner: Target) ->
 
 async def all_wait(market: Market, count: int) -> None:
     """Until so many miners have looked and found nothing."""
-    while len(market.ai.wakeups.miners) < count or market.ai.dispatch._claims._flights:  # noqa: ASYNC110 - nothing tells of it
+    while len(market.ai.wakeups.miners) < count or market.ai.dispatch._claims._in_flight:  # noqa: ASYNC110 - nothing tells of it
         await asyncio.sleep(0.001)
 
 
@@ -302,7 +302,7 @@ async def test_a_lease_for_one_who_left_meanwhile_is_given_back(owner: Target) -
     async with ai_on(owner) as market:
         job = await market.submit(market.person())
         claiming = asyncio.create_task(Worker(market).claim())
-        while not market.ai.dispatch._claims._flights:  # noqa: ASYNC110
+        while not market.ai.dispatch._claims._in_flight:  # noqa: ASYNC110
             await asyncio.sleep(0)
         await asyncio.sleep(0)
         await asyncio.sleep(0)

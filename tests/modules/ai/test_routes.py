@@ -14,8 +14,8 @@ from litestar.di import Provide
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.http.app import app_options, check_routes, raw_bodies
 from aitbc.kernel.http.guard import Admission
-from aitbc.kernel.http.problems import app_options, raw_bodies, seal
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import clock, ids
 from aitbc.kernel.primitives.clock import now
@@ -44,7 +44,7 @@ class AlwaysAdmitted(Admission):
     def __init__(self) -> None:
         pass
 
-    async def still_counts(self) -> bool:
+    async def is_valid(self) -> bool:
         """Always."""
         return True
 
@@ -75,7 +75,7 @@ async def ai_over_http(owner: Target, **settings: Any) -> AsyncIterator[tuple[Ma
         }
         router = Router("/api/v1/ai", route_handlers=list(module.routes), dependencies=dependencies)
         app = Litestar([router], **app_options())
-        seal(app)
+        check_routes(app)
         wall = Boundary(app, Limits(), hosts=frozenset({HOST}), origins=frozenset(), raw_bodies=raw_bodies(app))
         transport = httpx.ASGITransport(app=wall)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}") as client:

@@ -284,8 +284,8 @@ async def test_a_client_that_leaves_stops_its_job_once(owner: Target) -> None:
         first, second = Disconnect(), Disconnect()
         market.ai.runs.guard(alice, job, first, "stop")
         market.ai.runs.guard(alice, job, second, "stop")
-        first.happen()
-        second.happen()
+        first.set()
+        second.set()
         await asyncio.gather(*market.ai.runs.under_way)
         assert (await tell(market, miner, lease)).status == "stop"
         assert (await miner.deliver(lease, said("one "))).state == "succeeded"
@@ -297,7 +297,7 @@ async def test_a_client_that_leaves_cancels_what_delivers_only_at_its_end(owner:
         alice = market.person()
         job = await market.ai.submissions.submit(alice, a_job(), a_key(alice))
         gone = Disconnect()
-        gone.happen()
+        gone.set()
         market.ai.runs.guard(alice, job, gone, "stop")  # it had left before we looked
         await asyncio.gather(*market.ai.runs.under_way)
         assert await market.state(job.id) == "canceled"
@@ -310,7 +310,7 @@ async def test_a_client_that_wished_so_or_has_its_answer_leaves_its_job_alone(ow
         gone = Disconnect()
         market.ai.runs.guard(alice, job, gone, "continue")
         market.ai.runs.guard(alice, job, gone, "stop").disarm()
-        gone.happen()
+        gone.set()
         market.ai.wakeups.draining.set()
         market.ai.runs.guard(alice, job, gone, "stop")  # it is the server that leaves
         assert not market.ai.runs.under_way

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aitbc.kernel.crypto.sealing import Seal
+from aitbc.kernel.crypto.sealing import Sealer
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import AppError, Malformed
@@ -61,7 +61,7 @@ async def test_the_key_is_stored_sealed_and_shown_nowhere(fleet: Fleet) -> None:
     (row,) = await fleet.sql(
         "SELECT sealed_key FROM gpu.older_miners WHERE miner = $1", ids.decode("mnr", str(kept.miner))
     )
-    seed = fleet.gpu.legacy_keys._seal.open(row["sealed_key"])
+    seed = fleet.gpu.legacy_keys._seal.unseal(row["sealed_key"])
     assert len(seed) == 32
     assert seed not in row["sealed_key"]
     assert (
@@ -78,7 +78,7 @@ async def test_where_the_secret_changed_a_result_is_refused_and_registering_make
     job = await fleet.submit(buyer)
     lease = await taken(fleet, who)
     row = await fleet.gpu.legacy_leases.find(who, None, lease.job)
-    fleet.gpu.legacy_keys._seal = Seal(b"another secret", "keys of older miners")
+    fleet.gpu.legacy_keys._seal = Sealer(b"another secret", "keys of older miners")
     with pytest.raises(LegacyKeyLost):
         await fleet.gpu.legacy_work.deliver(who, row, OUTPUT, {})
     after = await fleet.gpu.legacy_miners.register(who, command())

@@ -13,7 +13,7 @@ import pytest
 
 from aitbc.kernel.crypto import chain_format
 from aitbc.kernel.crypto.chain_format import ChainError
-from aitbc.kernel.crypto.chain_verifier import Books, verify_export
+from aitbc.kernel.crypto.chain_verifier import LedgerReplay, verify_export
 from aitbc.kernel.crypto.signing import Key
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.unit_of_work import Target
@@ -251,14 +251,14 @@ def _record(kind: str, moves: dict[str, int], before: dict[str, tuple[int, int]]
     ],
 )
 def test_a_rent_goes_to_one_owner_the_fees_and_its_payer(moves: dict[str, int], field: str | None) -> None:
-    books, before = Books(), dict[str, tuple[int, int]]()
-    books.take(_record("deposit", {"system/issuance": -100, "acct_p/main": 100}, before))
-    books.take(_record("hold", {"acct_p/main": -90, chain_format.ESCROW: 90}, before))
+    books, before = LedgerReplay(), dict[str, tuple[int, int]]()
+    books.apply(_record("deposit", {"system/issuance": -100, "acct_p/main": 100}, before))
+    books.apply(_record("hold", {"acct_p/main": -90, chain_format.ESCROW: 90}, before))
     rent = _record("rent", {chain_format.ESCROW: -90, **moves}, before)
     if field is None:
-        books.take(rent)
-        books.close()
+        books.apply(rent)
+        books.check_balanced()
         return
     with pytest.raises(ChainError) as refusal:
-        books.take(rent)
+        books.apply(rent)
     assert refusal.value.field.startswith(field)

@@ -26,7 +26,7 @@ def event_handlers(trading: TradingService) -> tuple[EventHandler, EventHandler]
     """The two event handlers of trading, by its manifest."""
     one, other = (
         EventHandler(trading.db, f"trading.{method.__name__}", getattr(trading, method.__name__))
-        for method in (module.hears[JobSucceeded], module.hears[JobClosed])
+        for method in (module.handles[JobSucceeded], module.handles[JobClosed])
     )
     return one, other
 

@@ -15,7 +15,7 @@ from aitbc.kernel.crypto import chain_format
 from aitbc.kernel.crypto.chain_verifier import verify_export
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.unit_of_work import Target
-from aitbc.kernel.http.problems import app_options
+from aitbc.kernel.http.app import app_options
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.pagination import encode_cursor

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 import pytest
 from msgspec import Struct
 
-from aitbc.kernel.database.unit_of_work import open_in
+from aitbc.kernel.database.unit_of_work import open_transaction
 from aitbc.kernel.primitives.errors import Conflict, Unavailable
 from aitbc.server.cluster.stubs import answer, local, operations, remote
 
@@ -67,12 +67,12 @@ async def test_a_refusal_arrives_as_the_class_it_was(place: int) -> None:
 
 @pytest.mark.parametrize("place", [0, 1])
 async def test_a_call_inside_an_open_transaction_is_refused(place: int) -> None:
-    token = open_in.set("marketplace")
+    token = open_transaction.set("marketplace")
     try:
         with pytest.raises(AssertionError, match="marketplace called SeatApi.take"):  # noqa: RUF043
             await faces()[place].take(1)
     finally:
-        open_in.reset(token)
+        open_transaction.reset(token)
 
 
 async def test_a_broken_road_is_an_error_the_caller_can_bear() -> None:

@@ -12,7 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from aitbc.kernel.crypto.api_key import new_key
 from aitbc.kernel.database.unit_of_work import Target
-from aitbc.kernel.http.problems import handlers
+from aitbc.kernel.http.app import handlers
 from aitbc.kernel.identity.principal import PUBLIC
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.ids import new_id

@@ -327,7 +327,7 @@ def test_a_head_without_end_and_bytes_that_are_no_http_are_refused_as_problems(t
         assert server.ask("/").endswith(b"hello")
         server.signal(signal.SIGTERM)
         assert server.ended(5) == 0
-        assert [line for line in server.events if line["event"] == "library_spoke"] == []
+        assert [line for line in server.events if line["event"] == "library_log"] == []
 
 
 def test_rubbish_behind_a_request_does_not_forge_its_answer(tmp_path: Path) -> None:
@@ -555,17 +555,17 @@ async def test_a_pause_counts_while_it_lasts_and_is_forgotten_later(monkeypatch:
     monkeypatch.setattr("aitbc.kernel.primitives.loop_lag.elapsed", lambda: now)
     loop_lag = LoopLag()
     now += 0.2
-    loop_lag.beat()
+    loop_lag.tick()
     assert loop_lag.lag_seconds == pytest.approx(0.1)
     assert loop_lag.recent_pause() == 0
     now += 120
     assert loop_lag.loop_frozen_seconds == pytest.approx(119.9)
     assert loop_lag.recent_pause() == pytest.approx(119.9)
-    loop_lag.beat()
+    loop_lag.tick()
     assert loop_lag.recent_pause(60) == pytest.approx(119.9)
     assert loop_lag.frozen_seconds_total == pytest.approx(119.9)
     for _ in range(610):
         now += 0.1
-        loop_lag.beat()
+        loop_lag.tick()
     assert loop_lag.recent_pause(60) == 0
     assert loop_lag.recent_pause(600) == pytest.approx(119.9)

@@ -1,4 +1,4 @@
-"""The form of an API key: its kind can be read, its checksum refused without asking anybody, and only its digest is stored."""
+"""API keys: the kind is readable, a checksum rejects typing errors without a look-up, only a digest is stored."""
 
 import hashlib
 import os
@@ -6,14 +6,14 @@ import re
 import zlib
 
 KINDS = ("live", "test", "miner", "admin", "hook", "enrol")
-"""`enrol` is a token that opens nothing but the enrolment of one miner."""
+"""`enrol` is a token for nothing but the enrolment of one miner."""
 _TEXT = re.compile(rf"(aitbc_(?:{'|'.join(KINDS)})_)[0-9A-Za-z]{{12,}}".encode())
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 BODY_LENGTH = 33
 CHECK_LENGTH = 6
 SECRET_BYTES = 24
 VISIBLE_LENGTH = 8
-"""How many characters of the body are kept in the clear, so that people can tell their keys apart."""
+"""How many characters of the body are stored in clear text, so that people can tell their keys apart."""
 
 
 def _base62(number: int, length: int) -> str:
@@ -37,7 +37,7 @@ def new_key(kind: str) -> str:
 
 
 def well_formed(key: str) -> bool:
-    """Whether kind, alphabet, length and checksum are right: a guess fails here, before any look-up."""
+    """Whether kind, alphabet, length and checksum are right: a guessed key fails here, before any look-up."""
     head, check = key[:-CHECK_LENGTH], key[-CHECK_LENGTH:]
     parts = head.split("_")
     if len(parts) != 3 or parts[0] != "aitbc" or parts[1] not in KINDS or len(parts[2]) != BODY_LENGTH:
@@ -46,7 +46,7 @@ def well_formed(key: str) -> bool:
 
 
 def fingerprint(key: str) -> bytes:
-    """What is stored and looked up: SHA-256. The secret is random, so a slow password hash would only slow us."""
+    """The digest that is stored and looked up: SHA-256. The secret is random, so a slow password hash adds nothing."""
     return hashlib.sha256(key.encode()).digest()
 
 
@@ -56,5 +56,5 @@ def visible(key: str) -> str:
 
 
 def without_keys(text: bytes) -> bytes:
-    """The text with stars for every key that somebody wrote into it, whole or cut."""
+    """The text with every API key in it masked, also a truncated one."""
     return _TEXT.sub(rb"\1********", text)

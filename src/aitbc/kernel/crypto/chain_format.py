@@ -1,9 +1,9 @@
-"""The forms of blocks, records, proofs and exports, and how anyone checks a receipt from its file and a public key.
+"""The format of blocks, records, proofs and exports, and the offline check of a receipt's file against a public key.
 
-Nothing here needs a server, a database or any package but PyNaCl; what the node writes, it writes in these forms.
+Nothing here needs a server, a database or any package but PyNaCl; the node writes blocks and exports with this code.
 
     export  = header line, then for each block its line and the lines of its records, then the end line
-    record  = the canonical JSON of a ledger transaction or of a receipt; its digest is the SHA-256 of exactly those bytes
+    record  = the canonical JSON of a ledger transaction or of a receipt; its digest is the SHA-256 of those bytes
     leaf    = SHA-256(0x00 ‖ digest);  node = SHA-256(0x01 ‖ left ‖ right);  the tree is that of RFC 6962
     block   = the canonical JSON of its header; its hash is the SHA-256 of that, its signature is the node key's over it
 """
@@ -45,7 +45,7 @@ MAIN = "/main"
 
 
 class ChainError(ValueError):
-    """What does not hold, and where: the block, the record, the field, the line of the file; each where it is known."""
+    """A check failed; with the block, record, field and line of the file, as far as they are known."""
 
     def __init__(
         self,
@@ -69,30 +69,30 @@ class ChainError(ValueError):
         return f"{', '.join(place for place in places if place)}: {self.message}"
 
 
-# Bytes that two parties agree on
+# Canonical bytes
 
 
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
 def canonical(value: Any) -> bytes:
-    """The canonical JSON of strings, whole numbers, booleans, null, lists and objects: sorted keys, no blanks, UTF-8."""
+    """The canonical JSON of strings, integers, booleans, null, lists and objects: sorted keys, no spaces, UTF-8."""
     return _encode(value).encode()
 
 
 def parse(raw: bytes) -> Any:
-    """A JSON value in which every key occurs once and every number is whole; raises `ValueError` for anything else."""
+    """Parse JSON without duplicate keys and with integers only; raises `ValueError` for anything else."""
     text = raw.decode()
     try:
         value = _strict.decode(text)
     except RecursionError:
         raise ValueError("nested too deep") from None
     if "\\u" in text:
-        canonical(value)  # an escape can spell half a character, which no text can hold: this raises then
+        canonical(value)  # raises for an escaped lone surrogate, which UTF-8 cannot encode
     return value
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a key occurs twice")
@@ -103,7 +103,7 @@ def _refuse(text: str) -> Any:
     raise ValueError(f"{text} is not a whole number")
 
 
-_strict = json.JSONDecoder(object_pairs_hook=_once, parse_float=_refuse, parse_constant=_refuse)
+_strict = json.JSONDecoder(object_pairs_hook=_distinct, parse_float=_refuse, parse_constant=_refuse)
 
 
 def name_digest(digest: bytes) -> str:
@@ -200,19 +200,19 @@ def merkle_root(digests: Iterable[bytes]) -> bytes:
 
 
 def merkle_path(digests: Sequence[bytes], index: int) -> list[bytes]:
-    """The hashes beside the way from one leaf up to the root, lowest first."""
+    """The Merkle path of one leaf: the sibling hashes up to the root, lowest first."""
     level, path = [leaf(digest) for digest in digests], []
     while len(level) > 1:
         if index ^ 1 < len(level):
             path.append(level[index ^ 1])
         pairs = [node(level[at], level[at + 1]) for at in range(0, len(level) - 1, 2)]
-        level = pairs + level[len(pairs) * 2 :]  # an odd one out rises as it is
+        level = pairs + level[len(pairs) * 2 :]  # an unpaired node moves up unchanged
         index >>= 1
     return path
 
 
 def root_by_path(digest: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
-    """The root that a leaf and its path lead to; raises `ValueError` when the path does not fit the tree's size."""
+    """The root computed from a leaf and its path; raises `ValueError` when the path does not fit the tree's size."""
     if not 0 <= index < size:
         raise ValueError("the index lies outside the tree")
     top, last, steps = leaf(digest), size - 1, iter(path)
@@ -230,7 +230,7 @@ def root_by_path(digest: bytes, index: int, size: int, path: Sequence[bytes]) ->
     return top
 
 
-# What the node writes
+# Blocks and exports
 
 
 def block_header(
@@ -243,7 +243,7 @@ def block_header(
     records: int,
     node_key: str,
 ) -> dict[str, Any]:
-    """The header of a block: what is hashed and signed."""
+    """The header of a block: the part that is hashed and signed."""
     return {
         "first_sequence": first_sequence,
         "height": height,
@@ -272,7 +272,7 @@ def export_block(header: Mapping[str, Any], signature: str) -> bytes:
 
 
 def export_end(*, head: str, height: int, records: int, keys: Collection[str]) -> bytes:
-    """The last line of an export: where it ends, so that a file cut short shows."""
+    """The last line of an export: its head, so that a truncated file is detected."""
     return canonical({"end": {"head": head, "height": height, "keys": sorted(keys), "records": records}})
 
 
@@ -280,7 +280,7 @@ def export_end(*, head: str, height: int, records: int, keys: Collection[str]) -
 
 
 def check_receipt(receipt: Any) -> None:
-    """Both signatures and the arithmetic of a receipt; raises `ChainError` that names the field."""
+    """Check both signatures and the arithmetic of a receipt; raises `ChainError` that names the field."""
     if not isinstance(receipt, dict) or receipt.keys() != RECEIPT_FIELDS or receipt["version"] != RECEIPT:
         raise ChainError(f"this is not a receipt of version {RECEIPT}", field="receipt")
     name = str(receipt["id"])[:64]
@@ -310,17 +310,17 @@ def check_receipt(receipt: Any) -> None:
 
 @dataclass(frozen=True)
 class ReceiptChecked:
-    """What a receipt's file proves."""
+    """The result of checking a receipt's file."""
 
     receipt: dict[str, Any]
     height: int | None
-    """The block it is sealed in; none when the file carries no proof of inclusion."""
+    """The block that contains it; none when the file holds no proof of inclusion."""
     keys: frozenset[str]
     """The node keys that signed."""
 
 
 def verify_receipt(document: bytes, *, trusted_keys: Collection[str] = ()) -> ReceiptChecked:
-    """Check a receipt's file offline: `{"receipt": …, "proof": …}`, other fields beside these are not looked at.
+    """Check a receipt's file offline: `{"receipt": …, "proof": …}`; other fields are ignored.
 
     With `trusted_keys` nothing signed by another node key passes. Raises `ChainError`.
     """
@@ -363,7 +363,7 @@ def _check_proof(receipt: dict[str, Any], proof: Any) -> int:
 def checked_header(
     header: Any, hash_: Any, signature: Any, *, height: int | None = None, record: str | None = None
 ) -> dict[str, Any]:
-    """A block header whose shape, hash and signature hold; raises `ChainError`."""
+    """Check the fields, hash and signature of a block header, and return it; raises `ChainError`."""
     if not isinstance(header, dict) or header.keys() != HEADER_FIELDS or header["version"] != BLOCK:
         raise ChainError(f"this is not a block of version {BLOCK}", field="block", height=height, record=record)
     for name in ("height", "first_sequence", "records"):

@@ -1,4 +1,4 @@
-"""The offline verifier of ledgers and exports: follows every record from the first block on, in bounded memory.
+"""The offline verifier of an exported ledger: replays every record from the first block on, in bounded memory.
 
 Like kernel/crypto/chain_format.py it needs no server, no database and no package but PyNaCl.
 """
@@ -34,31 +34,31 @@ from aitbc.kernel.crypto.chain_format import (
 
 
 @dataclass
-class Books:
-    """The ledger as its records tell it, one after the other: balances, open holds, and that nothing comes from nowhere.
+class LedgerReplay:
+    """The ledger replayed from its records: balances and open holds, with the double entry checked at each step.
 
-    Memory grows with the accounts and the open holds, never with the length of history.
+    Memory grows with the accounts and open holds, never with the length of the history.
     """
 
     accounts: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Account to its balance in minor units and its version."""
+    """By account: its balance in minor units, and its version."""
     holds: dict[str, tuple[str, int]] = field(default_factory=dict)
-    """Open hold to its payer and amount."""
+    """By open hold: its payer and amount."""
     transactions: int = 0
     entries: int = 0
     receipts: int = 0
     owed_receipt: dict[str, Any] | None = None
     """The settlement whose receipt must be the very next record."""
 
-    def take(self, record: Any) -> str:
-        """Apply one record and answer its id; raises `ChainError` that names record and field."""
+    def apply(self, record: Any) -> str:
+        """Apply one record; returns its id. Raises `ChainError` that names record and field."""
         version = record.get("version") if isinstance(record, dict) else None
         name = str(record.get("id"))[:64] if isinstance(record, dict) else None
         try:
             if version == TRANSACTION and record.keys() == TRANSACTION_FIELDS:
-                self._transaction(record)
+                self._apply_transaction(record)
             elif version == RECEIPT:
-                self._receipt(record)
+                self._apply_receipt(record)
             else:
                 raise ChainError("this is no known kind of record", field="version", record=name)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -68,7 +68,7 @@ class Books:
             raise ChainError(f"the record cannot be read: {error}", field="record", record=name) from None
         return str(name)
 
-    def _transaction(self, record: dict[str, Any]) -> None:
+    def _apply_transaction(self, record: dict[str, Any]) -> None:
         if self.owed_receipt is not None:
             raise ChainError("the settlement before it has no receipt", field="receipt")
         total, moved = 0, dict[str, int]()
@@ -88,11 +88,11 @@ class Books:
             total += amount
         if total or not moved:
             raise ChainError("the entries do not sum to zero", field="entries")
-        self._follow_hold(record, moved)
+        self._apply_hold(record, moved)
         self.transactions += 1
         self.entries += len(record["entries"])
 
-    def _follow_hold(self, record: dict[str, Any], moved: dict[str, int]) -> None:
+    def _apply_hold(self, record: dict[str, Any], moved: dict[str, int]) -> None:
         hold, kind = record["hold"], record["kind"]
         escrow = moved.get(ESCROW, 0)
         if kind == "hold":
@@ -113,7 +113,7 @@ class Books:
         elif escrow or hold is not None:
             raise ChainError("escrow moved without a hold", field="entries")
 
-    def _receipt(self, receipt: dict[str, Any]) -> None:
+    def _apply_receipt(self, receipt: dict[str, Any]) -> None:
         owed, self.owed_receipt = self.owed_receipt, None
         if owed is None:
             raise ChainError("the receipt follows no settlement", field="transaction")
@@ -131,8 +131,8 @@ class Books:
             raise ChainError("the ledger moved other amounts than the receipt says", field="price")
         self.receipts += 1
 
-    def close(self) -> None:
-        """What must hold between any two records: nothing owed, and all balances sum to zero."""
+    def check_balanced(self) -> None:
+        """Check the invariants between records: no receipt is owed, the balances sum to zero. Raises `ChainError`."""
         if self.owed_receipt is not None:
             raise ChainError(
                 "the last settlement has no receipt", field="receipt", record=self.owed_receipt["record"]["id"]
@@ -144,7 +144,7 @@ class Books:
 
 
 def _check_rent(moved: dict[str, int], payer: str) -> None:
-    """Held money went to one owner, the fees and back to the payer, and to nobody else."""
+    """Check that held money went to one owner, the fees and back to the payer only."""
     owners = [account for account in moved if account not in (ESCROW, FEES, payer)]
     if len(owners) > 1 or any(not account.endswith(MAIN) or account.startswith(SYSTEM) for account in owners):
         raise ChainError("the rent went to more than one owner", field="entries")
@@ -153,8 +153,8 @@ def _check_rent(moved: dict[str, int], payer: str) -> None:
 
 
 @dataclass(frozen=True)
-class Checked:
-    """What a whole export holds, now that it was checked."""
+class ExportChecked:
+    """The contents of an export that passed all checks."""
 
     chain: str
     height: int
@@ -167,11 +167,11 @@ class Checked:
     keys: frozenset[str]
 
 
-class Verifier:
+class ExportVerifier:
     """Checks an export line by line, in the order of the file."""
 
     def __init__(self, *, trusted_keys: Collection[str] = ()) -> None:
-        self.books = Books()
+        self.books = LedgerReplay()
         self.lines = 0
         self.height = -1
         self._trusted = frozenset(trusted_keys)
@@ -183,12 +183,12 @@ class Verifier:
         self._end: dict[str, Any] | None = None
 
     def line(self, raw: bytes) -> None:
-        """Take the next line, without its line feed; raises `ChainError` for the first thing that does not hold."""
+        """Check the next line, without its line feed; raises `ChainError` for the first failure."""
         self.lines += 1
         begins_block = not self._inside() and not raw.startswith(b'{"end"')
         height = self.height + begins_block if self._chain is not None else 0
         try:
-            self._line(raw)
+            self._check_line(raw)
         except ChainError as error:
             error.line = self.lines
             error.height = height if error.height is None else error.height
@@ -197,7 +197,7 @@ class Verifier:
     def _inside(self) -> bool:
         return self._header is not None and self._tree.size < self._header["records"]
 
-    def _line(self, raw: bytes) -> None:
+    def _check_line(self, raw: bytes) -> None:
         inside = self._inside()
         if len(raw) > LINE_BYTES_MAX:
             raise ChainError("the line is too long", field="record" if inside else "block")
@@ -210,20 +210,20 @@ class Verifier:
         if not isinstance(value, dict) or canonical(value) != raw:
             raise ChainError("the line is not in canonical form", field="record" if inside else "block")
         if inside:
-            self._record(raw, value)
+            self._check_record(raw, value)
         elif self._chain is None:
-            self._start(value)
+            self._check_start(value)
         elif value.keys() == {"end"}:
-            self._take_end(value["end"])
+            self._check_end(value["end"])
         else:
-            self._block(value)
+            self._check_block(value)
 
-    def _start(self, value: dict[str, Any]) -> None:
+    def _check_start(self, value: dict[str, Any]) -> None:
         if value.keys() != {"chain", "version"} or value["version"] != EXPORT:
             raise ChainError(f"this is not an export of version {EXPORT}", field="version")
         self._chain = str(value["chain"])
 
-    def _block(self, value: dict[str, Any]) -> None:
+    def _check_block(self, value: dict[str, Any]) -> None:
         previous, height = self._header, self.height + 1
         self.height = height
         if value.keys() != {"block", "hash", "signature"}:
@@ -239,43 +239,43 @@ class Verifier:
             raise ChainError("the block is older than the one before", field="time")
         if header["first_sequence"] != self._records + 1:
             raise ChainError("a record is missing before this block", field="first_sequence")
-        self._use_key(header["node_key"])
+        self._require_trusted(header["node_key"])
         self._header, self._tree = header, Tree()
-        self._complete_block()
+        self._check_root()
 
-    def _record(self, raw: bytes, value: dict[str, Any]) -> None:
-        self.books.take(value)
+    def _check_record(self, raw: bytes, value: dict[str, Any]) -> None:
+        self.books.apply(value)
         if value["version"] == RECEIPT:
-            self._use_key(value["node_key"])
+            self._require_trusted(value["node_key"])
         self._tree.add(hashlib.sha256(raw).digest())
         self._records += 1
-        self._complete_block()
+        self._check_root()
 
-    def _complete_block(self) -> None:
+    def _check_root(self) -> None:
         assert self._header is not None
         if self._tree.size == self._header["records"] and name_digest(self._tree.root()) != self._header["merkle_root"]:
             raise ChainError("the block's records do not have its root", field="merkle_root")
 
-    def _use_key(self, key: str) -> None:
+    def _require_trusted(self, key: str) -> None:
         require_trusted({key}, self._trusted, None)
         self._keys.add(key)
 
-    def _take_end(self, end: Any) -> None:
+    def _check_end(self, end: Any) -> None:
         if self._header is None:
             raise ChainError("the export holds no block", field="end")
         expected = export_end(head=block_hash(self._header), height=self.height, records=self._records, keys=self._keys)
         if canonical({"end": end}) != expected:
             raise ChainError("the end does not state what came before it", field="end")
-        self.books.close()
+        self.books.check_balanced()
         self._end = end
 
-    def finish(self, *, head: str | None = None) -> Checked:
-        """The outcome at the end of the file; `head` is a block hash known from elsewhere that the export must contain last."""
+    def finish(self, *, head: str | None = None) -> ExportChecked:
+        """The result at the end of the file; `head` is a block hash known from elsewhere: the export must end at it."""
         if self._end is None or self._chain is None:
             raise ChainError("the export was cut short", field="end", height=max(self.height, 0), line=self.lines)
         if head is not None and self._end["head"] != head:
             raise ChainError("the export ends at another block than the one expected", field="head", height=self.height)
-        return Checked(
+        return ExportChecked(
             chain=self._chain,
             height=self.height,
             head=self._end["head"],
@@ -288,13 +288,13 @@ class Verifier:
         )
 
 
-def verify_export(file: BinaryIO, *, trusted_keys: Collection[str] = (), head: str | None = None) -> Checked:
-    """Check an export, read line by line in bounded memory; raises `ChainError` for the first thing that does not hold.
+def verify_export(file: BinaryIO, *, trusted_keys: Collection[str] = (), head: str | None = None) -> ExportChecked:
+    """Check an export, line by line in bounded memory; raises `ChainError` for the first failure.
 
-    With `trusted_keys` nothing signed by another node key passes; `head` is a block hash, known from elsewhere, at which
-    the export must end: it shows that nothing was cut off.
+    With `trusted_keys` a signature by any other node key fails; `head` is a block hash, known from elsewhere, at which
+    the export must end: it proves that nothing was cut off.
     """
-    verifier = Verifier(trusted_keys=trusted_keys)
+    verifier = ExportVerifier(trusted_keys=trusted_keys)
     while raw := file.readline(LINE_BYTES_MAX + 2):
         if not raw.endswith(b"\n"):
             height, line = max(verifier.height, 0), verifier.lines + 1

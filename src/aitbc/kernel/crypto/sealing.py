@@ -1,4 +1,4 @@
-"""Secrets at rest: what the server must use again is kept sealed, under a key that is derived from the installation's secret."""
+"""Encrypt secrets at rest, with a key derived from the installation's secret."""
 
 import hashlib
 import hmac
@@ -8,21 +8,21 @@ from nacl.secret import SecretBox
 
 
 class Unsealable(Exception):
-    """This was not sealed here, or not under the installation's present secret."""
+    """The value was not sealed for this purpose, or not with the installation's present secret."""
 
 
-class Seal:
-    """Closes and opens secrets of one purpose; what was closed for another purpose does not open."""
+class Sealer:
+    """Seals and unseals secrets of one purpose; a value sealed for another purpose cannot be unsealed."""
 
     def __init__(self, secret: bytes, purpose: str) -> None:
         self._box = SecretBox(hmac.digest(secret, f"seal: {purpose}".encode(), hashlib.sha256))
 
-    def close(self, content: bytes) -> bytes:
-        """The content, sealed (XSalsa20 and Poly1305): nobody reads or changes it without the installation's secret."""
+    def seal(self, content: bytes) -> bytes:
+        """Encrypt and authenticate (XSalsa20-Poly1305); unreadable without the installation's secret."""
         return bytes(self._box.encrypt(content))
 
-    def open(self, sealed: bytes) -> bytes:
-        """What was sealed. Raises `Unsealable`."""
+    def unseal(self, sealed: bytes) -> bytes:
+        """Decrypt what `seal` returned. Raises `Unsealable`."""
         try:
             return self._box.decrypt(sealed)
         except (CryptoError, ValueError) as error:

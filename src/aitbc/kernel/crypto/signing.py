@@ -1,7 +1,8 @@
-"""Bytes that two parties agree on, and signatures over them: canonical JSON, SHA-256, Ed25519.
+"""Signatures over canonical bytes: canonical JSON, SHA-256, Ed25519.
 
-Canonical JSON here is RFC 8785 over strings, whole numbers below 2**53, booleans, null, lists and objects: keys sorted, no blanks,
-UTF-8. Fractions are refused, so that no two languages can print one number differently; amounts travel as strings.
+Canonical JSON here is RFC 8785 over strings, whole numbers below 2**53, booleans, null, lists and objects: keys sorted,
+no blanks, UTF-8. Fractions are refused, so that no two languages can print one number differently; amounts are
+strings.
 """
 
 import base64
@@ -64,7 +65,7 @@ def work_statement(
     input_digest: str,
     output_digest: str,
 ) -> dict[str, str | int]:
-    """What a miner signs, as canonical JSON, when it delivers: this output for that input, under this lease."""
+    """The statement that a miner signs, as canonical JSON, with a result: output, input and lease belong together."""
     return {
         "attempt": attempt,
         "input_digest": input_digest,
@@ -78,12 +79,12 @@ def work_statement(
 
 
 def enrolment_statement(*, token: str, public_key: str) -> dict[str, str]:
-    """What a miner signs, as canonical JSON, when it enrols: that it holds the key which it shows with this token."""
+    """The statement that a miner signs, as canonical JSON, to enrol: it holds the private key of this public key."""
     return {"public_key": public_key, "statement": "aitbc.enrolment.v1", "token": token}
 
 
 class Key:
-    """An Ed25519 private key and the name by which others know it."""
+    """An Ed25519 private key with its public key."""
 
     def __init__(self, seed: bytes) -> None:
         key = SigningKey(seed)
@@ -121,7 +122,7 @@ class Key:
 
 
 def key_fingerprint(public: str) -> str:
-    """What people compare to know a key again: the digest of its 32 bytes. Raises `ValueError` for what is no key."""
+    """The fingerprint that people compare: the digest of the key's 32 bytes. Raises `ValueError` for another length."""
     data = decode_bytes(public)
     if len(data) != 32:
         raise ValueError("an Ed25519 public key has 32 bytes")
@@ -153,6 +154,7 @@ def decode_bytes(text: str) -> bytes:
 def value_digest(value: Any) -> str:
     """The digest of a JSON value that may hold fractions: of its compact form with sorted keys.
 
-    Both sides re-encode with the same rule, so a digest does not depend on blanks or on the order of keys.
+    Both sides encode the value again by the same rule, so the digest does not depend on white space or the order of
+    keys.
     """
     return digest(_encoder.encode(value))

@@ -1,1 +1,1 @@
-"""PostgreSQL: units of work, the raw pool, batches, retries, outbox rows, stored answers, migrations."""
+"""PostgreSQL: units of work, raw connections, batching, transaction retries, the outbox, idempotency, migrations."""

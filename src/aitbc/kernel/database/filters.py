@@ -1,24 +1,24 @@
-"""What a list is narrowed to: conditions that hold together, for a statement on a raw connection."""
+"""Build a WHERE clause with numbered parameters, for a statement on a raw connection."""
 
 from typing import Any
 
 
 class Filters:
-    """Conditions with their values; each `{}` in one stands for a value."""
+    """Conditions joined by AND, with their parameter values; each `{}` in a condition stands for a value."""
 
     def __init__(self) -> None:
         self.values: list[Any] = []
         self._conditions: list[str] = []
 
-    def by(self, condition: str, *values: Any) -> None:
-        """One more condition: `by("account = {}", account)`."""
+    def add(self, condition: str, *values: Any) -> None:
+        """Add a condition: `add("account = {}", account)`."""
         self._conditions.append(condition.format(*map(self.value, values)))
 
     def value(self, value: Any) -> str:
-        """The parameter for a value somewhere else in the statement."""
+        """Add a value that the statement uses elsewhere; returns its placeholder, such as `$3`."""
         self.values.append(value)
         return f"${len(self.values)}"
 
     def __str__(self) -> str:
-        """The WHERE of the statement; nothing without a condition."""
+        """The WHERE clause; empty without conditions."""
         return f"WHERE {' AND '.join(self._conditions)}" if self._conditions else ""

@@ -1,4 +1,4 @@
-"""The stored answer of a command: a caller who asks again with the same key gets it again, and nothing happens twice."""
+"""Idempotency keys: a repeated request with the same key gets the stored answer, and nothing is done twice."""
 
 from datetime import timedelta
 from typing import ClassVar
@@ -8,7 +8,7 @@ from msgspec import Struct
 from aitbc.kernel.primitives.errors import Conflict, Invalid
 
 KEPT_FOR = timedelta(hours=24)
-"""How long an answer is remembered; after this a key is free again."""
+"""How long an answer is stored; after this its key may be used for another request."""
 KEY_LENGTH_MAX = 255
 
 
@@ -37,14 +37,14 @@ class IdempotencyKeyMalformed(Invalid):
 
 
 class IdempotencyKey(Struct):
-    """The Idempotency-Key of one request: whose, which, for what. Without a key nothing is stored."""
+    """The Idempotency-Key of one request, with its account and fingerprint; without a key nothing is stored."""
 
     account: str
     key: str | None = None
     fingerprint: bytes = b""
     """SHA-256 of method, path and body."""
     replayed: bool = False
-    """Set when the answer is the stored one of an earlier request; the answer's header says so."""
+    """Set when the answer is the stored one of an earlier request; a response header says so."""
 
     NONE: ClassVar["IdempotencyKey"]
 

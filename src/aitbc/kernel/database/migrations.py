@@ -1,4 +1,4 @@
-"""Schemas, roles and grants: brings a database to the shape this version of the program expects, and says what a DBA must run."""
+"""Migrate schemas, roles and grants to this program's version, or print the SQL that a DBA must run."""
 
 import asyncio
 import hashlib
@@ -26,14 +26,14 @@ from aitbc.kernel.database.standard_tables import ALL
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives.errors import AppError
 
-LOCK = 0x41495442  # the advisory lock under which one process at a time migrates
+LOCK = 0x41495442  # the advisory lock that a migrating process holds
 OWNER = "aitbc_owner"
 SERVER_VERSION_MIN = 15
 INSUFFICIENT_PRIVILEGE = "42501"
-LOOK_SECONDS = 0.5
-"""How often a process beside the main one looks whether that one has made the schemas."""
-SAID_SECONDS = 30.0
-"""How often it says that it waits for that."""
+POLL_SECONDS = 0.5
+"""How often a process beside the main one checks whether that one has migrated the schemas."""
+LOG_SECONDS = 30.0
+"""How often it logs that it is waiting for that."""
 
 log = structlog.get_logger("aitbc.migrations")
 
@@ -47,34 +47,34 @@ class SchemaError(AppError):
 
 @dataclass(frozen=True)
 class Part:
-    """A schema with its own role and its own line of migrations: a module, or the kernel itself."""
+    """A schema with its own role and its own migrations: a module's, or the kernel's."""
 
     name: str
     metadata: MetaData
 
     @property
     def role(self) -> str:
-        """The LOGIN role that the running program enters this schema with."""
+        """The LOGIN role that the running program uses for this schema."""
         return f"aitbc_{self.name}"
 
 
-def folder() -> Path:
-    """Where the migrations lie: `migrations/` of a checkout, or the copy inside an installed package."""
+def migrations_folder() -> Path:
+    """The folder of the migrations: `migrations/` of a checkout, or the copy inside an installed package."""
     package = Path(__file__).resolve().parents[2]
     installed = package / "_migrations"
     return installed if installed.is_dir() else package.parents[1] / "migrations"
 
 
 def role_password(secret: bytes, role: str) -> str:
-    """The password of a role, derived from the installation's secret so that every process can know it and no file lists it."""
+    """The password of a role, derived from the installation's secret: every process can compute it, no file has it."""
     return hmac.digest(secret, f"role:{role}".encode(), hashlib.sha256).hex()
 
 
 def provision_statements(parts: Sequence[Part], owner: str, passwords: dict[str, str] | None) -> list[str]:
-    """The SQL that makes roles and schemas, safe to run again. Without passwords the roles get none (local socket only)."""
+    """The SQL that creates roles and schemas, safe to run again; without passwords, for a local socket only."""
     statements = ["REVOKE ALL ON SCHEMA public FROM PUBLIC"]
     for part in parts:
-        role, word = part.role, "" if passwords is None else f" PASSWORD '{passwords[part.role]}'"
+        role, password = part.role, "" if passwords is None else f" PASSWORD '{passwords[part.role]}'"
         statements += [
             (
                 f"DO $$ BEGIN CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT; "
@@ -83,13 +83,13 @@ def provision_statements(parts: Sequence[Part], owner: str, passwords: dict[str,
             f"CREATE SCHEMA IF NOT EXISTS {part.name} AUTHORIZATION {owner}",
             f"GRANT USAGE ON SCHEMA {part.name} TO {role}",
         ]
-        if word:
-            statements.append(f"ALTER ROLE {role} LOGIN{word}")
+        if password:
+            statements.append(f"ALTER ROLE {role} LOGIN{password}")
     return statements
 
 
 def grant_statements(part: Part) -> list[str]:
-    """What the role may do with each table, as the table's `info` says: no more than the module needs."""
+    """The GRANTs of a role, from each table's `info`: no more than the module needs."""
     statements = [f"GRANT SELECT ON {part.name}.alembic_version TO {part.role}"]
     for table in part.metadata.sorted_tables:
         grants = ", ".join(table.info.get("grants", ALL["grants"]))
@@ -99,12 +99,13 @@ def grant_statements(part: Part) -> list[str]:
 
 
 async def migrate(owner: Target, parts: Sequence[Part], *, secret: bytes | None, provision: bool = True) -> list[str]:
-    """Bring every part to its newest migration; answers what was done. One process at a time, the others wait.
+    """Migrate every part to its newest revision; returns what was done. One process at a time, the others wait.
 
-    `secret` gives the roles their passwords; none leaves them without (a local socket needs none). With `provision` unset
-    the roles and schemas must be there already. Raises `SchemaError` for a database that is too old or made by a newer version.
+    `secret` gives the roles their passwords; none leaves them without (a local socket needs none). With `provision`
+    unset the roles and schemas must exist. Raises `SchemaError` for a server that is too old, or a schema that is too
+    new.
     """
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=_opener(owner), poolclass=NullPool)
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=_connector(owner), poolclass=NullPool)
     try:
         async with engine.connect() as lock:
             await lock.execute(text(f"SELECT pg_advisory_lock({LOCK})"))
@@ -121,36 +122,36 @@ async def migrate(owner: Target, parts: Sequence[Part], *, secret: bytes | None,
         await engine.dispose()
 
 
-async def awaited(owner: Target, parts: Sequence[Part], *, said_seconds: float = SAID_SECONDS) -> None:
-    """Wait until the main process has brought these parts to the shape that this program knows: it alone migrates.
+async def wait_until_migrated(owner: Target, parts: Sequence[Part], *, log_seconds: float = LOG_SECONDS) -> None:
+    """Wait until the main process, which alone migrates, has migrated these parts to this program's version.
 
     Raises `SchemaError` for a part that is newer than this program.
     """
     loop = asyncio.get_running_loop()
-    said_at = float("-inf")
-    while (reason := await _missing(owner, parts)) is not None:
-        if loop.time() - said_at >= said_seconds:
+    logged_at = float("-inf")
+    while (reason := await _pending_reason(owner, parts)) is not None:
+        if loop.time() - logged_at >= log_seconds:
             log.warning("waiting_for_the_main_process", reason=reason, remedy="start `aitbc serve` on the main machine")
-            said_at = loop.time()
-        await asyncio.sleep(LOOK_SECONDS)
-    if said_at > float("-inf"):
+            logged_at = loop.time()
+        await asyncio.sleep(POLL_SECONDS)
+    if logged_at > float("-inf"):
         log.info("main_process_found")
 
 
-async def _missing(owner: Target, parts: Sequence[Part]) -> str | None:
-    """What is not there yet; none when all is."""
+async def _pending_reason(owner: Target, parts: Sequence[Part]) -> str | None:
+    """Why the parts are not ready yet; none when they are."""
     try:
         connection = await asyncpg.connect(**owner.connect_arguments(application="aitbc start", statement_seconds=300))
     except (OSError, asyncpg.CannotConnectNowError) as error:
         return f"the database does not answer: {error}"
     try:
-        await connection.execute(f"SELECT pg_advisory_lock_shared({LOCK})")  # whoever migrates is done with all of it
+        await connection.execute(f"SELECT pg_advisory_lock_shared({LOCK})")  # waits while another process migrates
         for part in parts:
             scripts = ScriptDirectory.from_config(configuration(part))
             known = [step.revision for step in scripts.walk_revisions()]
             at = await revision_of(connection, part)
             if at is not None and at not in known:
-                raise _newer(part, at)
+                raise _too_new(part, at)
             if at != next(iter(known), None):
                 return f"the schema {part.name} is at {at or 'nothing'}, and this program needs {known[0]}"
     finally:
@@ -158,14 +159,14 @@ async def _missing(owner: Target, parts: Sequence[Part]) -> str | None:
     return None
 
 
-def _newer(part: Part, at: str | None) -> SchemaError:
+def _too_new(part: Part, at: str | None) -> SchemaError:
     return SchemaError(
         f"The schema {part.name} is at {at}, which this version does not know; run the newer program, or restore a backup."
     )
 
 
 async def revision_of(connection: "asyncpg.Connection[asyncpg.Record]", part: Part) -> str | None:
-    """The migration that a part of a database stands on; none where there is none."""
+    """The migration that a part's schema is at; none for a schema that is missing or empty."""
     try:
         found = await connection.fetchval(f"SELECT version_num FROM {part.name}.alembic_version")  # noqa: S608
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
@@ -174,7 +175,7 @@ async def revision_of(connection: "asyncpg.Connection[asyncpg.Record]", part: Pa
 
 
 async def _provision(connection: AsyncConnection, statements: Sequence[str], owner: Target) -> None:
-    """Make roles and schemas. Raises `SchemaError` where this user may not."""
+    """Create roles and schemas. Raises `SchemaError` where this user may not."""
     try:
         for statement in statements:
             await connection.exec_driver_sql(statement)
@@ -188,7 +189,7 @@ async def _provision(connection: AsyncConnection, statements: Sequence[str], own
         ) from None
 
 
-def _opener(target: Target) -> Any:
+def _connector(target: Target) -> Any:
     arguments = target.connect_arguments(application="aitbc migrations", statement_seconds=300)
     arguments["server_settings"] |= {"lock_timeout": "60000"}
     return lambda: asyncpg.connect(**arguments)
@@ -209,7 +210,7 @@ def _upgrade(connection: Connection, part: Part) -> list[str]:
     try:
         command.upgrade(config, "head")
     except CommandError as error:
-        raise _newer(part, before) from error
+        raise _too_new(part, before) from error
     _grant(connection, part)
     return [f"{part.name}: {before or 'nothing'} -> {head}"]
 
@@ -230,8 +231,8 @@ def _revision(connection: Connection, part: Part) -> str | None:
 def configuration(part: Part, connection: Connection | None = None) -> Config:
     """The Alembic configuration of one part."""
     config = Config()
-    config.set_main_option("script_location", str(folder()).replace("%", "%%"))
-    config.set_main_option("version_locations", str(folder() / part.name).replace("%", "%%"))
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    config.set_main_option("version_locations", str(migrations_folder() / part.name).replace("%", "%%"))
     config.set_main_option("path_separator", "newline")
     config.attributes["part"] = part
     config.attributes["connection"] = connection
@@ -244,8 +245,8 @@ def head_of(part: Part) -> str:
 
 
 async def differences(owner: Target, parts: Sequence[Part]) -> list[str]:
-    """Where the migrated database and the models disagree; empty when `alembic check` would be clean."""
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=_opener(owner), poolclass=NullPool)
+    """The differences between the migrated database and the models; empty when `alembic check` passes."""
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=_connector(owner), poolclass=NullPool)
     try:
         async with engine.connect() as connection:
             found: list[str] = []
@@ -257,15 +258,15 @@ async def differences(owner: Target, parts: Sequence[Part]) -> list[str]:
 
 
 def _compare(connection: Connection, part: Part) -> list[str]:
-    options = {"version_table_schema": part.name, "include_schemas": True, "include_name": only(part.name)}
+    options = {"version_table_schema": part.name, "include_schemas": True, "include_name": include_schema(part.name)}
     context = MigrationContext.configure(connection, opts={**options, "compare_type": True})
     found = [f"{part.name}: {difference}" for difference in compare_metadata(context, part.metadata)]
     connection.rollback()
     return found
 
 
-def only(schema: str) -> Any:
-    """An `include_name` filter that sees one schema and not the table of versions in it."""
+def include_schema(schema: str) -> Any:
+    """An `include_name` filter for one schema, without its table `alembic_version`."""
 
     def include(name: str | None, kind: str, parents: Any) -> bool:
         if kind == "schema":
@@ -276,12 +277,12 @@ def only(schema: str) -> Any:
 
 
 async def new_revision(owner: Target, part: Part, message: str) -> Path:
-    """Write the next migration of a part from what its models say and the database does not."""
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=_opener(owner), poolclass=NullPool)
+    """Write the next migration of a part, from the differences between its models and the database."""
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=_connector(owner), poolclass=NullPool)
 
     def write(connection: Connection) -> Path:
         config = configuration(part, connection)
-        numbers = [int(path.name[:4]) for path in (folder() / part.name).glob("[0-9][0-9][0-9][0-9]_*.py")]
+        numbers = [int(path.name[:4]) for path in (migrations_folder() / part.name).glob("[0-9][0-9][0-9][0-9]_*.py")]
         number = f"{max(numbers, default=0) + 1:04d}"
         slug = re.sub(r"[^a-z0-9]+", "_", message.lower()).strip("_")
         script = command.revision(config, message, autogenerate=True, rev_id=f"{part.name}_{number}")
@@ -296,7 +297,7 @@ async def new_revision(owner: Target, part: Part, message: str) -> Path:
         await engine.dispose()
 
 
-async def heads_reached(connection: "asyncpg.Connection[asyncpg.Record]", part: Part) -> bool:
-    """Whether the schema is at the newest migration this program knows."""
+async def is_at_head(connection: "asyncpg.Connection[asyncpg.Record]", part: Part) -> bool:
+    """Whether the schema is at the newest migration that this program knows."""
     found = await connection.fetchval(f"SELECT version_num FROM {part.name}.alembic_version")  # noqa: S608
     return bool(found == ScriptDirectory.from_config(configuration(part)).get_current_head())

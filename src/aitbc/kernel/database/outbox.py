@@ -1,4 +1,4 @@
-"""What modules tell each other: events, written down in the transaction of the change and heard once."""
+"""The transactional outbox: events between modules, written in the transaction of the change, handled exactly once."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -13,18 +13,18 @@ from aitbc.kernel.primitives.ids import new_uuid
 from aitbc.kernel.primitives.request_id import current_request_id
 
 ATTEMPTS_MAX = 10
-"""After this many failed deliveries an event rests as dead until somebody replays it."""
+"""After this many failed deliveries an event is a dead letter, until an operator replays it."""
 BODY_BYTES_MAX = 64 * 1024
 
 E = TypeVar("E", bound="Event")
 
 
 class Event(Struct, frozen=True, kw_only=True):
-    """Something that happened. Carries ids and plain values; the order of hearing is not promised."""
+    """Something that happened, published to other modules. Carries ids and plain values; delivery is not ordered."""
 
     kind: ClassVar[str]
     concerns: ClassVar[str | None] = None
-    """The field with the account that may be told this by a webhook; none for what stays inside."""
+    """The field with the account that gets this event as a webhook; none for an internal event."""
     registry: ClassVar[dict[str, type["Event"]]] = {}
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -40,9 +40,9 @@ class Event(Struct, frozen=True, kw_only=True):
         Event.registry[kind] = cls
 
     def public(self) -> Mapping[str, Any]:
-        """What a webhook says: few plain values, with public ids, that the account can read elsewhere too.
+        """The payload of the webhook: few plain values, with public ids, that the account can read elsewhere too.
 
-        Stated by every event that concerns an account.
+        Every event with `concerns` defines it.
         """
         raise NotImplementedError
 
@@ -51,7 +51,7 @@ def encode(event: Event) -> str:
     """The JSON of an event, for its outbox row."""
     body = msgspec.json.encode(event)
     if len(body) > BODY_BYTES_MAX:
-        raise ValueError(f"an event of {len(body)} bytes is too large to tell; send an id instead")
+        raise ValueError(f"an event of {len(body)} bytes is too large to publish; send an id instead")
     return body.decode()
 
 
@@ -63,12 +63,12 @@ def decode(kind: str, body: str) -> Event:
 def outbox_values(
     events: Sequence[Event], *, delay: timedelta = timedelta(), requests: Sequence[str | None] | None = None
 ) -> list[dict[str, Any]]:
-    """The outbox rows of some events; `delay` keeps the relay away while the direct way is being tried.
+    """The outbox rows of events; `delay` keeps the relay from them while direct delivery is tried first.
 
-    `requests` says which request each event belongs to, where that is not the one being answered in this task.
+    `requests` holds the request id of each event, where that is not the request that this task serves.
     """
     at = now()
-    owners = [current_request_id()] * len(events) if requests is None else requests
+    request_ids = [current_request_id()] * len(events) if requests is None else requests
     return [
         {
             "id": new_uuid(),
@@ -79,18 +79,18 @@ def outbox_values(
             "due_at": at + delay,
             "attempts": 0,
         }
-        for event, request_id in zip(events, owners, strict=True)
+        for event, request_id in zip(events, request_ids, strict=True)
     ]
 
 
-def publishing(
+def outbox_insert(
     schema: str,
     events: Sequence[Event],
     *,
     delay: timedelta = timedelta(),
     requests: Sequence[str | None] | None = None,
 ) -> tuple[str, list[list[Any]]]:
-    """The statement that writes some events into a module's outbox, and its columns, of which the ids are the first."""
+    """The INSERT of events into a module's outbox, and its parameters column by column; the first column is the ids."""
     rows = outbox_values(events, delay=delay, requests=requests)
     columns = ("id", "kind", "body", "request_id", "created_at", "due_at")
     statement = (
@@ -110,8 +110,8 @@ async def publish_many(
 ) -> None:
     """Write events into a module's outbox on a raw connection, in its open transaction.
 
-    In a flush that serves many requests, `requests` says to which of them each event belongs.
+    In a batch that serves many requests, `requests` holds the request id of each event.
     """
     if events:
-        statement, columns = publishing(schema, events, delay=delay, requests=requests)
+        statement, columns = outbox_insert(schema, events, delay=delay, requests=requests)
         await connection.execute(statement, *columns)

@@ -1,7 +1,7 @@
-"""The few raw connections of the gathered way: lent without ceremony, with statements whose plans are kept for a while.
+"""A pool of raw asyncpg connections for batched statements, with generic query plans that are cached.
 
-Each statement there finds its rows through an index, however many there are (ADR-0023). So these connections keep the plan that
-was made when they first met a statement, and make none that would be better only while the tables are small.
+Each statement there finds its rows through an index, however large the tables are (ADR-0023). So these connections
+cache the plan of a statement, and are kept from plans that are better only while the tables are small.
 """
 
 import asyncio
@@ -20,73 +20,73 @@ KEPT_PLANS = {
     "enable_mergejoin": "off",
 }
 PLAN_SECONDS = 60
-"""After so long a statement is planned anew: a plan that was made in a strange moment must not stay for ever."""
+"""How long a plan is cached: one that was made at an unlucky moment must not stay for ever."""
 IDLE_SECONDS = 300.0
-"""A connection that nobody needed for so long is ended."""
+"""A connection that was idle for so long is closed."""
 
 
 class RawPool:
-    """Lends up to `size` connections, the one that came back last first; they are made when they are first needed."""
+    """A pool of up to `size` connections, opened when first needed; the last released is acquired first."""
 
     def __init__(self, arguments: Mapping[str, Any], size: int) -> None:
         self._arguments = dict(arguments)
         self._arguments["server_settings"] = self._arguments["server_settings"] | KEPT_PLANS
         self._arguments["max_cached_statement_lifetime"] = PLAN_SECONDS
-        self._room = asyncio.Semaphore(size)
+        self._semaphore = asyncio.Semaphore(size)
         self._idle: list[tuple[float, Connection]] = []
-        """Since when each waits, the longest first."""
-        self._lent: set[Connection] = set()
-        self._tidying: asyncio.TimerHandle | None = None
+        """Idle connections with the time of their release, the oldest first."""
+        self._acquired: set[Connection] = set()
+        self._reaper: asyncio.TimerHandle | None = None
 
-    async def take(self, seconds: float) -> Connection:
-        """A connection, to be given back. Raises `TimeoutError` when none became free in time."""
-        if self._room.locked():
+    async def acquire(self, seconds: float) -> Connection:
+        """A connection; `release` it afterwards. Raises `TimeoutError` when none became free in time."""
+        if self._semaphore.locked():
             async with asyncio.timeout(seconds):
-                await self._room.acquire()
+                await self._semaphore.acquire()
         else:
-            await self._room.acquire()
+            await self._semaphore.acquire()
         try:
-            connection = self._waiting()
+            connection = self._idle_connection()
             if connection is None:
                 connection = await asyncpg.connect(**self._arguments)
         except BaseException:
-            self._room.release()
+            self._semaphore.release()
             raise
-        self._lent.add(connection)
+        self._acquired.add(connection)
         return connection
 
-    def _waiting(self) -> "Connection | None":
-        """A connection that was given back, unless the server has ended it since."""
+    def _idle_connection(self) -> "Connection | None":
+        """The connection released last, unless the server has closed it; none where none is idle."""
         while self._idle:
             connection = self._idle.pop()[1]
             if not connection.is_closed():
                 return connection
         return None
 
-    def give_back(self, connection: Connection) -> None:
-        """Let others have it; one that is not fit for them any more is given up."""
-        self._lent.discard(connection)
+    def release(self, connection: Connection) -> None:
+        """Return a connection to the pool; one that is closed or still in a transaction is discarded."""
+        self._acquired.discard(connection)
         if not connection.is_closed():
             if connection.is_in_transaction():
                 connection.terminate()
             else:
                 self._idle.append((monotonic(), connection))
-                if self._tidying is None:
-                    self._tidying = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._tidy)
-        self._room.release()
+                if self._reaper is None:
+                    self._reaper = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._close_idle)
+        self._semaphore.release()
 
-    def _tidy(self) -> None:
-        """End what has waited for too long, and look again later if anything is left."""
-        self._tidying = None
+    def _close_idle(self) -> None:
+        """Close connections that were idle too long, and schedule the next look if any is left."""
+        self._reaper = None
         while self._idle and monotonic() - self._idle[0][0] >= IDLE_SECONDS:
             self._idle.pop(0)[1].terminate()
         if self._idle:
-            self._tidying = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._tidy)
+            self._reaper = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._close_idle)
 
-    def end(self) -> None:
-        """End all of them, whatever they are doing."""
-        if self._tidying is not None:
-            self._tidying.cancel()
-        for connection in [*self._lent, *(connection for _, connection in self._idle)]:
+    def close(self) -> None:
+        """Close all connections at once, whatever they are doing."""
+        if self._reaper is not None:
+            self._reaper.cancel()
+        for connection in [*self._acquired, *(connection for _, connection in self._idle)]:
             connection.terminate()
         self._idle.clear()

@@ -1,4 +1,4 @@
-"""What the database's complaints mean to a caller: SQLSTATE and connection errors become errors with a code, in this one place."""
+"""Translate database errors: SQLSTATEs and connection errors become errors with a code, in this one place."""
 
 import socket
 from typing import ClassVar
@@ -25,7 +25,7 @@ class Busy(Unavailable):
 
     code = "busy"
     retry: ClassVar[bool] = True
-    """Nothing was changed: the same transaction may be run again at once."""
+    """Nothing was changed: the same transaction may be retried."""
 
 
 class ConstraintViolated(Conflict):
@@ -38,13 +38,13 @@ _STATES: dict[str, type[AppError]] = {
     "40001": Busy,  # serialization failure
     "40P01": Busy,  # deadlock
     "55P03": Busy,  # lock timeout
-    "0A000": Busy,  # a prepared statement outlived a migration; the driver forgets it and the next run prepares anew
+    "0A000": Busy,  # a prepared statement is older than a migration; the driver drops it, and the retry prepares it again
     "53100": StorageFull,
     "57014": Unavailable,  # statement timeout
-    "25006": Unavailable,  # a replica that was promoted away from under us
-    "25P03": Unavailable,  # the server ended a transaction that idled
+    "25006": Unavailable,  # the server became a read-only replica
+    "25P03": Unavailable,  # the server closed a transaction that was idle
     "22003": AmountOverflow,
-    "22008": OutOfRange,  # a time outside of what the database holds
+    "22008": OutOfRange,  # a time outside of PostgreSQL's range
     "22021": InvalidText,
     "22P05": InvalidText,
     "22P02": InvalidText,
@@ -53,12 +53,12 @@ _STATES: dict[str, type[AppError]] = {
     "23P01": ConstraintViolated,
     "23503": ConstraintViolated,
 }
-_ABSENT_CLASSES = ("08", "53", "57", "58")
-"""Connection lost, resources short, shut down or crashed, input or output broken."""
+_UNAVAILABLE_CLASSES = ("08", "53", "57", "58")
+"""SQLSTATE classes: connection exception, insufficient resources, operator intervention, system error."""
 
 
 def translate(error: BaseException) -> AppError | None:
-    """The error a caller may see for what the driver raised, or none when it is not about the database or is our mistake."""
+    """The error to answer for a driver's exception; none when it is not about the database, or is a bug of ours."""
     if isinstance(error, AppError):
         return None
     if isinstance(error, PoolTimeout):
@@ -69,23 +69,23 @@ def translate(error: BaseException) -> AppError | None:
     if state := _state(cause):
         if state in _STATES:
             return _STATES[state]()
-        return _absent() if state[:2] in _ABSENT_CLASSES else None
+        return _unavailable() if state[:2] in _UNAVAILABLE_CLASSES else None
     if isinstance(cause, asyncpg.DataError):
-        return _unfit_value(cause)
-    return _absent() if _is_connection_trouble(cause) else None
+        return _invalid_value(cause)
+    return _unavailable() if _is_connection_error(cause) else None
 
 
 def translate_commit(error: BaseException) -> AppError | None:
-    """The same for an error raised by COMMIT: a connection lost there leaves open whether the change was made."""
+    """The same for an error of COMMIT: after a connection lost there, nobody knows whether it was committed."""
     cause = _cause(error)
     state = _state(cause)
-    # A server that is shut down while it commits has told nobody how it ended; a full disk or a conflict has rolled back.
-    lost = state[:2] in ("08", "57", "58") and state != "57014" if state else _is_connection_trouble(cause)
+    # A server that shuts down during COMMIT leaves the outcome unknown; a full disk or a conflict has rolled back.
+    lost = state[:2] in ("08", "57", "58") and state != "57014" if state else _is_connection_error(cause)
     return OutcomeUnknown() if lost and not isinstance(error, AppError) else translate(error)
 
 
 def _cause(error: BaseException) -> BaseException:
-    """The driver's own error inside the one that SQLAlchemy made of it."""
+    """The driver's own error, inside the one that SQLAlchemy made of it."""
     if isinstance(error, DBAPIError) and error.orig is not None:
         return error.orig.__cause__ or error.orig
     return error
@@ -96,28 +96,28 @@ def _state(cause: BaseException) -> str | None:
     return state if isinstance(state, str) else None
 
 
-def _absent() -> Unavailable:
+def _unavailable() -> Unavailable:
     return Unavailable("The database is not available; try again shortly.")
 
 
-def _unfit_value(cause: asyncpg.DataError) -> AppError | None:
-    """The driver could not write a value down: too large, or not text; anything else is a wrong type, a mistake of ours."""
-    told = str(cause)
-    if "out of" in told and "range" in told:
+def _invalid_value(cause: asyncpg.DataError) -> AppError | None:
+    """The error for a value that the driver could not encode: too large, or not text; none for a wrong type."""
+    message = str(cause)
+    if "out of" in message and "range" in message:
         return OutOfRange()
-    return InvalidText() if "surrogates not allowed" in told or "codec can't encode" in told else None
+    return InvalidText() if "surrogates not allowed" in message or "codec can't encode" in message else None
 
 
-def _is_connection_trouble(cause: BaseException) -> bool:
+def _is_connection_error(cause: BaseException) -> bool:
     match cause:
         case asyncpg.InterfaceError():
-            return "another operation" not in str(cause)  # one connection used twice at once is a mistake of ours
+            return "another operation" not in str(cause)  # one connection used concurrently is a bug of ours
         case asyncpg.InternalClientError():
-            return True  # what the driver says when a connection broke in the middle of its talk
+            return True  # raised when the connection broke within a protocol exchange
         case ConnectionError() | TimeoutError() | socket.gaierror():
             return True
         case FileNotFoundError():
-            return ".s.PGSQL" in str(cause) or cause.filename is None  # the server's socket; other files are not ours
+            return ".s.PGSQL" in str(cause) or cause.filename is None  # the server's Unix socket; not some other file
         case OSError():
-            return "Connect call failed" in str(cause)  # several addresses, none of which answered
+            return "Connect call failed" in str(cause)  # several addresses, none of which accepted
     return False

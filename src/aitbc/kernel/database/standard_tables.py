@@ -1,4 +1,4 @@
-"""The four tables that every module has in its own schema: outbox, inbox, answers and audit; and what its role may do with each."""
+"""The tables of every schema: outbox, inbox, answers (idempotency) and audit, with the grants of its role."""
 
 from sqlalchemy import (
     BigInteger,
@@ -24,13 +24,13 @@ NAMING = {
     "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
 }
 APPEND_ONLY = {"grants": ("SELECT", "INSERT")}
-"""`Table.info` of what is never changed: the module's role can read and add, and nothing else."""
+"""`Table.info` of an append-only table: the module's role may SELECT and INSERT only."""
 NO_DELETE = {"grants": ("SELECT", "INSERT", "UPDATE")}
 ALL = {"grants": ("SELECT", "INSERT", "UPDATE", "DELETE")}
 
 
 def module_metadata(module: str) -> MetaData:
-    """The metadata of a module: its schema, the house's names for constraints, and the four common tables."""
+    """The SQLAlchemy metadata of a module: its schema, the naming of constraints, and the four standard tables."""
     metadata = MetaData(schema=module, naming_convention=NAMING)
     moment = DateTime(timezone=True)
     outbox = Table(

@@ -1,4 +1,4 @@
-"""The first form of the tables that every schema has, for the first migration of each part; never edited, only succeeded."""
+"""The standard tables as each schema's first migration creates them; never edited: later migrations change them."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -6,7 +6,7 @@ from sqlalchemy.dialects import postgresql
 
 
 def create_common_tables(schema: str) -> None:
-    """Outbox, inbox, answers and audit as they were at the beginning."""
+    """Create outbox, inbox, answers and audit in their first version."""
     moment = sa.DateTime(timezone=True)
     op.create_table(
         "outbox",

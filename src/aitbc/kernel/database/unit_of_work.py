@@ -1,4 +1,4 @@
-"""The way to the data: one role, one pool, and units of work whose edges can be seen."""
+"""Units of work: a module's database role, its connection pools, and transactions with visible boundaries."""
 
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -34,13 +34,13 @@ Answer = TypeVar("Answer", bound=Struct)
 
 CLOSE_SECONDS = 2.0
 NAME_REQUEST = text("SELECT set_config('application_name', :name, true)")
-"""Shows in pg_stat_activity, and as %a in the server's log, which request a transaction belongs to."""
-open_in: ContextVar[str | None] = ContextVar("open_in", default=None)
-"""The module whose transaction is open in this task; a call to another module is refused meanwhile."""
+"""Shows the request id of a transaction in pg_stat_activity, and as %a in the server's log."""
+open_transaction: ContextVar[str | None] = ContextVar("open_transaction", default=None)
+"""The module whose transaction is open in this task; calls to other modules are refused meanwhile."""
 
 
 class WireId(TypeDecorator[str]):
-    """A column that holds a UUID and speaks the text form: `WireId("job")`."""
+    """A UUID column whose Python value is the id's text form: `WireId("job")`."""
 
     impl = Uuid
     cache_ok = True
@@ -58,16 +58,16 @@ class WireId(TypeDecorator[str]):
         return None if value is None else ids.encode(self.prefix, value)
 
 
-class Prompt(asyncpg.Connection):
-    """A connection whose end does not wait long for a server that has nothing to say any more."""
+class BoundedCloseConnection(asyncpg.Connection):
+    """A connection whose `close` does not wait long for a server that no longer answers."""
 
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the signature of what it replaces
-        """End it politely, or after `CLOSE_SECONDS` at the latest by cutting it."""
+        """Close gracefully, within `CLOSE_SECONDS` at most."""
         await super().close(timeout=CLOSE_SECONDS if timeout is None else min(timeout, CLOSE_SECONDS))
 
 
 class Target(Struct, frozen=True):
-    """Where a database is and who enters it."""
+    """A database and the user to connect as."""
 
     host: str
     port: int
@@ -78,7 +78,7 @@ class Target(Struct, frozen=True):
     tls_verify: bool = True
 
     def connect_arguments(self, *, application: str, statement_seconds: float) -> dict[str, Any]:
-        """What asyncpg needs to connect: UTC, a bound on every statement and on every lock."""
+        """The arguments for asyncpg: UTC, and timeouts for every statement and every lock."""
         context: ssl.SSLContext | bool = False
         if self.tls:
             context = ssl.create_default_context()
@@ -92,7 +92,7 @@ class Target(Struct, frozen=True):
             "database": self.database,
             "ssl": context,
             "timeout": 5.0,
-            "connection_class": Prompt,
+            "connection_class": BoundedCloseConnection,
             "command_timeout": statement_seconds + 5.0,
             "server_settings": {
                 "application_name": application,
@@ -105,7 +105,7 @@ class Target(Struct, frozen=True):
 
 
 class UnitOfWork:
-    """One transaction of one module: what is added, found, told and noted here happens together or not at all."""
+    """One transaction of one module: its rows, events, audit entries and answer commit together or not at all."""
 
     def __init__(self, session: AsyncSession, tables: dict[str, Table]) -> None:
         self.session = session
@@ -114,13 +114,13 @@ class UnitOfWork:
         self._once: IdempotencyKey | None = None
 
     def add(self, row: DeclarativeBase) -> None:
-        """Store a new row at the end of this unit, or at its next query."""
+        """Add a new row; it is written at the next query, or at the end."""
         self.session.add(row)
 
     async def find(
         self, row: type[Row], identity: str, *, lock: bool = False, missing: type[NotFound] = NotFound
     ) -> Row:
-        """The row with this id, locked against other writers when asked; raises `missing` for unknown or malformed ids."""
+        """The row with this id, locked FOR NO KEY UPDATE if asked; raises `missing` for an unknown or malformed id."""
         try:
             found = await self.session.get(row, identity, with_for_update={"key_share": True} if lock else None)
         except ids.MalformedId:
@@ -136,19 +136,19 @@ class UnitOfWork:
         return found
 
     def publish(self, event: Event) -> None:
-        """Tell an event, if and when this unit of work commits."""
+        """Publish an event when this unit of work commits: it is written to the outbox in the same transaction."""
         self.published.append(event)
 
     async def audit(self, account: str, key: str, action: str, target: str, **details: Any) -> None:
-        """Note who did what to what, in the same transaction."""
+        """Write an audit entry in the same transaction: who did what to what."""
         values = {"at": now(), "account": account, "key": key, "action": action, "object": target, "details": details}
         await self.session.execute(insert(self._tables["audit"]).values(**values, request_id=current_request_id()))
 
     async def replay(self, once: IdempotencyKey, answer: type[Answer]) -> Answer | None:
-        """The stored answer of an earlier request with this key, or none when this is the first; see `answer`.
+        """The stored answer of an earlier request with this Idempotency-Key; none when this is the first. See `answer`.
 
-        Waits for a twin that is still at work in another process. Raises `IdempotencyKeyReused` when the earlier request was
-        a different one.
+        Waits for the same request in another process, if that is still running. Raises `IdempotencyKeyReused` when the
+        earlier request was a different one.
         """
         if once.key is None:
             return None
@@ -170,7 +170,7 @@ class UnitOfWork:
         return msgspec.json.decode(stored.body, type=answer)
 
     async def answer(self, once: IdempotencyKey, answer: Answer) -> Answer:
-        """Store the answer of a first request beside its effect, and hand it back."""
+        """Store the answer of a first request in its transaction; returns it."""
         if once.key is not None:
             answers = self._tables["answers"]
             where = (answers.c.account == once.account, answers.c.key == once.key)
@@ -180,7 +180,7 @@ class UnitOfWork:
 
 
 class Database:
-    """One module's door to its schema: a small pool of its own role for units of work, and one for set-based commands."""
+    """One module's access to its schema, as its role: a small pool for units of work, and one of raw connections."""
 
     def __init__(
         self,
@@ -198,8 +198,8 @@ class Database:
         self._arguments = target.connect_arguments(application=f"aitbc {module}", statement_seconds=statement_seconds)
         self._acquire_seconds = acquire_seconds
         self._pool_size = pool_size
-        self._hot: RawPool | None = None
-        self._on_commit: list[Callable[[], None]] = []
+        self._raw_pool: RawPool | None = None
+        self._publish_callbacks: list[Callable[[], None]] = []
         self.engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",
             async_creator=lambda: asyncpg.connect(**self._arguments),
@@ -208,23 +208,23 @@ class Database:
             pool_timeout=acquire_seconds,
             pool_pre_ping=False,
             pool_use_lifo=True,
-            hide_parameters=True,  # values must not turn up in exceptions, and so in logs
+            hide_parameters=True,  # keeps values out of exceptions, and so out of logs
         )
-        listen(self.engine.sync_engine, "checkout", _refuse_closed)
+        listen(self.engine.sync_engine, "checkout", _reconnect_closed)
         self._reading_engine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def on_publish(self, wake: Callable[[], None]) -> None:
-        """Call this after every commit that told an event: the relay's alarm clock."""
-        self._on_commit.append(wake)
+        """Call this after every commit that published an event; it wakes the relay."""
+        self._publish_callbacks.append(wake)
 
-    def woke(self) -> None:
-        """Say that an event was committed by a set-based command."""
-        for wake in self._on_commit:
+    def notify_published(self) -> None:
+        """Call the `on_publish` callbacks: a command on a raw connection has committed an event."""
+        for wake in self._publish_callbacks:
             wake()
 
     @asynccontextmanager
     async def unit_of_work(self) -> AsyncIterator[UnitOfWork]:
-        """A transaction; it commits when the block ends well and leaves nothing behind when it does not."""
+        """A transaction: committed when the block ends, rolled back when it raises."""
         with self._sole_transaction():
             session = AsyncSession(self.engine, expire_on_commit=False, autoflush=True)
             try:
@@ -245,14 +245,14 @@ class Database:
             finally:
                 await session.close()
         if uow.published:
-            self.woke()
+            self.notify_published()
 
     async def _commit(self, session: AsyncSession) -> None:
         try:
             await session.commit()
         except Exception as error:
             if getattr(getattr(error, "orig", error), "sqlstate", None) is None:
-                await session.invalidate()  # nobody knows whether it is still inside the transaction
+                await session.invalidate()  # it may still be inside the transaction
             raise translate_commit(error) or error from error
 
     async def _roll_back(self, session: AsyncSession) -> None:
@@ -263,7 +263,7 @@ class Database:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:
-        """A session that only reads, each statement by itself and without BEGIN and COMMIT round trips."""
+        """A session for reads, in autocommit: without the round trips of BEGIN and COMMIT."""
         session = AsyncSession(self._reading_engine, expire_on_commit=False)
         try:
             yield session
@@ -277,25 +277,25 @@ class Database:
 
     @asynccontextmanager
     async def raw(self) -> AsyncIterator[Connection]:
-        """A raw connection for set-based statements, each its own transaction unless one is begun on it."""
-        if self._hot is None:
-            self._hot = RawPool(self._arguments, self._pool_size)
+        """A raw asyncpg connection in autocommit, for set-based statements."""
+        if self._raw_pool is None:
+            self._raw_pool = RawPool(self._arguments, self._pool_size)
         try:
-            connection = await self._hot.take(self._acquire_seconds)
+            connection = await self._raw_pool.acquire(self._acquire_seconds)
         except Exception as error:
             raise translate(error) or error from error
         try:
             yield connection
         except BaseException as error:
-            if _is_broken(error):  # nobody knows what the other end makes of it
-                with suppress(asyncpg.InterfaceError):  # it was given up already: that must not hide a cancellation
+            if _is_broken(error):  # its protocol state is unknown
+                with suppress(asyncpg.InterfaceError):  # already closed: that must not hide a cancellation
                     connection.terminate()
             translated = translate(error)
             if translated is not None:
                 raise translated from error
             raise
         finally:
-            self._hot.give_back(connection)
+            self._raw_pool.release(connection)
 
     @asynccontextmanager
     async def raw_transaction(self) -> AsyncIterator[Connection]:
@@ -307,18 +307,18 @@ class Database:
                     await transaction.start()
                     yield connection
                 except BaseException:
-                    await _end_badly(connection, transaction)
+                    await _abort(connection, transaction)
                     raise
                 try:
                     await transaction.commit()
                 except BaseException as error:
                     if getattr(error, "sqlstate", None) is None:
-                        connection.terminate()  # nobody knows whether it is still inside the transaction
+                        connection.terminate()  # it may still be inside the transaction
                     raise translate_commit(error) or error from error
 
     @asynccontextmanager
     async def listener(self) -> AsyncIterator[Connection]:
-        """A connection of its own, outside the pools: for LISTEN and for advisory locks that are held long."""
+        """A dedicated connection outside of the pools: for LISTEN, and for advisory locks that are held long."""
         try:
             connection = await asyncpg.connect(**self._arguments)
         except Exception as error:
@@ -332,14 +332,14 @@ class Database:
         return _SoleTransaction(self.module)
 
     async def close(self) -> None:
-        """Give all connections back."""
-        if self._hot is not None:
-            self._hot.end()
+        """Close both pools."""
+        if self._raw_pool is not None:
+            self._raw_pool.close()
         await self.engine.dispose()
 
 
-async def _end_badly(connection: Connection, transaction: Transaction) -> None:
-    """Roll back; where that cannot be done, give the connection up rather than hand it on in the middle of a transaction."""
+async def _abort(connection: Connection, transaction: Transaction) -> None:
+    """Roll back; a connection that cannot is closed, so that nobody acquires it inside a transaction."""
     try:
         await transaction.rollback()
     except Exception:  # noqa: BLE001
@@ -347,29 +347,29 @@ async def _end_badly(connection: Connection, transaction: Transaction) -> None:
 
 
 def _is_broken(error: BaseException) -> bool:
-    """Whether a connection is not to be used again: the driver, not the server, told of the trouble, or we broke off."""
+    """Whether a connection must not be reused: the driver, not the server, raised the error, or we were cancelled."""
     if isinstance(error, AppError):
         return False
     driver = isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError))
     return driver or not isinstance(error, Exception)
 
 
-def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:
-    """Have the pool connect anew where the server has ended a connection that was waiting; asking costs no round trip."""
+def _reconnect_closed(connection: Any, _record: object, _proxy: object) -> None:
+    """Make the pool reconnect where the server has closed an idle connection; the check costs no round trip."""
     if connection.driver_connection.is_closed():
         raise DisconnectionError
 
 
 class _SoleTransaction:
-    """Marks this task as being inside a transaction, and refuses a second one: two pools would wait for each other."""
+    """Marks the task as inside a transaction and refuses a nested one: two pools could wait for each other."""
 
     def __init__(self, module: str) -> None:
         self._module = module
 
     def __enter__(self) -> None:
-        holder = open_in.get()
+        holder = open_transaction.get()
         assert holder is None, f"{self._module} opened a transaction while one of {holder} is open; finish it first"
-        self._token = open_in.set(self._module)
+        self._token = open_transaction.set(self._module)
 
     def __exit__(self, *_: object) -> None:
-        open_in.reset(self._token)
+        open_transaction.reset(self._token)

@@ -1,1 +1,1 @@
-"""Delivery of events from outboxes to their handlers, and wake-ups between processes."""
+"""Delivery of events from the outboxes to their handlers, and wake-ups between processes."""

@@ -1,7 +1,7 @@
-"""Takes due events out of an outbox and brings each to its hearers, at least once; the inbox makes that exactly once.
+"""Deliver events from a module's outbox to their subscribers: at least once, which the inbox makes exactly once.
 
-Lease due rows and commit; bring them to the hearers with no transaction open; then mark them delivered, or due again after
-2**attempts seconds, guarded by the attempt number. A crash is healed by the lease's end.
+Lease due rows and commit; deliver them with no transaction open; then mark them delivered, or due again after
+2**attempts seconds, guarded by the attempt number. After a crash the lease expires and the rows are due again.
 """
 
 import asyncio
@@ -25,19 +25,19 @@ from aitbc.kernel.primitives.request_id import request_id
 
 LEASE = timedelta(seconds=30)
 BATCH_MAX = 500
-GATHER_SECONDS = 0.05
-"""Between two rounds of a busy relay: a round costs much the same for one event and for fifty."""
+DEBOUNCE_SECONDS = 0.05
+"""The pause between two rounds of a busy relay: a round costs about the same for one event and for fifty."""
 IDLE_SECONDS = 2.0
-"""How long the relay sleeps when nobody wakes it: the fall-back, not the way."""
+"""How often the relay polls when nothing wakes it: a fallback."""
 
 log = structlog.get_logger("aitbc.relay")
 Handler = Callable[[Any, Sequence[Any]], Awaitable[None]]
-"""Hears events in a unit of work or, if it is `set_based`, on a raw connection in a transaction."""
+"""Handles events in a unit of work or, if it is `set_based`, in a transaction on a raw connection."""
 Method = TypeVar("Method", bound=Callable[..., Awaitable[None]])
 
 
-class Told(Struct, frozen=True):
-    """An event with the id of its outbox row."""
+class OutboxRow(Struct, frozen=True):
+    """A leased row of the outbox."""
 
     id: UUID
     kind: str
@@ -56,13 +56,13 @@ class Subscriber(Protocol):
 
 
 def set_based(method: Method) -> Method:
-    """A handler of events that are told all day: it gets a raw connection instead of a unit of work, and tells nothing itself."""
+    """Mark a handler of frequent events: it gets a raw connection, not a unit of work, and publishes no events."""
     vars(method)["is_set_based"] = True
     return method
 
 
 class EventHandler:
-    """One handler of one module: hears each event once, in the transaction of its own work."""
+    """One handler of one module: handles each event once, in the transaction of its own changes."""
 
     def __init__(self, database: Database, name: str, handler: Handler) -> None:
         self.database = database
@@ -73,54 +73,52 @@ class EventHandler:
     async def receive(self, told: Sequence[tuple[UUID, Event]]) -> None:
         """Hear those of these events that were not heard before; all or none of them."""
         if self._is_set_based:
-            await self._receive_at_once(told)
+            await self._receive_set_based(told)
         else:
             await self._receive(told)
 
-    async def _receive_at_once(self, told: Sequence[tuple[UUID, Event]]) -> None:
+    async def _receive_set_based(self, events: Sequence[tuple[UUID, Event]]) -> None:
         async with self.database.raw_transaction() as connection:
             fresh = await connection.fetch(
                 f"INSERT INTO {self.database.module}.inbox (event_id, handler, heard_at) "  # noqa: S608 - a module's name
                 "SELECT id, $2, $3 FROM unnest($1::uuid[]) AS id ON CONFLICT DO NOTHING RETURNING event_id",
-                [id_ for id_, _ in told],
+                [id_ for id_, _ in events],
                 self.name,
                 now(),
             )
-            new = {row["event_id"] for row in fresh}
-            events = [event for id_, event in told if id_ in new]
-            if events:
-                await self._handler(connection, events)
+            unhandled = {row["event_id"] for row in fresh}
+            if unhandled:
+                await self._handler(connection, [event for id_, event in events if id_ in unhandled])
 
-    async def _receive(self, told: Sequence[tuple[UUID, Event]]) -> None:
+    async def _receive(self, events: Sequence[tuple[UUID, Event]]) -> None:
         schema = self.database.module
         async with self.database.unit_of_work() as uow:
-            # Through the session, not the driver: only there is the insert part of the transaction it belongs to.
+            # Through the session, not the driver: only so is the insert part of the unit of work's transaction.
             fresh = await uow.session.execute(
                 text(
                     f"INSERT INTO {schema}.inbox (event_id, handler, heard_at) "  # noqa: S608 - a module's name
                     "SELECT id, :handler, :at FROM unnest(CAST(:ids AS uuid[])) AS id "
                     "ON CONFLICT DO NOTHING RETURNING event_id"
                 ).bindparams(bindparam("ids", type_=ARRAY(Uuid)), handler=self.name, at=now()),
-                {"ids": [id_ for id_, _ in told]},
+                {"ids": [id_ for id_, _ in events]},
             )
-            new = set(fresh.scalars())
-            events = [event for id_, event in told if id_ in new]
-            if events:
-                await self._handler(uow, events)
+            unhandled = set(fresh.scalars())
+            if unhandled:
+                await self._handler(uow, [event for id_, event in events if id_ in unhandled])
 
 
 class Relay:
-    """Delivers the outbox of one module."""
+    """Delivers the events in one module's outbox, in rounds, until cancelled."""
 
-    def __init__(self, database: Database, event_handlers: Mapping[str, Sequence[Subscriber]]) -> None:
+    def __init__(self, database: Database, subscribers: Mapping[str, Sequence[Subscriber]]) -> None:
         self._database = database
-        self._hearers = event_handlers
+        self._subscribers = subscribers
         self._wake = asyncio.Event()
         self._schema = database.module
         database.on_publish(self._wake.set)
 
     async def run(self) -> None:
-        """Deliver for ever; ends by cancellation, between or inside deliveries, harmlessly."""
+        """Deliver until cancelled; cancelling is safe at any point, also within a delivery."""
         pause = 0.0
         while True:
             try:
@@ -130,31 +128,31 @@ class Relay:
                 delivered, pause = 0, min(pause * 2 or 0.5, 10.0)
                 log.warning("relay_paused", module=self._schema, reason=error.message, seconds=pause)
                 await asyncio.sleep(pause)
-            if 0 < delivered < BATCH_MAX:  # whoever waits for the first event has it; let those behind it gather
-                await asyncio.sleep(GATHER_SECONDS)
+            if 0 < delivered < BATCH_MAX:  # the first event is delivered without delay; let the next ones collect
+                await asyncio.sleep(DEBOUNCE_SECONDS)
             elif not delivered:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), IDLE_SECONDS)
                 self._wake.clear()
 
     async def deliver_due(self) -> int:
-        """One round: lease, bring, mark. Answers how many events were taken."""
+        """Run one round: lease, deliver, mark. Returns how many events were leased."""
         due = await self._lease()
-        by_kind: dict[str, list[Told]] = defaultdict(list)
-        for told in due:
-            by_kind[told.kind].append(told)
-        delivered: list[Told] = []
-        failed: list[tuple[Told, str]] = []
+        by_kind: dict[str, list[OutboxRow]] = defaultdict(list)
+        for row in due:
+            by_kind[row.kind].append(row)
+        delivered: list[OutboxRow] = []
+        failed: list[tuple[OutboxRow, str]] = []
         for kind, group in by_kind.items():
-            for told, error in await self._bring(kind, group):
+            for row, error in await self._deliver(kind, group):
                 if error is None:
-                    delivered.append(told)
+                    delivered.append(row)
                 else:
-                    failed.append((told, error))
+                    failed.append((row, error))
         await self._mark(delivered, failed)
         return len(due)
 
-    async def _lease(self) -> list[Told]:
+    async def _lease(self) -> list[OutboxRow]:
         at = now()
         async with self._database.raw() as connection:
             rows = await connection.fetch(
@@ -167,41 +165,48 @@ class Relay:
                 at,
                 at + LEASE,
             )
-        told = [Told(*row) for row in rows]
-        return sorted(told, key=lambda event: event.id)
+        return sorted((OutboxRow(*row) for row in rows), key=lambda row: row.id)
 
-    async def _bring(self, kind: str, group: list[Told]) -> list[tuple[Told, str | None]]:
-        events: list[tuple[Told, Event]] = []
+    async def _deliver(self, kind: str, group: list[OutboxRow]) -> list[tuple[OutboxRow, str | None]]:
+        events: list[tuple[OutboxRow, Event]] = []
         outcome: dict[UUID, str | None] = {}
-        for told in group:
+        for row in group:
             try:
-                events.append((told, decode(told.kind, told.body)))
+                events.append((row, decode(row.kind, row.body)))
             except Exception as error:  # noqa: BLE001
-                outcome[told.id] = f"it no longer decodes: {error}"
-        for hearer in self._hearers.get(kind, ()):
+                outcome[row.id] = f"it no longer decodes: {error}"
+        for subscriber in self._subscribers.get(kind, ()):
             try:
-                await hearer.receive([(told.id, event) for told, event in events])
+                await subscriber.receive([(row.id, event) for row, event in events])
             except Exception as error:  # noqa: BLE001
-                log.warning("events_refused", hearer=hearer.name, kind=kind, count=len(events), reason=repr(error))
-                outcome |= await self._bring_singly(hearer, events)
-        return [(told, outcome.get(told.id)) for told in group]
-
-    async def _bring_singly(self, hearer: Subscriber, events: list[tuple[Told, Event]]) -> dict[UUID, str | None]:
-        outcome: dict[UUID, str | None] = {}
-        for told, event in events:
-            token = request_id.set(told.request_id)
-            try:
-                await hearer.receive([(told.id, event)])
-            except Exception as error:  # noqa: BLE001
-                outcome[told.id] = f"{hearer.name}: {error!r}"[:2000]
                 log.warning(
-                    "event_refused", hearer=hearer.name, event_id=str(told.id), kind=told.kind, reason=repr(error)
+                    "events_failed", subscriber=subscriber.name, kind=kind, count=len(events), reason=repr(error)
+                )
+                outcome |= await self._deliver_singly(subscriber, events)
+        return [(row, outcome.get(row.id)) for row in group]
+
+    async def _deliver_singly(
+        self, subscriber: Subscriber, events: list[tuple[OutboxRow, Event]]
+    ) -> dict[UUID, str | None]:
+        outcome: dict[UUID, str | None] = {}
+        for row, event in events:
+            token = request_id.set(row.request_id)
+            try:
+                await subscriber.receive([(row.id, event)])
+            except Exception as error:  # noqa: BLE001
+                outcome[row.id] = f"{subscriber.name}: {error!r}"[:2000]
+                log.warning(
+                    "event_failed",
+                    subscriber=subscriber.name,
+                    event_id=str(row.id),
+                    kind=row.kind,
+                    reason=repr(error),
                 )
             finally:
                 request_id.reset(token)
         return outcome
 
-    async def _mark(self, delivered: list[Told], failed: list[tuple[Told, str]]) -> None:
+    async def _mark(self, delivered: list[OutboxRow], failed: list[tuple[OutboxRow, str]]) -> None:
         at = now()
         async with self._database.raw() as connection:
             if delivered:
@@ -209,19 +214,19 @@ class Relay:
                     f"UPDATE {self._schema}.outbox o SET delivered_at = $1 "  # noqa: S608
                     "FROM unnest($2::uuid[], $3::int[]) AS d(id, attempts) WHERE o.id = d.id AND o.attempts = d.attempts",
                     at,
-                    [told.id for told in delivered],
-                    [told.attempts for told in delivered],
+                    [row.id for row in delivered],
+                    [row.attempts for row in delivered],
                 )
-            for told, reason in failed:
-                dead = told.attempts >= ATTEMPTS_MAX
+            for row, reason in failed:
+                dead = row.attempts >= ATTEMPTS_MAX
                 await connection.execute(
                     f"UPDATE {self._schema}.outbox SET due_at = $3, last_error = $4, dead_at = $5 "  # noqa: S608
                     "WHERE id = $1 AND attempts = $2",
-                    told.id,
-                    told.attempts,
-                    at + timedelta(seconds=2**told.attempts),
+                    row.id,
+                    row.attempts,
+                    at + timedelta(seconds=2**row.attempts),
                     reason,
                     at if dead else None,
                 )
                 if dead:
-                    log.error("event_died", event_id=str(told.id), kind=told.kind, reason=reason)
+                    log.error("event_dead_lettered", event_id=str(row.id), kind=row.kind, reason=reason)

@@ -1,4 +1,4 @@
-"""News between processes: that there is something to look at. Over the bus where there is one, else by the database's NOTIFY."""
+"""Cross-process wake-ups, over the bus or PostgreSQL's NOTIFY: lossy by design, so every listener also polls."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,7 +15,7 @@ ALIVE_SECONDS = 30.0
 
 
 class Wakeup:
-    """What the processes of one module call out to each other. It says nothing but that there is news, and may get lost."""
+    """Wakes the other processes of one module. A wake-up carries no data and may get lost."""
 
     def __init__(self, database: Database, bus: Bus | None = None) -> None:
         self._database = database

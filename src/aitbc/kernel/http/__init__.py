@@ -1,1 +1,1 @@
-"""What every HTTP handler stands on: problems, guards, signatures, disconnects."""
+"""HTTP handling that every module shares: authentication, request parsing, error responses, client disconnects."""

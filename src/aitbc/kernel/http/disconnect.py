@@ -1,59 +1,59 @@
-"""Clients that leave: a request that only waits for something ends with its client, before it takes something for nobody."""
+"""Cancel a waiting request when its client disconnects, before it claims work that nobody will receive."""
 
 import asyncio
 from collections.abc import Callable
 from typing import Any
 
-GONE = "aitbc.gone"
-"""The key of a request's scope under which the server puts its `Disconnect`; a request that came in otherwise has none."""
+DISCONNECT = "aitbc.disconnect"
+"""The key of the `Disconnect` in an ASGI scope; scopes that the server did not make, as in tests, have none."""
 
 
 class Disconnect:
-    """Whether the client of a request has left, and the task to end then."""
+    """The disconnect of one request's client: an event with callbacks, and the task to cancel."""
 
-    __slots__ = ("_hearers", "_task", "is_true")
+    __slots__ = ("_callbacks", "_task", "is_set")
 
     def __init__(self) -> None:
-        self.is_true = False
+        self.is_set = False
         self._task: asyncio.Task[object] | None = None
-        self._hearers: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[], None]] = []
 
-    def end(self, task: "asyncio.Task[object]") -> None:
-        """End this task when the client leaves; at once when it has."""
+    def cancel_task(self, task: "asyncio.Task[object]") -> None:
+        """Cancel this task when the client disconnects; at once if it has."""
         self._task = task
-        if self.is_true:
+        if self.is_set:
             task.cancel()
 
-    def tell(self, hearer: Callable[[], None]) -> None:
-        """Call this when the client leaves, before its task ends; at once when it has left."""
-        if self.is_true:
-            hearer()
+    def add_callback(self, callback: Callable[[], None]) -> None:
+        """Call this when the client disconnects, before the task is cancelled; at once if it has."""
+        if self.is_set:
+            callback()
         else:
-            self._hearers.append(hearer)
+            self._callbacks.append(callback)
 
-    def happen(self) -> None:
-        """The client has left."""
-        self.is_true = True
-        event_handlers, self._hearers = self._hearers, []
-        for hearer in event_handlers:
-            hearer()
+    def set(self) -> None:
+        """The client has disconnected: run the callbacks and cancel the task."""
+        self.is_set = True
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
         if self._task is not None:
             self._task.cancel()
 
-    def explains(self) -> bool:
-        """Whether a cancellation of the running task came from here alone; it is then taken back."""
+    def caused_cancellation(self) -> bool:
+        """Whether the running task was cancelled by this disconnect alone; that cancellation is then undone."""
         task = asyncio.current_task()
-        return self.is_true and task is not None and task is self._task and task.uncancel() == 0
+        return self.is_set and task is not None and task is self._task and task.uncancel() == 0
 
 
 def disconnect_of(scope: Any) -> Disconnect | None:
-    """What tells whether the client of this request has left; none for a request that came in without a connection."""
-    gone = scope.get(GONE)
-    return gone if isinstance(gone, Disconnect) else None
+    """The `Disconnect` of a request; none where the server put none."""
+    disconnect = scope.get(DISCONNECT)
+    return disconnect if isinstance(disconnect, Disconnect) else None
 
 
-def leave_with(gone: Disconnect | None) -> None:
-    """End the running task when the client leaves: from here on it only waits for something."""
+def cancel_on_disconnect(disconnect: Disconnect | None) -> None:
+    """Cancel the running task when the client disconnects: from here on it only waits."""
     task = asyncio.current_task()
-    if gone is not None and task is not None:
-        gone.end(task)
+    if disconnect is not None and task is not None:
+        disconnect.cancel_task(task)

@@ -1,4 +1,4 @@
-"""The doors of every module: who comes in, with which permission, and whether the command was done before."""
+"""Authentication, permission and idempotency checks for every route."""
 
 import asyncio
 import hashlib
@@ -18,47 +18,46 @@ from aitbc.kernel.database.idempotency import (
     IdempotencyKeyMalformed,
     IdempotencyKeyRequired,
 )
-from aitbc.kernel.http.disconnect import GONE, Disconnect
-from aitbc.kernel.http.problems import header_values
+from aitbc.kernel.http.disconnect import cancel_on_disconnect, disconnect_of
+from aitbc.kernel.http.scope import MUTATING, header_values
 from aitbc.kernel.identity.accounts import Identity
 from aitbc.kernel.identity.denials import Denials
 from aitbc.kernel.identity.principal import PUBLIC, Principal
 from aitbc.kernel.primitives.errors import Unauthenticated, Unavailable
 from aitbc.kernel.telemetry.logs import principal_key
 
-ADMISSION_SECONDS = 0.2
-"""How often a stream looks whether its key still counts, beside the time for which a key is believed."""
+REVALIDATE_SECONDS = 0.2
+"""How often an open stream checks that its API key is still valid; the cache of keys may delay the answer further."""
 _KEY_HEADERS = (b"authorization", b"x-api-key")
-MUTATING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 REPLAYED = (b"idempotency-replayed", b"true")
-"""The header of an answer that is the stored one of an earlier request."""
+"""The response header of a stored answer that is sent again."""
 Connection = ASGIConnection[Any, Any, Any, Any]
 
 
 class Admission:
-    """What let a caller in; a stream that outlives its first moment asks whether it still counts."""
+    """The API key that a request came in with; a long stream checks periodically that it is still valid."""
 
     def __init__(self, identity: Identity, secret: str) -> None:
         self._identity = identity
         self._secret = secret
 
-    async def still_counts(self) -> bool:
-        """Whether the key is valid now."""
+    async def is_valid(self) -> bool:
+        """Whether the key is valid now; true while that cannot be checked."""
         try:
             await self._identity.authenticate(self._secret)
         except Unauthenticated:
             return False
         except Unavailable:
-            return True  # nobody can tell; what the stream reads next will not come either
+            return True  # the database is away: the stream itself will get nothing more from it either
         return True
 
-    async def bound(self, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The same stream, cut within a second of the key's end."""
+    async def while_valid(self, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The same stream, ended within a second after the key was revoked or expired."""
         pending = asyncio.ensure_future(anext(stream))
         try:
             while True:
-                await asyncio.wait({pending}, timeout=ADMISSION_SECONDS)
-                if not await self.still_counts():
+                await asyncio.wait({pending}, timeout=REVALIDATE_SECONDS)
+                if not await self.is_valid():
                     return
                 if pending.done():
                     try:
@@ -73,16 +72,16 @@ class Admission:
 
 
 class Guard:
-    """Lets a request through to its handler, or refuses it: one instance guards the whole app."""
+    """Authenticates each request and checks its permission; one instance guards the whole app."""
 
     def __init__(self, identity: Identity, denials: Denials | None = None) -> None:
-        """`denials` takes note of keys that lack a scope."""
+        """`denials` records keys that lack a scope, in the audit trail."""
         self._identity = identity
         self._denials = denials
         self._in_flight: set[tuple[str, str]] = set()
 
     async def __call__(self, connection: Connection, handler: BaseRouteHandler) -> None:
-        """Authenticate, authorise, and take note of the Idempotency-Key."""
+        """Authenticate, authorise, and read the Idempotency-Key."""
         permission = handler.opt["permission"]
         if permission == PUBLIC:
             connection.scope["state"]["once"] = IdempotencyKey(account="")
@@ -92,13 +91,13 @@ class Guard:
         await self.prepare(connection.scope, handler.opt, principal, _body_of(connection))
 
     async def admit(self, scope: Any, permission: str) -> Principal:
-        """The caller, who holds this permission. Raises `Unauthenticated`, `Forbidden`."""
+        """The caller of a request, checked to hold this permission. Raises `Unauthenticated`, `Forbidden`."""
         principal = await self._identity.authenticate(_secret_of(scope))
         scope["state"]["principal"] = principal
         principal_key.set(principal.key)
         if not principal.may(permission):
             if self._denials is not None:
-                self._denials.note(
+                self._denials.record(
                     principal, permission, f"{scope.get('method', 'GET')} {scope.get('path_template', '')}"
                 )
             principal.require(permission)
@@ -107,19 +106,17 @@ class Guard:
     async def prepare(
         self, scope: Any, opt: Mapping[str, Any], who: Principal, body: Callable[[], Awaitable[bytes]]
     ) -> None:
-        """End a call that only waits with its client, and take note of the Idempotency-Key of one that changes something."""
+        """Cancel a handler that only waits when its client disconnects; read a mutating request's Idempotency-Key."""
         if opt.get("waits"):
-            gone, task = scope.get(GONE), asyncio.current_task()
-            if isinstance(gone, Disconnect) and task is not None:
-                gone.end(task)
+            cancel_on_disconnect(disconnect_of(scope))
         if scope.get("method") in MUTATING:
-            scope["state"]["once"] = await self._once(scope, opt.get("idempotency"), who, body)
+            scope["state"]["once"] = await self._idempotency_key(scope, opt.get("idempotency"), who, body)
 
-    async def _once(
+    async def _idempotency_key(
         self, scope: Any, idempotency: str | None, who: Principal, body: Callable[[], Awaitable[bytes]]
     ) -> IdempotencyKey:
         keys = header_values(scope, b"idempotency-key")
-        if idempotency == "natural":  # repeating it is harmless by itself
+        if idempotency == "natural":  # repeating the request has no further effect
             return IdempotencyKey(account=who.account)
         if not keys:
             if idempotency == "required":
@@ -128,11 +125,11 @@ class Guard:
         key = keys[0]
         if len(keys) > 1 or not 0 < len(key) <= KEY_LENGTH_MAX or not key.isascii() or not key.isprintable():
             raise IdempotencyKeyMalformed
-        mark = (who.account, key)
-        if mark in self._in_flight:
+        pair = (who.account, key)
+        if pair in self._in_flight:
             raise IdempotencyKeyInFlight
-        self._in_flight.add(mark)
-        scope["state"]["leave"] = lambda: self._in_flight.discard(mark)
+        self._in_flight.add(pair)
+        scope["state"]["release"] = lambda: self._in_flight.discard(pair)
         content = f"{scope['method']} {scope['path']}\n".encode("utf-8", "surrogateescape") + await body()
         return IdempotencyKey(who.account, key, hashlib.sha256(content).digest())
 
@@ -145,34 +142,34 @@ def _body_of(connection: Connection) -> Callable[[], Awaitable[bytes]]:
     return body
 
 
-class Leaving:
-    """Sees a request out that the framework answers: marks a replayed answer, and frees the Idempotency-Key."""
+class IdempotencyMiddleware:
+    """Marks replayed answers and releases the Idempotency-Key, for requests that the framework dispatches."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, to its end."""
+        """Run one request to its end."""
         if scope["type"] != ScopeType.HTTP or scope["method"] not in MUTATING:
             await self._app(scope, receive, send)
             return
 
-        async def marked(message: Message) -> None:
+        async def send_marked(message: Message) -> None:
             once = scope["state"].get("once")
             if message["type"] == "http.response.start" and once is not None and once.replayed:
                 message["headers"] = [*message["headers"], REPLAYED]
             await send(message)
 
         try:
-            await self._app(scope, receive, marked)
+            await self._app(scope, receive, send_marked)
         finally:
             release_idempotency_key(scope)
 
 
 def release_idempotency_key(scope: Any) -> None:
-    """Free the Idempotency-Key of a request that is over for the next one."""
-    if leave := scope["state"].get("leave"):
-        leave()
+    """Release the Idempotency-Key of a request that has ended: until then a second one with it is refused."""
+    if release := scope["state"].get("release"):
+        release()
 
 
 def _secret_of(scope: Any) -> str:
@@ -180,8 +177,8 @@ def _secret_of(scope: Any) -> str:
 
 
 def loopback_key_of(scope: Any) -> str | None:
-    """The key to use for a caller without one, or with an empty one, at a port that trusts this machine; none elsewhere."""
-    loopback_key = scope["state"].get("stand_in")
+    """The API key used for a caller who sends none, on a port that trusts this machine; none elsewhere."""
+    loopback_key = scope["state"].get("loopback_key")
     if loopback_key is None:
         return None
     keys = [value.strip() for name, value in scope["headers"] if name in _KEY_HEADERS]
@@ -222,5 +219,5 @@ async def _admission(request: Request[Any, Any, Any]) -> Admission:
 
 
 def dependencies() -> dict[str, Provide]:
-    """What handlers may ask for by name: `who` they serve, `once`, the Idempotency-Key, and the `admission` that bounds streams."""
+    """Handler parameters by name: `who`, the caller; `once`, the Idempotency-Key; `admission`, which bounds streams."""
     return {"who": Provide(_who), "once": Provide(_once), "admission": Provide(_admission)}

@@ -1,7 +1,7 @@
-"""What an operation takes: its body, its query and its path, read once from the signature of its handler.
+"""Handler signatures: the body, query and path parameters that a route takes, read once from its Python function.
 
-The web framework converts loosely (the text "5" becomes a number, a limit written in a type is dropped); so requests are held
-against this contract before its own reading of them counts.
+The web framework converts loosely (the text "5" becomes a number, a limit written in a type is dropped). So a request
+is checked against this signature first.
 """
 
 import re
@@ -20,17 +20,17 @@ from litestar.utils.helpers import unwrap_partial
 from aitbc.kernel.primitives.errors import FieldError
 from aitbc.kernel.primitives.strict_json import INTEGER_MAX, INTEGER_MIN
 
-_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,18})\Z", re.ASCII)
-_FRACTION = re.compile(r"-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,2})?\Z", re.ASCII)
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})\Z", re.ASCII)
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,2})?\Z", re.ASCII)
 
 
-class Unfit(ValueError):
-    """A parameter does not read as what it should be; the message says what that is."""
+class InvalidParameter(ValueError):
+    """A parameter's text does not have the right form; the message says which form is expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One value in the path or in the query."""
+    """A path or query parameter."""
 
     name: str
     where: str
@@ -40,35 +40,37 @@ class Parameter:
     required: bool
     default: Any
     many: bool
-    """May come several times."""
+    """May be given several times."""
 
     @property
     def is_time(self) -> bool:
-        """Whether it is a moment, which is read with its offset from UTC only."""
-        return _plain(self.annotation) is datetime
+        """Whether it is a time, which must carry its offset from UTC."""
+        return _bare(self.annotation) is datetime
 
     def read(self, text: str) -> Any:
-        """The value of a text. Raises `Unfit`."""
-        plain = _plain(self.annotation)
-        if plain is int:
-            if not _WHOLE.match(text) or not INTEGER_MIN <= int(text) <= INTEGER_MAX:
-                raise Unfit("Expected a whole number of at most 64 bits")
-        elif plain is float and not _FRACTION.match(text):
-            raise Unfit("Expected a number")
-        elif plain is bool and text not in ("true", "false"):
-            raise Unfit("Expected `true` or `false`")
+        """Parse a text. Raises `InvalidParameter`."""
+        kind = _bare(self.annotation)
+        if kind is int:
+            if not _INTEGER.match(text) or not INTEGER_MIN <= int(text) <= INTEGER_MAX:
+                raise InvalidParameter("Expected a whole number of at most 64 bits")
+        elif kind is float and not _NUMBER.match(text):
+            raise InvalidParameter("Expected a number")
+        elif kind is bool and text not in ("true", "false"):
+            raise InvalidParameter("Expected `true` or `false`")
         try:
-            value = msgspec.convert(text, self.annotation, strict=self.is_time)  # seconds since 1970 are no time here
+            value = msgspec.convert(
+                text, self.annotation, strict=self.is_time
+            )  # strict: seconds since 1970 are not accepted as a time
         except (msgspec.ValidationError, ValueError, OverflowError) as error:
-            raise Unfit(str(error)[:200]) from None
+            raise InvalidParameter(str(error)[:200]) from None
         if isinstance(value, datetime) and value.tzinfo is None:
-            raise Unfit("Expected a time with its offset from UTC, for instance 2030-01-31T12:00:00Z")
+            raise InvalidParameter("Expected a time with its offset from UTC, for instance 2030-01-31T12:00:00Z")
         return value
 
 
 @dataclass(frozen=True, slots=True)
-class Contract:
-    """What one operation takes and answers."""
+class HandlerSignature:
+    """What one route handler takes and returns."""
 
     body: Any
     """The type of the JSON body, or none."""
@@ -76,23 +78,23 @@ class Contract:
     query: Mapping[str, Parameter]
     path: Mapping[str, Parameter]
     takes: frozenset[str]
-    """The names of all the handler's parameters."""
+    """The names of all the handler's Python parameters."""
     answer: Any
     any_query: bool
-    """The handler reads the query by itself."""
+    """The handler parses the query itself."""
 
 
-def contract_of(handler: BaseRouteHandler) -> Contract:
-    """The contract of a handler; read once, then kept with it."""
-    contract = handler.opt.get("contract")
-    if contract is None:
-        contract = handler.opt["contract"] = _read(handler)
-    assert isinstance(contract, Contract)
-    return contract
+def signature_of(handler: BaseRouteHandler) -> HandlerSignature:
+    """The signature of a handler; read once, then kept in its `opt`."""
+    signature = handler.opt.get("signature")
+    if signature is None:
+        signature = handler.opt["signature"] = _read(handler)
+    assert isinstance(signature, HandlerSignature)
+    return signature
 
 
-def _read(handler: BaseRouteHandler) -> Contract:
-    # The framework's own handler of OPTIONS takes nothing of ours, and only a type checker can read its annotations.
+def _read(handler: BaseRouteHandler) -> HandlerSignature:
+    # The framework's own OPTIONS handler takes no parameters of ours, and its annotations cannot be evaluated.
     ours = handler.handler_name != "options_handler"
     hints = typing.get_type_hints(unwrap_partial(handler.fn), include_extras=True) if ours else {}
     answer = hints.pop("return", None)
@@ -108,7 +110,7 @@ def _read(handler: BaseRouteHandler) -> Contract:
         elif isinstance(marker, ParameterKwarg) and marker.param_type.value in found:
             alias = marker.name or marker.query or name
             found[marker.param_type.value][alias] = _parameter(alias, marker.param_type.value, kind, name, defaults)
-    return Contract(
+    return HandlerSignature(
         body=body,
         body_required="data" not in defaults,
         query=found["query"],
@@ -121,14 +123,14 @@ def _read(handler: BaseRouteHandler) -> Contract:
 
 def _parameter(alias: str, where: str, kind: Any, name: str, defaults: Mapping[str, Any]) -> Parameter:
     single = without_none(kind)
-    many = get_origin(_plain(single)) in (list, tuple, set, frozenset)
+    many = get_origin(_bare(single)) in (list, tuple, set, frozenset)
     if many:
-        single = get_args(_plain(single))[0]
+        single = get_args(_bare(single))[0]
     return Parameter(alias, where, single, name not in defaults, defaults.get(name), many)
 
 
 def _without_marker(hint: Any) -> tuple[Any, KwargDefinition | None]:
-    """A type without what the framework wrote on it, and what that was."""
+    """A type without the framework's parameter marker, and the marker."""
     if get_origin(hint) is not Annotated:
         return hint, None
     kind, *notes = get_args(hint)
@@ -138,7 +140,7 @@ def _without_marker(hint: Any) -> tuple[Any, KwargDefinition | None]:
 
 
 def without_none(kind: Any) -> Any:
-    """The type without its `None`, if it had one."""
+    """The type without `None`, where it is a union with it."""
     if get_origin(kind) is Annotated:
         inner, *notes = get_args(kind)
         return Annotated[(without_none(inner), *notes)]
@@ -148,22 +150,24 @@ def without_none(kind: Any) -> Any:
     return kind
 
 
-def _plain(kind: Any) -> Any:
-    return _plain(get_args(kind)[0]) if get_origin(kind) is Annotated else kind
+def _bare(kind: Any) -> Any:
+    return _bare(get_args(kind)[0]) if get_origin(kind) is Annotated else kind
 
 
-def query_values(contract: Contract, pairs: Sequence[tuple[str, str]]) -> tuple[dict[str, Any], list[FieldError]]:
-    """The values of a query's known parameters, given as pairs, and what is wrong with them."""
+def query_values(
+    signature: HandlerSignature, pairs: Sequence[tuple[str, str]]
+) -> tuple[dict[str, Any], list[FieldError]]:
+    """Parse the pairs of a query whose names are all known; returns the values, and what is wrong with them."""
     values: dict[str, Any] = {}
     faults = []
     for name, text in pairs:
-        parameter = contract.query[name]
+        parameter = signature.query[name]
         try:
             value = parameter.read(text)
-        except Unfit as unfit:
-            faults.append(FieldError(f"?{name}", str(unfit)))
+        except InvalidParameter as error:
+            faults.append(FieldError(f"?{name}", str(error)))
             continue
         values[name] = [*values.get(name, ()), value] if parameter.many else value
     given = {name for name, _ in pairs}
-    missing = [p.name for p in contract.query.values() if p.required and p.name not in given]
+    missing = [p.name for p in signature.query.values() if p.required and p.name not in given]
     return values, faults + [FieldError(f"?{name}", "This parameter is required") for name in missing]

@@ -1,4 +1,4 @@
-"""WebSockets as they begin and end: how the handshake is refused, how long a message may be, and what is told of them later."""
+"""WebSocket handshakes: refuse one with an error response, and observe one for the access log and the metrics."""
 
 from typing import Any
 
@@ -6,12 +6,11 @@ from litestar.types import Receive, Send
 
 from aitbc.kernel.http.problems import PROBLEM_TYPE, problem, problem_headers
 from aitbc.kernel.primitives.errors import AppError, Forbidden
+from aitbc.kernel.telemetry.metrics import CLIENT_CLOSED_REQUEST
 
 MESSAGE_BYTES_MAX = 1 << 20
 """The longest message, either way; a longer one closes the connection with 1009."""
-
-
-SWITCHED, REFUSED, CLIENT_LEFT = 101, 403, 499
+SWITCHING_PROTOCOLS, FORBIDDEN = 101, 403
 
 
 class SocketRefused(Forbidden):
@@ -20,58 +19,58 @@ class SocketRefused(Forbidden):
     code = "websocket_refused"
 
 
-class Watched:
-    """The two ends of a WebSocket under the eyes of somebody who will tell how it went."""
+class ObservedWebSocket:
+    """A WebSocket's `receive` and `send`, recording how it ended: status, close code and bytes sent."""
 
     __slots__ = ("_receive", "_send", "code", "size", "status")
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
-        self.status = CLIENT_LEFT
-        """101 once it was accepted, else how it was refused; 499 where the client did not wait for either."""
+        self.status = CLIENT_CLOSED_REQUEST
+        """101 once accepted, else the status it was refused with; 499 when the client disconnected before either."""
         self.code: int | None = None
-        """With which it was closed; none for one that was never open."""
+        """The close code; none for one that was never open."""
         self.size = 0
-        """Bytes of the messages to the client."""
+        """Bytes sent to the client."""
 
     @property
     def is_open(self) -> bool:
         """Whether it was accepted."""
-        return self.status == SWITCHED
+        return self.status == SWITCHING_PROTOCOLS
 
     def fail(self) -> None:
-        """It ended in a fault of ours; one that was open ended all the same."""
+        """Record an unhandled exception: status 500, unless it had been accepted."""
         if not self.is_open:
             self.status = 500
 
     async def receive(self) -> Any:
-        """What the client says."""
+        """Receive the client's next message."""
         message: Any = await self._receive()
         if message["type"] == "websocket.disconnect" and self.code is None and self.is_open:
             self.code = message.get("code", 1005)
         return message
 
     async def send(self, message: Any) -> None:
-        """What the client is told."""
+        """Send a message to the client."""
         kind = message["type"]
         if kind == "websocket.send":
             text = message.get("text")
             self.size += len(message.get("bytes") or b"") if text is None else len(text.encode())
         elif kind == "websocket.accept":
-            self.status = SWITCHED
+            self.status = SWITCHING_PROTOCOLS
         elif kind == "websocket.http.response.start":
             self.status = message["status"]
         elif kind == "websocket.close":
             if self.is_open:
                 self.code = message.get("code", 1000)
-            elif self.status == CLIENT_LEFT:
-                self.status = REFUSED
+            elif self.status == CLIENT_CLOSED_REQUEST:
+                self.status = FORBIDDEN
         await self._send(message)
 
 
 async def refuse(scope: Any, send: Send, refusal: AppError, request_id: str) -> None:
-    """Answer the handshake with a problem where the server can; else close."""
+    """Refuse the handshake with a problem document where the ASGI server can send one; else close the connection."""
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": 1008, "reason": refusal.code})
         return
@@ -80,5 +79,5 @@ async def refuse(scope: Any, send: Send, refusal: AppError, request_id: str) -> 
     headers = [(name.encode(), value.encode()) for name, value in {**head, "x-request-id": request_id}.items()]
     start: Any = {"type": "websocket.http.response.start", "status": refusal.status, "headers": headers}
     await send(start)
-    ending: Any = {"type": "websocket.http.response.body", "body": body, "more_body": False}
-    await send(ending)
+    end: Any = {"type": "websocket.http.response.body", "body": body, "more_body": False}
+    await send(end)

@@ -1,1 +1,1 @@
-"""Accounts, API keys and principals."""
+"""Accounts, API keys and principals; the audit of refused requests."""

@@ -1,4 +1,4 @@
-"""Accounts and their API keys: made, listed, rotated, revoked; and the caller behind a key, known anew every three quarters of a second."""  # noqa: E501
+"""Accounts and their API keys: create, list, rotate, revoke; and authentication, with a short-lived cache of keys."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -21,11 +21,11 @@ from aitbc.kernel.primitives.errors import AppError, Conflict, Forbidden, Invali
 from aitbc.kernel.primitives.ids import encode as encode_id
 from aitbc.kernel.primitives.ids import is_id, new_id
 from aitbc.kernel.primitives.secret import masked
-from aitbc.kernel.primitives.text import folded
+from aitbc.kernel.primitives.text import case_folded
 
-KNOWN_FOR_SECONDS = 0.75
-"""How long a key is believed without looking again: a revocation holds everywhere within a second."""
-KNOWN_MAX = 50_000
+KEY_CACHE_SECONDS = 0.75
+"""How long a key is cached: a revocation takes effect in every process within a second."""
+KEY_CACHE_MAX = 50_000
 LIFETIME_DEFAULT = timedelta(days=90)
 LIFETIME_MAX = timedelta(days=3650)
 OVERLAP_DEFAULT = timedelta(hours=24)
@@ -114,21 +114,21 @@ class AccountRow(Base):
     id: Mapped[str] = mapped_column(WireId("acct"), primary_key=True)
     name: Mapped[str] = mapped_column(Text, unique=True)
     folded: Mapped[str] = mapped_column(Text, unique=True)
-    """The name as `folded` makes it: no two accounts may look alike in everything but letter case, width or ligatures."""
+    """The name as `case_folded` returns it: two accounts must differ in more than letter case, width or ligatures."""
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 
     @classmethod
-    def named(cls, name: str) -> "AccountRow":
+    def create(cls, name: str) -> "AccountRow":
         """A new account."""
-        return cls(id=new_id("acct"), name=name, folded=folded(name), created_at=now())
+        return cls(id=new_id("acct"), name=name, folded=case_folded(name), created_at=now())
 
     def view(self) -> Account:
-        """As everyone speaks of it."""
+        """The account, as the API shows it."""
         return Account(id=self.id, name=self.name, created_at=self.created_at)
 
 
 class KeyRow(Base):
-    """An API key: the digest of its secret, and what it may do."""
+    """An API key: the digest of its secret, and its scopes."""
 
     __tablename__ = "keys"
 
@@ -148,11 +148,11 @@ class KeyRow(Base):
     __table_args__ = (Index("keys_account_idx", account, id), Index("keys_subject_idx", subject), {"info": NO_DELETE})  # noqa: A003
 
     def valid_at(self, at: datetime) -> bool:
-        """Whether the key opens anything at this time."""
+        """Whether the key is valid at this time."""
         return self.expires_at > at and (self.revoked_at is None or self.revoked_at > at)
 
     def view(self) -> ApiKey:
-        """As its owner sees it."""
+        """The key without its secret, as the API shows it."""
         return ApiKey(
             id=self.id,
             account=self.account,
@@ -167,7 +167,7 @@ class KeyRow(Base):
         )
 
     def issued(self, secret: str) -> IssuedKey:
-        """As it is shown once."""
+        """The key with its secret, which is shown once."""
         view = self.view()
         return IssuedKey(secret=secret, **{name: getattr(view, name) for name in view.__struct_fields__})
 
@@ -176,27 +176,27 @@ class Identity:
     """The accounts and keys of this installation."""
 
     def __init__(self, db: Database, scopes: Mapping[str, frozenset[str]]) -> None:
-        """`scopes` is what a key of each kind may hold: see `role_scopes`."""
+        """`scopes` are those that a key of each kind may have: see `role_scopes`."""
         self._db = db
         self._scopes = scopes
-        self._known: dict[bytes, tuple[float, Principal | None]] = {}
-        self._lookups: Batcher[bytes, Principal | None] = Batcher(self._look_up, flights_max=1)
+        self._cache: dict[bytes, tuple[float, Principal | None]] = {}
+        self._lookups: Batcher[bytes, Principal | None] = Batcher(self._look_up, in_flight_max=1)
 
     async def authenticate(self, secret: str) -> Principal:
-        """The caller behind a key. Raises `Unauthenticated` for every other text, always with the same words."""
+        """The principal of an API key. Raises `Unauthenticated`, always with the same message, for anything else."""
         digest = fingerprint(secret)
-        known = self._known.get(digest)
-        if known is None or known[0] < monotonic():
+        cached = self._cache.get(digest)
+        if cached is None or cached[0] < monotonic():
             if not well_formed(secret):
                 raise Unauthenticated
             principal = await self._lookups.do(digest)
-            if len(self._known) >= KNOWN_MAX:
-                self._known.clear()
-            known = (monotonic() + KNOWN_FOR_SECONDS, principal)
-            self._known[digest] = known
-        if known[1] is None:
+            if len(self._cache) >= KEY_CACHE_MAX:
+                self._cache.clear()
+            cached = (monotonic() + KEY_CACHE_SECONDS, principal)
+            self._cache[digest] = cached
+        if cached[1] is None:
             raise Unauthenticated
-        return known[1]
+        return cached[1]
 
     async def _look_up(self, digests: Sequence[bytes]) -> Sequence[Principal | AppError | None]:
         async with self._db.raw() as connection:
@@ -210,19 +210,19 @@ class Identity:
         return [found.get(digest) for digest in digests]
 
     async def create_account(self, who: Principal, name: str, once: IdempotencyKey = IdempotencyKey.NONE) -> Account:
-        """A new account. Raises `AccountExists`."""
+        """Create an account. Raises `AccountExists`."""
         async with self._db.unit_of_work() as uow:
             if earlier := await uow.replay(once, Account):
                 return earlier
-            if await uow.session.scalar(select(AccountRow).where(AccountRow.folded == folded(name))):
+            if await uow.session.scalar(select(AccountRow).where(AccountRow.folded == case_folded(name))):
                 raise AccountExists
-            row = AccountRow.named(name)
+            row = AccountRow.create(name)
             uow.add(row)
             await uow.audit(who.account, who.key, "account.create", row.id, name=name)
             return await uow.answer(once, row.view())
 
     async def accounts(self, who: Principal, *, limit: int, after: str | None) -> list[Account]:
-        """Accounts from the newest on: all for an admin, else the caller's own."""
+        """Accounts, newest first: all for an admin, else the caller's own."""
         query = select(AccountRow).order_by(AccountRow.id.desc()).limit(limit)
         if not who.is_admin:
             query = query.where(AccountRow.id == who.account)
@@ -249,7 +249,10 @@ class Identity:
         lifetime: timedelta = LIFETIME_DEFAULT,
         by: Principal | None = None,
     ) -> IssuedKey:
-        """A new key of an account; `by` is who asks, none for the platform itself. Raises `AccountNotFound`, `GrantTooWide`, `UnknownScope`."""  # noqa: E501
+        """Issue a key of an account; `by` is the caller, none for the platform itself.
+
+        Raises `AccountNotFound`, `GrantTooWide`, `UnknownScope`.
+        """
         async with self._db.unit_of_work() as uow:
             owner = await uow.find(AccountRow, account, missing=AccountNotFound)
             return await self._issue(uow, owner.id, kind, name, scopes, subject, min(lifetime, LIFETIME_MAX), by)
@@ -291,7 +294,7 @@ class Identity:
         return row.issued(secret)
 
     async def keys(self, who: Principal, *, limit: int, after: str | None, account: str | None = None) -> list[ApiKey]:
-        """Keys from the newest on: the caller's, or for an admin those of any account."""
+        """Keys, newest first: the caller's own, or for an admin those of any account."""
         query = select(KeyRow).order_by(KeyRow.id.desc()).limit(limit)
         wanted = account if account is not None and who.is_admin else None if who.is_admin else who.account
         if wanted is not None:
@@ -302,17 +305,20 @@ class Identity:
             return [row.view() for row in await session.scalars(query)]
 
     async def key(self, who: Principal, key: str) -> ApiKey:
-        """One key of the caller's, or for an admin of anybody's. Raises `KeyNotFound`."""
+        """One key: the caller's own, or for an admin any. Raises `KeyNotFound`."""
         async with self._db.unit_of_work() as uow:
-            return (await self._own(uow, who, key)).view()
+            return (await self._find_owned(uow, who, key)).view()
 
     async def rotate(self, who: Principal, key: str, overlap: timedelta = OVERLAP_DEFAULT) -> IssuedKey:
-        """A successor with the same rights; the old key works until the overlap ends. Raises `KeyNotFound`, `KeyRevoked`."""
+        """Issue a successor with the same scopes; the old key stays valid for `overlap`.
+
+        Raises `KeyNotFound`, `KeyRevoked`.
+        """
         async with self._db.unit_of_work() as uow:
-            row = await self._own(uow, who, key)
+            row = await self._find_owned(uow, who, key)
             if not row.valid_at(now()):
                 raise KeyRevoked
-            if row.id != who.key:  # a narrow key must not turn itself into a wide one
+            if row.id != who.key:  # a key must not gain scopes by rotating another
                 _require_held(who, row.account, row.kind, frozenset(row.scopes))
             row.revoked_at = now() + overlap
             row.rotated = True
@@ -320,37 +326,37 @@ class Identity:
             return await self._issue(uow, row.account, row.kind, row.name, row.scopes, row.subject, lifetime, None)
 
     async def revoke(self, who: Principal, key: str) -> ApiKey:
-        """End a key, everywhere within a second. Repeating it is harmless. Raises `KeyNotFound`."""
+        """Revoke a key; takes effect everywhere within a second. Idempotent. Raises `KeyNotFound`."""
         async with self._db.unit_of_work() as uow:
-            row = await self._own(uow, who, key)
+            row = await self._find_owned(uow, who, key)
             if row.revoked_at is None or row.revoked_at > now():
                 row.revoked_at = now()
                 await uow.audit(who.account, who.key, "key.revoke", row.id)
             digest, view = row.digest, row.view()
-        self._known.pop(digest, None)
+        self._cache.pop(digest, None)
         return view
 
     async def revoke_subject(self, subject: str, by: Principal) -> None:
-        """End every key that speaks for a miner."""
+        """Revoke every key of a miner."""
         async with self._db.unit_of_work() as uow:
             for row in await uow.session.scalars(select(KeyRow).where(KeyRow.subject == subject).with_for_update()):
                 if row.revoked_at is None or row.revoked_at > now():
                     row.revoked_at = now()
                     await uow.audit(by.account, by.key, "key.revoke", row.id)
-                self._known.pop(row.digest, None)
+                self._cache.pop(row.digest, None)
 
-    async def _own(self, uow: UnitOfWork, who: Principal, key: str) -> KeyRow:
+    async def _find_owned(self, uow: UnitOfWork, who: Principal, key: str) -> KeyRow:
         row = await uow.find(KeyRow, key, lock=True, missing=KeyNotFound)
         if not who.owns(row.account):
             raise KeyNotFound
         return row
 
-    async def first_account(self, name: str) -> Account:
-        """The operator's account, made at the first start."""
+    async def ensure_account(self, name: str) -> Account:
+        """The account of this name, created if it does not exist: the operator's, at the first start."""
         async with self._db.unit_of_work() as uow:
             row = await uow.session.scalar(select(AccountRow).where(AccountRow.name == name))
             if row is None:
-                row = AccountRow.named(name)
+                row = AccountRow.create(name)
                 uow.add(row)
             return row.view()
 

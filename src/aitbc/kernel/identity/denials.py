@@ -1,4 +1,4 @@
-"""What keys were refused for want of a scope, in the audit trail: the first time at once, and what follows within a minute as one row."""  # noqa: E501
+"""Audit of requests refused for a missing scope: the first at once, further ones within a minute as one row."""
 
 import asyncio
 from collections import deque
@@ -17,13 +17,13 @@ from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.request_id import current_request_id
 
 ACTION = "access.refuse"
-GATHERED_FOR = timedelta(minutes=1)
-"""How long further refusals of one key and scope are counted before they are written."""
-KNOWN_MAX = 10_000
-"""So many pairs of key and scope are counted at once; those beyond are only in the log."""
-WAITING_MAX = 1000
-"""So many rows wait for a database that is away; the oldest give way."""
-PAUSE_SECONDS = 1.0
+WINDOW = timedelta(minutes=1)
+"""How long further denials of one key and scope are counted before they are written."""
+WINDOWS_MAX = 10_000
+"""How many pairs of key and scope are counted at a time; further ones are only logged."""
+QUEUE_MAX = 1000
+"""How many rows are queued while the database is unavailable; the oldest are dropped."""
+RETRY_SECONDS = 1.0
 CLOSE_SECONDS = 2.0
 
 INSERT = """
@@ -35,8 +35,8 @@ FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::text[], $
 log = structlog.get_logger("aitbc.denials")
 
 
-class _Counted(Struct):
-    """The refusals of one key and one scope since the first of them was written."""
+class _Window(Struct):
+    """The denials of one key and scope since the first of them was written."""
 
     account: str
     since: datetime
@@ -48,38 +48,38 @@ class _Counted(Struct):
 
 
 class Denials:
-    """Takes note of refusals without keeping anybody waiting, and writes them down beside."""
+    """Records denials without blocking the request; a background task writes them."""
 
     def __init__(self, database: Database) -> None:
-        """The kernel's own database."""
+        """`database` is the kernel's own."""
         self._database = database
-        self._counted: dict[tuple[str, str], _Counted] = {}
-        self._waiting: deque[tuple[Any, ...]] = deque(maxlen=WAITING_MAX)
+        self._windows: dict[tuple[str, str], _Window] = {}
+        self._queue: deque[tuple[Any, ...]] = deque(maxlen=QUEUE_MAX)
         self._wake = asyncio.Event()
 
-    def note(self, who: Principal, permission: str, operation: str) -> None:
-        """A key was refused: `operation` is the method and the path's template, so that nothing of the caller's is kept."""
+    def record(self, who: Principal, permission: str, operation: str) -> None:
+        """Record a denial; `operation` is the method and the path's template, so that no caller's input is stored."""
         at, pair = now(), (who.key, permission)
-        counted = self._counted.get(pair)
-        if counted is not None and counted.ends > at:
-            counted.times += 1
-            counted.operation, counted.at, counted.request_id = operation, at, current_request_id()
+        window = self._windows.get(pair)
+        if window is not None and window.ends > at:
+            window.times += 1
+            window.operation, window.at, window.request_id = operation, at, current_request_id()
             return
-        if counted is None and len(self._counted) >= KNOWN_MAX:
-            log.warning("denial_not_kept", key=who.key, permission=permission, operation=operation)
+        if window is None and len(self._windows) >= WINDOWS_MAX:
+            log.warning("denial_not_recorded", key=who.key, permission=permission, operation=operation)
             return
-        if counted is not None:
-            self._close(pair, counted)
-        self._counted[pair] = _Counted(who.account, at, at + GATHERED_FOR)
+        if window is not None:
+            self._close(pair, window)
+        self._windows[pair] = _Window(who.account, at, at + WINDOW)
         details = {"operation": operation, "times": 1}
         self._add(at, who.account, who.key, permission, details, current_request_id())
         self._wake.set()
 
-    def _close(self, pair: tuple[str, str], counted: _Counted) -> None:
-        """A minute is over: what was counted in it becomes a row."""
-        if counted.at is not None:
-            details = {"operation": counted.operation, "times": counted.times, "since": counted.since.isoformat()}
-            self._add(counted.at, counted.account, *pair, details, counted.request_id)
+    def _close(self, pair: tuple[str, str], window: _Window) -> None:
+        """End a window: what was counted in it becomes a row."""
+        if window.at is not None:
+            details = {"operation": window.operation, "times": window.times, "since": window.since.isoformat()}
+            self._add(window.at, window.account, *pair, details, window.request_id)
 
     def _add(
         self,
@@ -90,35 +90,35 @@ class Denials:
         details: dict[str, Any],
         request: str | None,
     ) -> None:
-        self._waiting.append((at, account, key, permission, msgspec.json.encode(details).decode(), request))
+        self._queue.append((at, account, key, permission, msgspec.json.encode(details).decode(), request))
 
     async def run(self) -> None:
-        """Write for ever; a database that is away is asked again, and nobody waits for it."""
+        """Write until cancelled; retry while the database is unavailable."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), PAUSE_SECONDS)
+                await asyncio.wait_for(self._wake.wait(), RETRY_SECONDS)
             self._wake.clear()
             try:
                 await self.write()
             except AppError as error:
-                log.warning("denials_wait", rows=len(self._waiting), reason=error.message)
-                await asyncio.sleep(PAUSE_SECONDS)
+                log.warning("denials_delayed", rows=len(self._queue), reason=error.message)
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def write(self, *, everything: bool = False) -> None:
-        """Write what is due, or everything that was counted. Raises when the database is away, and keeps the rows."""
+        """Write the windows that have ended, or all. Raises when the database is unavailable, and keeps the rows."""
         at = now()
-        for pair, counted in [pair for pair in self._counted.items() if everything or pair[1].ends <= at]:
-            del self._counted[pair]
-            self._close(pair, counted)
-        if rows := list(self._waiting):
+        for pair, window in [pair for pair in self._windows.items() if everything or pair[1].ends <= at]:
+            del self._windows[pair]
+            self._close(pair, window)
+        if rows := list(self._queue):
             async with self._database.raw() as connection:
                 await connection.execute(INSERT, *map(list, zip(*rows, strict=True)), ACTION)
             for row in rows:
-                with suppress(ValueError):  # it gave way meanwhile
-                    self._waiting.remove(row)
+                with suppress(ValueError):  # it was dropped meanwhile
+                    self._queue.remove(row)
 
     async def close(self) -> None:
-        """Write what was counted until the end, if the database takes it now."""
+        """Write everything that is still counted, if the database is available."""
         with suppress(AppError, TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.write(everything=True)

@@ -1,4 +1,4 @@
-"""Who is asking, and what they may do."""
+"""The principal: the authenticated caller of a request, and the scopes of its API key."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -7,20 +7,20 @@ from msgspec import Struct
 from aitbc.kernel.primitives.errors import Forbidden
 
 PUBLIC = "public"
-"""The permission of a route that anyone may call; every other one names a scope, `noun:action`."""
+"""The permission of a route without authentication; every other route names a scope, `noun:action`."""
 EVERYTHING = "*"
 
 OWN_SCOPES: Mapping[str, Sequence[str]] = {
     "live": ("keys:manage", "self:read", "webhooks:read", "webhooks:write"),
     "miner": ("self:read",),
 }
-"""What the kernel's own routes let each kind of key do; the manifests of modules say it of theirs."""
+"""By kind of key: the scopes for the kernel's own routes; modules declare theirs in their manifests."""
 
 
 def role_scopes(declared: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, frozenset[str]]:
-    """What a new key of each kind may do unless it is given less: what the kernel and every manifest declare, together.
+    """By kind of key: the scopes of a new key, as the kernel and all manifests declare them.
 
-    A `test` key may do what a `live` one may, and an `admin` key everything.
+    A `test` key has the scopes of a `live` key, and an `admin` key has all.
     """
     held: dict[str, set[str]] = {kind: set(scopes) for kind, scopes in OWN_SCOPES.items()}
     for scopes_by_kind in declared:
@@ -33,7 +33,7 @@ def role_scopes(declared: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, fr
 
 
 class Principal(Struct, frozen=True):
-    """The caller: an account, the key it came with, and what that key may do."""
+    """The caller: its account, its API key, and the scopes of that key."""
 
     account: str
     """The owner of money, jobs and miners: `acct_…`."""
@@ -42,22 +42,22 @@ class Principal(Struct, frozen=True):
     """`live`, `test`, `miner` or `admin`."""
     scopes: frozenset[str]
     subject: str | None = None
-    """The miner that a miner's key speaks for: `mnr_…`."""
+    """The miner that a `miner` key belongs to: `mnr_…`."""
 
     @property
     def is_admin(self) -> bool:
-        """Whether this caller operates the platform: it sees what belongs to others."""
+        """Whether this is an operator of the platform, who may see what belongs to others."""
         return self.kind == "admin"
 
     def may(self, permission: str) -> bool:
-        """Whether the key holds a scope, literally or by `*`."""
+        """Whether the key has this scope, by name or by `*`."""
         return permission == PUBLIC or permission in self.scopes or EVERYTHING in self.scopes
 
     def require(self, permission: str) -> None:
-        """Raises `Forbidden` for a key without the scope."""
+        """Raise `Forbidden` unless the key has this scope."""
         if not self.may(permission):
             raise Forbidden(f"This key lacks the scope {permission}.")
 
     def owns(self, account: str) -> bool:
-        """Whether something of this account is the caller's to see."""
+        """Whether the caller may see what belongs to this account."""
         return self.account == account or self.is_admin

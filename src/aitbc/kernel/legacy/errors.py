@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from aitbc.kernel.primitives.errors import FieldError, Invalid
-from aitbc.kernel.primitives.text import Name, normal
+from aitbc.kernel.primitives.text import Name, normalized
 
 T = TypeVar("T")
 MESSAGE_LENGTH_MAX = 200
@@ -33,6 +33,6 @@ def converted(value: object, kind: type[T], field: str) -> T:
 def name_of(text: Any, field: str) -> str:
     """A name in its normal form: one line of 1 to 100 characters. Raises `Invalid` at `field`."""
     try:
-        return str(normal(msgspec.convert(text, Name), Name))
+        return str(normalized(msgspec.convert(text, Name), Name))
     except msgspec.ValidationError:
         raise invalid(field, NAME_EXPECTED) from None

@@ -1,1 +1,1 @@
-"""Small values and functions that everything may use: errors, ids, money, time, text, JSON, pages."""
+"""Values and functions that everything may use: errors, ids, money, time, text, JSON, pagination."""

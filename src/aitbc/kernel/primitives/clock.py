@@ -1,4 +1,4 @@
-"""The one clock: the only caller of the system time in the server."""
+"""The clock of the process: the only place that reads the system time, so that tests can move it."""
 
 import time
 from collections.abc import Callable
@@ -13,8 +13,15 @@ def now() -> datetime:
     return _source() + _shift
 
 
+def elapsed() -> float:
+    """Seconds since an arbitrary start, for durations; unlike `time.monotonic`, they pass while the machine sleeps."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
 def move(by: timedelta) -> None:
-    """Shift the clock of this process; tests use it to reach deadlines without waiting for them."""
+    """Shift the clock of this process, for tests: a deadline is reached without waiting for it."""
     global _shift  # noqa: PLW0603
     _shift += by
 
@@ -23,13 +30,3 @@ def reset() -> None:
     """Back to the system time."""
     global _shift  # noqa: PLW0603
     _shift = timedelta()
-
-
-def elapsed() -> float:
-    """Seconds since some fixed moment, for measuring durations; they also pass in suspend.
-
-    `time.monotonic` of Linux leaves out the time that the machine sleeps, in which everybody else goes on.
-    """
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()

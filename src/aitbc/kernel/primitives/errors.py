@@ -1,20 +1,20 @@
-"""What a caller may expect to go wrong: a small tree of errors, each with a stable code.
+"""Errors with stable codes: a small class hierarchy, each class with its HTTP status and exit code.
 
     AppError
-    ├── Invalid          422  the request makes no sense as it stands
-    ├── Malformed        400  the bytes of the request cannot be read
+    ├── Invalid          422  the request is well formed but not valid
+    ├── Malformed        400  the request cannot be parsed
     ├── Unauthenticated  401  no key, or one that is not valid
     ├── PaymentRequired  402  money or budget is short
     ├── Forbidden        403  the key may not do this
     ├── NotFound         404  no such thing, or not yours
-    ├── Conflict         409  the state of things refuses it
+    ├── Conflict         409  the present state does not allow it
     ├── TooLarge         413  a limit on size
     ├── TooMany          429  a limit on rate
-    ├── NotDone          501  what cannot be done yet, with the reason
+    ├── NotDone          501  cannot be done yet; the message says why
     └── Unavailable      503  try again later: `Retry-After` says when
 
-A subclass states its own `code`; its docstring is the message people read. Callers catch classes, clients read codes, and
-an error that crosses a process comes out as the class it went in as.
+A subclass declares its own `code`; its docstring is the message that people read. Code catches classes and clients read
+codes; an error that crosses processes is raised there as the same class.
 """
 
 from collections.abc import Mapping
@@ -62,7 +62,7 @@ class AppError(Exception):
 
     @classmethod
     def summary(cls) -> str:
-        """The first line of the class's docstring: what people read."""
+        """The first line of the class's docstring: the message that people read."""
         return (cls.__doc__ or cls.__name__).strip().splitlines()[0]
 
 

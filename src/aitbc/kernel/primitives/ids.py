@@ -1,7 +1,7 @@
-"""Identifiers: UUIDv7 in the database, `kind_` and 26 letters everywhere else.
+"""Identifiers: UUIDv7 in the database, TypeID text everywhere else.
 
-The text form is the TypeID form: a prefix, an underscore and the 128 bits in Crockford's base 32, lower case. It sorts by
-the time of creation, selects as one word, and says what it names.
+The text form is a prefix, an underscore and the 128 bits in Crockford's base 32, lower case: `job_01hzy…`. It sorts by
+the time of creation, is selected with a double click, and names its type.
 """
 
 import os
@@ -21,31 +21,31 @@ _well_formed = re.compile(f"[0-7][{ALPHABET}]{{25}}").fullmatch
 _PAIRS = [ALPHABET[high] + ALPHABET[low] for high in range(32) for low in range(32)]
 _lock = threading.Lock()
 _last_stamp = 0
-KEPT_MAX = 8192
-"""So many ids are remembered in both forms: the same ones are read again and again while a job is at work."""
-CHANCE_BYTES = 4096
-"""The system is asked for chance so much at a time: each question costs more than all else about an id."""
-_chances: list[int] = []
+CACHE_SIZE = 8192
+"""How many ids are cached in both forms: the same ones are converted many times while a job runs."""
+RANDOM_BYTES = 4096
+"""How many random bytes are fetched at a time: the system call costs more than everything else about an id."""
+_random_words: list[int] = []
 _LETTERS = bytes(ord(ALPHABET[byte & 31]) for byte in range(256))
-_requests: list[str] = []
-os.register_at_fork(after_in_child=_chances.clear)
-os.register_at_fork(after_in_child=_requests.clear)  # two processes must not share what is left
+_request_ids: list[str] = []
+os.register_at_fork(after_in_child=_random_words.clear)
+os.register_at_fork(after_in_child=_request_ids.clear)  # two processes must not use the same random values
 
 
 class MalformedId(ValueError):
-    """This is not an identifier of the kind that is wanted here."""
+    """The text is not an identifier with the expected prefix."""
 
 
 def new_uuid() -> UUID:
-    """A fresh UUIDv7 (RFC 9562): milliseconds, then 12 bits that keep the order within one millisecond, then chance."""
+    """A fresh UUIDv7 (RFC 9562): milliseconds, 12 bits that keep the order within a millisecond, random bits."""
     global _last_stamp  # noqa: PLW0603
     microseconds = int(now().timestamp() * 1_000_000)
     with _lock:
         stamp = (microseconds // 1000 << 12) | (microseconds % 1000 << 2)
         _last_stamp = stamp = max(stamp, _last_stamp + 1)
-        if not _chances:
-            _chances.extend(memoryview(os.urandom(CHANCE_BYTES)).cast("Q"))
-        random = _chances.pop() & 0x3FFF_FFFF_FFFF_FFFF
+        if not _random_words:
+            _random_words.extend(memoryview(os.urandom(RANDOM_BYTES)).cast("Q"))
+        random = _random_words.pop() & 0x3FFF_FFFF_FFFF_FFFF
     return _uuid((stamp >> 12) << 80 | 0x7 << 76 | (stamp & 0xFFF) << 64 | 0b10 << 62 | random)
 
 
@@ -55,27 +55,27 @@ def new_id(prefix: str) -> str:
 
 
 def new_request_id() -> str:
-    """A fresh name for a request, `req_` and 26 letters: chance only, since every request needs one and none is looked up by it."""
+    """A fresh request id: `req_` and 26 random letters. Its order does not matter: no index is built over it."""
     try:
-        return _requests.pop()
+        return _request_ids.pop()
     except IndexError:
-        letters = os.urandom(CHANCE_BYTES).translate(_LETTERS).decode("ascii")
-        _requests.extend("req_" + letters[at : at + 26] for at in range(0, CHANCE_BYTES - 25, 26))
-        return _requests.pop()
+        letters = os.urandom(RANDOM_BYTES).translate(_LETTERS).decode("ascii")
+        _request_ids.extend("req_" + letters[at : at + 26] for at in range(0, RANDOM_BYTES - 25, 26))
+        return _request_ids.pop()
 
 
 def _uuid(number: int) -> UUID:
-    """The driver's own kind of UUID: made, compared and sent in a third of the time that Python's takes."""
+    """A UUID of asyncpg's own class, which is made, compared and sent in a third of the time of Python's."""
     value: UUID = pgproto.UUID(number.to_bytes(16, "big"))
     return value
 
 
-@lru_cache(maxsize=KEPT_MAX)
+@lru_cache(maxsize=CACHE_SIZE)
 def encode(prefix: str, value: UUID) -> str:
     """The text form of a UUID."""
     pairs, number = _PAIRS, value.int
     high, low = number >> 60, number & 0xFFF_FFFF_FFFF_FFFF
-    # Written out, since every row has several: a loop over the pairs would take twice as long.
+    # Written out because every row has several ids: a loop over the pairs takes twice as long.
     return (
         f"{prefix}_{pairs[high >> 60]}{pairs[high >> 50 & 1023]}{pairs[high >> 40 & 1023]}{pairs[high >> 30 & 1023]}"
         f"{pairs[high >> 20 & 1023]}{pairs[high >> 10 & 1023]}{pairs[high & 1023]}{pairs[low >> 50]}"
@@ -84,7 +84,7 @@ def encode(prefix: str, value: UUID) -> str:
     )
 
 
-@lru_cache(maxsize=KEPT_MAX)
+@lru_cache(maxsize=CACHE_SIZE)
 def decode(prefix: str, text: str) -> UUID:
     """The UUID behind a text form; raises `MalformedId` for anything but the one canonical spelling."""
     head, _, tail = text.rpartition("_")
@@ -94,12 +94,12 @@ def decode(prefix: str, text: str) -> UUID:
 
 
 def made_at(prefix: str, text: str) -> datetime:
-    """When an identifier was made, to the millisecond. Raises `MalformedId`."""
+    """The creation time in an identifier, to the millisecond. Raises `MalformedId`."""
     return datetime.fromtimestamp((decode(prefix, text).int >> 80) / 1000, UTC)
 
 
 def is_id(prefix: str, text: str) -> bool:
-    """Whether the text is a well-formed identifier of this kind."""
+    """Whether the text is a well-formed identifier with this prefix."""
     try:
         decode(prefix, text)
     except MalformedId:

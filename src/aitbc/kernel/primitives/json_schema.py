@@ -1,4 +1,4 @@
-"""JSON schemas of types, as others read them: patterns as ECMA-262 writes them, and times as times."""
+"""JSON schemas of Python types, for OpenAPI: patterns in ECMA-262 syntax, times with `format: date-time`."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,29 +7,29 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-MOMENT = {"format": "date-time", "examples": ["2030-01-31T12:00:00Z"]}
-"""What a schema says of a time beside that it is a string."""
+DATE_TIME = {"format": "date-time", "examples": ["2030-01-31T12:00:00Z"]}
+"""What the schema of a time says besides `type: string`."""
 
 
 def schema_of(kind: Any) -> dict[str, Any]:
-    """The schema of one type, with the named ones that it refers to under `$defs`."""
+    """The schema of one type, with the named schemas it refers to under `$defs`."""
     (schema,), named = schemas_of([kind], ref_template="#/$defs/{name}")
     return {**schema, "$defs": named} if named else schema
 
 
 def schemas_of(kinds: Sequence[Any], *, ref_template: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The schema of each type, and the named ones that they refer to."""
+    """The schema of each type, and the named schemas they refer to."""
     schemas, named = msgspec.json.schema_components(kinds, ref_template=ref_template)
     text = json.dumps([list(schemas), named])
-    found, named = json.loads(text.replace(r'\\Z"', '$"'))  # the end of a text, as ECMA-262 writes it
+    found, named = json.loads(text.replace(r'\\Z"', '$"'))  # the end of the text: `\\Z` in Python, `$` in ECMA-262
     seen: set[str] = set()
     for schema, kind in zip(found, inspect.multi_type_info(kinds), strict=True):
-        _note_times(kind, schema, named, seen)
+        _mark_times(kind, schema, named, seen)
     return found, named
 
 
-def _note_times(kind: inspect.Type, schema: dict[str, Any], named: Mapping[str, Any], seen: set[str]) -> None:
-    """Say of each string that stands for a time that it does; a type and its schema are walked side by side."""
+def _mark_times(kind: inspect.Type, schema: dict[str, Any], named: Mapping[str, Any], seen: set[str]) -> None:
+    """Mark each string that is a time, walking the type and its schema side by side."""
     while isinstance(kind, inspect.Metadata):
         kind = kind.type
     if "$ref" in schema:
@@ -39,13 +39,13 @@ def _note_times(kind: inspect.Type, schema: dict[str, Any], named: Mapping[str, 
         seen.add(name)
         schema = named[name]
     if isinstance(kind, inspect.DateTimeType):
-        schema.update({**MOMENT, **schema})
-    for inner, part in _parts(kind, schema):
-        _note_times(inner, part, named, seen)
+        schema.update({**DATE_TIME, **schema})
+    for inner, part in _inner_types(kind, schema):
+        _mark_times(inner, part, named, seen)
 
 
-def _parts(kind: inspect.Type, schema: Mapping[str, Any]) -> Iterator[tuple[inspect.Type, dict[str, Any]]]:
-    """What a type is made of, each with its part of the schema."""
+def _inner_types(kind: inspect.Type, schema: Mapping[str, Any]) -> Iterator[tuple[inspect.Type, dict[str, Any]]]:
+    """The inner types of a type, each with its part of the schema."""
     match kind:
         case inspect.StructType():
             for field in kind.fields:
@@ -61,7 +61,7 @@ def _parts(kind: inspect.Type, schema: Mapping[str, Any]) -> Iterator[tuple[insp
 
 
 def _alternatives(kind: inspect.UnionType, schema: Mapping[str, Any]) -> Iterator[tuple[inspect.Type, dict[str, Any]]]:
-    """The schemas of a union: of plain types in their order, then of structs, which stand together where they are many."""
+    """The alternatives of a union with their schemas: plain types in order, then the structs, grouped if several."""
     structs: list[inspect.Type] = []
     plain: list[inspect.Type] = []
     for one in kind.types:
@@ -72,4 +72,4 @@ def _alternatives(kind: inspect.UnionType, schema: Mapping[str, Any]) -> Iterato
     yield from zip(plain, options, strict=False)
     for option in [schema] if "discriminator" in schema else options[len(plain) :]:
         yield from zip(structs, option.get("anyOf", [option]) if structs else (), strict=False)
-        structs = []  # what comes after them is null
+        structs = []  # the option after them is null

@@ -1,4 +1,4 @@
-"""The pulse of the process: whether its event loop runs, and for how long it has lately stood still."""
+"""Event-loop lag monitor: how late the loop runs, and how long it was recently frozen."""
 
 import asyncio
 from collections import deque
@@ -7,51 +7,52 @@ import structlog
 
 from aitbc.kernel.primitives.clock import elapsed
 
-BEAT_SECONDS = 0.1
+TICK_SECONDS = 0.1
 PAUSE_SECONDS = 1.0
-"""A beat that is later than this is remembered as a pause."""
-REMEMBERED = 64
+"""A tick that is later than this is recorded as a pause."""
+PAUSES_KEPT = 64
 
-log = structlog.get_logger("aitbc.pulse")
+log = structlog.get_logger("aitbc.loop_lag")
 
 
 class LoopLag:
-    """Beats in the event loop. Who is about to judge others by the clock asks `recent_pause` first.
+    """Ticks in the event loop and records by how much each tick is late.
 
-    A process that was stopped, or whose machine slept, finds on waking that everybody else is late; it was itself.
+    Check `recent_pause` before concluding from the clock that somebody else is silent: a process that was stopped, or
+    whose machine slept, finds on waking that everybody seems late, while it was late itself.
     """
 
     def __init__(self) -> None:
-        self._last = elapsed()
-        self._pauses: deque[tuple[float, float]] = deque(maxlen=REMEMBERED)
+        self._last_tick = elapsed()
+        self._pauses: deque[tuple[float, float]] = deque(maxlen=PAUSES_KEPT)
         self.lag_seconds = 0.0
-        """By how much the last beat was late."""
+        """By how much the last tick was late."""
         self.frozen_seconds_total = 0.0
 
     @property
     def loop_frozen_seconds(self) -> float:
-        """How long the loop has stood still by now; next to nothing while it runs."""
-        return max(0.0, elapsed() - self._last - BEAT_SECONDS)
+        """How long the loop has been frozen by now; close to zero while it runs."""
+        return max(0.0, elapsed() - self._last_tick - TICK_SECONDS)
 
     def recent_pause(self, within_seconds: float = 60.0) -> float:
-        """Seconds that the loop stood still, altogether, in pauses that ended in this time or have not ended yet."""
-        edge = elapsed() - within_seconds
+        """Total seconds of the pauses that ended within this time, or have not ended yet."""
+        since = elapsed() - within_seconds
         current = self.loop_frozen_seconds
-        ended = sum(seconds for end, seconds in self._pauses if end >= edge)
+        ended = sum(seconds for end, seconds in self._pauses if end >= since)
         return ended + (current if current > PAUSE_SECONDS else 0.0)
 
     async def run(self) -> None:
-        """Beat until cancelled."""
-        self._last = elapsed()
+        """Tick until cancelled."""
+        self._last_tick = elapsed()
         while True:
-            await asyncio.sleep(BEAT_SECONDS)
-            self.beat()
+            await asyncio.sleep(TICK_SECONDS)
+            self.tick()
 
-    def beat(self) -> None:
-        """Note that the loop runs, and how late it is."""
+    def tick(self) -> None:
+        """Record that the loop runs, and how late it is."""
         now = elapsed()
-        self.lag_seconds = max(0.0, now - self._last - BEAT_SECONDS)
-        self._last = now
+        self.lag_seconds = max(0.0, now - self._last_tick - TICK_SECONDS)
+        self._last_tick = now
         if self.lag_seconds > PAUSE_SECONDS:
             self._pauses.append((now, self.lag_seconds))
             self.frozen_seconds_total += self.lag_seconds

@@ -1,6 +1,6 @@
 """Money: an exact integer of minor units; 1 AITBC is 100 000 000 of them.
 
-On the wire an amount is a decimal string (`"0.05"`): a JSON number has been rounded by its sender before it arrives.
+In JSON an amount is a decimal string (`"0.05"`): a JSON number may have been rounded by its sender before it arrives.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ SCALE = 8
 UNIT = 10**SCALE
 ASSET = "AITBC"
 LARGEST = 2**63 - 1
-RENDERED_KEPT = 4096
+RENDER_CACHE_SIZE = 4096
 
 
 class InvalidAmount(Invalid):
@@ -22,8 +22,8 @@ class InvalidAmount(Invalid):
 
 
 def checked(units: int) -> int:
-    """The same number, refused unless it is a true integer that the ledger's BIGINT can hold."""
-    if type(units) is not int:  # bool and float must never reach the driver: it would truncate them silently
+    """The same number, checked to be an `int` that the ledger's BIGINT can hold. Raises `AmountOverflow`."""
+    if type(units) is not int:  # the driver would truncate a float silently
         raise TypeError(f"money must be an int, not {type(units).__name__}")
     if not -LARGEST <= units <= LARGEST:
         raise AmountOverflow
@@ -48,7 +48,7 @@ def parse(text: str, *, zero: bool = False) -> int:
     return units
 
 
-@lru_cache(RENDERED_KEPT, typed=True)  # prices come again and again; and `True` must be refused though 1 is known
+@lru_cache(RENDER_CACHE_SIZE, typed=True)  # prices repeat; typed, so that `True` is refused though 1 is cached
 def render(units: int) -> str:
     """The decimal string of minor units, without trailing zeros: `5_000_000` is `"0.05"`."""
     whole, part = divmod(abs(checked(units)), UNIT)
@@ -57,22 +57,22 @@ def render(units: int) -> str:
 
 
 def times(units: int, count: int) -> int:
-    """`units × count`, refused with `AmountOverflow` when it passes the ledger's range."""  # noqa: RUF002
+    """`units × count`. Raises `AmountOverflow` past the range of the ledger."""  # noqa: RUF002
     return checked(checked(units) * checked(count))
 
 
 def share(units: int, basis_points: int) -> int:
-    """The part of an amount by basis points (1/10 000), rounded half up to the last unit."""
+    """A share of an amount in basis points (1/10 000), rounded half up to one minor unit."""
     if not 0 <= basis_points <= 10_000:
         raise ValueError(f"basis points lie between 0 and 10000, not {basis_points}")
     return (checked(units) * basis_points + 5_000) // 10_000
 
 
 def split(units: int, weights: Sequence[int]) -> list[int]:
-    """Parts in proportion to the weights whose sum is exactly `units`.
+    """Split an amount in proportion to the weights; the parts add up to exactly `units`.
 
-    The largest-remainder rule: each part is rounded down and the units left over go to the largest remainders, the
-    earlier weight first where two are equal.
+    Largest-remainder method: each part is rounded down, and the units left over go to the largest remainders; of equal
+    ones the first comes first.
     """
     total = sum(weights)
     if units < 0 or total <= 0 or min(weights) < 0:

@@ -1,9 +1,9 @@
-"""Pages of lists: what a list answers, and the opaque cursor that says where its next page begins.
+"""Keyset pagination: a page of a list, and the opaque cursor of the next page.
 
-A cursor holds the list's name, the format's version and the position (the sort key of the last item seen), with a checksum over
-all of it. It carries no signature, because it grants nothing: it says where to go on in a list that the caller is allowed to
-read anyway, every value in it is checked for its type before a query sees it, and no secret has to be shared by replicas or
-survive a restart. The checksum catches what was cut off, edited or brought over from another list.
+A cursor holds the list's name, a format version and a position (the sort key of the last item seen), with a checksum
+over all of it. It carries no signature because it grants nothing: it is a position in a list that the caller may read
+anyway, and each value's type is checked before a query uses it. So no secret is shared between replicas or has to
+survive a restart. The checksum catches a cursor that was truncated, edited or taken from another list.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ Cursor = Annotated[
 ]
 """The `cursor` of a list: `cursor: FromQuery[Cursor] = None`."""
 Value = str | int | datetime | bool | None
-"""What a position may be made of."""
+"""The types of a position's values."""
 Item = TypeVar("Item")
 _CHECKSUM_BYTES = 6
 
@@ -42,7 +42,7 @@ class InvalidCursor(Invalid):
 
 
 def encode_cursor(name: str, *position: Value, bound_to: Sequence[str] = ()) -> str:
-    """The cursor of a position in the list of this name; see `decode_cursor`."""
+    """The cursor of a position in the list with this name; see `decode_cursor`."""
     body = msgspec.json.encode([VERSION, *position])
     cursor = encode_bytes(_checksum(name, body, bound_to) + body)
     if len(cursor) > CURSOR_LENGTH_MAX:
@@ -96,7 +96,7 @@ class Page(Struct, Generic[Item], frozen=True, kw_only=True):
         *,
         bound_to: Sequence[str] = (),
     ) -> "Page[Item]":
-        """The page made of up to `limit` rows of `limit + 1` that were asked for: the one too many says that there are more."""
+        """The page of `limit` rows from a query for `limit + 1`: the extra row shows that there is another page."""
         kept = list(rows[:limit])
         if len(rows) <= limit:
             return Page(data=kept)
@@ -106,7 +106,7 @@ class Page(Struct, Generic[Item], frozen=True, kw_only=True):
 
     @staticmethod
     def position(name: str, cursor: str | None, *, bound_to: Sequence[str] = ()) -> str | None:
-        """The position of a list that is sorted by one text, such as an id; none for its beginning. Raises `InvalidCursor`."""
+        """The position in a list that is sorted by one text column; none for its beginning. Raises `InvalidCursor`."""
         if cursor is None:
             return None
         (value,) = decode_cursor(name, cursor, str, bound_to=bound_to)

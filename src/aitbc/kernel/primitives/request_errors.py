@@ -1,4 +1,4 @@
-"""What a request is refused with before any module sees it."""
+"""Errors of requests that are refused before they reach a module: parsing, limits, headers."""
 
 from aitbc.kernel.primitives.errors import AppError, Forbidden, Invalid, Malformed, TooLarge, Unavailable
 
@@ -94,7 +94,7 @@ class UnsupportedMedia(AppError):
 
 
 class MisdirectedHost(AppError):
-    """This server does not answer for the host in the Host header; the setting `server.hosts` lists those it answers for."""
+    """This server does not answer for the host in the Host header; the setting `server.hosts` lists its hosts."""
 
     status, code, exit_code = 421, "misdirected_host", 2
 

@@ -1,4 +1,4 @@
-"""A value that no log line, answer, traceback or pickle shows: it is read by asking for it by name."""
+"""Secrets in memory: values that no log line, response, traceback or pickle shows."""
 
 import hmac
 from typing import NoReturn
@@ -7,14 +7,14 @@ MASK = "********"
 
 
 def masked(thing: object, *fields: str) -> str:
-    """How a struct prints whose `fields` hold secrets: as always, with stars in their places."""
+    """The `repr` of a struct with its secret `fields` replaced by asterisks."""
     names: tuple[str, ...] = thing.__struct_fields__  # type: ignore[attr-defined]
     shown = [f"{name}={MASK if name in fields else repr(getattr(thing, name))}" for name in names]
     return f"{type(thing).__name__}({', '.join(shown)})"
 
 
 class Secret:
-    """Text that prints as stars. `reveal` is the one way to it, so that each use can be found by searching for the word."""
+    """Text that prints as asterisks. `reveal` is the only access, so that a search for that word finds every use."""
 
     __slots__ = ("_value",)
 

@@ -1,24 +1,24 @@
-"""Tasks that run beside everything else, and how they end."""
+"""Cancel asyncio tasks and wait until they have ended."""
 
 import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-AGAIN_SECONDS = 0.5
+CANCEL_AGAIN_SECONDS = 0.5
 
 
-async def end(tasks: Iterable["asyncio.Task[Any]"]) -> None:
-    """Cancel tasks until every one of them has ended; what they raise is nobody's any more.
+async def cancel_and_wait(tasks: Iterable["asyncio.Task[Any]"]) -> None:
+    """Cancel tasks, repeatedly, until each has ended; what they raise is ignored.
 
-    Once is not enough: a library that is cancelled while it closes a connection may keep that to itself, and the task
-    would go on as if nothing had been said.
+    Cancelling once is not enough: a library that is cancelled while it closes a connection may swallow the
+    cancellation, and the task would go on.
     """
-    everyone = list(tasks)
-    left = {task for task in everyone if not task.done()}
-    while left:
-        for task in left:
+    all_tasks = list(tasks)
+    running = {task for task in all_tasks if not task.done()}
+    while running:
+        for task in running:
             task.cancel()
-        _, left = await asyncio.wait(left, timeout=AGAIN_SECONDS)
-    for task in everyone:
+        _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_SECONDS)
+    for task in all_tasks:
         if not task.cancelled():
-            task.exception()  # whoever never asks for it would read of it in the log
+            task.exception()  # retrieved, so that asyncio does not log it as lost

@@ -1,7 +1,7 @@
-"""Words that people write: types for names and texts, and their one normal form.
+"""Types for human-written names and texts, and their Unicode normalization (NFC).
 
-A name or a text that looks the same is stored the same (Unicode NFC), and none holds characters that steer a terminal or turn
-the direction of writing. The types are plain `str` with a mark; `normal` finds the marks inside a struct.
+Text that looks the same is stored the same, and none holds characters that control a terminal or change the direction
+of writing. The types are plain `str` with a marker in their metadata; `normalized` finds the markers inside a struct.
 """
 
 import functools
@@ -17,30 +17,30 @@ from aitbc.kernel.primitives.request_errors import InvalidText
 
 NAME_LENGTH_MAX = 100
 TEXT_LENGTH_MAX = 2000
-_MARK = {"text": "human"}
-_STEERING = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+_MARKER = {"text": "human"}
+_CONTROL = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
 """Control characters but for tab and line feed, zero-width spaces, direction marks, byte order mark, annotations."""
-_INSIDE = rf"[^\t\n\u200c\u200d{_STEERING}]"
-_EDGE = rf"[^\s\u00a0\u200c\u200d{_STEERING}]"
+_INSIDE = rf"[^\t\n\u200c\u200d{_CONTROL}]"
+_EDGE = rf"[^\s\u00a0\u200c\u200d{_CONTROL}]"
 
 Name = Annotated[
     str,
-    Meta(min_length=1, max_length=NAME_LENGTH_MAX, pattern=rf"^{_EDGE}({_INSIDE}*{_EDGE})?\Z", extra=_MARK),
+    Meta(min_length=1, max_length=NAME_LENGTH_MAX, pattern=rf"^{_EDGE}({_INSIDE}*{_EDGE})?\Z", extra=_MARKER),
     Meta(extra_json_schema={"pattern": rf"^{_EDGE}({_INSIDE}*{_EDGE})?$", "examples": ["alice"]}),
 ]
-"""One line that names something: up to 100 characters, without blanks at its ends."""
+"""A one-line name: up to 100 characters, without spaces at its ends."""
 Text = Annotated[
     str,
-    Meta(max_length=TEXT_LENGTH_MAX, pattern=rf"^[^{_STEERING}]*\Z", extra=_MARK),
-    Meta(extra_json_schema={"pattern": rf"^[^{_STEERING}]*$", "examples": ["Back after the maintenance."]}),
+    Meta(max_length=TEXT_LENGTH_MAX, pattern=rf"^[^{_CONTROL}]*\Z", extra=_MARKER),
+    Meta(extra_json_schema={"pattern": rf"^[^{_CONTROL}]*$", "examples": ["Back after the maintenance."]}),
 ]
 """Lines of text: up to 2000 characters."""
 
 Step = Callable[[Any], Any]
 
 
-def normal(value: Any, kind: Any) -> Any:
-    """The value, of type `kind`, with every `Name` and `Text` in it in normal form. Raises `InvalidText` when one grows too long."""  # noqa: E501
+def normalized(value: Any, kind: Any) -> Any:
+    """The value, of type `kind`, with every `Name` and `Text` in it normalized. Raises `InvalidText`."""
     step = _step_for(kind)
     return value if step is None else step(value)
 
@@ -51,7 +51,7 @@ def _step_for(kind: Any) -> Step | None:
 
 
 def _step(kind: inspect.Type, known: dict[type, dict[str, Step]]) -> Step | None:
-    """What to do with a value of this type, or nothing when no text can be inside."""
+    """The function that normalizes a value of this type; none when it cannot contain text."""
     match kind:
         case inspect.Metadata(type=inspect.StrType() as plain, extra={"text": "human"}):
             return functools.partial(_normal_text, longest=plain.max_length)
@@ -81,7 +81,7 @@ def _struct_step(kind: inspect.StructType, known: dict[type, dict[str, Step]]) -
 
 
 def _union_step(kind: inspect.UnionType, known: dict[type, dict[str, Step]]) -> Step | None:
-    """The step of the one alternative that a value can be told to be; structs are told by their class."""
+    """The function for a union: it dispatches on the class of the value."""
     steps: dict[type, Step] = {}
     shapes = {inspect.ListType: list, inspect.VarTupleType: tuple, inspect.DictType: dict}
     for one in kind.types:
@@ -101,8 +101,8 @@ def _normal_text(text: str, longest: int | None) -> str:
     return text
 
 
-def folded(name: str) -> str:
-    """A name as it is compared where no two may look alike: compatibility forms and letter case aside (Unicode, D146)."""
+def case_folded(name: str) -> str:
+    """The name in one letter case and compatibility form (Unicode D146), to compare names that look alike."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
@@ -123,8 +123,8 @@ def _each_value(item: Step, values: dict[Any, Any]) -> dict[Any, Any]:
     return {key: item(value) for key, value in values.items()}
 
 
-def explained(message: str) -> str:
-    """A decoder's message in words where it would show the pattern of a `Name` or a `Text`, or repeat what was sent."""
+def readable_message(message: str) -> str:
+    """The decoder's message, rewritten where it would show the pattern of a `Name` or `Text`, or repeat the input."""
     if message.startswith("Invalid enum value"):
         return "Expected one of the values that the description lists"
     if "matching regex" not in message or "u202e" not in message:

@@ -1,4 +1,4 @@
-"""Which build this is: version, commit, interpreter."""
+"""The running build: version, commit, interpreter."""
 
 import platform
 import re
@@ -13,17 +13,17 @@ _COMMIT = re.compile(r"[0-9a-f]{40,64}")
 
 
 class Build(Struct, frozen=True, kw_only=True):
-    """What runs here."""
+    """The version, commit and interpreter of the running program."""
 
     version: str
     python: str
     api: str = API
     commit: str | None = None
-    """Known where the program runs from a checkout."""
+    """The git commit, when the program runs from a checkout."""
 
 
 def this_build() -> Build:
-    """What is known of the running program; read once, at the start."""
+    """The running build; read once, at the start."""
     try:
         number = version("aitbc")
     except PackageNotFoundError:  # run from a checkout that was never installed
@@ -32,7 +32,7 @@ def this_build() -> Build:
 
 
 def commit_of(checkout: Path) -> str | None:
-    """The commit that a checkout stands on, read from git's own files; none elsewhere."""
+    """The commit checked out in a folder, read from git's own files; none outside of a checkout."""
     git = checkout / ".git"
     with suppress(OSError, UnicodeDecodeError):
         head = (git / "HEAD").read_text().strip()

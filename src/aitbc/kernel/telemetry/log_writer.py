@@ -1,4 +1,4 @@
-"""The pen of the log: lines are handed over at once and written by a thread, so that a slow reader never holds up a request."""
+"""The log writer: a queue of lines and a thread that writes them, so that a slow reader never blocks a request."""
 
 import os
 import re
@@ -13,24 +13,24 @@ import msgspec
 
 from aitbc.kernel.crypto.api_key import without_keys
 
-GATHER_SECONDS = 0.02
+COLLECT_SECONDS = 0.02
 """How long lines are collected into one write."""
-WAITING_BYTES_MAX = 8 << 20
-"""Lines past this are counted and dropped, while nobody reads."""
+QUEUE_BYTES_MAX = 8 << 20
+"""Lines past this are dropped and counted, while the reader is stalled."""
 FLUSH_SECONDS = 1.0
 PIPE_BYTES = 4096
-"""What a pipe that polls as writable takes without blocking."""
+"""What a pipe that polls as writable accepts without blocking."""
 FILE_BYTES = 1 << 18
 SECRET_LENGTH_MIN = 6
-"""Shorter ones are not searched for: they would be found everywhere."""
-STARS = b"********"
+"""Shorter secrets are not masked: they would match everywhere."""
+MASK = b"********"
 
 _PASSWORD = re.compile(rb"(://[^/@:\s\"]{0,128}:)[^@\s\"]{1,512}(?=@)")
 _BEARER = re.compile(rb"(?i)(bearer )[0-9a-z._~+/=-]{12,}")
 
 
-class Writer:
-    """Writes whole lines to a descriptor, in order, without secrets."""
+class LogWriter:
+    """Writes whole lines to a file descriptor, in order, with secrets masked."""
 
     def __init__(self, descriptor: int, *, secrets: Iterable[str] = ()) -> None:
         self._descriptor = descriptor
@@ -39,17 +39,17 @@ class Writer:
         self._lines: list[bytes] = []
         self._size = 0
         self._dropped = 0
-        self._handing = threading.Lock()
-        self._writing = threading.Lock()
+        self._queue_lock = threading.Lock()
+        self._write_lock = threading.Lock()
         self._wake = threading.Event()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
     def write(self, line: bytes) -> None:
-        """Hand over one line with its newline. It never blocks; with a reader that has stalled it drops and counts."""
-        with self._handing:
-            if self._size > WAITING_BYTES_MAX:
+        """Queue one line with its newline. Never blocks; while the reader is stalled, lines are dropped and counted."""
+        with self._queue_lock:
+            if self._size > QUEUE_BYTES_MAX:
                 self._dropped += 1
                 return
             self._lines.append(line)
@@ -58,11 +58,11 @@ class Writer:
             self._wake.set()
 
     def flush(self, seconds: float = FLUSH_SECONDS) -> None:
-        """Write what was handed over so far, or give up after this long."""
-        self._write_waiting(time.monotonic() + seconds)
+        """Write the lines queued so far, or give up after this many seconds."""
+        self._write_queued(time.monotonic() + seconds)
 
     def close(self) -> None:
-        """Flush and end the thread."""
+        """Flush, and stop the thread."""
         self._closed = True
         self.flush()
         self._wake.set()
@@ -72,31 +72,31 @@ class Writer:
         while not self._closed:
             self._wake.wait()
             if not self._closed:
-                time.sleep(GATHER_SECONDS)
+                time.sleep(COLLECT_SECONDS)
             self._wake.clear()
-            self._write_waiting(None)
+            self._write_queued(None)
 
-    def _write_waiting(self, deadline: float | None) -> None:
-        if not self._writing.acquire(timeout=-1 if deadline is None else max(0.0, deadline - time.monotonic())):
+    def _write_queued(self, deadline: float | None) -> None:
+        if not self._write_lock.acquire(timeout=-1 if deadline is None else max(0.0, deadline - time.monotonic())):
             return
         try:
-            with self._handing:
+            with self._queue_lock:
                 lines, self._lines, self._size = self._lines, [], 0
                 dropped, self._dropped = self._dropped, 0
             if dropped:
                 lines.append(b'{"level":"error","event":"log_lines_dropped","count":%d}\n' % dropped)
             self._write_all(self._masked(b"".join(lines)), deadline)
         finally:
-            self._writing.release()
+            self._write_lock.release()
 
     def _masked(self, text: bytes) -> bytes:
         for secret in self._secrets:
-            text = text.replace(secret, STARS)
-        text = _PASSWORD.sub(rb"\1" + STARS, without_keys(text))
-        return _BEARER.sub(rb"\1" + STARS, text)
+            text = text.replace(secret, MASK)
+        text = _PASSWORD.sub(rb"\1" + MASK, without_keys(text))
+        return _BEARER.sub(rb"\1" + MASK, text)
 
     def _write_all(self, text: bytes, deadline: float | None) -> None:
-        """Piece by piece, as the reader takes them; what cannot be written at all (a closed pipe, a full disk) is let go."""
+        """Write in chunks, as fast as the reader takes them; on an error (a closed pipe, a full disk) drop the rest."""
         chunk = FILE_BYTES if self._regular else PIPE_BYTES
         view = memoryview(text)
         try:
@@ -115,7 +115,7 @@ class Writer:
 
 
 def _spellings(secrets: Iterable[str]) -> list[bytes]:
-    """Every way in which a secret may stand in a line: plain, as a JSON string, and the password of a URL by itself."""
+    """The forms a secret may have in a line: plain, escaped in a JSON string, and the password of a URL by itself."""
     found: set[bytes] = set()
     for secret in secrets:
         words = {secret}

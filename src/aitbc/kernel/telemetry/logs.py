@@ -1,4 +1,4 @@
-"""The log, set up once: JSON lines for machines, colours for people, secrets for nobody; no value can forge a line."""
+"""Structured logging: JSON lines, or coloured text on a terminal; secrets are masked, and no value can forge a line."""
 
 import atexit
 import logging
@@ -17,20 +17,20 @@ from msgspec import Struct, field
 
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.request_id import current_request_id
-from aitbc.kernel.telemetry.log_writer import Writer
+from aitbc.kernel.telemetry.log_writer import LogWriter
 
 principal_key: ContextVar[str | None] = ContextVar("principal_key", default=None)
-"""The id of the key behind this request."""
+"""The id of the API key of this request."""
 module_name: ContextVar[str | None] = ContextVar("module_name", default=None)
-"""The module at work, where the code that logs serves several."""
+"""The module that logs, in code that serves several modules."""
 
 LINE_BYTES_MAX = 64 * 1024
 FIELD_LENGTH_MAX = 1000
-"""To this many characters the fields of a longer line are cut."""
+"""The fields of a line that is too long are truncated to this many characters."""
 NUMBERS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _COLORS = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
-_MISCHIEF = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
-"""What JSON lets through and a terminal or an editor may obey: C1 controls, line separators, changes of direction."""
+_UNSAFE = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+"""Characters that JSON allows and a terminal or editor may obey: C1 controls, line separators, bidi controls."""
 Level = Literal["debug", "info", "warning", "error"]
 
 
@@ -46,47 +46,47 @@ class LogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class Levels:
-    """From which level on each logger is heard; may be changed while the process runs."""
+    """The log level of each logger; may be changed while the process runs."""
 
     def __init__(self, level: str = "info", levels: Mapping[str, str] | None = None) -> None:
         self._default = NUMBERS[level]
-        self._own = {name: NUMBERS[value] for name, value in (levels or {}).items()}
-        self._known: dict[str, int] = {}
+        self._levels = {name: NUMBERS[value] for name, value in (levels or {}).items()}
+        self._cache: dict[str, int] = {}
 
     def set(self, name: str, level: str) -> None:
         """Change the level of one module or library; its children follow."""
-        self._own[name] = NUMBERS[level]
-        self._known.clear()
+        self._levels[name] = NUMBERS[level]
+        self._cache.clear()
         logging.getLogger(name).setLevel(NUMBERS[level])
 
     def threshold(self, logger: str) -> int:
-        """The number below which this logger is silent. Libraries are heard from `warning` on unless told otherwise."""
-        found = self._known.get(logger)
+        """The lowest level number that this logger writes. Libraries write from `warning` on, unless configured."""
+        found = self._cache.get(logger)
         if found is None:
-            found = self._known[logger] = self._search(logger)
+            found = self._cache[logger] = self._search(logger)
         return found
 
     def _search(self, logger: str) -> int:
         parts = logger.split(".")
         for length in range(len(parts), 0, -1):
             for start in range(min(length, 3)):
-                own = self._own.get(".".join(parts[start:length]))
+                own = self._levels.get(".".join(parts[start:length]))
                 if own is not None and (start == 0 or parts[0] == "aitbc"):
                     return own
         return self._default if parts[0] == "aitbc" else max(self._default, NUMBERS["warning"])
 
 
 class Log:
-    """What all loggers share; `configure` changes it in place, so that loggers made before follow."""
+    """The state that all loggers share; `configure` changes it in place, so that existing loggers follow."""
 
     def __init__(self) -> None:
         self.levels = Levels()
-        self.writer: Writer | None = None
+        self.writer: LogWriter | None = None
         self.console = False
         self.color = False
 
     def emit(self, level: str, logger: str, fields: MutableMapping[str, Any]) -> None:
-        """Write one event, if its logger is heard at this level."""
+        """Write one event, if its logger writes this level."""
         if NUMBERS[level] < self.levels.threshold(logger) or self.writer is None:
             return
         line: dict[str, Any] = {
@@ -104,7 +104,7 @@ class Log:
         if error := fields.pop("exc_info", None):
             line["exception"] = _traceback(error)
         line.update((name, value) for name, value in fields.items() if name not in ("timestamp", "level", "logger"))
-        self.writer.write(for_people(line, color=self.color) if self.console else for_machines(line))
+        self.writer.write(render_console(line, color=self.color) if self.console else render_json(line))
 
 
 current = Log()
@@ -113,22 +113,22 @@ current = Log()
 def configure(
     settings: LogSettings, *, descriptor: int = 1, secrets: Sequence[str] = (), no_color: bool = False
 ) -> Levels:
-    """Set up logging for this process, or change it; `secrets` are masked wherever they turn up. Gives the levels."""
+    """Configure logging for this process; `secrets` are masked in every line. Returns the levels."""
     terminal = os.isatty(descriptor)
     if current.writer is not None:
         current.writer.close()
-    current.writer = Writer(descriptor, secrets=secrets)
+    current.writer = LogWriter(descriptor, secrets=secrets)
     current.levels = Levels(settings.level, settings.levels)
     current.console = settings.format == "console" or (settings.format == "auto" and terminal)
     current.color = terminal and not no_color
     structlog.configure(
         processors=[_to_current],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
-        logger_factory=_Named,
+        logger_factory=_NamedLogger,
         cache_logger_on_first_use=True,
     )
-    # The root stays at warning: a library that finds `info` enabled prepares every line, heard or not.
-    logging.basicConfig(handlers=[_FromLibraries()], level=logging.WARNING, force=True)
+    # The root stays at warning: a library that finds `info` enabled formats every line, written or not.
+    logging.basicConfig(handlers=[_LibraryHandler()], level=logging.WARNING, force=True)
     for name, level in settings.levels.items():
         logging.getLogger(name).setLevel(NUMBERS[level])
     logging.captureWarnings(capture=True)
@@ -138,35 +138,35 @@ def configure(
 
 
 def flush() -> None:
-    """Write out what waits; for the end of the process."""
+    """Write the queued lines; called at exit."""
     if current.writer is not None:
         current.writer.flush()
 
 
-class _Named:
-    """What structlog calls a logger: here only a name."""
+class _NamedLogger:
+    """The logger that structlog wraps: only a name."""
 
     def __init__(self, name: str = "aitbc") -> None:
         self.name = name
 
 
-def _to_current(logger: _Named, method: str, fields: MutableMapping[str, Any]) -> str:
+def _to_current(logger: _NamedLogger, method: str, fields: MutableMapping[str, Any]) -> str:
     current.emit("error" if method == "exception" else method, logger.name, fields)
     raise structlog.DropEvent
 
 
-class _FromLibraries(logging.Handler):
-    """Brings what libraries say through the standard library's logging into the same log."""
+class _LibraryHandler(logging.Handler):
+    """A `logging` handler that writes the records of libraries to the same log."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One record as one event, the library's sentence as its `message`."""
+        """Write a record as one event, the library's text as its `message`."""
         level = "debug" if record.levelno < 20 else record.levelname.lower()
-        fields = {"event": "library_spoke", "message": record.getMessage(), "exc_info": record.exc_info}
+        fields = {"event": "library_log", "message": record.getMessage(), "exc_info": record.exc_info}
         current.emit(level if level in NUMBERS else "info", record.name, fields)
 
 
 def _traceback(error: Any) -> str:
-    """Type, message and lines of code; never the values of variables."""
+    """The traceback: type, message and lines of code; never the values of variables."""
     if error is True:
         error = sys.exc_info()[1]
     elif isinstance(error, tuple):
@@ -179,26 +179,26 @@ def _traceback(error: Any) -> str:
 # Rendering -----------------------------------------------------------------------------------------------------------
 
 
-def for_machines(line: Mapping[str, Any]) -> bytes:
-    """One JSON object and a newline. What cannot be encoded is described, and an overlong line is cut field by field."""
+def render_json(line: Mapping[str, Any]) -> bytes:
+    """One JSON object and a newline; a field that cannot be encoded is described, and a line too long is truncated."""
     try:
         text = msgspec.json.encode(line, enc_hook=str)
     except Exception:  # noqa: BLE001 - a foreign value may do anything
-        text = msgspec.json.encode(shortened(line))
+        text = msgspec.json.encode(truncated(line))
     if len(text) > LINE_BYTES_MAX:
-        text = msgspec.json.encode(shortened(line))
-    return harmless(text) + b"\n"
+        text = msgspec.json.encode(truncated(line))
+    return escape_unsafe(text) + b"\n"
 
 
-def harmless(text: bytes) -> bytes:
-    """JSON with everything escaped that a terminal or an editor might obey."""
+def escape_unsafe(text: bytes) -> bytes:
+    """JSON with the characters escaped that a terminal or an editor might obey."""
     if text.isascii() and b"\x7f" not in text:
         return text
-    return _MISCHIEF.sub(lambda found: f"\\u{ord(found[0]):04x}", text.decode()).encode()
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text.decode()).encode()
 
 
-def shortened(line: Mapping[str, Any]) -> dict[str, Any]:
-    """The line with every field as text of a bounded length: the way out for what cannot be encoded or is too long."""
+def truncated(line: Mapping[str, Any]) -> dict[str, Any]:
+    """The line with every field as text of bounded length: for a line that cannot be encoded, or is too long."""
     short: dict[str, Any] = {}
     for name, value in line.items():
         if isinstance(value, datetime | int | float | None):
@@ -217,16 +217,16 @@ def _text(value: Any) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def for_people(line: Mapping[str, Any], *, color: bool) -> bytes:
-    """Time, level, event and fields; an exception below, its lines indented."""
+def render_console(line: Mapping[str, Any], *, color: bool) -> bytes:
+    """One line for a terminal: time, level, event and fields; an exception below, indented."""
     fields = dict(line)
     time, level, event = fields.pop("timestamp"), fields.pop("level"), fields.pop("event")
     exception = fields.pop("exception", "")
     fields.pop("logger", None)
-    paint, bold, dim, plain = (_COLORS[level], "\x1b[1m", "\x1b[2m", "\x1b[0m") if color else ("", "", "", "")
-    parts = [f"{dim}{time:%H:%M:%S}.{time.microsecond // 1000:03d}{plain} {paint}{level:<7}{plain}"]
-    parts.append(f"{bold}{_visible(_text(event))}{plain}")
-    parts += [f"{dim}{_visible(_text(name))}={plain}{_word(value)}" for name, value in fields.items()]
+    color_on, bold, dim, off = (_COLORS[level], "\x1b[1m", "\x1b[2m", "\x1b[0m") if color else ("", "", "", "")
+    parts = [f"{dim}{time:%H:%M:%S}.{time.microsecond // 1000:03d}{off} {color_on}{level:<7}{off}"]
+    parts.append(f"{bold}{_visible(_text(event))}{off}")
+    parts += [f"{dim}{_visible(_text(name))}={off}{_word(value)}" for name, value in fields.items()]
     text = " ".join(parts)[:LINE_BYTES_MAX]
     for row in exception.splitlines():
         text += "\n    " + _visible(row)
@@ -240,7 +240,7 @@ def _word(value: Any) -> str:
 
 
 def _visible(text: str) -> str:
-    """The text with everything escaped that does not print: control characters, ANSI sequences, separators."""
+    """The text with unprintable characters escaped: control characters, ANSI sequences, separators."""
     if text.isprintable():
         return text
     return "".join(

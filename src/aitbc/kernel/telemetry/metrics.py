@@ -1,4 +1,4 @@
-"""What Prometheus may ask: requests, the process, and whatever modules count, under names that stay and labels that are few."""
+"""Prometheus metrics: requests, the process and what modules count, with stable names and few labels."""
 
 import asyncio
 import re
@@ -9,12 +9,10 @@ from typing import Any
 
 import structlog
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     Metric,
     ProcessCollector,
     disable_created_metrics,
@@ -27,14 +25,14 @@ from aitbc.kernel.primitives.version import Build
 
 CONTENT_TYPE = "text/plain; version=0.0.4"
 UNMATCHED = "unmatched"
-"""The route of every request that no route matches, so that foreign paths make no series."""
-CLIENT_LEFT = 499
+"""The `route` label of requests that match no route, so that arbitrary paths create no time series."""
+CLIENT_CLOSED_REQUEST = 499
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Upper bounds of the buckets of a duration; the last one takes long polls."""
+"""Bucket boundaries of durations, in seconds; the last one covers long polls."""
 CACHE_SECONDS_MIN = 1.0
 COLLECTOR_SECONDS = 2.0
-"""How long a collector may take before its metrics are left out of this answer."""
+"""The timeout of a collector; after it, its metrics are left out of this scrape."""
 LABELS_MAX = 4
 
 _NAME = re.compile(r"aitbc_[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -49,12 +47,12 @@ Collect = Callable[[], Awaitable[Iterable[Metric]]]
 
 
 class Metrics:
-    """The metrics of one process. Modules add theirs once, at the start."""
+    """The metrics of one process; modules register theirs once, at start."""
 
     def __init__(self, build: Build, *, loop_lag: LoopLag | None = None) -> None:
         self._registry = CollectorRegistry()
         self._build = build
-        self._pulse = loop_lag
+        self._loop_lag = loop_lag
         self._requests: dict[tuple[str, str, int], int] = {}
         self._durations: dict[tuple[str, str], _Durations] = {}
         self._sockets: dict[tuple[str, int], int] = {}
@@ -71,16 +69,10 @@ class Metrics:
         """A number that rises and falls."""
         return Gauge(_checked(name, meaning, labels), meaning, labels, registry=self._registry)
 
-    def histogram(
-        self, name: str, meaning: str, labels: Sequence[str] = (), buckets: Sequence[float] = SECONDS
-    ) -> Histogram:
-        """How values are spread; durations in seconds have good buckets by themselves."""
-        return Histogram(_checked(name, meaning, labels), meaning, labels, registry=self._registry, buckets=buckets)
-
     def collector(self, name: str, collect: Collect, *, cache_seconds: float = 5.0) -> None:
-        """Metrics that are asked for at each scrape, from the database for instance, and then kept for a while.
+        """Register a function that collects metrics at a scrape, from the database for instance; its result is cached.
 
-        A collector that fails or takes too long costs its own metrics and no others, and shows in `aitbc_collector_up`.
+        A collector that fails or takes too long loses its own metrics and no others, and shows in `aitbc_collector_up`.
         """
         if name in self._collectors:
             raise ValueError(f"there is a collector {name} already")
@@ -91,8 +83,8 @@ class Metrics:
     # What the server uses
 
     def observe(self, scope: Mapping[str, Any], status: int, seconds: float) -> None:
-        """Count one answered request, or one WebSocket that has ended; status 0 is one whose caller had left."""
-        if scope.get("type") == ScopeType.WEBSOCKET:  # which may last for days: its time is no answer's
+        """Count one answered request, or one WebSocket that has ended; status 0: its client had disconnected."""
+        if scope.get("type") == ScopeType.WEBSOCKET:  # it may last for days, so its duration is not recorded
             ended = (scope.get("path_template") or UNMATCHED, status)
             self._sockets[ended] = self._sockets.get(ended, 0) + 1
             return
@@ -100,7 +92,7 @@ class Metrics:
         if method not in METHODS:
             method = "other"
         route = scope.get("path_template") or UNMATCHED
-        count = (method, route, status or CLIENT_LEFT)
+        count = (method, route, status or CLIENT_CLOSED_REQUEST)
         self._requests[count] = self._requests.get(count, 0) + 1
         durations = self._durations.get((method, route))
         if durations is None:
@@ -109,31 +101,31 @@ class Metrics:
         durations.sum += seconds
 
     async def render(self) -> bytes:
-        """The text that Prometheus reads."""
+        """The metrics in Prometheus' text format."""
         collectors = list(self._collectors.values())
         answers = await asyncio.gather(*(collector.metrics() for collector in collectors))
         up = gauge("aitbc_collector_up", "Whether a collector of metrics answered.", ("collector",))
         for collector, answer in zip(collectors, answers, strict=True):
             up.add_metric([collector.name], 0.0 if answer is None else 1.0)
         families: dict[str, Metric] = {}
-        ours = (*self._own(), *self._registry.collect(), *([up] if collectors else []))
+        ours = (*self._builtin(), *self._registry.collect(), *([up] if collectors else []))
         for metric in (*ours, *(metric for answer in answers for metric in answer or ())):
             if families.setdefault(metric.name, metric) is not metric:
-                log.error("metric_doubled", metric=metric.name)  # Prometheus would refuse the whole answer
-        return generate_latest(_Gathered(list(families.values())))
+                log.error("metric_duplicate", metric=metric.name)  # Prometheus would reject the whole scrape
+        return generate_latest(_Families(list(families.values())))
 
-    def _own(self) -> Iterable[Metric]:
+    def _builtin(self) -> Iterable[Metric]:
         build = {
             "version": self._build.version,
             "commit": self._build.commit or "unknown",
             "python": self._build.python,
         }
         yield InfoMetricFamily("aitbc_build", "Which build runs here.", value=build)
-        if self._pulse is not None:
-            lag = gauge("aitbc_event_loop_lag_seconds", "By how much the last beat of the event loop was late.")
-            lag.add_metric([], self._pulse.lag_seconds)
+        if self._loop_lag is not None:
+            lag = gauge("aitbc_event_loop_lag_seconds", "By how much the last tick of the event loop was late.")
+            lag.add_metric([], self._loop_lag.lag_seconds)
             frozen = counter("aitbc_event_loop_frozen_seconds_total", "Seconds in which the event loop stood still.")
-            frozen.add_metric([], self._pulse.frozen_seconds_total)
+            frozen.add_metric([], self._loop_lag.frozen_seconds_total)
             yield from (lag, frozen)
         requests = CounterMetricFamily(
             "aitbc_http_requests_total", "Requests answered.", labels=("method", "route", "status")
@@ -158,42 +150,13 @@ class Metrics:
 
 
 def gauge(name: str, meaning: str, labels: Sequence[str] = ()) -> GaugeMetricFamily:
-    """For collectors: a gauge to fill with `add_metric(label values, value)`."""
+    """A gauge for a collector, to fill with `add_metric(label values, value)`."""
     return GaugeMetricFamily(_checked(name, meaning, labels), meaning, labels=labels)
 
 
 def counter(name: str, meaning: str, labels: Sequence[str] = ()) -> CounterMetricFamily:
-    """For collectors: a counter to fill with `add_metric(label values, value)`."""
+    """A counter for a collector, to fill with `add_metric(label values, value)`."""
     return CounterMetricFamily(_checked(name, meaning, labels, ending="_total"), meaning, labels=labels)
-
-
-class Measured:
-    """Middleware that counts each request; for where the boundary does not call `observe` itself."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app = app
-        self._metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, to its end."""
-        if scope["type"] != ScopeType.HTTP:
-            await self._app(scope, receive, send)
-            return
-        status, started = 0, time.perf_counter()
-
-        async def watched(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watched)
-        except Exception:
-            status = 500
-            raise
-        finally:
-            self._metrics.observe(scope, status, time.perf_counter() - started)
 
 
 class _Durations:
@@ -204,7 +167,7 @@ class _Durations:
         self.sum = 0.0
 
     def cumulative(self) -> list[tuple[str, float]]:
-        """Upper bound and number of values up to it, as the format wants them."""
+        """Each bucket's upper bound and cumulative count, as the text format needs them."""
         total, found = 0, []
         for bound, count in zip((*SECONDS, float("inf")), self.buckets, strict=True):
             total += count
@@ -213,25 +176,25 @@ class _Durations:
 
 
 class _Collector:
-    """One source of metrics with its last answer. Scrapes that come together share one question."""
+    """A registered collector with its cached result; concurrent scrapes share one call."""
 
     def __init__(self, name: str, collect: Collect, cache_seconds: float) -> None:
         self.name = name
         self._collect = collect
         self._cache_seconds = cache_seconds
-        self._asking = asyncio.Lock()
-        self._answer: Sequence[Metric] | None = None
-        self._asked = float("-inf")
+        self._lock = asyncio.Lock()
+        self._cached: Sequence[Metric] | None = None
+        self._collected_at = float("-inf")
 
     async def metrics(self) -> Sequence[Metric] | None:
-        """The metrics, at most as old as the cache allows; none after a failure, which is kept as long."""
-        async with self._asking:
-            if time.monotonic() - self._asked >= self._cache_seconds:
-                self._answer = await self._ask()
-                self._asked = time.monotonic()
-            return self._answer
+        """The metrics, from the cache while it is fresh; none after a failure, which is cached as long."""
+        async with self._lock:
+            if time.monotonic() - self._collected_at >= self._cache_seconds:
+                self._cached = await self._call()
+                self._collected_at = time.monotonic()
+            return self._cached
 
-    async def _ask(self) -> Sequence[Metric] | None:
+    async def _call(self) -> Sequence[Metric] | None:
         try:
             async with asyncio.timeout(COLLECTOR_SECONDS):
                 return list(await self._collect())
@@ -240,19 +203,19 @@ class _Collector:
             return None
 
 
-class _Gathered:
-    """Families in hand, in the shape that the renderer asks for."""
+class _Families:
+    """Collected metric families, as the registry that `generate_latest` expects."""
 
     def __init__(self, families: Sequence[Metric]) -> None:
         self._families = families
 
     def collect(self) -> Iterable[Metric]:
-        """All of them."""
+        """All families."""
         return self._families
 
 
 def _checked(name: str, meaning: str, labels: Sequence[str], *, ending: str | None = None) -> str:
-    """The name, if it keeps the rules of Prometheus and ours: prefix, base units, a sentence of meaning, few labels."""
+    """The name, checked against the rules of Prometheus and ours: prefix, base units, help text, few labels."""
     if not _NAME.fullmatch(name):
         raise ValueError(f"the metric {name} must read aitbc_words_in_lower_case")
     if name.endswith("_total") is not (ending == "_total"):

@@ -33,7 +33,7 @@ module = Module(
     metadata=Base.metadata,
     routes=(JobController, RunController, KindController, QuoteController, ArtifactController),
     needs={"trading": TradingApi},
-    hears={MinerChanged: AiService.on_miners_changed},
+    handles={MinerChanged: AiService.on_miners_changed},
     parts={
         "submissions": Submissions,
         "quotes": Quotes,

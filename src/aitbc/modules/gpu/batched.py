@@ -98,7 +98,7 @@ async def record_heartbeats(database: Database, heartbeats: Sequence[Heartbeat])
                 connection, news, before, {heartbeat.miner: heartbeat.request_id for heartbeat in heartbeats}, at
             )
     if news:
-        database.woke()
+        database.notify_published()
     return [
         MinerStatus(miners[heartbeat.miner].status, miners[heartbeat.miner].status_reason)
         if heartbeat.miner in miners

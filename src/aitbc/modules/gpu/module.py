@@ -42,7 +42,7 @@ module = Module(
         "listings": Listings,
         "bookings": Bookings,
     },
-    hears={AttemptEnded: GpuService.on_attempts_ended},
+    handles={AttemptEnded: GpuService.on_attempts_ended},
     scopes={"live": ("miners:read", "miners:enrol", "miners:manage"), "miner": ("miners:work",)},
     settings=GpuSettings,
     legacy=(

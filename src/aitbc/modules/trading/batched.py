@@ -144,7 +144,7 @@ class LedgerBatches:
             events = [HoldExpired(hold=hold.id, payer=hold.payer, reference=hold.reference) for hold in book.ended]
             await publish_many(connection, "trading", events)
         if events:
-            self._database.woke()
+            self._database.notify_published()
         return len(due)
 
     async def _open_accounts(self, commands: Sequence[Command]) -> None:

@@ -116,7 +116,7 @@ class Operations:
                 if row is not None:
                     await uow.audit(who.account, who.key, "event.replay", event)
             if row is not None:
-                database.woke()
+                database.notify_published()
                 return _told(database.module, row)
             if known is not None:
                 raise EventNotDead

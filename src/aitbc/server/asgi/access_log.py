@@ -10,11 +10,12 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Struct
 
-from aitbc.kernel.http.websocket import CLIENT_LEFT, Watched
+from aitbc.kernel.http.websocket import ObservedWebSocket
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.request_id import current_request_id
-from aitbc.kernel.telemetry.log_writer import Writer
-from aitbc.kernel.telemetry.logs import NUMBERS, current, for_people, harmless, shortened
+from aitbc.kernel.telemetry.log_writer import LogWriter
+from aitbc.kernel.telemetry.logs import NUMBERS, current, escape_unsafe, render_console, truncated
+from aitbc.kernel.telemetry.metrics import CLIENT_CLOSED_REQUEST
 
 PATH_LENGTH_MAX = 200
 TOLD = "told_elsewhere"
@@ -55,7 +56,7 @@ class AccessLog:
         if kind != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        started, status, size, request = perf_counter(), CLIENT_LEFT, 0, None
+        started, status, size, request = perf_counter(), CLIENT_CLOSED_REQUEST, 0, None
 
         async def watched(message: Message) -> None:
             nonlocal status, size, request
@@ -79,7 +80,7 @@ class AccessLog:
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One WebSocket, to its end: the status is 101 once it was open."""
-        watched, started, request = Watched(receive, send), perf_counter(), None
+        watched, started, request = ObservedWebSocket(receive, send), perf_counter(), None
 
         async def sent(message: Any) -> None:
             nonlocal request
@@ -98,7 +99,7 @@ class AccessLog:
 
     def _write(
         self,
-        writer: Writer,
+        writer: LogWriter,
         scope: Mapping[str, Any],
         status: int,
         size: int,
@@ -107,7 +108,7 @@ class AccessLog:
         code: int | None = None,
     ) -> None:
         level = "info" if status < 500 else "error"
-        if scope.get("state", {}).get(TOLD) and status != CLIENT_LEFT:
+        if scope.get("state", {}).get(TOLD) and status != CLIENT_CLOSED_REQUEST:
             return
         if NUMBERS[level] < current.levels.threshold("aitbc.access"):
             return
@@ -127,10 +128,12 @@ class AccessLog:
             code,
         )
         if current.console:
-            writer.write(for_people({**msgspec.to_builtins(line), "timestamp": line.timestamp}, color=current.color))
+            writer.write(
+                render_console({**msgspec.to_builtins(line), "timestamp": line.timestamp}, color=current.color)
+            )
             return
         try:
             text = _encode(line)
         except UnicodeEncodeError:  # a path whose bytes are not UTF-8
-            text = msgspec.json.encode(shortened(msgspec.structs.asdict(line)))
-        writer.write((text if text.isascii() else harmless(text)) + b"\n")
+            text = msgspec.json.encode(truncated(msgspec.structs.asdict(line)))
+        writer.write((text if text.isascii() else escape_unsafe(text)) + b"\n")

@@ -18,9 +18,10 @@ import structlog
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Struct
 
-from aitbc.kernel.http.disconnect import GONE
-from aitbc.kernel.http.problems import MUTATING, PROBLEM_TYPE, problem, problem_headers, with_head
-from aitbc.kernel.http.websocket import Watched, refuse
+from aitbc.kernel.http.disconnect import DISCONNECT
+from aitbc.kernel.http.problems import PROBLEM_TYPE, problem, problem_headers, with_head
+from aitbc.kernel.http.scope import MUTATING
+from aitbc.kernel.http.websocket import ObservedWebSocket, refuse
 from aitbc.kernel.primitives import strict_json
 from aitbc.kernel.primitives.errors import AppError, NotFound
 from aitbc.kernel.primitives.ids import new_request_id
@@ -121,7 +122,7 @@ class Boundary:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         ident = _request_id(headers)
         token = current_request_id.set(ident)
-        watched, started = Watched(receive, send), time.perf_counter()
+        watched, started = ObservedWebSocket(receive, send), time.perf_counter()
         self.in_flight += 1
         self.sockets += 1
         try:
@@ -216,8 +217,8 @@ class _Exchange:
         except AppError as refusal:
             await self._refuse(refusal)
         except asyncio.CancelledError:
-            gone = scope.get(GONE)
-            if gone is None or not gone.explains():
+            gone = scope.get(DISCONNECT)
+            if gone is None or not gone.caused_cancellation():
                 raise
         except Exception as error:
             if self.status:  # cut the connection rather than end half an answer as if it were whole

@@ -9,7 +9,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from aitbc.kernel.http.disconnect import GONE, Disconnect
+from aitbc.kernel.http.disconnect import DISCONNECT, Disconnect
 from aitbc.kernel.http.problems import PROBLEM_TYPE, problem
 from aitbc.kernel.primitives.errors import AppError, Malformed
 from aitbc.kernel.primitives.ids import new_request_id
@@ -64,7 +64,7 @@ class Connection(HttpToolsProtocol):
         self._head_since = None
         self._head_bytes = 0
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
-        scope[GONE] = self._gone = Disconnect()
+        scope[DISCONNECT] = self._gone = Disconnect()
         super().on_headers_complete()
         if self._is_draining() and self.cycle is not None:  # a WebSocket has none
             self.cycle.keep_alive = False
@@ -83,7 +83,7 @@ class Connection(HttpToolsProtocol):
         """The client has left, or was cut."""
         super().connection_lost(exc)
         if self._gone is not None:
-            self._gone.happen()
+            self._gone.set()
 
     def cut_if_slow(self, now: float, seconds: float) -> None:
         """End the connection if a head has been awaited, or has been coming in, for longer than this."""

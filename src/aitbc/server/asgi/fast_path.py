@@ -16,9 +16,13 @@ from litestar.serialization import encode_json
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
+from aitbc.kernel.http.app import handlers
+from aitbc.kernel.http.body import read_body
 from aitbc.kernel.http.guard import REPLAYED, Guard, release_idempotency_key
-from aitbc.kernel.http.problems import MUTATING, check_parameters, handlers, read_body, read_query, told
-from aitbc.kernel.http.signature import Contract, contract_of
+from aitbc.kernel.http.parameters import check_parameters, read_query
+from aitbc.kernel.http.problems import convert_error
+from aitbc.kernel.http.scope import MUTATING
+from aitbc.kernel.http.signature import HandlerSignature, signature_of
 from aitbc.kernel.identity.principal import PUBLIC
 from aitbc.kernel.primitives.errors import AppError, FieldError, Invalid
 
@@ -38,7 +42,7 @@ class FastRoute(Struct, frozen=True, eq=False, kw_only=True):
     takes_once: bool
     name: str | None
     """The parameter for the name in its path."""
-    contract: Contract
+    contract: HandlerSignature
     """What it takes in query and body."""
     opt: Mapping[str, Any]
     """What its route declares: permission, idempotency, whether it waits."""
@@ -149,7 +153,7 @@ class FastPath:
         except AppError:
             raise
         except Exception as error:
-            raise told(error, scope) from error
+            raise convert_error(error, scope) from error
 
 
 class _Content:
@@ -189,7 +193,7 @@ def _way(handler: Any, template: str, things: Mapping[str, Any], guards_of_all: 
     """The way of a handler; none for one that takes or answers anything out of the ordinary."""
     if not isinstance(handler, HTTPRouteHandler) or _has_hooks(handler):
         return None
-    contract = contract_of(handler)
+    contract = signature_of(handler)
     parameters = list(contract.path.values())
     name = parameters[0].name if parameters else None
     services = contract.takes - GIVEN - contract.query.keys() - {name}

@@ -22,8 +22,10 @@ from aitbc.kernel.database.idempotency import (
     IdempotencyKeyRequired,
     IdempotencyKeyReused,
 )
-from aitbc.kernel.http.problems import MUTATING, PROBLEM_TYPE, Problem, handlers, is_retryable, problem
-from aitbc.kernel.http.signature import Contract, Parameter, contract_of
+from aitbc.kernel.http.app import handlers
+from aitbc.kernel.http.problems import PROBLEM_TYPE, Problem, is_retryable, problem
+from aitbc.kernel.http.scope import MUTATING
+from aitbc.kernel.http.signature import HandlerSignature, Parameter, signature_of
 from aitbc.kernel.identity.principal import PUBLIC
 from aitbc.kernel.primitives.errors import (
     AppError,
@@ -34,7 +36,7 @@ from aitbc.kernel.primitives.errors import (
     Unauthenticated,
     Unavailable,
 )
-from aitbc.kernel.primitives.json_schema import MOMENT, schemas_of
+from aitbc.kernel.primitives.json_schema import DATE_TIME, schemas_of
 from aitbc.kernel.primitives.pagination import InvalidCursor
 from aitbc.kernel.primitives.request_errors import (
     BodyTimeout,
@@ -115,7 +117,7 @@ class _Operation:
         self.handler: Any = handler
         self.path = path
         self.method = method
-        self.contract: Contract = contract_of(handler)
+        self.contract: HandlerSignature = signature_of(handler)
         self.permission: str = handler.opt["permission"]
         text = inspect.cleandoc(unwrap_partial(self.handler.fn).__doc__ or "")
         self.summary: str = self.handler.summary or text.partition("\n")[0].rstrip(".")  # type: ignore[attr-defined]
@@ -221,7 +223,7 @@ def _parameter(parameter: Parameter, lookup: Mapping[str, Any]) -> dict[str, Any
     schema = copy.deepcopy(lookup[repr(parameter.annotation)])
     described = schema.pop("description", None)
     if parameter.is_time:
-        schema |= MOMENT
+        schema |= DATE_TIME
     if parameter.many:
         schema = {"type": "array", "items": schema}
     if not parameter.required and parameter.default is not None:

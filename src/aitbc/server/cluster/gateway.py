@@ -96,7 +96,7 @@ class Gateway:
         """The request as the application knows it: what came bare to a module's port has its prefix there."""
         path, modules = scope["path"], self._ports[port]
         if port in self._trusting and _is_from_here(scope):
-            scope["state"]["stand_in"] = self._stand_in
+            scope["state"]["loopback_key"] = self._stand_in
         if path in FOR_ALL and port not in COORDINATOR_PORTS:
             return scope
         if path.startswith(OURS):

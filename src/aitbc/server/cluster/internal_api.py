@@ -16,7 +16,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from aitbc.kernel.database.outbox import decode
 from aitbc.kernel.events.relay import EventHandler
-from aitbc.kernel.http.disconnect import GONE
+from aitbc.kernel.http.disconnect import DISCONNECT
 from aitbc.kernel.primitives.errors import AppError, NotFound, TooLarge
 from aitbc.kernel.primitives.request_id import request_id
 from aitbc.server.cluster.peers import (
@@ -106,16 +106,16 @@ class InternalApi:
         headers = dict(scope["headers"])
         ident = headers.get(b"x-request-id")
         token = request_id.set(ident.decode("ascii", "replace") if ident else None)
-        gone, task = scope.get(GONE), asyncio.current_task()
+        gone, task = scope.get(DISCONNECT), asyncio.current_task()
         if gone is not None and task is not None:
-            gone.end(task)  # whoever called is no longer there to be told
+            gone.cancel_task(task)  # whoever called is no longer there to be told
         told = {}
         try:
             status, body = await self._call(scope["path"], headers, receive)
         except AppError as error:
             status, body, told = error.status, refusal_of(error), error.headers
         except asyncio.CancelledError:
-            if gone is None or not gone.explains():
+            if gone is None or not gone.caused_cancellation():
                 raise
             return
         except Exception as error:

@@ -24,7 +24,7 @@ from prometheus_client import Metric
 
 from aitbc.kernel.primitives.errors import ConfigError
 from aitbc.kernel.primitives.ids import new_uuid
-from aitbc.kernel.primitives.tasks import end
+from aitbc.kernel.primitives.tasks import cancel_and_wait
 from aitbc.kernel.telemetry.metrics import counter, gauge
 from aitbc.server.config.hosts import LOOPBACK
 from aitbc.server.config.settings import NatsSettings
@@ -136,7 +136,7 @@ class NatsBus:
 
     async def stop(self) -> None:
         """Leave the server."""
-        await end(self._tasks)
+        await cancel_and_wait(self._tasks)
         with suppress(*AWAY):
             await self._client.close()
 

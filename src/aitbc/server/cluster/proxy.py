@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from litestar.types import Receive, Send
 
-from aitbc.kernel.http.disconnect import GONE
+from aitbc.kernel.http.disconnect import DISCONNECT
 from aitbc.kernel.http.guard import loopback_key_of
 from aitbc.server.asgi.access_log import TOLD
 from aitbc.server.cluster.circuit_breaker import CircuitBreaker, ModuleUnavailable
@@ -39,9 +39,9 @@ log = structlog.get_logger("aitbc.gateway")
 async def forward(scope: Any, receive: Receive, send: Send, peer: Peer, breaker: CircuitBreaker) -> None:
     """One HTTP request. Raises `ModuleUnavailable` when no answer comes."""
     breaker.admit()
-    gone, task = scope.get(GONE), asyncio.current_task()
+    gone, task = scope.get(DISCONNECT), asyncio.current_task()
     if gone is not None and task is not None:
-        gone.end(task)
+        gone.cancel_task(task)
     state = scope["state"]
     try:
         answer = await peer.exchange(
@@ -58,7 +58,7 @@ async def forward(scope: Any, receive: Receive, send: Send, peer: Peer, breaker:
         finally:
             answer.close()
     except OSError as error:
-        if gone is not None and gone.is_true:  # nobody is there to be told
+        if gone is not None and gone.is_set:  # nobody is there to be told
             return
         if state.get(TOLD):  # half an answer cannot be called back: the connection is cut
             raise

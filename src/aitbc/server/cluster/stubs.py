@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast, get_type_hints
 import msgspec
 from msgspec import Struct
 
-from aitbc.kernel.database.unit_of_work import open_in
+from aitbc.kernel.database.unit_of_work import open_transaction
 from aitbc.kernel.primitives.errors import AppError
 
 Api = TypeVar("Api")
@@ -64,7 +64,7 @@ def _read_operations(api: type) -> dict[str, Operation]:
 
 
 def _refuse_inside_transaction(api: type, name: str) -> None:
-    holder = open_in.get()
+    holder = open_transaction.get()
     assert holder is None, f"{holder} called {api.__name__}.{name} while its transaction is open; finish it first"
 
 

@@ -14,7 +14,7 @@ from litestar.types import Receive, Send
 
 from aitbc.kernel.http.websocket import MESSAGE_BYTES_MAX, SocketRefused
 from aitbc.kernel.primitives.errors import AppError, NotFound, Unauthenticated
-from aitbc.kernel.primitives.tasks import end
+from aitbc.kernel.primitives.tasks import cancel_and_wait
 from aitbc.server.asgi.access_log import TOLD
 from aitbc.server.cluster.circuit_breaker import CircuitBreaker, ModuleUnavailable
 from aitbc.server.cluster.peers import Peer, is_refused
@@ -50,7 +50,7 @@ async def forward_socket(scope: Any, receive: Receive, send: Send, peer: Peer, b
             if there.done() and there.exception() is not None:  # the module broke off: the other way says how
                 await asyncio.wait((back,), timeout=CLOSE_SECONDS)
         finally:
-            await end((there, back))
+            await cancel_and_wait((there, back))
     finally:
         await far.close(code=GOING_AWAY)
 

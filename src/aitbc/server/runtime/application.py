@@ -14,8 +14,8 @@ from litestar.plugins.core import MsgspecDIPlugin
 from litestar.types import ASGIApp
 
 from aitbc.kernel.database.migrations import head_of
-from aitbc.kernel.http.guard import Guard, Leaving, bearer, dependencies
-from aitbc.kernel.http.problems import app_options, handlers, raw_bodies, resolve_in_turn, seal
+from aitbc.kernel.http.app import app_options, check_routes, handlers, raw_bodies, resolve_dependencies_in_sequence
+from aitbc.kernel.http.guard import Guard, IdempotencyMiddleware, bearer, dependencies
 from aitbc.kernel.module import Module
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.version import Build
@@ -90,8 +90,8 @@ def litestar(runtime: Runtime, build: Build, metrics: Metrics) -> Litestar:
     )
     app.state[GUARD] = guard
     app.state[STATE] = _health(runtime, build, metrics)
-    seal(app)
-    resolve_in_turn(app)
+    check_routes(app)
+    resolve_dependencies_in_sequence(app)
     return app
 
 
@@ -184,7 +184,7 @@ def bounded(app: Litestar, runtime: Runtime, metrics: Metrics) -> ASGIApp:
     offered = [runtime.wired.offered(module) for module in runtime.wired.modules]
     things = {name: thing for each in (*offered, kernels) for name, thing in each.items()}
     assert len(things) == sum(map(len, (*offered, kernels))), "two modules offer their routes a part of the same name"
-    inner: ASGIApp = FastPath(Leaving(app), FastRoutes(app, things), app.state[GUARD])
+    inner: ASGIApp = FastPath(IdempotencyMiddleware(app), FastRoutes(app, things), app.state[GUARD])
     key = GatewayKey.of(runtime.settings.gateway) if runtime.places.me == MAIN else None
     if runtime.places.ports or runtime.peers or key is not None:
         inner = Gateway(

@@ -14,7 +14,7 @@ import structlog
 from msgspec import structs
 
 from aitbc.kernel.crypto.signing import Key, verify
-from aitbc.kernel.database.migrations import Part, awaited, migrate, role_password
+from aitbc.kernel.database.migrations import Part, migrate, role_password, wait_until_migrated
 from aitbc.kernel.database.unit_of_work import Database, Target
 from aitbc.kernel.events.bus import Bus
 from aitbc.kernel.identity.accounts import Identity
@@ -25,7 +25,7 @@ from aitbc.kernel.platform import Platform
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import ConfigError, Unauthenticated, Unavailable
 from aitbc.kernel.primitives.loop_lag import LoopLag
-from aitbc.kernel.primitives.tasks import end
+from aitbc.kernel.primitives.tasks import cancel_and_wait
 from aitbc.kernel.primitives.version import this_build
 from aitbc.server.admin.operations import Operations
 from aitbc.server.cluster.peers import Directory, Peer, Process, Tokens, peers
@@ -124,7 +124,7 @@ class Runtime:
             async with self.wired.running():
                 yield
         finally:
-            await end(tasks)
+            await cancel_and_wait(tasks)
             await self.webhooks.stop()
             await self.denials.close()
             for peer in self.peers.values():
@@ -238,7 +238,7 @@ def _bus(settings: Settings, secret: bytes, modules: Sequence[Module]) -> Bus | 
         return None
     from aitbc.server.cluster.nats_events import NatsEventBus  # noqa: PLC0415 - its library is for those who have a server
 
-    return NatsEventBus(settings.nats, secret, [module.name for module in modules if module.hears])
+    return NatsEventBus(settings.nats, secret, [module.name for module in modules if module.handles])
 
 
 async def _migrate(
@@ -246,7 +246,7 @@ async def _migrate(
 ) -> None:
     """The main process alone migrates and makes roles; the others wait until what they stand on is there."""
     if where.me != MAIN:
-        await awaited(owner, [part for part in everything if part.name in {"kernel", *where.here}])
+        await wait_until_migrated(owner, [part for part in everything if part.name in {"kernel", *where.here}])
         return
     for line in await migrate(owner, everything, secret=secret, provision=provision):
         log.info("schema_migrated", change=line)
@@ -269,7 +269,7 @@ async def _stand_in(identity: Identity, state: Path) -> str:
             principal = await identity.authenticate(secret)
             if (await identity.key(principal, principal.key)).expires_at - now() > ADMIN_KEY_RENEWED:
                 return secret
-    account = await identity.first_account(LOCAL)
+    account = await identity.ensure_account(LOCAL)
     issued = await identity.issue(account=account.id, kind="live", name="loopback", lifetime=ADMIN_KEY_LIFETIME)
     write_private(path, issued.secret + "\n")
     return issued.secret
@@ -278,7 +278,7 @@ async def _stand_in(identity: Identity, state: Path) -> str:
 async def _operator(identity: Identity, state: Path) -> Principal:
     """The admin behind the 0600 file that the command line on this machine finds; made or renewed when needed."""
     path = state / "admin.key"
-    account = await identity.first_account(OPERATOR)
+    account = await identity.ensure_account(OPERATOR)
     if path.exists():
         with suppress(Unauthenticated):
             principal = await identity.authenticate(path.read_text().strip())

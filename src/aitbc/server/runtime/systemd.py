@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 
 from msgspec import Struct
 
-from aitbc.kernel.primitives.loop_lag import BEAT_SECONDS, LoopLag
+from aitbc.kernel.primitives.loop_lag import TICK_SECONDS, LoopLag
 
 VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 """How systemd says where and how often it wants to hear; meant for this process and for none that it starts."""
@@ -42,7 +42,7 @@ class Notifier(Struct, frozen=True):
                 self.tell("WATCHDOG=1")
                 await asyncio.sleep(pause)
             else:
-                await asyncio.sleep(BEAT_SECONDS)
+                await asyncio.sleep(TICK_SECONDS)
 
     @contextmanager
     def patience(self, seconds: float) -> Generator[None]:

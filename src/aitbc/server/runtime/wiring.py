@@ -16,7 +16,7 @@ from aitbc.kernel.events.bus import EventTransport
 from aitbc.kernel.events.relay import EventHandler, Relay, Subscriber
 from aitbc.kernel.module import Module
 from aitbc.kernel.platform import Platform
-from aitbc.kernel.primitives.tasks import end
+from aitbc.kernel.primitives.tasks import cancel_and_wait
 from aitbc.server.cluster.peers import Peer, RemoteHandler
 from aitbc.server.cluster.stubs import local, remote
 from aitbc.server.runtime.periodic import Leadership, run_periodic_task
@@ -67,7 +67,7 @@ class Wired:
                 for task in module.periodic_tasks:
                     work = getattr(self.services[module.name], task.run.__name__)
                     tasks.append(asyncio.create_task(run_periodic_task(module.name, task, work, leadership)))
-            stack.push_async_callback(end, tasks)
+            stack.push_async_callback(cancel_and_wait, tasks)
             yield
 
 
@@ -129,7 +129,7 @@ def handler_name(module: Module, method: Callable[..., Any]) -> str:
 def _handlers(
     module: Module, databases: Mapping[str, Database], services: Mapping[str, Any]
 ) -> Iterator[tuple[str, EventHandler]]:
-    for method in dict.fromkeys(module.hears.values()):
+    for method in dict.fromkeys(module.handles.values()):
         name = handler_name(module, method)
         yield name, EventHandler(databases[module.name], name, getattr(services[module.name], method.__name__))
 
@@ -145,7 +145,7 @@ def _relays(
     """A relay for each outbox of this process, with the hearers of all modules, wherever they are, and of webhooks."""
     by_kind: dict[str, list[Subscriber]] = defaultdict(list)
     for module in modules:
-        for event, method in module.hears.items():
+        for event, method in module.handles.items():
             name = handler_name(module, method)
             by_kind[event.kind].append(near.get(name) or _far_ear(far[module.name], module.name, name, bus_events))
     if webhooks is not None:

@@ -18,13 +18,13 @@ from uuid import UUID
 import structlog
 from msgspec import Struct
 
-from aitbc.kernel.crypto.sealing import Seal, Unsealable
+from aitbc.kernel.crypto.sealing import Sealer, Unsealable
 from aitbc.kernel.database.batcher import Batcher
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
-from aitbc.kernel.primitives.tasks import end
+from aitbc.kernel.primitives.tasks import cancel_and_wait
 from aitbc.server.webhooks.egress import DestinationRefused, EgressPolicy, NotPublic
 from aitbc.server.webhooks.signing import signatures
 from aitbc.server.webhooks.tables import State
@@ -135,7 +135,7 @@ class DeliveryWorker:
     def __init__(
         self,
         database: Database,
-        seal: Seal,
+        seal: Sealer,
         destinations: EgressPolicy,
         *,
         in_flight_max: int,
@@ -207,7 +207,7 @@ class DeliveryWorker:
 
     async def close(self) -> None:
         """Give up what is on its way; the end of its lease brings it again."""
-        await end(self._tasks)
+        await cancel_and_wait(self._tasks)
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -245,7 +245,7 @@ class DeliveryWorker:
         secrets = [leased.secret]
         if leased.previous_secret is not None and leased.previous_until is not None and leased.previous_until > at:
             secrets.append(leased.previous_secret)
-        opened = [self._seal.open(secret).decode() for secret in secrets]
+        opened = [self._seal.unseal(secret).decode() for secret in secrets]
         timestamp = int(at.timestamp())
         headers = {
             "Content-Type": "application/json",

@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 from prometheus_client import Metric
 from sqlalchemy import func, select
 
-from aitbc.kernel.crypto.sealing import Seal
+from aitbc.kernel.crypto.sealing import Sealer
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.outbox import Event
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
@@ -23,7 +23,7 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Conflict, FieldError, Invalid, NotFound, TooMany
 from aitbc.kernel.primitives.ids import is_id, new_id
-from aitbc.kernel.primitives.tasks import end
+from aitbc.kernel.primitives.tasks import cancel_and_wait
 from aitbc.kernel.telemetry.metrics import counter
 from aitbc.server.config.settings import WebhookSettings
 from aitbc.server.webhooks.delivery import DeliveryWorker
@@ -121,7 +121,7 @@ class Webhooks:
         """`secret` is the installation's; those of the endpoints are sealed under a key that is derived from it."""
         self._db = db
         self._settings = settings
-        self._seal = Seal(secret, PURPOSE)
+        self._seal = Sealer(secret, PURPOSE)
         self._destinations = EgressPolicy(settings)
         self.sending = DeliveryWorker(
             db, self._seal, self._destinations, in_flight_max=settings.in_flight_max, draining=draining
@@ -147,7 +147,7 @@ class Webhooks:
         """End: what was heard is written, what is on its way is sent again by whoever comes next."""
         await self._hearing.close()
         if self._task is not None:
-            await end([self._task])
+            await cancel_and_wait([self._task])
 
     # Endpoints
 
@@ -187,7 +187,7 @@ class Webhooks:
                 url=url,
                 events=sorted(set(events)),
                 description=description,
-                secret=self._seal.close(secret.encode()),
+                secret=self._seal.seal(secret.encode()),
                 version=1,
                 created_at=now(),
             )
@@ -268,14 +268,14 @@ class Webhooks:
             row = await self._own(uow, who, endpoint, lock=True)
             secret = new_secret()
             row.previous_secret, row.previous_until = row.secret, now() + overlap
-            row.secret = self._seal.close(secret.encode())
+            row.secret = self._seal.seal(secret.encode())
             row.version += 1
             await uow.audit(who.account, who.key, "webhook.rotate", row.id)
             return _issued(await uow.answer(once, row.view()), secret)
 
     async def _issued_again(self, uow: UnitOfWork, earlier: Endpoint) -> IssuedEndpoint:
         row = await uow.find(EndpointRow, earlier.id, missing=EndpointNotFound)
-        return _issued(earlier, self._seal.open(row.secret).decode())
+        return _issued(earlier, self._seal.unseal(row.secret).decode())
 
     async def _own(self, uow: UnitOfWork, who: Principal, endpoint: str, *, lock: bool = False) -> EndpointRow:
         row = await uow.find(EndpointRow, endpoint, lock=lock, missing=EndpointNotFound)

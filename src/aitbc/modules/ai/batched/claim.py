@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from aitbc.kernel.database.outbox import publishing
+from aitbc.kernel.database.outbox import outbox_insert
 from aitbc.kernel.database.unit_of_work import Connection, Database
 from aitbc.kernel.database.write_batch import WriteBatch
 from aitbc.kernel.primitives import ids
@@ -112,7 +112,7 @@ class Dealer:
                     refused += spoilt
             await _save(connection, taken, attempts, refused)
         if len(taken) > len(attempts):
-            self._database.woke()
+            self._database.notify_published()
         for job in taken:
             self._on_served(job.kind, job.rank)
         return [seat.leases for seat in seats]
@@ -256,7 +256,7 @@ async def _save(
         writes.write(INSERT_ATTEMPTS, attempts)
     save_jobs(writes, taken)
     if refused:
-        statement, columns = publishing(
+        statement, columns = outbox_insert(
             "ai", [closed(job) for job in refused], requests=[job.request_id for job in refused]
         )
         writes.add(statement, *columns)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from aitbc.kernel.database.outbox import publishing
+from aitbc.kernel.database.outbox import outbox_insert
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.database.write_batch import WriteBatch
 from aitbc.kernel.primitives import ids
@@ -130,7 +130,7 @@ def _save(writes: WriteBatch, fresh: Sequence[tuple[Accepted, Completion]]) -> N
     payments = [succeeded(accepted) for accepted, _ in fresh]
     ended = [attempt_ended(accepted.attempt) for accepted, _ in fresh]
     requests = [completion.request_id for _, completion in fresh] * 2
-    statement, columns = publishing("ai", [*payments, *ended], delay=DIRECT_WAY, requests=requests)
+    statement, columns = outbox_insert("ai", [*payments, *ended], delay=DIRECT_WAY, requests=requests)
     writes.add(statement, *columns)
     for (accepted, _), event in zip(fresh, columns[0], strict=False):
         accepted.event = event

@@ -198,7 +198,7 @@ class JobController(Controller):
         Send the last id that was seen as `Last-Event-ID` to go on where a broken connection stopped.
         """
         events = await job_events.follow(who, job, last_event_id)
-        return Stream(admission.bound(event_stream(events)), media_type="text/event-stream")
+        return Stream(admission.while_valid(event_stream(events)), media_type="text/event-stream")
 
 
 async def event_stream(events: AsyncIterator[JobEvent]) -> AsyncIterator[bytes]:

@@ -11,7 +11,7 @@ from msgspec import Meta
 from msgspec.structs import asdict
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
-from aitbc.kernel.http.disconnect import disconnect_of, leave_with
+from aitbc.kernel.http.disconnect import cancel_on_disconnect, disconnect_of
 from aitbc.kernel.http.guard import Admission
 from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.ai.api import Job, JobDetail
@@ -61,7 +61,7 @@ class RunController(Controller):
         disconnect = disconnect_of(request.scope)
         guard = runs.guard(who, job, disconnect, on_disconnect)
         try:
-            leave_with(disconnect)
+            cancel_on_disconnect(disconnect)
             return await jobs.wait(who, job.id, seconds)
         finally:
             guard.disarm()
@@ -96,7 +96,7 @@ class RunController(Controller):
         guard = runs.guard(who, job, disconnect_of(request.scope), on_disconnect)
         events = _attended(job, await job_events.follow(who, job.id, None), guard)
         headers = {"location": f"/api/v1/ai/jobs/{job.id}"}
-        return Stream(admission.bound(event_stream(events)), media_type="text/event-stream", headers=headers)
+        return Stream(admission.while_valid(event_stream(events)), media_type="text/event-stream", headers=headers)
 
 
 async def _attended(job: Job, events: AsyncIterator[JobEvent], guard: DisconnectGuard) -> AsyncIterator[JobEvent]:

@@ -37,7 +37,7 @@ class Dispatch:
         self._orphaned: list[tuple[str, Lease]] = []
         """Leases, each with its miner, that were made for a claim whose caller had disconnected."""
         self._claims: Batcher[Claim, Sequence[Lease]] = Batcher(
-            lambda batch: retry(lambda: dealer.claim_many(batch)), unheard=self._note_orphaned
+            lambda batch: retry(lambda: dealer.claim_many(batch)), on_abandoned=self._note_orphaned
         )
         self._renewals: Batcher[Renewing, Renewed] = Batcher(lambda batch: retry(lambda: renew_many(db, batch)))
 

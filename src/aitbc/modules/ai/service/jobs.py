@@ -26,7 +26,7 @@ class Jobs:
         self._db = db
         self._wakeups = wakeups
         self._ended = EndedCache()
-        self._reads: Batcher[str, Found | None] = Batcher(partial(read_jobs, db), flights_max=2)
+        self._reads: Batcher[str, Found | None] = Batcher(partial(read_jobs, db), in_flight_max=2)
 
     async def read(self, job: str) -> Found | None:
         """A job and its attempts as they are now, by a well-formed id, whoever asks."""
@@ -55,13 +55,13 @@ class Jobs:
         """The caller's jobs from the newest on, up to `limit`, those before `after`; an operator sees everybody's."""
         wanted = Filters()
         if not who.is_admin:
-            wanted.by("account = {}", ids.decode("acct", who.account))
+            wanted.add("account = {}", ids.decode("acct", who.account))
         if state is not None:
-            wanted.by("state = {}", state)
+            wanted.add("state = {}", state)
         if kind is not None:
-            wanted.by("kind = {}", kind)
+            wanted.add("kind = {}", kind)
         if after is not None:
-            wanted.by("id < {}", ids.decode("job", after))
+            wanted.add("id < {}", ids.decode("job", after))
         return [job_view(job) for job in await read_page(self._db, wanted, limit)]
 
     async def wait(self, who: Principal, job: str, seconds: float) -> JobDetail:

@@ -10,7 +10,7 @@ from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.http.disconnect import Disconnect
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.errors import AppError
-from aitbc.kernel.primitives.tasks import end
+from aitbc.kernel.primitives.tasks import cancel_and_wait
 from aitbc.modules.ai.api import Job, JobNotFound
 from aitbc.modules.ai.models.kinds.registry import KINDS
 from aitbc.modules.ai.models.life import IllegalMove
@@ -33,7 +33,7 @@ class DisconnectGuard:
         """From now on a disconnect counts; at once where the client has disconnected already."""
         self._on_disconnect = on_disconnect
         if disconnect is not None:
-            disconnect.tell(self._disconnected)
+            disconnect.add_callback(self._disconnected)
 
     def disarm(self) -> None:
         """The client has its answer: that it disconnects means nothing any more."""
@@ -89,4 +89,4 @@ class Runs:
 
     async def stop(self) -> None:
         """End the stops that are under way."""
-        await end(list(self.under_way))
+        await cancel_and_wait(list(self.under_way))

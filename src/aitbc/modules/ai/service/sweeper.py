@@ -4,13 +4,12 @@ Every round walks its rows by keyset, page after page to the end: a page full of
 the ones behind it.
 """
 
-import time
 from datetime import timedelta
 
 from sqlalchemy import select, text, tuple_
 
 from aitbc.kernel.database.unit_of_work import Database
-from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.clock import elapsed, now
 from aitbc.modules.ai.models.life import Ended, State, expire, give_up, lost_reason
 from aitbc.modules.ai.models.tables import AttemptRow, JobRow
 from aitbc.modules.ai.service.attempts import Attempts
@@ -45,7 +44,7 @@ class Sweeper:
 
     def _in_grace(self) -> bool:
         """Whether renewals may have been missed: this process was just started, made leader, or frozen."""
-        moment = _elapsed()
+        moment = elapsed()
         if self._swept_at is None or moment - self._swept_at > FROZEN_SECONDS:
             self._grace_until = moment + self._grace_seconds
         self._swept_at = moment
@@ -129,10 +128,3 @@ class Sweeper:
         for job in touched:
             await self._attempts.after_end(job_value(job))
         return len(touched)
-
-
-def _elapsed() -> float:
-    """Seconds that also pass while the machine sleeps, which the monotonic clock of Linux leaves out."""
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()

@@ -13,7 +13,7 @@ from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.events.bus import Bus
 from aitbc.kernel.events.wakeup import Wakeup
 from aitbc.kernel.primitives.errors import AppError
-from aitbc.kernel.primitives.tasks import end
+from aitbc.kernel.primitives.tasks import cancel_and_wait
 from aitbc.modules.ai.batched.claim import Dealer
 from aitbc.modules.ai.models.queue import needs_of
 from aitbc.modules.ai.models.values import JobValue
@@ -53,7 +53,7 @@ class Wakeups:
 
     async def stop(self) -> None:
         """End the background tasks."""
-        await end(self._tasks)
+        await cancel_and_wait(self._tasks)
         self._tasks = []
 
     async def _poll(self) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from aitbc.kernel.http.problems import header_values
+from aitbc.kernel.http.scope import header_values
 from aitbc.kernel.primitives.errors import AppError
 
 HEADER = b"aitbc-miner-protocol"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from aitbc.kernel.crypto.sealing import Seal, Unsealable
+from aitbc.kernel.crypto.sealing import Sealer, Unsealable
 from aitbc.kernel.crypto.signing import Key
 from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.database.unit_of_work import Database
@@ -33,7 +33,7 @@ class LegacyKeyLost(Conflict):
 class LegacyKeys:
     """Whom a name means, and the sealed key that is kept for it."""
 
-    def __init__(self, db: Database, seal: Seal, names_max: int) -> None:
+    def __init__(self, db: Database, seal: Sealer, names_max: int) -> None:
         """`names_max` is how many names of one account may wait for their first registration to end."""
         self._db = db
         self._seal = seal
@@ -76,7 +76,7 @@ class LegacyKeys:
     @retrying
     async def kept_key(self, who: Principal, legacy_id: str) -> Key:
         """The key for a name, made at its first use: before the miner is, so that a request which broke off finds it again."""
-        fresh = self._seal.close(os.urandom(SEED_BYTES))
+        fresh = self._seal.seal(os.urandom(SEED_BYTES))
         named = (LegacyMinerRow.account == who.account, LegacyMinerRow.legacy_id == legacy_id)
         half_made = select(func.count()).where(
             LegacyMinerRow.account == who.account,
@@ -100,7 +100,7 @@ class LegacyKeys:
     def unsealed_key(self, row: LegacyMinerRow) -> Key:
         """The key that the server keeps for a miner. Raises `LegacyKeyLost`."""
         try:
-            return Key(self._seal.open(row.sealed_key))
+            return Key(self._seal.unseal(row.sealed_key))
         except Unsealable:
             raise LegacyKeyLost from None
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from prometheus_client import Metric
 
-from aitbc.kernel.crypto.sealing import Seal
+from aitbc.kernel.crypto.sealing import Sealer
 from aitbc.kernel.database.unit_of_work import Connection, Database
 from aitbc.kernel.events.relay import set_based
 from aitbc.kernel.platform import Platform
@@ -63,7 +63,7 @@ class GpuService:
         self.booking_reconciler = BookingReconciler(db, self.booking_payments)
         self.bookings = Bookings(db, ai, self.listings, self.booking_payments)
         self.order_book = OrderBook(db, settings.order_days)
-        self.legacy_keys = LegacyKeys(db, Seal(platform.secret, "keys of older miners"), settings.miners_max)
+        self.legacy_keys = LegacyKeys(db, Sealer(platform.secret, "keys of older miners"), settings.miners_max)
         self.legacy_miners = LegacyMiners(self.legacy_keys, self.enrolment, self.miners, self.heartbeats)
         self.legacy_leases = LegacyLeases(db, ai, settings.older_patience_seconds)
         self.legacy_work = LegacyWork(self.legacy_keys, self.legacy_leases, self.work, self.heartbeats)

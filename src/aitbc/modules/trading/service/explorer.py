@@ -110,9 +110,9 @@ class Explorer:
         if not ids.is_id("acct", account) or not who.owns(account):
             raise HolderNotFound
         wanted = Filters()
-        wanted.by("e.account_id = {}", ids.decode("acct", account))
+        wanted.add("e.account_id = {}", ids.decode("acct", account))
         if before is not None:
-            wanted.by("e.account_version < {}", before)
+            wanted.add("e.account_version < {}", before)
         return [entry_line(row) for row in await self._fetch(ENTRIES, wanted, limit)]
 
     # The chain: anybody's with a key that may read it
@@ -122,7 +122,7 @@ class Explorer:
         if not ids.is_id("txn", transaction):
             raise TransactionNotFound
         wanted = Filters()
-        wanted.by("t.id = {}", ids.decode("txn", transaction))
+        wanted.add("t.id = {}", ids.decode("txn", transaction))
         found = await self._fetch(TRANSACTIONS, wanted, 1)
         if not found:
             raise TransactionNotFound
@@ -136,11 +136,11 @@ class Explorer:
         if reference is not None:
             async with self._database.reading() as session:
                 found = await _of_hold(session, reference)
-            wanted.by("t.id = ANY({}::uuid[])", [ids.decode("txn", transaction) for transaction in found])
+            wanted.add("t.id = ANY({}::uuid[])", [ids.decode("txn", transaction) for transaction in found])
         if before is not None:
             if not ids.is_id("txn", before):
                 return []
-            wanted.by("t.id < {}", ids.decode("txn", before))
+            wanted.add("t.id < {}", ids.decode("txn", before))
         return [transaction_view(*row) for row in await self._fetch(TRANSACTIONS, wanted, limit)]
 
     async def receipt(self, receipt: str) -> Receipt:
@@ -169,13 +169,13 @@ class Explorer:
             if value is not None and not ids.is_id(prefix, value):
                 return []
         if job is not None:
-            wanted.by("id = {}", ids.decode("job", job))
+            wanted.add("id = {}", ids.decode("job", job))
         if payer is not None:
-            wanted.by("payer = {}", ids.decode("acct", payer))
+            wanted.add("payer = {}", ids.decode("acct", payer))
         if miner is not None:
-            wanted.by("miner = {}", ids.decode("mnr", miner))
+            wanted.add("miner = {}", ids.decode("mnr", miner))
         if before is not None:
-            wanted.by("(issued_at, id) < ({}, {})", before[0], ids.decode("rcpt", before[1]))
+            wanted.add("(issued_at, id) < ({}, {})", before[0], ids.decode("rcpt", before[1]))
         return [receipt_line(*row) for row in await self._fetch(RECEIPTS, wanted, limit)]
 
     async def _fetch(self, statement: str, wanted: Filters, limit: int) -> Sequence[Any]:

@@ -12,7 +12,7 @@ import asyncpg
 
 from aitbc.kernel.crypto import chain_format
 from aitbc.kernel.crypto.chain_format import ChainError
-from aitbc.kernel.crypto.chain_verifier import Verifier
+from aitbc.kernel.crypto.chain_verifier import ExportVerifier
 from aitbc.kernel.database.unit_of_work import Connection, Database
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.money import share
@@ -101,7 +101,7 @@ class _Audit:
     """One walk over everything."""
 
     def __init__(self) -> None:
-        self.verifier = Verifier()
+        self.verifier = ExportVerifier()
         self.books = self.verifier.books
         self.head: str | None = None
         self.waiting = 0
@@ -165,13 +165,13 @@ class _Audit:
             if len(page) < RECORDS_PAGE:
                 break
             start = page[-1]["place"] + 1
-        self.books.close()
+        self.books.check_balanced()
 
     def _unsealed_page(self, page: Sequence[asyncpg.Record]) -> None:
         for row in page:
             try:
                 record = chain_format.parse(self._stored(row))
-                self.books.take(record)
+                self.books.apply(record)
                 self._compare(row, record)
             except ChainError as error:
                 error.record = error.record or _name(row)

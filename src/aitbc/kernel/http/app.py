@@ -1,0 +1,94 @@
+"""The options of every Litestar app, and the checks of its routes before the first request.
+
+An app is built with `**app_options()`; `check_routes` then refuses one whose handlers declare no permission.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from litestar import Litestar
+from litestar.exceptions import ClientException, HTTPException, ImproperlyConfiguredException
+from litestar.handlers import BaseRouteHandler
+from litestar.routes import HTTPRoute
+
+from aitbc.kernel.http.body import StrictBody
+from aitbc.kernel.http.parameters import check_parameters
+from aitbc.kernel.http.problems import answer_error
+from aitbc.kernel.http.scope import MUTATING
+from aitbc.kernel.http.signature import signature_of
+from aitbc.kernel.identity.principal import PUBLIC
+
+
+def app_options() -> dict[str, Any]:
+    """The options of every Litestar app: `Litestar(routes, **app_options())`."""
+    return {
+        "dto": StrictBody,
+        "return_dto": None,
+        "before_request": check_parameters,
+        "exception_handlers": {Exception: answer_error, HTTPException: answer_error, ClientException: answer_error},
+        "openapi_config": None,
+        "debug": False,
+        "pdb_on_exception": False,
+        "logging_config": None,
+        "multipart_form_part_limit": 1,
+    }
+
+
+def check_routes(app: Litestar) -> None:
+    """Check that every handler declares permission and idempotency, and read all signatures before the first request.
+
+    Raises `ImproperlyConfiguredException` that names each handler without `opt["permission"]`, and each mutating one
+    that neither takes `once` nor declares `opt["idempotency"] = "natural"`.
+    """
+    missing = []
+    methods_by_path: dict[str, set[str]] = defaultdict(set)
+    for _, path, methods in handlers(app):
+        methods_by_path[path] |= methods
+    for handler, path, methods in handlers(app):
+        if handler.handler_name == "options_handler" and methods == {"OPTIONS"}:
+            handler.opt["permission"] = PUBLIC  # the framework's own: it answers with Allow and nothing else
+            handler.opt["allow"] = ", ".join(sorted(methods_by_path[path]))
+        if not handler.opt.get("permission"):
+            missing.append(f"{path}: {handler} declares no permission")
+        signature = signature_of(handler)
+        if methods & MUTATING and "once" not in signature.takes and handler.opt.get("idempotency") != "natural":
+            missing.append(f"{path}: {handler} changes something, so it must take `once` or declare itself natural")
+    if missing:
+        raise ImproperlyConfiguredException("; ".join(sorted(missing)))
+
+
+def resolve_dependencies_in_sequence(app: Litestar) -> None:
+    """Have a handler's dependencies resolved one after the other, not in parallel.
+
+    Ours never wait, and the task that the framework makes for each of them costs more than the dependency itself.
+    """
+    for route in app.routes:
+        if isinstance(route, HTTPRoute):
+            for _, model in route.route_handler_map.values():
+                model.dependency_batches = [{one} for batch in model.dependency_batches for one in batch]
+
+
+def raw_bodies(app: Litestar) -> Callable[[str, str], int | None]:
+    """A function of method and path: the size limit of a non-JSON body, from `opt["raw_body_bytes"]`, or none."""
+    routes: list[tuple[str, re.Pattern[str], int]] = []
+    for handler, path, methods in handlers(app):
+        if (limit := handler.opt.get("raw_body_bytes")) is not None:
+            pattern = re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(path))
+            routes += [(method, re.compile(pattern + r"\Z"), limit) for method in methods]
+
+    def limit_of(method: str, path: str) -> int | None:
+        return next((limit for verb, pattern, limit in routes if verb == method and pattern.match(path)), None)
+
+    return limit_of
+
+
+def handlers(app: Litestar) -> Iterator[tuple[BaseRouteHandler, str, set[str]]]:
+    """Every route handler with its path and its methods; WebSocket and ASGI routes have no methods."""
+    for route in app.routes:
+        if isinstance(route, HTTPRoute):
+            for handler in route.route_handlers:
+                yield handler, route.path_format, {str(method) for method in handler.http_methods}
+        else:
+            yield route.route_handler, route.path_format, set()
