@@ -56,10 +56,10 @@ class Direct:
         self.hearer = hearer
         self.came: list[UUID] = []
 
-    async def receive(self, told: Sequence[tuple[UUID, Event]]) -> None:
+    async def receive(self, events: Sequence[tuple[UUID, Event]]) -> None:
         """As over a socket."""
-        self.came += [id_ for id_, _ in told]
-        await self.hearer.receive(told)
+        self.came += [id_ for id_, _ in events]
+        await self.hearer.receive(events)
 
 
 @asynccontextmanager
@@ -275,7 +275,7 @@ async def test_what_does_not_carry_our_mark_is_neither_heard_nor_believed(server
                 await stranger.jetstream().publish(teller.bus.subject("events.probe.count"), body, headers=told)
             # A confirmation of a stranger for an event that nobody has heard.
             event, id_ = ThingCounted(thing=thing), new_uuid()
-            awaited = asyncio.create_task(teller.bring("probe.never", [(id_, event)]))
+            awaited = asyncio.create_task(teller.deliver("probe.never", [(id_, event)]))
             await asyncio.sleep(0.2)
             lie = json.dumps({"handler": "probe.never", "ids": [str(id_)], "ok": True}).encode()
             await stranger.publish(teller.bus.subject(f"heard.{teller.bus.me}"), lie, headers={MARK: "0" * 64})
@@ -298,11 +298,11 @@ async def test_an_event_that_is_said_again_much_later_is_not_heard(server: NatsS
                 return False
 
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(teller.bus, "give", keep)  # a server that writes down what it is given
+                patch.setattr(teller.bus, "publish_to_stream", keep)  # a server that writes down what it is given
                 clock.move(timedelta(hours=-2))
-                assert await teller.bring("probe.count", told) == told
+                assert await teller.deliver("probe.count", told) == told
                 clock.reset()
-            assert await teller.bus.give(*sealed[0])
+            assert await teller.bus.publish_to_stream(*sealed[0])
             await asyncio.sleep(0.5)
             assert await counted(db, thing) == 0
 
@@ -314,7 +314,7 @@ async def test_installations_that_share_a_server_hear_nothing_of_each_other(serv
             await until(lambda: teller.bus.carries)
             thing = await a_thing(db, tell=0)
             told = [(new_uuid(), ThingCounted(thing=thing))]
-            assert await teller.bring("probe.count", told) == told
+            assert await teller.deliver("probe.count", told) == told
             assert await counted(db, thing) == 0
 
 
@@ -346,11 +346,11 @@ async def test_news_goes_over_the_bus_and_by_the_database_while_the_server_is_aw
         here, there = Wakeup(db, buses[0]), Wakeup(other, buses[1])
         for bus in buses:
             await bus.start()
-        tasks = [asyncio.create_task(here.send()), asyncio.create_task(there.listen(look))]
+        tasks = [asyncio.create_task(here.run_sender()), asyncio.create_task(there.listen(look))]
         try:
             await until(lambda: all(bus.is_connected for bus in buses))
             await asyncio.sleep(0.3)  # until the listener listens by both ways
-            here.tell()
+            here.notify()
             async with asyncio.timeout(1):
                 await looked.wait()
             await asyncio.sleep(0.1)
@@ -358,7 +358,7 @@ async def test_news_goes_over_the_bus_and_by_the_database_while_the_server_is_aw
             looked.clear()
             server.kill()
             await until(lambda: not buses[0].is_connected)
-            here.tell()
+            here.notify()
             async with asyncio.timeout(1):
                 await looked.wait()
                 await notified.wait()

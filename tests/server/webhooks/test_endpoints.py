@@ -129,7 +129,7 @@ async def test_what_cannot_be_heard_at_once_is_brought_by_the_relay(
     await endpoint_of(who, receiver)
     away = Database("kernel", Target(host="/nonexistent", port=1, user="x", database="x"), [])
     with monkeypatch.context() as patch:
-        patch.setattr(stage.house.webhooks._hearing, "_database", away)
+        patch.setattr(stage.house.webhooks._fan_out, "_database", away)
         job = await paid_job(stage, who)
         assert (job["state"], job["receipt"] is not None) == ("succeeded", True)
         await asyncio.sleep(0.2)

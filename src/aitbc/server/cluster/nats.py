@@ -54,7 +54,7 @@ MARK = "Aitbc-Mark"
 AWAY = (NatsError, OSError, TimeoutError)
 """What a call may die of when the server is away or does not know us."""
 
-Hear = Callable[[Msg], Awaitable[None]]
+MessageHandler = Callable[[Msg], Awaitable[None]]
 log = structlog.get_logger("aitbc.bus")
 
 
@@ -73,7 +73,7 @@ class NatsBus:
         self._modules = modules
         self._client = Client()
         self._jet: JetStreamContext = self._client.jetstream(timeout=ANSWER_SECONDS)
-        self._hears: list[tuple[str, str, Hear]] = []
+        self._subscriptions: list[tuple[str, str, MessageHandler]] = []
         self._fresh = asyncio.Event()
         """The server is a new one, or has forgotten: streams must be made."""
         self._has_streams = False
@@ -92,9 +92,9 @@ class NatsBus:
         """Whether events can go this way now."""
         return self._has_streams and self._client.is_connected
 
-    def hear(self, subject: str, hear: Hear, *, group: str = "") -> None:
-        """Hear what is said about a subject, from the start on; of a group only one hears each message."""
-        self._hears.append((f"{self._prefix}.{subject}", group, hear))
+    def subscribe(self, subject: str, handler: MessageHandler, *, group: str = "") -> None:
+        """Register a handler for a subject, before `start`; within a queue group each message goes to one subscriber only."""
+        self._subscriptions.append((f"{self._prefix}.{subject}", group, handler))
 
     def subject(self, name: str) -> str:
         """A name of this installation, as it reads on the bus."""
@@ -110,8 +110,8 @@ class NatsBus:
         told = (message.headers or {}).get(MARK, "")
         return hmac.compare_digest(told.encode(), self.mark(*parts).encode())
 
-    async def say(self, subject: str, body: bytes, headers: Mapping[str, str] | None = None) -> bool:
-        """Say something to whoever hears it now; false where nobody can be reached."""
+    async def publish(self, subject: str, body: bytes, headers: Mapping[str, str] | None = None) -> bool:
+        """Publish a message to the current subscribers, at most once; false while the server is not connected."""
         if not self._client.is_connected:
             return False
         with suppress(*AWAY):
@@ -119,16 +119,16 @@ class NatsBus:
             return True
         return False
 
-    async def give(self, subject: str, body: bytes, headers: Mapping[str, str]) -> bool:
-        """Give a message to its stream; false where the stream did not say that it has it, or knew its id already."""
+    async def publish_to_stream(self, subject: str, body: bytes, headers: Mapping[str, str]) -> bool:
+        """Publish a message to its stream; false when the stream did not acknowledge it, or had its id already."""
         try:
-            taken = await self._jet.publish(self.subject(subject), body, headers=dict(headers))
+            ack = await self._jet.publish(self.subject(subject), body, headers=dict(headers))
         except AWAY as error:
             if self._client.is_connected:  # it is the stream that is missing
                 log.warning("bus_refused_event", reason=repr(error))
                 self._fresh.set()
             return False
-        return not taken.duplicate
+        return not ack.duplicate
 
     async def start(self) -> None:
         """Begin to connect; nobody waits for it."""
@@ -156,8 +156,8 @@ class NatsBus:
             **times,
             **callbacks,
         )
-        for subject, group, hear in self._hears:
-            await self._client.subscribe(subject, queue=group, cb=hear)
+        for subject, group, handler in self._subscriptions:
+            await self._client.subscribe(subject, queue=group, cb=handler)
         await self._came()
         while True:
             await self._fresh.wait()

@@ -29,7 +29,7 @@ TOGETHER_MAX = 500
 KIND, TELLER, AT = "Aitbc-Kind", "Aitbc-Teller", "Aitbc-At"
 
 log = structlog.get_logger("aitbc.bus")
-Told = Sequence[tuple[UUID, Event]]
+Events = Sequence[tuple[UUID, Event]]
 
 
 class Heard(Struct, frozen=True):
@@ -68,27 +68,27 @@ class NatsEvents:
         self._awaited: dict[tuple[str, UUID], _Awaited] = {}
         self._arrived: asyncio.Queue[Msg] = asyncio.Queue()
         self._rests_until = 0.0
-        bus.hear(f"heard.{bus.me}", self._confirmed)
+        bus.subscribe(f"heard.{bus.me}", self._confirmed)
         for module in sorted({name.partition(".")[0] for name in event_handlers}):
-            bus.hear(f"deliver.{module}", self._arrives, group=HEARER)
+            bus.subscribe(f"deliver.{module}", self._arrives, group=HEARER)
 
-    def ear(self, direct: Subscriber) -> "NatsSubscriber":
-        """A handler of a module in another process, told this way and directly what did not get there so."""
+    def subscriber(self, direct: Subscriber) -> "NatsSubscriber":
+        """The subscriber for a handler in another process: over the bus, and over `direct` what the bus did not deliver."""
         return NatsSubscriber(self, direct)
 
     # The teller's end
 
-    async def bring(self, handler: str, told: Told) -> Told:
-        """Give events to the stream of their hearer; answers those that must go the direct way."""
+    async def deliver(self, handler: str, events: Events) -> Events:
+        """Publish events to the stream of their handler, and wait for its confirmation; returns those to deliver directly."""
         loop = asyncio.get_running_loop()
-        if not told or not self.bus.carries or loop.time() < self._rests_until:
-            return told
-        awaited = _Awaited({id_ for id_, _ in told})
-        keys = [(handler, id_) for id_, _ in told]
+        if not events or not self.bus.carries or loop.time() < self._rests_until:
+            return events
+        awaited = _Awaited({id_ for id_, _ in events})
+        keys = [(handler, id_) for id_, _ in events]
         self._awaited.update(dict.fromkeys(keys, awaited))
         try:
-            given = await asyncio.gather(*(self._give(handler, id_, event) for id_, event in told))
-            for (id_, _), taken in zip(told, given, strict=True):
+            given = await asyncio.gather(*(self._give(handler, id_, event) for id_, event in events))
+            for (id_, _), taken in zip(events, given, strict=True):
                 if not taken:
                     awaited.settle(id_, ok=False)
             async with asyncio.timeout(HEARD_SECONDS):
@@ -101,7 +101,7 @@ class NatsEvents:
             for key in keys:
                 self._awaited.pop(key, None)
         self.bus.ways["bus"] += len(awaited.heard)
-        return [one for one in told if one[0] not in awaited.heard]
+        return [one for one in events if one[0] not in awaited.heard]
 
     async def _give(self, handler: str, id_: UUID, event: Event) -> bool:
         body = encode(event).encode()
@@ -112,7 +112,7 @@ class NatsEvents:
             AT: str(int(now().timestamp())),
         }
         about[MARK] = self.bus.mark(handler.encode(), *(value.encode() for value in about.values()), body)
-        return await self.bus.give(f"events.{handler}", body, about)
+        return await self.bus.publish_to_stream(f"events.{handler}", body, about)
 
     async def _confirmed(self, message: Msg) -> None:
         if not self.bus.is_ours(message, self.bus.me.encode(), message.data):
@@ -176,31 +176,31 @@ class NatsEvents:
         for _, _, message in group:
             await _end(message, heard=ok)
         body = msgspec.json.encode(Heard(handler, tuple(id_ for id_, _, _ in group), ok))
-        await self.bus.say(f"heard.{teller}", body, {MARK: self.bus.mark(teller.encode(), body)})
+        await self.bus.publish(f"heard.{teller}", body, {MARK: self.bus.mark(teller.encode(), body)})
 
 
 class NatsEventBus(NatsBus):
-    """The bus, with a way for events."""
+    """A NATS connection that also carries events."""
 
-    def events(self, event_handlers: Mapping[str, EventHandler]) -> NatsEvents:
-        """The way of events to and from the hearers of this process."""
-        return NatsEvents(self, event_handlers)
+    def event_transport(self, handlers: Mapping[str, EventHandler]) -> NatsEvents:
+        """The transport of events to and from the handlers of this process."""
+        return NatsEvents(self, handlers)
 
 
 class NatsSubscriber:
     """A handler of a module in another process: told over the bus, and directly what did not get there so."""
 
-    def __init__(self, events: NatsEvents, direct: Subscriber) -> None:
+    def __init__(self, transport: NatsEvents, direct: Subscriber) -> None:
         self.name = direct.name
-        self._events = events
+        self._transport = transport
         self._direct = direct
 
-    async def receive(self, told: Told) -> None:
-        """Bring events there; when this returns, they are heard and committed."""
-        left = await self._events.bring(self.name, told)
+    async def receive(self, events: Events) -> None:
+        """Deliver events there; when this returns, they are handled and committed."""
+        left = await self._transport.deliver(self.name, events)
         if left:
             await self._direct.receive(left)
-            self._events.bus.ways["direct"] += len(left)
+            self._transport.bus.ways["direct"] += len(left)
 
 
 def _handler_of(message: Msg) -> str:

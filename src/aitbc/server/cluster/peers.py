@@ -326,10 +326,10 @@ class RemoteHandler:
         self._module = module
         self.name = name
 
-    async def receive(self, told: Sequence[tuple[UUID, Event]]) -> None:
-        """Bring events there; when it answers, they are heard and committed."""
-        events = tuple((id_, event.kind, msgspec.json.encode(event).decode()) for id_, event in told)
-        body = msgspec.json.encode(Call(self.name, events))
+    async def receive(self, events: Sequence[tuple[UUID, Event]]) -> None:
+        """Deliver events there; when this returns, they are handled and committed."""
+        encoded = tuple((id_, event.kind, msgspec.json.encode(event).decode()) for id_, event in events)
+        body = msgspec.json.encode(Call(self.name, encoded))
         status, answer = await self._neighbour.ask(f"/internal/{self._module}/{HEAR}", body)
         if status != 200:
             refusal = msgspec.json.decode(answer, type=Refusal)

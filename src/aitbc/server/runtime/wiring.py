@@ -36,8 +36,8 @@ class Wired:
     event_handlers: dict[str, EventHandler]
     """Every handler of this process by its name, for events that come from others."""
     platform: Platform
-    bus_events: EventTransport | None = None
-    """The way of events over the bus."""
+    event_transport: EventTransport | None = None
+    """Carries events over the bus, where there is one."""
 
     def offered(self, module: Module) -> dict[str, Any]:
         """What the routes of a module may ask for, by the name of the parameter; nothing but names for one in another process."""
@@ -61,8 +61,8 @@ class Wired:
                 await self.platform.bus.start()
                 stack.push_async_callback(self.platform.bus.stop)
             tasks = [asyncio.create_task(relay.run()) for relay in self.relays]
-            if self.bus_events is not None:
-                tasks.append(asyncio.create_task(self.bus_events.run()))
+            if self.event_transport is not None:
+                tasks.append(asyncio.create_task(self.event_transport.run()))
             for module in self.modules:
                 for task in module.periodic_tasks:
                     work = getattr(self.services[module.name], task.run.__name__)
@@ -111,10 +111,10 @@ def wire(
         for name, hearer in _handlers(module, databases, services)
     }
     bus = platform.bus
-    bus_events = bus.events(near) if bus is not None else None
-    relays = _relays(modules, databases, near, far, bus_events, webhooks)
+    event_transport = bus.event_transport(near) if bus is not None else None
+    relays = _relays(modules, databases, near, far, event_transport, webhooks)
     here = [module for module in modules if module.name in services]
-    return Wired(here, databases, services, relays, near, platform, bus_events)
+    return Wired(here, databases, services, relays, near, platform, event_transport)
 
 
 def _fields(target: Target) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def _relays(
     databases: Mapping[str, Database],
     near: Mapping[str, EventHandler],
     far: Mapping[str, Peer],
-    bus_events: EventTransport | None,
+    event_transport: EventTransport | None,
     webhooks: Subscriber | None,
 ) -> list[Relay]:
     """A relay for each outbox of this process, with the hearers of all modules, wherever they are, and of webhooks."""
@@ -147,13 +147,15 @@ def _relays(
     for module in modules:
         for event, method in module.hears.items():
             name = handler_name(module, method)
-            by_kind[event.kind].append(near.get(name) or _far_ear(far[module.name], module.name, name, bus_events))
+            by_kind[event.kind].append(
+                near.get(name) or _remote_subscriber(far[module.name], module.name, name, event_transport)
+            )
     if webhooks is not None:
         for kind in declared():
             by_kind[kind].append(webhooks)
     return [Relay(database, by_kind) for database in databases.values()]
 
 
-def _far_ear(peer: Peer, module: str, name: str, bus_events: EventTransport | None) -> Subscriber:
+def _remote_subscriber(peer: Peer, module: str, name: str, event_transport: EventTransport | None) -> Subscriber:
     direct = RemoteHandler(peer, module, name)
-    return direct if bus_events is None else bus_events.ear(direct)
+    return direct if event_transport is None else event_transport.subscriber(direct)

@@ -126,18 +126,18 @@ class Webhooks:
         self.sending = DeliveryWorker(
             db, self._seal, self._destinations, in_flight_max=settings.in_flight_max, draining=draining
         )
-        self._hearing = FanOut(db, self.sending.wake)
+        self._fan_out = FanOut(db, self.sending.wake)
         self._task: asyncio.Task[None] | None = None
 
     # Events
 
-    async def receive(self, told: Sequence[tuple[UUID, Event]]) -> None:
-        """Hear events of the relay: an ear like those of modules."""
-        await self._hearing.receive(told)
+    async def receive(self, events: Sequence[tuple[UUID, Event]]) -> None:
+        """Take events of the relay: webhooks are a subscriber like the handlers of modules."""
+        await self._fan_out.receive(events)
 
-    def bring(self, event: UUID, told: Event, heard: Callable[[UUID], object]) -> None:
-        """Hear an event that its module takes the direct way instead of the relay's; `heard` is told once it is written."""
-        self._hearing.bring(event, told, heard)
+    def deliver(self, event_id: UUID, event: Event, on_written: Callable[[UUID], object]) -> None:
+        """Queue an event for fan-out without the relay; `on_written` is called with its id once the deliveries are written."""
+        self._fan_out.deliver(event_id, event, on_written)
 
     async def start(self) -> None:
         """Begin to send."""
@@ -145,7 +145,7 @@ class Webhooks:
 
     async def stop(self) -> None:
         """End: what was heard is written, what is on its way is sent again by whoever comes next."""
-        await self._hearing.close()
+        await self._fan_out.close()
         if self._task is not None:
             await end([self._task])
 

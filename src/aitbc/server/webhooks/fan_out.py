@@ -24,7 +24,7 @@ from aitbc.kernel.primitives.ids import new_uuid
 BODY_BYTES_MAX = 20_000
 """A message is small: whoever wants more asks for it."""
 GATHER_SECONDS = 0.02
-BROUGHT_MAX = 20_000
+QUEUED_MAX = 20_000
 """So many events wait to be heard directly; the relay brings the others."""
 
 LISTENING = """
@@ -63,12 +63,12 @@ class FanOut:
         """The kernel's own database; `wake` is told that there is something to send."""
         self._database = database
         self._wake = wake
-        self._brought: list[tuple[UUID, Event, Callable[[UUID], object]]] = []
+        self._queued: list[tuple[UUID, Event, Callable[[UUID], object]]] = []
         self._flight: asyncio.Task[None] | None = None
 
-    async def receive(self, told: Sequence[tuple[UUID, Event]]) -> None:
+    async def receive(self, events: Sequence[tuple[UUID, Event]]) -> None:
         """Write what the endpoints of the accounts concerned are to be sent; all of it or nothing, and never twice."""
-        about = [(id_, event, account) for id_, event in told if (account := _account_of(event)) is not None]
+        about = [(id_, event, account) for id_, event in events if (account := _account_of(event)) is not None]
         if not about:
             return
         async with self._database.raw() as connection:
@@ -84,20 +84,20 @@ class FanOut:
             await _write(connection, wanted)
         self._wake()
 
-    def bring(self, id_: UUID, event: Event, heard: Callable[[UUID], object]) -> None:
-        """Hear an event that its module does not leave to the relay, and keep nobody waiting; `heard` is told once it is written.
+    def deliver(self, event_id: UUID, event: Event, on_written: Callable[[UUID], object]) -> None:
+        """Queue an event for fan-out, without waiting; `on_written` is called with its id once the deliveries are written.
 
-        What cannot be written now is not told as heard, and the relay brings it.
+        What cannot be written now is not reported, and the relay delivers it.
         """
-        if len(self._brought) < BROUGHT_MAX:
-            self._brought.append((id_, event, heard))
+        if len(self._queued) < QUEUED_MAX:
+            self._queued.append((event_id, event, on_written))
         if self._flight is None or self._flight.done():
             self._flight = asyncio.create_task(self._fly())
 
     async def _fly(self) -> None:
-        while self._brought:
+        while self._queued:
             await asyncio.sleep(GATHER_SECONDS)
-            load, self._brought = self._brought, []
+            load, self._queued = self._queued, []
             try:
                 await self.receive([(id_, event) for id_, event, _ in load])
             except AppError as error:
@@ -106,8 +106,8 @@ class FanOut:
             except Exception:
                 log.exception("webhook_events_not_heard", count=len(load))
                 continue
-            for id_, _, heard in load:
-                heard(id_)
+            for id_, _, on_written in load:
+                on_written(id_)
 
     async def close(self) -> None:
         """Hear what was brought until now."""

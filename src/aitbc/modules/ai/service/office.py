@@ -148,21 +148,21 @@ class Office:
     def announce_work(self, jobs: Iterable[JobValue]) -> None:
         """Jobs were committed as waiting: wake miners here, and let other processes know."""
         self.miners.offer((needs_of(job.needs), job.id) for job in jobs)
-        self._news.tell()
+        self._news.notify()
 
     def tell_paid(self, event: UUID, told: JobSucceeded) -> None:
         """A result was paid at once: its event need not go to the ledger any more, only to whoever hears it by a webhook."""
         if self.webhooks is None:
             self.paid.append(event)
         else:
-            self.webhooks.bring(event, told, self.paid.append)
+            self.webhooks.deliver(event, told, self.paid.append)
 
     async def start(self) -> None:
         """Begin to listen to other processes, to look for oneself now and then, and to mind the end."""
         self._tasks = [
             asyncio.create_task(self._forever(self._look)),
             asyncio.create_task(self._forever(self._listen)),
-            asyncio.create_task(self._forever(self._news.send)),
+            asyncio.create_task(self._forever(self._news.run_sender)),
             asyncio.create_task(self._end_waits()),
         ]
 
