@@ -10,15 +10,10 @@ import aiohttp
 import pytest
 
 from aitbc.kernel.primitives.request_errors import BodyTimeout
+from aitbc.server.cluster.peer_client import Content, PeerResponse
 from aitbc.server.cluster.tls_client import TlsClient
-from aitbc.server.cluster.unix_client import (
-    AHEAD_BYTES,
-    HEAD_BYTES_MAX,
-    IDLE_SECONDS,
-    Content,
-    PeerResponse,
-    UnixClient,
-)
+from aitbc.server.cluster.unix_client import IDLE_SECONDS, UnixClient
+from aitbc.server.cluster.unix_connection import AHEAD_BYTES, HEAD_BYTES_MAX
 
 Talk = Callable[[bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -6,13 +6,11 @@ and timed while they stream, and never gathered.
 """
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import chain
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import structlog
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,8 +20,7 @@ from aitbc.kernel.http.disconnect import GONE
 from aitbc.kernel.http.problems import MUTATING, PROBLEM_TYPE, problem, problem_headers, with_head
 from aitbc.kernel.http.websocket import Watched, refuse
 from aitbc.kernel.primitives import strict_json
-from aitbc.kernel.primitives.errors import AppError, NotFound
-from aitbc.kernel.primitives.ids import new_request_id
+from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.request_errors import (
     BodyTimeout,
     BodyTooLarge,
@@ -31,13 +28,14 @@ from aitbc.kernel.primitives.request_errors import (
     HeadersTooLarge,
     MalformedHeaders,
     MalformedHost,
-    MalformedPath,
     MisdirectedHost,
     Overloaded,
     UnsupportedMedia,
     UriTooLong,
 )
 from aitbc.kernel.primitives.request_id import request_id as current_request_id
+from aitbc.server.asgi.request_body import Counted, Replay
+from aitbc.server.asgi.request_head import check_escapes, check_media_type, check_path, refuse_doubles, request_id_of
 
 RawBodies = Callable[[str, str], int | None]
 """Method and path to the largest body of a route that takes something else than JSON; none for all the others."""
@@ -50,13 +48,6 @@ DRAIN_BYTES = 4 * 1024 * 1024
 DRAIN_SECONDS = 1.0
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 API_POLICY = b"default-src 'none'; frame-ancestors 'none'"
-_SAFE_PATH = b"/ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=:@"
-_REQUEST_ID = re.compile(rb"(?!aitbc_)[A-Za-z0-9_.-]{1,64}\Z")
-"""What a caller may call a request: no key, since the name is kept and shown."""
-_HALF_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-_NEEDLESS_ESCAPE = re.compile(rb"%(2[DEFdef]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")
-"""An escaped slash, letter, digit, `-`, `.`, `_` or `~`."""
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DEFAULT_HEADERS = (
     (b"cache-control", b"no-store"),
     (b"content-security-policy", API_POLICY),
@@ -119,7 +110,7 @@ class Boundary:
 
     async def _socket(self, scope: Any, receive: Receive, send: Send) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        ident = _request_id(headers)
+        ident = request_id_of(headers)
         token = current_request_id.set(ident)
         watched, started = Watched(receive, send), time.perf_counter()
         self.in_flight += 1
@@ -148,14 +139,14 @@ class Boundary:
         if len(raw) > limits.header_count or sum(map(len, chain.from_iterable(raw))) > limits.header_bytes:
             raise HeadersTooLarge
         if len(headers) != len(raw):
-            _refuse_doubles(raw)
+            refuse_doubles(raw)
         self._check_host(headers.get(b"host"))
         path, query = scope.get("raw_path") or scope["path"].encode(), scope.get("query_string", b"")
         if len(path) + len(query) > limits.uri_bytes:
             raise UriTooLong
-        _check_path(path)
+        check_path(path)
         if b"%" in query or not query.isascii():
-            _check_escapes(query)
+            check_escapes(query)
         if changes:
             self._check_origin(scope, headers)
 
@@ -206,7 +197,7 @@ class _Exchange:
         """Answer the request, whatever happens."""
         boundary, scope = self.boundary, self.scope
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        ident = _request_id(headers)
+        ident = request_id_of(headers)
         self.ident = ident.encode()
         token = current_request_id.set(ident)
         started = time.perf_counter()
@@ -243,7 +234,7 @@ class _Exchange:
         scope.setdefault("state", {})["request_id"] = self.ident.decode()
         if self.head_only:
             self.answered = asyncio.Event()
-            scope, receive = {**scope, "method": "GET"}, _Replay(b"", self._until_answered)
+            scope, receive = {**scope, "method": "GET"}, Replay(b"", self._until_answered)
         try:
             await boundary.app(scope, receive, self._answer)
         finally:
@@ -255,7 +246,7 @@ class _Exchange:
         length, coding = headers.get(b"content-length"), headers.get(b"transfer-encoding")
         method = self.scope["method"]
         if coding is None and (length is None or length == b"0") and method not in MUTATING:
-            return _Replay(b"", self.receive)
+            return Replay(b"", self.receive)
         if coding is not None and length is not None:
             raise MalformedHeaders
         if length is not None and not (length.isdigit() and len(length) < 19):
@@ -268,18 +259,19 @@ class _Exchange:
         if size > limit:
             raise BodyTooLarge(f"The body may have {limit} bytes and has {size}.")
         if raw_limit is not None:
-            return _Counted(self.receive, limit, self.boundary.limits)
+            limits = self.boundary.limits
+            return Counted(self.receive, limit, seconds=limits.body_seconds, total_seconds=limits.upload_seconds)
         if size or coding is not None:
-            _check_media_type(headers.get(b"content-type"))
+            check_media_type(headers.get(b"content-type"))
         body = await self._read(limit)
         if body is None:
             return None
         self.unread = False
         if body:
             if not size and coding is None:  # a protocol that announces no length, such as HTTP/2
-                _check_media_type(headers.get(b"content-type"))
+                check_media_type(headers.get(b"content-type"))
             strict_json.check(body)
-        return _Replay(body, self.receive)
+        return Replay(body, self.receive)
 
     async def _read(self, limit: int) -> bytes | None:
         """The whole body, or none when the caller left before its end."""
@@ -359,116 +351,3 @@ class _Exchange:
                     room -= len(message.get("body", b"")) or 1
                     if not message.get("more_body", False):
                         return
-
-
-class _Replay:
-    """Hands on a body that was read before; whatever the caller sends after it is dropped."""
-
-    __slots__ = ("body", "receive")
-
-    def __init__(self, body: bytes, receive: Receive) -> None:
-        self.body: bytes | None = body
-        self.receive = receive
-
-    async def __call__(self) -> Any:
-        if self.body is not None:
-            body, self.body = self.body, None
-            return {"type": "http.request", "body": body, "more_body": False}
-        while (message := await self.receive())["type"] == "http.request":
-            pass
-        return message
-
-
-class _Counted:
-    """Hands on a body while it streams, up to a size, and not slower than it must be."""
-
-    __slots__ = ("complete", "deadline", "limit", "receive", "room", "seconds")
-
-    def __init__(self, receive: Receive, limit: int, limits: Limits) -> None:
-        self.receive = receive
-        self.limit = self.room = limit
-        self.seconds = limits.body_seconds
-        self.deadline = time.monotonic() + limits.upload_seconds
-        self.complete = False
-
-    async def __call__(self) -> Any:
-        if self.complete:  # only the caller's leaving can follow, and nobody waits for that in a hurry
-            return await self.receive()
-        try:
-            async with asyncio.timeout(min(self.seconds, self.deadline - time.monotonic())):
-                message: Any = await self.receive()
-        except TimeoutError:
-            raise BodyTimeout(headers={"Connection": "close"}) from None
-        if message["type"] == "http.request":
-            self.room -= len(message.get("body", b""))
-            self.complete = not message.get("more_body", False)
-            if self.room < 0:
-                raise BodyTooLarge(
-                    f"The body may have {self.limit} bytes and has more.", headers={"Connection": "close"}
-                )
-        return message
-
-
-def _request_id(headers: Mapping[bytes, bytes]) -> str:
-    """The caller's own id for this request where it is well formed, else a new one."""
-    given = headers.get(b"x-request-id")
-    return given.decode() if given is not None and _REQUEST_ID.match(given) else new_request_id()
-
-
-def _refuse_doubles(headers: Any) -> None:
-    """Refuse a header that came twice where the two could be read differently by somebody on the way."""
-    seen = set()
-    for name, _ in headers:
-        if name in seen and name == b"host":
-            raise MalformedHost
-        if name in seen and name in _SINGLE:
-            raise MalformedHeaders(f"The header {name.decode()} came twice.")
-        seen.add(name)
-
-
-_SINGLE = frozenset(
-    {b"content-length", b"transfer-encoding", b"content-type", b"content-encoding", b"origin", b"sec-fetch-site"}
-    | {b"x-request-id", b"idempotency-key", b"range", b"last-event-id"}
-)
-
-
-def _check_path(path: bytes) -> None:
-    """One spelling for each path: no empty, `.` or `..` segment, no slash at its end, no escape where none is needed."""
-    if path[:1] != b"/":
-        raise MalformedPath
-    if path.translate(None, _SAFE_PATH):
-        text = _check_escapes(path)
-        if "\\" in text or _NEEDLESS_ESCAPE.search(path):
-            raise NotFound("There is nothing at this path.")
-    if path == b"/":
-        return
-    if b"//" in path or path[-1:] == b"/":
-        raise NotFound("There is nothing at this path.")
-    if b"/." in path and not {b".", b".."}.isdisjoint(path.split(b"/")):
-        raise NotFound("There is nothing at this path.")
-
-
-def _check_escapes(part: bytes) -> str:
-    """The text of a path or query, its escapes read strictly as UTF-8. Raises `MalformedPath`."""
-    if _HALF_ESCAPE.search(part):
-        raise MalformedPath
-    try:
-        text = unquote_to_bytes(part).decode()
-    except UnicodeDecodeError:
-        raise MalformedPath from None
-    if _CONTROL.search(text):
-        raise MalformedPath
-    return text
-
-
-def _check_media_type(value: bytes | None) -> None:
-    """JSON in UTF-8 and nothing else."""
-    if value == b"application/json":
-        return
-    kind, *parameters = (part.strip().lower() for part in (value or b"").split(b";"))
-    if kind != b"application/json":
-        raise UnsupportedMedia
-    for parameter in parameters:
-        name, _, charset = parameter.partition(b"=")
-        if name.strip() != b"charset" or charset.strip().strip(b'"') not in (b"utf-8", b"utf8"):
-            raise UnsupportedMedia

@@ -23,8 +23,9 @@ from aitbc.kernel.database.outbox import Event
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError, Unauthenticated, Unavailable
 from aitbc.kernel.primitives.request_id import current_request_id
+from aitbc.server.cluster.peer_client import CONNECT_SECONDS, Content, Head, PeerClient, PeerResponse
 from aitbc.server.cluster.stubs import Refusal, Transport
-from aitbc.server.cluster.unix_client import CONNECT_SECONDS, Content, Head, PeerClient, PeerResponse, UnixClient
+from aitbc.server.cluster.unix_client import UnixClient
 from aitbc.server.config.hosts import PeerHost
 
 TOKEN_SECONDS = 60

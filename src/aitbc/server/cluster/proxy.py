@@ -15,8 +15,8 @@ from aitbc.kernel.http.disconnect import GONE
 from aitbc.kernel.http.guard import loopback_key_of
 from aitbc.server.asgi.access_log import TOLD
 from aitbc.server.cluster.circuit_breaker import CircuitBreaker, ModuleUnavailable
+from aitbc.server.cluster.peer_client import Content, PeerResponse
 from aitbc.server.cluster.peers import HOST, REFUSED, SERVICE, Peer, is_refused
-from aitbc.server.cluster.unix_client import Content, PeerResponse
 
 HOP_BY_HOP = frozenset(
     {

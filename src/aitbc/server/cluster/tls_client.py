@@ -10,7 +10,7 @@ import aiohttp
 from yarl import URL
 
 from aitbc.kernel.primitives.errors import AppError
-from aitbc.server.cluster.unix_client import CONNECT_SECONDS, SILENCE_SECONDS, WHOLE_BYTES, Content, Head, PeerResponse
+from aitbc.server.cluster.peer_client import CONNECT_SECONDS, SILENCE_SECONDS, WHOLE_BYTES, Content, Head, PeerResponse
 from aitbc.server.config.hosts import PeerHost
 
 PATIENCE = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)

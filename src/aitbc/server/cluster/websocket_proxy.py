@@ -17,10 +17,10 @@ from aitbc.kernel.primitives.errors import AppError, NotFound, Unauthenticated
 from aitbc.kernel.primitives.tasks import end
 from aitbc.server.asgi.access_log import TOLD
 from aitbc.server.cluster.circuit_breaker import CircuitBreaker, ModuleUnavailable
+from aitbc.server.cluster.peer_client import CONNECT_SECONDS
 from aitbc.server.cluster.peers import Peer, is_refused
 from aitbc.server.cluster.proxy import headers_onward, target_of
 from aitbc.server.cluster.tls_client import url_at
-from aitbc.server.cluster.unix_client import CONNECT_SECONDS
 
 CLOSE_SECONDS = 2.0
 """How long the other side may take to say goodbye."""
