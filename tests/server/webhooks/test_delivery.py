@@ -16,9 +16,9 @@ from standardwebhooks import Webhook
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock
 from aitbc.server.config.settings import WebhookSettings
-from aitbc.server.webhooks import delivery, endpoints
+from aitbc.server.webhooks import delivery, retention
 from aitbc.server.webhooks.delivery import FAILING_MAX, LEASE, PAUSES, PER_ENDPOINT
-from aitbc.server.webhooks.endpoints import UNSENT_KEPT
+from aitbc.server.webhooks.retention import UNSENT_KEPT
 from tests.house import Caller, Stage, open_house
 from tests.server.webhooks.receiver import OK, Answer, Receiver, receiving, status
 from tests.server.webhooks.test_endpoints import DELIVERIES, ENDPOINTS, INSIDE, JOB, ended, endpoint_of, paid_job
@@ -177,7 +177,7 @@ async def test_an_endpoint_that_fails_gets_one_message_at_a_time(stage: Stage, i
         for _ in range(6):
             await who.post(f"{ENDPOINTS}/{found['endpoint']}/test")
         await deaf.until(3)
-        assert len(stage.house.webhooks.sending._tasks) <= 1
+        assert len(stage.house.webhooks.worker._tasks) <= 1
 
 
 @pytest.mark.parametrize(
@@ -288,13 +288,13 @@ async def test_a_message_is_tried_for_days_at_the_times_of_the_standard_and_is_t
         delivery = (await who.post(f"{ENDPOINTS}/{made['id']}/test")).json()
         for number, pause in enumerate(PAUSES, 1):
             await receiver.until(number)
-            await stage.house.webhooks.sending.settled()
+            await stage.house.webhooks.worker.settled()
             found = (await who.get(f"{DELIVERIES}/{delivery['id']}")).json()
             assert (found["state"], found["attempts"], found["error"]) == ("pending", number, "HTTP 503")
             due = await _until_due(stage)
             assert pause * 0.89 <= due <= pause * 1.11
             clock.move(due + timedelta(seconds=1))
-            stage.house.webhooks.sending.wake()
+            stage.house.webhooks.worker.wake()
         found = await ended(who, delivery["id"])
         assert (found["state"], found["attempts"], found["next_attempt_at"]) == ("dead", len(PAUSES) + 1, None)
         assert {one.id for one in receiver.received} == {delivery["id"]}
@@ -331,7 +331,7 @@ async def test_what_waits_while_an_endpoint_is_disabled_is_sent_when_it_is_enabl
         path = f"{ENDPOINTS}/{found['endpoint']}"
         await who.post(f"{path}/disable")
         clock.move(timedelta(hours=1))
-        stage.house.webhooks.sending.wake()
+        stage.house.webhooks.worker.wake()
         await asyncio.sleep(0.1)
         assert len(receiver.received) == 1
         receiver.answer = OK
@@ -357,7 +357,7 @@ async def test_the_log_is_kept_for_days_and_an_endpoint_nobody_can_serve_is_disa
         clock.move(timedelta(days=INSIDE.kept_days, minutes=1))
         await stage.house.webhooks.tidy()
         assert (await who.get(f"{DELIVERIES}/{found['id']}")).status_code == 404
-        monkeypatch.setattr(endpoints, "PENDING_MAX", 2)
+        monkeypatch.setattr(retention, "PENDING_MAX", 2)
         receiver.answer = silence
         for _ in range(3):
             await who.post(f"{ENDPOINTS}/{found['endpoint']}/test")
@@ -400,7 +400,7 @@ async def test_what_was_on_its_way_is_sent_again_under_the_same_id(
             await asyncio.sleep(0.2)
             assert len(receiver.received) == 1  # leased, for all that anybody knows
             clock.move(LEASE + timedelta(seconds=1))
-            stage.house.webhooks.sending.wake()
+            stage.house.webhooks.worker.wake()
             first, second = await receiver.until(2)
             assert (first.id, first.body) == (second.id, second.body)
             found = await ended(Caller(who.principal, who.secret, stage.client(who.secret)), first.id)
@@ -414,7 +414,7 @@ async def test_two_processes_send_a_message_once(new_database: Callable[[], Targ
         made = await endpoint_of(who, receiver)
         for _ in range(15):
             await who.post(f"{ENDPOINTS}/{made['id']}/test")
-            other.house.webhooks.sending.wake()
+            other.house.webhooks.worker.wake()
         await receiver.until(15)
         await asyncio.sleep(0.2)
         assert len({one.id for one in receiver.received}) == len(receiver.received) == 15

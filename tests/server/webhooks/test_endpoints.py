@@ -17,7 +17,7 @@ from aitbc.kernel.primitives.ids import new_id, new_uuid
 from aitbc.modules.ai.events import JobClosed
 from aitbc.modules.ai.service import AiSettings
 from aitbc.server.config.settings import WebhookSettings
-from aitbc.server.webhooks.endpoints import TESTS_MAX
+from aitbc.server.webhooks.delivery_log import TESTS_MAX
 from aitbc.server.webhooks.fan_out import declared
 from tests.house import Caller, Stage, open_house
 from tests.journeys.hand_miner import HandMiner

@@ -120,7 +120,10 @@ def _kernels_own(runtime: Runtime, build: Build) -> list[Router | type[Controlle
         Router(
             "/api/v1/webhooks",
             route_handlers=[EndpointController, DeliveryController],
-            dependencies={"webhooks": _provided(runtime.webhooks)},
+            dependencies={
+                "webhook_endpoints": _provided(runtime.webhooks.endpoints),
+                "webhook_log": _provided(runtime.webhooks.log),
+            },
         ),
         gateway_routes({name: f"/{name}" for name in (*names, COORDINATOR_PREFIX)}),
         documentation(title=TITLE, version=build.api, description=DESCRIPTION),
@@ -178,7 +181,8 @@ def bounded(app: Litestar, runtime: Runtime, metrics: Metrics) -> ASGIApp:
     kernels = {
         "identity": runtime.identity,
         "operations": runtime.operations,
-        "webhooks": runtime.webhooks,
+        "webhook_endpoints": runtime.webhooks.endpoints,
+        "webhook_log": runtime.webhooks.log,
         "directory": runtime.directory,
     }
     offered = [runtime.wired.offered(module) for module in runtime.wired.modules]

@@ -35,7 +35,7 @@ from aitbc.server.config.settings import Settings
 from aitbc.server.postgres.embedded import START_SECONDS, EmbeddedPostgres, EmbeddedPostgresError
 from aitbc.server.runtime.systemd import Notifier
 from aitbc.server.runtime.wiring import Wired, wire
-from aitbc.server.webhooks.endpoints import Webhooks
+from aitbc.server.webhooks.service import Webhooks
 
 LOCAL = "local"
 """The name of the account of callers who need no key, where a port trusts this machine."""
