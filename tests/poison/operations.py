@@ -195,13 +195,13 @@ def _right(field: Field) -> str:
 def description() -> dict[str, Any]:
     """The OpenAPI document of the whole application, with nobody behind its doors."""
     nobody = SimpleNamespace(
-        wired=SimpleNamespace(services={}, modules=MODULES),
+        wired=SimpleNamespace(services={}, modules=MODULES, offered=lambda m: dict.fromkeys((m.name, *m.parts))),
         modules=MODULES,
         places=SimpleNamespace(me=MAIN),
         identity=None,
         operations=None,
         denials=None,
-        webhooks=SimpleNamespace(measure=None),
+        webhooks=SimpleNamespace(measure=None, endpoints=None, log=None),
         directory=None,
         databases=(),
         settings=SimpleNamespace(state_dir=Path()),
