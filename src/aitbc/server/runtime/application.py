@@ -53,24 +53,6 @@ def litestar(runtime: Runtime, build: Build, metrics: Metrics) -> Litestar:
     The gateway's process has the routes of all modules: those of modules elsewhere are described and never reached. The process
     of a split module has its own and those of its health, since nothing else comes to it.
     """
-    wired, is_main = runtime.wired, runtime.places.me == MAIN
-    shown = runtime.modules if is_main else wired.modules
-    routers = [
-        Router(
-            f"/api/v1/{module.name}",
-            route_handlers=list(module.routes),
-            dependencies=_dependencies(module, wired),
-        )
-        for module in shown
-    ]
-    routers += _older(shown, wired)
-    kernels_own = _kernels_own(runtime, build) if is_main else []
-    metrics.collector("webhooks", runtime.webhooks.measure)
-    for name, service in wired.services.items():
-        if hasattr(service, "measure"):
-            metrics.collector(name, service.measure)
-    if runtime.platform.bus is not None:
-        metrics.collector("bus", runtime.platform.bus.measure)
     guard = Guard(runtime.identity, runtime.denials)
 
     async def guarded(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -82,17 +64,46 @@ def litestar(runtime: Runtime, build: Build, metrics: Metrics) -> Litestar:
             yield
 
     app = _Application(
-        [*routers, *kernels_own, HealthRoutes],
+        [*_routers(runtime, build), HealthRoutes],
         guards=[guarded],
         dependencies=dependencies(),
         lifespan=[lifespan],
         **app_options(),
     )
+    _collect_metrics(runtime, metrics)
     app.state[GUARD] = guard
     app.state[STATE] = _health(runtime, build, metrics)
     seal(app)
     resolve_in_turn(app)
     return app
+
+
+def _routers(runtime: Runtime, build: Build) -> list[Router | type[Controller]]:
+    """The routes of the modules that are shown here, and in the main process those of the kernel."""
+    wired, is_main = runtime.wired, runtime.places.me == MAIN
+    shown = runtime.modules if is_main else wired.modules
+    return [
+        *(
+            Router(
+                f"/api/v1/{module.name}",
+                route_handlers=list(module.routes),
+                dependencies=_dependencies(module, wired),
+            )
+            for module in shown
+        ),
+        *_older(shown, wired),
+        *(_kernels_own(runtime, build) if is_main else ()),
+    ]
+
+
+def _collect_metrics(runtime: Runtime, metrics: Metrics) -> None:
+    """Let the metrics be collected from webhooks, from each service that has some, and from the bus."""
+    metrics.collector("webhooks", runtime.webhooks.measure)
+    for name, service in runtime.wired.services.items():
+        if hasattr(service, "measure"):
+            metrics.collector(name, service.measure)
+    if runtime.platform.bus is not None:
+        metrics.collector("bus", runtime.platform.bus.measure)
 
 
 class _Application(Litestar):
@@ -178,29 +189,8 @@ def bounded(app: Litestar, runtime: Runtime, metrics: Metrics) -> ASGIApp:
         in_flight=settings.in_flight_max + settings.poll_max,
     )
     hosts = LOOPBACK_NAMES | {settings.host} | set(settings.hosts)
-    kernels = {
-        "identity": runtime.identity,
-        "operations": runtime.operations,
-        "webhook_endpoints": runtime.webhooks.endpoints,
-        "webhook_log": runtime.webhooks.log,
-        "directory": runtime.directory,
-    }
-    offered = [runtime.wired.offered(module) for module in runtime.wired.modules]
-    things = {name: thing for each in (*offered, kernels) for name, thing in each.items()}
-    assert len(things) == sum(map(len, (*offered, kernels))), "two modules offer their routes a part of the same name"
-    inner: ASGIApp = FastPath(Leaving(app), FastRoutes(app, things), app.state[GUARD])
-    key = GatewayKey.of(runtime.settings.gateway) if runtime.places.me == MAIN else None
-    if runtime.places.ports or runtime.peers or key is not None:
-        inner = Gateway(
-            inner,
-            runtime.places,
-            runtime.peers,
-            _coordinator(app),
-            runtime.loopback_key,
-            key=key,
-            breaker_seconds=runtime.settings.gateway.breaker_seconds,
-        )
-    outer = Boundary(inner, limits, hosts, frozenset(settings.origins), raw_bodies(app), watch=metrics.observe)
+    routed = _routed(app, runtime)
+    outer = Boundary(routed, limits, hosts, frozenset(settings.origins), raw_bodies(app), watch=metrics.observe)
     metrics.gauge("aitbc_websockets_open", "WebSockets that are open.").set_function(lambda: outer.sockets)
     logged = AccessLog(outer)
     if not runtime.places.is_found:
@@ -208,6 +198,38 @@ def bounded(app: Litestar, runtime: Runtime, metrics: Metrics) -> ASGIApp:
     faces = {module.name: (module.api, runtime.wired.services[module.name]) for module in runtime.wired.modules}
     port = runtime.places.inner.port if runtime.places.inner is not None else None
     return InternalApi(logged, runtime.tokens, faces, runtime.wired.event_handlers, runtime.process, port)
+
+
+def _routed(app: Litestar, runtime: Runtime) -> ASGIApp:
+    """The application behind the fast path, and behind the gateway where there is something to tell apart."""
+    fast = FastPath(Leaving(app), FastRoutes(app, _offered(runtime)), app.state[GUARD])
+    key = GatewayKey.of(runtime.settings.gateway) if runtime.places.me == MAIN else None
+    if not (runtime.places.ports or runtime.peers or key is not None):
+        return fast
+    return Gateway(
+        fast,
+        runtime.places,
+        runtime.peers,
+        _coordinator(app),
+        runtime.loopback_key,
+        key=key,
+        breaker_seconds=runtime.settings.gateway.breaker_seconds,
+    )
+
+
+def _offered(runtime: Runtime) -> dict[str, Any]:
+    """What routes may ask for by name: the kernel's own, and the parts of the modules' services."""
+    kernels = {
+        "identity": runtime.identity,
+        "operations": runtime.operations,
+        "webhook_endpoints": runtime.webhooks.endpoints,
+        "webhook_log": runtime.webhooks.log,
+        "directory": runtime.directory,
+    }
+    offered = [kernels, *(runtime.wired.offered(module) for module in runtime.wired.modules)]
+    found = {name: thing for each in offered for name, thing in each.items()}
+    assert len(found) == sum(map(len, offered)), "two modules offer their routes a part of the same name"
+    return found
 
 
 def _dependencies(module: Module, wired: Wired) -> dict[str, Provide]:

@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import structlog
-from msgspec import structs
 
 from aitbc.kernel.crypto.signing import Key, verify
-from aitbc.kernel.database.migrations import Part, awaited, migrate, role_password
+from aitbc.kernel.database.migrations import Part, awaited, migrate
 from aitbc.kernel.database.unit_of_work import Database, Target
 from aitbc.kernel.events.bus import Bus
 from aitbc.kernel.identity.accounts import Identity
@@ -33,6 +31,7 @@ from aitbc.server.config.installation import parts, secret_of, write_private
 from aitbc.server.config.placement import MAIN, Placement, places
 from aitbc.server.config.settings import Settings
 from aitbc.server.postgres.embedded import START_SECONDS, EmbeddedPostgres, EmbeddedPostgresError
+from aitbc.server.runtime.databases import Databases
 from aitbc.server.runtime.systemd import Notifier
 from aitbc.server.runtime.wiring import Wired, wire
 from aitbc.server.webhooks.service import Webhooks
@@ -61,8 +60,6 @@ class Runtime:
     platform: Platform
     wired: Wired
     webhooks: Webhooks
-    identity: Identity
-    operations: Operations
     operator: Principal
     postgres: EmbeddedPostgres | None
     modules: Sequence[Module]
@@ -78,6 +75,16 @@ class Runtime:
     started_at: datetime
     notifier: Notifier = field(default_factory=Notifier)
     """Who is asked for patience while the embedded server recovers, which holds up the event loop."""
+
+    @property
+    def identity(self) -> Identity:
+        """Accounts and API keys."""
+        return self.platform.identity
+
+    @cached_property
+    def operations(self) -> Operations:
+        """The operator's view of every schema, those of modules in other processes included."""
+        return Operations({**self.wired.databases, **self.looked_into, "kernel": self.platform.kernel})
 
     @cached_property
     def denials(self) -> Denials:
@@ -172,28 +179,19 @@ async def build(
 ) -> Runtime:
     """Migrate the database, make what a first start needs, and wire the modules that live here; `where` says which."""
     where = where or places(settings, [module.name for module in modules])
-    state = settings.state_dir
-    secret = secret_of(settings)
-    everything = parts(modules)
-    local = settings.database.url is None  # the embedded server, of this process or of the main one
-    node_key = _node_key(where, state)
-    await _migrate(owner, everything, where, None if local else secret, provision=settings.database.provision)
-    passwords = {part.role: None if local else role_password(secret, part.role) for part in everything}
-    database = settings.database
-    pool: dict[str, Any] = {
-        "pool_size": database.pool_size,
-        "acquire_seconds": database.acquire_seconds,
-        "statement_seconds": database.statement_seconds,
-    }
-    kernel = _database(everything[0], owner, passwords, pool)
-    identity = Identity(kernel, role_scopes(module.scopes for module in modules))
+    secret, everything = secret_of(settings), parts(modules)
+    node_key = _node_key(where, settings.state_dir)
+    role_secret = None if settings.database.url is None else secret  # the roles of the embedded server have no password
+    await _migrate(owner, everything, where, role_secret, provision=settings.database.provision)
+    databases = Databases(owner, everything, settings.database, role_secret)
+    kernel = databases.open("kernel")
     draining = asyncio.Event()
     webhooks = Webhooks(kernel, secret, settings.webhooks, draining)
     platform = Platform(
         node_key=node_key,
-        state_dir=state,
+        state_dir=settings.state_dir,
         secret=secret,
-        identity=identity,
+        identity=Identity(kernel, role_scopes(module.scopes for module in modules)),
         kernel=kernel,
         webhooks=webhooks,
         loop_lag=loop_lag or LoopLag(),
@@ -202,34 +200,23 @@ async def build(
     )
     tokens = Tokens(secret, where.me)
     far = peers(where.elsewhere, tokens)
-    wired = wire(modules, owner, platform, webhooks, passwords=passwords, settings=settings.tables, pool=pool, far=far)
-    elsewhere = [part for part in everything if part.name in far and where.me == MAIN]
-    looked_into = {part.name: _database(part, owner, passwords, pool) for part in elsewhere}
-    operations = Operations({**wired.databases, **looked_into, "kernel": kernel})
+    wired = wire(modules, databases, platform, webhooks, settings=settings.tables, far=far)
     return Runtime(
         settings=settings,
         parts=everything,
         platform=platform,
         wired=wired,
         webhooks=webhooks,
-        identity=identity,
-        operations=operations,
-        operator=await _operator(identity, state),
-        loopback_key=await _stand_in(identity, state) if where.trusting else None,
+        operator=await _operator(platform.identity, settings.state_dir),
+        loopback_key=await _stand_in(platform.identity, settings.state_dir) if where.trusting else None,
         postgres=postgres,
         modules=modules,
         places=where,
         peers=far,
         tokens=tokens,
-        looked_into=looked_into,
+        looked_into={name: databases.open(name) for name in far} if where.me == MAIN else {},
         started_at=now(),
     )
-
-
-def _database(part: Part, owner: Target, passwords: Mapping[str, str | None], pool: Mapping[str, Any]) -> Database:
-    """A part's database, entered in its own role."""
-    target = structs.replace(owner, user=part.role, password=passwords[part.role])
-    return Database(part.name, target, list(part.metadata.tables.values()), **pool)
 
 
 def _bus(settings: Settings, secret: bytes, modules: Sequence[Module]) -> Bus | None:

@@ -147,28 +147,7 @@ class _Server(uvicorn.Server):
         notifier: Notifier,
         contexts: Mapping[int, ssl.SSLContext | None],
     ) -> None:
-        context = listeners.tls_context(settings)
-        super().__init__(
-            uvicorn.Config(
-                app,
-                http=functools.partial(Connection, is_draining=draining.is_set),  # type: ignore[arg-type]
-                ws="websockets-sansio",
-                ws_max_size=MESSAGE_BYTES_MAX,
-                ws_per_message_deflate=False,
-                lifespan="on",
-                interface="asgi3",
-                log_config=None,
-                log_level="error",
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                backlog=listeners.BACKLOG,
-                timeout_keep_alive=settings.idle_seconds,
-                timeout_graceful_shutdown=settings.drain_seconds,
-                ssl_context_factory=(lambda config, default: context) if context is not None else None,
-                reset_contextvars=True,
-            )
-        )
+        super().__init__(_config(app, settings, draining))
         self.is_hurried = False
         self.has_failed = False
         self._settings = settings
@@ -261,6 +240,30 @@ class _Server(uvicorn.Server):
         except TimeoutError:
             self.has_failed = True
             log.error("clean_up_overran", seconds=self._settings.drain_seconds + CLEAN_UP_SECONDS)
+
+
+def _config(app: ASGIApp, settings: ServerSettings, draining: asyncio.Event) -> uvicorn.Config:
+    """uvicorn's configuration: our protocol class, no logging and no headers of its own."""
+    context = listeners.tls_context(settings)
+    return uvicorn.Config(
+        app,
+        http=functools.partial(Connection, is_draining=draining.is_set),  # type: ignore[arg-type]
+        ws="websockets-sansio",
+        ws_max_size=MESSAGE_BYTES_MAX,
+        ws_per_message_deflate=False,
+        lifespan="on",
+        interface="asgi3",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=listeners.BACKLOG,
+        timeout_keep_alive=settings.idle_seconds,
+        timeout_graceful_shutdown=settings.drain_seconds,
+        ssl_context_factory=(lambda config, default: context) if context is not None else None,
+        reset_contextvars=True,
+    )
 
 
 def _spare_the_collector() -> None:

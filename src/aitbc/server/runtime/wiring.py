@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from msgspec import Struct
 
-from aitbc.kernel.database.unit_of_work import Database, Target
+from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.events.bus import EventTransport
 from aitbc.kernel.events.relay import EventHandler, Relay, Subscriber
 from aitbc.kernel.module import Module
@@ -19,6 +19,7 @@ from aitbc.kernel.platform import Platform
 from aitbc.kernel.primitives.tasks import end
 from aitbc.server.cluster.peers import Peer, RemoteHandler
 from aitbc.server.cluster.stubs import local, remote
+from aitbc.server.runtime.databases import Databases
 from aitbc.server.runtime.periodic import Leadership, run_periodic_task
 from aitbc.server.webhooks.fan_out import declared
 
@@ -73,13 +74,11 @@ class Wired:
 
 def wire(
     modules: Sequence[Module],
-    target: Target,
+    schemas: Databases,
     platform: Platform,
     webhooks: Subscriber | None = None,
     *,
-    passwords: Mapping[str, str | None],
     settings: Mapping[str, Struct],
-    pool: Mapping[str, Any],
     far: Mapping[str, Peer] | None = None,
 ) -> Wired:
     """Build every module of the list, lowest last in the list first, so that each finds the faces below it.
@@ -94,31 +93,24 @@ def wire(
         if module.name in far:
             faces[module.api] = remote(module.api, far[module.name].transport_to(module.name))
             continue
-        role = f"aitbc_{module.name}"
-        own = Target(**{**_fields(target), "user": role, "password": passwords.get(role)})
-        database = Database(module.name, own, list(module.metadata.tables.values()), **pool)
-        databases[module.name] = database
-        available = {"db": database, "platform": platform, "settings": settings.get(module.name)}
-        available |= {name: faces[api] for name, api in module.needs.items()}
-        wanted = inspect.signature(module.service).parameters
-        service = module.service(**{name: value for name, value in available.items() if name in wanted})
-        services[module.name] = service
-        faces[module.api] = local(module.api, service)
-    near = {
-        name: hearer
-        for module in modules
-        if module.name in services
-        for name, hearer in _handlers(module, databases, services)
-    }
-    bus = platform.bus
-    event_transport = bus.event_transport(near) if bus is not None else None
-    relays = _relays(modules, databases, near, far, event_transport, webhooks)
+        databases[module.name] = schemas.open(module.name)
+        services[module.name] = _service(module, databases[module.name], platform, settings.get(module.name), faces)
+        faces[module.api] = local(module.api, services[module.name])
     here = [module for module in modules if module.name in services]
+    near = {name: handler for module in here for name, handler in _handlers(module, databases, services)}
+    event_transport = platform.bus.event_transport(near) if platform.bus is not None else None
+    relays = _relays(modules, databases, near, far, event_transport, webhooks)
     return Wired(here, databases, services, relays, near, platform, event_transport)
 
 
-def _fields(target: Target) -> dict[str, Any]:
-    return {name: getattr(target, name) for name in target.__struct_fields__}
+def _service(
+    module: Module, database: Database, platform: Platform, settings: Struct | None, faces: Mapping[type, Any]
+) -> Any:
+    """A module's service, given what its constructor asks for by name."""
+    available = {"db": database, "platform": platform, "settings": settings}
+    available |= {name: faces[api] for name, api in module.needs.items()}
+    wanted = inspect.signature(module.service).parameters
+    return module.service(**{name: value for name, value in available.items() if name in wanted})
 
 
 def handler_name(module: Module, method: Callable[..., Any]) -> str:
