@@ -190,23 +190,9 @@ def _way(handler: Any, template: str, things: Mapping[str, Any], guards_of_all: 
     if not isinstance(handler, HTTPRouteHandler) or _has_hooks(handler):
         return None
     contract = contract_of(handler)
-    parameters = list(contract.path.values())
-    name = parameters[0].name if parameters else None
+    name = next((parameter.name for parameter in contract.path.values()), None)
     services = contract.takes - GIVEN - contract.query.keys() - {name}
-    ordinary = (
-        not contract.any_query
-        and all(alias in contract.takes and not query.many for alias, query in contract.query.items())
-        and (contract.body_required or contract.body is None)
-        and len(parameters) == template.count("{") <= 1
-        and all(parameter.annotation is str for parameter in parameters)
-        and services <= things.keys()
-        and handler.opt["permission"] != PUBLIC
-        and handler.opt.get("raw_body_bytes") is None
-        and handler.media_type in (MediaType.JSON, "application/json", "")
-        and not handler.has_sync_callable
-        and _is_struct(contract.answer)
-    )
-    if not ordinary:
+    if not (_is_plain(handler) and _is_simple(contract, template) and services <= things.keys()):
         return None
     mutates = not MUTATING.isdisjoint(str(method) for method in handler.http_methods)
     return FastRoute(
@@ -222,6 +208,29 @@ def _way(handler: Any, template: str, things: Mapping[str, Any], guards_of_all: 
         prepares=mutates or bool(handler.opt.get("waits")),
         status=handler.status_code,
         template=template,
+    )
+
+
+def _is_plain(handler: HTTPRouteHandler) -> bool:
+    """Whether a handler is a coroutine for callers with a key that answers a struct as JSON."""
+    return bool(
+        handler.opt["permission"] != PUBLIC
+        and handler.opt.get("raw_body_bytes") is None
+        and handler.media_type in (MediaType.JSON, "application/json", "")
+        and not handler.has_sync_callable
+    )
+
+
+def _is_simple(contract: Contract, template: str) -> bool:
+    """Whether a handler takes one name in its path at most, single query parameters and a required body, if any."""
+    parameters = list(contract.path.values())
+    return (
+        not contract.any_query
+        and all(alias in contract.takes and not query.many for alias, query in contract.query.items())
+        and (contract.body_required or contract.body is None)
+        and len(parameters) == template.count("{") <= 1
+        and all(parameter.annotation is str for parameter in parameters)
+        and _is_struct(contract.answer)
     )
 
 

@@ -141,6 +141,23 @@ class NatsBus:
             await self._client.close()
 
     async def _keep(self) -> None:
+        await self._connect()
+        for subject, group, handler in self._subscriptions:
+            await self._client.subscribe(subject, queue=group, cb=handler)
+        await self._came()
+        while True:
+            await self._fresh.wait()
+            self._fresh.clear()
+            try:
+                await self._make_streams()
+                self._has_streams = True
+            except AWAY as error:
+                self._has_streams = False
+                log.warning("bus_has_no_streams", reason=repr(error), meaning="events go the direct way")
+                await asyncio.sleep(DEFINE_SECONDS)
+                self._fresh.set()
+
+    async def _connect(self) -> None:
         callbacks: dict[str, Any] = {
             "error_cb": self._failed,
             "disconnected_cb": self._left,
@@ -156,20 +173,6 @@ class NatsBus:
             **times,
             **callbacks,
         )
-        for subject, group, handler in self._subscriptions:
-            await self._client.subscribe(subject, queue=group, cb=handler)
-        await self._came()
-        while True:
-            await self._fresh.wait()
-            self._fresh.clear()
-            try:
-                await self._make_streams()
-                self._has_streams = True
-            except AWAY as error:
-                self._has_streams = False
-                log.warning("bus_has_no_streams", reason=repr(error), meaning="events go the direct way")
-                await asyncio.sleep(DEFINE_SECONDS)
-                self._fresh.set()
 
     async def _make_streams(self) -> None:
         for module in self._modules:

@@ -69,18 +69,8 @@ def inner_door(table: str, process: str, where: GatewaySettings | ModuleSettings
     host = host.strip("[]")
     if not 0 < int(port) < 65536:
         raise ConfigError(f"{table}.inner: {port} is no port; choose one from 1 to 65535")
-    certificate = None
-    if where.inner_certificate is not None or where.inner_key is not None:
-        if where.inner_certificate is None or where.inner_key is None:
-            missing = "inner_key" if where.inner_key is None else "inner_certificate"
-            raise ConfigError(f"{table}.{missing}: it is missing beside the other one; set both")
-        certificate = Certificate(
-            chain=where.inner_certificate,
-            key=where.inner_key,
-            chain_setting=f"{table}.inner_certificate",
-            key_setting=f"{table}.inner_key",
-        )
-    elif host not in LOOPBACK:
+    certificate = _inner_certificate(table, where)
+    if certificate is None and host not in LOOPBACK:
         raise ConfigError(
             f"{table}.inner: others can reach {where.inner}, and an inner door is never open without TLS; set "
             f"{table}.inner_certificate and {table}.inner_key, or listen on 127.0.0.1 behind a proxy with TLS"
@@ -92,4 +82,18 @@ def inner_door(table: str, process: str, where: GatewaySettings | ModuleSettings
         setting=f"{table}.inner",
         certificate=certificate,
         is_inner=True,
+    )
+
+
+def _inner_certificate(table: str, where: GatewaySettings | ModuleSettings) -> Certificate | None:
+    if where.inner_certificate is None and where.inner_key is None:
+        return None
+    if where.inner_certificate is None or where.inner_key is None:
+        missing = "inner_key" if where.inner_key is None else "inner_certificate"
+        raise ConfigError(f"{table}.{missing}: it is missing beside the other one; set both")
+    return Certificate(
+        chain=where.inner_certificate,
+        key=where.inner_key,
+        chain_setting=f"{table}.inner_certificate",
+        key_setting=f"{table}.inner_key",
     )

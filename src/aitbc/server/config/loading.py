@@ -77,18 +77,7 @@ def load(
     `tables` maps a module's name to the Struct of its own table, `modules` names those without one.
     """
     keys = keys_of(tables, modules)
-    flags = dict(flags)
-    extra = flags.pop("config", None) or environ.get("AITBC_CONFIG")
-    layers = [
-        from_flags(flags, keys, cwd),
-        from_environment(environ, keys, cwd),
-        from_credentials(environ, keys),
-        from_file(cwd / Path(extra).expanduser(), keys, required=True) if extra else {},
-        from_file(cwd / "aitbc.toml", keys, required=False),
-        from_file(_home(environ, "XDG_CONFIG_HOME", ".config") / "aitbc" / "config.toml", keys, required=False),
-        from_file(system_file, keys, required=False),
-    ]
-    values, origins = _merge(layers, keys)
+    values, origins = _merge(_layers(dict(flags), environ, cwd, keys, system_file), keys)
     values.setdefault("state_dir", _state_dir(environ))
     complete = _with_defaults(values, keys)
     settings = _build(complete, tables, modules)
@@ -101,6 +90,23 @@ def load(
         notify_socket=environ.get("NOTIFY_SOCKET") or None,
         watchdog_seconds=_watchdog(environ),
     )
+
+
+def _layers(
+    flags: dict[str, Any], environ: Mapping[str, str], cwd: Path, keys: Mapping[str, Key], system_file: Path
+) -> list[Mapping[str, Raw]]:
+    """What each source says, the one that counts most first."""
+    extra = flags.pop("config", None) or environ.get("AITBC_CONFIG")
+    user_file = _home(environ, "XDG_CONFIG_HOME", ".config") / "aitbc" / "config.toml"
+    return [
+        from_flags(flags, keys, cwd),
+        from_environment(environ, keys, cwd),
+        from_credentials(environ, keys),
+        from_file(cwd / Path(extra).expanduser(), keys, required=True) if extra else {},
+        from_file(cwd / "aitbc.toml", keys, required=False),
+        from_file(user_file, keys, required=False),
+        from_file(system_file, keys, required=False),
+    ]
 
 
 def describe(loaded: Loaded) -> Sequence[Row]:

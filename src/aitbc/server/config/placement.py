@@ -103,6 +103,18 @@ def places(settings: Settings, modules: Sequence[str], me: str = MAIN) -> Placem
 
 def _sites(settings: Settings, modules: Sequence[str], split: Sequence[str]) -> dict[str, PeerHost]:
     """Where each process is found: those of several machines at their URLs, those of one at Unix sockets."""
+    _check_urls(settings, modules, split)
+    far = [name for name in split if _module(settings, name).url is not None]
+    if not far:
+        return {
+            name: PeerHost(process=name, socket=settings.state_dir / "run" / f"{name}.sock") for name in (MAIN, *split)
+        }
+    _check_shared(settings, split, far)
+    found = {name: host_of(f"modules.{name}", name, _module(settings, name)) for name in far}
+    return {MAIN: host_of("gateway", MAIN, settings.gateway), **found}
+
+
+def _check_urls(settings: Settings, modules: Sequence[str], split: Sequence[str]) -> None:
     for name in modules:
         module = _module(settings, name)
         if module.url is not None and name not in split:
@@ -112,11 +124,10 @@ def _sites(settings: Settings, modules: Sequence[str], split: Sequence[str]) -> 
             )
         if module.inner is not None and module.url is None:
             raise ConfigError(f"modules.{name}.inner: nobody would find it; set modules.{name}.url beside it")
-    far = [name for name in split if _module(settings, name).url is not None]
-    if not far:
-        return {
-            name: PeerHost(process=name, socket=settings.state_dir / "run" / f"{name}.sock") for name in (MAIN, *split)
-        }
+
+
+def _check_shared(settings: Settings, split: Sequence[str], far: Sequence[str]) -> None:
+    """What processes on several machines must have in common. Raises `ConfigError`."""
     first = far[0]
     for name in split:
         if name not in far:
@@ -134,8 +145,6 @@ def _sites(settings: Settings, modules: Sequence[str], split: Sequence[str]) -> 
     ):
         if missing:
             raise ConfigError(f"{setting}: it must be set, since {first} lives on another machine; {remedy}")
-    found = {name: host_of(f"modules.{name}", name, _module(settings, name)) for name in far}
-    return {MAIN: host_of("gateway", MAIN, settings.gateway), **found}
 
 
 def _inner(settings: Settings, me: str, taken: set[int]) -> Listener:

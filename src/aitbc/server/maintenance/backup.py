@@ -88,7 +88,6 @@ class Restored(Struct, frozen=True, kw_only=True):
 def backup(modules: Sequence[Module], file: Path) -> BackupManifest:
     """Write a backup of the configured installation, running or not. Raises `BackupFailed`."""
     loaded = settings_of(modules, {})
-    state = loaded.settings.state_dir
     manifest = BackupManifest(
         format=FORMAT,
         version=this_build().version,
@@ -101,23 +100,28 @@ def backup(modules: Sequence[Module], file: Path) -> BackupManifest:
             dump = Path(folder) / DUMP
             with entered(loaded) as (owner, _):
                 _run("pg_dump", owner, "--format=custom", f"--file={dump}")
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as out, tarfile.open(fileobj=out, mode="w") as archive:
-                _add(archive, MANIFEST, msgspec.json.encode(manifest))
-                archive.add(dump, DUMP, recursive=False)
-                for name in KEYS:
-                    if (state / name).is_file():
-                        _add(archive, f"{KEYS_FOLDER}/{name}", (state / name).read_bytes())
-                for path in sorted((state / ARTIFACTS).rglob("*")):
-                    if path.is_file():
-                        archive.add(path, str(path.relative_to(state)), recursive=False)
-                archive.close()
-                out.flush()
-                os.fsync(out.fileno())
+            _write_archive(fresh, manifest, dump, loaded.settings.state_dir)
         fresh.replace(file)
     finally:
         fresh.unlink(missing_ok=True)
     return manifest
+
+
+def _write_archive(file: Path, manifest: BackupManifest, dump: Path, state: Path) -> None:
+    """The manifest, the dump, the keys and the artifacts, in one private file that is on the disk when this returns."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as out, tarfile.open(fileobj=out, mode="w") as archive:
+        _add(archive, MANIFEST, msgspec.json.encode(manifest))
+        archive.add(dump, DUMP, recursive=False)
+        for name in KEYS:
+            if (state / name).is_file():
+                _add(archive, f"{KEYS_FOLDER}/{name}", (state / name).read_bytes())
+        for path in sorted((state / ARTIFACTS).rglob("*")):
+            if path.is_file():
+                archive.add(path, str(path.relative_to(state)), recursive=False)
+        archive.close()
+        out.flush()
+        os.fsync(out.fileno())
 
 
 def restore(modules: Sequence[Module], file: Path) -> Restored:
@@ -129,11 +133,7 @@ def restore(modules: Sequence[Module], file: Path) -> Restored:
     settings, state = loaded.settings, loaded.settings.state_dir
     if state.exists() and any(state.iterdir()):
         raise PlaceNotEmpty(f"{state} is not empty; a backup is restored into an empty place only.")
-    try:
-        archive = tarfile.open(file, mode="r:")  # noqa: SIM115 - closed below
-    except (tarfile.TarError, OSError) as error:
-        raise NotABackup(f"{file} is no backup of an installation: {error}") from None
-    with archive:
+    with _open_archive(file) as archive:
         manifest = _manifest(archive, file)
         _refuse_newer(manifest, modules)
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -151,6 +151,13 @@ def restore(modules: Sequence[Module], file: Path) -> Restored:
                 shutil.rmtree(made, ignore_errors=True) if made.is_dir() else made.unlink()
             raise
     return Restored(manifest=manifest, artifacts=artifacts, verified=verified)
+
+
+def _open_archive(file: Path) -> tarfile.TarFile:
+    try:
+        return tarfile.open(file, mode="r:")
+    except (tarfile.TarError, OSError) as error:
+        raise NotABackup(f"{file} is no backup of an installation: {error}") from None
 
 
 async def _bring_back(

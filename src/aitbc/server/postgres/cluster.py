@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from aitbc.server.postgres.account import EmbeddedPostgresError, make_folder
@@ -28,6 +29,13 @@ def make_cluster(place: Place, *, owner: str, sync: bool) -> None:
     command += ["--auth-local=trust", "--auth-host=reject", "--no-instructions"]
     if not sync:
         command.append("--no-sync")
+    _run_initdb(command, place)
+    _write_rules(place)
+    place.unfinished.rename(place.data)
+    _sync_folder(place.home)
+
+
+def _run_initdb(command: Sequence[str | Path], place: Place) -> None:
     with tempfile.TemporaryFile() as said:
         process = launch(command, place.account, said.fileno())
         try:
@@ -45,9 +53,6 @@ def make_cluster(place: Place, *, owner: str, sync: bool) -> None:
                 f"PostgreSQL could not make its cluster in {place.unfinished} (initdb ended with {code}). "
                 f"Remedy what it says and start again:\n{last_lines(said.read())}"
             )
-    _write_rules(place)
-    place.unfinished.rename(place.data)
-    _sync_folder(place.home)
 
 
 def check_version(place: Place) -> None:

@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from aitbc.kernel.crypto.sealing import Seal, Unsealable
 from aitbc.kernel.database.batcher import Batcher
-from aitbc.kernel.database.unit_of_work import Database
+from aitbc.kernel.database.unit_of_work import Connection, Database
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
@@ -266,36 +266,44 @@ class DeliveryWorker:
         return self._session
 
     async def _note_all(self, outcomes: Sequence[Outcome]) -> Sequence[None]:
-        leased = [outcome.leased for outcome in outcomes]
-        last = {outcome.leased.endpoint: outcome for outcome in sorted(outcomes, key=_weight)}
-        at = now()
         # Endpoints before their deliveries, as whoever changes an endpoint locks them.
         async with self._database.raw_transaction() as connection:
-            judged = await connection.fetch(
-                JUDGE,
-                list(last),
-                [outcome.leased.version for outcome in last.values()],
-                [outcome.took for outcome in last.values()],
-                [outcome.gone for outcome in last.values()],
-                list(last),
-                at,
-                at - FAILING_MAX,
-            )
-            await connection.execute(
-                NOTE,
-                [one.id for one in leased],
-                [one.attempts for one in leased],
-                [outcome.state.value for outcome in outcomes],
-                [outcome.due_at for outcome in outcomes],
-                [outcome.status for outcome in outcomes],
-                [outcome.error for outcome in outcomes],
-                [outcome.at for outcome in outcomes],
-            )
+            judged = await _judge_endpoints(connection, outcomes)
+            await _note_deliveries(connection, outcomes)
         for row in judged:
             if row["disabled_reason"] is not None:
                 endpoint = ids.encode("hook", row["id"])
                 log.warning("webhook_endpoint_disabled", endpoint=endpoint, reason=row["disabled_reason"])
         return [None] * len(outcomes)
+
+
+async def _judge_endpoints(connection: Connection, outcomes: Sequence[Outcome]) -> Sequence[Any]:
+    """What the outcomes say about their endpoints; answers those that changed."""
+    last = {outcome.leased.endpoint: outcome for outcome in sorted(outcomes, key=_weight)}
+    at = now()
+    return await connection.fetch(
+        JUDGE,
+        list(last),
+        [outcome.leased.version for outcome in last.values()],
+        [outcome.took for outcome in last.values()],
+        [outcome.gone for outcome in last.values()],
+        list(last),
+        at,
+        at - FAILING_MAX,
+    )
+
+
+async def _note_deliveries(connection: Connection, outcomes: Sequence[Outcome]) -> None:
+    await connection.execute(
+        NOTE,
+        [outcome.leased.id for outcome in outcomes],
+        [outcome.leased.attempts for outcome in outcomes],
+        [outcome.state.value for outcome in outcomes],
+        [outcome.due_at for outcome in outcomes],
+        [outcome.status for outcome in outcomes],
+        [outcome.error for outcome in outcomes],
+        [outcome.at for outcome in outcomes],
+    )
 
 
 def _weight(outcome: Outcome) -> tuple[bool, bool]:

@@ -53,18 +53,7 @@ class DeliveryLog:
             )
             if (await uow.session.execute(waiting)).scalar_one() >= TESTS_MAX:
                 raise TooManyTests
-            at = now()
-            delivery = DeliveryRow(
-                id=new_id("dlv"),
-                endpoint=row.id,
-                account=row.account,
-                type=TEST,
-                body=message(TEST, at, {"endpoint": row.id}),
-                state=State.PENDING.value,
-                attempts=0,
-                created_at=at,
-                due_at=at,
-            )
+            delivery = _test_delivery(row)
             uow.add(delivery)
             answer = await uow.answer(once, delivery.view())
         self._wake()
@@ -110,6 +99,21 @@ class DeliveryLog:
             answer = await uow.answer(once, row.view())
         self._wake()
         return answer
+
+
+def _test_delivery(endpoint: EndpointRow) -> DeliveryRow:
+    at = now()
+    return DeliveryRow(
+        id=new_id("dlv"),
+        endpoint=endpoint.id,
+        account=endpoint.account,
+        type=TEST,
+        body=message(TEST, at, {"endpoint": endpoint.id}),
+        state=State.PENDING.value,
+        attempts=0,
+        created_at=at,
+        due_at=at,
+    )
 
 
 async def _own_delivery(uow: UnitOfWork, who: Principal, delivery: str, *, lock: bool = False) -> DeliveryRow:

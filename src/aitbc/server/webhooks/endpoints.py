@@ -89,11 +89,7 @@ class Endpoints:
         async with self._db.unit_of_work() as uow:
             if earlier := await uow.replay(once, Endpoint):
                 return await self._issued_again(uow, earlier)
-            # Locked against a twin, so that the limit holds.
-            await uow.find(AccountRow, who.account, lock=True)
-            count = select(func.count()).where(EndpointRow.account == who.account)
-            if (await uow.session.execute(count)).scalar_one() >= self._endpoints_max:
-                raise TooManyEndpoints
+            await self._check_limit(uow, who.account)
             secret = new_secret()
             row = EndpointRow(
                 id=new_id("hook"),
@@ -108,6 +104,12 @@ class Endpoints:
             uow.add(row)
             await uow.audit(who.account, who.key, "webhook.create", row.id, host=_host(url))
             return _issued(await uow.answer(once, row.view()), secret)
+
+    async def _check_limit(self, uow: UnitOfWork, account: str) -> None:
+        await uow.find(AccountRow, account, lock=True)  # locked against a twin, so that the limit holds
+        count = select(func.count()).where(EndpointRow.account == account)
+        if (await uow.session.execute(count)).scalar_one() >= self._endpoints_max:
+            raise TooManyEndpoints
 
     async def list_page(self, who: Principal, *, limit: int, after: str | None) -> list[Endpoint]:
         """Endpoints from the newest on: the caller's, or for an admin those of everybody."""
