@@ -8,7 +8,7 @@ import pytest
 
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.secret import Secret
-from aitbc.server.cluster.gateway import Gateway, is_older, module_of
+from aitbc.server.cluster.gateway import Gateway, is_legacy, module_of
 from aitbc.server.cluster.legacy_key import GatewayKey
 from aitbc.server.config.settings import GatewaySettings
 
@@ -51,7 +51,7 @@ async def test_what_came_bare_to_the_port_of_a_module_is_counted_under_its_route
 )
 def test_a_prefix_is_a_whole_segment_of_the_path(path: str, module: str | None) -> None:
     assert module_of(path) == module
-    assert is_older(path) == (module is not None)
+    assert is_legacy(path) == (module is not None)
 
 
 async def test_a_bare_path_on_a_modules_port_and_its_prefix_on_the_gateway_reach_the_same_handler() -> None:

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from aitbc.kernel.database.unit_of_work import open_in
 from aitbc.kernel.primitives.errors import Conflict, Unavailable
-from aitbc.server.cluster.stubs import answer, local, operations, remote
+from aitbc.server.cluster.stubs import dispatch, local, operations, remote
 
 
 class Seat(Struct, frozen=True):
@@ -45,10 +45,10 @@ def faces() -> list[SeatApi]:
     """The room as a neighbour sees it, near and far."""
     room = Room()
 
-    async def road(name: str, body: bytes) -> tuple[int, bytes]:
-        return await answer(SeatApi, room, name, body)
+    async def transport(name: str, body: bytes) -> tuple[int, bytes]:
+        return await dispatch(SeatApi, room, name, body)
 
-    return [local(SeatApi, room), remote(SeatApi, road)]
+    return [local(SeatApi, room), remote(SeatApi, transport)]
 
 
 @pytest.mark.parametrize("place", [0, 1])
@@ -76,11 +76,11 @@ async def test_a_call_inside_an_open_transaction_is_refused(place: int) -> None:
 
 
 async def test_a_broken_road_is_an_error_the_caller_can_bear() -> None:
-    async def road(name: str, body: bytes) -> tuple[int, bytes]:
+    async def transport(name: str, body: bytes) -> tuple[int, bytes]:
         raise Unavailable
 
     with pytest.raises(Unavailable):
-        await remote(SeatApi, road).take(1)
+        await remote(SeatApi, transport).take(1)
 
 
 def test_a_protocol_that_could_not_cross_is_refused() -> None:

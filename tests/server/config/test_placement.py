@@ -86,7 +86,7 @@ def test_what_cannot_be_is_said_with_both_names(
 
 def test_a_service_token_is_good_for_one_receiver_and_one_minute() -> None:
     ours, theirs, foreign = Tokens(b"secret", MAIN), Tokens(b"secret", "gpu"), Tokens(b"other", "gpu")
-    token = ours.make("gpu")
+    token = ours.issue("gpu")
     assert theirs.sender(token) == MAIN
     for receiver, shown in (
         (Tokens(b"secret", "ai"), token),

@@ -18,7 +18,7 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.ids import new_id
 from aitbc.kernel.primitives.version import this_build
 from aitbc.kernel.telemetry.metrics import Metrics
-from aitbc.server.config.placement import COORDINATOR_PREFIX, OLDER_PREFIXES
+from aitbc.server.config.placement import COORDINATOR_PREFIX, LEGACY_PREFIXES
 from aitbc.server.runtime.application import litestar
 from tests.house import Stage, open_house
 
@@ -129,7 +129,7 @@ OPEN = {
 
 async def test_the_router_has_no_other_open_doors_than_these(stage: Stage) -> None:
     app = litestar(stage.house, this_build(), Metrics(this_build()))
-    older = tuple(f"/{prefix}/" for prefix in (*OLDER_PREFIXES, COORDINATOR_PREFIX))
+    older = tuple(f"/{prefix}/" for prefix in (*LEGACY_PREFIXES, COORDINATOR_PREFIX))
     found = {
         (path, method)
         for handler, path, methods in handlers(app)

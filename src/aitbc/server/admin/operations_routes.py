@@ -57,7 +57,7 @@ class OperationsController(Controller):
 
         There are few, and one page has them all.
         """
-        return Page(data=await directory.placed())
+        return Page(data=await directory.placements())
 
     @get(
         "/audit", operation_id="list_audit", opt={"permission": "audit:read", "errors": (UnknownModule, InvalidCursor)}

@@ -17,7 +17,7 @@ from aitbc.kernel.telemetry.log_writer import Writer
 from aitbc.kernel.telemetry.logs import NUMBERS, current, for_people, harmless, shortened
 
 PATH_LENGTH_MAX = 200
-TOLD = "told_elsewhere"
+LOGGED_ELSEWHERE = "told_elsewhere"
 """In a request's state when the process that answered it has written its line."""
 _encode = msgspec.json.Encoder().encode
 
@@ -107,7 +107,7 @@ class AccessLog:
         code: int | None = None,
     ) -> None:
         level = "info" if status < 500 else "error"
-        if scope.get("state", {}).get(TOLD) and status != CLIENT_LEFT:
+        if scope.get("state", {}).get(LOGGED_ELSEWHERE) and status != CLIENT_LEFT:
             return
         if NUMBERS[level] < current.levels.threshold("aitbc.access"):
             return

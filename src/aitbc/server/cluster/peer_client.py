@@ -1,42 +1,42 @@
-"""What a client of another process offers, whatever its transport: a Unix socket or TLS."""
+"""HTTP client of another process, as Protocols: implemented over Unix sockets and over TLS."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-Head = Sequence[tuple[bytes, bytes]]
-Content = bytes | AsyncIterator[bytes] | None
-"""The body of a request: whole, piece by piece, or none."""
+HeaderList = Sequence[tuple[bytes, bytes]]
+RequestBody = bytes | AsyncIterator[bytes] | None
+"""The body of a request: all of it, its chunks, or none."""
 
 CONNECT_SECONDS = 2.0
-SILENCE_SECONDS = 90.0
-"""How long an answer may pause; more than any long poll and any beat of a stream."""
-WHOLE_BYTES = 64 * 1024
-"""An answer that says it is no longer than this is awaited whole."""
+READ_TIMEOUT_SECONDS = 90.0
+"""The longest pause of a response; more than any long poll and any heartbeat of a stream."""
+BUFFERED_BYTES_MAX = 64 * 1024
+"""A response that announces no more than this is buffered."""
 
 
 class PeerResponse(Protocol):
-    """What came back, from wherever the other process is."""
+    """A response: its head, and a body that may still be on its way."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
     """Names in lower case."""
 
     @property
-    def whole(self) -> bytes | None:
-        """The whole body, where all of it is here."""
+    def buffered_body(self) -> bytes | None:
+        """The whole body, when all of it has arrived; none otherwise."""
 
-    def pieces(self) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises `OSError` when it breaks off."""
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives. Raises `OSError` when the connection breaks."""
 
     def close(self) -> None:
-        """It was read, or nobody wants the rest."""
+        """Release the connection; what was not read is discarded."""
 
 
 class PeerClient(Protocol):
-    """The connections to one process, wherever it is."""
+    """A client of one process."""
 
-    async def ask(self, method: str, target: bytes, head: Head, content: Content = None) -> PeerResponse:
-        """Send a request and wait for the head of its answer. Raises `OSError` when none comes, and what `content` raises."""
+    async def request(self, method: str, target: bytes, headers: HeaderList, body: RequestBody = None) -> PeerResponse:
+        """Send a request and wait for the head of its response. Raises `OSError` when none comes, and what `body` raises."""
 
     async def close(self) -> None:
-        """End all of them."""
+        """Close all connections."""

@@ -1,79 +1,85 @@
-"""Wires to another process of this machine: HTTP/1.1 over its Unix socket, one exchange after the other on each. # 0024
+"""HTTP/1.1 client over Unix sockets: a pool of keep-alive connections to another process of this machine. # 0024
 
-Nothing is gathered that does not say it is small, whoever is faster waits for the other, and nothing is ever sent twice.
+Only bodies that announce a small length are buffered, the faster side waits for the slower one, and no request is retried.
 """
 
 import asyncio
 from pathlib import Path
 
-from aitbc.server.cluster.peer_client import CONNECT_SECONDS, SILENCE_SECONDS, Content, Head, PeerResponse
+from aitbc.server.cluster.peer_client import (
+    CONNECT_SECONDS,
+    READ_TIMEOUT_SECONDS,
+    HeaderList,
+    PeerResponse,
+    RequestBody,
+)
 from aitbc.server.cluster.unix_connection import UnixConnection
 
 IDLE_SECONDS = 15.0
-"""How long a wire is kept for the next exchange; less than the other side waits for one."""
-LOOK_SECONDS = 1.0
+"""How long an idle connection is kept; less than the idle timeout of the server."""
+SWEEP_SECONDS = 1.0
 
 
 class UnixClient:
-    """The connections to one process of this machine."""
+    """A client of one process of this machine, with a connection pool."""
 
-    def __init__(self, path: Path, *, silence_seconds: float = SILENCE_SECONDS) -> None:
+    def __init__(self, path: Path, *, read_timeout_seconds: float = READ_TIMEOUT_SECONDS) -> None:
         self._path = path
-        self._silence_seconds = silence_seconds
-        self._all: set[UnixConnection] = set()
+        self._read_timeout_seconds = read_timeout_seconds
+        self._connections: set[UnixConnection] = set()
         self._idle: list[UnixConnection] = []
-        """The one used last at the end: what a busy time made and a quiet one does not need ages at the front."""
-        self._look: asyncio.TimerHandle | None = None
+        """The last used at the end, so that connections made for a busy time grow old at the front and are closed."""
+        self._sweep_timer: asyncio.TimerHandle | None = None
 
-    async def ask(self, method: str, target: bytes, head: Head, content: Content = None) -> PeerResponse:
-        """Send a request and wait for the head of its answer. Raises `OSError` when none comes, and what `content` raises."""
+    async def request(self, method: str, target: bytes, headers: HeaderList, body: RequestBody = None) -> PeerResponse:
+        """Send a request and wait for the head of its response. Raises `OSError` when none comes, and what `body` raises."""
         while self._idle:
-            wire = self._idle.pop()
-            if not wire.is_closing:
+            connection = self._idle.pop()
+            if not connection.is_closing:
                 break
         else:
-            wire = await self._new()
+            connection = await self._connect()
         try:
-            return await wire.ask(method, target, head, content)
+            return await connection.request(method, target, headers, body)
         except BaseException:
-            wire.cut()
+            connection.abort()
             raise
 
-    async def _new(self) -> UnixConnection:
+    async def _connect(self) -> UnixConnection:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(CONNECT_SECONDS):
-            _, wire = await loop.create_unix_connection(lambda: UnixConnection(self), str(self._path))
-        self._all.add(wire)
-        if self._look is None:
-            self._look = loop.call_later(LOOK_SECONDS, self._look_around, loop)
-        return wire
+            _, connection = await loop.create_unix_connection(lambda: UnixConnection(self), str(self._path))
+        self._connections.add(connection)
+        if self._sweep_timer is None:
+            self._sweep_timer = loop.call_later(SWEEP_SECONDS, self._sweep, loop)
+        return connection
 
-    def keep(self, wire: UnixConnection) -> None:
-        """For the next exchange."""
-        self._idle.append(wire)
+    def release(self, connection: UnixConnection) -> None:
+        """Put a connection back into the pool."""
+        self._idle.append(connection)
 
-    def forget(self, wire: UnixConnection) -> None:
-        """It is no more."""
-        self._all.discard(wire)
-        if wire in self._idle:
-            self._idle.remove(wire)
+    def remove(self, connection: UnixConnection) -> None:
+        """Forget a connection that is closed."""
+        self._connections.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
 
-    def _look_around(self, loop: asyncio.AbstractEventLoop) -> None:
-        """End what waits in vain: one timer for all of them, in place of one for each exchange."""
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Apply idle and read timeouts: one timer for the whole pool, in place of one for each exchange."""
         now = loop.time()
-        for wire in list(self._all):
-            if wire.is_idle:
-                if now - wire.since > IDLE_SECONDS:
-                    wire.cut()
-            elif now - wire.since > self._silence_seconds and wire.waits_for_them:
-                wire.fail(TimeoutError(f"no answer in {self._silence_seconds:g} s"))
-        self._look = loop.call_later(LOOK_SECONDS, self._look_around, loop) if self._all else None
+        for connection in list(self._connections):
+            if connection.is_idle:
+                if now - connection.last_activity > IDLE_SECONDS:
+                    connection.abort()
+            elif now - connection.last_activity > self._read_timeout_seconds and connection.awaits_peer:
+                connection.fail(TimeoutError(f"no answer in {self._read_timeout_seconds:g} s"))
+        self._sweep_timer = loop.call_later(SWEEP_SECONDS, self._sweep, loop) if self._connections else None
 
     async def close(self) -> None:
-        """Cut all of them."""
-        if self._look is not None:
-            self._look.cancel()
-            self._look = None
-        for wire in list(self._all):
-            wire.cut()
+        """Abort all connections."""
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+            self._sweep_timer = None
+        for connection in list(self._connections):
+            connection.abort()
         await asyncio.sleep(0)

@@ -25,14 +25,14 @@ NEW_PORTS: Mapping[str, int] = {
 }
 COORDINATOR_PORTS = (8011, 8000)
 """The older coordinator's, which all modules that choose `legacy` share."""
-OLDER_PREFIXES: Mapping[str, str] = {
+LEGACY_PREFIXES: Mapping[str, str] = {
     **{name: name for name in ("gpu", "marketplace", "trading", "governance", "ai", "monitoring", "hermes")},
     "plugin": "plugins",
 }
 """The first segment of an older path on the gateway, and the module that it is for."""
 
 
-OLDER_PREFIX = {module: prefix for prefix, module in OLDER_PREFIXES.items()}
+LEGACY_PREFIX = {module: prefix for prefix, module in LEGACY_PREFIXES.items()}
 COORDINATOR_PREFIX = "coordinator"
 
 

@@ -32,7 +32,7 @@ from aitbc.server.cluster.gateway import Gateway
 from aitbc.server.cluster.internal_api import InternalApi
 from aitbc.server.cluster.legacy_key import GatewayKey
 from aitbc.server.cluster.peers import Peer
-from aitbc.server.config.placement import COORDINATOR_PREFIX, MAIN, OLDER_PREFIX
+from aitbc.server.config.placement import COORDINATOR_PREFIX, LEGACY_PREFIX, MAIN
 from aitbc.server.runtime.bootstrap import Runtime
 from aitbc.server.runtime.wiring import Wired
 from aitbc.server.webhooks.routes import DeliveryController, EndpointController
@@ -116,7 +116,7 @@ class _Application(Litestar):
 
 def _kernels_own(runtime: Runtime, build: Build) -> list[Router | type[Controller]]:
     """What the main process answers for itself: identity, operations, webhooks, the pages, and what the older gateway answered."""
-    names = [name for module in runtime.modules if (name := OLDER_PREFIX.get(module.name)) is not None]
+    names = [name for module in runtime.modules if (name := LEGACY_PREFIX.get(module.name)) is not None]
     return [
         Router(
             "/api/v1/identity",
@@ -146,7 +146,7 @@ def _older(modules: Sequence[Module], wired: Wired) -> list[Router]:
     found = []
     for module in modules:
         for prefix, controllers in (
-            (OLDER_PREFIX.get(module.name), module.older),
+            (LEGACY_PREFIX.get(module.name), module.older),
             (COORDINATOR_PREFIX, module.coordinator),
         ):
             if controllers:

@@ -30,7 +30,7 @@ class Child:
 
     def __init__(self, module: str, peer: Peer, command: Sequence[str]) -> None:
         self.module = module
-        self._neighbour = peer
+        self._peer = peer
         self._command = command
         self._process: asyncio.subprocess.Process | None = None
         self._ending = asyncio.Event()
@@ -39,7 +39,7 @@ class Child:
         """Run it until it is to end, again and again."""
         pause = BACK_OFF_SECONDS[0]
         while not self._ending.is_set():
-            while await self._neighbour.answers():  # noqa: ASYNC110 - the child of a killed predecessor, about to end
+            while await self._peer.is_listening():  # noqa: ASYNC110 - the child of a killed predecessor, about to end
                 await asyncio.sleep(LOOK_SECONDS)
             self._process = await asyncio.create_subprocess_exec(
                 *self._command, stdin=asyncio.subprocess.DEVNULL, start_new_session=True, preexec_fn=_tied_to_us()
@@ -59,7 +59,7 @@ class Child:
             pause = min(pause * 2, BACK_OFF_SECONDS[1])
 
     async def _serves(self) -> None:
-        while not await self._neighbour.answers():  # noqa: ASYNC110 - a socket tells nobody that it is there
+        while not await self._peer.is_listening():  # noqa: ASYNC110 - a socket tells nobody that it is there
             await asyncio.sleep(LOOK_SECONDS)
 
     def end(self, number: int = signal.SIGTERM) -> None:
