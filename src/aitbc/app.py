@@ -45,9 +45,9 @@ Nothing that is loaded is garbage, and to look for some takes a fifth of the tim
 """
 
 
-def serve(flags: Mapping[str, Any], me: str = MAIN) -> int:
+def serve(flags: Mapping[str, Any], process: str = MAIN) -> int:
     """Serve until a signal; gives the exit code: the whole platform, or the one module that is named."""
-    return runtime.serve(MODULES, flags, CHILD, me=me)
+    return runtime.serve(MODULES, flags, CHILD, process=process)
 
 
 def provision_sql() -> str:

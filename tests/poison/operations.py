@@ -197,7 +197,7 @@ def description() -> dict[str, Any]:
     nobody = SimpleNamespace(
         wired=SimpleNamespace(services={}, modules=MODULES, offered=lambda m: dict.fromkeys((m.name, *m.parts))),
         modules=MODULES,
-        places=SimpleNamespace(me=MAIN),
+        placement=SimpleNamespace(process=MAIN),
         identity=None,
         operations=None,
         denials=None,

@@ -19,7 +19,7 @@ class DirectDelivery(Protocol):
     """Delivers events to webhooks without the relay: all that a module sees of them."""
 
     def deliver(self, event_id: UUID, event: Event, on_written: Callable[[UUID], object]) -> None:
-        """Queue an event for fan-out to webhooks; `on_written` is called with its id once the deliveries are written."""
+        """Queue an event for fan-out to webhooks; `on_written` gets its id once the deliveries are written."""
 
 
 @dataclass

@@ -20,7 +20,7 @@ class EventTransport(Protocol):
     """Carries outbox events over the bus, for one process."""
 
     def subscriber(self, direct: Subscriber) -> Subscriber:
-        """The subscriber for a handler in another process: over the bus, and over `direct` what the bus did not deliver."""
+        """The subscriber for a handler in another process; `direct` gets what the bus did not deliver."""
 
     async def run(self) -> None:
         """Handle the events that arrive for this process, until cancelled."""
@@ -30,7 +30,7 @@ class Bus(Protocol):
     """The bus connection of one process."""
 
     def subscribe(self, subject: str, handler: Callable[[BusMessage], Awaitable[None]], *, group: str = "") -> None:
-        """Register a handler for a subject, before `start`; within a queue group each message goes to one subscriber only."""
+        """Register a handler for a subject, before `start`; in a queue group each message goes to one subscriber."""
 
     async def publish(self, subject: str, body: bytes, headers: Mapping[str, str] | None = None) -> bool:
         """Publish a message to the current subscribers, at most once; false while the bus is not connected."""

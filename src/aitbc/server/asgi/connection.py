@@ -43,7 +43,7 @@ class Connection(HttpToolsProtocol):
         self._is_draining = is_draining
         self._head_since: float | None = self.loop.time()
         self._head_bytes = 0
-        self._gone: Disconnect | None = None
+        self._disconnect: Disconnect | None = None
 
     # What the client sends
 
@@ -57,14 +57,14 @@ class Connection(HttpToolsProtocol):
         if self._head_since is not None:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
-                self._cut(HeadersTooLarge())
+                self._close_with_problem(HeadersTooLarge())
 
     def on_headers_complete(self) -> None:
         """The head is here: the request starts."""
         self._head_since = None
         self._head_bytes = 0
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
-        scope[GONE] = self._gone = Disconnect()
+        scope[GONE] = self._disconnect = Disconnect()
         super().on_headers_complete()
         if self._is_draining() and self.cycle is not None:  # a WebSocket has none
             self.cycle.keep_alive = False
@@ -82,27 +82,22 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has left, or was cut."""
         super().connection_lost(exc)
-        if self._gone is not None:
-            self._gone.happen()
+        if self._disconnect is not None:
+            self._disconnect.happen()
 
-    def cut_if_slow(self, now: float, seconds: float) -> None:
+    def close_if_slow(self, now: float, seconds: float) -> None:
         """End the connection if a head has been awaited, or has been coming in, for longer than this."""
         if self._head_since is not None and now - self._head_since > seconds and not self.transport.is_closing():
             if self._head_bytes == 0:
                 self.transport.close()  # it never asked for anything, so there is nothing to answer
             else:
-                self._cut(HeadTimeout())
-
-    def end_if_idle(self) -> None:
-        """Close a connection that is between two requests."""
-        if self._head_since is None and (self.cycle is None or self.cycle.response_complete):
-            self.transport.close()
+                self._close_with_problem(HeadTimeout())
 
     def send_400_response(self, msg: str) -> None:
         """What cannot be parsed is answered like every other mistake."""
-        self._cut(Malformed("This is not an HTTP/1.1 request that can be read."))
+        self._close_with_problem(Malformed("This is not an HTTP/1.1 request that can be read."))
 
-    def _cut(self, refusal: AppError) -> None:
+    def _close_with_problem(self, refusal: AppError) -> None:
         """Answer with a problem and close; in the middle of another answer only close, since bytes there would forge it."""
         if self.cycle is None or self.cycle.response_complete:
             ident = new_request_id()
@@ -116,8 +111,8 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
 
-def cut_the_slow(connections: Iterable[Any], now: float, seconds: float) -> None:
+def close_slow_connections(connections: Iterable[Any], now: float, seconds: float) -> None:
     """One round over all connections."""
     for connection in list(connections):
         if isinstance(connection, Connection):
-            connection.cut_if_slow(now, seconds)
+            connection.close_if_slow(now, seconds)

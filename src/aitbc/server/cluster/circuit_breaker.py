@@ -1,7 +1,7 @@
 """Circuit breaker in front of another process: after failures in a row its callers fail fast instead of waiting.
 
-After the fifth failure in a row it is open: callers are refused at once. It closes when its periodic probe finds the process
-answering again; and after a minute it is half open: one trial request is let through, and its outcome decides.
+After the fifth failure in a row it is open: callers are refused at once. It closes when its periodic probe finds the
+process answering again; and after a minute it is half open: one trial request is let through, and its outcome decides.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """The gateway: routes each request by port and path to its module, in this process or in another.
 
-A port of a module answers for this module alone. A module of another process is reached over pooled connections, with bodies
-streaming both ways; one that cannot be reached is a 503 for its own paths, and for no others.
+A port of a module answers for this module alone. A module of another process is reached over pooled connections, with
+bodies streaming both ways; one that cannot be reached is a 503 for its own paths, and for no others.
 """
 
 import asyncio
@@ -42,14 +42,14 @@ class NothingHere(NotFound):
 class Gateway:
     """ASGI middleware between the boundary and the application: routes by port and by path.
 
-    `coordinator` gives the module of a path of the legacy coordinator; `loopback_key` is the key of callers who need none;
-    `key` is the legacy gateway key, where callers of legacy paths must send it.
+    `coordinator` gives the module of a path of the legacy coordinator; `loopback_key` is the key of callers who need
+    none; `key` is the legacy gateway key, where callers of legacy paths must send it.
     """
 
     def __init__(
         self,
         app: ASGIApp,
-        places: Placement,
+        placement: Placement,
         peers: Mapping[str, Peer],
         coordinator: Callable[[str, str], str | None],
         loopback_key: str | None,
@@ -58,8 +58,8 @@ class Gateway:
         breaker_seconds: float = 60.0,
     ) -> None:
         self._app = app
-        self._ports = places.ports
-        self._trusting = places.trusting
+        self._ports = placement.ports
+        self._trusting = placement.trusting_ports
         self._remote = {
             module: (one, CircuitBreaker(module, one.is_alive, open_seconds=breaker_seconds))
             for module, one in peers.items()
@@ -110,7 +110,7 @@ class Gateway:
 
 
 def _load_websocket_proxy() -> Callable[..., Awaitable[None]]:
-    """Loaded beside the event loop when the first WebSocket comes: a library stands behind it, and most gateways see none."""
+    """Import the WebSocket proxy at the first WebSocket, in a thread: it needs aiohttp, and most gateways see none."""
     from aitbc.server.cluster.websocket_proxy import forward_socket  # noqa: PLC0415
 
     return forward_socket
@@ -131,7 +131,7 @@ def is_legacy(path: str) -> bool:
 
 
 def _is_local_program(scope: Any) -> bool:
-    """Whether the caller is a program on this machine, and not a browser's page: those send Origin or Sec-Fetch-Site."""
+    """Whether the caller is a program on this machine, and no browser: those send Origin or Sec-Fetch-Site."""
     names = {name for name, _ in scope["headers"]}
     if b"origin" in names or b"sec-fetch-site" in names or b"x-forwarded-for" in names or b"forwarded" in names:
         return False

@@ -1,8 +1,8 @@
 """The internal API: calls on faces and events for handlers, for the other processes of the installation only.
 
-It listens on the process's Unix socket, or on its inner port for other machines, outside of the boundary and of OpenAPI, and
-requires a service token. On the inner port every request must carry one, those that the gateway forwards too; only liveness and
-readiness are public there, for load balancers.
+It listens on the process's Unix socket, or on its inner port for other machines, outside of the boundary and of
+OpenAPI, and requires a service token. On the inner port every request must carry one, those that the gateway forwards
+too; only liveness and readiness are public there, for load balancers.
 """
 
 import asyncio
@@ -90,7 +90,7 @@ class InternalApi:
             await self._app(scope, receive, send)
 
     async def _serve_forwarded(self, scope: Any, receive: Receive, send: Send) -> None:
-        """A request forwarded by the gateway on another machine: its original host is restored once the token is verified."""
+        """Serve a request forwarded from another machine: verify its token, and restore its original host."""
         headers = dict(scope["headers"])
         host: bytes | None = b"localhost"
         if scope["path"] not in WITHOUT_TOKEN or _SERVICE_HEADER in headers:

@@ -1,7 +1,7 @@
-"""The key of the older gateway, kept for those who call it so: asked for at older paths on the gateway's port, off by default.
+"""The key of the legacy gateway: required at legacy paths on the gateway's port, off by default.
 
-`API_GATEWAY_REQUIRE_AUTH=true` turns it on, and `API_GATEWAY_KEY` is what callers send as `Authorization: Bearer …`. It opens
-the gateway and nothing behind it: who the caller is, and what they may do, says their own key in `X-Api-Key`.
+`API_GATEWAY_REQUIRE_AUTH=true` turns it on, and `API_GATEWAY_KEY` is what callers send as `Authorization: Bearer …`. It
+opens the gateway and nothing behind it: who the caller is, and what they may do, says their own key in `X-Api-Key`.
 """
 
 import hmac

@@ -1,8 +1,9 @@
 """The NATS client: wake-ups over core NATS, and with JetStream the streams of events between processes.
 
-Nothing depends on it. An event that it loses is still in the outbox of its publisher and is delivered directly; a wake-up that it
-loses is made up for by polling every second. A NATS server may serve others too: subjects begin with a prefix that is derived
-from the installation's secret, and events and confirmations are signed with a key that is derived from it.
+Nothing depends on it. An event that it loses is still in the outbox of its publisher and is delivered directly; a
+wake-up that it loses is made up for by polling every second. A NATS server may serve others too: subjects begin with a
+prefix that is derived from the installation's secret, and events and confirmations are signed with a key that is
+derived from it.
 """
 
 import asyncio
@@ -62,7 +63,10 @@ class NatsBus:
     """The NATS connection of one process, made in the background and remade for as long as the process lives."""
 
     def __init__(self, settings: NatsSettings, secret: bytes, modules: Sequence[str]) -> None:
-        """`modules` are those that handle events: each has a stream. Raises `ConfigError` for settings that cannot be used."""
+        """`modules` are those that handle events: each has a stream.
+
+        Raises `ConfigError` for settings that cannot be used.
+        """
         assert settings.url is not None
         self.instance_id = str(new_uuid())
         self._prefix = f"aitbc.{hmac.digest(secret, b'name on the bus', hashlib.sha256).hex()[:12]}"
@@ -93,7 +97,7 @@ class NatsBus:
         return self._has_streams and self._client.is_connected
 
     def subscribe(self, subject: str, handler: MessageHandler, *, group: str = "") -> None:
-        """Register a handler for a subject, before `start`; within a queue group each message goes to one subscriber only."""
+        """Register a handler for a subject, before `start`; in a queue group each message goes to one subscriber."""
         self._subscriptions.append((f"{self._prefix}.{subject}", group, handler))
 
     def subject(self, name: str) -> str:

@@ -1,7 +1,7 @@
 """Event transport over NATS JetStream: published to the stream of the handler's module, and confirmed after its commit.
 
-An outbox row counts as delivered only once its handler has confirmed it, after the commit. What is not confirmed in time, or
-fails, is delivered directly: the inbox makes sure that an event that arrives by both ways is handled once.
+An outbox row counts as delivered only once its handler has confirmed it, after the commit. What is not confirmed in
+time, or fails, is delivered directly: the inbox makes sure that an event that arrives by both ways is handled once.
 """
 
 import asyncio
@@ -73,13 +73,13 @@ class NatsEventTransport:
             bus.subscribe(f"deliver.{module}", self._on_event, group=CONSUMER)
 
     def subscriber(self, direct: Subscriber) -> "NatsSubscriber":
-        """The subscriber for a handler in another process: over the bus, and over `direct` what the bus did not deliver."""
+        """The subscriber for a handler in another process; `direct` gets what the bus did not deliver."""
         return NatsSubscriber(self, direct)
 
     # Publishing
 
     async def deliver(self, handler: str, events: Events) -> Events:
-        """Publish events to the stream of their handler, and wait for its confirmation; returns those to deliver directly."""
+        """Publish events to their stream, and wait for confirmation; returns those that must be delivered directly."""
         loop = asyncio.get_running_loop()
         if not events or not self.bus.carries_events or loop.time() < self._bypass_until:
             return events
@@ -152,7 +152,7 @@ class NatsEventTransport:
                 await self._handle(handler, publisher, group)
 
     def _decode(self, message: Msg) -> tuple[str, str, UUID, Event] | None:
-        """A message as handler, publisher, id and event; none for one that is not signed, too old, or has no handler here."""
+        """Handler, publisher, id and event; none for a message that is not signed, too old, or has no handler here."""
         handler = _handler_of(message)
         headers = message.headers or {}
         names = (Header.MSG_ID.value, KIND, PUBLISHER, PUBLISHED_AT)
@@ -171,7 +171,7 @@ class NatsEventTransport:
             return None
 
     async def _handle(self, handler: str, publisher: str, group: Sequence[tuple[UUID, Event, Msg]]) -> None:
-        """Handle the events of one publisher together, and confirm them or their failure; the outbox retries what failed."""
+        """Handle the events of one publisher together, and confirm the outcome; the outbox retries what failed."""
         ok = True
         try:
             await self._handlers[handler].receive([(id_, event) for id_, event, _ in group])
@@ -214,6 +214,9 @@ def _handler_of(message: Msg) -> str:
 
 
 async def _acknowledge(message: Msg, *, confirmed: bool = False) -> None:
-    """Remove a message from its stream. Lost when the server is away; the message comes again, and the inbox knows it."""
+    """Remove a message from its stream.
+
+    Lost when the server is away; the message comes again, and the inbox knows it.
+    """
     with suppress(*NATS_ERRORS):
         await (message.ack() if confirmed else message.term())

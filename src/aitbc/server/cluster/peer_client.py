@@ -36,7 +36,10 @@ class PeerClient(Protocol):
     """A client of one process."""
 
     async def request(self, method: str, target: bytes, headers: HeaderList, body: RequestBody = None) -> PeerResponse:
-        """Send a request and wait for the head of its response. Raises `OSError` when none comes, and what `body` raises."""
+        """Send a request and wait for the head of its response.
+
+        Raises `OSError` when none comes, and what `body` raises.
+        """
 
     async def close(self) -> None:
         """Close all connections."""

@@ -1,8 +1,8 @@
 """Peers: the other processes of an installation, as clients of their internal APIs, authenticated by service tokens.
 
-They are reached over Unix sockets, and over TLS on other machines. A token names its sender and its receiver, lasts a minute,
-and is signed with a key that is derived from the installation's secret, which all processes have. It is refused by any process
-but the one that it names.
+They are reached over Unix sockets, and over TLS on other machines. A token names its sender and its receiver, lasts a
+minute, and is signed with a key that is derived from the installation's secret, which all processes have. It is refused
+by any process but the one that it names.
 """
 
 import asyncio
@@ -72,9 +72,9 @@ class Claims(Struct, frozen=True):
 class Tokens:
     """Issues and verifies the service tokens of one process."""
 
-    def __init__(self, secret: bytes, me: str) -> None:
+    def __init__(self, secret: bytes, process: str) -> None:
         self._key = hmac.digest(secret, b"service tokens", hashlib.sha256)
-        self._process = me
+        self._process = process
 
     def issue(self, receiver: str) -> str:
         """A token for a call of this process on another."""
@@ -83,7 +83,10 @@ class Tokens:
         return f"{body.decode()}.{self._signature(body)}"
 
     def sender(self, token: str) -> str:
-        """Verify a token, and return its sender. Raises `TokenRefused` for one that is not for this process, or expired."""
+        """Verify a token, and return its sender.
+
+        Raises `TokenRefused` for one that is not for this process, or expired.
+        """
         body, _, mark = token.partition(".")
         if not body.isascii() or not hmac.compare_digest(mark.encode(), self._signature(body.encode()).encode()):
             raise TokenRefused
@@ -178,7 +181,7 @@ class Peer:
         self.name = at.process
         self.at = at
         self.base = at.url or f"http://{at.process}"
-        self._trust = at.trust()
+        self._tls_context = at.tls_context()
         self._tokens = tokens
         self._token = ("", 0.0)
         self._session: Any = None
@@ -195,11 +198,14 @@ class Peer:
         if self._session is None:
             from aitbc.server.cluster.tls_client import new_session  # noqa: PLC0415 - see there
 
-            self._session = new_session(self.at, self._trust)
+            self._session = new_session(self.at, self._tls_context)
         return self._session
 
     async def request(self, method: str, target: bytes, head: HeaderList, content: RequestBody = None) -> PeerResponse:
-        """Send a request, and wait for the head of its response. Raises `OSError` when none comes, and what `content` raises."""
+        """Send a request, and wait for the head of its response.
+
+        Raises `OSError` when none comes, and what `content` raises.
+        """
         if self._client is None:
             self._client = self._new_client()
         return await self._client.request(method, target, head, content)
@@ -212,7 +218,7 @@ class Peer:
         return TlsClient(self.base, self.session)
 
     def forwarding_headers(self, host: bytes | None) -> list[tuple[bytes, bytes]]:
-        """The headers added to a request forwarded to another machine: token and original host; none on this machine."""
+        """The headers added to a request forwarded to another machine: service token and original host."""
         if not self.is_remote:
             return []
         found = [(SERVICE_HEADER.encode(), self._current_token().encode())]

@@ -1,7 +1,7 @@
 """Reverse proxy: forwards a request to a module in another process, and streams the response back.
 
-Nothing is buffered and nothing is retried: a caller who gets no answer must ask what happened. When the caller disconnects, the
-forwarded request is cancelled too.
+Nothing is buffered and nothing is retried: a caller who gets no answer must ask what happened. When the caller
+disconnects, the forwarded request is cancelled too.
 """
 
 import asyncio

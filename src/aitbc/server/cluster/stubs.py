@@ -1,7 +1,7 @@
 """RPC stubs of module faces: calls on the same Protocol, to this process or to another.
 
-Each coroutine of the Protocol is an operation with an argument struct made from its signature. An `AppError` is sent as its
-code and message and raised again as the class it was.
+Each coroutine of the Protocol is an operation with an argument struct made from its signature. An `AppError` is sent as
+its code and message and raised again as the class it was.
 """
 
 import functools

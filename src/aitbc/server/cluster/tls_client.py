@@ -74,7 +74,10 @@ class TlsClient:
         self._session = session
 
     async def request(self, method: str, target: bytes, headers: HeaderList, body: RequestBody = None) -> PeerResponse:
-        """Send a request and wait for the head of its response. Raises `OSError` when none comes, and what `body` raises."""
+        """Send a request and wait for the head of its response.
+
+        Raises `OSError` when none comes, and what `body` raises.
+        """
         try:
             answer = await self._session.request(
                 method,

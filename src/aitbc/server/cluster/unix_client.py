@@ -1,6 +1,7 @@
 """HTTP/1.1 client over Unix sockets: a pool of keep-alive connections to another process of this machine. # 0024
 
-Only bodies that announce a small length are buffered, the faster side waits for the slower one, and no request is retried.
+Only bodies that announce a small length are buffered, the faster side waits for the slower one, and no request is
+retried.
 """
 
 import asyncio
@@ -32,7 +33,10 @@ class UnixClient:
         self._sweep_timer: asyncio.TimerHandle | None = None
 
     async def request(self, method: str, target: bytes, headers: HeaderList, body: RequestBody = None) -> PeerResponse:
-        """Send a request and wait for the head of its response. Raises `OSError` when none comes, and what `body` raises."""
+        """Send a request and wait for the head of its response.
+
+        Raises `OSError` when none comes, and what `body` raises.
+        """
         while self._idle:
             connection = self._idle.pop()
             if not connection.is_closing:

@@ -1,7 +1,7 @@
 """WebSocket proxy: connects a caller's WebSocket to a module in another process.
 
-Messages are forwarded one by one in both directions, with backpressure. A close or disconnect on one side closes the other, with
-the same code.
+Messages are forwarded one by one in both directions, with backpressure. A close or disconnect on one side closes the
+other, with the same code.
 """
 
 import asyncio

@@ -24,7 +24,7 @@ class PeerHost(Struct, frozen=True, kw_only=True):
     ca: Path | None = None
     """Who may vouch for it; none: whom the system trusts."""
 
-    def trust(self) -> ssl.SSLContext | None:
+    def tls_context(self) -> ssl.SSLContext | None:
         """How its certificate is verified; none where there is no TLS. Raises `ConfigError`."""
         if self.url is None or self.url.startswith("http://"):
             return None
@@ -40,17 +40,17 @@ class PeerHost(Struct, frozen=True, kw_only=True):
         return context
 
 
-def host_of(table: str, process: str, where: GatewaySettings | ModuleSettings) -> PeerHost:
+def peer_host(table: str, process: str, where: GatewaySettings | ModuleSettings) -> PeerHost:
     """The site that a table of settings names. Raises `ConfigError` for one that would be reached in the clear."""
     assert where.url is not None
     try:
-        split = urlsplit(where.url)
-        host, _ = split.hostname, split.port
+        parts = urlsplit(where.url)
+        host, _ = parts.hostname, parts.port
     except ValueError:
         host = None
     if not host:
         raise ConfigError(f'{table}.url: this is no URL; write for instance: url = "https://gpu.internal:8443"')
-    if split.scheme == "http" and host not in LOOPBACK:
+    if parts.scheme == "http" and host not in LOOPBACK:
         raise ConfigError(
             f"{table}.url: keys and results would travel to {host} in the clear; write https://, and name with "
             f"{table}.ca the certificate that vouches for it where the system does not know it"
@@ -58,7 +58,7 @@ def host_of(table: str, process: str, where: GatewaySettings | ModuleSettings) -
     return PeerHost(process=process, url=where.url.rstrip("/"), ca=where.ca)
 
 
-def inner_door(table: str, process: str, where: GatewaySettings | ModuleSettings) -> Listener:
+def internal_listener_of(table: str, process: str, where: GatewaySettings | ModuleSettings) -> Listener:
     """Where a process listens for those on other machines. Raises `ConfigError` where that is not said, or not safe."""
     if where.inner is None:
         raise ConfigError(
@@ -69,7 +69,7 @@ def inner_door(table: str, process: str, where: GatewaySettings | ModuleSettings
     host = host.strip("[]")
     if not 0 < int(port) < 65536:
         raise ConfigError(f"{table}.inner: {port} is no port; choose one from 1 to 65535")
-    certificate = _inner_certificate(table, where)
+    certificate = _internal_certificate(table, where)
     if certificate is None and host not in LOOPBACK:
         raise ConfigError(
             f"{table}.inner: others can reach {where.inner}, and an inner door is never open without TLS; set "
@@ -85,7 +85,7 @@ def inner_door(table: str, process: str, where: GatewaySettings | ModuleSettings
     )
 
 
-def _inner_certificate(table: str, where: GatewaySettings | ModuleSettings) -> Certificate | None:
+def _internal_certificate(table: str, where: GatewaySettings | ModuleSettings) -> Certificate | None:
     if where.inner_certificate is None and where.inner_key is None:
         return None
     if where.inner_certificate is None or where.inner_key is None:

@@ -15,7 +15,7 @@ class Databases:
     def __init__(
         self, owner: Target, schemas: Sequence[Part], settings: DatabaseSettings, secret: bytes | None
     ) -> None:
-        """`secret` is what the roles' passwords are derived from; none for the embedded server, whose roles have none."""
+        """The roles' passwords are derived from `secret`; none for the embedded server, whose roles have none."""
         self._owner = owner
         self._schemas = {part.name: part for part in schemas}
         self._settings = settings

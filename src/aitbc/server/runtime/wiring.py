@@ -1,4 +1,7 @@
-"""Gives each module its database, the faces it needs, its relay and its chores; the only place that knows here from elsewhere."""
+"""Wires the modules of a process: database, faces, event handlers, relay and periodic tasks of each.
+
+The only place that distinguishes modules of this process from those of others.
+"""
 
 import asyncio
 import inspect
@@ -41,13 +44,13 @@ class Wired:
     """Carries events over the bus, where there is one."""
 
     def offered(self, module: Module) -> dict[str, Any]:
-        """What the routes of a module may ask for, by the name of the parameter; nothing but names for one in another process."""
+        """What the routes of a module may inject, by parameter name; no values for a module of another process."""
         service = self.services.get(module.name)
         return {module.name: service} | {name: getattr(service, name, None) for name in module.parts}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Relays and chores at work, services started; ends all of it, and closes the pools."""
+        """Start services, relays and periodic tasks; at the end stop all of it, and close the pools."""
         async with AsyncExitStack() as stack:
             for database in self.databases.values():
                 stack.push_async_callback(database.close)
@@ -79,28 +82,30 @@ def wire(
     webhooks: Subscriber | None = None,
     *,
     settings: Mapping[str, Struct],
-    far: Mapping[str, Peer] | None = None,
+    remote_peers: Mapping[str, Peer] | None = None,
 ) -> Wired:
-    """Build every module of the list, lowest last in the list first, so that each finds the faces below it.
+    """Build the modules, the last of the list first, so that each finds the faces of those below it.
 
-    `far` names the modules that live in other processes, and where: they get a road instead of a service.
+    `remote_peers` has the peer of each module of another process: its face is a stub that calls there.
     """
-    far = far or {}
+    remote_peers = remote_peers or {}
     databases: dict[str, Database] = {}
     services: dict[str, Any] = {}
     faces: dict[type, Any] = {}
     for module in reversed(modules):
-        if module.name in far:
-            faces[module.api] = remote(module.api, far[module.name].transport_to(module.name))
+        if module.name in remote_peers:
+            faces[module.api] = remote(module.api, remote_peers[module.name].transport_to(module.name))
             continue
         databases[module.name] = schemas.open(module.name)
         services[module.name] = _service(module, databases[module.name], platform, settings.get(module.name), faces)
         faces[module.api] = local(module.api, services[module.name])
-    here = [module for module in modules if module.name in services]
-    near = {name: handler for module in here for name, handler in _handlers(module, databases, services)}
-    event_transport = platform.bus.event_transport(near) if platform.bus is not None else None
-    relays = _relays(modules, databases, near, far, event_transport, webhooks)
-    return Wired(here, databases, services, relays, near, platform, event_transport)
+    modules_here = [module for module in modules if module.name in services]
+    local_handlers = {
+        name: handler for module in modules_here for name, handler in _handlers(module, databases, services)
+    }
+    event_transport = platform.bus.event_transport(local_handlers) if platform.bus is not None else None
+    relays = _relays(modules, databases, local_handlers, remote_peers, event_transport, webhooks)
+    return Wired(modules_here, databases, services, relays, local_handlers, platform, event_transport)
 
 
 def _service(
@@ -114,7 +119,7 @@ def _service(
 
 
 def handler_name(module: Module, method: Callable[..., Any]) -> str:
-    """What an event handler is called in inboxes and on its way between processes."""
+    """The name of an event handler in inboxes and between processes."""
     return f"{module.name}.{method.__name__}"
 
 
@@ -129,18 +134,19 @@ def _handlers(
 def _relays(
     modules: Sequence[Module],
     databases: Mapping[str, Database],
-    near: Mapping[str, EventHandler],
-    far: Mapping[str, Peer],
+    local_handlers: Mapping[str, EventHandler],
+    remote_peers: Mapping[str, Peer],
     event_transport: EventTransport | None,
     webhooks: Subscriber | None,
 ) -> list[Relay]:
-    """A relay for each outbox of this process, with the hearers of all modules, wherever they are, and of webhooks."""
+    """A relay for each outbox of this process, with the subscribers of all modules, in any process, and webhooks."""
     by_kind: dict[str, list[Subscriber]] = defaultdict(list)
     for module in modules:
         for event, method in module.hears.items():
             name = handler_name(module, method)
             by_kind[event.kind].append(
-                near.get(name) or _remote_subscriber(far[module.name], module.name, name, event_transport)
+                local_handlers.get(name)
+                or _remote_subscriber(remote_peers[module.name], module.name, name, event_transport)
             )
     if webhooks is not None:
         for kind in declared():
