@@ -18,7 +18,7 @@ from aitbc.modules.ai.events import JobClosed
 from aitbc.modules.ai.service import AiSettings
 from aitbc.server.config.settings import WebhookSettings
 from aitbc.server.webhooks.delivery_log import TESTS_MAX
-from aitbc.server.webhooks.fan_out import declared
+from aitbc.server.webhooks.fan_out import published_types
 from tests.house import Caller, Stage, open_house
 from tests.journeys.hand_miner import HandMiner
 from tests.server.webhooks.receiver import Received, Receiver, receiving
@@ -210,8 +210,8 @@ async def test_an_event_that_is_heard_again_is_told_once(stage: Stage, receiver:
 
 
 def test_what_is_told_is_declared_by_the_events_and_says_what_it_may() -> None:
-    assert {"ai.job_succeeded", "ai.job_closed"} <= declared().keys()
-    assert all(event.public is not Event.public for event in declared().values())
+    assert {"ai.job_succeeded", "ai.job_closed"} <= published_types().keys()
+    assert all(event.public is not Event.public for event in published_types().values())
     with pytest.raises(TypeError, match="no field nobody"):
 
         class Odd(Event, frozen=True, kw_only=True):
@@ -243,7 +243,7 @@ async def test_while_a_secret_is_replaced_both_are_good(stage: Stage, receiver: 
     assert verified(message, new["secret"])
     with pytest.raises(WebhookVerificationError):
         verified(message, old["secret"])
-    await stage.house.webhooks.tidy()
+    await stage.house.webhooks.purge()
     assert (await who.get(f"{ENDPOINTS}/{old['id']}")).json()["previous_secret_until"] is None
 
 

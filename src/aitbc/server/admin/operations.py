@@ -163,7 +163,7 @@ class Operations:
             late.add_metric([database.module], max(0.0, delay))
         return [events, late]
 
-    async def tidy(self, before: datetime) -> None:
+    async def purge(self, before: datetime) -> None:
         """Forget delivered events, heard marks and stored answers from before a time, in bounded steps."""
         for database in self._databases.values():
             schema = database.module

@@ -144,8 +144,8 @@ class Runtime:
         while True:
             await asyncio.sleep(600)
             with suppress(Unavailable):
-                await self.operations.tidy(now() - RETENTION)
-                await self.webhooks.tidy()
+                await self.operations.purge(now() - RETENTION)
+                await self.webhooks.purge()
 
 
 async def _restart_after_crashes(postgres: EmbeddedPostgres, notifier: Notifier) -> None:

@@ -24,7 +24,7 @@ from aitbc.server.cluster.peers import Peer, RemoteHandler
 from aitbc.server.cluster.stubs import local, remote
 from aitbc.server.runtime.databases import Databases
 from aitbc.server.runtime.periodic import Leadership, run_periodic_task
-from aitbc.server.webhooks.fan_out import declared
+from aitbc.server.webhooks.fan_out import published_types
 
 log = structlog.get_logger("aitbc.wiring")
 
@@ -149,7 +149,7 @@ def _relays(
                 or _remote_subscriber(remote_peers[module.name], module.name, name, event_transport)
             )
     if webhooks is not None:
-        for kind in declared():
+        for kind in published_types():
             by_kind[kind].append(webhooks)
     return [Relay(database, by_kind) for database in databases.values()]
 

@@ -1,4 +1,4 @@
-"""The delivery log: each event on its way to an endpoint and what became of it, test messages, and replays."""
+"""The delivery log: deliveries and their outcomes, test messages and replays."""
 
 from collections.abc import Callable
 
@@ -33,7 +33,7 @@ class TooManyTests(TooMany):
 
 
 class DeliveryLog:
-    """The webhook deliveries of this installation: read, test and replay them."""
+    """Reads and replays deliveries, and sends test messages."""
 
     def __init__(self, db: Database, *, wake: Callable[[], None]) -> None:
         """`wake` is called when there is something to send."""
@@ -41,7 +41,7 @@ class DeliveryLog:
         self._wake = wake
 
     async def send_test(self, who: Principal, endpoint: str, once: IdempotencyKey = IdempotencyKey.NONE) -> Delivery:
-        """Send a message of no meaning. Raises `EndpointNotFound`, `EndpointDisabled`, `TooManyTests`."""
+        """Send a test message. Raises `EndpointNotFound`, `EndpointDisabled`, `TooManyTests`."""
         async with self._db.unit_of_work() as uow:
             if earlier := await uow.replay(once, Delivery):
                 return earlier

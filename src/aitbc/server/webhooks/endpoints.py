@@ -1,4 +1,4 @@
-"""Webhook endpoints: the URLs to which an account's events are sent, with their secrets, as their owners manage them."""
+"""Webhook endpoints: the URLs to which an account's events are sent, with their types and secrets."""
 
 import difflib
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Conflict, FieldError, Invalid, NotFound
 from aitbc.kernel.primitives.ids import new_id
 from aitbc.server.webhooks.egress import EgressPolicy
-from aitbc.server.webhooks.fan_out import declared
+from aitbc.server.webhooks.fan_out import published_types
 from aitbc.server.webhooks.signing import new_secret
 from aitbc.server.webhooks.tables import Endpoint, EndpointRow, IssuedEndpoint
 
@@ -31,7 +31,7 @@ class EndpointNotFound(NotFound):
 class UnknownEventType(Invalid):
     """There is no such type of event.
 
-    `GET /api/v1/webhooks/types` lists the types that are told; an empty list of types means all of them.
+    `GET /api/v1/webhooks/types` lists the types that can be sent; an empty list of types means all of them.
     """
 
     code = "unknown_event_type"
@@ -53,7 +53,7 @@ class EndpointDisabled(Conflict):
 
 
 class Endpoints:
-    """The webhook endpoints of this installation: create, read, change, enable, disable, delete, and rotate the secret."""
+    """Manages webhook endpoints: create, read, change, enable, disable, delete, rotate the secret."""
 
     def __init__(
         self,
@@ -129,7 +129,10 @@ class Endpoints:
     async def change(
         self, who: Principal, endpoint: str, *, url: str, events: Sequence[str], description: str
     ) -> Endpoint:
-        """Give an endpoint these. Raises `EndpointNotFound`, `DestinationRefused`, `UnknownEventType`."""
+        """Change URL, types and description of an endpoint.
+
+        Raises `EndpointNotFound`, `DestinationRefused`, `UnknownEventType`.
+        """
         self._egress.check(url)
         _check_types(events)
         async with self._db.unit_of_work() as uow:
@@ -145,7 +148,7 @@ class Endpoints:
             return row.view()
 
     async def enable(self, who: Principal, endpoint: str) -> Endpoint:
-        """Send to it again, what waits for it too. Raises `EndpointNotFound`."""
+        """Enable an endpoint; pending deliveries are sent. Raises `EndpointNotFound`."""
         async with self._db.unit_of_work() as uow:
             row = await own_endpoint(uow, who, endpoint, lock=True)
             if row.disabled_at is not None:
@@ -157,7 +160,7 @@ class Endpoints:
         return view
 
     async def disable(self, who: Principal, endpoint: str) -> Endpoint:
-        """Send nothing to it and note nothing for it, until it is enabled. Raises `EndpointNotFound`."""
+        """Disable an endpoint: nothing is sent or written for it. Raises `EndpointNotFound`."""
         async with self._db.unit_of_work() as uow:
             row = await own_endpoint(uow, who, endpoint, lock=True)
             if row.disabled_at is None:
@@ -167,7 +170,7 @@ class Endpoints:
             return row.view()
 
     async def delete(self, who: Principal, endpoint: str) -> Endpoint:
-        """Remove an endpoint with its log. Raises `EndpointNotFound`."""
+        """Delete an endpoint with its deliveries. Raises `EndpointNotFound`."""
         async with self._db.unit_of_work() as uow:
             row = await own_endpoint(uow, who, endpoint, lock=True)
             await uow.session.delete(row)
@@ -177,7 +180,10 @@ class Endpoints:
     async def rotate(
         self, who: Principal, endpoint: str, overlap: timedelta, once: IdempotencyKey = IdempotencyKey.NONE
     ) -> IssuedEndpoint:
-        """A new secret; until the overlap ends, messages carry a signature of the old one too. Raises `EndpointNotFound`."""
+        """A new secret; until the overlap ends, messages carry a signature of the old one too.
+
+        Raises `EndpointNotFound`.
+        """
         async with self._db.unit_of_work() as uow:
             if earlier := await uow.replay(once, Endpoint):
                 return await self._issued_again(uow, earlier)
@@ -207,12 +213,12 @@ def _issued(endpoint: Endpoint, secret: str) -> IssuedEndpoint:
 
 
 def _host(url: str) -> str:
-    """What the audit trail keeps of a URL: the rest may hold a token, and a trail is for ever."""
+    """The host of a URL, for the audit trail: the rest may hold a token, and the trail is permanent."""
     return urlsplit(url).hostname or ""
 
 
 def _check_types(events: Sequence[str]) -> None:
-    known = list(declared())
+    known = list(published_types())
     faults = []
     for number, kind in enumerate(events):
         if kind not in known:

@@ -48,11 +48,11 @@ SWITCH = {"permission": "webhooks:write", "idempotency": "natural", "errors": (E
 
 
 class WantedEndpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A URL that is to be told of the account's events, and of which."""
+    """A URL to which the account's events are to be sent, and which types."""
 
     url: Url
     events: Annotated[tuple[Type, ...], Meta(max_length=50)] = ()
-    """The types that it is told of; leave it out for all of them, those of the future too."""
+    """The types that are sent to it; leave it out for all of them, those of the future too."""
     description: Text = ""
 
 
@@ -84,7 +84,7 @@ class EndpointController(Controller):
         once: NamedDependency[IdempotencyKey],
         data: JSONBody[WantedEndpoint],
     ) -> IssuedEndpoint:
-        """Have a URL told of the account's events, by messages in the form of Standard Webhooks.
+        """Send the account's events to a URL, as messages in the form of Standard Webhooks.
 
         The secret that signs them is in this answer and is never shown again.
         """
@@ -114,7 +114,7 @@ class EndpointController(Controller):
     async def get_endpoint(
         self, webhook_endpoints: NamedDependency[Endpoints], who: NamedDependency[Principal], endpoint: FromPath[str]
     ) -> Endpoint:
-        """Get one endpoint: what it is told of, whether it takes it, and why it is disabled if it is."""
+        """Get one endpoint: what is sent to it, whether it is enabled, and why not if it is disabled."""
         return await webhook_endpoints.get(who, endpoint)
 
     @put(
@@ -208,7 +208,7 @@ class EndpointController(Controller):
         once: NamedDependency[IdempotencyKey],
         endpoint: FromPath[str],
     ) -> Delivery:
-        """Send a message of the type `webhook.test`, whatever types the endpoint is told of; its delivery tells what came of it."""
+        """Send a message of the type `webhook.test`, whatever types the endpoint receives; its delivery shows the outcome."""
         return await webhook_log.send_test(who, endpoint, once)
 
 
@@ -225,7 +225,7 @@ class DeliveryController(Controller):
         opt={"permission": "webhooks:read"},
     )
     async def types(self) -> Page[EventType]:
-        """List the types of events that endpoints can be told of; one page has them all."""
+        """List the types of events that endpoints can receive; one page has them all."""
         return Page(data=event_types())
 
     @get(
@@ -275,7 +275,7 @@ class DeliveryController(Controller):
         once: NamedDependency[IdempotencyKey],
         delivery: FromPath[str],
     ) -> Delivery:
-        """Send a message again, under the same `webhook-id`, whatever became of it; one that still waits is sent now."""
+        """Send a message again, under the same `webhook-id`, whatever its outcome; a pending one is sent now."""
         return await webhook_log.replay(who, delivery, once)
 
 

@@ -22,14 +22,14 @@ from aitbc.server.webhooks.delivery import DeliveryWorker
 from aitbc.server.webhooks.delivery_log import DeliveryLog
 from aitbc.server.webhooks.egress import EgressPolicy
 from aitbc.server.webhooks.endpoints import Endpoints
-from aitbc.server.webhooks.fan_out import FanOut, declared
-from aitbc.server.webhooks.retention import tidy
+from aitbc.server.webhooks.fan_out import FanOut, published_types
+from aitbc.server.webhooks.retention import purge
 
 PURPOSE = "secrets of webhooks"
 
 
 class EventType(Struct, frozen=True, kw_only=True):
-    """A type of event that endpoints are told of."""
+    """A type of event that endpoints can receive."""
 
     type: str
     description: str
@@ -54,11 +54,11 @@ class Webhooks:
         self._task: asyncio.Task[None] | None = None
 
     async def receive(self, events: Sequence[tuple[UUID, Event]]) -> None:
-        """Take events of the relay: webhooks are a subscriber like the handlers of modules."""
+        """Fan out events of the relay, as a subscriber like the handlers of modules."""
         await self._fan_out.receive(events)
 
     def deliver(self, event_id: UUID, event: Event, on_written: Callable[[UUID], object]) -> None:
-        """Queue an event for fan-out without the relay; `on_written` is called with its id once the deliveries are written."""
+        """Queue an event for fan-out without the relay; `on_written` gets its id once the deliveries are written."""
         self._fan_out.deliver(event_id, event, on_written)
 
     async def start(self) -> None:
@@ -71,9 +71,9 @@ class Webhooks:
         if self._task is not None:
             await end([self._task])
 
-    async def tidy(self) -> None:
+    async def purge(self) -> None:
         """Delete what is older than the retention; a periodic task."""
-        await tidy(self._db, self._kept)
+        await purge(self._db, self._kept)
 
     async def measure(self) -> Sequence[Metric]:
         """How attempts of this process ended."""
@@ -87,4 +87,7 @@ class Webhooks:
 
 def event_types() -> list[EventType]:
     """The types of events that can be sent."""
-    return [EventType(type=kind, description=" ".join((one.__doc__ or "").split())) for kind, one in declared().items()]
+    return [
+        EventType(type=kind, description=" ".join((one.__doc__ or "").split()))
+        for kind, one in published_types().items()
+    ]
