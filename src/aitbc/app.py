@@ -13,7 +13,7 @@ from aitbc.server.config.installation import parts
 from aitbc.server.config.placement import MAIN
 from aitbc.server.maintenance import backup as kernel_backup
 from aitbc.server.maintenance import database, upgrade
-from aitbc.server.maintenance.backup import BackupManifest, Restored
+from aitbc.server.maintenance.backup import BackupManifest, RestoreResult
 from aitbc.server.maintenance.upgrade import UpgradePlan
 from aitbc.server.runtime import serve as runtime
 
@@ -75,7 +75,7 @@ def backup(file: Path) -> BackupManifest:
     return kernel_backup.backup(MODULES, file)
 
 
-def restore(file: Path) -> Restored:
+def restore(file: Path) -> RestoreResult:
     """Restore a backup into the configured place, which must be empty."""
     return kernel_backup.restore(MODULES, file)
 

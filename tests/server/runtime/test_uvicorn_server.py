@@ -22,7 +22,15 @@ from msgspec import structs
 
 from aitbc.kernel.primitives.errors import ConfigError
 from aitbc.kernel.primitives.loop_lag import LoopLag
-from aitbc.server.config.listeners import Listener, PlainHttpRefused, PortTaken, bind, close, holder_of, tls_context
+from aitbc.server.config.listeners import (
+    Listener,
+    PlainHttpRefused,
+    PortTaken,
+    bind,
+    close,
+    process_on_port,
+    tls_context,
+)
 from aitbc.server.config.settings import ServerSettings
 
 PROGRAM = Path(__file__).with_name("small_server.py")
@@ -395,7 +403,7 @@ def test_a_port_that_is_taken_is_named_together_with_its_holder(tmp_path: Path) 
             assert second.ended(20) == 78
             assert second.process.stderr is not None
             assert second.process.stderr.read().count(b"\n") == 1
-    assert holder_of(port) is None
+    assert process_on_port(port) is None
 
 
 def test_when_one_address_fails_none_stays_bound() -> None:
@@ -405,7 +413,7 @@ def test_when_one_address_fails_none_stays_bound() -> None:
             free = finder.getsockname()[1]
         with pytest.raises(PortTaken):
             bind([Listener(name="a", port=free), Listener(name="b", port=taken)], ServerSettings())
-        assert holder_of(free) is None
+        assert process_on_port(free) is None
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])

@@ -114,7 +114,10 @@ class KeyController(Controller):
     async def create(
         self, identity: NamedDependency[Identity], who: NamedDependency[Principal], data: JSONBody[CreateKey]
     ) -> IssuedKey:
-        """Create an API key. Its secret is in this answer and is never shown again, so the answer is not kept for a replay."""
+        """Create an API key.
+
+        Its secret is in this answer and is never shown again, so the answer is not kept for a replay.
+        """
         return await identity.issue(
             account=data.account or who.account,
             kind=data.kind,

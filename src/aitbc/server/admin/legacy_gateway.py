@@ -1,4 +1,4 @@
-"""The older gateway's own two endpoints, for those who still ask for them: that it lives, and which services it knows."""
+"""The legacy gateway's own two endpoints: its health, and the services that it knows."""
 
 from typing import Any
 

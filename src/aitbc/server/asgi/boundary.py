@@ -1,8 +1,8 @@
-"""The boundary: the one layer that every request passes before it is routed, and every answer after it was made.
+"""The boundary: the outermost ASGI layer, which validates every request before it is routed.
 
-What comes through has one spelling of its path, a host and an origin that this server answers for, headers and a body within
-their limits, and a body that is strict JSON. Everything else is answered here. Bodies that are not JSON (uploads) are counted
-and timed while they stream, and never gathered.
+A request that passes has one spelling of its path, a host and an origin that this server answers for, headers and a
+body within their limits, and a body that is strict JSON. Everything else is answered here. Bodies that are not JSON
+(uploads) are limited in size and time while they stream, and never buffered.
 """
 
 import asyncio
@@ -34,19 +34,19 @@ from aitbc.kernel.primitives.request_errors import (
     UriTooLong,
 )
 from aitbc.kernel.primitives.request_id import request_id as current_request_id
-from aitbc.server.asgi.request_body import Counted, Replay
-from aitbc.server.asgi.request_head import check_escapes, check_media_type, check_path, refuse_doubles, request_id_of
+from aitbc.server.asgi.request_body import BufferedBody, StreamedBody
+from aitbc.server.asgi.request_head import check_escapes, check_media_type, check_path, refuse_duplicates, request_id_of
 
 RawBodies = Callable[[str, str], int | None]
-"""Method and path to the largest body of a route that takes something else than JSON; none for all the others."""
-Watch = Callable[[Scope, int, float], None]
-"""Told after each answer and each WebSocket: the scope, the status (0: the caller had left) and the seconds it took."""
+"""Method and path to the body limit of a route that takes something else than JSON; none for all others."""
+Observer = Callable[[Scope, int, float], None]
+"""Called after each response and each WebSocket: scope, status (0: the client disconnected), and seconds."""
 
 ALWAYS_ANSWERED = frozenset({"/healthz"})
 """Answered even when the limit of requests in flight is reached."""
 DRAIN_BYTES = 4 * 1024 * 1024
 DRAIN_SECONDS = 1.0
-READING = frozenset({"GET", "HEAD", "OPTIONS"})
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 API_POLICY = b"default-src 'none'; frame-ancestors 'none'"
 _DEFAULT_HEADERS = (
     (b"cache-control", b"no-store"),
@@ -76,7 +76,10 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class Boundary:
-    """The outermost ASGI application. `hosts` are names without ports, or with; `origins` are whole: `https://host:port`."""
+    """The boundary as ASGI middleware.
+
+    `hosts` are names without ports, or with; `origins` are whole: `https://host:port`.
+    """
 
     def __init__(
         self,
@@ -86,7 +89,7 @@ class Boundary:
         origins: frozenset[str],
         raw_bodies: RawBodies,
         *,
-        watch: Watch | None = None,
+        watch: Observer | None = None,
     ) -> None:
         self.app = app
         self.limits = limits
@@ -102,16 +105,16 @@ class Boundary:
         """One connection, from its first byte to its last."""
         kind: str = scope["type"]
         if kind == "http":
-            await _Exchange(self, scope, receive, send).run()
+            await _RequestCycle(self, scope, receive, send).run()
         elif kind == "websocket":
-            await self._socket(scope, receive, send)
+            await self._handle_websocket(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
-    async def _socket(self, scope: Any, receive: Receive, send: Send) -> None:
+    async def _handle_websocket(self, scope: Any, receive: Receive, send: Send) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        ident = request_id_of(headers)
-        token = current_request_id.set(ident)
+        request_id = request_id_of(headers)
+        token = current_request_id.set(request_id)
         watched, started = Watched(receive, send), time.perf_counter()
         self.in_flight += 1
         self.sockets += 1
@@ -119,10 +122,10 @@ class Boundary:
             if self.in_flight > self.limits.in_flight:
                 raise Overloaded
             self.check_head(scope, headers, changes=True)
-            scope.setdefault("state", {})["request_id"] = ident
+            scope.setdefault("state", {})["request_id"] = request_id
             await self.app(scope, watched.receive, watched.send)
         except AppError as refusal:
-            await refuse(scope, watched.send, refusal, ident)
+            await refuse(scope, watched.send, refusal, request_id)
         except Exception:
             watched.fail()
             raise
@@ -134,12 +137,12 @@ class Boundary:
             current_request_id.reset(token)
 
     def check_head(self, scope: Any, headers: Mapping[bytes, bytes], *, changes: bool) -> None:
-        """Everything but the body. Raises the refusal."""
+        """Check everything but the body. Raises the refusal."""
         limits, raw = self.limits, scope["headers"]
         if len(raw) > limits.header_count or sum(map(len, chain.from_iterable(raw))) > limits.header_bytes:
             raise HeadersTooLarge
         if len(headers) != len(raw):
-            refuse_doubles(raw)
+            refuse_duplicates(raw)
         self._check_host(headers.get(b"host"))
         path, query = scope.get("raw_path") or scope["path"].encode(), scope.get("query_string", b"")
         if len(path) + len(query) > limits.uri_bytes:
@@ -160,7 +163,7 @@ class Boundary:
             raise MisdirectedHost
 
     def _check_origin(self, scope: Any, headers: Mapping[bytes, bytes]) -> None:
-        """A browser says where a page comes from; a program says nothing, and needs a key that no foreign page has."""
+        """Refuse foreign browser pages. A program sends no origin, and needs a key that no foreign page has."""
         origin = headers.get(b"origin")
         if origin is not None:
             scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"]).encode()
@@ -170,16 +173,16 @@ class Boundary:
             raise ForeignOrigin
 
 
-def note_route(inner: Any, outer: Any) -> None:
-    """Note the route that was found for a copy of a request at the request itself, which is logged and counted."""
+def copy_route(inner: Any, outer: Any) -> None:
+    """Copy the matched route from a copy of a scope to the original, for logs and metrics."""
     if "path_template" in inner:
         outer["path_template"] = inner["path_template"]
 
 
-class _Exchange:
-    """One HTTP request and its answer."""
+class _RequestCycle:
+    """The cycle of one HTTP request and its response."""
 
-    __slots__ = ("answered", "boundary", "head_only", "ident", "receive", "scope", "send", "status", "unread")
+    __slots__ = ("boundary", "head_only", "receive", "request_id", "response_sent", "scope", "send", "status", "unread")
 
     def __init__(self, boundary: Boundary, scope: Any, receive: Receive, send: Send) -> None:
         self.boundary = boundary
@@ -190,63 +193,68 @@ class _Exchange:
         self.unread = False
         """Parts of the body may still be on their way."""
         self.head_only = scope["method"] == "HEAD"
-        self.answered: asyncio.Event | None = None
-        """Set when the answer to a HEAD is out: what goes on making its body is told that the caller has left."""
+        self.response_sent: asyncio.Event | None = None
+        """Set when the response to a HEAD is sent: the handler that still makes its body sees a disconnect."""
 
     async def run(self) -> None:
-        """Answer the request, whatever happens."""
+        """Handle the request, whatever happens."""
         boundary, scope = self.boundary, self.scope
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        ident = request_id_of(headers)
-        self.ident = ident.encode()
-        token = current_request_id.set(ident)
+        request_id = request_id_of(headers)
+        self.request_id = request_id.encode()
+        token = current_request_id.set(request_id)
         started = time.perf_counter()
         boundary.in_flight += 1
         try:
-            await self._admit(headers)
+            await self._handle(headers)
         except AppError as refusal:
-            await self._refuse(refusal)
+            await self._send_problem(refusal)
         except asyncio.CancelledError:
-            gone = scope.get(GONE)
-            if gone is None or not gone.explains():
+            disconnect = scope.get(GONE)
+            if disconnect is None or not disconnect.explains():
                 raise
         except Exception as error:
             if self.status:  # cut the connection rather than end half an answer as if it were whole
                 raise
             log.error("request_failed", exc_info=error, path=scope["path"], method=scope["method"])
-            await self._refuse(AppError("Something went wrong on our side; the log knows more under this request id."))
+            await self._send_problem(
+                AppError("Something went wrong on our side; the log knows more under this request id.")
+            )
         finally:
             boundary.in_flight -= 1
             if boundary.watch is not None:
                 boundary.watch(scope, self.status, time.perf_counter() - started)
             current_request_id.reset(token)
 
-    async def _admit(self, headers: dict[bytes, bytes]) -> None:
+    async def _handle(self, headers: dict[bytes, bytes]) -> None:
         boundary, scope = self.boundary, self.scope
         if boundary.in_flight > boundary.limits.in_flight and scope["path"] not in ALWAYS_ANSWERED:
             raise Overloaded
         method = scope["method"]
         self.unread = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
-        boundary.check_head(scope, headers, changes=method not in READING)
-        receive = await self._body(headers)
+        boundary.check_head(scope, headers, changes=method not in SAFE_METHODS)
+        receive = await self._check_body(headers)
         if receive is None:
             return
-        scope.setdefault("state", {})["request_id"] = self.ident.decode()
+        scope.setdefault("state", {})["request_id"] = self.request_id.decode()
         if self.head_only:
-            self.answered = asyncio.Event()
-            scope, receive = {**scope, "method": "GET"}, Replay(b"", self._until_answered)
+            self.response_sent = asyncio.Event()
+            scope, receive = {**scope, "method": "GET"}, BufferedBody(b"", self._receive_of_head)
         try:
-            await boundary.app(scope, receive, self._answer)
+            await boundary.app(scope, receive, self._send_message)
         finally:
             if self.head_only:
-                note_route(scope, self.scope)
+                copy_route(scope, self.scope)
 
-    async def _body(self, headers: Mapping[bytes, bytes]) -> Receive | None:
-        """What hands the body on: read and checked, or counted on its way. None when the caller has left."""
+    async def _check_body(self, headers: Mapping[bytes, bytes]) -> Receive | None:
+        """Check the headers of the body, and return the `receive` that the application reads it from.
+
+        None when the client has disconnected.
+        """
         length, coding = headers.get(b"content-length"), headers.get(b"transfer-encoding")
         method = self.scope["method"]
         if coding is None and (length is None or length == b"0") and method not in MUTATING:
-            return Replay(b"", self.receive)
+            return BufferedBody(b"", self.receive)
         if coding is not None and length is not None:
             raise MalformedHeaders
         if length is not None and not (length.isdigit() and len(length) < 19):
@@ -260,10 +268,10 @@ class _Exchange:
             raise BodyTooLarge(f"The body may have {limit} bytes and has {size}.")
         if raw_limit is not None:
             limits = self.boundary.limits
-            return Counted(self.receive, limit, seconds=limits.body_seconds, total_seconds=limits.upload_seconds)
+            return StreamedBody(self.receive, limit, seconds=limits.body_seconds, total_seconds=limits.upload_seconds)
         if size or coding is not None:
             check_media_type(headers.get(b"content-type"))
-        body = await self._read(limit)
+        body = await self._read_body(limit)
         if body is None:
             return None
         self.unread = False
@@ -271,10 +279,10 @@ class _Exchange:
             if not size and coding is None:  # a protocol that announces no length, such as HTTP/2
                 check_media_type(headers.get(b"content-type"))
             strict_json.check(body)
-        return Replay(body, self.receive)
+        return BufferedBody(body, self.receive)
 
-    async def _read(self, limit: int) -> bytes | None:
-        """The whole body, or none when the caller left before its end."""
+    async def _read_body(self, limit: int) -> bytes | None:
+        """Read the whole body; none when the client disconnects before its end."""
         chunks: list[bytes] = []
         size = 0
         try:
@@ -293,20 +301,20 @@ class _Exchange:
         except TimeoutError:
             raise BodyTimeout from None
 
-    async def _answer(self, message: Message) -> None:
+    async def _send_message(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            self._complete(message)
+            self._add_headers(message)
         elif self.head_only:
-            assert self.answered is not None
-            if self.answered.is_set():
+            assert self.response_sent is not None
+            if self.response_sent.is_set():
                 return
-            self.answered.set()
+            self.response_sent.set()
             message = {"type": "http.response.body", "body": b"", "more_body": False}
         await self.send(message)
 
-    def _complete(self, message: Any) -> None:
-        """Add to the head of an answer what every answer carries."""
+    def _add_headers(self, message: Any) -> None:
+        """Add the headers of every response."""
         headers: list[tuple[bytes, bytes]] = list(message["headers"])
         present = {name for name, _ in headers}
         if self.scope["method"] == "OPTIONS" and b"allow" in present:
@@ -315,20 +323,20 @@ class _Exchange:
             headers += _DEFAULT_HEADERS
         else:
             headers += [pair for pair in _DEFAULT_HEADERS if pair[0] not in present]
-        headers.append((b"x-request-id", self.ident))
+        headers.append((b"x-request-id", self.request_id))
         message["headers"] = headers
 
-    async def _until_answered(self) -> Any:
-        """The receiving end of a HEAD request: the caller has left as soon as the answer is out."""
-        assert self.answered is not None
-        await self.answered.wait()
+    async def _receive_of_head(self) -> Any:
+        """The `receive` of a HEAD request: a disconnect as soon as the response is sent."""
+        assert self.response_sent is not None
+        await self.response_sent.wait()
         return {"type": "http.disconnect"}
 
-    async def _refuse(self, refusal: AppError) -> None:
-        """Answer with a problem, and close the connection where a body may still be on its way."""
+    async def _send_problem(self, refusal: AppError) -> None:
+        """Send a problem document, and close the connection where a body may still arrive."""
         if self.status:
             raise refusal
-        body = problem(refusal, self.ident.decode())
+        body = problem(refusal, self.request_id.decode())
         headers = [(name.encode(), value.encode()) for name, value in problem_headers(refusal).items()]
         headers += [(b"content-type", PROBLEM_TYPE.encode()), (b"content-length", str(len(body)).encode())]
         if self.unread:
@@ -337,17 +345,17 @@ class _Exchange:
             await self._drain()
         self.status = refusal.status
         start: Any = {"type": "http.response.start", "status": refusal.status, "headers": headers}
-        self._complete(start)
+        self._add_headers(start)
         await self.send(start)
         await self.send({"type": "http.response.body", "body": b"" if self.head_only else body, "more_body": False})
 
     async def _drain(self) -> None:
-        """Drop a bounded part of a body that is too large: a caller still sending would see a reset, not our answer."""
-        room = DRAIN_BYTES
+        """Drop a bounded part of a body that is too large: else the client would see a reset, not the answer."""
+        left = DRAIN_BYTES
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS):
-                while room > 0:
+                while left > 0:
                     message: Any = await self.receive()
-                    room -= len(message.get("body", b"")) or 1
+                    left -= len(message.get("body", b"")) or 1
                     if not message.get("more_body", False):
                         return

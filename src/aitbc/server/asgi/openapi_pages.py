@@ -1,4 +1,4 @@
-"""The pages of the API: its description, a page that shows it, and the catalogue of errors; from our own files, offline."""
+"""The documentation pages: OpenAPI document, viewer, and catalogue of errors; all served offline."""
 
 import html
 import inspect

@@ -1,4 +1,4 @@
-"""How the body of a request is handed on: read and checked before, or counted and timed while it streams."""
+"""The `receive` callables behind the boundary: a buffered body, or a streamed one with limits."""
 
 import asyncio
 import time
@@ -9,8 +9,8 @@ from litestar.types import Receive
 from aitbc.kernel.primitives.request_errors import BodyTimeout, BodyTooLarge
 
 
-class Replay:
-    """Hands on a body that was read before; whatever the caller sends after it is dropped."""
+class BufferedBody:
+    """A `receive` that replays a body that was read before; whatever the client sends after it is dropped."""
 
     __slots__ = ("body", "receive")
 
@@ -27,20 +27,20 @@ class Replay:
         return message
 
 
-class Counted:
-    """Hands on a body while it streams, up to a size, and not slower than it must be."""
+class StreamedBody:
+    """A `receive` that streams a body, limited in size and time."""
 
-    __slots__ = ("complete", "deadline", "limit", "receive", "room", "seconds")
+    __slots__ = ("deadline", "is_complete", "left", "limit", "receive", "seconds")
 
     def __init__(self, receive: Receive, limit: int, *, seconds: float, total_seconds: float) -> None:
         self.receive = receive
-        self.limit = self.room = limit
+        self.limit = self.left = limit
         self.seconds = seconds
         self.deadline = time.monotonic() + total_seconds
-        self.complete = False
+        self.is_complete = False
 
     async def __call__(self) -> Any:
-        if self.complete:  # only the caller's leaving can follow, and nobody waits for that in a hurry
+        if self.is_complete:  # only a disconnect can follow, without a timeout
             return await self.receive()
         try:
             async with asyncio.timeout(min(self.seconds, self.deadline - time.monotonic())):
@@ -48,9 +48,9 @@ class Counted:
         except TimeoutError:
             raise BodyTimeout(headers={"Connection": "close"}) from None
         if message["type"] == "http.request":
-            self.room -= len(message.get("body", b""))
-            self.complete = not message.get("more_body", False)
-            if self.room < 0:
+            self.left -= len(message.get("body", b""))
+            self.is_complete = not message.get("more_body", False)
+            if self.left < 0:
                 raise BodyTooLarge(
                     f"The body may have {self.limit} bytes and has more.", headers={"Connection": "close"}
                 )

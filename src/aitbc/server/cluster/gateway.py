@@ -11,7 +11,7 @@ from typing import Any
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from aitbc.kernel.primitives.errors import NotFound
-from aitbc.server.asgi.boundary import note_route
+from aitbc.server.asgi.boundary import copy_route
 from aitbc.server.cluster.circuit_breaker import CircuitBreaker
 from aitbc.server.cluster.legacy_key import GatewayKey
 from aitbc.server.cluster.peers import Peer
@@ -90,7 +90,7 @@ class Gateway:
             else:
                 await self._app(request, receive, send)
         finally:
-            note_route(request, scope)
+            copy_route(request, scope)
 
     def _route_port(self, port: int, scope: Any) -> Any:
         """The request with its prefix: paths on a module's own port come without one."""

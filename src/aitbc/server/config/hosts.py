@@ -1,4 +1,4 @@
-"""Processes on other machines: where they are found, and the inner door that this one opens for them."""
+"""The hosts of peers: where processes on other machines are found, and where this one listens for them."""
 
 import ssl
 from pathlib import Path
@@ -20,12 +20,12 @@ class PeerHost(Struct, frozen=True, kw_only=True):
     """`main`, or the split module that it serves."""
     socket: Path | None = None
     url: str | None = None
-    """Its base URL, or that of a load balancer before several of them, without a slash at the end; where there is no socket."""
+    """Its base URL, or that of a load balancer, without a slash at the end; where there is no socket."""
     ca: Path | None = None
-    """Who may vouch for it; none: whom the system trusts."""
+    """The CA file for its certificate; none for those that the system trusts."""
 
     def tls_context(self) -> ssl.SSLContext | None:
-        """How its certificate is verified; none where there is no TLS. Raises `ConfigError`."""
+        """The TLS context of a client; none without TLS. Raises `ConfigError`."""
         if self.url is None or self.url.startswith("http://"):
             return None
         try:
@@ -41,7 +41,7 @@ class PeerHost(Struct, frozen=True, kw_only=True):
 
 
 def peer_host(table: str, process: str, where: GatewaySettings | ModuleSettings) -> PeerHost:
-    """The site that a table of settings names. Raises `ConfigError` for one that would be reached in the clear."""
+    """The host that a table of settings names. Raises `ConfigError` for plain http to another machine."""
     assert where.url is not None
     try:
         parts = urlsplit(where.url)
@@ -59,7 +59,7 @@ def peer_host(table: str, process: str, where: GatewaySettings | ModuleSettings)
 
 
 def internal_listener_of(table: str, process: str, where: GatewaySettings | ModuleSettings) -> Listener:
-    """Where a process listens for those on other machines. Raises `ConfigError` where that is not said, or not safe."""
+    """The listener for processes on other machines. Raises `ConfigError` for settings missing or not safe."""
     if where.inner is None:
         raise ConfigError(
             f"{table}.inner: it must be set, since the others find this process at {where.url}; "

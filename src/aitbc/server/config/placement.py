@@ -1,4 +1,4 @@
-"""Which process serves which module, and on which ports: read from the settings, the same in every process of an installation."""
+"""Placement: which process serves which module, on which ports. The same in every process of an installation."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -24,12 +24,12 @@ NEW_PORTS: Mapping[str, int] = {
     "plugins": 8109,
 }
 COORDINATOR_PORTS = (8011, 8000)
-"""The older coordinator's, which all modules that choose `legacy` share."""
+"""The ports of the legacy coordinator, shared by all modules with `port = "legacy"`."""
 LEGACY_PREFIXES: Mapping[str, str] = {
     **{name: name for name in ("gpu", "marketplace", "trading", "governance", "ai", "monitoring", "hermes")},
     "plugin": "plugins",
 }
-"""The first segment of an older path on the gateway, and the module that it is for."""
+"""The first segment of a legacy path on the gateway, and the module that answers it."""
 
 
 LEGACY_PREFIX = {module: prefix for prefix, module in LEGACY_PREFIXES.items()}
@@ -37,7 +37,7 @@ COORDINATOR_PREFIX = "coordinator"
 
 
 class Placement(Struct, frozen=True, kw_only=True):
-    """What one process serves, and where everything else is."""
+    """The placement of one process: what it serves, and where its peers are."""
 
     process: str
     modules_here: tuple[str, ...]
@@ -47,15 +47,15 @@ class Placement(Struct, frozen=True, kw_only=True):
     trusting_ports: frozenset[int]
     """Those of the ports on which a caller from this machine needs no key."""
     peer_hosts: Mapping[str, PeerHost]
-    """For each module of another process where that process is found."""
+    """The host of each module of another process."""
     socket: Path | None
-    """Where the other processes of this machine find this one; none while there are no others."""
+    """The Unix socket for peers on this machine; none without such peers."""
     internal_listener: Listener | None = None
-    """Where processes on other machines find this one; none while there are no others."""
+    """The listener for peers on other machines; none without such peers."""
 
     @property
     def has_peers(self) -> bool:
-        """Whether other processes come here."""
+        """Whether there are peers."""
         return self.socket is not None or self.internal_listener is not None
 
     def listeners(self, settings: Settings) -> list[Listener]:
@@ -75,7 +75,7 @@ class Placement(Struct, frozen=True, kw_only=True):
 
 
 def placement_of(settings: Settings, modules: Sequence[str], process: str = MAIN) -> Placement:
-    """What the process `process` does. Raises `ConfigError` where the settings contradict each other."""
+    """The placement of `process`. Raises `ConfigError` for settings that contradict each other."""
     split = [name for name in modules if _settings_of(settings, name).place == "split"]
     if process != MAIN and process not in split:
         if process not in modules:
@@ -106,7 +106,7 @@ def placement_of(settings: Settings, modules: Sequence[str], process: str = MAIN
 
 
 def _peer_hosts(settings: Settings, modules: Sequence[str], split: Sequence[str]) -> dict[str, PeerHost]:
-    """Where each process is found: those of several machines at their URLs, those of one at Unix sockets."""
+    """The host of each process: URLs where there are several machines, else Unix sockets."""
     _check_urls(settings, modules, split)
     far = [name for name in split if _settings_of(settings, name).url is not None]
     if not far:
@@ -131,7 +131,7 @@ def _check_urls(settings: Settings, modules: Sequence[str], split: Sequence[str]
 
 
 def _check_shared(settings: Settings, split: Sequence[str], far: Sequence[str]) -> None:
-    """What processes on several machines must have in common. Raises `ConfigError`."""
+    """Check what processes on several machines must share. Raises `ConfigError`."""
     first = far[0]
     for name in split:
         if name not in far:
@@ -152,7 +152,7 @@ def _check_shared(settings: Settings, split: Sequence[str], far: Sequence[str]) 
 
 
 def _internal_listener(settings: Settings, process: str, taken: set[int]) -> Listener:
-    """The inner door of this process for other machines. Raises `ConfigError` for one that callers could come to."""
+    """The listener for peers on other machines. Raises `ConfigError` for a port that callers know."""
     table, where = (
         ("gateway", settings.gateway) if process == MAIN else (f"modules.{process}", _settings_of(settings, process))
     )

@@ -1,4 +1,4 @@
-"""The log file of the embedded PostgreSQL, which is kept bounded, and its last lines for a message."""
+"""The log file of the embedded PostgreSQL: rotation, and its last lines for error messages."""
 
 import os
 import shutil
@@ -9,12 +9,12 @@ LOG_BYTES = 10 * 1024 * 1024
 
 
 def previous(log: Path) -> Path:
-    """The one before, of which one is kept."""
+    """The previous log file."""
     return log.with_name(log.name + ".1")
 
 
 def rotate_if_long(log: Path) -> None:
-    """Make a long log the previous one. Copied and emptied, since the server goes on appending to this very file."""
+    """Rotate a long log: copied and truncated, since the server goes on appending to this very file."""
     if log.exists() and log.stat().st_size > LOG_BYTES:
         shutil.copyfile(log, previous(log))
         previous(log).chmod(0o600)
@@ -28,7 +28,7 @@ def read_from(log: Path, position: int) -> bytes:
         return file.read(LOG_BYTES)
 
 
-def last_lines(said: bytes) -> str:
+def last_lines(output: bytes) -> str:
     """The last lines, as part of a message."""
-    lines = said.decode("utf-8", "replace").strip().splitlines()
+    lines = output.decode("utf-8", "replace").strip().splitlines()
     return "\n".join(f"  {line[:300]}" for line in lines[-12:]) or "  (it said nothing)"

@@ -21,7 +21,14 @@ from aitbc.kernel.primitives.version import this_build
 from aitbc.kernel.telemetry import logs
 from aitbc.kernel.telemetry.metrics import Metrics
 from aitbc.server.config import listeners
-from aitbc.server.config.installation import SERVER_FILE, ServerFile, owner_of, settings_of, target_of, write_private
+from aitbc.server.config.installation import (
+    SERVER_FILE,
+    ServerFile,
+    settings_of,
+    start_embedded,
+    target_of,
+    write_private,
+)
 from aitbc.server.config.loading import Loaded
 from aitbc.server.config.placement import MAIN, Placement, placement_of
 from aitbc.server.config.settings import Settings
@@ -76,7 +83,7 @@ def _serve(modules: Sequence[Module], loaded: Loaded, placement: Placement, comm
             owner = target_of(settings.database.url.reveal())
         elif placement.process == MAIN:
             postgres = EmbeddedPostgres(settings.state_dir / "postgres")
-            owner = owner_of(postgres)
+            owner = start_embedded(postgres)
         else:
             owner = _running_database(settings.state_dir)
         _warn_of_open_ports(settings, placement)
