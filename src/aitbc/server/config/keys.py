@@ -23,6 +23,12 @@ ALIASES = {
     "gateway.auth_key": "API_GATEWAY_KEY",
 }
 """Well-known names beside the regular ones (`AITBC_DATABASE__URL`)."""
+RETIRED = {
+    "ai.hot": "commands are always batched",
+    "gpu.hot": "commands are always batched",
+    "trading.hot": "commands are always batched",
+}
+"""Settings of earlier versions, each with the reason why it is gone."""
 SECRET_LENGTH_MAX = 64 * 1024
 
 
@@ -102,6 +108,21 @@ def tables_of(keys: Iterable[str]) -> set[str]:
             key = key.rpartition(".")[0]
             found.add(key)
     return found
+
+
+def retired(keys: Collection[str]) -> list[str]:
+    """The retired settings, less those that are settings."""
+    return [name for name in RETIRED if name not in keys]
+
+
+def unknown_setting(where: str, written: str, name: str, keys: Collection[str], known: Iterable[str]) -> ConfigError:
+    """The error for a name that is not a setting: why it is gone if it is retired, else what was meant.
+
+    `written` is the name as the source has it, a variable for instance; `name` is the dotted one.
+    """
+    if name in retired(keys):
+        return ConfigError(f"{where}: {printable(written)} is gone: {RETIRED[name]}; remove it")
+    return ConfigError(f"{where}: {printable(written)} is not a setting{suggestion(written, known)}")
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from aitbc.kernel.primitives.errors import ConfigError
-from aitbc.server.config.keys import Key, printable, suggestion, tables_of
+from aitbc.server.config.keys import Key, printable, retired, tables_of, unknown_setting
 
 FILE_BYTES_MAX = 1 << 20
 CLIENT_TABLES = frozenset({"profile", "profiles", "cli"})
@@ -91,7 +91,7 @@ def from_file(path: Path, keys: Mapping[str, Key], *, required: bool) -> dict[st
     except RecursionError:
         raise ConfigError(f"{path}: it is nested too deep; settings need three levels") from None
     tree = {name: value for name, value in document.items() if name not in CLIENT_TABLES}
-    found = dict(_flat(tree, "", path, keys, tables_of(keys)))
+    found = dict(_flat(tree, "", path, keys, tables_of([*keys, *retired(keys)])))
     for name in found:
         if keys[name].secret and mode & 0o007:
             raise ConfigError(f"{path}: {name}: others can read this secret; run: chmod 600 {path}")
@@ -117,7 +117,7 @@ def _flat(
         if name in keys:
             yield name, value
         elif name not in tables:
-            raise ConfigError(f"{path}: {printable(name)} is not a setting{suggestion(name, [*keys, *tables])}")
+            raise unknown_setting(str(path), name, name, keys, [*keys, *tables])
         elif not isinstance(value, dict):
             raise ConfigError(f"{path}: {name} is a table of settings; write [{name}] and its settings below")
         else:
@@ -135,7 +135,8 @@ def from_environment(environ: Mapping[str, str], keys: Mapping[str, Key], cwd: P
             continue
         name = by_variable.get(variable)
         if name is None:
-            raise ConfigError(f"environment: {printable(variable)} is not a setting{suggestion(variable, by_variable)}")
+            dotted = variable.removeprefix("AITBC_").lower().replace("__", ".")
+            raise unknown_setting("environment", variable, dotted, keys, by_variable)
         if name in found:
             raise ConfigError(f"environment: {variable}: {found[name].where} says the same; unset one of the two")
         if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
@@ -155,6 +156,9 @@ def from_credentials(environ: Mapping[str, str], keys: Mapping[str, Key]) -> dic
         if key.secret and path.is_file():
             text, _ = _read(path, "a credential")
             found[name] = Raw(text.rstrip("\r\n"), str(path), text=True, base=Path(folder))
+    for name in retired(keys):
+        if (Path(folder) / name).is_file():
+            raise unknown_setting(folder, name, name, keys, keys)
     return found
 
 
@@ -163,7 +167,7 @@ def from_flags(flags: Mapping[str, Any], keys: Mapping[str, Key], cwd: Path) -> 
     found = {}
     for name, value in flags.items():
         if name not in keys:
-            raise ConfigError(f"flag: {printable(name)} is not a setting{suggestion(name, keys)}")
+            raise unknown_setting("flag", name, name, keys, keys)
         if value is not None:
             found[name] = Raw(value, "flag", text=isinstance(value, str), base=cwd)
     return found
