@@ -21,7 +21,7 @@ def plan(modules: dict[str, dict[str, Any]], process: str = MAIN) -> Any:
     return placement_of(settings, NAMES, process)
 
 
-def test_all_mounted_is_one_process_on_one_port_with_no_inner_door() -> None:
+def test_all_mounted_is_one_process_on_one_port_with_no_internal_listener() -> None:
     made = plan({})
     assert made.modules_here == NAMES
     assert not made.ports

@@ -475,7 +475,7 @@ def test_of_those_who_want_a_dead_servers_socket_at_one_time_one_gets_it(tmp_pat
         def wanted(path: Path = path, ready: threading.Barrier = ready) -> socket.socket | None:
             ready.wait(10)
             with suppress(PortTaken):
-                return bind([Listener(name="inner door of main", path=path)], ServerSettings())[0]
+                return bind([Listener(name="internal API of main", path=path)], ServerSettings())[0]
             return None
 
         with ThreadPoolExecutor(6) as several:

@@ -42,7 +42,7 @@ log = structlog.get_logger("aitbc.internal")
 
 
 class NoSuchOperation(NotFound):
-    """There is no such inner door."""
+    """The internal API has no such operation."""
 
     code = "no_such_inner_door"
 

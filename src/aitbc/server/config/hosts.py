@@ -72,11 +72,11 @@ def internal_listener_of(table: str, process: str, where: GatewaySettings | Modu
     certificate = _internal_certificate(table, where)
     if certificate is None and host not in LOOPBACK:
         raise ConfigError(
-            f"{table}.inner: others can reach {where.inner}, and an inner door is never open without TLS; set "
+            f"{table}.inner: others can reach {where.inner}, and the internal API is never served without TLS; set "
             f"{table}.inner_certificate and {table}.inner_key, or listen on 127.0.0.1 behind a proxy with TLS"
         )
     return Listener(
-        name=f"inner door of {process}",
+        name=f"internal API of {process}",
         host=host,
         port=int(port),
         setting=f"{table}.inner",

@@ -265,7 +265,7 @@ def _remove_stale_socket(listener: Listener, path: Path) -> None:
             probe.connect(str(path))
             process, _, _ = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
             remedy = "choose another path"
-            if listener.name.startswith("inner door"):
+            if listener.name.startswith("internal API"):
                 remedy = "give this one a state folder of its own (state_dir), with copies of secret.key and node.key"
             raise PortTaken(
                 f"{path}: another server (pid {process}) listens on this socket, so this one (pid {os.getpid()}) cannot be the "

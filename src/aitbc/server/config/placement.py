@@ -68,7 +68,7 @@ class Placement(Struct, frozen=True, kw_only=True):
             for port, modules in self.ports.items()
         ]
         if self.socket is not None:
-            found.append(Listener(name=f"inner door of {self.process}", path=self.socket))
+            found.append(Listener(name=f"internal API of {self.process}", path=self.socket))
         if self.internal_listener is not None:
             found.append(self.internal_listener)
         return found
@@ -159,7 +159,7 @@ def _internal_listener(settings: Settings, process: str, taken: set[int]) -> Lis
     listener = internal_listener_of(table, process, where)
     if listener.port in taken:
         raise ConfigError(
-            f"{table}.inner: port {listener.port} is one that callers know; choose another for the inner door"
+            f"{table}.inner: port {listener.port} is one that callers know; choose another for the internal API"
         )
     return listener
 

@@ -78,9 +78,9 @@ class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ca: Path | None = None
     """The certificates that may vouch for `url`, PEM; without it those that the system trusts."""
     inner: Address | None = None
-    """`host:port` of its inner door for modules on other machines; never one that callers know."""
+    """`host:port` of its internal API, for modules on other machines; never one that callers know."""
     inner_certificate: Path | None = None
-    """The certificate of the inner door with its chain, PEM; needed unless it is on loopback."""
+    """The certificate of the internal API with its chain, PEM; needed unless it is on loopback."""
     inner_key: Path | None = None
     """Its unencrypted key, PEM, which others cannot read."""
 
@@ -130,9 +130,9 @@ class ModuleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ca: Path | None = None
     """The certificates that may vouch for `url`, PEM; without it those that the system trusts."""
     inner: Address | None = None
-    """`host:port` of the inner door of `aitbc serve MODULE` on that machine: `0.0.0.0:8443`."""
+    """`host:port` of the internal API of `aitbc serve MODULE` on that machine: `0.0.0.0:8443`."""
     inner_certificate: Path | None = None
-    """The certificate of the inner door with its chain, PEM; needed unless it is on loopback."""
+    """The certificate of the internal API with its chain, PEM; needed unless it is on loopback."""
     inner_key: Path | None = None
     """Its unencrypted key, PEM, which others cannot read."""
 
