@@ -1,4 +1,4 @@
-"""The one place that knows every module."""
+"""The application: the list of all modules, and what the command line runs with them."""
 
 import sys
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 MODULES: tuple[Module, ...] = (gpu, ai, trading)
-"""Top first: a module may call those after it, never those before."""
+"""In the order of calls: a module may call those after it, never those before."""
 
 
 CHILD = (
@@ -39,34 +39,34 @@ CHILD = (
     "-c",
     "import gc; gc.disable(); import json, sys; from aitbc.app import serve; sys.exit(serve(json.loads(sys.argv[2]), sys.argv[1]))",
 )
-"""What starts the process of a split module, before the module's name and the flags.
+"""The command line of a split module's process, before the module's name and the flags.
 
-Nothing that is loaded is garbage, and to look for some takes a fifth of the time of loading; `serve` has it looked for again.
+Garbage collection is off while loading, which it would slow down by a fifth; `serve` enables it.
 """
 
 
 def serve(flags: Mapping[str, Any], process: str = MAIN) -> int:
-    """Serve until a signal; gives the exit code: the whole platform, or the one module that is named."""
+    """Serve the main process, or that of a split module, until a signal; returns the exit code."""
     return runtime.serve(MODULES, flags, CHILD, process=process)
 
 
 def provision_sql() -> str:
-    """What a DBA must run where the server may not create roles itself."""
+    """The SQL that a DBA runs where the server may not create roles itself."""
     return database.provision_sql(MODULES)
 
 
 def migrate() -> list[str]:
-    """Bring the configured database to the newest migrations; answers what was done."""
+    """Bring the configured database to the newest migrations; returns what was done."""
     return database.migrate_now(MODULES)
 
 
 def check_database() -> list[str]:
-    """Where the configured database and the models disagree."""
+    """Differences between the configured database and the models."""
     return database.check(MODULES)
 
 
 def upgrade_plan() -> UpgradePlan:
-    """What this program would do to the configured installation, and what stands in the way."""
+    """The upgrade plan of the configured installation: pending migrations and obstacles."""
     return upgrade.upgrade_plan(MODULES)
 
 
@@ -81,5 +81,5 @@ def restore(file: Path) -> RestoreResult:
 
 
 def database_shell(module: str | None) -> int:
-    """Open psql as a module's role, or as the owner; gives its exit code."""
+    """Open psql as a module's role, or as the owner; returns its exit code."""
     return database.shell(MODULES, module)

@@ -36,7 +36,7 @@ class Platform:
     kernel: Database
     """The kernel's own schema."""
     webhooks: DirectDelivery | None = None
-    """Whom accounts want to be told of their events; none where nothing is told."""
+    """Delivers events to webhooks directly; none in tests without webhooks."""
     loop_lag: LoopLag = field(default_factory=LoopLag)
     """Whether this process stood still for a while: nobody is to be blamed for a silence of our own."""
     bus: Bus | None = None

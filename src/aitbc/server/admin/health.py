@@ -94,7 +94,7 @@ class Health:
         metrics.collector("health", self.measure, cache_seconds=1.0)
 
     async def shows_reasons_to(self, connection: Connection) -> bool:
-        """Whether this caller may read them; a database that hangs does not keep anybody waiting here."""
+        """Whether this caller may read the reasons; no when the database does not answer in time."""
         try:
             async with asyncio.timeout(CHECK_SECONDS):
                 return await self._may_see(connection)

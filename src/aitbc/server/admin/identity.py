@@ -143,7 +143,7 @@ class KeyController(Controller):
 
     @get("/self", operation_id="whoami", opt={"permission": "self:read"})
     async def whoami(self, who: NamedDependency[Principal]) -> Whoami:
-        """Tell who the caller is, by the key it came with."""
+        """Show who the caller is, by its key."""
         return Whoami(
             account=who.account, key=who.key, kind=who.kind, scopes=tuple(sorted(who.scopes)), miner=who.subject
         )

@@ -44,7 +44,7 @@ class UnknownModule(Invalid):
 
 
 class ToldEvent(Struct, frozen=True, kw_only=True):
-    """An event in an outbox, and what became of it."""
+    """An event in an outbox, with the state of its delivery."""
 
     id: str
     module: str
@@ -60,7 +60,7 @@ class ToldEvent(Struct, frozen=True, kw_only=True):
 
 
 class AuditEntry(Struct, frozen=True, kw_only=True):
-    """Who did what to what."""
+    """An entry of the audit trail: who did what to what."""
 
     module: str
     number: int
@@ -147,7 +147,7 @@ class Operations:
 
     async def measure(self) -> Sequence[Metric]:
         """Metrics: pending and dead events, and the delay of the oldest, by module."""
-        events = gauge("aitbc_events", "Events that wait to be heard, or have died.", ("module", "state"))
+        events = gauge("aitbc_events", "Events that are pending or dead.", ("module", "state"))
         late = gauge("aitbc_event_delay_seconds", "By how much the event that is due longest is late.", ("module",))
         for database in self._databases.values():
             async with database.raw() as connection:

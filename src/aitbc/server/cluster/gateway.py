@@ -85,8 +85,8 @@ class Gateway:
             module = self._coordinator(request.get("method", "GET"), request["path"])
         try:
             if module in self._remote:
-                way = forward if kind == "http" else await asyncio.to_thread(_load_websocket_proxy)
-                await way(request, receive, send, *self._remote[module])
+                proxy = forward if kind == "http" else await asyncio.to_thread(_load_websocket_proxy)
+                await proxy(request, receive, send, *self._remote[module])
             else:
                 await self._app(request, receive, send)
         finally:
@@ -117,7 +117,7 @@ def _load_websocket_proxy() -> Callable[..., Awaitable[None]]:
 
 
 def module_of(path: str) -> str | None:
-    """The module that a path is for: ours by its second segment, the older ones by their first."""
+    """The module that a path is for: ours by its second segment, a legacy one by its first."""
     if path.startswith(API_PREFIX):
         return path[len(API_PREFIX) :].partition("/")[0]
     first = path[1:].partition("/")[0]

@@ -30,7 +30,7 @@ class GatewayKeyUnset(AppError):
 
 
 class GatewayKey:
-    """What the gateway asks of callers of older paths."""
+    """Checks the legacy gateway key of callers of legacy paths."""
 
     def __init__(self, key: str | None) -> None:
         self._key = key.encode() if key is not None else None

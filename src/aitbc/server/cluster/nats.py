@@ -237,7 +237,7 @@ class NatsBus:
         """Metrics: whether the connection is up, and how many events went by each transport."""
         connected = gauge("aitbc_bus_connected", "Whether the NATS server of this process is there.")
         connected.add_metric([], float(self.is_connected))
-        events = counter("aitbc_bus_events_total", "Events brought to other processes, by way.", ("way",))
+        events = counter("aitbc_bus_events_total", "Events sent to other processes, by transport.", ("way",))
         for transport, count in self.events_sent.items():
             events.add_metric([transport], count)
         return [connected, events]

@@ -43,7 +43,7 @@ SERVICE_REFUSED_HINT = (
     "It refuses our service token: do both processes have the same secret_key, and clocks that agree?"
 )
 AUTH_SCHEME = "Service"
-"""The authentication scheme of the internal API: its 401 is told from one about the caller's own key by this."""
+"""The authentication scheme of the internal API: it distinguishes its 401 from one about the caller's key."""
 EVENTS_OPERATION = "~hear"
 """The operation that delivers events; no coroutine of a Protocol can have this name."""
 
@@ -120,7 +120,7 @@ class Placed(Struct, frozen=True, kw_only=True):
     module: str
     process: str
     """`main`, or the module's own name."""
-    is_listening: bool
+    answers: bool
     pid: int | None = None
     ports: tuple[int, ...] = ()
     """Ports on which this module answers, beside the gateway's."""
@@ -133,12 +133,12 @@ class Placed(Struct, frozen=True, kw_only=True):
     def of(cls, module: str, name: str, process: Process | None) -> "Placed":
         """A module of a process; none for a process that does not answer."""
         if process is None:
-            return cls(module=module, process=name, is_listening=False)
+            return cls(module=module, process=name, answers=False)
         ports = tuple(int(port) for port, modules in process.ports.items() if module in modules)
         return cls(
             module=module,
             process=name,
-            is_listening=module in process.modules,
+            answers=module in process.modules,
             pid=process.pid,
             ports=ports,
             trusting=tuple(port for port in ports if port in process.trusting),
@@ -294,7 +294,7 @@ class Peer:
             (b"authorization", f"{AUTH_SCHEME} {self._current_token()}".encode()),
             (b"content-type", b"application/json"),
         ]
-        if self.is_remote:  # the library names the host of the URL, which a load balancer on the way may read
+        if self.is_remote:  # aiohttp names the host of the URL, which a load balancer on the way may read
             del head[0]
         if (request := current_request_id()) is not None:
             head.append((b"x-request-id", request.encode()))
@@ -350,10 +350,10 @@ def is_token_refusal(status: int, head: Iterable[tuple[bytes, bytes]]) -> bool:
     return status == TokenRefused.status and (b"www-authenticate", AUTH_SCHEME.encode()) in head
 
 
-def peers(elsewhere: Mapping[str, PeerHost], tokens: Tokens) -> dict[str, Peer]:
+def peers(hosts: Mapping[str, PeerHost], tokens: Tokens) -> dict[str, Peer]:
     """For each module of another process the peer that serves it; modules of one process share theirs."""
-    found = {at.process: Peer(at, tokens) for at in elsewhere.values()}
-    return {module: found[at.process] for module, at in elsewhere.items()}
+    found = {at.process: Peer(at, tokens) for at in hosts.values()}
+    return {module: found[at.process] for module, at in hosts.items()}
 
 
 def encode_error(error: Any) -> bytes:

@@ -62,11 +62,11 @@ def owner_target(loaded: Loaded) -> Iterator[tuple[Target, bool]]:
 def _running(path: Path) -> Target | None:
     """The embedded database of the server that wrote this file, if that server lives."""
     try:
-        told = msgspec.json.decode(path.read_bytes(), type=ServerFile)
-        os.kill(told.pid, 0)
+        server = msgspec.json.decode(path.read_bytes(), type=ServerFile)
+        os.kill(server.pid, 0)
     except (OSError, msgspec.MsgspecError):
         return None
-    return told.database
+    return server.database
 
 
 def provision_sql(modules: Sequence[Module]) -> str:

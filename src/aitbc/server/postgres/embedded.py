@@ -134,7 +134,7 @@ class EmbeddedPostgres:
         return self._layout.log if self._layout is not None else None
 
     def start(self) -> Address:
-        """Start the server, making the cluster and the database if they are missing; answer where it is.
+        """Start the server, making the cluster and the database if they are missing; return its address.
 
         A running server is left alone. Raises `EmbeddedPostgresError`.
         """
@@ -259,7 +259,7 @@ class EmbeddedPostgres:
             pause = min(pause * 1.5, 0.05)
 
     def _has_database(self, layout: Layout) -> bool:
-        """Whether a query on our database succeeds, after creating it if missing; False while the server is starting."""
+        """Whether our database answers, created if it was missing; False while the server is starting."""
         address = self._address(layout)
         try:
             query(address, DATABASE, "SELECT 1")

@@ -1,4 +1,4 @@
-"""The processes of the embedded PostgreSQL: how a child is made that dies with us, and how old ones are told apart.
+"""The processes of the embedded PostgreSQL: children that die with their parent, and leftovers of dead servers.
 
 Traps:
 
@@ -60,7 +60,7 @@ def child_setup(account: Account) -> Callable[[], None]:
 
 
 def require_main_thread() -> None:
-    """The server's life is tied to the thread that starts it, so it has to be the one that lives to the end."""
+    """Require the main thread: the server ends with the thread that starts it."""
     if threading.current_thread() is not threading.main_thread():
         raise EmbeddedPostgresError(
             "The embedded PostgreSQL must be started from the main thread: it would end with any other thread."
@@ -94,7 +94,7 @@ def terminate(process: subprocess.Popen[bytes]) -> None:
 
 
 def end_predecessor(folder: Path) -> None:
-    """Make sure that no server works in this data folder, and remove the pid file a dead one left.
+    """Wait until no server works in this data folder, and remove the pid file that a dead one left.
 
     One that is shutting down is waited for. Children that outlived their server are killed in the end: they hold its
     memory, and nobody else will. Raises `EmbeddedPostgresError` when a whole server stays.

@@ -109,7 +109,7 @@ def _warn_of_open_ports(settings: Settings, placement: Placement) -> None:
             meaning="every program on this machine acts there as the account local",
         )
     if placement.process == MAIN and settings.gateway.require_auth and settings.gateway.auth_key is None:
-        log.warning("gateway_key_unset", meaning="older paths answer nobody until gateway.auth_key is set")
+        log.warning("gateway_key_unset", meaning="legacy paths answer nobody until gateway.auth_key is set")
 
 
 def _running_database(state: Path) -> Target:

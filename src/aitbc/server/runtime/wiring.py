@@ -111,7 +111,7 @@ def wire(
 def _service(
     module: Module, database: Database, platform: Platform, settings: Struct | None, faces: Mapping[type, Any]
 ) -> Any:
-    """A module's service, given what its constructor asks for by name."""
+    """A module's service, with what its constructor wants injected by parameter name."""
     available = {"db": database, "platform": platform, "settings": settings}
     available |= {name: faces[api] for name, api in module.needs.items()}
     wanted = inspect.signature(module.service).parameters

@@ -15,7 +15,7 @@ from aitbc.server.webhooks.fan_out import message
 from aitbc.server.webhooks.tables import Delivery, DeliveryRow, EndpointRow, State
 
 TEST = "webhook.test"
-"""The type of the message that an owner asks for."""
+"""The type of a test message."""
 TESTS_MAX = 20
 """Test messages of an endpoint that may wait at one time."""
 

@@ -208,7 +208,7 @@ class EndpointController(Controller):
         once: NamedDependency[IdempotencyKey],
         endpoint: FromPath[str],
     ) -> Delivery:
-        """Send a message of the type `webhook.test`, whatever types the endpoint receives; its delivery shows the outcome."""
+        """Send a message of the type `webhook.test`, whatever the endpoint receives; its delivery shows the outcome."""
         return await webhook_log.send_test(who, endpoint, once)
 
 

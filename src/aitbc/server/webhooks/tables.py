@@ -34,7 +34,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     description: str
     enabled: bool
     disabled_reason: str | None
-    """`owner`, `gone` (it answered 410), `failing` (it failed for days) or `overrun` (too many deliveries were pending)."""
+    """`owner`, `gone` (it answered 410), `failing` (it failed for days) or `overrun` (too many were pending)."""
     failing_since: datetime | None
     """When it first failed since its last success."""
     previous_secret_until: datetime | None
@@ -52,7 +52,7 @@ class IssuedEndpoint(Endpoint, frozen=True, kw_only=True):
 
 
 class Delivery(Struct, frozen=True, kw_only=True):
-    """One event on its way to one endpoint."""
+    """The delivery of one event to one endpoint."""
 
     id: str
     """The `webhook-id` of every attempt."""
