@@ -1,4 +1,4 @@
-"""Events and news over NATS: brought once, confirmed after the commit, and never lost with the server, whatever becomes of it."""
+"""Events and wake-ups over NATS: handled once, confirmed after the commit, and never lost with the server."""
 
 import asyncio
 import json
@@ -56,7 +56,7 @@ def target(new_database: Callable[[], Target]) -> Target:
 
 
 class Direct:
-    """The direct way to a hearer: it counts what came by it."""
+    """Direct delivery to a handler: it counts what came by it."""
 
     def __init__(self, handler: EventHandler) -> None:
         self.name = handler.name
@@ -73,7 +73,7 @@ class Direct:
 async def process(
     server: NatsServer, *event_handlers: EventHandler, secret: bytes = SECRET
 ) -> AsyncIterator[NatsEventTransport]:
-    """One process with a bus, and hearers or none."""
+    """One process with a bus, and handlers or none."""
     bus = NatsBus(NatsSettings(url=Secret(server.url)), secret, ["probe"])
     events = NatsEventTransport(bus, {handler.name: handler for handler in event_handlers})
     await bus.start()
@@ -111,11 +111,11 @@ async def test_two_processes_of_a_module_take_turns_and_each_event_is_heard_once
     server: NatsServer, target: Target
 ) -> None:
     async with probe_database(target) as db:
-        heard: dict[str, int] = {"one": 0, "two": 0}
+        handled: dict[str, int] = {"one": 0, "two": 0}
 
         def handler(name: str) -> EventHandler:
             async def hear(uow: UnitOfWork, events: Sequence[ThingCounted]) -> None:
-                heard[name] += len(events)
+                handled[name] += len(events)
                 await count(uow, events)
 
             return EventHandler(db, "probe.count", hear)
@@ -126,8 +126,8 @@ async def test_two_processes_of_a_module_take_turns_and_each_event_is_heard_once
             relay = Relay(db, {ThingCounted.kind: [NatsSubscriber(publisher, Direct(one))]})
             thing = await a_thing(db, tell=60)
             await relay.deliver_due()
-            assert await counted(db, thing) == sum(heard.values()) == 60
-            assert min(heard.values()) > 0
+            assert await counted(db, thing) == sum(handled.values()) == 60
+            assert min(handled.values()) > 0
 
 
 async def test_without_a_server_events_go_the_direct_way_at_once(server: NatsServer, target: Target) -> None:

@@ -1,4 +1,4 @@
-"""The same Protocol, here or across a wire: same answers, same errors as the same classes."""
+"""The same Protocol, here or in another process: same answers, same errors as the same classes."""
 
 from typing import Any, Protocol
 
@@ -42,7 +42,7 @@ class Room:
 
 
 def faces() -> list[SeatApi]:
-    """The room as a neighbour sees it, near and far."""
+    """The room as another module sees it, here and in another process."""
     room = Room()
 
     async def transport(name: str, body: bytes) -> tuple[int, bytes]:
@@ -52,7 +52,7 @@ def faces() -> list[SeatApi]:
 
 
 @pytest.mark.parametrize("place", [0, 1])
-async def test_both_roads_give_the_same_answer(place: int) -> None:
+async def test_both_transports_give_the_same_answer(place: int) -> None:
     face = faces()[place]
     assert await face.take(1) == Seat(1, "nobody")
     assert await face.take(2, holder="ann") == Seat(2, "ann")
@@ -75,7 +75,7 @@ async def test_a_call_inside_an_open_transaction_is_refused(place: int) -> None:
         open_in.reset(token)
 
 
-async def test_a_broken_road_is_an_error_the_caller_can_bear() -> None:
+async def test_a_broken_transport_is_an_error_the_caller_can_bear() -> None:
     async def transport(name: str, body: bytes) -> tuple[int, bytes]:
         raise Unavailable
 

@@ -1,4 +1,4 @@
-"""Wires to another process: what it may answer, well or badly, and what becomes of the connection then."""
+"""The client of another process: good and bad responses, and what becomes of the connection then."""
 
 import asyncio
 import itertools
@@ -19,7 +19,7 @@ Talk = Callable[[bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[N
 
 
 class Other:
-    """The other process: says what a test wants to each head of a request."""
+    """The other process: answers each request as a test wants."""
 
     def __init__(self, client: UnixClient) -> None:
         self.client = client

@@ -1,4 +1,4 @@
-"""The server as a process: it drains, it cuts who is slow, it opens no door by accident, and it knows when it slept."""
+"""The server as a process: drain, slow clients, plain HTTP refused, taken ports, and loop lag."""
 
 import asyncio
 import json
@@ -538,7 +538,7 @@ def test_tls_is_served_from_files_and_wrong_ones_are_explained(tmp_path: Path) -
     assert f"chmod 600 {key}" in refusal()
 
 
-# Pulse ---------------------------------------------------------------------------------------------------------------
+# Loop lag ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_process_that_was_stopped_knows_it_when_it_goes_on(tmp_path: Path) -> None:
