@@ -20,7 +20,8 @@ import pytest
 from aitbc.kernel.crypto.signing import Key
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives.errors import Unavailable
-from aitbc.server.cluster.peers import SERVICE_HEADER, Peer, Tokens
+from aitbc.server.cluster.peers import SERVICE_HEADER, Peer
+from aitbc.server.cluster.service_token import Tokens
 from aitbc.server.config.hosts import PeerHost
 from aitbc.server.postgres.embedded import Address
 from tests.chaos.server_process import ServerProcess

@@ -8,7 +8,7 @@ import pytest
 
 from aitbc.kernel.primitives import clock
 from aitbc.kernel.primitives.errors import ConfigError, Unauthenticated
-from aitbc.server.cluster.peers import TOKEN_SECONDS, Tokens
+from aitbc.server.cluster.service_token import TOKEN_SECONDS, Tokens
 from aitbc.server.config.placement import MAIN, placement_of
 from aitbc.server.config.settings import ModuleSettings, ServerSettings, Settings
 

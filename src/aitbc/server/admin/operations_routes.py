@@ -11,7 +11,7 @@ from litestar.params import FromPath, FromQuery
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page, decode_cursor
 from aitbc.server.admin.operations import AuditEntry, EventNotDead, EventNotFound, Operations, ToldEvent, UnknownModule
-from aitbc.server.cluster.peers import Directory, Placed
+from aitbc.server.cluster.directory import Directory, Placed
 
 AUDIT = "audit"
 

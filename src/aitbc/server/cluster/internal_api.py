@@ -20,17 +20,15 @@ from aitbc.kernel.http.disconnect import GONE
 from aitbc.kernel.primitives.errors import AppError, NotFound, TooLarge
 from aitbc.kernel.primitives.request_id import request_id
 from aitbc.server.cluster.peers import (
-    AUTH_SCHEME,
     EVENTS_OPERATION,
     HOST_HEADER,
     PROCESS_OPERATION,
     SERVICE_HEADER,
     EventBatch,
     Process,
-    TokenRefused,
-    Tokens,
     encode_error,
 )
+from aitbc.server.cluster.service_token import AUTH_SCHEME, TokenRefused, Tokens
 from aitbc.server.cluster.stubs import dispatch, operations
 
 PREFIX = "/internal/"

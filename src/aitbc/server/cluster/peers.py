@@ -1,14 +1,9 @@
 """Peers: the other processes of an installation, as clients of their internal APIs, authenticated by service tokens.
 
-They are reached over Unix sockets, and over TLS on other machines. A token names its sender and its receiver, lasts a
-minute, and is signed with a key that is derived from the installation's secret, which all processes have. It is refused
-by any process but the one that it names.
+They are reached over Unix sockets, and over TLS on other machines.
 """
 
 import asyncio
-import base64
-import hashlib
-import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -21,82 +16,32 @@ from msgspec import Struct, field
 
 from aitbc.kernel.database.outbox import Event
 from aitbc.kernel.primitives.clock import now
-from aitbc.kernel.primitives.errors import AppError, Unauthenticated, Unavailable
+from aitbc.kernel.primitives.errors import AppError, Unavailable
 from aitbc.kernel.primitives.request_id import current_request_id
 from aitbc.server.cluster.peer_client import CONNECT_SECONDS, HeaderList, PeerClient, PeerResponse, RequestBody
+from aitbc.server.cluster.service_token import AUTH_SCHEME, TokenRefused, Tokens
 from aitbc.server.cluster.stubs import RemoteError, Transport
 from aitbc.server.cluster.unix_client import UnixClient
 from aitbc.server.config.hosts import PeerHost
 
-TOKEN_SECONDS = 60
 CALL_SECONDS = 90.0
 """The longest call: a miner's long poll, with a margin."""
+TOKEN_KEPT_SECONDS = 20
+"""How long a token is reused: most of its lifetime must be left."""
 PROCESS_OPERATION = "~process"
 """The path at which a process describes itself, in place of a module."""
 SERVICE_HEADER = "X-Aitbc-Service"
 """The header with the service token of a caller's request that the gateway forwards to another machine."""
 HOST_HEADER = "X-Aitbc-Host"
 """The header with the host that the caller asked for; a load balancer on the way reads the other one."""
-TOKEN_KEPT_SECONDS = 20
-"""How long a token is reused: most of its lifetime must be left."""
 SERVICE_REFUSED_HINT = (
     "It refuses our service token: do both processes have the same secret_key, and clocks that agree?"
 )
-AUTH_SCHEME = "Service"
-"""The authentication scheme of the internal API: it distinguishes its 401 from one about the caller's key."""
 EVENTS_OPERATION = "~hear"
 """The operation that delivers events; no coroutine of a Protocol can have this name."""
 
 
 log = structlog.get_logger("aitbc.peers")
-
-
-class TokenRefused(Unauthenticated):
-    """This service token is not for this process, or not any more."""
-
-    code = "service_token_refused"
-
-    def __init__(self, message: str | None = None, **details: Any) -> None:
-        super().__init__(message, headers={"WWW-Authenticate": AUTH_SCHEME}, **details)
-
-
-class Claims(Struct, frozen=True):
-    """The claims of a service token."""
-
-    sender: str
-    receiver: str
-    expires: int
-    """In seconds since 1970."""
-
-
-class Tokens:
-    """Issues and verifies the service tokens of one process."""
-
-    def __init__(self, secret: bytes, process: str) -> None:
-        self._key = hmac.digest(secret, b"service tokens", hashlib.sha256)
-        self._process = process
-
-    def issue(self, receiver: str) -> str:
-        """A token for a call of this process on another."""
-        claims = Claims(self._process, receiver, int(now().timestamp()) + TOKEN_SECONDS)
-        body = base64.urlsafe_b64encode(msgspec.json.encode(claims))
-        return f"{body.decode()}.{self._signature(body)}"
-
-    def sender(self, token: str) -> str:
-        """Verify a token, and return its sender.
-
-        Raises `TokenRefused` for one that is not for this process, or expired.
-        """
-        body, _, mark = token.partition(".")
-        if not body.isascii() or not hmac.compare_digest(mark.encode(), self._signature(body.encode()).encode()):
-            raise TokenRefused
-        claims = msgspec.json.decode(base64.urlsafe_b64decode(body), type=Claims)
-        if claims.receiver != self._process or claims.expires <= now().timestamp():
-            raise TokenRefused
-        return claims.sender
-
-    def _signature(self, body: bytes) -> str:
-        return hmac.new(self._key, body, hashlib.sha256).hexdigest()
 
 
 class Process(Struct, frozen=True, kw_only=True):
@@ -112,57 +57,6 @@ class Process(Struct, frozen=True, kw_only=True):
     started_at: datetime
     trusting: tuple[int, ...] = ()
     """Those of the ports on which callers from the process's own machine need no key."""
-
-
-class Placed(Struct, frozen=True, kw_only=True):
-    """Where a module runs, as described by the process that serves it."""
-
-    module: str
-    process: str
-    """`main`, or the module's own name."""
-    answers: bool
-    pid: int | None = None
-    ports: tuple[int, ...] = ()
-    """Ports on which this module answers, beside the gateway's."""
-    trusting: tuple[int, ...] = ()
-    """Those of them on which callers from that machine need no key: they act as the account `local`."""
-    version: str | None = None
-    started_at: datetime | None = None
-
-    @classmethod
-    def of(cls, module: str, name: str, process: Process | None) -> "Placed":
-        """A module of a process; none for a process that does not answer."""
-        if process is None:
-            return cls(module=module, process=name, answers=False)
-        ports = tuple(int(port) for port, modules in process.ports.items() if module in modules)
-        return cls(
-            module=module,
-            process=name,
-            answers=module in process.modules,
-            pid=process.pid,
-            ports=ports,
-            trusting=tuple(port for port in ports if port in process.trusting),
-            version=process.version,
-            started_at=process.started_at,
-        )
-
-
-class Directory:
-    """The directory of the installation: which process serves which module, asked of the processes."""
-
-    def __init__(self, own: Process, modules: Sequence[str], peers: "Mapping[str, Peer]") -> None:
-        self._own = own
-        self._modules = modules
-        self._peers = peers
-
-    async def placements(self) -> list[Placed]:
-        """The placement of every module."""
-        asked = list({one.name: one for one in self._peers.values()}.values())
-        answers = await asyncio.gather(*(one.process() for one in asked), return_exceptions=True)
-        running = {self._own.name: self._own, **{one.name: one for one in answers if isinstance(one, Process)}}
-        names = {module: far.name for module, far in self._peers.items()}
-        found = {module: names.get(module, self._own.name) for module in self._modules}
-        return [Placed.of(module, name, running.get(name)) for module, name in found.items()]
 
 
 class EventBatch(Struct, frozen=True):

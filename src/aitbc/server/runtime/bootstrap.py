@@ -26,7 +26,9 @@ from aitbc.kernel.primitives.loop_lag import LoopLag
 from aitbc.kernel.primitives.tasks import end
 from aitbc.kernel.primitives.version import this_build
 from aitbc.server.admin.operations import Operations
-from aitbc.server.cluster.peers import Directory, Peer, Process, Tokens, peers
+from aitbc.server.cluster.directory import Directory
+from aitbc.server.cluster.peers import Peer, Process, peers
+from aitbc.server.cluster.service_token import Tokens
 from aitbc.server.config.installation import parts, secret_of, write_private
 from aitbc.server.config.placement import MAIN, Placement, placement_of
 from aitbc.server.config.settings import Settings
