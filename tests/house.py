@@ -19,7 +19,7 @@ from aitbc.kernel.primitives.money import parse
 from aitbc.kernel.primitives.version import this_build
 from aitbc.kernel.telemetry.metrics import Metrics
 from aitbc.server.config.settings import Settings
-from aitbc.server.runtime.application import bounded, litestar
+from aitbc.server.runtime.application import asgi_app, litestar
 from aitbc.server.runtime.bootstrap import Runtime, build
 
 
@@ -83,7 +83,7 @@ async def open_house(
     house = await build(made, modules, owner=target)
     metrics = Metrics(this_build(), loop_lag=house.platform.loop_lag)
     inner = litestar(house, this_build(), metrics)
-    app = bounded(inner, house, metrics)
+    app = asgi_app(inner, house, metrics)
     async with inner.lifespan():
         yield Stage(house, app, httpx.ASGITransport(app=cast(Any, app)))
 

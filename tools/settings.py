@@ -71,7 +71,7 @@ def _meanings(struct: type[Struct], prefix: str) -> Iterator[tuple[str, str]]:
             if isinstance(kind, type) and issubclass(kind, Struct):
                 yield from _meanings(kind, f"{prefix}{name}.")
             elif isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-                yield prefix + name, str(after.value.value)
+                yield prefix + name, " ".join(str(after.value.value).split())
 
 
 def _default(value: Any, *, secret: bool) -> str:

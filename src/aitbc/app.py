@@ -1,4 +1,4 @@
-"""The one place that knows every module."""
+"""The application: the list of all modules, and what the command line runs with them."""
 
 import sys
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from aitbc.server.config.installation import parts
 from aitbc.server.config.placement import MAIN
 from aitbc.server.maintenance import backup as kernel_backup
 from aitbc.server.maintenance import database, upgrade
-from aitbc.server.maintenance.backup import BackupManifest, Restored
+from aitbc.server.maintenance.backup import BackupManifest, RestoreResult
 from aitbc.server.maintenance.upgrade import UpgradePlan
 from aitbc.server.runtime import serve as runtime
 
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 MODULES: tuple[Module, ...] = (gpu, ai, trading)
-"""Top first: a module may call those after it, never those before."""
+"""In the order of calls: a module may call those after it, never those before."""
 
 
 CHILD = (
@@ -39,34 +39,34 @@ CHILD = (
     "-c",
     "import gc; gc.disable(); import json, sys; from aitbc.app import serve; sys.exit(serve(json.loads(sys.argv[2]), sys.argv[1]))",
 )
-"""What starts the process of a split module, before the module's name and the flags.
+"""The command line of a split module's process, before the module's name and the flags.
 
-Nothing that is loaded is garbage, and to look for some takes a fifth of the time of loading; `serve` has it looked for again.
+Garbage collection is off while loading, which it would slow down by a fifth; `serve` enables it.
 """
 
 
-def serve(flags: Mapping[str, Any], me: str = MAIN) -> int:
-    """Serve until a signal; gives the exit code: the whole platform, or the one module that is named."""
-    return runtime.serve(MODULES, flags, CHILD, me=me)
+def serve(flags: Mapping[str, Any], process: str = MAIN) -> int:
+    """Serve the main process, or that of a split module, until a signal; returns the exit code."""
+    return runtime.serve(MODULES, flags, CHILD, process=process)
 
 
 def provision_sql() -> str:
-    """What a DBA must run where the server may not create roles itself."""
+    """The SQL that a DBA runs where the server may not create roles itself."""
     return database.provision_sql(MODULES)
 
 
 def migrate() -> list[str]:
-    """Bring the configured database to the newest migrations; answers what was done."""
+    """Bring the configured database to the newest migrations; returns what was done."""
     return database.migrate_now(MODULES)
 
 
 def check_database() -> list[str]:
-    """Where the configured database and the models disagree."""
+    """Differences between the configured database and the models."""
     return database.check(MODULES)
 
 
 def upgrade_plan() -> UpgradePlan:
-    """What this program would do to the configured installation, and what stands in the way."""
+    """The upgrade plan of the configured installation: pending migrations and obstacles."""
     return upgrade.upgrade_plan(MODULES)
 
 
@@ -75,11 +75,11 @@ def backup(file: Path) -> BackupManifest:
     return kernel_backup.backup(MODULES, file)
 
 
-def restore(file: Path) -> Restored:
+def restore(file: Path) -> RestoreResult:
     """Restore a backup into the configured place, which must be empty."""
     return kernel_backup.restore(MODULES, file)
 
 
 def database_shell(module: str | None) -> int:
-    """Open psql as a module's role, or as the owner; gives its exit code."""
+    """Open psql as a module's role, or as the owner; returns its exit code."""
     return database.shell(MODULES, module)

@@ -81,7 +81,7 @@ def _shape(method: Any) -> Any:
 @BY_NAME
 def test_every_operation_can_cross_to_another_process(module: Module) -> None:
     for operation in operations(module.api).values():
-        for kind in (operation.arguments, operation.answer):
+        for kind in (operation.arguments, operation.result):
             _assert_crosses(kind)
 
 

@@ -9,7 +9,8 @@ from msgspec import Struct
 
 from aitbc.app import MODULES
 from aitbc.modules.trading.api import TradingApi
-from aitbc.server.cluster.peers import Peer, Tokens
+from aitbc.server.cluster.peers import Peer
+from aitbc.server.cluster.service_token import Tokens
 from aitbc.server.cluster.stubs import local, remote
 from aitbc.server.config.hosts import PeerHost
 from aitbc.server.config.settings import Settings

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from aitbc.kernel.crypto.api_key import new_key
-from aitbc.server.admin.health import KEPT_SECONDS
+from aitbc.server.admin.health import CACHE_SECONDS
 from aitbc_cli import exits
 from aitbc_cli.main import run
 from tests.chaos.server_process import ServerProcess, children_of
@@ -132,7 +132,7 @@ def test_a_server_without_its_database_is_not_ready(served: ServerProcess, capsy
     for process in everything:
         os.kill(process, signal.SIGSTOP)
     try:
-        time.sleep(KEPT_SECONDS + 0.1)
+        time.sleep(CACHE_SECONDS + 0.1)
         code, told = status(capsys)
         late, unanswered = status(capsys, "--timeout", "1s")
     finally:

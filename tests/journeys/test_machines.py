@@ -20,7 +20,8 @@ import pytest
 from aitbc.kernel.crypto.signing import Key
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives.errors import Unavailable
-from aitbc.server.cluster.peers import SERVICE, Peer, Tokens
+from aitbc.server.cluster.peers import SERVICE_HEADER, Peer
+from aitbc.server.cluster.service_token import Tokens
 from aitbc.server.config.hosts import PeerHost
 from aitbc.server.postgres.embedded import Address
 from tests.chaos.server_process import ServerProcess
@@ -193,11 +194,11 @@ async def test_the_inner_door_of_another_machine_opens_to_a_token_for_it_and_to_
     made: Installation,
 ) -> None:
     key = {"Authorization": f"Bearer {made.main.admin_key}"}
-    right = Tokens(SECRET.encode(), "main").make("gpu")
-    assert direct(made, "/api/v1/gpu/miners", {**key, SERVICE: right})[0] == 200
-    for token in ("", Tokens(SECRET.encode(), "main").make("ai"), Tokens(b"guess", "main").make("gpu"), right + "0"):
+    right = Tokens(SECRET.encode(), "main").issue("gpu")
+    assert direct(made, "/api/v1/gpu/miners", {**key, SERVICE_HEADER: right})[0] == 200
+    for token in ("", Tokens(SECRET.encode(), "main").issue("ai"), Tokens(b"guess", "main").issue("gpu"), right + "0"):
         for path in ("/api/v1/gpu/miners", "/gpu/v1/miners", "/version", "/internal/~process"):
-            status, body = direct(made, path, {**key, SERVICE: token})
+            status, body = direct(made, path, {**key, SERVICE_HEADER: token})
             assert (status, json.loads(body)["code"]) == (401, "service_token_refused"), path
     assert direct(made, "/healthz", {"Host": "balancer.internal"})[0] == 200
     with socket.create_connection(("127.0.0.1", made.inner["gpu"]), 5) as plain:

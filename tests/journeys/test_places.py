@@ -18,7 +18,8 @@ from standardwebhooks import Webhook
 
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives.errors import Unavailable
-from aitbc.server.cluster.peers import Peer, Tokens
+from aitbc.server.cluster.peers import Peer
+from aitbc.server.cluster.service_token import Tokens
 from aitbc.server.config.hosts import PeerHost
 from aitbc_cli.doctor.case import Case
 from aitbc_cli.doctor.rounds import CHECKS, examine
@@ -175,10 +176,10 @@ async def test_an_inner_door_opens_to_a_token_for_this_process_only(made: Instal
             assert (await peer.process()).name == "gpu"
         else:
             with pytest.raises(Unavailable):  # not the caller's fault: it must not take its own key for a bad one
-                await peer.ask("/internal/~process", b"")
+                await peer.call("/internal/~process", b"")
         await peer.close()
     peer = Peer(PeerHost(process="gpu", socket=socket), Tokens(secret, "main"))
-    assert [(await peer.ask(path, b"{}"))[0] for path in ("/internal/ai/claim", "/internal/gpu/beat_all")] == [
+    assert [(await peer.call(path, b"{}"))[0] for path in ("/internal/ai/claim", "/internal/gpu/beat_all")] == [
         404,
         404,
     ]

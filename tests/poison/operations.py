@@ -197,11 +197,11 @@ def description() -> dict[str, Any]:
     nobody = SimpleNamespace(
         wired=SimpleNamespace(services={}, modules=MODULES, offered=lambda m: dict.fromkeys((m.name, *m.parts))),
         modules=MODULES,
-        places=SimpleNamespace(me=MAIN),
+        placement=SimpleNamespace(process=MAIN),
         identity=None,
         operations=None,
         denials=None,
-        webhooks=SimpleNamespace(measure=None),
+        webhooks=SimpleNamespace(measure=None, endpoints=None, log=None),
         directory=None,
         databases=(),
         settings=SimpleNamespace(state_dir=Path()),

@@ -12,7 +12,7 @@ from aitbc_cli.exits import usage
 from aitbc_cli.settings import config_home
 
 SHELLS = ("bash", "zsh", "fish")
-MARK = "# completion of aitbc"
+SIGNATURE = "# completion of aitbc"
 Shell = Annotated[str | None, typer.Argument(metavar="[SHELL]", help="bash, zsh or fish; $SHELL unless given.")]
 app = noun("completion", "Completion for bash, zsh and fish.")
 
@@ -32,7 +32,9 @@ def install(call: Call, shell: Shell = None) -> None:
     file.write_text(script(chosen) + "\n", encoding="utf-8")
     changed = [str(file)]
     if chosen == "zsh":
-        changed += _add_line(_home() / ".zshrc", f"fpath+=({file.parent}); autoload -Uz compinit; compinit  {MARK}")
+        changed += _add_line(
+            _home() / ".zshrc", f"fpath+=({file.parent}); autoload -Uz compinit; compinit  {SIGNATURE}"
+        )
     call.out.value(
         {"shell": chosen, "files": changed}, f"wrote {', '.join(changed)}; open a new {chosen}", name=str(file)
     )
@@ -66,7 +68,7 @@ def place(shell: str, environ: Mapping[str, str]) -> Path:
 def _add_line(file: Path, line: str) -> list[str]:
     """One marked line at the end of a file that belongs to somebody else, once."""
     before = file.read_text(encoding="utf-8") if file.exists() else ""
-    if MARK in before:
+    if SIGNATURE in before:
         return []
     file.write_text(before + ("" if before.endswith("\n") or not before else "\n") + line + "\n", encoding="utf-8")
     return [str(file)]

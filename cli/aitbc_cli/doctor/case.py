@@ -84,7 +84,7 @@ class Case:
         return self.learn("running", self._running)
 
     def _running(self) -> ServerFile | None:
-        from aitbc.server.config.listeners import holder_of
+        from aitbc.server.config.listeners import process_on_port
 
         try:
             found = self.server_file
@@ -92,7 +92,7 @@ class Case:
             return None
         if found is None or not found.alive:
             return None
-        listening = holder_of(urlsplit(found.url).port or 0)
+        listening = process_on_port(urlsplit(found.url).port or 0)
         return found if listening is not None and listening.endswith(f"(pid {found.pid})") else None
 
     def load(self) -> Any:

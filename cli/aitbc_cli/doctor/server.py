@@ -92,7 +92,7 @@ def clock(case: Case) -> Finding:
 
 def port(case: Case) -> Finding:
     """The port that the server is set to is free, or the server's own."""
-    from aitbc.server.config.listeners import holder_of
+    from aitbc.server.config.listeners import process_on_port
 
     settings, running = case.settings.server, case.running
     wanted = settings.port
@@ -102,7 +102,7 @@ def port(case: Case) -> Finding:
         return ok("any free one is taken")
     if 0 < wanted < _first_free_for_all() and os.geteuid() != 0:
         return failed(f"port {wanted} is for root only", "aitbc serve --port 8080")
-    holder = holder_of(wanted)
+    holder = process_on_port(wanted)
     if holder is not None or _is_taken(settings.host, wanted):
         message = f"port {wanted} is taken by {holder or 'a program of another user'}"
         return failed(message, f"aitbc serve --port 0  # or stop {holder or 'it'}")

@@ -16,10 +16,10 @@ from aitbc.kernel.primitives.loop_lag import LoopLag
 
 
 class DirectDelivery(Protocol):
-    """Webhooks, as far as a module knows them."""
+    """Delivers events to webhooks without the relay: all that a module sees of them."""
 
-    def bring(self, event: UUID, told: Event, heard: Callable[[UUID], object]) -> None:
-        """Hear an event that its module takes the direct way instead of the relay's; `heard` is told once it is written."""
+    def deliver(self, event_id: UUID, event: Event, on_written: Callable[[UUID], object]) -> None:
+        """Queue an event for fan-out to webhooks; `on_written` gets its id once the deliveries are written."""
 
 
 @dataclass

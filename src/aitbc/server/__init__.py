@@ -1,1 +1,1 @@
-"""What carries the process: configuration, database server, ASGI, cluster, webhooks, runtime; modules never import it."""
+"""What runs a process: configuration, embedded database, ASGI, peers, webhooks, runtime. Modules never import it."""

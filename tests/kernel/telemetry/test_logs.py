@@ -26,7 +26,7 @@ from aitbc.kernel.primitives.secret import Secret
 from aitbc.kernel.telemetry import logs
 from aitbc.kernel.telemetry.log_writer import QUEUE_BYTES_MAX, LogWriter
 from aitbc.kernel.telemetry.logs import LogSettings
-from aitbc.server.asgi.access_log import TOLD, AccessLog
+from aitbc.server.asgi.access_log import LOGGED_ELSEWHERE, AccessLog
 
 log = structlog.get_logger("aitbc.somewhere")
 
@@ -288,7 +288,7 @@ async def test_a_client_that_left_before_the_answer_is_told_as_such(path: Path) 
 
 async def test_a_request_that_another_process_answered_has_its_line_there(path: Path) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        scope["state"][TOLD] = True
+        scope["state"][LOGGED_ELSEWHERE] = True
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"x"})
 

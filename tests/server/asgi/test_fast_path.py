@@ -13,7 +13,7 @@ from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives.version import this_build
 from aitbc.kernel.telemetry.metrics import Metrics
 from aitbc.server.asgi.fast_path import FastRoute, FastRoutes
-from aitbc.server.runtime.application import bounded, litestar
+from aitbc.server.runtime.application import asgi_app, litestar
 from tests.house import Caller, Stage, open_house
 
 VARYING = ("x-request-id", "date")
@@ -170,7 +170,7 @@ async def test_metrics_name_the_route_of_a_straight_read_like_any_other(
         who = await stage.who(funds="5")
         job = await a_job(who)
         metrics = Metrics(this_build())
-        app = bounded(litestar(stage.house, this_build(), metrics), stage.house, metrics)
+        app = asgi_app(litestar(stage.house, this_build(), metrics), stage.house, metrics)
         client = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://localhost")  # type: ignore[arg-type]
         headers = {"authorization": f"Bearer {who.secret}"}
         assert (await client.get(f"/api/v1/ai/jobs/{job}", headers=headers)).status_code == 200

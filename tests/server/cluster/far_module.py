@@ -21,7 +21,8 @@ from aitbc.kernel.telemetry.logs import LogSettings
 from aitbc.server.asgi.access_log import AccessLog
 from aitbc.server.asgi.boundary import Boundary, Limits
 from aitbc.server.cluster.gateway import Gateway
-from aitbc.server.cluster.peers import Peer, Tokens
+from aitbc.server.cluster.peers import Peer
+from aitbc.server.cluster.service_token import Tokens
 from aitbc.server.config.hosts import PeerHost
 from aitbc.server.config.listeners import Listener, bind, contexts
 from aitbc.server.config.settings import ServerSettings

@@ -1,4 +1,4 @@
-"""Events and news over NATS: brought once, confirmed after the commit, and never lost with the server, whatever becomes of it."""
+"""Events and wake-ups over NATS: handled once, confirmed after the commit, and never lost with the server."""
 
 import asyncio
 import json
@@ -21,8 +21,15 @@ from aitbc.kernel.primitives import clock
 from aitbc.kernel.primitives.errors import ConfigError
 from aitbc.kernel.primitives.ids import new_uuid
 from aitbc.kernel.primitives.secret import Secret
-from aitbc.server.cluster.nats import HEARER, MARK, NatsBus, reason_of, servers_of
-from aitbc.server.cluster.nats_events import AT, KIND, TELLER, NatsEventBus, NatsEvents, NatsSubscriber
+from aitbc.server.cluster.nats import CONSUMER, SIGNATURE, NatsBus, reason_of, servers_of
+from aitbc.server.cluster.nats_events import (
+    KIND,
+    PUBLISHED_AT,
+    PUBLISHER,
+    NatsEventBus,
+    NatsEventTransport,
+    NatsSubscriber,
+)
 from aitbc.server.config.settings import NatsSettings
 from tests.kernel.events.test_relay import a_thing, count, counted
 from tests.kernel.probe import ThingCounted, probe_database
@@ -49,26 +56,26 @@ def target(new_database: Callable[[], Target]) -> Target:
 
 
 class Direct:
-    """The direct way to a hearer: it counts what came by it."""
+    """Direct delivery to a handler: it counts what came by it."""
 
-    def __init__(self, hearer: EventHandler) -> None:
-        self.name = hearer.name
-        self.hearer = hearer
+    def __init__(self, handler: EventHandler) -> None:
+        self.name = handler.name
+        self.handler = handler
         self.came: list[UUID] = []
 
-    async def receive(self, told: Sequence[tuple[UUID, Event]]) -> None:
+    async def receive(self, events: Sequence[tuple[UUID, Event]]) -> None:
         """As over a socket."""
-        self.came += [id_ for id_, _ in told]
-        await self.hearer.receive(told)
+        self.came += [id_ for id_, _ in events]
+        await self.handler.receive(events)
 
 
 @asynccontextmanager
 async def process(
     server: NatsServer, *event_handlers: EventHandler, secret: bytes = SECRET
-) -> AsyncIterator[NatsEvents]:
-    """One process with a bus, and hearers or none."""
+) -> AsyncIterator[NatsEventTransport]:
+    """One process with a bus, and handlers or none."""
     bus = NatsBus(NatsSettings(url=Secret(server.url)), secret, ["probe"])
-    events = NatsEvents(bus, {hearer.name: hearer for hearer in event_handlers})
+    events = NatsEventTransport(bus, {handler.name: handler for handler in event_handlers})
     await bus.start()
     running = asyncio.create_task(events.run())
     try:
@@ -87,16 +94,16 @@ async def until(holds: Callable[[], Any]) -> None:
 
 async def test_events_go_over_the_bus_and_are_delivered_once_they_are_heard(server: NatsServer, target: Target) -> None:
     async with probe_database(target) as db:
-        hearer = EventHandler(db, "probe.count", count)
-        direct = Direct(hearer)
-        async with process(server), process(server, hearer), process(server) as teller:
-            await until(lambda: teller.bus.carries)
-            relay = Relay(db, {ThingCounted.kind: [NatsSubscriber(teller, direct)]})
+        handler = EventHandler(db, "probe.count", count)
+        direct = Direct(handler)
+        async with process(server), process(server, handler), process(server) as publisher:
+            await until(lambda: publisher.bus.carries_events)
+            relay = Relay(db, {ThingCounted.kind: [NatsSubscriber(publisher, direct)]})
             thing = await a_thing(db, tell=20)
             assert await relay.deliver_due() == 20
             assert await counted(db, thing) == 20
             assert await relay.deliver_due() == 0
-            assert teller.bus.ways == {"bus": 20, "direct": 0}
+            assert publisher.bus.events_sent == {"bus": 20, "direct": 0}
             assert direct.came == []
 
 
@@ -104,34 +111,34 @@ async def test_two_processes_of_a_module_take_turns_and_each_event_is_heard_once
     server: NatsServer, target: Target
 ) -> None:
     async with probe_database(target) as db:
-        heard: dict[str, int] = {"one": 0, "two": 0}
+        handled: dict[str, int] = {"one": 0, "two": 0}
 
-        def hearer(name: str) -> EventHandler:
+        def handler(name: str) -> EventHandler:
             async def hear(uow: UnitOfWork, events: Sequence[ThingCounted]) -> None:
-                heard[name] += len(events)
+                handled[name] += len(events)
                 await count(uow, events)
 
             return EventHandler(db, "probe.count", hear)
 
-        one, two = hearer("one"), hearer("two")
-        async with process(server, one), process(server, two), process(server) as teller:
-            await until(lambda: teller.bus.carries)
-            relay = Relay(db, {ThingCounted.kind: [NatsSubscriber(teller, Direct(one))]})
+        one, two = handler("one"), handler("two")
+        async with process(server, one), process(server, two), process(server) as publisher:
+            await until(lambda: publisher.bus.carries_events)
+            relay = Relay(db, {ThingCounted.kind: [NatsSubscriber(publisher, Direct(one))]})
             thing = await a_thing(db, tell=60)
             await relay.deliver_due()
-            assert await counted(db, thing) == sum(heard.values()) == 60
-            assert min(heard.values()) > 0
+            assert await counted(db, thing) == sum(handled.values()) == 60
+            assert min(handled.values()) > 0
 
 
 async def test_without_a_server_events_go_the_direct_way_at_once(server: NatsServer, target: Target) -> None:
     server.kill()
-    async with probe_database(target) as db, process(server) as teller:
+    async with probe_database(target) as db, process(server) as publisher:
         direct = Direct(EventHandler(db, "probe.count", count))
         thing = await a_thing(db, tell=3)
         async with asyncio.timeout(1):
-            await Relay(db, {ThingCounted.kind: [NatsSubscriber(teller, direct)]}).deliver_due()
+            await Relay(db, {ThingCounted.kind: [NatsSubscriber(publisher, direct)]}).deliver_due()
         assert await counted(db, thing) == 3
-        assert teller.bus.ways == {"bus": 0, "direct": 3}
+        assert publisher.bus.events_sent == {"bus": 0, "direct": 3}
 
 
 async def test_a_server_that_comes_late_or_has_forgotten_everything_is_used_again(
@@ -139,45 +146,45 @@ async def test_a_server_that_comes_late_or_has_forgotten_everything_is_used_agai
 ) -> None:
     server.kill()
     async with probe_database(target) as db:
-        hearer = EventHandler(db, "probe.count", count)
-        async with process(server, hearer), process(server) as teller:
-            relay = Relay(db, {ThingCounted.kind: [NatsSubscriber(teller, Direct(hearer))]})
+        handler = EventHandler(db, "probe.count", count)
+        async with process(server, handler), process(server) as publisher:
+            relay = Relay(db, {ThingCounted.kind: [NatsSubscriber(publisher, Direct(handler))]})
             for _ in range(2):
-                assert not teller.bus.is_connected
+                assert not publisher.bus.is_connected
                 server.forget()
                 server.start()
-                await until(lambda: teller.bus.carries)
+                await until(lambda: publisher.bus.carries_events)
                 thing = await a_thing(db, tell=2)
-                before = teller.bus.ways["bus"]
+                before = publisher.bus.events_sent["bus"]
                 await relay.deliver_due()
                 assert await counted(db, thing) == 2
                 # The hearer may have come back a moment later than the teller: then the direct way was taken.
-                if teller.bus.ways["bus"] == before:
-                    teller._rests_until = 0.0
+                if publisher.bus.events_sent["bus"] == before:
+                    publisher._bypass_until = 0.0
                     await asyncio.sleep(1)
                     await a_thing(db, tell=2)
                     await relay.deliver_due()
-                    assert teller.bus.ways["bus"] > before
+                    assert publisher.bus.events_sent["bus"] > before
                 server.kill()
-                await until(lambda: not teller.bus.is_connected)
+                await until(lambda: not publisher.bus.is_connected)
 
 
 async def test_a_stream_that_somebody_removed_is_made_again(server: NatsServer, target: Target) -> None:
     async with probe_database(target) as db:
-        hearer = EventHandler(db, "probe.count", count)
-        async with process(server, hearer), process(server) as teller:
-            await until(lambda: teller.bus.carries)
+        handler = EventHandler(db, "probe.count", count)
+        async with process(server, handler), process(server) as publisher:
+            await until(lambda: publisher.bus.carries_events)
             stranger = await nats.connect(server.url)
-            await stranger.jetstream().delete_stream(str(teller.bus.stream_of("probe").name))
-            relay = Relay(db, {ThingCounted.kind: [NatsSubscriber(teller, Direct(hearer))]})
+            await stranger.jetstream().delete_stream(str(publisher.bus.stream_of("probe").name))
+            relay = Relay(db, {ThingCounted.kind: [NatsSubscriber(publisher, Direct(handler))]})
             thing = await a_thing(db, tell=2)
             await relay.deliver_due()
             assert await counted(db, thing) == 2
-            assert teller.bus.ways == {"bus": 0, "direct": 2}
+            assert publisher.bus.events_sent == {"bus": 0, "direct": 2}
             await asyncio.sleep(0.5)
             await a_thing(db, tell=2)
             await relay.deliver_due()
-            assert teller.bus.ways["bus"] == 2
+            assert publisher.bus.events_sent["bus"] == 2
             await stranger.close()
 
 
@@ -185,16 +192,16 @@ async def test_nobody_at_the_stream_means_the_direct_way_and_what_lies_there_is_
     server: NatsServer, target: Target
 ) -> None:
     async with probe_database(target) as db:
-        hearer = EventHandler(db, "probe.count", count)
-        async with process(server) as teller:
-            await until(lambda: teller.bus.carries)
-            relay = Relay(db, {ThingCounted.kind: [NatsSubscriber(teller, Direct(hearer))]})
+        handler = EventHandler(db, "probe.count", count)
+        async with process(server) as publisher:
+            await until(lambda: publisher.bus.carries_events)
+            relay = Relay(db, {ThingCounted.kind: [NatsSubscriber(publisher, Direct(handler))]})
             thing = await a_thing(db, tell=3)
             await relay.deliver_due()
-            assert teller.bus.ways == {"bus": 0, "direct": 3}
-            async with process(server, hearer):
+            assert publisher.bus.events_sent == {"bus": 0, "direct": 3}
+            async with process(server, handler):
                 stranger = await nats.connect(server.url)
-                stream = str(teller.bus.stream_of("probe").name)
+                stream = str(publisher.bus.stream_of("probe").name)
                 async with asyncio.timeout(WITHIN):
                     while (await stranger.jetstream().stream_info(stream)).state.messages:  # noqa: ASYNC110
                         await asyncio.sleep(0.05)
@@ -211,10 +218,10 @@ async def test_what_a_hearer_refuses_is_told_to_the_relay_by_the_direct_way(serv
             if not is_well:
                 raise RuntimeError("after the work")
 
-        hearer = EventHandler(db, "probe.sometimes", sometimes)
-        async with process(server, hearer), process(server) as teller:
-            await until(lambda: teller.bus.carries)
-            relay = Relay(db, {ThingCounted.kind: [NatsSubscriber(teller, Direct(hearer))]})
+        handler = EventHandler(db, "probe.sometimes", sometimes)
+        async with process(server, handler), process(server) as publisher:
+            await until(lambda: publisher.bus.carries_events)
+            relay = Relay(db, {ThingCounted.kind: [NatsSubscriber(publisher, Direct(handler))]})
             thing = await a_thing(db)
             async with asyncio.timeout(1.5):  # nobody waits for a confirmation that will not come
                 await relay.deliver_due()
@@ -236,10 +243,12 @@ async def test_a_server_killed_while_events_are_on_their_way_loses_and_doubles_n
             await count(uow, events)
             await asyncio.sleep(0.05)
 
-        hearer = EventHandler(db, "probe.slowly", slowly)
-        async with process(server, hearer), process(server) as teller:
-            await until(lambda: teller.bus.carries)
-            relay = asyncio.create_task(Relay(db, {ThingCounted.kind: [NatsSubscriber(teller, Direct(hearer))]}).run())
+        handler = EventHandler(db, "probe.slowly", slowly)
+        async with process(server, handler), process(server) as publisher:
+            await until(lambda: publisher.bus.carries_events)
+            relay = asyncio.create_task(
+                Relay(db, {ThingCounted.kind: [NatsSubscriber(publisher, Direct(handler))]}).run()
+            )
             things = []
             for round_ in range(6):
                 things += [await a_thing(db, tell=5) for _ in range(5)]
@@ -258,27 +267,34 @@ async def test_a_server_killed_while_events_are_on_their_way_loses_and_doubles_n
 
 async def test_what_does_not_carry_our_mark_is_neither_heard_nor_believed(server: NatsServer, target: Target) -> None:
     async with probe_database(target) as db:
-        hearer = EventHandler(db, "probe.count", count)
+        handler = EventHandler(db, "probe.count", count)
         thing = await a_thing(db, tell=0)
-        async with process(server, hearer) as far, process(server) as teller:
-            await until(lambda: teller.bus.carries and far.bus.carries)
+        async with process(server, handler) as far, process(server) as publisher:
+            await until(lambda: publisher.bus.carries_events and far.bus.carries_events)
             stranger = await nats.connect(server.url)
             body = json.dumps({"thing": thing}).encode()
-            about = {Header.MSG_ID.value: str(new_uuid()), KIND: ThingCounted.kind, TELLER: "x", AT: "9999999999"}
-            for mark in (
+            about = {
+                Header.MSG_ID.value: str(new_uuid()),
+                KIND: ThingCounted.kind,
+                PUBLISHER: "x",
+                PUBLISHED_AT: "9999999999",
+            }
+            for sign in (
                 "",
                 "0" * 64,
-                NatsBus(NatsSettings(url=Secret(server.url)), b"another", []).mark(b"probe.count"),
+                NatsBus(NatsSettings(url=Secret(server.url)), b"another", []).sign(b"probe.count"),
             ):
                 about[Header.MSG_ID.value] = str(new_uuid())
-                told = about | {MARK: mark}
-                await stranger.jetstream().publish(teller.bus.subject("events.probe.count"), body, headers=told)
+                told = about | {SIGNATURE: sign}
+                await stranger.jetstream().publish(publisher.bus.subject("events.probe.count"), body, headers=told)
             # A confirmation of a stranger for an event that nobody has heard.
             event, id_ = ThingCounted(thing=thing), new_uuid()
-            awaited = asyncio.create_task(teller.bring("probe.never", [(id_, event)]))
+            awaited = asyncio.create_task(publisher.deliver("probe.never", [(id_, event)]))
             await asyncio.sleep(0.2)
             lie = json.dumps({"handler": "probe.never", "ids": [str(id_)], "ok": True}).encode()
-            await stranger.publish(teller.bus.subject(f"heard.{teller.bus.me}"), lie, headers={MARK: "0" * 64})
+            await stranger.publish(
+                publisher.bus.subject(f"heard.{publisher.bus.instance_id}"), lie, headers={SIGNATURE: "0" * 64}
+            )
             assert await awaited == [(id_, event)]
             assert await counted(db, thing) == 0
             await stranger.close()
@@ -286,9 +302,9 @@ async def test_what_does_not_carry_our_mark_is_neither_heard_nor_believed(server
 
 async def test_an_event_that_is_said_again_much_later_is_not_heard(server: NatsServer, target: Target) -> None:
     async with probe_database(target) as db:
-        hearer = EventHandler(db, "probe.count", count)
-        async with process(server, hearer) as far, process(server) as teller:
-            await until(lambda: teller.bus.carries and far.bus.carries)
+        handler = EventHandler(db, "probe.count", count)
+        async with process(server, handler) as far, process(server) as publisher:
+            await until(lambda: publisher.bus.carries_events and far.bus.carries_events)
             thing = await a_thing(db, tell=0)
             told = [(new_uuid(), ThingCounted(thing=thing))]
             sealed: list[tuple[str, bytes, Any]] = []
@@ -298,37 +314,37 @@ async def test_an_event_that_is_said_again_much_later_is_not_heard(server: NatsS
                 return False
 
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(teller.bus, "give", keep)  # a server that writes down what it is given
+                patch.setattr(publisher.bus, "publish_to_stream", keep)  # a server that writes down what it is given
                 clock.move(timedelta(hours=-2))
-                assert await teller.bring("probe.count", told) == told
+                assert await publisher.deliver("probe.count", told) == told
                 clock.reset()
-            assert await teller.bus.give(*sealed[0])
+            assert await publisher.bus.publish_to_stream(*sealed[0])
             await asyncio.sleep(0.5)
             assert await counted(db, thing) == 0
 
 
 async def test_installations_that_share_a_server_hear_nothing_of_each_other(server: NatsServer, target: Target) -> None:
     async with probe_database(target) as db:
-        hearer = EventHandler(db, "probe.count", count)
-        async with process(server, hearer, secret=b"another"), process(server) as teller:
-            await until(lambda: teller.bus.carries)
+        handler = EventHandler(db, "probe.count", count)
+        async with process(server, handler, secret=b"another"), process(server) as publisher:
+            await until(lambda: publisher.bus.carries_events)
             thing = await a_thing(db, tell=0)
             told = [(new_uuid(), ThingCounted(thing=thing))]
-            assert await teller.bring("probe.count", told) == told
+            assert await publisher.deliver("probe.count", told) == told
             assert await counted(db, thing) == 0
 
 
 async def test_stream_and_consumer_stand_as_the_code_says(server: NatsServer) -> None:
-    async with process(server) as teller:
-        await until(lambda: teller.bus.carries)
+    async with process(server) as publisher:
+        await until(lambda: publisher.bus.carries_events)
         stranger = await nats.connect(server.url)
-        wanted = teller.bus.stream_of("probe")
+        wanted = publisher.bus.stream_of("probe")
         stands = (await stranger.jetstream().stream_info(str(wanted.name))).config
         for name in ("subjects", "retention", "storage", "discard", "max_age", "max_bytes", "duplicate_window"):
             assert getattr(stands, name) == getattr(wanted, name), name
-        consumer = (await stranger.jetstream().consumer_info(str(wanted.name), HEARER)).config
+        consumer = (await stranger.jetstream().consumer_info(str(wanted.name), CONSUMER)).config
         for name in ("deliver_subject", "deliver_group", "ack_policy", "ack_wait", "max_deliver", "max_ack_pending"):
-            assert getattr(consumer, name) == getattr(teller.bus.consumer_of("probe"), name), name
+            assert getattr(consumer, name) == getattr(publisher.bus.consumer_of("probe"), name), name
         await stranger.close()
 
 
@@ -346,11 +362,11 @@ async def test_news_goes_over_the_bus_and_by_the_database_while_the_server_is_aw
         here, there = Wakeup(db, buses[0]), Wakeup(other, buses[1])
         for bus in buses:
             await bus.start()
-        tasks = [asyncio.create_task(here.send()), asyncio.create_task(there.listen(look))]
+        tasks = [asyncio.create_task(here.run_sender()), asyncio.create_task(there.listen(look))]
         try:
             await until(lambda: all(bus.is_connected for bus in buses))
             await asyncio.sleep(0.3)  # until the listener listens by both ways
-            here.tell()
+            here.notify()
             async with asyncio.timeout(1):
                 await looked.wait()
             await asyncio.sleep(0.1)
@@ -358,7 +374,7 @@ async def test_news_goes_over_the_bus_and_by_the_database_while_the_server_is_aw
             looked.clear()
             server.kill()
             await until(lambda: not buses[0].is_connected)
-            here.tell()
+            here.notify()
             async with asyncio.timeout(1):
                 await looked.wait()
                 await notified.wait()

@@ -1,4 +1,4 @@
-"""The same Protocol, here or across a wire: same answers, same errors as the same classes."""
+"""The same Protocol, here or in another process: same answers, same errors as the same classes."""
 
 from typing import Any, Protocol
 
@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from aitbc.kernel.database.unit_of_work import open_transaction
 from aitbc.kernel.primitives.errors import Conflict, Unavailable
-from aitbc.server.cluster.stubs import answer, local, operations, remote
+from aitbc.server.cluster.stubs import dispatch, local, operations, remote
 
 
 class Seat(Struct, frozen=True):
@@ -42,17 +42,17 @@ class Room:
 
 
 def faces() -> list[SeatApi]:
-    """The room as a neighbour sees it, near and far."""
+    """The room as another module sees it, here and in another process."""
     room = Room()
 
-    async def road(name: str, body: bytes) -> tuple[int, bytes]:
-        return await answer(SeatApi, room, name, body)
+    async def transport(name: str, body: bytes) -> tuple[int, bytes]:
+        return await dispatch(SeatApi, room, name, body)
 
-    return [local(SeatApi, room), remote(SeatApi, road)]
+    return [local(SeatApi, room), remote(SeatApi, transport)]
 
 
 @pytest.mark.parametrize("place", [0, 1])
-async def test_both_roads_give_the_same_answer(place: int) -> None:
+async def test_both_transports_give_the_same_answer(place: int) -> None:
     face = faces()[place]
     assert await face.take(1) == Seat(1, "nobody")
     assert await face.take(2, holder="ann") == Seat(2, "ann")
@@ -75,12 +75,12 @@ async def test_a_call_inside_an_open_transaction_is_refused(place: int) -> None:
         open_transaction.reset(token)
 
 
-async def test_a_broken_road_is_an_error_the_caller_can_bear() -> None:
-    async def road(name: str, body: bytes) -> tuple[int, bytes]:
+async def test_a_broken_transport_is_an_error_the_caller_can_bear() -> None:
+    async def transport(name: str, body: bytes) -> tuple[int, bytes]:
         raise Unavailable
 
     with pytest.raises(Unavailable):
-        await remote(SeatApi, road).take(1)
+        await remote(SeatApi, transport).take(1)
 
 
 def test_a_protocol_that_could_not_cross_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Wires to another process: what it may answer, well or badly, and what becomes of the connection then."""
+"""The client of another process: good and bad responses, and what becomes of the connection then."""
 
 import asyncio
 import itertools
@@ -10,48 +10,43 @@ import aiohttp
 import pytest
 
 from aitbc.kernel.primitives.request_errors import BodyTimeout
+from aitbc.server.cluster.peer_client import PeerResponse, RequestBody
 from aitbc.server.cluster.tls_client import TlsClient
-from aitbc.server.cluster.unix_client import (
-    AHEAD_BYTES,
-    HEAD_BYTES_MAX,
-    IDLE_SECONDS,
-    Content,
-    PeerResponse,
-    UnixClient,
-)
+from aitbc.server.cluster.unix_client import IDLE_SECONDS, UnixClient
+from aitbc.server.cluster.unix_connection import HEAD_BYTES_MAX, READ_AHEAD_BYTES
 
 Talk = Callable[[bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Other:
-    """The other process: says what a test wants to each head of a request."""
+    """The other process: answers each request as a test wants."""
 
-    def __init__(self, wires: UnixClient) -> None:
-        self.wires = wires
+    def __init__(self, client: UnixClient) -> None:
+        self.client = client
         self.heads: list[bytes] = []
         self.connections = 0
 
-    async def ask(
-        self, method: str = "GET", content: Content = None, head: tuple[bytes, bytes] | None = None
+    async def request(
+        self, method: str = "GET", content: RequestBody = None, head: tuple[bytes, bytes] | None = None
     ) -> PeerResponse:
         """A request of a test."""
         sent = [(b"host", b"localhost"), *([head] if head else [])]
         async with asyncio.timeout(5):
-            return await self.wires.ask(method, b"/x", sent, content)
+            return await self.client.request(method, b"/x", sent, content)
 
-    async def told(self, method: str = "GET", content: Content = None) -> tuple[int, bytes]:
+    async def fetch(self, method: str = "GET", content: RequestBody = None) -> tuple[int, bytes]:
         """Status and body of an answer, read to its end."""
-        answer = await self.ask(method, content)
+        answer = await self.request(method, content)
         async with asyncio.timeout(5):
-            body = answer.whole
+            body = answer.buffered_body
             if body is None:
-                body = b"".join([piece async for piece in answer.pieces()])
+                body = b"".join([chunk async for chunk in answer.chunks()])
         answer.close()
         return answer.status, body
 
 
 @asynccontextmanager
-async def other(folder: Path, talk: Talk | bytes, *, silence_seconds: float = 90.0) -> AsyncIterator[Other]:
+async def other(folder: Path, talk: Talk | bytes, *, read_timeout_seconds: float = 90.0) -> AsyncIterator[Other]:
     """Somebody at the other end; `talk` is what is said to each request, or says it."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -69,12 +64,12 @@ async def other(folder: Path, talk: Talk | bytes, *, silence_seconds: float = 90
         finally:
             writer.close()
 
-    made = Other(UnixClient(folder / "s", silence_seconds=silence_seconds))
+    made = Other(UnixClient(folder / "s", read_timeout_seconds=read_timeout_seconds))
     server = await asyncio.start_unix_server(serve, folder / "s")
     try:
         yield made
     finally:
-        await made.wires.close()
+        await made.client.close()
         server.close()
 
 
@@ -83,17 +78,17 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
 async def test_one_connection_serves_one_exchange_after_the_other(tmp_path: Path) -> None:
     async with other(tmp_path, OK) as they:
-        assert [await they.told() for _ in range(3)] == [(200, b"hello")] * 3
+        assert [await they.fetch() for _ in range(3)] == [(200, b"hello")] * 3
         assert they.connections == 1
 
 
 async def test_exchanges_at_one_time_have_connections_of_their_own(tmp_path: Path) -> None:
     async with other(tmp_path, OK) as they:
-        first, second = await they.ask(), await they.ask()
+        first, second = await they.request(), await they.request()
         assert they.connections == 2
         first.close()
         second.close()
-        await they.told()
+        await they.fetch()
         assert they.connections == 2
 
 
@@ -113,8 +108,12 @@ async def test_answers_of_every_form_are_read_and_the_connection_is_kept(
 ) -> None:
     async with other(tmp_path, said) as they:
         for _ in range(2):
-            answer = await they.ask()
-            read = answer.whole if answer.whole is not None else b"".join([each async for each in answer.pieces()])
+            answer = await they.request()
+            read = (
+                answer.buffered_body
+                if answer.buffered_body is not None
+                else b"".join([each async for each in answer.chunks()])
+            )
             assert read == body
             assert not {b"x-late", b"link"} & {name for name, _ in answer.headers}
             answer.close()
@@ -128,13 +127,13 @@ async def test_an_answer_in_single_bytes_is_read_like_any_other(tmp_path: Path) 
             await asyncio.sleep(0)
 
     async with other(tmp_path, slowly) as they:
-        assert await they.told() == (200, b"hello")
+        assert await they.fetch() == (200, b"hello")
 
 
 async def test_an_answer_to_head_has_no_body_whatever_it_says(tmp_path: Path) -> None:
     async with other(tmp_path, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n") as they:
-        assert await they.told("HEAD") == (200, b"")
-        assert await they.told("HEAD") == (200, b"")
+        assert await they.fetch("HEAD") == (200, b"")
+        assert await they.fetch("HEAD") == (200, b"")
 
 
 async def test_an_answer_may_last_until_the_connection_ends(tmp_path: Path) -> None:
@@ -143,8 +142,8 @@ async def test_an_answer_may_last_until_the_connection_ends(tmp_path: Path) -> N
         writer.close()
 
     async with other(tmp_path, bye) as they:
-        assert await they.told() == (200, b"all of it")
-        assert await they.told() == (200, b"all of it")
+        assert await they.fetch() == (200, b"all of it")
+        assert await they.fetch() == (200, b"all of it")
         assert they.connections == 2
 
 
@@ -168,7 +167,7 @@ async def test_what_is_no_whole_answer_is_an_error_and_is_not_asked_again(tmp_pa
 
     async with other(tmp_path, bye) as they:
         with pytest.raises(OSError):  # noqa: PT011 - which one is nobody's business
-            await they.told()
+            await they.fetch()
         assert len(they.heads) == 1
 
 
@@ -179,11 +178,11 @@ async def test_a_stream_that_breaks_off_is_an_error_behind_what_came(tmp_path: P
         writer.close()
 
     async with other(tmp_path, bye) as they:
-        answer = await they.ask()
-        pieces = answer.pieces()
-        assert await anext(pieces) == b"abc"
+        answer = await they.request()
+        chunks = answer.chunks()
+        assert await anext(chunks) == b"abc"
         with pytest.raises(OSError):  # noqa: PT011
-            await anext(pieces)
+            await anext(chunks)
         answer.close()
 
 
@@ -196,8 +195,8 @@ async def test_what_nobody_asked_for_is_nobodys_answer(tmp_path: Path) -> None:
 
     async with other(tmp_path, twice) as they:
         for expected in (b"00000", b"00001", b"00002"):
-            answer = await they.ask()
-            assert answer.whole == expected
+            answer = await they.request()
+            assert answer.buffered_body == expected
             assert dict(answer.headers) == {b"content-length": b"5"}
             answer.close()
             await asyncio.sleep(0.01)
@@ -212,14 +211,14 @@ async def test_a_connection_that_was_closed_meanwhile_is_not_used_again(tmp_path
 
     async with other(tmp_path, once) as they:
         for _ in range(3):
-            assert await they.told() == (200, b"hello")
+            assert await they.fetch() == (200, b"hello")
             await asyncio.sleep(0.1)
         assert they.connections == 3
 
 
 async def test_an_answer_that_says_close_ends_the_connection(tmp_path: Path) -> None:
     async with other(tmp_path, b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi") as they:
-        assert await they.told() == await they.told() == (200, b"hi")
+        assert await they.fetch() == await they.fetch() == (200, b"hi")
         assert they.connections == 2
 
 
@@ -227,9 +226,9 @@ async def test_nobody_waits_longer_than_the_silence_allowed(tmp_path: Path) -> N
     async def silent(head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(30)
 
-    async with other(tmp_path, silent, silence_seconds=0.5) as they:
+    async with other(tmp_path, silent, read_timeout_seconds=0.5) as they:
         with pytest.raises(TimeoutError):
-            await they.ask()
+            await they.request()
 
 
 async def test_a_caller_who_pauses_is_not_the_other_sides_silence(tmp_path: Path) -> None:
@@ -242,8 +241,8 @@ async def test_a_caller_who_pauses_is_not_the_other_sides_silence(tmp_path: Path
         await reader.readuntil(b"0\r\n\r\n")
         writer.write(OK)
 
-    async with other(tmp_path, taking, silence_seconds=0.5) as they:
-        assert await they.told("POST", pausing()) == (200, b"hello")
+    async with other(tmp_path, taking, read_timeout_seconds=0.5) as they:
+        assert await they.fetch("POST", pausing()) == (200, b"hello")
 
 
 async def test_idle_connections_are_ended_before_the_other_side_does(
@@ -251,9 +250,9 @@ async def test_idle_connections_are_ended_before_the_other_side_does(
 ) -> None:
     monkeypatch.setattr("aitbc.server.cluster.unix_client.IDLE_SECONDS", 0.1)
     async with other(tmp_path, OK) as they:
-        await they.told()
+        await they.fetch()
         await asyncio.sleep(1.3)
-        await they.told()
+        await they.fetch()
         assert they.connections == 2
     assert IDLE_SECONDS < 65  # server.idle_seconds
 
@@ -267,14 +266,14 @@ async def test_bodies_go_out_as_what_they_are(tmp_path: Path) -> None:
         )
         writer.write(OK)
 
-    async def pieces() -> AsyncIterator[bytes]:
+    async def chunks() -> AsyncIterator[bytes]:
         yield b"abc"
         yield b"def"
 
     async with other(tmp_path, taking) as they:
-        await they.told("POST", b"abcdef")
-        await they.told("POST", pieces())
-        (await they.ask("POST", pieces(), (b"content-length", b"6"))).close()
+        await they.fetch("POST", b"abcdef")
+        await they.fetch("POST", chunks())
+        (await they.request("POST", chunks(), (b"content-length", b"6"))).close()
         assert bodies == [b"abcdef", b"3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n", b"abcdef"]
         assert [b"content-length: 6\r\n" in head for head in they.heads] == [True, False, True]
 
@@ -290,8 +289,8 @@ async def test_an_answer_before_the_end_of_the_body_is_an_answer_and_ends_the_co
             await asyncio.sleep(0)
 
     async with other(tmp_path, refusing) as they:
-        assert await they.told("POST", endless()) == (413, b"no")
-        assert await they.told("POST", endless()) == (413, b"no")
+        assert await they.fetch("POST", endless()) == (413, b"no")
+        assert await they.fetch("POST", endless()) == (413, b"no")
         assert they.connections == 2
 
 
@@ -305,7 +304,7 @@ async def test_what_goes_wrong_with_a_body_is_what_its_sender_is_told(tmp_path: 
 
     async with other(tmp_path, taking) as they:
         with pytest.raises(LookupError):
-            await they.ask("POST", failing())
+            await they.request("POST", failing())
 
 
 async def test_on_another_machine_too_a_body_that_is_refused_on_its_way_is_its_senders_fault(tmp_path: Path) -> None:
@@ -319,7 +318,7 @@ async def test_on_another_machine_too_a_body_that_is_refused_on_its_way_is_its_s
     connector = aiohttp.UnixConnector(str(tmp_path / "s"))
     async with other(tmp_path, taking), aiohttp.ClientSession(connector=connector) as session:
         with pytest.raises(BodyTimeout):
-            await TlsClient("http://there", session).ask("POST", b"/x", [], failing())
+            await TlsClient("http://there", session).request("POST", b"/x", [], failing())
 
 
 async def test_whoever_does_not_read_holds_up_the_other_side(tmp_path: Path) -> None:
@@ -335,12 +334,12 @@ async def test_whoever_does_not_read_holds_up_the_other_side(tmp_path: Path) -> 
         writer.write(b"0\r\n\r\n")
 
     async with other(tmp_path, pouring) as they:
-        answer = await they.ask()
+        answer = await they.request()
         await asyncio.sleep(0.3)
-        assert sent < 4 * AHEAD_BYTES
-        assert sum([len(piece) async for piece in answer.pieces()]) == 256 * 65536
+        assert sent < 4 * READ_AHEAD_BYTES
+        assert sum([len(chunk) async for chunk in answer.chunks()]) == 256 * 65536
         answer.close()
-        assert await anext((await they.ask()).pieces())
+        assert await anext((await they.request()).chunks())
         assert they.connections == 1
 
 
@@ -352,7 +351,7 @@ async def test_a_caller_who_leaves_ends_the_connection(tmp_path: Path) -> None:
         left.set()
 
     async with other(tmp_path, waiting) as they:
-        asking = asyncio.create_task(they.ask())
+        asking = asyncio.create_task(they.request())
         await asyncio.sleep(0.05)
         asking.cancel()
         async with asyncio.timeout(2):
@@ -361,4 +360,4 @@ async def test_a_caller_who_leaves_ends_the_connection(tmp_path: Path) -> None:
 
 async def test_nobody_there_is_an_error_at_once(tmp_path: Path) -> None:
     with pytest.raises(OSError):  # noqa: PT011
-        await UnixClient(tmp_path / "nobody").ask("GET", b"/", [])
+        await UnixClient(tmp_path / "nobody").request("GET", b"/", [])

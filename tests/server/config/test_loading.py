@@ -68,6 +68,28 @@ def test_without_any_source_the_defaults_hold(tmp_path: Path) -> None:
     assert set(loaded.origins.values()) == {"default"}
 
 
+@pytest.mark.parametrize("module", ["ai", "gpu", "trading"])
+def test_a_retired_setting_is_refused_with_what_to_do(tmp_path: Path, module: str) -> None:
+    name, why = f"{module}.hot", "is gone: commands are always batched; remove it"
+    assert refusal(tmp_path, flags={name: False}) == f"flag: {name} {why}"
+    variable = f"AITBC_{module.upper()}__HOT"
+    assert refusal(tmp_path, **{variable: "false"}) == f"environment: {variable} {why}"
+    folder = written(tmp_path / "credentials", "false", name=name).parent
+    assert refusal(tmp_path, CREDENTIALS_DIRECTORY=str(folder)) == f"{folder}: {name} {why}"
+    file = written(tmp_path, f"[{module}]\nhot = false\n")
+    assert refusal(tmp_path) == f"{file}: {name} {why}"
+
+
+def test_a_name_that_was_retired_may_be_a_setting_again(tmp_path: Path) -> None:
+    class Again(Struct, frozen=True):
+        hot: bool = True
+
+    loaded = load(
+        {"trading.hot": False}, {"HOME": str(tmp_path)}, tmp_path, {"trading": Again}, system_file=tmp_path / "s"
+    )
+    assert loaded.settings.tables["trading"] == Again(hot=False)
+
+
 SOURCES = ("flag", "environment", "extra", "project", "user", "system")
 
 

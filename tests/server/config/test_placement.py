@@ -8,30 +8,30 @@ import pytest
 
 from aitbc.kernel.primitives import clock
 from aitbc.kernel.primitives.errors import ConfigError, Unauthenticated
-from aitbc.server.cluster.peers import TOKEN_SECONDS, Tokens
-from aitbc.server.config.placement import MAIN, places
+from aitbc.server.cluster.service_token import TOKEN_SECONDS, Tokens
+from aitbc.server.config.placement import MAIN, placement_of
 from aitbc.server.config.settings import ModuleSettings, ServerSettings, Settings
 
 NAMES = ("gpu", "ai", "trading")
 
 
-def plan(modules: dict[str, dict[str, Any]], me: str = MAIN) -> Any:
+def plan(modules: dict[str, dict[str, Any]], process: str = MAIN) -> Any:
     made = {name: ModuleSettings(**modules.get(name, {})) for name in NAMES}
     settings = Settings(state_dir=Path("/state"), modules=made, server=ServerSettings(port=8080))
-    return places(settings, NAMES, me)
+    return placement_of(settings, NAMES, process)
 
 
-def test_all_mounted_is_one_process_on_one_port_with_no_inner_door() -> None:
+def test_all_mounted_is_one_process_on_one_port_with_no_internal_listener() -> None:
     made = plan({})
-    assert made.here == NAMES
+    assert made.modules_here == NAMES
     assert not made.ports
-    assert not made.elsewhere
+    assert not made.peer_hosts
     assert made.socket is None
 
 
 def test_an_exposed_module_gets_its_own_port_in_the_same_process() -> None:
     made = plan({"gpu": {"place": "exposed"}, "ai": {"place": "exposed", "port": 9000}})
-    assert made.here == NAMES
+    assert made.modules_here == NAMES
     assert made.ports == {8101: ("gpu",), 9000: ("ai",)}
     assert made.socket is None
 
@@ -50,13 +50,13 @@ def test_a_module_may_have_its_own_port_and_those_of_the_older_coordinator() -> 
 def test_every_process_of_a_split_installation_knows_where_the_others_are() -> None:
     split: dict[str, dict[str, Any]] = {"gpu": {"place": "split"}, "ai": {"place": "split"}}
     main, gpu = plan(split), plan(split, "gpu")
-    assert main.here == ("trading",)
-    assert {name: at.socket.name for name, at in main.elsewhere.items()} == {"gpu": "gpu.sock", "ai": "ai.sock"}
+    assert main.modules_here == ("trading",)
+    assert {name: at.socket.name for name, at in main.peer_hosts.items()} == {"gpu": "gpu.sock", "ai": "ai.sock"}
     assert main.socket == Path("/state/run/main.sock")
     assert not main.ports
-    assert gpu.here == ("gpu",)
+    assert gpu.modules_here == ("gpu",)
     assert gpu.ports == {8101: ("gpu",)}
-    assert {name: at.socket.name for name, at in gpu.elsewhere.items()} == {"ai": "ai.sock", "trading": "main.sock"}
+    assert {name: at.socket.name for name, at in gpu.peer_hosts.items()} == {"ai": "ai.sock", "trading": "main.sock"}
     assert gpu.socket == Path("/state/run/gpu.sock")
 
 
@@ -76,17 +76,17 @@ def test_every_process_of_a_split_installation_knows_where_the_others_are() -> N
     ],
 )
 def test_what_cannot_be_is_said_with_both_names(
-    modules: dict[str, dict[str, Any]], me: str, words: tuple[str, ...]
+    modules: dict[str, dict[str, Any]], process: str, words: tuple[str, ...]
 ) -> None:
     with pytest.raises(ConfigError) as refused:
-        plan(modules, me)
+        plan(modules, process)
     assert all(word in refused.value.message for word in words)
     assert refused.value.exit_code == 78
 
 
 def test_a_service_token_is_good_for_one_receiver_and_one_minute() -> None:
     ours, theirs, foreign = Tokens(b"secret", MAIN), Tokens(b"secret", "gpu"), Tokens(b"other", "gpu")
-    token = ours.make("gpu")
+    token = ours.issue("gpu")
     assert theirs.sender(token) == MAIN
     for receiver, shown in (
         (Tokens(b"secret", "ai"), token),

@@ -101,7 +101,7 @@ def foreign(request: pytest.FixtureRequest) -> Iterator[Foreign]:
 
 def _started(programs: Path, ground: Path, account: Account, port: int) -> "subprocess.Popen[bytes]":
     as_account: dict[str, Any] = (
-        {} if account.is_ours else {"user": account.uid, "group": account.gid, "extra_groups": []}
+        {} if account.is_current_user else {"user": account.uid, "group": account.gid, "extra_groups": []}
     )
     words, data = ground / "words", ground / "data"
     words.write_text("word of dba")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aitbc.server.postgres import embedded
+from aitbc.server.postgres import log_file
 from aitbc.server.postgres.embedded import Address, EmbeddedPostgres, EmbeddedPostgresError, binaries
 from tests.server.postgres.small_cluster import (
     FAST,
@@ -122,7 +122,7 @@ def test_discarding_leaves_nothing(server: Server, ground: Path) -> None:
 def test_a_long_log_becomes_the_previous_one_even_while_running(
     server: Server, ground: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "LOG_BYTES", 2000)
+    monkeypatch.setattr(log_file, "LOG_BYTES", 2000)
     one = server()
     address = one.start()
     log = ground / "db" / "postgres.log"

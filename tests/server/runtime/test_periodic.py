@@ -1,4 +1,4 @@
-"""A chore is done by one process at a time, and taken over when that one is gone."""
+"""A periodic task is run by one process at a time, and taken over when that one ends."""
 
 import asyncio
 

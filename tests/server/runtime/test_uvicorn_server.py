@@ -1,4 +1,4 @@
-"""The server as a process: it drains, it cuts who is slow, it opens no door by accident, and it knows when it slept."""
+"""The server as a process: drain, slow clients, plain HTTP refused, taken ports, and loop lag."""
 
 import asyncio
 import json
@@ -22,7 +22,15 @@ from msgspec import structs
 
 from aitbc.kernel.primitives.errors import ConfigError
 from aitbc.kernel.primitives.loop_lag import LoopLag
-from aitbc.server.config.listeners import Listener, PlainHttpRefused, PortTaken, bind, close, holder_of, tls_context
+from aitbc.server.config.listeners import (
+    Listener,
+    PlainHttpRefused,
+    PortTaken,
+    bind,
+    close,
+    process_on_port,
+    tls_context,
+)
 from aitbc.server.config.settings import ServerSettings
 
 PROGRAM = Path(__file__).with_name("small_server.py")
@@ -395,7 +403,7 @@ def test_a_port_that_is_taken_is_named_together_with_its_holder(tmp_path: Path) 
             assert second.ended(20) == 78
             assert second.process.stderr is not None
             assert second.process.stderr.read().count(b"\n") == 1
-    assert holder_of(port) is None
+    assert process_on_port(port) is None
 
 
 def test_when_one_address_fails_none_stays_bound() -> None:
@@ -405,7 +413,7 @@ def test_when_one_address_fails_none_stays_bound() -> None:
             free = finder.getsockname()[1]
         with pytest.raises(PortTaken):
             bind([Listener(name="a", port=free), Listener(name="b", port=taken)], ServerSettings())
-        assert holder_of(free) is None
+        assert process_on_port(free) is None
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
@@ -467,7 +475,7 @@ def test_of_those_who_want_a_dead_servers_socket_at_one_time_one_gets_it(tmp_pat
         def wanted(path: Path = path, ready: threading.Barrier = ready) -> socket.socket | None:
             ready.wait(10)
             with suppress(PortTaken):
-                return bind([Listener(name="inner door of main", path=path)], ServerSettings())[0]
+                return bind([Listener(name="internal API of main", path=path)], ServerSettings())[0]
             return None
 
         with ThreadPoolExecutor(6) as several:
@@ -530,7 +538,7 @@ def test_tls_is_served_from_files_and_wrong_ones_are_explained(tmp_path: Path) -
     assert f"chmod 600 {key}" in refusal()
 
 
-# Pulse ---------------------------------------------------------------------------------------------------------------
+# Loop lag ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_process_that_was_stopped_knows_it_when_it_goes_on(tmp_path: Path) -> None:

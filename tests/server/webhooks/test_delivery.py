@@ -16,9 +16,9 @@ from standardwebhooks import Webhook
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock
 from aitbc.server.config.settings import WebhookSettings
-from aitbc.server.webhooks import delivery, endpoints
-from aitbc.server.webhooks.delivery import FAILING_MAX, LEASE, PAUSES, PER_ENDPOINT
-from aitbc.server.webhooks.endpoints import UNSENT_KEPT
+from aitbc.server.webhooks import delivery, retention
+from aitbc.server.webhooks.delivery import FAILING_MAX, IN_FLIGHT_PER_ENDPOINT, LEASE, RETRY_DELAYS
+from aitbc.server.webhooks.retention import UNSENT_KEPT
 from tests.house import Caller, Stage, open_house
 from tests.server.webhooks.receiver import OK, Answer, Receiver, receiving, status
 from tests.server.webhooks.test_endpoints import DELIVERIES, ENDPOINTS, INSIDE, JOB, ended, endpoint_of, paid_job
@@ -36,7 +36,7 @@ async def stage(new_database: Callable[[], Target], tmp_path: Path) -> AsyncIter
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No receiver gets long."""
-    monkeypatch.setattr(delivery, "ATTEMPT_SECONDS", QUICK)
+    monkeypatch.setattr(delivery, "TIMEOUT_SECONDS", QUICK)
 
 
 @pytest.fixture(autouse=True)
@@ -153,19 +153,19 @@ async def test_slow_receivers_delay_nobody_else(new_database: Callable[[], Targe
     async with (
         receiving(silence) as deaf,
         receiving() as receiver,
-        house(new_database(), tmp_path, in_flight_max=5 * PER_ENDPOINT + 4) as stage,
+        house(new_database(), tmp_path, in_flight_max=5 * IN_FLIGHT_PER_ENDPOINT + 4) as stage,
     ):
         slow, well = await stage.who(), await stage.who()
         for _ in range(5):
             made = await endpoint_of(slow, deaf)
             for _ in range(10):
                 assert (await slow.post(f"{ENDPOINTS}/{made['id']}/test")).status_code == 201
-        await deaf.until(5 * PER_ENDPOINT)
+        await deaf.until(5 * IN_FLIGHT_PER_ENDPOINT)
         good = await endpoint_of(well, receiver)
         for _ in range(10):
             await well.post(f"{ENDPOINTS}/{good['id']}/test")
         await receiver.until(10, seconds=8)  # long before the others are given up
-        assert len(deaf.received) == 5 * PER_ENDPOINT
+        assert len(deaf.received) == 5 * IN_FLIGHT_PER_ENDPOINT
         assert (await well.post("/api/v1/ai/jobs", JOB)).status_code == 402  # asked and answered as ever
 
 
@@ -177,7 +177,7 @@ async def test_an_endpoint_that_fails_gets_one_message_at_a_time(stage: Stage, i
         for _ in range(6):
             await who.post(f"{ENDPOINTS}/{found['endpoint']}/test")
         await deaf.until(3)
-        assert len(stage.house.webhooks.sending._tasks) <= 1
+        assert len(stage.house.webhooks.worker._tasks) <= 1
 
 
 @pytest.mark.parametrize(
@@ -286,17 +286,17 @@ async def test_a_message_is_tried_for_days_at_the_times_of_the_standard_and_is_t
     async with receiving(status(503)) as receiver:
         made = await endpoint_of(who, receiver)
         delivery = (await who.post(f"{ENDPOINTS}/{made['id']}/test")).json()
-        for number, pause in enumerate(PAUSES, 1):
+        for number, pause in enumerate(RETRY_DELAYS, 1):
             await receiver.until(number)
-            await stage.house.webhooks.sending.settled()
+            await stage.house.webhooks.worker.wait_until_idle()
             found = (await who.get(f"{DELIVERIES}/{delivery['id']}")).json()
             assert (found["state"], found["attempts"], found["error"]) == ("pending", number, "HTTP 503")
             due = await _until_due(stage)
             assert pause * 0.89 <= due <= pause * 1.11
             clock.move(due + timedelta(seconds=1))
-            stage.house.webhooks.sending.wake()
+            stage.house.webhooks.worker.wake()
         found = await ended(who, delivery["id"])
-        assert (found["state"], found["attempts"], found["next_attempt_at"]) == ("dead", len(PAUSES) + 1, None)
+        assert (found["state"], found["attempts"], found["next_attempt_at"]) == ("dead", len(RETRY_DELAYS) + 1, None)
         assert {one.id for one in receiver.received} == {delivery["id"]}
         made = (await who.get(f"{ENDPOINTS}/{made['id']}")).json()
         assert (made["enabled"], made["disabled_reason"]) == (False, "failing")
@@ -331,7 +331,7 @@ async def test_what_waits_while_an_endpoint_is_disabled_is_sent_when_it_is_enabl
         path = f"{ENDPOINTS}/{found['endpoint']}"
         await who.post(f"{path}/disable")
         clock.move(timedelta(hours=1))
-        stage.house.webhooks.sending.wake()
+        stage.house.webhooks.worker.wake()
         await asyncio.sleep(0.1)
         assert len(receiver.received) == 1
         receiver.answer = OK
@@ -342,7 +342,7 @@ async def test_what_waits_while_an_endpoint_is_disabled_is_sent_when_it_is_enabl
         await attempted(who, lost["id"])
         await who.post(f"{path}/disable")
         clock.move(UNSENT_KEPT + timedelta(minutes=1))
-        await stage.house.webhooks.tidy()
+        await stage.house.webhooks.purge()
         assert (await who.get(f"{DELIVERIES}/{lost['id']}")).json()["state"] == "dead"
 
 
@@ -352,16 +352,16 @@ async def test_the_log_is_kept_for_days_and_an_endpoint_nobody_can_serve_is_disa
     who = await stage.who()
     async with receiving() as receiver:
         found = await told_by(who, receiver)
-        await stage.house.webhooks.tidy()
+        await stage.house.webhooks.purge()
         assert (await who.get(f"{DELIVERIES}/{found['id']}")).status_code == 200
         clock.move(timedelta(days=INSIDE.kept_days, minutes=1))
-        await stage.house.webhooks.tidy()
+        await stage.house.webhooks.purge()
         assert (await who.get(f"{DELIVERIES}/{found['id']}")).status_code == 404
-        monkeypatch.setattr(endpoints, "PENDING_MAX", 2)
+        monkeypatch.setattr(retention, "PENDING_MAX", 2)
         receiver.answer = silence
         for _ in range(3):
             await who.post(f"{ENDPOINTS}/{found['endpoint']}/test")
-        await stage.house.webhooks.tidy()
+        await stage.house.webhooks.purge()
         made = (await who.get(f"{ENDPOINTS}/{found['endpoint']}")).json()
         assert (made["enabled"], made["disabled_reason"]) == (False, "overrun")
 
@@ -400,7 +400,7 @@ async def test_what_was_on_its_way_is_sent_again_under_the_same_id(
             await asyncio.sleep(0.2)
             assert len(receiver.received) == 1  # leased, for all that anybody knows
             clock.move(LEASE + timedelta(seconds=1))
-            stage.house.webhooks.sending.wake()
+            stage.house.webhooks.worker.wake()
             first, second = await receiver.until(2)
             assert (first.id, first.body) == (second.id, second.body)
             found = await ended(Caller(who.principal, who.secret, stage.client(who.secret)), first.id)
@@ -414,7 +414,7 @@ async def test_two_processes_send_a_message_once(new_database: Callable[[], Targ
         made = await endpoint_of(who, receiver)
         for _ in range(15):
             await who.post(f"{ENDPOINTS}/{made['id']}/test")
-            other.house.webhooks.sending.wake()
+            other.house.webhooks.worker.wake()
         await receiver.until(15)
         await asyncio.sleep(0.2)
         assert len({one.id for one in receiver.received}) == len(receiver.received) == 15

@@ -16,8 +16,8 @@ from aitbc.kernel.primitives import clock
 from aitbc.kernel.primitives.ids import new_id, new_uuid
 from aitbc.modules.ai.events import JobClosed
 from aitbc.server.config.settings import WebhookSettings
-from aitbc.server.webhooks.endpoints import TESTS_MAX
-from aitbc.server.webhooks.fan_out import declared
+from aitbc.server.webhooks.delivery_log import TESTS_MAX
+from aitbc.server.webhooks.fan_out import published_types
 from tests.house import Caller, Stage, open_house
 from tests.journeys.hand_miner import HandMiner
 from tests.server.webhooks.receiver import Received, Receiver, receiving
@@ -121,7 +121,7 @@ async def test_what_cannot_be_heard_at_once_is_brought_by_the_relay(
     await endpoint_of(who, receiver)
     away = Database("kernel", Target(host="/nonexistent", port=1, user="x", database="x"), [])
     with monkeypatch.context() as patch:
-        patch.setattr(stage.house.webhooks._hearing, "_database", away)
+        patch.setattr(stage.house.webhooks._fan_out, "_database", away)
         job = await paid_job(stage, who)
         assert (job["state"], job["receipt"] is not None) == ("succeeded", True)
         await asyncio.sleep(0.2)
@@ -202,8 +202,8 @@ async def test_an_event_that_is_heard_again_is_told_once(stage: Stage, receiver:
 
 
 def test_what_is_told_is_declared_by_the_events_and_says_what_it_may() -> None:
-    assert {"ai.job_succeeded", "ai.job_closed"} <= declared().keys()
-    assert all(event.public is not Event.public for event in declared().values())
+    assert {"ai.job_succeeded", "ai.job_closed"} <= published_types().keys()
+    assert all(event.public is not Event.public for event in published_types().values())
     with pytest.raises(TypeError, match="no field nobody"):
 
         class Odd(Event, frozen=True, kw_only=True):
@@ -235,7 +235,7 @@ async def test_while_a_secret_is_replaced_both_are_good(stage: Stage, receiver: 
     assert verified(message, new["secret"])
     with pytest.raises(WebhookVerificationError):
         verified(message, old["secret"])
-    await stage.house.webhooks.tidy()
+    await stage.house.webhooks.purge()
     assert (await who.get(f"{ENDPOINTS}/{old['id']}")).json()["previous_secret_until"] is None
 
 

@@ -1,4 +1,4 @@
-"""What a bus between the processes can do, for those who need not know which it is, nor load it where there is none."""
+"""The message bus between processes, as Protocols: their users need not load the NATS client, which is optional."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
@@ -8,41 +8,41 @@ from prometheus_client import Metric
 from aitbc.kernel.events.relay import EventHandler, Subscriber
 
 
-class Said(Protocol):
-    """A message."""
+class BusMessage(Protocol):
+    """A message received from the bus."""
 
     @property
     def data(self) -> bytes:
-        """What it says."""
+        """Its body."""
 
 
 class EventTransport(Protocol):
-    """The way of events over it, for one process."""
+    """Carries outbox events over the bus, for one process."""
 
-    def ear(self, direct: Subscriber) -> Subscriber:
-        """A handler of a module in another process, told this way and directly what did not get there so."""
+    def subscriber(self, direct: Subscriber) -> Subscriber:
+        """The subscriber for a handler in another process; `direct` gets what the bus did not deliver."""
 
     async def run(self) -> None:
-        """Hear what arrives for this process, for ever."""
+        """Handle the events that arrive for this process, until cancelled."""
 
 
 class Bus(Protocol):
-    """The connection of one process."""
+    """The bus connection of one process."""
 
-    def hear(self, subject: str, hear: Callable[[Said], Awaitable[None]], *, group: str = "") -> None:
-        """Hear what is said about a subject, from the start on; of a group only one hears each message."""
+    def subscribe(self, subject: str, handler: Callable[[BusMessage], Awaitable[None]], *, group: str = "") -> None:
+        """Register a handler for a subject, before `start`; in a queue group each message goes to one subscriber."""
 
-    async def say(self, subject: str, body: bytes, headers: Mapping[str, str] | None = None) -> bool:
-        """Say something to whoever hears it now; false where nobody can be reached."""
+    async def publish(self, subject: str, body: bytes, headers: Mapping[str, str] | None = None) -> bool:
+        """Publish a message to the current subscribers, at most once; false while the bus is not connected."""
 
-    def events(self, event_handlers: Mapping[str, EventHandler]) -> EventTransport:
-        """The way of events to and from the hearers of this process."""
+    def event_transport(self, handlers: Mapping[str, EventHandler]) -> EventTransport:
+        """The transport of events to and from the handlers of this process."""
 
     async def start(self) -> None:
-        """Begin to connect; nobody waits for it."""
+        """Begin to connect in the background."""
 
     async def stop(self) -> None:
-        """Leave it."""
+        """Disconnect."""
 
     async def measure(self) -> Sequence[Metric]:
-        """Whether it is there, and how events went."""
+        """Metrics: whether the bus is connected, and how many events went by each transport."""

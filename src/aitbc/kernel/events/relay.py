@@ -47,12 +47,12 @@ class OutboxRow(Struct, frozen=True):
 
 
 class Subscriber(Protocol):
-    """Whoever hears events, here or in another process."""
+    """A destination of events: a handler of this process or of another, or webhooks."""
 
     name: str
 
-    async def receive(self, told: Sequence[tuple[UUID, Event]]) -> None:
-        """Hear those of these events that were not heard before; all or none of them."""
+    async def receive(self, events: Sequence[tuple[UUID, Event]]) -> None:
+        """Handle those of these events that were not handled before: all of them, or none."""
 
 
 def set_based(method: Method) -> Method:
@@ -70,12 +70,12 @@ class EventHandler:
         self._handler = handler
         self._is_set_based = getattr(handler, "is_set_based", False)
 
-    async def receive(self, told: Sequence[tuple[UUID, Event]]) -> None:
-        """Hear those of these events that were not heard before; all or none of them."""
+    async def receive(self, events: Sequence[tuple[UUID, Event]]) -> None:
+        """Handle those of these events that were not handled before: all of them, or none."""
         if self._is_set_based:
-            await self._receive_set_based(told)
+            await self._receive_set_based(events)
         else:
-            await self._receive(told)
+            await self._receive(events)
 
     async def _receive_set_based(self, events: Sequence[tuple[UUID, Event]]) -> None:
         async with self.database.raw_transaction() as connection:

@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from aitbc.kernel.database.unit_of_work import Database
-from aitbc.kernel.events.bus import Bus, Said
+from aitbc.kernel.events.bus import Bus, BusMessage
 from aitbc.kernel.primitives.ids import new_uuid
 
-GATHER_SECONDS = 0.02
-"""News by the database is gathered for so long: a NOTIFY holds a lock on the whole database while it commits."""
-ALIVE_SECONDS = 30.0
-"""How often a listener that hears nothing asks whether its connection still stands."""
+DEBOUNCE_SECONDS = 0.02
+"""How long notifications are collected before one NOTIFY is sent: it holds a lock on the whole database while it commits."""
+KEEPALIVE_SECONDS = 30.0
+"""How often a listener that receives nothing checks whether its connection is still open."""
 
 
 class Wakeup:
@@ -20,48 +20,48 @@ class Wakeup:
     def __init__(self, database: Database, bus: Bus | None = None) -> None:
         self._database = database
         self._bus = bus
-        self._me = str(new_uuid())
-        self._topic = f"news.{database.module}"
+        self._sender_id = str(new_uuid())
+        self._subject = f"news.{database.module}"
         self._channel = f"aitbc_{database.module}"
-        self._told = asyncio.Event()
-        self._heard = asyncio.Event()
+        self._to_send = asyncio.Event()
+        self._received = asyncio.Event()
         if bus is not None:
-            bus.hear(self._topic, self._hear)
+            bus.subscribe(self._subject, self._on_message)
 
-    def tell(self) -> None:
-        """There is news, committed; the others are told soon."""
-        self._told.set()
+    def notify(self) -> None:
+        """Wake the other processes soon; call it after the commit."""
+        self._to_send.set()
 
-    async def send(self) -> None:
-        """Tell the others, for ever: seldom, and in a statement of its own where the database is told."""
+    async def run_sender(self) -> None:
+        """Send notifications until cancelled; those over the database are debounced, each in a statement of its own."""
         while True:
-            await self._told.wait()
-            self._told.clear()
-            if self._bus is not None and await self._bus.say(self._topic, self._me.encode()):
+            await self._to_send.wait()
+            self._to_send.clear()
+            if self._bus is not None and await self._bus.publish(self._subject, self._sender_id.encode()):
                 continue
-            await asyncio.sleep(GATHER_SECONDS)
-            self._told.clear()
+            await asyncio.sleep(DEBOUNCE_SECONDS)
+            self._to_send.clear()
             async with self._database.raw() as connection:
-                await connection.execute("SELECT pg_notify($1, $2)", self._channel, self._me)
+                await connection.execute("SELECT pg_notify($1, $2)", self._channel, self._sender_id)
 
-    async def listen(self, look: Callable[[], Awaitable[None]]) -> None:
-        """Look whenever another process has told something, until the connection to the database ends.
+    async def listen(self, callback: Callable[[], Awaitable[None]]) -> None:
+        """Call back at each wake-up from another process, until the database connection is closed.
 
-        Both ways are listened to: another process may have lost the bus while this one has it.
+        Bus and database are both listened to: another process may have lost the bus while this one has it.
         """
         async with self._database.listener() as connection:
 
-            def hear(_connection: object, _pid: int, _channel: str, sender: object) -> None:
-                if sender != self._me:
-                    self._heard.set()
+            def on_notify(_connection: object, _pid: int, _channel: str, sender: object) -> None:
+                if sender != self._sender_id:
+                    self._received.set()
 
-            await connection.add_listener(self._channel, hear)
+            await connection.add_listener(self._channel, on_notify)
             while not connection.is_closed():
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._heard.wait(), ALIVE_SECONDS)
-                    self._heard.clear()
-                    await look()
+                    await asyncio.wait_for(self._received.wait(), KEEPALIVE_SECONDS)
+                    self._received.clear()
+                    await callback()
 
-    async def _hear(self, message: Said) -> None:
-        if message.data.decode("ascii", "replace") != self._me:
-            self._heard.set()
+    async def _on_message(self, message: BusMessage) -> None:
+        if message.data.decode("ascii", "replace") != self._sender_id:
+            self._received.set()

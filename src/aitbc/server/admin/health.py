@@ -1,4 +1,4 @@
-"""Alive, ready, which version, which figures: the four questions of whoever looks after a server."""
+"""Liveness, readiness, version and metrics: the endpoints for load balancers, supervisors and Prometheus."""
 
 import asyncio
 import shutil
@@ -20,8 +20,8 @@ from aitbc.kernel.telemetry.metrics import CONTENT_TYPE, Metrics, gauge
 
 CHECK_SECONDS = 1.5
 """How long a check may take before it has failed."""
-KEPT_SECONDS = 0.5
-"""How long an answer is kept, so that asking often costs the database nothing."""
+CACHE_SECONDS = 0.5
+"""How long results are cached, so that frequent probes cost the database nothing."""
 FREE_BYTES_MIN = 256 << 20
 RETRY_SECONDS = 1
 
@@ -69,7 +69,7 @@ class Version(Struct, frozen=True, kw_only=True):
 
 
 class Health:
-    """What the handlers ask. Built at the start with the checks of this installation."""
+    """Runs the readiness checks of this installation, with a short cache."""
 
     def __init__(
         self,
@@ -83,9 +83,9 @@ class Health:
     ) -> None:
         self._checks = dict(checks)
         self._draining = draining
-        self._asking = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._results: list[CheckResult] = []
-        self._asked = float("-inf")
+        self._checked_at = float("-inf")
         self.metrics = metrics
         self._may_see = may_see
         self.version = Version(
@@ -94,7 +94,7 @@ class Health:
         metrics.collector("health", self.measure, cache_seconds=1.0)
 
     async def shows_reasons_to(self, connection: Connection) -> bool:
-        """Whether this caller may read them; a database that hangs does not keep anybody waiting here."""
+        """Whether this caller may read the reasons; no when the database does not answer in time."""
         try:
             async with asyncio.timeout(CHECK_SECONDS):
                 return await self._may_see(connection)
@@ -102,27 +102,27 @@ class Health:
             return False
 
     async def readiness(self, *, detailed: bool) -> Readiness:
-        """Ask every check at once. A draining server is not ready, and asks nobody."""
+        """Run every check concurrently. A draining server is not ready, and runs none."""
         if self._draining.is_set():
             results = [CheckResult(name="draining", ok=False, milliseconds=0.0, reason="The server is about to stop.")]
         else:
-            async with self._asking:
-                if time.monotonic() - self._asked >= KEPT_SECONDS:
-                    self._results = list(await asyncio.gather(*(_ask(*check) for check in self._checks.items())))
-                    self._asked = time.monotonic()
+            async with self._lock:
+                if time.monotonic() - self._checked_at >= CACHE_SECONDS:
+                    self._results = list(await asyncio.gather(*(_run_check(*check) for check in self._checks.items())))
+                    self._checked_at = time.monotonic()
             results = self._results
         failing = [result.name for result in results if not result.ok]
         return Readiness(ready=not failing, failing=failing, checks=results if detailed else None)
 
     async def measure(self) -> Sequence[Metric]:
-        """The same for whoever watches: each check with what it found."""
+        """The results as metrics."""
         ready = gauge("aitbc_ready", "Whether a check of readiness passes.", ("check",))
         for result in (await self.readiness(detailed=True)).checks or ():
             ready.add_metric([result.name], float(result.ok))
         return [ready]
 
 
-async def _ask(name: str, check: Check) -> CheckResult:
+async def _run_check(name: str, check: Check) -> CheckResult:
     started = time.perf_counter()
     try:
         async with asyncio.timeout(CHECK_SECONDS):
@@ -154,8 +154,8 @@ class HealthRoutes(Controller):
     async def readyz(self, request: Request[Any, Any, Any]) -> Response[Readiness]:
         """Would requests be served now?
 
-        503 while a part that is needed does not answer, and while the server is about to stop. With a key that holds the
-        scope `health:read` the answer names the reasons.
+        503 while a part that is needed does not answer, and while the server is about to stop. With a key that holds
+        the scope `health:read` the answer names the reasons.
         """
         health = health_of(request)
         readiness = await health.readiness(detailed=await health.shows_reasons_to(request))

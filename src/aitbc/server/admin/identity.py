@@ -114,7 +114,10 @@ class KeyController(Controller):
     async def create(
         self, identity: NamedDependency[Identity], who: NamedDependency[Principal], data: JSONBody[CreateKey]
     ) -> IssuedKey:
-        """Create an API key. Its secret is in this answer and is never shown again, so the answer is not kept for a replay."""
+        """Create an API key.
+
+        Its secret is in this answer and is never shown again, so the answer is not kept for a replay.
+        """
         return await identity.issue(
             account=data.account or who.account,
             kind=data.kind,
@@ -140,7 +143,7 @@ class KeyController(Controller):
 
     @get("/self", operation_id="whoami", opt={"permission": "self:read"})
     async def whoami(self, who: NamedDependency[Principal]) -> Whoami:
-        """Tell who the caller is, by the key it came with."""
+        """Show who the caller is, by its key."""
         return Whoami(
             account=who.account, key=who.key, kind=who.kind, scopes=tuple(sorted(who.scopes)), miner=who.subject
         )

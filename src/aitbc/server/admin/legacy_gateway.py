@@ -1,4 +1,4 @@
-"""The older gateway's own two endpoints, for those who still ask for them: that it lives, and which services it knows."""
+"""The legacy gateway's own two endpoints: its health, and the services that it knows."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ class GatewayAlive(Struct, frozen=True):
 
 
 class Service(Struct, frozen=True):
-    """What the older gateway calls a service: here a module behind the same address, wherever it runs."""
+    """What the legacy gateway calls a service: here a module behind the same address, wherever it runs."""
 
     prefix: str
     url: str
@@ -24,7 +24,7 @@ class Service(Struct, frozen=True):
 
 
 def gateway_routes(prefixes: dict[str, str]) -> type[Controller]:
-    """The controller; `prefixes` are the older ones by the service's older name."""
+    """The controller; `prefixes` are the legacy ones by the service's legacy name."""
 
     class GatewayController(Controller):
         """The gateway itself."""
@@ -38,7 +38,7 @@ def gateway_routes(prefixes: dict[str, str]) -> type[Controller]:
 
         @get("/services", operation_id="list_gateway_services", opt={"permission": PUBLIC})
         async def services(self, request: Request[Any, Any, Any]) -> dict[str, Service]:
-            """List the services behind the older prefixes, by name."""
+            """List the services behind the legacy prefixes, by name."""
             base = f"{request.scope['scheme']}://{request.headers['host']}"
             return {name: Service(prefix, base + prefix) for name, prefix in prefixes.items()}
 

@@ -1,4 +1,4 @@
-"""What an operator looks into: the events between modules and the audit trail, over all the schemas of this process."""
+"""The operator's view of outbox events and the audit trail, over all schemas of this process."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -44,7 +44,7 @@ class UnknownModule(Invalid):
 
 
 class ToldEvent(Struct, frozen=True, kw_only=True):
-    """An event in an outbox, and what became of it."""
+    """An event in an outbox, with the state of its delivery."""
 
     id: str
     module: str
@@ -60,7 +60,7 @@ class ToldEvent(Struct, frozen=True, kw_only=True):
 
 
 class AuditEntry(Struct, frozen=True, kw_only=True):
-    """Who did what to what."""
+    """An entry of the audit trail: who did what to what."""
 
     module: str
     number: int
@@ -74,12 +74,12 @@ class AuditEntry(Struct, frozen=True, kw_only=True):
 
 
 class Operations:
-    """The operator's look into every schema of this process."""
+    """Reads and replays outbox events, and reads the audit trail, in every schema."""
 
     def __init__(self, databases: Mapping[str, Database]) -> None:
         self._databases = databases
 
-    def _chosen(self, module: str | None) -> Sequence[Database]:
+    def _selected(self, module: str | None) -> Sequence[Database]:
         if module is None:
             return list(self._databases.values())
         if module not in self._databases:
@@ -93,14 +93,14 @@ class Operations:
         found: list[ToldEvent] = []
         where = _WHERE[state] if state is not None else "true"
         edge = _uuid(before) if before is not None else UUID(int=2**128 - 1)
-        for database in self._chosen(module):
+        for database in self._selected(module):
             async with database.raw() as connection:
                 rows = await connection.fetch(
                     f"SELECT * FROM {database.module}.outbox WHERE {where} AND id < $1 ORDER BY id DESC LIMIT $2",  # noqa: S608
                     edge,
                     limit,
                 )
-            found += [_told(database.module, row) for row in rows]
+            found += [_event(database.module, row) for row in rows]
         return sorted(found, key=lambda event: event.id, reverse=True)[:limit]
 
     async def replay(self, who: Principal, event: str) -> ToldEvent:
@@ -117,7 +117,7 @@ class Operations:
                     await uow.audit(who.account, who.key, "event.replay", event)
             if row is not None:
                 database.notify_published()
-                return _told(database.module, row)
+                return _event(database.module, row)
             if known is not None:
                 raise EventNotDead
         raise EventNotFound
@@ -128,7 +128,7 @@ class Operations:
         """Audit entries from the newest on, those of one moment by module and number; `after` is the last one seen."""
         found: list[AuditEntry] = []
         at, place, number = after or (None, "", 0)
-        for database in self._chosen(module):
+        for database in self._selected(module):
             async with database.raw() as connection:
                 rows = await connection.fetch(
                     "SELECT id, at, account, key, action, object, details::text AS details, request_id "  # noqa: S608
@@ -146,8 +146,8 @@ class Operations:
         return sorted(found, key=lambda entry: (entry.at, entry.module, entry.number), reverse=True)[:limit]
 
     async def measure(self) -> Sequence[Metric]:
-        """How many events wait or have died, and how late the latest is, by the module that told them."""
-        events = gauge("aitbc_events", "Events that wait to be heard, or have died.", ("module", "state"))
+        """Metrics: pending and dead events, and the delay of the oldest, by module."""
+        events = gauge("aitbc_events", "Events that are pending or dead.", ("module", "state"))
         late = gauge("aitbc_event_delay_seconds", "By how much the event that is due longest is late.", ("module",))
         for database in self._databases.values():
             async with database.raw() as connection:
@@ -163,8 +163,8 @@ class Operations:
             late.add_metric([database.module], max(0.0, delay))
         return [events, late]
 
-    async def tidy(self, before: datetime) -> None:
-        """Forget delivered events, heard marks and stored answers from before a time, in bounded steps."""
+    async def purge(self, before: datetime) -> None:
+        """Delete delivered events, inbox rows and stored answers from before a time, in bounded steps."""
         for database in self._databases.values():
             schema = database.module
             async with database.raw() as connection:
@@ -183,7 +183,7 @@ def _uuid(event: str) -> UUID:
         raise EventNotFound from None
 
 
-def _told(module: str, row: Any) -> ToldEvent:
+def _event(module: str, row: Any) -> ToldEvent:
     state = "dead" if row["dead_at"] else "delivered" if row["delivered_at"] else "pending"
     return ToldEvent(
         id=ids.encode("evt", row["id"]),

@@ -11,13 +11,13 @@ from litestar.params import FromPath, FromQuery
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page, decode_cursor
 from aitbc.server.admin.operations import AuditEntry, EventNotDead, EventNotFound, Operations, ToldEvent, UnknownModule
-from aitbc.server.cluster.peers import Directory, Placed
+from aitbc.server.cluster.directory import Directory, Placed
 
 AUDIT = "audit"
 
 
 class OperationsController(Controller):
-    """What an operator looks into."""
+    """The operator's routes: events, placement of modules, audit trail."""
 
     tags = ("operations",)
 
@@ -34,7 +34,7 @@ class OperationsController(Controller):
         limit: FromQuery[Limit] = 50,
         cursor: FromQuery[Cursor] = None,
     ) -> Page[ToldEvent]:
-        """List the events that modules told each other, from the newest on; dead ones wait for a replay."""
+        """List the events that modules published, from the newest on; dead ones wait for a replay."""
         before = Page.position("events", cursor)
         found = await operations.events(state=status, module=module, limit=limit + 1, before=before)
         return Page.of("events", found, limit, lambda event: event.id)
@@ -48,16 +48,19 @@ class OperationsController(Controller):
     async def replay(
         self, operations: NamedDependency[Operations], who: NamedDependency[Principal], event: FromPath[str]
     ) -> ToldEvent:
-        """Try a dead event again from its first attempt. Its hearers' inboxes keep it from having an effect twice."""
+        """Try a dead event again from its first attempt.
+
+        The inboxes of its handlers keep it from having an effect twice.
+        """
         return await operations.replay(who, event)
 
     @get("/places", operation_id="list_places", opt={"permission": "places:read"})
     async def places(self, directory: NamedDependency[Directory]) -> Page[Placed]:
-        """List for every module the process that serves it and its ports, as the processes themselves tell it now.
+        """List for every module the process that serves it and its ports, as the processes report it now.
 
         There are few, and one page has them all.
         """
-        return Page(data=await directory.placed())
+        return Page(data=await directory.placements())
 
     @get(
         "/audit", operation_id="list_audit", opt={"permission": "audit:read", "errors": (UnknownModule, InvalidCursor)}

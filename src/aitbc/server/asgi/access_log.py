@@ -1,4 +1,4 @@
-"""The line of each request and WebSocket: who asked for what, what came of it, how long it took; no query, header or body."""
+"""The access log: one line for each request and WebSocket, without query, headers and body."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -18,13 +18,13 @@ from aitbc.kernel.telemetry.logs import NUMBERS, current, escape_unsafe, render_
 from aitbc.kernel.telemetry.metrics import CLIENT_CLOSED_REQUEST
 
 PATH_LENGTH_MAX = 200
-TOLD = "told_elsewhere"
-"""In a request's state when the process that answered it has written its line."""
+LOGGED_ELSEWHERE = "told_elsewhere"
+"""The key in a request's state: the process it was forwarded to has logged it."""
 _encode = msgspec.json.Encoder().encode
 
 
 class AccessLine(Struct, frozen=True, omit_defaults=True):
-    """What is written down of a request."""
+    """A line of the access log."""
 
     timestamp: datetime
     level: str
@@ -42,7 +42,7 @@ class AccessLine(Struct, frozen=True, omit_defaults=True):
 
 
 class AccessLog:
-    """Writes one line for each request and each WebSocket, when it is over; the outermost of the middleware."""
+    """ASGI middleware that writes the access log; outside of the boundary."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -51,7 +51,7 @@ class AccessLog:
         """One request, to its end."""
         kind: str = scope["type"]
         if kind == ScopeType.WEBSOCKET:
-            await self._socket(scope, receive, send)
+            await self._websocket(scope, receive, send)
             return
         if kind != ScopeType.HTTP:
             await self._app(scope, receive, send)
@@ -78,7 +78,7 @@ class AccessLog:
                     current.writer, scope, status, size, perf_counter() - started, request or current_request_id()
                 )
 
-    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One WebSocket, to its end: the status is 101 once it was open."""
         watched, started, request = ObservedWebSocket(receive, send), perf_counter(), None
 
@@ -108,7 +108,7 @@ class AccessLog:
         code: int | None = None,
     ) -> None:
         level = "info" if status < 500 else "error"
-        if scope.get("state", {}).get(TOLD) and status != CLIENT_CLOSED_REQUEST:
+        if scope.get("state", {}).get(LOGGED_ELSEWHERE) and status != CLIENT_CLOSED_REQUEST:
             return
         if NUMBERS[level] < current.levels.threshold("aitbc.access"):
             return

@@ -1,18 +1,16 @@
-"""The boundary: the one layer that every request passes before it is routed, and every answer after it was made.
+"""The boundary: the outermost ASGI layer, which validates every request before it is routed.
 
-What comes through has one spelling of its path, a host and an origin that this server answers for, headers and a body within
-their limits, and a body that is strict JSON. Everything else is answered here. Bodies that are not JSON (uploads) are counted
-and timed while they stream, and never gathered.
+A request that passes has one spelling of its path, a host and an origin that this server answers for, headers and a
+body within their limits, and a body that is strict JSON. Everything else is answered here. Bodies that are not JSON
+(uploads) are limited in size and time while they stream, and never buffered.
 """
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import chain
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import structlog
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,8 +21,7 @@ from aitbc.kernel.http.problems import PROBLEM_TYPE, problem, problem_headers, w
 from aitbc.kernel.http.scope import MUTATING
 from aitbc.kernel.http.websocket import ObservedWebSocket, refuse
 from aitbc.kernel.primitives import strict_json
-from aitbc.kernel.primitives.errors import AppError, NotFound
-from aitbc.kernel.primitives.ids import new_request_id
+from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.request_errors import (
     BodyTimeout,
     BodyTooLarge,
@@ -32,32 +29,26 @@ from aitbc.kernel.primitives.request_errors import (
     HeadersTooLarge,
     MalformedHeaders,
     MalformedHost,
-    MalformedPath,
     MisdirectedHost,
     Overloaded,
     UnsupportedMedia,
     UriTooLong,
 )
 from aitbc.kernel.primitives.request_id import request_id as current_request_id
+from aitbc.server.asgi.request_body import BufferedBody, StreamedBody
+from aitbc.server.asgi.request_head import check_escapes, check_media_type, check_path, refuse_duplicates, request_id_of
 
 RawBodies = Callable[[str, str], int | None]
-"""Method and path to the largest body of a route that takes something else than JSON; none for all the others."""
-Watch = Callable[[Scope, int, float], None]
-"""Told after each answer and each WebSocket: the scope, the status (0: the caller had left) and the seconds it took."""
+"""Method and path to the body limit of a route that takes something else than JSON; none for all others."""
+Observer = Callable[[Scope, int, float], None]
+"""Called after each response and each WebSocket: scope, status (0: the client disconnected), and seconds."""
 
 ALWAYS_ANSWERED = frozenset({"/healthz"})
 """Answered even when the limit of requests in flight is reached."""
 DRAIN_BYTES = 4 * 1024 * 1024
 DRAIN_SECONDS = 1.0
-READING = frozenset({"GET", "HEAD", "OPTIONS"})
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 API_POLICY = b"default-src 'none'; frame-ancestors 'none'"
-_SAFE_PATH = b"/ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=:@"
-_REQUEST_ID = re.compile(rb"(?!aitbc_)[A-Za-z0-9_.-]{1,64}\Z")
-"""What a caller may call a request: no key, since the name is kept and shown."""
-_HALF_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-_NEEDLESS_ESCAPE = re.compile(rb"%(2[DEFdef]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")
-"""An escaped slash, letter, digit, `-`, `.`, `_` or `~`."""
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DEFAULT_HEADERS = (
     (b"cache-control", b"no-store"),
     (b"content-security-policy", API_POLICY),
@@ -86,7 +77,10 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class Boundary:
-    """The outermost ASGI application. `hosts` are names without ports, or with; `origins` are whole: `https://host:port`."""
+    """The boundary as ASGI middleware.
+
+    `hosts` are names without ports, or with; `origins` are whole: `https://host:port`.
+    """
 
     def __init__(
         self,
@@ -96,7 +90,7 @@ class Boundary:
         origins: frozenset[str],
         raw_bodies: RawBodies,
         *,
-        watch: Watch | None = None,
+        watch: Observer | None = None,
     ) -> None:
         self.app = app
         self.limits = limits
@@ -112,16 +106,16 @@ class Boundary:
         """One connection, from its first byte to its last."""
         kind: str = scope["type"]
         if kind == "http":
-            await _Exchange(self, scope, receive, send).run()
+            await _RequestCycle(self, scope, receive, send).run()
         elif kind == "websocket":
-            await self._socket(scope, receive, send)
+            await self._handle_websocket(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
-    async def _socket(self, scope: Any, receive: Receive, send: Send) -> None:
+    async def _handle_websocket(self, scope: Any, receive: Receive, send: Send) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        ident = _request_id(headers)
-        token = current_request_id.set(ident)
+        request_id = request_id_of(headers)
+        token = current_request_id.set(request_id)
         watched, started = ObservedWebSocket(receive, send), time.perf_counter()
         self.in_flight += 1
         self.sockets += 1
@@ -129,10 +123,10 @@ class Boundary:
             if self.in_flight > self.limits.in_flight:
                 raise Overloaded
             self.check_head(scope, headers, changes=True)
-            scope.setdefault("state", {})["request_id"] = ident
+            scope.setdefault("state", {})["request_id"] = request_id
             await self.app(scope, watched.receive, watched.send)
         except AppError as refusal:
-            await refuse(scope, watched.send, refusal, ident)
+            await refuse(scope, watched.send, refusal, request_id)
         except Exception:
             watched.fail()
             raise
@@ -144,19 +138,19 @@ class Boundary:
             current_request_id.reset(token)
 
     def check_head(self, scope: Any, headers: Mapping[bytes, bytes], *, changes: bool) -> None:
-        """Everything but the body. Raises the refusal."""
+        """Check everything but the body. Raises the refusal."""
         limits, raw = self.limits, scope["headers"]
         if len(raw) > limits.header_count or sum(map(len, chain.from_iterable(raw))) > limits.header_bytes:
             raise HeadersTooLarge
         if len(headers) != len(raw):
-            _refuse_doubles(raw)
+            refuse_duplicates(raw)
         self._check_host(headers.get(b"host"))
         path, query = scope.get("raw_path") or scope["path"].encode(), scope.get("query_string", b"")
         if len(path) + len(query) > limits.uri_bytes:
             raise UriTooLong
-        _check_path(path)
+        check_path(path)
         if b"%" in query or not query.isascii():
-            _check_escapes(query)
+            check_escapes(query)
         if changes:
             self._check_origin(scope, headers)
 
@@ -170,7 +164,7 @@ class Boundary:
             raise MisdirectedHost
 
     def _check_origin(self, scope: Any, headers: Mapping[bytes, bytes]) -> None:
-        """A browser says where a page comes from; a program says nothing, and needs a key that no foreign page has."""
+        """Refuse foreign browser pages. A program sends no origin, and needs a key that no foreign page has."""
         origin = headers.get(b"origin")
         if origin is not None:
             scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"]).encode()
@@ -180,16 +174,16 @@ class Boundary:
             raise ForeignOrigin
 
 
-def note_route(inner: Any, outer: Any) -> None:
-    """Note the route that was found for a copy of a request at the request itself, which is logged and counted."""
+def copy_route(inner: Any, outer: Any) -> None:
+    """Copy the matched route from a copy of a scope to the original, for logs and metrics."""
     if "path_template" in inner:
         outer["path_template"] = inner["path_template"]
 
 
-class _Exchange:
-    """One HTTP request and its answer."""
+class _RequestCycle:
+    """The cycle of one HTTP request and its response."""
 
-    __slots__ = ("answered", "boundary", "head_only", "ident", "receive", "scope", "send", "status", "unread")
+    __slots__ = ("boundary", "head_only", "receive", "request_id", "response_sent", "scope", "send", "status", "unread")
 
     def __init__(self, boundary: Boundary, scope: Any, receive: Receive, send: Send) -> None:
         self.boundary = boundary
@@ -200,63 +194,68 @@ class _Exchange:
         self.unread = False
         """Parts of the body may still be on their way."""
         self.head_only = scope["method"] == "HEAD"
-        self.answered: asyncio.Event | None = None
-        """Set when the answer to a HEAD is out: what goes on making its body is told that the caller has left."""
+        self.response_sent: asyncio.Event | None = None
+        """Set when the response to a HEAD is sent: the handler that still makes its body sees a disconnect."""
 
     async def run(self) -> None:
-        """Answer the request, whatever happens."""
+        """Handle the request, whatever happens."""
         boundary, scope = self.boundary, self.scope
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        ident = _request_id(headers)
-        self.ident = ident.encode()
-        token = current_request_id.set(ident)
+        request_id = request_id_of(headers)
+        self.request_id = request_id.encode()
+        token = current_request_id.set(request_id)
         started = time.perf_counter()
         boundary.in_flight += 1
         try:
-            await self._admit(headers)
+            await self._handle(headers)
         except AppError as refusal:
-            await self._refuse(refusal)
+            await self._send_problem(refusal)
         except asyncio.CancelledError:
-            gone = scope.get(DISCONNECT)
-            if gone is None or not gone.caused_cancellation():
+            disconnect = scope.get(DISCONNECT)
+            if disconnect is None or not disconnect.caused_cancellation():
                 raise
         except Exception as error:
             if self.status:  # cut the connection rather than end half an answer as if it were whole
                 raise
             log.error("request_failed", exc_info=error, path=scope["path"], method=scope["method"])
-            await self._refuse(AppError("Something went wrong on our side; the log knows more under this request id."))
+            await self._send_problem(
+                AppError("Something went wrong on our side; the log knows more under this request id.")
+            )
         finally:
             boundary.in_flight -= 1
             if boundary.watch is not None:
                 boundary.watch(scope, self.status, time.perf_counter() - started)
             current_request_id.reset(token)
 
-    async def _admit(self, headers: dict[bytes, bytes]) -> None:
+    async def _handle(self, headers: dict[bytes, bytes]) -> None:
         boundary, scope = self.boundary, self.scope
         if boundary.in_flight > boundary.limits.in_flight and scope["path"] not in ALWAYS_ANSWERED:
             raise Overloaded
         method = scope["method"]
         self.unread = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
-        boundary.check_head(scope, headers, changes=method not in READING)
-        receive = await self._body(headers)
+        boundary.check_head(scope, headers, changes=method not in SAFE_METHODS)
+        receive = await self._check_body(headers)
         if receive is None:
             return
-        scope.setdefault("state", {})["request_id"] = self.ident.decode()
+        scope.setdefault("state", {})["request_id"] = self.request_id.decode()
         if self.head_only:
-            self.answered = asyncio.Event()
-            scope, receive = {**scope, "method": "GET"}, _Replay(b"", self._until_answered)
+            self.response_sent = asyncio.Event()
+            scope, receive = {**scope, "method": "GET"}, BufferedBody(b"", self._receive_of_head)
         try:
-            await boundary.app(scope, receive, self._answer)
+            await boundary.app(scope, receive, self._send_message)
         finally:
             if self.head_only:
-                note_route(scope, self.scope)
+                copy_route(scope, self.scope)
 
-    async def _body(self, headers: Mapping[bytes, bytes]) -> Receive | None:
-        """What hands the body on: read and checked, or counted on its way. None when the caller has left."""
+    async def _check_body(self, headers: Mapping[bytes, bytes]) -> Receive | None:
+        """Check the headers of the body, and return the `receive` that the application reads it from.
+
+        None when the client has disconnected.
+        """
         length, coding = headers.get(b"content-length"), headers.get(b"transfer-encoding")
         method = self.scope["method"]
         if coding is None and (length is None or length == b"0") and method not in MUTATING:
-            return _Replay(b"", self.receive)
+            return BufferedBody(b"", self.receive)
         if coding is not None and length is not None:
             raise MalformedHeaders
         if length is not None and not (length.isdigit() and len(length) < 19):
@@ -269,21 +268,22 @@ class _Exchange:
         if size > limit:
             raise BodyTooLarge(f"The body may have {limit} bytes and has {size}.")
         if raw_limit is not None:
-            return _Counted(self.receive, limit, self.boundary.limits)
+            limits = self.boundary.limits
+            return StreamedBody(self.receive, limit, seconds=limits.body_seconds, total_seconds=limits.upload_seconds)
         if size or coding is not None:
-            _check_media_type(headers.get(b"content-type"))
-        body = await self._read(limit)
+            check_media_type(headers.get(b"content-type"))
+        body = await self._read_body(limit)
         if body is None:
             return None
         self.unread = False
         if body:
             if not size and coding is None:  # a protocol that announces no length, such as HTTP/2
-                _check_media_type(headers.get(b"content-type"))
+                check_media_type(headers.get(b"content-type"))
             strict_json.check(body)
-        return _Replay(body, self.receive)
+        return BufferedBody(body, self.receive)
 
-    async def _read(self, limit: int) -> bytes | None:
-        """The whole body, or none when the caller left before its end."""
+    async def _read_body(self, limit: int) -> bytes | None:
+        """Read the whole body; none when the client disconnects before its end."""
         chunks: list[bytes] = []
         size = 0
         try:
@@ -302,20 +302,20 @@ class _Exchange:
         except TimeoutError:
             raise BodyTimeout from None
 
-    async def _answer(self, message: Message) -> None:
+    async def _send_message(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            self._complete(message)
+            self._add_headers(message)
         elif self.head_only:
-            assert self.answered is not None
-            if self.answered.is_set():
+            assert self.response_sent is not None
+            if self.response_sent.is_set():
                 return
-            self.answered.set()
+            self.response_sent.set()
             message = {"type": "http.response.body", "body": b"", "more_body": False}
         await self.send(message)
 
-    def _complete(self, message: Any) -> None:
-        """Add to the head of an answer what every answer carries."""
+    def _add_headers(self, message: Any) -> None:
+        """Add the headers of every response."""
         headers: list[tuple[bytes, bytes]] = list(message["headers"])
         present = {name for name, _ in headers}
         if self.scope["method"] == "OPTIONS" and b"allow" in present:
@@ -324,20 +324,20 @@ class _Exchange:
             headers += _DEFAULT_HEADERS
         else:
             headers += [pair for pair in _DEFAULT_HEADERS if pair[0] not in present]
-        headers.append((b"x-request-id", self.ident))
+        headers.append((b"x-request-id", self.request_id))
         message["headers"] = headers
 
-    async def _until_answered(self) -> Any:
-        """The receiving end of a HEAD request: the caller has left as soon as the answer is out."""
-        assert self.answered is not None
-        await self.answered.wait()
+    async def _receive_of_head(self) -> Any:
+        """The `receive` of a HEAD request: a disconnect as soon as the response is sent."""
+        assert self.response_sent is not None
+        await self.response_sent.wait()
         return {"type": "http.disconnect"}
 
-    async def _refuse(self, refusal: AppError) -> None:
-        """Answer with a problem, and close the connection where a body may still be on its way."""
+    async def _send_problem(self, refusal: AppError) -> None:
+        """Send a problem document, and close the connection where a body may still arrive."""
         if self.status:
             raise refusal
-        body = problem(refusal, self.ident.decode())
+        body = problem(refusal, self.request_id.decode())
         headers = [(name.encode(), value.encode()) for name, value in problem_headers(refusal).items()]
         headers += [(b"content-type", PROBLEM_TYPE.encode()), (b"content-length", str(len(body)).encode())]
         if self.unread:
@@ -346,130 +346,17 @@ class _Exchange:
             await self._drain()
         self.status = refusal.status
         start: Any = {"type": "http.response.start", "status": refusal.status, "headers": headers}
-        self._complete(start)
+        self._add_headers(start)
         await self.send(start)
         await self.send({"type": "http.response.body", "body": b"" if self.head_only else body, "more_body": False})
 
     async def _drain(self) -> None:
-        """Drop a bounded part of a body that is too large: a caller still sending would see a reset, not our answer."""
-        room = DRAIN_BYTES
+        """Drop a bounded part of a body that is too large: else the client would see a reset, not the answer."""
+        left = DRAIN_BYTES
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS):
-                while room > 0:
+                while left > 0:
                     message: Any = await self.receive()
-                    room -= len(message.get("body", b"")) or 1
+                    left -= len(message.get("body", b"")) or 1
                     if not message.get("more_body", False):
                         return
-
-
-class _Replay:
-    """Hands on a body that was read before; whatever the caller sends after it is dropped."""
-
-    __slots__ = ("body", "receive")
-
-    def __init__(self, body: bytes, receive: Receive) -> None:
-        self.body: bytes | None = body
-        self.receive = receive
-
-    async def __call__(self) -> Any:
-        if self.body is not None:
-            body, self.body = self.body, None
-            return {"type": "http.request", "body": body, "more_body": False}
-        while (message := await self.receive())["type"] == "http.request":
-            pass
-        return message
-
-
-class _Counted:
-    """Hands on a body while it streams, up to a size, and not slower than it must be."""
-
-    __slots__ = ("complete", "deadline", "limit", "receive", "room", "seconds")
-
-    def __init__(self, receive: Receive, limit: int, limits: Limits) -> None:
-        self.receive = receive
-        self.limit = self.room = limit
-        self.seconds = limits.body_seconds
-        self.deadline = time.monotonic() + limits.upload_seconds
-        self.complete = False
-
-    async def __call__(self) -> Any:
-        if self.complete:  # only the caller's leaving can follow, and nobody waits for that in a hurry
-            return await self.receive()
-        try:
-            async with asyncio.timeout(min(self.seconds, self.deadline - time.monotonic())):
-                message: Any = await self.receive()
-        except TimeoutError:
-            raise BodyTimeout(headers={"Connection": "close"}) from None
-        if message["type"] == "http.request":
-            self.room -= len(message.get("body", b""))
-            self.complete = not message.get("more_body", False)
-            if self.room < 0:
-                raise BodyTooLarge(
-                    f"The body may have {self.limit} bytes and has more.", headers={"Connection": "close"}
-                )
-        return message
-
-
-def _request_id(headers: Mapping[bytes, bytes]) -> str:
-    """The caller's own id for this request where it is well formed, else a new one."""
-    given = headers.get(b"x-request-id")
-    return given.decode() if given is not None and _REQUEST_ID.match(given) else new_request_id()
-
-
-def _refuse_doubles(headers: Any) -> None:
-    """Refuse a header that came twice where the two could be read differently by somebody on the way."""
-    seen = set()
-    for name, _ in headers:
-        if name in seen and name == b"host":
-            raise MalformedHost
-        if name in seen and name in _SINGLE:
-            raise MalformedHeaders(f"The header {name.decode()} came twice.")
-        seen.add(name)
-
-
-_SINGLE = frozenset(
-    {b"content-length", b"transfer-encoding", b"content-type", b"content-encoding", b"origin", b"sec-fetch-site"}
-    | {b"x-request-id", b"idempotency-key", b"range", b"last-event-id"}
-)
-
-
-def _check_path(path: bytes) -> None:
-    """One spelling for each path: no empty, `.` or `..` segment, no slash at its end, no escape where none is needed."""
-    if path[:1] != b"/":
-        raise MalformedPath
-    if path.translate(None, _SAFE_PATH):
-        text = _check_escapes(path)
-        if "\\" in text or _NEEDLESS_ESCAPE.search(path):
-            raise NotFound("There is nothing at this path.")
-    if path == b"/":
-        return
-    if b"//" in path or path[-1:] == b"/":
-        raise NotFound("There is nothing at this path.")
-    if b"/." in path and not {b".", b".."}.isdisjoint(path.split(b"/")):
-        raise NotFound("There is nothing at this path.")
-
-
-def _check_escapes(part: bytes) -> str:
-    """The text of a path or query, its escapes read strictly as UTF-8. Raises `MalformedPath`."""
-    if _HALF_ESCAPE.search(part):
-        raise MalformedPath
-    try:
-        text = unquote_to_bytes(part).decode()
-    except UnicodeDecodeError:
-        raise MalformedPath from None
-    if _CONTROL.search(text):
-        raise MalformedPath
-    return text
-
-
-def _check_media_type(value: bytes | None) -> None:
-    """JSON in UTF-8 and nothing else."""
-    if value == b"application/json":
-        return
-    kind, *parameters = (part.strip().lower() for part in (value or b"").split(b";"))
-    if kind != b"application/json":
-        raise UnsupportedMedia
-    for parameter in parameters:
-        name, _, charset = parameter.partition(b"=")
-        if name.strip() != b"charset" or charset.strip().strip(b'"') not in (b"utf-8", b"utf8"):
-            raise UnsupportedMedia

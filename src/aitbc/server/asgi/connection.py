@@ -1,4 +1,4 @@
-"""One client's connection: uvicorn's, with limits on the head of a request that uvicorn leaves open."""
+"""The HTTP protocol class: uvicorn's, with limits on the head of a request that uvicorn leaves open."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ from aitbc.kernel.primitives.ids import new_request_id
 from aitbc.kernel.primitives.request_errors import HeadersTooLarge
 
 HEAD_BYTES_MAX = 64 * 1024
-"""A head that is still incomplete after so many bytes is cut; the boundary judges complete ones, more strictly."""
+"""The limit of an incomplete head; the boundary checks complete ones, more strictly."""
 
 log = structlog.get_logger("aitbc.connection")
 
@@ -28,7 +28,7 @@ class HeadTimeout(AppError):
 
 
 class Connection(HttpToolsProtocol):
-    """Cuts a client that sends the head of a request too slowly, too long or not at all; ends politely while draining."""
+    """One client connection: times out slow request heads, and is not kept alive while draining."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Connection(HttpToolsProtocol):
         self._is_draining = is_draining
         self._head_since: float | None = self.loop.time()
         self._head_bytes = 0
-        self._gone: Disconnect | None = None
+        self._disconnect: Disconnect | None = None
 
     # What the client sends
 
@@ -57,53 +57,48 @@ class Connection(HttpToolsProtocol):
         if self._head_since is not None:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
-                self._cut(HeadersTooLarge())
+                self._close_with_problem(HeadersTooLarge())
 
     def on_headers_complete(self) -> None:
-        """The head is here: the request starts."""
+        """The head is complete: the request starts."""
         self._head_since = None
         self._head_bytes = 0
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
-        scope[DISCONNECT] = self._gone = Disconnect()
+        scope[DISCONNECT] = self._disconnect = Disconnect()
         super().on_headers_complete()
         if self._is_draining() and self.cycle is not None:  # a WebSocket has none
             self.cycle.keep_alive = False
 
     def _should_upgrade(self) -> bool:
-        """A WebSocket is opened with GET and a key; whatever else names one is the plain request that it also is."""
+        """Whether this is a WebSocket handshake: a GET with a key. Other upgrades are plain requests."""
         asks = self.scope["method"] == "GET" and any(name == b"sec-websocket-key" for name, _ in self.headers)
         return asks and super()._should_upgrade()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """An upgrade that is not offered is answered as the plain request it also is; that is worth no line."""
+        """No warning: an upgrade that is not offered is answered as a plain request."""
 
     # What ends it
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client has left, or was cut."""
+        """The connection is closed: the request in progress is disconnected."""
         super().connection_lost(exc)
-        if self._gone is not None:
-            self._gone.set()
+        if self._disconnect is not None:
+            self._disconnect.set()
 
-    def cut_if_slow(self, now: float, seconds: float) -> None:
-        """End the connection if a head has been awaited, or has been coming in, for longer than this."""
+    def close_if_slow(self, now: float, seconds: float) -> None:
+        """Close the connection if its request head has been incomplete for longer than this."""
         if self._head_since is not None and now - self._head_since > seconds and not self.transport.is_closing():
             if self._head_bytes == 0:
                 self.transport.close()  # it never asked for anything, so there is nothing to answer
             else:
-                self._cut(HeadTimeout())
-
-    def end_if_idle(self) -> None:
-        """Close a connection that is between two requests."""
-        if self._head_since is None and (self.cycle is None or self.cycle.response_complete):
-            self.transport.close()
+                self._close_with_problem(HeadTimeout())
 
     def send_400_response(self, msg: str) -> None:
-        """What cannot be parsed is answered like every other mistake."""
-        self._cut(Malformed("This is not an HTTP/1.1 request that can be read."))
+        """Answer what cannot be parsed with a problem document."""
+        self._close_with_problem(Malformed("This is not an HTTP/1.1 request that can be read."))
 
-    def _cut(self, refusal: AppError) -> None:
-        """Answer with a problem and close; in the middle of another answer only close, since bytes there would forge it."""
+    def _close_with_problem(self, refusal: AppError) -> None:
+        """Send a problem document and close; within another response only close, since bytes would corrupt it."""
         if self.cycle is None or self.cycle.response_complete:
             ident = new_request_id()
             body = problem(refusal, ident)
@@ -116,8 +111,8 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
 
-def cut_the_slow(connections: Iterable[Any], now: float, seconds: float) -> None:
-    """One round over all connections."""
+def close_slow_connections(connections: Iterable[Any], now: float, seconds: float) -> None:
+    """Close all connections whose request heads are too slow."""
     for connection in list(connections):
         if isinstance(connection, Connection):
-            connection.cut_if_slow(now, seconds)
+            connection.close_if_slow(now, seconds)

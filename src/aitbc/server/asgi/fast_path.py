@@ -1,8 +1,9 @@
-"""The straight way: from the boundary to a handler and back, past the machinery that most operations need nothing of.
+"""The fast path: dispatches plain JSON operations from the boundary to the handler, bypassing router and injection.
 
-An operation goes this way when its handler takes no more than who asks, the Idempotency-Key, services, one name in its path, a
-query and a JSON body, and answers a struct. Handler, permission, reading of query and body, and the words of every error are the
-same ones; only what the framework would do in between is left out. Which operations these are is found out from the handlers.
+An operation takes this path when its handler takes no more than the caller, the Idempotency-Key, services, one path
+parameter, a query and a JSON body, and returns a struct. Handler, permission check, parsing of query and body, and all
+errors are the same; only what the framework would do in between is left out. Which operations these are is found from
+the signatures of their handlers.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -27,127 +28,129 @@ from aitbc.kernel.identity.principal import PUBLIC
 from aitbc.kernel.primitives.errors import AppError, FieldError, Invalid
 
 CONTENT_TYPE = (b"content-type", b"application/json")
-GIVEN = frozenset({"who", "once", "data"})
-"""What a handler may ask for by name beside services and the name in its path."""
+REQUEST_PARAMETERS = frozenset({"who", "once", "data"})
+"""The parameters of a handler that are not services, nor the path parameter."""
 
 
 class FastRoute(Struct, frozen=True, eq=False, kw_only=True):
-    """How one operation is answered."""
+    """An operation on the fast path, with everything needed to call its handler."""
 
     call: Callable[..., Awaitable[Any]]
     """The handler."""
-    things: Mapping[str, Any]
-    """The services that it takes."""
+    services: Mapping[str, Any]
+    """The services that it injects."""
     takes_who: bool
     takes_once: bool
-    name: str | None
-    """The parameter for the name in its path."""
+    path_parameter: str | None
+    """The name of its path parameter."""
     contract: HandlerSignature
-    """What it takes in query and body."""
+    """Its signature: query parameters and body."""
     opt: Mapping[str, Any]
     """What its route declares: permission, idempotency, whether it waits."""
     guards: tuple[Any, ...]
     """The module's own guards, which look at the head of a request."""
     handler: HTTPRouteHandler
-    prepares: bool
-    """Whether there is more to prepare than to let the caller in."""
+    needs_preparation: bool
+    """Whether the guard must prepare it: idempotency, or waiting for its turn."""
     status: int
     template: str
     """The path as logs and metrics show it."""
 
 
 class FastRoutes:
-    """The operations that are answered straight, by method and path."""
+    """The operations on the fast path, by method and path."""
 
-    def __init__(self, app: Litestar, things: Mapping[str, Any]) -> None:
-        """`things` are the services that handlers may ask for by name."""
+    def __init__(self, app: Litestar, services: Mapping[str, Any]) -> None:
+        """`services` are those that handlers may inject, by name."""
         self._fixed: dict[str, dict[str, FastRoute]] = {}
-        """Paths without a name in them, all of the app's: those that lead nowhere here are no names either."""
+        """All paths without a parameter, those off the fast path too: they are no values of a path parameter."""
         self._named: dict[tuple[str, str, str], FastRoute] = {}
-        """Method, what stands before the name, and what behind it."""
+        """Paths with a parameter: by method, prefix and suffix."""
         for handler, template, methods in handlers(app):
             if "{" not in template:
                 self._fixed.setdefault(template, {})
-            way = _way(handler, template, things, len(app.guards))
-            if way is not None:
-                self._keep(way, methods)
+            route = _fast_route(handler, template, services, len(app.guards))
+            if route is not None:
+                self._add(route, methods)
 
-    def _keep(self, way: FastRoute, methods: set[str]) -> None:
-        before, brace, rest = way.template.partition("{")
+    def _add(self, route: FastRoute, methods: set[str]) -> None:
+        before, brace, rest = route.template.partition("{")
         after = rest.partition("}")[2]
         for method in methods:
             if not brace:
-                self._fixed[way.template][method] = way
+                self._fixed[route.template][method] = route
             elif after.count("/") < 2 and "{" not in after:
-                self._named[method, before, after] = way
+                self._named[method, before, after] = route
 
     def __iter__(self) -> Any:
-        """All of them, each with its method."""
-        yield from ((method, way) for ways in self._fixed.values() for method, way in ways.items())
-        yield from ((method, way) for (method, _, _), way in self._named.items())
+        """All routes, each with its method."""
+        yield from ((method, route) for routes in self._fixed.values() for method, route in routes.items())
+        yield from ((method, route) for (method, _, _), route in self._named.items())
 
     def find(self, method: str, path: str) -> tuple[FastRoute | None, str]:
-        """The way for a request, and the name in its path."""
+        """The route for a request, and the value of its path parameter."""
         fixed = self._fixed.get(path)
         if fixed is not None:
             return fixed.get(method), ""
         before, slash, last = path.rpartition("/")
-        way = self._named.get((method, before + slash, ""))
-        if way is not None:
-            return way, last
-        before, slash, name = before.rpartition("/")
-        return self._named.get((method, before + slash, "/" + last)), name
+        route = self._named.get((method, before + slash, ""))
+        if route is not None:
+            return route, last
+        before, slash, path_value = before.rpartition("/")
+        return self._named.get((method, before + slash, "/" + last)), path_value
 
 
 class FastPath:
-    """Answers what goes straight, and hands everything else on."""
+    """Answers requests on the fast path, and passes all others on."""
 
-    def __init__(self, app: ASGIApp, ways: FastRoutes, guard: Guard) -> None:
+    def __init__(self, app: ASGIApp, routes: FastRoutes, guard: Guard) -> None:
         self._app = app
-        self._ways = ways
+        self._routes = routes
         self._guard = guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        way, name = None, ""
+        route, path_value = None, ""
         if scope["type"] == ScopeType.HTTP:
-            way, name = self._ways.find(scope["method"], scope["path"])
-        if way is None:
+            route, path_value = self._routes.find(scope["method"], scope["path"])
+        if route is None:
             await self._app(scope, receive, send)
             return
         start: Any = {"type": "http.response.start"}
         try:
-            body = await self._answer(way, name, scope, receive, start)
+            body = await self._respond(route, path_value, scope, receive, start)
             start["headers"].append((b"content-length", str(len(body)).encode()))
             await send(start)
             await send({"type": "http.response.body", "body": body, "more_body": False})
         finally:
-            if way.prepares:
+            if route.needs_preparation:
                 release_idempotency_key(scope)
 
-    async def _answer(self, way: FastRoute, name: str, scope: Any, receive: Receive, start: dict[str, Any]) -> bytes:
-        """The body of the answer, whose head is filled in. Raises nothing but an `AppError`, which the boundary tells."""
-        scope["path_template"] = way.template
+    async def _respond(
+        self, route: FastRoute, path_value: str, scope: Any, receive: Receive, start: dict[str, Any]
+    ) -> bytes:
+        """The body of the response; status and headers go into `start`. Raises `AppError` only."""
+        scope["path_template"] = route.template
         try:
-            who = await self._guard.admit(scope, way.opt["permission"])
-            content = _Content(receive)
-            if way.prepares:
-                await self._guard.prepare(scope, way.opt, who, content.read)
-            for guard in way.guards:
-                await guard(ASGIConnection(scope, receive), way.handler)
-            arguments = dict(way.things)
-            if way.contract.query or scope["query_string"]:
-                arguments |= read_query(way.contract, scope["query_string"])
-            if way.contract.body is not None:
-                arguments["data"] = _decoded(await content.read(), way.contract.body)
-            if way.takes_who:
+            who = await self._guard.admit(scope, route.opt["permission"])
+            body_reader = _Body(receive)
+            if route.needs_preparation:
+                await self._guard.prepare(scope, route.opt, who, body_reader.read)
+            for guard in route.guards:
+                await guard(ASGIConnection(scope, receive), route.handler)
+            arguments = dict(route.services)
+            if route.contract.query or scope["query_string"]:
+                arguments |= read_query(route.contract, scope["query_string"])
+            if route.contract.body is not None:
+                arguments["data"] = _decode_body(await body_reader.read(), route.contract.body)
+            if route.takes_who:
                 arguments["who"] = who
-            if way.takes_once:
+            if route.takes_once:
                 arguments["once"] = scope["state"]["once"]
-            if way.name is not None:
-                arguments[way.name] = name
-            body = _told(await way.call(**arguments), way, start)
-            if way.takes_once and scope["state"]["once"].replayed:
+            if route.path_parameter is not None:
+                arguments[route.path_parameter] = path_value
+            body = _encode_response(await route.call(**arguments), route, start)
+            if route.takes_once and scope["state"]["once"].replayed:
                 start["headers"].append(REPLAYED)
             return body
         except AppError:
@@ -156,7 +159,7 @@ class FastPath:
             raise convert_error(error, scope) from error
 
 
-class _Content:
+class _Body:
     """The body of a request, which the boundary has read and checked."""
 
     __slots__ = ("_body", "_receive")
@@ -166,71 +169,80 @@ class _Content:
         self._body: bytes | None = None
 
     async def read(self) -> bytes:
-        """All of it."""
+        """Read the whole body, once."""
         if self._body is None:
             message: Any = await self._receive()
             self._body = message.get("body", b"")
         return self._body
 
 
-def _decoded(body: bytes, kind: Any) -> Any:
+def _decode_body(body: bytes, kind: Any) -> Any:
     if not body:
         raise Invalid(fields=(FieldError("", "A JSON body is required"),))
     return read_body(body, kind)
 
 
-def _told(answer: Any, way: FastRoute, start: dict[str, Any]) -> bytes:
-    """The bytes of an answer; its status and headers go into the head."""
-    start["status"], start["headers"] = way.status, [CONTENT_TYPE]
+def _encode_response(answer: Any, route: FastRoute, start: dict[str, Any]) -> bytes:
+    """Encode the response body; its status and headers go into `start`."""
+    start["status"], start["headers"] = route.status, [CONTENT_TYPE]
     if isinstance(answer, Response):
-        start["status"] = answer.status_code or way.status
+        start["status"] = answer.status_code or route.status
         start["headers"] += [(name.lower().encode(), value.encode()) for name, value in answer.headers.items()]
         answer = answer.content
     return encode_json(answer)
 
 
-def _way(handler: Any, template: str, things: Mapping[str, Any], guards_of_all: int) -> FastRoute | None:
-    """The way of a handler; none for one that takes or answers anything out of the ordinary."""
+def _fast_route(handler: Any, template: str, services: Mapping[str, Any], guards_of_all: int) -> FastRoute | None:
+    """The fast route of a handler; none for one that needs the framework."""
     if not isinstance(handler, HTTPRouteHandler) or _has_hooks(handler):
         return None
     contract = signature_of(handler)
-    parameters = list(contract.path.values())
-    name = parameters[0].name if parameters else None
-    services = contract.takes - GIVEN - contract.query.keys() - {name}
-    ordinary = (
-        not contract.any_query
-        and all(alias in contract.takes and not query.many for alias, query in contract.query.items())
-        and (contract.body_required or contract.body is None)
-        and len(parameters) == template.count("{") <= 1
-        and all(parameter.annotation is str for parameter in parameters)
-        and services <= things.keys()
-        and handler.opt["permission"] != PUBLIC
-        and handler.opt.get("raw_body_bytes") is None
-        and handler.media_type in (MediaType.JSON, "application/json", "")
-        and not handler.has_sync_callable
-        and _is_struct(contract.answer)
-    )
-    if not ordinary:
+    path_parameter = next((parameter.name for parameter in contract.path.values()), None)
+    wanted = contract.takes - REQUEST_PARAMETERS - contract.query.keys() - {path_parameter}
+    if not (_is_plain(handler) and _is_simple(contract, template) and wanted <= services.keys()):
         return None
     mutates = not MUTATING.isdisjoint(str(method) for method in handler.http_methods)
     return FastRoute(
         call=handler.fn,
-        things={service: things[service] for service in services},
+        services={name: services[name] for name in wanted},
         takes_who="who" in contract.takes,
         takes_once="once" in contract.takes,
-        name=name,
+        path_parameter=path_parameter,
         contract=contract,
         opt=handler.opt,
         guards=tuple(handler.resolve_guards()[guards_of_all:]),  # those of the app come first
         handler=handler,
-        prepares=mutates or bool(handler.opt.get("waits")),
+        needs_preparation=mutates or bool(handler.opt.get("waits")),
         status=handler.status_code,
         template=template,
     )
 
 
+def _is_plain(handler: HTTPRouteHandler) -> bool:
+    """Whether a handler is an authenticated coroutine that returns JSON."""
+    return bool(
+        handler.opt["permission"] != PUBLIC
+        and handler.opt.get("raw_body_bytes") is None
+        and handler.media_type in (MediaType.JSON, "application/json", "")
+        and not handler.has_sync_callable
+    )
+
+
+def _is_simple(contract: HandlerSignature, template: str) -> bool:
+    """Whether a handler takes one path parameter at most, single query values, and a required body if any."""
+    parameters = list(contract.path.values())
+    return (
+        not contract.any_query
+        and all(alias in contract.takes and not query.many for alias, query in contract.query.items())
+        and (contract.body_required or contract.body is None)
+        and len(parameters) == template.count("{") <= 1
+        and all(parameter.annotation is str for parameter in parameters)
+        and _is_struct(contract.answer)
+    )
+
+
 def _has_hooks(handler: HTTPRouteHandler) -> bool:
-    """Whether the framework does something for this handler that only the framework can."""
+    """Whether a handler has hooks, middleware or headers that only the framework runs."""
     return bool(
         handler.handler_name == "options_handler"
         or handler.resolve_before_request() is not check_parameters

@@ -1,4 +1,4 @@
-"""The description of the API: an OpenAPI 3.1 document made from the handlers' own types, for programs and for people."""
+"""The OpenAPI 3.1 document, made from the signatures of the handlers."""
 
 import copy
 import functools
@@ -57,14 +57,14 @@ EXAMPLE_REQUEST_ID = "req_01k0000000000000000000000a"
 
 
 def document(app: Litestar, *, title: str, version: str, description: str) -> dict[str, Any]:
-    """The whole document. Raises `ValueError` for an operation without an id, a summary or a text of its own."""
+    """The whole document. Raises `ValueError` for an operation without id, summary or description."""
     operations = [_Operation(*found) for found in _documented(app)]
     kinds = [kind for operation in operations for kind in operation.kinds()]
     schemas, components = _schemas([*kinds, Problem])
     lookup = dict(zip(map(repr, kinds), schemas, strict=False))
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = operation.told(lookup, components)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = operation.to_openapi(lookup, components)
     repeated = _repeated([operation.ident for operation in operations])
     if repeated:
         raise ValueError(f"operation ids must be unique: {', '.join(repeated)}")
@@ -128,7 +128,7 @@ class _Operation:
             raise ValueError(f"{method} {path} needs an operation_id and a docstring")
 
     def kinds(self) -> Iterator[Any]:
-        """All the types that this operation speaks of."""
+        """All types of parameters, body and response."""
         contract = self.contract
         yield from (parameter.annotation for parameter in (*contract.path.values(), *contract.query.values()))
         if contract.body is not None:
@@ -146,22 +146,26 @@ class _Operation:
             return None
         return kind
 
-    def told(self, lookup: Mapping[str, Any], components: Mapping[str, Any]) -> dict[str, Any]:
+    def to_openapi(self, lookup: Mapping[str, Any], components: Mapping[str, Any]) -> dict[str, Any]:
         """The operation object."""
         parameters = [_parameter(p, lookup) for p in (*self.contract.path.values(), *self.contract.query.values())]
         if "once" in self.contract.takes:
             parameters.append(_idempotency_key(required=self.handler.opt.get("idempotency") == "required"))
-        told: dict[str, Any] = {"operationId": self.ident, "summary": self.summary, "description": self.description}
+        operation: dict[str, Any] = {
+            "operationId": self.ident,
+            "summary": self.summary,
+            "description": self.description,
+        }
         if self.tags:
-            told["tags"] = self.tags
-        told["security"] = [] if self.permission == PUBLIC else [{"bearer": []}]
-        told["x-permission"] = self.permission
+            operation["tags"] = self.tags
+        operation["security"] = [] if self.permission == PUBLIC else [{"bearer": []}]
+        operation["x-permission"] = self.permission
         if parameters:
-            told["parameters"] = parameters
+            operation["parameters"] = parameters
         if body := self._body(lookup, components):
-            told["requestBody"] = body
-        told["responses"] = {**self._success(lookup, components), **_problems(self._errors())}
-        return told
+            operation["requestBody"] = body
+        operation["responses"] = {**self._success(lookup, components), **_problems(self._errors())}
+        return operation
 
     def _body(self, lookup: Mapping[str, Any], components: Mapping[str, Any]) -> dict[str, Any] | None:
         if media_type := self.handler.opt.get("raw_body"):
@@ -181,12 +185,12 @@ class _Operation:
 
     def _success(self, lookup: Mapping[str, Any], components: Mapping[str, Any]) -> dict[str, Any]:
         status = str(self.handler.status_code)
-        told: dict[str, Any] = {"description": HTTPStatus(self.handler.status_code).phrase}
+        response: dict[str, Any] = {"description": HTTPStatus(self.handler.status_code).phrase}
         kind = self.contract.answer
         media_type = getattr(self.handler.media_type, "value", self.handler.media_type) or "application/json"
         if self.answer is not None:
             schema = lookup[repr(self.answer)]
-            told["content"] = {media_type: {"schema": schema, "example": example_of(schema, components)}}
+            response["content"] = {media_type: {"schema": schema, "example": example_of(schema, components)}}
         elif kind not in (None, type(None)):
             streams = isinstance(kind, type) and issubclass(kind, (Stream, ServerSentEvent))
             text = (
@@ -194,8 +198,8 @@ class _Operation:
                 if streams or media_type.startswith("text/")
                 else {"type": "string", "format": "binary"}
             )
-            told["content"] = {media_type: {"schema": text}}
-        return {status: told}
+            response["content"] = {media_type: {"schema": text}}
+        return {status: response}
 
     def _errors(self) -> list[type[AppError]]:
         """What this operation may answer besides success, without repetition."""
@@ -229,10 +233,10 @@ def _parameter(parameter: Parameter, lookup: Mapping[str, Any]) -> dict[str, Any
     if not parameter.required and parameter.default is not None:
         schema["default"] = parameter.default
     required = parameter.required or parameter.where == "path"
-    told: dict[str, Any] = {"name": parameter.name, "in": parameter.where, "required": required, "schema": schema}
+    result: dict[str, Any] = {"name": parameter.name, "in": parameter.where, "required": required, "schema": schema}
     if described:
-        told["description"] = described
-    return told
+        result["description"] = described
+    return result
 
 
 def _idempotency_key(*, required: bool) -> dict[str, Any]:
@@ -251,16 +255,19 @@ def _problems(errors: Sequence[type[AppError]]) -> dict[str, Any]:
     by_status: dict[str, list[type[AppError]]] = {}
     for error in errors:
         by_status.setdefault(str(error.status), []).append(error)
-    told: dict[str, Any] = {}
+    responses: dict[str, Any] = {}
     for status, group in by_status.items():
         examples = {error.code: {"summary": error.summary(), "value": _example_problem(error)} for error in group}  # type: ignore[arg-type]
         content = {PROBLEM_TYPE: {"schema": {"$ref": f"{SCHEMAS}Problem"}, "examples": examples}}
-        told[status] = {"description": "\n".join(f"- `{e.code}`: {e.summary()}" for e in group), "content": content}
-    told["default"] = {
+        responses[status] = {
+            "description": "\n".join(f"- `{e.code}`: {e.summary()}" for e in group),
+            "content": content,
+        }
+    responses["default"] = {
         "description": "Any other failure.",
         "content": {PROBLEM_TYPE: {"schema": {"$ref": f"{SCHEMAS}Problem"}}},
     }
-    return told
+    return responses
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Examples made from schemas, for the description of the API."""
+"""Generates example values from JSON schemas, for the OpenAPI document."""
 
 import re
 from collections.abc import Mapping

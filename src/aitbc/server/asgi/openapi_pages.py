@@ -1,4 +1,4 @@
-"""The pages of the API: its description, a page that shows it, and the catalogue of errors; from our own files, offline."""
+"""The documentation pages: OpenAPI document, viewer, and catalogue of errors; all served offline."""
 
 import html
 import inspect
@@ -30,8 +30,8 @@ def documentation(*, title: str, version: str, description: str) -> Router:
     @get("/openapi.json", opt=_OPEN)
     async def openapi_json(request: Request[Any, Any, Any]) -> Response[bytes]:
         if request.app not in made:
-            told = document(request.app, title=title, version=version, description=description)
-            made[request.app] = msgspec.json.encode(told)
+            openapi = document(request.app, title=title, version=version, description=description)
+            made[request.app] = msgspec.json.encode(openapi)
         return Response(made[request.app], media_type="application/json", headers=PAGE_HEADERS)
 
     return Router(

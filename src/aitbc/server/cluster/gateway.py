@@ -1,7 +1,7 @@
-"""The gateway: brings each request to the module that its path names, in this process or in another, and keeps ports apart.
+"""The gateway: routes each request by port and path to its module, in this process or in another.
 
-A port of a module answers for this module alone. A module elsewhere is reached over pooled connections, with bodies streaming
-both ways; what cannot be reached is a 503 for its own paths, and nobody else's.
+A port of a module answers for this module alone. A module of another process is reached over pooled connections, with
+bodies streaming both ways; one that cannot be reached is a 503 for its own paths, and for no others.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import Any
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from aitbc.kernel.primitives.errors import NotFound
-from aitbc.server.asgi.boundary import note_route
+from aitbc.server.asgi.boundary import copy_route
 from aitbc.server.cluster.circuit_breaker import CircuitBreaker
 from aitbc.server.cluster.legacy_key import GatewayKey
 from aitbc.server.cluster.peers import Peer
@@ -25,8 +25,8 @@ from aitbc.server.config.placement import (
     Placement,
 )
 
-OURS = "/api/v1/"
-FOR_ALL = frozenset({"/healthz", "/readyz", "/version", "/metrics"})
+API_PREFIX = "/api/v1/"
+ON_EVERY_PORT = frozenset({"/healthz", "/readyz", "/version", "/metrics"})
 """Answered on every port, each process for itself."""
 NOT_LEGACY = frozenset(NEW_PORTS) | {"identity", "operations"}
 LOOPBACK = frozenset({"127.0.0.1", "::1"})
@@ -40,16 +40,16 @@ class NothingHere(NotFound):
 
 
 class Gateway:
-    """Between the boundary and the application: routes by port and by path.
+    """ASGI middleware between the boundary and the application: routes by port and by path.
 
-    `coordinator` tells the module of a path of the older coordinator; `loopback_key` is the key of callers who need none;
-    `key` is what callers of older paths show on the gateway's own port, where that is asked for.
+    `coordinator` gives the module of a path of the legacy coordinator; `loopback_key` is the key of callers who need
+    none; `key` is the legacy gateway key, where callers of legacy paths must send it.
     """
 
     def __init__(
         self,
         app: ASGIApp,
-        places: Placement,
+        placement: Placement,
         peers: Mapping[str, Peer],
         coordinator: Callable[[str, str], str | None],
         loopback_key: str | None,
@@ -58,14 +58,14 @@ class Gateway:
         breaker_seconds: float = 60.0,
     ) -> None:
         self._app = app
-        self._ports = places.ports
-        self._trusting = places.trusting
-        self._far = {
+        self._ports = placement.ports
+        self._trusting = placement.trusting_ports
+        self._remote = {
             module: (one, CircuitBreaker(module, one.is_alive, open_seconds=breaker_seconds))
             for module, one in peers.items()
         }
         self._coordinator = coordinator
-        self._stand_in = loopback_key
+        self._loopback_key = loopback_key
         self._key = key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,61 +77,61 @@ class Gateway:
         request: Any = scope
         port: Any = (request.get("server") or (None, None))[1]
         if port in self._ports:
-            request = self._at_port(port, request)
+            request = self._route_port(port, request)
         elif self._key is not None and port is not None and is_legacy(request["path"]):
             request = self._key.seen(request)
         module = module_of(request["path"])
         if module == LEGACY_COORDINATOR_PREFIX:
             module = self._coordinator(request.get("method", "GET"), request["path"])
         try:
-            if module in self._far:
-                way = forward if kind == "http" else await asyncio.to_thread(_way_of_sockets)
-                await way(request, receive, send, *self._far[module])
+            if module in self._remote:
+                proxy = forward if kind == "http" else await asyncio.to_thread(_load_websocket_proxy)
+                await proxy(request, receive, send, *self._remote[module])
             else:
                 await self._app(request, receive, send)
         finally:
-            note_route(request, scope)
+            copy_route(request, scope)
 
-    def _at_port(self, port: int, scope: Any) -> Any:
-        """The request as the application knows it: what came bare to a module's port has its prefix there."""
+    def _route_port(self, port: int, scope: Any) -> Any:
+        """The request with its prefix: paths on a module's own port come without one."""
         path, modules = scope["path"], self._ports[port]
-        if port in self._trusting and _is_from_here(scope):
-            scope["state"]["loopback_key"] = self._stand_in
-        if path in FOR_ALL and port not in COORDINATOR_PORTS:
+        if port in self._trusting and _is_local_program(scope):
+            scope["state"]["loopback_key"] = self._loopback_key
+        if path in ON_EVERY_PORT and port not in COORDINATOR_PORTS:
             return scope
-        if path.startswith(OURS):
+        if path.startswith(API_PREFIX):
             module = module_of(path)
             if module in modules:
                 return scope
-            if module in NOT_LEGACY:  # an older path may begin like ours: /api/v1/blocks
+            if module in NOT_LEGACY:  # a legacy path may begin like ours: /api/v1/blocks
                 raise NothingHere
         prefix = LEGACY_COORDINATOR_PREFIX if port in COORDINATOR_PORTS else LEGACY_PREFIX[modules[0]]
         return {**scope, "path": f"/{prefix}{path}", "raw_path": f"/{prefix}".encode() + scope["raw_path"]}
 
 
-def _way_of_sockets() -> Callable[..., Awaitable[None]]:
-    """Loaded beside the event loop when the first WebSocket comes: a library stands behind it, and most gateways see none."""
+def _load_websocket_proxy() -> Callable[..., Awaitable[None]]:
+    """Import the WebSocket proxy at the first WebSocket, in a thread: it needs aiohttp, and most gateways see none."""
     from aitbc.server.cluster.websocket_proxy import forward_socket  # noqa: PLC0415
 
     return forward_socket
 
 
 def module_of(path: str) -> str | None:
-    """The module that a path is for: ours by its second segment, the older ones by their first."""
-    if path.startswith(OURS):
-        return path[len(OURS) :].partition("/")[0]
+    """The module that a path is for: ours by its second segment, a legacy one by its first."""
+    if path.startswith(API_PREFIX):
+        return path[len(API_PREFIX) :].partition("/")[0]
     first = path[1:].partition("/")[0]
     return first if first == LEGACY_COORDINATOR_PREFIX else LEGACY_PREFIXES.get(first)
 
 
 def is_legacy(path: str) -> bool:
-    """Whether a path is one of the older gateway: a prefix as a whole segment."""
+    """Whether a path is one of the legacy gateway: a prefix as a whole segment."""
     first = path[1:].partition("/")[0]
     return first == LEGACY_COORDINATOR_PREFIX or first in LEGACY_PREFIXES
 
 
-def _is_from_here(scope: Any) -> bool:
-    """A program on this machine, not a page in a browser on it: pages send an Origin, or where they come from."""
+def _is_local_program(scope: Any) -> bool:
+    """Whether the caller is a program on this machine, and no browser: those send Origin or Sec-Fetch-Site."""
     names = {name for name, _ in scope["headers"]}
     if b"origin" in names or b"sec-fetch-site" in names or b"x-forwarded-for" in names or b"forwarded" in names:
         return False

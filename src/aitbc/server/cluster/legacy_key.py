@@ -1,7 +1,7 @@
-"""The key of the older gateway, kept for those who call it so: asked for at older paths on the gateway's port, off by default.
+"""The key of the legacy gateway: required at legacy paths on the gateway's port, off by default.
 
-`API_GATEWAY_REQUIRE_AUTH=true` turns it on, and `API_GATEWAY_KEY` is what callers send as `Authorization: Bearer …`. It opens
-the gateway and nothing behind it: who the caller is, and what they may do, says their own key in `X-Api-Key`.
+`API_GATEWAY_REQUIRE_AUTH=true` turns it on, and `API_GATEWAY_KEY` is what callers send as `Authorization: Bearer …`. It
+opens the gateway and nothing behind it: who the caller is, and what they may do, says their own key in `X-Api-Key`.
 """
 
 import hmac
@@ -30,7 +30,7 @@ class GatewayKeyUnset(AppError):
 
 
 class GatewayKey:
-    """What the gateway asks of callers of older paths."""
+    """Checks the legacy gateway key of callers of legacy paths."""
 
     def __init__(self, key: str | None) -> None:
         self._key = key.encode() if key is not None else None

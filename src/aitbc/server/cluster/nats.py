@@ -1,8 +1,9 @@
-"""The bus: a NATS server between the processes, for news and, with JetStream, for events on their way to another process.
+"""The NATS client: wake-ups over core NATS, and with JetStream the streams of events between processes.
 
-Nothing depends on it. An event that it loses is still in the outbox of whoever told it and goes the direct way then; news
-that it loses is found by whoever looks for itself every second. A NATS server may serve others too: names on it begin with
-one that is derived from the installation's secret, and what matters is marked with a key that is derived from it.
+Nothing depends on it. An event that it loses is still in the outbox of its publisher and is delivered directly; a
+wake-up that it loses is made up for by polling every second. A NATS server may serve others too: subjects begin with a
+prefix that is derived from the installation's secret, and events and confirmations are signed with a key that is
+derived from it.
 """
 
 import asyncio
@@ -31,169 +32,175 @@ from aitbc.server.config.settings import NatsSettings
 
 CONNECT_SECONDS = 2
 RECONNECT_SECONDS = 0.5
-ANSWER_SECONDS = 1.0
-"""How long JetStream may take to say that it has something."""
-DEFINE_SECONDS = 2.0
-"""How long to wait before streams that could not be made are tried again."""
+JETSTREAM_SECONDS = 1.0
+"""How long JetStream may take to acknowledge a message."""
+STREAMS_RETRY_SECONDS = 2.0
+"""The pause before streams that could not be created are tried again."""
 PENDING_BYTES_MAX = 1 << 20
-"""What is kept for a server that is away; news of then is worth nothing later."""
+"""How much is buffered while the server is away; old wake-ups are worth nothing later."""
 
-KEPT_SECONDS = 3600
-"""How long an event may lie in a stream; its outbox row has long gone the direct way by then."""
+MAX_AGE_SECONDS = 3600
+"""How long an event may stay in a stream; by then its outbox row has long been delivered directly."""
 STREAM_BYTES_MAX = 64 * 1024 * 1024
 MESSAGE_BYTES_MAX = 128 * 1024
 DUPLICATE_SECONDS = 120
-"""For how long JetStream knows the id of an event again."""
-HEARER = "hearers"
-"""The durable consumer of each stream, and the group in which the processes of a module take turns."""
+"""JetStream's deduplication window for event ids."""
+CONSUMER = "hearers"
+"""The durable consumer of each stream, and the queue group of a module's processes."""
 ACK_SECONDS = 30
 DELIVERIES_MAX = 3
-IN_HANDS_MAX = 1000
+ACK_PENDING_MAX = 1000
 
-MARK = "Aitbc-Mark"
-AWAY = (NatsError, OSError, TimeoutError)
-"""What a call may die of when the server is away or does not know us."""
+SIGNATURE = "Aitbc-Mark"
+NATS_ERRORS = (NatsError, OSError, TimeoutError)
+"""What a call may raise when the server is away or refuses us."""
 
-Hear = Callable[[Msg], Awaitable[None]]
+MessageHandler = Callable[[Msg], Awaitable[None]]
 log = structlog.get_logger("aitbc.bus")
 
 
 class NatsBus:
-    """The connection of one process, made in the background and made again for as long as the process lives."""
+    """The NATS connection of one process, made in the background and remade for as long as the process lives."""
 
     def __init__(self, settings: NatsSettings, secret: bytes, modules: Sequence[str]) -> None:
-        """`modules` are those that hear something: each has a stream. Raises `ConfigError` for what cannot be used."""
+        """`modules` are those that handle events: each has a stream.
+
+        Raises `ConfigError` for settings that cannot be used.
+        """
         assert settings.url is not None
-        self.me = str(new_uuid())
+        self.instance_id = str(new_uuid())
         self._prefix = f"aitbc.{hmac.digest(secret, b'name on the bus', hashlib.sha256).hex()[:12]}"
         self._key = hmac.digest(secret, b"marks on the bus", hashlib.sha256)
         self._servers = servers_of(settings.url.reveal())
-        self._trust = _trust(settings, self._servers)
+        self._tls_context = _tls_context(settings, self._servers)
         self._replicas = settings.replicas
         self._modules = modules
         self._client = Client()
-        self._jet: JetStreamContext = self._client.jetstream(timeout=ANSWER_SECONDS)
-        self._hears: list[tuple[str, str, Hear]] = []
-        self._fresh = asyncio.Event()
-        """The server is a new one, or has forgotten: streams must be made."""
+        self._jetstream: JetStreamContext = self._client.jetstream(timeout=JETSTREAM_SECONDS)
+        self._subscriptions: list[tuple[str, str, MessageHandler]] = []
+        self._needs_streams = asyncio.Event()
+        """Set when the streams must be created: after a connect, or when one is missing."""
         self._has_streams = False
         self._was_connected = False
         self._tasks: list[asyncio.Task[None]] = []
-        self.ways = {"bus": 0, "direct": 0}
-        """How many events went to other processes, by the way that brought them there."""
+        self.events_sent = {"bus": 0, "direct": 0}
+        """Events sent to other processes, by transport."""
 
     @property
     def is_connected(self) -> bool:
-        """Whether the server is there."""
+        """Whether the connection is up."""
         return self._client.is_connected
 
     @property
-    def carries(self) -> bool:
-        """Whether events can go this way now."""
+    def carries_events(self) -> bool:
+        """Whether events can be published now: connected, and the streams exist."""
         return self._has_streams and self._client.is_connected
 
-    def hear(self, subject: str, hear: Hear, *, group: str = "") -> None:
-        """Hear what is said about a subject, from the start on; of a group only one hears each message."""
-        self._hears.append((f"{self._prefix}.{subject}", group, hear))
+    def subscribe(self, subject: str, handler: MessageHandler, *, group: str = "") -> None:
+        """Register a handler for a subject, before `start`; in a queue group each message goes to one subscriber."""
+        self._subscriptions.append((f"{self._prefix}.{subject}", group, handler))
 
     def subject(self, name: str) -> str:
-        """A name of this installation, as it reads on the bus."""
+        """The full subject of a name: with the prefix of this installation."""
         return f"{self._prefix}.{name}"
 
-    def mark(self, *parts: bytes) -> str:
-        """What shows that these parts come from this installation."""
+    def sign(self, *parts: bytes) -> str:
+        """The HMAC of these parts, which shows that they come from this installation."""
         framed = b"".join(len(part).to_bytes(8) + part for part in parts)
         return hmac.new(self._key, framed, hashlib.sha256).hexdigest()
 
-    def is_ours(self, message: Msg, *parts: bytes) -> bool:
-        """Whether the message carries the mark of its parts."""
-        told = (message.headers or {}).get(MARK, "")
-        return hmac.compare_digest(told.encode(), self.mark(*parts).encode())
+    def is_signed(self, message: Msg, *parts: bytes) -> bool:
+        """Whether the message carries the signature of its parts."""
+        signature = (message.headers or {}).get(SIGNATURE, "")
+        return hmac.compare_digest(signature.encode(), self.sign(*parts).encode())
 
-    async def say(self, subject: str, body: bytes, headers: Mapping[str, str] | None = None) -> bool:
-        """Say something to whoever hears it now; false where nobody can be reached."""
+    async def publish(self, subject: str, body: bytes, headers: Mapping[str, str] | None = None) -> bool:
+        """Publish a message to the current subscribers, at most once; false while the server is not connected."""
         if not self._client.is_connected:
             return False
-        with suppress(*AWAY):
+        with suppress(*NATS_ERRORS):
             await self._client.publish(self.subject(subject), body, headers=dict(headers) if headers else None)
             return True
         return False
 
-    async def give(self, subject: str, body: bytes, headers: Mapping[str, str]) -> bool:
-        """Give a message to its stream; false where the stream did not say that it has it, or knew its id already."""
+    async def publish_to_stream(self, subject: str, body: bytes, headers: Mapping[str, str]) -> bool:
+        """Publish a message to its stream; false when the stream did not acknowledge it, or had its id already."""
         try:
-            taken = await self._jet.publish(self.subject(subject), body, headers=dict(headers))
-        except AWAY as error:
-            if self._client.is_connected:  # it is the stream that is missing
-                log.warning("bus_refused_event", reason=repr(error))
-                self._fresh.set()
+            ack = await self._jetstream.publish(self.subject(subject), body, headers=dict(headers))
+        except NATS_ERRORS as error:
+            if self._client.is_connected:  # the stream is missing
+                log.warning("bus_event_unaccepted", reason=repr(error))
+                self._needs_streams.set()
             return False
-        return not taken.duplicate
+        return not ack.duplicate
 
     async def start(self) -> None:
-        """Begin to connect; nobody waits for it."""
-        self._tasks = [asyncio.create_task(self._keep())]
+        """Begin to connect in the background."""
+        self._tasks = [asyncio.create_task(self._run())]
 
     async def stop(self) -> None:
-        """Leave the server."""
+        """Disconnect."""
         await cancel_and_wait(self._tasks)
-        with suppress(*AWAY):
+        with suppress(*NATS_ERRORS):
             await self._client.close()
 
-    async def _keep(self) -> None:
+    async def _run(self) -> None:
+        await self._connect()
+        for subject, group, handler in self._subscriptions:
+            await self._client.subscribe(subject, queue=group, cb=handler)
+        await self._on_connected()
+        while True:
+            await self._needs_streams.wait()
+            self._needs_streams.clear()
+            try:
+                await self._make_streams()
+                self._has_streams = True
+            except NATS_ERRORS as error:
+                self._has_streams = False
+                log.warning("bus_streams_missing", reason=repr(error), meaning="events are delivered directly")
+                await asyncio.sleep(STREAMS_RETRY_SECONDS)
+                self._needs_streams.set()
+
+    async def _connect(self) -> None:
         callbacks: dict[str, Any] = {
-            "error_cb": self._failed,
-            "disconnected_cb": self._left,
-            "reconnected_cb": self._came,
+            "error_cb": self._on_error,
+            "disconnected_cb": self._on_disconnected,
+            "reconnected_cb": self._on_connected,
         }
         times: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, "reconnect_time_wait": RECONNECT_SECONDS}
         await self._client.connect(
             self._servers,
             name="aitbc",
-            tls=self._trust,
+            tls=self._tls_context,
             max_reconnect_attempts=-1,
             pending_size=PENDING_BYTES_MAX,
             **times,
             **callbacks,
         )
-        for subject, group, hear in self._hears:
-            await self._client.subscribe(subject, queue=group, cb=hear)
-        await self._came()
-        while True:
-            await self._fresh.wait()
-            self._fresh.clear()
-            try:
-                await self._make_streams()
-                self._has_streams = True
-            except AWAY as error:
-                self._has_streams = False
-                log.warning("bus_has_no_streams", reason=repr(error), meaning="events go the direct way")
-                await asyncio.sleep(DEFINE_SECONDS)
-                self._fresh.set()
 
     async def _make_streams(self) -> None:
         for module in self._modules:
             stream = self.stream_of(module)
             try:
-                await self._jet.add_stream(stream)
-            except BadRequestError:  # it stands, as an older program made it
-                await self._jet.update_stream(stream)
+                await self._jetstream.add_stream(stream)
+            except BadRequestError:  # it exists, as an older version created it
+                await self._jetstream.update_stream(stream)
             assert stream.name is not None
             consumer = self.consumer_of(module)
             try:
-                await self._jet.consumer_info(stream.name, HEARER)
+                await self._jetstream.consumer_info(stream.name, CONSUMER)
             except NotFoundError:
-                await self._jet.add_consumer(stream.name, consumer)
+                await self._jetstream.add_consumer(stream.name, consumer)
 
     def stream_of(self, module: str) -> api.StreamConfig:
-        """The stream of the events that a module hears: each lies there until one of its processes has heard it."""
+        """The work queue of the events that a module handles: each stays until one of its processes has handled it."""
         return api.StreamConfig(
             name=f"{self._prefix}.{module}".replace(".", "-"),
             subjects=[self.subject(f"events.{module}.*")],
             retention=api.RetentionPolicy.WORK_QUEUE,
             storage=api.StorageType.FILE,
             discard=api.DiscardPolicy.OLD,
-            max_age=KEPT_SECONDS,
+            max_age=MAX_AGE_SECONDS,
             max_bytes=STREAM_BYTES_MAX,
             max_msg_size=MESSAGE_BYTES_MAX,
             duplicate_window=DUPLICATE_SECONDS,
@@ -201,43 +208,43 @@ class NatsBus:
         )
 
     def consumer_of(self, module: str) -> api.ConsumerConfig:
-        """How the stream is heard: pushed to one process at a time, and to another when that one falls silent."""
+        """The push consumer of a stream: one process at a time, and another when that one does not acknowledge."""
         return api.ConsumerConfig(
-            durable_name=HEARER,
+            durable_name=CONSUMER,
             deliver_subject=self.subject(f"deliver.{module}"),
-            deliver_group=HEARER,
+            deliver_group=CONSUMER,
             deliver_policy=api.DeliverPolicy.ALL,
             ack_policy=api.AckPolicy.EXPLICIT,
             ack_wait=ACK_SECONDS,
             max_deliver=DELIVERIES_MAX,
-            max_ack_pending=IN_HANDS_MAX,
+            max_ack_pending=ACK_PENDING_MAX,
         )
 
-    async def _failed(self, error: Exception) -> None:
+    async def _on_error(self, error: Exception) -> None:
         log.debug("bus_failed", reason=repr(error))
 
-    async def _left(self) -> None:
-        if self._was_connected:  # it is said for every try that fails, too
-            log.warning("bus_left", meaning="events go the direct way, news by the database")
+    async def _on_disconnected(self) -> None:
+        if self._was_connected:  # the client reports every failed attempt too
+            log.warning("bus_disconnected", meaning="events are delivered directly, wake-ups go over the database")
         self._was_connected = False
 
-    async def _came(self) -> None:
+    async def _on_connected(self) -> None:
         log.info("bus_connected")
         self._was_connected = True
-        self._fresh.set()
+        self._needs_streams.set()
 
     async def measure(self) -> Sequence[Metric]:
-        """Whether the server is there, and how events went."""
+        """Metrics: whether the connection is up, and how many events went by each transport."""
         connected = gauge("aitbc_bus_connected", "Whether the NATS server of this process is there.")
         connected.add_metric([], float(self.is_connected))
-        events = counter("aitbc_bus_events_total", "Events brought to other processes, by way.", ("way",))
-        for way, count in self.ways.items():
-            events.add_metric([way], count)
+        events = counter("aitbc_bus_events_total", "Events sent to other processes, by transport.", ("way",))
+        for transport, count in self.events_sent.items():
+            events.add_metric([transport], count)
         return [connected, events]
 
 
 def servers_of(url: str) -> list[str]:
-    """The servers that a setting names. Raises `ConfigError` for what is none, or would be reached in the clear."""
+    """The servers of the setting `nats.url`. Raises `ConfigError` for a malformed one, or one reached in the clear."""
     servers = [server.strip() for server in url.split(",")]
     for server in servers:
         try:
@@ -255,7 +262,7 @@ def servers_of(url: str) -> list[str]:
     return servers
 
 
-def _trust(settings: NatsSettings, servers: Sequence[str]) -> ssl.SSLContext | None:
+def _tls_context(settings: NatsSettings, servers: Sequence[str]) -> ssl.SSLContext | None:
     if not any(server.startswith("tls://") for server in servers):
         return None
     try:
@@ -270,27 +277,27 @@ def _trust(settings: NatsSettings, servers: Sequence[str]) -> ssl.SSLContext | N
 
 
 def reason_of(settings: NatsSettings) -> str | None:
-    """Why the bus of these settings would carry nothing, asked of the server itself; none when it would."""
-    return asyncio.run(_ask(settings))
+    """Why these settings give no working bus, as found by connecting; none when they do."""
+    return asyncio.run(_check(settings))
 
 
-async def _ask(settings: NatsSettings) -> str | None:
+async def _check(settings: NatsSettings) -> str | None:
     assert settings.url is not None
     servers = servers_of(settings.url.reveal())
     client = Client()
-    said: list[Exception] = []
+    errors: list[Exception] = []
 
     async def failed(error: Exception) -> None:
-        said.append(error)
+        errors.append(error)
 
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            await client.connect(servers, tls=_trust(settings, servers), allow_reconnect=False, error_cb=failed)
-    except AWAY as error:
-        return f"no server answers: {said[-1] if said else error}"
+            await client.connect(servers, tls=_tls_context(settings, servers), allow_reconnect=False, error_cb=failed)
+    except NATS_ERRORS as error:
+        return f"no server answers: {errors[-1] if errors else error}"
     try:
-        await client.jetstream(timeout=ANSWER_SECONDS).account_info()
-    except AWAY as error:
+        await client.jetstream(timeout=JETSTREAM_SECONDS).account_info()
+    except NATS_ERRORS as error:
         return f"a server answers, without JetStream: {error!r}"
     finally:
         await client.close()

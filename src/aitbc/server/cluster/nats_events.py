@@ -1,7 +1,7 @@
-"""Events over the bus: given to the stream of whoever hears them, heard there, and confirmed to whoever told them.
+"""Event transport over NATS JetStream: published to the stream of the handler's module, and confirmed after its commit.
 
-A row of the outbox counts as delivered only when its hearer has said so, after its commit. What is not confirmed in time, or
-is refused, goes the direct way: the inbox sees to it that what arrives by both is heard once.
+An outbox row counts as delivered only once its handler has confirmed it, after the commit. What is not confirmed in
+time, or fails, is delivered directly: the inbox makes sure that an event that arrives by both ways is handled once.
 """
 
 import asyncio
@@ -19,196 +19,204 @@ from nats.js.api import Header
 from aitbc.kernel.database.outbox import Event, decode, encode
 from aitbc.kernel.events.relay import EventHandler, Subscriber
 from aitbc.kernel.primitives.clock import now
-from aitbc.server.cluster.nats import AWAY, HEARER, KEPT_SECONDS, MARK, NatsBus
+from aitbc.server.cluster.nats import CONSUMER, MAX_AGE_SECONDS, NATS_ERRORS, SIGNATURE, NatsBus
 
-HEARD_SECONDS = 2.0
+CONFIRM_SECONDS = 2.0
 """How long a confirmation may take."""
-REST_SECONDS = 10.0
-"""How long events go the direct way after nothing was confirmed in time: nobody may be there to hear the stream."""
-TOGETHER_MAX = 500
-KIND, TELLER, AT = "Aitbc-Kind", "Aitbc-Teller", "Aitbc-At"
+BYPASS_SECONDS = 10.0
+"""How long the bus is bypassed after nothing was confirmed in time: the stream may have no consumer."""
+BATCH_MAX = 500
+KIND, PUBLISHER, PUBLISHED_AT = "Aitbc-Kind", "Aitbc-Teller", "Aitbc-At"
 
 log = structlog.get_logger("aitbc.bus")
-Told = Sequence[tuple[UUID, Event]]
+Events = Sequence[tuple[UUID, Event]]
 
 
-class Heard(Struct, frozen=True):
-    """What a hearer says of events: that they are heard and committed, or that it could not."""
+class Confirmation(Struct, frozen=True):
+    """A handler's confirmation of events: that they are handled and committed, or that it failed."""
 
     handler: str
     ids: tuple[UUID, ...]
     ok: bool
 
 
-class _Awaited:
-    """Events of one telling that nothing is known of yet."""
+class _PendingEvents:
+    """The events of one delivery that are not confirmed yet."""
 
     def __init__(self, ids: set[UUID]) -> None:
-        self.open = ids
-        self.heard: set[UUID] = set()
+        self.unconfirmed = ids
+        self.confirmed: set[UUID] = set()
         self.done = asyncio.Event()
 
     def settle(self, id_: UUID, *, ok: bool) -> None:
-        """One of them is known: heard, or not to be waited for."""
-        if id_ in self.open:
-            self.open.discard(id_)
+        """Settle one event: confirmed, or not to be waited for."""
+        if id_ in self.unconfirmed:
+            self.unconfirmed.discard(id_)
             if ok:
-                self.heard.add(id_)
-        if not self.open:
+                self.confirmed.add(id_)
+        if not self.unconfirmed:
             self.done.set()
 
 
-class NatsEvents:
-    """Both ends of the way, for one process."""
+class NatsEventTransport:
+    """The event transport of one process: publishes its own events, and handles those of others."""
 
     def __init__(self, bus: NatsBus, event_handlers: Mapping[str, EventHandler]) -> None:
         """`event_handlers` are those of this process, by name."""
         self.bus = bus
-        self._hearers = event_handlers
-        self._awaited: dict[tuple[str, UUID], _Awaited] = {}
-        self._arrived: asyncio.Queue[Msg] = asyncio.Queue()
-        self._rests_until = 0.0
-        bus.hear(f"heard.{bus.me}", self._confirmed)
+        self._handlers = event_handlers
+        self._pending: dict[tuple[str, UUID], _PendingEvents] = {}
+        self._received: asyncio.Queue[Msg] = asyncio.Queue()
+        self._bypass_until = 0.0
+        bus.subscribe(f"heard.{bus.instance_id}", self._on_confirmation)
         for module in sorted({name.partition(".")[0] for name in event_handlers}):
-            bus.hear(f"deliver.{module}", self._arrives, group=HEARER)
+            bus.subscribe(f"deliver.{module}", self._on_event, group=CONSUMER)
 
-    def ear(self, direct: Subscriber) -> "NatsSubscriber":
-        """A handler of a module in another process, told this way and directly what did not get there so."""
+    def subscriber(self, direct: Subscriber) -> "NatsSubscriber":
+        """The subscriber for a handler in another process; `direct` gets what the bus did not deliver."""
         return NatsSubscriber(self, direct)
 
-    # The teller's end
+    # Publishing
 
-    async def bring(self, handler: str, told: Told) -> Told:
-        """Give events to the stream of their hearer; answers those that must go the direct way."""
+    async def deliver(self, handler: str, events: Events) -> Events:
+        """Publish events to their stream, and wait for confirmation; returns those that must be delivered directly."""
         loop = asyncio.get_running_loop()
-        if not told or not self.bus.carries or loop.time() < self._rests_until:
-            return told
-        awaited = _Awaited({id_ for id_, _ in told})
-        keys = [(handler, id_) for id_, _ in told]
-        self._awaited.update(dict.fromkeys(keys, awaited))
+        if not events or not self.bus.carries_events or loop.time() < self._bypass_until:
+            return events
+        pending = _PendingEvents({id_ for id_, _ in events})
+        keys = [(handler, id_) for id_, _ in events]
+        self._pending.update(dict.fromkeys(keys, pending))
         try:
-            given = await asyncio.gather(*(self._give(handler, id_, event) for id_, event in told))
-            for (id_, _), taken in zip(told, given, strict=True):
-                if not taken:
-                    awaited.settle(id_, ok=False)
-            async with asyncio.timeout(HEARD_SECONDS):
-                await awaited.done.wait()
+            published = await asyncio.gather(*(self._publish(handler, id_, event) for id_, event in events))
+            for (id_, _), is_published in zip(events, published, strict=True):
+                if not is_published:
+                    pending.settle(id_, ok=False)
+            async with asyncio.timeout(CONFIRM_SECONDS):
+                await pending.done.wait()
         except TimeoutError:
-            if not awaited.heard:
-                self._rests_until = loop.time() + REST_SECONDS
-            log.warning("bus_events_unheard", hearer=handler, count=len(awaited.open), meaning="they go the direct way")
+            if not pending.confirmed:
+                self._bypass_until = loop.time() + BYPASS_SECONDS
+            log.warning(
+                "bus_events_unconfirmed",
+                handler=handler,
+                count=len(pending.unconfirmed),
+                meaning="they are delivered directly",
+            )
         finally:
             for key in keys:
-                self._awaited.pop(key, None)
-        self.bus.ways["bus"] += len(awaited.heard)
-        return [one for one in told if one[0] not in awaited.heard]
+                self._pending.pop(key, None)
+        self.bus.events_sent["bus"] += len(pending.confirmed)
+        return [one for one in events if one[0] not in pending.confirmed]
 
-    async def _give(self, handler: str, id_: UUID, event: Event) -> bool:
+    async def _publish(self, handler: str, id_: UUID, event: Event) -> bool:
         body = encode(event).encode()
-        about = {
+        headers = {
             Header.MSG_ID.value: str(id_),
             KIND: event.kind,
-            TELLER: self.bus.me,
-            AT: str(int(now().timestamp())),
+            PUBLISHER: self.bus.instance_id,
+            PUBLISHED_AT: str(int(now().timestamp())),
         }
-        about[MARK] = self.bus.mark(handler.encode(), *(value.encode() for value in about.values()), body)
-        return await self.bus.give(f"events.{handler}", body, about)
+        headers[SIGNATURE] = self.bus.sign(handler.encode(), *(value.encode() for value in headers.values()), body)
+        return await self.bus.publish_to_stream(f"events.{handler}", body, headers)
 
-    async def _confirmed(self, message: Msg) -> None:
-        if not self.bus.is_ours(message, self.bus.me.encode(), message.data):
+    async def _on_confirmation(self, message: Msg) -> None:
+        if not self.bus.is_signed(message, self.bus.instance_id.encode(), message.data):
             log.warning("bus_confirmation_refused", subject=message.subject)
             return
-        heard = msgspec.json.decode(message.data, type=Heard)
-        for id_ in heard.ids:
-            awaited = self._awaited.get((heard.handler, id_))
-            if awaited is not None:
-                awaited.settle(id_, ok=heard.ok)
+        confirmed = msgspec.json.decode(message.data, type=Confirmation)
+        for id_ in confirmed.ids:
+            pending = self._pending.get((confirmed.handler, id_))
+            if pending is not None:
+                pending.settle(id_, ok=confirmed.ok)
 
-    # The hearer's end
+    # Handling
 
-    async def _arrives(self, message: Msg) -> None:
-        self._arrived.put_nowait(message)
+    async def _on_event(self, message: Msg) -> None:
+        self._received.put_nowait(message)
 
     async def run(self) -> None:
-        """Hear what arrives for this process, for ever."""
+        """Handle the events that arrive for this process in batches, until cancelled."""
         while True:
-            messages = [await self._arrived.get()]
-            while not self._arrived.empty() and len(messages) < TOGETHER_MAX:
-                messages.append(self._arrived.get_nowait())
-            by_hearer: dict[tuple[str, str], list[tuple[UUID, Event, Msg]]] = defaultdict(list)
+            messages = [await self._received.get()]
+            while not self._received.empty() and len(messages) < BATCH_MAX:
+                messages.append(self._received.get_nowait())
+            by_handler: dict[tuple[str, str], list[tuple[UUID, Event, Msg]]] = defaultdict(list)
             for message in messages:
-                arrived = self._read(message)
-                if arrived is None:
-                    await _end(message)
+                decoded = self._decode(message)
+                if decoded is None:
+                    await _acknowledge(message)
                 else:
-                    handler, teller, id_, event = arrived
-                    by_hearer[handler, teller].append((id_, event, message))
-            for (handler, teller), group in by_hearer.items():
-                await self._hear(handler, teller, group)
+                    handler, publisher, id_, event = decoded
+                    by_handler[handler, publisher].append((id_, event, message))
+            for (handler, publisher), group in by_handler.items():
+                await self._handle(handler, publisher, group)
 
-    def _read(self, message: Msg) -> tuple[str, str, UUID, Event] | None:
-        """What a message says; none for one that is not ours, too old, or for nobody here."""
+    def _decode(self, message: Msg) -> tuple[str, str, UUID, Event] | None:
+        """Handler, publisher, id and event; none for a message that is not signed, too old, or has no handler here."""
         handler = _handler_of(message)
         headers = message.headers or {}
-        names = (Header.MSG_ID.value, KIND, TELLER, AT)
-        told = [headers.get(name, "") for name in names]
+        names = (Header.MSG_ID.value, KIND, PUBLISHER, PUBLISHED_AT)
+        values = [headers.get(name, "") for name in names]
         try:
-            if not self.bus.is_ours(message, handler.encode(), *(value.encode() for value in told), message.data):
-                raise ValueError("it does not carry our mark")
-            ident, kind, teller, at = told
-            if int(at) < now().timestamp() - KEPT_SECONDS:  # older ones may have been forgotten by the inbox
+            if not self.bus.is_signed(message, handler.encode(), *(value.encode() for value in values), message.data):
+                raise ValueError("its signature is not ours")
+            ident, kind, publisher, at = values
+            if int(at) < now().timestamp() - MAX_AGE_SECONDS:  # older ones may have been forgotten by the inbox
                 raise ValueError("it is too old")
-            if handler not in self._hearers:
-                raise ValueError("nobody of that name is here")
-            return handler, teller, UUID(ident), decode(kind, message.data.decode())
+            if handler not in self._handlers:
+                raise ValueError("there is no handler of that name here")
+            return handler, publisher, UUID(ident), decode(kind, message.data.decode())
         except (ValueError, KeyError, msgspec.MsgspecError) as error:
-            log.warning("bus_event_refused", hearer=handler, reason=str(error))
+            log.warning("bus_event_refused", handler=handler, reason=str(error))
             return None
 
-    async def _hear(self, handler: str, teller: str, group: Sequence[tuple[UUID, Event, Msg]]) -> None:
-        """Hear events of one teller together, and say how that went; what is refused is the outbox's to try again."""
+    async def _handle(self, handler: str, publisher: str, group: Sequence[tuple[UUID, Event, Msg]]) -> None:
+        """Handle the events of one publisher together, and confirm the outcome; the outbox retries what failed."""
         ok = True
         try:
-            await self._hearers[handler].receive([(id_, event) for id_, event, _ in group])
-        except Exception as error:  # noqa: BLE001 - whatever a handler dies of, the direct way will meet it again
-            log.warning("bus_events_refused", hearer=handler, count=len(group), reason=repr(error))
+            await self._handlers[handler].receive([(id_, event) for id_, event, _ in group])
+        except Exception as error:  # noqa: BLE001 - whatever it is, direct delivery will meet it again
+            log.warning("bus_events_refused", handler=handler, count=len(group), reason=repr(error))
             ok = False
         for _, _, message in group:
-            await _end(message, heard=ok)
-        body = msgspec.json.encode(Heard(handler, tuple(id_ for id_, _, _ in group), ok))
-        await self.bus.say(f"heard.{teller}", body, {MARK: self.bus.mark(teller.encode(), body)})
+            await _acknowledge(message, confirmed=ok)
+        body = msgspec.json.encode(Confirmation(handler, tuple(id_ for id_, _, _ in group), ok))
+        await self.bus.publish(f"heard.{publisher}", body, {SIGNATURE: self.bus.sign(publisher.encode(), body)})
 
 
 class NatsEventBus(NatsBus):
-    """The bus, with a way for events."""
+    """A NATS connection that also carries events."""
 
-    def events(self, event_handlers: Mapping[str, EventHandler]) -> NatsEvents:
-        """The way of events to and from the hearers of this process."""
-        return NatsEvents(self, event_handlers)
+    def event_transport(self, handlers: Mapping[str, EventHandler]) -> NatsEventTransport:
+        """The transport of events to and from the handlers of this process."""
+        return NatsEventTransport(self, handlers)
 
 
 class NatsSubscriber:
-    """A handler of a module in another process: told over the bus, and directly what did not get there so."""
+    """The subscriber of a handler in another process: over the bus, and directly what the bus did not deliver."""
 
-    def __init__(self, events: NatsEvents, direct: Subscriber) -> None:
+    def __init__(self, transport: NatsEventTransport, direct: Subscriber) -> None:
         self.name = direct.name
-        self._events = events
+        self._transport = transport
         self._direct = direct
 
-    async def receive(self, told: Told) -> None:
-        """Bring events there; when this returns, they are heard and committed."""
-        left = await self._events.bring(self.name, told)
-        if left:
-            await self._direct.receive(left)
-            self._events.bus.ways["direct"] += len(left)
+    async def receive(self, events: Events) -> None:
+        """Deliver events there; when this returns, they are handled and committed."""
+        undelivered = await self._transport.deliver(self.name, events)
+        if undelivered:
+            await self._direct.receive(undelivered)
+            self._transport.bus.events_sent["direct"] += len(undelivered)
 
 
 def _handler_of(message: Msg) -> str:
-    """The name of a handler, from the end of the subject that leads to it."""
+    """The name of a handler: the last two parts of the subject."""
     return ".".join(message.subject.split(".")[-2:])
 
 
-async def _end(message: Msg, *, heard: bool = False) -> None:
-    """Take a message out of its stream; one whose server has left meanwhile comes again, and is known then."""
-    with suppress(*AWAY):
-        await (message.ack() if heard else message.term())
+async def _acknowledge(message: Msg, *, confirmed: bool = False) -> None:
+    """Remove a message from its stream.
+
+    Lost when the server is away; the message comes again, and the inbox knows it.
+    """
+    with suppress(*NATS_ERRORS):
+        await (message.ack() if confirmed else message.term())

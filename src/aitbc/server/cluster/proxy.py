@@ -1,7 +1,7 @@
-"""Brings a caller's request or WebSocket to a module in another process, and what comes of it back, piece by piece.
+"""Reverse proxy: forwards a request to a module in another process, and streams the response back.
 
-Nothing is gathered on the way and nothing is ever sent twice: what may have happened is the caller's to ask about. A caller
-who leaves ends the request over there too.
+Nothing is buffered and nothing is retried: a caller who gets no answer must ask what happened. When the caller
+disconnects, the forwarded request is cancelled too.
 """
 
 import asyncio
@@ -13,10 +13,10 @@ from litestar.types import Receive, Send
 
 from aitbc.kernel.http.disconnect import DISCONNECT
 from aitbc.kernel.http.guard import loopback_key_of
-from aitbc.server.asgi.access_log import TOLD
+from aitbc.server.asgi.access_log import LOGGED_ELSEWHERE
 from aitbc.server.cluster.circuit_breaker import CircuitBreaker, ModuleUnavailable
-from aitbc.server.cluster.peers import HOST, REFUSED, SERVICE, Peer, is_refused
-from aitbc.server.cluster.unix_client import Content, PeerResponse
+from aitbc.server.cluster.peer_client import PeerResponse, RequestBody
+from aitbc.server.cluster.peers import HOST_HEADER, SERVICE_HEADER, SERVICE_REFUSED_HINT, Peer, is_token_refusal
 
 HOP_BY_HOP = frozenset(
     {
@@ -24,107 +24,113 @@ HOP_BY_HOP = frozenset(
         *(b"te", b"trailer", b"transfer-encoding", b"upgrade"),
     }
 )
-OWN = frozenset({b"date", b"server", b"x-request-id"})
-"""Headers of an answer that this process makes itself."""
-SEEN = frozenset({b"x-request-id", b"origin", b"sec-fetch-site", SERVICE.lower().encode(), HOST.lower().encode()})
-"""Headers of a request that were judged here, or are ours to write."""
+OWN_RESPONSE_HEADERS = frozenset({b"date", b"server", b"x-request-id"})
+"""Response headers that this process sets itself."""
+OWN_REQUEST_HEADERS = frozenset(
+    {b"x-request-id", b"origin", b"sec-fetch-site", SERVICE_HEADER.lower().encode(), HOST_HEADER.lower().encode()}
+)
+"""Request headers that were checked here, or are set by this process."""
 
-NOT_ONWARD = HOP_BY_HOP | SEEN
-NOT_BACK = HOP_BY_HOP | OWN
-NOTHING: frozenset[bytes] = frozenset()
+NOT_FORWARDED = HOP_BY_HOP | OWN_REQUEST_HEADERS
+NOT_RETURNED = HOP_BY_HOP | OWN_RESPONSE_HEADERS
+NONE: frozenset[bytes] = frozenset()
 
 log = structlog.get_logger("aitbc.gateway")
 
 
 async def forward(scope: Any, receive: Receive, send: Send, peer: Peer, breaker: CircuitBreaker) -> None:
-    """One HTTP request. Raises `ModuleUnavailable` when no answer comes."""
+    """Forward one HTTP request. Raises `ModuleUnavailable` when no response comes."""
     breaker.admit()
-    gone, task = scope.get(DISCONNECT), asyncio.current_task()
-    if gone is not None and task is not None:
-        gone.cancel_task(task)
+    disconnect, task = scope.get(DISCONNECT), asyncio.current_task()
+    if disconnect is not None and task is not None:
+        disconnect.cancel_task(task)
     state = scope["state"]
     try:
-        answer = await peer.exchange(
-            scope["method"], target_of(scope), headers_onward(scope, peer), await _content(scope, receive)
+        response = await peer.request(
+            scope["method"], target_of(scope), forwarded_headers(scope, peer), await _request_body(scope, receive)
         )
         try:
-            if is_refused(answer.status, answer.headers):
+            if is_token_refusal(response.status, response.headers):
                 breaker.failed()
-                log.error("service_token_refused", process=peer.name, meaning=REFUSED)
+                log.error("service_token_refused", process=peer.name, meaning=SERVICE_REFUSED_HINT)
                 raise ModuleUnavailable
             breaker.succeeded()
-            state[TOLD] = True
-            await _pass_on(answer, send)
+            state[LOGGED_ELSEWHERE] = True
+            await _send_response(response, send)
         finally:
-            answer.close()
+            response.close()
     except OSError as error:
-        if gone is not None and gone.is_set:  # nobody is there to be told
+        if disconnect is not None and disconnect.is_set:  # the caller has disconnected
             return
-        if state.get(TOLD):  # half an answer cannot be called back: the connection is cut
+        if state.get(LOGGED_ELSEWHERE):  # a response that has begun cannot be replaced: the connection is closed
             raise
         breaker.failed()
         log.warning("module_unreachable", process=peer.name, reason=repr(error))
         raise ModuleUnavailable from None
 
 
-async def _pass_on(answer: PeerResponse, send: Send) -> None:
-    """The answer, in one piece where it is whole."""
-    start: Any = {"type": "http.response.start", "status": answer.status, "headers": _headers_back(answer.headers)}
+async def _send_response(response: PeerResponse, send: Send) -> None:
+    """Send the response on: at once when its body is buffered, else chunk by chunk."""
+    start: Any = {
+        "type": "http.response.start",
+        "status": response.status,
+        "headers": _response_headers(response.headers),
+    }
     await send(start)
-    whole = answer.whole
-    if whole is None:
-        async for piece in answer.pieces():
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        whole = b""
-    await send({"type": "http.response.body", "body": whole, "more_body": False})
+    buffered_body = response.buffered_body
+    if buffered_body is None:
+        async for chunk in response.chunks():
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        buffered_body = b""
+    await send({"type": "http.response.body", "body": buffered_body, "more_body": False})
 
 
 def target_of(scope: Any) -> bytes:
-    """The request's own path and query, as they came."""
+    """The request target: path and query, as they came."""
     query: bytes = scope["query_string"]
     path: bytes = scope["raw_path"]
     return path + b"?" + query if query else path
 
 
-def headers_onward(scope: Any, peer: Peer, hidden: frozenset[bytes] = NOTHING) -> list[tuple[bytes, bytes]]:
-    """The headers of a request as the other process gets them; `hidden` are left out beside those of every request."""
+def forwarded_headers(scope: Any, peer: Peer, hidden: frozenset[bytes] = NONE) -> list[tuple[bytes, bytes]]:
+    """The request headers for the other process; `hidden` are removed beside the usual ones."""
     head: list[tuple[bytes, bytes]] = scope["headers"]
-    hidden = _with(NOT_ONWARD, hidden, _named(head))
+    hidden = _with(NOT_FORWARDED, hidden, _named_in_connection(head))
     loopback_key = loopback_key_of(scope)
     if loopback_key is not None:
         hidden |= {b"authorization", b"x-api-key"}
-    if peer.is_far:
+    if peer.is_remote:
         hidden |= {b"host"}
     headers = [pair for pair in head if pair[0] not in hidden]
     if loopback_key is not None:
         headers.append((b"authorization", b"Bearer " + loopback_key.encode()))
-    if peer.is_far:
-        headers += peer.pass_of(dict(head).get(b"host"))
+    if peer.is_remote:
+        headers += peer.forwarding_headers(dict(head).get(b"host"))
     headers.append((b"x-request-id", scope["state"]["request_id"].encode()))
     return headers
 
 
-def _headers_back(head: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    hidden = _with(NOT_BACK, _named(head))
+def _response_headers(head: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    hidden = _with(NOT_RETURNED, _named_in_connection(head))
     return [pair for pair in head if pair[0] not in hidden]
 
 
-def _named(head: Sequence[tuple[bytes, bytes]]) -> frozenset[bytes]:
+def _named_in_connection(head: Sequence[tuple[bytes, bytes]]) -> frozenset[bytes]:
     """The headers that a Connection header makes hop-by-hop."""
     found = [value for name, value in head if name == b"connection"]
-    return frozenset(each.strip().lower() for value in found for each in value.split(b",")) if found else NOTHING
+    return frozenset(each.strip().lower() for value in found for each in value.split(b",")) if found else NONE
 
 
 def _with(names: frozenset[bytes], *others: frozenset[bytes]) -> frozenset[bytes]:
-    """All of these names; most requests add none to the first."""
+    """The union of these names; most requests add none to the first."""
     for more in others:
         if more:
             names |= more
     return names
 
 
-async def _content(scope: Any, receive: Receive) -> Content:
-    """The body: whole where it is here already, else as it comes; none for a request that has none."""
+async def _request_body(scope: Any, receive: Receive) -> RequestBody:
+    """The request body: all of it when it has arrived already, else its chunks; none for a request without one."""
     for name, value in scope["headers"]:
         if (name == b"content-length" and value != b"0") or name == b"transfer-encoding":
             break
@@ -133,10 +139,10 @@ async def _content(scope: Any, receive: Receive) -> Content:
     first: Any = await receive()
     if first["type"] == "http.request" and not first.get("more_body", False):
         return bytes(first.get("body", b""))
-    return _pieces(first, receive)
+    return _body_chunks(first, receive)
 
 
-async def _pieces(message: Any, receive: Receive) -> AsyncIterator[bytes]:
+async def _body_chunks(message: Any, receive: Receive) -> AsyncIterator[bytes]:
     while True:
         if message["type"] != "http.request":
             raise ConnectionResetError

@@ -1,7 +1,7 @@
-"""One Protocol, two roads: the same face of a module whether it lives in this process or in another.
+"""RPC stubs of module faces: calls on the same Protocol, to this process or to another.
 
-Each coroutine of the Protocol is an operation with an argument struct made from its signature. A refusal crosses as its
-code and message and is raised again as the class it was.
+Each coroutine of the Protocol is an operation with an argument struct made from its signature. An `AppError` is sent as
+its code and message and raised again as the class it was.
 """
 
 import functools
@@ -17,19 +17,19 @@ from aitbc.kernel.primitives.errors import AppError
 
 Api = TypeVar("Api")
 Transport = Callable[[str, bytes], Awaitable[tuple[int, bytes]]]
-"""Brings an operation and the JSON of its arguments to the other process; answers a status and a body."""
+"""Sends an operation and its arguments as JSON to the other process; returns a status and a body."""
 
 
 class Operation(Struct, frozen=True):
-    """One coroutine of a Protocol, as data."""
+    """One coroutine of a Protocol: its name, argument struct and result type."""
 
     name: str
     arguments: type[Struct]
-    answer: Any
+    result: Any
 
 
-class Refusal(Struct, frozen=True):
-    """An `AppError` on its way between processes."""
+class RemoteError(Struct, frozen=True):
+    """An `AppError`, serialized."""
 
     code: str
     message: str
@@ -52,14 +52,14 @@ def _read_operations(api: type) -> dict[str, Operation]:
         if name.startswith("_"):
             continue
         if not inspect.iscoroutinefunction(member):
-            raise TypeError(f"{api.__name__}.{name} must be a coroutine: it may have to cross to another process")
+            raise TypeError(f"{api.__name__}.{name} must be a coroutine: it may be called from another process")
         hints = get_type_hints(member, include_extras=True)
         parameters = list(inspect.signature(member).parameters.values())[1:]
         fields = [
             (p.name, hints[p.name]) if p.default is p.empty else (p.name, hints[p.name], p.default) for p in parameters
         ]
         arguments = msgspec.defstruct(f"{api.__name__}_{name}", fields, kw_only=True, frozen=True)
-        found[name] = Operation(name=name, arguments=arguments, answer=hints["return"])
+        found[name] = Operation(name=name, arguments=arguments, result=hints["return"])
     return found
 
 
@@ -69,18 +69,18 @@ def _refuse_inside_transaction(api: type, name: str) -> None:
 
 
 def local(api: type[Api], service: Any) -> Api:
-    """The face of a module that lives here: its own methods, refused inside an open transaction."""
+    """The face of a module of this process: its own methods, refused inside an open transaction."""
 
     class Face:
         pass
 
     face = Face()
     for name in operations(api):
-        setattr(face, name, _guarded(api, name, getattr(service, name)))
+        setattr(face, name, _local_method(api, name, getattr(service, name)))
     return cast(Api, face)
 
 
-def _guarded(api: type, name: str, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def _local_method(api: type, name: str, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     @functools.wraps(method)
     async def call(*args: Any, **kwargs: Any) -> Any:
         _refuse_inside_transaction(api, name)
@@ -89,39 +89,39 @@ def _guarded(api: type, name: str, method: Callable[..., Awaitable[Any]]) -> Cal
     return call
 
 
-def remote(api: type[Api], road: Transport) -> Api:
-    """The face of a module that lives elsewhere; a broken road raises what the road raises (`Unavailable`)."""
+def remote(api: type[Api], transport: Transport) -> Api:
+    """The face of a module of another process; raises what the transport raises (`Unavailable`)."""
 
     class Face:
         pass
 
     face = Face()
     for operation in operations(api).values():
-        setattr(face, operation.name, _crossing(api, operation, road))
+        setattr(face, operation.name, _remote_method(api, operation, transport))
     return cast(Api, face)
 
 
-def _crossing(api: type, operation: Operation, road: Transport) -> Callable[..., Awaitable[Any]]:
+def _remote_method(api: type, operation: Operation, transport: Transport) -> Callable[..., Awaitable[Any]]:
     names = operation.arguments.__struct_fields__
 
     async def call(*args: Any, **kwargs: Any) -> Any:
         _refuse_inside_transaction(api, operation.name)
         arguments = operation.arguments(**dict(zip(names, args, strict=False)), **kwargs)
-        status, body = await road(operation.name, msgspec.json.encode(arguments))
+        status, body = await transport(operation.name, msgspec.json.encode(arguments))
         if status == 200:
-            return msgspec.json.decode(body, type=operation.answer)
-        refusal = msgspec.json.decode(body, type=Refusal)
-        raise AppError.registry.get(refusal.code, AppError)(refusal.message, **refusal.details)
+            return msgspec.json.decode(body, type=operation.result)
+        error = msgspec.json.decode(body, type=RemoteError)
+        raise AppError.registry.get(error.code, AppError)(error.message, **error.details)
 
     return call
 
 
-async def answer(api: type, service: Any, name: str, body: bytes) -> tuple[int, bytes]:
-    """The other end of a road: run one operation on the service and encode what comes of it."""
+async def dispatch(api: type, service: Any, name: str, body: bytes) -> tuple[int, bytes]:
+    """The server side: run one operation on the service, and encode its result or error."""
     operation = operations(api)[name]
     try:
         arguments = msgspec.json.decode(body, type=operation.arguments)
         result = await getattr(service, name)(**msgspec.structs.asdict(arguments))
     except AppError as error:
-        return error.status, msgspec.json.encode(Refusal(error.code, error.message, error.details))
+        return error.status, msgspec.json.encode(RemoteError(error.code, error.message, error.details))
     return 200, msgspec.json.encode(result)

@@ -1,6 +1,6 @@
-"""Wires to a process on another machine, and WebSockets to any: the pooled client of a library, which knows TLS and networks.
+"""HTTP client over TLS, for processes on other machines, and for WebSockets to any process: aiohttp's client session.
 
-It is loaded when it is first needed: most processes never talk that way, and it takes a tenth of a start.
+It is imported when it is first needed: most processes never need it, and importing it takes a tenth of a start.
 """
 
 import ssl
@@ -10,14 +10,21 @@ import aiohttp
 from yarl import URL
 
 from aitbc.kernel.primitives.errors import AppError
-from aitbc.server.cluster.unix_client import CONNECT_SECONDS, SILENCE_SECONDS, WHOLE_BYTES, Content, Head, PeerResponse
+from aitbc.server.cluster.peer_client import (
+    BUFFERED_BYTES_MAX,
+    CONNECT_SECONDS,
+    READ_TIMEOUT_SECONDS,
+    HeaderList,
+    PeerResponse,
+    RequestBody,
+)
 from aitbc.server.config.hosts import PeerHost
 
-PATIENCE = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
+TIMEOUTS = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_TIMEOUT_SECONDS)
 
 
 def new_session(at: PeerHost, trust: ssl.SSLContext | None) -> aiohttp.ClientSession:
-    """The pooled client of one process, for the event loop that runs."""
+    """A client session for one process, bound to the running event loop."""
     connector: aiohttp.BaseConnector
     if at.socket is not None:
         connector = aiohttp.UnixConnector(str(at.socket), limit=0, keepalive_timeout=15)
@@ -33,52 +40,55 @@ def new_session(at: PeerHost, trust: ssl.SSLContext | None) -> aiohttp.ClientSes
 
 
 def url_at(base: str, target: bytes) -> URL:
-    """A target, as it came, at another process."""
+    """The URL of a request target at another process, with its escapes as they came."""
     return URL(base + target.decode("ascii"), encoded=True)
 
 
 class TlsResponse:
-    """An `PeerResponse` of the library's."""
+    """A `PeerResponse` over aiohttp's response."""
 
-    def __init__(self, answer: aiohttp.ClientResponse, whole: bytes | None) -> None:
+    def __init__(self, answer: aiohttp.ClientResponse, buffered_body: bytes | None) -> None:
         self._answer = answer
         self.status = answer.status
         self.headers = [(name.lower(), value) for name, value in answer.raw_headers]
-        self.whole = whole
+        self.buffered_body = buffered_body
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises `OSError` when it breaks off."""
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives. Raises `OSError` when the connection breaks."""
         try:
-            async for piece in self._answer.content.iter_any():
-                yield piece
+            async for chunk in self._answer.content.iter_any():
+                yield chunk
         except aiohttp.ClientError as error:
             raise ConnectionError(repr(error)) from None
 
     def close(self) -> None:
-        """It was read, or nobody wants the rest."""
+        """Release the connection; what was not read is discarded."""
         self._answer.close()
 
 
 class TlsClient:
-    """The connections to one process on another machine."""
+    """A client of one process on another machine."""
 
     def __init__(self, base: str, session: aiohttp.ClientSession) -> None:
         self._base = base
         self._session = session
 
-    async def ask(self, method: str, target: bytes, head: Head, content: Content = None) -> PeerResponse:
-        """Send a request and wait for the head of its answer. Raises `OSError` when none comes, and what `content` raises."""
+    async def request(self, method: str, target: bytes, headers: HeaderList, body: RequestBody = None) -> PeerResponse:
+        """Send a request and wait for the head of its response.
+
+        Raises `OSError` when none comes, and what `body` raises.
+        """
         try:
             answer = await self._session.request(
                 method,
                 url_at(self._base, target),
-                headers=[(name.decode("ascii"), value.decode("latin-1")) for name, value in head],
-                data=content,
+                headers=[(name.decode("ascii"), value.decode("latin-1")) for name, value in headers],
+                data=body,
                 allow_redirects=False,
-                timeout=PATIENCE,
+                timeout=TIMEOUTS,
             )
             try:
-                small = answer.content_length is not None and answer.content_length <= WHOLE_BYTES
+                small = answer.content_length is not None and answer.content_length <= BUFFERED_BYTES_MAX
                 return TlsResponse(answer, await answer.read() if small else None)
             except BaseException:
                 answer.close()
@@ -89,4 +99,4 @@ class TlsClient:
             raise ConnectionError(repr(error)) from None
 
     async def close(self) -> None:
-        """Nothing of its own: whoever made the session closes it."""
+        """Nothing to do: the session is closed by its owner."""

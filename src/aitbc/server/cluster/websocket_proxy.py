@@ -1,7 +1,7 @@
-"""WebSockets on their way to a module in another process, and back.
+"""WebSocket proxy: connects a caller's WebSocket to a module in another process.
 
-Messages go both ways one by one, and nobody reads faster than the other side takes. Whoever closes, or leaves, closes the other
-side too, with the code that was given.
+Messages are forwarded one by one in both directions, with backpressure. A close or disconnect on one side closes the
+other, with the same code.
 """
 
 import asyncio
@@ -15,17 +15,17 @@ from litestar.types import Receive, Send
 from aitbc.kernel.http.websocket import MESSAGE_BYTES_MAX, SocketRefused
 from aitbc.kernel.primitives.errors import AppError, NotFound, Unauthenticated
 from aitbc.kernel.primitives.tasks import cancel_and_wait
-from aitbc.server.asgi.access_log import TOLD
+from aitbc.server.asgi.access_log import LOGGED_ELSEWHERE
 from aitbc.server.cluster.circuit_breaker import CircuitBreaker, ModuleUnavailable
-from aitbc.server.cluster.peers import Peer, is_refused
-from aitbc.server.cluster.proxy import headers_onward, target_of
+from aitbc.server.cluster.peer_client import CONNECT_SECONDS
+from aitbc.server.cluster.peers import Peer, is_token_refusal
+from aitbc.server.cluster.proxy import forwarded_headers, target_of
 from aitbc.server.cluster.tls_client import url_at
-from aitbc.server.cluster.unix_client import CONNECT_SECONDS
 
 CLOSE_SECONDS = 2.0
-"""How long the other side may take to say goodbye."""
+"""How long the closing handshake may take."""
 GOING_AWAY, NO_CODE, BROKEN, TRY_LATER = 1001, 1005, 1006, 1013
-_HANDSHAKE = frozenset(
+_HANDSHAKE_HEADERS = frozenset(
     {
         *(b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-extensions", b"sec-websocket-protocol"),
         b"content-length",
@@ -36,83 +36,90 @@ log = structlog.get_logger("aitbc.gateway")
 
 
 async def forward_socket(scope: Any, receive: Receive, send: Send, peer: Peer, breaker: CircuitBreaker) -> None:
-    """One WebSocket. Raises `ModuleUnavailable`, or what the module answered to the handshake."""
+    """Forward one WebSocket. Raises `ModuleUnavailable`, or what the module answered to the handshake."""
     breaker.admit()
     await receive()  # websocket.connect
-    far = await _connected(scope, peer, breaker)
-    scope["state"][TOLD] = True
+    module_socket = await _connect(scope, peer, breaker)
+    scope["state"][LOGGED_ELSEWHERE] = True
     try:
-        accept: Any = {"type": "websocket.accept", "subprotocol": far.protocol, "headers": []}
+        accept: Any = {"type": "websocket.accept", "subprotocol": module_socket.protocol, "headers": []}
         await send(accept)
-        there, back = asyncio.create_task(_there(receive, far)), asyncio.create_task(_back(far, send))
+        upstream, downstream = (
+            asyncio.create_task(_client_to_module(receive, module_socket)),
+            asyncio.create_task(_module_to_client(module_socket, send)),
+        )
         try:
-            await asyncio.wait((there, back), return_when=asyncio.FIRST_COMPLETED)
-            if there.done() and there.exception() is not None:  # the module broke off: the other way says how
-                await asyncio.wait((back,), timeout=CLOSE_SECONDS)
+            await asyncio.wait((upstream, downstream), return_when=asyncio.FIRST_COMPLETED)
+            if (
+                upstream.done() and upstream.exception() is not None
+            ):  # the connection to the module broke: the other direction has its close code
+                await asyncio.wait((downstream,), timeout=CLOSE_SECONDS)
         finally:
-            await cancel_and_wait((there, back))
+            await cancel_and_wait((upstream, downstream))
     finally:
-        await far.close(code=GOING_AWAY)
+        await module_socket.close(code=GOING_AWAY)
 
 
 _REFUSALS: Mapping[int, type[AppError]] = {401: Unauthenticated, 404: NotFound}
 
 
-async def _connected(scope: Any, peer: Peer, breaker: CircuitBreaker) -> "aiohttp.ClientWebSocketResponse[bool]":
-    url, head = url_at(peer.base, target_of(scope)), headers_onward(scope, peer, _HANDSHAKE)
+async def _connect(scope: Any, peer: Peer, breaker: CircuitBreaker) -> "aiohttp.ClientWebSocketResponse[bool]":
+    url, head = url_at(peer.base, target_of(scope)), forwarded_headers(scope, peer, _HANDSHAKE_HEADERS)
     session: aiohttp.ClientSession = peer.session
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            far = await session.ws_connect(
+            module_socket = await session.ws_connect(
                 url,
                 headers=[(name.decode("ascii"), value.decode("latin-1")) for name, value in head],
                 protocols=scope.get("subprotocols") or (),
-                max_msg_size=MESSAGE_BYTES_MAX + 1,  # this library refuses what reaches the number
+                max_msg_size=MESSAGE_BYTES_MAX + 1,  # aiohttp refuses a message that reaches the limit
                 timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
             )
     except aiohttp.WSServerHandshakeError as answered:
-        if is_refused(answered.status, _raw(answered.headers or {})):
+        if is_token_refusal(answered.status, _raw(answered.headers or {})):
             breaker.failed()
             raise ModuleUnavailable from None
         breaker.succeeded()
-        scope["state"][TOLD] = True
+        scope["state"][LOGGED_ELSEWHERE] = True
         raise _REFUSALS.get(answered.status, SocketRefused) from None
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         breaker.failed()
         log.warning("module_unreachable", process=peer.name, reason=repr(error))
         raise ModuleUnavailable from None
     breaker.succeeded()
-    return far
+    return module_socket
 
 
 def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
-async def _there(receive: Receive, far: "aiohttp.ClientWebSocketResponse[bool]") -> None:
-    """What the caller sends, until it closes or leaves."""
+async def _client_to_module(receive: Receive, module_socket: "aiohttp.ClientWebSocketResponse[bool]") -> None:
+    """Forward the caller's messages, until it closes or disconnects."""
     while True:
         message: Any = await receive()
         if message["type"] != "websocket.receive":
             code = message.get("code", NO_CODE)
-            await far.close(code=code if _can_be_sent(code) else GOING_AWAY, message=_reason(message.get("reason")))
+            await module_socket.close(
+                code=code if _can_be_sent(code) else GOING_AWAY, message=_reason(message.get("reason"))
+            )
             return
         if (text := message.get("text")) is not None:
-            await far.send_str(text)
+            await module_socket.send_str(text)
         else:
-            await far.send_bytes(message["bytes"])
+            await module_socket.send_bytes(message["bytes"])
 
 
-async def _back(far: "aiohttp.ClientWebSocketResponse[bool]", send: Send) -> None:
-    """What the module sends, until it closes or breaks off."""
+async def _module_to_client(module_socket: "aiohttp.ClientWebSocketResponse[bool]", send: Send) -> None:
+    """Forward the module's messages, until it closes or the connection breaks."""
     while True:
-        message = await far.receive()
+        message = await module_socket.receive()
         if message.type is aiohttp.WSMsgType.TEXT:
             await send({"type": "websocket.send", "text": message.data, "bytes": None})
         elif message.type is aiohttp.WSMsgType.BINARY:
             await send({"type": "websocket.send", "bytes": message.data, "text": None})
         else:
-            code, reason = far.close_code or BROKEN, ""
+            code, reason = module_socket.close_code or BROKEN, ""
             if message.type is aiohttp.WSMsgType.CLOSE:
                 code, reason = message.data or NO_CODE, message.extra or ""
             if code == NO_CODE:
@@ -122,7 +129,7 @@ async def _back(far: "aiohttp.ClientWebSocketResponse[bool]", send: Send) -> Non
 
 
 def _can_be_sent(code: int) -> bool:
-    """Whether a close frame may carry it: some only say how a connection ended without one."""
+    """Whether a close frame may carry this code: some only describe a connection that ended without one."""
     return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
 

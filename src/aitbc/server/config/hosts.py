@@ -1,4 +1,4 @@
-"""Processes on other machines: where they are found, and the inner door that this one opens for them."""
+"""The hosts of peers: where processes on other machines are found, and where this one listens for them."""
 
 import ssl
 from pathlib import Path
@@ -20,12 +20,12 @@ class PeerHost(Struct, frozen=True, kw_only=True):
     """`main`, or the split module that it serves."""
     socket: Path | None = None
     url: str | None = None
-    """Its base URL, or that of a load balancer before several of them, without a slash at the end; where there is no socket."""
+    """Its base URL, or that of a load balancer, without a slash at the end; where there is no socket."""
     ca: Path | None = None
-    """Who may vouch for it; none: whom the system trusts."""
+    """The CA file for its certificate; none for those that the system trusts."""
 
-    def trust(self) -> ssl.SSLContext | None:
-        """How its certificate is verified; none where there is no TLS. Raises `ConfigError`."""
+    def tls_context(self) -> ssl.SSLContext | None:
+        """The TLS context of a client; none without TLS. Raises `ConfigError`."""
         if self.url is None or self.url.startswith("http://"):
             return None
         try:
@@ -40,17 +40,17 @@ class PeerHost(Struct, frozen=True, kw_only=True):
         return context
 
 
-def host_of(table: str, process: str, where: GatewaySettings | ModuleSettings) -> PeerHost:
-    """The site that a table of settings names. Raises `ConfigError` for one that would be reached in the clear."""
+def peer_host(table: str, process: str, where: GatewaySettings | ModuleSettings) -> PeerHost:
+    """The host that a table of settings names. Raises `ConfigError` for plain http to another machine."""
     assert where.url is not None
     try:
-        split = urlsplit(where.url)
-        host, _ = split.hostname, split.port
+        parts = urlsplit(where.url)
+        host, _ = parts.hostname, parts.port
     except ValueError:
         host = None
     if not host:
         raise ConfigError(f'{table}.url: this is no URL; write for instance: url = "https://gpu.internal:8443"')
-    if split.scheme == "http" and host not in LOOPBACK:
+    if parts.scheme == "http" and host not in LOOPBACK:
         raise ConfigError(
             f"{table}.url: keys and results would travel to {host} in the clear; write https://, and name with "
             f"{table}.ca the certificate that vouches for it where the system does not know it"
@@ -58,8 +58,8 @@ def host_of(table: str, process: str, where: GatewaySettings | ModuleSettings) -
     return PeerHost(process=process, url=where.url.rstrip("/"), ca=where.ca)
 
 
-def inner_door(table: str, process: str, where: GatewaySettings | ModuleSettings) -> Listener:
-    """Where a process listens for those on other machines. Raises `ConfigError` where that is not said, or not safe."""
+def internal_listener_of(table: str, process: str, where: GatewaySettings | ModuleSettings) -> Listener:
+    """The listener for processes on other machines. Raises `ConfigError` for settings missing or not safe."""
     if where.inner is None:
         raise ConfigError(
             f"{table}.inner: it must be set, since the others find this process at {where.url}; "
@@ -69,27 +69,31 @@ def inner_door(table: str, process: str, where: GatewaySettings | ModuleSettings
     host = host.strip("[]")
     if not 0 < int(port) < 65536:
         raise ConfigError(f"{table}.inner: {port} is no port; choose one from 1 to 65535")
-    certificate = None
-    if where.inner_certificate is not None or where.inner_key is not None:
-        if where.inner_certificate is None or where.inner_key is None:
-            missing = "inner_key" if where.inner_key is None else "inner_certificate"
-            raise ConfigError(f"{table}.{missing}: it is missing beside the other one; set both")
-        certificate = Certificate(
-            chain=where.inner_certificate,
-            key=where.inner_key,
-            chain_setting=f"{table}.inner_certificate",
-            key_setting=f"{table}.inner_key",
-        )
-    elif host not in LOOPBACK:
+    certificate = _internal_certificate(table, where)
+    if certificate is None and host not in LOOPBACK:
         raise ConfigError(
-            f"{table}.inner: others can reach {where.inner}, and an inner door is never open without TLS; set "
+            f"{table}.inner: others can reach {where.inner}, and the internal API is never served without TLS; set "
             f"{table}.inner_certificate and {table}.inner_key, or listen on 127.0.0.1 behind a proxy with TLS"
         )
     return Listener(
-        name=f"inner door of {process}",
+        name=f"internal API of {process}",
         host=host,
         port=int(port),
         setting=f"{table}.inner",
         certificate=certificate,
         is_inner=True,
+    )
+
+
+def _internal_certificate(table: str, where: GatewaySettings | ModuleSettings) -> Certificate | None:
+    if where.inner_certificate is None and where.inner_key is None:
+        return None
+    if where.inner_certificate is None or where.inner_key is None:
+        missing = "inner_key" if where.inner_key is None else "inner_certificate"
+        raise ConfigError(f"{table}.{missing}: it is missing beside the other one; set both")
+    return Certificate(
+        chain=where.inner_certificate,
+        key=where.inner_key,
+        chain_setting=f"{table}.inner_certificate",
+        key_setting=f"{table}.inner_key",
     )

@@ -1,4 +1,4 @@
-"""What an installation is, for those who run it and those who maintain it: settings, secret, schemas, and the way into its database."""  # noqa: E501
+"""Parts of an installation: settings, secret, schemas, and the address of its database."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -22,12 +22,12 @@ SERVER_FILE = "server.json"
 
 
 class ServerFile(Struct, frozen=True, kw_only=True):
-    """What a running server writes down about itself."""
+    """The file in which a running server describes itself."""
 
     url: str
     pid: int
     database: Target | None = None
-    """The owner's way into the embedded database, which only the server's own user can take."""
+    """The address of the embedded database, as its owner; only the server's own user can connect."""
 
 
 def settings_of(modules: Sequence[Module], flags: Mapping[str, Any]) -> Loaded:
@@ -42,7 +42,7 @@ def parts(modules: Sequence[Module]) -> list[Part]:
 
 
 def target_of(url: str) -> Target:
-    """Where `postgresql://user:password@host:port/database?sslmode=…` leads. Raises `ConfigError` for another form."""
+    """Parse a database URL: `postgresql://user:password@host:port/database?sslmode=…`. Raises `ConfigError`."""
     split = urlsplit(url)
     query = parse_qs(split.query)
     mode = query.get("sslmode", ["prefer" if split.hostname in (None, "localhost", "127.0.0.1") else "verify-full"])[0]
@@ -84,7 +84,7 @@ def write_private(path: Path, text: str) -> None:
     temporary.rename(path)
 
 
-def owner_of(postgres: EmbeddedPostgres) -> Target:
-    """Start the embedded server, and give its owner's way in."""
+def start_embedded(postgres: EmbeddedPostgres) -> Target:
+    """Start the embedded server, and return its address as the owner."""
     address = postgres.start()
     return Target(host=address.host, port=address.port, user=address.user, database=address.database)

@@ -1,4 +1,4 @@
-"""Every setting by its dotted name: its type, its default, its names in the environment, and how a raw value becomes its own."""
+"""The settings as data: name, type, default, environment variables, and the parsing of raw values."""
 
 import difflib
 import math
@@ -23,17 +23,23 @@ ALIASES = {
     "gateway.auth_key": "API_GATEWAY_KEY",
 }
 """Well-known names beside the regular ones (`AITBC_DATABASE__URL`)."""
+RETIRED = {
+    "ai.hot": "commands are always batched",
+    "gpu.hot": "commands are always batched",
+    "trading.hot": "commands are always batched",
+}
+"""Settings of earlier versions, each with the reason why it is gone."""
 SECRET_LENGTH_MAX = 64 * 1024
 
 
 class Key(Struct, frozen=True):
-    """One setting."""
+    """A setting."""
 
     name: str
     """Dotted: `server.port`."""
     type: Any
     default: Any
-    """Its value when nothing is said; `NODEFAULT` where something must be."""
+    """Its default; `NODEFAULT` where it must be set."""
     secret: bool = False
     points_to: str | None = None
     """The secret whose value is in the file that this setting names."""
@@ -46,30 +52,30 @@ class Key(Struct, frozen=True):
 
     @property
     def example(self) -> str:
-        """A line of a file that is right."""
+        """An example line for a settings file."""
         leaf = self.name.rpartition(".")[2]
         if self.default not in (NODEFAULT, None) and not self.secret:
             return f"{leaf} = {toml_text(self.default)}"
-        plain = {bool: "true", int: "1", float: "1.0"}.get(_naked(self.type), '"…"')
+        plain = {bool: "true", int: "1", float: "1.0"}.get(_bare_type(self.type), '"…"')
         return f"{leaf} = {plain}"
 
 
 def keys_of(tables: Mapping[str, type[Struct]], modules: Collection[str]) -> dict[str, Key]:
     """Every setting of an installation with these modules, by dotted name."""
-    found = [key for key in _of(Settings, "") if key.name not in ("modules", "tables")]
+    found = [key for key in _keys_in(Settings, "") if key.name not in ("modules", "tables")]
     for module in sorted({*modules, *tables}):
-        found += _of(ModuleSettings, f"modules.{module}.")
+        found += _keys_in(ModuleSettings, f"modules.{module}.")
         if module in tables:
-            found += _of(tables[module], f"{module}.")
+            found += _keys_in(tables[module], f"{module}.")
     return {key.name: key for key in found}
 
 
-def _of(struct: type[Struct], prefix: str) -> Iterable[Key]:
+def _keys_in(struct: type[Struct], prefix: str) -> Iterable[Key]:
     for field in msgspec.structs.fields(struct):
         name = prefix + field.name
-        kind = _naked(field.type)
+        kind = _bare_type(field.type)
         if isinstance(kind, type) and issubclass(kind, Struct):
-            yield from _of(kind, name + ".")
+            yield from _keys_in(kind, name + ".")
             continue
         default = field.default
         if default is NODEFAULT and field.default_factory is not NODEFAULT:
@@ -80,13 +86,13 @@ def _of(struct: type[Struct], prefix: str) -> Iterable[Key]:
             yield Key(f"{name}_file", Path, None, points_to=name)
 
 
-def _naked(kind: Any) -> Any:
-    """The type without its annotations and without `None`; a union of several stays one."""
+def _bare_type(kind: Any) -> Any:
+    """The type without annotations and `None`; a union of several stays one."""
     if get_origin(kind) is Annotated:
-        return _naked(get_args(kind)[0])
+        return _bare_type(get_args(kind)[0])
     members = [member for member in get_args(kind) if member is not type(None)]
     if _is_union(kind) and len(members) == 1:
-        return _naked(members[0])
+        return _bare_type(members[0])
     return kind
 
 
@@ -104,14 +110,29 @@ def tables_of(keys: Iterable[str]) -> set[str]:
     return found
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def retired(keys: Collection[str]) -> list[str]:
+    """The retired settings, less those that are settings."""
+    return [name for name in RETIRED if name not in keys]
+
+
+def unknown_setting(where: str, written: str, name: str, keys: Collection[str], known: Iterable[str]) -> ConfigError:
+    """The error for a name that is not a setting: why it is gone if it is retired, else what was meant.
+
+    `written` is the name as the source has it, a variable for instance; `name` is the dotted one.
+    """
+    if name in retired(keys):
+        return ConfigError(f"{where}: {printable(written)} is gone: {RETIRED[name]}; remove it")
+    return ConfigError(f"{where}: {printable(written)} is not a setting{suggestion(written, known)}")
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
     """The end of a sentence: `; did you mean …?`, or where all the settings are listed."""
     match = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {match[0]}?" if match else "; `aitbc config schema` lists all of them"
 
 
-def shown(text: str) -> str:
-    """Foreign text as part of a one-line message."""
+def printable(text: str) -> str:
+    """Untrusted text as part of a one-line message."""
     return "".join(letter if letter.isprintable() else "?" for letter in text[:100])
 
 
@@ -128,9 +149,9 @@ def toml_text(value: Any) -> str:
 
 
 def value_of(key: Key, raw: Any, *, text: bool, base: Path) -> Any:
-    """Make the setting's own value; `text` if it comes as a string from outside a file, `base` is where paths start.
+    """Parse a raw value; `text` for strings from outside a file, `base` is what paths are relative to.
 
-    Raises `ConfigError` with what is wrong and a line that would be right, and never with the value itself.
+    Raises `ConfigError` with what is wrong and an example, and never with the value itself.
     """
 
     def decode(kind: type, value: Any) -> Any:
@@ -150,7 +171,7 @@ def value_of(key: Key, raw: Any, *, text: bool, base: Path) -> Any:
             raise ValueError("Expected a finite number")
     except (ValueError, RuntimeError, tomllib.TOMLDecodeError) as error:
         problem = "the value does not fit" if key.secret and not isinstance(error, ValueError) else str(error)
-        raise ConfigError(f"{shown(problem)}{_choices(key)}; write for instance: {key.example}") from None
+        raise ConfigError(f"{printable(problem)}{_choices(key)}; write for instance: {key.example}") from None
     return value
 
 
@@ -162,7 +183,7 @@ def checked_secret(value: str) -> str:
 
 
 def _from_text(key: Key, raw: str) -> Any:
-    kind = get_origin(_naked(key.type))
+    kind = get_origin(_bare_type(key.type))
     if kind not in (list, dict):
         return raw
     if raw.lstrip().startswith(("[", "{")):

@@ -1,4 +1,4 @@
-"""Where the server listens: sockets bound by ourselves, with an answer to `who has my port` and a refusal of open doors."""
+"""Listening sockets: bound before the server starts, with clear errors for taken ports and plain HTTP."""
 
 import errno
 import fcntl
@@ -46,19 +46,19 @@ class Listener(Struct, frozen=True, kw_only=True):
     """One address to listen on: a host and a port, or the path of a Unix socket."""
 
     name: str
-    """What it is for, as people know it: `gateway`, `gpu`."""
+    """Its purpose, as people know it: `gateway`, `gpu`."""
     host: str = "127.0.0.1"
     port: int = 0
     path: Path | None = None
     setting: str = "server.port"
-    """What an operator changes to move it."""
+    """The setting by which an operator changes it."""
     certificate: Certificate | None = None
     """Its own, where it is not the server's."""
     is_inner: bool = False
-    """Whether it is for other processes of the installation, and not for callers; the server's settings then do not hold."""
+    """Whether it is for other processes of the installation only; the server's settings then do not apply."""
 
     @property
-    def place(self) -> str:
+    def address(self) -> str:
         """The address as people write it."""
         if self.path is not None:
             return str(self.path)
@@ -83,7 +83,7 @@ def bind(listeners: Sequence[Listener], settings: ServerSettings) -> list[socket
 
 
 def contexts(listeners: Sequence[Listener], sockets: Sequence[socket.socket]) -> dict[int, ssl.SSLContext | None]:
-    """By the number of its socket the TLS of each listener to which the server's settings do not apply."""
+    """The TLS context of each listener with one of its own, by file descriptor; none for plain HTTP."""
     return {
         bound.fileno(): context_of(listener.certificate) if listener.certificate is not None else None
         for listener, bound in zip(listeners, sockets, strict=True)
@@ -139,7 +139,7 @@ def context_of(certificate: Certificate) -> ssl.SSLContext:
 def _bind_port(listener: Listener, settings: ServerSettings) -> socket.socket:
     family, address = _resolve(listener)
     if not ipaddress.ip_address(address[0].partition("%")[0]).is_loopback:
-        _refuse_plain(listener, settings)
+        _check_plain_http(listener, settings)
     bound = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -151,7 +151,7 @@ def _bind_port(listener: Listener, settings: ServerSettings) -> socket.socket:
         bound.listen(BACKLOG)
     except OSError as error:
         bound.close()
-        raise _explained(listener, error) from None
+        raise _bind_error(listener, error) from None
     return bound
 
 
@@ -167,36 +167,36 @@ def _resolve(listener: Listener) -> tuple[int, tuple[str, int]]:
     return family, address  # type: ignore[return-value]
 
 
-def _refuse_plain(listener: Listener, settings: ServerSettings) -> None:
-    """Raises `PlainHttpRefused` for an address that others reach in the clear, unless callers were told to expect it."""
+def _check_plain_http(listener: Listener, settings: ServerSettings) -> None:
+    """Raises `PlainHttpRefused` for an address that others reach without TLS, unless that is accepted."""
     if listener.certificate is not None:
         return
     if not listener.is_inner and (settings.tls_certificate is not None or settings.i_accept_plain_http):
         return
     raise PlainHttpRefused(
-        f"{listener.place}: others can reach this address, and without TLS they can read keys and results on the way; "
+        f"{listener.address}: others can reach this address, and without TLS they can read keys and results on the way; "
         "set server.tls_certificate and server.tls_key, or listen on 127.0.0.1 behind a proxy with TLS, "
         "or accept it with server.i_accept_plain_http = true"
     )
 
 
-def _explained(listener: Listener, error: OSError) -> ConfigError:
+def _bind_error(listener: Listener, error: OSError) -> ConfigError:
     if error.errno == errno.EADDRINUSE:
-        holder = holder_of(listener.port)
-        who = f"is taken by {holder}" if holder else "is taken by another program"
+        process = process_on_port(listener.port)
+        who = f"is taken by {process}" if process else "is taken by another program"
         return PortTaken(
-            f"{listener.place}: port {listener.port} {who}; stop it, or choose another with {listener.setting}"
+            f"{listener.address}: port {listener.port} {who}; stop it, or choose another with {listener.setting}"
         )
     if error.errno == errno.EACCES:
         return ConfigError(
-            f"{listener.place}: ports below 1024 are for root; choose another with {listener.setting}, or give the "
+            f"{listener.address}: ports below 1024 are for root; choose another with {listener.setting}, or give the "
             "program CAP_NET_BIND_SERVICE"
         )
-    return ConfigError(f"{listener.place}: cannot listen there: {error.strerror}; give an address of this machine")
+    return ConfigError(f"{listener.address}: cannot listen there: {error.strerror}; give an address of this machine")
 
 
-def holder_of(port: int) -> str | None:
-    """The program that listens on a port, as `name (pid 123)`; none where the system does not let us see it."""
+def process_on_port(port: int) -> str | None:
+    """The program that listens on a port, as `name (pid 123)`; none where the system does not show it."""
     inodes = set()
     for table in ("tcp", "tcp6"):
         with suppress(OSError):
@@ -216,15 +216,17 @@ def holder_of(port: int) -> str | None:
 
 
 def _bind_path(listener: Listener) -> socket.socket:
-    """A Unix socket that only its owner may use; a file that a dead server left is replaced, a living one is not."""
+    """Bind a Unix socket that only its owner may use; a stale file is replaced, a live one is not."""
     path = listener.path
     assert path is not None
     if len(os.fsencode(path)) > UNIX_PATH_BYTES_MAX:
         raise ConfigError(f"{path}: the path of a socket has {UNIX_PATH_BYTES_MAX} bytes at most; choose a shorter one")
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        with _alone_in(path.parent):  # two that start at one time would each take the other's socket for a dead one's
-            _clear(listener, path)
+        with _folder_lock(
+            path.parent
+        ):  # two that start at one time would each take the other's socket for a dead one's
+            _remove_stale_socket(listener, path)
             bound.setblocking(False)
             before = os.umask(0o177)
             try:
@@ -242,8 +244,8 @@ def _bind_path(listener: Listener) -> socket.socket:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """No other process binds in this folder meanwhile."""
+def _folder_lock(folder: Path) -> Iterator[None]:
+    """Lock a folder, so that no other process binds in it meanwhile."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -252,7 +254,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _clear(listener: Listener, path: Path) -> None:
+def _remove_stale_socket(listener: Listener, path: Path) -> None:
     if not os.path.lexists(path):
         return
     if not stat.S_ISSOCK(path.lstat().st_mode):
@@ -261,12 +263,12 @@ def _clear(listener: Listener, path: Path) -> None:
         probe.settimeout(1.0)
         with suppress(ConnectionRefusedError):
             probe.connect(str(path))
-            holder, _, _ = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            process, _, _ = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
             remedy = "choose another path"
-            if listener.name.startswith("inner door"):
+            if listener.name.startswith("internal API"):
                 remedy = "give this one a state folder of its own (state_dir), with copies of secret.key and node.key"
             raise PortTaken(
-                f"{path}: another server (pid {holder}) listens on this socket, so this one (pid {os.getpid()}) cannot be the "
+                f"{path}: another server (pid {process}) listens on this socket, so this one (pid {os.getpid()}) cannot be the "
                 f"{listener.name}; stop one of the two, or {remedy}"
             )
     path.unlink()

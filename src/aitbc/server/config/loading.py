@@ -1,4 +1,4 @@
-"""Settings, read once at the edge: flag, environment, project file, user's file, system's file, default; nothing reads them later."""  # noqa: E501
+"""Loads the settings, once at the start: flags, environment, files and defaults, in this order of precedence."""
 
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -44,13 +44,13 @@ class Loaded(Struct, frozen=True, kw_only=True):
     """By dotted name, in the order of the documentation."""
     no_color: bool
     notify_socket: str | None
-    """Where systemd wants to hear of us."""
+    """The socket of sd_notify."""
     watchdog_seconds: float | None
-    """How often it wants to hear that we live."""
+    """The watchdog timeout of systemd."""
 
     @property
     def secrets(self) -> list[str]:
-        """Every secret in the clear, for the log to recognise and mask."""
+        """All secrets in plain text, for the log to mask."""
         return [value.reveal() for value in self.values.values() if isinstance(value, Secret)]
 
 
@@ -77,18 +77,7 @@ def load(
     `tables` maps a module's name to the Struct of its own table, `modules` names those without one.
     """
     keys = keys_of(tables, modules)
-    flags = dict(flags)
-    extra = flags.pop("config", None) or environ.get("AITBC_CONFIG")
-    layers = [
-        from_flags(flags, keys, cwd),
-        from_environment(environ, keys, cwd),
-        from_credentials(environ, keys),
-        from_file(cwd / Path(extra).expanduser(), keys, required=True) if extra else {},
-        from_file(cwd / "aitbc.toml", keys, required=False),
-        from_file(_home(environ, "XDG_CONFIG_HOME", ".config") / "aitbc" / "config.toml", keys, required=False),
-        from_file(system_file, keys, required=False),
-    ]
-    values, origins = _merge(layers, keys)
+    values, origins = _merge(_layers(dict(flags), environ, cwd, keys, system_file), keys)
     values.setdefault("state_dir", _state_dir(environ))
     complete = _with_defaults(values, keys)
     settings = _build(complete, tables, modules)
@@ -101,6 +90,23 @@ def load(
         notify_socket=environ.get("NOTIFY_SOCKET") or None,
         watchdog_seconds=_watchdog(environ),
     )
+
+
+def _layers(
+    flags: dict[str, Any], environ: Mapping[str, str], cwd: Path, keys: Mapping[str, Key], system_file: Path
+) -> list[Mapping[str, Raw]]:
+    """The settings of each source, the highest precedence first."""
+    extra = flags.pop("config", None) or environ.get("AITBC_CONFIG")
+    user_file = _home(environ, "XDG_CONFIG_HOME", ".config") / "aitbc" / "config.toml"
+    return [
+        from_flags(flags, keys, cwd),
+        from_environment(environ, keys, cwd),
+        from_credentials(environ, keys),
+        from_file(cwd / Path(extra).expanduser(), keys, required=True) if extra else {},
+        from_file(cwd / "aitbc.toml", keys, required=False),
+        from_file(user_file, keys, required=False),
+        from_file(system_file, keys, required=False),
+    ]
 
 
 def describe(loaded: Loaded) -> Sequence[Row]:
@@ -191,16 +197,16 @@ def _build(values: Mapping[str, Any], tables: Mapping[str, type[Struct]], module
             nats=NatsSettings(**tree["nats"]),
             webhooks=WebhookSettings(**tree["webhooks"]),
             modules={name: ModuleSettings(**tree["modules"][name]) for name in names},
-            tables={name: _struct(table, tree.get(name, {}), name) for name, table in tables.items()},
+            tables={name: _module_struct(table, tree.get(name, {}), name) for name, table in tables.items()},
         )
     except ValueError as error:
         raise ConfigError(str(error)) from None
 
 
-def _struct(kind: type[Struct], tree: Mapping[str, Any], name: str) -> Struct:
+def _module_struct(kind: type[Struct], tree: Mapping[str, Any], name: str) -> Struct:
     """A module's Struct from values that are checked already; what it refuses by itself becomes our error."""
     values = {
-        field.name: _struct(field.type, tree[field.name], f"{name}.{field.name}")
+        field.name: _module_struct(field.type, tree[field.name], f"{name}.{field.name}")
         if isinstance(field.type, type) and issubclass(field.type, Struct)
         else tree[field.name]
         for field in msgspec.structs.fields(kind)

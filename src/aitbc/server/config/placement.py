@@ -1,4 +1,4 @@
-"""Which process serves which module, and on which ports: read from the settings, the same in every process of an installation."""
+"""Placement: which process serves which module, on which ports. The same in every process of an installation."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from aitbc.kernel.primitives.errors import ConfigError
-from aitbc.server.config.hosts import PeerHost, host_of, inner_door
+from aitbc.server.config.hosts import PeerHost, internal_listener_of, peer_host
 from aitbc.server.config.listeners import Listener, gateway
 from aitbc.server.config.settings import ModuleSettings, Settings
 
@@ -24,12 +24,12 @@ NEW_PORTS: Mapping[str, int] = {
     "plugins": 8109,
 }
 COORDINATOR_PORTS = (8011, 8000)
-"""The older coordinator's, which all modules that choose `legacy` share."""
+"""The ports of the legacy coordinator, shared by all modules with `port = "legacy"`."""
 LEGACY_PREFIXES: Mapping[str, str] = {
     **{name: name for name in ("gpu", "marketplace", "trading", "governance", "ai", "monitoring", "hermes")},
     "plugin": "plugins",
 }
-"""The first segment of an older path on the gateway, and the module that it is for."""
+"""The first segment of a legacy path on the gateway, and the module that answers it."""
 
 
 LEGACY_PREFIX = {module: prefix for prefix, module in LEGACY_PREFIXES.items()}
@@ -37,30 +37,30 @@ LEGACY_COORDINATOR_PREFIX = "coordinator"
 
 
 class Placement(Struct, frozen=True, kw_only=True):
-    """What one process serves, and where everything else is."""
+    """The placement of one process: what it serves, and where its peers are."""
 
-    me: str
-    here: tuple[str, ...]
+    process: str
+    modules_here: tuple[str, ...]
     """The modules of this process."""
     ports: Mapping[int, tuple[str, ...]]
     """Ports of this process beside the gateway's, each with the modules that answer on it."""
-    trusting: frozenset[int]
+    trusting_ports: frozenset[int]
     """Those of the ports on which a caller from this machine needs no key."""
-    elsewhere: Mapping[str, PeerHost]
-    """For each module of another process where that process is found."""
+    peer_hosts: Mapping[str, PeerHost]
+    """The host of each module of another process."""
     socket: Path | None
-    """Where the other processes of this machine find this one; none while there are no others."""
-    inner: Listener | None = None
-    """Where processes on other machines find this one; none while there are no others."""
+    """The Unix socket for peers on this machine; none without such peers."""
+    internal_listener: Listener | None = None
+    """The listener for peers on other machines; none without such peers."""
 
     @property
-    def is_found(self) -> bool:
-        """Whether other processes come here."""
-        return self.socket is not None or self.inner is not None
+    def has_peers(self) -> bool:
+        """Whether there are peers."""
+        return self.socket is not None or self.internal_listener is not None
 
     def listeners(self, settings: Settings) -> list[Listener]:
         """Every address this process listens on; the gateway's is the first one of the main process."""
-        found = [gateway(settings.server)] if self.me == MAIN else []
+        found = [gateway(settings.server)] if self.process == MAIN else []
         found += [
             Listener(
                 name=" and ".join(modules), host=settings.server.host, port=port, setting=f"modules.{modules[0]}.port"
@@ -68,43 +68,59 @@ class Placement(Struct, frozen=True, kw_only=True):
             for port, modules in self.ports.items()
         ]
         if self.socket is not None:
-            found.append(Listener(name=f"inner door of {self.me}", path=self.socket))
-        if self.inner is not None:
-            found.append(self.inner)
+            found.append(Listener(name=f"internal API of {self.process}", path=self.socket))
+        if self.internal_listener is not None:
+            found.append(self.internal_listener)
         return found
 
 
-def places(settings: Settings, modules: Sequence[str], me: str = MAIN) -> Placement:
-    """What the process `me` does. Raises `ConfigError` where the settings contradict each other."""
-    split = [name for name in modules if _module(settings, name).place == "split"]
-    if me != MAIN and me not in split:
-        if me not in modules:
-            raise ConfigError(f"there is no module {me}; there are {', '.join(modules)}")
+def placement_of(settings: Settings, modules: Sequence[str], process: str = MAIN) -> Placement:
+    """The placement of `process`. Raises `ConfigError` for settings that contradict each other."""
+    split = [name for name in modules if _settings_of(settings, name).place == "split"]
+    if process != MAIN and process not in split:
+        if process not in modules:
+            raise ConfigError(f"there is no module {process}; there are {', '.join(modules)}")
         raise ConfigError(
-            f'modules.{me}.place is not "split", so `aitbc serve` serves it already; set it to split it out'
+            f'modules.{process}.place is not "split", so `aitbc serve` serves it already; set it to split it out'
         )
-    sites = _sites(settings, modules, split)
+    hosts = _peer_hosts(settings, modules, split)
     ports = _ports(settings, modules)
-    here = (me,) if me != MAIN else tuple(name for name in modules if name not in split)
-    mine = {port: owners for port, owners in ports.items() if set(owners) & set(here)}
-    trusting = {
-        port for port, owners in mine.items() if all(_module(settings, name).trust == "loopback" for name in owners)
+    modules_here = (process,) if process != MAIN else tuple(name for name in modules if name not in split)
+    mine = {port: owners for port, owners in ports.items() if set(owners) & set(modules_here)}
+    trusting_ports = {
+        port
+        for port, owners in mine.items()
+        if all(_settings_of(settings, name).trust == "loopback" for name in owners)
     }
     return Placement(
-        me=me,
-        here=here,
+        process=process,
+        modules_here=modules_here,
         ports=mine,
-        trusting=frozenset(trusting),
-        elsewhere={name: sites[name if name in split else MAIN] for name in modules if name not in here},
-        socket=sites[me].socket if split else None,
-        inner=_inner(settings, me, {settings.server.port, *ports}) if split and sites[me].url is not None else None,
+        trusting_ports=frozenset(trusting_ports),
+        peer_hosts={name: hosts[name if name in split else MAIN] for name in modules if name not in modules_here},
+        socket=hosts[process].socket if split else None,
+        internal_listener=_internal_listener(settings, process, {settings.server.port, *ports})
+        if split and hosts[process].url is not None
+        else None,
     )
 
 
-def _sites(settings: Settings, modules: Sequence[str], split: Sequence[str]) -> dict[str, PeerHost]:
-    """Where each process is found: those of several machines at their URLs, those of one at Unix sockets."""
+def _peer_hosts(settings: Settings, modules: Sequence[str], split: Sequence[str]) -> dict[str, PeerHost]:
+    """The host of each process: URLs where there are several machines, else Unix sockets."""
+    _check_urls(settings, modules, split)
+    far = [name for name in split if _settings_of(settings, name).url is not None]
+    if not far:
+        return {
+            name: PeerHost(process=name, socket=settings.state_dir / "run" / f"{name}.sock") for name in (MAIN, *split)
+        }
+    _check_shared(settings, split, far)
+    found = {name: peer_host(f"modules.{name}", name, _settings_of(settings, name)) for name in far}
+    return {MAIN: peer_host("gateway", MAIN, settings.gateway), **found}
+
+
+def _check_urls(settings: Settings, modules: Sequence[str], split: Sequence[str]) -> None:
     for name in modules:
-        module = _module(settings, name)
+        module = _settings_of(settings, name)
         if module.url is not None and name not in split:
             raise ConfigError(
                 f'modules.{name}.url: modules.{name}.place is "{module.place}", so it lives in the main process; '
@@ -112,11 +128,10 @@ def _sites(settings: Settings, modules: Sequence[str], split: Sequence[str]) -> 
             )
         if module.inner is not None and module.url is None:
             raise ConfigError(f"modules.{name}.inner: nobody would find it; set modules.{name}.url beside it")
-    far = [name for name in split if _module(settings, name).url is not None]
-    if not far:
-        return {
-            name: PeerHost(process=name, socket=settings.state_dir / "run" / f"{name}.sock") for name in (MAIN, *split)
-        }
+
+
+def _check_shared(settings: Settings, split: Sequence[str], far: Sequence[str]) -> None:
+    """Check what processes on several machines must share. Raises `ConfigError`."""
     first = far[0]
     for name in split:
         if name not in far:
@@ -134,22 +149,22 @@ def _sites(settings: Settings, modules: Sequence[str], split: Sequence[str]) -> 
     ):
         if missing:
             raise ConfigError(f"{setting}: it must be set, since {first} lives on another machine; {remedy}")
-    found = {name: host_of(f"modules.{name}", name, _module(settings, name)) for name in far}
-    return {MAIN: host_of("gateway", MAIN, settings.gateway), **found}
 
 
-def _inner(settings: Settings, me: str, taken: set[int]) -> Listener:
-    """The inner door of this process for other machines. Raises `ConfigError` for one that callers could come to."""
-    table, where = ("gateway", settings.gateway) if me == MAIN else (f"modules.{me}", _module(settings, me))
-    door = inner_door(table, me, where)
-    if door.port in taken:
+def _internal_listener(settings: Settings, process: str, taken: set[int]) -> Listener:
+    """The listener for peers on other machines. Raises `ConfigError` for a port that callers know."""
+    table, where = (
+        ("gateway", settings.gateway) if process == MAIN else (f"modules.{process}", _settings_of(settings, process))
+    )
+    listener = internal_listener_of(table, process, where)
+    if listener.port in taken:
         raise ConfigError(
-            f"{table}.inner: port {door.port} is one that callers know; choose another for the inner door"
+            f"{table}.inner: port {listener.port} is one that callers know; choose another for the internal API"
         )
-    return door
+    return listener
 
 
-def _module(settings: Settings, name: str) -> ModuleSettings:
+def _settings_of(settings: Settings, name: str) -> ModuleSettings:
     return settings.modules.get(name, ModuleSettings())
 
 
@@ -157,7 +172,7 @@ def _ports(settings: Settings, modules: Sequence[str]) -> dict[int, tuple[str, .
     """The modules behind each port. Raises `ConfigError` for a port that two of them cannot share."""
     owners: dict[int, list[str]] = defaultdict(list)
     for name in modules:
-        module = _module(settings, name)
+        module = _settings_of(settings, name)
         if module.place == "mounted":
             continue
         for port in _ports_of(name, module.port):
@@ -167,7 +182,7 @@ def _ports(settings: Settings, modules: Sequence[str]) -> dict[int, tuple[str, .
             raise ConfigError(
                 f"port {port} is the gateway's (server.port) and also that of {' and '.join(names)}; change one"
             )
-        splits = [name for name in names if _module(settings, name).place == "split"]
+        splits = [name for name in names if _settings_of(settings, name).place == "split"]
         if len(names) > 1 and (splits or port not in COORDINATOR_PORTS):
             raise ConfigError(
                 f"port {port} is wanted by {' and '.join(names)}; two processes, or two modules with ports of their own, "

@@ -1,4 +1,4 @@
-"""What can be set, with its limits and its defaults; each field's docstring is the help text of its setting."""
+"""The settings with their limits and defaults; each field's docstring is the help text of its setting."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -62,12 +62,15 @@ class DatabaseSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The process with the gateway: what it asks of callers of older paths, and where modules on other machines find it."""
+    """The gateway: what it asks of callers of legacy paths, and where modules on other machines find its process."""
 
     require_auth: bool = False
-    """Ask callers of older paths (`/gpu/…`) for `auth_key`. Its older variable is `API_GATEWAY_REQUIRE_AUTH`."""
+    """Ask callers of legacy paths (`/gpu/…`) for `auth_key`. Its legacy variable is `API_GATEWAY_REQUIRE_AUTH`."""
     auth_key: Secret | None = None
-    """What they send then as `Authorization: Bearer …`, and their own key as `X-Api-Key`. Older variable: `API_GATEWAY_KEY`."""
+    """What they send then as `Authorization: Bearer …`, and their own key as `X-Api-Key`.
+
+    Legacy variable: `API_GATEWAY_KEY`.
+    """
     breaker_seconds: Annotated[float, Meta(gt=0, le=3600)] = 60.0
     """How long the paths of a module that failed five times in a row are refused before one request tries again."""
     url: BaseUrl | None = None
@@ -75,18 +78,18 @@ class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ca: Path | None = None
     """The certificates that may vouch for `url`, PEM; without it those that the system trusts."""
     inner: Address | None = None
-    """`host:port` of its inner door for modules on other machines; never one that callers know."""
+    """`host:port` of its internal API, for modules on other machines; never one that callers know."""
     inner_certificate: Path | None = None
-    """The certificate of the inner door with its chain, PEM; needed unless it is on loopback."""
+    """The certificate of the internal API with its chain, PEM; needed unless it is on loopback."""
     inner_key: Path | None = None
     """Its unencrypted key, PEM, which others cannot read."""
 
 
 class NatsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A NATS server with JetStream between the processes of an installation. Without one they do the same by themselves."""
+    """A NATS server with JetStream between the processes of an installation; optional."""
 
     url: Secret | None = None
-    """`tls://user:password@host:4222`, the servers of a cluster with commas between them; `nats://` only on this machine."""
+    """`tls://user:password@host:4222`, servers of a cluster separated by commas; `nats://` only on this machine."""
     ca: Path | None = None
     """The certificates that may vouch for the server, PEM; without it those that the system trusts."""
     replicas: Annotated[int, Meta(ge=1, le=5)] = 1
@@ -94,10 +97,13 @@ class NatsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class WebhookSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is told to receivers of webhooks, and where they may be."""
+    """What is sent to receivers of webhooks, and where they may be."""
 
     allow_private: bool = False
-    """Send to receivers on loopback and in private networks too, over plain http and on any port: then whoever may make an endpoint reaches what this machine reaches."""  # noqa: E501
+    """Send to loopback and private networks too, over plain http and to any port.
+
+    Whoever may create an endpoint then reaches what this machine reaches.
+    """
     ports: list[Annotated[int, Meta(ge=1, le=65535)]] = field(default_factory=lambda: [443, 8443])
     """The ports of receivers that are sent to."""
     endpoints_max: Annotated[int, Meta(ge=1, le=1000)] = 20
@@ -114,19 +120,19 @@ class ModuleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     place: Literal["mounted", "exposed", "split"] = "mounted"
     """In this process; in it and on a port of its own too; in a process of its own."""
     port: Literal["new", "legacy", "both"] | Annotated[int, Meta(ge=1, le=65535)] = "new"
-    """The port of its own, when it is exposed or split: the one that it has now, the older coordinator's, both, or any other."""
+    """The port of its own, when exposed or split: its new one, the legacy coordinator's, both, or any other."""
     trust: Literal["none", "loopback"] = "none"
-    """`loopback`: callers without a key who come from this machine to the module's own port act as the account `local`."""
+    """`loopback`: callers on this machine without a key act as the account `local` on the module's own port."""
     supervised: bool = True
-    """Whether `aitbc serve` starts the process of a split module and looks after it; off where `aitbc serve MODULE` does."""
+    """Whether `aitbc serve` starts and supervises a split module's process; off where `aitbc serve MODULE` runs it."""
     url: BaseUrl | None = None
     """Where a split module on another machine is found, or the load balancer before it: `https://gpu.internal:8443`."""
     ca: Path | None = None
     """The certificates that may vouch for `url`, PEM; without it those that the system trusts."""
     inner: Address | None = None
-    """`host:port` of the inner door of `aitbc serve MODULE` on that machine: `0.0.0.0:8443`."""
+    """`host:port` of the internal API of `aitbc serve MODULE` on that machine: `0.0.0.0:8443`."""
     inner_certificate: Path | None = None
-    """The certificate of the inner door with its chain, PEM; needed unless it is on loopback."""
+    """The certificate of the internal API with its chain, PEM; needed unless it is on loopback."""
     inner_key: Path | None = None
     """Its unencrypted key, PEM, which others cannot read."""
 
@@ -137,7 +143,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     state_dir: Path
     """Keys, the embedded database and everything else that must survive a restart."""
     secret_key: Secret | None = None
-    """The secret from which role passwords, cursors and the key of service tokens are derived; without one, a file of the state folder holds it. Processes on several machines need the same one."""  # noqa: E501
+    """The secret from which role passwords, cursors and service tokens are derived; by default in the state folder.
+
+    Processes on several machines need the same one.
+    """
     server: ServerSettings = ServerSettings()
     database: DatabaseSettings = DatabaseSettings()
     log: LogSettings = LogSettings()

@@ -1,4 +1,4 @@
-"""Where settings come from: files, the environment, credentials and flags, each read whole and each with its own complaints."""
+"""The sources of settings: files, environment, credentials and flags, each with its own error messages."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from aitbc.kernel.primitives.errors import ConfigError
-from aitbc.server.config.keys import Key, nearest, shown, tables_of
+from aitbc.server.config.keys import Key, printable, retired, tables_of, unknown_setting
 
 FILE_BYTES_MAX = 1 << 20
 CLIENT_TABLES = frozenset({"profile", "profiles", "cli"})
@@ -30,7 +30,7 @@ PLATFORM_SECRETS = (Path("/run/secrets"), Path("/var/run/secrets"))
 
 
 class Raw(Struct, frozen=True):
-    """A value before it is checked."""
+    """A raw value, before it is parsed."""
 
     value: Any
     where: str
@@ -52,8 +52,8 @@ def read_private(path: Path, where: str) -> str:
 
 
 def _read(path: Path, where: str) -> tuple[str, int]:
-    """Text and mode of a regular file; a pipe or a device is refused before it can hold us up."""
-    name = shown(str(path))
+    """Text and mode of a regular file; pipes and devices are refused before they can block."""
+    name = printable(str(path))
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
@@ -91,7 +91,7 @@ def from_file(path: Path, keys: Mapping[str, Key], *, required: bool) -> dict[st
     except RecursionError:
         raise ConfigError(f"{path}: it is nested too deep; settings need three levels") from None
     tree = {name: value for name, value in document.items() if name not in CLIENT_TABLES}
-    found = dict(_flat(tree, "", path, keys, tables_of(keys)))
+    found = dict(_flat(tree, "", path, keys, tables_of([*keys, *retired(keys)])))
     for name in found:
         if keys[name].secret and mode & 0o007:
             raise ConfigError(f"{path}: {name}: others can read this secret; run: chmod 600 {path}")
@@ -99,11 +99,11 @@ def from_file(path: Path, keys: Mapping[str, Key], *, required: bool) -> dict[st
 
 
 def _syntax(path: Path, text: str, problem: str) -> str:
-    """The complaint about a file that is no TOML: with the line's key, never with its value."""
-    problem, _, place = shown(problem).partition(" (at ")
+    """The error for a file that is not TOML: with the line's key, never with its value."""
+    problem, _, place = printable(problem).partition(" (at ")
     lines = text.splitlines() or [""]
     number = int(place.removeprefix("line ").partition(",")[0]) if place.startswith("line ") else len(lines)
-    key = shown(lines[min(number, len(lines)) - 1].partition("=")[0].strip())
+    key = printable(lines[min(number, len(lines)) - 1].partition("=")[0].strip())
     if problem.startswith(("Cannot overwrite", "Cannot declare", "Cannot mutate", "Duplicate")):
         return f"{path}: line {number}: {key}: this is set twice; keep one of the two"
     return f"{path}: line {number}: {key}: this is not TOML ({problem.lower()}); correct the line"
@@ -117,7 +117,7 @@ def _flat(
         if name in keys:
             yield name, value
         elif name not in tables:
-            raise ConfigError(f"{path}: {shown(name)} is not a setting{nearest(name, [*keys, *tables])}")
+            raise unknown_setting(str(path), name, name, keys, [*keys, *tables])
         elif not isinstance(value, dict):
             raise ConfigError(f"{path}: {name} is a table of settings; write [{name}] and its settings below")
         else:
@@ -135,7 +135,8 @@ def from_environment(environ: Mapping[str, str], keys: Mapping[str, Key], cwd: P
             continue
         name = by_variable.get(variable)
         if name is None:
-            raise ConfigError(f"environment: {shown(variable)} is not a setting{nearest(variable, by_variable)}")
+            dotted = variable.removeprefix("AITBC_").lower().replace("__", ".")
+            raise unknown_setting("environment", variable, dotted, keys, by_variable)
         if name in found:
             raise ConfigError(f"environment: {variable}: {found[name].where} says the same; unset one of the two")
         if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
@@ -155,6 +156,9 @@ def from_credentials(environ: Mapping[str, str], keys: Mapping[str, Key]) -> dic
         if key.secret and path.is_file():
             text, _ = _read(path, "a credential")
             found[name] = Raw(text.rstrip("\r\n"), str(path), text=True, base=Path(folder))
+    for name in retired(keys):
+        if (Path(folder) / name).is_file():
+            raise unknown_setting(folder, name, name, keys, keys)
     return found
 
 
@@ -163,7 +167,7 @@ def from_flags(flags: Mapping[str, Any], keys: Mapping[str, Key], cwd: Path) -> 
     found = {}
     for name, value in flags.items():
         if name not in keys:
-            raise ConfigError(f"flag: {shown(name)} is not a setting{nearest(name, keys)}")
+            raise unknown_setting("flag", name, name, keys, keys)
         if value is not None:
             found[name] = Raw(value, "flag", text=isinstance(value, str), base=cwd)
     return found

@@ -1,6 +1,7 @@
-"""Backup and restore of a whole installation: every schema in one snapshot, the keys, and the artifacts, in one private file.
+"""Backup and restore of a whole installation: all schemas, keys and artifacts in one private file.
 
-The file holds all secrets of the installation. It is restored into an empty place only, and what was restored is verified.
+The database is dumped in one snapshot. The file holds all secrets of the installation. It is restored into an empty
+place only, and what was restored is verified.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ from aitbc.kernel.primitives.errors import Conflict, Invalid, Unavailable
 from aitbc.kernel.primitives.version import this_build
 from aitbc.server.config.installation import parts, settings_of
 from aitbc.server.config.settings import Settings
-from aitbc.server.maintenance.database import entered
+from aitbc.server.maintenance.database import owner_target
 from aitbc.server.postgres.embedded import binaries
 from aitbc.server.runtime.bootstrap import build
 
@@ -76,8 +77,8 @@ class BackupFailed(Unavailable):
     code = "backup_failed"
 
 
-class Restored(Struct, frozen=True, kw_only=True):
-    """What became of a restore."""
+class RestoreResult(Struct, frozen=True, kw_only=True):
+    """The result of a restore."""
 
     manifest: BackupManifest
     artifacts: int
@@ -88,7 +89,6 @@ class Restored(Struct, frozen=True, kw_only=True):
 def backup(modules: Sequence[Module], file: Path) -> BackupManifest:
     """Write a backup of the configured installation, running or not. Raises `BackupFailed`."""
     loaded = settings_of(modules, {})
-    state = loaded.settings.state_dir
     manifest = BackupManifest(
         format=FORMAT,
         version=this_build().version,
@@ -99,29 +99,34 @@ def backup(modules: Sequence[Module], file: Path) -> BackupManifest:
     try:
         with tempfile.TemporaryDirectory(dir=file.resolve().parent, prefix=".aitbc-backup-") as folder:
             dump = Path(folder) / DUMP
-            with entered(loaded) as (owner, _):
+            with owner_target(loaded) as (owner, _):
                 _run("pg_dump", owner, "--format=custom", f"--file={dump}")
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as out, tarfile.open(fileobj=out, mode="w") as archive:
-                _add(archive, MANIFEST, msgspec.json.encode(manifest))
-                archive.add(dump, DUMP, recursive=False)
-                for name in KEYS:
-                    if (state / name).is_file():
-                        _add(archive, f"{KEYS_FOLDER}/{name}", (state / name).read_bytes())
-                for path in sorted((state / ARTIFACTS).rglob("*")):
-                    if path.is_file():
-                        archive.add(path, str(path.relative_to(state)), recursive=False)
-                archive.close()
-                out.flush()
-                os.fsync(out.fileno())
+            _write_archive(fresh, manifest, dump, loaded.settings.state_dir)
         fresh.replace(file)
     finally:
         fresh.unlink(missing_ok=True)
     return manifest
 
 
-def restore(modules: Sequence[Module], file: Path) -> Restored:
-    """Restore a backup into the configured place, which must be empty, and verify what came of it.
+def _write_archive(file: Path, manifest: BackupManifest, dump: Path, state: Path) -> None:
+    """The manifest, the dump, the keys and the artifacts, in one private file that is on the disk when this returns."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as out, tarfile.open(fileobj=out, mode="w") as archive:
+        _add(archive, MANIFEST, msgspec.json.encode(manifest))
+        archive.add(dump, DUMP, recursive=False)
+        for name in KEYS:
+            if (state / name).is_file():
+                _add(archive, f"{KEYS_FOLDER}/{name}", (state / name).read_bytes())
+        for path in sorted((state / ARTIFACTS).rglob("*")):
+            if path.is_file():
+                archive.add(path, str(path.relative_to(state)), recursive=False)
+        archive.close()
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def restore(modules: Sequence[Module], file: Path) -> RestoreResult:
+    """Restore a backup into the configured place, which must be empty, and verify it.
 
     Raises `NotABackup`, `NewerBackup`, `PlaceNotEmpty`, `BackupFailed`.
     """
@@ -129,11 +134,7 @@ def restore(modules: Sequence[Module], file: Path) -> Restored:
     settings, state = loaded.settings, loaded.settings.state_dir
     if state.exists() and any(state.iterdir()):
         raise PlaceNotEmpty(f"{state} is not empty; a backup is restored into an empty place only.")
-    try:
-        archive = tarfile.open(file, mode="r:")  # noqa: SIM115 - closed below
-    except (tarfile.TarError, OSError) as error:
-        raise NotABackup(f"{file} is no backup of an installation: {error}") from None
-    with archive:
+    with _open_archive(file) as archive:
         manifest = _manifest(archive, file)
         _refuse_newer(manifest, modules)
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -143,21 +144,28 @@ def restore(modules: Sequence[Module], file: Path) -> Restored:
                 dump = Path(folder) / DUMP
                 with dump.open("wb") as out:
                     shutil.copyfileobj(_member(archive, DUMP, file), out)
-                with entered(loaded) as (owner, is_embedded):
-                    asyncio.run(_bring_back(settings, modules, owner, dump, is_embedded=is_embedded))
+                with owner_target(loaded) as (owner, is_embedded):
+                    asyncio.run(_restore_database(settings, modules, owner, dump, is_embedded=is_embedded))
                     verified = asyncio.run(_verify(settings, modules, owner))
         except BaseException:
             for made in state.iterdir():  # it was empty before
                 shutil.rmtree(made, ignore_errors=True) if made.is_dir() else made.unlink()
             raise
-    return Restored(manifest=manifest, artifacts=artifacts, verified=verified)
+    return RestoreResult(manifest=manifest, artifacts=artifacts, verified=verified)
 
 
-async def _bring_back(
+def _open_archive(file: Path) -> tarfile.TarFile:
+    try:
+        return tarfile.open(file, mode="r:")
+    except (tarfile.TarError, OSError) as error:
+        raise NotABackup(f"{file} is no backup of an installation: {error}") from None
+
+
+async def _restore_database(
     settings: Settings, modules: Sequence[Module], owner: Target, dump: Path, *, is_embedded: bool
 ) -> None:
-    """Roles and schemas first, since the dump names them; then everything in one transaction; then the newest migrations."""
-    if await _is_inhabited(owner):
+    """Create roles and schemas, load the dump in one transaction, and migrate."""
+    if await _has_installation(owner):
         raise PlaceNotEmpty(
             f"The database {owner.database} holds an installation; a backup is restored into an empty place only."
         )
@@ -168,7 +176,7 @@ async def _bring_back(
 
 
 async def _verify(settings: Settings, modules: Sequence[Module], owner: Target) -> tuple[str, ...]:
-    """Ask every module that can verify its contents to do so; raises what it finds."""
+    """Verify every module that can be verified; raises what it finds."""
     runtime = await build(settings, modules, owner=owner)
     verified = []
     try:
@@ -182,8 +190,8 @@ async def _verify(settings: Settings, modules: Sequence[Module], owner: Target) 
     return tuple(verified)
 
 
-async def _is_inhabited(owner: Target) -> bool:
-    """Whether somebody has started a server on this database before."""
+async def _has_installation(owner: Target) -> bool:
+    """Whether a server has been started on this database before."""
     connection = await asyncpg.connect(**owner.connect_arguments(application="aitbc restore", statement_seconds=30))
     try:
         return (
@@ -195,12 +203,13 @@ async def _is_inhabited(owner: Target) -> bool:
 
 
 def _load(owner: Target, dump: Path) -> None:
-    """Everything of a dump, or nothing. Raises `BackupFailed`.
+    """Load a dump in one transaction. Raises `BackupFailed`.
 
-    As a script that psql runs, and not by pg_restore itself: its first lines may hold a setting that an older server lacks.
+    As a script through psql, and not by pg_restore itself: its first lines may hold a setting that an older server
+    lacks.
     """
     unpack = [str(binaries() / "pg_restore"), "--clean", "--if-exists", "--no-owner", "--file=-", str(dump)]
-    command, environment = _way("psql", owner)
+    command, environment = _client_command("psql", owner)
     command += ["--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1", "--output=/dev/null"]
     with (
         tempfile.TemporaryFile() as said,
@@ -223,15 +232,15 @@ def _load(owner: Target, dump: Path) -> None:
 
 
 def _run(program: str, owner: Target, *arguments: str) -> None:
-    """One of PostgreSQL's own programs, on this database. Raises `BackupFailed` with its last words."""
-    command, environment = _way(program, owner)
+    """Run a client program of PostgreSQL on this database. Raises `BackupFailed` with its last output."""
+    command, environment = _client_command(program, owner)
     ended = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, check=False)
     if ended.returncode != 0:
         raise BackupFailed(f"{program} did not succeed: {ended.stderr.strip()[-500:]}")
 
 
-def _way(program: str, owner: Target) -> tuple[list[str], dict[str, str]]:
-    """The command and the environment that bring a program to this database."""
+def _client_command(program: str, owner: Target) -> tuple[list[str], dict[str, str]]:
+    """The command line and environment of a client program of PostgreSQL for this database."""
     command = [
         str(binaries() / program),
         "-h",
@@ -285,7 +294,7 @@ def _refuse_newer(manifest: BackupManifest, modules: Sequence[Module]) -> None:
 
 
 def _unpack(archive: tarfile.TarFile, state: Path) -> int:
-    """Keys and artifacts, each under the name it must have; answers how many artifacts there were."""
+    """Unpack keys and artifacts; returns how many artifacts there were."""
     artifacts = 0
     for member in archive:
         path = Path(member.name)

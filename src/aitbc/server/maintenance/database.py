@@ -1,4 +1,4 @@
-"""What the command line does with the database itself: say what a DBA must run, migrate, check, and open psql."""
+"""Database commands of the command line: provisioning SQL, migration, schema check, and psql."""
 
 import asyncio
 import os
@@ -13,7 +13,15 @@ from aitbc.kernel.database.migrations import OWNER, differences, migrate, provis
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.module import Module
 from aitbc.kernel.primitives.errors import Conflict, NotFound
-from aitbc.server.config.installation import SERVER_FILE, ServerFile, owner_of, parts, secret_of, settings_of, target_of
+from aitbc.server.config.installation import (
+    SERVER_FILE,
+    ServerFile,
+    parts,
+    secret_of,
+    settings_of,
+    start_embedded,
+    target_of,
+)
 from aitbc.server.config.loading import Loaded
 from aitbc.server.postgres.embedded import EmbeddedPostgres, binaries
 
@@ -31,10 +39,10 @@ class NoOwnDatabase(Conflict):
 
 
 @contextmanager
-def entered(loaded: Loaded) -> Iterator[tuple[Target, bool]]:
-    """The owner's way into the configured database, and whether it is the embedded one.
+def owner_target(loaded: Loaded) -> Iterator[tuple[Target, bool]]:
+    """The address of the configured database as its owner, and whether it is the embedded one.
 
-    The embedded one is entered where a server runs it, and else started for as long as the block.
+    The embedded one is used where a server runs it, and else started for as long as the block.
     """
     settings = loaded.settings
     if settings.database.url is not None:
@@ -46,7 +54,7 @@ def entered(loaded: Loaded) -> Iterator[tuple[Target, bool]]:
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     postgres = EmbeddedPostgres(settings.state_dir / "postgres")
     try:
-        yield owner_of(postgres), True
+        yield start_embedded(postgres), True
     finally:
         postgres.stop()
 
@@ -54,11 +62,11 @@ def entered(loaded: Loaded) -> Iterator[tuple[Target, bool]]:
 def _running(path: Path) -> Target | None:
     """The embedded database of the server that wrote this file, if that server lives."""
     try:
-        told = msgspec.json.decode(path.read_bytes(), type=ServerFile)
-        os.kill(told.pid, 0)
+        server = msgspec.json.decode(path.read_bytes(), type=ServerFile)
+        os.kill(server.pid, 0)
     except (OSError, msgspec.MsgspecError):
         return None
-    return told.database
+    return server.database
 
 
 def provision_sql(modules: Sequence[Module]) -> str:
@@ -78,15 +86,15 @@ def provision_sql(modules: Sequence[Module]) -> str:
 def migrate_now(modules: Sequence[Module]) -> list[str]:
     """Bring the configured database to the newest migrations; answers what was done."""
     loaded = settings_of(modules, {})
-    with entered(loaded) as (owner, is_embedded):
+    with owner_target(loaded) as (owner, is_embedded):
         secret = None if is_embedded else secret_of(loaded.settings)
         provision = loaded.settings.database.provision
         return asyncio.run(migrate(owner, parts(modules), secret=secret, provision=provision))
 
 
 def check(modules: Sequence[Module]) -> list[str]:
-    """Where the configured database and the models disagree; empty when they do not."""
-    with entered(settings_of(modules, {})) as (owner, _):
+    """Differences between the configured database and the models; empty when there are none."""
+    with owner_target(settings_of(modules, {})) as (owner, _):
         return asyncio.run(differences(owner, parts(modules)))
 
 
@@ -99,7 +107,7 @@ def shell(modules: Sequence[Module], module: str | None) -> int:
         if found is None:
             raise NoSuchModule
         role = found.role
-    with entered(loaded) as (target, is_embedded):
+    with owner_target(loaded) as (target, is_embedded):
         password = target.password if role is None else None
         if role is not None and not is_embedded:
             password = role_password(secret_of(loaded.settings), role)

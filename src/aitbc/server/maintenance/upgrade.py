@@ -1,4 +1,4 @@
-"""What this program would do to the installation that is there, and whether it can: asked before an upgrade, changing nothing."""
+"""The upgrade plan: pending migrations of an installation and obstacles, found without changing anything."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from aitbc.kernel.module import Module
 from aitbc.kernel.primitives.errors import NotFound
 from aitbc.kernel.primitives.version import this_build
 from aitbc.server.config.installation import parts, settings_of
-from aitbc.server.maintenance.database import entered
+from aitbc.server.maintenance.database import owner_target
 from aitbc.server.postgres.embedded import EmbeddedPostgresError
 
 
@@ -55,7 +55,7 @@ def upgrade_plan(modules: Sequence[Module]) -> UpgradePlan:
     if settings.database.url is None and not (settings.state_dir / "postgres").exists():
         raise NothingInstalled(f"There is no installation in {settings.state_dir}; `aitbc serve` makes one.")
     try:
-        with entered(loaded) as (owner, _):
+        with owner_target(loaded) as (owner, _):
             return asyncio.run(_plan(owner, parts(modules), version))
     except (EmbeddedPostgresError, OSError, asyncpg.PostgresError) as error:
         return UpgradePlan(version=version, database="unknown", parts=(), obstacles=(str(error),))

@@ -27,7 +27,7 @@ class Account:
     gid: int
 
     @property
-    def is_ours(self) -> bool:
+    def is_current_user(self) -> bool:
         """Whether this process already is that account."""
         return self.uid == os.geteuid()
 
@@ -39,7 +39,7 @@ def choose_account(wanted: str | None, data: Path) -> Account:
     """
     owner = _owner(data)
     if os.geteuid() != 0:
-        return _ourselves(wanted, data, owner)
+        return _current_user(wanted, data, owner)
     if wanted is not None:
         account = _named(wanted)
         if owner is not None and owner.uid not in (0, account.uid):
@@ -61,20 +61,20 @@ def choose_account(wanted: str | None, data: Path) -> Account:
     )
 
 
-def _ourselves(wanted: str | None, data: Path, owner: Account | None) -> Account:
+def _current_user(wanted: str | None, data: Path, owner: Account | None) -> Account:
     uid = os.geteuid()
-    ourselves = Account(_name_of(uid), uid, os.getegid())
-    if wanted is not None and wanted != ourselves.name:
+    current = Account(_name_of(uid), uid, os.getegid())
+    if wanted is not None and wanted != current.name:
         raise EmbeddedPostgresError(
-            f"PostgreSQL cannot run as {wanted}: only root may change the account, and this is {ourselves.name}. "
+            f"PostgreSQL cannot run as {wanted}: only root may change the account, and this is {current.name}. "
             "Leave the account out, or start AITBC as root."
         )
     if owner is not None and owner.uid != uid:
         raise EmbeddedPostgresError(
-            f"PostgreSQL cannot use {data}: it belongs to {owner.name}, and this is {ourselves.name}. "
-            f"Run AITBC as {owner.name}, choose another folder, or hand it over: chown -R {ourselves.name} '{data}'"
+            f"PostgreSQL cannot use {data}: it belongs to {owner.name}, and this is {current.name}. "
+            f"Run AITBC as {owner.name}, choose another folder, or hand it over: chown -R {current.name} '{data}'"
         )
-    return ourselves
+    return current
 
 
 def _owner(data: Path) -> Account | None:
@@ -134,7 +134,7 @@ def make_folder(path: Path, account: Account) -> None:
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         os.fchmod(folder, 0o700)  # whatever the umask was
-        if not account.is_ours:
+        if not account.is_current_user:
             os.fchown(folder, account.uid, account.gid)
     finally:
         os.close(folder)

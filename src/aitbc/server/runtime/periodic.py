@@ -1,4 +1,4 @@
-"""Periodic tasks: each run by one process at a time, under an advisory lock, for as long as the process lives."""
+"""Runs periodic tasks, each on one process at a time: the leader holds an advisory lock."""
 
 import asyncio
 import hashlib
@@ -23,36 +23,36 @@ def lock_number(module: str, task: str) -> int:
 
 
 class Leadership:
-    """Which periodic tasks this process leads: one connection that holds their advisory locks, and loses all with it."""
+    """Leader election for periodic tasks: one connection holds their advisory locks, and loses all when it is lost."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._stack = AsyncExitStack()
         self._connection: Connection | None = None
-        self._held: set[int] = set()
-        self._turn = asyncio.Lock()
+        self._locks: set[int] = set()
+        self._lock = asyncio.Lock()
 
     async def leads(self, number: int) -> bool:
-        """Whether the lock is ours now, taken if it was free; asks the database each time, so that a lost one is noticed."""
-        async with self._turn:
+        """Whether this process holds the lock, acquired if it was free; a query each time notices a lost connection."""
+        async with self._lock:
             try:
                 if self._connection is None or self._connection.is_closed():
                     await self.close()
                     self._connection = await self._stack.enter_async_context(self._database.listener())
-                if number in self._held:
+                if number in self._locks:
                     await self._connection.execute("SELECT 1")
                     return True
                 if not await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", number):
                     return False
-                self._held.add(number)
+                self._locks.add(number)
                 return True
             except Exception as error:
                 await self.close()
                 raise translate(error) or error from error
 
     async def close(self) -> None:
-        """Give every lock back."""
-        self._held.clear()
+        """Release every lock."""
+        self._locks.clear()
         self._connection = None
         stack, self._stack = self._stack, AsyncExitStack()
         await stack.aclose()

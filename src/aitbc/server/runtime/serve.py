@@ -1,4 +1,4 @@
-"""`aitbc serve`: from settings to a server that answers, and down again without a trace."""
+"""`aitbc serve`: from settings to a running server, and its clean shutdown."""
 
 import gc
 import json
@@ -21,36 +21,43 @@ from aitbc.kernel.primitives.version import this_build
 from aitbc.kernel.telemetry import logs
 from aitbc.kernel.telemetry.metrics import Metrics
 from aitbc.server.config import listeners
-from aitbc.server.config.installation import SERVER_FILE, ServerFile, owner_of, settings_of, target_of, write_private
+from aitbc.server.config.installation import (
+    SERVER_FILE,
+    ServerFile,
+    settings_of,
+    start_embedded,
+    target_of,
+    write_private,
+)
 from aitbc.server.config.loading import Loaded
-from aitbc.server.config.placement import MAIN, Placement, places
+from aitbc.server.config.placement import MAIN, Placement, placement_of
 from aitbc.server.config.settings import Settings
 from aitbc.server.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from aitbc.server.runtime import uvicorn_server
-from aitbc.server.runtime.application import bounded, litestar
+from aitbc.server.runtime.application import asgi_app, litestar
 from aitbc.server.runtime.bootstrap import build
 from aitbc.server.runtime.supervisor import supervised
-from aitbc.server.runtime.systemd import Notifier, keep_to_ourselves
+from aitbc.server.runtime.systemd import Notifier, remove_systemd_variables
 
 EVENTS_SECONDS = 30.0
-"""How old the figures of the events may be: to count the dead ones takes a look at all that are kept."""
+"""How long the metrics of events are cached: counting the dead ones reads all that are kept."""
 
-log = structlog.get_logger("aitbc.serving")
+log = structlog.get_logger("aitbc.serve")
 
 
-def serve(modules: Sequence[Module], flags: Mapping[str, Any], command: Sequence[str], *, me: str = MAIN) -> int:
-    """Serve until a signal; gives the exit code. What stands in the way is said in one line on stderr.
+def serve(modules: Sequence[Module], flags: Mapping[str, Any], command: Sequence[str], *, process: str = MAIN) -> int:
+    """Serve until a signal; returns the exit code. What prevents a start is reported in one line on stderr.
 
-    The main process serves every module that is not split out, and starts a process for each of those that are: `command`
-    with the module's name and the flags as JSON. `me` names the module when this is one of them.
+    The main process serves every module that is not split out, and starts a process for each of those that are:
+    `command` with the module's name and the flags as JSON. `process` names the module when this is one of them.
     """
-    gc.freeze()  # what was loaded stays to the end: no search for garbage needs to walk through it
+    gc.freeze()  # what was loaded stays to the end, so the collector need not walk it
     gc.enable()
     try:
         loaded = settings_of(modules, flags)
-        keep_to_ourselves(os.environ)
-        where = places(loaded.settings, [module.name for module in modules], me)
-        return _serve(modules, loaded, where, [*command, json.dumps(dict(flags), default=str)])
+        remove_systemd_variables(os.environ)
+        placement = placement_of(loaded.settings, [module.name for module in modules], process)
+        return _serve(modules, loaded, placement, [*command, json.dumps(dict(flags), default=str)])
     except EmbeddedPostgresError as error:
         sys.stderr.write(f"aitbc: {error}\n")
         return 78
@@ -59,69 +66,71 @@ def serve(modules: Sequence[Module], flags: Mapping[str, Any], command: Sequence
         return error.exit_code
 
 
-def _serve(modules: Sequence[Module], loaded: Loaded, where: Placement, command: Sequence[str]) -> int:
+def _serve(modules: Sequence[Module], loaded: Loaded, placement: Placement, command: Sequence[str]) -> int:
     settings = loaded.settings
     logs.configure(settings.log, secrets=loaded.secrets, no_color=loaded.no_color)
-    if where.me != MAIN:
-        logs.module_name.set(where.me)
+    if placement.process != MAIN:
+        logs.module_name.set(placement.process)
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if where.socket is not None:
-        where.socket.parent.mkdir(mode=0o700, exist_ok=True)
-    addresses = where.listeners(settings)
+    if placement.socket is not None:
+        placement.socket.parent.mkdir(mode=0o700, exist_ok=True)
+    addresses = placement.listeners(settings)
     sockets = listeners.bind(addresses, settings.server)
     postgres = None
     try:
         contexts = listeners.contexts(addresses, sockets)
         if settings.database.url is not None:
             owner = target_of(settings.database.url.reveal())
-        elif where.me == MAIN:
+        elif placement.process == MAIN:
             postgres = EmbeddedPostgres(settings.state_dir / "postgres")
-            owner = owner_of(postgres)
+            owner = start_embedded(postgres)
         else:
             owner = _running_database(settings.state_dir)
-        _warn(settings, where)
-        return uvicorn_server.run(_Process(modules, loaded, owner, postgres, sockets, contexts, where, command))
+        _warn_of_open_ports(settings, placement)
+        return uvicorn_server.run(
+            _ServerProcess(modules, loaded, owner, postgres, sockets, contexts, placement, command)
+        )
     finally:
         listeners.close(sockets)
-        if where.me == MAIN:
+        if placement.process == MAIN:
             (settings.state_dir / SERVER_FILE).unlink(missing_ok=True)
         if postgres is not None:
             postgres.stop()
         logs.flush()
 
 
-def _warn(settings: Settings, where: Placement) -> None:
-    """Say what an operator opened and may have forgotten."""
-    for port in sorted(where.trusting):
+def _warn_of_open_ports(settings: Settings, placement: Placement) -> None:
+    """Log a warning for each port that trusts loopback, and for a gateway key that is required and not set."""
+    for port in sorted(placement.trusting_ports):
         log.warning(
             "port_asks_no_key",
             port=port,
-            modules=list(where.ports[port]),
+            modules=list(placement.ports[port]),
             meaning="every program on this machine acts there as the account local",
         )
-    if where.me == MAIN and settings.gateway.require_auth and settings.gateway.auth_key is None:
-        log.warning("gateway_key_unset", meaning="older paths answer nobody until gateway.auth_key is set")
+    if placement.process == MAIN and settings.gateway.require_auth and settings.gateway.auth_key is None:
+        log.warning("gateway_key_unset", meaning="legacy paths answer nobody until gateway.auth_key is set")
 
 
 def _running_database(state: Path) -> Target:
-    """The way into the embedded server that the main process runs. Raises `ConfigError` where none runs."""
+    """The address of the embedded server that the main process runs. Raises `ConfigError` where none runs."""
     with suppress(OSError, msgspec.MsgspecError):
-        told = msgspec.json.decode((state / SERVER_FILE).read_bytes(), type=ServerFile)
-        if told.database is not None:
-            return told.database
+        server_file = msgspec.json.decode((state / SERVER_FILE).read_bytes(), type=ServerFile)
+        if server_file.database is not None:
+            return server_file.database
     raise ConfigError(
         f"the embedded database of {state} runs with the main process, which does not: start `aitbc serve` first, "
         "or give both a database of their own with database.url"
     )
 
 
-def _is_ours(settings: Settings, module: str) -> bool:
-    where = settings.modules.get(module)
-    return where is None or (where.supervised and where.url is None)
+def _is_supervised(settings: Settings, module: str) -> bool:
+    placement = settings.modules.get(module)
+    return placement is None or (placement.supervised and placement.url is None)
 
 
-class _Process:
-    """What runs inside the event loop."""
+class _ServerProcess:
+    """The server process, as it runs inside the event loop."""
 
     def __init__(
         self,
@@ -131,7 +140,7 @@ class _Process:
         postgres: EmbeddedPostgres | None,
         sockets: list[Any],
         contexts: Mapping[int, ssl.SSLContext | None],
-        where: Placement,
+        placement: Placement,
         command: Sequence[str],
     ) -> None:
         self._modules = modules
@@ -140,27 +149,31 @@ class _Process:
         self._postgres = postgres
         self._sockets = sockets
         self._contexts = contexts
-        self._where = where
+        self._where = placement
         self._command = command
 
     async def __call__(self, signals: uvicorn_server.Signals) -> int:
-        """Build the house and serve it."""
+        """Build the runtime and the application, and serve them."""
         settings, loop_lag = self._loaded.settings, LoopLag()
-        where = self._where
+        placement = self._where
         notifier = Notifier(self._loaded.notify_socket, self._loaded.watchdog_seconds)
         runtime = await build(
-            settings, self._modules, owner=self._owner, postgres=self._postgres, loop_lag=loop_lag, where=where
+            settings, self._modules, owner=self._owner, postgres=self._postgres, loop_lag=loop_lag, placement=placement
         )
         runtime.notifier = notifier
         metrics = Metrics(this_build(), loop_lag=loop_lag)
         metrics.collector("events", runtime.operations.measure, cache_seconds=EVENTS_SECONDS)
-        app = bounded(litestar(runtime, this_build(), metrics), runtime, metrics)
-        if where.me == MAIN:
-            self._write_down()
+        app = asgi_app(litestar(runtime, this_build(), metrics), runtime, metrics)
+        if placement.process == MAIN:
+            self._write_server_file()
         draining = runtime.platform.draining
-        mine = {name: one for name, one in runtime.peers.items() if where.me == MAIN and _is_ours(settings, name)}
-        gc.freeze()  # nor through the application
-        async with supervised(mine, self._command, draining):
+        children = {
+            name: one
+            for name, one in runtime.peers.items()
+            if placement.process == MAIN and _is_supervised(settings, name)
+        }
+        gc.freeze()  # the application stays too
+        async with supervised(children, self._command, draining):
             return await uvicorn_server.serve(
                 app,
                 settings.server,
@@ -172,10 +185,10 @@ class _Process:
                 contexts=self._contexts,
             )
 
-    def _write_down(self) -> None:
+    def _write_server_file(self) -> None:
         settings = self._loaded.settings
         scheme = "https" if settings.server.tls_certificate else "http"
         host, port = self._sockets[0].getsockname()[:2]
         url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
-        told = ServerFile(url=url, pid=os.getpid(), database=self._owner if self._postgres is not None else None)
-        write_private(settings.state_dir / SERVER_FILE, msgspec.json.encode(told).decode() + "\n")
+        server_file = ServerFile(url=url, pid=os.getpid(), database=self._owner if self._postgres is not None else None)
+        write_private(settings.state_dir / SERVER_FILE, msgspec.json.encode(server_file).decode() + "\n")

@@ -1,6 +1,6 @@
-"""Looks after the processes of split modules: starts them, starts again what dies, and ends them with the main process.
+"""Supervisor of the processes of split modules: starts, stops, and restarts them with exponential backoff.
 
-They are told to end when that one drains, and the kernel of the system tells them when it dies.
+They are sent SIGTERM when the main process drains, and by the operating system when it dies.
 """
 
 import asyncio
@@ -14,9 +14,9 @@ import structlog
 
 from aitbc.server.cluster.peers import Peer
 
-BACK_OFF_SECONDS = (0.5, 30.0)
-"""The first pause before a process that died is started again, and the longest."""
-LOOK_SECONDS = 0.2
+BACKOFF_SECONDS = (0.5, 30.0)
+"""The first and the longest pause before a process that died is restarted."""
+POLL_SECONDS = 0.2
 STOP_SECONDS = 9.0
 _SET_PARENT_DEATH_SIGNAL = 1
 _prctl = ctypes.PyDLL(None, use_errno=True).prctl
@@ -30,41 +30,41 @@ class Child:
 
     def __init__(self, module: str, peer: Peer, command: Sequence[str]) -> None:
         self.module = module
-        self._neighbour = peer
+        self._peer = peer
         self._command = command
         self._process: asyncio.subprocess.Process | None = None
-        self._ending = asyncio.Event()
+        self._stopping = asyncio.Event()
 
-    async def keep(self) -> None:
-        """Run it until it is to end, again and again."""
-        pause = BACK_OFF_SECONDS[0]
-        while not self._ending.is_set():
-            while await self._neighbour.answers():  # noqa: ASYNC110 - the child of a killed predecessor, about to end
-                await asyncio.sleep(LOOK_SECONDS)
+    async def run(self) -> None:
+        """Run the process, and restart it whenever it ends, until `stop`."""
+        pause = BACKOFF_SECONDS[0]
+        while not self._stopping.is_set():
+            while await self._peer.is_listening():  # noqa: ASYNC110 - the child of a killed predecessor, about to end
+                await asyncio.sleep(POLL_SECONDS)
             self._process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=asyncio.subprocess.DEVNULL, start_new_session=True, preexec_fn=_tied_to_us()
+                *self._command, stdin=asyncio.subprocess.DEVNULL, start_new_session=True, preexec_fn=_die_with_parent()
             )
             log.info("process_started", module=self.module, pid=self._process.pid)
-            if self._ending.is_set():  # we were told while it was being made
-                self.end()
-            has_served = asyncio.create_task(self._serves())
+            if self._stopping.is_set():  # stopped while it was being started
+                self.stop()
+            has_served = asyncio.create_task(self._wait_until_serving())
             code = await self._process.wait()
-            if not has_served.cancel():  # only what does not even come up is given more and more time
-                pause = BACK_OFF_SECONDS[0]
-            if self._ending.is_set():
+            if not has_served.cancel():  # the backoff grows only for a process that never served
+                pause = BACKOFF_SECONDS[0]
+            if self._stopping.is_set():
                 return
             log.error("process_died", module=self.module, exit_code=code, again_in_seconds=pause)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._ending.wait(), pause)
-            pause = min(pause * 2, BACK_OFF_SECONDS[1])
+                await asyncio.wait_for(self._stopping.wait(), pause)
+            pause = min(pause * 2, BACKOFF_SECONDS[1])
 
-    async def _serves(self) -> None:
-        while not await self._neighbour.answers():  # noqa: ASYNC110 - a socket tells nobody that it is there
-            await asyncio.sleep(LOOK_SECONDS)
+    async def _wait_until_serving(self) -> None:
+        while not await self._peer.is_listening():  # noqa: ASYNC110 - there is no event for a new socket
+            await asyncio.sleep(POLL_SECONDS)
 
-    def end(self, number: int = signal.SIGTERM) -> None:
-        """Ask it to end, for good."""
-        self._ending.set()
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Send it a signal to end, and do not restart it."""
+        self._stopping.set()
         if self._process is not None and self._process.returncode is None:
             with suppress(ProcessLookupError):
                 self._process.send_signal(number)
@@ -72,32 +72,32 @@ class Child:
 
 @asynccontextmanager
 async def supervised(peers: Mapping[str, Peer], command: Sequence[str], draining: asyncio.Event) -> AsyncIterator[None]:
-    """A process for each of these modules while the block runs; `command` with its name before the last word starts one."""
+    """Run a process for each of these modules while the block runs; its name goes before the last word of `command`."""
     children = [Child(name, one, [*command[:-1], name, command[-1]]) for name, one in peers.items()]
-    tasks = [asyncio.create_task(child.keep()) for child in children]
-    watch = asyncio.create_task(_end_when(draining, children))
+    tasks = [asyncio.create_task(child.run()) for child in children]
+    watch = asyncio.create_task(_stop_on_drain(draining, children))
     try:
         yield
     finally:
         watch.cancel()
         for child in children:
-            child.end()
+            child.stop()
         _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS) if tasks else (set(), set())
         for child in children:
-            child.end(signal.SIGKILL)
+            child.stop(signal.SIGKILL)
         for task in late:
             task.cancel()
         await asyncio.gather(watch, *tasks, return_exceptions=True)
 
 
-async def _end_when(draining: asyncio.Event, children: Sequence[Child]) -> None:
+async def _stop_on_drain(draining: asyncio.Event, children: Sequence[Child]) -> None:
     await draining.wait()
     for child in children:
-        child.end()
+        child.stop()
 
 
-def _tied_to_us() -> Callable[[], None]:
-    """What a child does between fork and exec: ask to be told when this process dies. Only system calls."""
+def _die_with_parent() -> Callable[[], None]:
+    """What a child does between fork and exec: ask for SIGTERM when this process dies. Only system calls."""
     parent = os.getpid()
 
     def prepare() -> None:

@@ -1,4 +1,7 @@
-"""Gives each module its database, the faces it needs, its relay and its chores; the only place that knows here from elsewhere."""
+"""Wires the modules of a process: database, faces, event handlers, relay and periodic tasks of each.
+
+The only place that distinguishes modules of this process from those of others.
+"""
 
 import asyncio
 import inspect
@@ -11,7 +14,7 @@ from typing import Any
 import structlog
 from msgspec import Struct
 
-from aitbc.kernel.database.unit_of_work import Database, Target
+from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.events.bus import EventTransport
 from aitbc.kernel.events.relay import EventHandler, Relay, Subscriber
 from aitbc.kernel.module import Module
@@ -19,8 +22,9 @@ from aitbc.kernel.platform import Platform
 from aitbc.kernel.primitives.tasks import cancel_and_wait
 from aitbc.server.cluster.peers import Peer, RemoteHandler
 from aitbc.server.cluster.stubs import local, remote
+from aitbc.server.runtime.databases import Databases
 from aitbc.server.runtime.periodic import Leadership, run_periodic_task
-from aitbc.server.webhooks.fan_out import declared
+from aitbc.server.webhooks.fan_out import published_types
 
 log = structlog.get_logger("aitbc.wiring")
 
@@ -36,17 +40,17 @@ class Wired:
     event_handlers: dict[str, EventHandler]
     """Every handler of this process by its name, for events that come from others."""
     platform: Platform
-    bus_events: EventTransport | None = None
-    """The way of events over the bus."""
+    event_transport: EventTransport | None = None
+    """Carries events over the bus, where there is one."""
 
     def offered(self, module: Module) -> dict[str, Any]:
-        """What the routes of a module may ask for, by the name of the parameter; nothing but names for one in another process."""
+        """What the routes of a module may inject, by parameter name; no values for a module of another process."""
         service = self.services.get(module.name)
         return {module.name: service} | {name: getattr(service, name, None) for name in module.parts}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Relays and chores at work, services started; ends all of it, and closes the pools."""
+        """Start services, relays and periodic tasks; at the end stop all of it, and close the pools."""
         async with AsyncExitStack() as stack:
             for database in self.databases.values():
                 stack.push_async_callback(database.close)
@@ -61,8 +65,8 @@ class Wired:
                 await self.platform.bus.start()
                 stack.push_async_callback(self.platform.bus.stop)
             tasks = [asyncio.create_task(relay.run()) for relay in self.relays]
-            if self.bus_events is not None:
-                tasks.append(asyncio.create_task(self.bus_events.run()))
+            if self.event_transport is not None:
+                tasks.append(asyncio.create_task(self.event_transport.run()))
             for module in self.modules:
                 for task in module.periodic_tasks:
                     work = getattr(self.services[module.name], task.run.__name__)
@@ -73,56 +77,49 @@ class Wired:
 
 def wire(
     modules: Sequence[Module],
-    target: Target,
+    schemas: Databases,
     platform: Platform,
     webhooks: Subscriber | None = None,
     *,
-    passwords: Mapping[str, str | None],
     settings: Mapping[str, Struct],
-    pool: Mapping[str, Any],
-    far: Mapping[str, Peer] | None = None,
+    remote_peers: Mapping[str, Peer] | None = None,
 ) -> Wired:
-    """Build every module of the list, lowest last in the list first, so that each finds the faces below it.
+    """Build the modules, the last of the list first, so that each finds the faces of those below it.
 
-    `far` names the modules that live in other processes, and where: they get a road instead of a service.
+    `remote_peers` has the peer of each module of another process: its face is a stub that calls there.
     """
-    far = far or {}
+    remote_peers = remote_peers or {}
     databases: dict[str, Database] = {}
     services: dict[str, Any] = {}
     faces: dict[type, Any] = {}
     for module in reversed(modules):
-        if module.name in far:
-            faces[module.api] = remote(module.api, far[module.name].transport_to(module.name))
+        if module.name in remote_peers:
+            faces[module.api] = remote(module.api, remote_peers[module.name].transport_to(module.name))
             continue
-        role = f"aitbc_{module.name}"
-        own = Target(**{**_fields(target), "user": role, "password": passwords.get(role)})
-        database = Database(module.name, own, list(module.metadata.tables.values()), **pool)
-        databases[module.name] = database
-        available = {"db": database, "platform": platform, "settings": settings.get(module.name)}
-        available |= {name: faces[api] for name, api in module.needs.items()}
-        wanted = inspect.signature(module.service).parameters
-        service = module.service(**{name: value for name, value in available.items() if name in wanted})
-        services[module.name] = service
-        faces[module.api] = local(module.api, service)
-    near = {
-        name: hearer
-        for module in modules
-        if module.name in services
-        for name, hearer in _handlers(module, databases, services)
+        databases[module.name] = schemas.open(module.name)
+        services[module.name] = _service(module, databases[module.name], platform, settings.get(module.name), faces)
+        faces[module.api] = local(module.api, services[module.name])
+    modules_here = [module for module in modules if module.name in services]
+    local_handlers = {
+        name: handler for module in modules_here for name, handler in _handlers(module, databases, services)
     }
-    bus = platform.bus
-    bus_events = bus.events(near) if bus is not None else None
-    relays = _relays(modules, databases, near, far, bus_events, webhooks)
-    here = [module for module in modules if module.name in services]
-    return Wired(here, databases, services, relays, near, platform, bus_events)
+    event_transport = platform.bus.event_transport(local_handlers) if platform.bus is not None else None
+    relays = _relays(modules, databases, local_handlers, remote_peers, event_transport, webhooks)
+    return Wired(modules_here, databases, services, relays, local_handlers, platform, event_transport)
 
 
-def _fields(target: Target) -> dict[str, Any]:
-    return {name: getattr(target, name) for name in target.__struct_fields__}
+def _service(
+    module: Module, database: Database, platform: Platform, settings: Struct | None, faces: Mapping[type, Any]
+) -> Any:
+    """A module's service, with what its constructor wants injected by parameter name."""
+    available = {"db": database, "platform": platform, "settings": settings}
+    available |= {name: faces[api] for name, api in module.needs.items()}
+    wanted = inspect.signature(module.service).parameters
+    return module.service(**{name: value for name, value in available.items() if name in wanted})
 
 
 def handler_name(module: Module, method: Callable[..., Any]) -> str:
-    """What an event handler is called in inboxes and on its way between processes."""
+    """The name of an event handler in inboxes and between processes."""
     return f"{module.name}.{method.__name__}"
 
 
@@ -137,23 +134,26 @@ def _handlers(
 def _relays(
     modules: Sequence[Module],
     databases: Mapping[str, Database],
-    near: Mapping[str, EventHandler],
-    far: Mapping[str, Peer],
-    bus_events: EventTransport | None,
+    local_handlers: Mapping[str, EventHandler],
+    remote_peers: Mapping[str, Peer],
+    event_transport: EventTransport | None,
     webhooks: Subscriber | None,
 ) -> list[Relay]:
-    """A relay for each outbox of this process, with the hearers of all modules, wherever they are, and of webhooks."""
+    """A relay for each outbox of this process, with the subscribers of all modules, in any process, and webhooks."""
     by_kind: dict[str, list[Subscriber]] = defaultdict(list)
     for module in modules:
         for event, method in module.handles.items():
             name = handler_name(module, method)
-            by_kind[event.kind].append(near.get(name) or _far_ear(far[module.name], module.name, name, bus_events))
+            by_kind[event.kind].append(
+                local_handlers.get(name)
+                or _remote_subscriber(remote_peers[module.name], module.name, name, event_transport)
+            )
     if webhooks is not None:
-        for kind in declared():
+        for kind in published_types():
             by_kind[kind].append(webhooks)
     return [Relay(database, by_kind) for database in databases.values()]
 
 
-def _far_ear(peer: Peer, module: str, name: str, bus_events: EventTransport | None) -> Subscriber:
+def _remote_subscriber(peer: Peer, module: str, name: str, event_transport: EventTransport | None) -> Subscriber:
     direct = RemoteHandler(peer, module, name)
-    return direct if bus_events is None else bus_events.ear(direct)
+    return direct if event_transport is None else event_transport.subscriber(direct)

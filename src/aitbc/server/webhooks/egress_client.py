@@ -1,4 +1,4 @@
-"""Sending to destinations by the pooled client of a library, which is loaded by whoever has something to send."""
+"""The HTTP client of the egress policy: aiohttp with our resolver; imported when there is something to send."""
 
 import asyncio
 import errno
@@ -14,7 +14,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aitbc.server.webhooks.egress import EgressPolicy, NotPublic, is_public
 
 LOOKUPS_MAX = 64
-"""Names looked up at one time: the system's own way blocks, and a hostile name server may let it wait long."""
+"""Concurrent DNS lookups: getaddrinfo blocks, and a hostile name server may let it wait long."""
 REASONS: Sequence[tuple[type[Exception], str]] = (
     (aiohttp.ClientConnectorCertificateError, "its certificate is not trusted"),
     (aiohttp.ClientSSLError, "no TLS connection to it could be made"),
@@ -22,24 +22,24 @@ REASONS: Sequence[tuple[type[Exception], str]] = (
     (aiohttp.ClientConnectorDNSError, "its name leads nowhere"),
     (aiohttp.ClientConnectorError, "nothing listens there"),
 )
-"""Why no answer came, in words that tell nobody about our network; the first that fits."""
+"""Why no response came, in words that reveal nothing about our network; the first that fits."""
 
 
-def connector(destinations: EgressPolicy) -> aiohttp.TCPConnector:
-    """How to connect: each time anew, to an address that was seen."""
+def connector(policy: EgressPolicy) -> aiohttp.TCPConnector:
+    """A connector without keep-alive and DNS cache, whose addresses are checked by the policy."""
     return aiohttp.TCPConnector(
-        resolver=_Resolver(anywhere=destinations.anywhere),
-        socket_factory=destinations.open_socket,
+        resolver=_Resolver(allow_private=policy.allow_private),
+        socket_factory=policy.open_socket,
         use_dns_cache=False,
         force_close=True,
         limit=0,
     )
 
 
-def new_session(destinations: EgressPolicy, seconds: float) -> aiohttp.ClientSession:
-    """A client that goes nowhere else, keeps nothing and follows nobody; an exchange takes so many seconds at most."""
+def new_session(policy: EgressPolicy, seconds: float) -> aiohttp.ClientSession:
+    """A client session under the policy: no cookies, no proxy, and a total timeout of `seconds`."""
     return aiohttp.ClientSession(
-        connector=connector(destinations),
+        connector=connector(policy),
         timeout=aiohttp.ClientTimeout(total=seconds),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
@@ -50,54 +50,62 @@ def new_session(destinations: EgressPolicy, seconds: float) -> aiohttp.ClientSes
 
 
 def reason_of(failure: BaseException) -> str | None:
-    """Why no answer came, where the library knows."""
+    """Why no response came, for errors of aiohttp."""
     return next((words for kind, words in REASONS if isinstance(failure, kind)), None)
 
 
 class _Resolver(AbstractResolver):
-    """Resolves names to addresses that are all public, or not at all.
+    """Resolver that fails unless all addresses of a name are public.
 
-    In threads that are nobody's: those of a pool are waited for at the end of the process, however long a name server is silent.
+    It uses daemon threads of its own: a thread pool would be joined at exit, however long a name server is silent.
     """
 
-    def __init__(self, *, anywhere: bool) -> None:
-        self._anywhere = anywhere
-        self._room = threading.Semaphore(LOOKUPS_MAX)
+    def __init__(self, *, allow_private: bool) -> None:
+        self._anywhere = allow_private
+        self._slots = threading.Semaphore(LOOKUPS_MAX)
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The addresses of a name. Raises `NotPublic` when one of them is not public, and `OSError` when there are none."""
-        found = [one for one in await self._look_up(host, port, family) if one[0] in (socket.AF_INET, socket.AF_INET6)]
+        """The addresses of a name.
+
+        Raises `NotPublic` when one of them is not public, and `OSError` when there are none.
+        """
+        found = [one for one in await self._lookup(host, port, family) if one[0] in (socket.AF_INET, socket.AF_INET6)]
         if not self._anywhere and not all(is_public(str(one[4][0])) for one in found):
             raise NotPublic
         return [
             ResolveResult(
-                hostname=host, host=str(place[0]), port=port, family=kind, proto=protocol, flags=socket.AI_NUMERICHOST
+                hostname=host,
+                host=str(socket_address[0]),
+                port=port,
+                family=kind,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST,
             )
-            for kind, _, protocol, _, place in found
+            for kind, _, protocol, _, socket_address in found
         ]
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to close."""
 
-    async def _look_up(self, host: str, port: int, family: int) -> Sequence[Any]:
-        if not self._room.acquire(blocking=False):
+    async def _lookup(self, host: str, port: int, family: int) -> Sequence[Any]:
+        if not self._slots.acquire(blocking=False):
             raise OSError(errno.EAGAIN, "Too many names are being looked up")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Sequence[Any]] = loop.create_future()
 
-        def look() -> None:
+        def resolve_in_thread() -> None:
             answer: Sequence[Any] | Exception
             try:
                 answer = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
-            except Exception as error:  # noqa: BLE001 - told to the one who waits
+            except Exception as error:  # noqa: BLE001 - raised where the lookup is awaited
                 answer = error
-            self._room.release()
+            self._slots.release()
             with suppress(RuntimeError):  # the loop has ended meanwhile
                 loop.call_soon_threadsafe(_settle, future, answer)
 
-        threading.Thread(target=look, daemon=True, name=f"look up {host}").start()
+        threading.Thread(target=resolve_in_thread, daemon=True, name=f"look up {host}").start()
         return await future
 
 

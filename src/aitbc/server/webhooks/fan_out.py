@@ -1,7 +1,8 @@
-"""Hearing for webhooks: events that concern an account with an endpoint become deliveries.
+"""Fan-out: an event that concerns an account becomes a delivery for each of the account's endpoints that wants it.
 
-One more ear of the relays, in every process. It needs no inbox: event and endpoint together name a delivery, so that an event
-which is told again finds what is there, and an event for which nobody has an endpoint leaves no trace and costs one look.
+It is a subscriber of the relays, in every process. It needs no inbox: event and endpoint together are the key of a
+delivery, so that an event that comes twice is written once. An event without an endpoint costs one query and leaves no
+row.
 """
 
 import asyncio
@@ -22,15 +23,15 @@ from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.ids import new_uuid
 
 BODY_BYTES_MAX = 20_000
-"""A message is small: whoever wants more asks for it."""
-GATHER_SECONDS = 0.02
-BROUGHT_MAX = 20_000
-"""So many events wait to be heard directly; the relay brings the others."""
+"""A message is small: it names ids by which receivers may read more."""
+BATCH_SECONDS = 0.02
+QUEUED_MAX = 20_000
+"""How many events may be queued for direct delivery; the relay delivers the others."""
 
-LISTENING = """
+FIND_ENDPOINTS = """
 SELECT id, account, events FROM kernel.webhook_endpoints WHERE account = ANY($1::uuid[]) AND disabled_at IS NULL"""
 # Through the endpoints once more: one that was removed since must not fail the others.
-WRITE = """
+INSERT_DELIVERIES = """
 INSERT INTO kernel.webhook_deliveries (id, endpoint, account, event, type, body, state, attempts, created_at, due_at)
 SELECT v.id, w.id, w.account, v.event, v.type, v.body, 'pending', 0, $6, $6
 FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[]) AS v(id, endpoint, event, type, body)
@@ -41,79 +42,79 @@ ON CONFLICT (endpoint, event) DO NOTHING"""
 log = structlog.get_logger("aitbc.webhooks")
 
 
-def declared() -> dict[str, type[Event]]:
-    """The events that may be told to an account, by type."""
+def published_types() -> dict[str, type[Event]]:
+    """The event types that are sent to webhooks: those that concern an account."""
     return {kind: event for kind, event in sorted(Event.registry.items()) if event.concerns is not None}
 
 
 def message(kind: str, at: datetime, data: Any) -> str:
-    """The body of a message. Raises `ValueError` for one that is too large to be told."""
+    """The body of a message. Raises `ValueError` for one that is too large."""
     body = msgspec.json.encode({"type": kind, "timestamp": at, "data": data})
     if len(body) > BODY_BYTES_MAX:
-        raise ValueError(f"a message of {len(body)} bytes is too large; tell an id instead")
+        raise ValueError(f"a message of {len(body)} bytes is too large; send an id instead")
     return body.decode()
 
 
 class FanOut:
-    """Writes the deliveries of events."""
+    """Writes a delivery for each event and endpoint."""
 
     name = "kernel.webhooks"
 
     def __init__(self, database: Database, wake: Callable[[], None]) -> None:
-        """The kernel's own database; `wake` is told that there is something to send."""
+        """`database` is the kernel's; `wake` is called when there is something to send."""
         self._database = database
         self._wake = wake
-        self._brought: list[tuple[UUID, Event, Callable[[UUID], object]]] = []
-        self._flight: asyncio.Task[None] | None = None
+        self._queued: list[tuple[UUID, Event, Callable[[UUID], object]]] = []
+        self._task: asyncio.Task[None] | None = None
 
-    async def receive(self, told: Sequence[tuple[UUID, Event]]) -> None:
-        """Write what the endpoints of the accounts concerned are to be sent; all of it or nothing, and never twice."""
-        about = [(id_, event, account) for id_, event in told if (account := _account_of(event)) is not None]
-        if not about:
+    async def receive(self, events: Sequence[tuple[UUID, Event]]) -> None:
+        """Write the deliveries of these events: all or none, and none twice."""
+        concerned = [(id_, event, account) for id_, event in events if (account := _account_of(event)) is not None]
+        if not concerned:
             return
         async with self._database.raw() as connection:
-            rows = await connection.fetch(LISTENING, list({account for _, _, account in about}))
-            wanted = [
+            rows = await connection.fetch(FIND_ENDPOINTS, list({account for _, _, account in concerned}))
+            deliveries = [
                 (row["id"], id_, event)
-                for id_, event, account in about
+                for id_, event, account in concerned
                 for row in rows
                 if row["account"] == account and (not row["events"] or event.kind in row["events"])
             ]
-            if not wanted:
+            if not deliveries:
                 return
-            await _write(connection, wanted)
+            await _insert_deliveries(connection, deliveries)
         self._wake()
 
-    def bring(self, id_: UUID, event: Event, heard: Callable[[UUID], object]) -> None:
-        """Hear an event that its module does not leave to the relay, and keep nobody waiting; `heard` is told once it is written.
+    def deliver(self, event_id: UUID, event: Event, on_written: Callable[[UUID], object]) -> None:
+        """Queue an event for fan-out, without waiting; `on_written` gets its id once the deliveries are written.
 
-        What cannot be written now is not told as heard, and the relay brings it.
+        What cannot be written now is not reported, and the relay delivers it.
         """
-        if len(self._brought) < BROUGHT_MAX:
-            self._brought.append((id_, event, heard))
-        if self._flight is None or self._flight.done():
-            self._flight = asyncio.create_task(self._fly())
+        if len(self._queued) < QUEUED_MAX:
+            self._queued.append((event_id, event, on_written))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
 
-    async def _fly(self) -> None:
-        while self._brought:
-            await asyncio.sleep(GATHER_SECONDS)
-            load, self._brought = self._brought, []
+    async def _run(self) -> None:
+        while self._queued:
+            await asyncio.sleep(BATCH_SECONDS)
+            batch, self._queued = self._queued, []
             try:
-                await self.receive([(id_, event) for id_, event, _ in load])
+                await self.receive([(id_, event) for id_, event, _ in batch])
             except AppError as error:
-                log.warning("webhook_events_left_to_the_relay", count=len(load), reason=error.message)
+                log.warning("webhook_events_deferred", count=len(batch), reason=error.message)
                 continue
             except Exception:
-                log.exception("webhook_events_not_heard", count=len(load))
+                log.exception("webhook_events_failed", count=len(batch))
                 continue
-            for id_, _, heard in load:
-                heard(id_)
+            for id_, _, on_written in batch:
+                on_written(id_)
 
     async def close(self) -> None:
-        """Hear what was brought until now."""
-        if self._flight is not None:
+        """Write what is queued."""
+        if self._task is not None:
             with suppress(asyncio.CancelledError):
-                await self._flight
+                await self._task
 
 
 def _account_of(event: Event) -> UUID | None:
@@ -122,19 +123,19 @@ def _account_of(event: Event) -> UUID | None:
     return ids.decode("acct", account) if ids.is_id("acct", account) else None
 
 
-async def _write(connection: Connection, wanted: Sequence[tuple[UUID, UUID, Event]]) -> None:
-    bodies = {id_: message(event.kind, _made_at(id_), event.public()) for _, id_, event in wanted}
+async def _insert_deliveries(connection: Connection, deliveries: Sequence[tuple[UUID, UUID, Event]]) -> None:
+    bodies = {id_: message(event.kind, _published_at(id_), event.public()) for _, id_, event in deliveries}
     await connection.execute(
-        WRITE,
-        [new_uuid() for _ in wanted],
-        [endpoint for endpoint, _, _ in wanted],
-        [id_ for _, id_, _ in wanted],
-        [event.kind for _, _, event in wanted],
-        [bodies[id_] for _, id_, _ in wanted],
+        INSERT_DELIVERIES,
+        [new_uuid() for _ in deliveries],
+        [endpoint for endpoint, _, _ in deliveries],
+        [id_ for _, id_, _ in deliveries],
+        [event.kind for _, _, event in deliveries],
+        [bodies[id_] for _, id_, _ in deliveries],
         now(),
     )
 
 
-def _made_at(event: UUID) -> datetime:
-    """When an event was told, by its id."""
+def _published_at(event: UUID) -> datetime:
+    """When an event was published: the timestamp of its UUIDv7."""
     return datetime.fromtimestamp((event.int >> 80) / 1000, UTC)

@@ -13,17 +13,16 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
 from aitbc.kernel.primitives.text import Text
+from aitbc.server.webhooks.delivery_log import DeliveryLog, DeliveryNotFound, TooManyTests
 from aitbc.server.webhooks.egress import DestinationRefused
 from aitbc.server.webhooks.endpoints import (
-    DeliveryNotFound,
     EndpointDisabled,
     EndpointNotFound,
-    EventType,
+    Endpoints,
     TooManyEndpoints,
-    TooManyTests,
     UnknownEventType,
-    Webhooks,
 )
+from aitbc.server.webhooks.service import EventType, event_types
 from aitbc.server.webhooks.tables import Delivery, Endpoint, IssuedEndpoint
 
 DAY = 86_400
@@ -49,11 +48,11 @@ SWITCH = {"permission": "webhooks:write", "idempotency": "natural", "errors": (E
 
 
 class WantedEndpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A URL that is to be told of the account's events, and of which."""
+    """A URL to which the account's events are to be sent, and which types."""
 
     url: Url
     events: Annotated[tuple[Type, ...], Meta(max_length=50)] = ()
-    """The types that it is told of; leave it out for all of them, those of the future too."""
+    """The types that are sent to it; leave it out for all of them, those of the future too."""
     description: Text = ""
 
 
@@ -80,16 +79,18 @@ class EndpointController(Controller):
     )
     async def create(
         self,
-        webhooks: NamedDependency[Webhooks],
+        webhook_endpoints: NamedDependency[Endpoints],
         who: NamedDependency[Principal],
         once: NamedDependency[IdempotencyKey],
         data: JSONBody[WantedEndpoint],
     ) -> IssuedEndpoint:
-        """Have a URL told of the account's events, by messages in the form of Standard Webhooks.
+        """Send the account's events to a URL, as messages in the form of Standard Webhooks.
 
         The secret that signs them is in this answer and is never shown again.
         """
-        return await webhooks.create(who, url=data.url, events=data.events, description=data.description, once=once)
+        return await webhook_endpoints.create(
+            who, url=data.url, events=data.events, description=data.description, once=once
+        )
 
     @get(
         "/",
@@ -99,22 +100,22 @@ class EndpointController(Controller):
     )
     async def list_endpoints(
         self,
-        webhooks: NamedDependency[Webhooks],
+        webhook_endpoints: NamedDependency[Endpoints],
         who: NamedDependency[Principal],
         limit: FromQuery[Limit] = 50,
         cursor: FromQuery[Cursor] = None,
     ) -> Page[Endpoint]:
         """List the caller's endpoints from the newest on, those of everybody for an admin."""
         after = _position("webhook endpoints", cursor, "hook")
-        found = await webhooks.endpoints(who, limit=limit + 1, after=after)
+        found = await webhook_endpoints.list_page(who, limit=limit + 1, after=after)
         return Page.of("webhook endpoints", found, limit, lambda endpoint: endpoint.id)
 
     @get("/{endpoint:str}", operation_id="get_webhook_endpoint", summary="Get a webhook endpoint", opt=READ)
     async def get_endpoint(
-        self, webhooks: NamedDependency[Webhooks], who: NamedDependency[Principal], endpoint: FromPath[str]
+        self, webhook_endpoints: NamedDependency[Endpoints], who: NamedDependency[Principal], endpoint: FromPath[str]
     ) -> Endpoint:
-        """Get one endpoint: what it is told of, whether it takes it, and why it is disabled if it is."""
-        return await webhooks.endpoint(who, endpoint)
+        """Get one endpoint: what is sent to it, whether it is enabled, and why not if it is disabled."""
+        return await webhook_endpoints.get(who, endpoint)
 
     @put(
         "/{endpoint:str}",
@@ -128,13 +129,15 @@ class EndpointController(Controller):
     )
     async def change(
         self,
-        webhooks: NamedDependency[Webhooks],
+        webhook_endpoints: NamedDependency[Endpoints],
         who: NamedDependency[Principal],
         endpoint: FromPath[str],
         data: JSONBody[WantedEndpoint],
     ) -> Endpoint:
         """Change an endpoint: its URL, its types and its description become these. Its secret and its log stay."""
-        return await webhooks.change(who, endpoint, url=data.url, events=data.events, description=data.description)
+        return await webhook_endpoints.change(
+            who, endpoint, url=data.url, events=data.events, description=data.description
+        )
 
     @delete(
         "/{endpoint:str}",
@@ -144,10 +147,10 @@ class EndpointController(Controller):
         opt=SWITCH,
     )
     async def remove(
-        self, webhooks: NamedDependency[Webhooks], who: NamedDependency[Principal], endpoint: FromPath[str]
+        self, webhook_endpoints: NamedDependency[Endpoints], who: NamedDependency[Principal], endpoint: FromPath[str]
     ) -> Endpoint:
         """Delete an endpoint with its log; what waits for it is not sent."""
-        return await webhooks.delete(who, endpoint)
+        return await webhook_endpoints.delete(who, endpoint)
 
     @post(
         "/{endpoint:str}/enable",
@@ -157,10 +160,10 @@ class EndpointController(Controller):
         opt=SWITCH,
     )
     async def enable(
-        self, webhooks: NamedDependency[Webhooks], who: NamedDependency[Principal], endpoint: FromPath[str]
+        self, webhook_endpoints: NamedDependency[Endpoints], who: NamedDependency[Principal], endpoint: FromPath[str]
     ) -> Endpoint:
         """Send to an endpoint again; what waited for it is sent now."""
-        return await webhooks.enable(who, endpoint)
+        return await webhook_endpoints.enable(who, endpoint)
 
     @post(
         "/{endpoint:str}/disable",
@@ -170,10 +173,10 @@ class EndpointController(Controller):
         opt=SWITCH,
     )
     async def disable(
-        self, webhooks: NamedDependency[Webhooks], who: NamedDependency[Principal], endpoint: FromPath[str]
+        self, webhook_endpoints: NamedDependency[Endpoints], who: NamedDependency[Principal], endpoint: FromPath[str]
     ) -> Endpoint:
         """Send nothing more to an endpoint, and keep nothing for it, until it is enabled."""
-        return await webhooks.disable(who, endpoint)
+        return await webhook_endpoints.disable(who, endpoint)
 
     @post(
         "/{endpoint:str}/rotate",
@@ -183,14 +186,14 @@ class EndpointController(Controller):
     )
     async def rotate(
         self,
-        webhooks: NamedDependency[Webhooks],
+        webhook_endpoints: NamedDependency[Endpoints],
         who: NamedDependency[Principal],
         once: NamedDependency[IdempotencyKey],
         endpoint: FromPath[str],
         data: JSONBody[RotateSecret],
     ) -> IssuedEndpoint:
         """Make a new secret. Until the overlap ends, messages carry a signature of the old one too."""
-        return await webhooks.rotate(who, endpoint, timedelta(seconds=data.overlap_seconds), once)
+        return await webhook_endpoints.rotate(who, endpoint, timedelta(seconds=data.overlap_seconds), once)
 
     @post(
         "/{endpoint:str}/test",
@@ -200,13 +203,13 @@ class EndpointController(Controller):
     )
     async def test(
         self,
-        webhooks: NamedDependency[Webhooks],
+        webhook_log: NamedDependency[DeliveryLog],
         who: NamedDependency[Principal],
         once: NamedDependency[IdempotencyKey],
         endpoint: FromPath[str],
     ) -> Delivery:
-        """Send a message of the type `webhook.test`, whatever types the endpoint is told of; its delivery tells what came of it."""
-        return await webhooks.test(who, endpoint, once)
+        """Send a message of the type `webhook.test`, whatever the endpoint receives; its delivery shows the outcome."""
+        return await webhook_log.send_test(who, endpoint, once)
 
 
 class DeliveryController(Controller):
@@ -221,9 +224,9 @@ class DeliveryController(Controller):
         summary="List the types of events",
         opt={"permission": "webhooks:read"},
     )
-    async def types(self, webhooks: NamedDependency[Webhooks]) -> Page[EventType]:
-        """List the types of events that endpoints can be told of; one page has them all."""
-        return Page(data=webhooks.types())
+    async def types(self) -> Page[EventType]:
+        """List the types of events that endpoints can receive; one page has them all."""
+        return Page(data=event_types())
 
     @get(
         "/deliveries",
@@ -233,7 +236,7 @@ class DeliveryController(Controller):
     )
     async def list_deliveries(
         self,
-        webhooks: NamedDependency[Webhooks],
+        webhook_log: NamedDependency[DeliveryLog],
         who: NamedDependency[Principal],
         endpoint: FromQuery[str | None] = None,
         status: FromQuery[Literal["pending", "delivered", "dead"] | None] = None,
@@ -242,7 +245,7 @@ class DeliveryController(Controller):
     ) -> Page[Delivery]:
         """List the messages to the caller's endpoints from the newest on, with what became of them."""
         after = _position("webhook deliveries", cursor, "dlv", endpoint or "", status or "")
-        found = await webhooks.deliveries(who, endpoint=endpoint, state=status, limit=limit + 1, after=after)
+        found = await webhook_log.list_page(who, endpoint=endpoint, state=status, limit=limit + 1, after=after)
         bound = (endpoint or "", status or "")
         return Page.of("webhook deliveries", found, limit, lambda delivery: delivery.id, bound_to=bound)
 
@@ -253,10 +256,10 @@ class DeliveryController(Controller):
         opt={"permission": "webhooks:read", "errors": (DeliveryNotFound,)},
     )
     async def get_delivery(
-        self, webhooks: NamedDependency[Webhooks], who: NamedDependency[Principal], delivery: FromPath[str]
+        self, webhook_log: NamedDependency[DeliveryLog], who: NamedDependency[Principal], delivery: FromPath[str]
     ) -> Delivery:
         """Get one message: what is sent, how often it was tried, and what came of it."""
-        return await webhooks.delivery(who, delivery)
+        return await webhook_log.get(who, delivery)
 
     @post(
         "/deliveries/{delivery:str}/replay",
@@ -267,13 +270,13 @@ class DeliveryController(Controller):
     )
     async def replay(
         self,
-        webhooks: NamedDependency[Webhooks],
+        webhook_log: NamedDependency[DeliveryLog],
         who: NamedDependency[Principal],
         once: NamedDependency[IdempotencyKey],
         delivery: FromPath[str],
     ) -> Delivery:
-        """Send a message again, under the same `webhook-id`, whatever became of it; one that still waits is sent now."""
-        return await webhooks.replay(who, delivery, once)
+        """Send a message again, under the same `webhook-id`, whatever its outcome; a pending one is sent now."""
+        return await webhook_log.replay(who, delivery, once)
 
 
 def _position(name: str, cursor: str | None, prefix: str, *bound_to: str) -> str | None:

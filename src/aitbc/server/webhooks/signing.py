@@ -1,4 +1,4 @@
-"""Signatures of Standard Webhooks: HMAC-SHA256 over id, time and body, under a secret that an endpoint shares with us alone."""
+"""Signatures of Standard Webhooks: HMAC-SHA256 over id, timestamp and body, with the endpoint's secret."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Webhooks as they are stored and seen: endpoints, which are told of events, and deliveries, each one event on its way to one endpoint."""  # noqa: E501
+"""The tables of webhooks, endpoints and deliveries, and the structs that the API shows of them."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -24,19 +24,19 @@ class State(StrEnum):
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
-    """A URL that is told of an account's events, without its secret."""
+    """A URL to which an account's events are sent, without its secret."""
 
     id: str
     account: str
     url: str
     events: tuple[str, ...]
-    """The types that it is told of; empty for all of them, those of the future too."""
+    """The types that are sent to it; empty for all of them, those of the future too."""
     description: str
     enabled: bool
     disabled_reason: str | None
-    """`owner`, `gone` (it answered 410), `failing` (it took nothing for days) or `overrun` (too much waited for it)."""
+    """`owner`, `gone` (it answered 410), `failing` (it failed for days) or `overrun` (too many were pending)."""
     failing_since: datetime | None
-    """When it first failed since it last took something."""
+    """When it first failed since its last success."""
     previous_secret_until: datetime | None
     """Until then messages carry a signature of the secret before this one too."""
     created_at: datetime
@@ -52,7 +52,7 @@ class IssuedEndpoint(Endpoint, frozen=True, kw_only=True):
 
 
 class Delivery(Struct, frozen=True, kw_only=True):
-    """One event on its way to one endpoint."""
+    """The delivery of one event to one endpoint."""
 
     id: str
     """The `webhook-id` of every attempt."""
@@ -76,7 +76,10 @@ class Delivery(Struct, frozen=True, kw_only=True):
 
 
 class EndpointRow(Base):
-    """An endpoint. Its secrets are sealed: the server must sign with them again, and nobody is to read them in a dump."""
+    """An endpoint.
+
+    Its secrets are sealed: the server must sign with them again, and nobody is to read them in a dump.
+    """
 
     __tablename__ = "webhook_endpoints"
 
@@ -89,7 +92,7 @@ class EndpointRow(Base):
     previous_secret: Mapped[bytes | None] = mapped_column(LargeBinary)
     previous_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     version: Mapped[int] = mapped_column(Integer, default=1)
-    """Grows with every change of its owner's: what an older version answered says nothing about this one."""
+    """Incremented with every change by its owner: outcomes of older versions are ignored."""
     disabled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     disabled_reason: Mapped[str | None] = mapped_column(Text)
     failing_since: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
@@ -117,7 +120,7 @@ _PENDING = text("state = 'pending'")
 
 
 class DeliveryRow(Base):
-    """A delivery; the event and the endpoint together name it, so that an event that is told again is not sent again."""
+    """The table of deliveries. Event and endpoint are a unique key, so that an event that comes twice is sent once."""
 
     __tablename__ = "webhook_deliveries"
 
@@ -125,7 +128,7 @@ class DeliveryRow(Base):
     endpoint: Mapped[str] = mapped_column(WireId("hook"), ForeignKey(EndpointRow.id, ondelete="CASCADE"))
     account: Mapped[str] = mapped_column(WireId("acct"))
     event: Mapped[UUID | None] = mapped_column(Uuid)
-    """None for one that its owner asked for, to see whether it arrives."""
+    """None for a test message."""
     type: Mapped[str] = mapped_column(Text)
     body: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(Text)

@@ -90,7 +90,7 @@ class Payments:
         if self._webhooks is None:
             self.paid.append(event)
         else:
-            self._webhooks.bring(event, body, self.paid.append)
+            self._webhooks.deliver(event, body, self.paid.append)
 
     async def quote_fee(self, price_units: int) -> FeeQuote:
         """The fee that a job at this price would have now."""

@@ -40,14 +40,14 @@ class Wakeups:
     def announce(self, jobs: Iterable[JobValue]) -> None:
         """Jobs were committed as queued: wake miners here, and notify the other processes."""
         self.miners.offer((needs_of(job.needs), job.id) for job in jobs)
-        self._processes.tell()
+        self._processes.notify()
 
     async def start(self) -> None:
         """Start to poll, to listen, to notify and to watch for the end of the process."""
         self._tasks = [
             asyncio.create_task(_forever(self._poll)),
             asyncio.create_task(_forever(self._listen)),
-            asyncio.create_task(_forever(self._processes.send)),
+            asyncio.create_task(_forever(self._processes.run_sender)),
             asyncio.create_task(self._end_waits()),
         ]
 

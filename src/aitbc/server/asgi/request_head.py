@@ -1,0 +1,81 @@
+"""Checks of a request's head: path, escapes, media type, duplicate headers, and the request id."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from aitbc.kernel.primitives.errors import NotFound
+from aitbc.kernel.primitives.ids import new_request_id
+from aitbc.kernel.primitives.request_errors import MalformedHeaders, MalformedHost, MalformedPath, UnsupportedMedia
+
+_SAFE_PATH = b"/ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=:@"
+_REQUEST_ID = re.compile(rb"(?!aitbc_)[A-Za-z0-9_.-]{1,64}\Z")
+"""The form of a client's request id: never a key, since it is stored and shown."""
+_INCOMPLETE_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_NEEDLESS_ESCAPE = re.compile(rb"%(2[DEFdef]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")
+"""An escaped slash, letter, digit, `-`, `.`, `_` or `~`."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SINGLE_HEADERS = frozenset(
+    {b"content-length", b"transfer-encoding", b"content-type", b"content-encoding", b"origin", b"sec-fetch-site"}
+    | {b"x-request-id", b"idempotency-key", b"range", b"last-event-id"}
+)
+
+
+def request_id_of(headers: Mapping[bytes, bytes]) -> str:
+    """The client's own request id where it is well formed, else a new one."""
+    given = headers.get(b"x-request-id")
+    return given.decode() if given is not None and _REQUEST_ID.match(given) else new_request_id()
+
+
+def refuse_duplicates(headers: Any) -> None:
+    """Refuse a duplicate of a header that proxies and servers could read differently."""
+    seen = set()
+    for name, _ in headers:
+        if name in seen and name == b"host":
+            raise MalformedHost
+        if name in seen and name in _SINGLE_HEADERS:
+            raise MalformedHeaders(f"The header {name.decode()} came twice.")
+        seen.add(name)
+
+
+def check_path(path: bytes) -> None:
+    """Require the canonical spelling of a path: no empty or dot segment, no trailing slash, no needless escape."""
+    if path[:1] != b"/":
+        raise MalformedPath
+    if path.translate(None, _SAFE_PATH):
+        text = check_escapes(path)
+        if "\\" in text or _NEEDLESS_ESCAPE.search(path):
+            raise NotFound("There is nothing at this path.")
+    if path == b"/":
+        return
+    if b"//" in path or path[-1:] == b"/":
+        raise NotFound("There is nothing at this path.")
+    if b"/." in path and not {b".", b".."}.isdisjoint(path.split(b"/")):
+        raise NotFound("There is nothing at this path.")
+
+
+def check_escapes(part: bytes) -> str:
+    """The text of a path or query, its escapes read strictly as UTF-8. Raises `MalformedPath`."""
+    if _INCOMPLETE_ESCAPE.search(part):
+        raise MalformedPath
+    try:
+        text = unquote_to_bytes(part).decode()
+    except UnicodeDecodeError:
+        raise MalformedPath from None
+    if _CONTROL.search(text):
+        raise MalformedPath
+    return text
+
+
+def check_media_type(value: bytes | None) -> None:
+    """Require `application/json`, in UTF-8."""
+    if value == b"application/json":
+        return
+    kind, *parameters = (part.strip().lower() for part in (value or b"").split(b";"))
+    if kind != b"application/json":
+        raise UnsupportedMedia
+    for parameter in parameters:
+        name, _, charset = parameter.partition(b"=")
+        if name.strip() != b"charset" or charset.strip().strip(b'"') not in (b"utf-8", b"utf8"):
+            raise UnsupportedMedia
