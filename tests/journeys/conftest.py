@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from aitbc.kernel.database.unit_of_work import Target
-from tests.house import Stage, open_house
+from tests.app import TestApp, running_app
 from tests.journeys.shapes import ALL_SHAPES, Town, installed
 
 IN_PROCESS = "in process"
@@ -25,11 +25,11 @@ def town(
 
 
 @pytest.fixture
-async def stage(town: Town | None, new_database: Callable[[], Target], tmp_path: Path) -> AsyncIterator[Town | Stage]:
+async def app(town: Town | None, new_database: Callable[[], Target], tmp_path: Path) -> AsyncIterator[Town | TestApp]:
     """Where a journey is told, without what an earlier one left waiting."""
     if town is None:
-        async with open_house(new_database(), tmp_path) as stage:
-            yield stage
+        async with running_app(new_database(), tmp_path) as app:
+            yield app
         return
     yield town
     await town.clear()

@@ -13,8 +13,8 @@ import httpx
 from aitbc.kernel.crypto.signing import Key
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.identity.principal import Principal
+from tests.app import Caller
 from tests.chaos.server_process import ServerProcess
-from tests.house import Caller
 from tests.nats_server import NatsServer
 from tests.server.runtime.test_serve import free_port
 
@@ -30,7 +30,7 @@ def placed(**places: str) -> dict[str, str]:
 
 
 class Town:
-    """A served installation of any shape, and the way to people in it, as a `Stage` has it."""
+    """A served installation of any shape, and the way to people in it, as a `TestApp` has it."""
 
     def __init__(self, servers: list[ServerProcess]) -> None:
         self.servers = servers

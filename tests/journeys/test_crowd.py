@@ -12,9 +12,9 @@ import pytest
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock
 from aitbc.modules.ai.service import AiSettings
+from tests.app import Caller, TestApp, running_app
 from tests.chaos.audit import faults, open_work
 from tests.chaos.load import Told
-from tests.house import Caller, Stage, open_house
 from tests.journeys.hand_miner import HandMiner
 
 MINERS = 50
@@ -50,7 +50,7 @@ async def work(miner: HandMiner, told: Told, zombies: list[tuple[HandMiner, dict
                 told.delivered[lease["job"]] = answer.json()["receipt"]
 
 
-async def pass_time(stage: Stage, target: Target) -> None:
+async def pass_time(app: TestApp, target: Target) -> None:
     """Let the lost leases run out, until nothing is open."""
     while await open_work(target):
         await asyncio.sleep(0.5)
@@ -63,13 +63,13 @@ async def test_each_of_a_thousand_jobs_is_paid_once(new_database: Callable[[], T
     zombies: list[tuple[HandMiner, dict[str, Any]]] = []
     quick = {"ai": AiSettings(grace_seconds=0.5)}
     try:
-        async with open_house(target, tmp_path, tables=quick) as stage:
-            payers = [await stage.who(f"payer {n}", funds="5") for n in range(8)]
-            owner = await stage.who("owner")
-            miners = [await HandMiner.enrol(stage, owner) for _ in range(MINERS)]
+        async with running_app(target, tmp_path, tables=quick) as app:
+            payers = [await app.who(f"payer {n}", funds="5") for n in range(8)]
+            owner = await app.who("owner")
+            miners = [await HandMiner.enrol(app, owner) for _ in range(MINERS)]
             at_work = [asyncio.create_task(work(miner, told, zombies)) for miner in miners]
             await asyncio.gather(*(submit(payer, told, JOBS // len(payers)) for payer in payers))
-            await asyncio.wait_for(pass_time(stage, target), 150)
+            await asyncio.wait_for(pass_time(app, target), 150)
             broken = [task for task in at_work if task.done()]
             for task in at_work:
                 task.cancel()
@@ -86,6 +86,6 @@ async def test_each_of_a_thousand_jobs_is_paid_once(new_database: Callable[[], T
             }
             assert states == {"succeeded"}
             assert len(told.jobs) == JOBS
-            assert (await (await stage.admin()).post("/api/v1/trading/ledger/verify")).json()["ok"]
+            assert (await (await app.admin()).post("/api/v1/trading/ledger/verify")).json()["ok"]
     finally:
         clock.reset()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import Caller
+from tests.app import Caller
 from tests.journeys.hand_miner import HandMiner
 from tests.journeys.shapes import MODULES, Town, one, placed
 from tests.journeys.test_paid_job import submit

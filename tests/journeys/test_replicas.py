@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from aitbc.kernel.database.unit_of_work import Target
-from tests.house import Caller
+from tests.app import Caller
 from tests.journeys.hand_miner import HandMiner
 from tests.journeys.shapes import OVER_NATS, REPLICAS, Town, installed
 from tests.journeys.test_paid_job import submit

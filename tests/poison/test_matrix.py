@@ -171,7 +171,7 @@ def test_the_matrix_holds_every_operation_of_the_description() -> None:
 
 
 async def test_the_description_is_that_of_the_running_house(town: Town) -> None:
-    async with town.stage.client() as client:
+    async with town.app.client() as client:
         served = json.loads((await client.get("/openapi.json")).content)
     assert served["paths"] == DESCRIPTION["paths"]
     assert served["components"] == DESCRIPTION["components"]

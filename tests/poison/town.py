@@ -14,7 +14,7 @@ from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.identity.denials import ACTION
 from aitbc.kernel.primitives.ids import is_id, new_id
 from aitbc.server.config.settings import WebhookSettings
-from tests.house import Caller, Stage, open_house
+from tests.app import Caller, TestApp, running_app
 from tests.journeys.hand_miner import HandMiner
 from tests.poison.operations import OPERATIONS, Call, Operation
 from tests.poison.wire import Answer, ask
@@ -27,7 +27,7 @@ LONG = {"queue_seconds": 604_800, "start_seconds": 600, "run_seconds": 86_400}
 class Town:
     """A running house whose chores rest, so that only requests write, and who lives there."""
 
-    stage: Stage
+    app: TestApp
     database: "asyncpg.Connection[asyncpg.Record]"
     admin: str
     owner: str
@@ -69,7 +69,7 @@ class Town:
 
     async def ask(self, call: Call) -> Answer:
         """The answer to a call."""
-        return await ask(self.stage.app, call)
+        return await ask(self.app.asgi, call)
 
     async def stored(self) -> dict[str, str]:
         """What each table holds, as a count and a sum over its rows; the note that a key was refused is left out."""
@@ -104,7 +104,7 @@ class Town:
             )
             waiting += int(hurried.split()[-1])
         if waiting:
-            for relay in self.stage.house.wired.relays:
+            for relay in self.app.runtime.wired.relays:
                 await relay.deliver_due()
         return waiting
 
@@ -114,27 +114,27 @@ async def open_town(target: Target, state_dir: Path, modules: Iterable[Any] = MO
     """A house with all that the operations speak of."""
     still = [replace(module, periodic_tasks=()) for module in modules]
     resting = WebhookSettings(in_flight_max=0)
-    async with open_house(target, state_dir, modules=still, webhooks=resting) as stage:
+    async with running_app(target, state_dir, modules=still, webhooks=resting) as app:
         database = await asyncpg.connect(**target.connect_arguments(application="poison", statement_seconds=60))
         try:
-            yield await _peopled(stage, database)
+            yield await _peopled(app, database)
         finally:
             await database.close()
 
 
-async def _peopled(stage: Stage, database: Any) -> Town:
-    admin, owner = await stage.admin(), await stage.who("owner", funds="100")
-    stranger = await stage.who("stranger", funds="1")
-    miner = await HandMiner.enrol(stage, owner)
-    strange_miner = await HandMiner.enrol(stage, stranger)
+async def _peopled(app: TestApp, database: Any) -> Town:
+    admin, owner = await app.admin(), await app.who("owner", funds="100")
+    stranger = await app.who("stranger", funds="1")
+    miner = await HandMiner.enrol(app, owner)
+    strange_miner = await HandMiner.enrol(app, stranger)
     for each in (miner, strange_miner):
         await each.beat()
-    issue = functools.partial(stage.house.identity.issue, account=owner.principal.account, kind="live")
+    issue = functools.partial(app.runtime.identity.issue, account=owner.principal.account, kind="live")
     narrow = {scope: (await issue(name="narrow", scopes=(scope,))).secret for scope in ("self:read", "chain:read")}
     town = Town(
-        stage, database, admin.secret, owner.secret, _secret(miner), stranger.secret, _secret(strange_miner), narrow, {}
+        app, database, admin.secret, owner.secret, _secret(miner), stranger.secret, _secret(strange_miner), narrow, {}
     )
-    town.known = await _things(stage, town, owner, miner)
+    town.known = await _things(app, town, owner, miner)
     await town.settled()
     return town
 
@@ -143,7 +143,7 @@ def _secret(miner: HandMiner) -> str:
     return str(miner.client.headers["authorization"]).removeprefix("Bearer ")
 
 
-async def _things(stage: Stage, town: Town, owner: Caller, miner: HandMiner) -> dict[str, str]:
+async def _things(app: TestApp, town: Town, owner: Caller, miner: HandMiner) -> dict[str, str]:
     """One of everything: jobs paid and at work, a file, a booked GPU, a key to spare, a webhook and a message for it."""
     body = {"kind": "embed", "input": {"texts": ["x"]}, "max_price": "0.05", "clocks": LONG}
     paid = (await owner.post("/api/v1/ai/jobs", body)).json()["id"]
@@ -158,10 +158,10 @@ async def _things(stage: Stage, town: Town, owner: Caller, miner: HandMiner) -> 
     listing = (await owner.post("/api/v1/gpu/listings", for_rent)).json()["id"]
     hour = {"gpu": listing, "duration_seconds": 3600, "max_price": "0.25"}
     booking = (await owner.post("/api/v1/gpu/bookings", hour)).json()["id"]
-    spare = await stage.house.identity.issue(account=owner.principal.account, kind="live", name="spare")
+    spare = await app.runtime.identity.issue(account=owner.principal.account, kind="live", name="spare")
     hook = (await owner.post("/api/v1/webhooks/endpoints", {"url": "https://hooks.example/"})).json()["id"]
     sent = (await owner.post(f"/api/v1/webhooks/endpoints/{hook}/test")).json()["id"]
-    await stage.service("trading").seal()
+    await app.service("trading").seal()
     known = {
         "job": job,
         "attempt": lease["attempt"],
