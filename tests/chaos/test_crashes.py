@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from tests.chaos.audit import faults, open_work
-from tests.chaos.load import Client, Told, enrol, mine, submit
+from tests.chaos.load import Acknowledged, Client, enrol, mine, submit
 from tests.chaos.server_process import ServerProcess
 
 SERVER_KILLS = int(os.environ.get("CHAOS_SERVER_KILLS", "20"))
@@ -61,7 +61,9 @@ async def funded(admin: Client, name: str, amount: str) -> tuple[str, str]:
 class Fleet:
     """Miners that are killed and replaced."""
 
-    def __init__(self, owner: Client, server: ServerProcess, session: aiohttp.ClientSession, told: Told) -> None:
+    def __init__(
+        self, owner: Client, server: ServerProcess, session: aiohttp.ClientSession, told: Acknowledged
+    ) -> None:
         self._owner = owner
         self._server = server
         self._session = session
@@ -85,7 +87,7 @@ class Fleet:
 async def test_nothing_is_lost_or_paid_twice_whatever_is_killed(
     server: ServerProcess, session: aiohttp.ClientSession
 ) -> None:
-    told = Told()
+    told = Acknowledged()
     admin = Client(server.url, server.admin_key, session, told)
     _, payer_key = await funded(admin, "payer", "1000")
     _, owner_key = await funded(admin, "owner", "1")

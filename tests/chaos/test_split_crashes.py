@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from tests.chaos.audit import faults
-from tests.chaos.load import Client, Told, submit
+from tests.chaos.load import Acknowledged, Client, submit
 from tests.chaos.server_process import ServerProcess, children_of
 from tests.chaos.test_crashes import QUICK, Fleet, free_port, funded, settled
 from tests.nats_server import NatsServer
@@ -154,7 +154,7 @@ async def kill_nats(nats: NatsServer) -> None:
 async def test_processes_of_modules_die_alone_and_lose_nothing(
     server: ServerProcess, nats: NatsServer | None, session: aiohttp.ClientSession
 ) -> None:
-    told = Told()
+    told = Acknowledged()
     admin = Client(server.url, server.admin_key, session, told)
     _, payer_key = await funded(admin, "payer", "1000")
     _, owner_key = await funded(admin, "owner", "1")

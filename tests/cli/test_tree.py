@@ -13,7 +13,7 @@ from aitbc_cli.main import EPILOG
 from aitbc_cli.output import FORMATS
 from aitbc_cli.tree import NOUNS
 from tests.cli.program import Ended, Leaf, commands_in, in_process, nouns_and_leaves, parsed
-from tests.cli.tiny_server import Asked, Told, answering, nowhere, problem, silent, told
+from tests.cli.tiny_server import Received, Reply, answering, nowhere, problem, silent, told
 
 INNER, LEAVES = nouns_and_leaves()
 WITHOUT_DATA = {"demo", "serve", "miner run", "config schema", "db provision", "db shell", "completion show"}
@@ -31,7 +31,7 @@ PICTURE = bytes.fromhex("89504e470d0a1a0a")
 
 
 @pytest.fixture
-def desk(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def example_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the examples name, and a key for whoever asks."""
     for name, content in {"notes.txt": b"a b", "invoice.png": PICTURE, "page.jpg": PICTURE}.items():
         (home / name).write_bytes(content)
@@ -143,7 +143,9 @@ def test_no_two_commands_have_the_same_description() -> None:
 
 
 @of(LEAVES)
-def test_an_unknown_option_is_refused_in_one_line(leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_option_is_refused_in_one_line(
+    leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     ended = in_process(capsys, *leaf.with_options("--no-such-option"))
     assert (ended.code, ended.out) == (USAGE, "")
     assert is_told_plainly(ended)
@@ -154,7 +156,7 @@ def test_an_unknown_option_is_refused_in_one_line(leaf: Leaf, desk: Path, capsys
 
 @of([leaf for leaf in LEAVES if "debug" in leaf.names])
 def test_a_misspelled_option_is_told_what_it_may_have_meant(
-    leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]
+    leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ended = in_process(capsys, *leaf.with_options("--debgu"))
     assert ended.code == USAGE
@@ -162,7 +164,9 @@ def test_a_misspelled_option_is_told_what_it_may_have_meant(
 
 
 @of(LEAVES)
-def test_a_word_too_many_or_too_few_is_refused(leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_word_too_many_or_too_few_is_refused(
+    leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = [each for each in leaf.command.params if each.param_type_name == "argument"]
     if any(argument.required for argument in arguments):
         ended = in_process(capsys, *leaf.words)
@@ -197,7 +201,7 @@ def test_a_misspelled_command_is_told_what_it_may_have_meant(
 
 @of(WITH_DATA)
 def test_wrong_usage_is_json_on_standard_output_where_json_was_asked_for(
-    leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]
+    leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ended = in_process(capsys, *leaf.with_options("-o", "json", "--no-such-option"))
     assert ended.code == USAGE
@@ -208,7 +212,7 @@ def test_wrong_usage_is_json_on_standard_output_where_json_was_asked_for(
 
 @of(WITH_DATA)
 def test_a_form_that_does_not_exist_and_two_forms_at_once_are_refused(
-    leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]
+    leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ended = in_process(capsys, *leaf.with_options("-o", "yaml"))
     assert (ended.code, ended.out) == (USAGE, "")
@@ -237,7 +241,7 @@ def test_what_changes_something_has_a_dry_run_and_an_idempotency_key(leaf: Leaf)
 
 @of(ASKING)
 def test_a_server_that_is_not_there_is_told_at_once_with_what_to_do(
-    leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]
+    leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url = nowhere()
     started = time.monotonic()
@@ -254,7 +258,7 @@ def test_a_server_that_is_not_there_is_told_at_once_with_what_to_do(
 
 @of(ASKING)
 def test_a_server_that_never_answers_ends_the_command_in_its_time(
-    leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]
+    leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with silent() as url:
         words = ["80ms" if word == "5m" else word for word in leaf.with_options("--url", url, "--timeout", "80ms")]
@@ -280,7 +284,7 @@ REFUSALS = {
 
 @of([leaf for leaf in ASKING if str(leaf) not in ("job wait", "job watch")])
 def test_a_refusal_ends_with_the_exit_code_that_the_help_names(
-    leaf: Leaf, desk: Path, hasty: None, capsys: pytest.CaptureFixture[str]
+    leaf: Leaf, example_files: Path, hasty: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with answering(told({})) as server:
         for status, (exit_code, code) in REFUSALS.items():
@@ -298,10 +302,10 @@ def test_a_refusal_ends_with_the_exit_code_that_the_help_names(
 
 
 ODD = {
-    "a page for people": Told(200, b"<html>hello", {"Content-Type": "text/html"}),
-    "another page": Told(404, b"<html>nothing here", {"Content-Type": "text/html"}),
-    "somewhere else": Told(302, b"", {"Location": "https://example.org/"}),
-    "half an answer": Told(200, b'{"data": [', breaks=4),
+    "a page for people": Reply(200, b"<html>hello", {"Content-Type": "text/html"}),
+    "another page": Reply(404, b"<html>nothing here", {"Content-Type": "text/html"}),
+    "somewhere else": Reply(302, b"", {"Location": "https://example.org/"}),
+    "half an answer": Reply(200, b'{"data": [', breaks=4),
     "another shape": told([{"unheard": "of"}]),
     "a bare number": told(7),
 }
@@ -310,7 +314,7 @@ ODD = {
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
 @of([leaf for leaf in ASKING if str(leaf) not in ("job wait", "job watch")])
 def test_an_answer_that_makes_no_sense_is_no_success_and_no_traceback(
-    leaf: Leaf, odd: Told, desk: Path, hasty: None, capsys: pytest.CaptureFixture[str]
+    leaf: Leaf, odd: Reply, example_files: Path, hasty: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with answering(odd) as server:
         ended = in_process(capsys, *leaf.with_options("--url", server.url))
@@ -321,7 +325,7 @@ def test_an_answer_that_makes_no_sense_is_no_success_and_no_traceback(
 
 @of(ASKING)
 def test_no_key_is_told_with_where_one_may_come_from(
-    leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AITBC_API_KEY")
     ended = in_process(capsys, *leaf.with_options("--url", nowhere()))
@@ -335,13 +339,15 @@ def test_no_key_is_told_with_where_one_may_come_from(
 # Lists
 
 
-def page_for(asked: Asked) -> Told:
+def page_for(asked: Received) -> Reply:
     """An empty page."""
     return told(EMPTY_PAGE)
 
 
 @of(LISTS)
-def test_an_empty_list_is_empty_in_every_form(leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_list_is_empty_in_every_form(
+    leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with answering(page_for) as server:
         shown = {form: in_process(capsys, *leaf.with_options("--url", server.url, "-o", form)) for form in FORMATS}
     assert {ended.code for ended in shown.values()} == {0}
@@ -353,7 +359,7 @@ def test_an_empty_list_is_empty_in_every_form(leaf: Leaf, desk: Path, capsys: py
 
 
 @of(LISTS)
-def test_a_list_has_bounds_that_are_said(leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_list_has_bounds_that_are_said(leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert in_process(capsys, *leaf.with_options("--limit", "0")).code == USAGE
     assert in_process(capsys, *leaf.with_options("--limit", "100001")).code == USAGE
 
@@ -363,7 +369,7 @@ def test_a_list_has_bounds_that_are_said(leaf: Leaf, desk: Path, capsys: pytest.
 
 @of([leaf for leaf in LEAVES if "--yes" in leaf.call and "--yes" in " ".join(leaf.examples)])
 def test_what_cannot_be_taken_back_asks_and_without_anybody_to_ask_is_not_done(
-    leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]
+    leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with answering(told({})) as server:
         words = [word for word in leaf.with_options("--url", server.url) if word != "--yes"]

@@ -9,7 +9,7 @@ from tests.app import Caller
 
 
 class Place(Protocol):
-    """Where people are: a stage in process, or a served installation."""
+    """Where callers are: a test app in this process, or a test installation."""
 
     def client(self, secret: str | None = None) -> httpx.AsyncClient:
         """Somebody's client."""

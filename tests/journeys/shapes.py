@@ -1,4 +1,4 @@
-"""The shapes that one installation can have: the same journeys are told in each, and must not be able to tell which one it is."""
+"""The shapes that one installation can have: the same journeys run in each and cannot tell which one it is."""
 
 import itertools
 import secrets
@@ -29,8 +29,10 @@ def placed(**places: str) -> dict[str, str]:
     return chosen | {f"AITBC_MODULES__{name.upper()}__PORT": str(free_port()) for name in places}
 
 
-class Town:
-    """A served installation of any shape, and the way to people in it, as a `TestApp` has it."""
+class TestInstallation:
+    """A served installation of any shape, and callers for it, as a `TestApp` has them."""
+
+    __test__ = False  # pytest takes it for a test class
 
     def __init__(self, servers: list[ServerProcess]) -> None:
         self.servers = servers
@@ -73,7 +75,7 @@ def _made(answer: httpx.Response) -> Any:
 
 
 @contextmanager
-def installed(shape: str, folder: Path, new_database: Databases) -> Iterator[Town]:
+def installed(shape: str, folder: Path, new_database: Databases) -> Iterator[TestInstallation]:
     """A running installation of one of the `ALL_SHAPES`."""
     with ExitStack() as stack:
         settings: dict[str, str] = {}
@@ -90,18 +92,18 @@ def installed(shape: str, folder: Path, new_database: Databases) -> Iterator[Tow
 
 
 @contextmanager
-def one(folder: Path, environment: Mapping[str, str]) -> Iterator[Town]:
+def one(folder: Path, environment: Mapping[str, str]) -> Iterator[TestInstallation]:
     """An installation with one main process."""
     server = ServerProcess(folder / "state", free_port(), **environment)
     server.start()
     try:
-        yield Town([server])
+        yield TestInstallation([server])
     finally:
         server.stop()
 
 
 @contextmanager
-def two(folder: Path, database: Target, **settings: str) -> Iterator[Town]:
+def two(folder: Path, database: Target, **settings: str) -> Iterator[TestInstallation]:
     """Two servers over one PostgreSQL, with the same secrets."""
     url = f"postgresql://{database.user}@localhost:{database.port}/{database.database}?host={database.host}"
     shared = {"AITBC_DATABASE__URL": url, "AITBC_SECRET_KEY": secrets.token_hex(32), **settings}
@@ -117,7 +119,7 @@ def two(folder: Path, database: Target, **settings: str) -> Iterator[Town]:
             shutil.copy2(first / name, second / name)
         servers[1].start()
         stack.callback(servers[1].stop)
-        yield Town(servers)
+        yield TestInstallation(servers)
 
 
 SHAPES: Mapping[str, dict[str, str]] = {

@@ -14,7 +14,7 @@ from aitbc.kernel.primitives import clock
 from aitbc.modules.ai.service import AiSettings
 from tests.app import Caller, TestApp, running_app
 from tests.chaos.audit import faults, open_work
-from tests.chaos.load import Told
+from tests.chaos.load import Acknowledged
 from tests.journeys.hand_miner import HandMiner
 
 MINERS = 50
@@ -23,7 +23,7 @@ VANISH = 0.08
 """How often a miner takes a lease and is never heard of again in time."""
 
 
-async def submit(caller: Caller, told: Told, count: int) -> None:
+async def submit(caller: Caller, told: Acknowledged, count: int) -> None:
     """Some jobs, one after the other."""
     for number in range(count):
         body = {
@@ -37,7 +37,7 @@ async def submit(caller: Caller, told: Told, count: int) -> None:
         told.jobs[answer.json()["id"]] = answer.json()["id"]
 
 
-async def work(miner: HandMiner, told: Told, zombies: list[tuple[HandMiner, dict[str, Any]]]) -> None:
+async def work(miner: HandMiner, told: Acknowledged, zombies: list[tuple[HandMiner, dict[str, Any]]]) -> None:
     """Take work and deliver it, or vanish with it."""
     while True:
         for lease in await miner.poll(slots=2, wait=1):
@@ -59,7 +59,7 @@ async def pass_time(app: TestApp, target: Target) -> None:
 
 @pytest.mark.timeout(240)
 async def test_each_of_a_thousand_jobs_is_paid_once(new_database: Callable[[], Target], tmp_path: Path) -> None:
-    target, told = new_database(), Told()
+    target, told = new_database(), Acknowledged()
     zombies: list[tuple[HandMiner, dict[str, Any]]] = []
     quick = {"ai": AiSettings(grace_seconds=0.5)}
     try:

@@ -24,7 +24,7 @@ from aitbc_cli.doctor.case import Case
 from aitbc_cli.doctor.rounds import CHECKS, examine
 from tests.chaos.server_process import ServerProcess
 from tests.cli.miner.test_daemon import Market
-from tests.cli.tiny_server import Told, answering
+from tests.cli.tiny_server import Reply, answering
 from tests.server.runtime.test_serve import ask, free_port, run_briefly
 
 MODULES = ("gpu", "ai", "trading")
@@ -326,7 +326,7 @@ def test_a_process_of_its_own_audits_whom_it_refuses(made: Installation) -> None
 def test_webhooks_are_told_wherever_the_modules_live(tmp_path: Path) -> None:
     installation = Installation(tmp_path, ALL_SPLIT, AITBC_WEBHOOKS__ALLOW_PRIVATE="true").start()
     (tmp_path / "miners").mkdir()
-    with answering(Told(200)) as receiver:
+    with answering(Reply(200)) as receiver:
         market = Market(installation.server, tmp_path / "miners")
         miner = market.start(token=market.token())
         try:

@@ -1,4 +1,4 @@
-"""A house with something in it: people, money, a job at work, a miner, and a look at all that is stored."""
+"""A test app with something in it: people, money, a job at work, a miner, and a look at all that is stored."""
 
 import functools
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -24,8 +24,8 @@ LONG = {"queue_seconds": 604_800, "start_seconds": 600, "run_seconds": 86_400}
 
 
 @dataclass
-class Town:
-    """A running house whose chores rest, so that only requests write, and who lives there."""
+class StockedApp:
+    """A test app without periodic tasks, so that only requests write, and the keys of its callers."""
 
     app: TestApp
     database: "asyncpg.Connection[asyncpg.Record]"
@@ -93,7 +93,7 @@ class Town:
             if after == before and not waiting:
                 return after
             before, changed = after, [name for name, held in after.items() if held != before[name]]
-        raise AssertionError(f"the house does not come to rest: {waiting} events wait, {changed} change")
+        raise AssertionError(f"the app does not come to rest: {waiting} events wait, {changed} change")
 
     async def _hurry(self) -> int:
         """Have events delivered that are put off for a while; answers how many there were."""
@@ -110,8 +110,8 @@ class Town:
 
 
 @asynccontextmanager
-async def open_town(target: Target, state_dir: Path, modules: Iterable[Any] = MODULES) -> AsyncIterator[Town]:
-    """A house with all that the operations speak of."""
+async def stocked_app(target: Target, state_dir: Path, modules: Iterable[Any] = MODULES) -> AsyncIterator[StockedApp]:
+    """A test app with one of everything that the operations speak of."""
     still = [replace(module, periodic_tasks=()) for module in modules]
     resting = WebhookSettings(in_flight_max=0)
     async with running_app(target, state_dir, modules=still, webhooks=resting) as app:
@@ -122,7 +122,7 @@ async def open_town(target: Target, state_dir: Path, modules: Iterable[Any] = MO
             await database.close()
 
 
-async def _peopled(app: TestApp, database: Any) -> Town:
+async def _peopled(app: TestApp, database: Any) -> StockedApp:
     admin, owner = await app.admin(), await app.who("owner", funds="100")
     stranger = await app.who("stranger", funds="1")
     miner = await HandMiner.enrol(app, owner)
@@ -131,19 +131,19 @@ async def _peopled(app: TestApp, database: Any) -> Town:
         await each.beat()
     issue = functools.partial(app.runtime.identity.issue, account=owner.principal.account, kind="live")
     narrow = {scope: (await issue(name="narrow", scopes=(scope,))).secret for scope in ("self:read", "chain:read")}
-    town = Town(
+    stocked = StockedApp(
         app, database, admin.secret, owner.secret, _secret(miner), stranger.secret, _secret(strange_miner), narrow, {}
     )
-    town.known = await _things(app, town, owner, miner)
-    await town.settled()
-    return town
+    stocked.known = await _things(app, stocked, owner, miner)
+    await stocked.settled()
+    return stocked
 
 
 def _secret(miner: HandMiner) -> str:
     return str(miner.client.headers["authorization"]).removeprefix("Bearer ")
 
 
-async def _things(app: TestApp, town: Town, owner: Caller, miner: HandMiner) -> dict[str, str]:
+async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandMiner) -> dict[str, str]:
     """One of everything: jobs paid and at work, a file, a booked GPU, a key to spare, a webhook and a message for it."""
     body = {"kind": "embed", "input": {"texts": ["x"]}, "max_price": "0.05", "clocks": LONG}
     paid = (await owner.post("/api/v1/ai/jobs", body)).json()["id"]
@@ -179,21 +179,21 @@ async def _things(app: TestApp, town: Town, owner: Caller, miner: HandMiner) -> 
     }
     names = {field.name for operation in OPERATIONS.values() for field in operation.parameters("path")}
     for name in sorted(names - known.keys()):
-        known[name] = await _found(town, name) or new_id("nothing")
+        known[name] = await _found(stocked, name) or new_id("nothing")
     return known
 
 
-async def _found(town: Town, name: str) -> str | None:
+async def _found(stocked: StockedApp, name: str) -> str | None:
     """What a place of this name may hold: made where its path without the place makes one, else the first that it lists."""
     for operation in OPERATIONS.values():
         above, found, _ = operation.path.partition("/{" + name + "}")
         beside = {one.method: one for one in OPERATIONS.values() if found and one.path == above}
         if "POST" in beside and beside["POST"].takes_json:
-            made = await town.ask(town.call(beside["POST"]).headed("idempotency-key", name))
+            made = await stocked.ask(stocked.call(beside["POST"]).headed("idempotency-key", name))
             if made.status == beside["POST"].success:
                 return _name_of(made.json(), name)
         if "GET" in beside:
-            for item in (await town.ask(beside["GET"].call(town.known, town.admin))).json().get("data", ()):
+            for item in (await stocked.ask(beside["GET"].call(stocked.known, stocked.admin))).json().get("data", ()):
                 return _name_of(item, name)
     return None
 
