@@ -3,7 +3,10 @@
 import json
 import re
 import time
+from collections.abc import Callable, Iterator, Sequence
+from inspect import Signature, signature
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +16,7 @@ from aitbc_cli.main import EPILOG
 from aitbc_cli.output import FORMATS
 from aitbc_cli.tree import NOUNS
 from tests.cli.program import Ended, Leaf, commands_in, in_process, nouns_and_leaves, parsed
-from tests.cli.tiny_server import Received, Reply, answering, nowhere, problem, silent, told
+from tests.cli.tiny_server import Received, Reply, TinyServer, answering, nowhere, problem, silent, told
 
 INNER, LEAVES = nouns_and_leaves()
 WITHOUT_DATA = {"demo", "serve", "miner run", "config schema", "db provision", "db shell", "completion show"}
@@ -41,15 +44,40 @@ def example_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def server() -> Iterator[TinyServer]:
+    """A server that answers whatever a test makes it answer."""
+    with answering(told({})) as server:
+        yield server
+
+
+@pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """One repetition, without a pause."""
     monkeypatch.setattr(client, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(client, "ATTEMPTS_MAX", 2)
 
 
-def of(leaves: list[Leaf]) -> pytest.MarkDecorator:
-    """One test for each."""
-    return pytest.mark.parametrize("leaf", leaves, ids=str)
+def for_each(subjects: Sequence[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """One test of a property for all subjects, its first parameter: it names every one that fails, with the reason."""
+
+    def decorate(check: Callable[..., None]) -> Callable[..., None]:
+        subject, *fixtures = signature(check).parameters.values()
+
+        def test(**given: Any) -> None:
+            faults = []
+            for each in subjects:
+                try:
+                    check(**{subject.name: each}, **given)
+                except Exception as fault:  # noqa: BLE001 - told below, with those of the others
+                    faults.append(f"{each}: {type(fault).__name__}: {fault}")
+            assert subjects and not faults, "\n".join(faults)
+
+        test.__name__, test.__qualname__, test.__doc__ = check.__name__, check.__qualname__, check.__doc__
+        test.__module__ = check.__module__
+        test.__signature__ = Signature(fixtures)  # type: ignore[attr-defined]
+        return test
+
+    return decorate
 
 
 def is_told_plainly(ended: Ended) -> bool:
@@ -71,7 +99,7 @@ def test_every_noun_of_the_root_is_there_and_says_the_same_as_its_own_help() -> 
     assert len(set(texts)) == len(texts)
 
 
-@of(LEAVES)
+@for_each(LEAVES)
 def test_help_describes_shows_an_example_and_lists_the_exit_codes(
     leaf: Leaf, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -87,7 +115,7 @@ def test_help_describes_shows_an_example_and_lists_the_exit_codes(
     assert "\x1b" not in ended.out
 
 
-@of(INNER)
+@for_each(INNER)
 def test_a_noun_alone_shows_its_verbs_and_its_help_each_with_a_sentence(
     leaf: Leaf, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,13 +128,13 @@ def test_a_noun_alone_shows_its_verbs_and_its_help_each_with_a_sentence(
     assert alone.err.strip() == ended.out.strip()
 
 
-@of(LEAVES)
+@for_each(LEAVES)
 def test_every_option_and_argument_says_what_it_is_for(leaf: Leaf) -> None:
     silent_ones = [parameter.name for parameter in leaf.command.params if not getattr(parameter, "help", None)]
     assert silent_ones == []
 
 
-@of(LEAVES)
+@for_each(LEAVES)
 def test_every_example_parses(leaf: Leaf) -> None:
     for line in leaf.examples:
         found = commands_in(line)
@@ -122,7 +150,7 @@ def test_the_examples_of_the_root_parse() -> None:
         parsed(words)
 
 
-@of(LEAVES)
+@for_each(LEAVES)
 def test_help_fits_a_narrow_terminal(
     leaf: Leaf, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,7 +170,7 @@ def test_no_two_commands_have_the_same_description() -> None:
 # Wrong usage
 
 
-@of(LEAVES)
+@for_each(LEAVES)
 def test_an_unknown_option_is_refused_in_one_line(
     leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,7 +182,7 @@ def test_an_unknown_option_is_refused_in_one_line(
     assert rest == [f"  see: aitbc {leaf} --help"]
 
 
-@of([leaf for leaf in LEAVES if "debug" in leaf.names])
+@for_each([leaf for leaf in LEAVES if "debug" in leaf.names])
 def test_a_misspelled_option_is_told_what_it_may_have_meant(
     leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -163,7 +191,7 @@ def test_a_misspelled_option_is_told_what_it_may_have_meant(
     assert "--debug" in ended.err
 
 
-@of(LEAVES)
+@for_each(LEAVES)
 def test_a_word_too_many_or_too_few_is_refused(
     leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -188,7 +216,7 @@ def misspelled() -> list[tuple[str, ...]]:
     return found
 
 
-@pytest.mark.parametrize("words", misspelled(), ids=" ".join)
+@for_each(misspelled())
 def test_a_misspelled_command_is_told_what_it_may_have_meant(
     words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -199,7 +227,7 @@ def test_a_misspelled_command_is_told_what_it_may_have_meant(
     assert "Did you mean" in ended.err
 
 
-@of(WITH_DATA)
+@for_each(WITH_DATA)
 def test_wrong_usage_is_json_on_standard_output_where_json_was_asked_for(
     leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -210,7 +238,7 @@ def test_wrong_usage_is_json_on_standard_output_where_json_was_asked_for(
     assert "--no-such-option" in error["message"]
 
 
-@of(WITH_DATA)
+@for_each(WITH_DATA)
 def test_a_form_that_does_not_exist_and_two_forms_at_once_are_refused(
     leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -220,14 +248,14 @@ def test_a_form_that_does_not_exist_and_two_forms_at_once_are_refused(
     assert in_process(capsys, *leaf.with_options("--json", "-q")).code == USAGE
 
 
-@of(LEAVES)
+@for_each(LEAVES)
 def test_data_comes_in_every_form_where_data_comes_out(leaf: Leaf) -> None:
     assert ("output" in leaf.names) == (str(leaf) not in WITHOUT_DATA)
     if "output" in leaf.names:
         assert {"as_json", "fields", "quiet", "utc"} <= leaf.names
 
 
-@of(LEAVES)
+@for_each(LEAVES)
 def test_what_changes_something_has_a_dry_run_and_an_idempotency_key(leaf: Leaf) -> None:
     """All that the API calls a command of its own; what only reads, or says so by `--sql` and the like, has none."""
     verbs = {"create", "rotate", "revoke", "cancel", "stop", "drain", "resume", "remove", "correct", "replay", "token"}
@@ -239,7 +267,7 @@ def test_what_changes_something_has_a_dry_run_and_an_idempotency_key(leaf: Leaf)
 # Servers that are not there, or fail
 
 
-@of(ASKING)
+@for_each(ASKING)
 def test_a_server_that_is_not_there_is_told_at_once_with_what_to_do(
     leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -256,7 +284,7 @@ def test_a_server_that_is_not_there_is_told_at_once_with_what_to_do(
     assert (error["code"], error["exit_code"]) == ("refused_connection", UNAVAILABLE)
 
 
-@of(ASKING)
+@for_each(ASKING)
 def test_a_server_that_never_answers_ends_the_command_in_its_time(
     leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -282,23 +310,22 @@ REFUSALS = {
 }
 
 
-@of([leaf for leaf in ASKING if str(leaf) not in ("job wait", "job watch")])
+@for_each([leaf for leaf in ASKING if str(leaf) not in ("job wait", "job watch")])
 def test_a_refusal_ends_with_the_exit_code_that_the_help_names(
-    leaf: Leaf, example_files: Path, hasty: None, capsys: pytest.CaptureFixture[str]
+    leaf: Leaf, example_files: Path, hasty: None, server: TinyServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with answering(told({})) as server:
-        for status, (exit_code, code) in REFUSALS.items():
-            if exit_code not in leaf.exit_codes:
-                assert exit_code in (NOT_FOUND, REFUSED)
-                continue
-            refusal = problem(status, code, f"because of \x1b[31m{code}")
-            server.answers = lambda _, refusal=refusal: refusal  # type: ignore[misc]
-            ended = in_process(capsys, *leaf.with_options("--url", server.url, "-o", "json"))
-            assert ended.code == exit_code, ended
-            assert is_told_plainly(ended)
-            assert f"because of \\x1b[31m{code}" in ended.err
-            assert json.loads(ended.out)["error"]["code"] == code
-            assert "\x1b" not in ended.out
+    for status, (exit_code, code) in REFUSALS.items():
+        if exit_code not in leaf.exit_codes:
+            assert exit_code in (NOT_FOUND, REFUSED)
+            continue
+        refusal = problem(status, code, f"because of \x1b[31m{code}")
+        server.answers = lambda _, refusal=refusal: refusal  # type: ignore[misc]
+        ended = in_process(capsys, *leaf.with_options("--url", server.url, "-o", "json"))
+        assert ended.code == exit_code, ended
+        assert is_told_plainly(ended)
+        assert f"because of \\x1b[31m{code}" in ended.err
+        assert json.loads(ended.out)["error"]["code"] == code
+        assert "\x1b" not in ended.out
 
 
 ODD = {
@@ -311,23 +338,23 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
-@of([leaf for leaf in ASKING if str(leaf) not in ("job wait", "job watch")])
+@for_each([leaf for leaf in ASKING if str(leaf) not in ("job wait", "job watch")])
 def test_an_answer_that_makes_no_sense_is_no_success_and_no_traceback(
-    leaf: Leaf, odd: Reply, example_files: Path, hasty: None, capsys: pytest.CaptureFixture[str]
+    leaf: Leaf, example_files: Path, hasty: None, server: TinyServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with answering(odd) as server:
+    for name, odd in ODD.items():
+        server.answers = lambda _, odd=odd: odd  # type: ignore[misc]
         ended = in_process(capsys, *leaf.with_options("--url", server.url))
-    assert ended.code in leaf.exit_codes
-    assert ended.code != 0
-    assert is_told_plainly(ended)
+        assert ended.code in leaf.exit_codes, name
+        assert ended.code != 0, name
+        assert is_told_plainly(ended), name
 
 
-@of(ASKING)
+@for_each(ASKING)
 def test_no_key_is_told_with_where_one_may_come_from(
     leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("AITBC_API_KEY")
+    monkeypatch.delenv("AITBC_API_KEY", raising=False)
     ended = in_process(capsys, *leaf.with_options("--url", nowhere()))
     if str(leaf) in ("chain keys", "miner enrol"):  # anybody may ask; a one-time token is a key too
         assert ended.code in (NOT_ALLOWED, UNAVAILABLE)
@@ -344,7 +371,7 @@ def page_for(asked: Received) -> Reply:
     return told(EMPTY_PAGE)
 
 
-@of(LISTS)
+@for_each(LISTS)
 def test_an_empty_list_is_empty_in_every_form(
     leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -358,7 +385,7 @@ def test_an_empty_list_is_empty_in_every_form(
     assert {ended.err for ended in shown.values()} == {""}
 
 
-@of(LISTS)
+@for_each(LISTS)
 def test_a_list_has_bounds_that_are_said(leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert in_process(capsys, *leaf.with_options("--limit", "0")).code == USAGE
     assert in_process(capsys, *leaf.with_options("--limit", "100001")).code == USAGE
@@ -367,7 +394,7 @@ def test_a_list_has_bounds_that_are_said(leaf: Leaf, example_files: Path, capsys
 # Questions
 
 
-@of([leaf for leaf in LEAVES if "--yes" in leaf.call and "--yes" in " ".join(leaf.examples)])
+@for_each([leaf for leaf in LEAVES if "--yes" in leaf.call and "--yes" in " ".join(leaf.examples)])
 def test_what_cannot_be_taken_back_asks_and_without_anybody_to_ask_is_not_done(
     leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
