@@ -6,7 +6,7 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.leftovers", "tests.postgres"]
+pytest_plugins = ["tests.leftovers", "tests.longest_first", "tests.postgres", "tests.skipped"]
 
 # A shared machine is slow now and then: time is bounded by pytest-timeout, not by each example.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -17,7 +17,6 @@ if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 ):  # as in a shell's background: programs under test would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
 
 @pytest.fixture
 def anyio_backend() -> str:
