@@ -6,6 +6,8 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.chaos.server_process import ServerProcess
+
 pytest_plugins = ["tests.leftovers", "tests.longest_first", "tests.postgres", "tests.skipped"]
 
 # A shared machine is slow now and then: time is bounded by pytest-timeout, not by each example.
@@ -13,10 +15,13 @@ settings.register_profile("default", deadline=None, suppress_health_check=[Healt
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
+ServerProcess.forked = True
+
 if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 ):  # as in a shell's background: programs under test would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture
 def anyio_backend() -> str:
