@@ -3,10 +3,8 @@
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from inspect import Signature, signature
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,6 +15,7 @@ from aitbc_cli.output import FORMATS
 from aitbc_cli.tree import NOUNS
 from tests.cli.program import Ended, Leaf, commands_in, in_process, nouns_and_leaves, parsed
 from tests.cli.tiny_server import Received, Reply, TinyServer, answering, nowhere, problem, silent, told
+from tests.for_each import for_each
 
 INNER, LEAVES = nouns_and_leaves()
 WITHOUT_DATA = {"demo", "serve", "miner run", "config schema", "db provision", "db shell", "completion show"}
@@ -55,29 +54,6 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """One repetition, without a pause."""
     monkeypatch.setattr(client, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(client, "ATTEMPTS_MAX", 2)
-
-
-def for_each(subjects: Sequence[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """One test of a property for all subjects, its first parameter: it names every one that fails, with the reason."""
-
-    def decorate(check: Callable[..., None]) -> Callable[..., None]:
-        subject, *fixtures = signature(check).parameters.values()
-
-        def test(**given: Any) -> None:
-            faults = []
-            for each in subjects:
-                try:
-                    check(**{subject.name: each}, **given)
-                except Exception as fault:  # noqa: BLE001 - told below, with those of the others
-                    faults.append(f"{each}: {type(fault).__name__}: {fault}")
-            assert subjects and not faults, "\n".join(faults)
-
-        test.__name__, test.__qualname__, test.__doc__ = check.__name__, check.__qualname__, check.__doc__
-        test.__module__ = check.__module__
-        test.__signature__ = Signature(fixtures)  # type: ignore[attr-defined]
-        return test
-
-    return decorate
 
 
 def is_told_plainly(ended: Ended) -> bool:
