@@ -26,6 +26,14 @@ async def stocked(
 
 
 @pytest.fixture
+async def nothing_written(stocked: StockedApp) -> AsyncIterator[None]:
+    """Whoever uses this must leave what is stored as it was."""
+    before = await stocked.settled()  # events of an earlier case may still be on their way
+    yield
+    assert await stocked.settled() == before
+
+
+@pytest.fixture
 def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Whoever uses this must leave no failure in the log: neither ours nor that of a library."""
     with capture_logs() as lines:

@@ -8,7 +8,8 @@ import pytest
 
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.server.asgi.openapi import catalogued
-from tests.poison.cases import Case, Poison
+from tests.for_each import for_each
+from tests.poison.cases import Case, Poison, chosen
 from tests.poison.operations import DESCRIPTION, OPERATIONS, Call, Operation
 from tests.poison.poison_bodies import BODIES
 from tests.poison.poison_heads import HEADS
@@ -27,7 +28,8 @@ ON_THE_MARKET = frozenset({"get_listed_gpu"})
 INSIDE = re.compile(r'Traceback|File \\?"|\.py\b|asyncpg|sqlalchemy|msgspec|litestar|SELECT |relation "', re.IGNORECASE)
 """What only the inside knows."""
 
-operation_by_operation = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+ORDER = {ident: place for place, ident in enumerate(OPERATIONS)}
+for_each_operation = for_each(OPERATIONS.values(), lambda operation: operation.ident)
 pytestmark = pytest.mark.usefixtures("quiet")
 
 
@@ -66,41 +68,41 @@ def wrong_allow(operation: Operation, answer: Answer) -> list[str]:
     return [] if told == true else [f"Allow names {sorted(told)}, not {sorted(true)}"]
 
 
-@operation_by_operation
+@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
 async def test_every_poison_is_refused_and_writes_nothing(stocked: StockedApp, operation: Operation) -> None:
     right = stocked.call(operation)
     before = await stocked.settled()  # events of an earlier case may still be on their way
     faults = {}
-    for poison in POISONS:
-        for case in poison(operation, right):
+    turn = ORDER[operation.ident]
+    for number, poison in enumerate(POISONS):
+        for case in chosen(poison(operation, right), turn + number):
             if found := faults_of(operation, case, await stocked.ask(case.call)):
                 faults[case.name] = found
     assert not faults, "\n".join(f"{name}: {'; '.join(found)}" for name, found in faults.items())
     assert await stocked.settled() == before
 
 
-@operation_by_operation
-async def test_a_key_without_the_scope_is_refused(stocked: StockedApp, operation: Operation) -> None:
+@for_each_operation
+async def test_a_key_without_the_scope_is_refused(
+    operation: Operation, stocked: StockedApp, nothing_written: None
+) -> None:
     if operation.is_public:
         return
-    before = await stocked.settled()  # events of an earlier case may still be on their way
     narrow = stocked.call(operation).by(stocked.narrow_for(operation))
     for name, call in {"known": narrow, "unknown": stocked.unknown(operation, narrow)}.items():
         case = Case(name, call, frozenset({403}), frozenset({"forbidden"}))
         assert faults_of(operation, case, await stocked.ask(call)) == []
-    assert await stocked.settled() == before
 
 
-@operation_by_operation
+@for_each_operation
 async def test_what_belongs_to_others_is_as_unknown_as_what_nobody_has(
-    stocked: StockedApp, operation: Operation
+    operation: Operation, stocked: StockedApp, nothing_written: None
 ) -> None:
     secret = stocked.key_for(operation, foreign=True)
     if not operation.parameters("path") or secret in (None, stocked.admin) or operation.permission in OPEN_TO_ALL:
         return
     if operation.ident in ON_THE_MARKET:
         return
-    before = await stocked.settled()  # events of an earlier case may still be on their way
     assert secret is not None
     foreign = stocked.call(operation).by(secret)
     answers = []
@@ -110,11 +112,10 @@ async def test_what_belongs_to_others_is_as_unknown_as_what_nobody_has(
         assert faults_of(operation, case, answer) == []
         answers.append({key: value for key, value in answer.json().items() if key != "request_id"})
     assert answers[0] == answers[1]
-    assert await stocked.settled() == before
 
 
-@operation_by_operation
-async def test_options_and_head_answer_what_get_would(stocked: StockedApp, operation: Operation) -> None:
+@for_each_operation
+async def test_options_and_head_answer_what_get_would(operation: Operation, stocked: StockedApp) -> None:
     call = operation.brisk(stocked.call(operation))
     bare = replace(call, body=None).headed("content-type")
     options = await stocked.ask(replace(bare, method="OPTIONS"))
@@ -129,8 +130,8 @@ async def test_options_and_head_answer_what_get_would(stocked: StockedApp, opera
     assert refused.header("content-type") == "application/problem+json"
 
 
-@operation_by_operation
-async def test_every_reading_answers_as_it_is_described(stocked: StockedApp, operation: Operation) -> None:
+@for_each_operation
+async def test_every_reading_answers_as_it_is_described(operation: Operation, stocked: StockedApp) -> None:
     if operation.method != "GET":
         return
     answer = await stocked.ask(operation.brisk(stocked.call(operation)))
@@ -140,8 +141,8 @@ async def test_every_reading_answers_as_it_is_described(stocked: StockedApp, ope
     assert answer.header("x-request-id")
 
 
-@operation_by_operation
-async def test_a_right_request_is_not_taken_for_poison(stocked: StockedApp, operation: Operation) -> None:
+@for_each_operation
+async def test_a_right_request_is_not_taken_for_poison(operation: Operation, stocked: StockedApp) -> None:
     """The matrix would prove nothing if its right requests were refused for their form already."""
     if operation.method == "GET":
         return
@@ -151,8 +152,8 @@ async def test_a_right_request_is_not_taken_for_poison(stocked: StockedApp, oper
         assert answer.status in {404, 409}, answer.body
 
 
-@operation_by_operation
-async def test_texts_that_nobody_expects_never_fail(stocked: StockedApp, operation: Operation) -> None:
+@for_each_operation
+async def test_texts_that_nobody_expects_never_fail(operation: Operation, stocked: StockedApp) -> None:
     """Where the description allows a text, any text may come; what is made of it is the operation's business, a 500 is not."""
     keys = {stocked.key_for(operation)}
     if operation.method == "GET" and not operation.is_public:
