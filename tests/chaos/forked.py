@@ -24,6 +24,7 @@ class ForkedServer:
         self, flags: Mapping[str, Any], me: str, environment: Mapping[str, str], log: Path, folder: Path | None = None
     ) -> None:
         """Start it in a folder, this process's own where none is given; it writes what it says to the end of the log."""
+        log.touch()
         arguments = (dict(flags), me, dict(environment), folder or Path.cwd(), log)
         self._process: ForkServerProcess = _context.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
