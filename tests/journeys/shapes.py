@@ -15,6 +15,7 @@ from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.identity.principal import Principal
 from tests.app import Caller
 from tests.chaos.server_process import ServerProcess
+from tests.journeys.hand_miner import Place
 from tests.nats_server import NatsServer
 from tests.server.runtime.test_serve import free_port
 
@@ -61,12 +62,13 @@ class TestInstallation:
         principal = Principal(account, issued["id"], "live", frozenset(issued["scopes"]))
         return Caller(principal, issued["secret"], self.client(issued["secret"]))
 
-    async def clear(self) -> None:
-        """Cancel what a journey left waiting, so that the next one finds nothing of it."""
-        admin = await self.admin()
-        for state in ("queued", "leased", "running"):
-            for job in (await admin.get("/api/v1/ai/jobs", status=state, limit=500)).json()["data"]:
-                await admin.post(f"/api/v1/ai/jobs/{job['id']}/cancel")
+
+async def clear(installation: Place) -> None:
+    """Cancel what a journey left waiting, so that the next one finds nothing of it."""
+    admin = await installation.admin()
+    for state in ("queued", "leased", "running"):
+        for job in (await admin.get("/api/v1/ai/jobs", status=state, limit=500)).json()["data"]:
+            await admin.post(f"/api/v1/ai/jobs/{job['id']}/cancel")
 
 
 def _made(answer: httpx.Response) -> Any:
@@ -132,3 +134,5 @@ SHAPES: Mapping[str, dict[str, str]] = {
 REPLICAS = "two replicas"
 OVER_NATS = ", over NATS"
 ALL_SHAPES = (*SHAPES, "all split" + OVER_NATS, REPLICAS, REPLICAS + OVER_NATS)
+FEW_SHAPES = ("all split" + (OVER_NATS if NatsServer.is_installed() else ""), REPLICAS)
+"""Those that are furthest from one process: what goes wrong in another shape goes wrong in one of them, more often than not."""

@@ -11,12 +11,15 @@ from tests.app import Caller
 from tests.journeys.hand_miner import HandMiner
 from tests.journeys.shapes import OVER_NATS, REPLICAS, TestInstallation, installed
 from tests.journeys.test_paid_job import submit
+from tests.nats_server import NatsServer
+from tests.scale import scaled
 
+FEW = REPLICAS + (OVER_NATS if NatsServer.is_installed() else "")
 REVOKED_SECONDS = 1.0
 POLL_SECONDS = 20
 
 
-@pytest.fixture(scope="module", params=[REPLICAS, REPLICAS + OVER_NATS])
+@pytest.fixture(scope="module", params=scaled((FEW,), (REPLICAS, REPLICAS + OVER_NATS)))
 def replicas(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[], Target]
 ) -> Iterator[TestInstallation]:
