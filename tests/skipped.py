@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 from _pytest.terminal import TerminalReporter
@@ -9,9 +10,10 @@ from _pytest.terminal import TerminalReporter
 PACKAGE = re.compile(r"apt-get install ([a-z0-9.+-]+)")
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
-    """The line, before pytest's own last one."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> Iterator[None]:
+    """The line, below all that pytest has to say but its own last line."""
+    yield
     skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", ())]
     if line := said(skipped):
         terminalreporter.write_line(line)
