@@ -6,6 +6,10 @@ BIN := .venv/bin
 PYTHON_FOLDERS := src cli tests tools migrations
 # Tests share two cores well; a single file is quicker without workers.
 WORKERS ?= $(if $(T),0,2)
+# Each file in one worker, the longest first (tests/longest_first.py). RECORD=1 measures anew what is long.
+PYTEST := --dist loadfile --no-loadscope-reorder $(if $(RECORD),--record-durations)
+# Compiled files are kept: programs under test start by the hundred.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## Say what each command does
@@ -21,16 +25,27 @@ run: ## Start the server, a miner and a first paid job; goes on serving until Ct
 	@exec $(BIN)/aitbc demo
 
 .PHONY: test
-test: setup ## Run the tests; T=tests/kernel/primitives/test_money.py for some of them
-	@$(BIN)/pytest -n $(WORKERS) --dist loadfile $(or $(T),tests)
+test: setup ## Run the tests in minutes; T=tests/kernel/primitives/test_money.py for some of them
+	@$(BIN)/pytest -n $(WORKERS) $(PYTEST) $(or $(T),tests)
 
-.PHONY: check
+.PHONY: test-all
+test-all: setup ## Run the tests with every place, every poison and large numbers; T= as above
+	@TEST_ALL=1 $(BIN)/pytest -n $(WORKERS) $(PYTEST) $(or $(T),tests)
+
+CHECKS := check-types check-form check-contracts check-schema check-documents
+.PHONY: check $(CHECKS)
 check: setup ## Everything but the tests: form, types, contracts, migrations, written documents
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target $(CHECKS)
+check-types:
+	@$(BIN)/mypy --no-error-summary
+check-form:
 	@$(BIN)/ruff format --check --quiet $(PYTHON_FOLDERS) || { echo "run: make format" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet $(PYTHON_FOLDERS)
-	@$(BIN)/mypy --no-error-summary
+check-contracts:
 	@$(BIN)/lint-imports --no-logo
+check-schema:
 	@$(BIN)/python -m tools.schema check
+check-documents:
 	@$(BIN)/python -m tools.documents check
 
 .PHONY: format

@@ -9,15 +9,22 @@ from pathlib import Path
 
 import pytest
 
+PROGRAM = "nats-server"
+PATH = "/usr/sbin:/usr/bin:/usr/local/bin:/bin"
 START_SECONDS = 10.0
 
 
 class NatsServer:
     """One server over one folder; at most one process of it runs."""
 
+    @staticmethod
+    def is_installed() -> bool:
+        """Whether there can be one."""
+        return shutil.which(PROGRAM, path=PATH) is not None
+
     def __init__(self, folder: Path) -> None:
         """Skips the test where the program is not installed."""
-        program = shutil.which("nats-server", path="/usr/sbin:/usr/bin:/usr/local/bin:/bin")
+        program = shutil.which(PROGRAM, path=PATH)
         if program is None:
             pytest.skip("nats-server is not installed (Debian: apt-get install nats-server)")
         self._program = program

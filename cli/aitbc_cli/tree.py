@@ -1,5 +1,6 @@
 """The nouns of the command line. Each is loaded when it is used, so that the first help is there at once."""
 
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -40,6 +41,14 @@ NOUNS: dict[str, tuple[str, str]] = {
 """Noun to its module under `commands` and what it is for."""
 
 
+@cache
+def _loaded(noun: str) -> Any:
+    """The commands of a noun, loaded once."""
+    loaded = typer.main.get_command(import_module(f"aitbc_cli.commands.{NOUNS[noun][0]}").app)
+    loaded.name = noun
+    return loaded
+
+
 class Nouns(TyperGroup):
     """The root: knows all nouns by name, and loads the one that is used."""
 
@@ -49,14 +58,7 @@ class Nouns(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The noun's commands; none for an unknown one."""
-        if cmd_name not in NOUNS:
-            return None
-        if cmd_name not in self.commands:
-            module = import_module(f"aitbc_cli.commands.{NOUNS[cmd_name][0]}")
-            loaded = typer.main.get_command(module.app)
-            loaded.name = cmd_name
-            self.commands[cmd_name] = loaded
-        return self.commands[cmd_name]
+        return _loaded(cmd_name) if cmd_name in NOUNS else None
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """The list of nouns, without loading one."""

@@ -6,7 +6,7 @@ import asyncpg
 
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import ids
-from tests.chaos.load import Told
+from tests.chaos.load import Acknowledged
 
 NOTHING = {
     "a transaction whose entries do not sum to zero": """
@@ -51,7 +51,7 @@ async def connected(target: Target) -> "asyncpg.Connection[asyncpg.Record]":
     raise AssertionError("the database did not come back")
 
 
-async def faults(target: Target, told: Told) -> list[str]:
+async def faults(target: Target, told: Acknowledged) -> list[str]:
     """What does not hold; empty when nothing acknowledged was lost and nothing was done twice."""
     connection = await connected(target)
     try:

@@ -16,7 +16,7 @@ PRICE = "0.01"
 
 
 @dataclass
-class Told:
+class Acknowledged:
     """What the server acknowledged."""
 
     jobs: dict[str, str] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class Told:
 class Client:
     """Calls one server, patiently."""
 
-    def __init__(self, url: str, key: str, session: aiohttp.ClientSession, told: Told) -> None:
+    def __init__(self, url: str, key: str, session: aiohttp.ClientSession, told: Acknowledged) -> None:
         self._url = url
         self._key = key
         self._session = session
@@ -60,7 +60,7 @@ class Client:
             await asyncio.sleep(random.uniform(0.02, 0.2))
 
 
-async def submit(client: Client, told: Told, count: int) -> None:
+async def submit(client: Client, told: Acknowledged, count: int) -> None:
     """Submit jobs one after the other, each until it is known to be there."""
     for _ in range(count):
         key = uuid.uuid4().hex
@@ -89,7 +89,7 @@ async def enrol(owner: Client, open_client: Client, name: str, slots: int) -> tu
             return key, enrolled["miner"], enrolled["api_key"]
 
 
-async def mine(client: Client, key: Key, miner: str, told: Told, *, pause: float) -> None:
+async def mine(client: Client, key: Key, miner: str, told: Acknowledged, *, pause: float) -> None:
     """Ask for work and deliver it, for ever; ends by cancellation, in the middle of anything."""
     while True:
         status, answer = await client.once("/api/v1/gpu/polls", {"slots": 2, "wait_seconds": 2})
@@ -101,7 +101,7 @@ async def mine(client: Client, key: Key, miner: str, told: Told, *, pause: float
             await _deliver(client, key, miner, lease, told)
 
 
-async def _deliver(client: Client, key: Key, miner: str, lease: dict[str, Any], told: Told) -> None:
+async def _deliver(client: Client, key: Key, miner: str, lease: dict[str, Any], told: Acknowledged) -> None:
     output = embedding(lease["input"]["texts"])
     digest = value_digest(output)
     statement = work_statement(

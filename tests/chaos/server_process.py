@@ -10,6 +10,8 @@ import urllib.request
 from pathlib import Path
 
 from aitbc.kernel.database.unit_of_work import Target
+from aitbc.server.config.placement import MAIN
+from tests.chaos.forked import ForkedServer
 
 START = "import gc; gc.disable(); import sys; from aitbc.app import serve; sys.exit(serve({'server.port': int(sys.argv[1])}))"
 """As the command line does."""
@@ -19,12 +21,15 @@ READY_SECONDS = 30.0
 class ServerProcess:
     """One installation in a folder; at most one process serves it."""
 
+    forked = False
+    """Whether servers are forked from a process that has loaded the application, instead of started as programs."""
+
     def __init__(self, state: Path, port: int, **environment: str) -> None:
         self.state = state
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self._environment = {**os.environ, "AITBC_STATE_DIR": str(state), "AITBC_LOG__LEVEL": "warning", **environment}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | ForkedServer | None = None
 
     @property
     def pid(self) -> int:
@@ -36,15 +41,19 @@ class ServerProcess:
         """Start and wait until it is ready; answers the seconds that took."""
         started = time.monotonic()
         self.state.parent.mkdir(parents=True, exist_ok=True)
-        with (self.state.parent / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", START, str(self.port)], env=self._environment, stdout=log, stderr=log
-            )
+        self._process = self._launch(self.state.parent / "server.log")
         while not self.is_ready():
             assert self._process.poll() is None, (self.state.parent / "server.log").read_text()[-3000:]
             assert time.monotonic() - started < READY_SECONDS, "the server was not ready in time"
             time.sleep(0.05)
         return time.monotonic() - started
+
+    def _launch(self, log: Path) -> "subprocess.Popen[bytes] | ForkedServer":
+        if self.forked:
+            return ForkedServer({"server.port": self.port}, MAIN, self._environment, log)
+        command = [sys.executable, "-c", START, str(self.port)]
+        with log.open("ab") as file:
+            return subprocess.Popen(command, env=self._environment, stdout=file, stderr=file)
 
     def is_ready(self) -> bool:
         """Whether it says so."""

@@ -12,12 +12,15 @@ import aiohttp
 import pytest
 
 from tests.chaos.audit import faults, open_work
-from tests.chaos.load import Client, Told, enrol, mine, submit
+from tests.chaos.load import Acknowledged, Client, enrol, mine, submit
 from tests.chaos.server_process import ServerProcess
+from tests.scale import scaled
 
-SERVER_KILLS = int(os.environ.get("CHAOS_SERVER_KILLS", "20"))
-DATABASE_KILLS = int(os.environ.get("CHAOS_DATABASE_KILLS", "5"))
-MINER_KILLS = int(os.environ.get("CHAOS_MINER_KILLS", "10"))
+SERVER_KILLS = int(os.environ.get("CHAOS_SERVER_KILLS", scaled(3, 20)))
+DATABASE_KILLS = int(os.environ.get("CHAOS_DATABASE_KILLS", scaled(1, 5)))
+MINER_KILLS = int(os.environ.get("CHAOS_MINER_KILLS", scaled(2, 10)))
+DONE_MIN = scaled(10, 100)
+"""So many jobs are submitted, and so many delivered, at least: else nothing was under way when something died."""
 SUBMITTERS = 8
 MINERS = 6
 SETTLE_SECONDS = 90.0
@@ -61,7 +64,9 @@ async def funded(admin: Client, name: str, amount: str) -> tuple[str, str]:
 class Fleet:
     """Miners that are killed and replaced."""
 
-    def __init__(self, owner: Client, server: ServerProcess, session: aiohttp.ClientSession, told: Told) -> None:
+    def __init__(
+        self, owner: Client, server: ServerProcess, session: aiohttp.ClientSession, told: Acknowledged
+    ) -> None:
         self._owner = owner
         self._server = server
         self._session = session
@@ -85,7 +90,7 @@ class Fleet:
 async def test_nothing_is_lost_or_paid_twice_whatever_is_killed(
     server: ServerProcess, session: aiohttp.ClientSession
 ) -> None:
-    told = Told()
+    told = Acknowledged()
     admin = Client(server.url, server.admin_key, session, told)
     _, payer_key = await funded(admin, "payer", "1000")
     _, owner_key = await funded(admin, "owner", "1")
@@ -119,8 +124,8 @@ async def test_nothing_is_lost_or_paid_twice_whatever_is_killed(
     assert (found, told.unexpected) == ([], [])
     assert status == 200, report
     assert report["ok"], report
-    assert len(told.jobs) > 100
-    assert len(told.delivered) > 100
+    assert len(told.jobs) > DONE_MIN
+    assert len(told.delivered) > DONE_MIN
 
 
 async def settled(server: ServerProcess) -> None:

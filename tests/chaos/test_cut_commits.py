@@ -14,19 +14,19 @@ import pytest
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock
 from aitbc.modules.ai.service import AiSettings
+from tests.app import Caller, TestApp, running_app
 from tests.chaos.cutting_proxy import CuttingProxy, cutting
-from tests.house import Caller, Stage, open_house
 from tests.journeys.hand_miner import HandMiner
 
 JOB = {"kind": "embed", "input": {"texts": ["hello"]}, "max_price": "0.05"}
 
 
 @pytest.fixture
-async def stage(new_database: Callable[[], Target], tmp_path: Path) -> AsyncIterator[tuple[Stage, CuttingProxy]]:
+async def app(new_database: Callable[[], Target], tmp_path: Path) -> AsyncIterator[tuple[TestApp, CuttingProxy]]:
     """The house behind a proxy that can cut."""
     tables = {"ai": AiSettings(grace_seconds=0)}
-    async with cutting(new_database()) as (proxy, way), open_house(way, tmp_path, tables=tables) as stage:
-        yield stage, proxy
+    async with cutting(new_database()) as (proxy, way), running_app(way, tmp_path, tables=tables) as app:
+        yield app, proxy
         proxy.disarm()
     clock.reset()
 
@@ -51,12 +51,12 @@ async def owned(caller: Caller) -> tuple[Decimal, Decimal]:
 
 
 ARRIVES = pytest.mark.parametrize("arrives", [False, True], ids=["it never arrives", "its answer never arrives"])
-Runtime = tuple[Stage, CuttingProxy]
+Runtime = tuple[TestApp, CuttingProxy]
 
 
 @ARRIVES
-async def test_a_deposit_is_made_once(stage: Runtime, arrives: bool) -> None:
-    house, proxy = stage
+async def test_a_deposit_is_made_once(app: Runtime, arrives: bool) -> None:
+    house, proxy = app
     alice, admin = await house.who("alice"), await house.admin()
     body = {"account": alice.principal.account, "amount": "5"}
     for number in range(1, 20):
@@ -74,9 +74,9 @@ async def test_a_deposit_is_made_once(stage: Runtime, arrives: bool) -> None:
 @ARRIVES
 @pytest.mark.parametrize("role", ["aitbc_ai", "aitbc_trading"])
 async def test_a_job_is_submitted_once_and_holds_no_more_than_it_may_cost(
-    stage: Runtime, arrives: bool, role: str
+    app: Runtime, arrives: bool, role: str
 ) -> None:
-    house, proxy = stage
+    house, proxy = app
     alice = await house.who("alice", funds="10")
     for number in range(1, 20):
         proxy.cut_next(role, arrives=arrives)
@@ -95,8 +95,8 @@ async def test_a_job_is_submitted_once_and_holds_no_more_than_it_may_cost(
 
 @ARRIVES
 @pytest.mark.parametrize("role", ["aitbc_ai", "aitbc_trading"])
-async def test_a_result_is_accepted_and_paid_once(stage: Runtime, arrives: bool, role: str) -> None:
-    house, proxy = stage
+async def test_a_result_is_accepted_and_paid_once(app: Runtime, arrives: bool, role: str) -> None:
+    house, proxy = app
     alice, owner = await house.who("alice", funds="10"), await house.who("owner")
     miner = await HandMiner.enrol(house, owner)
     await miner.beat()

@@ -13,12 +13,13 @@ import aiohttp
 import pytest
 
 from tests.chaos.audit import faults
-from tests.chaos.load import Client, Told, submit
+from tests.chaos.load import Acknowledged, Client, submit
 from tests.chaos.server_process import ServerProcess, children_of
 from tests.chaos.test_crashes import QUICK, Fleet, free_port, funded, settled
 from tests.nats_server import NatsServer
+from tests.scale import scaled
 
-KILLS = int(os.environ.get("CHAOS_SPLIT_KILLS", "12"))
+KILLS = int(os.environ.get("CHAOS_SPLIT_KILLS", scaled(4, 12)))
 MODULES = ("gpu", "ai", "trading")
 MAIN_SHARE = 0.05
 """How many of the kills meet the main process, which takes the others with it."""
@@ -30,12 +31,15 @@ LOOKS = {"gpu": "/api/v1/gpu/miners", "ai": "/api/v1/ai/jobs", "trading": "/api/
 """One read of each module that needs nothing of the others."""
 AFTER = 0.02
 ANSWERED_SHARE = 0.999
+DIRECT = "published directly"
+WAYS = (DIRECT, "published over NATS")
+ONE_WAY = WAYS[1:] if NatsServer.is_installed() else WAYS[:1]
 
 
-@pytest.fixture(params=["told directly", "told over NATS"])
+@pytest.fixture(params=scaled(ONE_WAY, WAYS))
 def nats(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NatsServer | None]:
     """The NATS server between the processes, or none."""
-    if request.param == "told directly":
+    if request.param == DIRECT:
         yield None
         return
     made = NatsServer(tmp_path / "nats")
@@ -124,6 +128,18 @@ def process_of(server: ServerProcess, module: str) -> int | None:
     return None
 
 
+def victims(nats: NatsServer | None) -> "list[str | NatsServer]":
+    """Whom to kill: each module, and NATS where there is one; the others by chance."""
+    chosen: list[str | NatsServer] = [*MODULES, *([nats] if nats is not None else [])]
+    while len(chosen) < KILLS:
+        if nats is not None and random.random() < NATS_SHARE:
+            chosen.append(nats)
+        else:
+            chosen.append("main" if random.random() < MAIN_SHARE else random.choice(MODULES))
+    random.shuffle(chosen)
+    return chosen
+
+
 async def kill(server: ServerProcess, watch: Watch, victim: str) -> bool:
     """SIGKILL one process, the main one with a restart; false when there was nothing to kill."""
     if victim == "main":
@@ -154,7 +170,7 @@ async def kill_nats(nats: NatsServer) -> None:
 async def test_processes_of_modules_die_alone_and_lose_nothing(
     server: ServerProcess, nats: NatsServer | None, session: aiohttp.ClientSession
 ) -> None:
-    told = Told()
+    told = Acknowledged()
     admin = Client(server.url, server.admin_key, session, told)
     _, payer_key = await funded(admin, "payer", "1000")
     _, owner_key = await funded(admin, "owner", "1")
@@ -165,15 +181,14 @@ async def test_processes_of_modules_die_alone_and_lose_nothing(
     watch = Watch(server, session)
     load = [asyncio.create_task(submit(payer, told, 1_000_000)) for _ in range(SUBMITTERS)]
     looking = asyncio.create_task(watch.run())
-    killed = 0
-    while killed < KILLS:
+    left = victims(nats)
+    while left:
         await asyncio.sleep(random.uniform(0.05, 0.6))
-        if nats is not None and random.random() < NATS_SHARE:
-            await kill_nats(nats)
-            killed += 1
-            continue
-        victim = "main" if random.random() < MAIN_SHARE else random.choice(MODULES)
-        killed += await kill(server, watch, victim)
+        if isinstance(left[-1], NatsServer):
+            await kill_nats(left[-1])
+            left.pop()
+        elif await kill(server, watch, left[-1]):
+            left.pop()
     await watch.until_all_answer()
     await asyncio.sleep(1)
     assert not [task for task in (*load, looking) if task.done()], "somebody gave up"
@@ -192,4 +207,4 @@ async def test_processes_of_modules_die_alone_and_lose_nothing(
     assert len(told.delivered) > KILLS // 4
     assert watch.answers["200"] >= ANSWERED_SHARE * watch.answers.total(), watch.answers
     assert set(watch.refusals) <= {"503 with Retry-After", "200", "0"}, watch.refusals
-    print(f"{killed} kills, {len(told.delivered)} jobs paid, {watch.answers} {watch.refusals}")
+    print(f"{KILLS} kills, {len(told.delivered)} jobs paid, {watch.answers} {watch.refusals}")

@@ -1,4 +1,4 @@
-"""What the tests of the command line share: a user with an empty home, and a town with a server, an admin and Alice."""
+"""What the tests of the command line share: a user with an empty home, and an installation with a server, an admin and Alice."""
 
 import os
 from collections.abc import Iterator
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.installation import CliInstallation
 from tests.cli.program import is_setting
-from tests.cli.town import Town
 
 
 @pytest.fixture
@@ -23,12 +23,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliInstallation]:
     """A served installation of this file's own, with an admin, and with Alice, who has 10 AITBC."""
-    town = Town(tmp_path_factory.mktemp("town"))
-    town.server.start()
+    installation = CliInstallation(tmp_path_factory.mktemp("installation"))
+    installation.server.start()
     try:
-        town.settle()
-        yield town
+        installation.settle()
+        yield installation
     finally:
-        town.server.stop()
+        installation.server.stop()

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from aitbc_cli.exits import REFUSED
-from tests.cli.town import Town
+from tests.cli.installation import CliInstallation
 
 
-def test_a_gpu_is_offered_booked_and_released(town: Town, tmp_path: Path) -> None:
-    alice, admin = town.alice, town.admin
+def test_a_gpu_is_offered_booked_and_released(installation: CliInstallation, tmp_path: Path) -> None:
+    alice, admin = installation.alice, installation.admin
     offered = admin.gets("gpu", "offer", "RTX 4090", "0.25", "--memory-gb", "24", "--region", "attic")
     assert (offered["status"], offered["price_per_hour"]) == ("available", "0.25")
     assert [one["id"] for one in alice.gets("gpu", "list", "--model", "4090", "--available")] == [offered["id"]]

@@ -11,11 +11,11 @@ from aitbc_cli import client
 from aitbc_cli.client import Api, part
 from aitbc_cli.exits import FAILED, NOT_FOUND, REFUSED, TIMED_OUT, UNAVAILABLE, Stop
 from aitbc_cli.settings import Where
-from tests.cli.tiny_server import Asked, TinyServer, Told, answering, nowhere, problem, silent, told
+from tests.cli.tiny_server import Received, Reply, TinyServer, answering, nowhere, problem, silent, told
 
 BUSY = problem(503, "database_unavailable")
 GOOD = told({"id": "job_1"})
-BROKEN = Told(200, b'{"id": "job_1"}', breaks=3)
+BROKEN = Reply(200, b'{"id": "job_1"}', breaks=3)
 
 
 @pytest.fixture(autouse=True)
@@ -36,8 +36,8 @@ def refused(call: Callable[[], Any]) -> Stop:
     return stop.value
 
 
-@pytest.mark.parametrize("failure", [BUSY, BROKEN, problem(429, "too_many"), Told(502, b"<html>")])
-def test_reading_is_repeated_until_it_succeeds(failure: Told) -> None:
+@pytest.mark.parametrize("failure", [BUSY, BROKEN, problem(429, "too_many"), Reply(502, b"<html>")])
+def test_reading_is_repeated_until_it_succeeds(failure: Reply) -> None:
     with answering([failure, failure, GOOD]) as server:
         assert api(server.url).get("/x") == {"id": "job_1"}
         assert len(server.asked) == 3
@@ -116,7 +116,7 @@ def test_a_server_that_speaks_no_tls_is_told_and_not_asked_again() -> None:
 
 
 def test_pages_follow_the_cursor_as_far_as_wanted() -> None:
-    def page(asked: Asked) -> Told:
+    def page(asked: Received) -> Reply:
         at = int(asked.path.partition("cursor=")[2] or 0)
         size = int(asked.path.partition("limit=")[2].partition("&")[0])
         rows = [{"n": n} for n in range(at, min(at + size, 450))]
@@ -131,7 +131,7 @@ def test_pages_follow_the_cursor_as_far_as_wanted() -> None:
 
 
 def test_the_key_is_sent_to_the_server_and_nowhere_else() -> None:
-    with answering(GOOD) as other, answering(Told(302, b"", {"Location": other.url})) as server:
+    with answering(GOOD) as other, answering(Reply(302, b"", {"Location": other.url})) as server:
         stop = refused(lambda: api(server.url).get("/x"))
         assert server.asked[0].headers["Authorization"] == "Bearer secret"
         assert other.asked == []
@@ -156,17 +156,17 @@ def test_an_upload_is_sent_whole_and_again_after_a_failure() -> None:
 
 def test_a_stream_comes_in_pieces_and_its_early_end_is_an_error() -> None:
     content = b"line\n" * 50_000
-    with answering(Told(200, content)) as server, api(server.url).stream("/x") as flow:
+    with answering(Reply(200, content)) as server, api(server.url).stream("/x") as flow:
         assert b"".join(flow.pieces()) == content
-    with answering(Told(200, b"one\ntwo\nthr")) as server, api(server.url).stream("/x") as flow:
+    with answering(Reply(200, b"one\ntwo\nthr")) as server, api(server.url).stream("/x") as flow:
         assert list(flow.lines()) == ["one", "two"]
-    with answering(Told(200, content, breaks=100)) as server, api(server.url).stream("/x") as flow:
+    with answering(Reply(200, content, breaks=100)) as server, api(server.url).stream("/x") as flow:
         assert refused(lambda: b"".join(flow.pieces())).code == "connection_broken"
 
 
 def test_an_answer_longer_than_anything_sensible_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "ANSWER_BYTES_MAX", 1000)
-    with answering(Told(200, b" " * 2000)) as server:
+    with answering(Reply(200, b" " * 2000)) as server:
         assert refused(lambda: api(server.url).get("/x")).code == "answer_too_long"
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.installation import CliInstallation
 from tests.cli.program import AITBC, SECONDS, as_program, on_terminal, surroundings
-from tests.cli.tiny_server import Asked, Told, answering, silent, told
-from tests.cli.town import Town
+from tests.cli.tiny_server import Received, Reply, answering, silent, told
 
 PAINT = re.compile(r"\x1b\[[0-9;]*m")
 HOSTILE = "\x1b]0;owned\x07\u202ename"
@@ -26,7 +26,7 @@ def user(tmp_path: Path) -> dict[str, str]:
     return surroundings(tmp_path, AITBC_API_KEY="aitbc_live_of_a_test", TERM="xterm-256color")
 
 
-def job_list(asked: Asked) -> Told:
+def job_list(asked: Received) -> Reply:
     """Two hundred jobs with hostile names."""
     row = {"id": HOSTILE, "kind": "embed", "state": "succeeded", "reason": HOSTILE, "price": None, "max_price": "1"}
     return told({"data": [{**row, "created_at": HOSTILE}] * 200, "has_more": False, "next_cursor": None})
@@ -111,8 +111,8 @@ def test_ctrl_c_ends_a_command_at_once_with_130(words: tuple[str, ...], user: di
     assert not list(tmp_path.glob("*chain.jsonl*"))
 
 
-def test_leaving_a_job_does_not_stop_it(town: Town) -> None:
-    alice = town.alice
+def test_leaving_a_job_does_not_stop_it(installation: CliInstallation) -> None:
+    alice = installation.alice
     job = alice.does("job", "submit", "embed", "--text", "x", "--max-price", "0.05", "-q").out.strip()
     program = subprocess.Popen([AITBC, "job", "wait", job], env=alice.environment, stderr=subprocess.PIPE, text=True)
     time.sleep(1.5)
@@ -125,18 +125,18 @@ def test_leaving_a_job_does_not_stop_it(town: Town) -> None:
     alice.does("job", "cancel", job)
 
 
-def test_a_wait_outlives_the_server_and_its_return(town: Town) -> None:
-    alice = town.alice
+def test_a_wait_outlives_the_server_and_its_return(installation: CliInstallation) -> None:
+    alice = installation.alice
     job = alice.does("job", "submit", "embed", "--text", "x", "--max-price", "0.05", "-q").out.strip()
     waiting = subprocess.Popen([AITBC, "job", "wait", job], env=alice.environment, stderr=subprocess.PIPE, text=True)
     watching = subprocess.Popen(
         [AITBC, "job", "watch", job, "-o", "jsonl"], env=alice.environment, stdout=subprocess.PIPE, text=True
     )
     time.sleep(1.5)
-    town.server.kill()
+    installation.server.kill()
     time.sleep(1.0)
     assert (waiting.poll(), watching.poll()) == (None, None)
-    town.server.start()
+    installation.server.start()
     alice.does("job", "cancel", job)
     _, said = waiting.communicate(timeout=SECONDS)
     seen, _ = watching.communicate(timeout=SECONDS)
@@ -150,7 +150,7 @@ def test_a_wait_outlives_the_server_and_its_return(town: Town) -> None:
 def test_a_server_that_dies_in_the_middle_leaves_no_half_file(user: dict[str, str], tmp_path: Path) -> None:
     chain = tmp_path / "chain.jsonl"
     chain.write_text("what was there\n")
-    with answering(Told(200, b'{"chain": 1}\n' * 1000, breaks=500)) as server:
+    with answering(Reply(200, b'{"chain": 1}\n' * 1000, breaks=500)) as server:
         ended = as_program("chain", "export", str(chain), "--url", server.url, environment=user)
     assert (ended.code, ended.out) == (6, "")
     assert chain.read_text() == "what was there\n"
@@ -198,8 +198,8 @@ def completions(line: str, environment: dict[str, str]) -> list[str]:
     return done.stdout.split()
 
 
-def test_bash_completes_nouns_verbs_and_ids(town: Town) -> None:
-    alice = town.alice
+def test_bash_completes_nouns_verbs_and_ids(installation: CliInstallation) -> None:
+    alice = installation.alice
     assert {"job", "miner", "doctor"} <= set(completions("aitbc", alice.environment))
     assert "submit" in completions("aitbc job", alice.environment)
     job = alice.does("job", "submit", "embed", "--text", "x", "--max-price", "0.05", "-q").out.strip()

@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from aitbc_cli.main import EPILOG
 from aitbc_cli.output import FORMATS
 from aitbc_cli.tree import NOUNS
 from tests.cli.program import Ended, Leaf, commands_in, in_process, nouns_and_leaves, parsed
-from tests.cli.tiny_server import Asked, Told, answering, nowhere, problem, silent, told
+from tests.cli.tiny_server import Received, Reply, TinyServer, answering, nowhere, problem, silent, told
+from tests.for_each import for_each
 
 INNER, LEAVES = nouns_and_leaves()
 WITHOUT_DATA = {"demo", "serve", "miner run", "config schema", "db provision", "db shell", "completion show"}
@@ -31,7 +33,7 @@ PICTURE = bytes.fromhex("89504e470d0a1a0a")
 
 
 @pytest.fixture
-def desk(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def example_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the examples name, and a key for whoever asks."""
     for name, content in {"notes.txt": b"a b", "invoice.png": PICTURE, "page.jpg": PICTURE}.items():
         (home / name).write_bytes(content)
@@ -41,15 +43,17 @@ def desk(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def server() -> Iterator[TinyServer]:
+    """A server that answers whatever a test makes it answer."""
+    with answering(told({})) as server:
+        yield server
+
+
+@pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """One repetition, without a pause."""
     monkeypatch.setattr(client, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(client, "ATTEMPTS_MAX", 2)
-
-
-def of(leaves: list[Leaf]) -> pytest.MarkDecorator:
-    """One test for each."""
-    return pytest.mark.parametrize("leaf", leaves, ids=str)
 
 
 def is_told_plainly(ended: Ended) -> bool:
@@ -71,7 +75,7 @@ def test_every_noun_of_the_root_is_there_and_says_the_same_as_its_own_help() -> 
     assert len(set(texts)) == len(texts)
 
 
-@of(LEAVES)
+@for_each(LEAVES)
 def test_help_describes_shows_an_example_and_lists_the_exit_codes(
     leaf: Leaf, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -87,7 +91,7 @@ def test_help_describes_shows_an_example_and_lists_the_exit_codes(
     assert "\x1b" not in ended.out
 
 
-@of(INNER)
+@for_each(INNER)
 def test_a_noun_alone_shows_its_verbs_and_its_help_each_with_a_sentence(
     leaf: Leaf, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,13 +104,13 @@ def test_a_noun_alone_shows_its_verbs_and_its_help_each_with_a_sentence(
     assert alone.err.strip() == ended.out.strip()
 
 
-@of(LEAVES)
+@for_each(LEAVES)
 def test_every_option_and_argument_says_what_it_is_for(leaf: Leaf) -> None:
     silent_ones = [parameter.name for parameter in leaf.command.params if not getattr(parameter, "help", None)]
     assert silent_ones == []
 
 
-@of(LEAVES)
+@for_each(LEAVES)
 def test_every_example_parses(leaf: Leaf) -> None:
     for line in leaf.examples:
         found = commands_in(line)
@@ -122,7 +126,7 @@ def test_the_examples_of_the_root_parse() -> None:
         parsed(words)
 
 
-@of(LEAVES)
+@for_each(LEAVES)
 def test_help_fits_a_narrow_terminal(
     leaf: Leaf, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,8 +146,10 @@ def test_no_two_commands_have_the_same_description() -> None:
 # Wrong usage
 
 
-@of(LEAVES)
-def test_an_unknown_option_is_refused_in_one_line(leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@for_each(LEAVES)
+def test_an_unknown_option_is_refused_in_one_line(
+    leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     ended = in_process(capsys, *leaf.with_options("--no-such-option"))
     assert (ended.code, ended.out) == (USAGE, "")
     assert is_told_plainly(ended)
@@ -152,17 +158,19 @@ def test_an_unknown_option_is_refused_in_one_line(leaf: Leaf, desk: Path, capsys
     assert rest == [f"  see: aitbc {leaf} --help"]
 
 
-@of([leaf for leaf in LEAVES if "debug" in leaf.names])
+@for_each([leaf for leaf in LEAVES if "debug" in leaf.names])
 def test_a_misspelled_option_is_told_what_it_may_have_meant(
-    leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]
+    leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ended = in_process(capsys, *leaf.with_options("--debgu"))
     assert ended.code == USAGE
     assert "--debug" in ended.err
 
 
-@of(LEAVES)
-def test_a_word_too_many_or_too_few_is_refused(leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@for_each(LEAVES)
+def test_a_word_too_many_or_too_few_is_refused(
+    leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = [each for each in leaf.command.params if each.param_type_name == "argument"]
     if any(argument.required for argument in arguments):
         ended = in_process(capsys, *leaf.words)
@@ -184,7 +192,7 @@ def misspelled() -> list[tuple[str, ...]]:
     return found
 
 
-@pytest.mark.parametrize("words", misspelled(), ids=" ".join)
+@for_each(misspelled())
 def test_a_misspelled_command_is_told_what_it_may_have_meant(
     words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -195,9 +203,9 @@ def test_a_misspelled_command_is_told_what_it_may_have_meant(
     assert "Did you mean" in ended.err
 
 
-@of(WITH_DATA)
+@for_each(WITH_DATA)
 def test_wrong_usage_is_json_on_standard_output_where_json_was_asked_for(
-    leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]
+    leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ended = in_process(capsys, *leaf.with_options("-o", "json", "--no-such-option"))
     assert ended.code == USAGE
@@ -206,9 +214,9 @@ def test_wrong_usage_is_json_on_standard_output_where_json_was_asked_for(
     assert "--no-such-option" in error["message"]
 
 
-@of(WITH_DATA)
+@for_each(WITH_DATA)
 def test_a_form_that_does_not_exist_and_two_forms_at_once_are_refused(
-    leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]
+    leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ended = in_process(capsys, *leaf.with_options("-o", "yaml"))
     assert (ended.code, ended.out) == (USAGE, "")
@@ -216,14 +224,14 @@ def test_a_form_that_does_not_exist_and_two_forms_at_once_are_refused(
     assert in_process(capsys, *leaf.with_options("--json", "-q")).code == USAGE
 
 
-@of(LEAVES)
+@for_each(LEAVES)
 def test_data_comes_in_every_form_where_data_comes_out(leaf: Leaf) -> None:
     assert ("output" in leaf.names) == (str(leaf) not in WITHOUT_DATA)
     if "output" in leaf.names:
         assert {"as_json", "fields", "quiet", "utc"} <= leaf.names
 
 
-@of(LEAVES)
+@for_each(LEAVES)
 def test_what_changes_something_has_a_dry_run_and_an_idempotency_key(leaf: Leaf) -> None:
     """All that the API calls a command of its own; what only reads, or says so by `--sql` and the like, has none."""
     verbs = {"create", "rotate", "revoke", "cancel", "stop", "drain", "resume", "remove", "correct", "replay", "token"}
@@ -235,9 +243,9 @@ def test_what_changes_something_has_a_dry_run_and_an_idempotency_key(leaf: Leaf)
 # Servers that are not there, or fail
 
 
-@of(ASKING)
+@for_each(ASKING)
 def test_a_server_that_is_not_there_is_told_at_once_with_what_to_do(
-    leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]
+    leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url = nowhere()
     started = time.monotonic()
@@ -252,9 +260,9 @@ def test_a_server_that_is_not_there_is_told_at_once_with_what_to_do(
     assert (error["code"], error["exit_code"]) == ("refused_connection", UNAVAILABLE)
 
 
-@of(ASKING)
+@for_each(ASKING)
 def test_a_server_that_never_answers_ends_the_command_in_its_time(
-    leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]
+    leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with silent() as url:
         words = ["80ms" if word == "5m" else word for word in leaf.with_options("--url", url, "--timeout", "80ms")]
@@ -278,52 +286,51 @@ REFUSALS = {
 }
 
 
-@of([leaf for leaf in ASKING if str(leaf) not in ("job wait", "job watch")])
+@for_each([leaf for leaf in ASKING if str(leaf) not in ("job wait", "job watch")])
 def test_a_refusal_ends_with_the_exit_code_that_the_help_names(
-    leaf: Leaf, desk: Path, hasty: None, capsys: pytest.CaptureFixture[str]
+    leaf: Leaf, example_files: Path, hasty: None, server: TinyServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with answering(told({})) as server:
-        for status, (exit_code, code) in REFUSALS.items():
-            if exit_code not in leaf.exit_codes:
-                assert exit_code in (NOT_FOUND, REFUSED)
-                continue
-            refusal = problem(status, code, f"because of \x1b[31m{code}")
-            server.answers = lambda _, refusal=refusal: refusal  # type: ignore[misc]
-            ended = in_process(capsys, *leaf.with_options("--url", server.url, "-o", "json"))
-            assert ended.code == exit_code, ended
-            assert is_told_plainly(ended)
-            assert f"because of \\x1b[31m{code}" in ended.err
-            assert json.loads(ended.out)["error"]["code"] == code
-            assert "\x1b" not in ended.out
+    for status, (exit_code, code) in REFUSALS.items():
+        if exit_code not in leaf.exit_codes:
+            assert exit_code in (NOT_FOUND, REFUSED)
+            continue
+        refusal = problem(status, code, f"because of \x1b[31m{code}")
+        server.answers = lambda _, refusal=refusal: refusal  # type: ignore[misc]
+        ended = in_process(capsys, *leaf.with_options("--url", server.url, "-o", "json"))
+        assert ended.code == exit_code, ended
+        assert is_told_plainly(ended)
+        assert f"because of \\x1b[31m{code}" in ended.err
+        assert json.loads(ended.out)["error"]["code"] == code
+        assert "\x1b" not in ended.out
 
 
 ODD = {
-    "a page for people": Told(200, b"<html>hello", {"Content-Type": "text/html"}),
-    "another page": Told(404, b"<html>nothing here", {"Content-Type": "text/html"}),
-    "somewhere else": Told(302, b"", {"Location": "https://example.org/"}),
-    "half an answer": Told(200, b'{"data": [', breaks=4),
+    "a page for people": Reply(200, b"<html>hello", {"Content-Type": "text/html"}),
+    "another page": Reply(404, b"<html>nothing here", {"Content-Type": "text/html"}),
+    "somewhere else": Reply(302, b"", {"Location": "https://example.org/"}),
+    "half an answer": Reply(200, b'{"data": [', breaks=4),
     "another shape": told([{"unheard": "of"}]),
     "a bare number": told(7),
 }
 
 
-@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
-@of([leaf for leaf in ASKING if str(leaf) not in ("job wait", "job watch")])
+@for_each([leaf for leaf in ASKING if str(leaf) not in ("job wait", "job watch")])
 def test_an_answer_that_makes_no_sense_is_no_success_and_no_traceback(
-    leaf: Leaf, odd: Told, desk: Path, hasty: None, capsys: pytest.CaptureFixture[str]
+    leaf: Leaf, example_files: Path, hasty: None, server: TinyServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with answering(odd) as server:
+    for name, odd in ODD.items():
+        server.answers = lambda _, odd=odd: odd  # type: ignore[misc]
         ended = in_process(capsys, *leaf.with_options("--url", server.url))
-    assert ended.code in leaf.exit_codes
-    assert ended.code != 0
-    assert is_told_plainly(ended)
+        assert ended.code in leaf.exit_codes, name
+        assert ended.code != 0, name
+        assert is_told_plainly(ended), name
 
 
-@of(ASKING)
+@for_each(ASKING)
 def test_no_key_is_told_with_where_one_may_come_from(
-    leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("AITBC_API_KEY")
+    monkeypatch.delenv("AITBC_API_KEY", raising=False)
     ended = in_process(capsys, *leaf.with_options("--url", nowhere()))
     if str(leaf) in ("chain keys", "miner enrol"):  # anybody may ask; a one-time token is a key too
         assert ended.code in (NOT_ALLOWED, UNAVAILABLE)
@@ -335,13 +342,15 @@ def test_no_key_is_told_with_where_one_may_come_from(
 # Lists
 
 
-def page_for(asked: Asked) -> Told:
+def page_for(asked: Received) -> Reply:
     """An empty page."""
     return told(EMPTY_PAGE)
 
 
-@of(LISTS)
-def test_an_empty_list_is_empty_in_every_form(leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@for_each(LISTS)
+def test_an_empty_list_is_empty_in_every_form(
+    leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with answering(page_for) as server:
         shown = {form: in_process(capsys, *leaf.with_options("--url", server.url, "-o", form)) for form in FORMATS}
     assert {ended.code for ended in shown.values()} == {0}
@@ -352,8 +361,8 @@ def test_an_empty_list_is_empty_in_every_form(leaf: Leaf, desk: Path, capsys: py
     assert {ended.err for ended in shown.values()} == {""}
 
 
-@of(LISTS)
-def test_a_list_has_bounds_that_are_said(leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@for_each(LISTS)
+def test_a_list_has_bounds_that_are_said(leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert in_process(capsys, *leaf.with_options("--limit", "0")).code == USAGE
     assert in_process(capsys, *leaf.with_options("--limit", "100001")).code == USAGE
 
@@ -361,9 +370,9 @@ def test_a_list_has_bounds_that_are_said(leaf: Leaf, desk: Path, capsys: pytest.
 # Questions
 
 
-@of([leaf for leaf in LEAVES if "--yes" in leaf.call and "--yes" in " ".join(leaf.examples)])
+@for_each([leaf for leaf in LEAVES if "--yes" in leaf.call and "--yes" in " ".join(leaf.examples)])
 def test_what_cannot_be_taken_back_asks_and_without_anybody_to_ask_is_not_done(
-    leaf: Leaf, desk: Path, capsys: pytest.CaptureFixture[str]
+    leaf: Leaf, example_files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with answering(told({})) as server:
         words = [word for word in leaf.with_options("--url", server.url) if word != "--yes"]

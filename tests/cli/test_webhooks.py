@@ -12,8 +12,8 @@ from threading import Thread
 import pytest
 from standardwebhooks import Webhook
 
-from tests.cli.tiny_server import Asked, TinyServer, Told, answering
-from tests.cli.town import MinerAtWork, Town
+from tests.cli.installation import CliInstallation, MinerAtWork
+from tests.cli.tiny_server import Received, Reply, TinyServer, answering
 
 
 def certificate(folder: Path, name: str) -> tuple[Path, Path]:
@@ -29,7 +29,7 @@ def certificate(folder: Path, name: str) -> tuple[Path, Path]:
 @contextmanager
 def answering_with_tls(chain: Path, key: Path) -> Iterator[TinyServer]:
     """A receiver that shows a certificate."""
-    server = TinyServer(lambda _: Told(204, b""))
+    server = TinyServer(lambda _: Reply(204, b""))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(chain, key)
     server._server.socket = context.wrap_socket(server._server.socket, server_side=True)
@@ -44,35 +44,35 @@ def answering_with_tls(chain: Path, key: Path) -> Iterator[TinyServer]:
 
 
 @pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliInstallation]:
     """An installation whose receivers may be on loopback, and Alice."""
-    folder = tmp_path_factory.mktemp("town")
+    folder = tmp_path_factory.mktemp("installation")
     trusted, _ = certificate(folder, "trusted")
-    town = Town(folder, AITBC_WEBHOOKS__ALLOW_PRIVATE="true", SSL_CERT_FILE=str(trusted))
-    town.server.start()
+    installation = CliInstallation(folder, AITBC_WEBHOOKS__ALLOW_PRIVATE="true", SSL_CERT_FILE=str(trusted))
+    installation.server.start()
     try:
-        town.settle()
-        yield town
+        installation.settle()
+        yield installation
     finally:
-        town.server.stop()
+        installation.server.stop()
 
 
-def type_of(asked: Asked, secret: str) -> str:
+def type_of(asked: Received, secret: str) -> str:
     """The type of a message that the reference library accepts."""
     headers = {name.lower(): value for name, value in asked.headers.items()}
     return str(Webhook(secret).verify(asked.body, headers)["type"])
 
 
-def test_a_webhook_tells_of_a_paid_job_and_its_log_tells_of_the_webhook(town: Town) -> None:
-    alice = town.alice
-    with answering(Told(204, b"")) as receiver:
+def test_a_webhook_tells_of_a_paid_job_and_its_log_tells_of_the_webhook(installation: CliInstallation) -> None:
+    alice = installation.alice
+    with answering(Reply(204, b"")) as receiver:
         made = alice.gets("webhook", "create", f"{receiver.url}/hook", "--save", "hook.secret", "--description", "CI")
         assert "secret" not in made and (alice.home / "hook.secret").stat().st_mode & 0o077 == 0
         secret = (alice.home / "hook.secret").read_text().strip()
         sent = alice.gets("webhook", "test", made["id"])
         assert (sent["state"], sent["attempts"], sent["status"]) == ("delivered", 1, 204)
-        token = town.admin.gets("miner", "token")["token"]
-        with MinerAtWork(town.server.url, token):
+        token = installation.admin.gets("miner", "token")["token"]
+        with MinerAtWork(installation.server.url, token):
             job = alice.gets("job", "submit", "embed", "--text", "x", "--max-price", "0.05", "--wait")["id"]
             end = time.monotonic() + 10
             while len(receiver.asked) < 2:
@@ -92,9 +92,9 @@ def test_a_webhook_tells_of_a_paid_job_and_its_log_tells_of_the_webhook(town: To
         assert made["id"] in table and "whsec" not in table
 
 
-def test_what_fails_says_why_and_is_sent_again(town: Town) -> None:
-    alice = town.alice
-    with answering(Told(410, b"")) as receiver:
+def test_what_fails_says_why_and_is_sent_again(installation: CliInstallation) -> None:
+    alice = installation.alice
+    with answering(Reply(410, b"")) as receiver:
         made = alice.gets("webhook", "create", receiver.url)
         assert made["secret"].startswith("whsec_")
         failed = alice.does("webhook", "test", made["id"], "-o", "json", code=1)
@@ -103,7 +103,7 @@ def test_what_fails_says_why_and_is_sent_again(town: Town) -> None:
         assert sent["state"] == "dead"
         assert alice.gets("webhook", "show", made["id"])["disabled_reason"] == "gone"
         alice.does("webhook", "replay", sent["id"], code=5)
-        receiver.answers = lambda _: Told(200)
+        receiver.answers = lambda _: Reply(200)
         alice.does("webhook", "enable", made["id"])
         assert alice.gets("webhook", "replay", sent["id"])["state"] == "pending"
         end = time.monotonic() + 10
@@ -117,29 +117,29 @@ def test_what_fails_says_why_and_is_sent_again(town: Town) -> None:
     alice.does("webhook", "show", made["id"], code=3)
 
 
-def test_a_message_goes_to_a_certificate_that_is_trusted_and_to_no_other(town: Town) -> None:
+def test_a_message_goes_to_a_certificate_that_is_trusted_and_to_no_other(installation: CliInstallation) -> None:
     for name, state, said in (("trusted", "delivered", None), ("other", "pending", "its certificate is not trusted")):
-        with answering_with_tls(*certificate(town.folder, name)) as receiver:
+        with answering_with_tls(*certificate(installation.folder, name)) as receiver:
             url = receiver.url.replace("http://127.0.0.1", "https://localhost")
-            made = town.alice.gets("webhook", "create", url)
+            made = installation.alice.gets("webhook", "create", url)
             sent = json.loads(
-                town.alice.does("webhook", "test", made["id"], "--json", code=0 if said is None else 1).out
+                installation.alice.does("webhook", "test", made["id"], "--json", code=0 if said is None else 1).out
             )
             assert (sent["state"], sent["error"]) == (state, said)
             assert len(receiver.asked) == (said is None)
-            town.alice.does("webhook", "delete", made["id"], "--yes")
+            installation.alice.does("webhook", "delete", made["id"], "--yes")
 
 
-def test_a_wrong_type_and_a_wrong_url_are_told_with_what_is_right(town: Town) -> None:
-    wrong = town.alice.does("webhook", "create", "https://hooks.example", "--event", "ai.job_suceeded", code=2)
+def test_a_wrong_type_and_a_wrong_url_are_told_with_what_is_right(installation: CliInstallation) -> None:
+    wrong = installation.alice.does("webhook", "create", "https://hooks.example", "--event", "ai.job_suceeded", code=2)
     assert "did you mean ai.job_succeeded?" in wrong.err
-    wrong = town.alice.does("webhook", "create", "https://user@hooks.example", code=2)
+    wrong = installation.alice.does("webhook", "create", "https://user@hooks.example", code=2)
     assert "no user" in wrong.err
 
 
-def test_the_doctor_names_the_setting_that_opens_the_inside(town: Town, tmp_path: Path) -> None:
-    opened = town.admin.knows(AITBC_WEBHOOKS__ALLOW_PRIVATE="true")
+def test_the_doctor_names_the_setting_that_opens_the_inside(installation: CliInstallation, tmp_path: Path) -> None:
+    opened = installation.admin.knows(AITBC_WEBHOOKS__ALLOW_PRIVATE="true")
     (row,) = opened.gets("doctor", "--only", "webhooks")
     assert (row["result"], row["fix"]) == ("warning", "webhooks.allow_private = false")
-    (row,) = town.admin.gets("doctor", "--only", "webhooks")
+    (row,) = installation.admin.gets("doctor", "--only", "webhooks")
     assert row["result"] == "ok"

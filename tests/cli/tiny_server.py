@@ -11,7 +11,7 @@ from typing import Any
 
 
 @dataclass
-class Asked:
+class Received:
     """One request as it arrived."""
 
     method: str
@@ -25,7 +25,7 @@ class Asked:
 
 
 @dataclass
-class Told:
+class Reply:
     """One answer. `breaks` ends the connection after so many bytes of the body."""
 
     status: int = 200
@@ -34,25 +34,25 @@ class Told:
     breaks: int | None = None
 
 
-def told(value: Any, status: int = 200, **headers: str) -> Told:
+def told(value: Any, status: int = 200, **headers: str) -> Reply:
     """An answer in JSON; underscores in the names of headers stand for dashes."""
-    return Told(status, json.dumps(value).encode(), {name.replace("_", "-"): text for name, text in headers.items()})
+    return Reply(status, json.dumps(value).encode(), {name.replace("_", "-"): text for name, text in headers.items()})
 
 
-def problem(status: int, code: str, detail: str = "it does not go", **headers: str) -> Told:
+def problem(status: int, code: str, detail: str = "it does not go", **headers: str) -> Reply:
     """A refusal as the platform writes it."""
     document = {"type": "about:blank", "title": code, "status": status, "detail": detail, "code": code}
     return told({**document, "request_id": "req_1"}, status, **headers)
 
 
-Answers = Callable[[Asked], Told]
+Answers = Callable[[Received], Reply]
 
 
 class TinyServer:
     """Where it listens, and what it was asked."""
 
     def __init__(self, answers: Answers) -> None:
-        self.asked: list[Asked] = []
+        self.asked: list[Received] = []
         self.answers = answers
         outer = self
 
@@ -61,7 +61,7 @@ class TinyServer:
 
             def answer(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
-                asked = Asked(self.command, self.path, dict(self.headers), self.rfile.read(length))
+                asked = Received(self.command, self.path, dict(self.headers), self.rfile.read(length))
                 outer.asked.append(asked)
                 told = outer.answers(asked)
                 self.close_connection = True
@@ -91,9 +91,9 @@ class TinyServer:
 
 
 @contextmanager
-def answering(answers: Answers | Told | list[Told]) -> Iterator[TinyServer]:
+def answering(answers: Answers | Reply | list[Reply]) -> Iterator[TinyServer]:
     """A server that gives one answer to all, one after the other, or what a function says."""
-    if isinstance(answers, Told):
+    if isinstance(answers, Reply):
         one = answers
         chosen: Answers = lambda _: one  # noqa: E731 - a constant
     elif isinstance(answers, list):

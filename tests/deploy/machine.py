@@ -22,23 +22,21 @@ ROOT = DEPLOY.parent
 TARGETS = ("sysinit", "basic", "shutdown", "network-online", "multi-user", "emergency", "rescue")
 CGROUPS = (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup"))
 # The system's own units are left out, so that nothing but ours is started. The checkout appears as /opt/aitbc, with a virtual
-# environment that says so.
+# environment that says so. An installation of this machine, its settings and its data, is not seen from in there.
 PREPARE = """
 set -e
 scratch=$1 prefix=$2 libraries=$3 port=$4
 mount --make-rprivate /
 mount -t tmpfs none "$scratch"
-for folder in etc var/lib opt; do
-    mkdir -p "$scratch/$folder" "$scratch/work/$folder"
-done
+mkdir -p "$scratch/etc" "$scratch/work/etc" "$scratch/checkout" /opt
 mount -t overlay overlay -o "lowerdir=/etc,upperdir=$scratch/etc,workdir=$scratch/work/etc" /etc
-mount -t overlay overlay -o "lowerdir=/var/lib,upperdir=$scratch/var/lib,workdir=$scratch/work/var/lib" /var/lib
-mkdir -p "$scratch/checkout" /opt
+mountpoint -q /etc && rm -rf /etc/aitbc
 mount --bind "$5" "$scratch/checkout"
 mount -t tmpfs -o mode=755 none /opt
 mkdir -p /opt/aitbc /opt/python /opt/up /opt/work
 mount -t overlay overlay -o "lowerdir=$scratch/checkout,upperdir=/opt/up,workdir=/opt/work" /opt/aitbc
 mount --bind "$prefix" /opt/python
+mount -t tmpfs -o mode=755 none /var/lib
 mount -t tmpfs -o mode=755 none /run
 mount -t proc proc /proc
 umount -R /sys/fs/cgroup
@@ -104,7 +102,7 @@ class Machine:
 def machine(folder: Path, *, port: int) -> Iterator[Machine]:
     """A systemd with our units, not started yet; the server will listen on this port of the test's own machine."""
     if os.geteuid() != 0 or not PROGRAM.exists() or not shutil.which("unshare"):
-        pytest.skip("a systemd of its own needs root, and systemd and util-linux installed")
+        pytest.skip("a systemd of its own needs root, and systemd (Debian: apt-get install systemd)")
     group = next((top / f"aitbc-{os.getpid()}" for top in CGROUPS if (top / "cgroup.procs").exists()), None)
     if group is None:
         pytest.skip("a systemd of its own needs the second version of control groups")

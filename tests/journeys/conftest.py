@@ -1,35 +1,43 @@
-"""The stage of a journey: the house in this process, and then an installation of each shape, one after the other."""
+"""Where a journey runs: the test app in this process, and then a test installation of each shape, one after the other."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
 from aitbc.kernel.database.unit_of_work import Target
-from tests.house import Stage, open_house
-from tests.journeys.shapes import ALL_SHAPES, Town, installed
+from tests.app import TestApp, running_app
+from tests.journeys.hand_miner import Place
+from tests.journeys.shapes import ALL_SHAPES, FEW_SHAPES, TestInstallation, clear, installed
+from tests.scale import scaled
 
 IN_PROCESS = "in process"
 
 
-@pytest.fixture(scope="module", params=[IN_PROCESS, *ALL_SHAPES])
-def town(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[], Target]
-) -> Iterator[Town | None]:
-    """A running installation, which the journeys of a file share; none where they are told in process."""
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """One event loop for a whole file, so that its tests can share an app."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="module", params=[IN_PROCESS, *scaled(FEW_SHAPES, ALL_SHAPES)])
+async def installation(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    new_database: Callable[[], Target],
+    anyio_backend: str,
+) -> AsyncIterator[TestInstallation | TestApp]:
+    """What runs, one of each shape for all the journeys of a file."""
+    folder = tmp_path_factory.mktemp("installation")
     if request.param == IN_PROCESS:
-        yield None
+        async with running_app(new_database(), folder) as app:
+            yield app
         return
-    with installed(request.param, tmp_path_factory.mktemp("town"), new_database) as town:
-        yield town
+    with installed(request.param, folder, new_database) as installation:
+        yield installation
 
 
 @pytest.fixture
-async def stage(town: Town | None, new_database: Callable[[], Target], tmp_path: Path) -> AsyncIterator[Town | Stage]:
-    """Where a journey is told, without what an earlier one left waiting."""
-    if town is None:
-        async with open_house(new_database(), tmp_path) as stage:
-            yield stage
-        return
-    yield town
-    await town.clear()
+async def app(installation: Place) -> AsyncIterator[Place]:
+    """Where a journey runs, without what an earlier one left waiting."""
+    yield installation
+    await clear(installation)

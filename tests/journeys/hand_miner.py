@@ -5,11 +5,11 @@ from typing import Any, Protocol
 import httpx
 
 from aitbc.kernel.crypto.signing import Key, canonical, enrolment_statement, value_digest, work_statement
-from tests.house import Caller
+from tests.app import Caller
 
 
 class Place(Protocol):
-    """Where people are: a stage in process, or a served installation."""
+    """Where callers are: a test app in this process, or a test installation."""
 
     def client(self, secret: str | None = None) -> httpx.AsyncClient:
         """Somebody's client."""
@@ -34,7 +34,7 @@ class HandMiner:
 
     @classmethod
     async def enrol(
-        cls, stage: Place, owner: Caller, *, kinds: tuple[str, ...] = ("embed",), slots: int = 4
+        cls, app: Place, owner: Caller, *, kinds: tuple[str, ...] = ("embed",), slots: int = 4
     ) -> "HandMiner":
         """Join the owner's account with a one-time token."""
         token = (await owner.post("/api/v1/gpu/enrolment-tokens", {})).json()["token"]
@@ -47,11 +47,11 @@ class HandMiner:
             "slots": slots,
             "capabilities": {"kinds": list(kinds)},
         }
-        async with stage.client() as open_client:
+        async with app.client() as open_client:
             answer = await open_client.post("/api/v1/gpu/enrolments", json=body)
         assert answer.status_code == 201, answer.text
         enrolled = answer.json()
-        return cls(key, enrolled["miner"], stage.client(enrolled["api_key"]))
+        return cls(key, enrolled["miner"], app.client(enrolled["api_key"]))
 
     async def beat(self, *leases: dict[str, Any], busy: int = 0, slots: int = 4) -> dict[str, Any]:
         """Say that it lives."""

@@ -1,4 +1,4 @@
-"""The shapes that one installation can have: the same journeys are told in each, and must not be able to tell which one it is."""
+"""The shapes that one installation can have: the same journeys run in each and cannot tell which one it is."""
 
 import itertools
 import secrets
@@ -13,8 +13,9 @@ import httpx
 from aitbc.kernel.crypto.signing import Key
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.identity.principal import Principal
+from tests.app import Caller
 from tests.chaos.server_process import ServerProcess
-from tests.house import Caller
+from tests.journeys.hand_miner import Place
 from tests.nats_server import NatsServer
 from tests.server.runtime.test_serve import free_port
 
@@ -29,8 +30,10 @@ def placed(**places: str) -> dict[str, str]:
     return chosen | {f"AITBC_MODULES__{name.upper()}__PORT": str(free_port()) for name in places}
 
 
-class Town:
-    """A served installation of any shape, and the way to people in it, as a `Stage` has it."""
+class TestInstallation:
+    """A served installation of any shape, and callers for it, as a `TestApp` has them."""
+
+    __test__ = False  # pytest takes it for a test class
 
     def __init__(self, servers: list[ServerProcess]) -> None:
         self.servers = servers
@@ -59,12 +62,13 @@ class Town:
         principal = Principal(account, issued["id"], "live", frozenset(issued["scopes"]))
         return Caller(principal, issued["secret"], self.client(issued["secret"]))
 
-    async def clear(self) -> None:
-        """Cancel what a journey left waiting, so that the next one finds nothing of it."""
-        admin = await self.admin()
-        for state in ("queued", "leased", "running"):
-            for job in (await admin.get("/api/v1/ai/jobs", status=state, limit=500)).json()["data"]:
-                await admin.post(f"/api/v1/ai/jobs/{job['id']}/cancel")
+
+async def clear(installation: Place) -> None:
+    """Cancel what a journey left waiting, so that the next one finds nothing of it."""
+    admin = await installation.admin()
+    for state in ("queued", "leased", "running"):
+        for job in (await admin.get("/api/v1/ai/jobs", status=state, limit=500)).json()["data"]:
+            await admin.post(f"/api/v1/ai/jobs/{job['id']}/cancel")
 
 
 def _made(answer: httpx.Response) -> Any:
@@ -73,7 +77,7 @@ def _made(answer: httpx.Response) -> Any:
 
 
 @contextmanager
-def installed(shape: str, folder: Path, new_database: Databases) -> Iterator[Town]:
+def installed(shape: str, folder: Path, new_database: Databases) -> Iterator[TestInstallation]:
     """A running installation of one of the `ALL_SHAPES`."""
     with ExitStack() as stack:
         settings: dict[str, str] = {}
@@ -90,18 +94,18 @@ def installed(shape: str, folder: Path, new_database: Databases) -> Iterator[Tow
 
 
 @contextmanager
-def one(folder: Path, environment: Mapping[str, str]) -> Iterator[Town]:
+def one(folder: Path, environment: Mapping[str, str]) -> Iterator[TestInstallation]:
     """An installation with one main process."""
     server = ServerProcess(folder / "state", free_port(), **environment)
     server.start()
     try:
-        yield Town([server])
+        yield TestInstallation([server])
     finally:
         server.stop()
 
 
 @contextmanager
-def two(folder: Path, database: Target, **settings: str) -> Iterator[Town]:
+def two(folder: Path, database: Target, **settings: str) -> Iterator[TestInstallation]:
     """Two servers over one PostgreSQL, with the same secrets."""
     url = f"postgresql://{database.user}@localhost:{database.port}/{database.database}?host={database.host}"
     shared = {"AITBC_DATABASE__URL": url, "AITBC_SECRET_KEY": secrets.token_hex(32), **settings}
@@ -117,7 +121,7 @@ def two(folder: Path, database: Target, **settings: str) -> Iterator[Town]:
             shutil.copy2(first / name, second / name)
         servers[1].start()
         stack.callback(servers[1].stop)
-        yield Town(servers)
+        yield TestInstallation(servers)
 
 
 SHAPES: Mapping[str, dict[str, str]] = {
@@ -130,3 +134,5 @@ SHAPES: Mapping[str, dict[str, str]] = {
 REPLICAS = "two replicas"
 OVER_NATS = ", over NATS"
 ALL_SHAPES = (*SHAPES, "all split" + OVER_NATS, REPLICAS, REPLICAS + OVER_NATS)
+FEW_SHAPES = ("all split" + (OVER_NATS if NatsServer.is_installed() else ""), REPLICAS)
+"""Those that are furthest from one process: what goes wrong in another shape goes wrong in one of them, more often than not."""

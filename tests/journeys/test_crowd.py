@@ -1,4 +1,4 @@
-"""Fifty miners, a thousand jobs, and miners that vanish with their work: each job is paid once, and no zombie is paid at all."""
+"""A crowd of miners, many jobs, and miners that vanish with their work: each job is paid once, and no zombie is paid at all."""
 
 import asyncio
 import random
@@ -12,18 +12,20 @@ import pytest
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock
 from aitbc.modules.ai.service import AiSettings
+from tests.app import Caller, TestApp, running_app
 from tests.chaos.audit import faults, open_work
-from tests.chaos.load import Told
-from tests.house import Caller, Stage, open_house
+from tests.chaos.load import Acknowledged
 from tests.journeys.hand_miner import HandMiner
+from tests.scale import scaled
 
-MINERS = 50
-JOBS = 1000
+MINERS = scaled(12, 50)
+JOBS = scaled(200, 1000)
+ZOMBIES_MIN = scaled(2, 20)
 VANISH = 0.08
 """How often a miner takes a lease and is never heard of again in time."""
 
 
-async def submit(caller: Caller, told: Told, count: int) -> None:
+async def submit(caller: Caller, told: Acknowledged, count: int) -> None:
     """Some jobs, one after the other."""
     for number in range(count):
         body = {
@@ -37,7 +39,7 @@ async def submit(caller: Caller, told: Told, count: int) -> None:
         told.jobs[answer.json()["id"]] = answer.json()["id"]
 
 
-async def work(miner: HandMiner, told: Told, zombies: list[tuple[HandMiner, dict[str, Any]]]) -> None:
+async def work(miner: HandMiner, told: Acknowledged, zombies: list[tuple[HandMiner, dict[str, Any]]]) -> None:
     """Take work and deliver it, or vanish with it."""
     while True:
         for lease in await miner.poll(slots=2, wait=1):
@@ -50,7 +52,7 @@ async def work(miner: HandMiner, told: Told, zombies: list[tuple[HandMiner, dict
                 told.delivered[lease["job"]] = answer.json()["receipt"]
 
 
-async def pass_time(stage: Stage, target: Target) -> None:
+async def pass_time(app: TestApp, target: Target) -> None:
     """Let the lost leases run out, until nothing is open."""
     while await open_work(target):
         await asyncio.sleep(0.5)
@@ -58,25 +60,25 @@ async def pass_time(stage: Stage, target: Target) -> None:
 
 
 @pytest.mark.timeout(240)
-async def test_each_of_a_thousand_jobs_is_paid_once(new_database: Callable[[], Target], tmp_path: Path) -> None:
-    target, told = new_database(), Told()
+async def test_each_job_of_a_crowd_is_paid_once(new_database: Callable[[], Target], tmp_path: Path) -> None:
+    target, told = new_database(), Acknowledged()
     zombies: list[tuple[HandMiner, dict[str, Any]]] = []
     quick = {"ai": AiSettings(grace_seconds=0.5)}
     try:
-        async with open_house(target, tmp_path, tables=quick) as stage:
-            payers = [await stage.who(f"payer {n}", funds="5") for n in range(8)]
-            owner = await stage.who("owner")
-            miners = [await HandMiner.enrol(stage, owner) for _ in range(MINERS)]
+        async with running_app(target, tmp_path, tables=quick) as app:
+            payers = [await app.who(f"payer {n}", funds="5") for n in range(8)]
+            owner = await app.who("owner")
+            miners = [await HandMiner.enrol(app, owner) for _ in range(MINERS)]
             at_work = [asyncio.create_task(work(miner, told, zombies)) for miner in miners]
             await asyncio.gather(*(submit(payer, told, JOBS // len(payers)) for payer in payers))
-            await asyncio.wait_for(pass_time(stage, target), 150)
+            await asyncio.wait_for(pass_time(app, target), 150)
             broken = [task for task in at_work if task.done()]
             for task in at_work:
                 task.cancel()
             results = await asyncio.gather(*at_work, return_exceptions=True)
             assert not broken, results
             late = [(await miner.deliver(lease)).status_code for miner, lease in zombies]
-            assert len(late) > 20
+            assert len(late) > ZOMBIES_MIN
             assert set(late) == {409}
             assert await faults(target, told) == []
             states = {
@@ -86,6 +88,6 @@ async def test_each_of_a_thousand_jobs_is_paid_once(new_database: Callable[[], T
             }
             assert states == {"succeeded"}
             assert len(told.jobs) == JOBS
-            assert (await (await stage.admin()).post("/api/v1/trading/ledger/verify")).json()["ok"]
+            assert (await (await app.admin()).post("/api/v1/trading/ledger/verify")).json()["ok"]
     finally:
         clock.reset()

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.journeys.shapes import SHAPES, placed
+from tests.scale import scaled
 
 AITBC = str(Path(sys.executable).with_name("aitbc"))
 SECONDS = 120
@@ -46,7 +47,7 @@ def _run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPr
     return subprocess.run([AITBC, *arguments], env=environment, capture_output=True, text=True, timeout=SECONDS)
 
 
-@pytest.mark.parametrize("shape", ["mounted", "all split"])
+@pytest.mark.parametrize("shape", scaled(["mounted"], ["mounted", "all split"]))
 def test_it_holds_once_and_again_with_the_data_of_the_first_time(environment: dict[str, str], shape: str) -> None:
     environment |= placed(**SHAPES[shape])
     first = _run(environment, "demo", "--once", "--port", "0")

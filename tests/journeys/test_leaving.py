@@ -12,6 +12,7 @@ import pytest
 from tests.chaos.server_process import ServerProcess
 from tests.journeys.hand_miner import HandMiner
 from tests.journeys.shapes import SHAPES, placed
+from tests.scale import scaled
 from tests.server.runtime.test_serve import free_port
 
 
@@ -26,7 +27,7 @@ class Served:
         return httpx.AsyncClient(base_url=self.server.url, headers=headers, timeout=20)
 
 
-@pytest.fixture(params=["mounted", "gpu split", "ai split", "all split"])
+@pytest.fixture(params=scaled(["mounted", "gpu split"], ["mounted", "gpu split", "ai split", "all split"]))
 def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
     server = ServerProcess(tmp_path / "state", free_port(), **placed(**SHAPES[request.param]))
     server.start()

@@ -7,7 +7,6 @@ import shutil
 import socket
 import ssl
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -24,6 +23,7 @@ from aitbc.server.cluster.peers import SERVICE_HEADER, Peer
 from aitbc.server.cluster.service_token import Tokens
 from aitbc.server.config.hosts import PeerHost
 from aitbc.server.postgres.embedded import Address
+from tests.chaos.forked import ForkedServer
 from tests.chaos.server_process import ServerProcess
 from tests.cli.miner.test_daemon import Market
 from tests.journeys.test_places import until
@@ -31,7 +31,6 @@ from tests.postgres import owner_of, run_sql
 from tests.server.runtime.test_serve import ask, free_port
 
 SECRET = "0c6fd1c1a3b0d9a1f6f0c6fd1c1a3b0d9a1f6f0c6fd1c1a3b0d9a1f6f01234567"
-SERVE = "import sys; from aitbc.app import serve; sys.exit(serve({}, 'gpu'))"
 
 
 class Machine:
@@ -40,21 +39,19 @@ class Machine:
     def __init__(self, state: Path, environment: dict[str, str]) -> None:
         self.state = state
         self.environment = {**os.environ, **environment, "AITBC_STATE_DIR": str(state)}
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: ForkedServer | None = None
 
     def start(self) -> None:
         """Start it, without waiting."""
-        with (self.state / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", SERVE], env=self.environment, stdout=log, stderr=log, cwd=self.state
-            )
+        self.process = ForkedServer({}, "gpu", self.environment, self.state / "server.log", self.state)
 
     def refusal(self, **changes: str) -> tuple[int, str]:
         """How it does not start with other settings: the exit code and the complaint."""
         environment = {name: value for name, value in (self.environment | changes).items() if value}
-        command = [sys.executable, "-c", SERVE]
-        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, cwd=self.state)
-        return ended.returncode, ended.stderr
+        said = self.state / "refused.log"
+        said.unlink(missing_ok=True)
+        code = ForkedServer({}, "gpu", environment, said, self.state).wait(30)
+        return code, said.read_text()
 
     def said(self, event: str) -> int:
         """How often it said this."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import Caller
+from tests.app import Caller
 from tests.journeys.hand_miner import HandMiner
-from tests.journeys.shapes import MODULES, Town, one, placed
+from tests.journeys.shapes import MODULES, TestInstallation, one, placed
 from tests.journeys.test_paid_job import submit
 from tests.nats_server import NatsServer
 
@@ -32,10 +32,10 @@ async def ways(port: int, admin: Caller) -> dict[str, float]:
     return {way: float(count) for way, count in re.findall(r'aitbc_bus_events_total\{way="(\w+)"\} (\S+)', text)}
 
 
-async def paid_job(town: Town) -> None:
+async def paid_job(installation: TestInstallation) -> None:
     """A job from its submission to its pay."""
-    alice, owner = await town.who("alice", funds="1"), await town.who("owner")
-    miner = await HandMiner.enrol(town, owner)
+    alice, owner = await installation.who("alice", funds="1"), await installation.who("owner")
+    miner = await HandMiner.enrol(installation, owner)
     job = await submit(alice)
     [lease] = await miner.poll(wait=10)
     assert lease["job"] == job["id"]
@@ -46,12 +46,12 @@ async def test_events_between_split_modules_take_the_bus_and_the_direct_way_when
     nats: NatsServer, tmp_path: Path
 ) -> None:
     places = placed(**dict.fromkeys(MODULES, "split"))
-    with one(tmp_path, places | {"AITBC_NATS_URL": nats.url}) as town:
-        admin, port = await town.admin(), int(places["AITBC_MODULES__AI__PORT"])
+    with one(tmp_path, places | {"AITBC_NATS_URL": nats.url}) as installation:
+        admin, port = await installation.admin(), int(places["AITBC_MODULES__AI__PORT"])
         told = {"bus": 0.0, "direct": 0.0}
 
         for way in ("bus", "direct"):
-            await paid_job(town)
+            await paid_job(installation)
             async with asyncio.timeout(WITHIN):
                 while (await ways(port, admin))[way] <= told[way]:  # noqa: ASYNC110
                     await asyncio.sleep(0.5)

@@ -8,7 +8,7 @@ from typing import Any
 
 from aitbc.kernel.crypto.chain_format import verify_receipt
 from aitbc.kernel.crypto.chain_verifier import verify_export
-from tests.house import Caller
+from tests.app import Caller
 from tests.journeys.hand_miner import HandMiner, Place
 
 EMBED = {"kind": "embed", "input": {"texts": ["hello"]}, "max_price": "0.05"}
@@ -37,9 +37,9 @@ async def sealed(caller: Caller, receipt: str) -> bytes:
     raise AssertionError("the receipt was not sealed")
 
 
-async def test_a_job_is_sold_done_receipted_and_paid(stage: Place) -> None:
-    alice, owner = await stage.who("alice", funds="1"), await stage.who("owner")
-    miner = await HandMiner.enrol(stage, owner)
+async def test_a_job_is_sold_done_receipted_and_paid(app: Place) -> None:
+    alice, owner = await app.who("alice", funds="1"), await app.who("owner")
+    miner = await HandMiner.enrol(app, owner)
     await miner.beat()
     waiting = asyncio.create_task(miner.poll(wait=5))
     await asyncio.sleep(0.1)
@@ -61,13 +61,13 @@ async def test_a_job_is_sold_done_receipted_and_paid(stage: Place) -> None:
     verify_receipt(await sealed(alice, outcome["receipt"]))
     export = await alice.get("/api/v1/trading/chain/export")
     assert verify_export(io.BytesIO(export.content)).receipts > 0
-    report = (await (await stage.admin()).post("/api/v1/trading/ledger/verify")).json()
+    report = (await (await app.admin()).post("/api/v1/trading/ledger/verify")).json()
     assert report["ok"], json.dumps(report)
 
 
-async def test_a_canceled_job_costs_nothing_and_its_late_result_is_refused(stage: Place) -> None:
-    alice, owner = await stage.who("alice", funds="1"), await stage.who("owner")
-    miner = await HandMiner.enrol(stage, owner)
+async def test_a_canceled_job_costs_nothing_and_its_late_result_is_refused(app: Place) -> None:
+    alice, owner = await app.who("alice", funds="1"), await app.who("owner")
+    miner = await HandMiner.enrol(app, owner)
     job = await submit(alice)
     [lease] = await miner.poll()
     assert (await alice.post(f"/api/v1/ai/jobs/{job['id']}/cancel")).json()["state"] == "canceled"
@@ -78,9 +78,9 @@ async def test_a_canceled_job_costs_nothing_and_its_late_result_is_refused(stage
     assert await balance(alice) == {"available": Decimal(1), "held": 0}
 
 
-async def test_a_job_given_back_goes_to_another_miner(stage: Place) -> None:
-    alice, owner = await stage.who("alice", funds="1"), await stage.who("owner")
-    first, second = await HandMiner.enrol(stage, owner), await HandMiner.enrol(stage, owner)
+async def test_a_job_given_back_goes_to_another_miner(app: Place) -> None:
+    alice, owner = await app.who("alice", funds="1"), await app.who("owner")
+    first, second = await HandMiner.enrol(app, owner), await HandMiner.enrol(app, owner)
     job = await submit(alice)
     [lease] = await first.poll()
     body = {"token": lease["token"], "reason": "going_home"}
@@ -91,9 +91,9 @@ async def test_a_job_given_back_goes_to_another_miner(stage: Place) -> None:
     assert (await second.deliver(other)).json()["state"] == "succeeded"
 
 
-async def test_a_miner_that_drains_gets_no_work_and_says_why(stage: Place) -> None:
-    alice, owner = await stage.who("alice", funds="1"), await stage.who("owner")
-    miner = await HandMiner.enrol(stage, owner)
+async def test_a_miner_that_drains_gets_no_work_and_says_why(app: Place) -> None:
+    alice, owner = await app.who("alice", funds="1"), await app.who("owner")
+    miner = await HandMiner.enrol(app, owner)
     await miner.beat()
     assert (await owner.post(f"/api/v1/gpu/miners/{miner.id}/drain", {"message": "new fans"})).status_code == 200
     await submit(alice)
@@ -102,9 +102,9 @@ async def test_a_miner_that_drains_gets_no_work_and_says_why(stage: Place) -> No
     assert "new fans" in json.dumps(answer)
 
 
-async def test_what_belongs_to_others_looks_like_nothing(stage: Place) -> None:
-    alice, owner, eve = await stage.who("alice", funds="1"), await stage.who("owner"), await stage.who("eve", funds="1")
-    miner = await HandMiner.enrol(stage, owner)
+async def test_what_belongs_to_others_looks_like_nothing(app: Place) -> None:
+    alice, owner, eve = await app.who("alice", funds="1"), await app.who("owner"), await app.who("eve", funds="1")
+    miner = await HandMiner.enrol(app, owner)
     job = await submit(alice)
     unknown = "job_" + "0" * 26
     for path in (
@@ -120,16 +120,16 @@ async def test_what_belongs_to_others_looks_like_nothing(stage: Place) -> None:
     assert (await eve.get(f"/api/v1/trading/accounts/{alice.principal.account}")).status_code == 404
 
 
-async def test_a_thousand_wishes_on_a_small_purse_never_overspend(stage: Place) -> None:
-    poor = await stage.who("poor", funds="0.5")
+async def test_a_thousand_wishes_on_a_small_purse_never_overspend(app: Place) -> None:
+    poor = await app.who("poor", funds="0.5")
     answers = await asyncio.gather(*(poor.post("/api/v1/ai/jobs", EMBED) for _ in range(200)))
     codes = sorted(answer.status_code for answer in answers)
     assert codes == [201] * 10 + [402] * 190
     assert await balance(poor) == {"available": Decimal(0), "held": Decimal("0.5")}
 
 
-async def test_the_same_submission_from_twenty_threads_is_one_job(stage: Place) -> None:
-    alice = await stage.who("alice", funds="1")
+async def test_the_same_submission_from_twenty_threads_is_one_job(app: Place) -> None:
+    alice = await app.who("alice", funds="1")
     answers = await asyncio.gather(*(alice.post("/api/v1/ai/jobs", EMBED, once="one") for _ in range(20)))
     assert {answer.status_code for answer in answers} <= {201, 409}
     again = await alice.post("/api/v1/ai/jobs", EMBED, once="one")
@@ -138,8 +138,8 @@ async def test_the_same_submission_from_twenty_threads_is_one_job(stage: Place) 
     assert len((await alice.get("/api/v1/ai/jobs")).json()["data"]) == 1
 
 
-async def test_money_for_nobody_is_refused(stage: Place) -> None:
-    admin = await stage.admin()
+async def test_money_for_nobody_is_refused(app: Place) -> None:
+    admin = await app.admin()
     before = (await admin.post("/api/v1/trading/ledger/verify", {})).json()["entries"]
     for account in ("acct_01kb2c3d4e5f6g7h8j9kamnpqr", "acct_00000000000000000000000000"):
         answer = await admin.post("/api/v1/trading/deposits", {"account": account, "amount": "5"})

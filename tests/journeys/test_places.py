@@ -25,7 +25,8 @@ from aitbc_cli.doctor.case import Case
 from aitbc_cli.doctor.rounds import CHECKS, examine
 from tests.chaos.server_process import ServerProcess
 from tests.cli.miner.test_daemon import Market
-from tests.cli.tiny_server import Told, answering
+from tests.cli.tiny_server import Reply, answering
+from tests.scale import scaled
 from tests.server.runtime.test_serve import ask, free_port, run_briefly
 
 MODULES = ("gpu", "ai", "trading")
@@ -59,32 +60,34 @@ class Installation:
             return refused.code
 
 
-@pytest.fixture
-def made(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Installation]:
-    installation = Installation(tmp_path, request.param).start()
+SHAPES: dict[str, dict[str, str]] = {
+    "exposed": dict.fromkeys(MODULES, "exposed"),
+    "gpu split": {"gpu": "split"},
+    "gpu split, ai exposed": {"gpu": "split", "ai": "exposed"},
+    "ai split": {"ai": "split"},
+    "trading split": {"trading": "split"},
+    "all split": dict.fromkeys(MODULES, "split"),
+}
+
+
+@pytest.fixture(scope="module")
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """A running installation of one shape, for all the tests that want this one."""
+    settings = {"AITBC_WEBHOOKS__ALLOW_PRIVATE": "true"}
+    installation = Installation(tmp_path_factory.mktemp("places"), SHAPES[request.param], **settings).start()
     yield installation
     if installation.server.is_alive:
         installation.server.stop()
 
 
-ALL_SPLIT = dict.fromkeys(MODULES, "split")
+def placed(*shapes: str) -> pytest.MarkDecorator:
+    """The test runs in an installation of each of these shapes."""
+    return pytest.mark.parametrize("made", shapes, indirect=True, scope="module")
 
 
-@pytest.mark.parametrize(
-    "made",
-    [
-        dict.fromkeys(MODULES, "exposed"),
-        {"gpu": "split"},
-        {"ai": "split"},
-        {"trading": "split"},
-        ALL_SPLIT,
-    ],
-    indirect=True,
-    ids=lambda places: ",".join(f"{name}-{place}" for name, place in places.items()),
-)
+@placed(*scaled(["all split"], ["exposed", "gpu split", "ai split", "trading split", "all split"]))
 def test_a_paid_job_is_done_wherever_the_modules_live(made: Installation, tmp_path: Path) -> None:
-    (tmp_path / "miners").mkdir()
-    market = Market(made.server, tmp_path / "miners")
+    market = Market(made.server, tmp_path)
     miner = market.start(token=market.token())
     try:
         job = market.submit("echo hello")
@@ -107,7 +110,7 @@ def until(holds: Any, seconds: float = 15.0) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("made", [{"gpu": "split", "ai": "exposed"}], indirect=True)
+@placed("gpu split, ai exposed")
 def test_each_port_answers_for_its_own_module(made: Installation) -> None:
     gpu, ai = made.ports["gpu"], made.ports["ai"]
     for path, wanted in {
@@ -132,7 +135,7 @@ def test_each_port_answers_for_its_own_module(made: Installation) -> None:
     assert told["gpu"]["pid"] != told["ai"]["pid"] == made.server.pid
 
 
-@pytest.mark.parametrize("made", [{"gpu": "split"}], indirect=True)
+@placed("gpu split")
 def test_a_dead_module_answers_503_alone_and_comes_back(made: Installation) -> None:
     pid = made.places()["gpu"]["pid"]
     os.kill(pid, signal.SIGSTOP)  # so that it cannot be started again behind our back
@@ -146,7 +149,7 @@ def test_a_dead_module_answers_503_alone_and_comes_back(made: Installation) -> N
     assert made.places()["gpu"]["pid"] != pid
 
 
-@pytest.mark.parametrize("made", [{"gpu": "split"}], indirect=True)
+@placed("gpu split")
 def test_the_end_of_the_main_process_ends_all_of_them(made: Installation) -> None:
     gpu = made.places()["gpu"]["pid"]
     assert made.server.stop() == 0
@@ -161,8 +164,8 @@ def test_the_end_of_the_main_process_ends_all_of_them(made: Installation) -> Non
     until(lambda: made.status("/api/v1/gpu/miners") == 200)
 
 
-@pytest.mark.parametrize("made", [{"gpu": "split"}], indirect=True)
-async def test_an_inner_door_opens_to_a_token_for_this_process_only(made: Installation) -> None:
+@placed("gpu split")
+async def test_an_internal_api_opens_to_a_token_for_this_process_only(made: Installation) -> None:
     secret = bytes.fromhex((made.server.state / "secret.key").read_text().strip())
     socket = made.server.state / "run" / "gpu.sock"
     assert socket.stat().st_mode & 0o077 == 0
@@ -303,7 +306,7 @@ def test_a_second_main_process_with_split_modules_needs_a_state_folder_of_its_ow
         assert first.stop() == 0
 
 
-@pytest.mark.parametrize("made", [ALL_SPLIT], indirect=True)
+@placed("all split")
 def test_a_process_of_its_own_audits_whom_it_refuses(made: Installation) -> None:
     account = ask(made.server, "/api/v1/identity/accounts", {"name": "narrow"})["id"]
     narrow = {"name": "narrow", "account": account, "scopes": ["self:read"]}
@@ -324,24 +327,22 @@ def test_a_process_of_its_own_audits_whom_it_refuses(made: Installation) -> None
     until(lambda: noted() == {"jobs:read", "miners:read"})
 
 
-def test_webhooks_are_told_wherever_the_modules_live(tmp_path: Path) -> None:
-    installation = Installation(tmp_path, ALL_SPLIT, AITBC_WEBHOOKS__ALLOW_PRIVATE="true").start()
-    (tmp_path / "miners").mkdir()
-    with answering(Told(200)) as receiver:
-        market = Market(installation.server, tmp_path / "miners")
+@placed("all split")
+def test_webhooks_are_sent_wherever_the_modules_live(made: Installation, tmp_path: Path) -> None:
+    with answering(Reply(200)) as receiver:
+        market = Market(made.server, tmp_path)
         miner = market.start(token=market.token())
         try:
-            made = ask(installation.server, "/api/v1/webhooks/endpoints", {"url": receiver.url})
+            endpoint = market.ask("/api/v1/webhooks/endpoints", {"url": receiver.url})
             job = market.submit("echo hello")
             market.until_state(job, "succeeded")
             until(lambda: len(receiver.asked) > 0, 3.0)
             (message,) = receiver.asked
             headers = {name.lower(): value for name, value in message.headers.items()}
-            told = Webhook(made["secret"]).verify(message.body, headers)
+            told = Webhook(endpoint["secret"]).verify(message.body, headers)
             assert (told["type"], told["data"]["job"]) == ("ai.job_succeeded", job)
-            until(lambda: not ask(installation.server, "/api/v1/operations/events?status=pending")["data"])
+            until(lambda: not ask(made.server, "/api/v1/operations/events?status=pending")["data"])
             assert len(receiver.asked) == 1
         finally:
             miner.terminate()
             miner.wait(15)
-            installation.server.stop()

@@ -7,30 +7,33 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from aitbc.kernel.database.unit_of_work import Target
-from tests.house import Caller
+from tests.app import Caller
 from tests.journeys.hand_miner import HandMiner
-from tests.journeys.shapes import OVER_NATS, REPLICAS, Town, installed
+from tests.journeys.shapes import OVER_NATS, REPLICAS, TestInstallation, installed
 from tests.journeys.test_paid_job import submit
+from tests.nats_server import NatsServer
+from tests.scale import scaled
 
+FEW = REPLICAS + (OVER_NATS if NatsServer.is_installed() else "")
 REVOKED_SECONDS = 1.0
 POLL_SECONDS = 20
 
 
-@pytest.fixture(scope="module", params=[REPLICAS, REPLICAS + OVER_NATS])
+@pytest.fixture(scope="module", params=scaled((FEW,), (REPLICAS, REPLICAS + OVER_NATS)))
 def replicas(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[], Target]
-) -> Iterator[Town]:
+) -> Iterator[TestInstallation]:
     """The two of them."""
-    with installed(request.param, tmp_path_factory.mktemp("replicas"), new_database) as town:
-        yield town
+    with installed(request.param, tmp_path_factory.mktemp("replicas"), new_database) as installation:
+        yield installation
 
 
-def at(town: Town, number: int, who: Caller) -> Caller:
+def at(installation: TestInstallation, number: int, who: Caller) -> Caller:
     """The same person, at this server only."""
-    return Caller(who.principal, who.secret, Town([town.servers[number]]).client(who.secret))
+    return Caller(who.principal, who.secret, TestInstallation([installation.servers[number]]).client(who.secret))
 
 
-async def test_a_key_revoked_at_one_is_refused_by_the_other_within_a_second(replicas: Town) -> None:
+async def test_a_key_revoked_at_one_is_refused_by_the_other_within_a_second(replicas: TestInstallation) -> None:
     for revoking, reading in ((0, 1), (1, 0)):
         alice = await replicas.who("alice")
         there = at(replicas, reading, alice)
@@ -43,10 +46,10 @@ async def test_a_key_revoked_at_one_is_refused_by_the_other_within_a_second(repl
         assert (await there.get("/api/v1/ai/jobs")).status_code == 401
 
 
-async def test_a_miner_that_waits_at_one_gets_what_is_submitted_at_the_other(replicas: Town) -> None:
+async def test_a_miner_that_waits_at_one_gets_what_is_submitted_at_the_other(replicas: TestInstallation) -> None:
     alice, owner = await replicas.who("alice", funds="1"), await replicas.who("owner")
     for waiting, submitting in ((0, 1), (1, 0)):
-        miner = await HandMiner.enrol(Town([replicas.servers[waiting]]), owner)
+        miner = await HandMiner.enrol(TestInstallation([replicas.servers[waiting]]), owner)
         poll = asyncio.create_task(miner.poll(wait=POLL_SECONDS))
         await asyncio.sleep(0.5)
         started = time.monotonic()
@@ -61,7 +64,7 @@ async def test_a_miner_that_waits_at_one_gets_what_is_submitted_at_the_other(rep
         assert told.json()["state"] == "succeeded"
 
 
-async def test_one_sealer_makes_one_chain_whoever_is_asked(replicas: Town) -> None:
+async def test_one_sealer_makes_one_chain_whoever_is_asked(replicas: TestInstallation) -> None:
     alice, owner = await replicas.who("alice", funds="1"), await replicas.who("owner")
     miner = await HandMiner.enrol(replicas, owner)
     for number in range(4):

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from tests.chaos.server_process import ServerProcess
-from tests.cli.town import MinerAtWork
+from tests.cli.installation import MinerAtWork
 from tests.server.runtime.test_serve import free_port
 
 MODULES = ("gpu", "ai", "trading")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tests.poison.operations import Call, Operation
+from tests.scale import FULL
 
 OF_THE_WALL = frozenset({400, 404, 405, 413, 414, 415, 421, 431})
 """What the boundary itself answers, whatever the operation: described once, as any other failure."""
@@ -29,3 +30,9 @@ Poison = Callable[[Operation, Call], Iterator[Case]]
 def refused(name: str, call: Call, *statuses: int, code: str | None = None, of_the_wall: bool = False) -> Case:
     """A case with these right statuses."""
     return Case(name, call, frozenset(statuses), frozenset({code} if code else ()), of_the_wall)
+
+
+def chosen(cases: Iterator[Case], turn: int) -> list[Case]:
+    """The cases of one kind for one operation: all of them by `make test-all`; else every third, another third each turn."""
+    every = list(cases)
+    return every if FULL else every[turn % 3 :: 3] or every[:1]

@@ -1,4 +1,4 @@
-"""Fixtures of the poison tests: one event loop and one town for each file."""
+"""Fixtures of the poison tests: one event loop and one test app for each file."""
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -7,22 +7,30 @@ import pytest
 from structlog.testing import capture_logs
 
 from aitbc.kernel.database.unit_of_work import Target
-from tests.poison.town import Town, open_town
+from tests.poison.stocked import StockedApp, stocked_app
 
 
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
-    """One event loop for a whole file, so that its tests can share a house."""
+    """One event loop for a whole file, so that its tests can share an app."""
     return "asyncio"
 
 
 @pytest.fixture(scope="module")
-async def town(
+async def stocked(
     new_database: Callable[[], Target], tmp_path_factory: pytest.TempPathFactory, anyio_backend: str
-) -> AsyncIterator[Town]:
-    """The running town."""
-    async with open_town(new_database(), tmp_path_factory.mktemp("town")) as town:
-        yield town
+) -> AsyncIterator[StockedApp]:
+    """A test app with one of everything."""
+    async with stocked_app(new_database(), tmp_path_factory.mktemp("stocked")) as stocked:
+        yield stocked
+
+
+@pytest.fixture
+async def nothing_written(stocked: StockedApp) -> AsyncIterator[None]:
+    """Whoever uses this must leave what is stored as it was."""
+    before = await stocked.settled()  # events of an earlier case may still be on their way
+    yield
+    assert await stocked.settled() == before
 
 
 @pytest.fixture

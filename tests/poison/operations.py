@@ -193,7 +193,7 @@ def _right(field: Field) -> str:
 
 
 def description() -> dict[str, Any]:
-    """The OpenAPI document of the whole application, with nobody behind its doors."""
+    """The OpenAPI document of the whole application, with no service behind its routes."""
     nobody = SimpleNamespace(
         wired=SimpleNamespace(services={}, modules=MODULES, offered=lambda m: dict.fromkeys((m.name, *m.parts))),
         modules=MODULES,

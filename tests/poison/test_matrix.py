@@ -8,14 +8,15 @@ import pytest
 
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.server.asgi.openapi import catalogued
-from tests.poison.cases import Case, Poison
+from tests.for_each import for_each
+from tests.poison.cases import Case, Poison, chosen
 from tests.poison.operations import DESCRIPTION, OPERATIONS, Call, Operation
 from tests.poison.poison_bodies import BODIES
 from tests.poison.poison_heads import HEADS
 from tests.poison.poison_targets import TARGETS
 from tests.poison.poison_texts import texts_that_nobody_expects
 from tests.poison.poison_values import VALUES
-from tests.poison.town import Town
+from tests.poison.stocked import StockedApp
 from tests.poison.wire import Answer
 
 POISONS: tuple[Poison, ...] = (*VALUES, *BODIES, *TARGETS, *HEADS)
@@ -27,7 +28,8 @@ ON_THE_MARKET = frozenset({"get_listed_gpu"})
 INSIDE = re.compile(r'Traceback|File \\?"|\.py\b|asyncpg|sqlalchemy|msgspec|litestar|SELECT |relation "', re.IGNORECASE)
 """What only the inside knows."""
 
-operation_by_operation = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+ORDER = {ident: place for place, ident in enumerate(OPERATIONS)}
+for_each_operation = for_each(OPERATIONS.values(), lambda operation: operation.ident)
 pytestmark = pytest.mark.usefixtures("quiet")
 
 
@@ -66,100 +68,101 @@ def wrong_allow(operation: Operation, answer: Answer) -> list[str]:
     return [] if told == true else [f"Allow names {sorted(told)}, not {sorted(true)}"]
 
 
-@operation_by_operation
-async def test_every_poison_is_refused_and_writes_nothing(town: Town, operation: Operation) -> None:
-    right = town.call(operation)
-    before = await town.settled()  # events of an earlier case may still be on their way
+@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+async def test_every_poison_is_refused_and_writes_nothing(stocked: StockedApp, operation: Operation) -> None:
+    right = stocked.call(operation)
+    before = await stocked.settled()  # events of an earlier case may still be on their way
     faults = {}
-    for poison in POISONS:
-        for case in poison(operation, right):
-            if found := faults_of(operation, case, await town.ask(case.call)):
+    turn = ORDER[operation.ident]
+    for number, poison in enumerate(POISONS):
+        for case in chosen(poison(operation, right), turn + number):
+            if found := faults_of(operation, case, await stocked.ask(case.call)):
                 faults[case.name] = found
     assert not faults, "\n".join(f"{name}: {'; '.join(found)}" for name, found in faults.items())
-    assert await town.settled() == before
+    assert await stocked.settled() == before
 
 
-@operation_by_operation
-async def test_a_key_without_the_scope_is_refused(town: Town, operation: Operation) -> None:
+@for_each_operation
+async def test_a_key_without_the_scope_is_refused(
+    operation: Operation, stocked: StockedApp, nothing_written: None
+) -> None:
     if operation.is_public:
         return
-    before = await town.settled()  # events of an earlier case may still be on their way
-    narrow = town.call(operation).by(town.narrow_for(operation))
-    for name, call in {"known": narrow, "unknown": town.unknown(operation, narrow)}.items():
+    narrow = stocked.call(operation).by(stocked.narrow_for(operation))
+    for name, call in {"known": narrow, "unknown": stocked.unknown(operation, narrow)}.items():
         case = Case(name, call, frozenset({403}), frozenset({"forbidden"}))
-        assert faults_of(operation, case, await town.ask(call)) == []
-    assert await town.settled() == before
+        assert faults_of(operation, case, await stocked.ask(call)) == []
 
 
-@operation_by_operation
-async def test_what_belongs_to_others_is_as_unknown_as_what_nobody_has(town: Town, operation: Operation) -> None:
-    secret = town.key_for(operation, foreign=True)
-    if not operation.parameters("path") or secret in (None, town.admin) or operation.permission in OPEN_TO_ALL:
+@for_each_operation
+async def test_what_belongs_to_others_is_as_unknown_as_what_nobody_has(
+    operation: Operation, stocked: StockedApp, nothing_written: None
+) -> None:
+    secret = stocked.key_for(operation, foreign=True)
+    if not operation.parameters("path") or secret in (None, stocked.admin) or operation.permission in OPEN_TO_ALL:
         return
     if operation.ident in ON_THE_MARKET:
         return
-    before = await town.settled()  # events of an earlier case may still be on their way
     assert secret is not None
-    foreign = town.call(operation).by(secret)
+    foreign = stocked.call(operation).by(secret)
     answers = []
-    for call in (foreign, town.unknown(operation, foreign)):
-        answer = await town.ask(call)
+    for call in (foreign, stocked.unknown(operation, foreign)):
+        answer = await stocked.ask(call)
         case = Case("foreign", call, frozenset({404, 409} if "attempt" in call.places else {404}))
         assert faults_of(operation, case, answer) == []
         answers.append({key: value for key, value in answer.json().items() if key != "request_id"})
     assert answers[0] == answers[1]
-    assert await town.settled() == before
 
 
-@operation_by_operation
-async def test_options_and_head_answer_what_get_would(town: Town, operation: Operation) -> None:
-    call = operation.brisk(town.call(operation))
+@for_each_operation
+async def test_options_and_head_answer_what_get_would(operation: Operation, stocked: StockedApp) -> None:
+    call = operation.brisk(stocked.call(operation))
     bare = replace(call, body=None).headed("content-type")
-    options = await town.ask(replace(bare, method="OPTIONS"))
+    options = await stocked.ask(replace(bare, method="OPTIONS"))
     assert options.status == 204
     assert wrong_allow(operation, options) == []
     if operation.method != "GET":
         return
-    head = await town.ask(replace(bare, method="HEAD"))
+    head = await stocked.ask(replace(bare, method="HEAD"))
     assert (head.status, head.body) == (operation.success, b"")
-    refused = await town.ask(replace(bare, method="HEAD").asked("poison", "1"))
+    refused = await stocked.ask(replace(bare, method="HEAD").asked("poison", "1"))
     assert (refused.status, refused.body) == (422, b"")
     assert refused.header("content-type") == "application/problem+json"
 
 
-@operation_by_operation
-async def test_every_reading_answers_as_it_is_described(town: Town, operation: Operation) -> None:
+@for_each_operation
+async def test_every_reading_answers_as_it_is_described(operation: Operation, stocked: StockedApp) -> None:
     if operation.method != "GET":
         return
-    answer = await town.ask(operation.brisk(town.call(operation)))
+    answer = await stocked.ask(operation.brisk(stocked.call(operation)))
     assert answer.status == operation.success, answer.body
     (media_type,) = operation.told["responses"][str(answer.status)]["content"]
     assert answer.header("content-type", plain=True) == media_type.partition(";")[0]
     assert answer.header("x-request-id")
 
 
-@operation_by_operation
-async def test_a_right_request_is_not_taken_for_poison(town: Town, operation: Operation) -> None:
+@for_each_operation
+async def test_a_right_request_is_not_taken_for_poison(operation: Operation, stocked: StockedApp) -> None:
     """The matrix would prove nothing if its right requests were refused for their form already."""
     if operation.method == "GET":
         return
-    unknown: Call = town.unknown(operation, town.call(operation))
+    unknown: Call = stocked.unknown(operation, stocked.call(operation))
     if unknown.places:
-        answer = await town.ask(unknown)
+        answer = await stocked.ask(unknown)
         assert answer.status in {404, 409}, answer.body
 
 
-@operation_by_operation
-async def test_texts_that_nobody_expects_never_fail(town: Town, operation: Operation) -> None:
+@for_each_operation
+async def test_texts_that_nobody_expects_never_fail(operation: Operation, stocked: StockedApp) -> None:
     """Where the description allows a text, any text may come; what is made of it is the operation's business, a 500 is not."""
-    keys = {town.key_for(operation)}
+    keys = {stocked.key_for(operation)}
     if operation.method == "GET" and not operation.is_public:
-        keys |= {town.key_for(operation, foreign=True), town.admin}
+        keys |= {stocked.key_for(operation, foreign=True), stocked.admin}
     answers = {}
     for secret in keys:
-        right = operation.brisk(operation.call(town.known, secret))
-        for case in texts_that_nobody_expects(operation, town.unknown(operation, right)):
-            answer = await town.ask(case.call)
+        right = operation.brisk(operation.call(stocked.known, secret))
+        for case in texts_that_nobody_expects(operation, stocked.unknown(operation, right)):
+            answer = await stocked.ask(case.call)
             if answer.status not in case.statuses or answer.status not in operation.statuses:
                 answers[case.name] = answer
     assert not answers
@@ -170,8 +173,8 @@ def test_the_matrix_holds_every_operation_of_the_description() -> None:
     assert sorted(told) == sorted(OPERATIONS)
 
 
-async def test_the_description_is_that_of_the_running_house(town: Town) -> None:
-    async with town.stage.client() as client:
+async def test_the_description_is_that_of_the_running_app(stocked: StockedApp) -> None:
+    async with stocked.app.client() as client:
         served = json.loads((await client.get("/openapi.json")).content)
     assert served["paths"] == DESCRIPTION["paths"]
     assert served["components"] == DESCRIPTION["components"]

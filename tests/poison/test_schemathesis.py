@@ -19,8 +19,11 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.chaos.server_process import ServerProcess
 from tests.poison.operations import DESCRIPTION
+from tests.scale import scaled
 
-EXAMPLES = 20
+EXAMPLES = scaled(2, 20)
+PHASES = scaled(["examples", "fuzzing"], ["examples", "coverage", "fuzzing"])
+"""What it calls coverage, each bound of each field, the matrix has too."""
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -32,7 +35,7 @@ STREAMS = ("follow_job", "export_chain")
 """What answers as long as something happens; the matrix asks it."""
 
 schema = schemathesis.openapi.from_dict(DESCRIPTION).exclude(operation_id=list(STREAMS))
-schema.config.phases.update(phases=["examples", "coverage", "fuzzing"])
+schema.config.phases.update(phases=PHASES)
 
 
 @pytest.fixture(scope="module")

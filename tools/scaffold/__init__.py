@@ -112,7 +112,7 @@ def _mounted(name: str, app: str, order: list[str]) -> str:
 
 def _prefixed(name: str, text: str) -> str:
     """placement.py with a first segment for the module's legacy paths on the gateway, unless one was foreseen."""
-    found = re.search(r"(?s)(?:OLDER|LEGACY)_PREFIXES: [^\n]*\n(?P<prefixes>.*?)\n\}", text)
+    found = re.search(r"(?s)LEGACY_PREFIXES: [^\n]*\n(?P<prefixes>.*?)\n\}", text)
     if found is None:
         raise Refused(f"{PLACEMENT} has no table of legacy prefixes.")
     if f'"{name}"' in found["prefixes"]:

@@ -1,6 +1,7 @@
 """The miner as its owner runs it: it joins, works, survives what happens to it and to the server, and leaves nothing behind."""
 
 import json
+import secrets
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import Request
 
 import pytest
 
@@ -32,24 +34,39 @@ SHELL = {"command": {"programs": {"sh": ["/bin/sh", "-c"]}}}
 
 
 class Market:
-    """A server, its operator, and the miners of the test."""
+    """A server, an account with money and a key, and its miners: those of one test."""
 
     def __init__(self, server: ServerProcess, folder: Path) -> None:
         self.server = server
         self.folder = folder
         self.miners: list[subprocess.Popen[bytes]] = []
-        account = self.ask("/api/v1/identity/keys/self")["account"]
-        self.ask("/api/v1/trading/deposits", {"account": account, "amount": "100"}, once="funds")
+        self.key = server.admin_key
+        name = f"market {secrets.token_hex(6)}"
+        account = self.ask("/api/v1/identity/accounts", {"name": name})["id"]
+        self.ask("/api/v1/trading/deposits", {"account": account, "amount": "100"}, once=name)
+        self.key = str(self.ask("/api/v1/identity/keys", {"name": "market", "account": account})["secret"])
 
-    def ask(self, path: str, body: Any = None, *, once: str | None = None) -> Any:
-        """An answer for the operator."""
-        headers = {"Authorization": f"Bearer {self.server.admin_key}", "Content-Type": "application/json"}
+    def request(self, path: str, body: Any = None, *, once: str | None = None, method: str | None = None) -> Request:
+        """A request with the account's key."""
+        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
         headers |= {"Idempotency-Key": once} if once else {}
         data = json.dumps(body).encode() if body is not None else None
-        with urllib.request.urlopen(
-            urllib.request.Request(self.server.url + path, data, headers), timeout=70
-        ) as answer:
-            return json.loads(answer.read())
+        return Request(self.server.url + path, data, headers, method=method)
+
+    def ask(self, path: str, body: Any = None, *, once: str | None = None, method: str | None = None) -> Any:
+        """The answer to a request."""
+        with urllib.request.urlopen(self.request(path, body, once=once, method=method), timeout=70) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def close(self) -> None:
+        """End the miners and cancel what waits, so that nothing of this test meets the next."""
+        for miner in self.miners:
+            if miner.poll() is None:
+                miner.kill()
+                miner.wait()
+        for state in ("queued", "leased", "running"):
+            for job in self.ask(f"/api/v1/ai/jobs?status={state}")["data"]:
+                self.ask(f"/api/v1/ai/jobs/{job['id']}/cancel", method="POST")
 
     def token(self) -> str:
         """A token for one miner."""
@@ -108,21 +125,22 @@ class Market:
         return self.until(holds, seconds)
 
 
-@pytest.fixture
-def market(tmp_path: Path) -> Iterator[Market]:
-    """A server with quick sweeps, and no miner yet."""
-    server = ServerProcess(
-        tmp_path / "state", free_port(), AITBC_AI__GRACE_SECONDS="2", AITBC_GPU__HEARTBEAT_SECONDS="1"
-    )
-    server.start()
-    (tmp_path / "miners").mkdir()
-    made = Market(server, tmp_path / "miners")
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server with quick sweeps."""
+    quick = {"AITBC_AI__GRACE_SECONDS": "2", "AITBC_GPU__HEARTBEAT_SECONDS": "1"}
+    made = ServerProcess(tmp_path_factory.mktemp("daemon") / "state", free_port(), **quick)
+    made.start()
     yield made
-    for miner in made.miners:
-        if miner.poll() is None:
-            miner.kill()
-            miner.wait()
-    server.stop()
+    made.stop()
+
+
+@pytest.fixture
+def market(server: ServerProcess, tmp_path: Path) -> Iterator[Market]:
+    """An account of the test's own, with no miner yet."""
+    made = Market(server, tmp_path)
+    yield made
+    made.close()
 
 
 def workers_of(miner: "subprocess.Popen[bytes]") -> list[int]:
@@ -166,7 +184,7 @@ def test_the_first_signal_lets_work_end_and_the_second_does_not(market: Market) 
 
 def test_a_killed_miner_leaves_no_worker_and_its_job_goes_to_another(market: Market) -> None:
     first = market.start("first", token=market.token())
-    job = market.submit("sleep 3; echo $$")
+    job = market.submit("sleep 2; echo $$", clocks={"run_seconds": 5})  # what the dead miner holds, runs out
     market.until(lambda: market.job(job)["state"] in ("leased", "running"))
     workers = workers_of(first)
     assert workers
@@ -218,10 +236,7 @@ def test_canceled_work_is_stopped(market: Market) -> None:
 
 
 def _cancel(market: Market, job: str) -> None:
-    headers = {"Authorization": f"Bearer {market.server.admin_key}"}
-    request = urllib.request.Request(f"{market.server.url}/api/v1/ai/jobs/{job}/cancel", headers=headers, method="POST")
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        assert json.loads(answer.read())["state"] == "canceled"
+    assert market.ask(f"/api/v1/ai/jobs/{job}/cancel", method="POST")["state"] == "canceled"
 
 
 def test_a_large_output_travels_as_an_artifact(market: Market) -> None:
@@ -229,10 +244,7 @@ def test_a_large_output_travels_as_an_artifact(market: Market) -> None:
     job = market.submit("head -c 300000 /dev/zero | tr '\\0' a")
     done = market.until_state(job, "succeeded")
     reference = done["output"]
-    headers = {"Authorization": f"Bearer {market.server.admin_key}"}
-    path = f"{market.server.url}/api/v1/ai/artifacts/{reference['artifact']}"
-    with urllib.request.urlopen(urllib.request.Request(path, headers=headers), timeout=10) as answer:
-        assert json.loads(answer.read())["stdout"].startswith("a" * 1000)
+    assert market.ask(f"/api/v1/ai/artifacts/{reference['artifact']}")["stdout"].startswith("a" * 1000)
 
 
 def test_without_a_token_or_with_a_wrong_one_it_says_what_helps(market: Market) -> None:
@@ -265,11 +277,6 @@ def test_its_key_and_credentials_are_private(market: Market) -> None:
 def test_a_removed_miner_stops_and_says_why(market: Market) -> None:
     miner = market.start(token=market.token())
     [seen] = market.until(lambda: market.ask("/api/v1/gpu/miners?status=online")["data"])
-    request = urllib.request.Request(
-        f"{market.server.url}/api/v1/gpu/miners/{seen['id']}",
-        headers={"Authorization": f"Bearer {market.server.admin_key}"},
-        method="DELETE",
-    )
-    urllib.request.urlopen(request, timeout=10).close()
+    urllib.request.urlopen(market.request(f"/api/v1/gpu/miners/{seen['id']}", method="DELETE"), timeout=10).close()
     assert miner.wait(20) == 4
     assert "enrol it again" in market.log()

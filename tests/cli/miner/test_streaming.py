@@ -18,6 +18,7 @@ from tests.chaos.server_process import ServerProcess
 from tests.cli.miner.test_daemon import Market
 from tests.cli.program import AITBC, as_program, surroundings
 from tests.journeys.shapes import SHAPES, placed
+from tests.scale import scaled
 from tests.server.runtime.test_serve import free_port
 
 JOBS = "/api/v1/ai/jobs"
@@ -97,7 +98,7 @@ def model() -> Iterator[SlowModel]:
     server.server_close()
 
 
-@pytest.fixture(scope="module", params=["mounted", "ai split", "all split"])
+@pytest.fixture(scope="module", params=scaled(["ai split"], ["mounted", "ai split", "all split"]))
 def market(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, model: SlowModel
 ) -> Iterator[Market]:
@@ -118,7 +119,7 @@ def market(
 @pytest.fixture
 def client(market: Market) -> Iterator[httpx.Client]:
     """Somebody with money."""
-    headers = {"Authorization": f"Bearer {market.server.admin_key}"}
+    headers = {"Authorization": f"Bearer {market.key}"}
     with httpx.Client(base_url=market.server.url, headers=headers, timeout=30) as client:
         yield client
 
@@ -282,7 +283,7 @@ def test_who_leaves_before_a_miner_has_the_job_pays_nothing(market: Market, clie
 @pytest.fixture
 def environment(market: Market, tmp_path: Path) -> dict[str, str]:
     """What the operator's shell has."""
-    return surroundings(tmp_path, AITBC_URL=market.server.url, AITBC_STATE_DIR=str(market.server.state))
+    return surroundings(tmp_path, AITBC_URL=market.server.url, AITBC_API_KEY=market.key)
 
 
 CHAT = ("job", "submit", "chat", "--message", PROMPT, "--max-price", "1", "--stream")

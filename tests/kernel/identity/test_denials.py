@@ -16,15 +16,15 @@ from aitbc.kernel.primitives import clock
 from aitbc.kernel.primitives.errors import Unavailable
 from aitbc.kernel.primitives.ids import new_id
 from aitbc.server.asgi.fast_path import FastRoutes
-from tests.house import Caller, Stage, open_house
+from tests.app import Caller, TestApp, running_app
 
 GONE = Target(host="/nonexistent", port=1, user="x", database="x")
 
 
 @pytest.fixture
-async def stage(target: Target, tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(target: Target, tmp_path: Path) -> AsyncIterator[TestApp]:
     """A house."""
-    async with open_house(target, tmp_path) as stage:
+    async with running_app(target, tmp_path) as stage:
         yield stage
 
 
@@ -35,14 +35,14 @@ def clock_that_goes_right() -> Iterator[None]:
     clock.reset()
 
 
-async def refusals(stage: Stage, key: str) -> list[dict[str, Any]]:
+async def refusals(stage: TestApp, key: str) -> list[dict[str, Any]]:
     """What the operator finds about a key, from the first on."""
     admin = await stage.admin()
     found = (await admin.get("/api/v1/operations/audit", module="kernel", action=ACTION, limit=1000)).json()["data"]
     return [entry for entry in reversed(found) if entry["key"] == key]
 
 
-async def told(stage: Stage, key: str, count: int) -> list[dict[str, Any]]:
+async def told(stage: TestApp, key: str, count: int) -> list[dict[str, Any]]:
     """The same, once there are so many."""
     for _ in range(100):
         if len(found := await refusals(stage, key)) >= count:
@@ -51,14 +51,14 @@ async def told(stage: Stage, key: str, count: int) -> list[dict[str, Any]]:
     return found
 
 
-async def narrow(stage: Stage, *scopes: str) -> Caller:
+async def narrow(stage: TestApp, *scopes: str) -> Caller:
     return await stage.who("narrow", scopes=scopes)
 
 
 JOB = {"kind": "embed", "input": {"texts": ["x"]}, "max_price": "0.05"}
 
 
-async def test_a_key_without_the_scope_is_refused_and_that_is_audited(stage: Stage) -> None:
+async def test_a_key_without_the_scope_is_refused_and_that_is_audited(stage: TestApp) -> None:
     who = await narrow(stage, "jobs:read")
     answer = await who.post("/api/v1/ai/jobs", JOB)
     assert (answer.status_code, answer.json()["detail"]) == (403, "This key lacks the scope jobs:create.")
@@ -69,15 +69,15 @@ async def test_a_key_without_the_scope_is_refused_and_that_is_audited(stage: Sta
     assert entry["request_id"] == answer.headers["x-request-id"]
 
 
-async def test_a_scope_that_looks_like_a_wildcard_opens_nothing(stage: Stage) -> None:
+async def test_a_scope_that_looks_like_a_wildcard_opens_nothing(stage: TestApp) -> None:
     who = await stage.who("wild")
     for scope in ("jobs:*", "*:read", "*:*", "**", "jobs", "Jobs:read", "*"):
         made = await who.post("/api/v1/identity/keys", {"name": "wild", "scopes": [scope]})
         assert made.status_code in (403, 422), scope
     # Even where one got into the database, it is no more than a word.
-    issued = await stage.house.identity.issue(account=who.principal.account, kind="live", name="w", scopes=())
+    issued = await stage.runtime.identity.issue(account=who.principal.account, kind="live", name="w", scopes=())
     wild = ["jobs:*", "*:*", "ai:*", "jobs:create ", "JOBS:CREATE"]
-    async with stage.house.platform.kernel.raw() as connection:
+    async with stage.runtime.platform.kernel.raw() as connection:
         await connection.execute("UPDATE kernel.keys SET scopes = $2 WHERE prefix = $1", issued.prefix, wild)
     async with stage.client(issued.secret) as client:
         assert (await client.post("/api/v1/ai/jobs", json=JOB)).status_code == 403
@@ -85,7 +85,7 @@ async def test_a_scope_that_looks_like_a_wildcard_opens_nothing(stage: Stage) ->
     assert {entry["object"] for entry in await told(stage, issued.id, 2)} == {"jobs:create", "jobs:read"}
 
 
-async def test_a_scope_of_another_module_opens_nothing(stage: Stage) -> None:
+async def test_a_scope_of_another_module_opens_nothing(stage: TestApp) -> None:
     who = await narrow(stage, "miners:read")
     assert (await who.get("/api/v1/gpu/miners")).status_code == 200
     for path in ("/api/v1/ai/jobs", "/api/v1/trading/receipts", "/api/v1/operations/audit"):
@@ -95,7 +95,7 @@ async def test_a_scope_of_another_module_opens_nothing(stage: Stage) -> None:
     assert {entry["details"]["operation"] for entry in found} >= {"GET /api/v1/ai/jobs", "GET /api/v1/operations/audit"}
 
 
-async def test_every_kind_of_door_takes_note(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_every_kind_of_door_takes_note(stage: TestApp, monkeypatch: pytest.MonkeyPatch) -> None:
     """Straight, the framework's own, one with a body that is no JSON, one that streams, and the older paths."""
     doors = {
         "straight": ("GET", "/api/v1/ai/jobs"),
@@ -118,7 +118,7 @@ async def test_every_kind_of_door_takes_note(stage: Stage, monkeypatch: pytest.M
         assert entry["details"]["operation"].startswith(method), name
 
 
-async def test_a_flood_is_two_rows_a_minute(stage: Stage) -> None:
+async def test_a_flood_is_two_rows_a_minute(stage: TestApp) -> None:
     who = await narrow(stage, "self:read")
     for _ in range(50):
         assert (await who.get("/api/v1/ai/jobs")).status_code == 403
@@ -134,7 +134,7 @@ async def test_a_flood_is_two_rows_a_minute(stage: Stage) -> None:
 async def test_what_was_windows_is_written_when_its_minute_is_over_or_the_server_stops(
     target: Target, tmp_path: Path
 ) -> None:
-    async with open_house(target, tmp_path) as stage:
+    async with running_app(target, tmp_path) as stage:
         quiet, late = await narrow(stage, "self:read"), await narrow(stage, "self:read")
         for who in (quiet, quiet, late, late, late):
             await who.get("/api/v1/ai/jobs")
@@ -142,15 +142,15 @@ async def test_what_was_windows_is_written_when_its_minute_is_over_or_the_server
         assert [entry["details"]["times"] for entry in await told(stage, quiet.principal.key, 2)] == [1, 1]
         for _ in range(3):
             await late.get("/api/v1/ai/jobs")
-    async with open_house(target, tmp_path) as stage:
+    async with running_app(target, tmp_path) as stage:
         times = [entry["details"]["times"] for entry in await refusals(stage, late.principal.key)]
         assert times == [1, 2, 1, 2]
 
 
-async def test_a_refusal_waits_for_no_database(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_refusal_waits_for_no_database(stage: TestApp, monkeypatch: pytest.MonkeyPatch) -> None:
     who = await narrow(stage, "self:read")
     assert (await who.get("/api/v1/identity/keys/self")).status_code == 200
-    denials = stage.house.denials
+    denials = stage.runtime.denials
     away = Database("kernel", GONE, list(Base.metadata.tables.values()))
     with monkeypatch.context() as patch:
         patch.setattr(denials, "_database", away)

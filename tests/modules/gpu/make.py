@@ -15,7 +15,7 @@ from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock
 from aitbc.modules.ai.service import AiSettings
 from aitbc.modules.gpu.service import GpuService, GpuSettings
-from tests.house import Caller, Stage, open_house
+from tests.app import Caller, TestApp, running_app
 
 GPU = "/api/v1/gpu"
 JOBS = "/api/v1/ai/jobs"
@@ -109,7 +109,7 @@ class Rig:
 class Fleet:
     """A running house, its owners and their miners."""
 
-    def __init__(self, stage: Stage, owner: Target) -> None:
+    def __init__(self, stage: TestApp, owner: Target) -> None:
         self.stage = stage
         self._owner = owner
 
@@ -170,5 +170,5 @@ class Fleet:
 async def fleet_on(target: Target, state_dir: Path, **settings: Any) -> AsyncIterator[Fleet]:
     """The whole house over a database; silence counts at once unless a grace is given."""
     tables = {"gpu": GpuSettings(**({"grace_seconds": 0.0} | settings)), "ai": AiSettings(grace_seconds=0)}
-    async with open_house(target, state_dir, tables=tables) as stage:
+    async with running_app(target, state_dir, tables=tables) as stage:
         yield Fleet(stage, target)

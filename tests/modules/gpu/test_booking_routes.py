@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from aitbc.kernel.primitives import ids
-from tests.house import Caller
+from tests.app import Caller
 from tests.modules.gpu.make import GPU, Fleet
 
 pytestmark = pytest.mark.anyio

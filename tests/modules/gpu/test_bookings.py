@@ -30,7 +30,7 @@ from aitbc.modules.gpu.service.bookings import (
 )
 from aitbc.modules.gpu.service.listings import GpuBooked, ListedGpuNotFound, ListGpu
 from aitbc.modules.trading.api import InsufficientFunds
-from tests.house import Caller
+from tests.app import Caller
 from tests.modules.gpu.make import Fleet, Rig
 
 pytestmark = pytest.mark.anyio
@@ -551,7 +551,7 @@ async def test_what_the_ledger_could_not_be_told_is_made_up_for_later(fleet: Fle
         hold = (await trading.still_held([hold_of(booking.id)])) or None
         assert hold is None
         await fleet.stage.service("trading").deposits.deposit(
-            fleet.stage.house.operator, market.buyer.account, over.cost_units, "again", IdempotencyKey.NONE
+            fleet.stage.runtime.operator, market.buyer.account, over.cost_units, "again", IdempotencyKey.NONE
         )
     await market.require_sound()
 

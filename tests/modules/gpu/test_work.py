@@ -175,7 +175,7 @@ async def test_a_removed_miner_gives_back_its_work_and_its_key_ends(fleet: Fleet
 async def test_a_removed_miner_whose_key_is_still_believed_for_a_moment_gets_nothing(fleet: Fleet) -> None:
     owner = await fleet.owner()
     rig = await fleet.rig(owner)
-    principal = await fleet.stage.house.identity.authenticate(rig.secret)
+    principal = await fleet.stage.runtime.identity.authenticate(rig.secret)
     await owner.client.delete(f"{GPU}/miners/{rig.id}")
     lease = KeepLease(attempt=ids.new_id("att"), token=1)
     heard = await fleet.gpu.heartbeats.receive(principal, SendHeartbeat(slots=1, slots_busy=0, leases=(lease,)))

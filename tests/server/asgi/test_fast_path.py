@@ -14,20 +14,20 @@ from aitbc.kernel.primitives.version import this_build
 from aitbc.kernel.telemetry.metrics import Metrics
 from aitbc.server.asgi.fast_path import FastRoute, FastRoutes
 from aitbc.server.runtime.application import asgi_app, litestar
-from tests.house import Caller, Stage, open_house
+from tests.app import Caller, TestApp, running_app
 
 VARYING = ("x-request-id", "date")
 NOBODY = "aitbc_live_000000000000000000000000000000000000000"
 
 
-def ways_of(stage: Stage) -> list[tuple[str, FastRoute]]:
+def ways_of(stage: TestApp) -> list[tuple[str, FastRoute]]:
     """Which operations go straight."""
-    app = litestar(stage.house, this_build(), Metrics(this_build()))
-    return list(FastRoutes(app, stage.house.wired.services))
+    app = litestar(stage.runtime, this_build(), Metrics(this_build()))
+    return list(FastRoutes(app, stage.runtime.wired.services))
 
 
 async def both(
-    stage: Stage,
+    stage: TestApp,
     monkeypatch: pytest.MonkeyPatch,
     path: str,
     method: str = "GET",
@@ -61,7 +61,7 @@ async def a_job(who: Caller) -> str:
 async def test_answers_of_both_ways_are_the_same(
     target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_house(target, tmp_path) as stage:
+    async with running_app(target, tmp_path) as stage:
         who, other = await stage.who(funds="5"), await stage.who("other")
         weak = await stage.who("weak", scopes=["chain:read"])
         job = await a_job(who)
@@ -98,7 +98,7 @@ BODIES = (None, b"{}", b"[]", b'{"there":"is no such field"}', b"{", b'"text"')
 async def test_every_straight_operation_refuses_as_the_framework_would(
     target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_house(target, tmp_path) as stage:
+    async with running_app(target, tmp_path) as stage:
         who = await stage.who()
         ways = ways_of(stage)
         templates = {(method, way.template) for method, way in ways}
@@ -124,7 +124,7 @@ async def test_every_straight_operation_refuses_as_the_framework_would(
 async def test_commands_are_refused_for_their_keys_alike(
     target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_house(target, tmp_path) as stage:
+    async with running_app(target, tmp_path) as stage:
         who = await stage.who(funds="5")
         command = {"kind": "embed", "input": {"texts": ["to be repeated"]}, "max_price": "0.5"}
         body = json.dumps(command).encode()
@@ -149,7 +149,7 @@ async def test_commands_are_refused_for_their_keys_alike(
 async def test_a_failure_of_ours_is_told_as_500_and_logged(
     target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_house(target, tmp_path) as stage:
+    async with running_app(target, tmp_path) as stage:
         who = await stage.who(funds="5")
         job = await a_job(who)
 
@@ -166,11 +166,11 @@ async def test_a_failure_of_ours_is_told_as_500_and_logged(
 async def test_metrics_name_the_route_of_a_straight_read_like_any_other(
     target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_house(target, tmp_path) as stage:
+    async with running_app(target, tmp_path) as stage:
         who = await stage.who(funds="5")
         job = await a_job(who)
         metrics = Metrics(this_build())
-        app = asgi_app(litestar(stage.house, this_build(), metrics), stage.house, metrics)
+        app = asgi_app(litestar(stage.runtime, this_build(), metrics), stage.runtime, metrics)
         client = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://localhost")  # type: ignore[arg-type]
         headers = {"authorization": f"Bearer {who.secret}"}
         assert (await client.get(f"/api/v1/ai/jobs/{job}", headers=headers)).status_code == 200

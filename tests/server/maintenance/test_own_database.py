@@ -83,7 +83,7 @@ def foreign(request: pytest.FixtureRequest) -> Iterator[Foreign]:
     """A running server that asks for passwords and listens on a port; one a test, for roles belong to the whole server."""
     programs = binaries() if request.param == "of the wheel" else DEBIAN
     if not programs.is_dir():
-        pytest.skip("this machine has no PostgreSQL 15 of Debian")
+        pytest.skip("this machine has no PostgreSQL 15 (Debian: apt-get install postgresql-15)")
     account = choose_account(None, Path("/nonexistent"))
     ground = Path(subprocess.check_output(["mktemp", "-d", "/tmp/aitbc-test-XXXXXX"], text=True).strip())
     ground.chmod(0o755)

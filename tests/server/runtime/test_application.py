@@ -20,17 +20,17 @@ from aitbc.kernel.primitives.version import this_build
 from aitbc.kernel.telemetry.metrics import Metrics
 from aitbc.server.config.placement import LEGACY_COORDINATOR_PREFIX, LEGACY_PREFIXES
 from aitbc.server.runtime.application import litestar
-from tests.house import Stage, open_house
+from tests.app import TestApp, running_app
 
 
 @pytest.fixture
-async def stage(target: Target, tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(target: Target, tmp_path: Path) -> AsyncIterator[TestApp]:
     """The running house."""
-    async with open_house(target, tmp_path) as stage:
+    async with running_app(target, tmp_path) as stage:
         yield stage
 
 
-async def description(stage: Stage) -> dict[str, Any]:
+async def description(stage: TestApp) -> dict[str, Any]:
     """The OpenAPI document, as a caller gets it."""
     async with stage.client() as client:
         return json.loads((await client.get("/openapi.json")).content)  # type: ignore[no-any-return]
@@ -41,7 +41,7 @@ def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]
     return [(path, method, told) for path, item in document["paths"].items() for method, told in item.items()]
 
 
-async def test_the_description_is_valid_and_complete(stage: Stage) -> None:
+async def test_the_description_is_valid_and_complete(stage: TestApp) -> None:
     document = await description(stage)
     OpenAPIV31SpecValidator(document).validate()
     for path, method, told in operations(document):
@@ -52,7 +52,7 @@ async def test_the_description_is_valid_and_complete(stage: Stage) -> None:
         assert any(int(status) >= 400 for status in told["responses"] if status.isdigit()), where
 
 
-async def test_every_time_is_described_as_one_and_every_pattern_ends_as_ecma_262_has_it(stage: Stage) -> None:
+async def test_every_time_is_described_as_one_and_every_pattern_ends_as_ecma_262_has_it(stage: TestApp) -> None:
     document = await description(stage)
     times = [
         told
@@ -70,7 +70,7 @@ async def test_every_time_is_described_as_one_and_every_pattern_ends_as_ecma_262
     assert r"\\Z" not in json.dumps(document) + kinds
 
 
-async def test_every_list_is_an_object_that_can_grow(stage: Stage) -> None:
+async def test_every_list_is_an_object_that_can_grow(stage: TestApp) -> None:
     document = await description(stage)
     for path, method, told in operations(document):
         for status, answer in told["responses"].items():
@@ -78,11 +78,13 @@ async def test_every_list_is_an_object_that_can_grow(stage: Stage) -> None:
             assert shape.get("type") != "array", f"{method} {path} answers {status} with a bare list"
 
 
-async def test_entries_of_one_moment_are_all_found_page_by_page(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_entries_of_one_moment_are_all_found_page_by_page(
+    stage: TestApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
     admin, moment = await stage.admin(), now()
     with monkeypatch.context() as still:
         still.setattr("aitbc.kernel.database.unit_of_work.now", lambda: moment)
-        for database in (stage.house.platform.kernel, stage.house.wired.databases["ai"]):
+        for database in (stage.runtime.platform.kernel, stage.runtime.wired.databases["ai"]):
             async with database.unit_of_work() as uow:
                 for number in range(4):
                     await uow.audit("acct_a", "key_a", "test.same_moment", f"{database.module} {number}")
@@ -98,11 +100,11 @@ async def test_entries_of_one_moment_are_all_found_page_by_page(stage: Stage, mo
     assert sorted(found) == [f"{module} {number}" for module in ("ai", "kernel") for number in range(4)]
 
 
-async def test_without_a_key_only_the_open_doors_answer(stage: Stage) -> None:
+async def test_without_a_key_only_the_open_doors_answer(stage: TestApp) -> None:
     document = await description(stage)
     revoked = await stage.who("revoked")
-    await stage.house.identity.revoke(revoked.principal, revoked.principal.key)
-    expired = await stage.house.identity.issue(
+    await stage.runtime.identity.revoke(revoked.principal, revoked.principal.key)
+    expired = await stage.runtime.identity.issue(
         account=revoked.principal.account, kind="admin", name="old", lifetime=timedelta(seconds=-1)
     )
     secrets: list[str | None] = [None, new_key("live"), new_key("live")[:-1], "x", revoked.secret, expired.secret]
@@ -127,8 +129,8 @@ OPEN = {
 """Whatever anybody may call, described or not; under the older prefixes what only reads may join it."""
 
 
-async def test_the_router_has_no_other_open_doors_than_these(stage: Stage) -> None:
-    app = litestar(stage.house, this_build(), Metrics(this_build()))
+async def test_the_router_has_no_other_open_doors_than_these(stage: TestApp) -> None:
+    app = litestar(stage.runtime, this_build(), Metrics(this_build()))
     legacy_prefixes = tuple(f"/{prefix}/" for prefix in (*LEGACY_PREFIXES, LEGACY_COORDINATOR_PREFIX))
     found = {
         (path, method)
@@ -141,7 +143,7 @@ async def test_the_router_has_no_other_open_doors_than_these(stage: Stage) -> No
     assert changing == {("/api/v1/gpu/enrolments", "POST")}
 
 
-async def test_a_key_without_the_scope_is_refused(stage: Stage) -> None:
+async def test_a_key_without_the_scope_is_refused(stage: TestApp) -> None:
     narrow = await stage.who(scopes=("self:read",))
     document = await description(stage)
     for path, method, told in operations(document):
@@ -153,7 +155,7 @@ async def test_a_key_without_the_scope_is_refused(stage: Stage) -> None:
         assert answer.status_code in (403, 415), f"{method} {path}: {answer.status_code} {answer.text}"
 
 
-async def test_two_authorization_headers_are_refused(stage: Stage) -> None:
+async def test_two_authorization_headers_are_refused(stage: TestApp) -> None:
     caller = await stage.who()
     headers = [("Authorization", f"Bearer {caller.secret}")] * 2
     async with stage.client() as client:
@@ -161,7 +163,7 @@ async def test_two_authorization_headers_are_refused(stage: Stage) -> None:
         assert (await client.get(f"/api/v1/identity/keys/self?key={caller.secret}")).status_code == 401
 
 
-async def test_accounts_and_keys_over_http(stage: Stage) -> None:
+async def test_accounts_and_keys_over_http(stage: TestApp) -> None:
     admin = await stage.admin()
     made = await admin.post("/api/v1/identity/accounts", {"name": "ann"}, once="one")
     assert made.status_code == 201
@@ -184,7 +186,7 @@ async def test_accounts_and_keys_over_http(stage: Stage) -> None:
         assert (await client.get("/api/v1/identity/keys/self")).status_code == 401
 
 
-async def test_the_operator_sees_the_audit_trail_and_the_events(stage: Stage) -> None:
+async def test_the_operator_sees_the_audit_trail_and_the_events(stage: TestApp) -> None:
     admin = await stage.admin()
     caller = await stage.who(funds="1")
     audit = (await admin.get("/api/v1/operations/audit", limit=100)).json()["data"]
@@ -194,7 +196,7 @@ async def test_the_operator_sees_the_audit_trail_and_the_events(stage: Stage) ->
     assert (await caller.get("/api/v1/operations/audit")).status_code == 403
 
 
-async def test_health_answers_without_a_key_and_reasons_only_with_one(stage: Stage) -> None:
+async def test_health_answers_without_a_key_and_reasons_only_with_one(stage: TestApp) -> None:
     admin = await stage.admin()
     async with stage.client() as client:
         assert (await client.get("/healthz")).json() == {"status": "ok"}
@@ -209,19 +211,19 @@ async def test_health_answers_without_a_key_and_reasons_only_with_one(stage: Sta
         assert name in figures
 
 
-async def test_a_stream_ends_within_a_second_of_its_keys_end(stage: Stage) -> None:
+async def test_a_stream_ends_within_a_second_of_its_keys_end(stage: TestApp) -> None:
     alice = await stage.who(funds="1")
     body = {"kind": "embed", "input": {"texts": ["x"]}, "max_price": "0.01"}
     job = (await alice.post("/api/v1/ai/jobs", body)).json()["id"]
     following = asyncio.create_task(alice.get(f"/api/v1/ai/jobs/{job}/events"))
     await asyncio.sleep(0.5)
     assert not following.done()
-    await stage.house.identity.revoke(alice.principal, alice.principal.key)
+    await stage.runtime.identity.revoke(alice.principal, alice.principal.key)
     answer = await asyncio.wait_for(following, 1.5)
     assert b"event: " in answer.content
 
 
-async def test_a_head_is_counted_under_the_route_of_its_get(stage: Stage) -> None:
+async def test_a_head_is_counted_under_the_route_of_its_get(stage: TestApp) -> None:
     who = await stage.who()
     answer = await who.client.head("/api/v1/ai/jobs/job_x")
     assert (answer.status_code, answer.content) == (404, b"")

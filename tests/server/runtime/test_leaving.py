@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.chaos.load import Client, Told, enrol
+from tests.chaos.load import Acknowledged, Client, enrol
 from tests.chaos.server_process import ServerProcess
 from tests.chaos.test_crashes import free_port
 
@@ -35,7 +35,7 @@ async def test_every_long_poll_and_stream_comes_to_its_end(
     server: ServerProcess, session: aiohttp.ClientSession
 ) -> None:
     try:
-        admin = Client(server.url, server.admin_key, session, told := Told())
+        admin = Client(server.url, server.admin_key, session, told := Acknowledged())
         _, operator = await admin.until_known("/api/v1/identity/accounts", {"name": "buyer"}, "account")
         _, buyer = await admin.until_known("/api/v1/identity/keys", {"name": "buyer", "account": operator["id"]})
         funds = {"account": operator["id"], "amount": "1", "reason": "test"}

@@ -19,7 +19,7 @@ from aitbc.server.config.settings import WebhookSettings
 from aitbc.server.webhooks import delivery, retention
 from aitbc.server.webhooks.delivery import FAILING_MAX, IN_FLIGHT_PER_ENDPOINT, LEASE, RETRY_DELAYS
 from aitbc.server.webhooks.retention import UNSENT_KEPT
-from tests.house import Caller, Stage, open_house
+from tests.app import Caller, TestApp, running_app
 from tests.server.webhooks.receiver import OK, Answer, Receiver, receiving, status
 from tests.server.webhooks.test_endpoints import DELIVERIES, ENDPOINTS, INSIDE, JOB, ended, endpoint_of, paid_job
 
@@ -27,9 +27,9 @@ QUICK = 0.5
 
 
 @pytest.fixture
-async def stage(new_database: Callable[[], Target], tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(new_database: Callable[[], Target], tmp_path: Path) -> AsyncIterator[TestApp]:
     """A house that sends to loopback."""
-    async with open_house(new_database(), tmp_path, webhooks=INSIDE) as stage:
+    async with running_app(new_database(), tmp_path, webhooks=INSIDE) as stage:
         yield stage
 
 
@@ -47,10 +47,10 @@ def clock_that_goes_right() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def house(target: Target, folder: Path, **settings: Any) -> AsyncIterator[Stage]:
+async def house(target: Target, folder: Path, **settings: Any) -> AsyncIterator[TestApp]:
     """One life of a server."""
     chosen = WebhookSettings(allow_private=True, **settings)
-    async with open_house(target, folder, webhooks=chosen) as stage:
+    async with running_app(target, folder, webhooks=chosen) as stage:
         yield stage
 
 
@@ -136,7 +136,7 @@ def endless(head: bytes, content: bytes, sent: list[int]) -> Answer:
 # F22 and S23 ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_receiver_that_is_down_is_tried_again_and_nothing_else_notices(stage: Stage) -> None:
+async def test_a_receiver_that_is_down_is_tried_again_and_nothing_else_notices(stage: TestApp) -> None:
     who = await stage.who(funds="10")
     answer = await who.post(ENDPOINTS, {"url": nowhere()})
     assert answer.status_code == 201
@@ -169,7 +169,7 @@ async def test_slow_receivers_delay_nobody_else(new_database: Callable[[], Targe
         assert (await well.post("/api/v1/ai/jobs", JOB)).status_code == 402  # asked and answered as ever
 
 
-async def test_an_endpoint_that_fails_gets_one_message_at_a_time(stage: Stage, impatient: None) -> None:
+async def test_an_endpoint_that_fails_gets_one_message_at_a_time(stage: TestApp, impatient: None) -> None:
     who = await stage.who()
     async with receiving(silence) as deaf:
         found = await told_by(who, deaf)
@@ -177,7 +177,7 @@ async def test_an_endpoint_that_fails_gets_one_message_at_a_time(stage: Stage, i
         for _ in range(6):
             await who.post(f"{ENDPOINTS}/{found['endpoint']}/test")
         await deaf.until(3)
-        assert len(stage.house.webhooks.worker._tasks) <= 1
+        assert len(stage.runtime.webhooks.worker._tasks) <= 1
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ async def test_an_endpoint_that_fails_gets_one_message_at_a_time(stage: Stage, i
     ],
 )
 async def test_odd_answers_are_bounded_and_told_apart(
-    stage: Stage, impatient: None, answer: Answer, state: str, said: str | None
+    stage: TestApp, impatient: None, answer: Answer, state: str, said: str | None
 ) -> None:
     async with receiving(answer) as receiver:
         found = await told_by(await stage.who(), receiver)
@@ -204,7 +204,7 @@ async def test_odd_answers_are_bounded_and_told_apart(
 
 
 @pytest.mark.parametrize("coding", ["", "Content-Encoding: gzip\r\n"], ids=["plain", "gzip bomb"])
-async def test_an_endless_answer_is_not_read(stage: Stage, coding: str) -> None:
+async def test_an_endless_answer_is_not_read(stage: TestApp, coding: str) -> None:
     sent: list[int] = []
     head = f"HTTP/1.1 200 OK\r\n{coding}Content-Type: application/json\r\n\r\n".encode()
     content = gzip.compress(bytes(1 << 20)) * 64 if coding else b"x" * 65_536
@@ -217,7 +217,7 @@ async def test_an_endless_answer_is_not_read(stage: Stage, coding: str) -> None:
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
-async def test_a_redirect_is_a_failure_and_not_followed(stage: Stage, code: int) -> None:
+async def test_a_redirect_is_a_failure_and_not_followed(stage: TestApp, code: int) -> None:
     async with receiving() as inside:
         for where in (inside.url, "file:///etc/passwd", "https://hooks.example/"):
             async with receiving(status(code, f"Location: {where}\r\n")) as receiver:
@@ -227,7 +227,7 @@ async def test_a_redirect_is_a_failure_and_not_followed(stage: Stage, code: int)
         assert inside.received == []
 
 
-async def test_410_ends_the_delivery_and_the_endpoint(stage: Stage) -> None:
+async def test_410_ends_the_delivery_and_the_endpoint(stage: TestApp) -> None:
     who = await stage.who(funds="10")
     async with receiving(status(410)) as receiver:
         found = await told_by(who, receiver)
@@ -244,7 +244,7 @@ async def test_410_ends_the_delivery_and_the_endpoint(stage: Stage) -> None:
         assert (await ended(who, found["id"]))["state"] == "delivered"
 
 
-async def test_410_of_an_old_address_says_nothing_about_the_new_one(stage: Stage) -> None:
+async def test_410_of_an_old_address_says_nothing_about_the_new_one(stage: TestApp) -> None:
     who = await stage.who()
     gate = asyncio.Event()
 
@@ -268,7 +268,7 @@ async def test_a_name_that_leads_inside_is_refused_when_it_is_sent_to(
 ) -> None:
     """The name was fine when the endpoint was made."""
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 443))]
-    async with open_house(new_database(), tmp_path) as stage:
+    async with running_app(new_database(), tmp_path) as stage:
         who = await stage.who()
         made = (await who.post(ENDPOINTS, {"url": "https://hooks.example/"})).json()
         monkeypatch.setattr("aitbc.server.webhooks.egress.socket.getaddrinfo", lambda *_: found)
@@ -281,20 +281,20 @@ async def test_a_name_that_leads_inside_is_refused_when_it_is_sent_to(
 # Again, and the end ---------------------------------------------------------------------------------------------------
 
 
-async def test_a_message_is_tried_for_days_at_the_times_of_the_standard_and_is_then_dead(stage: Stage) -> None:
+async def test_a_message_is_tried_for_days_at_the_times_of_the_standard_and_is_then_dead(stage: TestApp) -> None:
     who = await stage.who()
     async with receiving(status(503)) as receiver:
         made = await endpoint_of(who, receiver)
         delivery = (await who.post(f"{ENDPOINTS}/{made['id']}/test")).json()
         for number, pause in enumerate(RETRY_DELAYS, 1):
             await receiver.until(number)
-            await stage.house.webhooks.worker.wait_until_idle()
+            await stage.runtime.webhooks.worker.wait_until_idle()
             found = (await who.get(f"{DELIVERIES}/{delivery['id']}")).json()
             assert (found["state"], found["attempts"], found["error"]) == ("pending", number, "HTTP 503")
             due = await _until_due(stage)
             assert pause * 0.89 <= due <= pause * 1.11
             clock.move(due + timedelta(seconds=1))
-            stage.house.webhooks.worker.wake()
+            stage.runtime.webhooks.worker.wake()
         found = await ended(who, delivery["id"])
         assert (found["state"], found["attempts"], found["next_attempt_at"]) == ("dead", len(RETRY_DELAYS) + 1, None)
         assert {one.id for one in receiver.received} == {delivery["id"]}
@@ -302,8 +302,8 @@ async def test_a_message_is_tried_for_days_at_the_times_of_the_standard_and_is_t
         assert (made["enabled"], made["disabled_reason"]) == (False, "failing")
 
 
-async def _until_due(stage: Stage) -> timedelta:
-    async with stage.house.platform.kernel.raw() as connection:
+async def _until_due(stage: TestApp) -> timedelta:
+    async with stage.runtime.platform.kernel.raw() as connection:
         row = await connection.fetchrow(
             "SELECT due_at - attempted_at AS pause FROM kernel.webhook_deliveries ORDER BY id DESC LIMIT 1"
         )
@@ -311,7 +311,7 @@ async def _until_due(stage: Stage) -> timedelta:
     return row["pause"]
 
 
-async def test_one_success_makes_a_failing_endpoint_a_good_one(stage: Stage) -> None:
+async def test_one_success_makes_a_failing_endpoint_a_good_one(stage: TestApp) -> None:
     who = await stage.who()
     async with receiving(status(500)) as receiver:
         found = await told_by(who, receiver)
@@ -324,14 +324,14 @@ async def test_one_success_makes_a_failing_endpoint_a_good_one(stage: Stage) -> 
         assert (await who.get(path)).json()["failing_since"] is None
 
 
-async def test_what_waits_while_an_endpoint_is_disabled_is_sent_when_it_is_enabled_or_given_up(stage: Stage) -> None:
+async def test_what_waits_while_an_endpoint_is_disabled_is_sent_when_it_is_enabled_or_given_up(stage: TestApp) -> None:
     who = await stage.who()
     async with receiving(status(500)) as receiver:
         found = await told_by(who, receiver)
         path = f"{ENDPOINTS}/{found['endpoint']}"
         await who.post(f"{path}/disable")
         clock.move(timedelta(hours=1))
-        stage.house.webhooks.worker.wake()
+        stage.runtime.webhooks.worker.wake()
         await asyncio.sleep(0.1)
         assert len(receiver.received) == 1
         receiver.answer = OK
@@ -342,26 +342,26 @@ async def test_what_waits_while_an_endpoint_is_disabled_is_sent_when_it_is_enabl
         await attempted(who, lost["id"])
         await who.post(f"{path}/disable")
         clock.move(UNSENT_KEPT + timedelta(minutes=1))
-        await stage.house.webhooks.purge()
+        await stage.runtime.webhooks.purge()
         assert (await who.get(f"{DELIVERIES}/{lost['id']}")).json()["state"] == "dead"
 
 
 async def test_the_log_is_kept_for_days_and_an_endpoint_nobody_can_serve_is_disabled(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stage: TestApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     who = await stage.who()
     async with receiving() as receiver:
         found = await told_by(who, receiver)
-        await stage.house.webhooks.purge()
+        await stage.runtime.webhooks.purge()
         assert (await who.get(f"{DELIVERIES}/{found['id']}")).status_code == 200
         clock.move(timedelta(days=INSIDE.kept_days, minutes=1))
-        await stage.house.webhooks.purge()
+        await stage.runtime.webhooks.purge()
         assert (await who.get(f"{DELIVERIES}/{found['id']}")).status_code == 404
         monkeypatch.setattr(retention, "PENDING_MAX", 2)
         receiver.answer = silence
         for _ in range(3):
             await who.post(f"{ENDPOINTS}/{found['endpoint']}/test")
-        await stage.house.webhooks.purge()
+        await stage.runtime.webhooks.purge()
         made = (await who.get(f"{ENDPOINTS}/{found['endpoint']}")).json()
         assert (made["enabled"], made["disabled_reason"]) == (False, "overrun")
 
@@ -400,7 +400,7 @@ async def test_what_was_on_its_way_is_sent_again_under_the_same_id(
             await asyncio.sleep(0.2)
             assert len(receiver.received) == 1  # leased, for all that anybody knows
             clock.move(LEASE + timedelta(seconds=1))
-            stage.house.webhooks.worker.wake()
+            stage.runtime.webhooks.worker.wake()
             first, second = await receiver.until(2)
             assert (first.id, first.body) == (second.id, second.body)
             found = await ended(Caller(who.principal, who.secret, stage.client(who.secret)), first.id)
@@ -414,13 +414,13 @@ async def test_two_processes_send_a_message_once(new_database: Callable[[], Targ
         made = await endpoint_of(who, receiver)
         for _ in range(15):
             await who.post(f"{ENDPOINTS}/{made['id']}/test")
-            other.house.webhooks.worker.wake()
+            other.runtime.webhooks.worker.wake()
         await receiver.until(15)
         await asyncio.sleep(0.2)
         assert len({one.id for one in receiver.received}) == len(receiver.received) == 15
 
 
-async def test_what_became_of_messages_is_counted(stage: Stage) -> None:
+async def test_what_became_of_messages_is_counted(stage: TestApp) -> None:
     who = await stage.who()
     async with receiving() as receiver:
         for answer in (OK, status(500), status(410)):

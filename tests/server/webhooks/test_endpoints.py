@@ -18,7 +18,7 @@ from aitbc.modules.ai.events import JobClosed
 from aitbc.server.config.settings import WebhookSettings
 from aitbc.server.webhooks.delivery_log import TESTS_MAX
 from aitbc.server.webhooks.fan_out import published_types
-from tests.house import Caller, Stage, open_house
+from tests.app import Caller, TestApp, running_app
 from tests.journeys.hand_miner import HandMiner
 from tests.server.webhooks.receiver import Received, Receiver, receiving
 
@@ -29,9 +29,9 @@ INSIDE = WebhookSettings(allow_private=True)
 
 
 @pytest.fixture
-async def stage(new_database: Callable[[], Target], tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(new_database: Callable[[], Target], tmp_path: Path) -> AsyncIterator[TestApp]:
     """A house that sends to loopback."""
-    async with open_house(new_database(), tmp_path, webhooks=INSIDE) as stage:
+    async with running_app(new_database(), tmp_path, webhooks=INSIDE) as stage:
         yield stage
 
 
@@ -56,7 +56,7 @@ async def endpoint_of(who: Caller, receiver: Receiver, **more: Any) -> dict[str,
     return dict(answer.json())
 
 
-async def paid_job(stage: Stage, who: Caller) -> dict[str, Any]:
+async def paid_job(stage: TestApp, who: Caller) -> dict[str, Any]:
     """A job that was done and paid."""
     miner = await HandMiner.enrol(stage, who)
     await miner.beat()
@@ -87,7 +87,7 @@ def verified(message: Received, secret: str) -> dict[str, Any]:
 async def test_a_paid_job_is_told_at_once_and_signed(
     new_database: Callable[[], Target], tmp_path: Path, receiver: Receiver
 ) -> None:
-    async with open_house(new_database(), tmp_path, webhooks=INSIDE) as stage:
+    async with running_app(new_database(), tmp_path, webhooks=INSIDE) as stage:
         who, other = await stage.who(funds="10"), await stage.who("other", funds="10")
         endpoint = await endpoint_of(who, receiver)
         assert endpoint["secret"].startswith("whsec_")
@@ -107,7 +107,7 @@ async def test_a_paid_job_is_told_at_once_and_signed(
         assert found["body"].encode() == message.body
         # The relay brings the same event once more, and finds that it was told.
         clock.move(timedelta(minutes=1))
-        for relay in stage.house.wired.relays:
+        for relay in stage.runtime.wired.relays:
             await relay.deliver_due()
         await asyncio.sleep(0.1)
         assert len(receiver.received) == 1
@@ -115,20 +115,20 @@ async def test_a_paid_job_is_told_at_once_and_signed(
 
 
 async def test_what_cannot_be_heard_at_once_is_brought_by_the_relay(
-    stage: Stage, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    stage: TestApp, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     who = await stage.who(funds="10")
     await endpoint_of(who, receiver)
     away = Database("kernel", Target(host="/nonexistent", port=1, user="x", database="x"), [])
     with monkeypatch.context() as patch:
-        patch.setattr(stage.house.webhooks._fan_out, "_database", away)
+        patch.setattr(stage.runtime.webhooks._fan_out, "_database", away)
         job = await paid_job(stage, who)
         assert (job["state"], job["receipt"] is not None) == ("succeeded", True)
         await asyncio.sleep(0.2)
     await away.close()
     assert receiver.received == []
     clock.move(timedelta(seconds=6))
-    for relay in stage.house.wired.relays:
+    for relay in stage.runtime.wired.relays:
         await relay.deliver_due()
     (message,) = await receiver.until(1)
     assert message.told["data"]["job"] == job["id"]
@@ -150,11 +150,11 @@ class ParcelArrived(Event, frozen=True, kw_only=True):
 async def test_an_event_of_any_module_is_told_if_it_says_whom_it_concerns(
     new_database: Callable[[], Target], tmp_path: Path, receiver: Receiver
 ) -> None:
-    async with open_house(new_database(), tmp_path, webhooks=INSIDE) as stage:
+    async with running_app(new_database(), tmp_path, webhooks=INSIDE) as stage:
         who = await stage.who()
         endpoint = await endpoint_of(who, receiver, events=["parcels.parcel_arrived"])
         parcel = new_id("parcel")
-        ledger = stage.house.wired.databases["trading"]  # any outbox will do
+        ledger = stage.runtime.wired.databases["trading"]  # any outbox will do
         async with ledger.unit_of_work() as uow:
             uow.publish(ParcelArrived(parcel=parcel, owner=who.principal.account))
             uow.publish(ParcelArrived(parcel="of nobody", owner=new_id("acct")))
@@ -163,7 +163,7 @@ async def test_an_event_of_any_module_is_told_if_it_says_whom_it_concerns(
         assert (told["type"], told["data"]) == ("parcels.parcel_arrived", {"parcel": parcel})
 
 
-async def test_a_job_that_ended_without_success_is_told_too(stage: Stage, receiver: Receiver) -> None:
+async def test_a_job_that_ended_without_success_is_told_too(stage: TestApp, receiver: Receiver) -> None:
     who = await stage.who(funds="10")
     endpoint = await endpoint_of(who, receiver, events=["ai.job_closed"])
     job = (await who.post("/api/v1/ai/jobs", JOB)).json()["id"]
@@ -174,7 +174,7 @@ async def test_a_job_that_ended_without_success_is_told_too(stage: Stage, receiv
     assert told["data"] == {"job": job, "state": "canceled", "reason": told["data"]["reason"]}
 
 
-async def test_an_endpoint_is_told_of_its_types_only(stage: Stage, receiver: Receiver) -> None:
+async def test_an_endpoint_is_told_of_its_types_only(stage: TestApp, receiver: Receiver) -> None:
     who = await stage.who(funds="10")
     await endpoint_of(who, receiver, events=["ai.job_closed"])
     await paid_job(stage, who)
@@ -186,11 +186,11 @@ async def test_an_endpoint_is_told_of_its_types_only(stage: Stage, receiver: Rec
     assert message.told["data"]["job"] == job
 
 
-async def test_an_event_that_is_heard_again_is_told_once(stage: Stage, receiver: Receiver) -> None:
+async def test_an_event_that_is_heard_again_is_told_once(stage: TestApp, receiver: Receiver) -> None:
     who = await stage.who()
     await endpoint_of(who, receiver)
     event = JobClosed(job=new_id("job"), hold="", state="failed", reason="x", account=who.principal.account)
-    webhooks, id_ = stage.house.webhooks, new_uuid()
+    webhooks, id_ = stage.runtime.webhooks, new_uuid()
     for _ in range(3):
         await webhooks.receive([(id_, event), (id_, event)])
     await webhooks.receive(
@@ -216,7 +216,7 @@ def test_what_is_told_is_declared_by_the_events_and_says_what_it_may() -> None:
 # Secrets --------------------------------------------------------------------------------------------------------------
 
 
-async def test_while_a_secret_is_replaced_both_are_good(stage: Stage, receiver: Receiver) -> None:
+async def test_while_a_secret_is_replaced_both_are_good(stage: TestApp, receiver: Receiver) -> None:
     who = await stage.who()
     old = await endpoint_of(who, receiver)
     answer = await who.post(f"{ENDPOINTS}/{old['id']}/rotate", {"overlap_seconds": 60})
@@ -235,11 +235,11 @@ async def test_while_a_secret_is_replaced_both_are_good(stage: Stage, receiver: 
     assert verified(message, new["secret"])
     with pytest.raises(WebhookVerificationError):
         verified(message, old["secret"])
-    await stage.house.webhooks.purge()
+    await stage.runtime.webhooks.purge()
     assert (await who.get(f"{ENDPOINTS}/{old['id']}")).json()["previous_secret_until"] is None
 
 
-async def test_a_secret_is_shown_once_and_lies_sealed(stage: Stage, receiver: Receiver) -> None:
+async def test_a_secret_is_shown_once_and_lies_sealed(stage: TestApp, receiver: Receiver) -> None:
     who = await stage.who()
     body = {"url": receiver.url}
     first, again = [await who.post(ENDPOINTS, body, once="one wish") for _ in range(2)]
@@ -250,7 +250,7 @@ async def test_a_secret_is_shown_once_and_lies_sealed(stage: Stage, receiver: Re
     assert rotated[0] == rotated[1] and rotated[0]["secret"] != made["secret"]
     for answer in (await who.get(ENDPOINTS), await who.get(f"{ENDPOINTS}/{made['id']}")):
         assert 'secret":' not in answer.text and "whsec" not in answer.text
-    async with stage.house.platform.kernel.raw() as connection:
+    async with stage.runtime.platform.kernel.raw() as connection:
         for table in ("webhook_endpoints", "answers", "audit"):
             rows = await connection.fetch(f"SELECT t::text AS row FROM kernel.{table} t")
             assert rows
@@ -262,7 +262,7 @@ async def test_a_secret_is_shown_once_and_lies_sealed(stage: Stage, receiver: Re
 # Owners ---------------------------------------------------------------------------------------------------------------
 
 
-async def test_an_unknown_type_is_refused_with_the_nearest(stage: Stage, receiver: Receiver) -> None:
+async def test_an_unknown_type_is_refused_with_the_nearest(stage: TestApp, receiver: Receiver) -> None:
     who = await stage.who()
     types = [one["type"] for one in (await who.get("/api/v1/webhooks/types")).json()["data"]]
     assert {"ai.job_succeeded", "ai.job_closed"} <= set(types) and "ai.attempt_ended" not in types
@@ -276,7 +276,7 @@ async def test_an_unknown_type_is_refused_with_the_nearest(stage: Stage, receive
 
 
 async def test_a_url_that_leads_inside_is_refused_and_leaves_nothing(target: Target, tmp_path: Path) -> None:
-    async with open_house(target, tmp_path) as stage:
+    async with running_app(target, tmp_path) as stage:
         who = await stage.who()
         made = (await who.post(ENDPOINTS, {"url": "https://hooks.example/"})).json()
         for url in ("https://127.0.0.1/", "http://hooks.example/", "https://hooks.example:22/"):
@@ -289,7 +289,7 @@ async def test_a_url_that_leads_inside_is_refused_and_leaves_nothing(target: Tar
         assert [one["url"] for one in (await who.get(ENDPOINTS)).json()["data"]] == ["https://hooks.example/"]
 
 
-async def test_an_endpoint_becomes_what_is_wanted(stage: Stage, receiver: Receiver) -> None:
+async def test_an_endpoint_becomes_what_is_wanted(stage: TestApp, receiver: Receiver) -> None:
     who = await stage.who()
     made = await endpoint_of(who, receiver, events=["ai.job_closed"], description="first")
     path = f"{ENDPOINTS}/{made['id']}"
@@ -305,7 +305,7 @@ async def test_an_endpoint_becomes_what_is_wanted(stage: Stage, receiver: Receiv
     assert len(entries) == 1
 
 
-async def test_a_disabled_endpoint_is_told_nothing_until_it_is_enabled(stage: Stage, receiver: Receiver) -> None:
+async def test_a_disabled_endpoint_is_told_nothing_until_it_is_enabled(stage: TestApp, receiver: Receiver) -> None:
     who = await stage.who(funds="10")
     made = await endpoint_of(who, receiver)
     path = f"{ENDPOINTS}/{made['id']}"
@@ -324,7 +324,7 @@ async def test_a_disabled_endpoint_is_told_nothing_until_it_is_enabled(stage: St
     assert message.told["data"]["job"] == job["id"]
 
 
-async def test_a_deleted_endpoint_is_gone_with_its_log(stage: Stage, receiver: Receiver) -> None:
+async def test_a_deleted_endpoint_is_gone_with_its_log(stage: TestApp, receiver: Receiver) -> None:
     who = await stage.who()
     made = await endpoint_of(who, receiver)
     await who.post(f"{ENDPOINTS}/{made['id']}/test")
@@ -338,14 +338,14 @@ async def test_an_account_has_so_many_endpoints_at_most_however_they_race(
     target: Target, tmp_path: Path, receiver: Receiver
 ) -> None:
     settings = WebhookSettings(allow_private=True, endpoints_max=3)
-    async with open_house(target, tmp_path, webhooks=settings) as stage:
+    async with running_app(target, tmp_path, webhooks=settings) as stage:
         who = await stage.who()
         answers = await asyncio.gather(*(who.post(ENDPOINTS, {"url": receiver.url}) for _ in range(8)))
         assert sorted(answer.status_code for answer in answers) == [201] * 3 + [409] * 5
         assert {one.json().get("code") for one in answers} == {None, "too_many_webhook_endpoints"}
 
 
-async def test_what_belongs_to_others_is_as_if_it_did_not_exist(stage: Stage, receiver: Receiver) -> None:
+async def test_what_belongs_to_others_is_as_if_it_did_not_exist(stage: TestApp, receiver: Receiver) -> None:
     owner, stranger, admin = await stage.who(), await stage.who("stranger"), await stage.admin()
     made = await endpoint_of(owner, receiver)
     delivery = (await owner.post(f"{ENDPOINTS}/{made['id']}/test")).json()
@@ -369,7 +369,7 @@ async def test_what_belongs_to_others_is_as_if_it_did_not_exist(stage: Stage, re
     assert "webhook.create" in actions
 
 
-async def test_only_keys_that_may_do_so(stage: Stage, receiver: Receiver) -> None:
+async def test_only_keys_that_may_do_so(stage: TestApp, receiver: Receiver) -> None:
     owner = await stage.who()
     miner = await HandMiner.enrol(stage, owner)
     assert (await miner.client.get(ENDPOINTS)).status_code == 403
@@ -378,7 +378,7 @@ async def test_only_keys_that_may_do_so(stage: Stage, receiver: Receiver) -> Non
     assert (await reader.post(ENDPOINTS, {"url": receiver.url})).status_code == 403
 
 
-async def test_pages_go_on_where_they_ended(stage: Stage, receiver: Receiver) -> None:
+async def test_pages_go_on_where_they_ended(stage: TestApp, receiver: Receiver) -> None:
     who = await stage.who()
     made = await endpoint_of(who, receiver)
     for _ in range(5):
@@ -398,7 +398,7 @@ async def test_pages_go_on_where_they_ended(stage: Stage, receiver: Receiver) ->
     assert (await who.get(DELIVERIES, status="odd")).status_code == 422
 
 
-async def test_a_message_is_sent_again_under_its_id(stage: Stage, receiver: Receiver) -> None:
+async def test_a_message_is_sent_again_under_its_id(stage: TestApp, receiver: Receiver) -> None:
     who = await stage.who()
     made = await endpoint_of(who, receiver)
     delivery = (await who.post(f"{ENDPOINTS}/{made['id']}/test")).json()
@@ -416,7 +416,7 @@ async def test_a_message_is_sent_again_under_its_id(stage: Stage, receiver: Rece
 
 async def test_tests_that_wait_are_bounded(target: Target, tmp_path: Path, receiver: Receiver) -> None:
     settings = WebhookSettings(allow_private=True, in_flight_max=0)
-    async with open_house(target, tmp_path, webhooks=settings) as stage:
+    async with running_app(target, tmp_path, webhooks=settings) as stage:
         who = await stage.who()
         made = await endpoint_of(who, receiver)
         path = f"{ENDPOINTS}/{made['id']}/test"

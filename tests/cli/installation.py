@@ -41,7 +41,7 @@ class Person:
         return Person({**self.environment, **more})
 
 
-class Town:
+class CliInstallation:
     """One server, its operator on the same machine, and Alice, whom the operator made an account."""
 
     def __init__(self, folder: Path, **settings: str) -> None:

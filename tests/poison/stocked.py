@@ -1,4 +1,4 @@
-"""A house with something in it: people, money, a job at work, a miner, and a look at all that is stored."""
+"""A test app with something in it: people, money, a job at work, a miner, and a look at all that is stored."""
 
 import functools
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -14,7 +14,7 @@ from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.identity.denials import ACTION
 from aitbc.kernel.primitives.ids import is_id, new_id
 from aitbc.server.config.settings import WebhookSettings
-from tests.house import Caller, Stage, open_house
+from tests.app import Caller, TestApp, running_app
 from tests.journeys.hand_miner import HandMiner
 from tests.poison.operations import OPERATIONS, Call, Operation
 from tests.poison.wire import Answer, ask
@@ -24,10 +24,10 @@ LONG = {"queue_seconds": 604_800, "start_seconds": 600, "run_seconds": 86_400}
 
 
 @dataclass
-class Town:
-    """A running house whose chores rest, so that only requests write, and who lives there."""
+class StockedApp:
+    """A test app without periodic tasks, so that only requests write, and the keys of its callers."""
 
-    stage: Stage
+    app: TestApp
     database: "asyncpg.Connection[asyncpg.Record]"
     admin: str
     owner: str
@@ -69,7 +69,7 @@ class Town:
 
     async def ask(self, call: Call) -> Answer:
         """The answer to a call."""
-        return await ask(self.stage.app, call)
+        return await ask(self.app.asgi, call)
 
     async def stored(self) -> dict[str, str]:
         """What each table holds, as a count and a sum over its rows; the note that a key was refused is left out."""
@@ -93,7 +93,7 @@ class Town:
             if after == before and not waiting:
                 return after
             before, changed = after, [name for name, held in after.items() if held != before[name]]
-        raise AssertionError(f"the house does not come to rest: {waiting} events wait, {changed} change")
+        raise AssertionError(f"the app does not come to rest: {waiting} events wait, {changed} change")
 
     async def _hurry(self) -> int:
         """Have events delivered that are put off for a while; answers how many there were."""
@@ -104,46 +104,46 @@ class Town:
             )
             waiting += int(hurried.split()[-1])
         if waiting:
-            for relay in self.stage.house.wired.relays:
+            for relay in self.app.runtime.wired.relays:
                 await relay.deliver_due()
         return waiting
 
 
 @asynccontextmanager
-async def open_town(target: Target, state_dir: Path, modules: Iterable[Any] = MODULES) -> AsyncIterator[Town]:
-    """A house with all that the operations speak of."""
+async def stocked_app(target: Target, state_dir: Path, modules: Iterable[Any] = MODULES) -> AsyncIterator[StockedApp]:
+    """A test app with one of everything that the operations speak of."""
     still = [replace(module, periodic_tasks=()) for module in modules]
     resting = WebhookSettings(in_flight_max=0)
-    async with open_house(target, state_dir, modules=still, webhooks=resting) as stage:
+    async with running_app(target, state_dir, modules=still, webhooks=resting) as app:
         database = await asyncpg.connect(**target.connect_arguments(application="poison", statement_seconds=60))
         try:
-            yield await _peopled(stage, database)
+            yield await _peopled(app, database)
         finally:
             await database.close()
 
 
-async def _peopled(stage: Stage, database: Any) -> Town:
-    admin, owner = await stage.admin(), await stage.who("owner", funds="100")
-    stranger = await stage.who("stranger", funds="1")
-    miner = await HandMiner.enrol(stage, owner)
-    strange_miner = await HandMiner.enrol(stage, stranger)
+async def _peopled(app: TestApp, database: Any) -> StockedApp:
+    admin, owner = await app.admin(), await app.who("owner", funds="100")
+    stranger = await app.who("stranger", funds="1")
+    miner = await HandMiner.enrol(app, owner)
+    strange_miner = await HandMiner.enrol(app, stranger)
     for each in (miner, strange_miner):
         await each.beat()
-    issue = functools.partial(stage.house.identity.issue, account=owner.principal.account, kind="live")
+    issue = functools.partial(app.runtime.identity.issue, account=owner.principal.account, kind="live")
     narrow = {scope: (await issue(name="narrow", scopes=(scope,))).secret for scope in ("self:read", "chain:read")}
-    town = Town(
-        stage, database, admin.secret, owner.secret, _secret(miner), stranger.secret, _secret(strange_miner), narrow, {}
+    stocked = StockedApp(
+        app, database, admin.secret, owner.secret, _secret(miner), stranger.secret, _secret(strange_miner), narrow, {}
     )
-    town.known = await _things(stage, town, owner, miner)
-    await town.settled()
-    return town
+    stocked.known = await _things(app, stocked, owner, miner)
+    await stocked.settled()
+    return stocked
 
 
 def _secret(miner: HandMiner) -> str:
     return str(miner.client.headers["authorization"]).removeprefix("Bearer ")
 
 
-async def _things(stage: Stage, town: Town, owner: Caller, miner: HandMiner) -> dict[str, str]:
+async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandMiner) -> dict[str, str]:
     """One of everything: jobs paid and at work, a file, a booked GPU, a key to spare, a webhook and a message for it."""
     body = {"kind": "embed", "input": {"texts": ["x"]}, "max_price": "0.05", "clocks": LONG}
     paid = (await owner.post("/api/v1/ai/jobs", body)).json()["id"]
@@ -158,10 +158,10 @@ async def _things(stage: Stage, town: Town, owner: Caller, miner: HandMiner) -> 
     listing = (await owner.post("/api/v1/gpu/listings", for_rent)).json()["id"]
     hour = {"gpu": listing, "duration_seconds": 3600, "max_price": "0.25"}
     booking = (await owner.post("/api/v1/gpu/bookings", hour)).json()["id"]
-    spare = await stage.house.identity.issue(account=owner.principal.account, kind="live", name="spare")
+    spare = await app.runtime.identity.issue(account=owner.principal.account, kind="live", name="spare")
     hook = (await owner.post("/api/v1/webhooks/endpoints", {"url": "https://hooks.example/"})).json()["id"]
     sent = (await owner.post(f"/api/v1/webhooks/endpoints/{hook}/test")).json()["id"]
-    await stage.service("trading").seal()
+    await app.service("trading").seal()
     known = {
         "job": job,
         "attempt": lease["attempt"],
@@ -179,21 +179,21 @@ async def _things(stage: Stage, town: Town, owner: Caller, miner: HandMiner) -> 
     }
     names = {field.name for operation in OPERATIONS.values() for field in operation.parameters("path")}
     for name in sorted(names - known.keys()):
-        known[name] = await _found(town, name) or new_id("nothing")
+        known[name] = await _found(stocked, name) or new_id("nothing")
     return known
 
 
-async def _found(town: Town, name: str) -> str | None:
+async def _found(stocked: StockedApp, name: str) -> str | None:
     """What a place of this name may hold: made where its path without the place makes one, else the first that it lists."""
     for operation in OPERATIONS.values():
         above, found, _ = operation.path.partition("/{" + name + "}")
         beside = {one.method: one for one in OPERATIONS.values() if found and one.path == above}
         if "POST" in beside and beside["POST"].takes_json:
-            made = await town.ask(town.call(beside["POST"]).headed("idempotency-key", name))
+            made = await stocked.ask(stocked.call(beside["POST"]).headed("idempotency-key", name))
             if made.status == beside["POST"].success:
                 return _name_of(made.json(), name)
         if "GET" in beside:
-            for item in (await town.ask(beside["GET"].call(town.known, town.admin))).json().get("data", ()):
+            for item in (await stocked.ask(beside["GET"].call(stocked.known, stocked.admin))).json().get("data", ()):
                 return _name_of(item, name)
     return None
 

@@ -1,4 +1,4 @@
-"""The whole house for a test: every module wired over a fresh database, behind its real boundary, asked in process."""
+"""The test app: every module wired over a fresh database, behind its real boundary, in the process of the test."""
 
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -42,11 +42,13 @@ class Caller:
 
 
 @dataclass
-class Stage:
-    """A running house, and the way to people in it."""
+class TestApp:
+    """A running application in this process, and callers for it."""
 
-    house: Runtime
-    app: Any
+    __test__ = False  # pytest takes it for a test class
+
+    runtime: Runtime
+    asgi: Any
     transport: httpx.ASGITransport
 
     def client(self, secret: str | None = None) -> httpx.AsyncClient:
@@ -56,36 +58,36 @@ class Stage:
 
     async def who(self, name: str = "someone", *, funds: str | None = None, **grant: Any) -> Caller:
         """A new caller; with `funds` its account has play money."""
-        identity = self.house.identity
-        account = await identity.create_account(self.house.operator, f"{name}-{uuid.uuid4().hex[:12]}")
+        identity = self.runtime.identity
+        account = await identity.create_account(self.runtime.operator, f"{name}-{uuid.uuid4().hex[:12]}")
         issued = await identity.issue(account=account.id, kind="live", name="test", **grant)
         if funds is not None:
-            trading = self.house.wired.services["trading"]
-            await trading.deposits.deposit(self.house.operator, account.id, parse(funds), "test", IdempotencyKey.NONE)
+            trading = self.runtime.wired.services["trading"]
+            await trading.deposits.deposit(self.runtime.operator, account.id, parse(funds), "test", IdempotencyKey.NONE)
         return Caller(await identity.authenticate(issued.secret), issued.secret, self.client(issued.secret))
 
     async def admin(self) -> Caller:
         """The operator."""
-        secret = (self.house.settings.state_dir / "admin.key").read_text().strip()
-        return Caller(self.house.operator, secret, self.client(secret))
+        secret = (self.runtime.settings.state_dir / "admin.key").read_text().strip()
+        return Caller(self.runtime.operator, secret, self.client(secret))
 
     def service(self, name: str) -> Any:
         """A module's service."""
-        return self.house.wired.services[name]
+        return self.runtime.wired.services[name]
 
 
 @asynccontextmanager
-async def open_house(
+async def running_app(
     target: Target, state_dir: Path, *, modules: Sequence[Module] = MODULES, **settings: Any
-) -> AsyncIterator[Stage]:
+) -> AsyncIterator[TestApp]:
     """Build and run everything over one database, until the block ends."""
     made = Settings(state_dir=state_dir, **settings)
-    house = await build(made, modules, owner=target)
-    metrics = Metrics(this_build(), loop_lag=house.platform.loop_lag)
-    inner = litestar(house, this_build(), metrics)
-    app = asgi_app(inner, house, metrics)
+    runtime = await build(made, modules, owner=target)
+    metrics = Metrics(this_build(), loop_lag=runtime.platform.loop_lag)
+    inner = litestar(runtime, this_build(), metrics)
+    app = asgi_app(inner, runtime, metrics)
     async with inner.lifespan():
-        yield Stage(house, app, httpx.ASGITransport(app=cast(Any, app)))
+        yield TestApp(runtime, app, httpx.ASGITransport(app=cast(Any, app)))
 
 
 def fresh(prefix: str) -> str:

@@ -1,0 +1,31 @@
+"""How the tests themselves are run: a property that many must have names each that lacks it, and what is skipped is said."""
+
+import pytest
+
+from tests.for_each import for_each
+from tests.skipped import said
+
+
+def test_a_property_is_looked_for_in_all_and_each_that_lacks_it_is_named() -> None:
+    @for_each([1, 2, 3, 4])
+    def is_even(number: int) -> None:
+        assert number % 2 == 0, "odd"
+
+    with pytest.raises(AssertionError) as told:
+        is_even()
+    assert [line.partition(":")[0] for line in str(told.value).splitlines() if ": AssertionError" in line] == ["1", "3"]
+
+
+async def test_the_same_with_a_check_that_awaits() -> None:
+    @for_each("ab", lambda letter: f"the letter {letter}")
+    async def is_a(letter: str) -> None:
+        assert letter == "a"
+
+    with pytest.raises(AssertionError, match="the letter b: AssertionError"):
+        await is_a()
+
+
+def test_what_is_skipped_is_counted_by_the_package_that_is_wanted() -> None:
+    nats = "nats-server is not installed (Debian: apt-get install nats-server)"
+    assert said([nats, nats, "needs root"]) == "tests skipped: for want of nats-server 2, for other reasons 1"
+    assert said([]) == ""
