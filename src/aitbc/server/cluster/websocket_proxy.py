@@ -44,15 +44,12 @@ async def forward_socket(scope: Any, receive: Receive, send: Send, peer: Peer, b
     try:
         accept: Any = {"type": "websocket.accept", "subprotocol": module_socket.protocol, "headers": []}
         await send(accept)
-        upstream, downstream = (
-            asyncio.create_task(_client_to_module(receive, module_socket)),
-            asyncio.create_task(_module_to_client(module_socket, send)),
-        )
+        upstream = asyncio.create_task(_client_to_module(receive, module_socket))
+        downstream = asyncio.create_task(_module_to_client(module_socket, send))
         try:
             await asyncio.wait((upstream, downstream), return_when=asyncio.FIRST_COMPLETED)
-            if (
-                upstream.done() and upstream.exception() is not None
-            ):  # the connection to the module broke: the other direction has its close code
+            if upstream.done() and upstream.exception() is not None:
+                # The connection to the module broke: the other direction has its close code.
                 await asyncio.wait((downstream,), timeout=CLOSE_SECONDS)
         finally:
             await cancel_and_wait((upstream, downstream))

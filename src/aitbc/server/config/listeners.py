@@ -223,9 +223,7 @@ def _bind_path(listener: Listener) -> socket.socket:
         raise ConfigError(f"{path}: the path of a socket has {UNIX_PATH_BYTES_MAX} bytes at most; choose a shorter one")
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        with _folder_lock(
-            path.parent
-        ):  # two that start at one time would each take the other's socket for a dead one's
+        with _folder_lock(path.parent):  # two that start at one time would each take the other's socket for a stale one
             _remove_stale_socket(listener, path)
             bound.setblocking(False)
             before = os.umask(0o177)

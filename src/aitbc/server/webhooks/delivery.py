@@ -152,7 +152,7 @@ class DeliveryWorker:
         self._wake = asyncio.Event()
         self._in_flight: Counter[UUID] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._outcomes: Batcher[Outcome, None] = Batcher(self._record)
+        self._recorder: Batcher[Outcome, None] = Batcher(self._record)
         self._session: Any = None
         self.outcomes: Counter[str] = Counter({"delivered": 0, "retried": 0, "dead": 0})
         """Attempts by outcome."""
@@ -219,7 +219,7 @@ class DeliveryWorker:
     async def _attempt(self, leased: LeasedDelivery) -> None:
         try:
             outcome = await self._send(leased)
-            await self._outcomes.do(outcome)
+            await self._recorder.do(outcome)
             self.outcomes[outcome.label] += 1
         except AppError as error:
             log.warning("webhook_outcome_lost", delivery=ids.encode("dlv", leased.id), reason=error.message)
