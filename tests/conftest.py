@@ -7,11 +7,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.chaos.server_process import ServerProcess
+from tests.scale import scaled
 
 pytest_plugins = ["tests.leftovers", "tests.longest_first", "tests.postgres", "tests.skipped"]
 
 # A shared machine is slow now and then: time is bounded by pytest-timeout, not by each example.
-settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "default", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=scaled(25, 100)
+)
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
