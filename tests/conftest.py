@@ -1,5 +1,6 @@
 """What every test stands on: asyncio for `async def test_…`, one event loop each, and the limits of Hypothesis."""
 
+import gc
 import os
 import signal
 
@@ -24,6 +25,12 @@ if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 ):  # as in a shell's background: programs under test would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """What was loaded and collected stays to the end: no search for garbage needs to walk through it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
