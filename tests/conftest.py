@@ -21,6 +21,9 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 ServerProcess.forked = True
 
+for name in [name for name in os.environ if name.startswith("AITBC_")]:
+    del os.environ[name]  # settings of this shell's are not those of a test's server
+
 if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 ):  # as in a shell's background: programs under test would inherit it
