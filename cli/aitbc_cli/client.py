@@ -1,4 +1,7 @@
-"""The HTTP client, with the standard library alone: safe retries with backoff, timeouts, an exit code for every failure."""
+"""The HTTP client, with the standard library alone.
+
+Safe retries with backoff, timeouts, an exit code for every failure.
+"""
 
 import http.client
 import json

@@ -300,8 +300,8 @@ def _output_of(answer: dict[str, Any], asked_model: str | None) -> dict[str, Any
 def _usage_of(answer: dict[str, Any]) -> dict[str, int]:
     """The counts of the upstream under the names of this platform; what is no sensible number is left out.
 
-    The tokens of the answer are those of its text. What the model thought beside it is taken off where the upstream says
-    how much that was; where it does not say, there is no count of the answer alone.
+    The tokens of the answer are those of its text. What the model thought beside it is taken off where the upstream
+    says how much that was; where it does not say, there is no count of the answer alone.
     """
     said = answer.get("usage")
     if not isinstance(said, dict):

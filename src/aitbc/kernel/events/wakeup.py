@@ -9,7 +9,10 @@ from aitbc.kernel.events.bus import Bus, BusMessage
 from aitbc.kernel.primitives.ids import new_uuid
 
 DEBOUNCE_SECONDS = 0.02
-"""How long notifications are collected before one NOTIFY is sent: it holds a lock on the whole database while it commits."""
+"""How long notifications are collected before one NOTIFY is sent.
+
+It holds a lock on the whole database while it commits.
+"""
 KEEPALIVE_SECONDS = 30.0
 """How often a listener that receives nothing checks whether its connection is still open."""
 

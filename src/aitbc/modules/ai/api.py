@@ -167,7 +167,10 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 class Pending(Struct, frozen=True, kw_only=True):
-    """Money that is set aside for a miner's jobs: those it works on, and those it delivered and was not yet paid for."""
+    """Money that is set aside for a miner's jobs.
+
+    Those it works on, and those it delivered and was not yet paid for.
+    """
 
     miner: str
     jobs: int

@@ -1,7 +1,7 @@
 """Batched commands of the ledger: holds, settlements and voids of many callers in one transaction, set-based.
 
-The rules are those of models/book.py. Every transaction here locks escrow first and then the other accounts in the order of
-their ids, so that no two can wait for each other.
+The rules are those of models/book.py. Every transaction here locks escrow first and then the other accounts in the
+order of their ids, so that no two can wait for each other.
 """
 
 from collections.abc import Mapping, Sequence

@@ -39,8 +39,8 @@ class JobEvent(Struct, frozen=True, kw_only=True):
 
 
 Place = tuple[int, int, int, int]
-"""Attempt, phase, and how many log lines and how many parts were seen: lines and parts come beside each other, so the place
-within an attempt's work says how far both were read.
+"""Attempt, phase, and how many log lines and how many parts were seen: lines and parts come beside each other, so
+the place within an attempt's work says how far both were read.
 """
 LEASED, RUNNING, LOG, ENDED = 1, 2, 3, 4
 LAST = 1_000_000

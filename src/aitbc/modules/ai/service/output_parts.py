@@ -1,4 +1,7 @@
-"""The parts of outputs that miners stream: stored, sent on to who follows the job, and all that is paid for after a stop."""
+"""The parts of outputs that miners stream.
+
+Stored, sent on to who follows the job, and all that is paid for after a stop.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -41,7 +44,8 @@ class OutputParts:
 
     @retrying
     async def keep(self, sent: Parts) -> PartsKept:
-        """Store pieces of an output while it is made, and answer whether to go on; without a piece it is only the question.
+        """Store pieces of an output while it is made, and answer whether to go on; without a piece it is only the
+        question.
 
         A piece that is kept already is passed over, one after a gap is left for another time. Raises `LeaseLost`,
         `NotToldInParts`, `PartsTooLarge`.

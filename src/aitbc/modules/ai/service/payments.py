@@ -114,7 +114,10 @@ class Payments:
         return Pending(miner=miner, jobs=len(amounts), held_units=sum(amounts))
 
     async def reconcile(self) -> int:
-        """Return money that is held for a job which was never written, or which ended unpaid; answers how many holds."""
+        """Return money that is held for a job which was never written, or which ended unpaid.
+
+        Answers how many holds.
+        """
         before, returned = now() - ORPHAN_AGE, 0
         after: tuple[datetime, str] | None = None
         while True:

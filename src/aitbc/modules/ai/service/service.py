@@ -181,5 +181,6 @@ class AiService:
         await self.payments.reconcile()
 
     async def tidy(self) -> None:
-        """Remove inputs, outputs, their parts and logs past their retention, old artifacts, and flows that nobody uses."""
+        """Remove inputs, outputs, their parts and logs past their retention, old artifacts, and flows that nobody
+        uses."""
         await self.retention.tidy()

@@ -70,8 +70,8 @@ class WorkController(Controller):
     ) -> Work:
         """Ask for up to `slots` jobs; the answer waits for one to appear, and is empty when none did in time.
 
-        A miner that drains or was removed gets none, and the answer says why. What an answer that was lost held is found again
-        with `GET /api/v1/gpu/leases`.
+        A miner that drains or was removed gets none, and the answer says why. What an answer that was lost held is
+        found again with `GET /api/v1/gpu/leases`.
         """
         return await work.poll(who, data)
 
@@ -168,8 +168,9 @@ class WorkController(Controller):
     ) -> PartsKept:
         """Send pieces of an output's text while it is made; the answer says whether to go on.
 
-        Pieces that are kept already are passed over. On `stop` nothing more is kept: deliver the text up to `kept` as the
-        result, within 10 seconds. Without a piece it is only the question; ask every second, so that a stop is noticed soon.
+        Pieces that are kept already are passed over. On `stop` nothing more is kept: deliver the text up to `kept` as
+        the result, within 10 seconds. Without a piece it is only the question; ask every second, so that a stop is
+        noticed soon.
         """
         return await work.keep_parts(who, attempt, data)
 
