@@ -176,6 +176,18 @@ async def test_a_booking_whose_time_is_over_is_paid_in_full(fleet: Fleet) -> Non
     await market.require_sound()
 
 
+async def test_a_booking_whose_end_was_slept_through_for_longer_than_its_money_is_held_is_paid(fleet: Fleet) -> None:
+    market = await market_on(fleet)
+    booking = await market.book(hours=0.5)
+    clock.move(timedelta(days=20))
+    await fleet.stage.service("trading").expire_holds()  # in its grace, since the clock jumped
+    await market.gpus.reconcile_bookings()
+    over = await market.gpus.bookings.get(market.buyer, booking.id)
+    assert (over.state, over.cost_units, over.transaction is None) == ("ended", booking.total_units, False)
+    assert await market.purse(market.buyer) == (10 * AITBC - booking.total_units, 0)
+    await market.require_sound()
+
+
 async def test_who_releases_after_the_end_pays_for_all_of_the_time_and_no_more(fleet: Fleet) -> None:
     market = await market_on(fleet)
     booking = await market.book(hours=1)

@@ -32,6 +32,7 @@ class JobValue(Struct, kw_only=True):
     start_seconds: int
     run_seconds: int
     retention_seconds: int
+    hold_expires_at: datetime
     max_price_units: int
     unit: str
     unit_price_units: int

@@ -6,6 +6,7 @@ from litestar.params import FromPath, JSONBody
 
 from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.ai.api import (
+    HoldExpired,
     LeaseLost,
     NotToldInParts,
     Outcome,
@@ -43,7 +44,7 @@ MINER = {
 LEASE = MINER | {"errors": (MinerNotFound, LeaseLost, MinerProtocolUnsupported)}
 POLL = MINER | {"waits": True, "errors": (MinerNotFound, TooManyPolls, MinerProtocolUnsupported)}
 DELIVER_ERRORS = (
-    *(MinerNotFound, LeaseLost, StopAsked, WrongSignature, WrongDigest, OutputTooLarge),
+    *(MinerNotFound, LeaseLost, HoldExpired, StopAsked, WrongSignature, WrongDigest, OutputTooLarge),
     MinerProtocolUnsupported,
 )
 
