@@ -2,6 +2,7 @@
 
 import asyncio
 
+from aitbc.kernel.primitives.tasks import is_set_within
 from aitbc_cli.miner.client import MinerClient, Refused, Unreachable
 
 BATCH_SECONDS = 0.15
@@ -45,11 +46,8 @@ class OutputParts:
     async def send_until_stopped(self) -> str:
         """Send batches until the work should not go on; returns why: `stop`, `canceled` or `lost`."""
         while True:
-            try:
-                await asyncio.wait_for(self._new_text.wait(), STATUS_SECONDS)
+            if await is_set_within(self._new_text, STATUS_SECONDS):
                 await asyncio.sleep(BATCH_SECONDS)
-            except TimeoutError:
-                pass
             if self._is_unsupported:
                 await asyncio.Event().wait()
             status = await self.send()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aitbc.kernel.crypto.signing import canonical, value_digest, work_statement
+from aitbc.kernel.primitives.tasks import cancel_and_wait
 from aitbc_cli.miner.client import MinerClient, Refused, Unreachable, attempts_with_backoff
 from aitbc_cli.miner.event_log import EventLog
 from aitbc_cli.miner.executors.pool import ExecutorPool, Failure, Outcome, Progress, Work
@@ -88,8 +89,7 @@ class Task:
             await asyncio.wait({working, sending}, return_when=asyncio.FIRST_COMPLETED)
             if not sending.done():
                 outcome = working.result()
-                sending.cancel()
-                await asyncio.gather(sending, return_exceptions=True)
+                await cancel_and_wait([sending])
                 status = await self._parts.send_rest() if outcome.error is None else "live"
                 return self._cut_short(self._parts, work.folder) if status == STOP else outcome
             status = sending.result()
@@ -210,7 +210,7 @@ class Task:
             self.progress = min(max(progress.fraction, 0.0), 1.0)
         if progress.text and self._parts is not None:
             self._parts.add(progress.text)
-        at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        at = datetime.now(UTC).isoformat().replace("+00:00", "Z")  # noqa: TID251 - the machine's own time
         for line in progress.lines:
             if self._sequence < LOG_LINES_MAX:
                 self._sequence += 1
