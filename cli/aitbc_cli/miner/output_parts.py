@@ -3,7 +3,7 @@
 import asyncio
 
 from aitbc.kernel.primitives.tasks import is_set_within
-from aitbc_cli.miner.client import MinerClient, Refused, Unreachable
+from aitbc_cli.miner.client import KEPT, Fields, MinerClient, Refused, Unreachable
 
 BATCH_SECONDS = 0.15
 """How long text is collected into one batch."""
@@ -15,6 +15,7 @@ PARTS_AT_ONCE = 64
 CHARACTERS_AT_ONCE = 64_000
 RETRY_SECONDS = 1.0
 LIVE = "live"
+ANSWER: Fields = {**KEPT, "status": str}
 
 
 class OutputParts:
@@ -71,7 +72,7 @@ class OutputParts:
         self._number()
         body = {"token": self._token, "parts": [] if self._is_full else self._next()}
         try:
-            answer = await self._client.call("POST", self._path, body, seconds=TIMEOUT_SECONDS)
+            answer = await self._client.call("POST", self._path, body, expects=ANSWER, seconds=TIMEOUT_SECONDS)
         except Unreachable:
             self._new_text.set()
             return None

@@ -8,7 +8,7 @@ from typing import Any
 
 from aitbc.kernel.crypto.signing import canonical, value_digest, work_statement
 from aitbc.kernel.primitives.tasks import cancel_and_wait
-from aitbc_cli.miner.client import MinerClient, Refused, Unreachable, attempts_with_backoff
+from aitbc_cli.miner.client import KEPT, OUTCOME, MinerClient, Refused, Unreachable, attempts_with_backoff
 from aitbc_cli.miner.event_log import EventLog
 from aitbc_cli.miner.executors.pool import ExecutorPool, Failure, Outcome, Progress, Work
 from aitbc_cli.miner.executors.work import with_big_output_in_file
@@ -19,6 +19,8 @@ LOG_LINES_AT_ONCE = 200
 LOG_LINES_MAX = 5000
 LINE_LENGTH_MAX = 2000
 RELEASE_SECONDS = 5.0
+DAMAGED_MAX = 5
+"""How often an input that is not what its digest says is fetched again."""
 STREAMED = frozenset({"chat"})
 """Kinds whose output is streamed in parts, and which can be finished early."""
 STOP = "stop"
@@ -140,12 +142,16 @@ class Task:
         files: dict[str, Path] = {}
         for number, file in enumerate(self.lease["files"]):
             path = folder / f"input-{number}"
-            async for _ in attempts_with_backoff():
+            async for tries in attempts_with_backoff():
                 try:
                     await self._client.download(file["artifact"], file["digest"], file["bytes"], path)
                     break
                 except Unreachable:
                     continue
+                except ValueError:
+                    path.unlink(missing_ok=True)
+                    if tries >= DAMAGED_MAX:  # it is not something on the way that answers for the server
+                        raise
                 except Refused as refused:
                     raise LeaseLost(str(refused)) from None
             files[file["field"]] = path
@@ -192,7 +198,7 @@ class Task:
             "message": failure.message[:2000],
         }
         try:
-            await self._client.call_until_answered("POST", f"/gpu/leases/{self.attempt}/failure", body)
+            await self._client.call_until_answered("POST", f"/gpu/leases/{self.attempt}/failure", body, expects=OUTCOME)
         except Refused as refused:
             raise LeaseLost(str(refused)) from None
 
@@ -200,7 +206,8 @@ class Task:
         """Release the lease, in one attempt with a short timeout; otherwise it runs out."""
         body = {"token": self.lease["token"], "reason": reason}
         try:
-            await self._client.call("POST", f"/gpu/leases/{self.attempt}/release", body, seconds=RELEASE_SECONDS)
+            path = f"/gpu/leases/{self.attempt}/release"
+            await self._client.call("POST", path, body, expects=OUTCOME, seconds=RELEASE_SECONDS)
             self._event_log.note("lease_released", job=self.lease["job"], attempt=self.attempt, reason=reason)
         except (Unreachable, Refused) as error:
             self._event_log.note("lease_not_released", job=self.lease["job"], attempt=self.attempt, reason=str(error))
@@ -227,7 +234,7 @@ class Task:
             lines = self._lines[:LOG_LINES_AT_ONCE]
             body = {"token": self.lease["token"], "lines": lines}
             try:
-                await self._client.call("POST", f"/gpu/leases/{self.attempt}/log", body)
+                await self._client.call("POST", f"/gpu/leases/{self.attempt}/log", body, expects=KEPT)
             except Unreachable:
                 return
             except Refused:
@@ -245,7 +252,8 @@ async def deliver(
     """
     async for _ in attempts_with_backoff():
         try:
-            answer = await client.call("POST", f"/gpu/leases/{attempt}/result", body, seconds=60.0)
+            path = f"/gpu/leases/{attempt}/result"
+            answer = await client.call("POST", path, body, expects=OUTCOME, seconds=60.0)
         except Unreachable as error:
             event_log.note("delivery_postponed", attempt=attempt, reason=str(error))
             continue
@@ -256,7 +264,9 @@ async def deliver(
             return refused.code
         home.forget_delivered(attempt)
         event_log.note(
-            "result_accepted", attempt=attempt, **{name: answer[name] for name in ("job", "state", "receipt", "earned")}
+            "result_accepted",
+            attempt=attempt,
+            **{name: answer.get(name) for name in ("job", "state", "receipt", "earned")},
         )
         return None
     raise AssertionError("attempts never end")
