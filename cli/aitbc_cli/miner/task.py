@@ -13,11 +13,10 @@ from aitbc_cli.miner.event_log import EventLog
 from aitbc_cli.miner.executors.pool import ExecutorPool, Failure, Outcome, Progress, Work
 from aitbc_cli.miner.executors.work import with_big_output_in_file
 from aitbc_cli.miner.home import Home
+from aitbc_cli.miner.log_lines import LogLines
 from aitbc_cli.miner.output_parts import OutputParts
 
 LOG_LINES_AT_ONCE = 200
-LOG_LINES_MAX = 5000
-LINE_LENGTH_MAX = 2000
 RELEASE_SECONDS = 5.0
 DAMAGED_MAX = 5
 """How often an input that is not what its digest says is fetched again."""
@@ -44,8 +43,7 @@ class Task:
         self._client = client
         self._home = home
         self._event_log = event_log
-        self._lines: list[dict[str, Any]] = []
-        self._sequence = 0
+        self._log = LogLines()
         self._parts = OutputParts(client, self.attempt, lease["token"]) if lease["kind"] in STREAMED else None
 
     @property
@@ -61,6 +59,7 @@ class Task:
         logging = asyncio.create_task(self._log_loop())
         try:
             outcome = await self._outcome(pool, folder)
+            self._log.finish()
             await self._send_lines()
             if outcome.error is not None:
                 await self._report_failure(outcome.error)
@@ -219,9 +218,7 @@ class Task:
             self._parts.add(progress.text)
         at = datetime.now(UTC).isoformat().replace("+00:00", "Z")  # noqa: TID251 - the machine's own time
         for line in progress.lines:
-            if self._sequence < LOG_LINES_MAX:
-                self._sequence += 1
-                self._lines.append({"sequence": self._sequence, "at": at, "text": line[:LINE_LENGTH_MAX]})
+            self._log.add(at, line)
 
     async def _log_loop(self) -> None:
         while True:
@@ -230,17 +227,18 @@ class Task:
 
     async def _send_lines(self) -> None:
         """Send the log lines that wait. What fails is sent again later; the server knows each line by its sequence."""
-        while self._lines:
-            lines = self._lines[:LOG_LINES_AT_ONCE]
+        pending = self._log.pending
+        while pending:
+            lines = pending[:LOG_LINES_AT_ONCE]
             body = {"token": self.lease["token"], "lines": lines}
             try:
                 await self._client.call("POST", f"/gpu/leases/{self.attempt}/log", body, expects=KEPT)
             except Unreachable:
                 return
             except Refused:
-                self._lines.clear()  # nobody keeps them any more
+                pending.clear()  # nobody keeps them any more
                 return
-            del self._lines[: len(lines)]
+            del pending[: len(lines)]
 
 
 async def deliver(
