@@ -91,7 +91,7 @@ def logs(
 ) -> None:
     """Print what a job's attempts wrote into its log."""
     if not follow:
-        rows = call.api.pages(f"{PATH}/{part(job)}/logs", call.limit)
+        rows = call.pages(f"{PATH}/{part(job)}/logs")
         if not call.out.is_for_people:
             call.out.rows(rows, columns("attempt", "sequence", "at", "text"), name="text")
             return

@@ -50,6 +50,8 @@ async def test_what_a_miner_could_not_read_of_itself_is_null(fleet: Fleet) -> No
         "utilization": None,
         "temperature_celsius": None,
         "power_watts": None,
+        "memory_is_shared": None,
+        "fault": None,
     }
     assert miner["inventory"]["host"] == {
         "os": "Linux",

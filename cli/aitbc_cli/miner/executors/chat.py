@@ -286,9 +286,11 @@ def _output_of(answer: dict[str, Any], asked_model: str | None) -> dict[str, Any
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
     content = message.get("content") if isinstance(message, dict) else None
-    if not isinstance(choice, dict) or not isinstance(content, str):
+    reason = choice.get("finish_reason") if isinstance(choice, dict) else None
+    if content is None and isinstance(message, dict) and isinstance(reason, str):
+        content = ""  # it ended without a word of its answer: all tokens went into thinking
+    if not isinstance(content, str):
         raise _unavailable("The chat server answered without a message.")
-    reason = choice.get("finish_reason")
     model = answer.get("model")
     return {
         "message": {"role": "assistant", "content": clean_text(content)},

@@ -6,7 +6,6 @@ Lease due rows and commit; deliver them with no transaction open; then mark them
 """
 
 import asyncio
-import contextlib
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
@@ -23,6 +22,7 @@ from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.request_id import request_id
+from aitbc.kernel.primitives.tasks import is_set_within
 
 LEASE = timedelta(seconds=30)
 BATCH_MAX = 500
@@ -134,8 +134,7 @@ class Relay:
             if 0 < delivered < BATCH_MAX:  # the first event is delivered without delay; let the next ones collect
                 await asyncio.sleep(DEBOUNCE_SECONDS)
             elif not delivered:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), IDLE_SECONDS)
+                await is_set_within(self._wake, IDLE_SECONDS)
                 self._wake.clear()
 
     async def deliver_due(self) -> int:

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.events.bus import Bus, BusMessage
 from aitbc.kernel.primitives.ids import new_uuid
+from aitbc.kernel.primitives.tasks import is_set_within
 
 DEBOUNCE_SECONDS = 0.02
 """How long notifications are collected before one NOTIFY is sent.
@@ -60,8 +60,7 @@ class Wakeup:
 
             await connection.add_listener(self._channel, on_notify)
             while not connection.is_closed():
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._received.wait(), KEEPALIVE_SECONDS)
+                if await is_set_within(self._received, KEEPALIVE_SECONDS):
                     self._received.clear()
                     await callback()
 

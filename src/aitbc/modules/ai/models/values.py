@@ -100,3 +100,12 @@ class Delivered(Struct, kw_only=True, frozen=True):
     """Whether its text is exactly what was streamed in parts, as it must be where the owner asked to finish early."""
     is_overcounted: bool = False
     """Whether the miner counted far more than the platform."""
+
+
+class StoredPart(Struct, frozen=True, kw_only=True):
+    """A piece of an output, as followers get it."""
+
+    attempt: int
+    sequence: int
+    at: datetime
+    text: str
