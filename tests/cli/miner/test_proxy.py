@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -35,20 +36,18 @@ FOREIGN = {
 
 @pytest.mark.parametrize("name", FOREIGN)
 def test_what_the_server_did_not_write_is_waited_out(name: str) -> None:
-    async def ask() -> None:
+    async def ask(*, is_upload: bool) -> None:
         client = MinerClient(server.url)
         try:
-            for call in (
-                client.call("POST", "/gpu/polls", {}, expects={"leases": list}),
-                client.upload("att_1", Path(__file__)),
-            ):
-                with pytest.raises(Unreachable):
-                    await call
+            upload, poll = partial(client.upload, "att_1", Path(__file__)), partial(client.call, "POST", "/gpu/polls")
+            with pytest.raises(Unreachable):
+                await (upload() if is_upload else poll(expects={"leases": list}))
         finally:
             await client.close()
 
     with answering(FOREIGN[name]) as server:
-        asyncio.run(ask())
+        asyncio.run(ask(is_upload=False))
+        asyncio.run(ask(is_upload=True))
         assert len(server.asked) == 2
 
 
