@@ -18,7 +18,6 @@ from aitbc.kernel.identity.accounts import (
     KEY_CACHE_SECONDS,
     AccountExists,
     AccountNotFound,
-    Base,
     GrantTooWide,
     Identity,
     KeyNotFound,
@@ -26,6 +25,7 @@ from aitbc.kernel.identity.accounts import (
     UnknownScope,
 )
 from aitbc.kernel.identity.principal import Principal, role_scopes
+from aitbc.kernel.identity.tables import Base
 from aitbc.kernel.primitives import clock
 from aitbc.kernel.primitives.errors import Unauthenticated, Unavailable
 from aitbc.kernel.primitives.ids import decode, new_id

@@ -12,18 +12,16 @@ from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.accounts import (
     LIFETIME_DEFAULT,
     OVERLAP_DEFAULT,
-    Account,
     AccountExists,
     AccountNotFound,
-    ApiKey,
     GrantTooWide,
     Identity,
-    IssuedKey,
     KeyNotFound,
     KeyRevoked,
     UnknownScope,
 )
 from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.identity.tables import Account, ApiKey, IssuedKey
 from aitbc.kernel.primitives.pagination import Cursor, Limit, Page
 
 DAY = 86_400
