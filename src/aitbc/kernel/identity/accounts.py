@@ -1,7 +1,7 @@
 """Accounts and their API keys: create, list, rotate, revoke; and authentication, with a short-lived cache of keys."""
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
@@ -24,6 +24,8 @@ KEY_CACHE_SECONDS = 0.75
 KEY_CACHE_MAX = 50_000
 LIFETIME_DEFAULT = timedelta(days=90)
 LIFETIME_MAX = timedelta(days=3650)
+ROUNDING = timedelta(days=1)
+"""Lifetimes are asked in whole days: one that is longer than its maker by less ends with it and is not refused."""
 OVERLAP_DEFAULT = timedelta(hours=24)
 
 
@@ -57,6 +59,18 @@ class GrantTooWide(Forbidden):
     code = "grant_too_wide"
 
 
+class GrantTooLong(Forbidden):
+    """A key cannot make one that lives longer than itself."""
+
+    code = "grant_too_long"
+
+
+class KeyBeingReplaced(Forbidden):
+    """This key has a successor and ends with its overlap; make and rotate keys with the successor."""
+
+    code = "key_being_replaced"
+
+
 class UnknownScope(Invalid):
     """There is no such scope for this kind of key."""
 
@@ -71,23 +85,37 @@ class Identity:
         self._db = db
         self._scopes = scopes
         self._cache: dict[bytes, tuple[float, Principal | None]] = {}
+        self._on_revoked: list[Callable[[], None]] = []
         self._lookups: Batcher[bytes, Principal | None] = Batcher(self._look_up, in_flight_max=1)
 
-    async def authenticate(self, secret: str) -> Principal:
-        """The principal of an API key. Raises `Unauthenticated`, always with the same message, for anything else."""
+    def on_revoked(self, callback: Callable[[], None]) -> None:
+        """Call this when a key was revoked in this process; revocations of others show when their keys are read again."""
+        self._on_revoked.append(callback)
+
+    def _forget(self, digests: Sequence[bytes]) -> None:
+        for digest in digests:
+            self._cache.pop(digest, None)
+        for callback in self._on_revoked:
+            callback()
+
+    async def authenticate(self, secret: str, *, cached: bool = True) -> Principal:
+        """The principal of an API key. Raises `Unauthenticated`, always with the same message, for anything else.
+
+        What was read up to `KEY_CACHE_SECONDS` ago counts, unless `cached` is false.
+        """
         digest = fingerprint(secret)
-        cached = self._cache.get(digest)
-        if cached is None or cached[0] < monotonic():
+        known = self._cache.get(digest)
+        if known is None or known[0] < monotonic() or not cached:
             if not well_formed(secret):
                 raise Unauthenticated
             principal = await self._lookups.do(digest)
             if len(self._cache) >= KEY_CACHE_MAX:
                 self._cache.clear()
-            cached = (monotonic() + KEY_CACHE_SECONDS, principal)
-            self._cache[digest] = cached
-        if cached[1] is None:
+            known = (monotonic() + KEY_CACHE_SECONDS, principal)
+            self._cache[digest] = known
+        if known[1] is None:
             raise Unauthenticated
-        return cached[1]
+        return known[1]
 
     async def _look_up(self, digests: Sequence[bytes]) -> Sequence[Principal | AppError | None]:
         async with self._db.raw() as connection:
@@ -137,16 +165,28 @@ class Identity:
         name: str,
         scopes: Sequence[str] | None = None,
         subject: str | None = None,
-        lifetime: timedelta = LIFETIME_DEFAULT,
+        lifetime: timedelta | None = None,
         by: Principal | None = None,
     ) -> IssuedKey:
         """Issue a key of an account; `by` is the caller, none for the platform itself.
 
-        Raises `AccountNotFound`, `GrantTooWide`, `UnknownScope`.
+        Without a `lifetime` it is the default, or what is left of the caller's own key. Raises `AccountNotFound`,
+        `GrantTooWide`, `GrantTooLong`, `KeyBeingReplaced`, `UnknownScope`.
         """
         async with self._db.unit_of_work() as uow:
             owner = await uow.find(AccountRow, account, missing=AccountNotFound)
-            return await self._issue(uow, owner.id, kind, name, scopes, subject, min(lifetime, LIFETIME_MAX), by)
+            wanted = min(lifetime or LIFETIME_DEFAULT, LIFETIME_MAX)
+            if by is not None:
+                left = (await _maker(uow, by)).expires_at - now()
+                if lifetime is not None and wanted > left + ROUNDING:
+                    raise GrantTooLong(f"This key has {left.days} days left, and cannot make one that lives longer.")
+                wanted = min(wanted, left)
+            return await self._issue(uow, owner.id, kind, name, scopes, subject, wanted, by)
+
+    async def end_of_maker(self, who: Principal) -> datetime:
+        """When the caller's key ends, and so whatever acts in its place. Raises `KeyBeingReplaced`."""
+        async with self._db.unit_of_work() as uow:
+            return (await _maker(uow, who)).expires_at
 
     async def _issue(
         self,
@@ -201,19 +241,22 @@ class Identity:
             return (await self._find_owned(uow, who, key)).view()
 
     async def rotate(self, who: Principal, key: str, overlap: timedelta = OVERLAP_DEFAULT) -> IssuedKey:
-        """Issue a successor with the same scopes; the old key stays valid for `overlap`.
+        """Issue a successor with the same scopes; the old key stays valid for `overlap`, and can make no other one.
 
-        Raises `KeyNotFound`, `KeyRevoked`.
+        Raises `KeyNotFound`, `KeyRevoked`, `KeyBeingReplaced`, `GrantTooWide`.
         """
         async with self._db.unit_of_work() as uow:
             row = await self._find_owned(uow, who, key)
             if not row.valid_at(now()):
                 raise KeyRevoked
-            if row.id != who.key:  # a key must not gain scopes by rotating another
-                _require_held(who, row.account, row.kind, frozenset(row.scopes))
-            row.revoked_at = now() + overlap
-            row.rotated = True
+            maker = await _maker(uow, who)
             lifetime = row.expires_at - row.created_at
+            if row.id != maker.id:  # a key must gain neither scopes nor time by rotating another
+                _require_held(who, row.account, row.kind, frozenset(row.scopes))
+                lifetime = min(lifetime, maker.expires_at - now())
+            end = now() + overlap
+            row.revoked_at = end if row.revoked_at is None else min(end, row.revoked_at)
+            row.rotated = True
             return await self._issue(uow, row.account, row.kind, row.name, row.scopes, row.subject, lifetime, None)
 
     async def revoke(self, who: Principal, key: str) -> ApiKey:
@@ -224,17 +267,18 @@ class Identity:
                 row.revoked_at = now()
                 await uow.audit(who.account, who.key, "key.revoke", row.id)
             digest, view = row.digest, row.view()
-        self._cache.pop(digest, None)
+        self._forget([digest])
         return view
 
     async def revoke_subject(self, subject: str, by: Principal) -> None:
         """Revoke every key of a miner."""
         async with self._db.unit_of_work() as uow:
-            for row in await uow.session.scalars(select(KeyRow).where(KeyRow.subject == subject).with_for_update()):
+            rows = list(await uow.session.scalars(select(KeyRow).where(KeyRow.subject == subject).with_for_update()))
+            for row in rows:
                 if row.revoked_at is None or row.revoked_at > now():
                     row.revoked_at = now()
                     await uow.audit(by.account, by.key, "key.revoke", row.id)
-                self._cache.pop(row.digest, None)
+        self._forget([row.digest for row in rows])
 
     async def _find_owned(self, uow: UnitOfWork, who: Principal, key: str) -> KeyRow:
         row = await uow.find(KeyRow, key, lock=True, missing=KeyNotFound)
@@ -252,12 +296,25 @@ class Identity:
             return row.view()
 
 
+async def _maker(uow: UnitOfWork, by: Principal) -> KeyRow:
+    """The key that wants to make another, as it is now and not as it was cached.
+
+    Its row needs no lock: a rotation that commits after this look could have come after the whole command.
+    """
+    row = await uow.find(KeyRow, by.key, missing=KeyNotFound)
+    if not row.valid_at(now()):
+        raise Unauthenticated
+    if row.rotated:
+        raise KeyBeingReplaced
+    return row
+
+
 def _require_held(by: Principal, account: str, kind: str, granted: frozenset[str]) -> None:
     if by.is_admin and EVERYTHING in by.scopes:
         return
     if by.account != account:
         raise AccountNotFound
-    if kind == "admin" or not granted <= by.scopes:
+    if kind == "admin" or (by.kind == "test" and kind != "test") or not granted <= by.scopes:
         raise GrantTooWide
 
 

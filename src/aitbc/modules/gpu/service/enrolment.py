@@ -137,16 +137,24 @@ class Enrolment:
         self._issuing = asyncio.Lock()
         """Held while a miner's old keys end and its new one is made."""
 
+    async def end_of_maker(self, who: Principal) -> datetime:
+        """When the key ends on whose word a machine is let in. Raises `KeyBeingReplaced`."""
+        return await self._identity.end_of_maker(who)
+
     @retrying
     async def create_token(self, who: Principal, seconds: int = TOKEN_SECONDS) -> EnrolmentToken:
-        """A token for one miner of the caller's account; only its digest is kept. Raises `TooManyTokens`."""
+        """A token for one miner of the caller's account; only its digest is kept, and it ends with the caller's key.
+
+        Raises `TooManyTokens`, `KeyBeingReplaced`.
+        """
+        key_end = await self.end_of_maker(who)
         secret, at = new_key("enrol"), now()
         row = EnrolmentTokenRow(
             id=new_id("tok"),
             account=who.account,
             digest=fingerprint(secret),
             created_at=at,
-            expires_at=at + timedelta(seconds=seconds),
+            expires_at=min(at + timedelta(seconds=seconds), key_end),
         )
         waiting = select(func.count()).where(
             EnrolmentTokenRow.account == who.account,
@@ -162,8 +170,8 @@ class Enrolment:
             id=row.id, token=secret, account=row.account, created_at=row.created_at, expires_at=row.expires_at
         )
 
-    async def enrol(self, command: Enrol) -> Enrolled:
-        """Make a miner of a machine that holds a token and a private key.
+    async def enrol(self, command: Enrol, *, keys_end: datetime | None = None) -> Enrolled:
+        """Make a miner of a machine that holds a token and a private key; its API key ends by `keys_end`, if given.
 
         Asking again for the same public key answers the same miner with a fresh API key and ends its earlier ones: a
         lost answer costs nothing. Raises `InvalidEnrolmentToken`, `EnrolmentTokenUsed`, `PublicKeyTaken`, `TooManyMiners`,
@@ -180,6 +188,8 @@ class Enrolment:
         async with self._issuing:  # of two requests at once the later one's key is the one that stays
             await self._identity.revoke_subject(miner, by)
             lifetime = timedelta(days=self._settings.key_days)
+            if keys_end is not None:
+                lifetime = min(lifetime, keys_end - now())
             key = await self._identity.issue(
                 account=token.account, kind="miner", name=command.name, subject=miner, lifetime=lifetime
             )
