@@ -10,6 +10,7 @@ from sqlalchemy import select
 from aitbc.kernel.crypto.api_key import fingerprint, new_key, visible, well_formed
 from aitbc.kernel.database.batcher import Batcher
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.principal import EVERYTHING, Principal
 from aitbc.kernel.identity.tables import Account, AccountRow, ApiKey, IssuedKey, KeyRow
@@ -128,6 +129,7 @@ class Identity:
         found = {row["digest"]: _principal(row) for row in rows}
         return [found.get(digest) for digest in digests]
 
+    @retrying
     async def create_account(self, who: Principal, name: str, once: IdempotencyKey = IdempotencyKey.NONE) -> Account:
         """Create an account. Raises `AccountExists`."""
         async with self._db.unit_of_work() as uow:
@@ -286,6 +288,7 @@ class Identity:
             raise KeyNotFound
         return row
 
+    @retrying
     async def ensure_account(self, name: str) -> Account:
         """The account of this name, created if it does not exist: the operator's, at the first start."""
         async with self._db.unit_of_work() as uow:

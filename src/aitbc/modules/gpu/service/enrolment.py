@@ -11,7 +11,6 @@ from sqlalchemy import func, select
 from aitbc.kernel.crypto.api_key import fingerprint, new_key, well_formed
 from aitbc.kernel.crypto.signing import canonical, enrolment_statement, key_fingerprint, verify
 from aitbc.kernel.database.retry import retrying
-from aitbc.kernel.database.sql_errors import ConstraintViolated
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.accounts import Identity
 from aitbc.kernel.identity.principal import Principal
@@ -180,10 +179,7 @@ class Enrolment:
         if not command.token.startswith("aitbc_enrol_") or not well_formed(command.token):
             raise InvalidEnrolmentToken
         _require_proof(command)
-        try:
-            token, miner = await self._enrol(command)
-        except ConstraintViolated:  # another request with the same public key was quicker; now its miner is found
-            token, miner = await self._enrol(command)
+        token, miner = await self._enrol(command)
         by = Principal(token.account, token.id, "miner", frozenset(), miner)
         async with self._issuing:  # of two requests at once the later one's key is the one that stays
             await self._identity.revoke_subject(miner, by)
@@ -204,7 +200,10 @@ class Enrolment:
 
     @retrying
     async def _enrol(self, command: Enrol) -> tuple[EnrolmentTokenRow, str]:
-        """Use the token, once: its row is locked, so that of many requests one decides and the others find it decided."""
+        """Use the token, once: its row is locked, so that of many requests one decides and the others find it decided.
+
+        Of those with the same public key the quicker one makes the miner, and the retry of the other one finds it.
+        """
         at = now()
         async with self._db.unit_of_work() as uow:
             digest = fingerprint(command.token)
