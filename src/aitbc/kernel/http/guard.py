@@ -10,6 +10,7 @@ from litestar.enums import ScopeType
 from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from aitbc.kernel.crypto.api_key import masked
 from aitbc.kernel.database.idempotency import (
     KEY_LENGTH_MAX,
     IdempotencyKey,
@@ -93,6 +94,8 @@ class Guard:
         key = keys[0]
         if len(keys) > 1 or not 0 < len(key) <= KEY_LENGTH_MAX or not key.isascii() or not key.isprintable():
             raise IdempotencyKeyMalformed
+        if masked(key) != key:
+            key = f"sha256:{hashlib.sha256(key.encode()).hexdigest()}"
         pair = (who.account, key)
         if pair in self._in_flight:
             raise IdempotencyKeyInFlight

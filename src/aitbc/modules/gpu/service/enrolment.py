@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -98,6 +98,7 @@ class EnrolmentToken(Struct, frozen=True, kw_only=True):
 class Enrol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A machine that wants to become a miner."""
 
+    takes_keys: ClassVar = frozenset({"token"})
     token: Annotated[str, Meta(max_length=100)]
     public_key: PublicKey
     name: Name

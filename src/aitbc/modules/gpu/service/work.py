@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -94,6 +94,8 @@ class Leases(Struct, frozen=True, kw_only=True):
 class DeliverResult(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The output of an attempt, signed."""
 
+    takes_keys: ClassVar = frozenset({"output"})
+    """It is what was signed: one with a key in it is refused as a whole."""
     token: Token
     output: Any
     """As JSON; one of more than 64 KiB is uploaded first and referred to as {"artifact", "digest"}."""
