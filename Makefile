@@ -80,6 +80,11 @@ bench: setup ## Measure; prints a table and writes build/bench.json
 	@mkdir -p build
 	@$(BIN)/python -m tests.bench
 
+.PHONY: compare
+compare: setup ## Measure against another checkout in turns: BASE=../before ROUNDS=20
+	@test -n "$(BASE)" || { echo 'usage: make compare BASE=../before [ROUNDS=20]' >&2; exit 2; }
+	@$(BIN)/python -m tests.bench.compare --base "$(BASE)" --rounds $(or $(ROUNDS),20)
+
 .PHONY: lock
 lock: ## Pin the dependencies anew in requirements/; UPGRADE=1 takes the newest allowed
 	@tools/lock $(if $(UPGRADE),--upgrade)

@@ -1,5 +1,6 @@
 """What every test stands on: asyncio for `async def test_…`, one event loop each, and the limits of Hypothesis."""
 
+import gc
 import os
 import signal
 
@@ -7,20 +8,32 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.chaos.server_process import ServerProcess
+from tests.scale import scaled
 
 pytest_plugins = ["tests.leftovers", "tests.longest_first", "tests.postgres", "tests.skipped"]
 
 # A shared machine is slow now and then: time is bounded by pytest-timeout, not by each example.
-settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "default", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=scaled(25, 100)
+)
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 ServerProcess.forked = True
 
+for name in [name for name in os.environ if name.startswith("AITBC_")]:
+    del os.environ[name]  # settings of this shell's are not those of a test's server
+
 if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 ):  # as in a shell's background: programs under test would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """What was loaded and collected stays to the end: no search for garbage needs to walk through it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

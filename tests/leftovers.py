@@ -1,7 +1,7 @@
 """Takes away what servers of tests leave outside of their own folders: as root, the data of the embedded PostgreSQL.
 
 It lies in a folder of the system, each with a note of the state folder that it belongs to. Only that of this session's folders
-goes, and of folders that are no more: another session may be at work beside this one.
+goes, and of tests' folders that are no more: another session may be at work beside this one, and other data is somebody's.
 """
 
 import shutil
@@ -13,13 +13,15 @@ from aitbc.server.postgres.paths import ORIGIN, SYSTEM_FOLDER
 
 
 def remove_data_below(folder: Path, system: Path = SYSTEM_FOLDER) -> int:
-    """Remove the data of state folders below a folder, and answer how much there was; what still runs stays."""
+    """Remove the data of state folders below a folder, and of tests' that are no more; what still runs stays. Gives the number."""
     removed = 0
     for home in system.iterdir() if system.is_dir() else ():
         note = home / ORIGIN
         if not note.is_file() or (home / "data" / "postmaster.pid").exists():
             continue
-        if str(folder) + "/" in note.read_text():
+        origin = Path(note.read_text().rstrip("\n"))
+        is_a_dead_tests = any(part.startswith("pytest-of-") for part in origin.parts) and not origin.exists()
+        if origin.is_relative_to(folder) or is_a_dead_tests:
             shutil.rmtree(home, ignore_errors=True)
             removed += 1
     return removed

@@ -15,7 +15,7 @@ from aitbc.kernel.database.migrations import migrate
 from aitbc.kernel.database.unit_of_work import Database, Target
 from aitbc.server.postgres.embedded import Address, EmbeddedPostgres
 
-ISOLATION = os.environ.get("AITBC_TEST_ISOLATION", "read committed")
+ISOLATION = os.environ.get("TEST_ISOLATION", "read committed")
 """The isolation of every transaction that does not choose its own: `serializable` runs any test under the strictest one."""
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
 FAST |= {"default_transaction_isolation": ISOLATION}

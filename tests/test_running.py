@@ -1,8 +1,12 @@
 """How the tests themselves are run: a property that many must have names each that lacks it, and what is skipped is said."""
 
+from pathlib import Path
+
 import pytest
 
+from aitbc.server.postgres.paths import ORIGIN
 from tests.for_each import for_each
+from tests.leftovers import remove_data_below
 from tests.skipped import said
 
 
@@ -29,3 +33,19 @@ def test_what_is_skipped_is_counted_by_the_package_that_is_wanted() -> None:
     nats = "nats-server is not installed (Debian: apt-get install nats-server)"
     assert said([nats, nats, "needs root"]) == "tests skipped: for want of nats-server 2, for other reasons 1"
     assert said([]) == ""
+
+
+def test_data_of_tests_that_are_over_goes_and_that_of_others_stays(tmp_path: Path) -> None:
+    system, ours, alive = tmp_path / "system", tmp_path / "ours", tmp_path / "alive"
+    alive.mkdir()
+    origins = {
+        "ours": ours / "state",
+        "a dead test's": Path("/tmp/pytest-of-nobody/pytest-0/state"),
+        "a living test's": alive,
+        "somebody's": Path("/srv/pytest-offering/state"),
+    }
+    for name, origin in origins.items():
+        (system / name).mkdir(parents=True)
+        (system / name / ORIGIN).write_text(f"{origin}\n")
+    assert remove_data_below(ours, system) == 2
+    assert {home.name for home in system.iterdir()} == {"a living test's", "somebody's"}

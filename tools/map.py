@@ -1,6 +1,7 @@
 """Draws docs/map.md from manifests and imports: calls, events, periodic tasks, tables; the rooms of kernel and server.
 
-It stands here because it has to see the list of modules, which the kernel must not, and because nobody needs it in production.
+It stands here because it has to see the list of modules, which the kernel must not, and because nobody needs it in
+production.
 """
 
 import importlib

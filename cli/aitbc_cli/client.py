@@ -1,4 +1,7 @@
-"""The HTTP client, with the standard library alone: safe retries with backoff, timeouts, an exit code for every failure."""
+"""The HTTP client, with the standard library alone.
+
+Safe retries with backoff, timeouts, an exit code for every failure.
+"""
 
 import http.client
 import json
@@ -16,6 +19,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from typer import Exit
 
 from aitbc_cli.exits import DONE, TIMED_OUT, UNAVAILABLE, Stop, exit_of
+from aitbc_cli.problems import own_problem
 from aitbc_cli.settings import Where, signed_in
 from aitbc_cli.terminal import progress, safe
 
@@ -29,6 +33,7 @@ PIECE_BYTES = 1 << 16
 PAGE_ROWS = 200
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 JSON = "application/json"
+FOREIGN = "not_aitbc"
 
 
 class Api:
@@ -207,21 +212,18 @@ class Api:
 
     def _foreign(self, why: str) -> Stop:
         hint = "check the URL: it is where `aitbc serve` says that it listens"
-        return Stop(f"{self.where.url} does not seem to be an AITBC server: {why}", code="not_aitbc", hint=hint)
+        return Stop(f"{self.where.url} does not seem to be an AITBC server: {why}", code=FOREIGN, hint=hint)
 
     def _problem(self, answer: http.client.HTTPResponse, content: bytes) -> Stop:
         """The problem document of an answer, as what the command ends with."""
         status = answer.status
         if 300 <= status < 400:
             return self._foreign(f"it redirects to {answer.getheader('Location')}")
-        try:
-            problem = json.loads(content)
-            code, message = str(problem["code"]), str(problem["detail"])
-        except (ValueError, TypeError, KeyError, RecursionError):
-            if status in (404, 405):  # ours says why; this one knows nothing of such a path
-                return self._foreign(f"it answers with HTTP {status} and no explanation")
-            code, message = "no_problem_document", f"{self.where.url} answered with HTTP {status} and no explanation"
-            problem = {}
+        problem = own_problem(status, content) or {}
+        if not problem and status < 500 and status not in (408, 429):  # ours says why
+            return self._foreign(f"it answers with HTTP {status} and no explanation of ours")
+        code = problem.get("code", "no_problem_document")
+        message = problem.get("detail", f"{self.where.url} answered with HTTP {status} and no explanation")
         details: dict[str, Any] = {"status": status, "request_id": problem.get("request_id", self.request_id)}
         for name in ("errors", "details", "docs"):
             if problem.get(name):
@@ -418,8 +420,8 @@ def part(text: str) -> str:
 
 
 def _is_passing(problem: Stop, attempt: int) -> bool:
-    """Whether the same request may succeed a little later."""
-    if problem.code == "idempotency_key_in_flight":
+    """Whether the same request may succeed a little later; a foreign answer may be a proxy's, while the server restarts."""
+    if problem.code in ("idempotency_key_in_flight", FOREIGN):
         return True
     if problem.code == "refused_connection":
         return attempt > 1  # a server that was there a moment ago comes back; one that never was does not

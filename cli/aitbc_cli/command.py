@@ -153,9 +153,12 @@ class Call:
 
     def list(self, path: str, shown: Sequence[Any], *, name: str = "id", **query: Any) -> None:
         """Print a paged list, and say on standard error when there is more of it."""
+        self.out.rows(self.pages(path, **query), shown, name=name)
+
+    def pages(self, path: str, **query: Any) -> Any:
+        """The rows of a paged list up to the limit; says so when there are more."""
         limit = self.limit
-        rows = self.api.pages(path, None if limit is None else limit + 1, **query)
-        self.out.rows(_cut(rows, limit), shown, name=name)
+        return _cut(self.api.pages(path, None if limit is None else limit + 1, **query), limit)
 
     def change(
         self,

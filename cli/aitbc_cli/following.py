@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from aitbc_cli.client import part
+from aitbc_cli.client import FOREIGN, part
 from aitbc_cli.command import Call
 from aitbc_cli.exits import FAILED, INTERRUPTED, TIMED_OUT, UNAVAILABLE, Stop
 from aitbc_cli.terminal import progress, safe, say
@@ -56,7 +56,10 @@ class Limits:
 
     def unreachable(self, problem: Stop) -> None:
         """The server did not answer: wait, or give up. Raises `Stop`."""
-        if problem.exit_code not in (UNAVAILABLE, TIMED_OUT) or problem.code in ("tls_failed", "no_api_key"):
+        is_foreign = self.seen and problem.code == FOREIGN  # a proxy answers while the server is away
+        if not is_foreign and (
+            problem.exit_code not in (UNAVAILABLE, TIMED_OUT) or problem.code in ("tls_failed", "no_api_key")
+        ):
             raise problem
         if self.seen:
             self.left  # noqa: B018 - raises when the time is up
@@ -93,11 +96,12 @@ def wait(call: Call, job: str, *, seen: bool = False) -> dict[str, Any]:
                         if limits.seen
                         else api.get(path)
                     )
+                    has_ended = answer["state"] in ENDED
                 except Stop as problem:
                     limits.unreachable(problem)
                     continue
                 limits.answered()
-                if answer["state"] in ENDED:
+                if has_ended:
                     return answer
                 shown.update(f"{job} is {answer['state']} ({answer['reason']})")
     except KeyboardInterrupt:
@@ -153,12 +157,12 @@ def events(call: Call, job: str) -> Iterator[dict[str, Any]]:
                     yield event
                     if event["event"] == "state" and event["data"].get("state") in ENDED:
                         return
-        except Stop as problem:
-            limits.unreachable(problem)
-            continue
-        if call.api_for(limits.left).get(f"{PATH}/{part(job)}")["state"] in ENDED:
-            return
-        limits.unreachable(Stop("the server ended the stream", exit_code=UNAVAILABLE, code="connection_broken"))
+            if call.api_for(limits.left).get(f"{PATH}/{part(job)}")["state"] in ENDED:
+                return
+            problem = Stop("the server ended the stream", exit_code=UNAVAILABLE, code="connection_broken")
+        except Stop as stop:
+            problem = stop
+        limits.unreachable(problem)
 
 
 def _events_of(lines: Iterator[str]) -> Iterator[dict[str, Any]]:

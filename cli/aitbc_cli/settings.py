@@ -45,8 +45,8 @@ class Flags:
 def find(flags: Flags, environ: Mapping[str, str]) -> Where:
     """Settle every question. Raises `Stop` with exit code 78 for a configuration that cannot be used.
 
-    A key goes only to the server that it is meant for: one from a profile to the profile's URL, the local admin's key to
-    the local server. A URL from a stronger source leaves such keys behind.
+    A key goes only to the server that it is meant for: one from a profile to the profile's URL, the local admin's key
+    to the local server. A URL from a stronger source leaves such keys behind.
     """
     name, profile = _profile(flags, environ)
     state_dir = state_folder(environ)

@@ -23,8 +23,11 @@ NOTHING = {
         WHERE (j.state = 'succeeded') <> (r.id IS NOT NULL)""",
     "a hold that does not fit its job": """
         SELECT j.id FROM ai.jobs j LEFT JOIN trading.holds h ON h.id = j.id
-        WHERE h.state IS DISTINCT FROM CASE j.state WHEN 'succeeded' THEN 'settled'
-            WHEN 'queued' THEN 'open' WHEN 'leased' THEN 'open' WHEN 'running' THEN 'open' ELSE 'voided' END""",
+        WHERE h.state IS DISTINCT FROM CASE WHEN j.reason = 'hold_expired' THEN 'expired'
+            WHEN j.state = 'succeeded' THEN 'settled' WHEN j.state IN ('queued', 'leased', 'running') THEN 'open'
+            ELSE 'voided' END""",
+    "a hold that may end before its job believes": """
+        SELECT j.id FROM ai.jobs j JOIN trading.holds h ON h.id = j.id WHERE h.expires_at < j.hold_expires_at""",
     "a job with two live leases": """
         SELECT job FROM ai.attempts WHERE ended IS NULL GROUP BY job HAVING count(*) > 1""",
     "a job that succeeded twice": """

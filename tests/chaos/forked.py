@@ -13,8 +13,9 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["aitbc.app"])
+context = multiprocessing.get_context("forkserver")
+"""Forks from the one process that has loaded the application and the command line."""
+context.set_forkserver_preload(["tests.chaos.preloaded"])
 
 
 class ForkedServer:
@@ -26,7 +27,7 @@ class ForkedServer:
         """Start it in a folder, this process's own where none is given; it writes what it says to the end of the log."""
         log.touch()
         arguments = (dict(flags), me, dict(environment), folder or Path.cwd(), log)
-        self._process: ForkServerProcess = _context.Process(target=_serve, args=arguments, daemon=True)
+        self._process: ForkServerProcess = context.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
 
     @property

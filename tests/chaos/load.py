@@ -13,6 +13,8 @@ from tests.journeys.hand_miner import embedding
 
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 PRICE = "0.01"
+START_SECONDS = 8
+"""What a dead miner held runs out so soon, and the audit need not wait longer for it."""
 
 
 @dataclass
@@ -65,6 +67,7 @@ async def submit(client: Client, told: Acknowledged, count: int) -> None:
     for _ in range(count):
         key = uuid.uuid4().hex
         body = {"kind": "embed", "input": {"texts": [key]}, "max_price": PRICE, "retry": {"attempts_max": 10}}
+        body["clocks"] = {"start_seconds": START_SECONDS}
         status, answer = await client.until_known("/api/v1/ai/jobs", body, key)
         assert status == 201, answer
         told.jobs[key] = answer["id"]

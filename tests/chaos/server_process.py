@@ -15,7 +15,7 @@ from tests.chaos.forked import ForkedServer
 
 START = "import gc; gc.disable(); import sys; from aitbc.app import serve; sys.exit(serve({'server.port': int(sys.argv[1])}))"
 """As the command line does."""
-READY_SECONDS = 30.0
+READY_SECONDS = 60.0
 
 
 class ServerProcess:

@@ -11,6 +11,7 @@ import httpx
 
 from aitbc.kernel.crypto.signing import Key, canonical, enrolment_statement
 from tests.chaos.server_process import ServerProcess
+from tests.cli.forked_program import as_forked
 from tests.cli.program import Ended, as_program, surroundings
 from tests.cli.tiny_server import nowhere
 from tests.journeys.hand_miner import HandMiner
@@ -25,9 +26,12 @@ class Person:
         self.environment = environment
         self.home = Path(environment["HOME"])
 
-    def does(self, *words: str, code: int = 0, **more: Any) -> Ended:
-        """Run the program, which must end with this exit code and without a traceback."""
-        ended = as_program(*words, environment=self.environment, cwd=self.home, **more)
+    def does(self, *words: str, code: int = 0, input: str | None = None) -> Ended:  # noqa: A002 - as in subprocess
+        """Run the command line, which must end with this exit code and without a traceback; with `input` as the program it is."""
+        if input is None:
+            ended = as_forked(*words, environment=self.environment, folder=self.home)
+        else:
+            ended = as_program(*words, environment=self.environment, cwd=self.home, input=input)
         assert ended.code == code, (words, ended)
         assert "Traceback" not in ended.err and "error of the program" not in ended.err, ended.err
         return ended

@@ -132,16 +132,17 @@ def test_a_wait_outlives_the_server_and_its_return(installation: CliInstallation
     watching = subprocess.Popen(
         [AITBC, "job", "watch", job, "-o", "jsonl"], env=alice.environment, stdout=subprocess.PIPE, text=True
     )
-    time.sleep(1.5)
+    assert watching.stdout is not None and waiting.stderr is not None
+    first = watching.stdout.readline()
+    time.sleep(1.5)  # until the other one has asked too
     installation.server.kill()
-    time.sleep(1.0)
+    noticed = waiting.stderr.readline()
     assert (waiting.poll(), watching.poll()) == (None, None)
     installation.server.start()
     alice.does("job", "cancel", job)
-    _, said = waiting.communicate(timeout=SECONDS)
-    seen, _ = watching.communicate(timeout=SECONDS)
-    assert (waiting.returncode, watching.returncode) == (1, 1)
-    assert "trying again" in said and "canceled" in said
+    said, seen = waiting.stderr.read(), first + watching.stdout.read()
+    assert (waiting.wait(SECONDS), watching.wait(SECONDS)) == (1, 1)
+    assert "trying again" in noticed and "canceled" in said
     ids = [json.loads(line)["id"] for line in seen.splitlines() if json.loads(line)["id"]]
     assert len(ids) == len(set(ids))
     assert json.loads(seen.splitlines()[-1])["data"]["state"] == "canceled"

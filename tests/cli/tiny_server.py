@@ -41,7 +41,7 @@ def told(value: Any, status: int = 200, **headers: str) -> Reply:
 
 def problem(status: int, code: str, detail: str = "it does not go", **headers: str) -> Reply:
     """A refusal as the platform writes it."""
-    document = {"type": "about:blank", "title": code, "status": status, "detail": detail, "code": code}
+    document = {"type": f"/docs/errors#{code}", "title": code, "status": status, "detail": detail, "code": code}
     return told({**document, "request_id": "req_1"}, status, **headers)
 
 

@@ -15,6 +15,7 @@ from tests.cli.miner.test_daemon import Market
 from tests.deploy.programs import DEPLOY, free_port, program, run
 from tests.journeys.test_machines import Installation, Machine
 from tests.journeys.test_places import until
+from tests.scale import scaled
 from tests.server.runtime.test_serve import ask
 
 SHIPPED = (DEPLOY / "haproxy/inner.cfg").read_text()
@@ -83,7 +84,7 @@ class Balanced:
         return (machine.state / "server.log").read_text().count(ASKED)
 
 
-@pytest.fixture(scope="module", params=["http", "tcp"])
+@pytest.fixture(scope="module", params=scaled(["http"], ["http", "tcp"]))
 def site(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[], Target]
 ) -> Iterator[Balanced]:

@@ -147,7 +147,7 @@ def test_idle_connections_are_closed_by_the_proxy_first_and_slow_heads_alike() -
 
 
 @dataclass
-class PeerHost:
+class ProxiedServers:
     """Two servers on one database, and a proxy before them."""
 
     port: int
@@ -244,7 +244,7 @@ def started(kind: str, folder: Path, upstreams: list[int]) -> Iterator[int]:
 
 
 @pytest.fixture(scope="module", params=["nginx", "haproxy"])
-def site(request: pytest.FixtureRequest, folder: Path, replicas: Any) -> Iterator[PeerHost]:
+def site(request: pytest.FixtureRequest, folder: Path, replicas: Any) -> Iterator[ProxiedServers]:
     """Everything running."""
     program(request.param)
     servers, trusting = replicas
@@ -254,10 +254,10 @@ def site(request: pytest.FixtureRequest, folder: Path, replicas: Any) -> Iterato
         return started(request.param, folder, ports)
 
     with started(request.param, folder, [server.port for server in servers]) as port:
-        yield PeerHost(port, servers, trusting, context, behind)
+        yield ProxiedServers(port, servers, trusting, context, behind)
 
 
-def test_a_request_and_its_answer_pass_unchanged(site: PeerHost) -> None:
+def test_a_request_and_its_answer_pass_unchanged(site: ProxiedServers) -> None:
     status, headers, text = site.ask("GET", "/readyz", X_Request_Id="mine-1")
     assert (status, json.loads(text)["ready"]) == (200, True)
     assert headers["x-request-id"] == "mine-1"
@@ -269,7 +269,7 @@ def test_a_request_and_its_answer_pass_unchanged(site: PeerHost) -> None:
     assert site.ask("GET", "/readyz", X_Padding="x" * 7000)[0] == 200
 
 
-def test_both_servers_answer(site: PeerHost) -> None:
+def test_both_servers_answer(site: ProxiedServers) -> None:
     for _ in range(12):
         assert site.ask("GET", "/api/v1/identity/keys/self")[0] == 200
     for server in site.servers:
@@ -277,7 +277,7 @@ def test_both_servers_answer(site: PeerHost) -> None:
         assert "error" not in told, told[-2000:]
 
 
-def test_a_stream_arrives_while_it_goes_on(site: PeerHost) -> None:
+def test_a_stream_arrives_while_it_goes_on(site: ProxiedServers) -> None:
     connection = site.connect()
     job = site.submit()
     connection.request("GET", f"/api/v1/ai/jobs/{job}/events", headers={"Authorization": f"Bearer {site.key}"})
@@ -295,14 +295,14 @@ def test_a_stream_arrives_while_it_goes_on(site: PeerHost) -> None:
     connection.close()
 
 
-def test_a_long_poll_waits_and_is_answered(site: PeerHost) -> None:
+def test_a_long_poll_waits_and_is_answered(site: ProxiedServers) -> None:
     job, began = site.submit(), time.monotonic()
     assert site.ask("GET", f"/api/v1/ai/jobs/{job}/wait?seconds=3")[0] == 200
     assert 2.5 < time.monotonic() - began < 6
     site.ask("POST", f"/api/v1/ai/jobs/{job}/cancel")
 
 
-def test_an_upload_larger_than_any_buffer_passes_and_one_too_large_does_not(site: PeerHost) -> None:
+def test_an_upload_larger_than_any_buffer_passes_and_one_too_large_does_not(site: ProxiedServers) -> None:
     content = os.urandom(5 << 20)
     status, _, text = site.ask("POST", "/api/v1/ai/artifacts", content, Content_Type="application/octet-stream")
     assert status == 201, text
@@ -318,16 +318,16 @@ def test_an_upload_larger_than_any_buffer_passes_and_one_too_large_does_not(site
     assert (status, json.loads(text)["code"]) == (413, "body_too_large")
 
 
-def test_another_host_is_refused_by_the_server(site: PeerHost) -> None:
+def test_another_host_is_refused_by_the_server(site: ProxiedServers) -> None:
     status, _, text = site.ask("GET", "/readyz", Host="other.example.org")
     assert (status, json.loads(text)["code"]) == (421, "misdirected_host")
 
 
-def test_figures_are_for_this_machine_alone(site: PeerHost) -> None:
+def test_figures_are_for_this_machine_alone(site: ProxiedServers) -> None:
     assert site.ask("GET", "/metrics")[0] == 404
 
 
-def test_who_comes_through_the_proxy_is_not_from_this_machine(site: PeerHost) -> None:
+def test_who_comes_through_the_proxy_is_not_from_this_machine(site: ProxiedServers) -> None:
     direct = http.client.HTTPConnection("127.0.0.1", site.trusting, timeout=10)
     direct.request("GET", "/api/v1/gpu/miners")
     assert direct.getresponse().status == 200
@@ -338,7 +338,7 @@ def test_who_comes_through_the_proxy_is_not_from_this_machine(site: PeerHost) ->
             assert connection.getresponse().status == 401, extra
 
 
-def test_http_2_is_spoken(site: PeerHost) -> None:
+def test_http_2_is_spoken(site: ProxiedServers) -> None:
     to = ["--resolve", f"{HOST}:{site.port}:127.0.0.1", f"https://{HOST}:{site.port}/readyz"]
     command = [program("curl"), "-sk", "--http2", "-o", "/dev/null", "-w", "%{http_version} %{http_code}", *to]
     told = subprocess.run(command, capture_output=True, text=True, timeout=20)
@@ -363,7 +363,7 @@ class Upgrading(socketserver.BaseRequestHandler):
             self.request.sendall(said)
 
 
-def test_a_connection_can_become_a_websocket(site: PeerHost) -> None:
+def test_a_connection_can_become_a_websocket(site: ProxiedServers) -> None:
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Upgrading) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -381,7 +381,7 @@ def test_a_connection_can_become_a_websocket(site: PeerHost) -> None:
         server.shutdown()
 
 
-def test_a_server_that_stops_is_missed_by_nobody(site: PeerHost) -> None:
+def test_a_server_that_stops_is_missed_by_nobody(site: ProxiedServers) -> None:
     seen = []
     for number in range(60):
         if number == 10:

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 import time
 import urllib.request
 import uuid
@@ -20,13 +18,17 @@ from aitbc.app import MODULES
 from aitbc.kernel.crypto.signing import Key, canonical, enrolment_statement
 from aitbc.server.config.keys import keys_of
 from tests.chaos.server_process import ServerProcess
+from tests.cli.program import in_process
 from tests.deploy.programs import DEPLOY, free_port, run
 from tests.deploy.promql import OF_PROMETHEUS, needs
+from tests.scale import scaled
 
 FOLDER = DEPLOY / "prometheus"
 RULES: list[dict[str, Any]] = yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"][0]["rules"]
 DASHBOARD = json.loads((DEPLOY / "grafana/aitbc.json").read_text())
 MADE_BY_PROMETHEUS = {"up": frozenset({"job", "instance"})}
+FAULTS = [("comes", "({}) and on () vector(1) > 1"), ("stays away", "vector(1)")]
+"""An alert that never comes fails the first kind of its tests, one that always comes the second."""
 LONG_ROUTES = ("/api/v1/ai/jobs/{job}/wait", "/api/v1/ai/jobs/{job}/events", "/api/v1/gpu/polls")
 """They last as long as they are meant to: the speed of answers leaves them out."""
 
@@ -180,7 +182,7 @@ def test_each_alert_comes_when_it_should_and_stays_away_when_it_should() -> None
         assert {(rule["alert"], "comes"), (rule["alert"], "stays away")} <= set(tested)
 
 
-@pytest.mark.parametrize(("kind", "fault"), [("comes", "({}) and on () vector(1) > 1"), ("stays away", "vector(1)")])
+@pytest.mark.parametrize(("kind", "fault"), scaled(FAULTS[:1], FAULTS))
 def test_an_alert_that_never_or_always_comes_would_be_noticed(kind: str, fault: str, tmp_path: Path) -> None:
     rules = [{**rule, "expr": fault.format(rule["expr"])} for rule in RULES]
     (tmp_path / "alerts.yml").write_text(yaml.safe_dump({"groups": [{"name": "aitbc", "rules": rules}]}))
@@ -203,12 +205,12 @@ def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
         assert len(notes["runbook"]) > 40 and "\n" not in notes["runbook"], rule["alert"]
 
 
-def test_what_a_runbook_names_exists() -> None:
+def test_what_a_runbook_names_exists(capsys: pytest.CaptureFixture[str]) -> None:
     books = "\n".join(rule["annotations"]["runbook"] for rule in RULES)
     commands = set(re.findall(r"\baitbc ((?:doctor|backup)|[a-z]+ [a-z]+)", books)) - {"events list", "events replay"}
     for command in sorted(commands | {"events list --status dead", "events replay evt"}):
-        done = subprocess.run([sys.executable, "-m", "aitbc_cli.main", *command.split(), "--help"], capture_output=True)
-        assert done.returncode == 0, f"aitbc {command}: {done.stderr.decode()}"
+        ended = in_process(capsys, *command.split(), "--help")
+        assert ended.code == 0, f"aitbc {command}: {ended.err}"
     periodic_tasks = {task.run.__name__ for module in MODULES for task in module.periodic_tasks}
     assert set(re.findall(r"\btask=(\w+)", books)) <= periodic_tasks
     assert "task=seal" in books

@@ -121,7 +121,7 @@ async def test_what_was_stored_before_is_masked_by_a_migration(new_database: Cal
     way = target.connect_arguments(application="tests", statement_seconds=60)
     engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(**way))
     async with engine.connect() as connection:
-        for name, before in (("kernel", "kernel_0003"), ("ai", "ai_0005"), ("gpu", "gpu_0005")):
+        for name, before in (("kernel", "kernel_0003"), ("ai", "ai_0006"), ("gpu", "gpu_0005")):
             await connection.run_sync(functools.partial(downgrade, found[name], before))
     await engine.dispose()
     answer = f"VALUES (gen_random_uuid(), 'k', ''::bytea, '{{\"client_id\": \"{key}\"}}', now())"

@@ -1,6 +1,7 @@
 """Lays out a new module: rooms with a small working example, a migration, tests, and its place in the order.
 
-The poison tests need nothing written: they read the operations from OpenAPI, and make what a path names by the POST beside it.
+The poison tests need nothing written: they read the operations from OpenAPI, and make what a path names by the POST
+beside it.
 """
 
 import keyword

@@ -91,7 +91,7 @@ def logs(
 ) -> None:
     """Print what a job's attempts wrote into its log."""
     if not follow:
-        rows = call.api.pages(f"{PATH}/{part(job)}/logs", call.limit)
+        rows = call.pages(f"{PATH}/{part(job)}/logs")
         if not call.out.is_for_people:
             call.out.rows(rows, columns("attempt", "sequence", "at", "text"), name="text")
             return
@@ -143,8 +143,8 @@ def stop(call: Call, job: JobId) -> None:
     """Finish a chat early: what came until now is its result, and is paid for with the prompt.
     Others can only be canceled.
 
-    Its miner learns of it within a second or two; if it does not sign what it delivered, the money goes back. A job that no
-    miner has is canceled.
+    Its miner learns of it within a second or two; if it does not sign what it delivered, the money goes back. A job
+    that no miner has is canceled.
     """
     path = f"{PATH}/{part(job)}"
     call.out.one(call.change("POST", f"{path}/stop", look=path), BRIEF)

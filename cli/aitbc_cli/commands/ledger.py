@@ -4,7 +4,7 @@ from aitbc_cli.command import Call, command, noun
 from aitbc_cli.exits import Stop
 from aitbc_cli.output import columns
 
-SHOWN = columns("ok", "height", "head", "transactions", "entries", "receipts", "unsealed", "accounts")
+SHOWN = columns("ok", "height", "head", "transactions", "entries", "receipts", "unsealed", "accounts", "paid_jobs")
 app = noun("ledger", "Verify the ledger on the server.")
 
 
@@ -12,6 +12,7 @@ app = noun("ledger", "Verify the ledger on the server.")
 def verify(call: Call) -> None:
     """Let the server recompute the ledger from its first record on (admins); exit code 1 when something does not hold.
 
+    Every job that succeeded must also have its receipt: one that has none is named.
     `aitbc chain export` and `aitbc chain verify` do the same without trusting the server.
     """
     report = call.api.post("/api/v1/trading/ledger/verify", natural=True)
@@ -19,5 +20,13 @@ def verify(call: Call) -> None:
         first = report["divergence"] or {}
         place = f"block {first.get('height')}, record {first.get('record')}, {first.get('field')}"
         raise Stop(f"the ledger does not hold: {place}: {first.get('message')}", code="not_verified", report=report)
+    payments = call.api.post("/api/v1/ai/payments/verify", natural=True)
+    report["paid_jobs"], report["unpaid_jobs"] = payments["jobs"] - payments["unpaid"], payments["unpaid_jobs"]
+    if not payments["ok"]:
+        first = payments["unpaid_jobs"][0]
+        message = (
+            f"{payments['unpaid']} of {payments['jobs']} jobs that succeeded have no receipt, the first is {first}"
+        )
+        raise Stop(message, code="not_verified", report=report)
     call.out.one(report, SHOWN, name="head")
     call.out.text("ledger verified")

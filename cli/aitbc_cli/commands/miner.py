@@ -32,6 +32,7 @@ DEVICES = (
     *(Column(head, field, "number") for head, field in (("MIB", "memory_total_mib"), ("USED", "memory_used_mib"))),
     Column("LOAD %", "utilization", "number"),
     Column("°C", "temperature_celsius", "number"),
+    *columns("memory_is_shared", "fault"),
 )
 MinerId = Annotated[str, typer.Argument(metavar="MINER", help="The miner's id, mnr_…", autocompletion=MINERS)]
 app = noun("miner", "Run a miner, and see after yours.")

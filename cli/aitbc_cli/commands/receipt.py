@@ -80,7 +80,8 @@ def verify(
 ) -> None:
     """Verify a receipt's file without a server: both signatures, the arithmetic, its place in a block.
 
-    Without --key it shows that the file is sound in itself, and says whose keys signed it; compare them with keys you trust.
+    Without --key it shows that the file is sound in itself, and says whose keys signed it; compare them with keys you
+    trust.
     """
     from aitbc.kernel.crypto.chain_format import ChainError, verify_receipt
     from aitbc_cli import files

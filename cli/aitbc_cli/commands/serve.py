@@ -55,8 +55,8 @@ def serve(
     """Serve the whole platform until a signal: the API, the embedded database, everything;
     or one module that is split out.
 
-    Settings come from flags, AITBC_* variables, ./aitbc.toml, the user's and the system's file: `aitbc config show --origin`.
-    SIGTERM and Ctrl-C let requests end; a second one ends at once.
+    Settings come from flags, AITBC_* variables, ./aitbc.toml, the user's and the system's file: `aitbc config show
+    --origin`. SIGTERM and Ctrl-C let requests end; a second one ends at once.
     """
     flags: dict[str, Any] = {"server.host": host, "server.port": port, "log.level": log_level}
     flags["server.i_accept_plain_http"] = True if plain_http else None

@@ -4,25 +4,32 @@ import asyncio
 import hashlib
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+
+from aitbc_cli.problems import own_problem
 
 PROTOCOL = {"Aitbc-Miner-Protocol": "1"}
 TIMEOUT_SECONDS = 20.0
 BACKOFF_SECONDS_MAX = 10.0
 PIECE_BYTES = 1 << 16
 API = "/api/v1"
+Fields = Mapping[str, type[Any] | tuple[type[Any], ...]]
+"""The fields that an answer must have, and their types: an answer without them came from something on the way."""
+OUTCOME: Fields = {"job": str, "state": str}
+LEASES: Fields = {"leases": list}
+KEPT: Fields = {"kept": int}
 
 
 class Unreachable(Exception):
-    """No answer, or one that says try again: retrying is right."""
+    """No answer, one that says try again, or one that is not the server's own: retrying is right."""
 
 
 class Refused(Exception):
-    """A definite refusal: retrying would not help."""
+    """A definite refusal by the server itself: retrying would not help."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(f"{message} ({code})")
@@ -44,8 +51,10 @@ class MinerClient:
         """Close all connections."""
         await self._session.close()
 
-    async def call(self, method: str, path: str, body: Any = None, *, seconds: float = TIMEOUT_SECONDS) -> Any:
-        """One attempt. Raises `Unreachable`, `Refused`."""
+    async def call(
+        self, method: str, path: str, body: Any = None, *, expects: Fields, seconds: float = TIMEOUT_SECONDS
+    ) -> Any:
+        """One attempt; returns an object with the fields expected. Raises `Unreachable`, `Refused`."""
         content = {"json": body} if body is not None else {}
         try:
             async with self._session.request(
@@ -55,15 +64,15 @@ class MinerClient:
                 allow_redirects=False,
                 **content,
             ) as answer:
-                return _definite(answer.status, await answer.read())
+                return _definite(answer.status, await answer.read(), expects)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"{type(error).__name__}: {error}") from error
 
-    async def call_until_answered(self, method: str, path: str, body: Any = None) -> Any:
+    async def call_until_answered(self, method: str, path: str, body: Any = None, *, expects: Fields) -> Any:
         """Retry with backoff until the answer is definite. Raises `Refused`."""
         async for _ in attempts_with_backoff():
             try:
-                return await self.call(method, path, body)
+                return await self.call(method, path, body, expects=expects)
             except Unreachable:
                 continue
         raise AssertionError("attempts never end")
@@ -73,10 +82,13 @@ class MinerClient:
         found, left = hashlib.sha256(), size
         try:
             async with self._session.get(
-                f"{self.url}{API}/ai/artifacts/{artifact}", timeout=aiohttp.ClientTimeout(total=None, sock_read=30)
+                f"{self.url}{API}/ai/artifacts/{artifact}",
+                timeout=aiohttp.ClientTimeout(total=None, sock_read=30),
+                allow_redirects=False,
             ) as answer:
                 if answer.status != 200:
-                    _definite(answer.status, await answer.read())
+                    _definite(answer.status, await answer.read(), {})
+                    raise Unreachable(f"HTTP {answer.status} instead of an artifact")
                 with to.open("xb") as file:
                     async for piece in answer.content.iter_chunked(PIECE_BYTES):
                         left -= len(piece)
@@ -100,23 +112,29 @@ class MinerClient:
                 data=_pieces(file),
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(total=None, sock_read=60),
+                allow_redirects=False,
             ) as answer:
-                return _definite(answer.status, await answer.read())
+                return _definite(answer.status, await answer.read(), {"id": str, "digest": str})
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(str(error)) from error
 
 
-def _definite(status: int, content: bytes) -> Any:
+def _definite(status: int, content: bytes, expects: Fields) -> Any:
+    """What the server itself said. Whatever else stands between may be gone a moment later: raises `Unreachable`."""
     if status in (408, 429) or status >= 500:
         raise Unreachable(f"HTTP {status}")
+    if not 200 <= status < 300:
+        problem = own_problem(status, content)
+        if problem is None:
+            raise Unreachable(f"HTTP {status}, not from the server itself")
+        raise Refused(status, problem["code"], problem["detail"])
     try:
-        value = json.loads(content) if content else None
-    except ValueError:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
         raise Unreachable(f"HTTP {status} without JSON") from None
-    if 200 <= status < 300:
-        return value
-    problem = value if isinstance(value, dict) else {}
-    raise Refused(status, str(problem.get("code", "unknown")), str(problem.get("detail", f"HTTP {status}")))
+    if not isinstance(value, dict) or not all(isinstance(value.get(name), kind) for name, kind in expects.items()):
+        raise Unreachable(f"HTTP {status} without the fields of the server's answer")
+    return value
 
 
 async def _pieces(file: Path) -> AsyncIterator[bytes]:

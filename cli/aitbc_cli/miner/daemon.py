@@ -8,7 +8,7 @@ import signal
 from contextlib import suppress
 from typing import Any
 
-from aitbc_cli.miner.client import MinerClient, Refused, Unreachable, backoff_seconds
+from aitbc_cli.miner.client import LEASES, Fields, MinerClient, Refused, Unreachable, backoff_seconds
 from aitbc_cli.miner.enrolment import enrolled
 from aitbc_cli.miner.event_log import EventLog
 from aitbc_cli.miner.executors.pool import ExecutorPool, KindStatus
@@ -23,6 +23,8 @@ CHECK_SECONDS = 60.0
 READINGS_EVERY = 6
 """Every so many heartbeats carry fresh readings of the devices."""
 LEAVING_SECONDS = 5.0
+WORK: Fields = {**LEASES, "status": str}
+HEARTBEAT: Fields = {**LEASES, "heartbeat_seconds": (int, float)}
 REJECTIONS = frozenset({401, 403, 404, 409, 426})
 """Statuses of a heartbeat's answer after which the miner ends: its key, its version or its record is refused."""
 
@@ -115,7 +117,9 @@ class Daemon:
     async def _send_capabilities(self) -> None:
         offer = self._offer(inventory(self._home.folder))
         try:
-            await self._client.call_until_answered("PUT", f"/gpu/miners/{self._miner}/capabilities", offer)
+            await self._client.call_until_answered(
+                "PUT", f"/gpu/miners/{self._miner}/capabilities", offer, expects={"id": str}
+            )
         except Refused as refused:
             raise _rejected(refused) from None
 
@@ -129,7 +133,7 @@ class Daemon:
 
     async def _release_unknown(self, reason: str) -> None:
         try:
-            leases = (await self._client.call("GET", "/gpu/leases"))["leases"]
+            leases = (await self._client.call("GET", "/gpu/leases", expects=LEASES))["leases"]
         except (Unreachable, Refused):
             return
         for lease in leases:
@@ -165,7 +169,7 @@ class Daemon:
                 continue
             body = {"slots": free, "wait_seconds": POLL_SECONDS}
             try:
-                answer = await self._client.call("POST", "/gpu/polls", body, seconds=POLL_SECONDS + 15)
+                answer = await self._client.call("POST", "/gpu/polls", body, expects=WORK, seconds=POLL_SECONDS + 15)
             except Unreachable as error:
                 self._event_log.note("server_unreachable", reason=str(error))
                 await asyncio.sleep(backoff_seconds(failures))
@@ -215,7 +219,7 @@ class Daemon:
             body["leaving"] = True
         seconds = LEAVING_SECONDS if leaving else self._heartbeat_seconds
         try:
-            answer = await self._client.call("POST", "/gpu/heartbeats", body, seconds=seconds)
+            answer = await self._client.call("POST", "/gpu/heartbeats", body, expects=HEARTBEAT, seconds=seconds)
         except Unreachable as error:
             self._event_log.note("heartbeat_missed", reason=str(error))
             return

@@ -3,9 +3,17 @@
 from typing import Any
 
 from aitbc.kernel.crypto.signing import canonical, enrolment_statement
-from aitbc_cli.miner.client import MinerClient, Refused
+from aitbc_cli.miner.client import Fields, MinerClient, Refused
 from aitbc_cli.miner.home import Home
 from aitbc_cli.miner.options import MinerFailed, Options
+
+CREDENTIALS: Fields = {
+    "miner": str,
+    "account": str,
+    "fingerprint": str,
+    "api_key": str,
+    "heartbeat_seconds": (int, float),
+}
 
 
 async def enrolled(options: Options, home: Home, found: dict[str, Any], offer: dict[str, Any]) -> dict[str, Any]:
@@ -35,7 +43,9 @@ async def enrolled(options: Options, home: Home, found: dict[str, Any], offer: d
     }
     client = MinerClient(options.url)
     try:
-        credentials: dict[str, Any] = await client.call_until_answered("POST", "/gpu/enrolments", body)
+        credentials: dict[str, Any] = await client.call_until_answered(
+            "POST", "/gpu/enrolments", body, expects=CREDENTIALS
+        )
     except Refused as refused:
         raise MinerFailed(f"the enrolment was refused: {refused}", 4 if refused.status in (401, 403) else 5) from None
     finally:

@@ -17,7 +17,7 @@ def inventory(folder: Path) -> dict[str, Any]:
 
 def capabilities(found: dict[str, Any], kinds: list[str], region: str | None, programs: list[str]) -> dict[str, Any]:
     """What jobs are matched by, from what was found and which kinds work here."""
-    gpus = [device for device in found["devices"] if device["type"] != "cpu"]
+    gpus = [device for device in found["devices"] if device["type"] != "cpu" and device["fault"] is None]
     offer: dict[str, Any] = {
         "kinds": kinds,
         "device": "gpu" if gpus else "cpu",
@@ -58,6 +58,7 @@ def _cpu() -> dict[str, Any]:
 _FIELDS = (
     *("vendor", "type", "index", "uuid", "name", "driver_version", "runtime_version", "compute_capability"),
     *("memory_total_mib", "memory_used_mib", "utilization", "temperature_celsius", "power_watts"),
+    *("memory_is_shared", "fault"),
 )
 
 
@@ -89,12 +90,21 @@ def _gpus() -> list[dict[str, Any]]:
     except nvml.NVMLError:
         return []
     try:
-        return [_gpu(nvml, index) for index in range(nvml.nvmlDeviceGetCount())]
+        return [_gpu_or_fault(nvml, index) for index in range(nvml.nvmlDeviceGetCount())]
     except nvml.NVMLError:
         return []
     finally:
         with suppress(nvml.NVMLError):
             nvml.nvmlShutdown()
+
+
+def _gpu_or_fault(nvml: Any, index: int) -> dict[str, Any]:
+    """One device by itself: one that is lost is named with its fault, and hides none of the others."""
+    try:
+        return _gpu(nvml, index)
+    except nvml.NVMLError as error:
+        found = {"vendor": "NVIDIA", "type": "cuda", "index": index, "fault": str(error)[:128] or "unknown"}
+        return dict.fromkeys(_FIELDS) | found
 
 
 def _gpu(nvml: Any, index: int) -> dict[str, Any]:
@@ -103,10 +113,12 @@ def _gpu(nvml: Any, index: int) -> dict[str, Any]:
     def read(call: Any, *arguments: Any) -> Any:
         try:
             return call(*arguments)
-        except nvml.NVMLError:
+        except nvml.NVMLError as error:
+            if _is_lost(nvml, error):
+                raise
             return None
 
-    memory = read(nvml.nvmlDeviceGetMemoryInfo, handle)
+    total, used, is_shared = _gpu_memory(nvml, handle)
     use = read(nvml.nvmlDeviceGetUtilizationRates, handle)
     capability = read(nvml.nvmlDeviceGetCudaComputeCapability, handle)
     runtime = read(nvml.nvmlSystemGetCudaDriverVersion)
@@ -120,9 +132,32 @@ def _gpu(nvml: Any, index: int) -> dict[str, Any]:
         "driver_version": read(nvml.nvmlSystemGetDriverVersion),
         "runtime_version": f"{runtime // 1000}.{runtime % 1000 // 10}" if runtime else None,
         "compute_capability": f"{capability[0]}.{capability[1]}" if capability else None,
-        "memory_total_mib": memory.total // MIB if memory else None,
-        "memory_used_mib": memory.used // MIB if memory else None,
+        "memory_total_mib": total,
+        "memory_used_mib": used,
+        "memory_is_shared": is_shared,
+        "fault": None,
         "utilization": float(use.gpu) if use else None,
         "temperature_celsius": read(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
         "power_watts": power / 1000 if power is not None else None,
     }
+
+
+def _gpu_memory(nvml: Any, handle: Any) -> tuple[int | None, int | None, bool | None]:
+    """Total and used memory of a device in MiB, and whether it is the host's.
+
+    A GPU without memory of its own (GB10, Jetson) does not support the question: it works in the memory of its host.
+    """
+    try:
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+    except nvml.NVMLError as error:
+        if error.value == nvml.NVML_ERROR_NOT_SUPPORTED:
+            host = _cpu()
+            return host["memory_total_mib"], host["memory_used_mib"], True
+        if _is_lost(nvml, error):
+            raise
+        return None, None, None
+    return memory.total // MIB, memory.used // MIB, False
+
+
+def _is_lost(nvml: Any, error: Any) -> bool:
+    return error.value in (nvml.NVML_ERROR_GPU_IS_LOST, nvml.NVML_ERROR_RESET_REQUIRED)

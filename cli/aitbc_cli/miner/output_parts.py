@@ -2,7 +2,8 @@
 
 import asyncio
 
-from aitbc_cli.miner.client import MinerClient, Refused, Unreachable
+from aitbc.kernel.primitives.tasks import is_set_within
+from aitbc_cli.miner.client import KEPT, Fields, MinerClient, Refused, Unreachable
 
 BATCH_SECONDS = 0.15
 """How long text is collected into one batch."""
@@ -14,6 +15,7 @@ PARTS_AT_ONCE = 64
 CHARACTERS_AT_ONCE = 64_000
 RETRY_SECONDS = 1.0
 LIVE = "live"
+ANSWER: Fields = {**KEPT, "status": str}
 
 
 class OutputParts:
@@ -45,11 +47,8 @@ class OutputParts:
     async def send_until_stopped(self) -> str:
         """Send batches until the work should not go on; returns why: `stop`, `canceled` or `lost`."""
         while True:
-            try:
-                await asyncio.wait_for(self._new_text.wait(), STATUS_SECONDS)
+            if await is_set_within(self._new_text, STATUS_SECONDS):
                 await asyncio.sleep(BATCH_SECONDS)
-            except TimeoutError:
-                pass
             if self._is_unsupported:
                 await asyncio.Event().wait()
             status = await self.send()
@@ -73,7 +72,7 @@ class OutputParts:
         self._number()
         body = {"token": self._token, "parts": [] if self._is_full else self._next()}
         try:
-            answer = await self._client.call("POST", self._path, body, seconds=TIMEOUT_SECONDS)
+            answer = await self._client.call("POST", self._path, body, expects=ANSWER, seconds=TIMEOUT_SECONDS)
         except Unreachable:
             self._new_text.set()
             return None

@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from aitbc.kernel.crypto.signing import canonical, value_digest, work_statement
-from aitbc_cli.miner.client import MinerClient, Refused, Unreachable, attempts_with_backoff
+from aitbc.kernel.primitives.tasks import cancel_and_wait
+from aitbc_cli.miner.client import KEPT, OUTCOME, MinerClient, Refused, Unreachable, attempts_with_backoff
 from aitbc_cli.miner.event_log import EventLog
 from aitbc_cli.miner.executors.pool import ExecutorPool, Failure, Outcome, Progress, Work
 from aitbc_cli.miner.executors.work import with_big_output_in_file
 from aitbc_cli.miner.home import Home
+from aitbc_cli.miner.log_lines import LogLines
 from aitbc_cli.miner.output_parts import OutputParts
 
 LOG_LINES_AT_ONCE = 200
-LOG_LINES_MAX = 5000
-LINE_LENGTH_MAX = 2000
 RELEASE_SECONDS = 5.0
+DAMAGED_MAX = 5
+"""How often an input that is not what its digest says is fetched again."""
 STREAMED = frozenset({"chat"})
 """Kinds whose output is streamed in parts, and which can be finished early."""
 STOP = "stop"
@@ -41,8 +43,7 @@ class Task:
         self._client = client
         self._home = home
         self._event_log = event_log
-        self._lines: list[dict[str, Any]] = []
-        self._sequence = 0
+        self._log = LogLines()
         self._parts = OutputParts(client, self.attempt, lease["token"]) if lease["kind"] in STREAMED else None
 
     @property
@@ -58,6 +59,7 @@ class Task:
         logging = asyncio.create_task(self._log_loop())
         try:
             outcome = await self._outcome(pool, folder)
+            self._log.finish()
             await self._send_lines()
             if outcome.error is not None:
                 await self._report_failure(outcome.error)
@@ -88,8 +90,7 @@ class Task:
             await asyncio.wait({working, sending}, return_when=asyncio.FIRST_COMPLETED)
             if not sending.done():
                 outcome = working.result()
-                sending.cancel()
-                await asyncio.gather(sending, return_exceptions=True)
+                await cancel_and_wait([sending])
                 status = await self._parts.send_rest() if outcome.error is None else "live"
                 return self._cut_short(self._parts, work.folder) if status == STOP else outcome
             status = sending.result()
@@ -140,12 +141,16 @@ class Task:
         files: dict[str, Path] = {}
         for number, file in enumerate(self.lease["files"]):
             path = folder / f"input-{number}"
-            async for _ in attempts_with_backoff():
+            async for tries in attempts_with_backoff():
                 try:
                     await self._client.download(file["artifact"], file["digest"], file["bytes"], path)
                     break
                 except Unreachable:
                     continue
+                except ValueError:
+                    path.unlink(missing_ok=True)
+                    if tries >= DAMAGED_MAX:  # it is not something on the way that answers for the server
+                        raise
                 except Refused as refused:
                     raise LeaseLost(str(refused)) from None
             files[file["field"]] = path
@@ -192,7 +197,7 @@ class Task:
             "message": failure.message[:2000],
         }
         try:
-            await self._client.call_until_answered("POST", f"/gpu/leases/{self.attempt}/failure", body)
+            await self._client.call_until_answered("POST", f"/gpu/leases/{self.attempt}/failure", body, expects=OUTCOME)
         except Refused as refused:
             raise LeaseLost(str(refused)) from None
 
@@ -200,7 +205,8 @@ class Task:
         """Release the lease, in one attempt with a short timeout; otherwise it runs out."""
         body = {"token": self.lease["token"], "reason": reason}
         try:
-            await self._client.call("POST", f"/gpu/leases/{self.attempt}/release", body, seconds=RELEASE_SECONDS)
+            path = f"/gpu/leases/{self.attempt}/release"
+            await self._client.call("POST", path, body, expects=OUTCOME, seconds=RELEASE_SECONDS)
             self._event_log.note("lease_released", job=self.lease["job"], attempt=self.attempt, reason=reason)
         except (Unreachable, Refused) as error:
             self._event_log.note("lease_not_released", job=self.lease["job"], attempt=self.attempt, reason=str(error))
@@ -210,11 +216,9 @@ class Task:
             self.progress = min(max(progress.fraction, 0.0), 1.0)
         if progress.text and self._parts is not None:
             self._parts.add(progress.text)
-        at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        at = datetime.now(UTC).isoformat().replace("+00:00", "Z")  # noqa: TID251 - the machine's own time
         for line in progress.lines:
-            if self._sequence < LOG_LINES_MAX:
-                self._sequence += 1
-                self._lines.append({"sequence": self._sequence, "at": at, "text": line[:LINE_LENGTH_MAX]})
+            self._log.add(at, line)
 
     async def _log_loop(self) -> None:
         while True:
@@ -223,17 +227,18 @@ class Task:
 
     async def _send_lines(self) -> None:
         """Send the log lines that wait. What fails is sent again later; the server knows each line by its sequence."""
-        while self._lines:
-            lines = self._lines[:LOG_LINES_AT_ONCE]
+        pending = self._log.pending
+        while pending:
+            lines = pending[:LOG_LINES_AT_ONCE]
             body = {"token": self.lease["token"], "lines": lines}
             try:
-                await self._client.call("POST", f"/gpu/leases/{self.attempt}/log", body)
+                await self._client.call("POST", f"/gpu/leases/{self.attempt}/log", body, expects=KEPT)
             except Unreachable:
                 return
             except Refused:
-                self._lines.clear()  # nobody keeps them any more
+                pending.clear()  # nobody keeps them any more
                 return
-            del self._lines[: len(lines)]
+            del pending[: len(lines)]
 
 
 async def deliver(
@@ -245,7 +250,8 @@ async def deliver(
     """
     async for _ in attempts_with_backoff():
         try:
-            answer = await client.call("POST", f"/gpu/leases/{attempt}/result", body, seconds=60.0)
+            path = f"/gpu/leases/{attempt}/result"
+            answer = await client.call("POST", path, body, expects=OUTCOME, seconds=60.0)
         except Unreachable as error:
             event_log.note("delivery_postponed", attempt=attempt, reason=str(error))
             continue
@@ -256,7 +262,9 @@ async def deliver(
             return refused.code
         home.forget_delivered(attempt)
         event_log.note(
-            "result_accepted", attempt=attempt, **{name: answer[name] for name in ("job", "state", "receipt", "earned")}
+            "result_accepted",
+            attempt=attempt,
+            **{name: answer.get(name) for name in ("job", "state", "receipt", "earned")},
         )
         return None
     raise AssertionError("attempts never end")

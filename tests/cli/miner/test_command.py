@@ -139,13 +139,26 @@ def test_endless_output_is_cut_with_a_marker(shell: Shell) -> None:
     assert reason_of(outcome) == ("requester", "timed_out")
     output = output_of(outcome)
     assert output["truncated"]
-    assert output["stdout"] == "y\n" * 500 + "\n[truncated at 1000 bytes]"
+    head, _, tail = output["stdout"].partition("\n[")
+    tail = tail.partition(" bytes left out]\n")[2]
+    assert head == "y\n" * 125 and len(tail) == 750 and set(tail) == {"y", "\n"}
+
+
+def test_the_failure_of_a_program_tells_the_end_of_its_standard_error(shell: Shell) -> None:
+    outcome = shell(
+        "echo fine; i=0; while [ $i -lt 200 ]; do echo line $i >&2; i=$((i+1)); done; echo Boom: 7 >&2; exit 3"
+    )
+    assert reason_of(outcome) == ("requester", "exit_nonzero")
+    assert outcome.error is not None
+    said = outcome.error.message
+    assert said.startswith("The program ended with exit code 3.") and said.endswith("line 199\nBoom: 7")
+    assert "…" in said and len(said) < 2000
 
 
 def test_a_line_without_end_is_cut_with_a_marker(shell: Shell) -> None:
     outcome = shell("head -c 100000000 /dev/zero | tr '\\0' x; echo end >&2")
     assert outcome.error is None
-    assert output_of(outcome)["stdout"] == "x" * 1000 + "\n[truncated at 1000 bytes]"
+    assert output_of(outcome)["stdout"] == f"{'x' * 250}\n[99999000 bytes left out]\n{'x' * 750}"
     assert output_of(outcome)["stderr"] == "end\n"
 
 

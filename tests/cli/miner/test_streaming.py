@@ -33,6 +33,8 @@ class SlowModel(ThreadingHTTPServer):
     daemon_threads = True
     words = 10_000
     streams = True
+    whole: bytes | None = None
+    """The bytes of an answer that is sent in one write."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), SlowAnswer)
@@ -44,7 +46,7 @@ class SlowModel(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def prepare(self, words: int = 10_000, *, streams: bool = True) -> None:
-        self.words, self.streams, self.left_at = words, streams, None
+        self.words, self.streams, self.whole, self.left_at = words, streams, None, None
         self.started.clear()
 
     def until_left(self, since: float) -> float:
@@ -65,6 +67,9 @@ class SlowAnswer(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.server.whole is not None:
+            self.wfile.write(self.server.whole)
+            return
         self.send_response(200 if self.server.streams or not asked["stream"] else 400)
         self.send_header("Content-Type", "text/event-stream" if self.server.streams else "application/json")
         self.end_headers()
@@ -158,6 +163,37 @@ def require_paid_for_what_came(market: Market, job: str, at_least: str) -> Any:
     assert done["units"] == len(PROMPT) + len(text)
     assert done["receipt"] is not None
     return done
+
+
+def in_one_write(body: str, media_type: str) -> bytes:
+    """A whole answer with its head."""
+    return f"HTTP/1.0 200 OK\r\nContent-Type: {media_type}\r\n\r\n{body}".encode()
+
+
+WHOLE = json.dumps({"model": "slow", "choices": [{"message": {"content": "0 1 "}, "finish_reason": "stop"}]})
+PIECES = "".join(
+    f'data: {{"model": "slow", "choices": [{{"delta": {{"content": "{word} "}}}}]}}\n\n' for word in (0, 1)
+)
+END = 'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'
+AT_ONCE = {
+    "a whole answer": in_one_write(WHOLE, "application/json"),
+    "all pieces": in_one_write(f"{PIECES}{END}data: [DONE]\n\n", "text/event-stream"),
+    "all pieces without [DONE]": in_one_write(PIECES + END, "text/event-stream"),
+}
+
+
+@pytest.mark.parametrize("form", AT_ONCE)
+def test_text_and_outcome_that_come_in_one_read_end_the_job_at_once(
+    market: Market, model: SlowModel, client: httpx.Client, form: str
+) -> None:
+    model.prepare()
+    model.whole = AT_ONCE[form]
+    started = time.monotonic()
+    jobs = [client.post(JOBS, json=body(), headers=once()).json()["id"] for _ in range(4)]
+    for job in jobs:
+        done = market.until_state(job, "succeeded", 20)
+        assert (done["output"]["message"]["content"], len(done["history"])) == ("0 1 ", 1)
+    assert time.monotonic() - started < 20
 
 
 def test_text_is_told_while_it_is_written_and_a_broken_stream_goes_on_where_it_broke(

@@ -3,14 +3,15 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from sqlalchemy import select, text, update
+from structlog.testing import capture_logs
 
-from aitbc.kernel.database.outbox import ATTEMPTS_MAX, publish_many
+from aitbc.kernel.database.outbox import ATTEMPTS_MAX, Event, publish_many
 from aitbc.kernel.database.unit_of_work import Connection, Database, Target, UnitOfWork
-from aitbc.kernel.events.relay import EventHandler, Handler, Relay, set_based
+from aitbc.kernel.events.relay import BACKOFF_SECONDS_MAX, EventHandler, Handler, Relay, backoff, set_based
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import clock
 from aitbc.kernel.primitives.ids import decode, new_id
@@ -204,3 +205,45 @@ async def test_the_relay_wakes_at_the_commit(target: Target) -> None:
             await asyncio.sleep(0.02)
         task.cancel()
         assert await counted(db, thing) == 1
+
+
+class MoneyMoved(Event, frozen=True, kw_only=True):
+    """An event that somebody's money waits for."""
+
+    kind: ClassVar[str] = "probe.money_moved"
+    is_critical: ClassVar[bool] = True
+    thing: str
+
+
+async def test_an_event_that_money_waits_for_outlives_ten_attempts_and_raises_an_alarm(target: Target) -> None:
+    async with probe_database(target) as db:
+        is_away = True
+        handled: list[str] = []
+
+        async def handle(uow: UnitOfWork, events: Sequence[MoneyMoved]) -> None:
+            if is_away:
+                raise RuntimeError("away")
+            handled.extend(event.thing for event in events)
+
+        relay = Relay(db, {MoneyMoved.kind: [EventHandler(db, "probe.handle", handle)]})
+        async with db.unit_of_work() as uow:
+            uow.publish(MoneyMoved(thing="paid"))
+        operations = Operations({"probe": db})
+        with capture_logs() as logged:
+            for _ in range(ATTEMPTS_MAX + 3):
+                assert await relay.deliver_due() == 1
+                clock.move(timedelta(seconds=BACKOFF_SECONDS_MAX + 1))
+        alarms = [line for line in logged if line["event"] == "event_stuck"]
+        assert [line["attempts"] for line in alarms] == [ATTEMPTS_MAX + number for number in range(4)]
+        assert {(line["log_level"], line["kind"]) for line in alarms} == {("error", MoneyMoved.kind)}
+        found = await figures(operations)
+        assert (found["aitbc_events_stuck", None], found["aitbc_events", "dead"]) == (1, 0)
+        is_away = False
+        assert await relay.deliver_due() == 1
+        clock.reset()
+        assert handled == ["paid"]
+        assert (await figures(operations))["aitbc_events_stuck", None] == 0
+
+
+def test_no_pause_between_attempts_grows_for_ever() -> None:
+    assert [backoff(attempts).total_seconds() for attempts in (1, 2, 9, 10, 10**9)] == [2, 4, 512, 600, 600]

@@ -1,8 +1,10 @@
-"""Cancelling tasks: they end even when something in them swallows a cancellation."""
+"""Waits that cancellation ends: also of tasks that swallow one, and in the turn in which an event is set."""
 
 import asyncio
 
-from aitbc.kernel.primitives.tasks import cancel_and_wait
+import pytest
+
+from aitbc.kernel.primitives.tasks import cancel_and_wait, is_set_within
 
 
 async def test_a_task_that_swallows_a_cancellation_ends_with_the_next() -> None:
@@ -31,3 +33,30 @@ async def test_a_task_that_swallows_a_cancellation_ends_with_the_next() -> None:
         await cancel_and_wait(tasks)
     assert all(task.done() for task in tasks)
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_an_event_that_is_set_in_the_turn_of_the_cancellation_does_not_swallow_it() -> None:
+    event, turns = asyncio.Event(), 0
+
+    async def waiting() -> None:
+        nonlocal turns
+        while True:
+            turns += await is_set_within(event, 60)
+            event.clear()
+
+    task = asyncio.create_task(waiting())
+    await asyncio.sleep(0.01)
+    event.set()
+    task.cancel()
+    async with asyncio.timeout(5):
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert turns == 0
+
+
+async def test_a_wait_for_an_event_says_whether_it_was_set_in_time() -> None:
+    event = asyncio.Event()
+    assert not await is_set_within(event, 0.01)
+    asyncio.get_running_loop().call_later(0.01, event.set)
+    assert await is_set_within(event, 5)
+    assert await is_set_within(event, 5)

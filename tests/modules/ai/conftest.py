@@ -14,7 +14,7 @@ from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock
 from aitbc.modules.ai.models.tables import Base
 from aitbc.server.postgres.embedded import EmbeddedPostgres
-from tests.modules.ai.make import POOLS
+from tests.modules.ai.make import POOLS, Pools
 from tests.postgres import FAST
 
 _numbers = itertools.count(1)
@@ -62,17 +62,23 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="module")
-async def shared(new_jobs: Callable[[], Target]) -> AsyncIterator[Target]:
-    """The database of a file of tests, and the pools into it."""
-    yield new_jobs()
+async def pools() -> AsyncIterator[Pools]:
+    """The connections of a file of tests, closed at its end."""
+    yield POOLS
     await POOLS.close()
 
 
+@pytest.fixture(scope="module")
+def shared(new_jobs: Callable[[], Target]) -> Target:
+    """The database of a file of tests."""
+    return new_jobs()
+
+
 @pytest.fixture
-async def owner(shared: Target) -> Target:
+async def owner(shared: Target, pools: Pools) -> Target:
     """The owner's way into the file's database, which is empty."""
     tables = ", ".join(f"ai.{table.name}" for table in Base.metadata.sorted_tables)
-    await POOLS.sql(shared, f"TRUNCATE {tables}")
+    await pools.sql(shared, f"TRUNCATE {tables}")
     return shared
 
 

@@ -86,9 +86,16 @@ class Market:
         )
         assert await self.sql(lonely) == []
         assert await self.sql(MISCOUNTED) == []
-        for row in await self.sql("SELECT id, state, price_units FROM ai.jobs"):
+        for row in await self.sql("SELECT id, state, reason, price_units FROM ai.jobs"):
             hold = self.trading.holds[ids.encode("hold", row["id"])]
-            expected = {"succeeded": "settled", "queued": "open", "leased": "open", "running": "open"}
+            assert row["reason"] != "hold_expired" or hold.state == "expired"
+            expected = {
+                "failed": "expired" if row["reason"] == "hold_expired" else "voided",
+                "succeeded": "settled",
+                "queued": "open",
+                "leased": "open",
+                "running": "open",
+            }
             assert hold.state == expected.get(row["state"], "voided"), (row["state"], hold.state)
             assert (row["state"] == "succeeded") == (hold.id in self.trading.settlements)
 

@@ -283,9 +283,30 @@ async def test_leases_are_left_alone_after_a_freeze(owner: Target) -> None:
         assert await market.state(job) == "queued"
         await Worker(market).take()
         clock.move(timedelta(seconds=100))
-        market.ai.sweeper._swept_at -= 60  # type: ignore[operator]  # as if the process had stood still
-        await market.ai.sweep()
+        await market.ai.sweep()  # the clock jumped, which nobody could know of
         assert await market.state(job) == "leased"
+        await asyncio.sleep(0.35)
+        await market.ai.sweep()
+        assert await market.state(job) == "queued"
+
+
+async def test_a_job_that_nobody_could_take_while_the_platform_stood_still_gets_the_grace_too(owner: Target) -> None:
+    async with ai_on(owner, grace_seconds=0.3) as market:
+        waited = await market.submit(market.person())
+        clock.move(timedelta(hours=3))
+        brief = await market.submit(market.person(), clocks={"queue_seconds": 10})
+        await market.ai.sweep()
+        assert await market.state(waited) == "queued"
+        await market.sql(
+            "UPDATE ai.jobs SET expires_at = expires_at - interval '9.9 seconds' WHERE id = $1",
+            ids.decode("job", brief),
+        )
+        await asyncio.sleep(0.15)
+        await market.ai.sweep()
+        assert [await market.state(job) for job in (waited, brief)] == ["queued", "expired"]
+        await asyncio.sleep(0.2)
+        await market.ai.sweep()
+        assert await market.state(waited) == "expired"
 
 
 def test_the_settings_leave_room_for_a_lease() -> None:

@@ -11,7 +11,7 @@ import pytest
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives.errors import AppError, Conflict
 from aitbc.modules.ai.api import LogLine, Part, Parts
-from tests.modules.ai.make import Market, Worker, a_key, ai_on
+from tests.modules.ai.make import Market, Pools, Worker, a_key, ai_on
 from tests.modules.ai.test_streaming import CHAT, said
 from tests.postgres import run_sql
 
@@ -19,7 +19,7 @@ JOBS = 12
 
 
 @pytest.fixture(params=["read committed", "serializable"])
-async def isolated(request: pytest.FixtureRequest, new_jobs: Callable[[], Target]) -> Target:
+async def isolated(request: pytest.FixtureRequest, new_jobs: Callable[[], Target], pools: Pools) -> Target:
     """A database whose transactions are all of one level."""
     owner = new_jobs()
     level = f"ALTER DATABASE {owner.database} SET default_transaction_isolation = '{request.param}'"

@@ -1,8 +1,8 @@
 """Builders for the tests of gpu: the whole house with quick clocks, owners, and miners that speak over HTTP."""
 
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -164,6 +164,10 @@ class Fleet:
             return list(await connection.fetch(statement, *values))
         finally:
             await connection.close()
+
+
+AnotherFleet = Callable[..., AbstractAsyncContextManager[Fleet]]
+"""Runs an app with these settings of gpu."""
 
 
 @asynccontextmanager

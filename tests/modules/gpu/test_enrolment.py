@@ -2,15 +2,13 @@
 
 import asyncio
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from aitbc.kernel.crypto.api_key import new_key
 from aitbc.kernel.crypto.signing import key_fingerprint
-from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock, ids
-from tests.modules.gpu.make import GPU, INVENTORY, Fleet, Rig, fleet_on
+from tests.modules.gpu.make import GPU, INVENTORY, AnotherFleet, Fleet, Rig
 
 
 async def test_a_machine_becomes_a_miner(fleet: Fleet) -> None:
@@ -52,6 +50,8 @@ async def test_what_a_miner_could_not_read_of_itself_is_null(fleet: Fleet) -> No
         "utilization": None,
         "temperature_celsius": None,
         "power_watts": None,
+        "memory_is_shared": None,
+        "fault": None,
     }
     assert miner["inventory"]["host"] == {
         "os": "Linux",
@@ -194,8 +194,8 @@ async def test_a_machine_that_was_removed_is_enrolled_anew_as_another_miner(flee
     assert rig.id != removed
 
 
-async def test_an_account_has_so_many_tokens_and_miners_and_no_more(target: Target, tmp_path: Path) -> None:
-    async with fleet_on(target, tmp_path, tokens_max=3, miners_max=2) as fleet:
+async def test_an_account_has_so_many_tokens_and_miners_and_no_more(another_fleet: AnotherFleet) -> None:
+    async with another_fleet(tokens_max=3, miners_max=2) as fleet:
         owner = await fleet.owner()
         tokens = [await fleet.token(owner) for _ in range(3)]
         refused = await owner.post(f"{GPU}/enrolment-tokens", {})

@@ -3,7 +3,6 @@
 import asyncio
 from collections import deque
 from datetime import timedelta
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,14 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import clock, ids
 from aitbc.modules.gpu.api import MinerNotFound
 from aitbc.modules.gpu.models.life import ALLOWED, Status, apply_heartbeat, drain, remove, silence
 from aitbc.modules.gpu.service import liveness
 from aitbc.modules.gpu.service.heartbeats import SendHeartbeat
-from tests.modules.gpu.make import CPU, GPU, INVENTORY, Fleet, fleet_on
+from tests.modules.gpu.make import CPU, GPU, INVENTORY, AnotherFleet, Fleet
 from tests.roles import ROLE_SCOPES
 
 
@@ -160,8 +158,8 @@ async def test_a_miner_that_is_unknown_among_many_is_refused_alone(fleet: Fleet)
     assert isinstance(found[1], MinerNotFound)
 
 
-async def test_after_a_start_nobody_is_called_silent_before_the_grace_is_over(target: Target, tmp_path: Path) -> None:
-    async with fleet_on(target, tmp_path, grace_seconds=0.4) as fleet:
+async def test_after_a_start_nobody_is_called_silent_before_the_grace_is_over(another_fleet: AnotherFleet) -> None:
+    async with another_fleet(grace_seconds=0.4) as fleet:
         owner = await fleet.owner()
         rig = await fleet.rig(owner)
         fleet.gpu.liveness._watched_at = None  # as in a process that was just started
@@ -173,9 +171,9 @@ async def test_after_a_start_nobody_is_called_silent_before_the_grace_is_over(ta
 
 
 async def test_a_server_that_was_frozen_blames_nobody(
-    target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    another_fleet: AnotherFleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with fleet_on(target, tmp_path, grace_seconds=30.0) as fleet:
+    async with another_fleet(grace_seconds=30.0) as fleet:
         owner = await fleet.owner()
         rigs = [await fleet.rig(owner) for _ in range(5)]
         stopwatch = SimpleNamespace(seconds=1000.0)
@@ -196,8 +194,8 @@ async def test_a_server_that_was_frozen_blames_nobody(
         assert statuses == ["offline"] + ["online"] * 4, "once the grace is over, silence counts again"
 
 
-async def test_a_pause_of_the_event_loop_is_noticed_too(target: Target, tmp_path: Path) -> None:
-    async with fleet_on(target, tmp_path, grace_seconds=30.0) as fleet:
+async def test_a_pause_of_the_event_loop_is_noticed_too(another_fleet: AnotherFleet) -> None:
+    async with another_fleet(grace_seconds=30.0) as fleet:
         owner = await fleet.owner()
         rig = await fleet.rig(owner)
         moment = clock.elapsed()

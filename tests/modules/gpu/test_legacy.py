@@ -1,7 +1,6 @@
 """Miners of the older dialect at the service: their keys, their leases and the clocks of both, races, and a lost secret."""
 
 import asyncio
-from typing import Any
 
 import pytest
 
@@ -17,7 +16,7 @@ from aitbc.modules.gpu.service.legacy_keys import LegacyKeyLost
 from aitbc.modules.gpu.service.legacy_miners import RegisterLegacyMiner
 from aitbc.modules.gpu.service.legacy_work import LegacyHeartbeat, OutputNotTaken
 from aitbc.modules.gpu.service.work import ReportFailure
-from tests.modules.gpu.make import Fleet, fleet_on
+from tests.modules.gpu.make import AnotherFleet, Fleet
 
 OUTPUT = {"model": "tiny", "dimensions": 2, "vectors": [[0.5, 0.25]]}
 
@@ -72,13 +71,15 @@ async def test_the_key_is_stored_sealed_and_shown_nowhere(fleet: Fleet) -> None:
     assert seed.hex() not in stored
 
 
-async def test_where_the_secret_changed_a_result_is_refused_and_registering_makes_a_new_miner(fleet: Fleet) -> None:
+async def test_where_the_secret_changed_a_result_is_refused_and_registering_makes_a_new_miner(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     buyer, who = await fleet.owner(funds="10"), (await fleet.owner()).principal
     before = await fleet.gpu.legacy_miners.register(who, command())
     job = await fleet.submit(buyer)
     lease = await taken(fleet, who)
     row = await fleet.gpu.legacy_leases.find(who, None, lease.job)
-    fleet.gpu.legacy_keys._seal = Sealer(b"another secret", "keys of older miners")
+    monkeypatch.setattr(fleet.gpu.legacy_keys, "_seal", Sealer(b"another secret", "keys of older miners"))
     with pytest.raises(LegacyKeyLost):
         await fleet.gpu.legacy_work.deliver(who, row, OUTPUT, {})
     after = await fleet.gpu.legacy_miners.register(who, command())
@@ -181,8 +182,8 @@ async def test_a_canceled_job_is_noted_at_the_next_heartbeat(fleet: Fleet) -> No
         await fleet.gpu.legacy_work.deliver(who, row, OUTPUT, {})
 
 
-async def test_an_account_has_only_so_many_miners(target: Any, tmp_path: Any) -> None:
-    async with fleet_on(target, tmp_path, miners_max=2) as fleet:
+async def test_an_account_has_only_so_many_miners(another_fleet: AnotherFleet) -> None:
+    async with another_fleet(miners_max=2) as fleet:
         who = (await fleet.owner()).principal
         for name in ("a", "b"):
             await fleet.gpu.legacy_miners.register(who, command(name))

@@ -29,7 +29,7 @@ BASIS_POINTS = 250
 
 
 class FakeTrading:
-    """Balances, holds and settlements; `closed` makes it unreachable."""
+    """Balances, holds and settlements; `closed` makes it unreachable, and while it does not settle only settlements fail."""
 
     def __init__(self) -> None:
         self.available: dict[str, int] = {}
@@ -39,6 +39,8 @@ class FakeTrading:
         self.paid_at: dict[str, datetime] = {}
         self.rents: dict[str, tuple[PayRent, Rent]] = {}
         self.closed = False
+        self.settles = True
+        self.prolonged = 0
 
     def fund(self, account: str, units: int) -> None:
         """Give an account money."""
@@ -84,6 +86,8 @@ class FakeTrading:
 
     async def settle(self, command: SettleHold) -> Settlement:
         self._require_open_doors()
+        if not self.settles:
+            raise Unavailable("no settlements now")
         hold = self._find(command.hold)
         if (hold.payer, hold.reference) != (command.payer, command.job):
             raise HoldDiffers
@@ -167,6 +171,25 @@ class FakeTrading:
 
     async def still_held(self, holds: Sequence[str]) -> Sequence[Hold]:
         return [hold for hold in self._open() if hold.id in holds]
+
+    async def prolong(self, holds: Sequence[str], until: datetime) -> Sequence[str]:
+        self._require_open_doors()
+        self.prolonged += len(holds)
+        held = [hold for hold in self._open() if hold.id in holds]
+        for hold in held:
+            self.holds[hold.id] = replace(hold, expires_at=max(hold.expires_at, until))
+        return [hold.id for hold in held]
+
+    def expire_holds(self) -> None:
+        """Return the holds whose deadline has passed, as the periodic task does."""
+        for hold in self._open():
+            if hold.expires_at <= now():
+                self.holds[hold.id] = replace(hold, state="expired")
+                self.fund(hold.payer, hold.amount_units)
+
+    async def receipted(self, jobs: Sequence[str]) -> Sequence[str]:
+        self._require_open_doors()
+        return [job for job in jobs if job in self.paid]
 
     async def balance(self, account: str) -> Balance:
         held = sum(hold.amount_units for hold in self._open() if hold.payer == account)

@@ -54,7 +54,7 @@ async def trading_on(
     """A started service over a migrated database; its pools are closed at the end."""
     db = database("trading", role_of(owner), list(Base.metadata.tables.values()))
     platform: Any = SimpleNamespace(node_key=key, state_dir=Path(), identity=_Everybody())
-    service = TradingService(db, platform, TradingSettings(**settings))
+    service = TradingService(db, platform, TradingSettings(**({"hold_grace_seconds": 0.0} | settings)))
     try:
         await service.start()
         yield service

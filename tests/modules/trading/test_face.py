@@ -324,3 +324,29 @@ async def test_a_miner_earned_what_its_settlements_say(bank: LedgerUnderTest) ->
     late = Earnings(miner=miner, jobs=1, earned_units=earned[1])
     assert list(await bank.trading.earnings([miner], now() - timedelta(minutes=90))) == [late]
     assert list(await bank.trading.earnings([], None)) == []
+
+
+async def test_a_hold_is_prolonged_as_long_as_it_is_open_and_never_shortened(bank: LedgerUnderTest) -> None:
+    payer = await bank.person(10)
+    commands = [a_hold(payer, 1, lasts=timedelta(hours=1)) for _ in range(3)]
+    for command in commands:
+        await bank.trading.hold(command)
+    await bank.trading.void(commands[0].hold, "canceled")
+    asked = [*(command.hold for command in commands[:2]), ids.new_id("hold"), "nonsense"]
+    until = now() + timedelta(days=1)
+    for wanted in (until, now(), until):
+        assert list(await bank.trading.prolong(asked, wanted)) == [commands[1].hold]
+    found = {hold.id: hold.expires_at for hold in await bank.trading.still_held([one.hold for one in commands])}
+    assert found == {commands[1].hold: until, commands[2].hold: commands[2].expires_at}
+    assert list(await bank.trading.prolong([], until)) == []
+
+
+async def test_of_some_jobs_those_are_named_that_have_a_receipt(bank: LedgerUnderTest) -> None:
+    payer = await bank.person(10)
+    commands = [a_hold(payer, 1) for _ in range(3)]
+    for command in commands:
+        await bank.trading.hold(command)
+    await bank.trading.settle(a_settlement(commands[0], 1))
+    await bank.trading.pay_rent(a_rent(commands[1], 1))
+    asked = [*(command.reference for command in commands), ids.new_id("job"), "nonsense"]
+    assert list(await bank.trading.receipted(asked)) == [commands[0].reference]

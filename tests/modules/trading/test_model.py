@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import pytest
@@ -50,6 +50,7 @@ class Placed(Struct):
     """A hold, as the model has it."""
 
     command: PlaceHold
+    expires_at: datetime
     state: str = "open"
     price: int | None = None
     rent: PayRent | None = None
@@ -144,7 +145,7 @@ class LedgerModel(RuleBasedStateMachine):
             return InsufficientFunds
         self.available[command.payer] -= command.amount_units
         self.held[command.payer] += command.amount_units
-        self.holds.append(Placed(command))
+        self.holds.append(Placed(command, expires_at=command.expires_at))
         return "open"
 
     def _settle(self, hold: Placed, price: int, earner: str) -> Expected:
@@ -216,13 +217,25 @@ class LedgerModel(RuleBasedStateMachine):
         refusal = self.refusal_of(handler.receive([(new_uuid(), event) for event in events]))
         assert refusal is (HoldNotOpen if refused else None)
 
+    @precondition(lambda self: self.holds)
+    @rule(which=st.lists(picks, min_size=1, max_size=3), minutes=st.integers(-10, 30), process=processes)
+    def prolong(self, which: list[int], minutes: int, process: int) -> None:
+        """No deadline comes nearer, and what has ended stays so."""
+        until = now() + timedelta(minutes=minutes)
+        holds = {hold.command.hold: hold for hold in (self.holds[one % len(self.holds)] for one in which)}
+        still = self.run(self.processes[process].prolong(list(holds), until))
+        still_open = {name: hold for name, hold in holds.items() if hold.state == "open"}
+        assert sorted(still) == sorted(still_open)
+        for hold in still_open.values():
+            hold.expires_at = max(hold.expires_at, until)
+
     @rule(minutes=st.integers(1, 10), process=processes)
     def expire(self, minutes: int, process: int) -> None:
         clock.move(timedelta(minutes=minutes))
         for _ in range(2):  # the second time there is nothing left to do
             self.run(self.processes[process].expire_holds())
         for hold in self.holds:
-            if hold.state == "open" and hold.command.expires_at <= now():
+            if hold.state == "open" and hold.expires_at <= now():
                 self._end(hold, "expired", 0)
 
     @rule(process=processes)

@@ -76,6 +76,10 @@ def void(hold: str) -> Act:
     return lambda trading: trading.void(hold, "canceled")
 
 
+def prolong(hold: str) -> Act:
+    return lambda trading: trading.prolong([hold], now() + timedelta(hours=2))
+
+
 def expire() -> Act:
     return lambda trading: trading.expire_holds()
 
@@ -118,6 +122,10 @@ PAIRS = (
     "rent rent",
     "rent expire",
     "rent settle",
+    "prolong expire",
+    "expire prolong",
+    "prolong settle",
+    "void prolong",
 )
 
 
@@ -146,6 +154,7 @@ async def _one_race(first: TradingService, second: TradingService, pair: list[st
         "void": lambda: void(hold.hold),
         "expire": expire,
         "hold": lambda: place(hold),
+        "prolong": lambda: prolong(hold.hold),
     }
     acts = (makes[pair[0]](), place(rival) if pair == ["hold", "hold"] else makes[pair[1]]())
     if pair in (["settle", "settle"], ["rent", "rent"]):
@@ -157,6 +166,8 @@ async def _one_race(first: TradingService, second: TradingService, pair: list[st
         assert (balance.available_units, balance.held_units) == (0, 10)
     elif fresh:
         assert balance.available_units + balance.held_units == 10
+    elif "prolong" in pair:
+        await _require_one(first, pair, (one, other), hold.hold)
     elif pair in (["settle", "settle"], ["rent", "rent"]):
         assert one == other and balance.available_units == 3
     else:
@@ -166,6 +177,19 @@ async def _one_race(first: TradingService, second: TradingService, pair: list[st
         assert (balance.available_units, balance.held_units) == ((3, 0) if settled else (10, 0))
         paying = bool({"settle", "rent"} & set(pair))
         assert len(refused) == (paying and "expire" not in pair) or "expire" in pair
+
+
+async def _require_one(trading: TradingService, pair: list[str], outcomes: tuple[Any, Any], hold: str) -> None:
+    """Of one that was prolonged in time the money is still held; of one that ended before, it is not said to be."""
+    prolonged = outcomes[pair.index("prolong")]
+    still = list(await trading.still_held([hold]))
+    if "expire" in pair:
+        assert list(prolonged) == [one.id for one in still]
+        if still:
+            assert still[0].expires_at > now() + timedelta(hours=1)
+            await trading.void(hold, "canceled")
+    else:
+        assert not still
 
 
 async def test_parallel_holds_admit_what_the_money_covers(isolated: Target) -> None:
@@ -198,6 +222,7 @@ async def _prepared(trading: TradingService, command: str) -> tuple[Act, Callabl
         "settle": settle(settlement),
         "rent": rent(a_rent(hold, 40, owner=miner)),
         "void": void(hold.hold),
+        "prolong": prolong(hold.hold),
         "expire": expire(),
         "deposit": lambda service: service.deposits.deposit(ADMIN, payer, 5, "gift", key),
         "correct settlement": lambda service: service.deposits.correct(ADMIN, transaction, "typo", key),
@@ -208,7 +233,8 @@ async def _prepared(trading: TradingService, command: str) -> tuple[Act, Callabl
 
 
 @pytest.mark.parametrize(
-    "command", ["hold", "settle", "rent", "void", "expire", "deposit", "correct settlement", "correct grant", "seal"]
+    "command",
+    ["hold", "settle", "rent", "void", "prolong", "expire", "deposit", "correct settlement", "correct grant", "seal"],
 )
 async def test_whichever_statement_fails_nothing_has_happened(empty: Target, command: str) -> None:
     async with trading_on(empty, database=ProbedDatabase) as trading:

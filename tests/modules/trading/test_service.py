@@ -8,6 +8,7 @@ import pytest
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.migrations import Part, differences
 from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.events.relay import BACKOFF_SECONDS_MAX
 from aitbc.kernel.primitives import clock, ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.money import InvalidAmount
@@ -19,6 +20,7 @@ from aitbc.modules.trading.api import (
     PriceAboveHold,
 )
 from aitbc.modules.trading.models.tables import Base
+from aitbc.modules.trading.service import TradingSettings
 from aitbc.modules.trading.service.deposits import FaucetEmpty, FaucetOff, NotCorrectable
 from tests.modules.trading.make import (
     ADMIN,
@@ -350,3 +352,31 @@ async def test_open_holds_are_listed_oldest_first(empty: Target) -> None:
         found = await trading.open_holds(now() + timedelta(seconds=1), 10)
         assert [hold.id for hold in found] == [holds[0].hold, holds[2].hold]
         assert list(await trading.open_holds(now() - timedelta(hours=1), 10)) == []
+
+
+async def test_holds_that_ran_out_wait_for_those_who_need_them_after_a_start_and_a_jump_of_the_clock(
+    owner: Target,
+) -> None:
+    async with trading_on(owner, hold_grace_seconds=0.3) as trading:
+        payer = await funded(trading, 100)
+        needed, forgotten = a_hold(payer, 10), a_hold(payer, 10)
+        for hold in (needed, forgotten):
+            await trading.hold(hold)
+        clock.move(timedelta(days=2))
+        await trading.expire_holds()  # the first round of this process
+        assert (await trading.balance(payer)).held_units == 20
+        assert list(await trading.prolong([needed.hold], now() + timedelta(hours=1))) == [needed.hold]
+        await asyncio.sleep(0.35)
+        await trading.expire_holds()
+        assert (await trading.balance(payer)).held_units == 10
+        clock.move(timedelta(hours=2))
+        await trading.expire_holds()  # nobody could know that the clock would jump
+        assert (await trading.balance(payer)).held_units == 10
+        await asyncio.sleep(0.35)
+        await trading.expire_holds()
+        assert (await trading.balance(payer)).held_units == 0
+        await require_sound(trading)
+
+
+def test_the_grace_of_holds_is_longer_than_an_event_waits_for_its_next_attempt() -> None:
+    assert TradingSettings().hold_grace_seconds > BACKOFF_SECONDS_MAX + 60

@@ -23,7 +23,8 @@ NOBODY = "aitbc_live_000000000000000000000000000000000000000"
 def ways_of(stage: TestApp) -> list[tuple[str, FastRoute]]:
     """Which operations go straight."""
     app = litestar(stage.runtime, this_build(), Metrics(this_build()))
-    return list(FastRoutes(app, stage.runtime.wired.services))
+    wired = stage.runtime.wired
+    return list(FastRoutes(app, {k: v for module in wired.modules for k, v in wired.offered(module).items()}))
 
 
 async def both(

@@ -286,9 +286,11 @@ def _output_of(answer: dict[str, Any], asked_model: str | None) -> dict[str, Any
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
     content = message.get("content") if isinstance(message, dict) else None
-    if not isinstance(choice, dict) or not isinstance(content, str):
+    reason = choice.get("finish_reason") if isinstance(choice, dict) else None
+    if content is None and isinstance(message, dict) and isinstance(reason, str):
+        content = ""  # it ended without a word of its answer: all tokens went into thinking
+    if not isinstance(content, str):
         raise _unavailable("The chat server answered without a message.")
-    reason = choice.get("finish_reason")
     model = answer.get("model")
     return {
         "message": {"role": "assistant", "content": clean_text(content)},
@@ -300,8 +302,8 @@ def _output_of(answer: dict[str, Any], asked_model: str | None) -> dict[str, Any
 def _usage_of(answer: dict[str, Any]) -> dict[str, int]:
     """The counts of the upstream under the names of this platform; what is no sensible number is left out.
 
-    The tokens of the answer are those of its text. What the model thought beside it is taken off where the upstream says
-    how much that was; where it does not say, there is no count of the answer alone.
+    The tokens of the answer are those of its text. What the model thought beside it is taken off where the upstream
+    says how much that was; where it does not say, there is no count of the answer alone.
     """
     said = answer.get("usage")
     if not isinstance(said, dict):

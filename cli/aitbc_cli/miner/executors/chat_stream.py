@@ -1,15 +1,16 @@
 """Answers of a chat server that come piece by piece, as server-sent events of the OpenAI protocol."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from aitbc_cli.miner.executors.event_stream import EventStream, EventTooLong
 from aitbc_cli.miner.executors.fields import clean_text
 
-LINE_BYTES_MAX = 1024 * 1024
-"""The longest line of a stream; a longer one is nothing that a chat server says."""
 REASONING = ("reasoning_content", "reasoning")
 """Where servers put what a model thinks beside its answer."""
+DONE = "[DONE]"
+"""What ends a stream, in the place of a chunk."""
 
 
 class BrokenStream(Exception):
@@ -38,28 +39,33 @@ class StreamedAnswer:
 
     def read(self, pieces: Iterable[bytes]) -> None:
         """Read the stream to its end. Raises `BrokenStream`, and `OverflowError` for more text than there is room."""
-        is_over = False
-        for piece in pieces_of_lines(pieces):
-            for line in piece:
-                is_over = self._take(line) or is_over
-            self._pass_on()
+        stream, is_over = EventStream(), False
+        try:
+            for piece in pieces:
+                for data in stream.feed(piece):
+                    is_over = self._take(data) or is_over
+                self._pass_on()
+            rest = stream.unfinished()  # a last event without its empty line
+            if rest is not None and _chunks_of(rest) is not None:
+                is_over = self._take(rest) or is_over
+        except EventTooLong:
+            raise BrokenStream("sent a line without an end") from None
         self._pass_on(last=True)
         if not is_over and self.finish_reason is None:
             raise BrokenStream("ended in the middle of its answer")
 
-    def _take(self, line: bytes) -> bool:
-        """One line of the stream; whether it is the one that ends it."""
-        field, _, value = line.partition(b":")
-        if field != b"data":
-            return False
-        value = value.strip()
-        if value == b"[DONE]":
-            return True
-        try:
-            chunk = json.loads(value)
-        except (ValueError, RecursionError):
-            raise BrokenStream("sent a piece that is not JSON") from None
-        if not isinstance(chunk, dict) or chunk.get("error"):
+    def _take(self, data: str) -> bool:
+        """The data of one event; whether it is the one that ends the stream."""
+        chunks = _chunks_of(data)
+        if chunks is None:
+            raise BrokenStream("sent a piece that is not JSON")
+        for chunk in chunks:
+            if chunk != DONE:
+                self._add(chunk)
+        return DONE in chunks
+
+    def _add(self, chunk: Any) -> None:
+        if not isinstance(chunk, dict) or chunk.get("error") or chunk.get("object") == "error":
             raise BrokenStream("broke off with an error")
         if isinstance(chunk.get("model"), str):
             self.model = chunk["model"]
@@ -68,7 +74,6 @@ class StreamedAnswer:
         choices = chunk.get("choices")
         if isinstance(choices, list) and choices and isinstance(choices[0], dict):
             self._choose(choices[0])
-        return False
 
     def _choose(self, choice: dict[str, Any]) -> None:
         delta = choice.get("delta")
@@ -91,14 +96,21 @@ class StreamedAnswer:
             self._tell(text)
 
 
-def pieces_of_lines(pieces: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """The whole lines in each piece, the rest of the last one at the end. Raises `BrokenStream` for an endless line."""
-    left = b""
-    for piece in pieces:
-        *lines, left = (left + piece).split(b"\n")
-        if len(left) > LINE_BYTES_MAX:
-            raise BrokenStream("sent a line without an end")
-        if lines:
-            yield [line.rstrip(b"\r") for line in lines]
-    if left:
-        yield [left]
+def _chunks_of(data: str) -> list[Any] | None:
+    """The chunks in the data of an event: one, or none in an empty one. None at all for what is not JSON.
+
+    A server that leaves out the empty lines between its events gets all of them read as one, each chunk on its own line.
+    """
+    data = data.strip()
+    try:
+        return [_chunk_of(data)] if data else []
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return [_chunk_of(line) for line in data.split("\n") if line.strip()] if "\n" in data else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _chunk_of(text: str) -> Any:
+    return DONE if text.strip() == DONE else json.loads(text)

@@ -4,6 +4,7 @@ import os
 import pwd
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from aitbc_cli.miner.executors.work import Failure, Outcome, Progress, Report, W
 ARGUMENTS_MAX = 64
 ARGUMENT_CHARACTERS_MAX = 4_096
 STDIN_CHARACTERS_MAX = 1_048_576
+_LAST_WORDS = 1_500
+"""How many characters of the end of standard error are told with a failure: an error's line stands last."""
 
 _MIB = 1024 * 1024
 _LIMITS = {
@@ -144,4 +147,7 @@ def _outcome_of(ended: Ended) -> Outcome:
     error = ended.failure
     if error is None and ended.exit_code != 0:
         error = Failure("requester", "exit_nonzero", f"The program ended with exit code {ended.exit_code}.")
+    if error is not None and (last := ended.stderr.strip()):
+        cut = "… " if len(last) > _LAST_WORDS else ""
+        error = replace(error, message=f"{error.message} Its standard error ended:\n{cut}{last[-_LAST_WORDS:]}")
     return Outcome(output=output, usage={"milliseconds": ended.milliseconds}, error=error)

@@ -19,7 +19,8 @@ _TICK_SECONDS = 0.04
 _NICE = 5
 _DISK_TICK_SECONDS = 0.25
 _DRAIN_SECONDS = 1.0
-_LINE_CHARACTERS = 500
+_LINE_BYTES = 500
+_CUT = " [cut]"
 
 
 @dataclass(frozen=True)
@@ -47,19 +48,33 @@ class Ended:
 
 
 class Captured:
-    """The beginning of a stream, up to a limit; the rest is counted as read and thrown away."""
+    """The beginning and the end of a stream, up to a limit: a quarter for the beginning, the rest for the end."""
 
     def __init__(self, limit: int, on_line: Callable[[str], None]) -> None:
-        self.truncated = False
-        self._limit = limit
-        self._kept = bytearray()
+        self._head_bytes = limit // 4
+        self._tail_bytes = limit - self._head_bytes
+        self._head = bytearray()
+        self._tail = bytearray()
+        self._left_out = 0
         self._on_line = on_line
         self._line = bytearray()
+        self._is_cut = False
+        self._is_returned = False
+        """A carriage return came: what comes next on the line is written over it, as a progress bar does."""
+
+    @property
+    def truncated(self) -> bool:
+        """Whether a part in the middle is missing."""
+        return self._left_out > 0
 
     def feed(self, data: bytes) -> None:
-        room = self._limit - len(self._kept)
-        self._kept += data[:room]
-        self.truncated = self.truncated or len(data) > room
+        """The next bytes of the stream."""
+        room = self._head_bytes - len(self._head)
+        self._head += data[:room]
+        self._tail += data[room:]
+        if (surplus := len(self._tail) - self._tail_bytes) > 0:
+            del self._tail[:surplus]
+            self._left_out += surplus
         *ended, rest = data.split(b"\n")
         for part in ended:
             self._grow_line(part)
@@ -67,9 +82,11 @@ class Captured:
         self._grow_line(rest)
 
     def text(self) -> str:
-        """What was kept, as clean text, with a marker at its end if something is missing."""
-        marker = f"\n[truncated at {self._limit} bytes]" if self.truncated else ""
-        return clean_text(self._kept.decode("utf-8", "replace")) + marker
+        """What was kept, as clean text, with a mark where something is missing."""
+        if not self._left_out:
+            return clean_text((self._head + self._tail).decode("utf-8", "replace"))
+        head, tail = (clean_text(kept.decode("utf-8", "replace")) for kept in (self._head, self._tail))
+        return f"{head}\n[{self._left_out} bytes left out]\n{tail}"
 
     def finish(self) -> None:
         """The stream has ended: what stands after its last line break is a line too."""
@@ -77,12 +94,23 @@ class Captured:
             self._end_line()
 
     def _grow_line(self, part: bytes) -> None:
-        self._line += part[: _LINE_CHARACTERS - len(self._line)]
+        for number, written in enumerate(part.split(b"\r")):
+            self._is_returned = self._is_returned or number > 0
+            if not written:
+                continue
+            if self._is_returned:
+                self._line.clear()
+                self._is_cut = self._is_returned = False
+            room = _LINE_BYTES - len(self._line)
+            self._line += written[:room]
+            self._is_cut = self._is_cut or len(written) > room
 
     def _end_line(self) -> None:
         line = clean_text(self._line.decode("utf-8", "replace"))
-        self._on_line("".join(character if character.isprintable() else " " for character in line))
+        cut = _CUT if self._is_cut else ""
+        self._on_line("".join(character if character.isprintable() else " " for character in line) + cut)
         self._line.clear()
+        self._is_cut = self._is_returned = False
 
 
 class Program:

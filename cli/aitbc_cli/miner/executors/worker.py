@@ -11,6 +11,7 @@ import resource
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -41,7 +42,7 @@ _GIB = 1024 * 1024 * 1024
 _MEMORY_BYTES = {"embed": 2 * _GIB, "ocr": 4 * _GIB, "chat": _GIB}
 _OFFLINE = frozenset({"embed", "ocr"})
 _REPORT_SECONDS = 0.1
-_LINES_A_REPORT = 50
+_LINES_A_REPORT = 200
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +127,8 @@ class Reporter:
     def __init__(self, send: Any) -> None:
         self._send = send
         self._lines: list[str] = []
+        self._newest: deque[str] = deque(maxlen=_LINES_A_REPORT // 2)
+        """The end of a batch that is too long: what a program says last is what matters."""
         self._dropped = 0
         self._text: list[str] = []
         self._fraction: float | None = None
@@ -136,9 +139,12 @@ class Reporter:
         """Keep the newest fraction and the lines, and send them when it is time; text of the output is sent at once."""
         self._pending = True
         self._fraction = progress.fraction if progress.fraction is not None else self._fraction
-        room = _LINES_A_REPORT - len(self._lines)
-        self._lines += progress.lines[:room]
-        self._dropped += max(0, len(progress.lines) - room)
+        for line in progress.lines:
+            if len(self._lines) < _LINES_A_REPORT // 2:
+                self._lines.append(line)
+            else:
+                self._dropped += len(self._newest) == self._newest.maxlen
+                self._newest.append(line)
         if progress.text:
             self._text.append(progress.text)
         if progress.text or time.monotonic() >= self._next:
@@ -148,9 +154,11 @@ class Reporter:
         """Send the batch."""
         if not self._pending:
             return
-        lines = [*self._lines, f"[{self._dropped} lines left out]"] if self._dropped else self._lines
+        mark = [f"[{self._dropped} lines left out]"] if self._dropped else []
+        lines = [*self._lines, *mark, *self._newest]
         self._send({"is": "progress", "fraction": self._fraction, "lines": lines, "text": "".join(self._text)})
         self._lines, self._text, self._dropped, self._pending = [], [], 0, False
+        self._newest.clear()
         self._next = time.monotonic() + _REPORT_SECONDS
 
 

@@ -130,7 +130,8 @@ class WorkerProcess:
     async def ending(self) -> str:
         """How the process ended, for a person; waits a moment for it to end."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), 1.0)
+            async with asyncio.timeout(1.0):
+                await self._process.wait()
         if self._complaints:
             log.warning("the %s worker said: %s", self._kind, self._complaints.decode("utf-8", "replace"))
         code = self._process.returncode

@@ -1,8 +1,9 @@
 """Set-based INSERT and UPDATE statements, and column lists, built from a table and the struct that carries its rows.
 
-A statement takes one array per column (`FROM unnest($1::uuid[], $2::text[], …)`), so that any number of rows goes in one
-round trip. Everything here is made once, at import. A field is spelled twice, in the table and in the struct: one that
-only one of them has is a `TypeError` unless it is named, and a new one is in every statement that does not leave it out.
+A statement takes one array per column (`FROM unnest($1::uuid[], $2::text[], …)`), so that any number of rows goes in
+one round trip. Everything here is made once, at import. A field is spelled twice, in the table and in the struct: one
+that only one of them has is a `TypeError` unless it is named, and a new one is in every statement that does not leave
+it out.
 """
 
 import re
@@ -93,7 +94,8 @@ class BulkTable(Generic[V]):
         return dict(self._table.columns.items())
 
     def columns(self, *, without: Collection[str] = (), known: Sequence[str] = ()) -> Columns[V]:
-        """Columns to SELECT: those of the struct but those `without`, and the `known` fields that are read otherwise."""
+        """Columns to SELECT: those of the struct but those `without`, and the `known` fields that are read
+        otherwise."""
         return Columns(self._struct, self._picked(None, {*without, *set(known) & set(self._mapped)}), known)
 
     def insert(

@@ -13,7 +13,7 @@ from aitbc.kernel.primitives.ids import new_uuid
 from aitbc.kernel.primitives.request_id import current_request_id
 
 ATTEMPTS_MAX = 10
-"""After this many failed deliveries an event is a dead letter, until an operator replays it."""
+"""After this many failed deliveries an event is a dead letter until an operator replays it; a critical one is stuck."""
 BODY_BYTES_MAX = 64 * 1024
 
 E = TypeVar("E", bound="Event")
@@ -25,6 +25,8 @@ class Event(Struct, frozen=True, kw_only=True):
     kind: ClassVar[str]
     concerns: ClassVar[str | None] = None
     """The field with the account that gets this event as a webhook; none for an internal event."""
+    is_critical: ClassVar[bool] = False
+    """Whether it is never given up: one that money waits for is retried until it is delivered, and raises an alarm."""
     registry: ClassVar[dict[str, type["Event"]]] = {}
 
     def __init_subclass__(cls, **options: Any) -> None:

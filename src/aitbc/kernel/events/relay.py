@@ -1,11 +1,11 @@
 """Deliver events from a module's outbox to their subscribers: at least once, which the inbox makes exactly once.
 
 Lease due rows and commit; deliver them with no transaction open; then mark them delivered, or due again after
-2**attempts seconds, guarded by the attempt number. After a crash the lease expires and the rows are due again.
+2**attempts seconds, guarded by the attempt number. After a crash the lease expires and the rows are due again. After
+`ATTEMPTS_MAX` attempts an event is dead; a critical one is retried for ever, and each failure is logged as an error.
 """
 
 import asyncio
-import contextlib
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
@@ -22,11 +22,14 @@ from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.request_id import request_id
+from aitbc.kernel.primitives.tasks import is_set_within
 
 LEASE = timedelta(seconds=30)
 BATCH_MAX = 500
 DEBOUNCE_SECONDS = 0.05
 """The pause between two rounds of a busy relay: a round costs about the same for one event and for fifty."""
+BACKOFF_SECONDS_MAX = 600
+"""The longest pause between two attempts."""
 IDLE_SECONDS = 2.0
 """How often the relay polls when nothing wakes it: a fallback."""
 
@@ -131,8 +134,7 @@ class Relay:
             if 0 < delivered < BATCH_MAX:  # the first event is delivered without delay; let the next ones collect
                 await asyncio.sleep(DEBOUNCE_SECONDS)
             elif not delivered:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), IDLE_SECONDS)
+                await is_set_within(self._wake, IDLE_SECONDS)
                 self._wake.clear()
 
     async def deliver_due(self) -> int:
@@ -218,15 +220,33 @@ class Relay:
                     [row.attempts for row in delivered],
                 )
             for row, reason in failed:
-                dead = row.attempts >= ATTEMPTS_MAX
+                given_up = row.attempts >= ATTEMPTS_MAX
+                dead = given_up and not is_critical(row.kind)
                 await connection.execute(
                     f"UPDATE {self._schema}.outbox SET due_at = $3, last_error = $4, dead_at = $5 "  # noqa: S608
                     "WHERE id = $1 AND attempts = $2",
                     row.id,
                     row.attempts,
-                    at + timedelta(seconds=2**row.attempts),
+                    at + backoff(row.attempts),
                     reason,
                     at if dead else None,
                 )
-                if dead:
-                    log.error("event_dead_lettered", event_id=str(row.id), kind=row.kind, reason=reason)
+                if given_up:
+                    log.error(
+                        "event_dead_lettered" if dead else "event_stuck",
+                        event_id=str(row.id),
+                        kind=row.kind,
+                        attempts=row.attempts,
+                        reason=reason,
+                    )
+
+
+def is_critical(kind: str) -> bool:
+    """Whether events of this kind are never given up."""
+    event = Event.registry.get(kind)
+    return event is not None and event.is_critical
+
+
+def backoff(attempts: int) -> timedelta:
+    """The pause after so many failed attempts: 2, 4, 8 … 600 seconds."""
+    return timedelta(seconds=min(2 ** min(attempts, 16), BACKOFF_SECONDS_MAX))

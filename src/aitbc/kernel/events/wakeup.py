@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.events.bus import Bus, BusMessage
 from aitbc.kernel.primitives.ids import new_uuid
+from aitbc.kernel.primitives.tasks import is_set_within
 
 DEBOUNCE_SECONDS = 0.02
-"""How long notifications are collected before one NOTIFY is sent: it holds a lock on the whole database while it commits."""
+"""How long notifications are collected before one NOTIFY is sent.
+
+It holds a lock on the whole database while it commits.
+"""
 KEEPALIVE_SECONDS = 30.0
 """How often a listener that receives nothing checks whether its connection is still open."""
 
@@ -57,8 +60,7 @@ class Wakeup:
 
             await connection.add_listener(self._channel, on_notify)
             while not connection.is_closed():
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._received.wait(), KEEPALIVE_SECONDS)
+                if await is_set_within(self._received, KEEPALIVE_SECONDS):
                     self._received.clear()
                     await callback()
 

@@ -15,6 +15,7 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.request_id import current_request_id
+from aitbc.kernel.primitives.tasks import is_set_within
 
 ACTION = "access.refuse"
 WINDOW = timedelta(minutes=1)
@@ -95,8 +96,7 @@ class Denials:
     async def run(self) -> None:
         """Write until cancelled; retry while the database is unavailable."""
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), RETRY_SECONDS)
+            await is_set_within(self._wake, RETRY_SECONDS)
             self._wake.clear()
             try:
                 await self.write()

@@ -23,7 +23,8 @@ EXPECTED = "Expected an amount from 0 on with at most eight decimal places"
 def units_of(amount: Any, field: str) -> int:
     """Minor units of an amount in AITBC (a number or its text), exactly.
 
-    Raises `Invalid` at `field` for anything else, a negative amount, more than eight places, or more than the ledger holds.
+    Raises `Invalid` at `field` for anything else, a negative amount, more than eight places, or more than the ledger
+    holds.
     """
     refusal = invalid(field, EXPECTED)
     if isinstance(amount, bool) or not isinstance(amount, (int, float, str)):

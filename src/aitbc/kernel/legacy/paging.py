@@ -1,7 +1,7 @@
 """Queries of the legacy dialect, and lists by limit and offset.
 
-A handler that declares its parameters takes `Limit`, `Offset` and `Word`, and refuses parameters it does not know. One that must
-pass over whatever else a client sends takes `QueryParams` and reads it with `read_query`.
+A handler that declares its parameters takes `Limit`, `Offset` and `Word`, and refuses parameters it does not know.
+One that must pass over whatever else a client sends takes `QueryParams` and reads it with `read_query`.
 """
 
 from collections.abc import Callable, Mapping, Sequence

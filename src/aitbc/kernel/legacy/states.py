@@ -11,7 +11,8 @@ class StateNames:
     """One table: several states may share a word, and a word may have other spellings that are understood."""
 
     def __init__(self, words: Mapping[str, str], aliases: Mapping[str, str] = NO_ALIASES) -> None:
-        """`words` gives each state its word; `aliases` gives each further spelling, in lower case, the word it stands for."""
+        """`words` gives each state its word; `aliases` gives each further spelling, in lower case, the word it
+        stands for."""
         self._words = dict(words)
         self._states: dict[str, tuple[str, ...]] = {}
         for state, word in words.items():

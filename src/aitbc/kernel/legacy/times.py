@@ -15,7 +15,10 @@ Hours = Annotated[float, Meta(gt=0, le=HOURS_MAX)]
 
 
 def time_of(text: str | None, parameter: str) -> datetime | None:
-    """A time in UTC; a text without an offset is taken to be in UTC, none stays none. Raises `Invalid` at `?parameter`."""
+    """A time in UTC; a text without an offset is taken to be in UTC, none stays none.
+
+    Raises `Invalid` at `?parameter`.
+    """
     if text is None:
         return None
     try:
@@ -26,7 +29,10 @@ def time_of(text: str | None, parameter: str) -> datetime | None:
 
 
 def milliseconds_of(hours: float, field: str = "/duration_hours") -> int:
-    """Milliseconds of a positive number of hours, exactly. Raises `Invalid` at `field` for a fraction of a millisecond."""
+    """Milliseconds of a positive number of hours, exactly.
+
+    Raises `Invalid` at `field` for a fraction of a millisecond.
+    """
     found = Decimal(str(hours)) * MS_PER_HOUR
     if found != found.to_integral_value() or found < 1:
         raise invalid(field, "Expected hours with at most five decimal places")

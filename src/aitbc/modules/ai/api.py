@@ -167,11 +167,26 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 class Pending(Struct, frozen=True, kw_only=True):
-    """Money that is set aside for a miner's jobs: those it works on, and those it delivered and was not yet paid for."""
+    """Money that is set aside for a miner's jobs.
+
+    Those it works on, and those it delivered and was not yet paid for.
+    """
 
     miner: str
     jobs: int
     held_units: int
+
+
+class PaymentReport(Struct, frozen=True, kw_only=True):
+    """The outcome of comparing the jobs that succeeded with the receipts."""
+
+    ok: bool
+    jobs: int
+    """How many jobs were compared."""
+    unpaid: int
+    """How many of them have no receipt."""
+    unpaid_jobs: tuple[str, ...]
+    """Those, the oldest first; at most 100 of them."""
 
 
 class Clocks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -372,6 +387,15 @@ class LeaseLost(Conflict):
     code = "lease_lost"
 
 
+class HoldExpired(Conflict):
+    """The money of this job is no longer held, so its result cannot be paid and is not taken; the job has ended.
+
+    It is nobody's fault but the platform's: it was down, or its clock wrong, for longer than money is held.
+    """
+
+    code = "hold_expired"
+
+
 class StopAsked(Conflict):
     """The job's owner asked to finish early: the result is exactly the text that was told in parts until then.
 
@@ -439,7 +463,8 @@ class AiApi(Protocol):
     async def complete(self, result: Result) -> Outcome:
         """Accept a result, settle it and answer.
 
-        Repeating it answers the same. Raises `LeaseLost`, `WrongSignature`.
+        What it answers as succeeded is paid. Repeating it answers the same. Raises `LeaseLost`, `WrongSignature`, and
+        `HoldExpired` where the money has gone back.
         """
         ...
 

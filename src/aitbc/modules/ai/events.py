@@ -15,6 +15,7 @@ class JobSucceeded(Event, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "ai.job_succeeded"
+    is_critical: ClassVar[bool] = True
     concerns: ClassVar[str] = "payer"
     hold: str
     job: str
@@ -53,6 +54,7 @@ class JobClosed(Event, frozen=True, kw_only=True):
     """A job ended without success (failed, canceled, expired): its hold is to be voided."""
 
     kind: ClassVar[str] = "ai.job_closed"
+    is_critical: ClassVar[bool] = True
     concerns: ClassVar[str] = "account"
     job: str
     hold: str

@@ -12,6 +12,7 @@ from aitbc.modules.ai.models.tables import Base
 from aitbc.modules.ai.routes.artifacts import ArtifactController
 from aitbc.modules.ai.routes.jobs import JobController
 from aitbc.modules.ai.routes.market import KindController, QuoteController
+from aitbc.modules.ai.routes.payments import PaymentController
 from aitbc.modules.ai.routes.runs import RunController
 from aitbc.modules.ai.service import AiService, AiSettings
 from aitbc.modules.ai.service.artifacts import Artifacts
@@ -19,6 +20,7 @@ from aitbc.modules.ai.service.explain import Explanations
 from aitbc.modules.ai.service.job_events import JobEvents
 from aitbc.modules.ai.service.job_logs import JobLogs
 from aitbc.modules.ai.service.jobs import Jobs
+from aitbc.modules.ai.service.payment_audit import PaymentAudit
 from aitbc.modules.ai.service.quotes import Quotes
 from aitbc.modules.ai.service.runs import Runs
 from aitbc.modules.ai.service.stops import Stops
@@ -31,7 +33,7 @@ module = Module(
     api=AiApi,
     service=AiService,
     metadata=Base.metadata,
-    routes=(JobController, RunController, KindController, QuoteController, ArtifactController),
+    routes=(JobController, RunController, KindController, QuoteController, ArtifactController, PaymentController),
     needs={"trading": TradingApi},
     handles={MinerChanged: AiService.on_miners_changed},
     parts={
@@ -44,6 +46,7 @@ module = Module(
         "stops": Stops,
         "runs": Runs,
         "artifacts": Artifacts,
+        "payment_audit": PaymentAudit,
     },
     scopes={
         "live": ("jobs:create", "jobs:read", "artifacts:write", "artifacts:read"),
@@ -63,6 +66,7 @@ module = Module(
         PeriodicTask(run=AiService.sweep, every_seconds=1.0),
         PeriodicTask(run=AiService.return_orphaned_leases, every_seconds=1.0, leader=False),
         PeriodicTask(run=AiService.reconcile_holds, every_seconds=30.0),
+        PeriodicTask(run=AiService.prolong_holds, every_seconds=30.0),
         PeriodicTask(run=AiService.tidy, every_seconds=60.0),
     ),
 )

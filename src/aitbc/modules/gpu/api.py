@@ -38,6 +38,10 @@ class Device(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Percent."""
     temperature_celsius: Annotated[float, Meta(ge=-100, le=500)] | None = None
     power_watts: Annotated[float, Meta(ge=0, le=100_000)] | None = None
+    memory_is_shared: bool | None = None
+    """Whether it works in the memory of its host, which is what its memory then counts."""
+    fault: Label | None = None
+    """Why it cannot work now, as its driver says; none for a device that can."""
 
 
 class Host(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

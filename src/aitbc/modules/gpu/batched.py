@@ -1,4 +1,5 @@
-"""Batched commands of gpu: many miners' heartbeats and reputations in one transaction, many poll contexts in one read."""
+"""Batched commands of gpu: many miners' heartbeats and reputations in one transaction, many poll contexts in one
+read."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

@@ -197,6 +197,18 @@ class TradingApi(Protocol):
         """Those of these holds that are open; in any order."""
         ...
 
+    async def prolong(self, holds: Sequence[str], until: datetime) -> Sequence[str]:
+        """Hold this money at least until then; returns those of the holds that are open, in any order.
+
+        The money of those stays held until then, unless they are settled or voided before. Repeating it is harmless, and
+        no deadline comes nearer.
+        """
+        ...
+
+    async def receipted(self, jobs: Sequence[str]) -> Sequence[str]:
+        """Those of these jobs that were settled with a receipt; in any order."""
+        ...
+
     async def balance(self, account: str) -> Balance:
         """What an account owns now; zero for one that the ledger has not met."""
         ...

@@ -1,10 +1,11 @@
 """Batched commands of the ledger: holds, settlements and voids of many callers in one transaction, set-based.
 
-The rules are those of models/book.py. Every transaction here locks escrow first and then the other accounts in the order of
-their ids, so that no two can wait for each other.
+The rules are those of models/book.py. Every transaction here locks escrow first and then the other accounts in the
+order of their ids, so that no two can wait for each other.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -63,6 +64,15 @@ FIND_EXPIRED = """
 SELECT id FROM trading.holds WHERE state = 'open' AND expires_at <= $1 ORDER BY expires_at LIMIT $2"""
 
 FIND_ENDED = "SELECT id FROM trading.holds WHERE id = ANY($1::uuid[]) AND state = ANY($2::text[])"
+
+LOCK_ESCROW = "SELECT FROM trading.accounts WHERE id = $1 FOR NO KEY UPDATE"
+
+# By hand: one deadline for all. Behind the lock of escrow, like every change of a hold.
+PROLONG = """
+UPDATE trading.holds SET expires_at = greatest(expires_at, $2)
+WHERE id = ANY($1::uuid[]) AND state = 'open' RETURNING id"""
+
+FIND_RECEIPTED = "SELECT id FROM trading.receipts WHERE id = ANY($1::uuid[])"
 
 # Only for settlements that are repeated.
 READ_RECEIPTS = """
@@ -135,7 +145,9 @@ class LedgerBatches:
                 return 0
             book = Book(at=at, accounts=await _lock(connection, [ESCROW], due))
             for row in await connection.fetch(READ_HOLDS, due):
-                if row["state"] == "open":
+                if (
+                    row["state"] == "open" and row["expires_at"] <= at
+                ):  # it may have been settled or prolonged meanwhile
                     hold = _held_money(row, ids.encode("hold", row["id"]), book.accounts)
                     book.holds[hold.id] = hold
             for name in sorted(book.holds):
@@ -146,6 +158,13 @@ class LedgerBatches:
         if events:
             self._database.notify_published()
         return len(due)
+
+    async def prolong(self, holds: Sequence[str], until: datetime) -> list[str]:
+        """Move the deadlines of those of these holds that are open, never nearer; returns those."""
+        async with self._database.raw_transaction() as connection:
+            await connection.execute(LOCK_ESCROW, ESCROW)
+            rows = await connection.fetch(PROLONG, [ids.decode("hold", hold) for hold in holds], until)
+        return [ids.encode("hold", row["id"]) for row in rows]
 
     async def _open_accounts(self, commands: Sequence[Command]) -> None:
         """Make missing accounts alone and before the transaction, so that nobody waits for it."""
@@ -260,6 +279,13 @@ async def find_ended(connection: Connection, holds: Sequence[str], states: Seque
     """Of these holds, those that ended in one of these states."""
     rows = await connection.fetch(FIND_ENDED, [ids.decode("hold", hold) for hold in holds], states)
     return {ids.encode("hold", row["id"]) for row in rows}
+
+
+async def find_receipted(database: Database, jobs: Sequence[str]) -> list[str]:
+    """Those of these jobs that have a receipt, by well-formed ids; both share one UUID."""
+    async with database.raw() as connection:
+        rows = await connection.fetch(FIND_RECEIPTED, [ids.decode("job", job) for job in jobs])
+    return [ids.encode("job", row["id"]) for row in rows]
 
 
 async def read_balances(database: Database, accounts: Sequence[str]) -> list[Balance | AppError]:

@@ -10,6 +10,7 @@ from msgspec import Struct
 from prometheus_client import Metric
 from sqlalchemy import column, select, table, text, update
 
+from aitbc.kernel.database.outbox import ATTEMPTS_MAX, Event
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
@@ -146,22 +147,31 @@ class Operations:
         return sorted(found, key=lambda entry: (entry.at, entry.module, entry.number), reverse=True)[:limit]
 
     async def measure(self) -> Sequence[Metric]:
-        """Metrics: pending and dead events, and the delay of the oldest, by module."""
+        """Metrics: pending, stuck and dead events, and the delay of the oldest, by module."""
         events = gauge("aitbc_events", "Events that are pending or dead.", ("module", "state"))
+        stuck = gauge(
+            "aitbc_events_stuck",
+            "Pending events that are never given up, after as many failures as others die of.",
+            ("module",),
+        )
         late = gauge("aitbc_event_delay_seconds", "By how much the event that is due longest is late.", ("module",))
         for database in self._databases.values():
             async with database.raw() as connection:
                 row = await connection.fetchrow(
                     f"SELECT (SELECT count(*) FROM {database.module}.outbox WHERE {_WHERE['pending']}) AS pending, "  # noqa: S608
                     f"(SELECT count(*) FROM {database.module}.outbox WHERE {_WHERE['dead']}) AS dead, "
-                    f"(SELECT min(due_at) FROM {database.module}.outbox WHERE {_WHERE['pending']}) AS due"
+                    f"(SELECT count(*) FROM {database.module}.outbox WHERE {_WHERE['pending']} "
+                    f"AND attempts >= {ATTEMPTS_MAX} AND kind = ANY($1::text[]) AND last_error IS NOT NULL) AS stuck, "
+                    f"(SELECT min(due_at) FROM {database.module}.outbox WHERE {_WHERE['pending']}) AS due",
+                    [kind for kind, event in Event.registry.items() if event.is_critical],
                 )
             assert row is not None
             for state in ("pending", "dead"):
                 events.add_metric([database.module, state], float(row[state]))
+            stuck.add_metric([database.module], float(row["stuck"]))
             delay = (now() - row["due"]).total_seconds() if row["due"] is not None else 0.0
             late.add_metric([database.module], max(0.0, delay))
-        return [events, late]
+        return [events, stuck, late]
 
     async def purge(self, before: datetime) -> None:
         """Delete delivered events, inbox rows and stored answers from before a time, in bounded steps."""

@@ -1,7 +1,7 @@
 """Service tokens: how one process of an installation authenticates itself to another.
 
-A token names its sender and its receiver, lasts a minute, and is signed with a key that is derived from the installation's
-secret, which all processes have. It is refused by any process but the one that it names.
+A token names its sender and its receiver, lasts a minute, and is signed with a key that is derived from the
+installation's secret, which all processes have. It is refused by any process but the one that it names.
 """
 
 import base64

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 
 import structlog
 
+from aitbc.kernel.primitives.tasks import is_set_within
 from aitbc.server.cluster.peers import Peer
 
 BACKOFF_SECONDS = (0.5, 30.0)
@@ -54,8 +55,7 @@ class Child:
             if self._stopping.is_set():
                 return
             log.error("process_died", module=self.module, exit_code=code, again_in_seconds=pause)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause)
+            await is_set_within(self._stopping, pause)
             pause = min(pause * 2, BACKOFF_SECONDS[1])
 
     async def _wait_until_serving(self) -> None:

@@ -9,7 +9,6 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from importlib import import_module
 from typing import Any
@@ -24,7 +23,7 @@ from aitbc.kernel.database.unit_of_work import Connection, Database
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
-from aitbc.kernel.primitives.tasks import cancel_and_wait
+from aitbc.kernel.primitives.tasks import cancel_and_wait, is_set_within
 from aitbc.server.webhooks.egress import DestinationRefused, EgressPolicy, NotPublic
 from aitbc.server.webhooks.signing import signatures
 from aitbc.server.webhooks.tables import State
@@ -179,8 +178,7 @@ class DeliveryWorker:
                     count = 0
                     log.exception("webhooks_failed")
                 if not count:
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+                    await is_set_within(self._wake, POLL_SECONDS)
                     self._wake.clear()
             await self.wait_until_idle()  # requests in flight may complete
         finally:

@@ -46,12 +46,14 @@ FROM unnest($1::uuid[]) AS l(lane)"""
 TAKEN = JOBS.columns(without=UNRULED - {"rank", "needs", "input", "input_digest", "files", "request_id"})
 
 # The first jobs of each lane, locked where no other process has them, then the first of all lanes together. A job that
-# every one of these miners must leave to others for now is passed over here, so that it cannot block the lane.
+# every one of these miners must leave to others for now is passed over here, so that it cannot block the lane; so is one
+# whose money would not be held to the end of the work, which the sweep ends.
 TAKE = f"""
 SELECT j.* FROM unnest($1::uuid[]) AS l(lane)
 CROSS JOIN LATERAL (
     SELECT {TAKEN} FROM ai.jobs
     WHERE lane = l.lane AND state = 'queued' AND due_at <= $3 AND id <> ALL($4::uuid[])
+      AND hold_expires_at > $3 + make_interval(secs => run_seconds)
       AND (avoided = '' OR due_at <= $5 OR NOT (SELECT bool_and(strpos(avoided, m) > 0) FROM unnest($6::text[]) AS m))
     ORDER BY rank, id LIMIT $2 FOR UPDATE SKIP LOCKED) j
 ORDER BY j.rank, j.id LIMIT $2"""  # noqa: S608 - constant columns

@@ -11,12 +11,12 @@ from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.database.write_batch import WriteBatch
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
-from aitbc.kernel.primitives.errors import AppError
+from aitbc.kernel.primitives.errors import AppError, Unavailable
 from aitbc.modules.ai.api import LeaseLost, StopAsked
 from aitbc.modules.ai.batched.counts import count_ended
 from aitbc.modules.ai.batched.rows import lock_both, save_attempts, save_jobs
 from aitbc.modules.ai.events import AttemptEnded, JobSucceeded
-from aitbc.modules.ai.models.life import Ended, Reason, succeed
+from aitbc.modules.ai.models.life import Ended, Reason, hold_outlasts_delivery, succeed
 from aitbc.modules.ai.models.values import AttemptValue, Delivered, JobValue
 from aitbc.modules.ai.models.views import hold_of
 
@@ -52,6 +52,7 @@ async def complete_many(
 ) -> list[Accepted | AppError]:
     """Accept each result whose lease still holds; a repeated one is answered like the first, a late one is refused.
 
+    What is accepted is paid: none is whose money might go back before the event that pays for it is delivered.
     `paid` are events of earlier results that were settled since: they need not be delivered any more.
     """
     done = paid[:]
@@ -86,7 +87,10 @@ def _accept(completion: Completion, attempt: AttemptValue | None, jobs: dict[str
         return LeaseLost()
     if is_cut_off(attempt, delivered):
         return StopAsked()
-    succeed(job, attempt, at=now())
+    at = now()
+    if not hold_outlasts_delivery(job, at):
+        return Unavailable("The money of this job must be held for longer first; deliver the result again.")
+    succeed(job, attempt, at=at)
     fill(job, attempt, delivered)
     return Accepted(job, attempt, completion.input_digest, repeated=False)
 

@@ -28,7 +28,10 @@ RETURNING account,
 
 
 async def count_submitted(connection: Connection, jobs: Sequence[JobValue], *, open_max: int) -> dict[str, int]:
-    """Count new jobs, by account as many as `open_max` open ones leave room for; returns how many there was no room for."""
+    """Count new jobs, by account as many as `open_max` open ones leave room for.
+
+    Returns how many there was no room for.
+    """
     wanted = Counter(job.account for job in jobs)
     rows = await connection.fetch(COUNT_SUBMITTED, *_columns(wanted))
     excess = {ids.encode("acct", row["account"]): row["open"] - open_max for row in rows if row["open"] > open_max}

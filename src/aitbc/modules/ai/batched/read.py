@@ -33,7 +33,10 @@ async def read_jobs(database: Database, jobs: Sequence[str]) -> list[Found | Non
 
 
 async def read_leases(database: Database, attempts: Sequence[str]) -> list[tuple[JobValue, AttemptValue] | None]:
-    """Attempts with what their jobs' results are checked against, by well-formed ids; none for one that does not exist."""
+    """Attempts with what their jobs' results are checked against, by well-formed ids.
+
+    None for one that does not exist.
+    """
     async with database.raw() as connection:
         records = await connection.fetch(READ_LEASES, [ids.decode("att", attempt) for attempt in set(attempts)])
     found = {attempt.id: (job, attempt) for job, attempt in (both_from(record, MEASURES) for record in records)}

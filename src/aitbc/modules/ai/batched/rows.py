@@ -25,14 +25,16 @@ FIXED = frozenset(
     | {"max_price_units", "unit", "unit_price_units"}
 )
 """What stays as it was submitted."""
+HELD_UNTIL = frozenset({"hold_expires_at"})
+"""What only the prolonging of holds changes."""
 RESULT = frozenset({"output", "output_digest", "units", "price_units"})
 """What a result adds to a job."""
 
 JOB_RULES = JOBS.columns(without=UNRULED)
 ATTEMPT_ALL = ATTEMPTS.columns()
 
-SAVE_JOBS = JOBS.update(without=UNRULED | FIXED | RESULT)
-SAVE_RESULTS = JOBS.update(without=(UNRULED | FIXED) - RESULT)
+SAVE_JOBS = JOBS.update(without=UNRULED | FIXED | HELD_UNTIL | RESULT)
+SAVE_RESULTS = JOBS.update(without=(UNRULED | FIXED | HELD_UNTIL) - RESULT)
 SAVE_ATTEMPTS = ATTEMPTS.update(
     without=("job", "kind", "token", "miner", "miner_account", "started_at", "run_until", "stop_asked_at")
 )

@@ -71,8 +71,8 @@ async def submit_many(
 ) -> list[Job | AppError]:
     """Write the jobs whose money is held; answers each with the job, which for a repeated request is the earlier one.
 
-    `served` tells the rank that a kind's miners have reached: where a lane that is empty begins. What would be more than
-    `open_max` open jobs of an account is refused.
+    `served` tells the rank that a kind's miners have reached: where a lane that is empty begins. What would be more
+    than `open_max` open jobs of an account is refused.
     """
     async with database.raw_transaction() as connection:
         answers, fresh = await _claim_keys(connection, submissions)

@@ -1,4 +1,7 @@
-"""The typed services of the older coordinator: those that are a kind of work become jobs, the rest says why it is none."""
+"""The typed services of the older coordinator.
+
+Those that are a kind of work become jobs, the rest says why it is none.
+"""
 
 from typing import Annotated, Any
 

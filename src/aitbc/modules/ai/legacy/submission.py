@@ -23,7 +23,10 @@ MIB_PER_GIB = 1024
 
 
 async def submit(ai: AiService, who: Principal, data: NewJob, once: IdempotencyKey) -> Job:
-    """Submit the job; without a price it offers what it can cost at most. Raises as `Submissions.submit`, and `UnknownTask`."""
+    """Submit the job; without a price it offers what it can cost at most.
+
+    Raises as `Submissions.submit`, and `UnknownTask`.
+    """
     described: Mapping[str, Any] = data.payload if data.payload is not None else data.task_data or {}
     task = data.task_type or described.get("task_type") or described.get("type")
     kind, found = kind_and_input(task if isinstance(task, str) else None, described)

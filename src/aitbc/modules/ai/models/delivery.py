@@ -61,8 +61,8 @@ def judge(
 ) -> Delivered:
     """Hold an output against its kind, meter it and price it. Raises `OutputRefused`.
 
-    `value` is the output itself: what the result carries, or what is in the artifact that it refers to. `streamed` is the
-    text that was sent in parts, where the kind may do so: the output begins with it.
+    `value` is the output itself: what the result carries, or what is in the artifact that it refers to. `streamed` is
+    the text that was sent in parts, where the kind may do so: the output begins with it.
     """
     kind = KINDS[job.kind]
     expects = msgspec.json.decode(job.expects, type=dict[str, int])

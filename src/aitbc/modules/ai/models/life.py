@@ -30,6 +30,17 @@ AVOIDED_FOR = timedelta(seconds=30)
 BACKOFF_SECONDS_MAX = 60.0
 
 
+DELIVERY_MARGIN = timedelta(hours=24)
+"""How much longer a job's money is held than to the moment at which its result is accepted.
+
+Within it the event pays that the acceptance commits, or the hold is prolonged, even if this module is down for hours.
+"""
+HOLD_MARGIN = DELIVERY_MARGIN + timedelta(hours=1)
+"""How much longer than the work money is held when a hold is placed or prolonged: more, so that few are prolonged."""
+PROLONGED_EARLY = timedelta(minutes=5)
+"""How long before the last moment of an acceptance its hold is prolonged: the acceptance takes a while too."""
+
+
 class State(StrEnum):
     """Where a job is."""
 
@@ -84,6 +95,8 @@ class Reason(StrEnum):
     """Its owner asked to finish early, and the miner did not bring what it had delivered."""
     CANCELED_BY_OPERATOR = "canceled_by_operator"
     QUEUE_TIMEOUT = "queue_timeout"
+    HOLD_EXPIRED = "hold_expired"
+    """Its money was no longer held, as after days in which the platform stood still; it went back to its payer."""
 
 
 class Fault(StrEnum):
@@ -135,6 +148,7 @@ class JobFields(Protocol):
     start_seconds: int
     run_seconds: int
     retention_seconds: int
+    hold_expires_at: datetime
 
 
 class AttemptFields(Protocol):
@@ -296,6 +310,23 @@ def expire(job: JobFields, *, at: datetime) -> None:
     """Nobody took the job in time."""
     late = at >= job.deadline_at
     move(job, State.EXPIRED, Reason.DEADLINE_PASSED if late else Reason.QUEUE_TIMEOUT, at=at)
+
+
+def lose_hold(job: JobFields, attempt: AttemptFields | None, *, at: datetime) -> None:
+    """The job's money is not held any more, so that nobody could be paid for it: it ends, by the platform's fault."""
+    move(job, State.FAILED, Reason.HOLD_EXPIRED, at=at, fault=Fault.PLATFORM)
+    if attempt is not None:
+        end(attempt, Ended.FAILED, fault=Fault.PLATFORM, reason=Reason.HOLD_EXPIRED, message="", at=at)
+
+
+def hold_outlasts_delivery(job: JobFields, at: datetime) -> bool:
+    """Whether money is held for long enough to pay for a result that is accepted at that time."""
+    return job.hold_expires_at >= at + DELIVERY_MARGIN
+
+
+def hold_until(deadline_at: datetime, run_seconds: int) -> datetime:
+    """Until when the money of a new job is held: its last attempt may begin at the deadline, and run its time."""
+    return deadline_at + timedelta(seconds=run_seconds) + HOLD_MARGIN
 
 
 def last_deadline(created_at: datetime, *, queue_seconds: int, run_seconds: int, attempts_max: int) -> datetime:

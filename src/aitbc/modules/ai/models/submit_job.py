@@ -31,7 +31,8 @@ class Requirements(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     cuda: Annotated[str, Meta(max_length=16, pattern=r"^[0-9]{1,4}(\.[0-9]{1,4}){0,2}\Z"), _CUDA] | None = None
     """A version of CUDA that it must have, as exact as it matters: `12`, or `12.4`."""
     booking: BookingId | None = None
-    """A booking of yours: the job goes to the GPU that you booked and nowhere else. It costs one minor unit, for the booking
+    """A booking of yours: the job goes to the GPU that you booked and nowhere else. It costs one minor unit, for
+    the booking
     pays."""
 
 

@@ -84,6 +84,8 @@ class JobRow(Base):
     completed_at: Mapped[datetime | None] = mapped_column(MOMENT)
     kept_until: Mapped[datetime | None] = mapped_column(MOMENT)
     """When input and output go; null while the job is open and once they are removed."""
+    hold_expires_at: Mapped[datetime] = mapped_column(MOMENT)
+    """Until when its money is held for certain: the deadline of its hold, or an earlier moment."""
     output: Mapped[str | None] = mapped_column(Text)
     output_digest: Mapped[str | None] = mapped_column(Text)
     units: Mapped[int | None] = mapped_column(BigInteger)

@@ -32,6 +32,7 @@ class JobValue(Struct, kw_only=True):
     start_seconds: int
     run_seconds: int
     retention_seconds: int
+    hold_expires_at: datetime
     max_price_units: int
     unit: str
     unit_price_units: int
@@ -99,3 +100,12 @@ class Delivered(Struct, kw_only=True, frozen=True):
     """Whether its text is exactly what was streamed in parts, as it must be where the owner asked to finish early."""
     is_overcounted: bool = False
     """Whether the miner counted far more than the platform."""
+
+
+class StoredPart(Struct, frozen=True, kw_only=True):
+    """A piece of an output, as followers get it."""
+
+    attempt: int
+    sequence: int
+    at: datetime
+    text: str

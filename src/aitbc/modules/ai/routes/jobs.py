@@ -128,9 +128,9 @@ class JobController(Controller):
     ) -> Job:
         """Finish a job early: what its miner delivered until now is the result, and is paid for with the prompt.
 
-        The miner is told within a second or two, and has 10 seconds to sign what it delivered; else the job is canceled and
-        the money goes back. A job that no miner has is canceled at once. Kinds that deliver only at their end cannot be
-        stopped, only canceled.
+        The miner is told within a second or two, and has 10 seconds to sign what it delivered; else the job is
+        canceled and the money goes back. A job that no miner has is canceled at once. Kinds that deliver only at
+        their end cannot be stopped, only canceled.
         """
         return await stops.stop(who, job, once)
 
@@ -190,8 +190,8 @@ class JobController(Controller):
         job: FromPath[str],
         last_event_id: LastEventId = None,
     ) -> Stream:
-        """Follow a job as server-sent events: its states, attempts, log lines, parts of its output and progress, until it has
-        ended.
+        """Follow a job as server-sent events: its states, attempts, log lines, parts of its output and progress,
+        until it has ended.
 
         Send the last id that was seen as `Last-Event-ID` to go on where a broken connection stopped.
         """

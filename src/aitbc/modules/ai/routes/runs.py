@@ -52,9 +52,9 @@ class RunController(Controller):
     ) -> JobDetail:
         """Submit a job and answer once it has ended, or as it is when the time is up: `state` says which.
 
-        The job is the same as of the other forms, and goes on by itself when the time is up. When the client leaves before
-        its answer, the job is stopped: `chat` that has a miner is finished early and paid for what it delivered, all else is
-        canceled. Repeating the request with the same Idempotency-Key waits for the same job.
+        The job is the same as of the other forms, and goes on by itself when the time is up. When the client leaves
+        before its answer, the job is stopped: `chat` that has a miner is finished early and paid for what it
+        delivered, all else is canceled. Repeating the request with the same Idempotency-Key waits for the same job.
         """
         job = await submissions.submit(who, data, once)
         disconnect = disconnect_of(request.scope)
@@ -86,9 +86,9 @@ class RunController(Controller):
     ) -> Stream:
         """Submit a job and answer with server-sent events: `job`, then its states, log lines and parts until its end.
 
-        `chat` tells its text in `part` events as the model writes it. A connection that breaks stops the job, as with the
-        form that waits; with `on_disconnect=continue` it goes on, and `GET /api/v1/ai/jobs/{job}/events` with the last id
-        that was seen as `Last-Event-ID` goes on where it broke.
+        `chat` tells its text in `part` events as the model writes it. A connection that breaks stops the job, as with
+        the form that waits; with `on_disconnect=continue` it goes on, and `GET /api/v1/ai/jobs/{job}/events` with the
+        last id that was seen as `Last-Event-ID` goes on where it broke.
         """
         job = await submissions.submit(who, data, once)
         guard = runs.guard(who, job, disconnect_of(request.scope), on_disconnect)

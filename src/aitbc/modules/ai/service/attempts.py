@@ -1,6 +1,7 @@
 """Attempts at jobs: found by their lease, ended without a result, and what follows once an end is committed."""
 
 import re
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from aitbc.modules.ai.api import LeaseLost, Outcome
 from aitbc.modules.ai.batched.complete import Accepted
 from aitbc.modules.ai.batched.read import read_leases
 from aitbc.modules.ai.models.kinds.registry import KINDS
-from aitbc.modules.ai.models.life import TERMINAL, Ended, Fault, State, avoid, give_up
+from aitbc.modules.ai.models.life import OPEN, TERMINAL, Ended, Fault, State, avoid, give_up, lose_hold
 from aitbc.modules.ai.models.miner_text import reason_word
 from aitbc.modules.ai.models.tables import AttemptRow, JobRow
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
@@ -80,6 +81,22 @@ class Attempts:
                 raise LeaseLost
         await self.after_end(job_value(job))
         return Outcome(job=job.id, state=job.state)
+
+    @retrying
+    async def end_unheld(self, jobs: Sequence[str]) -> None:
+        """End those of the jobs that are still open: their holds are gone, and a hold never opens again."""
+        if not jobs:
+            return
+        async with self._db.unit_of_work() as uow:
+            still_open = select(JobRow).where(JobRow.id.in_(jobs), JobRow.state.in_(OPEN)).order_by(JobRow.id)
+            rows = (await uow.session.scalars(still_open.with_for_update())).all()
+            for job in rows:
+                attempt = await uow.find(AttemptRow, job.attempt, lock=True) if job.attempt else None
+                lose_hold(job, attempt, at=now())
+                publish_end(uow, job, attempt)
+            await count_ended(uow, rows)
+        for job in rows:
+            await self.after_end(job_value(job))
 
     async def after_end(self, job: JobValue) -> None:
         """What follows the commit of an ended attempt or job: the money goes back, or miners are woken."""

@@ -27,7 +27,10 @@ class _Entry:
 
 
 class EndedCache:
-    """The jobs that were read last, up to a weight. Past its retention a job is read anew: its payload is removed then."""
+    """The jobs that were read last, up to a weight.
+
+    Past its retention a job is read anew: its payload is removed then.
+    """
 
     def __init__(self, bytes_max: int = BYTES_MAX) -> None:
         self._bytes_max = bytes_max

@@ -1,25 +1,29 @@
 """What happens to a job, as a stream of events that a client follows and goes on with where its connection broke."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
 
 from msgspec import Struct
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from aitbc.kernel.identity.principal import Principal
-from aitbc.kernel.primitives.errors import Invalid
+from aitbc.kernel.primitives.errors import Invalid, Unavailable
 from aitbc.modules.ai.batched.read import Found
+from aitbc.modules.ai.batched.tails import PIECES_MAX
 from aitbc.modules.ai.models.kinds.registry import KINDS
 from aitbc.modules.ai.models.life import TERMINAL, State
-from aitbc.modules.ai.models.values import AttemptValue
+from aitbc.modules.ai.models.values import AttemptValue, StoredPart
 from aitbc.modules.ai.service.job_logs import JobLogLine, JobLogs
 from aitbc.modules.ai.service.jobs import Jobs
-from aitbc.modules.ai.service.output_parts import OutputParts, StoredPart
+from aitbc.modules.ai.service.output_parts import OutputParts
 from aitbc.modules.ai.service.wakeups import Wakeups
 
 HEARTBEAT_SECONDS = 15.0
-LINES_AT_ONCE = 500
+RETRY_SECONDS = 1.0
+"""When a follower looks again after the database could not answer it; its stream goes on meanwhile."""
+GAP_SECONDS = 0.1
+JOINED_CHARACTERS_MAX = 32_000
 
 
 class InvalidEventId(Invalid):
@@ -39,8 +43,8 @@ class JobEvent(Struct, frozen=True, kw_only=True):
 
 
 Place = tuple[int, int, int, int]
-"""Attempt, phase, and how many log lines and how many parts were seen: lines and parts come beside each other, so the place
-within an attempt's work says how far both were read.
+"""Attempt, phase, and how many log lines and how many parts were seen: lines and parts come beside each other, so
+the place within an attempt's work says how far both were read.
 """
 LEASED, RUNNING, LOG, ENDED = 1, 2, 3, 4
 LAST = 1_000_000
@@ -67,27 +71,62 @@ class JobEvents:
 
     async def _follow(self, who: Principal, job: str, seen: Place) -> AsyncIterator[JobEvent]:
         loop = asyncio.get_running_loop()
+        found: Found | None = None
         progress: float | None = None
         quiet_since = loop.time()
         while True:
             changed = self._wakeups.watched.watch(job)
+            pause = HEARTBEAT_SECONDS
             try:
-                found = await self._jobs.find(who, job)
-                async for place, event in self._events_after(found, seen):
-                    seen, quiet_since = place, loop.time()
-                    yield event
-                if found[0].state in TERMINAL or self._wakeups.draining.is_set():
+                try:
+                    found = await self._jobs.find(who, job)
+                    async for place, event in self._events_after(found, seen):
+                        seen, quiet_since = place, loop.time()
+                        yield event
+                    if found[0].state in TERMINAL:
+                        return
+                except Unavailable:
+                    pause = RETRY_SECONDS
+                if self._wakeups.draining.is_set():
                     return
-                newest = found[1][-1].progress if found[1] else None
-                if newest not in (None, progress):
+                newest = found[1][-1].progress if found is not None and found[1] else None
+                if found is not None and newest is not None and newest != progress:
                     progress, quiet_since = newest, loop.time()
-                    yield JobEvent(id=None, event="progress", data={"attempt": found[0].token, "progress": newest})
+                    yield _progress(found, newest)
                 if loop.time() - quiet_since >= HEARTBEAT_SECONDS:
                     quiet_since = loop.time()
                     yield JobEvent(id=None, event="heartbeat", data={})
-                await asyncio.wait([changed], timeout=HEARTBEAT_SECONDS)
+                async for place, event in self._live_parts(found, seen, changed, pause):
+                    seen, quiet_since = place, loop.time()
+                    yield event
             finally:
                 self._wakeups.watched.unwatch(job, changed)
+
+    async def _live_parts(
+        self, found: Found | None, seen: Place, changed: "asyncio.Future[None]", seconds: float
+    ) -> AsyncIterator[tuple[Place, JobEvent]]:
+        """The parts that come to this process, out of its memory, until something else about the job has changed."""
+        token = _streaming_attempt(found)
+        if found is None or token is None or seen < (token, RUNNING, 0, 0):
+            await asyncio.wait([changed], timeout=seconds)
+            return
+        loop = asyncio.get_running_loop()
+        live, job, until = self._output_parts.live, found[0].id, loop.time() + seconds
+        line_seen, part_seen = seen[2:] if seen[:2] == (token, LOG) else (0, 0)
+        while not changed.done() and (left := until - loop.time()) > 0:
+            fresh = live.watch(job)
+            try:
+                parts = live.after(job, token, part_seen)
+                if parts is None:  # too far behind, or some came to another process: the database has them
+                    await asyncio.sleep(GAP_SECONDS)
+                    return
+                for part in _joined(parts):
+                    part_seen = part.sequence
+                    yield _part((token, LOG, line_seen, part_seen), part)
+                if not parts:
+                    await asyncio.wait([changed, fresh], timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                live.unwatch(job, fresh)
 
     async def _events_after(self, found: Found, seen: Place) -> AsyncIterator[tuple[Place, JobEvent]]:
         """The events of a job after a place, lines of its log in between.
@@ -110,8 +149,7 @@ class JobEvents:
                 yield place, JobEvent(id=id_of(place), event="log", data=asdict(line))
             if KINDS[attempt.kind].streams:
                 async for part in self._parts_of(job.id, attempt.token, part_seen):
-                    place = (attempt.token, LOG, line_seen, part.sequence)
-                    yield place, JobEvent(id=id_of(place), event="part", data=asdict(part))
+                    yield _part((attempt.token, LOG, line_seen, part.sequence), part)
             if attempt.ended is not None and attempt.ended_at is not None:
                 yield _ending(attempt)
         if job.state in TERMINAL and job.completed_at is not None and seen < (LAST, 0, 0, 0):
@@ -119,23 +157,47 @@ class JobEvents:
 
     async def _lines_of(self, job: str, token: int, after: int) -> AsyncIterator[JobLogLine]:
         while True:
-            lines = [
-                line for line in await self._logs.lines(job, (token, after), LINES_AT_ONCE) if line.attempt == token
-            ]
+            lines = await self._logs.after(job, token, after)
             for line in lines:
                 after = line.sequence
                 yield line
-            if len(lines) < LINES_AT_ONCE:
+            if len(lines) < PIECES_MAX:
                 return
 
     async def _parts_of(self, job: str, token: int, after: int) -> AsyncIterator[StoredPart]:
         while True:
-            parts = await self._output_parts.after(job, token, after, LINES_AT_ONCE)
+            parts = await self._output_parts.after(job, token, after)
             for part in parts:
                 after = part.sequence
                 yield part
-            if len(parts) < LINES_AT_ONCE:
+            if len(parts) < PIECES_MAX:
                 return
+
+
+def _streaming_attempt(found: Found | None) -> int | None:
+    """The token of the attempt whose output may be coming in parts."""
+    attempt = found[1][-1] if found is not None and found[1] else None
+    return attempt.token if attempt is not None and attempt.ended is None and KINDS[attempt.kind].streams else None
+
+
+def _joined(parts: Sequence[StoredPart]) -> Iterator[StoredPart]:
+    """Parts that wait for a follower, as few longer ones: who reads slowly catches up. Each has the last one's place."""
+    texts: list[str] = []
+    length = 0
+    for number, part in enumerate(parts, 1):
+        texts.append(part.text)
+        length += len(part.text)
+        if length >= JOINED_CHARACTERS_MAX or number == len(parts):
+            yield replace(part, text="".join(texts))
+            texts, length = [], 0
+
+
+def _part(place: Place, part: StoredPart) -> tuple[Place, JobEvent]:
+    return place, JobEvent(id=id_of(place), event="part", data=asdict(part))
+
+
+def _progress(found: Found, fraction: float) -> JobEvent:
+    return JobEvent(id=None, event="progress", data={"attempt": found[0].token, "progress": fraction})
 
 
 def _state(place: Place, state: str, at: datetime, **data: object) -> tuple[Place, JobEvent]:

@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 from msgspec import Struct
 from sqlalchemy import func, select, tuple_
 
+from aitbc.kernel.database.batcher import Batcher
 from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import LeaseLost, LogLine
+from aitbc.modules.ai.batched.tails import BATCH_MAX, READ_LINES, Piece, Tail, read_tails
 from aitbc.modules.ai.models.life import show_sign
 from aitbc.modules.ai.models.miner_text import clean
 from aitbc.modules.ai.models.tables import LogRow
@@ -39,6 +42,7 @@ class JobLogs:
         self._db = db
         self._jobs = jobs
         self._watched = watched
+        self._tails: Batcher[Tail, list[Piece]] = Batcher(partial(read_tails, db, READ_LINES), batch_max=BATCH_MAX)
 
     @retrying
     async def append(self, miner: str, attempt: str, token: int, lines: Sequence[LogLine]) -> int:
@@ -67,13 +71,9 @@ class JobLogs:
     ) -> Sequence[JobLogLine]:
         """Log lines in order, those after (attempt, sequence). Raises `JobNotFound`."""
         await self._jobs.find(who, job)
-        return await self.lines(job, after or (0, 0), limit)
-
-    async def lines(self, job: str, after: tuple[int, int], limit: int) -> list[JobLogLine]:
-        """Lines of a job that the caller is known to own."""
         query = (
             select(LogRow)
-            .where(LogRow.job == job, tuple_(LogRow.token, LogRow.sequence) > after)
+            .where(LogRow.job == job, tuple_(LogRow.token, LogRow.sequence) > (after or (0, 0)))
             .order_by(LogRow.token, LogRow.sequence)
             .limit(limit)
         )
@@ -82,3 +82,8 @@ class JobLogs:
                 JobLogLine(attempt=row.token, sequence=row.sequence, at=row.at, text=row.text)
                 for row in await session.scalars(query)
             ]
+
+    async def after(self, job: str, token: int, sequence: int) -> Sequence[JobLogLine]:
+        """The lines of one attempt after a sequence, of a job that the caller is known to own; up to `PIECES_MAX`."""
+        pieces = await self._tails.do(Tail(job, token, sequence))
+        return [JobLogLine(attempt=token, sequence=piece.sequence, at=piece.at, text=piece.text) for piece in pieces]

@@ -13,6 +13,7 @@ import msgspec
 import structlog
 from sqlalchemy import select
 
+from aitbc.kernel.database.retry import retry
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.platform import DirectDelivery
 from aitbc.kernel.primitives import ids, money
@@ -21,14 +22,12 @@ from aitbc.kernel.primitives.errors import AppError
 from aitbc.modules.ai.api import Pending
 from aitbc.modules.ai.batched.complete import Accepted, succeeded
 from aitbc.modules.ai.events import JobSucceeded
-from aitbc.modules.ai.models.life import State
+from aitbc.modules.ai.models.life import HOLD_MARGIN, PROLONGED_EARLY, State, hold_outlasts_delivery
 from aitbc.modules.ai.models.tables import JobRow
 from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.models.views import hold_of
 from aitbc.modules.trading.api import FeeQuote, PlaceHold, SettleHold, TradingApi
 
-HOLD_MARGIN = timedelta(hours=1)
-"""How much longer than the job itself its money is held."""
 ORPHAN_AGE = timedelta(seconds=60)
 """How long a hold may be without an open job: the job may be about to be written, or its event to be handled."""
 PAGE = 200
@@ -41,6 +40,11 @@ SELECT j.max_price_units FROM ai.attempts a JOIN ai.jobs j ON j.id = a.job WHERE
 UNPAID = """
 SELECT body FROM ai.outbox WHERE delivered_at IS NULL AND dead_at IS NULL
 AND kind = 'ai.job_succeeded' AND strpos(body, $1) > 0"""
+
+# In the order of jobs, as all locks are.
+SAVE_PROLONGED = """
+UPDATE ai.jobs SET hold_expires_at = greatest(hold_expires_at, $2)
+WHERE id IN (SELECT id FROM ai.jobs WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE)"""
 
 log = structlog.get_logger("aitbc.ai")
 
@@ -62,10 +66,35 @@ class Payments:
                 hold=hold_of(job.id),
                 payer=job.account,
                 amount_units=job.max_price_units,
-                expires_at=job.deadline_at + timedelta(seconds=job.run_seconds) + HOLD_MARGIN,
+                expires_at=job.hold_expires_at,
                 reference=job.id,
             )
         )
+
+    async def is_held_for_delivery(self, job: JobValue) -> bool:
+        """Whether a job's money is held until a result that is accepted now is paid; a short hold is prolonged.
+
+        False where it has gone back to its payer. Raises `Unavailable` while trading cannot be asked.
+        """
+        at = now()
+        if hold_outlasts_delivery(job, at + PROLONGED_EARLY):
+            return True
+        return bool(await self.prolong([job.id], at + HOLD_MARGIN))
+
+    async def prolong(self, jobs: Sequence[str], until: datetime) -> set[str]:
+        """Hold the money of jobs at least until then; returns those whose hold is open.
+
+        Trading moves the deadline first: no hold expires before what its job's row says.
+        """
+        held = set(await self._trading.prolong([hold_of(job) for job in jobs], until))
+        kept = [job for job in jobs if hold_of(job) in held]
+        if kept:
+            await retry(lambda: self._save_prolonged(kept, until))
+        return set(kept)
+
+    async def _save_prolonged(self, jobs: Sequence[str], until: datetime) -> None:
+        async with self._db.raw() as connection:
+            await connection.execute(SAVE_PROLONGED, [ids.decode("job", job) for job in jobs], until)
 
     async def void(self, job: str, reason: str) -> None:
         """Return a job's money now if that is possible; else it is done later."""
@@ -114,7 +143,10 @@ class Payments:
         return Pending(miner=miner, jobs=len(amounts), held_units=sum(amounts))
 
     async def reconcile(self) -> int:
-        """Return money that is held for a job which was never written, or which ended unpaid; answers how many holds."""
+        """Return money that is held for a job which was never written, or which ended unpaid.
+
+        Answers how many holds.
+        """
         before, returned = now() - ORPHAN_AGE, 0
         after: tuple[datetime, str] | None = None
         while True:

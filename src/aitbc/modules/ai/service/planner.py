@@ -15,7 +15,7 @@ from aitbc.kernel.primitives.request_id import current_request_id
 from aitbc.modules.ai.api import ArtifactNotFound, InputFile
 from aitbc.modules.ai.models.kinds.kind import INPUT_BYTES_MAX, FileFacts, InvalidInput, Kind, Measure
 from aitbc.modules.ai.models.kinds.registry import kind_of, price_of
-from aitbc.modules.ai.models.life import Fault, Reason, State, last_deadline
+from aitbc.modules.ai.models.life import Fault, Reason, State, hold_until, last_deadline
 from aitbc.modules.ai.models.queue import PRIORITIES, Needs, lane_of, needs_text
 from aitbc.modules.ai.models.submit_job import Requirements, SubmitJob
 from aitbc.modules.ai.models.values import JobValue
@@ -172,5 +172,6 @@ def job_of(who: Principal, command: SubmitJob, plan: Plan) -> JobValue:
         started_at=None,
         completed_at=None,
         kept_until=None,
+        hold_expires_at=hold_until(deadline_at, clocks.run_seconds),
         request_id=current_request_id(),
     )

@@ -5,10 +5,10 @@ from aitbc.kernel.database.retry import retry
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.primitives import money
 from aitbc.kernel.primitives.request_id import current_request_id
-from aitbc.modules.ai.api import Failure, LeaseLost, Outcome, Result, WrongDigest
+from aitbc.modules.ai.api import Failure, HoldExpired, LeaseLost, Outcome, Result, WrongDigest
 from aitbc.modules.ai.batched.complete import Accepted, Completion, complete_many
 from aitbc.modules.ai.models.delivery import OutputRefused, output_text, require_signature
-from aitbc.modules.ai.models.life import Ended, Fault
+from aitbc.modules.ai.models.life import Ended, Fault, Reason
 from aitbc.modules.ai.models.miner_text import MESSAGE_LENGTH_MAX, clean, reason_word
 from aitbc.modules.ai.models.values import AttemptValue, Delivered, JobValue
 from aitbc.modules.ai.models.views import receipt_of
@@ -31,12 +31,17 @@ class Results:
     async def complete(self, result: Result) -> Outcome:
         """Accept a result, pay for it and answer. Repeating it answers the same.
 
-        Raises `LeaseLost`, `WrongSignature`, `WrongDigest`, `OutputTooLarge`, `StopAsked`.
+        Raises `LeaseLost`, `WrongSignature`, `WrongDigest`, `OutputTooLarge`, `StopAsked`, `HoldExpired`.
         """
         lease = HeldLease(result.attempt, result.miner, result.token)
         job, attempt = await self._attempts.find(lease)
         text = output_text(result)
         require_signature(result, job, attempt)
+        if attempt.ended is None and not await self._payments.is_held_for_delivery(job):
+            await self._attempts.end_unheld([job.id])
+            job, attempt = await self._attempts.find(lease)  # another request may have delivered it meanwhile
+        if attempt.reason == Reason.HOLD_EXPIRED:
+            raise HoldExpired
         if attempt.ended is None:
             try:
                 delivered = await self._verification.judge(result, text, job, attempt)

@@ -71,7 +71,10 @@ class Runs:
         task.add_done_callback(self.under_way.discard)
 
     async def _stop(self, who: Principal, job: Job) -> None:
-        """Finish the job early, so that what was delivered is paid; a kind that delivers only at its end is canceled."""
+        """Finish the job early, so that what was delivered is paid.
+
+        A kind that delivers only at its end is canceled.
+        """
         for backoff in BACKOFF_SECONDS:
             await asyncio.sleep(backoff)
             try:

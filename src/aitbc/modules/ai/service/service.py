@@ -8,7 +8,7 @@ Each part has a state of its own; arrows point at the parts that one uses.
     dispatch ─────► wakeups, attempts                job_events ──► jobs, job_logs, output_parts, wakeups
     results ──────► verification ──► jobs, artifacts, output_parts
         └─────────► attempts ──► payments, wakeups, durations
-    runs ──► stops ──► attempts ◄── sweeper          retention ──► artifacts, wakeups
+    runs ──► stops ──► attempts ◄── sweeper, holds   retention ──► artifacts, wakeups
 """
 
 from collections.abc import Sequence
@@ -40,12 +40,14 @@ from aitbc.modules.ai.service.dispatch import Dispatch
 from aitbc.modules.ai.service.durations import Durations
 from aitbc.modules.ai.service.explain import Explanations
 from aitbc.modules.ai.service.fleet_view import FleetView
+from aitbc.modules.ai.service.holds import Holds
 from aitbc.modules.ai.service.job_events import JobEvents
 from aitbc.modules.ai.service.job_logs import JobLogs
 from aitbc.modules.ai.service.job_queue import JobQueue
 from aitbc.modules.ai.service.jobs import Jobs
 from aitbc.modules.ai.service.metrics import measure
 from aitbc.modules.ai.service.output_parts import OutputParts
+from aitbc.modules.ai.service.payment_audit import PaymentAudit
 from aitbc.modules.ai.service.payments import Payments
 from aitbc.modules.ai.service.planner import Planner
 from aitbc.modules.ai.service.quotes import Quotes
@@ -98,6 +100,8 @@ class AiService:
         # What ends jobs otherwise
         self.stops = Stops(db, self.attempts)
         self.runs = Runs(self.stops, platform.draining)
+        self.payment_audit = PaymentAudit(db, trading)
+        self.holds = Holds(db, self.payments, self.attempts)
         self.sweeper = Sweeper(db, self.attempts, self.stops, settings.grace_seconds)
         self.retention = Retention(db, self.artifacts, watched)
 
@@ -180,6 +184,12 @@ class AiService:
         """Return money that is held for a job which was never written, or which ended unpaid."""
         await self.payments.reconcile()
 
+    async def prolong_holds(self) -> None:
+        """Prolong the holds of jobs that are worked on, and of results that wait for their payment."""
+        await self.holds.prolong_unpaid()
+        await self.holds.prolong_leased()
+
     async def tidy(self) -> None:
-        """Remove inputs, outputs, their parts and logs past their retention, old artifacts, and flows that nobody uses."""
+        """Remove inputs, outputs, their parts and logs past their retention, old artifacts, and flows that nobody
+        uses."""
         await self.retention.tidy()

@@ -4,12 +4,13 @@ Every round walks its rows by keyset, page after page to the end: a page full of
 the ones behind it.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import select, text, tuple_
 
 from aitbc.kernel.database.unit_of_work import Database
-from aitbc.kernel.primitives.clock import elapsed, now
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.grace import Grace
 from aitbc.modules.ai.models.life import Ended, State, expire, give_up, lost_reason
 from aitbc.modules.ai.models.tables import AttemptRow, JobRow
 from aitbc.modules.ai.service.attempts import Attempts
@@ -31,24 +32,16 @@ class Sweeper:
         self._db = db
         self._attempts = attempts
         self._stops = stops
-        self._grace_seconds = grace_seconds
-        self._swept_at: float | None = None
-        self._grace_until = 0.0
+        self._grace = Grace(grace_seconds, gap_seconds=FROZEN_SECONDS)
 
     async def sweep(self) -> None:
         """End the leases and the waits whose clocks ran out."""
-        if not self._in_grace():
-            await self.end_lost_leases()
-            await self._stops.end_unanswered()
+        if self._grace.holds():  # renewals were missed; and while nobody could take a job, none expires
+            await self.expire_waiting(since=self._grace.began_at)
+            return
+        await self.end_lost_leases()
+        await self._stops.end_unanswered()
         await self.expire_waiting()
-
-    def _in_grace(self) -> bool:
-        """Whether renewals may have been missed: this process was just started, made leader, or frozen."""
-        moment = elapsed()
-        if self._swept_at is None or moment - self._swept_at > FROZEN_SECONDS:
-            self._grace_until = moment + self._grace_seconds
-        self._swept_at = moment
-        return moment < self._grace_until
 
     async def end_lost_leases(self) -> int:
         """End the leases that were not renewed in time; answers how many."""
@@ -90,9 +83,9 @@ class Sweeper:
             await self._attempts.after_end(job_value(job))
         return len(touched)
 
-    async def expire_waiting(self) -> int:
-        """End the wait of jobs that nobody took in time; answers how many."""
-        edge, expired = (now() - timedelta(days=36_500), f"job_{_FIRST}"), 0
+    async def expire_waiting(self, since: datetime | None = None) -> int:
+        """End the wait of jobs that nobody took in time, if that was over since then; answers how many."""
+        edge, expired = (since or now() - timedelta(days=36_500), f"job_{_FIRST}"), 0
         while True:
             late = (
                 select(JobRow.expires_at, JobRow.id)

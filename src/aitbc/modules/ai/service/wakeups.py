@@ -57,7 +57,10 @@ class Wakeups:
         self._tasks = []
 
     async def _poll(self) -> None:
-        """Find jobs whose backoff is over, or that another process committed; let everybody look again at watched jobs."""
+        """Find jobs whose backoff is over, or that another process committed.
+
+        Let everybody look again at watched jobs.
+        """
         if len(self.miners):
             for needs, count in await self._dealer.waiting(len(self.miners)):
                 self.miners.offer_count(needs, count)

@@ -1,4 +1,5 @@
-"""Bookings in the legacy dialect: a GPU is booked, confirmed, worked with and released, and the bookings are its orders."""
+"""Bookings in the legacy dialect: a GPU is booked, confirmed, worked with and released, and the bookings are its
+orders."""
 
 from litestar import Controller, get, post
 from litestar.datastructures import Headers

@@ -77,7 +77,10 @@ def gpus_of(miner: Miner) -> list[tuple[str, Device]]:
 def with_readings(
     inventory: Inventory, place: int, *, utilization: float | None, used_mib: float | None, celsius: float | None
 ) -> Inventory:
-    """The same inventory with fresh readings of one device; what was not read now is not known now. Raises `Invalid`."""
+    """The same inventory with fresh readings of one device; what was not read now is not known now.
+
+    Raises `Invalid`.
+    """
     fresh = msgspec.to_builtins(inventory.devices[place])
     fresh |= {
         "utilization": utilization,

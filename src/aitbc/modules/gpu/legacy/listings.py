@@ -251,7 +251,10 @@ class ListedGpuController(Controller):
 
     @delete("/{name:str}", status_code=200, opt=MANAGE)
     async def unregister(self, gpu: Gpu, who: Who, name: FromPath[str], query: QueryParams) -> Acted:
-        """Take a GPU of the caller's off the market; one that is booked only by `force`, and its booker pays nothing."""
+        """Take a GPU of the caller's off the market.
+
+        One that is booked only by `force`, and its booker pays nothing.
+        """
         wish = read_query(query, RemovalQuery)
         await gpu.listings.remove(who, name, force=wish.force)
         return Acted(status="deleted", gpu_id=name, message="The GPU is listed no more.")

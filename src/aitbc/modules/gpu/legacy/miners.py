@@ -1,4 +1,5 @@
-"""Legacy miners at `/v1/miners`: they register, send heartbeats, poll and deliver, on the module's port and the coordinator's."""
+"""Legacy miners at `/v1/miners`: they register, send heartbeats, poll and deliver, on the module's port and the
+coordinator's."""
 
 import secrets
 from typing import Any

@@ -1,4 +1,7 @@
-"""Inputs and results of jobs in the legacy dialect: a prompt out, a free-form result in, read as the kind of work wants it."""
+"""Inputs and results of jobs in the legacy dialect.
+
+A prompt out, a free-form result in, read as the kind of work wants it.
+"""
 
 from collections.abc import Mapping
 from typing import Any

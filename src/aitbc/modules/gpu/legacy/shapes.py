@@ -1,4 +1,7 @@
-"""Bodies, queries and answers of the miners' paths. Money is a number, states have their legacy words, unknown fields are passed over."""  # noqa: E501
+"""Bodies, queries and answers of the miners' paths.
+
+Money is a number, states have their legacy words, unknown fields are passed over.
+"""
 
 from datetime import datetime
 from typing import Annotated, Any

@@ -5,7 +5,8 @@
       │          └──────► canceled   its owner took the GPU away: nothing is paid
       └► refused, canceled           its money could not be held, or the GPU went before it was
 
-Only the money of an `active` one is known to be held. Once a booking has ended, its money is settled, and `settled_at` says when.
+Only the money of an `active` one is known to be held. Once a booking has ended, its money is settled, and
+`settled_at` says when.
 """
 
 from datetime import datetime, timedelta
@@ -149,7 +150,10 @@ def hold_of(booking: str) -> str:
 
 
 def cost_until(row: BookingRow, at: datetime) -> int:
-    """What the time from its start until then costs; of all its time, what was held for it. Raises nothing: it is never more."""
+    """What the time from its start until then costs; of all its time, what was held for it.
+
+    Raises nothing: it is never more.
+    """
     if at >= row.ends_at:
         return row.total_units
     used = max((at - row.starts_at) // MILLISECOND, 0)

@@ -1,4 +1,7 @@
-"""The tables of legacy miners, which know names and jobs only: the miner that a name means, and the lease that a job has."""
+"""The tables of legacy miners, which know names and jobs only.
+
+The miner that a name means, and the lease that a job has.
+"""
 
 from datetime import datetime
 

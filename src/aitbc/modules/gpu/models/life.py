@@ -6,7 +6,8 @@
                    └───╲────► offline
     every one ──► removed
 
-A miner is alive while it sends heartbeats. Alive, it is `draining` when its owner or the miner itself says so, else `online`.
+A miner is alive while it sends heartbeats. Alive, it is `draining` when its owner or the miner itself says so, else
+`online`.
 """
 
 from enum import StrEnum

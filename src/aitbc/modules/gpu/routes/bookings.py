@@ -198,7 +198,8 @@ class ListingController(Controller):
         limit: FromQuery[Limit] = 50,
         cursor: FromQuery[Cursor] = None,
     ) -> Page[ListingView]:
-        """List everybody's GPUs from the newest on, if wished only those of a model or region, or that can be had now."""
+        """List everybody's GPUs from the newest on, if wished only those of a model or region, or that can be had
+        now."""
         bound = (model or "", region or "", str(available))
         after = Page.position(LISTINGS, cursor, bound_to=bound)
         if after is not None and not ids.is_id("gpu", after):
@@ -258,10 +259,11 @@ class BookingController(Controller):
         once: NamedDependency[IdempotencyKey],
         data: JSONBody[BookListedGpu],
     ) -> Response[BookingView]:
-        """Have a GPU for oneself from now on: what all of its time costs is held, and paid at the end as far as it was used.
+        """Have a GPU for oneself from now on: what all of its time costs is held, and paid at the end as far as it
+        was used.
 
-        Jobs with `requirements.booking` set to the booking's id go to that GPU, and nothing else does. Each costs one minor
-        unit, for the booking pays for the time.
+        Jobs with `requirements.booking` set to the booking's id go to that GPU, and nothing else does. Each costs one
+        minor unit, for the booking pays for the time.
         """
         command = BookGpu(
             gpu=data.gpu,

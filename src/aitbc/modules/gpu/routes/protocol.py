@@ -19,7 +19,10 @@ class MinerProtocolUnsupported(AppError):
 
 
 async def require_protocol(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Before the body is read: a later version may hold what this one does not know. Raises `MinerProtocolUnsupported`."""
+    """Before the body is read: a later version may hold what this one does not know.
+
+    Raises `MinerProtocolUnsupported`.
+    """
     if any(version not in SUPPORTED for version in header_values(connection.scope, HEADER)):
         upgrade = ", ".join(f"aitbc-miner/{version}" for version in SUPPORTED)
         raise MinerProtocolUnsupported(headers={"Upgrade": upgrade}, supported=list(SUPPORTED))

@@ -7,6 +7,7 @@ from litestar.params import FromPath, JSONBody
 from aitbc.kernel.http.admission import Admitted
 from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.ai.api import (
+    HoldExpired,
     LeaseLost,
     NotToldInParts,
     Outcome,
@@ -44,7 +45,7 @@ MINER = {
 LEASE = MINER | {"errors": (MinerNotFound, LeaseLost, MinerProtocolUnsupported)}
 POLL = MINER | {"waits": True, "errors": (MinerNotFound, TooManyPolls, MinerProtocolUnsupported)}
 DELIVER_ERRORS = (
-    *(MinerNotFound, LeaseLost, StopAsked, WrongSignature, WrongDigest, OutputTooLarge),
+    *(MinerNotFound, LeaseLost, HoldExpired, StopAsked, WrongSignature, WrongDigest, OutputTooLarge),
     MinerProtocolUnsupported,
 )
 
@@ -75,8 +76,8 @@ class WorkController(Controller):
     ) -> Work:
         """Ask for up to `slots` jobs; the answer waits for one to appear, and is empty when none did in time.
 
-        A miner that drains or was removed gets none, and the answer says why. What an answer that was lost held is found again
-        with `GET /api/v1/gpu/leases`.
+        A miner that drains or was removed gets none, and the answer says why. What an answer that was lost held is
+        found again with `GET /api/v1/gpu/leases`.
         """
         return await work.poll(who, data, admission)
 
@@ -173,8 +174,9 @@ class WorkController(Controller):
     ) -> PartsKept:
         """Send pieces of an output's text while it is made; the answer says whether to go on.
 
-        Pieces that are kept already are passed over. On `stop` nothing more is kept: deliver the text up to `kept` as the
-        result, within 10 seconds. Without a piece it is only the question; ask every second, so that a stop is noticed soon.
+        Pieces that are kept already are passed over. On `stop` nothing more is kept: deliver the text up to `kept` as
+        the result, within 10 seconds. Without a piece it is only the question; ask every second, so that a stop is
+        noticed soon.
         """
         return await work.keep_parts(who, attempt, data)
 

@@ -1,4 +1,7 @@
-"""The attempts of miners that ended, as a query: those whose events came, and those that legacy miners delivered just now."""
+"""The attempts of miners that ended, as a query.
+
+Those whose events came, and those that legacy miners delivered just now.
+"""
 
 from sqlalchemy import Subquery, literal, select, union_all
 

@@ -1,4 +1,5 @@
-"""The reconciler of bookings: ends those whose time is over, refuses those that never began, settles those that ended."""
+"""The reconciler of bookings: ends those whose time is over, refuses those that never began, settles those that
+ended."""
 
 from collections.abc import Sequence
 from contextlib import suppress

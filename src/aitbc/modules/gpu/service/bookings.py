@@ -1,4 +1,5 @@
-"""Booking listed GPUs: their time is held in full, what was used of it is paid, and the rest is returned (decision 0027)."""
+"""Booking listed GPUs: their time is held in full, what was used of it is paid, and the rest is returned (decision
+0027)."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -111,9 +112,9 @@ class Bookings:
     async def book(self, who: Principal, command: BookGpu, once: IdempotencyKey = IdempotencyKey.NONE) -> Booking:
         """Book a GPU from now on: keep others away from it, hold the money, and only then let it begin.
 
-        Raises `ListedGpuNotFound`, `GpuBooked`, `GpuOffline`, `BookingCostsMore`, `TooManyBookings`, `InsufficientFunds`,
-        `AmountOverflow`. A crash in between leaves a booking that the same request, repeated, goes on with; else the
-        reconciler refuses it, and its money returns.
+        Raises `ListedGpuNotFound`, `GpuBooked`, `GpuOffline`, `BookingCostsMore`, `TooManyBookings`,
+        `InsufficientFunds`, `AmountOverflow`. A crash in between leaves a booking that the same request, repeated, goes
+        on with; else the reconciler refuses it, and its money returns.
         """
         if (earlier := await self._earlier_answer(once)) is not None:
             return earlier
@@ -257,7 +258,8 @@ class Bookings:
         return None if found is None else _view(*found)
 
     async def submit_job(self, who: Principal, gpu: str, kind: str, value: dict[str, Any], once: IdempotencyKey) -> Job:
-        """Submit a job to a GPU that the caller has booked; it costs one minor unit, and waits no longer than the booking lasts.
+        """Submit a job to a GPU that the caller has booked; it costs one minor unit, and waits no longer than the
+        booking lasts.
 
         Raises `ListedGpuNotFound`, `GpuNotBooked`, `GpuWithoutMiner`, and what a submission raises.
         """

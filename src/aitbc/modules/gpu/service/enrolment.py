@@ -59,7 +59,10 @@ class PublicKeyTaken(Conflict):
 
 
 class TooManyTokens(TooMany):
-    """So many enrolment tokens of this account wait for their miners that it gets no more; use them or let them expire."""
+    """So many enrolment tokens of this account wait for their miners that it gets no more.
+
+    Use them or let them expire.
+    """
 
     code = "too_many_enrolment_tokens"
 
@@ -174,8 +177,8 @@ class Enrolment:
         """Make a miner of a machine that holds a token and a private key; its API key ends by `keys_end`, if given.
 
         Asking again for the same public key answers the same miner with a fresh API key and ends its earlier ones: a
-        lost answer costs nothing. Raises `InvalidEnrolmentToken`, `EnrolmentTokenUsed`, `PublicKeyTaken`, `TooManyMiners`,
-        `WrongProof`.
+        lost answer costs nothing. Raises `InvalidEnrolmentToken`, `EnrolmentTokenUsed`, `PublicKeyTaken`,
+        `TooManyMiners`, `WrongProof`.
         """
         if not command.token.startswith("aitbc_enrol_") or not well_formed(command.token):
             raise InvalidEnrolmentToken
@@ -201,7 +204,8 @@ class Enrolment:
 
     @retrying
     async def _enrol(self, command: Enrol) -> tuple[EnrolmentTokenRow, str]:
-        """Use the token, once: its row is locked, so that of many requests one decides and the others find it decided.
+        """Use the token, once: its row is locked, so that of many requests one decides and the others find it
+        decided.
 
         Of those with the same public key the quicker one makes the miner, and the retry of the other one finds it.
         """

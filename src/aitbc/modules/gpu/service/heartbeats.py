@@ -100,7 +100,10 @@ class Heartbeats:
     async def renew(
         self, heartbeat: Heartbeat, renewals: Sequence[Renewal]
     ) -> tuple[MinerStatus, Sequence[LeaseStatus]]:
-        """Record a heartbeat and extend leases; a miner that was removed has lost all of them. Raises `MinerNotFound`."""
+        """Record a heartbeat and extend leases; a miner that was removed has lost all of them.
+
+        Raises `MinerNotFound`.
+        """
         miner = await self._records.do(heartbeat)
         if miner.status == Status.REMOVED:
             return miner, [LeaseStatus(attempt=one.attempt, status="lost") for one in renewals]

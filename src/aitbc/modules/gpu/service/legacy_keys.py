@@ -75,7 +75,10 @@ class LegacyKeys:
 
     @retrying
     async def kept_key(self, who: Principal, legacy_id: str) -> Key:
-        """The key for a name, made at its first use: before the miner is, so that a request which broke off finds it again."""
+        """The key for a name, made at its first use.
+
+        Before the miner is, so that a request which broke off finds it again.
+        """
         fresh = self._seal.seal(os.urandom(SEED_BYTES))
         named = (LegacyMinerRow.account == who.account, LegacyMinerRow.legacy_id == legacy_id)
         half_made = select(func.count()).where(

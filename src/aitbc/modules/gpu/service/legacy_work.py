@@ -1,4 +1,5 @@
-"""Work of legacy miners: a job is given out under its own id, and the server remembers the lease and signs the result."""
+"""Work of legacy miners: a job is given out under its own id, and the server remembers the lease and signs the
+result."""
 
 import asyncio
 from typing import Any

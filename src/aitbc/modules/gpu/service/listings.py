@@ -276,7 +276,8 @@ def _booked() -> ColumnElement[bool]:
 
 
 def _listings_query() -> Select[ListedGpuRow, bool, bool, float | None, int | None]:
-    """GPUs that are listed, whether their miners are there, whether they are booked, and the mean and number of reviews."""
+    """GPUs that are listed, whether their miners are there, whether they are booked, and the mean and number of
+    reviews."""
     said = _said()
     return (
         with_miner(select(ListedGpuRow, _reachable(), _booked(), said.c.average, said.c.reviews))

@@ -58,7 +58,8 @@ class MinerRecord(Struct, frozen=True, kw_only=True):
     """The mean time that a completed one took."""
     inflight: int = 0
     receipt: str | None = None
-    """Of the last job that was paid for; none for miners with a key of their own, which keep their receipts themselves."""
+    """Of the last job that was paid for; none for miners with a key of their own, which keep their receipts
+    themselves."""
 
 
 class PaidJob(Struct, frozen=True, kw_only=True):

@@ -1,4 +1,5 @@
-"""Miners inside a transaction: how they are read, found for their owner, and how a change of one is recorded and published."""
+"""Miners inside a transaction: how they are read, found for their owner, and how a change of one is recorded and
+published."""
 
 from datetime import datetime
 

@@ -147,7 +147,10 @@ class Miners:
 
     @retrying
     async def set_offer(self, who: Principal, miner: str, offer: Offer) -> Miner:
-        """Record what a miner can take from now on; only the miner itself may say so. Raises `MinerNotFound`, `MinerRemoved`."""
+        """Record what a miner can take from now on; only the miner itself may say so.
+
+        Raises `MinerNotFound`, `MinerRemoved`.
+        """
         if miner_of_key(who) != miner:
             raise MinerNotFound
         at = now()

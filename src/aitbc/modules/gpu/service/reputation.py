@@ -95,7 +95,10 @@ class Reputations:
         )
 
     async def _recount(self, miner: str) -> tuple[dict[date, Tally], dict[date, int]]:
-        """The tallies of a miner and how often it counted too much, by day, out of the events; see `reputation.judged`."""
+        """The tallies of a miner and how often it counted too much, by day, out of the events.
+
+        See `reputation.judged`.
+        """
         event = ReputationEventRow
         day = cast(func.timezone("UTC", event.ended_at), Date)
         succeeded, too_much = event.outcome == "succeeded", event.reason == OVERCOUNTED

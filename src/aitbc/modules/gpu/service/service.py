@@ -8,7 +8,8 @@
     LegacyKeys ◄─ LegacyMiners ──► Enrolment, Miners, Heartbeats
         └◄────── LegacyWork ─────► LegacyLeases, MinerWork, Heartbeats
 
-An arrow points from a part to what it asks. The parts change miners and bookings by way of `miner_rows` and `booking_states`.
+An arrow points from a part to what it asks. The parts change miners and bookings by way of `miner_rows` and
+`booking_states`.
 """
 
 from collections.abc import Sequence

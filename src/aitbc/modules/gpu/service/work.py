@@ -254,7 +254,7 @@ class MinerWork:
     async def deliver(self, who: Principal, attempt: str, result: DeliverResult) -> Outcome:
         """Deliver a result, under the public key that the miner enrolled with.
 
-        Raises `MinerNotFound`, `LeaseLost`, `WrongSignature`, `WrongDigest`, `OutputTooLarge`.
+        Raises `MinerNotFound`, `LeaseLost`, `HoldExpired`, `WrongSignature`, `WrongDigest`, `OutputTooLarge`.
         """
         miner = miner_of_key(who)
         return await self._ai.complete(

@@ -1,7 +1,7 @@
 """What goes into blocks: the canonical records of transactions and receipts.
 
-The fields of these structs stand in the order of their names, so that encoding them in that order is the canonical form;
-a test compares it with the general one in kernel/crypto/chain_format.py.
+The fields of these structs stand in the order of their names, so that encoding them in that order is the canonical
+form; a test compares it with the general one in kernel/crypto/chain_format.py.
 """
 
 import hashlib

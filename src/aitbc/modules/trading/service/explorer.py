@@ -1,4 +1,5 @@
-"""The explorer: accounts, statements, transactions, receipts, blocks, a search over them, and the export of the chain."""
+"""The explorer: accounts, statements, transactions, receipts, blocks, a search over them, and the export of the
+chain."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime

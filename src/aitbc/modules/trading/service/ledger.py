@@ -12,9 +12,18 @@ from aitbc.kernel.database.retry import retry
 from aitbc.kernel.database.unit_of_work import Connection, Database
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import AppError
+from aitbc.kernel.primitives.grace import Grace
 from aitbc.modules.ai.events import JobClosed, JobSucceeded
 from aitbc.modules.trading.api import Balance, Earnings, Hold, HoldNotFound, PlaceHold, SettleHold, Settlement
-from aitbc.modules.trading.batched import Command, LedgerBatches, Outcome, VoidHold, find_ended, read_balances
+from aitbc.modules.trading.batched import (
+    Command,
+    LedgerBatches,
+    Outcome,
+    VoidHold,
+    find_ended,
+    find_receipted,
+    read_balances,
+)
 from aitbc.modules.trading.models.tables import HoldRow, ReceiptRow
 from aitbc.modules.trading.models.views import LedgerReport
 from aitbc.modules.trading.service.book_rows import held_money_of
@@ -22,14 +31,17 @@ from aitbc.modules.trading.service.fees import Fees
 from aitbc.modules.trading.service.verification import verify
 
 EXPIRED_PER_ROUND = 500
+GAP_SECONDS = 15.0
+"""A round of expiry that comes so much later than the one before means that this process was frozen."""
 
 
 class Ledger:
     """Places, settles and voids holds for many callers in one transaction."""
 
-    def __init__(self, database: Database, key: Key, fees: Fees) -> None:
+    def __init__(self, database: Database, key: Key, fees: Fees, grace_seconds: float) -> None:
         self._database = database
         self._fees = fees
+        self._grace = Grace(grace_seconds, gap_seconds=GAP_SECONDS)
         self._batches = LedgerBatches(database, key)
         self._commands: Batcher[Command, Outcome] = Batcher(self._flush)
         self._balances: Batcher[str, Balance] = Batcher(partial(read_balances, database))
@@ -69,7 +81,9 @@ class Ledger:
             await self._batches.apply_all(connection, commands)
 
     async def expire_holds(self) -> None:
-        """Return the holds whose deadline has passed."""
+        """Return the holds whose deadline has passed, unless those who need them may have had no time to say so."""
+        if self._grace.holds():
+            return
         while await retry(partial(self._batches.expire, EXPIRED_PER_ROUND)) == EXPIRED_PER_ROUND:
             pass
 
@@ -90,6 +104,15 @@ class Ledger:
         async with self._database.reading() as session:
             rows = await session.scalars(select(HoldRow).where(HoldRow.id.in_(known), HoldRow.state == "open"))
             return [held_money_of(row).view() for row in rows]
+
+    async def prolong(self, holds: Sequence[str], until: datetime) -> Sequence[str]:
+        """Hold this money at least until then; returns those of the holds that are open."""
+        known = [hold for hold in holds if ids.is_id("hold", hold)]
+        return await retry(partial(self._batches.prolong, known, until)) if known else ()
+
+    async def receipted(self, jobs: Sequence[str]) -> Sequence[str]:
+        """Those of these jobs that were settled with a receipt."""
+        return await find_receipted(self._database, [job for job in jobs if ids.is_id("job", job)])
 
     async def balance(self, account: str) -> Balance:
         """What an account owns now; zero for one that the ledger has not met."""

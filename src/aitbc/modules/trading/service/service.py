@@ -38,7 +38,7 @@ class TradingService:
         self.db = db
         self.settings = settings or TradingSettings()
         self.fees = Fees(db, self.settings)
-        self.ledger = Ledger(db, platform.node_key, self.fees)
+        self.ledger = Ledger(db, platform.node_key, self.fees, self.settings.hold_grace_seconds)
         self.rents = Rents(db)
         self.deposits = Deposits(db, platform.identity, self.settings)
         self.blocks = Blocks(db, platform.node_key)
@@ -76,6 +76,14 @@ class TradingService:
     async def still_held(self, holds: Sequence[str]) -> Sequence[Hold]:
         """Those of these holds that are open."""
         return await self.ledger.still_held(holds)
+
+    async def prolong(self, holds: Sequence[str], until: datetime) -> Sequence[str]:
+        """Hold this money at least until then; returns those of the holds that are open."""
+        return await self.ledger.prolong(holds, until)
+
+    async def receipted(self, jobs: Sequence[str]) -> Sequence[str]:
+        """Those of these jobs that were settled with a receipt."""
+        return await self.ledger.receipted(jobs)
 
     async def balance(self, account: str) -> Balance:
         """What an account owns now."""

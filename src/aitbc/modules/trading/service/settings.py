@@ -13,6 +13,11 @@ class TradingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The platform's share of a price, in 1/10 000."""
     fee_effective_from: datetime | None = None
     """From when that share holds; from the first start with it when nothing is said. Open holds keep theirs."""
+    hold_grace_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 900.0
+    """After this process was started or frozen, or its clock set: how long holds that have expired are left open.
+
+    Longer than the longest pause between two attempts to deliver an event, so that whoever is owed is paid first.
+    """
     faucet: bool = False
     """Whether accounts may take play money by themselves."""
     faucet_units_per_day: Annotated[int, Meta(ge=1, le=10**18)] = 10 * 10**8

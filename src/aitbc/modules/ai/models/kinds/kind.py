@@ -14,7 +14,8 @@ INPUT_BYTES_MAX = 1024 * 1024
 
 EXCESS_SHARE = 1.25
 EXCESS_COUNT = 16
-"""A miner that counted more than this share of what the platform counted, and so many units above it, counted too much."""
+"""A miner that counted more than this share of what the platform counted, and so many units above it, counted too
+much."""
 
 
 class InvalidInput(Invalid):
@@ -90,7 +91,10 @@ class Kind:
         return {}
 
     def is_impossible(self, given: Any, files: Mapping[str, bytes]) -> bool:
-        """Whether a closer look than submission takes finds that nobody can do this; for an input that a miner blames."""
+        """Whether a closer look than submission takes finds that nobody can do this.
+
+        For an input that a miner blames.
+        """
         return False
 
     def measure(self, given: Any, files: Mapping[str, FileFacts], *, run_seconds: int) -> Measure:
@@ -113,7 +117,10 @@ class Kind:
         return None
 
     def counts(self, usage: Mapping[str, int], units: int, expects: Mapping[str, int]) -> tuple[int, int] | None:
-        """What the miner counted and the most that the platform can make of it; none where there is nothing to compare."""
+        """What the miner counted and the most that the platform can make of it.
+
+        None where there is nothing to compare.
+        """
         return None
 
     def is_overcounted(self, usage: Mapping[str, int], units: int, expects: Mapping[str, int]) -> bool:

@@ -59,7 +59,10 @@ class Ocr(Kind):
         return {"image": given.image} if isinstance(given.image, Reference) else {}
 
     def is_impossible(self, given: OcrInput, files: Mapping[str, bytes]) -> bool:
-        """Whether the picture is a PNG file that is cut off or damaged; of a JPEG file only those who unpack it can tell."""
+        """Whether the picture is a PNG file that is cut off or damaged.
+
+        Of a JPEG file only those who unpack it can tell.
+        """
         return is_damaged_png(files["image"] if isinstance(given.image, Reference) else _decoded(given.image))
 
     def measure(self, given: OcrInput, files: Mapping[str, FileFacts], *, run_seconds: int) -> Measure:

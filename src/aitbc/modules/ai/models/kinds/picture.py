@@ -1,4 +1,5 @@
-"""Pictures: their size, read from the header of a PNG or JPEG file without unpacking a pixel, and whether a PNG is whole."""
+"""Pictures: their size, read from the header of a PNG or JPEG file without unpacking a pixel, and whether a PNG is
+whole."""
 
 import zlib
 from collections.abc import Iterator
@@ -61,7 +62,8 @@ def _size_of_jpeg(head: bytes) -> tuple[int, int]:
 
 
 def is_damaged_png(content: bytes) -> bool:
-    """Whether this begins as a PNG file and holds fewer pixels than its header promises, or ones that cannot be unpacked.
+    """Whether this begins as a PNG file and holds fewer pixels than its header promises, or ones that cannot be
+    unpacked.
 
     The pixels are unpacked piece by piece and no further than promised, so memory is bounded. Of any other file nothing
     is claimed.

@@ -31,7 +31,10 @@ from aitbc.modules.gpu.service.order_book.commands import AcceptBid, CancelOrder
 
 Body = OfferBody | BidBody | AcceptBody | MatchBody | CancelBody
 STILL_OPEN_NAMES = frozenset({"active", "available"})
-"""What legacy clients call whatever can be had: offers, bids and listed GPUs, each of which has a word of its own for it."""
+"""What legacy clients call whatever can be had.
+
+Offers, bids and listed GPUs, each of which has a word of its own for it.
+"""
 
 
 class TransactionController(Controller):

@@ -60,7 +60,10 @@ def may_end(side: Side, state: OrderState, end: OrderState) -> bool:
 
 
 def agrees(stated: float, units: int) -> bool:
-    """Whether an amount that a sender summed up in floating point means these units: to a unit, or to its last digits."""
+    """Whether an amount that a sender summed up in floating point means these units.
+
+    To a unit, or to its last digits.
+    """
     return math.isclose(stated, units / money.UNIT, rel_tol=1e-12, abs_tol=1 / money.UNIT)
 
 

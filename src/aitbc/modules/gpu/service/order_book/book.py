@@ -1,6 +1,7 @@
 """The order book of the GPU market: offers and bids that are placed, accepted, matched and cancelled, each once.
 
-No money moves here: an order that was accepted or matched is an agreement on terms, and paying for it is another matter.
+No money moves here: an order that was accepted or matched is an agreement on terms, and paying for it is another
+matter.
 """
 
 import hashlib
@@ -193,7 +194,10 @@ async def _find(uow: UnitOfWork, order: str, side: Side | None = None) -> Market
 
 
 async def _end(uow: UnitOfWork, row: MarketOrderRow, end: _End) -> bool:
-    """End an order that is open, by compare and set; false when this very command did so before. Raises `OrderNotOpen`."""
+    """End an order that is open, by compare and set; false when this very command did so before.
+
+    Raises `OrderNotOpen`.
+    """
     side = Side(row.side)
     assert may_end(side, OPEN[side], end.state), f"a {side} is never {end.state}"
     ended = (
@@ -292,7 +296,10 @@ def _row_values(who: Principal, command: PlaceOrder) -> dict[str, Any]:
 
 
 def _ending(who: Principal, command: AcceptBid | CancelOrder | MatchOrders) -> bytes | None:
-    """The digest that makes a repetition of this command known as one; none unless its sender says when it was given."""
+    """The digest that makes a repetition of this command known as one.
+
+    None unless its sender says when it was given.
+    """
     return None if command.said_at is None else _digest(who, command)
 
 

@@ -82,7 +82,10 @@ class CancelOrder(Struct, frozen=True, kw_only=True):
 
 
 class MatchOrders(Struct, frozen=True, kw_only=True):
-    """A party to an offer or a bid brings the two together, at the offer's price; terms that it names must be theirs."""
+    """A party to an offer or a bid brings the two together, at the offer's price.
+
+    Terms that it names must be theirs.
+    """
 
     offer: str
     bid: str

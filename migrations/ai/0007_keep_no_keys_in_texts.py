@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "ai_0006"
-down_revision = "ai_0005"
+revision = "ai_0007"
+down_revision = "ai_0006"
 branch_labels = None
 depends_on = None
 

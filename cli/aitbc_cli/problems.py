@@ -1,0 +1,25 @@
+"""Tells the server's own refusals from what a proxy on the way to it answers."""
+
+import json
+from typing import Any
+
+
+def own_problem(status: int, content: bytes) -> dict[str, Any] | None:
+    """The problem document of a refusal; none where the server did not write it.
+
+    Its type is the entry of its code in the catalogue of errors: no proxy, and no other program, writes that.
+    """
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    code = found.get("code")
+    is_own = (
+        isinstance(code, str)
+        and found.get("type") == f"/docs/errors#{code}"
+        and found.get("status") == status
+        and isinstance(found.get("detail"), str)
+    )
+    return found if is_own else None
