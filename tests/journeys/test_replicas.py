@@ -75,3 +75,38 @@ async def test_one_sealer_makes_one_chain_whoever_is_asked(replicas: TestInstall
     for number in (0, 1):
         report = (await at(replicas, number, admin).post("/api/v1/trading/ledger/verify")).json()
         assert report["ok"], report
+
+
+async def test_an_account_is_created_once_over_both_and_each_request_is_answered_as_the_first(
+    replicas: TestInstallation,
+) -> None:
+    admin = await replicas.admin()
+    path = "/api/v1/identity/accounts"
+    for round_ in range(5):
+        name = {"name": f"twice {time.time_ns()} {round_}"}
+        same = [at(replicas, number, admin).post(path, name, once=f"same {name}") for number in (0, 1)]
+        answers = await asyncio.gather(*same)
+        assert [answer.status_code for answer in answers] == [201, 201]
+        assert answers[0].json() == answers[1].json()
+        other = {"name": f"other {time.time_ns()} {round_}"}
+        answers = await asyncio.gather(*(at(replicas, number, admin).post(path, other) for number in (0, 1)))
+        assert sorted(answer.status_code for answer in answers) == [201, 409]
+        assert [answer.json()["code"] for answer in answers if answer.status_code == 409] == ["account_exists"]
+
+
+async def test_a_booking_repeated_at_the_other_server_is_answered_as_the_first(replicas: TestInstallation) -> None:
+    owner, buyer = await replicas.who("owner"), await replicas.who("buyer", funds="100")
+    wish = {"model": "RTX 4090", "memory_gb": 24, "price_per_hour": "0.1"}
+    made = []
+    for _ in range(4):
+        listed = await owner.post("/api/v1/gpu/listings", wish)
+        assert listed.status_code == 201, listed.text
+        body = {"gpu": listed.json()["id"], "duration_seconds": 3600, "max_price": "1"}
+        made.append(body)
+    for number, body in enumerate(made):
+        calls = [
+            at(replicas, server, buyer).post("/api/v1/gpu/bookings", body, once=f"b {number}") for server in (0, 1)
+        ]
+        answers = await asyncio.gather(*calls)
+        assert [answer.status_code for answer in answers] == [201, 201], [answer.text for answer in answers]
+        assert answers[0].json() == answers[1].json()

@@ -85,6 +85,9 @@ def test_a_gpu_is_booked_confirmed_and_released_by_its_booker_alone(
         "client_id": "client-1",
         "message": confirmed.json()["message"],
     }
+    own = next(stranger.headers[name] for name in ("x-api-key", "authorization") if name in stranger.headers)
+    own = own.removeprefix("Bearer ")  # the existing client sends its key as its name
+    assert stranger.post(f"{at}/confirm", json={"client_id": own}).json()["client_id"] == "aitbc_live_********"
     released = stranger.post(f"{at}/release")
     assert (released.status_code, released.json()["status"]) == (200, "released")
     assert 0.49 < released.json()["refund"] <= 0.5

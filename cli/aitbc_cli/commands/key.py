@@ -41,11 +41,16 @@ def create(
     scope: Annotated[
         list[str] | None, typer.Option("--scope", help="What it may do, noun:action; again for more.")
     ] = None,
-    expires: Annotated[str, typer.Option("--expires", metavar="TIME", help="How long it works, in days.")] = "90d",
+    expires: Annotated[
+        str | None,
+        typer.Option("--expires", metavar="TIME", help="How long it works, in days; else 90, or as long as yours."),
+    ] = None,
     save: SaveTo = None,
 ) -> None:
     """Make an API key. Its secret is printed this one time, or written to a file."""
-    body: dict[str, Any] = {"name": name, "kind": kind, "expires_in_days": max(round(seconds_of(expires) / 86_400), 1)}
+    body: dict[str, Any] = {"name": name, "kind": kind}
+    if expires is not None:
+        body["expires_in_days"] = max(round(seconds_of(expires) / 86_400), 1)
     if account is not None:
         body["account"] = account
     if scope:

@@ -1,17 +1,21 @@
 """The guard: authentication, permission and Idempotency-Keys, on a small app."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
 import httpx
+import msgspec
 import pytest
-from litestar import Litestar, get, post
+from litestar import Litestar, Request, get, post
 from litestar.di import NamedDependency
+from litestar.exceptions import ImproperlyConfiguredException
+from litestar.params import FromQuery
+from litestar.response import Stream
 
 from aitbc.kernel.database.idempotency import KEY_LENGTH_MAX, IdempotencyKey
 from aitbc.kernel.http.app import app_options, check_routes
-from aitbc.kernel.http.guard import Admission, Guard, IdempotencyMiddleware, dependencies, loopback_key_of
+from aitbc.kernel.http.guard import Guard, IdempotencyMiddleware, dependencies, loopback_key_of
 from aitbc.kernel.identity.accounts import Identity
 from aitbc.kernel.identity.principal import PUBLIC, Principal
 from aitbc.kernel.primitives.errors import Unauthenticated, Unavailable
@@ -30,7 +34,10 @@ class Keys:
         self.known = dict(KEYS)
         self.is_away = False
 
-    async def authenticate(self, secret: str) -> Principal:
+    def on_revoked(self, callback: Callable[[], None]) -> None:
+        """Nothing is revoked here."""
+
+    async def authenticate(self, secret: str, *, cached: bool = True) -> Principal:
         """The caller behind a key."""
         if self.is_away:
             raise Unavailable
@@ -221,9 +228,8 @@ def test_only_a_caller_without_a_key_is_stood_in_for(headers: list[tuple[bytes, 
     assert loopback_key_of({"state": {}, "headers": headers}) is None
 
 
-async def test_a_stream_ends_with_its_key_and_not_with_the_one_who_knows_keys(keys: Keys) -> None:
-    admission = Admission(cast(Identity, keys), "reader")
-    left = asyncio.Event()
+async def test_what_lasts_ends_with_its_key_and_not_while_nobody_can_say(keys: Keys) -> None:
+    left: list[str] = []
 
     async def endless() -> AsyncIterator[bytes]:
         try:
@@ -231,13 +237,77 @@ async def test_a_stream_ends_with_its_key_and_not_with_the_one_who_knows_keys(ke
                 yield b"x"
                 await asyncio.sleep(0.01)
         finally:
-            left.set()
+            left.append("stream")
 
-    stream = admission.while_valid(endless())
-    assert await anext(stream) == b"x"
-    keys.is_away = True
-    assert await anext(stream) == b"x"
-    keys.is_away = False
-    del keys.known["reader"]
-    async with asyncio.timeout(2):
-        assert [chunk async for chunk in stream] == []
+    @get("/wait", opt={"permission": "things:read", "waits": True})
+    async def wait() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            left.append("wait")
+
+    @get("/stream", opt={"permission": "things:read", "lasts": True})
+    async def stream() -> Stream:
+        return Stream(endless(), media_type="text/plain")
+
+    @get("/file", opt={"permission": "things:read", "lasts": True})
+    async def file() -> Stream:
+        return Stream(endless(), media_type="text/plain", headers={"content-length": "1000000"})
+
+    @post(
+        "/upload", opt={"permission": "things:read", "lasts": True, "idempotency": "natural", "raw_body_bytes": 10**9}
+    )
+    async def upload(request: Request[Any, Any, Any]) -> None:
+        async for _ in request.stream():
+            pass
+
+    guard = Guard(cast(Identity, keys))
+    app = Litestar([wait, stream, file, upload], guards=[guard.__call__], dependencies=dependencies(), **app_options())
+    check_routes(app)
+    transport: Any = httpx.ASGITransport(app=cast(Any, IdempotencyMiddleware(app)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://shop.test") as client:
+        for narrowed in (False, True):
+            keys.known = {**KEYS, "reader": KEYS["reader"]}
+            calls = [
+                asyncio.create_task(client.get("/wait", headers=by("reader"))),
+                asyncio.create_task(client.get("/stream", headers=by("reader"))),
+                asyncio.create_task(client.get("/file", headers=by("reader"))),
+                asyncio.create_task(client.post("/upload", headers=by("reader"), content=endless())),
+            ]
+            other = asyncio.create_task(client.get("/wait", headers=by("wide")))
+            keys.is_away = False
+            await asyncio.sleep(0.1)
+            keys.is_away = True
+            await asyncio.sleep(0.5)
+            assert not any(call.done() for call in calls)
+            keys.is_away = False
+            if narrowed:
+                keys.known["reader"] = msgspec.structs.replace(KEYS["reader"], scopes=frozenset({"things:write"}))
+            else:
+                del keys.known["reader"]
+            async with asyncio.timeout(1):
+                waited, streamed, cut, uploaded = await asyncio.gather(*calls, return_exceptions=True)
+            assert isinstance(waited, httpx.Response) and waited.status_code == 401
+            assert isinstance(uploaded, httpx.Response) and uploaded.status_code == 401
+            assert isinstance(streamed, httpx.Response) and set(streamed.content) == {ord("x")}
+            assert isinstance(cut, BaseException), "part of a file is no whole answer"
+            assert not other.done()
+            other.cancel()
+            await asyncio.gather(other, return_exceptions=True)
+    assert guard.lasting == 0
+
+
+def test_a_route_that_waits_or_streams_and_does_not_say_so_is_refused() -> None:
+    @get("/stream", opt={"permission": "things:read"})
+    async def stream() -> Stream:
+        return Stream(iter(()))
+
+    @get("/wait", opt={"permission": "things:read"})
+    async def wait(seconds: FromQuery[float] = 1.0) -> None: ...
+
+    @post("/upload", opt={"permission": "things:read", "idempotency": "natural", "raw_body_bytes": 1})
+    async def upload() -> None: ...
+
+    for handler in (stream, wait, upload):
+        with pytest.raises(ImproperlyConfiguredException, match="waits or streams"):
+            check_routes(Litestar([handler], **app_options()))

@@ -18,14 +18,16 @@ from aitbc.kernel.identity.accounts import (
     KEY_CACHE_SECONDS,
     AccountExists,
     AccountNotFound,
-    Base,
+    GrantTooLong,
     GrantTooWide,
     Identity,
+    KeyBeingReplaced,
     KeyNotFound,
     KeyRevoked,
     UnknownScope,
 )
 from aitbc.kernel.identity.principal import Principal, role_scopes
+from aitbc.kernel.identity.tables import Base
 from aitbc.kernel.primitives import clock
 from aitbc.kernel.primitives.errors import Unauthenticated, Unavailable
 from aitbc.kernel.primitives.ids import decode, new_id
@@ -50,7 +52,7 @@ def identity(target: Target) -> Identity:
 async def someone(identity: Identity, **grant: object) -> tuple[Principal, str]:
     """A caller with an account of its own, and its secret."""
     account = await identity.create_account(ADMIN, new_id("name"))
-    issued = await identity.issue(account=account.id, kind="live", name="first", by=ADMIN, **grant)  # type: ignore[arg-type]
+    issued = await identity.issue(account=account.id, kind="live", name="first", **grant)  # type: ignore[arg-type]
     return await identity.authenticate(issued.secret), issued.secret
 
 
@@ -114,7 +116,7 @@ async def test_rotation_overlaps_and_then_ends_the_old_key(identity: Identity) -
 
 async def test_nobody_grants_more_than_they_hold(identity: Identity) -> None:
     narrow, _ = await someone(identity, scopes=("keys:manage", "jobs:read"))
-    wide = await identity.issue(account=narrow.account, kind="live", name="wide", by=ADMIN)
+    wide = await identity.issue(account=narrow.account, kind="live", name="wide")
     with pytest.raises(GrantTooWide):
         await identity.issue(account=narrow.account, kind="live", name="x", scopes=("jobs:create",), by=narrow)
     with pytest.raises(GrantTooWide):
@@ -122,9 +124,79 @@ async def test_nobody_grants_more_than_they_hold(identity: Identity) -> None:
     with pytest.raises(GrantTooWide):
         await identity.rotate(narrow, wide.id)
     with pytest.raises(UnknownScope):
-        await identity.issue(account=narrow.account, kind="live", name="x", scopes=("*",), by=ADMIN)
+        await identity.issue(account=narrow.account, kind="live", name="x", scopes=("*",))
     issued = await identity.issue(account=narrow.account, kind="live", name="x", scopes=("jobs:read",), by=narrow)
     assert issued.scopes == ("jobs:read",)
+
+
+async def test_a_key_that_is_being_replaced_makes_no_other(identity: Identity) -> None:
+    who, secret = await someone(identity)
+    other = await identity.issue(account=who.account, kind="live", name="other")
+    successor = await identity.rotate(who, who.key, timedelta(hours=1))
+    await identity.authenticate(secret)  # it still works
+    for refused in (
+        identity.rotate(who, who.key, timedelta(days=30)),
+        identity.rotate(who, other.id),
+        identity.issue(account=who.account, kind="live", name="x", scopes=("jobs:read",), by=who),
+        identity.end_of_maker(who),
+    ):
+        with pytest.raises(KeyBeingReplaced):
+            await refused
+    assert {key.id for key in await identity.keys(who, limit=9, after=None)} == {who.key, other.id, successor.id}
+    # Whoever holds another key may replace it again, for an answer that was lost; its own end comes no later by that.
+    end = (await identity.key(who, who.key)).revoked_at
+    heir = await identity.authenticate(successor.secret)
+    await identity.rotate(heir, who.key, timedelta(days=30))
+    assert (await identity.key(who, who.key)).revoked_at == end
+
+
+async def test_of_two_rotations_at_once_one_makes_the_successor(identity: Identity) -> None:
+    who, _ = await someone(identity)
+    answers = await asyncio.gather(*(identity.rotate(who, who.key) for _ in range(6)), return_exceptions=True)
+    assert sorted(type(answer).__name__ for answer in answers) == ["IssuedKey"] + ["KeyBeingReplaced"] * 5
+
+
+async def test_a_key_that_just_ended_makes_none_though_it_is_still_cached(identity: Identity, target: Target) -> None:
+    who, secret = await someone(identity)
+    elsewhere = Identity(kernel_database(target), ROLE_SCOPES)
+    await elsewhere.authenticate(secret)
+    await identity.revoke(who, who.key)
+    with pytest.raises(Unauthenticated):
+        await elsewhere.issue(account=who.account, kind="live", name="x", by=who)
+
+
+async def test_no_key_makes_one_that_lives_longer(identity: Identity) -> None:
+    short, _ = await someone(identity, lifetime=timedelta(hours=36))
+    long = await identity.issue(account=short.account, kind="live", name="long", lifetime=timedelta(days=300))
+    end = (await identity.key(short, short.key)).expires_at
+    with pytest.raises(GrantTooLong, match="1 days left"):
+        await identity.issue(account=short.account, kind="live", name="x", lifetime=timedelta(days=3), by=short)
+    for lifetime in (None, timedelta(days=2)):  # not said, or said in whole days
+        made = await identity.issue(account=short.account, kind="live", name="x", lifetime=lifetime, by=short)
+        assert abs(made.expires_at - end) < timedelta(seconds=5)
+    taken_over = await identity.rotate(short, long.id)
+    assert abs(taken_over.expires_at - end) < timedelta(seconds=5)
+    admin = await identity.issue(account=short.account, kind="admin", name="guest", lifetime=timedelta(days=1))
+    guest = await identity.authenticate(admin.secret)
+    with pytest.raises(GrantTooLong):
+        await identity.issue(account=short.account, kind="admin", name="x", lifetime=timedelta(days=90), by=guest)
+    # One that rotates itself hands on its whole lifetime: this is how a key is renewed.
+    clock.move(timedelta(hours=30))
+    try:
+        renewed = await identity.rotate(short, short.key)
+        assert abs(renewed.expires_at - clock.now() - timedelta(hours=36)) < timedelta(seconds=5)
+    finally:
+        clock.reset()
+
+
+async def test_a_test_key_makes_no_live_one(identity: Identity) -> None:
+    who, _ = await someone(identity)
+    made = await identity.issue(account=who.account, kind="test", name="try")
+    tester = await identity.authenticate(made.secret)
+    for kind in ("live", "admin"):
+        with pytest.raises(GrantTooWide):
+            await identity.issue(account=who.account, kind=kind, name="x", scopes=("jobs:read",), by=tester)
+    assert (await identity.issue(account=who.account, kind="test", name="x", by=tester)).kind == "test"
 
 
 async def test_what_belongs_to_others_looks_like_nothing(identity: Identity) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from aitbc.kernel.database.unit_of_work import Database, Target
-from aitbc.kernel.identity.accounts import Base
 from aitbc.kernel.identity.denials import ACTION, QUEUE_MAX, WINDOWS_MAX, Denials
 from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.identity.tables import Base
 from aitbc.kernel.primitives import clock
 from aitbc.kernel.primitives.errors import Unavailable
 from aitbc.kernel.primitives.ids import new_id

@@ -15,7 +15,6 @@ from litestar.di import Provide
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.http.app import app_options, check_routes, raw_bodies
-from aitbc.kernel.http.guard import Admission
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import clock, ids
 from aitbc.kernel.primitives.clock import now
@@ -38,17 +37,6 @@ class Visitors:
         self.onces: list[IdempotencyKey] = []
 
 
-class AlwaysAdmitted(Admission):
-    """A key that never ends."""
-
-    def __init__(self) -> None:
-        pass
-
-    async def is_valid(self) -> bool:
-        """Always."""
-        return True
-
-
 @asynccontextmanager
 async def ai_over_http(owner: Target, **settings: Any) -> AsyncIterator[tuple[Market, Visitors, httpx.AsyncClient]]:
     """ai behind its routes."""
@@ -64,14 +52,10 @@ async def ai_over_http(owner: Target, **settings: Any) -> AsyncIterator[tuple[Ma
             )
             return visitors.onces[-1]
 
-        async def admission() -> Admission:
-            return AlwaysAdmitted()
-
         dependencies = {
             **{name: _provided(getattr(market.ai, name)) for name in module.parts},
             "who": Provide(who),
             "once": Provide(once),
-            "admission": Provide(admission),
         }
         router = Router("/api/v1/ai", route_handlers=list(module.routes), dependencies=dependencies)
         app = Litestar([router], **app_options())

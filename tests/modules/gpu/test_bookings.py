@@ -316,6 +316,47 @@ async def test_the_same_request_again_is_one_booking(fleet: Fleet) -> None:
     assert len(await market.gpus.bookings.page(market.buyer, BookingFilter(limit=9))) == 1
 
 
+@pytest.mark.parametrize("held", [False, True], ids=["before the money is held", "after it"])
+async def test_a_booking_repeated_after_a_crash_goes_on_with_what_it_placed(fleet: Fleet, held: bool) -> None:
+    market = await market_on(fleet)
+    command = BookGpu(gpu=market.gpu, duration_ms=HOUR)
+    keys = [IdempotencyKey(account=market.buyer.account, key="k-crash", fingerprint=b"x" * 32) for _ in range(3)]
+    payments = market.gpus.booking_payments
+    trading = payments._trading
+
+    class Crash:
+        """The process ends while the ledger is asked."""
+
+        async def hold(self, command: Any) -> Any:
+            if held:
+                await trading.hold(command)
+            raise asyncio.CancelledError
+
+    payments._trading = Crash()  # type: ignore[assignment]
+    with pytest.raises(asyncio.CancelledError):
+        await market.gpus.bookings.book(market.buyer, command, keys[0])
+    payments._trading = trading
+    (placed,) = await market.gpus.bookings.page(market.buyer, BookingFilter(limit=9))
+    assert placed.state == "placed"
+    with pytest.raises(GpuBooked):  # another request is another one, also of the same account
+        await market.gpus.bookings.book(market.buyer, command, IdempotencyKey(market.buyer.account, "k-other", b"y"))
+    first = await market.gpus.bookings.book(market.buyer, command, keys[1])
+    assert (first.id, first.state) == (placed.id, "active")
+    assert await market.gpus.bookings.book(market.buyer, command, keys[2]) == first
+    assert [key.replayed for key in keys] == [False, False, True]
+    await market.require_sound()
+
+
+async def test_the_same_request_at_once_is_answered_alike(fleet: Fleet) -> None:
+    market = await market_on(fleet)
+    command = BookGpu(gpu=market.gpu, duration_ms=HOUR)
+    keys = [IdempotencyKey(account=market.buyer.account, key="k-many", fingerprint=b"x" * 32) for _ in range(8)]
+    answers = await asyncio.gather(*(market.gpus.bookings.book(market.buyer, command, key) for key in keys))
+    assert len({answer.id for answer in answers}) == 1
+    assert sorted(key.replayed for key in keys) == [False] + [True] * 7
+    await market.require_sound()
+
+
 # The miner that a booked GPU is in
 
 
@@ -572,7 +613,9 @@ async def test_what_the_ledger_could_not_be_told_is_made_up_for_later(fleet: Fle
 
 async def test_a_booking_that_was_placed_and_forgotten_is_refused_after_its_minute(fleet: Fleet) -> None:
     market = await market_on(fleet)
-    row = await market.gpus.bookings._place(market.buyer, BookGpu(gpu=market.gpu, duration_ms=HOUR))
+    row = await market.gpus.bookings._place(
+        market.buyer, BookGpu(gpu=market.gpu, duration_ms=HOUR), IdempotencyKey.NONE
+    )
     assert await market.status() == "booked"
     await market.gpus.reconcile_bookings()
     assert (await market.gpus.bookings.get(market.buyer, row.id)).state == "placed"

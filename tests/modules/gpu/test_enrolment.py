@@ -1,7 +1,7 @@
 """Enrolment: one token, one miner, and a lost answer costs nothing."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -249,3 +249,40 @@ async def test_hostile_words_are_refused_by_their_place(fleet: Fleet, changes: d
     answer = await Rig(fleet).enrol(new_key("enrol"), **changes)
     assert answer.status_code == 422, answer.text
     assert answer.json()["errors"][0]["pointer"].startswith(place), answer.text
+
+
+async def test_a_token_ends_with_the_key_that_made_it_and_one_being_replaced_makes_none(fleet: Fleet) -> None:
+    owner = await fleet.owner()
+    identity = fleet.stage.runtime.identity
+    short = await identity.issue(
+        account=owner.principal.account, kind="live", name="short", lifetime=timedelta(minutes=5)
+    )
+    async with fleet.stage.client(short.secret) as client:
+        token = (await client.post(f"{GPU}/enrolment-tokens", json={})).json()
+        assert abs(datetime.fromisoformat(token["expires_at"]) - short.expires_at) < timedelta(seconds=1)
+        assert (await client.post(f"/api/v1/identity/keys/{short.id}/rotate", json={})).status_code == 201
+        refused = await client.post(f"{GPU}/enrolment-tokens", json={})
+        assert (refused.status_code, refused.json()["code"]) == (403, "key_being_replaced")
+        again = await client.post(f"/api/v1/identity/keys/{short.id}/rotate", json={})
+        assert (again.status_code, again.json()["code"]) == (403, "key_being_replaced")
+        made = await client.post("/api/v1/identity/keys", json={"name": "x"})
+        assert (made.status_code, made.json()["code"]) == (403, "key_being_replaced")
+    rig = Rig(fleet)
+    assert (await rig.enrol(token["token"])).status_code == 201
+    async with fleet.stage.client(rig.secret) as client:  # a miner's key makes none
+        assert (await client.post("/api/v1/identity/keys", json={"name": "x"})).status_code == 403
+
+
+async def test_the_key_in_an_answer_to_a_legacy_registration_ends_with_its_owners(fleet: Fleet) -> None:
+    owner = await fleet.owner()
+    identity = fleet.stage.runtime.identity
+    short = await identity.issue(
+        account=owner.principal.account, kind="live", name="short", lifetime=timedelta(hours=2)
+    )
+    async with fleet.stage.client(short.secret) as client:
+        wish = {"miner_id": "old-rig", "gpu": {"name": "RTX 4090", "memory_gb": 24}}
+        answer = await client.post("/gpu/v1/miners/register", json=wish)
+        assert answer.status_code == 200, answer.text
+    keys = await identity.keys(owner.principal, limit=9, after=None)
+    (given,) = [key for key in keys if key.kind == "miner"]
+    assert given.expires_at <= short.expires_at

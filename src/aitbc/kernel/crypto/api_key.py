@@ -4,10 +4,15 @@ import hashlib
 import os
 import re
 import zlib
+from typing import Any
 
 KINDS = ("live", "test", "miner", "admin", "hook", "enrol")
 """`enrol` is a token for nothing but the enrolment of one miner."""
 _TEXT = re.compile(rf"(aitbc_(?:{'|'.join(KINDS)})_)[0-9A-Za-z]{{12,}}".encode())
+_BEARER = re.compile(rb"([Bb]earer\s+)(?=[A-Za-z._~+/=-]*[0-9])[A-Za-z0-9._~+/=-]{20,}")
+_HINTS = (b"aitbc_", b"earer ", b"\\u00")
+"""What a text has that may hold a key or a bearer; the last one is how JSON escapes letters of one."""
+MASK = b"********"
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 BODY_LENGTH = 33
 CHECK_LENGTH = 6
@@ -50,11 +55,37 @@ def fingerprint(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
+_WHOLE = re.compile(rf"aitbc_(?:{'|'.join(KINDS)})_[0-9A-Za-z]{{{BODY_LENGTH + CHECK_LENGTH}}}".encode())
+
+
 def visible(key: str) -> str:
     """The part that may be shown: `aitbc_live_` and eight characters."""
     return key[: key.rindex("_") + 1 + VISIBLE_LENGTH]
 
 
 def without_keys(text: bytes) -> bytes:
-    """The text with every API key in it masked, also a truncated one."""
-    return _TEXT.sub(rb"\1********", text)
+    """The text with every API key in it masked, also a truncated one, and every bearer."""
+    return _BEARER.sub(rb"\1" + MASK, _TEXT.sub(rb"\1" + MASK, text))
+
+
+def may_hold_key(text: bytes) -> bool:
+    """Whether a text is worth a closer look; false says that it holds no key, neither plain nor escaped in JSON."""
+    return any(hint in text for hint in _HINTS)
+
+
+def masked(value: Any) -> Any:
+    """A text or a JSON value with every key and bearer in it masked, in names too."""
+    match value:
+        case str():
+            plain = value.encode("utf-8", "surrogatepass")
+            return without_keys(plain).decode("utf-8", "surrogatepass") if may_hold_key(plain) else value
+        case list():
+            return [masked(each) for each in value]
+        case dict():
+            return {masked(name): masked(each) for name, each in value.items()}
+    return value
+
+
+def holds_key(text: str) -> bool:
+    """Whether a whole and well-formed API key stands in a text."""
+    return "aitbc_" in text and any(well_formed(found[0].decode()) for found in _WHOLE.finditer(text.encode()))

@@ -52,7 +52,14 @@ class Batcher(Generic[C, R]):
         self._queue.append((command, future))
         if len(self._in_flight) < self._in_flight_max:
             self._start()
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            # Cancelled after the result came and before the caller took it: nobody gets it.
+            came = future.done() and not future.cancelled() and future.exception() is None
+            if came and self._on_abandoned is not None:
+                self._on_abandoned(command, future.result())
+            raise
 
     def _start(self) -> None:
         context = copy_context()

@@ -1,5 +1,6 @@
 """Idempotency keys: a repeated request with the same key gets the stored answer, and nothing is done twice."""
 
+import hashlib
 from datetime import timedelta
 from typing import ClassVar
 
@@ -45,6 +46,13 @@ class IdempotencyKey(Struct):
     """SHA-256 of method, path and body."""
     replayed: bool = False
     """Set when the answer is the stored one of an earlier request; a response header says so."""
+
+    @property
+    def digest(self) -> bytes | None:
+        """A digest of account, key and request: by it a command finds what the same request began; none without a key."""
+        if self.key is None:
+            return None
+        return hashlib.sha256(f"{self.account}\n{self.key}\n".encode() + self.fingerprint).digest()
 
     NONE: ClassVar["IdempotencyKey"]
 

@@ -11,14 +11,19 @@ from typing import Any
 from litestar import Litestar
 from litestar.exceptions import ClientException, HTTPException, ImproperlyConfiguredException
 from litestar.handlers import BaseRouteHandler
+from litestar.response import Stream
 from litestar.routes import HTTPRoute
 
+from aitbc.kernel.http.admission import lasts
 from aitbc.kernel.http.body import StrictBody
 from aitbc.kernel.http.parameters import check_parameters
 from aitbc.kernel.http.problems import answer_error
 from aitbc.kernel.http.scope import MUTATING
-from aitbc.kernel.http.signature import signature_of
+from aitbc.kernel.http.signature import HandlerSignature, signature_of
 from aitbc.kernel.identity.principal import PUBLIC
+
+WAIT_NAMES = frozenset({"seconds", "wait_seconds", "max_wait_seconds"})
+"""What parameters and fields are called that say how long a request may wait."""
 
 
 def app_options() -> dict[str, Any]:
@@ -39,8 +44,9 @@ def app_options() -> dict[str, Any]:
 def check_routes(app: Litestar) -> None:
     """Check that every handler declares permission and idempotency, and read all signatures before the first request.
 
-    Raises `ImproperlyConfiguredException` that names each handler without `opt["permission"]`, and each mutating one
-    that neither takes `once` nor declares `opt["idempotency"] = "natural"`.
+    Raises `ImproperlyConfiguredException` that names each handler without `opt["permission"]`, each mutating one that
+    neither takes `once` nor declares `opt["idempotency"] = "natural"`, and each that waits or streams either way without
+    `opt["waits"]` or `opt["lasts"]`, by which it ends with its API key.
     """
     missing = []
     methods_by_path: dict[str, set[str]] = defaultdict(set)
@@ -55,8 +61,18 @@ def check_routes(app: Litestar) -> None:
         signature = signature_of(handler)
         if methods & MUTATING and "once" not in signature.takes and handler.opt.get("idempotency") != "natural":
             missing.append(f"{path}: {handler} changes something, so it must take `once` or declare itself natural")
+        if handler.opt.get("permission") != PUBLIC and _is_long(handler, signature) and not lasts(handler.opt):
+            missing.append(f"{path}: {handler} waits or streams, so it must declare `waits` or `lasts`")
     if missing:
         raise ImproperlyConfiguredException("; ".join(sorted(missing)))
+
+
+def _is_long(handler: BaseRouteHandler, signature: HandlerSignature) -> bool:
+    """Whether a handler streams its answer or takes a streamed body, or is told how long to wait."""
+    streams = isinstance(signature.answer, type) and issubclass(signature.answer, Stream)
+    fields = getattr(signature.body, "__struct_fields__", ())
+    waits = WAIT_NAMES.intersection(signature.query, fields)
+    return streams or handler.opt.get("raw_body_bytes") is not None or bool(waits)
 
 
 def resolve_dependencies_in_sequence(app: Litestar) -> None:

@@ -10,6 +10,7 @@ from litestar.dto.data_structures import DTOFieldDefinition
 from litestar.typing import FieldDefinition
 from msgspec import Struct
 
+from aitbc.kernel.crypto.api_key import masked, may_hold_key
 from aitbc.kernel.http.problems import FAULTS_MAX, MESSAGE_LENGTH_MAX
 from aitbc.kernel.http.signature import signature_of, without_none
 from aitbc.kernel.primitives.errors import FieldError, Invalid, Malformed
@@ -49,7 +50,13 @@ _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 
 
 def read_body(body: bytes, kind: Any) -> Any:
-    """Decode JSON into a value of this type. Raises `Invalid` with a JSON pointer for each fault."""
+    """Decode JSON into a value of this type. Raises `Invalid` with a JSON pointer for each fault.
+
+    Whatever looks like an API key or a bearer is masked before anybody reads it, so that none is stored, logged or
+    echoed; a struct names those of its fields that take one in `takes_keys`.
+    """
+    if may_hold_key(body):
+        body = _without_keys(body, getattr(without_none(kind), "takes_keys", frozenset()))
     decoder = _decoders.get(kind)
     if decoder is None:
         decoder = _decoders[kind] = msgspec.json.Decoder(kind)
@@ -60,6 +67,18 @@ def read_body(body: bytes, kind: Any) -> Any:
         raise Invalid(fields=tuple(_faults(value, kind, "")[:FAULTS_MAX]) or (_fault("", error),)) from None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Malformed from None
+
+
+def _without_keys(body: bytes, takes_keys: frozenset[str]) -> bytes:
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return body  # it is refused as a whole
+    if isinstance(value, dict):
+        clean = {masked(name): each if name in takes_keys else masked(each) for name, each in value.items()}
+    else:
+        clean = masked(value)
+    return body if clean == value else msgspec.json.encode(clean)
 
 
 def _faults(value: Any, kind: Any, pointer: str) -> list[FieldError]:

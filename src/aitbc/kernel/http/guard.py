@@ -1,8 +1,7 @@
 """Authentication, permission and idempotency checks for every route."""
 
-import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from litestar.connection import ASGIConnection, Request
@@ -11,6 +10,7 @@ from litestar.enums import ScopeType
 from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from aitbc.kernel.crypto.api_key import masked
 from aitbc.kernel.database.idempotency import (
     KEY_LENGTH_MAX,
     IdempotencyKey,
@@ -18,57 +18,19 @@ from aitbc.kernel.database.idempotency import (
     IdempotencyKeyMalformed,
     IdempotencyKeyRequired,
 )
+from aitbc.kernel.http.admission import ADMITTED, Admissions, Admitted, lasts, release_request, run_admitted
 from aitbc.kernel.http.disconnect import cancel_on_disconnect, disconnect_of
 from aitbc.kernel.http.scope import MUTATING, header_values
 from aitbc.kernel.identity.accounts import Identity
 from aitbc.kernel.identity.denials import Denials
 from aitbc.kernel.identity.principal import PUBLIC, Principal
-from aitbc.kernel.primitives.errors import Unauthenticated, Unavailable
+from aitbc.kernel.primitives.errors import Unauthenticated
 from aitbc.kernel.telemetry.logs import principal_key
 
-REVALIDATE_SECONDS = 0.2
-"""How often an open stream checks that its API key is still valid; the cache of keys may delay the answer further."""
 _KEY_HEADERS = (b"authorization", b"x-api-key")
 REPLAYED = (b"idempotency-replayed", b"true")
 """The response header of a stored answer that is sent again."""
 Connection = ASGIConnection[Any, Any, Any, Any]
-
-
-class Admission:
-    """The API key that a request came in with; a long stream checks periodically that it is still valid."""
-
-    def __init__(self, identity: Identity, secret: str) -> None:
-        self._identity = identity
-        self._secret = secret
-
-    async def is_valid(self) -> bool:
-        """Whether the key is valid now; true while that cannot be checked."""
-        try:
-            await self._identity.authenticate(self._secret)
-        except Unauthenticated:
-            return False
-        except Unavailable:
-            return True  # the database is away: the stream itself will get nothing more from it either
-        return True
-
-    async def while_valid(self, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The same stream, ended within a second after the key was revoked or expired."""
-        pending = asyncio.ensure_future(anext(stream))
-        try:
-            while True:
-                await asyncio.wait({pending}, timeout=REVALIDATE_SECONDS)
-                if not await self.is_valid():
-                    return
-                if pending.done():
-                    try:
-                        chunk = pending.result()
-                    except StopAsyncIteration:
-                        return
-                    yield chunk
-                    pending = asyncio.ensure_future(anext(stream))
-        finally:
-            pending.cancel()
-            await asyncio.gather(pending, return_exceptions=True)
 
 
 class Guard:
@@ -77,8 +39,14 @@ class Guard:
     def __init__(self, identity: Identity, denials: Denials | None = None) -> None:
         """`denials` records keys that lack a scope, in the audit trail."""
         self._identity = identity
+        self._admissions = Admissions(identity)
         self._denials = denials
         self._in_flight: set[tuple[str, str]] = set()
+
+    @property
+    def lasting(self) -> int:
+        """How many requests are open that end with their API key."""
+        return self._admissions.count
 
     async def __call__(self, connection: Connection, handler: BaseRouteHandler) -> None:
         """Authenticate, authorise, and read the Idempotency-Key."""
@@ -87,7 +55,6 @@ class Guard:
             connection.scope["state"]["once"] = IdempotencyKey(account="")
             return
         principal = await self.admit(connection.scope, permission)
-        connection.scope["state"]["admission"] = Admission(self._identity, _secret_of(connection.scope))
         await self.prepare(connection.scope, handler.opt, principal, _body_of(connection))
 
     async def admit(self, scope: Any, permission: str) -> Principal:
@@ -106,7 +73,9 @@ class Guard:
     async def prepare(
         self, scope: Any, opt: Mapping[str, Any], who: Principal, body: Callable[[], Awaitable[bytes]]
     ) -> None:
-        """Cancel a handler that only waits when its client disconnects; read a mutating request's Idempotency-Key."""
+        """Have what lasts end with its key, and what only waits with its client; read a mutating request's Idempotency-Key."""
+        if lasts(opt):
+            self._admissions.bind(scope, _secret_of(scope), opt["permission"])
         if opt.get("waits"):
             cancel_on_disconnect(disconnect_of(scope))
         if scope.get("method") in MUTATING:
@@ -125,11 +94,20 @@ class Guard:
         key = keys[0]
         if len(keys) > 1 or not 0 < len(key) <= KEY_LENGTH_MAX or not key.isascii() or not key.isprintable():
             raise IdempotencyKeyMalformed
+        if masked(key) != key:
+            key = f"sha256:{hashlib.sha256(key.encode()).hexdigest()}"
         pair = (who.account, key)
         if pair in self._in_flight:
             raise IdempotencyKeyInFlight
         self._in_flight.add(pair)
-        scope["state"]["release"] = lambda: self._in_flight.discard(pair)
+        release_before = scope["state"].get("release")
+
+        def release() -> None:
+            self._in_flight.discard(pair)
+            if release_before is not None:
+                release_before()
+
+        scope["state"]["release"] = release
         content = f"{scope['method']} {scope['path']}\n".encode("utf-8", "surrogateescape") + await body()
         return IdempotencyKey(who.account, key, hashlib.sha256(content).digest())
 
@@ -143,14 +121,15 @@ def _body_of(connection: Connection) -> Callable[[], Awaitable[bytes]]:
 
 
 class IdempotencyMiddleware:
-    """Marks replayed answers and releases the Idempotency-Key, for requests that the framework dispatches."""
+    """Marks replayed answers, releases the Idempotency-Key, and ends what lasts with its API key, for requests that the
+    framework dispatches."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run one request to its end."""
-        if scope["type"] != ScopeType.HTTP or scope["method"] not in MUTATING:
+        if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
 
@@ -161,15 +140,9 @@ class IdempotencyMiddleware:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_marked)
+            await run_admitted(self._app, scope, receive, send_marked if scope["method"] in MUTATING else send)
         finally:
-            release_idempotency_key(scope)
-
-
-def release_idempotency_key(scope: Any) -> None:
-    """Release the Idempotency-Key of a request that has ended: until then a second one with it is refused."""
-    if release := scope["state"].get("release"):
-        release()
+            release_request(scope)
 
 
 def _secret_of(scope: Any) -> str:
@@ -213,11 +186,11 @@ async def _once(request: Request[Any, Any, Any]) -> IdempotencyKey:
     return once
 
 
-async def _admission(request: Request[Any, Any, Any]) -> Admission:
-    admission: Admission = request.scope["state"]["admission"]
-    return admission
+async def _admission(request: Request[Any, Any, Any]) -> Admitted:
+    admitted: Admitted = request.scope["state"][ADMITTED]
+    return admitted
 
 
 def dependencies() -> dict[str, Provide]:
-    """Handler parameters by name: `who`, the caller; `once`, the Idempotency-Key; `admission`, which bounds streams."""
+    """Handler parameters by name: `who`, the caller; `once`, the Idempotency-Key; `admission`, of what lasts."""
     return {"who": Provide(_who), "once": Provide(_once), "admission": Provide(_admission)}

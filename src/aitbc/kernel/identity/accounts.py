@@ -1,26 +1,23 @@
 """Accounts and their API keys: create, list, rotate, revoke; and authentication, with a short-lived cache of keys."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
-from msgspec import Struct
-from sqlalchemy import Boolean, DateTime, ForeignKey, Index, LargeBinary, Text, select
-from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import select
 
 from aitbc.kernel.crypto.api_key import fingerprint, new_key, visible, well_formed
 from aitbc.kernel.database.batcher import Batcher
 from aitbc.kernel.database.idempotency import IdempotencyKey
-from aitbc.kernel.database.standard_tables import NO_DELETE, module_metadata
-from aitbc.kernel.database.unit_of_work import Database, UnitOfWork, WireId
+from aitbc.kernel.database.retry import retrying
+from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.principal import EVERYTHING, Principal
+from aitbc.kernel.identity.tables import Account, AccountRow, ApiKey, IssuedKey, KeyRow
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError, Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 from aitbc.kernel.primitives.ids import encode as encode_id
 from aitbc.kernel.primitives.ids import is_id, new_id
-from aitbc.kernel.primitives.secret import masked
 from aitbc.kernel.primitives.text import case_folded
 
 KEY_CACHE_SECONDS = 0.75
@@ -28,6 +25,8 @@ KEY_CACHE_SECONDS = 0.75
 KEY_CACHE_MAX = 50_000
 LIFETIME_DEFAULT = timedelta(days=90)
 LIFETIME_MAX = timedelta(days=3650)
+ROUNDING = timedelta(days=1)
+"""Lifetimes are asked in whole days: one that is longer than its maker by less ends with it and is not refused."""
 OVERLAP_DEFAULT = timedelta(hours=24)
 
 
@@ -61,115 +60,22 @@ class GrantTooWide(Forbidden):
     code = "grant_too_wide"
 
 
+class GrantTooLong(Forbidden):
+    """A key cannot make one that lives longer than itself."""
+
+    code = "grant_too_long"
+
+
+class KeyBeingReplaced(Forbidden):
+    """This key has a successor and ends with its overlap; make and rotate keys with the successor."""
+
+    code = "key_being_replaced"
+
+
 class UnknownScope(Invalid):
     """There is no such scope for this kind of key."""
 
     code = "unknown_scope"
-
-
-class Account(Struct, frozen=True, kw_only=True):
-    """An owner of money, jobs, miners and keys."""
-
-    id: str
-    name: str
-    created_at: datetime
-
-
-class ApiKey(Struct, frozen=True, kw_only=True):
-    """A key, without its secret."""
-
-    id: str
-    account: str
-    kind: str
-    name: str
-    prefix: str
-    scopes: tuple[str, ...]
-    subject: str | None
-    created_at: datetime
-    expires_at: datetime
-    revoked_at: datetime | None
-
-
-class IssuedKey(ApiKey, frozen=True, kw_only=True):
-    """A key with its secret, which is shown this one time."""
-
-    secret: str
-
-    def __repr__(self) -> str:
-        return masked(self, "secret")
-
-
-class Base(DeclarativeBase):
-    """The kernel's own tables."""
-
-    metadata = module_metadata("kernel")
-
-
-class AccountRow(Base):
-    """An account."""
-
-    __tablename__ = "accounts"
-    __table_args__ = ({"info": NO_DELETE},)
-
-    id: Mapped[str] = mapped_column(WireId("acct"), primary_key=True)
-    name: Mapped[str] = mapped_column(Text, unique=True)
-    folded: Mapped[str] = mapped_column(Text, unique=True)
-    """The name as `case_folded` returns it: two accounts must differ in more than letter case, width or ligatures."""
-    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
-
-    @classmethod
-    def create(cls, name: str) -> "AccountRow":
-        """A new account."""
-        return cls(id=new_id("acct"), name=name, folded=case_folded(name), created_at=now())
-
-    def view(self) -> Account:
-        """The account, as the API shows it."""
-        return Account(id=self.id, name=self.name, created_at=self.created_at)
-
-
-class KeyRow(Base):
-    """An API key: the digest of its secret, and its scopes."""
-
-    __tablename__ = "keys"
-
-    id: Mapped[str] = mapped_column(WireId("key"), primary_key=True)
-    account: Mapped[str] = mapped_column(WireId("acct"), ForeignKey(AccountRow.id))
-    kind: Mapped[str] = mapped_column(Text)
-    name: Mapped[str] = mapped_column(Text)
-    prefix: Mapped[str] = mapped_column(Text)
-    digest: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
-    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
-    subject: Mapped[str | None] = mapped_column(Text)
-    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
-    expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
-    revoked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    rotated: Mapped[bool] = mapped_column(Boolean, default=False)
-
-    __table_args__ = (Index("keys_account_idx", account, id), Index("keys_subject_idx", subject), {"info": NO_DELETE})  # noqa: A003
-
-    def valid_at(self, at: datetime) -> bool:
-        """Whether the key is valid at this time."""
-        return self.expires_at > at and (self.revoked_at is None or self.revoked_at > at)
-
-    def view(self) -> ApiKey:
-        """The key without its secret, as the API shows it."""
-        return ApiKey(
-            id=self.id,
-            account=self.account,
-            kind=self.kind,
-            name=self.name,
-            prefix=self.prefix,
-            scopes=tuple(self.scopes),
-            subject=self.subject,
-            created_at=self.created_at,
-            expires_at=self.expires_at,
-            revoked_at=self.revoked_at,
-        )
-
-    def issued(self, secret: str) -> IssuedKey:
-        """The key with its secret, which is shown once."""
-        view = self.view()
-        return IssuedKey(secret=secret, **{name: getattr(view, name) for name in view.__struct_fields__})
 
 
 class Identity:
@@ -180,23 +86,37 @@ class Identity:
         self._db = db
         self._scopes = scopes
         self._cache: dict[bytes, tuple[float, Principal | None]] = {}
+        self._on_revoked: list[Callable[[], None]] = []
         self._lookups: Batcher[bytes, Principal | None] = Batcher(self._look_up, in_flight_max=1)
 
-    async def authenticate(self, secret: str) -> Principal:
-        """The principal of an API key. Raises `Unauthenticated`, always with the same message, for anything else."""
+    def on_revoked(self, callback: Callable[[], None]) -> None:
+        """Call this when a key was revoked in this process; revocations of others show when their keys are read again."""
+        self._on_revoked.append(callback)
+
+    def _forget(self, digests: Sequence[bytes]) -> None:
+        for digest in digests:
+            self._cache.pop(digest, None)
+        for callback in self._on_revoked:
+            callback()
+
+    async def authenticate(self, secret: str, *, cached: bool = True) -> Principal:
+        """The principal of an API key. Raises `Unauthenticated`, always with the same message, for anything else.
+
+        What was read up to `KEY_CACHE_SECONDS` ago counts, unless `cached` is false.
+        """
         digest = fingerprint(secret)
-        cached = self._cache.get(digest)
-        if cached is None or cached[0] < monotonic():
+        known = self._cache.get(digest)
+        if known is None or known[0] < monotonic() or not cached:
             if not well_formed(secret):
                 raise Unauthenticated
             principal = await self._lookups.do(digest)
             if len(self._cache) >= KEY_CACHE_MAX:
                 self._cache.clear()
-            cached = (monotonic() + KEY_CACHE_SECONDS, principal)
-            self._cache[digest] = cached
-        if cached[1] is None:
+            known = (monotonic() + KEY_CACHE_SECONDS, principal)
+            self._cache[digest] = known
+        if known[1] is None:
             raise Unauthenticated
-        return cached[1]
+        return known[1]
 
     async def _look_up(self, digests: Sequence[bytes]) -> Sequence[Principal | AppError | None]:
         async with self._db.raw() as connection:
@@ -209,6 +129,7 @@ class Identity:
         found = {row["digest"]: _principal(row) for row in rows}
         return [found.get(digest) for digest in digests]
 
+    @retrying
     async def create_account(self, who: Principal, name: str, once: IdempotencyKey = IdempotencyKey.NONE) -> Account:
         """Create an account. Raises `AccountExists`."""
         async with self._db.unit_of_work() as uow:
@@ -246,16 +167,28 @@ class Identity:
         name: str,
         scopes: Sequence[str] | None = None,
         subject: str | None = None,
-        lifetime: timedelta = LIFETIME_DEFAULT,
+        lifetime: timedelta | None = None,
         by: Principal | None = None,
     ) -> IssuedKey:
         """Issue a key of an account; `by` is the caller, none for the platform itself.
 
-        Raises `AccountNotFound`, `GrantTooWide`, `UnknownScope`.
+        Without a `lifetime` it is the default, or what is left of the caller's own key. Raises `AccountNotFound`,
+        `GrantTooWide`, `GrantTooLong`, `KeyBeingReplaced`, `UnknownScope`.
         """
         async with self._db.unit_of_work() as uow:
             owner = await uow.find(AccountRow, account, missing=AccountNotFound)
-            return await self._issue(uow, owner.id, kind, name, scopes, subject, min(lifetime, LIFETIME_MAX), by)
+            wanted = min(lifetime or LIFETIME_DEFAULT, LIFETIME_MAX)
+            if by is not None:
+                left = (await _maker(uow, by)).expires_at - now()
+                if lifetime is not None and wanted > left + ROUNDING:
+                    raise GrantTooLong(f"This key has {left.days} days left, and cannot make one that lives longer.")
+                wanted = min(wanted, left)
+            return await self._issue(uow, owner.id, kind, name, scopes, subject, wanted, by)
+
+    async def end_of_maker(self, who: Principal) -> datetime:
+        """When the caller's key ends, and so whatever acts in its place. Raises `KeyBeingReplaced`."""
+        async with self._db.unit_of_work() as uow:
+            return (await _maker(uow, who)).expires_at
 
     async def _issue(
         self,
@@ -310,19 +243,22 @@ class Identity:
             return (await self._find_owned(uow, who, key)).view()
 
     async def rotate(self, who: Principal, key: str, overlap: timedelta = OVERLAP_DEFAULT) -> IssuedKey:
-        """Issue a successor with the same scopes; the old key stays valid for `overlap`.
+        """Issue a successor with the same scopes; the old key stays valid for `overlap`, and can make no other one.
 
-        Raises `KeyNotFound`, `KeyRevoked`.
+        Raises `KeyNotFound`, `KeyRevoked`, `KeyBeingReplaced`, `GrantTooWide`.
         """
         async with self._db.unit_of_work() as uow:
             row = await self._find_owned(uow, who, key)
             if not row.valid_at(now()):
                 raise KeyRevoked
-            if row.id != who.key:  # a key must not gain scopes by rotating another
-                _require_held(who, row.account, row.kind, frozenset(row.scopes))
-            row.revoked_at = now() + overlap
-            row.rotated = True
+            maker = await _maker(uow, who)
             lifetime = row.expires_at - row.created_at
+            if row.id != maker.id:  # a key must gain neither scopes nor time by rotating another
+                _require_held(who, row.account, row.kind, frozenset(row.scopes))
+                lifetime = min(lifetime, maker.expires_at - now())
+            end = now() + overlap
+            row.revoked_at = end if row.revoked_at is None else min(end, row.revoked_at)
+            row.rotated = True
             return await self._issue(uow, row.account, row.kind, row.name, row.scopes, row.subject, lifetime, None)
 
     async def revoke(self, who: Principal, key: str) -> ApiKey:
@@ -333,17 +269,18 @@ class Identity:
                 row.revoked_at = now()
                 await uow.audit(who.account, who.key, "key.revoke", row.id)
             digest, view = row.digest, row.view()
-        self._cache.pop(digest, None)
+        self._forget([digest])
         return view
 
     async def revoke_subject(self, subject: str, by: Principal) -> None:
         """Revoke every key of a miner."""
         async with self._db.unit_of_work() as uow:
-            for row in await uow.session.scalars(select(KeyRow).where(KeyRow.subject == subject).with_for_update()):
+            rows = list(await uow.session.scalars(select(KeyRow).where(KeyRow.subject == subject).with_for_update()))
+            for row in rows:
                 if row.revoked_at is None or row.revoked_at > now():
                     row.revoked_at = now()
                     await uow.audit(by.account, by.key, "key.revoke", row.id)
-                self._cache.pop(row.digest, None)
+        self._forget([row.digest for row in rows])
 
     async def _find_owned(self, uow: UnitOfWork, who: Principal, key: str) -> KeyRow:
         row = await uow.find(KeyRow, key, lock=True, missing=KeyNotFound)
@@ -351,6 +288,7 @@ class Identity:
             raise KeyNotFound
         return row
 
+    @retrying
     async def ensure_account(self, name: str) -> Account:
         """The account of this name, created if it does not exist: the operator's, at the first start."""
         async with self._db.unit_of_work() as uow:
@@ -361,12 +299,25 @@ class Identity:
             return row.view()
 
 
+async def _maker(uow: UnitOfWork, by: Principal) -> KeyRow:
+    """The key that wants to make another, as it is now and not as it was cached.
+
+    Its row needs no lock: a rotation that commits after this look could have come after the whole command.
+    """
+    row = await uow.find(KeyRow, by.key, missing=KeyNotFound)
+    if not row.valid_at(now()):
+        raise Unauthenticated
+    if row.rotated:
+        raise KeyBeingReplaced
+    return row
+
+
 def _require_held(by: Principal, account: str, kind: str, granted: frozenset[str]) -> None:
     if by.is_admin and EVERYTHING in by.scopes:
         return
     if by.account != account:
         raise AccountNotFound
-    if kind == "admin" or not granted <= by.scopes:
+    if kind == "admin" or (by.kind == "test" and kind != "test") or not granted <= by.scopes:
         raise GrantTooWide
 
 

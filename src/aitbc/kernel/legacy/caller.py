@@ -19,6 +19,12 @@ Once = NamedDependency[IdempotencyKey]
 """The parameter `once` of a handler: the request's Idempotency-Key."""
 
 
+def without_own_key(text: str | None, headers: Mapping[str, str]) -> str | None:
+    """A text that a client keeps here, masked if it is the key that came with this very request, of whatever form."""
+    sent = {headers.get("x-api-key", ""), headers.get("authorization", "").partition(" ")[2]}
+    return text if text is None or text.strip() not in sent - {""} else "********"
+
+
 class CallerName(Struct, frozen=True):
     """Where clients of one kind put their name."""
 

@@ -4,6 +4,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from aitbc.kernel.crypto.api_key import masked
 from aitbc.kernel.primitives.errors import FieldError, Invalid
 from aitbc.kernel.primitives.text import Name, normalized
 
@@ -31,8 +32,8 @@ def converted(value: object, kind: type[T], field: str) -> T:
 
 
 def name_of(text: Any, field: str) -> str:
-    """A name in its normal form: one line of 1 to 100 characters. Raises `Invalid` at `field`."""
+    """A name in its normal form: one line of 1 to 100 characters, without an API key. Raises `Invalid` at `field`."""
     try:
-        return str(normalized(msgspec.convert(text, Name), Name))
+        return str(normalized(msgspec.convert(masked(text), Name), Name))
     except msgspec.ValidationError:
         raise invalid(field, NAME_EXPECTED) from None

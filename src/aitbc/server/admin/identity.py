@@ -10,20 +10,19 @@ from msgspec import Meta, Struct
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.accounts import (
-    LIFETIME_DEFAULT,
     OVERLAP_DEFAULT,
-    Account,
     AccountExists,
     AccountNotFound,
-    ApiKey,
+    GrantTooLong,
     GrantTooWide,
     Identity,
-    IssuedKey,
+    KeyBeingReplaced,
     KeyNotFound,
     KeyRevoked,
     UnknownScope,
 )
 from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.identity.tables import Account, ApiKey, IssuedKey
 from aitbc.kernel.primitives.pagination import Cursor, Limit, Page
 
 DAY = 86_400
@@ -46,7 +45,8 @@ class CreateKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     kind: Annotated[str, Meta(pattern=r"^(live|test|admin)\Z")] = "live"
     account: Annotated[str, Meta(max_length=40)] | None = None
     scopes: Annotated[tuple[Scope, ...], Meta(max_length=40)] | None = None
-    expires_in_days: Annotated[int, Meta(ge=1, le=3650)] = LIFETIME_DEFAULT.days
+    expires_in_days: Annotated[int, Meta(ge=1, le=3650)] | None = None
+    """Without it 90 days, or what is left of the key that makes it; more than that is refused."""
 
 
 class RotateKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,13 +108,13 @@ class KeyController(Controller):
         opt={
             "permission": "keys:manage",
             "idempotency": "natural",
-            "errors": (AccountNotFound, GrantTooWide, UnknownScope),
+            "errors": (AccountNotFound, GrantTooWide, GrantTooLong, KeyBeingReplaced, UnknownScope),
         },
     )
     async def create(
         self, identity: NamedDependency[Identity], who: NamedDependency[Principal], data: JSONBody[CreateKey]
     ) -> IssuedKey:
-        """Create an API key.
+        """Create an API key, which may do no more than the one that asks and lives no longer.
 
         Its secret is in this answer and is never shown again, so the answer is not kept for a replay.
         """
@@ -123,7 +123,7 @@ class KeyController(Controller):
             kind=data.kind,
             name=data.name,
             scopes=data.scopes,
-            lifetime=timedelta(days=data.expires_in_days),
+            lifetime=None if data.expires_in_days is None else timedelta(days=data.expires_in_days),
             by=who,
         )
 
@@ -151,7 +151,11 @@ class KeyController(Controller):
     @post(
         "/{key:str}/rotate",
         operation_id="rotate_key",
-        opt={"permission": "keys:manage", "idempotency": "natural", "errors": (KeyNotFound, KeyRevoked, GrantTooWide)},
+        opt={
+            "permission": "keys:manage",
+            "idempotency": "natural",
+            "errors": (KeyNotFound, KeyRevoked, KeyBeingReplaced, GrantTooWide),
+        },
     )
     async def rotate(
         self,
@@ -160,7 +164,11 @@ class KeyController(Controller):
         key: FromPath[str],
         data: JSONBody[RotateKey],
     ) -> IssuedKey:
-        """Make a successor with the same rights; the old key works until the overlap ends."""
+        """Make a successor with the same rights; the old key works until the overlap ends.
+
+        A key that rotates itself hands on its whole lifetime, once: in the overlap it can neither rotate nor make a key.
+        The successor of another key ends with the key that asks, at the latest.
+        """
         return await identity.rotate(who, key, timedelta(seconds=data.overlap_seconds))
 
     @post(

@@ -6,6 +6,7 @@ errors are the same; only what the framework would do in between is left out. Wh
 the signatures of their handlers.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, get_args, get_origin
 
@@ -17,9 +18,10 @@ from litestar.serialization import encode_json
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
+from aitbc.kernel.http.admission import ADMITTED, lasts, raise_if_key_ended, release_request
 from aitbc.kernel.http.app import handlers
 from aitbc.kernel.http.body import read_body
-from aitbc.kernel.http.guard import REPLAYED, Guard, release_idempotency_key
+from aitbc.kernel.http.guard import REPLAYED, Guard
 from aitbc.kernel.http.parameters import check_parameters, read_query
 from aitbc.kernel.http.problems import convert_error
 from aitbc.kernel.http.scope import MUTATING
@@ -28,7 +30,7 @@ from aitbc.kernel.identity.principal import PUBLIC
 from aitbc.kernel.primitives.errors import AppError, FieldError, Invalid
 
 CONTENT_TYPE = (b"content-type", b"application/json")
-REQUEST_PARAMETERS = frozenset({"who", "once", "data"})
+REQUEST_PARAMETERS = frozenset({"who", "once", "admission", "data"})
 """The parameters of a handler that are not services, nor the path parameter."""
 
 
@@ -41,6 +43,7 @@ class FastRoute(Struct, frozen=True, eq=False, kw_only=True):
     """The services that it injects."""
     takes_who: bool
     takes_once: bool
+    takes_admission: bool
     path_parameter: str | None
     """The name of its path parameter."""
     contract: HandlerSignature
@@ -119,12 +122,15 @@ class FastPath:
         start: Any = {"type": "http.response.start"}
         try:
             body = await self._respond(route, path_value, scope, receive, start)
-            start["headers"].append((b"content-length", str(len(body)).encode()))
-            await send(start)
-            await send({"type": "http.response.body", "body": body, "more_body": False})
+        except asyncio.CancelledError:
+            raise_if_key_ended(scope)
+            raise
         finally:
             if route.needs_preparation:
-                release_idempotency_key(scope)
+                release_request(scope)
+        start["headers"].append((b"content-length", str(len(body)).encode()))
+        await send(start)
+        await send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _respond(
         self, route: FastRoute, path_value: str, scope: Any, receive: Receive, start: dict[str, Any]
@@ -147,6 +153,8 @@ class FastPath:
                 arguments["who"] = who
             if route.takes_once:
                 arguments["once"] = scope["state"]["once"]
+            if route.takes_admission:
+                arguments["admission"] = scope["state"][ADMITTED]
             if route.path_parameter is not None:
                 arguments[route.path_parameter] = path_value
             body = _encode_response(await route.call(**arguments), route, start)
@@ -207,12 +215,13 @@ def _fast_route(handler: Any, template: str, services: Mapping[str, Any], guards
         services={name: services[name] for name in wanted},
         takes_who="who" in contract.takes,
         takes_once="once" in contract.takes,
+        takes_admission="admission" in contract.takes,
         path_parameter=path_parameter,
         contract=contract,
         opt=handler.opt,
         guards=tuple(handler.resolve_guards()[guards_of_all:]),  # those of the app come first
         handler=handler,
-        needs_preparation=mutates or bool(handler.opt.get("waits")),
+        needs_preparation=mutates or lasts(handler.opt),
         status=handler.status_code,
         template=template,
     )

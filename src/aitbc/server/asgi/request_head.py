@@ -10,7 +10,7 @@ from aitbc.kernel.primitives.ids import new_request_id
 from aitbc.kernel.primitives.request_errors import MalformedHeaders, MalformedHost, MalformedPath, UnsupportedMedia
 
 _SAFE_PATH = b"/ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=:@"
-_REQUEST_ID = re.compile(rb"(?!aitbc_)[A-Za-z0-9_.-]{1,64}\Z")
+_REQUEST_ID = re.compile(rb"(?!.*aitbc_)[A-Za-z0-9_.-]{1,64}\Z")
 """The form of a client's request id: never a key, since it is stored and shown."""
 _INCOMPLETE_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _NEEDLESS_ESCAPE = re.compile(rb"%(2[DEFdef]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from aitbc.kernel.database.migrations import Part
 from aitbc.kernel.database.unit_of_work import Target
-from aitbc.kernel.identity.accounts import Base
+from aitbc.kernel.identity.tables import Base
 from aitbc.kernel.module import Module
 from aitbc.kernel.primitives.errors import ConfigError
 from aitbc.server.config.loading import Loaded, load

@@ -18,6 +18,7 @@ from aitbc.kernel.events.bus import Bus
 from aitbc.kernel.identity.accounts import Identity
 from aitbc.kernel.identity.denials import Denials
 from aitbc.kernel.identity.principal import Principal, role_scopes
+from aitbc.kernel.identity.tables import ApiKey
 from aitbc.kernel.module import Module
 from aitbc.kernel.platform import Platform
 from aitbc.kernel.primitives.clock import now
@@ -259,12 +260,17 @@ async def _loopback_key(identity: Identity, state: Path) -> str:
         secret = path.read_text().strip()
         with suppress(Unauthenticated):
             principal = await identity.authenticate(secret)
-            if (await identity.key(principal, principal.key)).expires_at - now() > ADMIN_KEY_RENEWAL:
+            if _is_lasting(await identity.key(principal, principal.key)):
                 return secret
     account = await identity.ensure_account(LOCAL)
     issued = await identity.issue(account=account.id, kind="live", name="loopback", lifetime=ADMIN_KEY_LIFETIME)
     write_private(path, issued.secret + "\n")
     return issued.secret
+
+
+def _is_lasting(key: ApiKey) -> bool:
+    """Whether a file may keep this key: not one that ends soon, nor one that was rotated and ends with its overlap."""
+    return key.revoked_at is None and key.expires_at - now() > ADMIN_KEY_RENEWAL
 
 
 async def _operator_principal(identity: Identity, state: Path) -> Principal:
@@ -274,8 +280,7 @@ async def _operator_principal(identity: Identity, state: Path) -> Principal:
     if path.exists():
         with suppress(Unauthenticated):
             principal = await identity.authenticate(path.read_text().strip())
-            key = await identity.key(principal, principal.key)
-            if key.expires_at - now() > ADMIN_KEY_RENEWAL:
+            if _is_lasting(await identity.key(principal, principal.key)):
                 return principal
     issued = await identity.issue(account=account.id, kind="admin", name="first start", lifetime=ADMIN_KEY_LIFETIME)
     write_private(path, issued.secret + "\n")

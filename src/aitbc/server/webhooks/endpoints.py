@@ -11,8 +11,8 @@ from sqlalchemy import func, select
 from aitbc.kernel.crypto.sealing import Sealer
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
-from aitbc.kernel.identity.accounts import AccountRow
 from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.identity.tables import AccountRow
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Conflict, FieldError, Invalid, NotFound
 from aitbc.kernel.primitives.ids import new_id

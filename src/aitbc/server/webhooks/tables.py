@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from aitbc.kernel.database.standard_tables import ALL
 from aitbc.kernel.database.unit_of_work import WireId
-from aitbc.kernel.identity.accounts import AccountRow, Base
+from aitbc.kernel.identity.tables import AccountRow, Base
 from aitbc.kernel.primitives.secret import masked
 
 

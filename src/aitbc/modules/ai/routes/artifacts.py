@@ -33,6 +33,7 @@ class ArtifactController(Controller):
         opt={
             "permission": "artifacts:write",
             "idempotency": "natural",
+            "lasts": True,
             "raw_body": RAW,
             "raw_body_bytes": UPLOAD_BYTES_MAX,
             "errors": (ArtifactTooLarge, ArtifactQuotaExceeded, LeaseLost, UnsupportedMedia),
@@ -59,7 +60,7 @@ class ArtifactController(Controller):
         operation_id="download_artifact",
         summary="Download an artifact",
         media_type=RAW,
-        opt={"permission": "artifacts:read", "errors": (ArtifactNotFound,)},
+        opt={"permission": "artifacts:read", "lasts": True, "errors": (ArtifactNotFound,)},
     )
     async def download(
         self, artifacts: NamedDependency[Artifacts], who: NamedDependency[Principal], artifact: FromPath[str]

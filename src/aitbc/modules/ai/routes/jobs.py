@@ -11,7 +11,6 @@ from litestar.response import Stream
 from msgspec import Meta
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
-from aitbc.kernel.http.guard import Admission
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page, decode_cursor
@@ -182,13 +181,12 @@ class JobController(Controller):
         operation_id="follow_job",
         summary="Follow a job",
         media_type="text/event-stream",
-        opt={"permission": "jobs:read", "errors": (JobNotFound, InvalidEventId)},
+        opt={"permission": "jobs:read", "lasts": True, "errors": (JobNotFound, InvalidEventId)},
     )
     async def events(
         self,
         job_events: NamedDependency[JobEvents],
         who: NamedDependency[Principal],
-        admission: NamedDependency[Admission],
         job: FromPath[str],
         last_event_id: LastEventId = None,
     ) -> Stream:
@@ -198,7 +196,7 @@ class JobController(Controller):
         Send the last id that was seen as `Last-Event-ID` to go on where a broken connection stopped.
         """
         events = await job_events.follow(who, job, last_event_id)
-        return Stream(admission.while_valid(event_stream(events)), media_type="text/event-stream")
+        return Stream(event_stream(events), media_type="text/event-stream")
 
 
 async def event_stream(events: AsyncIterator[JobEvent]) -> AsyncIterator[bytes]:

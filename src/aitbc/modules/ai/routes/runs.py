@@ -12,7 +12,6 @@ from msgspec.structs import asdict
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.http.disconnect import cancel_on_disconnect, disconnect_of
-from aitbc.kernel.http.guard import Admission
 from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.ai.api import Job, JobDetail
 from aitbc.modules.ai.models.submit_job import SubmitJob
@@ -28,7 +27,7 @@ Wish = Annotated[
     OnDisconnect,
     Meta(description="What becomes of the job when the client leaves before its answer: `stop` or `continue`."),
 ]
-SUBMIT = {"permission": "jobs:create", "idempotency": "required", "errors": SUBMISSION_ERRORS}
+SUBMIT = {"permission": "jobs:create", "lasts": True, "idempotency": "required", "errors": SUBMISSION_ERRORS}
 AnyRequest = Request[Any, Any, Any]
 
 
@@ -81,7 +80,6 @@ class RunController(Controller):
         job_events: NamedDependency[JobEvents],
         who: NamedDependency[Principal],
         once: NamedDependency[IdempotencyKey],
-        admission: NamedDependency[Admission],
         request: AnyRequest,
         data: JSONBody[SubmitJob],
         on_disconnect: FromQuery[Wish] = "stop",
@@ -96,7 +94,7 @@ class RunController(Controller):
         guard = runs.guard(who, job, disconnect_of(request.scope), on_disconnect)
         events = _attended(job, await job_events.follow(who, job.id, None), guard)
         headers = {"location": f"/api/v1/ai/jobs/{job.id}"}
-        return Stream(admission.while_valid(event_stream(events)), media_type="text/event-stream", headers=headers)
+        return Stream(event_stream(events), media_type="text/event-stream", headers=headers)
 
 
 async def _attended(job: Job, events: AsyncIterator[JobEvent], guard: DisconnectGuard) -> AsyncIterator[JobEvent]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from aitbc.kernel.crypto.api_key import holds_key
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import ArtifactNotFound, Result
 from aitbc.modules.ai.models.delivery import OutputRefused, judge
@@ -27,6 +28,8 @@ class Verification:
     async def judge(self, result: Result, text: str, job: JobValue, attempt: AttemptValue) -> Delivered:
         """Hold an output against its kind and its parts, meter it and price it. Raises `OutputRefused`."""
         value = result.output
+        if holds_key(text):
+            raise OutputRefused("an API key stands in it")
         if isinstance(value, dict) and "artifact" in value:
             value = await self._value_in(value, attempt.id)
         streamed = await self._output_parts.text_of(job.id, attempt.token) if KINDS[job.kind].streams else None

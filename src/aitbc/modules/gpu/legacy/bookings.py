@@ -2,10 +2,11 @@
 orders."""
 
 from litestar import Controller, get, post
+from litestar.datastructures import Headers
 from litestar.params import FromPath, JSONBody, QueryParams
 
 from aitbc.kernel.legacy.amounts import amount_of, nearest_units_of
-from aitbc.kernel.legacy.caller import Once, Who
+from aitbc.kernel.legacy.caller import Once, Who, without_own_key
 from aitbc.kernel.legacy.errors import invalid
 from aitbc.kernel.legacy.paging import read_query
 from aitbc.kernel.legacy.times import milliseconds_of
@@ -92,13 +93,15 @@ class BookingOfGpuController(Controller):
         return Released(status="released", gpu_id=name, refund=refund, message="What was used of its time is paid.")
 
     @post("/{name:str}/confirm", status_code=200, opt=NATURAL)
-    async def confirm(self, gpu: Gpu, who: Who, name: FromPath[str], data: JSONBody[ConfirmBody]) -> Confirmed:
-        """Confirm the caller's booking of a GPU."""
+    async def confirm(
+        self, gpu: Gpu, who: Who, headers: Headers, name: FromPath[str], data: JSONBody[ConfirmBody]
+    ) -> Confirmed:
+        """Confirm the caller's booking of a GPU. Clients that send their API key as their name go without one."""
         await gpu.listings.get(name)
         booking = await gpu.bookings.current(name)
         if booking is None:
             raise GpuNotBooked
-        found = await gpu.bookings.confirm(who, booking.id, data.client_id)
+        found = await gpu.bookings.confirm(who, booking.id, without_own_key(data.client_id, headers))
         return Confirmed(
             status="confirmed",
             gpu_id=name,

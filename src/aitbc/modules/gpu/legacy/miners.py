@@ -7,9 +7,11 @@ from typing import Any
 import msgspec
 from litestar import Controller, Response, delete, get, post, put
 from litestar.datastructures import Headers
+from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParams
 from msgspec import UNSET, Struct
 
+from aitbc.kernel.http.admission import Admitted
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.legacy.amounts import optional_amount_of, optional_units_of
 from aitbc.kernel.legacy.caller import Who
@@ -101,11 +103,17 @@ class MinerController(Controller):
 
     @post("/poll", status_code=200, opt=POLL)
     async def poll(
-        self, gpu: Gpu, who: Who, headers: Headers, query: QueryParams, data: JSONBody[PollBody]
+        self,
+        gpu: Gpu,
+        who: Who,
+        admission: NamedDependency[Admitted],
+        headers: Headers,
+        query: QueryParams,
+        data: JSONBody[PollBody],
     ) -> Response[Assigned | None]:
         """Wait for a job."""
         wait = self.poll_seconds if data.max_wait_seconds is None else data.max_wait_seconds
-        lease = await gpu.legacy_work.poll(who, MINER.find(headers, query, data.miner_id), wait)
+        lease = await gpu.legacy_work.poll(who, MINER.find(headers, query, data.miner_id), wait, admission)
         if lease is None:
             return Response(None, status_code=self.no_work_status)
         model = lease.input.get("model") if isinstance(lease.input, dict) else None

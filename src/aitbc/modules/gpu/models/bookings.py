@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from msgspec import Struct
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Text, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from aitbc.kernel.database.standard_tables import NO_DELETE
@@ -74,6 +74,8 @@ class BookingRow(Base):
     """What it is for, in its booker's words."""
     client: Mapped[str | None] = mapped_column(Text)
     """What its booker called itself when confirming it."""
+    request: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """The digest of the Idempotency-Key and the request that placed it: the same one, repeated, goes on with it."""
     state: Mapped[str] = mapped_column(Text)
     starts_at: Mapped[datetime] = mapped_column(MOMENT)
     ends_at: Mapped[datetime] = mapped_column(MOMENT)

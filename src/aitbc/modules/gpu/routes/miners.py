@@ -8,6 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Struct
 
+from aitbc.kernel.identity.accounts import KeyBeingReplaced
 from aitbc.kernel.identity.principal import PUBLIC, Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
@@ -51,7 +52,7 @@ class EnrolmentController(Controller):
         "/enrolment-tokens",
         operation_id="create_enrolment_token",
         summary="Make an enrolment token",
-        opt={"permission": "miners:enrol", "idempotency": "natural", "errors": (TooManyTokens,)},
+        opt={"permission": "miners:enrol", "idempotency": "natural", "errors": (TooManyTokens, KeyBeingReplaced)},
     )
     async def create_token(
         self, enrolment: NamedDependency[Enrolment], who: NamedDependency[Principal], data: JSONBody[MakeEnrolmentToken]

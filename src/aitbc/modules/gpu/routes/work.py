@@ -4,6 +4,7 @@ from litestar import Controller, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
+from aitbc.kernel.http.admission import Admitted
 from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.ai.api import (
     HoldExpired,
@@ -67,14 +68,18 @@ class WorkController(Controller):
 
     @post("/polls", operation_id="poll_for_work", summary="Ask for work", status_code=200, opt=POLL)
     async def poll(
-        self, work: NamedDependency[MinerWork], who: NamedDependency[Principal], data: JSONBody[AskForWork]
+        self,
+        work: NamedDependency[MinerWork],
+        who: NamedDependency[Principal],
+        admission: NamedDependency[Admitted],
+        data: JSONBody[AskForWork],
     ) -> Work:
         """Ask for up to `slots` jobs; the answer waits for one to appear, and is empty when none did in time.
 
         A miner that drains or was removed gets none, and the answer says why. What an answer that was lost held is
         found again with `GET /api/v1/gpu/leases`.
         """
-        return await work.poll(who, data)
+        return await work.poll(who, data, admission)
 
     @get(
         "/leases",

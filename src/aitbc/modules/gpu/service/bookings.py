@@ -113,16 +113,33 @@ class Bookings:
         """Book a GPU from now on: keep others away from it, hold the money, and only then let it begin.
 
         Raises `ListedGpuNotFound`, `GpuBooked`, `GpuOffline`, `BookingCostsMore`, `TooManyBookings`,
-        `InsufficientFunds`, `AmountOverflow`. A crash in between leaves a booking that the reconciler refuses, with
-        its money returned.
+        `InsufficientFunds`, `AmountOverflow`. A crash in between leaves a booking that the same request, repeated, goes
+        on with; else the reconciler refuses it, and its money returns.
         """
         if (earlier := await self._earlier_answer(once)) is not None:
             return earlier
-        placed = await self._place(who, command)
+        try:
+            placed = await self._place(who, command, once)
+        except AppError:  # what is in the way may be this very request, at another server or before a crash
+            twin = await self._placed_by(command, once)
+            if twin is None:
+                if (earlier := await self._earlier_answer(once)) is not None:
+                    return earlier
+                raise
+            placed = twin
         await self._payments.hold(placed)
         return await self._begin(who, placed, once)
 
-    async def _place(self, who: Principal, command: BookGpu) -> BookingRow:
+    async def _placed_by(self, command: BookGpu, once: IdempotencyKey) -> BookingRow | None:
+        """The booking that this very request has placed and not begun yet."""
+        if once.key is None or not ids.is_id("gpu", command.gpu):
+            return None
+        mine = (BookingRow.gpu == command.gpu, BookingRow.state == BookingState.PLACED)
+        query = select(BookingRow).where(*mine, BookingRow.request == once.digest)
+        async with self._db.reading() as session:
+            return (await session.scalars(query)).one_or_none()
+
+    async def _place(self, who: Principal, command: BookGpu, once: IdempotencyKey) -> BookingRow:
         async with self._db.unit_of_work() as uow:
             gpu = await listed(uow, command.gpu, lock=True)
             miner = await _miner_of(uow, gpu)
@@ -143,6 +160,7 @@ class Bookings:
                 "duration_ms": command.duration_ms,
                 "total_units": cost,
                 "job": command.job,
+                "request": once.digest,
                 "state": BookingState.PLACED,
                 "starts_at": at,
                 "ends_at": at + command.duration_ms * MILLISECOND,
@@ -171,7 +189,8 @@ class Bookings:
         except AppError:
             await self._payments.refuse(placed.id, nothing_held=False)
             raise
-        await self._payments.refuse(placed.id, nothing_held=False)  # another process answered this very request
+        if twin.id != placed.id:  # another process answered this very request with another booking
+            await self._payments.refuse(placed.id, nothing_held=False)
         return twin
 
     async def release(self, who: Principal, booking: str, once: IdempotencyKey = IdempotencyKey.NONE) -> Booking:

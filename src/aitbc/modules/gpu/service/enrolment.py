@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -11,7 +11,6 @@ from sqlalchemy import func, select
 from aitbc.kernel.crypto.api_key import fingerprint, new_key, well_formed
 from aitbc.kernel.crypto.signing import canonical, enrolment_statement, key_fingerprint, verify
 from aitbc.kernel.database.retry import retrying
-from aitbc.kernel.database.sql_errors import ConstraintViolated
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.accounts import Identity
 from aitbc.kernel.identity.principal import Principal
@@ -102,6 +101,7 @@ class EnrolmentToken(Struct, frozen=True, kw_only=True):
 class Enrol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A machine that wants to become a miner."""
 
+    takes_keys: ClassVar = frozenset({"token"})
     token: Annotated[str, Meta(max_length=100)]
     public_key: PublicKey
     name: Name
@@ -140,16 +140,24 @@ class Enrolment:
         self._issuing = asyncio.Lock()
         """Held while a miner's old keys end and its new one is made."""
 
+    async def end_of_maker(self, who: Principal) -> datetime:
+        """When the key ends on whose word a machine is let in. Raises `KeyBeingReplaced`."""
+        return await self._identity.end_of_maker(who)
+
     @retrying
     async def create_token(self, who: Principal, seconds: int = TOKEN_SECONDS) -> EnrolmentToken:
-        """A token for one miner of the caller's account; only its digest is kept. Raises `TooManyTokens`."""
+        """A token for one miner of the caller's account; only its digest is kept, and it ends with the caller's key.
+
+        Raises `TooManyTokens`, `KeyBeingReplaced`.
+        """
+        key_end = await self.end_of_maker(who)
         secret, at = new_key("enrol"), now()
         row = EnrolmentTokenRow(
             id=new_id("tok"),
             account=who.account,
             digest=fingerprint(secret),
             created_at=at,
-            expires_at=at + timedelta(seconds=seconds),
+            expires_at=min(at + timedelta(seconds=seconds), key_end),
         )
         waiting = select(func.count()).where(
             EnrolmentTokenRow.account == who.account,
@@ -165,8 +173,8 @@ class Enrolment:
             id=row.id, token=secret, account=row.account, created_at=row.created_at, expires_at=row.expires_at
         )
 
-    async def enrol(self, command: Enrol) -> Enrolled:
-        """Make a miner of a machine that holds a token and a private key.
+    async def enrol(self, command: Enrol, *, keys_end: datetime | None = None) -> Enrolled:
+        """Make a miner of a machine that holds a token and a private key; its API key ends by `keys_end`, if given.
 
         Asking again for the same public key answers the same miner with a fresh API key and ends its earlier ones: a
         lost answer costs nothing. Raises `InvalidEnrolmentToken`, `EnrolmentTokenUsed`, `PublicKeyTaken`,
@@ -175,14 +183,13 @@ class Enrolment:
         if not command.token.startswith("aitbc_enrol_") or not well_formed(command.token):
             raise InvalidEnrolmentToken
         _require_proof(command)
-        try:
-            token, miner = await self._enrol(command)
-        except ConstraintViolated:  # another request with the same public key was quicker; now its miner is found
-            token, miner = await self._enrol(command)
+        token, miner = await self._enrol(command)
         by = Principal(token.account, token.id, "miner", frozenset(), miner)
         async with self._issuing:  # of two requests at once the later one's key is the one that stays
             await self._identity.revoke_subject(miner, by)
             lifetime = timedelta(days=self._settings.key_days)
+            if keys_end is not None:
+                lifetime = min(lifetime, keys_end - now())
             key = await self._identity.issue(
                 account=token.account, kind="miner", name=command.name, subject=miner, lifetime=lifetime
             )
@@ -198,7 +205,10 @@ class Enrolment:
     @retrying
     async def _enrol(self, command: Enrol) -> tuple[EnrolmentTokenRow, str]:
         """Use the token, once: its row is locked, so that of many requests one decides and the others find it
-        decided."""
+        decided.
+
+        Of those with the same public key the quicker one makes the miner, and the retry of the other one finds it.
+        """
         at = now()
         async with self._db.unit_of_work() as uow:
             digest = fingerprint(command.token)

@@ -52,9 +52,10 @@ class LegacyMiners:
     async def register(self, who: Principal, command: RegisterLegacyMiner, *, restarted: bool = True) -> Enrolled:
         """Enrol a miner under a key that the server keeps for it; the same name is the same miner until it is removed.
 
-        One that was `restarted` has forgotten what it worked on: its leases are released. Raises `TooManyMiners`,
-        `TooManyTokens`.
+        The API key goes to the caller itself, so it ends with the caller's. One that was `restarted` has forgotten what it
+        worked on: its leases are released. Raises `TooManyMiners`, `TooManyTokens`, `KeyBeingReplaced`.
         """
+        keys_end = await self._enrolment.end_of_maker(who)
         key = await self._keys.kept_key(who, command.legacy_id)
         token = (await self._enrolment.create_token(who, TOKEN_SECONDS)).token
         proof = key.sign(canonical(enrolment_statement(token=token, public_key=key.public)))
@@ -67,7 +68,8 @@ class LegacyMiners:
                 capabilities=command.offer,
                 slots=command.slots,
                 inventory=command.inventory,
-            )
+            ),
+            keys_end=keys_end,
         )
         before = await self._keys.assign(who, command.legacy_id, enrolled.miner, command.price_units)
         if before not in (None, enrolled.miner):

@@ -1,11 +1,13 @@
 """Work of legacy miners: a job is given out under its own id, and the server remembers the lease and signs the
 result."""
 
+import asyncio
 from typing import Any
 
 from msgspec import Struct
 
 from aitbc.kernel.crypto.signing import canonical, value_digest, work_statement
+from aitbc.kernel.http.admission import Admitted
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import money
 from aitbc.kernel.primitives.errors import Invalid
@@ -47,18 +49,24 @@ class LegacyWork:
         self._work = work
         self._heartbeats = heartbeats
 
-    async def poll(self, who: Principal, name: str | None, wait_seconds: float) -> Lease | None:
+    async def poll(
+        self, who: Principal, name: str | None, wait_seconds: float, admission: Admitted | None = None
+    ) -> Lease | None:
         """One job, as soon as there is one, or none. Raises `MinerNotFound`, `TooManyPolls`."""
         row, miner = await self._keys.acting_miner(who, name)
         assert row.miner is not None
         await self._heartbeats.record(row.miner)  # each poll of a legacy miner is a heartbeat
         work = await self._work.poll(
-            miner, AskForWork(slots=1, wait_seconds=min(max(wait_seconds, 0.0), WAIT_SECONDS_MAX))
+            miner, AskForWork(slots=1, wait_seconds=min(max(wait_seconds, 0.0), WAIT_SECONDS_MAX)), admission
         )
         if not work.leases:
             return None
         (lease,) = work.leases
-        await self._leases.add(row.miner, lease)
+        try:
+            await self._leases.add(row.miner, lease)
+        except asyncio.CancelledError:  # the client disconnected, or its key ended: nobody receives it
+            self._work.take_back(row.miner, [lease])
+            raise
         return lease
 
     async def heartbeat(self, who: Principal, name: str | None, sent: LegacyHeartbeat) -> None:

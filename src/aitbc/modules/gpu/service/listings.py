@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Select, Subquery, and_, case, exists, func
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
@@ -112,6 +113,7 @@ class Listings:
     def __init__(self, db: Database) -> None:
         self._db = db
 
+    @retrying
     async def add(self, who: Principal, command: ListGpu, once: IdempotencyKey = IdempotencyKey.NONE) -> ListedGpu:
         """List a GPU. Raises `TooManyGpus`."""
         async with self._db.unit_of_work() as uow:
@@ -156,6 +158,7 @@ class Listings:
             raise ListedGpuNotFound
         return _view(*row)
 
+    @retrying
     async def reprice(
         self,
         who: Principal,
@@ -191,6 +194,7 @@ class Listings:
             await uow.audit(who.account, who.key, "market.unlist_gpu", gpu, canceled=canceled)
         return canceled
 
+    @retrying
     async def review(
         self, who: Principal, gpu: str, rating: int, comment: str, once: IdempotencyKey = IdempotencyKey.NONE
     ) -> GpuReview:

@@ -5,15 +5,16 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from aitbc.kernel.database.batcher import Batcher
 from aitbc.kernel.database.unit_of_work import Database
+from aitbc.kernel.http.admission import Admitted
 from aitbc.kernel.identity.principal import Principal
-from aitbc.kernel.primitives.errors import TooMany, Unavailable
+from aitbc.kernel.primitives.errors import TooMany, Unauthenticated, Unavailable
 from aitbc.modules.ai.api import (
     AiApi,
     Capabilities,
@@ -93,6 +94,8 @@ class Leases(Struct, frozen=True, kw_only=True):
 class DeliverResult(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The output of an attempt, signed."""
 
+    takes_keys: ClassVar = frozenset({"output"})
+    """It is what was signed: one with a key in it is refused as a whole."""
     token: Token
     output: Any
     """As JSON; one of more than 64 KiB is uploaded first and referred to as {"artifact", "digest"}."""
@@ -166,32 +169,37 @@ class MinerWork:
         self._contexts: Batcher[str, PollContext] = Batcher(lambda batch: read_poll_contexts(db, batch))
         self._public_keys: dict[str, str] = {}
         """Those of miners that have delivered to this process: a miner has one for as long as it lives."""
+        self._returns: set[asyncio.Task[None]] = set()
+        """The releases of leases that nobody received."""
         self._polls: Counter[str] = Counter()
         """How many polls of each miner wait in this process."""
 
-    async def poll(self, who: Principal, wish: AskForWork) -> Work:
-        """Work for a miner, as soon as there is some. Raises `MinerNotFound`, `TooManyPolls`."""
+    async def poll(self, who: Principal, wish: AskForWork, admission: Admitted | None = None) -> Work:
+        """Work for a miner, as soon as there is some; none where its key ended meanwhile.
+
+        Raises `MinerNotFound`, `TooManyPolls`, `Unauthenticated`.
+        """
         miner = miner_of_key(who)
         if self._polls[miner] >= POLLS_MAX:
             raise TooManyPolls
         self._polls[miner] += 1
         try:
-            return await self._poll(miner, wish)
+            return await self._poll(miner, wish, admission)
         finally:
             self._polls[miner] -= 1
             if not self._polls[miner]:
                 del self._polls[miner]
 
-    async def _poll(self, miner: str, wish: AskForWork) -> Work:
+    async def _poll(self, miner: str, wish: AskForWork, admission: Admitted | None) -> Work:
         context = await self._contexts.do(miner)
         if context.status not in ALIVE and context.status != Status.REMOVED:
             miner_now = await self._heartbeats.record(context.id)  # who asks is there
             context = msgspec.structs.replace(context, status=miner_now.status, reason=miner_now.reason)
         if context.status != Status.ONLINE:
             return Work(leases=(), status=context.status, message=context.reason)
-        return await self._claim(context, wish)
+        return await self._claim(context, wish, admission)
 
-    async def _claim(self, context: PollContext, wish: AskForWork) -> Work:
+    async def _claim(self, context: PollContext, wish: AskForWork, admission: Admitted | None) -> Work:
         """Claim; a claim that took longer than `STALE_SECONDS` is checked again before the miner gets its leases."""
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
@@ -205,19 +213,38 @@ class MinerWork:
             newcomer=context.score.newcomer,
             reputation=context.score.value,
         )
-        booking = context.booking
         leases = await self._ai.claim(claim)
-        if loop.time() - asked_at > STALE_SECONDS:
-            with suppress(Unavailable):  # what is leased already is better given than lost
-                context = await self._contexts.do(context.id)
-            if context.status not in (Status.ONLINE, Status.OFFLINE) or context.booking != booking:
-                await self._release_all(context.id, leases)
-                leases = ()
+        if loop.time() - asked_at <= STALE_SECONDS:
+            return Work(leases=tuple(leases), status=context.status, message=context.reason)
+        try:
+            return await self._give_checked(context, leases, admission)
+        except asyncio.CancelledError:  # the client disconnected, or its key ended: nobody receives them
+            self.take_back(context.id, leases)
+            raise
+
+    async def _give_checked(self, before: PollContext, leases: Sequence[Lease], admission: Admitted | None) -> Work:
+        """The leases, after another look at whether the miner may have them, and its key is still one."""
+        context = before
+        with suppress(Unavailable):  # what is leased already is better given than lost
+            context = await self._contexts.do(before.id)
+        if leases and admission is not None and not await admission.is_valid():
+            await self._release_all(context.id, leases)
+            raise Unauthenticated
+        if context.status not in (Status.ONLINE, Status.OFFLINE) or context.booking != before.booking:
+            await self._release_all(context.id, leases)
+            leases = ()
         return Work(leases=tuple(leases), status=context.status, message=context.reason)
+
+    def take_back(self, miner: str, leases: Sequence[Lease]) -> None:
+        """Release leases that were made for a request which was cancelled, after it."""
+        if leases:
+            task = asyncio.create_task(self._release_all(miner, leases))
+            self._returns.add(task)
+            task.add_done_callback(self._returns.discard)
 
     async def _release_all(self, miner: str, leases: Sequence[Lease]) -> None:
         for lease in leases:
-            with suppress(LeaseLost):
+            with suppress(LeaseLost, Unavailable):  # else it is lost by its clock
                 await self._ai.release(miner, lease.attempt, lease.token, NOT_TAKING)
 
     async def leases(self, who: Principal) -> Leases:

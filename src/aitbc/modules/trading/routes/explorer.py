@@ -189,7 +189,7 @@ class ChainController(Controller):
         operation_id="export_chain",
         summary="Export the chain",
         media_type="application/jsonl",
-        opt={"permission": "chain:read"},
+        opt={"permission": "chain:read", "lasts": True},
     )
     async def export(self, explorer: NamedDependency[Explorer]) -> Stream:
         """Export the whole chain up to its last block, one JSON value a line, for `aitbc chain verify`.

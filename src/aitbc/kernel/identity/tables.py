@@ -1,0 +1,120 @@
+"""The kernel's tables of accounts and API keys, and how the API shows their rows."""
+
+from datetime import datetime
+
+from msgspec import Struct
+from sqlalchemy import Boolean, DateTime, ForeignKey, Index, LargeBinary, Text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from aitbc.kernel.database.standard_tables import NO_DELETE, module_metadata
+from aitbc.kernel.database.unit_of_work import WireId
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.ids import new_id
+from aitbc.kernel.primitives.secret import masked
+from aitbc.kernel.primitives.text import case_folded
+
+
+class Account(Struct, frozen=True, kw_only=True):
+    """An owner of money, jobs, miners and keys."""
+
+    id: str
+    name: str
+    created_at: datetime
+
+
+class ApiKey(Struct, frozen=True, kw_only=True):
+    """A key, without its secret."""
+
+    id: str
+    account: str
+    kind: str
+    name: str
+    prefix: str
+    scopes: tuple[str, ...]
+    subject: str | None
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+
+
+class IssuedKey(ApiKey, frozen=True, kw_only=True):
+    """A key with its secret, which is shown this one time."""
+
+    secret: str
+
+    def __repr__(self) -> str:
+        return masked(self, "secret")
+
+
+class Base(DeclarativeBase):
+    """The kernel's own tables."""
+
+    metadata = module_metadata("kernel")
+
+
+class AccountRow(Base):
+    """An account."""
+
+    __tablename__ = "accounts"
+    __table_args__ = ({"info": NO_DELETE},)
+
+    id: Mapped[str] = mapped_column(WireId("acct"), primary_key=True)
+    name: Mapped[str] = mapped_column(Text, unique=True)
+    folded: Mapped[str] = mapped_column(Text, unique=True)
+    """The name as `case_folded` returns it: two accounts must differ in more than letter case, width or ligatures."""
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+    @classmethod
+    def create(cls, name: str) -> "AccountRow":
+        """A new account."""
+        return cls(id=new_id("acct"), name=name, folded=case_folded(name), created_at=now())
+
+    def view(self) -> Account:
+        """The account, as the API shows it."""
+        return Account(id=self.id, name=self.name, created_at=self.created_at)
+
+
+class KeyRow(Base):
+    """An API key: the digest of its secret, and its scopes."""
+
+    __tablename__ = "keys"
+
+    id: Mapped[str] = mapped_column(WireId("key"), primary_key=True)
+    account: Mapped[str] = mapped_column(WireId("acct"), ForeignKey(AccountRow.id))
+    kind: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(Text)
+    prefix: Mapped[str] = mapped_column(Text)
+    digest: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    subject: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    revoked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    rotated: Mapped[bool] = mapped_column(Boolean, default=False)
+
+    __table_args__ = (Index("keys_account_idx", account, id), Index("keys_subject_idx", subject), {"info": NO_DELETE})  # noqa: A003
+
+    def valid_at(self, at: datetime) -> bool:
+        """Whether the key is valid at this time."""
+        return self.expires_at > at and (self.revoked_at is None or self.revoked_at > at)
+
+    def view(self) -> ApiKey:
+        """The key without its secret, as the API shows it."""
+        return ApiKey(
+            id=self.id,
+            account=self.account,
+            kind=self.kind,
+            name=self.name,
+            prefix=self.prefix,
+            scopes=tuple(self.scopes),
+            subject=self.subject,
+            created_at=self.created_at,
+            expires_at=self.expires_at,
+            revoked_at=self.revoked_at,
+        )
+
+    def issued(self, secret: str) -> IssuedKey:
+        """The key with its secret, which is shown once."""
+        view = self.view()
+        return IssuedKey(secret=secret, **{name: getattr(view, name) for name in view.__struct_fields__})
