@@ -1,5 +1,8 @@
 """Miners as plain values: what the batched statements work on, with the same names as the rows."""
 
+from datetime import datetime
+from uuid import UUID
+
 from msgspec import Struct
 
 from aitbc.modules.gpu.models.reputation import Score
@@ -19,6 +22,8 @@ class MinerValue(Struct, kw_only=True):
     version: int
     booking: str | None = None
     booker: str | None = None
+    seen_at: datetime | None = None
+    """When the heartbeat before this one came."""
     readings: str | None = None
     """The readings of this heartbeat; none leaves the stored ones."""
 
@@ -34,6 +39,16 @@ class Heartbeat(Struct, frozen=True, kw_only=True):
     leaving: bool = False
     request_id: str | None = None
     """The request that it came with."""
+
+
+class BookedTimeValue(Struct, kw_only=True):
+    """How the time of a booking is counted, by value."""
+
+    id: UUID
+    ends_at: datetime
+    grace_ms: int
+    unreachable_us: int
+    counted_at: datetime
 
 
 class MinerStatus(Struct, frozen=True):

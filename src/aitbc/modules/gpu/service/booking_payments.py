@@ -11,6 +11,7 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.modules.gpu.models.bookings import PAID, BookingRow, BookingState, hold_of
 from aitbc.modules.gpu.service.booking_states import end_booking
+from aitbc.modules.gpu.service.settings import GpuSettings
 from aitbc.modules.trading.api import HoldNotFound, HoldNotOpen, InsufficientFunds, PayRent, PlaceHold, TradingApi
 
 HOLD_MARGIN = timedelta(days=7)
@@ -22,9 +23,15 @@ log = structlog.get_logger("aitbc.gpu")
 class BookingPayments:
     """Holding, paying and returning the money of bookings."""
 
-    def __init__(self, db: Database, trading: TradingApi) -> None:
+    def __init__(self, db: Database, trading: TradingApi, settings: GpuSettings) -> None:
         self._db = db
+        self._settings = settings
         self._trading = trading
+
+    def grace(self, *, legacy: bool) -> timedelta:
+        """How long after a heartbeat of its miner the time of a booking is paid; a legacy one sends none while it works."""
+        patience = self._settings.older_patience_seconds if legacy else 0.0
+        return timedelta(seconds=max(self._settings.offline_seconds, patience))
 
     async def hold(self, placed: BookingRow) -> None:
         """Hold what all of a booking's time costs; where that fails, the booking is refused.

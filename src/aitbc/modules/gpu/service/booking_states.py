@@ -9,7 +9,16 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, select
 
 from aitbc.kernel.database.unit_of_work import UnitOfWork
-from aitbc.modules.gpu.models.bookings import ALLOWED, IS_OPEN, PAID, BookingRow, BookingState, cost_until
+from aitbc.modules.gpu.models.bookings import (
+    ALLOWED,
+    IS_OPEN,
+    PAID,
+    BookingRow,
+    BookingState,
+    cost_until,
+    count_time,
+)
+from aitbc.modules.gpu.models.life import takes_work
 from aitbc.modules.gpu.models.tables import MinerRow
 from aitbc.modules.gpu.service.miner_rows import publish_change
 
@@ -37,6 +46,8 @@ async def end_booking(uow: UnitOfWork, row: BookingRow, end: BookingState, at: d
         return False
     row.state = end
     row.ended_at = max(at, row.starts_at)
+    if held_by is not None and end in PAID:
+        count_time(row, working=takes_work(held_by.status, held_by.status_reason), seen_at=held_by.seen_at, at=at)
     row.cost_units = cost_until(row, at) if end in PAID else 0
     if row.total_units == 0:  # nothing was held
         row.settled_at = row.ended_at

@@ -18,6 +18,7 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError, Conflict, NotFound, TooMany
 from aitbc.modules.ai.api import AiApi, Job, OrderJob
 from aitbc.modules.gpu.models.bookings import IS_OPEN, MILLISECOND, Booking, BookingRow, BookingState, booking_view
+from aitbc.modules.gpu.models.legacy import LegacyMinerRow
 from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.models.listings import ListedGpuRow
 from aitbc.modules.gpu.models.pricing import total
@@ -144,6 +145,8 @@ class Bookings:
                 "state": BookingState.PLACED,
                 "starts_at": at,
                 "ends_at": at + command.duration_ms * MILLISECOND,
+                "grace_ms": self._payments.grace(legacy=await _is_legacy(uow, miner)) // MILLISECOND,
+                "counted_at": at,
             }
             placing = upsert(BookingRow).values(**values).on_conflict_do_nothing().returning(BookingRow)
             row = (await uow.session.scalars(placing)).one_or_none()
@@ -173,7 +176,9 @@ class Bookings:
         return twin
 
     async def release(self, who: Principal, booking: str, once: IdempotencyKey = IdempotencyKey.NONE) -> Booking:
-        """Give a GPU back before its time: what was used is paid, the rest returns. What is over stays as it came out.
+        """Give a GPU back before its time: the time until now is paid, less that in which its miner took no work.
+
+        The rest returns. What is over stays as it came out.
 
         Raises `BookingNotFound`, and `BookingNotOpen` for one that has not begun.
         """
@@ -295,6 +300,12 @@ async def _miner_of(uow: UnitOfWork, gpu: ListedGpuRow) -> MinerRow | None:
     """The miner that a listed GPU is in, if it is known here."""
     query = with_miner(select(MinerRow).select_from(ListedGpuRow)).where(ListedGpuRow.id == gpu.id)
     return (await uow.session.scalars(query)).one_or_none()
+
+
+async def _is_legacy(uow: UnitOfWork, miner: MinerRow | None) -> bool:
+    if miner is None:
+        return False
+    return await uow.session.scalar(select(LegacyMinerRow.miner).where(LegacyMinerRow.miner == miner.id)) is not None
 
 
 def _bookings_query() -> Select[BookingRow, ListedGpuRow, str]:

@@ -1,7 +1,8 @@
 """Heartbeats: how a miner shows that it lives and works on its leases."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -20,6 +21,7 @@ from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.models.values import Heartbeat, MinerStatus
 from aitbc.modules.gpu.service.enrolment import Slots
 from aitbc.modules.gpu.service.miner_rows import miner_of_key
+from aitbc.modules.gpu.service.settings import GpuSettings
 
 LEASES_MAX = 256
 AttemptId = Annotated[
@@ -69,11 +71,11 @@ class HeartbeatAnswer(Struct, frozen=True, kw_only=True):
 class Heartbeats:
     """Recording heartbeats, those of many miners in one transaction, and renewing the leases that they name."""
 
-    def __init__(self, db: Database, ai: AiApi, interval_seconds: float) -> None:
-        """`interval_seconds` is how often miners are asked to send one."""
+    def __init__(self, db: Database, ai: AiApi, settings: GpuSettings) -> None:
         self._ai = ai
-        self._interval_seconds = interval_seconds
-        self._records: Batcher[Heartbeat, MinerStatus] = Batcher(lambda batch: record_heartbeats(db, batch))
+        self._interval_seconds = settings.heartbeat_seconds
+        grace = timedelta(seconds=settings.offline_seconds)
+        self._records: Batcher[Heartbeat, MinerStatus] = Batcher(partial(record_heartbeats, db, grace=grace))
 
     async def receive(self, who: Principal, sent: SendHeartbeat) -> HeartbeatAnswer:
         """Record a heartbeat, and extend the leases it names. Raises `MinerNotFound`."""
