@@ -34,7 +34,7 @@ LOCK_MINERS = f"SELECT {LOCKED} FROM gpu.miners WHERE id = ANY($1::uuid[]) ORDER
 
 # One rewrite of each narrow row. No index holds any of these columns, so the new version stays on the same page.
 SAVE_MINERS = MINERS.update(
-    without=("account", "drain_message", "booking", "booker", "seen_at"),
+    without=("account", "drain_message", "booking", "booker", "seen_at", "stopping_since"),
     constants={
         "readings": "coalesce(v.readings, t.readings)",
         "seen_at": ":seen_at",
@@ -114,11 +114,12 @@ async def record_heartbeats(
     if news:
         database.notify_published()
     return [
-        MinerStatus(miners[heartbeat.miner].status, miners[heartbeat.miner].status_reason)
-        if heartbeat.miner in miners
-        else MinerNotFound()
-        for heartbeat in heartbeats
+        _status(miners[heartbeat.miner]) if heartbeat.miner in miners else MinerNotFound() for heartbeat in heartbeats
     ]
+
+
+def _status(miner: MinerValue) -> MinerStatus:
+    return MinerStatus(miner.status, miner.status_reason, miner.stopping_since)
 
 
 async def _count_booked_time(

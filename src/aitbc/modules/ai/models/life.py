@@ -84,6 +84,8 @@ class Reason(StrEnum):
     """Its owner asked to finish early, and the miner did not bring what it had delivered."""
     CANCELED_BY_OPERATOR = "canceled_by_operator"
     QUEUE_TIMEOUT = "queue_timeout"
+    BOOKING_ENDED = "booking_ended"
+    """The booking that it was for is over."""
 
 
 class Fault(StrEnum):
@@ -275,6 +277,13 @@ def cancel(job: JobFields, attempt: AttemptFields | None, *, by_operator: bool, 
     move(job, State.CANCELED, reason, at=at)
     if attempt is not None:
         end(attempt, Ended.CANCELED, fault=Fault.NONE, reason=reason, message="", at=at)
+
+
+def end_with_booking(job: JobFields, attempt: AttemptFields | None, *, at: datetime) -> None:
+    """The booking that a job is for is over: it ends wherever it is. Raises `IllegalMove` for one that has ended."""
+    move(job, State.CANCELED, Reason.BOOKING_ENDED, at=at)
+    if attempt is not None:
+        end(attempt, Ended.CANCELED, fault=Fault.NONE, reason=Reason.BOOKING_ENDED, message="", at=at)
 
 
 def ask_to_stop(job: JobFields, attempt: AttemptFields, *, at: datetime) -> None:

@@ -24,6 +24,7 @@ class MinerValue(Struct, kw_only=True):
     booker: str | None = None
     seen_at: datetime | None = None
     """When the heartbeat before this one came."""
+    stopping_since: datetime | None = None
     readings: str | None = None
     """The readings of this heartbeat; none leaves the stored ones."""
 
@@ -56,6 +57,8 @@ class MinerStatus(Struct, frozen=True):
 
     status: str
     reason: str | None
+    stopping_since: datetime | None = None
+    """When work of a booking was ended that it has not shown to have stopped."""
 
 
 class PollContext(Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from aitbc.kernel.primitives.errors import AmountOverflow
 from aitbc.kernel.primitives.money import InvalidAmount, parse, render
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
 from aitbc.kernel.primitives.text import Name, Text
+from aitbc.modules.ai.api import BookingNotFound, BookingNotOpen
 from aitbc.modules.gpu.api import MinerNotFound
 from aitbc.modules.gpu.models.bookings import MILLISECOND, Booking
 from aitbc.modules.gpu.models.listing_views import ListedGpu
@@ -22,8 +23,6 @@ from aitbc.modules.gpu.service.bookings import (
     BookGpu,
     BookingCostsMore,
     BookingFilter,
-    BookingNotFound,
-    BookingNotOpen,
     Bookings,
     GpuOffline,
     TooManyBookings,

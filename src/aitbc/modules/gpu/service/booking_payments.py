@@ -58,7 +58,7 @@ class BookingPayments:
         with suppress(AppError):  # the reconciler tries again
             async with self._db.unit_of_work() as uow:
                 row = await uow.session.get_one(BookingRow, booking)
-                refused = await end_booking(uow, row, BookingState.REFUSED, now())
+                refused = await end_booking(uow, row, BookingState.REFUSED, now(), stopped=False)
                 if refused and nothing_held:
                     row.settled_at = row.ended_at
             if refused and not nothing_held:

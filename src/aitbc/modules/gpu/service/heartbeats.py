@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
+from sqlalchemy import update
 
 from aitbc.kernel.database.batcher import Batcher
 from aitbc.kernel.database.unit_of_work import Database
@@ -18,6 +19,7 @@ from aitbc.modules.ai.api import AiApi, LeaseStatus, Renewal
 from aitbc.modules.gpu.api import SLOTS_MAX, Inventory
 from aitbc.modules.gpu.batched import record_heartbeats
 from aitbc.modules.gpu.models.life import Status
+from aitbc.modules.gpu.models.tables import MinerRow
 from aitbc.modules.gpu.models.values import Heartbeat, MinerStatus
 from aitbc.modules.gpu.service.enrolment import Slots
 from aitbc.modules.gpu.service.miner_rows import miner_of_key
@@ -72,6 +74,7 @@ class Heartbeats:
     """Recording heartbeats, those of many miners in one transaction, and renewing the leases that they name."""
 
     def __init__(self, db: Database, ai: AiApi, settings: GpuSettings) -> None:
+        self._db = db
         self._ai = ai
         self._interval_seconds = settings.heartbeat_seconds
         grace = timedelta(seconds=settings.offline_seconds)
@@ -106,7 +109,16 @@ class Heartbeats:
         miner = await self._records.do(heartbeat)
         if miner.status == Status.REMOVED:
             return miner, [LeaseStatus(attempt=one.attempt, status="lost") for one in renewals]
-        return miner, await self._ai.renew(heartbeat.miner, renewals) if renewals else ()
+        leases = await self._ai.renew(heartbeat.miner, renewals) if renewals else ()
+        if miner.stopping_since is not None and all(lease.status == "live" for lease in leases):
+            await self._note_stopped(heartbeat.miner, miner.stopping_since)
+        return miner, leases
+
+    async def _note_stopped(self, miner: str, since: datetime) -> None:
+        """A miner works on nothing that is over: whoever wants it next may book it."""
+        stopped = update(MinerRow).where(MinerRow.id == miner, MinerRow.stopping_since == since)
+        async with self._db.unit_of_work() as uow:
+            await uow.session.execute(stopped.values(stopping_since=None))
 
     async def record(self, miner: str) -> MinerStatus:
         """Record that a miner was there, and nothing else of it. Raises `MinerNotFound`."""

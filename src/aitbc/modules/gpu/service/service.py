@@ -60,7 +60,7 @@ class GpuService:
         self.miner_history = MinerHistory(db, ai, self.miners)
         self.listings = Listings(db)
         self.booking_payments = BookingPayments(db, trading, settings)
-        self.booking_reconciler = BookingReconciler(db, self.booking_payments)
+        self.booking_reconciler = BookingReconciler(db, ai, self.booking_payments)
         self.bookings = Bookings(db, ai, self.listings, self.booking_payments)
         self.order_book = OrderBook(db, settings.order_days)
         self.legacy_keys = LegacyKeys(db, Sealer(platform.secret, "keys of older miners"), settings.miners_max)
