@@ -16,7 +16,9 @@ Which = Annotated[str, typer.Argument(metavar="BOOKING", help="Its id, book_…"
 BRIEF = (*columns("id", "state", "model", "gpu"), Column("PRICE", "price", "number"), *columns("ends_at"))
 FULL = (
     *columns("id", "state", "gpu", "model", "miner", "reachable", "label", "price_per_hour", "price", "cost"),
-    *columns("returned", "starts_at", "ends_at", "ended_at", "settled_at", "transaction"),
+    *columns(
+        "returned", "paid_seconds", "unpaid_seconds", "starts_at", "ends_at", "ended_at", "settled_at", "transaction"
+    ),
 )
 app = noun("booking", "GPUs for yourself: book, list, release.")
 
@@ -55,7 +57,7 @@ def create(
     max_price: Annotated[str, typer.Option("--max-price", help="The most that all of it may cost, in AITBC.")],
     label: Annotated[str | None, typer.Option("--label", help="What it is for.")] = None,
 ) -> None:
-    """Have a GPU for yourself from now on. All of its time is held, and paid at the end as far as it was used."""
+    """Have a GPU for yourself from now on. All of its time is held, and paid at the end as far as it was there."""
     body: dict[str, Any] = {"gpu": gpu, "duration_seconds": round(seconds_of(duration)), "max_price": max_price}
     if label is not None:
         body["label"] = label
@@ -64,6 +66,6 @@ def create(
 
 @command(app, "release", examples=["aitbc booking release book_01…"], changes=True, ends=[NOT_FOUND])
 def release(call: Call, booking: Which) -> None:
-    """Give a GPU back before its time: the time until now is paid, the rest of the money returns."""
+    """Give a GPU back before its time: the time that it was there is paid, the rest returns."""
     path = f"{PATH}/{part(booking)}"
     call.out.one(call.change("POST", f"{path}/release", look=path), FULL)

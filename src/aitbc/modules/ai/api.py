@@ -278,6 +278,8 @@ class OrderJob(Struct, frozen=True, kw_only=True):
     kind: str
     input: dict[str, Any]
     booking: str
+    booking_ends_at: datetime
+    """The module above has just seen that the booking lasts until then and is this account's."""
     queue_seconds: int
     """How long it may wait for the GPU."""
     request_key: str | None
@@ -370,6 +372,18 @@ class JobNotFound(NotFound):
     """There is no such job."""
 
     code = "job_not_found"
+
+
+class BookingNotFound(NotFound):
+    """There is no such booking, or it is not yours."""
+
+    code = "booking_not_found"
+
+
+class BookingNotOpen(Conflict):
+    """This booking is not active."""
+
+    code = "booking_not_active"
 
 
 class TooManyOpenJobs(TooMany):
@@ -492,7 +506,14 @@ class AiApi(Protocol):
         """Submit a job to a booked GPU; it costs one minor unit, since the booking pays for its time.
 
         Raises what a submission raises: `UnknownKind`, `InvalidInput`, `InsufficientFunds`, `IdempotencyKeyReused`,
-        `TooManyOpenJobs`.
+        `TooManyOpenJobs`, `BookingNotOpen`.
+        """
+        ...
+
+    async def end_booking(self, booking: str, account: str) -> int:
+        """End all work of a booking of this account's: leases are stopped, what waits is closed, and no more is taken.
+
+        Answers how many leases there were. Repeating it is harmless.
         """
         ...
 

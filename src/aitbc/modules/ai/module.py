@@ -25,7 +25,7 @@ from aitbc.modules.ai.service.quotes import Quotes
 from aitbc.modules.ai.service.runs import Runs
 from aitbc.modules.ai.service.stops import Stops
 from aitbc.modules.ai.service.submissions import Submissions
-from aitbc.modules.gpu.events import MinerChanged
+from aitbc.modules.gpu.events import BookingEnded, BookingStarted, MinerChanged
 from aitbc.modules.trading.api import TradingApi
 
 module = Module(
@@ -35,7 +35,11 @@ module = Module(
     metadata=Base.metadata,
     routes=(JobController, RunController, KindController, QuoteController, ArtifactController, PaymentController),
     needs={"trading": TradingApi},
-    handles={MinerChanged: AiService.on_miners_changed},
+    handles={
+        MinerChanged: AiService.on_miners_changed,
+        BookingStarted: AiService.on_bookings_started,
+        BookingEnded: AiService.on_bookings_ended,
+    },
     parts={
         "submissions": Submissions,
         "quotes": Quotes,

@@ -3,7 +3,7 @@ read."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,16 +16,17 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.modules.ai.events import AttemptEnded
 from aitbc.modules.gpu.api import MinerNotFound
-from aitbc.modules.gpu.models.life import Status, apply_heartbeat
+from aitbc.modules.gpu.models.bookings import count_time
+from aitbc.modules.gpu.models.life import Status, apply_heartbeat, takes_work
 from aitbc.modules.gpu.models.reputation import PRIOR, UNKNOWN, Score, Tally, score, tally
 from aitbc.modules.gpu.models.tables import MinerRow, ReputationEventRow
-from aitbc.modules.gpu.models.values import Heartbeat, MinerStatus, MinerValue, PollContext
+from aitbc.modules.gpu.models.values import BookedTimeValue, Heartbeat, MinerStatus, MinerValue, PollContext
 from aitbc.modules.gpu.models.views import miner_changed
 
 MINERS = BulkTable(
     MinerRow,
     MinerValue,
-    unmapped=("name", "public_key", "seen_at", "capabilities_version", "created_at", "changed_at"),
+    unmapped=("name", "public_key", "capabilities_version", "created_at", "changed_at"),
 )
 LOCKED = MINERS.columns(without=("readings",))
 
@@ -34,7 +35,7 @@ LOCK_MINERS = f"SELECT {LOCKED} FROM gpu.miners WHERE id = ANY($1::uuid[]) ORDER
 
 # One rewrite of each narrow row. No index holds any of these columns, so the new version stays on the same page.
 SAVE_MINERS = MINERS.update(
-    without=("account", "drain_message", "booking", "booker"),
+    without=("account", "drain_message", "booking", "booker", "seen_at", "stopping_since"),
     constants={
         "readings": "coalesce(v.readings, t.readings)",
         "seen_at": ":seen_at",
@@ -43,6 +44,15 @@ SAVE_MINERS = MINERS.update(
 )
 
 READ_CAPABILITIES = "SELECT miner, capabilities FROM gpu.profiles WHERE miner = ANY($1::uuid[])"
+
+# By hand, like the next: of the wide row of a booking they read and write only how its time is counted.
+LOCK_TIMES = """
+SELECT id, ends_at, grace_ms, unreachable_us, counted_at FROM gpu.bookings
+WHERE id = ANY($1::uuid[]) AND state = 'active' ORDER BY id FOR NO KEY UPDATE"""
+
+SAVE_TIMES = """
+UPDATE gpu.bookings b SET unreachable_us = v.unreachable_us, counted_at = v.counted_at
+FROM unnest($1::uuid[], $2::int8[], $3::timestamptz[]) AS v(id, unreachable_us, counted_at) WHERE b.id = v.id"""
 
 ADD_CHANGES = """
 INSERT INTO gpu.status_changes (miner, at, status, reason)
@@ -79,13 +89,16 @@ UPDATE gpu.reputations r SET score = v.score, good = v.good, bad = v.bad, update
 FROM unnest($1::uuid[], $2::float8[], $3::int[], $4::int[]) AS v(miner, score, good, bad) WHERE r.miner = v.miner"""
 
 
-async def record_heartbeats(database: Database, heartbeats: Sequence[Heartbeat]) -> list[MinerStatus | AppError]:
-    """Record heartbeats; publishes each miner that changed by it."""
+async def record_heartbeats(
+    database: Database, heartbeats: Sequence[Heartbeat], *, grace: timedelta
+) -> list[MinerStatus | AppError]:
+    """Record heartbeats; publishes each miner that changed by it. A silence within `grace` interrupts no booking."""
     at = now()
     async with database.raw_transaction() as connection:
         wanted = {ids.decode("mnr", heartbeat.miner) for heartbeat in heartbeats}
         miners = {miner.id: miner for miner in map(LOCKED.read, await connection.fetch(LOCK_MINERS, list(wanted)))}
         before = {miner.id: miner.status for miner in miners.values()}
+        worked = {miner.id: takes_work(miner.status, miner.status_reason) for miner in miners.values() if miner.booking}
         changed = [
             heartbeat.miner
             for heartbeat in heartbeats
@@ -93,6 +106,7 @@ async def record_heartbeats(database: Database, heartbeats: Sequence[Heartbeat])
         ]
         heard = [miner for miner in miners.values() if miner.status != Status.REMOVED]
         await _save(connection, heard, at)
+        await _count_booked_time(connection, heard, worked, at, grace)
         news = [miners[miner] for miner in dict.fromkeys(changed)]
         if news:
             await _publish_changes(
@@ -101,11 +115,32 @@ async def record_heartbeats(database: Database, heartbeats: Sequence[Heartbeat])
     if news:
         database.notify_published()
     return [
-        MinerStatus(miners[heartbeat.miner].status, miners[heartbeat.miner].status_reason)
-        if heartbeat.miner in miners
-        else MinerNotFound()
-        for heartbeat in heartbeats
+        _status(miners[heartbeat.miner]) if heartbeat.miner in miners else MinerNotFound() for heartbeat in heartbeats
     ]
+
+
+def _status(miner: MinerValue) -> MinerStatus:
+    return MinerStatus(miner.status, miner.status_reason, miner.stopping_since)
+
+
+async def _count_booked_time(
+    connection: Connection, miners: Sequence[MinerValue], worked: Mapping[str, bool], at: datetime, grace: timedelta
+) -> None:
+    """Count the time of the bookings of miners that took no work until now, or take none from now on: hardly ever any."""
+    booked = {
+        ids.decode("book", miner.booking): miner
+        for miner in miners
+        if miner.booking is not None
+        if not worked[miner.id] or miner.status != Status.ONLINE or (miner.seen_at or at) + grace < at
+    }
+    if not booked:
+        return
+    times = [BookedTimeValue(**row) for row in await connection.fetch(LOCK_TIMES, list(booked))]
+    for time in times:
+        miner = booked[time.id]
+        count_time(time, working=worked[miner.id], seen_at=miner.seen_at, at=at)
+    columns = [time.unreachable_us for time in times], [time.counted_at for time in times]
+    await connection.execute(SAVE_TIMES, [time.id for time in times], *columns)
 
 
 def update_miner(miner: MinerValue, heartbeat: Heartbeat) -> bool:

@@ -33,3 +33,24 @@ class MinerChanged(Event, frozen=True, kw_only=True):
     """The booking that it is in: it takes the jobs of that booking only, from the account that booked it."""
     booker: str | None = None
     changed_at: datetime
+
+
+class BookingStarted(Event, frozen=True, kw_only=True):
+    """Somebody has a GPU for themselves from now on: jobs may name the booking."""
+
+    kind: ClassVar[str] = "gpu.booking_started"
+    booking: str
+    account: str
+    """Who booked it, and may submit jobs for it."""
+    ends_at: datetime
+
+
+class BookingEnded(Event, frozen=True, kw_only=True):
+    """A booking is over, whatever ended it: no work of it goes on."""
+
+    kind: ClassVar[str] = "gpu.booking_ended"
+    booking: str
+    account: str
+    state: str
+    """`released`, `ended` or `canceled`."""
+    ended_at: datetime

@@ -15,6 +15,7 @@ from aitbc.kernel.database.write_batch import WriteBatch
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import Claim, InputFile, Lease
+from aitbc.modules.ai.batched.bookings import live_bookings
 from aitbc.modules.ai.batched.counts import count_ended
 from aitbc.modules.ai.batched.rows import ATTEMPTS, JOBS, UNRULED, save_jobs
 from aitbc.modules.ai.events import JobClosed
@@ -100,11 +101,15 @@ class Dealer:
         taken: list[JobValue] = []
         attempts: list[AttemptValue] = []
         async with self._database.raw_transaction() as connection:
-            lanes, live = await self._waiting_lanes(connection, [s.claim.miner for s in seats if s.claim.slots_total])
-            _leave_room(seats, live)
+            lanes, leases = await self._waiting_lanes(connection, [s.claim.miner for s in seats if s.claim.slots_total])
+            _leave_room(seats, leases)
             refused: list[JobValue] = []
+            booked = {seat.claim.capabilities.booking or "" for seat in seats} - {""}
+            live = await live_bookings(connection, booked, at) if lanes else set()
             for table in tables_of(seats) if lanes else ():
                 offer = table[0].claim.capabilities
+                if offer.booking is not None and offer.booking not in live:
+                    continue
                 fitting = [lane for lane, needs in lanes.items() if matches(needs, offer)]
                 if fitting:
                     found = await self._take(connection, fitting, table, [job.id for job in taken], at)

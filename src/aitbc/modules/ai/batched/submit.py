@@ -12,10 +12,11 @@ from aitbc.kernel.database.write_batch import WriteBatch
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
-from aitbc.modules.ai.api import Job, TooManyOpenJobs
+from aitbc.modules.ai.api import BookingNotOpen, Job, TooManyOpenJobs
+from aitbc.modules.ai.batched.bookings import live_bookings
 from aitbc.modules.ai.batched.counts import count_submitted
 from aitbc.modules.ai.batched.rows import JOBS, RESULT
-from aitbc.modules.ai.models.queue import rank_after
+from aitbc.modules.ai.models.queue import needs_of, rank_after
 from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.models.views import job_view
 
@@ -72,10 +73,11 @@ async def submit_many(
     """Write the jobs whose money is held; answers each with the job, which for a repeated request is the earlier one.
 
     `served` tells the rank that a kind's miners have reached: where a lane that is empty begins. What would be more
-    than `open_max` open jobs of an account is refused.
+    than `open_max` open jobs of an account is refused, and so is what is for a booking that is over.
     """
     async with database.raw_transaction() as connection:
         answers, fresh = await _claim_keys(connection, submissions)
+        fresh = await _require_bookings(connection, submissions, fresh, answers)
         fresh = await _admit(connection, submissions, fresh, answers, open_max)
         jobs = [submissions[index].job for index in fresh]
         if jobs:
@@ -111,6 +113,31 @@ async def _claim_keys(
     return answers, [index for index in range(len(submissions)) if index not in set(repeated)]
 
 
+async def _require_bookings(
+    connection: Connection, submissions: Sequence[Submission], fresh: Sequence[int], answers: list[Job | AppError]
+) -> list[int]:
+    """Those of the fresh submissions that are for no booking, or for one that lasts."""
+    named = {index: needs_of(submissions[index].job.needs).booking for index in fresh}
+    wanted = {booking for booking in named.values() if booking is not None}
+    live = await live_bookings(connection, wanted, now())
+    over = [index for index in fresh if named[index] in wanted - live]
+    if over:
+        await _refuse(connection, [submissions[index] for index in over], answers, BookingNotOpen())
+    return [index for index in fresh if index not in over]
+
+
+async def _refuse(
+    connection: Connection, refused: Sequence[Submission], answers: list[Job | AppError], error: AppError
+) -> None:
+    """Refuse submissions, which leave no answer behind."""
+    keyed = [s.once for s in refused if s.once.key is not None]
+    await connection.execute(DROP_KEYS, [once.account for once in keyed], [once.key for once in keyed])
+    gone = {submission.job.id for submission in refused}
+    for index, answer in enumerate(answers):  # a twin in this batch was answered with the same job
+        if isinstance(answer, Job) and answer.id in gone:
+            answers[index] = error
+
+
 async def _admit(
     connection: Connection,
     submissions: Sequence[Submission],
@@ -131,12 +158,7 @@ async def _admit(
         else:
             admitted.append(index)
     if refused:
-        keyed = [s.once for s in refused if s.once.key is not None]
-        await connection.execute(DROP_KEYS, [once.account for once in keyed], [once.key for once in keyed])
-        gone = {submission.job.id for submission in refused}
-        for index, answer in enumerate(answers):  # a twin in this batch was answered with the same job
-            if isinstance(answer, Job) and answer.id in gone:
-                answers[index] = TooManyOpenJobs(open_jobs_max=open_max)
+        await _refuse(connection, refused, answers, TooManyOpenJobs(open_jobs_max=open_max))
     return admitted[::-1]
 
 

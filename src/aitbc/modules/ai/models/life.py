@@ -97,6 +97,8 @@ class Reason(StrEnum):
     QUEUE_TIMEOUT = "queue_timeout"
     HOLD_EXPIRED = "hold_expired"
     """Its money was no longer held, as after days in which the platform stood still; it went back to its payer."""
+    BOOKING_ENDED = "booking_ended"
+    """The booking that it was for is over."""
 
 
 class Fault(StrEnum):
@@ -289,6 +291,13 @@ def cancel(job: JobFields, attempt: AttemptFields | None, *, by_operator: bool, 
     move(job, State.CANCELED, reason, at=at)
     if attempt is not None:
         end(attempt, Ended.CANCELED, fault=Fault.NONE, reason=reason, message="", at=at)
+
+
+def end_with_booking(job: JobFields, attempt: AttemptFields | None, *, at: datetime) -> None:
+    """The booking that a job is for is over: it ends wherever it is. Raises `IllegalMove` for one that has ended."""
+    move(job, State.CANCELED, Reason.BOOKING_ENDED, at=at)
+    if attempt is not None:
+        end(attempt, Ended.CANCELED, fault=Fault.NONE, reason=Reason.BOOKING_ENDED, message="", at=at)
 
 
 def ask_to_stop(job: JobFields, attempt: AttemptFields, *, at: datetime) -> None:

@@ -19,6 +19,12 @@ class Base(DeclarativeBase):
     metadata = module_metadata("ai")
 
 
+OPEN_AND_BOOKED = (
+    "state IN ('queued', 'leased', 'running') AND strpos(needs, '\"booking\":\"book_') > 0"  # as `needs_text` writes it
+)
+"""Which jobs are open and name a booking: only in these very words does a query find the index of them."""
+
+
 class JobRow(Base):
     """A job: what is asked, by whom, for how much, where it is, and what came of it."""
 
@@ -35,6 +41,7 @@ class JobRow(Base):
         Index("jobs_queue_idx", "lane", "rank", "id", postgresql_where=text("state = 'queued'")),
         Index("jobs_waiting_idx", "expires_at", "id", postgresql_where=text("state = 'queued'")),
         Index("jobs_account_idx", "account", "id"),
+        Index("jobs_booked_idx", "account", "id", postgresql_where=text(OPEN_AND_BOOKED)),
         Index("jobs_kept_idx", "kept_until", "id", postgresql_where=text("kept_until IS NOT NULL")),
         {"info": NO_DELETE},
     )
@@ -234,3 +241,16 @@ class MinerRow(Base):
     """The booking that it is in, and who booked it."""
     booker: Mapped[str | None] = mapped_column(Text)
     changed_at: Mapped[datetime] = mapped_column(MOMENT)
+
+
+class BookingRow(Base):
+    """A booking as the events of gpu describe it: jobs may name it while it lasts, if they are its booker's."""
+
+    __tablename__ = "bookings"
+    __table_args__ = ({"info": NO_DELETE},)
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    account: Mapped[str] = mapped_column(Text)
+    ends_at: Mapped[datetime | None] = mapped_column(MOMENT)
+    """Unknown of one that began before bookings were kept here, or whose end was heard of before its start."""
+    ended_at: Mapped[datetime | None] = mapped_column(MOMENT)
+    """Never null again: whatever is heard of it later, it is over."""

@@ -14,7 +14,15 @@ from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page, decode_cursor
-from aitbc.modules.ai.api import Explanation, Job, JobDetail, JobNotFound, TooManyOpenJobs
+from aitbc.modules.ai.api import (
+    BookingNotFound,
+    BookingNotOpen,
+    Explanation,
+    Job,
+    JobDetail,
+    JobNotFound,
+    TooManyOpenJobs,
+)
 from aitbc.modules.ai.models.life import IllegalMove
 from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.routes.market import SUBMIT_ERRORS
@@ -32,7 +40,14 @@ StateName = Literal["queued", "leased", "running", "succeeded", "failed", "cance
 KindName = Annotated[str, Meta(max_length=40)]
 Seconds = Annotated[float, Meta(ge=0, le=60, description="How long to wait at most.")]
 LastEventId = Annotated[str | None, HeaderParameter(name="Last-Event-ID", description="The last event that was seen.")]
-SUBMISSION_ERRORS = (*SUBMIT_ERRORS, MaxPriceTooLow, InsufficientFunds, TooManyOpenJobs)
+SUBMISSION_ERRORS = (
+    *SUBMIT_ERRORS,
+    MaxPriceTooLow,
+    InsufficientFunds,
+    TooManyOpenJobs,
+    BookingNotFound,
+    BookingNotOpen,
+)
 READ = {"permission": "jobs:read", "errors": (JobNotFound,)}
 
 

@@ -5,6 +5,7 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import money
 from aitbc.modules.ai.api import Clocks, Job, OrderJob
 from aitbc.modules.ai.models.submit_job import Requirements, SubmitJob
+from aitbc.modules.ai.service.live_bookings import LiveBookings
 from aitbc.modules.ai.service.submissions import Submissions
 
 LEAST = money.render(1)
@@ -14,11 +15,13 @@ LEAST = money.render(1)
 class BookedJobs:
     """Submits jobs for another module."""
 
-    def __init__(self, submissions: Submissions) -> None:
+    def __init__(self, submissions: Submissions, bookings: LiveBookings) -> None:
         self._submissions = submissions
+        self._bookings = bookings
 
     async def order(self, order: OrderJob) -> Job:
         """Submit a job to a booked GPU; the booking has paid for its time already."""
+        await self._bookings.note(order.booking, order.account, order.booking_ends_at)
         command = SubmitJob(
             kind=order.kind,
             input=order.input,

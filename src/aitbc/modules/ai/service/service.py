@@ -4,7 +4,8 @@ Each part has a state of its own; arrows point at the parts that one uses.
 
     submissions ──► planner ──► artifacts            quotes ──► planner, job_queue, fleet_view, payments
         ├─────────► payments ──► trading             explanations ──► jobs, job_queue, fleet_view, durations
-        └─────────► job_queue ──► wakeups            jobs ──► wakeups
+        ├─────────► job_queue ──► wakeups            jobs ──► wakeups
+        └─────────► live_bookings ◄── booked_jobs    booking_ends ──► attempts
     dispatch ─────► wakeups, attempts                job_events ──► jobs, job_logs, output_parts, wakeups
     results ──────► verification ──► jobs, artifacts, output_parts
         └─────────► attempts ──► payments, wakeups, durations
@@ -36,6 +37,7 @@ from aitbc.modules.ai.batched.claim import Dealer
 from aitbc.modules.ai.service.artifacts import Artifacts
 from aitbc.modules.ai.service.attempts import Attempts, HeldLease
 from aitbc.modules.ai.service.booked_jobs import BookedJobs
+from aitbc.modules.ai.service.booking_ends import BookingEnds
 from aitbc.modules.ai.service.dispatch import Dispatch
 from aitbc.modules.ai.service.durations import Durations
 from aitbc.modules.ai.service.explain import Explanations
@@ -45,6 +47,7 @@ from aitbc.modules.ai.service.job_events import JobEvents
 from aitbc.modules.ai.service.job_logs import JobLogs
 from aitbc.modules.ai.service.job_queue import JobQueue
 from aitbc.modules.ai.service.jobs import Jobs
+from aitbc.modules.ai.service.live_bookings import LiveBookings
 from aitbc.modules.ai.service.metrics import measure
 from aitbc.modules.ai.service.output_parts import OutputParts
 from aitbc.modules.ai.service.payment_audit import PaymentAudit
@@ -61,7 +64,7 @@ from aitbc.modules.ai.service.submissions import Submissions
 from aitbc.modules.ai.service.sweeper import Sweeper
 from aitbc.modules.ai.service.verification import Verification
 from aitbc.modules.ai.service.wakeups import Wakeups
-from aitbc.modules.gpu.events import MinerChanged
+from aitbc.modules.gpu.events import BookingEnded, BookingStarted, MinerChanged
 from aitbc.modules.trading.api import TradingApi
 
 
@@ -84,8 +87,9 @@ class AiService:
         # From the client's side
         planner = Planner(self.artifacts, settings)
         self.job_queue = JobQueue(db, ranks, self.wakeups, settings.open_jobs_per_account)
-        self.submissions = Submissions(self.job_queue, planner, self.payments)
-        self.booked_jobs = BookedJobs(self.submissions)
+        self.live_bookings = LiveBookings(db)
+        self.submissions = Submissions(self.job_queue, planner, self.payments, self.live_bookings)
+        self.booked_jobs = BookedJobs(self.submissions, self.live_bookings)
         self.quotes = Quotes(planner, self.job_queue, self.fleet_view, self.payments)
         self.jobs = Jobs(db, self.wakeups)
         self.job_logs = JobLogs(db, self.jobs, watched)
@@ -99,6 +103,7 @@ class AiService:
         self.results = Results(db, self.attempts, verification, self.payments)
         # What ends jobs otherwise
         self.stops = Stops(db, self.attempts)
+        self.booking_ends = BookingEnds(db, self.attempts)
         self.runs = Runs(self.stops, platform.draining)
         self.payment_audit = PaymentAudit(db, trading)
         self.holds = Holds(db, self.payments, self.attempts)
@@ -160,6 +165,10 @@ class AiService:
         """Submit a job to a booked GPU; the booking has paid for its time already."""
         return await self.booked_jobs.order(order)
 
+    async def end_booking(self, booking: str, account: str) -> int:
+        """End all work of a booking; answers how many leases there were."""
+        return await self.booking_ends.end(booking, account)
+
     async def may_read_artifact(self, miner: str, artifact: str) -> bool:
         """Whether a live lease of this miner refers to the artifact."""
         return await self.artifacts.is_leased_to(miner, artifact)
@@ -169,6 +178,14 @@ class AiService:
     async def on_miners_changed(self, uow: UnitOfWork, events: Sequence[MinerChanged]) -> None:
         """Keep the newest version of each miner."""
         await self.fleet_view.apply(uow, events)
+
+    async def on_bookings_started(self, uow: UnitOfWork, events: Sequence[BookingStarted]) -> None:
+        """Note the bookings that jobs may name."""
+        await self.live_bookings.apply_started(uow, events)
+
+    async def on_bookings_ended(self, uow: UnitOfWork, events: Sequence[BookingEnded]) -> None:
+        """End what is left of the work of bookings that are over."""
+        await self.booking_ends.apply_ended(uow, events)
 
     # The periodic tasks
 

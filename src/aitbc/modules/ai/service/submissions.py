@@ -8,6 +8,7 @@ from aitbc.modules.ai.api import Job
 from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.service.job_queue import JobQueue
+from aitbc.modules.ai.service.live_bookings import LiveBookings
 from aitbc.modules.ai.service.payments import Payments
 from aitbc.modules.ai.service.planner import Plan, Planner, job_of
 from aitbc.modules.trading.api import InsufficientFunds
@@ -22,23 +23,26 @@ class MaxPriceTooLow(Invalid):
 class Submissions:
     """Takes jobs from clients."""
 
-    def __init__(self, queue: JobQueue, planner: Planner, payments: Payments) -> None:
+    def __init__(self, queue: JobQueue, planner: Planner, payments: Payments, bookings: LiveBookings) -> None:
         self._queue = queue
         self._planner = planner
         self._payments = payments
+        self._bookings = bookings
 
     async def submit(self, who: Principal, command: SubmitJob, once: IdempotencyKey) -> Job:
         """Hold the money, then write the job, which miners may take from then on.
 
         Raises `UnknownKind`, `InvalidInput`, `MaxPriceTooLow`, `ArtifactNotFound`, `InsufficientFunds`,
-        `IdempotencyKeyReused`, `TooManyOpenJobs`. A crash between the two leaves a hold without a job, whose money
-        `Payments.reconcile` returns.
+        `IdempotencyKeyReused`, `TooManyOpenJobs`, `BookingNotFound`, `BookingNotOpen`. A crash between the two leaves a
+        hold without a job, whose money `Payments.reconcile` returns.
         """
         earlier = await self._queue.stored_answer(once)
         if earlier is not None:
             return earlier
         if self._queue.is_crowded(who.account):
             await self._queue.require_room(who.account)
+        if command.requirements.booking is not None:
+            await self._bookings.require(who, command.requirements.booking)
         plan = await self._planner.plan(who, command)
         _require_price(plan)
         job = job_of(who, command, plan)

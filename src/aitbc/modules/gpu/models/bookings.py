@@ -1,9 +1,12 @@
 """Bookings: the time of a listed GPU that somebody has for themselves, from the moment it is booked.
 
-    placed ──► active ──► released   its booker gave it back: what was used is paid
+    placed ──► active ──► released   its booker gave it back: the time until then is paid
       │          ├──────► ended      its time is over: all of it is paid
       │          └──────► canceled   its owner took the GPU away: nothing is paid
       └► refused, canceled           its money could not be held, or the GPU went before it was
+
+Time in which its miner took no work is not paid (decision 0034): a heartbeat stands for the time until `grace_ms`
+after it.
 
 Only the money of an `active` one is known to be held. Once a booking has ended, its money is settled, and
 `settled_at` says when.
@@ -11,6 +14,7 @@ Only the money of an `active` one is known to be held. Once a booking has ended,
 
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Protocol
 
 from msgspec import Struct
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, Text, text
@@ -23,6 +27,7 @@ from aitbc.modules.gpu.models.pricing import total
 from aitbc.modules.gpu.models.tables import MOMENT, Base, MinerRow
 
 MILLISECOND = timedelta(milliseconds=1)
+MICROSECOND = timedelta(microseconds=1)
 
 
 class BookingState(StrEnum):
@@ -86,6 +91,13 @@ class BookingRow(Base):
     settled_at: Mapped[datetime | None] = mapped_column(MOMENT)
     transaction: Mapped[str | None] = mapped_column(WireId("txn"))
     """The transaction that paid the owner."""
+    grace_ms: Mapped[int] = mapped_column(BigInteger)
+    """How long a heartbeat of its miner stands for: time beyond that is not paid. One that cannot send any while it works
+    has longer.
+    """
+    unreachable_us: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    """How many microseconds of its time, up to `counted_at`, its miner took no work."""
+    counted_at: Mapped[datetime] = mapped_column(MOMENT)
 
     __table_args__ = (
         CheckConstraint(f"state IN {tuple(state.value for state in BookingState)}", name="state"),
@@ -97,6 +109,7 @@ class BookingRow(Base):
             " AND (cost_units IS NULL OR cost_units BETWEEN 0 AND total_units)",
             name="terms",
         ),
+        CheckConstraint("grace_ms > 0 AND unreachable_us >= 0", name="counted"),
         # A GPU, and the miner that it is in, has one booker at a time, whoever asks at once.
         Index("bookings_gpu_key", "gpu", unique=True, postgresql_where=_OPEN_ONLY),
         Index("bookings_miner_key", "miner", unique=True, postgresql_where=_OPEN_ONLY),
@@ -137,6 +150,9 @@ class Booking(Struct, frozen=True, kw_only=True):
     transaction: str | None
     reachable: bool | None
     """Whether the miner is there and takes work; none where none is known, or where the booking is over."""
+    paid_ms: int | None
+    """The time that was paid for, and the time in which it lasted but was not; both none while it is open."""
+    unpaid_ms: int | None
 
     @property
     def returned_units(self) -> int | None:
@@ -149,19 +165,47 @@ def hold_of(booking: str) -> str:
     return "hold_" + booking.removeprefix("book_")
 
 
+class BookedTime(Protocol):
+    """What counting the time of a booking reads and writes."""
+
+    ends_at: datetime
+    grace_ms: int
+    unreachable_us: int
+    counted_at: datetime
+
+
+def count_time(booking: BookedTime, *, working: bool, seen_at: datetime | None, at: datetime) -> None:
+    """Count the time since the last count, in which a miner took work or did not, with its last heartbeat at `seen_at`.
+
+    Call it before the status or `seen_at` of a booked miner changes: between two calls both stay as they are.
+    """
+    until, since = min(at, booking.ends_at), booking.counted_at
+    if working and seen_at is not None:
+        since = max(since, seen_at + booking.grace_ms * MILLISECOND)
+    if until > since:
+        booking.unreachable_us += (until - since) // MICROSECOND
+    booking.counted_at = max(booking.counted_at, until)
+
+
+def paid_time(row: BookingRow, at: datetime) -> timedelta:
+    """The time from its start until then, less what was not reachable: what an end then pays for."""
+    used = min(at, row.ends_at) - row.starts_at - row.unreachable_us * MICROSECOND
+    return max(used, timedelta())
+
+
 def cost_until(row: BookingRow, at: datetime) -> int:
     """What the time from its start until then costs; of all its time, what was held for it.
 
     Raises nothing: it is never more.
     """
-    if at >= row.ends_at:
+    if at >= row.ends_at and not row.unreachable_us:
         return row.total_units
-    used = max((at - row.starts_at) // MILLISECOND, 0)
-    return min(total(row.price_units, 1, used), row.total_units)
+    return min(total(row.price_units, 1, paid_time(row, at) // MILLISECOND), row.total_units)
 
 
 def booking_view(row: BookingRow, gpu: ListedGpuRow, *, online: bool | None) -> Booking:
     """A booking, with the GPU that it is of."""
+    paid_ms, unpaid_ms = _times(row)
     return Booking(
         id=row.id,
         gpu=row.gpu,
@@ -184,4 +228,17 @@ def booking_view(row: BookingRow, gpu: ListedGpuRow, *, online: bool | None) -> 
         settled_at=row.settled_at,
         transaction=row.transaction,
         reachable=online if row.state in OPEN else None,
+        paid_ms=paid_ms,
+        unpaid_ms=unpaid_ms,
     )
+
+
+def _times(row: BookingRow) -> tuple[int, int] | tuple[None, None]:
+    """How much of the time that a booking lasted was paid for, and how much was not."""
+    if row.ended_at is None:
+        return None, None
+    if row.state == BookingState.REFUSED:
+        return 0, 0
+    lasted = (min(row.ended_at, row.ends_at) - row.starts_at) // MILLISECOND
+    paid = paid_time(row, row.ended_at) // MILLISECOND if row.state in PAID else 0
+    return paid, lasted - paid

@@ -86,6 +86,11 @@ def apply_heartbeat(miner: MinerFields, *, slots: int, pause: str | None, leavin
     return moved or resized
 
 
+def takes_work(status: str, reason: str | None) -> bool:
+    """Whether a miner takes work for as long as its last heartbeat stands for; one that is merely silent does."""
+    return status == Status.ONLINE or (status, reason) == (Status.OFFLINE, SILENT)
+
+
 def silence(miner: MinerFields) -> bool:
     """Apply a silence that was too long. Whether that changed anything."""
     return miner.status in ALIVE and move(miner, Status.OFFLINE, SILENT)

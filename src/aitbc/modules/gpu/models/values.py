@@ -1,5 +1,8 @@
 """Miners as plain values: what the batched statements work on, with the same names as the rows."""
 
+from datetime import datetime
+from uuid import UUID
+
 from msgspec import Struct
 
 from aitbc.modules.gpu.models.reputation import Score
@@ -19,6 +22,9 @@ class MinerValue(Struct, kw_only=True):
     version: int
     booking: str | None = None
     booker: str | None = None
+    seen_at: datetime | None = None
+    """When the heartbeat before this one came."""
+    stopping_since: datetime | None = None
     readings: str | None = None
     """The readings of this heartbeat; none leaves the stored ones."""
 
@@ -36,11 +42,23 @@ class Heartbeat(Struct, frozen=True, kw_only=True):
     """The request that it came with."""
 
 
+class BookedTimeValue(Struct, kw_only=True):
+    """How the time of a booking is counted, by value."""
+
+    id: UUID
+    ends_at: datetime
+    grace_ms: int
+    unreachable_us: int
+    counted_at: datetime
+
+
 class MinerStatus(Struct, frozen=True):
     """The status of a miner after a heartbeat, and why."""
 
     status: str
     reason: str | None
+    stopping_since: datetime | None = None
+    """When work of a booking was ended that it has not shown to have stopped."""
 
 
 class PollContext(Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from aitbc.kernel.primitives.errors import AmountOverflow
 from aitbc.kernel.primitives.money import InvalidAmount, parse, render
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
 from aitbc.kernel.primitives.text import Name, Text
+from aitbc.modules.ai.api import BookingNotFound, BookingNotOpen
 from aitbc.modules.gpu.api import MinerNotFound
 from aitbc.modules.gpu.models.bookings import MILLISECOND, Booking
 from aitbc.modules.gpu.models.listing_views import ListedGpu
@@ -22,8 +23,6 @@ from aitbc.modules.gpu.service.bookings import (
     BookGpu,
     BookingCostsMore,
     BookingFilter,
-    BookingNotFound,
-    BookingNotOpen,
     Bookings,
     GpuOffline,
     TooManyBookings,
@@ -135,6 +134,10 @@ class BookingView(Struct, frozen=True, kw_only=True):
     """What it came to; none while it is open."""
     returned: str | None
     """What of the price went back to the booker."""
+    paid_seconds: float | None
+    """For how long it was paid; none while it is open."""
+    unpaid_seconds: float | None
+    """For how long its miner took no work and so was not paid; all of its time where the GPU was taken away."""
     label: str | None
     starts_at: datetime
     ends_at: datetime
@@ -259,8 +262,8 @@ class BookingController(Controller):
         once: NamedDependency[IdempotencyKey],
         data: JSONBody[BookListedGpu],
     ) -> Response[BookingView]:
-        """Have a GPU for oneself from now on: what all of its time costs is held, and paid at the end as far as it
-        was used.
+        """Have a GPU for oneself from now on: what all of its time costs is held, and paid at the end as far as it was
+        there.
 
         Jobs with `requirements.booking` set to the booking's id go to that GPU, and nothing else does. Each costs one
         minor unit, for the booking pays for the time.
@@ -321,6 +324,7 @@ class BookingController(Controller):
     ) -> BookingView:
         """Give a GPU back before its time: the time until now is paid, the rest of the money returns.
 
+        Time in which the platform could not reach its miner, or in which the miner took no work, is not paid.
         Only who booked it can. A booking that is over stays as it came out.
         """
         return booking_of(await bookings.release(who, booking, once))
@@ -359,6 +363,8 @@ def booking_of(booking: Booking) -> BookingView:
         price=render(booking.total_units),
         cost=None if cost is None else render(cost),
         returned=None if returned is None else render(returned),
+        paid_seconds=_seconds(booking.paid_ms),
+        unpaid_seconds=_seconds(booking.unpaid_ms),
         label=booking.job,
         starts_at=booking.starts_at,
         ends_at=booking.ends_at,
@@ -367,3 +373,7 @@ def booking_of(booking: Booking) -> BookingView:
         transaction=booking.transaction,
         reachable=booking.reachable,
     )
+
+
+def _seconds(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000

@@ -11,6 +11,7 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.modules.gpu.models.bookings import PAID, BookingRow, BookingState, hold_of
 from aitbc.modules.gpu.service.booking_states import end_booking
+from aitbc.modules.gpu.service.settings import GpuSettings
 from aitbc.modules.trading.api import HoldNotFound, HoldNotOpen, InsufficientFunds, PayRent, PlaceHold, TradingApi
 
 HOLD_MARGIN = timedelta(days=7)
@@ -22,9 +23,15 @@ log = structlog.get_logger("aitbc.gpu")
 class BookingPayments:
     """Holding, paying and returning the money of bookings."""
 
-    def __init__(self, db: Database, trading: TradingApi) -> None:
+    def __init__(self, db: Database, trading: TradingApi, settings: GpuSettings) -> None:
         self._db = db
+        self._settings = settings
         self._trading = trading
+
+    def grace(self, *, legacy: bool) -> timedelta:
+        """How long after a heartbeat of its miner the time of a booking is paid; a legacy one sends none while it works."""
+        patience = self._settings.older_patience_seconds if legacy else 0.0
+        return timedelta(seconds=max(self._settings.offline_seconds, patience))
 
     async def hold(self, placed: BookingRow) -> None:
         """Hold what all of a booking's time costs; where that fails, the booking is refused.
@@ -51,7 +58,7 @@ class BookingPayments:
         with suppress(AppError):  # the reconciler tries again
             async with self._db.unit_of_work() as uow:
                 row = await uow.session.get_one(BookingRow, booking)
-                refused = await end_booking(uow, row, BookingState.REFUSED, now())
+                refused = await end_booking(uow, row, BookingState.REFUSED, now(), stopped=False)
                 if refused and nothing_held:
                     row.settled_at = row.ended_at
             if refused and not nothing_held:

@@ -10,7 +10,9 @@ from sqlalchemy import or_, select, tuple_
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
+from aitbc.modules.ai.api import AiApi
 from aitbc.modules.gpu.models.bookings import IS_OPEN, BookingRow, BookingState
+from aitbc.modules.gpu.service.booked_work import stop_work
 from aitbc.modules.gpu.service.booking_payments import BookingPayments
 from aitbc.modules.gpu.service.booking_states import end_booking
 
@@ -22,8 +24,9 @@ PAGE = 200
 class BookingReconciler:
     """Moves bookings on that time or a crash left behind."""
 
-    def __init__(self, db: Database, payments: BookingPayments) -> None:
+    def __init__(self, db: Database, ai: AiApi, payments: BookingPayments) -> None:
         self._db = db
+        self._ai = ai
         self._payments = payments
 
     async def reconcile(self) -> None:
@@ -62,8 +65,9 @@ class BookingReconciler:
                 await self._payments.refuse(row.id, nothing_held=False)
             return
         with suppress(AppError):  # the next round tries again
+            stopped = await stop_work(self._ai, row)
             async with self._db.unit_of_work() as uow:
-                await end_booking(uow, row, BookingState.ENDED, now())
+                await end_booking(uow, row, BookingState.ENDED, now(), stopped=stopped)
 
     async def _unsettled(self, after: str) -> Sequence[str]:
         ended = (BookingRow.settled_at.is_(None), BookingRow.ended_at.is_not(None))

@@ -9,7 +9,17 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, select
 
 from aitbc.kernel.database.unit_of_work import UnitOfWork
-from aitbc.modules.gpu.models.bookings import ALLOWED, IS_OPEN, PAID, BookingRow, BookingState, cost_until
+from aitbc.modules.gpu.events import BookingEnded, BookingStarted
+from aitbc.modules.gpu.models.bookings import (
+    ALLOWED,
+    IS_OPEN,
+    PAID,
+    BookingRow,
+    BookingState,
+    cost_until,
+    count_time,
+)
+from aitbc.modules.gpu.models.life import takes_work
 from aitbc.modules.gpu.models.tables import MinerRow
 from aitbc.modules.gpu.service.miner_rows import publish_change
 
@@ -21,6 +31,7 @@ async def begin_booking(uow: UnitOfWork, booking: str, miner: str | None, at: da
     if row.state != BookingState.PLACED:
         return None
     row.state = BookingState.ACTIVE
+    uow.publish(BookingStarted(booking=row.id, account=row.account, ends_at=row.ends_at))
     if held_by is not None:
         held_by.booking, held_by.booker = row.id, row.account
         held_by.version += 1
@@ -29,19 +40,29 @@ async def begin_booking(uow: UnitOfWork, booking: str, miner: str | None, at: da
     return row
 
 
-async def end_booking(uow: UnitOfWork, row: BookingRow, end: BookingState, at: datetime) -> bool:
-    """End a booking that is open, and free its miner; false when it was over before, or cannot end like this."""
+async def end_booking(
+    uow: UnitOfWork, row: BookingRow, end: BookingState, at: datetime, *, stopped: bool = True
+) -> bool:
+    """End a booking that is open, and free its miner; false when it was over before, or cannot end like this.
+
+    `stopped` says that its miner may still work for it: it is told with its next heartbeat.
+    """
     held_by = await _locked_miner(uow, row.miner)
     row = await _locked(uow, row.id)
     if end not in ALLOWED[BookingState(row.state)]:
         return False
+    if row.state == BookingState.ACTIVE:
+        uow.publish(BookingEnded(booking=row.id, account=row.account, state=end, ended_at=at))
     row.state = end
     row.ended_at = max(at, row.starts_at)
+    if held_by is not None and end in PAID:
+        count_time(row, working=takes_work(held_by.status, held_by.status_reason), seen_at=held_by.seen_at, at=at)
     row.cost_units = cost_until(row, at) if end in PAID else 0
     if row.total_units == 0:  # nothing was held
         row.settled_at = row.ended_at
     if held_by is not None and held_by.booking == row.id:
         held_by.booking = held_by.booker = None
+        held_by.stopping_since = at if stopped else held_by.stopping_since
         held_by.version += 1
         await uow.session.flush()
         await publish_change(uow, held_by, held_by.status, at)

@@ -3,7 +3,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -16,13 +16,15 @@ from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids, money
 from aitbc.kernel.primitives.clock import now
-from aitbc.kernel.primitives.errors import AppError, Conflict, NotFound, TooMany
-from aitbc.modules.ai.api import AiApi, Job, OrderJob
+from aitbc.kernel.primitives.errors import AppError, Conflict, TooMany
+from aitbc.modules.ai.api import AiApi, BookingNotFound, BookingNotOpen, Job, OrderJob
 from aitbc.modules.gpu.models.bookings import IS_OPEN, MILLISECOND, Booking, BookingRow, BookingState, booking_view
+from aitbc.modules.gpu.models.legacy import LegacyMinerRow
 from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.models.listings import ListedGpuRow
 from aitbc.modules.gpu.models.pricing import total
 from aitbc.modules.gpu.models.tables import MinerRow
+from aitbc.modules.gpu.service.booked_work import stop_work
 from aitbc.modules.gpu.service.booking_payments import BookingPayments
 from aitbc.modules.gpu.service.booking_states import begin_booking, end_booking, open_bookings
 from aitbc.modules.gpu.service.listings import GpuBooked, Listings, listed, with_miner
@@ -31,20 +33,10 @@ BOOKINGS_OPEN_MAX = 1000
 """How many GPUs an account may have booked at once."""
 QUEUE_SECONDS_MAX = 604_800
 """The longest that a job may wait."""
+STOPPING_MAX = timedelta(seconds=60)
+"""After so long a miner that sends heartbeats has stopped what it was told to, whatever these say."""
 SECOND = timedelta(seconds=1)
 STORED = text("SELECT fingerprint, body FROM gpu.answers WHERE account = :account AND key = :key")
-
-
-class BookingNotFound(NotFound):
-    """There is no such booking, or it is not yours."""
-
-    code = "booking_not_found"
-
-
-class BookingNotOpen(Conflict):
-    """This booking is not active."""
-
-    code = "booking_not_active"
 
 
 class GpuNotBooked(Conflict):
@@ -118,6 +110,7 @@ class Bookings:
         """
         if (earlier := await self._earlier_answer(once)) is not None:
             return earlier
+        await self._end_overdue(command.gpu)
         try:
             placed = await self._place(who, command, once)
         except AppError:  # what is in the way may be this very request, at another server or before a crash
@@ -144,9 +137,12 @@ class Bookings:
             gpu = await listed(uow, command.gpu, lock=True)
             miner = await _miner_of(uow, gpu)
             at = now()
-            await _end_overdue(uow, gpu, miner, at)
             if miner is not None and miner.status != Status.ONLINE:
                 raise GpuOffline
+            if miner is not None and _is_stopping(miner):
+                raise GpuBooked(
+                    "Its miner is still stopping what its last booker had it do; try again in some seconds."
+                )
             cost = total(gpu.price_units, 1, command.duration_ms)
             if command.cost_max_units is not None and cost > command.cost_max_units:
                 raise BookingCostsMore(f"It costs {money.render(cost)}.", cost=money.render(cost))
@@ -164,6 +160,8 @@ class Bookings:
                 "state": BookingState.PLACED,
                 "starts_at": at,
                 "ends_at": at + command.duration_ms * MILLISECOND,
+                "grace_ms": self._payments.grace(legacy=await _is_legacy(uow, miner)) // MILLISECOND,
+                "counted_at": at,
             }
             placing = upsert(BookingRow).values(**values).on_conflict_do_nothing().returning(BookingRow)
             row = (await uow.session.scalars(placing)).one_or_none()
@@ -194,10 +192,13 @@ class Bookings:
         return twin
 
     async def release(self, who: Principal, booking: str, once: IdempotencyKey = IdempotencyKey.NONE) -> Booking:
-        """Give a GPU back before its time: what was used is paid, the rest returns. What is over stays as it came out.
+        """Give a GPU back before its time: the time until now is paid, less that in which its miner took no work.
+
+        The rest returns. What is over stays as it came out.
 
         Raises `BookingNotFound`, and `BookingNotOpen` for one that has not begun.
         """
+        stopped = await self._stop_work(who, booking)
         async with self._db.unit_of_work() as uow:
             if (earlier := await uow.replay(once, Booking)) is not None:
                 return earlier
@@ -206,7 +207,7 @@ class Bookings:
                 raise BookingNotOpen
             at = now()
             end = BookingState.RELEASED if at < row.ends_at else BookingState.ENDED
-            if await end_booking(uow, row, end, at):
+            if await end_booking(uow, row, end, at, stopped=stopped):
                 await uow.audit(who.account, who.key, "booking.release", row.id, cost_units=row.cost_units)
             view = await uow.answer(once, await _shown(uow, row))
         with suppress(AppError):  # the reconciler tries again
@@ -277,11 +278,34 @@ class Bookings:
                 kind=kind,
                 input=value,
                 booking=booking.id,
+                booking_ends_at=booking.ends_at,
                 queue_seconds=min(max(left, 1), QUEUE_SECONDS_MAX),
                 request_key=once.key,
                 fingerprint=once.fingerprint,
             )
         )
+
+    async def _stop_work(self, who: Principal, booking: str) -> bool:
+        """End the work of a booking of the caller's that is about to be released; whether there may have been any."""
+        if not ids.is_id("book", booking):
+            return False
+        async with self._db.reading() as session:
+            row = await session.get(BookingRow, booking)
+        if row is None or not who.owns(row.account) or row.state != BookingState.ACTIVE:
+            return False
+        return await stop_work(self._ai, row)
+
+    async def _end_overdue(self, gpu: str) -> None:
+        """End what is over and was not ended yet, so that the next one need not wait for it. Raises `ListedGpuNotFound`."""
+        async with self._db.unit_of_work() as uow:
+            found = await listed(uow, gpu)
+            miner = await _miner_of(uow, found)
+            same = BookingRow.gpu == gpu if miner is None else or_(BookingRow.gpu == gpu, BookingRow.miner == miner.id)
+            rows = await open_bookings(uow, same & (BookingRow.ends_at <= now()))
+        for row in rows:
+            stopped = await stop_work(self._ai, row)
+            async with self._db.unit_of_work() as uow:
+                await end_booking(uow, row, BookingState.ENDED, now(), stopped=stopped)
 
     async def _earlier_answer(self, once: IdempotencyKey) -> Booking | None:
         """The answer to an earlier request with this key. Raises `IdempotencyKeyReused`."""
@@ -297,13 +321,9 @@ class Bookings:
         return msgspec.json.decode(row.body, type=Booking)
 
 
-async def _end_overdue(uow: UnitOfWork, gpu: ListedGpuRow, miner: MinerRow | None, at: datetime) -> None:
-    """End what is over and was not ended yet, so that the next one need not wait for it."""
-    same = BookingRow.gpu == gpu.id
-    if miner is not None:
-        same = or_(same, BookingRow.miner == miner.id)
-    for row in await open_bookings(uow, same & (BookingRow.ends_at <= at)):
-        await end_booking(uow, row, BookingState.ENDED, at)
+def _is_stopping(miner: MinerRow) -> bool:
+    """Whether a miner may still be at work for its last booker: none of its heartbeats has shown that it stopped."""
+    return miner.stopping_since is not None and now() < miner.stopping_since + STOPPING_MAX
 
 
 async def _find_owned(uow: UnitOfWork, who: Principal, booking: str, *, lock: bool = False) -> BookingRow:
@@ -317,6 +337,12 @@ async def _miner_of(uow: UnitOfWork, gpu: ListedGpuRow) -> MinerRow | None:
     """The miner that a listed GPU is in, if it is known here."""
     query = with_miner(select(MinerRow).select_from(ListedGpuRow)).where(ListedGpuRow.id == gpu.id)
     return (await uow.session.scalars(query)).one_or_none()
+
+
+async def _is_legacy(uow: UnitOfWork, miner: MinerRow | None) -> bool:
+    if miner is None:
+        return False
+    return await uow.session.scalar(select(LegacyMinerRow.miner).where(LegacyMinerRow.miner == miner.id)) is not None
 
 
 def _bookings_query() -> Select[BookingRow, ListedGpuRow, str]:

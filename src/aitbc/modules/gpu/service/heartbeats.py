@@ -1,11 +1,13 @@
 """Heartbeats: how a miner shows that it lives and works on its leases."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
+from sqlalchemy import update
 
 from aitbc.kernel.database.batcher import Batcher
 from aitbc.kernel.database.unit_of_work import Database
@@ -17,9 +19,11 @@ from aitbc.modules.ai.api import AiApi, LeaseStatus, Renewal
 from aitbc.modules.gpu.api import SLOTS_MAX, Inventory
 from aitbc.modules.gpu.batched import record_heartbeats
 from aitbc.modules.gpu.models.life import Status
+from aitbc.modules.gpu.models.tables import MinerRow
 from aitbc.modules.gpu.models.values import Heartbeat, MinerStatus
 from aitbc.modules.gpu.service.enrolment import Slots
 from aitbc.modules.gpu.service.miner_rows import miner_of_key
+from aitbc.modules.gpu.service.settings import GpuSettings
 
 LEASES_MAX = 256
 AttemptId = Annotated[
@@ -69,11 +73,12 @@ class HeartbeatAnswer(Struct, frozen=True, kw_only=True):
 class Heartbeats:
     """Recording heartbeats, those of many miners in one transaction, and renewing the leases that they name."""
 
-    def __init__(self, db: Database, ai: AiApi, interval_seconds: float) -> None:
-        """`interval_seconds` is how often miners are asked to send one."""
+    def __init__(self, db: Database, ai: AiApi, settings: GpuSettings) -> None:
+        self._db = db
         self._ai = ai
-        self._interval_seconds = interval_seconds
-        self._records: Batcher[Heartbeat, MinerStatus] = Batcher(lambda batch: record_heartbeats(db, batch))
+        self._interval_seconds = settings.heartbeat_seconds
+        grace = timedelta(seconds=settings.offline_seconds)
+        self._records: Batcher[Heartbeat, MinerStatus] = Batcher(partial(record_heartbeats, db, grace=grace))
 
     async def receive(self, who: Principal, sent: SendHeartbeat) -> HeartbeatAnswer:
         """Record a heartbeat, and extend the leases it names. Raises `MinerNotFound`."""
@@ -107,7 +112,16 @@ class Heartbeats:
         miner = await self._records.do(heartbeat)
         if miner.status == Status.REMOVED:
             return miner, [LeaseStatus(attempt=one.attempt, status="lost") for one in renewals]
-        return miner, await self._ai.renew(heartbeat.miner, renewals) if renewals else ()
+        leases = await self._ai.renew(heartbeat.miner, renewals) if renewals else ()
+        if miner.stopping_since is not None and all(lease.status == "live" for lease in leases):
+            await self._note_stopped(heartbeat.miner, miner.stopping_since)
+        return miner, leases
+
+    async def _note_stopped(self, miner: str, since: datetime) -> None:
+        """A miner works on nothing that is over: whoever wants it next may book it."""
+        stopped = update(MinerRow).where(MinerRow.id == miner, MinerRow.stopping_since == since)
+        async with self._db.unit_of_work() as uow:
+            await uow.session.execute(stopped.values(stopping_since=None))
 
     async def record(self, miner: str) -> MinerStatus:
         """Record that a miner was there, and nothing else of it. Raises `MinerNotFound`."""

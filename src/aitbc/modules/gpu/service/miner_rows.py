@@ -9,6 +9,7 @@ from aitbc.kernel.database.unit_of_work import UnitOfWork
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.modules.gpu.api import Miner, MinerNotFound
+from aitbc.modules.gpu.models.bookings import BookingRow, count_time
 from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.models.tables import MinerRow, ProfileRow, ReputationRow, StatusChangeRow
 from aitbc.modules.gpu.models.views import miner_changed, miner_view
@@ -40,11 +41,15 @@ async def view_of(uow: UnitOfWork, row: MinerRow) -> Miner:
 async def publish_change(uow: UnitOfWork, row: MinerRow, before: str, at: datetime) -> None:
     """Record the step from the status `before`, if it is one, and publish what matching must know of the miner now.
 
+    The time of the booking that it is in is counted up to the step.
     Of a miner that has never sent a heartbeat there is nothing to publish yet.
     """
     row.changed_at = at
     if row.status != before:
         uow.add(StatusChangeRow(miner=row.id, at=at, status=row.status, reason=row.status_reason))
+        if row.booking is not None:
+            booking = await uow.session.get_one(BookingRow, row.booking, with_for_update=True, populate_existing=True)
+            count_time(booking, working=before == Status.ONLINE, seen_at=row.seen_at, at=at)
     if row.status == Status.ENROLLED:
         return
     capabilities = await uow.session.scalar(select(ProfileRow.capabilities).where(ProfileRow.miner == row.id))

@@ -11,7 +11,7 @@ class GpuSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     heartbeat_seconds: Annotated[float, Meta(gt=0, le=300)] = 10.0
     """How often miners are asked to send a heartbeat."""
     offline_seconds: Annotated[float, Meta(gt=0, le=3600)] = 30.0
-    """After so long a silence a miner counts as offline."""
+    """After so long a silence a miner counts as offline, and no time of its booking is paid until it is back."""
     grace_seconds: Annotated[float, Meta(ge=0, le=3600)] = 30.0
     """After this server was frozen, or just started: how long no miner's silence counts."""
     key_days: Annotated[int, Meta(ge=1, le=3650)] = 365
