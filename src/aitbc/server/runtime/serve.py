@@ -24,9 +24,9 @@ from aitbc.server.config import listeners
 from aitbc.server.config.installation import (
     SERVER_FILE,
     ServerFile,
+    configured_target,
     settings_of,
     start_embedded,
-    target_of,
     write_private,
 )
 from aitbc.server.config.loading import Loaded
@@ -79,8 +79,8 @@ def _serve(modules: Sequence[Module], loaded: Loaded, placement: Placement, comm
     postgres = None
     try:
         contexts = listeners.contexts(addresses, sockets)
-        if settings.database.url is not None:
-            owner = target_of(settings.database.url.reveal())
+        if (configured := configured_target(loaded)) is not None:
+            owner = configured
         elif placement.process == MAIN:
             postgres = EmbeddedPostgres(settings.state_dir / "postgres")
             owner = start_embedded(postgres)
@@ -106,7 +106,8 @@ def _warn_of_open_ports(settings: Settings, placement: Placement) -> None:
             "port_asks_no_key",
             port=port,
             modules=list(placement.ports[port]),
-            meaning="every program on this machine acts there as the account local",
+            users=sorted(placement.trusting_ports[port]),
+            meaning="every program of these users on this machine acts there as the account local",
         )
     if placement.process == MAIN and settings.gateway.require_auth and settings.gateway.auth_key is None:
         log.warning("gateway_key_unset", meaning="legacy paths answer nobody until gateway.auth_key is set")
