@@ -71,8 +71,10 @@ def local_url(state_dir: Path) -> str | None:
     """Where the server that keeps its state here says it listens; none when no server runs."""
     import json
 
+    from aitbc.kernel.primitives.server_file import server_file_of
+
     try:
-        server = json.loads((state_dir / SERVER_FILE).read_bytes())
+        server = json.loads(server_file_of(state_dir).read_bytes())
         return str(server["url"])
     except (OSError, ValueError, TypeError, KeyError):
         return None

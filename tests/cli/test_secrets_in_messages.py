@@ -33,8 +33,9 @@ def said(source: str, call: Callable[[], object]) -> None:
     """The call is refused with exit code 78, the source in the message and no piece of the secret."""
     with pytest.raises((Stop, ConfigError)) as refused:
         call()
-    words = f"{refused.value.message} {getattr(refused.value, 'hint', '')}"
-    assert refused.value.exit_code == 78
+    error = refused.value
+    assert isinstance(error, Stop | ConfigError) and error.exit_code == 78
+    words = f"{error.message} {getattr(error, 'hint', '')}"
     assert source in words
     assert not any(piece in words for piece in PIECES), words
 

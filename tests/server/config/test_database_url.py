@@ -224,7 +224,16 @@ def test_programs_of_postgresql_connect_with_the_same_tls(foreign: tuple[Foreign
     monkeypatch.setenv("HOME", str(folder / "nowhere"))
     query = f"sslmode=verify-full&sslrootcert={folder}/ca.pem"
     target = target_of(f"postgresql://dba:word%20of%20dba@localhost:{server.port}/postgres?{query}")
-    command = [server.programs / "psql", "-h", target.host, "-p", str(target.port), "-U", "dba", "-XAtc"]
+    command: list[str | Path] = [
+        server.programs / "psql",
+        "-h",
+        target.host,
+        "-p",
+        str(target.port),
+        "-U",
+        "dba",
+        "-XAtc",
+    ]
     command += ["SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", "postgres"]
     said = subprocess.run(
         command, env={**os.environ, **target.environment()}, capture_output=True, text=True, check=False

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from aitbc.kernel.database.migrations import Part
@@ -12,13 +13,11 @@ from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.identity.accounts import Base
 from aitbc.kernel.module import Module
 from aitbc.kernel.primitives.errors import ConfigError
+from aitbc.kernel.primitives.server_file import is_held, server_file_of
 from aitbc.server.config.database_url import target_of
 from aitbc.server.config.loading import Loaded, load
 from aitbc.server.config.settings import Settings
 from aitbc.server.postgres.embedded import EmbeddedPostgres
-
-SERVER_FILE = "server.json"
-"""In the state folder while a server runs: where the command line on this machine finds it."""
 
 
 class ServerFile(Struct, frozen=True, kw_only=True):
@@ -39,6 +38,17 @@ def settings_of(modules: Sequence[Module], flags: Mapping[str, Any]) -> Loaded:
 def parts(modules: Sequence[Module]) -> list[Part]:
     """The schemas of an installation: the kernel's own and one for each module."""
     return [Part("kernel", Base.metadata), *(Part(module.name, module.metadata) for module in modules)]
+
+
+def running_server(state: Path) -> ServerFile | None:
+    """What the server that runs on this state folder wrote about itself; none where none does."""
+    path = server_file_of(state)
+    if not is_held(path):
+        return None
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=ServerFile)
+    except (OSError, msgspec.MsgspecError):
+        return None
 
 
 def configured_target(loaded: Loaded) -> Target | None:

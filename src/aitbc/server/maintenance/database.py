@@ -5,9 +5,7 @@ import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
-import msgspec
 from msgspec import structs
 
 from aitbc.kernel.database.migrations import OWNER, differences, migrate, provision_statements, role_password
@@ -15,10 +13,9 @@ from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.module import Module
 from aitbc.kernel.primitives.errors import Conflict, NotFound
 from aitbc.server.config.installation import (
-    SERVER_FILE,
-    ServerFile,
     configured_target,
     parts,
+    running_server,
     secret_of,
     settings_of,
     start_embedded,
@@ -49,8 +46,8 @@ def owner_target(loaded: Loaded) -> Iterator[tuple[Target, bool]]:
     if (configured := configured_target(loaded)) is not None:
         yield configured, False
         return
-    if (running := _running(settings.state_dir / SERVER_FILE)) is not None:
-        yield running, True
+    if (running := running_server(settings.state_dir)) is not None and running.database is not None:
+        yield running.database, True
         return
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     postgres = EmbeddedPostgres(settings.state_dir / "postgres")
@@ -58,16 +55,6 @@ def owner_target(loaded: Loaded) -> Iterator[tuple[Target, bool]]:
         yield start_embedded(postgres), True
     finally:
         postgres.stop()
-
-
-def _running(path: Path) -> Target | None:
-    """The embedded database of the server that wrote this file, if that server lives."""
-    try:
-        server = msgspec.json.decode(path.read_bytes(), type=ServerFile)
-        os.kill(server.pid, 0)
-    except (OSError, msgspec.MsgspecError):
-        return None
-    return server.database
 
 
 def provision_sql(modules: Sequence[Module]) -> str:
