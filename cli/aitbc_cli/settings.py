@@ -15,6 +15,7 @@ SYSTEM_FILE = Path("/etc/aitbc/config.toml")
 PLATFORM_SECRETS = (Path("/run/secrets"), Path("/var/run/secrets"))
 """Where container platforms put secrets: they choose the modes there."""
 FILE_BYTES_MAX = 1 << 20
+KEY_LENGTH_MAX = 4096
 PROFILE_FIELDS = ("url", "api_key", "api_key_file")
 
 
@@ -70,8 +71,10 @@ def local_url(state_dir: Path) -> str | None:
     """Where the server that keeps its state here says it listens; none when no server runs."""
     import json
 
+    from aitbc.kernel.primitives.server_file import server_file_of
+
     try:
-        server = json.loads((state_dir / SERVER_FILE).read_bytes())
+        server = json.loads(server_file_of(state_dir).read_bytes())
         return str(server["url"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
@@ -124,10 +127,21 @@ def read_private(path: Path, why: str) -> str:
         raise bad_configuration(f"{path} cannot be read: {reason} ({why})", hint="name another file") from None
     if mode & 0o077 and not any(folder in path.absolute().parents for folder in PLATFORM_SECRETS):
         raise bad_configuration(f"others can read the key in {path} ({why})", hint=f"run: chmod 600 {path}")
-    line = text.strip()
-    if not line or not line.isprintable() or " " in line:
-        raise bad_configuration(f"{path} must hold one line, the key ({why})")
-    return line
+    return checked_key(text, f"{path} ({why})")
+
+
+def checked_key(text: str, source: str) -> str:
+    """A key or token as a header can carry it, without the space around it.
+
+    Raises `Stop` with the source, and never with a piece of the key.
+    """
+    key = text.strip()
+    if not key or len(key) > KEY_LENGTH_MAX or any(not "!" <= letter <= "~" for letter in key):
+        raise bad_configuration(
+            f"{source} must hold a key and nothing else: one line of ASCII without spaces",
+            hint="copy the key again, without quotes and without line breaks in it",
+        )
+    return key
 
 
 def _profile(flags: Flags, environ: Mapping[str, str]) -> tuple[str | None, Mapping[str, Any]]:
@@ -167,12 +181,12 @@ def _key(
     if flags.key_file is not None:
         return read_private(flags.key_file, "--api-key-file"), "flag"
     if environ.get("AITBC_API_KEY"):
-        return environ["AITBC_API_KEY"].strip(), "AITBC_API_KEY"
+        return checked_key(environ["AITBC_API_KEY"], "AITBC_API_KEY"), "AITBC_API_KEY"
     if environ.get("AITBC_API_KEY_FILE"):
         return read_private(Path(environ["AITBC_API_KEY_FILE"]), "AITBC_API_KEY_FILE"), "AITBC_API_KEY_FILE"
     if profile.get("url", url).rstrip("/") == url:
         if "api_key" in profile:
-            return str(profile["api_key"]), f"profile {name}"
+            return checked_key(profile["api_key"], f"profile {name}: api_key"), f"profile {name}"
         if "api_key_file" in profile:
             return read_private(Path(profile["api_key_file"]).expanduser(), f"profile {name}"), f"profile {name}"
     file = state_dir / ADMIN_KEY_FILE
@@ -206,7 +220,8 @@ def _checked_url(url: str, origin: str) -> str:
         or any(letter in rest for letter in " @?#\\")
         or not url.isprintable()
     ):
-        complaint = f"{url!r} is no URL of a server ({origin})"
+        shown = "what stands there" if "@" in url else repr(url)  # a password may stand before the @
+        complaint = f"{shown} is no URL of a server ({origin})"
         hint = "write for instance http://127.0.0.1:8080 or https://aitbc.example.org"
         raise usage(complaint, hint=hint) if origin == "flag" else bad_configuration(complaint, hint=hint)
     return url.rstrip("/")

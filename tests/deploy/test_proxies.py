@@ -338,6 +338,43 @@ def test_who_comes_through_the_proxy_is_not_from_this_machine(site: ProxiedServe
             assert connection.getresponse().status == 401, extra
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="nginx takes another user only when root starts it")
+def test_a_bare_proxy_of_another_user_is_not_from_this_machine(
+    replicas: tuple[list[ServerProcess], int], folder: Path
+) -> None:
+    """`proxy_pass` and nothing else: a loopback Host, no mark. Only its user tells it from a program."""
+    _, trusting = replicas
+    port, bare = free_port(), folder / "bare"
+    bare.mkdir()
+    temporary = "".join(
+        f"{kind}_temp_path {bare}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (bare / "nginx.conf").write_text(
+        f"pid {bare}/nginx.pid; daemon off; error_log {bare}/nginx.log; events {{}}\n"
+        f"http {{ access_log off; {temporary} server {{ listen 127.0.0.1:{port};\n"
+        f"location / {{ proxy_pass http://127.0.0.1:{trusting}; }} }} }}\n"
+    )
+    nginx = subprocess.Popen([program("nginx"), "-c", bare / "nginx.conf"])
+    try:
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.05)
+        for host in ("127.0.0.1", "localhost"):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            connection.request("GET", "/api/v1/gpu/miners", headers={"Host": f"{host}:{port}"})
+            assert connection.getresponse().status == 401, host
+        direct = http.client.HTTPConnection("127.0.0.1", trusting, timeout=10)
+        direct.request("GET", "/api/v1/gpu/miners")
+        assert direct.getresponse().status == 200
+    finally:
+        nginx.terminate()
+        nginx.wait(10)
+
+
 def test_http_2_is_spoken(site: ProxiedServers) -> None:
     to = ["--resolve", f"{HOST}:{site.port}:127.0.0.1", f"https://{HOST}:{site.port}/readyz"]
     command = [program("curl"), "-sk", "--http2", "-o", "/dev/null", "-w", "%{http_version} %{http_code}", *to]

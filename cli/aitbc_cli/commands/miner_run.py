@@ -12,7 +12,7 @@ import typer
 from aitbc_cli.command import Call, command
 from aitbc_cli.exits import CONFIGURATION, NOT_ALLOWED, REFUSED, Stop, bad_configuration, usage
 from aitbc_cli.output import columns
-from aitbc_cli.settings import read_private
+from aitbc_cli.settings import checked_key, read_private
 from aitbc_cli.times import seconds_of
 
 KINDS = ("embed", "ocr", "chat", "command")
@@ -182,7 +182,7 @@ def _token(call: Call, home: Path, file: Path | None) -> str | None:
     if file is not None:
         return read_private(file, "--token-file")
     if os.environ.get("AITBC_ENROLMENT_TOKEN"):
-        return os.environ["AITBC_ENROLMENT_TOKEN"].strip()
+        return checked_key(os.environ["AITBC_ENROLMENT_TOKEN"], "AITBC_ENROLMENT_TOKEN")
     if call.where.key is None:
         return None
     return str(call.api.post("/api/v1/gpu/enrolment-tokens", {}, natural=True)["token"])

@@ -12,6 +12,6 @@ def places(call: Call) -> None:
     processes now."""
     call.out.rows(
         call.api.get("/api/v1/operations/places")["data"],
-        columns("module", "process", "answers", "pid", "ports", "trusting", "version", "started_at"),
+        columns("module", "process", "answers", "pid", "ports", "trusting", "version", "started_at", "reason"),
         name="module",
     )

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from aitbc.kernel.primitives.server_file import server_file_of
 from aitbc_cli.client import LOOPBACK, Answer, Api
 from aitbc_cli.doctor.finding import Unknown
 from aitbc_cli.exits import NOT_ALLOWED, Stop
-from aitbc_cli.settings import SERVER_FILE, SYSTEM_FILE, Flags, Where, find, state_folder
+from aitbc_cli.settings import SYSTEM_FILE, Flags, Where, find, state_folder
 
 ANSWER_SECONDS = 2.0
 """How long the server may take for one answer."""
@@ -76,7 +77,7 @@ class Case:
     @property
     def server_file(self) -> ServerFile | None:
         """What a server left in the state folder; none without one. Raises `ValueError` for what is none of its."""
-        return self.learn("server file", lambda: _server_file(self.state / SERVER_FILE))
+        return self.learn("server file", lambda: _server_file(server_file_of(self.state)))
 
     @property
     def running(self) -> ServerFile | None:

@@ -56,11 +56,10 @@ def migrations(case: Case) -> Finding:
 def _target(case: Case) -> Any:
     """The owner's connection target. The database is never started here: an examination changes nothing."""
     from aitbc.kernel.database.unit_of_work import Target
-    from aitbc.server.config.installation import target_of
+    from aitbc.server.config.installation import configured_target
 
-    url = case.settings.database.url
-    if url is not None:
-        return target_of(url.reveal())
+    if (configured := configured_target(case.load())) is not None:
+        return configured
     running = case.running
     if running is None or running.database is None:
         raise Unknown("no server runs on this state folder, and its database runs only with it", "aitbc serve")

@@ -139,7 +139,7 @@ def ports(case: Case) -> Finding:
             trusting[port].append(module)
     if trusting:
         ways = "; ".join(f"port {port} ({' and '.join(modules)})" for port, modules in sorted(trusting.items()))
-        message = f"every program on the server's machine acts as the account local without a key at {ways}"
+        message = f"programs of the server's user and of trust_uids act as the account local without a key at {ways}"
         names = sorted({module for modules in trusting.values() for module in modules})
         lines = "\n".join(f'modules.{name}.trust = "none"' for name in names)
         return warning(message, f"# once no older command line needs it, in the settings of the server:\n{lines}")

@@ -145,7 +145,7 @@ async def main(signals: Signals, role: str, path: Path, port: int) -> int:
     app: Any = FarModule(path.parent)
     peer = Peer(PeerHost(process="gpu", socket=path), Tokens(b"secret", "main"))
     if role == "gateway":
-        places: Any = SimpleNamespace(ports={}, trusting=frozenset())
+        places: Any = SimpleNamespace(ports={}, trusting_ports={})
         app = Gateway(app, places, {"gpu": peer}, lambda method, path: None, None, breaker_seconds=60.0)
         listener = Listener(name="gateway", port=port)
     else:

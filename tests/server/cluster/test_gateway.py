@@ -12,7 +12,7 @@ from aitbc.server.cluster.gateway import Gateway, is_legacy, module_of
 from aitbc.server.cluster.legacy_key import GatewayKey
 from aitbc.server.config.settings import GatewaySettings
 
-PLACES: Any = SimpleNamespace(ports={8101: ("gpu",)}, trusting=frozenset())
+PLACES: Any = SimpleNamespace(ports={8101: ("gpu",)}, trusting_ports={})
 
 
 def a_scope(path: str, port: int = 8080, headers: Mapping[bytes, bytes] | None = None) -> Any:

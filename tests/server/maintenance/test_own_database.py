@@ -90,7 +90,7 @@ def foreign(request: pytest.FixtureRequest) -> Iterator[Foreign]:
     if not can_execute(account, programs / "postgres"):
         shutil.copytree(programs.parent, ground / "programs", symlinks=True)
         programs = ground / "programs" / programs.name
-    server = _started(programs, ground, account, port := free_port())
+    server = start_foreign(programs, ground, account, port := free_port())
     try:
         yield Foreign(programs, port)
     finally:
@@ -99,7 +99,7 @@ def foreign(request: pytest.FixtureRequest) -> Iterator[Foreign]:
         shutil.rmtree(ground)
 
 
-def _started(programs: Path, ground: Path, account: Account, port: int) -> "subprocess.Popen[bytes]":
+def start_foreign(programs: Path, ground: Path, account: Account, port: int) -> "subprocess.Popen[bytes]":
     as_account: dict[str, Any] = (
         {} if account.is_current_user else {"user": account.uid, "group": account.gid, "extra_groups": []}
     )

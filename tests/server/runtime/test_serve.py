@@ -136,6 +136,7 @@ def test_a_second_server_on_the_same_state_names_the_first(server: ServerProcess
     other = run_briefly(server.state, free_port())
     assert other.returncode == 78
     assert str(server.pid) in other.stderr
+    assert json.loads((server.state / "server.json").read_text())["pid"] == server.pid
 
 
 def test_a_taken_port_is_a_clear_refusal(tmp_path: Path) -> None:

@@ -246,8 +246,8 @@ def _read_key(path: Path) -> str:
         raise FieldError(f"api_key_file {path} cannot be read as text.") from None
     if stat.S_IMODE(mode) & 0o077:
         raise FieldError(f"api_key_file {path} can be read by others; run: chmod 600 {path}")
-    if not key or not key.isprintable() or " " in key:
-        raise FieldError(f"api_key_file {path} must hold one line with the key.")
+    if not key or any(not "!" <= letter <= "~" for letter in key):
+        raise FieldError(f"api_key_file {path} must hold one line of ASCII with the key.")
     return key
 
 

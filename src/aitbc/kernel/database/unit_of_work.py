@@ -1,6 +1,5 @@
 """Units of work: a module's database role, its connection pools, and transactions with visible boundaries."""
 
-import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
@@ -24,6 +23,7 @@ from aitbc.kernel.database.outbox import Event, outbox_values
 from aitbc.kernel.database.raw_pool import Connection as Connection
 from aitbc.kernel.database.raw_pool import RawPool
 from aitbc.kernel.database.sql_errors import translate, translate_commit
+from aitbc.kernel.database.target import Target as Target
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError, NotFound
@@ -32,7 +32,6 @@ from aitbc.kernel.primitives.request_id import current_request_id
 Row = TypeVar("Row", bound=DeclarativeBase)
 Answer = TypeVar("Answer", bound=Struct)
 
-CLOSE_SECONDS = 2.0
 NAME_REQUEST = text("SELECT set_config('application_name', :name, true)")
 """Shows the request id of a transaction in pg_stat_activity, and as %a in the server's log."""
 open_transaction: ContextVar[str | None] = ContextVar("open_transaction", default=None)
@@ -56,52 +55,6 @@ class WireId(TypeDecorator[str]):
     def process_result_value(self, value: UUID | None, dialect: Dialect) -> str | None:
         """UUID to text form."""
         return None if value is None else ids.encode(self.prefix, value)
-
-
-class BoundedCloseConnection(asyncpg.Connection):
-    """A connection whose `close` does not wait long for a server that no longer answers."""
-
-    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the signature of what it replaces
-        """Close gracefully, within `CLOSE_SECONDS` at most."""
-        await super().close(timeout=CLOSE_SECONDS if timeout is None else min(timeout, CLOSE_SECONDS))
-
-
-class Target(Struct, frozen=True):
-    """A database and the user to connect as."""
-
-    host: str
-    port: int
-    user: str
-    database: str
-    password: str | None = None
-    tls: bool = False
-    tls_verify: bool = True
-
-    def connect_arguments(self, *, application: str, statement_seconds: float) -> dict[str, Any]:
-        """The arguments for asyncpg: UTC, and timeouts for every statement and every lock."""
-        context: ssl.SSLContext | bool = False
-        if self.tls:
-            context = ssl.create_default_context()
-            if not self.tls_verify:
-                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        return {
-            "host": self.host,
-            "port": self.port,
-            "user": self.user,
-            "password": self.password,
-            "database": self.database,
-            "ssl": context,
-            "timeout": 5.0,
-            "connection_class": BoundedCloseConnection,
-            "command_timeout": statement_seconds + 5.0,
-            "server_settings": {
-                "application_name": application,
-                "timezone": "UTC",
-                "statement_timeout": str(int(statement_seconds * 1000)),
-                "lock_timeout": str(int(statement_seconds * 1000)),
-                "idle_in_transaction_session_timeout": str(int(statement_seconds * 6000)),
-            },
-        }
 
 
 class UnitOfWork:

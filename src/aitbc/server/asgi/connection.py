@@ -14,6 +14,7 @@ from aitbc.kernel.http.problems import PROBLEM_TYPE, problem
 from aitbc.kernel.primitives.errors import AppError, Malformed
 from aitbc.kernel.primitives.ids import new_request_id
 from aitbc.kernel.primitives.request_errors import HeadersTooLarge
+from aitbc.server.asgi.peer_uid import PEER_UID, PeerUid
 
 HEAD_BYTES_MAX = 64 * 1024
 """The limit of an incomplete head; the boundary checks complete ones, more strictly."""
@@ -47,6 +48,11 @@ class Connection(HttpToolsProtocol):
 
     # What the client sends
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """The connection is open."""
+        super().connection_made(transport)
+        self._peer_uid = PeerUid(self.client, self.server)
+
     def data_received(self, data: bytes) -> None:
         """Bytes from the client, in any portions."""
         between = self._head_since is None and (self.cycle is None or self.cycle.response_complete)
@@ -64,6 +70,7 @@ class Connection(HttpToolsProtocol):
         self._head_since = None
         self._head_bytes = 0
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
+        scope[PEER_UID] = self._peer_uid
         scope[DISCONNECT] = self._disconnect = Disconnect()
         super().on_headers_complete()
         if self._is_draining() and self.cycle is not None:  # a WebSocket has none

@@ -21,14 +21,16 @@ class Placed(Struct, frozen=True, kw_only=True):
     """Ports on which this module answers, beside the gateway's."""
     trusting: tuple[int, ...] = ()
     """Those of them on which callers from that machine need no key: they act as the account `local`."""
+    reason: str | None = None
+    """Why its process is not started again, where it refused its configuration."""
     version: str | None = None
     started_at: datetime | None = None
 
     @classmethod
-    def of(cls, module: str, name: str, process: Process | None) -> "Placed":
+    def of(cls, module: str, name: str, process: Process | None, reason: str | None = None) -> "Placed":
         """A module of a process; none for a process that does not answer."""
         if process is None:
-            return cls(module=module, process=name, answers=False)
+            return cls(module=module, process=name, answers=False, reason=reason)
         ports = tuple(int(port) for port, modules in process.ports.items() if module in modules)
         return cls(
             module=module,
@@ -57,4 +59,5 @@ class Directory:
         running = {self._own.name: self._own, **{one.name: one for one in answers if isinstance(one, Process)}}
         names = {module: far.name for module, far in self._peers.items()}
         found = {module: names.get(module, self._own.name) for module in self._modules}
-        return [Placed.of(module, name, running.get(name)) for module, name in found.items()]
+        gave_up = {module: far.gave_up for module, far in self._peers.items()}
+        return [Placed.of(module, name, running.get(name), gave_up.get(module)) for module, name in found.items()]

@@ -12,6 +12,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from aitbc.kernel.primitives.errors import NotFound
 from aitbc.server.asgi.boundary import copy_route
+from aitbc.server.asgi.peer_uid import peer_uid_of
 from aitbc.server.cluster.circuit_breaker import CircuitBreaker
 from aitbc.server.cluster.legacy_key import GatewayKey
 from aitbc.server.cluster.peers import Peer
@@ -30,6 +31,22 @@ ON_EVERY_PORT = frozenset({"/healthz", "/readyz", "/version", "/metrics"})
 """Answered on every port, each process for itself."""
 NOT_LEGACY = frozenset(NEW_PORTS) | {"identity", "operations"}
 LOOPBACK = frozenset({"127.0.0.1", "::1"})
+NOT_A_PROGRAM = frozenset(
+    {
+        *(b"origin", b"sec-fetch-site"),
+        *(b"forwarded", b"via", b"x-real-ip", b"true-client-ip", b"client-ip", b"x-client-ip", b"x-cluster-client-ip"),
+        *(
+            b"fastly-client-ip",
+            b"x-original-host",
+            b"x-original-url",
+            b"x-proxyuser-ip",
+            b"proxy-connection",
+            b"cdn-loop",
+        ),
+    }
+)
+"""Headers of browsers and of proxies."""
+PROXY_PREFIXES = (b"x-forwarded", b"cf-", b"x-envoy-", b"x-amzn-", b"x-azure-", b"x-appengine-", b"x-vercel-")
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
@@ -95,7 +112,7 @@ class Gateway:
     def _route_port(self, port: int, scope: Any) -> Any:
         """The request with its prefix: paths on a module's own port come without one."""
         path, modules = scope["path"], self._ports[port]
-        if port in self._trusting and _is_local_program(scope):
+        if port in self._trusting and _is_local_program(scope, self._trusting[port]):
             scope["state"]["loopback_key"] = self._loopback_key
         if path in ON_EVERY_PORT and port not in COORDINATOR_PORTS:
             return scope
@@ -130,11 +147,16 @@ def is_legacy(path: str) -> bool:
     return first == LEGACY_COORDINATOR_PREFIX or first in LEGACY_PREFIXES
 
 
-def _is_local_program(scope: Any) -> bool:
-    """Whether the caller is a program on this machine, and no browser: those send Origin or Sec-Fetch-Site."""
+def _is_local_program(scope: Any, users: frozenset[int]) -> bool:
+    """Whether the caller is a program on this machine of one of these users, and neither a browser nor a proxy.
+
+    Browsers send Origin or Sec-Fetch-Site. Many proxies leave a mark; one that leaves none is told by its user alone.
+    """
     names = {name for name, _ in scope["headers"]}
-    if b"origin" in names or b"sec-fetch-site" in names or b"x-forwarded-for" in names or b"forwarded" in names:
+    if not names.isdisjoint(NOT_A_PROGRAM) or any(name.startswith(PROXY_PREFIXES) for name in names):
         return False
     client, host = scope.get("client"), dict(scope["headers"]).get(b"host", b"")
     name = host.decode("latin-1").rpartition(":")[0] or host.decode("latin-1")
-    return client is not None and client[0] in LOOPBACK and name in LOOPBACK_HOSTS
+    if client is None or client[0] not in LOOPBACK or name not in LOOPBACK_HOSTS:
+        return False
+    return peer_uid_of(scope) in users

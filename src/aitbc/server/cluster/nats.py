@@ -252,11 +252,14 @@ def servers_of(url: str) -> list[str]:
             host, _ = split.hostname, split.port
         except ValueError:
             host = None
-        if not host or split.scheme not in ("nats", "tls") or split.path.strip("/"):
-            raise ConfigError("nats.url must read tls://user:password@host:4222, several of them with commas between")
-        if split.scheme == "nats" and host not in LOOPBACK:
+        if not host or split.scheme not in ("nats", "tls") or split.path.strip("/") or split[3:] != ("", ""):
             raise ConfigError(
-                f"nats.url: what is said on the bus would travel to {host} in the clear; write tls://, and name with "
+                "nats.url must read tls://user:password@host:4222, several of them with commas between; in a password "
+                "write reserved letters percent-encoded: @ as %40, / as %2F, : as %3A, comma as %2C"
+            )
+        if split.scheme == "nats" and host not in LOOPBACK:
+            raise ConfigError(  # without the host: of a malformed URL it may be a piece of the password
+                "nats.url: what is said on the bus would travel to another machine in the clear; write tls://, and name with "
                 "nats.ca the certificate that vouches for it where the system does not know it"
             )
     return servers

@@ -74,6 +74,8 @@ class Peer:
         """Raises `ConfigError` for certificates that cannot be used."""
         self.name = at.process
         self.at = at
+        self.gave_up: str | None = None
+        """Why its process is not started again, where this process supervises it and it refused its configuration."""
         self.base = at.url or f"http://{at.process}"
         self._tls_context = at.tls_context()
         self._tokens = tokens
@@ -152,6 +154,8 @@ class Peer:
 
     async def readiness(self) -> str | None:
         """Readiness: none when the process is ready, else the reason."""
+        if self.gave_up is not None:
+            return self.gave_up
         try:
             status, headers, body = await self._get(b"/readyz")
         except OSError:

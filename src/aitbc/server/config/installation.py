@@ -1,11 +1,11 @@
-"""Parts of an installation: settings, secret, schemas, and the address of its database."""
+"""Parts of an installation: settings, secret, and schemas."""
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
+import msgspec
 from msgspec import Struct
 
 from aitbc.kernel.database.migrations import Part
@@ -13,12 +13,11 @@ from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.identity.tables import Base
 from aitbc.kernel.module import Module
 from aitbc.kernel.primitives.errors import ConfigError
+from aitbc.kernel.primitives.server_file import is_held, server_file_of
+from aitbc.server.config.database_url import target_of
 from aitbc.server.config.loading import Loaded, load
 from aitbc.server.config.settings import Settings
 from aitbc.server.postgres.embedded import EmbeddedPostgres
-
-SERVER_FILE = "server.json"
-"""In the state folder while a server runs: where the command line on this machine finds it."""
 
 
 class ServerFile(Struct, frozen=True, kw_only=True):
@@ -41,23 +40,26 @@ def parts(modules: Sequence[Module]) -> list[Part]:
     return [Part("kernel", Base.metadata), *(Part(module.name, module.metadata) for module in modules)]
 
 
-def target_of(url: str) -> Target:
-    """Parse a database URL: `postgresql://user:password@host:port/database?sslmode=…`. Raises `ConfigError`."""
-    split = urlsplit(url)
-    query = parse_qs(split.query)
-    mode = query.get("sslmode", ["prefer" if split.hostname in (None, "localhost", "127.0.0.1") else "verify-full"])[0]
-    host = query.get("host", [split.hostname or "localhost"])[0]
-    if split.scheme.partition("+")[0] not in ("postgresql", "postgres") or not split.path.strip("/"):
-        raise ConfigError("database.url must read postgresql://user:password@host:5432/database")
-    return Target(
-        host=unquote(host),
-        port=split.port or 5432,
-        user=unquote(split.username or "postgres"),
-        database=unquote(split.path.strip("/")),
-        password=unquote(split.password) if split.password else None,
-        tls=mode in ("require", "verify-ca", "verify-full"),
-        tls_verify=mode != "require",
-    )
+def running_server(state: Path) -> ServerFile | None:
+    """What the server that runs on this state folder wrote about itself; none where none does."""
+    path = server_file_of(state)
+    if not is_held(path):
+        return None
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=ServerFile)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def configured_target(loaded: Loaded) -> Target | None:
+    """The database that `database.url` names; none where the embedded one is used. Raises `ConfigError`."""
+    url = loaded.settings.database.url
+    if url is None:
+        return None
+    try:
+        return target_of(url.reveal())
+    except ConfigError as error:
+        raise ConfigError(f"{loaded.origins['database.url']}: {error.message}") from None
 
 
 def secret_of(settings: Settings) -> bytes:
@@ -69,7 +71,10 @@ def secret_of(settings: Settings) -> bytes:
         write_private(path, os.urandom(32).hex() + "\n")
     if path.stat().st_mode & 0o077:
         raise ConfigError(f"{path} can be read by others; run: chmod 600 {path}")
-    return bytes.fromhex(path.read_text().strip())
+    try:
+        return bytes.fromhex(path.read_text().strip())
+    except ValueError:
+        raise ConfigError(f"{path} is damaged: it holds 64 hexadecimal digits; restore it from a backup") from None
 
 
 def write_private(path: Path, text: str) -> None:

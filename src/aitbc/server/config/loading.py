@@ -225,6 +225,12 @@ def _check(settings: Settings, origins: Mapping[str, str]) -> None:
     if (server.tls_certificate is None) != (server.tls_key is None):
         there, missing = ("tls_key", "tls_certificate") if server.tls_key else ("tls_certificate", "tls_key")
         raise ConfigError(f"{origins[f'server.{there}']}: server.{missing}: it is needed beside {there}; set both")
+    key = settings.gateway.auth_key
+    if key is not None and any(not "!" <= letter <= "~" for letter in key.reveal()):
+        where = origins["gateway.auth_key"]
+        raise ConfigError(
+            f"{where}: gateway.auth_key: a header carries it: write ASCII without spaces, and no quotes in it"
+        )
     for host in server.hosts:
         if "*" in host or "/" in host or not host.isascii() or not host.isprintable() or " " in host:
             where = origins["server.hosts"]

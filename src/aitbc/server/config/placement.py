@@ -1,5 +1,6 @@
 """Placement: which process serves which module, on which ports. The same in every process of an installation."""
 
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,8 +45,8 @@ class Placement(Struct, frozen=True, kw_only=True):
     """The modules of this process."""
     ports: Mapping[int, tuple[str, ...]]
     """Ports of this process beside the gateway's, each with the modules that answer on it."""
-    trusting_ports: frozenset[int]
-    """Those of the ports on which a caller from this machine needs no key."""
+    trusting_ports: Mapping[int, frozenset[int]]
+    """Those of the ports on which a program of this machine needs no key, each with the ids of its users."""
     peer_hosts: Mapping[str, PeerHost]
     """The host of each module of another process."""
     socket: Path | None
@@ -88,7 +89,9 @@ def placement_of(settings: Settings, modules: Sequence[str], process: str = MAIN
     modules_here = (process,) if process != MAIN else tuple(name for name in modules if name not in split)
     mine = {port: owners for port, owners in ports.items() if set(owners) & set(modules_here)}
     trusting_ports = {
-        port
+        port: frozenset({os.geteuid()}).union(
+            frozenset.intersection(*(frozenset(_settings_of(settings, name).trust_uids) for name in owners))
+        )
         for port, owners in mine.items()
         if all(_settings_of(settings, name).trust == "loopback" for name in owners)
     }
@@ -96,7 +99,7 @@ def placement_of(settings: Settings, modules: Sequence[str], process: str = MAIN
         process=process,
         modules_here=modules_here,
         ports=mine,
-        trusting_ports=frozenset(trusting_ports),
+        trusting_ports=trusting_ports,
         peer_hosts={name: hosts[name if name in split else MAIN] for name in modules if name not in modules_here},
         socket=hosts[process].socket if split else None,
         internal_listener=_internal_listener(settings, process, {settings.server.port, *ports})

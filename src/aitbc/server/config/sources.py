@@ -87,7 +87,7 @@ def from_file(path: Path, keys: Mapping[str, Key], *, required: bool) -> dict[st
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(_syntax(path, text, str(error))) from None
+        raise ConfigError(_syntax(path, text, str(error), keys)) from None
     except RecursionError:
         raise ConfigError(f"{path}: it is nested too deep; settings need three levels") from None
     tree = {name: value for name, value in document.items() if name not in CLIENT_TABLES}
@@ -98,15 +98,20 @@ def from_file(path: Path, keys: Mapping[str, Key], *, required: bool) -> dict[st
     return {name: Raw(value, str(path), text=False, base=path.parent) for name, value in found.items()}
 
 
-def _syntax(path: Path, text: str, problem: str) -> str:
-    """The error for a file that is not TOML: with the line's key, never with its value."""
+def _syntax(path: Path, text: str, problem: str, keys: Mapping[str, Key]) -> str:
+    """The error for a file that is not TOML: with the line's key, never with its value.
+
+    What is not the name of a setting may be a line of a secret, and is not repeated.
+    """
     problem, _, place = printable(problem).partition(" (at ")
     lines = text.splitlines() or [""]
     number = int(place.removeprefix("line ").partition(",")[0]) if place.startswith("line ") else len(lines)
-    key = printable(lines[min(number, len(lines)) - 1].partition("=")[0].strip())
+    key = lines[min(number, len(lines)) - 1].partition("=")[0].strip()
+    known = {*keys, *(name.rpartition(".")[2] for name in keys), *(f"[{table}]" for table in tables_of(keys))}
+    key = f"{key}: " if key in known else ""
     if problem.startswith(("Cannot overwrite", "Cannot declare", "Cannot mutate", "Duplicate")):
-        return f"{path}: line {number}: {key}: this is set twice; keep one of the two"
-    return f"{path}: line {number}: {key}: this is not TOML ({problem.lower()}); correct the line"
+        return f"{path}: line {number}: {key}this is set twice; keep one of the two"
+    return f"{path}: line {number}: {key}this is not TOML ({problem.lower()}); correct the line"
 
 
 def _flat(

@@ -252,10 +252,7 @@ def _client_command(program: str, owner: Target) -> tuple[list[str], dict[str, s
         "-d",
         owner.database,
     ]
-    environment = {**os.environ, **({"PGPASSWORD": owner.password} if owner.password else {})}
-    if owner.tls:
-        environment["PGSSLMODE"] = "verify-full" if owner.tls_verify else "require"
-    return command, environment
+    return command, {**os.environ, **owner.environment()}
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -5,22 +5,20 @@ import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
-import msgspec
+from msgspec import structs
 
 from aitbc.kernel.database.migrations import OWNER, differences, migrate, provision_statements, role_password
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.module import Module
 from aitbc.kernel.primitives.errors import Conflict, NotFound
 from aitbc.server.config.installation import (
-    SERVER_FILE,
-    ServerFile,
+    configured_target,
     parts,
+    running_server,
     secret_of,
     settings_of,
     start_embedded,
-    target_of,
 )
 from aitbc.server.config.loading import Loaded
 from aitbc.server.postgres.embedded import EmbeddedPostgres, binaries
@@ -45,11 +43,11 @@ def owner_target(loaded: Loaded) -> Iterator[tuple[Target, bool]]:
     The embedded one is used where a server runs it, and else started for as long as the block.
     """
     settings = loaded.settings
-    if settings.database.url is not None:
-        yield target_of(settings.database.url.reveal()), False
+    if (configured := configured_target(loaded)) is not None:
+        yield configured, False
         return
-    if (running := _running(settings.state_dir / SERVER_FILE)) is not None:
-        yield running, True
+    if (running := running_server(settings.state_dir)) is not None and running.database is not None:
+        yield running.database, True
         return
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     postgres = EmbeddedPostgres(settings.state_dir / "postgres")
@@ -59,26 +57,16 @@ def owner_target(loaded: Loaded) -> Iterator[tuple[Target, bool]]:
         postgres.stop()
 
 
-def _running(path: Path) -> Target | None:
-    """The embedded database of the server that wrote this file, if that server lives."""
-    try:
-        server = msgspec.json.decode(path.read_bytes(), type=ServerFile)
-        os.kill(server.pid, 0)
-    except (OSError, msgspec.MsgspecError):
-        return None
-    return server.database
-
-
 def provision_sql(modules: Sequence[Module]) -> str:
     """The SQL that a DBA runs once, as the owner of the database, where the server may not create roles.
 
     It holds the passwords of the roles. Raises `NoOwnDatabase` for an installation on the embedded server.
     """
-    settings = settings_of(modules, {}).settings
-    if settings.database.url is None:
+    loaded = settings_of(modules, {})
+    if (target := configured_target(loaded)) is None:
         raise NoOwnDatabase
-    everything, secret = parts(modules), secret_of(settings)
-    owner = target_of(settings.database.url.reveal()).user or OWNER
+    everything, secret = parts(modules), secret_of(loaded.settings)
+    owner = target.user or OWNER
     passwords = {part.role: role_password(secret, part.role) for part in everything}
     return ";\n".join(provision_statements(everything, owner, passwords)) + ";\n"
 
@@ -112,5 +100,5 @@ def shell(modules: Sequence[Module], module: str | None) -> int:
         if role is not None and not is_embedded:
             password = role_password(secret_of(loaded.settings), role)
         command = [str(binaries() / "psql"), "-h", target.host, "-p", str(target.port), "-d", target.database]
-        environment = {**os.environ, **({"PGPASSWORD": password} if password else {})}
+        environment = {**os.environ, **structs.replace(target, password=password).environment()}
         return subprocess.call([*command, "-U", role or target.user], env=environment)

@@ -6,7 +6,6 @@ import os
 import ssl
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,17 @@ from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.module import Module
 from aitbc.kernel.primitives.errors import AppError, ConfigError
 from aitbc.kernel.primitives.loop_lag import LoopLag
+from aitbc.kernel.primitives.server_file import OwnServerFile
 from aitbc.kernel.primitives.version import this_build
 from aitbc.kernel.telemetry import logs
 from aitbc.kernel.telemetry.metrics import Metrics
 from aitbc.server.config import listeners
 from aitbc.server.config.installation import (
-    SERVER_FILE,
     ServerFile,
+    configured_target,
+    running_server,
     settings_of,
     start_embedded,
-    target_of,
-    write_private,
 )
 from aitbc.server.config.loading import Loaded
 from aitbc.server.config.placement import MAIN, Placement, placement_of
@@ -79,8 +78,8 @@ def _serve(modules: Sequence[Module], loaded: Loaded, placement: Placement, comm
     postgres = None
     try:
         contexts = listeners.contexts(addresses, sockets)
-        if settings.database.url is not None:
-            owner = target_of(settings.database.url.reveal())
+        if (configured := configured_target(loaded)) is not None:
+            owner = configured
         elif placement.process == MAIN:
             postgres = EmbeddedPostgres(settings.state_dir / "postgres")
             owner = start_embedded(postgres)
@@ -92,8 +91,6 @@ def _serve(modules: Sequence[Module], loaded: Loaded, placement: Placement, comm
         )
     finally:
         listeners.close(sockets)
-        if placement.process == MAIN:
-            (settings.state_dir / SERVER_FILE).unlink(missing_ok=True)
         if postgres is not None:
             postgres.stop()
         logs.flush()
@@ -106,7 +103,8 @@ def _warn_of_open_ports(settings: Settings, placement: Placement) -> None:
             "port_asks_no_key",
             port=port,
             modules=list(placement.ports[port]),
-            meaning="every program on this machine acts there as the account local",
+            users=sorted(placement.trusting_ports[port]),
+            meaning="every program of these users on this machine acts there as the account local",
         )
     if placement.process == MAIN and settings.gateway.require_auth and settings.gateway.auth_key is None:
         log.warning("gateway_key_unset", meaning="legacy paths answer nobody until gateway.auth_key is set")
@@ -114,10 +112,9 @@ def _warn_of_open_ports(settings: Settings, placement: Placement) -> None:
 
 def _running_database(state: Path) -> Target:
     """The address of the embedded server that the main process runs. Raises `ConfigError` where none runs."""
-    with suppress(OSError, msgspec.MsgspecError):
-        server_file = msgspec.json.decode((state / SERVER_FILE).read_bytes(), type=ServerFile)
-        if server_file.database is not None:
-            return server_file.database
+    server = running_server(state)
+    if server is not None and server.database is not None:
+        return server.database
     raise ConfigError(
         f"the embedded database of {state} runs with the main process, which does not: start `aitbc serve` first, "
         "or give both a database of their own with database.url"
@@ -164,8 +161,7 @@ class _ServerProcess:
         metrics = Metrics(this_build(), loop_lag=loop_lag)
         metrics.collector("events", runtime.operations.measure, cache_seconds=EVENTS_SECONDS)
         app = asgi_app(litestar(runtime, this_build(), metrics), runtime, metrics)
-        if placement.process == MAIN:
-            self._write_server_file()
+        server_file = self._write_server_file() if placement.process == MAIN else None
         draining = runtime.platform.draining
         children = {
             name: one
@@ -173,22 +169,26 @@ class _ServerProcess:
             if placement.process == MAIN and _is_supervised(settings, name)
         }
         gc.freeze()  # the application stays too
-        async with supervised(children, self._command, draining):
-            return await uvicorn_server.serve(
-                app,
-                settings.server,
-                self._sockets,
-                signals=signals,
-                draining=draining,
-                loop_lag=loop_lag,
-                notifier=notifier,
-                contexts=self._contexts,
-            )
+        try:
+            async with supervised(children, self._command, draining):
+                return await uvicorn_server.serve(
+                    app,
+                    settings.server,
+                    self._sockets,
+                    signals=signals,
+                    draining=draining,
+                    loop_lag=loop_lag,
+                    notifier=notifier,
+                    contexts=self._contexts,
+                )
+        finally:
+            if server_file is not None:
+                server_file.remove()
 
-    def _write_server_file(self) -> None:
+    def _write_server_file(self) -> OwnServerFile:
         settings = self._loaded.settings
         scheme = "https" if settings.server.tls_certificate else "http"
         host, port = self._sockets[0].getsockname()[:2]
         url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
         server_file = ServerFile(url=url, pid=os.getpid(), database=self._owner if self._postgres is not None else None)
-        write_private(settings.state_dir / SERVER_FILE, msgspec.json.encode(server_file).decode() + "\n")
+        return OwnServerFile(settings.state_dir, msgspec.json.encode(server_file).decode() + "\n")

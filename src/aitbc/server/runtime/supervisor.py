@@ -17,6 +17,12 @@ from aitbc.server.cluster.peers import Peer
 
 BACKOFF_SECONDS = (0.5, 30.0)
 """The first and the longest pause before a process that died is restarted."""
+BAD_CONFIGURATION = 78
+"""The exit code of a process that refuses its configuration: the next one would refuse it too."""
+GAVE_UP = (
+    "Its process refused its configuration (exit code 78) and is not started again: correct what it wrote to the log, then "
+    "restart the server."
+)
 POLL_SECONDS = 0.2
 STOP_SECONDS = 9.0
 _SET_PARENT_DEATH_SIGNAL = 1
@@ -37,7 +43,7 @@ class Child:
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        """Run the process, and restart it whenever it ends, until `stop`."""
+        """Run the process, and restart it whenever it ends, until `stop` or until it refuses its configuration."""
         pause = BACKOFF_SECONDS[0]
         while not self._stopping.is_set():
             while await self._peer.is_listening():  # noqa: ASYNC110 - the child of a killed predecessor, about to end
@@ -53,6 +59,10 @@ class Child:
             if not has_served.cancel():  # the backoff grows only for a process that never served
                 pause = BACKOFF_SECONDS[0]
             if self._stopping.is_set():
+                return
+            if code == BAD_CONFIGURATION:
+                self._peer.gave_up = GAVE_UP
+                log.error("process_given_up", module=self.module, exit_code=code, meaning=GAVE_UP)
                 return
             log.error("process_died", module=self.module, exit_code=code, again_in_seconds=pause)
             await is_set_within(self._stopping, pause)
