@@ -11,7 +11,14 @@ from typing import Any, ClassVar, TypeVar
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from aitbc.kernel.database.idempotency import IdempotencyKeyReused
 from aitbc.kernel.database.unit_of_work import Target
@@ -27,7 +34,7 @@ from tests.modules.ai.make import POOLS, Market, Worker, a_job, a_key, ai_on, em
 from tests.modules.ai.reference import QUEUE_SECONDS, RUN_SECONDS, START_SECONDS, Attempt, Job
 
 T = TypeVar("T")
-EXAMPLES, STEPS = (300, 60) if os.environ.get("TEST_ALL") == "1" else (30, 40)
+EXAMPLES, STEPS = (300, 60) if os.environ.get("TEST_ALL") == "1" else (20, 50)
 PRICE_UNITS = 5_000_000
 OPEN_MAX = 5
 FUNDS = 9
@@ -40,6 +47,7 @@ VALUES: dict[str, dict[str, Any]] = {
 LOOK = """
 SELECT *, ARRAY(SELECT ROW(token, ended, fault) FROM ai.attempts WHERE job = j.id ORDER BY token) AS tries
 FROM ai.jobs j WHERE id = ANY($1::uuid[])"""
+KINDS = ("embed", "chat", "command")
 HOLDS = dict.fromkeys(("queued", "leased", "running"), "open") | {"succeeded": "settled"}
 picks = st.integers(0, 1000)
 
@@ -53,7 +61,7 @@ class JobsModel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         region = ids.new_id("key")  # lanes of its own: the jobs of earlier examples are none of its miners' business
-        self.region = region[:40]
+        self.region = region
         self.owners = [self.market.person(FUNDS * PRICE_UNITS) for _ in range(2)]
         kinds: list[tuple[str, ...]] = [("embed", "chat", "command")] * 3 + [("embed",)]
         self.miners = [Worker(self.market, region=self.region, kinds=served) for served in kinds]
@@ -91,10 +99,54 @@ class JobsModel(RuleBasedStateMachine):
         retry = {"attempts_max": attempts_max, "requester_faults": again}
         return {"kind": kind, "value": VALUES[kind], "clocks": clocks, "retry": retry, "region": self.region}
 
+    # Few rules: Hypothesis leaves out some of many, and a life needs all of them
+
+    @initialize(kinds=st.lists(st.sampled_from(KINDS), min_size=3, max_size=3))
+    def begin(self, kinds: list[str]) -> None:
+        for number, kind in enumerate(kinds):
+            self.submit(number, KINDS.index(kind))
+            self.claim(number, 0)
+
+    @rule(
+        does=st.sampled_from(("submit",) * 3 + ("repeat_submission", "cancel", "trespass", "stop")),
+        which=picks,
+        how=picks,
+    )
+    def client(self, does: str, which: int, how: int) -> None:
+        if self.jobs or does == "submit":
+            getattr(self, does)(which, how)
+
+    @rule(
+        does=st.sampled_from(
+            ("claim", "renew", "deliver", "fail") * 3 + ("steal", "deliver_nonsense", "release", "leave")
+        ),
+        which=picks,
+        how=picks,
+    )
+    def miner(self, does: str, which: int, how: int) -> None:
+        if self.leases or does == "claim":
+            getattr(self, does)(which, how)
+
+    @precondition(lambda self: any(attempt.job.kind == "chat" for attempt, _ in self.leases))
+    @rule(which=picks, stops=st.booleans())
+    def chat(self, which: int, stops: bool) -> None:
+        self.stream(which)
+        if stops:
+            self.stop(self.jobs.index(self.leases[-1][0].job), 0)
+
+    @rule(seconds=st.sampled_from((0, 1, 3, 11, 13, 29, 31, 53, 61, 400)), sweeps=st.booleans())
+    def time_passes(self, seconds: int, sweeps: bool) -> None:
+        clock.move(timedelta(seconds=seconds))
+        if sweeps:
+            self.run(self.market.ai.sweep())
+            for job in self.jobs:
+                if job.is_open:
+                    job.sweep()
+
     # What clients do
 
-    @rule(which=picks, kind=st.sampled_from(sorted(VALUES)), attempts_max=st.integers(1, 4), again=st.booleans())
-    def submit(self, which: int, kind: str, attempts_max: int, again: bool) -> None:
+    def submit(self, which: int, how: int) -> None:
+        kind, attempts_max, again = KINDS[how % 3], 1 + how // 3 % 4, how // 12 % 2 == 1
         who = self.owners[which % 2]
         once = a_key(who)
         refused: set[type[AppError]] = set()
@@ -114,9 +166,8 @@ class JobsModel(RuleBasedStateMachine):
             Job(made.id, who.account, kind, attempts_max, again, once.key, waits, now() + lasts, now(), now())
         )
 
-    @precondition(lambda self: self.jobs)
-    @rule(which=picks, is_other=st.booleans())
-    def repeat_submission(self, which: int, is_other: bool) -> None:
+    def repeat_submission(self, which: int, how: int) -> None:
+        is_other = how % 2 == 1
         job = self.jobs[which % len(self.jobs)]
         who = self.owner_of(job)
         command = a_job(**self.wishes(job.kind, job.attempts_max, again=job.retry_requester))
@@ -127,23 +178,21 @@ class JobsModel(RuleBasedStateMachine):
             assert self.run(self.market.ai.submissions.submit(who, command, once)).id == job.id
             assert once.replayed
 
-    @precondition(lambda self: self.jobs)
-    @rule(which=picks, is_stranger=st.booleans())
-    def cancel(self, which: int, is_stranger: bool) -> None:
+    def trespass(self, which: int, how: int) -> None:
+        job = self.jobs[which % len(self.jobs)]
+        other = next(who for who in self.owners if who.account != job.account)
+        command = (self.market.ai.stops.cancel, self.market.ai.stops.stop)[how % 2]
+        assert self.refusal_of(command(other, job.id, a_key(other))) is JobNotFound
+
+    def cancel(self, which: int, how: int) -> None:
         job = self.jobs[which % len(self.jobs)]
         who = self.owner_of(job)
-        if is_stranger:
-            other = next(one for one in self.owners if one is not who)
-            assert self.refusal_of(self.market.ai.stops.cancel(other, job.id, a_key(other))) is JobNotFound
-            return
         refusal = self.refusal_of(self.market.ai.stops.cancel(who, job.id, a_key(who)))
         assert refusal is (None if job.is_open or job.state == "canceled" else IllegalMove)
         if job.is_open:
             job.cancel()
 
-    @precondition(lambda self: self.jobs)
-    @rule(which=picks)
-    def stop(self, which: int) -> None:
+    def stop(self, which: int, how: int) -> None:
         job = self.jobs[which % len(self.jobs)]
         who = self.owner_of(job)
         refusal = self.refusal_of(self.market.ai.stops.stop(who, job.id, a_key(who)))
@@ -161,9 +210,8 @@ class JobsModel(RuleBasedStateMachine):
 
     # What miners do
 
-    @rule(which=picks, slots=st.integers(1, 3))
-    def claim(self, which: int, slots: int) -> None:
-        miner = self.miners[which % len(self.miners)]
+    def claim(self, which: int, how: int) -> None:
+        slots, miner = 1 + how % 3, self.miners[which % len(self.miners)]
         served = miner.capabilities.kinds
         free = {job.id: job for job in self.jobs if job.kind in served and job.can_be_taken(miner.id)}
         leases = self.run(miner.claim(slots=slots))
@@ -178,20 +226,21 @@ class JobsModel(RuleBasedStateMachine):
         attempt, lease = self.leases[-1 - which % min(len(self.leases), 1 + which % 7)]
         return attempt, lease, next(miner for miner in self.miners if miner.id == attempt.miner)
 
-    @precondition(lambda self: self.leases)
-    @rule(which=picks, progress=st.none() | st.floats(0, 1), is_thief=st.booleans())
-    def renew(self, which: int, progress: float | None, is_thief: bool) -> None:
+    def steal(self, which: int, how: int) -> None:
         attempt, lease, miner = self._pick(which)
-        if is_thief:
-            thief = next(one for one in self.miners if one is not miner)
-            assert self.run(thief.renew(lease, progress)) == "lost"
-            return
+        thief = next(one for one in self.miners if one is not miner)
+        assert self.run(thief.renew(lease)) == "lost"
+        work = (thief.deliver(lease, self._output(attempt, "")), thief.fail(lease, "miner"))
+        refusals = [self.refusal_of(one) for one in work]
+        assert refusals == [LeaseLost, LeaseLost]
+
+    def renew(self, which: int, how: int) -> None:
+        attempt, lease, miner = self._pick(which)
+        progress = None if how % 3 == 0 else how % 11 / 10
         assert self.run(miner.renew(lease, progress)) == attempt.status
         if attempt.ended is None:
             attempt.renew()
 
-    @precondition(lambda self: any(attempt.job.kind == "chat" for attempt, _ in self.leases))
-    @rule(which=picks)
     def stream(self, which: int) -> None:
         chats = [(attempt, lease) for attempt, lease in self.leases if attempt.job.kind == "chat"]
         attempt, lease = chats[which % len(chats)]
@@ -214,9 +263,8 @@ class JobsModel(RuleBasedStateMachine):
             return {"exit_code": 0, "stdout": text, "stderr": "", "truncated": False}
         return embedding(1) | {"model": text or "m"}
 
-    @precondition(lambda self: self.leases)
-    @rule(which=picks, more=st.sampled_from(["", "more"]))
-    def deliver(self, which: int, more: str) -> None:
+    def deliver(self, which: int, how: int) -> None:
+        more = ("", "", "more")[how % 3]
         attempt, lease, miner = self._pick(which)
         text = attempt.text + more
         work = miner.deliver(lease, self._output(attempt, text))
@@ -230,9 +278,7 @@ class JobsModel(RuleBasedStateMachine):
             refusal = self.refusal_of(work)
             assert refusal is (None if attempt.ended == "succeeded" and attempt.output == text else LeaseLost)
 
-    @precondition(lambda self: self.leases)
-    @rule(which=picks)
-    def deliver_nonsense(self, which: int) -> None:
+    def deliver_nonsense(self, which: int, how: int) -> None:
         attempt, lease, miner = self._pick(which)
         work = miner.deliver(lease, {"nonsense": True})
         if attempt.ended is None:
@@ -241,15 +287,12 @@ class JobsModel(RuleBasedStateMachine):
         else:
             assert self.refusal_of(work) is LeaseLost
 
-    @precondition(lambda self: self.leases)
-    @rule(which=picks, fault=st.sampled_from(["requester", "miner", "platform", "unknown"]))
-    def fail(self, which: int, fault: str) -> None:
+    def fail(self, which: int, how: int) -> None:
+        fault = ("requester", "requester", "miner", "platform", "unknown")[how % 5]
         attempt, lease, miner = self._pick(which)
         self._end(attempt, miner.fail(lease, fault), "failed", "broken", fault)
 
-    @precondition(lambda self: self.leases)
-    @rule(which=picks)
-    def release(self, which: int) -> None:
+    def release(self, which: int, how: int) -> None:
         attempt, lease, miner = self._pick(which)
         work = self.market.ai.release(miner.id, lease.attempt, lease.token, "draining")
         self._end(attempt, work, "released", "draining", "none")
@@ -262,8 +305,7 @@ class JobsModel(RuleBasedStateMachine):
         else:
             assert refusal is (None if (attempt.ended, attempt.reason) == (ended, reason) else LeaseLost)
 
-    @rule(which=picks)
-    def leave(self, which: int) -> None:
+    def leave(self, which: int, how: int) -> None:
         miner = self.miners[which % len(self.miners)]
         live = {attempt.id: attempt for attempt, _ in self.leases if attempt.miner == miner.id and not attempt.ended}
         found = self.run(self.market.ai.leases_of(miner.id))
@@ -271,20 +313,6 @@ class JobsModel(RuleBasedStateMachine):
         for lease in found:
             self.run(self.market.ai.release(miner.id, lease.attempt, lease.token, "miner_left"))
             live[lease.attempt].job.give_up("released", "miner_left", "none")
-
-    # What time does
-
-    @rule(seconds=st.sampled_from([0.5, 3, 3, 11, 29, 31, 53, 61]))
-    def time_passes(self, seconds: float) -> None:
-        clock.move(timedelta(seconds=seconds))
-
-    @rule(seconds=st.sampled_from([0, 1, 13, 33, 61, 400]))
-    def sweep(self, seconds: float) -> None:
-        clock.move(timedelta(seconds=seconds))
-        self.run(self.market.ai.sweep())
-        for job in self.jobs:
-            if job.is_open:
-                job.sweep()
 
     # What must always hold
 
