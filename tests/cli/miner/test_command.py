@@ -146,12 +146,12 @@ def test_endless_output_is_cut_with_a_marker(shell: Shell) -> None:
 
 def test_the_failure_of_a_program_tells_the_end_of_its_standard_error(shell: Shell) -> None:
     outcome = shell(
-        "echo fine; i=0; while [ $i -lt 200 ]; do echo line $i >&2; i=$((i+1)); done; echo Boom: 7 >&2; exit 3"
+        "echo fine; i=0; while [ $i -lt 400 ]; do echo line $i >&2; i=$((i+1)); done; echo Boom: 7 >&2; exit 3"
     )
     assert reason_of(outcome) == ("requester", "exit_nonzero")
     assert outcome.error is not None
     said = outcome.error.message
-    assert said.startswith("The program ended with exit code 3.") and said.endswith("line 199\nBoom: 7")
+    assert said.startswith("The program ended with exit code 3.") and said.endswith("line 399\nBoom: 7")
     assert "…" in said and len(said) < 2000
 
 
