@@ -24,10 +24,12 @@ INSERT INTO ai.flows (account, lane, priority, tag, used_at) VALUES ({payer}, {p
 INSERT INTO ai.jobs
     (id, account, kind, lane, needs, priority, rank, state, reason, fault, input, input_digest, max_price_units, unit,
      unit_price_units, input_units, units_max, expects, queue_seconds, start_seconds, run_seconds, retention_seconds,
-     attempts_max, retry_requester, attempts, token, avoided, due_at, expires_at, deadline_at, created_at, request_id)
+     attempts_max, retry_requester, attempts, token, avoided, due_at, expires_at, deadline_at, created_at,
+     hold_expires_at, request_id)
     VALUES (:job::uuid, {payer}, 'embed', {payer}, {needs}, 0, :payer_version::bigint, 'queued', 'submitted', 'none',
      {input}, {digest}, 5000000, 'token', 100, 20, 20, '{"count"; 1}', 86400, 60, 600, 604800, 3, false, 0, 0, '', now(),
-     now() + interval '1 hour', now() + interval '1 day', now(), 'req_01hzzzzzzzzzzzzzzzzzzzzzzz');
+     now() + interval '1 hour', now() + interval '1 day', now(),
+     now() + interval '2 days', 'req_01hzzzzzzzzzzzzzzzzzzzzzzz');
 COMMIT;
 
 BEGIN;

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from contextlib import suppress
+from contextvars import Context
 from datetime import timedelta
 from typing import Any
 
@@ -40,7 +41,7 @@ async def test_a_result_after_a_sleep_longer_than_the_hold_is_paid(owner: Target
         await market.ai.sweep()
         for lease in leases:
             outcome = await miner.deliver(lease)
-            assert (outcome.state, outcome.earned) == ("succeeded", "0.0000005")
+            assert (outcome.state, outcome.earned) == ("succeeded", "0.00000058")
         market.trading.expire_holds()
         assert {market.trading.holds[hold_of(job)].state for job in jobs} == {"settled"}
         clock.move(timedelta(minutes=2))
@@ -93,7 +94,7 @@ async def test_a_result_sent_several_times_at_once_after_a_sleep_is_answered_the
         result = miner.result(await miner.take())
         clock.move(LONG)
         outcomes = await asyncio.gather(*(market.ai.complete(result) for _ in range(10)))
-        assert {(one.state, one.earned) for one in outcomes} == {("succeeded", "0.0000005")}
+        assert {(one.state, one.earned) for one in outcomes} == {("succeeded", "0.00000058")}
         await market.require_sound()
 
 
@@ -135,7 +136,7 @@ async def test_the_deadline_counts_that_is_there_when_the_result_is_written(owne
         shorten = "UPDATE ai.jobs SET hold_expires_at = now() + interval '1 hour' WHERE id = $1"
         async with market.ai.db.raw_transaction() as connection:
             await connection.execute(shorten, ids.decode("job", job))
-            delivering = asyncio.get_running_loop().create_task(miner.deliver(lease))
+            delivering = asyncio.get_running_loop().create_task(miner.deliver(lease), context=Context())
             await asyncio.sleep(0.2)  # it has looked, found the old deadline, and waits for the row
         with pytest.raises(Unavailable):
             await delivering
