@@ -49,7 +49,7 @@ class IdempotencyKey(Struct):
 
     @property
     def digest(self) -> bytes | None:
-        """A digest of account, key and request: by it a command finds what the same request began; none without a key."""
+        """A digest of account, key and request: by it a command finds what the same one began; none without a key."""
         if self.key is None:
             return None
         return hashlib.sha256(f"{self.account}\n{self.key}\n".encode() + self.fingerprint).digest()

@@ -45,8 +45,8 @@ def check_routes(app: Litestar) -> None:
     """Check that every handler declares permission and idempotency, and read all signatures before the first request.
 
     Raises `ImproperlyConfiguredException` that names each handler without `opt["permission"]`, each mutating one that
-    neither takes `once` nor declares `opt["idempotency"] = "natural"`, and each that waits or streams either way without
-    `opt["waits"]` or `opt["lasts"]`, by which it ends with its API key.
+    neither takes `once` nor declares `opt["idempotency"] = "natural"`, and each that waits or streams either way
+    without `opt["waits"]` or `opt["lasts"]`, by which it ends with its API key.
     """
     missing = []
     methods_by_path: dict[str, set[str]] = defaultdict(set)

@@ -73,7 +73,8 @@ class Guard:
     async def prepare(
         self, scope: Any, opt: Mapping[str, Any], who: Principal, body: Callable[[], Awaitable[bytes]]
     ) -> None:
-        """Have what lasts end with its key, and what only waits with its client; read a mutating request's Idempotency-Key."""
+        """Have what lasts end with its key, and what only waits with its client; read the Idempotency-Key of a request
+        that changes something."""
         if lasts(opt):
             self._admissions.bind(scope, _secret_of(scope), opt["permission"])
         if opt.get("waits"):

@@ -90,7 +90,7 @@ class Identity:
         self._lookups: Batcher[bytes, Principal | None] = Batcher(self._look_up, in_flight_max=1)
 
     def on_revoked(self, callback: Callable[[], None]) -> None:
-        """Call this when a key was revoked in this process; revocations of others show when their keys are read again."""
+        """Call this when a key was revoked in this process; what others revoke shows when the key is read again."""
         self._on_revoked.append(callback)
 
     def _forget(self, digests: Sequence[bytes]) -> None:

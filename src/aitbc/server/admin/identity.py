@@ -166,7 +166,7 @@ class KeyController(Controller):
     ) -> IssuedKey:
         """Make a successor with the same rights; the old key works until the overlap ends.
 
-        A key that rotates itself hands on its whole lifetime, once: in the overlap it can neither rotate nor make a key.
+        A key that rotates itself hands on its whole lifetime, once: in the overlap it neither rotates nor makes a key.
         The successor of another key ends with the key that asks, at the latest.
         """
         return await identity.rotate(who, key, timedelta(seconds=data.overlap_seconds))

@@ -52,8 +52,8 @@ class LegacyMiners:
     async def register(self, who: Principal, command: RegisterLegacyMiner, *, restarted: bool = True) -> Enrolled:
         """Enrol a miner under a key that the server keeps for it; the same name is the same miner until it is removed.
 
-        The API key goes to the caller itself, so it ends with the caller's. One that was `restarted` has forgotten what it
-        worked on: its leases are released. Raises `TooManyMiners`, `TooManyTokens`, `KeyBeingReplaced`.
+        The API key goes to the caller itself, so it ends with the caller's. One that was `restarted` has forgotten what
+        it worked on: its leases are released. Raises `TooManyMiners`, `TooManyTokens`, `KeyBeingReplaced`.
         """
         keys_end = await self._enrolment.end_of_maker(who)
         key = await self._keys.kept_key(who, command.legacy_id)
