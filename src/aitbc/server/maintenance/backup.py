@@ -17,10 +17,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
-import asyncpg
 import msgspec
 from msgspec import Struct
 
+from aitbc.kernel.database.connect import connect
 from aitbc.kernel.database.migrations import head_of, migrate
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.module import Module
@@ -192,7 +192,7 @@ async def _verify(settings: Settings, modules: Sequence[Module], owner: Target) 
 
 async def _has_installation(owner: Target) -> bool:
     """Whether a server has been started on this database before."""
-    connection = await asyncpg.connect(**owner.connect_arguments(application="aitbc restore", statement_seconds=30))
+    connection = await connect(owner.connect_arguments(application="aitbc restore", statement_seconds=30))
     try:
         return (
             await connection.fetchval("SELECT to_regclass('kernel.accounts')") is not None

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from msgspec import structs
 
+from aitbc.kernel.database.connect import through_pooler
 from aitbc.kernel.database.migrations import OWNER, differences, migrate, provision_statements, role_password
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.module import Module
@@ -44,7 +45,7 @@ def owner_target(loaded: Loaded) -> Iterator[tuple[Target, bool]]:
     """
     settings = loaded.settings
     if (configured := configured_target(loaded)) is not None:
-        yield configured, False
+        yield asyncio.run(through_pooler(configured)), False
         return
     if (running := running_server(settings.state_dir)) is not None and running.database is not None:
         yield running.database, True
