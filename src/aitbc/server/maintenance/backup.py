@@ -29,7 +29,7 @@ from aitbc.kernel.primitives.errors import Conflict, Invalid, Unavailable
 from aitbc.kernel.primitives.version import this_build
 from aitbc.server.config.installation import parts, settings_of
 from aitbc.server.config.settings import Settings
-from aitbc.server.maintenance.database import owner_target
+from aitbc.server.maintenance.database import client_program, owner_target
 from aitbc.server.postgres.embedded import binaries
 from aitbc.server.runtime.bootstrap import build
 
@@ -242,7 +242,7 @@ def _run(program: str, owner: Target, *arguments: str) -> None:
 def _client_command(program: str, owner: Target) -> tuple[list[str], dict[str, str]]:
     """The command line and environment of a client program of PostgreSQL for this database."""
     command = [
-        str(binaries() / program),
+        client_program(program, owner),
         "-h",
         owner.host,
         "-p",
