@@ -90,11 +90,12 @@ async def _behind(target: Any, everything: Sequence[Any]) -> list[str]:
 
 @asynccontextmanager
 async def _connected(target: Any) -> AsyncIterator[Any]:
-    import asyncpg
+    from aitbc.kernel.database.connect import connect, through_pooler
 
+    target = await through_pooler(target)
     arguments = target.connect_arguments(application="aitbc doctor", statement_seconds=ANSWER_SECONDS)
     async with asyncio.timeout(ANSWER_SECONDS):
-        connection = await asyncpg.connect(**arguments)
+        connection = await connect(arguments)
         try:
             yield connection
         finally:

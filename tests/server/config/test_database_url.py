@@ -16,9 +16,9 @@ import pytest
 from aitbc.kernel.database.target import SSL_MODES, Target
 from aitbc.kernel.primitives.errors import ConfigError
 from aitbc.server.config.database_url import target_of
-from aitbc.server.postgres.account import can_execute, choose_account
-from aitbc.server.postgres.embedded import binaries
-from tests.server.maintenance.test_own_database import Foreign, start_foreign
+from aitbc.server.maintenance.database import client_program
+from aitbc.server.postgres.account import choose_account
+from tests.server.maintenance.test_own_database import DEBIAN, Foreign, start_foreign
 from tests.server.postgres.small_cluster import wait_until
 from tests.server.runtime.test_serve import free_port
 
@@ -146,6 +146,8 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Foreign,
     """A server, and the folder of its certificate for `localhost`, of its authority, and of another authority."""
     if shutil.which("openssl") is None:
         pytest.skip("this machine has no openssl (Debian: apt-get install openssl)")
+    if not DEBIAN.is_dir():  # the programs of the wheel have no TLS
+        pytest.skip("this machine has no PostgreSQL 15 (Debian: apt-get install postgresql-15)")
     account = choose_account(None, Path("/nonexistent"))
     ground = Path(subprocess.check_output(["mktemp", "-d", "/tmp/aitbc-test-XXXXXX"], text=True).strip())
     ground.chmod(0o755)
@@ -157,13 +159,9 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Foreign,
     signed = ("x509", "-req", "-in", "db.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2")
     openssl(ground, *signed, "-extfile", "names", "-out", "db.pem")
     os.chown(ground / "db.key", account.uid, account.gid)
-    programs = binaries()
-    if not can_execute(account, programs / "postgres"):
-        shutil.copytree(programs.parent, ground / "programs", symlinks=True)
-        programs = ground / "programs" / programs.name
-    server = start_foreign(programs, ground, account, port := free_port())
+    server = start_foreign(DEBIAN, ground, account, port := free_port())
     try:
-        yield Foreign(programs, port), ground
+        yield Foreign(DEBIAN, port), ground
     finally:
         server.send_signal(signal.SIGINT)
         server.wait(20)
@@ -239,3 +237,10 @@ def test_programs_of_postgresql_connect_with_the_same_tls(foreign: tuple[Foreign
         command, env={**os.environ, **target.environment()}, capture_output=True, text=True, check=False
     )
     assert said.stdout.strip() == "t", said.stderr
+
+
+def test_without_programs_that_have_tls_the_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match="postgresql-client"):
+        client_program("pg_dump", target_of("postgresql://u@db.example/x"))
+    assert client_program("psql", target_of("postgresql://u@127.0.0.1/x")).endswith("/psql")

@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from aitbc.kernel.database.connect import connect
 from aitbc.kernel.database.standard_tables import ALL
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives.errors import AppError
@@ -141,7 +142,7 @@ async def wait_until_migrated(owner: Target, parts: Sequence[Part], *, log_secon
 async def _pending_reason(owner: Target, parts: Sequence[Part]) -> str | None:
     """Why the parts are not ready yet; none when they are."""
     try:
-        connection = await asyncpg.connect(**owner.connect_arguments(application="aitbc start", statement_seconds=300))
+        connection = await connect(owner.connect_arguments(application="aitbc start", statement_seconds=300))
     except (OSError, asyncpg.CannotConnectNowError) as error:
         return f"the database does not answer: {error}"
     try:
@@ -192,7 +193,7 @@ async def _provision(connection: AsyncConnection, statements: Sequence[str], own
 def _connector(target: Target) -> Any:
     arguments = target.connect_arguments(application="aitbc migrations", statement_seconds=300)
     arguments["server_settings"] |= {"lock_timeout": "60000"}
-    return lambda: asyncpg.connect(**arguments)
+    return lambda: connect(arguments)
 
 
 async def _migrate_part(engine: Any, part: Part) -> list[str]:

@@ -7,11 +7,10 @@ cache the plan of a statement, and are kept from plans that are better only whil
 import asyncio
 from collections.abc import Mapping
 from time import monotonic
-from typing import Any, TypeAlias
+from typing import Any
 
-import asyncpg
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from aitbc.kernel.database.connect import connect
+from aitbc.kernel.database.target import Connection as Connection
 
 KEPT_PLANS = {
     "plan_cache_mode": "force_generic_plan",
@@ -48,7 +47,7 @@ class RawPool:
         try:
             connection = self._idle_connection()
             if connection is None:
-                connection = await asyncpg.connect(**self._arguments)
+                connection = await connect(self._arguments)
         except BaseException:
             self._semaphore.release()
             raise

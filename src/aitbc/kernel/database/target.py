@@ -3,12 +3,14 @@
 import os
 import ssl
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 from msgspec import Struct
 
 from aitbc.kernel.primitives.errors import ConfigError
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 CLOSE_SECONDS = 2.0
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
@@ -27,6 +29,10 @@ class BoundedCloseConnection(asyncpg.Connection):
         await super().close(timeout=CLOSE_SECONDS if timeout is None else min(timeout, CLOSE_SECONDS))
 
 
+class PooledConnection(BoundedCloseConnection):
+    """A connection through a pooler."""
+
+
 class Target(Struct, frozen=True):
     """A database and the user to connect as."""
 
@@ -43,6 +49,8 @@ class Target(Struct, frozen=True):
     sslkey: str | None = None
     sslcrl: str | None = None
     target_session_attrs: str = "any"
+    pooled: bool = False
+    """Whether a pooler stands before it, to which settings are not said at startup."""
 
     def connect_arguments(self, *, application: str, statement_seconds: float) -> dict[str, Any]:
         """The arguments for asyncpg: UTC, and timeouts for every statement and every lock."""
@@ -55,7 +63,7 @@ class Target(Struct, frozen=True):
             "ssl": self.tls_context() or self.sslmode,
             "target_session_attrs": self.target_session_attrs,
             "timeout": 5.0,
-            "connection_class": BoundedCloseConnection,
+            "connection_class": PooledConnection if self.pooled else BoundedCloseConnection,
             "command_timeout": statement_seconds + 5.0,
             "server_settings": {
                 "application_name": application,

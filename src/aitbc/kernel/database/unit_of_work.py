@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
+from aitbc.kernel.database.connect import connect
 from aitbc.kernel.database.idempotency import IdempotencyKey, IdempotencyKeyReused
 from aitbc.kernel.database.outbox import Event, outbox_values
 from aitbc.kernel.database.raw_pool import Connection as Connection
@@ -155,7 +156,7 @@ class Database:
         self._publish_callbacks: list[Callable[[], None]] = []
         self.engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",
-            async_creator=lambda: asyncpg.connect(**self._arguments),
+            async_creator=lambda: connect(self._arguments),
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=acquire_seconds,
@@ -273,7 +274,7 @@ class Database:
     async def listener(self) -> AsyncIterator[Connection]:
         """A dedicated connection outside of the pools: for LISTEN, and for advisory locks that are held long."""
         try:
-            connection = await asyncpg.connect(**self._arguments)
+            connection = await connect(self._arguments)
         except Exception as error:
             raise translate(error) or error from error
         try:

@@ -48,7 +48,10 @@ def target_of(url: str) -> Target:
         password=found.get("password") or None,
         sslmode=_mode(found, host),
         target_session_attrs=_one_of("target_session_attrs", found, SESSION_ATTRIBUTES) or "any",
-        **{name: found.get(name) or None for name in FILES},
+        sslrootcert=found.get("sslrootcert") or None,
+        sslcert=found.get("sslcert") or None,
+        sslkey=found.get("sslkey") or None,
+        sslcrl=found.get("sslcrl") or None,
     )
     _check_files(target)
     target.tls_context()  # a file that cannot be used is refused here

@@ -17,10 +17,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
-import asyncpg
 import msgspec
 from msgspec import Struct
 
+from aitbc.kernel.database.connect import connect
 from aitbc.kernel.database.migrations import head_of, migrate
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.module import Module
@@ -29,7 +29,7 @@ from aitbc.kernel.primitives.errors import Conflict, Invalid, Unavailable
 from aitbc.kernel.primitives.version import this_build
 from aitbc.server.config.installation import parts, settings_of
 from aitbc.server.config.settings import Settings
-from aitbc.server.maintenance.database import owner_target
+from aitbc.server.maintenance.database import client_program, owner_target
 from aitbc.server.postgres.embedded import binaries
 from aitbc.server.runtime.bootstrap import build
 
@@ -192,7 +192,7 @@ async def _verify(settings: Settings, modules: Sequence[Module], owner: Target) 
 
 async def _has_installation(owner: Target) -> bool:
     """Whether a server has been started on this database before."""
-    connection = await asyncpg.connect(**owner.connect_arguments(application="aitbc restore", statement_seconds=30))
+    connection = await connect(owner.connect_arguments(application="aitbc restore", statement_seconds=30))
     try:
         return (
             await connection.fetchval("SELECT to_regclass('kernel.accounts')") is not None
@@ -242,7 +242,7 @@ def _run(program: str, owner: Target, *arguments: str) -> None:
 def _client_command(program: str, owner: Target) -> tuple[list[str], dict[str, str]]:
     """The command line and environment of a client program of PostgreSQL for this database."""
     command = [
-        str(binaries() / program),
+        client_program(program, owner),
         "-h",
         owner.host,
         "-p",

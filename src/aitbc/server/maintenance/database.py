@@ -2,16 +2,18 @@
 
 import asyncio
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from msgspec import structs
 
+from aitbc.kernel.database.connect import through_pooler
 from aitbc.kernel.database.migrations import OWNER, differences, migrate, provision_statements, role_password
-from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.database.target import CHECKED_MODES, Target
 from aitbc.kernel.module import Module
-from aitbc.kernel.primitives.errors import Conflict, NotFound
+from aitbc.kernel.primitives.errors import ConfigError, Conflict, NotFound
 from aitbc.server.config.installation import (
     configured_target,
     parts,
@@ -44,7 +46,7 @@ def owner_target(loaded: Loaded) -> Iterator[tuple[Target, bool]]:
     """
     settings = loaded.settings
     if (configured := configured_target(loaded)) is not None:
-        yield configured, False
+        yield asyncio.run(through_pooler(configured)), False
         return
     if (running := running_server(settings.state_dir)) is not None and running.database is not None:
         yield running.database, True
@@ -55,6 +57,22 @@ def owner_target(loaded: Loaded) -> Iterator[tuple[Target, bool]]:
         yield start_embedded(postgres), True
     finally:
         postgres.stop()
+
+
+def client_program(name: str, target: Target) -> str:
+    """A client program of PostgreSQL for this database: our own, which has no TLS, or the system's where TLS is asked for.
+
+    Raises `ConfigError` where the system has none.
+    """
+    if target.sslmode not in CHECKED_MODES or target.host.startswith("/"):
+        return str(binaries() / name)
+    found = shutil.which(name)
+    if found is None:
+        raise ConfigError(
+            f"database.url asks for TLS (sslmode={target.sslmode}), and the {name} that comes with aitbc has none: install "
+            "PostgreSQL's own programs, on Debian with `apt-get install postgresql-client`"
+        )
+    return found
 
 
 def provision_sql(modules: Sequence[Module]) -> str:
@@ -99,6 +117,6 @@ def shell(modules: Sequence[Module], module: str | None) -> int:
         password = target.password if role is None else None
         if role is not None and not is_embedded:
             password = role_password(secret_of(loaded.settings), role)
-        command = [str(binaries() / "psql"), "-h", target.host, "-p", str(target.port), "-d", target.database]
+        command = [client_program("psql", target), "-h", target.host, "-p", str(target.port), "-d", target.database]
         environment = {**os.environ, **structs.replace(target, password=password).environment()}
         return subprocess.call([*command, "-U", role or target.user], env=environment)

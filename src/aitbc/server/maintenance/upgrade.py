@@ -9,6 +9,7 @@ from alembic.script.revision import RevisionError
 from alembic.util import CommandError
 from msgspec import Struct
 
+from aitbc.kernel.database.connect import connect
 from aitbc.kernel.database.migrations import SERVER_VERSION_MIN, Part, configuration, revision_of
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.module import Module
@@ -62,7 +63,7 @@ def upgrade_plan(modules: Sequence[Module]) -> UpgradePlan:
 
 
 async def _plan(owner: Target, everything: Sequence[Part], version: str) -> UpgradePlan:
-    connection = await asyncpg.connect(**owner.connect_arguments(application="aitbc upgrade", statement_seconds=30))
+    connection = await connect(owner.connect_arguments(application="aitbc upgrade", statement_seconds=30))
     try:
         database = str(await connection.fetchval("SHOW server_version")).split(" ", 1)[0]
         plans = [_part_plan(part, await revision_of(connection, part)) for part in everything]
