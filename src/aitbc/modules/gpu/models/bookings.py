@@ -5,7 +5,7 @@
       │          └──────► canceled   its owner took the GPU away: nothing is paid
       └► refused, canceled           its money could not be held, or the GPU went before it was
 
-Time in which its miner took no work is not paid (decision 0034): a heartbeat stands for the time until `grace_ms` after it.
+Time in which its miner took no work is not paid (decision 0034): a heartbeat stands for the `grace_ms` after it.
 
 Only the money of an `active` one is known to be held. Once a booking has ended, its money is settled, and `settled_at` says when.
 """
@@ -88,9 +88,7 @@ class BookingRow(Base):
     transaction: Mapped[str | None] = mapped_column(WireId("txn"))
     """The transaction that paid the owner."""
     grace_ms: Mapped[int] = mapped_column(BigInteger)
-    """How long a heartbeat of its miner stands for: time beyond that is not paid. One that cannot send any while it works
-    has longer.
-    """
+    """How long a heartbeat of its miner stands for: time beyond that is not paid."""
     unreachable_us: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     """How many microseconds of its time, up to `counted_at`, its miner took no work."""
     counted_at: Mapped[datetime] = mapped_column(MOMENT)

@@ -261,7 +261,7 @@ class BookingController(Controller):
         once: NamedDependency[IdempotencyKey],
         data: JSONBody[BookListedGpu],
     ) -> Response[BookingView]:
-        """Have a GPU for oneself from now on: what all of its time costs is held, and paid at the end as far as it was there.
+        """Have a GPU for oneself from now on: all of its time is held, and paid at the end as far as it was there.
 
         Jobs with `requirements.booking` set to the booking's id go to that GPU, and nothing else does. Each costs one minor
         unit, for the booking pays for the time.
