@@ -76,11 +76,10 @@ async def test_a_chat_that_runs_at_the_release_is_paid_for_what_it_delivered(fle
     await market.gpus.bookings.release(market.buyer, booking.id)
     more = {"token": lease["token"], "parts": [{"sequence": 2, "text": " again"}]}
     assert (await rig.call("POST", f"/leases/{lease['attempt']}/parts", more)).json() == {"status": "stop", "kept": 1}
-    output = {"model": "tiny", "text": "Hello", "finish_reason": "stopped", "usage": {"completion_tokens": 1}}
-    assert (await rig.deliver(lease, output)).status_code in (200, 400)
-    clock.move(timedelta(seconds=12))
-    await fleet.stage.service("ai").sweep()
-    assert (await job_of(market.buyer_caller, job["id"]))["state"] in ("succeeded", "canceled")
+    output = {"message": {"role": "assistant", "content": "Hello"}, "model": "tiny", "finish_reason": "stopped"}
+    done = (await rig.deliver(lease, output)).json()
+    assert (done["state"], done["price"]) == ("succeeded", "0.00000001")
+    assert (await job_of(market.buyer_caller, job["id"]))["reason"] == "stopped_early"
     assert await held(market) == 0
 
 

@@ -126,7 +126,7 @@ def _status(miner: MinerValue) -> MinerStatus:
 async def _count_booked_time(
     connection: Connection, miners: Sequence[MinerValue], worked: Mapping[str, bool], at: datetime, grace: timedelta
 ) -> None:
-    """Count the time of the bookings of miners that took no work until now, or take none from now on: hardly ever any."""
+    """Count the time of the bookings of miners that took no work until now, or take none from now on."""
     booked = {
         ids.decode("book", miner.booking): miner
         for miner in miners

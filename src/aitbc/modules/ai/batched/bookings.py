@@ -1,4 +1,7 @@
-"""Which bookings are live: looked at in the transaction that writes or leases their jobs, so that an end comes before or after."""
+"""Which bookings are live: looked at in the transaction that writes or leases their jobs.
+
+So an end comes before it or after it.
+"""
 
 from collections.abc import Collection
 from datetime import datetime

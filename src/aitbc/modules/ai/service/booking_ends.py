@@ -31,7 +31,7 @@ class BookingEnds:
         self._attempts = attempts
 
     async def end(self, booking: str, account: str) -> int:
-        """End all work of a booking; answers how many leases there were. The money of what is closed returns at once."""
+        """End all work of a booking, and return the money of what is closed; answers how many leases there were."""
         await self._mark(booking, account)
         leases, edge = 0, _FIRST
         while True:
@@ -45,7 +45,7 @@ class BookingEnds:
 
     @retrying
     async def _mark(self, booking: str, account: str) -> None:
-        """From its commit on no job of the booking is written or leased; what was until then is found by what follows."""
+        """Let no job of the booking be written or leased from now on; what was until then is found afterwards."""
         async with self._db.unit_of_work() as uow:
             await _mark_ended(uow, booking, account, now())
 

@@ -92,9 +92,7 @@ class BookingRow(Base):
     transaction: Mapped[str | None] = mapped_column(WireId("txn"))
     """The transaction that paid the owner."""
     grace_ms: Mapped[int] = mapped_column(BigInteger)
-    """How long a heartbeat of its miner stands for: time beyond that is not paid. One that cannot send any while it works
-    has longer.
-    """
+    """How long a heartbeat of its miner stands for: time beyond that is not paid."""
     unreachable_us: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     """How many microseconds of its time, up to `counted_at`, its miner took no work."""
     counted_at: Mapped[datetime] = mapped_column(MOMENT)

@@ -76,7 +76,7 @@ class MinerRow(Base):
     """The booking that it is in, with its booker: it takes the jobs of that booking only."""
     booker: Mapped[str | None] = mapped_column(WireId("acct"))
     stopping_since: Mapped[datetime | None] = mapped_column(MOMENT)
-    """When work of a booking was ended that it has not shown to have stopped: until a heartbeat does, nobody books it."""
+    """When work of a booking was ended; none once a heartbeat has shown that it stopped, and it can be booked."""
     created_at: Mapped[datetime] = mapped_column(MOMENT)
     changed_at: Mapped[datetime] = mapped_column(MOMENT)
 

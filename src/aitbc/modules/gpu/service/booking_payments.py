@@ -29,7 +29,7 @@ class BookingPayments:
         self._trading = trading
 
     def grace(self, *, legacy: bool) -> timedelta:
-        """How long after a heartbeat of its miner the time of a booking is paid; a legacy one sends none while it works."""
+        """How long after a heartbeat the time of a booking is paid; a legacy miner sends none while it works."""
         patience = self._settings.older_patience_seconds if legacy else 0.0
         return timedelta(seconds=max(self._settings.offline_seconds, patience))
 

@@ -296,7 +296,7 @@ class Bookings:
         return await stop_work(self._ai, row)
 
     async def _end_overdue(self, gpu: str) -> None:
-        """End what is over and was not ended yet, so that the next one need not wait for it. Raises `ListedGpuNotFound`."""
+        """End what is over and was not ended yet: the next one need not wait for it. Raises `ListedGpuNotFound`."""
         async with self._db.unit_of_work() as uow:
             found = await listed(uow, gpu)
             miner = await _miner_of(uow, found)
