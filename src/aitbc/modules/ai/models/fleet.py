@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from aitbc.modules.ai.api import FilterCount
 from aitbc.modules.ai.models.life import AVOIDED_FOR
+from aitbc.modules.ai.models.prospects import FilterCount
 from aitbc.modules.ai.models.queue import FILTERS, Needs, matches
 
 ONLINE = "online"

@@ -17,13 +17,13 @@ from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Pag
 from aitbc.modules.ai.api import (
     BookingNotFound,
     BookingNotOpen,
-    Explanation,
     Job,
     JobDetail,
     JobNotFound,
     TooManyOpenJobs,
 )
 from aitbc.modules.ai.models.life import IllegalMove
+from aitbc.modules.ai.models.prospects import Explanation
 from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.routes.market import SUBMIT_ERRORS
 from aitbc.modules.ai.service.explain import Explanations

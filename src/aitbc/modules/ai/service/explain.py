@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.clock import now
-from aitbc.modules.ai.api import Attempt, ExpectedWait, Explanation, FilterCount
+from aitbc.modules.ai.api import Attempt
 from aitbc.modules.ai.models.fleet import ONLINE, FleetMiner, filter_counts, suggest
 from aitbc.modules.ai.models.life import STOP_GRACE, Reason, State, must_leave
+from aitbc.modules.ai.models.prospects import ExpectedWait, Explanation, FilterCount
 from aitbc.modules.ai.models.queue import Needs, matches, needs_of
 from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.models.views import attempt_view
