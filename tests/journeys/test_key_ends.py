@@ -16,8 +16,12 @@ from tests.journeys.hand_miner import HandMiner, Place
 KEYS = "/api/v1/identity/keys"
 JOBS = "/api/v1/ai/jobs"
 RUNS = "/api/v1/ai/runs"
-NOBODYS: dict[str, Any] = {"kind": "chat", "input": {"messages": [{"role": "user", "content": "x"}], "max_tokens": 5}}
-"""A job that the miner here does not offer to do."""
+NOBODYS: dict[str, Any] = {
+    "kind": "chat",
+    "input": {"messages": [{"role": "user", "content": "x"}], "max_tokens": 5},
+    "requirements": {"region": "nowhere"},
+}
+"""A job that none of the miners here may have."""
 WITHIN_SECONDS = 1.3
 """A second, and what this machine takes to say so while other tests run."""
 CUT = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)

@@ -141,6 +141,7 @@ class ItemController(Controller):
         "/pictures/{picture:str}",
         operation_id="upload_picture",
         opt={
+            "lasts": True,
             "permission": "items:write",
             "idempotency": "natural",
             "raw_body": "image/png",
@@ -155,7 +156,12 @@ class ItemController(Controller):
             shelf.read += len(chunk)
         return {"bytes": shelf.read}
 
-    @get("/feed", operation_id="watch_feed", opt={"permission": "items:read"}, media_type="text/event-stream")
+    @get(
+        "/feed",
+        operation_id="watch_feed",
+        opt={"permission": "items:read", "lasts": True},
+        media_type="text/event-stream",
+    )
     async def feed(self, shelf: NamedDependency[Shelf]) -> Stream:
         """Watch what happens."""
 

@@ -72,6 +72,7 @@ async def test_a_key_in_any_place_of_any_request_is_kept_nowhere(target: Target,
     secret = key.removeprefix("aitbc_live_")[8:]
     """What nothing shows: all but the kind and the first eight characters."""
     state, log, dump = tmp_path / "state", tmp_path / "log", tmp_path / "dump"
+    state.mkdir(mode=0o700)
     echoed: dict[str, bytes] = {}
     sent = 0
     async with stocked_app(target, state) as stocked:

@@ -64,7 +64,7 @@ class Admissions:
         self._open: defaultdict[tuple[str, str], set[Admitted]] = defaultdict(set)
         self._timer: asyncio.TimerHandle | None = None
         self._check_task: asyncio.Task[None] | None = None
-        identity.on_revoked(self._check_soon)
+        self._is_subscribed = False
 
     @property
     def count(self) -> int:
@@ -87,6 +87,9 @@ class Admissions:
                     del self._open[place]
 
         scope["state"]["release"] = release
+        if not self._is_subscribed:
+            self._is_subscribed = True
+            self._identity.on_revoked(self._check_soon)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(REVALIDATE_SECONDS, self._tick)
 

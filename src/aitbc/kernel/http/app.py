@@ -71,7 +71,7 @@ def _is_long(handler: BaseRouteHandler, signature: HandlerSignature) -> bool:
     """Whether a handler streams its answer or takes a streamed body, or is told how long to wait."""
     streams = isinstance(signature.answer, type) and issubclass(signature.answer, Stream)
     fields = getattr(signature.body, "__struct_fields__", ())
-    waits = WAIT_NAMES.intersection(signature.query, fields)
+    waits = WAIT_NAMES & {*signature.query, *fields}
     return streams or handler.opt.get("raw_body_bytes") is not None or bool(waits)
 
 

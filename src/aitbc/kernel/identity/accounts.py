@@ -168,22 +168,27 @@ class Identity:
         scopes: Sequence[str] | None = None,
         subject: str | None = None,
         lifetime: timedelta | None = None,
+        ends_by: datetime | None = None,
         by: Principal | None = None,
     ) -> IssuedKey:
-        """Issue a key of an account; `by` is the caller, none for the platform itself.
+        """Issue a key of an account; `by` is the caller, none for the platform itself. It ends by `ends_by`, if given.
 
         Without a `lifetime` it is the default, or what is left of the caller's own key. Raises `AccountNotFound`,
         `GrantTooWide`, `GrantTooLong`, `KeyBeingReplaced`, `UnknownScope`.
         """
         async with self._db.unit_of_work() as uow:
             owner = await uow.find(AccountRow, account, missing=AccountNotFound)
-            wanted = min(lifetime or LIFETIME_DEFAULT, LIFETIME_MAX)
+            at = now()
+            end = at + min(LIFETIME_DEFAULT if lifetime is None else lifetime, LIFETIME_MAX)
             if by is not None:
-                left = (await _maker(uow, by)).expires_at - now()
-                if lifetime is not None and wanted > left + ROUNDING:
-                    raise GrantTooLong(f"This key has {left.days} days left, and cannot make one that lives longer.")
-                wanted = min(wanted, left)
-            return await self._issue(uow, owner.id, kind, name, scopes, subject, wanted, by)
+                last = (await _maker(uow, by)).expires_at
+                if lifetime is not None and end > last + ROUNDING:
+                    days = (last - at).days
+                    raise GrantTooLong(f"This key has {days} days left, and cannot make one that lives longer.")
+                end = min(end, last)
+            if ends_by is not None:
+                end = min(end, ends_by)
+            return await self._issue(uow, owner.id, kind, name, scopes, subject, end, by)
 
     async def end_of_maker(self, who: Principal) -> datetime:
         """When the caller's key ends, and so whatever acts in its place. Raises `KeyBeingReplaced`."""
@@ -198,7 +203,7 @@ class Identity:
         name: str,
         scopes: Sequence[str] | None,
         subject: str | None,
-        lifetime: timedelta,
+        expires_at: datetime,
         by: Principal | None,
     ) -> IssuedKey:
         allowed = self._scopes[kind]
@@ -218,7 +223,7 @@ class Identity:
             scopes=sorted(granted),
             subject=subject,
             created_at=now(),
-            expires_at=now() + lifetime,
+            expires_at=expires_at,
             revoked_at=None,
         )
         uow.add(row)
@@ -252,14 +257,14 @@ class Identity:
             if not row.valid_at(now()):
                 raise KeyRevoked
             maker = await _maker(uow, who)
-            lifetime = row.expires_at - row.created_at
+            successor_end = now() + (row.expires_at - row.created_at)
             if row.id != maker.id:  # a key must gain neither scopes nor time by rotating another
                 _require_held(who, row.account, row.kind, frozenset(row.scopes))
-                lifetime = min(lifetime, maker.expires_at - now())
+                successor_end = min(successor_end, maker.expires_at)
             end = now() + overlap
             row.revoked_at = end if row.revoked_at is None else min(end, row.revoked_at)
             row.rotated = True
-            return await self._issue(uow, row.account, row.kind, row.name, row.scopes, row.subject, lifetime, None)
+            return await self._issue(uow, row.account, row.kind, row.name, row.scopes, row.subject, successor_end, None)
 
     async def revoke(self, who: Principal, key: str) -> ApiKey:
         """Revoke a key; takes effect everywhere within a second. Idempotent. Raises `KeyNotFound`."""

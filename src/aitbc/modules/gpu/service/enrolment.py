@@ -188,10 +188,13 @@ class Enrolment:
         async with self._issuing:  # of two requests at once the later one's key is the one that stays
             await self._identity.revoke_subject(miner, by)
             lifetime = timedelta(days=self._settings.key_days)
-            if keys_end is not None:
-                lifetime = min(lifetime, keys_end - now())
             key = await self._identity.issue(
-                account=token.account, kind="miner", name=command.name, subject=miner, lifetime=lifetime
+                account=token.account,
+                kind="miner",
+                name=command.name,
+                subject=miner,
+                lifetime=lifetime,
+                ends_by=keys_end,
             )
         return Enrolled(
             miner=miner,
