@@ -61,7 +61,7 @@ def test_every_process_of_a_split_installation_knows_where_the_others_are() -> N
 
 
 @pytest.mark.parametrize(
-    ("modules", "me", "words"),
+    ("modules", "process", "words"),
     [
         ({"gpu": {"place": "exposed", "port": 8106}, "ai": {"place": "exposed"}}, MAIN, ("8106", "gpu", "ai")),
         ({"gpu": {"place": "split", "port": 8106}, "ai": {"place": "split"}}, MAIN, ("8106", "gpu", "ai")),
