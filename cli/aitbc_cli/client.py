@@ -420,7 +420,10 @@ def part(text: str) -> str:
 
 
 def _is_passing(problem: Stop, attempt: int) -> bool:
-    """Whether the same request may succeed a little later; a foreign answer may be a proxy's, while the server restarts."""
+    """Whether the same request may succeed a little later.
+
+    A foreign answer may be a proxy's, while the server restarts.
+    """
     if problem.code in ("idempotency_key_in_flight", FOREIGN):
         return True
     if problem.code == "refused_connection":

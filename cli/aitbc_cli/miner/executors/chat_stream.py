@@ -99,7 +99,8 @@ class StreamedAnswer:
 def _chunks_of(data: str) -> list[Any] | None:
     """The chunks in the data of an event: one, or none in an empty one. None at all for what is not JSON.
 
-    A server that leaves out the empty lines between its events gets all of them read as one, each chunk on its own line.
+    A server that leaves out the empty lines between its events gets all of them read as one, each chunk on its own
+    line.
     """
     data = data.strip()
     try:

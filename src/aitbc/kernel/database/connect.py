@@ -1,4 +1,5 @@
-"""New connections: straight to PostgreSQL, or through a pooler such as PgBouncer, which keeps startup parameters back."""
+"""New connections: straight to PostgreSQL, or through a pooler such as PgBouncer, which keeps startup parameters
+back."""
 
 from collections.abc import Mapping
 from typing import Any

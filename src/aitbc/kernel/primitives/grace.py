@@ -9,8 +9,8 @@ class Grace:
     """Whether deadlines are left alone for now, since nobody could meet them.
 
     A periodic task asks it at the beginning of each round. The grace begins with the first round, with one that comes
-    much later than the round before (this process was frozen, or the machine slept), and with one before which wall time
-    ran ahead of elapsed time (the clock was set).
+    much later than the round before (this process was frozen, or the machine slept), and with one before which wall
+    time ran ahead of elapsed time (the clock was set).
     """
 
     def __init__(self, seconds: float, *, gap_seconds: float) -> None:

@@ -15,7 +15,10 @@ def server_file_of(state: Path) -> Path:
 
 
 def is_held(path: Path) -> bool:
-    """Whether the server that wrote this file lives. A pid could not tell: it is reused, and means nothing elsewhere."""
+    """Whether the server that wrote this file lives.
+
+    A pid could not tell: it is reused, and means nothing elsewhere.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -10,8 +10,8 @@ CANCEL_AGAIN_SECONDS = 0.5
 async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
     """Whether an event is set, or becomes so within this time.
 
-    `asyncio.wait_for` must not be used for this: on Python 3.11 it swallows a cancellation that arrives in the turn of the
-    loop in which the event is set, and the cancelled task goes on for ever.
+    `asyncio.wait_for` must not be used for this: on Python 3.11 it swallows a cancellation that arrives in the turn
+    of the loop in which the event is set, and the cancelled task goes on for ever.
     """
     try:
         async with asyncio.timeout(seconds):

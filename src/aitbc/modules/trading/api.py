@@ -200,8 +200,8 @@ class TradingApi(Protocol):
     async def prolong(self, holds: Sequence[str], until: datetime) -> Sequence[str]:
         """Hold this money at least until then; returns those of the holds that are open, in any order.
 
-        The money of those stays held until then, unless they are settled or voided before. Repeating it is harmless, and
-        no deadline comes nearer.
+        The money of those stays held until then, unless they are settled or voided before. Repeating it is harmless,
+        and no deadline comes nearer.
         """
         ...
 

@@ -26,7 +26,10 @@ ENCODE = (
 
 
 def target_of(url: str) -> Target:
-    """Parse `postgresql://user:password@host:port/database?sslmode=…`. Raises `ConfigError`, never with a value of it."""
+    """Parse `postgresql://user:password@host:port/database?sslmode=…`.
+
+    Raises `ConfigError`, never with a value of it.
+    """
     scheme, separator, rest = url.partition("://")
     if not separator or scheme.partition("+")[0] not in ("postgresql", "postgres"):
         raise _refused(f"it must read {FORM}")

@@ -122,7 +122,8 @@ class ModuleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     port: Literal["new", "legacy", "both"] | Annotated[int, Meta(ge=1, le=65535)] = "new"
     """The port of its own, when exposed or split: its new one, the legacy coordinator's, both, or any other."""
     trust: Literal["none", "loopback"] = "none"
-    """`loopback`: programs of the server's own user act without a key as the account `local` on the module's own port."""
+    """`loopback`: programs of the server's own user act without a key as the account `local` on the module's own
+    port."""
     trust_uids: list[Annotated[int, Meta(ge=0, lt=2**32)]] = field(default_factory=list)
     """The ids of other users of this machine whose programs are trusted there too."""
     supervised: bool = True

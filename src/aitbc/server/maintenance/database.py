@@ -60,7 +60,8 @@ def owner_target(loaded: Loaded) -> Iterator[tuple[Target, bool]]:
 
 
 def client_program(name: str, target: Target) -> str:
-    """A client program of PostgreSQL for this database: our own, which has no TLS, or the system's where TLS is asked for.
+    """A client program of PostgreSQL for this database: our own, which has no TLS, or the system's where TLS is
+    asked for.
 
     Raises `ConfigError` where the system has none.
     """

@@ -1,7 +1,7 @@
 """The deadlines of holds: prolonged while a job may still be paid, so that what is accepted is paid.
 
-A result is accepted only while its hold lives for `DELIVERY_MARGIN` more (models/life.py); the event that pays for it is
-delivered within that time, or the hold is prolonged again here.
+A result is accepted only while its hold lives for `DELIVERY_MARGIN` more (models/life.py); the event that pays for it
+is delivered within that time, or the hold is prolonged again here.
 """
 
 from datetime import timedelta
@@ -42,7 +42,10 @@ class Holds:
         self._attempts = attempts
 
     async def prolong_leased(self) -> int:
-        """Prolong the holds of the jobs that are worked on, and end those whose hold is gone; returns how many live on."""
+        """Prolong the holds of the jobs that are worked on, and end those whose hold is gone.
+
+        Returns how many live on.
+        """
         at, prolonged = now(), 0
         async with self._db.raw() as connection:
             short = await connection.fetch(LEASED, at, DELIVERY_MARGIN)

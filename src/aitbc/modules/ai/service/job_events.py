@@ -181,7 +181,10 @@ def _streaming_attempt(found: Found | None) -> int | None:
 
 
 def _joined(parts: Sequence[StoredPart]) -> Iterator[StoredPart]:
-    """Parts that wait for a follower, as few longer ones: who reads slowly catches up. Each has the last one's place."""
+    """Parts that wait for a follower, as few longer ones: who reads slowly catches up.
+
+    Each has the last one's place.
+    """
     texts: list[str] = []
     length = 0
     for number, part in enumerate(parts, 1):
