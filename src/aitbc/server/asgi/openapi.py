@@ -110,6 +110,10 @@ def _schemas(kinds: Sequence[Any]) -> tuple[Sequence[dict[str, Any]], dict[str, 
     return found, dict(sorted(named.items()))
 
 
+JSON_REFUSALS = (MalformedJson, DuplicateKey, TooDeep, InvalidText, OutOfRange, UnsupportedMedia)
+"""What any operation with a JSON body may refuse it for."""
+
+
 class _Operation:
     """One method of one path."""
 
@@ -210,11 +214,9 @@ class _Operation:
         if contract.path:
             found.append(NotFound)
         if contract.query or contract.body is not None:
-            found.append(Invalid)
-        if "cursor" in contract.query:
-            found.append(InvalidCursor)
+            found += [Invalid, InvalidCursor] if "cursor" in contract.query else [Invalid]
         if contract.body is not None:
-            found += [MalformedJson, DuplicateKey, TooDeep, InvalidText, OutOfRange, UnsupportedMedia]
+            found += JSON_REFUSALS
         if contract.body is not None or opt.get("raw_body"):
             found += [BodyTooLarge, BodyTimeout]
         if "once" in contract.takes and self.method in MUTATING:

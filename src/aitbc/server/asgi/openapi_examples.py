@@ -13,6 +13,18 @@ _FORMATS = {
     "byte": "AAEC",
     "decimal": "0.05",
 }
+_TEXTS = (
+    "text",
+    "0.05",
+    "text_01k0000000000000000000000a",
+    "sha256:" + "0" * 64,
+    "0" * 64,
+    "A" * 43,
+    "A" * 86,
+    "1",
+    "a",
+)
+"""The first of them that fits is the example of a text."""
 
 
 def example_of(schema: Mapping[str, Any], components: Mapping[str, Any], *, depth: int = 0) -> Any:
@@ -79,17 +91,7 @@ def _an_array(schema: Mapping[str, Any], components: Mapping[str, Any], depth: i
 def _a_string(schema: Mapping[str, Any]) -> str:
     if "format" in schema:
         return _FORMATS.get(schema["format"], "text")
-    for text in (
-        "text",
-        "0.05",
-        "text_01k0000000000000000000000a",
-        "sha256:" + "0" * 64,
-        "0" * 64,
-        "A" * 43,
-        "A" * 86,
-        "1",
-        "a",
-    ):
+    for text in _TEXTS:
         fits = schema.get("minLength", 0) <= len(text) <= schema.get("maxLength", 10_000)
         if fits and re.search(schema.get("pattern", ""), text):
             return text

@@ -114,17 +114,23 @@ def tls_context(settings: ServerSettings) -> ssl.SSLContext | None:
     return context_of(Certificate(chain=settings.tls_certificate, key=settings.tls_key))
 
 
-def context_of(certificate: Certificate) -> ssl.SSLContext:
-    """TLS 1.2 and later with this certificate. Raises `ConfigError`."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+def _require_files(certificate: Certificate) -> None:
+    """Raises `ConfigError` for a file that cannot be read, and for a key that others can read."""
     chain, key = certificate.chain, certificate.key
     for name, path in ((certificate.chain_setting, chain), (certificate.key_setting, key)):
         if not path.is_file() or not os.access(path, os.R_OK):
             raise ConfigError(f"{name}: {path} cannot be read; name a PEM file that the server may read")
     if key.stat().st_mode & 0o007:
         raise ConfigError(f"{certificate.key_setting}: others can read {key}; run: chmod 600 {key}")
+
+
+def context_of(certificate: Certificate) -> ssl.SSLContext:
+    """TLS 1.2 and later with this certificate. Raises `ConfigError`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    _require_files(certificate)
+    chain, key = certificate.chain, certificate.key
     try:
         # An encrypted key would make OpenSSL ask on the terminal; a server has nobody to answer.
         context.load_cert_chain(chain, key, password=lambda: "")

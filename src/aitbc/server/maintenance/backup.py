@@ -304,9 +304,14 @@ def _unpack(archive: tarfile.TarFile, state: Path) -> int:
             artifacts += 1
         else:
             continue
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        source = archive.extractfile(member)
-        assert source is not None
-        with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-            shutil.copyfileobj(source, out)
+        _extract(archive, member, target)
     return artifacts
+
+
+def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+    """Write a member to a new file that only its owner can read."""
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    source = archive.extractfile(member)
+    assert source is not None
+    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+        shutil.copyfileobj(source, out)
