@@ -104,10 +104,14 @@ def test_no_help_of_any_command_loads_the_server(home: Path, typers_own: set[str
     assert heavy(modules - typers_own) == set()
 
 
+SERVER_FILE = {"aitbc", "aitbc.kernel", "aitbc.kernel.primitives", "aitbc.kernel.primitives.server_file"}
+"""How the server on this machine is found: of the standard library alone."""
+
+
 def test_asking_a_server_loads_no_server(home: Path, typers_own: set[str]) -> None:
     with answering(told(PAGE)) as server:
         modules = loaded(home, running(["job", "list", "--json", "--url", server.url]))
-    assert heavy(modules - typers_own) == set()
+    assert heavy(modules - typers_own) <= SERVER_FILE
 
 
 @pytest.mark.parametrize("noun", ["receipt", "chain"])

@@ -71,7 +71,7 @@ async def test_three_jobs_that_slept_through_their_holds_are_delivered_and_paid(
         for lease in leases:
             outcome = await miner.deliver(lease)
             assert (outcome.state, outcome.earned) == ("succeeded", "0.00000058")
-            assert (await app.service("trading").explorer.receipt(outcome.receipt)).job == lease.job
+            assert (await app.service("trading").explorer.receipt(outcome.receipt)).receipt.job == lease.job
         assert await purse(app, buyer) == (10**8 - 3 * 60, 0)
         assert await verified(app) == (True, 3, [])
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from aitbc.kernel.primitives.server_file import server_file_of
 from aitbc_cli.client import LOOPBACK, Answer, Api
 from aitbc_cli.doctor.finding import Unknown
 from aitbc_cli.exits import NOT_ALLOWED, Stop
@@ -75,9 +74,16 @@ class Case:
             raise Unknown(f"the state folder is not known: {stop.message}", "aitbc doctor --only client") from None
 
     @property
+    def server_path(self) -> Path:
+        """The file of the server that runs on the state folder, or where one would write it."""
+        from aitbc.kernel.primitives.server_file import server_file_of
+
+        return server_file_of(self.state)
+
+    @property
     def server_file(self) -> ServerFile | None:
         """What a server left in the state folder; none without one. Raises `ValueError` for what is none of its."""
-        return self.learn("server file", lambda: _server_file(server_file_of(self.state)))
+        return self.learn("server file", lambda: _server_file(self.server_path))
 
     @property
     def running(self) -> ServerFile | None:

@@ -6,7 +6,6 @@ import shlex
 import stat
 from pathlib import Path
 
-from aitbc.kernel.primitives.server_file import server_file_of
 from aitbc_cli.doctor.case import Case, lives
 from aitbc_cli.doctor.finding import Check, Finding, failed, ok, skipped, warning
 from aitbc_cli.settings import ADMIN_KEY_FILE
@@ -81,7 +80,7 @@ def secrets(case: Case) -> Finding:
 
 def server_file(case: Case) -> Finding:
     """What a server said about itself is still true."""
-    path = server_file_of(case.state)
+    path = case.server_path
     remove = f"rm {shlex.quote(str(path))}"
     try:
         found = case.server_file
@@ -112,7 +111,7 @@ def lock(case: Case) -> Finding:
     running = case.running
     if running is not None and holder == running.pid:
         return ok(f"held by the server, process {holder}")
-    message = f"process {holder} holds the database's folder, and is not the server that {server_file_of(case.state).name} names"
+    message = f"process {holder} holds the database's folder, and is not the server that {case.server_path.name} names"
     return warning(message, f"ps -fp {holder} && kill {holder}")
 
 
