@@ -184,18 +184,31 @@ def connected(server: Foreign, query: str, host: str = "localhost") -> bool:
     )
 
 
+def with_tls(server: Foreign, folder: Path) -> None:
+    """The server offers TLS from now on."""
+    for statement in (f"ssl_cert_file = '{folder}/db.pem'", f"ssl_key_file = '{folder}/db.key'", "ssl = on"):
+        server.sql(f"ALTER SYSTEM SET {statement}")
+    server.sql("SELECT pg_reload_conf()")
+    wait_until(lambda: connected(server, "sslmode=prefer"))
+
+
+def without_tls(server: Foreign) -> None:
+    """The server offers no TLS from now on."""
+    server.sql("ALTER SYSTEM SET ssl = off")
+    server.sql("SELECT pg_reload_conf()")
+    wait_until(lambda: not connected(server, "sslmode=prefer"))
+
+
 def test_each_mode_connects_and_refuses_as_it_does_in_libpq(foreign: tuple[Foreign, Path], monkeypatch: Any) -> None:
     server, folder = foreign
+    without_tls(server)
     monkeypatch.setenv("HOME", str(folder))
     plain = {mode: connected(server, f"sslmode={mode}") for mode in ("disable", "allow", "prefer")}
     assert plain == {"disable": False, "allow": False, "prefer": False}
     for query in ("sslmode=require", f"sslmode=verify-full&sslrootcert={folder}/ca.pem"):
         with pytest.raises(ConnectionError, match="rejected SSL"):
             connected(server, query)
-    for statement in (f"ssl_cert_file = '{folder}/db.pem'", f"ssl_key_file = '{folder}/db.key'", "ssl = on"):
-        server.sql(f"ALTER SYSTEM SET {statement}")
-    server.sql("SELECT pg_reload_conf()")
-    wait_until(lambda: connected(server, "sslmode=prefer"))
+    with_tls(server, folder)
     assert [connected(server, f"sslmode={mode}") for mode in ("disable", "allow", "prefer", "require")] == [
         *(False, False, True, True)
     ]
@@ -219,6 +232,7 @@ def test_each_mode_connects_and_refuses_as_it_does_in_libpq(foreign: tuple[Forei
 
 def test_programs_of_postgresql_connect_with_the_same_tls(foreign: tuple[Foreign, Path], monkeypatch: Any) -> None:
     server, folder = foreign
+    with_tls(server, folder)
     monkeypatch.setenv("HOME", str(folder / "nowhere"))
     query = f"sslmode=verify-full&sslrootcert={folder}/ca.pem"
     target = target_of(f"postgresql://dba:word%20of%20dba@localhost:{server.port}/postgres?{query}")
