@@ -29,7 +29,7 @@ from aitbc.server.config.settings import ServerSettings
 from aitbc.server.runtime.uvicorn_server import Signals, run, serve
 
 PREFIX = "/api/v1/gpu/"
-UPLOAD_BYTES = {"upload": 1 << 30, "parcel": 1 << 20}
+UPLOAD_BYTES = {"upload": 1 << 30, "parcel": 1 << 20, "unread": 1 << 20}
 
 
 class FarModule:
@@ -82,6 +82,9 @@ class FarModule:
         await self.answer(send, str(size).encode(), [])
 
     http_parcel = http_upload
+
+    async def http_unread(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.answer(send, b"enough", [])
 
     async def http_download(self, scope: Any, receive: Any, send: Any) -> None:
         pieces = int(parse_qs(scope["query_string"].decode())["pieces"][0])

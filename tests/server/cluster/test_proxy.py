@@ -209,6 +209,19 @@ async def test_an_upload_past_its_limit_is_the_callers_fault_and_not_the_modules
         assert answer.status == 200
 
 
+async def test_an_answer_before_the_end_of_the_body_ends_the_connection_and_nothing_comes_after_it(pair: Pair) -> None:
+    def answered() -> bytes:
+        with socket.create_connection(("127.0.0.1", pair.port), 5) as raw:
+            raw.settimeout(5)
+            raw.sendall(f"PUT {PREFIX}unread HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500000\r\n\r\nx".encode())
+            return b"".join(iter(lambda: raw.recv(65536), b""))
+
+    head, _, body = (await asyncio.to_thread(answered)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    assert b"connection: close" in head.lower()
+    assert body == b"enough"
+
+
 async def test_a_reader_that_stops_reading_holds_up_the_module_and_fills_no_memory(
     pair: Pair, client: aiohttp.ClientSession
 ) -> None:

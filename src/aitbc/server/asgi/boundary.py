@@ -183,7 +183,20 @@ def copy_route(inner: Any, outer: Any) -> None:
 class _RequestCycle:
     """The cycle of one HTTP request and its response."""
 
-    __slots__ = ("boundary", "head_only", "receive", "request_id", "response_sent", "scope", "send", "status", "unread")
+    __slots__ = (
+        *(
+            "boundary",
+            "head_only",
+            "receive",
+            "request_id",
+            "response_sent",
+            "scope",
+            "send",
+            "status",
+            "streamed_body",
+        ),
+        "unread",
+    )
 
     def __init__(self, boundary: Boundary, scope: Any, receive: Receive, send: Send) -> None:
         self.boundary = boundary
@@ -193,6 +206,7 @@ class _RequestCycle:
         self.status = 0
         self.unread = False
         """Parts of the body may still be on their way."""
+        self.streamed_body: StreamedBody | None = None
         self.head_only = scope["method"] == "HEAD"
         self.response_sent: asyncio.Event | None = None
         """Set when the response to a HEAD is sent: the handler that still makes its body sees a disconnect."""
@@ -269,18 +283,21 @@ class _RequestCycle:
             raise BodyTooLarge(f"The body may have {limit} bytes and has {size}.")
         if raw_limit is not None:
             limits = self.boundary.limits
-            return StreamedBody(self.receive, limit, seconds=limits.body_seconds, total_seconds=limits.upload_seconds)
+            self.streamed_body = body = StreamedBody(
+                self.receive, limit, seconds=limits.body_seconds, total_seconds=limits.upload_seconds
+            )
+            return body
         if size or coding is not None:
             check_media_type(headers.get(b"content-type"))
-        body = await self._read_body(limit)
-        if body is None:
+        content = await self._read_body(limit)
+        if content is None:
             return None
         self.unread = False
-        if body:
+        if content:
             if not size and coding is None:  # a protocol that announces no length, such as HTTP/2
                 check_media_type(headers.get(b"content-type"))
-            strict_json.check(body)
-        return BufferedBody(body, self.receive)
+            strict_json.check(content)
+        return BufferedBody(content, self.receive)
 
     async def _read_body(self, limit: int) -> bytes | None:
         """Read the whole body; none when the client disconnects before its end."""
@@ -324,6 +341,8 @@ class _RequestCycle:
             headers += _DEFAULT_HEADERS
         else:
             headers += [pair for pair in _DEFAULT_HEADERS if pair[0] not in present]
+        if self.unread and (self.streamed_body is None or not self.streamed_body.is_complete):
+            headers.append((b"connection", b"close"))  # what is still sent of the body must not be read as a request
         headers.append((b"x-request-id", self.request_id))
         message["headers"] = headers
 
@@ -334,14 +353,12 @@ class _RequestCycle:
         return {"type": "http.disconnect"}
 
     async def _send_problem(self, refusal: AppError) -> None:
-        """Send a problem document, and close the connection where a body may still arrive."""
+        """Send a problem document."""
         if self.status:
             raise refusal
         body = problem(refusal, self.request_id.decode())
         headers = [(name.encode(), value.encode()) for name, value in problem_headers(refusal).items()]
         headers += [(b"content-type", PROBLEM_TYPE.encode()), (b"content-length", str(len(body)).encode())]
-        if self.unread:
-            headers.append((b"connection", b"close"))
         if isinstance(refusal, BodyTooLarge):
             await self._drain()
         self.status = refusal.status

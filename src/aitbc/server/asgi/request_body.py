@@ -46,12 +46,10 @@ class StreamedBody:
             async with asyncio.timeout(min(self.seconds, self.deadline - time.monotonic())):
                 message: Any = await self.receive()
         except TimeoutError:
-            raise BodyTimeout(headers={"Connection": "close"}) from None
+            raise BodyTimeout from None
         if message["type"] == "http.request":
             self.left -= len(message.get("body", b""))
             self.is_complete = not message.get("more_body", False)
             if self.left < 0:
-                raise BodyTooLarge(
-                    f"The body may have {self.limit} bytes and has more.", headers={"Connection": "close"}
-                )
+                raise BodyTooLarge(f"The body may have {self.limit} bytes and has more.")
         return message
