@@ -22,8 +22,8 @@ NOBODYS: dict[str, Any] = {
     "requirements": {"region": "nowhere"},
 }
 """A job that none of the miners here may have."""
-WITHIN_SECONDS = 1.3
-"""A second, and what this machine takes to say so while other tests run."""
+WITHIN_SECONDS = 3.0
+"""A second, and what a busy machine takes to say so; what waits here would wait for 20."""
 CUT = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 
 
