@@ -18,7 +18,6 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, MetaData, text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -30,7 +29,6 @@ from aitbc.kernel.primitives.errors import AppError
 LOCK = 0x41495442  # the advisory lock that a migrating process holds
 OWNER = "aitbc_owner"
 SERVER_VERSION_MIN = 15
-INSUFFICIENT_PRIVILEGE = "42501"
 POLL_SECONDS = 0.5
 """How often a process beside the main one checks whether that one has migrated the schemas."""
 LOG_SECONDS = 30.0
@@ -115,10 +113,10 @@ async def migrate(owner: Target, parts: Sequence[Part], *, secret: bytes | None,
             if version < SERVER_VERSION_MIN:
                 raise SchemaError(f"PostgreSQL {version} is too old: version {SERVER_VERSION_MIN} or newer is needed.")
             passwords = None if secret is None else {part.role: role_password(secret, part.role) for part in parts}
-            statements = provision_statements(parts, owner.user, passwords) if provision else []
-            await _provision(lock, statements, owner)
-            done = [await _migrate_part(engine, part) for part in parts]
-            return [line for lines in done for line in lines]
+            if provision:
+                await _provision(lock, provision_statements(parts, owner.user, passwords), owner)
+            done = [await _migrate_part(lock, part) for part in parts]
+            return [line for line in done if line is not None]
     finally:
         await engine.dispose()
 
@@ -178,16 +176,19 @@ async def revision_of(connection: "asyncpg.Connection[asyncpg.Record]", part: Pa
 async def _provision(connection: AsyncConnection, statements: Sequence[str], owner: Target) -> None:
     """Create roles and schemas. Raises `SchemaError` where this user may not."""
     try:
-        for statement in statements:
-            await connection.exec_driver_sql(statement)
-        await connection.commit()
-    except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) != INSUFFICIENT_PRIVILEGE:
-            raise
+        await _execute(connection, statements)
+    except asyncpg.InsufficientPrivilegeError:
         raise SchemaError(
             f"{owner.user} may not make the roles and schemas of {owner.database}: let a DBA run what "
             "`aitbc db provision --sql` prints, and set database.provision = false"
         ) from None
+
+
+async def _execute(connection: AsyncConnection, statements: Sequence[str]) -> None:
+    """Execute statements in one transaction and one round trip."""
+    await connection.commit()
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    await driver.execute(";\n".join(statements))
 
 
 def _connector(target: Target) -> Any:
@@ -196,30 +197,24 @@ def _connector(target: Target) -> Any:
     return lambda: connect(arguments)
 
 
-async def _migrate_part(engine: Any, part: Part) -> list[str]:
-    async with engine.connect() as connection:
-        return list(await connection.run_sync(_upgrade, part))
+async def _migrate_part(connection: AsyncConnection, part: Part) -> str | None:
+    """Migrate a part and set its grants; returns from where to where, or none when it was at its newest revision."""
+    done = await connection.run_sync(_upgrade, part)
+    await _execute(connection, grant_statements(part))
+    return done
 
 
-def _upgrade(connection: Connection, part: Part) -> list[str]:
+def _upgrade(connection: Connection, part: Part) -> str | None:
     before = _revision(connection, part)
     config = configuration(part, connection)
     head = ScriptDirectory.from_config(config).get_current_head()
     if before == head:
-        _grant(connection, part)
-        return []
+        return None
     try:
         command.upgrade(config, "head")
     except CommandError as error:
         raise _too_new(part, before) from error
-    _grant(connection, part)
-    return [f"{part.name}: {before or 'nothing'} -> {head}"]
-
-
-def _grant(connection: Connection, part: Part) -> None:
-    for statement in grant_statements(part):
-        connection.exec_driver_sql(statement)
-    connection.commit()
+    return f"{part.name}: {before or 'nothing'} -> {head}"
 
 
 def _revision(connection: Connection, part: Part) -> str | None:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Self
 
 from litestar import Controller, Litestar, Router
 from litestar.connection import ASGIConnection
@@ -86,7 +86,7 @@ def _routers(runtime: Runtime, build: Build) -> list[Router | type[Controller]]:
     shown = runtime.modules if is_main else wired.modules
     return [
         *(
-            Router(
+            _Router(
                 f"/api/v1/{module.name}",
                 route_handlers=list(module.routes),
                 dependencies=_dependencies(module, wired),
@@ -108,6 +108,13 @@ def _collect_metrics(runtime: Runtime, metrics: Metrics) -> None:
         metrics.collector("bus", runtime.platform.bus.measure)
 
 
+class _Router(Router):
+    """A router of one application: registering it takes it as it is, without the deep copy that a shared one needs."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
 class _Application(Litestar):
     """Litestar without its plugins for other model libraries, which cost 6 MiB a process: we use msgspec."""
 
@@ -120,17 +127,17 @@ def _kernel_routers(runtime: Runtime, build: Build) -> list[Router | type[Contro
     """The kernel's own routers: identity, operations, webhooks, documentation, and the legacy gateway's endpoints."""
     names = [name for module in runtime.modules if (name := LEGACY_PREFIX.get(module.name)) is not None]
     return [
-        Router(
+        _Router(
             "/api/v1/identity",
             route_handlers=[AccountController, KeyController],
             dependencies={"identity": _provided(runtime.identity)},
         ),
-        Router(
+        _Router(
             "/api/v1/operations",
             route_handlers=[OperationsController],
             dependencies={"operations": _provided(runtime.operations), "directory": _provided(runtime.directory)},
         ),
-        Router(
+        _Router(
             "/api/v1/webhooks",
             route_handlers=[EndpointController, DeliveryController],
             dependencies={
@@ -145,7 +152,7 @@ def _kernel_routers(runtime: Runtime, build: Build) -> list[Router | type[Contro
 
 def _legacy_routers(modules: Sequence[Module], wired: Wired) -> list[Router]:
     """The legacy paths, each module's under its own prefix and the coordinator's under that of the coordinator."""
-    found = []
+    found: list[Router] = []
     for module in modules:
         for prefix, controllers in (
             (LEGACY_PREFIX.get(module.name), module.legacy),
@@ -153,7 +160,7 @@ def _legacy_routers(modules: Sequence[Module], wired: Wired) -> list[Router]:
         ):
             if controllers:
                 found.append(
-                    Router(
+                    _Router(
                         f"/{prefix}",
                         route_handlers=list(controllers),
                         dependencies=_dependencies(module, wired),
