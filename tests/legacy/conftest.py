@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.legacy.installation import Installation
+from tests.scale import scaled
 
 
-@pytest.fixture(scope="session", params=["exposed", "split"])
+@pytest.fixture(scope="session", params=scaled(["split"], ["exposed", "split"]))
 def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """A served installation, for the whole session: with all modules in one process, and with a process for each."""
     made = Installation(tmp_path_factory.mktemp("installation"), request.param).start()

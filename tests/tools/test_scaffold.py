@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.scale import scaled
 from tools import scaffold
 from tools.scaffold import PLACES, Refused, lay
 
@@ -44,25 +45,24 @@ def laid(place: Path) -> list[Path]:
     return [place / path.format(name=NAME) for path in PLACES.values()]
 
 
+CHECKS: list[tuple[str, ...]] = [
+    ("ruff", "format", "--check", "{files}"),
+    ("ruff", "check", "--no-cache", "{files}"),
+    ("lint-imports", "--no-logo", "--no-cache"),
+    ("python", "-m", "tools.schema", "check"),
+    ("python", "-m", "tools.documents", "check"),
+    ("pytest", "-q", f"tests/modules/{NAME}", "tests/architecture/test_faces.py", "tests/architecture/test_tables.py"),
+]
+SLOW_CHECKS: list[tuple[str, ...]] = [
+    ("mypy", "--cache-dir=types", "{files}"),
+    # Its operations are poisoned as those of all others, with nothing written for them.
+    ("pytest", "-q", "tests/poison/test_matrix.py", "-k", NAME),
+]
+
+
 @pytest.mark.parametrize(
     "check",
-    [
-        ("ruff", "format", "--check", "{files}"),
-        ("ruff", "check", "--no-cache", "{files}"),
-        ("mypy", "--cache-dir=types", "{files}"),
-        ("lint-imports", "--no-logo", "--no-cache"),
-        ("python", "-m", "tools.schema", "check"),
-        ("python", "-m", "tools.documents", "check"),
-        (
-            "pytest",
-            "-q",
-            f"tests/modules/{NAME}",
-            "tests/architecture/test_faces.py",
-            "tests/architecture/test_tables.py",
-        ),
-        # Its operations are poisoned as those of all others, with nothing written for them.
-        ("pytest", "-q", "tests/poison/test_matrix.py", "-k", NAME),
-    ],
+    scaled(CHECKS, [*CHECKS, *SLOW_CHECKS]),
     ids=lambda check: " ".join(check[:3]).removesuffix(" {files}"),
 )
 def test_a_new_module_passes(copy: Path, check: tuple[str, ...]) -> None:

@@ -30,6 +30,7 @@ from tests.modules.trading.make import (
     trading_on,
 )
 from tests.modules.trading.probe import FailAt, Gate, Injected, ProbedDatabase
+from tests.scale import scaled
 
 Act = Callable[[TradingService], Awaitable[Any]]
 
@@ -108,6 +109,8 @@ async def interleaved(
     return one, other
 
 
+ORDERS = scaled(small=((0, 2), (3, 5), (8, 2)), full=((0, 2), (1, 4), (2, 2), (3, 5), (4, 2), (6, 4), (8, 2), (10, 5)))
+"""How many statements the first and then the second of two has done before both go on."""
 PAIRS = (
     "settle void",
     "void settle",
@@ -132,7 +135,7 @@ PAIRS = (
 @pytest.mark.parametrize("pair", PAIRS)
 async def test_of_two_ends_of_a_hold_one_wins_in_every_order(isolated: Target, pair: str) -> None:
     async with two_processes(isolated) as (first, second):
-        for lead, then in ((0, 2), (1, 4), (2, 2), (3, 5), (4, 2), (6, 4), (8, 2), (10, 5)):
+        for lead, then in ORDERS:
             await _one_race(first, second, pair.split(), lead, then)
         await require_sound(first)
         clock.reset()
