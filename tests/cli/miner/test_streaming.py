@@ -311,7 +311,7 @@ def test_who_leaves_before_a_miner_has_the_job_pays_nothing(market: Market, clie
     key = once()
     wanted = body(requirements={"region": "nowhere"})
     with pytest.raises(httpx.ReadTimeout):
-        client.post(f"{RUNS}/sync", json=wanted, headers=key, timeout=httpx.Timeout(30, read=1))
+        client.post(f"{RUNS}/sync", json=wanted, headers=key, timeout=httpx.Timeout(30, read=3))
     job = client.post(f"{RUNS}/sync?seconds=5", json=wanted, headers=key).json()
     assert (job["state"], job["reason"], job["price"]) == ("canceled", "canceled_by_owner", None)
 
