@@ -91,7 +91,7 @@ class Case:
         return self.learn("running", self._running)
 
     def _running(self) -> ServerFile | None:
-        from aitbc.server.config.listeners import process_on_port
+        from aitbc.kernel.primitives.port_owner import process_on_port
 
         try:
             found = self.server_file
