@@ -1,23 +1,19 @@
 """Every example of docs/api.md, run in its order in one shell beside `make run`, prints what the document says."""
 
-import os
 import re
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.architecture.source import ROOT
-from tests.docs.console import Example, examples, fenced, outputs, script
+from tests.docs.console import Example, examples, fenced
 from tests.docs.demonstration import demonstration
+from tests.docs.shell import run_examples
 
 PAGE = ROOT / "docs/api.md"
 EXAMPLES = examples(PAGE)
-MARK = "--example--"
 SECONDS = 150
 pytestmark = pytest.mark.timeout(300)
 
@@ -35,31 +31,9 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """What each example printed; fewer than there are examples when the shell did not come to the end."""
     place = tmp_path_factory.mktemp("examples")
     with demonstration(place, **_variables()) as environment:
-        yield outputs(_run(script(EXAMPLES, MARK), place, environment), MARK)
-
-
-def _run(program: str, place: Path, environment: dict[str, str]) -> str:
-    """Standard output and standard error of a shell that runs the program at the top of the checkout."""
-    path = f"{Path(sys.executable).parent}:{environment['PATH']}"
-    output = place / "output"
-    with output.open("w") as file:
-        shell = subprocess.Popen(
-            ["bash", "-c", program],
-            cwd=ROOT,
-            env=environment | {"PATH": path, "TMPDIR": str(place)},
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-        )
-        try:
-            with suppress(subprocess.TimeoutExpired):
-                shell.wait(SECONDS)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(shell.pid, signal.SIGTERM)  # what it left in the background
-            shell.wait(10)
-    return output.read_text()
+        path = f"{Path(sys.executable).parent}:{environment['PATH']}"
+        its_own = environment | {"PATH": path, "TMPDIR": str(place)}
+        yield run_examples(EXAMPLES, ROOT, its_own, place / "output", SECONDS)
 
 
 def test_there_are_examples() -> None:
