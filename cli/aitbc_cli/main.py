@@ -126,6 +126,8 @@ def _unexpected(error: Exception, arguments: Sequence[str]) -> int:
         import traceback
 
         traceback.print_exc()
+    if isinstance(error, ModuleNotFoundError) and (stop := _server_missing()) is not None:
+        return _say(stop, arguments)
     if hasattr(error, "exit_code") and hasattr(
         error, "message"
     ):  # an error of the platform itself, met on this machine
@@ -135,6 +137,14 @@ def _unexpected(error: Exception, arguments: Sequence[str]) -> int:
         return _say(Stop(f"{place}{error.strerror or error}", code="system"), arguments)
     hint = "this is an error of the program; the same command with --debug shows where"
     return _say(Stop(f"{type(error).__name__}: {error}", code="internal_error", hint=hint), arguments)
+
+
+def _server_missing() -> Stop | None:
+    """What to install where a command loaded the server and the server is not here; none where it is."""
+    from aitbc_cli.packages import SERVER, missing, server_missing
+
+    lacking = missing(SERVER)
+    return server_missing(lacking) if lacking else None
 
 
 def _help_of(error: UsageError) -> str | None:

@@ -12,8 +12,8 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 SERVER_FILE = "server.json"
 ADMIN_KEY_FILE = "admin.key"
 SYSTEM_FILE = Path("/etc/aitbc/config.toml")
-PLATFORM_SECRETS = (Path("/run/secrets"), Path("/var/run/secrets"))
-"""Where container platforms put secrets: they choose the modes there."""
+PLATFORM_SECRETS = (Path("/run/secrets"), Path("/var/run/secrets"), Path("/run/credentials"))
+"""Where container platforms and systemd put secrets: they choose the modes there."""
 FILE_BYTES_MAX = 1 << 20
 KEY_LENGTH_MAX = 4096
 PROFILE_FIELDS = ("url", "api_key", "api_key_file")

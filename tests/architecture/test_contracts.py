@@ -29,6 +29,8 @@ BREAKS = [
     ("rules", "src/aitbc/modules/trading/service", "import litestar"),
     ("client", "src/aitbc/kernel/primitives/clock.py", "import aitbc_cli"),
     ("doors", "cli/aitbc_cli/__init__.py", "import aitbc.modules.trading.api"),
+    ("slim", "cli/aitbc_cli/client.py", "import websockets"),
+    ("slim", "cli/aitbc_cli/miner/task.py", "import aitbc.kernel.telemetry.logs"),
 ]
 
 

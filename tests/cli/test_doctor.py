@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from aitbc.kernel.crypto.api_key import new_key
-from aitbc_cli import exits
+from aitbc_cli import exits, packages
 from aitbc_cli.doctor import configuration, machine, miners, programs, server, state
 from aitbc_cli.doctor.case import Case
 from aitbc_cli.doctor.finding import Check, Finding, ok
@@ -141,8 +141,8 @@ def test_an_old_python_is_named(case: Callable[..., Case], monkeypatch: pytest.M
 
 
 def test_a_package_that_is_missing_comes_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert programs.is_installed("aitbc>=0.1") and not programs.is_installed("no-such-package>=1,<2")
-    command = programs.install(["no-such-package>=1,<2"])
+    assert packages.is_installed("aitbc>=0.1") and not packages.is_installed("no-such-package>=1,<2")
+    command = packages.install(["no-such-package>=1,<2"])
     assert command.endswith(" 'no-such-package>=1,<2'") and sys.executable in command
 
 

@@ -71,7 +71,7 @@ def test_every_package_is_pinned_with_its_hash() -> None:
                 assert not words[0].startswith("pip") and "--no-cache-dir" in words, command
         assert not re.search(r"\b(apt|apt-get|apk|curl|wget|sudo|chmod 777)\b", rest), rest
     used = re.findall(r"-r (requirements/\S+)", CONTAINERFILE)
-    assert used == ["requirements/base.txt", "requirements/build.txt"]
+    assert used == ["requirements/server.txt", "requirements/build.txt"]
     build_backend = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"][0]
     assert re.match(r"\w+", build_backend)[0] in (ROOT / "requirements/build.txt").read_text()  # type: ignore[index]
 

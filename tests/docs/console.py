@@ -46,6 +46,11 @@ def examples(document: Path) -> list[Example]:
     return found
 
 
+def fenced(document: Path, language: str) -> list[str]:
+    """The blocks of one language, without their fences."""
+    return re.findall(rf"(?ms)^```{language}\n(.*?)^```", document.read_text(encoding="utf-8"))
+
+
 def script(commands: list[Example], mark: str) -> str:
     """One program for a shell that runs them all; each is followed by a line with the mark and its number."""
     return "\n".join(f"{example.command}\nprintf '\\n%s %d\\n' {mark} {i}" for i, example in enumerate(commands)) + "\n"

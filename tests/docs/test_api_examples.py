@@ -1,69 +1,49 @@
-"""Every example of docs/api.md, run in its order in one shell against a real server, prints what the document says."""
+"""Every example of docs/api.md, run in its order in one shell beside `make run`, prints what the document says."""
 
-import os
-import signal
-import socket
-import subprocess
+import re
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.architecture.source import ROOT
-from tests.chaos.server_process import ServerProcess
-from tests.docs.console import Example, examples, outputs, script
+from tests.docs.console import Example, examples, fenced
+from tests.docs.demonstration import demonstration
+from tests.docs.shell import run_examples
 
-EXAMPLES = examples(ROOT / "docs/api.md")
-MARK = "--example--"
-SECONDS = 100
+PAGE = ROOT / "docs/api.md"
+EXAMPLES = examples(PAGE)
+SECONDS = 150
+pytestmark = pytest.mark.timeout(300)
+
+
+def _variables() -> dict[str, str]:
+    """What the page sets before `make run`."""
+    (line,) = (block.strip() for block in fenced(PAGE, "sh"))
+    *words, command, target = line.split()
+    assert (command, target) == ("make", "run")
+    return dict(word.split("=", 1) for word in words)
 
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """What each example printed; fewer than there are examples when the shell did not come to the end."""
     place = tmp_path_factory.mktemp("examples")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-        server = ServerProcess(place / "state", port, AITBC_WEBHOOKS__ALLOW_PRIVATE="true")  # as the page says
-    server.start()
-    try:
-        yield outputs(_run(script(EXAMPLES, MARK), place, server), MARK)
-    finally:
-        server.stop()
-
-
-def _run(program: str, place: Path, server: ServerProcess) -> str:
-    """Standard output and standard error of a shell that runs the program in a folder with the checkout's pictures."""
-    (place / "cli").symlink_to(ROOT / "cli")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
-    environment |= {"AITBC_URL": server.url, "KEY": server.admin_key, "HOME": str(place)}
-    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-    output = place / "output"
-    with output.open("w") as file:
-        shell = subprocess.Popen(
-            ["bash", "-c", program],
-            cwd=place,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-        )
-        try:
-            with suppress(subprocess.TimeoutExpired):
-                shell.wait(SECONDS)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(shell.pid, signal.SIGTERM)  # what it left in the background
-            shell.wait(10)
-    return output.read_text()
+    with demonstration(place, **_variables()) as environment:
+        path = f"{Path(sys.executable).parent}:{environment['PATH']}"
+        its_own = environment | {"PATH": path, "TMPDIR": str(place)}
+        yield run_examples(EXAMPLES, ROOT, its_own, place / "output", SECONDS)
 
 
 def test_there_are_examples() -> None:
     assert len(EXAMPLES) > 40
+
+
+def test_none_can_wait_for_ever() -> None:
+    endless = [str(each) for each in EXAMPLES if re.search(r"\b(until|while|wait)\b(?!\?seconds=)", each.command)]
+    endless += [str(each) for each in EXAMPLES if "curl -sSN" in each.command and " -m " not in each.command]
+    assert not endless
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)), ids=[str(example) for example in EXAMPLES])

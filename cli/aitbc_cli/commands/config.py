@@ -17,11 +17,15 @@ app = noun("config", "Settings, and where each comes from.")
 def show(
     call: Call, origin: Annotated[bool, typer.Option("--origin", help="With where each value comes from.")] = False
 ) -> None:
-    """Show every setting of server and command line as they hold here; secrets are masked."""
-    from aitbc.server.config.loading import describe
+    """Show every setting of server and command line as they hold here; secrets are masked.
 
+    Where the server is not installed, those of the command line.
+    """
     rows: list[dict[str, Any]] = _client_rows(call)
-    rows += [{"key": row.key, "value": row.value, "origin": row.origin} for row in describe(_loaded())]
+    if _serves():
+        from aitbc.server.config.loading import describe
+
+        rows += [{"key": row.key, "value": row.value, "origin": row.origin} for row in describe(_loaded())]
     if not origin:
         rows = [{"key": row["key"], "value": row["value"]} for row in rows]
     call.out.rows(rows, columns("key", "value", "origin") if origin else columns("key", "value"), name="key")
@@ -31,7 +35,8 @@ def show(
 def validate(call: Call) -> None:
     """Check every source of settings; exit code 78 with source, setting and remedy where one cannot be used."""
     _client_rows(call)
-    _loaded()
+    if _serves():
+        _loaded()
     call.out.value({"ok": True}, "the configuration can be used", name="ok")
 
 
@@ -65,6 +70,17 @@ def _profile_origin(call: Call, profile: str | None) -> str:
 
 def _origin(variable: str, *, otherwise: str = "default") -> str:
     return variable if os.environ.get(variable) else otherwise
+
+
+def _serves() -> bool:
+    """Whether there are settings of a server to look at; says so where there are none."""
+    from aitbc_cli.packages import has_server
+    from aitbc_cli.terminal import say
+
+    if has_server():
+        return True
+    say("the server is not installed here: these are the settings of the command line alone")
+    return False
 
 
 def _loaded() -> Any:

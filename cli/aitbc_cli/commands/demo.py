@@ -24,5 +24,7 @@ def demo(
     The data stays in the state folder (AITBC_STATE_DIR), so that a second run goes on where the first ended.
     """
     from aitbc_cli.demo.story import run
+    from aitbc_cli.packages import require_server
 
+    require_server()
     return run(once=once, port=port, state=state_folder(os.environ))

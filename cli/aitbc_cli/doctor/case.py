@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from aitbc_cli.client import LOOPBACK, Answer, Api
 from aitbc_cli.doctor.finding import Unknown
 from aitbc_cli.exits import NOT_ALLOWED, Stop
+from aitbc_cli.packages import has_server, install_server
 from aitbc_cli.settings import SYSTEM_FILE, Flags, Where, find, state_folder
 
 ANSWER_SECONDS = 2.0
@@ -91,7 +92,7 @@ class Case:
         return self.learn("running", self._running)
 
     def _running(self) -> ServerFile | None:
-        from aitbc.server.config.listeners import process_on_port
+        from aitbc.kernel.primitives.port_owner import process_on_port
 
         try:
             found = self.server_file
@@ -103,10 +104,12 @@ class Case:
         return found if listening is not None and listening.endswith(f"(pid {found.pid})") else None
 
     def load(self) -> Any:
-        """The server's settings, as they hold here. Raises `ConfigError`."""
+        """The server's settings, as they hold here. Raises `ConfigError`; `Unknown` where no server is installed."""
         return self.learn("settings", self._load)
 
     def _load(self) -> Any:
+        if not has_server():
+            raise Unknown("the server is not installed here", install_server())
         from aitbc.app import MODULES
         from aitbc.server.config.loading import load
 

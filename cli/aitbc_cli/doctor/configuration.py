@@ -100,12 +100,12 @@ def transport(case: Case) -> Finding:
 
 def tls(case: Case) -> Finding:
     """Certificate and key of the server can be read, and belong together."""
-    from aitbc.kernel.primitives.errors import ConfigError
-    from aitbc.server.config.listeners import tls_context
-
     settings = case.settings.server
     if settings.tls_certificate is None:
         return skipped("no certificate is set; loopback needs none")
+    from aitbc.kernel.primitives.errors import ConfigError
+    from aitbc.server.config.listeners import tls_context
+
     try:
         tls_context(settings)
     except ConfigError as error:

@@ -55,10 +55,11 @@ def migrations(case: Case) -> Finding:
 
 def _target(case: Case) -> Any:
     """The owner's connection target. The database is never started here: an examination changes nothing."""
+    loaded = case.load()
     from aitbc.kernel.database.unit_of_work import Target
     from aitbc.server.config.installation import configured_target
 
-    if (configured := configured_target(case.load())) is not None:
+    if (configured := configured_target(loaded)) is not None:
         return configured
     running = case.running
     if running is None or running.database is None:

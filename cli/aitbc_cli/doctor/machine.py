@@ -72,7 +72,7 @@ def gpu(case: Case) -> Finding:
         import pynvml as nvml
     except ImportError:
         if is_there:
-            from aitbc_cli.doctor.programs import install
+            from aitbc_cli.packages import install
 
             message = "there is an NVIDIA driver, and the package that asks it is not installed"
             return warning(message, install(["nvidia-ml-py>=13"]))

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from aitbc_cli.doctor.case import Case
 from aitbc_cli.doctor.finding import Check, Finding, Unknown, failed, ok, skipped, warning
+from aitbc_cli.packages import SERVER, has_server, install, is_installed, required
 
 RUN_SECONDS = 3.0
 EMBED_FILES = ("weights/l2_supercat_256.safetensors",)
-_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def python(case: Case) -> Finding:
@@ -30,12 +30,14 @@ def python(case: Case) -> Finding:
 
 
 def packages(case: Case) -> Finding:
-    """Every package that the program stands on is installed."""
-    wanted = [each for each in importlib.metadata.requires("aitbc") or () if ";" not in each]
-    missing = [each for each in wanted if not is_installed(each)]
-    if missing:
-        return failed(f"not installed: {', '.join(missing)}", install(missing))
-    return ok(f"all {len(wanted)} are installed, aitbc {importlib.metadata.version('aitbc')}")
+    """Every package that the program stands on is installed; those of the server where the server is."""
+    serves = has_server()
+    wanted = [*required(), *(required(SERVER) if serves else ())]
+    if lacking := [each for each in wanted if not is_installed(each)]:
+        return failed(f"not installed: {', '.join(lacking)}", install(lacking))
+    version = importlib.metadata.version("aitbc")
+    extent = "" if serves else "; command line and miner, without the server"
+    return ok(f"all {len(wanted)} are installed, aitbc {version}{extent}")
 
 
 def embed(case: Case) -> Finding:
@@ -46,7 +48,7 @@ def embed(case: Case) -> Finding:
 def ocr(case: Case) -> Finding:
     """A worker that reads pictures finds its library, its models and its engine."""
     if find_spec("rapidocr") is not None and find_spec("onnxruntime") is None:
-        return warning("the kind ocr needs onnxruntime beside rapidocr", install(_extra("miner")))
+        return warning("the kind ocr needs onnxruntime beside rapidocr", install(required("miner")))
     return _library("ocr", "rapidocr", ("models/*.onnx",))
 
 
@@ -83,30 +85,12 @@ def postgres(case: Case) -> Finding:
     return ok(f"{done.stdout.strip()}, run as {account.name}")
 
 
-def is_installed(requirement: str) -> bool:
-    """Whether a distribution of that name is there; the installer sees to its version."""
-    found = _NAME.match(requirement)
-    try:
-        importlib.metadata.version(found[0] if found else requirement)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-def install(requirements: list[str], *, anew: bool = False) -> str:
-    """The command that installs packages for this interpreter."""
-    python_, wanted = shlex.quote(sys.executable), shlex.join(requirements)
-    if find_spec("pip") is not None:
-        return f"{python_} -m pip install {'--force-reinstall ' if anew else ''}{wanted}"
-    return f"uv pip install --python {python_} {'--reinstall ' if anew else ''}{wanted}"
-
-
 def _library(kind: str, package: str, files: tuple[str, ...]) -> Finding:
     """Looked for and never imported: loading one takes seconds, and is the worker's business."""
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         message = f"{package} is not installed: a miner here does not do the kind {kind}"
-        return warning(message, install(_extra("miner")))
+        return warning(message, install(required("miner")))
     folder = Path(spec.origin).parent
     for pattern in files:
         found = list(folder.glob(pattern))
@@ -120,11 +104,6 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         raise Unknown(f"{package} has no version") from None
-
-
-def _extra(name: str) -> list[str]:
-    found = (each.partition(";") for each in importlib.metadata.requires("aitbc") or ())
-    return [wanted.strip() for wanted, _, marker in found if f"extra == '{name}'" in marker.replace('"', "'")]
 
 
 def _required(package: str) -> list[str]:

@@ -92,7 +92,7 @@ def clock(case: Case) -> Finding:
 
 def port(case: Case) -> Finding:
     """The port that the server is set to is free, or the server's own."""
-    from aitbc.server.config.listeners import process_on_port
+    from aitbc.kernel.primitives.port_owner import process_on_port
 
     settings, running = case.settings.server, case.running
     wanted = settings.port

@@ -22,13 +22,13 @@ from msgspec import structs
 
 from aitbc.kernel.primitives.errors import ConfigError
 from aitbc.kernel.primitives.loop_lag import LoopLag
+from aitbc.kernel.primitives.port_owner import process_on_port
 from aitbc.server.config.listeners import (
     Listener,
     PlainHttpRefused,
     PortTaken,
     bind,
     close,
-    process_on_port,
     tls_context,
 )
 from aitbc.server.config.settings import ServerSettings
