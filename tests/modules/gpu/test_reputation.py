@@ -99,6 +99,9 @@ def test_a_newcomer_is_one_of_whom_few_events_count() -> None:
     assert not score({day: Tally(good=NEWCOMER_BELOW - 1, bad=1)}).newcomer
 
 
+ATTEMPTS_OF = "SELECT is_own_work FROM gpu.reputation_events WHERE miner = $1"
+
+
 def ended(
     miner: str, at: datetime, outcome: str, fault: str, reason: str = "", attempt: str | None = None
 ) -> AttemptEnded:
@@ -222,6 +225,28 @@ async def test_a_miner_that_reports_100000_tokens_for_five_pieces_is_paid_for_wh
         "SELECT outcome, reason FROM gpu.reputation_events WHERE miner = $1", ids.decode("mnr", rig.id)
     )
     assert (row["outcome"], row["reason"]) == ("succeeded", "overcounted")
+
+
+async def test_work_for_ones_own_miner_raises_nothing_and_costs_nothing(fleet: Fleet) -> None:
+    owner, buyer = await fleet.owner(funds="10"), await fleet.owner(funds="10")
+    rig = await fleet.rig(owner, region="own-work")
+    here = {"region": "own-work"}
+    for who in (owner, owner, buyer):
+        await fleet.submit(who, requirements=here)
+        assert (await rig.deliver(await rig.take())).json()["state"] == "succeeded"
+    await fleet.submit(owner, requirements=here, retry={"attempts_max": 1})
+    lease = await rig.take()
+    failure = {"token": lease["token"], "fault": "miner", "reason": "broken"}
+    assert (await rig.call("POST", f"/leases/{lease['attempt']}/failure", failure)).status_code == 200
+    await fleet.later(6)
+    for _ in range(100):
+        if len(await fleet.sql(ATTEMPTS_OF, ids.decode("mnr", rig.id))) == 4:
+            break
+        await asyncio.sleep(0.05)
+    assert [row["is_own_work"] for row in await fleet.sql(ATTEMPTS_OF, ids.decode("mnr", rig.id))].count(True) == 3
+    told = (await owner.get(f"{GPU}/miners/{rig.id}/reputation")).json()
+    assert [(day["good"], day["bad"]) for day in told["days"]] == [(1, 0)]
+    assert told["value"] == (await fleet.see(owner, rig))["reputation"] == 0.6
 
 
 async def test_a_miner_without_events_is_neutral_and_new(fleet: Fleet) -> None:

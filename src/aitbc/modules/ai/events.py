@@ -82,5 +82,7 @@ class AttemptEnded(Event, frozen=True, kw_only=True):
     """`none`, `requester`, `miner`, `platform` or `unknown`."""
     reason: str
     """Why; `overcounted` for a success whose miner counted far more than the platform did."""
+    is_own_work: bool = False
+    """Whether the job was the miner's own account's: nobody else learns anything of the miner by it."""
     started_at: datetime
     ended_at: datetime

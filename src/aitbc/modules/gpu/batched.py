@@ -167,7 +167,8 @@ async def record_ended_attempts(connection: Connection, events: Sequence[Attempt
     by_miner: dict[UUID, list[AttemptEnded]] = defaultdict(list)
     for row in kept:
         event = ended[row["attempt"]]
-        by_miner[ids.decode("mnr", event.miner)].append(event)
+        if not event.is_own_work:
+            by_miner[ids.decode("mnr", event.miner)].append(event)
     added = {
         miner: days
         for miner, attempts in sorted(

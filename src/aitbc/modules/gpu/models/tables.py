@@ -4,6 +4,7 @@ from datetime import date, datetime
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Date,
     DateTime,
@@ -130,6 +131,8 @@ class ReputationEventRow(Base):
     started_at: Mapped[datetime] = mapped_column(MOMENT)
     ended_at: Mapped[datetime] = mapped_column(MOMENT)
     heard_at: Mapped[datetime] = mapped_column(MOMENT)
+    is_own_work: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    """Of a job of the miner's own account: it does not count."""
 
     __table_args__ = (Index("reputation_events_miner_idx", "miner", "ended_at", "attempt"), {"info": APPEND_ONLY})
 

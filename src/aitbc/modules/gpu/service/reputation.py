@@ -40,7 +40,7 @@ class ReputationDay(Struct, frozen=True, kw_only=True):
 
 
 class Reputation(Struct, frozen=True, kw_only=True):
-    """A miner's reputation and all that it is made of.
+    """A miner's reputation and all that it is made of; attempts at jobs of its own account's do not count.
 
     value = (prior · prior_weight + Σ good · weight) / (prior_weight + Σ (good + bad) · weight)
     """
@@ -105,7 +105,7 @@ class Reputations:
         good = func.count().filter(succeeded, ~too_much)
         over = func.count().filter(succeeded, too_much)
         bad = func.count().filter(~succeeded, event.fault == "miner")
-        counted = select(day, good, bad, over).where(event.miner == miner).group_by(day)
+        counted = select(day, good, bad, over).where(event.miner == miner, ~event.is_own_work).group_by(day)
         async with self._db.reading() as session:
             rows = (await session.execute(counted)).all()
         telling = [row for row in rows if any(row[1:])]
