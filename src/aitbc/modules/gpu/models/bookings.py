@@ -53,6 +53,8 @@ OPEN = frozenset({BookingState.PLACED, BookingState.ACTIVE})
 """The states in which it keeps everybody else from the GPU."""
 PAID = frozenset({BookingState.RELEASED, BookingState.ENDED})
 """The ends after which its owner is paid; after the others all of the money goes back."""
+USED = timedelta(seconds=60)
+"""Who was there for so long, and paid for it, has used a GPU and may review it."""
 _WORDS = "ANY (ARRAY['placed'::text, 'active'::text])"
 _OPEN_ONLY = text(f"state = {_WORDS}")
 IS_OPEN = text(f"gpu.bookings.state = {_WORDS}")

@@ -57,6 +57,8 @@ class GpuReviewRow(Base):
     account: Mapped[str] = mapped_column(WireId("acct"))
     rating: Mapped[int] = mapped_column(SmallInteger)
     comment: Mapped[str] = mapped_column(Text)
+    booking: Mapped[str | None] = mapped_column(WireId("book"))
+    """The booking by which it is known to have used the GPU; one without counts for nothing and is not shown."""
     created_at: Mapped[datetime] = mapped_column(MOMENT)
 
     __table_args__ = (

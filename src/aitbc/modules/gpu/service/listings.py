@@ -14,7 +14,7 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Conflict, NotFound, TooMany
-from aitbc.modules.gpu.models.bookings import IS_OPEN, BookingRow
+from aitbc.modules.gpu.models.bookings import IS_OPEN, MICROSECOND, PAID, USED, BookingRow
 from aitbc.modules.gpu.models.legacy import LegacyMinerRow
 from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.models.listing_views import GpuReview, ListedGpu, gpu_view, review_view
@@ -50,6 +50,12 @@ class OwnGpu(Conflict):
     """Nobody reviews a GPU of their own."""
 
     code = "own_gpu"
+
+
+class GpuNotUsed(Conflict):
+    """Who reviews a GPU has had it booked and paid for at least a minute of it; this account has not."""
+
+    code = "gpu_not_used"
 
 
 class TooManyGpus(TooMany):
@@ -198,9 +204,10 @@ class Listings:
     async def review(
         self, who: Principal, gpu: str, rating: int, comment: str, once: IdempotencyKey = IdempotencyKey.NONE
     ) -> GpuReview:
-        """Say what the caller thinks of somebody else's GPU, from 1 to 5, once; the same again is harmless.
+        """Say what the caller thinks of somebody else's GPU after using it, from 1 to 5, once; the same again is
+        harmless.
 
-        Raises `ListedGpuNotFound`, `OwnGpu`, `GpuReviewed`.
+        Raises `ListedGpuNotFound`, `OwnGpu`, `GpuNotUsed`, `GpuReviewed`.
         """
         async with self._db.unit_of_work() as uow:
             if (earlier := await uow.replay(once, GpuReview)) is not None:
@@ -208,7 +215,11 @@ class Listings:
             found = await listed(uow, gpu)
             if found.account == who.account:
                 raise OwnGpu
-            values = {"gpu": gpu, "account": who.account, "rating": rating, "comment": comment, "created_at": now()}
+            booking = await uow.session.scalar(_used_by(gpu, who.account))
+            if booking is None:
+                raise GpuNotUsed
+            values = {"gpu": gpu, "account": who.account, "rating": rating, "comment": comment}
+            values |= {"booking": booking, "created_at": now()}
             said = upsert(GpuReviewRow).values(id=ids.new_id("rev"), **values).on_conflict_do_nothing()
             fresh = await uow.session.scalar(said.returning(GpuReviewRow.id)) is not None
             theirs = (GpuReviewRow.gpu == gpu, GpuReviewRow.account == who.account)
@@ -223,7 +234,7 @@ class Listings:
         found = await self.get(gpu)
         query = (
             select(GpuReviewRow)
-            .where(GpuReviewRow.gpu == gpu)
+            .where(GpuReviewRow.gpu == gpu, GpuReviewRow.booking.is_not(None))
             .order_by(GpuReviewRow.created_at.desc(), GpuReviewRow.id.desc())
             .limit(limit)
         )
@@ -258,9 +269,19 @@ def _view(row: ListedGpuRow, reachable: bool, booked: bool, average: float | Non
 def _said() -> Subquery:
     return (
         select(GpuReviewRow.gpu, func.avg(GpuReviewRow.rating).label("average"), func.count().label("reviews"))
+        .where(GpuReviewRow.booking.is_not(None))
         .group_by(GpuReviewRow.gpu)
         .subquery()
     )
+
+
+def _used_by(gpu: str, account: str) -> Select[str]:
+    """The last booking by which an account has used a GPU, and paid for it."""
+    row = BookingRow
+    unreachable = row.unreachable_us * literal(MICROSECOND)
+    paid = func.least(row.ended_at, row.ends_at) - row.starts_at - unreachable
+    mine = (row.gpu == gpu, row.account == account, row.state.in_(sorted(PAID)), paid >= USED)
+    return select(row.id).where(*mine).order_by(row.id.desc()).limit(1)
 
 
 def _reachable() -> ColumnElement[bool]:
