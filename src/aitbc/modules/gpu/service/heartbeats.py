@@ -17,7 +17,7 @@ from aitbc.kernel.primitives.request_id import current_request_id
 from aitbc.kernel.primitives.text import Text
 from aitbc.modules.ai.api import AiApi, LeaseStatus, Renewal
 from aitbc.modules.gpu.api import SLOTS_MAX, Inventory
-from aitbc.modules.gpu.batched import record_heartbeats
+from aitbc.modules.gpu.batched.heartbeats import record_heartbeats
 from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.models.tables import MinerRow
 from aitbc.modules.gpu.models.values import Heartbeat, MinerStatus

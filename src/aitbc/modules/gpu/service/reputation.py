@@ -9,7 +9,7 @@ from sqlalchemy import Date, cast, func, select
 from aitbc.kernel.database.unit_of_work import Connection, Database
 from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.ai.events import AttemptEnded
-from aitbc.modules.gpu.batched import record_ended_attempts
+from aitbc.modules.gpu.batched.reputation import record_ended_attempts
 from aitbc.modules.gpu.models.reputation import (
     HALF_LIFE_DAYS,
     NEWCOMER_BELOW,

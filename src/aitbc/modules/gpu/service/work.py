@@ -29,7 +29,7 @@ from aitbc.modules.ai.api import (
     PartsKept,
     Result,
 )
-from aitbc.modules.gpu.batched import read_poll_contexts
+from aitbc.modules.gpu.batched.poll_contexts import read_poll_contexts
 from aitbc.modules.gpu.models.life import ALIVE, Status
 from aitbc.modules.gpu.models.offer import capabilities_of
 from aitbc.modules.gpu.models.values import PollContext
