@@ -34,6 +34,7 @@ OUTCOMES = st.sampled_from(
     [
         ("succeeded", "none", "completed"),
         ("succeeded", "none", "overcounted"),
+        ("succeeded", "none", "too_fast"),
         ("failed", "miner", "broken"),
         ("failed", "requester", "overcounted"),
         ("failed", "platform", "broken"),
@@ -72,7 +73,7 @@ def test_it_lies_between_nought_and_one_and_only_the_miners_doing_moves_it(
 ) -> None:
     found = score(tally(events))
     assert 0 < found.value < 1
-    telling = [one for one in events if one[1] == "succeeded" or one[2] == "miner"]
+    telling = [one for one in events if (one[1] == "succeeded" and one[3] != "too_fast") or one[2] == "miner"]
     assert score(tally(telling)) == found
     if not telling:
         assert found == UNKNOWN
@@ -140,7 +141,7 @@ async def test_recounting_the_events_gives_exactly_what_was_kept_up(fleet: Fleet
     rig = await fleet.rig(owner)
     chance = random.Random(7)
     pool = [("succeeded", "none"), ("failed", "miner"), ("lost", "miner"), ("failed", "platform"), ("released", "none")]
-    pool += [("succeeded", "none", "overcounted")]  # type: ignore[list-item]
+    pool += [("succeeded", "none", "overcounted"), ("succeeded", "none", "too_fast")]  # type: ignore[list-item]
     events = [
         ended(rig.id, START + timedelta(hours=chance.randrange(24 * 80)), *chance.choice(pool)) for _ in range(300)
     ]

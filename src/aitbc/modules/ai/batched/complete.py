@@ -121,6 +121,8 @@ def fill(job: JobValue, attempt: AttemptValue, delivered: Delivered) -> None:
     job.units, job.price_units = delivered.units, delivered.price_units
     attempt.usage, attempt.note, attempt.output_digest = delivered.usage, delivered.note, delivered.output_digest
     attempt.miner_key, attempt.signature = delivered.miner_key, delivered.signature
+    if delivered.is_too_fast:
+        attempt.reason = Reason.TOO_FAST.value
     if delivered.is_overcounted:
         attempt.reason = Reason.OVERCOUNTED.value
 

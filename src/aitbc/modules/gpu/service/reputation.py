@@ -16,6 +16,7 @@ from aitbc.modules.gpu.models.reputation import (
     OVERCOUNTED,
     PRIOR,
     PRIOR_WEIGHT,
+    TOO_FAST,
     WINDOW_DAYS,
     Tally,
     score,
@@ -102,7 +103,7 @@ class Reputations:
         event = ReputationEventRow
         day = cast(func.timezone("UTC", event.ended_at), Date)
         succeeded, too_much = event.outcome == "succeeded", event.reason == OVERCOUNTED
-        good = func.count().filter(succeeded, ~too_much)
+        good = func.count().filter(succeeded, ~too_much, event.reason != TOO_FAST)
         over = func.count().filter(succeeded, too_much)
         bad = func.count().filter(~succeeded, event.fault == "miner")
         counted = select(day, good, bad, over).where(event.miner == miner, ~event.is_own_work).group_by(day)
