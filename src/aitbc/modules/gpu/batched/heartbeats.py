@@ -1,6 +1,6 @@
 """Heartbeats of many miners in one transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.modules.gpu.api import MinerNotFound
+from aitbc.modules.gpu.batched.devices import record_devices
 from aitbc.modules.gpu.models.bookings import count_time
 from aitbc.modules.gpu.models.life import Status, apply_heartbeat, takes_work
 from aitbc.modules.gpu.models.tables import MinerRow
@@ -37,7 +38,7 @@ SAVE_MINERS = MINERS.update(
     },
 )
 
-READ_CAPABILITIES = "SELECT miner, capabilities FROM gpu.profiles WHERE miner = ANY($1::uuid[])"
+READ_CAPABILITIES = "SELECT miner, capabilities, shown FROM gpu.profiles WHERE miner = ANY($1::uuid[])"
 
 # By hand, like the next: of the wide row of a booking they read and write only how its time is counted.
 LOCK_TIMES = """
@@ -63,11 +64,13 @@ async def record_heartbeats(
         miners = {miner.id: miner for miner in map(LOCKED.read, await connection.fetch(LOCK_MINERS, list(wanted)))}
         before = {miner.id: miner.status for miner in miners.values()}
         worked = {miner.id: takes_work(miner.status, miner.status_reason) for miner in miners.values() if miner.booking}
+        other = await record_devices(connection, miners, heartbeats, at)
         changed = [
             heartbeat.miner
             for heartbeat in heartbeats
             if heartbeat.miner in miners and update_miner(miners[heartbeat.miner], heartbeat)
         ]
+        changed += renumber(miners[miner] for miner in other.difference(changed))
         heard = [miner for miner in miners.values() if miner.status != Status.REMOVED]
         await _save(connection, heard, at)
         await _count_booked_time(connection, heard, worked, at, grace)
@@ -107,6 +110,15 @@ async def _count_booked_time(
     await connection.execute(SAVE_TIMES, [time.id for time in times], *columns)
 
 
+def renumber(miners: Iterable[MinerValue]) -> list[str]:
+    """Give a new version to miners whose GPUs changed and nothing else did; answers which."""
+    changed = []
+    for miner in miners:
+        miner.version += 1
+        changed.append(miner.id)
+    return changed
+
+
 def update_miner(miner: MinerValue, heartbeat: Heartbeat) -> bool:
     """Apply a heartbeat; whether that changed anything that others must know."""
     miner.slots_busy = miner.slots_busy if heartbeat.slots_busy is None else heartbeat.slots_busy
@@ -127,12 +139,15 @@ async def _publish_changes(
     at: datetime,
 ) -> None:
     """Record status changes, and publish what matching must know."""
-    offers = {row["miner"]: row["capabilities"] for row in await connection.fetch(READ_CAPABILITIES, _uuids(miners))}
+    offers = {row["miner"]: row for row in await connection.fetch(READ_CAPABILITIES, _uuids(miners))}
     steps = [miner for miner in miners if miner.status != before[miner.id]]
     if steps:
         statuses, reasons = [miner.status for miner in steps], [miner.status_reason for miner in steps]
         await connection.execute(ADD_CHANGES, _uuids(steps), statuses, reasons, at)
-    events = [miner_changed(miner, offers[ids.decode("mnr", miner.id)], at) for miner in miners]
+    kept = [offers[ids.decode("mnr", miner.id)] for miner in miners]
+    events = [
+        miner_changed(miner, row["capabilities"], row["shown"], at) for miner, row in zip(miners, kept, strict=True)
+    ]
     await publish_many(connection, "gpu", events, requests=[requests[miner.id] for miner in miners])
 
 

@@ -12,7 +12,7 @@ from aitbc.modules.gpu.models.values import PollContext
 
 # By hand: it is read from three tables. All that a poll or a result needs to know of its miner.
 READ_POLL_CONTEXTS = """
-SELECT m.id, m.account, m.public_key, m.status, m.status_reason, m.slots, m.booking, m.booker, p.capabilities,
+SELECT m.id, m.account, m.public_key, m.status, m.status_reason, m.slots, m.booking, m.booker, p.capabilities, p.shown,
     r.score, r.good, r.bad
 FROM gpu.miners m JOIN gpu.profiles p ON p.miner = m.id LEFT JOIN gpu.reputations r ON r.miner = m.id
 WHERE m.id = ANY($1::uuid[])"""
@@ -36,6 +36,7 @@ def _poll_context(record: Any) -> PollContext:
         reason=record["status_reason"],
         slots=record["slots"],
         capabilities=record["capabilities"],
+        shown=record["shown"],
         score=score,
         **_booked(record),
     )

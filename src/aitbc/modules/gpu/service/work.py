@@ -309,7 +309,7 @@ class MinerWork:
 
 def _offered(context: PollContext) -> Capabilities:
     """What a miner offers; one that is booked offers it to the jobs of that booking only."""
-    offered = capabilities_of(context.capabilities)
+    offered = capabilities_of(context.capabilities, context.shown)
     if context.booking is None:
         return offered
     return msgspec.structs.replace(offered, booking=context.booking, booker=context.booker)
