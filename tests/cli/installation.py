@@ -3,6 +3,7 @@
 import asyncio
 import json
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Self
@@ -91,9 +92,11 @@ class MinerAtWork(Thread):
     Jobs of other tests may wait too, so it does not stop at the first. `fails` lets it fail each of them.
     """
 
-    def __init__(self, url: str, token: str, *, fails: bool = False) -> None:
+    def __init__(self, url: str, token: str, *, fails: bool = False, gpus: Sequence[str] = ()) -> None:
         super().__init__(daemon=True)
-        self.url, self.token, self.fails = url, token, fails
+        self.url, self.token, self.fails, self.gpus = url, token, fails, gpus
+        self.miner = ""
+        self._online = Event()
         self.problem: BaseException | None = None
         self._over = Event()
 
@@ -108,6 +111,10 @@ class MinerAtWork(Thread):
             raise self.problem
         assert not self.is_alive(), "the miner did not end"
 
+    def wait_until_online(self) -> None:
+        """Until it has sent a heartbeat; `miner` is its id then."""
+        assert self._online.wait(WORK_SECONDS)
+
     def run(self) -> None:
         """Work in a loop of its own."""
         try:
@@ -119,6 +126,8 @@ class MinerAtWork(Thread):
         miner = await self._enrolled()
         async with miner.client:
             await miner.beat()
+            self.miner = miner.id
+            self._online.set()
             while not self._over.is_set():
                 for lease in await miner.poll(wait=0.5):
                     answer = await (self._failure(miner, lease) if self.fails else miner.deliver(lease))
@@ -129,6 +138,7 @@ class MinerAtWork(Thread):
         statement = canonical(enrolment_statement(token=self.token, public_key=key.public))
         body: dict[str, Any] = {"token": self.token, "public_key": key.public, "proof": key.sign(statement)}
         body |= {"name": "by hand", "slots": 1, "capabilities": {"kinds": ["embed"]}}
+        body["inventory"] = {"devices": [{"type": "cuda", "name": name} for name in self.gpus]}
         async with httpx.AsyncClient(base_url=self.url) as nobody:
             told = (await nobody.post("/api/v1/gpu/enrolments", json=body)).json()
         headers = {"Authorization": f"Bearer {told['api_key']}"}

@@ -1,5 +1,6 @@
 """A miner by hand: enrols over HTTP and does what it is told to, one call at a time."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import httpx
@@ -34,9 +35,15 @@ class HandMiner:
 
     @classmethod
     async def enrol(
-        cls, app: Place, owner: Caller, *, kinds: tuple[str, ...] = ("embed",), slots: int = 4
+        cls,
+        app: Place,
+        owner: Caller,
+        *,
+        kinds: tuple[str, ...] = ("embed",),
+        slots: int = 4,
+        gpus: Sequence[str] = (),
     ) -> "HandMiner":
-        """Join the owner's account with a one-time token."""
+        """Join the owner's account with a one-time token, and show GPUs of these names."""
         token = (await owner.post("/api/v1/gpu/enrolment-tokens", {})).json()["token"]
         key = Key.generate()
         body = {
@@ -46,6 +53,7 @@ class HandMiner:
             "name": "by hand",
             "slots": slots,
             "capabilities": {"kinds": list(kinds)},
+            "inventory": {"devices": [{"type": "cuda", "name": name, "memory_total_mib": 81_559} for name in gpus]},
         }
         async with app.client() as open_client:
             answer = await open_client.post("/api/v1/gpu/enrolments", json=body)

@@ -99,7 +99,9 @@ async def test_a_booking_repeated_at_the_other_server_is_answered_as_the_first(r
     wish = {"model": "RTX 4090", "memory_gb": 24, "price_per_hour": "0.1"}
     made = []
     for _ in range(4):
-        listed = await owner.post("/api/v1/gpu/listings", wish)
+        rig = await HandMiner.enrol(replicas, owner, gpus=["NVIDIA GeForce RTX 4090"])
+        await rig.beat()
+        listed = await owner.post("/api/v1/gpu/listings", wish | {"miner": rig.id})
         assert listed.status_code == 201, listed.text
         body = {"gpu": listed.json()["id"], "duration_seconds": 3600, "max_price": "1"}
         made.append(body)

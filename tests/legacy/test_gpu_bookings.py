@@ -11,7 +11,7 @@ import pytest
 
 from tests.legacy.installation import PATIENCE_SECONDS, Installation
 from tests.legacy.legacy_miner import LegacyMiner
-from tests.legacy.test_gpu_market import listed
+from tests.legacy.test_gpu_market import listed, shows
 
 MODEL = "llama2"
 
@@ -99,14 +99,16 @@ def test_a_gpu_is_booked_confirmed_and_released_by_its_booker_alone(
 
 
 def test_the_orders_are_the_bookings_of_the_caller(coordinator: httpx.Client, stranger: httpx.Client) -> None:
-    gpu = listed(coordinator, name=f"H100-{uuid.uuid4().hex[:6]}", miner_id="cellar-9")
+    model, cellar = f"H100-{uuid.uuid4().hex[:6]}", f"cellar-{uuid.uuid4().hex[:6]}"
+    shows(coordinator, cellar, model)
+    gpu = listed(coordinator, name=model, miner_id=cellar)
     made = book(stranger, gpu, 1.5, job_id="mine").json()
     (found,) = stranger.get("/v1/marketplace/orders", params={"limit": 10, "status": "active"}).json()
     assert found == {
         "order_id": made["booking_id"],
         "gpu_id": gpu,
         "gpu_model": found["gpu_model"],
-        "miner_id": "cellar-9",
+        "miner_id": cellar,
         "duration_hours": 1.5,
         "total_cost": 0.375,
         "status": "active",
@@ -147,7 +149,7 @@ def test_a_prompt_for_a_booked_gpu_is_answered_by_the_miner_that_it_is_in(
     installation: Installation, coordinator: httpx.Client, stranger: httpx.Client
 ) -> None:
     miner = LegacyMiner(installation, coordinator, gpu="RTX 4090", gpu_memory_gb=24, supported_models=[MODEL])
-    gpu = listed(coordinator, miner_id=miner.name)
+    gpu = listed(coordinator, name="RTX 4090", miner_id=miner.name)
     task = {
         "gpu_id": gpu,
         "model": MODEL,
@@ -178,12 +180,17 @@ def test_a_prompt_for_a_booked_gpu_is_answered_by_the_miner_that_it_is_in(
     miner.leaves()
 
 
-def test_a_task_for_a_gpu_without_a_known_miner_says_so(coordinator: httpx.Client, stranger: httpx.Client) -> None:
-    gpu = listed(coordinator)
-    assert book(stranger, gpu, 1.0).status_code == 201
-    answer = stranger.post("/v1/tasks/ollama", json={"gpu_id": gpu, "model": MODEL, "prompt": "Hello"})
-    assert (answer.status_code, answer.json()["code"]) == (409, "gpu_without_miner")
-    stranger.post(f"/v1/marketplace/gpu/{gpu}/release")
+def test_a_gpu_that_no_miner_of_its_owner_shows_is_not_booked(
+    coordinator: httpx.Client, stranger: httpx.Client
+) -> None:
+    unknown = listed(coordinator, miner_id="nobody-known")
+    shows(coordinator, name := f"other-{uuid.uuid4().hex[:8]}", "GTX 1660")
+    for gpu, code in ((unknown, "gpu_without_miner"), (listed(coordinator, miner_id=name), "gpu_not_shown")):
+        refused = book(stranger, gpu, 1.0)
+        assert (refused.status_code, refused.json()["code"]) == (409, code)
+        assert coordinator.get(f"/v1/marketplace/gpu/{gpu}").json()["status"] == "offline"
+        task = {"gpu_id": gpu, "model": MODEL, "prompt": "Hello"}
+        assert stranger.post("/v1/tasks/ollama", json=task).json()["code"] == "gpu_not_booked"
 
 
 def test_of_twenty_that_book_one_gpu_at_once_exactly_one_does(

@@ -1,13 +1,16 @@
 """The GPU market as legacy clients use it: what each command of the older command line sends, and what it reads of the answer."""
 
+import asyncio
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
+from aitbc.kernel.primitives import ids
 from tests.legacy.installation import Installation
 from tests.legacy.legacy_miner import LegacyMiner
 
@@ -133,7 +136,8 @@ def coordinator(installation: Installation) -> Iterator[httpx.Client]:
 @pytest.fixture
 def stranger(installation: Installation) -> Iterator[httpx.Client]:
     """The gpu service for somebody else, on the gateway."""
-    _, key = installation.resident("stranger")
+    account, key = installation.resident("stranger")
+    installation.fund("5", account)
     with installation.client("gateway", key) as client:
         client.base_url = client.base_url.join("/gpu/")
         yield client
@@ -163,16 +167,25 @@ def refusal(client: httpx.Client, body: dict[str, Any]) -> int:
     return answer.status_code
 
 
+def shows(client: httpx.Client, miner: str, model: str) -> None:
+    """Register a miner with a GPU, or say that it still is there."""
+    told = {"capabilities": {"gpu": model, "gpu_memory_gb": 24}}
+    answer = client.post("/v1/miners/register", json=told, headers={"X-Miner-ID": miner})
+    assert answer.status_code == 200, answer.text
+
+
 def listed(client: httpx.Client, **changes: Any) -> str:
-    """What `market gpu register` sends; the id of the GPU."""
+    """What `market gpu register` sends; the id of the GPU, which a miner of the caller's shows unless one is named."""
+    model = changes.setdefault("name", f"RTX 4090 {uuid.uuid4().hex[:8]}")
+    if "miner_id" not in changes:
+        changes["miner_id"] = f"shows-{uuid.uuid4().hex[:8]}"
+        shows(client, changes["miner_id"], model)
     told = {
-        "name": f"RTX 4090 {uuid.uuid4().hex[:8]}",
         "memory_gb": 24,
         "cuda_cores": 16384,
         "compute_capability": "8.9",
         "price_per_hour": 0.25,
         "description": "In the cellar",
-        "miner_id": "nobody-known",
         "registered_at": MOMENT,
     }
     answer = client.post("/v1/marketplace/gpu/register", json={"gpu": told | changes}, headers={"X-Miner-ID": "nobody"})
@@ -344,7 +357,7 @@ def test_a_registered_gpu_is_listed_among_the_offers(gpu: httpx.Client, coordina
     assert made not in {one["id"] for one in gpu.get("/v1/transactions", params={"price_max": 0.24}).json()}
     found = coordinator.get(f"/v1/marketplace/gpu/{made}").json()
     assert found["id"] == made
-    assert found["miner_id"] == "nobody-known"
+    assert (found["miner_id"].startswith("shows-"), found["hardware"]) == (True, "claimed")
     assert (found["average_rating"], found["total_reviews"]) == (0.0, 0)
     query: dict[str, Any] = {"limit": 20, "available": "true", "model": model, "memory_min": 24, "price_max": 1}
     answer = coordinator.get("/v1/marketplace/gpu/list", params=query)
@@ -357,11 +370,12 @@ def test_a_gpu_registered_without_words_has_the_older_defaults(gpu: httpx.Client
     assert answer.json()["price_per_hour"] == 0.05
     found = gpu.get(f"/v1/marketplace/gpu/{answer.json()['gpu_id']}").json()
     assert (found["model"], found["miner_id"], found["memory_gb"]) == ("Unknown", "default_miner", None)
+    assert found["status"] == "offline"
 
 
 def test_a_gpu_is_offline_while_the_miner_it_is_in_takes_no_work(installation: Installation, gpu: httpx.Client) -> None:
-    miner = LegacyMiner(installation, gpu)
-    made = listed(gpu, miner_id=miner.name)
+    miner = LegacyMiner(installation, gpu, gpu="RTX 4090", gpu_memory_gb=24)
+    made = listed(gpu, name="RTX 4090", miner_id=miner.name)
     assert gpu.get(f"/v1/marketplace/gpu/{made}").json()["status"] == "available"
     assert gpu.delete(f"/v1/miners/{miner.name}").status_code == 200
     assert gpu.get(f"/v1/marketplace/gpu/{made}").json()["status"] == "offline"
@@ -384,19 +398,41 @@ def test_only_its_owner_changes_a_gpu_or_takes_it_off_the_market(
     assert coordinator.delete(f"/v1/marketplace/gpu/{made}").status_code == 404
 
 
+def rented(installation: Installation, client: httpx.Client, gpu: str) -> None:
+    """A booking of the caller's from two minutes ago until now."""
+    booked = client.post(f"/v1/marketplace/gpu/{gpu}/book", json={"gpu_id": gpu, "duration_hours": 1.0})
+    assert booked.status_code == 201, booked.text
+    earlier = "UPDATE gpu.bookings SET starts_at = starts_at - interval '2 min' WHERE gpu = $1 AND state = 'active'"
+
+    async def move() -> None:
+        target = installation.server.database
+        connection = await asyncpg.connect(**target.connect_arguments(application="tests", statement_seconds=60))
+        await connection.execute(earlier, ids.decode("gpu", gpu))
+        await connection.close()
+
+    asyncio.run(move())
+    assert client.post(f"/v1/marketplace/gpu/{gpu}/release").json()["status"] == "released"
+
+
 def test_a_rating_is_the_mean_of_what_others_said_each_once(
     installation: Installation, coordinator: httpx.Client, stranger: httpx.Client
 ) -> None:
     made = listed(coordinator)
     path = f"/v1/marketplace/gpu/{made}/reviews"
     assert coordinator.post(path, json={"rating": 5, "comment": "Mine"}).status_code == 409
+    unused = stranger.post(path, json={"rating": 1, "comment": "Never there"})
+    assert (unused.status_code, unused.json()["code"]) == (409, "gpu_not_used")
+    rented(installation, stranger, made)
     answer = stranger.post(path, json={"rating": 4, "comment": "Good"})
     assert (answer.status_code, answer.json()["status"], answer.json()["average_rating"]) == (201, "review_added", 4.0)
     assert stranger.post(path, json={"rating": 4, "comment": "Good"}).json() == answer.json()
     assert stranger.post(path, json={"rating": 1, "comment": "Bad"}).status_code == 409
     assert stranger.post(path, json={"rating": 6, "comment": ""}).status_code == 422
     for rating in (5, 5):
-        with installation.client("coordinator", installation.resident("reviewer")[1]) as other:
+        account, key = installation.resident("reviewer")
+        installation.fund("5", account)
+        with installation.client("coordinator", key) as other:
+            rented(installation, other, made)
             assert other.post(path, json={"rating": rating, "comment": ""}).status_code == 201
     found = coordinator.get(path, params={"limit": 2}).json()
     assert (found["gpu_id"], found["average_rating"], found["total_reviews"]) == (made, 4.67, 3)

@@ -154,7 +154,9 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
     uploaded = await owner.client.post(
         "/api/v1/ai/artifacts", content=b"content", headers={"content-type": "application/octet-stream"}
     )
-    for_rent = {"model": "H100", "price_per_hour": "0.25"}
+    rented = await HandMiner.enrol(app, owner, gpus=["NVIDIA H100 80GB HBM3"])
+    await rented.beat()
+    for_rent = {"model": "H100", "price_per_hour": "0.25", "miner": rented.id}
     listing = (await owner.post("/api/v1/gpu/listings", for_rent)).json()["id"]
     hour = {"gpu": listing, "duration_seconds": 3600, "max_price": "0.25"}
     booking = (await owner.post("/api/v1/gpu/bookings", hour)).json()["id"]

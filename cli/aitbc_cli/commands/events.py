@@ -6,7 +6,7 @@ import typer
 
 from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
-from aitbc_cli.exits import NOT_FOUND
+from aitbc_cli.exits import NOT_FOUND, REFUSED
 from aitbc_cli.id_completion import EVENTS
 from aitbc_cli.output import Column, columns
 
@@ -22,7 +22,7 @@ app = noun("events", "Events between modules; dead ones wait for a replay (admin
 @command(app, "list", examples=["aitbc events list --status dead", "aitbc events list --module ai --json"], lists=True)
 def list_events(
     call: Call,
-    status: Annotated[str | None, typer.Option("--status", help="pending, delivered or dead.")] = None,
+    status: Annotated[str | None, typer.Option("--status", help="pending, stuck, delivered or dead.")] = None,
     module: Annotated[str | None, typer.Option("--module", help="Only those that this module published.")] = None,
 ) -> None:
     """List events from the newest on."""
@@ -35,3 +35,16 @@ def replay(
 ) -> None:
     """Try a dead event again from its first attempt. It has no effect twice."""
     call.out.one(call.change("POST", f"{PATH}/{part(event)}/replay", natural=True), SHOWN)
+
+
+@command(
+    app, "end", examples=['aitbc events end evt_01… --reason "paid by hand"'], changes=True, ends=[NOT_FOUND, REFUSED]
+)
+def end(
+    call: Call,
+    event: Annotated[str, typer.Argument(metavar="EVENT", help="Its id, evt_…", autocompletion=EVENTS)],
+    reason: Annotated[str, typer.Option("--reason", help="Why; the audit trail keeps it.")],
+) -> None:
+    """Give up a stuck event: it is dead, and tried no more unless it is replayed. What it should have done is not done."""
+    body = {"reason": reason}
+    call.out.one(call.change("POST", f"{PATH}/{part(event)}/end", body, natural=True), SHOWN)

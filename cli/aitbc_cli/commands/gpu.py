@@ -12,9 +12,24 @@ from aitbc_cli.output import Column, columns
 
 PATH = "/api/v1/gpu/listings"
 Which = Annotated[str, typer.Argument(metavar="GPU", help="Its id, gpu_…", autocompletion=GPUS)]
-BRIEF = (*columns("id", "model", "status"), Column("PRICE/H", "price_per_hour", "number"), *columns("region", "miner"))
+BRIEF = (
+    *columns("id", "model", "status"),
+    Column("PRICE/H", "price_per_hour", "number"),
+    *columns("region", "hardware", "miner"),
+)
 FULL = (
-    *columns("id", "model", "status", "price_per_hour", "memory_gb", "compute_capability", "region", "miner"),
+    *columns(
+        "id",
+        "model",
+        "status",
+        "status_reason",
+        "hardware",
+        "price_per_hour",
+        "memory_gb",
+        "compute_capability",
+        "region",
+        "miner",
+    ),
     *columns("description", "average_rating", "reviews", "created_at"),
 )
 app = noun("gpu", "GPUs for rent: find one, or offer yours.")

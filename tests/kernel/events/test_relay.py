@@ -15,7 +15,7 @@ from aitbc.kernel.events.relay import BACKOFF_SECONDS_MAX, EventHandler, Handler
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import clock
 from aitbc.kernel.primitives.ids import decode, new_id
-from aitbc.server.admin.operations import EventNotDead, EventNotFound, Operations
+from aitbc.server.admin.operations import EventNotDead, EventNotFound, EventNotStuck, Operations
 from tests.kernel.probe import ThingCounted, ThingRow, probe_database
 
 ADMIN = Principal("acct_a", "key_a", "admin", frozenset({"*"}))
@@ -243,6 +243,48 @@ async def test_an_event_that_money_waits_for_outlives_ten_attempts_and_raises_an
         clock.reset()
         assert handled == ["paid"]
         assert (await figures(operations))["aitbc_events_stuck", None] == 0
+
+
+async def test_an_operator_ends_a_stuck_event_and_no_attempt_under_way_brings_it_back(
+    new_database: Callable[[], Target],
+) -> None:
+    async with probe_database(new_database()) as db:
+        operations, ended = Operations({"probe": db}), [False]
+
+        async def fail(uow: UnitOfWork, events: Sequence[MoneyMoved]) -> None:
+            if ended[0]:  # while it is tried
+                ended[0] = False
+                await operations.end(ADMIN, stuck.id, "its hold is gone")
+            raise RuntimeError("never")
+
+        relay = Relay(db, {MoneyMoved.kind: [EventHandler(db, "probe.fail", fail)]})
+        async with db.unit_of_work() as uow:
+            uow.publish(MoneyMoved(thing="paid"))
+        for tries in range(ATTEMPTS_MAX):
+            [event] = await operations.events(state="pending", module=None, limit=9, before=None)
+            assert (event.state, event.attempts) == ("pending", tries)
+            with pytest.raises(EventNotStuck):
+                await operations.end(ADMIN, event.id, "too early")
+            assert await relay.deliver_due() == 1
+            clock.move(timedelta(seconds=BACKOFF_SECONDS_MAX + 1))
+        [stuck] = await operations.events(state="stuck", module=None, limit=9, before=None)
+        assert (stuck.state, stuck.attempts) == ("stuck", ATTEMPTS_MAX)
+        ended[0] = True
+        await relay.deliver_due()
+        clock.move(timedelta(seconds=BACKOFF_SECONDS_MAX + 1))
+        assert await relay.deliver_due() == 0
+        [dead] = await operations.events(state="dead", module=None, limit=9, before=None)
+        assert dead.id == stuck.id
+        assert (await figures(operations))["aitbc_events_stuck", None] == 0
+        [entry] = await operations.audit(module=None, limit=9, after=None, action="event.end")
+        assert (entry.object, entry.details["reason"]) == (stuck.id, "its hold is gone")
+        with pytest.raises(EventNotStuck):
+            await operations.end(ADMIN, stuck.id, "again")
+        with pytest.raises(EventNotFound):
+            await operations.end(ADMIN, new_id("evt"), "unknown")
+        await operations.replay(ADMIN, stuck.id)  # it may be tried again after all
+        assert await relay.deliver_due() == 1
+        clock.reset()
 
 
 def test_no_pause_between_attempts_grows_for_ever() -> None:

@@ -1,7 +1,7 @@
 """Builders for the tests of gpu: the whole house with quick clocks, owners, and miners that speak over HTTP."""
 
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +23,12 @@ CPU = {"vendor": "GenuineIntel", "type": "cpu", "index": 0, "name": "Some CPU", 
 INVENTORY: dict[str, Any] = {"devices": [CPU], "host": {"os": "Linux", "cpu_count": 2, "disk_free_mib": 10_000}}
 
 
+def gpu_device(name: str = "NVIDIA GeForce RTX 4090", mib: int | None = 24_564, **changes: Any) -> dict[str, Any]:
+    """A GPU as a driver shows it; no other has its uuid."""
+    shown = {"vendor": "NVIDIA", "type": "cuda", "index": 0, "uuid": f"GPU-{uuid.uuid4()}", "name": name}
+    return shown | {"memory_total_mib": mib} | changes
+
+
 class Rig:
     """A miner as a machine: a private key, and after its enrolment an API key."""
 
@@ -30,6 +36,8 @@ class Rig:
         self.fleet = fleet
         self.key = Key.generate()
         self.offer: dict[str, Any] = {"kinds": ["embed"], **offer}
+        self.devices: list[dict[str, Any]] = []
+        """The GPUs that it shows."""
         self.id = self.secret = ""
         self.slots = 2
 
@@ -43,9 +51,13 @@ class Rig:
             "proof": proof,
             "capabilities": self.offer,
             "slots": self.slots,
-            "inventory": INVENTORY,
+            "inventory": self.inventory(),
         }
         return fields | changes
+
+    def inventory(self) -> dict[str, Any]:
+        """What it finds in itself."""
+        return INVENTORY | {"devices": [*self.devices, CPU]}
 
     async def enrol(self, token: str, **changes: Any) -> httpx.Response:
         """Enrol, and remember what came of it."""
@@ -130,9 +142,12 @@ class Fleet:
         assert answer.status_code == 201, answer.text
         return str(answer.json()["token"])
 
-    async def rig(self, owner: Caller, *, heartbeat: bool = True, **offer: Any) -> Rig:
+    async def rig(
+        self, owner: Caller, *, heartbeat: bool = True, devices: Sequence[dict[str, Any]] = (), **offer: Any
+    ) -> Rig:
         """A miner of this owner's that has enrolled and, unless told otherwise, is online."""
         rig = Rig(self, **offer)
+        rig.devices = list(devices)
         answer = await rig.enrol(await self.token(owner))
         assert answer.status_code == 201, answer.text
         if heartbeat:

@@ -7,14 +7,16 @@ import pytest
 
 from aitbc.kernel.primitives import ids
 from tests.app import Caller
-from tests.modules.gpu.make import GPU, Fleet
+from tests.modules.gpu.make import GPU, Fleet, gpu_device
 
 pytestmark = pytest.mark.anyio
 
 
-async def listed(owner: Caller, **changes: Any) -> dict[str, Any]:
-    """A GPU of this owner's on the market."""
+async def listed(fleet: Fleet, owner: Caller, **changes: Any) -> dict[str, Any]:
+    """A GPU of this owner's on the market, in a miner that shows it."""
     body = {"model": f"H100 {uuid.uuid4().hex[:8]}", "price_per_hour": "0.25", "memory_gb": 80} | changes
+    rig = await fleet.rig(owner, devices=[gpu_device(f"NVIDIA {body['model']}", 81_559)])
+    body["miner"] = rig.id
     answer = await owner.post(f"{GPU}/listings", body)
     assert answer.status_code == 201, answer.text
     assert answer.headers["location"] == f"{GPU}/listings/{answer.json()['id']}"
@@ -23,9 +25,8 @@ async def listed(owner: Caller, **changes: Any) -> dict[str, Any]:
 
 async def test_a_gpu_is_listed_found_booked_and_released(fleet: Fleet) -> None:
     owner, buyer = await fleet.owner(), await fleet.owner(funds="1")
-    rig = await fleet.rig(owner)
-    made = await listed(owner, miner=rig.id, region="eu")
-    assert (made["status"], made["price_per_hour"], made["miner"]) == ("available", "0.25", rig.id)
+    made = await listed(fleet, owner, region="eu")
+    assert (made["status"], made["price_per_hour"]) == ("available", "0.25")
     found = (await buyer.get(f"{GPU}/listings", model=made["model"].lower(), region="EU", available="true")).json()
     assert [one["id"] for one in found["data"]] == [made["id"]]
     wish = {"gpu": made["id"], "duration_seconds": 7200, "max_price": "0.5", "label": "training"}
@@ -34,7 +35,14 @@ async def test_a_gpu_is_listed_found_booked_and_released(fleet: Fleet) -> None:
     assert answer.status_code == 201, answer.text
     booking = answer.json()
     assert answer.headers["location"] == f"{GPU}/bookings/{booking['id']}"
-    expected = {"state": "active", "price": "0.5", "cost": None, "returned": None, "miner": rig.id, "label": "training"}
+    expected = {
+        "state": "active",
+        "price": "0.5",
+        "cost": None,
+        "returned": None,
+        "miner": made["miner"],
+        "label": "training",
+    }
     assert {name: booking[name] for name in expected} == expected
     again = await buyer.post(f"{GPU}/bookings", wish, once=key)
     assert (again.status_code, again.json(), again.headers["idempotency-replayed"]) == (201, booking, "true")
@@ -62,7 +70,7 @@ async def test_a_gpu_is_listed_found_booked_and_released(fleet: Fleet) -> None:
 async def test_a_list_goes_on_where_it_stopped(fleet: Fleet) -> None:
     owner, buyer = await fleet.owner(), await fleet.owner(funds="1")
     model = f"A100-{uuid.uuid4().hex[:8]}"
-    made = [await listed(owner, model=model) for _ in range(3)]
+    made = [await listed(fleet, owner, model=model) for _ in range(3)]
     first = (await buyer.get(f"{GPU}/listings", model=model, limit=2)).json()
     rest = (await buyer.get(f"{GPU}/listings", model=model, limit=2, cursor=first["next_cursor"])).json()
     assert [one["id"] for one in first["data"] + rest["data"]] == [one["id"] for one in reversed(made)]
@@ -79,7 +87,7 @@ async def test_a_list_goes_on_where_it_stopped(fleet: Fleet) -> None:
 
 async def test_what_makes_no_sense_is_refused_and_leaves_nothing_behind(fleet: Fleet) -> None:
     owner, buyer = await fleet.owner(), await fleet.owner(funds="0.1")
-    made = await listed(owner)
+    made = await listed(fleet, owner)
     wish = {"gpu": made["id"], "duration_seconds": 3600, "max_price": "0.25"}
     for changes, status, code in (
         ({"duration_seconds": 59}, 422, None),
@@ -108,7 +116,7 @@ async def test_what_makes_no_sense_is_refused_and_leaves_nothing_behind(fleet: F
 
 async def test_a_key_that_may_not_create_jobs_books_nothing(fleet: Fleet) -> None:
     owner, reader = await fleet.owner(), await fleet.owner(funds="1", scopes=["jobs:read", "miners:read"])
-    made = await listed(owner)
+    made = await listed(fleet, owner)
     answer = await reader.post(f"{GPU}/bookings", {"gpu": made["id"], "duration_seconds": 60, "max_price": "1"})
     assert answer.status_code == 403
     assert (await reader.get(f"{GPU}/listings/{made['id']}")).status_code == 200

@@ -250,7 +250,7 @@ async def test_what_is_told_reaches_the_picture_of_the_fleet(fleet: Fleet) -> No
 def a_miner() -> Any:
     """What the rules see of a miner."""
     fields = {"status": "enrolled", "status_reason": None, "drain_message": None, "pause_reason": None}
-    return SimpleNamespace(**fields, slots=1, version=1)
+    return SimpleNamespace(**fields, blocked_reason=None, slots=1, version=1)
 
 
 STEPS = st.one_of(

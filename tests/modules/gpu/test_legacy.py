@@ -1,6 +1,7 @@
 """Miners of the older dialect at the service: their keys, their leases and the clocks of both, races, and a lost secret."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -197,3 +198,24 @@ async def test_an_account_has_only_so_many_miners(another_fleet: AnotherFleet) -
         )
         assert count[0]["rows"] == 4
         await fleet.gpu.legacy_miners.register(who, command("a"))
+
+
+async def test_a_page_of_miners_in_some_statuses_is_cut_by_the_database(fleet: Fleet) -> None:
+    who = (await fleet.owner()).principal
+    names = [f"m{number}" for number in range(6)]
+    for name in names:
+        await fleet.gpu.legacy_miners.register(who, command(name))
+    found = {name: (await fleet.gpu.legacy_miners.find(who, name)).miner.id for name in names}
+    for name in ("m1", "m3", "m4"):
+        await fleet.gpu.miners.drain(who, found[name], "dust")
+    await fleet.gpu.miners.remove(who, found["m2"])
+
+    async def page(**wish: Any) -> list[str]:
+        return [one.legacy_id for one in await fleet.gpu.legacy_miners.page(who, wish.pop("limit", 9), **wish)]
+
+    assert await page() == ["m5", "m4", "m3", "m1", "m0"]
+    assert await page(limit=2, offset=1) == ["m4", "m3"]
+    assert await page(statuses={"draining"}) == ["m4", "m3", "m1"]
+    assert await page(statuses={"draining"}, limit=1, offset=1) == ["m3"]
+    assert await page(statuses={"removed"}) == await page(statuses=set()) == []
+    assert [await fleet.gpu.legacy_miners.is_known(who, name) for name in ("m1", "m2", "m9")] == [True, False, False]

@@ -48,7 +48,7 @@ def test_the_largest_offer_fits_into_an_event() -> None:
         slots_busy=0,
         version=2**62,
     )
-    assert len(encode(miner_changed(miner, read.stored(Inventory()), now()))) < BODY_BYTES_MAX
+    assert len(encode(miner_changed(miner, read.stored(Inventory()), None, now()))) < BODY_BYTES_MAX
 
 
 def test_equal_offers_are_equal_text_whatever_their_order() -> None:

@@ -34,6 +34,7 @@ OUTCOMES = st.sampled_from(
     [
         ("succeeded", "none", "completed"),
         ("succeeded", "none", "overcounted"),
+        ("succeeded", "none", "too_fast"),
         ("failed", "miner", "broken"),
         ("failed", "requester", "overcounted"),
         ("failed", "platform", "broken"),
@@ -72,7 +73,7 @@ def test_it_lies_between_nought_and_one_and_only_the_miners_doing_moves_it(
 ) -> None:
     found = score(tally(events))
     assert 0 < found.value < 1
-    telling = [one for one in events if one[1] == "succeeded" or one[2] == "miner"]
+    telling = [one for one in events if (one[1] == "succeeded" and one[3] != "too_fast") or one[2] == "miner"]
     assert score(tally(telling)) == found
     if not telling:
         assert found == UNKNOWN
@@ -97,6 +98,9 @@ def test_a_newcomer_is_one_of_whom_few_events_count() -> None:
     day = date(2026, 3, 31)
     assert score({day: Tally(good=NEWCOMER_BELOW - 1)}).newcomer
     assert not score({day: Tally(good=NEWCOMER_BELOW - 1, bad=1)}).newcomer
+
+
+ATTEMPTS_OF = "SELECT is_own_work FROM gpu.reputation_events WHERE miner = $1"
 
 
 def ended(
@@ -137,7 +141,7 @@ async def test_recounting_the_events_gives_exactly_what_was_kept_up(fleet: Fleet
     rig = await fleet.rig(owner)
     chance = random.Random(7)
     pool = [("succeeded", "none"), ("failed", "miner"), ("lost", "miner"), ("failed", "platform"), ("released", "none")]
-    pool += [("succeeded", "none", "overcounted")]  # type: ignore[list-item]
+    pool += [("succeeded", "none", "overcounted"), ("succeeded", "none", "too_fast")]  # type: ignore[list-item]
     events = [
         ended(rig.id, START + timedelta(hours=chance.randrange(24 * 80)), *chance.choice(pool)) for _ in range(300)
     ]
@@ -222,6 +226,28 @@ async def test_a_miner_that_reports_100000_tokens_for_five_pieces_is_paid_for_wh
         "SELECT outcome, reason FROM gpu.reputation_events WHERE miner = $1", ids.decode("mnr", rig.id)
     )
     assert (row["outcome"], row["reason"]) == ("succeeded", "overcounted")
+
+
+async def test_work_for_ones_own_miner_raises_nothing_and_costs_nothing(fleet: Fleet) -> None:
+    owner, buyer = await fleet.owner(funds="10"), await fleet.owner(funds="10")
+    rig = await fleet.rig(owner, region="own-work")
+    here = {"region": "own-work"}
+    for who in (owner, owner, buyer):
+        await fleet.submit(who, requirements=here)
+        assert (await rig.deliver(await rig.take())).json()["state"] == "succeeded"
+    await fleet.submit(owner, requirements=here, retry={"attempts_max": 1})
+    lease = await rig.take()
+    failure = {"token": lease["token"], "fault": "miner", "reason": "broken"}
+    assert (await rig.call("POST", f"/leases/{lease['attempt']}/failure", failure)).status_code == 200
+    await fleet.later(6)
+    for _ in range(100):
+        if len(await fleet.sql(ATTEMPTS_OF, ids.decode("mnr", rig.id))) == 4:
+            break
+        await asyncio.sleep(0.05)
+    assert [row["is_own_work"] for row in await fleet.sql(ATTEMPTS_OF, ids.decode("mnr", rig.id))].count(True) == 3
+    told = (await owner.get(f"{GPU}/miners/{rig.id}/reputation")).json()
+    assert [(day["good"], day["bad"]) for day in told["days"]] == [(1, 0)]
+    assert told["value"] == (await fleet.see(owner, rig))["reputation"] == 0.6
 
 
 async def test_a_miner_without_events_is_neutral_and_new(fleet: Fleet) -> None:

@@ -93,6 +93,8 @@ class Miner(Struct, frozen=True, kw_only=True):
     slots_busy: int
     inventory: Inventory
     """What the miner found in itself, as it last reported."""
+    hardware: str = "claimed"
+    """How it is known: `claimed`, by what its driver says; nothing here measures it."""
     reputation: float
     """0 to 1, from stored events alone."""
     newcomer: bool

@@ -18,12 +18,13 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Conflict, Invalid, NotFound
 from aitbc.kernel.telemetry.metrics import gauge
 
-EVENT_STATES = ("pending", "delivered", "dead")
 _WHERE = {
     "pending": "delivered_at IS NULL AND dead_at IS NULL",
+    "stuck": f"delivered_at IS NULL AND dead_at IS NULL AND attempts >= {ATTEMPTS_MAX} AND last_error IS NOT NULL",
     "delivered": "delivered_at IS NOT NULL",
     "dead": "dead_at IS NOT NULL",
 }
+"""By the state that is asked for; only critical events are ever stuck, the others are dead by then."""
 
 
 class EventNotFound(NotFound):
@@ -36,6 +37,12 @@ class EventNotDead(Conflict):
     """This event has not died: it was delivered, or it is still being tried."""
 
     code = "event_not_dead"
+
+
+class EventNotStuck(Conflict):
+    """This event is not stuck: it was delivered or is dead, or it is still being tried as often as any other."""
+
+    code = "event_not_stuck"
 
 
 class UnknownModule(Invalid):
@@ -51,6 +58,7 @@ class ToldEvent(Struct, frozen=True, kw_only=True):
     module: str
     kind: str
     state: str
+    """`pending`, `delivered` or `dead`; `stuck` is pending after as many failures as others die of."""
     attempts: int
     created_at: datetime
     due_at: datetime
@@ -121,6 +129,34 @@ class Operations:
                 return _event(database.module, row)
             if known is not None:
                 raise EventNotDead
+        raise EventNotFound
+
+    async def end(self, who: Principal, event: str, reason: str) -> ToldEvent:
+        """Give up a stuck event: it is dead, and is tried no more unless it is replayed.
+
+        What it should have done is not done, and is the operator's from here on. Raises `EventNotFound`,
+        `EventNotStuck`.
+        """
+        id_ = _uuid(event)
+        for database in self._databases.values():
+            names = ("id", "dead_at", "delivered_at", "attempts", "last_error")
+            outbox = table("outbox", *map(column, names), schema=database.module)
+            async with database.unit_of_work() as uow:
+                # The attempt that may be under way has the number before, so that it marks nothing any more.
+                change = (
+                    update(outbox)
+                    .where(outbox.c.id == id_, text(_WHERE["stuck"]))
+                    .values(dead_at=now(), attempts=outbox.c.attempts + 1)
+                    .returning(text("*"))
+                )
+                row = (await uow.session.execute(change)).mappings().one_or_none()
+                known = row or await uow.session.scalar(select(outbox.c.id).where(outbox.c.id == id_))
+                if row is not None:
+                    await uow.audit(who.account, who.key, "event.end", event, kind=row["kind"], reason=reason)
+            if row is not None:
+                return _event(database.module, row)
+            if known is not None:
+                raise EventNotStuck
         raise EventNotFound
 
     async def audit(
@@ -194,7 +230,9 @@ def _uuid(event: str) -> UUID:
 
 
 def _event(module: str, row: Any) -> ToldEvent:
-    state = "dead" if row["dead_at"] else "delivered" if row["delivered_at"] else "pending"
+    failed = row["attempts"] >= ATTEMPTS_MAX and row["last_error"] is not None
+    waits = "stuck" if failed else "pending"
+    state = "dead" if row["dead_at"] else "delivered" if row["delivered_at"] else waits
     return ToldEvent(
         id=ids.encode("evt", row["id"]),
         module=module,

@@ -6,14 +6,30 @@ from typing import Literal
 
 from litestar import Controller, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromPath, FromQuery, JSONBody
+from msgspec import Struct
 
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page, decode_cursor
-from aitbc.server.admin.operations import AuditEntry, EventNotDead, EventNotFound, Operations, ToldEvent, UnknownModule
+from aitbc.kernel.primitives.text import Name
+from aitbc.server.admin.operations import (
+    AuditEntry,
+    EventNotDead,
+    EventNotFound,
+    EventNotStuck,
+    Operations,
+    ToldEvent,
+    UnknownModule,
+)
 from aitbc.server.cluster.directory import Directory, Placed
 
 AUDIT = "audit"
+
+
+class EndEvent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why an event is given up."""
+
+    reason: Name
 
 
 class OperationsController(Controller):
@@ -29,12 +45,15 @@ class OperationsController(Controller):
     async def events(
         self,
         operations: NamedDependency[Operations],
-        status: FromQuery[Literal["pending", "delivered", "dead"] | None] = None,
+        status: FromQuery[Literal["pending", "stuck", "delivered", "dead"] | None] = None,
         module: FromQuery[str | None] = None,
         limit: FromQuery[Limit] = 50,
         cursor: FromQuery[Cursor] = None,
     ) -> Page[ToldEvent]:
-        """List the events that modules published, from the newest on; dead ones wait for a replay."""
+        """List the events that modules published, from the newest on; dead ones wait for a replay.
+
+        A `stuck` one is `pending` too: money waits for it, so it is tried for ever.
+        """
         before = Page.position("events", cursor)
         found = await operations.events(state=status, module=module, limit=limit + 1, before=before)
         return Page.of("events", found, limit, lambda event: event.id)
@@ -53,6 +72,25 @@ class OperationsController(Controller):
         The inboxes of its handlers keep it from having an effect twice.
         """
         return await operations.replay(who, event)
+
+    @post(
+        "/events/{event:str}/end",
+        operation_id="end_event",
+        status_code=200,
+        opt={"permission": "events:replay", "idempotency": "natural", "errors": (EventNotFound, EventNotStuck)},
+    )
+    async def end(
+        self,
+        operations: NamedDependency[Operations],
+        who: NamedDependency[Principal],
+        event: FromPath[str],
+        data: JSONBody[EndEvent],
+    ) -> ToldEvent:
+        """Give up a stuck event, with a reason for the audit trail: it is dead, and tried no more unless it is replayed.
+
+        What it should have done is not done: `aitbc ledger verify` goes on naming a job that it did not pay.
+        """
+        return await operations.end(who, event, data.reason)
 
     @get("/places", operation_id="list_places", opt={"permission": "places:read"})
     async def places(self, directory: NamedDependency[Directory]) -> Page[Placed]:

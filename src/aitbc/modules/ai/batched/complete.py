@@ -121,6 +121,8 @@ def fill(job: JobValue, attempt: AttemptValue, delivered: Delivered) -> None:
     job.units, job.price_units = delivered.units, delivered.price_units
     attempt.usage, attempt.note, attempt.output_digest = delivered.usage, delivered.note, delivered.output_digest
     attempt.miner_key, attempt.signature = delivered.miner_key, delivered.signature
+    if delivered.is_too_fast:
+        attempt.reason = Reason.TOO_FAST.value
     if delivered.is_overcounted:
         attempt.reason = Reason.OVERCOUNTED.value
 
@@ -132,7 +134,7 @@ def _save(writes: WriteBatch, fresh: Sequence[tuple[Accepted, Completion]]) -> N
     save_jobs(writes, jobs, results=True)
     save_attempts(writes, [accepted.attempt for accepted, _ in fresh])
     payments = [succeeded(accepted) for accepted, _ in fresh]
-    ended = [attempt_ended(accepted.attempt) for accepted, _ in fresh]
+    ended = [attempt_ended(accepted.job.account, accepted.attempt) for accepted, _ in fresh]
     requests = [completion.request_id for _, completion in fresh] * 2
     statement, columns = outbox_insert("ai", [*payments, *ended], delay=DIRECT_WAY, requests=requests)
     writes.add(statement, *columns)
@@ -143,7 +145,7 @@ def _save(writes: WriteBatch, fresh: Sequence[tuple[Accepted, Completion]]) -> N
 
 def events_of(accepted: Accepted) -> tuple[JobSucceeded, AttemptEnded]:
     """The events of an accepted result."""
-    return succeeded(accepted), attempt_ended(accepted.attempt)
+    return succeeded(accepted), attempt_ended(accepted.job.account, accepted.attempt)
 
 
 def succeeded(accepted: Accepted) -> JobSucceeded:
@@ -171,8 +173,8 @@ def succeeded(accepted: Accepted) -> JobSucceeded:
     )
 
 
-def attempt_ended(attempt: AttemptValue) -> AttemptEnded:
-    """The event that a miner's reputation is made of."""
+def attempt_ended(payer: str, attempt: AttemptValue) -> AttemptEnded:
+    """The event that a miner's reputation is made of, of an attempt at a job of this account's."""
     assert attempt.ended is not None and attempt.ended_at is not None
     return AttemptEnded(
         attempt=attempt.id,
@@ -182,6 +184,7 @@ def attempt_ended(attempt: AttemptValue) -> AttemptEnded:
         outcome=attempt.ended,
         fault=attempt.fault,
         reason=attempt.reason,
+        is_own_work=payer == attempt.miner_account,
         started_at=attempt.started_at,
         ended_at=attempt.ended_at,
     )

@@ -9,6 +9,7 @@ from aitbc.kernel.crypto.signing import canonical, digest, verify, work_statemen
 from aitbc.modules.ai.api import OutputTooLarge, Result, WrongDigest, WrongSignature
 from aitbc.modules.ai.models.kinds.kind import OutputRefused
 from aitbc.modules.ai.models.kinds.registry import KINDS, price_of
+from aitbc.modules.ai.models.speed import Work, believed
 from aitbc.modules.ai.models.values import AttemptValue, Delivered, JobValue
 
 OUTPUT_BYTES_MAX = 64 * 1024
@@ -58,11 +59,13 @@ def judge(
     at: datetime,
     *,
     streamed: str | None = None,
+    ceiling: float | None = None,
 ) -> Delivered:
     """Hold an output against its kind, meter it and price it. Raises `OutputRefused`.
 
     `value` is the output itself: what the result carries, or what is in the artifact that it refers to. `streamed` is
-    the text that was sent in parts, where the kind may do so: the output begins with it.
+    the text that was sent in parts, where the kind may do so: the output begins with it. Of what came faster than
+    `ceiling`, in units a second, so much is paid as that allows.
     """
     kind = KINDS[job.kind]
     expects = msgspec.json.decode(job.expects, type=dict[str, int])
@@ -72,6 +75,8 @@ def judge(
     seconds = max((at - attempt.started_at).total_seconds(), 0.0)
     units = kind.meter(output, input_units=job.input_units, expects=expects, seconds=seconds)
     units = min(units, job.units_max)
+    work = Work(kind.made(units, expects), seconds)
+    credible = units - work.made + believed(work, ceiling)
     usage = dict(list(result.usage.items())[:USAGE_MAX])
     return Delivered(
         job=job.id,
@@ -80,14 +85,23 @@ def judge(
         token=attempt.token,
         output=text,
         output_digest=result.output_digest,
-        units=units,
-        price_units=price_of(units, job.unit_price_units, job.max_price_units),
+        units=credible,
+        price_units=price_of(credible, job.unit_price_units, job.max_price_units),
         usage=msgspec.json.encode(usage).decode(),
-        note=kind.evidence(usage, units, expects),
+        note=_doubt(work, ceiling) if credible < units else kind.evidence(usage, units, expects),
         is_of_parts=streamed is not None and kind.text_of(output) == streamed,
         is_overcounted=kind.is_overcounted(usage, units, expects),
+        work=work,
+        is_too_fast=credible < units,
         miner_key=result.miner_key,
         signature=result.signature,
+    )
+
+
+def _doubt(work: Work, ceiling: float | None) -> str:
+    return (
+        f"It made {work.made} units in {work.seconds:.2f} seconds; of such work at most {ceiling:.0f} a second are "
+        f"believed, and {believed(work, ceiling)} were paid."
     )
 
 

@@ -21,6 +21,9 @@ RELAXABLE: dict[str, Any] = {
 }
 """The requirements that may be given up, each with its value for none: the one that costs least first."""
 
+HARDWARE = frozenset({"device", "gpu_model", "min_vram_mib", "cuda"})
+"""The conditions that go by what miners claim to have."""
+
 
 class FleetMiner(Struct, frozen=True):
     """A miner, as ai knows it from the events of gpu."""
@@ -48,7 +51,15 @@ def filter_counts(needs: Needs, fleet: Sequence[FleetMiner], *, avoided: str) ->
 
     def keep(name: str, wanted: str, staying: list[FleetMiner]) -> None:
         nonlocal left
-        counts.append(FilterCount(filter=name, wanted=wanted, before=len(left), after=len(staying)))
+        counts.append(
+            FilterCount(
+                filter=name,
+                wanted=wanted,
+                before=len(left),
+                after=len(staying),
+                hardware="claimed" if name in HARDWARE else None,
+            )
+        )
         left = staying
 
     keep("online", "yes", [miner for miner in left if miner.status == ONLINE])

@@ -84,6 +84,8 @@ class Reason(StrEnum):
     """Its owner asked to finish early: what had been delivered until then is the result, and is paid for."""
     OVERCOUNTED = "overcounted"
     """Of an attempt: its result was accepted, and paid as the platform metered it; its miner had counted far more."""
+    TOO_FAST = "too_fast"
+    """Of an attempt: its result was accepted, and paid as far as the measured speed of such work makes it credible."""
     REQUESTER_FAULT = "requester_fault"
     """The work itself cannot succeed: trying again would not help."""
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"

@@ -1,5 +1,7 @@
 """What a job would cost and who could take it, and why one is where it is."""
 
+from typing import Literal
+
 from msgspec import Struct
 
 from aitbc.modules.ai.api import Attempt
@@ -12,6 +14,8 @@ class FilterCount(Struct, frozen=True, kw_only=True):
     wanted: str
     before: int
     after: int
+    hardware: Literal["claimed"] | None = None
+    """How the hardware is known that it goes by: `claimed`, by what miners' drivers say; none for other conditions."""
 
 
 class ExpectedWait(Struct, frozen=True, kw_only=True):

@@ -5,6 +5,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from aitbc.modules.ai.models.speed import Work
+
 
 class JobValue(Struct, kw_only=True):
     """A job by value; what was not loaded is left at its default."""
@@ -100,6 +102,10 @@ class Delivered(Struct, kw_only=True, frozen=True):
     """Whether its text is exactly what was streamed in parts, as it must be where the owner asked to finish early."""
     is_overcounted: bool = False
     """Whether the miner counted far more than the platform."""
+    work: Work | None = None
+    """What was made in which time, for the measure of its class; none of what was delivered before."""
+    is_too_fast: bool = False
+    """Whether it came faster than is believed of its class."""
 
 
 class StoredPart(Struct, frozen=True, kw_only=True):

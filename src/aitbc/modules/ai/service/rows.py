@@ -61,6 +61,6 @@ async def count_ended(uow: UnitOfWork, jobs: Iterable[JobRow | JobValue]) -> Non
 def publish_end(uow: UnitOfWork, job: JobRow, attempt: AttemptRow | None) -> None:
     """Publish that an attempt ended without a result, and its job if that ended too."""
     if attempt is not None:
-        uow.publish(attempt_ended(attempt_value(attempt)))
+        uow.publish(attempt_ended(job.account, attempt_value(attempt)))
     if job.state in TERMINAL:
         uow.publish(closed(job))

@@ -59,6 +59,7 @@ from aitbc.modules.ai.service.retention import Retention
 from aitbc.modules.ai.service.runs import Runs
 from aitbc.modules.ai.service.served_ranks import ServedRanks
 from aitbc.modules.ai.service.settings import AiSettings
+from aitbc.modules.ai.service.speeds import Speeds
 from aitbc.modules.ai.service.stops import Stops
 from aitbc.modules.ai.service.submissions import Submissions
 from aitbc.modules.ai.service.sweeper import Sweeper
@@ -99,7 +100,7 @@ class AiService:
         # From the miner's side
         self.attempts = Attempts(db, self.payments, self.wakeups, self.durations)
         self.dispatch = Dispatch(db, dealer, self.wakeups, self.attempts)
-        verification = Verification(self.jobs, self.artifacts, self.output_parts)
+        verification = Verification(self.jobs, self.artifacts, self.output_parts, Speeds())
         self.results = Results(db, self.attempts, verification, self.payments)
         # What ends jobs otherwise
         self.stops = Stops(db, self.attempts)

@@ -15,15 +15,17 @@ from aitbc.modules.ai.models.values import AttemptValue, Delivered, JobValue
 from aitbc.modules.ai.service.artifacts import Artifacts
 from aitbc.modules.ai.service.jobs import Jobs
 from aitbc.modules.ai.service.output_parts import OutputParts
+from aitbc.modules.ai.service.speeds import Speeds
 
 
 class Verification:
     """Checks what miners claim against what the platform has."""
 
-    def __init__(self, jobs: Jobs, artifacts: Artifacts, output_parts: OutputParts) -> None:
+    def __init__(self, jobs: Jobs, artifacts: Artifacts, output_parts: OutputParts, speeds: Speeds) -> None:
         self._jobs = jobs
         self._artifacts = artifacts
         self._output_parts = output_parts
+        self._speeds = speeds
 
     async def judge(self, result: Result, text: str, job: JobValue, attempt: AttemptValue) -> Delivered:
         """Hold an output against its kind and its parts, meter it and price it. Raises `OutputRefused`."""
@@ -33,7 +35,11 @@ class Verification:
         if isinstance(value, dict) and "artifact" in value:
             value = await self._value_in(value, attempt.id)
         streamed = await self._output_parts.text_of(job.id, attempt.token) if KINDS[job.kind].streams else None
-        return judge(result, text, value, job, attempt, now(), streamed=streamed)
+        ceiling = self._speeds.ceiling(job)
+        delivered = judge(result, text, value, job, attempt, now(), streamed=streamed, ceiling=ceiling)
+        if delivered.work is not None:
+            self._speeds.record(job, attempt, delivered.work)
+        return delivered
 
     async def _value_in(self, reference: dict[str, Any], attempt: str) -> Any:
         """The output in an artifact that was delivered under this lease. Raises `OutputRefused`."""

@@ -56,7 +56,7 @@ def read_capabilities(found: Mapping[str, Any], region: str | None) -> Capabilit
 def capabilities_of(found: LegacyMiner) -> dict[str, Any]:
     """What is known of a miner, in the legacy form."""
     miner = found.miner
-    gpus = [gpu for _, gpu in gpus_of(miner)]
+    gpus = [gpu for _, gpu in gpus_of(miner) if gpu.fault is None]
     return {
         "gpu": gpus[0].name if gpus else None,
         "gpus": [{"name": gpu.name, "memory_mb": gpu.memory_total_mib, "cuda": gpu.runtime_version} for gpu in gpus],

@@ -13,7 +13,7 @@ from aitbc.modules.gpu.legacy.caller import ENROL, MANAGE, MINER, READ, Gpu
 from aitbc.modules.gpu.legacy.capabilities import gpus_of
 from aitbc.modules.gpu.legacy.miners import enrol, remove
 from aitbc.modules.gpu.legacy.shapes import (
-    MINERS_MAX,
+    MINER_STATES,
     MinersQuery,
     MinerStatus,
     MinerView,
@@ -24,7 +24,7 @@ from aitbc.modules.gpu.legacy.shapes import (
     miner_view,
 )
 from aitbc.modules.gpu.service import GpuService
-from aitbc.modules.gpu.service.legacy_miners import LegacyMiner
+from aitbc.modules.gpu.service.legacy_miners import PRESENT, LegacyMiner
 
 DEACTIVATED = "deactivated by its owner"
 TEST_MINER = "debug-test-miner"
@@ -86,18 +86,17 @@ class CoordinatorFleet(Controller):
     @post("/v1/admin/debug/create-test-miner", status_code=200, opt=ENROL)
     async def test_miner(self, gpu: Gpu, who: Who) -> TestMiner:
         """Register a miner of the caller's to try things with; it does nothing by itself."""
-        known = {found.legacy_id for found in await gpu.legacy_miners.page(who, MINERS_MAX)}
+        known = await gpu.legacy_miners.is_known(who, TEST_MINER)
         enrolled = await enrol(gpu, who, TEST_MINER, RegisterBody())
-        status = "updated" if TEST_MINER in known else "created"
+        status = "updated" if known else "created"
         message = "It takes prompts; poll for them under its name"
         return TestMiner(status=status, miner_id=TEST_MINER, session_token=enrolled.api_key, message=message)
 
 
 async def _listed(gpu: GpuService, who: Principal, query: QueryParams) -> list[MinerView]:
     wish = read_query(query, MinersQuery)
-    found = await _views(gpu, await gpu.legacy_miners.page(who, MINERS_MAX))
-    fits = [one for one in found if wish.status is None or one.status == wish.status.upper()]
-    return fits[wish.offset : wish.offset + wish.limit]
+    statuses = PRESENT if wish.status is None else frozenset(MINER_STATES.states(wish.status))
+    return await _views(gpu, await gpu.legacy_miners.page(who, wish.limit, offset=wish.offset, statuses=statuses))
 
 
 async def _views(gpu: GpuService, found: Sequence[LegacyMiner]) -> list[MinerView]:

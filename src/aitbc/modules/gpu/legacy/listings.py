@@ -108,6 +108,8 @@ class GpuView(Struct, frozen=True, kw_only=True):
     average_rating: float
     """0 while nobody has said anything."""
     total_reviews: int
+    hardware: str
+    """How it is known what it is."""
 
 
 class GpuDetails(GpuView, frozen=True, kw_only=True):
@@ -342,6 +344,7 @@ def _view(gpu: ListedGpu) -> GpuView:
         created_at=gpu.created_at,
         average_rating=gpu.average_rating or 0.0,
         total_reviews=gpu.reviews,
+        hardware=gpu.hardware,
     )
 
 

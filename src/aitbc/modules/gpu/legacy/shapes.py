@@ -13,6 +13,7 @@ from aitbc.kernel.legacy.states import StateNames
 from aitbc.kernel.primitives.secret import masked
 from aitbc.modules.gpu.api import SLOTS_MAX, Device, Miner
 from aitbc.modules.gpu.models.catalogue import Architecture
+from aitbc.modules.gpu.models.devices import CLAIMED
 from aitbc.modules.gpu.service.legacy_miners import LegacyMiner
 from aitbc.modules.gpu.service.miner_history import MinerRecord, WorkedJob
 
@@ -232,6 +233,8 @@ class MinerGpu(Struct, frozen=True, kw_only=True):
     region: str | None
     created_at: datetime
     compute_capability: str | None = None
+    hardware: str = CLAIMED
+    """How it is known what it is."""
 
 
 class JobView(Struct, frozen=True, kw_only=True):
@@ -308,7 +311,7 @@ class EarningsView(Struct, frozen=True, kw_only=True):
 def gpu_view(found: LegacyMiner, gpu: str, device: Device, *, busy: bool) -> MinerGpu:
     """A GPU as the legacy dialect shows it."""
     miner = found.miner
-    status = "offline" if miner.status != "online" else "booked" if busy else "available"
+    status = "offline" if miner.status != "online" or device.fault is not None else "booked" if busy else "available"
     memory = device.memory_total_mib
     return MinerGpu(
         id=gpu,

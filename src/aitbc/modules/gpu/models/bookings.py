@@ -22,6 +22,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from aitbc.kernel.database.standard_tables import NO_DELETE
 from aitbc.kernel.database.unit_of_work import WireId
+from aitbc.modules.gpu.models.devices import CLAIMED, Evidence
 from aitbc.modules.gpu.models.listings import ListedGpuRow
 from aitbc.modules.gpu.models.pricing import total
 from aitbc.modules.gpu.models.tables import MOMENT, Base, MinerRow
@@ -53,6 +54,8 @@ OPEN = frozenset({BookingState.PLACED, BookingState.ACTIVE})
 """The states in which it keeps everybody else from the GPU."""
 PAID = frozenset({BookingState.RELEASED, BookingState.ENDED})
 """The ends after which its owner is paid; after the others all of the money goes back."""
+USED = timedelta(seconds=60)
+"""Who was there for so long, and paid for it, has used a GPU and may review it."""
 _WORDS = "ANY (ARRAY['placed'::text, 'active'::text])"
 _OPEN_ONLY = text(f"state = {_WORDS}")
 IS_OPEN = text(f"gpu.bookings.state = {_WORDS}")
@@ -66,7 +69,7 @@ class BookingRow(Base):
     id: Mapped[str] = mapped_column(WireId("book"), primary_key=True)
     gpu: Mapped[str] = mapped_column(WireId("gpu"), ForeignKey(ListedGpuRow.id))
     miner: Mapped[str | None] = mapped_column(WireId("mnr"), ForeignKey(MinerRow.id))
-    """The miner that the GPU is in; none where the owner has none of that name."""
+    """The miner that the GPU is in; none for some of before that its owner's word was enough for."""
     account: Mapped[str] = mapped_column(WireId("acct"))
     """Who booked it, and pays."""
     owner: Mapped[str] = mapped_column(WireId("acct"))
@@ -146,6 +149,8 @@ class Booking(Struct, frozen=True, kw_only=True):
     ended_at: datetime | None
     settled_at: datetime | None
     transaction: str | None
+    hardware: Evidence = CLAIMED
+    """How it is known what GPU it is."""
     reachable: bool | None
     """Whether the miner is there and takes work; none where none is known, or where the booking is over."""
     paid_ms: int | None
@@ -225,6 +230,7 @@ def booking_view(row: BookingRow, gpu: ListedGpuRow, *, online: bool | None) -> 
         ended_at=row.ended_at,
         settled_at=row.settled_at,
         transaction=row.transaction,
+        hardware=CLAIMED,
         reachable=online if row.state in OPEN else None,
         paid_ms=paid_ms,
         unpaid_ms=unpaid_ms,

@@ -6,8 +6,8 @@
                    └───╲────► offline
     every one ──► removed
 
-A miner is alive while it sends heartbeats. Alive, it is `draining` when its owner or the miner itself says so, else
-`online`.
+A miner is alive while it sends heartbeats. Alive, it is `draining` when its owner, the platform or the miner itself
+says so, else `online`.
 """
 
 from enum import StrEnum
@@ -47,6 +47,7 @@ class MinerFields(Protocol):
     status_reason: str | None
     drain_message: str | None
     pause_reason: str | None
+    blocked_reason: str | None
     slots: int
     version: int
 
@@ -55,6 +56,8 @@ def live_status(miner: MinerFields) -> tuple[Status, str | None]:
     """The status of a miner that is alive, and why."""
     if miner.drain_message is not None:
         return Status.DRAINING, miner.drain_message
+    if miner.blocked_reason is not None:
+        return Status.DRAINING, miner.blocked_reason
     if miner.pause_reason is not None:
         return Status.DRAINING, miner.pause_reason
     return Status.ONLINE, None

@@ -1,14 +1,23 @@
 """Listed GPUs and their reviews as the service returns them: amounts in minor units."""
 
 from datetime import datetime
+from typing import Literal
 
 from msgspec import Struct
 
+from aitbc.modules.gpu.models.devices import CLAIMED, Evidence
 from aitbc.modules.gpu.models.listings import GpuReviewRow, ListedGpuRow
+
+Unavailable = Literal["no_miner", "miner_offline", "gpu_not_shown"]
+"""Why a listed GPU cannot be had.
+
+`no_miner`: its owner has no miner of the name that it is listed under. `miner_offline`: that miner takes no work.
+`gpu_not_shown`: that miner shows no such GPU, or only one with a fault.
+"""
 
 
 class ListedGpu(Struct, frozen=True, kw_only=True):
-    """A GPU that its owner lists; what is known of it is what the owner says."""
+    """A GPU that its owner lists: what the owner says of it, and whether its miner shows such a GPU now."""
 
     id: str
     miner_name: str
@@ -21,10 +30,11 @@ class ListedGpu(Struct, frozen=True, kw_only=True):
     """For an hour."""
     description: str
     status: str
-    """`booked`; else `offline` while the miner that it is in, if the owner has one of that name, takes no work; else
-    `available`."""
-    reachable: bool
-    """Whether that miner takes work; of one that is not known here its owner's word counts."""
+    """`booked`; else `available` while the miner that it is in takes work and shows such a GPU; else `offline`."""
+    status_reason: Unavailable | None = None
+    """Why it is `offline`."""
+    hardware: Evidence = CLAIMED
+    """How it is known what it is."""
     created_at: datetime
     average_rating: float | None
     """None while nobody has said anything."""
@@ -41,8 +51,10 @@ class GpuReview(Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
-def gpu_view(row: ListedGpuRow, *, reachable: bool, booked: bool, average: float | None, reviews: int) -> ListedGpu:
-    """A listed GPU; `reachable` unless its miner is known and takes no work."""
+def gpu_view(
+    row: ListedGpuRow, why_not: Unavailable | None, *, booked: bool, average: float | None, reviews: int
+) -> ListedGpu:
+    """A listed GPU; `why_not` says why it cannot be had, whether it is booked or not."""
     return ListedGpu(
         id=row.id,
         miner_name=row.miner_name,
@@ -53,8 +65,9 @@ def gpu_view(row: ListedGpuRow, *, reachable: bool, booked: bool, average: float
         region=row.region,
         price_units=row.price_units,
         description=row.description,
-        status="booked" if booked else "available" if reachable else "offline",
-        reachable=reachable,
+        status="booked" if booked else "available" if why_not is None else "offline",
+        status_reason=None if booked else why_not,
+        hardware=CLAIMED,
         created_at=row.created_at,
         average_rating=None if average is None else round(average, 2),
         reviews=reviews,

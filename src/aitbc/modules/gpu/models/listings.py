@@ -13,6 +13,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from aitbc.kernel.database.standard_tables import APPEND_ONLY, NO_DELETE
@@ -30,6 +31,8 @@ class ListedGpuRow(Base):
     miner: Mapped[str | None] = mapped_column(WireId("mnr"))
     """The miner that it is in, where its owner named one by its id; else a legacy miner may have that name."""
     model: Mapped[str] = mapped_column(Text)
+    words: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    """The words of the model: a GPU that its miner shows must have all of them in its name."""
     memory_gb: Mapped[int | None] = mapped_column(Integer)
     cuda_cores: Mapped[int | None] = mapped_column(Integer)
     compute_capability: Mapped[str | None] = mapped_column(Text)
@@ -57,6 +60,8 @@ class GpuReviewRow(Base):
     account: Mapped[str] = mapped_column(WireId("acct"))
     rating: Mapped[int] = mapped_column(SmallInteger)
     comment: Mapped[str] = mapped_column(Text)
+    booking: Mapped[str | None] = mapped_column(WireId("book"))
+    """The booking by which it is known to have used the GPU; one without counts for nothing and is not shown."""
     created_at: Mapped[datetime] = mapped_column(MOMENT)
 
     __table_args__ = (

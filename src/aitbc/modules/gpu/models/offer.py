@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 from aitbc.kernel.primitives.text import Name
 from aitbc.modules.ai.api import Capabilities
 from aitbc.modules.gpu.api import Inventory, Label
+from aitbc.modules.gpu.models.devices import Shown, is_such
 
 Word = Annotated[
     str,
@@ -77,6 +78,23 @@ def cuda_of(inventory: Inventory) -> str | None:
 
 
 @functools.lru_cache(maxsize=4096)
-def capabilities_of(stored: str) -> Capabilities:
-    """What a profile keeps, in the terms of jobs; read once for all miners that offer the same."""
-    return msgspec.json.decode(stored, type=Capabilities)
+def capabilities_of(stored: str, shown: str | None = None) -> Capabilities:
+    """What a profile keeps, in the terms of jobs, as far as it is believed; read once for all miners that offer the
+    same."""
+    offered = msgspec.json.decode(stored, type=Capabilities)
+    return offered if shown is None else within(offered, msgspec.json.decode(shown, type=Shown))
+
+
+def within(offered: Capabilities, shown: Shown) -> Capabilities:
+    """An offer, less the GPUs that its miner does not show or that have a fault."""
+    largest = offered.vram_mib if shown.vram_mib is None else min(offered.vram_mib, shown.vram_mib)
+    return msgspec.structs.replace(
+        offered,
+        device=offered.device if shown.gpus else "cpu",
+        gpu_models=tuple(model for model in offered.gpu_models if _is_shown(model, shown)),
+        vram_mib=largest if shown.gpus else 0,
+    )
+
+
+def _is_shown(model: str, shown: Shown) -> bool:
+    return model in shown.names or any(is_such(model, name) for name in shown.names)

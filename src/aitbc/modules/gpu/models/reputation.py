@@ -1,7 +1,8 @@
 """Reputation: a pure function of what is stored about a miner's attempts, the same whenever it is worked out anew.
 
-Only three things count: an attempt that succeeded, one that ended by the miner's own fault, and one that succeeded
-though its miner counted far more than the platform did, which speaks against it. Events are counted by day (UTC), and
+Only three things count: an attempt that succeeded in credible time, one that ended by the miner's own fault, and one that succeeded
+though its miner counted far more than the platform did, which speaks against it. Attempts at jobs of the miner's own
+account never count: anybody could raise a miner by its own work. Events are counted by day (UTC), and
 a day's events weigh half as much for each `HALF_LIFE_DAYS` that it lies before the miner's newest counted day; what is
 more than `WINDOW_DAYS` before it counts no more. A neutral prior of `PRIOR_WEIGHT` events keeps one lucky or unlucky
 start from deciding.
@@ -17,6 +18,8 @@ HALF_LIFE_DAYS = 7
 WINDOW_DAYS = 70
 PRIOR = 0.5
 PRIOR_WEIGHT = 4.0
+TOO_FAST = "too_fast"
+"""The reason of a success that came faster than is believed of such work: it says nothing for its miner."""
 OVERCOUNTED = "overcounted"
 """The reason of a success whose miner counted far more than the platform."""
 NEWCOMER_BELOW = 10
@@ -51,7 +54,7 @@ UNKNOWN = Score(PRIOR, 0, 0)
 def judged(outcome: str, fault: str, reason: str) -> Tally:
     """What one attempt counts: nothing, unless it succeeded or ended by the miner's fault."""
     if outcome == "succeeded":
-        return Tally(bad=1) if reason == OVERCOUNTED else Tally(good=1)
+        return Tally() if reason == TOO_FAST else Tally(bad=1) if reason == OVERCOUNTED else Tally(good=1)
     return Tally(bad=1) if fault == "miner" else Tally()
 
 

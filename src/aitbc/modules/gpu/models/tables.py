@@ -4,6 +4,7 @@ from datetime import date, datetime
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Date,
     DateTime,
@@ -77,6 +78,10 @@ class MinerRow(Base):
     booker: Mapped[str | None] = mapped_column(WireId("acct"))
     stopping_since: Mapped[datetime | None] = mapped_column(MOMENT)
     """When work of a booking was ended; none once a heartbeat has shown that it stopped, and it can be booked."""
+    devices: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """The digest of the GPUs that are recorded of it; none while none were."""
+    blocked_reason: Mapped[str | None] = mapped_column(Text)
+    """Why the platform gives it no work."""
     created_at: Mapped[datetime] = mapped_column(MOMENT)
     changed_at: Mapped[datetime] = mapped_column(MOMENT)
 
@@ -100,6 +105,8 @@ class ProfileRow(Base):
     miner: Mapped[str] = mapped_column(WireId("mnr"), ForeignKey(MinerRow.id), primary_key=True)
     capabilities: Mapped[str] = mapped_column(Text)
     inventory: Mapped[str] = mapped_column(Text)
+    shown: Mapped[str | None] = mapped_column(Text)
+    """What of the offer may be believed, by the GPUs that it shows; none while none were looked at."""
     updated_at: Mapped[datetime] = mapped_column(MOMENT)
 
 
@@ -130,6 +137,8 @@ class ReputationEventRow(Base):
     started_at: Mapped[datetime] = mapped_column(MOMENT)
     ended_at: Mapped[datetime] = mapped_column(MOMENT)
     heard_at: Mapped[datetime] = mapped_column(MOMENT)
+    is_own_work: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    """Of a job of the miner's own account: it does not count."""
 
     __table_args__ = (Index("reputation_events_miner_idx", "miner", "ended_at", "attempt"), {"info": APPEND_ONLY})
 

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from aitbc.modules.gpu.models.devices import ShownGpu
 from aitbc.modules.gpu.models.reputation import Score
 
 
@@ -25,6 +26,9 @@ class MinerValue(Struct, kw_only=True):
     seen_at: datetime | None = None
     """When the heartbeat before this one came."""
     stopping_since: datetime | None = None
+    devices: bytes | None = None
+    """The digest of the GPUs that are recorded of it."""
+    blocked_reason: str | None = None
     readings: str | None = None
     """The readings of this heartbeat; none leaves the stored ones."""
 
@@ -36,6 +40,8 @@ class Heartbeat(Struct, frozen=True, kw_only=True):
     slots: int | None = None
     slots_busy: int | None = None
     readings: str | None = None
+    gpus: tuple[ShownGpu, ...] | None = None
+    """The GPUs in the readings."""
     pause: str | None = None
     leaving: bool = False
     request_id: str | None = None
@@ -71,6 +77,7 @@ class PollContext(Struct, frozen=True, kw_only=True):
     reason: str | None
     slots: int
     capabilities: str
+    shown: str | None
     score: Score
     booking: str | None = None
     booker: str | None = None

@@ -20,7 +20,7 @@ def score_of(row: ReputationRow | None) -> Score:
 
 def miner_view(row: MinerRow, profile: ProfileRow, reputation: ReputationRow | None) -> Miner:
     """A miner as its owner sees it."""
-    offer = capabilities_of(profile.capabilities)
+    offer = capabilities_of(profile.capabilities, profile.shown)
     score = score_of(reputation)
     return Miner(
         id=row.id,
@@ -50,9 +50,9 @@ def miner_view(row: MinerRow, profile: ProfileRow, reputation: ReputationRow | N
     )
 
 
-def miner_changed(miner: MinerRow | MinerValue, capabilities: str, at: datetime) -> MinerChanged:
+def miner_changed(miner: MinerRow | MinerValue, capabilities: str, shown: str | None, at: datetime) -> MinerChanged:
     """What matching must know of a miner now."""
-    offer = capabilities_of(capabilities)
+    offer = capabilities_of(capabilities, shown)
     return MinerChanged(
         miner=miner.id,
         account=miner.account,

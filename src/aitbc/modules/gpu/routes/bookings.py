@@ -18,13 +18,16 @@ from aitbc.kernel.primitives.text import Name, Text
 from aitbc.modules.ai.api import BookingNotFound, BookingNotOpen
 from aitbc.modules.gpu.api import MinerNotFound
 from aitbc.modules.gpu.models.bookings import MILLISECOND, Booking
-from aitbc.modules.gpu.models.listing_views import ListedGpu
+from aitbc.modules.gpu.models.devices import Evidence
+from aitbc.modules.gpu.models.listing_views import ListedGpu, Unavailable
 from aitbc.modules.gpu.service.bookings import (
     BookGpu,
     BookingCostsMore,
     BookingFilter,
     Bookings,
+    GpuNotShown,
     GpuOffline,
+    GpuWithoutMiner,
     TooManyBookings,
 )
 from aitbc.modules.gpu.service.listings import (
@@ -69,7 +72,7 @@ class ListGpuForRent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     model: Name
     price_per_hour: Amount
     miner: MinerId | None = None
-    """The id of the miner that it is in: whoever books it has that miner for itself. Left out, no job is sent to it."""
+    """The id of the miner that it is in: whoever books it has that miner for itself. Left out, nobody can book it."""
     memory_gb: Annotated[int, Meta(ge=0, le=65_536)] | None = None
     compute_capability: Name | None = None
     region: Name | None = None
@@ -77,7 +80,7 @@ class ListGpuForRent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class ListingView(Struct, frozen=True, kw_only=True):
-    """A listed GPU: what its owner says of it, and whether it can be had."""
+    """A listed GPU: what its owner says of it, and whether its miner shows such a GPU and it can be had."""
 
     id: str
     model: str
@@ -90,6 +93,11 @@ class ListingView(Struct, frozen=True, kw_only=True):
     description: str
     status: str
     """`available`, `booked` or `offline`."""
+    status_reason: Unavailable | None
+    """Why it is `offline`: its owner has no miner of that name, that miner takes no work, or it shows no such GPU that
+    works."""
+    hardware: Evidence
+    """How it is known what it is: `claimed`, by what its miner's driver says; nothing here measures it."""
     created_at: datetime
     average_rating: float | None
     reviews: int
@@ -146,6 +154,8 @@ class BookingView(Struct, frozen=True, kw_only=True):
     """When the money moved; shortly after the end."""
     transaction: str | None
     """The transaction that paid the owner."""
+    hardware: Evidence
+    """How it is known what GPU it is: `claimed`, by what its miner's driver says; nothing here measures it."""
     reachable: bool | None
     """Whether its miner takes work now; none where there is none, or once it is over."""
 
@@ -250,8 +260,8 @@ class BookingController(Controller):
             "permission": "jobs:create",
             "idempotency": "required",
             "errors": (
-                *(ListedGpuNotFound, GpuBooked, GpuOffline, BookingCostsMore, BookingNotOpen, TooManyBookings),
-                *(InsufficientFunds, InvalidAmount, AmountOverflow),
+                *(ListedGpuNotFound, GpuBooked, GpuWithoutMiner, GpuOffline, GpuNotShown, BookingCostsMore),
+                *(BookingNotOpen, TooManyBookings, InsufficientFunds, InvalidAmount, AmountOverflow),
             ),
         },
     )
@@ -342,6 +352,8 @@ def listing_of(gpu: ListedGpu) -> ListingView:
         price_per_hour=render(gpu.price_units),
         description=gpu.description,
         status=gpu.status,
+        status_reason=gpu.status_reason,
+        hardware=gpu.hardware,
         created_at=gpu.created_at,
         average_rating=gpu.average_rating,
         reviews=gpu.reviews,
@@ -371,6 +383,7 @@ def booking_of(booking: Booking) -> BookingView:
         ended_at=booking.ended_at,
         settled_at=booking.settled_at,
         transaction=booking.transaction,
+        hardware=booking.hardware,
         reachable=booking.reachable,
     )
 

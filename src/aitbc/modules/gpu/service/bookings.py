@@ -19,6 +19,7 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError, Conflict, TooMany
 from aitbc.modules.ai.api import AiApi, BookingNotFound, BookingNotOpen, Job, OrderJob
 from aitbc.modules.gpu.models.bookings import IS_OPEN, MILLISECOND, Booking, BookingRow, BookingState, booking_view
+from aitbc.modules.gpu.models.devices import DeviceOwnerRow, DeviceRow
 from aitbc.modules.gpu.models.legacy import LegacyMinerRow
 from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.models.listings import ListedGpuRow
@@ -27,7 +28,7 @@ from aitbc.modules.gpu.models.tables import MinerRow
 from aitbc.modules.gpu.service.booked_work import stop_work
 from aitbc.modules.gpu.service.booking_payments import BookingPayments
 from aitbc.modules.gpu.service.booking_states import begin_booking, end_booking, open_bookings
-from aitbc.modules.gpu.service.listings import GpuBooked, Listings, listed, with_miner
+from aitbc.modules.gpu.service.listings import GpuBooked, Listings, is_shown, listed, with_miner
 
 BOOKINGS_OPEN_MAX = 1000
 """How many GPUs an account may have booked at once."""
@@ -51,8 +52,14 @@ class GpuOffline(Conflict):
     code = "gpu_offline"
 
 
+class GpuNotShown(Conflict):
+    """The miner that this GPU is in shows no such GPU now, or only one with a fault, so it cannot be booked."""
+
+    code = "gpu_not_shown"
+
+
 class GpuWithoutMiner(Conflict):
-    """No miner is known by the name that this GPU is listed under, so no task can be brought to it."""
+    """Its owner has no miner of the name that this GPU is listed under, so it cannot be booked, nor given a task."""
 
     code = "gpu_without_miner"
 
@@ -104,9 +111,9 @@ class Bookings:
     async def book(self, who: Principal, command: BookGpu, once: IdempotencyKey = IdempotencyKey.NONE) -> Booking:
         """Book a GPU from now on: keep others away from it, hold the money, and only then let it begin.
 
-        Raises `ListedGpuNotFound`, `GpuBooked`, `GpuOffline`, `BookingCostsMore`, `TooManyBookings`,
-        `InsufficientFunds`, `AmountOverflow`. A crash in between leaves a booking that the same request, repeated, goes
-        on with; else the reconciler refuses it, and its money returns.
+        Raises `ListedGpuNotFound`, `GpuBooked`, `GpuWithoutMiner`, `GpuOffline`, `GpuNotShown`, `BookingCostsMore`,
+        `TooManyBookings`, `InsufficientFunds`, `AmountOverflow`. A crash in between leaves a booking that the same
+        request, repeated, goes on with; else the reconciler refuses it, and its money returns.
         """
         if (earlier := await self._earlier_answer(once)) is not None:
             return earlier
@@ -137,9 +144,12 @@ class Bookings:
             gpu = await listed(uow, command.gpu, lock=True)
             miner = await _miner_of(uow, gpu)
             at = now()
-            if miner is not None and miner.status != Status.ONLINE:
+            if miner is None:
+                raise GpuWithoutMiner
+            if miner.status != Status.ONLINE:
                 raise GpuOffline
-            if miner is not None and _is_stopping(miner):
+            await _require_shown(uow, gpu, miner)
+            if _is_stopping(miner):
                 raise GpuBooked(
                     "Its miner is still stopping what its last booker had it do; try again in some seconds."
                 )
@@ -149,7 +159,7 @@ class Bookings:
             values = {
                 "id": ids.new_id("book"),
                 "gpu": gpu.id,
-                "miner": None if miner is None else miner.id,
+                "miner": miner.id,
                 "account": who.account,
                 "owner": gpu.account,
                 "price_units": gpu.price_units,
@@ -339,9 +349,25 @@ async def _miner_of(uow: UnitOfWork, gpu: ListedGpuRow) -> MinerRow | None:
     return (await uow.session.scalars(query)).one_or_none()
 
 
-async def _is_legacy(uow: UnitOfWork, miner: MinerRow | None) -> bool:
-    if miner is None:
-        return False
+async def _require_shown(uow: UnitOfWork, gpu: ListedGpuRow, miner: MinerRow) -> None:
+    """The miner shows the GPU, and nobody has it booked by way of another one. Raises `GpuNotShown`, `GpuBooked`.
+
+    GPUs that other miners show too stay locked: one of these miners is booked at a time.
+    """
+    uuids = select(DeviceRow.uuid).where(DeviceRow.miner == miner.id)
+    twins = select(DeviceRow.miner).where(DeviceRow.uuid.in_(uuids), DeviceRow.miner != miner.id)
+    facts = with_miner(select(is_shown(), twins.exists()).select_from(ListedGpuRow))
+    shown, has_twins = (await uow.session.execute(facts.where(ListedGpuRow.id == gpu.id))).one()
+    if not shown:
+        raise GpuNotShown
+    if has_twins:
+        locked = select(DeviceOwnerRow.uuid).where(DeviceOwnerRow.uuid.in_(uuids)).order_by(DeviceOwnerRow.uuid)
+        await uow.session.execute(locked.with_for_update())
+        if await open_bookings(uow, BookingRow.miner.in_(twins) & (BookingRow.ends_at > now())):
+            raise GpuBooked("It is booked by way of another miner that shows the same GPU.")
+
+
+async def _is_legacy(uow: UnitOfWork, miner: MinerRow) -> bool:
     return await uow.session.scalar(select(LegacyMinerRow.miner).where(LegacyMinerRow.miner == miner.id)) is not None
 
 

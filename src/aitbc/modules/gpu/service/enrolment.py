@@ -246,7 +246,7 @@ class Enrolment:
 
 
 async def _renew_profile(uow: UnitOfWork, row: MinerRow, command: Enrol, at: datetime) -> None:
-    row.name, row.slots, row.readings = command.name, command.slots, None
+    row.name, row.slots, row.readings, row.devices = command.name, command.slots, None, None
     profile = await uow.session.get_one(ProfileRow, row.id)
     stored = command.capabilities.stored(command.inventory)
     row.capabilities_version += profile.capabilities != stored

@@ -17,7 +17,8 @@ from aitbc.kernel.primitives.request_id import current_request_id
 from aitbc.kernel.primitives.text import Text
 from aitbc.modules.ai.api import AiApi, LeaseStatus, Renewal
 from aitbc.modules.gpu.api import SLOTS_MAX, Inventory
-from aitbc.modules.gpu.batched import record_heartbeats
+from aitbc.modules.gpu.batched.heartbeats import record_heartbeats
+from aitbc.modules.gpu.models.devices import shown_gpus
 from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.models.tables import MinerRow
 from aitbc.modules.gpu.models.values import Heartbeat, MinerStatus
@@ -87,6 +88,7 @@ class Heartbeats:
             slots=sent.slots,
             slots_busy=sent.slots_busy,
             readings=None if sent.telemetry is None else readings_of(sent.telemetry),
+            gpus=None if sent.telemetry is None else shown_gpus(sent.telemetry),
             pause=sent.pause,
             leaving=sent.leaving,
             request_id=current_request_id(),

@@ -1,6 +1,6 @@
 """Legacy miners: how they register under a name, and how they and all others are found by one."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec import Struct
 
@@ -16,7 +16,7 @@ from aitbc.modules.gpu.service.legacy_keys import UNKNOWN, LegacyKeys
 from aitbc.modules.gpu.service.miners import Miners
 
 RESTARTED = "miner_restarted"
-PAGE = 200
+PRESENT = frozenset(Status) - {Status.REMOVED}
 TOKEN_SECONDS = 60
 
 
@@ -89,17 +89,21 @@ class LegacyMiners:
             raise MinerNotFound(UNKNOWN)
         return LegacyMiner(legacy_id=name, price_units=None, miner=await self._miners.owned(who, name))
 
-    async def page(self, who: Principal, limit: int) -> Sequence[LegacyMiner]:
-        """The caller's miners that were not removed, from the newest on, all of them for an admin."""
-        found: list[Miner] = []
-        after: str | None = None
-        while len(found) < limit:
-            page = await self._miners.page(who, status=None, after=after, limit=PAGE)
-            found += [miner for miner in page if miner.status != Status.REMOVED]
-            if len(page) < PAGE:
-                break
-            after = page[-1].id
-        found = found[:limit]
+    async def is_known(self, who: Principal, name: str) -> bool:
+        """Whether the caller has a miner of this name that was not removed."""
+        row = await self._keys.find(who, name)
+        if row is None or row.miner is None:
+            return False
+        return (await self._miners.get(row.miner)).status != Status.REMOVED
+
+    async def page(
+        self, who: Principal, limit: int, *, offset: int = 0, statuses: Collection[str] = PRESENT
+    ) -> Sequence[LegacyMiner]:
+        """The caller's miners in these statuses, which are those that were not removed, from the newest on.
+
+        All of them for an admin.
+        """
+        found = await self._miners.slice(who, statuses=PRESENT.intersection(statuses), offset=offset, limit=limit)
         known = await self._keys.of_miners([miner.id for miner in found])
         return [
             LegacyMiner(

@@ -14,6 +14,7 @@ from aitbc.kernel.primitives.errors import Invalid
 from aitbc.kernel.primitives.request_id import current_request_id
 from aitbc.modules.ai.api import Lease, LeaseLost, Outcome, Renewal
 from aitbc.modules.gpu.api import Inventory
+from aitbc.modules.gpu.models.devices import shown_gpus
 from aitbc.modules.gpu.models.legacy import LegacyLeaseRow
 from aitbc.modules.gpu.models.values import Heartbeat
 from aitbc.modules.gpu.service.heartbeats import Heartbeats, readings_of
@@ -77,6 +78,7 @@ class LegacyWork:
             miner=row.miner,
             slots_busy=sent.inflight,
             readings=None if sent.telemetry is None else readings_of(sent.telemetry),
+            gpus=None if sent.telemetry is None else shown_gpus(sent.telemetry),
             pause=sent.pause,
             leaving=sent.leaving,
             request_id=current_request_id(),

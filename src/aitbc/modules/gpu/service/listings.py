@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Select, Subquery, and_, case, exists, func, literal, not_, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, Subquery, and_, exists, func, literal, not_, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.orm import aliased
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.retry import retrying
@@ -14,10 +15,11 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Conflict, NotFound, TooMany
-from aitbc.modules.gpu.models.bookings import IS_OPEN, BookingRow
+from aitbc.modules.gpu.models.bookings import IS_OPEN, MICROSECOND, PAID, USED, BookingRow
+from aitbc.modules.gpu.models.devices import MEMORY_MIB_PER_GB, DeviceRow, words_of
 from aitbc.modules.gpu.models.legacy import LegacyMinerRow
 from aitbc.modules.gpu.models.life import Status
-from aitbc.modules.gpu.models.listing_views import GpuReview, ListedGpu, gpu_view, review_view
+from aitbc.modules.gpu.models.listing_views import GpuReview, ListedGpu, Unavailable, gpu_view, review_view
 from aitbc.modules.gpu.models.listings import GpuReviewRow, ListedGpuRow
 from aitbc.modules.gpu.models.tables import MinerRow
 from aitbc.modules.gpu.service.booking_states import cancel_bookings, open_bookings
@@ -50,6 +52,12 @@ class OwnGpu(Conflict):
     """Nobody reviews a GPU of their own."""
 
     code = "own_gpu"
+
+
+class GpuNotUsed(Conflict):
+    """Who reviews a GPU has had it booked and paid for at least a minute of it; this account has not."""
+
+    code = "gpu_not_used"
 
 
 class TooManyGpus(TooMany):
@@ -129,6 +137,7 @@ class Listings:
                 miner_name=command.miner_name,
                 miner=await _own_miner(uow, who, command.miner_name),
                 model=command.model,
+                words=list(words_of(command.model)),
                 memory_gb=command.memory_gb,
                 cuda_cores=command.cuda_cores,
                 compute_capability=command.compute_capability,
@@ -198,9 +207,10 @@ class Listings:
     async def review(
         self, who: Principal, gpu: str, rating: int, comment: str, once: IdempotencyKey = IdempotencyKey.NONE
     ) -> GpuReview:
-        """Say what the caller thinks of somebody else's GPU, from 1 to 5, once; the same again is harmless.
+        """Say what the caller thinks of somebody else's GPU after using it, from 1 to 5, once; the same again is
+        harmless.
 
-        Raises `ListedGpuNotFound`, `OwnGpu`, `GpuReviewed`.
+        Raises `ListedGpuNotFound`, `OwnGpu`, `GpuNotUsed`, `GpuReviewed`.
         """
         async with self._db.unit_of_work() as uow:
             if (earlier := await uow.replay(once, GpuReview)) is not None:
@@ -208,7 +218,11 @@ class Listings:
             found = await listed(uow, gpu)
             if found.account == who.account:
                 raise OwnGpu
-            values = {"gpu": gpu, "account": who.account, "rating": rating, "comment": comment, "created_at": now()}
+            booking = await uow.session.scalar(_used_by(gpu, who.account))
+            if booking is None:
+                raise GpuNotUsed
+            values = {"gpu": gpu, "account": who.account, "rating": rating, "comment": comment}
+            values |= {"booking": booking, "created_at": now()}
             said = upsert(GpuReviewRow).values(id=ids.new_id("rev"), **values).on_conflict_do_nothing()
             fresh = await uow.session.scalar(said.returning(GpuReviewRow.id)) is not None
             theirs = (GpuReviewRow.gpu == gpu, GpuReviewRow.account == who.account)
@@ -223,7 +237,7 @@ class Listings:
         found = await self.get(gpu)
         query = (
             select(GpuReviewRow)
-            .where(GpuReviewRow.gpu == gpu)
+            .where(GpuReviewRow.gpu == gpu, GpuReviewRow.booking.is_not(None))
             .order_by(GpuReviewRow.created_at.desc(), GpuReviewRow.id.desc())
             .limit(limit)
         )
@@ -247,40 +261,82 @@ class Listings:
         )
 
 
-Whole = tuple[ListedGpuRow, bool, bool, float | None, int | None]
+Whole = tuple[ListedGpuRow, str | None, bool, bool, float | None, int | None]
+"""A listing, the status of its miner, whether that shows such a GPU, whether it is booked, and its reviews."""
 
 
-def _view(row: ListedGpuRow, reachable: bool, booked: bool, average: float | None, reviews: int | None) -> ListedGpu:  # noqa: FBT001
+def _view(
+    row: ListedGpuRow,
+    status: str | None,
+    shown: bool,  # noqa: FBT001
+    booked: bool,  # noqa: FBT001
+    average: float | None,
+    reviews: int | None,
+) -> ListedGpu:
     mean = None if average is None else float(average)
-    return gpu_view(row, reachable=reachable, booked=booked, average=mean, reviews=reviews or 0)
+    return gpu_view(row, why_not(status, shown=shown), booked=booked, average=mean, reviews=reviews or 0)
+
+
+def why_not(status: str | None, *, shown: bool) -> Unavailable | None:
+    """Why a GPU cannot be had whose miner has this status, or is not known, and shows such a GPU or does not."""
+    if status is None:
+        return "no_miner"
+    if status != Status.ONLINE:
+        return "miner_offline"
+    return None if shown else "gpu_not_shown"
+
+
+ListingsQuery = Select[ListedGpuRow, str | None, bool, bool, float | None, int | None]
 
 
 def _said() -> Subquery:
     return (
         select(GpuReviewRow.gpu, func.avg(GpuReviewRow.rating).label("average"), func.count().label("reviews"))
+        .where(GpuReviewRow.booking.is_not(None))
         .group_by(GpuReviewRow.gpu)
         .subquery()
     )
 
 
-def _reachable() -> ColumnElement[bool]:
-    """Whether a GPU can be had: of a miner that is not known here, its owner's word counts."""
-    return case((MinerRow.status.is_(None), True), else_=MinerRow.status == Status.ONLINE)
+def _used_by(gpu: str, account: str) -> Select[str]:
+    """The last booking by which an account has used a GPU, and paid for it."""
+    row = BookingRow
+    unreachable = row.unreachable_us * literal(MICROSECOND)
+    paid = func.least(row.ended_at, row.ends_at) - row.starts_at - unreachable
+    mine = (row.gpu == gpu, row.account == account, row.state.in_(sorted(PAID)), paid >= USED)
+    return select(row.id).where(*mine).order_by(row.id.desc()).limit(1)
+
+
+def is_shown() -> ColumnElement[bool]:
+    """Whether the miner that a GPU is in shows such a one, without a fault."""
+    gpu, device = ListedGpuRow, DeviceRow
+    memory = or_(
+        gpu.memory_gb.is_(None), device.memory_mib.is_(None), device.memory_mib >= gpu.memory_gb * MEMORY_MIB_PER_GB
+    )
+    named = and_(gpu.words != [], gpu.words.contained_by(device.words), device.lesser.contained_by(gpu.words))
+    return exists().where(device.miner == MinerRow.id, device.fault.is_(None), named, memory).correlate(gpu, MinerRow)
 
 
 def _booked() -> ColumnElement[bool]:
-    """Whether somebody has it booked now: it, or another GPU of the same miner, which then works for that one only."""
+    """Whether somebody has it booked now: it, or another GPU of the same miner, which then works for that one only, or
+    the same GPU by another miner of its owner's."""
     still = and_(IS_OPEN, BookingRow.ends_at > now())
-    same = or_(BookingRow.gpu == ListedGpuRow.id, BookingRow.miner == MinerRow.id)
+    same = or_(BookingRow.gpu == ListedGpuRow.id, BookingRow.miner == MinerRow.id, BookingRow.miner.in_(_siblings()))
     return exists().where(still, same).correlate(ListedGpuRow, MinerRow)
 
 
-def _listings_query() -> Select[ListedGpuRow, bool, bool, float | None, int | None]:
-    """GPUs that are listed, whether their miners are there, whether they are booked, and the mean and number of
-    reviews."""
+def _siblings() -> Select[str]:
+    """The other miners that show a GPU of this one's."""
+    mine, other = aliased(DeviceRow), aliased(DeviceRow)
+    return select(other.miner).join(mine, mine.uuid == other.uuid).where(mine.miner == MinerRow.id).correlate(MinerRow)
+
+
+def _listings_query() -> ListingsQuery:
+    """GPUs that are listed, their miners' status, whether they show such a GPU, whether it is booked, and the mean and
+    number of reviews."""
     said = _said()
     return (
-        with_miner(select(ListedGpuRow, _reachable(), _booked(), said.c.average, said.c.reviews))
+        with_miner(select(ListedGpuRow, MinerRow.status, is_shown(), _booked(), said.c.average, said.c.reviews))
         .outerjoin(said, said.c.gpu == ListedGpuRow.id)
         .where(ListedGpuRow.removed_at.is_(None))
     )
@@ -300,14 +356,15 @@ async def _own_miner(uow: UnitOfWork, who: Principal, name: str) -> str | None:
     return await uow.session.scalar(select(MinerRow.id).where(MinerRow.id == name, MinerRow.account == who.account))
 
 
-def _page_query(filters: ListingFilter) -> Select[ListedGpuRow, bool, bool, float | None, int | None]:
+def _page_query(filters: ListingFilter) -> ListingsQuery:
     gpu = ListedGpuRow
     query = _listings_query().order_by(gpu.created_at.desc(), gpu.id.desc()).limit(filters.limit)
     if filters.after is not None:
         before = select(ListedGpuRow.created_at).where(ListedGpuRow.id == filters.after).scalar_subquery()
         query = query.where(tuple_(gpu.created_at, gpu.id) < tuple_(before, literal(filters.after, gpu.id.type)))
     if filters.available is not None:
-        query = query.where(and_(_reachable(), not_(_booked())) == filters.available)
+        online = func.coalesce(MinerRow.status, "") == Status.ONLINE
+        query = query.where(and_(online, is_shown(), not_(_booked())) == filters.available)
     if filters.model is not None:
         query = query.where(gpu.model.icontains(filters.model, autoescape=True))
     if filters.region is not None:

@@ -52,9 +52,9 @@ async def publish_change(uow: UnitOfWork, row: MinerRow, before: str, at: dateti
             count_time(booking, working=before == Status.ONLINE, seen_at=row.seen_at, at=at)
     if row.status == Status.ENROLLED:
         return
-    capabilities = await uow.session.scalar(select(ProfileRow.capabilities).where(ProfileRow.miner == row.id))
-    assert capabilities is not None
-    uow.publish(miner_changed(row, capabilities, at))
+    kept = select(ProfileRow.capabilities, ProfileRow.shown).where(ProfileRow.miner == row.id)
+    capabilities, shown = (await uow.session.execute(kept)).one()
+    uow.publish(miner_changed(row, capabilities, shown, at))
 
 
 def miner_of_key(who: Principal) -> str:

@@ -1,6 +1,6 @@
 """Miners as their owners see and steer them: read, drained, removed, and what they earned."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -96,6 +96,15 @@ class Miners:
             query = query.where(MinerRow.id < after)
         async with self._db.reading() as session:
             return [miner_view(*row) for row in await session.execute(query)]
+
+    async def slice(self, who: Principal, *, statuses: Collection[str], offset: int, limit: int) -> Sequence[Miner]:
+        """The caller's miners that are in one of these statuses, from the newest on, all of them for an admin."""
+        query = miners_query().where(MinerRow.status.in_(sorted(statuses)))
+        if not who.is_admin:
+            query = query.where(MinerRow.account == who.account)
+        async with self._db.reading() as session:
+            rows = await session.execute(query.order_by(MinerRow.id.desc()).offset(offset).limit(limit))
+            return [miner_view(*row) for row in rows]
 
     async def counts(self) -> MinerCounts:
         """The miners of everybody, counted."""

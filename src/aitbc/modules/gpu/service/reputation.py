@@ -9,13 +9,14 @@ from sqlalchemy import Date, cast, func, select
 from aitbc.kernel.database.unit_of_work import Connection, Database
 from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.ai.events import AttemptEnded
-from aitbc.modules.gpu.batched import record_ended_attempts
+from aitbc.modules.gpu.batched.reputation import record_ended_attempts
 from aitbc.modules.gpu.models.reputation import (
     HALF_LIFE_DAYS,
     NEWCOMER_BELOW,
     OVERCOUNTED,
     PRIOR,
     PRIOR_WEIGHT,
+    TOO_FAST,
     WINDOW_DAYS,
     Tally,
     score,
@@ -40,7 +41,7 @@ class ReputationDay(Struct, frozen=True, kw_only=True):
 
 
 class Reputation(Struct, frozen=True, kw_only=True):
-    """A miner's reputation and all that it is made of.
+    """A miner's reputation and all that it is made of; attempts at jobs of its own account's do not count.
 
     value = (prior · prior_weight + Σ good · weight) / (prior_weight + Σ (good + bad) · weight)
     """
@@ -102,10 +103,10 @@ class Reputations:
         event = ReputationEventRow
         day = cast(func.timezone("UTC", event.ended_at), Date)
         succeeded, too_much = event.outcome == "succeeded", event.reason == OVERCOUNTED
-        good = func.count().filter(succeeded, ~too_much)
+        good = func.count().filter(succeeded, ~too_much, event.reason != TOO_FAST)
         over = func.count().filter(succeeded, too_much)
         bad = func.count().filter(~succeeded, event.fault == "miner")
-        counted = select(day, good, bad, over).where(event.miner == miner).group_by(day)
+        counted = select(day, good, bad, over).where(event.miner == miner, ~event.is_own_work).group_by(day)
         async with self._db.reading() as session:
             rows = (await session.execute(counted)).all()
         telling = [row for row in rows if any(row[1:])]

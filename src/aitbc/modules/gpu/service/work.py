@@ -29,7 +29,7 @@ from aitbc.modules.ai.api import (
     PartsKept,
     Result,
 )
-from aitbc.modules.gpu.batched import read_poll_contexts
+from aitbc.modules.gpu.batched.poll_contexts import read_poll_contexts
 from aitbc.modules.gpu.models.life import ALIVE, Status
 from aitbc.modules.gpu.models.offer import capabilities_of
 from aitbc.modules.gpu.models.values import PollContext
@@ -309,7 +309,7 @@ class MinerWork:
 
 def _offered(context: PollContext) -> Capabilities:
     """What a miner offers; one that is booked offers it to the jobs of that booking only."""
-    offered = capabilities_of(context.capabilities)
+    offered = capabilities_of(context.capabilities, context.shown)
     if context.booking is None:
         return offered
     return msgspec.structs.replace(offered, booking=context.booking, booker=context.booker)

@@ -63,6 +63,7 @@ class Chat(Kind):
     unit_price_units = 20
     input = ChatInput
     output = ChatOutput
+    fastest = 2.0 * 1024 * 1024
     streams = True
     miner_may_blame = True  # what a model's server refuses it says in its answer, which the owner is shown
 
@@ -92,6 +93,10 @@ class Chat(Kind):
         counted = usage.get("completion_tokens")
         # A job that was submitted before prompts were noted is held against all its bytes.
         return None if counted is None else (counted, min(expects["max_tokens"], units - expects.get("prompt", 0)))
+
+    def made(self, units: int, expects: Mapping[str, int]) -> int:
+        """The answer."""
+        return max(units - expects.get("prompt", 0), 0)
 
     def text_of(self, output: ChatOutput) -> str:
         """The answer's text."""

@@ -39,6 +39,7 @@ class Embed(Kind):
     unit = "byte"
     metering = "One unit for each byte of the texts in UTF-8, counted by the platform when the job is submitted."
     unit_price_units = 10
+    fastest = 64.0 * 1024 * 1024
     input = EmbedInput
     output = EmbedOutput
 

@@ -76,6 +76,8 @@ class Kind:
     output: ClassVar[type[Struct]]
     miner_may_blame: ClassVar[bool] = False
     """Whether one miner is believed when it blames the request; else a second one, of another account, must agree."""
+    fastest: ClassVar[float | None] = None
+    """How many units a second are believed at most of one job, whatever was measured; none for what is paid by time."""
     streams: ClassVar[bool] = False
     """Whether the output may be streamed in parts, as text; such work can be finished early."""
 
@@ -127,6 +129,10 @@ class Kind:
         """Whether the miner counted so much more than the platform that no rounding explains it."""
         pair = self.counts(usage, units, expects)
         return pair is not None and pair[0] > pair[1] * EXCESS_SHARE + EXCESS_COUNT
+
+    def made(self, units: int, expects: Mapping[str, int]) -> int:
+        """How many of the units a miner worked for: all, unless some are counted of the input alone."""
+        return units
 
     def text_of(self, output: Any) -> str:
         """The text of an output that may be streamed in parts."""

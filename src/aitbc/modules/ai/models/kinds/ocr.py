@@ -51,6 +51,7 @@ class Ocr(Kind):
     unit = "pixel"
     metering = "One unit for each pixel of the picture, read by the platform from the file's header."
     unit_price_units = 1
+    fastest = 4e9
     input = OcrInput
     output = OcrOutput
 

@@ -1,0 +1,1 @@
+"""Batched commands of gpu: set-based statements for what every miner repeats."""

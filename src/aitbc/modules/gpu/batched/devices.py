@@ -1,0 +1,136 @@
+"""The GPUs that miners show with their heartbeats: recorded where they differ, and each given to one account."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from aitbc.kernel.database.unit_of_work import Connection
+from aitbc.kernel.primitives import ids
+from aitbc.modules.gpu.api import Inventory
+from aitbc.modules.gpu.models.devices import LAPSES, ShownGpu, believed, digest_of, lesser_of, shown_gpus, words_of
+from aitbc.modules.gpu.models.life import ALIVE, Status
+from aitbc.modules.gpu.models.offer import capabilities_of
+from aitbc.modules.gpu.models.values import Heartbeat, MinerValue
+
+BLOCKED = "its GPU {uuid} is another account's: remove that one's miner, or leave it off for a day"
+
+READ_PROFILES = """
+SELECT p.miner, p.capabilities, p.shown, coalesce(m.readings, p.inventory) AS inventory
+FROM gpu.profiles p JOIN gpu.miners m ON m.id = p.miner WHERE p.miner = ANY($1::uuid[])"""
+
+REMOVE_DEVICES = "DELETE FROM gpu.devices WHERE miner = ANY($1::uuid[])"
+
+ADD_DEVICES = """
+INSERT INTO gpu.devices (miner, place, uuid, words, lesser, memory_mib, fault)
+SELECT miner, place, uuid, string_to_array(words, ' '), string_to_array(lesser, ' '), memory_mib, fault
+FROM unnest($1::uuid[], $2::int2[], $3::text[], $4::text[], $5::text[], $6::int8[], $7::text[])
+    AS v(miner, place, uuid, words, lesser, memory_mib, fault)"""
+
+SAVE_SHOWN = """
+UPDATE gpu.profiles p SET shown = v.shown FROM unnest($1::uuid[], $2::text[]) AS v(miner, shown)
+WHERE p.miner = v.miner AND p.shown IS DISTINCT FROM v.shown"""
+
+# The first to show a GPU has it. Also one that is there is locked, in the order of uuids, so that of two accounts that
+# show it at once the second sees in the next statement what the first has committed.
+LOCK_OWNERS = """
+INSERT INTO gpu.device_owners AS o (uuid, account, since)
+SELECT uuid, account, $3 FROM unnest($1::text[], $2::uuid[]) AS v(uuid, account) ORDER BY uuid
+ON CONFLICT (uuid) DO UPDATE SET account = o.account WHERE false"""
+
+# An owner whose miners are all removed or gone for long has it no more.
+REPLACE_OWNERS = """
+UPDATE gpu.device_owners o SET account = v.account, since = $3
+FROM unnest($1::text[], $2::uuid[]) AS v(uuid, account)
+WHERE o.uuid = v.uuid AND o.account <> v.account AND NOT EXISTS (
+    SELECT FROM gpu.devices d JOIN gpu.miners m ON m.id = d.miner
+    WHERE d.uuid = o.uuid AND m.account = o.account AND m.status <> 'removed' AND m.seen_at > $4)"""
+
+READ_OWNERS = "SELECT uuid, account FROM gpu.device_owners WHERE uuid = ANY($1::text[])"
+
+
+async def record_devices(
+    connection: Connection, miners: Mapping[str, MinerValue], heartbeats: Sequence[Heartbeat], at: datetime
+) -> set[str]:
+    """Record the GPUs of miners that show others than before, that come back, or that are blocked because of them.
+
+    Nearly always that is none of them. Answers the miners whose offer is now believed to another extent.
+    """
+    sent: dict[str, tuple[ShownGpu, ...] | None] = {}
+    for heartbeat in heartbeats:
+        miner = miners.get(heartbeat.miner)
+        if miner is not None and miner.status != Status.REMOVED and _is_due(miner, heartbeat.gpus):
+            sent[miner.id] = sent.get(miner.id) if heartbeat.gpus is None else heartbeat.gpus
+    if not sent:
+        return set()
+    due = [miners[miner] for miner in sorted(sent)]
+    profiles = {row["miner"]: row for row in await connection.fetch(READ_PROFILES, [_uuid(one) for one in due])}
+    shown: dict[str, Sequence[ShownGpu]] = {}
+    for miner in due:
+        gpus = sent[miner.id]
+        if gpus is None:
+            gpus = shown_gpus(msgspec.json.decode(profiles[_uuid(miner)]["inventory"], type=Inventory))
+        shown[miner.id] = gpus
+    await _save_devices(connection, due, shown)
+    owners = await _claim(connection, due, shown, at)
+    changed = set()
+    for miner in due:
+        foreign = [gpu.uuid for gpu in shown[miner.id] if gpu.uuid and owners[gpu.uuid] != miner.account]
+        miner.blocked_reason = BLOCKED.format(uuid=foreign[0]) if foreign else None
+        miner.devices = digest_of(shown[miner.id])
+        kept = profiles[_uuid(miner)]
+        if capabilities_of(kept["capabilities"], kept["shown"]) != capabilities_of(
+            kept["capabilities"], believed(shown[miner.id])
+        ):
+            changed.add(miner.id)
+    return changed
+
+
+def _is_due(miner: MinerValue, gpus: Sequence[ShownGpu] | None) -> bool:
+    if miner.devices is None or miner.blocked_reason is not None or miner.status not in ALIVE:
+        return True
+    return gpus is not None and digest_of(gpus) != miner.devices
+
+
+async def _save_devices(
+    connection: Connection, miners: Sequence[MinerValue], shown: Mapping[str, Sequence[ShownGpu]]
+) -> None:
+    """Keep the GPUs of these miners instead of those before, and what is believed by them."""
+    uuids = [_uuid(miner) for miner in miners]
+    await connection.execute(REMOVE_DEVICES, uuids)
+    rows = [(_uuid(miner), place, gpu) for miner in miners for place, gpu in enumerate(shown[miner.id])]
+    if rows:
+        words = [words_of(gpu.name) for *_, gpu in rows]
+        await connection.execute(
+            ADD_DEVICES,
+            [miner for miner, *_ in rows],
+            [place for _, place, _ in rows],
+            [gpu.uuid for *_, gpu in rows],
+            [" ".join(some) for some in words],
+            [" ".join(lesser_of(some)) for some in words],
+            [gpu.memory_mib for *_, gpu in rows],
+            [gpu.fault for *_, gpu in rows],
+        )
+    await connection.execute(SAVE_SHOWN, uuids, [believed(shown[miner.id]) for miner in miners])
+
+
+async def _claim(
+    connection: Connection, miners: Sequence[MinerValue], shown: Mapping[str, Sequence[ShownGpu]], at: datetime
+) -> dict[str, str]:
+    """Give each GPU that belongs to nobody to the first of these miners that shows it; answers whose all of them are."""
+    first: dict[str, str] = {}
+    for miner in miners:
+        for gpu in shown[miner.id]:
+            if gpu.uuid:
+                first.setdefault(gpu.uuid, miner.account)
+    if not first:
+        return {}
+    uuids, accounts = list(first), [ids.decode("acct", account) for account in first.values()]
+    await connection.execute(LOCK_OWNERS, uuids, accounts, at)
+    await connection.execute(REPLACE_OWNERS, uuids, accounts, at, at - LAPSES)
+    return {row["uuid"]: ids.encode("acct", row["account"]) for row in await connection.fetch(READ_OWNERS, uuids)}
+
+
+def _uuid(miner: MinerValue) -> UUID:
+    return ids.decode("mnr", miner.id)
