@@ -4,21 +4,10 @@ from litestar import Controller, Response, get, post
 from litestar.params import FromPath, JSONBody
 from msgspec import Struct
 
-from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.legacy.amounts import PositiveAmount
 from aitbc.kernel.legacy.caller import Once, Who
-from aitbc.kernel.primitives import ids
-from aitbc.modules.ai.api import JobDetail, JobNotFound
 from aitbc.modules.ai.legacy.caller import CREATE, NATURAL, READ, Ai
-from aitbc.modules.ai.legacy.shapes import (
-    AmountAboveHeld,
-    JobNotReady,
-    NotRefundable,
-    Payment,
-    payment_of,
-    payment_status,
-)
-from aitbc.modules.ai.service import AiService
+from aitbc.modules.ai.legacy.shapes import AmountAboveHeld, Payment, payment_of
 
 
 class Pay(Struct, frozen=True, kw_only=True):
@@ -51,31 +40,16 @@ class CoordinatorPayments(Controller):
     @get(["/{payment:str}", "/{payment:str}/receipt"], opt=READ)
     async def payment(self, ai: Ai, who: Who, payment: FromPath[str]) -> Payment:
         """A payment; the signed receipt of a paid job is at `/api/v1/trading/receipts`."""
-        return payment_of(await job_of_payment(ai, who, payment))
+        return payment_of((await ai.job_payments.get(who, payment)).job)
 
     @post("/{payment:str}/release", status_code=200, opt=NATURAL)
     async def release(self, ai: Ai, who: Who, payment: FromPath[str]) -> PaymentMoved:
         """Released is what an accepted result has paid; nobody's word can do it."""
-        found = payment_of(await job_of_payment(ai, who, payment))
-        if found.status == "escrowed":
-            raise JobNotReady
-        if found.status == "refunded":
-            raise NotRefundable("The money went back when the job ended, so there is nothing to release.")
+        await ai.job_payments.require_released(who, payment)
         return PaymentMoved(status="released", payment_id=payment)
 
     @post("/{payment:str}/refund", status_code=200, opt=CREATE)
     async def refund(self, ai: Ai, who: Who, once: Once, payment: FromPath[str]) -> PaymentMoved:
         """Give the money back: the job is cancelled if it has not ended."""
-        job = await job_of_payment(ai, who, payment)
-        if payment_status(job) == "released":
-            raise NotRefundable
-        if payment_status(job) == "escrowed":
-            await ai.stops.cancel(who, job.id, once)
+        await ai.job_payments.refund(who, payment, once)
         return PaymentMoved(status="refunded", payment_id=payment)
-
-
-async def job_of_payment(ai: AiService, who: Principal, payment: str) -> JobDetail:
-    """The job that a payment is for. Raises `JobNotFound`."""
-    if not ids.is_id("hold", payment):
-        raise JobNotFound
-    return await ai.jobs.get(who, ids.encode("job", ids.decode("hold", payment)))
