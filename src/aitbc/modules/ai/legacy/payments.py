@@ -4,10 +4,10 @@ from litestar import Controller, Response, get, post
 from litestar.params import FromPath, JSONBody
 from msgspec import Struct
 
-from aitbc.kernel.legacy.amounts import PositiveAmount
+from aitbc.kernel.legacy.amounts import PositiveAmount, units_of
 from aitbc.kernel.legacy.caller import Once, Who
 from aitbc.modules.ai.legacy.caller import CREATE, NATURAL, READ, Ai
-from aitbc.modules.ai.legacy.shapes import AmountAboveHeld, Payment, payment_of
+from aitbc.modules.ai.legacy.shapes import Payment, payment_of
 
 
 class Pay(Struct, frozen=True, kw_only=True):
@@ -31,11 +31,9 @@ class CoordinatorPayments(Controller):
 
     @post("/", opt=NATURAL)
     async def pay(self, ai: Ai, who: Who, data: JSONBody[Pay]) -> Response[Payment]:
-        """The payment that a job has had since it was submitted; more than that cannot be added."""
-        found = payment_of(await ai.jobs.get(who, data.job_id))
-        if data.amount > found.amount:
-            raise AmountAboveHeld(f"{found.amount} AITBC are held for this job; submit it again to offer more.")
-        return Response(found, status_code=201)
+        """The payment that a job has had since it was submitted; a larger amount is held while the job waits."""
+        paid = await ai.job_payments.pay(who, data.job_id, units_of(data.amount, "/amount"))
+        return Response(payment_of(paid.job), status_code=201)
 
     @get(["/{payment:str}", "/{payment:str}/receipt"], opt=READ)
     async def payment(self, ai: Ai, who: Who, payment: FromPath[str]) -> Payment:

@@ -10,7 +10,7 @@ from aitbc.kernel.legacy.paging import CountedItems
 from aitbc.kernel.legacy.states import StateNames
 from aitbc.kernel.legacy.task_types import task_of
 from aitbc.kernel.primitives import ids
-from aitbc.kernel.primitives.errors import AppError, Conflict
+from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.money import ASSET
 from aitbc.modules.ai.api import Clocks, Job, JobDetail
 from aitbc.modules.ai.models.life import OPEN, PaymentState, payment_state
@@ -49,12 +49,6 @@ class JobAlreadyEnded(AppError):
     """Job already completed: there is nothing left to cancel."""
 
     status, code, exit_code = 400, "job_already_ended", 5
-
-
-class AmountAboveHeld(Conflict):
-    """A job's money is held when it is submitted, and this is more than that."""
-
-    code = "amount_above_held"
 
 
 class Constraints(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,7 +10,7 @@ Each part has a state of its own; arrows point at the parts that one uses.
     results ──────► verification ──► jobs, artifacts, output_parts
         └─────────► attempts ──► payments, wakeups, durations
     runs ──► stops ──► attempts ◄── sweeper, holds   retention ──► artifacts, wakeups
-    job_payments ──► jobs, stops                     kind_healths ──► fleet_view, durations
+    job_payments ──► jobs, stops, payments           kind_healths ──► fleet_view, durations
 """
 
 from collections.abc import Sequence
@@ -107,7 +107,7 @@ class AiService:
         self.results = Results(db, self.attempts, verification, self.payments)
         # What ends jobs otherwise
         self.stops = Stops(db, self.attempts)
-        self.job_payments = JobPayments(self.jobs, self.stops)
+        self.job_payments = JobPayments(self.jobs, self.stops, self.payments)
         self.booking_ends = BookingEnds(db, self.attempts)
         self.runs = Runs(self.stops, platform.draining)
         self.payment_audit = PaymentAudit(db, trading)
