@@ -56,15 +56,18 @@ class Guard:
         if permission == PUBLIC:
             connection.scope["state"]["once"] = IdempotencyKey(account="")
             return
-        principal = await self.admit(connection.scope, permission)
+        principal = await self.admit(connection.scope, permission, handler.opt.get("alternative"))
         await self.prepare(connection.scope, handler.opt, principal, _body_of(connection))
 
-    async def admit(self, scope: Any, permission: str) -> Principal:
-        """The caller of a request, checked to hold this permission. Raises `Unauthenticated`, `Forbidden`."""
+    async def admit(self, scope: Any, permission: str, alternative: str | None = None) -> Principal:
+        """The caller of a request, checked to hold this permission or the alternative one.
+
+        Raises `Unauthenticated`, `Forbidden`.
+        """
         principal = await self._identity.authenticate(_secret_of(scope))
         scope["state"]["principal"] = principal
         principal_key.set(principal.key)
-        if not principal.may(permission):
+        if not principal.may(permission) and (alternative is None or not principal.may(alternative)):
             if self._denials is not None:
                 self._denials.record(
                     principal, permission, f"{scope.get('method', 'GET')} {scope.get('path_template', '')}"
@@ -78,7 +81,8 @@ class Guard:
         """Have what lasts end with its key, and what only waits with its client; read the Idempotency-Key of a request
         that changes something."""
         if lasts(opt):
-            self._admissions.bind(scope, _secret_of(scope), opt["permission"])
+            held = opt["permission"] if who.may(opt["permission"]) else opt["alternative"]
+            self._admissions.bind(scope, _secret_of(scope), held)
         if opt.get("waits"):
             cancel_on_disconnect(disconnect_of(scope))
         if scope.get("method") in MUTATING:
