@@ -26,6 +26,8 @@ BREAKS = [
     ("order", "src/aitbc/modules/unplaced/__init__.py", ""),
     ("rooms", "src/aitbc/modules/trading/models", "import aitbc.modules.trading.service"),
     ("rooms", "src/aitbc/modules/trading/helpers.py", ""),
+    ("book", "src/aitbc/modules/gpu/service/bookings", "import aitbc.modules.gpu.service.order_book.book"),
+    ("book", "src/aitbc/modules/gpu/legacy/bookings", "import aitbc.modules.gpu.service.order_book.queries"),
     ("rules", "src/aitbc/modules/trading/service", "import litestar"),
     ("client", "src/aitbc/kernel/primitives/clock.py", "import aitbc_cli"),
     ("doors", "cli/aitbc_cli/__init__.py", "import aitbc.modules.trading.api"),

@@ -57,7 +57,7 @@ def test_how_media_fare_is_told_from_miners_and_finished_jobs(installation: Inst
     assert (found["status"], found["overall_health"], tests["text"]["accuracy"]) == ("healthy", "degraded", None)
 
 
-@pytest.mark.parametrize(("body", "kind"), [(CHAT, "chat"), (EMBED, "embed")])
+@pytest.mark.parametrize(("body", "kind"), [(CHAT, "inference"), (EMBED, "embed")])
 def test_a_job_is_submitted_in_both_spellings_and_cancelled_once(
     installation: Installation, body: Any, kind: str
 ) -> None:
@@ -115,10 +115,11 @@ def test_a_payment_stands_from_the_submission_and_can_be_taken_back(installation
     pay = {"job_id": job["job_id"], "amount": 0.05, "currency": "AITBC", "payment_method": "aitbc_token"}
     payment = told(ask(installation, "coordinator", "POST", "/v1/payments", pay), 201)
     assert (payment["payment_id"], payment["status"], payment["amount"]) == (job["payment_id"], "escrowed", 0.05)
-    assert (
-        told(ask(installation, "coordinator", "POST", "/v1/payments", pay | {"amount": 5}), 409)["code"]
-        == "amount_above_held"
-    )
+    more = told(ask(installation, "coordinator", "POST", "/v1/payments", pay | {"amount": 0.75}), 201)
+    assert (more["payment_id"], more["status"], more["amount"]) == (job["payment_id"], "escrowed", 0.75)
+    assert installation.job(job["job_id"])["max_price"] == "0.75"
+    assert ask(installation, "coordinator", "POST", "/v1/payments", pay | {"amount": 1e6}).status_code == 402
+    assert installation.ours("POST", "trading/ledger/verify", {})["ok"] is True
     path = f"/v1/payments/{job['payment_id']}"
     assert told(ask(installation, "coordinator", "POST", f"{path}/release", {}), 425)
     for _ in range(2):
@@ -126,6 +127,9 @@ def test_a_payment_stands_from_the_submission_and_can_be_taken_back(installation
             told(ask(installation, "coordinator", "POST", f"{path}/refund", {"reason": "no"}))["status"] == "refunded"
         )
     assert told(ask(installation, "coordinator", "GET", f"/v1/jobs/{job['job_id']}"))["state"] == "CANCELED"
+    late = told(ask(installation, "coordinator", "POST", "/v1/payments", pay | {"amount": 5}), 409)
+    assert late["code"] == "amount_above_held"
+    assert installation.ours("POST", "trading/ledger/verify", {})["ok"] is True
     assert told(ask(installation, "coordinator", "GET", f"/v1/jobs/{job['job_id']}/receipt"), 404)
     assert told(ask(installation, "coordinator", "GET", "/v1/payments/hold_00000000000000000000000000"), 404)
 
@@ -147,6 +151,67 @@ def test_lists_are_filtered_and_bare_where_older_clients_want_them_so(installati
     )
     assert told(ask(installation, "coordinator", "GET", "/v1/jobs/history?limit=1"))["items"][0]["job_id"] == job["id"]
     ask(installation, "ai", "POST", f"/jobs/{job['id']}/cancel")
+
+
+def test_states_are_counted_in_the_words_that_clients_count(installation: Installation) -> None:
+    done = installation.paid_job("To be counted.")["id"]
+    waits = told(ask(installation, "coordinator", "POST", "/v1/jobs", EMBED), 201)["job_id"]
+    words = {done: ("COMPLETED", "completed"), waits: ("QUEUED", "pending")}
+    for path, rows in (
+        ("/jobs?limit=500", None),
+        ("/v1/jobs?limit=500", "items"),
+        ("/v1/jobs/history?limit=500", "items"),
+    ):
+        answer = told(ask(installation, "coordinator", "GET", path))
+        found = {one["job_id"]: (one["state"], one["status"]) for one in (answer if rows is None else answer[rows])}
+        assert {job: found[job] for job in words} == words, path
+    ask(installation, "coordinator", "POST", f"/v1/jobs/{waits}/cancel")
+
+
+def test_whose_a_job_is_and_who_did_it_is_said_everywhere(installation: Installation) -> None:
+    ours = installation.paid_job("Whose?")
+    account, miner = installation.account, ours["history"][-1]["miner"]
+    for place, path, rows, key in (
+        ("coordinator", f"/v1/jobs/{ours['id']}", None, None),
+        ("coordinator", "/v1/jobs?limit=500", "items", None),
+        ("coordinator", "/v1/jobs/history?limit=500", "items", None),
+        ("coordinator", "/jobs?limit=500", "", None),
+        ("ai", f"/jobs/{ours['id']}", None, None),
+        ("ai", "/jobs?limit=500", "jobs", None),
+        ("ai", f"/jobs/{ours['id']}", None, installation.admin),
+        ("ai", "/admin/jobs?limit=500", "jobs", installation.admin),
+        ("ai", f"/admin/jobs/{ours['id']}", None, installation.admin),
+    ):
+        answer = told(ask(installation, place, "GET", path, key=key))
+        found = {one["job_id"]: one for one in ([answer] if rows is None else answer[rows] if rows else answer)}
+        shown = found[ours["id"]]
+        assert (shown["client_id"], shown["assigned_miner_id"]) == (account, miner), (place, path)
+
+
+@pytest.mark.parametrize("task", ["inference", "chat", "LLM-inference", "text_generation"])
+def test_a_list_by_type_of_task_has_what_was_submitted_as_it(installation: Installation, task: str) -> None:
+    sent = CHAT | {"payload": {"type": task, "prompt": "Say hello."}}
+    job = told(ask(installation, "ai", "POST", "/jobs", sent), 201)
+    assert job["task_type"] == "inference"
+    for path in (f"/jobs?type={task}&limit=500", f"/jobs?type={task}&status=pending&limit=500"):
+        assert job["id"] in {one["id"] for one in told(ask(installation, "ai", "GET", path))["jobs"]}
+    for path in (f"/v1/jobs?job_type={task}&limit=500", f"/v1/jobs/history?job_type={task}&limit=500"):
+        items = told(ask(installation, "coordinator", "GET", path))["items"]
+        assert {one["job_type"] for one in items if one["job_id"] == job["id"]} == {"inference"}
+    assert told(ask(installation, "ai", "GET", "/jobs?type=mining"), 422)["code"] == "unknown_task"
+    ask(installation, "ai", "POST", f"/jobs/{job['id']}/cancel")
+
+
+def test_jobs_that_were_paid_are_found_as_paid(installation: Installation) -> None:
+    done = installation.paid_job("Paid.")["id"]
+    for word in ("paid", "completed", "succeeded", "COMPLETED"):
+        found = told(ask(installation, "ai", "GET", f"/jobs?status={word}&limit=500"))["jobs"]
+        assert done in {one["id"] for one in found}
+    now = installation.job(done)["created_at"]
+    around = f"/jobs?limit=500&from_time={now.replace('+00:00', 'Z')}&to_time={now.replace('+00:00', 'Z')}"
+    assert [one["id"] for one in told(ask(installation, "ai", "GET", around))["jobs"]] == [done]
+    pages = [told(ask(installation, "coordinator", "GET", f"/v1/jobs?limit=1&offset={at}"))["items"] for at in (0, 1)]
+    assert pages[0] != pages[1]
 
 
 def test_what_is_not_there_or_not_ones_own_is_not_found(installation: Installation) -> None:

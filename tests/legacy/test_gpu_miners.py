@@ -177,7 +177,7 @@ def test_a_prompt_is_answered_paid_and_receipted_and_a_second_answer_refused(
     installation.fund()
     job = prompt(installation, "What is two and two?")
     given = miner.gets(job)
-    assert (given["payload"]["type"], given["payload"]["prompt"]) == ("chat", "What is two and two?")
+    assert (given["payload"]["type"], given["payload"]["prompt"]) == ("inference", "What is two and two?")
     brought = {"result": {"response": "Four.", "model": "by-hand", "eval_count": 2}, "metrics": {"duration_ms": 3}}
     _, stranger = installation.resident("stranger")
     with installation.client("gpu", stranger) as theirs:

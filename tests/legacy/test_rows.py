@@ -71,10 +71,18 @@ ROWS: Mapping[str, Row] = {
     ),
     "O301": Row("blockchain transaction", "trading", "GET", "/explorer/transactions/{tx}?chain_id=ait-devnet"),
     "O302": Row(
-        "blockchain sync-status", "coordinator", "GET", "/v1/sync-status?chain_id=ait", reads=reads("available")
+        "blockchain sync-status", "coordinator", "GET", "/v1/sync-status?chain_id=ait-devnet", reads=reads("available")
     ),
     "E01": Row("examples/client.py submit", "coordinator", "POST", "/v1/jobs", EXAMPLE, (201,), reads("job_id")),
     "E02": Row("examples/client.py status", "coordinator", "GET", "/v1/jobs/{job}", reads=frozenset(JOB)),
+    "O203, by type": Row(
+        *("client history, of a type that was submitted", "ai", "GET", "/jobs?limit=10&type=inference"),
+        items="jobs",
+        reads=reads("id", "state", "client_id", "assigned_miner_id"),
+    ),
+    "O211, paid": Row(
+        *("client receipts, paid", "trading", "GET", "/v1/explorer/receipts?limit=10&status=paid"), items="receipts"
+    ),
     "E03": Row(
         *("examples/client.py blocks", "coordinator", "GET", "/v1/explorer/blocks?limit=5"),
         items="items",
@@ -101,6 +109,7 @@ ROWS: Mapping[str, Row] = {
     "E10": Row("client_enhanced.py cancel", "coordinator", "POST", "/v1/jobs/{job}/cancel"),
     "K31, jobs": Row("monitor metrics", "coordinator", "GET", "/jobs", items="", reads=reads("status")),
     "K32": Row("monitor history", "coordinator", "GET", "/jobs", items="", reads=reads("status")),
+    "O731": Row("marketplace test health", "coordinator", "GET", "/health", reads=reads("status")),
     "G09": Row("wallet balance", "coordinator", "GET", "/rpc/balance/{account}", reads=reads("balance")),
     "O212": Row(
         *("client pay", "coordinator", "POST", "/v1/payments"),
@@ -212,6 +221,24 @@ def test_what_nobody_can_do_is_refused_with_its_reason(installation: Installatio
     assert faults == {}
 
 
+def test_what_nobody_can_do_is_refused_whatever_its_query_and_without_a_traceback(installation: Installation) -> None:
+    log = (installation.server.state.parent / "server.log").read_text().count("request_failed")
+    others = (
+        *(("POST", f"/v1/services/{path}") for path in ("whisper", "whisper/transcribe", "blender/render")),
+        *(("POST", "/v1/payments/send"), ("GET", "/v1/services/whisper/schema"), ("GET", "/v1/state/dump")),
+        *(("GET", "/v1/trading/requests"), ("POST", "/v1/trading/requests"), ("GET", "/v1/ml-zk/circuits")),
+    )
+    refused = [(method, path) for _, method, path, _ in REFUSED.values()]
+    with installation.client("coordinator") as client:
+        for method, path in (*refused, *others):
+            answer = client.request(method, f"{path}?chain_id=x&limit=5", json={} if method == "POST" else None)
+            assert answer.status_code == 501, (path, answer.text)
+    with installation.client("ai") as client:
+        answer = client.post("/multimodal/process?quality=best", json={"modality": "audio"})
+        assert answer.status_code == 501
+    assert (installation.server.state.parent / "server.log").read_text().count("request_failed") == log
+
+
 def document() -> str:
     """The table of all rows."""
     lines = [
@@ -221,6 +248,12 @@ def document() -> str:
         "theirs, of the older coordinator, by the number of its case. `tests/legacy` replays each over a real socket and checks",
         "the status and the fields that the command reads; this page is written from the same lists. How to give modules their",
         "older ports, and let programs on this machine in without a key, says [Operating](operate.md).",
+        "",
+        "What clients compare is said in their words: `state` on the coordinator is in upper case and `status` in lower case, a",
+        "chat is an `inference`, `client_id` is the account (never a key), and `assigned_miner_id` who took the job last. There is",
+        "one chain, `ait-devnet`: another `chain_id` is refused, and for `sync-status` not available. A poll is answered within",
+        "4 s, since the command line gives up after 5. The `session_token` of a registration is a key for this miner's own calls.",
+        "`client pay` raises what is held for a job that waits. What is refused with 501 is refused whatever its query.",
         "",
         "| case | command | asks | |",
         "| --- | --- | --- | --- |",

@@ -60,8 +60,43 @@ def test_blocks_are_those_of_the_chain(installation: Installation, done: Any, pa
     for newer, older in zip(page["blocks"], page["blocks"][1:], strict=False):
         assert (newer["parent_hash"], newer["height"]) == (older["hash"], older["height"] + 1)
     if path != "/blocks":
-        assert told(installation, "trading", path, chain_id="ait-test")["chain_id"] == "ait-test"
         assert page["chain_id"] == "ait-devnet"
+        assert told(installation, "trading", path, chain_id="ait-devnet")["chain_id"] == "ait-devnet"
+        assert refused(installation, "trading", f"{path}?chain_id=ait-mainnet") == (404, "chain_not_found")
+
+
+def test_another_chain_than_ours_is_never_shown_as_ours(installation: Installation, done: Any) -> None:
+    transaction = told(installation, "coordinator", "/v1/explorer/transactions", limit=1)["items"][0]["hash"]
+    for place, path in (
+        ("trading", f"/explorer/transactions/{transaction}"),
+        ("coordinator", f"/v1/transactions/{transaction}"),
+        ("coordinator", "/v1/explorer/blocks"),
+        ("coordinator", f"/rpc/balance/{installation.account}"),
+    ):
+        assert refused(installation, place, f"{path}?chain_id=ait-mainnet") == (404, "chain_not_found")
+        assert told(installation, place, path, chain_id="ait-devnet") == told(installation, place, path)
+    away = told(installation, "coordinator", "/v1/sync-status", chain_id="ait-mainnet")
+    assert (away["available"], away["height"]) == (False, None)
+    assert told(installation, "coordinator", "/v1/status", chain_id="ait-devnet")["available"] is True
+
+
+@pytest.mark.parametrize(
+    ("status", "is_there"),
+    [
+        ("paid", True),
+        ("completed", True),
+        ("Succeeded", True),
+        ("released", True),
+        ("failed", False),
+        ("pending", False),
+    ],
+)
+def test_receipts_are_filtered_by_every_word_for_what_was_paid(
+    installation: Installation, done: Any, status: str, is_there: bool
+) -> None:
+    found = told(installation, "trading", "/v1/explorer/receipts", job_id=done["id"], status=status)
+    assert len(found["receipts"]) == int(is_there)
+    assert refused(installation, "trading", "/v1/explorer/receipts?status=odd")[0] == 422
 
 
 def test_a_block_has_a_height_and_a_hash(installation: Installation, done: Any) -> None:

@@ -20,6 +20,7 @@ from aitbc.modules.trading.api import (
     PayRent,
     PlaceHold,
     PriceAboveHold,
+    RaiseHold,
     Rent,
     SettleHold,
     Settlement,
@@ -171,6 +172,23 @@ class FakeTrading:
 
     async def still_held(self, holds: Sequence[str]) -> Sequence[Hold]:
         return [hold for hold in self._open() if hold.id in holds]
+
+    async def raise_hold(self, command: RaiseHold) -> Hold:
+        self._require_open_doors()
+        found = self.holds.get(command.hold)
+        if found is None:
+            raise HoldNotFound
+        if found.payer != command.payer:
+            raise HoldDiffers
+        if found.state != "open":
+            raise HoldNotOpen
+        more = command.amount_units - found.amount_units
+        if more > 0:
+            if self.available.get(found.payer, 0) < more:
+                raise InsufficientFunds
+            self.fund(found.payer, -more)
+            self.holds[command.hold] = found = replace(found, amount_units=command.amount_units)
+        return found
 
     async def prolong(self, holds: Sequence[str], until: datetime) -> Sequence[str]:
         self._require_open_doors()

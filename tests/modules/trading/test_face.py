@@ -20,8 +20,10 @@ from aitbc.modules.trading.api import (
     HoldNotOpen,
     InsufficientFunds,
     PriceAboveHold,
+    RaiseHold,
     TradingApi,
 )
+from aitbc.modules.trading.service import TradingService
 from tests.modules.trading.fake import FakeTrading
 from tests.modules.trading.make import AITBC, a_hold, a_rent, a_settlement, funded, trading_on
 
@@ -339,6 +341,37 @@ async def test_a_hold_is_prolonged_as_long_as_it_is_open_and_never_shortened(ban
     found = {hold.id: hold.expires_at for hold in await bank.trading.still_held([one.hold for one in commands])}
     assert found == {commands[1].hold: until, commands[2].hold: commands[2].expires_at}
     assert list(await bank.trading.prolong([], until)) == []
+
+
+async def test_a_hold_is_raised_as_long_as_it_is_open_and_never_lowered(bank: LedgerUnderTest) -> None:
+    payer, stranger = await bank.person(10 * AITBC), await bank.person(10 * AITBC)
+    command = a_hold(payer, 2 * AITBC)
+    await bank.trading.hold(command)
+    for wanted, held in ((5 * AITBC, 5 * AITBC), (5 * AITBC, 5 * AITBC), (1, 5 * AITBC), (7 * AITBC, 7 * AITBC)):
+        found = await bank.trading.raise_hold(RaiseHold(hold=command.hold, payer=payer, amount_units=wanted))
+        assert (found.amount_units, found.state, found.expires_at) == (held, "open", command.expires_at)
+        balance = await bank.trading.balance(payer)
+        assert (balance.available_units, balance.held_units) == (10 * AITBC - held, held)
+    for refused, raising in (
+        (InsufficientFunds, RaiseHold(hold=command.hold, payer=payer, amount_units=11 * AITBC)),
+        (HoldDiffers, RaiseHold(hold=command.hold, payer=stranger, amount_units=8 * AITBC)),
+        (HoldNotFound, RaiseHold(hold=ids.new_id("hold"), payer=payer, amount_units=8 * AITBC)),
+        (HoldNotFound, RaiseHold(hold="nonsense", payer=payer, amount_units=8 * AITBC)),
+    ):
+        with pytest.raises(refused):
+            await bank.trading.raise_hold(raising)
+    account = await bank.person(0)
+    settled = await bank.trading.settle(a_settlement(command, 6 * AITBC, miner_account=account))
+    assert (settled.price_units, settled.returned_units) == (6 * AITBC, AITBC)
+    with pytest.raises(HoldNotOpen):
+        await bank.trading.raise_hold(RaiseHold(hold=command.hold, payer=payer, amount_units=9 * AITBC))
+    kept = a_hold(payer, AITBC)
+    await bank.trading.hold(kept)
+    await bank.trading.raise_hold(RaiseHold(hold=kept.hold, payer=payer, amount_units=2 * AITBC))
+    if isinstance(bank.trading, TradingService):
+        await bank.trading.seal()
+        report = await bank.trading.ledger.verify()
+        assert report.ok, report.divergence
 
 
 async def test_of_some_jobs_those_are_named_that_have_a_receipt(bank: LedgerUnderTest) -> None:

@@ -50,6 +50,11 @@ def well_formed(key: str) -> bool:
     return head.isascii() and parts[2].isalnum() and check == _checksum(head)
 
 
+def is_foreign(key: str) -> bool:
+    """Whether a text that was sent as an API key is none of ours, whatever became of it on the way."""
+    return not key.lstrip().startswith("aitbc_")
+
+
 def fingerprint(key: str) -> bytes:
     """The digest that is stored and looked up: SHA-256. The secret is random, so a slow password hash adds nothing."""
     return hashlib.sha256(key.encode()).digest()

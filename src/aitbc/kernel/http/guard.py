@@ -1,7 +1,7 @@
 """Authentication, permission and idempotency checks for every route."""
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from litestar.connection import ASGIConnection, Request
@@ -10,7 +10,7 @@ from litestar.enums import ScopeType
 from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from aitbc.kernel.crypto.api_key import masked
+from aitbc.kernel.crypto.api_key import is_foreign, masked
 from aitbc.kernel.database.idempotency import (
     KEY_LENGTH_MAX,
     IdempotencyKey,
@@ -30,6 +30,8 @@ from aitbc.kernel.telemetry.logs import principal_key
 _KEY_HEADERS = (b"authorization", b"x-api-key")
 REPLAYED = (b"idempotency-replayed", b"true")
 """The response header of a stored answer that is sent again."""
+FOREIGN_KEY_HEADER = b"x-foreign-api-key"
+"""Where a key that is none of ours is kept on a port that trusts this machine: it counts as none there."""
 Connection = ASGIConnection[Any, Any, Any, Any]
 
 
@@ -54,15 +56,18 @@ class Guard:
         if permission == PUBLIC:
             connection.scope["state"]["once"] = IdempotencyKey(account="")
             return
-        principal = await self.admit(connection.scope, permission)
+        principal = await self.admit(connection.scope, permission, handler.opt.get("alternative"))
         await self.prepare(connection.scope, handler.opt, principal, _body_of(connection))
 
-    async def admit(self, scope: Any, permission: str) -> Principal:
-        """The caller of a request, checked to hold this permission. Raises `Unauthenticated`, `Forbidden`."""
+    async def admit(self, scope: Any, permission: str, alternative: str | None = None) -> Principal:
+        """The caller of a request, checked to hold this permission or the alternative one.
+
+        Raises `Unauthenticated`, `Forbidden`.
+        """
         principal = await self._identity.authenticate(_secret_of(scope))
         scope["state"]["principal"] = principal
         principal_key.set(principal.key)
-        if not principal.may(permission):
+        if not principal.may(permission) and (alternative is None or not principal.may(alternative)):
             if self._denials is not None:
                 self._denials.record(
                     principal, permission, f"{scope.get('method', 'GET')} {scope.get('path_template', '')}"
@@ -76,7 +81,8 @@ class Guard:
         """Have what lasts end with its key, and what only waits with its client; read the Idempotency-Key of a request
         that changes something."""
         if lasts(opt):
-            self._admissions.bind(scope, _secret_of(scope), opt["permission"])
+            held = opt["permission"] if who.may(opt["permission"]) else opt["alternative"]
+            self._admissions.bind(scope, _secret_of(scope), held)
         if opt.get("waits"):
             cancel_on_disconnect(disconnect_of(scope))
         if scope.get("method") in MUTATING:
@@ -151,12 +157,31 @@ def _secret_of(scope: Any) -> str:
 
 
 def loopback_key_of(scope: Any) -> str | None:
-    """The API key used for a caller who sends none, on a port that trusts this machine; none elsewhere."""
+    """The API key used for a caller who sends none of ours, on a port that trusts this machine; none elsewhere."""
     loopback_key = scope["state"].get("loopback_key")
     if loopback_key is None:
         return None
-    keys = [value.strip() for name, value in scope["headers"] if name in _KEY_HEADERS]
-    return str(loopback_key) if all(key in (b"", b"Bearer") for key in keys) else None
+    return None if any(name in _KEY_HEADERS for name, _ in scope["headers"]) else str(loopback_key)
+
+
+def without_foreign_keys(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The headers of a request with keys that are none of ours under another name, where nobody asks them for access.
+
+    They are kept, so that a client's own key is masked where it repeats it in its texts.
+    """
+    return [
+        (FOREIGN_KEY_HEADER, key.encode("latin-1")) if key is not None and is_foreign(key) else (name, value)
+        for name, value in headers
+        for key in [_key_of(name, value)]
+    ]
+
+
+def _key_of(name: bytes, value: bytes) -> str | None:
+    """The key in a header that carries one."""
+    if name not in _KEY_HEADERS:
+        return None
+    text = value.decode("latin-1").strip()
+    return text if name == b"x-api-key" or text[:6].lower() != "bearer" else text[6:].strip()
 
 
 def bearer(scope: Any) -> str:

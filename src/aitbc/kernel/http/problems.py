@@ -23,6 +23,7 @@ from aitbc.kernel.primitives.errors import (
     Forbidden,
     Invalid,
     Malformed,
+    NotDone,
     NotFound,
     TooLarge,
     TooMany,
@@ -126,7 +127,7 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
 def convert_error(error: Exception, scope: Any) -> AppError:
     """The `AppError` to answer for any exception; one that is our fault is logged."""
     refusal = as_app_error(error)
-    if refusal.status >= 500 and not isinstance(refusal, Unavailable):
+    if refusal.status >= 500 and not isinstance(refusal, (NotDone, Unavailable)):
         log.error("request_failed", exc_info=error, path=scope.get("path"), method=scope.get("method"))
     return refusal
 

@@ -10,6 +10,7 @@ from litestar.di import NamedDependency
 from msgspec import Struct
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.guard import FOREIGN_KEY_HEADER
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.legacy.errors import name_of
 
@@ -21,7 +22,8 @@ Once = NamedDependency[IdempotencyKey]
 
 def without_own_key(text: str | None, headers: Mapping[str, str]) -> str | None:
     """A text that a client keeps here, masked if it is the key that came with this very request, of whatever form."""
-    sent = {headers.get("x-api-key", ""), headers.get("authorization", "").partition(" ")[2]}
+    sent = {headers.get(name, "") for name in ("x-api-key", FOREIGN_KEY_HEADER.decode())}
+    sent.add(headers.get("authorization", "").partition(" ")[2])
     return text if text is None or text.strip() not in sent - {""} else "********"
 
 

@@ -49,6 +49,12 @@ def new_uuid() -> UUID:
     return _uuid((stamp >> 12) << 80 | 0x7 << 76 | (stamp & 0xFFF) << 64 | 0b10 << 62 | random)
 
 
+def lowest_uuid(at: datetime) -> UUID:
+    """A lower bound of the UUIDs that are made from a time on."""
+    milliseconds = int(at.timestamp() * 1000)
+    return _uuid(max(milliseconds, 0) << 80)
+
+
 def new_id(prefix: str) -> str:
     """A fresh identifier, for instance `job_01hzy…` for the prefix `job`."""
     return encode(prefix, new_uuid())

@@ -5,7 +5,7 @@ from aitbc.modules.ai.api import AiApi
 from aitbc.modules.ai.events import AttemptEnded
 from aitbc.modules.gpu.api import GpuApi
 from aitbc.modules.gpu.legacy.bookings import BookingOfGpuController, CoordinatorBookings
-from aitbc.modules.gpu.legacy.coordinator_devices import CoordinatorDevices
+from aitbc.modules.gpu.legacy.coordinator_devices import CoordinatorDevices, CoordinatorFit
 from aitbc.modules.gpu.legacy.devices import DeviceController
 from aitbc.modules.gpu.legacy.fleet import CoordinatorFleet
 from aitbc.modules.gpu.legacy.health import LegacyHealth
@@ -57,6 +57,7 @@ module = Module(
         CoordinatorMinerController,
         CoordinatorFleet,
         CoordinatorDevices,
+        CoordinatorFit,
         ListedGpuController,
         BookingOfGpuController,
         CoordinatorMarket,

@@ -20,6 +20,15 @@ class PlaceHold(Struct, frozen=True, kw_only=True):
     """What it is for: a job's id."""
 
 
+class RaiseHold(Struct, frozen=True, kw_only=True):
+    """Set more money aside for what a hold was placed for. Asking twice is harmless."""
+
+    hold: str
+    payer: str
+    amount_units: int
+    """All that is to be held from then on; a hold that is as large already stays as it is."""
+
+
 class SettleHold(Struct, frozen=True, kw_only=True):
     """Pay a miner out of a hold, once; what the price leaves over returns to the payer."""
 
@@ -162,6 +171,13 @@ class TradingApi(Protocol):
 
     async def hold(self, command: PlaceHold) -> Hold:
         """Set money aside. Repeating it is harmless. Raises `InsufficientFunds`, `HoldDiffers`."""
+        ...
+
+    async def raise_hold(self, command: RaiseHold) -> Hold:
+        """Set more money aside in an open hold. Repeating it is harmless.
+
+        Raises `HoldNotOpen`, `HoldNotFound`, `InsufficientFunds`, and `HoldDiffers` for another payer's.
+        """
         ...
 
     async def settle(self, command: SettleHold) -> Settlement:

@@ -19,7 +19,7 @@ from aitbc.kernel.database.write_batch import WriteBatch
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
-from aitbc.modules.trading.api import Balance, Hold, PlaceHold, SettleHold, Settlement
+from aitbc.modules.trading.api import Balance, Hold, PlaceHold, RaiseHold, SettleHold, Settlement
 from aitbc.modules.trading.events import HoldExpired
 from aitbc.modules.trading.models.book import (
     ESCROW,
@@ -90,6 +90,9 @@ END_HOLDS = HOLDS.update(
     constants={"ended_at": ":ended_at"},
     where="t.state = 'open'",
 )
+RAISE_HOLDS = HOLDS.update(
+    only=("amount_units", "placed_by"), constants={"placed_at": ":placed_at"}, where="t.state = 'open'"
+)
 ADD_TRANSACTIONS = TRANSACTIONS.insert(constants={"created_at": ":created_at"})
 ADD_ENTRIES = ENTRIES.insert(constants={"created_at": ":created_at"})
 ADD_RECEIPTS = RECEIPTS.insert(constants={"issued_at": ":issued_at"})
@@ -105,7 +108,7 @@ class VoidHold(Struct, frozen=True):
     reason: str
 
 
-Command = PlaceHold | SettleHold | VoidHold
+Command = PlaceHold | RaiseHold | SettleHold | VoidHold
 Outcome = Hold | Settlement
 
 
@@ -238,6 +241,8 @@ def _apply(book: Book, command: Command) -> Outcome:
     match command:
         case PlaceHold():
             return book.place(command)
+        case RaiseHold():
+            return book.raise_hold(command)
         case SettleHold():
             return book.settle(command)
         case VoidHold():
@@ -258,6 +263,7 @@ async def save(connection: Connection, book: Book) -> None:
     saved = writes.write(SAVE_ACCOUNTS, [book.accounts[id_] for id_ in book.changed])
     if book.placed:
         writes.write(ADD_HOLDS, book.placed, book.at)
+    raised = writes.write(RAISE_HOLDS, book.raised, book.at) if book.raised else None
     ended = [hold for hold in book.ended if not hold.placed_by]
     closed = writes.write(END_HOLDS, ended, book.at) if ended else None
     writes.write(ADD_TRANSACTIONS, book.postings, book.at)
@@ -269,7 +275,8 @@ async def save(connection: Connection, book: Book) -> None:
     counts = await writes.do(connection)
     assert counts[saved] == len(book.changed), "an account changed although it was locked"
     assert closed is None or counts[closed] == len(ended), "a hold ended although escrow was locked"
-    if len(ended) < len(book.ended):  # placed by this very book: only now can they be found
+    assert raised is None or counts[raised] == len(book.raised), "a hold ended although escrow was locked"
+    if len(ended) < len(book.ended):  # placed or raised by this very book: only now can they be found as that
         later = WriteBatch()
         later.write(END_HOLDS, [hold for hold in book.ended if hold.placed_by], book.at)
         assert (await later.do(connection))[0] == len(book.ended) - len(ended), "a new hold was not found"

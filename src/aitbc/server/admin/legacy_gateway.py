@@ -1,11 +1,13 @@
-"""The legacy gateway's own two endpoints: its health, and the services that it knows."""
+"""What the legacy gateway answers itself, its health and the services that it knows, and the legacy coordinator's health."""
 
 from typing import Any
 
-from litestar import Controller, Request, get
+from litestar import Controller, Request, Response, get
 from msgspec import Struct
 
 from aitbc.kernel.identity.principal import PUBLIC
+from aitbc.server.admin.health import RETRY_SECONDS, health_of
+from aitbc.server.config.placement import LEGACY_COORDINATOR_PREFIX
 
 
 class GatewayAlive(Struct, frozen=True):
@@ -21,6 +23,37 @@ class Service(Struct, frozen=True):
     prefix: str
     url: str
     """As the caller reaches it; addresses inside of the installation are nobody's business."""
+
+
+class CoordinatorHealth(Struct, frozen=True):
+    """How the process is that answers in the legacy coordinator's place."""
+
+    status: str
+    service: str = "coordinator-api"
+
+
+class CoordinatorHealthRoutes(Controller):
+    """The health of the legacy coordinator, whose paths the modules of this process answer."""
+
+    path = f"/{LEGACY_COORDINATOR_PREFIX}"
+    include_in_schema = False
+
+    @get(["/health", "/v1/health", "/healthz"], operation_id="get_coordinator_health", opt={"permission": PUBLIC})
+    async def health(self) -> CoordinatorHealth:
+        """Does the process answer?"""
+        return CoordinatorHealth("ok")
+
+    @get("/health/live", operation_id="get_coordinator_liveness", opt={"permission": PUBLIC})
+    async def live(self) -> CoordinatorHealth:
+        """Is the process alive?"""
+        return CoordinatorHealth("alive")
+
+    @get("/health/ready", operation_id="get_coordinator_readiness", opt={"permission": PUBLIC})
+    async def ready(self, request: Request[Any, Any, Any]) -> Response[CoordinatorHealth]:
+        """Would requests be served now?"""
+        if (await health_of(request).readiness(detailed=False)).ready:
+            return Response(CoordinatorHealth("ready"))
+        return Response(CoordinatorHealth("not ready"), status_code=503, headers={"Retry-After": str(RETRY_SECONDS)})
 
 
 def gateway_routes(prefixes: dict[str, str]) -> type[Controller]:

@@ -138,7 +138,7 @@ class FastPath:
         """The body of the response; status and headers go into `start`. Raises `AppError` only."""
         scope["path_template"] = route.template
         try:
-            who = await self._guard.admit(scope, route.opt["permission"])
+            who = await self._guard.admit(scope, route.opt["permission"], route.opt.get("alternative"))
             body_reader = _Body(receive)
             if route.needs_preparation:
                 await self._guard.prepare(scope, route.opt, who, body_reader.read)

@@ -10,6 +10,7 @@ from typing import Any
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from aitbc.kernel.http.guard import without_foreign_keys
 from aitbc.kernel.primitives.errors import NotFound
 from aitbc.server.asgi.boundary import copy_route
 from aitbc.server.asgi.peer_uid import peer_uid_of
@@ -114,7 +115,8 @@ class Gateway:
         path, modules = scope["path"], self._ports[port]
         if port in self._trusting and _is_local_program(scope, self._trusting[port]):
             scope["state"]["loopback_key"] = self._loopback_key
-        if path in ON_EVERY_PORT and port not in COORDINATOR_PORTS:
+            scope = {**scope, "headers": without_foreign_keys(scope["headers"])}
+        if path in ON_EVERY_PORT:
             return scope
         if path.startswith(API_PREFIX):
             module = module_of(path)

@@ -22,7 +22,7 @@ from aitbc.kernel.primitives.version import Build
 from aitbc.kernel.telemetry.metrics import Metrics
 from aitbc.server.admin.health import STATE, Health, HealthRoutes, database_answers, disk_has_room
 from aitbc.server.admin.identity import AccountController, KeyController
-from aitbc.server.admin.legacy_gateway import gateway_routes
+from aitbc.server.admin.legacy_gateway import CoordinatorHealthRoutes, gateway_routes
 from aitbc.server.admin.operations_routes import OperationsController
 from aitbc.server.asgi.access_log import AccessLog
 from aitbc.server.asgi.boundary import Boundary, Limits
@@ -66,7 +66,7 @@ def litestar(runtime: Runtime, build: Build, metrics: Metrics) -> Litestar:
             yield
 
     app = _Application(
-        [*_routers(runtime, build), HealthRoutes],
+        [*_routers(runtime, build), HealthRoutes, CoordinatorHealthRoutes],
         guards=[guarded],
         dependencies=dependencies(),
         lifespan=[lifespan],
@@ -175,7 +175,7 @@ def _coordinator(app: Litestar) -> Callable[[str, str], str | None]:
     """Finds the module that answers a path of the legacy coordinator."""
     routes: list[tuple[str, re.Pattern[str], str]] = []
     for handler, path, methods in handlers(app):
-        if path.startswith(f"/{LEGACY_COORDINATOR_PREFIX}/"):
+        if path.startswith(f"/{LEGACY_COORDINATOR_PREFIX}/") and "module" in handler.opt:
             pattern = re.compile(re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(path)) + r"\Z")
             routes += [(method, pattern, handler.opt["module"]) for method in methods if method != "OPTIONS"]
 

@@ -143,11 +143,6 @@ def _save(writes: WriteBatch, fresh: Sequence[tuple[Accepted, Completion]]) -> N
     count_ended(writes, jobs)
 
 
-def events_of(accepted: Accepted) -> tuple[JobSucceeded, AttemptEnded]:
-    """The events of an accepted result."""
-    return succeeded(accepted), attempt_ended(accepted.job.account, accepted.attempt)
-
-
 def succeeded(accepted: Accepted) -> JobSucceeded:
     """The event that pays for an accepted result."""
     job, attempt = accepted.job, accepted.attempt

@@ -14,6 +14,8 @@ MEASURES = JOBS.columns(without=UNRULED - {"needs", "input_digest", "input_units
 
 READ_JOBS = f"SELECT {DETAIL} FROM ai.jobs WHERE id = ANY($1::uuid[])"  # noqa: S608 - constant columns
 READ_ATTEMPTS = f"SELECT {ATTEMPT_ALL} FROM ai.attempts WHERE job = ANY($1::uuid[]) ORDER BY job, token"  # noqa: S608
+READ_LAST_MINERS = """
+SELECT DISTINCT ON (job) job, miner FROM ai.attempts WHERE job = ANY($1::uuid[]) ORDER BY job, token DESC"""
 READ_LEASES = read_both(MEASURES, "a.id = ANY($1::uuid[])")
 
 Found = tuple[JobValue, tuple[AttemptValue, ...]]
@@ -43,8 +45,16 @@ async def read_leases(database: Database, attempts: Sequence[str]) -> list[tuple
     return [found.get(attempt) for attempt in attempts]
 
 
-async def read_page(database: Database, narrowed: Filters, limit: int) -> list[JobValue]:
+async def read_last_miners(database: Database, jobs: Sequence[str]) -> dict[str, str]:
+    """By job, who took it last; jobs that nobody took are not in it."""
+    async with database.raw() as connection:
+        rows = await connection.fetch(READ_LAST_MINERS, [ids.decode("job", job) for job in jobs])
+    return {ids.encode("job", row["job"]): ids.encode("mnr", row["miner"]) for row in rows}
+
+
+async def read_page(database: Database, narrowed: Filters, limit: int, offset: int = 0) -> list[JobValue]:
     """The newest of the jobs that a list is narrowed to, without input and output."""
-    statement = f"SELECT {LISTED} FROM ai.jobs {narrowed} ORDER BY id DESC LIMIT {narrowed.value(limit)}"  # noqa: S608
+    part = f"LIMIT {narrowed.value(limit)}" + (f" OFFSET {narrowed.value(offset)}" if offset else "")
+    statement = f"SELECT {LISTED} FROM ai.jobs {narrowed} ORDER BY id DESC {part}"  # noqa: S608 - constant columns
     async with database.raw() as connection:
         return [LISTED.read(record) for record in await connection.fetch(statement, *narrowed.values)]

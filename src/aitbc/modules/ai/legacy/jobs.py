@@ -11,12 +11,10 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.legacy.caller import Once, Who
 from aitbc.kernel.legacy.health import HealthController
 from aitbc.kernel.legacy.paging import CountedItems, Limit, Offset, Word
-from aitbc.kernel.primitives.errors import AppError, NotFound
-from aitbc.modules.ai.api import Job
+from aitbc.kernel.primitives.errors import NotFound
 from aitbc.modules.ai.legacy.caller import CREATE, OPERATE, READ, Ai
 from aitbc.modules.ai.legacy.job_lists import list_jobs
 from aitbc.modules.ai.legacy.shapes import (
-    OPEN_STATES,
     SERVICE,
     CoordinatorJob,
     History,
@@ -37,6 +35,7 @@ from aitbc.modules.ai.legacy.shapes import (
 from aitbc.modules.ai.legacy.submission import submit
 from aitbc.modules.ai.models.life import IllegalMove
 from aitbc.modules.ai.service import AiService
+from aitbc.modules.ai.service.jobs import OwnedJob
 
 InState = Annotated[str | None, Meta(max_length=100), QueryParameter(name="state")]
 
@@ -56,11 +55,8 @@ class Reason(Struct, frozen=True, kw_only=True):
 class JobController(Controller):
     """What both addresses do alike; each shows a job in its own shape. Whose a job is the key says, not `client_id`."""
 
-    ended: type[AppError]
-    """The refusal to cancel a job that has ended."""
-
-    def view(self, job: Job, account: str | None) -> Struct:
-        """A job of an account, where that is known."""
+    def view(self, owned: OwnedJob) -> Struct:
+        """A job with those whom it concerns."""
         raise NotImplementedError
 
     @post("/jobs", opt=CREATE)
@@ -69,13 +65,14 @@ class JobController(Controller):
     ) -> Response[Struct]:
         """Submit a job."""
         del client_id
-        return Response(self.view(await submit(ai, who, data, once), who.account), status_code=201)
+        job = await submit(ai, who, data, once)
+        return Response(self.view(OwnedJob(job=job, account=who.account, miner=None)), status_code=201)
 
     @get("/jobs/{job:str}", opt=READ)
     async def one(self, ai: Ai, who: Who, job: FromPath[str], client_id: Word = None) -> Struct:
         """A job."""
         del client_id
-        return self.view(await ai.jobs.get(who, job), None if who.is_admin else who.account)
+        return self.view(await ai.jobs.owned(who, job))
 
     @get("/jobs/{job:str}/result", opt=READ)
     async def result(self, ai: Ai, who: Who, job: FromPath[str], client_id: Word = None) -> JobResult:
@@ -92,17 +89,24 @@ class JobController(Controller):
     async def cancel(self, ai: Ai, who: Who, once: Once, job: FromPath[str], client_id: Word = None) -> Struct:
         """Cancel a job that has not ended."""
         del client_id
-        return self.view(await cancel(ai, who, job, once, self.ended), who.account)
+        return self.view(await self.canceled(ai, who, job, once))
+
+    async def canceled(self, ai: AiService, who: Principal, job: str, once: IdempotencyKey) -> OwnedJob:
+        """A job that had not ended, canceled."""
+        await ai.stops.cancel_open(who, job, once)
+        return await ai.jobs.owned(who, job)
 
 
 class LegacyJobs(JobController):
     """The caller's jobs, on the module's own port."""
 
-    ended = JobAlreadyEnded
+    def view(self, owned: OwnedJob) -> JobView:
+        """As the service before showed it."""
+        return view_of(owned)
 
-    def view(self, job: Job, account: str | None) -> JobView:
-        """With the account as its client."""
-        return view_of(job, account=account)
+    async def canceled(self, ai: AiService, who: Principal, job: str, once: IdempotencyKey) -> OwnedJob:
+        """Refused as that did."""
+        return await cancel(ai, who, job, once)
 
     @get("/jobs", opt=READ)
     async def listed(
@@ -120,9 +124,9 @@ class LegacyJobs(JobController):
         """The newest jobs."""
         del client_id
         found = await list_jobs(
-            ai, who, limit=limit, state=in_state or status, kind=type, since=from_time, until=to_time
+            ai, who, limit=limit, state=in_state or status, task=type, since=from_time, until=to_time
         )
-        views = tuple(view_of(job, account=None if who.is_admin else who.account) for job in found)
+        views = tuple(map(view_of, found))
         return JobList(jobs=views, limit=limit, total=len(views))
 
 
@@ -137,11 +141,10 @@ class CoordinatorJobs(JobController):
     """The caller's jobs, behind the coordinator."""
 
     path = "/v1"
-    ended = IllegalMove
 
-    def view(self, job: Job, account: str | None) -> CoordinatorJob:
-        """Without an account."""
-        return coordinator_view(job)
+    def view(self, owned: OwnedJob) -> CoordinatorJob:
+        """As the coordinator showed it."""
+        return coordinator_view(owned)
 
     @get("/jobs/{job:str}/receipt", opt=READ)
     async def receipt(self, ai: Ai, who: Who, job: FromPath[str]) -> ReceiptSummary:
@@ -172,7 +175,7 @@ class CoordinatorJobLists(Controller):
         job_type: Word = None,
     ) -> CountedItems[CoordinatorJob]:
         """Jobs from the newest on."""
-        found = await list_jobs(ai, who, limit=limit, offset=offset, state=status, kind=job_type)
+        found = await list_jobs(ai, who, limit=limit, offset=offset, state=status, task=job_type)
         items = tuple(map(coordinator_view, found))
         return CountedItems(items=items, total=len(items), limit=limit, offset=offset)
 
@@ -190,7 +193,7 @@ class CoordinatorJobLists(Controller):
     ) -> History:
         """Jobs of a stretch of time."""
         found = await list_jobs(
-            ai, who, limit=limit, offset=offset, state=status, kind=job_type, since=from_time, until=to_time
+            ai, who, limit=limit, offset=offset, state=status, task=job_type, since=from_time, until=to_time
         )
         items = tuple(map(coordinator_view, found))
         return History(items=items, total=len(items), limit=limit, offset=offset, from_time=from_time, to_time=to_time)
@@ -209,28 +212,30 @@ class OperatorJobs(Controller):
     @get("/", opt=OPERATE)
     async def listed(self, ai: Ai, who: Who, limit: FromQuery[Limit] = 50, status: Word = None) -> JobList:
         """The newest jobs of all."""
-        views = tuple(view_of(job, account=None) for job in await list_jobs(ai, who, limit=limit, state=status))
+        views = tuple(map(view_of, await list_jobs(ai, who, limit=limit, state=status)))
         return JobList(jobs=views, limit=limit, total=len(views))
 
     @get("/{job:str}", opt=OPERATE)
     async def one(self, ai: Ai, who: Who, job: FromPath[str]) -> JobView:
         """Anybody's job."""
-        return view_of(await ai.jobs.get(who, job), account=None)
+        return view_of(await ai.jobs.owned(who, job))
 
     @post("/{job:str}/prioritize", status_code=200, opt=OPERATE | {"idempotency": "natural"})
     async def prioritize(self, ai: Ai, who: Who, job: FromPath[str], data: JSONBody[Reason]) -> JobView:
         """Put a job that waits before all others."""
-        return view_of(await ai.job_queue.put_first(who, job, data.reason), account=None)
+        await ai.job_queue.put_first(who, job, data.reason)
+        return view_of(await ai.jobs.owned(who, job))
 
     @delete("/{job:str}", status_code=200, opt=OPERATE)
     async def remove(self, ai: Ai, who: Who, once: Once, job: FromPath[str]) -> JobView:
         """Cancel anybody's job; what has ended stays, since it is booked."""
-        return view_of(await cancel(ai, who, job, once, JobAlreadyEnded), account=None)
+        return view_of(await cancel(ai, who, job, once))
 
 
-async def cancel(ai: AiService, who: Principal, job: str, once: IdempotencyKey, ended: type[AppError]) -> Job:
-    """Cancel a job that has not ended. Raises `ended` for one that has."""
-    found = await ai.jobs.get(who, job)
-    if found.state not in OPEN_STATES:
-        raise ended
-    return await ai.stops.cancel(who, job, once)
+async def cancel(ai: AiService, who: Principal, job: str, once: IdempotencyKey) -> OwnedJob:
+    """Cancel a job. Raises `JobAlreadyEnded`, as the service before refused what has ended."""
+    try:
+        await ai.stops.cancel_open(who, job, once)
+    except IllegalMove:
+        raise JobAlreadyEnded from None
+    return await ai.jobs.owned(who, job)

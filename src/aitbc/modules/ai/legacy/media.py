@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from litestar import Controller, get, post
-from litestar.params import JSONBody
+from litestar.params import JSONBody, QueryParams
 from msgspec import Meta, Struct
 
 from aitbc.kernel.legacy.amounts import Amount
@@ -14,12 +14,13 @@ from aitbc.kernel.primitives.errors import NotDone
 from aitbc.modules.ai.legacy.caller import CREATE, READ, Ai
 from aitbc.modules.ai.legacy.shapes import NewJob, not_offered
 from aitbc.modules.ai.legacy.submission import submit
-from aitbc.modules.ai.models.fleet import ONLINE
+from aitbc.modules.ai.service.kind_health import KindHealth, KindStatus
 
 MODALITIES = {"text": "embed", "image": "ocr"}
 """What is processed, and the kind of work that does it."""
 OPTIMIZED = ("text", "image", "audio", "video")
 MEDIA = (*OPTIMIZED, "tabular", "graph")
+WORDS = {KindStatus.SERVED: "pass", KindStatus.NO_DATA: "no data", KindStatus.NO_MINER: "no miner"}
 
 
 class MediumTest(Struct, frozen=True, kw_only=True):
@@ -68,7 +69,7 @@ class MediaController(Controller):
     """Processing of media, and how it fares."""
 
     @post("/multimodal/process", status_code=200, opt=CREATE)
-    async def process(self, ai: Ai, who: Who, once: Once, data: JSONBody[Process]) -> Processing:
+    async def process(self, ai: Ai, who: Who, once: Once, query: QueryParams, data: JSONBody[Process]) -> Processing:
         """Submit the job that does it."""
         kind = MODALITIES.get(data.modality)
         if kind is None:
@@ -82,15 +83,9 @@ class MediaController(Controller):
     @get("/multimodal/health/deep", opt=READ)
     async def deep(self, ai: Ai) -> DeepHealth:
         """How each medium fares: whether a miner that does it is online, and how long recent jobs took."""
-        kinds = {kind for miner in await ai.fleet_view.miners() if miner.status == ONLINE for kind in miner.kinds}
-        tests = {}
-        for medium in OPTIMIZED:
-            kind = MODALITIES.get(medium)
-            took = None if kind is None else await ai.durations.typical_seconds(kind)
-            lacks = "not offered" if kind is None else "no miner" if kind not in kinds else "no data"
-            passes = kind in kinds and took is not None
-            tests[medium] = MediumTest(status="pass" if passes else lacks, processing_time=took, accuracy=None)
-        overall = all(tests[medium].status == "pass" for medium in MODALITIES)
+        health = await ai.kind_healths.of(MODALITIES.values())
+        tests = {medium: _medium_test(health.get(MODALITIES.get(medium, ""))) for medium in OPTIMIZED}
+        overall = all(one.status == KindStatus.SERVED for one in health.values())
         return DeepHealth(
             status="healthy",
             service="multimodal-agent",
@@ -98,3 +93,10 @@ class MediaController(Controller):
             modality_tests=tests,
             overall_health="pass" if overall else "degraded",
         )
+
+
+def _medium_test(found: KindHealth | None) -> MediumTest:
+    """How a medium fares, by the kind of work that processes it; none where no kind does."""
+    if found is None:
+        return MediumTest(status="not offered", processing_time=None, accuracy=None)
+    return MediumTest(status=WORDS[found.status], processing_time=found.typical_seconds, accuracy=None)

@@ -4,21 +4,10 @@ from litestar import Controller, Response, get, post
 from litestar.params import FromPath, JSONBody
 from msgspec import Struct
 
-from aitbc.kernel.identity.principal import Principal
-from aitbc.kernel.legacy.amounts import PositiveAmount
+from aitbc.kernel.legacy.amounts import PositiveAmount, units_of
 from aitbc.kernel.legacy.caller import Once, Who
-from aitbc.kernel.primitives import ids
-from aitbc.modules.ai.api import JobDetail, JobNotFound
 from aitbc.modules.ai.legacy.caller import CREATE, NATURAL, READ, Ai
-from aitbc.modules.ai.legacy.shapes import (
-    AmountAboveHeld,
-    JobNotReady,
-    NotRefundable,
-    Payment,
-    payment_of,
-    payment_status,
-)
-from aitbc.modules.ai.service import AiService
+from aitbc.modules.ai.legacy.shapes import Payment, payment_of
 
 
 class Pay(Struct, frozen=True, kw_only=True):
@@ -42,40 +31,23 @@ class CoordinatorPayments(Controller):
 
     @post("/", opt=NATURAL)
     async def pay(self, ai: Ai, who: Who, data: JSONBody[Pay]) -> Response[Payment]:
-        """The payment that a job has had since it was submitted; more than that cannot be added."""
-        found = payment_of(await ai.jobs.get(who, data.job_id))
-        if data.amount > found.amount:
-            raise AmountAboveHeld(f"{found.amount} AITBC are held for this job; submit it again to offer more.")
-        return Response(found, status_code=201)
+        """The payment that a job has had since it was submitted; a larger amount is held while the job waits."""
+        paid = await ai.job_payments.pay(who, data.job_id, units_of(data.amount, "/amount"))
+        return Response(payment_of(paid.job), status_code=201)
 
     @get(["/{payment:str}", "/{payment:str}/receipt"], opt=READ)
     async def payment(self, ai: Ai, who: Who, payment: FromPath[str]) -> Payment:
         """A payment; the signed receipt of a paid job is at `/api/v1/trading/receipts`."""
-        return payment_of(await job_of_payment(ai, who, payment))
+        return payment_of((await ai.job_payments.get(who, payment)).job)
 
     @post("/{payment:str}/release", status_code=200, opt=NATURAL)
     async def release(self, ai: Ai, who: Who, payment: FromPath[str]) -> PaymentMoved:
         """Released is what an accepted result has paid; nobody's word can do it."""
-        found = payment_of(await job_of_payment(ai, who, payment))
-        if found.status == "escrowed":
-            raise JobNotReady
-        if found.status == "refunded":
-            raise NotRefundable("The money went back when the job ended, so there is nothing to release.")
+        await ai.job_payments.require_released(who, payment)
         return PaymentMoved(status="released", payment_id=payment)
 
     @post("/{payment:str}/refund", status_code=200, opt=CREATE)
     async def refund(self, ai: Ai, who: Who, once: Once, payment: FromPath[str]) -> PaymentMoved:
         """Give the money back: the job is cancelled if it has not ended."""
-        job = await job_of_payment(ai, who, payment)
-        if payment_status(job) == "released":
-            raise NotRefundable
-        if payment_status(job) == "escrowed":
-            await ai.stops.cancel(who, job.id, once)
+        await ai.job_payments.refund(who, payment, once)
         return PaymentMoved(status="refunded", payment_id=payment)
-
-
-async def job_of_payment(ai: AiService, who: Principal, payment: str) -> JobDetail:
-    """The job that a payment is for. Raises `JobNotFound`."""
-    if not ids.is_id("hold", payment):
-        raise JobNotFound
-    return await ai.jobs.get(who, ids.encode("job", ids.decode("hold", payment)))

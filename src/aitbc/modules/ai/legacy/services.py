@@ -6,7 +6,7 @@ Those that are a kind of work become jobs, the rest says why it is none.
 from typing import Annotated, Any
 
 from litestar import Controller, Response, get, post
-from litestar.params import FromPath, JSONBody
+from litestar.params import FromPath, JSONBody, QueryParams
 from msgspec import Meta, Struct, structs
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
@@ -17,7 +17,7 @@ from aitbc.kernel.primitives.json_schema import schema_of
 from aitbc.modules.ai.api import Job
 from aitbc.modules.ai.legacy.caller import CREATE, NATURAL, READ, Ai
 from aitbc.modules.ai.legacy.shapes import COORDINATOR_STATES, NewJob, not_offered
-from aitbc.modules.ai.legacy.submission import ANY_PRICE, submit, submit_quoted
+from aitbc.modules.ai.legacy.submission import ANY_PRICE, submit
 from aitbc.modules.ai.models.fleet import ONLINE
 from aitbc.modules.ai.models.kinds.registry import KINDS
 from aitbc.modules.ai.models.submit_job import SubmitJob
@@ -110,7 +110,7 @@ class ServiceController(Controller):
         return Services(services=found)
 
     @get("/{service:str}/schema", opt=READ)
-    async def schema(self, service: FromPath[str]) -> ServiceSchema:
+    async def schema(self, query: QueryParams, service: FromPath[str]) -> ServiceSchema:
         """What a service takes, as a JSON schema."""
         kind = _kind_of(service)
         taken = Inference if service == LLM else KINDS[kind].input
@@ -128,14 +128,20 @@ class ServiceController(Controller):
 
     @post("/{service:str}", status_code=201, opt=CREATE)
     async def submit(
-        self, ai: Ai, who: Who, once: Once, service: FromPath[str], data: JSONBody[dict[str, Any]]
+        self,
+        ai: Ai,
+        who: Who,
+        once: Once,
+        query: QueryParams,
+        service: FromPath[str],
+        data: JSONBody[dict[str, Any]],
     ) -> TaskMade:
         """Submit the job that does it, for what it can cost at most; the body is what the schema says."""
         command = SubmitJob(kind=_kind_of(service), input=data, max_price=ANY_PRICE)
-        return _made(service, await submit_quoted(ai, who, command, once))
+        return _made(service, await ai.submissions.submit_quoted(who, command, once))
 
     @post("/{service:str}/{task:str}", status_code=201, opt=NATURAL)
-    async def other(self, service: FromPath[str], task: FromPath[str]) -> None:
+    async def other(self, query: QueryParams, service: FromPath[str], task: FromPath[str]) -> None:
         """Refused: nothing is done, so nothing is done twice."""
         raise NotDone(not_offered(f"{service[:40]}/{task[:40]}"))
 

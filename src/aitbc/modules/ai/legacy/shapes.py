@@ -8,10 +8,14 @@ from msgspec import Meta, Struct
 from aitbc.kernel.legacy.amounts import Amount, PositiveAmount
 from aitbc.kernel.legacy.paging import CountedItems
 from aitbc.kernel.legacy.states import StateNames
+from aitbc.kernel.legacy.task_types import task_of
 from aitbc.kernel.primitives import ids
-from aitbc.kernel.primitives.errors import AppError, Conflict
+from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.money import ASSET
 from aitbc.modules.ai.api import Clocks, Job, JobDetail
+from aitbc.modules.ai.models.life import OPEN, PaymentState, payment_state
+from aitbc.modules.ai.service.job_payments import JobNotReady
+from aitbc.modules.ai.service.jobs import OwnedJob
 
 SERVICE = "ai-service"
 METHOD = "aitbc_token"
@@ -25,7 +29,7 @@ STATES = StateNames(
         "canceled": "canceled",
         "expired": "expired",
     },
-    aliases={"queued": "pending", "succeeded": "completed", "cancelled": "canceled"},
+    aliases={"queued": "pending", "succeeded": "completed", "paid": "completed", "cancelled": "canceled"},
 )
 COORDINATOR_STATES = StateNames(
     {
@@ -38,32 +42,13 @@ COORDINATOR_STATES = StateNames(
         "expired": "EXPIRED",
     }
 )
-OPEN_STATES = ("queued", "leased", "running")
-
-
-class JobNotReady(AppError):
-    """The job has not ended yet; ask again later."""
-
-    status, code, exit_code = 425, "job_not_ready", 6
-    retryable = True
+PAYMENTS = {PaymentState.HELD: "escrowed", PaymentState.PAID: "released", PaymentState.RETURNED: "refunded"}
 
 
 class JobAlreadyEnded(AppError):
     """Job already completed: there is nothing left to cancel."""
 
     status, code, exit_code = 400, "job_already_ended", 5
-
-
-class AmountAboveHeld(Conflict):
-    """A job's money is held when it is submitted, and this is more than that."""
-
-    code = "amount_above_held"
-
-
-class NotRefundable(Conflict):
-    """The job succeeded and was paid, so there is nothing to give back."""
-
-    code = "not_refundable"
 
 
 class Constraints(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,7 +81,8 @@ class JobView(Struct, frozen=True, kw_only=True):
 
     id: str
     job_id: str
-    client_id: str | None
+    client_id: str
+    """The account that submitted it."""
     task_type: str
     state: str
     status: str
@@ -108,6 +94,7 @@ class JobView(Struct, frozen=True, kw_only=True):
     error: str | None
     payment_status: str
     assigned_miner_id: str | None
+    """Who took it last."""
 
 
 class JobList(Struct, frozen=True, kw_only=True):
@@ -122,10 +109,15 @@ class CoordinatorJob(Struct, frozen=True, kw_only=True):
     """A job, as the coordinator showed it."""
 
     job_id: str
+    client_id: str
+    """The account that submitted it."""
     state: str
+    """In upper case."""
     status: str
+    """The same in lower case and in the words that clients count: `pending`, `running`, `completed`, …"""
     job_type: str
     assigned_miner_id: str | None
+    """Who took it last."""
     requested_at: datetime
     expires_at: datetime | None
     error: str | None
@@ -190,35 +182,36 @@ class Payment(Struct, frozen=True, kw_only=True):
     refunded_at: datetime | None
 
 
-def view_of(job: Job, *, account: str | None) -> JobView:
+def view_of(owned: OwnedJob) -> JobView:
     """A job in the legacy shape."""
-    detail = job if isinstance(job, JobDetail) else None
+    job = owned.job
     return JobView(
         id=job.id,
         job_id=job.id,
-        client_id=account,
-        task_type=job.kind,
+        client_id=owned.account,
+        task_type=task_of(job.kind),
         state=STATES.word(job.state),
         status=STATES.word(job.state),
         created_at=job.created_at,
         started_at=job.started_at,
         completed_at=job.completed_at,
-        result=None if detail is None else detail.output,
+        result=job.output if isinstance(job, JobDetail) else None,
         error=error_of(job),
         payment_status=payment_status(job),
-        assigned_miner_id=miner_of(job),
+        assigned_miner_id=owned.miner,
     )
 
 
-def coordinator_view(job: Job) -> CoordinatorJob:
+def coordinator_view(owned: OwnedJob) -> CoordinatorJob:
     """A job in the coordinator's shape."""
-    state = COORDINATOR_STATES.word(job.state)
+    job = owned.job
     return CoordinatorJob(
         job_id=job.id,
-        state=state,
-        status=state,
-        job_type=job.kind,
-        assigned_miner_id=miner_of(job),
+        client_id=owned.account,
+        state=COORDINATOR_STATES.word(job.state),
+        status=STATES.word(job.state),
+        job_type=task_of(job.kind),
+        assigned_miner_id=owned.miner,
         requested_at=job.created_at,
         expires_at=job.expires_at,
         error=error_of(job),
@@ -229,7 +222,7 @@ def coordinator_view(job: Job) -> CoordinatorJob:
 
 def result_of(job: JobDetail) -> JobResult:
     """The result of a job. Raises `JobNotReady`."""
-    if job.state in OPEN_STATES:
+    if job.state in OPEN:
         raise JobNotReady
     return JobResult(
         id=job.id,
@@ -249,7 +242,7 @@ def receipt_of(job: JobDetail) -> ReceiptSummary | None:
     return ReceiptSummary(
         receipt_id=job.receipt,
         job_id=job.id,
-        provider=miner_of(job),
+        provider=job.history[-1].miner if job.history else None,
         units=job.units,
         unit_type=job.unit,
         price=None if job.price is None else float(job.price),
@@ -277,20 +270,13 @@ def payment_of(job: Job) -> Payment:
 
 
 def payment_status(job: Job) -> str:
-    """What the money of a job does."""
-    if job.state in OPEN_STATES:
-        return "escrowed"
-    return "released" if job.state == "succeeded" else "refunded"
+    """Where the money of a job is, in the legacy word."""
+    return PAYMENTS[payment_state(job.state)]
 
 
 def error_of(job: Job) -> str | None:
     """Why a job did not succeed; none while it may."""
     return job.reason if job.state in ("failed", "expired") else None
-
-
-def miner_of(job: Job) -> str | None:
-    """Who took it last, where that is known."""
-    return job.history[-1].miner if isinstance(job, JobDetail) and job.history else None
 
 
 def not_offered(what: str) -> str:

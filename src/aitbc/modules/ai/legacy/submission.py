@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from msgspec import structs
-
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.legacy.amounts import decimal_text
@@ -39,13 +37,9 @@ async def submit(ai: AiService, who: Principal, data: NewJob, once: IdempotencyK
         priority=min(data.priority, PRIORITY_MAX) if data.priority else "normal",
         clocks=Clocks(queue_seconds=data.ttl_seconds),
     )
-    return await ai.submissions.submit(who, command, once) if offered else await submit_quoted(ai, who, command, once)
-
-
-async def submit_quoted(ai: AiService, who: Principal, command: SubmitJob, once: IdempotencyKey) -> Job:
-    """Submit a job for what its quote says that it can cost at most."""
-    price = (await ai.quotes.quote(who, command)).price_max
-    return await ai.submissions.submit(who, structs.replace(command, max_price=price), once)
+    if offered:
+        return await ai.submissions.submit(who, command, once)
+    return await ai.submissions.submit_quoted(who, command, once)
 
 
 def _requirements(wanted: Constraints) -> Requirements:

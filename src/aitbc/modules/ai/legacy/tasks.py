@@ -5,6 +5,7 @@ from typing import Any
 
 from aitbc.kernel.legacy.errors import invalid
 from aitbc.kernel.legacy.spellings import first_value
+from aitbc.kernel.legacy.task_types import ALIASES, kind_named
 from aitbc.kernel.primitives.errors import Invalid
 from aitbc.modules.ai.models.kinds.registry import KINDS
 
@@ -22,11 +23,17 @@ class UnknownTask(Invalid):
 
 def kind_and_input(task: str | None, data: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The kind of work for a type of task, and its input. Raises `UnknownTask`, `Invalid`."""
-    name = (task or DEFAULT).lower().replace("-", "_")
-    found = NAMES.get(name)
-    if found is None:
-        raise UnknownTask(f"There is no kind of work for {name[:40]!r}; known are: {', '.join(sorted(NAMES))}.")
-    return found, READERS[found](data)
+    kind = known_kind(task or DEFAULT)
+    return kind, READERS[kind](data)
+
+
+def known_kind(task: str) -> str:
+    """The kind of work for a type of task. Raises `UnknownTask`."""
+    kind = kind_named(task)
+    if kind not in KINDS:
+        known = ", ".join(sorted({*KINDS, *ALIASES}))
+        raise UnknownTask(f"There is no kind of work for {task[:40]!r}; known are: {known}.")
+    return kind
 
 
 def _embed(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,11 +77,3 @@ def _missing(name: str) -> Invalid:
 
 
 READERS: Mapping[str, Read] = {"embed": _embed, "ocr": _ocr, "chat": _chat, "command": _command}
-NAMES: Mapping[str, str] = {
-    **{name: name for name in KINDS},
-    **dict.fromkeys(("embedding", "embeddings", "text_embedding"), "embed"),
-    **dict.fromkeys(("text_recognition", "image_to_text"), "ocr"),
-    **dict.fromkeys(
-        ("inference", "llm", "llm_inference", "text", "text_generation", "generation", "completion", "ollama"), "chat"
-    ),
-}

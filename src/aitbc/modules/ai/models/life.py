@@ -71,6 +71,23 @@ ALLOWED: dict[State, frozenset[State]] = {
 }
 
 
+class PaymentState(StrEnum):
+    """Where the money of a job is."""
+
+    HELD = "held"
+    """Set aside since the submission."""
+    PAID = "paid"
+    RETURNED = "returned"
+    """It went back to its payer."""
+
+
+def payment_state(state: str) -> PaymentState:
+    """Where the money of a job in this state is."""
+    if state in OPEN:
+        return PaymentState.HELD
+    return PaymentState.PAID if state == State.SUCCEEDED else PaymentState.RETURNED
+
+
 class Reason(StrEnum):
     """Why a job is in its state."""
 

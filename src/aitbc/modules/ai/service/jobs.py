@@ -2,7 +2,10 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
+
+from msgspec import Struct
 
 from aitbc.kernel.database.batcher import Batcher
 from aitbc.kernel.database.filters import Filters
@@ -10,13 +13,34 @@ from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.modules.ai.api import Job, JobDetail, JobNotFound
-from aitbc.modules.ai.batched.read import Found, read_jobs, read_page
+from aitbc.modules.ai.batched.read import Found, read_jobs, read_last_miners, read_page
 from aitbc.modules.ai.models.life import TERMINAL
 from aitbc.modules.ai.models.views import job_view
 from aitbc.modules.ai.service.ended_cache import EndedCache
 from aitbc.modules.ai.service.wakeups import Wakeups
 
 WAIT_SECONDS_MAX = 60.0
+
+
+class OwnedJob(Struct, frozen=True, kw_only=True):
+    """A job with those whom it concerns."""
+
+    job: Job
+    account: str
+    """Who submitted it, and pays for it."""
+    miner: str | None
+    """Who took it last; none while nobody did."""
+
+
+class JobFilter(Struct, frozen=True, kw_only=True):
+    """Which jobs a list by offset is narrowed to."""
+
+    states: tuple[str, ...] | None = None
+    kind: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    offset: int = 0
+    limit: int
 
 
 class Jobs:
@@ -63,6 +87,30 @@ class Jobs:
         if after is not None:
             wanted.add("id < {}", ids.decode("job", after))
         return [job_view(job) for job in await read_page(self._db, wanted, limit)]
+
+    async def owned(self, who: Principal, job: str) -> OwnedJob:
+        """One job with everything, and with those whom it concerns. Raises `JobNotFound`."""
+        found = await self.find(who, job)
+        value, attempts = found
+        miner = attempts[-1].miner if attempts else None
+        return OwnedJob(job=self._ended.detail(found), account=value.account, miner=miner)
+
+    async def owned_page(self, who: Principal, wanted: JobFilter) -> Sequence[OwnedJob]:
+        """The caller's jobs from the newest on, everybody's for an operator, with those whom they concern."""
+        found = Filters()
+        if not who.is_admin:
+            found.add("account = {}", ids.decode("acct", who.account))
+        if wanted.states is not None:
+            found.add("state = ANY({}::text[])", wanted.states)
+        if wanted.kind is not None:
+            found.add("kind = {}", wanted.kind)
+        if wanted.since is not None:
+            found.add("id >= {} AND created_at >= {}", ids.lowest_uuid(wanted.since), wanted.since)
+        if wanted.until is not None:
+            found.add("created_at <= {}", wanted.until)
+        jobs = await read_page(self._db, found, wanted.limit, wanted.offset)
+        miners = await read_last_miners(self._db, [job.id for job in jobs if job.token])
+        return [OwnedJob(job=job_view(job), account=job.account, miner=miners.get(job.id)) for job in jobs]
 
     async def wait(self, who: Principal, job: str, seconds: float) -> JobDetail:
         """The job once it has ended, or as it is when the time is up. Raises `JobNotFound`."""

@@ -26,7 +26,7 @@ from aitbc.modules.ai.models.life import HOLD_MARGIN, PROLONGED_EARLY, State, ho
 from aitbc.modules.ai.models.tables import JobRow
 from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.models.views import hold_of
-from aitbc.modules.trading.api import FeeQuote, PlaceHold, SettleHold, TradingApi
+from aitbc.modules.trading.api import FeeQuote, PlaceHold, RaiseHold, SettleHold, TradingApi
 
 ORPHAN_AGE = timedelta(seconds=60)
 """How long a hold may be without an open job: the job may be about to be written, or its event to be handled."""
@@ -45,6 +45,9 @@ AND kind = 'ai.job_succeeded' AND strpos(body, $1) > 0"""
 SAVE_PROLONGED = """
 UPDATE ai.jobs SET hold_expires_at = greatest(hold_expires_at, $2)
 WHERE id IN (SELECT id FROM ai.jobs WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE)"""
+
+# Only what still waits: what is leased was leased for what it offered.
+SAVE_RAISED = "UPDATE ai.jobs SET max_price_units = greatest(max_price_units, $2) WHERE id = $1 AND state = 'queued'"
 
 log = structlog.get_logger("aitbc.ai")
 
@@ -70,6 +73,15 @@ class Payments:
                 reference=job.id,
             )
         )
+
+    async def raise_hold(self, job: str, payer: str, amount_units: int) -> None:
+        """Hold more for a job that waits; one that is taken meanwhile costs what it offered, and the rest goes back.
+
+        Raises `InsufficientFunds`, and `HoldNotOpen` for a job that has ended.
+        """
+        await self._trading.raise_hold(RaiseHold(hold=hold_of(job), payer=payer, amount_units=amount_units))
+        async with self._db.raw() as connection:
+            await connection.execute(SAVE_RAISED, ids.decode("job", job), amount_units)
 
     async def is_held_for_delivery(self, job: JobValue) -> bool:
         """Whether a job's money is held until a result that is accepted now is paid; a short hold is prolonged.

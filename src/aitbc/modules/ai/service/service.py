@@ -10,6 +10,7 @@ Each part has a state of its own; arrows point at the parts that one uses.
     results ──────► verification ──► jobs, artifacts, output_parts
         └─────────► attempts ──► payments, wakeups, durations
     runs ──► stops ──► attempts ◄── sweeper, holds   retention ──► artifacts, wakeups
+    job_payments ──► jobs, stops, payments           kind_healths ──► fleet_view, durations
 """
 
 from collections.abc import Sequence
@@ -45,8 +46,10 @@ from aitbc.modules.ai.service.fleet_view import FleetView
 from aitbc.modules.ai.service.holds import Holds
 from aitbc.modules.ai.service.job_events import JobEvents
 from aitbc.modules.ai.service.job_logs import JobLogs
+from aitbc.modules.ai.service.job_payments import JobPayments
 from aitbc.modules.ai.service.job_queue import JobQueue
 from aitbc.modules.ai.service.jobs import Jobs
+from aitbc.modules.ai.service.kind_health import KindHealths
 from aitbc.modules.ai.service.live_bookings import LiveBookings
 from aitbc.modules.ai.service.metrics import measure
 from aitbc.modules.ai.service.output_parts import OutputParts
@@ -97,6 +100,7 @@ class AiService:
         self.output_parts = OutputParts(db, watched)
         self.job_events = JobEvents(self.jobs, self.job_logs, self.output_parts, self.wakeups)
         self.explanations = Explanations(self.jobs, self.job_queue, self.fleet_view, self.durations)
+        self.kind_healths = KindHealths(self.fleet_view, self.durations)
         # From the miner's side
         self.attempts = Attempts(db, self.payments, self.wakeups, self.durations)
         self.dispatch = Dispatch(db, dealer, self.wakeups, self.attempts)
@@ -104,6 +108,7 @@ class AiService:
         self.results = Results(db, self.attempts, verification, self.payments)
         # What ends jobs otherwise
         self.stops = Stops(db, self.attempts)
+        self.job_payments = JobPayments(self.jobs, self.stops, self.payments)
         self.booking_ends = BookingEnds(db, self.attempts)
         self.runs = Runs(self.stops, platform.draining)
         self.payment_audit = PaymentAudit(db, trading)

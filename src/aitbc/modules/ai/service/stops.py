@@ -47,12 +47,19 @@ class Stops:
         self._db = db
         self._attempts = attempts
 
-    @retrying
     async def cancel(self, who: Principal, job: str, once: IdempotencyKey) -> Job:
         """Cancel a job; its money goes back.
 
         Repeating it is harmless. Raises `JobNotFound`, `IllegalMove` once it has ended otherwise.
         """
+        return await self._cancel(who, job, once, open_only=False)
+
+    async def cancel_open(self, who: Principal, job: str, once: IdempotencyKey) -> Job:
+        """The same for a job that must not have ended: one that was canceled before is an `IllegalMove` too."""
+        return await self._cancel(who, job, once, open_only=True)
+
+    @retrying
+    async def _cancel(self, who: Principal, job: str, once: IdempotencyKey, *, open_only: bool) -> Job:
         async with self._db.unit_of_work() as uow:
             earlier = await uow.replay(once, Job)
             if earlier is not None:
@@ -60,7 +67,7 @@ class Stops:
             row = await uow.find(JobRow, job, lock=True, missing=JobNotFound)
             if not who.owns(row.account):
                 raise JobNotFound
-            if row.state != State.CANCELED:
+            if row.state != State.CANCELED or open_only:
                 attempt = None
                 if row.attempt is not None:
                     attempt = await uow.find(AttemptRow, row.attempt, lock=True)

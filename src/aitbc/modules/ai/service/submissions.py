@@ -1,5 +1,7 @@
 """Submitting jobs: planned, paid for by a hold, and only then written to the queue."""
 
+from msgspec import structs
+
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import money
@@ -54,6 +56,11 @@ class Submissions:
                 return earlier
             raise
         return await self._write(job, once)
+
+    async def submit_quoted(self, who: Principal, command: SubmitJob, once: IdempotencyKey) -> Job:
+        """Submit a job for the most that it can cost, whatever the command offers. Raises as `submit`."""
+        plan = await self._planner.plan(who, command)
+        return await self.submit(who, structs.replace(command, max_price=money.render(plan.price_max_units)), once)
 
     async def _write(self, job: JobValue, once: IdempotencyKey) -> Job:
         try:

@@ -62,7 +62,7 @@ class BookingOfGpuController(Controller):
         return purchased(await gpu.bookings.book(who, command, once))
 
     @post("/bid", status_code=201, opt=NATURAL)
-    async def bid(self, gpu: Gpu, data: JSONBody[GpuBidBody]) -> None:
+    async def bid(self, gpu: Gpu, query: QueryParams, data: JSONBody[GpuBidBody]) -> None:
         """Refuse a bid for one GPU: it does not say whether its amount is for an hour or for all of them."""
         await gpu.listings.get(data.gpu_id)
         raise BidNotDone
@@ -141,6 +141,6 @@ class CoordinatorBookings(Controller):
         )
 
     @post("/payments/send", status_code=200, opt=NATURAL)
-    async def send(self) -> None:
+    async def send(self, query: QueryParams) -> None:
         """Refuse to send money: nothing is done, so nothing is done twice."""
         raise SendingNotDone

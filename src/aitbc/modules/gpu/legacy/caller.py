@@ -17,4 +17,9 @@ ENROL = {"permission": "miners:enrol", "idempotency": "natural"}
 MANAGE_ONCE = {"permission": "miners:manage"}
 """What takes an Idempotency-Key."""
 MANAGE = MANAGE_ONCE | {"idempotency": "natural"}
-POLL = MANAGE | {"waits": True}
+AS_MINER = MANAGE | {"alternative": "miners:work"}
+"""What a miner's own key, its `session_token`, may do as well: for this miner alone."""
+POLL = AS_MINER | {"waits": True}
+READ_AS_MINER = READ | {"alternative": "miners:work"}
+READ_BY_POST_AS_MINER = READ_BY_POST | {"alternative": "miners:work"}
+UPDATE = ENROL | {"alternative": "miners:work"}

@@ -10,13 +10,16 @@ from msgspec import Struct
 from aitbc.kernel.legacy.amounts import optional_amount_of, units_of
 from aitbc.kernel.legacy.errors import converted, invalid
 from aitbc.kernel.legacy.spellings import first_list, first_text
+from aitbc.kernel.legacy.task_types import kind_named
 from aitbc.modules.gpu.api import DEVICES_MAX, Device, Inventory, Miner
+from aitbc.modules.gpu.models.gpus import gpus_of
 from aitbc.modules.gpu.models.offer import Offer
 from aitbc.modules.gpu.service.legacy_miners import LegacyMiner
 
 KIND = "chat"
 """What a legacy miner that names no kinds of work does: it answers prompts."""
 FIELD = "/capabilities"
+PRICES = ("price_per_hour", "pricing_per_hour", "price")
 MIB_PER_GB = 1024
 GB_AT_MOST = 1024
 """A bare `memory` up to here is in gigabytes, a larger one in megabytes."""
@@ -33,24 +36,16 @@ class Capabilities(Struct, frozen=True):
 
 def read_capabilities(found: Mapping[str, Any], region: str | None) -> Capabilities:
     """The terms of a free object of capabilities. Raises `Invalid` for what cannot be meant."""
-    devices = _devices(found)
-    names = list(dict.fromkeys(device["name"] for device in devices if device.get("name")))
-    kinds = first_list(found, "kinds", "job_types", "supported_kinds") or [KIND]
-    models = first_list(found, "supported_models", "models")
-    offer = {
-        "kinds": kinds,
-        "models": {KIND: models} if models and KIND in kinds else {},
-        "device": "gpu" if devices else "cpu",
-        "gpu_models": names[:8],
-        "cuda": first_text(found, "cuda_version", "cuda"),
-        "vram_mib": max((device.get("memory_total_mib") or 0 for device in devices), default=0),
-        "region": region or first_text(found, "region"),
-    }
-    return Capabilities(
-        offer=converted(offer, Offer, FIELD),
-        inventory=converted({"devices": devices}, Inventory, FIELD),
-        price_units=_price(found),
-    )
+    kinds = _kinds(found) or [KIND]
+    return _terms(found, kinds, _models(found, kinds), _devices(found), region or first_text(found, "region"))
+
+
+def read_update(found: Mapping[str, Any], region: str | None, before: Miner) -> Capabilities:
+    """The terms of a miner after a partial update: what it says nothing of stays. Raises `Invalid`."""
+    kinds = _kinds(found) or list(before.kinds)
+    models = _models(found, kinds) or {kind: list(served) for kind, served in before.models.items() if kind in kinds}
+    known = [msgspec.to_builtins(gpu) for _, gpu in gpus_of(before)]
+    return _terms(found, kinds, models, _updated(found, known), region or first_text(found, "region") or before.region)
 
 
 def capabilities_of(found: LegacyMiner) -> dict[str, Any]:
@@ -66,12 +61,6 @@ def capabilities_of(found: LegacyMiner) -> dict[str, Any]:
         "models": sorted({model for models in miner.models.values() for model in models}),
         "price_per_hour": optional_amount_of(found.price_units),
     }
-
-
-def gpus_of(miner: Miner) -> list[tuple[str, Device]]:
-    """The GPUs of a miner, each with its id: that of the miner, a dash, and its place among the devices."""
-    devices = enumerate(miner.inventory.devices)
-    return [(f"{miner.id}-{place}", device) for place, device in devices if device.type != "cpu"]
 
 
 def with_readings(
@@ -92,6 +81,42 @@ def with_readings(
     return msgspec.structs.replace(inventory, devices=tuple(devices))
 
 
+def _kinds(found: Mapping[str, Any]) -> list[Any]:
+    """The kinds of work that are named, by whichever word."""
+    words = first_list(found, "kinds", "job_types", "supported_kinds")
+    return [kind_named(word) if isinstance(word, str) else word for word in words]
+
+
+def _models(found: Mapping[str, Any], kinds: list[Any]) -> dict[str, list[Any]]:
+    """The models that are named; they answer prompts."""
+    models = first_list(found, "supported_models", "models")
+    return {KIND: models} if models and KIND in kinds else {}
+
+
+def _terms(
+    found: Mapping[str, Any],
+    kinds: list[Any],
+    models: Mapping[str, list[Any]],
+    devices: list[dict[str, Any]],
+    region: str | None,
+) -> Capabilities:
+    names = list(dict.fromkeys(device["name"] for device in devices if device.get("name")))
+    offer = {
+        "kinds": kinds,
+        "models": models,
+        "device": "gpu" if devices else "cpu",
+        "gpu_models": names[:8],
+        "cuda": first_text(found, "cuda_version", "cuda"),
+        "vram_mib": max((device.get("memory_total_mib") or 0 for device in devices), default=0),
+        "region": region,
+    }
+    return Capabilities(
+        offer=converted(offer, Offer, FIELD),
+        inventory=converted({"devices": devices}, Inventory, FIELD),
+        price_units=_price(found),
+    )
+
+
 def _devices(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The GPUs that are named, each as a device; with `gpu_count` one stands for several."""
     named = found.get("gpus") or found.get("gpu") or []
@@ -103,6 +128,20 @@ def _devices(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     if len(devices) == 1 and isinstance(count, int) and 1 < count <= DEVICES_MAX:
         devices *= count
     return [device | {"index": place} for place, device in enumerate(devices)]
+
+
+def _updated(found: Mapping[str, Any], known: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The GPUs of a miner after an update, each in its place; another model keeps nothing but its version of CUDA."""
+    devices = _devices(found) or [{"runtime_version": first_text(found, "cuda_version", "cuda")}] * len(known)
+    if len(devices) == 1 and devices[0].get("name") is None:
+        devices = devices * max(len(known), 1)  # an update that names none means all of them
+    gpus = []
+    for place, device in enumerate(devices):
+        before = known[place] if place < len(known) else {}
+        if device.get("name") not in (None, before.get("name")):
+            before = {"runtime_version": before.get("runtime_version")}
+        gpus.append(before | {name: value for name, value in device.items() if value is not None} | {"index": place})
+    return gpus
 
 
 def _device(one: Any, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,6 +182,5 @@ def _number(size: Any) -> float | None:
 
 
 def _price(found: Mapping[str, Any]) -> int | None:
-    names = ("price_per_hour", "pricing_per_hour", "price")
-    name = next((name for name in names if found.get(name) is not None), None)
+    name = next((name for name in PRICES if found.get(name) is not None), None)
     return None if name is None else units_of(found[name], f"{FIELD}/{name}")

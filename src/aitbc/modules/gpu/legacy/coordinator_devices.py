@@ -10,11 +10,11 @@ from aitbc.kernel.legacy.caller import Who
 from aitbc.kernel.legacy.errors import required
 from aitbc.kernel.legacy.paging import read_query
 from aitbc.modules.gpu.legacy.caller import MANAGE, MINER, READ, READ_BY_POST, Gpu
-from aitbc.modules.gpu.legacy.capabilities import gpus_of, with_readings
-from aitbc.modules.gpu.legacy.devices import find_device, model_wanted
-from aitbc.modules.gpu.legacy.model_fit import Fit, fit
+from aitbc.modules.gpu.legacy.capabilities import with_readings
+from aitbc.modules.gpu.legacy.devices import Fit, FitBody, find_device, fit_of
 from aitbc.modules.gpu.legacy.shapes import MIB_PER_GIB, DeviceQuery, Label
 from aitbc.modules.gpu.models.catalogue import is_consumer
+from aitbc.modules.gpu.models.gpus import gpus_of
 from aitbc.modules.gpu.service.legacy_work import LegacyHeartbeat
 
 MINERS_MAX = 1000
@@ -147,5 +147,15 @@ class CoordinatorDevices(Controller):
         name = read_query(query, DeviceQuery).gpu_id
         if name is None:
             raise required("?gpu_id")
-        _, device = await find_device(gpu, who, name)
-        return fit(name, device.memory_total_mib, model_wanted(query))
+        return await fit_of(gpu, who, name, query)
+
+
+class CoordinatorFit(Controller):
+    """How a model fits a GPU, by the path that the coordinator had of the marketplace."""
+
+    @post("/v1/marketplace/edge-gpu/{name:str}/optimize", status_code=200, opt=READ_BY_POST)
+    async def optimize(
+        self, gpu: Gpu, who: Who, query: QueryParams, name: FromPath[str], data: JSONBody[FitBody | None] = None
+    ) -> Fit:
+        """How a model fits a GPU of the caller's."""
+        return await fit_of(gpu, who, name, query, data)

@@ -14,11 +14,11 @@ from aitbc.kernel.legacy.paging import read_query
 from aitbc.kernel.primitives.errors import NotFound
 from aitbc.modules.gpu.api import Device
 from aitbc.modules.gpu.legacy.caller import MINER, READ, READ_BY_POST, Gpu
-from aitbc.modules.gpu.legacy.capabilities import gpus_of
 from aitbc.modules.gpu.legacy.miners import gpu_views
-from aitbc.modules.gpu.legacy.model_fit import Fit, fit
-from aitbc.modules.gpu.legacy.shapes import CatalogueQuery, DeviceQuery, MinerGpu, PageQuery
+from aitbc.modules.gpu.legacy.shapes import CatalogueQuery, DeviceQuery, Label, MinerGpu, PageQuery
 from aitbc.modules.gpu.models.catalogue import CATALOGUE, ConsumerGpu, is_consumer
+from aitbc.modules.gpu.models.gpus import gpus_of
+from aitbc.modules.gpu.models.model_fit import fit
 from aitbc.modules.gpu.service import GpuService
 from aitbc.modules.gpu.service.legacy_miners import LegacyMiner
 
@@ -82,6 +82,28 @@ class Scanned(Struct, frozen=True, kw_only=True):
     """Those for consumers."""
 
 
+class FitBody(Struct, frozen=True, kw_only=True):
+    """Which model is to be fitted; what else is asked of it is passed over, since nothing is promised."""
+
+    model_name: Label | None = None
+    model: Label | None = None
+
+
+class Fit(Struct, frozen=True, kw_only=True):
+    """How a model goes onto a GPU."""
+
+    gpu_id: str
+    model_name: str
+    optimized: bool
+    """Whether there is a setting under which it fits."""
+    latency_reduction: float
+    """Always zero: nothing is promised that was not measured."""
+    precision: str | None
+    memory_needed_mib: int | None
+    memory_total_mib: int | None
+    note: str
+
+
 class DeviceController(Controller):
     """The catalogue, and the GPUs of miners, on the module's own port."""
 
@@ -119,8 +141,14 @@ class DeviceController(Controller):
         self, gpu: Gpu, who: Who, query: QueryParams, name: FromPath[str], data: JSONBody[dict[str, Any]]
     ) -> Fit:
         """How a model fits a GPU."""
-        _, device = await find_device(gpu, who, name)
-        return fit(name, device.memory_total_mib, model_wanted(query))
+        return await fit_of(gpu, who, name, query)
+
+    @post("/{name:str}/optimize", status_code=200, opt=READ_BY_POST)
+    async def optimize_gpu(
+        self, gpu: Gpu, who: Who, query: QueryParams, name: FromPath[str], data: JSONBody[FitBody | None] = None
+    ) -> Fit:
+        """The same where the model stands in the body."""
+        return await fit_of(gpu, who, name, query, data)
 
 
 async def find_device(gpu: GpuService, who: Principal, name: str) -> tuple[LegacyMiner, Device]:
@@ -135,12 +163,23 @@ async def find_device(gpu: GpuService, who: Principal, name: str) -> tuple[Legac
     return owner, device
 
 
-def model_wanted(query: QueryParams) -> str:
-    """The model that a query names, up to 200 characters. Raises `Invalid` where it names none."""
-    model = read_query(query, DeviceQuery).model_name
+async def fit_of(gpu: GpuService, who: Principal, name: str, query: QueryParams, data: FitBody | None = None) -> Fit:
+    """How the model that a query or a body names fits a GPU of the caller's. Raises `GpuNotFound`, `Invalid`."""
+    _, device = await find_device(gpu, who, name)
+    model = read_query(query, DeviceQuery).model_name or (None if data is None else data.model_name or data.model)
     if model is None:
         raise required("?model_name")
-    return model
+    found = fit(device.memory_total_mib, model)
+    return Fit(
+        gpu_id=name,
+        model_name=model,
+        optimized=found.precision is not None,
+        latency_reduction=0.0,
+        precision=found.precision,
+        memory_needed_mib=found.memory_needed_mib,
+        memory_total_mib=device.memory_total_mib,
+        note=found.note,
+    )
 
 
 def is_read(device: Device) -> bool:

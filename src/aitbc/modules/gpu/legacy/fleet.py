@@ -10,8 +10,7 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.legacy.caller import Who
 from aitbc.kernel.legacy.paging import read_query
 from aitbc.modules.gpu.legacy.caller import ENROL, MANAGE, MINER, READ, Gpu
-from aitbc.modules.gpu.legacy.capabilities import gpus_of
-from aitbc.modules.gpu.legacy.miners import enrol, remove
+from aitbc.modules.gpu.legacy.miners import enrol
 from aitbc.modules.gpu.legacy.shapes import (
     MINER_STATES,
     MinersQuery,
@@ -20,11 +19,12 @@ from aitbc.modules.gpu.legacy.shapes import (
     RegisterBody,
     WithToken,
     gpu_view,
-    is_busy,
     miner_view,
 )
+from aitbc.modules.gpu.models.gpus import gpus_of
 from aitbc.modules.gpu.service import GpuService
 from aitbc.modules.gpu.service.legacy_miners import PRESENT, LegacyMiner
+from aitbc.modules.gpu.service.miner_history import is_busy
 
 DEACTIVATED = "deactivated by its owner"
 TEST_MINER = "debug-test-miner"
@@ -80,7 +80,7 @@ class CoordinatorFleet(Controller):
     @delete("/admin/miners/{name:str}", status_code=200, opt=MANAGE)
     async def remove(self, gpu: Gpu, who: Who, name: FromPath[str]) -> MinerStatus:
         """Remove a miner for good."""
-        found = await remove(gpu, who, name)
+        found = await gpu.legacy_miners.remove(who, MINER.check(name))
         return MinerStatus(miner_id=found.legacy_id, status="deregistered")
 
     @post("/v1/admin/debug/create-test-miner", status_code=200, opt=ENROL)

@@ -4,7 +4,6 @@ coordinator's."""
 import secrets
 from typing import Any
 
-import msgspec
 from litestar import Controller, Response, delete, get, post, put
 from litestar.datastructures import Headers
 from litestar.di import NamedDependency
@@ -16,13 +15,24 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.legacy.amounts import optional_amount_of, optional_units_of
 from aitbc.kernel.legacy.caller import Who
 from aitbc.kernel.legacy.paging import read_query
+from aitbc.kernel.legacy.task_types import kind_named
 from aitbc.kernel.legacy.times import time_of
 from aitbc.kernel.primitives.money import ASSET
 from aitbc.modules.ai.api import Outcome
-from aitbc.modules.gpu.api import Inventory, Miner, MinerNotFound
-from aitbc.modules.gpu.legacy.caller import ENROL, MANAGE, MINER, POLL, READ, READ_BY_POST, Gpu
-from aitbc.modules.gpu.legacy.capabilities import capabilities_of, gpus_of, read_capabilities, with_readings
-from aitbc.modules.gpu.legacy.outputs import output_of, payload_of, reason_of, says_failed, usage_of
+from aitbc.modules.gpu.api import Inventory, Miner
+from aitbc.modules.gpu.legacy.caller import (
+    AS_MINER,
+    ENROL,
+    MANAGE,
+    MINER,
+    POLL,
+    READ_AS_MINER,
+    READ_BY_POST_AS_MINER,
+    UPDATE,
+    Gpu,
+)
+from aitbc.modules.gpu.legacy.capabilities import capabilities_of, read_capabilities, read_update, with_readings
+from aitbc.modules.gpu.legacy.outputs import output_of, payload_of, says_failed, usage_of
 from aitbc.modules.gpu.legacy.shapes import (
     OUTCOMES,
     Assigned,
@@ -47,19 +57,18 @@ from aitbc.modules.gpu.legacy.shapes import (
     Updated,
     UpdatedMiner,
     gpu_view,
-    is_busy,
     job_view,
 )
-from aitbc.modules.gpu.models.life import Status
+from aitbc.modules.gpu.models.gpus import gpus_of
 from aitbc.modules.gpu.service import GpuService
 from aitbc.modules.gpu.service.enrolment import Enrolled
 from aitbc.modules.gpu.service.legacy_miners import LegacyMiner, RegisterLegacyMiner
-from aitbc.modules.gpu.service.legacy_work import LegacyHeartbeat
-from aitbc.modules.gpu.service.miner_history import WorkedJobFilter
-from aitbc.modules.gpu.service.work import ReportFailure
+from aitbc.modules.gpu.service.legacy_work import FAILED, LegacyHeartbeat
+from aitbc.modules.gpu.service.miner_history import WorkedJobFilter, is_busy
 
 HISTORY_MAX = 100
-ERROR_LENGTH_MAX = 2000
+POLL_SECONDS_MAX = 4.0
+"""How long a poll waits at most: legacy clients give up after 5 s, whatever they ask for."""
 LEAVING = frozenset({"offline", "stopped", "shutdown"})
 PAUSED = frozenset({"maintenance", "paused", "draining"})
 
@@ -68,8 +77,8 @@ class MinerController(Controller):
     """What both addresses do alike; the answers that differ are made by the subclasses."""
 
     path = "/v1/miners"
-    poll_seconds: float
-    """How long a poll waits that does not say how long."""
+    updated_word = "ok"
+    """The status of new capabilities."""
     no_work_status: int
     """The status of a poll without work; its body is `null`, or none with 204."""
 
@@ -85,7 +94,7 @@ class MinerController(Controller):
         """The answer to a registration."""
         raise NotImplementedError
 
-    @post("/heartbeat", status_code=200, opt=MANAGE)
+    @post("/heartbeat", status_code=200, opt=AS_MINER)
     async def heartbeat(
         self, gpu: Gpu, who: Who, headers: Headers, query: QueryParams, data: JSONBody[HeartbeatBody]
     ) -> Done:
@@ -111,8 +120,8 @@ class MinerController(Controller):
         query: QueryParams,
         data: JSONBody[PollBody],
     ) -> Response[Assigned | None]:
-        """Wait for a job."""
-        wait = self.poll_seconds if data.max_wait_seconds is None else data.max_wait_seconds
+        """Wait for a job, for as long as a legacy client waits for an answer."""
+        wait = POLL_SECONDS_MAX if data.max_wait_seconds is None else min(data.max_wait_seconds, POLL_SECONDS_MAX)
         lease = await gpu.legacy_work.poll(who, MINER.find(headers, query, data.miner_id), wait, admission)
         if lease is None:
             return Response(None, status_code=self.no_work_status)
@@ -123,16 +132,14 @@ class MinerController(Controller):
             Assigned(job_id=lease.job, payload=payload, constraints=constraints, expires_at=lease.expires_at)
         )
 
-    @post("/{name:str}/result", status_code=200, opt=MANAGE)
+    @post("/{name:str}/result", status_code=200, opt=AS_MINER)
     async def result(
         self, gpu: Gpu, who: Who, headers: Headers, query: QueryParams, name: FromPath[str], data: JSONBody[ResultBody]
     ) -> Struct:
         """Deliver the result of a job, or what says that there is none; a second result is refused with 409."""
         lease = await gpu.legacy_leases.find(who, MINER.find(headers, query, data.miner_id), name)
         if says_failed(data.result, success=data.success):
-            message = str(data.result)[:ERROR_LENGTH_MAX]
-            report = ReportFailure(token=lease.token, fault="unknown", reason="failed", message=message)
-            return self.delivered(await gpu.legacy_work.fail(who, lease, report))
+            return self.delivered(await gpu.legacy_work.fail(who, lease, FAILED, str(data.result)))
         usage = usage_of(data.result, data.metrics or {})
         return self.delivered(await gpu.legacy_work.deliver(who, lease, output_of(lease.kind, data.result), usage))
 
@@ -140,23 +147,21 @@ class MinerController(Controller):
         """The answer to a result."""
         raise NotImplementedError
 
-    @post("/{name:str}/fail", status_code=200, opt=MANAGE)
+    @post("/{name:str}/fail", status_code=200, opt=AS_MINER)
     async def fail(
         self, gpu: Gpu, who: Who, headers: Headers, query: QueryParams, name: FromPath[str], data: JSONBody[FailBody]
     ) -> Struct:
         """Give a job up: another miner may have it."""
         lease = await gpu.legacy_leases.find(who, MINER.find(headers, query, data.miner_id), name)
         error = "" if data.error is None else str(data.error)
-        reason, fault = reason_of(data.error_code or "failed")
-        message = (data.error_message or error)[:ERROR_LENGTH_MAX]
-        report = {"token": lease.token, "fault": fault, "reason": reason, "message": message}
-        return self.failed(await gpu.legacy_work.fail(who, lease, msgspec.convert(report, ReportFailure)))
+        code = data.error_code or FAILED
+        return self.failed(await gpu.legacy_work.fail(who, lease, code, data.error_message or error))
 
     def failed(self, outcome: Outcome) -> Struct:
         """The answer to a failure."""
         raise NotImplementedError
 
-    @post("/{name:str}/earnings", status_code=200, opt=READ_BY_POST)
+    @post("/{name:str}/earnings", status_code=200, opt=READ_BY_POST_AS_MINER)
     async def earnings(self, gpu: Gpu, who: Who, query: QueryParams, name: FromPath[str]) -> EarningsView:
         """What a miner earned in a time, and what is set aside for it."""
         found, wish = await gpu.legacy_miners.find(who, MINER.check(name)), read_query(query, EarningsQuery)
@@ -181,12 +186,12 @@ class MinerController(Controller):
             ],
         )
 
-    @put("/{name:str}/capabilities", opt=ENROL)
+    @put("/{name:str}/capabilities", opt=UPDATE)
     async def capabilities(self, gpu: Gpu, who: Who, name: FromPath[str], data: JSONBody[RegisterBody]) -> Struct:
         """Record what a registered miner can do from now on; what it says nothing of stays."""
         row, _ = await gpu.legacy_keys.acting_miner(who, MINER.check(name))
         before = await gpu.legacy_miners.find(who, row.legacy_id)
-        can = read_capabilities(data.capabilities, data.region or before.miner.region)
+        can = read_update(data.capabilities, data.region, before.miner)
         command = RegisterLegacyMiner(
             legacy_id=row.legacy_id,
             offer=can.offer,
@@ -194,17 +199,18 @@ class MinerController(Controller):
             inventory=can.inventory,
             price_units=before.price_units if can.price_units is None else can.price_units,
         )
-        enrolled = await gpu.legacy_miners.register(who, command, restarted=False)
-        return self.updated(await gpu.legacy_miners.find(who, row.legacy_id), enrolled)
+        return await self.updated(gpu, who, command)
 
-    def updated(self, miner: LegacyMiner, enrolled: Enrolled) -> Struct:
-        """The answer to new capabilities."""
-        raise NotImplementedError
+    async def updated(self, gpu: GpuService, who: Principal, command: RegisterLegacyMiner) -> Struct:
+        """Record new capabilities, and say which they are; the keys of the miner stay."""
+        await gpu.legacy_miners.update(who, command)
+        miner = await gpu.legacy_miners.find(who, command.legacy_id)
+        return Updated(status=self.updated_word, miner_id=miner.legacy_id, capabilities=capabilities_of(miner))
 
     @delete("/{name:str}", status_code=200, opt=MANAGE)
     async def remove(self, gpu: Gpu, who: Who, name: FromPath[str]) -> Struct:
         """Remove a miner for good; what it works on goes to others."""
-        return self.removed(await remove(gpu, who, name))
+        return self.removed(await gpu.legacy_miners.remove(who, MINER.check(name)))
 
     def removed(self, miner: LegacyMiner) -> Struct:
         """The answer to a removal."""
@@ -214,10 +220,9 @@ class MinerController(Controller):
 class LegacyMinerController(MinerController):
     """Miners that speak to the module's own port."""
 
-    poll_seconds = 5.0
     no_work_status = 200
 
-    @get("/{name:str}/gpus", opt=READ)
+    @get("/{name:str}/gpus", opt=READ_AS_MINER)
     async def gpus(self, gpu: Gpu, who: Who, name: FromPath[str]) -> list[MinerGpu]:
         """List the GPUs of a miner."""
         return await gpu_views(gpu, await gpu.legacy_miners.find(who, MINER.check(name)))
@@ -236,10 +241,6 @@ class LegacyMinerController(MinerController):
         """With the state of the job."""
         return Failed(status="ok", job_id=outcome.job, error="recorded", state=outcome.state)
 
-    def updated(self, miner: LegacyMiner, enrolled: Enrolled) -> Updated:
-        """What the miner can do."""
-        return Updated(status="ok", miner_id=miner.legacy_id, capabilities=capabilities_of(miner))
-
     def removed(self, miner: LegacyMiner) -> Removed:
         """In words."""
         return Removed(status="ok", miner_id=miner.legacy_id, message=f"Miner {miner.legacy_id} was removed")
@@ -248,20 +249,20 @@ class LegacyMinerController(MinerController):
 class CoordinatorMinerController(MinerController):
     """Miners that speak to the older coordinator."""
 
-    poll_seconds = 15.0
+    updated_word = "updated"
     no_work_status = 204
 
-    @post("/{name:str}/jobs", status_code=200, opt=READ_BY_POST)
+    @post("/{name:str}/jobs", status_code=200, opt=READ_BY_POST_AS_MINER)
     async def jobs(self, gpu: Gpu, who: Who, query: QueryParams, name: FromPath[str]) -> MinerJobs:
         """List what a miner works on and worked on, from the newest on."""
         found, wish = await gpu.legacy_miners.find(who, MINER.check(name)), read_query(query, MinerJobsQuery)
-        state = wish.job_status or wish.status
+        state, task = wish.job_status or wish.status, wish.job_type or wish.type
         jobs, total = await gpu.miner_history.jobs(
             who,
             found.miner.id,
             WorkedJobFilter(
-                kind=wish.job_type or wish.type,
-                outcomes=None if state is None else frozenset(OUTCOMES.states(state)),
+                kind=None if task is None else kind_named(task),
+                outcomes=None if state is None else frozenset(OUTCOMES.known_states(state, "?status")),
                 earned_min_units=optional_units_of(wish.min_reward, "?min_reward"),
                 offset=wish.offset,
                 limit=wish.limit,
@@ -292,8 +293,12 @@ class CoordinatorMinerController(MinerController):
         """Nothing more."""
         return Done()
 
-    def updated(self, miner: LegacyMiner, enrolled: Enrolled) -> UpdatedMiner:
-        """What the miner can do, and its new API key."""
+    async def updated(self, gpu: GpuService, who: Principal, command: RegisterLegacyMiner) -> Struct:
+        """What the miner can do, and for its owner a new API key of it; one that comes with its own goes on with it."""
+        if who.subject is not None:
+            return await super().updated(gpu, who, command)
+        enrolled = await gpu.legacy_miners.register(who, command, restarted=False)
+        miner = await gpu.legacy_miners.find(who, command.legacy_id)
         return UpdatedMiner(
             miner_id=miner.legacy_id,
             status="updated",
@@ -317,15 +322,6 @@ async def enrol(gpu: GpuService, who: Principal, name: str, data: RegisterBody) 
         price_units=can.price_units,
     )
     return await gpu.legacy_miners.register(who, command)
-
-
-async def remove(gpu: GpuService, who: Principal, name: str) -> LegacyMiner:
-    """End a miner for good. Raises `MinerNotFound`, also for one that was removed before."""
-    found = await gpu.legacy_miners.find(who, MINER.check(name))
-    if found.miner.status == Status.REMOVED:
-        raise MinerNotFound
-    await gpu.miners.remove(who, found.miner.id)
-    return found
 
 
 async def gpu_views(gpu: GpuService, found: LegacyMiner) -> list[MinerGpu]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from aitbc.kernel.legacy.errors import invalid
 from aitbc.kernel.legacy.spellings import first_text
+from aitbc.kernel.legacy.task_types import task_of
 from aitbc.kernel.primitives.errors import Invalid
 from aitbc.modules.ai.api import Lease
 
@@ -16,14 +17,12 @@ COUNT_MAX = 2**53 - 1
 WORD_LENGTH_MAX = 40
 ANSWERS = ("response", "output", "text", "content", "completion", "generated_text", "answer")
 FAILED = frozenset({"failed", "failure", "error"})
-REQUESTER = frozenset({"invalid_input", "invalid_request", "bad_request", "validation_error", "unsupported"})
-"""Codes by which a miner says that the request itself cannot be fulfilled."""
 
 
 def payload_of(lease: Lease) -> dict[str, Any]:
     """The input of a job, with what legacy miners look for: its type, and for a chat the prompt."""
     payload = dict(lease.input) if isinstance(lease.input, dict) else {"input": lease.input}
-    payload["type"] = lease.kind
+    payload["type"] = task_of(lease.kind)
     if lease.kind == "chat":
         payload["prompt"] = _prompt(payload.get("messages") or [])
     return payload
@@ -62,13 +61,6 @@ def says_failed(result: Any, *, success: bool | None) -> bool:
             return True
         return success is False and not any(result.get(name) for name in ANSWERS)
     return success is False and not result
-
-
-def reason_of(code: str) -> tuple[str, str]:
-    """The word and whose fault it is, of an error code that a miner chose."""
-    plain = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in code.lower()).strip("_")
-    word = plain[:WORD_LENGTH_MAX] if plain[:1].isalpha() else "failed"
-    return word, "requester" if word in REQUESTER else "unknown"
 
 
 def _prompt(messages: list[dict[str, Any]]) -> str:

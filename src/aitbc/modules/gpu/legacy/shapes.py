@@ -10,8 +10,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from aitbc.kernel.legacy.amounts import optional_amount_of
 from aitbc.kernel.legacy.states import StateNames
+from aitbc.kernel.legacy.task_types import task_of
 from aitbc.kernel.primitives.secret import masked
-from aitbc.modules.gpu.api import SLOTS_MAX, Device, Miner
+from aitbc.modules.gpu.api import SLOTS_MAX, Device
 from aitbc.modules.gpu.models.catalogue import Architecture
 from aitbc.modules.gpu.models.devices import CLAIMED
 from aitbc.modules.gpu.service.legacy_miners import LegacyMiner
@@ -31,7 +32,8 @@ OUTCOMES = StateNames(
         "lost": "FAILED",
         "released": "QUEUED",
         "canceled": "CANCELED",
-    }
+    },
+    aliases={"paid": "COMPLETED", "succeeded": "COMPLETED", "cancelled": "CANCELED"},
 )
 """Of a miner's attempts, as the states of their jobs were called."""
 
@@ -351,7 +353,7 @@ def job_view(legacy_id: str, job: WorkedJob) -> JobView:
     paid = "released" if job.receipt is not None else "escrowed" if job.outcome == "running" else None
     return JobView(
         job_id=job.job,
-        job_type=job.kind,
+        job_type=task_of(job.kind),
         state=OUTCOMES.word(job.outcome),
         assigned_miner_id=legacy_id,
         requested_at=job.made_at,
@@ -363,8 +365,3 @@ def job_view(legacy_id: str, job: WorkedJob) -> JobView:
         reward=optional_amount_of(job.earned_units),
         receipt_id=job.receipt,
     )
-
-
-def is_busy(miner: Miner, record: MinerRecord) -> bool:
-    """Whether every slot of a miner works."""
-    return record.inflight >= miner.slots

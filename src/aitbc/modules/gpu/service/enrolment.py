@@ -23,7 +23,7 @@ from aitbc.modules.gpu.api import SLOTS_MAX, Inventory
 from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.models.offer import Offer
 from aitbc.modules.gpu.models.tables import EnrolmentTokenRow, MinerRow, ProfileRow, StatusChangeRow
-from aitbc.modules.gpu.service.miner_rows import publish_change
+from aitbc.modules.gpu.service.miner_rows import renew_profile
 from aitbc.modules.gpu.service.settings import GpuSettings
 
 TOKEN_SECONDS = 3600
@@ -232,7 +232,10 @@ class Enrolment:
             elif row.account != token.account:
                 raise PublicKeyTaken
             else:
-                await _renew_profile(uow, row, command, at)
+                row.name = command.name
+                await renew_profile(
+                    uow, row, offer=command.capabilities, slots=command.slots, inventory=command.inventory, at=at
+                )
             token.used_at, token.miner = token.used_at or at, row.id
             shown = key_fingerprint(command.public_key)
             await uow.audit(token.account, token.id, "miner.enrol", row.id, name=row.name, fingerprint=shown)
@@ -243,18 +246,6 @@ class Enrolment:
         count = await uow.session.execute(select(func.count()).where(MinerRow.account == account, alive))
         if count.scalar_one() >= self._settings.miners_max:
             raise TooManyMiners
-
-
-async def _renew_profile(uow: UnitOfWork, row: MinerRow, command: Enrol, at: datetime) -> None:
-    row.name, row.slots, row.readings, row.devices = command.name, command.slots, None, None
-    profile = await uow.session.get_one(ProfileRow, row.id)
-    stored = command.capabilities.stored(command.inventory)
-    row.capabilities_version += profile.capabilities != stored
-    profile.capabilities, profile.updated_at = stored, at
-    profile.inventory = _text(command.inventory)
-    row.version += 1
-    await uow.session.flush()
-    await publish_change(uow, row, row.status, at)
 
 
 async def _add_miner(uow: UnitOfWork, command: Enrol, account: str, at: datetime) -> MinerRow:

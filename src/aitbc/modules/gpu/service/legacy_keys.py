@@ -42,11 +42,15 @@ class LegacyKeys:
     async def acting_miner(self, who: Principal, name: str | None) -> tuple[LegacyMinerRow, Principal]:
         """A live legacy miner of the caller's, and the caller acting as it. Without a name: the only one there is.
 
+        A miner's own key acts for this miner alone.
+
         Raises `MinerNotFound`, and `Malformed` where several have none of them named.
         """
         alive = MinerRow.status != Status.REMOVED.value
         query = select(LegacyMinerRow).join(MinerRow, MinerRow.id == LegacyMinerRow.miner)
         query = query.where(LegacyMinerRow.account == who.account, alive)
+        if who.subject is not None:
+            query = query.where(LegacyMinerRow.miner == who.subject)
         if name is not None:
             query = query.where(is_called(name))
         async with self._db.reading() as session:

@@ -56,6 +56,8 @@ class LegacyLeases:
             .where(LegacyLeaseRow.job == job, LegacyMinerRow.account == who.account)
             .order_by(LegacyLeaseRow.token.desc())
         )
+        if who.subject is not None:
+            query = query.where(LegacyLeaseRow.miner == who.subject)
         if name is not None:
             query = query.where(is_called(name))
         leases = await self._read(query.limit(1))

@@ -79,8 +79,38 @@ class LegacyMiners:
         await self._heartbeats.record(enrolled.miner)
         return enrolled
 
+    async def update(self, who: Principal, command: RegisterLegacyMiner) -> None:
+        """Record what a registered miner has and takes from now on; its keys and its work stay. It is a heartbeat.
+
+        Raises `MinerNotFound`.
+        """
+        row, miner = await self._keys.acting_miner(who, command.legacy_id)
+        assert row.miner is not None
+        await self._miners.set_profile(
+            miner, row.miner, offer=command.offer, slots=command.slots, inventory=command.inventory
+        )
+        await self._keys.assign(who, row.legacy_id, row.miner, command.price_units)
+        await self._heartbeats.record(row.miner)
+
+    async def remove(self, who: Principal, name: str) -> LegacyMiner:
+        """End a miner for good. Raises `MinerNotFound`, also for one that was removed before."""
+        found = await self.find(who, name)
+        if found.miner.status == Status.REMOVED:
+            raise MinerNotFound
+        await self._miners.remove(who, found.miner.id)
+        return found
+
     async def find(self, who: Principal, name: str) -> LegacyMiner:
-        """A miner of the caller's by the name it gave itself or by its id; any for an admin. Raises `MinerNotFound`."""
+        """A miner of the caller's by the name it gave itself or by its id; any for an admin. Raises `MinerNotFound`.
+
+        A miner's own key finds this miner alone.
+        """
+        found = await self._find(who, name)
+        if who.subject not in (None, found.miner.id):
+            raise MinerNotFound(UNKNOWN)
+        return found
+
+    async def _find(self, who: Principal, name: str) -> LegacyMiner:
         row = await self._keys.find(who, name)
         if row is not None and row.miner is not None:
             miner = await self._miners.owned(who, row.miner)

@@ -4,6 +4,7 @@ result."""
 import asyncio
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from aitbc.kernel.crypto.signing import canonical, value_digest, work_statement
@@ -18,10 +19,16 @@ from aitbc.modules.gpu.models.devices import shown_gpus
 from aitbc.modules.gpu.models.legacy import LegacyLeaseRow
 from aitbc.modules.gpu.models.values import Heartbeat
 from aitbc.modules.gpu.service.heartbeats import Heartbeats, readings_of
-from aitbc.modules.gpu.service.legacy_keys import LegacyKeys, acting_as
+from aitbc.modules.gpu.service.legacy_keys import LegacyKeys
 from aitbc.modules.gpu.service.legacy_leases import LegacyLeases
 from aitbc.modules.gpu.service.work import WAIT_SECONDS_MAX, AskForWork, DeliverResult, MinerWork, ReportFailure
 
+ERROR_LENGTH_MAX = 2000
+CODE_LENGTH_MAX = 40
+FAILED = "failed"
+"""The reason where a miner gives none."""
+REQUESTER = frozenset({"invalid_input", "invalid_request", "bad_request", "validation_error", "unsupported"})
+"""Codes by which a miner says that the request itself cannot be fulfilled."""
 OVER = "This job was delivered, given up or lost before."
 
 
@@ -124,10 +131,21 @@ class LegacyWork:
             raise LeaseLost(OVER)  # another request delivered the same meanwhile
         return outcome
 
-    async def fail(self, who: Principal, lease: LegacyLeaseRow, report: ReportFailure) -> Outcome:
-        """Give a job up. Raises `LeaseLost`."""
+    async def fail(self, who: Principal, lease: LegacyLeaseRow, code: str, message: str) -> Outcome:
+        """Give a job up, for the error code that the miner chose. Raises `LeaseLost`, `MinerNotFound`."""
         if lease.ended_at is not None:
             raise LeaseLost(OVER)
-        outcome = await self._work.fail(acting_as(who, lease.miner), lease.attempt, report)
+        reason, fault = reason_of(code)
+        told = {"token": lease.token, "fault": fault, "reason": reason, "message": message[:ERROR_LENGTH_MAX]}
+        report = msgspec.convert(told, ReportFailure)
+        _, miner = await self._keys.acting_miner(who, lease.miner)
+        outcome = await self._work.fail(miner, lease.attempt, report)
         await self._leases.close([lease.attempt])
         return outcome
+
+
+def reason_of(code: str) -> tuple[str, str]:
+    """The word and whose fault it is, of an error code that a miner chose."""
+    plain = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in code.lower()).strip("_")
+    word = plain[:CODE_LENGTH_MAX] if plain[:1].isalpha() else FAILED
+    return word, "requester" if word in REQUESTER else "unknown"

@@ -62,6 +62,11 @@ class MinerRecord(Struct, frozen=True, kw_only=True):
     themselves."""
 
 
+def is_busy(miner: Miner, record: MinerRecord) -> bool:
+    """Whether every slot of a miner works."""
+    return record.inflight >= miner.slots
+
+
 class PaidJob(Struct, frozen=True, kw_only=True):
     """A job that was paid for."""
 

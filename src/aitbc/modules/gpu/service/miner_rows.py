@@ -3,14 +3,16 @@ published."""
 
 from datetime import datetime
 
+import msgspec
 from sqlalchemy import Select, select
 
 from aitbc.kernel.database.unit_of_work import UnitOfWork
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
-from aitbc.modules.gpu.api import Miner, MinerNotFound
+from aitbc.modules.gpu.api import Inventory, Miner, MinerNotFound
 from aitbc.modules.gpu.models.bookings import BookingRow, count_time
 from aitbc.modules.gpu.models.life import Status
+from aitbc.modules.gpu.models.offer import Offer
 from aitbc.modules.gpu.models.tables import MinerRow, ProfileRow, ReputationRow, StatusChangeRow
 from aitbc.modules.gpu.models.views import miner_changed, miner_view
 
@@ -55,6 +57,21 @@ async def publish_change(uow: UnitOfWork, row: MinerRow, before: str, at: dateti
     kept = select(ProfileRow.capabilities, ProfileRow.shown).where(ProfileRow.miner == row.id)
     capabilities, shown = (await uow.session.execute(kept)).one()
     uow.publish(miner_changed(row, capabilities, shown, at))
+
+
+async def renew_profile(
+    uow: UnitOfWork, row: MinerRow, *, offer: Offer, slots: int, inventory: Inventory, at: datetime
+) -> None:
+    """Record what a miner has and takes from now on, and publish it."""
+    row.slots, row.readings, row.devices = slots, None, None
+    profile = await uow.session.get_one(ProfileRow, row.id)
+    stored = offer.stored(inventory)
+    row.capabilities_version += profile.capabilities != stored
+    profile.capabilities, profile.updated_at = stored, at
+    profile.inventory = msgspec.json.encode(inventory).decode()
+    row.version += 1
+    await uow.session.flush()
+    await publish_change(uow, row, row.status, at)
 
 
 def miner_of_key(who: Principal) -> str:

@@ -23,7 +23,14 @@ from aitbc.modules.gpu.models.offer import Offer
 from aitbc.modules.gpu.models.tables import MinerRow, ProfileRow
 from aitbc.modules.gpu.models.views import miner_view
 from aitbc.modules.gpu.service.booking_states import cancel_bookings
-from aitbc.modules.gpu.service.miner_rows import find_owned, miner_of_key, miners_query, publish_change, view_of
+from aitbc.modules.gpu.service.miner_rows import (
+    find_owned,
+    miner_of_key,
+    miners_query,
+    publish_change,
+    renew_profile,
+    view_of,
+)
 from aitbc.modules.trading.api import Earnings, TradingApi
 
 REMOVED = "its owner removed it"
@@ -175,6 +182,21 @@ class Miners:
                 row.version += 1
                 await uow.session.flush()
                 await publish_change(uow, row, row.status, at)
+            return await view_of(uow, row)
+
+    @retrying
+    async def set_profile(self, who: Principal, miner: str, *, offer: Offer, slots: int, inventory: Inventory) -> Miner:
+        """Record what a miner has and what it takes from now on; only the miner itself may say so.
+
+        Raises `MinerNotFound`, `MinerRemoved`.
+        """
+        if miner_of_key(who) != miner:
+            raise MinerNotFound
+        async with self._db.unit_of_work() as uow:
+            row = await uow.find(MinerRow, miner, lock=True, missing=MinerNotFound)
+            if row.status == Status.REMOVED:
+                raise MinerRemoved
+            await renew_profile(uow, row, offer=offer, slots=slots, inventory=inventory, at=now())
             return await view_of(uow, row)
 
     async def earnings(

@@ -1,19 +1,19 @@
 """The explorer and the chain as the older coordinator showed them."""
 
+from collections.abc import Sequence
+
 from litestar import Controller, get
 from litestar.params import FromPath, FromQuery
 from msgspec import Struct
 
-from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.legacy.amounts import amount_of
 from aitbc.kernel.legacy.caller import Who
 from aitbc.kernel.legacy.paging import Limit, Offset, OffsetItems, Word, offset_items
 from aitbc.kernel.primitives.money import ASSET
-from aitbc.modules.trading.legacy.caller import READ, Trading
+from aitbc.modules.trading.legacy.caller import READ, Trading, is_ours, require_ours
 from aitbc.modules.trading.legacy.explorer import newest_receipts
 from aitbc.modules.trading.legacy.shapes import LegacyBlock, LegacyReceipt, LegacyTransaction, block_of, transaction_of
-from aitbc.modules.trading.models.views import AccountView
-from aitbc.modules.trading.service import TradingService
+from aitbc.modules.trading.models.views import AccountEntry, AccountView
 
 RECENT = 5
 
@@ -100,7 +100,7 @@ class CoordinatorExplorer(Controller):
         self, trading: Trading, limit: FromQuery[Limit] = 20, offset: FromQuery[Offset] = 0, chain_id: Word = None
     ) -> OffsetItems[LegacyBlock]:
         """Blocks from the newest on."""
-        del chain_id
+        require_ours(chain_id)
         found = await trading.explorer.blocks(limit=offset + limit + 1, before=None)
         return offset_items(found, offset, limit, block_of)
 
@@ -117,14 +117,9 @@ class CoordinatorExplorer(Controller):
         self, trading: Trading, who: Who, limit: FromQuery[Limit] = 50, offset: FromQuery[Offset] = 0
     ) -> OffsetItems[LegacyAddress]:
         """The caller's own account; every one for the operator."""
-        rows = (
-            await trading.explorer.accounts(limit=offset + limit + 1, after=None)
-            if who.is_admin
-            else [await trading.explorer.account(who, who.account)]
-        )
-        page = offset_items(rows, offset, limit, lambda account: account)
-        items = [await _address(trading, who, account) for account in page.items]
-        return OffsetItems(items=tuple(items), next_offset=page.next_offset)
+        found = await trading.explorer.visible_accounts(who, limit=offset + limit + 1)
+        last = await trading.explorer.last_entries([account.account for account in found[offset:]], RECENT)
+        return offset_items(found, offset, limit, lambda account: _address(account, last[account.account]))
 
     @get("/v1/explorer/receipts", opt=READ)
     async def receipts(
@@ -140,8 +135,9 @@ class CoordinatorChain(Controller):
 
     @get(["/v1/status", "/v1/sync-status"], opt=READ)
     async def status(self, trading: Trading, chain_id: Word = None) -> ChainStatus:
-        """Its head; it is never behind, since this is where it is made."""
-        del chain_id
+        """Its head; it is never behind, since this is where it is made. Another chain is not available here."""
+        if not is_ours(chain_id):
+            return ChainStatus(status="unknown", available=False, height=None, hash=None, timestamp=None, tx_count=0)
         found = await trading.explorer.blocks(limit=1, before=None)
         head = found[0] if found else None
         return ChainStatus(
@@ -156,7 +152,7 @@ class CoordinatorChain(Controller):
     @get(["/v1/accounts/{address:str}", "/rpc/balance/{address:str}", "/rpc/getBalance/{address:str}"], opt=READ)
     async def account(self, trading: Trading, who: Who, address: FromPath[str], chain_id: Word = None) -> LegacyBalance:
         """An account's money: the caller's own, any for the operator."""
-        del chain_id
+        require_ours(chain_id)
         found = await trading.explorer.account(who, address)
         return LegacyBalance(
             address=found.account,
@@ -191,8 +187,7 @@ class CoordinatorChain(Controller):
         return Supply(total_supply=amount_of(issued), circulating_supply=amount_of(issued - fees), unit=ASSET)
 
 
-async def _address(trading: TradingService, who: Principal, account: AccountView) -> LegacyAddress:
-    recent = await trading.explorer.entries(who, account.account, limit=RECENT, before=None)
+def _address(account: AccountView, recent: Sequence[AccountEntry]) -> LegacyAddress:
     return LegacyAddress(
         address=account.account,
         balance=f"{float(account.owned):.6f}",

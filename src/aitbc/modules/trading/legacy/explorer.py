@@ -5,9 +5,21 @@ from litestar.params import FromQuery
 from msgspec import UNSET, UnsetType
 
 from aitbc.kernel.legacy.paging import Limit, Word
-from aitbc.modules.trading.legacy.caller import READ, Trading
-from aitbc.modules.trading.legacy.shapes import CHAIN, BlockPage, LegacyReceipt, ReceiptPage, block_of, receipt_of
+from aitbc.kernel.legacy.states import StateNames
+from aitbc.modules.trading.legacy.caller import CHAIN, READ, Trading, require_ours
+from aitbc.modules.trading.legacy.shapes import BlockPage, LegacyReceipt, ReceiptPage, block_of, receipt_of
 from aitbc.modules.trading.service import TradingService
+
+SUCCEEDED = "succeeded"
+JOB_STATES = StateNames(
+    {
+        **{state: state for state in ("queued", "leased", "running", SUCCEEDED, "failed", "canceled", "expired")},
+        "returned": "refunded",
+    },
+    aliases={**dict.fromkeys(("completed", "paid", "released", "issued"), SUCCEEDED)}
+    | {"pending": "queued", "escrowed": "queued", "cancelled": "canceled"},
+)
+"""The words that clients have for the state of a receipt's job or of its payment."""
 
 
 class LegacyExplorer(Controller):
@@ -21,7 +33,8 @@ class LegacyExplorer(Controller):
     @get(["/v1/explorer/blocks", "/api/v1/blocks"], opt=READ)
     async def blocks(self, trading: Trading, limit: FromQuery[Limit] = 10, chain_id: Word = None) -> BlockPage:
         """The newest blocks of the chain."""
-        return await newest_blocks(trading, limit, chain_id or CHAIN)
+        require_ours(chain_id)
+        return await newest_blocks(trading, limit, CHAIN)
 
     @get("/receipts", opt=READ)
     async def plain_receipts(self, trading: Trading, limit: FromQuery[Limit] = 10) -> ReceiptPage:
@@ -33,8 +46,8 @@ class LegacyExplorer(Controller):
     async def receipts(
         self, trading: Trading, limit: FromQuery[Limit] = 10, job_id: Word = None, status: Word = None
     ) -> ReceiptPage:
-        """The newest receipts, or that of a job; every receipt is of a job that succeeded."""
-        if status is not None and status.lower() not in ("succeeded", "completed"):
+        """The newest receipts, or that of a job; every receipt is of a job that succeeded and was paid."""
+        if status is not None and SUCCEEDED not in JOB_STATES.known_states(status, "?status"):
             return ReceiptPage(receipts=(), limit=limit, job_id=job_id, total=0)
         found = await newest_receipts(trading, limit, job_id)
         total = len(found) if job_id is not None else await trading.explorer.receipt_count()

@@ -4,7 +4,7 @@ from litestar import Controller, get
 from litestar.params import FromPath
 
 from aitbc.kernel.legacy.paging import Word
-from aitbc.modules.trading.legacy.caller import READ, Trading
+from aitbc.modules.trading.legacy.caller import READ, Trading, require_ours
 from aitbc.modules.trading.legacy.shapes import LegacyBlock, LegacyTransaction, block_of, transaction_of
 
 
@@ -12,7 +12,7 @@ def lookups(*, blocks: list[str], transactions: list[str]) -> type[Controller]:
     """The controller, at these paths; each ends in `{block:str}` or `{transaction:str}`."""
 
     class LookupController(Controller):
-        """Blocks and transactions by their names. There is one chain, whatever name a client gives it."""
+        """Blocks and transactions by their names, of the one chain that there is."""
 
         @get(blocks, opt=READ)
         async def block(self, trading: Trading, block: FromPath[str]) -> LegacyBlock:
@@ -24,7 +24,7 @@ def lookups(*, blocks: list[str], transactions: list[str]) -> type[Controller]:
             self, trading: Trading, transaction: FromPath[str], chain_id: Word = None
         ) -> LegacyTransaction:
             """A transaction by the hash that lists give it."""
-            del chain_id
+            require_ours(chain_id)
             return transaction_of(await trading.explorer.transaction(transaction))
 
     return LookupController

@@ -8,9 +8,6 @@ from msgspec import UNSET, Struct, UnsetType
 
 from aitbc.modules.trading.models.views import Block, LedgerTransaction, ReceiptLine, SignedReceipt
 
-CHAIN = "ait-devnet"
-"""The name that legacy clients give to a chain that they do not name."""
-
 
 class LegacyBlock(Struct, frozen=True, kw_only=True):
     """A block, with both names that legacy clients have for its count."""

@@ -24,6 +24,7 @@ from aitbc.modules.trading.api import (
     PayRent,
     PlaceHold,
     PriceAboveHold,
+    RaiseHold,
     Rent,
     SettleHold,
     Settlement,
@@ -41,6 +42,8 @@ from aitbc.modules.trading.models.records import (
 SYSTEM = "system"
 ISSUANCE, ESCROW, FEES = (UUID(int=number) for number in (1, 2, 3))
 """Where play money comes from, where held money lies, where fees go."""
+RAISED = "raised"
+"""Why a hold is voided that is placed anew in the same commit, with more money."""
 
 
 class Account(Struct):
@@ -75,7 +78,7 @@ class HeldMoney(Struct):
     placed_at: datetime
     expires_at: datetime
     placed_by: str = ""
-    """The transaction that placed it, when it was placed by this book."""
+    """The transaction that placed it, when it was placed or raised by this book."""
     ended_at: datetime | None = None
     ended_by: str | None = None
     reason: str | None = None
@@ -156,6 +159,8 @@ class Book:
     settled: dict[str, Settled] = field(default_factory=dict)
     """By hold: the settlements that were there, and those made here."""
     placed: list[HeldMoney] = field(default_factory=list)
+    raised: list[HeldMoney] = field(default_factory=list)
+    """Of the holds that were there before."""
     ended: list[HeldMoney] = field(default_factory=list)
     changed: set[UUID] = field(default_factory=set)
     postings: list[Posting] = field(default_factory=list)
@@ -195,6 +200,37 @@ class Book:
         )
         self.holds[hold.id] = hold
         self.placed.append(hold)
+        return hold.view()
+
+    def raise_hold(self, command: RaiseHold) -> Hold:
+        """Hold more for what a hold was placed for: it goes back whole, and is placed anew under its own id.
+
+        So the records of the chain read as ever, and the two transactions stand side by side in one commit.
+        """
+        hold, amount = self.holds.get(command.hold), command.amount_units
+        if hold is None:
+            raise HoldNotFound
+        if hold.payer != command.payer:
+            raise HoldDiffers
+        if hold.state != "open":
+            raise HoldNotOpen
+        if amount <= hold.amount_units:
+            return hold.view()
+        payer, escrow, before = self.accounts[ids.decode("acct", hold.payer)], self.accounts[ESCROW], hold.amount_units
+        if payer.balance_units + before < amount:
+            raise InsufficientFunds(available=render(payer.balance_units), needed=render(amount - before))
+        if amount > LARGEST or max(abs(payer.balance_units), abs(escrow.balance_units)) > LARGEST - 2 * (
+            before + amount
+        ):
+            raise AmountOverflow
+        back = ((escrow, -before), (payer, before))
+        self._post("void", back, hold=hold.id, reference=hold.reference, reason=RAISED)
+        anew = ((payer, -amount), (escrow, amount))
+        posting = self._post("hold", anew, hold=hold.id, reference=hold.reference)
+        payer.held_units += amount - before
+        if not hold.placed_by:
+            self.raised.append(hold)
+        hold.amount_units, hold.placed_at, hold.placed_by = amount, self.at, posting.id
         return hold.view()
 
     def settle(self, command: SettleHold) -> Settlement:

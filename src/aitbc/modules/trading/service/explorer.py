@@ -51,6 +51,13 @@ ENTRIES = """
 SELECT e.transaction_id, e.amount_units, e.balance_after_units, e.account_version, e.created_at, t.kind, t.reference, t.reason
 FROM trading.entries e JOIN trading.transactions t ON t.id = e.transaction_id {wanted}
 ORDER BY e.account_version DESC LIMIT {limit}"""
+LAST_ENTRIES = """
+SELECT e.account_id, e.transaction_id, e.amount_units, e.balance_after_units, e.account_version, e.created_at,
+    t.kind, t.reference, t.reason
+FROM unnest($1::uuid[]) wanted(id)
+CROSS JOIN LATERAL (
+    SELECT * FROM trading.entries WHERE account_id = wanted.id ORDER BY account_version DESC LIMIT $2) e
+JOIN trading.transactions t ON t.id = e.transaction_id ORDER BY e.account_id, e.account_version DESC"""
 TRANSACTIONS = """
 SELECT t.body, i.height, i.sequence FROM trading.transactions t LEFT JOIN trading.block_items i ON i.record_id = t.id {wanted}
 ORDER BY t.id DESC LIMIT {limit}"""
@@ -105,6 +112,21 @@ class Explorer:
             wanted = wanted.where(AccountRow.id > ids.decode("acct", after))
         async with self._database.reading() as session:
             return [account_view(row.owner, row) for row in await session.scalars(wanted)]
+
+    async def visible_accounts(self, who: Principal, *, limit: int) -> list[AccountView]:
+        """The accounts that a caller may see, up to `limit`: its own, for an operator every one."""
+        if who.is_admin:
+            return await self.accounts(limit=limit, after=None)
+        return [await self.account(who, who.account)]
+
+    async def last_entries(self, accounts: Sequence[str], each: int) -> dict[str, list[AccountEntry]]:
+        """Up to `each` of the newest lines in the statements of these accounts, newest first."""
+        found: dict[str, list[AccountEntry]] = {account: [] for account in accounts}
+        async with self._database.raw() as connection:
+            rows = await connection.fetch(LAST_ENTRIES, [ids.decode("acct", account) for account in accounts], each)
+        for row in rows:
+            found[ids.encode("acct", row["account_id"])].append(entry_line(tuple(row)[1:]))
+        return found
 
     async def entries(self, who: Principal, account: str, *, limit: int, before: int | None) -> list[AccountEntry]:
         """An account's statement, newest first. Raises `HolderNotFound` for somebody else's."""

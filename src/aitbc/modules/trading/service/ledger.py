@@ -14,7 +14,16 @@ from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.grace import Grace
 from aitbc.modules.ai.events import JobClosed, JobSucceeded
-from aitbc.modules.trading.api import Balance, Earnings, Hold, HoldNotFound, PlaceHold, SettleHold, Settlement
+from aitbc.modules.trading.api import (
+    Balance,
+    Earnings,
+    Hold,
+    HoldNotFound,
+    PlaceHold,
+    RaiseHold,
+    SettleHold,
+    Settlement,
+)
 from aitbc.modules.trading.batched import (
     Command,
     LedgerBatches,
@@ -48,6 +57,14 @@ class Ledger:
 
     async def hold(self, command: PlaceHold) -> Hold:
         """Set money aside."""
+        outcome = await self._commands.do(command)
+        assert isinstance(outcome, Hold)
+        return outcome
+
+    async def raise_hold(self, command: RaiseHold) -> Hold:
+        """Set more money aside in an open hold."""
+        if not ids.is_id("hold", command.hold):
+            raise HoldNotFound
         outcome = await self._commands.do(command)
         assert isinstance(outcome, Hold)
         return outcome

@@ -16,6 +16,7 @@ from aitbc.modules.trading.api import (
     Hold,
     PayRent,
     PlaceHold,
+    RaiseHold,
     Rent,
     SettleHold,
     Settlement,
@@ -76,6 +77,10 @@ class TradingService:
     async def still_held(self, holds: Sequence[str]) -> Sequence[Hold]:
         """Those of these holds that are open."""
         return await self.ledger.still_held(holds)
+
+    async def raise_hold(self, command: RaiseHold) -> Hold:
+        """Set more money aside in an open hold."""
+        return await self.ledger.raise_hold(command)
 
     async def prolong(self, holds: Sequence[str], until: datetime) -> Sequence[str]:
         """Hold this money at least until then; returns those of the holds that are open."""

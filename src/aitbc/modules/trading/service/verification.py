@@ -16,6 +16,7 @@ from aitbc.kernel.crypto.chain_verifier import ExportVerifier
 from aitbc.kernel.database.unit_of_work import Connection, Database
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.money import share
+from aitbc.modules.trading.models.book import RAISED
 from aitbc.modules.trading.models.records import stamp
 from aitbc.modules.trading.models.views import Divergence, LedgerReport
 from aitbc.modules.trading.service.blocks import header_of
@@ -106,6 +107,10 @@ class _Audit:
         self.head: str | None = None
         self.waiting = 0
         self.placed = 0
+        self.raised: set[str] = set()
+        """Holds that were voided to be placed anew with more money, and are not yet."""
+        self.replaced: set[str] = set()
+        """Holds of which a later record says how they were placed: that of the last raising."""
         self.sealed = 0
         self.earned: dict[str, int] = defaultdict(int)
         self.spent: dict[str, int] = defaultdict(int)
@@ -208,7 +213,13 @@ class _Audit:
 
     def _compare_hold(self, row: asyncpg.Record, record: dict[str, Any]) -> None:
         kind = record["kind"]
-        if kind == "hold":
+        if kind == "void" and record["reason"] == RAISED and row["ended_by"] != row["record_id"]:
+            self.raised.add(record["hold"])
+        elif kind == "hold" and row["placed_by"] not in (None, row["record_id"]):
+            self.replaced.add(record["hold"])
+        elif kind == "hold":
+            self.raised.discard(record["hold"])
+            self.replaced.discard(record["hold"])
             self.placed += 1
             payer, amount = self.books.holds[record["hold"]]
             _same("holds/payer", _main(row["hold_payer"]), payer)
@@ -295,6 +306,9 @@ class _Audit:
             if orphan is not None:
                 name = ids.encode(PREFIX[kind], orphan)
                 raise ChainError("it is in no block and waits for none", field=f"{kind}s", record=name)
+        unplaced = next(iter(sorted(self.raised | self.replaced)), None)
+        if unplaced is not None:
+            raise ChainError("the hold was not placed anew", field="holds/placed_by", record=unplaced)
         counted = {"entries": self.books.entries, "holds": self.placed, "block_items": self.sealed}
         for table, expected in counted.items():
             _same(table, await connection.fetchval(COUNT + table), expected)
