@@ -1,12 +1,14 @@
 """GPUs for rent: found, and offered."""
 
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
 
 from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
-from aitbc_cli.exits import NOT_FOUND
+from aitbc_cli.commands.devices import show_devices
+from aitbc_cli.exits import NOT_FOUND, Stop
 from aitbc_cli.id_completion import GPUS, MINERS
 from aitbc_cli.output import Column, columns
 
@@ -48,8 +50,13 @@ def list_gpus(
 
 @command(app, "show", examples=["aitbc gpu show gpu_01…", "aitbc gpu show gpu_01… --json"], ends=[NOT_FOUND])
 def show(call: Call, gpu: Which) -> None:
-    """Show a GPU: its price, what its owner says of it, and whether it can be had."""
-    call.out.one(call.api.get(f"{PATH}/{part(gpu)}"), FULL)
+    """Show a GPU: its price, what its owner says of it, and whether it can be had; to its owner also its readings."""
+    listing = call.api.get(f"{PATH}/{part(gpu)}")
+    call.out.one(listing, FULL)
+    if listing["miner"] is None or not call.out.is_for_people:
+        return
+    with suppress(Stop):  # the miner is another's
+        show_devices(call, call.api.get(f"/api/v1/gpu/miners/{part(listing['miner'])}"))
 
 
 @command(

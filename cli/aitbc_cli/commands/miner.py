@@ -6,6 +6,7 @@ import typer
 
 from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
+from aitbc_cli.commands.devices import show_devices
 from aitbc_cli.commands.miner_run import declare_running
 from aitbc_cli.exits import NOT_FOUND
 from aitbc_cli.id_completion import MINERS
@@ -26,13 +27,6 @@ FULL = (
     *columns("device", "gpu_models", "vram_mib", "region", "slots", "slots_busy", "reputation", "newcomer"),
     *columns("fingerprint", "public_key", "inventory.host.os", "inventory.host.cpu_model", "inventory.host.cpu_count"),
     *columns("inventory.host.memory_mib", "inventory.host.disk_free_mib", "created_at", "last_seen_at"),
-)
-DEVICES = (
-    *columns("type", "index", "name", "driver_version"),
-    *(Column(head, field, "number") for head, field in (("MIB", "memory_total_mib"), ("USED", "memory_used_mib"))),
-    Column("LOAD %", "utilization", "number"),
-    Column("°C", "temperature_celsius", "number"),
-    *columns("memory_is_shared", "fault"),
 )
 MinerId = Annotated[str, typer.Argument(metavar="MINER", help="The miner's id, mnr_…", autocompletion=MINERS)]
 app = noun("miner", "Run a miner, and see after yours.")
@@ -72,9 +66,7 @@ def show(call: Call, miner: MinerId) -> None:
     """Show a miner with its devices, as it last reported."""
     answer = call.api.get(f"{PATH}/{part(miner)}")
     call.out.one(answer, FULL)
-    if call.out.is_for_people and not call.options.fields:
-        call.out.text("")
-        call.out.rows(answer["inventory"]["devices"], DEVICES)
+    show_devices(call, answer)
 
 
 @command(

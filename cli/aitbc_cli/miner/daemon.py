@@ -8,12 +8,15 @@ import signal
 from contextlib import suppress
 from typing import Any
 
+from aitbc.kernel.primitives.tasks import is_set_within
 from aitbc_cli.miner.client import LEASES, Fields, MinerClient, Refused, Unreachable, backoff_seconds
 from aitbc_cli.miner.enrolment import enrolled
 from aitbc_cli.miner.event_log import EventLog
+from aitbc_cli.miner.executors.cgroup import make_room
 from aitbc_cli.miner.executors.pool import ExecutorPool, KindStatus
 from aitbc_cli.miner.home import Home
 from aitbc_cli.miner.inventory import capabilities, inventory
+from aitbc_cli.miner.nvml import Nvml
 from aitbc_cli.miner.options import MinerFailed, Options
 from aitbc_cli.miner.task import Task, deliver
 
@@ -21,7 +24,8 @@ POLL_SECONDS = 25.0
 CHECK_SECONDS = 60.0
 """How often a kind of work that could not be done here is checked again."""
 READINGS_EVERY = 6
-"""Every so many heartbeats carry fresh readings of the devices."""
+"""Every so many heartbeats carry fresh readings of a machine without a GPU; with one, each does."""
+FAULT_LENGTH = 128
 LEAVING_SECONDS = 5.0
 WORK: Fields = {**LEASES, "status": str}
 HEARTBEAT: Fields = {**LEASES, "heartbeat_seconds": (int, float)}
@@ -46,6 +50,10 @@ class Daemon:
         self._heartbeat_seconds = 10.0
         self._miner = ""
         self._client = MinerClient(options.url)
+        self._nvml = Nvml()
+        self._offered: dict[str, Any] | None = None
+        """The capabilities that the server has."""
+        self._check_now = asyncio.Event()
 
     async def run(self) -> int:
         """Work until a signal; gives the exit code. Raises `MinerFailed`."""
@@ -58,6 +66,7 @@ class Daemon:
         finally:
             await self._pool.stop()
             await self._client.close()
+            self._nvml.close()
         if self._failure is not None:
             raise self._failure
         self._event_log.note("miner_stopped")
@@ -72,12 +81,13 @@ class Daemon:
     # Start: check what can be done here, enrol, deliver and release what an earlier run left
 
     async def _start(self) -> None:
+        self._look()  # programs are tried on the GPUs that there are
         statuses = await self._pool.start()
         self._record_kinds(statuses)
         if not self._usable:
             reasons = "; ".join(f"{kind}: {status.message}" for kind, status in statuses.items())
             raise MinerFailed(f"no kind of work can be done here: {reasons}")
-        found = inventory(self._home.folder)
+        found = self._look()
         credentials = await self._unless_stopped(enrolled(self._options, self._home, found, self._offer(found)))
         await self._client.close()
         self._client = MinerClient(self._options.url, credentials["api_key"])
@@ -110,18 +120,36 @@ class Daemon:
             self._event_log.note("kind_checked", **facts)
             (self._usable.add if status.usable else self._usable.discard)(kind)
 
+    def _look(self) -> dict[str, Any]:
+        """What is here now. A GPU that programs cannot use, while they can use another, is at fault like one that is lost."""
+        found = inventory(self._home.folder, self._nvml)
+        gpus = self._pool.gpus
+        gpus.update(found["devices"])
+        if self._pool.gives_gpus and gpus.can_be_used:
+            for device in found["devices"]:
+                if (why := gpus.fault_of(device["uuid"])) is not None:
+                    said = f"programs cannot use it: {why}"[:FAULT_LENGTH]
+                    device["fault"] = "".join(each if each.isprintable() else " " for each in said)
+        return found
+
     def _offer(self, found: dict[str, Any]) -> dict[str, Any]:
         programs = self._options.kinds.get("command", {}).get("programs", {}) if "command" in self._usable else {}
+        if "command" in self._usable and "chat" not in self._usable and not self._pool.gives_gpus:
+            found = found | {"devices": [device for device in found["devices"] if device["type"] == "cpu"]}
         return capabilities(found, sorted(self._usable), self._options.region, sorted(programs))
 
     async def _send_capabilities(self) -> None:
-        offer = self._offer(inventory(self._home.folder))
+        """Send what is offered, if the server does not have it."""
+        offer = self._offer(await asyncio.to_thread(self._look))
+        if offer == self._offered:
+            return
         try:
             await self._client.call_until_answered(
                 "PUT", f"/gpu/miners/{self._miner}/capabilities", offer, expects={"id": str}
             )
         except Refused as refused:
             raise _rejected(refused) from None
+        self._offered = offer
 
     async def _recover(self) -> None:
         """Deliver the results that an earlier run left undelivered, and release its leases."""
@@ -193,6 +221,8 @@ class Daemon:
         def ended(done: asyncio.Task[None]) -> None:
             self._tasks.pop(task.attempt, None)
             self._free.set()
+            if self._pool.gives_gpus and self._pool.gpus.untried:
+                self._check_now.set()
             if not done.cancelled() and (error := done.exception()) is not None:
                 self._event_log.note("task_broke", attempt=task.attempt, reason=repr(error))
 
@@ -203,7 +233,7 @@ class Daemon:
         while True:
             await asyncio.sleep(self._heartbeat_seconds)
             count += 1
-            await self._heartbeat(with_readings=count % READINGS_EVERY == 0)
+            await self._heartbeat(with_readings=self._pool.gpus.seen or count % READINGS_EVERY == 0)
 
     async def _heartbeat(self, *, with_readings: bool = False, leaving: bool = False) -> None:
         """Send a heartbeat, which renews the leases; end the tasks whose leases are over. Raises `MinerFailed`."""
@@ -214,7 +244,9 @@ class Daemon:
             "leases": [task.renewal for task in tasks],
         }
         if with_readings:
-            body["telemetry"] = await asyncio.to_thread(inventory, self._home.folder)
+            body["telemetry"] = found = await asyncio.to_thread(self._look)
+            if self._offer(found) != self._offered or (self._pool.gives_gpus and self._pool.gpus.untried):
+                self._check_now.set()
         if leaving:
             body["leaving"] = True
         seconds = LEAVING_SECONDS if leaving else self._heartbeat_seconds
@@ -238,14 +270,17 @@ class Daemon:
                     running.cancel()
 
     async def _check_loop(self) -> None:
-        """Check again the kinds of work that could not be done, and send the new capabilities when one can."""
+        """Check again the kinds and GPUs that could not be used, and send the capabilities where they have changed."""
         while True:
-            await asyncio.sleep(CHECK_SECONDS)
-            missing = [kind for kind in self._options.kinds if kind not in self._usable]
-            statuses = {kind: await self._pool.check(kind) for kind in missing}
-            if any(status.usable for status in statuses.values()):
-                self._record_kinds(statuses)
-                await self._send_capabilities()
+            await is_set_within(self._check_now, CHECK_SECONDS)
+            self._check_now.clear()
+            before = set(self._usable)
+            for kind in self._options.kinds:
+                if kind not in before or (kind == "command" and self._pool.gives_gpus and self._pool.gpus.to_try):
+                    status = await self._pool.check(kind)
+                    if status.usable != (kind in before):
+                        self._record_kinds({kind: status})
+            await self._send_capabilities()
 
     # Shutdown
 
@@ -278,6 +313,7 @@ def run(options: Options) -> int:
 
     Call it from the main thread: the workers' lives are tied to it.
     """
+    make_room()
     home = Home(options.home)
     try:
         return asyncio.run(_run(options, home))
@@ -301,6 +337,7 @@ def enrol(options: Options) -> dict[str, Any]:
 
 async def _enrol(options: Options, home: Home) -> dict[str, Any]:
     pool = ExecutorPool(slots=1, kinds=options.kinds, scratch=home.work)
+    pool.gpus.update(inventory(home.folder)["devices"])
     try:
         statuses = await pool.start()
     finally:

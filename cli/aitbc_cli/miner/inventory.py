@@ -7,12 +7,22 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-MIB = 1 << 20
+from aitbc_cli.miner.nvml import FIELDS, MIB, Nvml
 
 
-def inventory(folder: Path) -> dict[str, Any]:
-    """The host and its devices now; `folder` is where the miner keeps its work."""
-    return {"devices": [*_gpus(), _cpu()], "host": _host(folder)}
+def inventory(folder: Path, nvml: Nvml | None = None) -> dict[str, Any]:
+    """The host and its devices now; `folder` is where the miner keeps its work. `nvml` is kept open where it is given."""
+    asked = nvml or Nvml()
+    try:
+        gpus = asked.devices()
+    finally:
+        if nvml is None:
+            asked.close()
+    cpu = _cpu()
+    for gpu in gpus:
+        if gpu["memory_is_shared"]:
+            gpu |= {name: cpu[name] for name in ("memory_total_mib", "memory_used_mib")}
+    return {"devices": [*gpus, cpu], "host": _host(folder)}
 
 
 def capabilities(found: dict[str, Any], kinds: list[str], region: str | None, programs: list[str]) -> dict[str, Any]:
@@ -22,10 +32,16 @@ def capabilities(found: dict[str, Any], kinds: list[str], region: str | None, pr
         "kinds": kinds,
         "device": "gpu" if gpus else "cpu",
         "gpu_models": sorted({device["name"] for device in gpus if device["name"]}),
-        "vram_mib": max((device["memory_total_mib"] or 0 for device in gpus), default=0),
+        "vram_mib": max((_sellable_mib(device) for device in gpus), default=0),
         "programs": programs,
     }
     return offer | ({"region": region} if region else {})
+
+
+def _sellable_mib(device: dict[str, Any]) -> int:
+    """The memory that work can have: what the driver keeps for itself is not for sale, where it says how much that is."""
+    sellable = device["memory_sellable_mib"]
+    return int((device["memory_total_mib"] if sellable is None else sellable) or 0)
 
 
 def _host(folder: Path) -> dict[str, Any]:
@@ -45,7 +61,7 @@ def _host(folder: Path) -> dict[str, Any]:
 def _cpu() -> dict[str, Any]:
     total, available = _memory("MemTotal"), _memory("MemAvailable")
     used = total - available if total is not None and available is not None else None
-    device = dict.fromkeys(_FIELDS)
+    device = dict.fromkeys(FIELDS)
     return device | {
         "type": "cpu",
         "index": 0,
@@ -53,13 +69,6 @@ def _cpu() -> dict[str, Any]:
         "memory_total_mib": total,
         "memory_used_mib": used,
     }
-
-
-_FIELDS = (
-    *("vendor", "type", "index", "uuid", "name", "driver_version", "runtime_version", "compute_capability"),
-    *("memory_total_mib", "memory_used_mib", "utilization", "temperature_celsius", "power_watts"),
-    *("memory_is_shared", "fault"),
-)
 
 
 def _cpu_model() -> str | None:
@@ -77,87 +86,3 @@ def _memory(name: str) -> int | None:
             if line.startswith(f"{name}:"):
                 return int(line.split()[1]) // 1024
     return None
-
-
-def _gpus() -> list[dict[str, Any]]:
-    """NVIDIA's devices, through its own library; none where there is no library or no driver."""
-    try:
-        import pynvml as nvml
-    except ImportError:
-        return []
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError:
-        return []
-    try:
-        return [_gpu_or_fault(nvml, index) for index in range(nvml.nvmlDeviceGetCount())]
-    except nvml.NVMLError:
-        return []
-    finally:
-        with suppress(nvml.NVMLError):
-            nvml.nvmlShutdown()
-
-
-def _gpu_or_fault(nvml: Any, index: int) -> dict[str, Any]:
-    """One device by itself: one that is lost is named with its fault, and hides none of the others."""
-    try:
-        return _gpu(nvml, index)
-    except nvml.NVMLError as error:
-        found = {"vendor": "NVIDIA", "type": "cuda", "index": index, "fault": str(error)[:128] or "unknown"}
-        return dict.fromkeys(_FIELDS) | found
-
-
-def _gpu(nvml: Any, index: int) -> dict[str, Any]:
-    handle = nvml.nvmlDeviceGetHandleByIndex(index)
-
-    def read(call: Any, *arguments: Any) -> Any:
-        try:
-            return call(*arguments)
-        except nvml.NVMLError as error:
-            if _is_lost(nvml, error):
-                raise
-            return None
-
-    total, used, is_shared = _gpu_memory(nvml, handle)
-    use = read(nvml.nvmlDeviceGetUtilizationRates, handle)
-    capability = read(nvml.nvmlDeviceGetCudaComputeCapability, handle)
-    runtime = read(nvml.nvmlSystemGetCudaDriverVersion)
-    power = read(nvml.nvmlDeviceGetPowerUsage, handle)
-    return {
-        "vendor": "NVIDIA",
-        "type": "cuda",
-        "index": index,
-        "uuid": read(nvml.nvmlDeviceGetUUID, handle),
-        "name": read(nvml.nvmlDeviceGetName, handle),
-        "driver_version": read(nvml.nvmlSystemGetDriverVersion),
-        "runtime_version": f"{runtime // 1000}.{runtime % 1000 // 10}" if runtime else None,
-        "compute_capability": f"{capability[0]}.{capability[1]}" if capability else None,
-        "memory_total_mib": total,
-        "memory_used_mib": used,
-        "memory_is_shared": is_shared,
-        "fault": None,
-        "utilization": float(use.gpu) if use else None,
-        "temperature_celsius": read(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
-        "power_watts": power / 1000 if power is not None else None,
-    }
-
-
-def _gpu_memory(nvml: Any, handle: Any) -> tuple[int | None, int | None, bool | None]:
-    """Total and used memory of a device in MiB, and whether it is the host's.
-
-    A GPU without memory of its own (GB10, Jetson) does not support the question: it works in the memory of its host.
-    """
-    try:
-        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-    except nvml.NVMLError as error:
-        if error.value == nvml.NVML_ERROR_NOT_SUPPORTED:
-            host = _cpu()
-            return host["memory_total_mib"], host["memory_used_mib"], True
-        if _is_lost(nvml, error):
-            raise
-        return None, None, None
-    return memory.total // MIB, memory.used // MIB, False
-
-
-def _is_lost(nvml: Any, error: Any) -> bool:
-    return error.value in (nvml.NVML_ERROR_GPU_IS_LOST, nvml.NVML_ERROR_RESET_REQUIRED)

@@ -108,7 +108,8 @@ def test_the_environment_of_the_miner_stays_with_the_miner(shell: Shell, monkeyp
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
     names = {line.partition("=")[0] for line in output_of(shell("env"))["stdout"].splitlines()}
     ours = {"AITBC_JOB_ID", "AITBC_ATTEMPT", "AITBC_WORKER", "AITBC_REQUEST"}
-    assert names - {"PWD", "SHLVL", "_"} == ours | {"PATH", "HOME", "TMPDIR", "LANG"}
+    devices = {"CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"}
+    assert names - {"PWD", "SHLVL", "_"} == ours | devices | {"PATH", "HOME", "TMPDIR", "LANG"}
 
 
 def test_a_program_writes_in_its_own_folder_without_privileges(shell: Shell) -> None:

@@ -1,98 +1,156 @@
 """What a miner says of its GPUs, each by itself, before a driver's library that fails as it is told."""
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import pynvml
+import msgspec
 import pytest
 
+from aitbc.modules.gpu.api import Inventory
 from aitbc_cli.miner.inventory import capabilities, inventory
+from aitbc_cli.miner.nvml import Nvml
+from tests.cli.miner.fake_nvml import FakeNvml
 
-LOST, UNSUPPORTED, UNKNOWN = (
-    *(pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_NOT_SUPPORTED),
-    pynvml.NVML_ERROR_UNKNOWN,
-)
-
-
-class Driver:
-    """Stands for NVIDIA's library, with its own errors; a call fails for a device where it was told to."""
-
-    NVML_TEMPERATURE_GPU = 0
-
-    def __init__(self, count: int, **fails: dict[int, int]) -> None:
-        self._count = count
-        self._fails = fails
-
-    def __getattr__(self, name: str) -> Any:
-        if not name.startswith("nvml"):
-            return getattr(pynvml, name)
-        answers: dict[str, Callable[[int], Any]] = {
-            "DeviceGetHandleByIndex": lambda index: index,
-            "DeviceGetMemoryInfo": lambda _: SimpleNamespace(total=80 << 30, used=1 << 30),
-            "DeviceGetUtilizationRates": lambda _: SimpleNamespace(gpu=5),
-            "DeviceGetCudaComputeCapability": lambda _: (9, 0),
-            "DeviceGetUUID": lambda index: f"GPU-{index}",
-            "DeviceGetName": lambda index: f"Card {index}",
-            "DeviceGetPowerUsage": lambda _: 78_000,
-            "DeviceGetTemperature": lambda _: 40,
-        }
-        call = name.removeprefix("nvml")
-
-        def answer(index: int = 0, *_: Any) -> Any:
-            if index in self._fails.get(call, {}):
-                raise pynvml.NVMLError(self._fails[call][index])
-            system = {"DeviceGetCount": self._count, "SystemGetCudaDriverVersion": 13_000}
-            return answers[call](index) if call in answers else system.get(call, "580")
-
-        return answer
+LOST, UNSUPPORTED, UNKNOWN = 15, 3, 999
+CARD = 81_559
 
 
 @pytest.fixture
-def found(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Callable[..., tuple[list[dict[str, Any]], dict[str, Any]]]:
-    """The devices of a driver, and the offer made of them."""
-
-    def look(count: int, **fails: dict[int, int]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        monkeypatch.setitem(sys.modules, "pynvml", Driver(count, **fails))
-        told = inventory(tmp_path)
-        return told["devices"], capabilities(told, ["chat"], None, [])
-
-    return look
+def nvml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
+    (tmp_path / "lib").mkdir()
+    return FakeNvml(tmp_path / "lib", monkeypatch)
 
 
-def test_two_sound_devices(found: Any) -> None:
-    devices, offer = found(2)
-    assert [device["name"] for device in devices[:2]] == ["Card 0", "Card 1"]
-    assert {(device["fault"], device["memory_is_shared"]) for device in devices[:2]} == {(None, False)}
-    assert (offer["device"], offer["vram_mib"]) == ("gpu", 81_920)
+def look(folder: Path, opened: Nvml | None = None) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The devices that a miner finds, and the offer made of them. The server takes what is found."""
+    found = inventory(folder, opened)
+    msgspec.convert(found, Inventory, strict=True)
+    return found["devices"], capabilities(found, ["chat"], None, [])
 
 
-@pytest.mark.parametrize("call", ["DeviceGetHandleByIndex", "DeviceGetName", "DeviceGetMemoryInfo"])
-def test_a_lost_device_is_named_and_hides_no_other(found: Any, call: str) -> None:
-    devices, offer = found(3, **{call: {1: LOST}})
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_sound_devices_are_all_offered(nvml: FakeNvml, tmp_path: Path, count: int) -> None:
+    nvml.count(count)
+    devices, offer = look(tmp_path)
+    assert [device["uuid"] for device in devices[:-1]] == [f"GPU-{index:08d}" for index in range(count)]
+    assert {(device["fault"], device["memory_is_shared"]) for device in devices[:-1]} == {(None, False)}
+    assert (offer["device"], offer["vram_mib"], len(offer["gpu_models"])) == ("gpu", CARD - 480, count)
+
+
+def test_what_the_driver_keeps_is_neither_used_nor_sold(nvml: FakeNvml, tmp_path: Path) -> None:
+    nvml.count(1)
+    (device, _), _ = look(tmp_path)
+    memory = {name: value for name, value in device.items() if name.startswith("memory_")}
+    assert memory == {
+        "memory_total_mib": CARD,
+        "memory_reserved_mib": 480,
+        "memory_used_mib": 3,
+        "memory_sellable_mib": CARD - 480,
+        "memory_is_shared": False,
+    }
+
+
+def test_a_driver_that_knows_the_first_call_only_leaves_the_rest_open(nvml: FakeNvml, tmp_path: Path) -> None:
+    nvml.count(1)
+    nvml.change(0, fails={"nvmlDeviceGetMemoryInfo_v2": 13})
+    (device, _), offer = look(tmp_path)
+    assert (device["memory_reserved_mib"], device["memory_sellable_mib"]) == (None, None)
+    assert (device["memory_total_mib"], device["memory_used_mib"], offer["vram_mib"]) == (CARD, 483, CARD)
+
+
+@pytest.mark.parametrize("call", ["nvmlDeviceGetHandleByIndex", "nvmlDeviceGetName", "nvmlDeviceGetMemoryInfo_v2"])
+def test_a_lost_device_is_named_and_hides_no_other(nvml: FakeNvml, tmp_path: Path, call: str) -> None:
+    nvml.count(3)
+    nvml.change(1, fails={call: LOST})
+    devices, offer = look(tmp_path)
     assert [(device["index"], device["fault"] is None) for device in devices[:3]] == [(0, True), (1, False), (2, True)]
     assert "lost" in devices[1]["fault"].lower()
     assert (offer["device"], offer["gpu_models"]) == ("gpu", ["Card 0", "Card 2"])
 
 
-def test_a_machine_whose_only_device_is_lost_offers_its_processor(found: Any) -> None:
-    devices, offer = found(1, DeviceGetHandleByIndex={0: LOST})
+def test_a_device_that_is_lost_midway_keeps_its_identity_and_no_readings(nvml: FakeNvml, tmp_path: Path) -> None:
+    nvml.count(2)
+    opened = Nvml()
+    look(tmp_path, opened)
+    nvml.change(0, fails={"nvmlDeviceGetHandleByIndex": LOST})
+    devices, offer = look(tmp_path, opened)
+    assert (devices[0]["uuid"], devices[0]["name"], devices[0]["fault"]) == ("GPU-00000000", "Card 0", "GPU is lost")
+    assert (devices[0]["memory_used_mib"], devices[0]["utilization"], offer["gpu_models"]) == (None, None, ["Card 1"])
+
+
+@pytest.mark.parametrize(
+    ("health", "said"),
+    [
+        ({"ecc": 2}, "2 uncorrected memory errors"),
+        ({"rows": [0, 1, 1, 0]}, "wait to be remapped"),
+        ({"rows": [0, 1, 0, 1]}, "could not be remapped"),
+    ],
+)
+def test_an_unhealthy_device_is_not_offered_and_says_why(
+    nvml: FakeNvml, tmp_path: Path, health: dict[str, Any], said: str
+) -> None:
+    nvml.count(2)
+    nvml.change(1, **health)
+    devices, offer = look(tmp_path)
+    assert said in devices[1]["fault"] and devices[1]["temperature_celsius"] == 40
+    assert (offer["device"], offer["gpu_models"]) == ("gpu", ["Card 0"])
+
+
+def test_a_remapped_row_that_is_in_place_is_no_fault(nvml: FakeNvml, tmp_path: Path) -> None:
+    nvml.count(1)
+    nvml.change(0, rows=[3, 1, 0, 0])
+    assert look(tmp_path)[0][0]["fault"] is None
+
+
+@pytest.mark.parametrize(
+    ("reasons", "shown"),
+    [
+        ({"reasons": 0}, []),
+        ({"reasons": 1}, []),
+        ({"reasons": 1 | 4 | 64}, ["power_cap", "thermal_hardware"]),
+        ({"reasons": None, "throttle": 128}, ["power_brake"]),
+        ({"reasons": None}, None),
+    ],
+)
+def test_what_brakes_a_device_is_shown(
+    nvml: FakeNvml, tmp_path: Path, reasons: dict[str, Any], shown: list[str] | None
+) -> None:
+    nvml.count(1)
+    nvml.change(0, **reasons)
+    assert look(tmp_path)[0][0]["brake_reasons"] == shown
+
+
+def test_a_machine_whose_only_device_is_lost_offers_its_processor(nvml: FakeNvml, tmp_path: Path) -> None:
+    nvml.count(1)
+    nvml.change(0, fails={"nvmlDeviceGetHandleByIndex": LOST})
+    devices, offer = look(tmp_path)
     assert devices[0]["fault"] is not None
     assert (offer["device"], offer["vram_mib"]) == ("cpu", 0)
 
 
-def test_a_device_without_memory_of_its_own_counts_the_hosts_and_says_so(found: Any) -> None:
-    devices, offer = found(1, DeviceGetMemoryInfo={0: UNSUPPORTED})
-    device, cpu = devices
+def test_a_device_without_memory_of_its_own_counts_the_hosts_and_says_so(nvml: FakeNvml, tmp_path: Path) -> None:
+    nvml.count(1)
+    nvml.change(0, total=None)
+    (device, cpu), offer = look(tmp_path)
     assert device["memory_is_shared"] is True
     assert device["memory_total_mib"] == cpu["memory_total_mib"] == offer["vram_mib"] > 0
 
 
-def test_what_cannot_be_read_is_no_guess(found: Any) -> None:
-    devices, offer = found(1, DeviceGetMemoryInfo={0: UNKNOWN}, DeviceGetTemperature={0: UNSUPPORTED})
-    assert (devices[0]["memory_total_mib"], devices[0]["temperature_celsius"]) == (None, None)
-    assert (devices[0]["memory_is_shared"], offer["device"], offer["vram_mib"]) == (None, "gpu", 0)
+def test_what_cannot_be_read_is_null_and_never_nothing(nvml: FakeNvml, tmp_path: Path) -> None:
+    unknown = {"nvmlDeviceGetMemoryInfo": UNKNOWN, "nvmlDeviceGetMemoryInfo_v2": UNKNOWN}
+    nvml.count(1)
+    missing = dict.fromkeys(("gpu", "power", "temperature", "capability", "reasons", "ecc", "rows", "energy"))
+    nvml.change(0, fails=unknown, **missing)
+    (device, _), offer = look(tmp_path)
+    known = {name for name, value in device.items() if value is not None}
+    assert known == {"vendor", "type", "index", "uuid", "name", "driver_version", "runtime_version"}
+    assert (offer["device"], offer["vram_mib"]) == ("gpu", 0)
+
+
+@pytest.mark.parametrize("fails", [{"nvmlInit": 9}, {"nvmlDeviceGetCount": UNKNOWN}])
+def test_a_driver_that_is_reloaded_is_asked_anew(nvml: FakeNvml, tmp_path: Path, fails: dict[str, int]) -> None:
+    opened = Nvml()
+    nvml.show(nvml.module.device(0), **fails)
+    assert [device["type"] for device in look(tmp_path, opened)[0]] == ["cpu"]
+    nvml.count(1)
+    assert [device["type"] for device in look(tmp_path, opened)[0]] == ["cuda", "cpu"]

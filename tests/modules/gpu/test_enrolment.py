@@ -46,10 +46,13 @@ async def test_what_a_miner_could_not_read_of_itself_is_null(fleet: Fleet) -> No
         "runtime_version": None,
         "compute_capability": None,
         "memory_total_mib": 4096,
+        "memory_reserved_mib": None,
         "memory_used_mib": None,
+        "memory_sellable_mib": None,
         "utilization": None,
         "temperature_celsius": None,
         "power_watts": None,
+        "brake_reasons": None,
         "memory_is_shared": None,
         "fault": None,
     }

@@ -2,15 +2,33 @@
 
 import os
 import pwd
+import shutil
 import subprocess
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from aitbc_cli.miner.executors import gpu_canary
+from aitbc_cli.miner.executors.cgroup import cgroup_parent
 from aitbc_cli.miner.executors.fields import FieldError, read_integer, read_list, read_object, read_text
+from aitbc_cli.miner.executors.gpu_watch import GpuWatch
 from aitbc_cli.miner.executors.program import Ended, Limits, Program
-from aitbc_cli.miner.executors.work import Failure, Outcome, Progress, Report, Work, WorkFailed
+from aitbc_cli.miner.executors.work import (
+    ALL_GPUS,
+    GPU_FAILED,
+    GPU_UNUSABLE,
+    NO_GPUS,
+    Failure,
+    Gpu,
+    Outcome,
+    Progress,
+    Report,
+    Work,
+    WorkFailed,
+)
+from aitbc_cli.miner.nvml import Nvml
 
 ARGUMENTS_MAX = 64
 ARGUMENT_CHARACTERS_MAX = 4_096
@@ -25,7 +43,7 @@ _LIMITS = {
     "processes": (64, 1, 10_000),
     "disk_bytes": (1024 * _MIB, 4096, 2**40),
 }
-_OPTIONS = frozenset({"programs", "user", "marker", "threads", *_LIMITS})
+_OPTIONS = frozenset({"programs", "user", "gpus", "control_groups", "canary_seconds", "marker", "threads", *_LIMITS})
 
 
 class CommandExecutor:
@@ -33,7 +51,11 @@ class CommandExecutor:
 
     What the requester gives are arguments after the fixed ones; an operator who allows a program whose options are
     dangerous ends the fixed arguments with `--`. A miner that runs as root starts programs as `user`, or nobody:
-    the kernel bounds the number of processes only of those who are not root.
+    the kernel bounds the number of processes only of those who are not root. `gpus` is `all`, or `none` for programs that
+    shall have none.
+
+    Memory is bounded by what is used: by a control group where one can be made (`control_groups`), else by a watch over
+    the process tree. `canary_seconds` is how long the test program of `try_gpu` may take.
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
@@ -44,32 +66,91 @@ class CommandExecutor:
             for name, (default, least, most) in _LIMITS.items()
         }
         self._user = _read_user(options.get("user"))
+        if options.get("gpus", ALL_GPUS) not in (ALL_GPUS, NO_GPUS):
+            raise FieldError(f"gpus must be {ALL_GPUS!r} or {NO_GPUS!r}.")
         self._marker = str(options.get("marker", ""))
+        self._nvml = Nvml()
+        self._canary_seconds = read_integer(
+            options.get("canary_seconds", gpu_canary.SECONDS), "canary_seconds", least=1, most=3600
+        )
+        self._cgroups = cgroup_parent() if options.get("control_groups", True) else None
+        if self._cgroups is not None:
+            self._cgroups.remove_left()
 
     def warm_up(self) -> dict[str, Any]:
         """Which programs can be run here, and which were allowed but cannot."""
         if not self._programs:
             missing = "; ".join(f"{name}: {why}" for name, why in self._missing.items())
             raise WorkFailed("miner", "executor_unavailable", f"No allowed program can be run here ({missing}).")
-        return {"programs": sorted(self._programs), "missing": self._missing, **self._limits}
+        memory = "watch" if self._cgroups is None else "cgroup"
+        return {
+            "programs": sorted(self._programs),
+            "missing": self._missing,
+            "memory_bounded_by": memory,
+            **self._limits,
+        }
+
+    def try_gpu(self, gpu: Gpu) -> dict[str, Any]:
+        """Have a small program use a GPU under the limits of all programs, once in each interpreter that they run in.
+
+        Raises WorkFailed with what it said where it failed: programs of requesters would fail the same way.
+        """
+        ran_on = []
+        for interpreter in gpu_canary.interpreters(list(self._programs.values())):
+            folder = Path(tempfile.mkdtemp(prefix="canary-", dir=Path.cwd()))
+            work = Work("canary", 1, "command", None, {}, folder, float(self._canary_seconds), gpus=(gpu,))
+            try:
+                ended = self._run_program([interpreter, "-c", gpu_canary.SOURCE], b"", work, on_line=lambda _: None)
+            except (OSError, subprocess.SubprocessError) as error:
+                raise _gpu_unusable(gpu, interpreter, f"it cannot be started ({error})") from None
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+            if ended.failure is not None or ended.exit_code != 0:
+                last = (ended.stderr.strip().splitlines() or [f"exit code {ended.exit_code}"])[-1]
+                why = ended.failure.message if ended.failure is not None else last
+                raise _gpu_unusable(gpu, interpreter, why)
+            ran_on.append(ended.stdout.strip()[:100])
+        return {"ran_on": ran_on}
 
     def run(self, work: Work, report: Report) -> Outcome:
         """Exit code and output; an exit code other than 0 is a failure that carries its output."""
         name, arguments, stdin = self._read_input(work.input)
         try:
-            program = Program(
+            ended = self._run_program(
                 [*self._programs[name], *arguments],
-                stdin=stdin,
-                user=self._user,
-                folder=work.folder,
-                environment=self._environment(work),
-                limits=Limits(run_seconds=work.run_seconds, **self._limits),
+                stdin,
+                work,
                 on_line=lambda line: report(Progress(None, [line])),
             )
         except (OSError, subprocess.SubprocessError) as error:
             message = f"The program {name} cannot be started here ({type(error).__name__}: {error})."
             raise WorkFailed("miner", "executor_unavailable", message) from None
-        return _outcome_of(program.wait())
+        return _outcome_of(ended, had_gpu=bool(work.gpus))
+
+    def _run_program(
+        self, command: Sequence[str], stdin: bytes, work: Work, *, on_line: Callable[[str], None]
+    ) -> Ended:
+        """Run a program to its end, with the GPUs of the work. Raises `OSError` or `SubprocessError` before it starts."""
+        memory_bytes = self._limits["memory_bytes"]
+        cgroup = self._cgroups.make(memory_bytes=memory_bytes) if self._cgroups is not None else None
+        limits = Limits(
+            run_seconds=work.run_seconds, bounds_address_space=not work.gpus and cgroup is None, **self._limits
+        )
+        try:
+            return Program(
+                list(command),
+                stdin=stdin,
+                user=self._user,
+                folder=work.folder,
+                environment=self._environment(work),
+                limits=limits,
+                on_line=on_line,
+                cgroup=cgroup,
+                gpu_watch=GpuWatch(work.gpus, self._nvml) if work.gpus else None,
+            ).wait()
+        finally:
+            if cgroup is not None:
+                cgroup.remove()
 
     def _read_input(self, value: Any) -> tuple[str, list[str], bytes]:
         fields = read_object(value, allowed=frozenset({"program", "arguments", "stdin"}), what="input of command")
@@ -100,7 +181,24 @@ class CommandExecutor:
             "AITBC_JOB_ID": work.job_id,
             "AITBC_ATTEMPT": str(work.attempt),
             "AITBC_WORKER": self._marker,
+            **_gpu_environment(work.gpus),
         }
+
+
+def _gpu_environment(gpus: Sequence[Gpu]) -> dict[str, str]:
+    """What CUDA and container runtimes go by: the GPUs of the work by uuid, and no others."""
+    uuids = ",".join(gpu.uuid for gpu in gpus)
+    visible = {"CUDA_VISIBLE_DEVICES": uuids, "NVIDIA_VISIBLE_DEVICES": uuids}
+    shares = [gpu.memory_mib for gpu in gpus if gpu.memory_mib is not None]
+    return visible | ({"AITBC_GPU_MEMORY_MIB": str(min(shares))} if shares else {})
+
+
+def _gpu_unusable(gpu: Gpu, interpreter: str, why: str) -> WorkFailed:
+    message = (
+        f"{why.rstrip('.')}: so says a test program of the miner's own on the GPU {gpu.uuid} with {interpreter}. "
+        f'Mend that, or give programs no GPU: gpus = "{NO_GPUS}" under [command] in --kinds-file.'
+    )
+    return WorkFailed("miner", GPU_UNUSABLE, message)
 
 
 def _read_programs(value: Any) -> tuple[dict[str, list[str]], dict[str, str]]:
@@ -137,7 +235,7 @@ def _read_user(name: Any) -> int | None:
         raise FieldError(f"user {wanted!r} does not exist on this machine.") from None
 
 
-def _outcome_of(ended: Ended) -> Outcome:
+def _outcome_of(ended: Ended, *, had_gpu: bool) -> Outcome:
     output = {
         "exit_code": ended.exit_code,
         "stdout": ended.stdout,
@@ -146,8 +244,11 @@ def _outcome_of(ended: Ended) -> Outcome:
     }
     error = ended.failure
     if error is None and ended.exit_code != 0:
+        said = gpu_canary.machine_fault(ended.stderr) if had_gpu else None
         error = Failure("requester", "exit_nonzero", f"The program ended with exit code {ended.exit_code}.")
+        if said is not None:
+            error = Failure("miner", GPU_FAILED, f"The GPU failed under the program: {said[:200]}")
     if error is not None and (last := ended.stderr.strip()):
         cut = "… " if len(last) > _LAST_WORDS else ""
         error = replace(error, message=f"{error.message} Its standard error ended:\n{cut}{last[-_LAST_WORDS:]}")
-    return Outcome(output=output, usage={"milliseconds": ended.milliseconds}, error=error)
+    return Outcome(output=output, usage={"milliseconds": ended.milliseconds, **ended.usage}, error=error)

@@ -3,18 +3,32 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from os import cpu_count
 from pathlib import Path
 from typing import Any
 
-from aitbc_cli.miner.executors.work import Failure, KindStatus, Outcome, Progress, Work, WorkFailed
+from aitbc_cli.miner.executors.work import (
+    GPU_FAILED,
+    GPU_UNUSABLE,
+    NO_GPUS,
+    Failure,
+    KindStatus,
+    Outcome,
+    Progress,
+    Work,
+    WorkFailed,
+)
 from aitbc_cli.miner.executors.worker_process import WorkerLost, WorkerProcess
+from aitbc_cli.miner.gpus import Gpus
 
 __all__ = ["ExecutorPool", "Failure", "KindStatus", "Outcome", "Progress", "Work"]
 
 KINDS = frozenset({"embed", "ocr", "chat", "command"})
 
 _WARM_UP_SECONDS = 60.0
+_TRY_GPU_SECONDS = 3700.0
+"""A bound beyond the limit that the test program has itself."""
 # These watch the time themselves and keep what was written until then; they are only ended if they fail to.
 _OWN_CLOCK = frozenset({"chat", "command"})
 _OWN_CLOCK_GRACE_SECONDS = 5.0
@@ -39,6 +53,10 @@ class ExecutorPool:
         self._kinds = {kind: dict(options) for kind, options in kinds.items()}
         self._scratch = scratch
         self._threads = max(1, (cpu_count() or 1) // slots)
+        self.gpus = Gpus(slots)
+        """The GPUs that programs get; the daemon says which there are."""
+        self.gives_gpus = "command" in kinds and kinds["command"].get("gpus") != NO_GPUS
+        """Whether programs get GPUs."""
         self._slots = asyncio.Semaphore(slots)
         self._idle: dict[str, list[WorkerProcess]] = {kind: [] for kind in kinds}
         self._workers: set[WorkerProcess] = set()
@@ -58,6 +76,8 @@ class ExecutorPool:
         try:
             async with asyncio.timeout(_WARM_UP_SECONDS):
                 detail = await worker.warm_up()
+            if kind == "command":
+                await self._try_gpus(worker)
             memory = worker.memory_bytes()
         except WorkFailed as error:
             await self._discard(worker)
@@ -90,20 +110,46 @@ class ExecutorPool:
             message = f"This miner is not configured for {work.kind!r}."
             return Outcome(error=Failure("miner", "executor_unavailable", message))
         async with self._slots:
-            try:
-                worker = await self._take(work.kind)
-            except WorkFailed as error:
-                return Outcome(error=error.failure)
-            outcome = None
-            try:
-                outcome = await self._supervise(worker, work, on_progress)
-            finally:
-                spoiled = outcome is None or (outcome.error and outcome.error.reason in _SPOILED)
-                if spoiled or not worker.alive or self._stopped:
-                    await self._discard(worker)
-                else:
-                    self._idle[work.kind].append(worker)
+            if work.kind != "command" or not self.gives_gpus:
+                return await self._run(work, on_progress)
+            gpus = work.gpus or self.gpus.choose()
+            if not gpus and self.gpus.sound:
+                return Outcome(error=Failure("miner", GPU_UNUSABLE, "Programs cannot use a GPU of this miner now."))
+            with self.gpus.held(gpus):
+                outcome = await self._run(replace(work, gpus=gpus), on_progress)
+            if outcome.error is not None and outcome.error.reason == GPU_FAILED:
+                self.gpus.doubt(gpus)
             return outcome
+
+    async def _run(self, work: Work, on_progress: Callable[[Progress], None]) -> Outcome:
+        try:
+            worker = await self._take(work.kind)
+        except WorkFailed as error:
+            return Outcome(error=error.failure)
+        outcome = None
+        try:
+            outcome = await self._supervise(worker, work, on_progress)
+        finally:
+            spoiled = outcome is None or (outcome.error and outcome.error.reason in _SPOILED)
+            if spoiled or not worker.alive or self._stopped:
+                await self._discard(worker)
+            else:
+                self._idle[work.kind].append(worker)
+        return outcome
+
+    async def _try_gpus(self, worker: WorkerProcess) -> None:
+        """Try each GPU with a program of our own. Raises WorkFailed where none can be used: it is no device's fault then."""
+        failed: WorkFailed | None = None
+        for uuid in self.gpus.to_try if self.gives_gpus else ():
+            try:
+                async with asyncio.timeout(_TRY_GPU_SECONDS):
+                    await worker.try_gpu(self.gpus.share(uuid))
+                self.gpus.note_tried(uuid, None)
+            except WorkFailed as error:
+                failed = error
+                self.gpus.note_tried(uuid, error.failure.message)
+        if failed is not None and not self.gpus.can_be_used:
+            raise failed
 
     async def stop(self) -> None:
         """End all workers; work that still runs fails."""

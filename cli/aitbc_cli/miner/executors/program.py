@@ -8,11 +8,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aitbc_cli.miner.executors import process_tree
+from aitbc_cli.miner.executors.cgroup import Cgroup
 from aitbc_cli.miner.executors.fields import clean_text
+from aitbc_cli.miner.executors.gpu_watch import GpuWatch
 from aitbc_cli.miner.executors.work import Failure
 
 _TICK_SECONDS = 0.04
@@ -33,6 +35,8 @@ class Limits:
     processes: int
     disk_bytes: int
     open_files: int = 256
+    bounds_address_space: bool = True
+    """Whether no process may reserve more than the memory: a program for a GPU reserves many times what it uses."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Ended:
     truncated: bool
     milliseconds: int
     failure: Failure | None
+    usage: Mapping[str, int] = field(default_factory=dict)
+    """What else was counted."""
 
 
 class Captured:
@@ -126,8 +132,12 @@ class Program:
         environment: Mapping[str, str],
         limits: Limits,
         on_line: Callable[[str], None],
+        cgroup: Cgroup | None = None,
+        gpu_watch: GpuWatch | None = None,
     ) -> None:
         self._limits = limits
+        self._cgroup = cgroup
+        self._gpu_watch = gpu_watch
         self._folder = folder
         self._stdin = memoryview(stdin)
         self._failure: Failure | None = None
@@ -149,9 +159,11 @@ class Program:
             group=user,
             extra_groups=None if user is None else [],
             # This process has one thread, so that running Python between fork and exec is safe here.
-            preexec_fn=lambda: _confine(limits, tasks),  # noqa: PLW1509
+            preexec_fn=lambda: _confine(limits, tasks, cgroup),  # noqa: PLW1509
             bufsize=0,
         )
+        if cgroup is not None and not cgroup.holds(self._process.pid):
+            self._cgroup = None  # the watch over the tree bounds it
 
     def wait(self) -> Ended:
         """Serve the streams and watch the limits until the program ended, then end whatever it left behind."""
@@ -170,13 +182,15 @@ class Program:
         for stream in self._streams.values():
             stream.finish()
         code = self._process.returncode
+        milliseconds = round((time.monotonic() - self._started) * 1000)
         return Ended(
             exit_code=code if code >= 0 else 128 - code,
             stdout=self._streams["stdout"].text(),
             stderr=self._streams["stderr"].text(),
             truncated=any(stream.truncated for stream in self._streams.values()),
-            milliseconds=round((time.monotonic() - self._started) * 1000),
-            failure=self._failure or _SIGNALS.get(-code),
+            milliseconds=milliseconds,
+            failure=self._failure or self._full_cgroup() or _SIGNALS.get(-code),
+            usage=self._gpu_watch.usage(milliseconds) if self._gpu_watch is not None else {},
         )
 
     def _register(self, selector: selectors.BaseSelector) -> None:
@@ -236,13 +250,24 @@ class Program:
         if len(running) > limits.processes:
             return _broken("too_many_processes", f"The program started more than {limits.processes} processes.")
         if process_tree.memory_bytes(running, enough=limits.memory_bytes) > limits.memory_bytes:
-            return _broken("out_of_memory", f"The program used more than {limits.memory_bytes} bytes of memory.")
+            return self._too_much_memory()
+        if (full := self._full_cgroup()) is not None:
+            return full
+        if self._gpu_watch is not None and (broken := self._gpu_watch.broken_limit(running)) is not None:
+            return broken
         if time.monotonic() < self._next_disk_check:
             return None
         self._next_disk_check = time.monotonic() + _DISK_TICK_SECONDS
         if _disk_bytes(self._folder, enough=limits.disk_bytes) > limits.disk_bytes:
             return _broken("output_too_large", f"The program wrote more than {limits.disk_bytes} bytes to its folder.")
         return None
+
+    def _full_cgroup(self) -> Failure | None:
+        is_full = self._cgroup is not None and self._cgroup.ran_out_of_memory()
+        return self._too_much_memory() if is_full else None
+
+    def _too_much_memory(self) -> Failure:
+        return _broken("out_of_memory", f"The program used more than {self._limits.memory_bytes} bytes of memory.")
 
     def _end_all(self) -> None:
         if self._process.poll() is None:
@@ -254,8 +279,10 @@ class Program:
         process_tree.reap()
 
 
-def _confine(limits: Limits, tasks: int) -> None:
+def _confine(limits: Limits, tasks: int, cgroup: Cgroup | None) -> None:
     """What the new process gives up before it becomes the program."""
+    if cgroup is not None:
+        cgroup.enter()
     process_tree.die_with_parent(signal.SIGKILL)
     process_tree.renounce_privileges()
     # The daemon's heartbeat and the watch over this program go first.
@@ -269,7 +296,7 @@ def _confine(limits: Limits, tasks: int) -> None:
         # The kernel counts all threads of the user and exempts root: a backstop to the count of the tree.
         (resource.RLIMIT_NPROC, tasks + 4 * limits.processes),
         # Last, because it may be below what this copy of the worker holds already.
-        (resource.RLIMIT_AS, limits.memory_bytes),
+        *(((resource.RLIMIT_AS, limits.memory_bytes),) if limits.bounds_address_space else ()),
     ):
         hard = resource.getrlimit(what)[1]
         lowest = limit if hard == resource.RLIM_INFINITY else min(limit, hard)

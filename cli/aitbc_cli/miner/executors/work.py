@@ -6,9 +6,24 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 INLINE_BYTES = 64 * 1024
+ALL_GPUS, NO_GPUS = "all", "none"
+GPU_UNUSABLE = "gpu_unusable"
+GPU_FAILED = "gpu_failed"
+"""The reason of a failure after which the GPU is tried again before other work gets it."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU that a piece of work has."""
+
+    uuid: str
+    memory_mib: int | None = None
+    """How much of its memory the work may hold; none where nothing is known."""
+    is_shared: bool = False
+    """Whether other work may have it at the same time."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +31,8 @@ class Work:
     """One attempt at one job, ready to run.
 
     `folder` is private to this attempt and is the only place an executor writes to. `input_files` are artifacts that
-    were already brought here, by field name. `run_seconds` is how long the work may take.
+    were already brought here, by field name. `run_seconds` is how long the work may take. `gpus` are the devices that it
+    has; a program sees no others.
     """
 
     job_id: str
@@ -27,6 +43,7 @@ class Work:
     folder: Path
     run_seconds: float
     env: Mapping[str, str] = field(default_factory=dict)
+    gpus: tuple[Gpu, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,3 +126,11 @@ class Executor(Protocol):
 
     def run(self, work: Work, report: Report) -> Outcome:
         """Do the work; raises WorkFailed, or FieldError for an input that is malformed."""
+
+
+@runtime_checkable
+class GpuExecutor(Protocol):
+    """An executor whose work gets GPUs."""
+
+    def try_gpu(self, gpu: Gpu) -> dict[str, Any]:
+        """Have a program of the miner's own use a GPU as work would; raises WorkFailed where that failed."""

@@ -22,6 +22,8 @@ from aitbc_cli.miner.executors.fields import FieldError, read_integer
 from aitbc_cli.miner.executors.work import (
     Executor,
     Failure,
+    Gpu,
+    GpuExecutor,
     Outcome,
     Progress,
     Work,
@@ -75,6 +77,8 @@ class Worker:
                     return self._open(message["options"])
                 case "warm_up":
                     return {"is": "done", "detail": self._opened().warm_up()}
+                case "try_gpu":
+                    return {"is": "done", "detail": self._try_gpu(Gpu(**message["gpu"]))}
                 case "run":
                     return {"is": "done", "outcome": _encoded(self._run(_work_of(message["work"])))}
                 case other:
@@ -109,6 +113,12 @@ class Worker:
         if self._executor is None:
             raise WorkFailed("platform", "crashed", "The worker was not opened before its first work.")
         return self._executor
+
+    def _try_gpu(self, gpu: Gpu) -> dict[str, Any]:
+        executor = self._opened()
+        if not isinstance(executor, GpuExecutor):
+            raise WorkFailed("platform", "crashed", f"Work of kind {self._kind} gets no GPU.")
+        return executor.try_gpu(gpu)
 
     def _run(self, work: Work) -> Outcome:
         reporter = Reporter(self._send)
@@ -206,7 +216,8 @@ def _refuse_connections(event: str, _arguments: tuple[Any, ...]) -> None:
 
 def _work_of(message: Mapping[str, Any]) -> Work:
     files = {name: Path(path) for name, path in message["input_files"].items()}
-    return Work(**{**message, "folder": Path(message["folder"]), "input_files": files})
+    gpus = tuple(Gpu(**gpu) for gpu in message["gpus"])
+    return Work(**{**message, "folder": Path(message["folder"]), "input_files": files, "gpus": gpus})
 
 
 def _encoded(outcome: Outcome) -> dict[str, Any]:

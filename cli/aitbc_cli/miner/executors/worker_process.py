@@ -8,12 +8,13 @@ import secrets
 import stat
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import aitbc_cli
 from aitbc_cli.miner.executors import framing, process_tree
-from aitbc_cli.miner.executors.work import Failure, Outcome, Progress, Work, WorkFailed
+from aitbc_cli.miner.executors.work import Failure, Gpu, Outcome, Progress, Work, WorkFailed
 
 _START_SECONDS = 60.0
 _STDERR_BYTES = 4096
@@ -89,6 +90,12 @@ class WorkerProcess:
         detail: Mapping[str, Any] = answer.get("detail", {})
         return detail
 
+    async def try_gpu(self, gpu: Gpu) -> Mapping[str, Any]:
+        """Have a program of the miner's own use a GPU; returns what it ran on. Raises WorkFailed where that failed."""
+        answer = await self._ask({"do": "try_gpu", "gpu": asdict(gpu)}, _ignore)
+        detail: Mapping[str, Any] = answer.get("detail", {})
+        return detail
+
     async def run(self, work: Work, on_progress: Callable[[Progress], None]) -> Outcome:
         """The outcome of the work; raises WorkFailed, or WorkerLost when the process ended."""
         message = {
@@ -100,6 +107,7 @@ class WorkerProcess:
             "folder": str(work.folder),
             "run_seconds": work.run_seconds,
             "env": dict(work.env),
+            "gpus": [asdict(gpu) for gpu in work.gpus],
         }
         answer = await self._ask({"do": "run", "work": message}, on_progress)
         try:

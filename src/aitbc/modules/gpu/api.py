@@ -9,6 +9,7 @@ from aitbc.kernel.primitives.errors import NotFound
 from aitbc.kernel.primitives.text import Name
 
 DEVICES_MAX = 64
+BRAKES_MAX = 16
 SLOTS_MAX = 64
 _STEERING = r"\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
 Label = Annotated[
@@ -33,11 +34,17 @@ class Device(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     runtime_version: Label | None = None
     compute_capability: Label | None = None
     memory_total_mib: Mebibytes | None = None
+    memory_reserved_mib: Mebibytes | None = None
+    """What the driver keeps for itself; where it is null, `memory_used_mib` may count it as used."""
     memory_used_mib: Mebibytes | None = None
+    memory_sellable_mib: Mebibytes | None = None
+    """What work can have: the total less what is reserved."""
     utilization: Annotated[float, Meta(ge=0, le=100)] | None = None
     """Percent."""
     temperature_celsius: Annotated[float, Meta(ge=-100, le=500)] | None = None
     power_watts: Annotated[float, Meta(ge=0, le=100_000)] | None = None
+    brake_reasons: Annotated[tuple[Label, ...], Meta(max_length=BRAKES_MAX)] | None = None
+    """What holds its clocks back: `power_cap`, `thermal`, …; empty for nothing, null where it cannot be read."""
     memory_is_shared: bool | None = None
     """Whether it works in the memory of its host, which is what its memory then counts."""
     fault: Label | None = None
