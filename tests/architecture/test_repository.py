@@ -15,7 +15,7 @@ HOSTS = (
     r"archive\." + "ubuntu",
     "crates" + r"\.io",
 )
-OPTIONS = ("index" + "-url", "find" + r"-links[ =]", "trusted" + "-host")
+OPTIONS = ("(?<!no-emit-)index" + "-url", "find" + r"-links[ =]", "trusted" + "-host")
 REGISTRY = re.compile("|".join((*HOSTS, *OPTIONS)), re.IGNORECASE)
 PLACE = re.compile(r"(?:^|[^A-Za-z0-9_/.$}-])/(?:" + "work|farm|root|Users|home/[a-z]+" + r")/[A-Za-z.]")
 SECRET = re.compile("-----BEGIN [A-Z ]*" + "PRIVATE KEY-----")
