@@ -2,17 +2,19 @@
 
 from datetime import datetime
 from operator import attrgetter
-from typing import Literal
+from typing import Annotated, Literal
 
 from litestar import Controller, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromPath, FromQuery, QueryParameter
 
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page, decode_cursor
 from aitbc.server.admin.operations import AuditEntry, EventNotDead, EventNotFound, Operations, ToldEvent, UnknownModule
 from aitbc.server.cluster.directory import Directory, Placed
 
+StateName = Literal["pending", "delivered", "dead"]
+InState = Annotated[StateName | None, QueryParameter(name="state")]
 AUDIT = "audit"
 
 
@@ -29,14 +31,18 @@ class OperationsController(Controller):
     async def events(
         self,
         operations: NamedDependency[Operations],
-        status: FromQuery[Literal["pending", "delivered", "dead"] | None] = None,
+        in_state: InState = None,
+        status: FromQuery[StateName | None] = None,
         module: FromQuery[str | None] = None,
         limit: FromQuery[Limit] = 50,
         cursor: FromQuery[Cursor] = None,
     ) -> Page[ToldEvent]:
-        """List the events that modules published, from the newest on; dead ones wait for a replay."""
+        """List the events that modules published, from the newest on; dead ones wait for a replay.
+
+        `status` is the older name of `state`.
+        """
         before = Page.position("events", cursor)
-        found = await operations.events(state=status, module=module, limit=limit + 1, before=before)
+        found = await operations.events(state=in_state or status, module=module, limit=limit + 1, before=before)
         return Page.of("events", found, limit, lambda event: event.id)
 
     @post(
