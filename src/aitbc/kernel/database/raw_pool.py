@@ -79,8 +79,8 @@ class RawPool:
     async def discard(self, connection: Connection) -> None:
         """Close a connection whose statement may still run; `release` it afterwards.
 
-        The server is asked to cancel that statement, and undoes it. `terminate()` would drop the request, and outside of
-        a transaction the statement would run on and commit (findings/asyncpg-terminate-commits.sh). A caller that is
+        The server is asked to cancel that statement, and undoes it. `terminate()` would drop the request, and outside
+        of a transaction the statement would run on and commit (findings/asyncpg-terminate-commits.sh). A caller that is
         cancelled meanwhile leaves at once; the request is sent all the same.
         """
         task = asyncio.create_task(_close(connection))
