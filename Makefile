@@ -91,5 +91,5 @@ lock: ## Pin the dependencies anew in requirements/; UPGRADE=1 takes the newest 
 
 .PHONY: clean
 clean: ## Remove what was made here; the data of servers stays
-	@rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .grimp_cache .hypothesis .schemathesis .coverage*
 	@find $(PYTHON_FOLDERS) -name __pycache__ -type d -prune -exec rm -rf {} +

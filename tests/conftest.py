@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.chaos.server_process import ServerProcess
+from tests.homes import DEFAULT_HOMES, NOWHERE
 from tests.scale import scaled
 
 pytest_plugins = ["tests.leftovers", "tests.longest_first", "tests.postgres", "tests.skipped"]
@@ -23,6 +24,9 @@ ServerProcess.forked = True
 
 for name in [name for name in os.environ if name.startswith("AITBC_")]:
     del os.environ[name]  # settings of this shell's are not those of a test's server
+
+for name in DEFAULT_HOMES:
+    os.environ[name] = str(NOWHERE)  # a server of this user's, its settings and its data are not a test's
 
 if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from aitbc.server.postgres.paths import ORIGIN, SYSTEM_FOLDER
+from tests.homes import NOWHERE
 
 
 def remove_data_below(folder: Path, system: Path = SYSTEM_FOLDER) -> int:
@@ -32,3 +33,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if not hasattr(session.config, "workerinput"):
         factory: pytest.TempPathFactory = getattr(session.config, "_tmp_path_factory")  # noqa: B009 - pytest keeps it so
         remove_data_below(factory.getbasetemp().resolve())
+        strays = sorted(str(path) for path in (NOWHERE / "aitbc").rglob("*"))
+        shutil.rmtree(NOWHERE, ignore_errors=True)
+        if strays:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            print(f"a test wrote outside of its temporary folders: {', '.join(strays[:5])}")

@@ -1,11 +1,14 @@
 """How the tests themselves are run: a property that many must have names each that lacks it, and what is skipped is said."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from aitbc.server.postgres.paths import ORIGIN
+from aitbc_cli.settings import state_folder
 from tests.for_each import for_each
+from tests.homes import NOWHERE
 from tests.leftovers import remove_data_below
 from tests.skipped import said
 
@@ -33,6 +36,14 @@ def test_what_is_skipped_is_counted_by_the_package_that_is_wanted() -> None:
     nats = "nats-server is not installed (Debian: apt-get install nats-server)"
     assert said([nats, nats, "needs root"]) == "tests skipped: for want of nats-server 2, for other reasons 1"
     assert said([]) == ""
+
+
+def test_what_no_test_gave_a_folder_would_be_seen() -> None:
+    assert (
+        state_folder({name: value for name, value in os.environ.items() if name != "AITBC_STATE_DIR"})
+        == NOWHERE / "aitbc"
+    )
+    assert not (NOWHERE / "aitbc").exists()
 
 
 def test_data_of_tests_that_are_over_goes_and_that_of_others_stays(tmp_path: Path) -> None:

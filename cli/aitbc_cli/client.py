@@ -20,7 +20,7 @@ from typer import Exit
 
 from aitbc_cli.exits import DONE, TIMED_OUT, UNAVAILABLE, Stop, exit_of
 from aitbc_cli.problems import own_problem
-from aitbc_cli.settings import Where, signed_in
+from aitbc_cli.settings import LOOPBACK, Where, signed_in
 from aitbc_cli.terminal import progress, safe
 
 ANSWER_SECONDS = 30.0
@@ -31,7 +31,6 @@ RETRY_AFTER_SECONDS_MAX = 5.0
 ANSWER_BYTES_MAX = 256 << 20
 PIECE_BYTES = 1 << 16
 PAGE_ROWS = 200
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 JSON = "application/json"
 FOREIGN = "not_aitbc"
 

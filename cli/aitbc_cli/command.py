@@ -202,7 +202,7 @@ def _form(options: Options) -> str:
 
 
 def _seconds(options: Options) -> float | None:
-    text = options.timeout or os.environ.get("AITBC_TIMEOUT")
+    text = options.timeout if options.timeout is not None else os.environ.get("AITBC_TIMEOUT") or None
     seconds = None if text is None else seconds_of(text)
     if seconds == 0:
         raise usage("a timeout of nothing leaves no time for an answer")

@@ -23,3 +23,11 @@ def own_problem(status: int, content: bytes) -> dict[str, Any] | None:
         and isinstance(found.get("detail"), str)
     )
     return found if is_own else None
+
+
+def explained(problem: dict[str, Any]) -> str:
+    """What a refusal says, with the fields that are at fault and why."""
+    errors = problem.get("errors")
+    named = [each for each in errors if isinstance(each, dict)] if isinstance(errors, list) else []
+    faults = [f"{str(each.get('pointer', '')).strip('/')}: {each.get('message')}" for each in named]
+    return " ".join([str(problem["detail"]), "; ".join(faults)]).strip()

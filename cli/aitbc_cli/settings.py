@@ -9,9 +9,9 @@ from typing import Any
 from aitbc_cli.exits import NOT_ALLOWED, Stop, bad_configuration, usage
 
 DEFAULT_URL = "http://127.0.0.1:8080"
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 SERVER_FILE = "server.json"
 ADMIN_KEY_FILE = "admin.key"
-SYSTEM_FILE = Path("/etc/aitbc/config.toml")
 PLATFORM_SECRETS = (Path("/run/secrets"), Path("/var/run/secrets"), Path("/run/credentials"))
 """Where container platforms and systemd put secrets: they choose the modes there."""
 FILE_BYTES_MAX = 1 << 20
@@ -61,8 +61,10 @@ def find(flags: Flags, environ: Mapping[str, str]) -> Where:
     elif local is not None:
         url, url_origin = local, str(state_dir / SERVER_FILE)
     else:
-        url, url_origin = DEFAULT_URL, "default"
+        url, url_origin = _configured_url(environ)
     url = _checked_url(url, url_origin)
+    if local is not None and is_same_server(url, local):
+        url = local.rstrip("/")
     key, key_origin = _key(flags, environ, profile, name, url, local, state_dir)
     return Where(url, url_origin, key, key_origin, name, state_dir)
 
@@ -96,25 +98,59 @@ def signed_in(where: Where) -> str:
 # Files ---------------------------------------------------------------------------------------------------------------
 
 
-def config_home(environ: Mapping[str, str]) -> Path:
-    """`$XDG_CONFIG_HOME`, or what it is when not set."""
-    return _home(environ, "XDG_CONFIG_HOME", ".config")
-
-
 def state_folder(environ: Mapping[str, str]) -> Path:
     """The state folder of the local server, found as the server finds its own: variable, files, default."""
-    if environ.get("AITBC_STATE_DIR"):
-        return Path.cwd() / Path(environ["AITBC_STATE_DIR"]).expanduser()
-    files = [Path("aitbc.toml"), config_home(environ) / "aitbc" / "config.toml", SYSTEM_FILE]
-    if environ.get("AITBC_CONFIG"):
-        files.insert(0, Path(environ["AITBC_CONFIG"]).expanduser())
-    for file in files:
-        named = _document(file).get("state_dir")
-        if isinstance(named, str):
-            return Path.cwd() / file.parent / Path(named).expanduser()
-    if os.geteuid() == 0 and not environ.get("XDG_STATE_HOME", "").startswith("/"):
-        return Path("/var/lib/aitbc")
-    return _home(environ, "XDG_STATE_HOME", ".local/state") / "aitbc"
+    from aitbc.kernel.primitives.settings_files import default_state_dir
+
+    named, _, folder = _configured(environ, "state_dir")
+    if isinstance(named, str):
+        return Path.cwd() / folder / Path(named).expanduser()
+    return default_state_dir(environ)
+
+
+def is_same_server(one: str, other: str) -> bool:
+    """Whether two URLs name one server: the names of this machine's loopback are one."""
+    return _server_of(one) == _server_of(other)
+
+
+def _server_of(url: str) -> tuple[str, str, int | None, str]:
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    try:
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        port = None
+    host = parts.hostname or ""
+    return parts.scheme, "localhost" if host in LOOPBACK else host, port, parts.path.rstrip("/")
+
+
+def _configured_url(environ: Mapping[str, str]) -> tuple[str, str]:
+    """Where the server of this machine is set to listen, and which source says so."""
+    from aitbc.kernel.primitives.settings_files import HOST, PORT, url_of
+
+    host, host_origin, _ = _configured(environ, "server.host")
+    port, port_origin, _ = _configured(environ, "server.port")
+    certificate, _, _ = _configured(environ, "server.tls_certificate")
+    number = int(port) if str(port).isdecimal() and 0 < int(port) < 1 << 16 else PORT  # 0 is any free one
+    url = url_of(host if isinstance(host, str) and host else HOST, number, tls=bool(certificate))
+    return url, next((origin for origin in (port_origin, host_origin) if origin), "default")
+
+
+def _configured(environ: Mapping[str, str], name: str) -> tuple[Any, str, Path]:
+    """A setting of the server's, as it would find it; with its source, and what a path in it is relative to."""
+    from aitbc.kernel.primitives.settings_files import settings_files
+
+    variable = f"AITBC_{name.replace('.', '__').upper()}"
+    if environ.get(variable):
+        return environ[variable], variable, Path()
+    for file in settings_files(environ, Path()):
+        value: Any = _document(file)
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is not None:
+            return value, str(file), file.parent
+    return None, "", Path()
 
 
 def read_private(path: Path, why: str) -> str:
@@ -145,6 +181,8 @@ def checked_key(text: str, source: str) -> str:
 
 
 def _profile(flags: Flags, environ: Mapping[str, str]) -> tuple[str | None, Mapping[str, Any]]:
+    from aitbc.kernel.primitives.settings_files import config_home
+
     file = config_home(environ) / "aitbc" / "config.toml"
     document = _document(file)
     profiles = document.get("profiles", {})
@@ -225,8 +263,3 @@ def _checked_url(url: str, origin: str) -> str:
         hint = "write for instance http://127.0.0.1:8080 or https://aitbc.example.org"
         raise usage(complaint, hint=hint) if origin == "flag" else bad_configuration(complaint, hint=hint)
     return url.rstrip("/")
-
-
-def _home(environ: Mapping[str, str], variable: str, below_home: str) -> Path:
-    named = environ.get(variable, "")
-    return Path(named) if named.startswith("/") else Path(environ.get("HOME") or "/") / below_home

@@ -66,6 +66,14 @@ def test_every_pinned_requirement_has_its_hashes() -> None:
             assert "--hash=sha256:" in pin, f"{path.name}: {pin[:60]} has no hash"
 
 
+def test_what_is_made_here_is_ignored_and_removed() -> None:
+    """Whatever git ignores as made here goes with `make clean`; the state of a server and its logs stay."""
+    made = (ROOT / ".gitignore").read_text().partition("\n\n")[0].splitlines()[1:]
+    clean = (ROOT / "Makefile").read_text().rpartition("clean: ##")[2].split()
+    kept = {"/logs/", "*.pyc"}
+    assert [name for name in made if name not in kept and name.strip("/") not in clean] == []
+
+
 def test_every_folder_of_tests_mirrors_a_folder_of_the_source() -> None:
     folders = {path.parent.relative_to(ROOT / "tests") for path in tracked_files() if path.match("tests/**/test_*.py")}
     strangers = [str(folder) for folder in folders if folder.parts and not _source_of(folder).is_dir()]

@@ -30,7 +30,7 @@ def _book_and_release(alice: Person, admin: Person, miner: str, tmp_path: Path) 
     assert offered["hardware"] == "claimed"
     assert [one["id"] for one in alice.gets("gpu", "list", "--model", "4090", "--available")] == [offered["id"]]
     wanted = ("booking", "create", offered["id"], "1h30m", "--max-price", "0.375")
-    assert alice.gets(*wanted, "--dry-run")["body"]["duration_seconds"] == 5400
+    assert alice.gets(*wanted, "--dry-run")["duration_seconds"] == 5400
     booking = alice.gets(*wanted, "--label", "training")
     assert (booking["state"], booking["price"], booking["label"]) == ("active", "0.375", "training")
     assert admin.gets("gpu", "show", offered["id"])["status"] == "booked"

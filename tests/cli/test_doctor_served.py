@@ -123,6 +123,19 @@ def test_what_a_key_may_not_see_is_skipped_with_the_scope_it_lacks(served: Serve
         assert rows[name]["result"] == "skipped" and scope in rows[name]["message"]
 
 
+def test_the_doctor_asks_nothing_that_is_refused(served: ServerProcess) -> None:
+    before = refused_requests(served)
+    examine(case_of(served), CHECKS)
+    assert refused_requests(served) == before
+
+
+def refused_requests(served: ServerProcess) -> dict[str, float]:
+    """How many requests were answered with 400 and 422, by their labels."""
+    text = admin(served).look("/metrics").content.decode()
+    lines = [line.rpartition(" ") for line in text.splitlines() if line.startswith("aitbc_http_requests_total{")]
+    return {labels: float(value) for labels, _, value in lines if 'status="400"' in labels or 'status="422"' in labels}
+
+
 def test_a_clock_that_is_off_is_a_warning_in_either_direction(served: ServerProcess) -> None:
     for seconds, side in ((60, "ahead of"), (-60, "behind")):
         found = row(case_of(served, now=lambda s=seconds: datetime.now(UTC) + timedelta(seconds=s)), "clock")

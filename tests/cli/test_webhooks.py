@@ -93,7 +93,7 @@ def test_a_webhook_tells_of_a_paid_job_and_its_log_tells_of_the_webhook(installa
 
 
 def test_what_fails_says_why_and_is_sent_again(installation: CliInstallation) -> None:
-    alice = installation.alice
+    alice = installation.resident("carol")  # whose endpoint gets no events of other tests' jobs
     with answering(Reply(410, b"")) as receiver:
         made = alice.gets("webhook", "create", receiver.url)
         assert made["secret"].startswith("whsec_")
@@ -118,16 +118,15 @@ def test_what_fails_says_why_and_is_sent_again(installation: CliInstallation) ->
 
 
 def test_a_message_goes_to_a_certificate_that_is_trusted_and_to_no_other(installation: CliInstallation) -> None:
+    dora = installation.resident("dora")
     for name, state, said in (("trusted", "delivered", None), ("other", "pending", "its certificate is not trusted")):
         with answering_with_tls(*certificate(installation.folder, name)) as receiver:
             url = receiver.url.replace("http://127.0.0.1", "https://localhost")
-            made = installation.alice.gets("webhook", "create", url)
-            sent = json.loads(
-                installation.alice.does("webhook", "test", made["id"], "--json", code=0 if said is None else 1).out
-            )
+            made = dora.gets("webhook", "create", url)
+            sent = json.loads(dora.does("webhook", "test", made["id"], "--json", code=0 if said is None else 1).out)
             assert (sent["state"], sent["error"]) == (state, said)
             assert len(receiver.asked) == (said is None)
-            installation.alice.does("webhook", "delete", made["id"], "--yes")
+            dora.does("webhook", "delete", made["id"], "--yes")
 
 
 def test_a_wrong_type_and_a_wrong_url_are_told_with_what_is_right(installation: CliInstallation) -> None:

@@ -208,7 +208,7 @@ def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
 def test_what_a_runbook_names_exists(capsys: pytest.CaptureFixture[str]) -> None:
     books = "\n".join(rule["annotations"]["runbook"] for rule in RULES)
     commands = set(re.findall(r"\baitbc ((?:doctor|backup)|[a-z]+ [a-z]+)", books)) - {"events list", "events replay"}
-    for command in sorted(commands | {"events list --status dead", "events replay evt"}):
+    for command in sorted(commands | {"events list --state dead", "events replay evt"}):
         ended = in_process(capsys, *command.split(), "--help")
         assert ended.code == 0, f"aitbc {command}: {ended.err}"
     periodic_tasks = {task.run.__name__ for module in MODULES for task in module.periodic_tasks}

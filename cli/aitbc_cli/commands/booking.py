@@ -6,12 +6,14 @@ import typer
 
 from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
-from aitbc_cli.exits import NOT_FOUND
+from aitbc_cli.exits import NOT_FOUND, usage
 from aitbc_cli.id_completion import BOOKINGS, GPUS
 from aitbc_cli.output import Column, columns
+from aitbc_cli.terminal import say
 from aitbc_cli.times import seconds_of
 
 PATH = "/api/v1/gpu/bookings"
+LISTINGS = "/api/v1/gpu/listings"
 Which = Annotated[str, typer.Argument(metavar="BOOKING", help="Its id, book_…", autocompletion=BOOKINGS)]
 BRIEF = (*columns("id", "state", "model", "gpu"), Column("PRICE", "price", "number"), *columns("ends_at"))
 FULL = (
@@ -20,18 +22,19 @@ FULL = (
         "returned", "paid_seconds", "unpaid_seconds", "starts_at", "ends_at", "ended_at", "settled_at", "transaction"
     ),
 )
+PLAN = columns("gpu", "model", "status", "price_per_hour", "duration_seconds", "held", "max_price", "sufficient")
 app = noun("booking", "GPUs for yourself: book, list, release.")
 
 
-@command(app, "list", examples=["aitbc booking list", "aitbc booking list --status active"], lists=True)
+@command(app, "list", examples=["aitbc booking list", "aitbc booking list --state active"], lists=True)
 def list_bookings(
     call: Call,
-    status: Annotated[
-        str | None, typer.Option("--status", help="Only those in this state, for instance active.")
+    state: Annotated[
+        str | None, typer.Option("--state", "--status", help="Only those in this state, for instance active.")
     ] = None,
 ) -> None:
     """List the bookings that you made or that are of your GPUs, from the newest on."""
-    call.list(PATH, BRIEF, status=status)
+    call.list(PATH, BRIEF, state=state)
 
 
 @command(app, "show", examples=["aitbc booking show book_01…", "aitbc booking show book_01… --json"], ends=[NOT_FOUND])
@@ -61,7 +64,26 @@ def create(
     body: dict[str, Any] = {"gpu": gpu, "duration_seconds": round(seconds_of(duration)), "max_price": max_price}
     if label is not None:
         body["label"] = label
+    if call.dry_run:
+        call.out.one(_plan(call, body), PLAN, name="held")
+        say("a dry run: nothing was changed")
+        return
     call.out.one(call.change("POST", PATH, body), FULL)
+
+
+def _plan(call: Call, body: dict[str, Any]) -> dict[str, Any]:
+    """What a booking would hold, reckoned as the server does. Raises `Stop` for what it would refuse."""
+    from aitbc.kernel.primitives import money
+    from aitbc.kernel.primitives.errors import AppError
+
+    gpu = call.api.get(f"{LISTINGS}/{part(body['gpu'])}")
+    try:
+        held = money.for_time(money.parse(gpu["price_per_hour"], zero=True), body["duration_seconds"] * 1000)
+        most = money.parse(body["max_price"], zero=True)
+    except AppError as error:
+        raise usage(f"--max-price: {error.message}") from None
+    facts = {name: gpu[name] for name in ("model", "status", "price_per_hour")}
+    return {"dry_run": True, **body, **facts, "held": money.render(held), "sufficient": held <= most}
 
 
 @command(app, "release", examples=["aitbc booking release book_01…"], changes=True, ends=[NOT_FOUND])

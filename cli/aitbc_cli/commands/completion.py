@@ -9,7 +9,6 @@ import typer
 
 from aitbc_cli.command import Call, command, noun
 from aitbc_cli.exits import usage
-from aitbc_cli.settings import config_home
 
 SHELLS = ("bash", "zsh", "fish")
 SIGNATURE = "# completion of aitbc"
@@ -56,6 +55,8 @@ def _shell(named: str | None) -> str:
 
 def place(shell: str, environ: Mapping[str, str]) -> Path:
     """Where a shell looks for the completion of this program."""
+    from aitbc.kernel.primitives.settings_files import config_home
+
     data = environ.get("XDG_DATA_HOME", "")
     share = Path(data) if data.startswith("/") else Path(environ.get("HOME") or "/") / ".local/share"
     return {

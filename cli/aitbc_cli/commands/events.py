@@ -19,14 +19,14 @@ SHOWN = (
 app = noun("events", "Events between modules; dead ones wait for a replay (admins).")
 
 
-@command(app, "list", examples=["aitbc events list --status dead", "aitbc events list --module ai --json"], lists=True)
+@command(app, "list", examples=["aitbc events list --state dead", "aitbc events list --module ai --json"], lists=True)
 def list_events(
     call: Call,
-    status: Annotated[str | None, typer.Option("--status", help="pending, stuck, delivered or dead.")] = None,
+    state: Annotated[str | None, typer.Option("--state", "--status", help="pending, stuck, delivered or dead.")] = None,
     module: Annotated[str | None, typer.Option("--module", help="Only those that this module published.")] = None,
 ) -> None:
     """List events from the newest on."""
-    call.list(PATH, SHOWN, status=status, module=module)
+    call.list(PATH, SHOWN, state=state, module=module)
 
 
 @command(app, "replay", examples=["aitbc events replay evt_01…"], changes=True, ends=[NOT_FOUND])

@@ -22,22 +22,24 @@ app = noun("job", "Submit work, watch it, get its result.")
 app.add_typer(submit)
 
 
-@command(app, "list", examples=["aitbc job list", "aitbc job list --status queued --json"], lists=True)
+@command(app, "list", examples=["aitbc job list", "aitbc job list --state queued --json"], lists=True)
 def list_jobs(
     call: Call,
-    status: Annotated[
-        str | None, typer.Option("--status", help="queued, leased, running, succeeded, failed, …")
+    state: Annotated[
+        str | None, typer.Option("--state", "--status", help="queued, leased, running, succeeded, failed, …")
     ] = None,
     kind: Annotated[str | None, typer.Option("--kind", help="Only jobs of this kind.")] = None,
 ) -> None:
     """List your jobs from the newest on; an admin sees everybody's."""
-    call.list(PATH, BRIEF, status=status, kind=kind)
+    call.list(PATH, BRIEF, state=state, kind=kind)
 
 
 @command(app, "show", examples=["aitbc job show job_01…", "aitbc job show job_01… --json"], ends=[NOT_FOUND])
 def show(call: Call, job: JobId) -> None:
     """Show a job with every attempt."""
     answer = _job(call, job)
+    if call.out.is_for_people and not call.options.fields:
+        answer["attempts"] = _attempts(answer)
     call.out.one(answer, FULL)
     if call.out.is_for_people and answer["history"] and not call.options.fields:
         call.out.text("")
@@ -189,6 +191,11 @@ def _cancel_many(call: Call, jobs: list[str]) -> int:
     if len(done) == len(jobs):
         return 0
     return PARTLY if done else last
+
+
+def _attempts(job: dict[str, Any]) -> str:
+    """How many there are, and how many of them count against the most there may be: the running one does not yet."""
+    return f"{len(job['history'])}, of which {job['attempts']} count towards {job['attempts_max']}"
 
 
 def _job(call: Call, job: str) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 """The ledger, verified by the server itself."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from aitbc_cli.command import Call, command, noun
 from aitbc_cli.exits import Stop
 from aitbc_cli.output import columns
@@ -18,8 +21,7 @@ def verify(call: Call) -> None:
     report = call.api.post("/api/v1/trading/ledger/verify", natural=True)
     if not report["ok"]:
         first = report["divergence"] or {}
-        place = f"block {first.get('height')}, record {first.get('record')}, {first.get('field')}"
-        raise Stop(f"the ledger does not hold: {place}: {first.get('message')}", code="not_verified", report=report)
+        raise Stop(f"the ledger does not hold: {_place(first)}", code="not_verified", report=report)
     payments = call.api.post("/api/v1/ai/payments/verify", natural=True)
     report["paid_jobs"], report["unpaid_jobs"] = payments["jobs"] - payments["unpaid"], payments["unpaid_jobs"]
     if not payments["ok"]:
@@ -30,3 +32,10 @@ def verify(call: Call) -> None:
         raise Stop(message, code="not_verified", report=report)
     call.out.one(report, SHOWN, name="head")
     call.out.text("ledger verified")
+
+
+def _place(divergence: Mapping[str, Any]) -> str:
+    """Where it does not hold and why, without the parts that are not known: an account is in no block."""
+    named = (("block", "height"), ("record", "record"), ("", "field"))
+    known = [f"{word} {divergence[key]}".strip() for word, key in named if divergence.get(key) is not None]
+    return ": ".join([*([", ".join(known)] if known else []), divergence.get("message") or "no reason is given"])

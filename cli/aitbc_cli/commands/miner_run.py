@@ -11,13 +11,16 @@ import typer
 
 from aitbc_cli.command import Call, command
 from aitbc_cli.exits import CONFIGURATION, NOT_ALLOWED, REFUSED, Stop, bad_configuration, usage
+from aitbc_cli.miner.options import NOT_ENROLLED
 from aitbc_cli.output import columns
-from aitbc_cli.settings import checked_key, read_private
+from aitbc_cli.settings import checked_key, is_same_server, read_private
 from aitbc_cli.times import seconds_of
 
 KINDS = ("embed", "ocr", "chat", "command")
 ALWAYS = ("embed", "ocr")
 SLOTS_MAX = 64
+NAME_LENGTH_MAX = 100
+"""As the server has it."""
 Name = Annotated[str | None, typer.Option("--name", help="What people call it; this machine's name unless given.")]
 Slots = Annotated[int, typer.Option("--slots", min=1, max=SLOTS_MAX, help="How many jobs at once.")]
 StateDir = Annotated[
@@ -152,7 +155,7 @@ def _options(
 
     from aitbc_cli.miner.options import Options
 
-    name = name or socket.gethostname().partition(".")[0] or "miner"
+    name = socket.gethostname().partition(".")[0] or "miner" if name is None else _checked_name(name)
     home = state_dir or call.where.state_dir / "miners" / _folder_of(name)
     return Options(
         url=call.where.url,
@@ -167,6 +170,20 @@ def _options(
     )
 
 
+def _checked_name(name: str) -> str:
+    """A name as the server takes it. Raises a usage error that says what is wrong with it."""
+    fault = None
+    if not name.strip():
+        fault = "it is blank"
+    elif len(name) > NAME_LENGTH_MAX:
+        fault = f"it has {len(name)} characters, and {NAME_LENGTH_MAX} are the most"
+    elif name != name.strip() or not name.isprintable():
+        fault = "it has spaces at its ends or characters that cannot be seen"
+    if fault is not None:
+        raise usage(f"--name: {fault}", hint="leave it out for this machine's name, or say for instance --name attic")
+    return name
+
+
 def _folder_of(name: str) -> str:
     if name.startswith(".") or any(not letter.isalnum() and letter not in "-_. " for letter in name):
         raise usage(
@@ -176,7 +193,10 @@ def _folder_of(name: str) -> str:
 
 
 def _token(call: Call, home: Path, file: Path | None) -> str | None:
-    """The one-time token; none where the miner is enrolled already. A caller who may make tokens needs none."""
+    """The one-time token; none where the miner is enrolled already. A caller who may make tokens needs none.
+
+    Raises `Stop` where there is none to be had: before anything is started that takes its time.
+    """
     if _is_enrolled(home, call.where.url):
         return None
     if file is not None:
@@ -184,14 +204,14 @@ def _token(call: Call, home: Path, file: Path | None) -> str | None:
     if os.environ.get("AITBC_ENROLMENT_TOKEN"):
         return checked_key(os.environ["AITBC_ENROLMENT_TOKEN"], "AITBC_ENROLMENT_TOKEN")
     if call.where.key is None:
-        return None
+        raise Stop(NOT_ENROLLED, exit_code=NOT_ALLOWED, code="miner_failed")
     return str(call.api.post("/api/v1/gpu/enrolment-tokens", {}, natural=True)["token"])
 
 
 def _is_enrolled(home: Path, url: str) -> bool:
     try:
-        return bool(json.loads((home / "credentials.json").read_bytes())["url"] == url)
-    except (OSError, ValueError, TypeError, KeyError):
+        return is_same_server(json.loads((home / "credentials.json").read_bytes())["url"], url)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return False
 
 

@@ -131,7 +131,7 @@ def test(call: Call, endpoint: EndpointId) -> int | None:
 @command(
     app,
     "deliveries",
-    examples=["aitbc webhook deliveries --status dead", "aitbc webhook deliveries --endpoint hook_01… --json"],
+    examples=["aitbc webhook deliveries --state dead", "aitbc webhook deliveries --endpoint hook_01… --json"],
     lists=True,
 )
 def deliveries(
@@ -139,10 +139,10 @@ def deliveries(
     endpoint: Annotated[
         str | None, typer.Option("--endpoint", help="Only those to this one.", autocompletion=ENDPOINTS)
     ] = None,
-    status: Annotated[str | None, typer.Option("--status", help="pending, delivered or dead.")] = None,
+    state: Annotated[str | None, typer.Option("--state", "--status", help="pending, delivered or dead.")] = None,
 ) -> None:
     """List what was sent from the newest on, and what came of it."""
-    call.list(LOG, SENT, endpoint=endpoint, status=status)
+    call.list(LOG, SENT, endpoint=endpoint, state=state)
 
 
 @command(app, "replay", examples=["aitbc webhook replay dlv_01…"], changes=True, ends=[NOT_FOUND, REFUSED])

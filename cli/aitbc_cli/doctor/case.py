@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from aitbc_cli.client import LOOPBACK, Answer, Api
+from aitbc.kernel.primitives.settings_files import SYSTEM_FILE
+from aitbc_cli.client import Answer, Api
 from aitbc_cli.doctor.finding import Unknown
 from aitbc_cli.exits import NOT_ALLOWED, Stop
 from aitbc_cli.packages import has_server, install_server
-from aitbc_cli.settings import SYSTEM_FILE, Flags, Where, find, state_folder
+from aitbc_cli.settings import LOOPBACK, Flags, Where, find, state_folder
 
 ANSWER_SECONDS = 2.0
 """How long the server may take for one answer."""
@@ -38,7 +39,8 @@ class Case:
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     flags: Flags = field(default_factory=Flags)
     folder: Path = field(default_factory=Path.cwd)
-    system_file: Path = SYSTEM_FILE
+    system_file: Path | None = None
+    """The system's file of settings; none for the usual one."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     free_bytes_min: int = 256 << 20
     """Below this the server calls itself not ready."""
@@ -115,7 +117,7 @@ class Case:
 
         tables = {module.name: module.settings for module in MODULES if module.settings is not None}
         names = [module.name for module in MODULES]
-        return load({}, self.environ, self.folder, tables, modules=names, system_file=self.system_file)
+        return load({}, self.environ, self.folder, tables, modules=names, system_file=self.system_file or SYSTEM_FILE)
 
     @property
     def settings(self) -> Any:

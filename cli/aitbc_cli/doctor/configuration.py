@@ -4,10 +4,10 @@ import re
 import shlex
 from urllib.parse import urlsplit
 
-from aitbc_cli.client import LOOPBACK
 from aitbc_cli.doctor.case import Case
 from aitbc_cli.doctor.finding import Check, Finding, failed, ok, skipped, warning
 from aitbc_cli.exits import Stop
+from aitbc_cli.settings import LOOPBACK
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 NEVER_PROXIED = ("localhost", "127.0.0.1")

@@ -76,7 +76,7 @@ def version(case: Case) -> Finding:
 def clock(case: Case) -> Finding:
     """The clocks of server and command line agree."""
     started = case.now()
-    answer = case.ask("/version?clock", public=True)
+    answer = case.ask_as(None, "/version")  # asked anew: what another check learned has an older date
     date = {name.lower(): value for name, value in answer.headers.items()}.get("date")
     if date is None:
         raise Unknown("the server sends no time")

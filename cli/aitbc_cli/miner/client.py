@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from aitbc_cli.problems import own_problem
+from aitbc_cli.problems import explained, own_problem
 
 PROTOCOL = {"Aitbc-Miner-Protocol": "1"}
 TIMEOUT_SECONDS = 20.0
@@ -127,7 +127,7 @@ def _definite(status: int, content: bytes, expects: Fields) -> Any:
         problem = own_problem(status, content)
         if problem is None:
             raise Unreachable(f"HTTP {status}, not from the server itself")
-        raise Refused(status, problem["code"], problem["detail"])
+        raise Refused(status, problem["code"], explained(problem))
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):

@@ -90,13 +90,13 @@ class Daemon:
         found = self._look()
         credentials = await self._unless_stopped(enrolled(self._options, self._home, found, self._offer(found)))
         await self._client.close()
-        self._client = MinerClient(self._options.url, credentials["api_key"])
+        self._client = MinerClient(credentials["url"], credentials["api_key"])
         self._miner = credentials["miner"]
         self._heartbeat_seconds = float(credentials["heartbeat_seconds"])
         self._event_log.note(
             "miner_started",
             miner=self._miner,
-            url=self._options.url,
+            url=credentials["url"],
             slots=self._options.slots,
             kinds=sorted(self._usable),
         )

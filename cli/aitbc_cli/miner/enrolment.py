@@ -5,7 +5,8 @@ from typing import Any
 from aitbc.kernel.crypto.signing import canonical, enrolment_statement
 from aitbc_cli.miner.client import Fields, MinerClient, Refused
 from aitbc_cli.miner.home import Home
-from aitbc_cli.miner.options import MinerFailed, Options
+from aitbc_cli.miner.options import NOT_ENROLLED, MinerFailed, Options
+from aitbc_cli.settings import is_same_server
 
 CREDENTIALS: Fields = {
     "miner": str,
@@ -23,14 +24,10 @@ async def enrolled(options: Options, home: Home, found: dict[str, Any], offer: d
     key give the same miner.
     """
     known = home.credentials
-    if known is not None and known["url"] == options.url:
+    if known is not None and is_same_server(known["url"], options.url):
         return known
     if options.token is None:
-        raise MinerFailed(
-            "this miner is not enrolled here; its owner makes a token with `aitbc miner token`, "
-            "and the miner finds it in AITBC_ENROLMENT_TOKEN",
-            4,
-        )
+        raise MinerFailed(NOT_ENROLLED, 4)
     statement = enrolment_statement(token=options.token, public_key=home.key.public)
     body = {
         "token": options.token,

@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import Any
 
 GRACE_SECONDS = 30.0
+NOT_ENROLLED = (
+    "this miner is not enrolled here; its owner makes a token with `aitbc miner token`, "
+    "and the miner finds it in AITBC_ENROLMENT_TOKEN"
+)
 
 
 class MinerFailed(Exception):

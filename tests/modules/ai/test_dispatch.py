@@ -69,7 +69,7 @@ async def test_a_job_goes_only_to_a_miner_that_fits(owner: Target) -> None:
         alice = market.person()
         wishes: dict[str, Any] = {
             "device": "gpu",
-            "gpu_model": "h100",
+            "gpu_model": "NVIDIA_h100",
             "min_vram_mib": 40_000,
             "region": "eu",
             "model": "big",

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -390,6 +390,18 @@ async def test_log_lines_are_kept_once_cleaned_and_cut(owner: Target) -> None:
         await miner.deliver(lease)
         with pytest.raises(LeaseLost):
             await tell(line(20_000, "late"))
+
+
+async def test_a_time_that_no_clock_shows_is_not_kept(owner: Target) -> None:
+    last, first = datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))
+    async with ai_on(owner) as market:
+        alice, miner = market.person(), Worker(market)
+        job = await market.submit(alice)
+        lease = await miner.take()
+        lines = [LogLine(sequence=number, at=at, text="x") for number, at in enumerate((last, first), 1)]
+        assert await market.ai.log(miner.id, lease.attempt, lease.token, lines) == 2
+        kept = [line.at for line in await market.ai.job_logs.page(alice, job, after=None, limit=10)]
+        assert all(abs(at - now()) < timedelta(minutes=1) for at in kept)  # naive ones could not be compared
 
 
 async def test_a_miner_that_restarts_finds_its_leases_again(owner: Target) -> None:

@@ -51,9 +51,12 @@ async def test_a_gpu_is_listed_found_booked_and_released(fleet: Fleet) -> None:
     assert (await buyer.get(f"{GPU}/listings/{made['id']}")).json()["status"] == "booked"
     refused = await owner.client.delete(f"{GPU}/listings/{made['id']}")
     assert (refused.status_code, refused.json()["code"]) == (409, "gpu_booked")
+    squeezed = made["model"].replace(" ", "-").lower()
+    assert (await buyer.get(f"{GPU}/listings", model=squeezed)).json()["data"][0]["id"] == made["id"]
     for who in (buyer, owner):
-        page = (await who.get(f"{GPU}/bookings", status="active")).json()
-        assert [one["id"] for one in page["data"]] == [booking["id"]]
+        for word in ("state", "status"):  # the field's name, and its older one
+            page = (await who.get(f"{GPU}/bookings", **{word: "active"})).json()
+            assert [one["id"] for one in page["data"]] == [booking["id"]]
     assert (await owner.post(f"{GPU}/bookings/{booking['id']}/release")).status_code == 404
     over = (await buyer.post(f"{GPU}/bookings/{booking['id']}/release")).json()
     assert over["state"] == "released"

@@ -15,9 +15,9 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import clock, ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError, Unavailable
+from aitbc.kernel.primitives.money import HOUR
 from aitbc.modules.ai.api import BookingNotFound, BookingNotOpen
 from aitbc.modules.gpu.models.bookings import ALLOWED, OPEN, Booking, BookingState, hold_of
-from aitbc.modules.gpu.models.pricing import HOUR
 from aitbc.modules.gpu.service.booking_reconciler import PLACING
 from aitbc.modules.gpu.service.bookings import (
     BookGpu,

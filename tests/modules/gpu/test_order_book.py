@@ -12,9 +12,10 @@ from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import clock
 from aitbc.kernel.primitives.errors import AppError
+from aitbc.kernel.primitives.money import HOUR
 from aitbc.modules.gpu.models.order_book.orders import COUNT_MAX, HOURS_MAX, OPEN, OrderState, Side, agrees, may_end
 from aitbc.modules.gpu.models.order_book.views import MarketOrder
-from aitbc.modules.gpu.models.pricing import HOUR, total
+from aitbc.modules.gpu.models.pricing import total
 from aitbc.modules.gpu.service.order_book.commands import (
     AcceptBid,
     CancelOrder,

@@ -76,6 +76,7 @@ async def test_answers_of_both_ways_are_the_same(
             (f"/api/v1/ai/jobs/{job}", {"authorization": key, "x-api-key": who.secret}, 401),
             (f"/api/v1/ai/jobs/{job}", {"authorization": f"Bearer {NOBODY}"}, 401),
             ("/api/v1/ai/jobs?limit=2&status=queued", {"authorization": key}, 200),
+            ("/api/v1/ai/jobs?limit=2&state=queued", {"authorization": key}, 200),
             ("/api/v1/ai/jobs?limit=5000", {"authorization": key}, 422),
             ("/api/v1/ai/jobs?limit=1&limit=2", {"authorization": key}, 422),
             ("/api/v1/ai/jobs?limit=01", {"authorization": key}, 422),

@@ -91,7 +91,7 @@ async def limits(target: Target) -> tuple[str, str, str]:
         ]
         return shown[0], shown[1], plan
     finally:
-        pool.close()
+        await pool.close()
         await connection.close()
 
 

@@ -203,8 +203,10 @@ async def test_health_answers_without_a_key_and_reasons_only_with_one(stage: Tes
         assert "checks" not in (await client.get("/readyz")).json()
         assert (await client.get("/version")).json()["schema"]["trading"].startswith("trading_")
         assert (await client.get("/metrics")).status_code == 401
-        for page in ("/docs", "/docs/errors", "/docs/errors.json"):
-            assert (await client.get(page)).status_code == 200
+        for page in ("/docs", "/docs/errors", "/docs/errors.json", "/docs/docs.js", "/docs/docs.css", "/openapi.json"):
+            answer = await client.get(page)
+            assert (answer.status_code, answer.headers["content-type"].count("charset") < 2) == (200, True), page
+        assert (await client.get("/docs")).headers["content-type"] == "text/html; charset=utf-8"
     assert {check["name"] for check in (await admin.get("/readyz")).json()["checks"]} == {"database", "disk", "signer"}
     figures = (await admin.get("/metrics")).text
     for name in ("aitbc_http_requests_total", "aitbc_ledger_drift 0.0", "aitbc_ledger_holds ", "aitbc_block_height"):

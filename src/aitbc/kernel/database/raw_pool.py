@@ -6,6 +6,7 @@ cache the plan of a statement, and are kept from plans that are better only whil
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -35,6 +36,7 @@ class RawPool:
         self._idle: list[tuple[float, Connection]] = []
         """Idle connections with the time of their release, the oldest first."""
         self._acquired: set[Connection] = set()
+        self._closing: set[asyncio.Task[None]] = set()
         self._reaper: asyncio.TimerHandle | None = None
 
     async def acquire(self, seconds: float) -> Connection:
@@ -74,6 +76,18 @@ class RawPool:
                     self._reaper = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._close_idle)
         self._semaphore.release()
 
+    async def discard(self, connection: Connection) -> None:
+        """Close a connection whose statement may still run; `release` it afterwards.
+
+        The server is asked to cancel that statement, and undoes it. `terminate()` would drop the request, and outside
+        of a transaction the statement would run on and commit (findings/asyncpg-terminate-commits.sh). A caller that is
+        cancelled meanwhile leaves at once; the request is sent all the same.
+        """
+        task = asyncio.create_task(_close(connection))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+        await asyncio.shield(task)
+
     def _close_idle(self) -> None:
         """Close connections that were idle too long, and schedule the next look if any is left."""
         self._reaper = None
@@ -82,10 +96,17 @@ class RawPool:
         if self._idle:
             self._reaper = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._close_idle)
 
-    def close(self) -> None:
-        """Close all connections at once, whatever they are doing."""
+    async def close(self) -> None:
+        """Close all connections; a statement that still runs is cancelled."""
         if self._reaper is not None:
             self._reaper.cancel()
-        for connection in [*self._acquired, *(connection for _, connection in self._idle)]:
+        for _, connection in self._idle:
             connection.terminate()
         self._idle.clear()
+        await asyncio.gather(*map(_close, self._acquired), *self._closing)
+
+
+async def _close(connection: Connection) -> None:
+    """Close gracefully, within the seconds of its class; one that cannot is aborted by the driver."""
+    with suppress(Exception):  # lost already, or a server that no longer answers
+        await connection.close()

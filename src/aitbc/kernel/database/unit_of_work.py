@@ -1,7 +1,7 @@
 """Units of work: a module's database role, its connection pools, and transactions with visible boundaries."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 from uuid import UUID
@@ -230,26 +230,28 @@ class Database:
             await session.close()
 
     @asynccontextmanager
-    async def raw(self) -> AsyncIterator[Connection]:
-        """A raw asyncpg connection in autocommit, for set-based statements."""
-        if self._raw_pool is None:
-            self._raw_pool = RawPool(self._arguments, self._pool_size)
+    async def raw(self, *, writes: bool = False) -> AsyncIterator[Connection]:
+        """A raw asyncpg connection in autocommit, for set-based statements.
+
+        A statement that is given up (cancelled, or past its time) is cancelled at the server too. With `writes`, a
+        connection lost in the middle raises `OutcomeUnknown`: its statement may be committed.
+        """
+        pool = self._raw()
         try:
-            connection = await self._raw_pool.acquire(self._acquire_seconds)
+            connection = await pool.acquire(self._acquire_seconds)
         except Exception as error:
             raise translate(error) or error from error
         try:
             yield connection
         except BaseException as error:
             if _is_broken(error):  # its protocol state is unknown
-                with suppress(asyncpg.InterfaceError):  # already closed: that must not hide a cancellation
-                    connection.terminate()
-            translated = translate(error)
+                await pool.discard(connection)
+            translated = translate_commit(error) if writes else translate(error)
             if translated is not None:
                 raise translated from error
             raise
         finally:
-            self._raw_pool.release(connection)
+            pool.release(connection)
 
     @asynccontextmanager
     async def raw_transaction(self) -> AsyncIterator[Connection]:
@@ -267,7 +269,7 @@ class Database:
                     await transaction.commit()
                 except BaseException as error:
                     if getattr(error, "sqlstate", None) is None:
-                        connection.terminate()  # it may still be inside the transaction
+                        await self._raw().discard(connection)  # it may still be inside the transaction
                     raise translate_commit(error) or error from error
 
     @asynccontextmanager
@@ -282,13 +284,19 @@ class Database:
         finally:
             await connection.close(timeout=2)
 
+    def _raw(self) -> RawPool:
+        """The raw pool, made when it is first needed."""
+        if self._raw_pool is None:
+            self._raw_pool = RawPool(self._arguments, self._pool_size)
+        return self._raw_pool
+
     def _sole_transaction(self) -> "_SoleTransaction":
         return _SoleTransaction(self.module)
 
     async def close(self) -> None:
         """Close both pools."""
         if self._raw_pool is not None:
-            self._raw_pool.close()
+            await self._raw_pool.close()
         await self.engine.dispose()
 
 

@@ -156,7 +156,7 @@ class Relay:
 
     async def _lease(self) -> list[OutboxRow]:
         at = now()
-        async with self._database.raw() as connection:
+        async with self._database.raw(writes=True) as connection:
             rows = await connection.fetch(
                 f"""WITH due AS (
                     SELECT id FROM {self._schema}.outbox
@@ -210,7 +210,7 @@ class Relay:
 
     async def _mark(self, delivered: list[OutboxRow], failed: list[tuple[OutboxRow, str]]) -> None:
         at = now()
-        async with self._database.raw() as connection:
+        async with self._database.raw(writes=True) as connection:
             if delivered:
                 await connection.execute(
                     f"UPDATE {self._schema}.outbox o SET delivered_at = $1 "  # noqa: S608

@@ -44,7 +44,7 @@ def _check_path(signature: HandlerSignature, scope: Any) -> None:
 
 
 def read_query(signature: HandlerSignature, query: bytes) -> dict[str, Any]:
-    """The values of the query parameters that were given. Raises `UnknownParameter`, `Invalid`."""
+    """The query parameters that were given, by the handler's arguments. Raises `UnknownParameter`, `Invalid`."""
     pairs = (
         parse_qsl(query.decode("latin-1"), keep_blank_values=True, encoding="utf-8", errors="replace") if query else []
     )

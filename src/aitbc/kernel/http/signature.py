@@ -33,6 +33,9 @@ class Parameter:
     """A path or query parameter."""
 
     name: str
+    """As clients write it."""
+    argument: str
+    """As the handler calls it."""
     where: str
     """`path` or `query`."""
     annotation: Any
@@ -126,7 +129,7 @@ def _parameter(alias: str, where: str, kind: Any, name: str, defaults: Mapping[s
     many = get_origin(_bare(single)) in (list, tuple, set, frozenset)
     if many:
         single = get_args(_bare(single))[0]
-    return Parameter(alias, where, single, name not in defaults, defaults.get(name), many)
+    return Parameter(alias, name, where, single, name not in defaults, defaults.get(name), many)
 
 
 def _without_marker(hint: Any) -> tuple[Any, KwargDefinition | None]:
@@ -157,7 +160,7 @@ def _bare(kind: Any) -> Any:
 def query_values(
     signature: HandlerSignature, pairs: Sequence[tuple[str, str]]
 ) -> tuple[dict[str, Any], list[FieldError]]:
-    """Parse the pairs of a query whose names are all known; returns the values, and what is wrong with them."""
+    """Parse the pairs of a query whose names are all known; returns values by argument, and what is wrong with them."""
     values: dict[str, Any] = {}
     faults = []
     for name, text in pairs:
@@ -167,7 +170,7 @@ def query_values(
         except InvalidParameter as error:
             faults.append(FieldError(f"?{name}", str(error)))
             continue
-        values[name] = [*values.get(name, ()), value] if parameter.many else value
+        values[parameter.argument] = [*values.get(parameter.argument, ()), value] if parameter.many else value
     given = {name for name, _ in pairs}
     missing = [p.name for p in signature.query.values() if p.required and p.name not in given]
     return values, faults + [FieldError(f"?{name}", "This parameter is required") for name in missing]

@@ -111,7 +111,7 @@ class Denials:
             del self._windows[pair]
             self._close(pair, window)
         if rows := list(self._queue):
-            async with self._database.raw() as connection:
+            async with self._database.raw(writes=True) as connection:
                 await connection.execute(INSERT, *map(list, zip(*rows, strict=True)), ACTION)
             for row in rows:
                 with suppress(ValueError):  # it was dropped meanwhile

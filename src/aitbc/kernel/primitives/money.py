@@ -12,6 +12,8 @@ SCALE = 8
 UNIT = 10**SCALE
 ASSET = "AITBC"
 LARGEST = 2**63 - 1
+HOUR = 3_600_000
+"""Milliseconds."""
 RENDER_CACHE_SIZE = 4096
 
 
@@ -59,6 +61,11 @@ def render(units: int) -> str:
 def times(units: int, count: int) -> int:
     """`units × count`. Raises `AmountOverflow` past the range of the ledger."""  # noqa: RUF002
     return checked(checked(units) * checked(count))
+
+
+def for_time(units_per_hour: int, milliseconds: int) -> int:
+    """What so much time costs at a price by the hour, rounded half up to one minor unit. Raises `AmountOverflow`."""
+    return checked((units_per_hour * milliseconds * 2 + HOUR) // (2 * HOUR))
 
 
 def share(units: int, basis_points: int) -> int:

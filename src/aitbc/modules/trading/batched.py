@@ -174,7 +174,7 @@ class LedgerBatches:
         missing = self._missing(commands)
         if not missing:
             return
-        async with self._database.raw() as connection:
+        async with self._database.raw(writes=True) as connection:
             await connection.execute(OPEN_ACCOUNTS.sql, *OPEN_ACCOUNTS.arrays(missing), now())
         if len(self._known) > ACCOUNTS_KNOWN_MAX:
             self._known.clear()

@@ -213,7 +213,7 @@ class Operations:
         """Delete delivered events, inbox rows and stored answers from before a time, in bounded steps."""
         for database in self._databases.values():
             schema = database.module
-            async with database.raw() as connection:
+            async with database.raw(writes=True) as connection:
                 for table, column in (("outbox", "delivered_at"), ("inbox", "heard_at"), ("answers", "created_at")):
                     await connection.execute(
                         f"DELETE FROM {schema}.{table} WHERE ctid = ANY(ARRAY("  # noqa: S608

@@ -2,11 +2,11 @@
 
 from datetime import datetime
 from operator import attrgetter
-from typing import Literal
+from typing import Annotated, Literal
 
 from litestar import Controller, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Struct
 
 from aitbc.kernel.identity.principal import Principal
@@ -23,6 +23,8 @@ from aitbc.server.admin.operations import (
 )
 from aitbc.server.cluster.directory import Directory, Placed
 
+StateName = Literal["pending", "stuck", "delivered", "dead"]
+InState = Annotated[StateName | None, QueryParameter(name="state")]
 AUDIT = "audit"
 
 
@@ -45,7 +47,8 @@ class OperationsController(Controller):
     async def events(
         self,
         operations: NamedDependency[Operations],
-        status: FromQuery[Literal["pending", "stuck", "delivered", "dead"] | None] = None,
+        in_state: InState = None,
+        status: FromQuery[StateName | None] = None,
         module: FromQuery[str | None] = None,
         limit: FromQuery[Limit] = 50,
         cursor: FromQuery[Cursor] = None,
@@ -53,9 +56,10 @@ class OperationsController(Controller):
         """List the events that modules published, from the newest on; dead ones wait for a replay.
 
         A `stuck` one is `pending` too: money waits for it, so it is tried for ever.
+        `status` is the older name of `state`.
         """
         before = Page.position("events", cursor)
-        found = await operations.events(state=status, module=module, limit=limit + 1, before=before)
+        found = await operations.events(state=in_state or status, module=module, limit=limit + 1, before=before)
         return Page.of("events", found, limit, lambda event: event.id)
 
     @post(

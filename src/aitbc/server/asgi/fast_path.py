@@ -206,7 +206,8 @@ def _fast_route(handler: Any, template: str, services: Mapping[str, Any], guards
         return None
     contract = signature_of(handler)
     path_parameter = next((parameter.name for parameter in contract.path.values()), None)
-    wanted = contract.takes - REQUEST_PARAMETERS - contract.query.keys() - {path_parameter}
+    of_query = {parameter.argument for parameter in contract.query.values()}
+    wanted = contract.takes - REQUEST_PARAMETERS - of_query - {path_parameter}
     if not (_is_plain(handler) and _is_simple(contract, template) and wanted <= services.keys()):
         return None
     mutates = not MUTATING.isdisjoint(str(method) for method in handler.http_methods)
@@ -242,7 +243,7 @@ def _is_simple(contract: HandlerSignature, template: str) -> bool:
     parameters = list(contract.path.values())
     return (
         not contract.any_query
-        and all(alias in contract.takes and not query.many for alias, query in contract.query.items())
+        and not any(parameter.many for parameter in contract.query.values())
         and (contract.body_required or contract.body is None)
         and len(parameters) == template.count("{") <= 1
         and all(parameter.annotation is str for parameter in parameters)

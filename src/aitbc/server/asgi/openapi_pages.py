@@ -42,19 +42,19 @@ def documentation(*, title: str, version: str, description: str) -> Router:
 @get("/docs", opt=_OPEN)
 async def docs() -> Response[bytes]:
     """The page that shows the description."""
-    return _file("docs.html", "text/html; charset=utf-8")
+    return _file("docs.html", "text/html")
 
 
 @get("/docs/docs.js", opt=_OPEN)
 async def docs_script() -> Response[bytes]:
     """What the page does."""
-    return _file("docs.js", "text/javascript; charset=utf-8")
+    return _file("docs.js", "text/javascript")
 
 
 @get("/docs/docs.css", opt=_OPEN)
 async def docs_style() -> Response[bytes]:
     """How the pages look."""
-    return _file("docs.css", "text/css; charset=utf-8")
+    return _file("docs.css", "text/css")
 
 
 def _file(name: str, media_type: str) -> Response[bytes]:
@@ -66,7 +66,7 @@ async def errors() -> Response[bytes]:
     """The catalogue of errors, a heading for each code."""
     entries = "\n".join(_entry(kind) for kind in catalogued())
     page = (_STATIC / "errors.html").read_text().replace("<!-- entries -->", entries)
-    return Response(page.encode(), media_type="text/html; charset=utf-8", headers=PAGE_HEADERS)
+    return Response(page.encode(), media_type="text/html", headers=PAGE_HEADERS)
 
 
 @get(f"{ERRORS_PAGE}.json", opt=_OPEN)

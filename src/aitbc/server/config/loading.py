@@ -11,6 +11,7 @@ from msgspec import NODEFAULT, Struct
 
 from aitbc.kernel.primitives.errors import ConfigError
 from aitbc.kernel.primitives.secret import MASK, Secret
+from aitbc.kernel.primitives.settings_files import SYSTEM_FILE, default_state_dir, settings_files
 from aitbc.kernel.telemetry.logs import LogSettings
 from aitbc.server.config.keys import Key, keys_of, toml_text, value_of
 from aitbc.server.config.settings import (
@@ -30,8 +31,6 @@ from aitbc.server.config.sources import (
     from_flags,
     read_private,
 )
-
-SYSTEM_FILE = Path("/etc/aitbc/config.toml")
 
 
 class Loaded(Struct, frozen=True, kw_only=True):
@@ -78,7 +77,7 @@ def load(
     """
     keys = keys_of(tables, modules)
     values, origins = _merge(_layers(dict(flags), environ, cwd, keys, system_file), keys)
-    values.setdefault("state_dir", _state_dir(environ))
+    values.setdefault("state_dir", default_state_dir(environ))
     complete = _with_defaults(values, keys)
     settings = _build(complete, tables, modules)
     _check(settings, origins)
@@ -96,16 +95,14 @@ def _layers(
     flags: dict[str, Any], environ: Mapping[str, str], cwd: Path, keys: Mapping[str, Key], system_file: Path
 ) -> list[Mapping[str, Raw]]:
     """The settings of each source, the highest precedence first."""
-    extra = flags.pop("config", None) or environ.get("AITBC_CONFIG")
-    user_file = _home(environ, "XDG_CONFIG_HOME", ".config") / "aitbc" / "config.toml"
+    named = flags.pop("config", None)
+    files = settings_files(environ, cwd, named=named, system_file=system_file)
+    is_named = bool(named or environ.get("AITBC_CONFIG"))  # one that is named must be there
     return [
         from_flags(flags, keys, cwd),
         from_environment(environ, keys, cwd),
         from_credentials(environ, keys),
-        from_file(cwd / Path(extra).expanduser(), keys, required=True) if extra else {},
-        from_file(cwd / "aitbc.toml", keys, required=False),
-        from_file(user_file, keys, required=False),
-        from_file(system_file, keys, required=False),
+        *(from_file(file, keys, required=is_named and not index) for index, file in enumerate(files)),
     ]
 
 
@@ -235,20 +232,6 @@ def _check(settings: Settings, origins: Mapping[str, str]) -> None:
         if "*" in host or "/" in host or not host.isascii() or not host.isprintable() or " " in host:
             where = origins["server.hosts"]
             raise ConfigError(f'{where}: server.hosts: each is one name without scheme, like "node.example.org"')
-
-
-def _home(environ: Mapping[str, str], variable: str, below_home: str) -> Path:
-    """A folder of the XDG base directories; a relative one counts as not set, as the specification says."""
-    named = environ.get(variable, "")
-    if named.startswith("/"):
-        return Path(named)
-    return Path(environ.get("HOME") or "/") / below_home
-
-
-def _state_dir(environ: Mapping[str, str]) -> Path:
-    if os.geteuid() == 0 and not environ.get("XDG_STATE_HOME", "").startswith("/"):
-        return Path("/var/lib/aitbc")
-    return _home(environ, "XDG_STATE_HOME", ".local/state") / "aitbc"
 
 
 def _watchdog(environ: Mapping[str, str]) -> float | None:

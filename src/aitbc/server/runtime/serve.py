@@ -17,6 +17,7 @@ from aitbc.kernel.module import Module
 from aitbc.kernel.primitives.errors import AppError, ConfigError
 from aitbc.kernel.primitives.loop_lag import LoopLag
 from aitbc.kernel.primitives.server_file import OwnServerFile
+from aitbc.kernel.primitives.settings_files import url_of
 from aitbc.kernel.primitives.version import this_build
 from aitbc.kernel.telemetry import logs
 from aitbc.kernel.telemetry.metrics import Metrics
@@ -187,8 +188,7 @@ class _ServerProcess:
 
     def _write_server_file(self) -> OwnServerFile:
         settings = self._loaded.settings
-        scheme = "https" if settings.server.tls_certificate else "http"
         host, port = self._sockets[0].getsockname()[:2]
-        url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        url = url_of(host, port, tls=settings.server.tls_certificate is not None)
         server_file = ServerFile(url=url, pid=os.getpid(), database=self._owner if self._postgres is not None else None)
         return OwnServerFile(settings.state_dir, msgspec.json.encode(server_file).decode() + "\n")

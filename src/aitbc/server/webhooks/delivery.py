@@ -190,7 +190,7 @@ class DeliveryWorker:
         if room <= 0:
             return 0
         at = now()
-        async with self._database.raw() as connection:
+        async with self._database.raw(writes=True) as connection:
             rows = await connection.fetch(
                 LEASE_DUE, at, list(self._in_flight), list(self._in_flight.values()), room, at + LEASE
             )

@@ -72,7 +72,7 @@ class FanOut:
         concerned = [(id_, event, account) for id_, event in events if (account := _account_of(event)) is not None]
         if not concerned:
             return
-        async with self._database.raw() as connection:
+        async with self._database.raw(writes=True) as connection:
             rows = await connection.fetch(FIND_ENDPOINTS, list({account for _, _, account in concerned}))
             deliveries = [
                 (row["id"], id_, event)

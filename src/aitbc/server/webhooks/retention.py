@@ -33,7 +33,7 @@ async def purge(database: Database, kept: timedelta) -> None:
     """Delete old deliveries and expired secrets, give up those to disabled endpoints, and disable overrun endpoints."""
     at = now()
     before = at - kept
-    async with database.raw() as connection:
+    async with database.raw(writes=True) as connection:
         for statement, arguments in (
             (DELETE_ENDED, (before, PURGE_BATCH)),
             (GIVE_UP, (at, at - UNSENT_KEPT, PURGE_BATCH)),

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from litestar import Controller, delete, get, post, put
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta, Struct
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
@@ -43,6 +43,8 @@ Type = Annotated[
         extra_json_schema={"pattern": r"^[a-z]+\.[a-z_]+$", "examples": ["ai.job_succeeded"]},
     ),
 ]
+StateName = Literal["pending", "delivered", "dead"]
+InState = Annotated[StateName | None, QueryParameter(name="state")]
 READ = {"permission": "webhooks:read", "errors": (EndpointNotFound,)}
 SWITCH = {"permission": "webhooks:write", "idempotency": "natural", "errors": (EndpointNotFound,)}
 
@@ -239,14 +241,19 @@ class DeliveryController(Controller):
         webhook_log: NamedDependency[DeliveryLog],
         who: NamedDependency[Principal],
         endpoint: FromQuery[str | None] = None,
-        status: FromQuery[Literal["pending", "delivered", "dead"] | None] = None,
+        in_state: InState = None,
+        status: FromQuery[StateName | None] = None,
         limit: FromQuery[Limit] = 50,
         cursor: FromQuery[Cursor] = None,
     ) -> Page[Delivery]:
-        """List the messages to the caller's endpoints from the newest on, with what became of them."""
-        after = _position("webhook deliveries", cursor, "dlv", endpoint or "", status or "")
-        found = await webhook_log.list_page(who, endpoint=endpoint, state=status, limit=limit + 1, after=after)
-        bound = (endpoint or "", status or "")
+        """List the messages to the caller's endpoints from the newest on, with what became of them.
+
+        `status` is the older name of `state`.
+        """
+        state = in_state or status
+        after = _position("webhook deliveries", cursor, "dlv", endpoint or "", state or "")
+        found = await webhook_log.list_page(who, endpoint=endpoint, state=state, limit=limit + 1, after=after)
+        bound = (endpoint or "", state or "")
         return Page.of("webhook deliveries", found, limit, lambda delivery: delivery.id, bound_to=bound)
 
     @get(

@@ -16,6 +16,8 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
+from aitbc.kernel.primitives.model_names import is_named
+
 STEP = 1 << 20
 PRIORITIES = {"low": 1, "normal": 4, "high": 7, "urgent": 9}
 WEIGHTS = (1, 1, 2, 2, 4, 4, 8, 8, 16, 16)
@@ -104,8 +106,8 @@ def _model(needs: Needs, offer: Offer) -> bool:
 def _gpu_model(needs: Needs, offer: Offer) -> bool:
     if needs.gpu_model is None:
         return True
-    wanted = needs.gpu_model.casefold()
-    return any(wanted in model.casefold() for model in offer.gpu_models)
+    wanted = needs.gpu_model
+    return any(is_named(model, wanted) for model in offer.gpu_models)
 
 
 def _models(needs: Needs, offer: Offer) -> bool:

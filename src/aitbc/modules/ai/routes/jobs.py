@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
+from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 from litestar.response import Stream
 from msgspec import Meta
 
@@ -37,6 +37,7 @@ from aitbc.modules.trading.api import InsufficientFunds
 LIST = "ai.jobs"
 LOG = "ai.job_log"
 StateName = Literal["queued", "leased", "running", "succeeded", "failed", "canceled", "expired"]
+InState = Annotated[StateName | None, QueryParameter(name="state")]
 KindName = Annotated[str, Meta(max_length=40)]
 Seconds = Annotated[float, Meta(ge=0, le=60, description="How long to wait at most.")]
 LastEventId = Annotated[str | None, HeaderParameter(name="Last-Event-ID", description="The last event that was seen.")]
@@ -90,17 +91,22 @@ class JobController(Controller):
         self,
         jobs: NamedDependency[Jobs],
         who: NamedDependency[Principal],
+        in_state: InState = None,
         status: FromQuery[StateName | None] = None,
         kind: FromQuery[KindName | None] = None,
         limit: FromQuery[Limit] = 50,
         cursor: FromQuery[Cursor] = None,
     ) -> Page[Job]:
-        """List the caller's jobs from the newest on, if wished only those in one state or of one kind."""
-        filters = (status or "", kind or "")
+        """List the caller's jobs from the newest on, if wished only those in one state or of one kind.
+
+        `status` is the older name of `state`.
+        """
+        state = in_state or status
+        filters = (state or "", kind or "")
         after = Page.position(LIST, cursor, bound_to=filters)
         if after is not None and not ids.is_id("job", after):
             raise InvalidCursor
-        found = await jobs.page(who, state=status, kind=kind, after=after, limit=limit + 1)
+        found = await jobs.page(who, state=state, kind=kind, after=after, limit=limit + 1)
         return Page.of(LIST, found, limit, lambda job: job.id, bound_to=filters)
 
     @get("/{job:str}", operation_id="get_job", summary="Get a job", opt=READ)

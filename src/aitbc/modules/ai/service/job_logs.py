@@ -24,6 +24,8 @@ from aitbc.modules.ai.service.waiters import WatchedJobs
 LINE_LENGTH_MAX = 4096
 LINES_MAX = 10_000
 """How many log lines an attempt may leave; the last says that there were more."""
+YEARS = (1970, 9999)
+"""A miner's time before the first or in the last of these is none."""
 
 
 class JobLogLine(Struct, frozen=True, kw_only=True):
@@ -60,7 +62,9 @@ class JobLogs:
                     highest = line.sequence
                     last = line.sequence == LINES_MAX
                     body = f"(no more than {LINES_MAX} lines are kept)" if last else clean(line.text, LINE_LENGTH_MAX)
-                    uow.add(LogRow(job=job.id, token=row.token, sequence=line.sequence, at=line.at, text=body))
+                    uow.add(
+                        LogRow(job=job.id, token=row.token, sequence=line.sequence, at=_storable(line.at), text=body)
+                    )
         self._watched.notify([job.id])
         if highest >= LINES_MAX:  # the miner need not send the rest again
             return max([highest, *(line.sequence for line in lines)])
@@ -87,3 +91,8 @@ class JobLogs:
         """The lines of one attempt after a sequence, of a job that the caller is known to own; up to `PIECES_MAX`."""
         pieces = await self._tails.do(Tail(job, token, sequence))
         return [JobLogLine(attempt=token, sequence=piece.sequence, at=piece.at, text=piece.text) for piece in pieces]
+
+
+def _storable(at: datetime) -> datetime:
+    """A time that a miner wrote, or now where its clock is no clock: the last moment of 9999 is stored as infinity."""
+    return at if YEARS[0] <= at.year < YEARS[1] else now()

@@ -105,7 +105,7 @@ class Payments:
         return set(kept)
 
     async def _save_prolonged(self, jobs: Sequence[str], until: datetime) -> None:
-        async with self._db.raw() as connection:
+        async with self._db.raw(writes=True) as connection:
             await connection.execute(SAVE_PROLONGED, [ids.decode("job", job) for job in jobs], until)
 
     async def void(self, job: str, reason: str) -> None:

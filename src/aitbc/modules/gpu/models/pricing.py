@@ -1,9 +1,9 @@
-"""Prices by the hour: what GPUs cost for some time, exactly."""
+"""Prices by the hour: what GPUs cost for some time, exactly.
+
+Durations are kept in milliseconds, so that fractions of hours stay exact.
+"""
 
 from aitbc.kernel.primitives import money
-
-HOUR = 3_600_000
-"""Milliseconds: durations are kept in them, so that fractions of hours stay exact."""
 
 
 def total(price_units: int, gpu_count: int, duration_ms: int) -> int:
@@ -11,4 +11,4 @@ def total(price_units: int, gpu_count: int, duration_ms: int) -> int:
 
     Raises `AmountOverflow`.
     """
-    return money.checked((price_units * gpu_count * duration_ms * 2 + HOUR) // (2 * HOUR))
+    return money.for_time(price_units * gpu_count, duration_ms)

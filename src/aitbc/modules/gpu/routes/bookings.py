@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from litestar import Controller, Response, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta, Struct
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
@@ -63,6 +63,7 @@ Amount = Annotated[
     ),
 ]
 StateName = Literal["placed", "active", "refused", "released", "ended", "canceled"]
+InState = Annotated[StateName | None, QueryParameter(name="state")]
 READ = {"permission": "jobs:read", "errors": (BookingNotFound,)}
 
 
@@ -297,16 +298,21 @@ class BookingController(Controller):
         self,
         bookings: NamedDependency[Bookings],
         who: NamedDependency[Principal],
+        in_state: InState = None,
         status: FromQuery[StateName | None] = None,
         limit: FromQuery[Limit] = 50,
         cursor: FromQuery[Cursor] = None,
     ) -> Page[BookingView]:
-        """List the bookings that the caller made or that are of the caller's GPUs, from the newest on."""
-        bound = (status or "",)
+        """List the bookings that the caller made or that are of the caller's GPUs, from the newest on.
+
+        `status` is the older name of `state`.
+        """
+        state = in_state or status
+        bound = (state or "",)
         after = Page.position(BOOKINGS, cursor, bound_to=bound)
         if after is not None and not ids.is_id("book", after):
             raise InvalidCursor
-        states = None if status is None else frozenset({str(status)})
+        states = None if state is None else frozenset({str(state)})
         wish = BookingFilter(states=states, owned=True, after=after, limit=limit + 1)
         found = [booking_of(one) for one in await bookings.page(who, wish)]
         return Page.of(BOOKINGS, found, limit, lambda one: one.id, bound_to=bound)

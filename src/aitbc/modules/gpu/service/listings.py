@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import aliased
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.database.model_names import is_named
 from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.principal import Principal
@@ -366,7 +367,7 @@ def _page_query(filters: ListingFilter) -> ListingsQuery:
         online = func.coalesce(MinerRow.status, "") == Status.ONLINE
         query = query.where(and_(online, is_shown(), not_(_booked())) == filters.available)
     if filters.model is not None:
-        query = query.where(gpu.model.icontains(filters.model, autoescape=True))
+        query = query.where(is_named(gpu.model, filters.model))
     if filters.region is not None:
         query = query.where(func.lower(gpu.region) == filters.region.lower())
     if filters.price_max_units is not None:

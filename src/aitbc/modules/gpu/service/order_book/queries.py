@@ -3,6 +3,7 @@
 from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.orm import aliased
 
+from aitbc.kernel.database.model_names import is_named
 from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.gpu.models.order_book.orders import STILL_OPEN, MarketMatchRow, MarketOrderRow, Side
 from aitbc.modules.gpu.service.order_book.commands import OrderFilter
@@ -32,7 +33,7 @@ def orders_query(who: Principal, filters: OrderFilter) -> OrdersQuery:
         offers = and_(order.side == Side.OFFER, order.node == filters.provider)
         query = query.where(or_(offers, and_(order.side == Side.BID, order.partner_node == filters.provider)))
     if filters.model is not None:
-        query = query.where(order.model.icontains(filters.model, autoescape=True))
+        query = query.where(is_named(order.model, filters.model))
     if filters.region is not None:
         query = query.where(func.lower(order.region) == filters.region.lower())
     if filters.price_max_units is not None:
