@@ -38,6 +38,7 @@ def app_options() -> dict[str, Any]:
         "pdb_on_exception": False,
         "logging_config": None,
         "multipart_form_part_limit": 1,
+        "request_max_body_size": None,  # the boundary has the limits that the settings promise
     }
 
 
