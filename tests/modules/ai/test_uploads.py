@@ -109,7 +109,11 @@ async def test_the_quota_holds_to_the_byte_announced_or_not(owner: Target, tmp_p
 
 
 async def test_uploads_that_hang_hold_no_more_than_the_quota(owner: Target, tmp_path: Path) -> None:
-    limits = {"artifact_bytes_max": 7 * MIB, "artifact_quota_bytes": 20 * MIB, "uploads_per_account": 12}
+    limits: dict[str, Any] = {
+        "artifact_bytes_max": 7 * MIB,
+        "artifact_quota_bytes": 20 * MIB,
+        "uploads_per_account": 12,
+    }
     async with ai_on(owner, state_dir=tmp_path, **limits) as market:
         for announced, at_most in ((7 * MIB, 2), (None, 3), (MIB, 12)):
             who = market.person()

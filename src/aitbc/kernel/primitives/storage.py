@@ -1,6 +1,7 @@
 """Errors of the disk: a full, failing or read-only one is a refusal with a code, which says when to come again."""
 
 import errno
+import os
 
 from aitbc.kernel.primitives.errors import StorageFailed, StorageFull, Unavailable
 
@@ -14,3 +15,8 @@ def storage_error(error: BaseException) -> Unavailable | None:
     if number in FULL:
         return StorageFull()
     return StorageFailed() if number in FAILED else None
+
+
+def names_storage(message: str) -> bool:
+    """Whether another program's message holds the system's own words for such an error."""
+    return any(os.strerror(number) in message for number in FULL | FAILED)
