@@ -287,3 +287,12 @@ async def test_what_waits_is_counted_apart_from_what_is_answered(shelf: Shelf) -
             feed.cancel()
             await asyncio.gather(feed, return_exceptions=True)
             assert (app.in_flight, app.waiting) == (0, 1)
+
+
+async def test_a_json_body_may_have_what_the_settings_say_and_not_a_byte_more() -> None:
+    limit = 12_000_000  # more than the framework's own default
+    async with client_of(bounded(Shelf(), body_bytes=limit), **{"content-type": "application/json"}) as client:
+        for more, status in ((0, 201), (1, 413)):
+            body = b'{"name": "a lamp", "price": "0.05"}'.ljust(limit + more)
+            answer = await client.post("/api/v1/shop/items", content=body)
+            assert answer.status_code == status, answer.text[:300]
