@@ -62,14 +62,16 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client, in any portions."""
-        is_answered = self.cycle is None or self.cycle.response_complete
-        if self._head_since is None and is_answered and not self._is_in_body:
+        cycle = self.cycle
+        is_answered = cycle is None or cycle.response_complete
+        is_unread = self._is_in_body and is_answered
+        if self._head_since is None and is_answered and not is_unread:
             self._head_since = self.loop.time()
             self._head_bytes = 0
         super().data_received(data)
-        if self._is_in_body and is_answered:
+        if is_unread and self._is_in_body and self.cycle is cycle:
             self._discard(len(data))
-        if self._head_since is not None:
+        if self._head_since is not None and not is_unread:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
                 self._close_with_problem(HeadersTooLarge())
@@ -89,8 +91,8 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The body is complete, or there was none."""
         self._is_in_body = False
-        if self._discarded_since is not None:
-            self._discarded_since, self._discarded_bytes = None, 0
+        self._discarded_since, self._discarded_bytes = None, 0
+        if self.cycle is not None and self.cycle.response_complete:
             self._head_since = self.loop.time()  # the next request may follow; the time of an idle connection was used
             self._head_bytes = 0
         super().on_message_complete()
