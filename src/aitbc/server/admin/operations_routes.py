@@ -35,9 +35,10 @@ class OperationsController(Controller):
         cursor: FromQuery[Cursor] = None,
     ) -> Page[ToldEvent]:
         """List the events that modules published, from the newest on; dead ones wait for a replay."""
-        before = Page.position("events", cursor)
+        filters = (status or "", module or "")
+        before = Page.position("events", cursor, bound_to=filters)
         found = await operations.events(state=status, module=module, limit=limit + 1, before=before)
-        return Page.of("events", found, limit, lambda event: event.id)
+        return Page.of("events", found, limit, lambda event: event.id, bound_to=filters)
 
     @post(
         "/events/{event:str}/replay",
