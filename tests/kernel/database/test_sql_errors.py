@@ -1,14 +1,19 @@
 """Database errors: every SQLSTATE and connection error becomes an error with a code."""
 
+import errno
+import os
 from typing import Any
 
 import asyncpg
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from aitbc.kernel.database.sql_errors import Busy, translate, translate_commit
-from aitbc.kernel.primitives.errors import AppError, OutcomeUnknown, StorageFull, Unavailable
+from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.primitives.errors import AppError, OutcomeUnknown, StorageFailed, StorageFull, Unavailable
 from aitbc.kernel.primitives.request_errors import InvalidText
+from tests.kernel.probe import probe_database
 
 
 def told(state: str) -> asyncpg.PostgresError:
@@ -29,7 +34,7 @@ def told(state: str) -> asyncpg.PostgresError:
         ("57P01", Unavailable),
         ("53300", Unavailable),
         ("08006", Unavailable),
-        ("58030", Unavailable),
+        ("58030", StorageFailed),
         ("22021", InvalidText),
     ],
 )
@@ -73,3 +78,42 @@ def test_a_commit_that_was_refused_has_rolled_back(state: str, kind: type[AppErr
     found = translate_commit(told(state))
     assert isinstance(found, kind)
     assert not isinstance(found, OutcomeUnknown)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.ENOSPC, StorageFull),
+        (errno.EDQUOT, StorageFull),
+        (errno.EIO, StorageFailed),
+        (errno.EROFS, StorageFailed),
+    ],
+)
+def test_a_disk_of_ours_that_takes_no_writes_has_its_error(number: int, kind: type[AppError]) -> None:
+    error = translate(OSError(number, os.strerror(number)))
+    assert type(error) is kind
+    assert error.headers["Retry-After"]
+
+
+@pytest.mark.parametrize(
+    ("state", "words", "kind"),
+    [
+        ("53100", "No space left on device", StorageFull),
+        ("XX000", "Disk quota exceeded", StorageFull),
+        ("58030", "Input/output error", StorageFailed),
+        ("42501", "Read-only file system", StorageFailed),
+    ],
+)
+async def test_a_disk_of_the_database_that_takes_no_writes_has_its_error(
+    target: Target, state: str, words: str, kind: type[AppError]
+) -> None:
+    """PostgreSQL has no SQLSTATE for two of them: it raises others, with the system's words."""
+    message = f"could not extend file base/5/16384: {words}"
+    failing = f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{state}', MESSAGE = '{message}'; END $$"
+    async with probe_database(target) as db:
+        with pytest.raises(kind):
+            async with db.unit_of_work() as uow:
+                await uow.session.execute(text(failing))
+        with pytest.raises(kind):
+            async with db.raw_transaction() as connection:
+                await connection.execute(failing)

@@ -289,3 +289,35 @@ async def test_an_operator_ends_a_stuck_event_and_no_attempt_under_way_brings_it
 
 def test_no_pause_between_attempts_grows_for_ever() -> None:
     assert [backoff(attempts).total_seconds() for attempts in (1, 2, 9, 10, 10**9)] == [2, 4, 512, 600, 600]
+
+
+async def test_after_a_clock_that_was_ahead_events_do_not_wait_for_tomorrow(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aitbc.kernel.events.relay.CLOCK_CHECK_SECONDS", -1.0)
+    fails = [True]
+
+    async def failing(uow: UnitOfWork, events: Sequence[ThingCounted]) -> None:
+        if fails[0]:
+            raise RuntimeError("on purpose")
+        await count(uow, events)
+
+    async with probe_database(target) as db:
+        relay = Relay(db, {ThingCounted.kind: [EventHandler(db, "probe.count", failing)]})
+        try:
+            clock.move(timedelta(days=1))
+            tried, fresh = await a_thing(db), await a_thing(db)
+            await relay.deliver_due()
+        finally:
+            clock.reset()
+        fails[0] = False
+        await a_thing(db)
+        await relay.deliver_due()
+        assert (await counted(db, tried), await counted(db, fresh)) == (1, 1)
+        later = await a_thing(db)  # what waits for its next attempt goes on to wait
+        async with db.raw() as connection:
+            await connection.execute(
+                "UPDATE probe.outbox SET due_at = $1 WHERE delivered_at IS NULL", clock.now() + timedelta(seconds=600)
+            )
+        await relay.deliver_due()
+        assert await counted(db, later) == 0

@@ -29,7 +29,7 @@ from aitbc.kernel.identity.accounts import (
 from aitbc.kernel.identity.principal import Principal, role_scopes
 from aitbc.kernel.identity.tables import Base
 from aitbc.kernel.primitives import clock
-from aitbc.kernel.primitives.errors import Unauthenticated, Unavailable
+from aitbc.kernel.primitives.errors import Forbidden, Unauthenticated, Unavailable
 from aitbc.kernel.primitives.ids import decode, new_id
 from tests.postgres import run_sql
 from tests.roles import ROLE_SCOPES
@@ -281,3 +281,16 @@ def test_a_key_may_do_what_the_kernel_and_every_manifest_give_its_kind() -> None
     for kind in ("admin", "test", "king"):
         with pytest.raises(ValueError, match=kind):
             role_scopes([{kind: ("parcels:read",)}])
+
+
+async def test_keys_are_listed_of_the_account_that_is_named_or_refused(identity: Identity) -> None:
+    (ann, _), (bob, _) = await someone(identity), await someone(identity)
+    assert {key.account for key in await identity.keys(ann, limit=9, after=None, account=ann.account)} == {ann.account}
+    with pytest.raises(Forbidden):
+        await identity.keys(ann, limit=9, after=None, account=bob.account)
+    assert {key.id for key in await identity.keys(ADMIN, limit=9, after=None, account=bob.account)} == {bob.key}
+    for nobody in (new_id("acct"), "acct_", "", bob.key):
+        with pytest.raises((Forbidden, AccountNotFound)):
+            await identity.keys(ann, limit=9, after=None, account=nobody)
+        with pytest.raises(AccountNotFound):
+            await identity.keys(ADMIN, limit=9, after=None, account=nobody)

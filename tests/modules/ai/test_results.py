@@ -18,7 +18,7 @@ from aitbc.kernel.primitives.errors import AppError, Forbidden
 from aitbc.kernel.primitives.request_id import request_id
 from aitbc.modules.ai.api import Lease, LeaseLost, LogLine, OutputTooLarge, WrongDigest, WrongSignature
 from aitbc.modules.ai.events import JobSucceeded
-from aitbc.modules.ai.service.artifacts import ArtifactQuotaExceeded, ArtifactTooLarge
+from aitbc.modules.ai.service.uploads import ArtifactQuotaExceeded, ArtifactTooLarge
 from aitbc.modules.trading.api import SettleHold
 from tests.modules.ai.make import AITBC, Worker, a_key, ai_on, embedding
 

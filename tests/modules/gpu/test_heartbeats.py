@@ -170,6 +170,20 @@ async def test_after_a_start_nobody_is_called_silent_before_the_grace_is_over(an
         assert (await fleet.see(owner, rig))["status"] == "offline"
 
 
+async def test_a_heartbeat_of_a_clock_that_was_ahead_counts_as_of_now(another_fleet: AnotherFleet) -> None:
+    async with another_fleet(grace_seconds=0.0) as fleet:
+        owner = await fleet.owner()
+        rig = await fleet.rig(owner)
+        clock.move(timedelta(days=1))
+        await rig.heartbeat()
+        clock.move(timedelta(days=-1))
+        fleet.gpu.liveness._clock_checked_at = float("-inf")  # half a minute has passed
+        await fleet.gpu.watch()
+        await fleet.later(120)
+        await fleet.gpu.watch()
+        assert (await fleet.see(owner, rig))["status"] == "offline"
+
+
 async def test_a_server_that_was_frozen_blames_nobody(
     another_fleet: AnotherFleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,9 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +206,44 @@ def test_a_stopped_database_answers_503_and_comes_back(server: ServerProcess) ->
     while not server.is_ready():
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+class OnASmallDisk(ServerProcess):
+    """It answers; it would not call itself ready, since a disk as small as that is nearly full."""
+
+    def is_ready(self) -> bool:
+        """Whether it answers."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/healthz", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root mounts a small disk")
+def test_a_start_on_a_full_disk_says_so_and_may_be_tried_again() -> None:
+    disk = Path(tempfile.mkdtemp(prefix="aitbc-test-", dir="/tmp"))
+    disk.chmod(0o755)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", disk], check=False).returncode != 0:
+        disk.rmdir()
+        pytest.skip("may not mount a small disk here")
+    try:
+        filler = disk / "filler"
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            while file.write(b"x" * 65_536) == 65_536:
+                pass
+        refused = run_briefly(disk / "state", free_port())
+        assert refused.returncode == 6, "not 78, which no supervisor starts again"
+        assert "No space left on device" in refused.stderr
+        assert len(refused.stderr.splitlines()) <= 20
+        assert "Traceback" not in refused.stderr
+        filler.unlink()
+        server = OnASmallDisk(disk / "state", free_port())
+        server.start()
+        assert server.stop() == 0
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+        disk.rmdir()
 
 
 def run_briefly(state: Path, port: int, **environment: str) -> "subprocess.CompletedProcess[str]":

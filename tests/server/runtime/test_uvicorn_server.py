@@ -577,3 +577,41 @@ async def test_a_pause_counts_while_it_lasts_and_is_forgotten_later(monkeypatch:
         loop_lag.tick()
     assert loop_lag.recent_pause(60) == 0
     assert loop_lag.recent_pause(600) == pytest.approx(119.9)
+
+
+# Bodies of requests that are answered before their end ----------------------------------------------------------------
+
+
+def test_a_request_that_is_answered_before_its_body_ends_gets_that_answer_alone(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        server.until_started()
+        size = 3_000_000
+        with server.connect() as connection:
+            for framing in (f"Content-Length: {size}\r\n", "Transfer-Encoding: chunked\r\n"):
+                connection.sendall(f"POST / HTTP/1.1\r\nHost: localhost\r\n{framing}\r\n".encode())
+                first = read_answer(connection)
+                piece = b"x" * 100_000
+                if framing.startswith("T"):
+                    piece = f"{len(piece):x}\r\n".encode() + piece + b"\r\n"
+                for _ in range(size // 100_000):
+                    connection.sendall(piece)
+                if framing.startswith("T"):
+                    connection.sendall(b"0\r\n\r\n")
+                again = server.ask("/", connection)
+                assert (first[:15], again[:15]) == (b"HTTP/1.1 200 OK", b"HTTP/1.1 200 OK")
+            connection.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                connection.recv(1)
+        assert not [event for event in server.events if event["event"] == "request_unreadable"]
+
+
+def test_a_body_that_nobody_reads_is_not_taken_for_ever(tmp_path: Path) -> None:
+    with running(tmp_path) as server, server.until_started().connect() as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n")
+        assert read_answer(connection).startswith(b"HTTP/1.1 200 OK")
+        sent, piece = 0, b"x" * 1_000_000
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):  # noqa: PT012
+            while sent < 200_000_000:
+                connection.sendall(piece)
+                sent += len(piece)
+        assert sent >= 64 * 1024 * 1024, "the largest upload that may be refused before it is read"

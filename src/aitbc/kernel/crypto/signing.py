@@ -7,6 +7,7 @@ strings.
 
 import base64
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,11 @@ class Key:
             fresh = bytes(SigningKey.generate()).hex()
             temporary = path.with_suffix(".new")
             temporary.unlink(missing_ok=True)
-            temporary.touch(mode=0o600)
-            temporary.write_text(fresh + "\n")
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(fresh + "\n")
+                file.flush()
+                os.fsync(file.fileno())
             temporary.rename(path)
         if path.stat().st_mode & 0o077:
             raise PermissionError(f"{path} can be read by others; run: chmod 600 {path}")

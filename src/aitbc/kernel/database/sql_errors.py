@@ -1,4 +1,7 @@
-"""Translate database errors: SQLSTATEs and connection errors become errors with a code, in this one place."""
+"""Translate database errors: SQLSTATEs and connection errors become errors with a code, in this one place.
+
+So do errors of the disk, PostgreSQL's and our own: a file is often moved inside of a transaction.
+"""
 
 import socket
 from typing import ClassVar
@@ -13,11 +16,13 @@ from aitbc.kernel.primitives.errors import (
     Conflict,
     Invalid,
     OutcomeUnknown,
+    StorageFailed,
     StorageFull,
     Unavailable,
 )
 from aitbc.kernel.primitives.ids import MalformedId
 from aitbc.kernel.primitives.request_errors import InvalidText, OutOfRange
+from aitbc.kernel.primitives.storage import storage_error
 
 
 class Busy(Unavailable):
@@ -40,6 +45,7 @@ _STATES: dict[str, type[AppError]] = {
     "55P03": Busy,  # lock timeout
     "0A000": Busy,  # a prepared statement is older than a migration; the driver drops it, and the retry prepares it again
     "53100": StorageFull,
+    "58030": StorageFailed,  # EIO
     "57014": Unavailable,  # statement timeout
     "25006": Unavailable,  # the server became a read-only replica
     "25P03": Unavailable,  # the server closed a transaction that was idle
@@ -53,6 +59,11 @@ _STATES: dict[str, type[AppError]] = {
     "23P01": ConstraintViolated,
     "23503": ConstraintViolated,
 }
+_BY_MESSAGE: dict[tuple[str, str], type[AppError]] = {
+    ("XX000", "Disk quota exceeded"): StorageFull,
+    ("42501", "Read-only file system"): StorageFailed,
+}
+"""What PostgreSQL has no SQLSTATE for: the end of its message, the operating system's own words."""
 _UNAVAILABLE_CLASSES = ("08", "53", "57", "58")
 """SQLSTATE classes: connection exception, insufficient resources, operator intervention, system error."""
 
@@ -69,9 +80,15 @@ def translate(error: BaseException) -> AppError | None:
     if state := _state(cause):
         if state in _STATES:
             return _STATES[state]()
-        return _unavailable() if state[:2] in _UNAVAILABLE_CLASSES else None
+        if state[:2] in _UNAVAILABLE_CLASSES:
+            return _unavailable()
+        return next(
+            (kind() for (code, words), kind in _BY_MESSAGE.items() if code == state and words in str(cause)), None
+        )
     if isinstance(cause, asyncpg.DataError):
         return _invalid_value(cause)
+    if refusal := storage_error(cause):
+        return refusal
     return _unavailable() if _is_connection_error(cause) else None
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from aitbc.kernel.database.outbox import ATTEMPTS_MAX, Event, decode
 from aitbc.kernel.database.unit_of_work import Database
-from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.clock import elapsed, now
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.request_id import request_id
 from aitbc.kernel.primitives.tasks import is_set_within
@@ -30,6 +30,9 @@ DEBOUNCE_SECONDS = 0.05
 """The pause between two rounds of a busy relay: a round costs about the same for one event and for fifty."""
 BACKOFF_SECONDS_MAX = 600
 """The longest pause between two attempts."""
+AHEAD_MAX = timedelta(seconds=BACKOFF_SECONDS_MAX) + 4 * LEASE
+"""An event that is due later than this was written, or tried, while the clock was ahead."""
+CLOCK_CHECK_SECONDS = 30.0
 IDLE_SECONDS = 2.0
 """How often the relay polls when nothing wakes it: a fallback."""
 
@@ -118,6 +121,7 @@ class Relay:
         self._subscribers = subscribers
         self._wake = asyncio.Event()
         self._schema = database.module
+        self._clock_checked_at = float("-inf")
         database.on_publish(self._wake.set)
 
     async def run(self) -> None:
@@ -127,9 +131,10 @@ class Relay:
             try:
                 delivered = await self.deliver_due()
                 pause = 0.0
-            except AppError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, events are delivered when it is over
                 delivered, pause = 0, min(pause * 2 or 0.5, 10.0)
-                log.warning("relay_paused", module=self._schema, reason=error.message, seconds=pause)
+                reason = error.message if isinstance(error, AppError) else repr(error)
+                log.warning("relay_paused", module=self._schema, reason=reason, seconds=pause)
                 await asyncio.sleep(pause)
             if 0 < delivered < BATCH_MAX:  # the first event is delivered without delay; let the next ones collect
                 await asyncio.sleep(DEBOUNCE_SECONDS)
@@ -139,6 +144,9 @@ class Relay:
 
     async def deliver_due(self) -> int:
         """Run one round: lease, deliver, mark. Returns how many events were leased."""
+        if elapsed() - self._clock_checked_at > CLOCK_CHECK_SECONDS:
+            await self._bring_forward()
+            self._clock_checked_at = elapsed()
         due = await self._lease()
         by_kind: dict[str, list[OutboxRow]] = defaultdict(list)
         for row in due:
@@ -153,6 +161,19 @@ class Relay:
                     failed.append((row, error))
         await self._mark(delivered, failed)
         return len(due)
+
+    async def _bring_forward(self) -> None:
+        """Make due what the clock put off, when it was ahead for a while and is right again."""
+        at = now()
+        async with self._database.raw() as connection:
+            done = await connection.execute(
+                f"UPDATE {self._schema}.outbox SET due_at = $1 "  # noqa: S608
+                "WHERE delivered_at IS NULL AND dead_at IS NULL AND due_at > $2",
+                at,
+                at + AHEAD_MAX,
+            )
+        if count := int(done.rpartition(" ")[2]):
+            log.warning("events_brought_forward", module=self._schema, count=count, meaning="the clock was ahead")
 
     async def _lease(self) -> list[OutboxRow]:
         at = now()

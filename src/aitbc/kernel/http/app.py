@@ -38,6 +38,7 @@ def app_options() -> dict[str, Any]:
         "pdb_on_exception": False,
         "logging_config": None,
         "multipart_form_part_limit": 1,
+        "request_max_body_size": None,  # the boundary has the limits that the settings promise
     }
 
 
@@ -98,6 +99,22 @@ def raw_bodies(app: Litestar) -> Callable[[str, str], int | None]:
         return next((limit for verb, pattern, limit in routes if verb == method and pattern.match(path)), None)
 
     return limit_of
+
+
+def waiting_routes(app: Litestar) -> Callable[[str, str], bool]:
+    """A function of method and path: whether the route waits or streams, by `opt["waits"]` and `opt["lasts"]`."""
+    paths: dict[str, list[str]] = defaultdict(list)
+    for handler, path, methods in handlers(app):
+        if lasts(handler.opt):
+            for method in methods:
+                paths[method].append(re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(path)))
+    patterns = {method: re.compile(rf"(?:{'|'.join(found)})\Z") for method, found in paths.items()}
+
+    def waits(method: str, path: str) -> bool:
+        pattern = patterns.get(method)
+        return pattern is not None and pattern.match(path) is not None
+
+    return waits
 
 
 def handlers(app: Litestar) -> Iterator[tuple[BaseRouteHandler, str, set[str]]]:

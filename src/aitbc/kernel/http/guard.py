@@ -20,7 +20,7 @@ from aitbc.kernel.database.idempotency import (
 )
 from aitbc.kernel.http.admission import ADMITTED, Admissions, Admitted, lasts, release_request, run_admitted
 from aitbc.kernel.http.disconnect import cancel_on_disconnect, disconnect_of
-from aitbc.kernel.http.scope import MUTATING, header_values
+from aitbc.kernel.http.scope import MUTATING, count_as_waiting, header_values
 from aitbc.kernel.identity.accounts import Identity
 from aitbc.kernel.identity.denials import Denials
 from aitbc.kernel.identity.principal import PUBLIC, Principal
@@ -55,6 +55,8 @@ class Guard:
         permission = handler.opt["permission"]
         if permission == PUBLIC:
             connection.scope["state"]["once"] = IdempotencyKey(account="")
+            if lasts(handler.opt):
+                count_as_waiting(connection.scope)
             return
         principal = await self.admit(connection.scope, permission, handler.opt.get("alternative"))
         await self.prepare(connection.scope, handler.opt, principal, _body_of(connection))
@@ -81,6 +83,7 @@ class Guard:
         """Have what lasts end with its key, and what only waits with its client; read the Idempotency-Key of a request
         that changes something."""
         if lasts(opt):
+            count_as_waiting(scope)
             held = opt["permission"] if who.may(opt["permission"]) else opt["alternative"]
             self._admissions.bind(scope, _secret_of(scope), held)
         if opt.get("waits"):

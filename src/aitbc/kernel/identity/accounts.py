@@ -232,9 +232,16 @@ class Identity:
         return row.issued(secret)
 
     async def keys(self, who: Principal, *, limit: int, after: str | None, account: str | None = None) -> list[ApiKey]:
-        """Keys, newest first: the caller's own, or for an admin those of any account."""
+        """Keys, newest first: the caller's own, or for an admin those of all accounts, or of the one that is named.
+
+        Raises `Forbidden` for somebody else's account, `AccountNotFound` where an admin names none that there is.
+        """
+        if account is not None and not who.owns(account):
+            raise Forbidden("This key may list the keys of its own account only.")
+        if account is not None and account != who.account and not await self.has_account(account):
+            raise AccountNotFound
         query = select(KeyRow).order_by(KeyRow.id.desc()).limit(limit)
-        wanted = account if account is not None and who.is_admin else None if who.is_admin else who.account
+        wanted = account or (None if who.is_admin else who.account)
         if wanted is not None:
             query = query.where(KeyRow.account == wanted)
         if after is not None:

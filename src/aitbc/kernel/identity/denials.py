@@ -47,6 +47,10 @@ class _Window(Struct):
     at: datetime | None = None
     request_id: str | None = None
 
+    def is_over(self, at: datetime) -> bool:
+        """Whether it has ended, or began while the clock was ahead."""
+        return not at < self.ends <= at + WINDOW
+
 
 class Denials:
     """Records denials without blocking the request; a background task writes them."""
@@ -62,7 +66,7 @@ class Denials:
         """Record a denial; `operation` is the method and the path's template, so that no caller's input is stored."""
         at, pair = now(), (who.key, permission)
         window = self._windows.get(pair)
-        if window is not None and window.ends > at:
+        if window is not None and not window.is_over(at):
             window.times += 1
             window.operation, window.at, window.request_id = operation, at, current_request_id()
             return
@@ -100,14 +104,15 @@ class Denials:
             self._wake.clear()
             try:
                 await self.write()
-            except AppError as error:
-                log.warning("denials_delayed", rows=len(self._queue), reason=error.message)
+            except Exception as error:  # noqa: BLE001 - whatever it is, they are written when it is over
+                reason = error.message if isinstance(error, AppError) else repr(error)
+                log.warning("denials_delayed", rows=len(self._queue), reason=reason)
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def write(self, *, everything: bool = False) -> None:
         """Write the windows that have ended, or all. Raises when the database is unavailable, and keeps the rows."""
         at = now()
-        for pair, window in [pair for pair in self._windows.items() if everything or pair[1].ends <= at]:
+        for pair, window in [pair for pair in self._windows.items() if everything or pair[1].is_over(at)]:
             del self._windows[pair]
             self._close(pair, window)
         if rows := list(self._queue):

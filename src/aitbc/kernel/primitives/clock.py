@@ -4,6 +4,9 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+CLOCK_SKEW_MAX = timedelta(minutes=1)
+"""A moment in the past of something that lies further ahead than this was noted while the clock was ahead."""
+
 _source: Callable[[], datetime] = lambda: datetime.now(UTC)  # noqa: E731
 _shift = timedelta()
 

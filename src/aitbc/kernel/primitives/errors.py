@@ -142,9 +142,15 @@ class AmountOverflow(Invalid):
 
 
 class StorageFull(Unavailable):
-    """The database has no room left; reading still works."""
+    """There is no room left to store this; reading still works."""
 
     code = "storage_full"
+
+
+class StorageFailed(Unavailable):
+    """The disk takes no writes now, or cannot be read."""
+
+    code = "storage_failed"
 
 
 class OutcomeUnknown(Unavailable):

@@ -45,10 +45,17 @@ class OwnServerFile:
         temporary = state / f".server-{os.getpid()}.new"
         temporary.unlink(missing_ok=True)
         self._descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        os.write(self._descriptor, text.encode())
-        os.fsync(self._descriptor)
-        temporary.rename(self._path)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            content = text.encode()
+            while content:
+                content = content[os.write(self._descriptor, content) :]
+            os.fsync(self._descriptor)
+            temporary.rename(self._path)
+        except OSError:
+            os.close(self._descriptor)
+            temporary.unlink(missing_ok=True)
+            raise
 
     def remove(self) -> None:
         """Remove the file, unless it is another's by now."""

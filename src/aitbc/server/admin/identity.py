@@ -127,7 +127,7 @@ class KeyController(Controller):
             by=who,
         )
 
-    @get("/", operation_id="list_keys", opt={"permission": "keys:manage"})
+    @get("/", operation_id="list_keys", opt={"permission": "keys:manage", "errors": (AccountNotFound,)})
     async def list_keys(
         self,
         identity: NamedDependency[Identity],
@@ -136,10 +136,14 @@ class KeyController(Controller):
         cursor: FromQuery[Cursor] = None,
         account: FromQuery[str | None] = None,
     ) -> Page[ApiKey]:
-        """List API keys from the newest on, without their secrets."""
-        after = Page.position("keys", cursor)
+        """List API keys from the newest on, without their secrets: the caller's own, for an admin those of everybody.
+
+        With `account`, those of that account: the caller's own one, or for an admin any.
+        """
+        bound = [account or ""]
+        after = Page.position("keys", cursor, bound_to=bound)
         found = await identity.keys(who, limit=limit + 1, after=after, account=account)
-        return Page.of("keys", found, limit, lambda key: key.id)
+        return Page.of("keys", found, limit, lambda key: key.id, bound_to=bound)
 
     @get("/self", operation_id="whoami", opt={"permission": "self:read"})
     async def whoami(self, who: NamedDependency[Principal]) -> Whoami:

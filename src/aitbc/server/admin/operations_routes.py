@@ -58,9 +58,11 @@ class OperationsController(Controller):
         A `stuck` one is `pending` too: money waits for it, so it is tried for ever.
         `status` is the older name of `state`.
         """
-        before = Page.position("events", cursor)
-        found = await operations.events(state=in_state or status, module=module, limit=limit + 1, before=before)
-        return Page.of("events", found, limit, lambda event: event.id)
+        state = in_state or status
+        filters = (state or "", module or "")
+        before = Page.position("events", cursor, bound_to=filters)
+        found = await operations.events(state=state, module=module, limit=limit + 1, before=before)
+        return Page.of("events", found, limit, lambda event: event.id, bound_to=filters)
 
     @post(
         "/events/{event:str}/replay",

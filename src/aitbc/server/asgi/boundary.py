@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from aitbc.kernel.http.disconnect import DISCONNECT
 from aitbc.kernel.http.problems import PROBLEM_TYPE, problem, problem_headers, with_head
-from aitbc.kernel.http.scope import MUTATING
+from aitbc.kernel.http.scope import COUNT_AS_WAITING, MUTATING
 from aitbc.kernel.http.websocket import ObservedWebSocket, refuse
 from aitbc.kernel.primitives import strict_json
 from aitbc.kernel.primitives.errors import AppError
@@ -73,7 +73,9 @@ class Limits(Struct, frozen=True, kw_only=True):
     header_count: int = 100
     header_bytes: int = 32 * 1024
     in_flight: int = 4096
-    """Requests being answered at once, waiting long polls and streams included."""
+    """Requests being answered at once, except those that wait or stream."""
+    waiting: int = 4096
+    """Requests that wait or stream at once, and WebSockets."""
 
 
 class Boundary:
@@ -99,6 +101,7 @@ class Boundary:
         self.raw_bodies = raw_bodies
         self.watch = watch
         self.in_flight = 0
+        self.waiting = 0
         self.sockets = 0
         """WebSockets that are open, or about to be."""
 
@@ -117,10 +120,10 @@ class Boundary:
         request_id = request_id_of(headers)
         token = current_request_id.set(request_id)
         watched, started = ObservedWebSocket(receive, send), time.perf_counter()
-        self.in_flight += 1
+        self.waiting += 1
         self.sockets += 1
         try:
-            if self.in_flight > self.limits.in_flight:
+            if self.waiting > self.limits.waiting:
                 raise Overloaded
             self.check_head(scope, headers, changes=True)
             scope.setdefault("state", {})["request_id"] = request_id
@@ -131,7 +134,7 @@ class Boundary:
             watched.fail()
             raise
         finally:
-            self.in_flight -= 1
+            self.waiting -= 1
             self.sockets -= 1
             if self.watch is not None:
                 self.watch(scope, watched.status, time.perf_counter() - started)
@@ -184,17 +187,8 @@ class _RequestCycle:
     """The cycle of one HTTP request and its response."""
 
     __slots__ = (
-        *(
-            "boundary",
-            "head_only",
-            "receive",
-            "request_id",
-            "response_sent",
-            "scope",
-            "send",
-            "status",
-            "streamed_body",
-        ),
+        *("boundary", "head_only", "is_waiting", "receive", "request_id", "response_sent", "scope", "send", "status"),
+        "streamed_body",
         "unread",
     )
 
@@ -207,6 +201,8 @@ class _RequestCycle:
         self.unread = False
         """Parts of the body may still be on their way."""
         self.streamed_body: StreamedBody | None = None
+        self.is_waiting = False
+        """Whether it counts among those that wait or stream."""
         self.head_only = scope["method"] == "HEAD"
         self.response_sent: asyncio.Event | None = None
         """Set when the response to a HEAD is sent: the handler that still makes its body sees a disconnect."""
@@ -236,7 +232,11 @@ class _RequestCycle:
                 AppError("Something went wrong on our side; the log knows more under this request id.")
             )
         finally:
-            boundary.in_flight -= 1
+            scope.get("state", {}).pop(COUNT_AS_WAITING, None)  # it refers to this cycle, and so to the scope
+            if self.is_waiting:
+                boundary.waiting -= 1
+            else:
+                boundary.in_flight -= 1
             if boundary.watch is not None:
                 boundary.watch(scope, self.status, time.perf_counter() - started)
             current_request_id.reset(token)
@@ -251,7 +251,9 @@ class _RequestCycle:
         receive = await self._check_body(headers)
         if receive is None:
             return
-        scope.setdefault("state", {})["request_id"] = self.request_id.decode()
+        state = scope.setdefault("state", {})
+        state["request_id"] = self.request_id.decode()
+        state[COUNT_AS_WAITING] = self._count_as_waiting
         if self.head_only:
             self.response_sent = asyncio.Event()
             scope, receive = {**scope, "method": "GET"}, BufferedBody(b"", self._receive_of_head)
@@ -260,6 +262,15 @@ class _RequestCycle:
         finally:
             if self.head_only:
                 copy_route(scope, self.scope)
+
+    def _count_as_waiting(self) -> None:
+        """The route waits or streams: count it apart, so that others are still answered. Raises `Overloaded`."""
+        if not self.is_waiting:
+            self.is_waiting = True
+            self.boundary.in_flight -= 1
+            self.boundary.waiting += 1
+            if self.boundary.waiting > self.boundary.limits.waiting:
+                raise Overloaded
 
     async def _check_body(self, headers: Mapping[bytes, bytes]) -> Receive | None:
         """Check the headers of the body, and return the `receive` that the application reads it from.

@@ -18,6 +18,10 @@ from aitbc.server.asgi.peer_uid import PEER_UID, PeerUid
 
 HEAD_BYTES_MAX = 64 * 1024
 """The limit of an incomplete head; the boundary checks complete ones, more strictly."""
+DISCARDED_BYTES_MAX = 72 * 1024 * 1024
+DISCARDED_SECONDS_MAX = 30.0
+"""How much of a body is read and dropped whose request was answered before its end, and for how long: a client that
+sends all of it before it reads would lose the answer if the connection was closed at once."""
 
 log = structlog.get_logger("aitbc.connection")
 
@@ -44,6 +48,9 @@ class Connection(HttpToolsProtocol):
         self._is_draining = is_draining
         self._head_since: float | None = self.loop.time()
         self._head_bytes = 0
+        self._is_in_body = False
+        self._discarded_bytes = 0
+        self._discarded_since: float | None = None
         self._disconnect: Disconnect | None = None
 
     # What the client sends
@@ -55,12 +62,16 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client, in any portions."""
-        between = self._head_since is None and (self.cycle is None or self.cycle.response_complete)
-        if between:
+        cycle = self.cycle
+        is_answered = cycle is None or cycle.response_complete
+        is_unread = self._is_in_body and is_answered
+        if self._head_since is None and is_answered and not is_unread:
             self._head_since = self.loop.time()
             self._head_bytes = 0
         super().data_received(data)
-        if self._head_since is not None:
+        if is_unread and self._is_in_body and self.cycle is cycle:
+            self._discard(len(data))
+        if self._head_since is not None and not is_unread:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
                 self._close_with_problem(HeadersTooLarge())
@@ -69,12 +80,30 @@ class Connection(HttpToolsProtocol):
         """The head is complete: the request starts."""
         self._head_since = None
         self._head_bytes = 0
+        self._is_in_body = True
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
         scope[PEER_UID] = self._peer_uid
         scope[DISCONNECT] = self._disconnect = Disconnect()
         super().on_headers_complete()
         if self._is_draining() and self.cycle is not None:  # a WebSocket has none
             self.cycle.keep_alive = False
+
+    def on_message_complete(self) -> None:
+        """The body is complete, or there was none."""
+        self._is_in_body = False
+        self._discarded_since, self._discarded_bytes = None, 0
+        if self.cycle is not None and self.cycle.response_complete:
+            self._head_since = self.loop.time()  # the next request may follow; the time of an idle connection was used
+            self._head_bytes = 0
+        super().on_message_complete()
+
+    def _discard(self, count: int) -> None:
+        """Count what was dropped of a body whose request is answered already; close without a word past the limit."""
+        if self._discarded_since is None:
+            self._discarded_since = self.loop.time()
+        self._discarded_bytes += count
+        if self._discarded_bytes > DISCARDED_BYTES_MAX:
+            self.transport.close()
 
     def _should_upgrade(self) -> bool:
         """Whether this is a WebSocket handshake: a GET with a key. Other upgrades are plain requests."""
@@ -93,7 +122,10 @@ class Connection(HttpToolsProtocol):
             self._disconnect.set()
 
     def close_if_slow(self, now: float, seconds: float) -> None:
-        """Close the connection if its request head has been incomplete for longer than this."""
+        """Close the connection if its request head has been incomplete for longer than this, or a body that nobody
+        reads goes on for too long."""
+        if self._discarded_since is not None and now - self._discarded_since > DISCARDED_SECONDS_MAX:
+            self.transport.close()
         if self._head_since is not None and now - self._head_since > seconds and not self.transport.is_closing():
             if self._head_bytes == 0:
                 self.transport.close()  # it never asked for anything, so there is nothing to answer

@@ -11,6 +11,7 @@ from typing import Any
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from aitbc.kernel.http.guard import without_foreign_keys
+from aitbc.kernel.http.scope import count_as_waiting
 from aitbc.kernel.primitives.errors import NotFound
 from aitbc.server.asgi.boundary import copy_route
 from aitbc.server.asgi.peer_uid import peer_uid_of
@@ -60,7 +61,8 @@ class NothingHere(NotFound):
 class Gateway:
     """ASGI middleware between the boundary and the application: routes by port and by path.
 
-    `coordinator` gives the module of a path of the legacy coordinator; `loopback_key` is the key of callers who need
+    `coordinator` gives the module of a path of the legacy coordinator; `waits` says whether a route waits or streams,
+    so that it is counted apart from others here too; `loopback_key` is the key of callers who need
     none; `key` is the legacy gateway key, where callers of legacy paths must send it.
     """
 
@@ -72,6 +74,7 @@ class Gateway:
         coordinator: Callable[[str, str], str | None],
         loopback_key: str | None,
         *,
+        waits: Callable[[str, str], bool] = lambda _method, _path: False,
         key: GatewayKey | None = None,
         breaker_seconds: float = 60.0,
     ) -> None:
@@ -83,6 +86,7 @@ class Gateway:
             for module, one in peers.items()
         }
         self._coordinator = coordinator
+        self._waits = waits
         self._loopback_key = loopback_key
         self._key = key
 
@@ -103,6 +107,8 @@ class Gateway:
             module = self._coordinator(request.get("method", "GET"), request["path"])
         try:
             if module in self._remote:
+                if kind == "http" and self._waits(request["method"], request["path"]):
+                    count_as_waiting(request)
                 proxy = forward if kind == "http" else await asyncio.to_thread(_load_websocket_proxy)
                 await proxy(request, receive, send, *self._remote[module])
             else:

@@ -39,9 +39,10 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     idle_seconds: Annotated[int, Meta(ge=1, le=3600)] = 65
     """How long a connection may stay open between two requests."""
     in_flight_max: Annotated[int, Meta(ge=1, le=100_000)] = 1000
-    """Requests answered at one time; one more is asked to come again."""
+    """Requests answered at one time, without those that `poll_max` counts; one more is asked to come again."""
     poll_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
-    """Long polls waiting at one time, counted apart from other requests."""
+    """What waits or streams at one time (long polls, `wait`, runs, event streams, uploads, downloads, WebSockets),
+    counted apart from other requests; one more is asked to come again."""
     drain_seconds: Annotated[int, Meta(ge=1, le=300)] = 8
     """How long requests may go on after the first signal to stop."""
 

@@ -36,6 +36,8 @@ from aitbc.server.runtime.bootstrap import build
 FORMAT = 1
 KEYS = ("node.key", "secret.key", "admin.key", "local.key")
 MANIFEST, DUMP, KEYS_FOLDER, ARTIFACTS = "manifest.json", "database.dump", "keys", "artifacts"
+UPLOADING = "incoming-"
+"""How the files of artifacts begin that are being uploaded."""
 NAME_LENGTH_MAX = 200
 UNKNOWN_BEFORE_17 = b"SET transaction_timeout = 0;"
 """The one line of a dump's head that an older server than the one that was dumped refuses."""
@@ -118,7 +120,9 @@ def _write_archive(file: Path, manifest: BackupManifest, dump: Path, state: Path
             if (state / name).is_file():
                 _add(archive, f"{KEYS_FOLDER}/{name}", (state / name).read_bytes())
         for path in sorted((state / ARTIFACTS).rglob("*")):
-            if path.is_file():
+            if path.is_dir() or path.name.startswith(UPLOADING):
+                continue
+            with contextlib.suppress(FileNotFoundError):  # past its retention by now
                 archive.add(path, str(path.relative_to(state)), recursive=False)
         archive.close()
         out.flush()

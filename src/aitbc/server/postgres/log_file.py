@@ -14,10 +14,16 @@ def previous(log: Path) -> Path:
 
 
 def rotate_if_long(log: Path) -> None:
-    """Rotate a long log: copied and truncated, since the server goes on appending to this very file."""
+    """Rotate a long log: copied and truncated, since the server goes on appending to this very file.
+
+    Where there is no room for the copy there is none for the log either: it is truncated all the same.
+    """
     if log.exists() and log.stat().st_size > LOG_BYTES:
-        shutil.copyfile(log, previous(log))
-        previous(log).chmod(0o600)
+        try:
+            shutil.copyfile(log, previous(log))
+            previous(log).chmod(0o600)
+        except OSError:
+            previous(log).unlink(missing_ok=True)
         os.truncate(log, 0)
 
 

@@ -14,7 +14,14 @@ from litestar.plugins.core import MsgspecDIPlugin
 from litestar.types import ASGIApp
 
 from aitbc.kernel.database.migrations import head_of
-from aitbc.kernel.http.app import app_options, check_routes, handlers, raw_bodies, resolve_dependencies_in_sequence
+from aitbc.kernel.http.app import (
+    app_options,
+    check_routes,
+    handlers,
+    raw_bodies,
+    resolve_dependencies_in_sequence,
+    waiting_routes,
+)
 from aitbc.kernel.http.guard import Guard, IdempotencyMiddleware, bearer, dependencies
 from aitbc.kernel.module import Module
 from aitbc.kernel.primitives.errors import AppError
@@ -192,7 +199,8 @@ def asgi_app(app: Litestar, runtime: Runtime, metrics: Metrics) -> ASGIApp:
     limits = Limits(
         body_bytes=settings.max_body_bytes,
         body_seconds=settings.body_seconds,
-        in_flight=settings.in_flight_max + settings.poll_max,
+        in_flight=settings.in_flight_max,
+        waiting=settings.poll_max,
     )
     hosts = LOOPBACK_NAMES | {settings.host} | set(settings.hosts)
     routed = _routed(app, runtime)
@@ -218,6 +226,7 @@ def _routed(app: Litestar, runtime: Runtime) -> ASGIApp:
         runtime.peers,
         _coordinator(app),
         runtime.loopback_key,
+        waits=waiting_routes(app),
         key=key,
         breaker_seconds=runtime.settings.gateway.breaker_seconds,
     )

@@ -147,9 +147,13 @@ class Runtime:
     async def _run_retention(self) -> None:
         while True:
             await asyncio.sleep(600)
-            with suppress(Unavailable):
+            try:
                 await self.operations.purge(now() - RETENTION)
                 await self.webhooks.purge()
+            except Unavailable:
+                continue
+            except Exception:
+                log.exception("retention_failed")
 
 
 async def _restart_after_crashes(postgres: EmbeddedPostgres, notifier: Notifier) -> None:

@@ -14,10 +14,11 @@ import structlog
 
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.module import Module
-from aitbc.kernel.primitives.errors import AppError, ConfigError
+from aitbc.kernel.primitives.errors import AppError, ConfigError, Unavailable
 from aitbc.kernel.primitives.loop_lag import LoopLag
 from aitbc.kernel.primitives.server_file import OwnServerFile
 from aitbc.kernel.primitives.settings_files import url_of
+from aitbc.kernel.primitives.storage import names_storage, storage_error
 from aitbc.kernel.primitives.version import this_build
 from aitbc.kernel.telemetry import logs
 from aitbc.kernel.telemetry.metrics import Metrics
@@ -50,6 +51,7 @@ def serve(modules: Sequence[Module], flags: Mapping[str, Any], command: Sequence
 
     The main process serves every module that is not split out, and starts a process for each of those that are:
     `command` with the module's name and the flags as JSON. `process` names the module when this is one of them.
+    A full or failing disk is not 78: whoever supervises the process may start it again.
     """
     gc.freeze()  # what was loaded stays to the end, so the collector need not walk it
     gc.enable()
@@ -60,7 +62,13 @@ def serve(modules: Sequence[Module], flags: Mapping[str, Any], command: Sequence
         return _serve(modules, loaded, placement, [*command, json.dumps(dict(flags), default=str)])
     except EmbeddedPostgresError as error:
         sys.stderr.write(f"aitbc: {error}\n")
-        return 78
+        return Unavailable.exit_code if names_storage(str(error)) else ConfigError.exit_code
+    except OSError as error:
+        if (refusal := storage_error(error)) is None:
+            raise
+        place = error.filename or "a file that the start writes"
+        sys.stderr.write(f"aitbc: {place}: {error.strerror}; the start goes on from here when there is room\n")
+        return refusal.exit_code
     except AppError as error:
         sys.stderr.write(f"aitbc: {error.message}\n")
         return error.exit_code

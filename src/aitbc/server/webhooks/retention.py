@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from aitbc.kernel.database.unit_of_work import Database
-from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.clock import CLOCK_SKEW_MAX, now
 
 PENDING_MAX = 100_000
 """An endpoint with more pending deliveries than this is disabled: it would never catch up."""
@@ -23,6 +23,9 @@ UPDATE kernel.webhook_deliveries SET state = 'dead', ended_at = $1, error = coal
 WHERE state = 'pending' AND id = ANY(ARRAY(
     SELECT d.id FROM kernel.webhook_deliveries d JOIN kernel.webhook_endpoints w ON w.id = d.endpoint
     WHERE w.disabled_at < $2 AND d.state = 'pending' AND d.created_at < $2 LIMIT $3))"""
+BRING_FORWARD = """
+UPDATE kernel.webhook_deliveries SET due_at = $1
+WHERE state = 'pending' AND due_at > $2 AND coalesce(attempted_at, created_at) > $2"""
 DISABLE_OVERRUN = """
 UPDATE kernel.webhook_endpoints w SET disabled_at = $1, disabled_reason = 'overrun' WHERE disabled_at IS NULL AND $2::int8 < (
     SELECT count(*) FROM (
@@ -30,7 +33,10 @@ UPDATE kernel.webhook_endpoints w SET disabled_at = $1, disabled_reason = 'overr
 
 
 async def purge(database: Database, kept: timedelta) -> None:
-    """Delete old deliveries and expired secrets, give up those to disabled endpoints, and disable overrun endpoints."""
+    """Delete old deliveries and expired secrets, give up those to disabled endpoints, and disable overrun endpoints.
+
+    What was written or tried while the clock was ahead is due at once.
+    """
     at = now()
     before = at - kept
     async with database.raw(writes=True) as connection:
@@ -42,5 +48,6 @@ async def purge(database: Database, kept: timedelta) -> None:
                 done = await connection.execute(statement, *arguments)
                 if int(done.rpartition(" ")[2]) < PURGE_BATCH:
                     break
+        await connection.execute(BRING_FORWARD, at, at + CLOCK_SKEW_MAX)
         await connection.execute(DELETE_SECRETS, at)
         await connection.execute(DISABLE_OVERRUN, at, PENDING_MAX)

@@ -197,6 +197,10 @@ class JobCountRow(Base):
     jobs: Mapped[int] = mapped_column(BigInteger)
 
 
+UPLOADING = "uploading"
+"""The digest of an artifact whose content is on its way: its row reserves the room."""
+
+
 class ArtifactRow(Base):
     """A file that an input or an output refers to; the bytes lie under their digest."""
 
@@ -213,6 +217,7 @@ class ArtifactRow(Base):
     attempt: Mapped[str | None] = mapped_column(WireId("att"))
     """The lease under which a miner delivered it."""
     digest: Mapped[str] = mapped_column(Text)
+    """Where the content lies, or `UPLOADING`."""
     bytes: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(MOMENT)
     expires_at: Mapped[datetime] = mapped_column(MOMENT)

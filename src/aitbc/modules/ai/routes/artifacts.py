@@ -10,13 +10,14 @@ from litestar.response import Stream
 from msgspec import Meta
 
 from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives.errors import StorageFailed, StorageFull
 from aitbc.kernel.primitives.request_errors import UnsupportedMedia
 from aitbc.modules.ai.api import Artifact, ArtifactNotFound, LeaseLost
-from aitbc.modules.ai.service.artifacts import ArtifactQuotaExceeded, Artifacts, ArtifactTooLarge
+from aitbc.modules.ai.service.artifacts import Artifacts
+from aitbc.modules.ai.service.settings import UPLOAD_BYTES_MAX
+from aitbc.modules.ai.service.uploads import ArtifactQuotaExceeded, ArtifactTooLarge, TooManyUploads
 
 RAW = "application/octet-stream"
-UPLOAD_BYTES_MAX = 1024 * 1024 * 1024
-"""The wall's own limit; the settings' is lower."""
 UploadRequest = Request[Any, Any, Any]
 
 
@@ -36,7 +37,10 @@ class ArtifactController(Controller):
             "lasts": True,
             "raw_body": RAW,
             "raw_body_bytes": UPLOAD_BYTES_MAX,
-            "errors": (ArtifactTooLarge, ArtifactQuotaExceeded, LeaseLost, UnsupportedMedia),
+            "errors": (
+                *(ArtifactTooLarge, ArtifactQuotaExceeded, TooManyUploads),
+                *(LeaseLost, UnsupportedMedia, StorageFull, StorageFailed),
+            ),
         },
     )
     async def upload(
@@ -48,12 +52,14 @@ class ArtifactController(Controller):
     ) -> Artifact:
         """Upload a file, as the raw body with `Content-Type: application/octet-stream`.
 
-        It is kept under the SHA-256 of its content; uploading the same content again answers the same artifact. A miner
-        uploads under one of its live leases, named by `attempt`, on behalf of the job's owner.
+        It is kept under the SHA-256 of its content; uploading the same content again answers the same artifact. Room is
+        reserved before the first byte is taken: as much as `Content-Length` says, else as much as one artifact may
+        have. A miner uploads under one of its live leases, named by `attempt`, on behalf of the job's owner.
         """
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != RAW:
             raise UnsupportedMedia
-        return await artifacts.store(who, request.stream(), attempt)
+        length = request.headers.get("content-length")
+        return await artifacts.store(who, request.stream(), attempt, None if length is None else int(length))
 
     @get(
         "/{artifact:str}",

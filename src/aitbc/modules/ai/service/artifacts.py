@@ -6,43 +6,31 @@ away from him. Replicas share the folder.
 """
 
 import asyncio
-import hashlib
-import os
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from datetime import timedelta
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
-from sqlalchemy import delete, func, select, text
+import structlog
+from sqlalchemy import delete, func, select
 
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
-from aitbc.kernel.primitives.errors import Forbidden, TooLarge
-from aitbc.modules.ai.api import Artifact, ArtifactNotFound, LeaseLost
+from aitbc.kernel.primitives.errors import StorageFailed, StorageFull
+from aitbc.kernel.primitives.storage import storage_error
+from aitbc.modules.ai.api import Artifact, ArtifactNotFound
 from aitbc.modules.ai.models.kinds.kind import Reference
-from aitbc.modules.ai.models.tables import ArtifactRow, AttemptRow, JobRow
+from aitbc.modules.ai.models.tables import UPLOADING, ArtifactRow, AttemptRow, JobRow
 from aitbc.modules.ai.models.views import artifact_view
+from aitbc.modules.ai.service.artifact_files import FOLDERS, ArtifactFiles
+from aitbc.modules.ai.service.rows import lock_name
 from aitbc.modules.ai.service.settings import AiSettings
+from aitbc.modules.ai.service.uploads import Uploads
 
-PIECE_BYTES = 1024 * 1024
-ATTEMPT_FILES_MAX = 64
-"""How many artifacts one attempt may deliver."""
 REMOVED_AT_ONCE = 200
 
-
-class ArtifactTooLarge(TooLarge):
-    """The artifact is larger than allowed."""
-
-    code = "artifact_too_large"
-
-
-class ArtifactQuotaExceeded(TooLarge):
-    """The artifacts of this account would take more room than it has."""
-
-    code = "artifact_quota_exceeded"
+log = structlog.get_logger("aitbc.ai.artifacts")
 
 
 class Artifacts:
@@ -50,108 +38,34 @@ class Artifacts:
 
     def __init__(self, db: Database, settings: AiSettings, folder: Path) -> None:
         self._db = db
-        self._settings = settings
-        self._folder = folder
+        self._files = ArtifactFiles(folder)
+        self._uploads = Uploads(db, settings, self._files)
+        self._next_folder = 0
 
-    async def store(self, who: Principal, stream: AsyncIterator[bytes], attempt: str | None) -> Artifact:
-        """Keep what the stream brings. A miner stores under a live lease of its own, on behalf of the job's owner.
-
-        The same content again is the same artifact, kept for longer.
-        Raises `ArtifactTooLarge`, `ArtifactQuotaExceeded`, `LeaseLost`, `Forbidden`.
-        """
-        if (who.subject is not None) != (attempt is not None):
-            raise Forbidden("A miner's key stores artifacts under one of its leases, and only a miner's key does.")
-        if attempt is not None:
-            await self._owner_of_lease(who, attempt)  # refused before a single byte is taken
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, name = tempfile.mkstemp(dir=self._folder, prefix="incoming-")
-        os.close(handle)
-        aside = Path(name)
-        try:
-            digest, size = await self._receive(aside, stream)
-            return await self._note(who, attempt, aside, digest, size)
-        finally:
-            await asyncio.to_thread(aside.unlink, missing_ok=True)
-
-    async def _receive(self, aside: Path, stream: AsyncIterator[bytes]) -> tuple[str, int]:
-        digest, size, waiting = hashlib.sha256(), 0, bytearray()
-        with aside.open("wb") as file:
-            async for piece in stream:
-                size += len(piece)
-                if size > self._settings.artifact_bytes_max:
-                    raise ArtifactTooLarge(f"An artifact may have {self._settings.artifact_bytes_max} bytes.")
-                waiting += piece
-                if len(waiting) >= PIECE_BYTES:
-                    await asyncio.to_thread(_append, file, digest, bytes(waiting))
-                    waiting.clear()
-            await asyncio.to_thread(_append, file, digest, bytes(waiting), last=True)
-        return f"sha256:{digest.hexdigest()}", size
-
-    async def _note(self, who: Principal, attempt: str | None, aside: Path, digest: str, size: int) -> Artifact:
-        owner = who.account if attempt is None else await self._owner_of_lease(who, attempt)
-        at = now()
-        expires_at = at + timedelta(seconds=self._settings.artifact_retention_seconds)
-        async with self._db.unit_of_work() as uow:
-            await _lock(uow, f"account {owner}")
-            same = select(ArtifactRow).where(ArtifactRow.digest == digest, ArtifactRow.account == owner)
-            same = same.where(ArtifactRow.attempt.is_not_distinct_from(attempt)).limit(1)
-            row = (await uow.session.execute(same)).scalar_one_or_none()
-            if row is None:
-                await self._require_room(uow, owner, attempt, size)
-                row = ArtifactRow(id=ids.new_id("art"), account=owner, attempt=attempt, digest=digest, bytes=size)
-                row.created_at = at
-                uow.add(row)
-            row.expires_at = expires_at
-            await uow.session.flush()
-            await _lock(uow, digest)
-            path = self._path(digest)
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            await asyncio.to_thread(_move, aside, path)
-            return artifact_view(row)
-
-    async def _owner_of_lease(self, who: Principal, attempt: str) -> str:
-        if not ids.is_id("att", attempt):
-            raise LeaseLost
-        live = (
-            select(JobRow.account)
-            .join(AttemptRow, AttemptRow.job == JobRow.id)
-            .where(AttemptRow.id == attempt, AttemptRow.miner == who.subject, AttemptRow.ended.is_(None))
-        )
-        async with self._db.reading() as session:
-            owner = (await session.execute(live)).scalar_one_or_none()
-        if owner is None:
-            raise LeaseLost
-        return owner
-
-    async def _require_room(self, uow: UnitOfWork, owner: str, attempt: str | None, size: int) -> None:
-        mine = ArtifactRow.account == owner if attempt is None else ArtifactRow.attempt == attempt
-        own = mine & ArtifactRow.attempt.is_(None) if attempt is None else mine
-        used = select(func.coalesce(func.sum(ArtifactRow.bytes), 0), func.count()).where(own)
-        total, count = (await uow.session.execute(used)).one()
-        if int(total) + size > self._settings.artifact_quota_bytes:
-            raise ArtifactQuotaExceeded(f"Artifacts may take {self._settings.artifact_quota_bytes} bytes together.")
-        if attempt is not None and count >= ATTEMPT_FILES_MAX:
-            raise ArtifactQuotaExceeded(f"An attempt may deliver {ATTEMPT_FILES_MAX} artifacts.")
+    async def store(
+        self, who: Principal, stream: AsyncIterator[bytes], attempt: str | None, announced: int | None = None
+    ) -> Artifact:
+        """Keep what the stream brings; see `Uploads.store`."""
+        return await self._uploads.store(who, stream, attempt, announced)
 
     async def open(self, who: Principal, artifact: str) -> tuple[Artifact, Iterator[bytes]]:
         """An artifact and its content in pieces. Raises `ArtifactNotFound`."""
         row = await self._readable(who, artifact)
         try:
-            file = self._path(row.digest).open("rb")
+            return artifact_view(row), self._files.pieces(row.digest)
         except FileNotFoundError:
             raise ArtifactNotFound from None
-        return artifact_view(row), _pieces(file)
 
     async def head_of(self, who: Principal, artifact: str, size: int) -> tuple[ArtifactRow, bytes]:
         """An artifact of the caller's own and its first bytes. Raises `ArtifactNotFound`."""
         row = await self._readable(who, artifact)
-        return row, await asyncio.to_thread(self._read, row.digest, size)
+        return row, await self._read(row.digest, size)
 
     async def content_of(self, reference: Reference) -> bytes:
         """All of a file that a stored input refers to, with its digest and size. Raises `ArtifactNotFound`."""
         if reference.digest is None or reference.bytes is None:
             raise ArtifactNotFound
-        return await asyncio.to_thread(self._read, reference.digest, reference.bytes)
+        return await self._read(reference.digest, reference.bytes)
 
     async def delivered(self, artifact: str, attempt: str) -> tuple[ArtifactRow, bytes] | None:
         """An artifact that was delivered under this very lease, with its content; none if it was not."""
@@ -159,9 +73,9 @@ class Artifacts:
             return None
         async with self._db.reading() as session:
             row = await session.get(ArtifactRow, artifact)
-        if row is None or row.attempt != attempt:
+        if row is None or row.attempt != attempt or row.digest == UPLOADING:
             return None
-        return row, await asyncio.to_thread(self._read, row.digest, row.bytes)
+        return row, await self._read(row.digest, row.bytes)
 
     async def is_leased_to(self, miner: str, artifact: str) -> bool:
         """Whether a live lease of this miner refers to the artifact."""
@@ -181,7 +95,7 @@ class Artifacts:
             raise ArtifactNotFound
         async with self._db.reading() as session:
             row = await session.get(ArtifactRow, artifact)
-        if row is None or row.expires_at <= now():
+        if row is None or row.expires_at <= now() or row.digest == UPLOADING:
             raise ArtifactNotFound
         if who.subject is None and who.owns(row.account):
             return row
@@ -189,16 +103,13 @@ class Artifacts:
             return row
         raise ArtifactNotFound
 
-    def _path(self, digest: str) -> Path:
-        name = digest.removeprefix("sha256:")
-        return self._folder / name[:2] / name
-
-    def _read(self, digest: str, size: int) -> bytes:
+    async def _read(self, digest: str, size: int) -> bytes:
         try:
-            with self._path(digest).open("rb") as file:
-                return file.read(size)
+            return await asyncio.to_thread(self._files.read, digest, size)
         except FileNotFoundError:
             raise ArtifactNotFound from None
+        except OSError as error:
+            raise storage_error(error) or error from error
 
     async def remove_expired(self) -> int:
         """Remove what is past its retention and no open job needs; answers how much was removed."""
@@ -208,9 +119,37 @@ class Artifacts:
             rows = await self._expired(edge)
             for row in rows:
                 edge = row.id
-                removed += await self._remove(row)
+                with _logged("artifact_not_removed", artifact=row.id):  # one bad file is no reason to keep the others
+                    removed += await self._remove(row)
             if len(rows) < REMOVED_AT_ONCE:
                 return removed
+
+    async def remove_abandoned(self) -> None:
+        """Remove what uploads left that ended with their process, and free the room that they had reserved.
+
+        Each time it also looks through one of the folders for content that no artifact has: its process died, or the
+        database went away, when the file was moved and the artifact not yet committed.
+        """
+        with _logged("uploads_not_removed"):
+            left = await asyncio.to_thread(self._files.remove_abandoned)
+            found = [artifact for artifact in left if ids.is_id("art", artifact)]
+            if found:
+                async with self._db.unit_of_work() as uow:
+                    uploads = (ArtifactRow.id.in_(found), ArtifactRow.digest == UPLOADING)
+                    await uow.session.execute(delete(ArtifactRow).where(*uploads))
+        folder, self._next_folder = self._next_folder, (self._next_folder + 1) % FOLDERS
+        with _logged("orphans_not_removed"):
+            await self._remove_orphans(await asyncio.to_thread(self._files.names_in, folder))
+
+    async def _remove_orphans(self, digests: Sequence[str]) -> None:
+        if not digests:
+            return
+        async with self._db.reading() as session:
+            kept = set(await session.scalars(select(ArtifactRow.digest).where(ArtifactRow.digest.in_(digests))))
+        for digest in [digest for digest in digests if digest not in kept]:
+            async with self._db.unit_of_work() as uow:
+                await lock_name(uow, digest)
+                await self._remove_if_unused(uow, digest)
 
     async def _expired(self, after: str) -> list[ArtifactRow]:
         old = (
@@ -223,6 +162,9 @@ class Artifacts:
             return list(await session.scalars(old))
 
     async def _remove(self, row: ArtifactRow) -> int:
+        is_upload = row.digest == UPLOADING
+        if is_upload and await asyncio.to_thread(self._files.is_uploading, row.id):
+            return 0
         async with self._db.unit_of_work() as uow:
             needed = (
                 select(JobRow.id)
@@ -232,40 +174,24 @@ class Artifacts:
             )
             if (await uow.session.execute(needed)).scalar_one_or_none() is not None:
                 return 0
-            await _lock(uow, row.digest)
+            await lock_name(uow, row.digest)
             old = delete(ArtifactRow).where(ArtifactRow.id == row.id, ArtifactRow.expires_at <= now())
-            await uow.session.execute(old)
-            others = select(func.count()).select_from(ArtifactRow).where(ArtifactRow.digest == row.digest)
-            if (await uow.session.execute(others)).scalar_one() == 0:
-                self._path(row.digest).unlink(missing_ok=True)
+            await uow.session.execute(old.where(ArtifactRow.digest == row.digest))
+            if not is_upload:
+                await self._remove_if_unused(uow, row.digest)
         return 1
 
-
-def _append(file: BinaryIO, digest: "hashlib._Hash", piece: bytes, *, last: bool = False) -> None:
-    digest.update(piece)
-    file.write(piece)
-    if last:
-        file.flush()
-        os.fsync(file.fileno())
+    async def _remove_if_unused(self, uow: UnitOfWork, digest: str) -> None:
+        """Remove a content that no artifact has; under the lock of its digest."""
+        others = select(func.count()).select_from(ArtifactRow).where(ArtifactRow.digest == digest)
+        if (await uow.session.execute(others)).scalar_one() == 0:
+            self._files.remove(digest)
 
 
-def _move(aside: Path, path: Path) -> None:
-    """Put the file under its name, and make the name as durable as the content."""
-    aside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+@contextmanager
+def _logged(event: str, **fields: str) -> Iterator[None]:
+    """Log an error of the disk and go on: the next round tries again."""
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    with file:
-        while piece := file.read(PIECE_BYTES // 4):
-            yield piece
-
-
-async def _lock(uow: UnitOfWork, name: str) -> None:
-    """One at a time for a name, until the end of this unit of work."""
-    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) >> 1
-    await uow.session.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": number})
+        yield
+    except (OSError, StorageFull, StorageFailed) as error:
+        log.error(event, reason=repr(error), **fields)

@@ -24,7 +24,11 @@ class Retention:
         self._watched = watched
 
     async def tidy(self) -> None:
-        """Remove inputs, outputs, their parts and logs past their retention, old artifacts, and unused flows."""
+        """Remove inputs, outputs, their parts and logs past their retention, old artifacts, and unused flows.
+
+        What uploads left that died goes first: it frees room, and the first round is at the start.
+        """
+        await self._artifacts.remove_abandoned()
         while len(removed := await self._remove_payloads()) == PAGE:
             pass
         self._watched.notify(removed)

@@ -1,9 +1,10 @@
 """Rows of the rare commands, read and locked through the ORM; what is repeated all day is in `batched`."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -39,6 +40,12 @@ async def lock_lease(uow: UnitOfWork, attempt: str) -> tuple[JobRow, AttemptRow]
         raise LeaseLost
     row = await uow.find(JobRow, job, lock=True)
     return row, await uow.find(AttemptRow, attempt, lock=True)
+
+
+async def lock_name(uow: UnitOfWork, name: str) -> None:
+    """One at a time for a name, until the end of this unit of work."""
+    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) >> 1
+    await uow.session.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": number})
 
 
 async def open_jobs(session: AsyncSession, account: str) -> int:

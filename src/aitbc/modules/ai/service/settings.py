@@ -4,17 +4,22 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+UPLOAD_BYTES_MAX = 1024 * 1024 * 1024
+"""What an upload may weigh under any settings."""
+
 
 class AiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The `[ai]` table of the configuration."""
 
     unit_prices: dict[str, int] = {}
     """The price of a unit by kind, in minor units of money, where it is not the kind's own."""
-    artifact_bytes_max: int = 64 * 1024 * 1024
+    artifact_bytes_max: Annotated[int, Meta(ge=1, le=UPLOAD_BYTES_MAX)] = 64 * 1024 * 1024
     """What one artifact may weigh."""
-    artifact_quota_bytes: int = 1024 * 1024 * 1024
-    """What the artifacts of one account may weigh together."""
-    artifact_retention_seconds: int = 604_800
+    artifact_quota_bytes: Annotated[int, Meta(ge=1)] = 1024 * 1024 * 1024
+    """What the artifacts of one account may weigh together, uploads under way included."""
+    uploads_per_account: Annotated[int, Meta(ge=1, le=10_000)] = 32
+    """How many uploads of one account, or of one lease, may be under way at once."""
+    artifact_retention_seconds: Annotated[int, Meta(ge=1)] = 604_800
     """How long an artifact is kept after its upload."""
     open_jobs_per_account: Annotated[int, Meta(ge=1, le=10_000_000)] = 10_000
     """How many jobs of one account may wait or be worked on at once."""

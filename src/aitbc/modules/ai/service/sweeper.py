@@ -6,11 +6,13 @@ the ones behind it.
 
 from datetime import datetime, timedelta
 
+import structlog
 from sqlalchemy import select, text, tuple_
 
 from aitbc.kernel.database.unit_of_work import Database
-from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.clock import elapsed, now
 from aitbc.kernel.primitives.grace import Grace
+from aitbc.modules.ai.batched.clock_set_back import bring_forward
 from aitbc.modules.ai.models.life import Ended, State, expire, give_up, lost_reason
 from aitbc.modules.ai.models.tables import AttemptRow, JobRow
 from aitbc.modules.ai.service.attempts import Attempts
@@ -22,7 +24,11 @@ LATE = timedelta(seconds=2)
 """How long after its end a lease is left alone in any case: a renewal may be on its way."""
 FROZEN_SECONDS = 5.0
 """A sweep that comes so much later than the one before means that this process was frozen, and missed renewals."""
+CLOCK_CHECK_SECONDS = 30.0
 _FIRST = "0" * 26
+
+
+log = structlog.get_logger("aitbc.ai.sweeper")
 
 
 class Sweeper:
@@ -32,16 +38,25 @@ class Sweeper:
         self._db = db
         self._attempts = attempts
         self._stops = stops
+        self._clock_checked_at = float("-inf")
         self._grace = Grace(grace_seconds, gap_seconds=FROZEN_SECONDS)
 
     async def sweep(self) -> None:
         """End the leases and the waits whose clocks ran out."""
+        await self._bring_forward()
         if self._grace.holds():  # renewals were missed; and while nobody could take a job, none expires
             await self.expire_waiting(since=self._grace.began_at)
             return
         await self.end_lost_leases()
         await self._stops.end_unanswered()
         await self.expire_waiting()
+
+    async def _bring_forward(self) -> None:
+        """Now and then: undo what a clock that was ahead put off."""
+        if elapsed() - self._clock_checked_at > CLOCK_CHECK_SECONDS:
+            if changed := await bring_forward(self._db, now()):
+                log.warning("work_brought_forward", count=changed, meaning="the clock was ahead")
+            self._clock_checked_at = elapsed()
 
     async def end_lost_leases(self) -> int:
         """End the leases that were not renewed in time; answers how many."""

@@ -2,10 +2,10 @@
 
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from aitbc.kernel.database.unit_of_work import Database
-from aitbc.kernel.primitives.clock import elapsed, now
+from aitbc.kernel.primitives.clock import CLOCK_SKEW_MAX, elapsed, now
 from aitbc.kernel.primitives.loop_lag import LoopLag
 from aitbc.modules.gpu.models.life import ALIVE, silence
 from aitbc.modules.gpu.models.tables import MinerRow
@@ -15,6 +15,7 @@ from aitbc.modules.gpu.service.settings import GpuSettings
 WATCH_SECONDS = 5.0
 FROZEN_SECONDS = 2 * WATCH_SECONDS
 """A round that comes so much later than the one before means that this process, or its database, stood still."""
+CLOCK_CHECK_SECONDS = 30.0
 PAGE = 500
 
 
@@ -27,14 +28,25 @@ class Liveness:
         self._settings = settings
         self._watched_at: float | None = None
         self._grace_until = 0.0
+        self._clock_checked_at = float("-inf")
 
     async def watch(self) -> None:
         """Mark as offline the miners whose last heartbeat is too old."""
+        await self._correct_heartbeats()
         if not self._in_grace():
             await self.mark_silent()
         self._watched_at = (
             elapsed()
         )  # only after a round that worked: a database that is away records no heartbeats either
+
+    async def _correct_heartbeats(self) -> None:
+        """A heartbeat that came while the clock was ahead came now, else its miner would not be missed for long."""
+        if elapsed() - self._clock_checked_at < CLOCK_CHECK_SECONDS:
+            return
+        self._clock_checked_at, at = elapsed(), now()
+        ahead = update(MinerRow).where(MinerRow.status.in_([status.value for status in ALIVE]))
+        async with self._db.unit_of_work() as uow:
+            await uow.session.execute(ahead.where(MinerRow.seen_at > at + CLOCK_SKEW_MAX).values(seen_at=at))
 
     def _in_grace(self) -> bool:
         """Whether silence may be our own: just started, just become leader, or stood still a moment ago."""
