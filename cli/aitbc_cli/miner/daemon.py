@@ -11,15 +11,14 @@ from typing import Any
 from aitbc_cli.miner.client import LEASES, Fields, MinerClient, Refused, Unreachable, backoff_seconds
 from aitbc_cli.miner.enrolment import enrolled
 from aitbc_cli.miner.event_log import EventLog
-from aitbc_cli.miner.executors.pool import ExecutorPool, KindStatus
+from aitbc_cli.miner.executors.pool import ExecutorPool
 from aitbc_cli.miner.home import Home
 from aitbc_cli.miner.inventory import capabilities, inventory
+from aitbc_cli.miner.kinds import Kinds
 from aitbc_cli.miner.options import MinerFailed, Options
 from aitbc_cli.miner.task import Task, deliver
 
 POLL_SECONDS = 25.0
-CHECK_SECONDS = 60.0
-"""How often a kind of work that could not be done here is checked again."""
 READINGS_EVERY = 6
 """Every so many heartbeats carry fresh readings of the devices."""
 LEAVING_SECONDS = 5.0
@@ -38,7 +37,7 @@ class Daemon:
         self._event_log = event_log
         self._pool = ExecutorPool(slots=options.slots, kinds=options.kinds, scratch=home.work)
         self._tasks: dict[str, tuple[Task, asyncio.Task[None]]] = {}
-        self._usable: set[str] = set()
+        self._kinds = Kinds(self._pool, options.kinds, event_log)
         self._free = asyncio.Event()
         self._stopping = asyncio.Event()
         self._stop_at_once = asyncio.Event()
@@ -72,11 +71,7 @@ class Daemon:
     # Start: check what can be done here, enrol, deliver and release what an earlier run left
 
     async def _start(self) -> None:
-        statuses = await self._pool.start()
-        self._record_kinds(statuses)
-        if not self._usable:
-            reasons = "; ".join(f"{kind}: {status.message}" for kind, status in statuses.items())
-            raise MinerFailed(f"no kind of work can be done here: {reasons}")
+        await self._kinds.start()
         found = inventory(self._home.folder)
         credentials = await self._unless_stopped(enrolled(self._options, self._home, found, self._offer(found)))
         await self._client.close()
@@ -88,7 +83,8 @@ class Daemon:
             miner=self._miner,
             url=self._options.url,
             slots=self._options.slots,
-            kinds=sorted(self._usable),
+            kinds=self._kinds.work["kinds"],
+            models=self._kinds.work["models"],
         )
         await self._unless_stopped(self._send_capabilities())
         await self._unless_stopped(self._recover())
@@ -104,15 +100,8 @@ class Daemon:
             raise MinerFailed("stopped before the server answered", 130)
         return task.result()
 
-    def _record_kinds(self, statuses: dict[str, KindStatus]) -> None:
-        for kind, status in statuses.items():
-            facts = {"kind": kind, "usable": status.usable, "message": status.message}
-            self._event_log.note("kind_checked", **facts)
-            (self._usable.add if status.usable else self._usable.discard)(kind)
-
     def _offer(self, found: dict[str, Any]) -> dict[str, Any]:
-        programs = self._options.kinds.get("command", {}).get("programs", {}) if "command" in self._usable else {}
-        return capabilities(found, sorted(self._usable), self._options.region, sorted(programs))
+        return capabilities(found, self._kinds.work, self._options.region)
 
     async def _send_capabilities(self) -> None:
         offer = self._offer(inventory(self._home.folder))
@@ -193,6 +182,8 @@ class Daemon:
         def ended(done: asyncio.Task[None]) -> None:
             self._tasks.pop(task.attempt, None)
             self._free.set()
+            if task.failure is not None:
+                self._kinds.suspect(lease["kind"], task.failure, lease["input"])
             if not done.cancelled() and (error := done.exception()) is not None:
                 self._event_log.note("task_broke", attempt=task.attempt, reason=repr(error))
 
@@ -215,6 +206,8 @@ class Daemon:
         }
         if with_readings:
             body["telemetry"] = await asyncio.to_thread(inventory, self._home.folder)
+        if self._kinds.pause is not None:
+            body["pause"] = self._kinds.pause
         if leaving:
             body["leaving"] = True
         seconds = LEAVING_SECONDS if leaving else self._heartbeat_seconds
@@ -238,14 +231,12 @@ class Daemon:
                     running.cancel()
 
     async def _check_loop(self) -> None:
-        """Check again the kinds of work that could not be done, and send the new capabilities when one can."""
+        """Check the kinds of work again, and send what has changed: where none is left, why the miner pauses."""
         while True:
-            await asyncio.sleep(CHECK_SECONDS)
-            missing = [kind for kind in self._options.kinds if kind not in self._usable]
-            statuses = {kind: await self._pool.check(kind) for kind in missing}
-            if any(status.usable for status in statuses.values()):
-                self._record_kinds(statuses)
+            await self._kinds.wait_for_change()
+            if self._kinds.pause is None:
                 await self._send_capabilities()
+            await self._heartbeat()
 
     # Shutdown
 
@@ -302,12 +293,9 @@ def enrol(options: Options) -> dict[str, Any]:
 async def _enrol(options: Options, home: Home) -> dict[str, Any]:
     pool = ExecutorPool(slots=1, kinds=options.kinds, scratch=home.work)
     try:
-        statuses = await pool.start()
+        kinds = Kinds(pool, options.kinds)
+        await kinds.start()
     finally:
         await pool.stop()
-    usable = sorted(kind for kind, status in statuses.items() if status.usable)
-    if not usable:
-        raise MinerFailed("no kind of work can be done here; install the miner's libraries: pip install 'aitbc[miner]'")
     found = inventory(home.folder)
-    programs = sorted(options.kinds.get("command", {}).get("programs", {}))
-    return await enrolled(options, home, found, capabilities(found, usable, options.region, programs))
+    return await enrolled(options, home, found, capabilities(found, kinds.work, options.region))

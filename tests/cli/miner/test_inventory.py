@@ -59,7 +59,7 @@ def found(
     def look(count: int, **fails: dict[int, int]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         monkeypatch.setitem(sys.modules, "pynvml", Driver(count, **fails))
         told = inventory(tmp_path)
-        return told["devices"], capabilities(told, ["chat"], None, [])
+        return told["devices"], capabilities(told, {"kinds": ["chat"]}, None)
 
     return look
 

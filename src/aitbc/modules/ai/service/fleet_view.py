@@ -1,15 +1,25 @@
 """The read model of the fleet: every miner as the events of gpu describe it."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import msgspec
 from sqlalchemy import select
 
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.modules.ai.models.fleet import FleetMiner
+from aitbc.modules.ai.models.prospects import ModelInfo
 from aitbc.modules.ai.models.tables import MinerRow
 from aitbc.modules.ai.service.waiters import WaitingMiners
 from aitbc.modules.gpu.events import MinerChanged
+
+MODELS = """
+SELECT k.key AS kind, m.name, count(*) FILTER (WHERE status = 'online') AS miners,
+    coalesce(sum(slots) FILTER (WHERE status = 'online'), 0)::int AS slots
+FROM ai.miners, json_each(models::json) AS k, json_array_elements_text(k.value) AS m(name)
+WHERE k.key = ANY(kinds) AND (status IN ('online', 'draining') OR status = 'offline' AND changed_at >= $1)
+GROUP BY 1, 2 ORDER BY k.key COLLATE "C", m.name COLLATE "C"
+"""
 
 
 class FleetView:
@@ -35,6 +45,12 @@ class FleetView:
                     self._waiting.recall(miner)
                 for name, value in _columns(event).items():
                     setattr(row, name, value)
+
+    async def models(self, *, alive_since: datetime) -> list[ModelInfo]:
+        """The models of the miners that are alive, or went away since then; sorted by kind and name."""
+        async with self._db.raw() as connection:
+            rows = await connection.fetch(MODELS, alive_since)
+        return [ModelInfo(**row) for row in rows]
 
     async def miners(self) -> list[FleetMiner]:
         """Every miner that has not been removed."""

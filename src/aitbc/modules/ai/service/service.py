@@ -3,6 +3,7 @@
 Each part has a state of its own; arrows point at the parts that one uses.
 
     submissions ──► planner ──► artifacts            quotes ──► planner, job_queue, fleet_view, payments
+        │              └──────► served_models ──► fleet_view
         ├─────────► payments ──► trading             explanations ──► jobs, job_queue, fleet_view, durations
         ├─────────► job_queue ──► wakeups            jobs ──► wakeups
         └─────────► live_bookings ◄── booked_jobs    booking_ends ──► attempts
@@ -57,6 +58,7 @@ from aitbc.modules.ai.service.quotes import Quotes
 from aitbc.modules.ai.service.results import Results
 from aitbc.modules.ai.service.retention import Retention
 from aitbc.modules.ai.service.runs import Runs
+from aitbc.modules.ai.service.served_models import ServedModels
 from aitbc.modules.ai.service.served_ranks import ServedRanks
 from aitbc.modules.ai.service.settings import AiSettings
 from aitbc.modules.ai.service.stops import Stops
@@ -85,7 +87,8 @@ class AiService:
         self.fleet_view = FleetView(db, self.wakeups.miners)
         self.artifacts = Artifacts(db, settings, platform.state_dir / "artifacts")
         # From the client's side
-        planner = Planner(self.artifacts, settings)
+        self.served_models = ServedModels(self.fleet_view)
+        planner = Planner(self.artifacts, self.served_models, settings)
         self.job_queue = JobQueue(db, ranks, self.wakeups, settings.open_jobs_per_account)
         self.live_bookings = LiveBookings(db)
         self.submissions = Submissions(self.job_queue, planner, self.payments, self.live_bookings)

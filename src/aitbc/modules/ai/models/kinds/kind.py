@@ -128,6 +128,10 @@ class Kind:
         pair = self.counts(usage, units, expects)
         return pair is not None and pair[0] > pair[1] * EXCESS_SHARE + EXCESS_COUNT
 
+    def model_of(self, output: Any) -> str | None:
+        """The model that made an output, as its miner says; none where that is not said."""
+        return None
+
     def text_of(self, output: Any) -> str:
         """The text of an output that may be streamed in parts."""
         raise NotImplementedError
