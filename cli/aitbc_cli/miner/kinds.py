@@ -3,6 +3,7 @@ that say something about it, and on a clock.
 """
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -74,7 +75,7 @@ class Kinds:
         if failure.reason == MODEL_UNAVAILABLE:
             wanted = value.get("model") if isinstance(value, dict) else None
             for model in [wanted] if wanted else self._models(kind)[:1]:
-                self._withheld[kind, model] = _seconds() + WITHHELD_SECONDS
+                self._withheld[kind, model] = time.monotonic() + WITHHELD_SECONDS
         self._suspects.add(kind)
         self._suspected.set()
 
@@ -83,21 +84,21 @@ class Kinds:
         while (self.work, self.pause) == self._announced:
             due = min(self._checked[kind] + _interval(kind) for kind in self._kinds)
             try:
-                async with asyncio.timeout_at(due):
+                async with asyncio.timeout(due - time.monotonic()):
                     await self._suspected.wait()
             except TimeoutError:
                 pass
             self._suspected.clear()
             suspects, self._suspects = self._suspects, set()
             for kind in self._kinds:
-                if kind in suspects or self._checked[kind] + _interval(kind) <= _seconds():
+                if kind in suspects or self._checked[kind] + _interval(kind) <= time.monotonic():
                     await self._check(kind)
         self._announced = self.work, self.pause
 
     async def _check(self, kind: str) -> None:
         before = self._statuses.get(kind)
         status = self._statuses[kind] = await self._pool.check(kind)
-        self._checked[kind] = _seconds()
+        self._checked[kind] = time.monotonic()
         if self._event_log is not None and (
             before is None or (before.usable, before.detail) != (status.usable, status.detail)
         ):
@@ -112,7 +113,7 @@ class Kinds:
 
     def _models(self, kind: str) -> list[str]:
         models = self._statuses[kind].detail.get("models", ())
-        return [model for model in models if self._withheld.get((kind, model), 0.0) <= _seconds()][:MODELS_MAX]
+        return [model for model in models if self._withheld.get((kind, model), 0.0) <= time.monotonic()][:MODELS_MAX]
 
     def _reason(self, kind: str) -> str:
         status = self._statuses[kind]
@@ -121,7 +122,3 @@ class Kinds:
 
 def _interval(kind: str) -> float:
     return FORWARDED_SECONDS if kind in FORWARDED else CHECK_SECONDS
-
-
-def _seconds() -> float:
-    return asyncio.get_running_loop().time()

@@ -284,7 +284,7 @@ def test_a_removed_miner_stops_and_says_why(market: Market) -> None:
 
 
 def test_a_miner_follows_its_chat_server(market: Market, engine: Engine) -> None:
-    miner = market.start(kinds={"chat": {"base_url": engine.url}, **SHELL})
+    miner = market.start(kinds={"chat": {"base_url": engine.url}, **SHELL}, token=market.token())
     body = {"kind": "chat", "max_price": "1", "requirements": {"model": "m2"}}
     body["input"] = {"messages": [{"role": "user", "content": "Hello?"}]}
 

@@ -10,6 +10,7 @@ from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.modules.ai.models.fleet import FleetMiner
 from aitbc.modules.ai.models.prospects import ModelInfo
 from aitbc.modules.ai.models.tables import MinerRow
+from aitbc.modules.ai.service.kind_health import KindHealth
 from aitbc.modules.ai.service.waiters import WaitingMiners
 from aitbc.modules.gpu.events import MinerChanged
 
@@ -25,8 +26,9 @@ GROUP BY 1, 2 ORDER BY k.key COLLATE "C", m.name COLLATE "C"
 class FleetView:
     """Kept by events, read for quotes and explanations."""
 
-    def __init__(self, db: Database, waiting: WaitingMiners) -> None:
+    def __init__(self, db: Database, waiting: WaitingMiners, health: KindHealth) -> None:
         self._db = db
+        self._health = health
         self._waiting = waiting
 
     async def apply(self, uow: UnitOfWork, events: Sequence[MinerChanged]) -> None:
@@ -72,6 +74,7 @@ class FleetView:
                 row.cuda,
                 row.booking,
                 row.booker,
+                self._health.resting(row.id),
             )
             for row in rows
         ]

@@ -9,7 +9,7 @@ Each part has a state of its own; arrows point at the parts that one uses.
         └─────────► live_bookings ◄── booked_jobs    booking_ends ──► attempts
     dispatch ─────► wakeups, attempts                job_events ──► jobs, job_logs, output_parts, wakeups
     results ──────► verification ──► jobs, artifacts, output_parts
-        └─────────► attempts ──► payments, wakeups, durations
+        └─────────► attempts ──► payments, wakeups, durations, kind_health
     runs ──► stops ──► attempts ◄── sweeper, holds   retention ──► artifacts, wakeups
 """
 
@@ -84,7 +84,8 @@ class AiService:
         watched = self.wakeups.watched
         self.payments = Payments(db, trading, platform.webhooks)
         self.durations = Durations(db)
-        self.fleet_view = FleetView(db, self.wakeups.miners)
+        self.attempts = Attempts(db, self.payments, self.wakeups, self.durations)
+        self.fleet_view = FleetView(db, self.wakeups.miners, self.attempts.kind_health)
         self.artifacts = Artifacts(db, settings, platform.state_dir / "artifacts")
         # From the client's side
         self.served_models = ServedModels(self.fleet_view)
@@ -100,7 +101,6 @@ class AiService:
         self.job_events = JobEvents(self.jobs, self.job_logs, self.output_parts, self.wakeups)
         self.explanations = Explanations(self.jobs, self.job_queue, self.fleet_view, self.durations)
         # From the miner's side
-        self.attempts = Attempts(db, self.payments, self.wakeups, self.durations)
         self.dispatch = Dispatch(db, dealer, self.wakeups, self.attempts)
         verification = Verification(self.jobs, self.artifacts, self.output_parts)
         self.results = Results(db, self.attempts, verification, self.payments)

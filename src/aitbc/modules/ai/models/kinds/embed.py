@@ -12,7 +12,7 @@ TEXTS_MAX = 256
 TEXT_BYTES_MAX = 8 * 1024
 DIMENSIONS_MAX = 8192
 DIMENSIONS_ASKED_MAX = 256
-"""How many dimensions may be asked for: what every miner's model can be cut to. Without a wish a vector has them all."""
+"""How many dimensions may be asked for: what every model can be cut to. Without a wish a vector has them all."""
 
 Text = Annotated[str, Meta(min_length=1, max_length=TEXT_BYTES_MAX)]
 
