@@ -99,6 +99,9 @@ class Kinds:
         before = self._statuses.get(kind)
         status = self._statuses[kind] = await self._pool.check(kind)
         self._checked[kind] = time.monotonic()
+        for one, model in [*self._withheld]:
+            if one == kind and model not in status.detail.get("models", ()):
+                del self._withheld[one, model]  # the list was corrected: when it comes back, it is there
         if self._event_log is not None and (
             before is None or (before.usable, before.detail) != (status.usable, status.detail)
         ):

@@ -297,13 +297,13 @@ def test_a_miner_follows_its_chat_server(market: Market, engine: Engine) -> None
     market.until(lambda: models() == ["m1", "m2"])
     done = market.until_state(ask("m2"), "succeeded")
     assert done["output"]["model"] == engine.asked[-1] == "m2"
-    engine.listed = []  # the job that finds out costs no attempt, and no later one is taken
+    engine.listed, engine.loaded = [], set()  # the job that finds out costs no attempt, and no later one is taken
     lost = ask("lost")
     market.until(lambda: models() == [])
     assert (market.job(lost)["attempts"], market.job(lost)["state"]) == (0, "queued")
     with pytest.raises(urllib.error.HTTPError) as refused:
         ask("late")
     assert json.loads(refused.value.read())["code"] == "unknown_model"
-    engine.listed = ["m2"]
+    engine.listed, engine.loaded = ["m2"], None
     market.until(lambda: models() == ["m2"])
     assert miner.poll() is None

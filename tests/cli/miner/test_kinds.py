@@ -71,7 +71,7 @@ def test_the_list_of_a_chat_server_is_read_again_on_a_clock(
 
 
 def test_a_model_that_is_listed_and_not_there_is_left_out(
-    runner: asyncio.Runner, kinds_of: Callable[..., Kinds]
+    runner: asyncio.Runner, kinds_of: Callable[..., Kinds], engine: Engine
 ) -> None:
     found = kinds_of()
     found.suspect("chat", Failure("platform", "model_unavailable", "gone"), {"model": "m1"})
@@ -80,6 +80,17 @@ def test_a_model_that_is_listed_and_not_there_is_left_out(
     found.suspect("chat", Failure("platform", "model_unavailable", "gone"), {})  # the first one
     runner.run(_soon(found))
     assert found.work["kinds"] == [] and found.pause is not None
+    engine.listed = ["m2"]
+    found.suspect("chat", BROKEN, {})
+    with pytest.raises(TimeoutError):  # it is still listed, and was not there
+        runner.run(_soon(found, seconds=0.5))
+    engine.listed = ["m3"]
+    found.suspect("chat", BROKEN, {})
+    runner.run(_soon(found))
+    engine.listed = ["m2"]
+    found.suspect("chat", BROKEN, {})
+    runner.run(_soon(found))
+    assert found.work["models"] == {"chat": ["m2"]}
 
 
 def test_a_failure_that_says_nothing_of_the_miner_checks_nothing(

@@ -1,5 +1,6 @@
 """Models by name: announced, matched, refused where nobody serves them, and compared with what made the answer."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -81,6 +82,21 @@ async def test_only_a_miner_of_the_model_gets_the_job_and_reads_its_name_in_the_
         lease = await right.take()
         assert lease.input["model"] == "m2"
         assert (await right.deliver(lease, said("m2"))).state == "succeeded"
+
+
+async def test_a_claim_that_waits_gets_no_job_of_a_model_that_its_miner_gave_up(owner: Target) -> None:
+    async with ai_on(owner) as market:
+        alice, one, other = market.person(), chatter(market, "m"), chatter(market, "m")
+        for worker in (one, other):
+            await announce(market, worker)
+        waiting = asyncio.create_task(one.claim(wait_seconds=20.0))
+        while not len(market.ai.wakeups.miners):
+            await asyncio.sleep(0.01)
+        one.capabilities = chatter(market, "n").capabilities
+        await announce(market, one, version=2)
+        job = await market.submit(alice, kind="chat", value=ASK | {"model": "m"})
+        assert await waiting == []
+        assert (await other.take()).job == job
 
 
 async def test_an_answer_of_another_model_is_neither_taken_nor_paid(owner: Target) -> None:

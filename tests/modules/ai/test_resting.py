@@ -1,5 +1,6 @@
 """A kind of a miner that fails again and again is taken out of the choice, and brought back by a single attempt."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -115,6 +116,21 @@ async def test_a_refused_output_is_a_fault_and_a_report_that_is_repeated_is_one(
         await sick.deliver(lease, {"nonsense": 1})
         await market.submit(alice, **CHAT)
         assert await sick.claim() == []
+
+
+async def test_a_claim_that_waits_gets_no_job_of_a_kind_that_began_to_rest(owner: Target) -> None:
+    async with ai_on(owner) as market:
+        alice, sick = market.person(), Worker(market)
+        await break_down(market, sick, FAULTS_MAX - 1)
+        await market.submit(alice, **CHAT, retry={"attempts_max": 1})
+        lease = await sick.take()
+        waiting = asyncio.create_task(sick.claim(wait_seconds=20.0))
+        while not len(market.ai.wakeups.miners):
+            await asyncio.sleep(0.01)
+        await sick.fail(lease, "miner")
+        job = await market.submit(alice, **CHAT)
+        assert await waiting == []
+        assert await market.state(job) == "queued"
 
 
 async def test_explain_says_that_the_miners_rest(owner: Target) -> None:

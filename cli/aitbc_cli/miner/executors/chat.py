@@ -55,7 +55,7 @@ class ChatExecutor:
     def warm_up(self) -> dict[str, Any]:
         """Ask the server for its models."""
         self._read_models()
-        return {"models": self._models.announced, "missing": self._models.missing}
+        return {"models": self._models.names, "missing": self._models.missing}
 
     def _read_models(self) -> None:
         """Learn what the server lists; one that answers 404 has no such list and may still chat."""

@@ -54,18 +54,19 @@ class ChatModels:
             raise WorkFailed("miner", "executor_unavailable", f"{wanted}; the chat server lists: {listing}.")
 
     @property
-    def announced(self) -> list[str]:
+    def names(self) -> list[str]:
         """The names to announce, the owner's first one or the server's first one first."""
-        return [name for name in self._models if self._withheld.get(name, 0.0) <= time.monotonic()]
+        return list(self._models)
 
     def withhold(self, name: str) -> None:
-        """Leave a model out for a time: the server lists it and does not have it."""
+        """Choose another one for a time: the server lists this model and does not have it."""
         self._withheld[name] = time.monotonic() + WITHHELD_SECONDS
 
     def choose(self, wanted: str | None) -> str | None:
         """The announced name to work with: the one that is wanted, else the first. Raises `WorkFailed`."""
         if wanted is None:
-            return next(iter(self.announced), None)
+            there = (name for name in self._models if self._withheld.get(name, 0.0) <= time.monotonic())
+            return next(there, next(iter(self._models), None))
         if wanted not in self._models:
             raise unavailable(wanted)
         return wanted

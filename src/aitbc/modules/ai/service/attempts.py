@@ -84,6 +84,8 @@ class Attempts:
                 raise LeaseLost
         if is_new:
             self.kind_health.record(attempt)
+            if attempt.kind in self.kind_health.resting(attempt.miner):
+                self._wakeups.miners.recall(attempt.miner)
         await self.after_end(job_value(job))
         return Outcome(job=job.id, state=job.state)
 

@@ -22,6 +22,9 @@ WHERE k.key = ANY(kinds) AND (status IN ('online', 'draining') OR status = 'offl
 GROUP BY 1, 2 ORDER BY k.key COLLATE "C", m.name COLLATE "C"
 """
 
+OFFERED = ("kinds", "models", "programs", "device", "gpu_models", "vram_mib", "region", "cuda", "booking", "booker")
+"""What a claim that waits was matched by when it came."""
+
 
 class FleetView:
     """Kept by events, read for quotes and explanations."""
@@ -32,7 +35,7 @@ class FleetView:
         self._waiting = waiting
 
     async def apply(self, uow: UnitOfWork, events: Sequence[MinerChanged]) -> None:
-        """Keep the newest version of each miner; one whose booking changed asks anew for what it may take."""
+        """Keep the newest version of each miner; one whose offer or booking changed asks anew for what it may take."""
         newest: dict[str, MinerChanged] = {}
         for event in sorted(events, key=lambda event: event.version):
             newest[event.miner] = event
@@ -43,9 +46,10 @@ class FleetView:
                 uow.add(MinerRow(id=miner, **_columns(event)))
                 await uow.session.flush()
             elif row.version < event.version:
-                if row.booking != event.booking:
+                columns = _columns(event)
+                if any(getattr(row, name) != columns[name] for name in OFFERED):
                     self._waiting.recall(miner)
-                for name, value in _columns(event).items():
+                for name, value in columns.items():
                     setattr(row, name, value)
 
     async def models(self, *, alive_since: datetime) -> list[ModelInfo]:
