@@ -15,6 +15,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "Check this installation; each fault with its exact fix."),
     "job": ("job", "Submit work, watch it, get its result."),
     "miner": ("miner", "Run a miner, and see after yours."),
+    "model": ("model", "Models that miners serve."),
     "gpu": ("gpu", "GPUs for rent: find one, or offer yours."),
     "booking": ("booking", "GPUs for yourself: book, list, release."),
     "account": ("account", "Accounts and their balances."),

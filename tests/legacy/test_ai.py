@@ -1,13 +1,14 @@
 """Jobs in the legacy dialect: submitted, watched, paid and cancelled as legacy clients do it, under our rules."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.legacy.installation import Installation
+from tests.legacy.legacy_miner import LegacyMiner
 
 UNKNOWN = "job_00000000000000000000000000"
 CHAT = {"payload": {"type": "inference", "prompt": "Say hello.", "model": "small"}, "ttl_seconds": 900}
@@ -18,6 +19,21 @@ Ask = Callable[..., httpx.Response]
 @pytest.fixture(autouse=True)
 def funded(installation: Installation) -> None:
     installation.fund("1")
+
+
+@pytest.fixture
+def served(installation: Installation) -> Iterator[None]:
+    """A miner that serves the models which these jobs name."""
+    models = {"small", "large", "llama"}
+    with installation.client("coordinator") as client:
+        miner = LegacyMiner(installation, client, supported_models=sorted(models))
+        for _ in range(100):  # it is known from an event
+            listed = installation.ours("GET", "ai/models?kind=chat&limit=200", key=installation.local)["data"]
+            if models <= {model["name"] for model in listed}:
+                break
+            time.sleep(0.05)
+        yield
+        miner.leaves()
 
 
 def ask(
@@ -57,6 +73,7 @@ def test_how_media_fare_is_told_from_miners_and_finished_jobs(installation: Inst
     assert (found["status"], found["overall_health"], tests["text"]["accuracy"]) == ("healthy", "degraded", None)
 
 
+@pytest.mark.usefixtures("served")
 @pytest.mark.parametrize(("body", "kind"), [(CHAT, "inference"), (EMBED, "embed")])
 def test_a_job_is_submitted_in_both_spellings_and_cancelled_once(
     installation: Installation, body: Any, kind: str
@@ -247,6 +264,7 @@ def test_a_task_that_nobody_does_is_refused_with_those_that_are(installation: In
     assert ask(installation, "coordinator", "POST", "/v1/services/blender/render", {}).status_code == 501
 
 
+@pytest.mark.usefixtures("served")
 def test_what_a_job_asks_of_its_miner_is_held_or_refused(installation: Installation) -> None:
     wanted = {"gpu": "RTX 4090", "min_vram_gb": 24, "region": "eu", "models": ["small"], "max_price": 0.04}
     job = told(ask(installation, "coordinator", "POST", "/v1/jobs", CHAT | {"constraints": wanted}), 201)
@@ -272,6 +290,7 @@ def test_what_a_job_asks_of_its_miner_is_held_or_refused(installation: Installat
     assert ask(installation, "ai", "POST", "/jobs", EMBED | {"payment_currency": "BTC"}).status_code == 422
 
 
+@pytest.mark.usefixtures("served")
 def test_media_and_prompts_become_jobs(installation: Installation) -> None:
     task = told(ask(installation, "ai", "POST", "/multimodal/process", {"modality": "text", "text": "To be embedded."}))
     assert installation.job(task["task_id"])["kind"] == "embed"

@@ -40,7 +40,12 @@ ChatUrl = Annotated[
     str | None, typer.Option("--chat-url", metavar="URL", help="An OpenAI-compatible server to chat with, to its /v1.")
 ]
 ChatModel = Annotated[
-    list[str] | None, typer.Option("--chat-model", metavar="MODEL", help="Only this model; again for more.")
+    list[str] | None,
+    typer.Option(
+        "--chat-model",
+        metavar="MODEL",
+        help="Only this model of that server; NAME=MODEL announces it as NAME; again for more. Else all it lists.",
+    ),
 ]
 ChatKeyFile = Annotated[
     Path | None, typer.Option("--chat-key-file", metavar="FILE", help="Where the key for that server is.")

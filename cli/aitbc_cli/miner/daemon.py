@@ -8,21 +8,19 @@ import signal
 from contextlib import suppress
 from typing import Any
 
-from aitbc.kernel.primitives.tasks import is_set_within
 from aitbc_cli.miner.client import LEASES, Fields, MinerClient, Refused, Unreachable, backoff_seconds
 from aitbc_cli.miner.enrolment import enrolled
 from aitbc_cli.miner.event_log import EventLog
 from aitbc_cli.miner.executors.cgroup import make_room
-from aitbc_cli.miner.executors.pool import ExecutorPool, KindStatus
+from aitbc_cli.miner.executors.pool import ExecutorPool
 from aitbc_cli.miner.home import Home
 from aitbc_cli.miner.inventory import capabilities, inventory
+from aitbc_cli.miner.kinds import Kinds
 from aitbc_cli.miner.nvml import Nvml
 from aitbc_cli.miner.options import MinerFailed, Options
 from aitbc_cli.miner.task import Task, deliver
 
 POLL_SECONDS = 25.0
-CHECK_SECONDS = 60.0
-"""How often a kind of work that could not be done here is checked again."""
 READINGS_EVERY = 6
 """Every so many heartbeats carry fresh readings of a machine without a GPU; with one, each does."""
 FAULT_LENGTH = 128
@@ -42,7 +40,7 @@ class Daemon:
         self._event_log = event_log
         self._pool = ExecutorPool(slots=options.slots, kinds=options.kinds, scratch=home.work)
         self._tasks: dict[str, tuple[Task, asyncio.Task[None]]] = {}
-        self._usable: set[str] = set()
+        self._kinds = Kinds(self._pool, options.kinds, event_log)
         self._free = asyncio.Event()
         self._stopping = asyncio.Event()
         self._stop_at_once = asyncio.Event()
@@ -53,7 +51,6 @@ class Daemon:
         self._nvml = Nvml()
         self._offered: dict[str, Any] | None = None
         """The capabilities that the server has."""
-        self._check_now = asyncio.Event()
 
     async def run(self) -> int:
         """Work until a signal; gives the exit code. Raises `MinerFailed`."""
@@ -82,11 +79,7 @@ class Daemon:
 
     async def _start(self) -> None:
         self._look()  # programs are tried on the GPUs that there are
-        statuses = await self._pool.start()
-        self._record_kinds(statuses)
-        if not self._usable:
-            reasons = "; ".join(f"{kind}: {status.message}" for kind, status in statuses.items())
-            raise MinerFailed(f"no kind of work can be done here: {reasons}")
+        await self._kinds.start()
         found = self._look()
         credentials = await self._unless_stopped(enrolled(self._options, self._home, found, self._offer(found)))
         await self._client.close()
@@ -98,7 +91,8 @@ class Daemon:
             miner=self._miner,
             url=credentials["url"],
             slots=self._options.slots,
-            kinds=sorted(self._usable),
+            kinds=self._kinds.work["kinds"],
+            models=self._kinds.work["models"],
         )
         await self._unless_stopped(self._send_capabilities())
         await self._unless_stopped(self._recover())
@@ -114,12 +108,6 @@ class Daemon:
             raise MinerFailed("stopped before the server answered", 130)
         return task.result()
 
-    def _record_kinds(self, statuses: dict[str, KindStatus]) -> None:
-        for kind, status in statuses.items():
-            facts = {"kind": kind, "usable": status.usable, "message": status.message}
-            self._event_log.note("kind_checked", **facts)
-            (self._usable.add if status.usable else self._usable.discard)(kind)
-
     def _look(self) -> dict[str, Any]:
         """What is here now. A GPU that programs cannot use, while they can use another, is at fault like one that is lost."""
         found = inventory(self._home.folder, self._nvml)
@@ -133,10 +121,10 @@ class Daemon:
         return found
 
     def _offer(self, found: dict[str, Any]) -> dict[str, Any]:
-        programs = self._options.kinds.get("command", {}).get("programs", {}) if "command" in self._usable else {}
-        if "command" in self._usable and "chat" not in self._usable and not self._pool.gives_gpus:
+        work = self._kinds.work
+        if "command" in work["kinds"] and "chat" not in work["kinds"] and not self._pool.gives_gpus:
             found = found | {"devices": [device for device in found["devices"] if device["type"] == "cpu"]}
-        return capabilities(found, sorted(self._usable), self._options.region, sorted(programs))
+        return capabilities(found, work, self._options.region)
 
     async def _send_capabilities(self) -> None:
         """Send what is offered, if the server does not have it."""
@@ -221,8 +209,10 @@ class Daemon:
         def ended(done: asyncio.Task[None]) -> None:
             self._tasks.pop(task.attempt, None)
             self._free.set()
-            if self._pool.gives_gpus and self._pool.gpus.untried:
-                self._check_now.set()
+            if task.failure is not None:
+                self._kinds.suspect(lease["kind"], task.failure, lease["input"])
+            elif self._pool.gives_gpus and self._pool.gpus.untried:
+                self._kinds.check_soon("command")
             if not done.cancelled() and (error := done.exception()) is not None:
                 self._event_log.note("task_broke", attempt=task.attempt, reason=repr(error))
 
@@ -245,8 +235,12 @@ class Daemon:
         }
         if with_readings:
             body["telemetry"] = found = await asyncio.to_thread(self._look)
-            if self._offer(found) != self._offered or (self._pool.gives_gpus and self._pool.gpus.untried):
-                self._check_now.set()
+            if self._pool.gives_gpus and self._pool.gpus.untried:
+                self._kinds.check_soon("command")
+            if self._offer(found) != self._offered:
+                self._kinds.announce_again()
+        if self._kinds.pause is not None:
+            body["pause"] = self._kinds.pause
         if leaving:
             body["leaving"] = True
         seconds = LEAVING_SECONDS if leaving else self._heartbeat_seconds
@@ -270,17 +264,12 @@ class Daemon:
                     running.cancel()
 
     async def _check_loop(self) -> None:
-        """Check again the kinds and GPUs that could not be used, and send the capabilities where they have changed."""
+        """Check the kinds of work and the GPUs again, and send what has changed: where none is left, why the miner pauses."""
         while True:
-            await is_set_within(self._check_now, CHECK_SECONDS)
-            self._check_now.clear()
-            before = set(self._usable)
-            for kind in self._options.kinds:
-                if kind not in before or (kind == "command" and self._pool.gives_gpus and self._pool.gpus.to_try):
-                    status = await self._pool.check(kind)
-                    if status.usable != (kind in before):
-                        self._record_kinds({kind: status})
-            await self._send_capabilities()
+            await self._kinds.wait_for_change()
+            if self._kinds.pause is None:
+                await self._send_capabilities()
+            await self._heartbeat()
 
     # Shutdown
 
@@ -339,12 +328,9 @@ async def _enrol(options: Options, home: Home) -> dict[str, Any]:
     pool = ExecutorPool(slots=1, kinds=options.kinds, scratch=home.work)
     pool.gpus.update(inventory(home.folder)["devices"])
     try:
-        statuses = await pool.start()
+        kinds = Kinds(pool, options.kinds)
+        await kinds.start()
     finally:
         await pool.stop()
-    usable = sorted(kind for kind, status in statuses.items() if status.usable)
-    if not usable:
-        raise MinerFailed("no kind of work can be done here; install the miner's libraries: pip install 'aitbc[miner]'")
     found = inventory(home.folder)
-    programs = sorted(options.kinds.get("command", {}).get("programs", {}))
-    return await enrolled(options, home, found, capabilities(found, usable, options.region, programs))
+    return await enrolled(options, home, found, capabilities(found, kinds.work, options.region))

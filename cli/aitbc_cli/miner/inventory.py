@@ -25,15 +25,14 @@ def inventory(folder: Path, nvml: Nvml | None = None) -> dict[str, Any]:
     return {"devices": [*gpus, cpu], "host": _host(folder)}
 
 
-def capabilities(found: dict[str, Any], kinds: list[str], region: str | None, programs: list[str]) -> dict[str, Any]:
-    """What jobs are matched by, from what was found and which kinds work here."""
+def capabilities(found: dict[str, Any], work: dict[str, Any], region: str | None) -> dict[str, Any]:
+    """What jobs are matched by, from what was found; `work` is the kinds, models and programs that work here."""
     gpus = [device for device in found["devices"] if device["type"] != "cpu" and device["fault"] is None]
     offer: dict[str, Any] = {
-        "kinds": kinds,
+        **work,
         "device": "gpu" if gpus else "cpu",
         "gpu_models": sorted({device["name"] for device in gpus if device["name"]}),
         "vram_mib": max((_sellable_mib(device) for device in gpus), default=0),
-        "programs": programs,
     }
     return offer | ({"region": region} if region else {})
 

@@ -39,6 +39,8 @@ class Task:
         self.progress: float | None = None
         self.delivering = False
         """The work is done; only the answer is missing."""
+        self.failure: Failure | None = None
+        """How the work failed."""
         self._miner = miner
         self._client = client
         self._home = home
@@ -61,6 +63,7 @@ class Task:
             outcome = await self._outcome(pool, folder)
             self._log.finish()
             await self._send_lines()
+            self.failure = outcome.error
             if outcome.error is not None:
                 await self._report_failure(outcome.error)
                 return

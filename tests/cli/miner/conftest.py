@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from aitbc_cli.miner.executors.pool import ExecutorPool, Work
+from tests.cli.miner.chat_engine import Engine
 
 _numbers = itertools.count(1)
 
@@ -53,3 +55,12 @@ def make_work(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Work]:
         )
 
     return made
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    server = Engine()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()

@@ -217,9 +217,6 @@ def test_a_process_that_keeps_the_pipes_open_holds_nobody_up(shell: Shell, nap: 
     [
         None,
         {},
-        {"program": "bash"},
-        {"program": "../sh"},
-        {"program": "gone"},
         {"program": ["sh"]},
         {"program": "sh", "arguments": "id"},
         {"program": "sh", "arguments": [1]},
@@ -236,6 +233,14 @@ def test_a_malformed_input_is_the_fault_of_the_requester(
 ) -> None:
     outcome = runner.run(pool.run(make_work("command", value), on_progress=lambda _: None))
     assert reason_of(outcome) == ("requester", "invalid_input")
+
+
+@pytest.mark.parametrize("program", ["bash", "../sh", "gone"])
+def test_a_program_that_is_not_allowed_here_is_nobodys_fault(
+    runner: asyncio.Runner, pool: ExecutorPool, make_work: Callable[..., Work], program: str
+) -> None:
+    outcome = runner.run(pool.run(make_work("command", {"program": program}), on_progress=lambda _: None))
+    assert reason_of(outcome) == ("platform", "program_unavailable")
 
 
 def test_cancelling_ends_the_program_and_all_it_started(

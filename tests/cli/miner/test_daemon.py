@@ -15,6 +15,7 @@ from urllib.request import Request
 import pytest
 
 from tests.chaos.server_process import ServerProcess, children_of
+from tests.cli.miner.chat_engine import Engine
 from tests.server.runtime.test_serve import free_port
 
 START = """
@@ -280,3 +281,29 @@ def test_a_removed_miner_stops_and_says_why(market: Market) -> None:
     urllib.request.urlopen(market.request(f"/api/v1/gpu/miners/{seen['id']}", method="DELETE"), timeout=10).close()
     assert miner.wait(20) == 4
     assert "enrol it again" in market.log()
+
+
+def test_a_miner_follows_its_chat_server(market: Market, engine: Engine) -> None:
+    miner = market.start(kinds={"chat": {"base_url": engine.url}, **SHELL}, token=market.token())
+    body = {"kind": "chat", "max_price": "1", "requirements": {"model": "m2"}}
+    body["input"] = {"messages": [{"role": "user", "content": "Hello?"}]}
+
+    def models() -> list[str]:
+        return [one["name"] for one in market.ask("/api/v1/ai/models?kind=chat")["data"] if one["miners"]]
+
+    def ask(once: str) -> str:
+        return str(market.ask("/api/v1/ai/jobs", body, once=once)["id"])
+
+    market.until(lambda: models() == ["m1", "m2"])
+    done = market.until_state(ask("m2"), "succeeded")
+    assert done["output"]["model"] == engine.asked[-1] == "m2"
+    engine.listed, engine.loaded = [], set()  # the job that finds out costs no attempt, and no later one is taken
+    lost = ask("lost")
+    market.until(lambda: models() == [])
+    assert (market.job(lost)["attempts"], market.job(lost)["state"]) == (0, "queued")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        ask("late")
+    assert json.loads(refused.value.read())["code"] == "unknown_model"
+    engine.listed, engine.loaded = ["m2"], None
+    market.until(lambda: models() == ["m2"])
+    assert miner.poll() is None

@@ -25,7 +25,7 @@ def look(folder: Path, opened: Nvml | None = None) -> tuple[list[dict[str, Any]]
     """The devices that a miner finds, and the offer made of them. The server takes what is found."""
     found = inventory(folder, opened)
     msgspec.convert(found, Inventory, strict=True)
-    return found["devices"], capabilities(found, ["chat"], None, [])
+    return found["devices"], capabilities(found, {"kinds": ["chat"]}, None)
 
 
 @pytest.mark.parametrize("count", [1, 2, 8])

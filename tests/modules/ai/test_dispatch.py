@@ -74,15 +74,24 @@ async def test_a_job_goes_only_to_a_miner_that_fits(owner: Target) -> None:
             "region": "eu",
             "model": "big",
         }
-        job = await market.submit(alice, **wishes)
-        right = {"device": "gpu", "gpu_models": ("NVIDIA H100 80GB HBM3",), "vram_mib": 81_559, "region": "eu"}
+        right: dict[str, Any] = {
+            "device": "gpu",
+            "gpu_models": ("NVIDIA H100 80GB HBM3",),
+            "vram_mib": 81_559,
+            "region": "eu",
+        }
         right |= {"models": {"embed": ("big",)}}
+        async with market.ai.db.unit_of_work() as uow:
+            await market.ai.on_miners_changed(uow, [Worker(market, **right).changed()])
+        job = await market.submit(alice, **wishes)
+        wrong: dict[str, Any]
         for wrong in (
             {"device": "cpu"},
             {"gpu_models": ("NVIDIA A100",)},
             {"vram_mib": 1},
             {"region": "us"},
             {"models": {"embed": ("small",)}},
+            {"models": {}},
             {"kinds": ("chat",)},
         ):
             assert await Worker(market, **(right | wrong)).claim() == []

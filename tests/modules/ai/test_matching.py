@@ -27,7 +27,7 @@ def test_a_version_of_cuda_fits_as_far_as_it_is_named(wanted: str | None, told: 
 
 @pytest.mark.parametrize(
     ("served", "fits"),
-    [({}, True), ({"chat": ("a", "b", "c")}, True), ({"chat": ("a",)}, False), ({"chat": ()}, False)],
+    [({}, False), ({"chat": ("a", "b", "c")}, True), ({"chat": ("a",)}, False), ({"chat": ()}, False)],
 )
 def test_several_models_are_served_all_of_them_or_the_miner_does_not_fit(
     served: dict[str, tuple[str, ...]],

@@ -21,7 +21,7 @@ from tests.modules.gpu.test_bookings import AITBC, Market, outcomes, with_miner
 pytestmark = pytest.mark.anyio
 CHAT = {"messages": [{"role": "user", "content": "Hi"}], "model": "tiny"}
 COMMAND = {"program": "sleep", "arguments": ["45"]}
-KINDS = {"kinds": ["command", "chat", "embed"], "programs": ["sleep"]}
+KINDS = {"kinds": ["command", "chat", "embed"], "programs": ["sleep"], "models": {"chat": ["tiny"]}}
 
 
 async def ask(buyer: Caller, booking: str, **changes: Any) -> Any:

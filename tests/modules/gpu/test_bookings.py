@@ -455,7 +455,7 @@ async def test_removing_a_miner_ends_its_booking_and_returns_the_money(fleet: Fl
 
 
 async def test_a_task_goes_to_the_gpu_of_its_sender_or_is_refused(fleet: Fleet) -> None:
-    market, rig = await with_miner(fleet, kinds=["chat"])
+    market, rig = await with_miner(fleet, kinds=["chat"], models={"chat": ["llama2"]})
     value = {"messages": [{"role": "user", "content": "Hi"}], "model": "llama2"}
     for who in (market.buyer, market.owner):
         with pytest.raises(GpuNotBooked):

@@ -1,5 +1,6 @@
 """Chat completions, forwarded to any server that speaks the OpenAI protocol (Ollama, vLLM, xllamacpp)."""
 
+import contextlib
 import http.client
 import json
 import socket
@@ -7,37 +8,25 @@ import ssl
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from aitbc_cli.miner.executors.chat_models import ChatModels, public_name, unavailable
 from aitbc_cli.miner.executors.chat_stream import REASONING, BrokenStream, StreamedAnswer
-from aitbc_cli.miner.executors.fields import (
-    FieldError,
-    clean_text,
-    read_integer,
-    read_list,
-    read_number,
-    read_object,
-    read_text,
-)
+from aitbc_cli.miner.executors.fields import FieldError, clean_text, read_integer, read_object, read_text
 from aitbc_cli.miner.executors.work import Outcome, Progress, Report, Work, WorkFailed
 
-ROLES = frozenset({"system", "developer", "user", "assistant"})
-MESSAGES_MAX = 256
-ALL_CHARACTERS_MAX = 1_048_576
-TOKENS_MAX = 131_072
 ANSWER_BYTES = 4 * 1024 * 1024
 CONNECT_SECONDS = 5.0
 
 _OPTIONS = frozenset({"base_url", "api_key_file", "models", "answer_bytes", "memory_bytes", "threads"})
-_NUMBERS = {
-    "temperature": (0.0, 2.0),
-    "top_p": (0.0, 1.0),
-    "frequency_penalty": (-2.0, 2.0),
-    "presence_penalty": (-2.0, 2.0),
-}
-_FIELDS = frozenset({"messages", "model", "max_tokens", "seed", "stop", *_NUMBERS})
+_FIELDS = frozenset(
+    {"messages", "model", "max_tokens", "seed", "stop"}
+    | {"temperature", "top_p", "frequency_penalty", "presence_penalty"}
+)
+_LISTED_MAX = 10_000
 # What an upstream answers when the request itself is at fault; anything else is the miner's trouble.
 _REQUESTER_STATUS = frozenset({400, 413, 422})
 # What an upstream may answer that cannot stream, or not in these words: it is asked once more for a whole answer.
@@ -52,10 +41,9 @@ class ChatExecutor:
     def __init__(self, options: Mapping[str, Any]) -> None:
         read_object(options, allowed=_OPTIONS, what="configuration of chat")
         self._url = _read_url(options.get("base_url"))
-        self._models = [
-            read_text(model, "models", shortest=1, longest=200)
-            for model in read_list(options.get("models") or [], "models", fewest=0, most=1000)
-        ]
+        self._models = ChatModels(options.get("models") or [])
+        self._is_listed = False
+        """Whether this process has seen the server's list."""
         key_file = options.get("api_key_file")
         self._key_file = Path(read_text(key_file, "api_key_file", longest=4096)) if key_file else None
         self._answer_bytes = read_integer(
@@ -65,28 +53,44 @@ class ChatExecutor:
         self._headers()
 
     def warm_up(self) -> dict[str, Any]:
-        """Ask the server for its models; a server that answers 404 has no such list and may still chat."""
+        """Ask the server for its models."""
+        self._read_models()
+        return {"models": self._models.names, "missing": self._models.missing}
+
+    def _read_models(self) -> None:
+        """Learn what the server lists; one that answers 404 has no such list and may still chat."""
         status, body, _ = self._exchange("GET", "/models", None, time.monotonic() + CONNECT_SECONDS)
-        if status == 404:
-            return {"models": self._models, "offered": None}
-        if status != 200:
+        if status not in (200, 404):
             raise _unavailable(f"The chat server answered {status} when it was asked for its models.")
-        listed = _object_of(body).get("data")
-        entries = listed if isinstance(listed, list) else []
-        offered = [str(entry["id"])[:200] for entry in entries[:1000] if isinstance(entry, dict) and "id" in entry]
-        return {"models": self._models or offered, "offered": offered}
+        self._models.learn(None if status == 404 else _listed_in(body))
+        self._is_listed = True
 
     def run(self, work: Work, report: Report) -> Outcome:
         """The message of the first choice, reported as it comes; usage is what the upstream says it counted."""
         started = time.monotonic()
-        request = self._read_input(work.input)
-        answer = self._answer(request, started + work.run_seconds, lambda text: _tell(report, text))
+        request = _request_of(work.input)
+        model = self._choose_model(request.pop("model", None))
+        if model is not None:
+            request["model"] = self._models.upstream(model)
+        answer = self._answer(request, model, started + work.run_seconds, lambda text: _tell(report, text))
         usage = {**_usage_of(answer), "milliseconds": round((time.monotonic() - started) * 1000)}
-        return Outcome(output=_output_of(answer, request.get("model")), usage=usage)
+        return Outcome(output=_output_of(answer, model), usage=usage)
 
-    def _answer(self, request: dict[str, Any], deadline: float, tell: Callable[[str], None]) -> dict[str, Any]:
+    def _choose_model(self, wanted: str | None) -> str | None:
+        """The announced name of the model to work with; the list is read again for one that is not known here."""
+        if self._is_listed:
+            with contextlib.suppress(WorkFailed):
+                return self._models.choose(wanted)
+        self._read_models()
+        return self._models.choose(wanted)
+
+    def _answer(
+        self, request: dict[str, Any], model: str | None, deadline: float, tell: Callable[[str], None]
+    ) -> dict[str, Any]:
         """The answer of the upstream: streamed where it can, whole where it cannot, and reported either way."""
-        streamed = StreamedAnswer(tell, bytes_max=self._answer_bytes)
+        streamed = StreamedAnswer(
+            tell, bytes_max=self._answer_bytes, require=partial(self._models.require_answer_of, model)
+        )
         status, body = 0, b""
         if self._streams:
             status, body, is_streamed = self._exchange(
@@ -97,39 +101,18 @@ class ChatExecutor:
         if not self._streams or status in _STREAMLESS_STATUS:
             status, body, _ = self._exchange("POST", "/chat/completions", request | {"stream": False}, deadline)
             self._streams = self._streams and status != 200  # it is not asked to stream again
+        if status == 404 or (status in _REQUESTER_STATUS and _names_no_model(body)):
+            if model is not None:
+                self._models.withhold(model)
+            raise unavailable(model)
         if status in _REQUESTER_STATUS:
             raise WorkFailed("requester", "invalid_input", f"The chat server refused the request: {_reason_of(body)}")
         if status != 200:
             raise _unavailable(f"The chat server answered {status}.")
         answer = _object_of(body)
+        self._models.require_answer_of(model, answer.get("model"))
         tell(_output_of(answer, None)["message"]["content"])
         return answer
-
-    def _read_input(self, value: Any) -> dict[str, Any]:
-        """The request to forward, built from known fields only."""
-        fields = read_object(value, allowed=_FIELDS, what="input of chat")
-        request: dict[str, Any] = {"messages": _read_messages(fields.get("messages"))}
-        if model := self._choose_model(fields.get("model")):
-            request["model"] = model
-        if fields.get("max_tokens") is not None:
-            request["max_tokens"] = read_integer(fields["max_tokens"], "max_tokens", least=1, most=TOKENS_MAX)
-        if fields.get("seed") is not None:
-            request["seed"] = read_integer(fields["seed"], "seed", least=0, most=2**31 - 1)
-        if fields.get("stop") is not None:
-            stops = read_list(fields["stop"], "stop", fewest=1, most=4)
-            request["stop"] = [read_text(stop, "stop", shortest=1, longest=100) for stop in stops]
-        for name, (least, most) in _NUMBERS.items():
-            if fields.get(name) is not None:
-                request[name] = read_number(fields[name], name, least=least, most=most)
-        return request
-
-    def _choose_model(self, wanted: Any) -> str | None:
-        if wanted is None:
-            return self._models[0] if self._models else None
-        model = read_text(wanted, "model", shortest=1, longest=200)
-        if self._models and model not in self._models:
-            raise FieldError(f"model must be one of {', '.join(self._models)}.")
-        return model
 
     def _headers(self) -> dict[str, str]:
         accepted = "application/json, text/event-stream"
@@ -258,17 +241,30 @@ def _remaining(deadline: float) -> float:
     return seconds
 
 
-def _read_messages(value: Any) -> list[dict[str, str]]:
-    messages = []
-    for number, item in enumerate(read_list(value, "messages", fewest=1, most=MESSAGES_MAX)):
-        message = read_object(item, allowed=frozenset({"role", "content"}), what=f"field messages[{number}]")
-        if message.get("role") not in ROLES:
-            raise FieldError(f"messages[{number}].role must be one of {', '.join(sorted(ROLES))}.")
-        content = read_text(message.get("content"), f"messages[{number}].content", longest=ALL_CHARACTERS_MAX)
-        messages.append({"role": str(message["role"]), "content": content})
-    if sum(len(message["content"]) for message in messages) > ALL_CHARACTERS_MAX:
-        raise FieldError(f"All messages together may have {ALL_CHARACTERS_MAX} characters.")
-    return messages
+def _request_of(value: Any) -> dict[str, Any]:
+    """The request to forward. What its fields may hold was checked where the job was submitted."""
+    if not isinstance(value, Mapping) or not value.get("messages"):
+        raise FieldError("The input of chat must have messages.")
+    unknown = sorted(str(name)[:40] for name in value if name not in _FIELDS)
+    if unknown:  # a server that is newer than this miner knows more of chat
+        raise WorkFailed("platform", "unsupported_input", f"This miner does not know the field {unknown[0]!r} of chat.")
+    # An empty list of stop texts is none, which some servers refuse.
+    return {name: item for name, item in value.items() if item is not None and item != []}
+
+
+def _listed_in(body: bytes) -> list[str]:
+    listed = _object_of(body).get("data")
+    entries = listed if isinstance(listed, list) else []
+    return [str(entry["id"]) for entry in entries[:_LISTED_MAX] if isinstance(entry, dict) and "id" in entry]
+
+
+def _names_no_model(body: bytes) -> bool:
+    """Whether a refusal says that there is no such model, as some servers do with another status than 404."""
+    try:
+        error = json.loads(body).get("error")
+    except (ValueError, RecursionError, AttributeError):
+        return False
+    return isinstance(error, dict) and error.get("code") == "model_not_found"
 
 
 def _object_of(body: bytes) -> dict[str, Any]:
@@ -294,7 +290,7 @@ def _output_of(answer: dict[str, Any], asked_model: str | None) -> dict[str, Any
     model = answer.get("model")
     return {
         "message": {"role": "assistant", "content": clean_text(content)},
-        "model": clean_text(model)[:200] if isinstance(model, str) else asked_model,
+        "model": asked_model or (clean_text(public_name(model))[:200] if isinstance(model, str) and model else None),
         "finish_reason": clean_text(reason)[:40] if isinstance(reason, str) else None,
     }
 

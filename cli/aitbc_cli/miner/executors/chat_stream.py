@@ -20,13 +20,16 @@ class BrokenStream(Exception):
 class StreamedAnswer:
     """Puts an answer together out of its pieces, and reports each piece of text as it comes."""
 
-    def __init__(self, tell: Callable[[str], None], *, bytes_max: int) -> None:
+    def __init__(
+        self, tell: Callable[[str], None], *, bytes_max: int, require: Callable[[str], None] = lambda _: None
+    ) -> None:
         self.model: str | None = None
         self.finish_reason: str | None = None
         self.usage: dict[str, Any] = {}
         self.is_reasoning = False
         """Whether the model wrote more than its answer: then its count of tokens is not that of the answer."""
         self._tell = tell
+        self._require = require
         self._texts: list[str] = []
         self._half = ""
         """The first half of a character that comes in two."""
@@ -68,6 +71,8 @@ class StreamedAnswer:
         if not isinstance(chunk, dict) or chunk.get("error") or chunk.get("object") == "error":
             raise BrokenStream("broke off with an error")
         if isinstance(chunk.get("model"), str):
+            if self.model != chunk["model"]:
+                self._require(chunk["model"])  # before a word of it is told
             self.model = chunk["model"]
         if isinstance(chunk.get("usage"), dict):
             self.usage = chunk["usage"]

@@ -157,7 +157,8 @@ class CommandExecutor:
         name = read_text(fields.get("program"), "program", shortest=1, longest=100)
         if name not in self._programs:
             allowed = ", ".join(sorted(self._programs)) or "none"
-            raise FieldError(f"program {name!r} is not allowed on this miner; allowed are: {allowed}.")
+            message = f"The program {name!r} is not allowed on this miner; allowed are: {allowed}."
+            raise WorkFailed("platform", "program_unavailable", message)
         arguments = [
             read_text(argument, f"arguments[{number}]", longest=ARGUMENT_CHARACTERS_MAX)
             for number, argument in enumerate(

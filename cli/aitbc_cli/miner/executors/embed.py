@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from aitbc_cli.miner.executors.fields import FieldError, read_integer, read_list, read_object, read_text
-from aitbc_cli.miner.executors.work import Outcome, Progress, Report, Work
+from aitbc_cli.miner.executors.work import Outcome, Progress, Report, Work, WorkFailed
 
 MODEL = "wordllama-256"
-DIMENSIONS = (64, 128, 256)
+DIMENSIONS = 256
+"""What the model has; its vectors can be cut to fewer."""
 # Six decimals are below the noise of the model and above that of the arithmetic: the same text gives the same bytes.
 DECIMALS = 6
 TEXTS_MAX = 2_048
@@ -36,7 +37,7 @@ class EmbedExecutor:
 
     def warm_up(self) -> dict[str, Any]:
         """Embed one sentence."""
-        self._vector("A first sentence.", DIMENSIONS[-1])
+        self._vector("A first sentence.", DIMENSIONS)
         return {"models": [MODEL], "weights": self._digest}
 
     def run(self, work: Work, report: Report) -> Outcome:
@@ -73,12 +74,10 @@ class EmbedExecutor:
 def _read_input(value: Any) -> tuple[list[str], int]:
     fields = read_object(value, allowed=frozenset({"texts", "model", "dimensions"}), what="input of embed")
     if fields.get("model") not in (None, MODEL):
-        raise FieldError(f"model must be {MODEL!r} or null.")
-    dimensions = DIMENSIONS[-1]
+        raise WorkFailed("platform", "model_unavailable", f"This miner embeds with {MODEL} alone.")
+    dimensions = DIMENSIONS
     if fields.get("dimensions") is not None:
-        dimensions = read_integer(fields["dimensions"], "dimensions", least=DIMENSIONS[0], most=DIMENSIONS[-1])
-        if dimensions not in DIMENSIONS:
-            raise FieldError(f"dimensions must be one of {', '.join(map(str, DIMENSIONS))}.")
+        dimensions = read_integer(fields["dimensions"], "dimensions", least=1, most=DIMENSIONS)
     items = read_list(fields.get("texts"), "texts", fewest=1, most=TEXTS_MAX)
     texts = [
         read_text(text, f"texts[{number}]", shortest=1, longest=TEXT_CHARACTERS_MAX)

@@ -14,7 +14,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
 
     kinds: tuple[str, ...]
     models: dict[str, tuple[str, ...]] = {}
-    """Model names by kind; a kind that is absent serves any model of its own."""
+    """The models that it serves, by kind; a kind that is absent takes only jobs that name no model."""
     device: str = "cpu"
     """`cpu` or `gpu`."""
     gpu_models: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ from aitbc.modules.ai.legacy.services import ServiceController
 from aitbc.modules.ai.models.tables import Base
 from aitbc.modules.ai.routes.artifacts import ArtifactController
 from aitbc.modules.ai.routes.jobs import JobController
-from aitbc.modules.ai.routes.market import KindController, QuoteController
+from aitbc.modules.ai.routes.market import KindController, ModelController, QuoteController
 from aitbc.modules.ai.routes.payments import PaymentController
 from aitbc.modules.ai.routes.runs import RunController
 from aitbc.modules.ai.service import AiService, AiSettings
@@ -23,6 +23,7 @@ from aitbc.modules.ai.service.jobs import Jobs
 from aitbc.modules.ai.service.payment_audit import PaymentAudit
 from aitbc.modules.ai.service.quotes import Quotes
 from aitbc.modules.ai.service.runs import Runs
+from aitbc.modules.ai.service.served_models import ServedModels
 from aitbc.modules.ai.service.stops import Stops
 from aitbc.modules.ai.service.submissions import Submissions
 from aitbc.modules.gpu.events import BookingEnded, BookingStarted, MinerChanged
@@ -33,7 +34,15 @@ module = Module(
     api=AiApi,
     service=AiService,
     metadata=Base.metadata,
-    routes=(JobController, RunController, KindController, QuoteController, ArtifactController, PaymentController),
+    routes=(
+        JobController,
+        RunController,
+        KindController,
+        ModelController,
+        QuoteController,
+        ArtifactController,
+        PaymentController,
+    ),
     needs={"trading": TradingApi},
     handles={
         MinerChanged: AiService.on_miners_changed,
@@ -43,6 +52,7 @@ module = Module(
     parts={
         "submissions": Submissions,
         "quotes": Quotes,
+        "served_models": ServedModels,
         "jobs": Jobs,
         "job_events": JobEvents,
         "job_logs": JobLogs,

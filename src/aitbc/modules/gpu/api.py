@@ -86,7 +86,7 @@ class Miner(Struct, frozen=True, kw_only=True):
     """What its owner said when asking it to take no more work; none unless it drains."""
     kinds: tuple[str, ...]
     models: dict[str, tuple[str, ...]]
-    """Model names by kind; a kind that is absent serves any model of its own."""
+    """The models that it serves, by kind; a kind that is absent takes only jobs that name no model."""
     device: str
     """`cpu` or `gpu`."""
     gpu_models: tuple[str, ...]

@@ -14,7 +14,7 @@ from aitbc.kernel.primitives.errors import NotDone
 from aitbc.modules.ai.legacy.caller import CREATE, READ, Ai
 from aitbc.modules.ai.legacy.shapes import NewJob, not_offered
 from aitbc.modules.ai.legacy.submission import submit
-from aitbc.modules.ai.service.kind_health import KindHealth, KindStatus
+from aitbc.modules.ai.service.kind_status import KindStatus, KindSummary
 
 MODALITIES = {"text": "embed", "image": "ocr"}
 """What is processed, and the kind of work that does it."""
@@ -83,7 +83,7 @@ class MediaController(Controller):
     @get("/multimodal/health/deep", opt=READ)
     async def deep(self, ai: Ai) -> DeepHealth:
         """How each medium fares: whether a miner that does it is online, and how long recent jobs took."""
-        health = await ai.kind_healths.of(MODALITIES.values())
+        health = await ai.kind_statuses.of(MODALITIES.values())
         tests = {medium: _medium_test(health.get(MODALITIES.get(medium, ""))) for medium in OPTIMIZED}
         overall = all(one.status == KindStatus.SERVED for one in health.values())
         return DeepHealth(
@@ -95,7 +95,7 @@ class MediaController(Controller):
         )
 
 
-def _medium_test(found: KindHealth | None) -> MediumTest:
+def _medium_test(found: KindSummary | None) -> MediumTest:
     """How a medium fares, by the kind of work that processes it; none where no kind does."""
     if found is None:
         return MediumTest(status="not offered", processing_time=None, accuracy=None)

@@ -57,7 +57,7 @@ class Service(Struct, frozen=True, kw_only=True):
     name: str
     description: str
     models: list[str]
-    """The models that miners which are online name; one that names none serves any of its own."""
+    """The models that miners which are online name; one that names none takes prompts that name none."""
     constraints: dict[str, Any]
     """What a miner must have by itself: nothing, unless a job asks for it."""
 

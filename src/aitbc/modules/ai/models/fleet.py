@@ -9,6 +9,7 @@ from msgspec import Struct
 from aitbc.modules.ai.models.life import AVOIDED_FOR
 from aitbc.modules.ai.models.prospects import FilterCount
 from aitbc.modules.ai.models.queue import FILTERS, Needs, matches
+from aitbc.modules.ai.models.rest import REST_MAX
 
 ONLINE = "online"
 DRAINING = "draining"
@@ -42,6 +43,8 @@ class FleetMiner(Struct, frozen=True):
     cuda: str | None = None
     booking: str | None = None
     booker: str | None = None
+    resting: tuple[str, ...] = ()
+    """The kinds that are out of the choice after faults in a row."""
 
 
 def filter_counts(needs: Needs, fleet: Sequence[FleetMiner], *, avoided: str) -> tuple[FilterCount, ...]:
@@ -68,6 +71,8 @@ def filter_counts(needs: Needs, fleet: Sequence[FleetMiner], *, avoided: str) ->
             keep(name, wanted, [miner for miner in left if passes(needs, miner)])
     if needs.booking is None and any(miner.booking for miner in left):
         keep("not_booked", "yes", [miner for miner in left if not miner.booking])
+    if any(needs.kind in miner.resting for miner in left):
+        keep("not_resting", "yes", [miner for miner in left if needs.kind not in miner.resting])
     keep("not_avoided", "yes", [miner for miner in left if miner.id not in avoided])
     return tuple(counts)
 
@@ -124,7 +129,13 @@ def _obstacle(needs: Needs, online: Sequence[FleetMiner]) -> str:
     """Why no miner that is online takes it, where giving up one requirement does not help."""
     if online and all(miner.booking for miner in online):
         return "Every miner that is online is booked; start another with `aitbc miner run`, or wait until one is free."
-    if any(matches(needs, miner) for miner in online):
+    fitting = [miner for miner in online if matches(needs, miner)]
+    if fitting and all(needs.kind in miner.resting for miner in fitting):
+        return (
+            f"{len(fitting)} fitting miners failed at {needs.kind} several times in a row and rest from it; one job at a "
+            f"time is tried there, the next within {REST_MAX.seconds // 60} minutes. Start another with `aitbc miner run`."
+        )
+    if fitting:
         return f"Only miners that failed this job before fit; they may try again after {AVOIDED_FOR.seconds} seconds."
     if needs.program and any(needs.kind in miner.kinds for miner in online):
         return f"No online miner allows the program {needs.program}; ask an operator to allow it."

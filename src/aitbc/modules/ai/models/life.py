@@ -30,6 +30,8 @@ AVOIDED_FOR = timedelta(seconds=30)
 BACKOFF_SECONDS_MAX = 60.0
 
 
+MISROUTED = frozenset({"model_unavailable", "program_unavailable", "unsupported_input"})
+"""Reasons of a miner that was the wrong one to ask, though nobody is at fault: others are asked at once."""
 DELIVERY_MARGIN = timedelta(hours=24)
 """How much longer a job's money is held than to the moment at which its result is accepted.
 
@@ -254,7 +256,8 @@ def give_up(
     """An attempt ended without a result: the job is queued again, or fails for good.
 
     The requester's fault ends the job at once, unless its retry policy asks otherwise. The platform's fault and a lease
-    given back do not count as an attempt. A miner's fault sends the job elsewhere without a pause.
+    given back do not count as an attempt. A miner's fault, and one that does not have what is asked for, send the job
+    elsewhere without a pause.
     """
     end(attempt, ended, fault=fault, reason=reason, message=message, at=at)
     job.attempts += int(ended is not Ended.RELEASED and fault is not Fault.PLATFORM)
@@ -268,10 +271,15 @@ def give_up(
         move(job, State.FAILED, Reason.DEADLINE_PASSED, fault=fault, at=at)
     else:
         move(job, State.QUEUED, Reason.RETRYING, fault=fault, at=at)
-        job.due_at = at + pause(job, ended, fault, chance)
+        job.due_at = at if is_misrouted(fault, reason) else at + pause(job, ended, fault, chance)
         job.expires_at = min(job.due_at + timedelta(seconds=job.queue_seconds), job.deadline_at)
-        if fault is Fault.MINER:
+        if fault is Fault.MINER or is_misrouted(fault, reason):
             avoid(job, attempt.miner)
+
+
+def is_misrouted(fault: Fault, reason: str) -> bool:
+    """Whether the miner does not have what it was asked for, and nobody is at fault."""
+    return fault is Fault.PLATFORM and reason in MISROUTED
 
 
 def avoid(job: JobFields, miner: str) -> None:

@@ -43,6 +43,17 @@ class Explanation(Struct, frozen=True, kw_only=True):
     attempts: tuple[Attempt, ...]
 
 
+class ModelInfo(Struct, frozen=True, kw_only=True):
+    """A model that miners serve."""
+
+    name: str
+    kind: str
+    miners: int
+    """How many miners that are online serve it."""
+    slots: int
+    """How many jobs these can work on at one time, of whatever kind."""
+
+
 class Quote(Struct, frozen=True, kw_only=True):
     """What a job would cost and who could take it; nothing was changed."""
 

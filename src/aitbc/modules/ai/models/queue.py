@@ -54,7 +54,7 @@ class Offer(Protocol):
 
     @property
     def models(self) -> dict[str, tuple[str, ...]]:
-        """Model names by kind; a kind that is absent serves any model of its own."""
+        """The models that it serves, by kind; a kind that is absent takes only jobs that name no model."""
         ...
 
     @property
@@ -99,8 +99,7 @@ class Offer(Protocol):
 
 
 def _model(needs: Needs, offer: Offer) -> bool:
-    served = offer.models.get(needs.kind)
-    return needs.model is None or served is None or needs.model in served
+    return needs.model is None or needs.model in offer.models.get(needs.kind, ())
 
 
 def _gpu_model(needs: Needs, offer: Offer) -> bool:
@@ -111,8 +110,8 @@ def _gpu_model(needs: Needs, offer: Offer) -> bool:
 
 
 def _models(needs: Needs, offer: Offer) -> bool:
-    served = offer.models.get(needs.kind)
-    return served is None or all(model in served for model in needs.models)
+    served = offer.models.get(needs.kind, ())
+    return all(model in served for model in needs.models)
 
 
 def _cuda(needs: Needs, offer: Offer) -> bool:

@@ -1,21 +1,27 @@
 """The HTTP of what can be bought: kinds and quotes."""
 
+from typing import Annotated
+
 from litestar import Controller, get, post
 from litestar.di import NamedDependency
-from litestar.params import JSONBody
-from msgspec import Struct
+from litestar.params import FromQuery, JSONBody
+from msgspec import Meta, Struct
 
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.money import InvalidAmount
+from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page, decode_cursor
 from aitbc.modules.ai.api import KindInfo
 from aitbc.modules.ai.models.kinds.kind import InvalidInput
 from aitbc.modules.ai.models.kinds.registry import UnknownKind
-from aitbc.modules.ai.models.prospects import Quote
+from aitbc.modules.ai.models.prospects import ModelInfo, Quote
 from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.service.planner import ContradictingModels
 from aitbc.modules.ai.service.quotes import Quotes
+from aitbc.modules.ai.service.served_models import ServedModels, UnknownModel
 
-SUBMIT_ERRORS = (UnknownKind, InvalidInput, InvalidAmount, ContradictingModels)
+MODELS = "ai.models"
+KindName = Annotated[str, Meta(max_length=40)]
+SUBMIT_ERRORS = (UnknownKind, InvalidInput, InvalidAmount, ContradictingModels, UnknownModel)
 """What can be wrong with a job before money is looked at."""
 
 
@@ -35,6 +41,35 @@ class KindController(Controller):
     async def list_kinds(self, quotes: NamedDependency[Quotes]) -> KindList:
         """List every kind of work: the shapes of its input and output, how it is metered, and the price of a unit."""
         return KindList(data=list(quotes.kinds()))
+
+
+class ModelController(Controller):
+    """Models."""
+
+    path = "/models"
+    tags = ("ai",)
+
+    @get(
+        "/",
+        operation_id="list_models",
+        summary="List the models that miners serve",
+        opt={"permission": "public", "errors": (InvalidCursor,)},
+    )
+    async def list_models(
+        self,
+        served_models: NamedDependency[ServedModels],
+        kind: FromQuery[KindName | None] = None,
+        limit: FromQuery[Limit] = 50,
+        cursor: FromQuery[Cursor] = None,
+    ) -> Page[ModelInfo]:
+        """List the models that miners announce, sorted by kind and name, if wished only those of one kind.
+
+        Miners announce what their servers list. A model whose miners went away stays for an hour, with `miners` 0.
+        """
+        bound_to = (kind or "",)
+        after = None if cursor is None else decode_cursor(MODELS, cursor, str, str, bound_to=bound_to)
+        found = await served_models.page(kind=kind, after=after, limit=limit + 1)
+        return Page.of(MODELS, found, limit, lambda model: (model.kind, model.name), bound_to=bound_to)
 
 
 class QuoteController(Controller):

@@ -21,6 +21,7 @@ from aitbc.modules.ai.models.miner_text import reason_word
 from aitbc.modules.ai.models.tables import AttemptRow, JobRow
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
 from aitbc.modules.ai.service.durations import Durations
+from aitbc.modules.ai.service.kind_health import KindHealth
 from aitbc.modules.ai.service.payments import Payments
 from aitbc.modules.ai.service.rows import count_ended, job_value, lock_lease, publish_end
 from aitbc.modules.ai.service.wakeups import Wakeups
@@ -55,6 +56,7 @@ class Attempts:
         self._payments = payments
         self._wakeups = wakeups
         self._durations = durations
+        self.kind_health = KindHealth()
         self._reads: Batcher[str, tuple[JobValue, AttemptValue] | None] = Batcher(partial(read_leases, db))
 
     async def find(self, lease: HeldLease) -> tuple[JobValue, AttemptValue]:
@@ -75,10 +77,15 @@ class Attempts:
             job, attempt = await lock_lease(uow, lease.attempt)
             if (attempt.miner, attempt.token) != (lease.miner, lease.token):
                 raise LeaseLost
-            if attempt.ended is None:
+            is_new = attempt.ended is None
+            if is_new:
                 await _end(uow, job, attempt, ending)
             elif (attempt.ended, attempt.reason) != (ending.ended, ending.reason):
                 raise LeaseLost
+        if is_new:
+            self.kind_health.record(attempt)
+            if attempt.kind in self.kind_health.resting(attempt.miner):
+                self._wakeups.miners.recall(attempt.miner)
         await self.after_end(job_value(job))
         return Outcome(job=job.id, state=job.state)
 
@@ -111,6 +118,7 @@ class Attempts:
         job, attempt = accepted.job, accepted.attempt
         assert attempt.ended_at is not None
         self._durations.record(job.kind, attempt.ended_at - attempt.started_at)
+        self.kind_health.record(attempt)
         self._wakeups.watched.notify([job.id])
 
 

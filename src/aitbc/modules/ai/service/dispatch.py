@@ -44,6 +44,16 @@ class Dispatch:
     async def claim(self, claim: Claim) -> Sequence[Lease]:
         """Lease up to `slots` matching jobs; waits for one to appear, and answers nothing when none did in time."""
         assert 1 <= claim.slots <= SLOTS_MAX
+        health = self._attempts.kind_health
+        claim = health.narrowed(claim)
+        leases: Sequence[Lease] = ()
+        try:
+            leases = await self._claim(claim)
+        finally:
+            health.end_unused_probes(claim, leases)
+        return leases
+
+    async def _claim(self, claim: Claim) -> Sequence[Lease]:
         loop = asyncio.get_running_loop()
         until = loop.time() + min(max(claim.wait_seconds, 0.0), WAIT_SECONDS_MAX)
         while not self._wakeups.draining.is_set():

@@ -1,26 +1,41 @@
 """The read model of the fleet: every miner as the events of gpu describe it."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import msgspec
 from sqlalchemy import select
 
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.modules.ai.models.fleet import FleetMiner
+from aitbc.modules.ai.models.prospects import ModelInfo
 from aitbc.modules.ai.models.tables import MinerRow
+from aitbc.modules.ai.service.kind_health import KindHealth
 from aitbc.modules.ai.service.waiters import WaitingMiners
 from aitbc.modules.gpu.events import MinerChanged
+
+MODELS = """
+SELECT k.key AS kind, m.name, count(*) FILTER (WHERE status = 'online') AS miners,
+    coalesce(sum(slots) FILTER (WHERE status = 'online'), 0)::int AS slots
+FROM ai.miners, json_each(models::json) AS k, json_array_elements_text(k.value) AS m(name)
+WHERE k.key = ANY(kinds) AND (status IN ('online', 'draining') OR status = 'offline' AND changed_at >= $1)
+GROUP BY 1, 2 ORDER BY k.key COLLATE "C", m.name COLLATE "C"
+"""
+
+OFFERED = ("kinds", "models", "programs", "device", "gpu_models", "vram_mib", "region", "cuda", "booking", "booker")
+"""What a claim that waits was matched by when it came."""
 
 
 class FleetView:
     """Kept by events, read for quotes and explanations."""
 
-    def __init__(self, db: Database, waiting: WaitingMiners) -> None:
+    def __init__(self, db: Database, waiting: WaitingMiners, health: KindHealth) -> None:
         self._db = db
+        self._health = health
         self._waiting = waiting
 
     async def apply(self, uow: UnitOfWork, events: Sequence[MinerChanged]) -> None:
-        """Keep the newest version of each miner; one whose booking changed asks anew for what it may take."""
+        """Keep the newest version of each miner; one whose offer or booking changed asks anew for what it may take."""
         newest: dict[str, MinerChanged] = {}
         for event in sorted(events, key=lambda event: event.version):
             newest[event.miner] = event
@@ -31,10 +46,17 @@ class FleetView:
                 uow.add(MinerRow(id=miner, **_columns(event)))
                 await uow.session.flush()
             elif row.version < event.version:
-                if row.booking != event.booking:
+                columns = _columns(event)
+                if any(getattr(row, name) != columns[name] for name in OFFERED):
                     self._waiting.recall(miner)
-                for name, value in _columns(event).items():
+                for name, value in columns.items():
                     setattr(row, name, value)
+
+    async def models(self, *, alive_since: datetime) -> list[ModelInfo]:
+        """The models of the miners that are alive, or went away since then; sorted by kind and name."""
+        async with self._db.raw() as connection:
+            rows = await connection.fetch(MODELS, alive_since)
+        return [ModelInfo(**row) for row in rows]
 
     async def miners(self) -> list[FleetMiner]:
         """Every miner that has not been removed."""
@@ -56,6 +78,7 @@ class FleetView:
                 row.cuda,
                 row.booking,
                 row.booker,
+                self._health.resting(row.id),
             )
             for row in rows
         ]

@@ -20,6 +20,7 @@ from aitbc.modules.ai.models.queue import PRIORITIES, Needs, lane_of, needs_text
 from aitbc.modules.ai.models.submit_job import Requirements, SubmitJob
 from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.service.artifacts import Artifacts
+from aitbc.modules.ai.service.served_models import ServedModels
 from aitbc.modules.ai.service.settings import AiSettings
 
 HEAD_BYTES = 256 * 1024
@@ -54,8 +55,9 @@ class Plan(Struct, frozen=True):
 class Planner:
     """Makes plans."""
 
-    def __init__(self, artifacts: Artifacts, settings: AiSettings) -> None:
+    def __init__(self, artifacts: Artifacts, models: ServedModels, settings: AiSettings) -> None:
         self._artifacts = artifacts
+        self._models = models
         self._unit_prices = settings.unit_prices
 
     def unit_price(self, kind: Kind) -> int:
@@ -65,7 +67,7 @@ class Planner:
     async def plan(self, who: Principal, command: SubmitJob) -> Plan:
         """Check everything that can be checked before money moves.
 
-        Raises `UnknownKind`, `InvalidInput`, `ContradictingModels`, `InvalidAmount`.
+        Raises `UnknownKind`, `InvalidInput`, `ContradictingModels`, `UnknownModel`, `InvalidAmount`.
         """
         kind = kind_of(command.kind)
         max_price_units = money.parse(command.max_price)
@@ -83,6 +85,10 @@ class Planner:
             value[field] = {name: getattr(facts[field], name) for name in ("artifact", "digest")}
             value[field]["bytes"] = facts[field].size
         measure = kind.measure(given, facts, run_seconds=command.clocks.run_seconds)
+        needs = _needs(who, kind, command.requirements, measure)
+        if needs.model is not None and hasattr(given, "model"):
+            value["model"] = needs.model  # so that its miner knows, wherever it was named
+        await self._models.require(needs)
         # The time of a booked GPU is paid for by its booking, which nobody but its booker can reach.
         unit_price = 0 if command.requirements.booking else self.unit_price(kind)
         money.times(unit_price, measure.units_max)  # refused here where it would not fit the ledger
@@ -94,7 +100,7 @@ class Planner:
                 InputFile(field=field, artifact=fact.artifact, digest=fact.digest, bytes=fact.size)
                 for field, fact in facts.items()
             ),
-            needs=_needs(who, kind, command.requirements, measure),
+            needs=needs,
             priority=PRIORITIES[command.priority] if isinstance(command.priority, str) else command.priority,
             max_price_units=max_price_units,
             unit_price_units=unit_price,

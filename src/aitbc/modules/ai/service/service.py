@@ -3,14 +3,15 @@
 Each part has a state of its own; arrows point at the parts that one uses.
 
     submissions ──► planner ──► artifacts            quotes ──► planner, job_queue, fleet_view, payments
+        │              └──────► served_models ──► fleet_view
         ├─────────► payments ──► trading             explanations ──► jobs, job_queue, fleet_view, durations
         ├─────────► job_queue ──► wakeups            jobs ──► wakeups
         └─────────► live_bookings ◄── booked_jobs    booking_ends ──► attempts
     dispatch ─────► wakeups, attempts                job_events ──► jobs, job_logs, output_parts, wakeups
     results ──────► verification ──► jobs, artifacts, output_parts
-        └─────────► attempts ──► payments, wakeups, durations
+        └─────────► attempts ──► payments, wakeups, durations, kind_health
     runs ──► stops ──► attempts ◄── sweeper, holds   retention ──► artifacts, wakeups
-    job_payments ──► jobs, stops, payments           kind_healths ──► fleet_view, durations
+    job_payments ──► jobs, stops, payments           kind_statuses ─► fleet_view, durations
 """
 
 from collections.abc import Sequence
@@ -49,7 +50,7 @@ from aitbc.modules.ai.service.job_logs import JobLogs
 from aitbc.modules.ai.service.job_payments import JobPayments
 from aitbc.modules.ai.service.job_queue import JobQueue
 from aitbc.modules.ai.service.jobs import Jobs
-from aitbc.modules.ai.service.kind_health import KindHealths
+from aitbc.modules.ai.service.kind_status import KindStatuses
 from aitbc.modules.ai.service.live_bookings import LiveBookings
 from aitbc.modules.ai.service.metrics import measure
 from aitbc.modules.ai.service.output_parts import OutputParts
@@ -60,6 +61,7 @@ from aitbc.modules.ai.service.quotes import Quotes
 from aitbc.modules.ai.service.results import Results
 from aitbc.modules.ai.service.retention import Retention
 from aitbc.modules.ai.service.runs import Runs
+from aitbc.modules.ai.service.served_models import ServedModels
 from aitbc.modules.ai.service.served_ranks import ServedRanks
 from aitbc.modules.ai.service.settings import AiSettings
 from aitbc.modules.ai.service.speeds import Speeds
@@ -86,10 +88,12 @@ class AiService:
         watched = self.wakeups.watched
         self.payments = Payments(db, trading, platform.webhooks)
         self.durations = Durations(db)
-        self.fleet_view = FleetView(db, self.wakeups.miners)
+        self.attempts = Attempts(db, self.payments, self.wakeups, self.durations)
+        self.fleet_view = FleetView(db, self.wakeups.miners, self.attempts.kind_health)
         self.artifacts = Artifacts(db, settings, platform.state_dir / "artifacts")
         # From the client's side
-        planner = Planner(self.artifacts, settings)
+        self.served_models = ServedModels(self.fleet_view)
+        planner = Planner(self.artifacts, self.served_models, settings)
         self.job_queue = JobQueue(db, ranks, self.wakeups, settings.open_jobs_per_account)
         self.live_bookings = LiveBookings(db)
         self.submissions = Submissions(self.job_queue, planner, self.payments, self.live_bookings)
@@ -100,9 +104,8 @@ class AiService:
         self.output_parts = OutputParts(db, watched)
         self.job_events = JobEvents(self.jobs, self.job_logs, self.output_parts, self.wakeups)
         self.explanations = Explanations(self.jobs, self.job_queue, self.fleet_view, self.durations)
-        self.kind_healths = KindHealths(self.fleet_view, self.durations)
+        self.kind_statuses = KindStatuses(self.fleet_view, self.durations)
         # From the miner's side
-        self.attempts = Attempts(db, self.payments, self.wakeups, self.durations)
         self.dispatch = Dispatch(db, dealer, self.wakeups, self.attempts)
         verification = Verification(self.jobs, self.artifacts, self.output_parts, Speeds())
         self.results = Results(db, self.attempts, verification, self.payments)

@@ -34,7 +34,7 @@ class Submissions:
     async def submit(self, who: Principal, command: SubmitJob, once: IdempotencyKey) -> Job:
         """Hold the money, then write the job, which miners may take from then on.
 
-        Raises `UnknownKind`, `InvalidInput`, `MaxPriceTooLow`, `ArtifactNotFound`, `InsufficientFunds`,
+        Raises `UnknownKind`, `InvalidInput`, `UnknownModel`, `MaxPriceTooLow`, `ArtifactNotFound`, `InsufficientFunds`,
         `IdempotencyKeyReused`, `TooManyOpenJobs`, `BookingNotFound`, `BookingNotOpen`. A crash between the two leaves a
         hold without a job, whose money `Payments.reconcile` returns.
         """

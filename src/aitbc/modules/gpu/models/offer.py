@@ -40,7 +40,7 @@ class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     models: Annotated[
         dict[Word, Annotated[tuple[Model, ...], Meta(max_length=MODELS_MAX)]], Meta(max_length=KINDS_MAX)
     ] = {}
-    """Model names by kind; a kind that is absent serves any model of its own."""
+    """The models that it serves, by kind; a kind that is absent takes only jobs that name no model."""
     device: Literal["cpu", "gpu"] = "cpu"
     gpu_models: Annotated[tuple[Label, ...], Meta(max_length=GPU_MODELS_MAX)] = ()
     vram_mib: Annotated[int, Meta(ge=0, le=16_777_216)] = 0

@@ -230,7 +230,8 @@ class MinerWork:
         if leases and admission is not None and not await admission.is_valid():
             await self._release_all(context.id, leases)
             raise Unauthenticated
-        if context.status not in (Status.ONLINE, Status.OFFLINE) or context.booking != before.booking:
+        changed = (context.booking, context.capabilities) != (before.booking, before.capabilities)
+        if changed or context.status not in (Status.ONLINE, Status.OFFLINE):
             await self._release_all(context.id, leases)
             leases = ()
         return Work(leases=tuple(leases), status=context.status, message=context.reason)

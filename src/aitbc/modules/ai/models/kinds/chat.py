@@ -10,6 +10,8 @@ from aitbc.modules.ai.models.kinds.kind import FileFacts, InvalidInput, Kind, Me
 MESSAGES_MAX = 256
 PROMPT_BYTES_MAX = 512 * 1024
 TOKENS_MAX = 131_072
+SEED_MAX = 2**53 - 1
+"""The largest integer that every JSON reader keeps exact. What a model's server makes of a seed is its own affair."""
 BYTES_PER_TOKEN_MAX = 16
 """What one token of an answer may count at most: it bounds the price before the answer is known."""
 
@@ -31,7 +33,7 @@ class ChatInput(Struct, frozen=True, forbid_unknown_fields=True):
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
-    seed: int | None = None
+    seed: Annotated[int, Meta(ge=-SEED_MAX, le=SEED_MAX)] | None = None
     stop: Annotated[list[Annotated[str, Meta(min_length=1, max_length=200)]], Meta(max_length=4)] | None = None
 
 
@@ -97,6 +99,10 @@ class Chat(Kind):
     def made(self, units: int, expects: Mapping[str, int]) -> int:
         """The answer."""
         return max(units - expects.get("prompt", 0), 0)
+
+    def model_of(self, output: ChatOutput) -> str | None:
+        """What the output names."""
+        return output.model
 
     def text_of(self, output: ChatOutput) -> str:
         """The answer's text."""

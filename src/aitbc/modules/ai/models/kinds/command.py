@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from aitbc.modules.ai.models.kinds.kind import FileFacts, Kind, Measure
+from aitbc.modules.ai.models.kinds.kind import FileFacts, InvalidInput, Kind, Measure
 
 ARGUMENTS_MAX = 64
 STDIN_MAX = 512 * 1024
@@ -43,6 +43,8 @@ class Command(Kind):
 
     def measure(self, given: CommandInput, files: Mapping[str, FileFacts], *, run_seconds: int) -> Measure:
         """Nothing is known before the run but its longest time."""
+        if any("\0" in text for text in (*given.arguments, given.stdin or "")):
+            raise InvalidInput("Neither arguments nor standard input may hold a NUL character.")
         return Measure(units=0, units_max=run_seconds, program=given.program, expects={"run_seconds": run_seconds})
 
     def meter(self, output: CommandOutput, *, input_units: int, expects: Mapping[str, int], seconds: float) -> int:

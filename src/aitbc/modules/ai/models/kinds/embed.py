@@ -11,6 +11,8 @@ from aitbc.modules.ai.models.kinds.kind import FileFacts, InvalidInput, Kind, Me
 TEXTS_MAX = 256
 TEXT_BYTES_MAX = 8 * 1024
 DIMENSIONS_MAX = 8192
+DIMENSIONS_ASKED_MAX = 256
+"""How many dimensions may be asked for: what every model can be cut to. Without a wish a vector has them all."""
 
 Text = Annotated[str, Meta(min_length=1, max_length=TEXT_BYTES_MAX)]
 
@@ -20,7 +22,7 @@ class EmbedInput(Struct, frozen=True, forbid_unknown_fields=True):
 
     texts: Annotated[list[Text], Meta(min_length=1, max_length=TEXTS_MAX, examples=[["A sentence to embed."]])]
     model: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
-    dimensions: Annotated[int, Meta(ge=1, le=DIMENSIONS_MAX)] | None = None
+    dimensions: Annotated[int, Meta(ge=1, le=DIMENSIONS_ASKED_MAX)] | None = None
 
 
 class EmbedOutput(Struct, frozen=True):
@@ -49,6 +51,8 @@ class Embed(Kind):
         for number, size in enumerate(sizes):
             if size > TEXT_BYTES_MAX:
                 raise InvalidInput(f"texts[{number}] has {size} bytes of UTF-8; at most {TEXT_BYTES_MAX} are allowed.")
+            if "\0" in given.texts[number]:
+                raise InvalidInput(f"texts[{number}] holds a NUL character.")
         expects = {"texts": len(sizes), "dimensions": given.dimensions or 0}
         return Measure(units=sum(sizes), units_max=sum(sizes), model=given.model, expects=expects)
 
@@ -62,6 +66,10 @@ class Embed(Kind):
             if len(vector) != output.dimensions or not all(map(math.isfinite, vector)):
                 raise OutputRefused(f"vectors[{number}] is not {output.dimensions} finite numbers")
         return input_units
+
+    def model_of(self, output: EmbedOutput) -> str | None:
+        """What the output names."""
+        return output.model
 
     def evidence(self, usage: Mapping[str, int], units: int, expects: Mapping[str, int]) -> str | None:
         """The number of texts."""

@@ -134,6 +134,10 @@ class Kind:
         """How many of the units a miner worked for: all, unless some are counted of the input alone."""
         return units
 
+    def model_of(self, output: Any) -> str | None:
+        """The model that made an output, as its miner says; none where that is not said."""
+        return None
+
     def text_of(self, output: Any) -> str:
         """The text of an output that may be streamed in parts."""
         raise NotImplementedError
