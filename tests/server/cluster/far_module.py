@@ -84,7 +84,7 @@ class FarModule:
     http_parcel = http_upload
 
     async def http_unread(self, scope: Any, receive: Any, send: Any) -> None:
-        await self.answer(send, b"enough", [])
+        await self.answer(send, b"enough", [(b"connection", b"close")])
 
     async def http_download(self, scope: Any, receive: Any, send: Any) -> None:
         pieces = int(parse_qs(scope["query_string"].decode())["pieces"][0])

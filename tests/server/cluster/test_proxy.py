@@ -209,7 +209,7 @@ async def test_an_upload_past_its_limit_is_the_callers_fault_and_not_the_modules
         assert answer.status == 200
 
 
-async def test_an_answer_before_the_end_of_the_body_ends_the_connection_and_nothing_comes_after_it(pair: Pair) -> None:
+async def test_a_module_that_takes_no_more_of_a_body_ends_the_callers_connection_too(pair: Pair) -> None:
     def answered() -> bytes:
         with socket.create_connection(("127.0.0.1", pair.port), 5) as raw:
             raw.settimeout(5)

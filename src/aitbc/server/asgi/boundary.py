@@ -188,7 +188,6 @@ class _RequestCycle:
 
     __slots__ = (
         *("boundary", "head_only", "is_waiting", "receive", "request_id", "response_sent", "scope", "send", "status"),
-        "streamed_body",
         "unread",
     )
 
@@ -200,7 +199,6 @@ class _RequestCycle:
         self.status = 0
         self.unread = False
         """Parts of the body may still be on their way."""
-        self.streamed_body: StreamedBody | None = None
         self.is_waiting = False
         """Whether it counts among those that wait or stream."""
         self.head_only = scope["method"] == "HEAD"
@@ -294,10 +292,7 @@ class _RequestCycle:
             raise BodyTooLarge(f"The body may have {limit} bytes and has {size}.")
         if raw_limit is not None:
             limits = self.boundary.limits
-            self.streamed_body = body = StreamedBody(
-                self.receive, limit, seconds=limits.body_seconds, total_seconds=limits.upload_seconds
-            )
-            return body
+            return StreamedBody(self.receive, limit, seconds=limits.body_seconds, total_seconds=limits.upload_seconds)
         if size or coding is not None:
             check_media_type(headers.get(b"content-type"))
         content = await self._read_body(limit)
@@ -352,8 +347,6 @@ class _RequestCycle:
             headers += _DEFAULT_HEADERS
         else:
             headers += [pair for pair in _DEFAULT_HEADERS if pair[0] not in present]
-        if self.unread and (self.streamed_body is None or not self.streamed_body.is_complete):
-            headers.append((b"connection", b"close"))  # what is still sent of the body must not be read as a request
         headers.append((b"x-request-id", self.request_id))
         message["headers"] = headers
 
@@ -364,12 +357,14 @@ class _RequestCycle:
         return {"type": "http.disconnect"}
 
     async def _send_problem(self, refusal: AppError) -> None:
-        """Send a problem document."""
+        """Send a problem document, and close the connection where a body may still arrive."""
         if self.status:
             raise refusal
         body = problem(refusal, self.request_id.decode())
         headers = [(name.encode(), value.encode()) for name, value in problem_headers(refusal).items()]
         headers += [(b"content-type", PROBLEM_TYPE.encode()), (b"content-length", str(len(body)).encode())]
+        if self.unread:
+            headers.append((b"connection", b"close"))
         if isinstance(refusal, BodyTooLarge):
             await self._drain()
         self.status = refusal.status

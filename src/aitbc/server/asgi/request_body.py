@@ -46,10 +46,17 @@ class StreamedBody:
             async with asyncio.timeout(min(self.seconds, self.deadline - time.monotonic())):
                 message: Any = await self.receive()
         except TimeoutError:
-            raise BodyTimeout from None
+            raise BodyTimeout(headers={"Connection": "close"}) from None
         if message["type"] == "http.request":
             self.left -= len(message.get("body", b""))
             self.is_complete = not message.get("more_body", False)
             if self.left < 0:
-                raise BodyTooLarge(f"The body may have {self.limit} bytes and has more.")
+                raise BodyTooLarge(
+                    f"The body may have {self.limit} bytes and has more.", headers={"Connection": "close"}
+                )
         return message
+
+
+def is_read(receive: Receive) -> bool:
+    """Whether all of the body has been read that this `receive` streams; one that is not streamed has."""
+    return not isinstance(receive, StreamedBody) or receive.is_complete

@@ -14,6 +14,7 @@ from litestar.types import Receive, Send
 from aitbc.kernel.http.disconnect import DISCONNECT
 from aitbc.kernel.http.guard import loopback_key_of
 from aitbc.server.asgi.access_log import LOGGED_ELSEWHERE
+from aitbc.server.asgi.request_body import is_read
 from aitbc.server.cluster.circuit_breaker import CircuitBreaker, ModuleUnavailable
 from aitbc.server.cluster.peer_client import PeerResponse, RequestBody
 from aitbc.server.cluster.peers import HOST_HEADER, SERVICE_HEADER, SERVICE_REFUSED_HINT, Peer, is_token_refusal
@@ -56,7 +57,7 @@ async def forward(scope: Any, receive: Receive, send: Send, peer: Peer, breaker:
                 raise ModuleUnavailable
             breaker.succeeded()
             state[LOGGED_ELSEWHERE] = True
-            await _send_response(response, send)
+            await _send_response(response, send, is_body_read=is_read(receive))
         finally:
             response.close()
     except OSError as error:
@@ -69,12 +70,12 @@ async def forward(scope: Any, receive: Receive, send: Send, peer: Peer, breaker:
         raise ModuleUnavailable from None
 
 
-async def _send_response(response: PeerResponse, send: Send) -> None:
+async def _send_response(response: PeerResponse, send: Send, *, is_body_read: bool) -> None:
     """Send the response on: at once when its body is buffered, else chunk by chunk."""
     start: Any = {
         "type": "http.response.start",
         "status": response.status,
-        "headers": _response_headers(response.headers),
+        "headers": _response_headers(response.headers, is_body_read=is_body_read),
     }
     await send(start)
     buffered_body = response.buffered_body
@@ -110,9 +111,17 @@ def forwarded_headers(scope: Any, peer: Peer, hidden: frozenset[bytes] = NONE) -
     return headers
 
 
-def _response_headers(head: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    hidden = _with(NOT_RETURNED, _named_in_connection(head))
-    return [pair for pair in head if pair[0] not in hidden]
+def _response_headers(head: Sequence[tuple[bytes, bytes]], *, is_body_read: bool) -> list[tuple[bytes, bytes]]:
+    """The response headers for the caller.
+
+    A module that ends its connection takes no more of the request's body: then the caller's connection ends as well.
+    """
+    named = _named_in_connection(head)
+    hidden = _with(NOT_RETURNED, named)
+    headers = [pair for pair in head if pair[0] not in hidden]
+    if b"close" in named and not is_body_read:
+        headers.append((b"connection", b"close"))
+    return headers
 
 
 def _named_in_connection(head: Sequence[tuple[bytes, bytes]]) -> frozenset[bytes]:
