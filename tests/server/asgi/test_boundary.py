@@ -272,23 +272,6 @@ async def test_a_websocket_from_elsewhere_is_closed() -> None:
     assert sent == [{"type": "websocket.close", "code": 1008, "reason": "foreign_origin"}]
 
 
-async def test_what_waits_is_counted_apart_from_what_is_answered(shelf: Shelf) -> None:
-    app = bounded(shelf, in_flight=2, waiting=2)
-    async with client_of(app) as client:
-        app.waiting = 1
-        for _ in range(2):  # requests that wait need no place among the others, and the others none among them
-            feed = asyncio.create_task(exchange(app, [], "GET", path="/api/v1/shop/feed"))
-            await asyncio.sleep(0.05)
-            assert (app.in_flight, app.waiting) == (0, 2)
-            assert (await client.get("/api/v1/shop/items")).status_code == 200
-            sent = await exchange(app, [], "GET", path="/api/v1/shop/feed")
-            assert (sent[0]["status"], b"retry-after" in dict(sent[0]["headers"])) == (503, True)
-            assert (app.in_flight, app.waiting) == (0, 2)
-            feed.cancel()
-            await asyncio.gather(feed, return_exceptions=True)
-            assert (app.in_flight, app.waiting) == (0, 1)
-
-
 async def test_a_json_body_may_have_what_the_settings_say_and_not_a_byte_more() -> None:
     limit = 12_000_000  # more than the framework's own default
     async with client_of(bounded(Shelf(), body_bytes=limit), **{"content-type": "application/json"}) as client:

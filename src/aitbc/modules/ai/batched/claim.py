@@ -225,7 +225,7 @@ def lease_job(job: JobValue, claim: Claim, at: datetime) -> tuple[AttemptValue, 
         token=job.token,
         miner=claim.miner,
         miner_account=claim.miner_account,
-        started_at=max(at, job.created_at),
+        started_at=at,  # also where the job was created while the clock was ahead: its time to run counts from here
         run_until=run_until,
         expires_at=expires_at,
     )
