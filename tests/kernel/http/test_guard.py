@@ -85,6 +85,10 @@ async def client(keys: Keys, floor: Floor) -> AsyncIterator[httpx.AsyncClient]:
     async def read(who: NamedDependency[Principal]) -> dict[str, str]:
         return {"account": who.account}
 
+    @get("/either", opt={"permission": "things:own", "alternative": "things:read"})
+    async def either() -> str:
+        return "either"
+
     @post("/things", opt={"permission": "things:write"})
     async def write(once: NamedDependency[IdempotencyKey]) -> dict[str, str | None]:
         return await keep(once)
@@ -99,7 +103,7 @@ async def client(keys: Keys, floor: Floor) -> AsyncIterator[httpx.AsyncClient]:
 
     guard = Guard(cast(Identity, keys))
     app = Litestar(
-        [open_door, read, write, pay, mark],
+        [open_door, read, either, write, pay, mark],
         guards=[guard.__call__],
         dependencies=dependencies(),
         **app_options(),
@@ -118,6 +122,11 @@ def by(name: str, once: str | None = None) -> dict[str, str]:
 async def test_open_doors_ask_for_nothing(client: httpx.AsyncClient) -> None:
     assert (await client.get("/open")).status_code == 200
     assert (await client.get("/open", headers=by("nobody"))).status_code == 200
+
+
+async def test_a_route_may_name_a_scope_that_does_as_well(client: httpx.AsyncClient) -> None:
+    found = {name: (await client.get("/either", headers=by(name))).status_code for name in KEYS}
+    assert found == {"wide": 200, "reader": 200, "writer": 403}
 
 
 async def test_the_others_ask_for_one_key_that_counts(client: httpx.AsyncClient) -> None:
@@ -246,7 +255,7 @@ async def test_what_lasts_ends_with_its_key_and_not_while_nobody_can_say(keys: K
         finally:
             left.append("stream")
 
-    @get("/wait", opt={"permission": "things:read", "waits": True})
+    @get("/wait", opt={"permission": "things:own", "alternative": "things:read", "waits": True})
     async def wait() -> None:
         try:
             await asyncio.sleep(60)

@@ -30,6 +30,7 @@ from aitbc.modules.trading.api import (
     PayRent,
     PlaceHold,
     PriceAboveHold,
+    RaiseHold,
     Settlement,
 )
 from aitbc.modules.trading.service import TradingService
@@ -40,7 +41,7 @@ T = TypeVar("T")
 Act = Callable[[TradingService], Awaitable[Any]]
 Expected = type[AppError] | str
 """The refusal of a command, or the state that its hold is in afterwards."""
-KINDS = ("hold", "hold", "hold again", "settle", "settle", "void", "alter", "unknown")
+KINDS = ("hold", "hold", "hold again", "settle", "settle", "void", "raise", "alter", "unknown")
 processes = st.sampled_from([0, 1])
 picks = st.integers(0, 1000)
 commands = st.tuples(st.sampled_from(KINDS), picks, st.integers(1, 1000), picks)
@@ -131,6 +132,9 @@ class LedgerModel(RuleBasedStateMachine):
         if kind == "void":
             expected = self._void(hold)
             return lambda service: service.void(placed.hold, "canceled"), expected, hold
+        if kind == "raise":
+            raising = RaiseHold(hold=placed.hold, payer=placed.payer, amount_units=units)
+            return lambda service: service.raise_hold(raising), self._raise(hold, units), hold
         earner = self.accounts[other % 3]
         if kind == "unknown":
             unknown = a_settlement(a_hold(earner, units), units)
@@ -146,6 +150,18 @@ class LedgerModel(RuleBasedStateMachine):
         self.available[command.payer] -= command.amount_units
         self.held[command.payer] += command.amount_units
         self.holds.append(Placed(command, expires_at=command.expires_at))
+        return "open"
+
+    def _raise(self, hold: Placed, units: int) -> Expected:
+        more = units - hold.command.amount_units
+        if hold.state != "open":
+            return HoldNotOpen
+        if more > 0:
+            if more > self.available[hold.command.payer]:
+                return InsufficientFunds
+            self.available[hold.command.payer] -= more
+            self.held[hold.command.payer] += more
+            hold.command = replace(hold.command, amount_units=units)
         return "open"
 
     def _settle(self, hold: Placed, price: int, earner: str) -> Expected:

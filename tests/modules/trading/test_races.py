@@ -15,7 +15,7 @@ from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock, ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
-from aitbc.modules.trading.api import HoldNotOpen, InsufficientFunds, PayRent, PlaceHold, SettleHold
+from aitbc.modules.trading.api import HoldNotOpen, InsufficientFunds, PayRent, PlaceHold, RaiseHold, SettleHold
 from aitbc.modules.trading.service import TradingService
 from tests.modules.trading.make import (
     ADMIN,
@@ -75,6 +75,11 @@ def rent(command: PayRent) -> Act:
 
 def void(hold: str) -> Act:
     return lambda trading: trading.void(hold, "canceled")
+
+
+def raise_to(hold: PlaceHold, units: int) -> Act:
+    command = RaiseHold(hold=hold.hold, payer=hold.payer, amount_units=units)
+    return lambda trading: trading.raise_hold(command)
 
 
 def prolong(hold: str) -> Act:
@@ -182,6 +187,34 @@ async def _one_race(first: TradingService, second: TradingService, pair: list[st
         assert len(refused) == (paying and "expire" not in pair) or "expire" in pair
 
 
+@pytest.mark.parametrize(
+    "pair", ["raise settle", "settle raise", "raise void", "void raise", "raise expire", "expire raise", "raise raise"]
+)
+async def test_a_hold_that_is_raised_while_it_ends_pays_and_returns_the_same(isolated: Target, pair: str) -> None:
+    async with two_processes(isolated) as (first, second):
+        for lead, then in ((0, 2), (1, 4), (2, 2), (3, 5), (4, 2), (6, 4)):
+            payer, miner = await funded(first, 20), await funded(first, 1)
+            hold = a_hold(payer, 10, lasts=timedelta(hours=1))
+            await first.hold(hold)
+            if "expire" in pair:
+                clock.move(timedelta(hours=2))
+            makes = {
+                "settle": settle(a_settlement(hold, 7, miner_account=miner, miner=ids.new_id("mnr"))),
+                "void": void(hold.hold),
+                "expire": expire(),
+                "raise": raise_to(hold, 15),
+            }
+            one, other = (makes[name] for name in pair.split())
+            outcomes = await interleaved(first, second, (one, other), lead, then)
+            refused = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+            assert {type(refusal) for refusal in refused} <= {HoldNotOpen}
+            balance = await first.balance(payer)
+            expected = (13, 0) if "settle" in pair else (5, 15) if pair == "raise raise" else (20, 0)
+            assert (balance.available_units, balance.held_units) == expected
+        await require_sound(first)
+        clock.reset()
+
+
 async def _require_one(trading: TradingService, pair: list[str], outcomes: tuple[Any, Any], hold: str) -> None:
     """Of one that was prolonged in time the money is still held; of one that ended before, it is not said to be."""
     prolonged = outcomes[pair.index("prolong")]
@@ -225,6 +258,7 @@ async def _prepared(trading: TradingService, command: str) -> tuple[Act, Callabl
         "settle": settle(settlement),
         "rent": rent(a_rent(hold, 40, owner=miner)),
         "void": void(hold.hold),
+        "raise": raise_to(hold, 60),
         "prolong": prolong(hold.hold),
         "expire": expire(),
         "deposit": lambda service: service.deposits.deposit(ADMIN, payer, 5, "gift", key),
@@ -237,7 +271,19 @@ async def _prepared(trading: TradingService, command: str) -> tuple[Act, Callabl
 
 @pytest.mark.parametrize(
     "command",
-    ["hold", "settle", "rent", "void", "prolong", "expire", "deposit", "correct settlement", "correct grant", "seal"],
+    [
+        "hold",
+        "settle",
+        "rent",
+        "void",
+        "raise",
+        "prolong",
+        "expire",
+        "deposit",
+        "correct settlement",
+        "correct grant",
+        "seal",
+    ],
 )
 async def test_whichever_statement_fails_nothing_has_happened(empty: Target, command: str) -> None:
     async with trading_on(empty, database=ProbedDatabase) as trading:

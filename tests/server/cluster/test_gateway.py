@@ -42,6 +42,26 @@ async def test_what_came_bare_to_the_port_of_a_module_is_counted_under_its_route
 
 
 @pytest.mark.parametrize(
+    ("path", "reached"),
+    [
+        *(("/healthz", "/healthz"), ("/readyz", "/readyz"), ("/version", "/version")),
+        *(("/health", "/coordinator/health"), ("/v1/health", "/coordinator/v1/health")),
+        *(("/health/live", "/coordinator/health/live"), ("/v1/jobs", "/coordinator/v1/jobs")),
+    ],
+)
+@pytest.mark.parametrize("port", [8011, 8000])
+async def test_the_ports_of_the_coordinator_answer_for_their_health(port: int, path: str, reached: str) -> None:
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["path"])
+
+    places: Any = SimpleNamespace(ports={8011: ("gpu", "ai"), 8000: ("gpu", "ai")}, trusting_ports={})
+    await Gateway(app, places, {}, lambda method, path: None, None)(a_scope(path, port), None, None)  # type: ignore[arg-type]
+    assert seen == [reached]
+
+
+@pytest.mark.parametrize(
     ("path", "module"),
     [
         *(("/gpu", "gpu"), ("/gpu/v1/miners", "gpu"), ("/ai/jobs", "ai"), ("/plugin/x", "plugins")),
