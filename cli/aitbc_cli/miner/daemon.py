@@ -8,7 +8,7 @@ import signal
 from contextlib import suppress
 from typing import Any
 
-from aitbc.kernel.primitives.tasks import is_set_within
+from aitbc.kernel.primitives.tasks import cancel_and_wait, is_set_within
 from aitbc_cli.miner.client import LEASES, Fields, MinerClient, Refused, Unreachable, backoff_seconds
 from aitbc_cli.miner.enrolment import enrolled
 from aitbc_cli.miner.event_log import EventLog
@@ -26,8 +26,11 @@ CHECK_SECONDS = 60.0
 READINGS_EVERY = 6
 """Every so many heartbeats carry fresh readings of a machine without a GPU; with one, each does."""
 FAULT_LENGTH = 128
+WATCH_AFTER_SECONDS = 0.5
+"""How old work is when its lease begins to be watched: shorter work costs no request more."""
 LEAVING_SECONDS = 5.0
 WORK: Fields = {**LEASES, "status": str}
+ENDED: Fields = {"ended": list}
 HEARTBEAT: Fields = {**LEASES, "heartbeat_seconds": (int, float)}
 REJECTIONS = frozenset({401, 403, 404, 409, 426})
 """Statuses of a heartbeat's answer after which the miner ends: its key, its version or its record is refused."""
@@ -54,6 +57,8 @@ class Daemon:
         self._offered: dict[str, Any] | None = None
         """The capabilities that the server has."""
         self._check_now = asyncio.Event()
+        self._watch_now = asyncio.Event()
+        """Work has become old enough to be watched."""
 
     async def run(self) -> int:
         """Work until a signal; gives the exit code. Raises `MinerFailed`."""
@@ -168,12 +173,13 @@ class Daemon:
             if lease["attempt"] not in self._tasks:
                 await Task(lease, self._miner, self._client, self._home, self._event_log).release(reason)
 
-    # Work: three loops beside the tasks
+    # Work: four loops beside the tasks
 
     async def _work(self) -> None:
         await self._heartbeat()
         polling = asyncio.create_task(self._poll_loop())
-        beside = [asyncio.create_task(self._heartbeat_loop()), asyncio.create_task(self._check_loop())]
+        loops = (self._heartbeat_loop, self._watch_loop, self._check_loop)
+        beside = [asyncio.create_task(loop()) for loop in loops]
         stop = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({polling, *beside, stop}, return_when=asyncio.FIRST_COMPLETED)
         for task in (polling, *beside):
@@ -227,6 +233,60 @@ class Daemon:
                 self._event_log.note("task_broke", attempt=task.attempt, reason=repr(error))
 
         running.add_done_callback(ended)
+        if not task.streams:  # what streams asks with each part whether to go on
+            asyncio.get_running_loop().call_at(task.begun_at + WATCH_AFTER_SECONDS, self._watch_now.set)
+
+    async def _watch_loop(self) -> None:
+        """Wait beside the work for word that a lease is over, and end its work then, not at the next heartbeat."""
+        over: set[str] = set()
+        failures = 0
+        while True:
+            await self._watch_now.wait()
+            self._watch_now.clear()
+            watched = self._old_work() - over
+            if not watched:
+                continue
+            try:
+                ended = await self._watch(watched)
+                failures = 0
+            except Unreachable:
+                await asyncio.sleep(backoff_seconds(failures))
+                failures += 1
+                ended = set()
+            except Refused as refused:
+                self._event_log.note("watch_refused", code=refused.code)  # an older server: its heartbeats tell
+                await asyncio.Event().wait()
+                raise AssertionError("never set") from None
+            over = (over | ended) & set(self._tasks)
+            if ended & set(self._tasks):
+                await self._heartbeat()
+            self._watch_now.set()
+
+    async def _watch(self, attempts: set[str]) -> set[str]:
+        """Those of the leases that are over; none after a while, or when there is other work to watch."""
+        body = {"leases": sorted(attempts), "wait_seconds": POLL_SECONDS}
+        path, seconds = "/gpu/leases/watch", POLL_SECONDS + 15
+        asking = asyncio.create_task(self._client.call("POST", path, body, expects=ENDED, seconds=seconds))
+        more = asyncio.create_task(self._other_work(attempts))
+        try:
+            await asyncio.wait({asking, more}, return_when=asyncio.FIRST_COMPLETED)
+            return set(asking.result()["ended"]) if asking.done() else set()
+        finally:
+            await cancel_and_wait([asking, more])
+
+    async def _other_work(self, watched: set[str]) -> None:
+        """Wait until there is old work that is not watched."""
+        while True:
+            await self._watch_now.wait()
+            if not self._old_work() <= watched:
+                return
+            self._watch_now.clear()
+
+    def _old_work(self) -> set[str]:
+        """The attempts that are worked on for so long that their leases are watched."""
+        begun_by = asyncio.get_running_loop().time() - WATCH_AFTER_SECONDS
+        tasks = [task for task, _ in self._tasks.values()]
+        return {task.attempt for task in tasks if task.begun_at <= begun_by and not task.streams}
 
     async def _heartbeat_loop(self) -> None:
         count = 0

@@ -1,6 +1,7 @@
 """The miner as its owner runs it: it joins, works, survives what happens to it and to the server, and leaves nothing behind."""
 
 import json
+import os
 import secrets
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.request import Request
@@ -15,6 +17,7 @@ from urllib.request import Request
 import pytest
 
 from tests.chaos.server_process import ServerProcess, children_of
+from tests.cli.miner.test_command import gone, sleepers
 from tests.server.runtime.test_serve import free_port
 
 START = """
@@ -237,6 +240,29 @@ def test_canceled_work_is_stopped(market: Market) -> None:
 
 def _cancel(market: Market, job: str) -> None:
     assert market.ask(f"/api/v1/ai/jobs/{job}/cancel", method="POST")["state"] == "canceled"
+
+
+def test_canceled_work_is_gone_within_a_second_whatever_the_heartbeat(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path / "state", free_port())  # heartbeats every ten seconds
+    server.start()
+    (tmp_path / "miners").mkdir()
+    market = Market(server, tmp_path / "miners")
+    try:
+        market.start(token=market.token(), slots=1)
+        for number, wait in enumerate((0.0, 1.5)):  # before its lease is watched, and while it is
+            nap = f"28.{os.getpid()}{number}"
+            job = market.submit(f"exec sleep {nap}")
+            market.until(partial(sleepers, nap))
+            time.sleep(wait)
+            began = time.monotonic()
+            _cancel(market, job)
+            assert gone(nap), market.log()
+            assert time.monotonic() - began < 1.5, market.log()  # a busy machine has half a second more
+        follow = market.submit("echo next")
+        assert market.until_state(follow, "succeeded")["output"]["stdout"] == "next\n"
+    finally:
+        market.close()
+        server.stop()
 
 
 def test_a_large_output_travels_as_an_artifact(market: Market) -> None:

@@ -7,6 +7,7 @@ Each part has a state of its own; arrows point at the parts that one uses.
         ├─────────► job_queue ──► wakeups            jobs ──► wakeups
         └─────────► live_bookings ◄── booked_jobs    booking_ends ──► attempts
     dispatch ─────► wakeups, attempts                job_events ──► jobs, job_logs, output_parts, wakeups
+    lease_watch ──► wakeups
     results ──────► verification ──► jobs, artifacts, output_parts
         └─────────► attempts ──► payments, wakeups, durations
     runs ──► stops ──► attempts ◄── sweeper, holds   retention ──► artifacts, wakeups
@@ -47,6 +48,7 @@ from aitbc.modules.ai.service.job_events import JobEvents
 from aitbc.modules.ai.service.job_logs import JobLogs
 from aitbc.modules.ai.service.job_queue import JobQueue
 from aitbc.modules.ai.service.jobs import Jobs
+from aitbc.modules.ai.service.lease_watch import LeaseWatch
 from aitbc.modules.ai.service.live_bookings import LiveBookings
 from aitbc.modules.ai.service.metrics import measure
 from aitbc.modules.ai.service.output_parts import OutputParts
@@ -99,6 +101,7 @@ class AiService:
         # From the miner's side
         self.attempts = Attempts(db, self.payments, self.wakeups, self.durations)
         self.dispatch = Dispatch(db, dealer, self.wakeups, self.attempts)
+        self.lease_watch = LeaseWatch(db, self.wakeups)
         verification = Verification(self.jobs, self.artifacts, self.output_parts)
         self.results = Results(db, self.attempts, verification, self.payments)
         # What ends jobs otherwise
@@ -140,6 +143,10 @@ class AiService:
     async def renew(self, miner: str, renewals: Sequence[Renewal]) -> Sequence[LeaseStatus]:
         """Extend leases; answers for each what became of it."""
         return await self.dispatch.renew(miner, renewals)
+
+    async def until_over(self, miner: str, attempts: Sequence[str], wait_seconds: float) -> Sequence[str]:
+        """Those of a miner's leases that are over or that are to stop; waits for the first, and answers none in time."""
+        return await self.lease_watch.until_over(miner, attempts, wait_seconds)
 
     async def complete(self, result: Result) -> Outcome:
         """Accept a result, pay for it and answer; repeating it answers the same."""
