@@ -17,6 +17,7 @@ from urllib.request import Request
 import pytest
 
 from tests.chaos.server_process import ServerProcess, children_of
+from tests.cli.miner.fake_nvml import FakeNvml, python_with_torch
 from tests.cli.miner.test_command import gone, sleepers
 from tests.server.runtime.test_serve import free_port
 
@@ -263,6 +264,54 @@ def test_canceled_work_is_gone_within_a_second_whatever_the_heartbeat(tmp_path: 
     finally:
         market.close()
         server.stop()
+
+
+@pytest.fixture
+def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
+    """Two GPUs, for the miners that are started."""
+    (tmp_path / "lib").mkdir()
+    made = FakeNvml(tmp_path / "lib", monkeypatch)
+    made.count(2)
+    return made
+
+
+def gpu_programs(folder: Path, torch: str = "") -> dict[str, Any]:
+    """A shell and a Python with a PyTorch."""
+    programs = {"sh": ["/bin/sh", "-c"], "python": [python_with_torch(folder, torch), "-c"]}
+    return {"command": {"programs": programs} | ({"user": "root"} if os.getuid() == 0 else {})}
+
+
+def test_a_miner_shows_and_offers_its_gpus_as_they_are_now(market: Market, gpus: FakeNvml) -> None:
+    market.start(token=market.token(), kinds=gpu_programs(gpus.folder), slots=1)
+
+    def seen() -> Any:
+        [miner] = market.ask("/api/v1/gpu/miners?status=online")["data"]
+        return miner
+
+    def device(index: int) -> Any:
+        return seen()["inventory"]["devices"][index]
+
+    market.until(lambda: seen()["gpu_models"] == ["Card 0", "Card 1"])
+    assert (seen()["device"], seen()["vram_mib"]) == ("gpu", 81_079)
+    gpus.change(0, used=53 << 30, gpu=100, power=686_000, reasons=4)
+    market.until(lambda: device(0)["utilization"] == 100.0, 5)
+    now = device(0)
+    readings = now["memory_used_mib"], now["memory_reserved_mib"], now["power_watts"], now["brake_reasons"]
+    assert readings == (53 * 1024, 480, 686.0, ["power_cap"])
+    gpus.change(0, fails={"nvmlDeviceGetHandleByIndex": 15})
+    market.until(lambda: seen()["gpu_models"] == ["Card 1"], 5)
+    lost = device(0)
+    assert (lost["fault"], lost["uuid"], lost["utilization"]) == ("GPU is lost", "GPU-00000000", None)
+    job = market.until_state(market.submit("echo $CUDA_VISIBLE_DEVICES"), "succeeded")
+    assert job["output"]["stdout"] == "GPU-00000001\n"
+    gpus.count(2)
+    market.until(lambda: seen()["gpu_models"] == ["Card 0", "Card 1"])
+
+
+def test_a_miner_whose_programs_cannot_use_its_gpus_says_why(market: Market, gpus: FakeNvml) -> None:
+    miner = market.start(token=market.token(), kinds=gpu_programs(gpus.folder, "init"))
+    assert miner.wait(30) == 1
+    assert "CUDA driver initialization failed" in market.log()
 
 
 def test_a_large_output_travels_as_an_artifact(market: Market) -> None:
