@@ -87,7 +87,7 @@ class Daemon:
 
     async def _start(self) -> None:
         self._look()  # programs are tried on the GPUs that there are
-        statuses = await self._pool.start()
+        statuses = await self._unless_stopped(self._pool.start())
         self._record_kinds(statuses)
         if not self._usable:
             reasons = "; ".join(f"{kind}: {status.message}" for kind, status in statuses.items())
@@ -109,14 +109,14 @@ class Daemon:
         await self._unless_stopped(self._recover())
 
     async def _unless_stopped(self, work: Any) -> Any:
-        """The outcome of what is retried until the server answers. A signal ends the wait: raises `MinerFailed`."""
+        """The outcome of what may take long, as a server that does not answer. A signal ends it: raises `MinerFailed`."""
         task, stop = asyncio.ensure_future(work), asyncio.ensure_future(self._stopping.wait())
         await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
         if not task.done():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            raise MinerFailed("stopped before the server answered", 130)
+            raise MinerFailed("stopped before it could begin to work", 130)
         return task.result()
 
     def _record_kinds(self, statuses: dict[str, KindStatus]) -> None:
