@@ -23,6 +23,8 @@ from aitbc_cli.miner.task import Task, deliver
 POLL_SECONDS = 25.0
 CHECK_SECONDS = 60.0
 """How often a kind of work that could not be done here is checked again."""
+TIMER_SECONDS = 0.01
+"""How much too early a timer may be."""
 READINGS_EVERY = 6
 """Every so many heartbeats carry fresh readings of a machine without a GPU; with one, each does."""
 FAULT_LENGTH = 128
@@ -247,7 +249,7 @@ class Daemon:
             if not watched:
                 continue
             try:
-                ended = await self._watch(watched)
+                ended = await self._watch(watched, over)
                 failures = 0
             except Unreachable:
                 await asyncio.sleep(backoff_seconds(failures))
@@ -258,33 +260,33 @@ class Daemon:
                 await asyncio.Event().wait()
                 raise AssertionError("never set") from None
             over = (over | ended) & set(self._tasks)
-            if ended & set(self._tasks):
+            if any(not self._tasks[attempt][0].delivering for attempt in ended & set(self._tasks)):
                 await self._heartbeat()
             self._watch_now.set()
 
-    async def _watch(self, attempts: set[str]) -> set[str]:
+    async def _watch(self, attempts: set[str], over: set[str]) -> set[str]:
         """Those of the leases that are over; none after a while, or when there is other work to watch."""
         body = {"leases": sorted(attempts), "wait_seconds": POLL_SECONDS}
         path, seconds = "/gpu/leases/watch", POLL_SECONDS + 15
         asking = asyncio.create_task(self._client.call("POST", path, body, expects=ENDED, seconds=seconds))
-        more = asyncio.create_task(self._other_work(attempts))
+        more = asyncio.create_task(self._other_work(attempts | over))
         try:
             await asyncio.wait({asking, more}, return_when=asyncio.FIRST_COMPLETED)
             return set(asking.result()["ended"]) if asking.done() else set()
         finally:
             await cancel_and_wait([asking, more])
 
-    async def _other_work(self, watched: set[str]) -> None:
-        """Wait until there is old work that is not watched."""
+    async def _other_work(self, known: set[str]) -> None:
+        """Wait until there is old work beside this."""
         while True:
             await self._watch_now.wait()
-            if not self._old_work() <= watched:
+            if not self._old_work() <= known:
                 return
             self._watch_now.clear()
 
     def _old_work(self) -> set[str]:
         """The attempts that are worked on for so long that their leases are watched."""
-        begun_by = asyncio.get_running_loop().time() - WATCH_AFTER_SECONDS
+        begun_by = asyncio.get_running_loop().time() - WATCH_AFTER_SECONDS + TIMER_SECONDS
         tasks = [task for task, _ in self._tasks.values()]
         return {task.attempt for task in tasks if task.begun_at <= begun_by and not task.streams}
 
