@@ -8,6 +8,7 @@ import signal
 from contextlib import suppress
 from typing import Any
 
+from aitbc.kernel.primitives.tasks import cancel_and_wait
 from aitbc_cli.miner.client import LEASES, Fields, MinerClient, Refused, Unreachable, backoff_seconds
 from aitbc_cli.miner.enrolment import enrolled
 from aitbc_cli.miner.event_log import EventLog
@@ -21,11 +22,16 @@ from aitbc_cli.miner.options import MinerFailed, Options
 from aitbc_cli.miner.task import Task, deliver
 
 POLL_SECONDS = 25.0
+TIMER_SECONDS = 0.01
+"""How much too early a timer may be."""
 READINGS_EVERY = 6
 """Every so many heartbeats carry fresh readings of a machine without a GPU; with one, each does."""
 FAULT_LENGTH = 128
+WATCH_AFTER_SECONDS = 0.5
+"""How old work is when its lease begins to be watched: shorter work costs no request more."""
 LEAVING_SECONDS = 5.0
 WORK: Fields = {**LEASES, "status": str}
+ENDED: Fields = {"ended": list}
 HEARTBEAT: Fields = {**LEASES, "heartbeat_seconds": (int, float)}
 REJECTIONS = frozenset({401, 403, 404, 409, 426})
 """Statuses of a heartbeat's answer after which the miner ends: its key, its version or its record is refused."""
@@ -51,6 +57,8 @@ class Daemon:
         self._nvml = Nvml()
         self._offered: dict[str, Any] | None = None
         """The capabilities that the server has."""
+        self._watch_now = asyncio.Event()
+        """Work has become old enough to be watched."""
 
     async def run(self) -> int:
         """Work until a signal; gives the exit code. Raises `MinerFailed`."""
@@ -79,7 +87,7 @@ class Daemon:
 
     async def _start(self) -> None:
         self._look()  # programs are tried on the GPUs that there are
-        await self._kinds.start()
+        await self._unless_stopped(self._kinds.start())
         found = self._look()
         credentials = await self._unless_stopped(enrolled(self._options, self._home, found, self._offer(found)))
         await self._client.close()
@@ -98,14 +106,14 @@ class Daemon:
         await self._unless_stopped(self._recover())
 
     async def _unless_stopped(self, work: Any) -> Any:
-        """The outcome of what is retried until the server answers. A signal ends the wait: raises `MinerFailed`."""
+        """The outcome of what may take long, as a server that does not answer. A signal ends it: raises `MinerFailed`."""
         task, stop = asyncio.ensure_future(work), asyncio.ensure_future(self._stopping.wait())
         await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
         if not task.done():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            raise MinerFailed("stopped before the server answered", 130)
+            raise MinerFailed("stopped before it could begin to work", 130)
         return task.result()
 
     def _look(self) -> dict[str, Any]:
@@ -156,12 +164,13 @@ class Daemon:
             if lease["attempt"] not in self._tasks:
                 await Task(lease, self._miner, self._client, self._home, self._event_log).release(reason)
 
-    # Work: three loops beside the tasks
+    # Work: four loops beside the tasks
 
     async def _work(self) -> None:
         await self._heartbeat()
         polling = asyncio.create_task(self._poll_loop())
-        beside = [asyncio.create_task(self._heartbeat_loop()), asyncio.create_task(self._check_loop())]
+        loops = (self._heartbeat_loop, self._watch_loop, self._check_loop)
+        beside = [asyncio.create_task(loop()) for loop in loops]
         stop = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({polling, *beside, stop}, return_when=asyncio.FIRST_COMPLETED)
         for task in (polling, *beside):
@@ -217,6 +226,60 @@ class Daemon:
                 self._event_log.note("task_broke", attempt=task.attempt, reason=repr(error))
 
         running.add_done_callback(ended)
+        if not task.streams:  # what streams asks with each part whether to go on
+            asyncio.get_running_loop().call_at(task.begun_at + WATCH_AFTER_SECONDS, self._watch_now.set)
+
+    async def _watch_loop(self) -> None:
+        """Wait beside the work for word that a lease is over, and end its work then, not at the next heartbeat."""
+        over: set[str] = set()
+        failures = 0
+        while True:
+            await self._watch_now.wait()
+            self._watch_now.clear()
+            watched = self._old_work() - over
+            if not watched:
+                continue
+            try:
+                ended = await self._watch(watched, over)
+                failures = 0
+            except Unreachable:
+                await asyncio.sleep(backoff_seconds(failures))
+                failures += 1
+                ended = set()
+            except Refused as refused:
+                self._event_log.note("watch_refused", code=refused.code)  # an older server: its heartbeats tell
+                await asyncio.Event().wait()
+                raise AssertionError("never set") from None
+            over = (over | ended) & set(self._tasks)
+            if any(not self._tasks[attempt][0].delivering for attempt in ended & set(self._tasks)):
+                await self._heartbeat()
+            self._watch_now.set()
+
+    async def _watch(self, attempts: set[str], over: set[str]) -> set[str]:
+        """Those of the leases that are over; none after a while, or when there is other work to watch."""
+        body = {"leases": sorted(attempts), "wait_seconds": POLL_SECONDS}
+        path, seconds = "/gpu/leases/watch", POLL_SECONDS + 15
+        asking = asyncio.create_task(self._client.call("POST", path, body, expects=ENDED, seconds=seconds))
+        more = asyncio.create_task(self._other_work(attempts | over))
+        try:
+            await asyncio.wait({asking, more}, return_when=asyncio.FIRST_COMPLETED)
+            return set(asking.result()["ended"]) if asking.done() else set()
+        finally:
+            await cancel_and_wait([asking, more])
+
+    async def _other_work(self, known: set[str]) -> None:
+        """Wait until there is old work beside this."""
+        while True:
+            await self._watch_now.wait()
+            if not self._old_work() <= known:
+                return
+            self._watch_now.clear()
+
+    def _old_work(self) -> set[str]:
+        """The attempts that are worked on for so long that their leases are watched."""
+        begun_by = asyncio.get_running_loop().time() - WATCH_AFTER_SECONDS + TIMER_SECONDS
+        tasks = [task for task, _ in self._tasks.values()]
+        return {task.attempt for task in tasks if task.begun_at <= begun_by and not task.streams}
 
     async def _heartbeat_loop(self) -> None:
         count = 0

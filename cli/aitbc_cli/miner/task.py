@@ -37,6 +37,7 @@ class Task:
         self.lease = lease
         self.attempt: str = lease["attempt"]
         self.progress: float | None = None
+        self.begun_at = asyncio.get_running_loop().time()
         self.delivering = False
         """The work is done; only the answer is missing."""
         self.failure: Failure | None = None
@@ -47,6 +48,11 @@ class Task:
         self._event_log = event_log
         self._log = LogLines()
         self._parts = OutputParts(client, self.attempt, lease["token"]) if lease["kind"] in STREAMED else None
+
+    @property
+    def streams(self) -> bool:
+        """Whether the output is sent in parts while the work goes on."""
+        return self._parts is not None
 
     @property
     def renewal(self) -> dict[str, Any]:

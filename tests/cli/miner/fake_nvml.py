@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-SOURCE = Path(__file__).parent / "fakes" / "pynvml.py"
+FAKES = Path(__file__).parent / "fakes"
+SOURCE = FAKES / "pynvml.py"
 
 
 class FakeNvml:
@@ -39,6 +40,16 @@ class FakeNvml:
         changed = self.devices[index] | changes
         self.devices[index] = {name: value for name, value in changed.items() if value is not None}
         self.module.write(self.folder, self.devices)
+
+
+def python_with_torch(folder: Path, mode: str = "") -> str:
+    """A Python that finds the tests' PyTorch, which fails where `mode` says so."""
+    shutil.copy(FAKES / "torch.py", folder)
+    (folder / "torch.mode").write_text(mode)
+    python = folder / "python3"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={folder} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    return str(python)
 
 
 def _loaded(path: Path) -> ModuleType:

@@ -1,6 +1,7 @@
 """The miner as its owner runs it: it joins, works, survives what happens to it and to the server, and leaves nothing behind."""
 
 import json
+import os
 import secrets
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.request import Request
@@ -16,6 +18,8 @@ import pytest
 
 from tests.chaos.server_process import ServerProcess, children_of
 from tests.cli.miner.chat_engine import Engine
+from tests.cli.miner.fake_nvml import FakeNvml, python_with_torch
+from tests.cli.miner.test_command import gone, sleepers
 from tests.server.runtime.test_serve import free_port
 
 START = """
@@ -238,6 +242,77 @@ def test_canceled_work_is_stopped(market: Market) -> None:
 
 def _cancel(market: Market, job: str) -> None:
     assert market.ask(f"/api/v1/ai/jobs/{job}/cancel", method="POST")["state"] == "canceled"
+
+
+def test_canceled_work_is_gone_within_a_second_whatever_the_heartbeat(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path / "state", free_port())  # heartbeats every ten seconds
+    server.start()
+    (tmp_path / "miners").mkdir()
+    market = Market(server, tmp_path / "miners")
+    try:
+        market.start(token=market.token(), slots=1)
+        for number, wait in enumerate((0.0, 1.5)):  # before its lease is watched, and while it is
+            nap = f"28.{os.getpid()}{number}"
+            job = market.submit(f"exec sleep {nap}")
+            market.until(partial(sleepers, nap))
+            time.sleep(wait)
+            began = time.monotonic()
+            _cancel(market, job)
+            assert gone(nap), market.log()
+            assert time.monotonic() - began < 1.5, market.log()  # a busy machine has half a second more
+        follow = market.submit("echo next")
+        assert market.until_state(follow, "succeeded")["output"]["stdout"] == "next\n"
+    finally:
+        market.close()
+        server.stop()
+
+
+@pytest.fixture
+def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
+    """Two GPUs, for the miners that are started."""
+    (tmp_path / "lib").mkdir()
+    made = FakeNvml(tmp_path / "lib", monkeypatch)
+    made.count(2)
+    return made
+
+
+def gpu_programs(folder: Path, torch: str = "") -> dict[str, Any]:
+    """A shell and a Python with a PyTorch."""
+    programs = {"sh": ["/bin/sh", "-c"], "python": [python_with_torch(folder, torch), "-c"]}
+    return {"command": {"programs": programs} | ({"user": "root"} if os.getuid() == 0 else {})}
+
+
+def test_a_miner_shows_and_offers_its_gpus_as_they_are_now(market: Market, gpus: FakeNvml) -> None:
+    market.start(token=market.token(), kinds=gpu_programs(gpus.folder), slots=1)
+
+    def seen() -> Any:
+        [miner] = market.ask("/api/v1/gpu/miners?status=online")["data"]
+        return miner
+
+    def device(index: int) -> Any:
+        return seen()["inventory"]["devices"][index]
+
+    market.until(lambda: seen()["gpu_models"] == ["Card 0", "Card 1"])
+    assert (seen()["device"], seen()["vram_mib"]) == ("gpu", 81_079)
+    gpus.change(0, used=53 << 30, gpu=100, power=686_000, reasons=4)
+    market.until(lambda: device(0)["utilization"] == 100.0, 5)
+    now = device(0)
+    readings = now["memory_used_mib"], now["memory_reserved_mib"], now["power_watts"], now["brake_reasons"]
+    assert readings == (53 * 1024, 480, 686.0, ["power_cap"])
+    gpus.change(0, fails={"nvmlDeviceGetHandleByIndex": 15})
+    market.until(lambda: seen()["gpu_models"] == ["Card 1"], 5)
+    lost = device(0)
+    assert (lost["fault"], lost["uuid"], lost["utilization"]) == ("GPU is lost", "GPU-00000000", None)
+    job = market.until_state(market.submit("echo $CUDA_VISIBLE_DEVICES"), "succeeded")
+    assert job["output"]["stdout"] == "GPU-00000001\n"
+    gpus.count(2)
+    market.until(lambda: seen()["gpu_models"] == ["Card 0", "Card 1"])
+
+
+def test_a_miner_whose_programs_cannot_use_its_gpus_says_why(market: Market, gpus: FakeNvml) -> None:
+    miner = market.start(token=market.token(), kinds=gpu_programs(gpus.folder, "init"))
+    assert miner.wait(30) == 1
+    assert "CUDA driver initialization failed" in market.log()
 
 
 def test_a_large_output_travels_as_an_artifact(market: Market) -> None:

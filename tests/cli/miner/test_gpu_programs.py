@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,11 +14,10 @@ from aitbc_cli.miner.executors.cgroup import cgroup_parent
 from aitbc_cli.miner.executors.gpu_canary import machine_fault
 from aitbc_cli.miner.executors.pool import ExecutorPool, KindStatus, Outcome, Work
 from aitbc_cli.miner.inventory import inventory
-from tests.cli.miner.fake_nvml import FakeNvml
+from tests.cli.miner.fake_nvml import FakeNvml, python_with_torch
 from tests.scale import scaled
 
 MIB = 1 << 20
-FAKES = Path(__file__).parent / "fakes"
 Start = Callable[..., tuple[ExecutorPool, KindStatus]]
 
 
@@ -38,14 +36,10 @@ def start(
     places = tmp_path / "torch", tmp_path / "scratch"
     for place in places:
         place.mkdir()
-    python = places[0] / "python3"
-    python.write_text(f'#!/bin/sh\nPYTHONPATH={places[0]} exec {sys.executable} "$@"\n')
-    python.chmod(0o755)
-    shutil.copy(FAKES / "torch.py", places[0])
 
     def started(torch: str = "", *, slots: int = 1, **options: Any) -> tuple[ExecutorPool, KindStatus]:
-        (places[0] / "torch.mode").write_text(torch)
-        command = {"programs": {"sh": ["/bin/sh", "-c"], "python": [str(python), "-c"]}, **options}
+        python = python_with_torch(places[0], torch)
+        command = {"programs": {"sh": ["/bin/sh", "-c"], "python": [python, "-c"]}, **options}
         command |= {"user": "root"} if os.getuid() == 0 else {}  # another user finds no Python here
         pool = ExecutorPool(slots=slots, kinds={"command": command}, scratch=places[1])
         pools.append(pool)

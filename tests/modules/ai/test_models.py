@@ -90,7 +90,9 @@ async def test_a_claim_that_waits_gets_no_job_of_a_model_that_its_miner_gave_up(
         for worker in (one, other):
             await announce(market, worker)
         waiting = asyncio.create_task(one.claim(wait_seconds=20.0))
-        while not len(market.ai.wakeups.miners):
+        for _ in range(500):
+            if len(market.ai.wakeups.miners):
+                break
             await asyncio.sleep(0.01)
         one.capabilities = chatter(market, "n").capabilities
         await announce(market, one, version=2)

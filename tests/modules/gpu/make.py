@@ -85,6 +85,12 @@ class Rig:
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
+    async def watch(self, lease: dict[str, Any], wait_seconds: float) -> list[str]:
+        """A watch over a lease that is answered."""
+        answer = await self.call("POST", "/leases/watch", {"leases": [lease["attempt"]], "wait_seconds": wait_seconds})
+        assert answer.status_code == 200, answer.text
+        return list(answer.json()["ended"])
+
     async def take(self) -> dict[str, Any]:
         """The one job that waits."""
         (lease,) = (await self.poll())["leases"]

@@ -343,3 +343,53 @@ async def test_the_operator_sees_the_fleet_in_the_metrics(fleet: Fleet) -> None:
     figures = (await (await fleet.stage.admin()).get("/metrics")).text
     assert 'aitbc_miners{state="online",trust="newcomer"}' in figures
     assert "aitbc_miner_heartbeat_age_seconds " in figures
+
+
+async def test_a_miner_that_watches_its_lease_is_told_at_once_that_it_is_over(fleet: Fleet) -> None:
+    rig = await fleet.rig(await fleet.owner())
+    buyer = await fleet.owner(funds="10")
+    job = await fleet.submit(buyer)
+    lease = await rig.take()
+    watching = asyncio.create_task(rig.watch(lease, wait_seconds=20))
+    await asyncio.sleep(0.3)
+    assert not watching.done()
+    await rig.heartbeat(leases=[{"attempt": lease["attempt"], "token": lease["token"], "progress": 0.5}])
+    await asyncio.sleep(0.1)
+    assert not watching.done(), "a sign of work is no end"
+    await buyer.post(f"{JOBS}/{job['id']}/cancel")
+    assert await asyncio.wait_for(watching, 0.5) == [lease["attempt"]]
+    assert await asyncio.wait_for(rig.watch(lease, wait_seconds=20), 0.5) == [lease["attempt"]], "it is over already"
+
+
+async def test_a_watch_ends_in_its_time_and_with_the_work(fleet: Fleet) -> None:
+    rig = await fleet.rig(await fleet.owner())
+    await fleet.submit(await fleet.owner(funds="10"))
+    lease = await rig.take()
+    assert await asyncio.wait_for(rig.watch(lease, wait_seconds=0.2), 1) == []
+    watching = asyncio.create_task(rig.watch(lease, wait_seconds=20))
+    await asyncio.sleep(0.1)
+    assert (await rig.deliver(lease)).status_code == 200
+    assert await asyncio.wait_for(watching, 0.5) == [lease["attempt"]]
+
+
+async def test_what_another_process_ended_is_seen_within_a_second(fleet: Fleet) -> None:
+    rig = await fleet.rig(await fleet.owner())
+    job = await fleet.submit(await fleet.owner(funds="10"))
+    lease = await rig.take()
+    watching = asyncio.create_task(rig.watch(lease, wait_seconds=20))
+    await asyncio.sleep(0.1)
+    await fleet.sql(
+        "UPDATE ai.attempts SET ended = 'canceled', ended_at = now() WHERE job = $1 RETURNING id",
+        ids.decode("job", job["id"]),
+    )
+    assert await asyncio.wait_for(watching, 2) == [lease["attempt"]]
+
+
+async def test_the_lease_of_another_is_over_for_whoever_watches_it(fleet: Fleet) -> None:
+    owner = await fleet.owner()
+    rig, stranger = await fleet.rig(owner), await fleet.rig(owner)
+    await fleet.submit(await fleet.owner(funds="10"))
+    lease = await rig.take()
+    assert await asyncio.wait_for(stranger.watch(lease, wait_seconds=20), 1) == [lease["attempt"]]
+    wrong = await stranger.call("POST", "/leases/watch", {"leases": [], "wait_seconds": 1})
+    assert wrong.status_code == 422, wrong.text

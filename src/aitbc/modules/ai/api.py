@@ -415,6 +415,10 @@ class AiApi(Protocol):
         """Extend leases; answers for each what became of it."""
         ...
 
+    async def until_over(self, miner: str, attempts: Sequence[str], wait_seconds: float) -> Sequence[str]:
+        """Those of a miner's leases that are over or that are to stop; waits for the first, and answers none in time."""
+        ...
+
     async def complete(self, result: Result) -> Outcome:
         """Accept a result, settle it and answer.
 

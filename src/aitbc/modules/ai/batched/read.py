@@ -1,6 +1,7 @@
 """Many reads in one statement."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from aitbc.kernel.database.filters import Filters
 from aitbc.kernel.database.unit_of_work import Database
@@ -17,6 +18,14 @@ READ_ATTEMPTS = f"SELECT {ATTEMPT_ALL} FROM ai.attempts WHERE job = ANY($1::uuid
 READ_LAST_MINERS = """
 SELECT DISTINCT ON (job) job, miner FROM ai.attempts WHERE job = ANY($1::uuid[]) ORDER BY job, token DESC"""
 READ_LEASES = read_both(MEASURES, "a.id = ANY($1::uuid[])")
+
+# By the primary key: a poll of many miners reads no more of their leases than this.
+READ_LEASES_SEEN = """
+SELECT id, job, miner, ended IS NOT NULL OR stop_asked_at IS NOT NULL AS is_over
+FROM ai.attempts WHERE id = ANY($1::uuid[])"""
+READ_LEASES_OVER = """
+SELECT id FROM ai.attempts
+WHERE id = ANY($1::uuid[]) AND (ended IN ('canceled', 'lost') OR ended IS NULL AND stop_asked_at IS NOT NULL)"""
 
 Found = tuple[JobValue, tuple[AttemptValue, ...]]
 
@@ -50,6 +59,36 @@ async def read_last_miners(database: Database, jobs: Sequence[str]) -> dict[str,
     async with database.raw() as connection:
         rows = await connection.fetch(READ_LAST_MINERS, [ids.decode("job", job) for job in jobs])
     return {ids.encode("job", row["job"]): ids.encode("mnr", row["miner"]) for row in rows}
+
+
+class LeaseSeen(NamedTuple):
+    """What a miner that watches a lease must know of it."""
+
+    job: str
+    miner: str
+    is_over: bool
+    """Whether it has ended, or its owner asked to finish early."""
+
+
+async def read_leases_seen(database: Database, watches: Sequence[Sequence[str]]) -> list[Mapping[str, LeaseSeen]]:
+    """What miners that watch leases must know of them, by well-formed ids; those that do not exist are absent."""
+    wanted = {ids.decode("att", attempt) for watch in watches for attempt in watch}
+    async with database.raw() as connection:
+        records = await connection.fetch(READ_LEASES_SEEN, list(wanted))
+    found = {
+        ids.encode("att", record["id"]): LeaseSeen(
+            ids.encode("job", record["job"]), ids.encode("mnr", record["miner"]), record["is_over"]
+        )
+        for record in records
+    }
+    return [{attempt: found[attempt] for attempt in watch if attempt in found} for watch in watches]
+
+
+async def read_leases_over(database: Database, attempts: Sequence[str]) -> list[str]:
+    """Those of the leases that others than their miners ended, or that are to stop."""
+    async with database.raw() as connection:
+        records = await connection.fetch(READ_LEASES_OVER, [ids.decode("att", attempt) for attempt in attempts])
+    return [ids.encode("att", record["id"]) for record in records]
 
 
 async def read_page(database: Database, narrowed: Filters, limit: int, offset: int = 0) -> list[JobValue]:

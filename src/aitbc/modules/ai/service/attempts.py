@@ -107,7 +107,7 @@ class Attempts:
 
     async def after_end(self, job: JobValue) -> None:
         """What follows the commit of an ended attempt or job: the money goes back, or miners are woken."""
-        self._wakeups.watched.notify([job.id])
+        self._wakeups.note_ended(job)
         if job.state == State.QUEUED and job.due_at <= now():
             self._wakeups.announce([job])
         if job.state in TERMINAL and job.state != State.SUCCEEDED:
@@ -120,6 +120,7 @@ class Attempts:
         self._durations.record(job.kind, attempt.ended_at - attempt.started_at)
         self.kind_health.record(attempt)
         self._wakeups.watched.notify([job.id])
+        self._wakeups.leases.notify([job.id])
 
 
 async def _end(uow: UnitOfWork, job: JobRow, attempt: AttemptRow, ending: Ending) -> None:

@@ -63,7 +63,7 @@ class Dispatch:
                 leases = await self._claim_now(claim)
                 if leases or waiting is None:
                     return leases
-                if not await _sleep(waiting.future, until - loop.time()):
+                if not await sleep_until_woken(waiting.future, until - loop.time()):
                     return ()
                 waiting = None  # woken: the job is for this miner to ask for
             finally:
@@ -110,7 +110,7 @@ class Dispatch:
                 await self._attempts.release(HeldLease(lease.attempt, miner, lease.token), "miner_left")
 
 
-async def _sleep(future: "asyncio.Future[bool]", seconds: float) -> bool:
+async def sleep_until_woken(future: "asyncio.Future[bool]", seconds: float) -> bool:
     """Until the future is done or the time is up; whether it was woken. One timer, no task."""
     loop = asyncio.get_running_loop()
     timer = loop.call_later(max(seconds, 0.0), _finish, future)

@@ -8,6 +8,7 @@ Each part has a state of its own; arrows point at the parts that one uses.
         ├─────────► job_queue ──► wakeups            jobs ──► wakeups
         └─────────► live_bookings ◄── booked_jobs    booking_ends ──► attempts
     dispatch ─────► wakeups, attempts                job_events ──► jobs, job_logs, output_parts, wakeups
+    lease_watch ──► wakeups
     results ──────► verification ──► jobs, artifacts, output_parts
         └─────────► attempts ──► payments, wakeups, durations, kind_health
     runs ──► stops ──► attempts ◄── sweeper, holds   retention ──► artifacts, wakeups
@@ -51,6 +52,7 @@ from aitbc.modules.ai.service.job_payments import JobPayments
 from aitbc.modules.ai.service.job_queue import JobQueue
 from aitbc.modules.ai.service.jobs import Jobs
 from aitbc.modules.ai.service.kind_status import KindStatuses
+from aitbc.modules.ai.service.lease_watch import LeaseWatch
 from aitbc.modules.ai.service.live_bookings import LiveBookings
 from aitbc.modules.ai.service.metrics import measure
 from aitbc.modules.ai.service.output_parts import OutputParts
@@ -107,6 +109,7 @@ class AiService:
         self.kind_statuses = KindStatuses(self.fleet_view, self.durations)
         # From the miner's side
         self.dispatch = Dispatch(db, dealer, self.wakeups, self.attempts)
+        self.lease_watch = LeaseWatch(db, self.wakeups)
         verification = Verification(self.jobs, self.artifacts, self.output_parts, Speeds())
         self.results = Results(db, self.attempts, verification, self.payments)
         # What ends jobs otherwise
@@ -149,6 +152,10 @@ class AiService:
     async def renew(self, miner: str, renewals: Sequence[Renewal]) -> Sequence[LeaseStatus]:
         """Extend leases; answers for each what became of it."""
         return await self.dispatch.renew(miner, renewals)
+
+    async def until_over(self, miner: str, attempts: Sequence[str], wait_seconds: float) -> Sequence[str]:
+        """Those of a miner's leases that are over or that are to stop; waits for the first, and answers none in time."""
+        return await self.lease_watch.until_over(miner, attempts, wait_seconds)
 
     async def complete(self, result: Result) -> Outcome:
         """Accept a result, pay for it and answer; repeating it answers the same."""

@@ -3,7 +3,7 @@
 import asyncio
 import bisect
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -177,3 +177,48 @@ class WatchedJobs:
     def wake_all(self) -> None:
         """Everybody looks again."""
         self.notify(self.jobs)
+
+
+class WatchedLeases:
+    """Wakes miners that wait for the end of a lease."""
+
+    def __init__(self) -> None:
+        self._watches: dict[asyncio.Future[bool], Mapping[str, str]] = {}
+        self._by_job: dict[str, set[asyncio.Future[bool]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._watches)
+
+    @property
+    def attempts(self) -> dict[str, str]:
+        """The leases that somebody waits for, with their jobs."""
+        return {attempt: job for watch in self._watches.values() for attempt, job in watch.items()}
+
+    def watch(self, leases: Mapping[str, str]) -> "asyncio.Future[bool]":
+        """A future that is true when one of these leases may have ended; they are given with their jobs."""
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._watches[future] = leases
+        for job in leases.values():
+            self._by_job.setdefault(job, set()).add(future)
+        return future
+
+    def unwatch(self, future: "asyncio.Future[bool]") -> None:
+        """Watch no longer."""
+        for job in self._watches.pop(future).values():
+            watchers = self._by_job.get(job)
+            if watchers is not None:
+                watchers.discard(future)
+                if not watchers:
+                    del self._by_job[job]
+
+    def notify(self, jobs: Iterable[str]) -> bool:
+        """Leases of these jobs have ended; answers whether somebody waited for one of them."""
+        futures = [future for job in jobs for future in self._by_job.get(job, ())]
+        for future in futures:
+            if not future.done():
+                future.set_result(True)
+        return bool(futures)
+
+    def wake_all(self) -> None:
+        """Everybody looks again."""
+        self.notify(list(self._by_job))

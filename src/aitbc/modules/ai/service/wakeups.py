@@ -15,9 +15,11 @@ from aitbc.kernel.events.wakeup import Wakeup
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.tasks import cancel_and_wait
 from aitbc.modules.ai.batched.claim import Dealer
+from aitbc.modules.ai.batched.read import read_leases_over
+from aitbc.modules.ai.models.life import HELD, State
 from aitbc.modules.ai.models.queue import needs_of
 from aitbc.modules.ai.models.values import JobValue
-from aitbc.modules.ai.service.waiters import WaitingMiners, WatchedJobs
+from aitbc.modules.ai.service.waiters import WaitingMiners, WatchedJobs, WatchedLeases
 
 POLL_SECONDS = 1.0
 """How often the queue is polled while somebody waits."""
@@ -31,6 +33,8 @@ class Wakeups:
     def __init__(self, db: Database, dealer: Dealer, draining: asyncio.Event, bus: Bus | None) -> None:
         self.miners = WaitingMiners()
         self.watched = WatchedJobs()
+        self.leases = WatchedLeases()
+        self._db = db
         self.draining = draining
         """Set when the process is about to stop: every wait ends."""
         self._dealer = dealer
@@ -41,6 +45,12 @@ class Wakeups:
         """Jobs were committed as queued: wake miners here, and notify the other processes."""
         self.miners.offer((needs_of(job.needs), job.id) for job in jobs)
         self._processes.notify()
+
+    def note_ended(self, job: JobValue) -> None:
+        """A lease of this job was ended: wake its miner, and what watches the job. It may wait in another process."""
+        self.watched.notify([job.id])
+        if not self.leases.notify([job.id]) and job.token and job.state in (State.CANCELED, *HELD):
+            self._processes.notify()
 
     async def start(self) -> None:
         """Start to poll, to listen, to notify and to watch for the end of the process."""
@@ -66,6 +76,10 @@ class Wakeups:
                 self.miners.offer_count(needs, count)
         if len(self.watched):
             self.watched.wake_all()
+        if len(self.leases):
+            waited = self.leases.attempts
+            over = await read_leases_over(self._db, list(waited))
+            self.leases.notify(waited[attempt] for attempt in over)
 
     async def _listen(self) -> None:
         """Poll whenever another process has committed something."""
@@ -75,6 +89,7 @@ class Wakeups:
         await self.draining.wait()
         self.miners.wake_all()
         self.watched.wake_all()
+        self.leases.wake_all()
 
 
 async def _forever(work: Callable[[], Awaitable[None]]) -> None:

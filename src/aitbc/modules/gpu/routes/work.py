@@ -27,6 +27,7 @@ from aitbc.modules.gpu.service.work import (
     AddLines,
     AskForWork,
     DeliverResult,
+    EndedLeases,
     Kept,
     Leases,
     MinerWork,
@@ -34,6 +35,7 @@ from aitbc.modules.gpu.service.work import (
     ReportFailure,
     TellParts,
     TooManyPolls,
+    WatchLeases,
     Work,
 )
 
@@ -90,6 +92,16 @@ class WorkController(Controller):
     async def leases(self, work: NamedDependency[MinerWork], who: NamedDependency[Principal]) -> Leases:
         """List the miner's live leases, all of them: for one that was restarted or lost an answer."""
         return await work.leases(who)
+
+    @post("/leases/watch", operation_id="watch_leases", summary="Watch leases", status_code=200, opt=POLL)
+    async def watch(
+        self, work: NamedDependency[MinerWork], who: NamedDependency[Principal], data: JSONBody[WatchLeases]
+    ) -> EndedLeases:
+        """Wait until one of these leases is over or is to stop, so that canceled work ends at once.
+
+        The answer is empty when none did in time. A heartbeat then says what became of each.
+        """
+        return await work.watch(who, data)
 
     @post(
         "/leases/{attempt:str}/result",

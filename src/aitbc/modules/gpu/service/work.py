@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -34,7 +34,7 @@ from aitbc.modules.gpu.models.life import ALIVE, Status
 from aitbc.modules.gpu.models.offer import capabilities_of
 from aitbc.modules.gpu.models.values import PollContext
 from aitbc.modules.gpu.service.enrolment import Signature, Slots
-from aitbc.modules.gpu.service.heartbeats import Heartbeats, Token
+from aitbc.modules.gpu.service.heartbeats import LEASES_MAX, AttemptId, Heartbeats, Token
 from aitbc.modules.gpu.service.miner_rows import miner_of_key
 
 WAIT_SECONDS_MAX = 60
@@ -89,6 +89,19 @@ class Leases(Struct, frozen=True, kw_only=True):
     """The live leases of a miner."""
 
     leases: tuple[Lease, ...]
+
+
+class WatchLeases(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Leases that a miner works on, and how long the answer may wait for one of them to end."""
+
+    leases: Annotated[tuple[AttemptId, ...], Meta(min_length=1, max_length=LEASES_MAX)]
+    wait_seconds: Annotated[float, Meta(ge=0, le=WAIT_SECONDS_MAX)] = 30.0
+
+
+class EndedLeases(Struct, frozen=True, kw_only=True):
+    """The leases that are over, or that are to stop; a heartbeat says what became of each."""
+
+    ended: tuple[str, ...]
 
 
 class DeliverResult(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -180,15 +193,27 @@ class MinerWork:
         Raises `MinerNotFound`, `TooManyPolls`, `Unauthenticated`.
         """
         miner = miner_of_key(who)
+        with self._waiting(miner):
+            return await self._poll(miner, wish, admission)
+
+    @contextmanager
+    def _waiting(self, miner: str) -> Iterator[None]:
+        """Count a call that waits. Raises `TooManyPolls`."""
         if self._polls[miner] >= POLLS_MAX:
             raise TooManyPolls
         self._polls[miner] += 1
         try:
-            return await self._poll(miner, wish, admission)
+            yield
         finally:
             self._polls[miner] -= 1
             if not self._polls[miner]:
                 del self._polls[miner]
+
+    async def watch(self, who: Principal, wish: WatchLeases) -> EndedLeases:
+        """Wait for the end of leases that others end: the job's owner, a clock. Raises `TooManyPolls`."""
+        miner = miner_of_key(who)
+        with self._waiting(miner):
+            return EndedLeases(ended=tuple(await self._ai.until_over(miner, wish.leases, wish.wait_seconds)))
 
     async def _poll(self, miner: str, wish: AskForWork, admission: Admitted | None) -> Work:
         context = await self._contexts.do(miner)
