@@ -26,6 +26,7 @@ from aitbc.server.admin.legacy_gateway import gateway_routes
 from aitbc.server.admin.operations_routes import OperationsController
 from aitbc.server.asgi.access_log import AccessLog
 from aitbc.server.asgi.boundary import Boundary, Limits
+from aitbc.server.asgi.cross_origin import CrossOrigin, Preflights
 from aitbc.server.asgi.fast_path import FastPath, FastRoutes
 from aitbc.server.asgi.openapi_pages import documentation
 from aitbc.server.cluster.gateway import Gateway
@@ -180,7 +181,7 @@ def _coordinator(app: Litestar) -> Callable[[str, str], str | None]:
 
 
 def asgi_app(app: Litestar, runtime: Runtime, metrics: Metrics) -> ASGIApp:
-    """The middleware stack: internal API, access log, boundary, gateway, fast path, and the Litestar application."""
+    """The layers: internal API, access log, CORS, boundary, gateway, fast path, and the Litestar application."""
     settings = runtime.settings.server
     limits = Limits(
         body_bytes=settings.max_body_bytes,
@@ -188,10 +189,18 @@ def asgi_app(app: Litestar, runtime: Runtime, metrics: Metrics) -> ASGIApp:
         in_flight=settings.in_flight_max + settings.poll_max,
     )
     hosts = LOOPBACK_NAMES | {settings.host} | set(settings.hosts)
-    routed = _routed(app, runtime)
-    outer = Boundary(routed, limits, hosts, frozenset(settings.origins), raw_bodies(app), watch=metrics.observe)
-    metrics.gauge("aitbc_websockets_open", "WebSockets that are open.").set_function(lambda: outer.sockets)
-    logged = AccessLog(outer)
+    routed, origins = _routed(app, runtime), frozenset(settings.origins)
+    has_pages = bool(origins) and runtime.placement.process == MAIN
+    boundary = Boundary(
+        Preflights(routed, origins) if has_pages else routed,
+        limits,
+        hosts,
+        origins,
+        raw_bodies(app),
+        watch=metrics.observe,
+    )
+    metrics.gauge("aitbc_websockets_open", "WebSockets that are open.").set_function(lambda: boundary.sockets)
+    logged = AccessLog(CrossOrigin(boundary, origins) if has_pages else boundary)
     if not runtime.placement.has_peers:
         return logged
     faces = {module.name: (module.api, runtime.wired.services[module.name]) for module in runtime.wired.modules}
