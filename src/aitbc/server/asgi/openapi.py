@@ -162,6 +162,8 @@ class _Operation:
         }
         if self.tags:
             operation["tags"] = self.tags
+        if (deprecated := self.handler.opt.get("deprecated")) is not None:
+            operation |= {"deprecated": True, "x-sunset": deprecated.sunset.isoformat()}
         operation["security"] = [] if self.permission == PUBLIC else [{"bearer": []}]
         operation["x-permission"] = self.permission
         if parameters:

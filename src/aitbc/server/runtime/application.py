@@ -1,8 +1,8 @@
 """Builds the ASGI application: the routers of every module behind guard, fast path, gateway and boundary."""
 
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from re import Pattern
 from typing import Any
 
 from litestar import Controller, Litestar, Router
@@ -14,7 +14,14 @@ from litestar.plugins.core import MsgspecDIPlugin
 from litestar.types import ASGIApp
 
 from aitbc.kernel.database.migrations import head_of
-from aitbc.kernel.http.app import app_options, check_routes, handlers, raw_bodies, resolve_dependencies_in_sequence
+from aitbc.kernel.http.app import (
+    app_options,
+    check_routes,
+    handlers,
+    path_pattern,
+    raw_bodies,
+    resolve_dependencies_in_sequence,
+)
 from aitbc.kernel.http.guard import Guard, IdempotencyMiddleware, bearer, dependencies
 from aitbc.kernel.module import Module
 from aitbc.kernel.primitives.errors import AppError
@@ -24,9 +31,11 @@ from aitbc.server.admin.health import STATE, Health, HealthRoutes, database_answ
 from aitbc.server.admin.identity import AccountController, KeyController
 from aitbc.server.admin.legacy_gateway import gateway_routes
 from aitbc.server.admin.operations_routes import OperationsController
+from aitbc.server.admin.security_txt import security_routes
 from aitbc.server.asgi.access_log import AccessLog
 from aitbc.server.asgi.boundary import Boundary, Limits
 from aitbc.server.asgi.cross_origin import CrossOrigin, Preflights
+from aitbc.server.asgi.deprecations import Deprecations, deprecated_routes
 from aitbc.server.asgi.fast_path import FastPath, FastRoutes
 from aitbc.server.asgi.openapi_pages import documentation
 from aitbc.server.cluster.gateway import Gateway
@@ -140,6 +149,7 @@ def _kernel_routers(runtime: Runtime, build: Build) -> list[Router | type[Contro
             },
         ),
         gateway_routes({name: f"/{name}" for name in (*names, LEGACY_COORDINATOR_PREFIX)}),
+        security_routes(runtime.settings.server.security_contact),
         documentation(title=TITLE, version=build.api, description=DESCRIPTION),
     ]
 
@@ -167,10 +177,10 @@ def _legacy_routers(modules: Sequence[Module], wired: Wired) -> list[Router]:
 
 def _coordinator(app: Litestar) -> Callable[[str, str], str | None]:
     """Finds the module that answers a path of the legacy coordinator."""
-    routes: list[tuple[str, re.Pattern[str], str]] = []
+    routes: list[tuple[str, Pattern[str], str]] = []
     for handler, path, methods in handlers(app):
         if path.startswith(f"/{LEGACY_COORDINATOR_PREFIX}/"):
-            pattern = re.compile(re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(path)) + r"\Z")
+            pattern = path_pattern(path)
             routes += [(method, pattern, handler.opt["module"]) for method in methods if method != "OPTIONS"]
 
     def owner(method: str, path: str) -> str | None:
@@ -181,7 +191,7 @@ def _coordinator(app: Litestar) -> Callable[[str, str], str | None]:
 
 
 def asgi_app(app: Litestar, runtime: Runtime, metrics: Metrics) -> ASGIApp:
-    """The layers: internal API, access log, CORS, boundary, gateway, fast path, and the Litestar application."""
+    """The layers: internal API, access log, CORS, deprecations, boundary, gateway, fast path, and the application."""
     settings = runtime.settings.server
     limits = Limits(
         body_bytes=settings.max_body_bytes,
@@ -189,8 +199,8 @@ def asgi_app(app: Litestar, runtime: Runtime, metrics: Metrics) -> ASGIApp:
         in_flight=settings.in_flight_max + settings.poll_max,
     )
     hosts = LOOPBACK_NAMES | {settings.host} | set(settings.hosts)
-    routed, origins = _routed(app, runtime), frozenset(settings.origins)
-    has_pages = bool(origins) and runtime.placement.process == MAIN
+    routed, origins, is_main = _routed(app, runtime), frozenset(settings.origins), runtime.placement.process == MAIN
+    has_pages = bool(origins) and is_main
     boundary = Boundary(
         Preflights(routed, origins) if has_pages else routed,
         limits,
@@ -200,7 +210,12 @@ def asgi_app(app: Litestar, runtime: Runtime, metrics: Metrics) -> ASGIApp:
         watch=metrics.observe,
     )
     metrics.gauge("aitbc_websockets_open", "WebSockets that are open.").set_function(lambda: boundary.sockets)
-    logged = AccessLog(CrossOrigin(boundary, origins) if has_pages else boundary)
+    outer: ASGIApp = boundary
+    if is_main and (deprecated := deprecated_routes(app)):
+        outer = Deprecations(outer, deprecated)
+    if has_pages:
+        outer = CrossOrigin(outer, origins)
+    logged = AccessLog(outer)
     if not runtime.placement.has_peers:
         return logged
     faces = {module.name: (module.api, runtime.wired.services[module.name]) for module in runtime.wired.modules}
