@@ -11,7 +11,8 @@ from msgspec import Meta
 
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.request_errors import UnsupportedMedia
-from aitbc.modules.ai.api import Artifact, ArtifactNotFound, LeaseLost
+from aitbc.modules.ai.api import ArtifactNotFound, LeaseLost
+from aitbc.modules.ai.models.views import Artifact
 from aitbc.modules.ai.service.artifacts import ArtifactQuotaExceeded, Artifacts, ArtifactTooLarge
 
 RAW = "application/octet-stream"

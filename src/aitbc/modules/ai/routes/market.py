@@ -7,10 +7,9 @@ from msgspec import Struct
 
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.money import InvalidAmount
-from aitbc.modules.ai.api import KindInfo
 from aitbc.modules.ai.models.kinds.kind import InvalidInput
 from aitbc.modules.ai.models.kinds.registry import UnknownKind
-from aitbc.modules.ai.models.prospects import Quote
+from aitbc.modules.ai.models.prospects import KindInfo, Quote
 from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.service.planner import ContradictingModels
 from aitbc.modules.ai.service.quotes import Quotes
@@ -23,6 +22,7 @@ class KindList(Struct, frozen=True, kw_only=True):
     """Every kind of work that can be bought."""
 
     data: list[KindInfo]
+    """The kinds."""
 
 
 class KindController(Controller):

@@ -21,10 +21,10 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Forbidden, TooLarge
-from aitbc.modules.ai.api import Artifact, ArtifactNotFound, LeaseLost
+from aitbc.modules.ai.api import ArtifactNotFound, LeaseLost
 from aitbc.modules.ai.models.kinds.kind import Reference
 from aitbc.modules.ai.models.tables import ArtifactRow, AttemptRow, JobRow
-from aitbc.modules.ai.models.views import artifact_view
+from aitbc.modules.ai.models.views import Artifact, artifact_view
 from aitbc.modules.ai.service.settings import AiSettings
 
 PIECE_BYTES = 1024 * 1024
