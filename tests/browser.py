@@ -1,12 +1,16 @@
 """A real browser that opens a page: headless Chromium, where it is installed."""
 
+import asyncio
 import json
 import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
+
+from aiohttp import ClientSession, ClientWebSocketResponse
 
 from tests.cli.tiny_server import Received, Reply, TinyServer
 from tests.deploy.programs import program
@@ -63,3 +67,63 @@ class Page(TinyServer):
             f"(async () => {{\n{self.script}\n}})().catch((error) => report({{failed: String(error)}}));</script>"
         )
         return Reply(body=page.encode(), headers={"Content-Type": "text/html; charset=utf-8"})
+
+
+class Tab:
+    """A page that a test looks into and acts in, over the browser's own protocol for developers."""
+
+    def __init__(self, socket: ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._number = 0
+        self.complaints: list[str] = []
+        """What the browser had to say: errors, refusals of the page's own policy, requests to others."""
+
+    async def call(self, method: str, **parameters: Any) -> Any:
+        """The result of one command."""
+        self._number += 1
+        await self._socket.send_json({"id": self._number, "method": method, "params": parameters})
+        async with asyncio.timeout(SECONDS):
+            while (message := await self._socket.receive_json()).get("id") != self._number:
+                if message["method"] in ("Log.entryAdded", "Runtime.exceptionThrown"):
+                    self.complaints.append(json.dumps(message["params"])[:500])
+        return message["result"]
+
+    async def evaluate(self, script: str) -> Any:
+        """The value of an expression in the page; a promise is awaited."""
+        told = await self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in told, told
+        return told["result"].get("value")
+
+    async def until(self, script: str) -> Any:
+        """The value of an expression, once it is true."""
+        async with asyncio.timeout(SECONDS):
+            while not (value := await self.evaluate(script)):  # noqa: ASYNC110 - the page has no event of ours
+                await asyncio.sleep(0.05)
+        return value
+
+
+def _port(file: Path) -> int:
+    """Where the browser's protocol for developers listens, once it does."""
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        if file.exists() and (lines := file.read_text().split()):
+            return int(lines[0])
+        time.sleep(0.02)
+    raise TimeoutError
+
+
+@asynccontextmanager
+async def tab(url: str, folder: Path) -> AsyncIterator[Tab]:
+    """A tab with a page, and what the browser said of it from its beginning on."""
+    port_file = folder / "profile" / "DevToolsActivePort"
+    with opened("about:blank", folder, "--remote-debugging-port=0", "--window-size=1400,900"):
+        async with asyncio.timeout(SECONDS), ClientSession() as session:
+            port = await asyncio.to_thread(_port, port_file)
+            async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
+                [page] = [one for one in await answer.json() if one["type"] == "page"]
+            async with session.ws_connect(page["webSocketDebuggerUrl"], max_msg_size=0) as socket:
+                opened_tab = Tab(socket)
+                for domain in ("Log", "Page", "Runtime"):
+                    await opened_tab.call(f"{domain}.enable")
+                await opened_tab.call("Page.navigate", url=url)
+                yield opened_tab

@@ -131,7 +131,7 @@ class _Comparison:
             if solved is not schema and (solved.get("anyOf") or solved.get("oneOf")):
                 found |= self._options(solved, document)
                 continue
-            kind = solved.get("type", "any")
+            kind = solved.get("type", "string" if "enum" in solved else "any")
             many = kind == "object" and len(options) > 2
             found[f"object {solved.get('title', option.get('$ref', ''))}" if many else str(kind)] = solved
         return found

@@ -48,6 +48,8 @@ def _describe(kind: inspect.Type, schema: dict[str, Any], named: Mapping[str, An
             return
         seen.add(name)
         schema = named[name]
+    if "type" not in schema and schema.get("enum") and all(isinstance(value, str) for value in schema["enum"]):
+        schema["type"] = "string"
     if isinstance(kind, inspect.DateTimeType):
         schema.update({**DATE_TIME, **schema})
     for inner, part in _inner_types(kind, schema):
