@@ -115,7 +115,7 @@ class _Comparison:
         lost = narrower.keys() - wider.keys()
         if lost and "any" not in wider:
             yield f"{place.name}: {'no longer takes' if place.sent else 'may be'} {', '.join(sorted(lost))}"
-        for name in before.keys() & after.keys():
+        for name in sorted(before.keys() & after.keys()):
             if before[name] is not old or after[name] is not new:
                 yield from self._schema(before[name], after[name], place)
         if place.sent and "enum" in new:
@@ -139,13 +139,13 @@ class _Comparison:
     def _properties(self, old: Any, new: Any, place: _Place) -> Iterator[str]:
         known, offered = old.get("properties", {}), new.get("properties", {})
         required, now_required = set(old.get("required", ())), set(new.get("required", ()))
-        for name in known.keys() - offered.keys():
+        for name in sorted(known.keys() - offered.keys()):
             yield f"{place.name}/{name}: removed"
         for name in sorted(now_required - required) if place.sent else ():
             yield f"{place.name}/{name}: required"
         for name in sorted((required - now_required) & offered.keys()) if not place.sent else ():
             yield f"{place.name}/{name}: may be left out"
-        for name in known.keys() & offered.keys():
+        for name in sorted(known.keys() & offered.keys()):
             yield from self._schema(known[name], offered[name], place.inner(name))
 
 

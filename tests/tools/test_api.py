@@ -60,7 +60,7 @@ BREAKING: dict[str, tuple[Change, str]] = {
         "answer 201/id: may be null",
     ),
     "a field of a request that goes": (
-        lambda d: schema(d, "SubmitJob")["properties"].pop("max_price"),
+        lambda d: schema(d, "SubmitJobEmbed")["properties"].pop("max_price"),
         "POST /api/v1/ai/jobs: body/max_price: removed",
     ),
     "a field of a request that is required": (
@@ -83,7 +83,9 @@ BREAKING: dict[str, tuple[Change, str]] = {
 HARMLESS: dict[str, Change] = {
     "a new route": lambda d: d["paths"].update({"/new": {}}),
     "a new field of an answer": lambda d: schema(d, "Job")["properties"].update(new={"type": "string"}),
-    "a new optional field of a request": lambda d: schema(d, "SubmitJob")["properties"].update(new={"type": "string"}),
+    "a new optional field of a request": lambda d: schema(d, "SubmitJobEmbed")["properties"].update(
+        new={"type": "string"}
+    ),
     "a wider limit": lambda d: schema(d, "CreateKey")["properties"]["name"].update(maxLength=5000),
     "another text": lambda d: schema(d, "Job").update(description="Else."),
     "a new error": lambda d: submit(d)["responses"].update({"418": {"description": "x"}}),

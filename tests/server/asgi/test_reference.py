@@ -10,6 +10,7 @@ import jsonschema_rs
 from aitbc.kernel.identity.principal import OWN_SCOPES, KeyKind
 from aitbc.modules.ai import api as ai
 from aitbc.modules.ai.models import life as jobs
+from aitbc.modules.ai.models.kinds.registry import KINDS
 from aitbc.modules.gpu.api import MinerState
 from aitbc.modules.gpu.models import life as miners
 from aitbc.modules.trading.models import tables as ledger
@@ -29,7 +30,6 @@ OPEN_KINDS = {
     "Quote",
     "ReceiptLine",
     "SignedReceipt",
-    "SubmitJob",
     "ToldEvent",
 }
 """Where `kind` is a kind of work or of event: those grow with the modules."""
@@ -130,6 +130,15 @@ def test_examples_are_real_and_fit() -> None:
         jsonschema_rs.Draft202012Validator(document).validate(value)
         bare += [f"{name}.{key}" for key, one in value.items() if isinstance(one, str) and one in PLACEHOLDERS]
     assert not bare, "end the docstring of these with an example: For example `…`."
+
+
+def test_a_job_is_described_by_its_kind() -> None:
+    schema = COMPONENTS["SubmitJob"]
+    assert schema["discriminator"]["propertyName"] == "kind"
+    assert schema["discriminator"]["mapping"].keys() == KINDS.keys()
+    chat = COMPONENTS[schema["discriminator"]["mapping"]["chat"].rsplit("/", 1)[1]]
+    assert chat["properties"]["kind"]["enum"] == ["chat"]
+    assert "messages" in COMPONENTS[chat["properties"]["input"]["$ref"].rsplit("/", 1)[1]]["required"]
 
 
 def _definitions() -> Any:

@@ -5,7 +5,7 @@ Patterns are in ECMA-262 syntax, times have `format: date-time`, and fields of s
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, get_origin
+from typing import Any, NamedTuple, get_origin
 
 import msgspec
 from msgspec import Meta, inspect
@@ -14,6 +14,18 @@ from aitbc.kernel.primitives.field_texts import FieldText, field_texts
 
 DATE_TIME = {"format": "date-time", "examples": ["2030-01-31T12:00:00Z"]}
 """What the schema of a time says besides `type: string`."""
+
+
+class Tagged(NamedTuple):
+    """What a struct has as `tagged: ClassVar[Tagged]` where a tag decides the types of other fields.
+
+    OpenAPI describes it as one schema for each tag. What decodes it checks those fields itself.
+    """
+
+    tag: str
+    """The field with the tag."""
+    fields: Mapping[str, Mapping[str, type]]
+    """By tag: the other fields' types."""
 
 
 def one_of(values: Iterable[str]) -> Meta:

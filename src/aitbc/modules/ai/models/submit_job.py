@@ -1,11 +1,13 @@
 """What a client asks for when it submits a job."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
+from aitbc.kernel.primitives.json_schema import Tagged
 from aitbc.kernel.primitives.text import Name
 from aitbc.modules.ai.api import Clocks
+from aitbc.modules.ai.models.kinds.registry import KINDS
 
 BookingId = Annotated[
     str,
@@ -52,6 +54,7 @@ class RetryPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class SubmitJob(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A job to be done, and the most it may cost."""
 
+    tagged: ClassVar = Tagged("kind", {kind.name: {"input": kind.input} for kind in KINDS.values()})
     kind: Annotated[str, Meta(max_length=40, examples=["embed"])]
     """The kind of work, one of `GET /api/v1/ai/kinds`."""
     input: Annotated[dict[str, Any], Meta(examples=[{"texts": ["A sentence to embed."]}])]

@@ -37,7 +37,7 @@ class Reference(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     """SHA-256 of its content, to be checked; may be left out. For example
     `sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`."""
     bytes: int | None = None
-    """Its size, to be checked; may be left out. For example `48213`."""
+    """Its size in bytes, to be checked; may be left out. For example `48213`."""
 
 
 class FileFacts(Struct, frozen=True, kw_only=True):

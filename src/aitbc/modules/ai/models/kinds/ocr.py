@@ -21,7 +21,7 @@ class OcrInput(Struct, frozen=True, forbid_unknown_fields=True):
     """A PNG or JPEG picture: base 64 of at most 48 KiB, or an artifact of at most 20 MiB."""
 
     image: Annotated[str, Meta(min_length=1, max_length=INLINE_BYTES_MAX * 4 // 3 + 4)] | Reference
-    """The picture, in base 64, or the artifact that it is."""
+    """The picture, in base 64, or the artifact that it is. For example `iVBORw0KGgo=`."""
 
 
 Point = Annotated[list[float], Meta(min_length=2, max_length=2)]
