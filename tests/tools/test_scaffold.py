@@ -53,12 +53,14 @@ def laid(place: Path) -> list[Path]:
         ("lint-imports", "--no-logo", "--no-cache"),
         ("python", "-m", "tools.schema", "check"),
         ("python", "-m", "tools.documents", "check"),
+        ("python", "-m", "tools.api", "check"),
         (
             "pytest",
             "-q",
             f"tests/modules/{NAME}",
             "tests/architecture/test_faces.py",
             "tests/architecture/test_tables.py",
+            "tests/server/asgi/test_reference.py",
         ),
         # Its operations are poisoned as those of all others, with nothing written for them.
         ("pytest", "-q", "tests/poison/test_matrix.py", "-k", NAME),

@@ -73,6 +73,17 @@ def test_every_field_says_what_it_means() -> None:
     assert not without, "write a docstring under these fields"
 
 
+def test_every_parameter_says_what_it_means() -> None:
+    without = [
+        f"{method.upper()} {path}: {one['name']}"
+        for path, methods in DESCRIBED["paths"].items()
+        for method, operation in methods.items()
+        for one in operation.get("parameters", ())
+        if len(one.get("description", "")) < 5
+    ]
+    assert not without, "describe these in openapi_parameters.py, or in the annotation"
+
+
 def test_every_closed_set_names_its_members() -> None:
     bare = [
         str(one)

@@ -51,6 +51,7 @@ from aitbc.kernel.primitives.request_errors import (
     UnsupportedMedia,
 )
 from aitbc.server.asgi.openapi_examples import example_of
+from aitbc.server.asgi.openapi_parameters import described
 from aitbc.server.asgi.openapi_variants import SCHEMAS, types_by_tag, variants
 
 EXAMPLE_REQUEST_ID = "req_01k0000000000000000000000a"
@@ -232,7 +233,8 @@ class _Operation:
 
 def _parameter(parameter: Parameter, lookup: Mapping[str, Any]) -> dict[str, Any]:
     schema = copy.deepcopy(lookup[repr(parameter.annotation)])
-    described = schema.pop("description", None)
+    text, example = described(parameter.where, parameter.name)
+    text = schema.pop("description", None) or text
     if parameter.is_time:
         schema |= DATE_TIME
     if parameter.many:
@@ -241,8 +243,10 @@ def _parameter(parameter: Parameter, lookup: Mapping[str, Any]) -> dict[str, Any
         schema["default"] = parameter.default
     required = parameter.required or parameter.where == "path"
     result: dict[str, Any] = {"name": parameter.name, "in": parameter.where, "required": required, "schema": schema}
-    if described:
-        result["description"] = described
+    if text:
+        result["description"] = text
+    if example is not None and not schema.get("examples"):
+        result["example"] = example
     return result
 
 
