@@ -112,6 +112,7 @@ def values(kind: Any) -> set[str]:
 
 def test_the_sets_are_those_of_the_code() -> None:
     assert values(ai.JobState) == set(jobs.State)
+    assert values(ai.JobReason) == set(jobs.Reason) - {jobs.Reason.OVERCOUNTED}  # that one is an attempt's
     assert values(ai.Blamed) == set(jobs.Fault)
     assert values(ai.AttemptState) == {"leased", "running", *jobs.Ended}
     assert values(MinerState) == set(miners.Status)

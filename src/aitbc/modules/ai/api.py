@@ -11,6 +11,11 @@ from aitbc.kernel.primitives.json_schema import one_of
 
 JobState = Annotated[str, one_of(("queued", "leased", "running", "succeeded", "failed", "canceled", "expired"))]
 AttemptState = Annotated[str, one_of(("leased", "running", "succeeded", "failed", "lost", "released", "canceled"))]
+_REASONS = """
+submitted retrying taken working completed stopped_early requester_fault attempts_exhausted deadline_passed undecodable
+canceled_by_owner stop_unanswered canceled_by_operator queue_timeout hold_expired booking_ended
+"""
+JobReason = Annotated[str, one_of(_REASONS.split())]
 Liveness = Annotated[str, one_of(("live", "stop", "canceled", "lost"))]
 Blamed = Annotated[str, one_of(("none", "requester", "miner", "platform", "unknown"))]
 
@@ -226,7 +231,7 @@ class Job(Struct, frozen=True, kw_only=True):
     """The kind of work, one of `GET /api/v1/ai/kinds`. For example `chat`."""
     state: JobState
     """`queued`, `leased`, `running`, `succeeded`, `failed`, `canceled` or `expired`."""
-    reason: str
+    reason: JobReason
     """Why it is in that state. For example `completed`."""
     fault: Blamed
     """`none`, `requester`, `miner`, `platform` or `unknown`: of the last attempt that did not succeed."""
