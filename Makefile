@@ -32,9 +32,9 @@ test: setup ## Run the tests in minutes; T=tests/kernel/primitives/test_money.py
 test-all: setup ## Run the tests with every place, every poison and large numbers; T= as above
 	@TEST_ALL=1 $(BIN)/pytest -n $(WORKERS) $(PYTEST) $(or $(T),tests)
 
-CHECKS := check-types check-form check-contracts check-schema check-documents
+CHECKS := check-types check-form check-contracts check-schema check-documents check-api
 .PHONY: check $(CHECKS)
-check: setup ## Everything but the tests: form, types, contracts, migrations, written documents
+check: setup ## Everything but the tests: form, types, contracts, migrations, written documents, the API
 	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target $(CHECKS)
 check-types:
 	@$(BIN)/mypy --no-error-summary
@@ -47,6 +47,8 @@ check-schema:
 	@$(BIN)/python -m tools.schema check
 check-documents:
 	@$(BIN)/python -m tools.documents check
+check-api:
+	@$(BIN)/python -m tools.api check
 
 .PHONY: format
 format: setup ## Put the code into its form
@@ -68,8 +70,9 @@ module: setup ## Lay out a new module that passes the checks at once: N=name
 	@$(BIN)/python -m tools.scaffold "$(N)"
 
 .PHONY: map
-map: setup ## Write the documents that come from the code: map, errors, settings
+map: setup ## Write the documents that come from the code: map, errors, settings, openapi.json
 	@$(BIN)/python -m tools.documents write
+	@$(BIN)/python -m tools.api write
 
 .PHONY: db
 db: setup ## Open psql as a module's role: M=trading

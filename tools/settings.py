@@ -1,8 +1,5 @@
 """Writes docs/settings.md: every setting with default, limits and meaning, from the Structs and their docstrings."""
 
-import ast
-import inspect
-import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -11,6 +8,7 @@ import msgspec
 from msgspec import NODEFAULT, Meta, Struct
 
 from aitbc.kernel.module import Module
+from aitbc.kernel.primitives.field_texts import field_texts
 from aitbc.kernel.primitives.secret import Secret
 from aitbc.server.config.keys import keys_of, toml_text
 from aitbc.server.config.settings import ModuleSettings, Settings
@@ -61,17 +59,12 @@ def _spaced(parts: Sequence[str]) -> Iterator[str]:
 
 def _meanings(struct: type[Struct], prefix: str) -> Iterator[tuple[str, str]]:
     """The docstring under each field, by the dotted name of the setting."""
-    kinds = {field.name: field.type for field in msgspec.structs.fields(struct)}
-    [body] = ast.parse(textwrap.dedent(inspect.getsource(struct))).body
-    assert isinstance(body, ast.ClassDef)
-    for statement, after in zip(body.body, [*body.body[1:], None], strict=True):
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            name = statement.target.id
-            kind = kinds.get(name)
-            if isinstance(kind, type) and issubclass(kind, Struct):
-                yield from _meanings(kind, f"{prefix}{name}.")
-            elif isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-                yield prefix + name, " ".join(str(after.value.value).split())
+    texts = field_texts(struct)
+    for field in msgspec.structs.fields(struct):
+        if isinstance(field.type, type) and issubclass(field.type, Struct):
+            yield from _meanings(field.type, f"{prefix}{field.name}.")
+        elif field.name in texts:
+            yield prefix + field.name, texts[field.name].description
 
 
 def _default(value: Any, *, secret: bool) -> str:

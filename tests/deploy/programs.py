@@ -16,6 +16,7 @@ PACKAGES = {
     "promtool": "prometheus",
     "openssl": "openssl",
     "curl": "curl",
+    "chromium": "chromium",
 }
 """The Debian package of each."""
 PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"

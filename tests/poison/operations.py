@@ -4,20 +4,13 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 from urllib.parse import quote
 
-from aitbc.app import MODULES
 from aitbc.kernel.identity.principal import PUBLIC
-from aitbc.kernel.primitives.version import this_build
-from aitbc.kernel.telemetry.metrics import Metrics
-from aitbc.server.asgi.openapi import document
 from aitbc.server.asgi.openapi_examples import example_of
-from aitbc.server.config.placement import MAIN
-from aitbc.server.runtime.application import litestar
 from tests.poison.fields import Field, fields_of, put
+from tools.api import described
 
 JSON = "application/json"
 MUTATING = ("POST", "PUT", "PATCH", "DELETE")
@@ -192,29 +185,6 @@ def _right(field: Field) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def description() -> dict[str, Any]:
-    """The OpenAPI document of the whole application, with no service behind its routes."""
-    nobody = SimpleNamespace(
-        wired=SimpleNamespace(services={}, modules=MODULES, offered=lambda m: dict.fromkeys((m.name, *m.parts))),
-        modules=MODULES,
-        placement=SimpleNamespace(process=MAIN),
-        identity=None,
-        operations=None,
-        denials=None,
-        webhooks=SimpleNamespace(measure=None, endpoints=None, log=None),
-        directory=None,
-        databases=(),
-        settings=SimpleNamespace(state_dir=Path()),
-        signer_answers=None,
-        platform=SimpleNamespace(draining=None, bus=None),
-        peers={},
-        parts=(),
-    )
-    app = litestar(cast(Any, nobody), this_build(), Metrics(this_build()))
-    told = document(app, title="AITBC", version=this_build().api, description="All of it.")
-    return cast(dict[str, Any], json.loads(json.dumps(told)))
-
-
 def operations(told: Mapping[str, Any]) -> Iterator[Operation]:
     """Every operation of a description."""
     components = told["components"]["schemas"]
@@ -224,5 +194,5 @@ def operations(told: Mapping[str, Any]) -> Iterator[Operation]:
             yield Operation(operation["operationId"], method.upper(), path, operation, components, methods)
 
 
-DESCRIPTION = description()
+DESCRIPTION = described()
 OPERATIONS = {operation.ident: operation for operation in operations(DESCRIPTION)}

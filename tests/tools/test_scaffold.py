@@ -51,7 +51,11 @@ CHECKS: list[tuple[str, ...]] = [
     ("lint-imports", "--no-logo", "--no-cache"),
     ("python", "-m", "tools.schema", "check"),
     ("python", "-m", "tools.documents", "check"),
-    ("pytest", "-q", f"tests/modules/{NAME}", "tests/architecture/test_faces.py", "tests/architecture/test_tables.py"),
+    ("python", "-m", "tools.api", "check"),
+    (
+        *("pytest", "-q", f"tests/modules/{NAME}", "tests/architecture/test_faces.py"),
+        *("tests/architecture/test_tables.py", "tests/server/asgi/test_reference.py"),
+    ),
 ]
 SLOW_CHECKS: list[tuple[str, ...]] = [
     ("mypy", "--cache-dir=types", "{files}"),

@@ -128,7 +128,8 @@ def tidy(written: list[Path], root: Path = ROOT) -> None:
     files = [*written, root / "src/aitbc/app.py", root / PLACEMENT]
     subprocess.run([ruff, "check", "--quiet", "--fix", "--select", "I", *files], cwd=root, check=True)
     subprocess.run([ruff, "format", "--quiet", *files], cwd=root, check=True)
-    subprocess.run([sys.executable, "-m", "tools.documents", "write"], cwd=root, check=True)
+    for document in ("tools.documents", "tools.api"):
+        subprocess.run([sys.executable, "-m", document, "write"], cwd=root, check=True)
 
 
 def main(arguments: list[str]) -> int:

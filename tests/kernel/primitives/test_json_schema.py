@@ -39,7 +39,7 @@ class Tree(Struct, Generic[T]):
         (Annotated[datetime, Meta(description="When.")], {"description": "When.", **TIME}),
         (list[datetime], {"type": "array", "items": TIME}),
         (dict[str, datetime], {"type": "object", "additionalProperties": TIME}),
-        (Literal["a"], {"enum": ["a"]}),
+        (Literal["a"], {"type": "string", "enum": ["a"]}),
     ],
 )
 def test_a_time_is_told_wherever_it_stands(kind: Any, told: dict[str, Any]) -> None:

@@ -85,11 +85,11 @@ def test_the_folder_of_the_pages_leads_nowhere_else(server: ServerProcess) -> No
         "..%5c",
         "....//",
         "/etc/passwd",
-        "docs.js/..",
+        "docs.css/..",
         "pages.py",
     )
     ways = [f"/docs/{step}/{name}" for step in steps for name in ("openapi_pages.py", "admin.key", "")]
-    ways += [f"/docs/{'a' * 5000}", "/docs/docs.js%00", "/docs/%00", "/docs/", "/docs/docs.js/"]
+    ways += [f"/docs/{'a' * 5000}", "/docs/docs.css%00", "/docs/%00", "/docs/", "/docs/docs.css/"]
     for way in ways:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
         connection.request("GET", way)

@@ -46,8 +46,9 @@ def check_routes(app: Litestar) -> None:
     """Check that every handler declares permission and idempotency, and read all signatures before the first request.
 
     Raises `ImproperlyConfiguredException` that names each handler without `opt["permission"]`, each mutating one that
-    neither takes `once` nor declares `opt["idempotency"] = "natural"`, and each that waits or streams either way
-    without `opt["waits"]` or `opt["lasts"]`, by which it ends with its API key.
+    neither takes `once` nor declares `opt["idempotency"] = "natural"`, each that waits or streams either way
+    without `opt["waits"]` or `opt["lasts"]`, by which it ends with its API key, and each that is deprecated at too
+    short a notice.
     """
     missing = []
     methods_by_path: dict[str, set[str]] = defaultdict(set)
@@ -64,6 +65,8 @@ def check_routes(app: Litestar) -> None:
             missing.append(f"{path}: {handler} changes something, so it must take `once` or declare itself natural")
         if handler.opt.get("permission") != PUBLIC and _is_long(handler, signature) and not lasts(handler.opt):
             missing.append(f"{path}: {handler} waits or streams, so it must declare `waits` or `lasts`")
+        if (deprecated := handler.opt.get("deprecated")) is not None and (fault := deprecated.fault()):
+            missing.append(f"{path}: {handler} {fault}")
     if missing:
         raise ImproperlyConfiguredException("; ".join(sorted(missing)))
 
@@ -92,8 +95,7 @@ def raw_bodies(app: Litestar) -> Callable[[str, str], int | None]:
     routes: list[tuple[str, re.Pattern[str], int]] = []
     for handler, path, methods in handlers(app):
         if (limit := handler.opt.get("raw_body_bytes")) is not None:
-            pattern = re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(path))
-            routes += [(method, re.compile(pattern + r"\Z"), limit) for method in methods]
+            routes += [(method, path_pattern(path), limit) for method in methods]
 
     def limit_of(method: str, path: str) -> int | None:
         return next((limit for verb, pattern, limit in routes if verb == method and pattern.match(path)), None)
@@ -115,6 +117,11 @@ def waiting_routes(app: Litestar) -> Callable[[str, str], bool]:
         return pattern is not None and pattern.match(path) is not None
 
     return waits
+
+
+def path_pattern(template: str) -> re.Pattern[str]:
+    """The paths of a route: any segment for each parameter."""
+    return re.compile(re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(template)) + r"\Z")
 
 
 def handlers(app: Litestar) -> Iterator[tuple[BaseRouteHandler, str, set[str]]]:

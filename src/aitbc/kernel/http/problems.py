@@ -59,18 +59,25 @@ class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What went wrong with a request. `code` is stable and meant for programs, `detail` for people."""
 
     type: str
+    """Where the catalogue explains this code. For example `/docs/errors#job_not_found`."""
     title: str
+    """What the code means, in one sentence. For example `There is no such job.`."""
     status: int
+    """The HTTP status. For example `404`."""
     code: str
+    """The stable name of the error, from docs/errors.md. For example `job_not_found`."""
     detail: str
+    """What happened this time, for people. For example `There is no such job.`."""
     request_id: str | None = None
     """Quote this when you ask for help; the server's log knows it."""
     retryable: bool
     """The same request may succeed later; with an Idempotency-Key it is safe to repeat."""
     docs: str
+    """The same place as `type`. For example `/docs/errors#job_not_found`."""
     errors: tuple[FieldError, ...] = ()
     """What is wrong, field by field: JSON pointers into the body, `?name` for the query."""
     details: dict[str, Any] = {}
+    """More about it, by name, as far as the code has more to say."""
 
 
 _encoder = msgspec.json.Encoder(enc_hook=str)

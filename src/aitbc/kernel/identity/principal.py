@@ -1,14 +1,17 @@
 """The principal: the authenticated caller of a request, and the scopes of its API key."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated
 
 from msgspec import Struct
 
 from aitbc.kernel.primitives.errors import Forbidden
+from aitbc.kernel.primitives.json_schema import one_of
 
 PUBLIC = "public"
 """The permission of a route without authentication; every other route names a scope, `noun:action`."""
 EVERYTHING = "*"
+KeyKind = Annotated[str, one_of(("live", "test", "admin", "miner"))]
 
 OWN_SCOPES: Mapping[str, Sequence[str]] = {
     "live": ("keys:manage", "self:read", "webhooks:read", "webhooks:write"),

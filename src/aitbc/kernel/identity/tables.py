@@ -9,6 +9,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from aitbc.kernel.database.standard_tables import NO_DELETE, module_metadata
 from aitbc.kernel.database.unit_of_work import WireId
+from aitbc.kernel.identity.principal import KeyKind
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.ids import new_id
 from aitbc.kernel.primitives.secret import masked
@@ -19,29 +20,44 @@ class Account(Struct, frozen=True, kw_only=True):
     """An owner of money, jobs, miners and keys."""
 
     id: str
+    """The account. For example `acct_01k0000000000000000000000a`."""
     name: str
+    """What its operator calls it; unique. For example `alice`."""
     created_at: datetime
+    """When it was made."""
 
 
 class ApiKey(Struct, frozen=True, kw_only=True):
     """A key, without its secret."""
 
     id: str
+    """The key's id, which is no secret. For example `key_01k0000000000000000000000a`."""
     account: str
-    kind: str
+    """Whom it speaks for. For example `acct_01k0000000000000000000000a`."""
+    kind: KeyKind
+    """`live` and `test` for people and programs, `admin` for operators, `miner` for one miner."""
     name: str
+    """What its owner calls it. For example `laptop`."""
     prefix: str
+    """The beginning of its secret, by which to recognize it. For example `aitbc_live_k3v9`."""
     scopes: tuple[str, ...]
+    """What it may do; `*` is everything. For example `["jobs:create", "jobs:read"]`."""
     subject: str | None
+    """The miner that it belongs to; null for keys of people and programs. For example
+    `mnr_01k0000000000000000000000a`."""
     created_at: datetime
+    """When it was made."""
     expires_at: datetime
+    """When it ends by itself."""
     revoked_at: datetime | None
+    """When it was ended; null while it was not."""
 
 
 class IssuedKey(ApiKey, frozen=True, kw_only=True):
     """A key with its secret, which is shown this one time."""
 
     secret: str
+    """The secret, to be sent as `Authorization: Bearer …`. For example `aitbc_live_…`."""
 
     def __repr__(self) -> str:
         return masked(self, "secret")

@@ -27,7 +27,9 @@ class FieldError(Struct, frozen=True):
     """One thing wrong with one field; `pointer` is a JSON pointer (RFC 6901) into the body, or `?name` for a query."""
 
     pointer: str
+    """A JSON pointer into the body, or `?name` for a parameter of the query. For example `/max_price`."""
     message: str
+    """What is wrong with it. For example `Expected a decimal string`."""
 
 
 class AppError(Exception):

@@ -1,14 +1,36 @@
-"""JSON schemas of Python types, for OpenAPI: patterns in ECMA-262 syntax, times with `format: date-time`."""
+"""JSON schemas of Python types, for OpenAPI.
+
+Patterns are in ECMA-262 syntax, times have `format: date-time`, and fields of structs the docstrings under them.
+"""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, get_origin
 
 import msgspec
-from msgspec import inspect
+from msgspec import Meta, inspect
+
+from aitbc.kernel.primitives.field_texts import FieldText, field_texts
 
 DATE_TIME = {"format": "date-time", "examples": ["2030-01-31T12:00:00Z"]}
 """What the schema of a time says besides `type: string`."""
+
+
+class Tagged(NamedTuple):
+    """What a struct has as `tagged: ClassVar[Tagged]` where a tag decides the types of other fields.
+
+    OpenAPI describes it as one schema for each tag. What decodes it checks those fields itself.
+    """
+
+    tag: str
+    """The field with the tag."""
+    fields: Mapping[str, Mapping[str, type]]
+    """By tag: the other fields' types."""
+
+
+def one_of(values: Iterable[str]) -> Meta:
+    """Metadata of a text that is one of a closed set. It describes what is answered; nothing is checked."""
+    return Meta(extra_json_schema={"enum": [str(value) for value in values]})
 
 
 def schema_of(kind: Any) -> dict[str, Any]:
@@ -24,12 +46,12 @@ def schemas_of(kinds: Sequence[Any], *, ref_template: str) -> tuple[list[dict[st
     found, named = json.loads(text.replace(r'\\Z"', '$"'))  # the end of the text: `\\Z` in Python, `$` in ECMA-262
     seen: set[str] = set()
     for schema, kind in zip(found, inspect.multi_type_info(kinds), strict=True):
-        _mark_times(kind, schema, named, seen)
+        _describe(kind, schema, named, seen)
     return found, named
 
 
-def _mark_times(kind: inspect.Type, schema: dict[str, Any], named: Mapping[str, Any], seen: set[str]) -> None:
-    """Mark each string that is a time, walking the type and its schema side by side."""
+def _describe(kind: inspect.Type, schema: dict[str, Any], named: Mapping[str, Any], seen: set[str]) -> None:
+    """Describe each field and mark each string that is a time, walking the type and its schema side by side."""
     while isinstance(kind, inspect.Metadata):
         kind = kind.type
     if "$ref" in schema:
@@ -38,10 +60,27 @@ def _mark_times(kind: inspect.Type, schema: dict[str, Any], named: Mapping[str, 
             return
         seen.add(name)
         schema = named[name]
+    if "type" not in schema and schema.get("enum") and all(isinstance(value, str) for value in schema["enum"]):
+        schema["type"] = "string"
     if isinstance(kind, inspect.DateTimeType):
         schema.update({**DATE_TIME, **schema})
     for inner, part in _inner_types(kind, schema):
-        _mark_times(inner, part, named, seen)
+        _describe(inner, part, named, seen)
+    if isinstance(kind, inspect.StructType):
+        texts = field_texts(get_origin(kind.cls) or kind.cls)
+        for field in kind.fields:
+            if (text := texts.get(field.name)) is not None:
+                _add_text(schema["properties"][field.encode_name], text)
+
+
+def _add_text(schema: dict[str, Any], text: FieldText) -> None:
+    """Add what a field means, and an example where it has none of its own and no default."""
+    schema["description"] = text.description
+    option = next((one for one in schema.get("anyOf", ()) if one.get("type") != "null"), schema)
+    if text.example is None or "default" in schema or "$ref" in option or "enum" in option:
+        return
+    is_text = option.get("type") == "string"
+    option["examples"] = [text.example if is_text else json.loads(text.example)]
 
 
 def _inner_types(kind: inspect.Type, schema: Mapping[str, Any]) -> Iterator[tuple[inspect.Type, dict[str, Any]]]:

@@ -84,8 +84,11 @@ class Page(Struct, Generic[Item], frozen=True, kw_only=True):
     """One page of a list. Ask again with `cursor` set to `next_cursor` while `has_more` is true."""
 
     data: list[Item]
+    """The entries of this page."""
     next_cursor: str | None = None
+    """What to send as `cursor` for the next page; null on the last one."""
     has_more: bool = False
+    """Whether there is a next page."""
 
     @staticmethod
     def of(

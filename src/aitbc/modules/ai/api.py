@@ -7,6 +7,17 @@ from typing import Annotated, Any, Protocol
 from msgspec import Meta, Struct
 
 from aitbc.kernel.primitives.errors import Conflict, Invalid, NotFound, TooLarge, TooMany
+from aitbc.kernel.primitives.json_schema import one_of
+
+JobState = Annotated[str, one_of(("queued", "leased", "running", "succeeded", "failed", "canceled", "expired"))]
+AttemptState = Annotated[str, one_of(("leased", "running", "succeeded", "failed", "lost", "released", "canceled"))]
+_REASONS = """
+submitted retrying taken working completed stopped_early requester_fault attempts_exhausted deadline_passed undecodable
+canceled_by_owner stop_unanswered canceled_by_operator queue_timeout hold_expired booking_ended
+"""
+JobReason = Annotated[str, one_of(_REASONS.split())]
+Liveness = Annotated[str, one_of(("live", "stop", "canceled", "lost"))]
+Blamed = Annotated[str, one_of(("none", "requester", "miner", "platform", "unknown"))]
 
 
 class Capabilities(Struct, frozen=True, kw_only=True):
@@ -51,28 +62,41 @@ class InputFile(Struct, frozen=True, kw_only=True):
     """An artifact that a job's input refers to."""
 
     field: str
+    """The field of the input that refers to it. For example `image`."""
     artifact: str
+    """The artifact, to be downloaded. For example `art_01k0000000000000000000000a`."""
     digest: str
+    """SHA-256 of its content. For example `sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`."""
     bytes: int
+    """Its size in bytes. For example `48213`."""
 
 
 class Lease(Struct, frozen=True, kw_only=True):
     """A job given to one miner for a while."""
 
     attempt: str
+    """The attempt. For example `att_01k0000000000000000000000a`."""
     job: str
+    """The job. For example `job_01k0000000000000000000000a`."""
     token: int
     """The fencing token: only the newest of a job is valid."""
     number: int
     """Which attempt at the job this is, from 1."""
     kind: str
+    """The kind of work, one of `GET /api/v1/ai/kinds`. For example `chat`."""
     input: Any
+    """What to work on, as the kind's input schema has it."""
     input_digest: str
+    """SHA-256 of the input as canonical JSON. For example
+    `sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`."""
     files: tuple[InputFile, ...]
+    """The artifacts that the input refers to."""
     run_seconds: float
+    """How long the attempt may work, in seconds. For example `300.0`."""
     expires_at: datetime
     """Renew before this, or the job goes to another."""
     request_id: str | None
+    """The request that submitted the job, for logs. For example `req_01k0000000000000000000000a`."""
 
 
 class Renewal(Struct, frozen=True, kw_only=True):
@@ -90,8 +114,11 @@ class LeaseStatus(Struct, frozen=True, kw_only=True):
     """
 
     attempt: str
-    status: str
+    """The attempt. For example `att_01k0000000000000000000000a`."""
+    status: Liveness
+    """Whether to go on with the work."""
     expires_at: datetime | None = None
+    """Until when it is valid; null once it is not `live`."""
 
 
 class LogLine(Struct, frozen=True, kw_only=True):
@@ -121,7 +148,7 @@ class Parts(Struct, frozen=True, kw_only=True):
 class PartsKept(Struct, frozen=True, kw_only=True):
     """How far the parts of an attempt are kept, and whether the work should go on."""
 
-    status: str
+    status: Liveness
     """`live`; `stop` (nothing more is kept: deliver the parts up to `kept` as the result); `canceled`; or `lost`."""
     kept: int
     """The highest sequence; send the parts after it."""
@@ -160,10 +187,15 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """What a result, failure or release led to."""
 
     job: str
-    state: str
+    """The job. For example `job_01k0000000000000000000000a`."""
+    state: JobState
+    """Where the job is now."""
     receipt: str | None = None
+    """The receipt of a job that succeeded, else null. For example `rcpt_01k0000000000000000000000a`."""
     price: str | None = None
+    """What the job cost, in AITBC; null unless it succeeded. For example `0.0125`."""
     earned: str | None = None
+    """What the miner gets of it, after the fee, in AITBC. For example `0.01219`."""
 
 
 class Pending(Struct, frozen=True, kw_only=True):
@@ -175,18 +207,6 @@ class Pending(Struct, frozen=True, kw_only=True):
     miner: str
     jobs: int
     held_units: int
-
-
-class PaymentReport(Struct, frozen=True, kw_only=True):
-    """The outcome of comparing the jobs that succeeded with the receipts."""
-
-    ok: bool
-    jobs: int
-    """How many jobs were compared."""
-    unpaid: int
-    """How many of them have no receipt."""
-    unpaid_jobs: tuple[str, ...]
-    """Those, the oldest first; at most 100 of them."""
 
 
 class Clocks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -206,32 +226,49 @@ class Job(Struct, frozen=True, kw_only=True):
     """A job, without its input and output."""
 
     id: str
+    """The job. For example `job_01k0000000000000000000000a`."""
     kind: str
-    state: str
+    """The kind of work, one of `GET /api/v1/ai/kinds`. For example `chat`."""
+    state: JobState
     """`queued`, `leased`, `running`, `succeeded`, `failed`, `canceled` or `expired`."""
-    reason: str
-    """Why it is in that state."""
-    fault: str
+    reason: JobReason
+    """Why it is in that state. For example `completed`."""
+    fault: Blamed
     """`none`, `requester`, `miner`, `platform` or `unknown`: of the last attempt that did not succeed."""
     needs: Any
     """What a miner must have to take it."""
     priority: int
+    """0 (least) to 9 (most urgent). For example `4`."""
     max_price: str
+    """The most it may cost, in AITBC: so much is held. For example `0.05`."""
     price: str | None
-    """What it cost; none unless it succeeded."""
+    """What it cost; none unless it succeeded. For example `0.0125`."""
     unit: str
+    """What is metered. For example `byte`."""
     unit_price: str
+    """The price of one unit, in AITBC. For example `0.0000002`."""
     units: int | None
+    """How many units were metered; null unless it succeeded. For example `62500`."""
     receipt: str | None
+    """Its receipt; null unless it succeeded. For example `rcpt_01k0000000000000000000000a`."""
     input_digest: str
+    """SHA-256 of the input as canonical JSON. For example
+    `sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`."""
     output_digest: str | None
+    """SHA-256 of the output as canonical JSON; null before success. For example
+    `sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`."""
     attempts: int
     """How many attempts counted so far."""
     attempts_max: int
+    """How many attempts may count. For example `3`."""
     clocks: Clocks
+    """How long it may take, in each part of its life."""
     created_at: datetime
+    """When it was submitted."""
     started_at: datetime | None
+    """When its first attempt began; null before."""
     completed_at: datetime | None
+    """When it ended, in whichever way; null before."""
     expires_at: datetime | None
     """While it waits: when the queue's clock runs out."""
     kept_until: datetime | None
@@ -242,21 +279,32 @@ class Attempt(Struct, frozen=True, kw_only=True):
     """One lease of a job and how it went."""
 
     id: str
+    """The attempt. For example `att_01k0000000000000000000000a`."""
     number: int
+    """Which attempt at the job this is, from 1. For example `1`."""
     miner: str
-    state: str
+    """The miner. For example `mnr_01k0000000000000000000000a`."""
+    state: AttemptState
     """`leased`, `running`, `succeeded`, `failed`, `lost`, `released` or `canceled`."""
-    fault: str
+    fault: Blamed
+    """Whose fault it was that it did not succeed."""
     reason: str
+    """How it ended, in one word of the platform or of the miner. For example `completed`."""
     message: str
+    """What the miner or the platform says about the end, for people; may be empty. For example `out of memory`."""
     progress: float | None
+    """The fraction done, 0 to 1, as the miner last reported; null before. For example `0.75`."""
     note: str | None
-    """Where the miner's count and the platform's differ."""
+    """Where the miner's count and the platform's differ.
+    For example `the miner counted 812 tokens, the platform 640`."""
     stop_asked_at: datetime | None
     """When the job's owner asked to finish early."""
     started_at: datetime
+    """When the miner took it."""
     running_at: datetime | None
+    """When the miner first showed a sign of work; null before."""
     ended_at: datetime | None
+    """When it ended; null before."""
 
 
 class JobDetail(Job, frozen=True, kw_only=True):
@@ -267,6 +315,7 @@ class JobDetail(Job, frozen=True, kw_only=True):
     output: Any
     """The result; none before success, and once its retention is over."""
     history: tuple[Attempt, ...]
+    """Every attempt, the first one first."""
 
 
 class OrderJob(Struct, frozen=True, kw_only=True):
@@ -285,28 +334,6 @@ class OrderJob(Struct, frozen=True, kw_only=True):
     request_key: str | None
     """The Idempotency-Key of the request, and what it stands for: asking again gives the same job."""
     fingerprint: bytes
-
-
-class Artifact(Struct, frozen=True, kw_only=True):
-    """An uploaded file."""
-
-    id: str
-    digest: str
-    bytes: int
-    created_at: datetime
-    expires_at: datetime
-
-
-class KindInfo(Struct, frozen=True, kw_only=True):
-    """A kind of work that can be bought."""
-
-    name: str
-    summary: str
-    unit: str
-    unit_price: str
-    metering: str
-    input_schema: Any
-    output_schema: Any
 
 
 class JobNotFound(NotFound):

@@ -6,6 +6,7 @@ from typing import Annotated, Protocol
 from msgspec import Meta, Struct
 
 from aitbc.kernel.primitives.errors import NotFound
+from aitbc.kernel.primitives.json_schema import one_of
 from aitbc.kernel.primitives.text import Name
 
 DEVICES_MAX = 64
@@ -19,32 +20,46 @@ Label = Annotated[
 ]
 """What a driver or a system says of itself: one line of text that steers no terminal."""
 Mebibytes = Annotated[int, Meta(ge=0, le=2**40)]
+MinerState = Annotated[str, one_of(("enrolled", "online", "draining", "offline", "removed"))]
 
 
 class Device(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A device that can work, the CPU included; null is what could not be read, never a guess."""
 
     vendor: Label | None = None
+    """Who made it. For example `NVIDIA`."""
     type: Label | None = None
     """How programs reach it: `cuda`, `rocm`, …; `cpu` for the processor itself."""
     index: Annotated[int, Meta(ge=0, le=1023)] | None = None
+    """Its number among its like. For example `0`."""
     uuid: Label | None = None
+    """Its own id. For example `GPU-5b2c0c4e-8f5a-4a53-9d5b-7f1f2f6b3a10`."""
     name: Label | None = None
+    """Its name. For example `NVIDIA H100 80GB HBM3`."""
     driver_version: Label | None = None
+    """The version of its driver. For example `550.127.05`."""
     runtime_version: Label | None = None
+    """The version of CUDA, or its like. For example `12.4`."""
     compute_capability: Label | None = None
+    """What its processors can do. For example `9.0`."""
     memory_total_mib: Mebibytes | None = None
+    """Its memory in MiB. For example `81559`."""
     memory_reserved_mib: Mebibytes | None = None
-    """What the driver keeps for itself; where it is null, `memory_used_mib` may count it as used."""
+    """What the driver keeps for itself, in MiB; where it is null, `memory_used_mib` may count it as used.
+    For example `480`."""
     memory_used_mib: Mebibytes | None = None
+    """What of it is in use, in MiB. For example `1024`."""
     memory_sellable_mib: Mebibytes | None = None
-    """What work can have: the total less what is reserved."""
+    """What work can have, in MiB: the total less what is reserved. For example `81079`."""
     utilization: Annotated[float, Meta(ge=0, le=100)] | None = None
     """Percent."""
     temperature_celsius: Annotated[float, Meta(ge=-100, le=500)] | None = None
+    """In degrees Celsius. For example `41.0`."""
     power_watts: Annotated[float, Meta(ge=0, le=100_000)] | None = None
+    """What it draws, in watts. For example `72.5`."""
     brake_reasons: Annotated[tuple[Label, ...], Meta(max_length=BRAKES_MAX)] | None = None
-    """What holds its clocks back: `power_cap`, `thermal`, …; empty for nothing, null where it cannot be read."""
+    """What holds its clocks back: `power_cap`, `thermal`, …; empty for nothing, null where it cannot be read.
+    For example `["power_cap"]`."""
     memory_is_shared: bool | None = None
     """Whether it works in the memory of its host, which is what its memory then counts."""
     fault: Label | None = None
@@ -55,49 +70,69 @@ class Host(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The machine around the devices; null is what could not be read."""
 
     os: Label | None = None
+    """The operating system. For example `Debian GNU/Linux 12`."""
     kernel: Label | None = None
+    """Its kernel. For example `6.1.0-28-amd64`."""
     cpu_model: Label | None = None
+    """The processor. For example `AMD EPYC 9354`."""
     cpu_count: Annotated[int, Meta(ge=1, le=65_536)] | None = None
+    """Its logical processors. For example `64`."""
     memory_mib: Mebibytes | None = None
+    """Its memory in MiB. For example `257024`."""
     disk_free_mib: Mebibytes | None = None
+    """What is free where jobs work, in MiB. For example `812300`."""
 
 
 class Inventory(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a miner found in itself."""
 
     devices: Annotated[tuple[Device, ...], Meta(max_length=DEVICES_MAX)] = ()
+    """The devices that can work."""
     host: Host = Host()
+    """The machine around them."""
 
 
 class Miner(Struct, frozen=True, kw_only=True):
     """A machine that does work, and whose it is."""
 
     id: str
+    """The miner. For example `mnr_01k0000000000000000000000a`."""
     account: str
+    """Whose it is. For example `acct_01k0000000000000000000000a`."""
     name: Name
+    """What its owner calls it. For example `attic`."""
     public_key: str
-    """Ed25519, made on the miner; its fingerprint is shown on both sides."""
+    """Ed25519, made on the miner; its fingerprint is shown on both sides.
+    For example `11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo`."""
     fingerprint: str
-    status: str
+    """Of its public key, for people to compare.
+    For example `sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`."""
+    status: MinerState
     """`enrolled`, `online`, `draining`, `offline` or `removed`."""
     status_reason: str | None
-    """Why it is in that status, where there is something to say."""
+    """Why it is in that status, where there is something to say. For example `no heartbeat since 12:00`."""
     drain_message: str | None
-    """What its owner said when asking it to take no more work; none unless it drains."""
+    """What its owner said when asking it to take no more work; none unless it drains. For example `new fans`."""
     kinds: tuple[str, ...]
+    """The kinds of work that it takes. For example `["chat", "embed"]`."""
     models: dict[str, tuple[str, ...]]
     """The models that it serves, by kind; a kind that is absent takes only jobs that name no model."""
-    device: str
+    device: Annotated[str, one_of(("cpu", "gpu"))]
     """`cpu` or `gpu`."""
     gpu_models: tuple[str, ...]
+    """The names of its GPUs. For example `["NVIDIA H100 80GB HBM3"]`."""
     vram_mib: int
-    """The largest memory of a single GPU."""
+    """The largest memory of a single GPU, in MiB."""
     region: str | None
+    """Where it is, as its owner says. For example `eu-central`."""
     programs: tuple[str, ...]
     """For kind `command`: the names of the programs its operator allows."""
     capabilities_version: int
+    """How often what it can take has changed. For example `1`."""
     slots: int
+    """How many jobs it takes at once. For example `2`."""
     slots_busy: int
+    """How many it works on. For example `1`."""
     inventory: Inventory
     """What the miner found in itself, as it last reported."""
     hardware: str = "claimed"
@@ -107,8 +142,11 @@ class Miner(Struct, frozen=True, kw_only=True):
     newcomer: bool
     """Whether too little is known of it for its reputation to mean much."""
     last_seen_at: datetime | None
+    """When it last sent a heartbeat; null before the first."""
     created_at: datetime
+    """When it was enrolled."""
     changed_at: datetime
+    """When its status or what it offers last changed."""
 
 
 class MinerNotFound(NotFound):

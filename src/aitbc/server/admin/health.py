@@ -5,7 +5,7 @@ import shutil
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from litestar import Controller, Request, Response, get
 from litestar.connection import ASGIConnection
@@ -15,6 +15,7 @@ from prometheus_client import Metric
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.identity.principal import PUBLIC
 from aitbc.kernel.primitives.errors import AppError
+from aitbc.kernel.primitives.json_schema import one_of
 from aitbc.kernel.primitives.version import Build
 from aitbc.kernel.telemetry.metrics import CONTENT_TYPE, Metrics, gauge
 
@@ -36,21 +37,27 @@ class CheckResult(Struct, frozen=True, kw_only=True):
     """What one check found."""
 
     name: str
+    """What was checked. For example `database`."""
     ok: bool
+    """Whether it passed. For example `true`."""
     milliseconds: float
+    """How long that took. For example `1.8`."""
     reason: str | None = None
+    """What was wrong; left out where it passed. For example `no answer in 2 s`."""
 
 
 class Alive(Struct, frozen=True):
     """The process answers."""
 
-    status: str = "ok"
+    status: Annotated[str, one_of(("ok",))] = "ok"
+    """Always `ok`. For example `ok`."""
 
 
 class Readiness(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether requests would be served now."""
 
     ready: bool
+    """Whether all checks passed. For example `true`."""
     failing: list[str]
     """The checks that failed."""
     checks: list[CheckResult] | None = None
@@ -61,9 +68,13 @@ class Version(Struct, frozen=True, kw_only=True):
     """What runs here."""
 
     version: str
+    """The release. For example `0.1.0`."""
     api: str
+    """The version of the API. For example `v1`."""
     python: str
+    """The interpreter. For example `3.11.7`."""
     commit: str | None
+    """The git commit; null outside of a checkout. For example `0b1c2d3e4f5a69788796a5b4c3d2e1f00f1e2d3c`."""
     schema: dict[str, str]
     """The migration that each module's part of the database stands on."""
 

@@ -21,8 +21,9 @@ from aitbc.kernel.identity.accounts import (
     KeyRevoked,
     UnknownScope,
 )
-from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.identity.principal import KeyKind, Principal
 from aitbc.kernel.identity.tables import Account, ApiKey, IssuedKey
+from aitbc.kernel.primitives.json_schema import one_of
 from aitbc.kernel.primitives.pagination import Cursor, Limit, Page
 
 DAY = 86_400
@@ -36,15 +37,20 @@ class CreateAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """A new owner of money, jobs and miners."""
 
     name: Name
+    """What it is called; unique. For example `alice`."""
 
 
 class CreateKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A new API key of an account: the caller's own unless an admin names another."""
 
     name: Name
-    kind: Annotated[str, Meta(pattern=r"^(live|test|admin)\Z")] = "live"
+    """What it is called. For example `laptop`."""
+    kind: Annotated[str, Meta(pattern=r"^(live|test|admin)\Z"), one_of(("live", "test", "admin"))] = "live"
+    """What it is for: `live` for real use, `test` for trying out, `admin` for operators."""
     account: Annotated[str, Meta(max_length=40)] | None = None
+    """Whom it speaks for; left out, the caller's own account. For example `acct_01k0000000000000000000000a`."""
     scopes: Annotated[tuple[Scope, ...], Meta(max_length=40)] | None = None
+    """What it may do; left out, all that its kind may. For example `["jobs:create", "jobs:read"]`."""
     expires_in_days: Annotated[int, Meta(ge=1, le=3650)] | None = None
     """Without it 90 days, or what is left of the key that makes it; more than that is refused."""
 
@@ -53,16 +59,22 @@ class RotateKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A successor for a key, which goes on working for the overlap."""
 
     overlap_seconds: Annotated[int, Meta(ge=0, le=30 * DAY)] = int(OVERLAP_DEFAULT.total_seconds())
+    """How long the old key goes on working, in seconds. For example `3600`."""
 
 
 class Whoami(Struct, frozen=True, kw_only=True):
     """Who the caller is."""
 
     account: str
+    """Whom the key speaks for. For example `acct_01k0000000000000000000000a`."""
     key: str
-    kind: str
+    """The key's id. For example `key_01k0000000000000000000000a`."""
+    kind: KeyKind
+    """`live` and `test` for people and programs, `admin` for operators, `miner` for one miner."""
     scopes: tuple[str, ...]
+    """What it may do; `*` is everything. For example `["jobs:create", "jobs:read"]`."""
     miner: str | None
+    """The miner that it belongs to; null for people and programs. For example `mnr_01k0000000000000000000000a`."""
 
 
 class AccountController(Controller):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -16,6 +16,7 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Conflict, Invalid, NotFound
+from aitbc.kernel.primitives.json_schema import one_of
 from aitbc.kernel.telemetry.metrics import gauge
 
 _WHERE = {
@@ -55,31 +56,49 @@ class ToldEvent(Struct, frozen=True, kw_only=True):
     """An event in an outbox, with the state of its delivery."""
 
     id: str
+    """The event. For example `evt_01k0000000000000000000000a`."""
     module: str
+    """The module that published it. For example `ai`."""
     kind: str
-    state: str
-    """`pending`, `delivered` or `dead`; `stuck` is pending after as many failures as others die of."""
+    state: Annotated[str, one_of(("pending", "stuck", "delivered", "dead"))]
+    """How far its delivery is; `stuck` is pending after as many failures as others die of."""
     attempts: int
+    """How often delivery was tried. For example `1`."""
     created_at: datetime
+    """When it was published."""
     due_at: datetime
+    """When delivery is tried next."""
     delivered_at: datetime | None
+    """When every subscriber had it; null before."""
     last_error: str | None
+    """What was wrong with the last try; null where nothing was. For example `Unavailable`."""
     request_id: str | None
+    """The request that caused it. For example `req_01k0000000000000000000000a`."""
     body: str
+    """The event as JSON, as it is stored. For example `{"job": "job_01k0000000000000000000000a"}`."""
 
 
 class AuditEntry(Struct, frozen=True, kw_only=True):
     """An entry of the audit trail: who did what to what."""
 
     module: str
+    """The module that wrote it. For example `ai`."""
     number: int
+    """Its number within the module. For example `17`."""
     at: datetime
+    """When it was written."""
     account: str
+    """Who did it. For example `acct_01k0000000000000000000000a`."""
     key: str
+    """With which key. For example `key_01k0000000000000000000000a`."""
     action: str
+    """What was done. For example `job.cancel`."""
     object: str
+    """What it was done to. For example `job_01k0000000000000000000000a`."""
     details: dict[str, Any]
+    """More about it, by name."""
     request_id: str | None
+    """The request; null where there was none. For example `req_01k0000000000000000000000a`."""
 
 
 class Operations:

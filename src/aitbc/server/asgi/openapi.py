@@ -36,7 +36,7 @@ from aitbc.kernel.primitives.errors import (
     Unauthenticated,
     Unavailable,
 )
-from aitbc.kernel.primitives.json_schema import DATE_TIME, schemas_of
+from aitbc.kernel.primitives.json_schema import DATE_TIME, Tagged, schemas_of
 from aitbc.kernel.primitives.pagination import InvalidCursor
 from aitbc.kernel.primitives.request_errors import (
     BodyTimeout,
@@ -51,8 +51,9 @@ from aitbc.kernel.primitives.request_errors import (
     UnsupportedMedia,
 )
 from aitbc.server.asgi.openapi_examples import example_of
+from aitbc.server.asgi.openapi_parameters import described
+from aitbc.server.asgi.openapi_variants import SCHEMAS, types_by_tag, variants
 
-SCHEMAS = "#/components/schemas/"
 EXAMPLE_REQUEST_ID = "req_01k0000000000000000000000a"
 
 
@@ -60,7 +61,10 @@ def document(app: Litestar, *, title: str, version: str, description: str) -> di
     """The whole document. Raises `ValueError` for an operation without id, summary or description."""
     operations = [_Operation(*found) for found in _documented(app)]
     kinds = [kind for operation in operations for kind in operation.kinds()]
-    schemas, components = _schemas([*kinds, Problem])
+    tagged = {kind.__name__: kind for kind in kinds if isinstance(getattr(kind, "tagged", None), Tagged)}
+    schemas, components = _schemas([*kinds, *(one for kind in tagged.values() for one in types_by_tag(kind)), Problem])
+    for kind in tagged.values():
+        components |= variants(kind, components)
     lookup = dict(zip(map(repr, kinds), schemas, strict=False))
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
@@ -75,7 +79,7 @@ def document(app: Litestar, *, title: str, version: str, description: str) -> di
         "tags": [{"name": tag} for tag in sorted({tag for operation in operations for tag in operation.tags})],
         "paths": {path: dict(sorted(methods.items())) for path, methods in sorted(paths.items())},
         "components": {
-            "schemas": components,
+            "schemas": dict(sorted(components.items())),
             "securitySchemes": {
                 "bearer": {
                     "type": "http",
@@ -162,6 +166,8 @@ class _Operation:
         }
         if self.tags:
             operation["tags"] = self.tags
+        if (deprecated := self.handler.opt.get("deprecated")) is not None:
+            operation |= {"deprecated": True, "x-sunset": deprecated.sunset.isoformat()}
         operation["security"] = [] if self.permission == PUBLIC else [{"bearer": []}]
         operation["x-permission"] = self.permission
         if parameters:
@@ -227,7 +233,8 @@ class _Operation:
 
 def _parameter(parameter: Parameter, lookup: Mapping[str, Any]) -> dict[str, Any]:
     schema = copy.deepcopy(lookup[repr(parameter.annotation)])
-    described = schema.pop("description", None)
+    text, example = described(parameter.where, parameter.name)
+    text = schema.pop("description", None) or text
     if parameter.is_time:
         schema |= DATE_TIME
     if parameter.many:
@@ -236,8 +243,10 @@ def _parameter(parameter: Parameter, lookup: Mapping[str, Any]) -> dict[str, Any
         schema["default"] = parameter.default
     required = parameter.required or parameter.where == "path"
     result: dict[str, Any] = {"name": parameter.name, "in": parameter.where, "required": required, "schema": schema}
-    if described:
-        result["description"] = described
+    if text:
+        result["description"] = text
+    if example is not None and not schema.get("examples"):
+        result["example"] = example
     return result
 
 

@@ -13,10 +13,13 @@ class Placed(Struct, frozen=True, kw_only=True):
     """Where a module runs, as described by the process that serves it."""
 
     module: str
+    """The module. For example `ai`."""
     process: str
-    """`main`, or the module's own name."""
+    """`main`, or the module's own name. For example `main`."""
     answers: bool
+    """Whether its process answers now. For example `true`."""
     pid: int | None = None
+    """The number of its process; null where it is unknown. For example `4711`."""
     ports: tuple[int, ...] = ()
     """Ports on which this module answers, beside the gateway's."""
     trusting: tuple[int, ...] = ()
@@ -24,7 +27,9 @@ class Placed(Struct, frozen=True, kw_only=True):
     reason: str | None = None
     """Why its process is not started again, where it refused its configuration."""
     version: str | None = None
+    """The release that it runs. For example `0.1.0`."""
     started_at: datetime | None = None
+    """When its process started."""
 
     @classmethod
     def of(cls, module: str, name: str, process: Process | None, reason: str | None = None) -> "Placed":

@@ -29,7 +29,9 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     hosts: list[Annotated[str, Meta(min_length=1, max_length=255)]] = field(default_factory=list)
     """Names, besides loopback and `host`, that a request may give in its Host header."""
     origins: list[Annotated[str, Meta(pattern=r"^https?://[^/\s]+$")]] = field(default_factory=list)
-    """Origins of foreign pages whose scripts may call this server."""
+    """Origins of foreign pages whose scripts may call this server and read its answers (CORS)."""
+    security_contact: Annotated[str, Meta(pattern=r"^(mailto:|https://|tel:)[!-~]+$", max_length=512)] | None = None
+    """Whom to write to about a weakness of this installation, as a URI: served as `/.well-known/security.txt`."""
     max_body_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 1 << 20
     """The longest JSON body of a request; uploads have limits of their own."""
     body_seconds: Annotated[float, Meta(gt=0, le=600)] = 30.0

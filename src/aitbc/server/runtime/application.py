@@ -1,8 +1,8 @@
 """Builds the ASGI application: the routers of every module behind guard, fast path, gateway and boundary."""
 
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from re import Pattern
 from typing import Any, Self
 
 from litestar import Controller, Litestar, Router
@@ -18,6 +18,7 @@ from aitbc.kernel.http.app import (
     app_options,
     check_routes,
     handlers,
+    path_pattern,
     raw_bodies,
     resolve_dependencies_in_sequence,
     waiting_routes,
@@ -31,8 +32,11 @@ from aitbc.server.admin.health import STATE, Health, HealthRoutes, database_answ
 from aitbc.server.admin.identity import AccountController, KeyController
 from aitbc.server.admin.legacy_gateway import CoordinatorHealthRoutes, gateway_routes
 from aitbc.server.admin.operations_routes import OperationsController
+from aitbc.server.admin.security_txt import security_routes
 from aitbc.server.asgi.access_log import AccessLog
 from aitbc.server.asgi.boundary import Boundary, Limits
+from aitbc.server.asgi.cross_origin import CrossOrigin, Preflights
+from aitbc.server.asgi.deprecations import Deprecations, deprecated_routes
 from aitbc.server.asgi.fast_path import FastPath, FastRoutes
 from aitbc.server.asgi.openapi_pages import documentation
 from aitbc.server.cluster.gateway import Gateway
@@ -153,6 +157,7 @@ def _kernel_routers(runtime: Runtime, build: Build) -> list[Router | type[Contro
             },
         ),
         gateway_routes({name: f"/{name}" for name in (*names, LEGACY_COORDINATOR_PREFIX)}),
+        security_routes(runtime.settings.server.security_contact),
         documentation(title=TITLE, version=build.api, description=DESCRIPTION),
     ]
 
@@ -180,10 +185,10 @@ def _legacy_routers(modules: Sequence[Module], wired: Wired) -> list[Router]:
 
 def _coordinator(app: Litestar) -> Callable[[str, str], str | None]:
     """Finds the module that answers a path of the legacy coordinator."""
-    routes: list[tuple[str, re.Pattern[str], str]] = []
+    routes: list[tuple[str, Pattern[str], str]] = []
     for handler, path, methods in handlers(app):
         if path.startswith(f"/{LEGACY_COORDINATOR_PREFIX}/") and "module" in handler.opt:
-            pattern = re.compile(re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(path)) + r"\Z")
+            pattern = path_pattern(path)
             routes += [(method, pattern, handler.opt["module"]) for method in methods if method != "OPTIONS"]
 
     def owner(method: str, path: str) -> str | None:
@@ -194,7 +199,7 @@ def _coordinator(app: Litestar) -> Callable[[str, str], str | None]:
 
 
 def asgi_app(app: Litestar, runtime: Runtime, metrics: Metrics) -> ASGIApp:
-    """The middleware stack: internal API, access log, boundary, gateway, fast path, and the Litestar application."""
+    """The layers: internal API, access log, CORS, deprecations, boundary, gateway, fast path, and the application."""
     settings = runtime.settings.server
     limits = Limits(
         body_bytes=settings.max_body_bytes,
@@ -203,9 +208,22 @@ def asgi_app(app: Litestar, runtime: Runtime, metrics: Metrics) -> ASGIApp:
         waiting=settings.poll_max,
     )
     hosts = LOOPBACK_NAMES | {settings.host} | set(settings.hosts)
-    routed = _routed(app, runtime)
-    outer = Boundary(routed, limits, hosts, frozenset(settings.origins), raw_bodies(app), watch=metrics.observe)
-    metrics.gauge("aitbc_websockets_open", "WebSockets that are open.").set_function(lambda: outer.sockets)
+    routed, origins, is_main = _routed(app, runtime), frozenset(settings.origins), runtime.placement.process == MAIN
+    has_pages = bool(origins) and is_main
+    boundary = Boundary(
+        Preflights(routed, origins) if has_pages else routed,
+        limits,
+        hosts,
+        origins,
+        raw_bodies(app),
+        watch=metrics.observe,
+    )
+    metrics.gauge("aitbc_websockets_open", "WebSockets that are open.").set_function(lambda: boundary.sockets)
+    outer: ASGIApp = boundary
+    if is_main and (deprecated := deprecated_routes(app)):
+        outer = Deprecations(outer, deprecated)
+    if has_pages:
+        outer = CrossOrigin(outer, origins)
     logged = AccessLog(outer)
     if not runtime.placement.has_peers:
         return logged

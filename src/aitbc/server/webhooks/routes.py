@@ -53,15 +53,18 @@ class WantedEndpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A URL to which the account's events are to be sent, and which types."""
 
     url: Url
+    """Where events are sent, with POST. For example `https://hooks.example.org/aitbc`."""
     events: Annotated[tuple[Type, ...], Meta(max_length=50)] = ()
     """The types that are sent to it; leave it out for all of them, those of the future too."""
     description: Text = ""
+    """What it is for, in your words. For example `billing`."""
 
 
 class RotateSecret(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A new secret; the old one signs too for the overlap."""
 
     overlap_seconds: Annotated[int, Meta(ge=0, le=30 * DAY)] = DAY
+    """How long the old secret signs too, in seconds. For example `86400`."""
 
 
 class EndpointController(Controller):

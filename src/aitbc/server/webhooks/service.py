@@ -32,7 +32,9 @@ class EventType(Struct, frozen=True, kw_only=True):
     """A type of event that endpoints can receive."""
 
     type: str
+    """Its name. For example `ai.job_closed`."""
     description: str
+    """What happened when it is sent. For example `A job of the account succeeded and is paid.`."""
 
 
 class Webhooks:

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 from uuid import UUID
 
 from msgspec import Struct
@@ -12,6 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from aitbc.kernel.database.standard_tables import ALL
 from aitbc.kernel.database.unit_of_work import WireId
 from aitbc.kernel.identity.tables import AccountRow, Base
+from aitbc.kernel.primitives.json_schema import one_of
 from aitbc.kernel.primitives.secret import masked
 
 
@@ -27,25 +29,32 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     """A URL to which an account's events are sent, without its secret."""
 
     id: str
+    """The endpoint. For example `hook_01k0000000000000000000000a`."""
     account: str
+    """Whose events it gets. For example `acct_01k0000000000000000000000a`."""
     url: str
+    """Where they are sent. For example `https://hooks.example.org/aitbc`."""
     events: tuple[str, ...]
     """The types that are sent to it; empty for all of them, those of the future too."""
     description: str
+    """What it is for, in its owner's words; may be empty. For example `billing`."""
     enabled: bool
-    disabled_reason: str | None
+    """Whether events are sent. For example `true`."""
+    disabled_reason: Annotated[str, one_of(("owner", "gone", "failing", "overrun"))] | None
     """`owner`, `gone` (it answered 410), `failing` (it failed for days) or `overrun` (too many were pending)."""
     failing_since: datetime | None
     """When it first failed since its last success."""
     previous_secret_until: datetime | None
     """Until then messages carry a signature of the secret before this one too."""
     created_at: datetime
+    """When it was made."""
 
 
 class IssuedEndpoint(Endpoint, frozen=True, kw_only=True):
     """An endpoint with its secret, which is shown this one time."""
 
     secret: str
+    """The secret that messages are signed with. For example `whsec_…`."""
 
     def __repr__(self) -> str:
         return masked(self, "secret")
@@ -55,24 +64,31 @@ class Delivery(Struct, frozen=True, kw_only=True):
     """The delivery of one event to one endpoint."""
 
     id: str
-    """The `webhook-id` of every attempt."""
+    """The `webhook-id` of every attempt. For example `dlv_01k0000000000000000000000a`."""
     endpoint: str
+    """The endpoint. For example `hook_01k0000000000000000000000a`."""
     account: str
+    """Whose event it is. For example `acct_01k0000000000000000000000a`."""
     type: str
-    state: str
+    """What happened. For example `ai.job_closed`."""
+    state: Annotated[str, one_of(("pending", "delivered", "dead"))]
     """`pending`, `delivered` or `dead`."""
     attempts: int
+    """How often it was tried. For example `1`."""
     status: int | None
     """What the last attempt was answered with; none when no answer came."""
     error: str | None
-    """What was wrong with the last attempt."""
+    """What was wrong with the last attempt. For example `HTTP 503`."""
     created_at: datetime
+    """When the event was published."""
     attempted_at: datetime | None
+    """When it was last tried; null before."""
     next_attempt_at: datetime | None
     """None once it is delivered or dead."""
     ended_at: datetime | None
+    """When it was delivered or given up; null before."""
     body: str
-    """What is sent, to the letter."""
+    """What is sent, to the letter. For example `{"type": "ai.job_closed"}`."""
 
 
 class EndpointRow(Base):

@@ -1,19 +1,23 @@
 """What a job would cost and who could take it, and why one is where it is."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
-from aitbc.modules.ai.api import Attempt
+from aitbc.modules.ai.api import Attempt, JobState
 
 
 class FilterCount(Struct, frozen=True, kw_only=True):
     """How many miners one condition left."""
 
     filter: str
+    """The condition. For example `min_vram_mib`."""
     wanted: str
+    """What the job wants of it. For example `24576`."""
     before: int
+    """How many miners there were before it. For example `12`."""
     after: int
+    """How many it left. For example `3`."""
     hardware: Literal["claimed"] | None = None
     """How the hardware is known that it goes by: `claimed`, by what miners' drivers say; none for other conditions."""
 
@@ -22,25 +26,34 @@ class ExpectedWait(Struct, frozen=True, kw_only=True):
     """How long until a miner takes the job, as far as that can be known."""
 
     low_seconds: float | None
+    """The least, in seconds; null where it is unknown. For example `2.0`."""
     high_seconds: float | None
+    """The most, in seconds; null where it is unknown. For example `30.0`."""
     basis: str
-    """What the interval rests on, or `no data`."""
+    """What the interval rests on, or `no data`. For example `the last 20 jobs with equal needs`."""
 
 
 class Explanation(Struct, frozen=True, kw_only=True):
     """Why a job is where it is, and what would help."""
 
     job: str
-    state: str
+    """The job. For example `job_01k0000000000000000000000a`."""
+    state: JobState
+    """Where the job is."""
     reason: str
+    """Why it is there, in one word. For example `submitted`."""
     summary: str
-    """The whole in one sentence."""
+    """The whole in one sentence. For example `It waits: 2 jobs are before it.`."""
     position: int | None
     """Its place among the jobs with equal needs, from 1; none when it does not wait."""
     expected_wait: ExpectedWait
+    """How long until a miner takes it."""
     filters: tuple[FilterCount, ...]
+    """What its needs leave of all miners, condition by condition."""
     suggestion: str
+    """What its owner can do. For example `Wait, or ask for less memory.`."""
     attempts: tuple[Attempt, ...]
+    """Every attempt, the first one first."""
 
 
 class ModelInfo(Struct, frozen=True, kw_only=True):
@@ -58,22 +71,49 @@ class Quote(Struct, frozen=True, kw_only=True):
     """What a job would cost and who could take it; nothing was changed."""
 
     kind: str
+    """The kind of work, one of `GET /api/v1/ai/kinds`. For example `chat`."""
     unit: str
+    """What is metered. For example `byte`."""
     unit_price: str
+    """The price of one unit, in AITBC. For example `0.0000002`."""
     units: int
     """What the input alone is metered at."""
     units_max: int
+    """The most that input and output together can be metered at. For example `8225`."""
     price: str
-    """The price if the output adds nothing to the meter."""
+    """The price if the output adds nothing to the meter. For example `0.0000066`."""
     price_max: str
-    """The most it can cost: max_price must cover it."""
+    """The most it can cost: max_price must cover it. For example `0.001645`."""
     fee_basis_points: int
+    """The platform's share of the price, in 1/10 000. For example `250`."""
     fee_max: str
-    """The platform's share of that most, taken out of the price."""
+    """The platform's share of that most, taken out of the price. For example `0.000041125`."""
     max_price: str
+    """The most that the job would offer, in AITBC. For example `0.05`."""
     sufficient: bool
     """Whether max_price covers price_max."""
     position: int
     """The place in the queue it would take."""
     miners_eligible: int
+    """How many miners could do it. For example `3`."""
     filters: tuple[FilterCount, ...]
+    """What its needs leave of all miners, condition by condition."""
+
+
+class KindInfo(Struct, frozen=True, kw_only=True):
+    """A kind of work that can be bought."""
+
+    name: str
+    """What jobs name it. For example `chat`."""
+    summary: str
+    """What it does. For example `Answers messages with a language model.`."""
+    unit: str
+    """What is metered. For example `byte`."""
+    unit_price: str
+    """The price of one unit, in AITBC. For example `0.0000002`."""
+    metering: str
+    """How units are counted, in one sentence. For example `One unit for each byte of the texts in UTF-8.`."""
+    input_schema: Any
+    """The JSON Schema of a job's input."""
+    output_schema: Any
+    """The JSON Schema of its output."""

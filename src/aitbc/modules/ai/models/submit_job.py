@@ -1,11 +1,13 @@
 """What a client asks for when it submits a job."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
+from aitbc.kernel.primitives.json_schema import Tagged
 from aitbc.kernel.primitives.text import Name
 from aitbc.modules.ai.api import Clocks
+from aitbc.modules.ai.models.kinds.registry import KINDS
 
 BookingId = Annotated[
     str,
@@ -21,11 +23,15 @@ class Requirements(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """What a miner must have."""
 
     device: Literal["cpu", "gpu"] | None = None
+    """What it must run on; left out, on either. For example `gpu`."""
     gpu_model: Name | None = None
     """A part of the GPU's name, in any case: `h100`."""
     min_vram_mib: Annotated[int, Meta(ge=0, le=16_777_216)] = 0
+    """The memory that one GPU of it must have, in MiB. For example `24576`."""
     region: Name | None = None
+    """Where it must be, as miners name it. For example `eu-central`."""
     model: Name | None = None
+    """A model that it must serve for the job's kind. For example `llama-3-8b`."""
     models: Annotated[tuple[Name, ...], Meta(max_length=16)] = ()
     """Models that it must serve beside the one that the job names."""
     cuda: Annotated[str, Meta(max_length=16, pattern=r"^[0-9]{1,4}(\.[0-9]{1,4}){0,2}\Z"), _CUDA] | None = None
@@ -40,6 +46,7 @@ class RetryPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """When to try again."""
 
     attempts_max: Annotated[int, Meta(ge=1, le=10)] = 3
+    """How many attempts may be made at the job. For example `3`."""
     requester_faults: bool = False
     """Try again even where the work itself failed, for instance a program that ended with an exit code other than 0."""
 
@@ -47,11 +54,18 @@ class RetryPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class SubmitJob(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A job to be done, and the most it may cost."""
 
+    tagged: ClassVar = Tagged("kind", {kind.name: {"input": kind.input} for kind in KINDS.values()})
     kind: Annotated[str, Meta(max_length=40, examples=["embed"])]
+    """The kind of work, one of `GET /api/v1/ai/kinds`."""
     input: Annotated[dict[str, Any], Meta(examples=[{"texts": ["A sentence to embed."]}])]
+    """What to work on, as the kind has it."""
     max_price: Annotated[str, Meta(max_length=40, examples=["0.05"])]
+    """The most it may cost, in AITBC: so much is held until it ends."""
     requirements: Requirements = Requirements()
+    """What a miner must have to take it."""
     priority: Literal["low", "normal", "high", "urgent"] | Annotated[int, Meta(ge=0, le=9)] = "normal"
     """A name, or 0 (least) to 9 (most urgent): the weight of the job in its account's share."""
     clocks: Clocks = Clocks()
+    """How long it may take, in each part of its life."""
     retry: RetryPolicy = RetryPolicy()
+    """When to try again."""

@@ -1,16 +1,32 @@
 """What others see of the rows."""
 
+from datetime import datetime
 from typing import Any
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from aitbc.kernel.primitives import money
-from aitbc.modules.ai.api import Artifact, Attempt, Clocks, Job, JobDetail
+from aitbc.modules.ai.api import Attempt, Clocks, Job, JobDetail
 from aitbc.modules.ai.models.life import State
 from aitbc.modules.ai.models.tables import ArtifactRow, AttemptRow, JobRow
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
 
 NULL = Raw(b"null")
+
+
+class Artifact(Struct, frozen=True, kw_only=True):
+    """An uploaded file."""
+
+    id: str
+    """The artifact. For example `art_01k0000000000000000000000a`."""
+    digest: str
+    """SHA-256 of its content. For example `sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`."""
+    bytes: int
+    """Its size in bytes. For example `48213`."""
+    created_at: datetime
+    """When it was uploaded."""
+    expires_at: datetime
+    """When it is removed, unless a job still needs it."""
 
 
 def hold_of(job: str) -> str:

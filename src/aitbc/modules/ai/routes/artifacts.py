@@ -12,7 +12,8 @@ from msgspec import Meta
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.errors import StorageFailed, StorageFull
 from aitbc.kernel.primitives.request_errors import UnsupportedMedia
-from aitbc.modules.ai.api import Artifact, ArtifactNotFound, LeaseLost
+from aitbc.modules.ai.api import ArtifactNotFound, LeaseLost
+from aitbc.modules.ai.models.views import Artifact
 from aitbc.modules.ai.service.artifacts import Artifacts
 from aitbc.modules.ai.service.settings import UPLOAD_BYTES_MAX
 from aitbc.modules.ai.service.uploads import ArtifactQuotaExceeded, ArtifactTooLarge, TooManyUploads

@@ -10,10 +10,9 @@ from msgspec import Meta, Struct
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.money import InvalidAmount
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page, decode_cursor
-from aitbc.modules.ai.api import KindInfo
 from aitbc.modules.ai.models.kinds.kind import InvalidInput
 from aitbc.modules.ai.models.kinds.registry import UnknownKind
-from aitbc.modules.ai.models.prospects import ModelInfo, Quote
+from aitbc.modules.ai.models.prospects import KindInfo, ModelInfo, Quote
 from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.service.planner import ContradictingModels
 from aitbc.modules.ai.service.quotes import Quotes
@@ -29,6 +28,7 @@ class KindList(Struct, frozen=True, kw_only=True):
     """Every kind of work that can be bought."""
 
     data: list[KindInfo]
+    """The kinds."""
 
 
 class KindController(Controller):

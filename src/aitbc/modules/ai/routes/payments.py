@@ -3,8 +3,7 @@
 from litestar import Controller, post
 from litestar.di import NamedDependency
 
-from aitbc.modules.ai.api import PaymentReport
-from aitbc.modules.ai.service.payment_audit import PaymentAudit
+from aitbc.modules.ai.service.payment_audit import PaymentAudit, PaymentReport
 
 
 class PaymentController(Controller):

@@ -19,10 +19,10 @@ from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import StorageFailed, StorageFull
 from aitbc.kernel.primitives.storage import storage_error
-from aitbc.modules.ai.api import Artifact, ArtifactNotFound
+from aitbc.modules.ai.api import ArtifactNotFound
 from aitbc.modules.ai.models.kinds.kind import Reference
 from aitbc.modules.ai.models.tables import UPLOADING, ArtifactRow, AttemptRow, JobRow
-from aitbc.modules.ai.models.views import artifact_view
+from aitbc.modules.ai.models.views import Artifact, artifact_view
 from aitbc.modules.ai.service.artifact_files import FOLDERS, ArtifactFiles
 from aitbc.modules.ai.service.rows import lock_name
 from aitbc.modules.ai.service.settings import AiSettings

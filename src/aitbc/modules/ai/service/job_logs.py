@@ -32,9 +32,13 @@ class JobLogLine(Struct, frozen=True, kw_only=True):
     """One line of a job's log."""
 
     attempt: int
+    """The number of the attempt that wrote it. For example `1`."""
     sequence: int
+    """Its number within the attempt, from 1. For example `1`."""
     at: datetime
+    """When the miner wrote it."""
     text: str
+    """The line. For example `loading the model`."""
 
 
 class JobLogs:

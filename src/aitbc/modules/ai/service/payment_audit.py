@@ -3,10 +3,11 @@
 from datetime import timedelta
 from uuid import UUID
 
+from msgspec import Struct
+
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
-from aitbc.modules.ai.api import PaymentReport
 from aitbc.modules.trading.api import TradingApi
 
 PAGE = 2_000
@@ -16,6 +17,19 @@ SETTLING = timedelta(seconds=60)
 
 SUCCEEDED = """
 SELECT id FROM ai.jobs WHERE state = 'succeeded' AND completed_at < $1 AND id > $2 ORDER BY id LIMIT $3"""
+
+
+class PaymentReport(Struct, frozen=True, kw_only=True):
+    """The outcome of comparing the jobs that succeeded with the receipts."""
+
+    ok: bool
+    """Whether every job that succeeded has its receipt. For example `true`."""
+    jobs: int
+    """How many jobs were compared."""
+    unpaid: int
+    """How many of them have no receipt."""
+    unpaid_jobs: tuple[str, ...]
+    """Those, the oldest first; at most 100 of them."""
 
 
 class PaymentAudit:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import money
 from aitbc.kernel.primitives.json_schema import schema_of
-from aitbc.modules.ai.api import KindInfo
 from aitbc.modules.ai.models.fleet import filter_counts
 from aitbc.modules.ai.models.kinds.registry import KINDS, price_of
-from aitbc.modules.ai.models.prospects import Quote
+from aitbc.modules.ai.models.prospects import KindInfo, Quote
 from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.service.fleet_view import FleetView
 from aitbc.modules.ai.service.job_queue import JobQueue

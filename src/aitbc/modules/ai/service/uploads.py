@@ -18,9 +18,9 @@ from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError, Forbidden, TooLarge, TooMany
 from aitbc.kernel.primitives.storage import storage_error
-from aitbc.modules.ai.api import Artifact, LeaseLost
+from aitbc.modules.ai.api import LeaseLost
 from aitbc.modules.ai.models.tables import UPLOADING, ArtifactRow, AttemptRow, JobRow
-from aitbc.modules.ai.models.views import artifact_view
+from aitbc.modules.ai.models.views import Artifact, artifact_view
 from aitbc.modules.ai.service.artifact_files import ArtifactFiles, IncomingFile
 from aitbc.modules.ai.service.rows import lock_name
 from aitbc.modules.ai.service.settings import AiSettings

@@ -37,17 +37,21 @@ class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a miner can take."""
 
     kinds: Annotated[tuple[Word, ...], Meta(min_length=1, max_length=KINDS_MAX)]
+    """The kinds of work that it takes. For example `["chat", "embed"]`."""
     models: Annotated[
         dict[Word, Annotated[tuple[Model, ...], Meta(max_length=MODELS_MAX)]], Meta(max_length=KINDS_MAX)
     ] = {}
     """The models that it serves, by kind; a kind that is absent takes only jobs that name no model."""
     device: Literal["cpu", "gpu"] = "cpu"
+    """What it works on."""
     gpu_models: Annotated[tuple[Label, ...], Meta(max_length=GPU_MODELS_MAX)] = ()
+    """The names of its GPUs. For example `["NVIDIA H100 80GB HBM3"]`."""
     vram_mib: Annotated[int, Meta(ge=0, le=16_777_216)] = 0
-    """The largest memory of a single GPU."""
+    """The largest memory of a single GPU, in MiB."""
     cuda: Label | None = None
     """The version of CUDA; left out, what its inventory says."""
     region: Name | None = None
+    """Where it is. For example `eu-central`."""
     programs: Annotated[tuple[Program, ...], Meta(max_length=PROGRAMS_MAX)] = ()
     """For kind `command`: the names of the programs its operator allows."""
 

@@ -12,6 +12,7 @@ from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import AmountOverflow
+from aitbc.kernel.primitives.json_schema import one_of
 from aitbc.kernel.primitives.money import InvalidAmount, parse, render
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
 from aitbc.kernel.primitives.text import Name, Text
@@ -71,28 +72,41 @@ class ListGpuForRent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A GPU of the caller's, at a price for an hour."""
 
     model: Name
+    """The GPU's name. For example `NVIDIA H100 80GB HBM3`."""
     price_per_hour: Amount
+    """The price of an hour, in AITBC. For example `2.5`."""
     miner: MinerId | None = None
     """The id of the miner that it is in: whoever books it has that miner for itself. Left out, nobody can book it."""
     memory_gb: Annotated[int, Meta(ge=0, le=65_536)] | None = None
+    """Its memory in GB. For example `80`."""
     compute_capability: Name | None = None
+    """What its processors can do. For example `9.0`."""
     region: Name | None = None
+    """Where it is. For example `eu-central`."""
     description: Text | None = None
+    """What else renters should know. For example `Quiet at night.`."""
 
 
 class ListingView(Struct, frozen=True, kw_only=True):
     """A listed GPU: what its owner says of it, and whether its miner shows such a GPU and it can be had."""
 
     id: str
+    """The listed GPU. For example `gpu_01k0000000000000000000000a`."""
     model: str
+    """The GPU's name. For example `NVIDIA H100 80GB HBM3`."""
     miner: str | None
-    """As its owner named it."""
+    """As its owner named it. For example `mnr_01k0000000000000000000000a`."""
     memory_gb: int | None
+    """Its memory in GB. For example `80`."""
     compute_capability: str | None
+    """What its processors can do. For example `9.0`."""
     region: str | None
+    """Where it is. For example `eu-central`."""
     price_per_hour: str
+    """The price of an hour, in AITBC. For example `2.5`."""
     description: str
-    status: str
+    """What else its owner says of it; may be empty. For example `Quiet at night.`."""
+    status: Annotated[str, one_of(("available", "booked", "offline"))]
     """`available`, `booked` or `offline`."""
     status_reason: Unavailable | None
     """Why it is `offline`: its owner has no miner of that name, that miner takes no work, or it shows no such GPU that
@@ -100,15 +114,19 @@ class ListingView(Struct, frozen=True, kw_only=True):
     hardware: Evidence
     """How it is known what it is: `claimed`, by what its miner's driver says; nothing here measures it."""
     created_at: datetime
+    """When it was listed."""
     average_rating: float | None
+    """The mean of its reviews, 1 to 5; null without any. For example `4.5`."""
     reviews: int
+    """How many reviews it has. For example `2`."""
 
 
 class Unlisted(Struct, frozen=True, kw_only=True):
     """A GPU is off the market."""
 
     id: str
-    status: str
+    """The GPU. For example `gpu_01k0000000000000000000000a`."""
+    status: Annotated[str, one_of(("removed",))]
     """`removed`."""
 
 
@@ -116,7 +134,9 @@ class BookListedGpu(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """A GPU for oneself, from now on."""
 
     gpu: GpuId
+    """The listed GPU. For example `gpu_01k0000000000000000000000a`."""
     duration_seconds: Annotated[int, Meta(ge=60, le=LONGEST_SECONDS)]
+    """For how long, in seconds. For example `3600`."""
     max_price: Amount
     """The most that all of its time may cost."""
     label: Name | None = None
@@ -127,34 +147,44 @@ class BookingView(Struct, frozen=True, kw_only=True):
     """The time of a GPU that somebody has for themselves."""
 
     id: str
+    """The booking. For example `book_01k0000000000000000000000a`."""
     gpu: str
+    """The booked GPU. For example `gpu_01k0000000000000000000000a`."""
     model: str
+    """The GPU's name. For example `NVIDIA H100 80GB HBM3`."""
     miner: str | None
-    """The miner that works for the booker alone; none where the GPU's owner named none that is known here."""
+    """The miner that works for the booker alone; none where the GPU's owner named none that is known here.
+    For example `mnr_01k0000000000000000000000a`."""
     account: str
-    """Who booked it, and pays."""
+    """Who booked it, and pays. For example `acct_01k0000000000000000000000a`."""
     owner: str
+    """Whose GPU it is, and who is paid. For example `acct_01k0000000000000000000000b`."""
     state: StateName
+    """Where it is in its life."""
     price_per_hour: str
-    """As it was when it was booked."""
+    """As it was when it was booked. For example `2.5`."""
     price: str
-    """What all of its time costs, and what is held."""
+    """What all of its time costs, and what is held. For example `2.5`."""
     cost: str | None
-    """What it came to; none while it is open."""
+    """What it came to; none while it is open. For example `1.25`."""
     returned: str | None
-    """What of the price went back to the booker."""
+    """What of the price went back to the booker. For example `1.25`."""
     paid_seconds: float | None
     """For how long it was paid; none while it is open."""
     unpaid_seconds: float | None
     """For how long its miner took no work and so was not paid; all of its time where the GPU was taken away."""
     label: str | None
+    """What it is for, in the booker's words. For example `evaluation`."""
     starts_at: datetime
+    """When its time began."""
     ends_at: datetime
+    """When its time ends by itself."""
     ended_at: datetime | None
+    """When it ended; null while it is open."""
     settled_at: datetime | None
     """When the money moved; shortly after the end."""
     transaction: str | None
-    """The transaction that paid the owner."""
+    """The transaction that paid the owner. For example `txn_01k0000000000000000000000a`."""
     hardware: Evidence
     """How it is known what GPU it is: `claimed`, by what its miner's driver says; nothing here measures it."""
     reachable: bool | None

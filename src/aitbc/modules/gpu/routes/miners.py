@@ -41,6 +41,7 @@ class DrainMiner(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Why a miner takes no more work; it is shown wherever the miner is."""
 
     message: Text = "drained by its owner"
+    """The reason, for people. For example `new fans`."""
 
 
 class EnrolmentController(Controller):

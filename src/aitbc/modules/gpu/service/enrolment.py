@@ -83,16 +83,22 @@ class MakeEnrolmentToken(Struct, frozen=True, kw_only=True, forbid_unknown_field
     """How long the token may wait for its miner."""
 
     expires_seconds: Annotated[int, Meta(ge=60, le=86_400)] = TOKEN_SECONDS
+    """In seconds. For example `3600`."""
 
 
 class EnrolmentToken(Struct, frozen=True, kw_only=True):
     """A token that enrols one miner, shown this one time."""
 
     id: str
+    """The token's id, which is no secret. For example `tok_01k0000000000000000000000a`."""
     token: str
+    """The token. For example `aitbc_enrol_…`."""
     account: str
+    """Whose miner it enrols. For example `acct_01k0000000000000000000000a`."""
     created_at: datetime
+    """When it was made."""
     expires_at: datetime
+    """Until when it can be used."""
 
     def __repr__(self) -> str:
         return masked(self, "token")
@@ -103,13 +109,19 @@ class Enrol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     takes_keys: ClassVar = frozenset({"token"})
     token: Annotated[str, Meta(max_length=100)]
+    """The one-time token of the owner. For example `aitbc_enrol_…`."""
     public_key: PublicKey
+    """The miner's Ed25519 key, in base64url."""
     name: Name
+    """What its owner calls it. For example `attic`."""
     proof: Signature
     """Over the canonical JSON of {public_key, statement: "aitbc.enrolment.v1", token}."""
     capabilities: Offer
+    """What it can take."""
     slots: Slots
+    """How many jobs it takes at once. For example `2`."""
     inventory: Inventory = Inventory()
+    """What it found in itself."""
 
     def __repr__(self) -> str:
         return masked(self, "token")
@@ -119,12 +131,18 @@ class Enrolled(Struct, frozen=True, kw_only=True):
     """What a new miner needs to know. The API key is shown this one time."""
 
     miner: str
+    """The miner. For example `mnr_01k0000000000000000000000a`."""
     fingerprint: str
-    """Of its public key: the owner sees the same."""
+    """Of its public key: the owner sees the same.
+    For example `sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`."""
     api_key: str
+    """Its key, to be sent as `Authorization: Bearer …`. For example `aitbc_live_…`."""
     api_key_expires_at: datetime
+    """When that key ends."""
     account: str
+    """Whose it is. For example `acct_01k0000000000000000000000a`."""
     heartbeat_seconds: float
+    """Send a heartbeat each so many seconds. For example `10.0`."""
 
     def __repr__(self) -> str:
         return masked(self, "api_key")

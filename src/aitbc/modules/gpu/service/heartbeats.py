@@ -16,7 +16,7 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.request_id import current_request_id
 from aitbc.kernel.primitives.text import Text
 from aitbc.modules.ai.api import AiApi, LeaseStatus, Renewal
-from aitbc.modules.gpu.api import SLOTS_MAX, Inventory
+from aitbc.modules.gpu.api import SLOTS_MAX, Inventory, MinerState
 from aitbc.modules.gpu.batched.heartbeats import record_heartbeats
 from aitbc.modules.gpu.models.devices import shown_gpus
 from aitbc.modules.gpu.models.life import Status
@@ -39,7 +39,9 @@ class KeepLease(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A lease that the miner still works on."""
 
     attempt: AttemptId
+    """The attempt. For example `att_01k0000000000000000000000a`."""
     token: Token
+    """The fencing token of the lease. For example `7`."""
     progress: Annotated[float, Meta(ge=0, le=1)] | None = None
     """The fraction done."""
 
@@ -48,8 +50,11 @@ class SendHeartbeat(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """A miner's heartbeat, and that of its leases."""
 
     slots: Slots
+    """How many jobs it takes at once. For example `2`."""
     slots_busy: Annotated[int, Meta(ge=0, le=SLOTS_MAX)]
+    """How many it works on. For example `1`."""
     leases: Annotated[tuple[KeepLease, ...], Meta(max_length=LEASES_MAX)] = ()
+    """Those that it works on, each to be renewed."""
     telemetry: Inventory | None = None
     """The inventory with fresh readings; left out, the last one stays."""
     pause: Text | None = None
@@ -61,12 +66,14 @@ class SendHeartbeat(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class HeartbeatAnswer(Struct, frozen=True, kw_only=True):
     """What the platform knows of the miner and of its leases."""
 
-    status: str
+    status: MinerState
+    """Where the miner is now."""
     message: str | None
-    """Why the status is what it is, where there is something to say."""
+    """Why the status is what it is, where there is something to say. For example `drained by its owner`."""
     leases: tuple[LeaseStatus, ...]
     """Stop the work on each that is not `live`; of one that is to `stop`, deliver what was sent in parts."""
     server_time: datetime
+    """The platform's clock."""
     heartbeat_seconds: float
     """Send the next one after so long."""
 

@@ -47,15 +47,18 @@ class MinerEarnings(Struct, frozen=True, kw_only=True):
     """What a miner was paid, from its receipts, and what is set aside for its jobs."""
 
     miner: str
+    """The miner. For example `mnr_01k0000000000000000000000a`."""
     since: datetime | None
     """Only receipts from this time on; none for all."""
     jobs: int
+    """How many jobs were paid. For example `17`."""
     earned: str
-    """What was paid for them, after fees."""
+    """What was paid for them, after fees. For example `0.0121875`."""
     pending_jobs: int
     """Jobs that it works on now, or delivered and was not yet paid for."""
     pending: str
-    """What requesters set aside for those: the most they can cost, before the fee. It earns what is metered of it."""
+    """What requesters set aside for those: the most they can cost, before the fee. It earns what is metered of it.
+    For example `0.05`."""
 
 
 class MinerCounts(Struct, frozen=True):

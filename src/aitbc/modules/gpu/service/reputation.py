@@ -30,6 +30,7 @@ class ReputationDay(Struct, frozen=True, kw_only=True):
     """What one day counts."""
 
     day: date
+    """The day, in UTC. For example `2030-01-31`."""
     good: int
     """Attempts that succeeded."""
     bad: int
@@ -47,15 +48,21 @@ class Reputation(Struct, frozen=True, kw_only=True):
     """
 
     miner: str
+    """The miner. For example `mnr_01k0000000000000000000000a`."""
     value: float
+    """0 to 1. For example `0.93`."""
     newcomer: bool
+    """Whether too little is known of it for the value to mean much."""
     newcomer_below: int
     """With fewer counted attempts than this a miner is a newcomer, and gets a newcomer's share of the work."""
     half_life_days: int
+    """After so many days an attempt weighs half, in days. For example `30`."""
     window_days: int
     """Attempts that lie longer than this before the newest count no more."""
     prior: float
+    """The value of a miner that nothing is known of. For example `0.5`."""
     prior_weight: float
+    """How many attempts that weighs. For example `10.0`."""
     days: tuple[ReputationDay, ...]
     """From the newest on."""
 

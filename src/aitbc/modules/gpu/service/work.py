@@ -29,6 +29,7 @@ from aitbc.modules.ai.api import (
     PartsKept,
     Result,
 )
+from aitbc.modules.gpu.api import MinerState
 from aitbc.modules.gpu.batched.poll_contexts import read_poll_contexts
 from aitbc.modules.gpu.models.life import ALIVE, Status
 from aitbc.modules.gpu.models.offer import capabilities_of
@@ -73,6 +74,7 @@ class AskForWork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A miner has room for work."""
 
     slots: Slots
+    """How many jobs it can take now. For example `1`."""
     wait_seconds: Annotated[float, Meta(ge=0, le=WAIT_SECONDS_MAX)] = 30.0
     """How long the answer may wait for work to appear."""
 
@@ -81,14 +83,18 @@ class Work(Struct, frozen=True, kw_only=True):
     """Leases, or why there are none."""
 
     leases: tuple[Lease, ...]
-    status: str
+    """The leases that it got; may be none."""
+    status: MinerState
+    """Where the miner is."""
     message: str | None
+    """Why it gets none, where its status is the reason. For example `drained by its owner`."""
 
 
 class Leases(Struct, frozen=True, kw_only=True):
     """The live leases of a miner."""
 
     leases: tuple[Lease, ...]
+    """Those that have not ended."""
 
 
 class WatchLeases(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,9 +116,11 @@ class DeliverResult(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     takes_keys: ClassVar = frozenset({"output"})
     """It is what was signed: one with a key in it is refused as a whole."""
     token: Token
+    """The fencing token of the lease. For example `7`."""
     output: Any
     """As JSON; one of more than 64 KiB is uploaded first and referred to as {"artifact", "digest"}."""
     output_digest: Digest
+    """SHA-256 of the output as canonical JSON."""
     usage: Annotated[
         dict[Annotated[str, Meta(max_length=40)], Annotated[int, Meta(ge=0, le=2**53 - 1)]], Meta(max_length=32)
     ] = {}
@@ -125,45 +133,60 @@ class ReportFailure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """An attempt failed."""
 
     token: Token
+    """The fencing token of the lease. For example `7`."""
     fault: Literal["requester", "miner", "platform", "unknown"]
+    """Whose fault it was."""
     reason: Reason
+    """Why, in one word of the miner's. For example `out_of_memory`."""
     message: Annotated[str, Meta(max_length=16_384)] = ""
+    """What happened, for the job's owner. For example `CUDA out of memory`."""
 
 
 class ReleaseLease(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A lease is released unworked."""
 
     token: Token
+    """The fencing token of the lease. For example `7`."""
     reason: Reason
+    """Why, in one word of the miner's. For example `out_of_memory`."""
 
 
 class AddLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One line of a job's log."""
 
     sequence: Annotated[int, Meta(ge=1, le=2**31 - 1)]
+    """Its number within the attempt, from 1. For example `1`."""
     at: Annotated[datetime, Meta(tz=True)]
+    """When it was written."""
     text: Annotated[str, Meta(max_length=LINE_LENGTH_MAX)]
+    """The line. For example `loading the model`."""
 
 
 class AddLines(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Lines of a job's log."""
 
     token: Token
+    """The fencing token of the lease. For example `7`."""
     lines: Annotated[tuple[AddLine, ...], Meta(min_length=1, max_length=LINES_MAX)]
+    """The lines, by their sequence."""
 
 
 class TellPart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A piece of an output's text."""
 
     sequence: Annotated[int, Meta(ge=1, le=2**31 - 1)]
+    """Its number within the attempt, from 1. For example `1`."""
     text: Annotated[str, Meta(min_length=1, max_length=PART_LENGTH_MAX)]
+    """The text. For example `Hello`."""
 
 
 class TellParts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Pieces of an output while it is made; without any it only asks whether to go on."""
 
     token: Token
+    """The fencing token of the lease. For example `7`."""
     parts: Annotated[tuple[TellPart, ...], Meta(max_length=PARTS_MAX)] = ()
+    """The pieces, by their sequence."""
 
 
 class Kept(Struct, frozen=True, kw_only=True):

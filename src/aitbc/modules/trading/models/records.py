@@ -51,29 +51,56 @@ class ReceiptClaims(Struct, frozen=True, kw_only=True):
     """All of a receipt that the node signs."""
 
     attempt: str
+    """The attempt. For example `att_01k0000000000000000000000a`."""
     earned: str
+    """What the miner's account got, in AITBC. For example `0.0121875`."""
     fee: str
+    """The platform's share of the price, in AITBC. For example `0.0003125`."""
     fee_basis_points: int
+    """That share in 1/10 000. For example `250`."""
     finished_at: Stamp
+    """When the result was accepted. For example `2030-01-31T12:00:00.000000Z`."""
     id: str
+    """The receipt. For example `rcpt_01k0000000000000000000000a`."""
     input_digest: str
+    """SHA-256 of the input as canonical JSON. For example
+    `sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`."""
     issued_at: Stamp
+    """When the receipt was issued. For example `2030-01-31T12:00:00.000000Z`."""
     job: str
+    """The job. For example `job_01k0000000000000000000000a`."""
     kind: str
+    """The kind of work, one of `GET /api/v1/ai/kinds`. For example `chat`."""
     miner: str
+    """Who did the work. For example `mnr_01k0000000000000000000000a`."""
     miner_account: str
+    """Whose miner that is. For example `acct_01k0000000000000000000000b`."""
     miner_key: str
+    """The miner's public key, in base64url. For example `11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo`."""
     miner_signature: str
+    """The miner's signature over its work statement, in base64url.
+    For example `5VZDAMNgrHKQhuLMgG6CioSHfx645dl02HPgZSJJAVVfuIIVkKM7rMYeOXAc-bRr0lv18FlbviRlUUFDjnoQCw`."""
     node_key: str
+    """The node's public key, in base64url. For example `11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo`."""
     output_digest: str
+    """SHA-256 of the output as canonical JSON. For example
+    `sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`."""
     payer: str
+    """Who paid. For example `acct_01k0000000000000000000000a`."""
     price: str
+    """What the payer paid, in AITBC. For example `0.0125`."""
     started_at: Stamp
+    """When the attempt began. For example `2030-01-31T12:00:00.000000Z`."""
     token: int
+    """The fencing token of the lease. For example `7`."""
     transaction: str
+    """The transaction that paid. For example `txn_01k0000000000000000000000a`."""
     unit: str
+    """What was metered. For example `byte`."""
     units: str
+    """How many units were metered, as text. For example `62500`."""
     version: str = chain_format.RECEIPT
+    """The form of the receipt. For example `aitbc.receipt.v1`."""
 
 
 def stamp(at: datetime) -> str:

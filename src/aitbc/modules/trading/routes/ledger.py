@@ -44,27 +44,34 @@ class MakeDeposit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Play money for an account."""
 
     account: AccountId
+    """Who gets it."""
     amount: Amount
+    """How much, in AITBC. For example `12.5`."""
     reason: Name | None = None
+    """Why, for people. For example `welcome`."""
 
 
 class TakeFromFaucet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Play money for oneself."""
 
     amount: Amount
+    """How much, in AITBC. For example `12.5`."""
 
 
 class CorrectTransaction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Why a transaction is undone."""
 
     reason: Name
+    """Why, for both sides. For example `paid by mistake`."""
 
 
 class FeeRates(Struct, frozen=True, kw_only=True):
     """The platform's share of a price, in 1/10 000: now, and every rate there was or is planned, oldest first."""
 
     basis_points: int
+    """The share now, in 1/10 000. For example `250`."""
     rates: tuple[FeeRate, ...]
+    """Every rate."""
 
 
 class LedgerController(Controller):

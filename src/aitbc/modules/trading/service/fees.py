@@ -22,7 +22,9 @@ class FeeRate(Struct, frozen=True, kw_only=True):
     """A rate, from a moment on until the next one's."""
 
     basis_points: int
+    """The share of a price, in 1/10 000. For example `250`."""
     effective_from: datetime
+    """From when on it holds."""
 
 
 class Fees:

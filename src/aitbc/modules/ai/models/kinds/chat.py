@@ -20,36 +20,52 @@ class Message(Struct, frozen=True, forbid_unknown_fields=True):
     """One turn of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
+    """Who speaks. For example `user`."""
     content: Annotated[str, Meta(max_length=PROMPT_BYTES_MAX)]
+    """What they say. For example `Why is the sky blue?`."""
 
 
 class ChatInput(Struct, frozen=True, forbid_unknown_fields=True):
     """Messages for a chat model, with the settings that OpenAI-compatible servers share."""
 
     messages: Annotated[list[Message], Meta(min_length=1, max_length=MESSAGES_MAX)]
+    """The conversation so far, the oldest message first."""
     model: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    """The model that must answer; left out, any that the miner serves. For example `llama-3-8b`."""
     max_tokens: Annotated[int, Meta(ge=1, le=TOKENS_MAX)] = 512
+    """The most tokens that the answer may have. For example `512`."""
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    """How freely words are chosen: 0 takes the likeliest. For example `0.7`."""
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    """Only words of this share of the likelihood are taken. For example `0.9`."""
     frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    """How much words that were often used are avoided. For example `0.0`."""
     presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    """How much words that were used are avoided. For example `0.0`."""
     seed: Annotated[int, Meta(ge=-SEED_MAX, le=SEED_MAX)] | None = None
+    """With the same number a model that can answers the same. For example `1`."""
     stop: Annotated[list[Annotated[str, Meta(min_length=1, max_length=200)]], Meta(max_length=4)] | None = None
+    """Texts at which the answer ends. For example `["END"]`."""
 
 
 class Said(Struct, frozen=True):
     """The answer."""
 
     role: Literal["assistant"]
+    """Who speaks."""
     content: str
+    """The answer. For example `Because blue light is scattered most.`."""
 
 
 class ChatOutput(Struct, frozen=True):
     """The answer of the model, and why it ended."""
 
     message: Said
+    """The answer."""
     model: str | None = None
+    """The model that answered, as its server names it. For example `llama-3-8b`."""
     finish_reason: str | None = None
+    """Why it ended, as the model's server says. For example `stop`."""
 
 
 class Chat(Kind):

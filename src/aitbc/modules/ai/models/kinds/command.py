@@ -16,17 +16,24 @@ class CommandInput(Struct, frozen=True, forbid_unknown_fields=True):
     """A program by the name under which operators allow it, with arguments and standard input."""
 
     program: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,100}\Z", examples=["wc"])]
+    """The name under which operators allow it."""
     arguments: Annotated[list[Annotated[str, Meta(max_length=4096)]], Meta(max_length=ARGUMENTS_MAX)] = []
+    """Its arguments, without its name. For example `["-l"]`."""
     stdin: Annotated[str, Meta(max_length=STDIN_MAX)] | None = None
+    """What it reads from its standard input. For example `one line`."""
 
 
 class CommandOutput(Struct, frozen=True):
     """How the program ended, and what it wrote."""
 
     exit_code: int | None
+    """How it ended; null where a signal ended it. For example `0`."""
     stdout: str
+    """What it wrote. For example `1`."""
     stderr: str
+    """What it wrote to its standard error; may be empty. For example `warning: old format`."""
     truncated: bool
+    """Whether something of either was cut. For example `false`."""
 
 
 class Command(Kind):

@@ -21,16 +21,22 @@ class EmbedInput(Struct, frozen=True, forbid_unknown_fields=True):
     """Texts to embed, each at most 8 KiB of UTF-8; a vector each comes back, in order."""
 
     texts: Annotated[list[Text], Meta(min_length=1, max_length=TEXTS_MAX, examples=[["A sentence to embed."]])]
+    """The texts."""
     model: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    """The model that must do it; left out, any that the miner serves. For example `minilm`."""
     dimensions: Annotated[int, Meta(ge=1, le=DIMENSIONS_ASKED_MAX)] | None = None
+    """How many numbers a vector must have; left out, as many as the model makes. For example `384`."""
 
 
 class EmbedOutput(Struct, frozen=True):
     """The vectors, and what made them."""
 
     model: Annotated[str, Meta(min_length=1, max_length=200)]
+    """The model that made the vectors. For example `minilm`."""
     dimensions: Annotated[int, Meta(ge=1, le=DIMENSIONS_MAX)]
+    """How many numbers each has. For example `384`."""
     vectors: Annotated[list[list[float]], Meta(max_length=TEXTS_MAX)]
+    """One for each text, in order."""
 
 
 class Embed(Kind):

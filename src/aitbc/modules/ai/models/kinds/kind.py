@@ -32,8 +32,12 @@ class Reference(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     """A file that was uploaded before, in place of a value."""
 
     artifact: str
+    """The uploaded file. For example `art_01k0000000000000000000000a`."""
     digest: str | None = None
+    """SHA-256 of its content, to be checked; may be left out. For example
+    `sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`."""
     bytes: int | None = None
+    """Its size in bytes, to be checked; may be left out. For example `48213`."""
 
 
 class FileFacts(Struct, frozen=True, kw_only=True):

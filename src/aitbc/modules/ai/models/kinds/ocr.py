@@ -21,6 +21,7 @@ class OcrInput(Struct, frozen=True, forbid_unknown_fields=True):
     """A PNG or JPEG picture: base 64 of at most 48 KiB, or an artifact of at most 20 MiB."""
 
     image: Annotated[str, Meta(min_length=1, max_length=INLINE_BYTES_MAX * 4 // 3 + 4)] | Reference
+    """The picture, in base 64, or the artifact that it is. For example `iVBORw0KGgo=`."""
 
 
 Point = Annotated[list[float], Meta(min_length=2, max_length=2)]
@@ -30,17 +31,24 @@ class OcrLine(Struct, frozen=True):
     """One line of text, and the four corners of where it stands."""
 
     text: str
+    """What the line says. For example `INVOICE`."""
     box: Annotated[list[Point], Meta(min_length=4, max_length=4)]
+    """Its corners in pixels, from the top left one clockwise."""
     confidence: Annotated[float, Meta(ge=0, le=1)]
+    """How sure the reader is, 0 to 1. For example `0.97`."""
 
 
 class OcrOutput(Struct, frozen=True):
     """What was read, in reading order."""
 
     text: str
+    """All of it, with a line break after each line. For example `INVOICE`."""
     lines: Annotated[list[OcrLine], Meta(max_length=LINES_MAX)]
+    """The lines with their places."""
     width: int
+    """The picture's width in pixels. For example `1240`."""
     height: int
+    """Its height in pixels. For example `1754`."""
 
 
 class Ocr(Kind):

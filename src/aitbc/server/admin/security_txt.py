@@ -1,0 +1,34 @@
+"""`/.well-known/security.txt` (RFC 9116): whom to write to about a weakness of this installation."""
+
+from datetime import timedelta
+
+from litestar import Controller, Response, get
+
+from aitbc.kernel.identity.principal import PUBLIC
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import NotFound
+
+PATH = "/.well-known/security.txt"
+VALID_FOR = timedelta(days=90)
+
+
+def security_routes(contact: str | None) -> type[Controller]:
+    """The controller; without a contact there is no such file."""
+
+    class SecurityController(Controller):
+        """Where weaknesses are reported."""
+
+        include_in_schema = False
+
+        @get(PATH, operation_id="get_security_contact", media_type="text/plain", opt={"permission": PUBLIC})
+        async def security_txt(self) -> Response[str]:
+            """Say whom to write to about a weakness."""
+            if contact is None:
+                raise NotFound(
+                    "The operator of this server has named no contact; the setting is server.security_contact."
+                )
+            expires = (now() + VALID_FOR).replace(hour=0, minute=0, second=0, microsecond=0)
+            lines = [f"Contact: {contact}", f"Expires: {expires:%Y-%m-%dT%H:%M:%SZ}", "Preferred-Languages: en"]
+            return Response("\n".join(lines) + "\n", media_type="text/plain")
+
+    return SecurityController

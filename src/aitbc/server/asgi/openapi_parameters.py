@@ -1,0 +1,45 @@
+"""What parameters of paths and queries mean: one name means one thing in every module."""
+
+ID = "01k0000000000000000000000a"
+PATH = {
+    "account": ("The account.", f"acct_{ID}"),
+    "address": ("The address: an account, as older clients call it.", f"acct_{ID}"),
+    "artifact": ("The artifact.", f"art_{ID}"),
+    "attempt": ("The attempt: the lease of a job.", f"att_{ID}"),
+    "block": ("The block: its number, or its hash.", "12"),
+    "booking": ("The booking.", f"book_{ID}"),
+    "delivery": ("The delivery.", f"dlv_{ID}"),
+    "endpoint": ("The endpoint.", f"hook_{ID}"),
+    "event": ("The event.", f"evt_{ID}"),
+    "job": ("The job.", f"job_{ID}"),
+    "key": ("The key, by its id.", f"key_{ID}"),
+    "listing": ("The listed GPU.", f"gpu_{ID}"),
+    "miner": ("The miner.", f"mnr_{ID}"),
+    "receipt": ("The receipt.", f"rcpt_{ID}"),
+    "transaction": ("The transaction.", f"txn_{ID}"),
+}
+QUERY = {
+    "account": ("The account whose entries are wanted; others than one's own are for operators.", f"acct_{ID}"),
+    "action": ("Only entries of this action.", "job.cancel"),
+    "attempt": ("For miners: the attempt whose output this is.", f"att_{ID}"),
+    "available": ("Only those that can be booked now, or only the others.", None),
+    "endpoint": ("Only deliveries to this endpoint.", f"hook_{ID}"),
+    "job": ("Only of this job.", f"job_{ID}"),
+    "kind": ("Only of this kind of work.", "chat"),
+    "miner": ("Only of this miner.", f"mnr_{ID}"),
+    "model": ("Only those with this in their name.", "H100"),
+    "module": ("Only of this module.", "ai"),
+    "payer": ("Only what this account paid.", f"acct_{ID}"),
+    "q": ("An id, or the number or hash of a block.", f"rcpt_{ID}"),
+    "reference": ("Only what was for this job or booking.", f"job_{ID}"),
+    "region": ("Only those in this region.", "eu-central"),
+    "since": ("Only what was paid from this time on.", None),
+    "status": ("Only those that are in this state.", None),
+}
+
+
+def described(where: str, name: str) -> tuple[str | None, str | None]:
+    """What a parameter means, and an example; of a query nothing where its type says it."""
+    if where == "path":
+        return PATH.get(name, (f"The {name.replace('_', ' ')}.", None))
+    return QUERY.get(name, (None, None))
