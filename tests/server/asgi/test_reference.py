@@ -27,6 +27,7 @@ OPEN_KINDS = {
     "JobDetail",
     "KindInfo",
     "Lease",
+    "ModelInfo",
     "Quote",
     "ReceiptLine",
     "SignedReceipt",
@@ -112,7 +113,10 @@ def values(kind: Any) -> set[str]:
 
 def test_the_sets_are_those_of_the_code() -> None:
     assert values(ai.JobState) == set(jobs.State)
-    assert values(ai.JobReason) == set(jobs.Reason) - {jobs.Reason.OVERCOUNTED}  # that one is an attempt's
+    assert values(ai.JobReason) == set(jobs.Reason) - {
+        jobs.Reason.OVERCOUNTED,
+        jobs.Reason.TOO_FAST,
+    }  # those are an attempt's
     assert values(ai.Blamed) == set(jobs.Fault)
     assert values(ai.AttemptState) == {"leased", "running", *jobs.Ended}
     assert values(MinerState) == set(miners.Status)

@@ -60,6 +60,7 @@ class ToldEvent(Struct, frozen=True, kw_only=True):
     module: str
     """The module that published it. For example `ai`."""
     kind: str
+    """What happened. For example `ai.job_succeeded`."""
     state: Annotated[str, one_of(("pending", "stuck", "delivered", "dead"))]
     """How far its delivery is; `stuck` is pending after as many failures as others die of."""
     attempts: int

@@ -32,6 +32,7 @@ class EndEvent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Why an event is given up."""
 
     reason: Name
+    """Why, for the audit. For example `paid by hand`."""
 
 
 class OperationsController(Controller):

@@ -34,7 +34,8 @@ QUERY = {
     "reference": ("Only what was for this job or booking.", f"job_{ID}"),
     "region": ("Only those in this region.", "eu-central"),
     "since": ("Only what was paid from this time on.", None),
-    "status": ("Only those that are in this state.", None),
+    "state": ("Only those that are in this state.", None),
+    "status": ("The older name of `state`; of miners, only those in this status.", None),
 }
 
 

@@ -60,7 +60,9 @@ class ModelInfo(Struct, frozen=True, kw_only=True):
     """A model that miners serve."""
 
     name: str
+    """What miners announce it as. For example `llama-3-8b`."""
     kind: str
+    """The kind of work that it does. For example `chat`."""
     miners: int
     """How many miners that are online serve it."""
     slots: int

@@ -101,13 +101,16 @@ class WatchLeases(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Leases that a miner works on, and how long the answer may wait for one of them to end."""
 
     leases: Annotated[tuple[AttemptId, ...], Meta(min_length=1, max_length=LEASES_MAX)]
+    """Their attempts. For example `["att_01k0000000000000000000000a"]`."""
     wait_seconds: Annotated[float, Meta(ge=0, le=WAIT_SECONDS_MAX)] = 30.0
+    """How many seconds the answer may wait. For example `30.0`."""
 
 
 class EndedLeases(Struct, frozen=True, kw_only=True):
     """The leases that are over, or that are to stop; a heartbeat says what became of each."""
 
     ended: tuple[str, ...]
+    """Their attempts. For example `["att_01k0000000000000000000000a"]`."""
 
 
 class DeliverResult(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
