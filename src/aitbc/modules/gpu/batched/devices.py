@@ -118,7 +118,7 @@ async def _save_devices(
 async def _claim(
     connection: Connection, miners: Sequence[MinerValue], shown: Mapping[str, Sequence[ShownGpu]], at: datetime
 ) -> dict[str, str]:
-    """Give each GPU that belongs to nobody to the first of these miners that shows it; answers whose all of them are."""
+    """Give each GPU that is nobody's to the first of these miners that shows it; answers whose all of them are."""
     first: dict[str, str] = {}
     for miner in miners:
         for gpu in shown[miner.id]:
