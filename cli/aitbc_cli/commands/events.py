@@ -45,6 +45,9 @@ def end(
     event: Annotated[str, typer.Argument(metavar="EVENT", help="Its id, evt_…", autocompletion=EVENTS)],
     reason: Annotated[str, typer.Option("--reason", help="Why; the audit trail keeps it.")],
 ) -> None:
-    """Give up a stuck event: it is dead, and tried no more unless it is replayed. What it should have done is not done."""
+    """Give up a stuck event: it is dead, and tried no more unless it is replayed.
+
+    What it should have done is not done.
+    """
     body = {"reason": reason}
     call.out.one(call.change("POST", f"{PATH}/{part(event)}/end", body, natural=True), SHOWN)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar
+from uuid import UUID
 
 import pytest
 from sqlalchemy import select, text, update
@@ -249,15 +250,20 @@ async def test_an_operator_ends_a_stuck_event_and_no_attempt_under_way_brings_it
     new_database: Callable[[], Target],
 ) -> None:
     async with probe_database(new_database()) as db:
-        operations, ended = Operations({"probe": db}), [False]
+        operations, ends = Operations({"probe": db}), [False]
 
-        async def fail(uow: UnitOfWork, events: Sequence[MoneyMoved]) -> None:
-            if ended[0]:  # while it is tried
-                ended[0] = False
-                await operations.end(ADMIN, stuck.id, "its hold is gone")
-            raise RuntimeError("never")
+        class Failing:
+            """A subscriber that never succeeds, and meets the operator while it tries."""
 
-        relay = Relay(db, {MoneyMoved.kind: [EventHandler(db, "probe.fail", fail)]})
+            name = "probe.fail"
+
+            async def receive(self, events: Sequence[tuple[UUID, Event]]) -> None:
+                if ends[0]:
+                    ends[0] = False
+                    await operations.end(ADMIN, stuck.id, "its hold is gone")
+                raise RuntimeError("never")
+
+        relay = Relay(db, {MoneyMoved.kind: [Failing()]})
         async with db.unit_of_work() as uow:
             uow.publish(MoneyMoved(thing="paid"))
         for tries in range(ATTEMPTS_MAX):
@@ -269,7 +275,7 @@ async def test_an_operator_ends_a_stuck_event_and_no_attempt_under_way_brings_it
             clock.move(timedelta(seconds=BACKOFF_SECONDS_MAX + 1))
         [stuck] = await operations.events(state="stuck", module=None, limit=9, before=None)
         assert (stuck.state, stuck.attempts) == ("stuck", ATTEMPTS_MAX)
-        ended[0] = True
+        ends[0] = True
         await relay.deliver_due()
         clock.move(timedelta(seconds=BACKOFF_SECONDS_MAX + 1))
         assert await relay.deliver_due() == 0

@@ -85,6 +85,20 @@ async def test_a_gpu_whose_miner_died_is_paid_until_its_last_heartbeat_has_run_o
     await require_paid(market, over, unpaid=45 - GRACE)
 
 
+async def test_a_booked_gpu_with_a_fault_is_not_paid_until_it_works_again(fleet: Fleet) -> None:
+    market, rig = await with_miner(fleet)
+    booking = await market.book()
+    await _beat_for(market, rig, 20)
+    (works,) = rig.devices
+    lost = {"vendor": "NVIDIA", "type": "cuda", "index": 0, "fault": "GPU is lost"}  # as the miner reads it
+    for shown, status in (([lost], "draining"), ([works], "online")):
+        rig.devices = shown
+        assert (await rig.heartbeat(telemetry=rig.inventory()))["status"] == status
+        await _beat_for(market, rig, 60)
+    over = await market.gpus.bookings.release(market.buyer, booking.id)
+    await require_paid(market, over, unpaid=60)
+
+
 async def test_silence_that_no_watch_noticed_is_not_paid_either(fleet: Fleet) -> None:
     market, rig = await with_miner(fleet)
     booking = await market.book()

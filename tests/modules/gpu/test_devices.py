@@ -111,7 +111,7 @@ async def test_more_memory_than_it_shows_is_not_sold(fleet: Fleet) -> None:
 async def test_a_gpu_with_a_fault_is_neither_available_nor_bookable_nor_matched(fleet: Fleet) -> None:
     owner, buyer = await fleet.owner(), await fleet.owner(funds="10")
     device, region = h100(), f"r-{uuid.uuid4().hex[:8]}"
-    offer = {"device": "gpu", "gpu_models": [H100], "vram_mib": 81_559, "region": region}
+    offer: dict[str, Any] = {"device": "gpu", "gpu_models": [H100], "vram_mib": 81_559, "region": region}
     rig = await fleet.rig(owner, devices=[device], **offer)
     made = await listed(owner, rig)
     needs = {"gpu_model": "H100", "region": region}
@@ -211,7 +211,7 @@ async def test_a_gpu_of_another_account_keeps_its_second_miner_from_all_work(fle
     first, second, buyer = await fleet.owner(), await fleet.owner(), await fleet.owner(funds="10")
     region = f"r-{uuid.uuid4().hex[:8]}"
     device = h100()
-    offer = {"device": "gpu", "gpu_models": [H100], "region": region, "devices": [device]}
+    offer: dict[str, Any] = {"device": "gpu", "gpu_models": [H100], "region": region, "devices": [device]}
     rig = await fleet.rig(first, **offer)
     twin = await fleet.rig(second, heartbeat=False, **offer)
     told = await twin.heartbeat()

@@ -81,8 +81,8 @@ class AttemptEnded(Event, frozen=True, kw_only=True):
     fault: str
     """`none`, `requester`, `miner`, `platform` or `unknown`."""
     reason: str
-    """Why; `overcounted` for a success whose miner counted far more than the platform did, `too_fast` for one that came faster
-    than is believed of such work."""
+    """Why; `overcounted` for a success whose miner counted far more than the platform did, `too_fast` for one that came
+    faster than is believed of such work."""
     is_own_work: bool = False
     """Whether the job was the miner's own account's: nobody else learns anything of the miner by it."""
     started_at: datetime

@@ -93,7 +93,7 @@ class OperationsController(Controller):
         event: FromPath[str],
         data: JSONBody[EndEvent],
     ) -> ToldEvent:
-        """Give up a stuck event, with a reason for the audit trail: it is dead, and tried no more unless it is replayed.
+        """Give up a stuck event, for a reason that the audit trail keeps: it is dead, unless it is replayed.
 
         What it should have done is not done: `aitbc ledger verify` goes on naming a job that it did not pay.
         """

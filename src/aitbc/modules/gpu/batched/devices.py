@@ -16,6 +16,8 @@ from aitbc.modules.gpu.models.values import Heartbeat, MinerValue
 
 BLOCKED = "its GPU {uuid} is another account's: remove that one's miner, or leave it off for a day"
 
+BROKEN = "the GPU that is booked has a fault, and its time is not paid until it works again"
+
 READ_PROFILES = """
 SELECT p.miner, p.capabilities, p.shown, coalesce(m.readings, p.inventory) AS inventory
 FROM gpu.profiles p JOIN gpu.miners m ON m.id = p.miner WHERE p.miner = ANY($1::uuid[])"""
@@ -49,6 +51,15 @@ WHERE o.uuid = v.uuid AND o.account <> v.account AND NOT EXISTS (
 
 READ_OWNERS = "SELECT uuid, account FROM gpu.device_owners WHERE uuid = ANY($1::text[])"
 
+# Of these bookings those whose GPU works no more, in miners of which a GPU has a fault.
+READ_BROKEN = """
+SELECT b.miner FROM gpu.bookings b JOIN gpu.listed_gpus l ON l.id = b.gpu
+WHERE b.id = ANY($1::uuid[])
+    AND EXISTS (SELECT FROM gpu.devices d WHERE d.miner = b.miner AND d.fault IS NOT NULL)
+    AND NOT EXISTS (
+        SELECT FROM gpu.devices d
+        WHERE d.miner = b.miner AND d.fault IS NULL AND l.words <@ d.words AND d.lesser <@ l.words)"""
+
 
 async def record_devices(
     connection: Connection, miners: Mapping[str, MinerValue], heartbeats: Sequence[Heartbeat], at: datetime
@@ -74,10 +85,11 @@ async def record_devices(
         shown[miner.id] = gpus
     await _save_devices(connection, due, shown)
     owners = await _claim(connection, due, shown, at)
+    broken = await _broken(connection, due)
     changed = set()
     for miner in due:
         foreign = [gpu.uuid for gpu in shown[miner.id] if gpu.uuid and owners[gpu.uuid] != miner.account]
-        miner.blocked_reason = BLOCKED.format(uuid=foreign[0]) if foreign else None
+        miner.blocked_reason = BLOCKED.format(uuid=foreign[0]) if foreign else broken.get(_uuid(miner))
         miner.devices = digest_of(shown[miner.id])
         kept = profiles[_uuid(miner)]
         if capabilities_of(kept["capabilities"], kept["shown"]) != capabilities_of(
@@ -85,6 +97,13 @@ async def record_devices(
         ):
             changed.add(miner.id)
     return changed
+
+
+async def _broken(connection: Connection, miners: Sequence[MinerValue]) -> dict[UUID, str]:
+    """Those of the miners that are booked for a GPU which has a fault now."""
+    booked = [ids.decode("book", miner.booking) for miner in miners if miner.booking is not None]
+    rows = await connection.fetch(READ_BROKEN, booked) if booked else []
+    return {row["miner"]: BROKEN for row in rows}
 
 
 def _is_due(miner: MinerValue, gpus: Sequence[ShownGpu] | None) -> bool:
@@ -118,7 +137,7 @@ async def _save_devices(
 async def _claim(
     connection: Connection, miners: Sequence[MinerValue], shown: Mapping[str, Sequence[ShownGpu]], at: datetime
 ) -> dict[str, str]:
-    """Give each GPU that belongs to nobody to the first of these miners that shows it; answers whose all of them are."""
+    """Give each GPU that is nobody's to the first of these miners that shows it; answers whose all of them are."""
     first: dict[str, str] = {}
     for miner in miners:
         for gpu in shown[miner.id]:

@@ -108,7 +108,7 @@ def believed(gpus: Sequence[ShownGpu]) -> str:
 
 
 def words_of(name: str | None) -> tuple[str, ...]:
-    """The words of a GPU's name, each once: `RTX4090`, `rtx-4090` and `NVIDIA GeForce RTX 4090` share `rtx` and `4090`."""
+    """The words of a GPU's name, each once: `RTX4090`, `rtx-4090` and `GeForce RTX 4090` share `rtx` and `4090`."""
     return tuple(dict.fromkeys(_WORDS.findall((name or "").lower())))
 
 

@@ -1,9 +1,9 @@
 """Reputation: a pure function of what is stored about a miner's attempts, the same whenever it is worked out anew.
 
-Only three things count: an attempt that succeeded in credible time, one that ended by the miner's own fault, and one that succeeded
-though its miner counted far more than the platform did, which speaks against it. Attempts at jobs of the miner's own
-account never count: anybody could raise a miner by its own work. Events are counted by day (UTC), and
-a day's events weigh half as much for each `HALF_LIFE_DAYS` that it lies before the miner's newest counted day; what is
+Only three things count: an attempt that succeeded in credible time, one that ended by the miner's own fault, and one
+that succeeded though its miner counted far more than the platform did, which speaks against it. Attempts at jobs of the
+miner's own account never count: anybody could raise a miner by its own work. Events are counted by day (UTC), and a
+day's events weigh half as much for each `HALF_LIFE_DAYS` that it lies before the miner's newest counted day; what is
 more than `WINDOW_DAYS` before it counts no more. A neutral prior of `PRIOR_WEIGHT` events keeps one lucky or unlucky
 start from deciding.
 """

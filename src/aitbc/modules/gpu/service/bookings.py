@@ -356,8 +356,8 @@ async def _require_shown(uow: UnitOfWork, gpu: ListedGpuRow, miner: MinerRow) ->
     """
     uuids = select(DeviceRow.uuid).where(DeviceRow.miner == miner.id)
     twins = select(DeviceRow.miner).where(DeviceRow.uuid.in_(uuids), DeviceRow.miner != miner.id)
-    facts = with_miner(select(is_shown(), twins.exists()).select_from(ListedGpuRow))
-    shown, has_twins = (await uow.session.execute(facts.where(ListedGpuRow.id == gpu.id))).one()
+    facts: Any = select(is_shown(), twins.exists()).select_from(ListedGpuRow)
+    shown, has_twins = (await uow.session.execute(with_miner(facts).where(ListedGpuRow.id == gpu.id))).one()
     if not shown:
         raise GpuNotShown
     if has_twins:

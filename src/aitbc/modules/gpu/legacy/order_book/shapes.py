@@ -11,6 +11,7 @@ from aitbc.kernel.legacy.spellings import first_text
 from aitbc.kernel.legacy.times import Hours, hours_of
 from aitbc.kernel.primitives.text import Name, Text
 from aitbc.modules.gpu.legacy.listings import UNKNOWN_MODEL
+from aitbc.modules.gpu.models.devices import CLAIMED
 from aitbc.modules.gpu.models.listing_views import ListedGpu
 from aitbc.modules.gpu.models.order_book.orders import COUNT_MAX, OrderState, Side
 from aitbc.modules.gpu.models.order_book.views import MarketOrder
@@ -147,6 +148,8 @@ class Transaction(Struct, frozen=True, kw_only=True):
     accepted_at: datetime | None = None
     matched_at: datetime | None = None
     cancelled_at: datetime | None = None
+    hardware: str = CLAIMED
+    """How it is known what the GPU is: by its owner's word in an order, by its miner's driver where it is listed."""
 
 
 def order_transaction(order: MarketOrder) -> Transaction:
