@@ -111,7 +111,7 @@ async def test_an_answer_of_another_model_is_neither_taken_nor_paid(owner: Targe
         (attempt,) = (await market.ai.jobs.get(alice, job)).history
         assert (attempt.fault, attempt.reason) == ("miner", "invalid_output")
         assert "tiny" in attempt.message and "big" in attempt.message
-        assert (await honest.deliver(await honest.take(), said("big"))).state == "succeeded"
+        assert (await honest.deliver(await honest.take(), said("big:latest"))).state == "succeeded"
         await market.require_sound()
 
 

@@ -7,7 +7,7 @@ import msgspec
 
 from aitbc.kernel.crypto.signing import canonical, digest, verify, work_statement
 from aitbc.modules.ai.api import OutputTooLarge, Result, WrongDigest, WrongSignature
-from aitbc.modules.ai.models.kinds.kind import OutputRefused
+from aitbc.modules.ai.models.kinds.kind import OutputRefused, is_same_model
 from aitbc.modules.ai.models.kinds.registry import KINDS, price_of
 from aitbc.modules.ai.models.queue import needs_of
 from aitbc.modules.ai.models.speed import Work, believed
@@ -72,7 +72,7 @@ def judge(
     expects = msgspec.json.decode(job.expects, type=dict[str, int])
     output = kind.read_output(value)
     made_by, wanted = kind.model_of(output), needs_of(job.needs).model
-    if wanted is not None and made_by not in (None, wanted):
+    if wanted is not None and made_by is not None and not is_same_model(made_by, wanted):
         raise OutputRefused(f"the model {made_by} made it where {wanted} was asked for")
     if streamed and not kind.text_of(output).startswith(streamed):
         raise OutputRefused("it does not begin with the text that was told in parts")

@@ -147,6 +147,11 @@ class Kind:
         raise NotImplementedError
 
 
+def is_same_model(one: str, other: str) -> bool:
+    """Whether two names are of one model: equal, but for the tag that some servers add where none is named."""
+    return one.removesuffix(":latest") == other.removesuffix(":latest")
+
+
 def _refusal(error: msgspec.ValidationError) -> InvalidInput:
     message, _, path = str(error).partition(" - at `$")
     pointer = "/input" + path.rstrip("`").replace("[...]", "/*").replace(".", "/").replace("[", "/").replace("]", "")
