@@ -52,8 +52,11 @@ def test_it_says_that_it_is_there(installation: Installation) -> None:
 
 @pytest.mark.parametrize("path", ["/blocks", "/v1/explorer/blocks", "/api/v1/blocks"])
 def test_blocks_are_those_of_the_chain(installation: Installation, done: Any, path: str) -> None:
-    page = told(installation, "trading", path, limit=3)
-    ours = installation.ours("GET", "trading/blocks?limit=3")["data"]
+    for _ in range(20):
+        page = told(installation, "trading", path, limit=3)
+        ours = installation.ours("GET", "trading/blocks?limit=3")["data"]
+        if page["blocks"][0]["hash"] == ours[0]["hash"]:  # else a block was sealed in between
+            break
     assert [block["hash"] for block in page["blocks"]] == [block["hash"] for block in ours]
     assert page["limit"] == 3
     assert page["total"] == ours[0]["height"] + 1

@@ -1,4 +1,4 @@
-"""What the legacy gateway answers itself, its health and the services that it knows, and the legacy coordinator's health."""
+"""What the legacy gateway answers itself: its health, the services that it knows, and the coordinator's health."""
 
 from typing import Any
 
