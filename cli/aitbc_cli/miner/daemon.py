@@ -106,7 +106,7 @@ class Daemon:
         await self._unless_stopped(self._recover())
 
     async def _unless_stopped(self, work: Any) -> Any:
-        """The outcome of what may take long, as a server that does not answer. A signal ends it: raises `MinerFailed`."""
+        """The outcome of what may take long. A signal ends it: raises `MinerFailed`."""
         task, stop = asyncio.ensure_future(work), asyncio.ensure_future(self._stopping.wait())
         await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
@@ -117,7 +117,7 @@ class Daemon:
         return task.result()
 
     def _look(self) -> dict[str, Any]:
-        """What is here now. A GPU that programs cannot use, while they can use another, is at fault like one that is lost."""
+        """What is here now. A GPU that programs cannot use, while they can use another, is at fault."""
         found = inventory(self._home.folder, self._nvml)
         gpus = self._pool.gpus
         gpus.update(found["devices"])

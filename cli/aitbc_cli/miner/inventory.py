@@ -11,7 +11,7 @@ from aitbc_cli.miner.nvml import FIELDS, MIB, Nvml
 
 
 def inventory(folder: Path, nvml: Nvml | None = None) -> dict[str, Any]:
-    """The host and its devices now; `folder` is where the miner keeps its work. `nvml` is kept open where it is given."""
+    """The host and its devices now; `folder` is where the miner keeps its work. A given `nvml` is kept open."""
     asked = nvml or Nvml()
     try:
         gpus = asked.devices()
@@ -38,7 +38,7 @@ def capabilities(found: dict[str, Any], work: dict[str, Any], region: str | None
 
 
 def _sellable_mib(device: dict[str, Any]) -> int:
-    """The memory that work can have: what the driver keeps for itself is not for sale, where it says how much that is."""
+    """The memory that work can have: without what the driver keeps for itself, where it says how much."""
     sellable = device["memory_sellable_mib"]
     return int((device["memory_total_mib"] if sellable is None else sellable) or 0)
 

@@ -292,6 +292,7 @@ def test_a_miner_shows_and_offers_its_gpus_as_they_are_now(market: Market, gpus:
     def device(index: int) -> Any:
         return seen()["inventory"]["devices"][index]
 
+    market.until(lambda: market.ask("/api/v1/gpu/miners?status=online")["data"])
     market.until(lambda: seen()["gpu_models"] == ["Card 0", "Card 1"])
     assert (seen()["device"], seen()["vram_mib"]) == ("gpu", 81_079)
     gpus.change(0, used=53 << 30, gpu=100, power=686_000, reasons=4)

@@ -51,8 +51,8 @@ class CommandExecutor:
 
     What the requester gives are arguments after the fixed ones; an operator who allows a program whose options are
     dangerous ends the fixed arguments with `--`. A miner that runs as root starts programs as `user`, or nobody:
-    the kernel bounds the number of processes only of those who are not root. `gpus` is `all`, or `none` for programs that
-    shall have none.
+    the kernel bounds the number of processes only of those who are not root. `gpus` is `all`, or `none` for programs
+    that shall have none.
 
     Memory is bounded by what is used: by a control group where one can be made (`control_groups`), else by a watch over
     the process tree. `canary_seconds` is how long the test program of `try_gpu` may take.
@@ -130,7 +130,7 @@ class CommandExecutor:
     def _run_program(
         self, command: Sequence[str], stdin: bytes, work: Work, *, on_line: Callable[[str], None]
     ) -> Ended:
-        """Run a program to its end, with the GPUs of the work. Raises `OSError` or `SubprocessError` before it starts."""
+        """Run a program to its end, with the GPUs of the work. Raises `OSError`, `SubprocessError` before it starts."""
         memory_bytes = self._limits["memory_bytes"]
         cgroup = self._cgroups.make(memory_bytes=memory_bytes) if self._cgroups is not None else None
         limits = Limits(

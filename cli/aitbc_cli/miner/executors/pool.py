@@ -138,7 +138,7 @@ class ExecutorPool:
         return outcome
 
     async def _try_gpus(self, worker: WorkerProcess) -> None:
-        """Try each GPU with a program of our own. Raises WorkFailed where none can be used: it is no device's fault then."""
+        """Try each GPU with a program of our own. Raises WorkFailed where none can be used."""
         failed: WorkFailed | None = None
         for uuid in self.gpus.to_try if self.gives_gpus else ():
             try:

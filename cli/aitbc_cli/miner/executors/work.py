@@ -31,8 +31,8 @@ class Work:
     """One attempt at one job, ready to run.
 
     `folder` is private to this attempt and is the only place an executor writes to. `input_files` are artifacts that
-    were already brought here, by field name. `run_seconds` is how long the work may take. `gpus` are the devices that it
-    has; a program sees no others.
+    were already brought here, by field name. `run_seconds` is how long the work may take. `gpus` are the devices that
+    it has; a program sees no others.
     """
 
     job_id: str

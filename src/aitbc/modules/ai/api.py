@@ -443,7 +443,7 @@ class AiApi(Protocol):
         ...
 
     async def until_over(self, miner: str, attempts: Sequence[str], wait_seconds: float) -> Sequence[str]:
-        """Those of a miner's leases that are over or that are to stop; waits for the first, and answers none in time."""
+        """Those of a miner's leases that are over or are to stop; waits for the first, none where none was in time."""
         ...
 
     async def complete(self, result: Result) -> Outcome:

@@ -154,7 +154,7 @@ class AiService:
         return await self.dispatch.renew(miner, renewals)
 
     async def until_over(self, miner: str, attempts: Sequence[str], wait_seconds: float) -> Sequence[str]:
-        """Those of a miner's leases that are over or that are to stop; waits for the first, and answers none in time."""
+        """Those of a miner's leases that are over or are to stop; waits for the first, none where none was in time."""
         return await self.lease_watch.until_over(miner, attempts, wait_seconds)
 
     async def complete(self, result: Result) -> Outcome:
