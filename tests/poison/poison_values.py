@@ -168,6 +168,11 @@ def values_of_another_type(operation: Operation, call: Call) -> Iterator[Case]:
             yield refused(f"unknown word for {field.where}", _with(operation, call, field, "poison"), 422)
 
 
+def _code(field: Field) -> str:
+    """How a member is refused: the input of a job by its kind."""
+    return "invalid_input" if field.pointer[:1] == ("input",) else "invalid"
+
+
 def members_that_do_not_belong(operation: Operation, call: Call) -> Iterator[Case]:
     """Protected and unknown members in every object that lists its own."""
     for field in operation.fields:
@@ -179,7 +184,7 @@ def members_that_do_not_belong(operation: Operation, call: Call) -> Iterator[Cas
         for name in PROTECTED:
             if name not in properties:
                 poisoned = operation.with_field(field, {**inner, name: "poison"})
-                yield refused(f"{name} in /{field.where}", call.saying(as_json(poisoned)), 422, code="invalid")
+                yield refused(f"{name} in /{field.where}", call.saying(as_json(poisoned)), 422, code=_code(field))
 
 
 def members_that_are_missing(operation: Operation, call: Call) -> Iterator[Case]:
@@ -190,7 +195,7 @@ def members_that_are_missing(operation: Operation, call: Call) -> Iterator[Case]
         for name in required:
             lacking = {member: value for member, value in inner.items() if member != name}
             poisoned = operation.with_field(field, lacking)
-            yield refused(f"/{field.where} without {name}", call.saying(as_json(poisoned)), 422, code="invalid")
+            yield refused(f"/{field.where} without {name}", call.saying(as_json(poisoned)), 422, code=_code(field))
 
 
 def too_many_items(operation: Operation, call: Call) -> Iterator[Case]:

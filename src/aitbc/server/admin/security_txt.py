@@ -27,8 +27,8 @@ def security_routes(contact: str | None) -> type[Controller]:
                 raise NotFound(
                     "The operator of this server has named no contact; the setting is server.security_contact."
                 )
-            expires = (now() + VALID_FOR).replace(hour=0, minute=0, second=0, microsecond=0)
-            lines = [f"Contact: {contact}", f"Expires: {expires:%Y-%m-%dT%H:%M:%SZ}", "Preferred-Languages: en"]
-            return Response("\n".join(lines) + "\n", media_type="text/plain")
+            expires = f"{now() + VALID_FOR:%Y-%m-%dT00:00:00Z}"
+            text = f"Contact: {contact}\nExpires: {expires}\nPreferred-Languages: en\n"
+            return Response(text, media_type="text/plain")
 
     return SecurityController

@@ -20,19 +20,9 @@ def variants(kind: Any, components: Mapping[str, Any]) -> dict[str, Any]:
     names: dict[str, str] = {}
     for tag, fields in kind.tagged.fields.items():
         names[tag] = name + tag.capitalize()
-        variant = copy.deepcopy(whole) | {"title": names[tag]}
-        properties = variant["properties"]
-        properties[tag_field] = {
-            "type": "string",
-            "enum": [tag],
-            "description": properties[tag_field].get("description", ""),
-        }
-        for field, inner in fields.items():
-            properties[field] = {
-                "$ref": SCHEMAS + inner.__name__,
-                "description": properties[field].get("description", ""),
-            }
-        found[names[tag]] = variant
+        narrowed = {field: {"$ref": SCHEMAS + inner.__name__} for field, inner in fields.items()}
+        narrowed[tag_field] = {"type": "string", "enum": [tag]}
+        found[names[tag]] = _variant(names[tag], whole, narrowed)
     mapping = {tag: SCHEMAS + variant for tag, variant in names.items()}
     found[name] = {
         "title": name,
@@ -41,3 +31,11 @@ def variants(kind: Any, components: Mapping[str, Any]) -> dict[str, Any]:
         "discriminator": {"propertyName": tag_field, "mapping": mapping},
     }
     return found
+
+
+def _variant(name: str, whole: Any, narrowed: Mapping[str, Any]) -> Any:
+    """The schema of one tag: the whole one with other types for some fields, whose texts stay."""
+    variant = copy.deepcopy(whole) | {"title": name}
+    for field, schema in narrowed.items():
+        variant["properties"][field] = schema | {"description": variant["properties"][field].get("description", "")}
+    return variant
