@@ -1,10 +1,12 @@
 """The installation that all tests of the legacy dialect share; each brings what it needs and counts on nothing else in it."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.legacy.installation import Installation
+from tests.legacy.legacy_miner import LegacyMiner
 from tests.scale import scaled
 
 
@@ -15,3 +17,18 @@ def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     yield made
     if made.server.is_alive:
         made.server.stop()
+
+
+@pytest.fixture
+def served(installation: Installation) -> Iterator[None]:
+    """A miner that serves the models which jobs name."""
+    models = {"small", "large", "llama", "llama2", "m"}
+    with installation.client("coordinator") as client:
+        miner = LegacyMiner(installation, client, supported_models=sorted(models))
+        for _ in range(100):  # it is known from an event
+            listed = installation.ours("GET", "ai/models?kind=chat&limit=200", key=installation.local)["data"]
+            if models <= {model["name"] for model in listed}:
+                break
+            time.sleep(0.05)
+        yield
+        miner.leaves()

@@ -1,14 +1,13 @@
 """Jobs in the legacy dialect: submitted, watched, paid and cancelled as legacy clients do it, under our rules."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.legacy.installation import Installation
-from tests.legacy.legacy_miner import LegacyMiner
 
 UNKNOWN = "job_00000000000000000000000000"
 CHAT = {"payload": {"type": "inference", "prompt": "Say hello.", "model": "small"}, "ttl_seconds": 900}
@@ -19,21 +18,6 @@ Ask = Callable[..., httpx.Response]
 @pytest.fixture(autouse=True)
 def funded(installation: Installation) -> None:
     installation.fund("1")
-
-
-@pytest.fixture
-def served(installation: Installation) -> Iterator[None]:
-    """A miner that serves the models which these jobs name."""
-    models = {"small", "large", "llama"}
-    with installation.client("coordinator") as client:
-        miner = LegacyMiner(installation, client, supported_models=sorted(models))
-        for _ in range(100):  # it is known from an event
-            listed = installation.ours("GET", "ai/models?kind=chat&limit=200", key=installation.local)["data"]
-            if models <= {model["name"] for model in listed}:
-                break
-            time.sleep(0.05)
-        yield
-        miner.leaves()
 
 
 def ask(

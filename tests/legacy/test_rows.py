@@ -196,6 +196,7 @@ def fault_of(installation: Installation, row: Row, names: Mapping[str, str]) -> 
     return None if row.reads <= read.keys() else f"{row.reads - read.keys()} missing"
 
 
+@pytest.mark.usefixtures("served")
 def test_every_row_holds(installation: Installation, names: dict[str, str]) -> None:
     installation.fund("50")
     faults = {}

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from aitbc.kernel.primitives.settings_files import SYSTEM_FILE
 from aitbc_cli.client import Answer, Api
 from aitbc_cli.doctor.finding import Unknown
 from aitbc_cli.exits import NOT_ALLOWED, Stop
@@ -113,6 +112,7 @@ class Case:
         if not has_server():
             raise Unknown("the server is not installed here", install_server())
         from aitbc.app import MODULES
+        from aitbc.kernel.primitives.settings_files import SYSTEM_FILE
         from aitbc.server.config.loading import load
 
         tables = {module.name: module.settings for module in MODULES if module.settings is not None}

@@ -1,6 +1,7 @@
 """Bookings by the service: one booker at a time, exact money, every way to end, and whatever races or fails in the middle."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -18,6 +19,7 @@ from aitbc.kernel.primitives.errors import AppError, Unavailable
 from aitbc.kernel.primitives.money import HOUR
 from aitbc.modules.ai.api import BookingNotFound, BookingNotOpen
 from aitbc.modules.gpu.models.bookings import ALLOWED, OPEN, Booking, BookingState, hold_of
+from aitbc.modules.gpu.service import liveness
 from aitbc.modules.gpu.service.booking_reconciler import PLACING
 from aitbc.modules.gpu.service.bookings import (
     BookGpu,
@@ -93,6 +95,12 @@ class Market:
             else:
                 assert hold in (None, "voided"), (state, hold)
             assert (row["settled_at"] is None) == (state in OPEN), row
+
+
+@pytest.fixture(autouse=True)
+def heartbeats_from_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watch takes no heartbeat back that is dated years from now."""
+    monkeypatch.setattr(liveness, "CLOCK_CHECK_SECONDS", math.inf)
 
 
 async def market_on(fleet: Fleet, funds: str = "10", **changes: Any) -> Market:

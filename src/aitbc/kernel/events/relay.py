@@ -165,7 +165,7 @@ class Relay:
     async def _bring_forward(self) -> None:
         """Make due what the clock put off, when it was ahead for a while and is right again."""
         at = now()
-        async with self._database.raw() as connection:
+        async with self._database.raw(writes=True) as connection:
             done = await connection.execute(
                 f"UPDATE {self._schema}.outbox SET due_at = $1 "  # noqa: S608
                 "WHERE delivered_at IS NULL AND dead_at IS NULL AND due_at > $2",

@@ -80,7 +80,7 @@ class Payments:
         Raises `InsufficientFunds`, and `HoldNotOpen` for a job that has ended.
         """
         await self._trading.raise_hold(RaiseHold(hold=hold_of(job), payer=payer, amount_units=amount_units))
-        async with self._db.raw() as connection:
+        async with self._db.raw(writes=True) as connection:
             await connection.execute(SAVE_RAISED, ids.decode("job", job), amount_units)
 
     async def is_held_for_delivery(self, job: JobValue) -> bool:
