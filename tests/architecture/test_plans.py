@@ -23,6 +23,9 @@ BESIDE = (
 """Files with such statements outside of the rooms `batched`."""
 OPEN_ONLY = frozenset({"outbox_due_idx"})
 """An index of what is still to be delivered and nothing else, so that it may be read whole."""
+REPAIRS = {"ai.batched.clock_set_back.RESTART_LEASES", "ai.batched.clock_set_back.END_PAUSES"}
+"""Seldom, these read what is open whole, by its index."""
+OF_REPAIRS = frozenset({"attempts_live_idx", "jobs_waiting_idx"})
 STATEMENT = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b")
 
 
@@ -45,18 +48,18 @@ def statements() -> Iterator[tuple[str, str]]:
                 yield f"{file.removeprefix('aitbc.modules.')}.{name}", value
 
 
-def read_whole(node: dict[str, Any], *, bounded: bool = False) -> Iterator[str]:
+def read_whole(node: dict[str, Any], *, open_only: frozenset[str], bounded: bool = False) -> Iterator[str]:
     """The tables that a plan reads from their beginning to their end; the first few rows of an order are not all."""
     bounded = bounded or node["Node Type"] == "Limit"
     if node["Node Type"] == "Seq Scan" or (
         node["Node Type"] in ("Index Scan", "Index Only Scan")
         and "Index Cond" not in node
-        and node["Index Name"] not in OPEN_ONLY
+        and node["Index Name"] not in open_only
         and not bounded
     ):
         yield node["Relation Name"]
     for below in node.get("Plans", ()):
-        yield from read_whole(below, bounded=bounded)
+        yield from read_whole(below, open_only=open_only, bounded=bounded)
 
 
 @pytest.fixture(scope="module")
@@ -87,4 +90,5 @@ async def test_a_batched_statement_reads_no_table_whole_even_if_it_was_planned_w
         plan = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE statement{values}")
     finally:
         await connection.close()
-    assert not list(read_whole(json.loads(plan)[0]["Plan"])), plan
+    open_only = OPEN_ONLY | OF_REPAIRS if name in REPAIRS else OPEN_ONLY
+    assert not list(read_whole(json.loads(plan)[0]["Plan"], open_only=open_only)), plan

@@ -9,7 +9,7 @@ import pytest
 from aitbc_cli.commands.ledger import _place
 from aitbc_cli.exits import NOT_ALLOWED, USAGE
 from aitbc_cli.settings import Flags, find, is_same_server
-from tests.cli.installation import CliInstallation
+from tests.cli.installation import CliInstallation, MinerAtWork
 from tests.cli.program import in_process
 from tests.cli.test_settings import local_server
 from tests.cli.tiny_server import answering, nowhere, problem, told
@@ -128,8 +128,15 @@ def test_what_does_not_hold_is_placed_by_what_is_known() -> None:
 
 
 def test_a_dry_booking_says_what_would_be_held_and_holds_nothing(installation: CliInstallation) -> None:
+    token = installation.admin.gets("miner", "token")["token"]
+    with MinerAtWork(installation.server.url, token, gpus=["NVIDIA GeForce RTX 4090"]) as rig:
+        rig.wait_until_online()
+        _book_dry_and_then(installation, rig.miner)
+
+
+def _book_dry_and_then(installation: CliInstallation, miner: str) -> None:
     alice, admin = installation.alice, installation.admin
-    gpu = admin.gets("gpu", "offer", "RTX 4090", "0.25", "--memory-gb", "24")["id"]
+    gpu = admin.gets("gpu", "offer", "RTX 4090", "0.25", "--miner", miner)["id"]
     assert gpu in alice.does("gpu", "list", "--model", "rtx-4090", "-q").out
     words = ("booking", "create", gpu, "1h30m", "--max-price", "0.3", "--dry-run")
     plan = alice.gets(*words)

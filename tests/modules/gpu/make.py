@@ -1,5 +1,6 @@
 """Builders for the tests of gpu: the whole house with quick clocks, owners, and miners that speak over HTTP."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -165,6 +166,15 @@ class Fleet:
         answer = await owner.get(f"{GPU}/miners/{rig.id}")
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
+
+    async def until_served(self, who: Caller, model: str) -> None:
+        """Wait until a chat may name this model: miners announce theirs by events."""
+        for _ in range(200):
+            listed = (await who.get("/api/v1/ai/models", kind="chat", limit=500)).json()["data"]
+            if model in {one["name"] for one in listed}:
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"nobody serves {model}")
 
     async def submit(self, buyer: Caller, texts: int = 1, **changes: Any) -> dict[str, Any]:
         """A paid job; names a region of its own when asked, so that no miner of another test takes it."""

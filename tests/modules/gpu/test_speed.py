@@ -36,6 +36,7 @@ def test_what_is_believed_is_what_the_ceiling_allows_and_of_little_work_all() ->
 async def answer(fleet: Fleet, buyer: Caller, rig: Rig, model: str, *, size: int, seconds: float) -> dict[str, Any]:
     """A chat that was answered with so many bytes in about that time."""
     value = {"messages": [{"role": "user", "content": PROMPT}], "model": model}
+    await fleet.until_served(buyer, model)
     job = await fleet.submit(buyer, kind="chat", input=value)
     lease = await rig.take()
     assert lease["job"] == job["id"]

@@ -21,7 +21,7 @@ WHERE j.id = ahead.id"""
 async def bring_forward(database: Database, at: datetime) -> int:
     """Restart the leases and end the pauses that began in the future; answers how many there were."""
     changed = 0
-    async with database.raw() as connection:
+    async with database.raw(writes=True) as connection:
         for statement, values in (
             (RESTART_LEASES, (at, at + CLOCK_SKEW_MAX, LEASE)),
             (END_PAUSES, (at, at + CLOCK_SKEW_MAX + timedelta(seconds=BACKOFF_SECONDS_MAX))),
