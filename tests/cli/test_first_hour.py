@@ -9,10 +9,10 @@ import pytest
 from aitbc_cli.commands.ledger import _place
 from aitbc_cli.exits import NOT_ALLOWED, USAGE
 from aitbc_cli.settings import Flags, find, is_same_server
-from tests.cli.installation import CliInstallation
+from tests.cli.installation import CliInstallation, MinerAtWork
 from tests.cli.program import in_process
 from tests.cli.test_settings import local_server
-from tests.cli.tiny_server import answering, nowhere, problem, told
+from tests.cli.tiny_server import Received, Reply, answering, nowhere, problem, told
 
 PAGE = {"data": [], "has_more": False, "next_cursor": None}
 TOKEN = "aitbc_enrol_x"
@@ -127,21 +127,46 @@ def test_what_does_not_hold_is_placed_by_what_is_known() -> None:
     assert _place(sealed) == "block 0, hash: it differs"
 
 
+@pytest.mark.parametrize("unpaid", [[], ["job_2"]])
+def test_verifying_the_ledger_names_jobs_without_a_receipt(
+    unpaid: list[str], home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = dict.fromkeys(("height", "transactions", "entries", "receipts", "unsealed", "accounts"), 3)
+    payments = {"ok": not unpaid, "jobs": 3, "unpaid": len(unpaid), "unpaid_jobs": unpaid}
+
+    def answer(asked: Received) -> Reply:
+        return told(payments if "payments" in asked.path else {"ok": True, "head": "h", "divergence": None, **ledger})
+
+    monkeypatch.setenv("AITBC_API_KEY", "aitbc_admin_of_a_test")
+    with answering(answer) as server:
+        ended = in_process(capsys, "ledger", "verify", "--url", server.url, "-o", "json")
+    if unpaid:
+        assert ended.code == 1
+        assert "1 of 3 jobs that succeeded have no receipt, the first is job_2" in ended.err
+        return
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out)["paid_jobs"] == 3
+
+
 def test_a_dry_booking_says_what_would_be_held_and_holds_nothing(installation: CliInstallation) -> None:
     alice, admin = installation.alice, installation.admin
-    gpu = admin.gets("gpu", "offer", "RTX 4090", "0.25", "--memory-gb", "24")["id"]
-    assert gpu in alice.does("gpu", "list", "--model", "rtx-4090", "-q").out
-    words = ("booking", "create", gpu, "1h30m", "--max-price", "0.3", "--dry-run")
-    plan = alice.gets(*words)
-    expected = {"dry_run": True, "held": "0.375", "max_price": "0.3", "sufficient": False, "status": "available"}
-    assert {name: plan[name] for name in expected} == expected
-    assert "0.375" in alice.does(*words).out
-    assert alice.gets("booking", "list") == []
-    held = alice.gets("booking", "create", gpu, "1h30m", "--max-price", "1")["price"]
-    assert held == plan["held"]
-    booked = alice.gets("booking", "list", "--state", "active", "-o", "json")
-    assert [one["price"] for one in booked] == [held]
-    assert alice.gets("booking", "list", "--status", "released") == []  # the older spelling of --state
+    rig = MinerAtWork(installation.server.url, admin.gets("miner", "token")["token"], gpus=["NVIDIA GeForce RTX 4090"])
+    with rig:
+        rig.wait_until_online()
+        offer = ("gpu", "offer", "RTX 4090", "0.25", "--memory-gb", "24", "--miner", rig.miner)
+        gpu = admin.gets(*offer)["id"]
+        assert gpu in alice.does("gpu", "list", "--model", "rtx-4090", "-q").out
+        words = ("booking", "create", gpu, "1h30m", "--max-price", "0.3", "--dry-run")
+        plan = alice.gets(*words)
+        expected = {"dry_run": True, "held": "0.375", "max_price": "0.3", "sufficient": False, "status": "available"}
+        assert {name: plan[name] for name in expected} == expected
+        assert "0.375" in alice.does(*words).out
+        assert alice.gets("booking", "list") == []
+        held = alice.gets("booking", "create", gpu, "1h30m", "--max-price", "1")["price"]
+        assert held == plan["held"]
+        booked = alice.gets("booking", "list", "--state", "active", "-o", "json")
+        assert [one["price"] for one in booked] == [held]
+        assert alice.gets("booking", "list", "--status", "released") == []  # the older spelling of --state
 
 
 def test_the_running_attempt_is_among_the_attempts(installation: CliInstallation) -> None:
