@@ -148,6 +148,19 @@ def test_verifying_the_ledger_names_jobs_without_a_receipt(
     assert json.loads(ended.out)["paid_jobs"] == 3
 
 
+def test_an_event_that_can_never_succeed_is_ended_with_its_reason(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AITBC_API_KEY", "aitbc_admin_of_a_test")
+    with answering(told({"id": "evt_1", "state": "dead"})) as server:
+        words = ("events", "end", "evt_1", "--reason", "paid by hand", "--yes", "--url", server.url)
+        ended = in_process(capsys, *words)
+    assert ended.code == 0, ended.err
+    (asked,) = server.asked
+    assert (asked.method, asked.json()) == ("POST", {"reason": "paid by hand"})
+    assert asked.path.endswith("/events/evt_1/end")
+
+
 def test_a_dry_booking_says_what_would_be_held_and_holds_nothing(installation: CliInstallation) -> None:
     alice, admin = installation.alice, installation.admin
     rig = MinerAtWork(installation.server.url, admin.gets("miner", "token")["token"], gpus=["NVIDIA GeForce RTX 4090"])

@@ -48,6 +48,7 @@ FIGURES = {
     "stands still for 30 seconds is ended": unit("Service", "WatchdogSec") == "30s",
     "exit code 6, which systemd repeats five times": unit("Unit", "StartLimitBurst") == "5",
     "exit code 78, a fault of the configuration, is left to you": unit("Service", "RestartPreventExitStatus") == "78",
+    "One that dies is started again after a second": unit("Service", "RestartSec") == "1s",
     "no hold expires in the first 15 minutes": TradingSettings().hold_grace_seconds == 900,
     "after half a second at first": supervisor.BACKOFF_SECONDS[0] == 0.5,
     "Within half a minute (webhooks: ten)": {
