@@ -1,5 +1,6 @@
 """After any sleep or downtime what is answered as succeeded is paid: the whole app over one database, with its clock moved."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +19,8 @@ from tests.app import Caller, TestApp, running_app
 from tests.modules.ai.make import Worker, a_job, a_key
 
 pytestmark = pytest.mark.anyio
+JOBS = "/api/v1/ai/jobs"
+EMBED: dict[str, Any] = {"kind": "embed", "input": {"texts": ["x"]}, "max_price": "0.05"}
 
 
 @pytest.fixture(autouse=True)
@@ -127,3 +130,29 @@ async def test_trading_away_for_more_than_an_hour_pays_when_it_is_back(
         await relay.deliver_due()
         assert await verified(app) == (True, 1, [])
         assert await purse(app, buyer) == (10**8 - 60, 0)
+
+
+async def test_what_waits_through_the_end_of_its_key_is_refused_and_leaves_nothing_leased(
+    new_database: Callable[[], Target], tmp_path: Path
+) -> None:
+    async with running_app(new_database(), tmp_path) as app:
+        buyer, owner = await app.who("buyer", funds="1"), await app.who("owner", lifetime=timedelta(days=1))
+        gpu = {"name": "RTX 4090", "memory_gb": 24}
+        made = await owner.post("/gpu/v1/miners/register", {"miner_id": "old", "gpu": gpu})
+        assert made.status_code == 200, made.text
+        job = (await buyer.post(JOBS, EMBED | {"requirements": {"region": "nowhere"}})).json()["id"]
+        brief = await app.runtime.identity.issue(
+            account=buyer.principal.account, kind="live", name="brief", lifetime=timedelta(days=1)
+        )
+        waiting = asyncio.create_task(app.client(brief.secret).get(f"{JOBS}/{job}/wait", params={"seconds": 20}))
+        poll = {"miner_id": "old", "max_wait_seconds": 20}
+        polling = asyncio.create_task(owner.client.post("/gpu/v1/miners/poll", json=poll))
+        await asyncio.sleep(0.3)
+        assert not waiting.done() and not polling.done()
+        clock.move(timedelta(days=2))
+        async with asyncio.timeout(3):
+            ends = [(await call).status_code for call in (waiting, polling)]
+        assert ends == [401, 401]
+        fresh = (await buyer.post(JOBS, EMBED)).json()["id"]
+        await asyncio.sleep(0.3)
+        assert (await buyer.get(f"{JOBS}/{fresh}")).json()["state"] == "queued"
