@@ -16,6 +16,7 @@ from aitbc.modules.ai.api import HoldExpired, Lease
 from aitbc.modules.ai.service import AiSettings
 from aitbc.modules.trading.service import TradingSettings
 from tests.app import Caller, TestApp, running_app
+from tests.journeys.hand_miner import HandMiner
 from tests.modules.ai.make import Worker, a_job, a_key
 
 pytestmark = pytest.mark.anyio
@@ -156,3 +157,39 @@ async def test_what_waits_through_the_end_of_its_key_is_refused_and_leaves_nothi
         fresh = (await buyer.post(JOBS, EMBED)).json()["id"]
         await asyncio.sleep(0.3)
         assert (await buyer.get(f"{JOBS}/{fresh}")).json()["state"] == "queued"
+
+
+async def test_a_booking_that_was_slept_through_ends_its_work_and_pays_no_time_of_silence(
+    new_database: Callable[[], Target], tmp_path: Path
+) -> None:
+    target = new_database()
+    async with running_app(target, tmp_path) as app:
+        buyer, owner = await app.who("buyer", funds="1"), await app.who("owner")
+        rig = await HandMiner.enrol(app, owner, gpus=["NVIDIA GeForce RTX 4090"])
+        await rig.beat()
+        wish = {"model": "RTX 4090", "price_per_hour": "0.1", "miner": rig.id}
+        listed = (await owner.post("/api/v1/gpu/listings", wish)).json()
+        body = {"gpu": listed["id"], "duration_seconds": 3600, "max_price": "1"}
+        booking = (await buyer.post("/api/v1/gpu/bookings", body)).json()["id"]
+        work = EMBED | {"requirements": {"booking": booking}}
+        jobs = [(await buyer.post(JOBS, work)).json()["id"] for _ in range(2)]
+        (lease,) = await rig.poll()
+        assert lease["job"] in jobs
+    clock.move(timedelta(days=4))
+    async with running_app(target, tmp_path) as app:
+        again = Caller(buyer.principal, buyer.secret, app.client(buyer.secret))
+        rig.client = app.client(rig.client.headers["Authorization"].removeprefix("Bearer "))
+        async with asyncio.timeout(20):
+            while (over := (await again.get(f"/api/v1/gpu/bookings/{booking}")).json())["settled_at"] is None:
+                await app.service("gpu").reconcile_bookings()
+                await asyncio.sleep(0.1)
+        assert (over["state"], over["price"]) == ("ended", "0.1")
+        assert over["paid_seconds"] < 60 < over["unpaid_seconds"]
+        assert (await rig.deliver(lease)).status_code == 409
+        async with asyncio.timeout(20):
+            while (await purse(app, buyer))[1]:
+                await app.service("ai").sweep()
+                await asyncio.sleep(0.1)
+        found = [(await again.get(f"{JOBS}/{job}")).json() for job in jobs]
+        assert {(job["state"], job["reason"]) for job in found} == {("canceled", "booking_ended")}
+        assert await verified(app) == (True, 0, [])
