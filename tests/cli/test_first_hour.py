@@ -161,6 +161,22 @@ def test_an_event_that_can_never_succeed_is_ended_with_its_reason(
     assert asked.path.endswith("/events/evt_1/end")
 
 
+def test_a_log_that_is_longer_than_what_is_printed_says_so(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AITBC_API_KEY", "aitbc_live_of_a_test")
+    at = "2026-11-26T10:00:00Z"
+    lines = [{"attempt": 1, "sequence": number, "at": at, "text": f"line {number}"} for number in range(103)]
+    page = told({"data": lines, "has_more": False, "next_cursor": None})
+    with answering(page) as server:
+        ended = in_process(capsys, "job", "logs", "job_1", "--url", server.url)
+        whole = in_process(capsys, "job", "logs", "job_1", "--all", "--url", server.url)
+    assert ended.code == 0, ended.err
+    assert [line for line in ended.out.splitlines() if "line 49" in line or "line 50" in line] == ["line 49"]
+    assert "there is more; --limit 100 shows more of it, --all everything" in ended.err
+    assert whole.out.splitlines()[-1] == "line 102" and "there is more" not in whole.err
+
+
 def test_a_dry_booking_says_what_would_be_held_and_holds_nothing(installation: CliInstallation) -> None:
     alice, admin = installation.alice, installation.admin
     rig = MinerAtWork(installation.server.url, admin.gets("miner", "token")["token"], gpus=["NVIDIA GeForce RTX 4090"])
