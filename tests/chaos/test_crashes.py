@@ -25,7 +25,7 @@ DONE_MIN = scaled(10, 100)
 """So many jobs are submitted, and so many delivered, at least: else nothing was under way when something died."""
 SUBMITTERS = 8
 MINERS = 6
-BESIDE_MIN = scaled(3, 20)
+BESIDE_MIN = scaled(2, 10)
 """So many bookings, uploads and followed jobs, at least."""
 RENTERS = 2
 SETTLE_SECONDS = 90.0
