@@ -23,3 +23,10 @@ def test_the_newest_changes_stand_first_in_the_changelog() -> None:
     ]
     assert titles[0] == "## Unreleased"
     assert f"## {importlib.metadata.version('aitbc')}" in titles
+
+
+def test_weaknesses_have_an_address_and_versions_a_policy() -> None:
+    assert "/.well-known/security.txt" in (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    policy = (ROOT / "docs/versioning.md").read_text(encoding="utf-8")
+    assert "`Deprecation: " in policy
+    assert "`Sunset: " in policy

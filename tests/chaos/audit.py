@@ -38,6 +38,14 @@ NOTHING = {
         FULL JOIN (SELECT account, sum(CASE WHEN ended THEN -jobs ELSE jobs END) AS counted
             FROM ai.job_counts GROUP BY account) c USING (account)
         WHERE coalesce(open, 0) <> coalesce(counted, 0)""",
+    "a hold that does not fit its booking": """
+        SELECT b.id FROM gpu.bookings b LEFT JOIN trading.holds h ON h.id = b.id WHERE b.total_units > 0
+        AND CASE b.state WHEN 'placed' THEN false WHEN 'active' THEN h.state IS DISTINCT FROM 'open'
+            WHEN 'refused' THEN h.state IN ('open', 'settled') ELSE coalesce(h.state, 'open') = 'open' END""",
+    "a request that booked twice": """
+        SELECT request FROM gpu.bookings WHERE request IS NOT NULL AND state <> 'refused'
+        GROUP BY request HAVING count(*) > 1""",
+    "room that an upload which is over still has": "SELECT id FROM ai.artifacts WHERE digest = 'uploading'",
     "an event that was not delivered": """
         SELECT id FROM ai.outbox WHERE delivered_at IS NULL UNION ALL SELECT id FROM gpu.outbox WHERE delivered_at IS NULL
         UNION ALL SELECT id FROM trading.outbox WHERE delivered_at IS NULL""",
@@ -70,6 +78,15 @@ async def faults(target: Target, told: Acknowledged) -> list[str]:
         lost = [job for job in told.jobs.values() if job not in jobs]
         unpaid = [job for job in told.delivered if jobs.get(job) != "succeeded"]
         extra = len(jobs) - len(set(told.jobs.values()))
+        booked = {
+            ids.encode("book", row["id"])
+            for row in await connection.fetch("SELECT id FROM gpu.bookings WHERE state <> 'refused'")
+        }
+        found += (
+            [f"bookings and their acknowledgments differ: {differ}"]
+            if (differ := sorted(booked ^ set(told.bookings.values())))
+            else []
+        )
         found += [f"an acknowledged job is gone: {lost[:3]}"] if lost else []
         found += [f"a promised receipt is gone: {unpaid[:3]}"] if unpaid else []
         found += [f"{extra} jobs that nobody was told of"] if extra else []

@@ -1,8 +1,11 @@
 """Load that never lies: submitters that repeat every command until they know, and miners that come and go."""
 
 import asyncio
+import json
 import random
+import time
 import uuid
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +18,8 @@ RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 PRICE = "0.01"
 START_SECONDS = 8
 """What a dead miner held runs out so soon, and the audit need not wait longer for it."""
+ENDED_SECONDS = 2.0
+"""A second after its revocation a key gets nothing more, and an answer takes its time on a busy machine."""
 
 
 @dataclass
@@ -25,6 +30,14 @@ class Acknowledged:
     """Idempotency-Key to the job it made."""
     delivered: dict[str, str] = field(default_factory=dict)
     """Job to the receipt that a miner was promised."""
+    bookings: dict[str, str] = field(default_factory=dict)
+    """Idempotency-Key to the booking it made."""
+    uploads: dict[str, str] = field(default_factory=dict)
+    """Artifact to the SHA-256 of what was sent."""
+    followed: int = 0
+    """How many jobs were followed to their end."""
+    revoked: int = 0
+    """How many keys ended while a miner asked for work with them."""
     unexpected: list[str] = field(default_factory=list)
     """Answers that no caller should ever see."""
 
@@ -34,13 +47,65 @@ class Client:
 
     def __init__(self, url: str, key: str, session: aiohttp.ClientSession, told: Acknowledged) -> None:
         self._url = url
-        self._key = key
+        self.key = key
         self._session = session
         self._told = told
+        self.ends = False
+        """Whether somebody revokes its key, so that it may be refused."""
+        self.ended_at: float | None = None
+        """When the revocation was acknowledged."""
+
+    def headers(self, **more: str) -> dict[str, str]:
+        """Its key, and more."""
+        return {"Authorization": f"Bearer {self.key}", **more}
+
+    async def get(self, path: str) -> tuple[int, Any]:
+        """Read until there is an answer that is not for later."""
+        while True:
+            try:
+                async with self._session.get(self._url + path, headers=self.headers()) as answer:
+                    told = await answer.json(content_type=None)
+                    if answer.status not in RETRIED:
+                        return answer.status, told
+            except (aiohttp.ClientError, TimeoutError, ValueError):
+                pass
+            await asyncio.sleep(random.uniform(0.02, 0.2))
+
+    async def upload(self, path: str, content: AsyncIterator[bytes]) -> tuple[int, Any]:
+        """Send a stream of bytes, once; status 0 when the connection broke."""
+        headers = self.headers(**{"Content-Type": "application/octet-stream"})
+        try:
+            async with self._session.post(self._url + path, data=content, headers=headers) as answer:
+                return answer.status, await answer.json(content_type=None)
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return 0, None
+
+    async def download(self, path: str) -> tuple[int, bytes]:
+        """Read bytes, once."""
+        async with self._session.get(self._url + path, headers=self.headers()) as answer:
+            return answer.status, await answer.read()
+
+    async def events(self, path: str, after: str) -> AsyncIterator[tuple[str, str, Any]]:
+        """The events of a stream from a place on, until it ends or breaks: kind, place and data."""
+        headers = self.headers(**({"Last-Event-ID": after} if after else {}))
+        async with self._session.get(self._url + path, headers=headers) as answer:
+            if answer.status != 200:
+                if answer.status != 503:
+                    self._told.unexpected.append(f"{path}: {answer.status}")
+                return
+            fields: dict[str, str] = {}
+            async for line in answer.content:
+                name, _, value = line.decode().rstrip("\n").partition(": ")
+                if name:
+                    fields[name] = value
+                elif fields:
+                    if "data" in fields:
+                        yield fields.get("event", ""), fields.get("id", ""), json.loads(fields["data"])
+                    fields = {}
 
     async def once(self, path: str, body: Any, key: str | None = None) -> tuple[int, Any]:
         """One try; status 0 when the connection broke."""
-        headers = {"Authorization": f"Bearer {self._key}"} | ({"Idempotency-Key": key} if key else {})
+        headers = self.headers(**({"Idempotency-Key": key} if key else {}))
         try:
             async with self._session.post(self._url + path, json=body, headers=headers) as answer:
                 told = await answer.json(content_type=None)
@@ -73,8 +138,10 @@ async def submit(client: Client, told: Acknowledged, count: int) -> None:
         told.jobs[key] = answer["id"]
 
 
-async def enrol(owner: Client, open_client: Client, name: str, slots: int) -> tuple[Key, str, str]:
-    """A new miner: its key, its id and its API key."""
+async def enrol(
+    owner: Client, open_client: Client, name: str, slots: int, *, gpus: Sequence[str] = ()
+) -> tuple[Key, str, str]:
+    """A new miner, which shows GPUs of these names: its key, its id and its API key."""
     while True:
         _, made = await owner.until_known("/api/v1/gpu/enrolment-tokens", {})
         key = Key.generate()
@@ -86,6 +153,7 @@ async def enrol(owner: Client, open_client: Client, name: str, slots: int) -> tu
             "name": name,
             "slots": slots,
             "capabilities": {"kinds": ["embed"]},
+            "inventory": {"devices": [{"type": "cuda", "name": gpu, "memory_total_mib": 24_564} for gpu in gpus]},
         }
         status, enrolled = await open_client.until_known("/api/v1/gpu/enrolments", body)
         if status == 201:
@@ -99,12 +167,15 @@ async def mine(client: Client, key: Key, miner: str, told: Acknowledged, *, paus
         if status != 200:
             await asyncio.sleep(random.uniform(0.05, 0.3))
             continue
+        if answer["leases"] and client.ended_at is not None and time.monotonic() > client.ended_at + ENDED_SECONDS:
+            told.unexpected.append(f"work for a key that was revoked: {answer}")
         for lease in answer["leases"]:
             await asyncio.sleep(random.uniform(0, pause))
-            await _deliver(client, key, miner, lease, told)
+            await deliver(client, key, miner, lease, told)
 
 
-async def _deliver(client: Client, key: Key, miner: str, lease: dict[str, Any], told: Acknowledged) -> None:
+async def deliver(client: Client, key: Key, miner: str, lease: dict[str, Any], told: Acknowledged) -> None:
+    """Deliver a lease until its outcome is known."""
     output = embedding(lease["input"]["texts"])
     digest = value_digest(output)
     statement = work_statement(
@@ -126,5 +197,5 @@ async def _deliver(client: Client, key: Key, miner: str, lease: dict[str, Any], 
     status, answer = await client.until_known(f"/api/v1/gpu/leases/{lease['attempt']}/result", body)
     if status == 200 and answer["state"] == "succeeded":
         told.delivered[lease["job"]] = answer["receipt"]
-    elif status != 409:
+    elif status != 409 and not (status == 401 and client.ends):
         told.unexpected.append(f"result: {status} {answer}")

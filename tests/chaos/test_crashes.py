@@ -11,7 +11,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.chaos.audit import faults, open_work
+from tests.chaos.audit import connected, faults, open_work
+from tests.chaos.beside import Renter, follow, upload, uploads_lost
 from tests.chaos.load import Acknowledged, Client, enrol, mine, submit
 from tests.chaos.server_process import ServerProcess
 from tests.scale import scaled
@@ -19,10 +20,14 @@ from tests.scale import scaled
 SERVER_KILLS = int(os.environ.get("CHAOS_SERVER_KILLS", scaled(3, 20)))
 DATABASE_KILLS = int(os.environ.get("CHAOS_DATABASE_KILLS", scaled(1, 5)))
 MINER_KILLS = int(os.environ.get("CHAOS_MINER_KILLS", scaled(2, 10)))
+KEYS_REVOKED = int(os.environ.get("CHAOS_KEYS_REVOKED", scaled(2, 6)))
 DONE_MIN = scaled(10, 100)
 """So many jobs are submitted, and so many delivered, at least: else nothing was under way when something died."""
 SUBMITTERS = 8
 MINERS = 6
+BESIDE_MIN = scaled(2, 10)
+"""So many bookings, uploads and followed jobs, at least."""
+RENTERS = 2
 SETTLE_SECONDS = 90.0
 QUICK = {"AITBC_AI__GRACE_SECONDS": "3"}
 
@@ -72,6 +77,7 @@ class Fleet:
         self._session = session
         self._told = told
         self.tasks: list[asyncio.Task[None]] = []
+        self._clients: list[Client] = []
 
     async def add(self) -> None:
         """One more miner."""
@@ -79,11 +85,27 @@ class Fleet:
         key, miner, secret = await enrol(self._owner, stranger, f"miner {len(self.tasks)}", 4)
         client = Client(self._server.url, secret, self._session, self._told)
         self.tasks.append(asyncio.create_task(mine(client, key, miner, self._told, pause=0.05)))
+        self._clients.append(client)
 
     async def kill_one(self) -> None:
         """End a miner in the middle of whatever it does, without a word; another takes its place."""
-        self.tasks.pop(random.randrange(len(self.tasks))).cancel()
+        number = random.randrange(len(self.tasks))
+        self.tasks.pop(number).cancel()
+        self._clients.pop(number)
         await self.add()
+
+    async def revoke_one(self) -> None:
+        """Revoke the key of a miner, which goes on asking with it; another joins."""
+        number = random.randrange(len(self.tasks))
+        client = self._clients[number]
+        status, key = await client.get("/api/v1/identity/keys/self")
+        if status == 200:  # else it was revoked before
+            client.ends = True
+            status, told = await self._owner.until_known(f"/api/v1/identity/keys/{key['key']}/revoke", {})
+            assert status == 200, told
+            client.ended_at = asyncio.get_running_loop().time()
+            self._told.revoked += 1
+            await self.add()
 
 
 @pytest.mark.timeout(420)
@@ -98,8 +120,12 @@ async def test_nothing_is_lost_or_paid_twice_whatever_is_killed(
     fleet = Fleet(Client(server.url, owner_key, session, told), server, session, told)
     for _ in range(MINERS):
         await fleet.add()
+    over = asyncio.Event()
+    renting = await rented(server, admin, session, told, over)
     load = [asyncio.create_task(submit(payer, told, 1_000_000)) for _ in range(SUBMITTERS)]
+    load += [asyncio.create_task(beside(payer, told)) for beside in (upload, upload, follow, follow)]
     kills = ["server"] * SERVER_KILLS + ["database"] * DATABASE_KILLS + ["miner"] * MINER_KILLS
+    kills += ["key"] * KEYS_REVOKED
     random.shuffle(kills)
     for victim in kills:
         await asyncio.sleep(random.uniform(0.1, 0.8))
@@ -108,6 +134,8 @@ async def test_nothing_is_lost_or_paid_twice_whatever_is_killed(
             await asyncio.to_thread(server.start)
         elif victim == "database":
             server.kill_database()
+        elif victim == "key":
+            await fleet.revoke_one()
         else:
             await fleet.kill_one()
     await asyncio.sleep(1)
@@ -115,7 +143,12 @@ async def test_nothing_is_lost_or_paid_twice_whatever_is_killed(
     for task in load:
         task.cancel()
     await asyncio.gather(*load, return_exceptions=True)
+    over.set()
+    await asyncio.gather(*renting)
     await settled(server)
+    server.kill()
+    await asyncio.to_thread(server.start)  # its first round frees what uploads left
+    await no_uploads(server)
     found = [fault for fault in await faults(server.database, told) if not fault.endswith("nobody was told of")]
     for task in fleet.tasks:
         task.cancel()
@@ -126,6 +159,36 @@ async def test_nothing_is_lost_or_paid_twice_whatever_is_killed(
     assert report["ok"], report
     assert len(told.jobs) > DONE_MIN
     assert len(told.delivered) > DONE_MIN
+    assert min(len(told.bookings), len(told.uploads), told.followed) >= BESIDE_MIN, told
+    assert told.revoked > 0
+    assert await uploads_lost(payer, told) == []
+    assert not list((server.state / "artifacts").glob("incoming-*"))
+
+
+async def no_uploads(server: ServerProcess) -> None:
+    """Until nothing is left of uploads that are over; what never goes is found by the audit."""
+    end = asyncio.get_running_loop().time() + 10
+    connection = await connected(server.database)
+    while await connection.fetchval("SELECT count(*) FROM ai.artifacts WHERE digest = 'uploading'"):
+        if asyncio.get_running_loop().time() > end:
+            break
+        await asyncio.sleep(0.1)
+    await connection.close()
+
+
+async def rented(
+    server: ServerProcess, admin: Client, session: aiohttp.ClientSession, told: Acknowledged, over: asyncio.Event
+) -> list[asyncio.Task[None]]:
+    """Renters at work, each with a GPU of its own."""
+    _, key = await funded(admin, "renter", "1000")
+    _, owner_key = await funded(admin, "landlord", "1")
+    tasks = []
+    for number in range(RENTERS):
+        buyer, owner, rig, stranger = (Client(server.url, secret, session, told) for secret in (key, owner_key, "", ""))
+        renter = Renter(buyer, owner, rig, told)
+        await renter.open(f"rig {number}", stranger)
+        tasks.append(asyncio.create_task(renter.run(over)))
+    return tasks
 
 
 async def settled(server: ServerProcess) -> None:

@@ -122,3 +122,45 @@ async def test_a_result_is_accepted_and_paid_once(app: Runtime, arrives: bool, r
     assert (held, available) == (Decimal(0), 10 - Decimal(job["price"]))
     assert (earned["jobs"], earned["pending"]) == (1, "0")
     assert proxy.cuts == before + 1
+
+
+@ARRIVES
+@pytest.mark.parametrize("role", ["aitbc_gpu", "aitbc_trading"])
+async def test_a_gpu_is_booked_and_released_once(app: Runtime, arrives: bool, role: str) -> None:
+    house, proxy = app
+    alice, owner = await house.who("alice", funds="10"), await house.who("owner")
+    miner = await HandMiner.enrol(house, owner, gpus=["NVIDIA GeForce RTX 4090"])
+    await miner.beat()
+    wish = {"model": "RTX 4090", "price_per_hour": "0.1", "miner": miner.id}
+    listed = (await owner.post("/api/v1/gpu/listings", wish)).json()
+    body = {"gpu": listed["id"], "duration_seconds": 3600, "max_price": "1"}
+    for number in range(1, 20):
+        proxy.cut_next(role, arrives=arrives)
+        booked, codes = await until_known(alice, "/api/v1/gpu/bookings", body, f"booking {number}")
+        assert booked.status_code == 201, booked.text
+        proxy.disarm()
+        assert await owned(alice) == (Decimal(10) - Decimal("0.1") - await spent(alice), Decimal("0.1"))
+        active = (await alice.get("/api/v1/gpu/bookings", state="active")).json()["data"]
+        assert [one["id"] for one in active] == [booked.json()["id"]]
+        proxy.cut_next(role, arrives=arrives)
+        path = f"/api/v1/gpu/bookings/{booked.json()['id']}/release"
+        released, more = await until_known(alice, path, None, f"release {number}")
+        assert (released.status_code, released.json()["state"]) == (200, "released"), released.text
+        proxy.disarm()
+        for _ in range(100):
+            if not (await owned(alice))[1]:
+                break
+            await house.service("gpu").reconcile_bookings()
+            await asyncio.sleep(0.05)
+        assert await owned(alice) == (10 - await spent(alice), Decimal(0))
+        await miner.beat()
+        if codes or more:
+            assert set(codes) | set(more) <= {"outcome_unknown", "unavailable"}
+            return
+    raise AssertionError("no cut ever hit the booking")
+
+
+async def spent(caller: Caller) -> Decimal:
+    """What the caller's bookings that are over came to."""
+    bookings = (await caller.get("/api/v1/gpu/bookings")).json()["data"]
+    return sum((Decimal(one["cost"]) for one in bookings if one["cost"] is not None), Decimal(0))

@@ -15,7 +15,7 @@ import pytest
 from tests.chaos.audit import faults
 from tests.chaos.load import Acknowledged, Client, submit
 from tests.chaos.server_process import ServerProcess, children_of
-from tests.chaos.test_crashes import QUICK, Fleet, free_port, funded, settled
+from tests.chaos.test_crashes import QUICK, Fleet, free_port, funded, rented, settled
 from tests.nats_server import NatsServer
 from tests.scale import scaled
 
@@ -179,6 +179,8 @@ async def test_processes_of_modules_die_alone_and_lose_nothing(
     for _ in range(MINERS):
         await fleet.add()
     watch = Watch(server, session)
+    over = asyncio.Event()
+    renting = await rented(server, admin, session, told, over)
     load = [asyncio.create_task(submit(payer, told, 1_000_000)) for _ in range(SUBMITTERS)]
     looking = asyncio.create_task(watch.run())
     left = victims(nats)
@@ -195,6 +197,8 @@ async def test_processes_of_modules_die_alone_and_lose_nothing(
     for task in (*load, looking):
         task.cancel()
     await asyncio.gather(*load, looking, return_exceptions=True)
+    over.set()
+    await asyncio.gather(*renting)
     await settled(server)
     found = [fault for fault in await faults(server.database, told) if not fault.endswith("nobody was told of")]
     for task in fleet.tasks:
@@ -205,6 +209,7 @@ async def test_processes_of_modules_die_alone_and_lose_nothing(
     assert status == 200, report
     assert report["ok"], report
     assert len(told.delivered) > KILLS // 4
+    assert len(told.bookings) > 1
     assert watch.answers["200"] >= ANSWERED_SHARE * watch.answers.total(), watch.answers
     assert set(watch.refusals) <= {"503 with Retry-After", "200", "0"}, watch.refusals
     print(f"{KILLS} kills, {len(told.delivered)} jobs paid, {watch.answers} {watch.refusals}")

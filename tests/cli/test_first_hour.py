@@ -12,7 +12,7 @@ from aitbc_cli.settings import Flags, find, is_same_server
 from tests.cli.installation import CliInstallation, MinerAtWork
 from tests.cli.program import in_process
 from tests.cli.test_settings import local_server
-from tests.cli.tiny_server import answering, nowhere, problem, told
+from tests.cli.tiny_server import Received, Reply, answering, nowhere, problem, told
 
 PAGE = {"data": [], "has_more": False, "next_cursor": None}
 TOKEN = "aitbc_enrol_x"
@@ -125,6 +125,56 @@ def test_what_does_not_hold_is_placed_by_what_is_known() -> None:
     assert _place(outside) == "record acct_1, balance: it is 1 more than its entries"
     sealed = {"height": 0, "record": None, "field": "hash", "message": "it differs"}
     assert _place(sealed) == "block 0, hash: it differs"
+
+
+@pytest.mark.parametrize("unpaid", [[], ["job_2"]])
+def test_verifying_the_ledger_names_jobs_without_a_receipt(
+    unpaid: list[str], home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = dict.fromkeys(("height", "transactions", "entries", "receipts", "unsealed", "accounts"), 3)
+    payments = {"ok": not unpaid, "jobs": 3, "unpaid": len(unpaid), "unpaid_jobs": unpaid}
+
+    def answer(asked: Received) -> Reply:
+        return told(payments if "payments" in asked.path else {"ok": True, "head": "h", "divergence": None, **ledger})
+
+    monkeypatch.setenv("AITBC_API_KEY", "aitbc_admin_of_a_test")
+    with answering(answer) as server:
+        ended = in_process(capsys, "ledger", "verify", "--url", server.url, "-o", "json")
+    if unpaid:
+        assert ended.code == 1
+        assert "1 of 3 jobs that succeeded have no receipt, the first is job_2" in ended.err
+        return
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out)["paid_jobs"] == 3
+
+
+def test_an_event_that_can_never_succeed_is_ended_with_its_reason(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AITBC_API_KEY", "aitbc_admin_of_a_test")
+    with answering(told({"id": "evt_1", "state": "dead"})) as server:
+        words = ("events", "end", "evt_1", "--reason", "paid by hand", "--yes", "--url", server.url)
+        ended = in_process(capsys, *words)
+    assert ended.code == 0, ended.err
+    (asked,) = server.asked
+    assert (asked.method, asked.json()) == ("POST", {"reason": "paid by hand"})
+    assert asked.path.endswith("/events/evt_1/end")
+
+
+def test_a_log_that_is_longer_than_what_is_printed_says_so(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AITBC_API_KEY", "aitbc_live_of_a_test")
+    at = "2026-11-26T10:00:00Z"
+    lines = [{"attempt": 1, "sequence": number, "at": at, "text": f"line {number}"} for number in range(103)]
+    page = told({"data": lines, "has_more": False, "next_cursor": None})
+    with answering(page) as server:
+        ended = in_process(capsys, "job", "logs", "job_1", "--url", server.url)
+        whole = in_process(capsys, "job", "logs", "job_1", "--all", "--url", server.url)
+    assert ended.code == 0, ended.err
+    assert [line for line in ended.out.splitlines() if "line 49" in line or "line 50" in line] == ["line 49"]
+    assert "there is more; --limit 100 shows more of it, --all everything" in ended.err
+    assert whole.out.splitlines()[-1] == "line 102" and "there is more" not in whole.err
 
 
 def test_a_dry_booking_says_what_would_be_held_and_holds_nothing(installation: CliInstallation) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from tests.architecture.source import ROOT
 from tests.chaos.server_process import ServerProcess
+from tests.cli.miner.fake_nvml import FakeNvml
 from tests.cli.miner.test_chat import Upstream
 from tests.deploy.programs import DEPLOY, free_port
 from tests.docs.console import examples, fenced
@@ -27,6 +28,7 @@ UNIT = DEPLOY / "systemd/aitbc-miner.service"
 EXAMPLES = examples(PAGE)
 INSTALL, SERVICE = fenced(PAGE, "sh")
 SECONDS = 100
+MIB = 1 << 20
 pytestmark = pytest.mark.timeout(240)
 
 
@@ -47,14 +49,19 @@ class Place:
     def environment(self) -> dict[str, str]:
         """That of the operator, on the machine of the server."""
         path = f"{AITBC.parent}:{os.defpath}"
-        own = {"HOME": str(self.folder), "AITBC_STATE_DIR": str(self.market.state)}
+        own = {
+            "HOME": str(self.folder),
+            "AITBC_STATE_DIR": str(self.market.state),
+            "PYTHONPATH": str(self.folder / "lib"),
+        }
         return {"PATH": path, "LANG": "C.UTF-8", "AITBC_NO_INPUT": "1", **own}
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """Server and model server."""
+    """Server, model server, and a card."""
     folder = tmp_path_factory.mktemp("earning")
+    _show_a_card(folder / "lib")
     model = Upstream()
     threading.Thread(target=model.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     market = ServerProcess(folder / "state", free_port())
@@ -63,6 +70,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     market.stop()
     model.shutdown()
     model.server_close()
+
+
+def _show_a_card(lib: Path) -> None:
+    """Have NVIDIA's library show the card that the guide is about."""
+    lib.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        nvml = FakeNvml(lib, patch)
+        nvml.show(nvml.module.device(0, name="NVIDIA GeForce RTX 4090", total=24_564 * MIB, reserved=300 * MIB))
 
 
 @pytest.fixture(scope="module")

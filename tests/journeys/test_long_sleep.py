@@ -1,5 +1,6 @@
 """After any sleep or downtime what is answered as succeeded is paid: the whole app over one database, with its clock moved."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -15,9 +16,12 @@ from aitbc.modules.ai.api import HoldExpired, Lease
 from aitbc.modules.ai.service import AiSettings
 from aitbc.modules.trading.service import TradingSettings
 from tests.app import Caller, TestApp, running_app
+from tests.journeys.hand_miner import HandMiner
 from tests.modules.ai.make import Worker, a_job, a_key
 
 pytestmark = pytest.mark.anyio
+JOBS = "/api/v1/ai/jobs"
+EMBED: dict[str, Any] = {"kind": "embed", "input": {"texts": ["x"]}, "max_price": "0.05"}
 
 
 @pytest.fixture(autouse=True)
@@ -127,3 +131,65 @@ async def test_trading_away_for_more_than_an_hour_pays_when_it_is_back(
         await relay.deliver_due()
         assert await verified(app) == (True, 1, [])
         assert await purse(app, buyer) == (10**8 - 60, 0)
+
+
+async def test_what_waits_through_the_end_of_its_key_is_refused_and_leaves_nothing_leased(
+    new_database: Callable[[], Target], tmp_path: Path
+) -> None:
+    async with running_app(new_database(), tmp_path) as app:
+        buyer, owner = await app.who("buyer", funds="1"), await app.who("owner", lifetime=timedelta(days=1))
+        gpu = {"name": "RTX 4090", "memory_gb": 24}
+        made = await owner.post("/gpu/v1/miners/register", {"miner_id": "old", "gpu": gpu})
+        assert made.status_code == 200, made.text
+        job = (await buyer.post(JOBS, EMBED | {"requirements": {"region": "nowhere"}})).json()["id"]
+        brief = await app.runtime.identity.issue(
+            account=buyer.principal.account, kind="live", name="brief", lifetime=timedelta(days=1)
+        )
+        waiting = asyncio.create_task(app.client(brief.secret).get(f"{JOBS}/{job}/wait", params={"seconds": 20}))
+        poll = {"miner_id": "old", "max_wait_seconds": 20}
+        polling = asyncio.create_task(owner.client.post("/gpu/v1/miners/poll", json=poll))
+        await asyncio.sleep(0.3)
+        assert not waiting.done() and not polling.done()
+        clock.move(timedelta(days=2))
+        async with asyncio.timeout(3):
+            ends = [(await call).status_code for call in (waiting, polling)]
+        assert ends == [401, 401]
+        fresh = (await buyer.post(JOBS, EMBED)).json()["id"]
+        await asyncio.sleep(0.3)
+        assert (await buyer.get(f"{JOBS}/{fresh}")).json()["state"] == "queued"
+
+
+async def test_a_booking_that_was_slept_through_ends_its_work_and_pays_no_time_of_silence(
+    new_database: Callable[[], Target], tmp_path: Path
+) -> None:
+    target = new_database()
+    async with running_app(target, tmp_path) as app:
+        buyer, owner = await app.who("buyer", funds="1"), await app.who("owner")
+        rig = await HandMiner.enrol(app, owner, gpus=["NVIDIA GeForce RTX 4090"])
+        await rig.beat()
+        wish = {"model": "RTX 4090", "price_per_hour": "0.1", "miner": rig.id}
+        listed = (await owner.post("/api/v1/gpu/listings", wish)).json()
+        body = {"gpu": listed["id"], "duration_seconds": 3600, "max_price": "1"}
+        booking = (await buyer.post("/api/v1/gpu/bookings", body)).json()["id"]
+        work = EMBED | {"requirements": {"booking": booking}}
+        jobs = [(await buyer.post(JOBS, work)).json()["id"] for _ in range(2)]
+        (lease,) = await rig.poll()
+        assert lease["job"] in jobs
+    clock.move(timedelta(days=4))
+    async with running_app(target, tmp_path) as app:
+        again = Caller(buyer.principal, buyer.secret, app.client(buyer.secret))
+        rig.client = app.client(rig.client.headers["Authorization"].removeprefix("Bearer "))
+        async with asyncio.timeout(20):
+            while (over := (await again.get(f"/api/v1/gpu/bookings/{booking}")).json())["settled_at"] is None:
+                await app.service("gpu").reconcile_bookings()
+                await asyncio.sleep(0.1)
+        assert (over["state"], over["price"]) == ("ended", "0.1")
+        assert over["paid_seconds"] < 60 < over["unpaid_seconds"]
+        assert (await rig.deliver(lease)).status_code == 409
+        async with asyncio.timeout(20):
+            while (await purse(app, buyer))[1]:
+                await app.service("ai").sweep()
+                await asyncio.sleep(0.1)
+        found = [(await again.get(f"{JOBS}/{job}")).json() for job in jobs]
+        assert {(job["state"], job["reason"]) for job in found} == {("canceled", "booking_ended")}
+        assert await verified(app) == (True, 0, [])

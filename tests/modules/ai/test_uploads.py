@@ -14,6 +14,7 @@ import pytest
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import clock, ids
+from aitbc.kernel.primitives.errors import Unavailable
 from aitbc.modules.ai.service.artifact_files import FOLDERS, ArtifactFiles
 from aitbc.modules.ai.service.settings import AiSettings
 from aitbc.modules.ai.service.uploads import ArtifactQuotaExceeded, ArtifactTooLarge, TooManyUploads
@@ -180,6 +181,33 @@ async def test_what_a_dead_process_left_is_removed_and_what_a_living_one_sends_i
         live.goes_on.set()
         assert (await live.task).bytes == 400
         assert sorted(await rows(market)) == sorted(set(await rows(market)))
+
+
+async def test_room_whose_file_went_without_its_row_is_free_after_the_next_round(owner: Target, tmp_path: Path) -> None:
+    limits: dict[str, Any] = {"artifact_bytes_max": 1000, "artifact_quota_bytes": 1500, "uploads_per_account": 3}
+    async with ai_on(owner, state_dir=tmp_path, **limits) as market:
+        who = market.person()
+        live = Hanging(market, who, 400, b"x" * 400)
+        await live.begun()
+        cut = Hanging(market, who, 1000, b"y")
+        await cut.begun()
+        db, failing = market.ai.db, pytest.MonkeyPatch()
+        with failing.context() as patch:  # the database goes away, and with it the room cannot be given back
+
+            def away() -> Any:
+                raise Unavailable
+
+            patch.setattr(db, "unit_of_work", away)
+            cut.task.cancel()
+            await asyncio.gather(cut.task, return_exceptions=True)
+        assert len(await rows(market)) == 2
+        with pytest.raises(ArtifactQuotaExceeded):
+            await market.ai.artifacts.store(who, pieces(b"y" * 900), None, 900)
+        clock.move(timedelta(seconds=10))
+        await market.ai.tidy()
+        await market.ai.artifacts.store(who, pieces(b"y" * 900), None, 900)
+        live.goes_on.set()
+        assert (await live.task).bytes == 400
 
 
 async def test_content_without_an_artifact_is_removed(owner: Target, tmp_path: Path) -> None:

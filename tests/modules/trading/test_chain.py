@@ -7,6 +7,7 @@ import json
 import random
 import tracemalloc
 from contextlib import AsyncExitStack
+from typing import Any
 
 import msgspec
 import pytest
@@ -219,7 +220,7 @@ async def test_verifying_needs_no_memory_for_what_is_long_past(empty: Target) ->
         assert large < small + 300_000
 
 
-def _record(kind: str, moves: dict[str, int], before: dict[str, tuple[int, int]]) -> dict[str, object]:
+def _record(kind: str, moves: dict[str, int], before: dict[str, tuple[int, int]]) -> dict[str, Any]:
     """A transaction of a hold, as a record that follows from the balances before it."""
     entries = []
     for account, units in moves.items():
@@ -262,3 +263,45 @@ def test_a_rent_goes_to_one_owner_the_fees_and_its_payer(moves: dict[str, int], 
     with pytest.raises(ChainError) as refusal:
         books.apply(rent)
     assert refusal.value.field.startswith(field)
+
+
+ISSUED, HELD, RETURNED = (
+    ("deposit", {"system/issuance": -100, "acct_p/main": 100}),
+    ("hold", {"acct_p/main": -90, chain_format.ESCROW: 90}),
+    ("void", {chain_format.ESCROW: -90, "acct_p/main": 90}),
+)
+
+
+@pytest.mark.parametrize(
+    ("records", "error"),
+    [
+        ([("deposit", {"system/issuance": -100, "acct_p/main": 101})], "do not sum to zero"),
+        ([ISSUED, ("deposit", {"acct_p/main": -150, "acct_q/main": 150})], "overdrawn"),
+        ([ISSUED, ("hold", {"acct_p/main": -150, chain_format.ESCROW: 150})], "overdrawn"),
+        ([ISSUED, HELD, RETURNED, RETURNED], "was not open"),
+        ([ISSUED, HELD, HELD], "overdrawn|cannot be placed"),
+        ([ISSUED, HELD, ("settle", RETURNED[1]), RETURNED], "has no receipt"),
+        ([ISSUED, HELD, ("void", {chain_format.ESCROW: -90, "acct_q/main": 90})], "did not return"),
+        ([ISSUED, HELD, ("void", {chain_format.ESCROW: -80, "acct_p/main": 80})], "was not open"),
+        ([ISSUED, ("deposit", {"acct_p/main": -90, chain_format.ESCROW: 90})], "without a hold"),
+    ],
+)
+def test_a_story_that_does_not_add_up_is_found_though_the_node_may_have_signed_it(
+    records: list[tuple[str, dict[str, int]]], error: str
+) -> None:
+    books, before = LedgerReplay(), dict[str, tuple[int, int]]()
+    *right, wrong = [_record(kind, moves, before) for kind, moves in records]
+    for record in right:
+        books.apply(record)
+    with pytest.raises(ChainError, match=error):
+        books.apply(wrong)
+
+
+@pytest.mark.parametrize(("part", "value"), [("balance", "5"), ("version", 3)])
+def test_an_entry_that_is_hidden_shows_in_the_next_one(part: str, value: object) -> None:
+    books = LedgerReplay()
+    record: dict[str, Any] = _record("deposit", {"system/issuance": -100, "acct_p/main": 100}, {})
+    record["entries"][1][part] = value
+    with pytest.raises(ChainError) as refusal:
+        books.apply(record)
+    assert refusal.value.field == f"entries/1/{part}"

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from aitbc.kernel.primitives.server_file import OwnServerFile, is_held, server_file_of
 from aitbc.server.cluster.directory import Placed
@@ -72,10 +73,12 @@ async def test_a_process_that_refuses_its_configuration_is_not_started_again(
     log = tmp_path / "starts"
     program = f"import sys; open({str(log)!r}, 'a').write('x'); sys.exit({code})"
     child = Child("gpu", peer, [sys.executable, "-c", program])
-    running = asyncio.create_task(child.run())
-    async with asyncio.timeout(30):
-        while not running.done() and (not log.exists() or log.stat().st_size < starts):  # noqa: ASYNC110 - a file
-            await asyncio.sleep(0.02)
+    with capture_logs() as lines:
+        running = asyncio.create_task(child.run())
+        async with asyncio.timeout(30):
+            while not running.done() and (not log.exists() or log.stat().st_size < starts):  # noqa: ASYNC110 - a file
+                await asyncio.sleep(0.02)
+    assert [line["event"] for line in lines].count("process_given_up") == (code == 78)
     reason = await peer.readiness()
     assert reason is not None
     if code == 78:

@@ -8,6 +8,7 @@ away from him. Replicas share the folder.
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
@@ -29,6 +30,8 @@ from aitbc.modules.ai.service.settings import AiSettings
 from aitbc.modules.ai.service.uploads import Uploads
 
 REMOVED_AT_ONCE = 200
+FILE_MADE_WITHIN = timedelta(seconds=5)
+"""So soon after room was reserved for an upload its file is there."""
 
 log = structlog.get_logger("aitbc.ai.artifacts")
 
@@ -132,14 +135,25 @@ class Artifacts:
         """
         with _logged("uploads_not_removed"):
             left = await asyncio.to_thread(self._files.remove_abandoned)
-            found = [artifact for artifact in left if ids.is_id("art", artifact)]
-            if found:
-                async with self._db.unit_of_work() as uow:
-                    uploads = (ArtifactRow.id.in_(found), ArtifactRow.digest == UPLOADING)
-                    await uow.session.execute(delete(ArtifactRow).where(*uploads))
+            await self._free_room([artifact for artifact in left if ids.is_id("art", artifact)])
         folder, self._next_folder = self._next_folder, (self._next_folder + 1) % FOLDERS
         with _logged("orphans_not_removed"):
             await self._remove_orphans(await asyncio.to_thread(self._files.names_in, folder))
+
+    async def _free_room(self, removed: Sequence[str]) -> None:
+        """Free what is reserved for uploads whose file was removed now, or before without its row.
+
+        That is so where the database was away when an upload ended, or a process died between the two.
+        """
+        uploading = ArtifactRow.digest == UPLOADING
+        async with self._db.reading() as session:
+            without_file = ArtifactRow.id.in_(removed) | (ArtifactRow.created_at < now() - FILE_MADE_WITHIN)
+            reserved = select(ArtifactRow.id).where(uploading, without_file)
+            rows = list(await session.scalars(reserved))
+        over = [row for row in rows if not await asyncio.to_thread(self._files.is_uploading, row)]
+        if over:
+            async with self._db.unit_of_work() as uow:
+                await uow.session.execute(delete(ArtifactRow).where(ArtifactRow.id.in_(over), uploading))
 
     async def _remove_orphans(self, digests: Sequence[str]) -> None:
         if not digests:
