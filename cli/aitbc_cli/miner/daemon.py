@@ -327,7 +327,7 @@ class Daemon:
                     running.cancel()
 
     async def _check_loop(self) -> None:
-        """Check kinds of work and GPUs again, and send what has changed: where no kind is left, why the miner pauses."""
+        """Check kinds of work and GPUs again, and send what has changed; where no kind is left, say why."""
         while True:
             await self._kinds.wait_for_change()
             if self._kinds.pause is None:
