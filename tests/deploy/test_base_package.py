@@ -131,7 +131,8 @@ def test_the_doctor_skips_what_only_a_server_has(base: FreshInstall, tmp_path: P
 
 
 def test_a_miner_without_models_names_what_to_install(base: FreshInstall) -> None:
-    ended = base.run("miner", "run", AITBC_URL=f"http://127.0.0.1:{free_port()}")
+    token = "aitbc_enrol_" + "x" * 43
+    ended = base.run("miner", "run", AITBC_URL=f"http://127.0.0.1:{free_port()}", AITBC_ENROLMENT_TOKEN=token)
     assert ended.returncode == 1
     assert "pip install 'aitbc[miner]'" in ended.stderr, ended.stderr
 

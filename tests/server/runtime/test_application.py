@@ -124,7 +124,7 @@ async def test_without_a_key_only_the_open_doors_answer(stage: TestApp) -> None:
 OPEN = {
     *("/docs", "/docs/docs.css", "/docs/rapidoc-9.3.8.js", "/docs/errors", "/docs/errors.json", "/openapi.json"),
     *("/healthz", "/readyz", "/version", "/health", "/services", "/ai", "/.well-known/security.txt"),
-    *("/api/v1/ai/kinds", "/api/v1/gpu/enrolments", "/api/v1/trading/chain/keys"),
+    *("/api/v1/ai/kinds", "/api/v1/ai/models", "/api/v1/gpu/enrolments", "/api/v1/trading/chain/keys"),
 }
 """Whatever anybody may call, described or not; under the older prefixes what only reads may join it."""
 
@@ -203,7 +203,14 @@ async def test_health_answers_without_a_key_and_reasons_only_with_one(stage: Tes
         assert "checks" not in (await client.get("/readyz")).json()
         assert (await client.get("/version")).json()["schema"]["trading"].startswith("trading_")
         assert (await client.get("/metrics")).status_code == 401
-        for page in ("/docs", "/docs/errors", "/docs/errors.json", "/docs/docs.js", "/docs/docs.css", "/openapi.json"):
+        for page in (
+            "/docs",
+            "/docs/errors",
+            "/docs/errors.json",
+            "/docs/rapidoc-9.3.8.js",
+            "/docs/docs.css",
+            "/openapi.json",
+        ):
             answer = await client.get(page)
             assert (answer.status_code, answer.headers["content-type"].count("charset") < 2) == (200, True), page
         assert (await client.get("/docs")).headers["content-type"] == "text/html; charset=utf-8"

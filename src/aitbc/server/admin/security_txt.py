@@ -10,6 +10,7 @@ from aitbc.kernel.primitives.errors import NotFound
 
 PATH = "/.well-known/security.txt"
 VALID_FOR = timedelta(days=90)
+NO_CONTACT = "The operator of this server has named no contact; the setting is server.security_contact."
 
 
 def security_routes(contact: str | None) -> type[Controller]:
@@ -24,9 +25,7 @@ def security_routes(contact: str | None) -> type[Controller]:
         async def security_txt(self) -> Response[str]:
             """Say whom to write to about a weakness."""
             if contact is None:
-                raise NotFound(
-                    "The operator of this server has named no contact; the setting is server.security_contact."
-                )
+                raise NotFound(NO_CONTACT)
             expires = f"{now() + VALID_FOR:%Y-%m-%dT00:00:00Z}"
             text = f"Contact: {contact}\nExpires: {expires}\nPreferred-Languages: en\n"
             return Response(text, media_type="text/plain")

@@ -103,20 +103,23 @@ def meaning(kind: type[AppError]) -> str:
     return "Something went wrong on our side." if kind is AppError else inspect.cleandoc(kind.summary())
 
 
+_CATALOGUE_HEAD = (
+    "# Errors",
+    "",
+    "Every failure of the API is answered as `application/problem+json` (RFC 9457) with these members: `type` and `docs` (the",
+    f"entry of this catalogue at `{ERRORS_PAGE}`), `title`, `status`, `code`, `detail` (what happened this time), `request_id`,",
+    "`retryable`, `errors` (what is wrong field by field, as JSON pointers, `?name` for the query) and `details`. Programs read",
+    "`code`: it never changes. The command line ends with the exit code shown here. This file is written from the classes in",
+    "the source; change it there.",
+    "",
+    "| code | HTTP | exit code | repeat | meaning | what to do |",
+    "|---|---|---|---|---|---|",
+)
+
+
 def error_catalogue() -> str:
     """The catalogue as a document: the text of docs/errors.md."""
-    lines = [
-        "# Errors",
-        "",
-        "Every failure of the API is answered as `application/problem+json` (RFC 9457) with these members: `type` and `docs` (the",
-        f"entry of this catalogue at `{ERRORS_PAGE}`), `title`, `status`, `code`, `detail` (what happened this time), `request_id`,",  # noqa: E501
-        "`retryable`, `errors` (what is wrong field by field, as JSON pointers, `?name` for the query) and `details`. Programs read",  # noqa: E501
-        "`code`: it never changes. The command line ends with the exit code shown here. This file is written from the classes in",
-        "the source; change it there.",
-        "",
-        "| code | HTTP | exit code | repeat | meaning | what to do |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines = [*_CATALOGUE_HEAD]
     for kind in catalogued():
         words = [f"`{kind.code}`", str(kind.status), str(kind.exit_code), "yes" if is_retryable(kind) else "no"]
         lines.append(
