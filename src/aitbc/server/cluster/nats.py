@@ -243,6 +243,17 @@ class NatsBus:
         return [connected, events]
 
 
+MALFORMED_URL = (
+    "nats.url must read tls://user:password@host:4222, several of them with commas between; in a password "
+    "write reserved letters percent-encoded: @ as %40, / as %2F, : as %3A, comma as %2C"
+)
+# Without the host: of a malformed URL it may be a piece of the password.
+IN_THE_CLEAR = (
+    "nats.url: what is said on the bus would travel to another machine in the clear; write tls://, and name with "
+    "nats.ca the certificate that vouches for it where the system does not know it"
+)
+
+
 def servers_of(url: str) -> list[str]:
     """The servers of the setting `nats.url`. Raises `ConfigError` for a malformed one, or one reached in the clear."""
     servers = [server.strip() for server in url.split(",")]
@@ -253,15 +264,9 @@ def servers_of(url: str) -> list[str]:
         except ValueError:
             host = None
         if not host or split.scheme not in ("nats", "tls") or split.path.strip("/") or split[3:] != ("", ""):
-            raise ConfigError(
-                "nats.url must read tls://user:password@host:4222, several of them with commas between; in a password "
-                "write reserved letters percent-encoded: @ as %40, / as %2F, : as %3A, comma as %2C"
-            )
+            raise ConfigError(MALFORMED_URL)
         if split.scheme == "nats" and host not in LOOPBACK:
-            raise ConfigError(  # without the host: of a malformed URL it may be a piece of the password
-                "nats.url: what is said on the bus would travel to another machine in the clear; write tls://, and name with "
-                "nats.ca the certificate that vouches for it where the system does not know it"
-            )
+            raise ConfigError(IN_THE_CLEAR)
     return servers
 
 

@@ -151,9 +151,8 @@ def find_layout(folder: Path, *, port: int, wanted: str | None, system: Path) ->
     home = _home_of_pointer(folder, system)
     account = choose_account(wanted, (home or folder) / "data")
     if home is None:
-        home = (
-            folder if account.is_current_user or can_enter(account, folder) else _system_home(folder, account, system)
-        )
+        is_near = account.is_current_user or can_enter(account, folder)
+        home = folder if is_near else _system_home(folder, account, system)
     elif not can_enter(account, home):
         raise _unreachable(home, account)
     return Layout(
