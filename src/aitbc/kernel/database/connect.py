@@ -78,6 +78,12 @@ async def require_answer(target: Target) -> None:
     connection.terminate()
 
 
+async def reached(target: Target) -> Target:
+    """The target, which answers, marked as pooled where a pooler stands there; raises as the two above."""
+    await require_answer(target)
+    return await through_pooler(target)
+
+
 async def _check_sessions(target: Target) -> None:
     """Two clients that are there at one time must have two sessions. Raises `ConfigError`."""
     arguments = target.connect_arguments(application="aitbc start", statement_seconds=PROBE_SECONDS)
