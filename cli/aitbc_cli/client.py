@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from typer import Exit
 
-from aitbc_cli.exits import DONE, TIMED_OUT, UNAVAILABLE, Stop, exit_of
+from aitbc_cli.exits import DONE, TIMED_OUT, UNAVAILABLE, Stop, bad_configuration, exit_of
 from aitbc_cli.problems import own_problem
 from aitbc_cli.settings import LOOPBACK, Where, signed_in
 from aitbc_cli.terminal import progress, safe
@@ -364,7 +364,7 @@ class _Connection:
         if proxy is None:
             self._connection = kind(host, port, timeout=seconds)
         else:
-            self._connection = kind(proxy.hostname or "", proxy.port or 8080, timeout=seconds)
+            self._connection = kind(*proxy, timeout=seconds)
             if secure:
                 self._connection.set_tunnel(host, port)
             else:
@@ -391,7 +391,8 @@ class _Connection:
         return self._connection.getresponse()
 
 
-def _proxy_of(scheme: str, host: str) -> Any:
+def _proxy_of(scheme: str, host: str) -> tuple[str, int] | None:
+    """Host and port of the proxy that the environment names for a host. Raises `Stop` where it is no URL."""
     named = any(
         os.environ.get(name) for base in ("http_proxy", "https_proxy", "all_proxy") for name in (base, base.upper())
     )
@@ -400,8 +401,20 @@ def _proxy_of(scheme: str, host: str) -> Any:
     from urllib.request import getproxies, proxy_bypass
 
     found = getproxies()
-    proxy = found.get(scheme) or found.get("all")
-    return None if not proxy or proxy_bypass(host) else urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    kind = scheme if found.get(scheme) else "all"
+    proxy = found.get(kind)
+    if not proxy or proxy_bypass(host):
+        return None
+    try:
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        if parts.hostname:
+            return parts.hostname, parts.port or 8080
+    except ValueError:  # its words may hold a piece of the password
+        pass
+    raise bad_configuration(
+        f"{kind.upper()}_PROXY holds no URL of a proxy",
+        hint="write for instance http://proxy.example.org:3128; in a password write @ as %40, / as %2F, [ as %5B",
+    )
 
 
 def _with(path: str, query: Mapping[str, Any]) -> str:

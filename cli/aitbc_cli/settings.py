@@ -250,6 +250,15 @@ def _document(file: Path) -> Mapping[str, Any]:
         raise bad_configuration(f"{file} is not TOML ({place})", hint="correct the line") from None
 
 
+def _has_host(url: str) -> bool:
+    from urllib.parse import urlsplit
+
+    try:
+        return bool(urlsplit(url).hostname)
+    except ValueError:  # as of a bracket that is not closed
+        return False
+
+
 def _checked_url(url: str, origin: str) -> str:
     scheme, _, rest = url.partition("://")
     if (
@@ -257,6 +266,7 @@ def _checked_url(url: str, origin: str) -> str:
         or not rest
         or any(letter in rest for letter in " @?#\\")
         or not url.isprintable()
+        or not _has_host(url)
     ):
         shown = "what stands there" if "@" in url else repr(url)  # a password may stand before the @
         complaint = f"{shown} is no URL of a server ({origin})"

@@ -7,10 +7,12 @@ import pytest
 
 from aitbc.app import MODULES
 from aitbc.kernel.primitives.errors import ConfigError
+from aitbc.kernel.telemetry.log_writer import _spellings
 from aitbc.server.cluster.nats import servers_of
 from aitbc.server.config.database_url import target_of
 from aitbc.server.config.installation import secret_of
 from aitbc.server.config.loading import load
+from aitbc_cli.client import _proxy_of
 from aitbc_cli.exits import Stop
 from aitbc_cli.miner.executors.chat import _read_key
 from aitbc_cli.miner.executors.fields import FieldError
@@ -126,10 +128,27 @@ def test_a_file_of_settings_that_is_not_toml(text: str, tmp_path: Path) -> None:
         "nats://hunter2#xyzzy@far",
         "nats://hunter2,xyzzy@far",
         "nats://u:hunter2/xyzzy@far",
+        "nats://u:hunter2[xyzzy@far",
     ],
 )
 def test_a_password_with_reserved_letters_in_the_url_of_nats(url: str) -> None:
     said("nats.url", lambda: servers_of(url))
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize("proxy", ["http://u:hunter2/xyzzy@far:3128", "http://u:hunter2[xyzzy@far", "hunter2:xyzzy"])
+def test_a_password_with_reserved_letters_in_the_url_of_a_proxy(
+    proxy: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv(variable, proxy)
+    said(variable.upper(), lambda: _proxy_of("https", "market.example"))
+
+
+def test_a_secret_that_is_no_url_is_masked_all_the_same() -> None:
+    assert {b"hunter2[xyzzy", b"nats://u:hunter2[xyzzy@far"} <= set(_spellings(["nats://u:hunter2[xyzzy@far"]))
 
 
 def test_a_damaged_secret_in_the_state_folder(tmp_path: Path) -> None:

@@ -149,7 +149,18 @@ def test_a_file_that_holds_no_key_is_refused(content: bytes, places: dict[str, s
 
 @pytest.mark.parametrize(
     "url",
-    ["", "127.0.0.1:8080", "ftp://x", "http://", "http://user:pass@host", "http://h/?q=1", "http://h/#f", "http://h\n"],
+    [
+        "",
+        "127.0.0.1:8080",
+        "ftp://x",
+        "http://",
+        "http://user:pass@host",
+        "http://h/?q=1",
+        "http://h/#f",
+        "http://h\n",
+        "http://[h",
+        "http://:80",
+    ],
 )
 def test_what_is_no_url_of_a_server_is_refused(url: str, places: dict[str, str]) -> None:
     assert refused(Flags(url=url), places).exit_code == 2

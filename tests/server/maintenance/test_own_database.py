@@ -223,3 +223,20 @@ def test_a_dba_may_make_them_instead(foreign: Foreign, tmp_path: Path) -> None:
         assert foreign.sql("SELECT count(*) FROM trading.holds WHERE state = 'open'", database=database) == [(1,)]
     finally:
         assert server.stop() == 0
+
+
+def test_a_database_that_does_not_answer_or_refuses_is_named_without_its_password(
+    foreign: Foreign, tmp_path: Path
+) -> None:
+    database = foreign.makes("strict", "CREATEROLE")
+    right, nobody = foreign.url("strict", database), f"127.0.0.1:{free_port()}"
+    for url, code, reason in (
+        (right.replace("word", "hunter2"), 78, "refuses: password authentication failed"),
+        (right.replace(database, "of_nobody"), 78, 'database "of_nobody" does not exist'),
+        (right.replace(f"127.0.0.1:{foreign.port}", nobody), 6, f"no PostgreSQL answers at {nobody}"),
+    ):
+        refused = run_briefly(tmp_path / "state", free_port(), AITBC_DATABASE_URL=url)
+        assert refused.returncode == code, refused.stderr
+        assert "database.url: " in refused.stderr and reason in refused.stderr, refused.stderr
+        assert len(refused.stderr.splitlines()) == 1, refused.stderr
+        assert "word" not in refused.stderr.replace("password authentication", "") and "hunter2" not in refused.stderr

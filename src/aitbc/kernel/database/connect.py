@@ -1,6 +1,7 @@
 """New connections: straight to PostgreSQL, or through a pooler such as PgBouncer, which keeps startup parameters
 back."""
 
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,11 +9,12 @@ import asyncpg
 from msgspec import structs
 
 from aitbc.kernel.database.target import Connection, PooledConnection, Target
-from aitbc.kernel.primitives.errors import ConfigError
+from aitbc.kernel.primitives.errors import ConfigError, Unavailable
 
 PASSED_ON = frozenset({"application_name", "timezone"})
 """The startup parameters that every pooler passes on."""
 PROBE_SECONDS = 5
+REFUSED = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError, ssl.SSLError)
 _LIMIT = "SELECT setting FROM pg_settings WHERE name = 'statement_timeout'"
 
 
@@ -54,6 +56,32 @@ async def through_pooler(target: Target) -> Target:
     pooled = structs.replace(target, pooled=True)
     await _check_sessions(pooled)
     return pooled
+
+
+async def require_answer(target: Target) -> None:
+    """Connect to the database that `database.url` names, once.
+
+    Raises `Unavailable` where nothing answers yet, and `ConfigError` where what answers refuses user, password,
+    database or TLS: trying again helps with the first alone.
+    """
+    place = target.host if target.host.startswith("/") else f"{target.host}:{target.port}"
+    try:
+        connection = await asyncpg.connect(
+            **target.connect_arguments(application="aitbc start", statement_seconds=PROBE_SECONDS)
+        )
+    except REFUSED as error:
+        raise ConfigError(f"database.url: the server at {place} refuses: {error}") from None
+    except OSError as error:
+        raise Unavailable(f"database.url: no PostgreSQL answers at {place}: {error.strerror or error}") from None
+    except asyncpg.PostgresError:
+        return  # it answers; whoever connects next reports it
+    connection.terminate()
+
+
+async def reached(target: Target) -> Target:
+    """The target, which answers, marked as pooled where a pooler stands there; raises as the two above."""
+    await require_answer(target)
+    return await through_pooler(target)
 
 
 async def _check_sessions(target: Target) -> None:

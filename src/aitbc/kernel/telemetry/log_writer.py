@@ -114,12 +114,20 @@ class LogWriter:
         return bool(poll.poll(milliseconds))
 
 
+def _password_of(url: str) -> str | None:
+    """The password in a URL, also in one that cannot be read: whoever refuses it must not print it either."""
+    try:
+        return urlsplit(url).password
+    except ValueError:
+        return url.partition("://")[2].rpartition("@")[0].partition(":")[2] or None
+
+
 def _spellings(secrets: Iterable[str]) -> list[bytes]:
     """The forms a secret may have in a line: plain, escaped in a JSON string, and the password of a URL by itself."""
     found: set[bytes] = set()
     for secret in secrets:
         words = {secret}
-        if "://" in secret and (password := urlsplit(secret).password):
+        if "://" in secret and (password := _password_of(secret)):
             words |= {password, unquote(password)}
         for word in words:
             if len(word) >= SECRET_LENGTH_MIN:

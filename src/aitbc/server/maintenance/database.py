@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from msgspec import structs
 
-from aitbc.kernel.database.connect import through_pooler
+from aitbc.kernel.database.connect import reached
 from aitbc.kernel.database.migrations import OWNER, differences, migrate, provision_statements, role_password
 from aitbc.kernel.database.target import CHECKED_MODES, Target
 from aitbc.kernel.module import Module
@@ -46,7 +46,7 @@ def owner_target(loaded: Loaded) -> Iterator[tuple[Target, bool]]:
     """
     settings = loaded.settings
     if (configured := configured_target(loaded)) is not None:
-        yield asyncio.run(through_pooler(configured)), False
+        yield asyncio.run(reached(configured)), False
         return
     if (running := running_server(settings.state_dir)) is not None and running.database is not None:
         yield running.database, True

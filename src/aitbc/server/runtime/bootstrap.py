@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 
 from aitbc.kernel.crypto.signing import Key, verify
-from aitbc.kernel.database.connect import through_pooler
+from aitbc.kernel.database.connect import reached, through_pooler
 from aitbc.kernel.database.migrations import Part, migrate, wait_until_migrated
 from aitbc.kernel.database.unit_of_work import Database, Target
 from aitbc.kernel.events.bus import Bus
@@ -191,7 +191,7 @@ async def build(
     node_key = _node_key(placement, settings.state_dir)
     role_secret = None if settings.database.url is None else secret  # the roles of the embedded server have no password
     if role_secret is not None:
-        owner = await through_pooler(owner)
+        owner = await (reached if placement.process == MAIN else through_pooler)(owner)  # the others wait for the main
     await _migrate(owner, schemas, placement, role_secret, provision=settings.database.provision)
     databases = Databases(owner, schemas, settings.database, role_secret)
     kernel = databases.open("kernel")
