@@ -34,7 +34,7 @@ async def test_an_immediate_trade_pays_at_once(empty: Target) -> None:
         assert await market.refused("buyer", path) == (409, "trade_agreement_not_open")
         await market.trading.seal()
         (payment,) = settlement["payments"]
-        moved = await market.get("buyer", "/transactions", reference=settlement["id"])
+        moved = await market.get("buyer", "/transactions", reference=payment["hold"])
         assert [line["kind"] for line in moved["data"]] == ["rent", "hold"] and payment["state"] == "paid"
 
 

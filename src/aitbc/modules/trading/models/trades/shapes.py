@@ -57,6 +57,7 @@ def request_view(row: TradeRequestRow) -> TradeRequest:
     return TradeRequest(
         id=row.id,
         buyer=row.buyer,
+        agent=row.agent,
         trade_type=row.trade_type,
         title=row.title,
         description=row.description,

@@ -33,9 +33,9 @@ class TradeOffer(Struct, frozen=True, kw_only=True):
     price: str
     """For one agreement, in AITBC. For example `12.5`."""
     specifications: dict[str, SpecValue]
-    """What it is like, by name."""
+    """What it is like, by name. For example `{"vram_gb": 80}`."""
     regions: tuple[str, ...]
-    """Where it is; may be empty. For example `eu-central`."""
+    """Where it is; may be empty. For example `["eu-central"]`."""
     service_level: LevelName
     """How well it is looked after. For example `standard`."""
     capacity: int
@@ -61,6 +61,8 @@ class TradeRequest(Struct, frozen=True, kw_only=True):
     """The request. For example `treq_01k0000000000000000000000a`."""
     buyer: str
     """Who asks. For example `acct_01k0000000000000000000000a`."""
+    agent: str | None = None
+    """What a client of the legacy dialect calls the one who asks. For example `agent_7`."""
     trade_type: TypeName
     """What is wanted. For example `compute_resources`."""
     title: str
@@ -68,7 +70,7 @@ class TradeRequest(Struct, frozen=True, kw_only=True):
     description: str
     """What else there is to say; may be empty. For example `Four epochs.`."""
     specifications: dict[str, SpecValue]
-    """What it must be like, by name."""
+    """What it must be like, by name. For example `{"vram_gb": 80}`."""
     budget_min: str
     """The least that it may cost, in AITBC. For example `5`."""
     budget_max: str | None
@@ -78,9 +80,9 @@ class TradeRequest(Struct, frozen=True, kw_only=True):
     ends_at: datetime | None
     """Until when it is wanted; null for any time."""
     preferred_regions: tuple[str, ...]
-    """Where it should be. For example `eu-central`."""
+    """Where it should be. For example `["eu-central"]`."""
     excluded_regions: tuple[str, ...]
-    """Where it must not be. For example `us-east`."""
+    """Where it must not be. For example `["us-east"]`."""
     service_level: LevelName
     """How well it must be looked after. For example `standard`."""
     urgency: Annotated[str, one_of(("low", "normal", "high", "urgent"))]
@@ -263,11 +265,11 @@ class TradeEvidence(Struct, frozen=True, kw_only=True):
     """What a party said in a dispute."""
 
     account: str
-    """Who. For example `acct_01k0000000000000000000000a`."""
+    """Who said it. For example `acct_01k0000000000000000000000a`."""
     text: str
-    """What. For example `The logs end after an hour.`."""
+    """What was said. For example `The logs end after an hour.`."""
     at: datetime
-    """When."""
+    """When it was said."""
 
 
 class TradeSettlement(Struct, frozen=True, kw_only=True):
@@ -302,7 +304,7 @@ class TradeSettlement(Struct, frozen=True, kw_only=True):
     disputed_by: str | None
     """Who raised the dispute. For example `acct_01k0000000000000000000000a`."""
     dispute: str | None
-    """Why. For example `Only half of it was delivered.`."""
+    """Why it is disputed. For example `Only half of it was delivered.`."""
     evidence: tuple[TradeEvidence, ...]
     """What the sides said."""
     decide_by: datetime | None
@@ -331,4 +333,4 @@ class TradeFeedback(Struct, frozen=True, kw_only=True):
     text: str
     """In words; may be empty. For example `As agreed.`."""
     created_at: datetime
-    """When."""
+    """When it was said."""

@@ -27,6 +27,7 @@ from aitbc.modules.trading.service.trades.commands import (
     MilestonesDoNotFit,
     TradeAgreementNotFound,
     TradeFilter,
+    TradeIdTaken,
     TradeOfferNotOpen,
     TradeTerms,
 )
@@ -100,6 +101,16 @@ class TradeAgreements:
             return [agreement_view(row) for row in found]
 
 
+async def signed_before(uow: UnitOfWork, match: TradeMatchRow, terms: TradeTerms) -> TradeAgreementRow | None:
+    """The agreement of an id that its sender chose, if it was made by this command. Raises `TradeIdTaken`."""
+    if terms.id is None:
+        return None
+    known = await uow.session.get(TradeAgreementRow, terms.id)
+    if known is not None and (known.match, known.settlement_type) != (match.id, terms.settlement_type):
+        raise TradeIdTaken
+    return known
+
+
 async def sign(
     uow: UnitOfWork,
     request: TradeRequestRow,
@@ -128,7 +139,7 @@ async def sign(
     await close_negotiations(uow, request.id)
     await close_matches(uow, request.id)
     agreement = TradeAgreementRow(
-        id=ids.new_id("tagr"),
+        id=terms.id or ids.new_id("tagr"),
         request=request.id,
         match=match.id,
         negotiation=negotiation,

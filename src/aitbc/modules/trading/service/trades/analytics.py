@@ -1,13 +1,14 @@
 """Figures of a period, recomputed from the rows of trades each time."""
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 from msgspec import Struct
 from sqlalchemy import case, distinct, func, select
 
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.json_schema import one_of
 from aitbc.kernel.primitives.money import render
 from aitbc.modules.trading.models.trades.tables import TradeAgreementRow, TradeFeedbackRow, TradeSettlementRow
 
@@ -17,8 +18,8 @@ PERIODS = ("daily", "weekly", "monthly")
 class TradeAnalytics(Struct, frozen=True, kw_only=True):
     """What was agreed on, paid and said since a period began."""
 
-    period: str
-    """`daily`, `weekly` or `monthly`. For example `daily`."""
+    period: Annotated[str, one_of(PERIODS)]
+    """Which one. For example `daily`."""
     since: datetime
     """When the period began: the last midnight, Monday or first of a month (UTC)."""
     until: datetime
@@ -46,7 +47,7 @@ class TradeAnalytics(Struct, frozen=True, kw_only=True):
     average_rating: float | None
     """The mean of the ratings given; null without any. For example `4.5`."""
     by_type: dict[str, int]
-    """How many agreements were signed, by type of trade."""
+    """How many agreements were signed, by type of trade. For example `{"compute_resources": 12}`."""
 
 
 class TradeFigures:

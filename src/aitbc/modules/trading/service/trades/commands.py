@@ -188,6 +188,8 @@ class PlaceTradeRequest(Struct, frozen=True, kw_only=True):
 class TradeTerms(Struct, frozen=True, kw_only=True):
     """How an agreement is to be paid."""
 
+    id: str | None = None
+    """Of the agreement, chosen by a client of the legacy dialect; none for one of ours."""
     settlement_type: str = "escrow"
     milestones: tuple[Milestone, ...] = ()
 

@@ -31,10 +31,11 @@ from aitbc.modules.trading.models.trades.tables import (
     TradeRequestRow,
 )
 from aitbc.modules.trading.models.trades.views import TradeAgreement, TradeMatch, TradeMatches
-from aitbc.modules.trading.service.trades.agreements import sign
+from aitbc.modules.trading.service.trades.agreements import sign, signed_before
 from aitbc.modules.trading.service.trades.commands import (
     OutsideBudget,
     TradeFilter,
+    TradeIdTaken,
     TradeMatchNotFound,
     TradeMatchNotOpen,
     TradeRequestNotFound,
@@ -63,12 +64,18 @@ class TradeMatcher:
 
     @retrying
     async def find(
-        self, who: Principal, request: str, once: IdempotencyKey, *, seller: str | None = None
+        self,
+        who: Principal,
+        request: str,
+        once: IdempotencyKey,
+        *,
+        seller: str | None = None,
+        name: str | None = None,
     ) -> TradeMatches:
         """Match a request of the caller's with all offers, or those of a seller; returns all that can be accepted.
 
-        What was matched before and is still valid keeps its price. Raises `TradeRequestNotFound`,
-        `TradeRequestNotOpen`.
+        What was matched before and is still valid keeps its price. `name` becomes the id of the best of the new ones.
+        Raises `TradeRequestNotFound`, `TradeRequestNotOpen`, `TradeIdTaken`.
         """
         async with self._database.unit_of_work() as uow:
             if (earlier := await uow.replay(once, TradeMatches)) is not None:
@@ -80,7 +87,10 @@ class TradeMatcher:
             known = {match.offer for match in kept}
             offers = [offer for offer in await _offers(uow, row, at, seller) if offer.id not in known]
             best = _best(row, offers, await _reputations(uow, {row.buyer, *(offer.seller for offer in offers)}))
-            kept += [_match(uow, row, offer, found, at) for offer, found in best[: MATCHES_MAX - len(kept)]]
+            names = [] if name is None or await _named(uow, name, row.id) else [name]
+            for offer, found in best[: MATCHES_MAX - len(kept)]:
+                kept.append(_match(uow, row, offer, found, at))
+                kept[-1].id = names.pop() if names else kept[-1].id
             if kept and row.state == TradeState.OPEN:
                 await set_state(uow, TradeRequestRow, row.id, row.state, TradeState.MATCHING)
             views = tuple(match_view(match) for match in sorted(kept, key=lambda one: (-one.score, one.id)))
@@ -99,6 +109,8 @@ class TradeMatcher:
             request, row = await of_trade(uow, TradeMatchRow, match, who, TradeMatchNotFound)
             if row.buyer != who.account:
                 raise TradeMatchNotFound
+            if (known := await signed_before(uow, row, terms)) is not None:
+                return await uow.answer(once, agreement_view(known))
             require_match_open(request, row)
             if not in_budget(wanted_of(request), row.price_units):
                 raise OutsideBudget
@@ -173,6 +185,14 @@ async def _offers(
         wanted = wanted.where(TradeOfferRow.seller == seller)
     cheapest = wanted.order_by(TradeOfferRow.price_units, TradeOfferRow.id).limit(OFFERS_MAX)
     return (await uow.session.scalars(cheapest)).all()
+
+
+async def _named(uow: UnitOfWork, name: str, request: str) -> bool:
+    """Whether a match of this request has this id. Raises `TradeIdTaken` for another's."""
+    known = await uow.session.get(TradeMatchRow, name)
+    if known is not None and known.request != request:
+        raise TradeIdTaken
+    return known is not None
 
 
 async def _reputations(uow: UnitOfWork, accounts: set[str]) -> dict[str, int]:

@@ -27,11 +27,12 @@ from aitbc.modules.trading.models.trades.life import (
 from aitbc.modules.trading.models.trades.shapes import agreement_view, negotiation_view
 from aitbc.modules.trading.models.trades.tables import TradeMatchRow, TradeNegotiationRow, TradeRequestRow
 from aitbc.modules.trading.models.trades.views import Milestone, TradeAgreement, TradeNegotiation
-from aitbc.modules.trading.service.trades.agreements import sign
+from aitbc.modules.trading.service.trades.agreements import sign, signed_before
 from aitbc.modules.trading.service.trades.commands import (
     NotYourTurn,
     TradeConcessionTooSmall,
     TradeFilter,
+    TradeIdTaken,
     TradeMatchNotFound,
     TradeNegotiationNotFound,
     TradeNegotiationNotOpen,
@@ -118,8 +119,10 @@ class TradeNegotiations:
             return await uow.answer(once, _view(row))
 
     @retrying
-    async def accept(self, who: Principal, negotiation: str, once: IdempotencyKey) -> TradeAgreement:
-        """Agree on the price that the other side named.
+    async def accept(
+        self, who: Principal, negotiation: str, once: IdempotencyKey, *, name: str | None = None
+    ) -> TradeAgreement:
+        """Agree on the price that the other side named; `name` becomes the agreement's id.
 
         Raises `TradeNegotiationNotFound`, `TradeNegotiationNotOpen`, `NotYourTurn`, `TradeOfferNotOpen`.
         """
@@ -127,7 +130,7 @@ class TradeNegotiations:
             if (earlier := await uow.replay(once, TradeAgreement)) is not None:
                 return earlier
             request, row = await _to_answer(uow, who, negotiation)
-            return await uow.answer(once, await _accept(uow, request, row))
+            return await uow.answer(once, await _accept(uow, request, row, name))
 
     @retrying
     async def reject(self, who: Principal, negotiation: str, once: IdempotencyKey) -> TradeNegotiation:
@@ -225,13 +228,17 @@ async def _to_answer(uow: UnitOfWork, who: Principal, negotiation: str) -> tuple
     return request, row
 
 
-async def _accept(uow: UnitOfWork, request: TradeRequestRow, row: TradeNegotiationRow) -> TradeAgreement:
+async def _accept(
+    uow: UnitOfWork, request: TradeRequestRow, row: TradeNegotiationRow, name: str | None = None
+) -> TradeAgreement:
     match = await uow.session.get_one(TradeMatchRow, row.match, populate_existing=True)
     require_match_open(request, match)
     row.state, row.ended_at = "accepted", now()
     await uow.session.flush()
     milestones = msgspec.json.decode(row.milestones, type=tuple[Milestone, ...])
-    terms = TradeTerms(settlement_type=row.settlement_type, milestones=milestones)
+    terms = TradeTerms(id=name, settlement_type=row.settlement_type, milestones=milestones)
+    if await signed_before(uow, match, terms) is not None:
+        raise TradeIdTaken
     return agreement_view(await sign(uow, request, match, row.price_units, terms, row.id))
 
 

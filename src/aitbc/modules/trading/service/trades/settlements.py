@@ -34,6 +34,7 @@ from aitbc.modules.trading.service.trades.commands import (
     TradeAgreementNotOpen,
     TradeDisputed,
     TradeFilter,
+    TradeIdTaken,
     TradePaymentNotFound,
     TradePaymentNotOpen,
     TradeSettlementNotFound,
@@ -66,8 +67,12 @@ class TradeSettlements:
         self._database = database
 
     @retrying
-    async def start(self, who: Principal, agreement: str, once: IdempotencyKey) -> TradeSettlement:
+    async def start(
+        self, who: Principal, agreement: str, once: IdempotencyKey, *, name: str | None = None
+    ) -> TradeSettlement:
         """Set all of an agreement's price aside, the buyer's part; an immediate one is paid at once. Once for each.
+
+        `name` becomes the settlement's id: the same again under it is harmless.
 
         Raises `TradeAgreementNotFound`, `TradeAgreementNotOpen`, `NotYourSide`, `InsufficientFunds`.
         """
@@ -77,11 +82,15 @@ class TradeSettlements:
             _, agreed = await of_trade(uow, TradeAgreementRow, agreement, who, TradeAgreementNotFound)
             if agreed.buyer != who.account:
                 raise NotYourSide
+            if name is not None and (known := await uow.session.get(TradeSettlementRow, name)) is not None:
+                if known.agreement != agreed.id:
+                    raise TradeIdTaken
+                return await uow.answer(once, await shown(uow, known))
             at = now()
             if agreed.state != TradeState.AGREED or agreed.settle_by <= at:
                 raise TradeAgreementNotOpen
             settlement = TradeSettlementRow(
-                id=ids.new_id("tset"),
+                id=name or ids.new_id("tset"),
                 request=agreed.request,
                 agreement=agreed.id,
                 buyer=agreed.buyer,
