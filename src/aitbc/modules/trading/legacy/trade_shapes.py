@@ -166,7 +166,7 @@ def comparable(found: dict[str, Any]) -> dict[str, SpecValue]:
     for name, value in list(found.items())[:32]:
         try:
             key = msgspec.convert(name.lower(), SpecKey)
-            kept[key] = msgspec.convert(value, SpecValue)
+            kept[key] = msgspec.convert([value] if isinstance(value, str) else value, SpecValue)
         except msgspec.ValidationError:
             continue
     return kept

@@ -38,7 +38,7 @@ class MakeTradeOffer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     description: Text = ""
     """What else there is to say. For example `Quiet at night.`."""
     specifications: Specifications = {}
-    """What it is like, by name: numbers, words, or lists of words."""
+    """What it is like, by name: numbers, or lists of words."""
     regions: Regions = []
     """Where it is. For example `["eu-central"]`."""
     service_level: ServiceLevel = "standard"
@@ -79,7 +79,7 @@ class MakeTradeRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     description: Text = ""
     """What else there is to say. For example `Four epochs.`."""
     specifications: Specifications = {}
-    """What it must be like, by name: numbers, words, or lists of words."""
+    """What it must be like, by name: numbers, or lists of words."""
     budget_min: Amount = "0"
     """The least that it may cost, in AITBC. For example `5`."""
     budget_max: Amount | None = None

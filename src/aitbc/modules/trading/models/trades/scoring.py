@@ -100,12 +100,9 @@ def _one_specification(wanted: SpecValue, offered: SpecValue) -> float:
         if offered >= wanted:
             return 100.0
         return max(0.0, 100.0 * offered / wanted) if wanted > 0 else 0.0
-    if isinstance(wanted, list):
-        had = offered if isinstance(offered, list) else [offered]
-        return 100.0 * sum(one in had for one in wanted) / len(wanted) if wanted else 100.0
-    if isinstance(offered, list):
-        return 100.0 if wanted in offered else 0.0
-    return 100.0 if wanted == offered else 0.0
+    if isinstance(wanted, list) and isinstance(offered, list):
+        return 100.0 * sum(one in offered for one in wanted) / len(wanted) if wanted else 100.0
+    return 0.0
 
 
 def timing_score(wanted: Wanted, offered: Offered) -> float:

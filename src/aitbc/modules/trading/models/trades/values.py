@@ -30,11 +30,12 @@ SpecKey = Annotated[
     Meta(min_length=1, max_length=50, pattern=r"^[a-z][a-z0-9_]*\Z"),
     Meta(extra_json_schema={"pattern": "^[a-z][a-z0-9_]*$", "examples": ["vram_gb"]}),
 ]
-SpecValue = Figure | Name | Annotated[list[Name], Meta(max_length=20)]
+# No plain word beside the list: msgspec 0.19 aborts the process at a union of a text with a pattern and a list.
+SpecValue = Figure | Annotated[list[Name], Meta(max_length=20)]
 Specifications = Annotated[
     dict[SpecKey, SpecValue],
     Meta(max_length=32),
-    Meta(extra_json_schema={"examples": [{"vram_gb": 80, "gpu": "H100"}]}),
+    Meta(extra_json_schema={"examples": [{"vram_gb": 80, "gpu": ["H100"]}]}),
 ]
-"""What is wanted, or offered, by name: a number, a word, or a list of words."""
+"""What is wanted, or offered, by name: a number, or a list of words."""
 Regions = Annotated[list[Name], Meta(max_length=20)]
