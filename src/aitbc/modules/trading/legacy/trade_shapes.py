@@ -45,7 +45,7 @@ class RequestBody(Struct, frozen=True, kw_only=True):
     request_id: Name | None = None
     buyer_agent_id: Name | None = None
     trade_type: TradeType
-    title: Annotated[Name, Meta(min_length=1)]
+    title: Name
     description: Text = ""
     requirements: dict[str, Any] = {}
     specifications: dict[str, Any] = {}

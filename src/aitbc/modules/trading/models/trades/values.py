@@ -30,7 +30,7 @@ SpecKey = Annotated[
     Meta(min_length=1, max_length=50, pattern=r"^[a-z][a-z0-9_]*\Z"),
     Meta(extra_json_schema={"pattern": "^[a-z][a-z0-9_]*$", "examples": ["vram_gb"]}),
 ]
-# No plain word beside the list: msgspec 0.19 aborts the process at a union of a text with a pattern and a list.
+# No plain word beside the list: msgspec 0.22 aborts the process at a union of a text with a pattern and a list.
 SpecValue = Figure | Annotated[list[Name], Meta(max_length=20)]
 Specifications = Annotated[
     dict[SpecKey, SpecValue],
