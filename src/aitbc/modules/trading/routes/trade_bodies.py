@@ -23,6 +23,7 @@ from aitbc.modules.trading.service.trades.commands import PlaceTradeOffer, Place
 
 TradeStateName = Literal["open", "matching", "negotiating", "agreed", "settling", "completed", "cancelled", "failed"]
 InState = Annotated[TradeStateName | None, QueryParameter(name="state")]
+Moment = Annotated[datetime, Meta(tz=True)]
 Milestones = Annotated[list[Milestone], Meta(max_length=20)]
 
 
@@ -45,11 +46,11 @@ class MakeTradeOffer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How well it is looked after. For example `standard`."""
     capacity: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
     """How many agreements it is good for. For example `4`."""
-    starts_at: datetime | None = None
+    starts_at: Moment | None = None
     """From when it can be had; left out, at any time. For example `2030-01-31T12:00:00Z`."""
-    ends_at: datetime | None = None
+    ends_at: Moment | None = None
     """Until when it can be had. For example `2030-02-01T12:00:00Z`."""
-    valid_until: datetime | None = None
+    valid_until: Moment | None = None
     """Until when it can be taken, a year from now at most; 30 days when left out."""
 
     def command(self) -> PlaceTradeOffer:
@@ -84,9 +85,9 @@ class MakeTradeRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The least that it may cost, in AITBC. For example `5`."""
     budget_max: Amount | None = None
     """The most that it may cost, in AITBC; left out, without a limit. For example `20`."""
-    starts_at: datetime | None = None
+    starts_at: Moment | None = None
     """From when it is wanted; left out, at any time. For example `2030-01-31T12:00:00Z`."""
-    ends_at: datetime | None = None
+    ends_at: Moment | None = None
     """Until when it is wanted. For example `2030-02-01T12:00:00Z`."""
     preferred_regions: Regions = []
     """Where it should be. For example `["eu-central"]`."""
@@ -98,7 +99,7 @@ class MakeTradeRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How soon, in a word, for sellers to read. For example `normal`."""
     negotiable: bool = True
     """Whether its price may be negotiated."""
-    expires_at: datetime | None = None
+    expires_at: Moment | None = None
     """Until when something may be agreed on, 90 days from now at most; 7 days when left out."""
 
     def command(self) -> PlaceTradeRequest:

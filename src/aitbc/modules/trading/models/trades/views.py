@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from aitbc.kernel.primitives.json_schema import one_of
+from aitbc.kernel.primitives.text import Name
 from aitbc.modules.trading.models.trades.life import PaymentState, TradeState
 from aitbc.modules.trading.models.trades.values import SERVICE_LEVELS, SETTLEMENT_TYPES, TRADE_TYPES, SpecValue
 
@@ -157,7 +158,7 @@ class TradeMatches(Struct, frozen=True, kw_only=True):
 class Milestone(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A part of what is agreed on, paid by itself."""
 
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    name: Name
     """What is delivered. For example `first half`."""
     share: Annotated[int, msgspec.Meta(ge=1, le=10_000)]
     """Its part of the price, in proportion to the shares of the others. For example `1`."""
