@@ -244,3 +244,25 @@ async def test_the_sides_see_their_trades_and_nobody_else_does(empty: Target) ->
         rest = await market.get("buyer", "/requests", limit=3, cursor=page["next_cursor"])
         assert len(page["data"]) == 3 and len(rest["data"]) == 2 and not rest["has_more"]
         assert page["data"][0]["title"] == "number 3"
+
+
+async def test_figures_are_those_of_the_rows(empty: Target) -> None:
+    async with a_market(empty) as market:
+        nothing = await market.get("buyer", "/analytics")
+        assert (nothing["total_trades"], nothing["volume"], nothing["average_value"]) == (0, "0", None)
+        settled = await market.settle(IMMEDIATE)
+        await market.settle(IMMEDIATE, offer={"price": "5"})
+        disputed = await market.settle(ESCROW)
+        path = f"/settlements/{disputed['id']}"
+        await market.post("buyer", f"{path}/dispute", {"reason": "Nothing came"})
+        await market.post("admin", f"{path}/decision", {"seller_basis_points": 0, "reason": "So it is."})
+        cancelled = await market.agree(ESCROW)
+        await market.post("buyer", f"/agreements/{cancelled['id']}/cancel")
+        await market.post("buyer", f"/agreements/{settled['agreement']}/feedback", {"rating": 4}, status=201)
+        for period in ("daily", "weekly", "monthly"):
+            found = await market.get("stranger", "/analytics", period=period)
+            assert (found["total_trades"], found["completed_trades"]) == (4, 2)
+            assert (found["failed_trades"], found["cancelled_trades"], found["disputed_trades"]) == (1, 1, 1)
+            assert (found["volume"], found["average_value"], found["fees"]) == ("15", "7.5", "0.15")
+            assert (found["active_buyers"], found["active_sellers"], found["average_rating"]) == (1, 1, 4.0)
+            assert found["by_type"] == {"compute_resources": 4}
