@@ -99,7 +99,7 @@ class OfferController(Controller):
         limit: FromQuery[Limit] = 50,
         cursor: FromQuery[Cursor] = None,
     ) -> Page[TradeOffer]:
-        """List everybody's open offers from the newest on."""
+        """List everybody's offers that can still be taken, from the newest on."""
         found = await trade_offers.page(filters("trade_offers", "open", trade_type, limit, cursor))
         bound = ("open", trade_type or "")
         return Page.of("trade_offers", found, limit, lambda one: (one.created_at, one.id), bound_to=bound)

@@ -94,9 +94,10 @@ class TradeOffers:
         return offer_view(row)
 
     async def page(self, filters: TradeFilter) -> Sequence[TradeOffer]:
-        """Everybody's offers, from the newest on."""
+        """Everybody's offers that can still be taken, from the newest on."""
+        valid = (TradeOfferRow.valid_until > now(), TradeOfferRow.taken < TradeOfferRow.capacity)
         async with self._database.reading() as session:
-            return [offer_view(row) for row in await newest(session, TradeOfferRow, filters)]
+            return [offer_view(row) for row in await newest(session, TradeOfferRow, filters, *valid)]
 
 
 def check_window(starts_at: datetime | None, ends_at: datetime | None) -> None:

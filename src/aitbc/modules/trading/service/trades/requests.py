@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
-from aitbc.kernel.database.retry import retrying
+from aitbc.kernel.database.retry import retry, retrying
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
@@ -95,10 +96,13 @@ class TradeRequests:
         async with self._database.reading() as session:
             found = (await session.scalars(wanted)).all()
         for request in found:
-            async with self._database.unit_of_work() as uow:
-                row = await lock_request(uow, request)
-                if row.state in UNDECIDED:
-                    await end_request(uow, row, TradeState.FAILED)
+            await retry(partial(self._expire, request))
+
+    async def _expire(self, request: str) -> None:
+        async with self._database.unit_of_work() as uow:
+            row = await lock_request(uow, request)
+            if row.state in UNDECIDED and row.expires_at <= now():
+                await end_request(uow, row, TradeState.FAILED)
 
     async def one(self, who: Principal, request: str) -> TradeRequest:
         """A request of the caller's. Raises `TradeRequestNotFound`."""

@@ -1,10 +1,12 @@
 """How agreements are paid: money set aside, deliveries confirmed, payments released or refunded, each once."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 
 import msgspec
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.retry import retry, retrying
@@ -202,17 +204,20 @@ class TradeSettlements:
 
     async def one(self, who: Principal, settlement: str) -> TradeSettlement:
         """A settlement of the caller's. Raises `TradeSettlementNotFound`."""
-        async with self._database.unit_of_work() as uow:
-            row = await uow.find(TradeSettlementRow, settlement, missing=TradeSettlementNotFound)
+        async with self._database.reading() as session:
+            row = await session.get(TradeSettlementRow, settlement)
+            if row is None:
+                raise TradeSettlementNotFound
             require_party(who, row, TradeSettlementNotFound)
-            return await shown(uow, row)
+            (found,) = await _shown(session, [row])
+            return found
 
     async def page(self, who: Principal, filters: TradeFilter) -> Sequence[TradeSettlement]:
         """The caller's settlements, as buyer or seller, from the newest on."""
-        async with self._database.unit_of_work() as uow:
+        async with self._database.reading() as session:
             mine = parties(who, TradeSettlementRow)
-            found = await newest(uow.session, TradeSettlementRow, filters, *mine, at="started_at")
-            return [await shown(uow, row) for row in found]
+            found = await newest(session, TradeSettlementRow, filters, *mine, at="started_at")
+            return await _shown(session, found)
 
 
 async def opened(uow: UnitOfWork, who: Principal, settlement: str) -> tuple[TradeSettlementRow, list[TradePaymentRow]]:
@@ -235,9 +240,21 @@ async def payments_in(uow: UnitOfWork, settlement: TradeSettlementRow) -> list[T
 async def shown(uow: UnitOfWork, settlement: TradeSettlementRow) -> TradeSettlement:
     """A settlement as callers see it."""
     await uow.session.flush()
-    said = select(TradeEvidenceRow).where(TradeEvidenceRow.settlement == settlement.id).order_by(TradeEvidenceRow.id)
-    evidence = list(await uow.session.scalars(said))
-    return settlement_view(settlement, await payments_in(uow, settlement), evidence)
+    (found,) = await _shown(uow.session, [settlement])
+    return found
+
+
+async def _shown(session: AsyncSession, settlements: Sequence[TradeSettlementRow]) -> list[TradeSettlement]:
+    """Settlements with their payments and evidence, which two statements read for all of them."""
+    names = [settlement.id for settlement in settlements]
+    paying = select(TradePaymentRow).where(TradePaymentRow.settlement.in_(names)).order_by(TradePaymentRow.position)
+    saying = select(TradeEvidenceRow).where(TradeEvidenceRow.settlement.in_(names)).order_by(TradeEvidenceRow.id)
+    payments, evidence = defaultdict(list), defaultdict(list)
+    for payment in await session.scalars(paying):
+        payments[payment.settlement].append(payment)
+    for one in await session.scalars(saying):
+        evidence[one.settlement].append(one)
+    return [settlement_view(one, payments[one.id], evidence[one.id]) for one in settlements]
 
 
 def _numbered(payments: Sequence[TradePaymentRow], number: int) -> TradePaymentRow:
