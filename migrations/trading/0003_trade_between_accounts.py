@@ -139,6 +139,13 @@ def upgrade() -> None:
         "trade_matches_buyer_idx", "trade_matches", ["buyer", "created_at", "id"], unique=False, schema="trading"
     )
     op.create_index(
+        "trade_matches_expires_at_idx",
+        "trade_matches",
+        ["expires_at"],
+        schema="trading",
+        postgresql_where=sa.text("state IN ('open', 'matching', 'negotiating')"),
+    )
+    op.create_index(
         "trade_matches_open_key",
         "trade_matches",
         ["request", "offer"],

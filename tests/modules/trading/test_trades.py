@@ -197,6 +197,8 @@ async def test_nothing_fits_that_is_too_dear_or_runs_out_or_is_closed(empty: Tar
         match = await market.match()
         clock.move(timedelta(hours=24))
         assert await market.refused("buyer", f"/matches/{match['id']}/accept", ESCROW) == (409, "trade_match_not_open")
+        await market.trading.end_trades()
+        assert (await market.get("seller", f"/matches/{match['id']}"))["state"] == "cancelled"
         clock.move(timedelta(days=7))
         await market.trading.end_trades()
         assert (await market.get("buyer", f"/requests/{match['request']}"))["state"] == "failed"

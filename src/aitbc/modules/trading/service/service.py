@@ -147,6 +147,7 @@ class TradingService:
         await self.trade_settlements.end_due()
         await self.trade_agreements.expire()
         await self.trade_negotiations.expire()
+        await self.trade_matches.expire()
         await self.trade_requests.expire()
 
     # For the operator

@@ -126,6 +126,7 @@ class TradeMatchRow(Base):
         CheckConstraint("score BETWEEN 0 AND 100", name="score"),
         CheckConstraint(f"state IN {ALL_STATES}", name="state"),
         Index("trade_matches_open_key", "request", "offer", unique=True, postgresql_where=STILL_OPEN),
+        Index("trade_matches_expires_at_idx", "expires_at", postgresql_where=STILL_OPEN),
         Index("trade_matches_buyer_idx", "buyer", "created_at", "id"),
         Index("trade_matches_seller_idx", "seller", "created_at", "id"),
         {"info": NO_DELETE},

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 import msgspec
 from sqlalchemy import Select, func, select
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
-from aitbc.kernel.database.retry import retrying
+from aitbc.kernel.database.retry import retry, retrying
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
@@ -45,6 +46,7 @@ from aitbc.modules.trading.service.trades.commands import (
 from aitbc.modules.trading.service.trades.requests import mine
 from aitbc.modules.trading.service.trades.rows import (
     close_matches,
+    lock_request,
     newest,
     of_trade,
     parties,
@@ -54,6 +56,7 @@ from aitbc.modules.trading.service.trades.rows import (
 
 OFFERS_MAX = 1_000
 """How many offers are looked at for one request: the cheapest."""
+PER_ROUND = 200
 
 
 class TradeMatcher:
@@ -116,6 +119,20 @@ class TradeMatcher:
                 raise OutsideBudget
             agreement = await sign(uow, request, row, row.price_units, terms)
             return await uow.answer(once, agreement_view(agreement))
+
+    async def expire(self) -> None:
+        """Close the matches that nobody accepted in time."""
+        due = (TradeMatchRow.state.in_(UNDECIDED), TradeMatchRow.expires_at <= now())
+        wanted = select(TradeMatchRow.request).where(*due).order_by(TradeMatchRow.expires_at).limit(PER_ROUND)
+        async with self._database.reading() as session:
+            found = set(await session.scalars(wanted))
+        for request in sorted(found):
+            await retry(partial(self._expire, request))
+
+    async def _expire(self, request: str) -> None:
+        async with self._database.unit_of_work() as uow:
+            await lock_request(uow, request)
+            await close_matches(uow, request, TradeMatchRow.expires_at <= now())
 
     async def valid(self, who: Principal, request: str) -> TradeMatches:
         """The matches of a request that can be accepted now. Raises `TradeRequestNotFound`."""
