@@ -68,7 +68,7 @@ class TradeFigures:
             rating = await session.scalar(rated)
             typed = select(TradeAgreementRow.trade_type, func.count()).where(TradeAgreementRow.signed_at >= since)
             grouped = await session.execute(typed.group_by(TradeAgreementRow.trade_type))
-            types = dict(grouped.tuples().all())
+            types = {row[0]: row[1] for row in grouped}
         completed, failed, cancelled, volume = ended
         return TradeAnalytics(
             period=period,
