@@ -7,6 +7,7 @@ import typer
 from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
 from aitbc_cli.exits import NOT_FOUND, usage
+from aitbc_cli.id_completion import AGREEMENTS, MATCHES, NEGOTIATIONS, REQUESTS, SETTLEMENTS
 from aitbc_cli.output import Column, columns
 
 PATH = "/api/v1/trading"
@@ -27,7 +28,7 @@ NEGOTIATION = (*columns("id", "state", "round"), PRICE, *columns("proposed_by", 
 AGREEMENT = (*columns("id", "state"), PRICE, *columns("settlement_type", "title", "settle_by"))
 SETTLEMENT = columns("id", "state", "total", "fee", "net", "refunded", "disputed", "agreement")
 SHOWN: dict[str, Any] = dict(zip(LISTS, (OFFER, REQUEST, MATCH, NEGOTIATION, AGREEMENT, SETTLEMENT), strict=True))
-Settled = Annotated[str, typer.Argument(metavar="SETTLEMENT", help="Which, tset_…")]
+Settled = Annotated[str, typer.Argument(metavar="SETTLEMENT", help="Which, tset_…", autocompletion=SETTLEMENTS)]
 Payment = Annotated[int, typer.Option("--payment", help="Which payment of it, from 1 on.")]
 Specs = Annotated[list[str] | None, typer.Option("--spec", help="NAME=VALUE, for instance vram_gb=80; repeatable.")]
 app = noun("trade", "Trades: offer, request, match, agree, settle.")
@@ -109,7 +110,9 @@ def request(
 
 
 @command(app, "match", examples=["aitbc trade match treq_01…"], changes=True, ends=[NOT_FOUND])
-def match(call: Call, wanted: Annotated[str, typer.Argument(metavar="REQUEST", help="Which, treq_…")]) -> None:
+def match(
+    call: Call, wanted: Annotated[str, typer.Argument(metavar="REQUEST", help="Which, treq_…", autocompletion=REQUESTS)]
+) -> None:
     """Find the ten offers that fit a request of yours best."""
     path = f"{PATH}/requests/{part(wanted)}"
     call.out.rows(call.change("POST", f"{path}/matches", look=path)["data"], MATCH, name="id")
@@ -143,7 +146,7 @@ def accept(
 @command(app, "negotiate", examples=["aitbc trade negotiate tmat_01… --price 9"], changes=True, ends=[NOT_FOUND])
 def negotiate(
     call: Call,
-    wanted: Annotated[str, typer.Argument(metavar="MATCH", help="Which, tmat_…")],
+    wanted: Annotated[str, typer.Argument(metavar="MATCH", help="Which, tmat_…", autocompletion=MATCHES)],
     price: Annotated[
         str | None, typer.Option("--price", help="In AITBC; the mean of budget and offer if none.")
     ] = None,
@@ -158,7 +161,7 @@ def negotiate(
 @command(app, "counter", examples=["aitbc trade counter tneg_01… 9.5"], changes=True, ends=[NOT_FOUND])
 def counter(
     call: Call,
-    negotiation: Annotated[str, typer.Argument(help="Which, tneg_…")],
+    negotiation: Annotated[str, typer.Argument(help="Which, tneg_…", autocompletion=NEGOTIATIONS)],
     price: Annotated[str, typer.Argument(help="In AITBC.")],
 ) -> None:
     """Name another price, nearer to the other side's."""
@@ -184,7 +187,9 @@ def cancel(call: Call, identity: Annotated[str, typer.Argument(metavar="ID", hel
 
 
 @command(app, "settle", examples=["aitbc trade settle tagr_01…"], changes=True, ends=[NOT_FOUND])
-def settle(call: Call, agreement: Annotated[str, typer.Argument(help="Which, tagr_…")]) -> None:
+def settle(
+    call: Call, agreement: Annotated[str, typer.Argument(help="Which, tagr_…", autocompletion=AGREEMENTS)]
+) -> None:
     """Set the price of an agreement aside; an immediate one is paid at once."""
     path = f"{PATH}/agreements/{part(agreement)}"
     call.out.one(call.change("POST", f"{path}/settlement", look=path), SETTLEMENT)
@@ -218,7 +223,7 @@ def dispute(call: Call, settlement: Settled, reason: Annotated[str, typer.Argume
 @command(app, "rate", examples=["aitbc trade rate tagr_01… 5"], changes=True, ends=[NOT_FOUND])
 def rate(
     call: Call,
-    agreement: Annotated[str, typer.Argument(help="Which, tagr_…")],
+    agreement: Annotated[str, typer.Argument(help="Which, tagr_…", autocompletion=AGREEMENTS)],
     rating: Annotated[int, typer.Argument(help="1 to 5.")],
     text: Annotated[str, typer.Option("--text", help="In words.")] = "",
 ) -> None:

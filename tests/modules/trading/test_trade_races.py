@@ -1,4 +1,4 @@
-"""Trades under rush: twenty at once do a thing once, and a command repeated under its Idempotency-Key is answered again."""
+"""Trades under rush: twenty at once do a thing once, and a repeated command is answered as the first time."""
 
 import asyncio
 from collections import Counter
