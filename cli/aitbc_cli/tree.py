@@ -18,6 +18,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "model": ("model", "Models that miners serve."),
     "gpu": ("gpu", "GPUs for rent: find one, or offer yours."),
     "booking": ("booking", "GPUs for yourself: book, list, release."),
+    "trade": ("trade", "Trades: offer, request, match, agree, settle."),
     "account": ("account", "Accounts and their balances."),
     "deposit": ("deposit", "Give an account play money (admins)."),
     "faucet": ("faucet", "Take play money for yourself."),

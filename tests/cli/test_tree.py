@@ -236,6 +236,19 @@ def test_what_changes_something_has_a_dry_run_and_an_idempotency_key(leaf: Leaf)
     """All that the API calls a command of its own; what only reads, or says so by `--sql` and the like, has none."""
     verbs = {"create", "rotate", "revoke", "cancel", "stop", "drain", "resume", "remove", "correct", "replay", "token"}
     verbs |= {"enable", "disable", "delete", "test", "offer", "release", "end"}
+    verbs |= {
+        "request",
+        "match",
+        "accept",
+        "negotiate",
+        "counter",
+        "settle",
+        "deliver",
+        "confirm",
+        "refund",
+        "dispute",
+        "rate",
+    }
     changes = leaf.words[-1] in verbs | {"deposit", "faucet"} or leaf.words[:2] == ("job", "submit")
     assert ({"dry_run", "idempotency_key", "yes", "no_input"} <= leaf.names) == changes
 

@@ -10,7 +10,6 @@ from tests.legacy.installation import Installation
 MANY = 3
 
 UNKNOWN_JOB = "job_00000000000000000000000000"
-LATER = ("requests", "matches", "agreements", "negotiations")
 
 
 @pytest.fixture(scope="module")
@@ -184,17 +183,64 @@ def test_an_account_is_shown_to_its_owner_and_to_the_operator(installation: Inst
     assert installation.account in {one["address"] for one in everybody}
 
 
-def test_trade_between_agents_says_that_it_comes_later(installation: Installation) -> None:
-    later = (501, "not_implemented")
-    for name in LATER:
-        for place in ("trading", "coordinator"):
-            assert refused(installation, place, f"/v1/trading/{name}?status=open") == later
-            assert refused(installation, place, f"/v1/trading/{name}/one") == later
-            assert refused(installation, place, f"/v1/trading/{name}", "POST", {"title": "x"}) == later
-    assert refused(installation, "trading", "/v1/trading/analytics") == later
-    assert refused(installation, "trading", "/v1/transactions") == later
-    request = {"type": "trading", "action": "request"}
-    assert refused(installation, "trading", "/v1/transactions", "POST", request) == later
+def test_agents_trade_from_the_request_to_the_settlement(installation: Installation) -> None:
+    seller, key = installation.resident("seller")
+    installation.fund("1")
+    offer = {"trade_type": "compute_resources", "title": "An H100", "price": "0.5", "specifications": {"vram_gb": 80}}
+    assert installation.ours("POST", "trading/offers", offer, key=key)["state"] == "open"
+    asked = {
+        "buyer_agent_id": "agent_7",
+        "trade_type": "compute_resources",
+        "title": "A night",
+        "description": "",
+        "specifications": {"vram_gb": 80, "free": {"form": 1}},
+        "budget_range": {"min": 0.1, "max": 1.0},
+        "status": "completed",
+    }
+    with installation.client("trading") as client:
+        made = client.post("/v1/trading/requests", json=asked)
+        assert made.status_code == 201 and made.json()["status"] == "open", made.text
+        request = made.json()["request_id"]
+        match = {
+            "type": "trading",
+            "action": "match",
+            "match_id": "match_1",
+            "request_id": request,
+            "seller_agent_id": seller,
+            "match_score": 3,
+        }
+        done = client.post("/v1/transactions", json=match).json()
+        assert done == {"status": "success", "transaction_id": "match_1", "settlement_id": None}
+        assert client.post("/v1/transactions", json=match).json() == done
+        (found,) = client.get("/v1/trading/matches", params={"status": "matching"}).json()
+        assert found["match_id"] == "match_1" and found["match_score"] >= 60
+        agree = {"agreement_id": "agree_1", "match_id": "match_1", "settlement_type": "immediate", "total_price": 0.5}
+        assert client.post("/v1/trading/agreements", json=agree | {"total_price": 0.4}).status_code == 422
+        assert (
+            client.post("/v1/trading/agreements", json=agree | {"settlement_type": "subscription"}).status_code == 501
+        )
+        agreed = client.post("/v1/trading/agreements", json=agree)
+        assert agreed.status_code == 201 and agreed.json()["status"] == "agreed", agreed.text
+        assert client.post("/v1/trading/agreements", json=agree).json() == agreed.json()
+        settle = {"type": "trading", "action": "settlement", "settlement_id": "settle_1", "agreement_id": "agree_1"}
+        settled = client.post("/v1/transactions", json=settle | {"total_amount": 0.5}).json()
+        assert settled == {"status": "success", "transaction_id": "agree_1", "settlement_id": "settle_1"}
+        assert client.post("/v1/transactions", json=settle).json() == settled
+        (line,) = client.get("/v1/transactions", params={"action": "settlement"}).json()
+        assert line["platform_fee"] + line["net_amount_seller"] == line["total_amount"] == 0.5
+        figures = client.get("/v1/trading/analytics").json()
+        assert figures["total_trade_volume"] == 0.5 and figures["completed_trades"] == 1
+        assert [one["request_id"] for one in client.get("/v1/trading/requests?buyer_agent_id=agent_7").json()] == [
+            request
+        ]
+        for path, code in (("requests", "trade_request_not_found"), ("matches", "trade_match_not_found")):
+            answer = client.get(f"/v1/trading/{path}/nothing")
+            assert (answer.status_code, answer.json()["code"]) == (404, code)
+        for wrong in ({"type": "trading", "action": "odd"}, {"type": "odd", "action": "match"}, {"action": "request"}):
+            assert client.post("/v1/transactions", json=wrong).status_code in (400, 422)
+    with installation.client("coordinator") as client:
+        assert client.get(f"/v1/trading/requests/{request}").json()["status"] == "completed"
+        assert client.post("/v1/trading/simulate-match", json=asked).status_code == 501
 
 
 def test_limits_are_limits(installation: Installation) -> None:

@@ -134,7 +134,7 @@ async def _peopled(app: TestApp, database: Any) -> StockedApp:
     stocked = StockedApp(
         app, database, admin.secret, owner.secret, _secret(miner), stranger.secret, _secret(strange_miner), narrow, {}
     )
-    stocked.known = await _things(app, stocked, owner, miner)
+    stocked.known = await _things(app, stocked, (owner, stranger), miner)
     await stocked.settled()
     return stocked
 
@@ -143,8 +143,11 @@ def _secret(miner: HandMiner) -> str:
     return str(miner.client.headers["authorization"]).removeprefix("Bearer ")
 
 
-async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandMiner) -> dict[str, str]:
+async def _things(
+    app: TestApp, stocked: StockedApp, callers: tuple[Caller, Caller], miner: HandMiner
+) -> dict[str, str]:
     """One of everything: jobs paid and at work, a file, a booked GPU, a key to spare, a webhook and a message for it."""
+    owner, stranger = callers
     body = {"kind": "embed", "input": {"texts": ["x"]}, "max_price": "0.05", "clocks": LONG}
     paid = (await owner.post("/api/v1/ai/jobs", body)).json()["id"]
     (lease,) = await miner.poll()
@@ -164,7 +167,7 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
     hook = (await owner.post("/api/v1/webhooks/endpoints", {"url": "https://hooks.example/"})).json()["id"]
     sent = (await owner.post(f"/api/v1/webhooks/endpoints/{hook}/test")).json()["id"]
     await app.service("trading").seal()
-    known = {
+    known = await _trades(owner, stranger) | {
         "job": job,
         "attempt": lease["attempt"],
         "artifact": uploaded.json()["id"],
@@ -182,6 +185,23 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
     names = {field.name for operation in OPERATIONS.values() for field in operation.parameters("path")}
     for name in sorted(names - known.keys()):
         known[name] = await _found(stocked, name) or new_id("nothing")
+    return known
+
+
+async def _trades(buyer: Caller, seller: Caller) -> dict[str, str]:
+    """A trade in each of its stages: an offer, requests, a match, a negotiation, and a settlement under way."""
+    trading, offer = "/api/v1/trading", {"trade_type": "ai_power", "title": "x", "price": "0.1", "capacity": 9}
+    known = {"offer": (await seller.post(f"{trading}/offers", offer)).json()["id"]}
+    matches = []
+    for _ in range(3):
+        asked = (await buyer.post(f"{trading}/requests", {"trade_type": "ai_power", "title": "x"})).json()["id"]
+        found = (await buyer.post(f"{trading}/requests/{asked}/matches")).json()["data"]
+        known["trade_request"], known["match"] = asked, found[0]["id"]
+        matches.append(known["match"])
+    begun = await buyer.post(f"{trading}/matches/{matches[0]}/negotiations", {"price": "0.05"})
+    known["negotiation"] = begun.json()["id"]
+    known["agreement"] = (await buyer.post(f"{trading}/matches/{matches[1]}/accept", {})).json()["id"]
+    known["settlement"] = (await buyer.post(f"{trading}/agreements/{known['agreement']}/settlement")).json()["id"]
     return known
 
 

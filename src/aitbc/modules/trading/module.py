@@ -7,30 +7,81 @@ from aitbc.modules.trading.legacy.coordinator import CoordinatorChain, Coordinat
 from aitbc.modules.trading.legacy.explorer import LegacyExplorer
 from aitbc.modules.trading.legacy.health import LegacyHealth
 from aitbc.modules.trading.legacy.lookups import CoordinatorLookups, LegacyLookups
-from aitbc.modules.trading.legacy.trades import CoordinatorTrades, LegacyTrades, StateDump
+from aitbc.modules.trading.legacy.trades import LegacyTrades, LegacyTradeTransactions, SimulatedTrades, StateDump
 from aitbc.modules.trading.models.tables import Base
 from aitbc.modules.trading.routes.explorer import ChainController, RecordController
 from aitbc.modules.trading.routes.ledger import LedgerController
+from aitbc.modules.trading.routes.settlements import AgreementController, SettlementController
+from aitbc.modules.trading.routes.trades import (
+    MatchController,
+    NegotiationController,
+    OfferController,
+    RequestController,
+)
 from aitbc.modules.trading.service import TradingService, TradingSettings
 from aitbc.modules.trading.service.deposits import Deposits
 from aitbc.modules.trading.service.explorer import Explorer
 from aitbc.modules.trading.service.fees import Fees
 from aitbc.modules.trading.service.ledger import Ledger
+from aitbc.modules.trading.service.trades.agreements import TradeAgreements
+from aitbc.modules.trading.service.trades.analytics import TradeFigures
+from aitbc.modules.trading.service.trades.disputes import TradeDisputes
+from aitbc.modules.trading.service.trades.feedback import TradeFeedbacks
+from aitbc.modules.trading.service.trades.matches import TradeMatcher
+from aitbc.modules.trading.service.trades.negotiations import TradeNegotiations
+from aitbc.modules.trading.service.trades.offers import TradeOffers
+from aitbc.modules.trading.service.trades.requests import TradeRequests
+from aitbc.modules.trading.service.trades.settlements import TradeSettlements
 
 module = Module(
     name="trading",
     api=TradingApi,
     service=TradingService,
     metadata=Base.metadata,
-    routes=(LedgerController, RecordController, ChainController),
+    routes=(
+        LedgerController,
+        RecordController,
+        ChainController,
+        OfferController,
+        RequestController,
+        MatchController,
+        NegotiationController,
+        AgreementController,
+        SettlementController,
+    ),
     handles={JobSucceeded: TradingService.on_jobs_succeeded, JobClosed: TradingService.on_jobs_closed},
-    parts={"ledger": Ledger, "deposits": Deposits, "fees": Fees, "explorer": Explorer},
-    scopes={"live": ("ledger:read", "chain:read", "faucet:use"), "miner": ("chain:read",)},
+    parts={
+        "ledger": Ledger,
+        "deposits": Deposits,
+        "fees": Fees,
+        "explorer": Explorer,
+        "trade_offers": TradeOffers,
+        "trade_requests": TradeRequests,
+        "trade_matches": TradeMatcher,
+        "trade_negotiations": TradeNegotiations,
+        "trade_agreements": TradeAgreements,
+        "trade_settlements": TradeSettlements,
+        "trade_disputes": TradeDisputes,
+        "trade_feedback": TradeFeedbacks,
+        "trade_figures": TradeFigures,
+    },
+    scopes={
+        "live": ("ledger:read", "chain:read", "faucet:use", "trades:read", "trades:write"),
+        "miner": ("chain:read",),
+    },
     settings=TradingSettings,
-    legacy=(LegacyHealth, LegacyExplorer, LegacyLookups, LegacyTrades),
-    legacy_coordinator=(CoordinatorExplorer, CoordinatorChain, CoordinatorLookups, CoordinatorTrades, StateDump),
+    legacy=(LegacyHealth, LegacyExplorer, LegacyLookups, LegacyTrades, LegacyTradeTransactions, SimulatedTrades),
+    legacy_coordinator=(
+        CoordinatorExplorer,
+        CoordinatorChain,
+        CoordinatorLookups,
+        LegacyTrades,
+        SimulatedTrades,
+        StateDump,
+    ),
     periodic_tasks=(
         PeriodicTask(run=TradingService.seal, every_seconds=1.0),
         PeriodicTask(run=TradingService.expire_holds, every_seconds=5.0),
+        PeriodicTask(run=TradingService.end_trades, every_seconds=5.0),
     ),
 )

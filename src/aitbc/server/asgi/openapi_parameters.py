@@ -17,6 +17,12 @@ PATH = {
     "miner": ("The miner.", f"mnr_{ID}"),
     "receipt": ("The receipt.", f"rcpt_{ID}"),
     "transaction": ("The transaction.", f"txn_{ID}"),
+    "offer": ("The offer.", f"toff_{ID}"),
+    "trade_request": ("The request.", f"treq_{ID}"),
+    "match": ("The match.", f"tmat_{ID}"),
+    "negotiation": ("The negotiation.", f"tneg_{ID}"),
+    "agreement": ("The agreement.", f"tagr_{ID}"),
+    "settlement": ("The settlement.", f"tset_{ID}"),
 }
 QUERY = {
     "account": ("The account whose entries are wanted; others than one's own are for operators.", f"acct_{ID}"),
@@ -30,6 +36,8 @@ QUERY = {
     "model": ("Only those with this in their name.", "H100"),
     "module": ("Only of this module.", "ai"),
     "payer": ("Only what this account paid.", f"acct_{ID}"),
+    "period": ("The day, week or month (UTC) that goes on.", None),
+    "trade_type": ("Only of this type.", None),
     "q": ("An id, or the number or hash of a block.", f"rcpt_{ID}"),
     "reference": ("Only what was for this job or booking.", f"job_{ID}"),
     "region": ("Only those in this region.", "eu-central"),

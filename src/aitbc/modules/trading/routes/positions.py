@@ -32,3 +32,13 @@ def identifier(name: str, prefix: str, cursor: str | None, *bound_to: str) -> st
     if position is not None and not ids.is_id(prefix, position):
         raise InvalidCursor
     return position
+
+
+def moment_and_name(name: str, cursor: str | None, *bound_to: str) -> tuple[datetime, str] | None:
+    """The time and the id, of whatever form, after which the page begins. Raises `InvalidCursor`."""
+    if cursor is None:
+        return None
+    moment, found = decode_cursor(name, cursor, datetime, str, bound_to=bound_to)
+    if moment.tzinfo is None or not found.isprintable():
+        raise InvalidCursor
+    return moment, found

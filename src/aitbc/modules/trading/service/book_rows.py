@@ -1,4 +1,4 @@
-"""The book of a unit of work: loads and saves what rents, deposits and corrections change, which are not batched."""
+"""The book of a unit of work: loads and saves what rents, trades, deposits and corrections change: none is batched."""
 
 from collections.abc import Mapping, Sequence
 from uuid import UUID
@@ -40,12 +40,16 @@ async def load_book(uow: UnitOfWork, accounts: set[UUID], *, holds: Sequence[str
 
 
 async def save_book(uow: UnitOfWork, book: Book) -> None:
-    """Write what a book did; holds are placed and receipts issued in batches only."""
+    """Write what a book did; receipts are issued in batches only."""
     for id_ in book.changed:
         account = await uow.session.get_one(AccountRow, id_)
         for column in BALANCES:
             setattr(account, column, getattr(book.accounts[id_], column))
+    for hold in book.placed:
+        uow.add(HoldRow(**asdict(hold)))
     for hold in book.ended:
+        if hold.placed_by:  # placed by this very book, and written as it ended
+            continue
         held = await uow.session.get_one(HoldRow, hold.id)
         for column in ENDED:
             setattr(held, column, getattr(hold, column))
@@ -61,7 +65,8 @@ async def save_book(uow: UnitOfWork, book: Book) -> None:
 
 def held_money_of(row: HoldRow) -> HeldMoney:
     """A hold as it was read."""
-    return HeldMoney(**{column: getattr(row, column) for column in HeldMoney.__struct_fields__})
+    columns = (column for column in HeldMoney.__struct_fields__ if column != "placed_by")
+    return HeldMoney(**{column: getattr(row, column) for column in columns})
 
 
 def _account_of(row: AccountRow) -> Account:

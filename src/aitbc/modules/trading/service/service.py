@@ -30,10 +30,19 @@ from aitbc.modules.trading.service.ledger import Ledger
 from aitbc.modules.trading.service.metrics import measure
 from aitbc.modules.trading.service.rents import Rents
 from aitbc.modules.trading.service.settings import TradingSettings
+from aitbc.modules.trading.service.trades.agreements import TradeAgreements
+from aitbc.modules.trading.service.trades.analytics import TradeFigures
+from aitbc.modules.trading.service.trades.disputes import TradeDisputes
+from aitbc.modules.trading.service.trades.feedback import TradeFeedbacks
+from aitbc.modules.trading.service.trades.matches import TradeMatcher
+from aitbc.modules.trading.service.trades.negotiations import TradeNegotiations
+from aitbc.modules.trading.service.trades.offers import TradeOffers
+from aitbc.modules.trading.service.trades.requests import TradeRequests
+from aitbc.modules.trading.service.trades.settlements import TradeSettlements
 
 
 class TradingService:
-    """Keeps the ledger and the chain."""
+    """Keeps the ledger, the chain and the trades."""
 
     def __init__(self, db: Database, platform: Platform, settings: TradingSettings | None = None) -> None:
         self.db = db
@@ -44,6 +53,15 @@ class TradingService:
         self.deposits = Deposits(db, platform.identity, self.settings)
         self.blocks = Blocks(db, platform.node_key)
         self.explorer = Explorer(db, self.blocks)
+        self.trade_offers = TradeOffers(db)
+        self.trade_requests = TradeRequests(db)
+        self.trade_matches = TradeMatcher(db)
+        self.trade_negotiations = TradeNegotiations(db)
+        self.trade_agreements = TradeAgreements(db)
+        self.trade_settlements = TradeSettlements(db)
+        self.trade_disputes = TradeDisputes(db)
+        self.trade_feedback = TradeFeedbacks(db)
+        self.trade_figures = TradeFigures(db)
 
     async def start(self) -> None:
         """Make what the first start needs: the first block and the fee rate."""
@@ -123,6 +141,14 @@ class TradingService:
     async def expire_holds(self) -> None:
         """Return the holds whose deadline has passed."""
         await self.ledger.expire_holds()
+
+    async def end_trades(self) -> None:
+        """Do what time decides about trades: first what is owed, then what nobody agreed on."""
+        await self.trade_settlements.end_due()
+        await self.trade_agreements.expire()
+        await self.trade_negotiations.expire()
+        await self.trade_matches.expire()
+        await self.trade_requests.expire()
 
     # For the operator
 

@@ -1,0 +1,1 @@
+"""Trades: offers, requests, matches, negotiations, agreements, settlements, disputes, feedback, analytics."""

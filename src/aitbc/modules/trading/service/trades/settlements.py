@@ -1,0 +1,268 @@
+"""How agreements are paid: money set aside, deliveries confirmed, payments released or refunded, each once."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.database.retry import retry, retrying
+from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.clock import now
+from aitbc.modules.trading.models.trades.life import (
+    DELIVERY_LASTS,
+    EVEN,
+    TERMS,
+    UNPAID,
+    PaymentState,
+    TradeState,
+)
+from aitbc.modules.trading.models.trades.shapes import settlement_view
+from aitbc.modules.trading.models.trades.tables import (
+    TradeAgreementRow,
+    TradeEvidenceRow,
+    TradePaymentRow,
+    TradeSettlementRow,
+)
+from aitbc.modules.trading.models.trades.views import Milestone, TradeSettlement
+from aitbc.modules.trading.service.trades.commands import (
+    NotYourSide,
+    TradeAgreementNotFound,
+    TradeAgreementNotOpen,
+    TradeDisputed,
+    TradeFilter,
+    TradeIdTaken,
+    TradePaymentNotFound,
+    TradePaymentNotOpen,
+    TradeSettlementNotFound,
+)
+from aitbc.modules.trading.service.trades.payments import (
+    Ending,
+    add_up,
+    divided,
+    end_payments,
+    paid,
+    payments_of,
+    refunded,
+)
+from aitbc.modules.trading.service.trades.rows import (
+    advance,
+    lock_request,
+    newest,
+    of_trade,
+    parties,
+    require_party,
+)
+
+PER_ROUND = 200
+
+
+class TradeSettlements:
+    """Settles agreements."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @retrying
+    async def start(
+        self, who: Principal, agreement: str, once: IdempotencyKey, *, name: str | None = None
+    ) -> TradeSettlement:
+        """Set all of an agreement's price aside, the buyer's part; an immediate one is paid at once. Once for each.
+
+        `name` becomes the settlement's id: the same again under it is harmless.
+
+        Raises `TradeAgreementNotFound`, `TradeAgreementNotOpen`, `NotYourSide`, `InsufficientFunds`.
+        """
+        async with self._database.unit_of_work() as uow:
+            if (earlier := await uow.replay(once, TradeSettlement)) is not None:
+                return earlier
+            _, agreed = await of_trade(uow, TradeAgreementRow, agreement, who, TradeAgreementNotFound)
+            if agreed.buyer != who.account:
+                raise NotYourSide
+            if name is not None and (known := await uow.session.get(TradeSettlementRow, name)) is not None:
+                if known.agreement != agreed.id:
+                    raise TradeIdTaken
+                return await uow.answer(once, await shown(uow, known))
+            at = now()
+            if agreed.state != TradeState.AGREED or agreed.settle_by <= at:
+                raise TradeAgreementNotOpen
+            settlement = TradeSettlementRow(
+                id=name or ids.new_id("tset"),
+                request=agreed.request,
+                agreement=agreed.id,
+                buyer=agreed.buyer,
+                seller=agreed.seller,
+                settlement_type=agreed.settlement_type,
+                total_units=agreed.price_units,
+                fee_units=0,
+                net_units=0,
+                refunded_units=0,
+                state=TradeState.SETTLING,
+                started_at=at,
+                due_at=at + DELIVERY_LASTS,
+            )
+            payments = payments_of(settlement, msgspec.json.decode(agreed.milestones, type=tuple[Milestone, ...]))
+            uow.add(settlement)
+            await uow.session.flush()
+            uow.session.add_all(payments)
+            await advance(uow, agreed, TradeState.SETTLING)
+            ended = [paid(payment) for payment in payments] if agreed.settlement_type == "immediate" else []
+            await end_payments(uow, settlement, payments, ended, placed=payments)
+            await uow.audit(who.account, who.key, "trade.settle", settlement.id, agreement=agreed.id)
+            return await uow.answer(once, await shown(uow, settlement))
+
+    @retrying
+    async def deliver(self, who: Principal, settlement: str, number: int, once: IdempotencyKey) -> TradeSettlement:
+        """Say that what a payment pays is delivered: it is paid after a while unless the buyer objects.
+
+        Raises `TradeSettlementNotFound`, `TradePaymentNotFound`, `TradePaymentNotOpen`, `TradeDisputed`, `NotYourSide`.
+        """
+        async with self._database.unit_of_work() as uow:
+            if (earlier := await uow.replay(once, TradeSettlement)) is not None:
+                return earlier
+            row, payments = await opened(uow, who, settlement)
+            if row.seller != who.account:
+                raise NotYourSide
+            payment = _numbered(payments, number)
+            if payment.state == PaymentState.HELD:
+                payment.state, payment.delivered_at = PaymentState.DELIVERED, now()
+                payment.due_at = payment.delivered_at + TERMS[row.settlement_type].confirmed_after
+                add_up(row, payments)
+            elif payment.state != PaymentState.DELIVERED:
+                raise TradePaymentNotOpen
+            return await uow.answer(once, await shown(uow, row))
+
+    @retrying
+    async def confirm(self, who: Principal, settlement: str, number: int, once: IdempotencyKey) -> TradeSettlement:
+        """Pay a payment: the buyer has what it is for, whether or not the seller said so. Repeating it is harmless.
+
+        Raises `TradeSettlementNotFound`, `TradePaymentNotFound`, `TradePaymentNotOpen`, `TradeDisputed`, `NotYourSide`.
+        """
+        async with self._database.unit_of_work() as uow:
+            if (earlier := await uow.replay(once, TradeSettlement)) is not None:
+                return earlier
+            row, payments = await opened(uow, who, settlement)
+            if row.buyer != who.account:
+                raise NotYourSide
+            payment = _numbered(payments, number)
+            if payment.state in UNPAID:
+                await end_payments(uow, row, payments, [paid(payment)])
+                await uow.audit(who.account, who.key, "trade.confirm", row.id, payment=number)
+            elif payment.state != PaymentState.PAID:
+                raise TradePaymentNotOpen
+            return await uow.answer(once, await shown(uow, row))
+
+    @retrying
+    async def refund(self, who: Principal, settlement: str, number: int, once: IdempotencyKey) -> TradeSettlement:
+        """Give a payment back to the buyer, the seller's part. Repeating it is harmless.
+
+        Raises `TradeSettlementNotFound`, `TradePaymentNotFound`, `TradePaymentNotOpen`, `TradeDisputed`, `NotYourSide`.
+        """
+        async with self._database.unit_of_work() as uow:
+            if (earlier := await uow.replay(once, TradeSettlement)) is not None:
+                return earlier
+            row, payments = await opened(uow, who, settlement)
+            if row.seller != who.account:
+                raise NotYourSide
+            payment = _numbered(payments, number)
+            if payment.state in UNPAID:
+                await end_payments(uow, row, payments, [refunded(payment)])
+                await uow.audit(who.account, who.key, "trade.refund", row.id, payment=number)
+            elif payment.state != PaymentState.REFUNDED:
+                raise TradePaymentNotOpen
+            return await uow.answer(once, await shown(uow, row))
+
+    async def end_due(self) -> None:
+        """Do what time decides: pay what was delivered, refund what was not, divide what nobody decided."""
+        due = (TradeSettlementRow.state == "settling", TradeSettlementRow.due_at <= now())
+        wanted = select(TradeSettlementRow.id).where(*due).order_by(TradeSettlementRow.due_at).limit(PER_ROUND)
+        async with self._database.reading() as session:
+            found = (await session.scalars(wanted)).all()
+        for settlement in found:
+            await retry(partial(self._end_due, settlement))
+
+    async def _end_due(self, settlement: str) -> None:
+        async with self._database.unit_of_work() as uow:
+            row = await uow.find(TradeSettlementRow, settlement, missing=TradeSettlementNotFound)
+            await lock_request(uow, row.request)
+            await uow.session.refresh(row)
+            payments = await payments_in(uow, row)
+            at = now()
+            if row.due_at is None or row.due_at > at:
+                return
+            if row.decide_by is not None:
+                row.decide_by, row.resolution = None, "Nobody decided in time: divided evenly."
+                ended = [divided(payment, EVEN) for payment in payments if payment.state in UNPAID]
+            else:
+                ended = [_by_time(payment) for payment in payments if payment.due_at and payment.due_at <= at]
+            await end_payments(uow, row, payments, ended)
+
+    async def one(self, who: Principal, settlement: str) -> TradeSettlement:
+        """A settlement of the caller's. Raises `TradeSettlementNotFound`."""
+        async with self._database.reading() as session:
+            row = await session.get(TradeSettlementRow, settlement)
+            if row is None:
+                raise TradeSettlementNotFound
+            require_party(who, row, TradeSettlementNotFound)
+            (found,) = await _shown(session, [row])
+            return found
+
+    async def page(self, who: Principal, filters: TradeFilter) -> Sequence[TradeSettlement]:
+        """The caller's settlements, as buyer or seller, from the newest on."""
+        async with self._database.reading() as session:
+            mine = parties(who, TradeSettlementRow)
+            found = await newest(session, TradeSettlementRow, filters, *mine, at="started_at")
+            return await _shown(session, found)
+
+
+async def opened(uow: UnitOfWork, who: Principal, settlement: str) -> tuple[TradeSettlementRow, list[TradePaymentRow]]:
+    """A settlement of the caller's with its payments, locked. Raises `TradeDisputed` while it is disputed."""
+    _, row = await of_trade(uow, TradeSettlementRow, settlement, who, TradeSettlementNotFound)
+    if row.decide_by is not None:
+        raise TradeDisputed
+    return row, await payments_in(uow, row)
+
+
+async def payments_in(uow: UnitOfWork, settlement: TradeSettlementRow) -> list[TradePaymentRow]:
+    """The payments of a settlement, in their order, as they are behind the lock of its request."""
+    wanted = select(TradePaymentRow).where(TradePaymentRow.settlement == settlement.id)
+    found = await uow.session.scalars(
+        wanted.order_by(TradePaymentRow.position), execution_options={"populate_existing": True}
+    )
+    return list(found)
+
+
+async def shown(uow: UnitOfWork, settlement: TradeSettlementRow) -> TradeSettlement:
+    """A settlement as callers see it."""
+    await uow.session.flush()
+    (found,) = await _shown(uow.session, [settlement])
+    return found
+
+
+async def _shown(session: AsyncSession, settlements: Sequence[TradeSettlementRow]) -> list[TradeSettlement]:
+    """Settlements with their payments and evidence, which two statements read for all of them."""
+    names = [settlement.id for settlement in settlements]
+    paying = select(TradePaymentRow).where(TradePaymentRow.settlement.in_(names)).order_by(TradePaymentRow.position)
+    saying = select(TradeEvidenceRow).where(TradeEvidenceRow.settlement.in_(names)).order_by(TradeEvidenceRow.id)
+    payments, evidence = defaultdict(list), defaultdict(list)
+    for payment in await session.scalars(paying):
+        payments[payment.settlement].append(payment)
+    for one in await session.scalars(saying):
+        evidence[one.settlement].append(one)
+    return [settlement_view(one, payments[one.id], evidence[one.id]) for one in settlements]
+
+
+def _numbered(payments: Sequence[TradePaymentRow], number: int) -> TradePaymentRow:
+    found = next((payment for payment in payments if payment.position == number), None)
+    if found is None:
+        raise TradePaymentNotFound
+    return found
+
+
+def _by_time(payment: TradePaymentRow) -> Ending:
+    return paid(payment) if payment.state == PaymentState.DELIVERED else refunded(payment)
