@@ -227,7 +227,7 @@ def test_what_nobody_can_do_is_refused_whatever_its_query_and_without_a_tracebac
     others = (
         *(("POST", f"/v1/services/{path}") for path in ("whisper", "whisper/transcribe", "blender/render")),
         *(("POST", "/v1/payments/send"), ("GET", "/v1/services/whisper/schema"), ("GET", "/v1/state/dump")),
-        *(("GET", "/v1/trading/requests"), ("POST", "/v1/trading/requests"), ("GET", "/v1/ml-zk/circuits")),
+        ("GET", "/v1/ml-zk/circuits"),
     )
     refused = [(method, path) for _, method, path, _ in REFUSED.values()]
     with installation.client("coordinator") as client:

@@ -134,7 +134,7 @@ async def _peopled(app: TestApp, database: Any) -> StockedApp:
     stocked = StockedApp(
         app, database, admin.secret, owner.secret, _secret(miner), stranger.secret, _secret(strange_miner), narrow, {}
     )
-    stocked.known = await _things(app, stocked, (owner, stranger), miner)
+    stocked.known = await _things(app, stocked, owner, miner)
     await stocked.settled()
     return stocked
 
@@ -143,11 +143,8 @@ def _secret(miner: HandMiner) -> str:
     return str(miner.client.headers["authorization"]).removeprefix("Bearer ")
 
 
-async def _things(
-    app: TestApp, stocked: StockedApp, callers: tuple[Caller, Caller], miner: HandMiner
-) -> dict[str, str]:
+async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandMiner) -> dict[str, str]:
     """One of everything: jobs paid and at work, a file, a booked GPU, a key to spare, a webhook and a message for it."""
-    owner, stranger = callers
     body = {"kind": "embed", "input": {"texts": ["x"]}, "max_price": "0.05", "clocks": LONG}
     paid = (await owner.post("/api/v1/ai/jobs", body)).json()["id"]
     (lease,) = await miner.poll()
@@ -167,7 +164,7 @@ async def _things(
     hook = (await owner.post("/api/v1/webhooks/endpoints", {"url": "https://hooks.example/"})).json()["id"]
     sent = (await owner.post(f"/api/v1/webhooks/endpoints/{hook}/test")).json()["id"]
     await app.service("trading").seal()
-    known = await _trades(owner, stranger) | {
+    known = await _trades(owner, await app.who("seller")) | {
         "job": job,
         "attempt": lease["attempt"],
         "artifact": uploaded.json()["id"],

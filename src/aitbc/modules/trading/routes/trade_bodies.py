@@ -125,15 +125,16 @@ class MakeTradeRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class AcceptTradeMatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the agreement will be paid."""
 
-    settlement_type: SettlementType = "escrow"
-    """At once (`immediate`, 1 % fee), on delivery (`escrow`, 2 %) or by milestones (`milestone`, 2.5 %).
-    For example `escrow`."""
+    settlement_type: SettlementType | None = None
+    """At once (`immediate`, 1 % fee), on delivery (`escrow`, 2 %) or by milestones (`milestone`, 2.5 %); left out, by
+    milestones where some are named, else on delivery."""
     milestones: Milestones = []
     """For `milestone` only: what is delivered and paid one by one."""
 
     def terms(self) -> TradeTerms:
         """As the service takes it."""
-        return TradeTerms(settlement_type=self.settlement_type, milestones=tuple(self.milestones))
+        settlement_type = self.settlement_type or ("milestone" if self.milestones else "escrow")
+        return TradeTerms(settlement_type=settlement_type, milestones=tuple(self.milestones))
 
 
 class BeginTradeNegotiation(AcceptTradeMatch, frozen=True, kw_only=True, forbid_unknown_fields=True):
