@@ -234,7 +234,9 @@ def test_usage_says_what_nvml_gives_and_nothing_else(start: Start, nvml: FakeNvm
     nvml.count(1)
     pool, _ = start()
     grow = f'sed -i \'s/"energy": 1000/"energy": 43000/\' {nvml.folder}/nvml.json'
-    used = work_at(pool, f"{hold(nvml, 700, 0.6)}; {grow}").usage
+    outcome = work_at(pool, f"{hold(nvml, 700, 0.6)}; {grow}")
+    assert outcome.error is None, outcome.error
+    used = outcome.usage
     assert used["gpu_milliseconds"] == used["milliseconds"] >= 600
     assert (used["gpu_memory_peak_mib"], used["gpu_millijoules"]) == (700, 42_000)
     nvml.change(0, energy=None, fails={"nvmlDeviceGetComputeRunningProcesses": 3})

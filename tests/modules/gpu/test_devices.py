@@ -86,13 +86,14 @@ async def test_a_gpu_that_no_live_miner_of_its_owner_shows_is_neither_available_
 
 async def test_one_that_its_miner_shows_is_booked_and_called_claimed(fleet: Fleet) -> None:
     owner, buyer = await fleet.owner(), await fleet.owner(funds="10")
-    rig = await fleet.rig(owner, devices=[gpu_device("NVIDIA T4", 15_360), h100()], device="gpu", gpu_models=[H100])
+    offer: dict[str, Any] = {"device": "gpu", "gpu_models": [H100], "region": "bookable"}
+    rig = await fleet.rig(owner, devices=[gpu_device("NVIDIA T4", 15_360), h100()], **offer)
     made = await listed(owner, rig, memory_gb=80)
     assert (made["status"], made["status_reason"], made["hardware"]) == ("available", None, "claimed")
     found = (await buyer.get(f"{GPU}/listings", model="H100", available="true")).json()["data"]
     assert {one["id"]: one["hardware"] for one in found}[made["id"]] == "claimed"
     assert (await fleet.see(owner, rig))["hardware"] == "claimed"
-    quote = await eligible(fleet, buyer, 1, gpu_model="H100", device="gpu")
+    quote = await eligible(fleet, buyer, 1, gpu_model="H100", device="gpu", region="bookable")
     how = {one["filter"]: one["hardware"] for one in quote["filters"]}
     assert (how["gpu_model"], how["device"], how["kind"]) == ("claimed", "claimed", None)
     booking = await book(buyer, made["id"])
