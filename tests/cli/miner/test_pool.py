@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,11 +22,12 @@ def ignore(_: Progress) -> None:
     """Nobody listens."""
 
 
-def test_start_tells_which_kinds_are_usable_and_why_others_are_not(
+def test_a_check_tells_which_kinds_are_usable_and_why_others_are_not(
     runner: asyncio.Runner, open_pool: Callable[..., ExecutorPool]
 ) -> None:
-    pool = open_pool({"embed": {}, "command": {"programs": {"x": ["relative"]}}, "chat": {}})
-    statuses = runner.run(pool.start())
+    kinds: dict[str, Any] = {"embed": {}, "command": {"programs": {"x": ["relative"]}}, "chat": {}}
+    pool = open_pool(kinds)
+    statuses = {kind: runner.run(pool.check(kind)) for kind in kinds}
     assert statuses["embed"].usable
     assert statuses["embed"].detail["models"] == ["wordllama-256"]
     assert (statuses["embed"].memory_bytes or 0) > 20 * 1024 * 1024

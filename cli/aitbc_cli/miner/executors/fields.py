@@ -1,6 +1,5 @@
 """Checks of fields that come from outside: each answers the value with its type, or says what is wrong with it."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,15 +37,6 @@ def read_integer(value: Any, name: str, *, least: int, most: int) -> int:
     """An integer within the bounds; true and false are not numbers."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise FieldError(f"{name} must be an integer.")
-    if not least <= value <= most:
-        raise FieldError(f"{name} must be from {least} to {most}.")
-    return value
-
-
-def read_number(value: Any, name: str, *, least: float, most: float) -> float:
-    """A finite number within the bounds; true and false are not numbers."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise FieldError(f"{name} must be a number.")
     if not least <= value <= most:
         raise FieldError(f"{name} must be from {least} to {most}.")
     return value

@@ -62,10 +62,6 @@ class ExecutorPool:
         self._workers: set[WorkerProcess] = set()
         self._stopped = False
 
-    async def start(self) -> dict[str, KindStatus]:
-        """Try every kind once, one after the other, and keep the warmed workers."""
-        return {kind: await self.check(kind) for kind in self._kinds}
-
     async def check(self, kind: str) -> KindStatus:
         """Try a kind with a first small piece of work; a kind that failed may be checked again later."""
         started = time.monotonic()

@@ -137,43 +137,39 @@ class TradeSettlements:
                 raise TradePaymentNotOpen
             return await uow.answer(once, await shown(uow, row))
 
-    @retrying
     async def confirm(self, who: Principal, settlement: str, number: int, once: IdempotencyKey) -> TradeSettlement:
         """Pay a payment: the buyer has what it is for, whether or not the seller said so. Repeating it is harmless.
 
         Raises `TradeSettlementNotFound`, `TradePaymentNotFound`, `TradePaymentNotOpen`, `TradeDisputed`, `NotYourSide`.
         """
-        async with self._database.unit_of_work() as uow:
-            if (earlier := await uow.replay(once, TradeSettlement)) is not None:
-                return earlier
-            row, payments = await opened(uow, who, settlement)
-            if row.buyer != who.account:
-                raise NotYourSide
-            payment = _numbered(payments, number)
-            if payment.state in UNPAID:
-                await end_payments(uow, row, payments, [paid(payment)])
-                await uow.audit(who.account, who.key, "trade.confirm", row.id, payment=number)
-            elif payment.state != PaymentState.PAID:
-                raise TradePaymentNotOpen
-            return await uow.answer(once, await shown(uow, row))
+        return await self._end(who, settlement, number, once, PaymentState.PAID)
 
-    @retrying
     async def refund(self, who: Principal, settlement: str, number: int, once: IdempotencyKey) -> TradeSettlement:
         """Give a payment back to the buyer, the seller's part. Repeating it is harmless.
 
         Raises `TradeSettlementNotFound`, `TradePaymentNotFound`, `TradePaymentNotOpen`, `TradeDisputed`, `NotYourSide`.
         """
+        return await self._end(who, settlement, number, once, PaymentState.REFUNDED)
+
+    @retrying
+    async def _end(
+        self, who: Principal, settlement: str, number: int, once: IdempotencyKey, end: PaymentState
+    ) -> TradeSettlement:
+        """End a payment: the buyer pays it, the seller gives it back."""
         async with self._database.unit_of_work() as uow:
             if (earlier := await uow.replay(once, TradeSettlement)) is not None:
                 return earlier
             row, payments = await opened(uow, who, settlement)
-            if row.seller != who.account:
+            is_paid = end == PaymentState.PAID
+            if who.account != (row.buyer if is_paid else row.seller):
                 raise NotYourSide
             payment = _numbered(payments, number)
             if payment.state in UNPAID:
-                await end_payments(uow, row, payments, [refunded(payment)])
-                await uow.audit(who.account, who.key, "trade.refund", row.id, payment=number)
-            elif payment.state != PaymentState.REFUNDED:
+                await end_payments(uow, row, payments, [paid(payment) if is_paid else refunded(payment)])
+                await uow.audit(
+                    who.account, who.key, f"trade.{'confirm' if is_paid else 'refund'}", row.id, payment=number
+                )
+            elif payment.state != end:
                 raise TradePaymentNotOpen
             return await uow.answer(once, await shown(uow, row))
 
