@@ -69,8 +69,8 @@ class Pair:
 
     def note(self, name: str) -> list[str]:
         """What the module noted, waited for, and then forgotten."""
-        path, end = self.folder / name, time.monotonic() + 5
-        while not path.exists():
+        path, end = self.folder / name, time.monotonic() + 15
+        while not (path.exists() and path.read_text().endswith("\n")):  # it is made a moment before it is written
             assert time.monotonic() < end, f"no note {name}"
             time.sleep(0.02)
         lines = path.read_text().splitlines()
