@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy import delete, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
+from aitbc.kernel.database.totals import total
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
@@ -113,13 +114,13 @@ class Uploads:
         """What is left of the quota. Raises `TooManyUploads`, and `ArtifactQuotaExceeded` for more than that."""
         own = _own(owner, attempt)
         uploading = func.count().filter(ArtifactRow.digest == UPLOADING)
-        used = select(func.coalesce(func.sum(ArtifactRow.bytes), 0), func.count(), uploading).where(own)
-        total, count, under_way = (await uow.session.execute(used)).one()
+        used = select(total(ArtifactRow.bytes), func.count(), uploading).where(own)
+        stored, count, under_way = (await uow.session.execute(used)).one()
         if under_way >= self._settings.uploads_per_account:
             raise TooManyUploads(headers={"Retry-After": "1"})
         if attempt is not None and count >= ATTEMPT_FILES_MAX:
             raise ArtifactQuotaExceeded(f"An attempt may deliver {ATTEMPT_FILES_MAX} artifacts.")
-        left = self._settings.artifact_quota_bytes - int(total)
+        left = self._settings.artifact_quota_bytes - stored
         if announced is not None and announced > left:
             # It may be what is stored already, sent again since the answer was lost: one such at a time may come.
             same_size = select(func.count()).where(own, ArtifactRow.bytes == announced)
@@ -154,11 +155,9 @@ class Uploads:
                 await uow.session.scalars(select(ArtifactRow).where(own, ArtifactRow.digest == digest).limit(1))
             ).first()
             if row is None:
-                used = select(func.coalesce(func.sum(ArtifactRow.bytes), 0)).where(own, ~upload)
-                if (
-                    int((await uow.session.execute(used)).scalar_one()) + file.size
-                    > self._settings.artifact_quota_bytes
-                ):
+                used = select(total(ArtifactRow.bytes)).where(own, ~upload)
+                stored = (await uow.session.execute(used)).scalar_one()
+                if stored + file.size > self._settings.artifact_quota_bytes:
                     raise self._quota_exceeded()
                 row = await uow.session.get(ArtifactRow, artifact)
                 if row is None:  # the clock was set so far ahead that a sweep took it for abandoned

@@ -9,6 +9,7 @@ from sqlalchemy import func, select, text, tuple_
 from aitbc.kernel.crypto.signing import Key
 from aitbc.kernel.database.batcher import Batcher
 from aitbc.kernel.database.retry import retry
+from aitbc.kernel.database.totals import total
 from aitbc.kernel.database.unit_of_work import Connection, Database
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import AppError
@@ -140,12 +141,12 @@ class Ledger:
     async def earnings(self, miners: Sequence[str], since: datetime | None) -> Sequence[Earnings]:
         """What each of these miners was paid, over all its receipts or those since a time; in the order asked."""
         known = [miner for miner in miners if ids.is_id("mnr", miner)]
-        summed = (ReceiptRow.miner, func.count(), func.sum(ReceiptRow.earned_units))
+        summed = (ReceiptRow.miner, func.count(), total(ReceiptRow.earned_units))
         query = select(*summed).where(ReceiptRow.miner.in_(known)).group_by(ReceiptRow.miner)
         if since is not None:
             query = query.where(ReceiptRow.issued_at >= since)
         async with self._database.reading() as session:
-            found = {miner: (jobs, int(earned)) for miner, jobs, earned in await session.execute(query)}
+            found = {miner: (jobs, earned) for miner, jobs, earned in await session.execute(query)}
         zero = (0, 0)
         return [
             Earnings(miner=miner, jobs=found.get(miner, zero)[0], earned_units=found.get(miner, zero)[1])

@@ -8,10 +8,11 @@ from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.telemetry.metrics import gauge
 
-HOLDS = "SELECT count(*) AS holds, coalesce(sum(amount_units), 0) AS units FROM trading.holds WHERE state = 'open'"
+HOLDS = "SELECT count(*) FROM trading.holds WHERE state = 'open'"
 DRIFT = """
-SELECT abs(coalesce(sum(balance_units), 0)) AS balances,
-       abs(coalesce(sum(held_units), 0) - coalesce(sum(balance_units) FILTER (WHERE purpose = 'escrow'), 0)) AS escrow
+SELECT abs(coalesce(sum(balance_units), 0))::bigint AS balances,
+       abs(coalesce(sum(held_units), 0) - coalesce(sum(balance_units) FILTER (WHERE purpose = 'escrow'), 0))::bigint
+           AS escrow
 FROM trading.accounts"""
 UNSEALED = "SELECT count(*) FROM trading.unsealed"
 HEAD = "SELECT height, sealed_at FROM trading.blocks ORDER BY height DESC LIMIT 1"
@@ -20,14 +21,13 @@ HEAD = "SELECT height, sealed_at FROM trading.blocks ORDER BY height DESC LIMIT 
 async def measure(database: Database) -> Sequence[Metric]:
     """The figures of the ledger, from its tables."""
     async with database.raw() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-        holds = await connection.fetchrow(HOLDS)
+        holds = await connection.fetchval(HOLDS)
         drift = await connection.fetchrow(DRIFT)
         unsealed = await connection.fetchval(UNSEALED)
         head = await connection.fetchrow(HEAD)
-    assert holds is not None
     assert drift is not None
     found = [
-        _of("aitbc_ledger_holds", "Holds that are open.", holds["holds"]),
+        _of("aitbc_ledger_holds", "Holds that are open.", holds),
         _of("aitbc_ledger_drift", "Minor units by which the ledger disagrees with itself; must be 0.", sum(drift)),
         _of("aitbc_ledger_unsealed", "Records that wait for a block.", unsealed),
     ]

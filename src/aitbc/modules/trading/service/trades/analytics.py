@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from msgspec import Struct
 from sqlalchemy import case, distinct, func, select
 
+from aitbc.kernel.database.totals import total
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.json_schema import one_of
@@ -78,9 +79,9 @@ class TradeFigures:
             completed_trades=completed,
             failed_trades=failed,
             cancelled_trades=cancelled,
-            volume=render(int(volume)),
-            average_value=render(int(volume) // completed) if completed else None,
-            fees=render(int(fees)),
+            volume=render(volume),
+            average_value=render(volume // completed) if completed else None,
+            fees=render(fees),
             active_buyers=signed[1],
             active_sellers=signed[2],
             disputed_trades=disputed,
@@ -105,11 +106,11 @@ def _signed(since: datetime) -> Any:
 def _ended(since: datetime) -> Any:
     states = [func.count().filter(TradeAgreementRow.state == state) for state in ("completed", "failed", "cancelled")]
     completed = case((TradeAgreementRow.state == "completed", TradeAgreementRow.price_units), else_=0)
-    volume = func.coalesce(func.sum(completed), 0)
+    volume = total(completed)
     return select(*states, volume).where(TradeAgreementRow.ended_at >= since)
 
 
 def _settled(since: datetime) -> Any:
-    fees = func.coalesce(func.sum(TradeSettlementRow.fee_units), 0)
+    fees = total(TradeSettlementRow.fee_units)
     disputed = func.count().filter(TradeSettlementRow.disputed_by.is_not(None))
     return select(fees, disputed).where(TradeSettlementRow.ended_at >= since)

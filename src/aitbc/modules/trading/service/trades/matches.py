@@ -9,6 +9,7 @@ from sqlalchemy import Select, func, select
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.retry import retry, retrying
+from aitbc.kernel.database.totals import total
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
@@ -213,7 +214,7 @@ async def _named(uow: UnitOfWork, name: str, request: str) -> bool:
 
 
 async def _reputations(uow: UnitOfWork, accounts: set[str]) -> dict[str, int]:
-    counted = select(TradeFeedbackRow.reviewed, func.count(), func.sum(TradeFeedbackRow.rating))
+    counted = select(TradeFeedbackRow.reviewed, func.count(), total(TradeFeedbackRow.rating))
     grouped = counted.where(TradeFeedbackRow.reviewed.in_(accounts)).group_by(TradeFeedbackRow.reviewed)
     found = {account: reputation(ratings, stars) for account, ratings, stars in await uow.session.execute(grouped)}
     return {account: found.get(account, reputation(0, 0)) for account in accounts}
