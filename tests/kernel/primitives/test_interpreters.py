@@ -1,4 +1,7 @@
-"""Waits end alike on each Python: they are tested on the one that runs the tests, and on every newer one that is there."""
+"""Waits end alike on each Python: they are tested on the one that runs the tests, and on every newer one that is there.
+
+`make test` runs what is plain Python there, `make test-all` everything that waits, with the packages of that Python.
+"""
 
 import os
 import shutil
@@ -8,11 +11,20 @@ from pathlib import Path
 
 import pytest
 
+from tests.scale import FULL
+
 HERE = Path(__file__)
 ROOT = HERE.parents[3]
 WAITS = HERE.with_name("test_tasks.py")
 """Its subject and what it needs are plain Python, so that any interpreter can run it with our packages."""
 NEWER = ("3.11", "3.12", "3.13", "3.14")
+WAITING = (
+    *("tests/kernel/primitives/test_tasks.py", "tests/kernel/events", "tests/kernel/database", "tests/kernel/identity"),
+    *("tests/modules/ai/test_followers.py", "tests/cli/miner/test_streaming.py"),
+    *("tests/server/webhooks", "tests/server/cluster", "tests/server/asgi"),
+)
+"""All that is asynchronous below the modules, and what streams."""
+INSTALLING_SECONDS = 1800
 OPTIONS = (
     "-q",
     "-k",
@@ -57,6 +69,37 @@ def test_waits_end_on_this_interpreter(version: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
     assert "no tests ran" not in done.stdout
+
+
+def installed(program: str, checkout: Path) -> str:
+    """Why the packages of this checkout cannot be installed for a Python; empty once they are."""
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    for name in listing.stdout.decode().split("\0"):
+        if name and (ROOT / name).is_file():
+            (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, checkout / name)
+    environment = {**os.environ, "PYTHON": program}
+    words = [str(checkout / ".ci/setup"), "dev"]
+    done = subprocess.run(
+        words, env=environment, cwd=checkout, capture_output=True, text=True, timeout=INSTALLING_SECONDS
+    )
+    return "" if done.returncode == 0 else done.stderr[-500:]
+
+
+@pytest.mark.skipif(not FULL, reason="make test-all: installs all packages for each newer Python")
+@pytest.mark.timeout(2 * INSTALLING_SECONDS)
+@pytest.mark.parametrize("version", [version for version in NEWER if version != "3.11"])
+def test_all_that_waits_passes_on_this_interpreter(version: str, tmp_path: Path) -> None:
+    program = interpreter(version)
+    if program is None:
+        pytest.skip(f"Python {version} is not installed")
+    lacking = installed(program, tmp_path)
+    if lacking:
+        pytest.skip(f"the packages cannot be installed for Python {version}: {lacking}")
+    words = [str(tmp_path / ".venv/bin/pytest"), "-q", "-n", "0", *WAITING]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "TEST_ALL"))}
+    done = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-1000:]
 
 
 def test_the_one_that_runs_the_tests_is_among_them() -> None:
