@@ -101,8 +101,7 @@ def _events(modules: Sequence[Module]) -> str:
             event_handlers = [
                 f"{other.name} (`{other.handles[event].__name__}`)" for other in modules if event in other.handles
             ]
-            if event.concerns is not None:
-                event_handlers.append(f"webhooks of its `{event.concerns}`")
+            event_handlers += [f"webhooks of its `{field}`" for field in event.concerns]
             meaning = (event.__doc__ or "").strip().splitlines()[0]
             rows.append([f"`{event.kind}`", ", ".join(event_handlers) or "nobody yet", meaning])
     return _table(["event", "handled by", "what it says"], rows)

@@ -138,7 +138,7 @@ class ParcelArrived(Event, frozen=True, kw_only=True):
     """A parcel arrived: the event of a module that knows nothing of webhooks."""
 
     kind = "parcels.parcel_arrived"
-    concerns = "owner"
+    concerns = ("owner",)
     parcel: str
     owner: str
 
@@ -210,7 +210,7 @@ def test_what_is_told_is_declared_by_the_events_and_says_what_it_may() -> None:
             """An event about nobody."""
 
             kind = "probe.odd"
-            concerns = "nobody"
+            concerns = ("nobody",)
 
 
 # Secrets --------------------------------------------------------------------------------------------------------------

@@ -23,8 +23,8 @@ class Event(Struct, frozen=True, kw_only=True):
     """Something that happened, published to other modules. Carries ids and plain values; delivery is not ordered."""
 
     kind: ClassVar[str]
-    concerns: ClassVar[str | None] = None
-    """The field with the account that gets this event as a webhook; none for an internal event."""
+    concerns: ClassVar[tuple[str, ...]] = ()
+    """The fields with the accounts that get this event as a webhook; none for an internal event."""
     is_critical: ClassVar[bool] = False
     """Whether it is never given up: one that money waits for is retried until it is delivered, and raises an alarm."""
     registry: ClassVar[dict[str, type["Event"]]] = {}
@@ -34,8 +34,9 @@ class Event(Struct, frozen=True, kw_only=True):
         kind = cls.__dict__.get("kind")
         if not isinstance(kind, str) or kind.count(".") != 1:
             raise TypeError(f"{cls.__name__} must state its kind as 'module.thing_done'")
-        if cls.concerns is not None and cls.concerns not in cls.__annotations__:
-            raise TypeError(f"{cls.__name__} has no field {cls.concerns} with the account that it concerns")
+        for field in cls.concerns:
+            if field not in cls.__annotations__:
+                raise TypeError(f"{cls.__name__} has no field {field} with an account that it concerns")
         other = Event.registry.get(kind)
         if other is not None and other.__qualname__ != cls.__qualname__:
             raise TypeError(f"the kind {kind} belongs to {other.__qualname__}")

@@ -16,7 +16,7 @@ class JobSucceeded(Event, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "ai.job_succeeded"
     is_critical: ClassVar[bool] = True
-    concerns: ClassVar[str] = "payer"
+    concerns: ClassVar[tuple[str, ...]] = ("payer",)
     hold: str
     job: str
     attempt: str
@@ -55,7 +55,7 @@ class JobClosed(Event, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "ai.job_closed"
     is_critical: ClassVar[bool] = True
-    concerns: ClassVar[str] = "account"
+    concerns: ClassVar[tuple[str, ...]] = ("account",)
     job: str
     hold: str
     state: str

@@ -44,7 +44,7 @@ log = structlog.get_logger("aitbc.webhooks")
 
 def published_types() -> dict[str, type[Event]]:
     """The event types that are sent to webhooks: those that concern an account."""
-    return {kind: event for kind, event in sorted(Event.registry.items()) if event.concerns is not None}
+    return {kind: event for kind, event in sorted(Event.registry.items()) if event.concerns}
 
 
 def message(kind: str, at: datetime, data: Any) -> str:
@@ -69,7 +69,7 @@ class FanOut:
 
     async def receive(self, events: Sequence[tuple[UUID, Event]]) -> None:
         """Write the deliveries of these events: all or none, and none twice."""
-        concerned = [(id_, event, account) for id_, event in events if (account := _account_of(event)) is not None]
+        concerned = [(id_, event, account) for id_, event in events for account in _accounts_of(event)]
         if not concerned:
             return
         async with self._database.raw(writes=True) as connection:
@@ -117,10 +117,9 @@ class FanOut:
                 await self._task
 
 
-def _account_of(event: Event) -> UUID | None:
-    assert event.concerns is not None
-    account = getattr(event, event.concerns)
-    return ids.decode("acct", account) if ids.is_id("acct", account) else None
+def _accounts_of(event: Event) -> set[UUID]:
+    named = (getattr(event, field) for field in event.concerns)
+    return {ids.decode("acct", account) for account in named if ids.is_id("acct", account)}
 
 
 async def _insert_deliveries(connection: Connection, deliveries: Sequence[tuple[UUID, UUID, Event]]) -> None:
