@@ -187,6 +187,7 @@ def test_agents_trade_from_the_request_to_the_settlement(installation: Installat
     seller, key = installation.resident("seller")
     installation.fund("1")
     offer = {"trade_type": "compute_resources", "title": "An H100", "price": "0.5", "specifications": {"vram_gb": 80}}
+    offer |= {"capacity": 2}
     assert installation.ours("POST", "trading/offers", offer, key=key)["state"] == "open"
     asked = {
         "buyer_agent_id": "agent_7",
@@ -217,7 +218,7 @@ def test_agents_trade_from_the_request_to_the_settlement(installation: Installat
         agree = {"agreement_id": "agree_1", "match_id": "match_1", "settlement_type": "immediate", "total_price": 0.5}
         assert client.post("/v1/trading/agreements", json=agree | {"total_price": 0.4}).status_code == 422
         assert (
-            client.post("/v1/trading/agreements", json=agree | {"settlement_type": "subscription"}).status_code == 501
+            client.post("/v1/trading/agreements", json=agree | {"settlement_type": "subscription"}).status_code == 422
         )
         agreed = client.post("/v1/trading/agreements", json=agree)
         assert agreed.status_code == 201 and agreed.json()["status"] == "agreed", agreed.text
@@ -238,9 +239,20 @@ def test_agents_trade_from_the_request_to_the_settlement(installation: Installat
             assert (answer.status_code, answer.json()["code"]) == (404, code)
         for wrong in ({"type": "trading", "action": "odd"}, {"type": "odd", "action": "match"}, {"action": "request"}):
             assert client.post("/v1/transactions", json=wrong).status_code in (400, 422)
+        asked_again = asked | {"request_id": "weekly", "budget_range": {}}
+        assert client.post("/v1/trading/requests", json=asked_again).status_code == 201
+        weekly = {"type": "trading", "action": "match", "request_id": "weekly", "seller_agent_id": seller}
+        match_id = client.post("/v1/transactions", json=weekly).json()["transaction_id"]
+        by_time = {"match_id": match_id, "settlement_type": "subscription"}
+        for schedule, status in (({"periods": 1, "period_hours": 1}, 422), ({"periods": 2, "period_hours": 168}, 201)):
+            answer = client.post("/v1/trading/agreements", json=by_time | {"payment_schedule": schedule})
+            assert answer.status_code == status, answer.text
+        assert answer.json()["settlement_type"] == "subscription"
     with installation.client("coordinator") as client:
         assert client.get(f"/v1/trading/requests/{request}").json()["status"] == "completed"
-        assert client.post("/v1/trading/simulate-match", json=asked).status_code == 501
+        simulated = client.post("/v1/trading/simulate-match", json=asked).json()
+        assert (simulated["matches_found"], simulated["best_matches"]) == (0, []), "both places are taken"
+        assert client.get("/v1/trading/agents/agent_7/summary").status_code == 501
 
 
 def test_limits_are_limits(installation: Installation) -> None:

@@ -24,6 +24,7 @@ PRICE = Column("PRICE", "price", "number")
 OFFER = (*columns("id", "state", "trade_type", "title"), PRICE, *columns("available", "valid_until"))
 REQUEST = columns("id", "state", "trade_type", "title", "budget_min", "budget_max", "expires_at")
 MATCH = (*columns("id", "state", "score"), PRICE, *columns("request", "offer", "expires_at"))
+PREVIEW = (*columns("offer", "score"), PRICE, *columns("title", "seller"))
 NEGOTIATION = (*columns("id", "state", "round"), PRICE, *columns("proposed_by", "match", "answer_by"))
 AGREEMENT = (*columns("id", "state"), PRICE, *columns("settlement_type", "title", "settle_by"))
 SETTLEMENT = columns("id", "state", "total", "fee", "net", "refunded", "disputed", "agreement")
@@ -101,12 +102,15 @@ def request(
     spec: Specs = None,
     region: Annotated[list[str] | None, typer.Option("--region", help="Where it should be; repeatable.")] = None,
 ) -> None:
-    """Ask for something; `aitbc trade match` then finds the offers that fit."""
+    """Ask for something; `aitbc trade match` then finds the offers that fit. A dry run shows them beforehand."""
     body = {"trade_type": trade_type, "title": title, "budget_min": budget_min, "specifications": _specs(spec)}
     body |= {"preferred_regions": region or []}
     if budget_max is not None:
         body["budget_max"] = budget_max
-    call.out.one(call.change("POST", f"{PATH}/requests", body), REQUEST)
+    if call.dry_run:
+        call.out.rows(call.api.post(f"{PATH}/requests/preview", body, natural=True)["data"], PREVIEW, name="offer")
+    else:
+        call.out.one(call.change("POST", f"{PATH}/requests", body), REQUEST)
 
 
 @command(app, "match", examples=["aitbc trade match treq_01…"], changes=True, ends=[NOT_FOUND])
@@ -124,6 +128,7 @@ def match(
     examples=[
         "aitbc trade accept tmat_01…",
         "aitbc trade accept tmat_01… --settle milestone --milestone half=1 --milestone rest=1",
+        "aitbc trade accept tmat_01… --settle subscription --periods 12 --period-hours 720",
         "aitbc trade accept tneg_01…",
     ],
     changes=True,
@@ -132,14 +137,17 @@ def match(
 def accept(
     call: Call,
     identity: Annotated[str, typer.Argument(metavar="ID", help="A match, tmat_…, or a negotiation, tneg_…")],
-    settle: Annotated[str, typer.Option("--settle", help="immediate, escrow or milestone.")] = "escrow",
+    settle: Annotated[str, typer.Option("--settle", help="immediate, escrow, milestone or subscription.")] = "escrow",
     milestone: Annotated[list[str] | None, typer.Option("--milestone", help="NAME=SHARE; repeatable.")] = None,
+    periods: Annotated[int | None, typer.Option("--periods", help="Of a subscription: 2 to 20.")] = None,
+    period_hours: Annotated[int | None, typer.Option("--period-hours", help="How long each of them is.")] = None,
 ) -> None:
     """Take a match at its price, or the price that the other side of a negotiation named."""
     kind = _kind(identity)
     path = f"{PATH}/{LISTS[kind]}/{part(identity)}"
     shares = [{"name": name, "share": round(share)} for name, share in _specs(milestone).items()]
-    body = {"settlement_type": settle, "milestones": shares} if kind == "tmat" else None
+    terms = {"settlement_type": settle, "milestones": shares, "periods": periods, "period_hours": period_hours}
+    body = terms if kind == "tmat" else None
     call.out.one(call.change("POST", f"{path}/accept", body, look=path), AGREEMENT)
 
 
@@ -211,6 +219,13 @@ def confirm(call: Call, settlement: Settled, payment: Payment = 1) -> None:
 def refund(call: Call, settlement: Settled, payment: Payment = 1) -> None:
     """Give a payment back, as the seller."""
     _on_payment(call, settlement, "refund", payment)
+
+
+@command(app, "stop", examples=["aitbc trade stop tset_01…"], changes=True, ends=[NOT_FOUND])
+def stop(call: Call, settlement: Settled) -> None:
+    """End a subscription after the period that goes on; either side may."""
+    path = f"{PATH}/settlements/{part(settlement)}"
+    call.out.one(call.change("POST", f"{path}/stop", look=path), SETTLEMENT)
 
 
 @command(app, "dispute", examples=["aitbc trade dispute tset_01… 'Only half of it.'"], changes=True, ends=[NOT_FOUND])

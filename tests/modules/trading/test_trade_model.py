@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from hypothesis import settings
@@ -15,6 +15,7 @@ from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import clock
+from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.money import share, split
 from aitbc.modules.trading.models.trades.life import TERMS
@@ -26,6 +27,7 @@ from tests.modules.trading.make import ADMIN, person, require_sound, sql, tradin
 NONE = IdempotencyKey.NONE
 picks = st.integers(0, 1000)
 HOURS = (1, 3, 25, 169)
+PERIOD_HOURS = 24
 SUMS = """
 SELECT count(*) FROM trading.trade_settlements s JOIN trading.trade_agreements a ON a.id = s.agreement
 JOIN trading.trade_requests r ON r.id = a.request JOIN trading.trade_matches m ON m.id = a.match
@@ -53,8 +55,17 @@ class Settled(Struct):
     type: str
     amounts: list[int]
     states: list[str]
+    started_at: datetime
     disputed: bool = False
     was_disputed: bool = False
+    disputed_at: datetime | None = None
+
+    def not_begun(self, at: datetime | None) -> list[int]:
+        """Which unpaid periods of a subscription begin at a time or later."""
+        assert at is not None
+        begins = [self.started_at + number * timedelta(hours=PERIOD_HOURS) for number in range(len(self.states))]
+        unpaid = [number for number, state in enumerate(self.states) if state in ("held", "delivered")]
+        return [number for number in unpaid if self.type == "subscription" and begins[number] >= at]
 
 
 class TradeModel(RuleBasedStateMachine):
@@ -106,7 +117,8 @@ class TradeModel(RuleBasedStateMachine):
                 settlement_type="milestone",
                 milestones=(Milestone(name="a", share=1 + kind % 5), Milestone(name="b", share=3)),
             ),
-        )[kind % 3]
+            TradeTerms.subscription(3, PERIOD_HOURS),
+        )[kind % 4]
         offer = PlaceTradeOffer(trade_type="ai_power", title=title, price_units=price)
         offered = self.run(service.trade_offers.place(self.people[seller], offer, NONE))
         asked = self.run(
@@ -136,7 +148,7 @@ class TradeModel(RuleBasedStateMachine):
             return
         (settlement, *_) = self.run(self.processes[0].trade_settlements.page(self.people[buyer], TradeFilter(limit=1)))
         amounts = split(price, [one.share for one in terms.milestones] or [1])
-        made = Settled(settlement.id, buyer, seller, terms.settlement_type, amounts, ["held"] * len(amounts))
+        made = Settled(settlement.id, buyer, seller, terms.settlement_type, amounts, ["held"] * len(amounts), now())
         self.available[buyer] -= price
         self.held[buyer] += price
         self.settlements.append(made)
@@ -156,7 +168,8 @@ class TradeModel(RuleBasedStateMachine):
         known = number <= len(one.amounts) and not one.disputed
         state = one.states[number - 1] if known else ""
         finals = {"deliver": "delivered", "confirm": "paid", "refund": "refunded"}
-        assert done == (state in ("held", "delivered", finals[what])), (what, state)
+        delivers = what != "deliver" or one.type != "subscription"
+        assert done == (delivers and state in ("held", "delivered", finals[what])), (what, state)
         if done and what == "deliver":
             one.states[number - 1] = "delivered"
         elif done and state in ("held", "delivered"):
@@ -171,11 +184,25 @@ class TradeModel(RuleBasedStateMachine):
         begun = self.done(service.trade_disputes.begin(self.people[one.buyer], one.id, "why", NONE))
         assert begun == (bool(unpaid) and not one.was_disputed)
         one.disputed, one.was_disputed = one.disputed or begun, one.was_disputed or begun
+        one.disputed_at = now() if begun else one.disputed_at
         if decides:
             decided = self.done(service.trade_disputes.decide(ADMIN, one.id, points, "so", NONE))
             assert decided == one.disputed
             if decided:
                 self._divide(one, points)
+
+    @rule(which=picks, process=picks, by_seller=st.booleans())
+    def stop(self, which: int, process: int, by_seller: bool) -> None:
+        """A subscription ends: what later periods cost goes back."""
+        if not self.settlements:
+            return
+        one = self.settlements[which % len(self.settlements)]
+        who = self.people[one.seller if by_seller else one.buyer]
+        stopped = self.done(self.processes[process % 2].trade_settlements.stop(who, one.id, NONE))
+        assert stopped == (one.type == "subscription" and not one.disputed)
+        if stopped:
+            for ahead in one.not_begun(now()):
+                self._end(one, ahead, 0)
 
     @rule(hours=st.sampled_from(HOURS), process=picks)
     def wait(self, hours: int, process: int) -> None:
@@ -187,12 +214,15 @@ class TradeModel(RuleBasedStateMachine):
         for one in self.settlements:
             shown = self.run(service.trade_settlements.one(self.people[one.buyer], one.id))
             if one.disputed and not shown.disputed:
+                for ahead in one.not_begun(one.disputed_at):
+                    self._end(one, ahead, 0)
                 self._divide(one, 5_000)
             for at, payment in enumerate(shown.payments):
                 before = one.states[at]
                 if before in ("held", "delivered") and payment.state != before:
-                    assert payment.state == {"held": "refunded", "delivered": "paid"}[before] and not one.disputed
-                    self._end(one, at, one.amounts[at] if before == "delivered" else 0)
+                    by_time = one.type == "subscription" or before == "delivered"
+                    assert payment.state == ("paid" if by_time else "refunded") and not one.disputed
+                    self._end(one, at, one.amounts[at] if by_time else 0)
 
     def _divide(self, one: Settled, points: int) -> None:
         one.disputed = False

@@ -11,6 +11,7 @@ from tests.modules.trading.trades import OFFER, REQUEST, a_market
 
 ESCROW = {"settlement_type": "escrow"}
 IMMEDIATE = {"settlement_type": "immediate"}
+WEEKS = {"periods": 3, "period_hours": 168}
 HALVES = {
     "settlement_type": "milestone",
     "milestones": [{"name": "first", "share": 1}, {"name": "second", "share": 2}],
@@ -99,6 +100,61 @@ async def test_milestones_add_up_and_each_is_paid_once(empty: Target) -> None:
             )
 
 
+async def test_a_subscription_is_paid_as_time_goes_by_and_stops_for_the_rest(empty: Target) -> None:
+    async with a_market(empty) as market:
+        settlement = await market.settle(WEEKS)
+        path = f"/settlements/{settlement['id']}"
+        assert [one["amount"] for one in settlement["payments"]] == ["3.33333334", "3.33333333", "3.33333333"]
+        assert settlement["fee_basis_points"] == 150
+        assert await market.refused("seller", f"{path}/deliver", {}) == (409, "trade_payment_not_open")
+        clock.move(timedelta(days=7, seconds=1))
+        await market.trading.expire_holds()
+        await market.trading.end_trades()
+        going_on = await market.get("seller", path)
+        assert [one["state"] for one in going_on["payments"]] == ["paid", "held", "held"]
+        assert await market.refused("stranger", f"{path}/stop") == (404, "trade_settlement_not_found")
+        stopped = await market.post("buyer", f"{path}/stop")
+        assert stopped["state"] == "settling" and stopped["refunded"] == "3.33333333"
+        assert [one["state"] for one in stopped["payments"]] == ["paid", "held", "refunded"]
+        assert await market.post("buyer", f"{path}/stop") == stopped
+        clock.move(timedelta(days=7))
+        await market.trading.end_trades()
+        ended = await market.get("buyer", path)
+        assert ended["state"] == "completed" and [one["state"] for one in ended["payments"]] == [
+            *("paid", "paid", "refunded")
+        ]
+        escrow = await market.settle(ESCROW)
+        assert await market.refused("buyer", f"/settlements/{escrow['id']}/stop") == (409, "trade_no_subscription")
+
+
+async def test_periods_that_had_not_begun_when_a_dispute_did_go_back(empty: Target) -> None:
+    async with a_market(empty) as market:
+        settlement = await market.settle(WEEKS)
+        path = f"/settlements/{settlement['id']}"
+        await market.post("buyer", f"{path}/dispute", {"reason": "It never answers"})
+        clock.move(timedelta(days=7, seconds=1))
+        await market.trading.end_trades()
+        ended = await market.get("seller", path)
+        assert [one["state"] for one in ended["payments"]] == ["divided", "refunded", "refunded"]
+
+
+async def test_terms_of_a_subscription_that_do_not_fit_are_refused(empty: Target) -> None:
+    async with a_market(empty) as market:
+        match = await market.match(offer={"price": "0.00000002"})
+        accept = f"/matches/{match['id']}/accept"
+        for wrong in (
+            {"settlement_type": "subscription"},
+            {"periods": 3},
+            {"period_hours": 3},
+            WEEKS | {"settlement_type": "escrow"},
+            WEEKS | {"milestones": [{"name": "all", "share": 1}]},
+            WEEKS,
+        ):
+            assert await market.refused("buyer", accept, wrong) == (422, "trade_periods_do_not_fit"), wrong
+        assert (await market.refused("buyer", accept, WEEKS | {"periods": 21}))[0] == 422
+        await market.post("buyer", accept, WEEKS | {"periods": 2}, status=201)
+
+
 async def test_a_dispute_stops_payments_until_it_is_decided(empty: Target) -> None:
     async with a_market(empty) as market:
         settlement = await market.settle(ESCROW)
@@ -132,6 +188,25 @@ async def test_a_dispute_that_nobody_decides_is_divided_evenly(empty: Target) ->
         ended = await market.get("buyer", path)
         assert ended["state"] == "completed" and ended["refunded"] == "3.33333333"
         assert [one["state"] for one in ended["payments"]] == ["paid", "divided"]
+
+
+async def test_a_preview_says_what_a_request_would_be_matched_with_and_keeps_nothing(empty: Target) -> None:
+    async with a_market(empty) as market:
+        offer = await market.post("seller", "/offers", OFFER, status=201)
+        await market.post(
+            "seller", "/offers", OFFER | {"specifications": {"vram_gb": 8}, "regions": ["far"]}, status=201
+        )
+        wanted = REQUEST | {"excluded_regions": ["far"], "budget_min": "5"}
+        seen = await market.post("buyer", "/requests/preview", wanted)
+        assert (seen["offers"], seen["fitting"]) == (2, 1)
+        (only,) = seen["data"]
+        assert (only["offer"], only["price"]) == (offer["id"], "10")
+        assert (await market.get("buyer", "/requests"))["data"] == []
+        request = await market.post("buyer", "/requests", wanted, status=201)
+        (match,) = (await market.post("buyer", f"/requests/{request['id']}/matches"))["data"]
+        assert (match["score"], match["parts"]) == (only["score"], only["parts"])
+        wrong = wanted | {"budget_min": "30"}
+        assert await market.refused("buyer", "/requests/preview", wrong) == (422, "invalid")
 
 
 async def test_a_request_leads_to_one_agreement(empty: Target) -> None:

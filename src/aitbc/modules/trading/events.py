@@ -1,9 +1,13 @@
 """The events that trading publishes; any module may subscribe to them."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from aitbc.kernel.database.outbox import Event
+from aitbc.kernel.primitives.money import render
+
+BOTH_SIDES = ("buyer", "seller")
 
 
 class HoldExpired(Event, frozen=True, kw_only=True):
@@ -19,6 +23,7 @@ class AgreementSigned(Event, frozen=True, kw_only=True):
     """A buyer and a seller agreed: what was agreed on can be booked or begun."""
 
     kind: ClassVar[str] = "trading.agreement_signed"
+    concerns: ClassVar[tuple[str, ...]] = BOTH_SIDES
     agreement: str
     request: str
     offer: str
@@ -29,11 +34,76 @@ class AgreementSigned(Event, frozen=True, kw_only=True):
     settlement_type: str
     signed_at: datetime
 
+    def public(self) -> Mapping[str, Any]:
+        """What was agreed on, between whom, and at which price."""
+        return {
+            "agreement": self.agreement,
+            "request": self.request,
+            "offer": self.offer,
+            "buyer": self.buyer,
+            "seller": self.seller,
+            "trade_type": self.trade_type,
+            "price": render(self.price_units),
+            "settlement_type": self.settlement_type,
+            "signed_at": self.signed_at,
+        }
+
+
+class TradeDelivered(Event, frozen=True, kw_only=True):
+    """A seller said that what a payment pays is delivered: it is paid at `due_at` unless the buyer objects."""
+
+    kind: ClassVar[str] = "trading.trade_delivered"
+    concerns: ClassVar[tuple[str, ...]] = BOTH_SIDES
+    agreement: str
+    settlement: str
+    buyer: str
+    seller: str
+    payment: int
+    """Its number in the settlement."""
+    amount_units: int
+    due_at: datetime
+
+    def public(self) -> Mapping[str, Any]:
+        """Which payment, how much it is, and when it is paid without the buyer's word."""
+        return {
+            "agreement": self.agreement,
+            "settlement": self.settlement,
+            "payment": self.payment,
+            "amount": render(self.amount_units),
+            "due_at": self.due_at,
+        }
+
+
+class DisputeOpened(Event, frozen=True, kw_only=True):
+    """A side disputes a settlement: nothing is paid or refunded until it is decided."""
+
+    kind: ClassVar[str] = "trading.dispute_opened"
+    concerns: ClassVar[tuple[str, ...]] = BOTH_SIDES
+    agreement: str
+    settlement: str
+    buyer: str
+    seller: str
+    disputed_by: str
+    reason: str
+    decide_by: datetime
+    """When it is divided evenly unless the operator decides."""
+
+    def public(self) -> Mapping[str, Any]:
+        """Who disputes which settlement, why, and until when it is decided."""
+        return {
+            "agreement": self.agreement,
+            "settlement": self.settlement,
+            "disputed_by": self.disputed_by,
+            "reason": self.reason,
+            "decide_by": self.decide_by,
+        }
+
 
 class TradeEnded(Event, frozen=True, kw_only=True):
     """The last payment of a settlement was paid or refunded."""
 
     kind: ClassVar[str] = "trading.trade_ended"
+    concerns: ClassVar[tuple[str, ...]] = BOTH_SIDES
     agreement: str
     settlement: str
     buyer: str
@@ -44,3 +114,15 @@ class TradeEnded(Event, frozen=True, kw_only=True):
     net_units: int
     refunded_units: int
     ended_at: datetime
+
+    def public(self) -> Mapping[str, Any]:
+        """How the trade ended, and where its money went."""
+        return {
+            "agreement": self.agreement,
+            "settlement": self.settlement,
+            "state": self.state,
+            "fee": render(self.fee_units),
+            "net": render(self.net_units),
+            "refunded": render(self.refunded_units),
+            "ended_at": self.ended_at,
+        }

@@ -7,7 +7,7 @@ from aitbc.modules.trading.legacy.coordinator import CoordinatorChain, Coordinat
 from aitbc.modules.trading.legacy.explorer import LegacyExplorer
 from aitbc.modules.trading.legacy.health import LegacyHealth
 from aitbc.modules.trading.legacy.lookups import CoordinatorLookups, LegacyLookups
-from aitbc.modules.trading.legacy.trades import LegacyTrades, LegacyTradeTransactions, SimulatedTrades, StateDump
+from aitbc.modules.trading.legacy.trades import AgentSummaries, LegacyTrades, LegacyTradeTransactions, StateDump
 from aitbc.modules.trading.models.tables import Base
 from aitbc.modules.trading.routes.explorer import ChainController, RecordController
 from aitbc.modules.trading.routes.ledger import LedgerController
@@ -70,13 +70,13 @@ module = Module(
         "miner": ("chain:read",),
     },
     settings=TradingSettings,
-    legacy=(LegacyHealth, LegacyExplorer, LegacyLookups, LegacyTrades, LegacyTradeTransactions, SimulatedTrades),
+    legacy=(LegacyHealth, LegacyExplorer, LegacyLookups, LegacyTrades, LegacyTradeTransactions, AgentSummaries),
     legacy_coordinator=(
         CoordinatorExplorer,
         CoordinatorChain,
         CoordinatorLookups,
         LegacyTrades,
-        SimulatedTrades,
+        AgentSummaries,
         StateDump,
     ),
     periodic_tasks=(

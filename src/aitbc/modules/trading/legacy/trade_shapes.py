@@ -19,17 +19,33 @@ from aitbc.modules.trading.models.trades.values import (
     Urgency,
 )
 from aitbc.modules.trading.models.trades.views import (
+    Milestone,
     TradeAgreement,
     TradeMatch,
+    TradeMatchPreview,
     TradeNegotiation,
     TradeRequest,
     TradeSettlement,
 )
-from aitbc.modules.trading.service.trades.commands import PlaceTradeRequest
+from aitbc.modules.trading.service.trades.commands import PlaceTradeRequest, TradeTerms
 
 Score = Annotated[float, Meta(ge=0, le=100)]
 Moment = Annotated[str, Meta(max_length=64)]
 Settled = Literal["immediate", "escrow", "milestone", "subscription"]
+
+
+MILESTONES = Annotated[tuple[Milestone, ...], Meta(max_length=20)]
+SCHEDULE = (
+    'Expected for `milestone` the share of each milestone by its name, as {"half": 1, "rest": 1}, '
+    'for `subscription` {"periods": 12, "period_hours": 720}'
+)
+
+
+class Periods(Struct, frozen=True):
+    """The schedule of a subscription."""
+
+    periods: Annotated[int, Meta(ge=2, le=20)]
+    period_hours: Annotated[int, Meta(ge=1, le=8_784)]
 
 
 class BudgetRange(Struct, frozen=True):
@@ -104,7 +120,23 @@ class AgreementBody(Struct, frozen=True, kw_only=True):
     negotiation_id: Name | None = None
     total_price: Amount | None = None
     settlement_type: Settled = "escrow"
+    payment_schedule: dict[str, Any] = {}
+    """The share of each milestone by its name, or `periods` and `period_hours` of a subscription."""
     currency: Literal["AITBC"] = "AITBC"
+
+    def terms(self) -> TradeTerms:
+        """How it will be paid. Raises `Invalid` for a schedule that cannot be read, or is not said."""
+        try:
+            if self.settlement_type == "subscription":
+                periods = msgspec.convert(self.payment_schedule, Periods)
+                return TradeTerms.subscription(periods.periods, periods.period_hours, self.agreement_id)
+            shares = self.payment_schedule if self.settlement_type == "milestone" else {}
+            named = msgspec.convert([{"name": name, "share": share} for name, share in shares.items()], MILESTONES)
+        except msgspec.ValidationError as error:
+            raise invalid("/payment_schedule", SCHEDULE) from error
+        if self.settlement_type == "milestone" and not named:
+            raise invalid("/payment_schedule", SCHEDULE)
+        return TradeTerms(id=self.agreement_id, settlement_type=self.settlement_type, milestones=named)
 
 
 class SettlementBody(Struct, frozen=True, kw_only=True):
@@ -221,6 +253,16 @@ def match_shape(found: TradeMatch) -> dict[str, Any]:
         "status": found.state,
         "created_at": found.created_at,
         "expires_at": found.expires_at,
+    }
+
+
+def preview_shape(found: TradeMatchPreview) -> dict[str, Any]:
+    """An offer that would be matched, as legacy clients read it."""
+    return {
+        "seller_agent_id": found.seller,
+        "match_score": found.score,
+        "confidence_level": round(found.score / 100, 4),
+        "seller_offer": {"offer_id": found.offer, "price": number(found.price)},
     }
 
 

@@ -10,7 +10,6 @@ from aitbc.kernel.legacy.errors import invalid
 from aitbc.kernel.legacy.not_done import not_done
 from aitbc.kernel.legacy.paging import read_query
 from aitbc.kernel.primitives import ids
-from aitbc.kernel.primitives.errors import NotDone
 from aitbc.modules.trading.legacy.caller import Trading
 from aitbc.modules.trading.legacy.trade_shapes import (
     AgreementAction,
@@ -29,6 +28,7 @@ from aitbc.modules.trading.legacy.trade_shapes import (
     match_shape,
     negotiation_shape,
     number,
+    preview_shape,
     request_shape,
     settlement_shape,
     transaction_of,
@@ -39,9 +39,7 @@ from aitbc.modules.trading.service.trades.analytics import PERIODS
 from aitbc.modules.trading.service.trades.commands import TradeFilter, TradeMatchNotFound, TradeTerms
 
 LOOK, ACT = {"permission": "trades:read"}, {"permission": "trades:write"}
-SUBSCRIPTIONS = "Nothing is paid by subscription yet; an agreement is settled immediate, escrow or milestone."
-MILESTONES = "Milestones have no form in this dialect; accept the match at /api/v1/trading/matches/{match}/accept."
-SIMULATED = "Matches are not simulated and agents not summed up: make a request and match it, which costs nothing."
+NOT_SUMMED = "Agents are not summed up; the lists of requests, matches and agreements can be asked for one agent."
 Body = RequestAction | MatchAction | AgreementAction | SettlementAction
 
 
@@ -86,6 +84,20 @@ class LegacyTrades(Controller):
     async def match_of(self, trading: Trading, who: Who, id: FromPath[str]) -> dict[str, Any]:  # noqa: A002
         """A match of the caller's."""
         return match_shape(await trading.trade_matches.one(who, id))
+
+    @post("/simulate-match", status_code=200, opt=LOOK | {"idempotency": "natural"})
+    async def simulate(self, trading: Trading, who: Who, data: JSONBody[RequestBody]) -> dict[str, Any]:
+        """What a request would be matched with now; nothing is kept."""
+        found = await trading.trade_matches.preview(who, data.command())
+        scores = [one.score for one in found.data]
+        return {
+            "simulation": True,
+            "request_details": data,
+            "available_sellers": len({one.seller for one in found.data}),
+            "matches_found": found.fitting,
+            "best_matches": [preview_shape(one) for one in found.data],
+            "average_match_score": round(sum(scores) / len(scores), 2) if scores else None,
+        }
 
     @post("/matches", status_code=201, opt=ACT)
     async def match(self, trading: Trading, who: Who, once: Once, data: JSONBody[MatchBody]) -> dict[str, Any]:
@@ -205,10 +217,6 @@ async def _match(trading: TradingService, who: Who, once: Once, data: MatchBody)
 
 
 async def _agree(trading: TradingService, who: Who, once: Once, data: AgreementBody) -> TradeAgreement:
-    if data.settlement_type == "subscription":
-        raise NotDone(SUBSCRIPTIONS)
-    if data.settlement_type == "milestone":
-        raise NotDone(MILESTONES)
     if data.negotiation_id is not None:
         named = await trading.trade_negotiations.one(who, data.negotiation_id)
         check_total(data.total_price, named.price, "/total_price")
@@ -217,8 +225,7 @@ async def _agree(trading: TradingService, who: Who, once: Once, data: AgreementB
         raise invalid("/negotiation_id", "Expected a negotiation, or a match as `match_id`")
     match = await trading.trade_matches.one(who, data.match_id)
     check_total(data.total_price, match.price, "/total_price")
-    terms = TradeTerms(id=data.agreement_id, settlement_type=data.settlement_type)
-    return await trading.trade_matches.accept(who, data.match_id, terms, once)
+    return await trading.trade_matches.accept(who, data.match_id, data.terms(), once)
 
 
 async def _settle(trading: TradingService, who: Who, once: Once, data: SettlementBody) -> TradeSettlement:
@@ -244,13 +251,7 @@ async def _lines(trading: TradingService, who: Who, action: str, wish: TradeQuer
             return [transaction_of(action, settlement_shape(one), one.started_at) for one in settled]
 
 
-SimulatedTrades = not_done(
-    SIMULATED,
-    read="trades:read",
-    write="trades:write",
-    gets=("/v1/trading/agents/{id:str}/summary",),
-    posts=("/v1/trading/simulate-match",),
-)
+AgentSummaries = not_done(NOT_SUMMED, read="trades:read", gets=("/v1/trading/agents/{id:str}/summary",))
 StateDump = not_done(
     "This chain has no state dump; `aitbc chain export` gives all that is sealed.",
     read="chain:read",

@@ -23,6 +23,7 @@ from aitbc.modules.trading.service.trades.agreements import TradeAgreements
 from aitbc.modules.trading.service.trades.analytics import TradeAnalytics, TradeFigures
 from aitbc.modules.trading.service.trades.commands import (
     FeedbackGiven,
+    NoSubscription,
     NotDisputed,
     NotYourSide,
     TradeAgreementNotFound,
@@ -222,6 +223,19 @@ class SettlementController(Controller):
     ) -> TradeSettlement:
         """Give a payment back to the buyer, the seller's part. What is not delivered within 7 days goes back anyway."""
         return await trade_settlements.refund(who, settlement, data.payment, once)
+
+    @post(
+        "/{settlement:str}/stop",
+        status_code=200,
+        operation_id="stop_trade_subscription",
+        summary="Stop a subscription",
+        opt=changes(TradeSettlementNotFound, NoSubscription, TradeDisputed),
+    )
+    async def stop(
+        self, trade_settlements: Settlements, who: Who, once: Once, settlement: FromPath[str]
+    ) -> TradeSettlement:
+        """End a subscription after the period that goes on: what later ones cost goes back. Either side may."""
+        return await trade_settlements.stop(who, settlement, once)
 
     @post(
         "/{settlement:str}/dispute",

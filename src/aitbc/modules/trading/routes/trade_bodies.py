@@ -19,7 +19,12 @@ from aitbc.modules.trading.models.trades.values import (
 )
 from aitbc.modules.trading.models.trades.views import Milestone
 from aitbc.modules.trading.routes.ledger import Amount
-from aitbc.modules.trading.service.trades.commands import PlaceTradeOffer, PlaceTradeRequest, TradeTerms
+from aitbc.modules.trading.service.trades.commands import (
+    PeriodsDoNotFit,
+    PlaceTradeOffer,
+    PlaceTradeRequest,
+    TradeTerms,
+)
 
 TradeStateName = Literal["open", "matching", "negotiating", "agreed", "settling", "completed", "cancelled", "failed"]
 InState = Annotated[TradeStateName | None, QueryParameter(name="state")]
@@ -126,13 +131,24 @@ class AcceptTradeMatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How the agreement will be paid."""
 
     settlement_type: SettlementType | None = None
-    """At once (`immediate`, 1 % fee), on delivery (`escrow`, 2 %) or by milestones (`milestone`, 2.5 %); left out, by
-    milestones where some are named, else on delivery."""
+    """At once (`immediate`, 1 % fee), on delivery (`escrow`, 2 %), by milestones (`milestone`, 2.5 %) or by time
+    (`subscription`, 1.5 %); left out, by time or milestones where periods or some are named, else on delivery."""
     milestones: Milestones = []
     """For `milestone` only: what is delivered and paid one by one."""
+    periods: Annotated[int, Meta(ge=2, le=20)] | None = None
+    """For `subscription` only: in how many equal parts the price is paid, each at the end of its period. For example
+    `12`."""
+    period_hours: Annotated[int, Meta(ge=1, le=8_784)] | None = None
+    """For `subscription` only: how long a period is, in hours. For example `720`."""
 
     def terms(self) -> TradeTerms:
-        """As the service takes it."""
+        """As the service takes it. Raises `PeriodsDoNotFit` where only one of a subscription's two figures is named."""
+        if (self.periods is None) != (self.period_hours is None):
+            raise PeriodsDoNotFit
+        if self.periods is not None and self.period_hours is not None:
+            if self.milestones or self.settlement_type not in (None, "subscription"):
+                raise PeriodsDoNotFit
+            return TradeTerms.subscription(self.periods, self.period_hours)
         settlement_type = self.settlement_type or ("milestone" if self.milestones else "escrow")
         return TradeTerms(settlement_type=settlement_type, milestones=tuple(self.milestones))
 

@@ -14,6 +14,7 @@ from aitbc.modules.trading.models.trades.views import (
     TradeAgreement,
     TradeMatch,
     TradeMatches,
+    TradeMatchPreviews,
     TradeNegotiation,
     TradeOffer,
     TradeRequest,
@@ -31,6 +32,7 @@ from aitbc.modules.trading.service.trades.commands import (
     MilestonesDoNotFit,
     NotYourTurn,
     OutsideBudget,
+    PeriodsDoNotFit,
     TooManyTrades,
     TradeConcessionTooSmall,
     TradeFilter,
@@ -141,6 +143,19 @@ class RequestController(Controller):
         """Say what the caller looks for, within which budget. Nothing is matched yet, and no money is set aside."""
         return await trade_requests.place(who, data.command(), once)
 
+    @post(
+        "/preview",
+        status_code=200,
+        operation_id="preview_trade_matches",
+        summary="See what a request would be matched with",
+        opt=reads(InvalidAmount, AmountOverflow) | {"idempotency": "natural"},
+    )
+    async def preview(
+        self, trade_matches: NamedDependency[TradeMatcher], who: Who, data: JSONBody[MakeTradeRequest]
+    ) -> TradeMatchPreviews:
+        """Score the open offers for a request without making it: nothing is kept, and nobody learns of it."""
+        return await trade_matches.preview(who, data.command())
+
     @get("/", operation_id="list_trade_requests", summary="List requests", opt=LIST)
     async def requests(
         self,
@@ -239,7 +254,10 @@ class MatchController(Controller):
         "/{match:str}/accept",
         operation_id="accept_trade_match",
         summary="Accept a match",
-        opt=changes(TradeMatchNotFound, TradeMatchNotOpen, OutsideBudget, TradeOfferNotOpen, MilestonesDoNotFit),
+        opt=changes(
+            *(TradeMatchNotFound, TradeMatchNotOpen, OutsideBudget, TradeOfferNotOpen),
+            *(MilestonesDoNotFit, PeriodsDoNotFit),
+        ),
     )
     async def accept(
         self,
@@ -263,6 +281,7 @@ class MatchController(Controller):
             TradeMatchNotOpen,
             TradeNegotiationNotOpen,
             MilestonesDoNotFit,
+            PeriodsDoNotFit,
         ),
     )
     async def negotiate(
@@ -324,6 +343,7 @@ class NegotiationController(Controller):
             TradeMatchNotOpen,
             TradeOfferNotOpen,
             MilestonesDoNotFit,
+            PeriodsDoNotFit,
         ),
     )
     async def counter(
@@ -349,6 +369,7 @@ class NegotiationController(Controller):
             TradeMatchNotOpen,
             TradeOfferNotOpen,
             MilestonesDoNotFit,
+            PeriodsDoNotFit,
         ),
     )
     async def accept(

@@ -68,12 +68,14 @@ class Terms(Struct, frozen=True):
 
     fee_basis_points: int
     confirmed_after: timedelta
+    """Not used by a subscription, which time pays: nothing is delivered."""
 
 
 TERMS = {
     "immediate": Terms(100, timedelta()),
     "escrow": Terms(200, timedelta(hours=24)),
     "milestone": Terms(250, timedelta(hours=2)),
+    "subscription": Terms(150, timedelta()),
 }
 
 

@@ -22,6 +22,7 @@ from aitbc.modules.trading.models.trades.views import (
     TradeEvidence,
     TradeFeedback,
     TradeMatch,
+    TradeMatchPreview,
     TradeNegotiation,
     TradeOffer,
     TradePayment,
@@ -96,6 +97,18 @@ def match_view(row: TradeMatchRow) -> TradeMatch:
     )
 
 
+def preview_view(offer: TradeOfferRow, score: float, parts: MatchParts) -> TradeMatchPreview:
+    """An offer that would be matched."""
+    return TradeMatchPreview(
+        offer=offer.id,
+        seller=offer.seller,
+        title=offer.title,
+        price=render(offer.price_units),
+        score=score,
+        parts=parts,
+    )
+
+
 def agreement_view(row: TradeAgreementRow) -> TradeAgreement:
     """An agreement."""
     return TradeAgreement(
@@ -110,6 +123,7 @@ def agreement_view(row: TradeAgreementRow) -> TradeAgreement:
         price=render(row.price_units),
         settlement_type=row.settlement_type,
         milestones=msgspec.json.decode(row.milestones, type=tuple[Milestone, ...]),
+        period_hours=row.period_hours,
         state=row.state,
         signed_at=row.signed_at,
         settle_by=row.settle_by,

@@ -145,6 +145,9 @@ class TradeNegotiationRow(Base):
     strategy: Mapped[str] = mapped_column(Text)
     settlement_type: Mapped[str] = mapped_column(Text)
     milestones: Mapped[str] = mapped_column(Text)
+    """JSON: names and shares, of a subscription its periods."""
+    period_hours: Mapped[int | None] = mapped_column(SmallInteger)
+    """For a subscription: how long one of its periods is."""
     state: Mapped[str] = mapped_column(Text)
     round: Mapped[int] = mapped_column(SmallInteger)
     price_units: Mapped[int] = mapped_column(BigInteger)
@@ -186,6 +189,8 @@ class TradeAgreementRow(Base):
     settlement_type: Mapped[str] = mapped_column(Text)
     milestones: Mapped[str] = mapped_column(Text)
     """JSON: names and shares."""
+    period_hours: Mapped[int | None] = mapped_column(SmallInteger)
+    """For a subscription: how long one of its periods is."""
     state: Mapped[str] = mapped_column(Text)
     signed_at: Mapped[datetime] = mapped_column(MOMENT)
     settle_by: Mapped[datetime] = mapped_column(MOMENT)
@@ -196,6 +201,7 @@ class TradeAgreementRow(Base):
         CheckConstraint("price_units > 0", name="price"),
         CheckConstraint(f"state IN {ALL_STATES}", name="state"),
         CheckConstraint(f"settlement_type IN {SETTLEMENT_TYPES}", name="settlement_type"),
+        CheckConstraint("(settlement_type = 'subscription') = (period_hours IS NOT NULL)", name="period_hours"),
         Index("trade_agreements_buyer_idx", "buyer", "signed_at", "id"),
         Index("trade_agreements_seller_idx", "seller", "signed_at", "id"),
         Index("trade_agreements_settle_by_idx", "settle_by", postgresql_where=text("state = 'agreed'")),

@@ -20,8 +20,8 @@ TradeType = Literal[
 SERVICE_LEVELS = ("basic", "standard", "premium")
 ServiceLevel = Literal["basic", "standard", "premium"]
 Urgency = Literal["low", "normal", "high", "urgent"]
-SETTLEMENT_TYPES = ("immediate", "escrow", "milestone")
-SettlementType = Literal["immediate", "escrow", "milestone"]
+SETTLEMENT_TYPES = ("immediate", "escrow", "milestone", "subscription")
+SettlementType = Literal["immediate", "escrow", "milestone", "subscription"]
 Strategy = Literal["aggressive", "balanced", "cooperative"]
 
 Figure = Annotated[float, Meta(ge=-1e15, le=1e15)]

@@ -148,6 +148,34 @@ class TradeMatch(Struct, frozen=True, kw_only=True):
     """Until when it can be accepted: 24 hours after it was found, or when the request ends."""
 
 
+class TradeMatchPreview(Struct, frozen=True, kw_only=True):
+    """An offer that would be matched."""
+
+    offer: str
+    """The offer. For example `toff_01k0000000000000000000000a`."""
+    seller: str
+    """Whose it is. For example `acct_01k0000000000000000000000b`."""
+    title: str
+    """What it is, in its seller's words. For example `An H100 for a night`."""
+    price: str
+    """What it costs, in AITBC. For example `12.5`."""
+    score: float
+    """How well it fits, 60 to 100. For example `81.25`."""
+    parts: MatchParts
+    """What the score is made of."""
+
+
+class TradeMatchPreviews(Struct, frozen=True, kw_only=True):
+    """What a request would be matched with now."""
+
+    offers: int
+    """How many open offers of its type there are, 1,000 at most. For example `12`."""
+    fitting: int
+    """How many of them fit well enough. For example `3`."""
+    data: tuple[TradeMatchPreview, ...]
+    """The ten best, the best first."""
+
+
 class TradeMatches(Struct, frozen=True, kw_only=True):
     """The matches of a request that can be accepted now, the best first."""
 
@@ -226,7 +254,9 @@ class TradeAgreement(Struct, frozen=True, kw_only=True):
     settlement_type: SettlementName
     """How it is paid. For example `escrow`."""
     milestones: tuple[Milestone, ...]
-    """For `milestone`: what is delivered and paid one by one."""
+    """What is paid one by one: milestones, or the periods of a subscription."""
+    period_hours: int | None
+    """For `subscription`: how long a period is; null otherwise. For example `720`."""
     state: StateName
     """Where it is. For example `settling`."""
     signed_at: datetime
@@ -257,7 +287,7 @@ class TradePayment(Struct, frozen=True, kw_only=True):
     delivered_at: datetime | None
     """When the seller said that it is delivered."""
     due_at: datetime | None
-    """Refunded then, or where it is delivered, paid then; null once it ended."""
+    """Refunded then, or where it is delivered or one of a subscription, paid then; null once it ended."""
     ended_at: datetime | None
     """When it was paid or refunded."""
 

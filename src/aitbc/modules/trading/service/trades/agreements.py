@@ -12,7 +12,6 @@ from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
-from aitbc.kernel.primitives.money import split
 from aitbc.modules.trading.events import AgreementSigned
 from aitbc.modules.trading.models.trades.life import AGREEMENT_WAITS, TradeState
 from aitbc.modules.trading.models.trades.shapes import agreement_view
@@ -24,7 +23,6 @@ from aitbc.modules.trading.models.trades.tables import (
 )
 from aitbc.modules.trading.models.trades.views import TradeAgreement
 from aitbc.modules.trading.service.trades.commands import (
-    MilestonesDoNotFit,
     TradeAgreementNotFound,
     TradeFilter,
     TradeIdTaken,
@@ -121,11 +119,10 @@ async def sign(
 ) -> TradeAgreementRow:
     """Agree on a match behind the lock of its request: its offer is taken once more, all other matches close.
 
-    Raises `TradeOfferNotOpen`, and `MilestonesDoNotFit` where one would be worth nothing.
+    Raises `TradeOfferNotOpen`, and `MilestonesDoNotFit` or `PeriodsDoNotFit` where one would be worth nothing.
     """
     at = now()
-    if terms.milestones and not all(split(price_units, [one.share for one in terms.milestones])):
-        raise MilestonesDoNotFit
+    terms.require_worth(price_units)
     takes = (
         TradeOfferRow.id == match.offer,
         TradeOfferRow.state == "open",
@@ -151,6 +148,7 @@ async def sign(
         price_units=price_units,
         settlement_type=terms.settlement_type,
         milestones=msgspec.json.encode(terms.milestones).decode(),
+        period_hours=terms.period_hours,
         state=TradeState.AGREED,
         signed_at=at,
         settle_by=at + AGREEMENT_WAITS,

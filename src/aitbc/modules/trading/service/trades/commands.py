@@ -5,8 +5,11 @@ from datetime import datetime
 from msgspec import Struct
 
 from aitbc.kernel.primitives.errors import Conflict, Forbidden, Invalid, NotFound, TooMany
+from aitbc.kernel.primitives.money import split
 from aitbc.modules.trading.models.trades.values import SpecValue
 from aitbc.modules.trading.models.trades.views import Milestone
+
+PAID_IN_PARTS = ("milestone", "subscription")
 
 
 class TradeOfferNotFound(NotFound):
@@ -141,6 +144,18 @@ class MilestonesDoNotFit(Invalid):
     code = "trade_milestones_do_not_fit"
 
 
+class PeriodsDoNotFit(Invalid):
+    """A subscription names 2 to 20 periods and the hours of one, each period worth something; others name neither."""
+
+    code = "trade_periods_do_not_fit"
+
+
+class NoSubscription(Conflict):
+    """Only a subscription is stopped; the payments of other settlements are delivered, confirmed or refunded."""
+
+    code = "trade_no_subscription"
+
+
 class FeedbackGiven(Conflict):
     """You said something else of this trade before."""
 
@@ -192,13 +207,30 @@ class TradeTerms(Struct, frozen=True, kw_only=True):
     """Of the agreement, chosen by a client of the legacy dialect; none for one of ours."""
     settlement_type: str = "escrow"
     milestones: tuple[Milestone, ...] = ()
+    """What is paid one by one; the periods of a subscription."""
+    period_hours: int | None = None
+    """How long a period of a subscription is."""
+
+    @classmethod
+    def subscription(cls, periods: int, period_hours: int, name: str | None = None) -> "TradeTerms":
+        """The terms of so many equal periods."""
+        named = tuple(Milestone(name=f"period {number}", share=1) for number in range(1, periods + 1))
+        return cls(id=name, settlement_type="subscription", milestones=named, period_hours=period_hours)
 
     def check(self) -> None:
-        """Raises `MilestonesDoNotFit`."""
+        """Raises `MilestonesDoNotFit`, `PeriodsDoNotFit`."""
+        is_subscription = self.settlement_type == "subscription"
+        if is_subscription != (self.period_hours is not None) or (is_subscription and len(self.milestones) < 2):
+            raise PeriodsDoNotFit
         names = {milestone.name for milestone in self.milestones}
-        wanted = range(1, 21) if self.settlement_type == "milestone" else range(1)
+        wanted = range(1, 21) if self.settlement_type in PAID_IN_PARTS else range(1)
         if len(self.milestones) not in wanted or len(names) != len(self.milestones):
             raise MilestonesDoNotFit
+
+    def require_worth(self, price_units: int) -> None:
+        """Raise unless each part of a price is worth something. Raises `MilestonesDoNotFit`, `PeriodsDoNotFit`."""
+        if self.milestones and not all(split(price_units, [one.share for one in self.milestones])):
+            raise MilestonesDoNotFit if self.period_hours is None else PeriodsDoNotFit
 
 
 class TradeFilter(Struct, frozen=True, kw_only=True):

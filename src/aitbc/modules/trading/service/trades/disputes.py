@@ -1,5 +1,7 @@
 """Disputes about settlements: raised by a party, argued by both, decided by the operator or by time."""
 
+from datetime import datetime
+
 from sqlalchemy import func, select
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
@@ -9,6 +11,7 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import TooMany
+from aitbc.modules.trading.events import DisputeOpened
 from aitbc.modules.trading.models.trades.life import DISPUTE_LASTS, UNPAID, TradeState
 from aitbc.modules.trading.models.trades.tables import TradeEvidenceRow, TradeSettlementRow
 from aitbc.modules.trading.models.trades.views import TradeSettlement
@@ -51,8 +54,10 @@ class TradeDisputes:
                 raise TradePaymentNotOpen
             if row.disputed_by is not None:
                 raise TradeDisputed("This settlement is disputed, or was before.")
-            row.disputed_by, row.dispute, row.decide_by = who.account, reason, now() + DISPUTE_LASTS
+            decide_by = now() + DISPUTE_LASTS
+            row.disputed_by, row.dispute, row.decide_by = who.account, reason, decide_by
             add_up(row, await payments_in(uow, row))
+            uow.publish(_opened(row, who.account, reason, decide_by))
             await uow.audit(who.account, who.key, "trade.dispute", row.id)
             return await uow.answer(once, await shown(uow, row))
 
@@ -98,3 +103,15 @@ class TradeDisputes:
             await end_payments(uow, row, payments, ended)
             await uow.audit(who.account, who.key, "trade.decide", row.id, seller_basis_points=seller_basis_points)
             return await uow.answer(once, await shown(uow, row))
+
+
+def _opened(settlement: TradeSettlementRow, by: str, reason: str, decide_by: datetime) -> DisputeOpened:
+    return DisputeOpened(
+        agreement=settlement.agreement,
+        settlement=settlement.id,
+        buyer=settlement.buyer,
+        seller=settlement.seller,
+        disputed_by=by,
+        reason=reason,
+        decide_by=decide_by,
+    )

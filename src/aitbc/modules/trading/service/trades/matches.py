@@ -6,6 +6,7 @@ from functools import partial
 
 import msgspec
 from sqlalchemy import Select, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.retry import retry, retrying
@@ -25,17 +26,18 @@ from aitbc.modules.trading.models.trades.scoring import (
     reputation,
     score,
 )
-from aitbc.modules.trading.models.trades.shapes import agreement_view, match_view
+from aitbc.modules.trading.models.trades.shapes import agreement_view, match_view, preview_view
 from aitbc.modules.trading.models.trades.tables import (
     TradeFeedbackRow,
     TradeMatchRow,
     TradeOfferRow,
     TradeRequestRow,
 )
-from aitbc.modules.trading.models.trades.views import TradeAgreement, TradeMatch, TradeMatches
+from aitbc.modules.trading.models.trades.views import TradeAgreement, TradeMatch, TradeMatches, TradeMatchPreviews
 from aitbc.modules.trading.service.trades.agreements import sign, signed_before
 from aitbc.modules.trading.service.trades.commands import (
     OutsideBudget,
+    PlaceTradeRequest,
     TradeFilter,
     TradeIdTaken,
     TradeMatchNotFound,
@@ -44,7 +46,7 @@ from aitbc.modules.trading.service.trades.commands import (
     TradeRequestNotOpen,
     TradeTerms,
 )
-from aitbc.modules.trading.service.trades.requests import mine
+from aitbc.modules.trading.service.trades.requests import drafted, mine
 from aitbc.modules.trading.service.trades.rows import (
     close_matches,
     lock_request,
@@ -89,8 +91,8 @@ class TradeMatcher:
             await close_matches(uow, row.id, TradeMatchRow.expires_at <= at)
             kept = list(await uow.session.scalars(_undecided(row.id)))
             known = {match.offer for match in kept}
-            offers = [offer for offer in await _offers(uow, row, at, seller) if offer.id not in known]
-            best = _best(row, offers, await _reputations(uow, {row.buyer, *(offer.seller for offer in offers)}))
+            offers = [offer for offer in await _offers(uow.session, row, at, seller) if offer.id not in known]
+            best = _best(row, offers, await _reputations(uow.session, {row.buyer, *(offer.seller for offer in offers)}))
             names = [] if name is None or await _named(uow, name, row.id) else [name]
             for offer, found in best[: MATCHES_MAX - len(kept)]:
                 kept.append(_match(uow, row, offer, found, at))
@@ -99,6 +101,19 @@ class TradeMatcher:
                 await set_state(uow, TradeRequestRow, row.id, row.state, TradeState.MATCHING)
             views = tuple(match_view(match) for match in sorted(kept, key=lambda one: (-one.score, one.id)))
             return await uow.answer(once, TradeMatches(data=views))
+
+    async def preview(self, who: Principal, command: PlaceTradeRequest) -> TradeMatchPreviews:
+        """What a request would be matched with now, the best first; nothing is kept. Raises `Invalid`."""
+        row = TradeRequestRow(**drafted(who, command))
+        async with self._database.reading() as session:
+            offers = await _offers(session, row, row.created_at)
+            reputations = await _reputations(session, {row.buyer, *(offer.seller for offer in offers)})
+        best = _best(row, offers, reputations)
+        return TradeMatchPreviews(
+            offers=len(offers),
+            fitting=len(best),
+            data=tuple(preview_view(offer, found.total, found.parts) for offer, found in best[:MATCHES_MAX]),
+        )
 
     @retrying
     async def accept(self, who: Principal, match: str, terms: TradeTerms, once: IdempotencyKey) -> TradeAgreement:
@@ -190,7 +205,7 @@ def _undecided(request: str) -> Select[TradeMatchRow]:
 
 
 async def _offers(
-    uow: UnitOfWork, request: TradeRequestRow, at: datetime, seller: str | None
+    session: AsyncSession, request: TradeRequestRow, at: datetime, seller: str | None = None
 ) -> Sequence[TradeOfferRow]:
     wanted = select(TradeOfferRow).where(
         TradeOfferRow.trade_type == request.trade_type,
@@ -202,7 +217,7 @@ async def _offers(
     if seller is not None:
         wanted = wanted.where(TradeOfferRow.seller == seller)
     cheapest = wanted.order_by(TradeOfferRow.price_units, TradeOfferRow.id).limit(OFFERS_MAX)
-    return (await uow.session.scalars(cheapest)).all()
+    return (await session.scalars(cheapest)).all()
 
 
 async def _named(uow: UnitOfWork, name: str, request: str) -> bool:
@@ -213,10 +228,10 @@ async def _named(uow: UnitOfWork, name: str, request: str) -> bool:
     return known is not None
 
 
-async def _reputations(uow: UnitOfWork, accounts: set[str]) -> dict[str, int]:
+async def _reputations(session: AsyncSession, accounts: set[str]) -> dict[str, int]:
     counted = select(TradeFeedbackRow.reviewed, func.count(), total(TradeFeedbackRow.rating))
     grouped = counted.where(TradeFeedbackRow.reviewed.in_(accounts)).group_by(TradeFeedbackRow.reviewed)
-    found = {account: reputation(ratings, stars) for account, ratings, stars in await uow.session.execute(grouped)}
+    found = {account: reputation(ratings, stars) for account, ratings, stars in await session.execute(grouped)}
     return {account: found.get(account, reputation(0, 0)) for account in accounts}
 
 

@@ -205,6 +205,7 @@ def _begun(
         strategy=strategy,
         settlement_type=terms.settlement_type,
         milestones=msgspec.json.encode(terms.milestones).decode(),
+        period_hours=terms.period_hours,
         state="active",
         round=1,
         price_units=price_units,
@@ -236,7 +237,9 @@ async def _accept(
     row.state, row.ended_at = "accepted", now()
     await uow.session.flush()
     milestones = msgspec.json.decode(row.milestones, type=tuple[Milestone, ...])
-    terms = TradeTerms(id=name, settlement_type=row.settlement_type, milestones=milestones)
+    terms = TradeTerms(
+        id=name, settlement_type=row.settlement_type, milestones=milestones, period_hours=row.period_hours
+    )
     if await signed_before(uow, match, terms) is not None:
         raise TradeIdTaken
     return agreement_view(await sign(uow, request, match, row.price_units, terms, row.id))

@@ -1,6 +1,7 @@
 """The money of settlements: each payment is a hold of the ledger, placed and ended in the transaction of its trade."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from msgspec import Struct
 
@@ -10,7 +11,14 @@ from aitbc.kernel.primitives.money import share, split
 from aitbc.modules.trading.api import PayRent, PlaceHold
 from aitbc.modules.trading.events import TradeEnded
 from aitbc.modules.trading.models.book import ESCROW, FEES
-from aitbc.modules.trading.models.trades.life import HELD_FOR, TERMS, UNPAID, PaymentState, TradeState
+from aitbc.modules.trading.models.trades.life import (
+    DELIVERY_LASTS,
+    HELD_FOR,
+    TERMS,
+    UNPAID,
+    PaymentState,
+    TradeState,
+)
 from aitbc.modules.trading.models.trades.tables import TradeAgreementRow, TradePaymentRow, TradeSettlementRow
 from aitbc.modules.trading.models.trades.views import Milestone
 from aitbc.modules.trading.service.book_rows import load_book, open_accounts, save_book
@@ -45,8 +53,10 @@ def divided(payment: TradePaymentRow, seller_basis_points: int) -> Ending:
     return Ending(payment, price, state)
 
 
-def payments_of(settlement: TradeSettlementRow, milestones: Sequence[Milestone]) -> list[TradePaymentRow]:
-    """The payments of a settlement: one, or one for each milestone; they add up to the total."""
+def payments_of(
+    settlement: TradeSettlementRow, milestones: Sequence[Milestone], period: timedelta | None
+) -> list[TradePaymentRow]:
+    """The payments of a settlement: one, or one for each milestone or period; they add up to the total."""
     named = [(one.name, one.share) for one in milestones] or [("all", 1)]
     amounts = split(settlement.total_units, [weight for _, weight in named])
     return [
@@ -59,7 +69,7 @@ def payments_of(settlement: TradeSettlementRow, milestones: Sequence[Milestone])
             state=PaymentState.HELD,
             paid_units=0,
             fee_units=0,
-            due_at=settlement.due_at,
+            due_at=settlement.started_at + (DELIVERY_LASTS if period is None else position * period),
         )
         for position, ((name, _), amount) in enumerate(zip(named, amounts, strict=True), 1)
     ]

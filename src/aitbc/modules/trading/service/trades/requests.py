@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import msgspec
 from sqlalchemy import func, select, update
@@ -34,6 +35,25 @@ OPEN_MAX = 1_000
 PER_ROUND = 200
 
 
+def drafted(who: Principal, command: PlaceTradeRequest) -> dict[str, Any]:
+    """The columns of a new request. Raises `Invalid` for a time or a budget that cannot be."""
+    at = now()
+    until = command.expires_at or at + REQUEST_LASTS
+    check_window(command.starts_at, command.ends_at)
+    if not at < until <= at + REQUEST_LASTS_MAX:
+        raise Invalid(fields=(FieldError("/expires_at", "Expected a time from now to 90 days from now"),))
+    if command.budget_max_units is not None and command.budget_max_units < command.budget_min_units:
+        raise Invalid(fields=(FieldError("/budget_max", "Expected at least `budget_min`"),))
+    return {name: getattr(command, name) for name in command.__struct_fields__} | {
+        "id": command.id or ids.new_id("treq"),
+        "buyer": who.account,
+        "specifications": msgspec.json.encode(command.specifications).decode(),
+        "state": TradeState.OPEN,
+        "created_at": at,
+        "expires_at": until,
+    }
+
+
 class TradeRequests:
     """Makes, cancels, expires and shows requests."""
 
@@ -43,28 +63,17 @@ class TradeRequests:
     @retrying
     async def place(self, who: Principal, command: PlaceTradeRequest, once: IdempotencyKey) -> TradeRequest:
         """Ask for something. The same again under its id is harmless; raises `TradeIdTaken` for another one."""
-        at = now()
-        until = command.expires_at or at + REQUEST_LASTS
-        check_window(command.starts_at, command.ends_at)
-        if not at < until <= at + REQUEST_LASTS_MAX:
-            raise Invalid(fields=(FieldError("/expires_at", "Expected a time from now to 90 days from now"),))
-        if command.budget_max_units is not None and command.budget_max_units < command.budget_min_units:
-            raise Invalid(fields=(FieldError("/budget_max", "Expected at least `budget_min`"),))
+        values = drafted(who, command)
         content = hashlib.sha256(msgspec.json.encode((who.account, command), order="deterministic")).digest()
         async with self._database.unit_of_work() as uow:
             if (earlier := await uow.replay(once, TradeRequest)) is not None:
                 return earlier
-            values = {name: getattr(command, name) for name in command.__struct_fields__}
-            values |= {
-                "id": command.id or ids.new_id("treq"),
-                "buyer": who.account,
-                "specifications": msgspec.json.encode(command.specifications).decode(),
-                "state": TradeState.OPEN,
-                "content": content,
-                "created_at": at,
-                "expires_at": until,
-            }
-            adding = upsert(TradeRequestRow).values(**values).on_conflict_do_nothing().returning(TradeRequestRow.id)
+            adding = (
+                upsert(TradeRequestRow)
+                .values(content=content, **values)
+                .on_conflict_do_nothing()
+                .returning(TradeRequestRow.id)
+            )
             fresh = (await uow.session.execute(adding)).scalar_one_or_none() is not None
             row = await uow.find(TradeRequestRow, values["id"], missing=TradeRequestNotFound)
             if not fresh and row.content != content:

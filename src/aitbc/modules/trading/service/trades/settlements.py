@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from functools import partial
 
 import msgspec
@@ -14,8 +15,9 @@ from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
+from aitbc.modules.trading.events import TradeDelivered
 from aitbc.modules.trading.models.trades.life import (
-    DELIVERY_LASTS,
+    DISPUTE_LASTS,
     EVEN,
     TERMS,
     UNPAID,
@@ -31,6 +33,7 @@ from aitbc.modules.trading.models.trades.tables import (
 )
 from aitbc.modules.trading.models.trades.views import Milestone, TradeSettlement
 from aitbc.modules.trading.service.trades.commands import (
+    NoSubscription,
     NotYourSide,
     TradeAgreementNotFound,
     TradeAgreementNotOpen,
@@ -104,9 +107,10 @@ class TradeSettlements:
                 refunded_units=0,
                 state=TradeState.SETTLING,
                 started_at=at,
-                due_at=at + DELIVERY_LASTS,
             )
-            payments = payments_of(settlement, msgspec.json.decode(agreed.milestones, type=tuple[Milestone, ...]))
+            milestones = msgspec.json.decode(agreed.milestones, type=tuple[Milestone, ...])
+            payments = payments_of(settlement, milestones, period_of(agreed))
+            settlement.due_at = payments[0].due_at
             uow.add(settlement)
             await uow.session.flush()
             uow.session.add_all(payments)
@@ -129,10 +133,13 @@ class TradeSettlements:
             if row.seller != who.account:
                 raise NotYourSide
             payment = _numbered(payments, number)
+            if row.settlement_type == "subscription":
+                raise TradePaymentNotOpen("A subscription is paid as time goes by; nothing of it is delivered.")
             if payment.state == PaymentState.HELD:
                 payment.state, payment.delivered_at = PaymentState.DELIVERED, now()
                 payment.due_at = payment.delivered_at + TERMS[row.settlement_type].confirmed_after
                 add_up(row, payments)
+                uow.publish(_delivered(row, payment))
             elif payment.state != PaymentState.DELIVERED:
                 raise TradePaymentNotOpen
             return await uow.answer(once, await shown(uow, row))
@@ -173,8 +180,27 @@ class TradeSettlements:
                 raise TradePaymentNotOpen
             return await uow.answer(once, await shown(uow, row))
 
+    @retrying
+    async def stop(self, who: Principal, settlement: str, once: IdempotencyKey) -> TradeSettlement:
+        """End a subscription; either side may. The period that goes on is paid when it is over, later ones go back.
+
+        Repeating it is harmless. Raises `TradeSettlementNotFound`, `NoSubscription`, `TradeDisputed`.
+        """
+        async with self._database.unit_of_work() as uow:
+            if (earlier := await uow.replay(once, TradeSettlement)) is not None:
+                return earlier
+            row, payments = await opened(uow, who, settlement)
+            if row.settlement_type != "subscription":
+                raise NoSubscription
+            agreed = await uow.session.get_one(TradeAgreementRow, row.agreement)
+            ahead = not_begun(payments, agreed, now())
+            if ahead:
+                await end_payments(uow, row, payments, [refunded(payment) for payment in ahead])
+                await uow.audit(who.account, who.key, "trade.stop", row.id, payments=len(ahead))
+            return await uow.answer(once, await shown(uow, row))
+
     async def end_due(self) -> None:
-        """Do what time decides: pay what was delivered, refund what was not, divide what nobody decided."""
+        """Do what time decides: pay what was delivered and what periods were for, refund the rest, divide disputes."""
         due = (TradeSettlementRow.state == "settling", TradeSettlementRow.due_at <= now())
         wanted = select(TradeSettlementRow.id).where(*due).order_by(TradeSettlementRow.due_at).limit(PER_ROUND)
         async with self._database.reading() as session:
@@ -192,10 +218,14 @@ class TradeSettlements:
             if row.due_at is None or row.due_at > at:
                 return
             if row.decide_by is not None:
+                agreed = await uow.session.get_one(TradeAgreementRow, row.agreement)
+                ahead = not_begun(payments, agreed, row.decide_by - DISPUTE_LASTS)
                 row.decide_by, row.resolution = None, "Nobody decided in time: divided evenly."
-                ended = [divided(payment, EVEN) for payment in payments if payment.state in UNPAID]
+                left = [payment for payment in payments if payment.state in UNPAID]
+                ended = [refunded(one) if one in ahead else divided(one, EVEN) for one in left]
             else:
-                ended = [_by_time(payment) for payment in payments if payment.due_at and payment.due_at <= at]
+                due = [payment for payment in payments if payment.due_at and payment.due_at <= at]
+                ended = [_by_time(row, payment) for payment in due]
             await end_payments(uow, row, payments, ended)
 
     async def one(self, who: Principal, settlement: str) -> TradeSettlement:
@@ -260,5 +290,32 @@ def _numbered(payments: Sequence[TradePaymentRow], number: int) -> TradePaymentR
     return found
 
 
-def _by_time(payment: TradePaymentRow) -> Ending:
-    return paid(payment) if payment.state == PaymentState.DELIVERED else refunded(payment)
+def period_of(agreement: TradeAgreementRow) -> timedelta | None:
+    """How long a period of a subscription is; none for other settlements."""
+    return None if agreement.period_hours is None else timedelta(hours=agreement.period_hours)
+
+
+def not_begun(payments: Sequence[TradePaymentRow], agreement: TradeAgreementRow, at: datetime) -> list[TradePaymentRow]:
+    """The payments for periods of a subscription that have not begun; none of other settlements."""
+    period = period_of(agreement)
+    if period is None:
+        return []
+    return [one for one in payments if one.state in UNPAID and one.due_at is not None and one.due_at - period >= at]
+
+
+def _delivered(settlement: TradeSettlementRow, payment: TradePaymentRow) -> TradeDelivered:
+    assert payment.due_at is not None, "what is delivered has a time at which it is paid"
+    return TradeDelivered(
+        agreement=settlement.agreement,
+        settlement=settlement.id,
+        buyer=settlement.buyer,
+        seller=settlement.seller,
+        payment=payment.position,
+        amount_units=payment.amount_units,
+        due_at=payment.due_at,
+    )
+
+
+def _by_time(settlement: TradeSettlementRow, payment: TradePaymentRow) -> Ending:
+    is_paid = settlement.settlement_type == "subscription" or payment.state == PaymentState.DELIVERED
+    return paid(payment) if is_paid else refunded(payment)
