@@ -110,3 +110,17 @@ def children_of(pid: int) -> list[int]:
             if int(fields[1]) == pid:
                 found.append(int(entry.name))
     return found
+
+
+def descendants_of(pid: int) -> list[int]:
+    """The processes that this one and its own started, and that live."""
+    found = children_of(pid)
+    return found + [each for child in found for each in descendants_of(child)]
+
+
+def name_of(pid: int) -> str:
+    """The name that a process has given itself; empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().rstrip("\n")
+    except OSError:
+        return ""

@@ -14,7 +14,7 @@ import pytest
 
 from tests.chaos.audit import faults
 from tests.chaos.load import Acknowledged, Client, submit
-from tests.chaos.server_process import ServerProcess, children_of
+from tests.chaos.server_process import ServerProcess, descendants_of, name_of
 from tests.chaos.test_crashes import QUICK, Fleet, free_port, funded, rented, settled
 from tests.nats_server import NatsServer
 from tests.scale import scaled
@@ -118,14 +118,7 @@ class Watch:
 
 def process_of(server: ServerProcess, module: str) -> int | None:
     """The process of a module; none while it is being started again."""
-    for child in children_of(server.pid):
-        try:
-            words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if module.encode() in words:
-            return child
-    return None
+    return next((pid for pid in descendants_of(server.pid) if name_of(pid) == f"aitbc {module}"), None)
 
 
 def victims(nats: NatsServer | None) -> "list[str | NatsServer]":

@@ -37,7 +37,8 @@ from aitbc.server.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresErr
 from aitbc.server.runtime import uvicorn_server
 from aitbc.server.runtime.application import asgi_app, litestar
 from aitbc.server.runtime.bootstrap import build
-from aitbc.server.runtime.supervisor import supervised
+from aitbc.server.runtime.launcher import launcher
+from aitbc.server.runtime.supervisor import SplitModules, supervised
 from aitbc.server.runtime.systemd import Notifier, remove_systemd_variables
 
 EVENTS_SECONDS = 30.0
@@ -49,8 +50,8 @@ log = structlog.get_logger("aitbc.serve")
 def serve(modules: Sequence[Module], flags: Mapping[str, Any], command: Sequence[str], *, process: str = MAIN) -> int:
     """Serve until a signal; returns the exit code. What prevents a start is reported in one line on stderr.
 
-    The main process serves every module that is not split out, and starts a process for each of those that are:
-    `command` with the module's name and the flags as JSON. `process` names the module when this is one of them.
+    The main process serves every module that is not split out, and has a process forked for each of those that are, or
+    starts `command` with the module's name and the flags as JSON. `process` names the module when this is one of them.
     A full or failing disk is not 78: whoever supervises the process may start it again.
     """
     gc.freeze()  # what was loaded stays to the end, so the collector need not walk it
@@ -59,7 +60,14 @@ def serve(modules: Sequence[Module], flags: Mapping[str, Any], command: Sequence
         loaded = settings_of(modules, flags)
         remove_systemd_variables(os.environ)
         placement = placement_of(loaded.settings, [module.name for module in modules], process)
-        return _serve(modules, loaded, placement, [*command, json.dumps(dict(flags), default=str)])
+        as_program = [*command, json.dumps(dict(flags), default=str)]
+        split = [name for name in placement.peer_hosts if process == MAIN and _is_supervised(loaded.settings, name)]
+        forking = launcher(lambda module: serve(modules, flags, command, process=module)) if split else None
+        try:
+            return _serve(modules, loaded, placement, SplitModules(split, as_program, forking))
+        finally:
+            if forking is not None:
+                forking.close()
     except EmbeddedPostgresError as error:
         sys.stderr.write(f"aitbc: {error}\n")
         return Unavailable.exit_code if names_storage(str(error)) else ConfigError.exit_code
@@ -74,7 +82,7 @@ def serve(modules: Sequence[Module], flags: Mapping[str, Any], command: Sequence
         return error.exit_code
 
 
-def _serve(modules: Sequence[Module], loaded: Loaded, placement: Placement, command: Sequence[str]) -> int:
+def _serve(modules: Sequence[Module], loaded: Loaded, placement: Placement, split: SplitModules) -> int:
     settings = loaded.settings
     logs.configure(settings.log, secrets=loaded.secrets, no_color=loaded.no_color)
     if placement.process != MAIN:
@@ -95,9 +103,7 @@ def _serve(modules: Sequence[Module], loaded: Loaded, placement: Placement, comm
         else:
             owner = _running_database(settings.state_dir)
         _warn_of_open_ports(settings, placement)
-        return uvicorn_server.run(
-            _ServerProcess(modules, loaded, owner, postgres, sockets, contexts, placement, command)
-        )
+        return uvicorn_server.run(_ServerProcess(modules, loaded, owner, postgres, sockets, contexts, placement, split))
     finally:
         listeners.close(sockets)
         if postgres is not None:
@@ -147,7 +153,7 @@ class _ServerProcess:
         sockets: list[Any],
         contexts: Mapping[int, ssl.SSLContext | None],
         placement: Placement,
-        command: Sequence[str],
+        split: SplitModules,
     ) -> None:
         self._modules = modules
         self._loaded = loaded
@@ -156,7 +162,7 @@ class _ServerProcess:
         self._sockets = sockets
         self._contexts = contexts
         self._where = placement
-        self._command = command
+        self._split = split
 
     async def __call__(self, signals: uvicorn_server.Signals) -> int:
         """Build the runtime and the application, and serve them."""
@@ -172,14 +178,9 @@ class _ServerProcess:
         app = asgi_app(litestar(runtime, this_build(), metrics), runtime, metrics)
         server_file = self._write_server_file() if placement.process == MAIN else None
         draining = runtime.platform.draining
-        children = {
-            name: one
-            for name, one in runtime.peers.items()
-            if placement.process == MAIN and _is_supervised(settings, name)
-        }
         gc.freeze()  # the application stays too
         try:
-            async with supervised(children, self._command, draining):
+            async with supervised(self._split, runtime.peers, draining):
                 return await uvicorn_server.serve(
                     app,
                     settings.server,
