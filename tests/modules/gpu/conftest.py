@@ -1,14 +1,13 @@
 """Fixtures of gpu's tests: one running app and one database for each file; each test has miners and accounts of its own."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from msgspec import structs
 
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock
-from tests.modules.gpu.make import AnotherFleet, Fleet, fleet_on
+from tests.modules.gpu.make import Fleet, fleet_on
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +31,9 @@ async def fleet(target: Target, tmp_path_factory: pytest.TempPathFactory) -> Asy
 
 
 @pytest.fixture
-def another_fleet(new_database: Callable[[], Target], tmp_path_factory: pytest.TempPathFactory) -> AnotherFleet:
-    """Runs an app with other settings over a database of its own, where the periodic tasks of the file's app do nothing."""
-
-    def run(**settings: Any) -> AbstractAsyncContextManager[Fleet]:
-        return fleet_on(new_database(), tmp_path_factory.mktemp("app"), **settings)
-
-    return run
+def few_allowed(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Fleet:
+    """The same app, where an account may have three tokens and two miners."""
+    few = structs.replace(fleet.gpu.enrolment._settings, tokens_max=3, miners_max=2)
+    monkeypatch.setattr(fleet.gpu.enrolment, "_settings", few)
+    monkeypatch.setattr(fleet.gpu.legacy_keys, "_names_max", few.miners_max)
+    return fleet

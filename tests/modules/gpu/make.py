@@ -2,8 +2,9 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import asyncpg
 import httpx
 
+from aitbc.app import MODULES
 from aitbc.kernel.crypto.signing import Key, canonical, enrolment_statement, value_digest, work_statement
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock
@@ -128,9 +130,10 @@ class Rig:
 class Fleet:
     """A running house, its owners and their miners."""
 
-    def __init__(self, stage: TestApp, owner: Target) -> None:
+    def __init__(self, stage: TestApp, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         self.stage = stage
-        self._owner = owner
+        self._connection = connection
+        self._turn = asyncio.Lock()
 
     @property
     def gpu(self) -> GpuService:
@@ -169,7 +172,7 @@ class Fleet:
 
     async def until_served(self, who: Caller, model: str) -> None:
         """Wait until a chat may name this model: miners announce theirs by events."""
-        for _ in range(200):
+        for _ in range(600):
             listed = (await who.get("/api/v1/ai/models", kind="chat", limit=500)).json()["data"]
             if model in {one["name"] for one in listed}:
                 return
@@ -190,20 +193,18 @@ class Fleet:
 
     async def sql(self, statement: str, *values: Any) -> list[asyncpg.Record]:
         """A look into the database, or a hand in it."""
-        connection = await asyncpg.connect(**self._owner.connect_arguments(application="tests", statement_seconds=60))
-        try:
-            return list(await connection.fetch(statement, *values))
-        finally:
-            await connection.close()
-
-
-AnotherFleet = Callable[..., AbstractAsyncContextManager[Fleet]]
-"""Runs an app with these settings of gpu."""
+        async with self._turn:
+            return list(await self._connection.fetch(statement, *values))
 
 
 @asynccontextmanager
-async def fleet_on(target: Target, state_dir: Path, **settings: Any) -> AsyncIterator[Fleet]:
-    """The whole house over a database; silence counts at once unless a grace is given."""
+async def fleet_on(target: Target, state_dir: Path, *, periodic: bool = True, **settings: Any) -> AsyncIterator[Fleet]:
+    """The whole house over a database, with or without its periodic tasks; silence counts at once unless a grace is given."""
     tables = {"gpu": GpuSettings(**({"grace_seconds": 0.0} | settings)), "ai": AiSettings(grace_seconds=0)}
-    async with running_app(target, state_dir, tables=tables) as stage:
-        yield Fleet(stage, target)
+    modules = MODULES if periodic else [replace(module, periodic_tasks=()) for module in MODULES]
+    async with running_app(target, state_dir, modules=modules, tables=tables) as stage:
+        connection = await asyncpg.connect(**target.connect_arguments(application="tests", statement_seconds=60))
+        try:
+            yield Fleet(stage, connection)
+        finally:
+            await connection.close()

@@ -8,7 +8,7 @@ import pytest
 from aitbc.kernel.crypto.api_key import new_key
 from aitbc.kernel.crypto.signing import key_fingerprint
 from aitbc.kernel.primitives import clock, ids
-from tests.modules.gpu.make import GPU, INVENTORY, AnotherFleet, Fleet, Rig
+from tests.modules.gpu.make import GPU, INVENTORY, Fleet, Rig
 
 
 async def test_a_machine_becomes_a_miner(fleet: Fleet) -> None:
@@ -197,18 +197,18 @@ async def test_a_machine_that_was_removed_is_enrolled_anew_as_another_miner(flee
     assert rig.id != removed
 
 
-async def test_an_account_has_so_many_tokens_and_miners_and_no_more(another_fleet: AnotherFleet) -> None:
-    async with another_fleet(tokens_max=3, miners_max=2) as fleet:
-        owner = await fleet.owner()
-        tokens = [await fleet.token(owner) for _ in range(3)]
-        refused = await owner.post(f"{GPU}/enrolment-tokens", {})
-        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_enrolment_tokens")
-        rigs = [Rig(fleet) for _ in range(3)]
-        codes = [(await rig.enrol(token)).status_code for rig, token in zip(rigs, tokens, strict=True)]
-        assert codes == [201, 201, 409]
-        assert (await rigs[0].enrol(tokens[2])).status_code == 201, "one that is known takes no room"
-        await owner.client.delete(f"{GPU}/miners/{rigs[0].id}")
-        assert (await rigs[2].enrol(await fleet.token(owner))).status_code == 201
+async def test_an_account_has_so_many_tokens_and_miners_and_no_more(few_allowed: Fleet) -> None:
+    fleet = few_allowed
+    owner = await fleet.owner()
+    tokens = [await fleet.token(owner) for _ in range(3)]
+    refused = await owner.post(f"{GPU}/enrolment-tokens", {})
+    assert (refused.status_code, refused.json()["code"]) == (429, "too_many_enrolment_tokens")
+    rigs = [Rig(fleet) for _ in range(3)]
+    codes = [(await rig.enrol(token)).status_code for rig, token in zip(rigs, tokens, strict=True)]
+    assert codes == [201, 201, 409]
+    assert (await rigs[0].enrol(tokens[2])).status_code == 201, "one that is known takes no room"
+    await owner.client.delete(f"{GPU}/miners/{rigs[0].id}")
+    assert (await rigs[2].enrol(await fleet.token(owner))).status_code == 201
 
 
 async def test_a_key_of_a_miner_makes_no_tokens(fleet: Fleet) -> None:

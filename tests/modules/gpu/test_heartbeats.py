@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -9,15 +10,40 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
+from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import clock, ids
 from aitbc.modules.gpu.api import MinerNotFound
 from aitbc.modules.gpu.models.life import ALLOWED, Status, apply_heartbeat, drain, remove, silence
 from aitbc.modules.gpu.service import liveness
 from aitbc.modules.gpu.service.heartbeats import SendHeartbeat
-from tests.modules.gpu.make import CPU, GPU, INVENTORY, AnotherFleet, Fleet
+from tests.modules.gpu.make import CPU, GPU, INVENTORY, Fleet, fleet_on
 from tests.roles import ROLE_SCOPES
+
+
+@pytest.fixture(scope="module")
+async def own_watch(
+    new_database: Callable[[], Target], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Fleet]:
+    """An app without periodic tasks, whose watch goes round when a test says so."""
+    async with fleet_on(new_database(), tmp_path_factory.mktemp("app"), periodic=False) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def grace(own_watch: Fleet, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], Fleet]:
+    """That app as it was just started, with such a grace for miners that are silent."""
+
+    def with_grace(seconds: float) -> Fleet:
+        changed = structs.replace(own_watch.gpu.liveness._settings, grace_seconds=seconds)
+        monkeypatch.setattr(own_watch.gpu.liveness, "_settings", changed)
+        monkeypatch.setattr(own_watch.gpu.liveness._loop_lag, "_pauses", deque())
+        own_watch.gpu.liveness._watched_at, own_watch.gpu.liveness._grace_until = None, 0.0
+        return own_watch
+
+    return with_grace
 
 
 async def told_of(fleet: Fleet, miner: str) -> list[tuple[int, str]]:
@@ -158,65 +184,65 @@ async def test_a_miner_that_is_unknown_among_many_is_refused_alone(fleet: Fleet)
     assert isinstance(found[1], MinerNotFound)
 
 
-async def test_after_a_start_nobody_is_called_silent_before_the_grace_is_over(another_fleet: AnotherFleet) -> None:
-    async with another_fleet(grace_seconds=0.4) as fleet:
-        owner = await fleet.owner()
-        rig = await fleet.rig(owner)
-        fleet.gpu.liveness._watched_at = None  # as in a process that was just started
-        await fleet.later(120)
-        assert (await fleet.see(owner, rig))["status"] == "online"
-        await asyncio.sleep(0.45)
-        await fleet.gpu.watch()
-        assert (await fleet.see(owner, rig))["status"] == "offline"
+async def test_after_a_start_nobody_is_called_silent_before_the_grace_is_over(grace: Callable[[float], Fleet]) -> None:
+    fleet = grace(0.4)
+    owner = await fleet.owner()
+    rig = await fleet.rig(owner)
+    fleet.gpu.liveness._watched_at = None  # as in a process that was just started
+    await fleet.later(120)
+    assert (await fleet.see(owner, rig))["status"] == "online"
+    await asyncio.sleep(0.45)
+    await fleet.gpu.watch()
+    assert (await fleet.see(owner, rig))["status"] == "offline"
 
 
-async def test_a_heartbeat_of_a_clock_that_was_ahead_counts_as_of_now(another_fleet: AnotherFleet) -> None:
-    async with another_fleet(grace_seconds=0.0) as fleet:
-        owner = await fleet.owner()
-        rig = await fleet.rig(owner)
-        clock.move(timedelta(days=1))
-        await rig.heartbeat()
-        clock.move(timedelta(days=-1))
-        fleet.gpu.liveness._clock_checked_at = float("-inf")  # half a minute has passed
-        await fleet.gpu.watch()
-        await fleet.later(120)
-        await fleet.gpu.watch()
-        assert (await fleet.see(owner, rig))["status"] == "offline"
+async def test_a_heartbeat_of_a_clock_that_was_ahead_counts_as_of_now(grace: Callable[[float], Fleet]) -> None:
+    fleet = grace(0.0)
+    owner = await fleet.owner()
+    rig = await fleet.rig(owner)
+    clock.move(timedelta(days=1))
+    await rig.heartbeat()
+    clock.move(timedelta(days=-1))
+    fleet.gpu.liveness._clock_checked_at = float("-inf")  # half a minute has passed
+    await fleet.gpu.watch()
+    await fleet.later(120)
+    await fleet.gpu.watch()
+    assert (await fleet.see(owner, rig))["status"] == "offline"
 
 
 async def test_a_server_that_was_frozen_blames_nobody(
-    another_fleet: AnotherFleet, monkeypatch: pytest.MonkeyPatch
+    grace: Callable[[float], Fleet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with another_fleet(grace_seconds=30.0) as fleet:
-        owner = await fleet.owner()
-        rigs = [await fleet.rig(owner) for _ in range(5)]
-        stopwatch = SimpleNamespace(seconds=1000.0)
-        monkeypatch.setattr(liveness, "elapsed", lambda: stopwatch.seconds)
-        fleet.gpu.liveness._watched_at, fleet.gpu.liveness._grace_until = 995.0, 0.0
+    fleet = grace(30.0)
+    owner = await fleet.owner()
+    rigs = [await fleet.rig(owner) for _ in range(5)]
+    stopwatch = SimpleNamespace(seconds=1000.0)
+    monkeypatch.setattr(liveness, "elapsed", lambda: stopwatch.seconds)
+    fleet.gpu.liveness._watched_at, fleet.gpu.liveness._grace_until = 995.0, 0.0
+    await fleet.gpu.watch()
+    stopwatch.seconds += 120  # two minutes pass in which this process neither hears nor watches
+    await fleet.later(120)
+    for moved in (5, 10, 10, 4):
+        stopwatch.seconds += moved
         await fleet.gpu.watch()
-        stopwatch.seconds += 120  # two minutes pass in which this process neither hears nor watches
-        await fleet.later(120)
-        for moved in (5, 10, 10, 4):
-            stopwatch.seconds += moved
-            await fleet.gpu.watch()
-            assert {(await fleet.see(owner, rig))["status"] for rig in rigs} == {"online"}
-        for rig in rigs[1:]:
-            await rig.heartbeat()
-        stopwatch.seconds += 5
-        await fleet.gpu.watch()
-        statuses = [(await fleet.see(owner, rig))["status"] for rig in rigs]
-        assert statuses == ["offline"] + ["online"] * 4, "once the grace is over, silence counts again"
+        assert {(await fleet.see(owner, rig))["status"] for rig in rigs} == {"online"}
+    for rig in rigs[1:]:
+        await rig.heartbeat()
+    stopwatch.seconds += 5
+    await fleet.gpu.watch()
+    statuses = [(await fleet.see(owner, rig))["status"] for rig in rigs]
+    assert statuses == ["offline"] + ["online"] * 4, "once the grace is over, silence counts again"
 
 
-async def test_a_pause_of_the_event_loop_is_noticed_too(another_fleet: AnotherFleet) -> None:
-    async with another_fleet(grace_seconds=30.0) as fleet:
-        owner = await fleet.owner()
-        rig = await fleet.rig(owner)
-        moment = clock.elapsed()
-        fleet.gpu.liveness._watched_at, fleet.gpu.liveness._grace_until = moment, 0.0
-        fleet.gpu.liveness._loop_lag._pauses = deque([(moment, 60.0)])
-        await fleet.later(60)
-        assert (await fleet.see(owner, rig))["status"] == "online"
+async def test_a_pause_of_the_event_loop_is_noticed_too(grace: Callable[[float], Fleet]) -> None:
+    fleet = grace(30.0)
+    owner = await fleet.owner()
+    rig = await fleet.rig(owner)
+    moment = clock.elapsed()
+    fleet.gpu.liveness._watched_at, fleet.gpu.liveness._grace_until = moment, 0.0
+    fleet.gpu.liveness._loop_lag._pauses.append((moment, 60.0))
+    await fleet.later(60)
+    assert (await fleet.see(owner, rig))["status"] == "online"
 
 
 async def test_while_the_database_is_away_the_round_does_not_count(

@@ -16,7 +16,7 @@ from aitbc.modules.gpu.service.enrolment import TooManyMiners
 from aitbc.modules.gpu.service.legacy_keys import LegacyKeyLost
 from aitbc.modules.gpu.service.legacy_miners import RegisterLegacyMiner
 from aitbc.modules.gpu.service.legacy_work import LegacyHeartbeat, OutputNotTaken
-from tests.modules.gpu.make import AnotherFleet, Fleet
+from tests.modules.gpu.make import Fleet
 
 OUTPUT = {"model": "tiny", "dimensions": 2, "vectors": [[0.5, 0.25]]}
 
@@ -182,21 +182,21 @@ async def test_a_canceled_job_is_noted_at_the_next_heartbeat(fleet: Fleet) -> No
         await fleet.gpu.legacy_work.deliver(who, row, OUTPUT, {})
 
 
-async def test_an_account_has_only_so_many_miners(another_fleet: AnotherFleet) -> None:
-    async with another_fleet(miners_max=2) as fleet:
-        who = (await fleet.owner()).principal
-        for name in ("a", "b"):
+async def test_an_account_has_only_so_many_miners(few_allowed: Fleet) -> None:
+    fleet = few_allowed
+    who = (await fleet.owner()).principal
+    for name in ("a", "b"):
+        await fleet.gpu.legacy_miners.register(who, command(name))
+    for name in ("c", "d"):
+        with pytest.raises(TooManyMiners):
             await fleet.gpu.legacy_miners.register(who, command(name))
-        for name in ("c", "d"):
-            with pytest.raises(TooManyMiners):
-                await fleet.gpu.legacy_miners.register(who, command(name))
-        with pytest.raises(TooManyMiners):  # and the names that came to nothing are bounded too
-            await fleet.gpu.legacy_miners.register(who, command("e"))
-        count = await fleet.sql(
-            "SELECT count(*) AS rows FROM gpu.older_miners WHERE account = $1", ids.decode("acct", who.account)
-        )
-        assert count[0]["rows"] == 4
-        await fleet.gpu.legacy_miners.register(who, command("a"))
+    with pytest.raises(TooManyMiners):  # and the names that came to nothing are bounded too
+        await fleet.gpu.legacy_miners.register(who, command("e"))
+    count = await fleet.sql(
+        "SELECT count(*) AS rows FROM gpu.older_miners WHERE account = $1", ids.decode("acct", who.account)
+    )
+    assert count[0]["rows"] == 4
+    await fleet.gpu.legacy_miners.register(who, command("a"))
 
 
 async def test_a_page_of_miners_in_some_statuses_is_cut_by_the_database(fleet: Fleet) -> None:

@@ -137,15 +137,15 @@ def once() -> IdempotencyKey:
     return IdempotencyKey(account=ADMIN.account, key=secrets.token_hex(8), fingerprint=b"x" * 32)
 
 
-async def snapshot(owner: Target) -> dict[str, list[Any]]:
-    """Every row of every table of trading, to compare before with after."""
+async def snapshot(owner: Target) -> dict[str, str]:
+    """Every row of every table of trading, as a digest for each table, to compare before with after."""
     async with sql(owner) as connection:
-        tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'trading'")
-        found = {}
-        for (table,) in tables:
-            rows = await connection.fetch(f"SELECT to_jsonb(t)::text AS row FROM trading.{table} t ORDER BY 1")
-            found[table] = [row["row"] for row in rows]
-        return found
+        tables = await connection.fetch("SELECT tablename AS name FROM pg_tables WHERE schemaname = 'trading'")
+        each = (
+            f"SELECT '{row['name']}' AS name, md5(string_agg(t::text, '\n' ORDER BY t::text)) AS held FROM trading.{row['name']} t"
+            for row in tables
+        )
+        return {row["name"]: row["held"] for row in await connection.fetch(" UNION ALL ".join(each))}
 
 
 async def require_sound(trading: TradingService) -> None:

@@ -31,6 +31,7 @@ from tests.modules.trading.make import (
     require_sound,
     trading_on,
 )
+from tests.scale import scaled
 
 
 async def a_history(trading: TradingService, *, jobs: int = 3) -> list[str]:
@@ -131,7 +132,7 @@ async def test_any_changed_byte_of_an_export_is_found_and_named(empty: Target) -
         raw = await export_of(trading)
     heights = block_of_each_byte(raw)
     chance = random.Random(11)
-    for _ in range(1000):
+    for _ in range(scaled(200, 1000)):
         at = chance.randrange(len(raw))
         changed = bytearray(raw)
         changed[at] ^= chance.randrange(1, 256)
@@ -214,8 +215,8 @@ async def test_verifying_needs_no_memory_for_what_is_long_past(empty: Target) ->
             tracemalloc.stop()
             return checked.entries, most
 
-        few, small = await peak(300)
-        many, large = await peak(3000)
+        few, small = await peak(scaled(100, 300))
+        many, large = await peak(scaled(1000, 3000))
         assert many > 8 * few
         assert large < small + 300_000
 

@@ -36,6 +36,7 @@ from aitbc.modules.trading.api import (
 from aitbc.modules.trading.service import TradingService
 from tests.modules.trading.make import ADMIN, a_hold, a_rent, a_settlement, require_sound, trading_on
 from tests.modules.trading.test_event_handlers import event_handlers, succeeded
+from tests.scale import scaled
 
 T = TypeVar("T")
 Act = Callable[[TradingService], Awaitable[Any]]
@@ -281,7 +282,9 @@ def machine(new_ledger: Callable[[], Target]) -> type[LedgerModel]:
 
 
 def test_the_ledger_does_what_its_model_does(machine: type[LedgerModel]) -> None:
-    run_state_machine_as_test(machine, settings=settings(max_examples=25, stateful_step_count=30, deadline=None))
+    run_state_machine_as_test(
+        machine, settings=settings(max_examples=scaled(6, 25), stateful_step_count=30, deadline=None)
+    )
 
 
 @given(st.integers(0, 2**63 - 1), st.lists(st.integers(0, 10_000), min_size=1, max_size=12).filter(any))

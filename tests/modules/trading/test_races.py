@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -49,12 +48,18 @@ def isolated(request: pytest.FixtureRequest, new_ledger: Callable[[], Target]) -
     return owner
 
 
-@asynccontextmanager
-async def two_processes(owner: Target) -> AsyncIterator[tuple[TradingService, TradingService]]:
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """One event loop for this file, so that its tests share two processes."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def services(isolated: Target, anyio_backend: str) -> AsyncIterator[tuple[TradingService, TradingService]]:
     """Two services on one ledger, each with its own way into the database."""
     async with (
-        trading_on(owner, database=ProbedDatabase) as first,
-        trading_on(owner, database=ProbedDatabase) as second,
+        trading_on(isolated, database=ProbedDatabase) as first,
+        trading_on(isolated, database=ProbedDatabase) as second,
     ):
         await first.quote_fee(1)
         await second.quote_fee(1)
@@ -138,12 +143,14 @@ PAIRS = (
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-async def test_of_two_ends_of_a_hold_one_wins_in_every_order(isolated: Target, pair: str) -> None:
-    async with two_processes(isolated) as (first, second):
-        for lead, then in ORDERS:
-            await _one_race(first, second, pair.split(), lead, then)
-        await require_sound(first)
-        clock.reset()
+async def test_of_two_ends_of_a_hold_one_wins_in_every_order(
+    services: tuple[TradingService, TradingService], pair: str
+) -> None:
+    first, second = services
+    for lead, then in ORDERS:
+        await _one_race(first, second, pair.split(), lead, then)
+    await require_sound(first)
+    clock.reset()
 
 
 async def _one_race(first: TradingService, second: TradingService, pair: list[str], lead: int, then: int) -> None:
@@ -190,29 +197,31 @@ async def _one_race(first: TradingService, second: TradingService, pair: list[st
 @pytest.mark.parametrize(
     "pair", ["raise settle", "settle raise", "raise void", "void raise", "raise expire", "expire raise", "raise raise"]
 )
-async def test_a_hold_that_is_raised_while_it_ends_pays_and_returns_the_same(isolated: Target, pair: str) -> None:
-    async with two_processes(isolated) as (first, second):
-        for lead, then in ((0, 2), (1, 4), (2, 2), (3, 5), (4, 2), (6, 4)):
-            payer, miner = await funded(first, 20), await funded(first, 1)
-            hold = a_hold(payer, 10, lasts=timedelta(hours=1))
-            await first.hold(hold)
-            if "expire" in pair:
-                clock.move(timedelta(hours=2))
-            makes = {
-                "settle": settle(a_settlement(hold, 7, miner_account=miner, miner=ids.new_id("mnr"))),
-                "void": void(hold.hold),
-                "expire": expire(),
-                "raise": raise_to(hold, 15),
-            }
-            one, other = (makes[name] for name in pair.split())
-            outcomes = await interleaved(first, second, (one, other), lead, then)
-            refused = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-            assert {type(refusal) for refusal in refused} <= {HoldNotOpen}
-            balance = await first.balance(payer)
-            expected = (13, 0) if "settle" in pair else (5, 15) if pair == "raise raise" else (20, 0)
-            assert (balance.available_units, balance.held_units) == expected
-        await require_sound(first)
-        clock.reset()
+async def test_a_hold_that_is_raised_while_it_ends_pays_and_returns_the_same(
+    services: tuple[TradingService, TradingService], pair: str
+) -> None:
+    first, second = services
+    for lead, then in scaled(small=((2, 2), (6, 4)), full=((0, 2), (1, 4), (2, 2), (3, 5), (4, 2), (6, 4))):
+        payer, miner = await funded(first, 20), await funded(first, 1)
+        hold = a_hold(payer, 10, lasts=timedelta(hours=1))
+        await first.hold(hold)
+        if "expire" in pair:
+            clock.move(timedelta(hours=2))
+        makes = {
+            "settle": settle(a_settlement(hold, 7, miner_account=miner, miner=ids.new_id("mnr"))),
+            "void": void(hold.hold),
+            "expire": expire(),
+            "raise": raise_to(hold, 15),
+        }
+        one, other = (makes[name] for name in pair.split())
+        outcomes = await interleaved(first, second, (one, other), lead, then)
+        refused = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        assert {type(refusal) for refusal in refused} <= {HoldNotOpen}
+        balance = await first.balance(payer)
+        expected = (13, 0) if "settle" in pair else (5, 15) if pair == "raise raise" else (20, 0)
+        assert (balance.available_units, balance.held_units) == expected
+    await require_sound(first)
+    clock.reset()
 
 
 async def _require_one(trading: TradingService, pair: list[str], outcomes: tuple[Any, Any], hold: str) -> None:
@@ -228,14 +237,13 @@ async def _require_one(trading: TradingService, pair: list[str], outcomes: tuple
         assert not still
 
 
-async def test_parallel_holds_admit_what_the_money_covers(isolated: Target) -> None:
-    async with two_processes(isolated) as services:
-        payer = await funded(services[0], 10)
-        count = 200
-        holds = [services[number % 2].hold(a_hold(payer, 1)) for number in range(count)]
-        outcomes = await asyncio.gather(*holds, return_exceptions=True)
-        assert sum(not isinstance(outcome, BaseException) for outcome in outcomes) == 10
-        await require_sound(services[0])
+async def test_parallel_holds_admit_what_the_money_covers(services: tuple[TradingService, TradingService]) -> None:
+    payer = await funded(services[0], 10)
+    count = 200
+    holds = [services[number % 2].hold(a_hold(payer, 1)) for number in range(count)]
+    outcomes = await asyncio.gather(*holds, return_exceptions=True)
+    assert sum(not isinstance(outcome, BaseException) for outcome in outcomes) == 10
+    await require_sound(services[0])
 
 
 async def _prepared(trading: TradingService, command: str) -> tuple[Act, Callable[[], None]]:

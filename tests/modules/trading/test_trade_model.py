@@ -23,6 +23,7 @@ from aitbc.modules.trading.models.trades.views import Milestone
 from aitbc.modules.trading.service import TradingService
 from aitbc.modules.trading.service.trades.commands import PlaceTradeOffer, PlaceTradeRequest, TradeFilter, TradeTerms
 from tests.modules.trading.make import ADMIN, person, require_sound, sql, trading_on
+from tests.scale import scaled
 
 NONE = IdempotencyKey.NONE
 picks = st.integers(0, 1000)
@@ -266,4 +267,6 @@ def test_any_trades_in_any_order(new_ledger: Callable[[], Target]) -> None:
     class OnThisLedger(TradeModel):
         owner = new_ledger()
 
-    run_state_machine_as_test(OnThisLedger, settings=settings(max_examples=6, stateful_step_count=20, deadline=None))
+    run_state_machine_as_test(
+        OnThisLedger, settings=settings(max_examples=scaled(2, 6), stateful_step_count=20, deadline=None)
+    )

@@ -12,6 +12,7 @@ from aitbc.modules.trading.models.views import Divergence
 from aitbc.modules.trading.service.verification import walk
 from tests.modules.trading.make import funded, role_of, sql, trading_on
 from tests.modules.trading.test_chain import a_history
+from tests.scale import scaled
 
 UNSEEN = {
     "accounts": {"created_at"},
@@ -133,7 +134,7 @@ async def test_a_thousand_random_changes_are_found(empty: Target) -> None:
             table: [row["ctid"] for row in await connection.fetch(f"SELECT ctid::text FROM trading.{table} ORDER BY 1")]
             for table in TABLES
         }
-        for _ in range(1000):
+        for _ in range(scaled(150, 1000)):
             table, column, kind = chance.choice(columns)
             place = f"ctid = '{chance.choice(rows[table])}'"
             if chance.random() < 0.2:

@@ -53,7 +53,7 @@ class Receiver:
         """Where it is."""
         return f"http://127.0.0.1:{self.port}/hook"
 
-    async def until(self, count: int, seconds: float = 10.0) -> list[Received]:
+    async def until(self, count: int, seconds: float = 30.0) -> list[Received]:
         """The requests, once there are so many."""
         async with asyncio.timeout(seconds):
             while len(self.received) < count:
