@@ -20,9 +20,10 @@ setup: ## Install everything, for running and for testing
 	@.ci/setup dev
 
 .PHONY: run
-run: ## Start the server, a miner and a first paid job; goes on serving until Ctrl-C
+run: ## Start the server, a miner and a first paid job; goes on serving until Ctrl-C. CHAT=1: with a small language model
 	@.ci/setup run
-	@exec $(BIN)/aitbc demo
+	@$(if $(CHAT),$(BIN)/python -m pip install -q --disable-pip-version-check --no-input --require-hashes -r requirements/chat.txt)
+	@exec $(BIN)/aitbc demo $(if $(CHAT),--chat)
 
 .PHONY: test
 test: setup ## Run the tests in minutes; T=tests/kernel/primitives/test_money.py for some of them

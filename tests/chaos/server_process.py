@@ -32,6 +32,11 @@ class ServerProcess:
         self._process: subprocess.Popen[bytes] | ForkedServer | None = None
 
     @property
+    def environment(self) -> dict[str, str]:
+        """The variables that it is started with."""
+        return self._environment
+
+    @property
     def pid(self) -> int:
         """The process that serves now."""
         assert self._process is not None

@@ -3,6 +3,7 @@
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,14 @@ class Api:
     def post(self, path: str, body: dict[str, Any], *, once: str | None = None) -> Any:
         """The JSON answer to a command; `once` is its Idempotency-Key. Raises `Refused`."""
         return json.loads(self._ask("POST", path, body, once))
+
+    def stream(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """The chunks of a streamed answer. Raises `Refused`."""
+        with self._open("POST", path, body, None) as answer:
+            for line in answer:
+                data = line.removeprefix(b"data: ").strip()
+                if line.startswith(b"data: ") and data != b"[DONE]":
+                    yield json.loads(data)
 
     def save(self, path: str, file: Path) -> int:
         """Stream what is at a path into a file; answers its size. Raises `Refused`."""

@@ -21,7 +21,15 @@ class ChildFailed(Exception):
 class Child:
     """One process, in a session of its own so that a Ctrl-C reaches us first, with its output in a file."""
 
-    def __init__(self, name: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        *,
+        module: str = "aitbc_cli.main",
+    ) -> None:
         self.name = name
         self.log = log
         parent = os.getpid()
@@ -33,7 +41,7 @@ class Child:
 
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "aitbc_cli.main", *arguments],
+                [sys.executable, "-m", module, *arguments],
                 env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -17,12 +17,14 @@ from typing import Any
 
 from aitbc.kernel.crypto.chain_format import ChainError, verify_receipt
 from aitbc.kernel.crypto.chain_verifier import verify_export
+from aitbc_cli.demo import engine
 from aitbc_cli.demo.api import Api, Refused
 from aitbc_cli.demo.children import Child, ChildFailed
 
 SERVER_SECONDS = 90.0
 MINER_SECONDS = 120.0
 JOB_SECONDS = 120
+ENGINE_SECONDS = 120.0
 FUNDS = "10"
 SENTENCES = (
     "A miner offers its graphics card for an hour.",
@@ -31,6 +33,12 @@ SENTENCES = (
     "Every payment is written into the ledger.",
 )
 ACCOUNT = "demo"
+CHAT = {
+    "model": engine.MODEL,
+    "messages": [{"role": "user", "content": "Say hello in one short sentence."}],
+    "max_tokens": 24,
+    "stream": True,
+}
 
 
 class StoryFailed(Exception):
@@ -66,6 +74,7 @@ class Story:
         self.folder = state / "demo"
         self.children: list[Child] = []
         self.admin = self.caller = Api("", "")
+        self.engine_url: str | None = None
 
     # The installation
 
@@ -135,6 +144,18 @@ class Story:
             return False
         return True
 
+    def start_engine(self) -> None:
+        """A small language model on this machine's processor."""
+        with step("language model on this machine") as note:
+            file = self.folder / engine.URL_FILE
+            file.unlink(missing_ok=True)
+            module, log = "aitbc_cli.demo.engine", self.folder / "engine.log"
+            child = Child("language model", [str(self.folder)], {}, log, module=module)
+            self.children.append(child)
+            child.await_ready(file.exists, ENGINE_SECONDS)
+            self.engine_url = file.read_text()
+            note(f"{engine.MODEL} at {self.engine_url}")
+
     def start_miner(self) -> None:
         """A miner on this machine, the operator's: it enrols itself with a one-time token and then asks for work."""
         with step("miner on this machine") as note:
@@ -144,6 +165,7 @@ class Story:
                 token = self.admin.post("/api/v1/gpu/enrolment-tokens", {})
                 environment["AITBC_ENROLMENT_TOKEN"] = str(token["token"])
             arguments = ["miner", "run", "--name", ACCOUNT, "--state-dir", str(home), "--slots", "2"]
+            arguments += ["--chat-url", self.engine_url] if self.engine_url is not None else []
             miner = Child("miner", arguments, environment, self.folder / "miner.log")
             self.children.append(miner)
             online: list[dict[str, Any]] = []
@@ -182,6 +204,21 @@ class Story:
         picture = base64.b64encode((files("aitbc_cli.demo") / "invoice.png").read_bytes()).decode()
         body = {"kind": "ocr", "input": {"image": picture}, "max_price": "0.05"}
         return self.job("text in a picture", body, lambda output: f"“{' / '.join(output['text'].split(chr(10))[:2])}”")
+
+    def chat(self) -> None:
+        """A question to the language model, in the protocol that its clients know; its answer comes as it is made."""
+        with step("streamed chat, as OpenAI's client asks") as note:
+            began, first = time.monotonic(), 0.0
+            texts: list[str] = []
+            receipt: dict[str, Any] = {}
+            for chunk in self.caller.stream("/v1/chat/completions", CHAT):
+                if "error" in chunk:
+                    raise StoryFailed(str(chunk["error"]["message"]))
+                texts.append(chunk["choices"][0]["delta"].get("content") or "")
+                first = first or (time.monotonic() - began if texts[-1] else 0.0)
+                receipt = chunk.get("aitbc", receipt)
+            said = " ".join("".join(texts).split())[:48]
+            note(f"{receipt['price']} AITBC  first word after {first:.2f} s: “{said}”")
 
     # The proof
 
@@ -222,7 +259,7 @@ class Story:
             child.stop()
 
 
-def run(*, once: bool, port: int | None = None, state: Path) -> int:
+def run(*, once: bool, port: int | None = None, state: Path, chat: bool = False) -> int:
     """The whole demonstration; 0 only if every step held. Without `once` it serves until Ctrl-C."""
     story, began = Story(state), time.monotonic()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -230,8 +267,12 @@ def run(*, once: bool, port: int | None = None, state: Path) -> int:
     try:
         story.start_server(port)
         story.open_account()
+        if chat:
+            story.start_engine()
         story.start_miner()
         story.embed()
+        if chat:
+            story.chat()
         story.verify(story.ocr())
         say(f"\n  everything held, in {time.monotonic() - began:.1f} s")
         if once:
@@ -261,6 +302,10 @@ def _show_next(story: Story) -> None:
     say(f'    {prefix}{command} job submit embed --text "hello" --max-price 0.05 --wait')
     say(f"    {prefix}{command} job list")
     say(f"    {prefix}{command} receipt verify {story.folder / 'receipt.json'}")
+    if story.engine_url is not None:
+        say(f"    {prefix}{command} chat Why is the sky blue?")
+    else:
+        say("\n  a language model beside it, to chat with by the clients of OpenAI and Anthropic:   make run CHAT=1")
     say("\n  Ctrl-C stops everything; the data stays.")
 
 

@@ -190,6 +190,7 @@ class Daemon:
             free = self._options.slots - len(self._tasks)
             if free <= 0:
                 self._free.clear()
+                self._watch_now.set()  # without a poll the watch is the connection by which the server sees us
                 await self._free.wait()
                 continue
             body = {"slots": free, "wait_seconds": POLL_SECONDS}
@@ -276,10 +277,11 @@ class Daemon:
             self._watch_now.clear()
 
     def _old_work(self) -> set[str]:
-        """The attempts that are worked on for so long that their leases are watched."""
+        """The attempts whose leases are watched: those that are worked on for long, and while no poll waits what streams."""
         begun_by = asyncio.get_running_loop().time() - WATCH_AFTER_SECONDS + TIMER_SECONDS
         tasks = [task for task, _ in self._tasks.values()]
-        return {task.attempt for task in tasks if task.begun_at <= begun_by and not task.streams}
+        is_full = len(tasks) >= self._options.slots
+        return {task.attempt for task in tasks if (is_full if task.streams else task.begun_at <= begun_by)}
 
     async def _heartbeat_loop(self) -> None:
         count = 0

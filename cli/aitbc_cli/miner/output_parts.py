@@ -5,8 +5,8 @@ import asyncio
 from aitbc.kernel.primitives.tasks import is_set_within
 from aitbc_cli.miner.client import KEPT, Fields, MinerClient, Refused, Unreachable
 
-BATCH_SECONDS = 0.15
-"""How long text is collected into one batch."""
+BATCH_SECONDS = 0.05
+"""How far batches are apart at least: the first text goes at once, and what comes meanwhile goes with the next one."""
 STATUS_SECONDS = 1.0
 """How often the lease's status is asked for while there is no text."""
 TIMEOUT_SECONDS = 5.0
@@ -46,9 +46,12 @@ class OutputParts:
 
     async def send_until_stopped(self) -> str:
         """Send batches until the work should not go on; returns why: `stop`, `canceled` or `lost`."""
+        loop = asyncio.get_running_loop()
+        next_at = loop.time()
         while True:
             if await is_set_within(self._new_text, STATUS_SECONDS):
-                await asyncio.sleep(BATCH_SECONDS)
+                await asyncio.sleep(max(next_at - loop.time(), 0))
+            next_at = loop.time() + BATCH_SECONDS
             if self._is_unsupported:
                 await asyncio.Event().wait()
             status = await self.send()

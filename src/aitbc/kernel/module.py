@@ -12,6 +12,7 @@ from msgspec import Struct
 from sqlalchemy import MetaData
 
 from aitbc.kernel.database.outbox import Event
+from aitbc.kernel.http.dialects import Dialect
 
 
 @dataclass(frozen=True)
@@ -57,3 +58,7 @@ class Module:
     """The routes of the service that this module replaces: bare on its own port, under its prefix on the gateway."""
     legacy_coordinator: tuple[type[Controller], ...] = ()
     """The routes of the legacy coordinator that became this module's; below `/coordinator` on the gateway."""
+    protocol: tuple[type[Controller], ...] = ()
+    """The routes of a public protocol that this module speaks, at the paths that the protocol fixes."""
+    dialect: Dialect | None = None
+    """The paths of that protocol, and the form of its errors."""

@@ -358,7 +358,7 @@ def test_whatever_a_job_may_ask_for_is_forwarded(do: Do, upstream: Upstream, opt
 
 
 def test_a_field_of_a_newer_server_is_nobodys_fault(do: Do, upstream: Upstream) -> None:
-    assert reason_of(do(ASK | {"tools": []})) == ("platform", "unsupported_input")
+    assert reason_of(do(ASK | {"voices": []})) == ("platform", "unsupported_input")
     assert upstream.requests == []
 
 

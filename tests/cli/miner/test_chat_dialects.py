@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aitbc_cli.miner.executors.chat import _output_of
+from aitbc_cli.miner.executors.chat_answer import output_of
 from aitbc_cli.miner.executors.chat_stream import BrokenStream, StreamedAnswer
 
 HEAD = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1790000000}
@@ -113,9 +113,36 @@ def test_an_error_in_the_middle_is_no_answer_in_any_dialect(error: bytes) -> Non
 
 @pytest.mark.parametrize("message", [{"content": None, "reasoning_content": "Hm."}, {"role": "assistant"}])
 def test_a_whole_answer_that_was_all_thinking_is_empty(message: dict[str, Any]) -> None:
-    output = _output_of({"choices": [{"message": message, "finish_reason": "length"}]}, "tiny")
+    output = output_of({"choices": [{"message": message, "finish_reason": "length"}]}, "tiny")
     assert output == {
         "message": {"role": "assistant", "content": ""},
         "model": "tiny",
         "finish_reason": "length",
     }
+
+
+def test_calls_of_tools_likelihoods_and_further_answers_are_put_together_from_their_pieces() -> None:
+    call = {"index": 0, "id": "c1", "type": "function", "function": {"name": "weather", "arguments": ""}}
+    pieces = [
+        chunk({"role": "assistant", "tool_calls": [call]}, model="tiny"),
+        chunk({"tool_calls": [{"index": 0, "function": {"arguments": '{"city"'}}]}),
+        chunk({"tool_calls": [{"index": 0, "function": {"arguments": ': "Oslo"}'}}]}),
+        chunk(
+            {"tool_calls": [{"index": 1, "id": "c2", "function": {"name": "clock", "arguments": "{}"}}]}, "tool_calls"
+        ),
+        json.dumps({"choices": [{"index": 1, "delta": {"content": "Two"}, "finish_reason": "stop"}]}),
+        json.dumps({"choices": [{"index": 0, "delta": {}, "logprobs": {"content": [{"token": "a", "logprob": -1}]}}]}),
+    ]
+    output = output_of(read(events(*pieces, "[DONE]")).whole, "tiny")
+    calls = output["message"]["tool_calls"]
+    assert [(one["id"], one["function"]["name"]) for one in calls] == [("c1", "weather"), ("c2", "clock")]
+    assert json.loads(calls[0]["function"]["arguments"]) == {"city": "Oslo"}
+    assert output["finish_reason"] == "tool_calls" and output["message"]["content"] == ""
+    assert output["logprobs"] == {"content": [{"token": "a", "logprob": -1}]}
+    assert output["choices"] == [{"message": {"role": "assistant", "content": "Two"}, "finish_reason": "stop"}]
+
+
+def test_calls_that_a_server_sends_whole_and_without_numbers_are_kept_apart() -> None:
+    calls = [{"id": one, "function": {"name": one, "arguments": "{}"}} for one in ("a", "b")]
+    output = output_of({"choices": [{"message": {"content": None, "tool_calls": calls}}]}, "tiny")
+    assert [call["id"] for call in output["message"]["tool_calls"]] == ["a", "b"]

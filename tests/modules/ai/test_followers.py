@@ -95,11 +95,12 @@ async def test_parts_reach_a_follower_while_no_connection_is_free(owner: Target)
             pass
         async with market.ai.db.raw(), market.ai.db.raw(), market.ai.db.raw():
             market.ai.wakeups.watched.wake_all()  # a look that gets no connection
-            await tell(market, miner, lease, "two ", start=2)
-            async with asyncio.timeout(10):
+            part = StoredPart(attempt=lease.token, sequence=2, at=now(), text="two ")
+            market.ai.output_parts.live.add(lease.job, lease.token, [part])  # as after a commit
+            async with asyncio.timeout(20):
                 event = await anext(events)
             assert (event.event, event.data["text"]) == ("part", "two ")
-        await tell(market, miner, lease, "three", start=3)
+        await tell(market, miner, lease, "two ", "three", start=2)
         await miner.deliver(lease, said("one two three", "stop"))
         assert await text_of(events) == "three"
 

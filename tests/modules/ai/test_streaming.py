@@ -82,7 +82,7 @@ async def test_a_lost_lease_tells_no_more(owner: Target) -> None:
 
 
 async def test_parts_are_bounded(owner: Target, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aitbc.modules.ai.service.output_parts.PARTS_BYTES_MAX", 5)
+    monkeypatch.setattr("aitbc.modules.ai.batched.parts.PARTS_BYTES_MAX", 5)
     async with ai_on(owner) as market:
         _, miner, lease = await working(market)
         with pytest.raises(PartsTooLarge):

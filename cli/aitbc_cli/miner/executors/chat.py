@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from aitbc_cli.miner.executors.chat_models import ChatModels, public_name, unavailable
-from aitbc_cli.miner.executors.chat_stream import REASONING, BrokenStream, StreamedAnswer
+from aitbc_cli.miner.executors.chat_answer import is_reasoning, output_of
+from aitbc_cli.miner.executors.chat_models import ChatModels, unavailable
+from aitbc_cli.miner.executors.chat_stream import BrokenStream, StreamedAnswer
 from aitbc_cli.miner.executors.fields import FieldError, clean_text, read_integer, read_object, read_text
 from aitbc_cli.miner.executors.work import Outcome, Progress, Report, Work, WorkFailed
 
@@ -24,7 +25,8 @@ CONNECT_SECONDS = 5.0
 _OPTIONS = frozenset({"base_url", "api_key_file", "models", "answer_bytes", "memory_bytes", "threads"})
 _FIELDS = frozenset(
     {"messages", "model", "max_tokens", "seed", "stop"}
-    | {"temperature", "top_p", "frequency_penalty", "presence_penalty"}
+    | {"temperature", "top_p", "frequency_penalty", "presence_penalty", "logit_bias", "reasoning_effort"}
+    | {"n", "tools", "tool_choice", "parallel_tool_calls", "response_format", "logprobs", "top_logprobs"}
 )
 _LISTED_MAX = 10_000
 # What an upstream answers when the request itself is at fault; anything else is the miner's trouble.
@@ -74,7 +76,7 @@ class ChatExecutor:
             request["model"] = self._models.upstream(model)
         answer = self._answer(request, model, started + work.run_seconds, lambda text: _tell(report, text))
         usage = {**_usage_of(answer), "milliseconds": round((time.monotonic() - started) * 1000)}
-        return Outcome(output=_output_of(answer, model), usage=usage)
+        return Outcome(output=output_of(answer, model), usage=usage)
 
     def _choose_model(self, wanted: str | None) -> str | None:
         """The announced name of the model to work with; the list is read again for one that is not known here."""
@@ -97,7 +99,7 @@ class ChatExecutor:
                 "POST", "/chat/completions", request | _STREAM, deadline, streamed
             )
             if is_streamed:
-                return _whole(streamed)
+                return streamed.whole
         if not self._streams or status in _STREAMLESS_STATUS:
             status, body, _ = self._exchange("POST", "/chat/completions", request | {"stream": False}, deadline)
             self._streams = self._streams and status != 200  # it is not asked to stream again
@@ -111,7 +113,7 @@ class ChatExecutor:
             raise _unavailable(f"The chat server answered {status}.")
         answer = _object_of(body)
         self._models.require_answer_of(model, answer.get("model"))
-        tell(_output_of(answer, None)["message"]["content"])
+        tell(output_of(answer, None)["message"]["content"])
         return answer
 
     def _headers(self) -> dict[str, str]:
@@ -188,15 +190,6 @@ def _is_stream(response: http.client.HTTPResponse) -> bool:
 def _tell(report: Report, text: str) -> None:
     for start in range(0, len(text), _LETTERS_A_REPORT):
         report(Progress(None, [], text[start : start + _LETTERS_A_REPORT]))
-
-
-def _whole(streamed: StreamedAnswer) -> dict[str, Any]:
-    """A streamed answer in the shape of a whole one."""
-    message: dict[str, Any] = {"content": streamed.text}
-    if streamed.is_reasoning:
-        message["reasoning"] = True
-    choice = {"message": message, "finish_reason": streamed.finish_reason}
-    return {"model": streamed.model, "choices": [choice], "usage": streamed.usage}
 
 
 def _read_url(value: Any) -> SplitResult:
@@ -277,24 +270,6 @@ def _object_of(body: bytes) -> dict[str, Any]:
     return answer
 
 
-def _output_of(answer: dict[str, Any], asked_model: str | None) -> dict[str, Any]:
-    choices = answer.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    message = choice.get("message") if isinstance(choice, dict) else None
-    content = message.get("content") if isinstance(message, dict) else None
-    reason = choice.get("finish_reason") if isinstance(choice, dict) else None
-    if content is None and isinstance(message, dict) and isinstance(reason, str):
-        content = ""  # it ended without a word of its answer: all tokens went into thinking
-    if not isinstance(content, str):
-        raise _unavailable("The chat server answered without a message.")
-    model = answer.get("model")
-    return {
-        "message": {"role": "assistant", "content": clean_text(content)},
-        "model": asked_model or (clean_text(public_name(model))[:200] if isinstance(model, str) and model else None),
-        "finish_reason": clean_text(reason)[:40] if isinstance(reason, str) else None,
-    }
-
-
 def _usage_of(answer: dict[str, Any]) -> dict[str, int]:
     """The counts of the upstream under the names of this platform; what is no sensible number is left out.
 
@@ -309,7 +284,7 @@ def _usage_of(answer: dict[str, Any]) -> dict[str, int]:
     thought = details.get("reasoning_tokens") if isinstance(details, dict) else None
     if isinstance(thought, int) and isinstance(said.get("completion_tokens"), int):
         said["completion_tokens"] -= thought
-    elif _is_reasoning(answer):
+    elif is_reasoning(answer):
         said.pop("completion_tokens", None)
     names = {"prompt_tokens": "prompt_tokens", "completion_tokens": "completion_tokens", "total_tokens": "tokens"}
     return {
@@ -317,13 +292,6 @@ def _usage_of(answer: dict[str, Any]) -> dict[str, int]:
         for theirs, ours in names.items()
         if isinstance(said.get(theirs), int) and not isinstance(said[theirs], bool) and 0 <= said[theirs] < 2**31
     }
-
-
-def _is_reasoning(answer: dict[str, Any]) -> bool:
-    choices = answer.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    message = choice.get("message") if isinstance(choice, dict) else None
-    return isinstance(message, dict) and any(message.get(name) for name in REASONING)
 
 
 def _reason_of(body: bytes) -> str:

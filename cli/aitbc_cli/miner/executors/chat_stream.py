@@ -4,11 +4,10 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from aitbc_cli.miner.executors.chat_answer import CHOICES_MAX, StreamedChoice
 from aitbc_cli.miner.executors.event_stream import EventStream, EventTooLong
 from aitbc_cli.miner.executors.fields import clean_text
 
-REASONING = ("reasoning_content", "reasoning")
-"""Where servers put what a model thinks beside its answer."""
 DONE = "[DONE]"
 """What ends a stream, in the place of a chunk."""
 
@@ -24,10 +23,9 @@ class StreamedAnswer:
         self, tell: Callable[[str], None], *, bytes_max: int, require: Callable[[str], None] = lambda _: None
     ) -> None:
         self.model: str | None = None
-        self.finish_reason: str | None = None
         self.usage: dict[str, Any] = {}
-        self.is_reasoning = False
-        """Whether the model wrote more than its answer: then its count of tokens is not that of the answer."""
+        self._first = StreamedChoice()
+        self._further: dict[int, StreamedChoice] = {}
         self._tell = tell
         self._require = require
         self._texts: list[str] = []
@@ -39,6 +37,22 @@ class StreamedAnswer:
     def text(self) -> str:
         """All the text that was reported."""
         return "".join(self._texts)
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the first answer ended."""
+        return self._first.finish_reason
+
+    @property
+    def is_reasoning(self) -> bool:
+        """Whether the model wrote more than its answer."""
+        return self._first.is_reasoning
+
+    @property
+    def whole(self) -> dict[str, Any]:
+        """It in the shape of an answer that came whole."""
+        further = [choice.whole("".join(choice.texts)) for _, choice in sorted(self._further.items())]
+        return {"model": self.model, "choices": [self._first.whole(self.text), *further], "usage": self.usage}
 
     def read(self, pieces: Iterable[bytes]) -> None:
         """Read the stream to its end. Raises `BrokenStream`, and `OverflowError` for more text than there is room."""
@@ -77,26 +91,34 @@ class StreamedAnswer:
         if isinstance(chunk.get("usage"), dict):
             self.usage = chunk["usage"]
         choices = chunk.get("choices")
-        if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-            self._choose(choices[0])
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, dict):
+                self._choose(choice)
 
     def _choose(self, choice: dict[str, Any]) -> None:
-        delta = choice.get("delta")
-        if isinstance(delta, dict):
-            if isinstance(delta.get("content"), str):
-                self._half += delta["content"]
-            self.is_reasoning = self.is_reasoning or any(delta.get(name) for name in REASONING)
-        if isinstance(choice.get("finish_reason"), str):
-            self.finish_reason = choice["finish_reason"]
+        index = choice.get("index")
+        if not isinstance(index, int) or index <= 0:
+            before = self._first.calls.length
+            self._half += self._first.take(choice)
+            self._need_room(self._first.calls.length - before)
+        elif index < CHOICES_MAX:
+            further = self._further.setdefault(index, StreamedChoice())
+            before = further.calls.length
+            text = further.take(choice)
+            further.texts.append(text)
+            self._need_room(len(text.encode("utf-8", "surrogatepass")) + further.calls.length - before)
+
+    def _need_room(self, length: int) -> None:
+        self._room -= length
+        if self._room < 0:
+            raise OverflowError
 
     def _pass_on(self, *, last: bool = False) -> None:
         """Report what came, but for half a character, whose other half is on its way."""
         held = self._half[-1:] if not last and "\ud800" <= self._half[-1:] <= "\udbff" else ""
         text, self._half = clean_text(self._half[: len(self._half) - len(held)]), held
         if text:
-            self._room -= len(text.encode())
-            if self._room < 0:
-                raise OverflowError
+            self._need_room(len(text.encode()))
             self._texts.append(text)
             self._tell(text)
 

@@ -16,8 +16,8 @@ from litestar.routes import HTTPRoute
 
 from aitbc.kernel.http.admission import lasts
 from aitbc.kernel.http.body import StrictBody
+from aitbc.kernel.http.dialects import answer_error
 from aitbc.kernel.http.parameters import check_parameters
-from aitbc.kernel.http.problems import answer_error
 from aitbc.kernel.http.scope import MUTATING
 from aitbc.kernel.http.signature import HandlerSignature, signature_of
 from aitbc.kernel.identity.principal import PUBLIC

@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 import structlog
-from litestar import Request, Response
 from litestar.exceptions import (
     HTTPException,
     MethodNotAllowedException,
@@ -32,7 +31,6 @@ from aitbc.kernel.primitives.errors import (
 )
 from aitbc.kernel.primitives.ids import MalformedId
 from aitbc.kernel.primitives.request_errors import MethodNotAllowed, UnsupportedMedia
-from aitbc.kernel.primitives.request_id import current_request_id
 
 PROBLEM_TYPE = "application/problem+json"
 ERRORS_PAGE = "/docs/errors"
@@ -122,13 +120,6 @@ def is_retryable(kind: type[AppError]) -> bool:
 
 def _title(kind: type[AppError]) -> str:
     return "Something went wrong on our side." if kind is AppError else kind.summary()
-
-
-def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """The response for an exception of a handler, or of the framework before it."""
-    refusal = convert_error(error, request.scope)
-    body = problem(refusal, current_request_id())
-    return Response(body, status_code=refusal.status, headers=problem_headers(refusal), media_type=PROBLEM_TYPE)
 
 
 def convert_error(error: Exception, scope: Any) -> AppError:

@@ -71,6 +71,9 @@ def _describe(kind: inspect.Type, schema: dict[str, Any], named: Mapping[str, An
         for field in kind.fields:
             if (text := texts.get(field.name)) is not None:
                 _add_text(schema["properties"][field.encode_name], text)
+        if kind.tag_field is not None:
+            tag = schema["properties"][kind.tag_field]
+            schema["properties"][kind.tag_field] = {**tag, "description": "Which form this is.", "examples": [kind.tag]}
 
 
 def _add_text(schema: dict[str, Any], text: FieldText) -> None:

@@ -9,6 +9,12 @@ from aitbc.modules.ai.legacy.payments import CoordinatorPayments
 from aitbc.modules.ai.legacy.refused import REFUSED_COORDINATOR, REFUSED_LEGACY
 from aitbc.modules.ai.legacy.services import ServiceController
 from aitbc.modules.ai.models.tables import Base
+from aitbc.modules.ai.protocols.anthropic_messages import AnthropicMessages
+from aitbc.modules.ai.protocols.errors import DIALECT
+from aitbc.modules.ai.protocols.not_offered import NotOfferedYet
+from aitbc.modules.ai.protocols.openai_chat import OpenAiChat
+from aitbc.modules.ai.protocols.openai_embeddings import OpenAiEmbeddings
+from aitbc.modules.ai.protocols.openai_models import OpenAiModels
 from aitbc.modules.ai.routes.artifacts import ArtifactController
 from aitbc.modules.ai.routes.jobs import JobController
 from aitbc.modules.ai.routes.market import KindController, ModelController, QuoteController
@@ -26,6 +32,7 @@ from aitbc.modules.ai.service.runs import Runs
 from aitbc.modules.ai.service.served_models import ServedModels
 from aitbc.modules.ai.service.stops import Stops
 from aitbc.modules.ai.service.submissions import Submissions
+from aitbc.modules.ai.service.text_runs import TextRuns
 from aitbc.modules.gpu.events import BookingEnded, BookingStarted, MinerChanged
 from aitbc.modules.trading.api import TradingApi
 
@@ -59,6 +66,7 @@ module = Module(
         "explanations": Explanations,
         "stops": Stops,
         "runs": Runs,
+        "text_runs": TextRuns,
         "artifacts": Artifacts,
         "payment_audit": PaymentAudit,
     },
@@ -67,6 +75,8 @@ module = Module(
         "miner": ("artifacts:write", "artifacts:read"),
     },
     settings=AiSettings,
+    protocol=(OpenAiModels, OpenAiChat, OpenAiEmbeddings, AnthropicMessages, NotOfferedYet),
+    dialect=DIALECT,
     legacy=(LegacyHealth, LegacyJobs, OperatorJobs, MediaController, *REFUSED_LEGACY),
     legacy_coordinator=(
         CoordinatorJobs,

@@ -6,6 +6,7 @@ body within their limits, and a body that is strict JSON. Everything else is ans
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -16,8 +17,9 @@ import structlog
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Struct
 
+from aitbc.kernel.http.dialects import DIALECT, Dialect, error_answer
 from aitbc.kernel.http.disconnect import DISCONNECT
-from aitbc.kernel.http.problems import PROBLEM_TYPE, problem, problem_headers, with_head
+from aitbc.kernel.http.problems import with_head
 from aitbc.kernel.http.scope import COUNT_AS_WAITING, MUTATING
 from aitbc.kernel.http.websocket import ObservedWebSocket, refuse
 from aitbc.kernel.primitives import strict_json
@@ -56,6 +58,7 @@ _DEFAULT_HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
 )
+_SLASHES, _RAW_SLASHES = re.compile("//+"), re.compile(b"//+")
 _DEFAULT_NAMES = frozenset(name for name, _ in _DEFAULT_HEADERS)
 
 log = structlog.get_logger("aitbc.boundary")
@@ -93,6 +96,7 @@ class Boundary:
         raw_bodies: RawBodies,
         *,
         watch: Observer | None = None,
+        dialect_of: Callable[[Scope], Dialect | None] = lambda _: None,
     ) -> None:
         self.app = app
         self.limits = limits
@@ -100,6 +104,7 @@ class Boundary:
         self._origins = frozenset(origin.lower().encode() for origin in origins)
         self.raw_bodies = raw_bodies
         self.watch = watch
+        self.dialect_of = dialect_of
         self.in_flight = 0
         self.waiting = 0
         self.sockets = 0
@@ -183,6 +188,17 @@ def copy_route(inner: Any, outer: Any) -> None:
         outer["path_template"] = inner["path_template"]
 
 
+def _tidy_path(scope: Any) -> None:
+    """Spell a protocol's path as we do.
+
+    Its clients put it together from two settings, with a slash doubled or at the end, and escape those of a name.
+    """
+    raw = scope.get("raw_path") or scope["path"].encode()
+    if b"//" in raw or raw.endswith(b"/") or b"%2F" in raw:
+        scope["path"] = _SLASHES.sub("/", scope["path"]).rstrip("/") or "/"
+        scope["raw_path"] = _RAW_SLASHES.sub(b"/", raw.replace(b"%2F", b"/")).rstrip(b"/") or b"/"
+
+
 class _RequestCycle:
     """The cycle of one HTTP request and its response."""
 
@@ -214,6 +230,9 @@ class _RequestCycle:
         token = current_request_id.set(request_id)
         started = time.perf_counter()
         boundary.in_flight += 1
+        dialect = scope[DIALECT] = boundary.dialect_of(scope)
+        if dialect is not None:
+            _tidy_path(scope)
         try:
             await self._handle(headers)
         except AppError as refusal:
@@ -357,18 +376,19 @@ class _RequestCycle:
         return {"type": "http.disconnect"}
 
     async def _send_problem(self, refusal: AppError) -> None:
-        """Send a problem document, and close the connection where a body may still arrive."""
+        """Send the answer to an error, and close the connection where a body may still arrive."""
         if self.status:
             raise refusal
-        body = problem(refusal, self.request_id.decode())
-        headers = [(name.encode(), value.encode()) for name, value in problem_headers(refusal).items()]
-        headers += [(b"content-type", PROBLEM_TYPE.encode()), (b"content-length", str(len(body)).encode())]
+        answer = error_answer(self.scope, refusal, self.request_id.decode())
+        body = answer.body
+        headers = [(name.encode(), value.encode()) for name, value in answer.headers.items()]
+        headers.append((b"content-length", str(len(body)).encode()))
         if self.unread:
             headers.append((b"connection", b"close"))
         if isinstance(refusal, BodyTooLarge):
             await self._drain()
-        self.status = refusal.status
-        start: Any = {"type": "http.response.start", "status": refusal.status, "headers": headers}
+        self.status = answer.status
+        start: Any = {"type": "http.response.start", "status": answer.status, "headers": headers}
         self._add_headers(start)
         await self.send(start)
         await self.send({"type": "http.response.body", "body": b"" if self.head_only else body, "more_body": False})

@@ -25,6 +25,7 @@ from aitbc.server.config.placement import (
     LEGACY_PREFIX,
     LEGACY_PREFIXES,
     NEW_PORTS,
+    PROTOCOL_PREFIXES,
     Placement,
 )
 
@@ -130,6 +131,8 @@ class Gateway:
                 return scope
             if module in NOT_LEGACY:  # a legacy path may begin like ours: /api/v1/blocks
                 raise NothingHere
+        if port not in COORDINATOR_PORTS and PROTOCOL_PREFIXES.get(path[1:].partition("/")[0]) in modules:
+            return scope
         prefix = LEGACY_COORDINATOR_PREFIX if port in COORDINATOR_PORTS else LEGACY_PREFIX[modules[0]]
         return {**scope, "path": f"/{prefix}{path}", "raw_path": f"/{prefix}".encode() + scope["raw_path"]}
 
@@ -142,10 +145,12 @@ def _load_websocket_proxy() -> Callable[..., Awaitable[None]]:
 
 
 def module_of(path: str) -> str | None:
-    """The module that a path is for: ours by its second segment, a legacy one by its first."""
+    """The module that a path is for: ours by its second segment, one of a protocol or a legacy one by its first."""
     if path.startswith(API_PREFIX):
         return path[len(API_PREFIX) :].partition("/")[0]
     first = path[1:].partition("/")[0]
+    if first in PROTOCOL_PREFIXES:
+        return PROTOCOL_PREFIXES[first]
     return first if first == LEGACY_COORDINATOR_PREFIX else LEGACY_PREFIXES.get(first)
 
 

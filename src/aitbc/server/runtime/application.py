@@ -11,7 +11,7 @@ from litestar.di import Provide
 from litestar.handlers import BaseRouteHandler
 from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, Scope
 
 from aitbc.kernel.database.migrations import head_of
 from aitbc.kernel.http.app import (
@@ -23,6 +23,7 @@ from aitbc.kernel.http.app import (
     resolve_dependencies_in_sequence,
     waiting_routes,
 )
+from aitbc.kernel.http.dialects import Dialect, dialect_at
 from aitbc.kernel.http.guard import Guard, IdempotencyMiddleware, bearer, dependencies
 from aitbc.kernel.module import Module
 from aitbc.kernel.primitives.errors import AppError
@@ -43,7 +44,7 @@ from aitbc.server.cluster.gateway import Gateway
 from aitbc.server.cluster.internal_api import InternalApi
 from aitbc.server.cluster.legacy_key import GatewayKey
 from aitbc.server.cluster.peers import Peer
-from aitbc.server.config.placement import LEGACY_COORDINATOR_PREFIX, LEGACY_PREFIX, MAIN
+from aitbc.server.config.placement import COORDINATOR_PORTS, LEGACY_COORDINATOR_PREFIX, LEGACY_PREFIX, MAIN
 from aitbc.server.runtime.bootstrap import Runtime
 from aitbc.server.runtime.wiring import Wired
 from aitbc.server.webhooks.routes import DeliveryController, EndpointController
@@ -103,6 +104,11 @@ def _routers(runtime: Runtime, build: Build) -> list[Router | type[Controller]]:
                 dependencies=_dependencies(module, wired),
             )
             for module in shown
+        ),
+        *(
+            _Router("/", route_handlers=list(module.protocol), dependencies=_dependencies(module, wired))
+            for module in shown
+            if module.protocol
         ),
         *_legacy_routers(shown, wired),
         *(_kernel_routers(runtime, build) if is_main else ()),
@@ -217,6 +223,7 @@ def asgi_app(app: Litestar, runtime: Runtime, metrics: Metrics) -> ASGIApp:
         origins,
         raw_bodies(app),
         watch=metrics.observe,
+        dialect_of=_dialect_of(runtime),
     )
     metrics.gauge("aitbc_websockets_open", "WebSockets that are open.").set_function(lambda: boundary.sockets)
     outer: ASGIApp = boundary
@@ -230,6 +237,17 @@ def asgi_app(app: Litestar, runtime: Runtime, metrics: Metrics) -> ASGIApp:
     faces = {module.name: (module.api, runtime.wired.services[module.name]) for module in runtime.wired.modules}
     port = runtime.placement.internal_listener.port if runtime.placement.internal_listener is not None else None
     return InternalApi(logged, runtime.tokens, faces, runtime.wired.event_handlers, runtime.process, port)
+
+
+def _dialect_of(runtime: Runtime) -> Callable[[Scope], Dialect | None]:
+    """Finds the dialect of a request; paths of the legacy coordinator's ports are its own, whatever they look like."""
+    dialects = [module.dialect for module in runtime.modules if module.dialect is not None]
+
+    def dialect_of(scope: Scope) -> Dialect | None:
+        server = scope.get("server")
+        return None if server is not None and server[1] in COORDINATOR_PORTS else dialect_at(dialects, scope["path"])
+
+    return dialect_of
 
 
 def _routed(app: Litestar, runtime: Runtime) -> ASGIApp:

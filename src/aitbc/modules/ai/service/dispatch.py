@@ -48,7 +48,8 @@ class Dispatch:
         claim = health.narrowed(claim)
         leases: Sequence[Lease] = ()
         try:
-            leases = await self._claim(claim)
+            with self._wakeups.presence.waiting(claim.miner):
+                leases = await self._claim(claim)
         finally:
             health.end_unused_probes(claim, leases)
         return leases
@@ -93,6 +94,7 @@ class Dispatch:
 
     async def renew(self, miner: str, renewals: Sequence[Renewal]) -> Sequence[LeaseStatus]:
         """Extend leases; answers for each what became of it."""
+        self._wakeups.presence.note_heard(miner)
         if not renewals:
             return ()
         renewed = await self._renewals.do(Renewing(miner, renewals))

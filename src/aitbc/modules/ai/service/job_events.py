@@ -59,24 +59,32 @@ class JobEvents:
         self._output_parts = output_parts
         self._wakeups = wakeups
 
-    async def follow(self, who: Principal, job: str, last_event_id: str | None) -> AsyncIterator[JobEvent]:
+    async def follow(
+        self, who: Principal, job: str, last_event_id: str | None, *, quiet_seconds: float | None = None
+    ) -> AsyncIterator[JobEvent]:
         """What happens to a job, from its beginning or after an event that was seen, until its end.
+
+        With `quiet_seconds` for one who hands text on: a heartbeat after so many seconds without anything, and
+        `miner_gone` once the miner of the attempt that streams is not there any more.
 
         Every event but progress has a place in one order, so that a reader who comes back misses nothing and sees
         nothing twice. Raises `JobNotFound`, `InvalidEventId`.
         """
         seen = place_of(last_event_id)
         await self._jobs.find(who, job)
-        return self._follow(who, job, seen)
+        return self._follow(who, job, seen, quiet_seconds)
 
-    async def _follow(self, who: Principal, job: str, seen: Place) -> AsyncIterator[JobEvent]:
+    async def _follow(
+        self, who: Principal, job: str, seen: Place, wished_seconds: float | None
+    ) -> AsyncIterator[JobEvent]:
+        quiet_seconds = wished_seconds or HEARTBEAT_SECONDS
         loop = asyncio.get_running_loop()
         found: Found | None = None
         progress: float | None = None
         quiet_since = loop.time()
         while True:
             changed = self._wakeups.watched.watch(job)
-            pause = HEARTBEAT_SECONDS
+            pause = quiet_seconds
             try:
                 try:
                     found = await self._jobs.find(who, job)
@@ -93,7 +101,9 @@ class JobEvents:
                 if found is not None and newest is not None and newest != progress:
                     progress, quiet_since = newest, loop.time()
                     yield _progress(found, newest)
-                if loop.time() - quiet_since >= HEARTBEAT_SECONDS:
+                if wished_seconds and found is not None and self._is_miner_gone(found):
+                    yield JobEvent(id=None, event="miner_gone", data={"attempt": found[0].token})
+                if loop.time() - quiet_since >= quiet_seconds:
                     quiet_since = loop.time()
                     yield JobEvent(id=None, event="heartbeat", data={})
                 async for place, event in self._live_parts(found, seen, changed, pause):
@@ -101,6 +111,9 @@ class JobEvents:
                     yield event
             finally:
                 self._wakeups.watched.unwatch(job, changed)
+
+    def _is_miner_gone(self, found: Found) -> bool:
+        return _streaming_attempt(found) is not None and self._wakeups.presence.is_gone(found[1][-1].miner)
 
     async def _live_parts(
         self, found: Found | None, seen: Place, changed: "asyncio.Future[None]", seconds: float

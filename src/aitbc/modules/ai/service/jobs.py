@@ -112,6 +112,11 @@ class Jobs:
         miners = await read_last_miners(self._db, [job.id for job in jobs if job.token])
         return [OwnedJob(job=job_view(job), account=job.account, miner=miners.get(job.id)) for job in jobs]
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether this process is about to stop: nobody waits for a job any more."""
+        return self._wakeups.draining.is_set()
+
     async def wait(self, who: Principal, job: str, seconds: float) -> JobDetail:
         """The job once it has ended, or as it is when the time is up. Raises `JobNotFound`."""
         loop = asyncio.get_running_loop()

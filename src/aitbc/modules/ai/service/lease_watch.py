@@ -25,6 +25,10 @@ class LeaseWatch:
 
         One that the miner never had is over.
         """
+        with self._wakeups.presence.waiting(miner):
+            return await self._until_over(miner, attempts, wait_seconds)
+
+    async def _until_over(self, miner: str, attempts: Sequence[str], wait_seconds: float) -> Sequence[str]:
         loop = asyncio.get_running_loop()
         until = loop.time() + min(max(wait_seconds, 0.0), WAIT_SECONDS_MAX)
         known = [attempt for attempt in attempts if ids.is_id("att", attempt)]

@@ -7,6 +7,7 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import money
 from aitbc.kernel.primitives.json_schema import schema_of
 from aitbc.modules.ai.models.fleet import filter_counts
+from aitbc.modules.ai.models.kinds.kind import Kind
 from aitbc.modules.ai.models.kinds.registry import KINDS, price_of
 from aitbc.modules.ai.models.prospects import KindInfo, Quote
 from aitbc.modules.ai.models.submit_job import SubmitJob
@@ -41,6 +42,10 @@ class Quotes:
             )
             for kind in KINDS.values()
         ]
+
+    def unit_price_units(self, kind: Kind) -> int:
+        """The price of one unit of a kind, in minor units of money."""
+        return self._planner.unit_price(kind)
 
     async def quote(self, who: Principal, command: SubmitJob) -> Quote:
         """What the job would cost and who could take it; nothing is changed."""

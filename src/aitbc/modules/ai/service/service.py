@@ -12,6 +12,7 @@ Each part has a state of its own; arrows point at the parts that one uses.
     results ──────► verification ──► jobs, artifacts, output_parts
         └─────────► attempts ──► payments, wakeups, durations, kind_health
     runs ──► stops ──► attempts ◄── sweeper, holds   retention ──► artifacts, wakeups
+    text_runs ────► jobs, job_events, artifacts, stops
     job_payments ──► jobs, stops, payments           kind_statuses ─► fleet_view, durations
 """
 
@@ -70,6 +71,7 @@ from aitbc.modules.ai.service.speeds import Speeds
 from aitbc.modules.ai.service.stops import Stops
 from aitbc.modules.ai.service.submissions import Submissions
 from aitbc.modules.ai.service.sweeper import Sweeper
+from aitbc.modules.ai.service.text_runs import TextRuns
 from aitbc.modules.ai.service.verification import Verification
 from aitbc.modules.ai.service.wakeups import Wakeups
 from aitbc.modules.gpu.events import BookingEnded, BookingStarted, MinerChanged
@@ -103,7 +105,7 @@ class AiService:
         self.quotes = Quotes(planner, self.job_queue, self.fleet_view, self.payments)
         self.jobs = Jobs(db, self.wakeups)
         self.job_logs = JobLogs(db, self.jobs, watched)
-        self.output_parts = OutputParts(db, watched)
+        self.output_parts = OutputParts(db, self.wakeups)
         self.job_events = JobEvents(self.jobs, self.job_logs, self.output_parts, self.wakeups)
         self.explanations = Explanations(self.jobs, self.job_queue, self.fleet_view, self.durations)
         self.kind_statuses = KindStatuses(self.fleet_view, self.durations)
@@ -117,6 +119,7 @@ class AiService:
         self.job_payments = JobPayments(self.jobs, self.stops, self.payments)
         self.booking_ends = BookingEnds(db, self.attempts)
         self.runs = Runs(self.stops, platform.draining)
+        self.text_runs = TextRuns(self.jobs, self.job_events, self.artifacts, self.stops)
         self.payment_audit = PaymentAudit(db, trading)
         self.holds = Holds(db, self.payments, self.attempts)
         self.sweeper = Sweeper(db, self.attempts, self.stops, settings.grace_seconds)

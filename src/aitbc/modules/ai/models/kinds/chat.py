@@ -1,51 +1,36 @@
 """Chat completions: messages in, an answer out."""
 
-from collections.abc import Mapping
-from typing import Annotated, Literal
+import base64
+import binascii
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
-from msgspec import Meta, Struct
+import msgspec
+from msgspec import Struct
 
-from aitbc.modules.ai.models.kinds.kind import FileFacts, InvalidInput, Kind, Measure
+from aitbc.kernel.primitives.errors import FieldError
+from aitbc.modules.ai.models.kinds.chat_input import (
+    MESSAGES_MAX,
+    PROMPT_BYTES_MAX,
+    SEED_MAX,
+    TOKENS_MAX,
+    ChatInput,
+    ImagePart,
+    Message,
+    TextPart,
+    ToolCall,
+)
+from aitbc.modules.ai.models.kinds.kind import FileFacts, InvalidInput, Kind, Measure, OutputRefused
+from aitbc.modules.ai.models.kinds.picture import size_of
 
-MESSAGES_MAX = 256
-PROMPT_BYTES_MAX = 512 * 1024
-TOKENS_MAX = 131_072
-SEED_MAX = 2**53 - 1
-"""The largest integer that every JSON reader keeps exact. What a model's server makes of a seed is its own affair."""
+__all__ = ["MESSAGES_MAX", "PROMPT_BYTES_MAX", "SEED_MAX", "TOKENS_MAX", "Chat", "ChatInput", "ChatOutput"]
+
 BYTES_PER_TOKEN_MAX = 16
 """What one token of an answer may count at most: it bounds the price before the answer is known."""
-
-
-class Message(Struct, frozen=True, forbid_unknown_fields=True):
-    """One turn of the conversation."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    """Who speaks. For example `user`."""
-    content: Annotated[str, Meta(max_length=PROMPT_BYTES_MAX)]
-    """What they say. For example `Why is the sky blue?`."""
-
-
-class ChatInput(Struct, frozen=True, forbid_unknown_fields=True):
-    """Messages for a chat model, with the settings that OpenAI-compatible servers share."""
-
-    messages: Annotated[list[Message], Meta(min_length=1, max_length=MESSAGES_MAX)]
-    """The conversation so far, the oldest message first."""
-    model: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
-    """The model that must answer; left out, any that the miner serves. For example `llama-3-8b`."""
-    max_tokens: Annotated[int, Meta(ge=1, le=TOKENS_MAX)] = 512
-    """The most tokens that the answer may have. For example `512`."""
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    """How freely words are chosen: 0 takes the likeliest. For example `0.7`."""
-    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    """Only words of this share of the likelihood are taken. For example `0.9`."""
-    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
-    """How much words that were often used are avoided. For example `0.0`."""
-    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
-    """How much words that were used are avoided. For example `0.0`."""
-    seed: Annotated[int, Meta(ge=-SEED_MAX, le=SEED_MAX)] | None = None
-    """With the same number a model that can answers the same. For example `1`."""
-    stop: Annotated[list[Annotated[str, Meta(min_length=1, max_length=200)]], Meta(max_length=4)] | None = None
-    """Texts at which the answer ends. For example `["END"]`."""
+PICTURE_UNITS_MIN = 1024
+PIXELS_PER_UNIT = 196
+"""Models cut a picture into squares of 28 pixels; each is a token and counts as four bytes of text."""
+_DATA_URLS = {"data:image/png;base64": "PNG", "data:image/jpeg;base64": "JPEG"}
 
 
 class Said(Struct, frozen=True):
@@ -54,7 +39,20 @@ class Said(Struct, frozen=True):
     role: Literal["assistant"]
     """Who speaks."""
     content: str
-    """The answer. For example `Because blue light is scattered most.`."""
+    """The answer; empty where the model only asks for tools. For example `Because blue light is scattered most.`."""
+    tool_calls: list[ToolCall] = []
+    """The tools that it asks for."""
+
+
+class Choice(Struct, frozen=True):
+    """A further answer, where several were asked for."""
+
+    message: Said
+    """The answer."""
+    finish_reason: str | None = None
+    """Why it ended, as the model's server says. For example `stop`."""
+    logprobs: dict[str, Any] | None = None
+    """How likely its tokens were, where that was asked for."""
 
 
 class ChatOutput(Struct, frozen=True):
@@ -66,6 +64,10 @@ class ChatOutput(Struct, frozen=True):
     """The model that answered, as its server names it. For example `llama-3-8b`."""
     finish_reason: str | None = None
     """Why it ended, as the model's server says. For example `stop`."""
+    logprobs: dict[str, Any] | None = None
+    """How likely its tokens were, where that was asked for."""
+    choices: list[Choice] = []
+    """The answers after the first, where several were asked for."""
 
 
 class Chat(Kind):
@@ -75,8 +77,9 @@ class Chat(Kind):
     summary = "Answers messages with a language model."
     unit = "byte"
     metering = (
-        "One unit for each byte of the messages' contents and of the answer in UTF-8, counted by the platform; "
-        f"the answer counts at most {BYTES_PER_TOKEN_MAX} bytes for each token of max_tokens."
+        "One unit for each byte of the messages' contents, of the tools and of the answers in UTF-8, and one for each "
+        f"{PIXELS_PER_UNIT} pixels of a picture, at least {PICTURE_UNITS_MIN}, counted by the platform; an answer counts "
+        f"at most {BYTES_PER_TOKEN_MAX} bytes for each token of max_tokens."
     )
     unit_price_units = 20
     input = ChatInput
@@ -86,17 +89,27 @@ class Chat(Kind):
     miner_may_blame = True  # what a model's server refuses it says in its answer, which the owner is shown
 
     def measure(self, given: ChatInput, files: Mapping[str, FileFacts], *, run_seconds: int) -> Measure:
-        """The prompt's bytes, and the most that the answer can add."""
-        prompt = sum(len(message.content.encode()) for message in given.messages)
+        """The prompt's bytes, and the most that the answers can add."""
+        text = sum(_units_of(number, message) for number, message in enumerate(given.messages))
+        prompt = text + _json_bytes(given.tools) + _json_bytes(given.response_format)
         if prompt > PROMPT_BYTES_MAX:
             raise InvalidInput(f"The messages have {prompt} bytes; at most {PROMPT_BYTES_MAX} are allowed.")
-        answer = BYTES_PER_TOKEN_MAX * given.max_tokens
-        expects = {"answer": answer, "max_tokens": given.max_tokens, "prompt": prompt}
+        if given.top_logprobs is not None and not given.logprobs:
+            raise _refused("/top_logprobs", "top_logprobs is only for requests with logprobs.")
+        if given.tool_choice not in (None, "none", "auto") and not given.tools:
+            raise _refused("/tool_choice", "tool_choice is only for requests with tools.")
+        choices = given.n or 1
+        answer = BYTES_PER_TOKEN_MAX * given.max_tokens * choices
+        expects = {"answer": answer, "max_tokens": given.max_tokens * choices, "prompt": prompt, "choices": choices}
         return Measure(units=prompt, units_max=prompt + answer, model=given.model, expects=expects)
 
     def meter(self, output: ChatOutput, *, input_units: int, expects: Mapping[str, int], seconds: float) -> int:
-        """Prompt and answer."""
-        return input_units + min(len(output.message.content.encode()), expects["answer"])
+        """Prompt and answers."""
+        wanted = expects.get("choices", 1)
+        if 1 + len(output.choices) > wanted:
+            raise OutputRefused(f"{1 + len(output.choices)} answers where {wanted} were asked for")
+        answers = _answer_bytes(output.message) + sum(_answer_bytes(choice.message) for choice in output.choices)
+        return input_units + min(answers, expects["answer"])
 
     def evidence(self, usage: Mapping[str, int], units: int, expects: Mapping[str, int]) -> str | None:
         """Tokens: never more than allowed, and no more than bytes of the answer."""
@@ -121,5 +134,56 @@ class Chat(Kind):
         return output.model
 
     def text_of(self, output: ChatOutput) -> str:
-        """The answer's text."""
+        """The text of the first answer: the one that is streamed."""
         return output.message.content
+
+
+def _answer_bytes(said: Said) -> int:
+    calls = sum(len(call.function.name.encode()) + len(call.function.arguments.encode()) for call in said.tool_calls)
+    return len(said.content.encode()) + calls
+
+
+def _units_of(number: int, message: Message) -> int:
+    """What a message counts. Raises `InvalidInput` for what its struct cannot say."""
+    at = f"/messages/{number}"
+    if message.content is None and not (message.role == "assistant" and message.tool_calls):
+        raise _refused(f"{at}/content", "A message has content, unless an assistant asks for tools in it.")
+    if message.tool_calls and message.role != "assistant":
+        raise _refused(f"{at}/tool_calls", "Only an assistant asks for tools.")
+    if (message.tool_call_id is not None) != (message.role == "tool"):
+        raise _refused(f"{at}/tool_call_id", "A message of a tool, and no other, names the call that it answers.")
+    calls = message.tool_calls or ()
+    asked = sum(len(call.function.name.encode()) + len(call.function.arguments.encode()) for call in calls)
+    return asked + sum(_content_units(f"{at}/content", message))
+
+
+def _content_units(at: str, message: Message) -> Iterator[int]:
+    if isinstance(message.content, str):
+        yield len(message.content.encode())
+        return
+    for number, part in enumerate(message.content or ()):
+        if isinstance(part, TextPart):
+            yield len(part.text.encode())
+        elif message.role != "user":
+            raise _refused(f"{at}/{number}", "Only a user shows pictures.")
+        else:
+            yield _picture_units(f"{at}/{number}/image_url/url", part)
+
+
+def _picture_units(at: str, part: ImagePart) -> int:
+    head, comma, data = part.image_url.url.partition(",")
+    if not comma or head not in _DATA_URLS:
+        raise _refused(at, "A picture is a PNG or JPEG file in a data URL, as data:image/png;base64,… .")
+    try:
+        width, height = size_of(base64.b64decode(data, validate=True))
+    except (binascii.Error, ValueError):
+        raise _refused(at, f"This is no base64 of a {_DATA_URLS[head]} file.") from None
+    return max(PICTURE_UNITS_MIN, width * height // PIXELS_PER_UNIT)
+
+
+def _json_bytes(value: Any) -> int:
+    return 0 if value is None else len(msgspec.json.encode(value))
+
+
+def _refused(pointer: str, message: str) -> InvalidInput:
+    return InvalidInput(f"{message} (at /input{pointer})", fields=(FieldError(f"/input{pointer}", message),))

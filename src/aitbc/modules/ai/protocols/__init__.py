@@ -1,0 +1,1 @@
+"""The public protocols that ai speaks beside its own API: OpenAI's and Anthropic's, below `/v1`."""

@@ -1,0 +1,108 @@
+"""Requests of these protocols as jobs: submitted for the most they can cost, and ended with their client."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from litestar import Request
+
+from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.disconnect import disconnect_of
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import money
+from aitbc.kernel.primitives.errors import AppError, FieldError
+from aitbc.modules.ai.api import Clocks, Job
+from aitbc.modules.ai.models.life import Fault, State
+from aitbc.modules.ai.models.submit_job import SubmitJob
+from aitbc.modules.ai.protocols.errors import (
+    AnswerBroken,
+    ModelNotFound,
+    NoMinerInTime,
+    RequestRefused,
+    RunCanceled,
+    WorkFailed,
+)
+from aitbc.modules.ai.service.quotes import Quotes
+from aitbc.modules.ai.service.runs import DisconnectGuard, Runs
+from aitbc.modules.ai.service.served_models import UnknownModel
+from aitbc.modules.ai.service.submissions import Submissions
+from aitbc.modules.ai.service.text_runs import Broken, Ended
+
+AnyRequest = Request[Any, Any, Any]
+CLOCKS = Clocks(queue_seconds=300, run_seconds=900)
+"""A client that stays waits this long for a miner, and an answer may take this long."""
+OPT: dict[str, Any] = {"permission": "jobs:create", "lasts": True}
+_UNPRICED = money.render(money.LARGEST)
+"""The offer before the job is quoted; what is held is the most that it can cost."""
+
+
+async def submit(
+    submissions: Submissions, who: Principal, once: IdempotencyKey, kind: str, work: dict[str, Any]
+) -> Job:
+    """Submit a job for the most that it can cost. Raises `ModelNotFound` beside what `submit_quoted` raises."""
+    with _model_asked_for():
+        return await submissions.submit_quoted(who, _command(kind, work), once)
+
+
+async def measured(quotes: Quotes, who: Principal, kind: str, work: dict[str, Any]) -> int:
+    """How many units the input alone has. Raises as `submit`, and moves nothing."""
+    with _model_asked_for():
+        return (await quotes.quote(who, _command(kind, work))).units
+
+
+def _command(kind: str, work: dict[str, Any]) -> SubmitJob:
+    return SubmitJob(kind=kind, input=work, max_price=_UNPRICED, clocks=CLOCKS)
+
+
+@contextmanager
+def _model_asked_for() -> Iterator[None]:
+    try:
+        yield
+    except UnknownModel as error:
+        raise ModelNotFound(error.message, fields=(FieldError("/model", error.message),)) from None
+
+
+def guarded(runs: Runs, who: Principal, job: Job, request: AnyRequest) -> DisconnectGuard:
+    """Stop the job when its client leaves before it has its answer."""
+    return runs.guard(who, job, disconnect_of(request.scope), "stop")
+
+
+def succeeded(ended: Ended) -> Ended:
+    """It itself, if it succeeded and its output is still there. Raises what its client is to be told otherwise."""
+    job = ended.job
+    if job.state == State.SUCCEEDED and ended.output is not None:
+        return ended
+    raise refusal_of(ended)
+
+
+def refusal_of(ended: Ended) -> AppError:
+    """Why a job gave nothing."""
+    job = ended.job
+    last = job.history[-1].message if job.history else ""
+    if job.state == State.EXPIRED:
+        return NoMinerInTime(f"No miner took this within {job.clocks.queue_seconds} seconds; nothing was charged.")
+    if job.state == State.CANCELED:
+        return RunCanceled()
+    if job.state == State.FAILED and job.fault == Fault.REQUESTER:
+        return RequestRefused(last or None)
+    return WorkFailed(f"No miner could finish this; nothing was charged. {last}".strip(), retry_after=2)
+
+
+def broken(end: Broken) -> AppError:
+    """What a client is told whose answer ended in the middle."""
+    return AnswerBroken(f"The miner was lost in the middle of its answer ({end.reason}).", job=end.job)
+
+
+def receipt_of(ended: Ended) -> dict[str, Any]:
+    """What these protocols have no words for, under one member `aitbc`."""
+    job = ended.job
+    return {
+        "job": job.id,
+        "price": job.price,
+        "units": job.units,
+        "unit": job.unit,
+        "unit_price": job.unit_price,
+        "receipt": job.receipt,
+        "miner": job.history[-1].miner if job.history else None,
+        "attempts": len(job.history),
+    }

@@ -1,0 +1,96 @@
+"""`POST /v1/chat/completions`: whole, or as a stream."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+from litestar import Controller, Response, post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
+from litestar.response import Stream
+
+from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.disconnect import cancel_on_disconnect, disconnect_of
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives.errors import AppError
+from aitbc.kernel.primitives.request_id import current_request_id
+from aitbc.modules.ai.api import Job
+from aitbc.modules.ai.models.kinds.chat import ChatOutput
+from aitbc.modules.ai.protocols.attended import OPT, AnyRequest, broken, guarded, submit, succeeded
+from aitbc.modules.ai.protocols.errors import error_body
+from aitbc.modules.ai.protocols.event_lines import DONE, HEADERS, KEEP_ALIVE
+from aitbc.modules.ai.protocols.openai_answers import ChatAnswer
+from aitbc.modules.ai.protocols.openai_requests import ChatCompletion
+from aitbc.modules.ai.service.runs import DisconnectGuard, Runs
+from aitbc.modules.ai.service.submissions import Submissions
+from aitbc.modules.ai.service.text_runs import Broken, Ended, TextRuns
+
+PATH = "/v1/chat/completions"
+
+
+class OpenAiChat(Controller):
+    """Chat completions."""
+
+    path = "/v1"
+    include_in_schema = False
+
+    @post("/chat/completions", status_code=200, opt=OPT)
+    async def complete(
+        self,
+        submissions: NamedDependency[Submissions],
+        runs: NamedDependency[Runs],
+        text_runs: NamedDependency[TextRuns],
+        who: NamedDependency[Principal],
+        once: NamedDependency[IdempotencyKey],
+        request: AnyRequest,
+        data: JSONBody[ChatCompletion],
+    ) -> Response[Any]:
+        """Answer messages with a model; a client that leaves ends the work."""
+        job = await submit(submissions, who, once, "chat", data.work())
+        guard = guarded(runs, who, job, request)
+        answer = ChatAnswer(data, job.id, int(job.created_at.timestamp()))
+        headers = {"x-aitbc-job": job.id}
+        if data.stream:
+            lines = _lines(text_runs, who, job, answer, guard)
+            return Stream(lines, media_type="text/event-stream", headers=headers | HEADERS)
+        try:
+            cancel_on_disconnect(disconnect_of(request.scope))
+            ended = succeeded(await text_runs.end_of(who, job.id))
+            return Response(answer.whole(ended, _output(ended)), headers=headers)
+        finally:
+            guard.disarm()
+
+
+async def _lines(
+    text_runs: TextRuns, who: Principal, job: Job, answer: ChatAnswer, guard: DisconnectGuard
+) -> AsyncIterator[bytes]:
+    """The stream of an answer; a failure is its last event."""
+    told = 0
+    yield KEEP_ALIVE  # the headers go out at once, however long it takes until somebody answers
+    try:
+        async with aclosing(text_runs.text_of(who, job.id)) as telling:
+            async for one in telling:
+                match one:
+                    case str():
+                        yield (b"" if told else answer.beginning()) + answer.text(one)
+                        told += len(one)
+                    case None:
+                        yield KEEP_ALIVE
+                    case Broken():
+                        raise broken(one)
+                    case Ended():
+                        ended = succeeded(one)
+                        if not told:
+                            yield answer.beginning()
+                        for line in answer.ending(ended, _output(ended), told):
+                            yield line
+                        yield DONE
+        guard.disarm()
+    except AppError as error:
+        guard.disarm()
+        yield b"data: " + error_body(PATH, error, current_request_id()) + b"\n\n"
+
+
+def _output(ended: Ended) -> ChatOutput:
+    return msgspec.convert(ended.output, ChatOutput)

@@ -1,0 +1,70 @@
+"""`POST /v1/embeddings`: a vector for each text, as numbers or as base64 of them."""
+
+import base64
+import struct
+from typing import Any
+
+import msgspec
+from litestar import Controller, Response, post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
+
+from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.disconnect import cancel_on_disconnect, disconnect_of
+from aitbc.kernel.identity.principal import Principal
+from aitbc.modules.ai.models.kinds.embed import EmbedOutput
+from aitbc.modules.ai.protocols.attended import OPT, AnyRequest, guarded, receipt_of, submit, succeeded
+from aitbc.modules.ai.protocols.openai_requests import EmbeddingRequest
+from aitbc.modules.ai.service.runs import Runs
+from aitbc.modules.ai.service.submissions import Submissions
+from aitbc.modules.ai.service.text_runs import Ended, TextRuns
+
+
+class OpenAiEmbeddings(Controller):
+    """Embeddings."""
+
+    path = "/v1"
+    include_in_schema = False
+
+    @post("/embeddings", status_code=200, opt=OPT)
+    async def embed(
+        self,
+        submissions: NamedDependency[Submissions],
+        runs: NamedDependency[Runs],
+        text_runs: NamedDependency[TextRuns],
+        who: NamedDependency[Principal],
+        once: NamedDependency[IdempotencyKey],
+        request: AnyRequest,
+        data: JSONBody[EmbeddingRequest],
+    ) -> Response[Any]:
+        """Turn texts into vectors."""
+        job = await submit(submissions, who, once, "embed", data.work())
+        guard = guarded(runs, who, job, request)
+        try:
+            cancel_on_disconnect(disconnect_of(request.scope))
+            ended = succeeded(await text_runs.end_of(who, job.id))
+            return Response(_answer(data, ended), headers={"x-aitbc-job": job.id})
+        finally:
+            guard.disarm()
+
+
+def _answer(asked: EmbeddingRequest, ended: Ended) -> dict[str, Any]:
+    vectors = msgspec.convert(ended.output, EmbedOutput).vectors
+    encode = _base64 if asked.encoding_format == "base64" else list
+    tokens = ended.usage.get("tokens")
+    counted = {"tokens": "at most" if tokens is None else "counted by the model's server"}
+    used = (ended.job.units or 0) if tokens is None else tokens
+    return {
+        "object": "list",
+        "data": [
+            {"object": "embedding", "index": index, "embedding": encode(vector)} for index, vector in enumerate(vectors)
+        ],
+        "model": asked.model,
+        "usage": {"prompt_tokens": used, "total_tokens": used},
+        "aitbc": receipt_of(ended) | counted,
+    }
+
+
+def _base64(vector: list[float]) -> str:
+    """The numbers as little-endian floats of 32 bits."""
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()

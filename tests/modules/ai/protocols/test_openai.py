@@ -1,0 +1,277 @@
+"""OpenAI's own client against a served installation with a miner: it works unchanged, and fails as it expects to."""
+
+import base64
+import json
+import struct
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from tests.modules.ai.protocols.bench import Bench, ask
+from tests.modules.ai.protocols.scripted_engine import MODEL
+
+TOOL: dict[str, Any] = {
+    "type": "function",
+    "function": {"name": "weather", "description": "Weather.", "parameters": {"type": "object", "properties": {}}},
+}
+PNG = base64.b64encode(
+    b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBBI", 13, b"IHDR", 100, 50, 8, 6, 0, 0, 0, 0)
+).decode()
+EMBED = "wordllama-256"
+
+
+def raw(bench: Bench, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
+    """A request as no client sends it."""
+    head = {"Authorization": f"Bearer {bench.key}", **headers}
+    content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+    head |= {"content-type": "application/json"} if content is not None and "content-type" not in head else {}
+    return httpx.request(method, bench.server.url + path, content=content, headers=head, timeout=60)
+
+
+def chunks_of(bench: Bench, words: str, **more: Any) -> list[Any]:
+    with bench.openai().chat.completions.create(**ask(words, stream=True, **more)) as stream:
+        return list(stream)
+
+
+# --- models ----------------------------------------------------------------------------------------------------------
+
+
+def test_models_are_listed_with_what_they_cost_and_got_by_name(bench: Bench) -> None:
+    models = {model.id: model for model in bench.openai().models.list()}
+    assert {MODEL, EMBED} <= models.keys()
+    assert all((model.object, model.owned_by) == ("model", "miners") for model in models.values())
+    (offer,) = models[MODEL].aitbc["kinds"]  # type: ignore[attr-defined]
+    assert (offer["kind"], offer["miners_online"], offer["unit"]) == ("chat", 1, "byte") and offer["unit_price"]
+    assert bench.openai().models.retrieve(MODEL) == models[MODEL]
+    with pytest.raises(openai.NotFoundError, match="No miner serves the model 'a/b'") as refused:
+        bench.openai().models.retrieve("a/b")
+    assert (refused.value.code, refused.value.param) == ("model_not_found", "model")
+
+
+# --- chat ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_chat_is_answered_whole_with_usage_and_a_receipt(bench: Bench) -> None:
+    answer = bench.openai().chat.completions.create(**ask("say hello you"))
+    (choice,) = answer.choices
+    assert (choice.message.role, choice.message.content, choice.finish_reason) == ("assistant", "hello you ", "stop")
+    assert answer.object == "chat.completion" and answer.model == MODEL and answer.id.startswith("chatcmpl-")
+    assert answer.usage is not None
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens) == (5, 2, 7)
+    receipt = answer.aitbc  # type: ignore[attr-defined]
+    assert bench.market.ask(f"/api/v1/ai/jobs/{receipt['job']}")["price"] == receipt["price"]
+    bench.market.until(lambda: bench.market.ask(f"/api/v1/trading/receipts/{receipt['receipt']}"))
+
+
+def test_a_stream_has_the_shape_that_clients_need(bench: Bench) -> None:
+    chunks = chunks_of(bench, "say one two", stream_options={"include_usage": True})
+    assert len({(chunk.id, chunk.created, chunk.model, chunk.object) for chunk in chunks}) == 1
+    assert chunks[0].choices[0].delta.role == "assistant"
+    *telling, last = chunks
+    assert all(len(chunk.choices) == 1 and chunk.usage is None for chunk in telling)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in telling) == "one two "
+    assert [chunk.choices[0].finish_reason for chunk in telling if chunk.choices[0].finish_reason] == ["stop"]
+    assert last.choices == [] and last.usage.total_tokens == 7 and last.aitbc["receipt"]
+
+
+def test_a_stream_without_usage_has_a_choice_in_each_chunk_and_the_receipt_in_the_last(bench: Bench) -> None:
+    chunks = chunks_of(bench, "say one")
+    assert all(len(chunk.choices) == 1 and chunk.usage is None for chunk in chunks)
+    assert chunks[-1].choices[0].finish_reason == "stop" and chunks[-1].aitbc["price"]
+
+
+def test_the_bytes_of_a_stream_are_as_both_clients_read_them(bench: Bench) -> None:
+    answer = raw(bench, "POST", "/v1/chat/completions", ask("say é", stream=True))
+    assert answer.headers["content-type"].startswith("text/event-stream") and "connection" not in answer.headers
+    assert answer.headers["x-request-id"] and answer.text.endswith("data: [DONE]\n\n")
+    events = answer.text.split("\n\n")[:-1]
+    assert all(event.startswith("data: {") or event in (": keep-alive", "data: [DONE]") for event in events)
+    assert events[0] == ": keep-alive"
+
+
+def test_the_clients_own_helper_reads_a_stream(bench: Bench) -> None:
+    with bench.openai().chat.completions.stream(**ask("say one two")) as stream:
+        stream.until_done()
+        final = stream.get_final_completion()
+    assert final.choices[0].message.content == "one two "
+
+
+async def test_the_asynchronous_client_streams(bench: Bench) -> None:
+    async with openai.AsyncOpenAI(base_url=f"{bench.server.url}/v1/", api_key=bench.key) as client:
+        stream = await client.chat.completions.create(**ask("say one two", stream=True))
+        texts = [chunk.choices[0].delta.content or "" async for chunk in stream]
+    assert "".join(texts) == "one two "
+
+
+def test_a_tool_is_asked_for_and_answered(bench: Bench) -> None:
+    client = bench.openai()
+    (choice,) = client.chat.completions.create(**ask("call", tools=[TOOL], tool_choice="auto")).choices
+    assert choice.finish_reason == "tool_calls" and choice.message.content is None and choice.message.tool_calls
+    (call,) = choice.message.tool_calls
+    assert (call.id, call.type) == ("call_7", "function") and call.function.name == "weather"  # type: ignore[union-attr]
+    messages = [
+        {"role": "user", "content": "call"},
+        choice.message.model_dump(exclude_none=True),
+        {"role": "tool", "tool_call_id": call.id, "content": "say fine"},
+    ]
+    after = client.chat.completions.create(model=MODEL, messages=messages, tools=[TOOL])  # type: ignore[call-overload]
+    assert after.choices[0].message.content == "fine "
+    assert bench.engine.requests[-1]["messages"] == messages
+
+
+def test_a_tool_is_asked_for_in_a_stream(bench: Bench) -> None:
+    with bench.openai().chat.completions.stream(**ask("call", tools=[TOOL])) as stream:
+        final = stream.get_final_completion().choices[0]
+    assert final.finish_reason == "tool_calls"
+    (call,) = final.message.tool_calls or ()
+    assert (call.id, call.function.name, json.loads(call.function.arguments)) == ("call_7", "weather", {"city": "Oslo"})
+
+
+def test_every_parameter_reaches_the_models_server(bench: Bench) -> None:
+    told: dict[str, Any] = {
+        "max_tokens": 300,
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "frequency_penalty": 0.1,
+        "presence_penalty": 0.2,
+        "seed": 7,
+        "n": 1,
+        "tools": [TOOL],
+        "tool_choice": {"type": "function", "function": {"name": "weather"}},
+        "parallel_tool_calls": False,
+        "logprobs": True,
+        "top_logprobs": 2,
+        "logit_bias": {"50256": -100},
+        "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}},
+        "reasoning_effort": "low",
+    }
+    bench.openai().chat.completions.create(**ask("echo", stop="END", **told))
+    seen = bench.engine.requests[-1]
+    assert {name: seen[name] for name in told} == told and seen["stop"] == ["END"]
+    bench.openai().chat.completions.create(**ask("echo", max_completion_tokens=77, stop=["A", "B"]))
+    assert bench.engine.requests[-1]["max_tokens"] == 77 and bench.engine.requests[-1]["stop"] == ["A", "B"]
+
+
+def test_several_answers_and_their_likelihoods(bench: Bench) -> None:
+    answer = bench.openai().chat.completions.create(**ask("say a b", n=3, logprobs=True))
+    assert [(choice.index, choice.message.content) for choice in answer.choices] == [(n, "a b ") for n in range(3)]
+    for choice in answer.choices:
+        assert choice.logprobs is not None and choice.logprobs.content is not None
+        assert [token.token for token in choice.logprobs.content] == ["a ", "b "]
+    with bench.openai().chat.completions.stream(**ask("say a b", n=2, logprobs=True)) as stream:
+        final = stream.get_final_completion()
+    assert [choice.message.content for choice in final.choices] == ["a b ", "a b "]
+    assert final.choices[0].logprobs is not None
+
+
+def test_a_limit_on_tokens_ends_an_answer(bench: Bench) -> None:
+    assert bench.openai().chat.completions.create(**ask("say a b c", max_tokens=2)).choices[0].finish_reason == "length"
+
+
+def test_pictures_reach_the_models_server_and_count_by_their_size(bench: Bench) -> None:
+    picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}", "detail": "low"}}
+    content = [{"type": "text", "text": "say red"}, picture]
+    messages: Any = [{"role": "user", "content": content}]
+    answer = bench.openai().chat.completions.create(model=MODEL, messages=messages)
+    assert bench.engine.requests[-1]["messages"][0]["content"] == content
+    assert answer.aitbc["units"] == len("say red") + 1024 + len("red ")  # type: ignore[attr-defined]
+    for url in ("https://example.com/a.png", "data:image/png;base64,AAAA", "data:image/gif;base64,R0lG"):
+        messages[0]["content"][1] = {"type": "image_url", "image_url": {"url": url}}
+        with pytest.raises(openai.BadRequestError) as refused:
+            bench.openai().chat.completions.create(model=MODEL, messages=messages)
+        assert refused.value.param == "messages[0].content[1].image_url.url"
+
+
+# --- embeddings ------------------------------------------------------------------------------------------------------
+
+
+def test_embeddings_are_equal_as_numbers_and_as_base64(bench: Bench) -> None:
+    create = bench.openai().embeddings.create
+    plain = create(model=EMBED, input=["one", "two"], encoding_format="float")
+    coded = create(model=EMBED, input=["one", "two"])
+    assert [each.index for each in coded.data] == [0, 1] and coded.usage.total_tokens == plain.usage.total_tokens > 0
+    for one, other in zip(plain.data, coded.data, strict=True):
+        assert len(one.embedding) == 256 and other.embedding == pytest.approx(one.embedding, abs=1e-6)
+    assert len(create(model=EMBED, input="one", dimensions=64).data[0].embedding) == 64
+    with pytest.raises(openai.BadRequestError) as refused:
+        create(model=EMBED, input=[1, 2, 3])
+    assert refused.value.param == "input"
+
+
+# --- what goes wrong -------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_model_is_refused_before_money_moves(bench: Bench) -> None:
+    before = bench.money()
+    with pytest.raises(openai.NotFoundError, match="scripted") as refused:
+        bench.openai().chat.completions.create(**ask("say x") | {"model": "script"})
+    assert (refused.value.code, refused.value.param) == ("model_not_found", "model")
+    assert bench.money() == before
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({"frobnicate": 1}, "frobnicate"),
+        ({"n": 100}, "n"),
+        ({"audio": {"voice": "x", "format": "wav"}}, "audio"),
+        ({"store": True}, "store"),
+        ({"modalities": ["audio"]}, "modalities"),
+        ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages[0].content[0].type"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id"),
+        ({"messages": []}, "messages"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"stream_options": {"include_usage": True}}, "stream_options"),
+        ({"temperature": "hot"}, "temperature"),
+    ],
+)
+def test_a_parameter_that_cannot_be_used_is_named(bench: Bench, more: dict[str, Any], named: str) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        bench.openai().chat.completions.create(**ask("say x"), extra_body=more)
+    assert refused.value.param == named and named.split("[", maxsplit=1)[0] in str(refused.value)
+    assert refused.value.request_id
+
+
+def test_what_the_models_server_refuses_is_the_callers_to_mend(bench: Bench) -> None:
+    with pytest.raises(openai.BadRequestError, match="the prompt is too long"):
+        bench.openai().chat.completions.create(**ask("refuse the prompt is too long"))
+    with pytest.raises(openai.APIError, match="the prompt is too long") as broken:
+        chunks_of(bench, "refuse the prompt is too long")
+    assert broken.value.code == "request_refused"
+
+
+def test_each_failure_is_the_exception_that_clients_expect(bench: Bench) -> None:
+    with pytest.raises(openai.AuthenticationError):
+        bench.openai(api_key="aitbc_live_nobody").models.list()
+    with pytest.raises(openai.InternalServerError, match="No miner offers") as refused:
+        bench.openai(max_retries=2).moderations.create(input="x")
+    assert refused.value.status_code == 501 and refused.value.response.headers["x-should-retry"] == "false"
+    for method, path, body, status in (
+        ("GET", "/v1/nowhere", None, 404),
+        ("DELETE", "/v1/chat/completions", None, 405),
+        ("POST", "/v1/chat/completions", b"{", 400),
+        ("POST", "/v1/chat/completions", b"x" * (2 * 1024 * 1024), 413),
+        ("POST", "/v1/images/generations", {}, 501),
+        ("POST", "/v1/audio/speech", {}, 501),
+        ("POST", "/v1/rerank", {}, 501),
+    ):
+        answer = raw(bench, method, path, body)
+        assert answer.status_code == status and answer.headers["content-type"] == "application/json", answer.text
+        error = answer.json()["error"]
+        assert isinstance(error["message"], str) and isinstance(error["type"], str) and {"code", "param"} < error.keys()
+    assert raw(bench, "POST", "/v1/embeddings", b"{}", **{"content-type": "text/plain"}).status_code == 415
+
+
+def test_doubled_and_trailing_slashes_are_taken(bench: Bench) -> None:
+    assert raw(bench, "GET", "/v1//models").json() == raw(bench, "GET", "/v1/models/").json()
+    assert bench.openai(base_url=f"{bench.server.url}/v1//").models.list().data
+
+
+def test_the_same_key_is_the_same_job(bench: Bench) -> None:
+    create = bench.openai().chat.completions.create
+    once = {"Idempotency-Key": "one-and-the-same"}
+    first, again = (create(**ask("say once"), extra_headers=once) for _ in range(2))
+    assert first.id == again.id
