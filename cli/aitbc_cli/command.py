@@ -178,6 +178,8 @@ class Call:
             raise typer.Exit(exits.DONE)
         if method == "DELETE":
             return self.api.delete(path)
+        if method == "PUT":
+            return self.api.put(path, body)
         return self.api.post(path, body, once=self.once, natural=natural)
 
 

@@ -35,6 +35,7 @@ def _rows(path: str) -> list[dict[str, Any]]:
 JOBS = ids_of("/api/v1/ai/jobs")
 MINERS = ids_of("/api/v1/gpu/miners", shown="status")
 GPUS = ids_of("/api/v1/gpu/listings", shown="model")
+OFFERS = ids_of("/api/v1/marketplace/offers", shown="state")
 BOOKINGS = ids_of("/api/v1/gpu/bookings")
 KEYS = ids_of("/api/v1/identity/keys", shown="name")
 ACCOUNTS = ids_of("/api/v1/identity/accounts", shown="name")

@@ -18,6 +18,8 @@ NOUNS: dict[str, tuple[str, str]] = {
     "miner": ("miner", "Run a miner, and see after yours."),
     "model": ("model", "Models that miners serve."),
     "gpu": ("gpu", "GPUs for rent: find one, or offer yours."),
+    "offer": ("offer", "Offers: put your miners on sale, by the unit of work or by the hour."),
+    "market": ("market", "The market: search what can be had now."),
     "booking": ("booking", "GPUs for yourself: book, list, release."),
     "trade": ("trade", "Trades: offer, request, match, agree, settle."),
     "account": ("account", "Accounts and their balances."),

@@ -8,6 +8,7 @@ from typing import Any
 from aitbc.kernel.module import Module
 from aitbc.modules.ai.module import module as ai
 from aitbc.modules.gpu.module import module as gpu
+from aitbc.modules.marketplace.module import module as marketplace
 from aitbc.modules.trading.module import module as trading
 from aitbc.server.config.installation import parts
 from aitbc.server.config.placement import MAIN
@@ -30,7 +31,7 @@ __all__ = [
     "upgrade_plan",
 ]
 
-MODULES: tuple[Module, ...] = (gpu, ai, trading)
+MODULES: tuple[Module, ...] = (marketplace, gpu, ai, trading)
 """In the order of calls: a module may call those after it, never those before."""
 
 

@@ -52,7 +52,7 @@ class HandMiner:
             "proof": key.sign(canonical(enrolment_statement(token=token, public_key=key.public))),
             "name": "by hand",
             "slots": slots,
-            "capabilities": {"kinds": list(kinds)},
+            "capabilities": {"kinds": list(kinds)} | (_with(gpus) if gpus else {}),
             "inventory": {"devices": [{"type": "cuda", "name": name, "memory_total_mib": 81_559} for name in gpus]},
         }
         async with app.client() as open_client:
@@ -105,3 +105,8 @@ def embedding(texts: list[str]) -> dict[str, Any]:
     """Vectors for some texts, in the shape that the kind wants."""
     vectors = [[float(len(text) % 7), 1.0] for text in texts]
     return {"model": "by-hand", "weights": f"sha256:{'0' * 64}", "dimensions": 2, "vectors": vectors}
+
+
+def _with(gpus: Sequence[str]) -> dict[str, Any]:
+    """What a miner with these GPUs says that it has."""
+    return {"device": "gpu", "gpu_models": list(gpus), "vram_mib": 81_559}

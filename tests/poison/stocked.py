@@ -164,7 +164,10 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
     hook = (await owner.post("/api/v1/webhooks/endpoints", {"url": "https://hooks.example/"})).json()["id"]
     sent = (await owner.post(f"/api/v1/webhooks/endpoints/{hook}/test")).json()["id"]
     await app.service("trading").seal()
+    await owner.client.put("/api/v1/marketplace/rule", json={"kinds": {"embed": "0.1"}, "automatic": False})
+    for_sale = {"miner": rented.id, "sells": "device", "price": "0.25"}
     known = await _trades(owner, await app.who("seller")) | {
+        "market_offer": (await owner.post("/api/v1/marketplace/offers", for_sale)).json()["id"],
         "job": job,
         "attempt": lease["attempt"],
         "artifact": uploaded.json()["id"],

@@ -27,6 +27,8 @@ OPEN_KINDS = {
     "JobDetail",
     "KindInfo",
     "Lease",
+    "MakeMarketOffer",
+    "MarketOffer",
     "ModelInfo",
     "Quote",
     "ReceiptLine",

@@ -1,5 +1,6 @@
 """The face of gpu: all that the other modules may know."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Protocol
 
@@ -149,6 +150,15 @@ class Miner(Struct, frozen=True, kw_only=True):
     """When its status or what it offers last changed."""
 
 
+class SlotUse(Struct, frozen=True, kw_only=True):
+    """How much of an account's miners that are online is in use."""
+
+    slots: int
+    """How many jobs they take at once. For example `8`."""
+    busy: int
+    """How many they work on. For example `3`."""
+
+
 class MinerNotFound(NotFound):
     """There is no such miner."""
 
@@ -160,4 +170,12 @@ class GpuApi(Protocol):
 
     async def miner(self, miner: str) -> Miner:
         """One miner. Raises `MinerNotFound`."""
+        ...
+
+    async def miners_of(self, account: str) -> Sequence[Miner]:
+        """The account's miners that are online, a thousand at most."""
+        ...
+
+    async def use_of(self, accounts: Sequence[str]) -> Mapping[str, SlotUse]:
+        """How much of these accounts' miners is in use; an account without one that is online is absent."""
         ...

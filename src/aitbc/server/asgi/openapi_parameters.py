@@ -18,6 +18,7 @@ PATH = {
     "receipt": ("The receipt.", f"rcpt_{ID}"),
     "transaction": ("The transaction.", f"txn_{ID}"),
     "offer": ("The offer.", f"toff_{ID}"),
+    "market_offer": ("The offer.", f"offer_{ID}"),
     "trade_request": ("The request.", f"treq_{ID}"),
     "match": ("The match.", f"tmat_{ID}"),
     "negotiation": ("The negotiation.", f"tneg_{ID}"),
@@ -30,6 +31,7 @@ QUERY = {
     "attempt": ("For miners: the attempt whose output this is.", f"att_{ID}"),
     "available": ("Only those that can be booked now, or only the others.", None),
     "endpoint": ("Only deliveries to this endpoint.", f"hook_{ID}"),
+    "filter": ("What is wanted, as `field op value` with and, or, not.", "vram >= 80GB and price < 1"),
     "job": ("Only of this job.", f"job_{ID}"),
     "kind": ("Only of this kind of work.", "chat"),
     "miner": ("Only of this miner.", f"mnr_{ID}"),
@@ -42,6 +44,7 @@ QUERY = {
     "reference": ("Only what was for this job or booking.", f"job_{ID}"),
     "region": ("Only those in this region.", "eu-central"),
     "since": ("Only what was paid from this time on.", None),
+    "sort": ("What comes first; with `-` the other way round.", None),
     "state": ("Only those that are in this state.", None),
     "status": ("The older name of `state`; of miners, only those in this status.", None),
 }

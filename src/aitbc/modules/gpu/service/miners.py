@@ -16,7 +16,7 @@ from aitbc.kernel.primitives import ids, money
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Conflict
 from aitbc.modules.ai.api import AiApi, LeaseLost
-from aitbc.modules.gpu.api import Inventory, Miner, MinerNotFound
+from aitbc.modules.gpu.api import Inventory, Miner, MinerNotFound, SlotUse
 from aitbc.modules.gpu.models.bookings import BookingRow
 from aitbc.modules.gpu.models.life import Status, drain, remove
 from aitbc.modules.gpu.models.offer import Offer
@@ -33,6 +33,7 @@ from aitbc.modules.gpu.service.miner_rows import (
 )
 from aitbc.modules.trading.api import Earnings, TradingApi
 
+ONLINE_MAX = 1_000
 REMOVED = "its owner removed it"
 RELEASED = "miner_removed"
 
@@ -115,6 +116,22 @@ class Miners:
         async with self._db.reading() as session:
             rows = await session.execute(query.order_by(MinerRow.id.desc()).offset(offset).limit(limit))
             return [miner_view(*row) for row in rows]
+
+    async def online_of(self, account: str) -> Sequence[Miner]:
+        """An account's miners that are online, the oldest first."""
+        mine = (MinerRow.account == account, MinerRow.status == Status.ONLINE.value)
+        query = miners_query().where(*mine).order_by(MinerRow.id).limit(ONLINE_MAX)
+        async with self._db.reading() as session:
+            return [miner_view(*row) for row in await session.execute(query)]
+
+    async def use_of(self, accounts: Sequence[str]) -> dict[str, SlotUse]:
+        """The slots of these accounts' miners that are online, and how many are busy."""
+        busy = func.sum(func.least(MinerRow.slots_busy, MinerRow.slots))
+        theirs = (MinerRow.account.in_(accounts), MinerRow.status == Status.ONLINE.value)
+        counting = select(MinerRow.account, func.sum(MinerRow.slots), busy).where(*theirs).group_by(MinerRow.account)
+        async with self._db.reading() as session:
+            found = (await session.execute(counting)).all()
+        return {account: SlotUse(slots=slots, busy=taken) for account, slots, taken in found}
 
     async def counts(self) -> MinerCounts:
         """The miners of everybody, counted."""

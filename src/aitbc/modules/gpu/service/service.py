@@ -12,7 +12,7 @@ An arrow points from a part to what it asks. The parts change miners and booking
 `booking_states`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prometheus_client import Metric
 
@@ -22,7 +22,7 @@ from aitbc.kernel.events.relay import set_based
 from aitbc.kernel.platform import Platform
 from aitbc.modules.ai.api import AiApi
 from aitbc.modules.ai.events import AttemptEnded
-from aitbc.modules.gpu.api import Miner
+from aitbc.modules.gpu.api import Miner, SlotUse
 from aitbc.modules.gpu.service.booking_payments import BookingPayments
 from aitbc.modules.gpu.service.booking_reconciler import BookingReconciler
 from aitbc.modules.gpu.service.bookings import Bookings
@@ -72,6 +72,14 @@ class GpuService:
     async def miner(self, miner: str) -> Miner:
         """One miner. Raises `MinerNotFound`."""
         return await self.miners.get(miner)
+
+    async def miners_of(self, account: str) -> Sequence[Miner]:
+        """The account's miners that are online."""
+        return await self.miners.online_of(account)
+
+    async def use_of(self, accounts: Sequence[str]) -> Mapping[str, SlotUse]:
+        """How much of these accounts' miners is in use."""
+        return await self.miners.use_of(accounts)
 
     @set_based
     async def on_attempts_ended(self, connection: Connection, events: Sequence[AttemptEnded]) -> None:

@@ -1,0 +1,1 @@
+"""Marketplace: what miners' owners have for sale, at which price, and how it is found."""

@@ -1,0 +1,42 @@
+"""What marketplace publishes. Any module may handle it."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, ClassVar
+
+from aitbc.kernel.database.outbox import Event
+from aitbc.kernel.primitives import money
+
+
+class OfferChanged(Event, frozen=True, kw_only=True):
+    """An offer was made, changed its price or its conditions, or ended: the whole of what matching must know.
+
+    `version` grows with each change, so that a subscriber can keep the newest and drop the rest.
+    """
+
+    kind: ClassVar[str] = "marketplace.offer_changed"
+    concerns: ClassVar[str] = "account"
+    offer: str
+    version: int
+    account: str
+    miner: str
+    sells: str
+    """`work` or `device`."""
+    job_kind: str | None
+    model: str | None
+    price_units: int
+    """Of work for one metered unit, of a device for one GPU and one hour."""
+    state: str
+    """`open`, `expired` or `withdrawn`."""
+    valid_until: datetime
+    changed_at: datetime
+
+    def public(self) -> Mapping[str, Any]:
+        """The offer, its price and its state."""
+        return {
+            "offer": self.offer,
+            "version": self.version,
+            "miner": self.miner,
+            "price": money.render(self.price_units),
+            "state": self.state,
+        }

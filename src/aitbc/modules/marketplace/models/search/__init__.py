@@ -1,0 +1,1 @@
+"""The grammar of a search: `field op value`, combined with and, or, not and parentheses."""

@@ -1,0 +1,29 @@
+"""The marketplace module, as the app mounts it."""
+
+from aitbc.kernel.module import Module, PeriodicTask
+from aitbc.modules.gpu.api import GpuApi
+from aitbc.modules.gpu.events import MinerChanged
+from aitbc.modules.marketplace.api import MarketplaceApi
+from aitbc.modules.marketplace.models.tables import Base
+from aitbc.modules.marketplace.routes.offers import MarketOfferController, MarketRuleController
+from aitbc.modules.marketplace.routes.search import MarketSearchController
+from aitbc.modules.marketplace.service import MarketplaceService
+from aitbc.modules.marketplace.service.offers import Offers
+from aitbc.modules.marketplace.service.rules import Rules
+from aitbc.modules.marketplace.service.search import OfferSearch
+
+module = Module(
+    name="marketplace",
+    api=MarketplaceApi,
+    service=MarketplaceService,
+    metadata=Base.metadata,
+    routes=(MarketOfferController, MarketRuleController, MarketSearchController),
+    needs={"gpu": GpuApi},
+    parts={"market_offers": Offers, "market_rules": Rules, "market_search": OfferSearch},
+    handles={MinerChanged: MarketplaceService.on_miners_changed},
+    scopes={"live": ("market:read", "market:write")},
+    periodic_tasks=(
+        PeriodicTask(run=MarketplaceService.expire_offers, every_seconds=30.0),
+        PeriodicTask(run=MarketplaceService.reprice, every_seconds=30.0),
+    ),
+)

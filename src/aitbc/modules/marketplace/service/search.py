@@ -1,0 +1,62 @@
+"""The search over open offers: filtered, sorted by any of its sorts, in keyset pages."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy import select, tuple_
+
+from aitbc.kernel.database.unit_of_work import Database
+from aitbc.kernel.primitives.clock import now
+from aitbc.modules.marketplace.api import MarketOffer
+from aitbc.modules.marketplace.models.search.conditions import condition
+from aitbc.modules.marketplace.models.search.grammar import fields_of, parse
+from aitbc.modules.marketplace.models.tables import OfferRow
+from aitbc.modules.marketplace.models.views import offer_view
+
+SORTS: Mapping[str, Any] = {"price": OfferRow.price_units, "vram": OfferRow.vram_mib, "created": None}
+"""What offers can be sorted by: the column before the id, which stands for the time of their making by itself."""
+
+
+class Search(Struct, frozen=True, kw_only=True):
+    """What is looked for."""
+
+    expression: str
+    sort: str = "price"
+    """A name of `SORTS`, with `-` before it from the highest on."""
+    after: tuple[int, str] | None = None
+    """The sorted number and the id after which the page begins."""
+    limit: int = 50
+
+
+class FoundOffer(Struct, frozen=True):
+    """An offer, and what it was sorted by."""
+
+    offer: MarketOffer
+    position: int
+
+
+class OfferSearch:
+    """Finds offers that can be taken now."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find(self, search: Search) -> Sequence[FoundOffer]:
+        """The offers of a page. Raises `SearchInvalid`."""
+        tree = parse(search.expression)
+        at = now()
+        wanted = select(OfferRow).where(
+            OfferRow.state == "open", OfferRow.valid_until > at, OfferRow.taken < OfferRow.capacity, condition(tree)
+        )
+        if "status" not in fields_of(tree):
+            wanted = wanted.where(OfferRow.status == "online")
+        backwards, column = search.sort.startswith("-"), SORTS[search.sort.removeprefix("-")]
+        key = [OfferRow.id] if column is None else [column, OfferRow.id]
+        if search.after is not None:
+            last = search.after[-len(key) :]
+            wanted = wanted.where(tuple_(*key) < last if backwards else tuple_(*key) > last)
+        order = [part.desc() if backwards else part.asc() for part in key]
+        async with self._database.reading() as session:
+            rows = (await session.scalars(wanted.order_by(*order).limit(search.limit))).all()
+        return [FoundOffer(offer_view(row, at), 0 if column is None else getattr(row, column.key)) for row in rows]

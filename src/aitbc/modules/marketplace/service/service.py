@@ -1,0 +1,55 @@
+"""The service of marketplace: the parts that it is composed of, and what it delegates to them.
+
+    Offers ─────► gpu: whose a miner is, and what it has
+    MinerFacts ─► keeps what gpu tells of miners; Rules put those that come online on sale
+    Repricing ──► gpu: how many slots are busy
+    OfferSearch   reads what the others have written
+
+An arrow points from a part to what it asks.
+"""
+
+from collections.abc import Sequence
+
+from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
+from aitbc.modules.gpu.api import GpuApi
+from aitbc.modules.gpu.events import MinerChanged
+from aitbc.modules.marketplace.api import MarketOffer
+from aitbc.modules.marketplace.service.miner_facts import MinerFacts
+from aitbc.modules.marketplace.service.offers import Offers
+from aitbc.modules.marketplace.service.repricing import Repricing
+from aitbc.modules.marketplace.service.rules import Rules
+from aitbc.modules.marketplace.service.search import OfferSearch
+
+
+class MarketplaceService:
+    """The parts, and the face, the event handlers and the periodic tasks that are delegated to them."""
+
+    def __init__(self, db: Database, gpu: GpuApi) -> None:
+        self.db = db
+        self.market_offers = Offers(db, gpu)
+        self.market_rules = Rules(db, gpu)
+        self.market_search = OfferSearch(db)
+        self.miner_facts = MinerFacts(self.market_rules)
+        self.repricing = Repricing(db, gpu)
+
+    # The face
+
+    async def offer(self, offer: str) -> MarketOffer:
+        """One offer, whoever made it."""
+        return await self.market_offers.one(offer)
+
+    # Event handlers
+
+    async def on_miners_changed(self, uow: UnitOfWork, events: Sequence[MinerChanged]) -> None:
+        """Keep what is known of miners, and bring their offers up to it."""
+        await self.miner_facts.apply(uow, events)
+
+    # Periodic tasks
+
+    async def expire_offers(self) -> None:
+        """End the offers whose time is up."""
+        await self.market_offers.expire()
+
+    async def reprice(self) -> None:
+        """Bring prices up to the use of their owners' miners."""
+        await self.repricing.run()

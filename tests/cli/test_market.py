@@ -1,0 +1,51 @@
+"""Offers and the market on the command line: the admin sells, Alice finds."""
+
+import pytest
+
+from aitbc_cli.commands.offer import unit_price
+from aitbc_cli.exits import REFUSED, USAGE, Stop
+from tests.cli.installation import CliInstallation, MinerAtWork
+
+
+def test_prices_are_said_for_as_many_units_as_one_likes() -> None:
+    assert [unit_price(text) for text in ("0.02/1k", "20/1m", "0.00000001")] == ["0.00002", "0.00002", "0.00000001"]
+    for text in ("0.00001/1m", "free", "1/week", "nan"):
+        with pytest.raises(Stop):
+            unit_price(text)
+
+
+def test_a_miner_is_put_on_sale_found_and_withdrawn(installation: CliInstallation) -> None:
+    alice, admin = installation.alice, installation.admin
+    rig = MinerAtWork(installation.server.url, admin.gets("miner", "token")["token"], gpus=["NVIDIA H100 80GB HBM3"])
+    with rig:
+        rig.wait_until_online()
+        wish = (
+            "offer",
+            "create",
+            "--miner",
+            rig.miner,
+            "--device",
+            "0",
+            "--price-hour",
+            "0.80",
+            "--kind",
+            "embed=0.02/1k",
+        )
+        assert [one["body"]["sells"] for one in admin.gets(*wish, "--dry-run")] == ["work", "device"]
+        work, device = admin.gets(*wish)
+        assert (work["price"], device["price"]) == ("0.00002", "0.8")
+        mine = f"miner = {rig.miner}"
+        assert [one["id"] for one in alice.gets("market", "search", mine)] == [work["id"], device["id"]]
+        found = alice.gets("market", "search", f"{mine} and gpu = H100 and price < 1", "--sort", "-price")
+        assert [one["id"] for one in found] == [device["id"]]
+        told = alice.does("market", "search", "vrem > 1GB", code=USAGE)
+        assert "Did you mean vram" in told.err
+        assert admin.gets("offer", "change", device["id"], "--price", "0.75")["price"] == "0.75"
+        admin.gets("offer", "change", device["id"], "--price", "0.5", "--version", "1", code=REFUSED)
+        assert admin.gets("offer", "withdraw", work["id"])["state"] == "withdrawn"
+        admin.gets("offer", "rule", "--kind", "embed=0.03/1k", "--by-hand")
+        (made,) = admin.gets("offer", "sync")
+        assert (made["miner"], made["price"]) == (rig.miner, "0.00003")
+        assert admin.gets("offer", "rule", "--forget") == {"removed": True}
+        assert {one["id"] for one in admin.gets("offer", "list", "--state", "open")} == {device["id"], made["id"]}
+        assert alice.gets("offer", "show", device["id"])["version"] == 2
