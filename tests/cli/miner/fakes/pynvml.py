@@ -133,9 +133,12 @@ def nvmlDeviceGetComputeRunningProcesses(handle: int) -> list[SimpleNamespace]: 
     uuid = _device(handle, "nvmlDeviceGetComputeRunningProcesses")["uuid"]
     found = []
     for file in (HERE / "held").iterdir():
-        where, mib = file.read_text().split()
-        if where == uuid:
-            found.append(SimpleNamespace(pid=int(file.name), usedGpuMemory=int(mib) * MIB))
+        try:
+            said = file.read_text().split()
+        except FileNotFoundError:
+            continue  # its program has just ended
+        if said[:1] == [uuid] and len(said) == 2:  # a program that has just begun has written nothing yet
+            found.append(SimpleNamespace(pid=int(file.name), usedGpuMemory=int(said[1]) * MIB))
     return found
 
 
