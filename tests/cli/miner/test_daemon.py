@@ -286,10 +286,39 @@ def test_a_miner_shows_and_offers_its_gpus_as_they_are_now(market: Market, gpus:
     market.until(lambda: seen()["gpu_models"] == ["Card 1"])
     lost = device(0)
     assert (lost["fault"], lost["uuid"], lost["utilization"]) == ("GPU is lost", "GPU-00000000", None)
-    job = market.until_state(market.submit("echo $CUDA_VISIBLE_DEVICES"), "succeeded")
+    job = market.until_state(market.submit("echo $CUDA_VISIBLE_DEVICES", requirements={"gpus": 1}), "succeeded")
     assert job["output"]["stdout"] == "GPU-00000001\n"
     gpus.count(2)
     market.until(lambda: seen()["gpu_models"] == ["Card 0", "Card 1"])
+
+
+def test_a_gpu_that_fails_or_is_not_free_is_leased_to_nobody_and_its_owner_sees_why(
+    market: Market, gpus: FakeNvml
+) -> None:
+    gpus.show(gpus.module.device(0, uuid="GPU-00000010"))  # another test's is another account's
+    market.start(token=market.token(), kinds=gpu_programs(gpus.folder), slots=2)
+
+    def device() -> Any:
+        [miner] = market.ask("/api/v1/gpu/miners?status=online")["data"]
+        return miner["inventory"]["devices"][0]
+
+    market.until(lambda: market.ask("/api/v1/gpu/miners?status=online")["data"])
+    running = market.submit("sleep 2; echo $CUDA_VISIBLE_DEVICES", requirements={"vram_mib": 8000})
+    market.until_state(running, "running")
+    none = market.until_state(market.submit("echo .$CUDA_VISIBLE_DEVICES"), "succeeded")
+    assert none["output"]["stdout"] == ".\n"
+    gpus.change(0, used=(3 + 900) << 20)
+    done = market.until_state(running, "succeeded")
+    assert done["output"]["stdout"] == "GPU-00000010\n"
+    (used,) = done["history"][0]["devices"]
+    assert (used["index"], used["memory_mib"], used["is_whole"]) == (0, 8000, False)
+    assert device()["rests"] == "draining: 900 MiB of its memory are still held"  # told before the result was
+    waits = market.submit("echo again", requirements={"gpus": 1})
+    market.until(lambda: "rests no more" in market.ask(f"/api/v1/ai/jobs/{waits}/explain")["suggestion"])
+    gpus.change(0, used=3 << 20)
+    assert market.until_state(waits, "succeeded")["output"]["stdout"] == "again\n"
+    gpus.report(0, 48)
+    market.until(lambda: "Xid 48" in (device()["fault"] or ""))
 
 
 def test_a_miner_whose_programs_cannot_use_its_gpus_says_why(market: Market, gpus: FakeNvml) -> None:

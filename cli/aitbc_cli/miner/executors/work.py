@@ -32,7 +32,7 @@ class Work:
 
     `folder` is private to this attempt and is the only place an executor writes to. `input_files` are artifacts that
     were already brought here, by field name. `run_seconds` is how long the work may take. `gpus` are the devices that
-    it has; a program sees no others.
+    it has; a program sees no others. None leaves the choice to the pool.
     """
 
     job_id: str
@@ -43,7 +43,7 @@ class Work:
     folder: Path
     run_seconds: float
     env: Mapping[str, str] = field(default_factory=dict)
-    gpus: tuple[Gpu, ...] = ()
+    gpus: tuple[Gpu, ...] | None = None
 
 
 @dataclass(frozen=True)

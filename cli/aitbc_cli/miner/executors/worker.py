@@ -216,7 +216,7 @@ def _refuse_connections(event: str, _arguments: tuple[Any, ...]) -> None:
 
 def _work_of(message: Mapping[str, Any]) -> Work:
     files = {name: Path(path) for name, path in message["input_files"].items()}
-    gpus = tuple(Gpu(**gpu) for gpu in message["gpus"])
+    gpus = tuple(Gpu(**gpu) for gpu in message["gpus"] or ())
     return Work(**{**message, "folder": Path(message["folder"]), "input_files": files, "gpus": gpus})
 
 

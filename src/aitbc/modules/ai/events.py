@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
+from msgspec import UNSET, UnsetType
+
 from aitbc.kernel.database.outbox import Event
 from aitbc.kernel.primitives import money
 
@@ -34,6 +36,8 @@ class JobSucceeded(Event, frozen=True, kw_only=True):
     finished_at: datetime
     miner_key: str
     miner_signature: str
+    devices: tuple[dict[str, Any], ...] | UnsetType = UNSET
+    """The GPUs that were reserved for it, as its receipt names them; unset where none were."""
 
     def public(self) -> Mapping[str, Any]:
         """The job, what it cost, and the digest by which its output is known."""

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from aitbc.kernel.primitives.errors import Conflict, NotFound, PaymentRequired
 
@@ -53,6 +53,8 @@ class SettleHold(Struct, frozen=True, kw_only=True):
     miner_key: str
     miner_signature: str
     """The miner's signature over the canonical work statement, see `aitbc.kernel.crypto.signing.work_statement`."""
+    devices: tuple[dict[str, Any], ...] | UnsetType = UNSET
+    """The GPUs that were reserved for the work, with the fields of a receipt's; unset where none were."""
 
 
 class PayRent(Struct, frozen=True, kw_only=True):

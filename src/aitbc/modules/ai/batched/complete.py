@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from aitbc.kernel.database.outbox import outbox_insert
 from aitbc.kernel.database.unit_of_work import Database
@@ -16,6 +16,7 @@ from aitbc.modules.ai.api import LeaseLost, StopAsked
 from aitbc.modules.ai.batched.counts import count_ended
 from aitbc.modules.ai.batched.rows import lock_both, save_attempts, save_jobs
 from aitbc.modules.ai.events import AttemptEnded, JobSucceeded
+from aitbc.modules.ai.models.devices import receipt_devices
 from aitbc.modules.ai.models.life import Ended, Reason, hold_outlasts_delivery, succeed
 from aitbc.modules.ai.models.values import AttemptValue, Delivered, JobValue
 from aitbc.modules.ai.models.views import hold_of
@@ -165,6 +166,7 @@ def succeeded(accepted: Accepted) -> JobSucceeded:
         finished_at=attempt.ended_at,
         miner_key=attempt.miner_key or "",
         miner_signature=attempt.signature or "",
+        devices=UNSET if attempt.devices is None else receipt_devices(attempt.devices),
     )
 
 

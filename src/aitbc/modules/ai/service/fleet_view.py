@@ -7,8 +7,11 @@ import msgspec
 from sqlalchemy import select
 
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
+from aitbc.modules.ai.batched.device_room import read_rooms
+from aitbc.modules.ai.models.devices import devices_of, devices_text
 from aitbc.modules.ai.models.fleet import FleetMiner
 from aitbc.modules.ai.models.prospects import ModelInfo
+from aitbc.modules.ai.models.queue import Needs
 from aitbc.modules.ai.models.tables import MinerRow
 from aitbc.modules.ai.service.kind_health import KindHealth
 from aitbc.modules.ai.service.waiters import WaitingMiners
@@ -22,7 +25,10 @@ WHERE k.key = ANY(kinds) AND (status IN ('online', 'draining') OR status = 'offl
 GROUP BY 1, 2 ORDER BY k.key COLLATE "C", m.name COLLATE "C"
 """
 
-OFFERED = ("kinds", "models", "programs", "device", "gpu_models", "vram_mib", "region", "cuda", "booking", "booker")
+OFFERED = (
+    *("kinds", "models", "programs", "device", "gpu_models", "vram_mib", "region", "cuda", "devices"),
+    *("booking", "booker"),
+)
 """What a claim that waits was matched by when it came."""
 
 
@@ -58,6 +64,11 @@ class FleetView:
             rows = await connection.fetch(MODELS, alive_since)
         return [ModelInfo(**row) for row in rows]
 
+    async def with_room(self, needs: Needs, miners: Sequence[FleetMiner]) -> list[str]:
+        """Those of these miners whose GPUs would be enough for a job with these needs now."""
+        rooms = await read_rooms(self._db, [miner.id for miner in miners])
+        return [miner for miner, room in rooms.items() if room.choose(needs)]
+
     async def miners(self) -> list[FleetMiner]:
         """Every miner that has not been removed."""
         async with self._db.reading() as session:
@@ -76,6 +87,7 @@ class FleetView:
                 row.region,
                 row.slots,
                 row.cuda,
+                devices_of(row.devices),
                 row.booking,
                 row.booker,
                 self._health.resting(row.id),
@@ -98,6 +110,7 @@ def _columns(event: MinerChanged) -> dict[str, object]:
         "region": event.region,
         "slots": event.slots,
         "cuda": event.cuda,
+        "devices": devices_text(event.devices),
         "booking": event.booking,
         "booker": event.booker,
         "changed_at": event.changed_at,

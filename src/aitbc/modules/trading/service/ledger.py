@@ -181,4 +181,5 @@ def _settlement(event: JobSucceeded) -> SettleHold:
         finished_at=event.finished_at,
         miner_key=event.miner_key,
         miner_signature=event.miner_signature,
+        devices=event.devices,
     )
