@@ -8,10 +8,12 @@ from os import cpu_count
 from pathlib import Path
 from typing import Any
 
+from aitbc_cli.miner.executors.shared_worker import SharedWorker
 from aitbc_cli.miner.executors.work import (
     GPU_FAILED,
     GPU_UNUSABLE,
     NO_GPUS,
+    SHARED,
     Failure,
     Gpu,
     KindStatus,
@@ -70,6 +72,7 @@ class ExecutorPool:
         self._idle: dict[str, list[WorkerProcess]] = {kind: [] for kind in kinds}
         self._workers: set[WorkerProcess] = set()
         self._stopped = False
+        self._starting = asyncio.Lock()
 
     async def check(self, kind: str) -> KindStatus:
         """Try a kind with a first small piece of work; a kind that failed may be checked again later."""
@@ -95,7 +98,8 @@ class ExecutorPool:
         except BaseException:
             await self._discard(worker)
             raise
-        self._idle[kind].append(worker)
+        if kind not in SHARED:
+            self._idle[kind].append(worker)
         milliseconds = round((time.monotonic() - started) * 1000)
         return KindStatus(
             usable=True,
@@ -159,6 +163,8 @@ class ExecutorPool:
             worker = await self._take(work.kind)
         except WorkFailed as error:
             return Outcome(error=error.failure)
+        if work.kind in SHARED:
+            return await self._supervise(worker, work, on_progress)
         outcome = None
         try:
             outcome = await self._supervise(worker, work, on_progress)
@@ -202,7 +208,8 @@ class ExecutorPool:
         except WorkFailed as error:
             return Outcome(error=error.failure)
         except TimeoutError:
-            await self._discard(worker)
+            if work.kind not in SHARED:
+                await self._discard(worker)
             fault = _FAULT_OF_TIME_OUT.get(work.kind, "unknown")
             message = f"The work was not done within its {work.run_seconds:g} seconds."
             return Outcome(error=Failure(fault, "timed_out", message))
@@ -213,7 +220,10 @@ class ExecutorPool:
             return Outcome(error=Failure("unknown", "crashed", message))
 
     async def _take(self, kind: str) -> WorkerProcess:
-        """An idle worker that still lives, or a new one."""
+        """An idle worker that still lives, or a new one; of a shared kind the one that there is."""
+        if kind in SHARED:
+            async with self._starting:  # of all that come at once, the first starts it
+                return await self._take_shared(kind)
         idle = self._idle[kind]
         while idle:
             worker = idle.pop()
@@ -222,7 +232,21 @@ class ExecutorPool:
             await self._discard(worker)
         if self._stopped:
             raise WorkFailed("miner", "canceled", "The miner was stopped.")
-        worker = await WorkerProcess.start(kind, self._kinds[kind], scratch=self._scratch, threads=self._threads)
+        return await self._start(kind, WorkerProcess)
+
+    async def _take_shared(self, kind: str) -> WorkerProcess:
+        for worker in list(self._idle[kind]):
+            if worker.alive:
+                return worker
+            await self._discard(worker)
+        if self._stopped:
+            raise WorkFailed("miner", "canceled", "The miner was stopped.")
+        worker = await self._start(kind, SharedWorker)
+        self._idle[kind].append(worker)
+        return worker
+
+    async def _start(self, kind: str, form: type[WorkerProcess]) -> WorkerProcess:
+        worker = await form.start(kind, self._kinds[kind], scratch=self._scratch, threads=self._threads)
         self._workers.add(worker)
         return worker
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+SHARED = frozenset({"chat"})
+"""Kinds whose work mostly waits for another program: one process does all of it, however many slots there are."""
 INLINE_BYTES = 64 * 1024
 ALL_GPUS, NO_GPUS = "all", "none"
 GPU_UNUSABLE = "gpu_unusable"
