@@ -15,7 +15,7 @@ class OfferChanged(Event, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "marketplace.offer_changed"
-    concerns: ClassVar[str] = "account"
+    concerns: ClassVar[tuple[str, ...]] = ("account",)
     offer: str
     version: int
     account: str
