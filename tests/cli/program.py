@@ -18,7 +18,7 @@ import pytest
 from aitbc_cli.main import run, tree
 
 AITBC = str(Path(sys.executable).with_name("aitbc"))
-SECONDS = 25
+SECONDS = 60
 
 
 @dataclass(frozen=True)
