@@ -6,8 +6,6 @@ from aitbc.kernel.primitives.tasks import is_set_within
 from aitbc_cli.miner.client import Refused, Unreachable
 from aitbc_cli.miner.parts_sender import PartsSender
 
-BATCH_SECONDS = 0.05
-"""How far batches are apart at least: the first text goes at once, and what comes meanwhile goes with the next one."""
 STATUS_SECONDS = 1.0
 """How often the lease's status is asked for while there is no text."""
 PART_LENGTH_MAX = 16_000
@@ -44,13 +42,20 @@ class OutputParts:
         return "".join(self._parts[: self._kept])
 
     async def send_until_stopped(self) -> str:
-        """Send batches until the work should not go on; returns why: `stop`, `canceled` or `lost`."""
+        """Send batches until the work should not go on; returns why: `stop`, `canceled` or `lost`.
+
+        The first text goes at once, and what comes meanwhile goes with the next batch.
+        """
+        with self._sender.streaming():
+            return await self._send_until_stopped()
+
+    async def _send_until_stopped(self) -> str:
         loop = asyncio.get_running_loop()
         next_at = loop.time()
         while True:
             if await is_set_within(self._new_text, STATUS_SECONDS):
                 await asyncio.sleep(max(next_at - loop.time(), 0))
-            next_at = loop.time() + BATCH_SECONDS
+            next_at = loop.time() + self._sender.pace_seconds
             if self._is_unsupported:
                 await asyncio.Event().wait()
             status = await self.send()
