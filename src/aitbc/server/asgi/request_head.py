@@ -15,6 +15,7 @@ _REQUEST_ID = re.compile(rb"(?!.*aitbc_)[A-Za-z0-9_.-]{1,64}\Z")
 _INCOMPLETE_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _NEEDLESS_ESCAPE = re.compile(rb"%(2[DEFdef]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")
 """An escaped slash, letter, digit, `-`, `.`, `_` or `~`."""
+_SLASHES, _RAW_SLASHES = re.compile("//+"), re.compile(b"//+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SINGLE_HEADERS = frozenset(
     {b"content-length", b"transfer-encoding", b"content-type", b"content-encoding", b"origin", b"sec-fetch-site"}
@@ -37,6 +38,17 @@ def refuse_duplicates(headers: Any) -> None:
         if name in seen and name in _SINGLE_HEADERS:
             raise MalformedHeaders(f"The header {name.decode()} came twice.")
         seen.add(name)
+
+
+def tidy_path(scope: Any) -> None:
+    """Spell a protocol's path as we do.
+
+    Its clients put it together from two settings, with a slash doubled or at the end, and escape those of a name.
+    """
+    raw = scope.get("raw_path") or scope["path"].encode()
+    if b"//" in raw or raw.endswith(b"/") or b"%2F" in raw:
+        scope["path"] = _SLASHES.sub("/", scope["path"]).rstrip("/") or "/"
+        scope["raw_path"] = _RAW_SLASHES.sub(b"/", raw.replace(b"%2F", b"/")).rstrip(b"/") or b"/"
 
 
 def check_path(path: bytes) -> None:
