@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from aitbc.app import MODULES
 from tests.chaos.server_process import ServerProcess
 from tests.cli.miner.test_daemon import Market
 from tests.server.runtime.test_serve import ask, free_port
@@ -38,7 +39,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProce
         market.until(lambda: ask(server, "/api/v1/trading/receipts")["data"])
         ended = run(server.state, "backup", str(folder / "a.backup"), "--json")
         assert ended.returncode == 0, ended.stderr
-        assert json.loads(ended.stdout)["schema"].keys() == {"kernel", "gpu", "ai", "trading"}
+        assert json.loads(ended.stdout)["schema"].keys() == {"kernel", *(module.name for module in MODULES)}
         yield server, folder / "a.backup", job
     finally:
         miner.terminate()

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
+from msgspec import UNSET, UnsetType
+
 from aitbc.kernel.database.outbox import Event
 from aitbc.kernel.primitives import money
 
@@ -34,6 +36,10 @@ class JobSucceeded(Event, frozen=True, kw_only=True):
     finished_at: datetime
     miner_key: str
     miner_signature: str
+    offer: str | UnsetType = UNSET
+    """The offer of its miner's owner at which it was done; unset where the platform's price held."""
+    ask_units: int | UnsetType = UNSET
+    """What that offer asked for one unit when the job was claimed."""
 
     def public(self) -> Mapping[str, Any]:
         """The job, what it cost, and the digest by which its output is known."""

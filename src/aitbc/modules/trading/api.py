@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from aitbc.kernel.primitives.errors import Conflict, NotFound, PaymentRequired
 
@@ -53,6 +53,10 @@ class SettleHold(Struct, frozen=True, kw_only=True):
     miner_key: str
     miner_signature: str
     """The miner's signature over the canonical work statement, see `aitbc.kernel.crypto.signing.work_statement`."""
+    offer: str | UnsetType = UNSET
+    """The offer at which the work was done; unset where the platform's price held."""
+    ask_units: int | UnsetType = UNSET
+    """What that offer asked for one unit."""
 
 
 class PayRent(Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from aitbc.kernel.database.outbox import outbox_insert
 from aitbc.kernel.database.unit_of_work import Database
@@ -165,6 +165,8 @@ def succeeded(accepted: Accepted) -> JobSucceeded:
         finished_at=attempt.ended_at,
         miner_key=attempt.miner_key or "",
         miner_signature=attempt.signature or "",
+        offer=attempt.offer or UNSET,
+        ask_units=UNSET if attempt.ask_units is None else attempt.ask_units,
     )
 
 

@@ -80,6 +80,8 @@ class AttemptValue(Struct, kw_only=True):
     miner_key: str | None = None
     signature: str | None = None
     stop_asked_at: datetime | None = None
+    ask_units: int | None = None
+    offer: str | None = None
 
 
 class Delivered(Struct, kw_only=True, frozen=True):
