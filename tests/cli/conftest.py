@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.installation import CliInstallation
+from tests.cli.installation import CliInstallation, served
 from tests.cli.program import is_setting
 
 
@@ -22,13 +22,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture(scope="module")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliInstallation]:
-    """A served installation of this file's own, with an admin, and with Alice, who has 10 AITBC."""
-    installation = CliInstallation(tmp_path_factory.mktemp("installation"))
-    installation.server.start()
-    try:
-        installation.settle()
+@pytest.fixture(scope="session")
+def served_installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliInstallation]:
+    """A served installation with an admin."""
+    with served(tmp_path_factory.mktemp("installation")) as installation:
         yield installation
-    finally:
-        installation.server.stop()
+
+
+@pytest.fixture(scope="module")
+def installation(served_installation: CliInstallation) -> CliInstallation:
+    """The same for each file, with an Alice of its own, who has 10 AITBC."""
+    served_installation.settle()
+    return served_installation

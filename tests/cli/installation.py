@@ -3,7 +3,8 @@
 import asyncio
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Self
@@ -16,8 +17,9 @@ from tests.cli.forked_program import as_forked
 from tests.cli.program import Ended, as_program, surroundings
 from tests.cli.tiny_server import nowhere
 from tests.journeys.hand_miner import HandMiner
+from tests.plain_http import UNUSED_TLS
 
-WORK_SECONDS = 20.0
+WORK_SECONDS = 40.0
 
 
 class Person:
@@ -77,13 +79,24 @@ class CliInstallation:
 
     def _operator_posts(self, path: str, body: dict[str, Any]) -> Any:
         headers = {"Authorization": f"Bearer {self.server.admin_key}", "Idempotency-Key": uuid.uuid4().hex}
-        answer = httpx.post(f"{self.server.url}/api/v1/{path}", json=body, headers=headers)
+        answer = httpx.post(f"{self.server.url}/api/v1/{path}", json=body, headers=headers, verify=UNUSED_TLS)
         assert answer.status_code == 201, answer.text
         return answer.json()
 
     def settle(self) -> None:
-        """Let Alice in."""
-        self.alice = self.resident("alice", funds="10")
+        """Let Alice in, another one each time."""
+        self.alice = self.resident(f"alice-{uuid.uuid4().hex[:6]}", funds="10")
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[CliInstallation]:
+    """An installation as long as the block lasts; Alice is still to come."""
+    installation = CliInstallation(folder)
+    installation.server.start()
+    try:
+        yield installation
+    finally:
+        installation.server.stop()
 
 
 class MinerAtWork(Thread):
@@ -141,10 +154,10 @@ class MinerAtWork(Thread):
         if self.gpus:
             body["capabilities"] |= {"device": "gpu", "gpu_models": list(self.gpus), "vram_mib": 81_559}
         body["inventory"] = {"devices": [{"type": "cuda", "name": name} for name in self.gpus]}
-        async with httpx.AsyncClient(base_url=self.url) as nobody:
+        async with httpx.AsyncClient(base_url=self.url, verify=UNUSED_TLS) as nobody:
             told = (await nobody.post("/api/v1/gpu/enrolments", json=body)).json()
         headers = {"Authorization": f"Bearer {told['api_key']}"}
-        client = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=WORK_SECONDS)
+        client = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=WORK_SECONDS, verify=UNUSED_TLS)
         return HandMiner(key, told["miner"], client)
 
     async def _failure(self, miner: HandMiner, lease: dict[str, Any]) -> httpx.Response:

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import pytest
 from aitbc_cli.main import run, tree
 
 AITBC = str(Path(sys.executable).with_name("aitbc"))
-SECONDS = 25
+SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,22 @@ def parsed(words: list[str]) -> Any:
         command = command.get_command(None, rest.pop(0))
         assert command is not None, words
     return command.make_context("aitbc", rest)
+
+
+def until_connected(program: "subprocess.Popen[Any]") -> None:
+    """Wait until a program that was started has a connection, and has asked."""
+    end = time.monotonic() + SECONDS
+    while not any(_is_socket(file) for file in Path(f"/proc/{program.pid}/fd").iterdir()):
+        assert program.poll() is None and time.monotonic() < end, "it asked nobody"
+        time.sleep(0.02)
+    time.sleep(0.2)
+
+
+def _is_socket(file: Path) -> bool:
+    try:
+        return str(file.readlink()).startswith("socket:")
+    except OSError:
+        return False
 
 
 def on_terminal(*words: str, environment: Mapping[str, str], **more: Any) -> Ended:

@@ -94,7 +94,7 @@ def test_whatever_is_not_ok_has_a_fix_and_nothing_is_changed_without_a_server(
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     started = time.monotonic()
     rows = examine(case({"AITBC_URL": f"http://127.0.0.1:{free_port()}"}), CHECKS)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
     assert all(row["fix"] for row in rows if row["result"] in ("failed", "warning"))
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
     found = {row["check"]: row["result"] for row in rows}
@@ -330,8 +330,8 @@ def test_whoever_holds_the_database_without_being_the_server_is_named(case: Call
     path = folder / "postgres" / "lock"
     path.write_text("4000000\n")
     assert "left behind by process 4000000" in state.lock(case()).message
-    with subprocess.Popen(["flock", "--no-fork", str(path), "sleep", "20"]) as holder:
-        for _ in range(200):
+    with subprocess.Popen(["flock", "--no-fork", str(path), "sleep", "60"]) as holder:
+        for _ in range(1500):
             found = state.lock(case())
             if found.result == "warning":
                 break

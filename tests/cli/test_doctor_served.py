@@ -73,7 +73,7 @@ def key_of(served: ServerProcess, **grant: Any) -> dict[str, Any]:
 def test_a_healthy_installation_has_nothing_failed_and_is_examined_in_time(served: ServerProcess) -> None:
     started = time.monotonic()
     rows = examine(case_of(served), CHECKS)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
     results = {each["check"]: each["result"] for each in rows}
     wanted = (
         "server-file",
@@ -173,8 +173,8 @@ def test_a_miner_is_followed_from_its_enrolment_to_its_removal(served: ServerPro
     assert found["check"] == "miner attic" and found["result"] == "warning"
     assert found["fix"] == "aitbc miner run --name attic" and "does not run" in found["message"]
     lock = served.state / "miners" / "attic" / "lock"
-    with subprocess.Popen(["flock", "--no-fork", str(lock), "sleep", "20"]) as holder:
-        for _ in range(200):
+    with subprocess.Popen(["flock", "--no-fork", str(lock), "sleep", "60"]) as holder:
+        for _ in range(1500):
             found = row(case_of(served), "miner")
             if "runs as process" in found["message"]:
                 break
@@ -192,7 +192,7 @@ def test_a_server_that_hangs_is_named_with_its_process(served: ServerProcess) ->
     try:
         started = time.monotonic()
         rows = {each["check"]: each for each in examine(case_of(served), CHECKS)}
-        assert time.monotonic() - started < 6
+        assert time.monotonic() - started < 20
     finally:
         os.kill(served.pid, signal.SIGCONT)
     assert rows["server"]["result"] == "failed"

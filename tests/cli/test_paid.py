@@ -2,15 +2,16 @@
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.installation import CliInstallation, MinerAtWork
+from tests.cli.installation import CliInstallation, MinerAtWork, served
 
-SEALED_SECONDS = 20.0
+SEALED_SECONDS = 60.0
 
 
 @dataclass
@@ -25,6 +26,14 @@ class Paid:
     def does(self, *words: str, code: int = 0) -> Any:
         """A command of Alice's, in JSON."""
         return self.installation.alice.gets(*words, code=code)
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliInstallation]:
+    """An installation of this file's own: its chain is looked at as a whole."""
+    with served(tmp_path_factory.mktemp("installation")) as installation:
+        installation.settle()
+        yield installation
 
 
 @pytest.fixture(scope="module")

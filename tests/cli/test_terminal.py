@@ -6,18 +6,18 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.cli.forked_program import as_forked
 from tests.cli.installation import CliInstallation
-from tests.cli.program import AITBC, SECONDS, as_program, on_terminal, surroundings
+from tests.cli.program import AITBC, SECONDS, as_program, on_terminal, surroundings, until_connected
 from tests.cli.tiny_server import Received, Reply, answering, silent, told
+from tests.scale import scaled
 
 PAINT = re.compile(r"\x1b\[[0-9;]*m")
 HOSTILE = "\x1b]0;owned\x07\u202ename"
-PROMPT_SECONDS = 3.0
 
 
 @pytest.fixture
@@ -32,11 +32,11 @@ def job_list(asked: Received) -> Reply:
     return told({"data": [{**row, "created_at": HOSTILE}] * 200, "has_more": False, "next_cursor": None})
 
 
-@pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv", "name"])
-def test_a_pipe_gets_what_a_terminal_gets_apart_from_colour(form: str, user: dict[str, str]) -> None:
+@pytest.mark.parametrize("form", scaled(["table", "json"], ["table", "json", "jsonl", "csv", "name"]))
+def test_a_pipe_gets_what_a_terminal_gets_apart_from_colour(form: str, user: dict[str, str], tmp_path: Path) -> None:
     with answering(job_list) as server:
         words = ("job", "list", "--url", server.url, "--all", "-o", form)
-        piped, shown = as_program(*words, environment=user), on_terminal(*words, environment=user)
+        piped, shown = as_forked(*words, environment=user, folder=tmp_path), on_terminal(*words, environment=user)
         plain = on_terminal(*words, environment={**user, "NO_COLOR": "1"})
         dumb = on_terminal(*words, environment={**user, "TERM": "dumb"})
     assert (piped.code, shown.code) == (0, 0)
@@ -46,10 +46,11 @@ def test_a_pipe_gets_what_a_terminal_gets_apart_from_colour(form: str, user: dic
 
 
 @pytest.mark.parametrize("width", ["40", "400"])
-def test_no_width_of_a_terminal_cuts_data(width: str, user: dict[str, str]) -> None:
+def test_no_width_of_a_terminal_cuts_data(width: str, user: dict[str, str], tmp_path: Path) -> None:
     with answering(job_list) as server:
         words = ("job", "list", "--url", server.url)
-        assert as_program(*words, environment={**user, "COLUMNS": width}) == as_program(*words, environment=user)
+        told = [as_forked(*words, environment=each, folder=tmp_path) for each in ({**user, "COLUMNS": width}, user)]
+        assert told[0] == told[1]
 
 
 def test_a_terminal_without_utf_8_shows_what_it_can(user: dict[str, str]) -> None:
@@ -66,7 +67,7 @@ def test_a_terminal_without_utf_8_shows_what_it_can(user: dict[str, str]) -> Non
 
 def test_a_reader_that_goes_away_is_no_fault(user: dict[str, str]) -> None:
     with answering(job_list) as server:
-        for form in ("table", "jsonl", "csv", "name"):
+        for form in scaled(("table", "jsonl"), ("table", "jsonl", "csv", "name")):
             line = f"{AITBC} job list --all -o {form} --url {server.url} | head -n 1; exit ${{PIPESTATUS[0]}}"
             done = subprocess.run(["bash", "-c", line], env=user, capture_output=True, text=True, timeout=SECONDS)
             assert done.stderr == ""
@@ -78,36 +79,37 @@ def test_a_reader_that_goes_away_is_no_fault(user: dict[str, str]) -> None:
         assert done.stderr == ""
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("job", "list"),
-        ("job", "wait", "job_1"),
-        ("job", "watch", "job_1"),
-        ("job", "logs", "job_1", "-f"),
-        ("chain", "export", "chain.jsonl"),
-        ("ledger", "verify"),
-        ("deposit", "acct_1", "1"),
-    ],
-    ids=" ".join,
-)
-def test_ctrl_c_ends_a_command_at_once_with_130(words: tuple[str, ...], user: dict[str, str], tmp_path: Path) -> None:
+INTERRUPTED = [
+    ("job", "list"),
+    ("job", "wait", "job_1"),
+    ("job", "watch", "job_1"),
+    ("job", "logs", "job_1", "-f"),
+    ("chain", "export", "chain.jsonl"),
+    ("ledger", "verify"),
+    ("deposit", "acct_1", "1"),
+]
+
+
+def test_ctrl_c_ends_a_command_at_once_with_130(user: dict[str, str], tmp_path: Path) -> None:
     with silent() as url:
-        program = subprocess.Popen(
-            [AITBC, *words, "--url", url],
-            env=user,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=tmp_path,
-        )
-        time.sleep(1.0)
-        program.send_signal(signal.SIGINT)
-        started = time.monotonic()
-        out, said = program.communicate(timeout=SECONDS)
-    assert time.monotonic() - started < PROMPT_SECONDS
-    assert (program.returncode, out) == (130, "")
-    assert "Traceback" not in said
+        programs = {
+            words: subprocess.Popen(
+                [AITBC, *words, "--url", url],
+                env=user,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=tmp_path,
+            )
+            for words in INTERRUPTED
+        }
+        for program in programs.values():
+            until_connected(program)
+        for words, program in programs.items():
+            program.send_signal(signal.SIGINT)
+            out, said = program.communicate(timeout=SECONDS)  # the server never answers
+            assert (program.returncode, out) == (130, ""), (words, said)
+            assert "Traceback" not in said, words
     assert not list(tmp_path.glob("*chain.jsonl*"))
 
 
@@ -115,7 +117,7 @@ def test_leaving_a_job_does_not_stop_it(installation: CliInstallation) -> None:
     alice = installation.alice
     job = alice.does("job", "submit", "embed", "--text", "x", "--max-price", "0.05", "-q").out.strip()
     program = subprocess.Popen([AITBC, "job", "wait", job], env=alice.environment, stderr=subprocess.PIPE, text=True)
-    time.sleep(1.5)
+    until_connected(program)
     program.send_signal(signal.SIGINT)
     _, said = program.communicate(timeout=SECONDS)
     assert program.returncode == 130
@@ -134,7 +136,7 @@ def test_a_wait_outlives_the_server_and_its_return(installation: CliInstallation
     )
     assert watching.stdout is not None and waiting.stderr is not None
     first = watching.stdout.readline()
-    time.sleep(1.5)  # until the other one has asked too
+    until_connected(waiting)
     installation.server.kill()
     noticed = waiting.stderr.readline()
     assert (waiting.poll(), watching.poll()) == (None, None)
@@ -161,7 +163,7 @@ def test_a_server_that_dies_in_the_middle_leaves_no_half_file(user: dict[str, st
 def test_a_key_never_stands_in_the_arguments_of_a_process(user: dict[str, str]) -> None:
     with silent() as url:
         program = subprocess.Popen([AITBC, "job", "list", "--url", url], env=user, stderr=subprocess.DEVNULL)
-        time.sleep(0.5)
+        until_connected(program)
         line = Path(f"/proc/{program.pid}/cmdline").read_bytes()
         program.kill()
         program.wait()

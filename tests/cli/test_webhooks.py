@@ -74,7 +74,7 @@ def test_a_webhook_tells_of_a_paid_job_and_its_log_tells_of_the_webhook(installa
         token = installation.admin.gets("miner", "token")["token"]
         with MinerAtWork(installation.server.url, token):
             job = alice.gets("job", "submit", "embed", "--text", "x", "--max-price", "0.05", "--wait")["id"]
-            end = time.monotonic() + 10
+            end = time.monotonic() + 30
             while len(receiver.asked) < 2:
                 assert time.monotonic() < end
                 time.sleep(0.05)
@@ -106,7 +106,7 @@ def test_what_fails_says_why_and_is_sent_again(installation: CliInstallation) ->
         receiver.answers = lambda _: Reply(200)
         alice.does("webhook", "enable", made["id"])
         assert alice.gets("webhook", "replay", sent["id"])["state"] == "pending"
-        end = time.monotonic() + 10
+        end = time.monotonic() + 30
         while len(receiver.asked) < 2:
             assert time.monotonic() < end
             time.sleep(0.05)

@@ -11,10 +11,11 @@ import httpx
 
 from tests.chaos.server_process import ServerProcess
 from tests.cli.installation import MinerAtWork
+from tests.plain_http import UNUSED_TLS
 from tests.server.runtime.test_serve import free_port
 
 MODULES = ("gpu", "ai", "trading", "marketplace")
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 40.0
 
 
 class Installation:
@@ -62,14 +63,14 @@ class Installation:
         """
         key = self.local if key is None and place == "coordinator" else key
         headers = {} if key is None else {"X-Api-Key": key}
-        return httpx.Client(base_url=str(getattr(self, place)), headers=headers, timeout=PATIENCE_SECONDS)
+        address = str(getattr(self, place))
+        return httpx.Client(base_url=address, headers=headers, timeout=PATIENCE_SECONDS, verify=UNUSED_TLS)
 
     def ours(self, method: str, path: str, body: Any = None, *, key: str | None = None) -> Any:
         """What our own API answers below /api/v1, which must be a success; to the operator unless another key is given."""
         headers = {"Authorization": f"Bearer {key or self.admin}", "Idempotency-Key": uuid.uuid4().hex}
-        answer = httpx.request(
-            method, f"{self.gateway}/api/v1/{path}", json=body, headers=headers, timeout=PATIENCE_SECONDS
-        )
+        url = f"{self.gateway}/api/v1/{path}"
+        answer = httpx.request(method, url, json=body, headers=headers, timeout=PATIENCE_SECONDS, verify=UNUSED_TLS)
         assert answer.is_success, answer.text
         return answer.json()
 

@@ -122,7 +122,7 @@ def test_a_heartbeat_keeps_a_miner_online_and_its_readings(gpu: httpx.Client, mi
     assert gpu.post("/v1/miners/heartbeat", json=body).json() == {"status": "ok"}
     (one,) = gpu.get(f"/v1/miners/{miner.name}/gpus").json()
     assert (one["status"], one["model"], one["memory_gb"], one["price_per_hour"]) == ("available", "RTX 4090", 24, 0.05)
-    (read,) = gpu.get(f"/v1/marketplace/edge-gpu/metrics/{one['id']}", params={"limit": 5}).json()
+    read, *_ = gpu.get(f"/v1/marketplace/edge-gpu/metrics/{one['id']}", params={"limit": 5}).json()
     assert (read["gpu_utilization_percent"], read["memory_utilization_percent"]) == (40.0, 25.0)
     assert read["temperature_celsius"] is None
     assert gpu.post("/v1/miners/heartbeat", json=body | {"status": "OFFLINE"}).status_code == 200

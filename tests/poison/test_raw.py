@@ -13,7 +13,7 @@ from tests.chaos.server_process import ServerProcess
 from tests.poison.operations import OPERATIONS
 
 BODY_SECONDS = 0.5
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 40.0
 HEAD = b"Host: localhost\r\nContent-Type: application/json\r\n"
 ID = "job_01kb2c3d4e5f6g7h8j9kamnpqr"
 TAKES_JSON = [operation for operation in OPERATIONS.values() if operation.takes_json]
@@ -128,7 +128,7 @@ async def test_a_body_that_does_not_come_is_waited_for_no_longer_than_it_may_tak
             for one in TAKES_JSON
         )
     )
-    assert asyncio.get_running_loop().time() - started < BODY_SECONDS + 5
+    assert asyncio.get_running_loop().time() - started < BODY_SECONDS + 20
     for operation, answer in zip(TAKES_JSON, answers, strict=True):
         assert statuses(answer) == [408], operation.ident
         assert problem(answer)["code"] == "body_timeout"

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from tests.poison.operations import Call
 
-ANSWER_SECONDS = 20.0
+ANSWER_SECONDS = 60.0
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import typer
 
 from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
-from aitbc_cli.commands.devices import show_devices
+from aitbc_cli.commands.devices import Watch, repeat, show_devices
 from aitbc_cli.exits import NOT_FOUND, Stop
 from aitbc_cli.id_completion import GPUS, MINERS
 from aitbc_cli.output import Column, columns
@@ -48,15 +48,23 @@ def list_gpus(
     call.list(PATH, BRIEF, model=model, region=region, available="true" if available else None)
 
 
-@command(app, "show", examples=["aitbc gpu show gpu_01…", "aitbc gpu show gpu_01… --json"], ends=[NOT_FOUND])
-def show(call: Call, gpu: Which) -> None:
+@command(
+    app,
+    "show",
+    examples=["aitbc gpu show gpu_01…", "aitbc gpu show gpu_01… --json", "aitbc gpu show gpu_01… --watch"],
+    ends=[NOT_FOUND],
+)
+def show(call: Call, gpu: Which, watch: Watch = False) -> None:
     """Show a GPU: its price, what its owner says of it, and whether it can be had; to its owner also its readings."""
-    listing = call.api.get(f"{PATH}/{part(gpu)}")
-    call.out.one(listing, FULL)
-    if listing["miner"] is None or not call.out.is_for_people:
-        return
-    with suppress(Stop):  # the miner is another's
-        show_devices(call, call.api.get(f"/api/v1/gpu/miners/{part(listing['miner'])}"))
+
+    def once() -> None:
+        listing = call.api.get(f"{PATH}/{part(gpu)}")
+        call.out.one(listing, FULL)
+        if listing["miner"] is not None and call.out.is_for_people:
+            with suppress(Stop):  # the miner is another's
+                show_devices(call, call.api.get(f"/api/v1/gpu/miners/{part(listing['miner'])}"))
+
+    repeat(call, once, again=watch)
 
 
 @command(

@@ -33,6 +33,14 @@ GpuModel = Annotated[str | None, typer.Option("--gpu-model", help="Only GPUs wit
 MinVram = Annotated[
     str | None, typer.Option("--min-vram", metavar="SIZE", help="GPU memory of at least: 24GB, 8192MiB.")
 ]
+Gpus = Annotated[int | None, typer.Option("--gpus", min=1, max=16, help="GPUs of its own, all of one miner.")]
+Vram = Annotated[
+    str | None, typer.Option("--vram", metavar="SIZE", help="Instead of a whole GPU, so much memory of one: 8GB.")
+]
+Capability = Annotated[
+    str | None, typer.Option("--min-compute-capability", metavar="X.Y", help="What its GPUs can do at least: 8.0.")
+]
+Cuda = Annotated[str | None, typer.Option("--cuda", metavar="VERSION", help="Only miners with this CUDA: 12 or 12.4.")]
 Region = Annotated[str | None, typer.Option("--region", help="Only miners there.")]
 Model = Annotated[str | None, typer.Option("--model", help="Only this model.")]
 Attempts = Annotated[int | None, typer.Option("--attempts", min=1, max=10, help="How often it is tried at most.")]
@@ -60,6 +68,10 @@ class Terms:
     retry_failures: bool
     clock: list[str] | None
     stream: bool = False
+    gpus: int | None = None
+    vram: str | None = None
+    min_compute_capability: str | None = None
+    cuda: str | None = None
 
 
 @command(
@@ -182,6 +194,8 @@ def chat(
     "command",
     examples=[
         "aitbc job submit command --program wc --stdin notes.txt --max-price 0.05 --wait -- -w",
+        "aitbc job submit command --program train --gpus 2 --min-vram 40GB --max-price 0.5 -w",
+        "aitbc job submit command --program train --vram 8GB --max-price 0.05 --wait -- --epochs 3",
         "aitbc job submit command --program sort --max-price 0.05 --clock run=30s -- --numeric-sort",
     ],
     changes=True,
@@ -199,8 +213,12 @@ def command_(
     out: Out = None,
     priority: Priority = None,
     device: Device = None,
+    gpus: Gpus = None,
+    vram: Vram = None,
     gpu_model: GpuModel = None,
     min_vram: MinVram = None,
+    min_compute_capability: Capability = None,
+    cuda: Cuda = None,
     region: Region = None,
     attempts: Attempts = None,
     retry_failures: Retry = False,
@@ -283,10 +301,18 @@ def _quote(call: Call, body: dict[str, Any], *, priced: bool) -> None:
 
 def _body(kind: str, value: dict[str, Any], terms: Terms) -> dict[str, Any]:
     body: dict[str, Any] = {"kind": kind, "input": value, "max_price": terms.max_price or LEAST_PRICE}
-    needs = {"device": terms.device, "gpu_model": terms.gpu_model, "region": terms.region, "model": terms.model}
+    needs: dict[str, Any] = {
+        "device": terms.device,
+        "gpu_model": terms.gpu_model,
+        "region": terms.region,
+        "model": terms.model,
+    }
+    needs |= {"gpus": terms.gpus, "min_compute_capability": terms.min_compute_capability, "cuda": terms.cuda}
     requirements: dict[str, Any] = {name: wanted for name, wanted in needs.items() if wanted is not None}
     if terms.min_vram is not None:
         requirements["min_vram_mib"] = mebibytes(terms.min_vram)
+    if terms.vram is not None:
+        requirements["vram_mib"] = mebibytes(terms.vram)
     if requirements:
         body["requirements"] = requirements
     if terms.priority is not None:

@@ -6,7 +6,7 @@ import typer
 
 from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
-from aitbc_cli.commands.devices import show_devices
+from aitbc_cli.commands.devices import Watch, repeat, show_devices
 from aitbc_cli.commands.miner_run import declare_running
 from aitbc_cli.exits import NOT_FOUND
 from aitbc_cli.id_completion import MINERS
@@ -27,6 +27,15 @@ FULL = (
     *columns("device", "gpu_models", "vram_mib", "region", "slots", "slots_busy", "reputation", "newcomer"),
     *columns("fingerprint", "public_key", "inventory.host.os", "inventory.host.cpu_model", "inventory.host.cpu_count"),
     *columns("inventory.host.memory_mib", "inventory.host.disk_free_mib", "created_at", "last_seen_at"),
+)
+READINGS = (
+    *columns("at", "uuid"),
+    Column("LOAD %", "utilization", "number"),
+    Column("USED", "memory_used_mib", "number"),
+    Column("OF", "memory_total_mib", "number"),
+    Column("°C", "temperature_celsius", "number"),
+    Column("WATTS", "power_watts", "number"),
+    *columns("brake_reasons", "samples"),
 )
 MinerId = Annotated[str, typer.Argument(metavar="MINER", help="The miner's id, mnr_…", autocompletion=MINERS)]
 app = noun("miner", "Run a miner, and see after yours.")
@@ -61,12 +70,43 @@ def list_miners(
     call.list(PATH, BRIEF, status=status)
 
 
-@command(app, "show", examples=["aitbc miner show mnr_01…", "aitbc miner show mnr_01… --json"], ends=[NOT_FOUND])
-def show(call: Call, miner: MinerId) -> None:
+@command(
+    app,
+    "show",
+    examples=["aitbc miner show mnr_01…", "aitbc miner show mnr_01… --json", "aitbc miner show mnr_01… --watch"],
+    ends=[NOT_FOUND],
+)
+def show(call: Call, miner: MinerId, watch: Watch = False) -> None:
     """Show a miner with its devices, as it last reported."""
-    answer = call.api.get(f"{PATH}/{part(miner)}")
-    call.out.one(answer, FULL)
-    show_devices(call, answer)
+
+    def once() -> None:
+        answer = call.api.get(f"{PATH}/{part(miner)}")
+        call.out.one(answer, FULL)
+        show_devices(call, answer)
+
+    repeat(call, once, again=watch)
+
+
+@command(
+    app,
+    "readings",
+    examples=["aitbc miner readings mnr_01…", "aitbc miner readings mnr_01… --step hour --since 7d -o csv"],
+    ends=[NOT_FOUND],
+)
+def readings(
+    call: Call,
+    miner: MinerId,
+    step: Annotated[str, typer.Option("--step", help="minute, kept for a day, or hour, kept for 90 days.")] = "minute",
+    gpu: Annotated[str | None, typer.Option("--gpu", metavar="UUID", help="Only of this GPU.")] = None,
+    since_: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="RFC 3339, or how long ago: 24h, 7d.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=5000, help="How many at most.")] = 60,
+) -> None:
+    """List what a miner's GPUs read, the newest first; empty is what a driver does not give."""
+    wanted = {"step": step, "gpu": gpu, "since": since(since_) if since_ else None, "limit": limit}
+    answer = call.api.get(f"{PATH}/{part(miner)}/readings", **wanted)
+    call.out.rows(answer["data"], READINGS, name="at")
 
 
 @command(

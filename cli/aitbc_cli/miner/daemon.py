@@ -20,6 +20,7 @@ from aitbc_cli.miner.kinds import Kinds
 from aitbc_cli.miner.nvml import Nvml
 from aitbc_cli.miner.options import MinerFailed, Options
 from aitbc_cli.miner.task import Task, deliver
+from aitbc_cli.miner.xid import Xid, XidWatch
 
 POLL_SECONDS = 25.0
 TIMER_SECONDS = 0.01
@@ -27,6 +28,7 @@ TIMER_SECONDS = 0.01
 READINGS_EVERY = 6
 """Every so many heartbeats carry fresh readings of a machine without a GPU; with one, each does."""
 FAULT_LENGTH = 128
+NOT_GIVEN = "its owner gives programs no GPU"
 WATCH_AFTER_SECONDS = 0.5
 """How old work is when its lease begins to be watched: shorter work costs no request more."""
 LEAVING_SECONDS = 5.0
@@ -44,7 +46,10 @@ class Daemon:
         self._options = options
         self._home = home
         self._event_log = event_log
-        self._pool = ExecutorPool(slots=options.slots, kinds=options.kinds, scratch=home.work)
+        self._nvml = Nvml()
+        self._pool = ExecutorPool(slots=options.slots, kinds=options.kinds, scratch=home.work, nvml=self._nvml)
+        self._pool.on_gpus_changed = self._tell_gpus
+        self._xids = XidWatch(self._on_xid)
         self._tasks: dict[str, tuple[Task, asyncio.Task[None]]] = {}
         self._kinds = Kinds(self._pool, options.kinds, event_log)
         self._free = asyncio.Event()
@@ -54,7 +59,6 @@ class Daemon:
         self._heartbeat_seconds = 10.0
         self._miner = ""
         self._client = MinerClient(options.url)
-        self._nvml = Nvml()
         self._offered: dict[str, Any] | None = None
         """The capabilities that the server has."""
         self._watch_now = asyncio.Event()
@@ -62,7 +66,7 @@ class Daemon:
 
     async def run(self) -> int:
         """Work until a signal; gives the exit code. Raises `MinerFailed`."""
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
         try:
@@ -71,6 +75,7 @@ class Daemon:
         finally:
             await self._pool.stop()
             await self._client.close()
+            await asyncio.to_thread(self._xids.stop)
             self._nvml.close()
         if self._failure is not None:
             raise self._failure
@@ -86,6 +91,7 @@ class Daemon:
     # Start: check what can be done here, enrol, deliver and release what an earlier run left
 
     async def _start(self) -> None:
+        await asyncio.to_thread(self._xids.start)
         self._look()  # programs are tried on the GPUs that there are
         await self._unless_stopped(self._kinds.start())
         found = self._look()
@@ -121,12 +127,33 @@ class Daemon:
         found = inventory(self._home.folder, self._nvml)
         gpus = self._pool.gpus
         gpus.update(found["devices"])
+        for device in found["devices"]:
+            if device["type"] != "cpu":
+                device["fault"] = device["fault"] or gpus.condition.failure_of(device["uuid"])
+                rests = gpus.condition.rests(device["uuid"]) if self._pool.gives_gpus else NOT_GIVEN
+                device |= {} if rests is None else {"rests": rests}
         if self._pool.gives_gpus and gpus.can_be_used:
             for device in found["devices"]:
-                if (why := gpus.fault_of(device["uuid"])) is not None:
+                if device["fault"] is None and (why := gpus.fault_of(device["uuid"])) is not None:
                     said = f"programs cannot use it: {why}"[:FAULT_LENGTH]
                     device["fault"] = "".join(each if each.isprintable() else " " for each in said)
         return found
+
+    def _on_xid(self, xid: Xid) -> None:
+        """In the thread that waits for events: have it noted and, where the hardware failed, told at once."""
+        self._loop.call_soon_threadsafe(self._note_xid, xid)
+
+    def _note_xid(self, xid: Xid) -> None:
+        self._event_log.note("gpu_error", gpu=xid.uuid, error=str(xid), hardware=xid.is_hardware)
+        self._pool.gpus.note_xid(xid)
+        if xid.is_hardware:
+            self._kinds.announce_again()
+
+    async def _tell_gpus(self) -> None:
+        """Say at once what has become of the GPUs; a refusal ends the miner at the next heartbeat."""
+        if self._miner:
+            with suppress(MinerFailed):
+                await self._heartbeat(with_readings=True)
 
     def _offer(self, found: dict[str, Any]) -> dict[str, Any]:
         work = self._kinds.work

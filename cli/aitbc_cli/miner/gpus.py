@@ -1,23 +1,30 @@
 """The GPUs that programs get: which can be used, who has which, and how much of its memory.
 
-Leases do not name devices yet, so that the miner chooses by itself; work that names its GPUs keeps them.
+A lease names the GPUs that its work has; only where it leaves the choice to the miner, the miner chooses.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from aitbc.kernel.primitives.tasks import is_set_within
 from aitbc_cli.miner.executors.work import Gpu
+from aitbc_cli.miner.gpu_condition import Condition
+from aitbc_cli.miner.nvml import Nvml
+from aitbc_cli.miner.xid import Xid
 
+FREE_STEP_SECONDS = 0.2
 UNTRIED = "not yet tried with a program of the miner's own"
 
 
 class Gpus:
     """The GPUs of one miner, shared among so many programs at once."""
 
-    def __init__(self, programs: int) -> None:
+    def __init__(self, programs: int, nvml: Nvml | None = None) -> None:
         self._programs = programs
+        self.condition = Condition(nvml)
         self.seen = False
         """Whether the machine has ever shown a GPU, at fault or not."""
         self._sound: dict[str, int | None] = {}
@@ -25,6 +32,10 @@ class Gpus:
         self._tried: dict[str, str | None] = {}
         """What trying each came to: none where a program of ours worked there, else why it did not."""
         self._programs_on: Counter[str] = Counter()
+        self._held_mib: Counter[str] = Counter()
+        """What programs have of the memory of each, as far as leases say."""
+        self._freed = asyncio.Event()
+        """Set, and replaced, when a program has given its GPUs back."""
 
     def update(self, devices: Sequence[Mapping[str, Any]]) -> None:
         """The devices as they are now. One that was away or at fault is tried again before it is used again."""
@@ -32,7 +43,11 @@ class Gpus:
             device["uuid"]: device["memory_sellable_mib"]
             for device in devices
             if device["type"] == "cuda" and device["fault"] is None and device["uuid"]
+            if self.condition.failure_of(device["uuid"]) is None
         }
+        for device in devices:
+            if device["uuid"] in sound:
+                self.condition.note_readings(device, has_program=self._programs_on[device["uuid"]] > 0)
         self._tried = {uuid: why for uuid, why in self._tried.items() if uuid in sound}
         self._sound = sound
         self.seen = self.seen or any(device["type"] == "cuda" for device in devices)
@@ -77,14 +92,59 @@ class Gpus:
         usable = self._usable()
         return (self.share(min(usable, key=lambda uuid: self._programs_on[uuid])),) if usable else ()
 
+    def can_be_had(self, gpus: Sequence[Gpu]) -> bool:
+        """Whether programs can use all of these GPUs, whoever has them now."""
+        usable = self._usable()
+        return all(gpu.uuid in usable for gpu in gpus)
+
+    async def until_free(self, gpus: Sequence[Gpu], seconds: float) -> bool:
+        """Wait until what a lease names is free here: who had it before may not be gone yet. Whether it is in time."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not all(self._has_room(gpu) for gpu in gpus):
+                    # Looked at again anyway: readings, which tell of free memory too, come from another thread.
+                    await is_set_within(self._freed, FREE_STEP_SECONDS)
+        except TimeoutError:
+            return False
+        return True
+
+    def _has_room(self, gpu: Gpu) -> bool:
+        sellable = self._sound.get(gpu.uuid)
+        if self.condition.holds_memory(gpu.uuid):
+            return False
+        if not self._programs_on[gpu.uuid]:
+            return True
+        return gpu.is_shared and (
+            gpu.memory_mib is None or sellable is None or self._held_mib[gpu.uuid] + gpu.memory_mib <= sellable
+        )
+
     @contextmanager
     def held(self, gpus: Sequence[Gpu]) -> Iterator[None]:
         """Count a program on its GPUs for as long as it runs."""
-        self._programs_on.update(gpu.uuid for gpu in gpus)
+        shares = {gpu.uuid: gpu.memory_mib or 0 for gpu in gpus}
+        self._programs_on.update(shares.keys())
+        self._held_mib.update(shares)
         try:
             yield
         finally:
-            self._programs_on.subtract(gpu.uuid for gpu in gpus)
+            self._programs_on.subtract(shares.keys())
+            self._held_mib.subtract(shares)
+            self._wake()
+
+    async def drained(self, gpus: Sequence[Gpu]) -> bool:
+        """Before the last program on GPUs gives them back: wait until their memory is free. Whether it is in time."""
+        return await self.condition.drained([gpu.uuid for gpu in gpus if self._programs_on[gpu.uuid] == 1])
+
+    def note_xid(self, xid: Xid) -> None:
+        """Note what the driver reported of a GPU."""
+        self.condition.note_xid(xid)
+        if xid.is_hardware:
+            self._sound.pop(xid.uuid, None)
+
+    def _wake(self) -> None:
+        """Let work that waits for a GPU look again."""
+        self._freed.set()
+        self._freed = asyncio.Event()
 
     def doubt(self, gpus: Sequence[Gpu]) -> None:
         """These failed under a program: they are tried again before another one gets them."""

@@ -51,6 +51,30 @@ class Nvml:
         """The memory that each process holds on a device; none where the driver does not say."""
         return self._ask(uuid, _processes_mib)
 
+    def memory_used_mib(self, uuid: str) -> int | None:
+        """What of a device's memory is in use; none where the driver does not say."""
+        used = self._ask(uuid, lambda library, handle: _memory(library, handle).get("memory_used_mib"))
+        return None if used is None else int(used)
+
+    def fault(self, uuid: str) -> str | None:
+        """Why a device cannot be trusted with work now; none where it can, or does not say."""
+        library = self._opened()
+        if library is None:
+            return None
+
+        def read(call: str, *arguments: Any) -> Any:
+            try:
+                return getattr(library, call)(*arguments)
+            except library.NVMLError as error:
+                if _is_lost(library, error):
+                    raise
+                return None
+
+        try:
+            return _fault(library, read, library.nvmlDeviceGetHandleByUUID(uuid))
+        except library.NVMLError as error:
+            return str(error)[:128] if _is_lost(library, error) else None
+
     def energy_millijoules(self, uuid: str) -> int | None:
         """The device's energy counter; none where it has none."""
         return self._ask(uuid, lambda library, handle: int(library.nvmlDeviceGetTotalEnergyConsumption(handle)))

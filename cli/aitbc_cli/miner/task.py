@@ -11,7 +11,7 @@ from aitbc.kernel.primitives.tasks import cancel_and_wait
 from aitbc_cli.miner.client import KEPT, OUTCOME, MinerClient, Refused, Unreachable, attempts_with_backoff
 from aitbc_cli.miner.event_log import EventLog
 from aitbc_cli.miner.executors.pool import ExecutorPool, Failure, Outcome, Progress, Work
-from aitbc_cli.miner.executors.work import with_big_output_in_file
+from aitbc_cli.miner.executors.work import Gpu, with_big_output_in_file
 from aitbc_cli.miner.home import Home
 from aitbc_cli.miner.log_lines import LogLines
 from aitbc_cli.miner.output_parts import OutputParts
@@ -131,6 +131,7 @@ class Task:
             input_files=files,
             folder=folder,
             run_seconds=self.lease["run_seconds"],
+            gpus=leased_gpus(self.lease.get("devices")),
             env={"AITBC_JOB": self.lease["job"], "AITBC_REQUEST_ID": self.lease.get("request_id") or ""},
         )
         outcome = await self._work(pool, work)
@@ -248,6 +249,15 @@ class Task:
                 pending.clear()  # nobody keeps them any more
                 return
             del pending[: len(lines)]
+
+
+def leased_gpus(devices: list[dict[str, Any]] | None) -> tuple[Gpu, ...] | None:
+    """The GPUs that a lease names; none where it leaves the choice to this miner, as servers before 1.0 always do."""
+    if devices is None:
+        return None
+    return tuple(
+        Gpu(device["uuid"], memory_mib=device["memory_mib"], is_shared=not device["is_whole"]) for device in devices
+    )
 
 
 async def deliver(

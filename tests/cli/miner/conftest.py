@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -9,8 +10,11 @@ from typing import Any
 
 import pytest
 
-from aitbc_cli.miner.executors.pool import ExecutorPool, Work
+from aitbc_cli.miner.executors.pool import ExecutorPool, KindStatus, Outcome, Work
+from aitbc_cli.miner.inventory import inventory
+from aitbc_cli.miner.nvml import Nvml
 from tests.cli.miner.chat_engine import Engine
+from tests.cli.miner.fake_nvml import FakeNvml, python_with_torch
 
 _numbers = itertools.count(1)
 
@@ -64,3 +68,45 @@ def engine() -> Iterator[Engine]:
     yield server
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def nvml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
+    """A library of NVIDIA's with the devices that a test gives it."""
+    (tmp_path / "lib").mkdir()
+    return FakeNvml(tmp_path / "lib", monkeypatch)
+
+
+@pytest.fixture
+def start(
+    runner: asyncio.Runner, nvml: FakeNvml, tmp_path: Path
+) -> Iterator[Callable[..., tuple[ExecutorPool, KindStatus]]]:
+    """A pool whose programs are a shell and a Python that finds a torch; it has looked at the GPUs and tried them."""
+    pools: list[ExecutorPool] = []
+    places = tmp_path / "torch", tmp_path / "scratch"
+    for place in places:
+        place.mkdir()
+
+    def started(torch: str = "", *, slots: int = 1, **options: Any) -> tuple[ExecutorPool, KindStatus]:
+        python = python_with_torch(places[0], torch)
+        command = {"programs": {"sh": ["/bin/sh", "-c"], "python": [python, "-c"]}, **options}
+        command |= {"user": "root"} if os.getuid() == 0 else {}  # another user finds no Python here
+        pool = ExecutorPool(slots=slots, kinds={"command": command}, scratch=places[1], nvml=Nvml())
+        pools.append(pool)
+        pool.gpus.update(inventory(tmp_path)["devices"])
+        return pool, runner.run(pool.check("command"))
+
+    yield started
+    for pool in pools:
+        runner.run(pool.stop())
+
+
+@pytest.fixture
+def work_at(runner: asyncio.Runner, make_work: Callable[..., Work]) -> Callable[..., Outcome]:
+    """Run a line in a pool."""
+
+    def done(pool: ExecutorPool, line: str, program: str = "sh", seconds: float = 20.0) -> Outcome:
+        work = make_work("command", {"program": program, "arguments": [line]}, seconds=seconds)
+        return runner.run(pool.run(work, on_progress=lambda _: None))
+
+    return done

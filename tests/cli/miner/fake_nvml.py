@@ -41,6 +41,13 @@ class FakeNvml:
         self.devices[index] = {name: value for name, value in changed.items() if value is not None}
         self.module.write(self.folder, self.devices)
 
+    def report(self, index: int, code: int) -> None:
+        """Have the driver report an error of a device."""
+        (self.folder / "events").mkdir(exist_ok=True)
+        new = self.folder / "events" / "new"
+        new.write_text(f"{index} {code}")
+        new.rename(self.folder / "events" / "1.xid")
+
 
 def python_with_torch(folder: Path, mode: str = "") -> str:
     """A Python that finds the tests' PyTorch, which fails where `mode` says so."""

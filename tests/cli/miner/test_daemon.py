@@ -9,7 +9,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.request import Request
@@ -19,7 +18,7 @@ import pytest
 from tests.chaos.server_process import ServerProcess, children_of
 from tests.cli.miner.chat_engine import Engine
 from tests.cli.miner.fake_nvml import FakeNvml, python_with_torch
-from tests.cli.miner.test_command import gone, sleepers
+from tests.cli.miner.forked_miner import ForkedMiner
 from tests.server.runtime.test_serve import free_port
 
 START = """
@@ -38,13 +37,16 @@ except MinerFailed as failed:
 SHELL = {"command": {"programs": {"sh": ["/bin/sh", "-c"]}}}
 
 
+Miner = subprocess.Popen[bytes] | ForkedMiner
+
+
 class Market:
     """A server, an account with money and a key, and its miners: those of one test."""
 
     def __init__(self, server: ServerProcess, folder: Path) -> None:
         self.server = server
         self.folder = folder
-        self.miners: list[subprocess.Popen[bytes]] = []
+        self.miners: list[Miner] = []
         self.key = server.admin_key
         name = f"market {secrets.token_hex(6)}"
         account = self.ask("/api/v1/identity/accounts", {"name": name})["id"]
@@ -77,8 +79,8 @@ class Market:
         """A token for one miner."""
         return str(self.ask("/api/v1/gpu/enrolment-tokens", {})["token"])
 
-    def start(self, name: str = "rig", **options: Any) -> subprocess.Popen[bytes]:
-        """A miner in a process of its own, with its log beside its home."""
+    def start(self, name: str = "rig", *, forked: bool = True, **options: Any) -> Miner:
+        """A miner in a process of its own, with its log beside its home; forked, unless it has to load all by itself."""
         told = {
             "url": self.server.url,
             "home": str(self.folder / name),
@@ -87,10 +89,14 @@ class Market:
             "kinds": SHELL,
             **options,
         }
-        with (self.folder / f"{name}.log").open("ab") as log:
-            miner = subprocess.Popen([sys.executable, "-c", START, json.dumps(told)], stdout=log, stderr=log)
-        self.miners.append(miner)
-        return miner
+        self.miners.append(self._launch(told, self.folder / f"{name}.log", forked=forked))
+        return self.miners[-1]
+
+    def _launch(self, told: dict[str, Any], log: Path, *, forked: bool) -> Miner:
+        if forked:
+            return ForkedMiner(told, log)
+        with log.open("ab") as file:
+            return subprocess.Popen([sys.executable, "-c", START, json.dumps(told)], stdout=file, stderr=file)
 
     def log(self, name: str = "rig") -> str:
         """What the miner said."""
@@ -106,7 +112,11 @@ class Market:
         """How a job stands."""
         return self.ask(f"/api/v1/ai/jobs/{job}")
 
-    def until(self, holds: Callable[[], Any], seconds: float = 25.0) -> Any:
+    def cancel(self, job: str) -> None:
+        """Cancel a job."""
+        assert self.ask(f"/api/v1/ai/jobs/{job}/cancel", method="POST")["state"] == "canceled"
+
+    def until(self, holds: Callable[[], Any], seconds: float = 40.0) -> Any:
         """Wait until something holds; answers what it gave."""
         end = time.monotonic() + seconds
         while not (found := self._look(holds)):
@@ -148,7 +158,7 @@ def market(server: ServerProcess, tmp_path: Path) -> Iterator[Market]:
     made.close()
 
 
-def workers_of(miner: "subprocess.Popen[bytes]") -> list[int]:
+def workers_of(miner: Miner) -> list[int]:
     """The worker processes of a miner."""
     return [pid for pid in children_of(miner.pid) if b"worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
@@ -159,7 +169,7 @@ def test_a_miner_joins_works_and_leaves(market: Market) -> None:
     done = market.until_state(job, "succeeded")
     assert done["output"]["stdout"] == "hello\n"
     miner.terminate()
-    assert miner.wait(15) == 0
+    assert miner.wait(30) == 0
     [seen] = market.ask("/api/v1/gpu/miners")["data"]
     assert seen["status"] == "offline"
     assert seen["inventory"]["devices"][-1]["type"] == "cpu"
@@ -172,10 +182,10 @@ def test_a_miner_joins_works_and_leaves(market: Market) -> None:
 
 def test_the_first_signal_lets_work_end_and_the_second_does_not(market: Market) -> None:
     miner = market.start(token=market.token(), grace_seconds=20)
-    quick = market.submit("sleep 2; echo done")
+    quick = market.submit("sleep 1; echo done")
     market.until(lambda: market.job(quick)["state"] in ("leased", "running"))
     miner.terminate()
-    assert miner.wait(15) == 0
+    assert miner.wait(30) == 0
     assert market.job(quick)["state"] == "succeeded"
     impatient = market.start(grace_seconds=20)
     slow = market.submit("sleep 25")
@@ -183,29 +193,28 @@ def test_the_first_signal_lets_work_end_and_the_second_does_not(market: Market) 
     impatient.terminate()
     time.sleep(0.5)
     impatient.terminate()
-    assert impatient.wait(8) == 0
+    assert impatient.wait(20) == 0
     assert market.until_state(slow, "queued")["attempts"] == 0
 
 
 def test_a_killed_miner_leaves_no_worker_and_its_job_goes_to_another(market: Market) -> None:
     first = market.start("first", token=market.token())
-    job = market.submit("sleep 2; echo $$", clocks={"run_seconds": 5})  # what the dead miner holds, runs out
+    job = market.submit("sleep 1; echo $$", clocks={"run_seconds": 4})  # what the dead miner holds, runs out
     market.until(lambda: market.job(job)["state"] in ("leased", "running"))
     workers = workers_of(first)
     assert workers
     first.kill()
     first.wait()
-    market.until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 8)
+    market.until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
     market.start("second", token=market.token())
     assert market.until_state(job, "succeeded", 60)["state"] == "succeeded"
 
 
 def test_a_restart_of_the_server_loses_no_work(market: Market) -> None:
     market.start(token=market.token())
-    job = market.submit("sleep 4; echo survived")
+    job = market.submit("sleep 2; echo survived")
     market.until(lambda: market.job(job)["state"] in ("leased", "running"))
     market.server.kill()
-    time.sleep(1)
     market.server.start()
     done = market.until_state(job, "succeeded")
     assert done["output"]["stdout"] == "survived\n"
@@ -233,38 +242,11 @@ def test_canceled_work_is_stopped(market: Market) -> None:
     miner = market.start(token=market.token())
     job = market.submit("sleep 28")
     market.until(lambda: market.job(job)["state"] == "running")
-    _cancel(market, job)
-    market.until(lambda: "lease_ended" in market.log(), 8)
+    market.cancel(job)
+    market.until(lambda: "lease_ended" in market.log())
     follow = market.submit("echo next")
     assert market.until_state(follow, "succeeded")["output"]["stdout"] == "next\n"
     assert miner.poll() is None
-
-
-def _cancel(market: Market, job: str) -> None:
-    assert market.ask(f"/api/v1/ai/jobs/{job}/cancel", method="POST")["state"] == "canceled"
-
-
-def test_canceled_work_is_gone_within_a_second_whatever_the_heartbeat(tmp_path: Path) -> None:
-    server = ServerProcess(tmp_path / "state", free_port())  # heartbeats every ten seconds
-    server.start()
-    (tmp_path / "miners").mkdir()
-    market = Market(server, tmp_path / "miners")
-    try:
-        market.start(token=market.token(), slots=1)
-        for number, wait in enumerate((0.0, 1.5)):  # before its lease is watched, and while it is
-            nap = f"28.{os.getpid()}{number}"
-            job = market.submit(f"exec sleep {nap}")
-            market.until(partial(sleepers, nap))
-            time.sleep(wait)
-            began = time.monotonic()
-            _cancel(market, job)
-            assert gone(nap), market.log()
-            assert time.monotonic() - began < 1.5, market.log()  # a busy machine has half a second more
-        follow = market.submit("echo next")
-        assert market.until_state(follow, "succeeded")["output"]["stdout"] == "next\n"
-    finally:
-        market.close()
-        server.stop()
 
 
 @pytest.fixture
@@ -283,7 +265,7 @@ def gpu_programs(folder: Path, torch: str = "") -> dict[str, Any]:
 
 
 def test_a_miner_shows_and_offers_its_gpus_as_they_are_now(market: Market, gpus: FakeNvml) -> None:
-    market.start(token=market.token(), kinds=gpu_programs(gpus.folder), slots=1)
+    market.start(forked=False, token=market.token(), kinds=gpu_programs(gpus.folder), slots=1)
 
     def seen() -> Any:
         [miner] = market.ask("/api/v1/gpu/miners?status=online")["data"]
@@ -296,22 +278,51 @@ def test_a_miner_shows_and_offers_its_gpus_as_they_are_now(market: Market, gpus:
     market.until(lambda: seen()["gpu_models"] == ["Card 0", "Card 1"])
     assert (seen()["device"], seen()["vram_mib"]) == ("gpu", 81_079)
     gpus.change(0, used=53 << 30, gpu=100, power=686_000, reasons=4)
-    market.until(lambda: device(0)["utilization"] == 100.0, 5)
+    market.until(lambda: device(0)["utilization"] == 100.0)
     now = device(0)
     readings = now["memory_used_mib"], now["memory_reserved_mib"], now["power_watts"], now["brake_reasons"]
     assert readings == (53 * 1024, 480, 686.0, ["power_cap"])
     gpus.change(0, fails={"nvmlDeviceGetHandleByIndex": 15})
-    market.until(lambda: seen()["gpu_models"] == ["Card 1"], 5)
+    market.until(lambda: seen()["gpu_models"] == ["Card 1"])
     lost = device(0)
     assert (lost["fault"], lost["uuid"], lost["utilization"]) == ("GPU is lost", "GPU-00000000", None)
-    job = market.until_state(market.submit("echo $CUDA_VISIBLE_DEVICES"), "succeeded")
+    job = market.until_state(market.submit("echo $CUDA_VISIBLE_DEVICES", requirements={"gpus": 1}), "succeeded")
     assert job["output"]["stdout"] == "GPU-00000001\n"
     gpus.count(2)
     market.until(lambda: seen()["gpu_models"] == ["Card 0", "Card 1"])
 
 
+def test_a_gpu_that_fails_or_is_not_free_is_leased_to_nobody_and_its_owner_sees_why(
+    market: Market, gpus: FakeNvml
+) -> None:
+    gpus.show(gpus.module.device(0, uuid="GPU-00000010"))  # another test's is another account's
+    market.start(token=market.token(), kinds=gpu_programs(gpus.folder), slots=2)
+
+    def device() -> Any:
+        [miner] = market.ask("/api/v1/gpu/miners?status=online")["data"]
+        return miner["inventory"]["devices"][0]
+
+    market.until(lambda: market.ask("/api/v1/gpu/miners?status=online")["data"])
+    running = market.submit("sleep 2; echo $CUDA_VISIBLE_DEVICES", requirements={"vram_mib": 8000})
+    market.until_state(running, "running")
+    none = market.until_state(market.submit("echo .$CUDA_VISIBLE_DEVICES"), "succeeded")
+    assert none["output"]["stdout"] == ".\n"
+    gpus.change(0, used=(3 + 900) << 20)
+    done = market.until_state(running, "succeeded")
+    assert done["output"]["stdout"] == "GPU-00000010\n"
+    (used,) = done["history"][0]["devices"]
+    assert (used["index"], used["memory_mib"], used["is_whole"]) == (0, 8000, False)
+    assert device()["rests"] == "draining: 900 MiB of its memory are still held"  # told before the result was
+    waits = market.submit("echo again", requirements={"gpus": 1})
+    market.until(lambda: "rests no more" in market.ask(f"/api/v1/ai/jobs/{waits}/explain")["suggestion"])
+    gpus.change(0, used=3 << 20)
+    assert market.until_state(waits, "succeeded")["output"]["stdout"] == "again\n"
+    gpus.report(0, 48)
+    market.until(lambda: "Xid 48" in (device()["fault"] or ""))
+
+
 def test_a_miner_whose_programs_cannot_use_its_gpus_says_why(market: Market, gpus: FakeNvml) -> None:
-    miner = market.start(token=market.token(), kinds=gpu_programs(gpus.folder, "init"))
+    miner = market.start(forked=False, token=market.token(), kinds=gpu_programs(gpus.folder, "init"))
     assert miner.wait(30) == 1
     assert "CUDA driver initialization failed" in market.log()
 
@@ -326,10 +337,10 @@ def test_a_large_output_travels_as_an_artifact(market: Market) -> None:
 
 def test_without_a_token_or_with_a_wrong_one_it_says_what_helps(market: Market) -> None:
     lost = market.start("lost")
-    assert lost.wait(20) == 4
+    assert lost.wait(30) == 4
     assert "AITBC_ENROLMENT_TOKEN" in market.log("lost")
     wrong = market.start("wrong", token="aitbc_enrol_" + "A" * 43)
-    assert wrong.wait(20) == 4
+    assert wrong.wait(30) == 4
     assert "refused" in market.log("wrong")
 
 
@@ -337,7 +348,7 @@ def test_a_second_miner_in_the_same_folder_is_refused(market: Market) -> None:
     market.start(token=market.token())
     market.until(lambda: "miner_started" in market.log())
     second = market.start()
-    assert second.wait(15) == 5
+    assert second.wait(30) == 5
 
 
 def test_its_key_and_credentials_are_private(market: Market) -> None:
@@ -355,7 +366,7 @@ def test_a_removed_miner_stops_and_says_why(market: Market) -> None:
     miner = market.start(token=market.token())
     [seen] = market.until(lambda: market.ask("/api/v1/gpu/miners?status=online")["data"])
     urllib.request.urlopen(market.request(f"/api/v1/gpu/miners/{seen['id']}", method="DELETE"), timeout=10).close()
-    assert miner.wait(20) == 4
+    assert miner.wait(30) == 4
     assert "enrol it again" in market.log()
 
 

@@ -1,9 +1,9 @@
 """Programs that get a GPU: tried first under the same limits, bound to their device, and bounded by what they use."""
 
 import asyncio
-import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,54 +12,14 @@ import pytest
 from aitbc_cli.miner.executors import gpu_canary
 from aitbc_cli.miner.executors.cgroup import cgroup_parent
 from aitbc_cli.miner.executors.gpu_canary import machine_fault
-from aitbc_cli.miner.executors.pool import ExecutorPool, KindStatus, Outcome, Work
+from aitbc_cli.miner.executors.pool import ExecutorPool, KindStatus, Outcome
 from aitbc_cli.miner.inventory import inventory
-from tests.cli.miner.fake_nvml import FakeNvml, python_with_torch
+from aitbc_cli.miner.task import leased_gpus
+from tests.cli.miner.fake_nvml import FakeNvml
 from tests.scale import scaled
 
 MIB = 1 << 20
 Start = Callable[..., tuple[ExecutorPool, KindStatus]]
-
-
-@pytest.fixture
-def nvml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
-    (tmp_path / "lib").mkdir()
-    return FakeNvml(tmp_path / "lib", monkeypatch)
-
-
-@pytest.fixture
-def start(
-    runner: asyncio.Runner, nvml: FakeNvml, tmp_path: Path
-) -> Iterator[Callable[..., tuple[ExecutorPool, KindStatus]]]:
-    """A pool whose programs are a shell and a Python that finds a torch; it has looked at the GPUs and tried them."""
-    pools: list[ExecutorPool] = []
-    places = tmp_path / "torch", tmp_path / "scratch"
-    for place in places:
-        place.mkdir()
-
-    def started(torch: str = "", *, slots: int = 1, **options: Any) -> tuple[ExecutorPool, KindStatus]:
-        python = python_with_torch(places[0], torch)
-        command = {"programs": {"sh": ["/bin/sh", "-c"], "python": [python, "-c"]}, **options}
-        command |= {"user": "root"} if os.getuid() == 0 else {}  # another user finds no Python here
-        pool = ExecutorPool(slots=slots, kinds={"command": command}, scratch=places[1])
-        pools.append(pool)
-        pool.gpus.update(inventory(tmp_path)["devices"])
-        return pool, runner.run(pool.check("command"))
-
-    yield started
-    for pool in pools:
-        runner.run(pool.stop())
-
-
-@pytest.fixture
-def work_at(runner: asyncio.Runner, make_work: Callable[..., Work]) -> Callable[..., Outcome]:
-    """Run a line in a pool."""
-
-    def done(pool: ExecutorPool, line: str, program: str = "sh", seconds: float = 20.0) -> Outcome:
-        work = make_work("command", {"program": program, "arguments": [line]}, seconds=seconds)
-        return runner.run(pool.run(work, on_progress=lambda _: None))
-
-    return done
 
 
 def reason_of(outcome: Outcome) -> tuple[str, str] | None:
@@ -95,6 +55,43 @@ def test_a_program_sees_its_own_gpu_and_one_without_sees_none(start: Start, nvml
     renouncing, status = start("import", gpus="none")
     assert status.usable
     assert lines_of(work_at(renouncing, SEEN)) == ["||"]
+
+
+def test_a_program_sees_the_gpus_that_its_lease_names_and_no_others(
+    runner: asyncio.Runner, start: Start, nvml: FakeNvml, make_work: Any
+) -> None:
+    nvml.count(3)
+    pool, _ = start(slots=4)
+
+    def seen(*devices: tuple[int, int, bool]) -> list[str]:
+        leased = [
+            {"uuid": f"GPU-{i:08d}", "index": i, "memory_mib": mib, "is_whole": whole} for i, mib, whole in devices
+        ]
+        work = replace(make_work("command", {"program": "sh", "arguments": [SEEN]}), gpus=leased_gpus(leased))
+        outcome = runner.run(pool.run(work, on_progress=lambda _: None))
+        return lines_of(outcome) if outcome.error is None else [outcome.error.reason, outcome.error.fault]
+
+    assert seen() == ["||"]
+    assert seen((1, 5000, False)) == ["GPU-00000001|GPU-00000001|5000"]
+    both = "GPU-00000002,GPU-00000000"
+    assert seen((2, 81_079, True), (0, 81_079, True)) == [f"{both}|{both}|81079"]
+    assert seen((7, 81_079, True)) == ["gpu_unusable", "miner"]
+    assert leased_gpus(None) is None
+
+
+def test_a_gpu_is_used_again_when_the_program_before_is_gone(
+    runner: asyncio.Runner, start: Start, nvml: FakeNvml, make_work: Any, tmp_path: Path
+) -> None:
+    nvml.count(1)
+    pool, _ = start(slots=3)
+    whole = leased_gpus([{"uuid": "GPU-00000000", "index": 0, "memory_mib": 81_079, "is_whole": True}])
+    alone = f"mkdir {tmp_path}/alone && sleep 0.2 && rmdir {tmp_path}/alone"
+
+    async def at_once() -> list[Outcome]:
+        work = [make_work("command", {"program": "sh", "arguments": [alone]}) for _ in range(3)]
+        return await asyncio.gather(*(pool.run(replace(one, gpus=whole), on_progress=lambda _: None) for one in work))
+
+    assert [outcome.error for outcome in runner.run(at_once())] == [None] * 3
 
 
 @pytest.mark.parametrize(("gpus", "slots", "share"), scaled([(2, 4, 40_539)], [(8, 8, 81_079), (2, 4, 40_539)]))

@@ -136,13 +136,13 @@ def market(tmp_path: Path) -> Iterator[tuple[Market, Proxy]]:
 
 def test_a_miner_outlives_whatever_a_proxy_answers_and_keeps_its_job(market: tuple[Market, Proxy]) -> None:
     rig, proxy = market
-    kinds = scaled(["JSON 404", "JSON 403", "JSON 200", "302"], list(FOREIGN))
+    kinds = scaled(["JSON 404", "JSON 200", "302"], list(FOREIGN))
     miner = rig.start(token=rig.token(), url=proxy.url)
-    job = rig.submit(f"sleep {len(kinds) * 2}; echo done")
+    job = rig.submit(f"sleep {len(kinds)}; echo done")
     rig.until_state(job, "running")
     for name in kinds:
         proxy.instead = FOREIGN[name]
-        time.sleep(2)
+        time.sleep(1)
         assert miner.poll() is None, rig.log()
     proxy.instead = None
     done = rig.until_state(job, "succeeded")

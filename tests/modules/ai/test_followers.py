@@ -97,7 +97,7 @@ async def test_parts_reach_a_follower_while_no_connection_is_free(owner: Target)
             market.ai.wakeups.watched.wake_all()  # a look that gets no connection
             part = StoredPart(attempt=lease.token, sequence=2, at=now(), text="two ")
             market.ai.output_parts.live.add(lease.job, lease.token, [part])  # as after a commit
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 event = await anext(events)
             assert (event.event, event.data["text"]) == ("part", "two ")
         await tell(market, miner, lease, "two ", "three", start=2)
@@ -114,7 +114,7 @@ async def test_parts_that_came_to_another_process_are_not_left_out(owner: Target
             pass
         await tell(there, miner, lease, "two ", "three ", start=2)
         await tell(here, miner, lease, "four", start=4)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             texts = [(await anext(events)).data["text"] for _ in range(3)]
         assert texts == ["two ", "three ", "four"]
         await events.aclose()  # type: ignore[attr-defined]

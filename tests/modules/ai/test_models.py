@@ -90,7 +90,7 @@ async def test_a_claim_that_waits_gets_no_job_of_a_model_that_its_miner_gave_up(
         for worker in (one, other):
             await announce(market, worker)
         waiting = asyncio.create_task(one.claim(wait_seconds=20.0))
-        for _ in range(500):
+        for _ in range(3000):
             if len(market.ai.wakeups.miners):
                 break
             await asyncio.sleep(0.01)

@@ -125,7 +125,7 @@ async def test_a_claim_that_waits_gets_no_job_of_a_kind_that_began_to_rest(owner
         await market.submit(alice, **CHAT, retry={"attempts_max": 1})
         lease = await sick.take()
         waiting = asyncio.create_task(sick.claim(wait_seconds=20.0))
-        for _ in range(500):
+        for _ in range(3000):
             if len(market.ai.wakeups.miners):
                 break
             await asyncio.sleep(0.01)

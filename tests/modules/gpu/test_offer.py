@@ -7,6 +7,7 @@ from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import Capabilities
 from aitbc.modules.gpu.api import Device, Inventory
+from aitbc.modules.gpu.models.devices import LEASABLE_MAX, ShownGpu, leasable_text
 from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.models.offer import (
     GPU_MODELS_MAX,
@@ -37,6 +38,17 @@ def test_the_largest_offer_fits_into_an_event() -> None:
         programs=widest("p", 40, PROGRAMS_MAX),
     )
     read = msgspec.json.decode(msgspec.json.encode(offer), type=Offer)
+    gpus = [
+        ShownGpu(
+            uuid=f"{number:048d}",
+            name="\U0001f600" * 128,
+            memory_mib=2**40,
+            fault="\U0001f600" * 128,
+            index=1023,
+            compute_capability="\U0001f600" * 128,
+        )
+        for number in range(LEASABLE_MAX + 1)
+    ]
     miner = MinerValue(
         id=ids.new_id("mnr"),
         account=ids.new_id("acct"),
@@ -48,7 +60,9 @@ def test_the_largest_offer_fits_into_an_event() -> None:
         slots_busy=0,
         version=2**62,
     )
-    assert len(encode(miner_changed(miner, read.stored(Inventory()), None, now()))) < BODY_BYTES_MAX
+    assert (
+        len(encode(miner_changed(miner, read.stored(Inventory()), None, leasable_text(gpus), now()))) < BODY_BYTES_MAX
+    )
 
 
 def test_equal_offers_are_equal_text_whatever_their_order() -> None:

@@ -3,7 +3,9 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import cache
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -23,23 +25,31 @@ from aitbc.modules.trading.module import module
 from aitbc.modules.trading.service import TradingService
 from tests.modules.trading.make import ADMIN, NODE, a_hold, a_settlement, person, trading_on
 
+_served = SimpleNamespace(trading=None, who={})
+"""What the routes stand on in the test at hand: making them takes longer than most tests."""
+
 
 def app_for(trading: TradingService, who: dict[str, Principal]) -> Litestar:
-    """The routes of trading, with a caller that a header names."""
+    """The routes of trading on this service, with a caller that a header names; until they are asked for again."""
+    _served.trading, _served.who = trading, who
+    return _app()
 
+
+@cache
+def _app() -> Litestar:
     async def caller(request: Request[Any, Any, Any]) -> Principal:
-        return who[request.headers["x-who"]]
+        return cast(Principal, _served.who[request.headers["x-who"]])
 
     async def guard(connection: Any, handler: BaseRouteHandler) -> None:
-        who[connection.headers["x-who"]].require(handler.opt["permission"])
+        _served.who[connection.headers["x-who"]].require(handler.opt["permission"])
 
     async def once() -> IdempotencyKey:
         return IdempotencyKey.NONE
 
-    def provide(part: object) -> Provide:
-        return Provide(lambda: part, sync_to_thread=False)
+    def provide(name: str) -> Provide:
+        return Provide(lambda: getattr(_served.trading, name), sync_to_thread=False)
 
-    parts = {name: provide(getattr(trading, name)) for name in module.parts}
+    parts = {name: provide(name) for name in module.parts}
     router = Router(
         "/api/v1/trading",
         route_handlers=module.routes,

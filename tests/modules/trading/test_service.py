@@ -34,6 +34,7 @@ from tests.modules.trading.make import (
     sql,
     trading_on,
 )
+from tests.scale import scaled
 
 
 async def test_models_and_migrations_agree(owner: Target) -> None:
@@ -213,7 +214,7 @@ async def test_money_crosses_between_many_accounts_without_a_deadlock(owner: Tar
             else:
                 await trading.void(hold.hold, "canceled")
 
-        for start in range(0, 40 * 8, 8):
+        for start in range(0, scaled(10, 40) * 8, 8):
             await asyncio.gather(*(pay(number) for number in range(start, start + 8)))
         await require_sound(trading)
 

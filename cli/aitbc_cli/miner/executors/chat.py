@@ -6,6 +6,7 @@ import json
 import socket
 import ssl
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -52,7 +53,21 @@ class ChatExecutor:
             options.get("answer_bytes", ANSWER_BYTES), "answer_bytes", least=1024, most=64 * 1024 * 1024
         )
         self._streams = True
+        self._sockets: dict[int, socket.socket] = {}
+        """By thread: the connection that its work waits for."""
+        self._canceled: set[int] = set()
         self._headers()
+
+    def cancel(self, thread: int) -> None:
+        """Give up the work of a thread: its connection ends, whatever it waits for."""
+        self._canceled.add(thread)
+        if (channel := self._sockets.get(thread)) is not None:
+            with contextlib.suppress(OSError):
+                channel.shutdown(socket.SHUT_RDWR)
+
+    def forget(self, thread: int) -> None:
+        """The work of a thread has ended."""
+        self._canceled.discard(thread)
 
     def warm_up(self) -> dict[str, Any]:
         """Ask the server for its models."""
@@ -134,9 +149,13 @@ class ChatExecutor:
         """One request and its whole answer, before a deadline of the monotonic clock; whether it was streamed."""
         connection = _connection(self._url, min(CONNECT_SECONDS, max(0.1, deadline - time.monotonic())))
         body = None if request is None else json.dumps(request).encode()
+        thread = threading.get_ident()
         try:
             connection.connect()
             channel = connection.sock
+            self._sockets[thread] = channel
+            if thread in self._canceled:
+                raise WorkFailed("miner", "canceled", "The work was given up.")
             channel.settimeout(_remaining(deadline))
             connection.request(method, self._url.path + path, body=body, headers=self._headers())
             response = connection.getresponse()
@@ -156,6 +175,7 @@ class ChatExecutor:
         except (OSError, http.client.HTTPException) as error:
             raise _unavailable(f"The chat server cannot be reached ({type(error).__name__}).") from None
         finally:
+            self._sockets.pop(thread, None)
             connection.close()
 
     def _read_answer(self, pieces: Iterator[bytes]) -> bytes:

@@ -182,7 +182,7 @@ class CommandExecutor:
             "AITBC_JOB_ID": work.job_id,
             "AITBC_ATTEMPT": str(work.attempt),
             "AITBC_WORKER": self._marker,
-            **_gpu_environment(work.gpus),
+            **_gpu_environment(work.gpus or ()),
         }
 
 

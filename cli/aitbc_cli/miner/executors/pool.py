@@ -2,17 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from os import cpu_count
 from pathlib import Path
 from typing import Any
 
+from aitbc_cli.miner.executors.shared_worker import SharedWorker
 from aitbc_cli.miner.executors.work import (
     GPU_FAILED,
     GPU_UNUSABLE,
     NO_GPUS,
+    SHARED,
     Failure,
+    Gpu,
     KindStatus,
     Outcome,
     Progress,
@@ -21,6 +24,8 @@ from aitbc_cli.miner.executors.work import (
 )
 from aitbc_cli.miner.executors.worker_process import WorkerLost, WorkerProcess
 from aitbc_cli.miner.gpus import Gpus
+from aitbc_cli.miner.nvml import Nvml
+from aitbc_cli.miner.xid import Xid
 
 __all__ = ["ExecutorPool", "Failure", "KindStatus", "Outcome", "Progress", "Work"]
 
@@ -29,6 +34,8 @@ KINDS = frozenset({"embed", "ocr", "chat", "command"})
 _WARM_UP_SECONDS = 60.0
 _TRY_GPU_SECONDS = 3700.0
 """A bound beyond the limit that the test program has itself."""
+_FREE_SECONDS = 20.0
+"""How long work waits for the GPU that it leased: the program before it may still be ending."""
 # These watch the time themselves and keep what was written until then; they are only ended if they fail to.
 _OWN_CLOCK = frozenset({"chat", "command"})
 _OWN_CLOCK_GRACE_SECONDS = 5.0
@@ -44,7 +51,9 @@ class ExecutorPool:
     is used again; it is replaced after a crash, a cancellation or a time-out. `scratch` is an existing folder.
     """
 
-    def __init__(self, *, slots: int, kinds: Mapping[str, Mapping[str, Any]], scratch: Path) -> None:
+    def __init__(
+        self, *, slots: int, kinds: Mapping[str, Mapping[str, Any]], scratch: Path, nvml: Nvml | None = None
+    ) -> None:
         unknown = sorted(set(kinds) - KINDS)
         if unknown:
             raise ValueError(f"unknown kind of work: {unknown[0]!r}; known are {', '.join(sorted(KINDS))}")
@@ -53,14 +62,17 @@ class ExecutorPool:
         self._kinds = {kind: dict(options) for kind, options in kinds.items()}
         self._scratch = scratch
         self._threads = max(1, (cpu_count() or 1) // slots)
-        self.gpus = Gpus(slots)
+        self.gpus = Gpus(slots, nvml)
         """The GPUs that programs get; the daemon says which there are."""
         self.gives_gpus = "command" in kinds and kinds["command"].get("gpus") != NO_GPUS
         """Whether programs get GPUs."""
+        self.on_gpus_changed: Callable[[], Awaitable[None]] | None = None
+        """Called when a GPU must rest, before the outcome of its last program is told."""
         self._slots = asyncio.Semaphore(slots)
         self._idle: dict[str, list[WorkerProcess]] = {kind: [] for kind in kinds}
         self._workers: set[WorkerProcess] = set()
         self._stopped = False
+        self._starting = asyncio.Lock()
 
     async def check(self, kind: str) -> KindStatus:
         """Try a kind with a first small piece of work; a kind that failed may be checked again later."""
@@ -86,7 +98,8 @@ class ExecutorPool:
         except BaseException:
             await self._discard(worker)
             raise
-        self._idle[kind].append(worker)
+        if kind not in SHARED:
+            self._idle[kind].append(worker)
         milliseconds = round((time.monotonic() - started) * 1000)
         return KindStatus(
             usable=True,
@@ -106,22 +119,52 @@ class ExecutorPool:
             message = f"This miner is not configured for {work.kind!r}."
             return Outcome(error=Failure("miner", "executor_unavailable", message))
         async with self._slots:
+            if work.gpus and not self.gives_gpus:
+                return _no_gpu("Programs get no GPU of this miner.")
             if work.kind != "command" or not self.gives_gpus:
                 return await self._run(work, on_progress)
-            gpus = work.gpus or self.gpus.choose()
-            if not gpus and self.gpus.sound:
-                return Outcome(error=Failure("miner", GPU_UNUSABLE, "Programs cannot use a GPU of this miner now."))
+            gpus = self.gpus.choose() if work.gpus is None else work.gpus
+            if work.gpus is None and not gpus and self.gpus.sound:
+                return _no_gpu("Programs cannot use a GPU of this miner now.")
+            if not self.gpus.can_be_had(gpus):
+                return _no_gpu("Programs cannot use the GPU of this lease now.")
+            if work.gpus and not await self.gpus.until_free(gpus, _FREE_SECONDS):
+                return _no_gpu("Another program of this miner still has the GPU of this lease.")
+            before = self.gpus.condition.last_xid
             with self.gpus.held(gpus):
-                outcome = await self._run(replace(work, gpus=gpus), on_progress)
-            if outcome.error is not None and outcome.error.reason == GPU_FAILED:
+                try:
+                    outcome = await self._run(replace(work, gpus=gpus), on_progress)
+                finally:
+                    is_free = await self.gpus.drained(gpus)
+            outcome = await self._attributed(outcome, gpus, before)
+            is_doubtful = outcome.error is not None and outcome.error.reason == GPU_FAILED
+            if is_doubtful:
                 self.gpus.doubt(gpus)
+            if self.on_gpus_changed is not None and (is_doubtful or not is_free):
+                await self.on_gpus_changed()
             return outcome
+
+    async def _attributed(self, outcome: Outcome, gpus: Sequence[Gpu], before: Xid | None) -> Outcome:
+        """The outcome with the fault where it belongs: what the GPU did is the miner's, what a program did is not."""
+        error = outcome.error
+        if error is None or not gpus:
+            return outcome
+        hardware, program = await asyncio.to_thread(self.gpus.condition.troubles, gpus, before)
+        if hardware is not None and error.fault != "miner":
+            message = f"The GPU failed under the program: {hardware}. {error.message}"
+            return replace(outcome, error=Failure("miner", GPU_FAILED, message))
+        if error.reason == GPU_FAILED and hardware is None and program is not None and not gpus[0].is_shared:
+            message = f"The driver reported {program}. {error.message}"
+            return replace(outcome, error=Failure("requester", "gpu_misused", message))
+        return outcome
 
     async def _run(self, work: Work, on_progress: Callable[[Progress], None]) -> Outcome:
         try:
             worker = await self._take(work.kind)
         except WorkFailed as error:
             return Outcome(error=error.failure)
+        if work.kind in SHARED:
+            return await self._supervise(worker, work, on_progress)
         outcome = None
         try:
             outcome = await self._supervise(worker, work, on_progress)
@@ -165,7 +208,8 @@ class ExecutorPool:
         except WorkFailed as error:
             return Outcome(error=error.failure)
         except TimeoutError:
-            await self._discard(worker)
+            if work.kind not in SHARED:
+                await self._discard(worker)
             fault = _FAULT_OF_TIME_OUT.get(work.kind, "unknown")
             message = f"The work was not done within its {work.run_seconds:g} seconds."
             return Outcome(error=Failure(fault, "timed_out", message))
@@ -176,7 +220,10 @@ class ExecutorPool:
             return Outcome(error=Failure("unknown", "crashed", message))
 
     async def _take(self, kind: str) -> WorkerProcess:
-        """An idle worker that still lives, or a new one."""
+        """An idle worker that still lives, or a new one; of a shared kind the one that there is."""
+        if kind in SHARED:
+            async with self._starting:  # of all that come at once, the first starts it
+                return await self._take_shared(kind)
         idle = self._idle[kind]
         while idle:
             worker = idle.pop()
@@ -185,7 +232,21 @@ class ExecutorPool:
             await self._discard(worker)
         if self._stopped:
             raise WorkFailed("miner", "canceled", "The miner was stopped.")
-        worker = await WorkerProcess.start(kind, self._kinds[kind], scratch=self._scratch, threads=self._threads)
+        return await self._start(kind, WorkerProcess)
+
+    async def _take_shared(self, kind: str) -> WorkerProcess:
+        for worker in list(self._idle[kind]):
+            if worker.alive:
+                return worker
+            await self._discard(worker)
+        if self._stopped:
+            raise WorkFailed("miner", "canceled", "The miner was stopped.")
+        worker = await self._start(kind, SharedWorker)
+        self._idle[kind].append(worker)
+        return worker
+
+    async def _start(self, kind: str, form: type[WorkerProcess]) -> WorkerProcess:
+        worker = await form.start(kind, self._kinds[kind], scratch=self._scratch, threads=self._threads)
         self._workers.add(worker)
         return worker
 
@@ -196,6 +257,10 @@ class ExecutorPool:
             if worker in idle:
                 idle.remove(worker)
         await asyncio.shield(worker.kill())
+
+
+def _no_gpu(message: str) -> Outcome:
+    return Outcome(error=Failure("miner", GPU_UNUSABLE, message))
 
 
 def _unusable(failure: Failure) -> KindStatus:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+SHARED = frozenset({"chat"})
+"""Kinds whose work mostly waits for another program: one process does all of it, however many slots there are."""
 INLINE_BYTES = 64 * 1024
 ALL_GPUS, NO_GPUS = "all", "none"
 GPU_UNUSABLE = "gpu_unusable"
@@ -32,7 +34,7 @@ class Work:
 
     `folder` is private to this attempt and is the only place an executor writes to. `input_files` are artifacts that
     were already brought here, by field name. `run_seconds` is how long the work may take. `gpus` are the devices that
-    it has; a program sees no others.
+    it has; a program sees no others. None leaves the choice to the pool.
     """
 
     job_id: str
@@ -43,7 +45,7 @@ class Work:
     folder: Path
     run_seconds: float
     env: Mapping[str, str] = field(default_factory=dict)
-    gpus: tuple[Gpu, ...] = ()
+    gpus: tuple[Gpu, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 from aitbc_cli.miner.executors import framing, process_tree
 from aitbc_cli.miner.executors.fields import FieldError, read_integer
 from aitbc_cli.miner.executors.work import (
+    SHARED,
     Executor,
     Failure,
     Gpu,
@@ -55,7 +56,16 @@ def main() -> None:
     _bind_to_parent(kind, parent)
     incoming, outgoing = _take_streams()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
-    Worker(kind, outgoing).serve(incoming)
+    worker_of(kind, outgoing).serve(incoming)
+
+
+def worker_of(kind: str, outgoing: BinaryIO) -> "Worker":
+    """The worker of a kind: for one whose work mostly waits, many pieces at once."""
+    if kind in SHARED:
+        module = importlib.import_module("aitbc_cli.miner.executors.threaded_worker")
+        made: Worker = module.ThreadedWorker(kind, outgoing)
+        return made
+    return Worker(kind, outgoing)
 
 
 class Worker:
@@ -216,7 +226,7 @@ def _refuse_connections(event: str, _arguments: tuple[Any, ...]) -> None:
 
 def _work_of(message: Mapping[str, Any]) -> Work:
     files = {name: Path(path) for name, path in message["input_files"].items()}
-    gpus = tuple(Gpu(**gpu) for gpu in message["gpus"])
+    gpus = tuple(Gpu(**gpu) for gpu in message["gpus"] or ())
     return Work(**{**message, "folder": Path(message["folder"]), "input_files": files, "gpus": gpus})
 
 

@@ -107,7 +107,7 @@ class WorkerProcess:
             "folder": str(work.folder),
             "run_seconds": work.run_seconds,
             "env": dict(work.env),
-            "gpus": [asdict(gpu) for gpu in work.gpus],
+            "gpus": [asdict(gpu) for gpu in work.gpus or ()],
         }
         answer = await self._ask({"do": "run", "work": message}, on_progress)
         try:

@@ -40,6 +40,8 @@ class JobSucceeded(Event, frozen=True, kw_only=True):
     """The offer of its miner's owner at which it was done; unset where the platform's price held."""
     ask_units: int | UnsetType = UNSET
     """What that offer asked for one unit when the job was claimed."""
+    devices: tuple[dict[str, Any], ...] | UnsetType = UNSET
+    """The GPUs that were reserved for it, as its receipt names them; unset where none were."""
 
     def public(self) -> Mapping[str, Any]:
         """The job, what it cost, and the digest by which its output is known."""

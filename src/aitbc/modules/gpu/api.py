@@ -65,6 +65,9 @@ class Device(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whether it works in the memory of its host, which is what its memory then counts."""
     fault: Label | None = None
     """Why it cannot work now, as its driver says; none for a device that can."""
+    rests: Label | None = None
+    """Why its miner leases it to nobody now, although it can work; none where it does.
+    For example `draining: 812 MiB of its memory are still held`."""
 
 
 class Host(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

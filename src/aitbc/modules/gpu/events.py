@@ -1,7 +1,7 @@
 """The events of gpu. Any module may subscribe to them."""
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from aitbc.kernel.database.outbox import Event
 
@@ -28,6 +28,12 @@ class MinerChanged(Event, frozen=True, kw_only=True):
     vram_mib: int
     region: str | None
     cuda: str | None = None
+    devices: tuple[dict[str, Any], ...] = ()
+    """The GPUs that can be leased to jobs, or could if they did not rest; none of a miner that does not name them.
+
+    Each has `uuid` and `memory_mib`, what work can have of its memory; where they are known `index`, `name` and
+    `compute_capability`; and `rests`, why it is not leased now, where it is not.
+    """
     slots: int
     booking: str | None = None
     """The booking that it is in: it takes the jobs of that booking only, from the account that booked it."""

@@ -22,6 +22,7 @@ from aitbc.modules.gpu.service.enrolment import Enrolment
 from aitbc.modules.gpu.service.heartbeats import Heartbeats
 from aitbc.modules.gpu.service.listings import Listings
 from aitbc.modules.gpu.service.miners import Miners
+from aitbc.modules.gpu.service.readings import Readings
 from aitbc.modules.gpu.service.reputation import Reputations
 from aitbc.modules.gpu.service.work import MinerWork
 from aitbc.modules.trading.api import TradingApi
@@ -39,6 +40,7 @@ module = Module(
         "heartbeats": Heartbeats,
         "work": MinerWork,
         "reputations": Reputations,
+        "readings": Readings,
         "listings": Listings,
         "bookings": Bookings,
     },
@@ -67,6 +69,7 @@ module = Module(
         PeriodicTask(run=GpuService.watch, every_seconds=5.0),
         PeriodicTask(run=GpuService.keep_legacy_leases, every_seconds=10.0),
         PeriodicTask(run=GpuService.reconcile_bookings, every_seconds=5.0),
+        PeriodicTask(run=GpuService.keep_readings, every_seconds=60.0),
         PeriodicTask(run=GpuService.expire_orders, every_seconds=60.0),
     ),
 )

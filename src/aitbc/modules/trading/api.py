@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import UNSET, Struct, UnsetType
 
@@ -57,6 +57,8 @@ class SettleHold(Struct, frozen=True, kw_only=True):
     """The offer at which the work was done; unset where the platform's price held."""
     ask_units: int | UnsetType = UNSET
     """What that offer asked for one unit."""
+    devices: tuple[dict[str, Any], ...] | UnsetType = UNSET
+    """The GPUs that were reserved for the work, with the fields of a receipt's; unset where none were."""
 
 
 class PayRent(Struct, frozen=True, kw_only=True):

@@ -44,8 +44,10 @@ QUERY = {
     "q": ("An id, or the number or hash of a block.", f"rcpt_{ID}"),
     "reference": ("Only what was for this job or booking.", f"job_{ID}"),
     "region": ("Only those in this region.", "eu-central"),
-    "since": ("Only what was paid from this time on.", None),
     "sort": ("What comes first; with `-` the other way round.", None),
+    "gpu": ("Only of this GPU, by its uuid.", "GPU-5b2c0c4e-8f5a-4a53-9d5b-7f1f2f6b3a10"),
+    "step": ("How much time each reading stands for.", None),
+    "since": ("Only what is from this time on.", None),
     "state": ("Only those that are in this state.", None),
     "status": ("The older name of `state`; of miners, only those in this status.", None),
 }

@@ -1,10 +1,12 @@
 """Stands for NVIDIA's library, in whichever process imports it: its devices are those of `nvml.json` beside it.
 
 A device has a field for each reading; one that lacks the field does not support the question, and `fails` maps calls to
-the errors that they end with. A file `held/PID` beside it says what that process holds: `UUID MIB`.
+the errors that they end with. A file `held/PID` beside it says what that process holds: `UUID MIB`, and a file
+`events/NAME.xid` what the driver reports next: `INDEX CODE`.
 """
 
 import json
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 HERE = Path(__file__).parent
 MIB = 1 << 20
 NVML_ERROR_NOT_SUPPORTED, NVML_ERROR_FUNCTION_NOT_FOUND, NVML_ERROR_GPU_IS_LOST = 3, 13, 15
+NVML_ERROR_TIMEOUT, nvmlEventTypeXidCriticalError = 10, 8  # noqa: N816
 NVML_ERROR_RESET_REQUIRED, NVML_ERROR_NOT_FOUND, NVML_ERROR_UNKNOWN = 16, 6, 999
 NVML_TEMPERATURE_GPU = NVML_MEMORY_ERROR_TYPE_UNCORRECTED = NVML_VOLATILE_ECC = 0
 nvmlMemory_v2 = 33554472  # noqa: N816 - names of the library
@@ -133,10 +136,34 @@ def nvmlDeviceGetComputeRunningProcesses(handle: int) -> list[SimpleNamespace]: 
     uuid = _device(handle, "nvmlDeviceGetComputeRunningProcesses")["uuid"]
     found = []
     for file in (HERE / "held").iterdir():
-        where, mib = file.read_text().split()
-        if where == uuid:
-            found.append(SimpleNamespace(pid=int(file.name), usedGpuMemory=int(mib) * MIB))
+        try:
+            said = file.read_text().split()
+        except FileNotFoundError:
+            continue  # its program has just ended
+        if said[:1] == [uuid] and len(said) == 2:  # a program that has just begun has written nothing yet
+            found.append(SimpleNamespace(pid=int(file.name), usedGpuMemory=int(said[1]) * MIB))
     return found
+
+
+def nvmlEventSetCreate() -> str:  # noqa: N802
+    (HERE / "events").mkdir(exist_ok=True)
+    return "events"
+
+
+def nvmlDeviceRegisterEvents(handle: int, kinds: int, events: str) -> None:  # noqa: N802
+    _device(handle, "nvmlDeviceRegisterEvents")
+
+
+def nvmlEventSetWait_v2(events: str, milliseconds: int) -> SimpleNamespace:  # noqa: N802
+    """The next of the events that a test has written: a file with the index of the device and the code."""
+    end = time.monotonic() + milliseconds / 1000
+    while time.monotonic() < end:
+        for file in sorted((HERE / events).glob("*.xid")):
+            device, code = file.read_text().split()
+            file.unlink()
+            return SimpleNamespace(device=int(device), eventData=int(code))
+        time.sleep(0.01)
+    raise NVMLError(NVML_ERROR_TIMEOUT)
 
 
 def _field(handle: int, call: str, name: str) -> Any:

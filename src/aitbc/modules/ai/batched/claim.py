@@ -1,7 +1,7 @@
 """Claims in batches: jobs are taken per set of equal capabilities, and dealt out by rank, all in one transaction."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -14,12 +14,15 @@ from aitbc.kernel.database.unit_of_work import Connection, Database
 from aitbc.kernel.database.write_batch import WriteBatch
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
-from aitbc.modules.ai.api import Claim, InputFile, Lease
+from aitbc.modules.ai.api import Claim, InputFile, Lease, LeasedDevice
 from aitbc.modules.ai.batched.bookings import live_bookings
 from aitbc.modules.ai.batched.counts import count_ended
+from aitbc.modules.ai.batched.device_room import lock_rooms
 from aitbc.modules.ai.batched.rows import ATTEMPTS, JOBS, UNRULED, save_jobs
 from aitbc.modules.ai.events import JobClosed
 from aitbc.modules.ai.models.asks import NO_ASKS, Ask, ask_for, asks_of
+from aitbc.modules.ai.models.devices import Reserved, Room, leased_devices, reserved_of, reserved_text
+from aitbc.modules.ai.models.kinds.registry import KINDS
 from aitbc.modules.ai.models.life import AVOIDED_FOR, Fault, Reason, State, lease_ends, move, must_leave, take
 from aitbc.modules.ai.models.queue import Needs, explores, matches, needs_of
 from aitbc.modules.ai.models.tables import JobRow
@@ -88,6 +91,8 @@ class Seat(Struct):
     bytes_left: int = ANSWER_BYTES_MAX
     asks: str = NO_ASKS
     """What its miner asks, as it is kept."""
+    devices: Room | None = None
+    """What is left of its miner's GPUs; none where no waiting job asks for any of them."""
 
     def has_room(self, size: int) -> bool:
         """Whether another job goes in; the first always does."""
@@ -116,17 +121,17 @@ class Dealer:
             refused: list[JobValue] = []
             booked = {seat.claim.capabilities.booking or "" for seat in seats} - {""}
             live = await live_bookings(connection, booked, at) if lanes else set()
-            for table in tables_of(seats) if lanes else ():
-                offer = table[0].claim.capabilities
-                if offer.booking is not None and offer.booking not in live:
-                    continue
-                fitting = {lane: needs for lane, needs in lanes.items() if matches(needs, offer)}
-                if fitting:
+            tables = _fitting_tables(seats, lanes, live) if lanes else []
+            await _seat_devices(connection, tables)
+            for table, fitting in tables:
+                while fitting := _with_devices(fitting, table):
                     found = await self._take(connection, fitting, table, [job.id for job in taken], at)
                     dealt, spoilt = deal(found, table, at)
                     taken += [job for job, _ in dealt] + spoilt
                     attempts += [attempt for _, attempt in dealt]
                     refused += spoilt
+                    if len(_with_devices(fitting, table)) == len(fitting):
+                        break  # nothing was passed over for want of a GPU
             await _save(connection, taken, attempts, refused)
         if len(taken) > len(attempts):
             self._database.notify_published()
@@ -163,7 +168,7 @@ class Dealer:
         records = await connection.fetch(
             TAKE,
             list(lanes),
-            sum(seat.room for seat in table),
+            sum(seat.room - len(seat.leases) for seat in table),
             at,
             [ids.decode("job", job) for job in taken],
             at - AVOIDED_FOR,
@@ -180,6 +185,44 @@ def _leave_room(seats: Sequence[Seat], live: dict[str, int]) -> None:
         if seat.claim.slots_total is not None:
             seat.room = min(seat.claim.slots, max(0, seat.claim.slots_total - live.get(miner, 0)))
             live[miner] = live.get(miner, 0) + seat.room  # a second claim of it in this batch
+
+
+def _fitting_tables(
+    seats: Sequence[Seat], lanes: dict[UUID, Needs], live: Collection[str]
+) -> list[tuple[list[Seat], dict[UUID, Needs]]]:
+    """The claims with equal capabilities together, each time with the lanes that they fit; those that fit none are left
+    out, and so are those of miners that are in a booking which is over.
+    """
+    tables = []
+    for table in tables_of(seats):
+        offer = table[0].claim.capabilities
+        if offer.booking is not None and offer.booking not in live:
+            continue
+        fitting = {lane: needs for lane, needs in lanes.items() if matches(needs, offer)}
+        if fitting:
+            tables.append((table, fitting))
+    return tables
+
+
+async def _seat_devices(connection: Connection, tables: Sequence[tuple[list[Seat], dict[UUID, Needs]]]) -> None:
+    """Lock what is left of the GPUs of those who may get a job that asks for some; nearly always that is nobody."""
+    asking = [seat for table, fitting in tables if any(needs.gpus for needs in fitting.values()) for seat in table]
+    if asking:
+        rooms = await lock_rooms(connection, {seat.claim.miner for seat in asking})
+        for seat in asking:
+            seat.devices = rooms.get(seat.claim.miner)
+
+
+def _with_devices(lanes: dict[UUID, Needs], table: Sequence[Seat]) -> dict[UUID, Needs]:
+    """The lanes whose jobs one of these claims could still have: where they ask for GPUs, these must be left."""
+    if not any(needs.gpus for needs in lanes.values()):
+        return lanes
+    open_seats = [seat for seat in table if len(seat.leases) < seat.room]
+    return {
+        lane: needs
+        for lane, needs in lanes.items()
+        if not needs.gpus or any(seat.devices is not None and seat.devices.choose(needs) for seat in open_seats)
+    }
 
 
 def tables_of(seats: Sequence[Seat]) -> list[list[Seat]]:
@@ -205,11 +248,13 @@ def deal(
     for job in jobs:
         exploring = job.token == 0 and explores(ids.decode("job", job.id))
         size = len(job.input or "")
-        seat = next((s for s in (fresh if exploring else proven) if _may_take(s, job, size, at)), None)
+        needs = needs_of(job.needs)
+        seat = next((s for s in (fresh if exploring else proven) if _may_take(s, job, needs, size, at)), None)
         if seat is None:
             continue
+        devices = seat.devices.take(needs) if needs.gpus and seat.devices is not None else ()
         try:
-            attempt, lease = lease_job(job, seat.claim, at, ask_for(needs_of(job.needs), asks_of(seat.asks), at))
+            attempt, lease = lease_job(job, seat.claim, at, devices, ask_for(needs, asks_of(seat.asks), at))
         except (msgspec.DecodeError, TypeError):
             move(job, State.FAILED, Reason.UNDECODABLE, at=at, fault=Fault.PLATFORM)
             spoilt.append(job)
@@ -220,11 +265,17 @@ def deal(
     return dealt, spoilt
 
 
-def _may_take(seat: Seat, job: JobValue, size: int, at: datetime) -> bool:
-    return seat.has_room(size) and not must_leave(job.avoided, seat.claim.miner, job.due_at, at)
+def _may_take(seat: Seat, job: JobValue, needs: Needs, size: int, at: datetime) -> bool:
+    return (
+        seat.has_room(size)
+        and not must_leave(job.avoided, seat.claim.miner, job.due_at, at)
+        and (not needs.gpus or (seat.devices is not None and bool(seat.devices.choose(needs))))
+    )
 
 
-def lease_job(job: JobValue, claim: Claim, at: datetime, ask: Ask | None = None) -> tuple[AttemptValue, Lease]:
+def lease_job(
+    job: JobValue, claim: Claim, at: datetime, devices: Sequence[Reserved] = (), ask: Ask | None = None
+) -> tuple[AttemptValue, Lease]:
     """Lease a job to a miner at what it asks, which is frozen here.
 
     Raises `msgspec.DecodeError` or `TypeError` for a stored input that cannot be read.
@@ -246,6 +297,7 @@ def lease_job(job: JobValue, claim: Claim, at: datetime, ask: Ask | None = None)
         expires_at=expires_at,
         ask_units=None if ask is None else ask.units,
         offer=None if ask is None else ask.offer,
+        devices=reserved_text(devices),
     )
     return row, lease_view(job, row, value, files)
 
@@ -263,8 +315,17 @@ def lease_view(job: JobValue, attempt: AttemptValue, value: Any, files: tuple[In
         files=files,
         run_seconds=(attempt.run_until - attempt.started_at) / timedelta(seconds=1),
         expires_at=attempt.expires_at,
+        devices=_leased_devices(job, attempt),
         request_id=job.request_id,
     )
+
+
+def _leased_devices(job: JobValue, attempt: AttemptValue) -> tuple[LeasedDevice, ...] | None:
+    """The GPUs of a lease. Of a booked GPU that the job did not ask for by number its miner disposes."""
+    if attempt.devices is not None:
+        return leased_devices(reserved_of(attempt.devices))
+    chosen_by_miner = not KINDS[job.kind].takes_devices or needs_of(job.needs).booking is not None
+    return None if chosen_by_miner else ()
 
 
 def closed(job: JobValue | JobRow) -> JobClosed:

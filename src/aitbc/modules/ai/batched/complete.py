@@ -16,6 +16,7 @@ from aitbc.modules.ai.api import LeaseLost, StopAsked
 from aitbc.modules.ai.batched.counts import count_ended
 from aitbc.modules.ai.batched.rows import lock_both, save_attempts, save_jobs
 from aitbc.modules.ai.events import AttemptEnded, JobSucceeded
+from aitbc.modules.ai.models.devices import receipt_devices
 from aitbc.modules.ai.models.life import Ended, Reason, hold_outlasts_delivery, succeed
 from aitbc.modules.ai.models.values import AttemptValue, Delivered, JobValue
 from aitbc.modules.ai.models.views import hold_of
@@ -167,6 +168,7 @@ def succeeded(accepted: Accepted) -> JobSucceeded:
         miner_signature=attempt.signature or "",
         offer=attempt.offer or UNSET,
         ask_units=UNSET if attempt.ask_units is None else attempt.ask_units,
+        devices=UNSET if attempt.devices is None else receipt_devices(attempt.devices),
     )
 
 

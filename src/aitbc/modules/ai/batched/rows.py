@@ -39,7 +39,8 @@ ATTEMPT_ALL = ATTEMPTS.columns()
 SAVE_JOBS = JOBS.update(without=UNRULED | FIXED | HELD_UNTIL | RESULT)
 SAVE_RESULTS = JOBS.update(without=(UNRULED | FIXED | HELD_UNTIL) - RESULT)
 SAVE_ATTEMPTS = ATTEMPTS.update(
-    without=ASKED | {"job", "kind", "token", "miner", "miner_account", "started_at", "run_until", "stop_asked_at"}
+    without=ASKED
+    | {"job", "kind", "token", "miner", "miner_account", "started_at", "run_until", "devices", "stop_asked_at"}
 )
 
 

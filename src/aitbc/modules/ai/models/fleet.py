@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from aitbc.modules.ai.models.devices import LeasableDevice
 from aitbc.modules.ai.models.life import AVOIDED_FOR
 from aitbc.modules.ai.models.prospects import FilterCount
-from aitbc.modules.ai.models.queue import FILTERS, Needs, matches
+from aitbc.modules.ai.models.queue import FILTERS, Needs, gpu_fits, matches
 from aitbc.modules.ai.models.rest import REST_MAX
 
 ONLINE = "online"
@@ -16,13 +17,15 @@ DRAINING = "draining"
 RELAXABLE: dict[str, Any] = {
     **dict.fromkeys(("region", "gpu_model")),
     "min_vram_mib": 0,
-    **dict.fromkeys(("cuda", "device")),
+    **dict.fromkeys(("min_compute_capability", "cuda", "device")),
+    "vram_mib": 0,
+    "gpus": 0,
     "models": (),
     "model": None,
 }
 """The requirements that may be given up, each with its value for none: the one that costs least first."""
 
-HARDWARE = frozenset({"device", "gpu_model", "min_vram_mib", "cuda"})
+HARDWARE = frozenset({"device", "gpu_model", "min_vram_mib", "cuda", "min_compute_capability", "vram_mib", "gpus"})
 """The conditions that go by what miners claim to have."""
 
 
@@ -41,6 +44,7 @@ class FleetMiner(Struct, frozen=True):
     region: str | None
     slots: int
     cuda: str | None = None
+    gpus: tuple[LeasableDevice, ...] = ()
     booking: str | None = None
     booker: str | None = None
     resting: tuple[str, ...] = ()
@@ -86,6 +90,8 @@ def _wanted(needs: Needs, name: str) -> str:
 
 def suggest(needs: Needs, fleet: Sequence[FleetMiner], counts: Sequence[FilterCount]) -> str:
     """The cheapest change that would let at least one miner take the job."""
+    if counts[-1].filter == "gpus_free" and not counts[-1].after:
+        return "Wait until a GPU is free, or ask for less of it: a share (vram_mib), or fewer gpus."
     if counts[-1].after:
         return "Nothing has to change: miners fit, and take the jobs before this one first."
     online = [miner for miner in fleet if miner.status == ONLINE]
@@ -96,10 +102,38 @@ def suggest(needs: Needs, fleet: Sequence[FleetMiner], counts: Sequence[FilterCo
         return (
             f"Only the GPU of {needs.booking} may take it, while that booking lasts and its miner serves {needs.kind}."
         )
+    if (said := _resting_gpus(needs, online)) is not None:
+        return said
     relaxed = _relaxation(needs, online)
     if relaxed is not None:
         return relaxed
     return _patience(resting) if resting else _obstacle(needs, online)
+
+
+def _resting_gpus(needs: Needs, online: Sequence[FleetMiner]) -> str | None:
+    """What keeps GPUs that would be enough from being leased now."""
+    if not needs.gpus:
+        return None
+    reasons = []
+    for miner in online:
+        resting = [gpu for gpu in miner.gpus if gpu.rests is not None and gpu_fits(needs, gpu)]
+        if resting and matches(needs, _rested(miner)):
+            reasons += [gpu.rests for gpu in resting]
+    if not reasons:
+        return None
+    return f"Wait until a GPU rests no more: of those that fit {len(reasons)} do, one for this reason: {reasons[0]}."
+
+
+def _rested(miner: FleetMiner) -> FleetMiner:
+    """A miner as it would be if none of its GPUs rested."""
+    names = tuple({*miner.gpu_models, *(gpu.name for gpu in miner.gpus if gpu.name)})
+    return msgspec.structs.replace(
+        miner,
+        device="gpu",
+        gpu_models=names,
+        vram_mib=max([miner.vram_mib, *(gpu.memory_mib for gpu in miner.gpus)]),
+        gpus=tuple(msgspec.structs.replace(gpu, rests=None) for gpu in miner.gpus),
+    )
 
 
 def _relaxation(needs: Needs, online: Sequence[FleetMiner]) -> str | None:

@@ -39,6 +39,11 @@ class Needs(Struct, frozen=True, kw_only=True, omit_defaults=True):
     models: tuple[str, ...] = ()
     """Models that it must serve beside the one that the job names."""
     cuda: str | None = None
+    gpus: int = 0
+    """How many GPUs it gets for itself; none leaves the device to the miner's programs."""
+    vram_mib: int = 0
+    """How much memory of one GPU it gets, where it wants a share and not all of it."""
+    min_compute_capability: str | None = None
     booking: str | None = None
     """The booking whose GPU it is for, and who asks: only the miner that this account booked takes it."""
     booker: str | None = None
@@ -88,6 +93,11 @@ class Offer(Protocol):
         ...
 
     @property
+    def gpus(self) -> Sequence["Gpu"]:
+        """The GPUs that can be leased to jobs."""
+        ...
+
+    @property
     def booking(self) -> str | None:
         """The booking that it is in."""
         ...
@@ -114,6 +124,65 @@ def _models(needs: Needs, offer: Offer) -> bool:
     return all(model in served for model in needs.models)
 
 
+class Gpu(Protocol):
+    """A GPU or several that are alike, as far as jobs ask for one."""
+
+    @property
+    def count(self) -> int:
+        """How many there are that can be leased."""
+        ...
+
+    @property
+    def name(self) -> str | None:
+        """What its driver calls it."""
+        ...
+
+    @property
+    def memory_mib(self) -> int:
+        """What work can have of its memory."""
+        ...
+
+    @property
+    def compute_capability(self) -> str | None:
+        """What its processors can do: `9.0`."""
+        ...
+
+
+def gpu_fits(needs: Needs, gpu: Gpu) -> bool:
+    """Whether a GPU is one that a job asks for, whoever has it now."""
+    return (
+        gpu.memory_mib >= max(needs.min_vram_mib, needs.vram_mib)
+        and (needs.gpu_model is None or (gpu.name is not None and is_named(gpu.name, needs.gpu_model)))
+        and _is_capable(needs, gpu)
+    )
+
+
+def _is_capable(needs: Needs, gpu: Gpu) -> bool:
+    if needs.min_compute_capability is None:
+        return True
+    return gpu.compute_capability is not None and _version(gpu.compute_capability) >= _version(
+        needs.min_compute_capability
+    )
+
+
+@lru_cache(maxsize=256)
+def _version(text: str) -> tuple[int, ...]:
+    """`9.0` as numbers; what is none counts as nothing."""
+    return tuple(int(part) if part.isascii() and part.isdecimal() else 0 for part in text.split("."))
+
+
+def _gpus(needs: Needs, offer: Offer) -> bool:
+    return not needs.gpus or sum(gpu.count for gpu in offer.gpus if gpu_fits(needs, gpu)) >= needs.gpus
+
+
+def _min_compute_capability(needs: Needs, offer: Offer) -> bool:
+    return needs.min_compute_capability is None or any(gpu.count and _is_capable(needs, gpu) for gpu in offer.gpus)
+
+
+def _vram_mib(needs: Needs, offer: Offer) -> bool:
+    return not needs.vram_mib or any(gpu.count and gpu.memory_mib >= needs.vram_mib for gpu in offer.gpus)
+
+
 def _cuda(needs: Needs, offer: Offer) -> bool:
     """Whether the version is the one that is asked for, as far as that goes: 12 is 12.4, and 11.8 is not 11.80."""
     if needs.cuda is None:
@@ -132,6 +201,9 @@ FILTERS: tuple[tuple[str, Callable[[Needs, Offer], bool]], ...] = (
     ("region", lambda needs, offer: needs.region is None or needs.region == offer.region),
     ("models", _models),
     ("cuda", _cuda),
+    ("min_compute_capability", _min_compute_capability),
+    ("vram_mib", _vram_mib),
+    ("gpus", _gpus),
     # Both ways: what is for a booking goes nowhere else, and nothing else goes to a miner that is booked.
     ("booking", lambda needs, offer: needs.booking == offer.booking and needs.booker == offer.booker),
 )

@@ -16,7 +16,12 @@ BookingId = Annotated[
 ]
 
 
+_CAPABILITY = Meta(extra_json_schema={"pattern": r"^[0-9]{1,2}(\.[0-9]{1,2})?$", "examples": ["8.0"]})
 _CUDA = Meta(extra_json_schema={"pattern": r"^[0-9]{1,4}(\.[0-9]{1,4}){0,2}$", "examples": ["12"]})
+
+
+GPUS_MAX = 16
+"""The most GPUs that one job may have."""
 
 
 class Requirements(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,6 +41,16 @@ class Requirements(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Models that it must serve beside the one that the job names."""
     cuda: Annotated[str, Meta(max_length=16, pattern=r"^[0-9]{1,4}(\.[0-9]{1,4}){0,2}\Z"), _CUDA] | None = None
     """A version of CUDA that it must have, as exact as it matters: `12`, or `12.4`."""
+    gpus: Annotated[int, Meta(ge=0, le=GPUS_MAX)] = 0
+    """How many GPUs the program gets, each with nobody else on it, or with `vram_mib` a share of one; all of them are
+    of one miner. A program that asks for nothing of a GPU sees none. For example `1`."""
+    vram_mib: Annotated[int, Meta(ge=0, le=16_777_216)] = 0
+    """A share of one GPU: so much of its memory, in MiB, is reserved for the program, which ends when it holds more.
+    It counts what each process costs there by itself, about 630 MiB. For example `8192`."""
+    min_compute_capability: (
+        Annotated[str, Meta(max_length=5, pattern=r"^[0-9]{1,2}(\.[0-9]{1,2})?\Z"), _CAPABILITY] | None
+    ) = None
+    """The compute capability that its GPUs must have at least, as NVIDIA counts it: `8.0`."""
     booking: BookingId | None = None
     """A booking of yours: the job goes to the GPU that you booked and nowhere else. It costs one minor unit, for
     the booking

@@ -138,6 +138,8 @@ class AttemptRow(Base):
     output_digest: Mapped[str | None] = mapped_column(Text)
     miner_key: Mapped[str | None] = mapped_column(Text)
     signature: Mapped[str | None] = mapped_column(Text)
+    devices: Mapped[str | None] = mapped_column(Text)
+    """The GPUs that are reserved for it while it lasts, as JSON text; null for none."""
     stop_asked_at: Mapped[datetime | None] = mapped_column(MOMENT)
     """When its owner asked to finish early: what was delivered until then is the result."""
     ask_units: Mapped[int | None] = mapped_column(BigInteger)
@@ -246,6 +248,8 @@ class MinerRow(Base):
     region: Mapped[str | None] = mapped_column(Text)
     cuda: Mapped[str | None] = mapped_column(Text)
     slots: Mapped[int] = mapped_column(Integer)
+    devices: Mapped[str | None] = mapped_column(Text)
+    """The GPUs that it names, as JSON text: claims lock the row before they reserve any of them. Null for none."""
     booking: Mapped[str | None] = mapped_column(Text)
     """The booking that it is in, and who booked it."""
     booker: Mapped[str | None] = mapped_column(Text)

@@ -79,6 +79,7 @@ class AttemptValue(Struct, kw_only=True):
     output_digest: str | None = None
     miner_key: str | None = None
     signature: str | None = None
+    devices: str | None = None
     stop_asked_at: datetime | None = None
     ask_units: int | None = None
     offer: str | None = None

@@ -7,6 +7,7 @@ from msgspec import Raw, Struct
 
 from aitbc.kernel.primitives import money
 from aitbc.modules.ai.api import Attempt, Clocks, Job, JobDetail
+from aitbc.modules.ai.models.devices import used_devices
 from aitbc.modules.ai.models.life import State
 from aitbc.modules.ai.models.tables import ArtifactRow, AttemptRow, JobRow
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
@@ -103,6 +104,7 @@ def attempt_view(attempt: AttemptValue | AttemptRow) -> Attempt:
         note=attempt.note,
         unit_price=None if attempt.ask_units is None else money.render(attempt.ask_units),
         offer=attempt.offer,
+        devices=used_devices(attempt.devices),
         stop_asked_at=attempt.stop_asked_at,
         started_at=attempt.started_at,
         running_at=attempt.running_at,

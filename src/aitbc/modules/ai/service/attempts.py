@@ -86,6 +86,8 @@ class Attempts:
             self.kind_health.record(attempt)
             if attempt.kind in self.kind_health.resting(attempt.miner):
                 self._wakeups.miners.recall(attempt.miner)
+            if attempt.devices is not None:
+                self._wakeups.miners.wake(attempt.miner)
         await self.after_end(job_value(job))
         return Outcome(job=job.id, state=job.state)
 
@@ -121,6 +123,8 @@ class Attempts:
         self.kind_health.record(attempt)
         self._wakeups.watched.notify([job.id])
         self._wakeups.leases.notify([job.id])
+        if attempt.devices is not None:
+            self._wakeups.miners.wake(attempt.miner)
 
 
 async def _end(uow: UnitOfWork, job: JobRow, attempt: AttemptRow, ending: Ending) -> None:

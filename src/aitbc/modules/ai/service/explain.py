@@ -20,6 +20,8 @@ from aitbc.modules.ai.service.job_queue import JobQueue
 from aitbc.modules.ai.service.jobs import Jobs
 
 NO_DATA = "no data"
+GPUS_FREE = "gpus_free"
+"""The last of the counts where a job asks for GPUs: who has them free now."""
 
 
 class Explanations:
@@ -45,20 +47,31 @@ class Explanations:
             ask for _, ask in offered if ask is not None and not covers(found.max_price_units, found.units_max, ask)
         ]
         counts = _priced(found, counts, len(dear))
+        counts += await self._free_gpus(needs, fleet, counts)
         position = await self._queue.position(found)
         wait = await self._expected_wait(found, position, needs, fleet)
         paused = (found.due_at - now()).total_seconds()
         return Explanation(
             job=found.id,
             state=found.state,
-            reason=found.reason if counts[-1].after or paused > 0 else "no_miner_fits",
+            reason=found.reason if _able(counts) or paused > 0 else "no_miner_fits",
             summary=_summary(found, counts, position, paused),
             position=position,
             expected_wait=wait,
             filters=counts,
-            suggestion=_cheaper(found, dear) if dear and not counts[-1].after else suggest(needs, fleet, counts),
+            suggestion=_cheaper(found, dear) if _is_too_dear(counts) else suggest(needs, fleet, counts),
             attempts=attempts,
         )
+
+    async def _free_gpus(
+        self, needs: Needs, fleet: Sequence[FleetMiner], counts: Sequence[FilterCount]
+    ) -> tuple[FilterCount, ...]:
+        """How many of the miners that can take the job have the GPUs that it asks for free now."""
+        if not needs.gpus or not counts[-1].after:
+            return ()
+        able = [miner for miner in fleet if miner.status == ONLINE and matches(needs, miner)]
+        free = min(len(await self._fleet_view.with_room(needs, able)), counts[-1].after)
+        return (FilterCount(filter=GPUS_FREE, wanted=str(needs.gpus), before=counts[-1].after, after=free),)
 
     async def _expected_wait(
         self, job: JobValue, position: int, needs: Needs, fleet: Sequence[FleetMiner]
@@ -86,6 +99,10 @@ def _priced(job: JobValue, counts: tuple[FilterCount, ...], dear: int) -> tuple[
     return (*counts, FilterCount(filter="max_price", wanted=wanted, before=left, after=max(left - dear, 0)))
 
 
+def _is_too_dear(counts: Sequence[FilterCount]) -> bool:
+    return any(count.filter == "max_price" and not count.after for count in counts)
+
+
 def _cheaper(job: JobValue, dear: Sequence[Ask]) -> str:
     most = money.render(price_of(job.units_max, dear[0].units, money.LARGEST))
     return f"Submit it again with a max_price of {most}: so much it can cost at the cheapest offer that fits."
@@ -99,11 +116,19 @@ def _avoided_now(job: JobValue) -> str:
 def _summary(job: JobValue, counts: Sequence[FilterCount], position: int, paused_seconds: float) -> str:
     if paused_seconds > 0:
         return f"Attempt {job.token} did not succeed; the next may begin in {paused_seconds:.1f} seconds."
-    if not counts[-1].after:
+    if not _able(counts):
         blocking = next(count for count in counts if not count.after)
         wish = "" if blocking.wanted == "yes" else f" = {blocking.wanted}"
         return f"No miner can take it: the condition {blocking.filter}{wish} left none of {blocking.before}."
-    return f"It waits at position {position}; {counts[-1].after} miners can take it."
+    free = ""
+    if counts[-1].filter == GPUS_FREE:
+        free = f", and {counts[-1].after or 'none'} of them has the GPUs that it asks for free now"
+    return f"It waits at position {position}; {_able(counts)} miners can take it{free}."
+
+
+def _able(counts: Sequence[FilterCount]) -> int:
+    """How many miners can take it, whether or not their GPUs are free now."""
+    return counts[-1].before if counts[-1].filter == GPUS_FREE else counts[-1].after
 
 
 def _settled(job: JobValue, attempts: tuple[Attempt, ...]) -> Explanation:
@@ -117,7 +142,7 @@ def _settled(job: JobValue, attempts: tuple[Attempt, ...]) -> Explanation:
     back = " The money went back."
     summaries = {
         State.LEASED: f"Miner {last.miner if last else '?'} took it and has not shown a sign of work yet.",
-        State.RUNNING: f"Miner {last.miner if last else '?'} works on it{_progress(last)}.{_stopping(last)}",
+        State.RUNNING: f"Miner {last.miner if last else '?'} works on it{_on(last)}{_progress(last)}.{_stopping(last)}",
         State.SUCCEEDED: f"It is done and paid; the receipt says what for.{_stopped(job)}",
         State.FAILED: f"It failed ({job.reason}, fault: {job.fault}).{last_words}{back}",
         State.CANCELED: f"It was stopped ({job.reason}).{back}",
@@ -139,6 +164,18 @@ def _settled(job: JobValue, attempts: tuple[Attempt, ...]) -> Explanation:
         suggestion=suggestions.get(state, "Nothing has to change."),
         attempts=attempts,
     )
+
+
+def _on(attempt: Attempt | None) -> str:
+    """The GPUs that an attempt has, by number and by the beginning of the digest of their uuid."""
+    if attempt is None or not attempt.devices:
+        return ""
+    named = [
+        f"GPU {'?' if one.index is None else one.index} ({one.uuid_digest[:15]})"
+        + ("" if one.is_whole else f", {one.memory_mib} MiB of it")
+        for one in attempt.devices
+    ]
+    return f" on {'; '.join(named)}"
 
 
 def _stopping(attempt: Attempt | None) -> str:

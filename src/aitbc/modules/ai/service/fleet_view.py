@@ -9,7 +9,9 @@ from sqlalchemy import select
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.primitives import money
 from aitbc.kernel.primitives.clock import now
+from aitbc.modules.ai.batched.device_room import read_rooms
 from aitbc.modules.ai.models.asks import Ask, ask_for
+from aitbc.modules.ai.models.devices import devices_of, devices_text
 from aitbc.modules.ai.models.fleet import ONLINE, FleetMiner
 from aitbc.modules.ai.models.kinds.registry import price_of
 from aitbc.modules.ai.models.prospects import ModelInfo
@@ -28,7 +30,10 @@ WHERE k.key = ANY(kinds) AND (status IN ('online', 'draining') OR status = 'offl
 GROUP BY 1, 2 ORDER BY k.key COLLATE "C", m.name COLLATE "C"
 """
 
-OFFERED = ("kinds", "models", "programs", "device", "gpu_models", "vram_mib", "region", "cuda", "booking", "booker")
+OFFERED = (
+    *("kinds", "models", "programs", "device", "gpu_models", "vram_mib", "region", "cuda", "devices"),
+    *("booking", "booker"),
+)
 """What a claim that waits was matched by when it came."""
 
 
@@ -84,6 +89,11 @@ class FleetView:
         mosts = [price_of(units_max, ask.units, money.LARGEST) for _, ask in offered if ask is not None]
         return min(mosts, default=None), len(mosts) < len(offered) or not offered
 
+    async def with_room(self, needs: Needs, miners: Sequence[FleetMiner]) -> list[str]:
+        """Those of these miners whose GPUs would be enough for a job with these needs now."""
+        rooms = await read_rooms(self._db, [miner.id for miner in miners])
+        return [miner for miner, room in rooms.items() if room.choose(needs)]
+
     async def miners(self) -> list[FleetMiner]:
         """Every miner that has not been removed."""
         async with self._db.reading() as session:
@@ -102,6 +112,7 @@ class FleetView:
                 row.region,
                 row.slots,
                 row.cuda,
+                devices_of(row.devices),
                 row.booking,
                 row.booker,
                 self._health.resting(row.id),
@@ -124,6 +135,7 @@ def _columns(event: MinerChanged) -> dict[str, object]:
         "region": event.region,
         "slots": event.slots,
         "cuda": event.cuda,
+        "devices": devices_text(event.devices),
         "booking": event.booking,
         "booker": event.booker,
         "changed_at": event.changed_at,

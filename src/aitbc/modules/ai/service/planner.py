@@ -26,6 +26,8 @@ from aitbc.modules.ai.service.settings import AiSettings
 
 HEAD_BYTES = 256 * 1024
 """How much of a file is read to find a picture's size."""
+CONTEXT_MIB = 630
+"""What the context of a CUDA process takes of a GPU's memory, as measured: a share holds it too."""
 _encoder = msgspec.json.Encoder(order="deterministic")
 
 
@@ -33,6 +35,12 @@ class ContradictingModels(Invalid):
     """The input and the requirements name different models."""
 
     code = "contradicting_models"
+
+
+class DevicesNotLeased(Invalid):
+    """The job asks for GPUs in a way in which none can be leased to it; the message says which."""
+
+    code = "devices_not_leased"
 
 
 class Plan(Struct, frozen=True):
@@ -81,7 +89,8 @@ class Planner:
     async def plan(self, who: Principal, command: SubmitJob) -> Plan:
         """Check everything that can be checked before money moves.
 
-        Raises `UnknownKind`, `InvalidInput`, `ContradictingModels`, `UnknownModel`, `InvalidAmount`.
+        Raises `UnknownKind`, `InvalidInput`, `ContradictingModels`, `DevicesNotLeased`, `UnknownModel`,
+        `InvalidAmount`.
         """
         kind = kind_of(command.kind)
         max_price_units = money.parse(command.max_price)
@@ -142,9 +151,31 @@ def _needs(who: Principal, kind: Kind, wanted: Requirements, measure: Measure) -
         region=wanted.region,
         models=tuple(sorted(set(wanted.models))),
         cuda=wanted.cuda,
+        gpus=_gpus(kind, wanted),
+        vram_mib=wanted.vram_mib,
+        min_compute_capability=wanted.min_compute_capability,
         booking=wanted.booking,
         booker=None if wanted.booking is None else who.account,
     )
+
+
+def _gpus(kind: Kind, wanted: Requirements) -> int:
+    """How many GPUs a job gets for itself: what it asks for, or one where it asks for a GPU at all.
+
+    Where it goes to a GPU that is booked and does not say how many, its miner chooses. Raises `DevicesNotLeased`.
+    """
+    if wanted.gpus or wanted.vram_mib:
+        if not kind.takes_devices:
+            raise DevicesNotLeased(f"Work of kind {kind.name} runs on what its miner serves it with; ask for no gpus.")
+        if wanted.device == "cpu":
+            raise DevicesNotLeased("What is to run on the CPU gets no GPU.")
+        if wanted.vram_mib and wanted.gpus > 1:
+            raise DevicesNotLeased("A share is of one GPU: ask for vram_mib or for several gpus.")
+        if 0 < wanted.vram_mib < CONTEXT_MIB:
+            raise DevicesNotLeased(f"A process needs about {CONTEXT_MIB} MiB of a GPU before it does anything.")
+        return wanted.gpus or 1
+    asks = wanted.device == "gpu" or wanted.gpu_model or wanted.min_vram_mib or wanted.min_compute_capability
+    return int(bool(asks) and kind.takes_devices and wanted.booking is None)
 
 
 def job_of(who: Principal, command: SubmitJob, plan: Plan) -> JobValue:

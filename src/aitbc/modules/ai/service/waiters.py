@@ -83,6 +83,12 @@ class WaitingMiners:
                 if not miner.future.done():
                     miner.future.set_result(False)
 
+    def wake(self, name: str) -> None:
+        """A GPU of this miner is free again: it looks whether a waiting job asks for it."""
+        for group in list(self._groups.values()):
+            for miner in [one for one in (*group.proven, *group.fresh) if one.name == name]:
+                self._wake(miner)
+
     def _remove(self, miner: WaitingMiner) -> None:
         group = self._groups.get(miner.key)
         if group is None:

@@ -9,7 +9,16 @@ import msgspec
 from aitbc.kernel.database.unit_of_work import Connection
 from aitbc.kernel.primitives import ids
 from aitbc.modules.gpu.api import Inventory
-from aitbc.modules.gpu.models.devices import LAPSES, ShownGpu, believed, digest_of, lesser_of, shown_gpus, words_of
+from aitbc.modules.gpu.models.devices import (
+    LAPSES,
+    ShownGpu,
+    believed,
+    digest_of,
+    leasable_text,
+    lesser_of,
+    shown_gpus,
+    words_of,
+)
 from aitbc.modules.gpu.models.life import ALIVE, Status
 from aitbc.modules.gpu.models.offer import capabilities_of
 from aitbc.modules.gpu.models.values import Heartbeat, MinerValue
@@ -19,7 +28,7 @@ BLOCKED = "its GPU {uuid} is another account's: remove that one's miner, or leav
 BROKEN = "the GPU that is booked has a fault, and its time is not paid until it works again"
 
 READ_PROFILES = """
-SELECT p.miner, p.capabilities, p.shown, coalesce(m.readings, p.inventory) AS inventory
+SELECT p.miner, p.capabilities, p.shown, p.devices, coalesce(m.readings, p.inventory) AS inventory
 FROM gpu.profiles p JOIN gpu.miners m ON m.id = p.miner WHERE p.miner = ANY($1::uuid[])"""
 
 REMOVE_DEVICES = "DELETE FROM gpu.devices WHERE miner = ANY($1::uuid[])"
@@ -31,8 +40,9 @@ FROM unnest($1::uuid[], $2::int2[], $3::text[], $4::text[], $5::text[], $6::int8
     AS v(miner, place, uuid, words, lesser, memory_mib, fault)"""
 
 SAVE_SHOWN = """
-UPDATE gpu.profiles p SET shown = v.shown FROM unnest($1::uuid[], $2::text[]) AS v(miner, shown)
-WHERE p.miner = v.miner AND p.shown IS DISTINCT FROM v.shown"""
+UPDATE gpu.profiles p SET shown = v.shown, devices = v.devices
+FROM unnest($1::uuid[], $2::text[], $3::text[]) AS v(miner, shown, devices)
+WHERE p.miner = v.miner AND (p.shown, p.devices) IS DISTINCT FROM (v.shown, v.devices)"""
 
 # The first to show a GPU has it. Also one that is there is locked, in the order of uuids, so that of two accounts that
 # show it at once the second sees in the next statement what the first has committed.
@@ -92,8 +102,9 @@ async def record_devices(
         miner.blocked_reason = BLOCKED.format(uuid=foreign[0]) if foreign else broken.get(_uuid(miner))
         miner.devices = digest_of(shown[miner.id])
         kept = profiles[_uuid(miner)]
-        if capabilities_of(kept["capabilities"], kept["shown"]) != capabilities_of(
-            kept["capabilities"], believed(shown[miner.id])
+        offer = kept["capabilities"]
+        if kept["devices"] != leasable_text(shown[miner.id]) or (
+            capabilities_of(offer, kept["shown"]) != capabilities_of(offer, believed(shown[miner.id]))
         ):
             changed.add(miner.id)
     return changed
@@ -131,7 +142,8 @@ async def _save_devices(
             [gpu.memory_mib for *_, gpu in rows],
             [gpu.fault for *_, gpu in rows],
         )
-    await connection.execute(SAVE_SHOWN, uuids, [believed(shown[miner.id]) for miner in miners])
+    beliefs = [believed(shown[miner.id]) for miner in miners]
+    await connection.execute(SAVE_SHOWN, uuids, beliefs, [leasable_text(shown[miner.id]) for miner in miners])
 
 
 async def _claim(

@@ -38,7 +38,7 @@ SAVE_MINERS = MINERS.update(
     },
 )
 
-READ_CAPABILITIES = "SELECT miner, capabilities, shown FROM gpu.profiles WHERE miner = ANY($1::uuid[])"
+READ_CAPABILITIES = "SELECT miner, capabilities, shown, devices FROM gpu.profiles WHERE miner = ANY($1::uuid[])"
 
 # By hand, like the next: of the wide row of a booking they read and write only how its time is counted.
 LOCK_TIMES = """
@@ -146,7 +146,8 @@ async def _publish_changes(
         await connection.execute(ADD_CHANGES, _uuids(steps), statuses, reasons, at)
     kept = [offers[ids.decode("mnr", miner.id)] for miner in miners]
     events = [
-        miner_changed(miner, row["capabilities"], row["shown"], at) for miner, row in zip(miners, kept, strict=True)
+        miner_changed(miner, row["capabilities"], row["shown"], row["devices"], at)
+        for miner, row in zip(miners, kept, strict=True)
     ]
     await publish_many(connection, "gpu", events, requests=[requests[miner.id] for miner in miners])
 

@@ -1,5 +1,6 @@
 """Devices: a catalogue of consumer GPUs, and what miners reported of theirs."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +20,7 @@ from aitbc.modules.gpu.legacy.shapes import CatalogueQuery, DeviceQuery, Label, 
 from aitbc.modules.gpu.models.catalogue import CATALOGUE, ConsumerGpu, is_consumer
 from aitbc.modules.gpu.models.gpus import gpus_of
 from aitbc.modules.gpu.models.model_fit import fit
+from aitbc.modules.gpu.models.readings import Reading, Step
 from aitbc.modules.gpu.service import GpuService
 from aitbc.modules.gpu.service.legacy_miners import LegacyMiner
 
@@ -57,7 +59,7 @@ class Profile(Struct, frozen=True, kw_only=True):
 
 
 class Readings(Struct, frozen=True, kw_only=True):
-    """The last readings of a GPU; null is what its miner did not read."""
+    """What a GPU read at a time; null is what its miner did not read."""
 
     id: str
     gpu_id: str
@@ -67,6 +69,9 @@ class Readings(Struct, frozen=True, kw_only=True):
     power_draw_w: float | None
     temperature_celsius: float | None
     region: str | None
+    thermal_throttling_active: bool | None
+    power_limit_active: bool | None
+    clock_throttling_active: bool | None
     network_latency_ms: float | None = None
     compute_latency_ms: float | None = None
     total_latency_ms: float | None = None
@@ -123,10 +128,17 @@ class DeviceController(Controller):
 
     @get("/metrics/{name:str}", opt=READ)
     async def metrics(self, gpu: Gpu, who: Who, query: QueryParams, name: FromPath[str]) -> list[Readings]:
-        """The last readings of a GPU: one entry, since only the last is kept, and none before the first."""
-        read_query(query, PageQuery)
+        """What a GPU read, the newest first: what its miner last said, then each minute of a day; none before the
+        first."""
+        limit = read_query(query, PageQuery).limit
         owner, device = await find_device(gpu, who, name)
-        return [_readings(owner, name, device)] if is_read(device) else []
+        if not is_read(device):
+            return []
+        newest = _readings(owner, name, device)
+        if device.uuid is None or limit == 1:
+            return [newest]
+        kept = await gpu.readings.of(who, owner.miner.id, step=Step.MINUTE, uuid=device.uuid, limit=limit)
+        return [newest, *(_kept(owner, name, one) for one in kept)][:limit]
 
     @post("/scan/{name:str}", status_code=200, opt=READ_BY_POST)
     async def scan(self, gpu: Gpu, who: Who, name: FromPath[str]) -> Scanned:
@@ -207,7 +219,34 @@ def _readings(owner: LegacyMiner, name: str, device: Device) -> Readings:
         power_draw_w=device.power_watts,
         temperature_celsius=device.temperature_celsius,
         region=owner.miner.region,
+        **_brakes(device.brake_reasons),
     )
+
+
+def _kept(owner: LegacyMiner, name: str, reading: Reading) -> Readings:
+    total, used = reading.memory_total_mib, reading.memory_used_mib
+    return Readings(
+        id=f"{name}-{reading.at:%Y%m%d%H%M}",
+        gpu_id=name,
+        timestamp=reading.at,
+        gpu_utilization_percent=reading.utilization,
+        memory_utilization_percent=None if not total or used is None else round(100 * used / total, 2),
+        power_draw_w=reading.power_watts,
+        temperature_celsius=reading.temperature_celsius,
+        region=owner.miner.region,
+        **_brakes(reading.brake_reasons),
+    )
+
+
+def _brakes(reasons: Sequence[str] | None) -> dict[str, bool | None]:
+    """What held the clocks back, in the older words."""
+    if reasons is None:
+        return dict.fromkeys(("thermal_throttling_active", "power_limit_active", "clock_throttling_active"))
+    return {
+        "thermal_throttling_active": any(reason.startswith("thermal") for reason in reasons),
+        "power_limit_active": "power_cap" in reasons or "power_brake" in reasons,
+        "clock_throttling_active": bool(reasons),
+    }
 
 
 def _profile(one: ConsumerGpu) -> Profile:

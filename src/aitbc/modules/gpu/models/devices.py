@@ -6,9 +6,10 @@ What is shown still bounds what is offered: nobody is matched or booked for a GP
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -18,6 +19,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from aitbc.kernel.database.standard_tables import ALL, NO_DELETE
 from aitbc.kernel.database.unit_of_work import WireId
+from aitbc.modules.ai.api import GpuClass
 from aitbc.modules.gpu.api import Inventory
 from aitbc.modules.gpu.models.tables import MOMENT, Base, MinerRow
 
@@ -29,6 +31,12 @@ LAPSES = timedelta(hours=24)
 _WORDS = re.compile(r"[a-z]{0,2}[0-9]+|[a-z]+")
 LESSER = frozenset({"laptop", "mobile", "max", "d", "mig"})
 """Words in a GPU's name that make it less than one without them: who lists it must say them."""
+LEASABLE_MAX = 16
+"""So many GPUs of one miner can be leased: what an event can carry, and the most that one job may ask for."""
+NAME_LENGTH_MAX = 64
+RESTS_LENGTH_MAX = 48
+_UUID = re.compile(r"[A-Za-z0-9-]{1,48}")
+"""The uuids of GPUs and of parts of them, as NVIDIA writes them: they go into the environment of programs."""
 MEMORY_MIB_PER_GB = 900
 """So much of each gigabyte that a listing states a GPU shows at least: names round up, drivers keep some back."""
 
@@ -68,6 +76,25 @@ class ShownGpu(Struct, frozen=True, kw_only=True):
     name: str | None
     memory_mib: int | None
     fault: str | None
+    index: int | None = None
+    sellable_mib: int | None = None
+    compute_capability: str | None = None
+    rests: str | None = None
+
+
+class LeasableDevice(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A GPU that can be leased to jobs: one that its driver names by a uuid, and whose memory is known."""
+
+    uuid: str
+    index: int | None = None
+    """Its number among its like in its miner."""
+    name: str | None = None
+    memory_mib: int
+    """What work can have of its memory."""
+    compute_capability: str | None = None
+    """`9.0`."""
+    rests: str | None = None
+    """Why it is not leased now; none for one that is."""
 
 
 class Shown(Struct, frozen=True, kw_only=True):
@@ -77,6 +104,8 @@ class Shown(Struct, frozen=True, kw_only=True):
     names: tuple[str, ...]
     vram_mib: int | None
     """None where that of one of them could not be read."""
+    leasable: tuple[GpuClass, ...] = ()
+    """Those that can be leased to jobs, as jobs are matched by them."""
 
 
 def shown_gpus(inventory: Inventory) -> tuple[ShownGpu, ...]:
@@ -87,6 +116,10 @@ def shown_gpus(inventory: Inventory) -> tuple[ShownGpu, ...]:
             name=device.name,
             memory_mib=device.memory_total_mib,
             fault=device.fault,
+            index=device.index,
+            sellable_mib=device.memory_sellable_mib,
+            compute_capability=device.compute_capability,
+            rests=device.rests,
         )
         for device in inventory.devices
         if device.type != "cpu"
@@ -104,7 +137,54 @@ def believed(gpus: Sequence[ShownGpu]) -> str:
     sizes = [gpu.memory_mib for gpu in working]
     largest = None if None in sizes else max((size for size in sizes if size is not None), default=0)
     names = tuple(sorted({gpu.name for gpu in working if gpu.name}))
-    return msgspec.json.encode(Shown(gpus=len(working), names=names, vram_mib=largest)).decode()
+    leasable = classes_of(leasable_devices(gpus))
+    return msgspec.json.encode(Shown(gpus=len(working), names=names, vram_mib=largest, leasable=leasable)).decode()
+
+
+def leasable_devices(gpus: Sequence[ShownGpu]) -> tuple[LeasableDevice, ...]:
+    """Those of these GPUs that can be leased to jobs, or could if they did not rest; each uuid once."""
+    found: dict[str, LeasableDevice] = {}
+    for gpu in gpus:
+        why = gpu.fault or gpu.rests
+        memory_mib = gpu.memory_mib if gpu.sellable_mib is None else gpu.sellable_mib
+        if gpu.uuid and _UUID.fullmatch(gpu.uuid) and memory_mib and len(found) < LEASABLE_MAX:
+            found.setdefault(
+                gpu.uuid,
+                LeasableDevice(
+                    uuid=gpu.uuid,
+                    index=gpu.index,
+                    name=gpu.name and _ascii(gpu.name, NAME_LENGTH_MAX),
+                    memory_mib=memory_mib,
+                    compute_capability=gpu.compute_capability and _ascii(gpu.compute_capability, 6),
+                    rests=why and _ascii(why, RESTS_LENGTH_MAX),
+                ),
+            )
+    return tuple(found.values())
+
+
+def _ascii(text: str, length: int) -> str:
+    """The beginning of a text in plain letters: what an event carries must have a bound in bytes."""
+    return text[:length].encode("ascii", "replace").decode()
+
+
+def classes_of(devices: Sequence[LeasableDevice]) -> tuple[GpuClass, ...]:
+    """Those that are alike together; those that rest are left out."""
+    counts = Counter((one.name, one.memory_mib, one.compute_capability) for one in devices if one.rests is None)
+    return tuple(
+        GpuClass(name=name, memory_mib=memory_mib, compute_capability=capability, count=count)
+        for (name, memory_mib, capability), count in sorted(counts.items(), key=str)
+    )
+
+
+def leasable_text(gpus: Sequence[ShownGpu]) -> str | None:
+    """The GPUs that can be leased, as a profile keeps them; none where there are none."""
+    found = leasable_devices(gpus)
+    return msgspec.json.encode(found).decode() if found else None
+
+
+def leasable_of(text: str | None) -> tuple[dict[str, Any], ...]:
+    """What `leasable_text` wrote, as an event has it."""
+    return () if text is None else msgspec.json.decode(text, type=tuple[dict[str, Any], ...])
 
 
 def words_of(name: str | None) -> tuple[str, ...]:

@@ -68,7 +68,11 @@ class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             programs=tuple(sorted(set(self.programs))),
         )
         offered = msgspec.to_builtins(told)
-        for passing in ("booking", "booker"):  # who has it booked is no part of what it offers
+        for passing in (
+            "booking",
+            "booker",
+            "gpus",
+        ):  # who has it booked is no part of what it offers, and its GPUs are what it shows
             del offered[passing]
         if offered["cuda"] is None:
             del offered["cuda"]
@@ -97,6 +101,7 @@ def within(offered: Capabilities, shown: Shown) -> Capabilities:
         device=offered.device if shown.gpus else "cpu",
         gpu_models=tuple(model for model in offered.gpu_models if _is_shown(model, shown)),
         vram_mib=largest if shown.gpus else 0,
+        gpus=shown.leasable,
     )
 
 

@@ -107,6 +107,8 @@ class ProfileRow(Base):
     inventory: Mapped[str] = mapped_column(Text)
     shown: Mapped[str | None] = mapped_column(Text)
     """What of the offer may be believed, by the GPUs that it shows; none while none were looked at."""
+    devices: Mapped[str | None] = mapped_column(Text)
+    """The GPUs that can be leased to jobs, as JSON text; none where it shows none, or none were looked at."""
     updated_at: Mapped[datetime] = mapped_column(MOMENT)
 
 

@@ -7,6 +7,7 @@ import msgspec
 from aitbc.kernel.crypto.signing import key_fingerprint
 from aitbc.modules.gpu.api import Inventory, Miner
 from aitbc.modules.gpu.events import MinerChanged
+from aitbc.modules.gpu.models.devices import leasable_of
 from aitbc.modules.gpu.models.offer import capabilities_of
 from aitbc.modules.gpu.models.reputation import UNKNOWN, Score
 from aitbc.modules.gpu.models.tables import MinerRow, ProfileRow, ReputationRow
@@ -50,7 +51,9 @@ def miner_view(row: MinerRow, profile: ProfileRow, reputation: ReputationRow | N
     )
 
 
-def miner_changed(miner: MinerRow | MinerValue, capabilities: str, shown: str | None, at: datetime) -> MinerChanged:
+def miner_changed(
+    miner: MinerRow | MinerValue, capabilities: str, shown: str | None, devices: str | None, at: datetime
+) -> MinerChanged:
     """What matching must know of a miner now."""
     offer = capabilities_of(capabilities, shown)
     return MinerChanged(
@@ -67,6 +70,7 @@ def miner_changed(miner: MinerRow | MinerValue, capabilities: str, shown: str | 
         vram_mib=offer.vram_mib,
         region=offer.region,
         cuda=offer.cuda,
+        devices=leasable_of(devices),
         slots=miner.slots,
         booking=miner.booking,
         booker=miner.booker,

@@ -1,12 +1,12 @@
 """The HTTP of the fleet: enrolment, and what owners see and steer."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from aitbc.kernel.identity.accounts import KeyBeingReplaced
 from aitbc.kernel.identity.principal import PUBLIC, Principal
@@ -14,6 +14,7 @@ from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
 from aitbc.kernel.primitives.text import Text
 from aitbc.modules.gpu.api import Miner, MinerNotFound
+from aitbc.modules.gpu.models.readings import Reading, Step
 from aitbc.modules.gpu.routes.protocol import MinerProtocolUnsupported, require_protocol
 from aitbc.modules.gpu.service.enrolment import (
     Enrol,
@@ -29,6 +30,7 @@ from aitbc.modules.gpu.service.enrolment import (
     WrongProof,
 )
 from aitbc.modules.gpu.service.miners import MinerEarnings, MinerRemoved, Miners
+from aitbc.modules.gpu.service.readings import Readings
 from aitbc.modules.gpu.service.reputation import Reputation, Reputations
 
 LIST = "gpu.miners"
@@ -42,6 +44,17 @@ class DrainMiner(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     message: Text = "drained by its owner"
     """The reason, for people. For example `new fans`."""
+
+
+DeviceUuid = Annotated[str, Meta(max_length=128)]
+ReadingsLimit = Annotated[int, Meta(ge=1, le=5000, description="How many are listed at most.")]
+
+
+class ReadingList(Struct, frozen=True, kw_only=True):
+    """What GPUs read, the newest first."""
+
+    data: tuple[Reading, ...]
+    """The readings."""
 
 
 class EnrolmentController(Controller):
@@ -166,6 +179,24 @@ class MinerController(Controller):
         Only two things count: attempts that succeeded, and attempts that ended by the miner's own fault.
         """
         return await reputations.explain(who, miner)
+
+    @get("/{miner:str}/readings", operation_id="list_readings", summary="List what a miner's GPUs read", opt=READ)
+    async def readings(
+        self,
+        readings: NamedDependency[Readings],
+        who: NamedDependency[Principal],
+        miner: FromPath[str],
+        step: FromQuery[Literal["minute", "hour"]] = "minute",
+        gpu: FromQuery[DeviceUuid | None] = None,
+        since: FromQuery[datetime | None] = None,
+        limit: FromQuery[ReadingsLimit] = 100,
+    ) -> ReadingList:
+        """List the newest readings of a miner's GPUs: by minute for a day, by hour for 90 days.
+
+        Null is what a GPU's driver does not give.
+        """
+        found = await readings.of(who, miner, step=Step(step), uuid=gpu, since=since, limit=limit)
+        return ReadingList(data=tuple(found))
 
     @get("/{miner:str}/earnings", operation_id="get_earnings", summary="Read what a miner earned", opt=READ)
     async def earnings(

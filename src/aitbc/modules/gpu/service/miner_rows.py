@@ -54,9 +54,9 @@ async def publish_change(uow: UnitOfWork, row: MinerRow, before: str, at: dateti
             count_time(booking, working=before == Status.ONLINE, seen_at=row.seen_at, at=at)
     if row.status == Status.ENROLLED:
         return
-    kept = select(ProfileRow.capabilities, ProfileRow.shown).where(ProfileRow.miner == row.id)
-    capabilities, shown = (await uow.session.execute(kept)).one()
-    uow.publish(miner_changed(row, capabilities, shown, at))
+    kept = select(ProfileRow.capabilities, ProfileRow.shown, ProfileRow.devices).where(ProfileRow.miner == row.id)
+    capabilities, shown, devices = (await uow.session.execute(kept)).one()
+    uow.publish(miner_changed(row, capabilities, shown, devices, at))
 
 
 async def renew_profile(

@@ -9,6 +9,7 @@ from msgspec import Struct
 from sqlalchemy import func, select
 
 from aitbc.kernel.database.retry import retrying
+from aitbc.kernel.database.totals import total
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.identity.accounts import Identity
 from aitbc.kernel.identity.principal import Principal
@@ -126,9 +127,9 @@ class Miners:
 
     async def use_of(self, accounts: Sequence[str]) -> dict[str, SlotUse]:
         """The slots of these accounts' miners that are online, and how many are busy."""
-        busy = func.sum(func.least(MinerRow.slots_busy, MinerRow.slots))
+        busy = total(func.least(MinerRow.slots_busy, MinerRow.slots))
         theirs = (MinerRow.account.in_(accounts), MinerRow.status == Status.ONLINE.value)
-        counting = select(MinerRow.account, func.sum(MinerRow.slots), busy).where(*theirs).group_by(MinerRow.account)
+        counting = select(MinerRow.account, total(MinerRow.slots), busy).where(*theirs).group_by(MinerRow.account)
         async with self._db.reading() as session:
             found = (await session.execute(counting)).all()
         return {account: SlotUse(slots=slots, busy=taken) for account, slots, taken in found}

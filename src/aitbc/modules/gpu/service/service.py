@@ -4,7 +4,7 @@
     Heartbeats ─► batched, leases renewed                       BookingReconciler ──┘
     MinerWork ──► Heartbeats, ai: polls, results, failures
     Liveness ───► marks silent miners offline   OrderBook: offers and bids, apart from all others
-    Miners ◄──── Reputations, MinerHistory
+    Miners ◄──── Reputations, MinerHistory, Readings
     LegacyKeys ◄─ LegacyMiners ──► Enrolment, Miners, Heartbeats
         └◄────── LegacyWork ─────► LegacyLeases, MinerWork, Heartbeats
 
@@ -38,6 +38,7 @@ from aitbc.modules.gpu.service.metrics import measure
 from aitbc.modules.gpu.service.miner_history import MinerHistory
 from aitbc.modules.gpu.service.miners import Miners
 from aitbc.modules.gpu.service.order_book.book import OrderBook
+from aitbc.modules.gpu.service.readings import Readings
 from aitbc.modules.gpu.service.reputation import Reputations
 from aitbc.modules.gpu.service.settings import GpuSettings
 from aitbc.modules.gpu.service.work import MinerWork
@@ -58,6 +59,7 @@ class GpuService:
         self.work = MinerWork(db, ai, self.heartbeats)
         self.liveness = Liveness(db, platform.loop_lag, settings)
         self.reputations = Reputations(db, self.miners)
+        self.readings = Readings(db, self.miners)
         self.miner_history = MinerHistory(db, ai, self.miners)
         self.listings = Listings(db)
         self.booking_payments = BookingPayments(db, trading, settings)
@@ -97,6 +99,10 @@ class GpuService:
     async def expire_orders(self) -> None:
         """Close the orders that nobody took for too long."""
         await self.order_book.expire()
+
+    async def keep_readings(self) -> None:
+        """Keep what GPUs read now, sum it up by the hour, and drop what is old."""
+        await self.readings.keep()
 
     async def keep_legacy_leases(self) -> None:
         """Renew the leases of legacy miners, and close those that ended."""

@@ -33,6 +33,7 @@ from aitbc.modules.trading.models.records import (
     EntryRecord,
     ReceiptClaims,
     TransactionRecord,
+    devices_of,
     digest,
     encode_transaction,
     sign_receipt,
@@ -407,6 +408,7 @@ class Book:
         assert self.key is not None, "a book that settles has the key of the node"
         claims = ReceiptClaims(
             attempt=command.attempt,
+            devices=devices_of(command),
             earned=render(settlement.earned_units),
             fee=render(settlement.fee_units),
             fee_basis_points=hold.fee_basis_points,

@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from aitbc.kernel.crypto import chain_format
 from aitbc.kernel.crypto.signing import Key
+from aitbc.modules.trading.api import SettleHold
 
 Stamp = Annotated[
     str,
@@ -47,11 +48,27 @@ class TransactionRecord(Struct, frozen=True, kw_only=True):
     version: str = chain_format.TRANSACTION
 
 
+class ReceiptDevice(Struct, frozen=True, kw_only=True):
+    """A GPU that a job had, as its receipt names it; the fields stand in the order of their names."""
+
+    index: int | None
+    """Its number among the GPUs of its miner. For example `0`."""
+    is_whole: bool
+    """Whether no other job had it at the same time."""
+    memory_mib: int
+    """How much of its memory the job might hold, in MiB. For example `24576`."""
+    uuid_digest: str
+    """SHA-256 of its uuid. For example
+    `sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`."""
+
+
 class ReceiptClaims(Struct, frozen=True, kw_only=True):
     """All of a receipt that the node signs."""
 
     attempt: str
     """The attempt. For example `att_01k0000000000000000000000a`."""
+    devices: tuple[ReceiptDevice, ...] | UnsetType = UNSET
+    """The GPUs that were reserved for the job; absent where it asked for none."""
     earned: str
     """What the miner's account got, in AITBC. For example `0.0121875`."""
     fee: str
@@ -111,6 +128,13 @@ class ReceiptClaims(Struct, frozen=True, kw_only=True):
 def stamp(at: datetime) -> str:
     """RFC 3339 in UTC with microseconds: `2026-01-31T12:00:00.000000Z`."""
     return f"{at.isoformat(timespec='microseconds')[:-6]}Z"
+
+
+def devices_of(command: SettleHold) -> tuple[ReceiptDevice, ...] | UnsetType:
+    """The GPUs of a settlement, as its receipt names them."""
+    if isinstance(command.devices, UnsetType):
+        return UNSET
+    return msgspec.convert(command.devices, tuple[ReceiptDevice, ...])
 
 
 def encode_transaction(record: TransactionRecord) -> bytes:

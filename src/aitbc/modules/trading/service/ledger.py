@@ -183,4 +183,5 @@ def _settlement(event: JobSucceeded) -> SettleHold:
         miner_signature=event.miner_signature,
         offer=event.offer,
         ask_units=event.ask_units,
+        devices=event.devices,
     )

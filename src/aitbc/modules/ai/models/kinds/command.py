@@ -46,6 +46,7 @@ class Command(Kind):
     unit_price_units = 10_000
     input = CommandInput
     output = CommandOutput
+    takes_devices = True
     miner_may_blame = True  # its program's exit code is the work; to run it twice may do harm
 
     def measure(self, given: CommandInput, files: Mapping[str, FileFacts], *, run_seconds: int) -> Measure:

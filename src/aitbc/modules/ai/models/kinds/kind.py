@@ -82,6 +82,8 @@ class Kind:
     """Whether one miner is believed when it blames the request; else a second one, of another account, must agree."""
     fastest: ClassVar[float | None] = None
     """How many units a second are believed at most of one job, whatever was measured; none for what is paid by time."""
+    takes_devices: ClassVar[bool] = False
+    """Whether its work runs on GPUs of its own, which a lease binds; else on whatever its miner serves it with."""
     streams: ClassVar[bool] = False
     """Whether the output may be streamed in parts, as text; such work can be finished early."""
 

@@ -8,6 +8,10 @@ from msgspec import Meta, Struct
 
 from aitbc.kernel.primitives.errors import Conflict, Invalid, NotFound, TooLarge, TooMany
 from aitbc.kernel.primitives.json_schema import one_of
+from aitbc.modules.ai.api.devices import Capabilities as Capabilities
+from aitbc.modules.ai.api.devices import GpuClass as GpuClass
+from aitbc.modules.ai.api.devices import LeasedDevice as LeasedDevice
+from aitbc.modules.ai.api.devices import UsedDevice as UsedDevice
 
 JobState = Annotated[str, one_of(("queued", "leased", "running", "succeeded", "failed", "canceled", "expired"))]
 AttemptState = Annotated[str, one_of(("leased", "running", "succeeded", "failed", "lost", "released", "canceled"))]
@@ -18,27 +22,6 @@ canceled_by_owner stop_unanswered canceled_by_operator queue_timeout hold_expire
 JobReason = Annotated[str, one_of(_REASONS.split())]
 Liveness = Annotated[str, one_of(("live", "stop", "canceled", "lost"))]
 Blamed = Annotated[str, one_of(("none", "requester", "miner", "platform", "unknown"))]
-
-
-class Capabilities(Struct, frozen=True, kw_only=True):
-    """What a miner can take, in the terms that jobs are matched by."""
-
-    kinds: tuple[str, ...]
-    models: dict[str, tuple[str, ...]] = {}
-    """The models that it serves, by kind; a kind that is absent takes only jobs that name no model."""
-    device: str = "cpu"
-    """`cpu` or `gpu`."""
-    gpu_models: tuple[str, ...] = ()
-    vram_mib: int = 0
-    """The largest memory of a single GPU."""
-    region: str | None = None
-    programs: tuple[str, ...] = ()
-    """For kind `command`: the names of the programs its operator allows."""
-    cuda: str | None = None
-    """The version of CUDA; none where nothing is known of it."""
-    booking: str | None = None
-    """The booking that the miner is in: it takes the jobs of that booking only, and only from who booked it."""
-    booker: str | None = None
 
 
 class Claim(Struct, frozen=True, kw_only=True):
@@ -95,6 +78,9 @@ class Lease(Struct, frozen=True, kw_only=True):
     """How long the attempt may work, in seconds. For example `300.0`."""
     expires_at: datetime
     """Renew before this, or the job goes to another."""
+    devices: tuple[LeasedDevice, ...] | None = None
+    """The GPUs that the work has, and no others: none of them where it is empty. Null leaves the choice to the miner.
+    """
     request_id: str | None
     """The request that submitted the job, for logs. For example `req_01k0000000000000000000000a`."""
 
@@ -302,6 +288,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
     of the job holds. For example `0.00002`."""
     offer: str | None = None
     """The offer that asks it. For example `offer_01k0000000000000000000000a`."""
+    devices: tuple[UsedDevice, ...] = ()
+    """The GPUs that were reserved for it; none of a job that asked for none."""
     stop_asked_at: datetime | None
     """When the job's owner asked to finish early."""
     started_at: datetime

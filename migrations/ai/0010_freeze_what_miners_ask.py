@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "ai_0009"
-down_revision = "ai_0008"
+revision = "ai_0010"
+down_revision = "ai_0009"
 branch_labels = None
 depends_on = None
 
