@@ -151,6 +151,8 @@ class MinerAtWork(Thread):
         statement = canonical(enrolment_statement(token=self.token, public_key=key.public))
         body: dict[str, Any] = {"token": self.token, "public_key": key.public, "proof": key.sign(statement)}
         body |= {"name": "by hand", "slots": 1, "capabilities": {"kinds": ["embed"]}}
+        if self.gpus:
+            body["capabilities"] |= {"device": "gpu", "gpu_models": list(self.gpus), "vram_mib": 81_559}
         body["inventory"] = {"devices": [{"type": "cuda", "name": name} for name in self.gpus]}
         async with httpx.AsyncClient(base_url=self.url, verify=UNUSED_TLS) as nobody:
             told = (await nobody.post("/api/v1/gpu/enrolments", json=body)).json()

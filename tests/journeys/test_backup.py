@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from aitbc.app import MODULES
 from tests.chaos.server_process import ServerProcess
 from tests.cli.forked_program import as_forked
 from tests.cli.miner.test_daemon import Market
@@ -36,7 +37,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProce
         market.until(lambda: ask(server, "/api/v1/trading/receipts")["data"])
         ended = run(server.state, "backup", str(folder / "a.backup"), "--json")
         assert ended.code == 0, ended.err
-        assert json.loads(ended.out)["schema"].keys() == {"kernel", "gpu", "ai", "trading"}
+        assert json.loads(ended.out)["schema"].keys() == {"kernel", *(module.name for module in MODULES)}
         yield server, folder / "a.backup", job
     finally:
         miner.terminate()

@@ -28,7 +28,7 @@ from tests.cli.tiny_server import Reply, answering
 from tests.scale import scaled
 from tests.server.runtime.test_serve import ask, free_port
 
-MODULES = ("gpu", "ai", "trading")
+MODULES = ("gpu", "ai", "trading", "marketplace")
 
 
 class Installation:
@@ -89,17 +89,31 @@ def test_a_paid_job_is_done_wherever_the_modules_live(made: Installation, tmp_pa
     market = Market(made.server, tmp_path)
     miner = market.start(token=market.token())
     try:
+        asked = on_sale(market)
         job = market.submit("echo hello")
         done = market.until_state(job, "succeeded")
         assert done["output"]["stdout"] == "hello\n"
         until(lambda: made.status(f"/api/v1/trading/receipts/{done['receipt']}") == 200)  # paid right after the result
         receipt = ask(made.server, f"/api/v1/trading/receipts/{done['receipt']}")["receipt"]
         assert receipt["price"] == done["price"]
+        assert (receipt["offer"], receipt["unit_price"]) == (asked["id"], "0.0002")
         assert ask(made.server, "/api/v1/trading/ledger/verify", {})["ok"] is True
         until(lambda: not ask(made.server, "/api/v1/operations/events?status=pending")["data"])
     finally:
         miner.terminate()
         assert miner.wait(60) == 0
+
+
+def on_sale(market: Market) -> Any:
+    """The offer of the market's miner, once it is found and quotes know of it."""
+    (miner,) = market.until(lambda: market.ask("/api/v1/gpu/miners?status=online")["data"])
+    offer = {"miner": miner["id"], "sells": "work", "kind": "command", "price": "0.0002"}
+    made = market.ask("/api/v1/marketplace/offers", offer, once=miner["id"])
+    found = f"/api/v1/marketplace/search?filter=miner+%3D+{miner['id']}"
+    market.until(lambda: [one["id"] for one in market.ask(found)["data"]] == [made["id"]])
+    wish = {"kind": "command", "input": {"program": "sh", "arguments": ["true"]}, "max_price": "1"}
+    market.until(lambda: market.ask("/api/v1/ai/quotes", wish)["offers"])
+    return made
 
 
 def until(holds: Any, seconds: float = 60.0) -> None:

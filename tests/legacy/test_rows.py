@@ -1,4 +1,4 @@
-"""Every request that the existing command line makes of gpu, ai and trading, or of the older coordinator for them.
+"""Every request that the existing command line makes of gpu, ai, trading and marketplace, or of the older coordinator for them.
 
 The rows of gpu are replayed in the tests of gpu; those of ai and trading here. `docs/legacy.md` is written from all of them:
 `python -m tests.legacy.test_rows` writes it anew.
@@ -122,6 +122,65 @@ ROWS: Mapping[str, Row] = {
         {"job_id": "{job}", "payment_id": "{waiting}", "reason": "changed my mind"},
     ),
 }
+SOLD = {"wallet": "w", "item": "a card", "item_type": "gpu", "price": 0.5, "description": "As new."}
+OFFER = reads("id", "model", "price_per_hour", "status")
+ROWS = ROWS | {
+    "U21": Row("market create", "marketplace", "POST", "/v1/marketplace/offers", SOLD, (200, 201)),
+    "U22": Row(
+        "market list", "marketplace", "GET", "/v1/marketplace/offers?chain_id=ait-devnet", items="", reads=OFFER
+    ),
+    "U23": Row("market get", "marketplace", "GET", "/v1/marketplace/offers/{item}", reads=OFFER),
+    "U24": Row(
+        *("market buy", "marketplace", "POST", "/v1/marketplace/offers/{item}/book"),
+        {"duration_hours": 1.0, "wallet": "w", "price": 0.5},
+        (200, 201),
+    ),
+    "U25": Row(
+        *("market orders", "marketplace", "GET", "/v1/marketplace/orders?wallet=w"),
+        items="orders",
+        reads=reads("id", "order_type", "item", "price", "status"),
+    ),
+    "U26": Row("market delete", "marketplace", "DELETE", "/v1/marketplace/offers/{item}"),
+    "M08": Row("miner_cli marketplace list", "coordinator", "GET", "/v1/marketplace/miner-offers?region=eu"),
+    "M09": Row(
+        *("miner_cli marketplace create", "coordinator", "POST", "/v1/marketplace/offers"),
+        {"miner_id": "m", "price": 0.5, "capacity": 1, "region": "eu"},
+        (200, 201),
+    ),
+    "O713": Row(
+        *("marketplace bid submit", "coordinator", "POST", "/v1/marketplace/bids"),
+        {"provider": "p", "capacity": 1, "price": 0.25, "notes": "soon"},
+        (202,),
+        reads("id"),
+    ),
+    "O714": Row(
+        *("marketplace bid list", "coordinator", "GET", "/v1/marketplace/bids?limit=10&provider=p"),
+        items="",
+        reads=reads("id"),
+    ),
+    "O715": Row(
+        "marketplace bid details", "coordinator", "GET", "/v1/marketplace/bids/{bid}", reads=reads("id", "price")
+    ),
+    "O716": Row(
+        *("marketplace offers create", "coordinator", "POST", "/v1/marketplace/offers"),
+        {
+            "gpu_id": "g",
+            "price_per_hour": 0.5,
+            "min_hours": 1,
+            "max_hours": 9,
+            "supported_models": ["m"],
+            "status": "active",
+        },
+        (201,),
+        reads("id"),
+    ),
+    "O717": Row(
+        *("marketplace offers list", "coordinator", "GET", "/v1/marketplace/offers?limit=10&status=open&price_max=1"),
+        items="",
+        reads=OFFER,
+    ),
+}
+"""Each request by the number of its case; those of the marketplace last."""
 REFUSED: Mapping[str, tuple[str, str, str, Any]] = {
     "O901": ("multimodal agent", "POST", "/multimodal/agents", {"name": "a", "modalities": ["text"]}),
     "O902": ("multimodal process", "POST", "/multimodal/agents/a/process", {"text": "Hello"}),
@@ -145,11 +204,9 @@ REFUSED: Mapping[str, tuple[str, str, str, Any]] = {
 }
 """Requests of ai's paths on the older coordinator that no kind of work answers: refused, with that reason."""
 MONITORING = "what it asks belongs to the monitoring module, which is to come"
-MARKETPLACE = "what it asks belongs to the marketplace module, which is to come"
 NOT_HERE = {
     "K30, and the status of K31": MONITORING,
     "O101 O110 O111 O112 O113 O114 O115": MONITORING,
-    "M08 M09 O713 O714 O715 O716 O717": MARKETPLACE,
     "E14 O701": "these commands end before they send anything",
 }
 
@@ -161,7 +218,13 @@ def names(installation: Installation) -> dict[str, str]:
     with installation.client("coordinator") as client:
         payment = client.get(f"/v1/jobs/{done['id']}/payment").json()["payment_id"]
         transaction = client.get("/v1/explorer/transactions?limit=1").json()["items"][0]["hash"]
-    return {"paid": done["id"], "payment": payment, "tx": transaction, "account": installation.account}
+        bid = client.post("/v1/marketplace/bids", json={"provider": "p", "capacity": 1, "price": 1}).json()["id"]
+        sold = client.post("/v1/marketplace/offers", json=SOLD)
+        assert sold.status_code == 201, sold.text
+    return {"paid": done["id"], "payment": payment, "tx": transaction, "account": installation.account} | {
+        "bid": bid,
+        "item": sold.json()["id"],
+    }
 
 
 def waiting(installation: Installation) -> dict[str, str]:
@@ -245,10 +308,10 @@ def document() -> str:
     lines = [
         "# What the existing command line finds here",
         "",
-        "Each row is a request that a command of the existing AITBC command line makes of gpu, ai, trading or, for what is",
-        "theirs, of the older coordinator, by the number of its case. `tests/legacy` replays each over a real socket and checks",
-        "the status and the fields that the command reads; this page is written from the same lists. How to give modules their",
-        "older ports, and let programs on this machine in without a key, says [Operating](operate.md).",
+        "Each row is a request that a command of the existing AITBC command line makes of gpu, ai, trading, marketplace or, for",
+        "what is theirs, of the older coordinator, by the number of its case. `tests/legacy` replays each over a real socket,",
+        "and checks the status and the fields that the command reads; this page is written from the same lists. How to give",
+        "modules their older ports, and let programs on this machine in without a key, says [Operating](operate.md).",
         "",
         "What clients compare is said in their words: `state` on the coordinator is in upper case and `status` in lower case, a",
         "chat is an `inference`, `client_id` is the account (never a key), and `assigned_miner_id` who took the job last. There is",

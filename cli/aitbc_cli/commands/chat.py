@@ -1,5 +1,6 @@
 """Chat with a model in the terminal: a question and its answer, or a conversation."""
 
+from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
@@ -65,7 +66,7 @@ def _turn(call: Call, messages: list[dict[str, Any]], settings: dict[str, Any], 
     body: dict[str, Any] = {"kind": "chat", "input": {"messages": messages, **settings}, "max_price": PLACEHOLDER}
     if not call.options.curl:
         quote = call.api.post(QUOTES, body, natural=True)
-        body["max_price"] = quote["price_max"]
+        body["max_price"] = limit_of(quote)
         if call.dry_run:
             call.out.one(quote, columns("kind", "unit", "unit_price", "units", "units_max", "price_max"))
             say("a quote: nothing was changed")
@@ -77,3 +78,9 @@ def _turn(call: Call, messages: list[dict[str, Any]], settings: dict[str, Any], 
         messages.append({"role": "assistant", "content": ended["output"]["message"]["content"]})
         say(f"{ended['units']} {ended['unit']}s for {ended['price']} AITBC; receipt {ended['receipt']}")
     return code
+
+
+def limit_of(quote: dict[str, Any]) -> str:
+    """A limit that covers the platform's price and the cheapest offer."""
+    mosts = [quote["price_max"], *(offer["price_max"] for offer in quote["offers"][:1])]
+    return str(max(mosts, key=Decimal))

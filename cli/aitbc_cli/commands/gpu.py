@@ -85,7 +85,7 @@ def offer(
     region: Annotated[str | None, typer.Option("--region", help="Where it stands.")] = None,
     description: Annotated[str | None, typer.Option("--description", help="What else there is to say.")] = None,
 ) -> None:
-    """Offer the time of a GPU of yours. Whoever books it has the miner that you name for themselves."""
+    """List a GPU of yours for booking: whoever books it has its miner. `aitbc offer create` puts it on the market."""
     optional = {"miner": miner, "memory_gb": memory_gb, "region": region, "description": description}
     body: dict[str, Any] = {"model": model, "price_per_hour": price}
     body |= {name: value for name, value in optional.items() if value is not None}

@@ -292,6 +292,10 @@ def _quote(call: Call, body: dict[str, Any], *, priced: bool) -> None:
         call.out.text("\nminers that each condition left:")
         numbers = (Column("BEFORE", "before", "number"), Column("AFTER", "after", "number"))
         call.out.rows(quote["filters"], (*columns("filter", "wanted"), *numbers))
+    if call.out.is_for_people and quote["offers"] and not call.options.fields:
+        call.out.text("\nthe cheapest offers:")
+        prices = (Column("UNIT PRICE", "unit_price", "number"), Column("AT MOST", "price_max", "number"))
+        call.out.rows(quote["offers"], (*columns("offer", "miner"), *prices), name="offer")
     say("a quote: nothing was changed")
 
 

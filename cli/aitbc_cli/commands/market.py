@@ -1,4 +1,4 @@
-"""The market: what can be had now."""
+"""The market: what can be had now, and what was settled."""
 
 from typing import Annotated
 
@@ -12,6 +12,10 @@ SHOWN = (
     *columns("id", "sells", "kind", "model"),
     Column("PRICE", "price", "number"),
     *columns("available", "verified", "interruptible", "miner"),
+)
+STATISTICS = (
+    *columns("kind", "model", "unit", "days", "jobs", "settled", "unfilled"),
+    *columns("unit_price_p10", "unit_price_p50", "unit_price_p90", "fill_seconds_p50", "fill_seconds_p90"),
 )
 app = noun("market", "The market: search what can be had now.")
 
@@ -37,3 +41,17 @@ def search(
     by name, memory and count: H100:80GB:2..
     """
     call.list(PATH, SHOWN, filter=expression, sort=sort)
+
+
+@command(app, "stats", examples=["aitbc market stats chat", "aitbc market stats chat --model llama-3-8b --days 7"])
+def stats(
+    call: Call,
+    kind: Annotated[str, typer.Argument(help="The kind of work.")],
+    model: Annotated[str | None, typer.Option("--model", help="Only jobs that named this model.")] = None,
+    days: Annotated[int, typer.Option("--days", min=1, max=90, help="How many days back.")] = 30,
+) -> None:
+    """Show what work was settled at, how long it waited for a miner, and what none took; from settled jobs alone."""
+    found = call.api.get("/api/v1/ai/statistics", kind=kind, model=model, days=days)
+    if call.out.is_for_people:
+        found = {name: "no data" if value is None and name != "model" else value for name, value in found.items()}
+    call.out.one(found, STATISTICS)

@@ -26,6 +26,7 @@ OPEN_KINDS = {
     "Job",
     "JobDetail",
     "KindInfo",
+    "KindStatistics",
     "Lease",
     "MakeMarketOffer",
     "MarketOffer",

@@ -36,6 +36,10 @@ class JobSucceeded(Event, frozen=True, kw_only=True):
     finished_at: datetime
     miner_key: str
     miner_signature: str
+    offer: str | UnsetType = UNSET
+    """The offer of its miner's owner at which it was done; unset where the platform's price held."""
+    ask_units: int | UnsetType = UNSET
+    """What that offer asked for one unit when the job was claimed."""
     devices: tuple[dict[str, Any], ...] | UnsetType = UNSET
     """The GPUs that were reserved for it, as its receipt names them; unset where none were."""
 

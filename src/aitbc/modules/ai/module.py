@@ -18,7 +18,7 @@ from aitbc.modules.ai.protocols.openai_models import OpenAiModels
 from aitbc.modules.ai.protocols.openai_responses import OpenAiResponses
 from aitbc.modules.ai.routes.artifacts import ArtifactController
 from aitbc.modules.ai.routes.jobs import JobController
-from aitbc.modules.ai.routes.market import KindController, ModelController, QuoteController
+from aitbc.modules.ai.routes.market import KindController, ModelController, QuoteController, StatisticsController
 from aitbc.modules.ai.routes.payments import PaymentController
 from aitbc.modules.ai.routes.runs import RunController
 from aitbc.modules.ai.service import AiService, AiSettings
@@ -31,10 +31,12 @@ from aitbc.modules.ai.service.payment_audit import PaymentAudit
 from aitbc.modules.ai.service.quotes import Quotes
 from aitbc.modules.ai.service.runs import Runs
 from aitbc.modules.ai.service.served_models import ServedModels
+from aitbc.modules.ai.service.statistics import Statistics
 from aitbc.modules.ai.service.stops import Stops
 from aitbc.modules.ai.service.submissions import Submissions
 from aitbc.modules.ai.service.text_runs import TextRuns
 from aitbc.modules.gpu.events import BookingEnded, BookingStarted, MinerChanged
+from aitbc.modules.marketplace.events import OfferChanged
 from aitbc.modules.trading.api import TradingApi
 
 module = Module(
@@ -48,6 +50,7 @@ module = Module(
         KindController,
         ModelController,
         QuoteController,
+        StatisticsController,
         ArtifactController,
         PaymentController,
     ),
@@ -56,10 +59,12 @@ module = Module(
         MinerChanged: AiService.on_miners_changed,
         BookingStarted: AiService.on_bookings_started,
         BookingEnded: AiService.on_bookings_ended,
+        OfferChanged: AiService.on_offers_changed,
     },
     parts={
         "submissions": Submissions,
         "quotes": Quotes,
+        "statistics": Statistics,
         "served_models": ServedModels,
         "jobs": Jobs,
         "job_events": JobEvents,

@@ -4,13 +4,18 @@ from aitbc.kernel.module import Module, PeriodicTask
 from aitbc.modules.gpu.api import GpuApi
 from aitbc.modules.gpu.events import MinerChanged
 from aitbc.modules.marketplace.api import MarketplaceApi
-from aitbc.modules.marketplace.models.tables import Base
+from aitbc.modules.marketplace.legacy.coordinator import CoordinatorMarketplace
+from aitbc.modules.marketplace.legacy.health import LegacyHealth
+from aitbc.modules.marketplace.legacy.offers import MarketplaceController
+from aitbc.modules.marketplace.legacy.transactions import MarketTransactions
+from aitbc.modules.marketplace.models.items import Base
 from aitbc.modules.marketplace.routes.offers import MarketOfferController, MarketRuleController
 from aitbc.modules.marketplace.routes.search import MarketSearchController
 from aitbc.modules.marketplace.service import MarketplaceService
 from aitbc.modules.marketplace.service.offers import Offers
 from aitbc.modules.marketplace.service.rules import Rules
 from aitbc.modules.marketplace.service.search import OfferSearch
+from aitbc.modules.trading.api import TradingApi
 
 module = Module(
     name="marketplace",
@@ -18,12 +23,15 @@ module = Module(
     service=MarketplaceService,
     metadata=Base.metadata,
     routes=(MarketOfferController, MarketRuleController, MarketSearchController),
-    needs={"gpu": GpuApi},
+    needs={"gpu": GpuApi, "trading": TradingApi},
     parts={"market_offers": Offers, "market_rules": Rules, "market_search": OfferSearch},
     handles={MinerChanged: MarketplaceService.on_miners_changed},
     scopes={"live": ("market:read", "market:write")},
+    legacy=(LegacyHealth, MarketplaceController, MarketTransactions),
+    legacy_coordinator=(CoordinatorMarketplace,),
     periodic_tasks=(
         PeriodicTask(run=MarketplaceService.expire_offers, every_seconds=30.0),
         PeriodicTask(run=MarketplaceService.reprice, every_seconds=30.0),
+        PeriodicTask(run=MarketplaceService.reconcile_purchases, every_seconds=30.0),
     ),
 )

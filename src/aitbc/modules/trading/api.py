@@ -53,6 +53,10 @@ class SettleHold(Struct, frozen=True, kw_only=True):
     miner_key: str
     miner_signature: str
     """The miner's signature over the canonical work statement, see `aitbc.kernel.crypto.signing.work_statement`."""
+    offer: str | UnsetType = UNSET
+    """The offer at which the work was done; unset where the platform's price held."""
+    ask_units: int | UnsetType = UNSET
+    """What that offer asked for one unit."""
     devices: tuple[dict[str, Any], ...] | UnsetType = UNSET
     """The GPUs that were reserved for the work, with the fields of a receipt's; unset where none were."""
 

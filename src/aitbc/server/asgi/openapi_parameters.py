@@ -30,6 +30,7 @@ QUERY = {
     "action": ("Only entries of this action.", "job.cancel"),
     "attempt": ("For miners: the attempt whose output this is.", f"att_{ID}"),
     "available": ("Only those that can be booked now, or only the others.", None),
+    "days": ("How many days back the window begins.", None),
     "endpoint": ("Only deliveries to this endpoint.", f"hook_{ID}"),
     "filter": ("What is wanted, as `field op value` with and, or, not.", "vram >= 80GB and price < 1"),
     "job": ("Only of this job.", f"job_{ID}"),

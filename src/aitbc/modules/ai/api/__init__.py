@@ -283,6 +283,11 @@ class Attempt(Struct, frozen=True, kw_only=True):
     note: str | None
     """Where the miner's count and the platform's differ.
     For example `the miner counted 812 tokens, the platform 640`."""
+    unit_price: str | None = None
+    """What its miner asked for one unit when it took the job, in AITBC, and is paid for it; null where the unit price
+    of the job holds. For example `0.00002`."""
+    offer: str | None = None
+    """The offer that asks it. For example `offer_01k0000000000000000000000a`."""
     devices: tuple[UsedDevice, ...] = ()
     """The GPUs that were reserved for it; none of a job that asked for none."""
     stop_asked_at: datetime | None

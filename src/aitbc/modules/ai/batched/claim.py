@@ -20,6 +20,7 @@ from aitbc.modules.ai.batched.counts import count_ended
 from aitbc.modules.ai.batched.device_room import lock_rooms
 from aitbc.modules.ai.batched.rows import ATTEMPTS, JOBS, UNRULED, save_jobs
 from aitbc.modules.ai.events import JobClosed
+from aitbc.modules.ai.models.asks import NO_ASKS, Ask, ask_for, asks_of
 from aitbc.modules.ai.models.devices import Reserved, Room, leased_devices, reserved_of, reserved_text
 from aitbc.modules.ai.models.kinds.registry import KINDS
 from aitbc.modules.ai.models.life import AVOIDED_FOR, Fault, Reason, State, lease_ends, move, must_leave, take
@@ -32,16 +33,18 @@ ANSWER_BYTES_MAX = 8 * 1024 * 1024
 """The inputs that one claim may carry away together."""
 
 # The lanes that have waiting jobs, by jumping from one to the next in the queue's index: as many probes as lanes. In the
-# same result stands how many leases each of these miners has: a lane has no count.
+# same result stands how many leases each of these miners has, and what it asks: a lane has neither.
 WAITING_LANES = """
 WITH RECURSIVE lanes AS (
     (SELECT lane FROM ai.jobs WHERE state = 'queued' ORDER BY lane LIMIT 1)
     UNION ALL
     SELECT (SELECT j.lane FROM ai.jobs j WHERE j.state = 'queued' AND j.lane > l.lane ORDER BY j.lane LIMIT 1)
     FROM lanes l WHERE l.lane IS NOT NULL)
-SELECT lane AS id, NULL AS leases FROM lanes WHERE lane IS NOT NULL
+SELECT lane AS id, NULL AS leases, NULL AS asks FROM lanes WHERE lane IS NOT NULL
 UNION ALL
-SELECT miner, count(*) FROM ai.attempts WHERE ended IS NULL AND miner = ANY($1::uuid[]) GROUP BY miner"""
+SELECT miner, count(*), NULL FROM ai.attempts WHERE ended IS NULL AND miner = ANY($1::uuid[]) GROUP BY miner
+UNION ALL
+SELECT miner, NULL, asks FROM ai.asks WHERE miner = ANY($1::uuid[])"""
 
 LANE_NEEDS = """
 SELECT l.lane, (SELECT needs FROM ai.jobs j WHERE j.lane = l.lane AND j.state = 'queued' LIMIT 1) AS needs
@@ -51,13 +54,16 @@ TAKEN = JOBS.columns(without=UNRULED - {"rank", "needs", "input", "input_digest"
 
 # The first jobs of each lane, locked where no other process has them, then the first of all lanes together. A job that
 # every one of these miners must leave to others for now is passed over here, so that it cannot block the lane; so is one
-# whose money would not be held to the end of the work, which the sweep ends.
+# whose money would not be held to the end of the work, which the sweep ends, and one whose limit does not cover what
+# these miners ask in its lane, or the price of its kind where they ask nothing of their own: in full, so that no miner
+# ever works below its price.
 TAKE = f"""
-SELECT j.* FROM unnest($1::uuid[]) AS l(lane)
+SELECT j.* FROM unnest($1::uuid[], $7::bigint[]) AS l(lane, ask)
 CROSS JOIN LATERAL (
     SELECT {TAKEN} FROM ai.jobs
     WHERE lane = l.lane AND state = 'queued' AND due_at <= $3 AND id <> ALL($4::uuid[])
       AND hold_expires_at > $3 + make_interval(secs => run_seconds)
+      AND max_price_units >= units_max::numeric * coalesce(l.ask, unit_price_units)
       AND (avoided = '' OR due_at <= $5 OR NOT (SELECT bool_and(strpos(avoided, m) > 0) FROM unnest($6::text[]) AS m))
     ORDER BY rank, id LIMIT $2 FOR UPDATE SKIP LOCKED) j
 ORDER BY j.rank, j.id LIMIT $2"""  # noqa: S608 - constant columns
@@ -83,6 +89,8 @@ class Seat(Struct):
     room: int
     """How many jobs fit: what it asks for, within what its slots leave over."""
     bytes_left: int = ANSWER_BYTES_MAX
+    asks: str = NO_ASKS
+    """What its miner asks, as it is kept."""
     devices: Room | None = None
     """What is left of its miner's GPUs; none where no waiting job asks for any of them."""
 
@@ -106,8 +114,10 @@ class Dealer:
         taken: list[JobValue] = []
         attempts: list[AttemptValue] = []
         async with self._database.raw_transaction() as connection:
-            lanes, leases = await self._waiting_lanes(connection, [s.claim.miner for s in seats if s.claim.slots_total])
+            lanes, leases, asks = await self._waiting_lanes(connection, [seat.claim.miner for seat in seats])
             _leave_room(seats, leases)
+            for seat in seats:
+                seat.asks = asks.get(seat.claim.miner, NO_ASKS)
             refused: list[JobValue] = []
             booked = {seat.claim.capabilities.booking or "" for seat in seats} - {""}
             live = await live_bookings(connection, booked, at) if lanes else set()
@@ -115,7 +125,7 @@ class Dealer:
             await _seat_devices(connection, tables)
             for table, fitting in tables:
                 while fitting := _with_devices(fitting, table):
-                    found = await self._take(connection, list(fitting), table, [job.id for job in taken], at)
+                    found = await self._take(connection, fitting, table, [job.id for job in taken], at)
                     dealt, spoilt = deal(found, table, at)
                     taken += [job for job, _ in dealt] + spoilt
                     attempts += [attempt for _, attempt in dealt]
@@ -132,35 +142,38 @@ class Dealer:
     async def waiting(self, slots: int) -> list[tuple[Needs, int]]:
         """The needs of every lane with jobs that are due, and how many there are, counted up to `slots`."""
         async with self._database.raw() as connection:
-            lanes, _ = await self._waiting_lanes(connection, ())
+            lanes, _, _ = await self._waiting_lanes(connection, ())
             rows = await connection.fetch(COUNT_WAITING, list(lanes), now(), slots)
         return [(lanes[row["lane"]], row["jobs"]) for row in rows if row["jobs"]]
 
     async def _waiting_lanes(
         self, connection: Connection, miners: Sequence[str]
-    ) -> tuple[dict[UUID, Needs], dict[str, int]]:
-        """The lanes with waiting jobs and what these need, and how many leases these miners have."""
+    ) -> tuple[dict[UUID, Needs], dict[str, int], dict[str, str]]:
+        """The lanes with waiting jobs and what these need, how many leases these miners have, and what they ask."""
         rows = await connection.fetch(WAITING_LANES, [ids.decode("mnr", miner) for miner in miners])
-        lanes = [row["id"] for row in rows if row["leases"] is None]
+        lanes = [row["id"] for row in rows if row["leases"] is None and row["asks"] is None]
+        asks = {ids.encode("mnr", row["id"]): row["asks"] for row in rows if row["asks"] is not None}
         live = {ids.encode("mnr", row["id"]): row["leases"] for row in rows if row["leases"] is not None}
         known = {lane: self._needs[lane] for lane in lanes if lane in self._needs}
         if strange := [lane for lane in lanes if lane not in known]:
             found = await connection.fetch(LANE_NEEDS, strange)
             known |= {row["lane"]: needs_of(row["needs"]) for row in found if row["needs"] is not None}
         self._needs = known  # lanes that ran dry are forgotten
-        return known, live
+        return known, live, asks
 
     async def _take(
-        self, connection: Connection, lanes: list[UUID], table: list[Seat], taken: list[str], at: datetime
+        self, connection: Connection, lanes: dict[UUID, Needs], table: list[Seat], taken: list[str], at: datetime
     ) -> list[JobValue]:
+        asks = asks_of(table[0].asks)
         records = await connection.fetch(
             TAKE,
-            lanes,
+            list(lanes),
             sum(seat.room - len(seat.leases) for seat in table),
             at,
             [ids.decode("job", job) for job in taken],
             at - AVOIDED_FOR,
             [seat.claim.miner for seat in table],
+            [None if (ask := ask_for(needs, asks, at)) is None else ask.units for needs in lanes.values()],
         )
         return [TAKEN.read(record) for record in records]
 
@@ -213,10 +226,10 @@ def _with_devices(lanes: dict[UUID, Needs], table: Sequence[Seat]) -> dict[UUID,
 
 
 def tables_of(seats: Sequence[Seat]) -> list[list[Seat]]:
-    """The claims with equal capabilities together: one statement serves them."""
-    tables: dict[bytes, list[Seat]] = defaultdict(list)
+    """The claims with equal capabilities and asks together: one statement serves them."""
+    tables: dict[tuple[bytes, str], list[Seat]] = defaultdict(list)
     for seat in seats:
-        tables[msgspec.json.encode(seat.claim.capabilities, order="deterministic")].append(seat)
+        tables[msgspec.json.encode(seat.claim.capabilities, order="deterministic"), seat.asks].append(seat)
     return list(tables.values())
 
 
@@ -241,7 +254,7 @@ def deal(
             continue
         devices = seat.devices.take(needs) if needs.gpus and seat.devices is not None else ()
         try:
-            attempt, lease = lease_job(job, seat.claim, at, devices)
+            attempt, lease = lease_job(job, seat.claim, at, devices, ask_for(needs, asks_of(seat.asks), at))
         except (msgspec.DecodeError, TypeError):
             move(job, State.FAILED, Reason.UNDECODABLE, at=at, fault=Fault.PLATFORM)
             spoilt.append(job)
@@ -261,9 +274,12 @@ def _may_take(seat: Seat, job: JobValue, needs: Needs, size: int, at: datetime) 
 
 
 def lease_job(
-    job: JobValue, claim: Claim, at: datetime, devices: Sequence[Reserved] = ()
+    job: JobValue, claim: Claim, at: datetime, devices: Sequence[Reserved] = (), ask: Ask | None = None
 ) -> tuple[AttemptValue, Lease]:
-    """Lease a job to a miner. Raises `msgspec.DecodeError` or `TypeError` for a stored input that cannot be read."""
+    """Lease a job to a miner at what it asks, which is frozen here.
+
+    Raises `msgspec.DecodeError` or `TypeError` for a stored input that cannot be read.
+    """
     value = msgspec.json.decode(job.input)  # type: ignore[arg-type]
     files = msgspec.json.decode(job.files, type=tuple[InputFile, ...]) if job.files else ()
     attempt = ids.new_id("att")
@@ -279,6 +295,8 @@ def lease_job(
         started_at=at,  # also where the job was created while the clock was ahead: its time to run counts from here
         run_until=run_until,
         expires_at=expires_at,
+        ask_units=None if ask is None else ask.units,
+        offer=None if ask is None else ask.offer,
         devices=reserved_text(devices),
     )
     return row, lease_view(job, row, value, files)

@@ -166,6 +166,8 @@ def succeeded(accepted: Accepted) -> JobSucceeded:
         finished_at=attempt.ended_at,
         miner_key=attempt.miner_key or "",
         miner_signature=attempt.signature or "",
+        offer=attempt.offer or UNSET,
+        ask_units=UNSET if attempt.ask_units is None else attempt.ask_units,
         devices=UNSET if attempt.devices is None else receipt_devices(attempt.devices),
     )
 

@@ -9,7 +9,7 @@ from aitbc.kernel.primitives import ids
 from aitbc.modules.ai.batched.rows import ATTEMPT_ALL, JOBS, UNRULED, attempt_from, both_from, read_both
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
 
-DETAIL = JOBS.columns(without=("files", "input_units", "units_max", "expects", "request_id"))
+DETAIL = JOBS.columns(without=("files", "input_units", "expects", "request_id"))
 LISTED = JOBS.columns(without=UNRULED - {"needs", "priority", "input_digest"})
 MEASURES = JOBS.columns(without=UNRULED - {"needs", "input_digest", "input_units", "units_max", "expects"})
 

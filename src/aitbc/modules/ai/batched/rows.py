@@ -30,13 +30,17 @@ HELD_UNTIL = frozenset({"hold_expires_at"})
 RESULT = frozenset({"output", "output_digest", "units", "price_units"})
 """What a result adds to a job."""
 
+ASKED = frozenset({"ask_units", "offer"})
+"""What is frozen of an ask when a job is claimed."""
+
 JOB_RULES = JOBS.columns(without=UNRULED)
 ATTEMPT_ALL = ATTEMPTS.columns()
 
 SAVE_JOBS = JOBS.update(without=UNRULED | FIXED | HELD_UNTIL | RESULT)
 SAVE_RESULTS = JOBS.update(without=(UNRULED | FIXED | HELD_UNTIL) - RESULT)
 SAVE_ATTEMPTS = ATTEMPTS.update(
-    without=("job", "kind", "token", "miner", "miner_account", "started_at", "run_until", "devices", "stop_asked_at")
+    without=ASKED
+    | {"job", "kind", "token", "miner", "miner_account", "started_at", "run_until", "devices", "stop_asked_at"}
 )
 
 

@@ -90,7 +90,7 @@ def judge(
         output=text,
         output_digest=result.output_digest,
         units=credible,
-        price_units=price_of(credible, job.unit_price_units, job.max_price_units),
+        price_units=price_of(credible, unit_price_of(job, attempt), job.max_price_units),
         usage=msgspec.json.encode(usage).decode(),
         note=_doubt(work, ceiling) if credible < units else kind.evidence(usage, units, expects),
         is_of_parts=streamed is not None and kind.text_of(output) == streamed,
@@ -100,6 +100,11 @@ def judge(
         miner_key=result.miner_key,
         signature=result.signature,
     )
+
+
+def unit_price_of(job: JobValue, attempt: AttemptValue) -> int:
+    """What one unit costs: what the miner asked when it took the job, else what held when the job was submitted."""
+    return job.unit_price_units if attempt.ask_units is None else attempt.ask_units
 
 
 def _doubt(work: Work, ceiling: float | None) -> str:

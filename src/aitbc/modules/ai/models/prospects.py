@@ -69,6 +69,23 @@ class ModelInfo(Struct, frozen=True, kw_only=True):
     """How many jobs these can work on at one time, of whatever kind."""
 
 
+class QuotedOffer(Struct, frozen=True, kw_only=True):
+    """An offer at which a miner that is online would do the job."""
+
+    offer: str
+    """The offer. For example `offer_01k0000000000000000000000a`."""
+    miner: str
+    """The miner. For example `mnr_01k0000000000000000000000a`."""
+    unit_price: str
+    """What it asks for one unit, in AITBC. For example `0.00002`."""
+    price: str
+    """The price if the output adds nothing to the meter. For example `0.0000066`."""
+    price_max: str
+    """The most it can cost there, to the unit: it takes the job only if max_price covers that. For example `0.0016`."""
+    sufficient: bool
+    """Whether max_price covers that."""
+
+
 class Quote(Struct, frozen=True, kw_only=True):
     """What a job would cost and who could take it; nothing was changed."""
 
@@ -100,6 +117,8 @@ class Quote(Struct, frozen=True, kw_only=True):
     """How many miners could do it. For example `3`."""
     filters: tuple[FilterCount, ...]
     """What its needs leave of all miners, condition by condition."""
+    offers: tuple[QuotedOffer, ...] = ()
+    """The best three offers of those miners, the cheapest first; a miner without one works at `unit_price`."""
 
 
 class KindInfo(Struct, frozen=True, kw_only=True):

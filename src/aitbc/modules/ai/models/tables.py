@@ -142,6 +142,10 @@ class AttemptRow(Base):
     """The GPUs that are reserved for it while it lasts, as JSON text; null for none."""
     stop_asked_at: Mapped[datetime | None] = mapped_column(MOMENT)
     """When its owner asked to finish early: what was delivered until then is the result."""
+    ask_units: Mapped[int | None] = mapped_column(BigInteger)
+    """What its miner asked for one unit when it took the job; none where the job's own price holds."""
+    offer: Mapped[str | None] = mapped_column(Text)
+    """By which offer of its miner's owner."""
     blames_request: Mapped[bool] = mapped_column(server_default=false())
     """Whether its miner said that the request itself cannot be done; another miner's word decides."""
 
@@ -263,3 +267,31 @@ class BookingRow(Base):
     """Unknown of one that began before bookings were kept here, or whose end was heard of before its start."""
     ended_at: Mapped[datetime | None] = mapped_column(MOMENT)
     """Never null again: whatever is heard of it later, it is over."""
+
+
+class OfferRow(Base):
+    """An offer of work as the events of marketplace describe it."""
+
+    __tablename__ = "offers"
+    __table_args__ = (
+        Index("offers_open_idx", "miner", "id", postgresql_where=text("state = 'open'")),
+        {"info": NO_DELETE},
+    )
+    id: Mapped[str] = mapped_column(WireId("offer"), primary_key=True)
+    version: Mapped[int] = mapped_column(BigInteger)
+    miner: Mapped[str] = mapped_column(WireId("mnr"))
+    kind: Mapped[str] = mapped_column(Text)
+    model: Mapped[str | None] = mapped_column(Text)
+    price_units: Mapped[int] = mapped_column(BigInteger)
+    state: Mapped[str] = mapped_column(Text)
+    valid_until: Mapped[datetime] = mapped_column(MOMENT)
+
+
+class AskRow(Base):
+    """All that a miner asks, in one row that its claims read."""
+
+    __tablename__ = "asks"
+    __table_args__ = ({"info": NO_DELETE},)
+    miner: Mapped[str] = mapped_column(WireId("mnr"), primary_key=True)
+    asks: Mapped[str] = mapped_column(Text)
+    """The asks of its open offers, as JSON text."""

@@ -81,6 +81,8 @@ class AttemptValue(Struct, kw_only=True):
     signature: str | None = None
     devices: str | None = None
     stop_asked_at: datetime | None = None
+    ask_units: int | None = None
+    offer: str | None = None
 
 
 class Delivered(Struct, kw_only=True, frozen=True):

@@ -102,6 +102,8 @@ def attempt_view(attempt: AttemptValue | AttemptRow) -> Attempt:
         message=attempt.message,
         progress=attempt.progress,
         note=attempt.note,
+        unit_price=None if attempt.ask_units is None else money.render(attempt.ask_units),
+        offer=attempt.offer,
         devices=used_devices(attempt.devices),
         stop_asked_at=attempt.stop_asked_at,
         started_at=attempt.started_at,

@@ -17,8 +17,10 @@ from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.service.planner import ContradictingModels
 from aitbc.modules.ai.service.quotes import Quotes
 from aitbc.modules.ai.service.served_models import ServedModels, UnknownModel
+from aitbc.modules.ai.service.statistics import KindStatistics, Statistics
 
 MODELS = "ai.models"
+Days = Annotated[int, Meta(ge=1, le=90)]
 KindName = Annotated[str, Meta(max_length=40)]
 SUBMIT_ERRORS = (UnknownKind, InvalidInput, InvalidAmount, ContradictingModels, UnknownModel)
 """What can be wrong with a job before money is looked at."""
@@ -93,3 +95,28 @@ class QuoteController(Controller):
         Nothing is changed and no money moves.
         """
         return await quotes.quote(who, data)
+
+
+class StatisticsController(Controller):
+    """What work was settled at."""
+
+    path = "/statistics"
+    tags = ("ai",)
+
+    @get(
+        "/",
+        operation_id="get_statistics",
+        summary="See what work was settled at",
+        opt={"permission": "jobs:read", "errors": (UnknownKind,)},
+    )
+    async def of_kind(
+        self,
+        statistics: NamedDependency[Statistics],
+        kind: FromQuery[KindName],
+        model: FromQuery[KindName | None] = None,
+        days: FromQuery[Days] = 30,
+    ) -> KindStatistics:
+        """Say at which prices of a unit everybody's jobs of a kind were settled, how long they waited for a miner,
+        and how many none took in time. From stored jobs alone: what nothing is known of is null.
+        """
+        return await statistics.of_kind(kind, model, days)

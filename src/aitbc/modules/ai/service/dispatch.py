@@ -57,16 +57,17 @@ class Dispatch:
     async def _claim(self, claim: Claim) -> Sequence[Lease]:
         loop = asyncio.get_running_loop()
         until = loop.time() + min(max(claim.wait_seconds, 0.0), WAIT_SECONDS_MAX)
+        was_woken = False
         while not self._wakeups.draining.is_set():
             # Taken before looking, so that a job which is committed in between still wakes this miner.
-            waiting = self._wakeups.miners.enter(claim) if loop.time() < until else None
+            waiting = self._wakeups.miners.enter(claim, behind=was_woken) if loop.time() < until else None
             try:
                 leases = await self._claim_now(claim)
                 if leases or waiting is None:
                     return leases
                 if not await sleep_until_woken(waiting.future, until - loop.time()):
                     return ()
-                waiting = None  # woken: the job is for this miner to ask for
+                waiting, was_woken = None, True  # woken: the job is for this miner to ask for
             finally:
                 if waiting is not None:
                     self._wakeups.miners.leave(waiting)

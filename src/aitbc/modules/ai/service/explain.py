@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 
 from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives import money
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import Attempt
+from aitbc.modules.ai.models.asks import Ask, covers
 from aitbc.modules.ai.models.fleet import ONLINE, FleetMiner, filter_counts, suggest
+from aitbc.modules.ai.models.kinds.registry import price_of
 from aitbc.modules.ai.models.life import STOP_GRACE, Reason, State, must_leave
 from aitbc.modules.ai.models.prospects import ExpectedWait, Explanation, FilterCount
 from aitbc.modules.ai.models.queue import Needs, matches, needs_of
@@ -39,6 +42,11 @@ class Explanations:
         needs = needs_of(found.needs)
         fleet = await self._fleet_view.miners()
         counts = filter_counts(needs, fleet, avoided=_avoided_now(found))
+        offered = await self._fleet_view.offered(needs, fleet)
+        dear = [
+            ask for _, ask in offered if ask is not None and not covers(found.max_price_units, found.units_max, ask)
+        ]
+        counts = _priced(found, counts, len(dear))
         counts += await self._free_gpus(needs, fleet, counts)
         position = await self._queue.position(found)
         wait = await self._expected_wait(found, position, needs, fleet)
@@ -51,7 +59,7 @@ class Explanations:
             position=position,
             expected_wait=wait,
             filters=counts,
-            suggestion=suggest(needs, fleet, counts),
+            suggestion=_cheaper(found, dear) if _is_too_dear(counts) else suggest(needs, fleet, counts),
             attempts=attempts,
         )
 
@@ -80,6 +88,24 @@ class Explanations:
         spread = f"half within {median:.1f} s, nine in ten within {long:.1f} s"
         basis = f"{len(durations)} recent {job.kind} jobs ({spread}), {slots} slots"
         return ExpectedWait(low_seconds=low, high_seconds=round(max(rounds, 1.0) * long, 3), basis=basis)
+
+
+def _priced(job: JobValue, counts: tuple[FilterCount, ...], dear: int) -> tuple[FilterCount, ...]:
+    """The counts, and last how many miners ask more than the job may cost; nothing more where none does."""
+    left = counts[-1].after
+    if not (dear and left):
+        return counts
+    wanted = money.render(job.max_price_units)
+    return (*counts, FilterCount(filter="max_price", wanted=wanted, before=left, after=max(left - dear, 0)))
+
+
+def _is_too_dear(counts: Sequence[FilterCount]) -> bool:
+    return any(count.filter == "max_price" and not count.after for count in counts)
+
+
+def _cheaper(job: JobValue, dear: Sequence[Ask]) -> str:
+    most = money.render(price_of(job.units_max, dear[0].units, money.LARGEST))
+    return f"Submit it again with a max_price of {most}: so much it can cost at the cheapest offer that fits."
 
 
 def _avoided_now(job: JobValue) -> str:

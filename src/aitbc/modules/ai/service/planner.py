@@ -20,6 +20,7 @@ from aitbc.modules.ai.models.queue import PRIORITIES, Needs, lane_of, needs_text
 from aitbc.modules.ai.models.submit_job import Requirements, SubmitJob
 from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.service.artifacts import Artifacts
+from aitbc.modules.ai.service.fleet_view import FleetView
 from aitbc.modules.ai.service.served_models import ServedModels
 from aitbc.modules.ai.service.settings import AiSettings
 
@@ -63,14 +64,27 @@ class Plan(Struct, frozen=True):
 class Planner:
     """Makes plans."""
 
-    def __init__(self, artifacts: Artifacts, models: ServedModels, settings: AiSettings) -> None:
+    def __init__(self, artifacts: Artifacts, models: ServedModels, fleet_view: FleetView, settings: AiSettings) -> None:
         self._artifacts = artifacts
+        self._fleet_view = fleet_view
         self._models = models
         self._unit_prices = settings.unit_prices
 
     def unit_price(self, kind: Kind) -> int:
         """The price of one unit, in minor units of money."""
         return self._unit_prices.get(kind.name, kind.unit_price_units)
+
+    async def is_covered(self, plan: Plan) -> bool:
+        """Whether the limit covers the most that the job can cost, at the platform's price or at an offer that fits."""
+        if plan.max_price_units >= plan.price_max_units:
+            return True
+        most, _ = await self._fleet_view.least_most(plan.needs, plan.measure.units_max)
+        return most is not None and plan.max_price_units >= most
+
+    async def limit_units(self, plan: Plan) -> int:
+        """A limit that the platform's price fits, or where every miner that fits asks more the cheapest of them."""
+        most, is_at_list = await self._fleet_view.least_most(plan.needs, plan.measure.units_max)
+        return plan.price_max_units if is_at_list or most is None else max(most, plan.price_max_units)
 
     async def plan(self, who: Principal, command: SubmitJob) -> Plan:
         """Check everything that can be checked before money moves.

@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import money
 from aitbc.kernel.primitives.json_schema import schema_of
-from aitbc.modules.ai.models.fleet import filter_counts
+from aitbc.modules.ai.models.asks import covers
+from aitbc.modules.ai.models.fleet import FleetMiner, filter_counts
 from aitbc.modules.ai.models.kinds.kind import Kind
 from aitbc.modules.ai.models.kinds.registry import KINDS, price_of
-from aitbc.modules.ai.models.prospects import KindInfo, Quote
+from aitbc.modules.ai.models.prospects import KindInfo, Quote, QuotedOffer
 from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.service.fleet_view import FleetView
 from aitbc.modules.ai.service.job_queue import JobQueue
 from aitbc.modules.ai.service.payments import Payments
-from aitbc.modules.ai.service.planner import Planner
+from aitbc.modules.ai.service.planner import Plan, Planner
 
+OFFERS_SHOWN = 3
 _schema = functools.cache(schema_of)
 
 
@@ -68,4 +70,19 @@ class Quotes:
             position=await self._queue.next_position(who.account, plan.needs, plan.priority),
             miners_eligible=counts[-1].after,
             filters=counts,
+            offers=await self._offers(plan, fleet),
+        )
+
+    async def _offers(self, plan: Plan, fleet: Sequence[FleetMiner]) -> tuple[QuotedOffer, ...]:
+        found = [(miner, ask) for miner, ask in await self._fleet_view.offered(plan.needs, fleet) if ask is not None]
+        return tuple(
+            QuotedOffer(
+                offer=ask.offer,
+                miner=miner.id,
+                unit_price=money.render(ask.units),
+                price=money.render(price_of(plan.measure.units, ask.units, money.LARGEST)),
+                price_max=money.render(price_of(plan.measure.units_max, ask.units, money.LARGEST)),
+                sufficient=covers(plan.max_price_units, plan.measure.units_max, ask),
+            )
+            for miner, ask in found[:OFFERS_SHOWN]
         )

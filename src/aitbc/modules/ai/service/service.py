@@ -3,7 +3,7 @@
 Each part has a state of its own; arrows point at the parts that one uses.
 
     submissions ──► planner ──► artifacts            quotes ──► planner, job_queue, fleet_view, payments
-        │              └──────► served_models ──► fleet_view
+        │              └──────► served_models ──► fleet_view ──► market_asks
         ├─────────► payments ──► trading             explanations ──► jobs, job_queue, fleet_view, durations
         ├─────────► job_queue ──► wakeups            jobs ──► wakeups
         └─────────► live_bookings ◄── booked_jobs    booking_ends ──► attempts
@@ -55,6 +55,7 @@ from aitbc.modules.ai.service.jobs import Jobs
 from aitbc.modules.ai.service.kind_status import KindStatuses
 from aitbc.modules.ai.service.lease_watch import LeaseWatch
 from aitbc.modules.ai.service.live_bookings import LiveBookings
+from aitbc.modules.ai.service.market_asks import MarketAsks
 from aitbc.modules.ai.service.metrics import measure
 from aitbc.modules.ai.service.output_parts import OutputParts
 from aitbc.modules.ai.service.payment_audit import PaymentAudit
@@ -68,6 +69,7 @@ from aitbc.modules.ai.service.served_models import ServedModels
 from aitbc.modules.ai.service.served_ranks import ServedRanks
 from aitbc.modules.ai.service.settings import AiSettings
 from aitbc.modules.ai.service.speeds import Speeds
+from aitbc.modules.ai.service.statistics import Statistics
 from aitbc.modules.ai.service.stops import Stops
 from aitbc.modules.ai.service.submissions import Submissions
 from aitbc.modules.ai.service.sweeper import Sweeper
@@ -75,6 +77,7 @@ from aitbc.modules.ai.service.text_runs import TextRuns
 from aitbc.modules.ai.service.verification import Verification
 from aitbc.modules.ai.service.wakeups import Wakeups
 from aitbc.modules.gpu.events import BookingEnded, BookingStarted, MinerChanged
+from aitbc.modules.marketplace.events import OfferChanged
 from aitbc.modules.trading.api import TradingApi
 
 
@@ -93,11 +96,12 @@ class AiService:
         self.payments = Payments(db, trading, platform.webhooks)
         self.durations = Durations(db)
         self.attempts = Attempts(db, self.payments, self.wakeups, self.durations)
-        self.fleet_view = FleetView(db, self.wakeups.miners, self.attempts.kind_health)
+        self.market_asks = MarketAsks(db, self.wakeups.miners)
+        self.fleet_view = FleetView(db, self.wakeups.miners, self.attempts.kind_health, self.market_asks)
         self.artifacts = Artifacts(db, settings, platform.state_dir / "artifacts")
         # From the client's side
         self.served_models = ServedModels(self.fleet_view)
-        planner = Planner(self.artifacts, self.served_models, settings)
+        planner = Planner(self.artifacts, self.served_models, self.fleet_view, settings)
         self.job_queue = JobQueue(db, ranks, self.wakeups, settings.open_jobs_per_account)
         self.live_bookings = LiveBookings(db)
         self.submissions = Submissions(self.job_queue, planner, self.payments, self.live_bookings)
@@ -108,6 +112,7 @@ class AiService:
         self.output_parts = OutputParts(db, self.wakeups)
         self.job_events = JobEvents(self.jobs, self.job_logs, self.output_parts, self.wakeups)
         self.explanations = Explanations(self.jobs, self.job_queue, self.fleet_view, self.durations)
+        self.statistics = Statistics(db)
         self.kind_statuses = KindStatuses(self.fleet_view, self.durations)
         # From the miner's side
         self.dispatch = Dispatch(db, dealer, self.wakeups, self.attempts)
@@ -205,6 +210,10 @@ class AiService:
     async def on_bookings_ended(self, uow: UnitOfWork, events: Sequence[BookingEnded]) -> None:
         """End what is left of the work of bookings that are over."""
         await self.booking_ends.apply_ended(uow, events)
+
+    async def on_offers_changed(self, uow: UnitOfWork, events: Sequence[OfferChanged]) -> None:
+        """Keep what miners ask for their work."""
+        await self.market_asks.apply(uow, events)
 
     # The periodic tasks
 

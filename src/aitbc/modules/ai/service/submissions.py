@@ -46,7 +46,8 @@ class Submissions:
         if command.requirements.booking is not None:
             await self._bookings.require(who, command.requirements.booking)
         plan = await self._planner.plan(who, command)
-        _require_price(plan)
+        if not await self._planner.is_covered(plan):
+            raise _too_low(plan)
         job = job_of(who, command, plan)
         try:
             await self._payments.hold(job)
@@ -60,7 +61,8 @@ class Submissions:
     async def submit_quoted(self, who: Principal, command: SubmitJob, once: IdempotencyKey) -> Job:
         """Submit a job for the most that it can cost, whatever the command offers. Raises as `submit`."""
         plan = await self._planner.plan(who, command)
-        return await self.submit(who, structs.replace(command, max_price=money.render(plan.price_max_units)), once)
+        limit = money.render(await self._planner.limit_units(plan))
+        return await self.submit(who, structs.replace(command, max_price=limit), once)
 
     async def _write(self, job: JobValue, once: IdempotencyKey) -> Job:
         try:
@@ -75,8 +77,7 @@ class Submissions:
         return answer
 
 
-def _require_price(plan: Plan) -> None:
-    if plan.max_price_units < plan.price_max_units:
-        most = money.render(plan.price_max_units)
-        message = f"This job can cost up to {most}; max_price must be at least that."
-        raise MaxPriceTooLow(message, fields=(FieldError("/max_price", message),), price_max=most)
+def _too_low(plan: Plan) -> MaxPriceTooLow:
+    most = money.render(plan.price_max_units)
+    message = f"This job can cost up to {most}; max_price must be at least that."
+    return MaxPriceTooLow(message, fields=(FieldError("/max_price", message),), price_max=most)

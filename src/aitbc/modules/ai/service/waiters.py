@@ -17,12 +17,12 @@ class WaitingMiner:
 
     __slots__ = ("future", "key", "name", "newcomer", "order", "slots")
 
-    def __init__(self, key: bytes, claim: Claim, number: int) -> None:
+    def __init__(self, key: bytes, claim: Claim, number: int, *, behind: bool) -> None:
         self.key = key
         self.name = claim.miner
         self.newcomer = claim.newcomer
         self.slots = claim.slots
-        self.order = (-round(claim.reputation, 1), number)
+        self.order = (behind, -round(claim.reputation, 1), number)
         self.future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         """True once it is worth asking again, false when the time is up."""
 
@@ -51,14 +51,17 @@ class WaitingMiners:
     def __len__(self) -> int:
         return sum(len(group.proven) + len(group.fresh) for group in self._groups.values())
 
-    def enter(self, claim: Claim) -> WaitingMiner:
-        """Wait for work: the future is done when it is worth asking again."""
+    def enter(self, claim: Claim, *, behind: bool = False) -> WaitingMiner:
+        """Wait for work: the future is done when it is worth asking again.
+
+        One that was woken and could not take anything (it asks more than the job may cost) comes `behind` the others.
+        """
         key = msgspec.json.encode(claim.capabilities, order="deterministic")
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = _Group(claim.capabilities)
         self._arrived += 1
-        miner = WaitingMiner(key, claim, self._arrived)
+        miner = WaitingMiner(key, claim, self._arrived, behind=behind)
         bisect.insort(group.queue_of(miner), miner, key=lambda waiting: waiting.order)
         return miner
 

@@ -4,6 +4,7 @@
     MinerFacts ─► keeps what gpu tells of miners; Rules put those that come online on sale
     Repricing ──► gpu: how many slots are busy
     OfferSearch   reads what the others have written
+    Items, Bids ◄── Purchases ──► trading: what the older marketplace sells
 
 An arrow points from a part to what it asks.
 """
@@ -14,23 +15,30 @@ from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.modules.gpu.api import GpuApi
 from aitbc.modules.gpu.events import MinerChanged
 from aitbc.modules.marketplace.api import MarketOffer
+from aitbc.modules.marketplace.service.items import Bids, Items
 from aitbc.modules.marketplace.service.miner_facts import MinerFacts
 from aitbc.modules.marketplace.service.offers import Offers
+from aitbc.modules.marketplace.service.purchases import Purchases
 from aitbc.modules.marketplace.service.repricing import Repricing
 from aitbc.modules.marketplace.service.rules import Rules
 from aitbc.modules.marketplace.service.search import OfferSearch
+from aitbc.modules.trading.api import TradingApi
 
 
 class MarketplaceService:
     """The parts, and the face, the event handlers and the periodic tasks that are delegated to them."""
 
-    def __init__(self, db: Database, gpu: GpuApi) -> None:
+    def __init__(self, db: Database, gpu: GpuApi, trading: TradingApi) -> None:
         self.db = db
         self.market_offers = Offers(db, gpu)
         self.market_rules = Rules(db, gpu)
         self.market_search = OfferSearch(db)
         self.miner_facts = MinerFacts(self.market_rules)
         self.repricing = Repricing(db, gpu)
+        # What the older marketplace keeps beside them
+        self.market_items = Items(db)
+        self.market_bids = Bids(db)
+        self.purchases = Purchases(db, trading)
 
     # The face
 
@@ -53,3 +61,7 @@ class MarketplaceService:
     async def reprice(self) -> None:
         """Bring prices up to the use of their owners' miners."""
         await self.repricing.run()
+
+    async def reconcile_purchases(self) -> None:
+        """Pay the purchases whose money is set aside, and refuse those that never came so far."""
+        await self.purchases.reconcile()

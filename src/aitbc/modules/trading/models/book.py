@@ -9,7 +9,7 @@ from datetime import datetime
 from uuid import UUID
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from aitbc.kernel.crypto.signing import Key
 from aitbc.kernel.primitives import ids
@@ -422,6 +422,8 @@ class Book:
             miner_account=command.miner_account,
             miner_key=command.miner_key,
             miner_signature=command.miner_signature,
+            offer=command.offer,
+            unit_price=UNSET if isinstance(command.ask_units, UnsetType) else render(command.ask_units),
             node_key=self.key.public,
             output_digest=command.output_digest,
             payer=hold.payer,

@@ -99,6 +99,9 @@ class ReceiptClaims(Struct, frozen=True, kw_only=True):
     For example `5VZDAMNgrHKQhuLMgG6CioSHfx645dl02HPgZSJJAVVfuIIVkKM7rMYeOXAc-bRr0lv18FlbviRlUUFDjnoQCw`."""
     node_key: str
     """The node's public key, in base64url. For example `11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo`."""
+    offer: str | UnsetType = UNSET
+    """The offer at which it was done; absent where the platform's price held.
+    For example `offer_01k0000000000000000000000a`."""
     output_digest: str
     """SHA-256 of the output as canonical JSON. For example
     `sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`."""
@@ -114,6 +117,8 @@ class ReceiptClaims(Struct, frozen=True, kw_only=True):
     """The transaction that paid. For example `txn_01k0000000000000000000000a`."""
     unit: str
     """What was metered. For example `byte`."""
+    unit_price: str | UnsetType = UNSET
+    """What that offer asked for one unit when the job was claimed, in AITBC. For example `0.00002`."""
     units: str
     """How many units were metered, as text. For example `62500`."""
     version: str = chain_format.RECEIPT

@@ -181,5 +181,7 @@ def _settlement(event: JobSucceeded) -> SettleHold:
         finished_at=event.finished_at,
         miner_key=event.miner_key,
         miner_signature=event.miner_signature,
+        offer=event.offer,
+        ask_units=event.ask_units,
         devices=event.devices,
     )

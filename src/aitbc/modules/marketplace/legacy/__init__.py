@@ -1,0 +1,1 @@
+"""The legacy paths of marketplace, answered as the service did that this module replaces."""
