@@ -235,7 +235,7 @@ def test_data_comes_in_every_form_where_data_comes_out(leaf: Leaf) -> None:
 def test_what_changes_something_has_a_dry_run_and_an_idempotency_key(leaf: Leaf) -> None:
     """All that the API calls a command of its own; what only reads, or says so by `--sql` and the like, has none."""
     verbs = {"create", "rotate", "revoke", "cancel", "stop", "drain", "resume", "remove", "correct", "replay", "token"}
-    verbs |= {"enable", "disable", "delete", "test", "offer", "release", "end"}
+    verbs |= {"enable", "disable", "delete", "test", "offer", "release", "end", "plan", "upkeep"}
     verbs |= {
         "request",
         "match",

@@ -38,7 +38,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProce
         market.until(lambda: ask(server, "/api/v1/trading/receipts")["data"])
         ended = run(server.state, "backup", str(folder / "a.backup"), "--json")
         assert ended.returncode == 0, ended.stderr
-        assert json.loads(ended.stdout)["schema"].keys() == {"kernel", "gpu", "ai", "trading"}
+        assert json.loads(ended.stdout)["schema"].keys() == {"kernel", "gpu", "ai", "trading", "monitoring"}
         yield server, folder / "a.backup", job
     finally:
         miner.terminate()

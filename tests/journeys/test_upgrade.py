@@ -36,7 +36,7 @@ def test_an_installation_of_this_version_needs_nothing(server: ServerProcess) ->
     ended = run(server.state, "upgrade", "--check", "--json")
     assert ended.returncode == 0, ended.stderr
     told = json.loads(ended.stdout)
-    assert {part["part"] for part in told} == {"kernel", "gpu", "ai", "trading"}
+    assert {part["part"] for part in told} == {"kernel", "gpu", "ai", "trading", "monitoring"}
     assert all(part["pending"] == [] and part["at"] == part["to"] for part in told)
     assert "nothing to do" in ended.stderr
 

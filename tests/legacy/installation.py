@@ -13,12 +13,12 @@ from tests.chaos.server_process import ServerProcess
 from tests.cli.installation import MinerAtWork
 from tests.server.runtime.test_serve import free_port
 
-MODULES = ("gpu", "ai", "trading")
+MODULES = ("gpu", "ai", "trading", "monitoring")
 PATIENCE_SECONDS = 20.0
 
 
 class Installation:
-    """One server: `gpu`, `ai` and `trading` are the addresses of its modules, `coordinator` that of the older coordinator.
+    """One server: `gpu`, `ai`, `trading` and `monitoring` are the addresses of its modules, `coordinator` is the older one's.
 
     Whoever calls a module's port without a key acts as the account `local`. The coordinator is met under its prefix on the
     gateway, where everybody needs a key: `local` is that account's, `admin` the operator's.
@@ -33,7 +33,7 @@ class Installation:
         self.server = ServerProcess(folder / "state", free_port(), **chosen)
         self.gateway = self.server.url
         self.coordinator = f"{self.gateway}/coordinator"
-        self.gpu, self.ai, self.trading = (f"http://127.0.0.1:{self.ports[name]}" for name in MODULES)
+        self.gpu, self.ai, self.trading, self.monitoring = (f"http://127.0.0.1:{self.ports[name]}" for name in MODULES)
 
     def start(self) -> "Installation":
         """Serve, and let the account `local` come to be."""
@@ -56,7 +56,7 @@ class Installation:
         return str(self.ours("GET", "identity/keys/self", key=self.local)["account"])
 
     def client(self, place: str, key: str | None = None) -> httpx.Client:
-        """An legacy client of `gpu`, `ai`, `trading`, `coordinator` or `gateway`; it sends X-Api-Key if it has a key.
+        """A legacy client of `gpu`, `ai`, `trading`, `monitoring`, `coordinator` or `gateway`; it sends X-Api-Key if it has a key.
 
         To the coordinator it goes with the key of `local` unless another is given.
         """

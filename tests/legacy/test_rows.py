@@ -121,6 +121,34 @@ ROWS: Mapping[str, Row] = {
         *("client refund", "coordinator", "POST", "/v1/payments/{waiting}/refund"),
         {"job_id": "{job}", "payment_id": "{waiting}", "reason": "changed my mind"},
     ),
+    "K30": Row(
+        *("monitor dashboard", "coordinator", "GET", "/api/v1/dashboard"),
+        reads=reads("metrics", "overall_status", "services"),
+    ),
+    "K31, status": Row("monitor metrics", "coordinator", "GET", "/status", reads=reads("status")),
+    "O101": Row("admin status", "coordinator", "GET", "/v1/admin/stats", reads=reads("total_jobs"), admin=True),
+    "O110": Row("admin analytics", "coordinator", "GET", "/admin/analytics?days=7", reads=reads("by_day"), admin=True),
+    "O111": Row(
+        *("admin logs", "coordinator", "GET", "/admin/logs?level=INFO&limit=10"),
+        items="logs",
+        reads=reads("event", "level"),
+        admin=True,
+    ),
+    "O112": Row(
+        "admin execute", "coordinator", "POST", "/admin/execute/cleanup", {}, reads=reads("removed"), admin=True
+    ),
+    "O112, reindex": Row(
+        *("admin execute", "coordinator", "POST", "/admin/execute/reindex", {"target": "all"}),
+        reads=reads("indexes"),
+        admin=True,
+    ),
+    "O113": Row("admin maintenance cleanup", "coordinator", "POST", "/admin/maintenance/cleanup", admin=True),
+    "O114": Row("admin maintenance reindex", "coordinator", "POST", "/admin/maintenance/reindex", admin=True),
+    "O115": Row(
+        *("admin maintenance backup", "coordinator", "POST", "/admin/maintenance/backup"),
+        reads=reads("file", "bytes"),
+        admin=True,
+    ),
 }
 REFUSED: Mapping[str, tuple[str, str, str, Any]] = {
     "O901": ("multimodal agent", "POST", "/multimodal/agents", {"name": "a", "modalities": ["text"]}),
@@ -144,11 +172,8 @@ REFUSED: Mapping[str, tuple[str, str, str, Any]] = {
     "OA10": ("optimize disable", "POST", "/optimize/agents/a/disable", {}),
 }
 """Requests of ai's paths on the older coordinator that no kind of work answers: refused, with that reason."""
-MONITORING = "what it asks belongs to the monitoring module, which is to come"
 MARKETPLACE = "what it asks belongs to the marketplace module, which is to come"
 NOT_HERE = {
-    "K30, and the status of K31": MONITORING,
-    "O101 O110 O111 O112 O113 O114 O115": MONITORING,
     "M08 M09 O713 O714 O715 O716 O717": MARKETPLACE,
     "E14 O701": "these commands end before they send anything",
 }

@@ -149,6 +149,14 @@ class Miner(Struct, frozen=True, kw_only=True):
     """When its status or what it offers last changed."""
 
 
+class Presence(Struct, frozen=True, kw_only=True):
+    """How many miners of a group there are."""
+
+    known: int
+    """That were not removed, and have been online once."""
+    online: int
+
+
 class MinerNotFound(NotFound):
     """There is no such miner."""
 
@@ -160,4 +168,8 @@ class GpuApi(Protocol):
 
     async def miner(self, miner: str) -> Miner:
         """One miner. Raises `MinerNotFound`."""
+        ...
+
+    async def presence(self, kind: str | None = None, region: str | None = None) -> Presence:
+        """How many miners there are that take a kind of work, or are in a region; of all without either."""
         ...
