@@ -34,6 +34,7 @@ AIMS = (
     Aim("cpu_ms_per_life", "CPU of server and PostgreSQL for one paid job", at_most=1.5),
     Aim("get_vs_bare_asgi", "CPU of reading one job ÷ a bare answer of that size", at_most=4),
     Aim("list_1e6_vs_1e3", "CPU of a page of 50 among 10⁶ jobs ÷ among 10³", at_most=1.3),
+    Aim("dashboard_ms", "the older monitoring service's dashboard, for one viewer", at_most=10),
     Aim("poller_kib", "memory of one waiting miner", at_most=20),
     Aim("wake_p99_ms", "from a job's acknowledgement to a waiting miner", at_most=50),
     Aim(

@@ -28,7 +28,7 @@ from tests.cli.tiny_server import Reply, answering
 from tests.scale import scaled
 from tests.server.runtime.test_serve import ask, free_port
 
-MODULES = ("gpu", "ai", "trading", "marketplace")
+MODULES = ("gpu", "ai", "trading", "marketplace", "monitoring")
 
 
 class Installation:
@@ -102,6 +102,28 @@ def test_a_paid_job_is_done_wherever_the_modules_live(made: Installation, tmp_pa
     finally:
         miner.terminate()
         assert miner.wait(60) == 0
+
+
+@placed("all split")
+def test_monitoring_sees_every_process_from_wherever_it_lives(made: Installation) -> None:
+    def states() -> dict[str, str]:
+        return {one["name"]: one["state"] for one in ask(made.server, "/api/v1/monitoring/monitors")["data"]}
+
+    parts = {f"{kind}/{name}" for kind in ("process", "module") for name in ("gpu", "ai", "trading")} | {"process/main"}
+    until(lambda: parts <= states().keys() and {states()[part] for part in parts} == {"up"})
+    assert "database/ai" not in states()  # that of another process is seen by it alone
+    port = made.ports["monitoring"]
+    assert (made.status("/dashboard", port), made.status("/health", port)) == (200, 200)
+    samples = ask(made.server, "/api/v1/monitoring/forecast?figure=aitbc_ledger_drift")
+    assert samples["hours"] == []
+    refused = urllib.request.Request(
+        f"{made.server.url}/api/v1/monitoring/upkeep",
+        data=b'{"action": "backup"}',
+        headers={"Authorization": f"Bearer {made.server.admin_key}", "Content-Type": "application/json"},
+    )
+    with pytest.raises(urllib.error.HTTPError) as ended:
+        urllib.request.urlopen(refused, timeout=20)
+    assert ended.value.code == 501
 
 
 def on_sale(market: Market) -> Any:

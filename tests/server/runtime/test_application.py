@@ -130,6 +130,7 @@ OPEN = {
     *("/docs", "/docs/docs.css", "/docs/rapidoc-9.3.8.js", "/docs/errors", "/docs/errors.json", "/openapi.json"),
     *("/healthz", "/readyz", "/version", "/health", "/services", "/ai", "/.well-known/security.txt"),
     *("/api/v1/ai/kinds", "/api/v1/ai/models", "/api/v1/gpu/enrolments", "/api/v1/trading/chain/keys"),
+    *("/api/v1/monitoring/status", "/api/v1/monitoring/push"),
 }
 """Whatever anybody may call, described or not; under the older prefixes what only reads may join it."""
 
@@ -145,7 +146,7 @@ async def test_the_router_has_no_other_open_doors_than_these(stage: TestApp) -> 
     }
     assert {path for path, _ in found if not path.startswith(legacy_prefixes)} == OPEN
     changing = {(path, method) for path, method in found if method != "GET"}
-    assert changing == {("/api/v1/gpu/enrolments", "POST")}
+    assert changing == {("/api/v1/gpu/enrolments", "POST"), ("/api/v1/monitoring/push", "POST")}
 
 
 async def test_a_key_without_the_scope_is_refused(stage: TestApp) -> None:

@@ -12,6 +12,8 @@ from aitbc.kernel.primitives.request_errors import MalformedHeaders, MalformedHo
 _SAFE_PATH = b"/ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=:@"
 _REQUEST_ID = re.compile(rb"(?!.*aitbc_)[A-Za-z0-9_.-]{1,64}\Z")
 """The form of a client's request id: never a key, since it is stored and shown."""
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(\Z|-)")
+"""The W3C's trace context, of any version that there may be: the trace, and the span that called."""
 _INCOMPLETE_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _NEEDLESS_ESCAPE = re.compile(rb"%(2[DEFdef]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")
 """An escaped slash, letter, digit, `-`, `.`, `_` or `~`."""
@@ -24,9 +26,17 @@ _SINGLE_HEADERS = frozenset(
 
 
 def request_id_of(headers: Mapping[bytes, bytes]) -> str:
-    """The client's own request id where it is well formed, else a new one."""
+    """The client's own request id where it is well formed, else the trace that it is part of, else a new one.
+
+    So the trace's id is in logs, SQL, events and audit of every process, and goes to the miner with the job.
+    """
     given = headers.get(b"x-request-id")
-    return given.decode() if given is not None and _REQUEST_ID.match(given) else new_request_id()
+    if given is not None and _REQUEST_ID.match(given):
+        return given.decode()
+    parent = headers.get(b"traceparent")
+    if parent is not None and (found := _TRACEPARENT.match(parent)):
+        return found[1].decode()
+    return new_request_id()
 
 
 def refuse_duplicates(headers: Any) -> None:
