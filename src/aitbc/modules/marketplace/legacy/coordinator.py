@@ -31,8 +31,8 @@ READ_MAX = 500
 class CoordinatorOfferBody(OfferBody, frozen=True, kw_only=True):
     """Something to be sold, by a client that names its miner or its GPU and no seller."""
 
-    miner_id: Annotated[str | None, Meta(max_length=100)] = None
-    gpu_id: Annotated[str | None, Meta(max_length=100)] = None
+    miner_id: Annotated[str, Meta(max_length=100)] | None = None
+    gpu_id: Annotated[str, Meta(max_length=100)] | None = None
 
 
 class MarketplaceStats(Struct, frozen=True, kw_only=True):

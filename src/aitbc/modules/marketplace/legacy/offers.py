@@ -37,7 +37,7 @@ PERIODS = {"daily": timedelta(days=1), "weekly": timedelta(days=7), "monthly": t
 OfferStatus = Annotated[Literal["open", "active", "booked", "reserved", "closed"] | None, QueryParameter(name="status")]
 BidStatus = Annotated[Literal["pending", "accepted", "rejected", "cancelled"] | None, QueryParameter(name="status")]
 Period = Literal["daily", "weekly", "monthly"]
-Chain = FromQuery[Annotated[str | None, Meta(max_length=100)]]
+Chain = FromQuery[Annotated[str, Meta(max_length=100)] | None]
 
 
 class MarketplaceController(Controller):
