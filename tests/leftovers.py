@@ -12,6 +12,9 @@ import pytest
 from aitbc.server.postgres.paths import ORIGIN, SYSTEM_FOLDER
 from tests.homes import NOWHERE
 
+OF_TESTS = ("pytest-of-", "aitbc-test-clusters-")
+"""How folders of tests begin."""
+
 
 def remove_data_below(folder: Path, system: Path = SYSTEM_FOLDER) -> int:
     """Remove the data of state folders below a folder, and of tests' that are no more; what still runs stays. Gives the number."""
@@ -21,7 +24,7 @@ def remove_data_below(folder: Path, system: Path = SYSTEM_FOLDER) -> int:
         if not note.is_file() or (home / "data" / "postmaster.pid").exists():
             continue
         origin = Path(note.read_text().rstrip("\n"))
-        is_a_dead_tests = any(part.startswith("pytest-of-") for part in origin.parts) and not origin.exists()
+        is_a_dead_tests = any(part.startswith(OF_TESTS) for part in origin.parts) and not origin.exists()
         if origin.is_relative_to(folder) or is_a_dead_tests:
             shutil.rmtree(home, ignore_errors=True)
             removed += 1

@@ -18,7 +18,7 @@ RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 PRICE = "0.01"
 START_SECONDS = 8
 """What a dead miner held runs out so soon, and the audit need not wait longer for it."""
-ENDED_SECONDS = 2.0
+ENDED_SECONDS = 6.0
 """A second after its revocation a key gets nothing more, and an answer takes its time on a busy machine."""
 
 

@@ -11,9 +11,11 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.cli.forked_program import as_forked
 from tests.journeys.shapes import SHAPES, placed
 from tests.scale import only_in_full, scaled
 
@@ -63,9 +65,10 @@ def test_it_holds_once_and_again_with_the_data_of_the_first_time_and_serves_unti
     height = _height(chain)
     assert _again_until_ctrl_c(environment) == 0
     assert _height(chain) > height
-    checked = _run(environment, "receipt", "verify", str(chain.with_name("receipt.json")), "--json")
-    assert json.loads(checked.stdout)["verified"] is True
-    assert _run(environment, "chain", "verify", str(chain)).returncode == 0
+    here: Any = {"environment": environment, "folder": state.parent}
+    checked = as_forked("receipt", "verify", str(chain.with_name("receipt.json")), "--json", **here)
+    assert json.loads(checked.out)["verified"] is True
+    assert as_forked("chain", "verify", str(chain), **here).code == 0
 
 
 def _height(chain: Path) -> int:
@@ -91,9 +94,10 @@ def _try_it(environment: dict[str, str], terminal: int) -> None:
     shown = _read_until(terminal, "Ctrl-C stops everything")
     assert "everything held" in shown
     assert _run(environment, "demo", "--once").stderr.count("a server is running on") == 1
-    bought = _run(environment, "job", "submit", "embed", "--text", "hello", "--max-price", "0.05", "--wait", "--json")
-    assert bought.returncode == 0, bought.stderr
-    told = json.loads(bought.stdout)
+    words = ("job", "submit", "embed", "--text", "hello", "--max-price", "0.05", "--wait", "--json")
+    bought = as_forked(*words, environment=environment, folder=Path(environment["HOME"]))
+    assert bought.code == 0, bought.err
+    told = json.loads(bought.out)
     assert told["receipt"].startswith("rcpt_")
     assert len(told["output"]["vectors"][0]) == 256
 
