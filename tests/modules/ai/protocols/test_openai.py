@@ -125,7 +125,7 @@ def test_a_tool_is_asked_for_in_a_stream(bench: Bench) -> None:
     with bench.openai().chat.completions.stream(**ask("call", tools=[TOOL])) as stream:
         final = stream.get_final_completion().choices[0]
     assert final.finish_reason == "tool_calls"
-    (call,) = final.message.tool_calls or ()
+    (call,) = final.message.tool_calls
     assert (call.id, call.function.name, json.loads(call.function.arguments)) == ("call_7", "weather", {"city": "Oslo"})
 
 
