@@ -65,6 +65,7 @@ def test_a_chat_that_is_given_up_ends_alone(
         assert outcome.error is None and outcome.output is not None
         assert outcome.output["message"]["content"].endswith("t19 ")
 
+    runner.run(pool.run(chat(make_work, "say first"), on_progress=lambda _: None))
     before, left = pool.workers()["chat"], scripted.left
     runner.run(give_up())
     assert pool.workers()["chat"] == before

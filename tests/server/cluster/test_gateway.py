@@ -66,12 +66,22 @@ async def test_the_ports_of_the_coordinator_answer_for_their_health(port: int, p
     [
         *(("/gpu", "gpu"), ("/gpu/v1/miners", "gpu"), ("/ai/jobs", "ai"), ("/plugin/x", "plugins")),
         *(("/agents/x", None), ("/airdrop", None), ("/plugins/y", None), ("/marketplaces", None), ("/gpus", None)),
-        *(("/coordinator/v1/jobs", "coordinator"), ("/coordinators", None), ("/v1/jobs", None), ("/", None)),
+        *(
+            ("/coordinator/v1/jobs", "coordinator"),
+            ("/coordinators", None),
+            ("/v11/jobs", None),
+            ("/", None),
+        ),
     ],
 )
 def test_a_prefix_is_a_whole_segment_of_the_path(path: str, module: str | None) -> None:
     assert module_of(path) == module
     assert is_legacy(path) == (module is not None)
+
+
+def test_a_path_of_a_public_protocol_is_its_modules_and_no_legacy_one() -> None:
+    assert module_of("/v1/models") == module_of("/v1") == "ai"
+    assert not is_legacy("/v1/models")
 
 
 async def test_a_bare_path_on_a_modules_port_and_its_prefix_on_the_gateway_reach_the_same_handler() -> None:

@@ -56,7 +56,6 @@ class ChatExecutor:
         self._answer_bytes = read_integer(
             options.get("answer_bytes", ANSWER_BYTES), "answer_bytes", least=1024, most=64 * 1024 * 1024
         )
-        self._streams = True
         self._sockets: dict[int, socket.socket] = {}
         """By thread: the connection that its work waits for."""
         self._canceled: set[int] = set()
@@ -112,16 +111,12 @@ class ChatExecutor:
         streamed = StreamedAnswer(
             tell, bytes_max=self._answer_bytes, require=partial(self._models.require_answer_of, model)
         )
-        status, body = 0, b""
-        if self._streams:
-            status, body, is_streamed = self._exchange(
-                "POST", "/chat/completions", request | _STREAM, deadline, streamed
-            )
-            if is_streamed:
-                return streamed.whole
-        if not self._streams or status in _STREAMLESS_STATUS:
-            status, body, _ = self._exchange("POST", "/chat/completions", request | {"stream": False}, deadline)
-            self._streams = self._streams and status != 200  # it is not asked to stream again
+        path = "/chat/completions"
+        status, body, is_streamed = self._exchange("POST", path, request | _STREAM, deadline, streamed)
+        if is_streamed:
+            return streamed.whole
+        if status in _STREAMLESS_STATUS:  # each time anew: the server may be another by now
+            status, body, _ = self._exchange("POST", path, request | {"stream": False}, deadline)
         if status == 404 or (status in _REQUESTER_STATUS and _names_no_model(body)):
             if model is not None:
                 self._models.withhold(model)

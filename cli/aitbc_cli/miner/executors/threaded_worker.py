@@ -28,6 +28,8 @@ class ThreadedWorker(Worker):
         threading.stack_size(STACK_BYTES)
         self._sending = threading.Lock()
         self._here = threading.local()
+        self._changing = threading.Lock()
+        """Held while work ends or is canceled: a number must not be taken for that of the next thread."""
         self._threads: dict[int, int] = {}
         """By the number of a frame: the thread that works on it."""
 
@@ -48,14 +50,16 @@ class ThreadedWorker(Worker):
         try:
             self._send(self._answer(message))
         finally:
-            del self._threads[number]
-            if (executor := self._cancellable) is not None:
-                executor.forget(thread)
+            with self._changing:
+                del self._threads[number]
+                if (executor := self._cancellable) is not None:
+                    executor.forget(thread)
 
     def _cancel(self, number: int) -> None:
-        thread = self._threads.get(number)
-        if thread is not None and (executor := self._cancellable) is not None:
-            executor.cancel(thread)
+        with self._changing:
+            thread = self._threads.get(number)
+            if thread is not None and (executor := self._cancellable) is not None:
+                executor.cancel(thread)
 
     @property
     def _cancellable(self) -> CancellableExecutor | None:
