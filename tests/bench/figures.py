@@ -48,6 +48,8 @@ AIMS = (
     Aim("wake_replicas_p99_ms", "from a job's acknowledgement to a miner that waits at the other server", at_most=250),
     Aim("pss_split_mib", "memory of the idle server with all modules split, database included"),
     Aim("start_split_s", "a warm start until all split modules are ready"),
+    Aim("device_claim_us", "CPU of a claim that reserves a GPU, of 1,000 miners with 8 each"),
+    Aim("device_claim_vs_plain", "the same ÷ a claim without a GPU", at_most=1.3),
     Aim("verify_us_per_entry", "CPU of the offline verifier for one ledger entry"),
     Aim("verify_mib", "peak memory of the offline verifier"),
     Aim("pss_mib", "memory of the idle server with its database"),
