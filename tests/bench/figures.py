@@ -53,6 +53,8 @@ AIMS = (
     Aim("ttft_added_p99_ms", "the same, 99 of 100", at_most=50),
     Aim("stream_vs_direct", "tokens a second of 64 streams ÷ of the same engine asked directly", at_least=0.97),
     Aim("cpu_us_per_token", "CPU of server, database and miner for one streamed token", at_most=60),
+    Aim("device_claim_us", "CPU of a claim that reserves a GPU, of 1,000 miners with 8 each"),
+    Aim("device_claim_vs_plain", "the same ÷ a claim without a GPU", at_most=1.3),
     Aim("verify_us_per_entry", "CPU of the offline verifier for one ledger entry"),
     Aim("verify_mib", "peak memory of the offline verifier"),
     Aim("pss_mib", "memory of the idle server with its database"),

@@ -253,6 +253,7 @@ def test_what_changes_something_has_a_dry_run_and_an_idempotency_key(leaf: Leaf)
         "rate",
     }
     changes = leaf.words[-1] in verbs | {"chat", "deposit", "faucet"} or leaf.words[:2] == ("job", "submit")
+    changes = (changes or str(leaf) == "miner install") and str(leaf) != "miner test"  # which tries this machine
     assert ({"dry_run", "idempotency_key", "yes", "no_input"} <= leaf.names) == changes
 
 
@@ -358,7 +359,7 @@ def test_no_key_is_told_with_where_one_may_come_from(
 ) -> None:
     monkeypatch.delenv("AITBC_API_KEY", raising=False)
     ended = in_process(capsys, *leaf.with_options("--url", nowhere()))
-    if str(leaf) in ("chain keys", "miner enrol"):  # anybody may ask; a one-time token is a key too
+    if str(leaf) in ("chain keys", "miner enrol", "miner install"):  # anybody may ask; a one-time token is a key too
         assert ended.code in (NOT_ALLOWED, UNAVAILABLE)
         return
     assert (ended.code, ended.out) == (NOT_ALLOWED, "")

@@ -41,6 +41,7 @@ Capability = Annotated[
     str | None, typer.Option("--min-compute-capability", metavar="X.Y", help="What its GPUs can do at least: 8.0.")
 ]
 Cuda = Annotated[str | None, typer.Option("--cuda", metavar="VERSION", help="Only miners with this CUDA: 12 or 12.4.")]
+Verified = Annotated[bool, typer.Option("--verified", help="Only GPUs that have proved what they are.")]
 Region = Annotated[str | None, typer.Option("--region", help="Only miners there.")]
 Model = Annotated[str | None, typer.Option("--model", help="Only this model.")]
 Attempts = Annotated[int | None, typer.Option("--attempts", min=1, max=10, help="How often it is tried at most.")]
@@ -72,6 +73,7 @@ class Terms:
     vram: str | None = None
     min_compute_capability: str | None = None
     cuda: str | None = None
+    verified: bool = False
 
 
 @command(
@@ -219,6 +221,7 @@ def command_(
     min_vram: MinVram = None,
     min_compute_capability: Capability = None,
     cuda: Cuda = None,
+    verified: Verified = False,
     region: Region = None,
     attempts: Attempts = None,
     retry_failures: Retry = False,
@@ -311,6 +314,8 @@ def _body(kind: str, value: dict[str, Any], terms: Terms) -> dict[str, Any]:
     requirements: dict[str, Any] = {name: wanted for name, wanted in needs.items() if wanted is not None}
     if terms.min_vram is not None:
         requirements["min_vram_mib"] = mebibytes(terms.min_vram)
+    if terms.verified:
+        requirements["verified"] = True
     if terms.vram is not None:
         requirements["vram_mib"] = mebibytes(terms.vram)
     if requirements:

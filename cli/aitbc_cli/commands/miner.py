@@ -8,6 +8,7 @@ from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
 from aitbc_cli.commands.devices import Watch, repeat, show_devices
 from aitbc_cli.commands.miner_run import declare_running
+from aitbc_cli.commands.miner_setup import declare_setup
 from aitbc_cli.exits import NOT_FOUND
 from aitbc_cli.id_completion import MINERS
 from aitbc_cli.output import Column, column, columns
@@ -28,6 +29,10 @@ FULL = (
     *columns("fingerprint", "public_key", "inventory.host.os", "inventory.host.cpu_model", "inventory.host.cpu_count"),
     *columns("inventory.host.memory_mib", "inventory.host.disk_free_mib", "created_at", "last_seen_at"),
 )
+HARDWARE = (
+    *columns("gpu", "name", "source", "reason", "as_of", "runtime"),
+    *(Column(head, field, "number") for head, field in (("SIZE", "size"), ("MS", "product_ms"), ("MIB", "memory_mib"))),
+)
 READINGS = (
     *columns("at", "uuid"),
     Column("LOAD %", "utilization", "number"),
@@ -40,6 +45,7 @@ READINGS = (
 MinerId = Annotated[str, typer.Argument(metavar="MINER", help="The miner's id, mnr_…", autocompletion=MINERS)]
 app = noun("miner", "Run a miner, and see after yours.")
 declare_running(app)
+declare_setup(app)
 
 
 @command(
@@ -107,6 +113,18 @@ def readings(
     wanted = {"step": step, "gpu": gpu, "since": since(since_) if since_ else None, "limit": limit}
     answer = call.api.get(f"{PATH}/{part(miner)}/readings", **wanted)
     call.out.rows(answer["data"], READINGS, name="at")
+
+
+@command(
+    app,
+    "hardware",
+    examples=["aitbc miner hardware mnr_01…", "aitbc miner hardware mnr_01… --json"],
+    ends=[NOT_FOUND],
+)
+def hardware(call: Call, miner: MinerId) -> None:
+    """Say which of a miner's GPUs have proved what they are, when and by what; why others have not."""
+    answer = call.api.get(f"{PATH}/{part(miner)}/hardware")
+    call.out.rows(answer["data"], HARDWARE, name="gpu")
 
 
 @command(

@@ -71,6 +71,7 @@ def declare_running(app: typer.Typer) -> None:
             "aitbc miner run",
             "aitbc miner run --name attic --slots 4 --chat-url http://127.0.0.1:11434/v1",
             "aitbc miner run --kind command --allow 'wc=/usr/bin/wc --'",
+            "aitbc miner run --schedule 22:00-07:00 --only-when-idle",
         ],
         output=False,
         ends=[NOT_ALLOWED, REFUSED, CONFIGURATION],
@@ -99,6 +100,13 @@ def run(
     grace: Annotated[
         str, typer.Option("--grace", metavar="TIME", help="How long running work may go on after the first Ctrl-C.")
     ] = "30s",
+    schedule: Annotated[
+        str | None,
+        typer.Option("--schedule", metavar="HOURS", help="Work only then, by this machine's clock: 22:00-07:00."),
+    ] = None,
+    only_when_idle: Annotated[
+        bool, typer.Option("--only-when-idle", help="Take work only while nobody else uses the machine.")
+    ] = False,
     json_events: Annotated[
         bool, typer.Option("--json-events", help="What happens as JSON lines on standard output.")
     ] = False,
@@ -108,9 +116,16 @@ def run(
     The first start enrols it: with a one-time token, or, where an API key is at hand that may make one, by itself.
     The first Ctrl-C or SIGTERM lets running work end, the second gives it back at once.
     """
-    kinds = _kinds(kind, chat_url, chat_model, chat_key_file, allow, kinds_file)
-    options = _options(
-        call, name, state_dir, token_file, slots=slots, region=region, kinds=kinds, grace=grace, json_events=json_events
+    kinds = kinds_of(kind, chat_url, chat_model, chat_key_file, allow, kinds_file)
+    options = options_of(
+        *(call, name, state_dir, token_file),
+        slots=slots,
+        region=region,
+        kinds=kinds,
+        grace_seconds=seconds_of(grace),
+        schedule=_schedule(schedule),
+        only_when_idle=only_when_idle,
+        json_events=json_events,
     )
     from aitbc_cli.miner import daemon
 
@@ -127,8 +142,8 @@ def enrol(
     token_file: TokenFile = None,
 ) -> None:
     """Enrol this machine without working yet: it makes its key, and keeps the credentials in its folder."""
-    kinds = _kinds(kind, None, None, None, None, None)
-    options = _options(call, name, state_dir, token_file, slots=slots, region=region, kinds=kinds)
+    kinds = kinds_of(kind, None, None, None, None, None)
+    options = options_of(call, name, state_dir, token_file, slots=slots, region=region, kinds=kinds)
     from aitbc_cli.miner import daemon
 
     enrolled = _guarded(daemon.enrol, options)
@@ -144,7 +159,7 @@ def _guarded(work: Any, options: Any) -> Any:
         raise Stop(str(failed), exit_code=failed.exit_code, code="miner_failed") from None
 
 
-def _options(
+def options_of(
     call: Call,
     name: str | None,
     state_dir: Path | None,
@@ -153,15 +168,12 @@ def _options(
     slots: int,
     region: str | None,
     kinds: dict[str, dict[str, Any]],
-    grace: str = "30s",
-    json_events: bool = False,
+    **how: Any,
 ) -> Any:
-    import socket
-
+    """The options of the miner of this name, with a token where it is not enrolled. Raises `Stop`."""
     from aitbc_cli.miner.options import Options
 
-    name = socket.gethostname().partition(".")[0] or "miner" if name is None else _checked_name(name)
-    home = state_dir or call.where.state_dir / "miners" / _folder_of(name)
+    name, home = home_of(call, name, state_dir)
     return Options(
         url=call.where.url,
         home=home,
@@ -170,9 +182,27 @@ def _options(
         kinds=kinds,
         token=_token(call, home, token_file),
         region=region,
-        grace_seconds=seconds_of(grace),
-        json_events=json_events,
+        **how,
     )
+
+
+def home_of(call: Call, name: str | None, state_dir: Path | None) -> tuple[str, Path]:
+    """The name of a miner, this machine's unless it is given, and its folder. Raises a usage error."""
+    import socket
+
+    name = socket.gethostname().partition(".")[0] or "miner" if name is None else _checked_name(name)
+    return name, state_dir or call.where.state_dir / "miners" / _folder_of(name)
+
+
+def _schedule(hours: str | None) -> str | None:
+    """The hours as they were given. Raises a usage error for what is no time of day."""
+    from aitbc_cli.miner.hours import Hours
+
+    try:
+        Hours(hours)
+    except ValueError as error:
+        raise usage(f"--schedule: {error}") from None
+    return hours
 
 
 def _checked_name(name: str) -> str:
@@ -223,7 +253,7 @@ def _is_enrolled(home: Path, url: str) -> bool:
 # Kinds ---------------------------------------------------------------------------------------------------------------
 
 
-def _kinds(
+def kinds_of(
     wanted: list[str] | None,
     chat_url: str | None,
     chat_models: list[str] | None,

@@ -1,4 +1,4 @@
-"""The machine: room on the disk and in memory, open files, the terminal, the graphics card, the shell."""
+"""The machine: room on the disk and in memory, open files, the terminal, the shell."""
 
 import locale
 import os
@@ -16,7 +16,6 @@ from aitbc_cli.terminal import size
 
 OPEN_FILES_WANTED = 12_000
 """Every waiting miner is one, and so is every connection of a client."""
-NVIDIA_DEVICE = Path("/dev/nvidiactl")
 
 
 def disk(case: Case) -> Finding:
@@ -65,32 +64,6 @@ def text(case: Case) -> Finding:
     return ok(f"texts are shown in {found}")
 
 
-def gpu(case: Case) -> Finding:
-    """What a miner can say about graphics cards. None is no fault: the CPU works too."""
-    is_there = NVIDIA_DEVICE.exists()
-    try:
-        import pynvml as nvml
-    except ImportError:
-        if is_there:
-            from aitbc_cli.packages import install
-
-            message = "there is an NVIDIA driver, and the package that asks it is not installed"
-            return warning(message, install(["nvidia-ml-py>=13"]))
-        return ok("no NVIDIA driver: a miner here works on the CPU")
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError as error:
-        if is_there:
-            return warning(f"the NVIDIA driver does not answer: {error}", "nvidia-smi || sudo reboot")
-        return ok("no NVIDIA driver: a miner here works on the CPU")
-    try:
-        count = nvml.nvmlDeviceGetCount()
-        names = [str(nvml.nvmlDeviceGetName(nvml.nvmlDeviceGetHandleByIndex(index))) for index in range(count)]
-        return ok(f"{', '.join(names) or 'no device'}; driver {nvml.nvmlSystemGetDriverVersion()}")
-    finally:
-        nvml.nvmlShutdown()
-
-
 def completion(case: Case) -> Finding:
     """The shell completes what the program knows."""
     shell = Path(case.environ.get("SHELL", "")).name
@@ -121,6 +94,5 @@ CHECKS = (
     Check("memory", "memory for server and worker", memory),
     Check("open-files", "how many connections may be open", open_files),
     Check("text", "the letters that the terminal shows", text),
-    Check("gpu", "graphics cards", gpu),
     Check("completion", "completion in the shell", completion),
 )

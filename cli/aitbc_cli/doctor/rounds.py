@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from aitbc_cli.doctor import bus, configuration, databases, keys, machine, market, miners, programs, server, state
+from aitbc_cli.doctor import bus, configuration, databases, gpus, keys, machine, market, miners, programs, server, state
 from aitbc_cli.doctor.case import Case
 from aitbc_cli.doctor.finding import Check, Finding, Unknown, failed, skipped
 
@@ -14,6 +14,7 @@ CHECK_SECONDS = 10.0
 CHECKS: tuple[Check, ...] = (
     *programs.CHECKS,
     *machine.CHECKS,
+    *gpus.CHECKS,
     *configuration.CHECKS,
     *state.CHECKS,
     *databases.CHECKS,

@@ -5,6 +5,7 @@ A result is on the disk before it is delivered, so that no restart loses one.
 
 import asyncio
 import signal
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -13,13 +14,16 @@ from aitbc_cli.miner.client import LEASES, Fields, MinerClient, Refused, Unreach
 from aitbc_cli.miner.enrolment import enrolled
 from aitbc_cli.miner.event_log import EventLog
 from aitbc_cli.miner.executors.cgroup import make_room
+from aitbc_cli.miner.executors.gpu_canary import interpreters
 from aitbc_cli.miner.executors.pool import ExecutorPool
 from aitbc_cli.miner.home import Home
+from aitbc_cli.miner.hours import Hours, Idleness
 from aitbc_cli.miner.inventory import capabilities, inventory
 from aitbc_cli.miner.kinds import Kinds
 from aitbc_cli.miner.nvml import Nvml
 from aitbc_cli.miner.options import MinerFailed, Options
 from aitbc_cli.miner.parts_sender import PartsSender
+from aitbc_cli.miner.prover import Prover
 from aitbc_cli.miner.task import Task, deliver
 from aitbc_cli.miner.xid import Xid, XidWatch
 
@@ -51,6 +55,8 @@ class Daemon:
         self._pool = ExecutorPool(slots=options.slots, kinds=options.kinds, scratch=home.work, nvml=self._nvml)
         self._pool.on_gpus_changed = self._tell_gpus
         self._xids = XidWatch(self._on_xid)
+        self._hours = Hours(options.schedule)
+        self._idleness = Idleness() if options.only_when_idle else None
         self._tasks: dict[str, tuple[Task, asyncio.Task[None]]] = {}
         self._kinds = Kinds(self._pool, options.kinds, event_log)
         self._free = asyncio.Event()
@@ -194,12 +200,12 @@ class Daemon:
             if lease["attempt"] not in self._tasks:
                 await Task(lease, self._miner, self._client, self._home, self._event_log).release(reason)
 
-    # Work: four loops beside the tasks
+    # Work: loops beside the tasks
 
     async def _work(self) -> None:
         await self._heartbeat()
         polling = asyncio.create_task(self._poll_loop())
-        loops = (self._heartbeat_loop, self._watch_loop, self._check_loop)
+        loops = (self._heartbeat_loop, self._watch_loop, self._check_loop, self._prove_loop)
         beside = [asyncio.create_task(loop()) for loop in loops]
         stop = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({polling, *beside, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -214,6 +220,11 @@ class Daemon:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
 
+    @property
+    def _own_pause(self) -> str | None:
+        """Why its owner wants no work taken now."""
+        return self._hours.pause or (self._idleness.pause if self._idleness is not None else None)
+
     async def _poll_loop(self) -> None:
         failures = 0
         while True:
@@ -223,7 +234,12 @@ class Daemon:
                 self._watch_now.set()  # without a poll the watch is the connection by which the server sees us
                 await self._free.wait()
                 continue
-            body = {"slots": free, "wait_seconds": POLL_SECONDS}
+            if self._own_pause is not None:
+                await asyncio.sleep(self._heartbeat_seconds)
+                continue
+            body: dict[str, Any] = {"slots": free, "wait_seconds": POLL_SECONDS}
+            if (longest := self._hours.run_seconds_max) is not None:
+                body |= {"run_seconds_max": longest, "wait_seconds": min(POLL_SECONDS, longest)}
             try:
                 answer = await self._client.call("POST", "/gpu/polls", body, expects=WORK, seconds=POLL_SECONDS + 15)
             except Unreachable as error:
@@ -334,8 +350,12 @@ class Daemon:
                 self._kinds.check_soon("command")
             if self._offer(found) != self._offered:
                 self._kinds.announce_again()
-        if self._kinds.pause is not None:
-            body["pause"] = self._kinds.pause
+        if self._idleness is not None:
+            shown = body["telemetry"] if with_readings else await asyncio.to_thread(self._look)
+            working_on = self._pool.gpus.working_on
+            self._idleness.note(shown["devices"], slots_busy=len(tasks), working_on=working_on)
+        if (pause := self._kinds.pause or self._own_pause) is not None:
+            body["pause"] = pause
         if leaving:
             body["leaving"] = True
         seconds = LEAVING_SECONDS if leaving else self._heartbeat_seconds
@@ -365,6 +385,15 @@ class Daemon:
             if self._kinds.pause is None:
                 await self._send_capabilities()
             await self._heartbeat()
+
+    async def _prove_loop(self) -> None:
+        """Prove the GPUs that programs get, unless its owner wants none of it."""
+        options = self._options.kinds.get("command", {})
+        how = options.get("proof", "auto")
+        if not self._pool.gives_gpus or how == "none":
+            await asyncio.Event().wait()
+        pythons = dict.fromkeys([*interpreters(list(options.get("programs", {}).values())), sys.executable])
+        await Prover(self._pool.gpus, list(pythons), self._event_log, how).run(self._client, self._tell_gpus)
 
     # Shutdown
 

@@ -34,6 +34,8 @@ class Condition:
         """GPUs that had a program since their memory was last seen free."""
         self._resting: dict[str, str] = {}
         """GPUs whose memory is not free, and what is said of each."""
+        self._own: dict[str, str] = {}
+        """GPUs that rest for a reason of the miner's own."""
         self._braked: dict[str, tuple[str, float]] = {}
         """GPUs whose clocks are held back, by what, and when that was last seen."""
         self._failed: dict[str, str] = {}
@@ -85,14 +87,21 @@ class Condition:
                 return False
             await asyncio.sleep(DRAIN_STEP_SECONDS)
 
+    def rest(self, uuid: str, why: str | None) -> None:
+        """Have a GPU rest for a reason of the miner's own, or with none no longer."""
+        if why is None:
+            self._own.pop(uuid, None)
+        else:
+            self._own[uuid] = why
+
     def holds_memory(self, uuid: str) -> bool:
         """Whether the memory of a GPU is not free, though no program of the miner has it."""
         return uuid in self._resting
 
     def rests(self, uuid: str | None) -> str | None:
         """Why a GPU that works is leased to nobody now; none where it is."""
-        if uuid in self._resting:
-            return self._resting[uuid]
+        if uuid in self._own or uuid in self._resting:
+            return self._own.get(uuid or "") or self._resting[uuid or ""]
         return f"its clocks are held back: {self._braked[uuid][0]}" if uuid in self._braked else None
 
     def failure_of(self, uuid: str | None) -> str | None:

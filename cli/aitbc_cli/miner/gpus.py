@@ -87,10 +87,24 @@ class Gpus:
         sellable = self._sound.get(uuid)
         return Gpu(uuid, memory_mib=None if sellable is None else sellable // sharers, is_shared=sharers > 1)
 
+    def whole(self, uuid: str) -> Gpu:
+        """All of a GPU that work can have."""
+        return Gpu(uuid, memory_mib=self._sound.get(uuid))
+
     def choose(self) -> tuple[Gpu, ...]:
         """The GPU that the fewest programs have; none where none can be used."""
         usable = self._usable()
         return (self.share(min(usable, key=lambda uuid: self._programs_on[uuid])),) if usable else ()
+
+    @property
+    def idle(self) -> list[str]:
+        """The GPUs that programs can use and none has."""
+        return [uuid for uuid in self._usable() if not self._programs_on[uuid]]
+
+    @property
+    def working_on(self) -> list[str]:
+        """The GPUs that programs have."""
+        return [uuid for uuid, programs in self._programs_on.items() if programs]
 
     def can_be_had(self, gpus: Sequence[Gpu]) -> bool:
         """Whether programs can use all of these GPUs, whoever has them now."""

@@ -38,5 +38,9 @@ class Options:
     region: str | None = None
     grace_seconds: float = GRACE_SECONDS
     """How long running work may go on after the first signal to stop."""
+    schedule: str | None = None
+    """The hours in which it works, by this machine's clock: `22:00-07:00`; none for all."""
+    only_when_idle: bool = False
+    """Take work only while nobody else uses the machine."""
     json_events: bool = False
     """Write events as JSON lines to standard output."""

@@ -144,6 +144,7 @@ class Market:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server with quick sweeps."""
     quick = {"AITBC_AI__GRACE_SECONDS": "2", "AITBC_GPU__HEARTBEAT_SECONDS": "1"}
+    quick |= {"AITBC_GPU__PROOF_SIZE": "32"}  # small enough for Python alone
     made = ServerProcess(tmp_path_factory.mktemp("daemon") / "state", free_port(), **quick)
     made.start()
     yield made
@@ -319,6 +320,24 @@ def test_a_gpu_that_fails_or_is_not_free_is_leased_to_nobody_and_its_owner_sees_
     assert market.until_state(waits, "succeeded")["output"]["stdout"] == "again\n"
     gpus.report(0, 48)
     market.until(lambda: "Xid 48" in (device()["fault"] or ""))
+
+
+def test_a_miner_proves_its_gpus_and_one_without_a_runtime_says_so(market: Market, gpus: FakeNvml) -> None:
+    gpus.show(gpus.module.device(0, uuid="GPU-00000020", total=2 << 20, reserved=0, used=0))
+    kinds = gpu_programs(gpus.folder)
+    kinds["command"]["proof"] = "plain"  # what a miner says of its runtime is its own affair: its answers count
+    market.start(token=market.token(), kinds=kinds)
+    [miner] = market.until(lambda: market.ask("/api/v1/gpu/miners?status=online")["data"])
+
+    def fact() -> Any:
+        return next(iter(market.ask(f"/api/v1/gpu/miners/{miner['id']}/hardware")["data"]), None)
+
+    known = market.until(fact)
+    assert (known["source"], known["runtime"], known["gpu"]) == ("measured", "plain", "GPU-00000020")
+    job = market.submit("echo $CUDA_VISIBLE_DEVICES", requirements={"verified": True})
+    assert market.until_state(job, "succeeded")["output"]["stdout"] == "GPU-00000020\n"
+    market.start("bare", token=market.token(), kinds=gpu_programs(gpus.folder))
+    market.until(lambda: "unverified: no runtime" in market.log("bare"))
 
 
 def test_a_miner_whose_programs_cannot_use_its_gpus_says_why(market: Market, gpus: FakeNvml) -> None:

@@ -79,13 +79,33 @@ async def test_a_waiting_miner_is_woken_when_its_gpu_is_free(owner: Target) -> N
         (first,) = await one.claim(2)
         job = await program(market, alice, gpus=1)
         waiting = asyncio.create_task(one.claim(1, wait_seconds=60))
-        async with asyncio.timeout(20):
-            while not len(market.ai.wakeups.miners):  # noqa: ASYNC110 - nothing tells of it
-                await asyncio.sleep(0.01)
+        await until_waiting(market, 1)
         await one.deliver(first, DONE)
         async with asyncio.timeout(20):
             (second,) = await waiting
         assert second.job == job
+
+
+async def test_a_miner_whose_gpu_is_taken_is_passed_over_for_one_whose_is_free(market: Market) -> None:
+    alice, busy, free = market.person(), await rig(market, gpu(0)), await rig(market, gpu(1))
+    for _ in range(2):
+        await program(market, alice, gpus=1)
+    assert len(await busy.claim(2)) == 1
+    first = asyncio.create_task(busy.claim(1, wait_seconds=60))
+    await until_waiting(market, 1)
+    (lease,) = await free.claim(1)
+    await free.deliver(lease, DONE)
+    third = await program(market, alice, gpus=1)  # the first of those who wait is not woken for it
+    assert len(market.ai.wakeups.miners) == 1
+    assert [one.job for one in await free.claim(1)] == [third]
+    assert not first.done()
+    first.cancel()
+
+
+async def until_waiting(market: Market, count: int) -> None:
+    async with asyncio.timeout(20):
+        while len(market.ai.wakeups.miners) < count:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("ended", ["fail", "release", "cancel", "lose"])
@@ -196,3 +216,11 @@ def require_no_overlap(leases: Any) -> None:
     for shares in held.values():
         assert sum(mib for mib, _ in shares) <= 81_079
         assert len(shares) == 1 or not any(whole for _, whole in shares)
+
+
+async def test_a_miner_whose_hours_end_gets_only_what_ends_before(market: Market) -> None:
+    alice = market.person()
+    long, short = [await market.submit(alice, clocks={"run_seconds": seconds}) for seconds in (600, 60)]
+    hurried = Worker(market, run_seconds_max=120)
+    assert [lease.job for lease in await hurried.claim(4)] == [short]
+    assert [lease.job for lease in await Worker(market).claim(4)] == [long]

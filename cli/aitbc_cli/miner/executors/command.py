@@ -43,7 +43,9 @@ _LIMITS = {
     "processes": (64, 1, 10_000),
     "disk_bytes": (1024 * _MIB, 4096, 2**40),
 }
-_OPTIONS = frozenset({"programs", "user", "gpus", "control_groups", "canary_seconds", "marker", "threads", *_LIMITS})
+_OPTIONS = frozenset(
+    {"programs", "user", "gpus", "proof", "control_groups", "canary_seconds", "marker", "threads", *_LIMITS}
+)
 
 
 class CommandExecutor:
@@ -52,7 +54,7 @@ class CommandExecutor:
     What the requester gives are arguments after the fixed ones; an operator who allows a program whose options are
     dangerous ends the fixed arguments with `--`. A miner that runs as root starts programs as `user`, or nobody:
     the kernel bounds the number of processes only of those who are not root. `gpus` is `all`, or `none` for programs
-    that shall have none.
+    that shall have none; `proof` is how the miner itself proves its GPUs: `auto`, or `none`.
 
     Memory is bounded by what is used: by a control group where one can be made (`control_groups`), else by a watch over
     the process tree. `canary_seconds` is how long the test program of `try_gpu` may take.

@@ -32,7 +32,7 @@ class MinerChanged(Event, frozen=True, kw_only=True):
     """The GPUs that can be leased to jobs, or could if they did not rest; none of a miner that does not name them.
 
     Each has `uuid` and `memory_mib`, what work can have of its memory; where they are known `index`, `name` and
-    `compute_capability`; and `rests`, why it is not leased now, where it is not.
+    `compute_capability`; `verified` where a proof has measured it; and, where it is not leased now, why: `rests`.
     """
     slots: int
     booking: str | None = None

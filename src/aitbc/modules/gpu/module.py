@@ -15,6 +15,7 @@ from aitbc.modules.gpu.legacy.order_book.transactions import TransactionControll
 from aitbc.modules.gpu.models.tables import Base
 from aitbc.modules.gpu.routes.bookings import BookingController, ListingController
 from aitbc.modules.gpu.routes.miners import EnrolmentController, MinerController
+from aitbc.modules.gpu.routes.proofs import HardwareController, ProofController
 from aitbc.modules.gpu.routes.work import WorkController
 from aitbc.modules.gpu.service import GpuService, GpuSettings
 from aitbc.modules.gpu.service.bookings import Bookings
@@ -22,6 +23,7 @@ from aitbc.modules.gpu.service.enrolment import Enrolment
 from aitbc.modules.gpu.service.heartbeats import Heartbeats
 from aitbc.modules.gpu.service.listings import Listings
 from aitbc.modules.gpu.service.miners import Miners
+from aitbc.modules.gpu.service.proofs import Proofs
 from aitbc.modules.gpu.service.readings import Readings
 from aitbc.modules.gpu.service.reputation import Reputations
 from aitbc.modules.gpu.service.work import MinerWork
@@ -32,7 +34,15 @@ module = Module(
     api=GpuApi,
     service=GpuService,
     metadata=Base.metadata,
-    routes=(EnrolmentController, MinerController, WorkController, ListingController, BookingController),
+    routes=(
+        EnrolmentController,
+        MinerController,
+        WorkController,
+        ProofController,
+        HardwareController,
+        ListingController,
+        BookingController,
+    ),
     needs={"ai": AiApi, "trading": TradingApi},
     parts={
         "miners": Miners,
@@ -41,6 +51,7 @@ module = Module(
         "work": MinerWork,
         "reputations": Reputations,
         "readings": Readings,
+        "proofs": Proofs,
         "listings": Listings,
         "bookings": Bookings,
     },
@@ -70,6 +81,7 @@ module = Module(
         PeriodicTask(run=GpuService.keep_legacy_leases, every_seconds=10.0),
         PeriodicTask(run=GpuService.reconcile_bookings, every_seconds=5.0),
         PeriodicTask(run=GpuService.keep_readings, every_seconds=60.0),
+        PeriodicTask(run=GpuService.expire_proofs, every_seconds=60.0),
         PeriodicTask(run=GpuService.expire_orders, every_seconds=60.0),
     ),
 )

@@ -15,6 +15,7 @@ PATH = {
     "key": ("The key, by its id.", f"key_{ID}"),
     "listing": ("The listed GPU.", f"gpu_{ID}"),
     "miner": ("The miner.", f"mnr_{ID}"),
+    "proof": ("The proof.", f"prf_{ID}"),
     "receipt": ("The receipt.", f"rcpt_{ID}"),
     "transaction": ("The transaction.", f"txn_{ID}"),
     "monitor": ("The monitor.", f"mon_{ID}"),

@@ -12,6 +12,8 @@ class GpuClass(Struct, frozen=True, kw_only=True):
     compute_capability: str | None
     """`9.0`; none where its driver does not say."""
     count: int
+    verified: bool = False
+    """Whether proofs have measured them."""
 
 
 class Capabilities(Struct, frozen=True, kw_only=True):
@@ -32,6 +34,8 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     """The version of CUDA; none where nothing is known of it."""
     gpus: tuple[GpuClass, ...] = ()
     """The GPUs that can be leased to jobs; none of a miner that does not name its devices."""
+    run_seconds_max: int | None = None
+    """How long work may take that it begins now; none sets no limit."""
     booking: str | None = None
     """The booking that the miner is in: it takes the jobs of that booking only, and only from who booked it."""
     booker: str | None = None

@@ -21,7 +21,7 @@ from aitbc.modules.ai.batched.device_room import lock_rooms
 from aitbc.modules.ai.batched.rows import ATTEMPTS, JOBS, UNRULED, save_jobs
 from aitbc.modules.ai.events import JobClosed
 from aitbc.modules.ai.models.asks import NO_ASKS, Ask, ask_for, asks_of
-from aitbc.modules.ai.models.devices import Reserved, Room, leased_devices, reserved_of, reserved_text
+from aitbc.modules.ai.models.devices import Reserved, Room, leased_devices, reserved_text
 from aitbc.modules.ai.models.kinds.registry import KINDS
 from aitbc.modules.ai.models.life import AVOIDED_FOR, Fault, Reason, State, lease_ends, move, must_leave, take
 from aitbc.modules.ai.models.queue import Needs, explores, matches, needs_of
@@ -31,6 +31,9 @@ from aitbc.modules.ai.models.views import hold_of
 
 ANSWER_BYTES_MAX = 8 * 1024 * 1024
 """The inputs that one claim may carry away together."""
+
+RUN_SECONDS_MAX = 2**31 - 1
+"""No run clock is longer."""
 
 # The lanes that have waiting jobs, by jumping from one to the next in the queue's index: as many probes as lanes. In the
 # same result stands how many leases each of these miners has, and what it asks: a lane has neither.
@@ -62,6 +65,7 @@ SELECT j.* FROM unnest($1::uuid[], $7::bigint[]) AS l(lane, ask)
 CROSS JOIN LATERAL (
     SELECT {TAKEN} FROM ai.jobs
     WHERE lane = l.lane AND state = 'queued' AND due_at <= $3 AND id <> ALL($4::uuid[])
+      AND run_seconds <= $8
       AND hold_expires_at > $3 + make_interval(secs => run_seconds)
       AND max_price_units >= units_max::numeric * coalesce(l.ask, unit_price_units)
       AND (avoided = '' OR due_at <= $5 OR NOT (SELECT bool_and(strpos(avoided, m) > 0) FROM unnest($6::text[]) AS m))
@@ -106,6 +110,8 @@ class Dealer:
         self._database = database
         self._on_served = on_served
         self._needs: dict[UUID, Needs] = {}
+        self.short_of_gpus: set[str] = set()
+        """Miners that got nothing when they last asked, and whose GPUs were not enough for a job that waits."""
 
     async def claim_many(self, claims: Sequence[Claim]) -> list[Sequence[Lease]]:
         """The leases of each claim, after their transaction committed."""
@@ -123,7 +129,8 @@ class Dealer:
             live = await live_bookings(connection, booked, at) if lanes else set()
             tables = _fitting_tables(seats, lanes, live) if lanes else []
             await _seat_devices(connection, tables)
-            for table, fitting in tables:
+            for table, all_fitting in tables:
+                fitting = all_fitting
                 while fitting := _with_devices(fitting, table):
                     found = await self._take(connection, fitting, table, [job.id for job in taken], at)
                     dealt, spoilt = deal(found, table, at)
@@ -132,12 +139,20 @@ class Dealer:
                     refused += spoilt
                     if len(_with_devices(fitting, table)) == len(fitting):
                         break  # nothing was passed over for want of a GPU
+                self._note_short(table, all_fitting)
             await _save(connection, taken, attempts, refused)
         if len(taken) > len(attempts):
             self._database.notify_published()
         for job in taken:
             self._on_served(job.kind, job.rank)
         return [seat.leases for seat in seats]
+
+    def _note_short(self, table: Sequence[Seat], fitting: dict[UUID, Needs]) -> None:
+        for seat in table:
+            if seat.leases or not any(needs.gpus and not _has_gpus(seat, needs) for needs in fitting.values()):
+                self.short_of_gpus.discard(seat.claim.miner)
+            else:
+                self.short_of_gpus.add(seat.claim.miner)
 
     async def waiting(self, slots: int) -> list[tuple[Needs, int]]:
         """The needs of every lane with jobs that are due, and how many there are, counted up to `slots`."""
@@ -174,6 +189,7 @@ class Dealer:
             at - AVOIDED_FOR,
             [seat.claim.miner for seat in table],
             [None if (ask := ask_for(needs, asks, at)) is None else ask.units for needs in lanes.values()],
+            table[0].claim.capabilities.run_seconds_max or RUN_SECONDS_MAX,
         )
         return [TAKEN.read(record) for record in records]
 
@@ -221,7 +237,7 @@ def _with_devices(lanes: dict[UUID, Needs], table: Sequence[Seat]) -> dict[UUID,
     return {
         lane: needs
         for lane, needs in lanes.items()
-        if not needs.gpus or any(seat.devices is not None and seat.devices.choose(needs) for seat in open_seats)
+        if not needs.gpus or any(_has_gpus(seat, needs) for seat in open_seats)
     }
 
 
@@ -249,10 +265,9 @@ def deal(
         exploring = job.token == 0 and explores(ids.decode("job", job.id))
         size = len(job.input or "")
         needs = needs_of(job.needs)
-        seat = next((s for s in (fresh if exploring else proven) if _may_take(s, job, needs, size, at)), None)
+        seat, devices = _seat_for(job, needs, fresh if exploring else proven, size, at)
         if seat is None:
             continue
-        devices = seat.devices.take(needs) if needs.gpus and seat.devices is not None else ()
         try:
             attempt, lease = lease_job(job, seat.claim, at, devices, ask_for(needs, asks_of(seat.asks), at))
         except (msgspec.DecodeError, TypeError):
@@ -265,12 +280,23 @@ def deal(
     return dealt, spoilt
 
 
-def _may_take(seat: Seat, job: JobValue, needs: Needs, size: int, at: datetime) -> bool:
-    return (
-        seat.has_room(size)
-        and not must_leave(job.avoided, seat.claim.miner, job.due_at, at)
-        and (not needs.gpus or (seat.devices is not None and bool(seat.devices.choose(needs))))
-    )
+def _seat_for(
+    job: JobValue, needs: Needs, seats: Sequence[Seat], size: int, at: datetime
+) -> tuple[Seat | None, Sequence[Reserved]]:
+    """The first claim that may have a job, and the GPUs that it then has, which are reserved."""
+    for seat in seats:
+        if not seat.has_room(size) or must_leave(job.avoided, seat.claim.miner, job.due_at, at):
+            continue
+        if not needs.gpus:
+            return seat, ()
+        if seat.devices is not None and (devices := seat.devices.take(needs)):
+            return seat, devices
+    return None, ()
+
+
+def _has_gpus(seat: Seat, needs: Needs) -> bool:
+    """Whether what a job asks for is left of the GPUs of a claim's miner."""
+    return seat.devices is not None and bool(seat.devices.choose(needs))
 
 
 def lease_job(
@@ -299,10 +325,12 @@ def lease_job(
         offer=None if ask is None else ask.offer,
         devices=reserved_text(devices),
     )
-    return row, lease_view(job, row, value, files)
+    return row, lease_view(job, row, value, files, devices)
 
 
-def lease_view(job: JobValue, attempt: AttemptValue, value: Any, files: tuple[InputFile, ...]) -> Lease:
+def lease_view(
+    job: JobValue, attempt: AttemptValue, value: Any, files: tuple[InputFile, ...], devices: Sequence[Reserved]
+) -> Lease:
     """A lease as the miner gets it."""
     return Lease(
         attempt=attempt.id,
@@ -315,15 +343,15 @@ def lease_view(job: JobValue, attempt: AttemptValue, value: Any, files: tuple[In
         files=files,
         run_seconds=(attempt.run_until - attempt.started_at) / timedelta(seconds=1),
         expires_at=attempt.expires_at,
-        devices=_leased_devices(job, attempt),
+        devices=_leased_devices(job, devices),
         request_id=job.request_id,
     )
 
 
-def _leased_devices(job: JobValue, attempt: AttemptValue) -> tuple[LeasedDevice, ...] | None:
+def _leased_devices(job: JobValue, devices: Sequence[Reserved]) -> tuple[LeasedDevice, ...] | None:
     """The GPUs of a lease. Of a booked GPU that the job did not ask for by number its miner disposes."""
-    if attempt.devices is not None:
-        return leased_devices(reserved_of(attempt.devices))
+    if devices:
+        return leased_devices(devices)
     chosen_by_miner = not KINDS[job.kind].takes_devices or needs_of(job.needs).booking is not None
     return None if chosen_by_miner else ()
 

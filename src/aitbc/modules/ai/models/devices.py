@@ -6,7 +6,6 @@ whole GPUs stay whole for those who need them.
 """
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -29,6 +28,8 @@ class LeasableDevice(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What work can have of its memory."""
     compute_capability: str | None = None
     """`9.0`."""
+    verified: bool = False
+    """Whether a proof has measured it."""
     rests: str | None = None
     """Why it is not leased now; none for one that is."""
 
@@ -111,15 +112,18 @@ def _digest(uuid: str) -> str:
 class Room:
     """The GPUs of one miner with what is reserved of each: what is left for the next job."""
 
+    __slots__ = ("_devices", "_held", "_whole")
+
     def __init__(self, devices: Sequence[LeasableDevice], reserved: Iterable[Reserved]) -> None:
-        self._devices = [device for device in devices if device.rests is None]
-        self._held: Counter[str] = Counter()
+        self._devices = devices
+        self._held: dict[str, int] = {}
+        """What is reserved of the memory of each that is not wholly free."""
         self._whole: set[str] = set()
         for one in reserved:
             self._note(one)
 
     def _note(self, one: Reserved) -> None:
-        self._held[one.uuid] += one.memory_mib
+        self._held[one.uuid] = self._held.get(one.uuid, 0) + one.memory_mib
         if one.is_whole:
             self._whole.add(one.uuid)
 
@@ -132,20 +136,20 @@ class Room:
 
     def choose(self, needs: Needs) -> tuple[Reserved, ...]:
         """What a job would get; nothing where what it asks for is not left."""
-        fitting = [device for device in self._devices if gpu_fits(needs, device)]
+        fitting = (device for device in self._devices if device.rests is None and gpu_fits(needs, device))
         if needs.vram_mib:
-            shared = [device for device in fitting if self._left(device) >= needs.vram_mib]
+            shared = (device for device in fitting if self._left(device) >= needs.vram_mib)
             best = min(shared, key=lambda one: (one.uuid not in self._held, self._left(one), _order(one)), default=None)
             return () if best is None else (_reserved(best, needs.vram_mib, is_whole=False),)
-        untouched = sorted(
-            (one for one in fitting if one.uuid not in self._held), key=lambda one: (one.memory_mib, _order(one))
-        )
+        untouched = [device for device in fitting if device.uuid not in self._held]
         if len(untouched) < needs.gpus:
             return ()
+        if len(untouched) > 1:
+            untouched.sort(key=lambda one: (one.memory_mib, _order(one)))
         return tuple(_reserved(device, device.memory_mib, is_whole=True) for device in untouched[: needs.gpus])
 
     def _left(self, device: LeasableDevice) -> int:
-        return 0 if device.uuid in self._whole else device.memory_mib - self._held[device.uuid]
+        return 0 if device.uuid in self._whole else device.memory_mib - self._held.get(device.uuid, 0)
 
 
 def _order(device: LeasableDevice) -> tuple[int, str]:

@@ -18,6 +18,7 @@ RELAXABLE: dict[str, Any] = {
     **dict.fromkeys(("region", "gpu_model")),
     "min_vram_mib": 0,
     **dict.fromkeys(("min_compute_capability", "cuda", "device")),
+    "verified": False,
     "vram_mib": 0,
     "gpus": 0,
     "models": (),

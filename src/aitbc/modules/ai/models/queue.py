@@ -44,6 +44,8 @@ class Needs(Struct, frozen=True, kw_only=True, omit_defaults=True):
     vram_mib: int = 0
     """How much memory of one GPU it gets, where it wants a share and not all of it."""
     min_compute_capability: str | None = None
+    verified: bool = False
+    """Whether its GPUs must have been measured."""
     booking: str | None = None
     """The booking whose GPU it is for, and who asks: only the miner that this account booked takes it."""
     booker: str | None = None
@@ -133,6 +135,11 @@ class Gpu(Protocol):
         ...
 
     @property
+    def verified(self) -> bool:
+        """Whether a proof has measured it."""
+        ...
+
+    @property
     def name(self) -> str | None:
         """What its driver calls it."""
         ...
@@ -153,6 +160,7 @@ def gpu_fits(needs: Needs, gpu: Gpu) -> bool:
     return (
         gpu.memory_mib >= max(needs.min_vram_mib, needs.vram_mib)
         and (needs.gpu_model is None or (gpu.name is not None and is_named(gpu.name, needs.gpu_model)))
+        and (gpu.verified or not needs.verified)
         and _is_capable(needs, gpu)
     )
 
@@ -203,6 +211,7 @@ FILTERS: tuple[tuple[str, Callable[[Needs, Offer], bool]], ...] = (
     ("cuda", _cuda),
     ("min_compute_capability", _min_compute_capability),
     ("vram_mib", _vram_mib),
+    ("verified", lambda needs, offer: not needs.verified or any(gpu.count and gpu.verified for gpu in offer.gpus)),
     ("gpus", _gpus),
     # Both ways: what is for a booking goes nowhere else, and nothing else goes to a miner that is booked.
     ("booking", lambda needs, offer: needs.booking == offer.booking and needs.booker == offer.booker),

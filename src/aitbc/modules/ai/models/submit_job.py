@@ -51,6 +51,8 @@ class Requirements(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         Annotated[str, Meta(max_length=5, pattern=r"^[0-9]{1,2}(\.[0-9]{1,2})?\Z"), _CAPABILITY] | None
     ) = None
     """The compute capability that its GPUs must have at least, as NVIDIA counts it: `8.0`."""
+    verified: bool = False
+    """Only GPUs that have proved within the last hours that they compute as their name says and have their memory."""
     booking: BookingId | None = None
     """A booking of yours: the job goes to the GPU that you booked and nowhere else. It costs one minor unit, for
     the booking

@@ -16,6 +16,7 @@ from aitbc.modules.ai.batched.claim import Dealer, lease_view
 from aitbc.modules.ai.batched.read import DETAIL
 from aitbc.modules.ai.batched.renew import Renewed, Renewing, renew_many
 from aitbc.modules.ai.batched.rows import ATTEMPT_ALL, attempt_from, job_from
+from aitbc.modules.ai.models.devices import reserved_of
 from aitbc.modules.ai.service.attempts import Attempts, HeldLease
 from aitbc.modules.ai.service.wakeups import Wakeups
 
@@ -90,7 +91,8 @@ class Dispatch:
         for attempt in attempts:
             job = jobs[attempt.job]
             files = msgspec.json.decode(job.files, type=tuple[InputFile, ...]) if job.files else ()
-            leases.append(lease_view(job, attempt, msgspec.json.decode(job.input or "null"), files))
+            value = msgspec.json.decode(job.input or "null")
+            leases.append(lease_view(job, attempt, value, files, reserved_of(attempt.devices)))
         return leases
 
     async def renew(self, miner: str, renewals: Sequence[Renewal]) -> Sequence[LeaseStatus]:

@@ -154,6 +154,7 @@ def _needs(who: Principal, kind: Kind, wanted: Requirements, measure: Measure) -
         gpus=_gpus(kind, wanted),
         vram_mib=wanted.vram_mib,
         min_compute_capability=wanted.min_compute_capability,
+        verified=wanted.verified,
         booking=wanted.booking,
         booker=None if wanted.booking is None else who.account,
     )
@@ -175,6 +176,7 @@ def _gpus(kind: Kind, wanted: Requirements) -> int:
             raise DevicesNotLeased(f"A process needs about {CONTEXT_MIB} MiB of a GPU before it does anything.")
         return wanted.gpus or 1
     asks = wanted.device == "gpu" or wanted.gpu_model or wanted.min_vram_mib or wanted.min_compute_capability
+    asks = asks or wanted.verified
     return int(bool(asks) and kind.takes_devices and wanted.booking is None)
 
 

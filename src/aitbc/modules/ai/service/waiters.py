@@ -3,7 +3,7 @@
 import asyncio
 import bisect
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -44,8 +44,10 @@ class _Group:
 class WaitingMiners:
     """Wakes as many miners as there are jobs for, and only those that can take them."""
 
-    def __init__(self) -> None:
+    def __init__(self, short_of_gpus: set[str] | None = None) -> None:
         self._groups: dict[bytes, _Group] = {}
+        self._short = set() if short_of_gpus is None else short_of_gpus
+        """Miners whose GPUs were not enough when they last asked: they are not woken for jobs that ask for some."""
         self._arrived = 0
 
     def __len__(self) -> int:
@@ -77,6 +79,7 @@ class WaitingMiners:
 
     def recall(self, name: str) -> None:
         """Let a miner ask anew: what it may have has changed since it began to wait."""
+        self._short.discard(name)
         for group in list(self._groups.values()):
             for miner in [one for one in (*group.proven, *group.fresh) if one.name == name]:
                 self._remove(miner)
@@ -85,6 +88,7 @@ class WaitingMiners:
 
     def wake(self, name: str) -> None:
         """A GPU of this miner is free again: it looks whether a waiting job asks for it."""
+        self._short.discard(name)
         for group in list(self._groups.values()):
             for miner in [one for one in (*group.proven, *group.fresh) if one.name == name]:
                 self._wake(miner)
@@ -112,29 +116,35 @@ class WaitingMiners:
             self._wake_for(needs, spare, exploring=explores(ids.decode("job", job)))
 
     def offer_count(self, needs: Needs, count: int) -> None:
-        """So many jobs with these needs can be taken, whatever their ids."""
+        """So many jobs with these needs can be taken, whatever their ids.
+
+        GPUs may be free again of which nothing was heard here, so that no miner is passed over for want of them.
+        """
         spare: dict[bytes, int] = defaultdict(int)
         for _ in range(count):
-            if not self._wake_for(needs, spare, exploring=False):
+            if not self._wake_for(needs, spare, exploring=False, passes_over=False):
                 return
 
-    def _wake_for(self, needs: Needs, spare: dict[bytes, int], *, exploring: bool) -> bool:
+    def _wake_for(self, needs: Needs, spare: dict[bytes, int], *, exploring: bool, passes_over: bool = True) -> bool:
         fitting = [key for key, group in self._groups.items() if matches(needs, group.capabilities)]
         for key in fitting:
-            if spare[key] and not exploring:  # a miner that was just woken has a slot left for this one
+            if (
+                spare[key] and not exploring and not needs.gpus
+            ):  # a miner that was just woken has a slot left for this one
                 spare[key] -= 1
                 return True
-        found = self._choose(fitting, exploring=exploring)
+        short = self._short if needs.gpus and passes_over else frozenset[str]()
+        found = self._choose(fitting, short, exploring=exploring)
         if found is None:
             return False
         spare[found.key] += found.slots - 1
         self._wake(found)
         return True
 
-    def _choose(self, keys: Sequence[bytes], *, exploring: bool) -> WaitingMiner | None:
+    def _choose(self, keys: Sequence[bytes], short: Collection[str], *, exploring: bool) -> WaitingMiner | None:
         groups = [self._groups[key] for key in keys]
-        proven = [group.proven[0] for group in groups if group.proven]
-        fresh = [group.fresh[0] for group in groups if group.fresh]
+        proven = [found for group in groups if (found := _first(group.proven, short))]
+        fresh = [found for group in groups if (found := _first(group.fresh, short))]
         heads = (fresh or proven) if exploring else (proven or fresh)
         return min(heads, key=lambda miner: miner.order, default=None)
 
@@ -143,6 +153,11 @@ class WaitingMiners:
         for group in list(self._groups.values()):
             for miner in [*group.proven, *group.fresh]:
                 self._wake(miner)
+
+
+def _first(queue: Sequence[WaitingMiner], short: Collection[str]) -> WaitingMiner | None:
+    """The first in a queue that is not among these; nearly always the first."""
+    return next((miner for miner in queue if miner.name not in short), None)
 
 
 class WatchedJobs:

@@ -32,7 +32,7 @@ class Wakeups:
     """The waiters of this process, and the background tasks that wake them."""
 
     def __init__(self, db: Database, dealer: Dealer, draining: asyncio.Event, bus: Bus | None) -> None:
-        self.miners = WaitingMiners()
+        self.miners = WaitingMiners(dealer.short_of_gpus)
         self.watched = WatchedJobs()
         self.leases = WatchedLeases()
         self.presence = MinerPresence(self.watched.wake_all)

@@ -1,5 +1,6 @@
 """The GPUs that miners show with their heartbeats: recorded where they differ, and each given to one account."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
@@ -11,6 +12,7 @@ from aitbc.kernel.primitives import ids
 from aitbc.modules.gpu.api import Inventory
 from aitbc.modules.gpu.models.devices import (
     LAPSES,
+    Measured,
     ShownGpu,
     believed,
     digest_of,
@@ -32,6 +34,8 @@ SELECT p.miner, p.capabilities, p.shown, p.devices, coalesce(m.readings, p.inven
 FROM gpu.profiles p JOIN gpu.miners m ON m.id = p.miner WHERE p.miner = ANY($1::uuid[])"""
 
 REMOVE_DEVICES = "DELETE FROM gpu.devices WHERE miner = ANY($1::uuid[])"
+
+READ_MEASURED = "SELECT miner, uuid, name FROM gpu.device_facts WHERE miner = ANY($1::uuid[]) AND source = 'measured'"
 
 ADD_DEVICES = """
 INSERT INTO gpu.devices (miner, place, uuid, words, lesser, memory_mib, fault)
@@ -93,7 +97,10 @@ async def record_devices(
         if gpus is None:
             gpus = shown_gpus(msgspec.json.decode(profiles[_uuid(miner)]["inventory"], type=Inventory))
         shown[miner.id] = gpus
-    await _save_devices(connection, due, shown)
+    measured: dict[UUID, set[tuple[str, str | None]]] = defaultdict(set)
+    for row in await connection.fetch(READ_MEASURED, [_uuid(one) for one in due]):
+        measured[row["miner"]].add((row["uuid"], row["name"]))
+    await _save_devices(connection, due, shown, measured)
     owners = await _claim(connection, due, shown, at)
     broken = await _broken(connection, due)
     changed = set()
@@ -102,9 +109,9 @@ async def record_devices(
         miner.blocked_reason = BLOCKED.format(uuid=foreign[0]) if foreign else broken.get(_uuid(miner))
         miner.devices = digest_of(shown[miner.id])
         kept = profiles[_uuid(miner)]
-        offer = kept["capabilities"]
-        if kept["devices"] != leasable_text(shown[miner.id]) or (
-            capabilities_of(offer, kept["shown"]) != capabilities_of(offer, believed(shown[miner.id]))
+        offer, proved = kept["capabilities"], measured[_uuid(miner)]
+        if kept["devices"] != leasable_text(shown[miner.id], proved) or (
+            capabilities_of(offer, kept["shown"]) != capabilities_of(offer, believed(shown[miner.id], proved))
         ):
             changed.add(miner.id)
     return changed
@@ -124,7 +131,10 @@ def _is_due(miner: MinerValue, gpus: Sequence[ShownGpu] | None) -> bool:
 
 
 async def _save_devices(
-    connection: Connection, miners: Sequence[MinerValue], shown: Mapping[str, Sequence[ShownGpu]]
+    connection: Connection,
+    miners: Sequence[MinerValue],
+    shown: Mapping[str, Sequence[ShownGpu]],
+    measured: Mapping[UUID, Measured],
 ) -> None:
     """Keep the GPUs of these miners instead of those before, and what is believed by them."""
     uuids = [_uuid(miner) for miner in miners]
@@ -142,8 +152,9 @@ async def _save_devices(
             [gpu.memory_mib for *_, gpu in rows],
             [gpu.fault for *_, gpu in rows],
         )
-    beliefs = [believed(shown[miner.id]) for miner in miners]
-    await connection.execute(SAVE_SHOWN, uuids, beliefs, [leasable_text(shown[miner.id]) for miner in miners])
+    beliefs = [believed(shown[miner.id], measured[_uuid(miner)]) for miner in miners]
+    leasable = [leasable_text(shown[miner.id], measured[_uuid(miner)]) for miner in miners]
+    await connection.execute(SAVE_SHOWN, uuids, beliefs, leasable)
 
 
 async def _claim(

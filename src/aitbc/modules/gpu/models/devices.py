@@ -7,7 +7,7 @@ What is shown still bounds what is offered: nobody is matched or booked for a GP
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -31,6 +31,9 @@ LAPSES = timedelta(hours=24)
 _WORDS = re.compile(r"[a-z]{0,2}[0-9]+|[a-z]+")
 LESSER = frozenset({"laptop", "mobile", "max", "d", "mig"})
 """Words in a GPU's name that make it less than one without them: who lists it must say them."""
+Measured = Collection[tuple[str, str | None]]
+"""GPUs that proofs have measured, by uuid and name."""
+NONE: Measured = frozenset()
 LEASABLE_MAX = 16
 """So many GPUs of one miner can be leased: what an event can carry, and the most that one job may ask for."""
 NAME_LENGTH_MAX = 64
@@ -93,6 +96,8 @@ class LeasableDevice(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What work can have of its memory."""
     compute_capability: str | None = None
     """`9.0`."""
+    verified: bool = False
+    """Whether a proof has measured it."""
     rests: str | None = None
     """Why it is not leased now; none for one that is."""
 
@@ -131,17 +136,17 @@ def digest_of(gpus: Sequence[ShownGpu]) -> bytes:
     return hashlib.blake2b(msgspec.json.encode(gpus), digest_size=16).digest()
 
 
-def believed(gpus: Sequence[ShownGpu]) -> str:
+def believed(gpus: Sequence[ShownGpu], measured: Measured = NONE) -> str:
     """What matching may believe by these GPUs, as a profile keeps it."""
     working = [gpu for gpu in gpus if gpu.fault is None]
     sizes = [gpu.memory_mib for gpu in working]
     largest = None if None in sizes else max((size for size in sizes if size is not None), default=0)
     names = tuple(sorted({gpu.name for gpu in working if gpu.name}))
-    leasable = classes_of(leasable_devices(gpus))
+    leasable = classes_of(leasable_devices(gpus, measured))
     return msgspec.json.encode(Shown(gpus=len(working), names=names, vram_mib=largest, leasable=leasable)).decode()
 
 
-def leasable_devices(gpus: Sequence[ShownGpu]) -> tuple[LeasableDevice, ...]:
+def leasable_devices(gpus: Sequence[ShownGpu], measured: Measured = NONE) -> tuple[LeasableDevice, ...]:
     """Those of these GPUs that can be leased to jobs, or could if they did not rest; each uuid once."""
     found: dict[str, LeasableDevice] = {}
     for gpu in gpus:
@@ -156,6 +161,7 @@ def leasable_devices(gpus: Sequence[ShownGpu]) -> tuple[LeasableDevice, ...]:
                     name=gpu.name and _ascii(gpu.name, NAME_LENGTH_MAX),
                     memory_mib=memory_mib,
                     compute_capability=gpu.compute_capability and _ascii(gpu.compute_capability, 6),
+                    verified=(gpu.uuid, gpu.name) in measured,
                     rests=why and _ascii(why, RESTS_LENGTH_MAX),
                 ),
             )
@@ -169,16 +175,18 @@ def _ascii(text: str, length: int) -> str:
 
 def classes_of(devices: Sequence[LeasableDevice]) -> tuple[GpuClass, ...]:
     """Those that are alike together; those that rest are left out."""
-    counts = Counter((one.name, one.memory_mib, one.compute_capability) for one in devices if one.rests is None)
+    counts = Counter(
+        (one.name, one.memory_mib, one.compute_capability, one.verified) for one in devices if one.rests is None
+    )
     return tuple(
-        GpuClass(name=name, memory_mib=memory_mib, compute_capability=capability, count=count)
-        for (name, memory_mib, capability), count in sorted(counts.items(), key=str)
+        GpuClass(name=name, memory_mib=memory_mib, compute_capability=capability, count=count, verified=verified)
+        for (name, memory_mib, capability, verified), count in sorted(counts.items(), key=str)
     )
 
 
-def leasable_text(gpus: Sequence[ShownGpu]) -> str | None:
+def leasable_text(gpus: Sequence[ShownGpu], measured: Measured = NONE) -> str | None:
     """The GPUs that can be leased, as a profile keeps them; none where there are none."""
-    found = leasable_devices(gpus)
+    found = leasable_devices(gpus, measured)
     return msgspec.json.encode(found).decode() if found else None
 
 

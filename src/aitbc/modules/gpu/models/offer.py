@@ -68,11 +68,8 @@ class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             programs=tuple(sorted(set(self.programs))),
         )
         offered = msgspec.to_builtins(told)
-        for passing in (
-            "booking",
-            "booker",
-            "gpus",
-        ):  # who has it booked is no part of what it offers, and its GPUs are what it shows
+        # Who has it booked is no part of what it offers; its GPUs are what it shows; its hours come with each poll.
+        for passing in ("booking", "booker", "gpus", "run_seconds_max"):
             del offered[passing]
         if offered["cuda"] is None:
             del offered["cuda"]

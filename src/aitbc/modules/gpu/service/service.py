@@ -4,7 +4,7 @@
     Heartbeats ─► batched, leases renewed                       BookingReconciler ──┘
     MinerWork ──► Heartbeats, ai: polls, results, failures
     Liveness ───► marks silent miners offline   OrderBook: offers and bids, apart from all others
-    Miners ◄──── Reputations, MinerHistory, Readings
+    Miners ◄──── Reputations, MinerHistory, Readings, Proofs
     LegacyKeys ◄─ LegacyMiners ──► Enrolment, Miners, Heartbeats
         └◄────── LegacyWork ─────► LegacyLeases, MinerWork, Heartbeats
 
@@ -38,6 +38,7 @@ from aitbc.modules.gpu.service.metrics import measure
 from aitbc.modules.gpu.service.miner_history import MinerHistory
 from aitbc.modules.gpu.service.miners import Miners
 from aitbc.modules.gpu.service.order_book.book import OrderBook
+from aitbc.modules.gpu.service.proofs import Proofs
 from aitbc.modules.gpu.service.readings import Readings
 from aitbc.modules.gpu.service.reputation import Reputations
 from aitbc.modules.gpu.service.settings import GpuSettings
@@ -60,6 +61,7 @@ class GpuService:
         self.liveness = Liveness(db, platform.loop_lag, settings)
         self.reputations = Reputations(db, self.miners)
         self.readings = Readings(db, self.miners)
+        self.proofs = Proofs(db, self.miners, settings)
         self.miner_history = MinerHistory(db, ai, self.miners)
         self.listings = Listings(db)
         self.booking_payments = BookingPayments(db, trading, settings)
@@ -107,6 +109,10 @@ class GpuService:
     async def keep_readings(self) -> None:
         """Keep what GPUs read now, sum it up by the hour, and drop what is old."""
         await self.readings.keep()
+
+    async def expire_proofs(self) -> None:
+        """Call claimed again what was measured too long ago."""
+        await self.proofs.expire()
 
     async def keep_legacy_leases(self) -> None:
         """Renew the leases of legacy miners, and close those that ended."""

@@ -80,6 +80,9 @@ class AskForWork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many jobs it can take now. For example `1`."""
     wait_seconds: Annotated[float, Meta(ge=0, le=WAIT_SECONDS_MAX)] = 30.0
     """How long the answer may wait for work to appear."""
+    run_seconds_max: Annotated[int, Meta(ge=1, le=86_400)] | None = None
+    """Only jobs that may run no longer than this, in seconds: what would outlive its hours is for others.
+    For example `3600`."""
 
 
 class Work(Struct, frozen=True, kw_only=True):
@@ -299,7 +302,7 @@ class MinerWork:
         claim = Claim(
             miner=context.id,
             miner_account=context.account,
-            capabilities=_offered(context),
+            capabilities=_offered(context, wish.run_seconds_max),
             slots=wish.slots,
             slots_total=context.slots,
             wait_seconds=wish.wait_seconds,
@@ -414,9 +417,11 @@ class MinerWork:
         return Kept(kept=await self._ai.log(miner_of_key(who), attempt, sent.token, lines))
 
 
-def _offered(context: PollContext) -> Capabilities:
+def _offered(context: PollContext, run_seconds_max: int | None) -> Capabilities:
     """What a miner offers; one that is booked offers it to the jobs of that booking only."""
     offered = capabilities_of(context.capabilities, context.shown)
+    if run_seconds_max is not None:
+        offered = msgspec.structs.replace(offered, run_seconds_max=run_seconds_max)
     if context.booking is None:
         return offered
     return msgspec.structs.replace(offered, booking=context.booking, booker=context.booker)
