@@ -55,7 +55,7 @@ def test_rules_are_made_and_fire(installation: CliInstallation) -> None:
     admin = installation.admin
     figure = 'aitbc_jobs{state="queued"}'
     made = admin.gets("alert", "create", "queue", "--figure", figure, "--above", "100", "--clear", "50", "--for", "5m")
-    assert (made["fire_at"], made["clear_at"], made["for_seconds"]) == (100.0, 50.0, 300.0)
+    assert (made["threshold"], made["clear_threshold"], made["for_seconds"]) == (100.0, 50.0, 300.0)
     assert {"queue", "parts-down"} <= {row["name"] for row in admin.gets("alert", "rules")}
     assert admin.gets("alert", "list", "--firing") == []
     admin.does("alert", "create", "nothing", "--figure", figure, code=2)
