@@ -16,8 +16,8 @@ PATH = "/api/v1/monitoring/alert-rules"
 SHOWN = columns("id", "state", "severity", "rule", "series", "reason", "fired_at", "cleared_at")
 RULE = (
     *columns("name", "source", "target", "direction"),
-    Column("FIRES AT", "fire_at", "number"),
-    Column("CLEARS AT", "clear_at", "number"),
+    Column("THRESHOLD", "threshold", "number"),
+    Column("CLEARS", "clear_threshold", "number"),
     *columns("for_seconds", "clear_seconds", "severity", "group", "origin", "id"),
 )
 app = noun("alert", "What fires, and when somebody is told (admins).")
@@ -71,9 +71,9 @@ def create(
     threshold = above if above is not None else below if below is not None else usual
     if threshold is None:
         raise usage("say --above or --below")
-    body |= {"direction": "above" if below is None else "below", "fire_at": threshold}
+    body |= {"direction": "above" if below is None else "below", "threshold": threshold}
     if clear is not None:
-        body["clear_at"] = clear
+        body["clear_threshold"] = clear
     call.out.one(call.change("POST", PATH, body), RULE)
 
 

@@ -23,6 +23,8 @@ FULL = columns(
     *("silenced_by", "parents", "interval_seconds", "timeout_seconds", "slow_seconds", "fall", "rise", "public"),
 )
 CREATED = (*FULL, *columns("push_token"))
+TIMEOUT_SECONDS = 10.0
+"""How long a look may take, where they are not more frequent than that."""
 WINDOW = columns("id", "title", "state", "starts_at", "ends_at", "monitors", "origin")
 OBJECTIVE = (
     *columns("name", "monitor", "work"),
@@ -84,7 +86,11 @@ def create(
         raise usage("say one of --http, --tcp, --push and --miners")
     ((kind, target),) = chosen.items()
     body: dict[str, Any] = {"name": name, "kind": kind, "target": target, "interval_seconds": seconds_of(every)}
-    body |= {"public": public, "parents": parent or []}
+    body |= {
+        "public": public,
+        "parents": parent or [],
+        "timeout_seconds": min(TIMEOUT_SECONDS, body["interval_seconds"]),
+    }
     if slow is not None:
         body["slow_seconds"] = seconds_of(slow)
     call.out.one(call.change("POST", f"{PATH}/monitors", body), CREATED)

@@ -23,7 +23,7 @@ from tests.modules.monitoring.make import Watched, a_place, fresh_name, watched_
 from tests.server.runtime.test_serve import free_port
 
 AT = datetime(2030, 1, 1, tzinfo=UTC)
-ABOVE = Thresholds(direction="above", fire_at=10, clear_at=5, for_seconds=60, clear_seconds=300)
+ABOVE = Thresholds(direction="above", threshold=10, clear_threshold=5, for_seconds=60, clear_seconds=300)
 FIGURE = "aitbc_made"
 
 
@@ -108,7 +108,7 @@ async def calm(watched: Watched) -> Watched:
 
 
 async def test_a_rule_on_a_figure_holds_at_once_and_its_account_is_told_by_webhook(calm: Watched) -> None:
-    name = await rule(calm, source="figure", target=FIGURE, fire_at=10, clear_at=5)
+    name = await rule(calm, source="figure", target=FIGURE, threshold=10, clear_threshold=5)
     assert await evaluate(calm, aitbc_made=20) == []
     assert await evaluate(calm, 61, aitbc_made=20) == [(name, FIGURE, True)]
     assert await evaluate(calm, 61, aitbc_made=0) == []
@@ -125,7 +125,7 @@ async def test_a_rule_on_a_figure_holds_at_once_and_its_account_is_told_by_webho
 
 
 async def test_a_figure_that_nobody_tells_is_not_ok(calm: Watched) -> None:
-    name = await rule(calm, source="figure", target="aitbc_never_seen", fire_at=10)
+    name = await rule(calm, source="figure", target="aitbc_never_seen", threshold=10)
     await evaluate(calm)
     assert await evaluate(calm, 61) == [(name, "aitbc_never_seen", True)]
     gone = await calm.admin.client.delete(f"/api/v1/monitoring/alert-rules/{name}")
@@ -136,7 +136,7 @@ async def test_a_figure_that_nobody_tells_is_not_ok(calm: Watched) -> None:
 async def test_events_are_counted_for_the_rules_that_look_at_them(calm: Watched) -> None:
     from aitbc.modules.trading.events import HoldExpired
 
-    name = await rule(calm, source="event", target="trading.hold_expired", fire_at=2, for_seconds=0)
+    name = await rule(calm, source="event", target="trading.hold_expired", threshold=2, for_seconds=0)
     assert await evaluate(calm) == []
     event = HoldExpired(hold=ids.new_id("hold"), payer=ids.new_id("acct"), reference="x")
     async with calm.service.db.unit_of_work() as uow:
@@ -181,7 +181,7 @@ async def test_a_webhook_of_the_rules_account_gets_one_message_a_group(calm: Wat
         hook = {"url": f"{receiver.url}/alerts", "events": ["monitoring.alerts_changed"]}
         made = (await calm.admin.post("/api/v1/webhooks/endpoints", hook)).json()
         names = [
-            await rule(calm, source="figure", target=f"aitbc_told_{word}", fire_at=1, for_seconds=0, group="told")
+            await rule(calm, source="figure", target=f"aitbc_told_{word}", threshold=1, for_seconds=0, group="told")
             for word in ("a", "b")
         ]
         await evaluate(calm, aitbc_told_a=5, aitbc_told_b=5)
@@ -241,7 +241,7 @@ async def test_alerts_of_a_group_are_told_in_one_mail_which_is_tried_until_it_is
     inbox = Inbox()
     async with mailed_app(new_database(), tmp_path, inbox) as watched:
         for name in ("one", "two"):
-            body = {"name": name, "source": "figure", "target": f"aitbc_{name}", "fire_at": 1, "group": "made"}
+            body = {"name": name, "source": "figure", "target": f"aitbc_{name}", "threshold": 1, "group": "made"}
             await watched.post("alert-rules", {**body, "for_seconds": 0})
         inbox.refuses = True
         assert len(await evaluate(watched, aitbc_one=5, aitbc_two=5)) == 2

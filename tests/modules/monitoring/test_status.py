@@ -59,7 +59,7 @@ async def test_an_objective_that_burns_too_fast_says_so_and_fires_its_rule(watch
         assert found["budget_left"] < 0 and found["is_burning"]
         assert found["burn_rates"]["hour"] > 14.4
         await watched.post(
-            "alert-rules", {"name": goal, "source": "objective", "target": goal, "fire_at": 0.5, "for_seconds": 0}
+            "alert-rules", {"name": goal, "source": "objective", "target": goal, "threshold": 0.5, "for_seconds": 0}
         )
         await watched.service.evaluate()
         assert goal in {one["rule"] for one in (await watched.get("alerts", firing="true"))["data"]}

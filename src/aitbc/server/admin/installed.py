@@ -7,6 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from aitbc.kernel.database.connect import connect
 from aitbc.kernel.database.unit_of_work import Database, Target
 from aitbc.kernel.events.bus import Bus
@@ -16,7 +18,8 @@ from aitbc.kernel.primitives.errors import AppError, NotDone
 from aitbc.kernel.telemetry import logs
 from aitbc.kernel.telemetry.metrics import Metrics
 from aitbc.server.admin.operations import Operations
-from aitbc.server.cluster.peers import Peer
+from aitbc.server.cluster.peers import FIGURES_OPERATION, UPKEEP_OPERATION, Peer
+from aitbc.server.config.placement import MAIN
 
 EVENT_DELAY_MAX = timedelta(seconds=60)
 """An event that is due for longer shows that its module does not do all of its work."""
@@ -38,7 +41,10 @@ class InstalledParts:
     def __init__(
         self, process: str, databases: Mapping[str, Database], peers: Mapping[str, Peer], bus: Bus | None = None
     ) -> None:
-        """`databases` are those of this process, by module; `peers` has the peer of each module of another process."""
+        """`databases` are those of this process, by module.
+
+        `peers` has the peer of each module of another process, and under its own name that of the main process.
+        """
         self._process = process
         self._databases = databases
         self._peers = peers
@@ -49,7 +55,7 @@ class InstalledParts:
     def parts(self) -> Sequence[InstalledPart]:
         """Its processes, modules, the databases of this process, and the bus where there is one."""
         far = {peer.name for peer in self._peers.values()}
-        modules = sorted({*self._databases, *self._peers} - {"kernel"})
+        modules = sorted({*self._databases, *self._peers} - {"kernel", MAIN})
         return [
             *(InstalledPart("process", name) for name in sorted({self._process, *far})),
             *(InstalledPart("module", name) for name in modules),
@@ -72,13 +78,24 @@ class InstalledParts:
             return _finding(None if is_up else "It is not connected.")
         if part.kind == "process" and part.name != self._process:
             peer = next((one for one in self._peers.values() if one.name == part.name), None)
-            return _gone() if peer is None else _finding(await peer.readiness())
+            return _gone() if peer is None else await self._look_at_peer(peer)
         if part.kind == "process":
             return _finding(next(filter(None, [await check() for check in self.checks.values()]), None))
         if part.name in self._databases:
             return await _look_at_database(self._databases[part.name], events=part.kind == "module")
         peer = self._peers.get(part.name)
-        return _gone() if peer is None else _finding(await peer.readiness())
+        return _gone() if peer is None else await self._look_at_peer(peer)
+
+    async def _look_at_peer(self, peer: Peer) -> Finding:
+        """Whether another process is ready; that one which it asks in turn is not, is no fault of its own."""
+        if peer.gave_up is not None:
+            return Finding(works=False, reason=peer.gave_up)
+        try:
+            failing = await peer.failing_checks()
+        except OSError:
+            return Finding(works=False, reason="Its process does not answer.")
+        own = [name for name in failing if name not in self._peers and name not in self._databases]
+        return _finding(f"It is not ready: {', '.join(own)}." if own else None)
 
 
 def _gone() -> Finding:
@@ -102,10 +119,11 @@ async def _look_at_database(database: Database, *, events: bool) -> Finding:
 class Installed:
     """What modules may ask of the installation, and have done to it."""
 
-    def __init__(self, parts: InstalledParts, peers: Mapping[str, Peer], upkeep: "Upkeep | None" = None) -> None:
+    def __init__(self, parts: InstalledParts, peers: Mapping[str, Peer]) -> None:
         self.looks = parts
-        self._peers = peers
-        self.upkeeper = upkeep
+        self.peers = peers
+        self.upkeeper: Upkeep | None = None
+        """Does it, in the main process; the others ask that one."""
         self.metrics: Metrics | None = None
         """The metrics of this process, once it serves."""
 
@@ -123,7 +141,7 @@ class Installed:
 
     async def figures(self) -> Mapping[str, float]:
         """The metrics of all processes: counters are added up, of gauges the largest is taken."""
-        far = list({peer.name: peer for peer in self._peers.values()}.values())
+        far = list({peer.name: peer for peer in self.peers.values()}.values())
         found = [await self.own_figures(), *await asyncio.gather(*map(_figures_of, far))]
         merged: dict[str, float] = {}
         for samples in found:
@@ -138,10 +156,23 @@ class Installed:
         return logs.current.recent(level, limit)
 
     async def upkeep(self, action: str) -> Mapping[str, Any]:
-        """Do a piece of upkeep. Raises `NotDone` where another process does it."""
-        if self.upkeeper is None:
-            raise NotDone("Only the main process can do that, and monitoring runs in another one.")
-        return await self.upkeeper.run(action)
+        """Do a piece of upkeep, here or in the main process. Raises `NotDone` for what cannot be done."""
+        if self.upkeeper is not None:
+            return await self.upkeeper.run(action)
+        return await self.peers[MAIN].upkeep(action)
+
+    def own_operations(self) -> Mapping[str, Callable[[bytes], Awaitable[Any]]]:
+        """What other processes may ask of this one."""
+
+        async def figures(_body: bytes) -> Any:
+            return await self.own_figures()
+
+        async def upkeep(body: bytes) -> Any:
+            if self.upkeeper is None:
+                raise NotDone("Only the main process can do that.")
+            return await self.upkeeper.run(msgspec.json.decode(body, type=str))
+
+        return {FIGURES_OPERATION: figures, UPKEEP_OPERATION: upkeep}
 
 
 async def _figures_of(peer: Peer) -> Mapping[str, float]:

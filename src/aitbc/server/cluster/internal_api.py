@@ -21,7 +21,6 @@ from aitbc.kernel.primitives.errors import AppError, NotFound, TooLarge
 from aitbc.kernel.primitives.request_id import request_id
 from aitbc.server.cluster.peers import (
     EVENTS_OPERATION,
-    FIGURES_OPERATION,
     HOST_HEADER,
     PROCESS_OPERATION,
     SERVICE_HEADER,
@@ -35,7 +34,8 @@ from aitbc.server.cluster.stubs import dispatch, operations
 PREFIX = "/internal/"
 WITHOUT_TOKEN = frozenset({"/healthz", "/readyz"})
 _SERVICE_HEADER, _HOST_HEADER = SERVICE_HEADER.lower().encode(), HOST_HEADER.lower().encode()
-Figures = Callable[[], Awaitable[Mapping[str, float]]]
+OwnOperations = Mapping[str, Callable[[bytes], Awaitable[Any]]]
+"""By name: what takes the body of a call, and answers what is encoded as JSON."""
 BODY_BYTES_MAX = 64 * 1024 * 1024
 
 log = structlog.get_logger("aitbc.internal")
@@ -64,10 +64,10 @@ class InternalApi:
         event_handlers: Mapping[str, EventHandler],
         process: Process,
         port: int | None = None,
-        figures: Figures | None = None,
+        own: OwnOperations | None = None,
     ) -> None:
-        """`port` is the inner port, for other machines; `figures` tells the metrics of this process."""
-        self._figures = figures
+        """`port` is the inner port, for other machines; `own` are operations of the process, and of no module."""
+        self._own = own or {}
         self._app = app
         self._port = port
         self._tokens = tokens
@@ -137,8 +137,8 @@ class InternalApi:
         body = await _body(receive)
         if path == PREFIX + PROCESS_OPERATION:
             return 200, self._process
-        if path == PREFIX + FIGURES_OPERATION and self._figures is not None:
-            return 200, msgspec.json.encode(await self._figures())
+        if (operation := self._own.get(path.removeprefix(PREFIX))) is not None:
+            return 200, msgspec.json.encode(await operation(body))
         module, _, name = path.removeprefix(PREFIX).partition("/")
         if module not in self._faces:
             raise NoSuchOperation

@@ -39,6 +39,8 @@ SERVICE_REFUSED_HINT = (
 )
 FIGURES_OPERATION = "~figures"
 """The path at which a process tells its metrics."""
+UPKEEP_OPERATION = "~upkeep"
+"""The path at which the main process is asked for upkeep."""
 EVENTS_OPERATION = "~hear"
 """The operation that delivers events; no coroutine of a Protocol can have this name."""
 
@@ -59,6 +61,12 @@ class Process(Struct, frozen=True, kw_only=True):
     started_at: datetime
     trusting: tuple[int, ...] = ()
     """Those of the ports on which callers from the process's own machine need no key."""
+
+
+class _Failing(Struct, frozen=True):
+    """What a process that is not ready says of itself."""
+
+    failing: list[str]
 
 
 class EventBatch(Struct, frozen=True):
@@ -168,6 +176,18 @@ class Peer:
             return SERVICE_REFUSED_HINT
         return f"It is not ready: {body.decode(errors='replace')[:200]}"
 
+    async def failing_checks(self) -> Sequence[str]:
+        """The checks of readiness that it fails, by name. Raises `OSError` where it does not answer."""
+        status, headers, body = await self._get(b"/readyz")
+        if status == 200:
+            return ()
+        if is_token_refusal(status, headers):
+            return (SERVICE_REFUSED_HINT,)
+        try:
+            return msgspec.json.decode(body, type=_Failing).failing
+        except msgspec.MsgspecError:
+            return (f"it answers {status}",)
+
     async def _get(self, path: bytes) -> tuple[int, HeaderList, bytes]:
         """A request of this process itself, without a caller. Raises `OSError`."""
         head = self.forwarding_headers(b"localhost") if self.is_remote else [(b"host", b"localhost")]
@@ -224,6 +244,14 @@ class Peer:
         if status != 200:
             raise Unavailable(f"{self.name} does not tell its figures; try again shortly.")
         return msgspec.json.decode(body, type=dict[str, float])
+
+    async def upkeep(self, action: str) -> Mapping[str, Any]:
+        """Have the main process clean up, reindex or back up. Raises `Unavailable`, `NotDone`."""
+        status, body = await self.call(f"/internal/{UPKEEP_OPERATION}", msgspec.json.encode(action))
+        if status != 200:
+            error = msgspec.json.decode(body, type=RemoteError)
+            raise AppError.registry.get(error.code, AppError)(error.message, **error.details)
+        return msgspec.json.decode(body, type=dict[str, Any])
 
     def transport_to(self, module: str) -> Transport:
         """The transport to the face of a module there."""

@@ -53,6 +53,8 @@ class Placement(Struct, frozen=True, kw_only=True):
     """The host of each module of another process."""
     socket: Path | None
     """The Unix socket for peers on this machine; none without such peers."""
+    main_host: PeerHost | None = None
+    """The host of the main process, for the others; it may serve no module."""
     internal_listener: Listener | None = None
     """The listener for peers on other machines; none without such peers."""
 
@@ -104,6 +106,7 @@ def placement_of(settings: Settings, modules: Sequence[str], process: str = MAIN
         trusting_ports=trusting_ports,
         peer_hosts={name: hosts[name if name in split else MAIN] for name in modules if name not in modules_here},
         socket=hosts[process].socket if split else None,
+        main_host=hosts[MAIN] if process != MAIN else None,
         internal_listener=_internal_listener(settings, process, {settings.server.port, *ports})
         if split and hosts[process].url is not None
         else None,

@@ -237,8 +237,8 @@ def asgi_app(app: Litestar, runtime: Runtime, metrics: Metrics) -> ASGIApp:
         return logged
     faces = {module.name: (module.api, runtime.wired.services[module.name]) for module in runtime.wired.modules}
     port = runtime.placement.internal_listener.port if runtime.placement.internal_listener is not None else None
-    figures = runtime.installed.own_figures
-    return InternalApi(logged, runtime.tokens, faces, runtime.wired.event_handlers, runtime.process, port, figures)
+    own = runtime.installed.own_operations()
+    return InternalApi(logged, runtime.tokens, faces, runtime.wired.event_handlers, runtime.process, port, own)
 
 
 def _dialect_of(runtime: Runtime) -> Callable[[Scope], Dialect | None]:

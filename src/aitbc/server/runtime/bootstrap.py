@@ -142,7 +142,7 @@ class Runtime:
             await cancel_and_wait(tasks)
             await self.webhooks.stop()
             await self.denials.close()
-            for peer in self.peers.values():
+            for peer in self.installed.peers.values():
                 await peer.close()
             for database in self.other_schemas.values():
                 await database.close()
@@ -216,8 +216,9 @@ async def build(
     tokens = Tokens(secret, placement.process)
     remote_peers = peers(placement.peer_hosts, tokens)
     wired = wire(modules, databases, platform, webhooks, settings=settings.tables, remote_peers=remote_peers)
-    parts_here = InstalledParts(placement.process, {**wired.databases, "kernel": kernel}, remote_peers, platform.bus)
-    platform.installation = installed = Installed(parts_here, remote_peers)
+    everybody = _with_main(remote_peers, placement, tokens)
+    parts_here = InstalledParts(placement.process, {**wired.databases, "kernel": kernel}, everybody, platform.bus)
+    platform.installation = installed = Installed(parts_here, everybody)
     runtime = Runtime(
         settings=settings,
         parts=schemas,
@@ -243,6 +244,14 @@ async def build(
     if placement.process == MAIN:
         installed.upkeeper = Upkeep(runtime.operations, owner, [part.name for part in schemas], settings.state_dir)
     return runtime
+
+
+def _with_main(remote_peers: Mapping[str, Peer], placement: Placement, tokens: Tokens) -> Mapping[str, Peer]:
+    """The peers by module, and of another process than the main one also that of the main one, by its name."""
+    if placement.main_host is None:
+        return remote_peers
+    known = next((peer for peer in remote_peers.values() if peer.name == MAIN), None)
+    return {**remote_peers, MAIN: known or Peer(placement.main_host, tokens)}
 
 
 def _bus(settings: Settings, secret: bytes, modules: Sequence[Module]) -> Bus | None:

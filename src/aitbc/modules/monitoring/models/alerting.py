@@ -14,20 +14,20 @@ class Thresholds(Struct, frozen=True, kw_only=True):
 
     direction: str
     """`above` or `below`."""
-    fire_at: float
-    clear_at: float
-    """On the good side of `fire_at`, or equal to it."""
+    threshold: float
+    clear_threshold: float
+    """On the good side of `threshold`, or equal to it."""
     for_seconds: float
     clear_seconds: float
 
     def judge(self, value: float | None) -> str:
-        """Bad beyond `fire_at`, good on the other side of `clear_at`, neither between them; `nothing` of no value."""
+        """Bad beyond `threshold`, good behind `clear_threshold`, neither between them; `nothing` of no value."""
         if value is None:
             return NOTHING
         beyond, back = (
-            (value > self.fire_at, value <= self.clear_at)
+            (value > self.threshold, value <= self.clear_threshold)
             if self.direction == "above"
-            else (value < self.fire_at, value >= self.clear_at)
+            else (value < self.threshold, value >= self.clear_threshold)
         )
         return BAD if beyond else GOOD if back else BETWEEN
 

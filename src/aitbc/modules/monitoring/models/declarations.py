@@ -94,11 +94,11 @@ class WantedRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The monitor's name or `*` for each of them, the metric with its labels, or the event's type.
     For example `aitbc_ledger_drift`."""
     direction: Literal["above", "below"] = "above"
-    """On which side of `fire_at` values are bad. For example `above`."""
-    fire_at: Threshold = 1.5
+    """On which side of `threshold` values are bad. For example `above`."""
+    threshold: Threshold = 1.5
     """Beyond this a value is bad. A monitor counts 0 up, 1 degraded, 2 unknown, 3 down. For example `1.5`."""
-    clear_at: Threshold | None = None
-    """From here on it is good again; null for `fire_at` itself. For example `0.5`."""
+    clear_threshold: Threshold | None = None
+    """From here on it is good again; null for `threshold` itself. For example `0.5`."""
     for_seconds: Seconds = 60.0
     """How many seconds it must be bad, or unknown, before the alert fires. For example `60`."""
     clear_seconds: Seconds = 300.0
@@ -182,12 +182,16 @@ def check_rule(rule: WantedRule) -> float:
     """The threshold from which on a rule clears. Raises `UnusableDeclaration` for one that contradicts itself."""
     if rule.source == "figure" and not _FIGURE.fullmatch(rule.target):
         refuse("/target", 'It must read aitbc_name or aitbc_name{label="value"}, as /metrics shows it.')
-    if rule.clear_at is None:
-        return rule.fire_at
-    is_wrong = rule.clear_at > rule.fire_at if rule.direction == "above" else rule.clear_at < rule.fire_at
+    if rule.clear_threshold is None:
+        return rule.threshold
+    is_wrong = (
+        rule.clear_threshold > rule.threshold if rule.direction == "above" else rule.clear_threshold < rule.threshold
+    )
     if is_wrong:
-        refuse("/clear_at", f"It must not lie {rule.direction} fire_at: an alert would be cleared while it fires.")
-    return rule.clear_at
+        refuse(
+            "/clear_threshold", f"It must not lie {rule.direction} threshold: an alert would be cleared while it fires."
+        )
+    return rule.clear_threshold
 
 
 def refuse(pointer: str, reason: str) -> NoReturn:

@@ -53,10 +53,10 @@ class AlertRule(Struct, frozen=True, kw_only=True):
     target: str
     """The monitor or `*`, the metric, or the type of event. For example `site`."""
     direction: Annotated[str, one_of(("above", "below"))]
-    """On which side of `fire_at` values are bad. For example `above`."""
-    fire_at: float
+    """On which side of `threshold` values are bad. For example `above`."""
+    threshold: float
     """Beyond this a value is bad. For example `1.5`."""
-    clear_at: float
+    clear_threshold: float
     """From here on it is good again. For example `1.5`."""
     for_seconds: float
     """How many seconds it must be bad, or unknown, before the alert fires. For example `60.0`."""
@@ -114,7 +114,7 @@ class AlertRules:
                 raise DeclaredElsewhere
             view = rule_view(row)
             row.removed_at = now()
-            before = {"source": row.source, "target": row.target, "fire_at": row.fire_at}
+            before = {"source": row.source, "target": row.target, "threshold": row.threshold}
             await uow.audit(who.account, who.key, "alert_rule.remove", row.name, before=before)
             return view
 
@@ -139,7 +139,7 @@ def rule_row(wanted: WantedRule, origin: str, *, account: str | None = None) -> 
 def apply_rule(row: RuleRow, wanted: WantedRule) -> None:
     """Make a row what is declared."""
     row.name, row.source, row.target, row.direction = wanted.name, wanted.source, wanted.target, wanted.direction
-    row.fire_at, row.clear_at = wanted.fire_at, check_rule(wanted)
+    row.threshold, row.clear_threshold = wanted.threshold, check_rule(wanted)
     row.for_seconds, row.clear_seconds = wanted.for_seconds, wanted.clear_seconds
     row.severity, row.grouping, row.is_mailed = wanted.severity, wanted.group, wanted.mail
 
@@ -152,8 +152,8 @@ def rule_view(row: RuleRow) -> AlertRule:
         source=row.source,
         target=row.target,
         direction=row.direction,
-        fire_at=row.fire_at,
-        clear_at=row.clear_at,
+        threshold=row.threshold,
+        clear_threshold=row.clear_threshold,
         for_seconds=row.for_seconds,
         clear_seconds=row.clear_seconds,
         severity=row.severity,

@@ -36,10 +36,10 @@ from aitbc.modules.monitoring.service.windows import check_window, window_row
 
 FILE_BYTES_MAX = 1 << 20
 BUILT_IN_RULES = (
-    WantedRule(name="parts-down", source="monitor", target="*", fire_at=1.5, severity="critical", group="monitors"),
-    WantedRule(name="ledger-drift", source="figure", target="aitbc_ledger_drift", fire_at=0, severity="critical"),
-    WantedRule(name="events-stuck", source="figure", target="aitbc_events_stuck", fire_at=0, severity="critical"),
-    WantedRule(name="events-dead", source="figure", target='aitbc_events{state="dead"}', fire_at=0),
+    WantedRule(name="parts-down", source="monitor", target="*", threshold=1.5, severity="critical", group="monitors"),
+    WantedRule(name="ledger-drift", source="figure", target="aitbc_ledger_drift", threshold=0, severity="critical"),
+    WantedRule(name="events-stuck", source="figure", target="aitbc_events_stuck", threshold=0, severity="critical"),
+    WantedRule(name="events-dead", source="figure", target='aitbc_events{state="dead"}', threshold=0),
 )
 """What everybody is told of who does not say otherwise."""
 

@@ -147,8 +147,8 @@ async def _step(
     )
     thresholds = Thresholds(
         direction=rule.direction,
-        fire_at=rule.fire_at,
-        clear_at=rule.clear_at,
+        threshold=rule.threshold,
+        clear_threshold=rule.clear_threshold,
         for_seconds=rule.for_seconds,
         clear_seconds=rule.clear_seconds,
     )
