@@ -2,13 +2,18 @@
 
 import gc
 import os
+import shutil
 import signal
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.chaos.forked import ForkedServer
 from tests.chaos.server_process import ServerProcess
 from tests.homes import DEFAULT_HOMES, NOWHERE
+from tests.litestar_memory import remember_signatures
 from tests.scale import scaled
 
 pytest_plugins = ["tests.leftovers", "tests.longest_first", "tests.postgres", "tests.skipped"]
@@ -21,6 +26,7 @@ settings.register_profile("ci", settings.get_profile("default"), derandomize=Tru
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 ServerProcess.forked = True
+remember_signatures()
 
 for name in [name for name in os.environ if name.startswith("AITBC_")]:
     del os.environ[name]  # settings of this shell's are not those of a test's server
@@ -38,6 +44,17 @@ def pytest_collection_finish() -> None:
     """What was loaded and collected stays to the end: no search for garbage needs to walk through it."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_sessionstart() -> None:
+    """Forked servers of this worker have copies of one cluster."""
+    ForkedServer.clusters = Path(tempfile.mkdtemp(prefix="aitbc-test-clusters-"))
+
+
+def pytest_sessionfinish() -> None:
+    """The cluster goes."""
+    if ForkedServer.clusters is not None:
+        shutil.rmtree(ForkedServer.clusters, ignore_errors=True)
 
 
 @pytest.fixture

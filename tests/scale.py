@@ -7,9 +7,16 @@ tested does not know of it.
 import os
 from typing import TypeVar
 
+import pytest
+
 T = TypeVar("T")
 FULL = os.environ.get("TEST_ALL") == "1"
 """Whether everything is to be proven."""
+
+
+LEFT = "left to make test-all"
+only_in_full = pytest.mark.skipif(not FULL, reason=LEFT)
+"""What takes long and proves by a slow program what others prove in `make test` without it."""
 
 
 def scaled(small: T, full: T) -> T:

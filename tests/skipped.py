@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 from _pytest.terminal import TerminalReporter
 
+from tests.scale import LEFT
+
 PACKAGE = re.compile(r"apt-get install ([a-z0-9.+-]+)")
 
 
@@ -22,7 +24,9 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> Iterator[None
 def said(reasons: list[str]) -> str:
     """The line for some reasons; nothing where there are none."""
     packages = Counter(found[1] for reason in reasons if (found := PACKAGE.search(reason)))
-    others = len(reasons) - packages.total()
+    left = sum(LEFT in reason for reason in reasons)
+    others = len(reasons) - packages.total() - left
     parts = [f"for want of {package} {count}" for package, count in sorted(packages.items())]
     parts += [f"for other reasons {others}"] if others else []
+    parts += [f"{LEFT} {left}"] if left else []
     return f"tests skipped: {', '.join(parts)}" if parts else ""

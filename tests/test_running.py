@@ -10,6 +10,7 @@ from aitbc_cli.settings import state_folder
 from tests.for_each import for_each
 from tests.homes import NOWHERE
 from tests.leftovers import remove_data_below
+from tests.scale import LEFT
 from tests.skipped import said
 
 
@@ -35,6 +36,7 @@ async def test_the_same_with_a_check_that_awaits() -> None:
 def test_what_is_skipped_is_counted_by_the_package_that_is_wanted() -> None:
     nats = "nats-server is not installed (Debian: apt-get install nats-server)"
     assert said([nats, nats, "needs root"]) == "tests skipped: for want of nats-server 2, for other reasons 1"
+    assert said([nats, LEFT, LEFT]) == f"tests skipped: for want of nats-server 1, {LEFT} 2"
     assert said([]) == ""
 
 

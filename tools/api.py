@@ -36,7 +36,7 @@ def described() -> dict[str, Any]:
         directory=None,
         databases=(),
         settings=SimpleNamespace(state_dir=Path(), server=SimpleNamespace(security_contact=None)),
-        signer_answers=None,
+        installed=SimpleNamespace(metrics=None, looks=SimpleNamespace(checks={})),
         platform=SimpleNamespace(draining=None, bus=None),
         peers={},
         parts=(),

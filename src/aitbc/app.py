@@ -9,6 +9,7 @@ from aitbc.kernel.module import Module
 from aitbc.modules.ai.module import module as ai
 from aitbc.modules.gpu.module import module as gpu
 from aitbc.modules.marketplace.module import module as marketplace
+from aitbc.modules.monitoring.module import module as monitoring
 from aitbc.modules.trading.module import module as trading
 from aitbc.server.config.installation import parts
 from aitbc.server.config.placement import MAIN
@@ -31,7 +32,7 @@ __all__ = [
     "upgrade_plan",
 ]
 
-MODULES: tuple[Module, ...] = (marketplace, gpu, ai, trading)
+MODULES: tuple[Module, ...] = (monitoring, marketplace, gpu, ai, trading)
 """In the order of calls: a module may call those after it, never those before."""
 
 
@@ -48,7 +49,11 @@ Garbage collection is off while loading, which it would slow down by a fifth; `s
 
 def serve(flags: Mapping[str, Any], process: str = MAIN) -> int:
     """Serve the main process, or that of a split module, until a signal; returns the exit code."""
-    return runtime.serve(MODULES, flags, CHILD, process=process)
+
+    def write_backup(file: Path) -> None:
+        kernel_backup.backup(MODULES, file, flags)
+
+    return runtime.serve(MODULES, flags, CHILD, process=process, backup=write_backup)
 
 
 def provision_sql() -> str:

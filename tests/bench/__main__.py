@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.bench import paid, reads, replicas, spread, standing, verifying
+from tests.bench import dashboards, paid, reads, replicas, spread, standing, streaming, verifying
 from tests.bench.figures import AIMS, Measured, report, table
 from tests.bench.ground import Ground, ground
 from tests.bench.machine import described
@@ -23,6 +23,7 @@ MEASUREMENTS: tuple[tuple[tuple[str, ...], Measurement], ...] = (
     (("start_s",), standing.measure_start),
     (("life_vs_pgbench", "cpu_ms_per_life"), paid.measure),
     (("get_vs_bare_asgi",), reads.measure_one),
+    (("dashboard_ms",), dashboards.measure),
     (("poller_kib", "wake_p99_ms"), standing.measure_waiting),
     (("pss_split_mib", "start_split_s"), spread.measure_standing),
     (("life_split_vs_one",), spread.measure_lives),
@@ -31,6 +32,7 @@ MEASUREMENTS: tuple[tuple[tuple[str, ...], Measurement], ...] = (
     (("face_http_vs_local",), spread.measure_calls),
     (("replicas_2_vs_1",), replicas.measure_lives),
     (("wake_replicas_p99_ms",), replicas.measure_waking),
+    (streaming.KEYS, streaming.measure),
     (("list_1e6_vs_1e3",), reads.measure_list),
     (("verify_us_per_entry", "verify_mib"), verifying.measure),
 )

@@ -34,6 +34,7 @@ AIMS = (
     Aim("cpu_ms_per_life", "CPU of server and PostgreSQL for one paid job", at_most=1.5),
     Aim("get_vs_bare_asgi", "CPU of reading one job ÷ a bare answer of that size", at_most=4),
     Aim("list_1e6_vs_1e3", "CPU of a page of 50 among 10⁶ jobs ÷ among 10³", at_most=1.3),
+    Aim("dashboard_ms", "the older monitoring service's dashboard, for one viewer", at_most=10),
     Aim("poller_kib", "memory of one waiting miner", at_most=20),
     Aim("wake_p99_ms", "from a job's acknowledgement to a waiting miner", at_most=50),
     Aim(
@@ -48,6 +49,10 @@ AIMS = (
     Aim("wake_replicas_p99_ms", "from a job's acknowledgement to a miner that waits at the other server", at_most=250),
     Aim("pss_split_mib", "memory of the idle server with all modules split, database included"),
     Aim("start_split_s", "a warm start until all split modules are ready"),
+    Aim("ttft_added_p50_ms", "what we add to a chat's first text, 64 streams, half of them", at_most=10),
+    Aim("ttft_added_p99_ms", "the same, 99 of 100", at_most=50),
+    Aim("stream_vs_direct", "tokens a second of 64 streams ÷ of the same engine asked directly", at_least=0.97),
+    Aim("cpu_us_per_token", "CPU of server, database and miner for one streamed token", at_most=60),
     Aim("verify_us_per_entry", "CPU of the offline verifier for one ledger entry"),
     Aim("verify_mib", "peak memory of the offline verifier"),
     Aim("pss_mib", "memory of the idle server with its database"),

@@ -1,6 +1,6 @@
-"""Servers forked from a process that has loaded the application: loading takes longer than all else that a start does.
+"""Programs forked from a process that has loaded the application: loading takes longer than all else that a start does.
 
-What is forked runs the same `serve` with its own environment, folder and log, and dies by the same signals. The tests of the
+What is forked runs the same code with its own environment, folder and output, and dies by the same signals. The tests of the
 command line, of the demonstration and of the units start whole programs.
 """
 
@@ -8,7 +8,8 @@ import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,27 @@ context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(["tests.chaos.preloaded"])
 
 
-class ForkedServer:
-    """One running `serve`, with what `subprocess.Popen` offers of a process."""
+class Forked:
+    """One running function, with what `subprocess.Popen` offers of a process."""
 
     def __init__(
-        self, flags: Mapping[str, Any], me: str, environment: Mapping[str, str], log: Path, folder: Path | None = None
+        self,
+        function: Callable[..., int | None],
+        *arguments: Any,
+        environment: Mapping[str, str],
+        out: Path,
+        err: Path | None = None,
+        folder: Path | None = None,
     ) -> None:
-        """Start it in a folder, this process's own where none is given; it writes what it says to the end of the log."""
-        log.touch()
-        arguments = (dict(flags), me, dict(environment), folder or Path.cwd(), log)
-        self._process: ForkServerProcess = context.Process(target=_serve, args=arguments, daemon=True)
+        """Start it in a folder, this process's own where none is given; it writes to the ends of the files, or of the one.
+
+        The function is one of a module, and gives the exit code.
+        """
+        err = err or out
+        for file in (out, err):
+            file.touch()
+        given = (function, arguments, dict(environment), folder or Path.cwd(), out, err)
+        self._process: ForkServerProcess = context.Process(target=_become, args=given, daemon=True)
         self._process.start()
 
     @property
@@ -44,7 +56,7 @@ class ForkedServer:
         """Its exit code; `subprocess.TimeoutExpired` when it takes longer."""
         self._process.join(timeout)
         if self._process.exitcode is None:
-            raise subprocess.TimeoutExpired("serve", timeout or 0.0)
+            raise subprocess.TimeoutExpired("forked", timeout or 0.0)
         return self._process.exitcode
 
     def terminate(self) -> None:
@@ -56,13 +68,42 @@ class ForkedServer:
         self._process.kill()
 
 
-def _serve(flags: dict[str, Any], me: str, environment: dict[str, str], folder: Path, log: Path) -> None:
-    from aitbc.app import serve  # loaded already
+class ForkedServer(Forked):
+    """One running `serve`."""
 
+    clusters: Path | None = None
+    """The folder of the migrated cluster that a new embedded database is a copy of; none: it makes its own."""
+
+    def __init__(
+        self, flags: Mapping[str, Any], me: str, environment: Mapping[str, str], log: Path, folder: Path | None = None
+    ) -> None:
+        """Start it; it writes what it says to the end of the log."""
+        super().__init__(_serve, dict(flags), me, self.clusters, environment=environment, out=log, folder=folder)
+
+
+def _serve(flags: dict[str, Any], me: str, clusters: Path | None) -> int:
+    from aitbc.app import serve  # loaded already
+    from tests.chaos.clusters import copy_clusters
+
+    if clusters is not None:
+        copy_clusters(clusters)
+    return serve(flags, me)
+
+
+def _become(
+    function: Callable[..., int | None],
+    arguments: tuple[Any, ...],
+    environment: dict[str, str],
+    folder: Path,
+    out: Path,
+    err: Path,
+) -> None:
     os.environ.clear()
     os.environ.update(environment)
+    time.tzset()
     os.chdir(folder)
-    with log.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    sys.exit(serve(flags, me))
+    for path, standard in ((out, 1), (err, 2)):
+        opened = os.open(path, os.O_WRONLY | os.O_APPEND)
+        os.dup2(opened, standard)
+        os.close(opened)
+    sys.exit(function(*arguments))

@@ -127,8 +127,8 @@ class Client:
             await asyncio.sleep(random.uniform(0.02, 0.2))
 
 
-async def submit(client: Client, told: Acknowledged, count: int) -> None:
-    """Submit jobs one after the other, each until it is known to be there."""
+async def submit(client: Client, told: Acknowledged, count: int, *, pause: float = 0.0) -> None:
+    """Submit jobs one after the other, each until it is known to be there, with a pause of some seconds after each."""
     for _ in range(count):
         key = uuid.uuid4().hex
         body = {"kind": "embed", "input": {"texts": [key]}, "max_price": PRICE, "retry": {"attempts_max": 10}}
@@ -136,6 +136,7 @@ async def submit(client: Client, told: Acknowledged, count: int) -> None:
         status, answer = await client.until_known("/api/v1/ai/jobs", body, key)
         assert status == 201, answer
         told.jobs[key] = answer["id"]
+        await asyncio.sleep(pause)
 
 
 async def enrol(

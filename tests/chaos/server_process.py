@@ -5,17 +5,19 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
 
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.server.config.placement import MAIN
-from tests.chaos.forked import ForkedServer
+from tests.chaos.forked import Forked, ForkedServer
 
 START = "import gc; gc.disable(); import sys; from aitbc.app import serve; sys.exit(serve({'server.port': int(sys.argv[1])}))"
 """As the command line does."""
 READY_SECONDS = 60.0
+REFUSED_SECONDS = 60.0
 
 
 class ServerProcess:
@@ -83,7 +85,7 @@ class ServerProcess:
         """SIGTERM; answers the exit code."""
         assert self._process is not None
         self._process.terminate()
-        return self._process.wait(15)
+        return self._process.wait(60)
 
     @property
     def admin_key(self) -> str:
@@ -129,3 +131,23 @@ def name_of(pid: int) -> str:
         return Path(f"/proc/{pid}/comm").read_text().rstrip("\n")
     except OSError:
         return ""
+
+
+def run_briefly(state: Path, port: int, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """A server that is expected to refuse: its exit code, and what it said."""
+    settings = {**os.environ, "AITBC_STATE_DIR": str(state), **environment}
+    with tempfile.TemporaryDirectory() as said:
+        out, err = Path(said, "out"), Path(said, "err")
+        refused = Forked(serve_on, port, environment=settings, out=out, err=err)
+        try:
+            code = refused.wait(REFUSED_SECONDS)
+        finally:
+            refused.kill()
+        return subprocess.CompletedProcess(("serve", str(port)), code, out.read_text(), err.read_text())
+
+
+def serve_on(port: int) -> int:
+    """Serve at a port; gives the exit code."""
+    from aitbc.app import serve  # loaded already
+
+    return serve({"server.port": port})

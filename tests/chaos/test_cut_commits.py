@@ -17,6 +17,7 @@ from aitbc.modules.ai.service import AiSettings
 from tests.app import Caller, TestApp, running_app
 from tests.chaos.cutting_proxy import CuttingProxy, cutting
 from tests.journeys.hand_miner import HandMiner
+from tests.scale import scaled
 
 JOB = {"kind": "embed", "input": {"texts": ["hello"]}, "max_price": "0.05"}
 
@@ -34,7 +35,7 @@ async def app(new_database: Callable[[], Target], tmp_path: Path) -> AsyncIterat
 async def until_known(caller: Caller, path: str, body: Any, once: str) -> tuple[httpx.Response, list[str]]:
     """The definite answer, and the codes of those before it."""
     codes: list[str] = []
-    for _ in range(60):
+    for _ in range(400):
         answer = await caller.post(path, body, once=once)
         if answer.status_code != 503:
             return answer, codes
@@ -54,6 +55,15 @@ ARRIVES = pytest.mark.parametrize("arrives", [False, True], ids=["it never arriv
 Runtime = tuple[TestApp, CuttingProxy]
 
 
+def cuts(*roles: str) -> pytest.MarkDecorator:
+    """Each of the roles with either half of a commit cut off; in the small form one each, with its own half."""
+    every = [(role, arrives) for role in roles for arrives in (False, True)]
+    return pytest.mark.parametrize(("role", "arrives"), scaled([every[0], every[-1]], every))
+
+
+CUTS_OF_JOBS, CUTS_OF_BOOKINGS = cuts("aitbc_ai", "aitbc_trading"), cuts("aitbc_gpu", "aitbc_trading")
+
+
 @ARRIVES
 async def test_a_deposit_is_made_once(app: Runtime, arrives: bool) -> None:
     house, proxy = app
@@ -71,10 +81,9 @@ async def test_a_deposit_is_made_once(app: Runtime, arrives: bool) -> None:
     raise AssertionError("no cut ever hit the deposit")
 
 
-@ARRIVES
-@pytest.mark.parametrize("role", ["aitbc_ai", "aitbc_trading"])
+@CUTS_OF_JOBS
 async def test_a_job_is_submitted_once_and_holds_no_more_than_it_may_cost(
-    app: Runtime, arrives: bool, role: str
+    app: Runtime, role: str, arrives: bool
 ) -> None:
     house, proxy = app
     alice = await house.who("alice", funds="10")
@@ -93,9 +102,8 @@ async def test_a_job_is_submitted_once_and_holds_no_more_than_it_may_cost(
     raise AssertionError("no cut ever hit the submission")
 
 
-@ARRIVES
-@pytest.mark.parametrize("role", ["aitbc_ai", "aitbc_trading"])
-async def test_a_result_is_accepted_and_paid_once(app: Runtime, arrives: bool, role: str) -> None:
+@CUTS_OF_JOBS
+async def test_a_result_is_accepted_and_paid_once(app: Runtime, role: str, arrives: bool) -> None:
     house, proxy = app
     alice, owner = await house.who("alice", funds="10"), await house.who("owner")
     miner = await HandMiner.enrol(house, owner)
@@ -104,7 +112,7 @@ async def test_a_result_is_accepted_and_paid_once(app: Runtime, arrives: bool, r
     await alice.post("/api/v1/ai/jobs", JOB)
     [lease] = await miner.poll()
     proxy.cut_next(role, arrives=arrives)
-    for _ in range(60):
+    for _ in range(400):
         answer = await miner.deliver(lease)
         if answer.status_code != 503:
             break
@@ -112,7 +120,7 @@ async def test_a_result_is_accepted_and_paid_once(app: Runtime, arrives: bool, r
     assert (answer.status_code, answer.json()["state"]) == (200, "succeeded"), answer.text
     assert (await miner.deliver(lease)).json()["receipt"] == answer.json()["receipt"]
     clock.move(timedelta(seconds=10))  # what the direct way did not pay, the event does
-    for _ in range(100):
+    for _ in range(400):
         available, held = await owned(alice)
         if not held:
             break
@@ -124,9 +132,8 @@ async def test_a_result_is_accepted_and_paid_once(app: Runtime, arrives: bool, r
     assert proxy.cuts == before + 1
 
 
-@ARRIVES
-@pytest.mark.parametrize("role", ["aitbc_gpu", "aitbc_trading"])
-async def test_a_gpu_is_booked_and_released_once(app: Runtime, arrives: bool, role: str) -> None:
+@CUTS_OF_BOOKINGS
+async def test_a_gpu_is_booked_and_released_once(app: Runtime, role: str, arrives: bool) -> None:
     house, proxy = app
     alice, owner = await house.who("alice", funds="10"), await house.who("owner")
     miner = await HandMiner.enrol(house, owner, gpus=["NVIDIA GeForce RTX 4090"])
@@ -147,7 +154,7 @@ async def test_a_gpu_is_booked_and_released_once(app: Runtime, arrives: bool, ro
         released, more = await until_known(alice, path, None, f"release {number}")
         assert (released.status_code, released.json()["state"]) == (200, "released"), released.text
         proxy.disarm()
-        for _ in range(100):
+        for _ in range(400):
             if not (await owned(alice))[1]:
                 break
             await house.service("gpu").reconcile_bookings()

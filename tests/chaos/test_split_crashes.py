@@ -15,7 +15,7 @@ import pytest
 from tests.chaos.audit import faults
 from tests.chaos.load import Acknowledged, Client, submit
 from tests.chaos.server_process import ServerProcess, descendants_of, name_of
-from tests.chaos.test_crashes import QUICK, Fleet, free_port, funded, rented, settled
+from tests.chaos.test_crashes import PAUSE_SECONDS, QUICK, Fleet, free_port, funded, rented, settled
 from tests.nats_server import NatsServer
 from tests.scale import scaled
 
@@ -23,8 +23,8 @@ KILLS = int(os.environ.get("CHAOS_SPLIT_KILLS", scaled(4, 12)))
 MODULES = ("gpu", "ai", "trading")
 MAIN_SHARE = 0.05
 """How many of the kills meet the main process, which takes the others with it."""
-SUBMITTERS = 4
-MINERS = 4
+SUBMITTERS = scaled(2, 4)
+MINERS = scaled(3, 4)
 NATS_SHARE = 0.25
 """How many of them meet the NATS server, where there is one; every other time it forgets all that it kept."""
 LOOKS = {"gpu": "/api/v1/gpu/miners", "ai": "/api/v1/ai/jobs", "trading": "/api/v1/trading/blocks"}
@@ -174,7 +174,7 @@ async def test_processes_of_modules_die_alone_and_lose_nothing(
     watch = Watch(server, session)
     over = asyncio.Event()
     renting = await rented(server, admin, session, told, over)
-    load = [asyncio.create_task(submit(payer, told, 1_000_000)) for _ in range(SUBMITTERS)]
+    load = [asyncio.create_task(submit(payer, told, 1_000_000, pause=PAUSE_SECONDS)) for _ in range(SUBMITTERS)]
     looking = asyncio.create_task(watch.run())
     left = victims(nats)
     while left:

@@ -238,6 +238,7 @@ def test_what_changes_something_has_a_dry_run_and_an_idempotency_key(leaf: Leaf)
     """All that the API calls a command of its own; what only reads, or says so by `--sql` and the like, has none."""
     verbs = {"create", "rotate", "revoke", "cancel", "stop", "drain", "resume", "remove", "correct", "replay", "token"}
     verbs |= {"enable", "disable", "delete", "test", "offer", "release", "end", "change", "withdraw", "rule", "sync"}
+    verbs |= {"plan", "upkeep"}
     verbs |= {
         "request",
         "match",
@@ -251,7 +252,7 @@ def test_what_changes_something_has_a_dry_run_and_an_idempotency_key(leaf: Leaf)
         "dispute",
         "rate",
     }
-    changes = leaf.words[-1] in verbs | {"deposit", "faucet"} or leaf.words[:2] == ("job", "submit")
+    changes = leaf.words[-1] in verbs | {"chat", "deposit", "faucet"} or leaf.words[:2] == ("job", "submit")
     assert ({"dry_run", "idempotency_key", "yes", "no_input"} <= leaf.names) == changes
 
 

@@ -119,7 +119,7 @@ def test_a_paid_job_is_done_by_a_module_behind_a_balancer(site: Balanced, tmp_pa
         until(lambda: not ask(site.made.main, "/api/v1/operations/events?status=pending")["data"])
     finally:
         miner.terminate()
-        assert miner.wait(15) == 0
+        assert miner.wait(60) == 0
 
 
 def test_both_processes_are_asked_and_one_that_goes_is_missed_by_nobody_for_long(site: Balanced) -> None:
@@ -141,7 +141,7 @@ def test_both_processes_are_asked_and_one_that_goes_is_missed_by_nobody_for_long
     assert second.process is not None
     second.process.kill()
     second.process.wait()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while burst() != {200}:  # what was under way there is 503, and then nothing is
         assert time.monotonic() < end
     assert {next(iter(burst())) for _ in range(5)} == {200}

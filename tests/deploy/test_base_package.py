@@ -15,6 +15,7 @@ from tests.architecture.source import ROOT
 from tests.chaos.server_process import ServerProcess
 from tests.deploy.fresh_install import FreshInstall, wanted
 from tests.deploy.programs import free_port
+from tests.scale import only_in_full
 
 BYTES_MAX = 60_000_000
 MINER_SECONDS = 30.0
@@ -177,6 +178,7 @@ def miner(base: FreshInstall, known: dict[str, str]) -> Iterator[Path]:
         process.wait(MINER_SECONDS)
 
 
+@only_in_full
 def test_work_is_bought_and_done_with_it(base: FreshInstall, known: dict[str, str], miner: Path) -> None:
     (base.folder / "poem").write_text("two\nlines\n")
     words = ["--program", "count", "--stdin", "poem", "--max-price", "0.05", "--wait", "--json", "--", "-l"]

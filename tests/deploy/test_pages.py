@@ -12,6 +12,7 @@ from tests.browser import Page
 from tests.chaos.server_process import ServerProcess
 from tests.deploy.programs import free_port, program
 from tests.journeys.shapes import SHAPES, placed
+from tests.scale import scaled
 
 CALLS = """
 const found = {};
@@ -83,7 +84,7 @@ def pages() -> Iterator[tuple[Page, Page]]:
         yield listed, other
 
 
-@pytest.fixture(scope="module", params=["mounted", "all split"])
+@pytest.fixture(scope="module", params=scaled(["all split"], ["mounted", "all split"]))
 def server(
     request: pytest.FixtureRequest, pages: tuple[Page, Page], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServerProcess]:

@@ -11,6 +11,7 @@ from tests.architecture.source import ROOT
 from tests.browser import tab
 from tests.chaos.server_process import ServerProcess
 from tests.deploy.programs import free_port, program
+from tests.scale import only_in_full
 
 STATIC = ROOT / "src/aitbc/server/asgi/static"
 VENDOR = STATIC / "vendor"
@@ -46,6 +47,7 @@ DEEP = """(() => {
 TRY = f"{ROOT_OF}.querySelector('api-request')?.shadowRoot.querySelector('.m-btn.primary')"
 
 
+@only_in_full
 async def test_the_reference_shows_fields_and_tries_an_operation_out(server: ServerProcess, tmp_path: Path) -> None:
     async with tab(f"{server.url}/docs", tmp_path) as page:
         await page.until(f"{DEEP}.includes('Submit a job')")

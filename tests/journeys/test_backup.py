@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,16 +10,16 @@ import pytest
 
 from aitbc.app import MODULES
 from tests.chaos.server_process import ServerProcess
+from tests.cli.forked_program import as_forked
 from tests.cli.miner.test_daemon import Market
+from tests.cli.program import Ended
 from tests.server.runtime.test_serve import ask, free_port
 
-AITBC = str(Path(sys.executable).with_name("aitbc"))
 
-
-def run(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(state: Path, *arguments: str) -> Ended:
     """The command line for one installation."""
     environment = {**os.environ, "AITBC_STATE_DIR": str(state)}
-    return subprocess.run([AITBC, *arguments], env=environment, capture_output=True, text=True, timeout=90)
+    return as_forked(*arguments, environment=environment, folder=state.parent)
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +36,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProce
         market.until_state(job, "succeeded")
         market.until(lambda: ask(server, "/api/v1/trading/receipts")["data"])
         ended = run(server.state, "backup", str(folder / "a.backup"), "--json")
-        assert ended.returncode == 0, ended.stderr
-        assert json.loads(ended.stdout)["schema"].keys() == {"kernel", *(module.name for module in MODULES)}
+        assert ended.code == 0, ended.err
+        assert json.loads(ended.out)["schema"].keys() == {"kernel", *(module.name for module in MODULES)}
         yield server, folder / "a.backup", job
     finally:
         miner.terminate()
-        miner.wait(15)
+        miner.wait(60)
         server.stop()
 
 
@@ -52,8 +50,8 @@ def test_everything_is_back_and_verified(made: tuple[ServerProcess, Path, str], 
     assert file.stat().st_mode & 0o077 == 0
     state = tmp_path / "state"
     ended = run(state, "restore", str(file))
-    assert ended.returncode == 0, ended.stderr
-    assert "restored and verified" in ended.stdout
+    assert ended.code == 0, ended.err
+    assert "restored and verified" in ended.out
     again = ServerProcess(state, free_port())
     again.start()
     try:
@@ -72,8 +70,8 @@ def test_everything_is_back_and_verified(made: tuple[ServerProcess, Path, str], 
     finally:
         again.stop()
     refused = run(state, "restore", str(file))
-    assert refused.returncode == 5
-    assert "not empty" in refused.stderr
+    assert refused.code == 5
+    assert "not empty" in refused.err
 
 
 @pytest.mark.parametrize("damage", ["no archive", "cut short", "changed dump", "newer"])
@@ -94,6 +92,6 @@ def test_what_is_damaged_or_newer_is_refused_and_leaves_nothing(
         content[:] = content.replace(b'"trading_0', b'"trading_9', 1)
     file.write_bytes(content)
     ended = run(state, "restore", str(file))
-    assert ended.returncode in (2, 5, 6), ended.stderr
-    assert "Traceback" not in ended.stderr
+    assert ended.code in (2, 5, 6), ended.err
+    assert "Traceback" not in ended.err
     assert not state.exists() or not list(state.iterdir())

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.journeys.shapes import SHAPES, placed
-from tests.scale import scaled
+from tests.scale import only_in_full, scaled
 
 AITBC = str(Path(sys.executable).with_name("aitbc"))
 SECONDS = 120
@@ -120,6 +120,7 @@ def test_a_port_that_is_taken_ends_it_with_the_reason(environment: dict[str, str
     assert "port" in ended.stderr
 
 
+@only_in_full
 def test_a_server_that_dies_on_the_way_is_no_success(environment: dict[str, str]) -> None:
     state = Path(environment["AITBC_STATE_DIR"])
     demo = subprocess.Popen(

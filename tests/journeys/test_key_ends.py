@@ -11,8 +11,15 @@ import httpx
 import pytest
 
 from tests.app import Caller
+from tests.journeys.conftest import IN_PROCESS
 from tests.journeys.hand_miner import HandMiner, Place
+from tests.journeys.shapes import ALL_SHAPES, FEW_SHAPES
+from tests.scale import scaled
 
+pytestmark = pytest.mark.parametrize(
+    "installation", [IN_PROCESS, *scaled(FEW_SHAPES[:1], ALL_SHAPES)], indirect=True, scope="module"
+)
+"""Of two servers over one database it is in `make test` that a key revoked at one ends at the other (test_replicas)."""
 KEYS = "/api/v1/identity/keys"
 JOBS = "/api/v1/ai/jobs"
 RUNS = "/api/v1/ai/runs"
@@ -22,8 +29,10 @@ NOBODYS: dict[str, Any] = {
     "requirements": {"region": "nowhere"},
 }
 """A job that none of the miners here may have."""
-WITHIN_SECONDS = 3.0
+WITHIN_SECONDS = 10.0
 """A second, and what a busy machine takes to say so; what waits here would wait for 20."""
+CUT_SECONDS = 3.0
+"""How long nobody reads from a download whose key has ended."""
 CUT = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 
 
@@ -90,7 +99,7 @@ async def test_everything_that_waits_or_streams_ends_with_its_key(app: Place) ->
     late = {name: at - revoked_at for name, (_, at, _) in found.items() if at - revoked_at > WITHIN_SECONDS}
     assert not late
     assert "canceled" not in found["events"][2]
-    for _ in range(20):
+    for _ in range(200):
         if (state := (await spare.get(f"{JOBS}/{fresh}")).json()["state"]) == "queued":
             break
         await asyncio.sleep(0.1)
@@ -116,10 +125,10 @@ async def test_a_download_is_cut_when_its_key_ends(app: Place) -> None:
         got = await reader.read(1024)
         assert got.startswith(b"HTTP/1.1 200")
         assert (await admin.post(f"{KEYS}/{alice.principal.key}/revoke")).status_code == 200
-        await asyncio.sleep(WITHIN_SECONDS)
+        await asyncio.sleep(CUT_SECONDS)
         count = 0
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while chunk := await reader.read(65_536):
                     count += len(chunk)
         except ConnectionError:

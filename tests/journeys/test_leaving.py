@@ -27,7 +27,7 @@ class Served:
         return httpx.AsyncClient(base_url=self.server.url, headers=headers, timeout=20)
 
 
-@pytest.fixture(params=scaled(["mounted", "gpu split"], ["mounted", "gpu split", "ai split", "all split"]))
+@pytest.fixture(params=scaled(["gpu split"], ["mounted", "gpu split", "ai split", "all split"]))
 def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
     server = ServerProcess(tmp_path / "state", free_port(), **placed(**SHAPES[request.param]))
     server.start()

@@ -10,7 +10,9 @@ from aitbc.kernel.crypto.chain_format import verify_receipt
 from aitbc.kernel.crypto.chain_verifier import verify_export
 from tests.app import Caller
 from tests.journeys.hand_miner import HandMiner, Place
+from tests.scale import scaled
 
+WISHES = scaled(40, 200)
 EMBED = {"kind": "embed", "input": {"texts": ["hello"]}, "max_price": "0.05"}
 
 
@@ -120,11 +122,11 @@ async def test_what_belongs_to_others_looks_like_nothing(app: Place) -> None:
     assert (await eve.get(f"/api/v1/trading/accounts/{alice.principal.account}")).status_code == 404
 
 
-async def test_a_thousand_wishes_on_a_small_purse_never_overspend(app: Place) -> None:
+async def test_many_wishes_on_a_small_purse_never_overspend(app: Place) -> None:
     poor = await app.who("poor", funds="0.5")
-    answers = await asyncio.gather(*(poor.post("/api/v1/ai/jobs", EMBED) for _ in range(200)))
+    answers = await asyncio.gather(*(poor.post("/api/v1/ai/jobs", EMBED) for _ in range(WISHES)))
     codes = sorted(answer.status_code for answer in answers)
-    assert codes == [201] * 10 + [402] * 190
+    assert codes == [201] * 10 + [402] * (WISHES - 10)
     assert await balance(poor) == {"available": Decimal(0), "held": Decimal("0.5")}
 
 

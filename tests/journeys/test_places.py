@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -23,13 +21,14 @@ from aitbc.server.cluster.service_token import Tokens
 from aitbc.server.config.hosts import PeerHost
 from aitbc_cli.doctor.case import Case
 from aitbc_cli.doctor.rounds import CHECKS, examine
-from tests.chaos.server_process import ServerProcess
+from tests.chaos.server_process import ServerProcess, run_briefly
+from tests.cli.forked_program import as_forked
 from tests.cli.miner.test_daemon import Market
 from tests.cli.tiny_server import Reply, answering
 from tests.scale import scaled
-from tests.server.runtime.test_serve import ask, free_port, run_briefly
+from tests.server.runtime.test_serve import ask, free_port
 
-MODULES = ("gpu", "ai", "trading", "marketplace")
+MODULES = ("gpu", "ai", "trading", "marketplace", "monitoring")
 
 
 class Installation:
@@ -102,7 +101,29 @@ def test_a_paid_job_is_done_wherever_the_modules_live(made: Installation, tmp_pa
         until(lambda: not ask(made.server, "/api/v1/operations/events?status=pending")["data"])
     finally:
         miner.terminate()
-        assert miner.wait(15) == 0
+        assert miner.wait(60) == 0
+
+
+@placed("all split")
+def test_monitoring_sees_every_process_from_wherever_it_lives(made: Installation) -> None:
+    def states() -> dict[str, str]:
+        return {one["name"]: one["state"] for one in ask(made.server, "/api/v1/monitoring/monitors")["data"]}
+
+    parts = {f"{kind}/{name}" for kind in ("process", "module") for name in ("gpu", "ai", "trading")} | {"process/main"}
+    until(lambda: parts <= states().keys() and {states()[part] for part in parts} == {"up"})
+    assert "database/ai" not in states()  # that of another process is seen by it alone
+    port = made.ports["monitoring"]
+    assert (made.status("/dashboard", port), made.status("/health", port)) == (200, 200)
+    samples = ask(made.server, "/api/v1/monitoring/forecast?figure=aitbc_ledger_drift")
+    assert samples["hours"] == []
+    refused = urllib.request.Request(
+        f"{made.server.url}/api/v1/monitoring/upkeep",
+        data=b'{"action": "backup"}',
+        headers={"Authorization": f"Bearer {made.server.admin_key}", "Content-Type": "application/json"},
+    )
+    with pytest.raises(urllib.error.HTTPError) as ended:
+        urllib.request.urlopen(refused, timeout=20)
+    assert ended.value.code == 501
 
 
 def on_sale(market: Market) -> Any:
@@ -117,7 +138,7 @@ def on_sale(market: Market) -> Any:
     return made
 
 
-def until(holds: Any, seconds: float = 15.0) -> None:
+def until(holds: Any, seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end
@@ -141,15 +162,13 @@ def test_each_port_answers_for_its_own_module(made: Installation) -> None:
     told = made.places()
     assert (told["gpu"]["process"], told["gpu"]["ports"]) == ("gpu", [gpu])
     environment = {**os.environ, "AITBC_STATE_DIR": str(made.server.state)}
-    shown = subprocess.run(
-        [sys.executable, "-m", "aitbc_cli.main", "places", "--json"], env=environment, capture_output=True, check=True
-    )
-    assert {row["module"]: row for row in json.loads(shown.stdout)} == told
+    shown = as_forked("places", "--json", environment=environment, folder=made.server.state)
+    assert {row["module"]: row for row in json.loads(shown.out)} == told
     assert (told["ai"]["process"], told["ai"]["ports"]) == ("main", [ai])
     assert told["gpu"]["pid"] != told["ai"]["pid"] == made.server.pid
 
 
-@placed("gpu split")
+@placed("gpu split, ai exposed")
 def test_a_dead_module_answers_503_alone_and_comes_back(made: Installation) -> None:
     pid = made.places()["gpu"]["pid"]
     os.kill(pid, signal.SIGSTOP)  # so that it cannot be started again behind our back
@@ -163,7 +182,7 @@ def test_a_dead_module_answers_503_alone_and_comes_back(made: Installation) -> N
     assert made.places()["gpu"]["pid"] != pid
 
 
-@placed("gpu split")
+@placed("gpu split, ai exposed")
 def test_the_end_of_the_main_process_ends_all_of_them(made: Installation) -> None:
     gpu = made.places()["gpu"]["pid"]
     assert made.server.stop() == 0
@@ -173,12 +192,12 @@ def test_the_end_of_the_main_process_ends_all_of_them(made: Installation) -> Non
     until(lambda: made.places()["gpu"]["answers"])
     again = made.places()["gpu"]["pid"]
     made.server.kill()
-    until(lambda: not Path(f"/proc/{again}").exists(), 15)
+    until(lambda: not Path(f"/proc/{again}").exists())
     made.server.start()
     until(lambda: made.status("/api/v1/gpu/miners") == 200)
 
 
-@placed("gpu split")
+@placed("gpu split, ai exposed")
 async def test_an_internal_api_opens_to_a_token_for_this_process_only(made: Installation) -> None:
     secret = bytes.fromhex((made.server.state / "secret.key").read_text().strip())
     socket = made.server.state / "run" / "gpu.sock"
@@ -204,10 +223,10 @@ async def test_an_internal_api_opens_to_a_token_for_this_process_only(made: Inst
 
 
 def test_a_module_moves_by_one_line_and_keeps_its_data(tmp_path: Path) -> None:
-    """Mounted, then split, then mounted again: the data and the old addresses stay."""
+    """Mounted, then split, and in full mounted again: the data and the old addresses stay."""
     port = free_port()
     account = None
-    for places in ({}, {"trading": "split"}, {}):
+    for places in ({}, {"trading": "split"}, *scaled((), ({},))):
         installation = Installation(tmp_path, places)
         installation.server.port, installation.server.url = port, f"http://127.0.0.1:{port}"
         installation.start()
@@ -237,13 +256,12 @@ def test_what_cannot_be_is_said_at_the_start(tmp_path: Path) -> None:
         "AITBC_MODULES__GPU__PORT": "18101",
         "AITBC_MODULES__AI__PORT": "18101",
     }
-    command = [str(Path(sys.executable).with_name("aitbc")), "serve", "--port", "0"]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
-    assert ended.returncode == 78
-    assert "18101" in ended.stderr
-    assert "gpu and ai" in ended.stderr
-    alone = subprocess.run([*command, "hermes"], env=environment, capture_output=True, text=True, timeout=30)
-    assert alone.returncode == 78
+    command = ["serve", "--port", "0"]
+    ended = as_forked(*command, environment=environment, folder=tmp_path)
+    assert ended.code == 78
+    assert "18101" in ended.err
+    assert "gpu and ai" in ended.err
+    assert as_forked(*command, "hermes", environment=environment, folder=tmp_path).code == 78
 
 
 def open_to_anybody(installation: Installation, path: str, headers: dict[str, str] | None = None) -> tuple[int, Any]:
@@ -350,7 +368,7 @@ def test_webhooks_are_sent_wherever_the_modules_live(made: Installation, tmp_pat
             endpoint = market.ask("/api/v1/webhooks/endpoints", {"url": receiver.url})
             job = market.submit("echo hello")
             market.until_state(job, "succeeded")
-            until(lambda: len(receiver.asked) > 0, 3.0)
+            until(lambda: len(receiver.asked) > 0)
             (message,) = receiver.asked
             headers = {name.lower(): value for name, value in message.headers.items()}
             told = Webhook(endpoint["secret"]).verify(message.body, headers)
@@ -359,4 +377,4 @@ def test_webhooks_are_sent_wherever_the_modules_live(made: Installation, tmp_pat
             assert len(receiver.asked) == 1
         finally:
             miner.terminate()
-            miner.wait(15)
+            miner.wait(60)

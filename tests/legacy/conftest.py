@@ -25,7 +25,7 @@ def served(installation: Installation) -> Iterator[None]:
     models = {"small", "large", "llama", "llama2", "m"}
     with installation.client("coordinator") as client:
         miner = LegacyMiner(installation, client, supported_models=sorted(models))
-        for _ in range(100):  # it is known from an event
+        for _ in range(600):  # it is known from an event
             listed = installation.ours("GET", "ai/models?kind=chat&limit=200", key=installation.local)["data"]
             if models <= {model["name"] for model in listed}:
                 break

@@ -14,12 +14,12 @@ from tests.cli.installation import MinerAtWork
 from tests.plain_http import UNUSED_TLS
 from tests.server.runtime.test_serve import free_port
 
-MODULES = ("gpu", "ai", "trading", "marketplace")
+MODULES = ("gpu", "ai", "trading", "marketplace", "monitoring")
 PATIENCE_SECONDS = 40.0
 
 
 class Installation:
-    """One server: `gpu`, `ai`, `trading` and `marketplace` are its modules' addresses, `coordinator` the older coordinator's.
+    """One server: each module's address by its name, and `coordinator`, the older coordinator's.
 
     Whoever calls a module's port without a key acts as the account `local`. The coordinator is met under its prefix on the
     gateway, where everybody needs a key: `local` is that account's, `admin` the operator's.
@@ -34,7 +34,9 @@ class Installation:
         self.server = ServerProcess(folder / "state", free_port(), **chosen)
         self.gateway = self.server.url
         self.coordinator = f"{self.gateway}/coordinator"
-        self.gpu, self.ai, self.trading, self.marketplace = (f"http://127.0.0.1:{self.ports[name]}" for name in MODULES)
+        self.gpu, self.ai, self.trading, self.marketplace, self.monitoring = (
+            f"http://127.0.0.1:{self.ports[name]}" for name in MODULES
+        )
 
     def start(self) -> "Installation":
         """Serve, and let the account `local` come to be."""

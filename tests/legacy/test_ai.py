@@ -45,7 +45,7 @@ def test_it_says_that_it_is_there(installation: Installation) -> None:
 def test_how_media_fare_is_told_from_miners_and_finished_jobs(installation: Installation) -> None:
     installation.paid_job("To be timed.")
     with installation.miner():
-        for _ in range(100):  # the picture of the fleet is drawn from an event
+        for _ in range(600):  # the picture of the fleet is drawn from an event
             found = told(ask(installation, "ai", "GET", "/multimodal/health/deep"))
             if found["modality_tests"]["text"]["status"] == "pass":
                 break

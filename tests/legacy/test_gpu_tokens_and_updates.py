@@ -9,6 +9,8 @@ import pytest
 
 from tests.legacy.installation import Installation
 from tests.legacy.legacy_miner import LegacyMiner, prompt
+from tests.plain_http import UNUSED_TLS
+from tests.scale import scaled
 
 CLIENT_PATIENCE_SECONDS = 5.0
 """When httpx, by which the existing command line asks, gives up."""
@@ -35,7 +37,7 @@ def miner(installation: Installation, client: httpx.Client) -> Iterator[LegacyMi
 def by_token(client: httpx.Client, miner: LegacyMiner) -> httpx.Client:
     """The same place, asked with the miner's own key."""
     token = miner.registered.json()["session_token"]
-    return httpx.Client(base_url=client.base_url, headers={"X-Api-Key": token}, timeout=20)
+    return httpx.Client(base_url=client.base_url, headers={"X-Api-Key": token}, timeout=20, verify=UNUSED_TLS)
 
 
 def test_a_miner_lives_its_whole_life_with_the_token_of_its_registration(
@@ -113,7 +115,7 @@ def test_an_update_at_its_own_port_ends_no_key_of_the_miner(installation: Instal
         miner.leaves()
 
 
-@pytest.mark.parametrize("asked", [{"max_wait_seconds": 30}, {}], ids=str)
+@pytest.mark.parametrize("asked", scaled([{"max_wait_seconds": 30}], [{"max_wait_seconds": 30}, {}]), ids=str)
 def test_a_poll_is_answered_before_its_client_gives_up(
     client: httpx.Client, miner: LegacyMiner, asked: dict[str, Any]
 ) -> None:

@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from tests.legacy.installation import Installation
+from tests.plain_http import UNUSED_TLS
 
 FOREIGN = ("miner_prod_key_use_real_value", "test-key", "dev_key", "")
 HEALTH = {
@@ -53,5 +54,5 @@ def test_a_foreign_key_that_a_client_repeats_as_its_name_is_not_kept(installatio
 
 @pytest.mark.parametrize(("path", "status"), HEALTH.items())
 def test_the_coordinator_says_that_it_is_there(installation: Installation, path: str, status: str) -> None:
-    answer = httpx.get(f"{installation.coordinator}{path}")
+    answer = httpx.get(f"{installation.coordinator}{path}", verify=UNUSED_TLS)
     assert (answer.status_code, answer.json()["status"]) == (200, status)

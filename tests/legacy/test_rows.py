@@ -45,7 +45,7 @@ def reads(*names: str) -> frozenset[str]:
     return frozenset(names)
 
 
-ROWS: Mapping[str, Row] = {
+ROWS: dict[str, Row] = {
     "K51": Row("ai status", "ai", "GET", "/health", reads=reads("status")),
     "O201": Row("client submit", "ai", "POST", "/jobs", PROMPT, (200, 201), reads("job_id")),
     "O202": Row("client status", "ai", "GET", "/jobs/{job}", reads=reads("id", "state")),
@@ -121,10 +121,38 @@ ROWS: Mapping[str, Row] = {
         *("client refund", "coordinator", "POST", "/v1/payments/{waiting}/refund"),
         {"job_id": "{job}", "payment_id": "{waiting}", "reason": "changed my mind"},
     ),
+    "K30": Row(
+        *("monitor dashboard", "coordinator", "GET", "/api/v1/dashboard"),
+        reads=reads("metrics", "overall_status", "services"),
+    ),
+    "K31, status": Row("monitor metrics", "coordinator", "GET", "/status", reads=reads("status")),
+    "O101": Row("admin status", "coordinator", "GET", "/v1/admin/stats", reads=reads("total_jobs"), admin=True),
+    "O110": Row("admin analytics", "coordinator", "GET", "/admin/analytics?days=7", reads=reads("by_day"), admin=True),
+    "O111": Row(
+        *("admin logs", "coordinator", "GET", "/admin/logs?level=INFO&limit=10"),
+        items="logs",
+        reads=reads("event", "level"),
+        admin=True,
+    ),
+    "O112": Row(
+        "admin execute", "coordinator", "POST", "/admin/execute/cleanup", {}, reads=reads("removed"), admin=True
+    ),
+    "O112, reindex": Row(
+        *("admin execute", "coordinator", "POST", "/admin/execute/reindex", {"target": "all"}),
+        reads=reads("indexes"),
+        admin=True,
+    ),
+    "O113": Row("admin maintenance cleanup", "coordinator", "POST", "/admin/maintenance/cleanup", admin=True),
+    "O114": Row("admin maintenance reindex", "coordinator", "POST", "/admin/maintenance/reindex", admin=True),
+    "O115": Row(
+        *("admin maintenance backup", "coordinator", "POST", "/admin/maintenance/backup"),
+        reads=reads("file", "bytes"),
+        admin=True,
+    ),
 }
 SOLD = {"wallet": "w", "item": "a card", "item_type": "gpu", "price": 0.5, "description": "As new."}
 OFFER = reads("id", "model", "price_per_hour", "status")
-ROWS = ROWS | {
+ROWS |= {
     "U21": Row("market create", "marketplace", "POST", "/v1/marketplace/offers", SOLD, (200, 201)),
     "U22": Row(
         "market list", "marketplace", "GET", "/v1/marketplace/offers?chain_id=ait-devnet", items="", reads=OFFER
@@ -203,10 +231,7 @@ REFUSED: Mapping[str, tuple[str, str, str, Any]] = {
     "OA10": ("optimize disable", "POST", "/optimize/agents/a/disable", {}),
 }
 """Requests of ai's paths on the older coordinator that no kind of work answers: refused, with that reason."""
-MONITORING = "what it asks belongs to the monitoring module, which is to come"
 NOT_HERE = {
-    "K30, and the status of K31": MONITORING,
-    "O101 O110 O111 O112 O113 O114 O115": MONITORING,
     "E14 O701": "these commands end before they send anything",
 }
 

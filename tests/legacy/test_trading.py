@@ -186,9 +186,9 @@ def test_an_account_is_shown_to_its_owner_and_to_the_operator(installation: Inst
 def test_agents_trade_from_the_request_to_the_settlement(installation: Installation) -> None:
     seller, key = installation.resident("seller")
     installation.fund("1")
-    offer = {"trade_type": "compute_resources", "title": "An H100", "price": "0.5", "specifications": {"vram_gb": 80}}
-    offer |= {"capacity": 2}
-    assert installation.ours("POST", "trading/offers", offer, key=key)["state"] == "open"
+    offer = {"trade_type": "compute_resources", "title": "An H100", "price": "0.5"}
+    sold = offer | {"specifications": {"vram_gb": 80}, "capacity": 2}
+    assert installation.ours("POST", "trading/offers", sold, key=key)["state"] == "open"
     asked = {
         "buyer_agent_id": "agent_7",
         "trade_type": "compute_resources",

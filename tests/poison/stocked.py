@@ -13,6 +13,7 @@ from aitbc.app import MODULES
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.identity.denials import ACTION
 from aitbc.kernel.primitives.ids import is_id, new_id
+from aitbc.modules.monitoring.service import MonitoringSettings
 from aitbc.server.config.settings import WebhookSettings
 from tests.app import Caller, TestApp, running_app
 from tests.journeys.hand_miner import HandMiner
@@ -114,7 +115,8 @@ async def stocked_app(target: Target, state_dir: Path, modules: Iterable[Any] = 
     """A test app with one of everything that the operations speak of."""
     still = [replace(module, periodic_tasks=()) for module in modules]
     resting = WebhookSettings(in_flight_max=0)
-    async with running_app(target, state_dir, modules=still, webhooks=resting) as app:
+    shown = {"monitoring": MonitoringSettings(status_page=True)}
+    async with running_app(target, state_dir, modules=still, webhooks=resting, tables=shown) as app:
         database = await asyncpg.connect(**target.connect_arguments(application="poison", statement_seconds=60))
         try:
             yield await _peopled(app, database)

@@ -47,9 +47,24 @@ MESSAGE: dict[str, Any] = {
     "tool_choice": {"type": "tool", "name": "f"},
     "stop_sequences": ["a"],
 }
+RESPONSE: dict[str, Any] = {
+    "model": MODEL,
+    "input": [
+        {"role": "user", "content": [{"type": "input_text", "text": "x"}]},
+        {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "a", "output": "x"},
+    ],
+    "instructions": "x",
+    "previous_response_id": "resp_x",
+    "tools": [{"type": "function", "name": "f", "parameters": {}}],
+    "tool_choice": {"type": "function", "name": "f"},
+    "text": {"format": {"type": "json_schema", "name": "x", "schema": {}}},
+    "reasoning": {"effort": "low"},
+}
 BODIES = {
     "/v1/chat/completions": CHAT,
     "/v1/embeddings": {"model": MODEL, "input": ["a"], "dimensions": 4, "encoding_format": "float"},
+    "/v1/responses": RESPONSE,
     "/v1/messages": MESSAGE,
     "/v1/messages/count_tokens": {key: MESSAGE[key] for key in ("model", "messages", "tools", "system")},
 }
@@ -103,7 +118,7 @@ def require_dialect(path: str, answer: httpx.Response, what: Any) -> None:
 
 @pytest.mark.usefixtures("quiet", "nothing_written")
 async def test_no_path_and_no_method_is_answered_in_another_form(stocked: StockedApp) -> None:
-    names = ("%00", "%", "..", "%C3%A9", "%2F", "x" * 9000)
+    names = ("%00", "%", "..", "%C3%A9", "%2Fx", "x" * 9000)
     paths = (
         *BODIES,
         "/v1",
@@ -111,6 +126,8 @@ async def test_no_path_and_no_method_is_answered_in_another_form(stocked: Stocke
         "/v1/models/a/b/c",
         "/v1/messages/x",
         "/v1/files/x",
+        "/v1/responses/x",
+        "/v1/responses/resp_x/input_items",
         *(f"/v1/models/{x}" for x in names),
     )
     async with stocked.app.client(stocked.owner) as client:

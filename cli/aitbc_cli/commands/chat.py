@@ -21,25 +21,25 @@ app = noun("chat", "Chat with a model, and see what it costs.", alone=True)
 @command(
     app,
     "chat",
-    examples=["aitbc chat Why is the sky blue?", 'aitbc chat --model llama-3-8b --max-tokens 200 "Write a haiku."'],
+    examples=['aitbc chat "Why is the sky blue?"', 'aitbc chat --model llama-3-8b --max-tokens 200 "Write a haiku."'],
     changes=True,
 )
 def chat(
     call: Call,
-    words: Annotated[list[str] | None, typer.Argument(help="The question; left out, a conversation.")] = None,
+    question: Annotated[str | None, typer.Argument(help="What to ask; left out, a conversation.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="The model; aitbc model list shows them.")] = None,
     system: Annotated[str | None, typer.Option("--system", help="How the model is to behave.")] = None,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="The longest answer, in tokens.")] = 512,
 ) -> int:
     """Ask a model and read its answer as it comes; what it cost is said at its end.
 
-    Held is the most that the answer can cost, paid what was delivered. Without words it is a conversation, until an
+    Held is the most that the answer can cost, paid what was delivered. Without a question it is a conversation, until an
     empty line or the end of the input.
     """
     messages = [{"role": "system", "content": system}] if system else []
     settings: dict[str, Any] = {"max_tokens": max_tokens, **({"model": model} if model else {})}
-    if words:
-        return _turn(call, messages, settings, " ".join(words), call.once)
+    if question:
+        return _turn(call, messages, settings, question, call.once)
     if call.dry_run or call.options.curl or not call.out.is_for_people:
         raise usage("say what to ask: a conversation is for people at a terminal")
     return _conversation(call, messages, settings)

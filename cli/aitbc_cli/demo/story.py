@@ -303,7 +303,7 @@ def _show_next(story: Story) -> None:
     say(f"    {prefix}{command} job list")
     say(f"    {prefix}{command} receipt verify {story.folder / 'receipt.json'}")
     if story.engine_url is not None:
-        say(f"    {prefix}{command} chat Why is the sky blue?")
+        say(f'    {prefix}{command} chat "Why is the sky blue?"')
     else:
         say("\n  a language model beside it, to chat with by the clients of OpenAI and Anthropic:   make run CHAT=1")
     say("\n  Ctrl-C stops everything; the data stays.")

@@ -19,6 +19,7 @@ from aitbc_cli.miner.inventory import capabilities, inventory
 from aitbc_cli.miner.kinds import Kinds
 from aitbc_cli.miner.nvml import Nvml
 from aitbc_cli.miner.options import MinerFailed, Options
+from aitbc_cli.miner.parts_sender import PartsSender
 from aitbc_cli.miner.task import Task, deliver
 from aitbc_cli.miner.xid import Xid, XidWatch
 
@@ -59,6 +60,7 @@ class Daemon:
         self._heartbeat_seconds = 10.0
         self._miner = ""
         self._client = MinerClient(options.url)
+        self._parts_sender = PartsSender(self._client)
         self._offered: dict[str, Any] | None = None
         """The capabilities that the server has."""
         self._watch_now = asyncio.Event()
@@ -98,6 +100,7 @@ class Daemon:
         credentials = await self._unless_stopped(enrolled(self._options, self._home, found, self._offer(found)))
         await self._client.close()
         self._client = MinerClient(credentials["url"], credentials["api_key"])
+        self._parts_sender = PartsSender(self._client)
         self._miner = credentials["miner"]
         self._heartbeat_seconds = float(credentials["heartbeat_seconds"])
         self._event_log.note(
@@ -238,7 +241,7 @@ class Daemon:
                 await asyncio.sleep(self._heartbeat_seconds)
 
     def _begin(self, lease: dict[str, Any]) -> None:
-        task = Task(lease, self._miner, self._client, self._home, self._event_log)
+        task = Task(lease, self._miner, self._client, self._home, self._event_log, self._parts_sender)
         self._event_log.note("lease_taken", job=lease["job"], attempt=lease["attempt"], kind=lease["kind"])
         running = asyncio.create_task(task.run(self._pool))
         self._tasks[task.attempt] = (task, running)
@@ -304,7 +307,7 @@ class Daemon:
             self._watch_now.clear()
 
     def _old_work(self) -> set[str]:
-        """The attempts whose leases are watched: those that are worked on for long, and while no poll waits what streams."""
+        """The attempts whose leases are watched: what is worked on for long, and while no poll waits what streams."""
         begun_by = asyncio.get_running_loop().time() - WATCH_AFTER_SECONDS + TIMER_SECONDS
         tasks = [task for task, _ in self._tasks.values()]
         is_full = len(tasks) >= self._options.slots

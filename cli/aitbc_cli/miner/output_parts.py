@@ -3,27 +3,24 @@
 import asyncio
 
 from aitbc.kernel.primitives.tasks import is_set_within
-from aitbc_cli.miner.client import KEPT, Fields, MinerClient, Refused, Unreachable
+from aitbc_cli.miner.client import Refused, Unreachable
+from aitbc_cli.miner.parts_sender import PartsSender
 
-BATCH_SECONDS = 0.05
-"""How far batches are apart at least: the first text goes at once, and what comes meanwhile goes with the next one."""
 STATUS_SECONDS = 1.0
 """How often the lease's status is asked for while there is no text."""
-TIMEOUT_SECONDS = 5.0
 PART_LENGTH_MAX = 16_000
 PARTS_AT_ONCE = 64
 CHARACTERS_AT_ONCE = 64_000
 RETRY_SECONDS = 1.0
 LIVE = "live"
-ANSWER: Fields = {**KEPT, "status": str}
 
 
 class OutputParts:
     """The parts of one attempt's output, numbered from 1, each sent until the server keeps it."""
 
-    def __init__(self, client: MinerClient, attempt: str, token: int) -> None:
-        self._client = client
-        self._path = f"/gpu/leases/{attempt}/parts"
+    def __init__(self, sender: PartsSender, attempt: str, token: int) -> None:
+        self._sender = sender
+        self._attempt = attempt
         self._token = token
         self._buffer: list[str] = []
         self._parts: list[str] = []
@@ -45,13 +42,20 @@ class OutputParts:
         return "".join(self._parts[: self._kept])
 
     async def send_until_stopped(self) -> str:
-        """Send batches until the work should not go on; returns why: `stop`, `canceled` or `lost`."""
+        """Send batches until the work should not go on; returns why: `stop`, `canceled` or `lost`.
+
+        The first text goes at once, and what comes meanwhile goes with the next batch.
+        """
+        with self._sender.streaming():
+            return await self._send_until_stopped()
+
+    async def _send_until_stopped(self) -> str:
         loop = asyncio.get_running_loop()
         next_at = loop.time()
         while True:
             if await is_set_within(self._new_text, STATUS_SECONDS):
                 await asyncio.sleep(max(next_at - loop.time(), 0))
-            next_at = loop.time() + BATCH_SECONDS
+            next_at = loop.time() + self._sender.pace_seconds
             if self._is_unsupported:
                 await asyncio.Event().wait()
             status = await self.send()
@@ -75,7 +79,7 @@ class OutputParts:
         self._number()
         body = {"token": self._token, "parts": [] if self._is_full else self._next()}
         try:
-            answer = await self._client.call("POST", self._path, body, expects=ANSWER, seconds=TIMEOUT_SECONDS)
+            answer = await self._sender.send(self._attempt, body)
         except Unreachable:
             self._new_text.set()
             return None

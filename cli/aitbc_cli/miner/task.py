@@ -15,6 +15,7 @@ from aitbc_cli.miner.executors.work import Gpu, with_big_output_in_file
 from aitbc_cli.miner.home import Home
 from aitbc_cli.miner.log_lines import LogLines
 from aitbc_cli.miner.output_parts import OutputParts
+from aitbc_cli.miner.parts_sender import PartsSender
 
 LOG_LINES_AT_ONCE = 200
 RELEASE_SECONDS = 5.0
@@ -33,7 +34,15 @@ class LeaseLost(Exception):
 class Task:
     """Work on one lease. Its `task` ends when the server knows how the work ended."""
 
-    def __init__(self, lease: dict[str, Any], miner: str, client: MinerClient, home: Home, event_log: EventLog) -> None:
+    def __init__(
+        self,
+        lease: dict[str, Any],
+        miner: str,
+        client: MinerClient,
+        home: Home,
+        event_log: EventLog,
+        parts_sender: PartsSender | None = None,
+    ) -> None:
         self.lease = lease
         self.attempt: str = lease["attempt"]
         self.progress: float | None = None
@@ -47,7 +56,8 @@ class Task:
         self._home = home
         self._event_log = event_log
         self._log = LogLines()
-        self._parts = OutputParts(client, self.attempt, lease["token"]) if lease["kind"] in STREAMED else None
+        sender = parts_sender or PartsSender(client)
+        self._parts = OutputParts(sender, self.attempt, lease["token"]) if lease["kind"] in STREAMED else None
 
     @property
     def streams(self) -> bool:

@@ -46,7 +46,6 @@ class SlowModel(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), SlowAnswer)
         self.started = threading.Event()
-        self.written = 0
         self.left_at: float | None = None
 
     @property
@@ -54,7 +53,7 @@ class SlowModel(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def prepare(self, words: int = 10_000, *, streams: bool = True) -> None:
-        self.words, self.streams, self.whole, self.left_at, self.written = words, streams, None, None, 0
+        self.words, self.streams, self.whole, self.left_at = words, streams, None, None
         self.started.clear()
 
     def until_left(self, since: float) -> float:
@@ -88,7 +87,6 @@ class SlowAnswer(BaseHTTPRequestHandler):
             for number in range(self.server.words):
                 delta = {"model": "slow", "choices": [{"delta": {"content": f"{number} "}}]}
                 self.write(f"data: {json.dumps(delta)}\n\n" if self.server.streams else " ")
-                self.server.written += 1
                 time.sleep(0.05)
             if self.server.streams:
                 self.write('data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n')
@@ -270,7 +268,7 @@ def test_who_leaves_the_form_that_waits_stops_the_model_too_and_finds_the_job_ag
 ) -> None:
     model.prepare()
     key = once()
-    leave_after(market, f"{RUNS}/sync", body(), key, lambda: model.written >= 3)
+    leave_after(market, f"{RUNS}/sync", body(), key, lambda: three_words_came(client))
     left = time.monotonic()
     assert model.until_left(left) <= STOP_SECONDS
     answer = client.post(f"{RUNS}/sync", json=body(), headers=key)
@@ -319,6 +317,20 @@ def test_a_server_that_cannot_stream_is_stopped_too_and_nothing_but_the_prompt_i
     assert model.until_left(asked) <= STOP_SECONDS
     done = require_paid_for_what_came(market, job, "")
     assert (done["output"]["message"]["content"], done["units"]) == ("", len(PROMPT))
+
+
+def three_words_came(client: httpx.Client) -> bool:
+    """Whether the server was told three words of the job that runs."""
+    running = client.get(JOBS, params={"state": "running"}).json()["data"]
+    if not running:
+        return False
+    text = ""
+    with client.stream("GET", f"{JOBS}/{running[0]['id']}/events") as answer:
+        for name, data, _ in events_of(answer.iter_lines()):
+            text += data["text"] if name == "part" else ""
+            if text.startswith("0 1 2 "):
+                return True
+    return False
 
 
 def waiting(client: httpx.Client) -> Any:

@@ -22,6 +22,7 @@ from aitbc.modules.trading.api import (
     PriceAboveHold,
     RaiseHold,
     Rent,
+    SealedReceipt,
     SettleHold,
     Settlement,
 )
@@ -226,6 +227,28 @@ class FakeTrading:
             )
             for miner in miners
         ]
+
+    async def sealed_receipts(self, after: int, limit: int) -> Sequence[SealedReceipt]:
+        found = []
+        for sequence, paid in enumerate(self.paid.values(), 1):
+            settled = self.settlements[paid.hold]
+            found.append(
+                SealedReceipt(
+                    sequence=sequence,
+                    job=paid.job,
+                    payer=paid.payer,
+                    miner=paid.miner,
+                    miner_account=paid.miner_account,
+                    kind=paid.kind,
+                    unit=paid.unit,
+                    units=paid.units,
+                    price_units=settled.price_units,
+                    fee_units=settled.fee_units,
+                    earned_units=settled.earned_units,
+                    issued_at=self.paid_at[paid.job],
+                )
+            )
+        return [one for one in found if one.sequence > after][:limit]
 
     def _find(self, hold: str) -> Hold:
         if hold not in self.holds:

@@ -383,3 +383,25 @@ async def test_of_some_jobs_those_are_named_that_have_a_receipt(bank: LedgerUnde
     await bank.trading.pay_rent(a_rent(commands[1], 1))
     asked = [*(command.reference for command in commands), ids.new_id("job"), "nonsense"]
     assert list(await bank.trading.receipted(asked)) == [commands[0].reference]
+
+
+async def test_receipts_are_told_by_their_numbers_in_the_chain(bank: LedgerUnderTest) -> None:
+    payer = await bank.person(10 * AITBC)
+    if isinstance(bank.trading, TradingService):
+        await bank.trading.seal()
+    before = [one.sequence for one in await bank.trading.sealed_receipts(0, 10_000)]
+    last = before[-1] if before else 0
+    settlements = []
+    for price in (AITBC, 3):
+        command = a_hold(payer, AITBC)
+        await bank.trading.hold(command)
+        settlements.append(await bank.trading.settle(a_settlement(command, price)))
+    if isinstance(bank.trading, TradingService):
+        await bank.trading.seal()
+    first, second = await bank.trading.sealed_receipts(last, 10)
+    assert last < first.sequence < second.sequence
+    for told, settled in zip((first, second), settlements, strict=True):
+        assert (told.payer, told.price_units, told.fee_units) == (payer, settled.price_units, settled.fee_units)
+        assert told.earned_units == settled.earned_units
+    assert list(await bank.trading.sealed_receipts(last, 1)) == [first]
+    assert list(await bank.trading.sealed_receipts(second.sequence, 10)) == []

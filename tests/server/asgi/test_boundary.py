@@ -91,6 +91,23 @@ async def test_the_callers_own_request_id_is_kept_where_it_is_well_formed(client
         assert answer.headers["x-request-id"].startswith("req_"), wrong
 
 
+async def test_a_trace_is_the_request_id_of_those_who_name_none(client: httpx.AsyncClient) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    right = f"00-{trace}-00f067aa0ba902b7-01"
+    assert (await client.get("/healthz", headers={"traceparent": right})).headers["x-request-id"] == trace
+    both = {"traceparent": right, "X-Request-ID": "order-17"}
+    assert (await client.get("/healthz", headers=both)).headers["x-request-id"] == "order-17"
+    zero = "0" * 32
+    for wrong in (
+        "x",
+        f"ff-{trace}-00f067aa0ba902b7-01",
+        f"00-{zero}-00f067aa0ba902b7-01",
+        f"00-{trace.upper()}-00f067aa0ba902b7-01",
+    ):
+        answer = await client.get("/healthz", headers={"traceparent": wrong})
+        assert answer.headers["x-request-id"].startswith("req_"), wrong
+
+
 async def test_a_request_id_stands_in_the_problem_too(client: httpx.AsyncClient) -> None:
     answer = await client.get("/nothing", headers={"X-Request-ID": "mine"})
     assert (answer.json()["request_id"], answer.headers["x-request-id"]) == ("mine", "mine")

@@ -35,6 +35,7 @@ OPEN_KINDS = {
     "ReceiptLine",
     "SignedReceipt",
     "ToldEvent",
+    "Usage",
 }
 """Where `kind` is a kind of work or of event: those grow with the modules."""
 OPEN_TEXTS = {"Device.fault"}

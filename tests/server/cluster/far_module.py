@@ -1,4 +1,4 @@
-"""A gateway and a module in processes of their own: `python far_module.py gateway|module SOCKET PORT` for the tests of forwarding.
+"""A gateway and a module in processes of their own, for the tests of forwarding.
 
 The module is a plain application that says what reached it; it notes in files beside its socket what a test asks about later.
 """
@@ -8,7 +8,6 @@ import gzip
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -169,6 +168,10 @@ async def main(signals: Signals, role: str, path: Path, port: int) -> int:
         await peer.close()
 
 
-if __name__ == "__main__":
+def start(role: str, socket: Path, port: int) -> int:
+    """Run one of the two until a signal; gives the exit code."""
     logs.configure(LogSettings(format="json"), secrets=())
-    sys.exit(run(lambda signals: main(signals, sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))))
+    try:
+        return run(lambda signals: main(signals, role, socket, port))
+    finally:
+        logs.flush()

@@ -107,7 +107,7 @@ async def test_it_closes_as_soon_as_the_process_is_found_to_answer() -> None:
         assert stayed_open
         assert far.asked > 1
         far.answers = True
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while made.is_open:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
         made.admit()

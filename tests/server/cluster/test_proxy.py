@@ -3,14 +3,10 @@
 import asyncio
 import gzip
 import json
-import signal
 import socket
 import ssl
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +15,16 @@ import pytest
 
 from aitbc.kernel.http.websocket import MESSAGE_BYTES_MAX
 from aitbc.server.cluster.circuit_breaker import FAILURES_MAX
+from tests.chaos.forked import Forked
 from tests.journeys.test_machines import certificates
+from tests.scale import scaled
+from tests.server.cluster import far_module
 from tests.server.cluster.far_module import PREFIX
 from tests.server.runtime.test_serve import free_port
 
-SCRIPT = Path(__file__).with_name("far_module.py")
-ROOT = SCRIPT.parents[2]
 MEBI = 1 << 20
-BODY_PIECES = 16384
-"""Of 64 KiB: 1 GiB."""
+BODY_PIECES = scaled(4096, 16384)
+"""Of 64 KiB: 256 MiB, or 1 GiB."""
 
 
 class Pair:
@@ -38,16 +35,13 @@ class Pair:
         self.socket = folder / "gpu.sock"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}{PREFIX}"
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, Forked] = {}
 
     def start(self, role: str, **environment: str) -> None:
         """Start one of them, and wait until it listens."""
-        with (self.folder / "log").open("ab") as log:
-            command = [sys.executable, str(SCRIPT), role, str(self.socket), str(self.port)]
-            self.processes[role] = subprocess.Popen(
-                command, stdout=log, stderr=log, env={"PYTHONPATH": str(ROOT), **environment}
-            )
-        end = time.monotonic() + 15
+        log = self.folder / "log"
+        self.processes[role] = Forked(far_module.start, role, self.socket, self.port, environment=environment, out=log)
+        end = time.monotonic() + 60
         while not self._listens(role):
             assert time.monotonic() < end, (self.folder / "log").read_text()[-3000:]
             time.sleep(0.02)
@@ -62,14 +56,13 @@ class Pair:
     def stop(self) -> None:
         """End both."""
         for process in self.processes.values():
-            with suppress(ProcessLookupError):
-                process.terminate()
+            process.terminate()
         for process in self.processes.values():
-            process.wait(15)
+            process.wait(30)
 
     def note(self, name: str) -> list[str]:
         """What the module noted, waited for, and then forgotten."""
-        path, end = self.folder / name, time.monotonic() + 15
+        path, end = self.folder / name, time.monotonic() + 30
         while not (path.exists() and path.read_text().endswith("\n")):  # it is made a moment before it is written
             assert time.monotonic() < end, f"no note {name}"
             time.sleep(0.02)
@@ -212,7 +205,7 @@ async def test_an_upload_past_its_limit_is_the_callers_fault_and_not_the_modules
 async def test_a_module_that_takes_no_more_of_a_body_ends_the_callers_connection_too(pair: Pair) -> None:
     def answered() -> bytes:
         with socket.create_connection(("127.0.0.1", pair.port), 5) as raw:
-            raw.settimeout(5)
+            raw.settimeout(30)
             raw.sendall(f"PUT {PREFIX}unread HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500000\r\n\r\nx".encode())
             return b"".join(iter(lambda: raw.recv(65536), b""))
 
@@ -243,9 +236,9 @@ async def test_messages_go_both_ways_as_what_they_are(pair: Pair, client: aiohtt
         assert ws.protocol == "one"
         for text in ("hello", "", "ü" * 1000):
             await ws.send_str(text)
-            assert (await ws.receive_str(timeout=5)) == text
+            assert (await ws.receive_str(timeout=30)) == text
         await ws.send_bytes(bytes(range(256)))
-        assert (await ws.receive_bytes(timeout=5)) == bytes(range(256))
+        assert (await ws.receive_bytes(timeout=30)) == bytes(range(256))
     names = json.loads((await asyncio.to_thread(pair.note, "headers"))[-1])
     assert names.count("authorization") == names.count("x-request-id") == names.count("sec-websocket-key") == 1
 
@@ -254,7 +247,7 @@ async def test_close_codes_and_reasons_pass_in_both_directions(pair: Pair, clien
     for code, why in ((4001, "enough"), (1000, ""), (1013, "later")):
         async with client.ws_connect(pair.url + "echo") as ws:
             await ws.send_str(f"close {code} {why}")
-            message = await ws.receive(timeout=5)
+            message = await ws.receive(timeout=30)
             assert (message.type, message.data, message.extra or "") == (aiohttp.WSMsgType.CLOSE, code, why)
     (pair.folder / "closed").unlink(missing_ok=True)
     async with client.ws_connect(pair.url + "echo") as ws:
@@ -267,7 +260,7 @@ async def test_a_caller_who_vanishes_ends_the_websocket_over_there(pair: Pair, c
     (pair.folder / "closed").unlink(missing_ok=True)
     ws = await client.ws_connect(pair.url + "echo")
     await ws.send_str("hello")
-    await ws.receive_str(timeout=5)
+    await ws.receive_str(timeout=30)
     transport: Any = ws.get_extra_info("socket")
     transport.shutdown(socket.SHUT_RDWR)
     assert await asyncio.to_thread(pair.note, "closed") == ["1001"]
@@ -277,9 +270,9 @@ async def test_a_caller_who_vanishes_ends_the_websocket_over_there(pair: Pair, c
 async def test_a_message_past_the_limit_closes_with_1009_either_way(pair: Pair, client: aiohttp.ClientSession) -> None:
     async with client.ws_connect(pair.url + "echo", max_msg_size=0) as ws:
         await ws.send_str("x" * MESSAGE_BYTES_MAX)
-        assert len(await ws.receive_str(timeout=5)) == MESSAGE_BYTES_MAX
+        assert len(await ws.receive_str(timeout=30)) == MESSAGE_BYTES_MAX
         await ws.send_str("x" * (MESSAGE_BYTES_MAX + 1))
-        message = await ws.receive(timeout=5)
+        message = await ws.receive(timeout=30)
         assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1009)
 
 
@@ -291,7 +284,7 @@ async def test_a_websocket_nobody_reads_fills_no_memory(pair: Pair, client: aioh
         now, _ = pair.memory_mib()
         assert now - before < 64
         for _ in range(2000):
-            assert len(await ws.receive_str(timeout=5)) == 65536
+            assert len(await ws.receive_str(timeout=30)) == 65536
 
 
 @pytest.mark.parametrize(
@@ -317,9 +310,9 @@ async def test_a_refused_handshake_is_answered_with_its_status_and_told_once(
 async def test_a_websocket_has_one_line_with_how_it_ended(pair: Pair, client: aiohttp.ClientSession) -> None:
     async with client.ws_connect(pair.url + "echo", headers={"X-Request-ID": "told-of"}) as ws:
         await ws.send_str("hello")
-        await ws.receive_str(timeout=5)
+        await ws.receive_str(timeout=30)
         await ws.send_bytes(bytes(10))
-        await ws.receive_bytes(timeout=5)
+        await ws.receive_bytes(timeout=30)
         await ws.close(code=4003)
     [line] = await asyncio.to_thread(pair.told_of, "told-of")
     assert (line["event"], line["level"], line["method"]) == ("websocket_ended", "info", "GET")
@@ -340,7 +333,7 @@ async def test_a_server_with_tls_speaks_plainly_to_the_other_processes_of_its_ma
             assert answer.status == 200
         async with client.ws_connect(url + "echo", ssl=context) as ws:
             await ws.send_str("hello")
-            assert await ws.receive_str(timeout=5) == "hello"
+            assert await ws.receive_str(timeout=30) == "hello"
     finally:
         pair.stop()
 
@@ -355,8 +348,8 @@ def revived(pair: Pair) -> Iterator[Callable[[], None]]:
     def revive() -> None:
         module = pair.processes["module"]
         if module.poll() is None:
-            module.send_signal(signal.SIGKILL)
-        module.wait(5)
+            module.kill()
+        module.wait(30)
         pair.start("module")
 
     yield revive
@@ -392,7 +385,7 @@ async def test_five_failures_in_a_row_refuse_at_once_until_the_module_answers_a_
         await client.ws_connect(pair.url + "echo")
     assert refused.value.status == 503
     await asyncio.to_thread(revived)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             async with client.get(pair.url + "headers") as answer:
                 if answer.status == 200:
@@ -410,5 +403,5 @@ async def test_a_module_that_dies_under_a_websocket_closes_it(
 ) -> None:
     async with client.ws_connect(pair.url + "echo") as ws:
         await ws.send_str("die")
-        message = await ws.receive(timeout=5)
+        message = await ws.receive(timeout=30)
         assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1013)

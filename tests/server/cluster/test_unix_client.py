@@ -31,13 +31,13 @@ class Other:
     ) -> PeerResponse:
         """A request of a test."""
         sent = [(b"host", b"localhost"), *([head] if head else [])]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return await self.client.request(method, b"/x", sent, content)
 
     async def fetch(self, method: str = "GET", content: RequestBody = None) -> tuple[int, bytes]:
         """Status and body of an answer, read to its end."""
         answer = await self.request(method, content)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             body = answer.buffered_body
             if body is None:
                 body = b"".join([chunk async for chunk in answer.chunks()])

@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +17,22 @@ import pytest
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.server.postgres.account import Account, can_execute, choose_account
 from aitbc.server.postgres.embedded import binaries
-from tests.chaos.server_process import ServerProcess
+from tests.chaos.server_process import ServerProcess, run_briefly
+from tests.cli.forked_program import as_forked
+from tests.cli.program import Ended
+from tests.scale import scaled
 from tests.server.postgres.small_cluster import wait_until
-from tests.server.runtime.test_serve import ask, free_port, run_briefly, submit
+from tests.server.runtime.test_serve import ask, free_port, submit
 
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
 """The oldest version that is promised to do, where this machine has it."""
-IMPORTS = "from aitbc.app import MODULES; from aitbc.server.maintenance.database import provision_sql"
-PROVISION = f"{IMPORTS}; print(provision_sql(MODULES))"
+
+
+WHEEL, OLDEST = "of the wheel", "15 of Debian"
+on_the_oldest = pytest.mark.parametrize(
+    "foreign", scaled([OLDEST if DEBIAN.is_dir() else WHEEL], [WHEEL, OLDEST]), indirect=True
+)
+on_the_newest = pytest.mark.parametrize("foreign", scaled([WHEEL], [WHEEL, OLDEST]), indirect=True)
 
 
 @dataclass
@@ -78,10 +85,10 @@ class Foreign:
         return f"of_{owner}"
 
 
-@pytest.fixture(params=["of the wheel", "15 of Debian"])
+@pytest.fixture
 def foreign(request: pytest.FixtureRequest) -> Iterator[Foreign]:
     """A running server that asks for passwords and listens on a port; one a test, for roles belong to the whole server."""
-    programs = binaries() if request.param == "of the wheel" else DEBIAN
+    programs = binaries() if request.param == WHEEL else DEBIAN
     if not programs.is_dir():
         pytest.skip("this machine has no PostgreSQL 15 (Debian: apt-get install postgresql-15)")
     account = choose_account(None, Path("/nonexistent"))
@@ -153,6 +160,7 @@ def served(state: Path, **environment: str) -> ServerProcess:
     return ServerProcess(state, free_port(), **environment)
 
 
+@on_the_oldest
 def test_roles_and_schemas_are_made_where_the_owner_may(foreign: Foreign, tmp_path: Path) -> None:
     database = foreign.makes("maker", "CREATEROLE")
     server = served(tmp_path / "state", AITBC_DATABASE_URL=foreign.url("maker", database))
@@ -174,22 +182,23 @@ def test_roles_and_schemas_are_made_where_the_owner_may(foreign: Foreign, tmp_pa
             server.stop()
 
 
+@on_the_newest
 def test_an_embedded_installation_moves_there_by_backup_and_restore(foreign: Foreign, tmp_path: Path) -> None:
-    database, aitbc = foreign.makes("mover", "CREATEROLE"), str(Path(sys.executable).with_name("aitbc"))
+    database = foreign.makes("mover", "CREATEROLE")
     embedded = served(tmp_path / "old" / "state")
     embedded.start()
     job = submit(embedded)
     file = tmp_path / "a.backup"
 
-    def command(state: Path, *words: str | Path, **settings: str) -> "subprocess.CompletedProcess[str]":
+    def command(state: Path, *words: str | Path, **settings: str) -> Ended:
         environment = {**os.environ, "AITBC_STATE_DIR": str(state), **settings}
-        return subprocess.run([aitbc, *words], env=environment, capture_output=True, text=True, check=False)
+        return as_forked(*map(str, words), environment=environment, folder=tmp_path)
 
-    assert command(embedded.state, "backup", file).returncode == 0
+    assert command(embedded.state, "backup", file).code == 0
     assert embedded.stop() == 0
     settings = {"AITBC_DATABASE_URL": foreign.url("mover", database)}
     restored = command(tmp_path / "new" / "state", "restore", file, **settings)
-    assert restored.returncode == 0, restored.stderr
+    assert restored.code == 0, restored.err
     moved = served(tmp_path / "new" / "state", **settings)
     moved.start()
     try:
@@ -198,10 +207,11 @@ def test_an_embedded_installation_moves_there_by_backup_and_restore(foreign: For
     finally:
         assert moved.stop() == 0
     over = command(tmp_path / "third" / "state", "restore", file, **settings)
-    assert over.returncode == 5
-    assert f"The database {database} holds an installation" in over.stderr
+    assert over.code == 5
+    assert f"The database {database} holds an installation" in over.err
 
 
+@on_the_newest
 def test_a_dba_may_make_them_instead(foreign: Foreign, tmp_path: Path) -> None:
     database, state = foreign.makes("modest", ""), tmp_path / "state"
     settings = {"AITBC_DATABASE_URL": foreign.url("modest", database), "AITBC_SECRET_KEY": "0123456789abcdef" * 4}
@@ -211,11 +221,10 @@ def test_a_dba_may_make_them_instead(foreign: Foreign, tmp_path: Path) -> None:
     assert "Traceback" not in refused.stderr
     assert "db provision" in refused.stderr, refused.stderr
     environment = {**os.environ, "AITBC_STATE_DIR": str(state), **settings}
-    told = subprocess.run(
-        [sys.executable, "-c", PROVISION], env=environment, capture_output=True, text=True, check=True
-    )
+    told = as_forked("db", "provision", "--sql", environment=environment, folder=tmp_path)
+    assert told.code == 0, told.err
     for _ in range(2):  # it is safe to run again
-        foreign.script(told.stdout, database)
+        foreign.script(told.out, database)
     server = served(state, AITBC_DATABASE__PROVISION="false", **settings)
     server.start()
     try:
@@ -225,6 +234,7 @@ def test_a_dba_may_make_them_instead(foreign: Foreign, tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
+@on_the_newest
 def test_a_database_that_does_not_answer_or_refuses_is_named_without_its_password(
     foreign: Foreign, tmp_path: Path
 ) -> None:

@@ -18,10 +18,10 @@ from aitbc.kernel.primitives.errors import ConfigError
 from aitbc.server.config.database_url import target_of
 from aitbc.server.postgres.account import can_execute, choose_account
 from aitbc.server.postgres.embedded import binaries
-from tests.chaos.server_process import ServerProcess
+from tests.chaos.server_process import ServerProcess, run_briefly
 from tests.server.maintenance.test_own_database import Foreign, start_foreign
 from tests.server.postgres.small_cluster import wait_until
-from tests.server.runtime.test_serve import ask, free_port, run_briefly
+from tests.server.runtime.test_serve import ask, free_port
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
 

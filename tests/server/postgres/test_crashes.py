@@ -13,6 +13,7 @@ from aitbc.server.postgres import process
 from aitbc.server.postgres.account import Account
 from aitbc.server.postgres.embedded import EmbeddedPostgresError, binaries
 from aitbc.server.postgres.process import child_setup
+from tests.scale import scaled
 from tests.server.postgres.small_cluster import (
     ROOT,
     Server,
@@ -26,13 +27,15 @@ from tests.server.postgres.small_cluster import (
     wait_until,
 )
 
+DEATHS = [
+    (who, how) for who in ("an ordinary user", "ourselves") for how in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
+]
 pytest_plugins = ("tests.server.postgres.small_cluster_fixtures",)
 
 # Our death -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("who", ["ourselves", "an ordinary user"])
+@pytest.mark.parametrize(("who", "how"), scaled(DEATHS[::5], DEATHS))
 def test_the_server_does_not_outlive_us(
     server: Server, ground: Path, made: Path, how: signal.Signals, who: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""A server of a few lines, run as a process by the tests of `server`: `python small_server.py '{"options": …}'`."""
+"""A server of a few lines, run as a process by the tests of the uvicorn server."""
 
 import asyncio
 import json
@@ -105,14 +105,13 @@ async def main(signals: Signals, options: dict[str, Any]) -> int:
     )
 
 
-if __name__ == "__main__":
-    given = json.loads(sys.argv[1])
-    for name in ("tls_certificate", "tls_key"):
-        if name in given.get("settings", {}):
-            given["settings"][name] = Path(given["settings"][name])
+def start(given: dict[str, Any]) -> int:
+    """Serve until a signal; gives the exit code."""
     logs.configure(LogSettings(format="json"), secrets=given.get("secrets", ()))
     try:
-        sys.exit(run(lambda signals: main(signals, given)))
+        return run(lambda signals: main(signals, given))
     except ConfigError as error:
         print(error.message, file=sys.stderr)
-        sys.exit(error.exit_code)
+        return error.exit_code
+    finally:
+        logs.flush()

@@ -23,7 +23,7 @@ def systemd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[so
     address = str(tmp_path / "notify") if request.param == "path" else f"@aitbc/{uuid.uuid4().hex}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as made:
         made.bind("\0" + address[1:] if address.startswith("@") else address)
-        made.settimeout(5)
+        made.settimeout(30)
         yield made, address
 
 

@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 from aitbc_cli.miner.executors.chat_answer import is_reasoning, output_of
 from aitbc_cli.miner.executors.chat_models import ChatModels, unavailable
 from aitbc_cli.miner.executors.chat_stream import BrokenStream, StreamedAnswer
+from aitbc_cli.miner.executors.chunked_body import ChunkedBody, MalformedBody
 from aitbc_cli.miner.executors.fields import FieldError, clean_text, read_integer, read_object, read_text
 from aitbc_cli.miner.executors.work import Outcome, Progress, Report, Work, WorkFailed
 
@@ -36,6 +37,9 @@ _REQUESTER_STATUS = frozenset({400, 413, 422})
 _STREAMLESS_STATUS = frozenset({400, 422, 501})
 _STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 _LETTERS_A_REPORT = 50_000
+_PIECE_BYTES = 65_536
+_READ_SECONDS = 0.03
+"""How long a stream is left to gather between two reads: each costs a thread its turn."""
 
 
 class ChatExecutor:
@@ -159,11 +163,13 @@ class ChatExecutor:
             channel.settimeout(_remaining(deadline))
             connection.request(method, self._url.path + path, body=body, headers=self._headers())
             response = connection.getresponse()
-            pieces = _pieces(response, channel, deadline)
+            pieces = _pieces(response, channel, deadline, streamed)
             if streamed is not None and response.status == 200 and _is_stream(response):
                 streamed.read(pieces)
                 return response.status, b"", True
             return response.status, self._read_answer(pieces), False
+        except MalformedBody as error:
+            raise _unavailable(f"The chat server sent a body that cannot be read: {error}.") from None
         except BrokenStream as error:
             raise _unavailable(f"The chat server {error}.") from None
         except OverflowError:
@@ -193,14 +199,28 @@ class ChatExecutor:
         return WorkFailed("miner", "output_too_large", message)
 
 
-def _pieces(response: http.client.HTTPResponse, channel: socket.socket, deadline: float) -> Iterator[bytes]:
+def _pieces(
+    response: http.client.HTTPResponse, channel: socket.socket, deadline: float, streamed: StreamedAnswer | None
+) -> Iterator[bytes]:
+    """What the server sends, as it comes; after the first text of a stream no more often than is told on."""
+    body = ChunkedBody() if response.chunked else None
     while True:
+        if streamed is not None and streamed.has_begun:
+            time.sleep(_READ_SECONDS)
         # Anew before each read: a server that sends a byte a second may not keep the slot for ever.
         channel.settimeout(_remaining(deadline))
-        piece = response.read1(65_536)
+        piece = response.read1(_PIECE_BYTES) if body is None else response.fp.read1(_PIECE_BYTES)
         if not piece:
+            if body is not None:
+                raise http.client.IncompleteRead(b"")
             return
-        yield piece
+        if body is None:
+            yield piece
+            continue
+        if content := body.feed(piece):
+            yield content
+        if body.is_over:
+            return
 
 
 def _is_stream(response: http.client.HTTPResponse) -> bool:

@@ -39,6 +39,11 @@ class StreamedAnswer:
         return "".join(self._texts)
 
     @property
+    def has_begun(self) -> bool:
+        """Whether text was reported."""
+        return bool(self._texts)
+
+    @property
     def finish_reason(self) -> str | None:
         """Why the first answer ended."""
         return self._first.finish_reason

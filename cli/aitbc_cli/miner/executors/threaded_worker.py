@@ -49,13 +49,18 @@ class ThreadedWorker(Worker):
             self._send(self._answer(message))
         finally:
             del self._threads[number]
-            if isinstance(self._executor, CancellableExecutor):
-                self._executor.forget(thread)
+            if (executor := self._cancellable) is not None:
+                executor.forget(thread)
 
     def _cancel(self, number: int) -> None:
         thread = self._threads.get(number)
-        if thread is not None and isinstance(self._executor, CancellableExecutor):
-            self._executor.cancel(thread)
+        if thread is not None and (executor := self._cancellable) is not None:
+            executor.cancel(thread)
+
+    @property
+    def _cancellable(self) -> CancellableExecutor | None:
+        executor: object = self._executor
+        return executor if isinstance(executor, CancellableExecutor) else None
 
     def _send(self, message: dict[str, Any]) -> None:
         with self._sending:

@@ -23,6 +23,7 @@ from aitbc.kernel.database.idempotency import IdempotencyKey, IdempotencyKeyReus
 from aitbc.kernel.database.outbox import Event, outbox_values
 from aitbc.kernel.database.raw_pool import Connection as Connection
 from aitbc.kernel.database.raw_pool import RawPool
+from aitbc.kernel.database.row_changes import RecordingSession, changes_of
 from aitbc.kernel.database.sql_errors import translate, translate_commit
 from aitbc.kernel.database.target import Target as Target
 from aitbc.kernel.primitives import ids
@@ -64,6 +65,7 @@ class UnitOfWork:
     def __init__(self, session: AsyncSession, tables: dict[str, Table]) -> None:
         self.session = session
         self.published: list[Event] = []
+        self._audited: list[dict[str, Any]] = []
         self._tables = tables
         self._once: IdempotencyKey | None = None
 
@@ -94,9 +96,21 @@ class UnitOfWork:
         self.published.append(event)
 
     async def audit(self, account: str, key: str, action: str, target: str, **details: Any) -> None:
-        """Write an audit entry in the same transaction: who did what to what."""
+        """Write an audit entry in the same transaction: who did what to what.
+
+        It is written at the end, with what was `before` and `after` in the row of that id, unless `details` say that.
+        """
         values = {"at": now(), "account": account, "key": key, "action": action, "object": target, "details": details}
-        await self.session.execute(insert(self._tables["audit"]).values(**values, request_id=current_request_id()))
+        self._audited.append({**values, "request_id": current_request_id()})
+
+    async def write_audit(self) -> None:
+        """Write the audit entries; called once, when everything else is done."""
+        if not self._audited:
+            return
+        for entry in self._audited:
+            changed = changes_of(self.session.sync_session, entry["object"])
+            entry["details"] = {**changed, **entry["details"]}
+        await self.session.execute(insert(self._tables["audit"]), self._audited)
 
     async def replay(self, once: IdempotencyKey, answer: type[Answer]) -> Answer | None:
         """The stored answer of an earlier request with this Idempotency-Key; none when this is the first. See `answer`.
@@ -180,12 +194,15 @@ class Database:
     async def unit_of_work(self) -> AsyncIterator[UnitOfWork]:
         """A transaction: committed when the block ends, rolled back when it raises."""
         with self._sole_transaction():
-            session = AsyncSession(self.engine, expire_on_commit=False, autoflush=True)
+            session = AsyncSession(
+                self.engine, sync_session_class=RecordingSession, expire_on_commit=False, autoflush=True
+            )
             try:
                 uow = UnitOfWork(session, self._tables)
                 if (request := current_request_id()) is not None:
                     await session.execute(NAME_REQUEST, {"name": f"aitbc {self.module} {request}"[:63]})
                 yield uow
+                await uow.write_audit()
                 if uow.published:
                     await session.execute(insert(self._tables["outbox"]), outbox_values(uow.published))
                 await session.flush()

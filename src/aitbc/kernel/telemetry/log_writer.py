@@ -85,11 +85,12 @@ class LogWriter:
                 dropped, self._dropped = self._dropped, 0
             if dropped:
                 lines.append(b'{"level":"error","event":"log_lines_dropped","count":%d}\n' % dropped)
-            self._write_all(self._masked(b"".join(lines)), deadline)
+            self._write_all(self.masked(b"".join(lines)), deadline)
         finally:
             self._write_lock.release()
 
-    def _masked(self, text: bytes) -> bytes:
+    def masked(self, text: bytes) -> bytes:
+        """A text without secrets, keys and passwords."""
         for secret in self._secrets:
             text = text.replace(secret, MASK)
         text = _PASSWORD.sub(rb"\1" + MASK, without_keys(text))

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import traceback
+from collections import deque
 from collections.abc import Mapping, MutableMapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime
@@ -25,6 +26,8 @@ module_name: ContextVar[str | None] = ContextVar("module_name", default=None)
 """The module that logs, in code that serves several modules."""
 
 LINE_BYTES_MAX = 64 * 1024
+RECENT_MAX = 500
+"""How many of the newest lines are kept in memory, and beside them as many of the newest warnings and errors."""
 FIELD_LENGTH_MAX = 1000
 """The fields of a line that is too long are truncated to this many characters."""
 NUMBERS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
@@ -84,6 +87,16 @@ class Log:
         self.writer: LogWriter | None = None
         self.console = False
         self.color = False
+        self._recent: deque[Mapping[str, Any]] = deque(maxlen=RECENT_MAX)
+        self._severe: deque[Mapping[str, Any]] = deque(maxlen=RECENT_MAX)
+
+    def recent(self, level: str, limit: int) -> list[dict[str, Any]]:
+        """The newest lines of this level and above, newest first, masked as they were written."""
+        kept = self._severe if NUMBERS[level] >= NUMBERS["warning"] else self._recent
+        lines = [line for line in reversed(kept) if NUMBERS[line["level"]] >= NUMBERS[level]][:limit]
+        if self.writer is None:
+            return []
+        return [msgspec.json.decode(self.writer.masked(render_json(line))) for line in lines]
 
     def emit(self, level: str, logger: str, fields: MutableMapping[str, Any]) -> None:
         """Write one event, if its logger writes this level."""
@@ -104,6 +117,9 @@ class Log:
         if error := fields.pop("exc_info", None):
             line["exception"] = _traceback(error)
         line.update((name, value) for name, value in fields.items() if name not in ("timestamp", "level", "logger"))
+        self._recent.append(line)
+        if NUMBERS[level] >= NUMBERS["warning"]:
+            self._severe.append(line)
         self.writer.write(render_console(line, color=self.color) if self.console else render_json(line))
 
 

@@ -102,6 +102,25 @@ class Metrics:
 
     async def render(self) -> bytes:
         """The metrics in Prometheus' text format."""
+        return generate_latest(_Families(await self._families()))
+
+    async def samples(self) -> dict[str, float]:
+        """The value of each metric that is no histogram, by name and labels: `aitbc_jobs{state="queued"}`.
+
+        One that has no sample now, such as the count of jobs while there is no job, is 0: `aitbc_jobs{}`.
+        """
+        found: dict[str, float] = {}
+        for family in await self._families():
+            if family.type not in ("gauge", "counter"):
+                continue
+            ending = "_total" if family.type == "counter" else ""
+            found |= {_sample_name(one.name, one.labels): float(one.value) for one in family.samples} or {
+                f"{family.name}{ending}{{}}": 0.0
+            }
+        return found
+
+    async def _families(self) -> list[Metric]:
+        """All metrics, each name once."""
         collectors = list(self._collectors.values())
         answers = await asyncio.gather(*(collector.metrics() for collector in collectors))
         up = gauge("aitbc_collector_up", "Whether a collector of metrics answered.", ("collector",))
@@ -112,7 +131,7 @@ class Metrics:
         for metric in (*ours, *(metric for answer in answers for metric in answer or ())):
             if families.setdefault(metric.name, metric) is not metric:
                 log.error("metric_duplicate", metric=metric.name)  # Prometheus would reject the whole scrape
-        return generate_latest(_Families(list(families.values())))
+        return list(families.values())
 
     def _builtin(self) -> Iterable[Metric]:
         build = {
@@ -157,6 +176,11 @@ def gauge(name: str, meaning: str, labels: Sequence[str] = ()) -> GaugeMetricFam
 def counter(name: str, meaning: str, labels: Sequence[str] = ()) -> CounterMetricFamily:
     """A counter for a collector, to fill with `add_metric(label values, value)`."""
     return CounterMetricFamily(_checked(name, meaning, labels, ending="_total"), meaning, labels=labels)
+
+
+def _sample_name(name: str, labels: Mapping[str, str]) -> str:
+    within = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
+    return f"{name}{{{within}}}" if within else name
 
 
 class _Durations:

@@ -15,6 +15,7 @@ from aitbc.modules.ai.protocols.not_offered import NotOfferedYet
 from aitbc.modules.ai.protocols.openai_chat import OpenAiChat
 from aitbc.modules.ai.protocols.openai_embeddings import OpenAiEmbeddings
 from aitbc.modules.ai.protocols.openai_models import OpenAiModels
+from aitbc.modules.ai.protocols.openai_responses import OpenAiResponses
 from aitbc.modules.ai.routes.artifacts import ArtifactController
 from aitbc.modules.ai.routes.jobs import JobController
 from aitbc.modules.ai.routes.market import KindController, ModelController, QuoteController, StatisticsController
@@ -80,7 +81,7 @@ module = Module(
         "miner": ("artifacts:write", "artifacts:read"),
     },
     settings=AiSettings,
-    protocol=(OpenAiModels, OpenAiChat, OpenAiEmbeddings, AnthropicMessages, NotOfferedYet),
+    protocol=(OpenAiModels, OpenAiChat, OpenAiEmbeddings, OpenAiResponses, AnthropicMessages, NotOfferedYet),
     dialect=DIALECT,
     legacy=(LegacyHealth, LegacyJobs, OperatorJobs, MediaController, *REFUSED_LEGACY),
     legacy_coordinator=(

@@ -162,6 +162,14 @@ class SlotUse(Struct, frozen=True, kw_only=True):
     """How many they work on. For example `3`."""
 
 
+class Presence(Struct, frozen=True, kw_only=True):
+    """How many miners of a group there are."""
+
+    known: int
+    """That were not removed, and have been online once."""
+    online: int
+
+
 class MinerNotFound(NotFound):
     """There is no such miner."""
 
@@ -181,4 +189,8 @@ class GpuApi(Protocol):
 
     async def use_of(self, accounts: Sequence[str]) -> Mapping[str, SlotUse]:
         """How much of these accounts' miners is in use; an account without one that is online is absent."""
+        ...
+
+    async def presence(self, kind: str | None = None, region: str | None = None) -> Presence:
+        """How many miners there are that take a kind of work, or are in a region; of all without either."""
         ...

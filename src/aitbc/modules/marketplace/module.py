@@ -8,7 +8,7 @@ from aitbc.modules.marketplace.legacy.coordinator import CoordinatorMarketplace
 from aitbc.modules.marketplace.legacy.health import LegacyHealth
 from aitbc.modules.marketplace.legacy.offers import MarketplaceController
 from aitbc.modules.marketplace.legacy.transactions import MarketTransactions
-from aitbc.modules.marketplace.models.items import Base
+from aitbc.modules.marketplace.models.items import ItemRow
 from aitbc.modules.marketplace.routes.offers import MarketOfferController, MarketRuleController
 from aitbc.modules.marketplace.routes.search import MarketSearchController
 from aitbc.modules.marketplace.service import MarketplaceService
@@ -21,7 +21,7 @@ module = Module(
     name="marketplace",
     api=MarketplaceApi,
     service=MarketplaceService,
-    metadata=Base.metadata,
+    metadata=ItemRow.metadata,
     routes=(MarketOfferController, MarketRuleController, MarketSearchController),
     needs={"gpu": GpuApi, "trading": TradingApi},
     parts={"market_offers": Offers, "market_rules": Rules, "market_search": OfferSearch},

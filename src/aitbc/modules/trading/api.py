@@ -136,6 +136,24 @@ class Earnings(Struct, frozen=True, kw_only=True):
     earned_units: int
 
 
+class SealedReceipt(Struct, frozen=True, kw_only=True):
+    """A paid job, by its place in the chain."""
+
+    sequence: int
+    """The number of the receipt among all records of the chain."""
+    job: str
+    payer: str
+    miner: str
+    miner_account: str
+    kind: str
+    unit: str
+    units: int
+    price_units: int
+    fee_units: int
+    earned_units: int
+    issued_at: datetime
+
+
 class InsufficientFunds(PaymentRequired):
     """The account's available balance does not cover this amount."""
 
@@ -233,6 +251,13 @@ class TradingApi(Protocol):
 
     async def balance(self, account: str) -> Balance:
         """What an account owns now; zero for one that the ledger has not met."""
+        ...
+
+    async def sealed_receipts(self, after: int, limit: int) -> Sequence[SealedReceipt]:
+        """Receipts that are in a block, by their number in the chain from the one behind `after` on.
+
+        Numbers are given in the order in which they are shown: none appears later behind one that was shown.
+        """
         ...
 
     async def quote_fee(self, price_units: int) -> FeeQuote:

@@ -229,17 +229,20 @@ class Operations:
             late.add_metric([database.module], max(0.0, delay))
         return [events, stuck, late]
 
-    async def purge(self, before: datetime) -> None:
-        """Delete delivered events, inbox rows and stored answers from before a time, in bounded steps."""
+    async def purge(self, before: datetime) -> int:
+        """Delete delivered events, inbox rows and stored answers from before a time, in bounded steps; how many."""
+        removed = 0
         for database in self._databases.values():
             schema = database.module
             async with database.raw(writes=True) as connection:
                 for table, column in (("outbox", "delivered_at"), ("inbox", "heard_at"), ("answers", "created_at")):
-                    await connection.execute(
+                    done = await connection.execute(
                         f"DELETE FROM {schema}.{table} WHERE ctid = ANY(ARRAY("  # noqa: S608
                         f"SELECT ctid FROM {schema}.{table} WHERE {column} < $1 LIMIT 10000))",
                         before,
                     )
+                    removed += int(done.rpartition(" ")[2])
+        return removed
 
 
 def _uuid(event: str) -> UUID:

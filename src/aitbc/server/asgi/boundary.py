@@ -6,7 +6,6 @@ body within their limits, and a body that is strict JSON. Everything else is ans
 """
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -38,7 +37,14 @@ from aitbc.kernel.primitives.request_errors import (
 )
 from aitbc.kernel.primitives.request_id import request_id as current_request_id
 from aitbc.server.asgi.request_body import BufferedBody, StreamedBody
-from aitbc.server.asgi.request_head import check_escapes, check_media_type, check_path, refuse_duplicates, request_id_of
+from aitbc.server.asgi.request_head import (
+    check_escapes,
+    check_media_type,
+    check_path,
+    refuse_duplicates,
+    request_id_of,
+    tidy_path,
+)
 
 RawBodies = Callable[[str, str], int | None]
 """Method and path to the body limit of a route that takes something else than JSON; none for all others."""
@@ -58,7 +64,6 @@ _DEFAULT_HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
 )
-_SLASHES, _RAW_SLASHES = re.compile("//+"), re.compile(b"//+")
 _DEFAULT_NAMES = frozenset(name for name, _ in _DEFAULT_HEADERS)
 
 log = structlog.get_logger("aitbc.boundary")
@@ -188,17 +193,6 @@ def copy_route(inner: Any, outer: Any) -> None:
         outer["path_template"] = inner["path_template"]
 
 
-def _tidy_path(scope: Any) -> None:
-    """Spell a protocol's path as we do.
-
-    Its clients put it together from two settings, with a slash doubled or at the end, and escape those of a name.
-    """
-    raw = scope.get("raw_path") or scope["path"].encode()
-    if b"//" in raw or raw.endswith(b"/") or b"%2F" in raw:
-        scope["path"] = _SLASHES.sub("/", scope["path"]).rstrip("/") or "/"
-        scope["raw_path"] = _RAW_SLASHES.sub(b"/", raw.replace(b"%2F", b"/")).rstrip(b"/") or b"/"
-
-
 class _RequestCycle:
     """The cycle of one HTTP request and its response."""
 
@@ -232,7 +226,7 @@ class _RequestCycle:
         boundary.in_flight += 1
         dialect = scope[DIALECT] = boundary.dialect_of(scope)
         if dialect is not None:
-            _tidy_path(scope)
+            tidy_path(scope)
         try:
             await self._handle(headers)
         except AppError as refusal:

@@ -12,9 +12,12 @@ from aitbc.kernel.primitives.request_errors import MalformedHeaders, MalformedHo
 _SAFE_PATH = b"/ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=:@"
 _REQUEST_ID = re.compile(rb"(?!.*aitbc_)[A-Za-z0-9_.-]{1,64}\Z")
 """The form of a client's request id: never a key, since it is stored and shown."""
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(\Z|-)")
+"""The W3C's trace context, of any version that there may be: the trace, and the span that called."""
 _INCOMPLETE_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _NEEDLESS_ESCAPE = re.compile(rb"%(2[DEFdef]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")
 """An escaped slash, letter, digit, `-`, `.`, `_` or `~`."""
+_SLASHES, _RAW_SLASHES = re.compile("//+"), re.compile(b"//+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SINGLE_HEADERS = frozenset(
     {b"content-length", b"transfer-encoding", b"content-type", b"content-encoding", b"origin", b"sec-fetch-site"}
@@ -23,9 +26,17 @@ _SINGLE_HEADERS = frozenset(
 
 
 def request_id_of(headers: Mapping[bytes, bytes]) -> str:
-    """The client's own request id where it is well formed, else a new one."""
+    """The client's own request id where it is well formed, else the trace that it is part of, else a new one.
+
+    So the trace's id is in logs, SQL, events and audit of every process, and goes to the miner with the job.
+    """
     given = headers.get(b"x-request-id")
-    return given.decode() if given is not None and _REQUEST_ID.match(given) else new_request_id()
+    if given is not None and _REQUEST_ID.match(given):
+        return given.decode()
+    parent = headers.get(b"traceparent")
+    if parent is not None and (found := _TRACEPARENT.match(parent)):
+        return found[1].decode()
+    return new_request_id()
 
 
 def refuse_duplicates(headers: Any) -> None:
@@ -37,6 +48,17 @@ def refuse_duplicates(headers: Any) -> None:
         if name in seen and name in _SINGLE_HEADERS:
             raise MalformedHeaders(f"The header {name.decode()} came twice.")
         seen.add(name)
+
+
+def tidy_path(scope: Any) -> None:
+    """Spell a protocol's path as we do.
+
+    Its clients put it together from two settings, with a slash doubled or at the end, and escape those of a name.
+    """
+    raw = scope.get("raw_path") or scope["path"].encode()
+    if b"//" in raw or raw.endswith(b"/") or b"%2F" in raw:
+        scope["path"] = _SLASHES.sub("/", scope["path"]).rstrip("/") or "/"
+        scope["raw_path"] = _RAW_SLASHES.sub(b"/", raw.replace(b"%2F", b"/")).rstrip(b"/") or b"/"
 
 
 def check_path(path: bytes) -> None:

@@ -6,7 +6,7 @@ too; only liveness and readiness are public there, for load balancers.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -21,6 +21,7 @@ from aitbc.kernel.primitives.errors import AppError, NotFound, TooLarge
 from aitbc.kernel.primitives.request_id import request_id
 from aitbc.server.cluster.peers import (
     EVENTS_OPERATION,
+    FIGURES_OPERATION,
     HOST_HEADER,
     PROCESS_OPERATION,
     SERVICE_HEADER,
@@ -34,6 +35,7 @@ from aitbc.server.cluster.stubs import dispatch, operations
 PREFIX = "/internal/"
 WITHOUT_TOKEN = frozenset({"/healthz", "/readyz"})
 _SERVICE_HEADER, _HOST_HEADER = SERVICE_HEADER.lower().encode(), HOST_HEADER.lower().encode()
+Figures = Callable[[], Awaitable[Mapping[str, float]]]
 BODY_BYTES_MAX = 64 * 1024 * 1024
 
 log = structlog.get_logger("aitbc.internal")
@@ -62,8 +64,10 @@ class InternalApi:
         event_handlers: Mapping[str, EventHandler],
         process: Process,
         port: int | None = None,
+        figures: Figures | None = None,
     ) -> None:
-        """`port` is the inner port, for other machines."""
+        """`port` is the inner port, for other machines; `figures` tells the metrics of this process."""
+        self._figures = figures
         self._app = app
         self._port = port
         self._tokens = tokens
@@ -133,6 +137,8 @@ class InternalApi:
         body = await _body(receive)
         if path == PREFIX + PROCESS_OPERATION:
             return 200, self._process
+        if path == PREFIX + FIGURES_OPERATION and self._figures is not None:
+            return 200, msgspec.json.encode(await self._figures())
         module, _, name = path.removeprefix(PREFIX).partition("/")
         if module not in self._faces:
             raise NoSuchOperation

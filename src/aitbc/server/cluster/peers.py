@@ -37,6 +37,8 @@ HOST_HEADER = "X-Aitbc-Host"
 SERVICE_REFUSED_HINT = (
     "It refuses our service token: do both processes have the same secret_key, and clocks that agree?"
 )
+FIGURES_OPERATION = "~figures"
+"""The path at which a process tells its metrics."""
 EVENTS_OPERATION = "~hear"
 """The operation that delivers events; no coroutine of a Protocol can have this name."""
 
@@ -215,6 +217,13 @@ class Peer:
         if status != 200:
             raise Unavailable(f"{self.name} does not say what it is; try again shortly.")
         return msgspec.json.decode(body, type=Process)
+
+    async def figures(self) -> Mapping[str, float]:
+        """The process's metrics, by name and labels. Raises `Unavailable`."""
+        status, body = await self.call(f"/internal/{FIGURES_OPERATION}", b"")
+        if status != 200:
+            raise Unavailable(f"{self.name} does not tell its figures; try again shortly.")
+        return msgspec.json.decode(body, type=dict[str, float])
 
     def transport_to(self, module: str) -> Transport:
         """The transport to the face of a module there."""

@@ -12,10 +12,10 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import msgspec
 from msgspec import Struct
@@ -88,9 +88,12 @@ class RestoreResult(Struct, frozen=True, kw_only=True):
     """The modules whose contents were verified."""
 
 
-def backup(modules: Sequence[Module], file: Path) -> BackupManifest:
-    """Write a backup of the configured installation, running or not. Raises `BackupFailed`."""
-    loaded = settings_of(modules, {})
+def backup(modules: Sequence[Module], file: Path, flags: Mapping[str, Any] | None = None) -> BackupManifest:
+    """Write a backup of the configured installation, running or not; `flags` are those of the server, if it asks.
+
+    Raises `BackupFailed`.
+    """
+    loaded = settings_of(modules, flags or {})
     manifest = BackupManifest(
         format=FORMAT,
         version=this_build().version,

@@ -29,7 +29,7 @@ from aitbc.kernel.module import Module
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.version import Build
 from aitbc.kernel.telemetry.metrics import Metrics
-from aitbc.server.admin.health import STATE, Health, HealthRoutes, database_answers, disk_has_room
+from aitbc.server.admin.health import STATE, Health, HealthRoutes
 from aitbc.server.admin.identity import AccountController, KeyController
 from aitbc.server.admin.legacy_gateway import CoordinatorHealthRoutes, gateway_routes
 from aitbc.server.admin.operations_routes import OperationsController
@@ -118,6 +118,7 @@ def _routers(runtime: Runtime, build: Build) -> list[Router | type[Controller]]:
 def _collect_metrics(runtime: Runtime, metrics: Metrics) -> None:
     """Register the metrics of webhooks, of each service that has some, and of the bus."""
     metrics.collector("webhooks", runtime.webhooks.measure)
+    runtime.installed.metrics = metrics
     for name, service in runtime.wired.services.items():
         if hasattr(service, "measure"):
             metrics.collector(name, service.measure)
@@ -236,7 +237,8 @@ def asgi_app(app: Litestar, runtime: Runtime, metrics: Metrics) -> ASGIApp:
         return logged
     faces = {module.name: (module.api, runtime.wired.services[module.name]) for module in runtime.wired.modules}
     port = runtime.placement.internal_listener.port if runtime.placement.internal_listener is not None else None
-    return InternalApi(logged, runtime.tokens, faces, runtime.wired.event_handlers, runtime.process, port)
+    figures = runtime.installed.own_figures
+    return InternalApi(logged, runtime.tokens, faces, runtime.wired.event_handlers, runtime.process, port, figures)
 
 
 def _dialect_of(runtime: Runtime) -> Callable[[Scope], Dialect | None]:
@@ -303,11 +305,7 @@ def _health(runtime: Runtime, build: Build, metrics: Metrics) -> Health:
         except AppError:
             return False
 
-    checks: dict[str, Callable[[], Any]] = {
-        "database": database_answers(runtime.databases),
-        "disk": disk_has_room(runtime.settings.state_dir),
-        "signer": runtime.signer_answers,
-    }
+    checks: dict[str, Callable[[], Any]] = dict(runtime.installed.looks.checks)
     if runtime.placement.process == MAIN:
         checks |= {module: _is_ready(peer) for module, peer in runtime.peers.items()}
     return Health(

@@ -27,6 +27,8 @@ from aitbc.kernel.primitives.errors import ConfigError, Unauthenticated, Unavail
 from aitbc.kernel.primitives.loop_lag import LoopLag
 from aitbc.kernel.primitives.tasks import cancel_and_wait
 from aitbc.kernel.primitives.version import this_build
+from aitbc.server.admin.health import database_answers, disk_has_room
+from aitbc.server.admin.installed import Installed, InstalledParts, Upkeep
 from aitbc.server.admin.operations import Operations
 from aitbc.server.cluster.directory import Directory
 from aitbc.server.cluster.peers import Peer, Process, peers
@@ -77,6 +79,8 @@ class Runtime:
     other_schemas: Mapping[str, Database]
     """The schemas of modules of other processes: their events and audit trail belong to the operator's view."""
     started_at: datetime
+    installed: Installed
+    """What modules may ask of the installation."""
     notifier: Notifier = field(default_factory=Notifier)
     """Extends the watchdog while the embedded server recovers, which holds up the event loop."""
 
@@ -207,11 +211,14 @@ async def build(
         loop_lag=loop_lag or LoopLag(),
         bus=_bus(settings, secret, modules),
         draining=draining,
+        egress=webhooks.outbound,
     )
     tokens = Tokens(secret, placement.process)
     remote_peers = peers(placement.peer_hosts, tokens)
     wired = wire(modules, databases, platform, webhooks, settings=settings.tables, remote_peers=remote_peers)
-    return Runtime(
+    parts_here = InstalledParts(placement.process, {**wired.databases, "kernel": kernel}, remote_peers, platform.bus)
+    platform.installation = installed = Installed(parts_here, remote_peers)
+    runtime = Runtime(
         settings=settings,
         parts=schemas,
         platform=platform,
@@ -226,7 +233,16 @@ async def build(
         tokens=tokens,
         other_schemas={name: databases.open(name) for name in remote_peers} if placement.process == MAIN else {},
         started_at=now(),
+        installed=installed,
     )
+    parts_here.checks = {
+        "database": database_answers(runtime.databases),
+        "disk": disk_has_room(settings.state_dir),
+        "signer": runtime.signer_answers,
+    }
+    if placement.process == MAIN:
+        installed.upkeeper = Upkeep(runtime.operations, owner, [part.name for part in schemas], settings.state_dir)
+    return runtime
 
 
 def _bus(settings: Settings, secret: bytes, modules: Sequence[Module]) -> Bus | None:

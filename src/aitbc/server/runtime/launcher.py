@@ -123,8 +123,8 @@ class Launcher:
             with suppress(RuntimeError):  # no event loop runs, or it never listened
                 asyncio.get_running_loop().remove_reader(self._connection.fileno())
             self._connection.close()
-            with suppress(ChildProcessError):
-                os.waitpid(self.pid, 0)
+            os.kill(self.pid, signal.SIGKILL)  # not reaped, so the number is still its: even if somebody stopped it
+            os.waitpid(self.pid, 0)
 
     def _send(self, message: Start | Signal) -> None:
         try:

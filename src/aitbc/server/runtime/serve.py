@@ -6,6 +6,7 @@ import os
 import ssl
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from aitbc.kernel.primitives.storage import names_storage, storage_error
 from aitbc.kernel.primitives.version import this_build
 from aitbc.kernel.telemetry import logs
 from aitbc.kernel.telemetry.metrics import Metrics
+from aitbc.server.admin.installed import Backup
 from aitbc.server.config import listeners
 from aitbc.server.config.installation import (
     ServerFile,
@@ -47,12 +49,19 @@ EVENTS_SECONDS = 30.0
 log = structlog.get_logger("aitbc.serve")
 
 
-def serve(modules: Sequence[Module], flags: Mapping[str, Any], command: Sequence[str], *, process: str = MAIN) -> int:
+def serve(
+    modules: Sequence[Module],
+    flags: Mapping[str, Any],
+    command: Sequence[str],
+    *,
+    process: str = MAIN,
+    backup: Backup | None = None,
+) -> int:
     """Serve until a signal; returns the exit code. What prevents a start is reported in one line on stderr.
 
     The main process serves every module that is not split out, and has a process forked for each of those that are, or
     starts `command` with the module's name and the flags as JSON. `process` names the module when this is one of them.
-    A full or failing disk is not 78: whoever supervises the process may start it again.
+    A full or failing disk is not 78: whoever supervises the process may start it again. `backup` writes a backup.
     """
     gc.freeze()  # what was loaded stays to the end, so the collector need not walk it
     gc.enable()
@@ -62,9 +71,10 @@ def serve(modules: Sequence[Module], flags: Mapping[str, Any], command: Sequence
         placement = placement_of(loaded.settings, [module.name for module in modules], process)
         as_program = [*command, json.dumps(dict(flags), default=str)]
         split = [name for name in placement.peer_hosts if process == MAIN and _is_supervised(loaded.settings, name)]
-        forking = launcher(lambda module: serve(modules, flags, command, process=module)) if split else None
+        serve_module = partial(_serve_module, modules, flags, command, backup)
+        forking = launcher(serve_module) if split else None
         try:
-            return _serve(modules, loaded, placement, SplitModules(split, as_program, forking))
+            return _serve(modules, loaded, placement, SplitModules(split, as_program, forking), backup)
         finally:
             if forking is not None:
                 forking.close()
@@ -82,7 +92,15 @@ def serve(modules: Sequence[Module], flags: Mapping[str, Any], command: Sequence
         return error.exit_code
 
 
-def _serve(modules: Sequence[Module], loaded: Loaded, placement: Placement, split: SplitModules) -> int:
+def _serve_module(
+    modules: Sequence[Module], flags: Mapping[str, Any], command: Sequence[str], backup: Backup | None, process: str
+) -> int:
+    return serve(modules, flags, command, process=process, backup=backup)
+
+
+def _serve(
+    modules: Sequence[Module], loaded: Loaded, placement: Placement, split: SplitModules, backup: Backup | None
+) -> int:
     settings = loaded.settings
     logs.configure(settings.log, secrets=loaded.secrets, no_color=loaded.no_color)
     if placement.process != MAIN:
@@ -103,7 +121,9 @@ def _serve(modules: Sequence[Module], loaded: Loaded, placement: Placement, spli
         else:
             owner = _running_database(settings.state_dir)
         _warn_of_open_ports(settings, placement)
-        return uvicorn_server.run(_ServerProcess(modules, loaded, owner, postgres, sockets, contexts, placement, split))
+        serving = _ServerProcess(modules, loaded, owner, postgres, sockets, contexts, placement, split)
+        serving.backup = backup
+        return uvicorn_server.run(serving)
     finally:
         listeners.close(sockets)
         if postgres is not None:
@@ -163,6 +183,7 @@ class _ServerProcess:
         self._contexts = contexts
         self._where = placement
         self._split = split
+        self.backup: Backup | None = None
 
     async def __call__(self, signals: uvicorn_server.Signals) -> int:
         """Build the runtime and the application, and serve them."""
@@ -173,6 +194,8 @@ class _ServerProcess:
             settings, self._modules, owner=self._owner, postgres=self._postgres, loop_lag=loop_lag, placement=placement
         )
         runtime.notifier = notifier
+        if runtime.installed.upkeeper is not None:
+            runtime.installed.upkeeper.backup = self.backup
         metrics = Metrics(this_build(), loop_lag=loop_lag)
         metrics.collector("events", runtime.operations.measure, cache_seconds=EVENTS_SECONDS)
         app = asgi_app(litestar(runtime, this_build(), metrics), runtime, metrics)

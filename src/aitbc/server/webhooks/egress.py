@@ -88,6 +88,12 @@ class EgressPolicy:
             _refuse(f"Its port must be one of {', '.join(map(str, sorted(self._ports)))}.")
         self._check_host(host, bracketed="[" in parts.netloc)
 
+    def check_address(self, host: str, port: int) -> None:
+        """Check a host and port as they are written. Raises `DestinationRefused` with the reason."""
+        if not self.allow_private and port not in self._ports:
+            _refuse(f"Its port must be one of {', '.join(map(str, sorted(self._ports)))}.")
+        self._check_host(host.strip("[]").lower(), bracketed=":" in host)
+
     def _check_host(self, host: str, *, bracketed: bool) -> None:
         if bracketed or re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3}){3}", host):
             try:

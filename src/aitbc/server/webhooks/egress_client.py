@@ -28,7 +28,7 @@ REASONS: Sequence[tuple[type[Exception], str]] = (
 def connector(policy: EgressPolicy) -> aiohttp.TCPConnector:
     """A connector without keep-alive and DNS cache, whose addresses are checked by the policy."""
     return aiohttp.TCPConnector(
-        resolver=_Resolver(allow_private=policy.allow_private),
+        resolver=resolver(policy),
         socket_factory=policy.open_socket,
         use_dns_cache=False,
         force_close=True,
@@ -47,6 +47,11 @@ def new_session(policy: EgressPolicy, seconds: float) -> aiohttp.ClientSession:
         skip_auto_headers=("Accept", "Accept-Encoding"),
         read_bufsize=4096,
     )
+
+
+def resolver(policy: EgressPolicy) -> AbstractResolver:
+    """A resolver whose addresses are checked by the policy."""
+    return _Resolver(allow_private=policy.allow_private)
 
 
 def reason_of(failure: BaseException) -> str | None:

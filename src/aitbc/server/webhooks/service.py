@@ -23,6 +23,7 @@ from aitbc.server.webhooks.delivery_log import DeliveryLog
 from aitbc.server.webhooks.egress import EgressPolicy
 from aitbc.server.webhooks.endpoints import Endpoints
 from aitbc.server.webhooks.fan_out import FanOut, published_types
+from aitbc.server.webhooks.outbound import Outbound
 from aitbc.server.webhooks.retention import purge
 
 PURPOSE = "secrets of webhooks"
@@ -49,6 +50,7 @@ class Webhooks:
         self._db = db
         self._kept = timedelta(days=settings.kept_days)
         seal, egress = Sealer(secret, PURPOSE), EgressPolicy(settings)
+        self.outbound = Outbound(egress)
         self.worker = DeliveryWorker(db, seal, egress, in_flight_max=settings.in_flight_max, draining=draining)
         self.endpoints = Endpoints(db, seal, egress, endpoints_max=settings.endpoints_max, wake=self.worker.wake)
         self.log = DeliveryLog(db, wake=self.worker.wake)

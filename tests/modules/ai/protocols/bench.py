@@ -35,14 +35,14 @@ class Bench:
         kinds = {"chat": {"base_url": self._engine_url}, "embed": {}}
         return self.market.start(name, **{"token": self.market.token(), "kinds": kinds, "slots": 8, **options})
 
-    def openai(self, **options: Any) -> openai.OpenAI:
+    def openai(self, **options: Any) -> Any:
         """OpenAI's client, as anybody makes it."""
         told = {"base_url": f"{self.server.url}/v1", "api_key": self.key, "timeout": SECONDS, "max_retries": 0}
         client = openai.OpenAI(**{**told, **options})
         self._clients.append(client)
         return client
 
-    def anthropic(self, **options: Any) -> anthropic.Anthropic:
+    def anthropic(self, **options: Any) -> Any:
         """Anthropic's client, as anybody makes it."""
         told = {"base_url": self.server.url, "auth_token": self.key, "timeout": SECONDS, "max_retries": 0}
         client = anthropic.Anthropic(**{**told, **options})

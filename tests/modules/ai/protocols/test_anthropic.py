@@ -23,7 +23,7 @@ def test_a_message_is_answered_whole(bench: Bench) -> None:
     assert (answer.role, answer.type, answer.model, answer.stop_reason) == ("assistant", "message", MODEL, "end_turn")
     assert (answer.usage.input_tokens, answer.usage.output_tokens) == (5, 2) and answer._request_id
     assert bench.engine.requests[-1]["messages"][0] == {"role": "system", "content": "Be brief."}
-    assert answer.aitbc["price"]  # type: ignore[attr-defined]
+    assert answer.aitbc["price"]
 
 
 def test_the_clients_own_helper_reads_a_stream(bench: Bench) -> None:

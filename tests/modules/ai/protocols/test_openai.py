@@ -42,7 +42,7 @@ def test_models_are_listed_with_what_they_cost_and_got_by_name(bench: Bench) -> 
     models = {model.id: model for model in bench.openai().models.list()}
     assert {MODEL, EMBED} <= models.keys()
     assert all((model.object, model.owned_by) == ("model", "miners") for model in models.values())
-    (offer,) = models[MODEL].aitbc["kinds"]  # type: ignore[attr-defined]
+    (offer,) = models[MODEL].aitbc["kinds"]
     assert (offer["kind"], offer["miners_online"], offer["unit"]) == ("chat", 1, "byte") and offer["unit_price"]
     assert bench.openai().models.retrieve(MODEL) == models[MODEL]
     with pytest.raises(openai.NotFoundError, match="No miner serves the model 'a/b'") as refused:
@@ -60,7 +60,7 @@ def test_a_chat_is_answered_whole_with_usage_and_a_receipt(bench: Bench) -> None
     assert answer.object == "chat.completion" and answer.model == MODEL and answer.id.startswith("chatcmpl-")
     assert answer.usage is not None
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens) == (5, 2, 7)
-    receipt = answer.aitbc  # type: ignore[attr-defined]
+    receipt = answer.aitbc
     assert bench.market.ask(f"/api/v1/ai/jobs/{receipt['job']}")["price"] == receipt["price"]
     bench.market.until(lambda: bench.market.ask(f"/api/v1/trading/receipts/{receipt['receipt']}"))
 
@@ -110,13 +110,13 @@ def test_a_tool_is_asked_for_and_answered(bench: Bench) -> None:
     (choice,) = client.chat.completions.create(**ask("call", tools=[TOOL], tool_choice="auto")).choices
     assert choice.finish_reason == "tool_calls" and choice.message.content is None and choice.message.tool_calls
     (call,) = choice.message.tool_calls
-    assert (call.id, call.type) == ("call_7", "function") and call.function.name == "weather"  # type: ignore[union-attr]
+    assert (call.id, call.type) == ("call_7", "function") and call.function.name == "weather"
     messages = [
         {"role": "user", "content": "call"},
         choice.message.model_dump(exclude_none=True),
         {"role": "tool", "tool_call_id": call.id, "content": "say fine"},
     ]
-    after = client.chat.completions.create(model=MODEL, messages=messages, tools=[TOOL])  # type: ignore[call-overload]
+    after = client.chat.completions.create(model=MODEL, messages=messages, tools=[TOOL])
     assert after.choices[0].message.content == "fine "
     assert bench.engine.requests[-1]["messages"] == messages
 
@@ -125,7 +125,8 @@ def test_a_tool_is_asked_for_in_a_stream(bench: Bench) -> None:
     with bench.openai().chat.completions.stream(**ask("call", tools=[TOOL])) as stream:
         final = stream.get_final_completion().choices[0]
     assert final.finish_reason == "tool_calls"
-    (call,) = final.message.tool_calls or ()
+    assert final.message.tool_calls
+    (call,) = final.message.tool_calls
     assert (call.id, call.function.name, json.loads(call.function.arguments)) == ("call_7", "weather", {"city": "Oslo"})
 
 
@@ -176,7 +177,7 @@ def test_pictures_reach_the_models_server_and_count_by_their_size(bench: Bench) 
     messages: Any = [{"role": "user", "content": content}]
     answer = bench.openai().chat.completions.create(model=MODEL, messages=messages)
     assert bench.engine.requests[-1]["messages"][0]["content"] == content
-    assert answer.aitbc["units"] == len("say red") + 1024 + len("red ")  # type: ignore[attr-defined]
+    assert answer.aitbc["units"] == len("say red") + 1024 + len("red ")
     for url in ("https://example.com/a.png", "data:image/png;base64,AAAA", "data:image/gif;base64,R0lG"):
         messages[0]["content"][1] = {"type": "image_url", "image_url": {"url": url}}
         with pytest.raises(openai.BadRequestError) as refused:

@@ -54,12 +54,10 @@ def real(engine_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def test_a_real_model_answers_both_clients_and_streams(real: Bench) -> None:
     question = [{"role": "user", "content": "Say hello."}]
     create = real.openai(timeout=SECONDS).chat.completions.create
-    whole = create(model=engine.MODEL, messages=question, max_tokens=4, temperature=0, logprobs=True)  # type: ignore[call-overload]
+    whole = create(model=engine.MODEL, messages=question, max_tokens=4, temperature=0, logprobs=True)
     assert whole.choices[0].finish_reason == "length" and whole.usage.completion_tokens == 4
     assert len(whole.choices[0].logprobs.content) == 4
-    with create(  # type: ignore[call-overload]
-        model=engine.MODEL, messages=question, max_tokens=4, temperature=0, stream=True
-    ) as stream:
+    with create(model=engine.MODEL, messages=question, max_tokens=4, temperature=0, stream=True) as stream:
         text = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
     assert text == whole.choices[0].message.content
     with real.anthropic(timeout=SECONDS).messages.stream(

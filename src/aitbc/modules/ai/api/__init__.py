@@ -485,3 +485,7 @@ class AiApi(Protocol):
     async def may_read_artifact(self, miner: str, artifact: str) -> bool:
         """Whether a live lease of this miner refers to the artifact."""
         ...
+
+    async def models_of(self, jobs: Sequence[str]) -> Sequence[tuple[str, str]]:
+        """Job and model of those of these jobs that named a model; in any order."""
+        ...

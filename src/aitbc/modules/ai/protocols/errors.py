@@ -7,9 +7,11 @@ from typing import Any
 import msgspec
 
 from aitbc.kernel.crypto.api_key import without_keys
+from aitbc.kernel.database.idempotency import IdempotencyKeyInFlight
 from aitbc.kernel.http.dialects import Dialect, ErrorAnswer
-from aitbc.kernel.http.problems import is_retryable, problem_headers
+from aitbc.kernel.http.problems import problem_headers
 from aitbc.kernel.primitives.errors import AppError, Conflict, Invalid, NotDone, NotFound, Unavailable
+from aitbc.modules.ai.models.kinds.kind import InvalidInput
 
 PREFIX = "/v1/"
 ANTHROPIC_PATH = "/v1/messages"
@@ -103,7 +105,7 @@ def error_body(path: str, error: AppError, request_id: str | None) -> bytes:
 def _answer(path: str, error: AppError, request_id: str | None) -> ErrorAnswer:
     headers = {**problem_headers(error), "content-type": "application/json"}
     status = 400 if error.status == Invalid.status else error.status
-    if status == Conflict.status and not is_retryable(type(error)):
+    if status == Conflict.status and not isinstance(error, IdempotencyKeyInFlight):
         headers["x-should-retry"] = "false"  # the clients repeat any conflict by themselves
     if status == NotDone.status:
         headers["x-should-retry"] = "false"
@@ -126,19 +128,20 @@ def is_anthropic(path: str) -> bool:
 
 def _message(error: AppError) -> str:
     faults = [fault for fault in error.fields if fault.message not in error.message]
-    said = "; ".join(f"{_name(fault.pointer)}: {fault.message}" for fault in faults)
+    said = "; ".join(f"{_name(error, fault.pointer)}: {fault.message}" for fault in faults)
     return f"{error.message} {said}" if said else error.message
 
 
 def _parameter(error: AppError) -> str | None:
-    return _name(error.fields[0].pointer) or None if error.fields else None
+    return _name(error, error.fields[0].pointer) or None if error.fields else None
 
 
-def _name(pointer: str) -> str:
+def _name(error: AppError, pointer: str) -> str:
     """A pointer as these dialects name a parameter: `messages[0].content`."""
+    if isinstance(error, InvalidInput):  # it points into the job, which the request became
+        pointer = pointer.removeprefix("/input").replace("/texts", "/input", 1)
     found = ""
-    of_input = pointer.startswith("/input/")  # of the job's input, which the request became
-    for token in pointer[len("/input") if of_input else 0 :].lstrip("/?").split("/"):
+    for token in pointer.lstrip("/?").split("/"):
         name = token.replace("~1", "/").replace("~0", "~")
         found += f"[{name}]" if name.isdigit() else f".{name}" if found else name
     return found

@@ -13,7 +13,7 @@ PATHS = (
     *("/completions", "/moderations", "/rerank"),
     *("/images/generations", "/images/edits", "/images/variations"),
     *("/audio/transcriptions", "/audio/translations", "/audio/speech"),
-    *("/responses", "/files", "/batches"),
+    *("/files", "/batches"),
 )
 
 

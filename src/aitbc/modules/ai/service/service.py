@@ -57,6 +57,7 @@ from aitbc.modules.ai.service.lease_watch import LeaseWatch
 from aitbc.modules.ai.service.live_bookings import LiveBookings
 from aitbc.modules.ai.service.market_asks import MarketAsks
 from aitbc.modules.ai.service.metrics import measure
+from aitbc.modules.ai.service.named_models import models_of
 from aitbc.modules.ai.service.output_parts import OutputParts
 from aitbc.modules.ai.service.payment_audit import PaymentAudit
 from aitbc.modules.ai.service.payments import Payments
@@ -196,6 +197,10 @@ class AiService:
     async def may_read_artifact(self, miner: str, artifact: str) -> bool:
         """Whether a live lease of this miner refers to the artifact."""
         return await self.artifacts.is_leased_to(miner, artifact)
+
+    async def models_of(self, jobs: Sequence[str]) -> Sequence[tuple[str, str]]:
+        """Job and model of those of these jobs that named a model."""
+        return await models_of(self.db, jobs)
 
     # The events that ai handles
 

@@ -5,7 +5,7 @@ would say it anew in other words, so the run ends there (0060).
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import msgspec
@@ -60,6 +60,10 @@ class TextRuns:
         self._artifacts = artifacts
         self._stops = stops
 
+    async def found(self, who: Principal, job: str) -> Ended:
+        """The job as it is now, whether it has ended or not. Raises `JobNotFound`."""
+        return await self._ended(await self._jobs.find(who, job))
+
     async def end_of(self, who: Principal, job: str) -> Ended:
         """The job once it has ended. Raises `JobNotFound`, `Unavailable` where this process stops before."""
         while True:
@@ -70,7 +74,7 @@ class TextRuns:
                 await self._give_up(who, job)
                 raise Unavailable("This server stops; nothing was charged.", retry_after=1)
 
-    async def text_of(self, who: Principal, job: str) -> AsyncIterator[Told]:
+    async def text_of(self, who: Principal, job: str) -> AsyncGenerator[Told, None]:
         """The text of a job's output as it is made, and at last how it ended.
 
         Raises `JobNotFound`.

@@ -25,6 +25,7 @@ from aitbc.modules.gpu.service.heartbeats import HeartbeatAnswer, Heartbeats, Se
 from aitbc.modules.gpu.service.miners import MinerRemoved, Miners
 from aitbc.modules.gpu.service.work import (
     AddLines,
+    AllPartsKept,
     AskForWork,
     DeliverResult,
     EndedLeases,
@@ -33,6 +34,7 @@ from aitbc.modules.gpu.service.work import (
     MinerWork,
     ReleaseLease,
     ReportFailure,
+    TellAllParts,
     TellParts,
     TooManyPolls,
     WatchLeases,
@@ -191,6 +193,19 @@ class WorkController(Controller):
         noticed soon.
         """
         return await work.keep_parts(who, attempt, data)
+
+    @post(
+        "/parts",
+        operation_id="tell_all_parts",
+        summary="Tell parts of many outputs",
+        status_code=200,
+        opt=MINER,
+    )
+    async def all_parts(
+        self, work: NamedDependency[MinerWork], who: NamedDependency[Principal], data: JSONBody[TellAllParts]
+    ) -> AllPartsKept:
+        """Send pieces of all outputs that are made at this moment, in one request; each lease has its own answer."""
+        return await work.keep_all_parts(who, data)
 
     @put(
         "/miners/{miner:str}/capabilities",

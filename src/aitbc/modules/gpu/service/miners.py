@@ -6,7 +6,8 @@ from datetime import datetime
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import func, select
+from sqlalchemy import cast, func, select
+from sqlalchemy.dialects.postgresql import JSONB
 
 from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.database.totals import total
@@ -17,7 +18,7 @@ from aitbc.kernel.primitives import ids, money
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Conflict
 from aitbc.modules.ai.api import AiApi, LeaseLost
-from aitbc.modules.gpu.api import Inventory, Miner, MinerNotFound, SlotUse
+from aitbc.modules.gpu.api import Inventory, Miner, MinerNotFound, Presence, SlotUse
 from aitbc.modules.gpu.models.bookings import BookingRow
 from aitbc.modules.gpu.models.life import Status, drain, remove
 from aitbc.modules.gpu.models.offer import Offer
@@ -140,6 +141,22 @@ class Miners:
         online = func.count().filter(MinerRow.status == Status.ONLINE.value)
         async with self._db.reading() as session:
             return MinerCounts(*(await session.execute(select(known, online))).one())
+
+    async def presence(self, kind: str | None, region: str | None) -> Presence:
+        """The miners that take a kind of work, or are in a region, counted."""
+        known = func.count().filter(MinerRow.status.not_in((Status.REMOVED.value, Status.ENROLLED.value)))
+        online = func.count().filter(MinerRow.status == Status.ONLINE.value)
+        query = select(known, online)
+        if kind is not None or region is not None:
+            query = query.join(ProfileRow, ProfileRow.miner == MinerRow.id)
+        said = cast(ProfileRow.capabilities, JSONB)
+        if kind is not None:
+            query = query.where(said["kinds"].contains([kind]))
+        if region is not None:
+            query = query.where(said["region"].astext == region)
+        async with self._db.reading() as session:
+            counted = (await session.execute(query)).one()
+        return Presence(known=counted[0], online=counted[1])
 
     async def drain(self, who: Principal, miner: str, message: str | None) -> Miner:
         """Ask a miner to take no more work and say why, or with no message that it may again.

@@ -22,7 +22,7 @@ from aitbc.kernel.events.relay import set_based
 from aitbc.kernel.platform import Platform
 from aitbc.modules.ai.api import AiApi
 from aitbc.modules.ai.events import AttemptEnded
-from aitbc.modules.gpu.api import Miner, SlotUse
+from aitbc.modules.gpu.api import Miner, Presence, SlotUse
 from aitbc.modules.gpu.service.booking_payments import BookingPayments
 from aitbc.modules.gpu.service.booking_reconciler import BookingReconciler
 from aitbc.modules.gpu.service.bookings import Bookings
@@ -82,6 +82,10 @@ class GpuService:
     async def use_of(self, accounts: Sequence[str]) -> Mapping[str, SlotUse]:
         """How much of these accounts' miners is in use."""
         return await self.miners.use_of(accounts)
+
+    async def presence(self, kind: str | None = None, region: str | None = None) -> Presence:
+        """How many miners there are, of all or of a group."""
+        return await self.miners.presence(kind, region)
 
     @set_based
     async def on_attempts_ended(self, connection: Connection, events: Sequence[AttemptEnded]) -> None:

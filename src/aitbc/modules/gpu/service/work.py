@@ -22,14 +22,17 @@ from aitbc.modules.ai.api import (
     Failure,
     Lease,
     LeaseLost,
+    Liveness,
     LogLine,
+    NotToldInParts,
     Outcome,
     Part,
     Parts,
     PartsKept,
+    PartsTooLarge,
     Result,
 )
-from aitbc.modules.gpu.api import MinerState
+from aitbc.modules.gpu.api import SLOTS_MAX, MinerState
 from aitbc.modules.gpu.batched.poll_contexts import read_poll_contexts
 from aitbc.modules.gpu.models.life import ALIVE, Status
 from aitbc.modules.gpu.models.offer import capabilities_of
@@ -192,6 +195,45 @@ class TellParts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The pieces, by their sequence."""
 
 
+class LeaseParts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Pieces of one lease's output."""
+
+    attempt: AttemptId
+    """The attempt. For example `att_01k0000000000000000000000a`."""
+    token: Token
+    """The fencing token of the lease. For example `7`."""
+    parts: Annotated[tuple[TellPart, ...], Meta(max_length=PARTS_MAX)] = ()
+    """The pieces, by their sequence; without any it only asks whether to go on."""
+
+
+class TellAllParts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Pieces of the outputs that a miner makes at one moment."""
+
+    leases: Annotated[tuple[LeaseParts, ...], Meta(min_length=1, max_length=SLOTS_MAX)]
+    """Each lease that streams, once."""
+
+
+class LeasePartsKept(Struct, frozen=True, kw_only=True):
+    """How far one lease's parts are kept, and whether its work should go on."""
+
+    attempt: str
+    """The attempt. For example `att_01k0000000000000000000000a`."""
+    status: Liveness
+    """`live`; `stop` (nothing more is kept: deliver the parts up to `kept` as the result); `canceled`; or `lost`."""
+    kept: int
+    """The highest sequence; send the parts after it. 0 where `refused` says why. For example `3`."""
+    refused: str | None = None
+    """The code of the error that refused these parts, as the route of a single lease answers it; else null.
+    For example `parts_too_large`."""
+
+
+class AllPartsKept(Struct, frozen=True, kw_only=True):
+    """What became of the parts."""
+
+    leases: tuple[LeasePartsKept, ...]
+    """Each lease that was named, in the same order."""
+
+
 class Kept(Struct, frozen=True, kw_only=True):
     """How far the log is kept."""
 
@@ -352,6 +394,19 @@ class MinerWork:
         """Pass on pieces of an output while it is made. Raises `MinerNotFound`, `LeaseLost`, `PartsTooLarge`."""
         parts = tuple(Part(sequence=part.sequence, text=part.text) for part in sent.parts)
         return await self._ai.tell_parts(Parts(miner=miner_of_key(who), attempt=attempt, token=sent.token, parts=parts))
+
+    async def keep_all_parts(self, who: Principal, sent: TellAllParts) -> AllPartsKept:
+        """Pass on pieces of many outputs at once. Raises `MinerNotFound`."""
+        return AllPartsKept(leases=tuple(await asyncio.gather(*(self._kept(who, lease) for lease in sent.leases))))
+
+    async def _kept(self, who: Principal, lease: LeaseParts) -> LeasePartsKept:
+        try:
+            kept = await self.keep_parts(who, lease.attempt, TellParts(token=lease.token, parts=lease.parts))
+        except LeaseLost as error:
+            return LeasePartsKept(attempt=lease.attempt, status="lost", kept=0, refused=error.code)
+        except (NotToldInParts, PartsTooLarge) as error:
+            return LeasePartsKept(attempt=lease.attempt, status="live", kept=0, refused=error.code)
+        return LeasePartsKept(attempt=lease.attempt, status=kept.status, kept=kept.kept)
 
     async def log(self, who: Principal, attempt: str, sent: AddLines) -> Kept:
         """Keep log lines. Raises `MinerNotFound`, `LeaseLost`."""

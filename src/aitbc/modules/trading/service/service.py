@@ -18,6 +18,7 @@ from aitbc.modules.trading.api import (
     PlaceHold,
     RaiseHold,
     Rent,
+    SealedReceipt,
     SettleHold,
     Settlement,
 )
@@ -28,6 +29,7 @@ from aitbc.modules.trading.service.explorer import Explorer
 from aitbc.modules.trading.service.fees import Fees
 from aitbc.modules.trading.service.ledger import Ledger
 from aitbc.modules.trading.service.metrics import measure
+from aitbc.modules.trading.service.receipt_feed import sealed_receipts
 from aitbc.modules.trading.service.rents import Rents
 from aitbc.modules.trading.service.settings import TradingSettings
 from aitbc.modules.trading.service.trades.agreements import TradeAgreements
@@ -111,6 +113,10 @@ class TradingService:
     async def balance(self, account: str) -> Balance:
         """What an account owns now."""
         return await self.ledger.balance(account)
+
+    async def sealed_receipts(self, after: int, limit: int) -> Sequence[SealedReceipt]:
+        """Receipts that are in a block, by their number in the chain."""
+        return await sealed_receipts(self.db, after, limit)
 
     async def quote_fee(self, price_units: int) -> FeeQuote:
         """The fee that a settlement at this price would take now."""

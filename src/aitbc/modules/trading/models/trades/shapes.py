@@ -97,7 +97,7 @@ def match_view(row: TradeMatchRow) -> TradeMatch:
     )
 
 
-def preview_view(offer: TradeOfferRow, score: float, parts: MatchParts) -> TradeMatchPreview:
+def preview_view(offer: TradeOfferRow, score: float, parts: dict[str, float]) -> TradeMatchPreview:
     """An offer that would be matched."""
     return TradeMatchPreview(
         offer=offer.id,
@@ -105,7 +105,7 @@ def preview_view(offer: TradeOfferRow, score: float, parts: MatchParts) -> Trade
         title=offer.title,
         price=render(offer.price_units),
         score=score,
-        parts=parts,
+        parts=MatchParts(**parts),
     )
 
 

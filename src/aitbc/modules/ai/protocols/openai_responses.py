@@ -1,0 +1,198 @@
+"""`/v1/responses`: made whole or as a stream, told again, stopped; each is a job, and its id names that job."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+from litestar import Controller, Response, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.response import Stream
+
+from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.disconnect import cancel_on_disconnect, disconnect_of
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.primitives.errors import AppError, FieldError, NotFound
+from aitbc.kernel.primitives.request_id import current_request_id
+from aitbc.modules.ai.api import Job, JobDetail, JobNotFound
+from aitbc.modules.ai.models.kinds.chat import ChatOutput
+from aitbc.modules.ai.models.life import TERMINAL, State
+from aitbc.modules.ai.protocols.attended import OPT, AnyRequest, broken, guarded, refusal_of, submit, succeeded
+from aitbc.modules.ai.protocols.errors import NotOffered, error_body
+from aitbc.modules.ai.protocols.event_lines import HEADERS, KEEP_ALIVE
+from aitbc.modules.ai.protocols.responses_answers import PREFIX, ResponseAnswer, input_items, said_by
+from aitbc.modules.ai.protocols.responses_requests import ResponseRequest
+from aitbc.modules.ai.service.runs import DisconnectGuard, Runs
+from aitbc.modules.ai.service.stops import Stops
+from aitbc.modules.ai.service.submissions import Submissions
+from aitbc.modules.ai.service.text_runs import Broken, Ended, TextRuns
+
+PATH = "/v1/responses"
+READ: dict[str, Any] = {"permission": "jobs:read"}
+
+
+class ResponseNotFound(NotFound):
+    """There is no such response, or its retention is over."""
+
+    code = "response_not_found"
+
+
+class OpenAiResponses(Controller):
+    """Responses."""
+
+    path = PATH
+    include_in_schema = False
+
+    @post("/", status_code=200, opt=OPT)
+    async def create(
+        self,
+        submissions: NamedDependency[Submissions],
+        runs: NamedDependency[Runs],
+        text_runs: NamedDependency[TextRuns],
+        who: NamedDependency[Principal],
+        once: NamedDependency[IdempotencyKey],
+        request: AnyRequest,
+        data: JSONBody[ResponseRequest],
+    ) -> Response[Any]:
+        """Answer an input with a model, after an earlier answer if wished; a client that leaves ends the work."""
+        earlier = await _earlier(text_runs, who, data.previous_response_id)
+        work = data.work(earlier)
+        job = await submit(submissions, who, once, "chat", work)
+        guard = guarded(runs, who, job, request)
+        answer = ResponseAnswer(job, work, data.previous_response_id)
+        headers = {"x-aitbc-job": job.id}
+        if data.stream:
+            lines = _lines(text_runs, who, job, answer, guard)
+            return Stream(lines, media_type="text/event-stream", headers=headers | HEADERS)
+        try:
+            cancel_on_disconnect(disconnect_of(request.scope))
+            ended = succeeded(await text_runs.end_of(who, job.id))
+            return Response(answer.whole(ended, _output(ended)), headers=headers)
+        finally:
+            guard.disarm()
+
+    @get("/{response:str}", opt=READ)
+    async def get_response(
+        self, text_runs: NamedDependency[TextRuns], who: NamedDependency[Principal], response: FromPath[str]
+    ) -> dict[str, Any]:
+        """Tell an answer again."""
+        return _told(await _found(text_runs, who, response))
+
+    @get("/{response:str}/input_items", opt=READ)
+    async def list_input(
+        self,
+        text_runs: NamedDependency[TextRuns],
+        who: NamedDependency[Principal],
+        response: FromPath[str],
+        limit: FromQuery[int] = 100,
+        order: FromQuery[str] = "desc",
+    ) -> dict[str, Any]:
+        """List what an answer was asked with, all on one page."""
+        del limit
+        ended = await _found(text_runs, who, response)
+        messages = [one for one in _input(ended.job)["messages"] if one["role"] != "system"]
+        items = input_items(ended.job.id.removeprefix("job_"), messages)
+        items = items if order == "asc" else items[::-1]
+        ends = (
+            {"first_id": items[0]["id"], "last_id": items[-1]["id"]} if items else {"first_id": None, "last_id": None}
+        )
+        return {"object": "list", "data": items, "has_more": False, **ends}
+
+    @post("/{response:str}/cancel", status_code=200, opt={"permission": "jobs:create", "idempotency": "natural"})
+    async def cancel(
+        self,
+        text_runs: NamedDependency[TextRuns],
+        stops: NamedDependency[Stops],
+        who: NamedDependency[Principal],
+        response: FromPath[str],
+    ) -> dict[str, Any]:
+        """Stop the work on an answer: what was delivered until now is paid for."""
+        ended = await _found(text_runs, who, response)
+        if ended.job.state not in TERMINAL:
+            await stops.stop(who, ended.job.id, IdempotencyKey(who.account))
+        return _told(await _found(text_runs, who, response))
+
+    @delete("/{response:str}", status_code=501, opt={"permission": "jobs:create", "idempotency": "natural"})
+    async def remove(
+        self, text_runs: NamedDependency[TextRuns], who: NamedDependency[Principal], response: FromPath[str]
+    ) -> None:
+        """Refuse: a job's content is removed when its retention is over, and by nothing else yet."""
+        ended = await _found(text_runs, who, response)
+        raise NotOffered(f"Its content is removed {ended.job.clocks.retention_seconds} seconds after its end.")
+
+
+async def _lines(
+    text_runs: TextRuns, who: Principal, job: Job, answer: ResponseAnswer, guard: DisconnectGuard
+) -> AsyncIterator[bytes]:
+    """The events of an answer; a failure is its last one."""
+    told = 0
+    yield answer.beginning()
+    try:
+        async with aclosing(text_runs.text_of(who, job.id)) as telling:
+            async for one in telling:
+                match one:
+                    case str():
+                        yield (b"" if told else answer.text_start()) + answer.text(one)
+                        told += len(one)
+                    case None:
+                        yield KEEP_ALIVE
+                    case Broken():
+                        raise broken(one)
+                    case Ended():
+                        ended = succeeded(one)
+                        for line in answer.ending(ended, _output(ended), told):
+                            yield line
+        guard.disarm()
+    except AppError as error:
+        guard.disarm()
+        yield b"data: " + error_body(PATH, error, current_request_id()) + b"\n\n"
+
+
+async def _earlier(text_runs: TextRuns, who: Principal, response: str | None) -> list[dict[str, Any]]:
+    """The conversation up to an earlier answer; its instructions, a system message at its head, are not taken over."""
+    if response is None:
+        return []
+    try:
+        ended = await _found(text_runs, who, response)
+    except ResponseNotFound as error:
+        message = error.message
+        raise ResponseNotFound(message, fields=(FieldError("/previous_response_id", message),)) from None
+    messages = list(_input(ended.job)["messages"])
+    if messages[0]["role"] == "system":
+        del messages[0]
+    return [*messages, said_by(_output(succeeded(ended)))]
+
+
+async def _found(text_runs: TextRuns, who: Principal, response: str) -> Ended:
+    try:
+        ended = await text_runs.found(who, "job_" + response.removeprefix(PREFIX))
+    except JobNotFound:
+        raise ResponseNotFound from None
+    if not response.startswith(PREFIX) or ended.job.kind != "chat" or not _input(ended.job):
+        raise ResponseNotFound
+    return ended
+
+
+def _told(ended: Ended) -> dict[str, Any]:
+    answer = ResponseAnswer(ended.job, _input(ended.job))
+    match ended.job.state:
+        case State.SUCCEEDED:
+            return answer.whole(ended, _output(ended))
+        case State.CANCELED:
+            return answer.unfinished("cancelled")
+        case State.FAILED | State.EXPIRED:
+            refusal = refusal_of(ended)
+            return answer.unfinished("failed", {"code": "server_error", "message": refusal.message})
+        case State.QUEUED:
+            return answer.unfinished("queued")
+    return answer.unfinished("in_progress")
+
+
+def _input(job: JobDetail) -> dict[str, Any]:
+    value = msgspec.json.decode(job.input) if isinstance(job.input, msgspec.Raw) else job.input
+    return dict(value or {})
+
+
+def _output(ended: Ended) -> ChatOutput:
+    return msgspec.convert(ended.output, ChatOutput)

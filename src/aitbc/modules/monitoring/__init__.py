@@ -1,0 +1,1 @@
+"""Monitoring: whether everything works, since when, and who is told when it does not."""

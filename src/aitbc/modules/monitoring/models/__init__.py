@@ -1,0 +1,1 @@
+"""The tables of monitoring, and the rules that need only their rows."""

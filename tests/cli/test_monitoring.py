@@ -1,0 +1,101 @@
+"""Monitoring by the real program: what is watched, what fires, what was paid, one look at all of it, and the audit trail."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cli.installation import CliInstallation
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliInstallation]:
+    """An installation that may look at this machine."""
+    installation = CliInstallation(tmp_path_factory.mktemp("installation"), AITBC_WEBHOOKS__ALLOW_PRIVATE="true")
+    installation.server.start()
+    try:
+        installation.settle()
+        yield installation
+    finally:
+        installation.server.stop()
+
+
+def until_up(installation: CliInstallation, name: str) -> None:
+    """Until a monitor was looked at and is up."""
+    end = time.monotonic() + 30
+    while {row["name"]: row["state"] for row in installation.admin.gets("monitor", "list")}.get(name) != "up":
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def test_what_is_watched_is_made_listed_and_taken_back(installation: CliInstallation) -> None:
+    admin = installation.admin
+    port = installation.server.port
+    made = admin.gets("monitor", "create", "door", "--tcp", f"127.0.0.1:{port}", "--every", "5s", "--public")
+    assert (made["kind"], made["interval_seconds"]) == ("tcp", 5.0)
+    until_up(installation, "door")
+    until_up(installation, "module/trading")
+    assert admin.gets("monitor", "show", made["id"])["origin"] == "api"
+    assert admin.gets("monitor", "history", made["id"], "--by", "day")[0]["up"] >= 1
+    assert admin.gets("monitor", "changes", "--monitor", "door")[-1]["after"] == "up"
+    window = admin.gets("monitor", "plan", "New disks", "2099-01-01T00:00:00Z", "2099-01-01T01:00:00Z")
+    assert admin.gets("monitor", "cancel", window["id"])["state"] == "canceled"
+    assert admin.gets("monitor", "maintenance")[0]["id"] == window["id"]
+    admin.does("monitor", "create", "both", "--push", "--tcp", "x:1", code=2)
+    assert admin.gets("monitor", "delete", made["id"], "--yes")["id"] == made["id"]
+    assert admin.gets("monitor", "upkeep", "cleanup")["action"] == "cleanup"
+    assert admin.gets("monitor", "objectives") == []
+    installation.alice.does("monitor", "list", code=4)
+
+
+def test_rules_are_made_and_fire(installation: CliInstallation) -> None:
+    admin = installation.admin
+    figure = 'aitbc_jobs{state="queued"}'
+    made = admin.gets("alert", "create", "queue", "--figure", figure, "--above", "100", "--clear", "50", "--for", "5m")
+    assert (made["fire_at"], made["clear_at"], made["for_seconds"]) == (100.0, 50.0, 300.0)
+    assert {"queue", "parts-down"} <= {row["name"] for row in admin.gets("alert", "rules")}
+    assert admin.gets("alert", "list", "--firing") == []
+    admin.does("alert", "create", "nothing", "--figure", figure, code=2)
+    assert admin.gets("alert", "delete", made["id"], "--yes")["name"] == "queue"
+
+
+def test_usage_is_told_to_everybody_of_their_own(installation: CliInstallation) -> None:
+    assert installation.alice.gets("usage", "--by", "kind", "--by", "day") == []
+    assert installation.admin.gets("usage", "--from", "2030-01-01") == []
+
+
+def test_one_look_shows_what_is_wrong(installation: CliInstallation) -> None:
+    until_up(installation, "module/ai")
+    shown = installation.admin.does("top").out  # no terminal: once
+    assert "module/ai" in shown and "no miner is enrolled" in shown
+    seen = installation.admin.gets("top")
+    assert seen["counts"]["up"] > 3 and seen["monitors"]
+
+
+def test_the_audit_trail_is_watched_as_it_grows(installation: CliInstallation) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "aitbc_cli.main",
+        "audit",
+        "--watch",
+        "-o",
+        "jsonl",
+        "--every",
+        "200ms",
+        "--limit",
+        "1",
+    ]
+    environment = installation.admin.environment
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        first = json.loads(watching.stdout.readline())
+        assert first["action"]
+        made = installation.admin.gets("monitor", "create", "watched", "--push")
+        told = json.loads(watching.stdout.readline())
+        watching.terminate()
+    assert (told["action"], told["object"]) == ("monitor.create", "watched")
+    assert made["push_token"] and made["push_token"] not in json.dumps(told)

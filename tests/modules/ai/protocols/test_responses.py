@@ -1,0 +1,115 @@
+"""OpenAI's own client on `/v1/responses`: made, streamed, gone on with, told again."""
+
+from typing import Any
+
+import openai
+import pytest
+
+from tests.modules.ai.protocols.bench import Bench
+from tests.modules.ai.protocols.scripted_engine import MODEL
+
+TOOL: Any = {"type": "function", "name": "weather", "parameters": {"type": "object", "properties": {}}, "strict": False}
+
+
+def test_a_response_is_made_whole_and_told_again(bench: Bench) -> None:
+    client = bench.openai()
+    made = client.responses.create(model=MODEL, input="say hello you", instructions="Be brief.", max_output_tokens=50)
+    assert made.output_text == "hello you " and made.status == "completed" and made.instructions == "Be brief."
+    assert made.usage is not None and (made.usage.input_tokens, made.usage.output_tokens) == (5, 2)
+    assert bench.engine.requests[-1]["messages"][0] == {"role": "system", "content": "Be brief."}
+    again = client.responses.retrieve(made.id)
+    assert (again.id, again.output, again.usage) == (made.id, made.output, made.usage)
+    items = client.responses.input_items.list(made.id).data
+    assert [item.content[0].text for item in items] == ["say hello you"]
+
+
+def test_a_stream_has_every_event_in_its_order(bench: Bench) -> None:
+    with bench.openai().responses.create(model=MODEL, input="say one", stream=True) as stream:
+        events = list(stream)
+    assert [event.type for event in events] == [
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_text.delta",
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.completed",
+    ]
+    assert [event.sequence_number for event in events] == list(range(9))
+    whole = events[-1].response
+    assert whole.output_text == "one " and whole.usage.total_tokens == 6
+    deltas = [event for event in events if event.type == "response.output_text.delta"]
+    assert {delta.item_id for delta in deltas} == {whole.output[0].id}
+
+
+def test_the_clients_own_helper_reads_a_stream(bench: Bench) -> None:
+    with bench.openai().responses.stream(model=MODEL, input="say one two") as stream:
+        assert stream.get_final_response().output_text == "one two "
+
+
+def test_a_conversation_goes_on_after_an_earlier_response(bench: Bench) -> None:
+    client = bench.openai()
+    first = client.responses.create(model=MODEL, input="say one", instructions="Be brief.")
+    client.responses.create(model=MODEL, input="say two", previous_response_id=first.id, instructions="Be long.")
+    assert bench.engine.requests[-1]["messages"] == [
+        {"role": "system", "content": "Be long."},
+        {"role": "user", "content": "say one"},
+        {"role": "assistant", "content": "one "},
+        {"role": "user", "content": "say two"},
+    ]
+    with pytest.raises(openai.NotFoundError) as refused:
+        client.responses.create(model=MODEL, input="say two", previous_response_id="resp_x")
+    assert refused.value.param == "previous_response_id"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_function_is_called_and_answered(bench: Bench, stream: bool) -> None:
+    client = bench.openai()
+    if stream:
+        with client.responses.stream(model=MODEL, input="call", tools=[TOOL]) as events:
+            made: Any = events.get_final_response()
+    else:
+        made = client.responses.create(model=MODEL, input="call", tools=[TOOL], tool_choice="required")
+    (call,) = made.output
+    assert (call.type, call.call_id, call.name, call.arguments) == (
+        "function_call",
+        "call_7",
+        "weather",
+        '{"city": "Oslo"}',
+    )
+    answered: Any = [
+        {"role": "user", "content": "call"},
+        call.model_dump(exclude_none=True, exclude={"parsed_arguments"}),
+        {"type": "function_call_output", "call_id": call.call_id, "output": "say fine"},
+    ]
+    assert client.responses.create(model=MODEL, input=answered, tools=[TOOL]).output_text == "fine "
+    assert bench.engine.requests[-1]["messages"][2] == {"role": "tool", "tool_call_id": "call_7", "content": "say fine"}
+
+
+def test_a_limit_on_tokens_leaves_a_response_incomplete(bench: Bench) -> None:
+    made = bench.openai().responses.create(model=MODEL, input="say a b c", max_output_tokens=2)
+    assert made.status == "incomplete" and made.incomplete_details is not None
+    assert made.incomplete_details.reason == "max_output_tokens"
+
+
+def test_what_cannot_be_done_is_refused_and_named(bench: Bench) -> None:
+    client = bench.openai()
+    for more, named in (
+        ({"background": True}, "background"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"include": ["reasoning.encrypted_content"]}, "include"),
+        ({"input": [{"type": "message", "role": "user"}]}, "input[0].content"),
+        ({"frobnicate": 1}, "frobnicate"),
+    ):
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.responses.create(model=MODEL, input="say x", extra_body=more)
+        assert refused.value.param == named
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve("resp_nothing")
+    with (
+        pytest.raises(openai.APIError, match="too long"),
+        client.responses.stream(model=MODEL, input="refuse too long") as s,
+    ):
+        s.until_done()
