@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 from aitbc.kernel.legacy.amounts import Amount
 from aitbc.kernel.legacy.caller import Once, Who
 from aitbc.kernel.legacy.paging import Limit, Offset, Word
+from aitbc.kernel.primitives.text import Name
 from aitbc.modules.marketplace.legacy.caller import READ, WRITE_ONCE, Marketplace
 from aitbc.modules.marketplace.legacy.offers import BidStatus, OfferStatus, bids_of, offers_of
 from aitbc.modules.marketplace.legacy.shapes import (
@@ -22,8 +23,7 @@ from aitbc.modules.marketplace.legacy.shapes import (
 )
 from aitbc.modules.marketplace.service.commands import OfferFilter
 
-Gigabytes = Annotated[int | None, Meta(ge=0, le=100_000)]
-Price = FromQuery[Annotated[float | None, Meta(ge=0, le=1e9)]]
+Gigabytes = Annotated[int, Meta(ge=0, le=100_000)]
 READ_MAX = 500
 """How many rows are looked through for a page that is filtered further here."""
 
@@ -31,8 +31,8 @@ READ_MAX = 500
 class CoordinatorOfferBody(OfferBody, frozen=True, kw_only=True):
     """Something to be sold, by a client that names its miner or its GPU and no seller."""
 
-    miner_id: Annotated[str, Meta(max_length=100)] | None = None
-    gpu_id: Annotated[str, Meta(max_length=100)] | None = None
+    miner_id: Name | None = None
+    gpu_id: Name | None = None
 
 
 class MarketplaceStats(Struct, frozen=True, kw_only=True):
@@ -64,8 +64,8 @@ class CoordinatorMarketplace(Controller):
         wanted: OfferStatus = None,
         gpu_model: Word = None,
         region: Word = None,
-        price_max: Price = None,
-        memory_min: FromQuery[Gigabytes] = None,
+        price_max: FromQuery[Amount | None] = None,
+        memory_min: FromQuery[Gigabytes | None] = None,
         limit: FromQuery[Limit] = 100,
         offset: FromQuery[Offset] = 0,
     ) -> list[LegacyOffer]:

@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 
 from litestar import Controller, Request, delete, get, post
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
-from msgspec import Meta
 
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.legacy.amounts import amount_of
@@ -37,7 +36,6 @@ PERIODS = {"daily": timedelta(days=1), "weekly": timedelta(days=7), "monthly": t
 OfferStatus = Annotated[Literal["open", "active", "booked", "reserved", "closed"] | None, QueryParameter(name="status")]
 BidStatus = Annotated[Literal["pending", "accepted", "rejected", "cancelled"] | None, QueryParameter(name="status")]
 Period = Literal["daily", "weekly", "monthly"]
-Chain = FromQuery[Annotated[str, Meta(max_length=100)] | None]
 
 
 class MarketplaceController(Controller):
@@ -53,7 +51,7 @@ class MarketplaceController(Controller):
         wanted: OfferStatus = None,
         region: Word = None,
         gpu_model: Word = None,
-        chain_id: Chain = None,
+        chain_id: Word = None,
         limit: FromQuery[Limit] = 500,
     ) -> list[LegacyOffer]:
         """List everybody's items and the offers of miners, the newest first."""

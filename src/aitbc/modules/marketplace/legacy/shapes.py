@@ -19,7 +19,6 @@ from aitbc.modules.marketplace.service.purchases import Wish
 
 ATTRIBUTES_BYTES_MAX = 16_384
 Count = Annotated[int, Meta(ge=0, le=100_000)]
-Status = Annotated[str, Meta(max_length=20)] | None
 STATUS_OF = {
     OrderState.PENDING: "pending",
     OrderState.PLACED: "pending",
