@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 NOUNS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "Watch paid AI work on this machine, from a server's start to verified files."),
     "serve": ("serve", "Serve the whole platform in this process."),
+    "login": ("login", "Print a link that signs a browser in, once."),
     "status": ("status", "One screen: server, miners, jobs, blocks, balance."),
     "places": ("places", "Which process serves which module, and on which ports (admins)."),
     "doctor": ("doctor", "Check this installation; each fault with its exact fix."),

@@ -249,7 +249,7 @@ def test_what_changes_something_has_a_dry_run_and_an_idempotency_key(leaf: Leaf)
         "dispute",
         "rate",
     }
-    changes = leaf.words[-1] in verbs | {"deposit", "faucet"} or leaf.words[:2] == ("job", "submit")
+    changes = leaf.words[-1] in verbs | {"deposit", "faucet", "login"} or leaf.words[:2] == ("job", "submit")
     assert ({"dry_run", "idempotency_key", "yes", "no_input"} <= leaf.names) == changes
 
 

@@ -22,6 +22,7 @@ from aitbc.kernel.primitives.storage import names_storage, storage_error
 from aitbc.kernel.primitives.version import this_build
 from aitbc.kernel.telemetry import logs
 from aitbc.kernel.telemetry.metrics import Metrics
+from aitbc.server.asgi.pages import MakePages
 from aitbc.server.config import listeners
 from aitbc.server.config.installation import (
     ServerFile,
@@ -46,12 +47,20 @@ EVENTS_SECONDS = 30.0
 log = structlog.get_logger("aitbc.serve")
 
 
-def serve(modules: Sequence[Module], flags: Mapping[str, Any], command: Sequence[str], *, process: str = MAIN) -> int:
+def serve(
+    modules: Sequence[Module],
+    flags: Mapping[str, Any],
+    command: Sequence[str],
+    *,
+    process: str = MAIN,
+    pages: MakePages | None = None,
+) -> int:
     """Serve until a signal; returns the exit code. What prevents a start is reported in one line on stderr.
 
     The main process serves every module that is not split out, and starts a process for each of those that are:
     `command` with the module's name and the flags as JSON. `process` names the module when this is one of them.
-    A full or failing disk is not 78: whoever supervises the process may start it again.
+    `pages` makes what people look at, for the main process. A full or failing disk is not 78: whoever supervises the
+    process may start it again.
     """
     gc.freeze()  # what was loaded stays to the end, so the collector need not walk it
     gc.enable()
@@ -59,7 +68,7 @@ def serve(modules: Sequence[Module], flags: Mapping[str, Any], command: Sequence
         loaded = settings_of(modules, flags)
         remove_systemd_variables(os.environ)
         placement = placement_of(loaded.settings, [module.name for module in modules], process)
-        return _serve(modules, loaded, placement, [*command, json.dumps(dict(flags), default=str)])
+        return _serve(modules, loaded, placement, [*command, json.dumps(dict(flags), default=str)], pages)
     except EmbeddedPostgresError as error:
         sys.stderr.write(f"aitbc: {error}\n")
         return Unavailable.exit_code if names_storage(str(error)) else ConfigError.exit_code
@@ -74,7 +83,13 @@ def serve(modules: Sequence[Module], flags: Mapping[str, Any], command: Sequence
         return error.exit_code
 
 
-def _serve(modules: Sequence[Module], loaded: Loaded, placement: Placement, command: Sequence[str]) -> int:
+def _serve(
+    modules: Sequence[Module],
+    loaded: Loaded,
+    placement: Placement,
+    command: Sequence[str],
+    pages: MakePages | None,
+) -> int:
     settings = loaded.settings
     logs.configure(settings.log, secrets=loaded.secrets, no_color=loaded.no_color)
     if placement.process != MAIN:
@@ -96,7 +111,7 @@ def _serve(modules: Sequence[Module], loaded: Loaded, placement: Placement, comm
             owner = _running_database(settings.state_dir)
         _warn_of_open_ports(settings, placement)
         return uvicorn_server.run(
-            _ServerProcess(modules, loaded, owner, postgres, sockets, contexts, placement, command)
+            _ServerProcess(modules, loaded, owner, postgres, sockets, contexts, placement, command, pages)
         )
     finally:
         listeners.close(sockets)
@@ -148,6 +163,7 @@ class _ServerProcess:
         contexts: Mapping[int, ssl.SSLContext | None],
         placement: Placement,
         command: Sequence[str],
+        pages: MakePages | None,
     ) -> None:
         self._modules = modules
         self._loaded = loaded
@@ -157,6 +173,7 @@ class _ServerProcess:
         self._contexts = contexts
         self._where = placement
         self._command = command
+        self._pages = pages if placement.process == MAIN else None
 
     async def __call__(self, signals: uvicorn_server.Signals) -> int:
         """Build the runtime and the application, and serve them."""
@@ -169,7 +186,8 @@ class _ServerProcess:
         runtime.notifier = notifier
         metrics = Metrics(this_build(), loop_lag=loop_lag)
         metrics.collector("events", runtime.operations.measure, cache_seconds=EVENTS_SECONDS)
-        app = asgi_app(litestar(runtime, this_build(), metrics), runtime, metrics)
+        pages = None if self._pages is None else self._pages(runtime.sessions, runtime.platform.draining)
+        app = asgi_app(litestar(runtime, this_build(), metrics, pages), runtime, metrics, pages)
         server_file = self._write_server_file() if placement.process == MAIN else None
         draining = runtime.platform.draining
         children = {
