@@ -21,6 +21,7 @@ from aitbc.kernel.telemetry.metrics import Metrics
 from aitbc.server.config.settings import Settings
 from aitbc.server.runtime.application import asgi_app, litestar
 from aitbc.server.runtime.bootstrap import Runtime, build
+from aitbc.web.site import Site
 
 
 @dataclass
@@ -50,6 +51,7 @@ class TestApp:
     runtime: Runtime
     asgi: Any
     transport: httpx.ASGITransport
+    pages: Site
 
     def client(self, secret: str | None = None) -> httpx.AsyncClient:
         """An HTTP client that comes in through the boundary."""
@@ -84,10 +86,11 @@ async def running_app(
     made = Settings(state_dir=state_dir, **settings)
     runtime = await build(made, modules, owner=target)
     metrics = Metrics(this_build(), loop_lag=runtime.platform.loop_lag)
-    inner = litestar(runtime, this_build(), metrics)
-    app = asgi_app(inner, runtime, metrics)
+    pages = Site(runtime.sessions, runtime.platform.draining)
+    inner = litestar(runtime, this_build(), metrics, pages)
+    app = asgi_app(inner, runtime, metrics, pages)
     async with inner.lifespan():
-        yield TestApp(runtime, app, httpx.ASGITransport(app=cast(Any, app)))
+        yield TestApp(runtime, app, httpx.ASGITransport(app=cast(Any, app)), pages)
 
 
 def fresh(prefix: str) -> str:

@@ -77,6 +77,8 @@ class Tab:
         self._number = 0
         self.complaints: list[str] = []
         """What the browser had to say: errors, refusals of the page's own policy, requests to others."""
+        self.requested: list[str] = []
+        """What was asked for, where the domain `Network` is enabled."""
 
     async def call(self, method: str, **parameters: Any) -> Any:
         """The result of one command."""
@@ -86,7 +88,15 @@ class Tab:
             while (message := await self._socket.receive_json()).get("id") != self._number:
                 if message["method"] in ("Log.entryAdded", "Runtime.exceptionThrown"):
                     self.complaints.append(json.dumps(message["params"])[:500])
+                elif message["method"] == "Network.requestWillBeSent":
+                    self.requested.append(message["params"]["request"]["url"])
         return message["result"]
+
+    async def go(self, url: str) -> None:
+        """Open a page, and wait until it and its scripts have loaded."""
+        await self.evaluate("window.isTheOldPage = true")
+        await self.call("Page.navigate", url=url)
+        await self.until("!window.isTheOldPage && document.readyState === 'complete'")
 
     async def evaluate(self, script: str) -> Any:
         """The value of an expression in the page; a promise is awaited."""
@@ -113,11 +123,11 @@ def _port(file: Path) -> int:
 
 
 @asynccontextmanager
-async def tab(url: str, folder: Path) -> AsyncIterator[Tab]:
+async def tab(url: str, folder: Path, seconds: float = SECONDS) -> AsyncIterator[Tab]:
     """A tab with a page, and what the browser said of it from its beginning on."""
     port_file = folder / "profile" / "DevToolsActivePort"
     with opened("about:blank", folder, "--remote-debugging-port=0", "--window-size=1400,900"):
-        async with asyncio.timeout(SECONDS), ClientSession() as session:
+        async with asyncio.timeout(seconds), ClientSession() as session:
             port = await asyncio.to_thread(_port, port_file)
             async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
                 [page] = [one for one in await answer.json() if one["type"] == "page"]

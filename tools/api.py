@@ -32,6 +32,7 @@ def described() -> dict[str, Any]:
         identity=None,
         operations=None,
         denials=None,
+        sessions=None,
         webhooks=SimpleNamespace(measure=None, endpoints=None, log=None),
         directory=None,
         databases=(),

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import aitbc.web.site  # noqa: F401 - its errors are in the catalogue, and the app loads it only where it serves
 from aitbc.app import MODULES
 from aitbc.server.asgi.openapi_pages import error_catalogue
 from tools.map import draw

@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 NOUNS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "Watch paid AI work on this machine, from a server's start to verified files."),
     "serve": ("serve", "Serve the whole platform in this process."),
+    "login": ("login", "Print a link that signs a browser in, once."),
     "status": ("status", "One screen: server, miners, jobs, blocks, balance."),
     "top": ("top", "A live screen: what is wrong, and how everything stands (admins)."),
     "monitor": ("monitor", "What is watched, and how it stands (admins)."),

@@ -1,16 +1,19 @@
 """The application: the list of all modules, and what the command line runs with them."""
 
+import asyncio
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from aitbc.kernel.identity.sessions import Sessions
 from aitbc.kernel.module import Module
 from aitbc.modules.ai.module import module as ai
 from aitbc.modules.gpu.module import module as gpu
 from aitbc.modules.marketplace.module import module as marketplace
 from aitbc.modules.monitoring.module import module as monitoring
 from aitbc.modules.trading.module import module as trading
+from aitbc.server.asgi.pages import Pages
 from aitbc.server.config.installation import parts
 from aitbc.server.config.placement import MAIN
 from aitbc.server.maintenance import backup as kernel_backup
@@ -53,7 +56,14 @@ def serve(flags: Mapping[str, Any], process: str = MAIN) -> int:
     def write_backup(file: Path) -> None:
         kernel_backup.backup(MODULES, file, flags)
 
-    return runtime.serve(MODULES, flags, CHILD, process=process, backup=write_backup)
+    return runtime.serve(MODULES, flags, CHILD, process=process, extras=runtime.Extras(write_backup, _pages))
+
+
+def _pages(sessions: Sessions, draining: asyncio.Event) -> Pages:
+    """What people look at; loaded in the main process only, since no other shows pages."""
+    from aitbc.web.site import Site  # noqa: PLC0415
+
+    return Site(sessions, draining)
 
 
 def provision_sql() -> str:

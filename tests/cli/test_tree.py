@@ -252,7 +252,7 @@ def test_what_changes_something_has_a_dry_run_and_an_idempotency_key(leaf: Leaf)
         "dispute",
         "rate",
     }
-    changes = leaf.words[-1] in verbs | {"chat", "deposit", "faucet"} or leaf.words[:2] == ("job", "submit")
+    changes = leaf.words[-1] in verbs | {"chat", "deposit", "faucet", "login"} or leaf.words[:2] == ("job", "submit")
     changes = (changes or str(leaf) == "miner install") and str(leaf) != "miner test"  # which tries this machine
     assert ({"dry_run", "idempotency_key", "yes", "no_input"} <= leaf.names) == changes
 

@@ -165,6 +165,8 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
     spare = await app.runtime.identity.issue(account=owner.principal.account, kind="live", name="spare")
     hook = (await owner.post("/api/v1/webhooks/endpoints", {"url": "https://hooks.example/"})).json()["id"]
     sent = (await owner.post(f"/api/v1/webhooks/endpoints/{hook}/test")).json()["id"]
+    await app.runtime.sessions.begin(owner.secret, "a browser")
+    session = (await owner.get("/api/v1/identity/sessions")).json()["data"][0]["id"]
     await app.service("trading").seal()
     await owner.client.put("/api/v1/marketplace/rule", json={"kinds": {"embed": "0.1"}, "automatic": False})
     for_sale = {"miner": rented.id, "sells": "device", "price": "0.25"}
@@ -177,6 +179,7 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
         "listing": listing,
         "booking": booking,
         "key": spare.id,
+        "session": session,
         "endpoint": hook,
         "delivery": sent,
         "account": owner.principal.account,

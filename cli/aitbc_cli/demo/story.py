@@ -296,8 +296,11 @@ def run(*, once: bool, port: int | None = None, state: Path, chat: bool = False)
 def _show_next(story: Story) -> None:
     command = _command()
     prefix = "" if os.environ.get("AITBC_STATE_DIR") is None else f"AITBC_STATE_DIR={story.state} "
+    link = story.admin.post("/api/v1/identity/sign-in-links", {})["path"]
     say(
-        f"\n  serving at {story.admin.url}   description of the API: {story.admin.url}/docs\n\n  try next, in another terminal:"
+        f"\n  serving at {story.admin.url}   description of the API: {story.admin.url}/docs"
+        f"\n\n  open in a browser (signs you in once, within ten minutes; `{prefix}{command} login` prints another):"
+        f"\n    {story.admin.url}{link}\n\n  try next, in another terminal:"
     )
     say(f'    {prefix}{command} job submit embed --text "hello" --max-price 0.05 --wait')
     say(f"    {prefix}{command} job list")

@@ -6,8 +6,9 @@ import re
 import zlib
 from typing import Any
 
-KINDS = ("live", "test", "miner", "admin", "hook", "enrol")
-"""`enrol` is a token for nothing but the enrolment of one miner."""
+KINDS = ("live", "test", "miner", "admin", "hook", "enrol", "session", "link")
+"""`enrol` is a token for nothing but the enrolment of one miner, `session` that of a browser's session, and `link`
+opens one session, once."""
 _TEXT = re.compile(rf"(aitbc_(?:{'|'.join(KINDS)})_)[0-9A-Za-z]{{12,}}".encode())
 _BEARER = re.compile(rb"([Bb]earer\s+)(?=[A-Za-z._~+/=-]*[0-9])[A-Za-z0-9._~+/=-]{20,}")
 _HINTS = (b"aitbc_", b"earer ", b"\\u00")
@@ -48,6 +49,11 @@ def well_formed(key: str) -> bool:
     if len(parts) != 3 or parts[0] != "aitbc" or parts[1] not in KINDS or len(parts[2]) != BODY_LENGTH:
         return False
     return head.isascii() and parts[2].isalnum() and check == _checksum(head)
+
+
+def kind_of(key: str) -> str:
+    """The kind that a well-formed key names."""
+    return key.split("_")[1]
 
 
 def is_foreign(key: str) -> bool:

@@ -7,13 +7,13 @@ from typing import Any
 
 from sqlalchemy import select
 
-from aitbc.kernel.crypto.api_key import fingerprint, new_key, visible, well_formed
+from aitbc.kernel.crypto.api_key import fingerprint, kind_of, new_key, visible, well_formed
 from aitbc.kernel.database.batcher import Batcher
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.principal import EVERYTHING, Principal
-from aitbc.kernel.identity.tables import Account, AccountRow, ApiKey, IssuedKey, KeyRow
+from aitbc.kernel.identity.tables import SESSION_IDLE, Account, AccountRow, ApiKey, IssuedKey, KeyRow
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError, Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 from aitbc.kernel.primitives.ids import encode as encode_id
@@ -88,28 +88,32 @@ class Identity:
         self._cache: dict[bytes, tuple[float, Principal | None]] = {}
         self._on_revoked: list[Callable[[], None]] = []
         self._lookups: Batcher[bytes, Principal | None] = Batcher(self._look_up, in_flight_max=1)
+        self._session_lookups: Batcher[bytes, Principal | None] = Batcher(self._look_up_sessions, in_flight_max=1)
 
     def on_revoked(self, callback: Callable[[], None]) -> None:
         """Call this when a key was revoked in this process; what others revoke shows when the key is read again."""
         self._on_revoked.append(callback)
 
-    def _forget(self, digests: Sequence[bytes]) -> None:
+    def forget(self, digests: Sequence[bytes]) -> None:
+        """Read these keys and sessions again before they are believed, also for what is open."""
         for digest in digests:
             self._cache.pop(digest, None)
         for callback in self._on_revoked:
             callback()
 
     async def authenticate(self, secret: str, *, cached: bool = True) -> Principal:
-        """The principal of an API key. Raises `Unauthenticated`, always with the same message, for anything else.
+        """The principal of an API key, or of a browser's session, which acts as the key it was opened with.
 
-        What was read up to `KEY_CACHE_SECONDS` ago counts, unless `cached` is false.
+        Raises `Unauthenticated`, always with the same message, for anything else. What was read up to
+        `KEY_CACHE_SECONDS` ago counts, unless `cached` is false.
         """
         digest = fingerprint(secret)
         known = self._cache.get(digest)
         if known is None or known[0] < monotonic() or not cached:
             if not well_formed(secret):
                 raise Unauthenticated
-            principal = await self._lookups.do(digest)
+            lookups = self._session_lookups if kind_of(secret) == "session" else self._lookups
+            principal = await lookups.do(digest)
             if len(self._cache) >= KEY_CACHE_MAX:
                 self._cache.clear()
             known = (monotonic() + KEY_CACHE_SECONDS, principal)
@@ -125,6 +129,21 @@ class Identity:
                 "WHERE digest = ANY($1) AND expires_at > $2 AND (revoked_at IS NULL OR revoked_at > $2)",
                 list(set(digests)),
                 now(),
+            )
+        found = {row["digest"]: _principal(row) for row in rows}
+        return [found.get(digest) for digest in digests]
+
+    async def _look_up_sessions(self, digests: Sequence[bytes]) -> Sequence[Principal | AppError | None]:
+        at = now()
+        async with self._db.raw() as connection:
+            rows = await connection.fetch(
+                "SELECT s.digest, k.id, k.account, k.kind, k.scopes, k.subject "
+                "FROM kernel.sessions s JOIN kernel.keys k ON k.id = s.key WHERE s.digest = ANY($1) "
+                "AND s.expires_at > $2 AND s.seen_at > $3 AND k.expires_at > $2 "
+                "AND (k.revoked_at IS NULL OR k.revoked_at > $2)",
+                list(set(digests)),
+                at,
+                at - SESSION_IDLE,
             )
         found = {row["digest"]: _principal(row) for row in rows}
         return [found.get(digest) for digest in digests]
@@ -281,7 +300,7 @@ class Identity:
                 row.revoked_at = now()
                 await uow.audit(who.account, who.key, "key.revoke", row.id)
             digest, view = row.digest, row.view()
-        self._forget([digest])
+        self.forget([digest])
         return view
 
     async def revoke_subject(self, subject: str, by: Principal) -> None:
@@ -292,7 +311,7 @@ class Identity:
                 if row.revoked_at is None or row.revoked_at > now():
                     row.revoked_at = now()
                     await uow.audit(by.account, by.key, "key.revoke", row.id)
-        self._forget([row.digest for row in rows])
+        self.forget([row.digest for row in rows])
 
     async def _find_owned(self, uow: UnitOfWork, who: Principal, key: str) -> KeyRow:
         row = await uow.find(KeyRow, key, lock=True, missing=KeyNotFound)

@@ -1,19 +1,22 @@
 """The kernel's tables of accounts and API keys, and how the API shows their rows."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from msgspec import Struct
 from sqlalchemy import Boolean, DateTime, ForeignKey, Index, LargeBinary, Text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from aitbc.kernel.database.standard_tables import NO_DELETE, module_metadata
+from aitbc.kernel.database.standard_tables import ALL, NO_DELETE, module_metadata
 from aitbc.kernel.database.unit_of_work import WireId
 from aitbc.kernel.identity.principal import KeyKind
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.ids import new_id
 from aitbc.kernel.primitives.secret import masked
 from aitbc.kernel.primitives.text import case_folded
+
+SESSION_IDLE = timedelta(hours=12)
+"""A browser's session that was not used for so long is over."""
 
 
 class Account(Struct, frozen=True, kw_only=True):
@@ -61,6 +64,38 @@ class IssuedKey(ApiKey, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return masked(self, "secret")
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """A browser that is signed in: it acts as the key it was opened with, and ends with it."""
+
+    id: str
+    """The session. For example `sess_01k0000000000000000000000a`."""
+    key: str
+    """The key that it acts as. For example `key_01k0000000000000000000000a`."""
+    client: str
+    """The browser, as it names itself; not to be relied on. For example `Mozilla/5.0 (X11; Linux x86_64)`."""
+    created_at: datetime
+    """When it was opened."""
+    seen_at: datetime
+    """When it was last used, to the minute."""
+    expires_at: datetime
+    """When it ends at the latest, used or not."""
+
+
+class SignInLink(Struct, frozen=True, kw_only=True):
+    """A code that opens one browser session, once, within minutes."""
+
+    code: str
+    """To be typed or followed; it stands behind the `#` of the link, which no server sees.
+    For example `aitbc_link_…`."""
+    path: str
+    """Where to take it, on the address of this server. For example `/sign-in#aitbc_link_…`."""
+    expires_at: datetime
+    """Until when it can be used."""
+
+    def __repr__(self) -> str:
+        return masked(self, "code", "path")
 
 
 class Base(DeclarativeBase):
@@ -134,3 +169,34 @@ class KeyRow(Base):
         """The key with its secret, which is shown once."""
         view = self.view()
         return IssuedKey(secret=secret, **{name: getattr(view, name) for name in view.__struct_fields__})
+
+
+class SessionRow(Base):
+    """A browser's session: the digest of what its cookie holds."""
+
+    __tablename__ = "sessions"
+
+    id: Mapped[str] = mapped_column(WireId("sess"), primary_key=True)
+    key: Mapped[str] = mapped_column(WireId("key"), ForeignKey(KeyRow.id))
+    digest: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    client: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    seen_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+    __table_args__ = (Index("sessions_key_idx", key), Index("sessions_expires_at_idx", expires_at), {"info": ALL})
+
+    def view(self) -> Session:
+        """The session, as the API shows it."""
+        return Session(**{name: getattr(self, name) for name in Session.__struct_fields__})
+
+
+class SignInLinkRow(Base):
+    """A code that opens one session; its use removes it."""
+
+    __tablename__ = "sign_in_links"
+    __table_args__ = ({"info": ALL},)
+
+    digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    key: Mapped[str] = mapped_column(WireId("key"), ForeignKey(KeyRow.id))
+    expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))

@@ -1,4 +1,4 @@
-"""The HTTP of identity: accounts and API keys."""
+"""The HTTP of identity: accounts, API keys, and the sessions of browsers."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -22,7 +22,8 @@ from aitbc.kernel.identity.accounts import (
     UnknownScope,
 )
 from aitbc.kernel.identity.principal import KeyKind, Principal
-from aitbc.kernel.identity.tables import Account, ApiKey, IssuedKey
+from aitbc.kernel.identity.sessions import NoSessionsForMiners, SessionNotFound, Sessions
+from aitbc.kernel.identity.tables import Account, ApiKey, IssuedKey, Session, SignInLink
 from aitbc.kernel.primitives.json_schema import one_of
 from aitbc.kernel.primitives.pagination import Cursor, Limit, Page
 
@@ -198,3 +199,45 @@ class KeyController(Controller):
     ) -> ApiKey:
         """End a key: it is refused everywhere within a second. Repeating this is harmless."""
         return await identity.revoke(who, key)
+
+
+class SessionList(Struct, frozen=True, kw_only=True):
+    """The browsers that are signed in."""
+
+    data: list[Session]
+    """The sessions, newest first; at most 100."""
+
+
+class SessionController(Controller):
+    """Sessions of browsers."""
+
+    tags = ("identity",)
+
+    @post(
+        "/sign-in-links",
+        operation_id="create_sign_in_link",
+        opt={"permission": "self:read", "idempotency": "natural", "errors": (NoSessionsForMiners,)},
+    )
+    async def create_link(self, sessions: NamedDependency[Sessions], who: NamedDependency[Principal]) -> SignInLink:
+        """Make a code that signs one browser in as the caller's key, once and within ten minutes.
+
+        It is in this answer and is never shown again, so the answer is not kept for a replay.
+        """
+        return await sessions.link(who)
+
+    @get("/sessions", operation_id="list_sessions", opt={"permission": "self:read"})
+    async def list_sessions(self, sessions: NamedDependency[Sessions], who: NamedDependency[Principal]) -> SessionList:
+        """List the browsers that are signed in to the caller's account. There are few, and one answer has them all."""
+        return SessionList(data=list(await sessions.sessions(who)))
+
+    @post(
+        "/sessions/{session:str}/end",
+        operation_id="end_session",
+        status_code=200,
+        opt={"permission": "keys:manage", "idempotency": "natural", "errors": (SessionNotFound,)},
+    )
+    async def end(
+        self, sessions: NamedDependency[Sessions], who: NamedDependency[Principal], session: FromPath[str]
+    ) -> Session:
+        """Sign a browser out: its session is refused everywhere within a second."""
+        return await sessions.end(who, session)

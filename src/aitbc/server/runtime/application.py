@@ -30,7 +30,7 @@ from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.version import Build
 from aitbc.kernel.telemetry.metrics import Metrics
 from aitbc.server.admin.health import STATE, Health, HealthRoutes
-from aitbc.server.admin.identity import AccountController, KeyController
+from aitbc.server.admin.identity import AccountController, KeyController, SessionController
 from aitbc.server.admin.legacy_gateway import CoordinatorHealthRoutes, gateway_routes
 from aitbc.server.admin.operations_routes import OperationsController
 from aitbc.server.admin.security_txt import security_routes
@@ -40,6 +40,7 @@ from aitbc.server.asgi.cross_origin import CrossOrigin, Preflights
 from aitbc.server.asgi.deprecations import Deprecations, deprecated_routes
 from aitbc.server.asgi.fast_path import FastPath, FastRoutes
 from aitbc.server.asgi.openapi_pages import documentation
+from aitbc.server.asgi.pages import Pages
 from aitbc.server.cluster.gateway import Gateway
 from aitbc.server.cluster.internal_api import InternalApi
 from aitbc.server.cluster.legacy_key import GatewayKey
@@ -59,8 +60,8 @@ GUARD = "guard"
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
-def litestar(runtime: Runtime, build: Build, metrics: Metrics) -> Litestar:
-    """The Litestar application: the routes of every module and of the kernel.
+def litestar(runtime: Runtime, build: Build, metrics: Metrics, pages: Pages | None = None) -> Litestar:
+    """The Litestar application: the routes of every module and of the kernel, and in the main process of the pages.
 
     Raises when a route declares no permission.
 
@@ -78,7 +79,7 @@ def litestar(runtime: Runtime, build: Build, metrics: Metrics) -> Litestar:
             yield
 
     app = _Application(
-        [*_routers(runtime, build), HealthRoutes, CoordinatorHealthRoutes],
+        [*_routers(runtime, build), HealthRoutes, CoordinatorHealthRoutes, *(() if pages is None else (pages.router,))],
         guards=[guarded],
         dependencies=dependencies(),
         lifespan=[lifespan],
@@ -147,8 +148,8 @@ def _kernel_routers(runtime: Runtime, build: Build) -> list[Router | type[Contro
     return [
         _Router(
             "/api/v1/identity",
-            route_handlers=[AccountController, KeyController],
-            dependencies={"identity": _provided(runtime.identity)},
+            route_handlers=[AccountController, KeyController, SessionController],
+            dependencies={"identity": _provided(runtime.identity), "sessions": _provided(runtime.sessions)},
         ),
         _Router(
             "/api/v1/operations",
@@ -205,8 +206,11 @@ def _coordinator(app: Litestar) -> Callable[[str, str], str | None]:
     return owner
 
 
-def asgi_app(app: Litestar, runtime: Runtime, metrics: Metrics) -> ASGIApp:
-    """The layers: internal API, access log, CORS, deprecations, boundary, gateway, fast path, and the application."""
+def asgi_app(app: Litestar, runtime: Runtime, metrics: Metrics, pages: Pages | None = None) -> ASGIApp:
+    """The layers: internal API, access log, CORS, deprecations, boundary, gateway, fast path, and the application.
+
+    Pages call the API below the boundary, and show its errors as pages above it.
+    """
     settings = runtime.settings.server
     limits = Limits(
         body_bytes=settings.max_body_bytes,
@@ -216,9 +220,9 @@ def asgi_app(app: Litestar, runtime: Runtime, metrics: Metrics) -> ASGIApp:
     )
     hosts = LOOPBACK_NAMES | {settings.host} | set(settings.hosts)
     routed, origins, is_main = _routed(app, runtime), frozenset(settings.origins), runtime.placement.process == MAIN
-    has_pages = bool(origins) and is_main
+    has_origins = bool(origins) and is_main
     boundary = Boundary(
-        Preflights(routed, origins) if has_pages else routed,
+        Preflights(routed, origins) if has_origins else routed,
         limits,
         hosts,
         origins,
@@ -230,8 +234,11 @@ def asgi_app(app: Litestar, runtime: Runtime, metrics: Metrics) -> ASGIApp:
     outer: ASGIApp = boundary
     if is_main and (deprecated := deprecated_routes(app)):
         outer = Deprecations(outer, deprecated)
-    if has_pages:
+    if has_origins:
         outer = CrossOrigin(outer, origins)
+    if pages is not None:
+        pages.connect(routed)
+        outer = pages.around(outer)
     logged = AccessLog(outer)
     if not runtime.placement.has_peers:
         return logged
@@ -283,6 +290,7 @@ def _offered(runtime: Runtime) -> dict[str, Any]:
     """What routes may inject by name: the kernel's own parts, and those of the modules' services."""
     kernel_parts = {
         "identity": runtime.identity,
+        "sessions": runtime.sessions,
         "operations": runtime.operations,
         "webhook_endpoints": runtime.webhooks.endpoints,
         "webhook_log": runtime.webhooks.log,

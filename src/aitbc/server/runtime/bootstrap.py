@@ -19,6 +19,7 @@ from aitbc.kernel.events.bus import Bus
 from aitbc.kernel.identity.accounts import Identity
 from aitbc.kernel.identity.denials import Denials
 from aitbc.kernel.identity.principal import Principal, role_scopes
+from aitbc.kernel.identity.sessions import Sessions
 from aitbc.kernel.identity.tables import ApiKey
 from aitbc.kernel.module import Module
 from aitbc.kernel.platform import Platform
@@ -88,6 +89,11 @@ class Runtime:
     def identity(self) -> Identity:
         """Accounts and API keys."""
         return self.platform.identity
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        """The sessions of browsers."""
+        return Sessions(self.platform.kernel, self.identity)
 
     @cached_property
     def operations(self) -> Operations:

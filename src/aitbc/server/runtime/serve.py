@@ -24,6 +24,7 @@ from aitbc.kernel.primitives.version import this_build
 from aitbc.kernel.telemetry import logs
 from aitbc.kernel.telemetry.metrics import Metrics
 from aitbc.server.admin.installed import Backup
+from aitbc.server.asgi.pages import MakePages
 from aitbc.server.config import listeners
 from aitbc.server.config.installation import (
     ServerFile,
@@ -49,19 +50,28 @@ EVENTS_SECONDS = 30.0
 log = structlog.get_logger("aitbc.serve")
 
 
+class Extras(Struct, frozen=True):
+    """What the application gives a server besides its modules."""
+
+    backup: Backup | None = None
+    """Writes a backup into a file."""
+    pages: MakePages | None = None
+    """Makes what people look at; used by the main process only."""
+
+
 def serve(
     modules: Sequence[Module],
     flags: Mapping[str, Any],
     command: Sequence[str],
     *,
     process: str = MAIN,
-    backup: Backup | None = None,
+    extras: Extras | None = None,
 ) -> int:
     """Serve until a signal; returns the exit code. What prevents a start is reported in one line on stderr.
 
     The main process serves every module that is not split out, and has a process forked for each of those that are, or
     starts `command` with the module's name and the flags as JSON. `process` names the module when this is one of them.
-    A full or failing disk is not 78: whoever supervises the process may start it again. `backup` writes a backup.
+    A full or failing disk is not 78: whoever supervises the process may start it again.
     """
     gc.freeze()  # what was loaded stays to the end, so the collector need not walk it
     gc.enable()
@@ -71,10 +81,9 @@ def serve(
         placement = placement_of(loaded.settings, [module.name for module in modules], process)
         as_program = [*command, json.dumps(dict(flags), default=str)]
         split = [name for name in placement.peer_hosts if process == MAIN and _is_supervised(loaded.settings, name)]
-        serve_module = partial(_serve_module, modules, flags, command, backup)
-        forking = launcher(serve_module) if split else None
+        forking = launcher(partial(_serve_module, modules, flags, command, extras)) if split else None
         try:
-            return _serve(modules, loaded, placement, SplitModules(split, as_program, forking), backup)
+            return _serve(modules, loaded, placement, SplitModules(split, as_program, forking), extras or Extras())
         finally:
             if forking is not None:
                 forking.close()
@@ -93,13 +102,13 @@ def serve(
 
 
 def _serve_module(
-    modules: Sequence[Module], flags: Mapping[str, Any], command: Sequence[str], backup: Backup | None, process: str
+    modules: Sequence[Module], flags: Mapping[str, Any], command: Sequence[str], extras: Extras | None, process: str
 ) -> int:
-    return serve(modules, flags, command, process=process, backup=backup)
+    return serve(modules, flags, command, process=process, extras=extras)
 
 
 def _serve(
-    modules: Sequence[Module], loaded: Loaded, placement: Placement, split: SplitModules, backup: Backup | None
+    modules: Sequence[Module], loaded: Loaded, placement: Placement, split: SplitModules, extras: Extras
 ) -> int:
     settings = loaded.settings
     logs.configure(settings.log, secrets=loaded.secrets, no_color=loaded.no_color)
@@ -121,9 +130,9 @@ def _serve(
         else:
             owner = _running_database(settings.state_dir)
         _warn_of_open_ports(settings, placement)
-        serving = _ServerProcess(modules, loaded, owner, postgres, sockets, contexts, placement, split)
-        serving.backup = backup
-        return uvicorn_server.run(serving)
+        return uvicorn_server.run(
+            _ServerProcess(modules, loaded, owner, postgres, sockets, contexts, placement, split, extras)
+        )
     finally:
         listeners.close(sockets)
         if postgres is not None:
@@ -174,6 +183,7 @@ class _ServerProcess:
         contexts: Mapping[int, ssl.SSLContext | None],
         placement: Placement,
         split: SplitModules,
+        extras: Extras,
     ) -> None:
         self._modules = modules
         self._loaded = loaded
@@ -183,7 +193,7 @@ class _ServerProcess:
         self._contexts = contexts
         self._where = placement
         self._split = split
-        self.backup: Backup | None = None
+        self._extras = extras
 
     async def __call__(self, signals: uvicorn_server.Signals) -> int:
         """Build the runtime and the application, and serve them."""
@@ -195,10 +205,12 @@ class _ServerProcess:
         )
         runtime.notifier = notifier
         if runtime.installed.upkeeper is not None:
-            runtime.installed.upkeeper.backup = self.backup
+            runtime.installed.upkeeper.backup = self._extras.backup
         metrics = Metrics(this_build(), loop_lag=loop_lag)
         metrics.collector("events", runtime.operations.measure, cache_seconds=EVENTS_SECONDS)
-        app = asgi_app(litestar(runtime, this_build(), metrics), runtime, metrics)
+        make = self._extras.pages if placement.process == MAIN else None
+        pages = None if make is None else make(runtime.sessions, runtime.platform.draining)
+        app = asgi_app(litestar(runtime, this_build(), metrics, pages), runtime, metrics, pages)
         server_file = self._write_server_file() if placement.process == MAIN else None
         draining = runtime.platform.draining
         gc.freeze()  # the application stays too

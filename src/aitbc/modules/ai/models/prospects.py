@@ -134,6 +134,8 @@ class KindInfo(Struct, frozen=True, kw_only=True):
     """The price of one unit, in AITBC. For example `0.0000002`."""
     metering: str
     """How units are counted, in one sentence. For example `One unit for each byte of the texts in UTF-8.`."""
+    streams: bool
+    """Whether the output is told while it is made, so that a job can be stopped early. For example `true`."""
     input_schema: Any
     """The JSON Schema of a job's input."""
     output_schema: Any

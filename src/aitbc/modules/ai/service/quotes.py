@@ -39,6 +39,7 @@ class Quotes:
                 unit=kind.unit,
                 unit_price=money.render(self._planner.unit_price(kind)),
                 metering=kind.metering,
+                streams=kind.streams,
                 input_schema=_schema(kind.input),
                 output_schema=_schema(kind.output),
             )

@@ -1,0 +1,29 @@
+"""The pages that the menu names, and the scope that a key needs for each."""
+
+from msgspec import Struct
+
+from aitbc.kernel.identity.principal import Principal
+
+
+class Entry(Struct, frozen=True):
+    """An entry of the menu."""
+
+    label: str
+    path: str
+    scope: str
+    """Who lacks it is not shown the entry; the API decides what they may see in any case."""
+
+
+MENU = (
+    Entry("Overview", "/", "chain:read"),
+    Entry("Work", "/jobs", "jobs:read"),
+    Entry("Miners", "/miners", "miners:read"),
+    Entry("Explorer", "/explorer", "chain:read"),
+    Entry("Account", "/account", "self:read"),
+    Entry("Operator", "/operator", "audit:read"),
+)
+
+
+def menu_of(who: Principal) -> list[Entry]:
+    """The entries for a caller."""
+    return [entry for entry in MENU if who.may(entry.scope)]

@@ -1,0 +1,86 @@
+"""The pages of one server: their routes, and the layers that they stand between.
+
+A module's pages are a controller in `pages` and a folder of that name in `templates`; a new one is named in `PAGES`,
+and its place in the menu in `navigation`.
+"""
+
+import asyncio
+from typing import Any
+
+from litestar import Request, Router
+from litestar.di import Provide
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from aitbc.kernel.identity.sessions import Sessions
+from aitbc.web.api_client import ApiClient
+from aitbc.web.assets import AssetController
+from aitbc.web.error_pages import ErrorPages
+from aitbc.web.feed import Feed
+from aitbc.web.pages.ai import JobPages
+from aitbc.web.pages.gpu import MinerPages
+from aitbc.web.pages.identity import AccountPages, KeyPages, SessionPages
+from aitbc.web.pages.operations import OperatorPages
+from aitbc.web.pages.overview import OverviewPages
+from aitbc.web.pages.sign_in import SignInPages
+from aitbc.web.pages.trading import ExplorerPages, StatementPages
+from aitbc.web.pages.webhooks import WebhookPages
+from aitbc.web.visit import Visit, visit_of
+
+PAGES = (
+    AssetController,
+    SignInPages,
+    OverviewPages,
+    JobPages,
+    MinerPages,
+    ExplorerPages,
+    AccountPages,
+    StatementPages,
+    KeyPages,
+    SessionPages,
+    WebhookPages,
+    OperatorPages,
+)
+
+
+class Site:
+    """The pages, as the server mounts them."""
+
+    def __init__(self, sessions: Sessions, draining: asyncio.Event) -> None:
+        """`draining` is set when the process is stopping."""
+        self._api: ASGIApp | None = None
+        self.sessions = sessions
+        self.client = ApiClient(self._call_api)
+        self.feed = Feed(draining)
+        self.router = Router(
+            "/",
+            route_handlers=list(PAGES),
+            dependencies=_dependencies(self.client, self.feed, sessions),
+            include_in_schema=False,
+        )
+
+    def connect(self, api: ASGIApp) -> None:
+        """Call this application for what the API answers."""
+        self._api = api
+
+    def around(self, app: ASGIApp) -> ASGIApp:
+        """The layer that shows errors as pages."""
+        return ErrorPages(app)
+
+    async def _call_api(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert self._api is not None, "a page was asked for before the server was built"
+        await self._api(scope, receive, send)
+
+
+def _dependencies(client: ApiClient, feed: Feed, sessions: Sessions) -> dict[str, Provide]:
+    """What pages ask for by name. Closures, since the framework would copy the object of a bound method."""
+
+    async def visit(request: Request[Any, Any, Any]) -> Visit:
+        return await visit_of(request, client, sessions)
+
+    async def the_feed() -> Feed:
+        return feed
+
+    async def browser_sessions() -> Sessions:
+        return sessions
+
+    return {"visit": Provide(visit), "feed": Provide(the_feed), "browser_sessions": Provide(browser_sessions)}

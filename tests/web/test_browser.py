@@ -1,0 +1,242 @@
+"""The pages in a real browser: nothing to complain about in any light or width, and work done by keyboard, over a reload, a
+restart of the server and the end of a session."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aitbc.kernel.database.unit_of_work import Target
+from tests.app import Caller
+from tests.browser import Tab, tab
+from tests.deploy.programs import program
+from tests.journeys.hand_miner import HandMiner
+from tests.journeys.shapes import TestInstallation, installed
+from tests.scale import FULL, scaled
+from tests.web.looks import look, prepare, sign_in
+
+BROWSER_SECONDS = 1500.0
+LOOKS = scaled([(360, True), (1280, False)], [(360, True), (360, False), (1280, True), (1280, False), (3840, False)])
+PAGES: tuple[str, ...] = ("/", "/jobs", "/jobs/new", "/miners", "/miners/enrol", "/explorer", "/explorer/transactions")
+PAGES += ("/explorer/receipts", "/explorer/verify", "/explorer/blocks/1", "/account", "/account/statement")
+PAGES += ("/account/keys", "/account/sessions", "/account/webhooks")
+FORMS = ("/jobs/new/embed", "/jobs/new/ocr", "/jobs/new/chat", "/jobs/new/command")
+OPERATOR = ("/operator", "/operator/events", "/operator/audit", "/operator/accounts")
+NASTY = "<b>bold</b> <script>document.title = 'taken'</script> \u05e9\u05dc\u05d5\u05dd \u732b"
+
+SPOIL = """
+const file = document.getElementById('file');
+file.textContent = file.textContent.replace(/"price": "[^"]+"/, '"price": "9"');
+document.dispatchEvent(new Event('DOMContentLoaded'));
+0
+"""
+"""Gives the receipt in the page another price, and has it checked again."""
+
+
+@dataclass
+class Scene:
+    """An installation whose modules all live in processes of their own, its people, and a browser."""
+
+    installation: TestInstallation
+    tab: Tab
+    buyer: Caller
+    owner: Caller
+    admin: Caller
+    miner: HandMiner
+    talker: HandMiner
+    paid: dict[str, Any]
+
+    @property
+    def url(self) -> str:
+        """Where the pages are."""
+        return self.installation.servers[0].url
+
+    async def as_(self, who: Caller) -> None:
+        """Have the browser be somebody's."""
+        await sign_in(self.tab, self.url, who.secret)
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """One event loop for the whole file, so that its tests can share a browser."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def scene(
+    tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[], Target], anyio_backend: str
+) -> AsyncIterator[Scene]:
+    """A market with a paid job whose texts have markup in them."""
+    program("chromium")
+    with installed("all split", tmp_path_factory.mktemp("installation"), new_database) as installation:
+        buyer, owner = await installation.who("buyer", funds="10"), await installation.who("owner")
+        miner = await HandMiner.enrol(installation, owner, gpus=("NVIDIA H100 80GB HBM3",))
+        talker = await HandMiner.enrol(installation, owner, kinds=("chat",))
+        await miner.beat()
+        await talker.beat()
+        body = {"kind": "embed", "input": {"texts": [NASTY, "b", "c"]}, "max_price": "0.05"}
+        job = (await buyer.post("/api/v1/ai/jobs", body)).json()
+        [lease] = await miner.poll(wait=20)
+        await miner.deliver(lease)
+        paid = (await buyer.get(f"/api/v1/ai/jobs/{job['id']}")).json()
+        async with tab("about:blank", tmp_path_factory.mktemp("browser"), BROWSER_SECONDS) as opened:
+            await prepare(opened)
+            yield Scene(installation, opened, buyer, owner, await installation.admin(), miner, talker, paid)
+
+
+async def _looked_at(scene: Scene, role: str, paths: tuple[str, ...]) -> dict[str, Any]:
+    """What is wrong with these pages, by page."""
+    wrong = {}
+    for at, path in enumerate(paths):
+        looks = LOOKS if FULL else [LOOKS[at % len(LOOKS)]]
+        for width, dark in looks:
+            words = path.partition("?")[0].replace(scene.paid["id"], "job").replace(scene.miner.id, "miner")
+            name = (
+                f"{role}{words.replace('/', '-') if path != '/' else '-overview'}-{width}-{'dark' if dark else 'light'}"
+            )
+            found = await look(scene.tab, scene.url + path, width=width, dark=dark, picture=name[:90])
+            if not found.is_fine:
+                wrong[name] = found
+    return wrong
+
+
+@pytest.mark.timeout(1200)
+async def test_no_page_has_anything_to_complain_about(scene: Scene) -> None:
+    receipt = scene.paid["receipt"]
+    told = (await scene.buyer.get(f"/api/v1/trading/receipts/{receipt}")).json()["receipt"]
+    detail: tuple[str, ...] = (
+        f"/jobs/{scene.paid['id']}",
+        f"/explorer/receipts/{receipt}",
+        f"/jobs/new/embed?again={scene.paid['id']}",
+    )
+    detail += (f"/explorer/transactions/{told['transaction']}", f"/explorer/addresses/{told['payer']}")
+    await scene.tab.call("Network.clearBrowserCookies")
+    wrong = await _looked_at(scene, "signed-out", ("/sign-in",))
+    await scene.as_(scene.buyer)
+    wrong |= await _looked_at(scene, "buyer", (*PAGES, *FORMS, *detail))
+    await scene.as_(scene.owner)
+    wrong |= await _looked_at(scene, "owner", (f"/miners/{scene.miner.id}", *(PAGES if FULL else ("/miners",))))
+    await scene.as_(scene.admin)
+    wrong |= await _looked_at(scene, "operator", (*OPERATOR, *((*PAGES, *FORMS, *detail) if FULL else ("/",))))
+    assert not wrong, wrong
+
+
+async def test_what_people_write_runs_nothing_and_a_receipt_is_checked_in_the_page(scene: Scene) -> None:
+    await scene.as_(scene.buyer)
+    await scene.tab.go(f"{scene.url}/jobs/{scene.paid['id']}")
+    assert "taken" not in await scene.tab.evaluate("document.title")
+    assert NASTY in await scene.tab.evaluate("document.getElementById('result').textContent")
+    async with asyncio.timeout(30):
+        while not (await scene.buyer.get(f"/api/v1/trading/receipts/{scene.paid['receipt']}")).json()["proof"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
+    await scene.tab.go(f"{scene.url}/explorer/receipts/{scene.paid['receipt']}")
+    await scene.tab.until("document.getElementById('verdict').textContent.includes('genuine')")
+    assert await scene.tab.evaluate("document.querySelectorAll('#proof .good').length") == 5
+    await scene.tab.evaluate(SPOIL)
+    await scene.tab.until("document.getElementById('verdict').textContent.includes('could not confirm')")
+
+
+async def press(scene: Scene, key: str, *, text: str = "") -> None:
+    """Press a key."""
+    code = {"Tab": 9, "Enter": 13, " ": 32}[key]
+    more = {"text": text} if text else {}
+    await scene.tab.call(
+        "Input.dispatchKeyEvent", type="keyDown", key=key, code=key, windowsVirtualKeyCode=code, **more
+    )
+    await scene.tab.call("Input.dispatchKeyEvent", type="keyUp", key=key, code=key, windowsVirtualKeyCode=code)
+
+
+async def tab_to(scene: Scene, selector: str) -> None:
+    """Go from field to field until the one that is wanted has the focus."""
+    for _ in range(60):
+        await press(scene, "Tab")
+        if await scene.tab.evaluate(f"document.activeElement.matches({selector!r})"):
+            return
+    raise AssertionError(f"no way to {selector} by keyboard")
+
+
+async def test_a_job_is_submitted_and_canceled_by_keyboard_alone(scene: Scene) -> None:
+    await scene.as_(scene.buyer)
+    await scene.tab.go(f"{scene.url}/jobs/new/command")
+    await tab_to(scene, "#f-program")
+    await scene.tab.call("Input.insertText", text="nothing-runs-this")
+    await tab_to(scene, "button[value=submit]")
+    await press(scene, "Enter", text="\r")
+    await scene.tab.until("location.pathname.startsWith('/jobs/job_') && document.readyState === 'complete'")
+    await tab_to(scene, "form[action$='/cancel'] button")
+    await press(scene, "Enter", text="\r")
+    await scene.tab.until("document.querySelector('h1').textContent.includes('canceled')")
+
+
+async def test_an_answer_is_shown_as_it_is_written_also_after_a_reload(scene: Scene) -> None:
+    await scene.as_(scene.buyer)
+    body = {"kind": "chat", "input": {"messages": [{"role": "user", "content": "hi"}]}, "max_price": "0.05"}
+    job = (await scene.buyer.post("/api/v1/ai/jobs", body)).json()
+    await scene.tab.go(f"{scene.url}/jobs/{job['id']}")
+    [lease] = await scene.talker.poll(wait=20)
+
+    async def say(number: int, text: str) -> None:
+        told = {"token": lease["token"], "parts": [{"sequence": number, "text": text}]}
+        answer = await scene.talker.client.post(f"/api/v1/gpu/leases/{lease['attempt']}/parts", json=told)
+        assert answer.status_code == 200, answer.text
+
+    shown = "document.getElementById('answer')?.textContent === {!r}"
+    await say(1, "The cat ")
+    await scene.tab.until(shown.format("The cat "))
+    await scene.tab.go(f"{scene.url}/jobs/{job['id']}")
+    await scene.tab.until(shown.format("The cat "))
+    await say(2, "sleeps.")
+    await scene.tab.until(shown.format("The cat sleeps."))
+    output = {"message": {"role": "assistant", "content": "The cat sleeps."}, "finish_reason": "stop"}
+    answer = await scene.talker.deliver(lease, output)
+    assert answer.status_code == 200, answer.text
+    await scene.tab.until("document.querySelector('h1').textContent.includes('succeeded')")
+    await scene.tab.until("document.getElementById('result').textContent.includes('The cat sleeps.')")
+
+
+async def test_a_page_outlives_a_restart_of_the_server_with_what_was_typed(scene: Scene) -> None:
+    await scene.as_(scene.buyer)
+    await scene.tab.go(f"{scene.url}/jobs/new/embed")
+    await scene.tab.evaluate("document.getElementById('f-texts').focus()")
+    await scene.tab.call("Input.insertText", text="typed before the restart")
+    await scene.tab.go(f"{scene.url}/")
+    before = await scene.tab.evaluate(
+        "document.querySelectorAll('#blocks tr').length && document.querySelector('#blocks tr').id"
+    )
+    [server] = scene.installation.servers
+    await asyncio.to_thread(server.stop)
+    await scene.tab.until("!document.getElementById('banner').hidden")
+    await asyncio.to_thread(server.start)
+    deposit = {"account": scene.buyer.principal.account, "amount": "1", "reason": "after the restart"}
+    async with asyncio.timeout(60):  # the modules' own processes come back one by one
+        while (await scene.admin.post("/api/v1/trading/deposits", deposit)).status_code != 201:  # noqa: ASYNC110
+            await asyncio.sleep(0.3)
+    await scene.tab.until(f"document.querySelector('#blocks tr').id !== {before!r}")
+    await scene.tab.until("document.getElementById('banner').hidden")
+    await scene.tab.go(f"{scene.url}/jobs/new/embed")
+    assert await scene.tab.evaluate("document.getElementById('f-texts').value") == "typed before the restart"
+
+
+async def test_a_page_says_when_its_session_has_ended(scene: Scene) -> None:
+    await scene.as_(scene.owner)
+    await scene.tab.go(f"{scene.url}/")
+    await scene.tab.until("page.times !== undefined")
+    for session in (await scene.owner.get("/api/v1/identity/sessions")).json()["data"]:
+        await scene.owner.post(f"/api/v1/identity/sessions/{session['id']}/end")
+    await scene.tab.until("document.getElementById('banner').textContent.includes('session has ended')")
+    await scene.tab.evaluate("document.querySelector('#banner a').click()")
+    await scene.tab.until("location.pathname === '/sign-in'")
+
+
+async def test_a_link_signs_in_and_leaves_no_code_in_the_address(scene: Scene, tmp_path: Path) -> None:
+    await scene.tab.call("Network.clearBrowserCookies")
+    link = (await scene.buyer.post("/api/v1/identity/sign-in-links")).json()["path"]
+    await scene.tab.call("Page.navigate", url="about:blank")
+    await scene.tab.go(f"{scene.url}{link}")
+    await scene.tab.until("location.pathname === '/' && document.querySelector('h1')?.textContent === 'Overview'")
+    assert "aitbc_" not in await scene.tab.evaluate(
+        "location.href + JSON.stringify({...sessionStorage, ...localStorage})"
+    )
