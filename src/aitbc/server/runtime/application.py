@@ -263,7 +263,7 @@ def _dialect_of(runtime: Runtime) -> Callable[[Scope], Dialect | None]:
 
     def dialect_of(scope: Scope) -> Dialect | None:
         port = (scope.get("server") or (None, None))[1]
-        return dialect_at(by_port.get(port, everywhere), scope["path"])
+        return dialect_at(everywhere if port is None else by_port.get(port, everywhere), scope["path"])
 
     return dialect_of
 

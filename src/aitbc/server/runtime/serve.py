@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import structlog
+from msgspec import Struct
 
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.module import Module
@@ -107,9 +108,7 @@ def _serve_module(
     return serve(modules, flags, command, process=process, extras=extras)
 
 
-def _serve(
-    modules: Sequence[Module], loaded: Loaded, placement: Placement, split: SplitModules, extras: Extras
-) -> int:
+def _serve(modules: Sequence[Module], loaded: Loaded, placement: Placement, split: SplitModules, extras: Extras) -> int:
     settings = loaded.settings
     logs.configure(settings.log, secrets=loaded.secrets, no_color=loaded.no_color)
     if placement.process != MAIN:
