@@ -33,8 +33,8 @@ def chat(
 ) -> int:
     """Ask a model and read its answer as it comes; what it cost is said at its end.
 
-    Held is the most that the answer can cost, paid what was delivered. Without a question it is a conversation, until an
-    empty line or the end of the input.
+    Held is the most that the answer can cost, paid what was delivered. Without a question it is a conversation, until
+    an empty line or the end of the input.
     """
     messages = [{"role": "system", "content": system}] if system else []
     settings: dict[str, Any] = {"max_tokens": max_tokens, **({"model": model} if model else {})}

@@ -242,12 +242,21 @@ def asgi_app(app: Litestar, runtime: Runtime, metrics: Metrics) -> ASGIApp:
 
 
 def _dialect_of(runtime: Runtime) -> Callable[[Scope], Dialect | None]:
-    """Finds the dialect of a request; paths of the legacy coordinator's ports are its own, whatever they look like."""
-    dialects = [module.dialect for module in runtime.modules if module.dialect is not None]
+    """Finds the dialect of a request.
+
+    A module's own port speaks the dialects of its modules only, and the legacy coordinator's ports none: their other
+    paths are legacy ones, whatever they look like.
+    """
+    dialects = {module.name: module.dialect for module in runtime.modules if module.dialect is not None}
+    everywhere = list(dialects.values())
+    by_port = {
+        port: [] if port in COORDINATOR_PORTS else [dialects[name] for name in modules if name in dialects]
+        for port, modules in runtime.placement.ports.items()
+    }
 
     def dialect_of(scope: Scope) -> Dialect | None:
-        server = scope.get("server")
-        return None if server is not None and server[1] in COORDINATOR_PORTS else dialect_at(dialects, scope["path"])
+        port = (scope.get("server") or (None, None))[1]
+        return dialect_at(by_port.get(port, everywhere), scope["path"])
 
     return dialect_of
 

@@ -17,7 +17,8 @@ SELECT CASE WHEN running_at IS NULL THEN 'leased' ELSE 'running' END, kind, coun
 FROM ai.attempts WHERE ended IS NULL GROUP BY 1, kind"""
 
 COUNTED = """
-SELECT coalesce(sum(jobs) FILTER (WHERE NOT ended), 0) AS submitted, coalesce(sum(jobs) FILTER (WHERE ended), 0) AS ended
+SELECT coalesce(sum(jobs) FILTER (WHERE NOT ended), 0)::bigint AS submitted,
+       coalesce(sum(jobs) FILTER (WHERE ended), 0)::bigint AS ended
 FROM ai.job_counts"""
 DURATION = """
 SELECT avg(extract(epoch FROM ended_at - started_at)) FROM (

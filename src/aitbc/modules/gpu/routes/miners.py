@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta, Struct
 
 from aitbc.kernel.identity.accounts import KeyBeingReplaced
@@ -47,6 +47,8 @@ class DrainMiner(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 DeviceUuid = Annotated[str, Meta(max_length=128)]
+OfGpu = Annotated[DeviceUuid | None, QueryParameter(name="gpu")]
+"""Named otherwise than the service `gpu`, which handlers may take."""
 ReadingsLimit = Annotated[int, Meta(ge=1, le=5000, description="How many are listed at most.")]
 
 
@@ -187,7 +189,7 @@ class MinerController(Controller):
         who: NamedDependency[Principal],
         miner: FromPath[str],
         step: FromQuery[Literal["minute", "hour"]] = "minute",
-        gpu: FromQuery[DeviceUuid | None] = None,
+        of_gpu: OfGpu = None,
         since: FromQuery[datetime | None] = None,
         limit: FromQuery[ReadingsLimit] = 100,
     ) -> ReadingList:
@@ -195,7 +197,7 @@ class MinerController(Controller):
 
         Null is what a GPU's driver does not give.
         """
-        found = await readings.of(who, miner, step=Step(step), uuid=gpu, since=since, limit=limit)
+        found = await readings.of(who, miner, step=Step(step), uuid=of_gpu, since=since, limit=limit)
         return ReadingList(data=tuple(found))
 
     @get("/{miner:str}/earnings", operation_id="get_earnings", summary="Read what a miner earned", opt=READ)

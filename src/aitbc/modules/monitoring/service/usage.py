@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
+from aitbc.kernel.database.totals import total
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids, money
@@ -69,7 +70,7 @@ class UsageReports:
     ) -> Sequence[Usage]:
         """What was paid from a day to a day, both included; newest day and largest sum first, 1000 rows at most."""
         groups = [getattr(UsageRow, name) for name in BY if name in by]
-        sums = [func.coalesce(func.sum(getattr(UsageRow, name)), 0).label(name) for name in SUMS if name != "units"]
+        sums = [total(getattr(UsageRow, name)).label(name) for name in SUMS if name != "units"]
         query = select(*groups, *sums)
         if since is not None:
             query = query.where(UsageRow.day >= since)
