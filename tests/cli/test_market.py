@@ -36,7 +36,9 @@ def test_a_miner_is_put_on_sale_found_and_withdrawn(installation: CliInstallatio
         assert (work["price"], device["price"]) == ("0.00002", "0.8")
         mine = f"miner = {rig.miner}"
         assert [one["id"] for one in alice.gets("market", "search", mine)] == [work["id"], device["id"]]
-        found = alice.gets("market", "search", f"{mine} and gpu = H100 and price < 1", "--sort", "-price")
+        found = alice.gets(
+            "market", "search", f"{mine} and sells = device and gpu = H100 and price < 1", "--sort", "-price"
+        )
         assert [one["id"] for one in found] == [device["id"]]
         told = alice.does("market", "search", "vrem > 1GB", code=USAGE)
         assert "Did you mean vram" in told.err

@@ -276,6 +276,8 @@ def fault_of(installation: Installation, row: Row, names: Mapping[str, str]) -> 
     if answer.status_code not in row.codes:
         return f"{answer.status_code}: {answer.text}"
     read = answer.json()
+    if isinstance(read, list) and row.items is None:
+        return None
     if row.items is not None:
         rows = read[row.items] if row.items else read
         if not rows:

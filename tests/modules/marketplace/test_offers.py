@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from aitbc.kernel.primitives import clock, ids
+from aitbc.modules.gpu.events import MinerChanged
 from tests.modules.gpu.make import Fleet, gpu_device
 from tests.modules.marketplace.make import MARKET, OFFERS, changed, eventually, made, market_of
 
@@ -153,6 +154,44 @@ async def test_what_is_known_of_a_miner_reaches_its_offers(fleet: Fleet) -> None
         return bool(seen["state"] == "withdrawn" and facts(seen)["status"][0] == "removed")
 
     await eventually(withdrawn)
+
+
+async def test_hardware_is_verified_while_each_gpu_of_the_miner_was_measured(fleet: Fleet) -> None:
+    owner = await fleet.owner()
+    gpu = gpu_device()
+    rig = await fleet.rig(owner, device="gpu", gpu_models=["RTX 4090"], vram_mib=24_000, devices=[gpu])
+    offer = await made(owner, miner=rig.id, sells="device", price="0.8")
+    market = market_of(fleet)
+
+    async def told(version: int, *verified: bool) -> list[str]:
+        event = MinerChanged(
+            miner=rig.id,
+            account=owner.principal.account,
+            version=version,
+            status="online",
+            kinds=("embed",),
+            models={},
+            programs=(),
+            device="gpu",
+            gpu_models=("RTX 4090",),
+            vram_mib=24_000,
+            region=None,
+            devices=tuple({"uuid": gpu["uuid"], "memory_mib": 24_000, "verified": one} for one in verified),
+            slots=2,
+            changed_at=clock.now() + timedelta(seconds=version),
+        )
+        async with market.db.unit_of_work() as uow:
+            await market.on_miners_changed(uow, [event])
+        seen = (await owner.get(f"{OFFERS}/{offer['id']}")).json()
+        filter_ = f"miner = {rig.id} and verified = true"
+        found = (await owner.get(f"{MARKET}/search", filter=filter_)).json()["data"]
+        assert [one["id"] for one in found] == [offer["id"]] * seen["verified"]
+        return [facts(seen)["vram_mib"][1]]
+
+    assert await told(1001, True) == ["measured"]
+    assert await told(1000, False) == ["measured"]  # an older word changes nothing
+    assert await told(1002, True, False) == ["claimed"]
+    assert await told(1003) == ["claimed"]
 
 
 async def test_a_price_follows_the_use_of_the_owners_miners_and_never_falls_under_its_floor(fleet: Fleet) -> None:

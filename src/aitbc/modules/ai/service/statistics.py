@@ -70,8 +70,11 @@ class Statistics:
         since = ids.lowest_uuid(now() - timedelta(days=days))
         async with self._db.raw() as connection:
             row = await connection.fetchrow(STATISTICS, since, kind, model, JOBS_MAX)
-        low, middle, high = [money.render(units) for units in row["prices"] or ()] or [None] * 3
-        half, most = [round(float(seconds), 3) for seconds in row["waits"] or ()] or [None] * 2
+        assert row is not None, "counts are there of no rows too"
+        prices: list[str | None] = [money.render(units) for units in row["prices"] or ()]
+        waits: list[float | None] = [round(float(seconds), 3) for seconds in row["waits"] or ()]
+        low, middle, high = prices or [None] * 3
+        half, most = waits or [None] * 2
         return KindStatistics(
             kind=kind,
             model=model,

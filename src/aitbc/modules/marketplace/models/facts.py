@@ -8,13 +8,17 @@ from aitbc.modules.gpu.api import Miner
 from aitbc.modules.gpu.events import MinerChanged
 from aitbc.modules.marketplace.models.tables import MinerRow, OfferRow
 
-CLAIMED = "claimed"
-"""gpu tells what a miner's driver says; nothing there measures it."""
+CLAIMED, MEASURED = "claimed", "measured"
 
 
 def told(event: MinerChanged) -> dict[str, Any]:
     """The columns of a miner, of an event."""
-    return {**_columns(event), "version": event.version, "as_of": event.changed_at, "source": CLAIMED}
+    return {**_columns(event), "version": event.version, "as_of": event.changed_at, "source": source_of(event)}
+
+
+def source_of(event: MinerChanged) -> str:
+    """How a miner's hardware is known: measured where a proof has verified each of its GPUs, else only claimed."""
+    return MEASURED if event.devices and all(one.get("verified") for one in event.devices) else CLAIMED
 
 
 def asked(miner: Miner) -> dict[str, Any]:

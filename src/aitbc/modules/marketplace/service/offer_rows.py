@@ -20,9 +20,12 @@ from aitbc.modules.marketplace.service.commands import MakeOffer
 
 
 async def remember(uow: UnitOfWork, miner: str, facts: dict[str, Any]) -> None:
-    """Keep what gpu said of a miner when it was asked, unless something newer is known; its version is for events."""
+    """Keep what gpu said of a miner when it was asked, unless something newer is known.
+
+    Its version, and how its hardware is known, are for events to say.
+    """
     writing = insert(MinerRow).values(id=miner, **facts)
-    newer = {name: writing.excluded[name] for name in facts if name != "version"}
+    newer = {name: writing.excluded[name] for name in facts if name not in ("version", "source")}
     await uow.session.execute(
         writing.on_conflict_do_update(
             index_elements=[MinerRow.id], set_=newer, where=MinerRow.as_of < writing.excluded.as_of
