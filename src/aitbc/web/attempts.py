@@ -1,4 +1,4 @@
-"""Slows down who tries keys at the sign-in: a few failures from one address, then a pause."""
+"""Tells who tries keys at the sign-in to stop; a right key is never refused for others' failures."""
 
 from collections import deque
 from time import monotonic
@@ -23,16 +23,14 @@ class Attempts:
     def __init__(self) -> None:
         self._failures: dict[str, deque[float]] = {}
 
-    def admit(self, address: str) -> None:
-        """Raise `TooManySignIns` for an address that failed too often."""
-        failures = self._failures.get(address)
-        while failures and failures[0] < monotonic() - SECONDS:
-            failures.popleft()
-        if failures is not None and len(failures) >= FAILURES_MAX:
-            raise TooManySignIns(headers={"Retry-After": str(int(SECONDS))})
-
-    def failed(self, address: str) -> None:
-        """Note a failure."""
+    def failed(self, address: str) -> TooManySignIns | None:
+        """Note a failure; returns what to answer to an address that failed too often."""
         if len(self._failures) >= ADDRESSES_MAX:
             self._failures.clear()
-        self._failures.setdefault(address, deque(maxlen=FAILURES_MAX)).append(monotonic())
+        failures = self._failures.setdefault(address, deque(maxlen=FAILURES_MAX))
+        while failures and failures[0] < monotonic() - SECONDS:
+            failures.popleft()
+        if len(failures) >= FAILURES_MAX:
+            return TooManySignIns()
+        failures.append(monotonic())
+        return None

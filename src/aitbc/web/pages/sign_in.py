@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
 from aitbc.kernel.identity.sessions import Sessions
-from aitbc.kernel.primitives.errors import AppError, Forbidden, TooMany, Unauthenticated
+from aitbc.kernel.primitives.errors import AppError, Forbidden, Unauthenticated
 from aitbc.web.attempts import Attempts
 from aitbc.web.cookies import clear_session, session_of, set_session
 from aitbc.web.forms import read_form
@@ -35,13 +35,11 @@ class SignInPages(Controller):
         """Open a session, and go where the browser wanted to be."""
         form = await read_form(request)
         target = own_path(form.get("next"))
-        client = (request.scope.get("client") or ("", 0))[0]
         try:
-            _attempts.admit(client)
             token = await browser_sessions.begin(form.get("code"), request.headers.get("user-agent", ""))
-        except (Unauthenticated, Forbidden, TooMany) as refusal:
-            _attempts.failed(client)
-            return _form(target, _words(refusal), refusal.status)
+        except (Unauthenticated, Forbidden) as refusal:
+            answer = _attempts.failed((request.scope.get("client") or ("", 0))[0]) or refusal
+            return _form(target, _words(answer), answer.status)
         return _with_cookie(see(target), set_session(request.scope, token))
 
     @post("/sign-out", opt=SEND)
