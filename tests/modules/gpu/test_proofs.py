@@ -4,16 +4,18 @@ import base64
 import uuid
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from aitbc.kernel.crypto import hardware_proof
+from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock
 from aitbc.modules.gpu.models.proofs import task_of
 from aitbc_cli.miner.proof_program import Plain, Tree, answer, keys_of, numbers
-from tests.modules.gpu.make import GPU, AnotherFleet, Fleet, Rig, fleet_on, gpu_device
+from tests.modules.gpu.make import GPU, Fleet, Rig, fleet_on, gpu_device
 
 pytestmark = pytest.mark.anyio
 SIZE = 32
@@ -219,7 +221,9 @@ def test_larger_gpus_are_asked_for_more_within_less() -> None:
     assert task_of("Tesla T4") == task_of(None) == (8192, timedelta(seconds=2))
 
 
-async def test_a_fleet_without_a_size_of_its_own_asks_by_the_name(another_fleet: AnotherFleet) -> None:
-    async with another_fleet() as fleet:
+async def test_a_fleet_without_a_size_of_its_own_asks_by_the_name(
+    new_database: Callable[[], Target], tmp_path: Path
+) -> None:
+    async with fleet_on(new_database(), tmp_path, periodic=False) as fleet:
         _, rig = await rig_of(fleet)
         assert (await Machine(rig).begin())["size"] == 16_384
