@@ -170,8 +170,12 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
     await app.service("trading").seal()
     await owner.client.put("/api/v1/marketplace/rule", json={"kinds": {"embed": "0.1"}, "automatic": False})
     for_sale = {"miner": rented.id, "sells": "device", "price": "0.25"}
+    looked_at = {"name": "nightly", "kind": "push", "interval_seconds": 86_400}
+    monitor = (await (await app.admin()).post("/api/v1/monitoring/monitors", looked_at)).json()["id"]
     known = await _trades(owner, await app.who("seller")) | {
         "market_offer": (await owner.post("/api/v1/marketplace/offers", for_sale)).json()["id"],
+        "monitor": monitor,
+        "kind": "embed",
         "job": job,
         "attempt": lease["attempt"],
         "artifact": uploaded.json()["id"],

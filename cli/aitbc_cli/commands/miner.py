@@ -107,7 +107,7 @@ def readings(
     since_: Annotated[
         str | None, typer.Option("--since", metavar="TIME", help="RFC 3339, or how long ago: 24h, 7d.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=5000, help="How many at most.")] = 60,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many at most.")] = 60,
 ) -> None:
     """List what a miner's GPUs read, the newest first; empty is what a driver does not give."""
     wanted = {"step": step, "gpu": gpu, "since": since(since_) if since_ else None, "limit": limit}

@@ -297,7 +297,7 @@ def test_a_gpu_that_fails_or_is_not_free_is_leased_to_nobody_and_its_owner_sees_
     market: Market, gpus: FakeNvml
 ) -> None:
     gpus.show(gpus.module.device(0, uuid="GPU-00000010"))  # another test's is another account's
-    market.start(token=market.token(), kinds=gpu_programs(gpus.folder), slots=2)
+    market.start(forked=False, token=market.token(), kinds=gpu_programs(gpus.folder), slots=2)
 
     def device() -> Any:
         [miner] = market.ask("/api/v1/gpu/miners?status=online")["data"]
@@ -326,7 +326,7 @@ def test_a_miner_proves_its_gpus_and_one_without_a_runtime_says_so(market: Marke
     gpus.show(gpus.module.device(0, uuid="GPU-00000020", total=2 << 20, reserved=0, used=0))
     kinds = gpu_programs(gpus.folder)
     kinds["command"]["proof"] = "plain"  # what a miner says of its runtime is its own affair: its answers count
-    market.start(token=market.token(), kinds=kinds)
+    market.start(forked=False, token=market.token(), kinds=kinds)
     [miner] = market.until(lambda: market.ask("/api/v1/gpu/miners?status=online")["data"])
 
     def fact() -> Any:
@@ -336,7 +336,7 @@ def test_a_miner_proves_its_gpus_and_one_without_a_runtime_says_so(market: Marke
     assert (known["source"], known["runtime"], known["gpu"]) == ("measured", "plain", "GPU-00000020")
     job = market.submit("echo $CUDA_VISIBLE_DEVICES", requirements={"verified": True})
     assert market.until_state(job, "succeeded")["output"]["stdout"] == "GPU-00000020\n"
-    market.start("bare", token=market.token(), kinds=gpu_programs(gpus.folder))
+    market.start("bare", forked=False, token=market.token(), kinds=gpu_programs(gpus.folder))
     market.until(lambda: "unverified: no runtime" in market.log("bare"))
 
 

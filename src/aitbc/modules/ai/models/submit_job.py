@@ -16,7 +16,7 @@ BookingId = Annotated[
 ]
 
 
-_CAPABILITY = Meta(extra_json_schema={"pattern": r"^[0-9]{1,2}(\.[0-9]{1,2})?$", "examples": ["8.0"]})
+_CAPABILITY = Meta(extra_json_schema={"pattern": r"^[0-9]{1,2}\.[0-9]{1,2}$", "examples": ["8.0"]})
 _CUDA = Meta(extra_json_schema={"pattern": r"^[0-9]{1,4}(\.[0-9]{1,4}){0,2}$", "examples": ["12"]})
 
 
@@ -48,7 +48,7 @@ class Requirements(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """A share of one GPU: so much of its memory, in MiB, is reserved for the program, which ends when it holds more.
     It counts what each process costs there by itself, about 630 MiB. For example `8192`."""
     min_compute_capability: (
-        Annotated[str, Meta(max_length=5, pattern=r"^[0-9]{1,2}(\.[0-9]{1,2})?\Z"), _CAPABILITY] | None
+        Annotated[str, Meta(max_length=5, pattern=r"^[0-9]{1,2}\.[0-9]{1,2}\Z"), _CAPABILITY] | None
     ) = None
     """The compute capability that its GPUs must have at least, as NVIDIA counts it: `8.0`."""
     verified: bool = False

@@ -49,7 +49,7 @@ class DrainMiner(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 DeviceUuid = Annotated[str, Meta(max_length=128)]
 OfGpu = Annotated[DeviceUuid | None, QueryParameter(name="gpu")]
 """Named otherwise than the service `gpu`, which handlers may take."""
-ReadingsLimit = Annotated[int, Meta(ge=1, le=5000, description="How many are listed at most.")]
+ReadingsLimit = Annotated[int, Meta(ge=1, le=1000, description="How many are listed at most.")]
 
 
 class ReadingList(Struct, frozen=True, kw_only=True):

@@ -109,9 +109,7 @@ class ChangeMarketOffer(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Until when it can be taken, a year from now at most."""
 
     def command(self) -> ChangeOffer:
-        """As the service takes it. Raises `InvalidAmount`, and `Invalid` where nothing is to change."""
-        if self.pricing is UNSET and (self.price, self.note, self.valid_until) == (None, None, None):
-            raise Invalid(fields=(FieldError("", "Expected something to change"),))
+        """As the service takes it. Raises `InvalidAmount`."""
         band = self.pricing.band() if isinstance(self.pricing, SetMarketPricing) else self.pricing
         return ChangeOffer(
             version=self.version,

@@ -109,6 +109,11 @@ class ChangeOffer(Struct, frozen=True, kw_only=True):
     note: str | None = None
     valid_until: datetime | None = None
 
+    @property
+    def changes(self) -> bool:
+        """Whether anything is to be different."""
+        return self.pricing is not UNSET or (self.price_units, self.note, self.valid_until) != (None, None, None)
+
 
 class OfferFilter(Struct, frozen=True, kw_only=True):
     """Which offers of a list are wanted, from the newest on."""

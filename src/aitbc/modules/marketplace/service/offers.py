@@ -109,6 +109,8 @@ class Offers:
                 raise MarketOfferNotOpen
             if row.version != command.version:
                 raise MarketOfferChanged
+            if not command.changes:
+                raise Invalid(fields=(FieldError("", "Expected something to change"),))
             _apply(row, command)
             row.version += 1
             row.changed_at = max(at, row.changed_at)

@@ -6,7 +6,7 @@ from decimal import Decimal
 from msgspec import Struct
 
 from aitbc.kernel.primitives import money
-from aitbc.kernel.primitives.errors import AppError, Malformed
+from aitbc.kernel.primitives.errors import AppError, Invalid
 
 MIB = 1024 * 1024
 SIZES = {
@@ -24,7 +24,7 @@ _COUNT = re.compile(r"[0-9]{1,6}\Z", re.ASCII)
 _LARGEST = 2**62
 
 
-class SearchInvalid(Malformed):
+class SearchInvalid(Invalid):
     """This search cannot be read."""
 
     code = "search_invalid"
