@@ -54,6 +54,7 @@ async def test_what_a_miner_could_not_read_of_itself_is_null(fleet: Fleet) -> No
         "power_watts": None,
         "brake_reasons": None,
         "memory_is_shared": None,
+        "rests": None,
         "fault": None,
     }
     assert miner["inventory"]["host"] == {

@@ -340,8 +340,12 @@ async def test_a_miner_that_speaks_a_later_protocol_is_told_so(fleet: Fleet) -> 
 
 async def test_the_operator_sees_the_fleet_in_the_metrics(fleet: Fleet) -> None:
     await fleet.rig(await fleet.owner())
-    figures = (await (await fleet.stage.admin()).get("/metrics")).text
-    assert 'aitbc_miners{state="online",trust="newcomer"}' in figures
+    admin = await fleet.stage.admin()
+    async with asyncio.timeout(30):  # what is measured is kept for a moment
+        while 'aitbc_miners{state="online",trust="newcomer"}' not in (  # noqa: ASYNC110 - over HTTP
+            figures := (await admin.get("/metrics")).text
+        ):
+            await asyncio.sleep(0.2)
     assert "aitbc_miner_heartbeat_age_seconds " in figures
 
 

@@ -74,7 +74,8 @@ async def test_a_preflight_for_another_host_is_refused(client: httpx.AsyncClient
 async def test_there_is_no_layer_for_it_unless_an_origin_is_named(target: Target, tmp_path: Path) -> None:
     for origins in ([], [PAGE]):
         async with running_app(target, tmp_path, server=ServerSettings(origins=list(origins))) as app:
-            outer: Any = vars(app.asgi)["_app"]
+            pages = vars(app.asgi)["_app"]
+            outer: Any = vars(pages)["_app"]
             assert isinstance(outer, CrossOrigin if origins else Boundary)
             inner: Any = vars(outer)["_app"] if origins else outer
             assert isinstance(inner.app, Preflights) is bool(origins)

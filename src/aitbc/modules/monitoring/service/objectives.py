@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.database.totals import total
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.clock import now
@@ -192,9 +193,9 @@ async def _counts(session: AsyncSession, row: ObjectiveRow, width: int, since: d
         return found.get(figures[0], 0.0), found.get(figures[1], 0.0)
     named = select(MonitorRow.id).where(MonitorRow.name == row.monitor, MonitorRow.removed_at.is_(None))
     monitor = await session.scalar(named)
-    sums = [func.coalesce(func.sum(column), 0) for column in (RollupRow.up, RollupRow.degraded, RollupRow.down)]
+    sums = [total(column) for column in (RollupRow.up, RollupRow.degraded, RollupRow.down)]
     where = (RollupRow.monitor == monitor, RollupRow.width == width, RollupRow.start > since)
-    up, degraded, down = (int(value) for value in (await session.execute(select(*sums).where(*where))).one())
+    up, degraded, down = (await session.execute(select(*sums).where(*where))).one()
     return (up, degraded + down) if row.counts_degraded else (up + degraded, down)
 
 

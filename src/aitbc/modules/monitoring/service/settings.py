@@ -7,7 +7,7 @@ from msgspec import Meta, Struct, field
 
 from aitbc.kernel.primitives.secret import Secret
 
-Address = Annotated[str, Meta(pattern=r"^[!-?A-~]+@[!-?A-~]+$", max_length=254)]
+Address = Annotated[str, Meta(pattern=r"^[!-?A-~]+@[!-?A-~]+\Z", max_length=254)]
 """An e-mail address."""
 
 
@@ -24,7 +24,7 @@ class MonitoringSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
     """How long a look at one of them may take."""
     status_page: bool = False
     """Whether the summary of what is public is told without a key."""
-    public_url: Annotated[str, Meta(pattern=r"^https?://[^\s?#]+$", max_length=2048)] | None = None
+    public_url: Annotated[str, Meta(pattern=r"^https?://[^\s?#]+\Z", max_length=2048)] | None = None
     """Where people find this server, for links in mails: `https://aitbc.example.org`."""
     mail_to: Annotated[list[Address], Meta(max_length=20)] = field(default_factory=list)
     """Who gets alerts by e-mail; nobody unless `smtp_host` is set too."""
