@@ -97,7 +97,8 @@ def test_a_paid_job_is_done_wherever_the_modules_live(made: Installation, tmp_pa
         receipt = ask(made.server, f"/api/v1/trading/receipts/{done['receipt']}")["receipt"]
         assert receipt["price"] == done["price"]
         assert (receipt["offer"], receipt["unit_price"]) == (asked["id"], "0.0002")
-        assert ask(made.server, "/api/v1/trading/ledger/verify", {})["ok"] is True
+        verified = ask(made.server, "/api/v1/trading/ledger/verify", {})
+        assert verified["ok"] is True, str(verified)
         until(lambda: not ask(made.server, "/api/v1/operations/events?status=pending")["data"])
     finally:
         miner.terminate()

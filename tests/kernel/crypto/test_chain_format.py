@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aitbc.kernel.crypto import chain_format, signing
+from aitbc.kernel.crypto import chain_format, receipt_fields, signing
 from aitbc.kernel.crypto.chain_format import ChainError
 from aitbc.kernel.primitives.money import render
 
@@ -164,7 +164,7 @@ def test_a_receipt_is_verified_from_its_file_alone() -> None:
     assert chain_format.verify_receipt(json.dumps({"receipt": a_receipt(), "proof": None}).encode()).height is None
 
 
-@pytest.mark.parametrize("name", sorted(chain_format.RECEIPT_FIELDS))
+@pytest.mark.parametrize("name", sorted(receipt_fields.REQUIRED))
 def test_changing_any_field_of_a_receipt_is_found(name: str) -> None:
     receipt = a_receipt()
     changed = receipt[name] + 1 if isinstance(receipt[name], int) else receipt[name] + "0"
@@ -178,9 +178,31 @@ def test_changing_any_field_of_a_receipt_is_found(name: str) -> None:
         chain_format.verify_receipt(json.dumps({"receipt": without}).encode())
 
 
+GPU = {"index": 0, "is_whole": True, "memory_mib": 24_576, "uuid_digest": signing.digest(b"GPU-1")}
+OFFERED = {"offer": "offer_01kb2c3d4e5f6g7h8j9kamnpqx", "unit_price": "0.01"}
+
+
+@pytest.mark.parametrize(
+    "more", [{"devices": []}, {"devices": [GPU, GPU | {"index": None}]}, OFFERED, OFFERED | {"devices": [GPU]}]
+)
+def test_a_receipt_may_name_the_gpus_and_the_offer(more: dict[str, Any]) -> None:
+    chain_format.check_receipt(a_receipt(**more))
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
+        ({"offer": OFFERED["offer"]}, "receipt"),
+        ({"unit_price": "0.01"}, "receipt"),
+        ({"note": "more"}, "receipt"),
+        (OFFERED | {"unit_price": "0.008"}, "unit_price"),
+        (OFFERED | {"unit_price": "x"}, "price"),
+        (OFFERED | {"units": "x"}, "price"),
+        ({"devices": {}}, "devices"),
+        ({"devices": [GPU | {"more": 1}]}, "devices"),
+        ({"devices": [GPU | {"is_whole": 1}]}, "devices"),
+        ({"devices": [GPU | {"memory_mib": -1}]}, "devices"),
+        ({"devices": [GPU | {"index": "0"}]}, "devices"),
         ({"price": "0.2"}, "price"),
         ({"fee": "0.0026", "earned": "0.0974"}, "fee"),
         ({"earned": "-0.0025", "fee": "0.1025"}, "price"),

@@ -19,6 +19,8 @@ from typing import Any
 from nacl.bindings import crypto_sign_open
 from nacl.exceptions import CryptoError
 
+from aitbc.kernel.crypto import receipt_fields
+
 EXPORT = "aitbc.export.v1"
 BLOCK = "aitbc.block.v1"
 TRANSACTION = "aitbc.transaction.v1"
@@ -26,18 +28,12 @@ RECEIPT = "aitbc.receipt.v1"
 WORK = "aitbc.work.v1"
 LINE_BYTES_MAX = 1024 * 1024
 UNIT = 10**8
-SAFE_INTEGER = 2**53
 
 HEADER_FIELDS = frozenset(
     {"first_sequence", "height", "merkle_root", "node_key", "previous", "records", "time", "version"}
 )
 TRANSACTION_FIELDS = frozenset({"at", "entries", "hold", "id", "kind", "reason", "reference", "version"})
 ENTRY_FIELDS = frozenset({"account", "amount", "balance", "version"})
-RECEIPT_FIELDS = frozenset(
-    {"attempt", "earned", "fee", "fee_basis_points", "finished_at", "id", "input_digest", "issued_at", "job", "kind"}
-    | {"miner", "miner_account", "miner_key", "miner_signature", "node_key", "node_signature", "output_digest", "payer"}
-    | {"price", "started_at", "token", "transaction", "unit", "units", "version"}
-)
 SYSTEM = "system/"
 ESCROW = "system/escrow"
 FEES = "system/fees"
@@ -281,21 +277,23 @@ def export_end(*, head: str, height: int, records: int, keys: Collection[str]) -
 
 def check_receipt(receipt: Any) -> None:
     """Check both signatures and the arithmetic of a receipt; raises `ChainError` that names the field."""
-    if not isinstance(receipt, dict) or receipt.keys() != RECEIPT_FIELDS or receipt["version"] != RECEIPT:
+    if not isinstance(receipt, dict) or not receipt_fields.are_all(receipt.keys()) or receipt["version"] != RECEIPT:
         raise ChainError(f"this is not a receipt of version {RECEIPT}", field="receipt")
     name = str(receipt["id"])[:64]
     for field_name, value in receipt.items():
-        whole = field_name in ("token", "fee_basis_points")
-        if not (type(value) is int and 0 <= value < SAFE_INTEGER if whole else type(value) is str):
+        if not receipt_fields.has_type(field_name, value):
             raise ChainError("the value has the wrong type", field=field_name, record=name)
     try:
         price, fee, earned = (read_units(receipt[part]) for part in ("price", "fee", "earned"))
+        asked = read_units(receipt["unit_price"]) * int(receipt["units"]) if "unit_price" in receipt else price
     except ValueError:
         raise ChainError("an amount is not a decimal string", field="price", record=name) from None
     if min(price, fee, earned) < 0 or fee + earned != price:
         raise ChainError("fee and earned do not add up to the price", field="price", record=name)
     if fee != (price * receipt["fee_basis_points"] + 5_000) // 10_000:
         raise ChainError("the fee is not the stated share of the price", field="fee", record=name)
+    if price > asked:
+        raise ChainError("the price is more than the offer asked for these units", field="unit_price", record=name)
     if receipt["id"].partition("_")[2] != receipt["job"].partition("_")[2]:
         raise ChainError("the receipt is of another job", field="job", record=name)
     body = {key: value for key, value in receipt.items() if key != "node_signature"}
@@ -367,7 +365,7 @@ def checked_header(
     if not isinstance(header, dict) or header.keys() != HEADER_FIELDS or header["version"] != BLOCK:
         raise ChainError(f"this is not a block of version {BLOCK}", field="block", height=height, record=record)
     for name in ("height", "first_sequence", "records"):
-        if type(header[name]) is not int or not 0 <= header[name] < SAFE_INTEGER:
+        if not receipt_fields.is_whole(header[name]):
             raise ChainError("the value is no whole number", field=name, height=height, record=record)
     at = header["height"] if height is None else height
     if block_hash(header) != hash_:
