@@ -145,7 +145,18 @@ def money_that_is_none(operation: Operation, call: Call) -> Iterator[Case]:
         if field.is_money:
             for text in WRONG_MONEY:
                 yield refused(f"money {text!r} in {field.where}", _with(operation, call, field, text), 422)
-            for raw in ("1", "1.0", "1.5", "1e3", "-1", "0", "true", "null", "[]", "{}"):
+            for raw in (
+                "1",
+                "1.0",
+                "1.5",
+                "1e3",
+                "-1",
+                "0",
+                "true",
+                "[]",
+                "{}",
+                *(["null"] * ("null" not in field.types)),
+            ):
                 yield refused(f"money {raw} in {field.where}", _with_raw(operation, call, field, raw), 422)
 
 

@@ -183,5 +183,5 @@ async def test_only_what_can_be_taken_now_is_found(fleet: Fleet) -> None:
     assert [one["id"] for one in await found(owner, f"{mine} status = enrolled")] == [asleep["id"]]
     assert await found(owner, f"miner = {ids.new_id('mnr')}") == []
     refused = await owner.get(SEARCH, filter="vrem > 1GB")
-    assert (refused.status_code, refused.json()["code"]) == (400, "search_invalid")
+    assert (refused.status_code, refused.json()["code"]) == (422, "search_invalid")
     assert "Did you mean vram" in refused.json()["detail"]

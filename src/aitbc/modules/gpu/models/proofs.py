@@ -127,7 +127,9 @@ class DeviceFactRow(Base):
 
 
 Hex = Annotated[
-    str, Meta(max_length=64, pattern=r"^[0-9a-f]{64}\Z"), Meta(extra_json_schema={"pattern": "^[0-9a-f]{64}$"})
+    str,
+    Meta(max_length=64, pattern=r"^[0-9a-f]{64}\Z"),
+    Meta(extra_json_schema={"pattern": "^[0-9a-f]{64}$"}),
 ]
 
 

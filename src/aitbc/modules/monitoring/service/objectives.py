@@ -195,7 +195,7 @@ async def _counts(session: AsyncSession, row: ObjectiveRow, width: int, since: d
     monitor = await session.scalar(named)
     sums = [total(column) for column in (RollupRow.up, RollupRow.degraded, RollupRow.down)]
     where = (RollupRow.monitor == monitor, RollupRow.width == width, RollupRow.start > since)
-    up, degraded, down = (await session.execute(select(*sums).where(*where))).one()
+    up, degraded, down = (int(value) for value in (await session.execute(select(*sums).where(*where))).one())
     return (up, degraded + down) if row.counts_degraded else (up + degraded, down)
 
 
