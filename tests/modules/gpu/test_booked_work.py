@@ -17,6 +17,7 @@ from aitbc.modules.gpu.service.listings import GpuBooked
 from tests.app import Caller
 from tests.modules.gpu.make import JOBS, Fleet, Rig
 from tests.modules.gpu.test_bookings import AITBC, Market, outcomes, with_miner
+from tests.scale import scaled
 
 pytestmark = pytest.mark.anyio
 CHAT = {"messages": [{"role": "user", "content": "Hi"}], "model": "tiny"}
@@ -102,7 +103,7 @@ async def test_every_other_end_of_a_booking_ends_its_work_too(fleet: Fleet, end:
             await market.book(market.owner)
         await rig.heartbeat()
         assert (await market.book(market.owner)).state == "active"
-    for _ in range(200):
+    for _ in range(600):
         states = {(await job_of(market.buyer_caller, job))["state"] for job in (waits, taken)}
         if states == {"canceled"} and not await held(market):
             break
@@ -165,7 +166,7 @@ async def test_a_gpu_that_nobody_worked_on_is_free_at_once(fleet: Fleet) -> None
 
 
 async def test_submissions_claims_and_the_end_exclude_each_other(fleet: Fleet) -> None:
-    for _ in range(5):
+    for _ in range(scaled(2, 5)):
         market, rig, booking = await booked(fleet)
         await ask(market.buyer_caller, booking.id)
         deeds: list[Any] = [ask(market.buyer_caller, booking.id) for _ in range(4)]

@@ -406,7 +406,7 @@ async def test_a_miner_that_waits_for_work_hears_at_once_that_it_was_booked(flee
     waiting = asyncio.ensure_future(rig.poll(wait_seconds=30))
     await asyncio.sleep(0.3)
     booking = await market.book(hours=1)
-    assert (await asyncio.wait_for(waiting, 10))["leases"] == []
+    assert (await asyncio.wait_for(waiting, 20))["leases"] == []
     asked = {"messages": [{"role": "user", "content": "Hi"}], "model": "tiny"}
     wanted = await fleet.submit(market.buyer_caller, kind="chat", input=asked, requirements={"booking": booking.id})
     assert (await rig.take())["job"] == wanted["id"]
@@ -422,7 +422,7 @@ async def test_why_a_job_waits_says_that_a_miner_is_booked(fleet: Fleet) -> None
     async def explained(who: Caller, job: str) -> dict[str, Any]:
         return dict((await who.get(f"/api/v1/ai/jobs/{job}/explain")).json())
 
-    for _ in range(100):  # the picture of the fleet is drawn from an event
+    for _ in range(600):  # the picture of the fleet is drawn from an event
         told = await explained(market.buyer_caller, for_it["id"])
         if told["filters"][-1]["after"]:
             break

@@ -15,6 +15,7 @@ from aitbc.modules.gpu.models.devices import LAPSES, Shown, ShownGpu, believed, 
 from aitbc.modules.gpu.models.offer import within
 from tests.app import Caller
 from tests.modules.gpu.make import GPU, Fleet, Rig, gpu_device
+from tests.scale import scaled
 
 pytestmark = pytest.mark.anyio
 H100 = "NVIDIA H100 80GB HBM3"
@@ -45,7 +46,7 @@ async def shows(rig: Rig, *devices: dict[str, Any]) -> dict[str, Any]:
 async def eligible(fleet: Fleet, who: Caller, wanted: int, **needs: Any) -> dict[str, Any]:
     """The quote, once so many miners are eligible: the fleet is known by events."""
     body = {"kind": "embed", "input": {"texts": ["x"]}, "max_price": "1", "requirements": needs}
-    for _ in range(100):
+    for _ in range(600):
         quote = (await who.post("/api/v1/ai/quotes", body)).json()
         if quote["miners_eligible"] == wanted:
             break
@@ -272,7 +273,7 @@ async def test_an_owner_may_have_several_miners_on_one_gpu_of_which_one_is_booke
 
 
 async def test_of_two_accounts_that_show_a_gpu_at_once_one_has_it(fleet: Fleet) -> None:
-    for _ in range(5):
+    for _ in range(scaled(2, 5)):
         device = h100()
         owners = [await fleet.owner() for _ in range(4)]
         rigs = [await fleet.rig(owner, heartbeat=False, devices=[device]) for owner in owners]

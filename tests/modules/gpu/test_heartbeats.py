@@ -272,7 +272,7 @@ async def test_more_silent_miners_than_one_page_holds_are_all_found(
 async def test_what_is_told_reaches_the_picture_of_the_fleet(fleet: Fleet) -> None:
     owner = await fleet.owner()
     rig = await fleet.rig(owner, region="mars", programs=["wc"])
-    for _ in range(100):
+    for _ in range(600):
         fleets = {miner.id: miner for miner in await fleet.stage.service("ai").fleet_view.miners()}
         if rig.id in fleets:
             break

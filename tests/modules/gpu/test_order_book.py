@@ -30,6 +30,7 @@ from aitbc.modules.gpu.service.order_book.commands import (
     TotalDiffers,
 )
 from tests.modules.gpu.make import Fleet
+from tests.scale import scaled
 
 pytestmark = pytest.mark.anyio
 PRICE = 5_000_000
@@ -195,7 +196,7 @@ async def test_matches_that_cross_do_not_wait_for_each_other_for_ever_and_each_o
 
 
 async def test_cancelling_races_with_accepting_and_matching_and_one_of_them_wins(fleet: Fleet) -> None:
-    for _ in range(5):
+    for _ in range(scaled(2, 5)):
         book = await book_on(fleet)
         found = await outcomes([book.do(deed) for deed in ("cancel_bid", "accept", "match")])
         assert found.count(OrderNotOpen) == 2

@@ -183,7 +183,7 @@ async def test_work_that_was_paid_for_raises_the_reputation_of_who_did_it(fleet:
     await fleet.submit(buyer)
     await rig.deliver(await rig.take())
     await fleet.later(6)  # the event goes with the one that is the payment's safety net
-    for _ in range(100):
+    for _ in range(600):
         if (await fleet.see(owner, rig))["reputation"] > PRIOR:
             break
         await asyncio.sleep(0.05)
@@ -215,7 +215,7 @@ async def test_a_miner_that_reports_100000_tokens_for_five_pieces_is_paid_for_wh
     balance = (await buyer.get(f"/api/v1/trading/accounts/{buyer.principal.account}")).json()
     assert float(balance["available"]) == pytest.approx(10 - float(found["price"])) and float(balance["held"]) == 0
     await fleet.later(6)
-    for _ in range(100):
+    for _ in range(600):
         if (await fleet.see(owner, rig))["reputation"] < PRIOR:
             break
         await asyncio.sleep(0.05)
@@ -240,7 +240,7 @@ async def test_work_for_ones_own_miner_raises_nothing_and_costs_nothing(fleet: F
     failure = {"token": lease["token"], "fault": "miner", "reason": "broken"}
     assert (await rig.call("POST", f"/leases/{lease['attempt']}/failure", failure)).status_code == 200
     await fleet.later(6)
-    for _ in range(100):
+    for _ in range(600):
         if len(await fleet.sql(ATTEMPTS_OF, ids.decode("mnr", rig.id))) == 4:
             break
         await asyncio.sleep(0.05)
