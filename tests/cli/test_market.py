@@ -46,8 +46,8 @@ def test_a_miner_is_put_on_sale_found_and_withdrawn(installation: CliInstallatio
         admin.gets("offer", "change", device["id"], "--price", "0.5", "--version", "1", code=REFUSED)
         assert admin.gets("offer", "withdraw", work["id"])["state"] == "withdrawn"
         admin.gets("offer", "rule", "--kind", "embed=0.03/1k", "--by-hand")
-        (made,) = admin.gets("offer", "sync")
-        assert (made["miner"], made["price"]) == (rig.miner, "0.00003")
+        (made,) = [one for one in admin.gets("offer", "sync") if one["miner"] == rig.miner]
+        assert made["price"] == "0.00003"
         assert admin.gets("offer", "rule", "--forget") == {"removed": True}
-        assert {one["id"] for one in admin.gets("offer", "list", "--state", "open")} == {device["id"], made["id"]}
+        assert {device["id"], made["id"]} <= {one["id"] for one in admin.gets("offer", "list", "--state", "open")}
         assert alice.gets("offer", "show", device["id"])["version"] == 2
