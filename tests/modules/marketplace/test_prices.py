@@ -60,6 +60,8 @@ async def known(fleet: Fleet, rig: Rig, offer: dict[str, Any]) -> dict[str, Any]
     """The same offer, once matching knows its price."""
 
     async def is_known() -> bool:
+        if not await fleet.sql("SELECT FROM ai.miners WHERE id = $1", ids.decode("mnr", rig.id)):
+            return False  # it comes by another event
         asks = (await fleet.stage.service("ai").market_asks.of([rig.id])).get(rig.id, ())
         return [money.render(ask.units) for ask in asks] == ([offer["price"]] if offer["state"] == "open" else [])
 
