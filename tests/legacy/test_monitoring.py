@@ -62,6 +62,7 @@ def test_the_summary_has_ports_and_times(installation: Installation) -> None:
 
 
 def test_the_machine_is_read_and_blocks_nobody(installation: Installation) -> None:
+    looked(installation)
     with installation.client("monitoring") as client:
         found = client.get("/dashboard/metrics").json()
     system = found["system"]

@@ -133,10 +133,10 @@ async def test_what_people_write_runs_nothing_and_a_receipt_is_checked_in_the_pa
         while not (await scene.buyer.get(f"/api/v1/trading/receipts/{scene.paid['receipt']}")).json()["proof"]:  # noqa: ASYNC110
             await asyncio.sleep(0.2)
     await scene.tab.go(f"{scene.url}/explorer/receipts/{scene.paid['receipt']}")
-    await scene.tab.until("document.getElementById('verdict').textContent.includes('genuine')")
+    await scene.tab.until("document.getElementById('verdict')?.textContent.includes('genuine')")
     assert await scene.tab.evaluate("document.querySelectorAll('#proof .good').length") == 5
     await scene.tab.evaluate(SPOIL)
-    await scene.tab.until("document.getElementById('verdict').textContent.includes('could not confirm')")
+    await scene.tab.until("document.getElementById('verdict')?.textContent.includes('could not confirm')")
 
 
 async def press(scene: Scene, key: str, *, text: str = "") -> None:
@@ -168,7 +168,7 @@ async def test_a_job_is_submitted_and_canceled_by_keyboard_alone(scene: Scene) -
     await scene.tab.until("location.pathname.startsWith('/jobs/job_') && document.readyState === 'complete'")
     await tab_to(scene, "form[action$='/cancel'] button")
     await press(scene, "Enter", text="\r")
-    await scene.tab.until("document.querySelector('h1').textContent.includes('canceled')")
+    await scene.tab.until("document.querySelector('h1')?.textContent.includes('canceled')")
 
 
 async def test_an_answer_is_shown_as_it_is_written_also_after_a_reload(scene: Scene) -> None:
@@ -193,8 +193,8 @@ async def test_an_answer_is_shown_as_it_is_written_also_after_a_reload(scene: Sc
     output = {"message": {"role": "assistant", "content": "The cat sleeps."}, "finish_reason": "stop"}
     answer = await scene.talker.deliver(lease, output)
     assert answer.status_code == 200, answer.text
-    await scene.tab.until("document.querySelector('h1').textContent.includes('succeeded')")
-    await scene.tab.until("document.getElementById('result').textContent.includes('The cat sleeps.')")
+    await scene.tab.until("document.querySelector('h1')?.textContent.includes('succeeded')")
+    await scene.tab.until("document.getElementById('result')?.textContent.includes('The cat sleeps.')")
 
 
 async def test_a_page_outlives_a_restart_of_the_server_with_what_was_typed(scene: Scene) -> None:
@@ -208,14 +208,14 @@ async def test_a_page_outlives_a_restart_of_the_server_with_what_was_typed(scene
     )
     [server] = scene.installation.servers
     await asyncio.to_thread(server.stop)
-    await scene.tab.until("!document.getElementById('banner').hidden")
+    await scene.tab.until("document.getElementById('banner')?.hidden === false")
     await asyncio.to_thread(server.start)
     deposit = {"account": scene.buyer.principal.account, "amount": "1", "reason": "after the restart"}
     async with asyncio.timeout(60):  # the modules' own processes come back one by one
         while (await scene.admin.post("/api/v1/trading/deposits", deposit)).status_code != 201:  # noqa: ASYNC110
             await asyncio.sleep(0.3)
-    await scene.tab.until(f"document.querySelector('#blocks tr').id !== {before!r}")
-    await scene.tab.until("document.getElementById('banner').hidden")
+    await scene.tab.until(f"(document.querySelector('#blocks tr')?.id ?? {before!r}) !== {before!r}")
+    await scene.tab.until("document.getElementById('banner')?.hidden")
     await scene.tab.go(f"{scene.url}/jobs/new/embed")
     assert await scene.tab.evaluate("document.getElementById('f-texts').value") == "typed before the restart"
 
@@ -226,7 +226,7 @@ async def test_a_page_says_when_its_session_has_ended(scene: Scene) -> None:
     await scene.tab.until("page.times !== undefined")
     for session in (await scene.owner.get("/api/v1/identity/sessions")).json()["data"]:
         await scene.owner.post(f"/api/v1/identity/sessions/{session['id']}/end")
-    await scene.tab.until("document.getElementById('banner').textContent.includes('session has ended')")
+    await scene.tab.until("document.getElementById('banner')?.textContent.includes('session has ended')")
     await scene.tab.evaluate("document.querySelector('#banner a').click()")
     await scene.tab.until("location.pathname === '/sign-in'")
 
