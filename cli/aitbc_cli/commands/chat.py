@@ -13,8 +13,8 @@ from aitbc_cli.output import columns
 from aitbc_cli.terminal import say
 
 QUOTES = "/api/v1/ai/quotes"
-PLACEHOLDER = "1"
-"""Stands where the price of the quote goes."""
+NOT_QUOTED_YET = "1"
+"""The limit that a request for a quote names; the quote then gives the one that the job is submitted with."""
 app = noun("chat", "Chat with a model, and see what it costs.", alone=True)
 
 
@@ -63,7 +63,7 @@ def _conversation(call: Call, messages: list[dict[str, Any]], settings: dict[str
 def _turn(call: Call, messages: list[dict[str, Any]], settings: dict[str, Any], question: str, once: str) -> int:
     """One question and its answer, both added to the conversation."""
     messages.append({"role": "user", "content": question})
-    body: dict[str, Any] = {"kind": "chat", "input": {"messages": messages, **settings}, "max_price": PLACEHOLDER}
+    body: dict[str, Any] = {"kind": "chat", "input": {"messages": messages, **settings}, "max_price": NOT_QUOTED_YET}
     if not call.options.curl:
         quote = call.api.post(QUOTES, body, natural=True)
         body["max_price"] = limit_of(quote)
