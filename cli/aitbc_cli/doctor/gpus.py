@@ -17,7 +17,6 @@ DEVICES = Path("/dev")
 CONTROL = "nvidiactl"
 CDI = (Path("/etc/cdi"), Path("/var/run/cdi"))
 NONE = "no NVIDIA driver: a miner here works on the CPU"
-RUNTIMES = ("torch", "cupy")
 PROBE = """
 import importlib.util, sys
 for name in ("torch", "cupy"):

@@ -21,8 +21,6 @@ from aitbc.kernel.database.unit_of_work import WireId
 from aitbc.modules.gpu.models.devices import words_of
 from aitbc.modules.gpu.models.tables import MOMENT, Base, MinerRow
 
-RECHECK = timedelta(hours=6)
-"""How often a miner is to prove its GPUs anew."""
 VALID = timedelta(hours=7)
 """How long a GPU is called measured after it was."""
 ROWS, COLUMNS, PLACES = 4, 2, 64

@@ -11,8 +11,6 @@ from aitbc.kernel.database.unit_of_work import WireId
 from aitbc.kernel.primitives import ids, money
 from aitbc.modules.marketplace.models.tables import MOMENT, Base
 
-HOUR_MILLISECONDS = 3_600_000
-
 
 class OrderState(StrEnum):
     """Where an order is: it is `pending` or `placed`, and ends once."""

@@ -16,7 +16,6 @@ from aitbc.modules.marketplace.models.search.values import SearchInvalid
 LENGTH_MAX = 1_000
 COMPARISONS_MAX = 50
 DEPTH_MAX = 20
-OPERATORS = ("=", "!=", ">", ">=", "<", "<=", "in")
 _TOKEN = re.compile(
     r"""\s*(?:
         (?P<op>==|!=|>=|<=|[=<>])
