@@ -42,6 +42,8 @@ class StockedApp:
     """Keys of the owner's with one scope each, by that scope."""
     known: dict[str, str]
     """What exists, by the names that paths and queries have for it."""
+    sums: str = ""
+    """The statement that adds up what is stored."""
 
     def call(self, operation: Operation) -> Call:
         """A right request of somebody who may."""
@@ -74,16 +76,21 @@ class StockedApp:
 
     async def stored(self) -> dict[str, str]:
         """What each table holds, as a count and a sum over its rows; the note that a key was refused is left out."""
+        if not self.sums:
+            self.sums = await self._sums()
+        (row,) = await self.database.fetch(self.sums)
+        return dict(row.items())
+
+    async def _sums(self) -> str:
+        """The statement of `stored`: its tables stay as they are, so that it is planned once."""
         tables = await self.database.fetch(
             "SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables "
             "WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1"
         )
-        each = (
-            f"SELECT '{row['name']}' AS name, count(*) || ' ' || coalesce(sum(hashtextextended(t::text, 0)), 0) AS held "
-            f"FROM {row['name']} t" + (f" WHERE action <> '{ACTION}'" if row["name"] == "kernel.audit" else "")
-            for row in tables
-        )
-        return {row["name"]: row["held"] for row in await self.database.fetch(" UNION ALL ".join(each))}
+        held = "count(*) || ' ' || coalesce(sum(hashtextextended(t::text, 0)), 0)"
+        aside = {"kernel.audit": f" WHERE action <> '{ACTION}'"}
+        each = (f'(SELECT {held} FROM {name} t{aside.get(name, "")}) AS "{name}"' for (name,) in tables)
+        return f"SELECT {', '.join(each)}"
 
     async def settled(self) -> dict[str, str]:
         """What is stored once all that was begun is done: events that go their way reach their hearers."""
@@ -117,7 +124,8 @@ async def stocked_app(target: Target, state_dir: Path, modules: Iterable[Any] = 
     resting = WebhookSettings(in_flight_max=0)
     shown = {"monitoring": MonitoringSettings(status_page=True)}
     async with running_app(target, state_dir, modules=still, webhooks=resting, tables=shown) as app:
-        database = await asyncpg.connect(**target.connect_arguments(application="poison", statement_seconds=60))
+        arguments = target.connect_arguments(application="poison", statement_seconds=60)
+        database = await asyncpg.connect(**arguments, max_cacheable_statement_size=0)
         try:
             yield await _peopled(app, database)
         finally:
