@@ -2,22 +2,32 @@
 
 import json
 import os
-import shlex
-import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from aitbc_cli.command import Call, command
-from aitbc_cli.exits import CONFIGURATION, NOT_ALLOWED, REFUSED, Stop, bad_configuration, usage
+from aitbc_cli.commands.miner_kinds import (
+    Allow,
+    ChatKeyFile,
+    ChatModel,
+    ChatUrl,
+    Kind,
+    KindFlags,
+    KindsFile,
+    Serve,
+    ServeCommand,
+    ServeIdle,
+    ServeMax,
+    kinds_of,
+)
+from aitbc_cli.exits import CONFIGURATION, NOT_ALLOWED, REFUSED, Stop, usage
 from aitbc_cli.miner.options import NOT_ENROLLED
 from aitbc_cli.output import columns
 from aitbc_cli.settings import checked_key, is_same_server, read_private
 from aitbc_cli.times import seconds_of
 
-KINDS = ("embed", "ocr", "chat", "command")
-ALWAYS = ("embed", "ocr")
 SLOTS_MAX = 64
 NAME_LENGTH_MAX = 100
 """As the server has it."""
@@ -32,34 +42,6 @@ TokenFile = Annotated[
     Path | None,
     typer.Option("--token-file", metavar="FILE", help="Where the one-time token is; AITBC_ENROLMENT_TOKEN."),
 ]
-Kind = Annotated[
-    list[str] | None,
-    typer.Option("--kind", help=f"{', '.join(KINDS)}; again for more. Unless given: all that is set up."),
-]
-ChatUrl = Annotated[
-    str | None, typer.Option("--chat-url", metavar="URL", help="An OpenAI-compatible server to chat with, to its /v1.")
-]
-ChatModel = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--chat-model",
-        metavar="MODEL",
-        help="Only this model of that server; NAME=MODEL announces it as NAME; again for more. Else all it lists.",
-    ),
-]
-ChatKeyFile = Annotated[
-    Path | None, typer.Option("--chat-key-file", metavar="FILE", help="Where the key for that server is.")
-]
-Allow = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--allow", metavar="NAME=PROGRAM", help="A program that jobs may run, fixed arguments after it; again for more."
-    ),
-]
-KindsFile = Annotated[
-    Path | None,
-    typer.Option("--kinds-file", metavar="FILE", help="TOML with a table of options for each kind; flags add to it."),
-]
 
 
 def declare_running(app: typer.Typer) -> None:
@@ -70,6 +52,7 @@ def declare_running(app: typer.Typer) -> None:
         examples=[
             "aitbc miner run",
             "aitbc miner run --name attic --slots 4 --chat-url http://127.0.0.1:11434/v1",
+            "aitbc miner run --serve llama=~/models/llama-3.2-3b-q4.gguf --slots 2",
             "aitbc miner run --kind command --allow 'wc=/usr/bin/wc --'",
             "aitbc miner run --schedule 22:00-07:00 --only-when-idle",
         ],
@@ -94,6 +77,10 @@ def run(
     chat_url: ChatUrl = None,
     chat_model: ChatModel = None,
     chat_key_file: ChatKeyFile = None,
+    serve: Serve = None,
+    serve_command: ServeCommand = None,
+    serve_idle: ServeIdle = None,
+    serve_max: ServeMax = None,
     allow: Allow = None,
     kinds_file: KindsFile = None,
     token_file: TokenFile = None,
@@ -116,12 +103,14 @@ def run(
     The first start enrols it: with a one-time token, or, where an API key is at hand that may make one, by itself.
     The first Ctrl-C or SIGTERM lets running work end, the second gives it back at once.
     """
-    kinds = kinds_of(kind, chat_url, chat_model, chat_key_file, allow, kinds_file)
+    flags = KindFlags(
+        *(kind, chat_url, chat_model, chat_key_file, allow, serve, serve_command, serve_idle, serve_max, kinds_file)
+    )
     options = options_of(
         *(call, name, state_dir, token_file),
         slots=slots,
         region=region,
-        kinds=kinds,
+        kinds=kinds_of(flags),
         grace_seconds=seconds_of(grace),
         schedule=_schedule(schedule),
         only_when_idle=only_when_idle,
@@ -142,7 +131,7 @@ def enrol(
     token_file: TokenFile = None,
 ) -> None:
     """Enrol this machine without working yet: it makes its key, and keeps the credentials in its folder."""
-    kinds = kinds_of(kind, None, None, None, None, None)
+    kinds = kinds_of(KindFlags(kind=kind))
     options = options_of(call, name, state_dir, token_file, slots=slots, region=region, kinds=kinds)
     from aitbc_cli.miner import daemon
 
@@ -248,65 +237,3 @@ def _is_enrolled(home: Path, url: str) -> bool:
         return is_same_server(json.loads((home / "credentials.json").read_bytes())["url"], url)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return False
-
-
-# Kinds ---------------------------------------------------------------------------------------------------------------
-
-
-def kinds_of(
-    wanted: list[str] | None,
-    chat_url: str | None,
-    chat_models: list[str] | None,
-    chat_key_file: Path | None,
-    allowed: list[str] | None,
-    file: Path | None,
-) -> dict[str, dict[str, Any]]:
-    """The options of each kind that this miner shall do. Raises `Stop` where they make no sense."""
-    options: dict[str, dict[str, Any]] = _read_kinds(file) if file is not None else {}
-    if chat_url is not None:
-        options.setdefault("chat", {})["base_url"] = chat_url
-    if chat_models or chat_key_file:
-        chat = options.setdefault("chat", {})
-        chat |= {"models": chat_models} if chat_models else {}
-        chat |= {"api_key_file": str(chat_key_file.absolute())} if chat_key_file else {}
-    for each in allowed or ():
-        name, words = _program(each)
-        options.setdefault("command", {}).setdefault("programs", {})[name] = words
-    chosen = wanted or [*dict.fromkeys((*ALWAYS, *options))]
-    for kind in chosen:
-        if kind not in KINDS:
-            raise usage(f"{kind!r} is no kind of work", hint=f"one of {', '.join(KINDS)}")
-    if "chat" in chosen and "base_url" not in options.get("chat", {}):
-        raise usage("chat needs a server to forward to", hint="--chat-url http://127.0.0.1:11434/v1")
-    if "command" in chosen and not options.get("command", {}).get("programs"):
-        raise usage("command needs a program that jobs may run", hint="--allow 'wc=/usr/bin/wc --'")
-    return {kind: options.get(kind, {}) for kind in chosen}
-
-
-def _program(text: str) -> tuple[str, list[str]]:
-    name, found, line = text.partition("=")
-    try:
-        words = shlex.split(line)
-    except ValueError as error:
-        raise usage(f"--allow {text!r}: {error}") from None
-    if not found or not name or not words:
-        raise usage(f"{text!r} allows nothing", hint="--allow 'wc=/usr/bin/wc --'")
-    path = shutil.which(words[0])
-    if path is None:
-        raise usage(f"--allow {name}: {words[0]} is no program on this machine")
-    return name, [str(Path(path).absolute()), *words[1:]]
-
-
-def _read_kinds(file: Path) -> dict[str, dict[str, Any]]:
-    import tomllib
-
-    try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise bad_configuration(f"{file} cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise bad_configuration(f"{file} is not TOML: {error}", hint="correct the line") from None
-    for kind, options in content.items():
-        if kind not in KINDS or not isinstance(options, dict):
-            raise bad_configuration(f"{file}: {kind!r} is no kind of work", hint=f"tables are [{'], ['.join(KINDS)}]")
-    return content

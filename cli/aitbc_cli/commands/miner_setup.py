@@ -12,20 +12,19 @@ from typing import Annotated, Any
 import typer
 
 from aitbc_cli.command import Call, command
-from aitbc_cli.commands.miner_run import (
+from aitbc_cli.commands.miner_kinds import (
     Allow,
     ChatKeyFile,
     ChatModel,
     ChatUrl,
     Kind,
+    KindFlags,
     KindsFile,
-    Name,
-    StateDir,
-    TokenFile,
-    home_of,
+    Serve,
+    ServeCommand,
     kinds_of,
-    options_of,
 )
+from aitbc_cli.commands.miner_run import Name, StateDir, TokenFile, home_of, options_of
 from aitbc_cli.exits import NOT_ALLOWED, REFUSED, usage
 from aitbc_cli.output import Column, columns
 from aitbc_cli.terminal import say
@@ -96,13 +95,16 @@ def try_kinds(
     chat_url: ChatUrl = None,
     chat_model: ChatModel = None,
     chat_key_file: ChatKeyFile = None,
+    serve: Serve = None,
+    serve_command: ServeCommand = None,
     allow: Allow = None,
     kinds_file: KindsFile = None,
 ) -> int:
     """Try every kind of work once on this machine, at full length, and say what to mend. Nothing is sent anywhere."""
     import asyncio
 
-    kinds = kinds_of(kind, chat_url, chat_model, chat_key_file, allow, kinds_file)
+    flags = KindFlags(*(kind, chat_url, chat_model, chat_key_file, allow, serve, serve_command), kinds_file=kinds_file)
+    kinds = kinds_of(flags)
     with tempfile.TemporaryDirectory(prefix="aitbc-miner-test-") as folder:
         rows = asyncio.run(_tried(kinds, Path(folder)))
     shown = (*columns("kind", "result"), Column("MS", "milliseconds", "number"), *columns("message"))
@@ -115,9 +117,10 @@ async def _tried(kinds: dict[str, dict[str, Any]], folder: Path) -> list[dict[st
     from aitbc_cli.miner.executors.cgroup import make_room
     from aitbc_cli.miner.executors.pool import ExecutorPool
     from aitbc_cli.miner.inventory import inventory
+    from aitbc_cli.miner.serving.host import host_of
 
     make_room()
-    pool = ExecutorPool(slots=1, kinds=kinds, scratch=folder)
+    pool = ExecutorPool(slots=1, kinds=kinds, scratch=folder, models=host_of(kinds, slots=1, folder=folder))
     pool.gpus.update(inventory(folder)["devices"])
     try:
         return [await _try(pool, kind, folder) for kind in kinds]

@@ -4,6 +4,7 @@ A result is on the disk before it is delivered, so that no restart loses one.
 """
 
 import asyncio
+import functools
 import signal
 import sys
 from contextlib import suppress
@@ -24,6 +25,7 @@ from aitbc_cli.miner.nvml import Nvml
 from aitbc_cli.miner.options import MinerFailed, Options
 from aitbc_cli.miner.parts_sender import PartsSender
 from aitbc_cli.miner.prover import Prover
+from aitbc_cli.miner.serving.host import host_of
 from aitbc_cli.miner.task import Task, deliver
 from aitbc_cli.miner.xid import Xid, XidWatch
 
@@ -52,13 +54,18 @@ class Daemon:
         self._home = home
         self._event_log = event_log
         self._nvml = Nvml()
-        self._pool = ExecutorPool(slots=options.slots, kinds=options.kinds, scratch=home.work, nvml=self._nvml)
+        self._models = host_of(options.kinds, slots=options.slots, folder=home.folder, note=event_log.note)
+        self._pool = ExecutorPool(
+            slots=options.slots, kinds=options.kinds, scratch=home.work, nvml=self._nvml, models=self._models
+        )
         self._pool.on_gpus_changed = self._tell_gpus
         self._xids = XidWatch(self._on_xid)
         self._hours = Hours(options.schedule)
         self._idleness = Idleness() if options.only_when_idle else None
         self._tasks: dict[str, tuple[Task, asyncio.Task[None]]] = {}
         self._kinds = Kinds(self._pool, options.kinds, event_log)
+        if self._models is not None:
+            self._models.on_change = functools.partial(self._kinds.check_soon, "chat")
         self._free = asyncio.Event()
         self._stopping = asyncio.Event()
         self._stop_at_once = asyncio.Event()
@@ -207,6 +214,7 @@ class Daemon:
         polling = asyncio.create_task(self._poll_loop())
         loops = (self._heartbeat_loop, self._watch_loop, self._check_loop, self._prove_loop)
         beside = [asyncio.create_task(loop()) for loop in loops]
+        beside += [asyncio.create_task(self._models.run())] if self._models is not None else []
         stop = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({polling, *beside, stop}, return_when=asyncio.FIRST_COMPLETED)
         for task in (polling, *beside):
@@ -449,7 +457,9 @@ def enrol(options: Options) -> dict[str, Any]:
 
 
 async def _enrol(options: Options, home: Home) -> dict[str, Any]:
-    pool = ExecutorPool(slots=1, kinds=options.kinds, scratch=home.work)
+    pool = ExecutorPool(
+        slots=1, kinds=options.kinds, scratch=home.work, models=host_of(options.kinds, slots=1, folder=home.folder)
+    )
     pool.gpus.update(inventory(home.folder)["devices"])
     try:
         kinds = Kinds(pool, options.kinds)

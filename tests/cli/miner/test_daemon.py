@@ -413,3 +413,18 @@ def test_a_miner_follows_its_chat_server(market: Market, engine: Engine) -> None
     engine.listed, engine.loaded = ["m2"], None
     market.until(lambda: models() == ["m2"])
     assert miner.poll() is None
+
+
+def test_a_miner_serves_a_model_of_its_own_and_takes_it_along(market: Market) -> None:
+    engine = Path(__file__).with_name("served_engine.py")
+    serve = {"own": {"command": f"{sys.executable} {engine} --port {{port}} --as org/own"}}
+    miner = market.start(kinds={"chat": {"serve": serve}}, token=market.token())
+    body = {"kind": "chat", "max_price": "1", "input": {"messages": [{"role": "user", "content": "Hello?"}]}}
+    market.until(lambda: [each for each in market.ask("/api/v1/ai/models?kind=chat")["data"] if each["name"] == "own"])
+    job = market.ask("/api/v1/ai/jobs", body | {"requirements": {"model": "own"}}, once="own")["id"]
+    done = market.until_state(job, "succeeded")
+    assert done["output"]["model"] == "own"
+    process = int(done["output"]["message"]["content"].removeprefix("org/own "))
+    assert "loading own" in json.dumps(market.ask(f"/api/v1/ai/jobs/{job}/logs"))
+    miner.kill()
+    market.until(lambda: not Path(f"/proc/{process}").exists())

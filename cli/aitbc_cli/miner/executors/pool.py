@@ -2,8 +2,9 @@
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from os import cpu_count
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,19 @@ from aitbc_cli.miner.executors.work import (
 from aitbc_cli.miner.executors.worker_process import WorkerLost, WorkerProcess
 from aitbc_cli.miner.gpus import Gpus
 from aitbc_cli.miner.nvml import Nvml
+from aitbc_cli.miner.serving.declared import SERVING_OPTIONS
+from aitbc_cli.miner.serving.engine import Engine
+from aitbc_cli.miner.serving.host import ModelHost
 from aitbc_cli.miner.xid import Xid
 
 __all__ = ["ExecutorPool", "Failure", "KindStatus", "Outcome", "Progress", "Work"]
 
 KINDS = frozenset({"embed", "ocr", "chat", "command"})
+CHAT = "chat"
+_OF_THE_SERVER = frozenset({"base_url", "api_key_file", "models"})
+"""Options of chat that are about one chat server."""
+_DOUBTFUL = frozenset({"upstream_unavailable", "timed_out", "crashed"})
+"""Failures of a chat after which its engine is asked whether it is well."""
 
 _WARM_UP_SECONDS = 60.0
 _TRY_GPU_SECONDS = 3700.0
@@ -44,6 +53,15 @@ _FAULT_OF_TIME_OUT = {"command": "requester", "chat": "miner"}
 _SPOILED = frozenset({"crashed", "out_of_memory", "disk_full"})
 
 
+@dataclass(frozen=True)
+class _Lane:
+    """Workers that can stand in for each other: those of a kind, or of one engine of this miner's own."""
+
+    kind: str
+    options: Mapping[str, Any] = field(compare=False)
+    model: str | None = None
+
+
 class ExecutorPool:
     """Runs up to `slots` pieces of work at once, each in a worker process of its kind.
 
@@ -52,7 +70,13 @@ class ExecutorPool:
     """
 
     def __init__(
-        self, *, slots: int, kinds: Mapping[str, Mapping[str, Any]], scratch: Path, nvml: Nvml | None = None
+        self,
+        *,
+        slots: int,
+        kinds: Mapping[str, Mapping[str, Any]],
+        scratch: Path,
+        nvml: Nvml | None = None,
+        models: ModelHost | None = None,
     ) -> None:
         unknown = sorted(set(kinds) - KINDS)
         if unknown:
@@ -69,16 +93,31 @@ class ExecutorPool:
         self.on_gpus_changed: Callable[[], Awaitable[None]] | None = None
         """Called when a GPU must rest, before the outcome of its last program is told."""
         self._slots = asyncio.Semaphore(slots)
-        self._idle: dict[str, list[WorkerProcess]] = {kind: [] for kind in kinds}
+        self._idle: dict[_Lane, list[WorkerProcess]] = defaultdict(list)
+        self._models = models
+        if models is not None:
+            models.on_gone = self._forget_model
         self._workers: set[WorkerProcess] = set()
+        self._leaving: set[WorkerProcess] = set()
+        self._discarding: set[asyncio.Task[None]] = set()
         self._stopped = False
         self._starting = asyncio.Lock()
 
     async def check(self, kind: str) -> KindStatus:
         """Try a kind with a first small piece of work; a kind that failed may be checked again later."""
+        if kind == CHAT and self._models is not None:
+            return _with_served(await self._check_server(), self._models.names)
+        return await self._check(self._lane(kind))
+
+    async def _check_server(self) -> KindStatus | None:
+        """The status of the chat server that is not this miner's own; none where there is none."""
+        return await self._check(self._lane(CHAT)) if "base_url" in self._kinds[CHAT] else None
+
+    async def _check(self, lane: _Lane) -> KindStatus:
         started = time.monotonic()
+        kind = lane.kind
         try:
-            worker = await self._take(kind)
+            worker = await self._take(lane)
         except WorkFailed as error:
             return _unusable(error.failure)
         try:
@@ -99,7 +138,7 @@ class ExecutorPool:
             await self._discard(worker)
             raise
         if kind not in SHARED:
-            self._idle[kind].append(worker)
+            self._idle[lane].append(worker)
         milliseconds = round((time.monotonic() - started) * 1000)
         return KindStatus(
             usable=True,
@@ -121,6 +160,8 @@ class ExecutorPool:
         async with self._slots:
             if work.gpus and not self.gives_gpus:
                 return _no_gpu("Programs get no GPU of this miner.")
+            if (model := self._served(work)) is not None:
+                return await self._run_served(model, work, on_progress)
             if work.kind != "command" or not self.gives_gpus:
                 return await self._run(work, on_progress)
             gpus = self.gpus.choose() if work.gpus is None else work.gpus
@@ -158,13 +199,62 @@ class ExecutorPool:
             return replace(outcome, error=Failure("requester", "gpu_misused", message))
         return outcome
 
-    async def _run(self, work: Work, on_progress: Callable[[Progress], None]) -> Outcome:
+    def _served(self, work: Work) -> str | None:
+        """The model of this miner's own that the work is for; none where another server has it, or none is needed."""
+        if work.kind != CHAT or self._models is None:
+            return None
+        wanted = work.input.get("model") if isinstance(work.input, Mapping) else None
+        if wanted is None and "base_url" not in self._kinds[CHAT]:
+            wanted = next(iter(self._models.names), None)
+        return wanted if self._models.serves(wanted) else None
+
+    async def _run_served(self, model: str, work: Work, on_progress: Callable[[Progress], None]) -> Outcome:
+        """Do the work with an engine of this miner's own, which may have to load first: that is time of the work."""
+        assert self._models is not None
+        until = time.monotonic() + work.run_seconds
         try:
-            worker = await self._take(work.kind)
+            async with self._models.use(model, lambda line: on_progress(Progress(None, [line]))) as engine:
+                left = replace(work, run_seconds=max(0.1, until - time.monotonic()))
+                outcome = await self._run(left, on_progress, self._lane_of(model, engine))
+                if outcome.error is not None and outcome.error.reason in _DOUBTFUL:
+                    await self._models.doubt(model, engine)
+                return outcome
+        except WorkFailed as error:
+            return Outcome(error=error.failure)
+
+    def _lane(self, kind: str) -> _Lane:
+        return _Lane(kind, {name: value for name, value in self._kinds[kind].items() if name not in SERVING_OPTIONS})
+
+    def _lane_of(self, model: str, engine: Engine) -> _Lane:
+        """The lane of a served model: a chat worker as for any server, with this engine as the server."""
+        lane = self._lane(CHAT)
+        limits = {name: value for name, value in lane.options.items() if name not in _OF_THE_SERVER}
+        return _Lane(CHAT, limits | {"base_url": engine.url, "models": [f"{model}={engine.upstream}"]}, model)
+
+    def _forget_model(self, model: str) -> None:
+        """The engine has gone: its worker would ask a port that may be another's by now."""
+        for worker in self._idle.pop(_Lane(CHAT, {}, model), []):
+            self._leaving.add(worker)
+            self._let_go(worker)
+
+    def _let_go(self, worker: WorkerProcess) -> None:
+        """End a worker whose engine has gone, once the last work that asked it has its answer."""
+        if worker in self._leaving and not worker.is_asked:
+            self._leaving.discard(worker)
+            self._discarding.add(task := asyncio.ensure_future(self._discard(worker)))
+            task.add_done_callback(self._discarding.discard)
+
+    async def _run(self, work: Work, on_progress: Callable[[Progress], None], lane: _Lane | None = None) -> Outcome:
+        lane = lane or self._lane(work.kind)
+        try:
+            worker = await self._take(lane)
         except WorkFailed as error:
             return Outcome(error=error.failure)
         if work.kind in SHARED:
-            return await self._supervise(worker, work, on_progress)
+            try:
+                return await self._supervise(worker, work, on_progress)
+            finally:
+                self._let_go(worker)
         outcome = None
         try:
             outcome = await self._supervise(worker, work, on_progress)
@@ -173,7 +263,7 @@ class ExecutorPool:
             if spoiled or not worker.alive or self._stopped:
                 await self._discard(worker)
             else:
-                self._idle[work.kind].append(worker)
+                self._idle[lane].append(worker)
         return outcome
 
     async def _try_gpus(self, worker: WorkerProcess) -> None:
@@ -193,11 +283,13 @@ class ExecutorPool:
     async def stop(self) -> None:
         """End all workers; work that still runs fails."""
         self._stopped = True
-        await asyncio.gather(*(self._discard(worker) for worker in list(self._workers)))
+        await asyncio.gather(*(self._discard(worker) for worker in list(self._workers)), *self._discarding)
+        if self._models is not None:
+            await self._models.stop()
 
     def workers(self) -> dict[str, list[int]]:
         """The process ids of the idle workers of each kind."""
-        return {kind: [worker.pid for worker in idle] for kind, idle in self._idle.items()}
+        return {kind: [worker.pid for worker in self._idle[self._lane(kind)]] for kind in self._kinds}
 
     async def _supervise(self, worker: WorkerProcess, work: Work, on_progress: Callable[[Progress], None]) -> Outcome:
         """Have the worker do the work within its time."""
@@ -219,34 +311,32 @@ class ExecutorPool:
             message = f"The {work.kind} worker {await worker.ending()} during the work."
             return Outcome(error=Failure("unknown", "crashed", message))
 
-    async def _take(self, kind: str) -> WorkerProcess:
+    async def _take(self, lane: _Lane) -> WorkerProcess:
         """An idle worker that still lives, or a new one; of a shared kind the one that there is."""
-        if kind in SHARED:
+        if lane.kind in SHARED:
             async with self._starting:  # of all that come at once, the first starts it
-                return await self._take_shared(kind)
-        idle = self._idle[kind]
+                return await self._take_shared(lane)
+        idle = self._idle[lane]
         while idle:
             worker = idle.pop()
             if worker.alive:
                 return worker
             await self._discard(worker)
-        if self._stopped:
-            raise WorkFailed("miner", "canceled", "The miner was stopped.")
-        return await self._start(kind, WorkerProcess)
+        return await self._start(lane, WorkerProcess)
 
-    async def _take_shared(self, kind: str) -> WorkerProcess:
-        for worker in list(self._idle[kind]):
+    async def _take_shared(self, lane: _Lane) -> WorkerProcess:
+        for worker in list(self._idle[lane]):
             if worker.alive:
                 return worker
             await self._discard(worker)
-        if self._stopped:
-            raise WorkFailed("miner", "canceled", "The miner was stopped.")
-        worker = await self._start(kind, SharedWorker)
-        self._idle[kind].append(worker)
+        worker = await self._start(lane, SharedWorker)
+        self._idle[lane].append(worker)
         return worker
 
-    async def _start(self, kind: str, form: type[WorkerProcess]) -> WorkerProcess:
-        worker = await form.start(kind, self._kinds[kind], scratch=self._scratch, threads=self._threads)
+    async def _start(self, lane: _Lane, form: type[WorkerProcess]) -> WorkerProcess:
+        if self._stopped:
+            raise WorkFailed("miner", "canceled", "The miner was stopped.")
+        worker = await form.start(lane.kind, lane.options, scratch=self._scratch, threads=self._threads)
         self._workers.add(worker)
         return worker
 
@@ -257,6 +347,24 @@ class ExecutorPool:
             if worker in idle:
                 idle.remove(worker)
         await asyncio.shield(worker.kill())
+
+
+def _with_served(server: KindStatus | None, served: Sequence[str]) -> KindStatus:
+    """The status of chat with the models of this miner's own before those of another server."""
+    if server is not None and not served:
+        return server
+    if not served:
+        return _unusable(Failure("platform", "model_unavailable", "The engines of all served models failed."))
+    listed = server.detail if server is not None and server.usable else {}
+    models = [*served, *(model for model in listed.get("models", ()) if model not in served)]
+    return KindStatus(
+        usable=True,
+        reason=None,
+        message="served on demand" if server is None else f"served on demand; {server.message}",
+        warm_up_ms=server.warm_up_ms if server is not None else None,
+        memory_bytes=server.memory_bytes if server is not None else None,
+        detail={**listed, "models": models},
+    )
 
 
 def _no_gpu(message: str) -> Outcome:

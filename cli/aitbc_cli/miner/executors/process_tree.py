@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,6 +31,20 @@ class Process:
 def die_with_parent(with_signal: signal.Signals) -> None:
     """Have the kernel send this process the signal when the thread that started it ends."""
     _control(_PR_SET_PDEATHSIG, int(with_signal))
+
+
+def end_with_parent(parent: int) -> None:
+    """End when the process that started this one ends, however it does, and take along all that was started from here."""
+    adopt_orphans()
+    signal.signal(signal.SIGTERM, _end_with_descendants)
+    die_with_parent(signal.SIGTERM)
+    if os.getppid() != parent:  # it ended before the kernel was asked for the signal
+        sys.exit(1)
+
+
+def _end_with_descendants(_signal: int, _frame: object) -> None:
+    kill_descendants(os.getpid())
+    os._exit(143)
 
 
 def adopt_orphans() -> None:

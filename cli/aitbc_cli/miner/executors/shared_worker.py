@@ -23,6 +23,11 @@ class SharedWorker(WorkerProcess):
         """By the number of a question: what came for it; nothing at all once the process has ended."""
         self._reading = asyncio.create_task(self._read())
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether an answer is waited for."""
+        return bool(self._answers)
+
     async def kill(self) -> None:
         """End the worker."""
         await super().kill()

@@ -185,19 +185,11 @@ class Reporter:
 def _bind_to_parent(kind: str, parent: int) -> None:
     """End when the daemon ends, however it ends; a worker that starts programs takes them along."""
     if kind == "command":
-        process_tree.adopt_orphans()
-        signal.signal(signal.SIGTERM, _end_with_descendants)
-        process_tree.die_with_parent(signal.SIGTERM)
-    else:
-        process_tree.die_with_parent(signal.SIGKILL)
-    if os.getppid() != parent:
-        # The daemon ended before the kernel was asked for the signal.
+        process_tree.end_with_parent(parent)
+        return
+    process_tree.die_with_parent(signal.SIGKILL)
+    if os.getppid() != parent:  # the daemon ended before the kernel was asked for the signal
         sys.exit(1)
-
-
-def _end_with_descendants(_signal: int, _frame: object) -> None:
-    process_tree.kill_descendants(os.getpid())
-    os._exit(143)
 
 
 def _take_streams() -> tuple[BinaryIO, BinaryIO]:

@@ -84,6 +84,11 @@ class WorkerProcess:
         """Whether the process runs."""
         return self._process.returncode is None
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether an answer is waited for. Of a worker that does one thing at a time, whoever has it knows."""
+        return False
+
     async def warm_up(self) -> Mapping[str, Any]:
         """Have a first small piece of work done; returns what the executor says about itself."""
         answer = await self._ask({"do": "warm_up"}, _ignore)
