@@ -1,4 +1,4 @@
-"""An engine for the tests of served models: `python served_engine.py --port N [--load S] [--as MODEL] [--broken] [--child MARK]`.
+"""An engine for the tests of served models: `python served_engine.py --port N …`.
 
 It answers 503 while it loads, and the chat "die" ends it.
 """

@@ -1,4 +1,4 @@
-"""Models that a miner serves itself: loaded when a chat asks, shared, ended when idle or out of room, rested after faults."""
+"""Models that a miner serves itself: loaded when a chat asks, shared, ended when idle, rested after faults."""
 
 import asyncio
 import os

@@ -34,7 +34,7 @@ def die_with_parent(with_signal: signal.Signals) -> None:
 
 
 def end_with_parent(parent: int) -> None:
-    """End when the process that started this one ends, however it does, and take along all that was started from here."""
+    """End when the process that started this one ends, however it does, with all that was started from here."""
     adopt_orphans()
     signal.signal(signal.SIGTERM, _end_with_descendants)
     die_with_parent(signal.SIGTERM)

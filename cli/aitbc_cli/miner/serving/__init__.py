@@ -1,1 +1,1 @@
-"""Models that a miner serves itself: it starts the engine of a model when a job asks for it, and ends it when nobody does."""
+"""Models that a miner serves itself: their engines start when a chat asks, and end when nobody does."""

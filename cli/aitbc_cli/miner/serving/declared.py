@@ -27,7 +27,7 @@ class ServedModel:
     name: str
     """As it is announced."""
     command: tuple[str, ...]
-    """The engine and its arguments; `{port}` stands for the loopback port, `{slots}` for how many chats come at once."""
+    """The engine and its arguments; `{port}` is its loopback port, `{slots}` how many chats come at once."""
     weights: Path | None = None
     """The file that it loads, where that is known: its size says how much memory to make room for the first time."""
 
@@ -58,7 +58,7 @@ class Serving:
 def serving_of(options: Mapping[str, Any]) -> Serving | None:
     """What the options of chat say; none where nothing is served. Raises `FieldError` with what is wrong.
 
-    `serve` is `{name: {"file": …} | {"command": …}}`; beside it there may be `idle_seconds`, `load_seconds`, `loaded_max`.
+    `serve` is `{name: {"file": …} | {"command": …}}`; beside it: `idle_seconds`, `load_seconds`, `loaded_max`.
     """
     declared = options.get("serve")
     if not declared:

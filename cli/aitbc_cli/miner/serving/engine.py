@@ -1,4 +1,4 @@
-"""An engine that runs: one process below a launcher, which listens on the loopback address and speaks OpenAI's protocol."""
+"""An engine that runs: a process below a launcher, which speaks OpenAI's protocol on a loopback port."""
 
 import asyncio
 import http.client
@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import aitbc_cli
+from aitbc.kernel.primitives.tasks import cancel_and_wait
 from aitbc_cli.miner.executors import process_tree
 from aitbc_cli.miner.serving.declared import ServedModel
 
 _HOST = "127.0.0.1"
 _LOOK_SECONDS = 0.1
 _ANSWER_SECONDS = 5.0
+_PIPE_SECONDS = 5.0
+"""How long the last words of a process that has ended are waited for."""
 _ANSWER_BYTES = 1024 * 1024
 _LAST_WORDS_BYTES = 4096
 _WORDS_SHOWN = 300
@@ -88,13 +91,13 @@ class Engine:
         if self.alive:
             await asyncio.to_thread(process_tree.kill_tree, self._process.pid)
         await self._process.wait()
-        await asyncio.wait({self._listening}, timeout=1.0)
-        self._listening.cancel()
+        await asyncio.wait({self._listening}, timeout=_PIPE_SECONDS)
+        await cancel_and_wait([self._listening])
 
     async def ended(self) -> str:
         """Wait until its process has ended; says how, with its last words."""
         code = await self._process.wait()
-        await asyncio.wait({self._listening}, timeout=1.0)
+        await asyncio.wait({self._listening}, timeout=_PIPE_SECONDS)
         said = self._last_words.decode("utf-8", "replace").strip().splitlines()
         return f"it ended with exit code {code}" + (f": {said[-1][:_WORDS_SHOWN]}" if said else "")
 
@@ -132,7 +135,7 @@ def _environment() -> dict[str, str]:
 
 
 def _is_ready(port: int) -> bool:
-    """Whether the engine answers that it is ready: by its health, or by its list of models where it has no such answer."""
+    """Whether the engine answers that it is ready: by its health, or where it tells none by its models."""
     status, _ = _get(port, "/health")
     return status == 200 or (status in (404, 405) and _get(port, "/v1/models")[0] == 200)
 

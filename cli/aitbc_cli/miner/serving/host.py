@@ -123,6 +123,7 @@ class ModelHost:
         """End all engines."""
         await cancel_and_wait([place.loading for place in self._places.values() if place.loading is not None])
         await asyncio.gather(*(self._end(place) for place in self._places.values()))
+        await cancel_and_wait([place.watching for place in self._places.values() if place.watching is not None])
 
     async def _ready(self, place: _Place, tell: Callable[[str], None]) -> Engine:
         if place.engine is not None and place.engine.alive:

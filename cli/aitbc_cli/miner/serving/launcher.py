@@ -1,4 +1,4 @@
-"""What stands between the miner and an engine: `python -m … PARENT_PID COMMAND…`. When the miner ends, so does all of it."""
+"""What stands between the miner and an engine: `python -m … PARENT_PID COMMAND…`. It ends with the miner."""
 
 import os
 import subprocess

@@ -1,6 +1,7 @@
 """Migrate schemas, roles and grants to this program's version, or print the SQL that a DBA must run."""
 
 import asyncio
+import functools
 import hashlib
 import hmac
 import re
@@ -207,7 +208,7 @@ async def _migrate_part(connection: AsyncConnection, part: Part) -> str | None:
 def _upgrade(connection: Connection, part: Part) -> str | None:
     before = _revision(connection, part)
     config = configuration(part, connection)
-    head = ScriptDirectory.from_config(config).get_current_head()
+    head = _head(migrations_folder() / part.name)
     if before == head:
         return None
     try:
@@ -226,10 +227,7 @@ def _revision(connection: Connection, part: Part) -> str | None:
 
 def configuration(part: Part, connection: Connection | None = None) -> Config:
     """The Alembic configuration of one part."""
-    config = Config()
-    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
-    config.set_main_option("version_locations", str(migrations_folder() / part.name).replace("%", "%%"))
-    config.set_main_option("path_separator", "newline")
+    config = _located(migrations_folder() / part.name)
     config.attributes["part"] = part
     config.attributes["connection"] = connection
     return config
@@ -237,7 +235,21 @@ def configuration(part: Part, connection: Connection | None = None) -> Config:
 
 def head_of(part: Part) -> str:
     """The newest migration of a part that this program knows."""
-    return ScriptDirectory.from_config(configuration(part)).get_current_head() or "none"
+    return _head(migrations_folder() / part.name) or "none"
+
+
+def _located(folder: Path) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(folder.parent).replace("%", "%%"))
+    config.set_main_option("version_locations", str(folder).replace("%", "%%"))
+    config.set_main_option("path_separator", "newline")
+    return config
+
+
+@functools.cache
+def _head(folder: Path) -> str | None:
+    """The newest migration in a folder, whose files stay as they are for as long as this program runs."""
+    return ScriptDirectory.from_config(_located(folder)).get_current_head()
 
 
 async def differences(owner: Target, parts: Sequence[Part]) -> list[str]:

@@ -3,14 +3,12 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from re import Pattern
-from typing import Any, Self
+from typing import Any
 
 from litestar import Controller, Litestar, Router
 from litestar.connection import ASGIConnection
 from litestar.di import Provide
 from litestar.handlers import BaseRouteHandler
-from litestar.plugins import PluginProtocol
-from litestar.plugins.core import MsgspecDIPlugin
 from litestar.types import ASGIApp, Scope
 
 from aitbc.kernel.database.migrations import head_of
@@ -47,6 +45,7 @@ from aitbc.server.cluster.legacy_key import GatewayKey
 from aitbc.server.cluster.peers import Peer
 from aitbc.server.config.placement import COORDINATOR_PORTS, LEGACY_COORDINATOR_PREFIX, LEGACY_PREFIX, MAIN
 from aitbc.server.runtime.bootstrap import Runtime
+from aitbc.server.runtime.routers import Application, OwnRouter
 from aitbc.server.runtime.wiring import Wired
 from aitbc.server.webhooks.routes import DeliveryController, EndpointController
 
@@ -78,7 +77,7 @@ def litestar(runtime: Runtime, build: Build, metrics: Metrics, pages: Pages | No
         async with runtime.running():
             yield
 
-    app = _Application(
+    app = Application(
         [*_routers(runtime, build), HealthRoutes, CoordinatorHealthRoutes, *(() if pages is None else (pages.router,))],
         guards=[guarded],
         dependencies=dependencies(),
@@ -99,7 +98,7 @@ def _routers(runtime: Runtime, build: Build) -> list[Router | type[Controller]]:
     shown = runtime.modules if is_main else wired.modules
     return [
         *(
-            _Router(
+            OwnRouter(
                 f"/api/v1/{module.name}",
                 route_handlers=list(module.routes),
                 dependencies=_dependencies(module, wired),
@@ -107,7 +106,7 @@ def _routers(runtime: Runtime, build: Build) -> list[Router | type[Controller]]:
             for module in shown
         ),
         *(
-            _Router("/", route_handlers=list(module.protocol), dependencies=_dependencies(module, wired))
+            OwnRouter("/", route_handlers=list(module.protocol), dependencies=_dependencies(module, wired))
             for module in shown
             if module.protocol
         ),
@@ -127,36 +126,21 @@ def _collect_metrics(runtime: Runtime, metrics: Metrics) -> None:
         metrics.collector("bus", runtime.platform.bus.measure)
 
 
-class _Router(Router):
-    """A router of one application: registering it takes it as it is, without the deep copy that a shared one needs."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
-
-class _Application(Litestar):
-    """Litestar without its plugins for other model libraries, which cost 6 MiB a process: we use msgspec."""
-
-    @staticmethod
-    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
-        return [*plugins, MsgspecDIPlugin()]
-
-
 def _kernel_routers(runtime: Runtime, build: Build) -> list[Router | type[Controller]]:
     """The kernel's own routers: identity, operations, webhooks, documentation, and the legacy gateway's endpoints."""
     names = [name for module in runtime.modules if (name := LEGACY_PREFIX.get(module.name)) is not None]
     return [
-        _Router(
+        OwnRouter(
             "/api/v1/identity",
             route_handlers=[AccountController, KeyController, SessionController],
             dependencies={"identity": _provided(runtime.identity), "sessions": _provided(runtime.sessions)},
         ),
-        _Router(
+        OwnRouter(
             "/api/v1/operations",
             route_handlers=[OperationsController],
             dependencies={"operations": _provided(runtime.operations), "directory": _provided(runtime.directory)},
         ),
-        _Router(
+        OwnRouter(
             "/api/v1/webhooks",
             route_handlers=[EndpointController, DeliveryController],
             dependencies={
@@ -180,7 +164,7 @@ def _legacy_routers(modules: Sequence[Module], wired: Wired) -> list[Router]:
         ):
             if controllers:
                 found.append(
-                    _Router(
+                    OwnRouter(
                         f"/{prefix}",
                         route_handlers=list(controllers),
                         dependencies=_dependencies(module, wired),
