@@ -19,7 +19,7 @@ from tests.chaos.test_crashes import PAUSE_SECONDS, QUICK, Fleet, free_port, fun
 from tests.nats_server import NatsServer
 from tests.scale import scaled
 
-KILLS = int(os.environ.get("CHAOS_SPLIT_KILLS", scaled(4, 12)))
+KILLS = int(os.environ.get("CHAOS_SPLIT_KILLS", scaled(2, 12)))
 MODULES = ("gpu", "ai", "trading")
 MAIN_SHARE = 0.05
 """How many of the kills meet the main process, which takes the others with it."""

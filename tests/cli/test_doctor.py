@@ -22,6 +22,7 @@ from aitbc_cli.doctor.rounds import CHECKS, examine
 from aitbc_cli.main import run
 from aitbc_cli.settings import Flags
 from tests.nats_server import NatsServer
+from tests.scale import only_in_full
 
 
 @pytest.fixture
@@ -395,6 +396,7 @@ def test_a_bus_that_is_away_is_a_warning_and_one_that_carries_is_not(case: Calla
         nats.stop()
 
 
+@only_in_full
 def test_another_user_is_told_whose_the_installation_is(folder: Path) -> None:
     (folder / "miners").mkdir(mode=0o700)
     told = subprocess.run([sys.executable, "-c", AS_NOBODY, str(folder)], capture_output=True, text=True, check=True)

@@ -15,7 +15,7 @@ from tests.cli.miner.test_daemon import Market
 from tests.deploy.programs import DEPLOY, free_port, program, run
 from tests.journeys.test_machines import Installation, Machine
 from tests.journeys.test_places import until
-from tests.scale import scaled
+from tests.scale import only_in_full, scaled
 from tests.server.runtime.test_serve import ask
 
 SHIPPED = (DEPLOY / "haproxy/inner.cfg").read_text()
@@ -108,6 +108,7 @@ def test_what_is_shipped_is_accepted(tmp_path: Path) -> None:
     assert "warning" not in run("haproxy", "-c", "-f", shipped).lower()
 
 
+@only_in_full
 def test_a_paid_job_is_done_by_a_module_behind_a_balancer(site: Balanced, tmp_path: Path) -> None:
     market = Market(site.made.main, tmp_path)
     miner = market.start(token=market.token())
@@ -122,6 +123,7 @@ def test_a_paid_job_is_done_by_a_module_behind_a_balancer(site: Balanced, tmp_pa
         assert miner.wait(60) == 0
 
 
+@only_in_full
 def test_both_processes_are_asked_and_one_that_goes_is_missed_by_nobody_for_long(site: Balanced) -> None:
     def burst(wanted: int = 16) -> set[int]:
         """So many requests at one time: connections are kept, and those of one moment go to both."""

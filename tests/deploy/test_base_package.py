@@ -131,6 +131,7 @@ def test_the_doctor_skips_what_only_a_server_has(base: FreshInstall, tmp_path: P
         assert "aitbc[server]" in rows[name]["fix"], rows[name]
 
 
+@only_in_full
 def test_a_miner_without_models_names_what_to_install(base: FreshInstall) -> None:
     token = "aitbc_enrol_" + "x" * 43
     ended = base.run("miner", "run", AITBC_URL=f"http://127.0.0.1:{free_port()}", AITBC_ENROLMENT_TOKEN=token)

@@ -26,7 +26,7 @@ from aitbc.server.asgi.boundary import Limits
 from aitbc.server.config.settings import ServerSettings
 from tests.chaos.server_process import ServerProcess
 from tests.deploy.programs import DEPLOY, free_port, program, run
-from tests.scale import scaled
+from tests.scale import only_in_full, scaled
 
 HOST = "aitbc.example.org"
 NGINX = (DEPLOY / "nginx/aitbc.conf").read_text()
@@ -376,6 +376,7 @@ def test_a_bare_proxy_of_another_user_is_not_from_this_machine(
         nginx.wait(10)
 
 
+@only_in_full
 def test_http_2_is_spoken(site: ProxiedServers) -> None:
     to = ["--resolve", f"{HOST}:{site.port}:127.0.0.1", f"https://{HOST}:{site.port}/readyz"]
     command = [program("curl"), "-sk", "--http2", "-o", "/dev/null", "-w", "%{http_version} %{http_code}", *to]

@@ -209,6 +209,7 @@ def test_a_server_that_stands_still_is_ended_and_started_again(booted: Machine, 
         assert int(booted.show("aitbc.service")["NRestarts"]) > 0
 
 
+@only_in_full
 def test_a_fault_of_the_configuration_is_not_tried_again(booted: Machine) -> None:
     with changed(booted, "Environment=AITBC_SERVER__HOST=0.0.0.0"):
         assert not booted.succeeds("systemctl", "restart", "aitbc.service")

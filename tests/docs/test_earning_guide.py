@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from aitbc_cli.commands.miner_kinds import KindFlags, kinds_of
+from aitbc_cli.miner.serving.declared import serving_of
 from tests.architecture.source import ROOT
 from tests.chaos.server_process import ServerProcess
 from tests.cli.miner.fake_nvml import FakeNvml
@@ -21,12 +23,13 @@ from tests.cli.miner.test_chat import Upstream
 from tests.deploy.programs import DEPLOY, free_port
 from tests.docs.console import examples, fenced
 from tests.docs.shell import run_examples
+from tests.scale import only_in_full
 
 PAGE = ROOT / "docs/guides/earn-with-your-gpu.md"
 AITBC = Path(sys.executable).with_name("aitbc")
 UNIT = DEPLOY / "systemd/aitbc-miner.service"
 EXAMPLES = examples(PAGE)
-INSTALL, SERVICE = fenced(PAGE, "sh")
+INSTALL, OF_A_FILE, OF_A_COMMAND, SERVICE = fenced(PAGE, "sh")
 SECONDS = 100
 MIB = 1 << 20
 pytestmark = pytest.mark.timeout(240)
@@ -100,6 +103,23 @@ def test_every_block_is_run() -> None:
     assert set(re.findall(r"(?m)^```(\w+)$", PAGE.read_text())) == {"console", "sh"}
 
 
+def test_models_can_be_served_as_it_says(tmp_path: Path) -> None:
+    (tmp_path / "weights.gguf").write_bytes(b"GGUF")
+    declared: dict[str, list[str]] = {}
+    for block in (OF_A_FILE, OF_A_COMMAND):
+        words = shlex.split(block)
+        assert words[:3] == ["aitbc", "miner", "run"]
+        given = dict(zip(words[3::2], words[4::2], strict=True))
+        name = given.get("--serve", "").partition("=")[0]
+        files = [f"{name}={tmp_path / 'weights.gguf'}"] if name else []
+        commands = [given["--serve-command"]] if "--serve-command" in given else []
+        serving = serving_of(kinds_of(KindFlags(serve=files, serve_command=commands))["chat"])
+        assert serving is not None
+        declared |= {name: model.words(port=7, slots=int(given["--slots"])) for name, model in serving.models.items()}
+    assert declared["llama-3b"][-2:] == ["7", "4"]
+    assert declared["big"][-4:] == ["--port", "7", "--max-num-seqs", "16"]
+
+
 def test_what_is_installed_is_the_base_at_the_place_of_the_unit() -> None:
     lines = INSTALL.splitlines()
     assert lines[0].split() == ["cd", "/opt/aitbc"] and lines[1].split()[-1] == ".venv"
@@ -108,6 +128,7 @@ def test_what_is_installed_is_the_base_at_the_place_of_the_unit() -> None:
     assert f"ExecStart={lines[0].split()[1]}/.venv/bin/aitbc miner run " in UNIT.read_text()
 
 
+@only_in_full
 def test_the_service_enrols_with_what_the_guide_writes_and_works(place: Place, tmp_path: Path) -> None:
     owner = place.environment | {"AITBC_API_KEY": place.market.admin_key, "PATH": _silent_systemd(place, tmp_path)}
     etc, opt = tmp_path / "etc", tmp_path / "opt/aitbc"

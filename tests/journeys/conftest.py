@@ -19,7 +19,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(scope="module", params=[IN_PROCESS, *scaled(FEW_SHAPES, ALL_SHAPES)])
+@pytest.fixture(scope="module", params=[IN_PROCESS, *scaled(FEW_SHAPES[:1], ALL_SHAPES)])
 async def installation(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,

@@ -18,6 +18,7 @@ from aitbc.modules.trading.service import TradingSettings
 from tests.app import Caller, TestApp, running_app
 from tests.journeys.hand_miner import HandMiner
 from tests.modules.ai.make import Worker, a_job, a_key
+from tests.scale import only_in_full
 
 pytestmark = pytest.mark.anyio
 JOBS = "/api/v1/ai/jobs"
@@ -80,6 +81,7 @@ async def test_three_jobs_that_slept_through_their_holds_are_delivered_and_paid(
         assert await verified(app) == (True, 3, [])
 
 
+@only_in_full
 async def test_without_a_grace_the_money_is_gone_and_the_result_is_refused_clearly(
     new_database: Callable[[], Target], tmp_path: Path
 ) -> None:
@@ -133,6 +135,7 @@ async def test_trading_away_for_more_than_an_hour_pays_when_it_is_back(
         assert await purse(app, buyer) == (10**8 - 60, 0)
 
 
+@only_in_full
 async def test_what_waits_through_the_end_of_its_key_is_refused_and_leaves_nothing_leased(
     new_database: Callable[[], Target], tmp_path: Path
 ) -> None:

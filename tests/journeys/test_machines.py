@@ -28,6 +28,7 @@ from tests.chaos.server_process import ServerProcess
 from tests.cli.miner.test_daemon import Market
 from tests.journeys.test_places import until
 from tests.postgres import owner_of, run_sql
+from tests.scale import only_in_full
 from tests.server.runtime.test_serve import ask, free_port
 
 SECRET = "0c6fd1c1a3b0d9a1f6f0c6fd1c1a3b0d9a1f6f0c6fd1c1a3b0d9a1f6f01234567"
@@ -286,6 +287,7 @@ def test_a_mistake_in_the_settings_of_a_machine_ends_the_start_with_what_to_do(
     assert all(word in complaint for word in words), complaint
 
 
+@only_in_full
 def test_a_machine_without_the_nodes_key_does_not_make_a_second_one(made: Installation) -> None:
     (made.gpu.state / "node.key").rename(made.gpu.state / "away")
     try:

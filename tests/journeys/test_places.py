@@ -25,7 +25,7 @@ from tests.chaos.server_process import ServerProcess, run_briefly
 from tests.cli.forked_program import as_forked
 from tests.cli.miner.test_daemon import Market
 from tests.cli.tiny_server import Reply, answering
-from tests.scale import scaled
+from tests.scale import only_in_full, scaled
 from tests.server.runtime.test_serve import ask, free_port
 
 MODULES = ("gpu", "ai", "trading", "marketplace", "monitoring")
@@ -302,6 +302,7 @@ def test_older_clients_keep_the_gateways_endpoints_its_key_and_ports_without_one
         assert installation.server.stop() == 0
 
 
+@only_in_full
 def test_a_second_main_process_with_split_modules_needs_a_state_folder_of_its_own(
     tmp_path: Path, new_database: Callable[[], Target]
 ) -> None:

@@ -50,12 +50,18 @@ CHECKS: list[tuple[str, ...]] = [
     ("ruff", "check", "--no-cache", "{files}"),
     ("lint-imports", "--no-logo", "--no-cache"),
     ("python", "-m", "tools.documents", "check"),
-    ("pytest", "-q", f"tests/modules/{NAME}", "tests/architecture/test_faces.py"),
+    ("pytest", "-q", f"tests/modules/{NAME}"),
 ]
 SLOW_CHECKS: list[tuple[str, ...]] = [
     ("python", "-m", "tools.schema", "check"),
     ("python", "-m", "tools.api", "check"),
-    ("pytest", "-q", "tests/architecture/test_tables.py", "tests/server/asgi/test_reference.py"),
+    (
+        "pytest",
+        "-q",
+        "tests/architecture/test_faces.py",
+        "tests/architecture/test_tables.py",
+        "tests/server/asgi/test_reference.py",
+    ),
     ("mypy", "--cache-dir=types", "{files}"),
     # Its operations are poisoned as those of all others, with nothing written for them.
     ("pytest", "-q", "tests/poison/test_matrix.py", "-k", NAME),

@@ -15,7 +15,7 @@ from tests.browser import Tab, tab
 from tests.deploy.programs import program
 from tests.journeys.hand_miner import HandMiner
 from tests.journeys.shapes import TestInstallation, installed
-from tests.scale import FULL, scaled
+from tests.scale import FULL, only_in_full, scaled
 from tests.web.looks import look, prepare, sign_in
 
 BROWSER_SECONDS = 1500.0
@@ -220,6 +220,7 @@ async def test_a_page_outlives_a_restart_of_the_server_with_what_was_typed(scene
     assert await scene.tab.evaluate("document.getElementById('f-texts').value") == "typed before the restart"
 
 
+@only_in_full
 async def test_a_page_says_when_its_session_has_ended(scene: Scene) -> None:
     await scene.as_(scene.owner)
     await scene.tab.go(f"{scene.url}/")

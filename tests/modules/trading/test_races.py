@@ -277,22 +277,22 @@ async def _prepared(trading: TradingService, command: str) -> tuple[Act, Callabl
     return acts[command], clock.reset
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "hold",
-        "settle",
-        "rent",
-        "void",
-        "raise",
-        "prolong",
-        "expire",
-        "deposit",
-        "correct settlement",
-        "correct grant",
-        "seal",
-    ],
+COMMANDS = (
+    "hold",
+    "settle",
+    "rent",
+    "void",
+    "raise",
+    "prolong",
+    "expire",
+    "deposit",
+    "correct settlement",
+    "correct grant",
+    "seal",
 )
+
+
+@pytest.mark.parametrize("command", scaled(("hold", "settle", "deposit", "expire", "correct settlement"), COMMANDS))
 async def test_whichever_statement_fails_nothing_has_happened(empty: Target, command: str) -> None:
     async with trading_on(empty, database=ProbedDatabase) as trading:
         db: Any = trading.db

@@ -20,7 +20,7 @@ from aitbc.server.postgres.embedded import binaries
 from tests.chaos.server_process import ServerProcess, run_briefly
 from tests.cli.forked_program import as_forked
 from tests.cli.program import Ended
-from tests.scale import scaled
+from tests.scale import only_in_full, scaled
 from tests.server.postgres.small_cluster import wait_until
 from tests.server.runtime.test_serve import ask, free_port, submit
 
@@ -160,6 +160,7 @@ def served(state: Path, **environment: str) -> ServerProcess:
     return ServerProcess(state, free_port(), **environment)
 
 
+@only_in_full
 @on_the_oldest
 def test_roles_and_schemas_are_made_where_the_owner_may(foreign: Foreign, tmp_path: Path) -> None:
     database = foreign.makes("maker", "CREATEROLE")
@@ -211,6 +212,7 @@ def test_an_embedded_installation_moves_there_by_backup_and_restore(foreign: For
     assert f"The database {database} holds an installation" in over.err
 
 
+@only_in_full
 @on_the_newest
 def test_a_dba_may_make_them_instead(foreign: Foreign, tmp_path: Path) -> None:
     database, state = foreign.makes("modest", ""), tmp_path / "state"

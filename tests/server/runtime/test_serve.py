@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.chaos.server_process import ServerProcess, children_of, run_briefly
+from tests.scale import only_in_full
 
 
 def free_port() -> int:
@@ -81,6 +82,7 @@ def test_it_loads_no_library_that_it_has_no_use_for(tmp_path: Path) -> None:
         assert f"/{name}" not in loaded, name
 
 
+@only_in_full
 def test_the_folder_of_the_pages_leads_nowhere_else(server: ServerProcess) -> None:
     steps = (
         "..",
@@ -229,6 +231,7 @@ class OnASmallDisk(ServerProcess):
             return False
 
 
+@only_in_full
 @pytest.mark.skipif(os.getuid() != 0, reason="only root mounts a small disk")
 def test_a_start_on_a_full_disk_says_so_and_may_be_tried_again() -> None:
     disk = Path(tempfile.mkdtemp(prefix="aitbc-test-", dir="/tmp"))
