@@ -8,6 +8,7 @@ PATH = {
     "attempt": ("The attempt: the lease of a job.", f"att_{ID}"),
     "block": ("The block: its number, or its hash.", "12"),
     "booking": ("The booking.", f"book_{ID}"),
+    "budget": ("The budget.", f"bdgt_{ID}"),
     "delivery": ("The delivery.", f"dlv_{ID}"),
     "endpoint": ("The endpoint.", f"hook_{ID}"),
     "event": ("The event.", f"evt_{ID}"),

@@ -171,6 +171,30 @@ def test_a_limit_on_tokens_ends_an_answer(bench: Bench) -> None:
     assert bench.openai().chat.completions.create(**ask("say a b c", max_tokens=2)).choices[0].finish_reason == "length"
 
 
+def test_a_stream_ends_where_its_budget_does_and_the_next_request_is_a_402(bench: Bench) -> None:
+    words = "say " + " ".join("w" for _ in range(60))
+    covered = (len(words) + 20 * 16) * 20
+    limit = f"{covered / 10**8:.8f}"
+    budget = bench.market.ask("/api/v1/trading/budgets", {"limit": limit, "model": MODEL}, once=limit)["id"]
+    try:
+        with pytest.raises(openai.APIStatusError, match=r"has .* left; .* It is renewed at") as refused:
+            bench.openai().chat.completions.create(**ask(words))
+        assert (refused.value.status_code, refused.value.code) == (402, "budget_exceeded")
+        chunks = chunks_of(bench, words)
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "w " * 20
+        assert chunks[-1].choices[0].finish_reason == "length"
+        used = bench.market.until(
+            lambda: (now := bench.market.ask(f"/api/v1/trading/budgets/{budget}"))["held"] == "0" and now
+        )
+        assert used["spent"] == chunks[-1].aitbc["price"] and float(used["spent"]) <= float(limit)
+        bench.market.ask(f"/api/v1/trading/budgets/{budget}", {"limit": used["spent"]}, method="PUT")
+        with pytest.raises(openai.APIStatusError) as empty:
+            chunks_of(bench, words)
+        assert empty.value.status_code == 402
+    finally:
+        bench.market.ask(f"/api/v1/trading/budgets/{budget}", method="DELETE")
+
+
 def test_pictures_reach_the_models_server_and_count_by_their_size(bench: Bench) -> None:
     picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}", "detail": "low"}}
     content = [{"type": "text", "text": "say red"}, picture]

@@ -46,7 +46,7 @@ class AnthropicMessages(Controller):
         data: JSONBody[CreateMessage],
     ) -> Response[Any]:
         """Answer messages with a model; a client that leaves ends the work."""
-        job = await submit(submissions, who, once, "chat", data.work())
+        job = await submit(submissions, who, once, "chat", data.work(), shortens=bool(data.stream))
         guard = guarded(runs, who, job, request)
         answer = MessageAnswer(data, job.id)
         headers = {"x-aitbc-job": job.id, "request-id": current_request_id() or ""}

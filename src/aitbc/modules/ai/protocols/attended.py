@@ -37,11 +37,17 @@ _UNPRICED = money.render(money.LARGEST)
 
 
 async def submit(
-    submissions: Submissions, who: Principal, once: IdempotencyKey, kind: str, work: dict[str, Any]
+    submissions: Submissions,
+    who: Principal,
+    once: IdempotencyKey,
+    kind: str,
+    work: dict[str, Any],
+    *,
+    shortens: bool = False,
 ) -> Job:
     """Submit a job for the most that it can cost. Raises `ModelNotFound` beside what `submit_quoted` raises."""
     with _model_asked_for():
-        return await submissions.submit_quoted(who, _command(kind, work), once)
+        return await submissions.submit_quoted(who, _command(kind, work), once, shortens=shortens)
 
 
 async def measured(quotes: Quotes, who: Principal, kind: str, work: dict[str, Any]) -> int:

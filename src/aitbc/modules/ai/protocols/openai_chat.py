@@ -47,7 +47,7 @@ class OpenAiChat(Controller):
         data: JSONBody[ChatCompletion],
     ) -> Response[Any]:
         """Answer messages with a model; a client that leaves ends the work."""
-        job = await submit(submissions, who, once, "chat", data.work())
+        job = await submit(submissions, who, once, "chat", data.work(), shortens=bool(data.stream))
         guard = guarded(runs, who, job, request)
         answer = ChatAnswer(data, job.id, int(job.created_at.timestamp()))
         headers = {"x-aitbc-job": job.id}

@@ -58,7 +58,7 @@ class OpenAiResponses(Controller):
         """Answer an input with a model, after an earlier answer if wished; a client that leaves ends the work."""
         earlier = await _earlier(text_runs, who, data.previous_response_id)
         work = data.work(earlier)
-        job = await submit(submissions, who, once, "chat", work)
+        job = await submit(submissions, who, once, "chat", work, shortens=bool(data.stream))
         guard = guarded(runs, who, job, request)
         answer = ResponseAnswer(job, work, data.previous_response_id)
         headers = {"x-aitbc-job": job.id}

@@ -32,7 +32,7 @@ from aitbc.modules.ai.service.job_logs import JobLogLine, JobLogs
 from aitbc.modules.ai.service.jobs import Jobs
 from aitbc.modules.ai.service.stops import CannotStopEarly, Stops
 from aitbc.modules.ai.service.submissions import MaxPriceTooLow, Submissions
-from aitbc.modules.trading.api import InsufficientFunds
+from aitbc.modules.trading.api import BudgetExceeded, InsufficientFunds
 
 LIST = "ai.jobs"
 LOG = "ai.job_log"
@@ -45,6 +45,7 @@ SUBMISSION_ERRORS = (
     *SUBMIT_ERRORS,
     MaxPriceTooLow,
     InsufficientFunds,
+    BudgetExceeded,
     TooManyOpenJobs,
     BookingNotFound,
     BookingNotOpen,
