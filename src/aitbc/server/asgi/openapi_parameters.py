@@ -17,6 +17,7 @@ PATH = {
     "listing": ("The listed GPU.", f"gpu_{ID}"),
     "miner": ("The miner.", f"mnr_{ID}"),
     "proof": ("The proof.", f"prf_{ID}"),
+    "rate_limit": ("The rate limit.", f"rlim_{ID}"),
     "receipt": ("The receipt.", f"rcpt_{ID}"),
     "transaction": ("The transaction.", f"txn_{ID}"),
     "monitor": ("The monitor.", f"mon_{ID}"),

@@ -3,6 +3,7 @@
 import base64
 import json
 import struct
+from functools import partial
 from typing import Any
 
 import httpx
@@ -193,6 +194,34 @@ def test_a_stream_ends_where_its_budget_does_and_the_next_request_is_a_402(bench
         assert empty.value.status_code == 402
     finally:
         bench.market.ask(f"/api/v1/trading/budgets/{budget}", method="DELETE")
+
+
+def test_answers_say_how_rate_limits_stand_and_refuse_what_is_more(bench: Bench) -> None:
+    limits: dict[str, Any] = {"requests_per_minute": 2, "tokens_per_minute": 100_000, "concurrency": 9, "model": EMBED}
+    limit = bench.market.ask("/api/v1/ai/rate-limits", limits, once="rates")["id"]
+    try:
+        asked = {"model": EMBED, "input": "one"}
+        first = bench.openai().embeddings.with_raw_response.create(**asked)
+        assert first.headers["x-ratelimit-limit-requests"] == "2"
+        assert first.headers["x-ratelimit-remaining-tokens"].isdigit()
+        for path, body, prefix in (
+            ("/v1/embeddings", asked, "x-ratelimit-remaining-requests"),
+            ("/v1/messages", {**ask("hi"), "model": EMBED, "max_tokens": 5}, "anthropic-ratelimit-requests-remaining"),
+        ):
+            answer = bench.market.until(partial(_refused, bench, asked, path, body))
+            assert answer.headers[prefix] == "0" and 1 <= int(answer.headers["retry-after"]) <= 60
+            assert "allows 2 requests a minute" in answer.json()["error"]["message"]
+            assert answer.json()["error"]["type"] == "rate_limit_error"
+    finally:
+        bench.market.ask(f"/api/v1/ai/rate-limits/{limit}", method="DELETE")
+
+
+def _refused(bench: Bench, asked: Any, path: str, body: Any) -> httpx.Response | None:
+    """The answer to a third request in a minute; none where a minute has just ended."""
+    for _ in range(2):
+        raw(bench, "POST", "/v1/embeddings", asked)
+    answer = raw(bench, "POST", path, body)
+    return answer if answer.status_code == 429 else None
 
 
 def test_pictures_reach_the_models_server_and_count_by_their_size(bench: Bench) -> None:

@@ -11,7 +11,7 @@ from aitbc.kernel.http.disconnect import disconnect_of
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import money
 from aitbc.kernel.primitives.errors import AppError, FieldError
-from aitbc.modules.ai.api import Clocks, Job
+from aitbc.modules.ai.api import Clocks
 from aitbc.modules.ai.models.life import Fault, State
 from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.protocols.errors import (
@@ -22,10 +22,9 @@ from aitbc.modules.ai.protocols.errors import (
     RunCanceled,
     WorkFailed,
 )
+from aitbc.modules.ai.service.attended_runs import AttendedRun, AttendedRuns
 from aitbc.modules.ai.service.quotes import Quotes
-from aitbc.modules.ai.service.runs import DisconnectGuard, Runs
 from aitbc.modules.ai.service.served_models import UnknownModel
-from aitbc.modules.ai.service.submissions import Submissions
 from aitbc.modules.ai.service.text_runs import Broken, Ended
 
 AnyRequest = Request[Any, Any, Any]
@@ -36,18 +35,23 @@ _UNPRICED = money.render(money.LARGEST)
 """The offer before the job is quoted; what is held is the most that it can cost."""
 
 
-async def submit(
-    submissions: Submissions,
+async def begin(
+    attended_runs: AttendedRuns,
     who: Principal,
     once: IdempotencyKey,
-    kind: str,
-    work: dict[str, Any],
+    request: AnyRequest,
+    work: tuple[str, dict[str, Any]],
     *,
     shortens: bool = False,
-) -> Job:
-    """Submit a job for the most that it can cost. Raises `ModelNotFound` beside what `submit_quoted` raises."""
+) -> AttendedRun:
+    """Begin a run of a kind with an input. Raises `ModelNotFound` beside what `AttendedRuns.begin` raises."""
     with _model_asked_for():
-        return await submissions.submit_quoted(who, _command(kind, work), once, shortens=shortens)
+        return await attended_runs.begin(who, _command(*work), once, disconnect_of(request.scope), shortens=shortens)
+
+
+async def whole(run: AttendedRun, request: AnyRequest) -> Ended:
+    """How a run ended whose client waits for all of it. Raises what its client is to be told otherwise."""
+    return succeeded(await run.end(disconnect_of(request.scope)))
 
 
 async def measured(quotes: Quotes, who: Principal, kind: str, work: dict[str, Any]) -> int:
@@ -66,11 +70,6 @@ def _model_asked_for() -> Iterator[None]:
         yield
     except UnknownModel as error:
         raise ModelNotFound(error.message, fields=(FieldError("/model", error.message),)) from None
-
-
-def guarded(runs: Runs, who: Principal, job: Job, request: AnyRequest) -> DisconnectGuard:
-    """Stop the job when its client leaves before it has its answer."""
-    return runs.guard(who, job, disconnect_of(request.scope), "stop")
 
 
 def succeeded(ended: Ended) -> Ended:

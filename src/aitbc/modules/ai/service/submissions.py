@@ -39,8 +39,8 @@ class Submissions:
         """Hold the money, then write the job, which miners may take from then on.
 
         Raises `UnknownKind`, `InvalidInput`, `UnknownModel`, `MaxPriceTooLow`, `ArtifactNotFound`, `InsufficientFunds`,
-        `BudgetExceeded`, `IdempotencyKeyReused`, `TooManyOpenJobs`, `BookingNotFound`, `BookingNotOpen`. A crash between
-        the two leaves a hold without a job, whose money `Payments.reconcile` returns.
+        `BudgetExceeded`, `IdempotencyKeyReused`, `TooManyOpenJobs`, `BookingNotFound`, `BookingNotOpen`. A crash
+        between the two leaves a hold without a job, whose money `Payments.reconcile` returns.
         """
         earlier = await self._queue.stored_answer(once)
         if earlier is not None:
