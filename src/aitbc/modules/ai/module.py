@@ -25,6 +25,7 @@ from aitbc.modules.ai.routes.runs import RunController
 from aitbc.modules.ai.service import AiService, AiSettings
 from aitbc.modules.ai.service.artifacts import Artifacts
 from aitbc.modules.ai.service.attended_runs import AttendedRuns
+from aitbc.modules.ai.service.auto_models import AutoModels
 from aitbc.modules.ai.service.explain import Explanations
 from aitbc.modules.ai.service.job_events import JobEvents
 from aitbc.modules.ai.service.job_logs import JobLogs
@@ -33,6 +34,7 @@ from aitbc.modules.ai.service.payment_audit import PaymentAudit
 from aitbc.modules.ai.service.quotes import Quotes
 from aitbc.modules.ai.service.rate_gate import RateGate
 from aitbc.modules.ai.service.rate_limits import RateLimits
+from aitbc.modules.ai.service.retention import Retention
 from aitbc.modules.ai.service.runs import Runs
 from aitbc.modules.ai.service.served_models import ServedModels
 from aitbc.modules.ai.service.statistics import Statistics
@@ -79,6 +81,8 @@ module = Module(
         "runs": Runs,
         "text_runs": TextRuns,
         "attended_runs": AttendedRuns,
+        "auto_models": AutoModels,
+        "retention": Retention,
         "rate_gate": RateGate,
         "rate_limits": RateLimits,
         "artifacts": Artifacts,

@@ -238,6 +238,18 @@ def test_pictures_reach_the_models_server_and_count_by_their_size(bench: Bench) 
         assert refused.value.param == "messages[0].content[1].image_url.url"
 
 
+def test_the_model_may_be_left_to_the_platform_which_says_what_it_took(bench: Bench) -> None:
+    asked = bench.openai().chat.completions.with_raw_response
+    for word in ("auto:cheap", "auto:balanced", "auto:best"):
+        answer = asked.create(**ask("say hello") | {"model": word})
+        assert answer.parse().model == MODEL
+        assert answer.headers["x-aitbc-model"].startswith(f"{MODEL}; asked={word}; unit_price=0.")
+    with bench.openai().chat.completions.create(**ask("say one", stream=True) | {"model": "auto:best"}) as stream:
+        assert {chunk.model for chunk in stream} == {MODEL}
+    with pytest.raises(openai.NotFoundError):
+        bench.openai().chat.completions.create(**ask("say hello") | {"model": "auto:fastest"})
+
+
 # --- embeddings ------------------------------------------------------------------------------------------------------
 
 

@@ -17,10 +17,11 @@ from aitbc.kernel.primitives.request_id import current_request_id
 from aitbc.modules.ai.models.kinds.chat import ChatOutput
 from aitbc.modules.ai.protocols.anthropic_answers import MessageAnswer
 from aitbc.modules.ai.protocols.anthropic_requests import CreateMessage, MessageRequest
-from aitbc.modules.ai.protocols.attended import OPT, AnyRequest, begin, broken, measured, succeeded, whole
+from aitbc.modules.ai.protocols.attended import OPT, AnyRequest, begin, broken, measured, routed, succeeded, whole
 from aitbc.modules.ai.protocols.errors import ANTHROPIC_PATH, anthropic_headers, error_body
 from aitbc.modules.ai.protocols.event_lines import HEADERS, KEEP_ALIVE
 from aitbc.modules.ai.service.attended_runs import AttendedRun, AttendedRuns
+from aitbc.modules.ai.service.auto_models import AutoModels
 from aitbc.modules.ai.service.quotes import Quotes
 from aitbc.modules.ai.service.text_runs import Broken, Ended
 
@@ -35,16 +36,18 @@ class AnthropicMessages(Controller):
     async def create(
         self,
         attended_runs: NamedDependency[AttendedRuns],
+        auto_models: NamedDependency[AutoModels],
         who: NamedDependency[Principal],
         once: NamedDependency[IdempotencyKey],
         request: AnyRequest,
         data: JSONBody[CreateMessage],
     ) -> Response[Any]:
         """Answer messages with a model; a client that leaves ends the work."""
+        data, chosen = await routed(auto_models, data)
         work = ("chat", data.work())
         run = await begin(attended_runs, who, once, request, work, shortens=bool(data.stream))
         answer = MessageAnswer(data, run.job.id)
-        headers = anthropic_headers(run.headers) | {"request-id": current_request_id() or ""}
+        headers = anthropic_headers(run.headers) | chosen | {"request-id": current_request_id() or ""}
         if data.stream:
             return Stream(_lines(run, answer), media_type="text/event-stream", headers=headers | HEADERS)
         ended = await whole(run, request)

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from litestar import Request
+from msgspec import structs
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.http.disconnect import disconnect_of
@@ -14,6 +15,7 @@ from aitbc.kernel.primitives.errors import AppError, FieldError
 from aitbc.modules.ai.api import Clocks
 from aitbc.modules.ai.models.life import Fault, State
 from aitbc.modules.ai.models.submit_job import SubmitJob
+from aitbc.modules.ai.protocols.anthropic_requests import CreateMessage
 from aitbc.modules.ai.protocols.errors import (
     AnswerBroken,
     ModelNotFound,
@@ -22,7 +24,9 @@ from aitbc.modules.ai.protocols.errors import (
     RunCanceled,
     WorkFailed,
 )
+from aitbc.modules.ai.protocols.openai_requests import ChatCompletion
 from aitbc.modules.ai.service.attended_runs import AttendedRun, AttendedRuns
+from aitbc.modules.ai.service.auto_models import WORDS, AutoModels
 from aitbc.modules.ai.service.quotes import Quotes
 from aitbc.modules.ai.service.served_models import UnknownModel
 from aitbc.modules.ai.service.text_runs import Broken, Ended
@@ -30,9 +34,22 @@ from aitbc.modules.ai.service.text_runs import Broken, Ended
 AnyRequest = Request[Any, Any, Any]
 CLOCKS = Clocks(queue_seconds=300, run_seconds=900)
 """A client that stays waits this long for a miner, and an answer may take this long."""
+Asked = TypeVar("Asked", ChatCompletion, CreateMessage)
 OPT: dict[str, Any] = {"permission": "jobs:create", "lasts": True}
 _UNPRICED = money.render(money.LARGEST)
 """The offer before the job is quoted; what is held is the most that it can cost."""
+
+
+async def routed(auto_models: AutoModels, asked: Asked) -> tuple[Asked, dict[str, str]]:
+    """A request with the model that was chosen where it left that to us, and a header that says so.
+
+    Raises `ModelNotFound`.
+    """
+    if asked.model not in WORDS:
+        return asked, {}
+    with _model_asked_for():
+        choice = await auto_models.choose(asked.model, asked.work())
+    return structs.replace(asked, model=choice.taken.name), {"x-aitbc-model": choice.header}
 
 
 async def begin(

@@ -15,12 +15,13 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.request_id import current_request_id
 from aitbc.modules.ai.models.kinds.chat import ChatOutput
-from aitbc.modules.ai.protocols.attended import OPT, AnyRequest, begin, broken, succeeded, whole
+from aitbc.modules.ai.protocols.attended import OPT, AnyRequest, begin, broken, routed, succeeded, whole
 from aitbc.modules.ai.protocols.errors import error_body
 from aitbc.modules.ai.protocols.event_lines import DONE, HEADERS, KEEP_ALIVE
 from aitbc.modules.ai.protocols.openai_answers import ChatAnswer
 from aitbc.modules.ai.protocols.openai_requests import ChatCompletion
 from aitbc.modules.ai.service.attended_runs import AttendedRun, AttendedRuns
+from aitbc.modules.ai.service.auto_models import AutoModels
 from aitbc.modules.ai.service.text_runs import Broken, Ended
 
 PATH = "/v1/chat/completions"
@@ -36,19 +37,21 @@ class OpenAiChat(Controller):
     async def complete(
         self,
         attended_runs: NamedDependency[AttendedRuns],
+        auto_models: NamedDependency[AutoModels],
         who: NamedDependency[Principal],
         once: NamedDependency[IdempotencyKey],
         request: AnyRequest,
         data: JSONBody[ChatCompletion],
     ) -> Response[Any]:
         """Answer messages with a model; a client that leaves ends the work."""
+        data, chosen = await routed(auto_models, data)
         work = ("chat", data.work())
         run = await begin(attended_runs, who, once, request, work, shortens=bool(data.stream))
         answer = ChatAnswer(data, run.job.id, int(run.job.created_at.timestamp()))
         if data.stream:
-            return Stream(_lines(run, answer), media_type="text/event-stream", headers=run.headers | HEADERS)
+            return Stream(_lines(run, answer), media_type="text/event-stream", headers=run.headers | chosen | HEADERS)
         ended = await whole(run, request)
-        return Response(answer.whole(ended, _output(ended)), headers=run.headers)
+        return Response(answer.whole(ended, _output(ended)), headers=run.headers | chosen)
 
 
 async def _lines(run: AttendedRun, answer: ChatAnswer) -> AsyncIterator[bytes]:

@@ -18,11 +18,12 @@ from aitbc.modules.ai.api import JobDetail, JobNotFound
 from aitbc.modules.ai.models.kinds.chat import ChatOutput
 from aitbc.modules.ai.models.life import TERMINAL, State
 from aitbc.modules.ai.protocols.attended import OPT, AnyRequest, begin, broken, refusal_of, succeeded, whole
-from aitbc.modules.ai.protocols.errors import NotOffered, error_body
+from aitbc.modules.ai.protocols.errors import error_body
 from aitbc.modules.ai.protocols.event_lines import HEADERS, KEEP_ALIVE
 from aitbc.modules.ai.protocols.responses_answers import PREFIX, ResponseAnswer, input_items, said_by
 from aitbc.modules.ai.protocols.responses_requests import ResponseRequest
 from aitbc.modules.ai.service.attended_runs import AttendedRun, AttendedRuns
+from aitbc.modules.ai.service.retention import Retention
 from aitbc.modules.ai.service.stops import Stops
 from aitbc.modules.ai.service.text_runs import Broken, Ended, TextRuns
 
@@ -103,13 +104,18 @@ class OpenAiResponses(Controller):
             await stops.stop(who, ended.job.id, IdempotencyKey(who.account))
         return _told(await _found(text_runs, who, response))
 
-    @delete("/{response:str}", status_code=501, opt={"permission": "jobs:create", "idempotency": "natural"})
+    @delete("/{response:str}", status_code=200, opt={"permission": "jobs:create", "idempotency": "natural"})
     async def remove(
-        self, text_runs: NamedDependency[TextRuns], who: NamedDependency[Principal], response: FromPath[str]
-    ) -> None:
-        """Refuse: a job's content is removed when its retention is over, and by nothing else yet."""
+        self,
+        text_runs: NamedDependency[TextRuns],
+        retention: NamedDependency[Retention],
+        who: NamedDependency[Principal],
+        response: FromPath[str],
+    ) -> dict[str, Any]:
+        """Remove the content of an answer for good; the job, its price and its receipt stay."""
         ended = await _found(text_runs, who, response)
-        raise NotOffered(f"Its content is removed {ended.job.clocks.retention_seconds} seconds after its end.")
+        await retention.forget(who, ended.job.id)
+        return {"id": response, "object": "response", "deleted": True}
 
 
 async def _lines(run: AttendedRun, answer: ResponseAnswer) -> AsyncIterator[bytes]:

@@ -11,7 +11,7 @@ Each part has a state of its own; arrows point at the parts that one uses.
     lease_watch ──► wakeups
     results ──────► verification ──► jobs, artifacts, output_parts
         └─────────► attempts ──► payments, wakeups, durations, kind_health
-    runs ──► stops ──► attempts ◄── sweeper, holds   retention ──► artifacts, wakeups
+    runs ──► stops ──► attempts ◄── sweeper, holds   retention ──► artifacts, wakeups, jobs
     text_runs ────► jobs, job_events, artifacts, stops
     attended_runs ► submissions, runs, text_runs, rate_gate ◄── rate_limits
     job_payments ──► jobs, stops, payments           kind_statuses ─► fleet_view, durations
@@ -42,6 +42,7 @@ from aitbc.modules.ai.batched.claim import Dealer
 from aitbc.modules.ai.service.artifacts import Artifacts
 from aitbc.modules.ai.service.attempts import Attempts, HeldLease
 from aitbc.modules.ai.service.attended_runs import AttendedRuns
+from aitbc.modules.ai.service.auto_models import AutoModels
 from aitbc.modules.ai.service.booked_jobs import BookedJobs
 from aitbc.modules.ai.service.booking_ends import BookingEnds
 from aitbc.modules.ai.service.dispatch import Dispatch
@@ -107,6 +108,7 @@ class AiService:
         # From the client's side
         self.served_models = ServedModels(self.fleet_view)
         planner = Planner(self.artifacts, self.served_models, self.fleet_view, settings)
+        self.auto_models = AutoModels(self.served_models, self.fleet_view, planner, settings)
         self.job_queue = JobQueue(db, ranks, self.wakeups, settings.open_jobs_per_account)
         self.live_bookings = LiveBookings(db)
         self.submissions = Submissions(self.job_queue, planner, self.payments, self.live_bookings)
@@ -136,7 +138,7 @@ class AiService:
         self.payment_audit = PaymentAudit(db, trading)
         self.holds = Holds(db, self.payments, self.attempts)
         self.sweeper = Sweeper(db, self.attempts, self.stops, settings.grace_seconds)
-        self.retention = Retention(db, self.artifacts, watched)
+        self.retention = Retention(db, self.artifacts, watched, self.jobs)
 
     async def start(self) -> None:
         """Start the background tasks."""
