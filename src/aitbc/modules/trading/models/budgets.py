@@ -12,6 +12,7 @@ from msgspec import Struct
 from aitbc.kernel.primitives.money import render
 from aitbc.modules.trading.api import BudgetExceeded
 
+PERIODS = ("day", "month", "total")
 EVER = date(1970, 1, 1)
 """The one period of a budget that is never renewed."""
 

@@ -21,8 +21,8 @@ from sqlalchemy.types import Date
 
 from aitbc.kernel.database.standard_tables import APPEND_ONLY, NO_DELETE, module_metadata
 from aitbc.kernel.database.unit_of_work import WireId
+from aitbc.modules.trading.models.budgets import PERIODS
 
-PERIODS = ("day", "month", "total")
 KINDS = ("deposit", "faucet", "hold", "settle", "void", "expire", "correction", "rent")
 STATES = ("open", "settled", "voided", "expired")
 MOMENT = DateTime(timezone=True)

@@ -6,8 +6,8 @@ from typing import Annotated
 from msgspec import Struct
 
 from aitbc.kernel.primitives.json_schema import one_of
+from aitbc.modules.trading.models.budgets import PERIODS
 from aitbc.modules.trading.models.records import ReceiptClaims
-from aitbc.modules.trading.models.tables import PERIODS
 
 TransactionKind = Annotated[
     str, one_of(("deposit", "faucet", "hold", "settle", "void", "expire", "correction", "rent"))
