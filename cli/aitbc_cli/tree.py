@@ -27,6 +27,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "booking": ("booking", "GPUs for yourself: book, list, release."),
     "trade": ("trade", "Trades: offer, request, match, agree, settle."),
     "usage": ("usage", "What was paid for work, by day, account, kind, model or miner."),
+    "budget": ("budget", "Budgets: limit what you spend in a day, a month or at all."),
     "account": ("account", "Accounts and their balances."),
     "deposit": ("deposit", "Give an account play money (admins)."),
     "faucet": ("faucet", "Take play money for yourself."),

@@ -58,6 +58,9 @@ class PartsSender:
             answer: Body = await self._client.call("POST", path, body, expects=ANSWER, seconds=TIMEOUT_SECONDS)
             return answer
         future: asyncio.Future[Body] = asyncio.get_running_loop().create_future()
+        if any(part["sequence"] == 1 for part in body["parts"]):
+            await self._send_batch([(attempt, body, future)])  # somebody waits for the first words
+            return await future
         self._waiting.append((attempt, body, future))
         if self._sending is None or self._sending.done():
             self._sending = asyncio.create_task(self._send_waiting())

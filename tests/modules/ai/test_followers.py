@@ -5,14 +5,18 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any
 
+import asyncpg
+from msgspec import structs
+
 from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Unavailable
-from aitbc.modules.ai.api import Lease
+from aitbc.modules.ai.api import Lease, LeaseLost
 from aitbc.modules.ai.models.values import StoredPart
 from aitbc.modules.ai.service.job_events import JobEvent, place_of
 from aitbc.modules.ai.service.live_parts import PART_BYTES, LiveParts
-from tests.modules.ai.make import Market, Worker, ai_on
+from tests.modules.ai.make import Market, Worker, a_key, ai_on
 from tests.modules.ai.test_streaming import CHAT, said, tell, working
 from tests.scale import scaled
 
@@ -142,3 +146,40 @@ async def test_what_is_in_memory_is_bounded_and_without_a_gap() -> None:
 
 async def _follow(market: Market, who: Any, lease: Lease) -> AsyncIterator[JobEvent]:
     return await market.ai.job_events.follow(who, lease.job, None)
+
+
+async def test_text_is_handed_on_before_it_is_stored_and_counts_only_once_it_is(owner: Target) -> None:
+    async with ai_on(owner) as market:
+        alice, miner, lease = await working(market)
+        told = market.ai.text_runs.text_of(alice, lease.job)
+        telling = asyncio.create_task(anext(told))
+        locking = await asyncpg.connect(**owner.connect_arguments(application="tests", statement_seconds=60))
+        try:
+            async with locking.transaction():
+                await locking.execute("SELECT FROM ai.jobs FOR UPDATE")
+                keeping = asyncio.create_task(tell(market, miner, lease, "one ", "two "))
+                assert await asyncio.wait_for(telling, 30) == "one two "
+                assert not keeping.done() and await market.ai.output_parts.text_of(lease.job, lease.token) == ""
+        finally:
+            await locking.close()
+        assert (await keeping).kept == 2
+        assert (await tell(market, miner, lease, "one ", "two ", "three ")).kept == 3
+        assert await asyncio.wait_for(anext(told), 30) == "three ", "what is repeated is told once"
+        await told.aclose()
+        assert await market.ai.output_parts.text_of(lease.job, lease.token) == "one two three "
+
+
+async def test_only_the_miner_of_a_live_lease_is_heard_before_its_parts_are_stored(owner: Target) -> None:
+    async with ai_on(owner) as market:
+        alice, miner, lease = await working(market)
+        live = market.ai.output_parts.live
+        for other in (structs.replace(lease, token=2), structs.replace(lease, attempt=ids.new_id("att"))):
+            with suppress(LeaseLost):
+                await tell(market, miner, other, "no ")
+        with suppress(LeaseLost):
+            await tell(market, Worker(market), lease, "no ")
+        assert live.last(lease.job, lease.token) == 0
+        await market.ai.stops.cancel(alice, lease.job, a_key(alice))
+        await tell(market, miner, lease)
+        await tell(market, miner, lease, "late ")
+        assert live.last(lease.job, lease.token) == 0

@@ -15,8 +15,8 @@ from tests.modules.trading.test_chain import a_history
 from tests.scale import scaled
 
 UNSEEN = {
-    "accounts": {"created_at"},
-    "holds": {"expires_at", "fee_basis_points"},
+    "accounts": {"created_at", "budgets"},
+    "holds": {"expires_at", "fee_basis_points", "budgets"},
 }
 """What no record speaks of (the fee of a hold: until it is settled), and what therefore cannot be checked against one."""
 CHANGES = {

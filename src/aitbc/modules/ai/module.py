@@ -20,15 +20,21 @@ from aitbc.modules.ai.routes.artifacts import ArtifactController
 from aitbc.modules.ai.routes.jobs import JobController
 from aitbc.modules.ai.routes.market import KindController, ModelController, QuoteController, StatisticsController
 from aitbc.modules.ai.routes.payments import PaymentController
+from aitbc.modules.ai.routes.rate_limits import RateLimitController
 from aitbc.modules.ai.routes.runs import RunController
 from aitbc.modules.ai.service import AiService, AiSettings
 from aitbc.modules.ai.service.artifacts import Artifacts
+from aitbc.modules.ai.service.attended_runs import AttendedRuns
+from aitbc.modules.ai.service.auto_models import AutoModels
 from aitbc.modules.ai.service.explain import Explanations
 from aitbc.modules.ai.service.job_events import JobEvents
 from aitbc.modules.ai.service.job_logs import JobLogs
 from aitbc.modules.ai.service.jobs import Jobs
 from aitbc.modules.ai.service.payment_audit import PaymentAudit
 from aitbc.modules.ai.service.quotes import Quotes
+from aitbc.modules.ai.service.rate_gate import RateGate
+from aitbc.modules.ai.service.rate_limits import RateLimits
+from aitbc.modules.ai.service.retention import Retention
 from aitbc.modules.ai.service.runs import Runs
 from aitbc.modules.ai.service.served_models import ServedModels
 from aitbc.modules.ai.service.statistics import Statistics
@@ -47,6 +53,7 @@ module = Module(
     routes=(
         JobController,
         RunController,
+        RateLimitController,
         KindController,
         ModelController,
         QuoteController,
@@ -73,11 +80,16 @@ module = Module(
         "stops": Stops,
         "runs": Runs,
         "text_runs": TextRuns,
+        "attended_runs": AttendedRuns,
+        "auto_models": AutoModels,
+        "retention": Retention,
+        "rate_gate": RateGate,
+        "rate_limits": RateLimits,
         "artifacts": Artifacts,
         "payment_audit": PaymentAudit,
     },
     scopes={
-        "live": ("jobs:create", "jobs:read", "artifacts:write", "artifacts:read"),
+        "live": ("jobs:create", "jobs:read", "limits:write", "artifacts:write", "artifacts:read"),
         "miner": ("artifacts:write", "artifacts:read"),
     },
     settings=AiSettings,
@@ -95,6 +107,7 @@ module = Module(
     periodic_tasks=(
         PeriodicTask(run=AiService.sweep, every_seconds=1.0),
         PeriodicTask(run=AiService.return_orphaned_leases, every_seconds=1.0, leader=False),
+        PeriodicTask(run=AiService.refresh_rate_limits, every_seconds=1.0, leader=False),
         PeriodicTask(run=AiService.reconcile_holds, every_seconds=30.0),
         PeriodicTask(run=AiService.prolong_holds, every_seconds=30.0),
         PeriodicTask(run=AiService.tidy, every_seconds=60.0),

@@ -18,6 +18,10 @@ class PlaceHold(Struct, frozen=True, kw_only=True):
     expires_at: datetime
     reference: str
     """What it is for: a job's id."""
+    key: str | None = None
+    """The API key that asked for it: budgets of that key count it."""
+    model: str | None = None
+    """The model that it is for: budgets for that model count it."""
 
 
 class RaiseHold(Struct, frozen=True, kw_only=True):
@@ -160,6 +164,12 @@ class InsufficientFunds(PaymentRequired):
     code = "insufficient_funds"
 
 
+class BudgetExceeded(InsufficientFunds):
+    """A budget does not cover this amount; the message says what remains of it, and when it is renewed."""
+
+    code = "budget_exceeded"
+
+
 class HoldNotOpen(Conflict):
     """This hold was already settled, voided or has expired."""
 
@@ -194,13 +204,14 @@ class TradingApi(Protocol):
     """What trading does for other modules."""
 
     async def hold(self, command: PlaceHold) -> Hold:
-        """Set money aside. Repeating it is harmless. Raises `InsufficientFunds`, `HoldDiffers`."""
+        """Set money aside. Repeating it is harmless. Raises `InsufficientFunds`, `BudgetExceeded`, `HoldDiffers`."""
         ...
 
     async def raise_hold(self, command: RaiseHold) -> Hold:
         """Set more money aside in an open hold. Repeating it is harmless.
 
-        Raises `HoldNotOpen`, `HoldNotFound`, `InsufficientFunds`, and `HoldDiffers` for another payer's.
+        Raises `HoldNotOpen`, `HoldNotFound`, `InsufficientFunds`, `BudgetExceeded`, and `HoldDiffers` for another
+        payer's.
         """
         ...
 

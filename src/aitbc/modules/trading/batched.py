@@ -32,7 +32,16 @@ from aitbc.modules.trading.models.book import (
     Posting,
     settled_before,
 )
-from aitbc.modules.trading.models.tables import AccountRow, EntryRow, HoldRow, ReceiptRow, TransactionRow
+from aitbc.modules.trading.models.budgets import Budget, Budgets, BudgetUse
+from aitbc.modules.trading.models.tables import (
+    AccountRow,
+    BudgetRow,
+    BudgetUseRow,
+    EntryRow,
+    HoldRow,
+    ReceiptRow,
+    TransactionRow,
+)
 
 ACCOUNTS_KNOWN_MAX = 200_000
 
@@ -40,12 +49,14 @@ ACCOUNTS = BulkTable(AccountRow, Account, unmapped=("created_at",), computed=("v
 HOLDS = BulkTable(HoldRow, HeldMoney)
 TRANSACTIONS = BulkTable(TransactionRow, Posting, unmapped=("created_at",), computed=("digest", "entries"))
 ENTRIES = BulkTable(EntryRow, Entry, unmapped=("created_at",))
+BUDGETS = BulkTable(BudgetRow, Budget, unmapped=("created_at", "ended_at"))
+BUDGET_USES = BulkTable(BudgetUseRow, BudgetUse)
 RECEIPTS = BulkTable(ReceiptRow, Issued, unmapped=("issued_at",), computed=("digest",))
 
 # Accounts of miners that are paid for the first time.
 OPEN_ACCOUNTS = ACCOUNTS.insert(
     constants={"purpose": "'main'", "created_at": ":created_at"}
-    | dict.fromkeys(("balance_units", "held_units", "earned_units", "spent_units", "version"), "0"),
+    | dict.fromkeys(("balance_units", "held_units", "earned_units", "spent_units", "version", "budgets"), "0"),
     suffix="ORDER BY v.id ON CONFLICT DO NOTHING",
 )
 
@@ -74,13 +85,24 @@ WHERE id = ANY($1::uuid[]) AND state = 'open' RETURNING id"""
 
 FIND_RECEIPTED = "SELECT id FROM trading.receipts WHERE id = ANY($1::uuid[])"
 
+BUDGET = BUDGETS.columns()
+# Only for accounts that have some. A budget is changed behind the lock of its account.
+READ_BUDGETS = f"""
+SELECT {BUDGET} FROM trading.budgets WHERE account = ANY($1::uuid[]) AND ended_at IS NULL ORDER BY id"""  # noqa: S608 - constants
+
+USE = BUDGET_USES.columns()
+# No lock: whoever changes one has locked escrow before.
+READ_USES = f"""
+SELECT {USE} FROM trading.budget_uses
+WHERE (budget, period_start) IN (SELECT * FROM unnest($1::uuid[], $2::date[]))"""  # noqa: S608 - constant columns
+
 # Only for settlements that are repeated.
 READ_RECEIPTS = """
 SELECT id, body, price_units, fee_units FROM trading.receipts WHERE id = ANY($1::uuid[])"""
 
 READ_BALANCES = "SELECT id, balance_units, held_units FROM trading.accounts WHERE id = ANY($1::uuid[])"
 
-SAVE_ACCOUNTS = ACCOUNTS.update(without=("owner", "purpose"), compare={"version": "version_found"})
+SAVE_ACCOUNTS = ACCOUNTS.update(without=("owner", "purpose", "budgets"), compare={"version": "version_found"})
 ADD_HOLDS = HOLDS.insert(
     without=("ended_at", "ended_by", "reason", "price_units"),
     constants={"state": "'open'", "placed_at": ":placed_at"},
@@ -91,7 +113,11 @@ END_HOLDS = HOLDS.update(
     where="t.state = 'open'",
 )
 RAISE_HOLDS = HOLDS.update(
-    only=("amount_units", "placed_by"), constants={"placed_at": ":placed_at"}, where="t.state = 'open'"
+    only=("amount_units", "placed_by", "budgets"), constants={"placed_at": ":placed_at"}, where="t.state = 'open'"
+)
+SAVE_USES = BUDGET_USES.insert(
+    suffix="ON CONFLICT (budget, period_start) DO UPDATE SET held_units = excluded.held_units, "
+    "spent_units = excluded.spent_units"
 )
 ADD_TRANSACTIONS = TRANSACTIONS.insert(constants={"created_at": ":created_at"})
 ADD_ENTRIES = ENTRIES.insert(constants={"created_at": ":created_at"})
@@ -153,6 +179,7 @@ class LedgerBatches:
                 ):  # it may have been settled or prolonged meanwhile
                     hold = _held_money(row, ids.encode("hold", row["id"]), book.accounts)
                     book.holds[hold.id] = hold
+            await load_budgets(connection, book)
             for name in sorted(book.holds):
                 book.give_back(name, "expired", "deadline_reached")
             await save(connection, book)
@@ -203,6 +230,7 @@ class LedgerBatches:
         for row in await connection.fetch(READ_HOLDS, list(wanted)):
             name = wanted[row["id"]]
             book.holds[name] = _held_money(row, name, locked)
+        await load_budgets(connection, book)
         await _load_receipts(connection, book, commands)
         return book
 
@@ -213,6 +241,23 @@ async def _lock(connection: Connection, accounts: Sequence[UUID], holds: Sequenc
     for row in await connection.fetch(LOCK_ACCOUNTS, accounts, holds):
         found[row["id"]] = LOCKED.read_values(row, row["version"])
     return found
+
+
+async def load_budgets(connection: Connection, book: Book) -> None:
+    """Read the budgets that a book is under: nothing where no account has any, and no hold counts against one."""
+    limited = [account.id for account in book.accounts.values() if account.budgets]
+    marks = [hold.budgets for hold in book.holds.values() if hold.budgets is not None]
+    if not limited and not marks:
+        return
+    found = [BUDGET.read(row) for row in await connection.fetch(READ_BUDGETS, limited)] if limited else []
+    budgets = book.budgets = Budgets()
+    for budget in found:
+        budgets.of_account.setdefault(budget.account, []).append(budget)
+    keys = budgets.wanted(marks, book.at)
+    wanted = [ids.decode("bdgt", budget) for budget, _ in keys], [start for _, start in keys]
+    for row in await connection.fetch(READ_USES, *wanted):
+        use = USE.read(row)
+        budgets.uses[use.budget, use.period_start] = use
 
 
 async def _load_receipts(connection: Connection, book: Book, commands: Sequence[Command]) -> None:
@@ -269,6 +314,8 @@ async def save(connection: Connection, book: Book) -> None:
     writes.write(ADD_TRANSACTIONS, book.postings, book.at)
     # In one statement: the database checks there that each transaction sums to zero.
     writes.write(ADD_ENTRIES, [entry for posting in book.postings for entry in posting.entries], book.at)
+    if book.budgets.changed:
+        writes.write(SAVE_USES, [book.budgets.uses[key] for key in sorted(book.budgets.changed)])
     if book.issued:
         writes.write(ADD_RECEIPTS, book.issued, book.at)
     writes.add(ADD_UNSEALED, *(list(column) for column in zip(*book.records(), strict=True)))

@@ -9,6 +9,7 @@ from aitbc.modules.trading.legacy.health import LegacyHealth
 from aitbc.modules.trading.legacy.lookups import CoordinatorLookups, LegacyLookups
 from aitbc.modules.trading.legacy.trades import AgentSummaries, LegacyTrades, LegacyTradeTransactions, StateDump
 from aitbc.modules.trading.models.tables import Base
+from aitbc.modules.trading.routes.budgets import BudgetController
 from aitbc.modules.trading.routes.explorer import ChainController, RecordController
 from aitbc.modules.trading.routes.ledger import LedgerController
 from aitbc.modules.trading.routes.settlements import AgreementController, SettlementController
@@ -19,6 +20,7 @@ from aitbc.modules.trading.routes.trades import (
     RequestController,
 )
 from aitbc.modules.trading.service import TradingService, TradingSettings
+from aitbc.modules.trading.service.budgets import SpendingBudgets
 from aitbc.modules.trading.service.deposits import Deposits
 from aitbc.modules.trading.service.explorer import Explorer
 from aitbc.modules.trading.service.fees import Fees
@@ -40,6 +42,7 @@ module = Module(
     metadata=Base.metadata,
     routes=(
         LedgerController,
+        BudgetController,
         RecordController,
         ChainController,
         OfferController,
@@ -53,6 +56,7 @@ module = Module(
     parts={
         "ledger": Ledger,
         "deposits": Deposits,
+        "spending_budgets": SpendingBudgets,
         "fees": Fees,
         "explorer": Explorer,
         "trade_offers": TradeOffers,
@@ -66,7 +70,7 @@ module = Module(
         "trade_figures": TradeFigures,
     },
     scopes={
-        "live": ("ledger:read", "chain:read", "faucet:use", "trades:read", "trades:write"),
+        "live": ("ledger:read", "budgets:write", "chain:read", "faucet:use", "trades:read", "trades:write"),
         "miner": ("chain:read",),
     },
     settings=TradingSettings,

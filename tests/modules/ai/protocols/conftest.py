@@ -19,7 +19,13 @@ def anyio_backend() -> str:
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """One server in one process, with one miner: shared by the tests of a file."""
     folder = tmp_path_factory.mktemp("protocols")
-    server = ServerProcess(folder / "state", free_port(), AITBC_AI__GRACE_SECONDS="2", AITBC_GPU__HEARTBEAT_SECONDS="1")
+    server = ServerProcess(
+        folder / "state",
+        free_port(),
+        AITBC_AI__GRACE_SECONDS="2",
+        AITBC_AI__MODEL_RANKS='["grand", "scripted"]',
+        AITBC_GPU__HEARTBEAT_SECONDS="1",
+    )
     server.start()
     made = Bench(server, folder)
     try:

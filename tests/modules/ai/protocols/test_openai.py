@@ -3,6 +3,7 @@
 import base64
 import json
 import struct
+from functools import partial
 from typing import Any
 
 import httpx
@@ -171,6 +172,58 @@ def test_a_limit_on_tokens_ends_an_answer(bench: Bench) -> None:
     assert bench.openai().chat.completions.create(**ask("say a b c", max_tokens=2)).choices[0].finish_reason == "length"
 
 
+def test_a_stream_ends_where_its_budget_does_and_the_next_request_is_a_402(bench: Bench) -> None:
+    words = "say " + " ".join("w" for _ in range(60))
+    covered = (len(words) + 20 * 16) * 20
+    limit = f"{covered / 10**8:.8f}"
+    budget = bench.market.ask("/api/v1/trading/budgets", {"limit": limit, "model": MODEL}, once=limit)["id"]
+    try:
+        with pytest.raises(openai.APIStatusError, match=r"has .* left; .* It is renewed at") as refused:
+            bench.openai().chat.completions.create(**ask(words))
+        assert (refused.value.status_code, refused.value.code) == (402, "budget_exceeded")
+        chunks = chunks_of(bench, words)
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "w " * 20
+        assert chunks[-1].choices[0].finish_reason == "length"
+        used = bench.market.until(
+            lambda: (now := bench.market.ask(f"/api/v1/trading/budgets/{budget}"))["held"] == "0" and now
+        )
+        assert used["spent"] == chunks[-1].aitbc["price"] and float(used["spent"]) <= float(limit)
+        bench.market.ask(f"/api/v1/trading/budgets/{budget}", {"limit": used["spent"]}, method="PUT")
+        with pytest.raises(openai.APIStatusError) as empty:
+            chunks_of(bench, words)
+        assert empty.value.status_code == 402
+    finally:
+        bench.market.ask(f"/api/v1/trading/budgets/{budget}", method="DELETE")
+
+
+def test_answers_say_how_rate_limits_stand_and_refuse_what_is_more(bench: Bench) -> None:
+    limits: dict[str, Any] = {"requests_per_minute": 2, "tokens_per_minute": 100_000, "concurrency": 9, "model": EMBED}
+    limit = bench.market.ask("/api/v1/ai/rate-limits", limits, once="rates")["id"]
+    try:
+        asked = {"model": EMBED, "input": "one"}
+        first = bench.openai().embeddings.with_raw_response.create(**asked)
+        assert first.headers["x-ratelimit-limit-requests"] == "2"
+        assert first.headers["x-ratelimit-remaining-tokens"].isdigit()
+        for path, body, prefix in (
+            ("/v1/embeddings", asked, "x-ratelimit-remaining-requests"),
+            ("/v1/messages", {**ask("hi"), "model": EMBED, "max_tokens": 5}, "anthropic-ratelimit-requests-remaining"),
+        ):
+            answer = bench.market.until(partial(_refused, bench, asked, path, body))
+            assert answer.headers[prefix] == "0" and 1 <= int(answer.headers["retry-after"]) <= 60
+            assert "allows 2 requests a minute" in answer.json()["error"]["message"]
+            assert answer.json()["error"]["type"] == "rate_limit_error"
+    finally:
+        bench.market.ask(f"/api/v1/ai/rate-limits/{limit}", method="DELETE")
+
+
+def _refused(bench: Bench, asked: Any, path: str, body: Any) -> httpx.Response | None:
+    """The answer to a third request in a minute; none where a minute has just ended."""
+    for _ in range(2):
+        raw(bench, "POST", "/v1/embeddings", asked)
+    answer = raw(bench, "POST", path, body)
+    return answer if answer.status_code == 429 else None
+
+
 def test_pictures_reach_the_models_server_and_count_by_their_size(bench: Bench) -> None:
     picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}", "detail": "low"}}
     content = [{"type": "text", "text": "say red"}, picture]
@@ -183,6 +236,18 @@ def test_pictures_reach_the_models_server_and_count_by_their_size(bench: Bench) 
         with pytest.raises(openai.BadRequestError) as refused:
             bench.openai().chat.completions.create(model=MODEL, messages=messages)
         assert refused.value.param == "messages[0].content[1].image_url.url"
+
+
+def test_the_model_may_be_left_to_the_platform_which_says_what_it_took(bench: Bench) -> None:
+    asked = bench.openai().chat.completions.with_raw_response
+    for word in ("auto:cheap", "auto:balanced", "auto:best"):
+        answer = asked.create(**ask("say hello") | {"model": word})
+        assert answer.parse().model == MODEL
+        assert answer.headers["x-aitbc-model"].startswith(f"{MODEL}; asked={word}; unit_price=0.")
+    with bench.openai().chat.completions.create(**ask("say one", stream=True) | {"model": "auto:best"}) as stream:
+        assert {chunk.model for chunk in stream} == {MODEL}
+    with pytest.raises(openai.NotFoundError):
+        bench.openai().chat.completions.create(**ask("say hello") | {"model": "auto:fastest"})
 
 
 # --- embeddings ------------------------------------------------------------------------------------------------------

@@ -94,6 +94,19 @@ def test_a_limit_on_tokens_leaves_a_response_incomplete(bench: Bench) -> None:
     assert made.incomplete_details.reason == "max_output_tokens"
 
 
+def test_a_response_is_deleted_for_good_and_its_job_and_receipt_stay(bench: Bench) -> None:
+    client = bench.openai()
+    made = client.responses.create(model=MODEL, input="say secret")
+    client.responses.delete(made.id)
+    for again in (client.responses.retrieve, client.responses.delete, client.responses.input_items.list):
+        with pytest.raises(openai.NotFoundError):
+            again(made.id)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.create(model=MODEL, input="say two", previous_response_id=made.id)
+    job = bench.market.ask(f"/api/v1/ai/jobs/job_{made.id.removeprefix('resp_')}")
+    assert (job["state"], job["input"], job["output"]) == ("succeeded", None, None) and job["price"] and job["receipt"]
+
+
 def test_what_cannot_be_done_is_refused_and_named(bench: Bench) -> None:
     client = bench.openai()
     for more, named in (
@@ -108,6 +121,8 @@ def test_what_cannot_be_done_is_refused_and_named(bench: Bench) -> None:
         assert refused.value.param == named
     with pytest.raises(openai.NotFoundError):
         client.responses.retrieve("resp_nothing")
+    with pytest.raises(openai.NotFoundError):
+        client.responses.delete("resp_nothing")
     with (
         pytest.raises(openai.APIError, match="too long"),
         client.responses.stream(model=MODEL, input="refuse too long") as s,

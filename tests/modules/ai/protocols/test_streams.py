@@ -40,7 +40,7 @@ def test_the_first_text_is_there_before_the_last_is_made(bench: Bench) -> None:
         assert next(chunks).choices[0].delta.role == "assistant"
         second = next(chunks)
         assert second.choices[0].delta.content.startswith("t0 ")
-        assert bench.market.ask(f"/api/v1/ai/jobs/{job_of(bench, second)}")["state"] == "running"
+        assert bench.market.ask(f"/api/v1/ai/jobs/{job_of(bench, second)}")["state"] in ("leased", "running")
         assert sum(1 for _ in chunks) > 3
 
 

@@ -3,7 +3,19 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, Float, Index, Integer, SmallInteger, Text, false, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    DateTime,
+    Float,
+    Index,
+    Integer,
+    SmallInteger,
+    Text,
+    false,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -295,3 +307,50 @@ class AskRow(Base):
     miner: Mapped[str] = mapped_column(WireId("mnr"), primary_key=True)
     asks: Mapped[str] = mapped_column(Text)
     """The asks of its open offers, as JSON text."""
+
+
+class RateLimitRow(Base):
+    """A limit on how much an account asks at a time, until it is removed."""
+
+    __tablename__ = "rate_limits"
+    __table_args__ = (
+        CheckConstraint("requests_per_minute > 0 OR tokens_per_minute > 0 OR concurrency > 0", name="limits_something"),
+        Index("rate_limits_changed_at_idx", "changed_at"),
+        Index("rate_limits_account_idx", "account", postgresql_where=text("ended_at IS NULL")),
+        {"info": NO_DELETE},
+    )
+    id: Mapped[str] = mapped_column(WireId("rlim"), primary_key=True)
+    account: Mapped[str] = mapped_column(WireId("acct"))
+    key: Mapped[str | None] = mapped_column(WireId("key"))
+    model: Mapped[str | None] = mapped_column(Text)
+    requests_per_minute: Mapped[int | None] = mapped_column(Integer)
+    tokens_per_minute: Mapped[int | None] = mapped_column(BigInteger)
+    concurrency: Mapped[int | None] = mapped_column(Integer)
+    by_operator: Mapped[bool] = mapped_column(Boolean)
+    created_at: Mapped[datetime] = mapped_column(MOMENT)
+    changed_at: Mapped[datetime] = mapped_column(MOMENT)
+    ended_at: Mapped[datetime | None] = mapped_column(MOMENT)
+
+
+class RateWindowRow(Base):
+    """How much of a limit the processes have taken in the minute that goes on."""
+
+    __tablename__ = "rate_windows"
+    __table_args__ = ({"info": NO_DELETE},)
+    rate_limit: Mapped[str] = mapped_column(WireId("rlim"), primary_key=True)
+    measure: Mapped[str] = mapped_column(Text, primary_key=True)
+    """`requests` or `tokens`."""
+    window_start: Mapped[datetime] = mapped_column(MOMENT)
+    granted: Mapped[int] = mapped_column(BigInteger)
+
+
+class RateSlotRow(Base):
+    """How many requests at once a process may have under a limit."""
+
+    __tablename__ = "rate_slots"
+    __table_args__ = ({"info": ALL},)
+    rate_limit: Mapped[str] = mapped_column(WireId("rlim"), primary_key=True)
+    process: Mapped[UUID] = mapped_column(primary_key=True)
+    slots: Mapped[int] = mapped_column(Integer)
+    seen_at: Mapped[datetime] = mapped_column(MOMENT)
+    """When the process said so last: it is forgotten 30 s later."""

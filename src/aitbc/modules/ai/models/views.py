@@ -15,6 +15,31 @@ from aitbc.modules.ai.models.values import AttemptValue, JobValue
 NULL = Raw(b"null")
 
 
+class RateLimitView(Struct, frozen=True, kw_only=True):
+    """A limit on how much an account asks at a time."""
+
+    id: str
+    """The limit. For example `rlim_01k0000000000000000000000a`."""
+    account: str
+    """Whom it limits. For example `acct_01k0000000000000000000000a`."""
+    key: str | None
+    """The API key whose requests count; null for all. For example `key_01k0000000000000000000000a`."""
+    model: str | None
+    """The model for which requests count; null for all. For example `llama-3-8b`."""
+    requests_per_minute: int | None
+    """The most requests in a minute of the clock; null for any number. For example `600`."""
+    tokens_per_minute: int | None
+    """The most tokens in a minute, of requests of `/v1`; null for any number. For example `100000`."""
+    concurrency: int | None
+    """The most requests of `/v1` at once; null for any number. For example `16`."""
+    by_operator: bool
+    """Whether an operator set it: then its account cannot remove it. For example `false`."""
+    created_at: datetime
+    """When it was set."""
+    ended_at: datetime | None
+    """When it was removed; null while it limits."""
+
+
 class Artifact(Struct, frozen=True, kw_only=True):
     """An uploaded file."""
 

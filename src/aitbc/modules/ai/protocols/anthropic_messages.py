@@ -11,21 +11,19 @@ from litestar.params import JSONBody
 from litestar.response import Stream
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
-from aitbc.kernel.http.disconnect import cancel_on_disconnect, disconnect_of
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.request_id import current_request_id
-from aitbc.modules.ai.api import Job
 from aitbc.modules.ai.models.kinds.chat import ChatOutput
 from aitbc.modules.ai.protocols.anthropic_answers import MessageAnswer
 from aitbc.modules.ai.protocols.anthropic_requests import CreateMessage, MessageRequest
-from aitbc.modules.ai.protocols.attended import OPT, AnyRequest, broken, guarded, measured, submit, succeeded
-from aitbc.modules.ai.protocols.errors import ANTHROPIC_PATH, error_body
+from aitbc.modules.ai.protocols.attended import OPT, AnyRequest, begin, broken, measured, routed, succeeded, whole
+from aitbc.modules.ai.protocols.errors import ANTHROPIC_PATH, anthropic_headers, error_body
 from aitbc.modules.ai.protocols.event_lines import HEADERS, KEEP_ALIVE
+from aitbc.modules.ai.service.attended_runs import AttendedRun, AttendedRuns
+from aitbc.modules.ai.service.auto_models import AutoModels
 from aitbc.modules.ai.service.quotes import Quotes
-from aitbc.modules.ai.service.runs import DisconnectGuard, Runs
-from aitbc.modules.ai.service.submissions import Submissions
-from aitbc.modules.ai.service.text_runs import Broken, Ended, TextRuns
+from aitbc.modules.ai.service.text_runs import Broken, Ended
 
 
 class AnthropicMessages(Controller):
@@ -37,28 +35,23 @@ class AnthropicMessages(Controller):
     @post("/", status_code=200, opt=OPT)
     async def create(
         self,
-        submissions: NamedDependency[Submissions],
-        runs: NamedDependency[Runs],
-        text_runs: NamedDependency[TextRuns],
+        attended_runs: NamedDependency[AttendedRuns],
+        auto_models: NamedDependency[AutoModels],
         who: NamedDependency[Principal],
         once: NamedDependency[IdempotencyKey],
         request: AnyRequest,
         data: JSONBody[CreateMessage],
     ) -> Response[Any]:
         """Answer messages with a model; a client that leaves ends the work."""
-        job = await submit(submissions, who, once, "chat", data.work())
-        guard = guarded(runs, who, job, request)
-        answer = MessageAnswer(data, job.id)
-        headers = {"x-aitbc-job": job.id, "request-id": current_request_id() or ""}
+        data, chosen = await routed(auto_models, data)
+        work = ("chat", data.work())
+        run = await begin(attended_runs, who, once, request, work, shortens=bool(data.stream))
+        answer = MessageAnswer(data, run.job.id)
+        headers = anthropic_headers(run.headers) | chosen | {"request-id": current_request_id() or ""}
         if data.stream:
-            lines = _lines(text_runs, who, job, answer, guard)
-            return Stream(lines, media_type="text/event-stream", headers=headers | HEADERS)
-        try:
-            cancel_on_disconnect(disconnect_of(request.scope))
-            ended = succeeded(await text_runs.end_of(who, job.id))
-            return Response(answer.whole(ended, msgspec.convert(ended.output, ChatOutput)), headers=headers)
-        finally:
-            guard.disarm()
+            return Stream(_lines(run, answer), media_type="text/event-stream", headers=headers | HEADERS)
+        ended = await whole(run, request)
+        return Response(answer.whole(ended, msgspec.convert(ended.output, ChatOutput)), headers=headers)
 
     @post("/count_tokens", status_code=200, opt={"permission": "jobs:create", "idempotency": "natural"})
     async def count_tokens(
@@ -69,14 +62,12 @@ class AnthropicMessages(Controller):
         return {"input_tokens": units, "aitbc": {"tokens": "at most"}}
 
 
-async def _lines(
-    text_runs: TextRuns, who: Principal, job: Job, answer: MessageAnswer, guard: DisconnectGuard
-) -> AsyncIterator[bytes]:
+async def _lines(run: AttendedRun, answer: MessageAnswer) -> AsyncIterator[bytes]:
     """The events of an answer; a failure is its last one."""
     told = 0
     yield KEEP_ALIVE  # the headers go out at once, however long it takes until somebody answers
     try:
-        async with aclosing(text_runs.text_of(who, job.id)) as telling:
+        async with aclosing(run.text()) as telling:
             async for one in telling:
                 match one:
                     case str():
@@ -92,7 +83,7 @@ async def _lines(
                             yield answer.beginning()
                         for line in answer.ending(ended, msgspec.convert(ended.output, ChatOutput), told):
                             yield line
-        guard.disarm()
+        run.done()
     except AppError as error:
-        guard.disarm()
+        run.done()
         yield b"event: error\ndata: " + error_body(ANTHROPIC_PATH, error, current_request_id()) + b"\n\n"

@@ -2,18 +2,20 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from litestar import Request
+from msgspec import structs
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.http.disconnect import disconnect_of
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import money
 from aitbc.kernel.primitives.errors import AppError, FieldError
-from aitbc.modules.ai.api import Clocks, Job
+from aitbc.modules.ai.api import Clocks
 from aitbc.modules.ai.models.life import Fault, State
 from aitbc.modules.ai.models.submit_job import SubmitJob
+from aitbc.modules.ai.protocols.anthropic_requests import CreateMessage
 from aitbc.modules.ai.protocols.errors import (
     AnswerBroken,
     ModelNotFound,
@@ -22,26 +24,51 @@ from aitbc.modules.ai.protocols.errors import (
     RunCanceled,
     WorkFailed,
 )
+from aitbc.modules.ai.protocols.openai_requests import ChatCompletion
+from aitbc.modules.ai.service.attended_runs import AttendedRun, AttendedRuns
+from aitbc.modules.ai.service.auto_models import WORDS, AutoModels
 from aitbc.modules.ai.service.quotes import Quotes
-from aitbc.modules.ai.service.runs import DisconnectGuard, Runs
 from aitbc.modules.ai.service.served_models import UnknownModel
-from aitbc.modules.ai.service.submissions import Submissions
 from aitbc.modules.ai.service.text_runs import Broken, Ended
 
 AnyRequest = Request[Any, Any, Any]
 CLOCKS = Clocks(queue_seconds=300, run_seconds=900)
 """A client that stays waits this long for a miner, and an answer may take this long."""
+Asked = TypeVar("Asked", ChatCompletion, CreateMessage)
 OPT: dict[str, Any] = {"permission": "jobs:create", "lasts": True}
 _UNPRICED = money.render(money.LARGEST)
 """The offer before the job is quoted; what is held is the most that it can cost."""
 
 
-async def submit(
-    submissions: Submissions, who: Principal, once: IdempotencyKey, kind: str, work: dict[str, Any]
-) -> Job:
-    """Submit a job for the most that it can cost. Raises `ModelNotFound` beside what `submit_quoted` raises."""
+async def routed(auto_models: AutoModels, asked: Asked) -> tuple[Asked, dict[str, str]]:
+    """A request with the model that was chosen where it left that to us, and a header that says so.
+
+    Raises `ModelNotFound`.
+    """
+    if asked.model not in WORDS:
+        return asked, {}
     with _model_asked_for():
-        return await submissions.submit_quoted(who, _command(kind, work), once)
+        choice = await auto_models.choose(asked.model, asked.work())
+    return structs.replace(asked, model=choice.taken.name), {"x-aitbc-model": choice.header}
+
+
+async def begin(
+    attended_runs: AttendedRuns,
+    who: Principal,
+    once: IdempotencyKey,
+    request: AnyRequest,
+    work: tuple[str, dict[str, Any]],
+    *,
+    shortens: bool = False,
+) -> AttendedRun:
+    """Begin a run of a kind with an input. Raises `ModelNotFound` beside what `AttendedRuns.begin` raises."""
+    with _model_asked_for():
+        return await attended_runs.begin(who, _command(*work), once, disconnect_of(request.scope), shortens=shortens)
+
+
+async def whole(run: AttendedRun, request: AnyRequest) -> Ended:
+    """How a run ended whose client waits for all of it. Raises what its client is to be told otherwise."""
+    return succeeded(await run.end(disconnect_of(request.scope)))
 
 
 async def measured(quotes: Quotes, who: Principal, kind: str, work: dict[str, Any]) -> int:
@@ -60,11 +87,6 @@ def _model_asked_for() -> Iterator[None]:
         yield
     except UnknownModel as error:
         raise ModelNotFound(error.message, fields=(FieldError("/model", error.message),)) from None
-
-
-def guarded(runs: Runs, who: Principal, job: Job, request: AnyRequest) -> DisconnectGuard:
-    """Stop the job when its client leaves before it has its answer."""
-    return runs.guard(who, job, disconnect_of(request.scope), "stop")
 
 
 def succeeded(ended: Ended) -> Ended:

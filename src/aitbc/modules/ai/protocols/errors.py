@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ from aitbc.kernel.crypto.api_key import without_keys
 from aitbc.kernel.database.idempotency import IdempotencyKeyInFlight
 from aitbc.kernel.http.dialects import Dialect, ErrorAnswer
 from aitbc.kernel.http.problems import problem_headers
+from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError, Conflict, Invalid, NotDone, NotFound, Unavailable
 from aitbc.modules.ai.models.kinds.kind import InvalidInput
 
@@ -112,10 +114,26 @@ def _answer(path: str, error: AppError, request_id: str | None) -> ErrorAnswer:
     if "retry-after" in headers:
         headers["retry-after"] = str(_retry_seconds(headers["retry-after"]))
     if is_anthropic(path):
+        headers = anthropic_headers(headers)
         status = 529 if status == Unavailable.status else status
         if request_id is not None:
             headers["request-id"] = request_id
     return ErrorAnswer(status, headers, error_body(path, error, request_id))
+
+
+def anthropic_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers with those of rate limits as Anthropic names them, and the time at which a limit is renewed."""
+    found: dict[str, str] = {}
+    for name, value in headers.items():
+        prefix, _, rest = name.partition("x-ratelimit-")
+        if prefix or not rest:
+            found[name] = value
+            continue
+        word, _, measure = rest.partition("-")
+        if word == "reset":
+            value = f"{now() + timedelta(seconds=float(value.removesuffix('s'))):%Y-%m-%dT%H:%M:%SZ}"
+        found[f"anthropic-ratelimit-{measure}-{word}"] = value
+    return found
 
 
 DIALECT = Dialect(prefix=PREFIX, answer=_answer)

@@ -11,20 +11,18 @@ from litestar.params import JSONBody
 from litestar.response import Stream
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
-from aitbc.kernel.http.disconnect import cancel_on_disconnect, disconnect_of
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.request_id import current_request_id
-from aitbc.modules.ai.api import Job
 from aitbc.modules.ai.models.kinds.chat import ChatOutput
-from aitbc.modules.ai.protocols.attended import OPT, AnyRequest, broken, guarded, submit, succeeded
+from aitbc.modules.ai.protocols.attended import OPT, AnyRequest, begin, broken, routed, succeeded, whole
 from aitbc.modules.ai.protocols.errors import error_body
 from aitbc.modules.ai.protocols.event_lines import DONE, HEADERS, KEEP_ALIVE
 from aitbc.modules.ai.protocols.openai_answers import ChatAnswer
 from aitbc.modules.ai.protocols.openai_requests import ChatCompletion
-from aitbc.modules.ai.service.runs import DisconnectGuard, Runs
-from aitbc.modules.ai.service.submissions import Submissions
-from aitbc.modules.ai.service.text_runs import Broken, Ended, TextRuns
+from aitbc.modules.ai.service.attended_runs import AttendedRun, AttendedRuns
+from aitbc.modules.ai.service.auto_models import AutoModels
+from aitbc.modules.ai.service.text_runs import Broken, Ended
 
 PATH = "/v1/chat/completions"
 
@@ -38,38 +36,30 @@ class OpenAiChat(Controller):
     @post("/chat/completions", status_code=200, opt=OPT)
     async def complete(
         self,
-        submissions: NamedDependency[Submissions],
-        runs: NamedDependency[Runs],
-        text_runs: NamedDependency[TextRuns],
+        attended_runs: NamedDependency[AttendedRuns],
+        auto_models: NamedDependency[AutoModels],
         who: NamedDependency[Principal],
         once: NamedDependency[IdempotencyKey],
         request: AnyRequest,
         data: JSONBody[ChatCompletion],
     ) -> Response[Any]:
         """Answer messages with a model; a client that leaves ends the work."""
-        job = await submit(submissions, who, once, "chat", data.work())
-        guard = guarded(runs, who, job, request)
-        answer = ChatAnswer(data, job.id, int(job.created_at.timestamp()))
-        headers = {"x-aitbc-job": job.id}
+        data, chosen = await routed(auto_models, data)
+        work = ("chat", data.work())
+        run = await begin(attended_runs, who, once, request, work, shortens=bool(data.stream))
+        answer = ChatAnswer(data, run.job.id, int(run.job.created_at.timestamp()))
         if data.stream:
-            lines = _lines(text_runs, who, job, answer, guard)
-            return Stream(lines, media_type="text/event-stream", headers=headers | HEADERS)
-        try:
-            cancel_on_disconnect(disconnect_of(request.scope))
-            ended = succeeded(await text_runs.end_of(who, job.id))
-            return Response(answer.whole(ended, _output(ended)), headers=headers)
-        finally:
-            guard.disarm()
+            return Stream(_lines(run, answer), media_type="text/event-stream", headers=run.headers | chosen | HEADERS)
+        ended = await whole(run, request)
+        return Response(answer.whole(ended, _output(ended)), headers=run.headers | chosen)
 
 
-async def _lines(
-    text_runs: TextRuns, who: Principal, job: Job, answer: ChatAnswer, guard: DisconnectGuard
-) -> AsyncIterator[bytes]:
+async def _lines(run: AttendedRun, answer: ChatAnswer) -> AsyncIterator[bytes]:
     """The stream of an answer; a failure is its last event."""
     told = 0
     yield KEEP_ALIVE  # the headers go out at once, however long it takes until somebody answers
     try:
-        async with aclosing(text_runs.text_of(who, job.id)) as telling:
+        async with aclosing(run.text()) as telling:
             async for one in telling:
                 match one:
                     case str():
@@ -86,9 +76,9 @@ async def _lines(
                         for line in answer.ending(ended, _output(ended), told):
                             yield line
                         yield DONE
-        guard.disarm()
+        run.done()
     except AppError as error:
-        guard.disarm()
+        run.done()
         yield b"data: " + error_body(PATH, error, current_request_id()) + b"\n\n"
 
 

@@ -10,14 +10,12 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
-from aitbc.kernel.http.disconnect import cancel_on_disconnect, disconnect_of
 from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.ai.models.kinds.embed import EmbedOutput
-from aitbc.modules.ai.protocols.attended import OPT, AnyRequest, guarded, receipt_of, submit, succeeded
+from aitbc.modules.ai.protocols.attended import OPT, AnyRequest, begin, receipt_of, whole
 from aitbc.modules.ai.protocols.openai_requests import EmbeddingRequest
-from aitbc.modules.ai.service.runs import Runs
-from aitbc.modules.ai.service.submissions import Submissions
-from aitbc.modules.ai.service.text_runs import Ended, TextRuns
+from aitbc.modules.ai.service.attended_runs import AttendedRuns
+from aitbc.modules.ai.service.text_runs import Ended
 
 
 class OpenAiEmbeddings(Controller):
@@ -29,23 +27,15 @@ class OpenAiEmbeddings(Controller):
     @post("/embeddings", status_code=200, opt=OPT)
     async def embed(
         self,
-        submissions: NamedDependency[Submissions],
-        runs: NamedDependency[Runs],
-        text_runs: NamedDependency[TextRuns],
+        attended_runs: NamedDependency[AttendedRuns],
         who: NamedDependency[Principal],
         once: NamedDependency[IdempotencyKey],
         request: AnyRequest,
         data: JSONBody[EmbeddingRequest],
     ) -> Response[Any]:
         """Turn texts into vectors."""
-        job = await submit(submissions, who, once, "embed", data.work())
-        guard = guarded(runs, who, job, request)
-        try:
-            cancel_on_disconnect(disconnect_of(request.scope))
-            ended = succeeded(await text_runs.end_of(who, job.id))
-            return Response(_answer(data, ended), headers={"x-aitbc-job": job.id})
-        finally:
-            guard.disarm()
+        run = await begin(attended_runs, who, once, request, ("embed", data.work()))
+        return Response(_answer(data, await whole(run, request)), headers=run.headers)
 
 
 def _answer(asked: EmbeddingRequest, ended: Ended) -> dict[str, Any]:

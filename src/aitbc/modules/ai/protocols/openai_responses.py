@@ -11,21 +11,20 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from litestar.response import Stream
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
-from aitbc.kernel.http.disconnect import cancel_on_disconnect, disconnect_of
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.errors import AppError, FieldError, NotFound
 from aitbc.kernel.primitives.request_id import current_request_id
-from aitbc.modules.ai.api import Job, JobDetail, JobNotFound
+from aitbc.modules.ai.api import JobDetail, JobNotFound
 from aitbc.modules.ai.models.kinds.chat import ChatOutput
 from aitbc.modules.ai.models.life import TERMINAL, State
-from aitbc.modules.ai.protocols.attended import OPT, AnyRequest, broken, guarded, refusal_of, submit, succeeded
-from aitbc.modules.ai.protocols.errors import NotOffered, error_body
+from aitbc.modules.ai.protocols.attended import OPT, AnyRequest, begin, broken, refusal_of, succeeded, whole
+from aitbc.modules.ai.protocols.errors import error_body
 from aitbc.modules.ai.protocols.event_lines import HEADERS, KEEP_ALIVE
 from aitbc.modules.ai.protocols.responses_answers import PREFIX, ResponseAnswer, input_items, said_by
 from aitbc.modules.ai.protocols.responses_requests import ResponseRequest
-from aitbc.modules.ai.service.runs import DisconnectGuard, Runs
+from aitbc.modules.ai.service.attended_runs import AttendedRun, AttendedRuns
+from aitbc.modules.ai.service.retention import Retention
 from aitbc.modules.ai.service.stops import Stops
-from aitbc.modules.ai.service.submissions import Submissions
 from aitbc.modules.ai.service.text_runs import Broken, Ended, TextRuns
 
 PATH = "/v1/responses"
@@ -47,8 +46,7 @@ class OpenAiResponses(Controller):
     @post("/", status_code=200, opt=OPT)
     async def create(
         self,
-        submissions: NamedDependency[Submissions],
-        runs: NamedDependency[Runs],
+        attended_runs: NamedDependency[AttendedRuns],
         text_runs: NamedDependency[TextRuns],
         who: NamedDependency[Principal],
         once: NamedDependency[IdempotencyKey],
@@ -58,19 +56,12 @@ class OpenAiResponses(Controller):
         """Answer an input with a model, after an earlier answer if wished; a client that leaves ends the work."""
         earlier = await _earlier(text_runs, who, data.previous_response_id)
         work = data.work(earlier)
-        job = await submit(submissions, who, once, "chat", work)
-        guard = guarded(runs, who, job, request)
-        answer = ResponseAnswer(job, work, data.previous_response_id)
-        headers = {"x-aitbc-job": job.id}
+        run = await begin(attended_runs, who, once, request, ("chat", work), shortens=bool(data.stream))
+        answer = ResponseAnswer(run.job, work, data.previous_response_id)
         if data.stream:
-            lines = _lines(text_runs, who, job, answer, guard)
-            return Stream(lines, media_type="text/event-stream", headers=headers | HEADERS)
-        try:
-            cancel_on_disconnect(disconnect_of(request.scope))
-            ended = succeeded(await text_runs.end_of(who, job.id))
-            return Response(answer.whole(ended, _output(ended)), headers=headers)
-        finally:
-            guard.disarm()
+            return Stream(_lines(run, answer), media_type="text/event-stream", headers=run.headers | HEADERS)
+        ended = await whole(run, request)
+        return Response(answer.whole(ended, _output(ended)), headers=run.headers)
 
     @get("/{response:str}", opt=READ)
     async def get_response(
@@ -113,23 +104,26 @@ class OpenAiResponses(Controller):
             await stops.stop(who, ended.job.id, IdempotencyKey(who.account))
         return _told(await _found(text_runs, who, response))
 
-    @delete("/{response:str}", status_code=501, opt={"permission": "jobs:create", "idempotency": "natural"})
+    @delete("/{response:str}", status_code=200, opt={"permission": "jobs:create", "idempotency": "natural"})
     async def remove(
-        self, text_runs: NamedDependency[TextRuns], who: NamedDependency[Principal], response: FromPath[str]
-    ) -> None:
-        """Refuse: a job's content is removed when its retention is over, and by nothing else yet."""
+        self,
+        text_runs: NamedDependency[TextRuns],
+        retention: NamedDependency[Retention],
+        who: NamedDependency[Principal],
+        response: FromPath[str],
+    ) -> dict[str, Any]:
+        """Remove the content of an answer for good; the job, its price and its receipt stay."""
         ended = await _found(text_runs, who, response)
-        raise NotOffered(f"Its content is removed {ended.job.clocks.retention_seconds} seconds after its end.")
+        await retention.forget(who, ended.job.id)
+        return {"id": response, "object": "response", "deleted": True}
 
 
-async def _lines(
-    text_runs: TextRuns, who: Principal, job: Job, answer: ResponseAnswer, guard: DisconnectGuard
-) -> AsyncIterator[bytes]:
+async def _lines(run: AttendedRun, answer: ResponseAnswer) -> AsyncIterator[bytes]:
     """The events of an answer; a failure is its last one."""
     told = 0
     yield answer.beginning()
     try:
-        async with aclosing(text_runs.text_of(who, job.id)) as telling:
+        async with aclosing(run.text()) as telling:
             async for one in telling:
                 match one:
                     case str():
@@ -143,9 +137,9 @@ async def _lines(
                         ended = succeeded(one)
                         for line in answer.ending(ended, _output(ended), told):
                             yield line
-        guard.disarm()
+        run.done()
     except AppError as error:
-        guard.disarm()
+        run.done()
         yield b"data: " + error_body(PATH, error, current_request_id()) + b"\n\n"
 
 

@@ -24,15 +24,17 @@ from aitbc.modules.ai.api import (
 )
 from aitbc.modules.ai.models.life import IllegalMove
 from aitbc.modules.ai.models.prospects import Explanation
+from aitbc.modules.ai.models.rate_limits import RateLimited
 from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.routes.market import SUBMIT_ERRORS
 from aitbc.modules.ai.service.explain import Explanations
 from aitbc.modules.ai.service.job_events import InvalidEventId, JobEvent, JobEvents
 from aitbc.modules.ai.service.job_logs import JobLogLine, JobLogs
 from aitbc.modules.ai.service.jobs import Jobs
+from aitbc.modules.ai.service.rate_gate import RateGate
 from aitbc.modules.ai.service.stops import CannotStopEarly, Stops
 from aitbc.modules.ai.service.submissions import MaxPriceTooLow, Submissions
-from aitbc.modules.trading.api import InsufficientFunds
+from aitbc.modules.trading.api import BudgetExceeded, InsufficientFunds
 
 LIST = "ai.jobs"
 LOG = "ai.job_log"
@@ -45,10 +47,22 @@ SUBMISSION_ERRORS = (
     *SUBMIT_ERRORS,
     MaxPriceTooLow,
     InsufficientFunds,
+    BudgetExceeded,
     TooManyOpenJobs,
     BookingNotFound,
     BookingNotOpen,
+    RateLimited,
 )
+
+
+async def admit(rate_gate: RateGate, who: Principal, command: SubmitJob) -> None:
+    """Count a submission. Raises `RateLimited`."""
+    model = command.requirements.model or command.input.get("model")
+    model = model if isinstance(model, str) else None
+    if rate_gate.limits(who, model):
+        await rate_gate.admit(who, model)
+
+
 READ = {"permission": "jobs:read", "errors": (JobNotFound,)}
 
 
@@ -71,6 +85,7 @@ class JobController(Controller):
     async def submit(
         self,
         submissions: NamedDependency[Submissions],
+        rate_gate: NamedDependency[RateGate],
         who: NamedDependency[Principal],
         once: NamedDependency[IdempotencyKey],
         data: JSONBody[SubmitJob],
@@ -81,6 +96,7 @@ class JobController(Controller):
         request with the same Idempotency-Key gives the same job. `POST /api/v1/ai/quotes` says beforehand what the same
         body would cost, and changes nothing.
         """
+        await admit(rate_gate, who, data)
         job = await submissions.submit(who, data, once)
         return Response(job, status_code=201, headers={"location": f"/api/v1/ai/jobs/{job.id}"})
 

@@ -15,9 +15,10 @@ from aitbc.kernel.http.disconnect import cancel_on_disconnect, disconnect_of
 from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.ai.api import Job, JobDetail
 from aitbc.modules.ai.models.submit_job import SubmitJob
-from aitbc.modules.ai.routes.jobs import SUBMISSION_ERRORS, event_stream
+from aitbc.modules.ai.routes.jobs import SUBMISSION_ERRORS, admit, event_stream
 from aitbc.modules.ai.service.job_events import JobEvent, JobEvents
 from aitbc.modules.ai.service.jobs import Jobs
+from aitbc.modules.ai.service.rate_gate import RateGate
 from aitbc.modules.ai.service.runs import DisconnectGuard, OnDisconnect, Runs
 from aitbc.modules.ai.service.submissions import Submissions
 
@@ -41,6 +42,7 @@ class RunController(Controller):
     async def sync(
         self,
         submissions: NamedDependency[Submissions],
+        rate_gate: NamedDependency[RateGate],
         jobs: NamedDependency[Jobs],
         runs: NamedDependency[Runs],
         who: NamedDependency[Principal],
@@ -56,6 +58,7 @@ class RunController(Controller):
         before its answer, the job is stopped: `chat` that has a miner is finished early and paid for what it
         delivered, all else is canceled. Repeating the request with the same Idempotency-Key waits for the same job.
         """
+        await admit(rate_gate, who, data)
         job = await submissions.submit(who, data, once)
         disconnect = disconnect_of(request.scope)
         guard = runs.guard(who, job, disconnect, on_disconnect)
@@ -76,6 +79,7 @@ class RunController(Controller):
     async def stream(
         self,
         submissions: NamedDependency[Submissions],
+        rate_gate: NamedDependency[RateGate],
         runs: NamedDependency[Runs],
         job_events: NamedDependency[JobEvents],
         who: NamedDependency[Principal],
@@ -90,6 +94,7 @@ class RunController(Controller):
         the form that waits; with `on_disconnect=continue` it goes on, and `GET /api/v1/ai/jobs/{job}/events` with the
         last id that was seen as `Last-Event-ID` goes on where it broke.
         """
+        await admit(rate_gate, who, data)
         job = await submissions.submit(who, data, once)
         guard = runs.guard(who, job, disconnect_of(request.scope), on_disconnect)
         events = _attended(job, await job_events.follow(who, job.id, None), guard)

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 
-from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.clock import elapsed, now
 from aitbc.modules.ai.api import JobDetail
 from aitbc.modules.ai.batched.read import Found
 from aitbc.modules.ai.models.life import TERMINAL
@@ -11,6 +11,8 @@ from aitbc.modules.ai.models.views import attempt_view, detail_view
 BYTES_MAX = 16 * 1024 * 1024
 """For inputs, outputs and what stands around them, of all jobs together."""
 JOB_BYTES_MAX = 64 * 1024
+FRESH_SECONDS = 5.0
+"""So long a job is answered from here: its owner may have had its content removed in another process."""
 ROW_BYTES = 4096
 """What a job and its attempts weigh beside input and output, generously."""
 
@@ -18,12 +20,13 @@ ROW_BYTES = 4096
 class _Entry:
     """A job with its weight and, once somebody has looked, the view of it."""
 
-    __slots__ = ("detail", "found", "weight")
+    __slots__ = ("detail", "found", "read_at", "weight")
 
     def __init__(self, found: Found, weight: int) -> None:
         self.found = found
         self.weight = weight
         self.detail: JobDetail | None = None
+        self.read_at = elapsed()
 
 
 class EndedCache:
@@ -43,8 +46,8 @@ class EndedCache:
         if entry is None:
             return None
         kept_until = entry.found[0].kept_until
-        if kept_until is not None and kept_until <= now():
-            self._drop(job)
+        if (kept_until is not None and kept_until <= now()) or entry.read_at < elapsed() - FRESH_SECONDS:
+            self.drop(job)
             return None
         self._entries.move_to_end(job)
         return entry.found
@@ -55,11 +58,11 @@ class EndedCache:
         weight = ROW_BYTES + len(job.input or "") + len(job.output or "")
         if job.state not in TERMINAL or weight > JOB_BYTES_MAX:
             return
-        self._drop(job.id)
+        self.drop(job.id)
         self._entries[job.id] = _Entry(found, weight)
         self._bytes += weight
         while self._bytes > self._bytes_max:
-            self._drop(next(iter(self._entries)))
+            self.drop(next(iter(self._entries)))
 
     def detail(self, found: Found) -> JobDetail:
         """The view of a job: made once for one that is cached."""
@@ -70,7 +73,8 @@ class EndedCache:
             entry.detail = _view(found)
         return entry.detail
 
-    def _drop(self, job: str) -> None:
+    def drop(self, job: str) -> None:
+        """Read a job anew the next time."""
         entry = self._entries.pop(job, None)
         if entry is not None:
             self._bytes -= entry.weight

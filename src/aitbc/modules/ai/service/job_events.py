@@ -88,7 +88,7 @@ class JobEvents:
             try:
                 try:
                     found = await self._jobs.find(who, job)
-                    async for place, event in self._events_after(found, seen):
+                    async for place, event in self._events_after(found, seen, with_lines=wished_seconds is None):
                         seen, quiet_since = place, loop.time()
                         yield event
                     if found[0].state in TERMINAL:
@@ -106,7 +106,8 @@ class JobEvents:
                 if loop.time() - quiet_since >= quiet_seconds:
                     quiet_since = loop.time()
                     yield JobEvent(id=None, event="heartbeat", data={})
-                async for place, event in self._live_parts(found, seen, changed, pause):
+                hurried = wished_seconds is not None
+                async for place, event in self._live_parts(found, seen, changed, pause, hurried=hurried):
                     seen, quiet_since = place, loop.time()
                     yield event
             finally:
@@ -116,11 +117,14 @@ class JobEvents:
         return _streaming_attempt(found) is not None and self._wakeups.presence.is_gone(found[1][-1].miner)
 
     async def _live_parts(
-        self, found: Found | None, seen: Place, changed: "asyncio.Future[None]", seconds: float
+        self, found: Found | None, seen: Place, changed: "asyncio.Future[None]", seconds: float, *, hurried: bool
     ) -> AsyncIterator[tuple[Place, JobEvent]]:
-        """The parts that come to this process, out of its memory, until something else about the job has changed."""
+        """The parts that come to this process, out of its memory, until something else about the job has changed.
+
+        Who is hurried gets them before it is known that the work has begun.
+        """
         token = _streaming_attempt(found)
-        if found is None or token is None or seen < (token, RUNNING, 0, 0):
+        if found is None or token is None or (seen < (token, RUNNING, 0, 0) and not hurried):
             await asyncio.wait([changed], timeout=seconds)
             return
         loop = asyncio.get_running_loop()
@@ -141,8 +145,10 @@ class JobEvents:
             finally:
                 live.unwatch(job, fresh)
 
-    async def _events_after(self, found: Found, seen: Place) -> AsyncIterator[tuple[Place, JobEvent]]:
-        """The events of a job after a place, lines of its log in between.
+    async def _events_after(
+        self, found: Found, seen: Place, *, with_lines: bool = True
+    ) -> AsyncIterator[tuple[Place, JobEvent]]:
+        """The events of a job after a place, lines of its log in between if wished.
 
         The job was read first: what it says has ended has all its lines written.
         """
@@ -156,7 +162,7 @@ class JobEvents:
                 if seen < place:
                     yield place, event
             line_seen, part_seen = seen[2:] if seen[:2] == (attempt.token, LOG) else (0, 0)
-            async for line in self._lines_of(job.id, attempt.token, line_seen):
+            async for line in self._lines_of(job.id, attempt.token, line_seen if with_lines else LAST):
                 line_seen = line.sequence
                 place = (attempt.token, LOG, line_seen, part_seen)
                 yield place, JobEvent(id=id_of(place), event="log", data=asdict(line))
@@ -169,7 +175,7 @@ class JobEvents:
             yield _state((LAST, 0, 0, 0), job.state, job.completed_at, reason=job.reason, fault=job.fault)
 
     async def _lines_of(self, job: str, token: int, after: int) -> AsyncIterator[JobLogLine]:
-        while True:
+        while after < LAST:
             lines = await self._logs.after(job, token, after)
             for line in lines:
                 after = line.sequence

@@ -69,6 +69,10 @@ class Jobs:
             raise JobNotFound
         return found
 
+    def forget(self, job: str) -> None:
+        """A job's content was removed: read it anew, in other processes after a few seconds."""
+        self._ended.drop(job)
+
     async def get(self, who: Principal, job: str) -> JobDetail:
         """One job with its input, output and attempts. Raises `JobNotFound`."""
         return self._ended.detail(await self.find(who, job))

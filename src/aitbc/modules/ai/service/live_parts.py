@@ -26,7 +26,7 @@ class _Kept:
 
 
 class LiveParts:
-    """What this process has stored last of each attempt, up to a weight, and those who wait for more."""
+    """What came last of each attempt to this process, up to a weight, and those who wait for more."""
 
     def __init__(self, bytes_max: int = BYTES_MAX, job_bytes_max: int = JOB_BYTES_MAX) -> None:
         self._bytes_max = bytes_max
@@ -36,8 +36,15 @@ class LiveParts:
         self._watchers = WatchedJobs()
 
     def add(self, job: str, token: int, parts: Sequence[StoredPart]) -> None:
-        """Parts were committed: keep them, and wake those who wait. Parts that came to another process leave a gap."""
+        """Keep parts, and wake those who wait; what is kept already is passed over.
+
+        Parts that came to another process leave a gap.
+        """
         kept = self._attempts.get((job, token))
+        if kept is not None and parts and parts[0].sequence <= kept.parts[-1].sequence:
+            parts = [part for part in parts if part.sequence > kept.parts[-1].sequence]
+        if not parts:
+            return
         if kept is None or kept.parts[-1].sequence + 1 != parts[0].sequence:
             self._drop((job, token))
             kept = self._attempts[job, token] = _Kept()
@@ -64,6 +71,11 @@ class LiveParts:
                 break
             fresh.append(part)
         return fresh[::-1]
+
+    def last(self, job: str, token: int) -> int:
+        """The sequence of the last part of an attempt that is in memory; 0 for none."""
+        kept = self._attempts.get((job, token))
+        return 0 if kept is None else kept.parts[-1].sequence
 
     def watch(self, job: str) -> asyncio.Future[None]:
         """A future that is done when a part of the job has come. Take it before looking for parts."""

@@ -6,10 +6,14 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
+from aitbc.kernel.primitives.clock import elapsed
 from aitbc.modules.ai.models.asks import NO_ASKS, Ask, asks_of, asks_text
 from aitbc.modules.ai.models.tables import AskRow, OfferRow
 from aitbc.modules.ai.service.waiters import WaitingMiners
 from aitbc.modules.marketplace.events import OfferChanged
+
+FRESH_SECONDS = 1.0
+ANY_ASKS = "SELECT FROM ai.asks WHERE asks <> $1 LIMIT 1"
 
 
 class MarketAsks:
@@ -18,12 +22,15 @@ class MarketAsks:
     def __init__(self, db: Database, waiting: WaitingMiners) -> None:
         self._db = db
         self._waiting = waiting
+        self._none_until = 0.0
+        """Until then nobody asks anything, as it was read."""
 
     async def apply(self, uow: UnitOfWork, events: Sequence[OfferChanged]) -> None:
         """Keep the newest of each offer; a miner whose asks changed asks anew for what it may take.
 
         Miners are locked in the order of their ids, each before its offers.
         """
+        self._none_until = 0.0
         newest: dict[str, OfferChanged] = {}
         for event in sorted(events, key=lambda event: event.version):
             if event.job_kind is not None:
@@ -40,9 +47,14 @@ class MarketAsks:
                 self._waiting.recall(miner)
 
     async def are_there(self) -> bool:
-        """Whether any miner asks anything."""
-        async with self._db.reading() as session:
-            return await session.scalar(select(AskRow.miner).where(AskRow.asks != NO_ASKS).limit(1)) is not None
+        """Whether any miner asks anything; that none does is read once a second."""
+        if elapsed() < self._none_until:
+            return False
+        async with self._db.raw() as connection:
+            found = await connection.fetch(ANY_ASKS, NO_ASKS)
+        if not found:
+            self._none_until = elapsed() + FRESH_SECONDS
+        return bool(found)
 
     async def of(self, miners: Sequence[str]) -> Mapping[str, tuple[Ask, ...]]:
         """What each of these miners asks; one that is absent asks nothing of its own."""

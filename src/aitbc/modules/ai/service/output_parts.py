@@ -11,13 +11,18 @@ from sqlalchemy import select
 from aitbc.kernel.database.batcher import Batcher
 from aitbc.kernel.database.retry import retry
 from aitbc.kernel.database.unit_of_work import Database
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import AppError
 from aitbc.modules.ai.api import Parts, PartsKept
 from aitbc.modules.ai.batched.parts import KeptParts, keep_parts
 from aitbc.modules.ai.batched.tails import BATCH_MAX, READ_PARTS, Piece, Tail, read_tails
 from aitbc.modules.ai.models.tables import PartRow
 from aitbc.modules.ai.models.values import StoredPart
+from aitbc.modules.ai.service.current_leases import CurrentLease
 from aitbc.modules.ai.service.live_parts import LiveParts
 from aitbc.modules.ai.service.wakeups import Wakeups
+
+LIVE = "live"
 
 
 class OutputParts:
@@ -38,12 +43,38 @@ class OutputParts:
         `NotToldInParts`, `PartsTooLarge`.
         """
         self._wakeups.presence.note_heard(sent.miner)
-        kept = await self._keeps.do(sent)
+        self._hand_on(sent)
+        try:
+            kept = await self._keeps.do(sent)
+        except AppError:
+            self._wakeups.current.drop(sent.attempt)
+            raise
         if kept.fresh:
             self.live.add(kept.job, kept.token, kept.fresh)
+        if kept.answer.status == LIVE:
+            self._wakeups.current.note(sent.attempt, CurrentLease(sent.miner, kept.job, kept.token))
+        else:
+            self._wakeups.current.drop(sent.attempt)
         if kept.is_first_sign:
             self._wakeups.watched.notify([kept.job])
         return kept.answer
+
+    def _hand_on(self, sent: Parts) -> None:
+        """Hand pieces on before they are stored, where their lease is known here and they follow on what came.
+
+        Their miner keeps them until it hears that they are stored: after a crash it sends them again.
+        """
+        lease = self._wakeups.current.find(sent.attempt, sent.miner, sent.token)
+        if lease is None or not sent.parts:
+            return
+        at, following = now(), self.live.last(lease.job, lease.token) + 1
+        fresh: list[StoredPart] = []
+        for part in sent.parts:
+            if part.sequence == following:
+                fresh.append(StoredPart(attempt=lease.token, sequence=part.sequence, at=at, text=part.text))
+                following += 1
+        if fresh:
+            self.live.add(lease.job, lease.token, fresh)
 
     async def text_of(self, job: str, token: int) -> str:
         """The text that an attempt has sent so far."""

@@ -62,8 +62,11 @@ class Payments:
         self.paid: list[UUID] = []
         """Events of results that were paid at once: the next batch of results marks them as delivered."""
 
-    async def hold(self, job: JobValue) -> None:
-        """Hold the most that a job may cost. Raises `InsufficientFunds`."""
+    async def hold(self, job: JobValue, *, key: str, model: str | None) -> None:
+        """Hold the most that a job may cost. Raises `InsufficientFunds`, `BudgetExceeded`.
+
+        `key` and `model` are what budgets count by.
+        """
         await self._trading.hold(
             PlaceHold(
                 hold=hold_of(job.id),
@@ -71,6 +74,8 @@ class Payments:
                 amount_units=job.max_price_units,
                 expires_at=job.hold_expires_at,
                 reference=job.id,
+                key=key,
+                model=model,
             )
         )
 

@@ -11,8 +11,9 @@ Each part has a state of its own; arrows point at the parts that one uses.
     lease_watch ──► wakeups
     results ──────► verification ──► jobs, artifacts, output_parts
         └─────────► attempts ──► payments, wakeups, durations, kind_health
-    runs ──► stops ──► attempts ◄── sweeper, holds   retention ──► artifacts, wakeups
+    runs ──► stops ──► attempts ◄── sweeper, holds   retention ──► artifacts, wakeups, jobs
     text_runs ────► jobs, job_events, artifacts, stops
+    attended_runs ► submissions, runs, text_runs, rate_gate ◄── rate_limits
     job_payments ──► jobs, stops, payments           kind_statuses ─► fleet_view, durations
 """
 
@@ -40,6 +41,8 @@ from aitbc.modules.ai.api import (
 from aitbc.modules.ai.batched.claim import Dealer
 from aitbc.modules.ai.service.artifacts import Artifacts
 from aitbc.modules.ai.service.attempts import Attempts, HeldLease
+from aitbc.modules.ai.service.attended_runs import AttendedRuns
+from aitbc.modules.ai.service.auto_models import AutoModels
 from aitbc.modules.ai.service.booked_jobs import BookedJobs
 from aitbc.modules.ai.service.booking_ends import BookingEnds
 from aitbc.modules.ai.service.dispatch import Dispatch
@@ -63,6 +66,8 @@ from aitbc.modules.ai.service.payment_audit import PaymentAudit
 from aitbc.modules.ai.service.payments import Payments
 from aitbc.modules.ai.service.planner import Planner
 from aitbc.modules.ai.service.quotes import Quotes
+from aitbc.modules.ai.service.rate_gate import RateGate
+from aitbc.modules.ai.service.rate_limits import RateLimits
 from aitbc.modules.ai.service.results import Results
 from aitbc.modules.ai.service.retention import Retention
 from aitbc.modules.ai.service.runs import Runs
@@ -103,6 +108,7 @@ class AiService:
         # From the client's side
         self.served_models = ServedModels(self.fleet_view)
         planner = Planner(self.artifacts, self.served_models, self.fleet_view, settings)
+        self.auto_models = AutoModels(self.served_models, self.fleet_view, planner, settings)
         self.job_queue = JobQueue(db, ranks, self.wakeups, settings.open_jobs_per_account)
         self.live_bookings = LiveBookings(db)
         self.submissions = Submissions(self.job_queue, planner, self.payments, self.live_bookings)
@@ -126,18 +132,23 @@ class AiService:
         self.booking_ends = BookingEnds(db, self.attempts)
         self.runs = Runs(self.stops, platform.draining)
         self.text_runs = TextRuns(self.jobs, self.job_events, self.artifacts, self.stops)
+        self.rate_gate = RateGate(db)
+        self.rate_limits = RateLimits(db, self.rate_gate)
+        self.attended_runs = AttendedRuns(self.submissions, self.runs, self.text_runs, self.rate_gate)
         self.payment_audit = PaymentAudit(db, trading)
         self.holds = Holds(db, self.payments, self.attempts)
         self.sweeper = Sweeper(db, self.attempts, self.stops, settings.grace_seconds)
-        self.retention = Retention(db, self.artifacts, watched)
+        self.retention = Retention(db, self.artifacts, watched, self.jobs)
 
     async def start(self) -> None:
         """Start the background tasks."""
         await self.wakeups.start()
+        await self.rate_gate.refresh()
 
     async def stop(self) -> None:
         """End the background tasks."""
         await self.runs.stop()
+        await self.rate_gate.stop()
         await self.wakeups.stop()
 
     async def measure(self) -> Sequence[Metric]:
@@ -229,6 +240,10 @@ class AiService:
     async def return_orphaned_leases(self) -> None:
         """Release the leases that were made for callers who had disconnected."""
         await self.dispatch.return_orphaned_leases()
+
+    async def refresh_rate_limits(self) -> None:
+        """Read the rate limits that changed, and say how many requests go on under them."""
+        await self.rate_gate.refresh()
 
     async def reconcile_holds(self) -> None:
         """Return money that is held for a job which was never written, or which ended unpaid."""

@@ -7,13 +7,17 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import money
 from aitbc.kernel.primitives.errors import AppError, FieldError, Invalid, OutcomeUnknown
 from aitbc.modules.ai.api import Job
+from aitbc.modules.ai.models.kinds.chat import BYTES_PER_TOKEN_MAX
 from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.service.job_queue import JobQueue
 from aitbc.modules.ai.service.live_bookings import LiveBookings
 from aitbc.modules.ai.service.payments import Payments
 from aitbc.modules.ai.service.planner import Plan, Planner, job_of
-from aitbc.modules.trading.api import InsufficientFunds
+from aitbc.modules.trading.api import BudgetExceeded, InsufficientFunds
+
+TOKENS_WORTHWHILE = 16
+"""An answer that a budget would cut shorter than this is not begun."""
 
 
 class MaxPriceTooLow(Invalid):
@@ -35,8 +39,8 @@ class Submissions:
         """Hold the money, then write the job, which miners may take from then on.
 
         Raises `UnknownKind`, `InvalidInput`, `UnknownModel`, `MaxPriceTooLow`, `ArtifactNotFound`, `InsufficientFunds`,
-        `IdempotencyKeyReused`, `TooManyOpenJobs`, `BookingNotFound`, `BookingNotOpen`. A crash between the two leaves a
-        hold without a job, whose money `Payments.reconcile` returns.
+        `BudgetExceeded`, `IdempotencyKeyReused`, `TooManyOpenJobs`, `BookingNotFound`, `BookingNotOpen`. A crash
+        between the two leaves a hold without a job, whose money `Payments.reconcile` returns.
         """
         earlier = await self._queue.stored_answer(once)
         if earlier is not None:
@@ -50,7 +54,7 @@ class Submissions:
             raise _too_low(plan)
         job = job_of(who, command, plan)
         try:
-            await self._payments.hold(job)
+            await self._payments.hold(job, key=who.key, model=plan.needs.model)
         except InsufficientFunds:
             earlier = await self._queue.stored_answer(once)  # a twin of this request may have taken the money
             if earlier is not None:
@@ -58,11 +62,24 @@ class Submissions:
             raise
         return await self._write(job, once)
 
-    async def submit_quoted(self, who: Principal, command: SubmitJob, once: IdempotencyKey) -> Job:
-        """Submit a job for the most that it can cost, whatever the command offers. Raises as `submit`."""
+    async def submit_quoted(
+        self, who: Principal, command: SubmitJob, once: IdempotencyKey, *, shortens: bool = False
+    ) -> Job:
+        """Submit a job for the most that it can cost, whatever the command offers. Raises as `submit`.
+
+        With `shortens` a chat whose longest answer a budget does not cover is allowed as many tokens as it does cover:
+        its answer ends there as at any other limit of tokens.
+        """
         plan = await self._planner.plan(who, command)
-        limit = money.render(await self._planner.limit_units(plan))
-        return await self.submit(who, structs.replace(command, max_price=limit), once)
+        limit_units = await self._planner.limit_units(plan)
+        try:
+            return await self.submit(who, structs.replace(command, max_price=money.render(limit_units)), once)
+        except BudgetExceeded as refusal:
+            tokens = _tokens_covered(plan, limit_units, refusal) if shortens else 0
+            if tokens < TOKENS_WORTHWHILE:
+                raise
+        shorter = structs.replace(command, input=command.input | {"max_tokens": tokens})
+        return await self.submit_quoted(who, shorter, once)
 
     async def _write(self, job: JobValue, once: IdempotencyKey) -> Job:
         try:
@@ -75,6 +92,17 @@ class Submissions:
         if answer.id != job.id:
             await self._payments.void(job.id, "the request was a repeated one")
         return answer
+
+
+def _tokens_covered(plan: Plan, limit_units: int, refusal: BudgetExceeded) -> int:
+    """How many tokens of an answer what remains of a budget covers, at the price per unit that was to be held."""
+    expects = plan.measure.expects
+    if "max_tokens" not in expects or not plan.measure.units_max:
+        return 0
+    unit_price = max(-(-limit_units // plan.measure.units_max), 1)
+    units = money.parse(refusal.details["remaining"], zero=True) // unit_price - plan.measure.units
+    choices = expects.get("choices", 1)
+    return min(units // (BYTES_PER_TOKEN_MAX * choices), expects["max_tokens"] // choices)
 
 
 def _too_low(plan: Plan) -> MaxPriceTooLow:

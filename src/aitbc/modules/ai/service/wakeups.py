@@ -19,6 +19,7 @@ from aitbc.modules.ai.batched.read import read_leases_over
 from aitbc.modules.ai.models.life import HELD, State
 from aitbc.modules.ai.models.queue import needs_of
 from aitbc.modules.ai.models.values import JobValue
+from aitbc.modules.ai.service.current_leases import CurrentLeases
 from aitbc.modules.ai.service.miner_presence import MinerPresence
 from aitbc.modules.ai.service.waiters import WaitingMiners, WatchedJobs, WatchedLeases
 
@@ -35,6 +36,7 @@ class Wakeups:
         self.miners = WaitingMiners(dealer.short_of_gpus)
         self.watched = WatchedJobs()
         self.leases = WatchedLeases()
+        self.current = CurrentLeases()
         self.presence = MinerPresence(self.watched.wake_all)
         self._db = db
         self.draining = draining

@@ -40,7 +40,7 @@ from aitbc.modules.gpu.service.listings import (
     TooManyGpus,
 )
 from aitbc.modules.gpu.service.miners import Miners
-from aitbc.modules.trading.api import InsufficientFunds
+from aitbc.modules.trading.api import BudgetExceeded, InsufficientFunds
 
 BOOKINGS = "gpu.bookings"
 LISTINGS = "gpu.listings"
@@ -292,7 +292,7 @@ class BookingController(Controller):
             "idempotency": "required",
             "errors": (
                 *(ListedGpuNotFound, GpuBooked, GpuWithoutMiner, GpuOffline, GpuNotShown, BookingCostsMore),
-                *(BookingNotOpen, TooManyBookings, InsufficientFunds, InvalidAmount, AmountOverflow),
+                *(BookingNotOpen, TooManyBookings, InsufficientFunds, BudgetExceeded, InvalidAmount, AmountOverflow),
             ),
         },
     )

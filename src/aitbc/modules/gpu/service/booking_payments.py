@@ -33,10 +33,11 @@ class BookingPayments:
         patience = self._settings.older_patience_seconds if legacy else 0.0
         return timedelta(seconds=max(self._settings.offline_seconds, patience))
 
-    async def hold(self, placed: BookingRow) -> None:
+    async def hold(self, placed: BookingRow, key: str) -> None:
         """Hold what all of a booking's time costs; where that fails, the booking is refused.
 
-        Raises `InsufficientFunds`, and whatever keeps the ledger from answering.
+        `key` is the API key by which budgets count it. Raises `InsufficientFunds`, and whatever keeps the ledger from
+        answering.
         """
         if not placed.total_units:
             return
@@ -46,6 +47,7 @@ class BookingPayments:
             amount_units=placed.total_units,
             expires_at=placed.ends_at + HOLD_MARGIN,
             reference=placed.id,
+            key=key,
         )
         try:
             await self._trading.hold(command)

@@ -127,7 +127,7 @@ class Bookings:
                     return earlier
                 raise
             placed = twin
-        await self._payments.hold(placed)
+        await self._payments.hold(placed, who.key)
         return await self._begin(who, placed, once)
 
     async def _placed_by(self, command: BookGpu, once: IdempotencyKey) -> BookingRow | None:

@@ -29,6 +29,7 @@ from aitbc.modules.trading.api import (
     SettleHold,
     Settlement,
 )
+from aitbc.modules.trading.models.budgets import Budgets
 from aitbc.modules.trading.models.records import (
     EntryRecord,
     ReceiptClaims,
@@ -58,6 +59,8 @@ class Account(Struct):
     earned_units: int = 0
     spent_units: int = 0
     version: int = 0
+    budgets: int = 0
+    """How many budgets limit it."""
     version_found: int = 0
     """The version that was locked."""
 
@@ -84,6 +87,8 @@ class HeldMoney(Struct):
     ended_by: str | None = None
     reason: str | None = None
     price_units: int | None = None
+    budgets: str | None = None
+    """The budgets, and their periods, that count it."""
 
     def view(self) -> Hold:
         """What others see of it."""
@@ -157,6 +162,7 @@ class Book:
     """The moment as records write it."""
     accounts: dict[UUID, Account] = field(default_factory=dict)
     holds: dict[str, HeldMoney] = field(default_factory=dict)
+    budgets: Budgets = field(default_factory=Budgets)
     settled: dict[str, Settled] = field(default_factory=dict)
     """By hold: the settlements that were there, and those made here."""
     placed: list[HeldMoney] = field(default_factory=list)
@@ -186,6 +192,8 @@ class Book:
             available = 0 if payer is None else payer.balance_units
             raise InsufficientFunds(available=render(available), needed=render(amount))
         legs = ((payer, -amount), (self.accounts[ESCROW], amount))
+        _require_room(legs)
+        counted = self.budgets.reserve(command.payer, command.key, command.model, amount, self.at)
         posting = self._post("hold", legs, hold=command.hold, reference=command.reference)
         payer.held_units += amount
         hold = HeldMoney(
@@ -198,6 +206,7 @@ class Book:
             placed_at=self.at,
             expires_at=command.expires_at,
             placed_by=posting.id,
+            budgets=counted,
         )
         self.holds[hold.id] = hold
         self.placed.append(hold)
@@ -224,6 +233,7 @@ class Book:
             before + amount
         ):
             raise AmountOverflow
+        hold.budgets = self.budgets.reserve_more(hold.payer, hold.budgets, before, amount, self.at)
         back = ((escrow, -before), (payer, before))
         self._post("void", back, hold=hold.id, reference=hold.reference, reason=RAISED)
         anew = ((payer, -amount), (escrow, amount))
@@ -342,6 +352,7 @@ class Book:
     def _end(self, hold: HeldMoney, payer: Account, state: str, posting: Posting, reason: str | None) -> None:
         hold.state, hold.ended_at, hold.ended_by, hold.reason = state, self.at, posting.id, reason
         payer.held_units -= hold.amount_units
+        self.budgets.release(hold.budgets, hold.amount_units, hold.price_units or 0)
         self.ended.append(hold)
 
     def _pay_out(
@@ -363,8 +374,8 @@ class Book:
         payer.spent_units += price
         payee.earned_units += price - fee
         fees.earned_units += fee
-        self._end(hold, payer, "settled", posting, reason)
         hold.price_units = price
+        self._end(hold, payer, "settled", posting, reason)
         return posting, fee
 
     def _post(
@@ -378,9 +389,7 @@ class Book:
     ) -> Posting:
         """Write a transaction; a leg of zero moves nothing and gets no entry."""
         assert sum(amount for _, amount in legs) == 0, "every transaction sums to zero"
-        volume = sum(abs(amount) for _, amount in legs)
-        if any(abs(account.balance_units) > LARGEST - volume for account, _ in legs):
-            raise AmountOverflow
+        _require_room(legs)
         id_ = ids.new_id("txn")
         entries: list[Entry] = []
         records = []
@@ -449,6 +458,12 @@ class Book:
         )
         self.settled[hold.id] = Settled(settlement, claims)
         self.issued.append(issued)
+
+
+def _require_room(legs: Sequence[tuple[Account, int]]) -> None:
+    volume = sum(abs(amount) for _, amount in legs)
+    if any(abs(account.balance_units) > LARGEST - volume for account, _ in legs):
+        raise AmountOverflow
 
 
 def _require_balance(account: Account, amount: int) -> None:

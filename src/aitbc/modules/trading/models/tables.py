@@ -21,6 +21,7 @@ from sqlalchemy.types import Date
 
 from aitbc.kernel.database.standard_tables import APPEND_ONLY, NO_DELETE, module_metadata
 from aitbc.kernel.database.unit_of_work import WireId
+from aitbc.modules.trading.models.budgets import PERIODS
 
 KINDS = ("deposit", "faucet", "hold", "settle", "void", "expire", "correction", "rent")
 STATES = ("open", "settled", "voided", "expired")
@@ -57,6 +58,8 @@ class AccountRow(Base):
     spent_units: Mapped[int] = mapped_column(BigInteger)
     version: Mapped[int] = mapped_column(BigInteger)
     """How many entries there are."""
+    budgets: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    """How many budgets limit what it spends: where there are none, nobody looks for them."""
     created_at: Mapped[datetime] = mapped_column(MOMENT)
 
 
@@ -128,6 +131,44 @@ class HoldRow(Base):
     ended_by: Mapped[str | None] = mapped_column(WireId("txn"))
     reason: Mapped[str | None] = mapped_column(Text)
     price_units: Mapped[int | None] = mapped_column(BigInteger)
+    budgets: Mapped[str | None] = mapped_column(Text)
+    """The budgets, and their periods, that count it: `bdgt_…@2026-11-28`, with a space between two."""
+
+
+class BudgetRow(Base):
+    """A limit on what an account spends, until it is removed."""
+
+    __tablename__ = "budgets"
+    __table_args__ = (
+        CheckConstraint("limit_units >= 0", name="not_negative"),
+        CheckConstraint(f"period IN {PERIODS}", name="period"),
+        Index("budgets_account_idx", "account", postgresql_where=text("ended_at IS NULL")),
+        {"info": NO_DELETE},
+    )
+    id: Mapped[str] = mapped_column(WireId("bdgt"), primary_key=True)
+    account: Mapped[str] = mapped_column(WireId("acct"))
+    key: Mapped[str | None] = mapped_column(WireId("key"))
+    """Only what this key spends counts; none for every key."""
+    model: Mapped[str | None] = mapped_column(Text)
+    """Only what is spent on this model counts; none for all."""
+    period: Mapped[str] = mapped_column(Text)
+    limit_units: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(MOMENT)
+    ended_at: Mapped[datetime | None] = mapped_column(MOMENT)
+
+
+class BudgetUseRow(Base):
+    """What counts against a budget in one period. Whoever changes it has locked escrow before."""
+
+    __tablename__ = "budget_uses"
+    __table_args__ = (
+        CheckConstraint("held_units >= 0 AND spent_units >= 0", name="not_negative"),
+        {"info": NO_DELETE},
+    )
+    budget: Mapped[str] = mapped_column(WireId("bdgt"), primary_key=True)
+    period_start: Mapped[date] = mapped_column(Date, primary_key=True)
+    held_units: Mapped[int] = mapped_column(BigInteger)
+    spent_units: Mapped[int] = mapped_column(BigInteger)
 
 
 class FeeRateRow(Base):

@@ -6,6 +6,7 @@ from typing import Annotated
 from msgspec import Struct
 
 from aitbc.kernel.primitives.json_schema import one_of
+from aitbc.modules.trading.models.budgets import PERIODS
 from aitbc.modules.trading.models.records import ReceiptClaims
 
 TransactionKind = Annotated[
@@ -47,6 +48,35 @@ class HoldView(Struct, frozen=True, kw_only=True):
     """When it was set aside."""
     expires_at: datetime
     """When it returns to the payer if nothing happens before."""
+
+
+class BudgetView(Struct, frozen=True, kw_only=True):
+    """A limit on what an account spends, and what counts against it in the period that goes on."""
+
+    id: str
+    """The budget. For example `bdgt_01k0000000000000000000000a`."""
+    account: str
+    """Whose money it limits. For example `acct_01k0000000000000000000000a`."""
+    key: str | None
+    """The API key whose spending counts; null for all keys. For example `key_01k0000000000000000000000a`."""
+    model: str | None
+    """The model on which spending counts; null for everything that is paid. For example `llama-3-8b`."""
+    period: Annotated[str, one_of(PERIODS)]
+    """How long a period is: a day or a month (UTC), or all time. For example `day`."""
+    limit: str
+    """The most that may be spent in a period, in AITBC. For example `10`."""
+    held: str
+    """What open jobs and bookings of this period may still cost, in AITBC. For example `0.05`."""
+    spent: str
+    """What was paid in this period, in AITBC. For example `1.25`."""
+    remaining: str
+    """What may still be reserved in this period, in AITBC. For example `8.7`."""
+    resets_at: datetime | None
+    """When the next period begins; null for a budget that is never renewed."""
+    created_at: datetime
+    """When it was made; what was held before does not count."""
+    ended_at: datetime | None
+    """When it was removed; null while it limits."""
 
 
 class EntryView(Struct, frozen=True, kw_only=True):

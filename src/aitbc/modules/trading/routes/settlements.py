@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from aitbc.kernel.primitives.pagination import Cursor, Limit, Page
-from aitbc.modules.trading.api import InsufficientFunds
+from aitbc.modules.trading.api import BudgetExceeded, InsufficientFunds
 from aitbc.modules.trading.models.trades.values import TradeType
 from aitbc.modules.trading.models.trades.views import TradeAgreement, TradeFeedback, TradeSettlement
 from aitbc.modules.trading.routes.trade_bodies import (
@@ -90,7 +90,7 @@ class AgreementController(Controller):
         "/agreements/{agreement:str}/settlement",
         operation_id="settle_trade_agreement",
         summary="Settle an agreement",
-        opt=changes(TradeAgreementNotFound, TradeAgreementNotOpen, NotYourSide, InsufficientFunds),
+        opt=changes(TradeAgreementNotFound, TradeAgreementNotOpen, NotYourSide, InsufficientFunds, BudgetExceeded),
     )
     async def settle(
         self, trade_settlements: Settlements, who: Who, once: Once, agreement: FromPath[str]

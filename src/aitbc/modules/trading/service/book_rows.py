@@ -4,13 +4,22 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from msgspec.structs import asdict
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, tuple_
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from aitbc.kernel.database.unit_of_work import UnitOfWork
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.trading.models.book import Account, Book, HeldMoney
-from aitbc.modules.trading.models.tables import AccountRow, EntryRow, HoldRow, TransactionRow, UnsealedRow
+from aitbc.modules.trading.models.budgets import Budget, BudgetUse
+from aitbc.modules.trading.models.tables import (
+    AccountRow,
+    BudgetRow,
+    BudgetUseRow,
+    EntryRow,
+    HoldRow,
+    TransactionRow,
+    UnsealedRow,
+)
 
 BALANCES = ("balance_units", "held_units", "earned_units", "spent_units", "version")
 ENDED = ("state", "ended_at", "ended_by", "reason", "price_units")
@@ -36,7 +45,33 @@ async def load_book(uow: UnitOfWork, accounts: set[UUID], *, holds: Sequence[str
         reading = select(HoldRow).where(HoldRow.id.in_(holds)).order_by(HoldRow.id)
         found = await uow.session.scalars(reading, execution_options={"populate_existing": True})
         book.holds = {row.id: held_money_of(row) for row in found}
+    await _load_budgets(uow, book)
     return book
+
+
+async def _load_budgets(uow: UnitOfWork, book: Book) -> None:
+    """Read the budgets that a book is under, as batches do."""
+    limited = [account.owner for account in book.accounts.values() if account.budgets]
+    marks = [hold.budgets for hold in book.holds.values() if hold.budgets is not None]
+    if not limited and not marks:
+        return
+    active = select(BudgetRow).where(BudgetRow.account.in_(limited), BudgetRow.ended_at.is_(None))
+    for row in await uow.session.scalars(active.order_by(BudgetRow.id)) if limited else ():
+        budget = Budget(**{name: getattr(row, name) for name in Budget.__struct_fields__})
+        book.budgets.of_account.setdefault(budget.account, []).append(budget)
+    wanted = book.budgets.wanted(marks, book.at)
+    reading = select(BudgetUseRow).where(tuple_(BudgetUseRow.budget, BudgetUseRow.period_start).in_(wanted))
+    for use in await uow.session.scalars(reading, execution_options={"populate_existing": True}):
+        columns = {name: getattr(use, name) for name in BudgetUse.__struct_fields__}
+        book.budgets.uses[use.budget, use.period_start] = BudgetUse(**columns)
+
+
+async def _save_budgets(uow: UnitOfWork, book: Book) -> None:
+    changed = [asdict(book.budgets.uses[key]) for key in sorted(book.budgets.changed)]
+    if changed:
+        saving = upsert(BudgetUseRow).values(changed)
+        counts = {name: saving.excluded[name] for name in ("held_units", "spent_units")}
+        await uow.session.execute(saving.on_conflict_do_update(index_elements=["budget", "period_start"], set_=counts))
 
 
 async def save_book(uow: UnitOfWork, book: Book) -> None:
@@ -53,6 +88,7 @@ async def save_book(uow: UnitOfWork, book: Book) -> None:
         held = await uow.session.get_one(HoldRow, hold.id)
         for column in ENDED:
             setattr(held, column, getattr(hold, column))
+    await _save_budgets(uow, book)
     for posting in book.postings:
         columns = {name: value for name, value in asdict(posting).items() if name not in ("digest", "entries")}
         uow.add(TransactionRow(**columns, created_at=book.at))

@@ -24,6 +24,7 @@ from aitbc.modules.trading.api import (
 )
 from aitbc.modules.trading.models.views import LedgerReport
 from aitbc.modules.trading.service.blocks import Blocks
+from aitbc.modules.trading.service.budgets import SpendingBudgets
 from aitbc.modules.trading.service.deposits import Deposits
 from aitbc.modules.trading.service.explorer import Explorer
 from aitbc.modules.trading.service.fees import Fees
@@ -52,6 +53,7 @@ class TradingService:
         self.fees = Fees(db, self.settings)
         self.ledger = Ledger(db, platform.node_key, self.fees, self.settings.hold_grace_seconds)
         self.rents = Rents(db)
+        self.spending_budgets = SpendingBudgets(db)
         self.deposits = Deposits(db, platform.identity, self.settings)
         self.blocks = Blocks(db, platform.node_key)
         self.explorer = Explorer(db, self.blocks)
