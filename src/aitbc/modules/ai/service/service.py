@@ -45,6 +45,7 @@ from aitbc.modules.ai.service.booking_ends import BookingEnds
 from aitbc.modules.ai.service.dispatch import Dispatch
 from aitbc.modules.ai.service.durations import Durations
 from aitbc.modules.ai.service.explain import Explanations
+from aitbc.modules.ai.service.fitting_offers import FittingOffers
 from aitbc.modules.ai.service.fleet_view import FleetView
 from aitbc.modules.ai.service.holds import Holds
 from aitbc.modules.ai.service.job_events import JobEvents
@@ -102,7 +103,8 @@ class AiService:
         self.artifacts = Artifacts(db, settings, platform.state_dir / "artifacts")
         # From the client's side
         self.served_models = ServedModels(self.fleet_view)
-        planner = Planner(self.artifacts, self.served_models, self.fleet_view, settings)
+        offers = FittingOffers(db, self.fleet_view, self.market_asks)
+        planner = Planner(self.artifacts, self.served_models, offers, settings)
         self.job_queue = JobQueue(db, ranks, self.wakeups, settings.open_jobs_per_account)
         self.live_bookings = LiveBookings(db)
         self.submissions = Submissions(self.job_queue, planner, self.payments, self.live_bookings)
