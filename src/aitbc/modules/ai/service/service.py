@@ -78,7 +78,7 @@ from aitbc.modules.ai.service.sweeper import Sweeper
 from aitbc.modules.ai.service.text_runs import TextRuns
 from aitbc.modules.ai.service.verification import Verification
 from aitbc.modules.ai.service.wakeups import Wakeups
-from aitbc.modules.gpu.events import BookingEnded, BookingStarted, MinerChanged
+from aitbc.modules.gpu.events import BookingEnded, BookingProlonged, BookingStarted, MinerChanged
 from aitbc.modules.marketplace.events import OfferChanged
 from aitbc.modules.trading.api import TradingApi
 
@@ -213,6 +213,10 @@ class AiService:
     async def on_bookings_started(self, uow: UnitOfWork, events: Sequence[BookingStarted]) -> None:
         """Note the bookings that jobs may name."""
         await self.live_bookings.apply_started(uow, events)
+
+    async def on_bookings_prolonged(self, uow: UnitOfWork, events: Sequence[BookingProlonged]) -> None:
+        """Let the jobs of bookings be leased for as long as is paid for."""
+        await self.live_bookings.apply_prolonged(uow, events)
 
     async def on_bookings_ended(self, uow: UnitOfWork, events: Sequence[BookingEnded]) -> None:
         """End what is left of the work of bookings that are over."""
