@@ -117,6 +117,9 @@ async def test_time_is_held_before_it_is_used_and_paid_by_the_second_when_it_is_
     assert all(one["transaction"] for one in statement["slices"])
     again = (await sale.buyer.post(f"{BOOKINGS}/{booking['id']}/end")).json()
     assert again == over
+    say = {"subject": booking["id"], "stars": 4}
+    assert (await sale.owner.post(f"{MARKET}/ratings", say)).json()["code"] == "rated_receipt_not_found"
+    assert (await sale.buyer.post(f"{MARKET}/ratings", say)).json()["miner"] == sale.rig.id
     assert (await sale.owner.get(f"{MARKET}/offers/{sale.offer['id']}")).json()["state"] == "open"
 
 

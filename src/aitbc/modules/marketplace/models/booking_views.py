@@ -100,7 +100,7 @@ class BookingStatement(Struct, frozen=True, kw_only=True):
     slices: tuple[BookingSlice, ...]
     """Each stretch of it; each payment is a transaction of the chain, with the platform's fee in it."""
     refund_rule: str
-    """What is paid and what returns, as it was said at booking. For example `Each second is paid for as it is used.`."""
+    """What is paid and what returns, as it was said before. For example `Each second is paid for as it is used.`."""
 
 
 class MarketBookingQuote(Struct, frozen=True, kw_only=True):

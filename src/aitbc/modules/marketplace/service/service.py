@@ -3,6 +3,7 @@
     Offers ─────► gpu: whose a miner is, and what it has
     MinerFacts ─► keeps what gpu tells of miners; Rules put those that come online on sale
     Repricing ──► gpu: how many slots are busy
+    Ratings ────► trading: who paid whom
     MarketBookings ─► BookingKeeper ─► gpu: gives miners to accounts; Slices ─► trading: hold and pay
     OfferSearch   reads what the others have written
     Items, Bids ◄── Purchases ──► trading: what the older marketplace sells
@@ -23,6 +24,7 @@ from aitbc.modules.marketplace.service.items import Bids, Items
 from aitbc.modules.marketplace.service.miner_facts import MinerFacts
 from aitbc.modules.marketplace.service.offers import Offers
 from aitbc.modules.marketplace.service.purchases import Purchases
+from aitbc.modules.marketplace.service.ratings import Ratings
 from aitbc.modules.marketplace.service.repricing import Repricing
 from aitbc.modules.marketplace.service.rules import Rules
 from aitbc.modules.marketplace.service.search import OfferSearch
@@ -37,6 +39,7 @@ class MarketplaceService:
         self.market_offers = Offers(db, gpu)
         self.market_rules = Rules(db, gpu)
         self.market_search = OfferSearch(db)
+        self.market_ratings = Ratings(db, gpu, trading)
         self.miner_facts = MinerFacts(self.market_rules)
         self.repricing = Repricing(db, gpu)
         slices = Slices(db, trading)
