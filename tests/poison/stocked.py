@@ -4,6 +4,7 @@ import functools
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import asyncpg
 from aitbc.app import MODULES
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.identity.denials import ACTION
+from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.ids import is_id, new_id
 from aitbc.modules.monitoring.service import MonitoringSettings
 from aitbc.server.config.settings import WebhookSettings
@@ -180,8 +182,13 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
     for_sale = {"miner": rented.id, "sells": "device", "price": "0.25"}
     looked_at = {"name": "nightly", "kind": "push", "interval_seconds": 86_400}
     monitor = (await (await app.admin()).post("/api/v1/monitoring/monitors", looked_at)).json()["id"]
+    offered = (await owner.post("/api/v1/marketplace/offers", for_sale)).json()["id"]
+    later = (now() + timedelta(days=2)).isoformat()
+    ahead = {"offer": offered, "duration_seconds": 3600, "max_price": "0.25", "starts_at": later}
+    market_booking = (await owner.post("/api/v1/marketplace/bookings", ahead)).json()["id"]
     known = await _trades(owner, await app.who("seller")) | {
-        "market_offer": (await owner.post("/api/v1/marketplace/offers", for_sale)).json()["id"],
+        "market_offer": offered,
+        "market_booking": market_booking,
         "monitor": monitor,
         "kind": "embed",
         "job": job,

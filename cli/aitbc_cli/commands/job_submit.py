@@ -20,9 +20,13 @@ from aitbc_cli.times import seconds_of
 INPUT_BYTES_MAX = 1 << 20
 INLINE_IMAGE_BYTES_MAX = 48 * 1024
 LEAST_PRICE = "0.00000001"
+BEST = {None: "cheapest", "cheapest": "cheapest", "fastest": "fastest", "balanced": "best balanced"}
 CLOCKS = {"queue": "queue_seconds", "start": "start_seconds", "run": "run_seconds", "keep": "retention_seconds"}
 app = noun("submit", "Submit a job: embed, ocr, chat or command.")
 
+Prefer = Annotated[
+    str | None, typer.Option("--prefer", metavar="HOW", help="Who gets it first: cheapest, fastest or balanced.")
+]
 MaxPrice = Annotated[str | None, typer.Option("--max-price", metavar="AITBC", help="The most it may cost: 0.05.")]
 Input = Annotated[str | None, typer.Option("--input", metavar="FILE", help="The whole input as JSON; - reads it.")]
 Wait = Annotated[bool, typer.Option("--wait", "-w", help="Stay until it has ended; Ctrl-C leaves it running.")]
@@ -57,6 +61,7 @@ class Terms:
     """What is asked of any job, whatever its kind."""
 
     max_price: str | None
+    prefer: str | None
     wait: bool
     out: str | None
     priority: str | None
@@ -94,6 +99,7 @@ def embed(
     dimensions: Annotated[int | None, typer.Option("--dimensions", min=1, help="Numbers of each vector.")] = None,
     input: Input = None,  # noqa: A002 - the option's name
     max_price: MaxPrice = None,
+    prefer: Prefer = None,
     wait: Wait = False,
     out: Out = None,
     priority: Priority = None,
@@ -127,6 +133,7 @@ def ocr(
     image: Annotated[Path | None, typer.Option("--image", metavar="FILE", help="A PNG or JPEG picture.")] = None,
     input: Input = None,  # noqa: A002
     max_price: MaxPrice = None,
+    prefer: Prefer = None,
     wait: Wait = False,
     out: Out = None,
     priority: Priority = None,
@@ -170,6 +177,7 @@ def chat(
     ] = False,
     input: Input = None,  # noqa: A002
     max_price: MaxPrice = None,
+    prefer: Prefer = None,
     wait: Wait = False,
     out: Out = None,
     priority: Priority = None,
@@ -211,6 +219,7 @@ def command_(
     ] = None,
     input: Input = None,  # noqa: A002
     max_price: MaxPrice = None,
+    prefer: Prefer = None,
     wait: Wait = False,
     out: Out = None,
     priority: Priority = None,
@@ -296,8 +305,12 @@ def _quote(call: Call, body: dict[str, Any], *, priced: bool) -> None:
         numbers = (Column("BEFORE", "before", "number"), Column("AFTER", "after", "number"))
         call.out.rows(quote["filters"], (*columns("filter", "wanted"), *numbers))
     if call.out.is_for_people and quote["offers"] and not call.options.fields:
-        call.out.text("\nthe cheapest offers:")
-        prices = (Column("UNIT PRICE", "unit_price", "number"), Column("AT MOST", "price_max", "number"))
+        call.out.text(f"\nthe {BEST[quote['prefer']]} offers:")
+        prices = (
+            Column("UNIT PRICE", "unit_price", "number"),
+            Column("AT MOST", "price_max", "number"),
+            Column("UNITS/S", "units_per_second", "number"),
+        )
         call.out.rows(quote["offers"], (*columns("offer", "miner"), *prices), name="offer")
     say("a quote: nothing was changed")
 
@@ -320,6 +333,8 @@ def _body(kind: str, value: dict[str, Any], terms: Terms) -> dict[str, Any]:
         requirements["vram_mib"] = mebibytes(terms.vram)
     if requirements:
         body["requirements"] = requirements
+    if terms.prefer is not None:
+        body["prefer"] = terms.prefer
     if terms.priority is not None:
         body["priority"] = int(terms.priority) if terms.priority.isdecimal() else terms.priority
     if terms.clock:

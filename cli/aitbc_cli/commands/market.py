@@ -5,6 +5,8 @@ from typing import Annotated
 import typer
 
 from aitbc_cli.command import Call, command, noun
+from aitbc_cli.exits import NOT_FOUND
+from aitbc_cli.id_completion import RECEIPTS
 from aitbc_cli.output import Column, columns
 
 PATH = "/api/v1/marketplace/search"
@@ -13,6 +15,8 @@ SHOWN = (
     Column("PRICE", "price", "number"),
     *columns("available", "verified", "interruptible", "miner"),
 )
+RATINGS = "/api/v1/marketplace/ratings"
+RATING = columns("subject", "miner", "stars", "comment", "rated_at")
 STATISTICS = (
     *columns("kind", "model", "unit", "days", "jobs", "settled", "unfilled"),
     *columns("unit_price_p10", "unit_price_p50", "unit_price_p90", "fill_seconds_p50", "fill_seconds_p90"),
@@ -41,6 +45,28 @@ def search(
     by name, memory and count: H100:80GB:2..
     """
     call.list(PATH, SHOWN, filter=expression, sort=sort)
+
+
+@command(app, "rate", examples=["aitbc market rate rcpt_01… 5 --comment 'Fast.'"], changes=True, ends=[NOT_FOUND])
+def rate(
+    call: Call,
+    subject: Annotated[
+        str, typer.Argument(metavar="RECEIPT", help="Of a job, rcpt_…, or a booking, book_…", autocompletion=RECEIPTS)
+    ],
+    stars: Annotated[int, typer.Argument(min=1, max=5, help="From 1, the least, to 5.")],
+    comment: Annotated[str, typer.Option("--comment", help="What else there is to say.")] = "",
+) -> None:
+    """Rate work or time that you paid for, once for each receipt or booking."""
+    body = {"subject": subject, "stars": stars, "comment": comment}
+    call.out.one(call.change("POST", RATINGS, body, natural=True), RATING)
+
+
+@command(app, "ratings", examples=["aitbc market ratings --miner mnr_01…"], lists=True)
+def ratings(
+    call: Call, miner: Annotated[str | None, typer.Option("--miner", help="Only of this miner's work.")] = None
+) -> None:
+    """List what payers say of miners' work, from the newest on."""
+    call.list(RATINGS, RATING, name="subject", miner=miner)
 
 
 @command(app, "stats", examples=["aitbc market stats chat", "aitbc market stats chat --model llama-3-8b --days 7"])

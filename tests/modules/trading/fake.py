@@ -21,6 +21,7 @@ from aitbc.modules.trading.api import (
     PlaceHold,
     PriceAboveHold,
     RaiseHold,
+    ReceiptParties,
     Rent,
     SealedReceipt,
     SettleHold,
@@ -209,6 +210,15 @@ class FakeTrading:
     async def receipted(self, jobs: Sequence[str]) -> Sequence[str]:
         self._require_open_doors()
         return [job for job in jobs if job in self.paid]
+
+    async def parties(self, receipts: Sequence[str]) -> Sequence[ReceiptParties]:
+        self._require_open_doors()
+        found = {f"rcpt_{job.removeprefix('job_')}": paid for job, paid in self.paid.items()}
+        return [
+            ReceiptParties(receipt=one, payer=paid.payer, miner=paid.miner, miner_account=paid.miner_account)
+            for one, paid in found.items()
+            if one in receipts
+        ]
 
     async def balance(self, account: str) -> Balance:
         held = sum(hold.amount_units for hold in self._open() if hold.payer == account)

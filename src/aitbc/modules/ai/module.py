@@ -41,7 +41,7 @@ from aitbc.modules.ai.service.statistics import Statistics
 from aitbc.modules.ai.service.stops import Stops
 from aitbc.modules.ai.service.submissions import Submissions
 from aitbc.modules.ai.service.text_runs import TextRuns
-from aitbc.modules.gpu.events import BookingEnded, BookingStarted, MinerChanged
+from aitbc.modules.gpu.events import BookingEnded, BookingProlonged, BookingStarted, MinerChanged
 from aitbc.modules.marketplace.events import OfferChanged
 from aitbc.modules.trading.api import TradingApi
 
@@ -65,6 +65,7 @@ module = Module(
     handles={
         MinerChanged: AiService.on_miners_changed,
         BookingStarted: AiService.on_bookings_started,
+        BookingProlonged: AiService.on_bookings_prolonged,
         BookingEnded: AiService.on_bookings_ended,
         OfferChanged: AiService.on_offers_changed,
     },

@@ -6,7 +6,7 @@ from typing import Annotated, Protocol
 
 from msgspec import Meta, Struct
 
-from aitbc.kernel.primitives.errors import NotFound
+from aitbc.kernel.primitives.errors import Conflict, NotFound
 from aitbc.kernel.primitives.json_schema import one_of
 from aitbc.kernel.primitives.text import Name
 
@@ -170,6 +170,56 @@ class Presence(Struct, frozen=True, kw_only=True):
     online: int
 
 
+class UseMiner(Struct, frozen=True, kw_only=True):
+    """Give a miner to one account. The caller makes the id, so that asking twice is harmless."""
+
+    booking: str
+    miner: str
+    account: str
+    """Whose jobs it takes, and nobody else's."""
+    paid_ms: int
+    """How much time of it is paid for; then its work stops, and the miner is kept."""
+
+
+class MinerUse(Struct, frozen=True, kw_only=True):
+    """A miner that is given to one account."""
+
+    booking: str
+    miner: str
+    account: str
+    is_open: bool
+    """False once it was ended, or its miner was removed."""
+    is_reachable: bool
+    """Whether the miner takes work now."""
+    busy: int
+    """How many jobs it works on, as it last said."""
+    used_ms: int
+    """Its time so far: what was paid for, less the time in which the miner took no work."""
+    paid_ms: int
+    paid_until: datetime
+    """When its paid time ends, if its miner stays."""
+    seen_at: datetime | None
+    """When the miner last sent a heartbeat."""
+
+
+class MinerNotThere(Conflict):
+    """This miner takes no work now, so nobody can have it."""
+
+    code = "miner_not_there"
+
+
+class MinerInUse(Conflict):
+    """Somebody else has this miner for themselves now."""
+
+    code = "miner_in_use"
+
+
+class UseNotFound(NotFound):
+    """Nobody was given a miner under this id."""
+
+    code = "use_not_found"
+
+
 class MinerNotFound(NotFound):
     """There is no such miner."""
 
@@ -193,4 +243,23 @@ class GpuApi(Protocol):
 
     async def presence(self, kind: str | None = None, region: str | None = None) -> Presence:
         """How many miners there are that take a kind of work, or are in a region; of all without either."""
+        ...
+
+    async def begin_use(self, command: UseMiner) -> MinerUse:
+        """Give a miner to one account. Repeating it returns what it is now.
+
+        Raises `MinerNotFound`, `MinerNotThere`, `MinerInUse`.
+        """
+        ...
+
+    async def prolong_use(self, booking: str, paid_ms: int) -> MinerUse:
+        """Say how much time of a use is paid for, all in all: it never gets less. Raises `UseNotFound`."""
+        ...
+
+    async def end_use(self, booking: str) -> MinerUse:
+        """Take a miner back. Repeating it is harmless. Raises `UseNotFound`."""
+        ...
+
+    async def uses(self, bookings: Sequence[str]) -> Sequence[MinerUse]:
+        """Those of these uses that there are, in any order."""
         ...

@@ -51,6 +51,15 @@ class BookingStarted(Event, frozen=True, kw_only=True):
     ends_at: datetime
 
 
+class BookingProlonged(Event, frozen=True, kw_only=True):
+    """More time of a booking is paid for: jobs of it may be leased until then."""
+
+    kind: ClassVar[str] = "gpu.booking_prolonged"
+    booking: str
+    account: str
+    ends_at: datetime
+
+
 class BookingEnded(Event, frozen=True, kw_only=True):
     """A booking is over, whatever ended it: no work of it goes on."""
 

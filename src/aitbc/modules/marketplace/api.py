@@ -79,6 +79,11 @@ class MarketOffer(Struct, frozen=True, kw_only=True):
     """Whether its `owner` made it, or a `rule` of the owner's."""
     verified: bool
     """Whether its hardware was measured here or attested, and is not only claimed."""
+    rating: float | None
+    """What payers of the miner's work say of it, 1 to 5, shrunk to 3 while few do; null before the first. For example
+    `4.667`."""
+    ratings: int
+    """How many of them have said something. For example `50`."""
     facts: tuple[MarketFact, ...]
     """What is known of the miner, each with its source and its age."""
     created_at: datetime

@@ -40,3 +40,30 @@ class OfferChanged(Event, frozen=True, kw_only=True):
             "price": money.render(self.price_units),
             "state": self.state,
         }
+
+
+class MarketBookingChanged(Event, frozen=True, kw_only=True):
+    """Something happened to a booking of an offer, of which both its sides are told."""
+
+    kind: ClassVar[str] = "marketplace.booking_changed"
+    concerns: ClassVar[tuple[str, ...]] = ("payer", "owner")
+    booking: str
+    payer: str
+    owner: str
+    miner: str
+    news: str
+    """`reserved`, `started`, `money_24h`, `money_1h`, `money_10m`, `suspended`, `resumed`, `price_proposed`,
+    `price_accepted`, `price_declined`, `notice` of an interruption, `ending` or `ended`."""
+    state: str
+    reason: str | None
+    money_until: datetime | None
+
+    def public(self) -> Mapping[str, Any]:
+        """The booking, what happened, where it is, and until when its money lasts."""
+        return {
+            "booking": self.booking,
+            "news": self.news,
+            "state": self.state,
+            "reason": self.reason,
+            "money_until": self.money_until,
+        }

@@ -8,11 +8,15 @@ from aitbc.modules.marketplace.legacy.coordinator import CoordinatorMarketplace
 from aitbc.modules.marketplace.legacy.health import LegacyHealth
 from aitbc.modules.marketplace.legacy.offers import MarketplaceController
 from aitbc.modules.marketplace.legacy.transactions import MarketTransactions
-from aitbc.modules.marketplace.models.items import ItemRow
+from aitbc.modules.marketplace.models.ratings import RatingRow
+from aitbc.modules.marketplace.routes.bookings import MarketBookingController
 from aitbc.modules.marketplace.routes.offers import MarketOfferController, MarketRuleController
+from aitbc.modules.marketplace.routes.ratings import MarketRatingController
 from aitbc.modules.marketplace.routes.search import MarketSearchController
 from aitbc.modules.marketplace.service import MarketplaceService
+from aitbc.modules.marketplace.service.bookings.bookings import MarketBookings
 from aitbc.modules.marketplace.service.offers import Offers
+from aitbc.modules.marketplace.service.ratings import Ratings
 from aitbc.modules.marketplace.service.rules import Rules
 from aitbc.modules.marketplace.service.search import OfferSearch
 from aitbc.modules.trading.api import TradingApi
@@ -21,16 +25,29 @@ module = Module(
     name="marketplace",
     api=MarketplaceApi,
     service=MarketplaceService,
-    metadata=ItemRow.metadata,
-    routes=(MarketOfferController, MarketRuleController, MarketSearchController),
+    metadata=RatingRow.metadata,
+    routes=(
+        MarketBookingController,
+        MarketOfferController,
+        MarketRuleController,
+        MarketSearchController,
+        MarketRatingController,
+    ),
     needs={"gpu": GpuApi, "trading": TradingApi},
-    parts={"market_offers": Offers, "market_rules": Rules, "market_search": OfferSearch},
+    parts={
+        "market_bookings": MarketBookings,
+        "market_offers": Offers,
+        "market_rules": Rules,
+        "market_search": OfferSearch,
+        "market_ratings": Ratings,
+    },
     handles={MinerChanged: MarketplaceService.on_miners_changed},
     scopes={"live": ("market:read", "market:write")},
     legacy=(LegacyHealth, MarketplaceController, MarketTransactions),
     legacy_coordinator=(CoordinatorMarketplace,),
     periodic_tasks=(
         PeriodicTask(run=MarketplaceService.expire_offers, every_seconds=30.0),
+        PeriodicTask(run=MarketplaceService.keep_bookings, every_seconds=5.0),
         PeriodicTask(run=MarketplaceService.reprice, every_seconds=30.0),
         PeriodicTask(run=MarketplaceService.reconcile_purchases, every_seconds=30.0),
     ),

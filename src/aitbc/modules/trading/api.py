@@ -158,6 +158,15 @@ class SealedReceipt(Struct, frozen=True, kw_only=True):
     issued_at: datetime
 
 
+class ReceiptParties(Struct, frozen=True, kw_only=True):
+    """Who paid whom by a receipt."""
+
+    receipt: str
+    payer: str
+    miner: str
+    miner_account: str
+
+
 class InsufficientFunds(PaymentRequired):
     """The account's available balance does not cover this amount."""
 
@@ -258,6 +267,10 @@ class TradingApi(Protocol):
 
     async def receipted(self, jobs: Sequence[str]) -> Sequence[str]:
         """Those of these jobs that were settled with a receipt; in any order."""
+        ...
+
+    async def parties(self, receipts: Sequence[str]) -> Sequence[ReceiptParties]:
+        """Who paid whom by those of these receipts that exist; in any order."""
         ...
 
     async def balance(self, account: str) -> Balance:

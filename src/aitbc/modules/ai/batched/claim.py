@@ -24,6 +24,7 @@ from aitbc.modules.ai.models.asks import NO_ASKS, Ask, ask_for, asks_of
 from aitbc.modules.ai.models.devices import Reserved, Room, leased_devices, reserved_text
 from aitbc.modules.ai.models.kinds.registry import KINDS
 from aitbc.modules.ai.models.life import AVOIDED_FOR, Fault, Reason, State, lease_ends, move, must_leave, take
+from aitbc.modules.ai.models.preference import KEPT_FOR, is_kept_from
 from aitbc.modules.ai.models.queue import Needs, explores, matches, needs_of
 from aitbc.modules.ai.models.tables import JobRow
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
@@ -53,13 +54,13 @@ LANE_NEEDS = """
 SELECT l.lane, (SELECT needs FROM ai.jobs j WHERE j.lane = l.lane AND j.state = 'queued' LIMIT 1) AS needs
 FROM unnest($1::uuid[]) AS l(lane)"""
 
-TAKEN = JOBS.columns(without=UNRULED - {"rank", "needs", "input", "input_digest", "files", "request_id"})
+TAKEN = JOBS.columns(without=UNRULED - {"rank", "needs", "input", "input_digest", "files", "preferred", "request_id"})
 
 # The first jobs of each lane, locked where no other process has them, then the first of all lanes together. A job that
 # every one of these miners must leave to others for now is passed over here, so that it cannot block the lane; so is one
 # whose money would not be held to the end of the work, which the sweep ends, and one whose limit does not cover what
 # these miners ask in its lane, or the price of its kind where they ask nothing of their own: in full, so that no miner
-# ever works below its price.
+# ever works below its price. A new job is kept for a moment for the miners that its payer prefers.
 TAKE = f"""
 SELECT j.* FROM unnest($1::uuid[], $7::bigint[]) AS l(lane, ask)
 CROSS JOIN LATERAL (
@@ -69,6 +70,7 @@ CROSS JOIN LATERAL (
       AND hold_expires_at > $3 + make_interval(secs => run_seconds)
       AND max_price_units >= units_max::numeric * coalesce(l.ask, unit_price_units)
       AND (avoided = '' OR due_at <= $5 OR NOT (SELECT bool_and(strpos(avoided, m) > 0) FROM unnest($6::text[]) AS m))
+      AND (preferred = '' OR created_at <= $9 OR (SELECT bool_or(strpos(preferred, m) > 0) FROM unnest($6::text[]) AS m))
     ORDER BY rank, id LIMIT $2 FOR UPDATE SKIP LOCKED) j
 ORDER BY j.rank, j.id LIMIT $2"""  # noqa: S608 - constant columns
 
@@ -190,6 +192,7 @@ class Dealer:
             [seat.claim.miner for seat in table],
             [None if (ask := ask_for(needs, asks, at)) is None else ask.units for needs in lanes.values()],
             table[0].claim.capabilities.run_seconds_max or RUN_SECONDS_MAX,
+            at - KEPT_FOR,
         )
         return [TAKEN.read(record) for record in records]
 
@@ -286,6 +289,8 @@ def _seat_for(
     """The first claim that may have a job, and the GPUs that it then has, which are reserved."""
     for seat in seats:
         if not seat.has_room(size) or must_leave(job.avoided, seat.claim.miner, job.due_at, at):
+            continue
+        if is_kept_from(job.preferred, seat.claim.miner, job.created_at, at):
             continue
         if not needs.gpus:
             return seat, ()

@@ -16,7 +16,7 @@ ATTEMPTS = BulkTable(
 
 UNRULED = frozenset(
     {"needs", "lane", "priority", "rank", "input", "input_digest", "files"}
-    | {"input_units", "units_max", "expects", "output", "request_id"}
+    | {"input_units", "units_max", "expects", "output", "preferred", "request_id"}
 )
 """What the rules of a job's life do not need: the queue's columns, and content that may be large."""
 FIXED = frozenset(

@@ -84,6 +84,11 @@ class QuotedOffer(Struct, frozen=True, kw_only=True):
     """The most it can cost there, to the unit: it takes the job only if max_price covers that. For example `0.0016`."""
     sufficient: bool
     """Whether max_price covers that."""
+    units_per_second: float | None = None
+    """How fast it was: half its paid jobs of this sort made so many units a second or more, in the last seven days;
+    null for `no data`, which is fewer than three jobs. For example `1280.5`."""
+    jobs_measured: int = 0
+    """How many paid jobs say so. For example `40`."""
 
 
 class Quote(Struct, frozen=True, kw_only=True):
@@ -118,7 +123,13 @@ class Quote(Struct, frozen=True, kw_only=True):
     filters: tuple[FilterCount, ...]
     """What its needs leave of all miners, condition by condition."""
     offers: tuple[QuotedOffer, ...] = ()
-    """The best three offers of those miners, the cheapest first; a miner without one works at `unit_price`."""
+    """The best three offers of those miners by what is preferred, else the cheapest; a miner without one works at
+    `unit_price`."""
+    prefer: Literal["cheapest", "fastest", "balanced"] | None = None
+    """What the job would prefer."""
+    kept_for: tuple[str, ...] = ()
+    """The miners that it would be kept for at first, for three seconds: the best that have a slot free, where one is
+    preferred at all."""
 
 
 class KindInfo(Struct, frozen=True, kw_only=True):

@@ -80,6 +80,11 @@ class SubmitJob(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The most it may cost, in AITBC: so much is held until it ends."""
     requirements: Requirements = Requirements()
     """What a miner must have to take it."""
+    prefer: Literal["cheapest", "fastest", "balanced"] | None = None
+    """Which of the miners that fit and have a slot free get it first: for three seconds it is kept for the `cheapest`,
+    the `fastest` by what was measured of its paid jobs, or the one with the least price times seconds of a unit
+    (`balanced`); then whoever fits takes it. Left out, whoever fits takes it at once.
+    """
     priority: Literal["low", "normal", "high", "urgent"] | Annotated[int, Meta(ge=0, le=9)] = "normal"
     """A name, or 0 (least) to 9 (most urgent): the weight of the job in its account's share."""
     clocks: Clocks = Clocks()

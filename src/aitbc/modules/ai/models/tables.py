@@ -95,6 +95,8 @@ class JobRow(Base):
     attempt: Mapped[str | None] = mapped_column(WireId("att"))
     avoided: Mapped[str] = mapped_column(Text)
     """The miners whose fault it was, or who blamed the request, as ids with a blank between."""
+    preferred: Mapped[str] = mapped_column(Text, server_default="")
+    """The miners that it is kept for at first, as ids with a blank between; empty where nobody is preferred."""
     due_at: Mapped[datetime] = mapped_column(MOMENT)
     expires_at: Mapped[datetime] = mapped_column(MOMENT)
     deadline_at: Mapped[datetime] = mapped_column(MOMENT)

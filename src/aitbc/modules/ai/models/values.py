@@ -52,6 +52,7 @@ class JobValue(Struct, kw_only=True):
     units_max: int = 0
     expects: str = "{}"
     output: str | None = None
+    preferred: str = ""
     request_id: str | None = None
 
 

@@ -7,13 +7,11 @@ import msgspec
 from sqlalchemy import select
 
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
-from aitbc.kernel.primitives import money
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.batched.device_room import read_rooms
 from aitbc.modules.ai.models.asks import Ask, ask_for
 from aitbc.modules.ai.models.devices import devices_of, devices_text
 from aitbc.modules.ai.models.fleet import ONLINE, FleetMiner
-from aitbc.modules.ai.models.kinds.registry import price_of
 from aitbc.modules.ai.models.prospects import ModelInfo
 from aitbc.modules.ai.models.queue import Needs, matches
 from aitbc.modules.ai.models.tables import MinerRow
@@ -78,16 +76,6 @@ class FleetView:
         asks, at = await self._asks.of([miner.id for miner in fitting]), now()
         found = [(miner, ask_for(needs, asks.get(miner.id, ()), at)) for miner in fitting]
         return sorted(found, key=lambda one: (one[1] is None, 0 if one[1] is None else one[1].units, one[0].id))
-
-    async def least_most(self, needs: Needs, units_max: int) -> tuple[int | None, bool]:
-        """The most that a job can cost at the cheapest offer that fits, none where there is none; and whether a miner
-        that fits works at the platform's price.
-        """
-        if not await self._asks.are_there():
-            return None, True
-        offered = await self.offered(needs, await self.miners())
-        mosts = [price_of(units_max, ask.units, money.LARGEST) for _, ask in offered if ask is not None]
-        return min(mosts, default=None), len(mosts) < len(offered) or not offered
 
     async def with_room(self, needs: Needs, miners: Sequence[FleetMiner]) -> list[str]:
         """Those of these miners whose GPUs would be enough for a job with these needs now."""

@@ -14,7 +14,7 @@ from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import BookingNotFound, BookingNotOpen
 from aitbc.modules.ai.models.tables import BookingRow
-from aitbc.modules.gpu.events import BookingStarted
+from aitbc.modules.gpu.events import BookingProlonged, BookingStarted
 
 RECENT = timedelta(seconds=60)
 """A booking that was made so short a time ago may be one whose event is on its way."""
@@ -61,6 +61,13 @@ class LiveBookings:
         """Note bookings that began; one whose end came first stays over."""
         for event in sorted(events, key=lambda event: event.booking):
             await uow.session.execute(_started(event.booking, event.account, event.ends_at))
+
+    async def apply_prolonged(self, uow: UnitOfWork, events: Sequence[BookingProlonged]) -> None:
+        """Note until when bookings are paid for; one whose end came first stays over."""
+        for event in sorted(events, key=lambda event: event.booking):
+            row = upsert(BookingRow).values(id=event.booking, account=event.account, ends_at=event.ends_at)
+            later = {"ends_at": func.greatest(BookingRow.ends_at, row.excluded.ends_at)}
+            await uow.session.execute(row.on_conflict_do_update(index_elements=["id"], set_=later))
 
 
 def _started(booking: str, account: str, ends_at: datetime) -> Insert:

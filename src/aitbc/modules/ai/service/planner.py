@@ -1,5 +1,6 @@
 """Plans of jobs: a command checked by its kind, measured and priced, before money or the queue is touched."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -13,14 +14,17 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import FieldError, Invalid
 from aitbc.kernel.primitives.request_id import current_request_id
 from aitbc.modules.ai.api import ArtifactNotFound, InputFile
+from aitbc.modules.ai.models.asks import covers
+from aitbc.modules.ai.models.fleet import FleetMiner
 from aitbc.modules.ai.models.kinds.kind import INPUT_BYTES_MAX, FileFacts, InvalidInput, Kind, Measure
 from aitbc.modules.ai.models.kinds.registry import kind_of, price_of
 from aitbc.modules.ai.models.life import Fault, Reason, State, hold_until, last_deadline
+from aitbc.modules.ai.models.preference import Candidate, Prefer, kept_for
 from aitbc.modules.ai.models.queue import PRIORITIES, Needs, lane_of, needs_text
 from aitbc.modules.ai.models.submit_job import Requirements, SubmitJob
 from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.service.artifacts import Artifacts
-from aitbc.modules.ai.service.fleet_view import FleetView
+from aitbc.modules.ai.service.fitting_offers import FittingOffers
 from aitbc.modules.ai.service.served_models import ServedModels
 from aitbc.modules.ai.service.settings import AiSettings
 
@@ -64,9 +68,9 @@ class Plan(Struct, frozen=True):
 class Planner:
     """Makes plans."""
 
-    def __init__(self, artifacts: Artifacts, models: ServedModels, fleet_view: FleetView, settings: AiSettings) -> None:
+    def __init__(self, artifacts: Artifacts, models: ServedModels, offers: FittingOffers, settings: AiSettings) -> None:
         self._artifacts = artifacts
-        self._fleet_view = fleet_view
+        self._offers = offers
         self._models = models
         self._unit_prices = settings.unit_prices
 
@@ -78,13 +82,23 @@ class Planner:
         """Whether the limit covers the most that the job can cost, at the platform's price or at an offer that fits."""
         if plan.max_price_units >= plan.price_max_units:
             return True
-        most, _ = await self._fleet_view.least_most(plan.needs, plan.measure.units_max)
+        most, _ = await self._offers.least_most(plan.needs, plan.measure.units_max)
         return most is not None and plan.max_price_units >= most
 
     async def limit_units(self, plan: Plan) -> int:
         """A limit that the platform's price fits, or where every miner that fits asks more the cheapest of them."""
-        most, is_at_list = await self._fleet_view.least_most(plan.needs, plan.measure.units_max)
+        most, is_at_list = await self._offers.least_most(plan.needs, plan.measure.units_max)
         return plan.price_max_units if is_at_list or most is None else max(most, plan.price_max_units)
+
+    async def candidates(self, plan: Plan, fleet: Sequence[FleetMiner]) -> list[Candidate]:
+        """The miners of the fleet that are online and fit, with what a unit costs there and how fast they were."""
+        return await self._offers.candidates(plan.needs, plan.unit_price_units, fleet)
+
+    async def kept_for(self, plan: Plan, prefer: Prefer) -> tuple[str, ...]:
+        """The miners for which a new job is kept at first."""
+        if plan.needs.booking is not None:
+            return ()
+        return affordable(plan, prefer, await self.candidates(plan, await self._offers.fleet()))
 
     async def plan(self, who: Principal, command: SubmitJob) -> Plan:
         """Check everything that can be checked before money moves.
@@ -178,6 +192,17 @@ def _gpus(kind: Kind, wanted: Requirements) -> int:
     asks = wanted.device == "gpu" or wanted.gpu_model or wanted.min_vram_mib or wanted.min_compute_capability
     asks = asks or wanted.verified
     return int(bool(asks) and kind.takes_devices and wanted.booking is None)
+
+
+def affordable(plan: Plan, prefer: Prefer, candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    """For which of these miners a job is kept: the best of those that may take it at its limit."""
+    return kept_for([one for one in candidates if _may_take(plan, one)], prefer)
+
+
+def _may_take(plan: Plan, one: Candidate) -> bool:
+    if one.ask is None:
+        return plan.max_price_units >= plan.price_max_units
+    return covers(plan.max_price_units, plan.measure.units_max, one.ask)
 
 
 def job_of(who: Principal, command: SubmitJob, plan: Plan) -> JobValue:

@@ -7,15 +7,16 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import money
 from aitbc.kernel.primitives.json_schema import schema_of
 from aitbc.modules.ai.models.asks import covers
-from aitbc.modules.ai.models.fleet import FleetMiner, filter_counts
+from aitbc.modules.ai.models.fleet import filter_counts
 from aitbc.modules.ai.models.kinds.kind import Kind
 from aitbc.modules.ai.models.kinds.registry import KINDS, price_of
+from aitbc.modules.ai.models.preference import Candidate, ranked
 from aitbc.modules.ai.models.prospects import KindInfo, Quote, QuotedOffer
 from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.service.fleet_view import FleetView
 from aitbc.modules.ai.service.job_queue import JobQueue
 from aitbc.modules.ai.service.payments import Payments
-from aitbc.modules.ai.service.planner import Plan, Planner
+from aitbc.modules.ai.service.planner import Plan, Planner, affordable
 
 OFFERS_SHOWN = 3
 _schema = functools.cache(schema_of)
@@ -56,6 +57,7 @@ class Quotes:
         fee = await self._payments.quote_fee(plan.price_max_units)
         fleet = await self._fleet_view.miners()
         counts = filter_counts(plan.needs, fleet, avoided="")
+        candidates = ranked(await self._planner.candidates(plan, fleet), command.prefer or "cheapest")
         return Quote(
             kind=plan.kind.name,
             unit=plan.kind.unit,
@@ -71,19 +73,25 @@ class Quotes:
             position=await self._queue.next_position(who.account, plan.needs, plan.priority),
             miners_eligible=counts[-1].after,
             filters=counts,
-            offers=await self._offers(plan, fleet),
+            offers=_offers(plan, candidates),
+            prefer=command.prefer,
+            kept_for=() if command.prefer is None else affordable(plan, command.prefer, candidates),
         )
 
-    async def _offers(self, plan: Plan, fleet: Sequence[FleetMiner]) -> tuple[QuotedOffer, ...]:
-        found = [(miner, ask) for miner, ask in await self._fleet_view.offered(plan.needs, fleet) if ask is not None]
-        return tuple(
-            QuotedOffer(
-                offer=ask.offer,
-                miner=miner.id,
-                unit_price=money.render(ask.units),
-                price=money.render(price_of(plan.measure.units, ask.units, money.LARGEST)),
-                price_max=money.render(price_of(plan.measure.units_max, ask.units, money.LARGEST)),
-                sufficient=covers(plan.max_price_units, plan.measure.units_max, ask),
-            )
-            for miner, ask in found[:OFFERS_SHOWN]
+
+def _offers(plan: Plan, candidates: Sequence[Candidate]) -> tuple[QuotedOffer, ...]:
+    """The best of these that are offers, with what the job would cost there."""
+    offered = [(one, one.ask) for one in candidates if one.ask is not None]
+    return tuple(
+        QuotedOffer(
+            offer=ask.offer,
+            miner=one.miner,
+            unit_price=money.render(ask.units),
+            price=money.render(price_of(plan.measure.units, ask.units, money.LARGEST)),
+            price_max=money.render(price_of(plan.measure.units_max, ask.units, money.LARGEST)),
+            sufficient=covers(plan.max_price_units, plan.measure.units_max, ask),
+            units_per_second=one.units_per_second,
+            jobs_measured=0 if one.speed is None else one.speed.jobs,
         )
+        for one, ask in offered[:OFFERS_SHOWN]
+    )

@@ -48,6 +48,7 @@ from aitbc.modules.ai.service.booking_ends import BookingEnds
 from aitbc.modules.ai.service.dispatch import Dispatch
 from aitbc.modules.ai.service.durations import Durations
 from aitbc.modules.ai.service.explain import Explanations
+from aitbc.modules.ai.service.fitting_offers import FittingOffers
 from aitbc.modules.ai.service.fleet_view import FleetView
 from aitbc.modules.ai.service.holds import Holds
 from aitbc.modules.ai.service.job_events import JobEvents
@@ -82,7 +83,7 @@ from aitbc.modules.ai.service.sweeper import Sweeper
 from aitbc.modules.ai.service.text_runs import TextRuns
 from aitbc.modules.ai.service.verification import Verification
 from aitbc.modules.ai.service.wakeups import Wakeups
-from aitbc.modules.gpu.events import BookingEnded, BookingStarted, MinerChanged
+from aitbc.modules.gpu.events import BookingEnded, BookingProlonged, BookingStarted, MinerChanged
 from aitbc.modules.marketplace.events import OfferChanged
 from aitbc.modules.trading.api import TradingApi
 
@@ -107,7 +108,8 @@ class AiService:
         self.artifacts = Artifacts(db, settings, platform.state_dir / "artifacts")
         # From the client's side
         self.served_models = ServedModels(self.fleet_view)
-        planner = Planner(self.artifacts, self.served_models, self.fleet_view, settings)
+        offers = FittingOffers(db, self.fleet_view, self.market_asks)
+        planner = Planner(self.artifacts, self.served_models, offers, settings)
         self.auto_models = AutoModels(self.served_models, self.fleet_view, planner, settings)
         self.job_queue = JobQueue(db, ranks, self.wakeups, settings.open_jobs_per_account)
         self.live_bookings = LiveBookings(db)
@@ -222,6 +224,10 @@ class AiService:
     async def on_bookings_started(self, uow: UnitOfWork, events: Sequence[BookingStarted]) -> None:
         """Note the bookings that jobs may name."""
         await self.live_bookings.apply_started(uow, events)
+
+    async def on_bookings_prolonged(self, uow: UnitOfWork, events: Sequence[BookingProlonged]) -> None:
+        """Let the jobs of bookings be leased for as long as is paid for."""
+        await self.live_bookings.apply_prolonged(uow, events)
 
     async def on_bookings_ended(self, uow: UnitOfWork, events: Sequence[BookingEnded]) -> None:
         """End what is left of the work of bookings that are over."""

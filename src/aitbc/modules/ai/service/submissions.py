@@ -53,6 +53,8 @@ class Submissions:
         if not await self._planner.is_covered(plan):
             raise _too_low(plan)
         job = job_of(who, command, plan)
+        if command.prefer is not None:
+            job.preferred = " ".join(await self._planner.kept_for(plan, command.prefer))
         try:
             await self._payments.hold(job, key=who.key, model=plan.needs.model)
         except InsufficientFunds:

@@ -5,7 +5,7 @@ notification may get lost, and a retry's backoff ends without one, the queue is 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -45,9 +45,12 @@ class Wakeups:
         self._processes = Wakeup(db, bus)
         self._tasks: list[asyncio.Task[None]] = []
 
-    def announce(self, jobs: Iterable[JobValue]) -> None:
+    def announce(self, jobs: Sequence[JobValue]) -> None:
         """Jobs were committed as queued: wake miners here, and notify the other processes."""
-        self.miners.offer((needs_of(job.needs), job.id) for job in jobs)
+        for job in jobs:
+            for miner in job.preferred.split():
+                self.miners.wake(miner)
+        self.miners.offer((needs_of(job.needs), job.id) for job in jobs if not job.preferred)
         self._processes.notify()
 
     def note_ended(self, job: JobValue) -> None:

@@ -67,7 +67,8 @@ class BookingRow(Base):
 
     __tablename__ = "bookings"
     id: Mapped[str] = mapped_column(WireId("book"), primary_key=True)
-    gpu: Mapped[str] = mapped_column(WireId("gpu"), ForeignKey(ListedGpuRow.id))
+    gpu: Mapped[str | None] = mapped_column(WireId("gpu"), ForeignKey(ListedGpuRow.id))
+    """The listing; none where another module sells the time of the miner, see `Uses`."""
     miner: Mapped[str | None] = mapped_column(WireId("mnr"), ForeignKey(MinerRow.id))
     """The miner that the GPU is in; none for some of before that its owner's word was enough for."""
     account: Mapped[str] = mapped_column(WireId("acct"))
@@ -211,7 +212,7 @@ def booking_view(row: BookingRow, gpu: ListedGpuRow, *, online: bool | None) -> 
     paid_ms, unpaid_ms = _times(row)
     return Booking(
         id=row.id,
-        gpu=row.gpu,
+        gpu=gpu.id,
         model=gpu.model,
         miner=row.miner,
         miner_name=gpu.miner_name,

@@ -50,7 +50,7 @@ class BookingReconciler:
         stuck = (BookingRow.state == BookingState.PLACED) & (BookingRow.starts_at < at - PLACING)
         query = (
             select(BookingRow)
-            .where(IS_OPEN, or_(over, stuck))
+            .where(IS_OPEN, BookingRow.gpu.is_not(None), or_(over, stuck))
             .where(tuple_(BookingRow.ends_at, BookingRow.id) > edge)
             .order_by(BookingRow.ends_at, BookingRow.id)
             .limit(PAGE)

@@ -149,7 +149,7 @@ class Bookings:
             if miner.status != Status.ONLINE:
                 raise GpuOffline
             await _require_shown(uow, gpu, miner)
-            if _is_stopping(miner):
+            if is_stopping(miner):
                 raise GpuBooked(
                     "Its miner is still stopping what its last booker had it do; try again in some seconds."
                 )
@@ -311,7 +311,7 @@ class Bookings:
             found = await listed(uow, gpu)
             miner = await _miner_of(uow, found)
             same = BookingRow.gpu == gpu if miner is None else or_(BookingRow.gpu == gpu, BookingRow.miner == miner.id)
-            rows = await open_bookings(uow, same & (BookingRow.ends_at <= now()))
+            rows = await open_bookings(uow, same & BookingRow.gpu.is_not(None) & (BookingRow.ends_at <= now()))
         for row in rows:
             stopped = await stop_work(self._ai, row)
             async with self._db.unit_of_work() as uow:
@@ -331,7 +331,7 @@ class Bookings:
         return msgspec.json.decode(row.body, type=Booking)
 
 
-def _is_stopping(miner: MinerRow) -> bool:
+def is_stopping(miner: MinerRow) -> bool:
     """Whether a miner may still be at work for its last booker: none of its heartbeats has shown that it stopped."""
     return miner.stopping_since is not None and now() < miner.stopping_since + STOPPING_MAX
 
@@ -363,7 +363,9 @@ async def _require_shown(uow: UnitOfWork, gpu: ListedGpuRow, miner: MinerRow) ->
     if has_twins:
         locked = select(DeviceOwnerRow.uuid).where(DeviceOwnerRow.uuid.in_(uuids)).order_by(DeviceOwnerRow.uuid)
         await uow.session.execute(locked.with_for_update())
-        if await open_bookings(uow, BookingRow.miner.in_(twins) & (BookingRow.ends_at > now())):
+        if await open_bookings(
+            uow, BookingRow.miner.in_(twins) & ((BookingRow.ends_at > now()) | BookingRow.gpu.is_(None))
+        ):
             raise GpuBooked("It is booked by way of another miner that shows the same GPU.")
 
 

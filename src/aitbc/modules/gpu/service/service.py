@@ -22,7 +22,7 @@ from aitbc.kernel.events.relay import set_based
 from aitbc.kernel.platform import Platform
 from aitbc.modules.ai.api import AiApi
 from aitbc.modules.ai.events import AttemptEnded
-from aitbc.modules.gpu.api import Miner, Presence, SlotUse
+from aitbc.modules.gpu.api import Miner, MinerUse, Presence, SlotUse, UseMiner
 from aitbc.modules.gpu.service.booking_payments import BookingPayments
 from aitbc.modules.gpu.service.booking_reconciler import BookingReconciler
 from aitbc.modules.gpu.service.bookings import Bookings
@@ -42,6 +42,7 @@ from aitbc.modules.gpu.service.proofs import Proofs
 from aitbc.modules.gpu.service.readings import Readings
 from aitbc.modules.gpu.service.reputation import Reputations
 from aitbc.modules.gpu.service.settings import GpuSettings
+from aitbc.modules.gpu.service.uses import Uses
 from aitbc.modules.gpu.service.work import MinerWork
 from aitbc.modules.trading.api import TradingApi
 
@@ -67,6 +68,7 @@ class GpuService:
         self.booking_payments = BookingPayments(db, trading, settings)
         self.booking_reconciler = BookingReconciler(db, ai, self.booking_payments)
         self.bookings = Bookings(db, ai, self.listings, self.booking_payments)
+        self.miner_uses = Uses(db, ai, self.booking_payments)
         self.order_book = OrderBook(db, settings.order_days)
         self.legacy_keys = LegacyKeys(db, Sealer(platform.secret, "keys of older miners"), settings.miners_max)
         self.legacy_miners = LegacyMiners(self.legacy_keys, self.enrolment, self.miners, self.heartbeats)
@@ -89,6 +91,22 @@ class GpuService:
         """How many miners there are, of all or of a group."""
         return await self.miners.presence(kind, region)
 
+    async def begin_use(self, command: UseMiner) -> MinerUse:
+        """Give a miner to one account."""
+        return await self.miner_uses.begin(command)
+
+    async def prolong_use(self, booking: str, paid_ms: int) -> MinerUse:
+        """Say how much time of a use is paid for, all in all."""
+        return await self.miner_uses.prolong(booking, paid_ms)
+
+    async def end_use(self, booking: str) -> MinerUse:
+        """Take a miner back."""
+        return await self.miner_uses.end(booking)
+
+    async def uses(self, bookings: Sequence[str]) -> Sequence[MinerUse]:
+        """Those of these uses that there are."""
+        return await self.miner_uses.read(bookings)
+
     @set_based
     async def on_attempts_ended(self, connection: Connection, events: Sequence[AttemptEnded]) -> None:
         """Record each attempt once, and bring the reputations of their miners up to it."""
@@ -101,6 +119,7 @@ class GpuService:
     async def reconcile_bookings(self) -> None:
         """End, refuse and settle the bookings that are due."""
         await self.booking_reconciler.reconcile()
+        await self.miner_uses.stop_unpaid()
 
     async def expire_orders(self) -> None:
         """Close the orders that nobody took for too long."""

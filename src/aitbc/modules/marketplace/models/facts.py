@@ -6,6 +6,7 @@ import msgspec
 
 from aitbc.modules.gpu.api import Miner
 from aitbc.modules.gpu.events import MinerChanged
+from aitbc.modules.marketplace.models.ratings import shrunk
 from aitbc.modules.marketplace.models.tables import MinerRow, OfferRow
 
 CLAIMED, MEASURED = "claimed", "measured"
@@ -55,6 +56,8 @@ def carried(miner: MinerRow) -> dict[str, Any]:
         "slots": miner.slots,
         "source": miner.source,
         "as_of": miner.as_of,
+        "rating_milli": shrunk(miner.stars or 0, miner.ratings or 0),
+        "ratings": miner.ratings or 0,
     }
 
 

@@ -54,6 +54,9 @@ class MinerRow(Base):
     """How its hardware is known."""
     as_of: Mapped[datetime] = mapped_column(MOMENT)
     """When it was last so."""
+    stars: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    """The sum of its ratings, and how many they are."""
+    ratings: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
 
 
 class OfferRow(Base):
@@ -134,6 +137,9 @@ class OfferRow(Base):
     slots: Mapped[int] = mapped_column(Integer)
     source: Mapped[str] = mapped_column(Text)
     as_of: Mapped[datetime] = mapped_column(MOMENT)
+    rating_milli: Mapped[int] = mapped_column(Integer, server_default=text("3000"))
+    """Thousandths of a star, shrunk to a prior."""
+    ratings: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
 
 
 class RuleRow(Base):

@@ -42,6 +42,8 @@ def offer_view(row: OfferRow, at: datetime) -> MarketOffer:
         state=state_of(row, at),
         origin=row.origin,
         verified=row.source != "claimed",
+        rating=row.rating_milli / 1000 if row.ratings else None,
+        ratings=row.ratings,
         facts=_facts(row),
         created_at=row.created_at,
         changed_at=row.changed_at,

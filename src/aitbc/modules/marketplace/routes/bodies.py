@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from aitbc.kernel.primitives.errors import FieldError, Invalid
 from aitbc.kernel.primitives.money import parse
 from aitbc.kernel.primitives.text import Name, Text
+from aitbc.modules.marketplace.service.bookings.bookings import BookOffer
 from aitbc.modules.marketplace.service.commands import ChangeOffer, MakeOffer, PriceBand, SetRule
 
 Amount = Annotated[
@@ -27,6 +28,11 @@ MinerId = Annotated[
     str,
     Meta(max_length=30, pattern=r"^mnr_[0-9a-z]{26}\Z"),
     Meta(extra_json_schema={"pattern": "^mnr_[0-9a-z]{26}$", "examples": ["mnr_01k0000000000000000000000a"]}),
+]
+OfferId = Annotated[
+    str,
+    Meta(max_length=32, pattern=r"^offer_[0-9a-z]{26}\Z"),
+    Meta(extra_json_schema={"pattern": "^offer_[0-9a-z]{26}$", "examples": ["offer_01k0000000000000000000000a"]}),
 ]
 Moment = Annotated[datetime, Meta(tz=True)]
 Seconds = Annotated[int, Meta(ge=1, le=31_536_000)]
@@ -142,3 +148,47 @@ class SetMarketRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             valid_seconds=int(timedelta(days=self.valid_days).total_seconds()),
             automatic=self.automatic,
         )
+
+
+class BookMarketOffer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The miner of an offer for yourself, for a time."""
+
+    offer: OfferId
+    """The offer of a device. For example `offer_01k0000000000000000000000a`."""
+    duration_seconds: Seconds
+    """For how long, in seconds, within what the offer allows. For example `10800`."""
+    max_price: Amount
+    """The most that all of its time may cost. For example `2.5`."""
+    starts_at: Moment | None = None
+    """When it is to start, up to 30 days ahead; left out, now."""
+    idle_after_seconds: Annotated[int, Meta(ge=60, le=2_592_000)] | None = None
+    """End it by itself after so long without a job at work, in seconds. For example `1800`."""
+    label: Name | None = None
+    """What it is for, in your words. For example `evaluation`."""
+
+    def command(self) -> BookOffer:
+        """As the service takes it. Raises `InvalidAmount`."""
+        return BookOffer(
+            offer=self.offer,
+            seconds=self.duration_seconds,
+            starts_at=self.starts_at,
+            most_units=parse(self.max_price),
+            idle_seconds=self.idle_after_seconds,
+            label=self.label,
+        )
+
+
+class ProposeBookingPrice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Another price for an hour of a booking that has begun or is reserved."""
+
+    price_hour: Amount
+    """What an hour is to cost, in AITBC. For example `0.9`."""
+
+
+class AnswerBookingPrice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What you say to a proposed price."""
+
+    price_hour: Amount
+    """The proposed price that you mean, in AITBC. For example `0.9`."""
+    accept: bool
+    """Whether it is to hold from the next slice on; if not, the booking goes on at its price."""

@@ -3,6 +3,8 @@
     Offers ─────► gpu: whose a miner is, and what it has
     MinerFacts ─► keeps what gpu tells of miners; Rules put those that come online on sale
     Repricing ──► gpu: how many slots are busy
+    Ratings ────► trading: who paid whom
+    MarketBookings ─► BookingKeeper ─► gpu: gives miners to accounts; Slices ─► trading: hold and pay
     OfferSearch   reads what the others have written
     Items, Bids ◄── Purchases ──► trading: what the older marketplace sells
 
@@ -15,10 +17,14 @@ from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.modules.gpu.api import GpuApi
 from aitbc.modules.gpu.events import MinerChanged
 from aitbc.modules.marketplace.api import MarketOffer
+from aitbc.modules.marketplace.service.bookings.bookings import MarketBookings
+from aitbc.modules.marketplace.service.bookings.keeper import BookingKeeper
+from aitbc.modules.marketplace.service.bookings.slices import Slices
 from aitbc.modules.marketplace.service.items import Bids, Items
 from aitbc.modules.marketplace.service.miner_facts import MinerFacts
 from aitbc.modules.marketplace.service.offers import Offers
 from aitbc.modules.marketplace.service.purchases import Purchases
+from aitbc.modules.marketplace.service.ratings import Ratings
 from aitbc.modules.marketplace.service.repricing import Repricing
 from aitbc.modules.marketplace.service.rules import Rules
 from aitbc.modules.marketplace.service.search import OfferSearch
@@ -33,8 +39,12 @@ class MarketplaceService:
         self.market_offers = Offers(db, gpu)
         self.market_rules = Rules(db, gpu)
         self.market_search = OfferSearch(db)
+        self.market_ratings = Ratings(db, gpu, trading)
         self.miner_facts = MinerFacts(self.market_rules)
         self.repricing = Repricing(db, gpu)
+        slices = Slices(db, trading)
+        self.booking_keeper = BookingKeeper(db, gpu, trading, slices)
+        self.market_bookings = MarketBookings(db, trading, slices, self.booking_keeper)
         # What the older marketplace keeps beside them
         self.market_items = Items(db)
         self.market_bids = Bids(db)
@@ -65,3 +75,7 @@ class MarketplaceService:
     async def reconcile_purchases(self) -> None:
         """Pay the purchases whose money is set aside, and refuse those that never came so far."""
         await self.purchases.reconcile()
+
+    async def keep_bookings(self) -> None:
+        """Begin, prolong, suspend, resume and end the bookings whose time, money or miner has it so."""
+        await self.booking_keeper.keep()

@@ -22,6 +22,7 @@ from aitbc.modules.trading.api import (
     HoldNotFound,
     PlaceHold,
     RaiseHold,
+    ReceiptParties,
     SettleHold,
     Settlement,
 )
@@ -131,6 +132,17 @@ class Ledger:
     async def receipted(self, jobs: Sequence[str]) -> Sequence[str]:
         """Those of these jobs that were settled with a receipt."""
         return await find_receipted(self._database, [job for job in jobs if ids.is_id("job", job)])
+
+    async def parties(self, receipts: Sequence[str]) -> Sequence[ReceiptParties]:
+        """Who paid whom by those of these receipts that exist."""
+        known = [receipt for receipt in receipts if ids.is_id("rcpt", receipt)]
+        columns = (ReceiptRow.id, ReceiptRow.payer, ReceiptRow.miner, ReceiptRow.miner_account)
+        async with self._database.reading() as session:
+            found = (await session.execute(select(*columns).where(ReceiptRow.id.in_(known)))).all()
+        return [
+            ReceiptParties(receipt=one, payer=payer, miner=miner, miner_account=owner)
+            for one, payer, miner, owner in found
+        ]
 
     async def balance(self, account: str) -> Balance:
         """What an account owns now; zero for one that the ledger has not met."""

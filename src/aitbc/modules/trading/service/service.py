@@ -17,6 +17,7 @@ from aitbc.modules.trading.api import (
     PayRent,
     PlaceHold,
     RaiseHold,
+    ReceiptParties,
     Rent,
     SealedReceipt,
     SettleHold,
@@ -111,6 +112,10 @@ class TradingService:
     async def receipted(self, jobs: Sequence[str]) -> Sequence[str]:
         """Those of these jobs that were settled with a receipt."""
         return await self.ledger.receipted(jobs)
+
+    async def parties(self, receipts: Sequence[str]) -> Sequence[ReceiptParties]:
+        """Who paid whom by these receipts."""
+        return await self.ledger.parties(receipts)
 
     async def balance(self, account: str) -> Balance:
         """What an account owns now."""

@@ -56,6 +56,7 @@ FIELDS: Mapping[str, Field] = {
     ),
     "interruptible": Field(OfferRow.interruptible, values.truth, False, about="true or false"),
     "available": Field(OfferRow.capacity - OfferRow.taken, values.whole, about="how many can be had now"),
+    "rating": Field(OfferRow.rating_milli, values.stars, about="of the miner, by payers of its work: 4.5"),
     "min_time": Field(OfferRow.min_seconds, values.seconds, about="the shortest rental: 10m"),
     "max_time": Field(OfferRow.max_seconds, values.seconds, about="the longest rental: 7d"),
     "account": Field(OfferRow.account, _id("acct"), False, about="whose it is"),

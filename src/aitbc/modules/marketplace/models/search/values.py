@@ -73,6 +73,14 @@ def whole(text: str) -> int:
     return int(text)
 
 
+def stars(text: str) -> Decimal:
+    """Thousandths of a star. Raises `SearchInvalid`."""
+    found = _NUMBER.match(text)
+    if found is None or found[2] or Decimal(found[1]) > 5:
+        raise SearchInvalid(f"{text!r} is no rating: it is a number up to 5.")
+    return Decimal(found[1]) * 1000
+
+
 def truth(text: str) -> bool:
     """`true` or `false`. Raises `SearchInvalid`."""
     known = {"true": True, "yes": True, "false": False, "no": False}

@@ -1,0 +1,1 @@
+"""Bookings of offers: made, kept going, paid and ended."""
