@@ -14,7 +14,7 @@ from tests.cli.installation import MinerAtWork
 from tests.plain_http import UNUSED_TLS
 from tests.server.runtime.test_serve import free_port
 
-MODULES = ("gpu", "ai", "trading", "marketplace", "monitoring")
+MODULES = ("gpu", "ai", "trading", "marketplace", "monitoring", "hermes")
 PATIENCE_SECONDS = 40.0
 
 
