@@ -5,6 +5,8 @@ from aitbc.modules.ai.api import AiApi
 from aitbc.modules.hermes.api import HermesApi
 from aitbc.modules.hermes.legacy.health import LegacyHealth
 from aitbc.modules.hermes.models.tables import Base
+from aitbc.modules.hermes.protocols.a2a import AgentCards, AgentHttp, AgentPushHttp, AgentRpc
+from aitbc.modules.hermes.protocols.errors import DIALECT
 from aitbc.modules.hermes.routes.agents import AgentController, AgentRouteController
 from aitbc.modules.hermes.routes.messages import AgentMessageController
 from aitbc.modules.hermes.routes.runs import AgentReceiptController, AgentRunController
@@ -38,6 +40,8 @@ module = Module(
     },
     scopes={"live": ("agents:read", "agents:write", "agents:call")},
     settings=HermesSettings,
+    protocol=(AgentCards, AgentRpc, AgentHttp, AgentPushHttp),
+    dialect=DIALECT,
     legacy=(LegacyHealth,),
     periodic_tasks=(
         PeriodicTask(run=HermesService.drive_runs, every_seconds=1.0),

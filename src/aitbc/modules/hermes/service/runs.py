@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import Select, func, select
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.retry import retrying
@@ -37,12 +37,16 @@ class AgentRuns:
 
         Raises what `Calls.place` raises, and `InsufficientFunds` where its price could not be set aside.
         """
-        run = await self._calls.place(who, call, once)
-        await self._driver.drive(run)
-        found = await self.get(who, run)
+        found = await self.begin(who, call, once)
         if (found.state, found.reason) == (RunState.REJECTED, InsufficientFunds.code):
             raise InsufficientFunds
         return found
+
+    async def begin(self, who: Principal, call: CallSkill, once: IdempotencyKey) -> AgentRun:
+        """The same, with a run that was rejected where its price could not be set aside."""
+        run = await self._calls.place(who, call, once)
+        await self._driver.drive(run)
+        return await self.get(who, run)
 
     async def call_by_ticket(self, run: str, ticket: str, name: str, call: CallSkill) -> AgentRun:
         """Call a skill for a run that a remote agent works on. Raises what `Calls.delegate_by_ticket` raises."""
@@ -76,13 +80,7 @@ class AgentRuns:
 
     async def page(self, who: Principal, wanted: RunFilter) -> Sequence[AgentRun]:
         """The runs that the caller's account pays, from the newest on."""
-        found = select(RunRow).where(RunRow.account == who.account).order_by(RunRow.id.desc())
-        if wanted.states is not None:
-            found = found.where(RunRow.state.in_(wanted.states))
-        if wanted.agent is not None:
-            found = found.where(RunRow.agent == wanted.agent)
-        if wanted.context is not None:
-            found = found.where(RunRow.context == wanted.context)
+        found = _wanted(who, wanted).order_by(RunRow.id.desc())
         if wanted.after is not None:
             found = found.where(RunRow.id < wanted.after)
         async with self._db.reading() as session:
@@ -90,6 +88,11 @@ class AgentRuns:
             all_steps = select(StepRow).where(StepRow.run.in_([row.id for row in rows])).order_by(StepRow.number)
             steps = (await session.scalars(all_steps)).all() if rows else []
         return [run_view(row, [step for step in steps if step.run == row.id]) for row in rows]
+
+    async def count(self, who: Principal, wanted: RunFilter) -> int:
+        """How many runs such a list has on all its pages."""
+        async with self._db.reading() as session:
+            return await session.scalar(select(func.count()).select_from(_wanted(who, wanted).subquery())) or 0
 
     async def cancel(self, who: Principal, run: str) -> AgentRun:
         """End a run that the caller pays; what is under way is stopped, and what is not spent returns.
@@ -143,3 +146,14 @@ class AgentRuns:
             row.due_at = at
             await uow.audit(who.account, who.key, "agent_run.answer", run, approve=approve)
             await tell_of(uow, row, steps)
+
+
+def _wanted(who: Principal, wanted: RunFilter) -> Select[RunRow]:
+    found = select(RunRow).where(RunRow.account == who.account)
+    if wanted.states is not None:
+        found = found.where(RunRow.state.in_(wanted.states))
+    if wanted.agent is not None:
+        found = found.where(RunRow.agent == wanted.agent)
+    if wanted.context is not None:
+        found = found.where(RunRow.context == wanted.context)
+    return found

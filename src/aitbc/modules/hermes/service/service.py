@@ -27,6 +27,7 @@ from aitbc.modules.hermes.service.job_steps import JobSteps
 from aitbc.modules.hermes.service.liveness import Liveness
 from aitbc.modules.hermes.service.messages import PURPOSE, AgentMessages
 from aitbc.modules.hermes.service.outcomes import Worker
+from aitbc.modules.hermes.service.push_configs import PushConfigs
 from aitbc.modules.hermes.service.receipts import AgentReceipts
 from aitbc.modules.hermes.service.routing import AgentRouting
 from aitbc.modules.hermes.service.runs import AgentRuns
@@ -55,6 +56,7 @@ class HermesService:
         self.liveness = Liveness(db, endpoints, settings)
         self.agent_routing = AgentRouting(db, settings)
         self.agent_messages = AgentMessages(db, platform.egress, Sealer(platform.secret, PURPOSE), settings)
+        self.push_configs = PushConfigs(db, platform.egress, Sealer(platform.secret, PURPOSE))
         calls = Calls(db, settings, platform.secret)
         ends = Ends(db, trading)
         workers: dict[str, Worker] = {
