@@ -140,7 +140,7 @@ OPEN = {
         "/.well-known/security.txt",
     ),
     *("/api/v1/ai/kinds", "/api/v1/ai/models", "/api/v1/gpu/enrolments", "/api/v1/trading/chain/keys"),
-    *("/a2a/keys", "/a2a/{agent:str}/.well-known/agent-card.json"),
+    *("/a2a/keys", "/a2a/{agent}/.well-known/agent-card.json"),
     *("/api/v1/monitoring/status", "/api/v1/monitoring/push"),
 }
 """Whatever anybody may call, described or not; under the older prefixes what only reads may join it."""

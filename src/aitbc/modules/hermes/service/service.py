@@ -57,7 +57,7 @@ class HermesService:
         self.agent_routing = AgentRouting(db, settings)
         self.agent_messages = AgentMessages(db, platform.egress, Sealer(platform.secret, PURPOSE), settings)
         self.push_configs = PushConfigs(db, platform.egress, Sealer(platform.secret, PURPOSE))
-        calls = Calls(db, settings, platform.secret)
+        self.calls = calls = Calls(db, settings, platform.secret)
         ends = Ends(db, trading)
         workers: dict[str, Worker] = {
             "job": JobSteps(ai),
