@@ -34,7 +34,7 @@ class Installation:
         self.server = ServerProcess(folder / "state", free_port(), **chosen)
         self.gateway = self.server.url
         self.coordinator = f"{self.gateway}/coordinator"
-        self.gpu, self.ai, self.trading, self.marketplace, self.monitoring = (
+        self.gpu, self.ai, self.trading, self.marketplace, self.monitoring, self.hermes = (
             f"http://127.0.0.1:{self.ports[name]}" for name in MODULES
         )
 

@@ -3,7 +3,13 @@
 from aitbc.kernel.module import Module, PeriodicTask
 from aitbc.modules.ai.api import AiApi
 from aitbc.modules.hermes.api import HermesApi
+from aitbc.modules.hermes.legacy.agents import CoordinatorAgents, LegacyAgents
 from aitbc.modules.hermes.legacy.health import LegacyHealth
+from aitbc.modules.hermes.legacy.orchestration import EnhancedOrchestration, Orchestration
+from aitbc.modules.hermes.legacy.refused import REFUSED
+from aitbc.modules.hermes.legacy.swarms import Swarms
+from aitbc.modules.hermes.legacy.tasks import LegacyTasks
+from aitbc.modules.hermes.legacy.workflows import Networks, Workflows
 from aitbc.modules.hermes.models.tables import Base
 from aitbc.modules.hermes.protocols.a2a import AgentCards, AgentHttp, AgentPushHttp, AgentRpc
 from aitbc.modules.hermes.protocols.errors import DIALECT
@@ -42,7 +48,8 @@ module = Module(
     settings=HermesSettings,
     protocol=(AgentCards, AgentRpc, AgentHttp, AgentPushHttp),
     dialect=DIALECT,
-    legacy=(LegacyHealth,),
+    legacy=(LegacyHealth, Orchestration, LegacyAgents, LegacyTasks),
+    legacy_coordinator=(EnhancedOrchestration, CoordinatorAgents, Workflows, Networks, Swarms, *REFUSED),
     periodic_tasks=(
         PeriodicTask(run=HermesService.drive_runs, every_seconds=1.0),
         PeriodicTask(run=HermesService.send_messages, every_seconds=1.0),

@@ -471,6 +471,10 @@ class AiApi(Protocol):
         """A job of an account with its output. Raises `JobNotFound`."""
         ...
 
+    async def recent_jobs(self, account: str, limit: int) -> Sequence[Job]:
+        """The jobs of an account from the newest on."""
+        ...
+
     async def cancel_for(self, account: str, key: str, job: str) -> Job:
         """Cancel a job of an account; one that has ended stays as it is. Raises `JobNotFound`."""
         ...

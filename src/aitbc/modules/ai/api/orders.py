@@ -32,8 +32,8 @@ class SubmitFor(Struct, frozen=True, kw_only=True):
     """The API key that asked for it."""
     kind: str
     input: dict[str, Any]
-    max_price: str
-    """The most it may cost, in AITBC: so much of the account's money is held."""
+    max_price: str | None
+    """The most it may cost, in AITBC: so much of the account's money is held; none for the most that it can cost."""
     queue_seconds: int
     """How long it may wait for a miner."""
     request_key: str

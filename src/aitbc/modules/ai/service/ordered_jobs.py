@@ -1,6 +1,7 @@
 """Jobs that a module above submits, reads and cancels in the name of an account that asked it to."""
 
 import hashlib
+from collections.abc import Sequence
 
 from msgspec import structs
 
@@ -12,6 +13,9 @@ from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.service.jobs import Jobs
 from aitbc.modules.ai.service.stops import Stops
 from aitbc.modules.ai.service.submissions import Submissions
+
+LEAST = "0.00000001"
+"""A limit that stands for none until the job is quoted."""
 
 
 class OrderedJobs:
@@ -27,12 +31,19 @@ class OrderedJobs:
         command = SubmitJob(
             kind=order.kind,
             input=order.input,
-            max_price=order.max_price,
+            max_price=order.max_price or LEAST,
             clocks=Clocks(queue_seconds=order.queue_seconds),
         )
         fingerprint = hashlib.sha256(repr(structs.astuple(order)).encode()).digest()
         once = IdempotencyKey(order.account, order.request_key, fingerprint)
-        return await self._submissions.submit(_who(order.account, order.key), command, once)
+        who = _who(order.account, order.key)
+        if order.max_price is None:
+            return await self._submissions.submit_quoted(who, command, once)
+        return await self._submissions.submit(who, command, once)
+
+    async def recent(self, account: str, limit: int) -> Sequence[Job]:
+        """The jobs of an account from the newest on."""
+        return await self._jobs.page(_who(account, ""), state=None, kind=None, after=None, limit=limit)
 
     async def get(self, account: str, job: str) -> JobDetail:
         """A job of an account with its output. Raises `JobNotFound`."""

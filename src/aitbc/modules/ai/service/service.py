@@ -202,6 +202,10 @@ class AiService:
         """A job of an account with its output."""
         return await self.ordered_jobs.get(account, job)
 
+    async def recent_jobs(self, account: str, limit: int) -> Sequence[Job]:
+        """The jobs of an account from the newest on."""
+        return await self.ordered_jobs.recent(account, limit)
+
     async def cancel_for(self, account: str, key: str, job: str) -> Job:
         """Cancel a job of an account; one that has ended stays as it is."""
         return await self.ordered_jobs.cancel(account, key, job)

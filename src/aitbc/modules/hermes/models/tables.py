@@ -216,3 +216,25 @@ class PushRow(Base):
     headers: Mapped[bytes] = mapped_column(LargeBinary)
     """What is sent with each message, sealed."""
     created_at: Mapped[datetime] = mapped_column(MOMENT)
+
+
+class RecordRow(Base):
+    """What clients of the older dialect have kept: decisions, networks, members and tasks of swarms, votes."""
+
+    __tablename__ = "records"
+    __table_args__ = (
+        CheckConstraint("kind IN ('decision', 'network', 'contribution', 'member', 'task', 'vote')", name="kind"),
+        UniqueConstraint("kind", "parent", "account", "name"),
+        Index("records_kind_idx", "kind", "parent", "id"),
+        {"info": NO_DELETE},
+    )
+    id: Mapped[str] = mapped_column(WireId("rec"), primary_key=True)
+    account: Mapped[str] = mapped_column(WireId("acct"))
+    kind: Mapped[str] = mapped_column(Text)
+    parent: Mapped[str] = mapped_column(Text)
+    """What it belongs to: a swarm, or a task; empty for what stands alone."""
+    name: Mapped[str] = mapped_column(Text)
+    """By which one of its account is told from another below the same parent."""
+    body: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(MOMENT)
+    ended_at: Mapped[datetime | None] = mapped_column(MOMENT)

@@ -29,6 +29,7 @@ from aitbc.modules.hermes.service.messages import PURPOSE, AgentMessages
 from aitbc.modules.hermes.service.outcomes import Worker
 from aitbc.modules.hermes.service.push_configs import PushConfigs
 from aitbc.modules.hermes.service.receipts import AgentReceipts
+from aitbc.modules.hermes.service.records import Records
 from aitbc.modules.hermes.service.routing import AgentRouting
 from aitbc.modules.hermes.service.runs import AgentRuns
 from aitbc.modules.hermes.service.settings import HermesSettings
@@ -67,6 +68,8 @@ class HermesService:
         }
         self.driver = Driver(db, workers, ends)
         self.agent_runs = AgentRuns(db, calls, self.driver, ends)
+        self.records = Records(db)
+        self.ai, self.trading = ai, trading
         self.agent_receipts = AgentReceipts(self.agent_runs, platform.node_key)
 
     # The face
