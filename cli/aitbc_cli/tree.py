@@ -24,6 +24,8 @@ NOUNS: dict[str, tuple[str, str]] = {
     "gpu": ("gpu", "GPUs for rent: find one, or offer yours."),
     "offer": ("offer", "Offers: put your miners on sale, by the unit of work or by the hour."),
     "market": ("market", "The market: search what can be had now."),
+    "agent": ("agent", "Agents: register yours, find one, call its skills, approve what it asks."),
+    "mcp": ("mcp", "The market as tools for language models (MCP)."),
     "booking": ("booking", "GPUs for yourself: book, list, release."),
     "trade": ("trade", "Trades: offer, request, match, agree, settle."),
     "usage": ("usage", "What was paid for work, by day, account, kind, model or miner."),

@@ -10,6 +10,7 @@ from aitbc.kernel.identity.sessions import Sessions
 from aitbc.kernel.module import Module
 from aitbc.modules.ai.module import module as ai
 from aitbc.modules.gpu.module import module as gpu
+from aitbc.modules.hermes.module import module as hermes
 from aitbc.modules.marketplace.module import module as marketplace
 from aitbc.modules.monitoring.module import module as monitoring
 from aitbc.modules.trading.module import module as trading
@@ -35,7 +36,7 @@ __all__ = [
     "upgrade_plan",
 ]
 
-MODULES: tuple[Module, ...] = (monitoring, marketplace, gpu, ai, trading)
+MODULES: tuple[Module, ...] = (monitoring, hermes, marketplace, gpu, ai, trading)
 """In the order of calls: a module may call those after it, never those before."""
 
 

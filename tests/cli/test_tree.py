@@ -20,10 +20,20 @@ from tests.for_each import for_each
 from tests.scale import FULL, scaled
 
 INNER, LEAVES = nouns_and_leaves()
-WITHOUT_DATA = {"demo", "serve", "miner run", "config schema", "db provision", "db shell", "completion show"}
+WITHOUT_DATA = {
+    "demo",
+    "serve",
+    "mcp serve",
+    "miner run",
+    "config schema",
+    "db provision",
+    "db shell",
+    "completion show",
+}
 """They show a story, or print what is no data of a table: a script, a schema, a shell."""
-ASKING_NOBODY = {"miner run", "config show", "config validate"}
-"""They have options for a server and need none: a miner waits for its server, and settings are of this machine."""
+ASKING_NOBODY = {"miner run", "config show", "config validate", "mcp serve"}
+"""They have options for a server and need none: a miner waits for its server, and settings are of this machine; or they
+answer in a protocol of their own."""
 DIAGNOSES = {"doctor", "status"}
 """A server that fails is what they are about."""
 WITH_DATA = [leaf for leaf in LEAVES if str(leaf) not in WITHOUT_DATA]
@@ -39,6 +49,7 @@ def example_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the examples name, and a key for whoever asks."""
     for name, content in {"notes.txt": b"a b", "invoice.png": PICTURE, "page.jpg": PICTURE}.items():
         (home / name).write_bytes(content)
+    (home / "agent.json").write_text('{"name": "one", "skills": []}')
     (home / "texts.json").write_text('{"texts": ["one"]}')
     monkeypatch.setenv("AITBC_API_KEY", "aitbc_live_of_a_test")
     return home
@@ -253,6 +264,7 @@ def test_what_changes_something_has_a_dry_run_and_an_idempotency_key(leaf: Leaf)
         "rate",
     }
     changes = leaf.words[-1] in verbs | {"chat", "deposit", "faucet", "login"} or leaf.words[:2] == ("job", "submit")
+    changes = changes or str(leaf) in {f"agent {verb}" for verb in ("register", "state", "run", "approve", "reject")}
     changes = (changes or str(leaf) == "miner install") and str(leaf) != "miner test"  # which tries this machine
     assert ({"dry_run", "idempotency_key", "yes", "no_input"} <= leaf.names) == changes
 

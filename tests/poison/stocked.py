@@ -186,30 +186,43 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
     later = (now() + timedelta(days=2)).isoformat()
     ahead = {"offer": offered, "duration_seconds": 3600, "max_price": "0.25", "starts_at": later}
     market_booking = (await owner.post("/api/v1/marketplace/bookings", ahead)).json()["id"]
-    known = await _trades(owner, await app.who("seller")) | {
-        "market_offer": offered,
-        "market_booking": market_booking,
-        "monitor": monitor,
-        "kind": "embed",
-        "job": job,
-        "attempt": lease["attempt"],
-        "artifact": uploaded.json()["id"],
-        "miner": miner.id,
-        "listing": listing,
-        "booking": booking,
-        "key": spare.id,
-        "session": session,
-        "endpoint": hook,
-        "delivery": sent,
-        "account": owner.principal.account,
-        "address": owner.principal.account,
-        "q": owner.principal.account,
-        "receipt": "rcpt_" + paid.removeprefix("job_"),
-    }
+    known = (
+        await _trades(owner, await app.who("seller"))
+        | await _agents(owner)
+        | {
+            "market_offer": offered,
+            "market_booking": market_booking,
+            "monitor": monitor,
+            "kind": "embed",
+            "job": job,
+            "attempt": lease["attempt"],
+            "artifact": uploaded.json()["id"],
+            "miner": miner.id,
+            "listing": listing,
+            "booking": booking,
+            "key": spare.id,
+            "session": session,
+            "endpoint": hook,
+            "delivery": sent,
+            "account": owner.principal.account,
+            "address": owner.principal.account,
+            "q": owner.principal.account,
+            "receipt": "rcpt_" + paid.removeprefix("job_"),
+        }
+    )
     names = {field.name for operation in OPERATIONS.values() for field in operation.parameters("path")}
     for name in sorted(names - known.keys()):
         known[name] = await _found(stocked, name) or new_id("nothing")
     return known
+
+
+async def _agents(owner: Caller) -> dict[str, str]:
+    """An agent, and a run of it that waits for a person."""
+    step = {"does": "approve", "name": "ok", "question": "Go on?", "within_seconds": 3600, "otherwise": "reject"}
+    skill = {"id": "work", "name": "Work", "description": "Works.", "price": "0.01", "steps": [step]}
+    agent = (await owner.post("/api/v1/hermes/agents", {"name": "one", "skills": [skill]})).json()["id"]
+    run = await owner.post("/api/v1/hermes/runs", {"agent": agent, "text": "please"})
+    return {"agent": agent, "agent_run": run.json()["id"]}
 
 
 async def _trades(buyer: Caller, seller: Caller) -> dict[str, str]:

@@ -28,6 +28,13 @@ class Unreachable(Exception):
     """Nothing there answered as it should; the message says why, in words that reveal nothing about our network."""
 
 
+class Fetched(Struct, frozen=True):
+    """What a request to a place outside was answered with."""
+
+    status: int
+    body: bytes
+
+
 class Egress(Protocol):
     """Requests to places outside of the installation, under the egress policy of the settings."""
 
@@ -39,6 +46,12 @@ class Egress(Protocol):
 
     async def get(self, url: str, seconds: float) -> int:
         """The status that a GET is answered with; no redirect is followed. Raises `Unreachable`."""
+
+    async def fetch(self, url: str, seconds: float, *, body: bytes | None, headers: Mapping[str, str]) -> Fetched:
+        """GET a URL, or POST a JSON body to it, and read the answer, up to a megabyte of it.
+
+        No redirect is followed. Raises `Unreachable`, also for an answer that is larger.
+        """
 
     async def connect(self, host: str, port: int, seconds: float) -> None:
         """Open a TCP connection and close it. Raises `Unreachable`."""

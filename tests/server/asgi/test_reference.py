@@ -23,6 +23,7 @@ COMPONENTS = DESCRIBED["components"]["schemas"]
 SETS = {"state", "status", "fault", "device", "role", "disabled_reason"}
 """Fields of these names are one of a closed set, wherever they stand."""
 OPEN_KINDS = {
+    "AgentJobStep",
     "Job",
     "JobDetail",
     "KindInfo",

@@ -128,8 +128,19 @@ async def test_without_a_key_only_the_open_doors_answer(stage: TestApp) -> None:
 
 OPEN = {
     *("/docs", "/docs/docs.css", "/docs/rapidoc-9.3.8.js", "/docs/errors", "/docs/errors.json", "/openapi.json"),
-    *("/healthz", "/readyz", "/version", "/health", "/services", "/ai", "/monitoring", "/.well-known/security.txt"),
+    *(
+        "/healthz",
+        "/readyz",
+        "/version",
+        "/health",
+        "/services",
+        "/ai",
+        "/monitoring",
+        "/hermes",
+        "/.well-known/security.txt",
+    ),
     *("/api/v1/ai/kinds", "/api/v1/ai/models", "/api/v1/gpu/enrolments", "/api/v1/trading/chain/keys"),
+    *("/a2a/keys", "/a2a/{agent}/.well-known/agent-card.json"),
     *("/api/v1/monitoring/status", "/api/v1/monitoring/push"),
 }
 """Whatever anybody may call, described or not; under the older prefixes what only reads may join it."""

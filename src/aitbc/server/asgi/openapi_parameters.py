@@ -4,6 +4,9 @@ ID = "01k0000000000000000000000a"
 PATH = {
     "account": ("The account.", f"acct_{ID}"),
     "address": ("The address: an account, as older clients call it.", f"acct_{ID}"),
+    "agent": ("The agent.", f"agt_{ID}"),
+    "agent_message": ("The message.", f"msg_{ID}"),
+    "agent_run": ("The run.", f"run_{ID}"),
     "artifact": ("The artifact.", f"art_{ID}"),
     "attempt": ("The attempt: the lease of a job.", f"att_{ID}"),
     "block": ("The block: its number, or its hash.", "12"),
@@ -35,6 +38,7 @@ PATH = {
 QUERY = {
     "account": ("The account whose entries are wanted; others than one's own are for operators.", f"acct_{ID}"),
     "action": ("Only entries of this action.", "job.cancel"),
+    "agent": ("Only of this agent.", f"agt_{ID}"),
     "attempt": ("For miners: the attempt whose output this is.", f"att_{ID}"),
     "available": ("Only those that can be booked now, or only the others.", None),
     "by": ("How wide a point is, or what sums are made by; it may be given several times.", "day"),
@@ -51,8 +55,10 @@ QUERY = {
     "model": ("Only those with this in their name.", "H100"),
     "module": ("Only of this module.", "ai"),
     "monitor": ("Only of this monitor, by its id or name.", f"mon_{ID}"),
+    "own": ("Only the caller's own, in whichever state.", None),
     "payer": ("Only what this account paid.", f"acct_{ID}"),
     "period": ("The day, week or month (UTC) that goes on.", None),
+    "tag": ("Only those with a skill of this id or tag.", "summarize"),
     "trade_type": ("Only of this type.", None),
     "q": ("An id, or the number or hash of a block.", f"rcpt_{ID}"),
     "reference": ("Only what was for this job or booking.", f"job_{ID}"),

@@ -33,7 +33,7 @@ LEGACY_PREFIXES: Mapping[str, str] = {
 """The first segment of a legacy path on the gateway, and the module that answers it."""
 
 
-PROTOCOL_PREFIXES: Mapping[str, str] = {"v1": "ai"}
+PROTOCOL_PREFIXES: Mapping[str, str] = {"v1": "ai", "a2a": "hermes"}
 """The first segment of the paths of a public protocol, and the module that speaks it."""
 LEGACY_PREFIX = {module: prefix for prefix, module in LEGACY_PREFIXES.items()}
 LEGACY_COORDINATOR_PREFIX = "coordinator"

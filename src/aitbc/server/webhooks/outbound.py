@@ -2,13 +2,16 @@
 
 import asyncio
 import socket
+from collections.abc import Mapping
 from typing import Any
 
-from aitbc.kernel.platform import Unreachable
+from aitbc.kernel.platform import Fetched, Unreachable
 from aitbc.server.webhooks.egress import EgressPolicy, NotPublic
 
 REFUSED = "its name leads to an address that is not public"
 SILENT = "no answer in time"
+ANSWER_BYTES_MAX = 1024 * 1024
+"""What is read of an answer."""
 
 
 class Outbound:
@@ -28,6 +31,16 @@ class Outbound:
 
     async def get(self, url: str, seconds: float) -> int:
         """The status that a GET is answered with; redirects are not followed, bodies not read. Raises `Unreachable`."""
+        return (await self._request(url, seconds, None, {}, answer_max=0)).status
+
+    async def fetch(self, url: str, seconds: float, *, body: bytes | None, headers: Mapping[str, str]) -> Fetched:
+        """GET a URL, or POST a JSON body to it, and read the answer; no redirect is followed. Raises `Unreachable`."""
+        self._policy.check(url)
+        return await self._request(url, seconds, body, headers, answer_max=ANSWER_BYTES_MAX)
+
+    async def _request(
+        self, url: str, seconds: float, body: bytes | None, headers: Mapping[str, str], *, answer_max: int
+    ) -> Fetched:
         import aiohttp  # noqa: PLC0415 - loaded only where there is something to send
 
         from aitbc.server.webhooks.egress_client import new_session, reason_of  # noqa: PLC0415
@@ -35,9 +48,16 @@ class Outbound:
         try:
             async with (
                 new_session(self._policy, seconds) as session,
-                session.get(url, allow_redirects=False) as response,
+                session.request(
+                    "GET" if body is None else "POST", url, data=body, headers=headers, allow_redirects=False
+                ) as response,
             ):
-                return response.status
+                read = bytearray()
+                while answer_max and (chunk := await response.content.read(65_536)):
+                    read += chunk
+                    if len(read) > answer_max:
+                        raise Unreachable("its answer is larger than a megabyte")
+                return Fetched(response.status, bytes(read))
         except TimeoutError:
             raise Unreachable(SILENT) from None
         except (aiohttp.ClientError, OSError) as error:

@@ -12,6 +12,8 @@ from aitbc.modules.ai.api.devices import Capabilities as Capabilities
 from aitbc.modules.ai.api.devices import GpuClass as GpuClass
 from aitbc.modules.ai.api.devices import LeasedDevice as LeasedDevice
 from aitbc.modules.ai.api.devices import UsedDevice as UsedDevice
+from aitbc.modules.ai.api.orders import OrderJob as OrderJob
+from aitbc.modules.ai.api.orders import SubmitFor as SubmitFor
 
 JobState = Annotated[str, one_of(("queued", "leased", "running", "succeeded", "failed", "canceled", "expired"))]
 AttemptState = Annotated[str, one_of(("leased", "running", "succeeded", "failed", "lost", "released", "canceled"))]
@@ -311,24 +313,6 @@ class JobDetail(Job, frozen=True, kw_only=True):
     """Every attempt, the first one first."""
 
 
-class OrderJob(Struct, frozen=True, kw_only=True):
-    """A module submits a job in the name of an account, to the GPU that this account has booked."""
-
-    account: str
-    key: str
-    """The API key that asked for it."""
-    kind: str
-    input: dict[str, Any]
-    booking: str
-    booking_ends_at: datetime
-    """The module above has just seen that the booking lasts until then and is this account's."""
-    queue_seconds: int
-    """How long it may wait for the GPU."""
-    request_key: str | None
-    """The Idempotency-Key of the request, and what it stands for: asking again gives the same job."""
-    fingerprint: bytes
-
-
 class JobNotFound(NotFound):
     """There is no such job."""
 
@@ -473,6 +457,26 @@ class AiApi(Protocol):
         Raises what a submission raises: `UnknownKind`, `InvalidInput`, `InsufficientFunds`, `IdempotencyKeyReused`,
         `TooManyOpenJobs`, `BookingNotOpen`.
         """
+        ...
+
+    async def submit_for(self, order: SubmitFor) -> Job:
+        """Submit a job in the name of an account. Repeating it within a day gives the same job.
+
+        Raises what a submission raises: `UnknownKind`, `InvalidInput`, `MaxPriceTooLow`, `InsufficientFunds`,
+        `IdempotencyKeyReused`, `TooManyOpenJobs`.
+        """
+        ...
+
+    async def job_of(self, account: str, job: str) -> JobDetail:
+        """A job of an account with its output. Raises `JobNotFound`."""
+        ...
+
+    async def recent_jobs(self, account: str, limit: int) -> Sequence[Job]:
+        """The jobs of an account from the newest on."""
+        ...
+
+    async def cancel_for(self, account: str, key: str, job: str) -> Job:
+        """Cancel a job of an account; one that has ended stays as it is. Raises `JobNotFound`."""
         ...
 
     async def end_booking(self, booking: str, account: str) -> int:

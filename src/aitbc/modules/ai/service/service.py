@@ -27,6 +27,7 @@ from aitbc.modules.ai.api import (
     Claim,
     Failure,
     Job,
+    JobDetail,
     Lease,
     LeaseStatus,
     LogLine,
@@ -37,6 +38,7 @@ from aitbc.modules.ai.api import (
     Pending,
     Renewal,
     Result,
+    SubmitFor,
 )
 from aitbc.modules.ai.batched.claim import Dealer
 from aitbc.modules.ai.service.artifacts import Artifacts
@@ -62,6 +64,7 @@ from aitbc.modules.ai.service.live_bookings import LiveBookings
 from aitbc.modules.ai.service.market_asks import MarketAsks
 from aitbc.modules.ai.service.metrics import measure
 from aitbc.modules.ai.service.named_models import models_of
+from aitbc.modules.ai.service.ordered_jobs import OrderedJobs
 from aitbc.modules.ai.service.output_parts import OutputParts
 from aitbc.modules.ai.service.payment_audit import PaymentAudit
 from aitbc.modules.ai.service.payments import Payments
@@ -133,6 +136,7 @@ class AiService:
         self.job_payments = JobPayments(self.jobs, self.stops, self.payments)
         self.booking_ends = BookingEnds(db, self.attempts)
         self.runs = Runs(self.stops, platform.draining)
+        self.ordered_jobs = OrderedJobs(self.submissions, self.jobs, self.stops)
         self.text_runs = TextRuns(self.jobs, self.job_events, self.artifacts, self.stops)
         self.rate_gate = RateGate(db)
         self.rate_limits = RateLimits(db, self.rate_gate)
@@ -202,6 +206,22 @@ class AiService:
     async def order(self, order: OrderJob) -> Job:
         """Submit a job to a booked GPU; the booking has paid for its time already."""
         return await self.booked_jobs.order(order)
+
+    async def submit_for(self, order: SubmitFor) -> Job:
+        """Submit a job in the name of an account."""
+        return await self.ordered_jobs.submit(order)
+
+    async def job_of(self, account: str, job: str) -> JobDetail:
+        """A job of an account with its output."""
+        return await self.ordered_jobs.get(account, job)
+
+    async def recent_jobs(self, account: str, limit: int) -> Sequence[Job]:
+        """The jobs of an account from the newest on."""
+        return await self.ordered_jobs.recent(account, limit)
+
+    async def cancel_for(self, account: str, key: str, job: str) -> Job:
+        """Cancel a job of an account; one that has ended stays as it is."""
+        return await self.ordered_jobs.cancel(account, key, job)
 
     async def end_booking(self, booking: str, account: str) -> int:
         """End all work of a booking; answers how many leases there were."""

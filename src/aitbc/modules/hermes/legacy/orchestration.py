@@ -1,0 +1,208 @@
+"""The nine endpoints of the older service beside health: routing, offloading, collaboration, splitting, and its ecosystem."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from litestar import Controller, post
+from litestar.params import JSONBody
+from msgspec import Meta, Struct
+
+from aitbc.kernel.legacy.caller import Who
+from aitbc.kernel.legacy.errors import invalid
+from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import NotDone
+from aitbc.modules.hermes.legacy.caller import LOOK, WRITE, Hermes
+from aitbc.modules.hermes.models.decisions import collaborate, hybrid, offload
+from aitbc.modules.hermes.models.routing import Wish
+from aitbc.modules.hermes.service.commands import AgentFilter
+from aitbc.modules.hermes.service.views import reputation_of
+
+NO_EDGES = "No miner is an edge of a region here yet, so nothing can be deployed to one."
+SkillType = Literal["inference", "training", "data_processing", "verification", "custom"]
+Values = dict[str, Any]
+
+
+class RouteSkill(Struct, frozen=True, kw_only=True):
+    """Which skill is wanted."""
+
+    skill_type: SkillType | None = None
+    requirements: Values = {}
+    performance_optimization: bool = True
+
+
+class OffloadJob(Struct, frozen=True, kw_only=True):
+    """Which work may be offloaded."""
+
+    job_data: Values = {}
+    cost_optimization: bool = True
+    performance_analysis: bool = True
+
+
+class Collaborate(Struct, frozen=True, kw_only=True):
+    """Which agents are to work together on what; `task_data` may hold `subtasks` and the `votes` that were cast."""
+
+    task_data: Values = {}
+    agent_ids: Annotated[list[str], Meta(max_length=100)] = []
+    collaboration_algorithm: str | None = None
+    coordination_algorithm: Literal["distributed_consensus", "central_coordination"] = "distributed_consensus"
+
+
+class OptimizeExecution(Struct, frozen=True, kw_only=True):
+    """What is to be split; `execution_request` may hold what there is: `local` and `network`."""
+
+    execution_request: Values = {}
+    optimization_strategy: Literal["performance", "cost", "balanced"] = "performance"
+
+
+class Orchestration(Controller):
+    """Decisions over what is registered here; each is kept with what it was made of."""
+
+    @post("/routing/skill", status_code=200, opt=LOOK)
+    async def route(self, hermes: Hermes, data: JSONBody[RouteSkill]) -> dict[str, Any]:
+        """The agent that fits best: one that is registered, online and meets every requirement. 409 where none does."""
+        wish = Wish(skill=data.skill_type, prefers_performance=data.performance_optimization)
+        (best,) = await hermes.agent_routing.best(wish, 1)
+        return {
+            "selected_agent": {"agent_id": best.agent, "skill_type": best.skill, "capabilities": [best.skill]}
+            | {"performance_score": best.score, "cost_per_call": float(best.most)},
+            "routing_strategy": "performance_optimized" if data.performance_optimization else "cost_optimized",
+            "expected_performance": best.terms.success,
+            "estimated_cost": float(best.most),
+        }
+
+    @post("/offloading/intelligent", status_code=200, opt=WRITE)
+    async def offloading(self, hermes: Hermes, who: Who, data: JSONBody[OffloadJob]) -> dict[str, Any]:
+        """Whether work is better done by the network, with what that costs and saves."""
+        job = data.job_data
+        batch = _number(job, "batch_size", 32)
+        agents = await hermes.agents.page(AgentFilter(limit=500))
+        found = offload(
+            str(job.get("task_type", "")),
+            str(job.get("model_size", "medium")),
+            int(batch),
+            capacity=sum(agent.is_online and bool(agent.skills) for agent in agents),
+            measured_speedup=None,
+            is_private=job.get("privacy") == "local-only",
+        )
+        answer = {
+            "should_offload": found.should_offload,
+            "reason": found.reason,
+            "job_size": {
+                "complexity": found.complexity,
+                "estimated_duration": found.seconds,
+                "resource_requirements": {
+                    "cpu_cores": found.cpu_cores,
+                    "memory_gb": found.memory_gb,
+                    "gpu_required": found.gpu_required,
+                },
+            },
+            "cost_analysis": {
+                "should_offload": found.should_offload,
+                "estimated_savings": found.savings,
+                "local_cost": found.local_cost,
+                "aitbc_cost": found.network_cost,
+            },
+            "performance_prediction": {
+                "local_time": found.seconds,
+                "aitbc_time": round(found.seconds / found.speedup, 4),
+                "speedup_factor": found.speedup,
+            },
+            "fallback_mechanism": "local_execution",
+        }
+        kept = await hermes.records.keep(who, "decision", {"asked": job, "decided": answer})
+        return answer | {"decision_id": kept.id}
+
+    @post("/collaboration/coordinate", status_code=200, opt=WRITE)
+    async def coordinate(self, hermes: Hermes, who: Who, data: JSONBody[Collaborate]) -> dict[str, Any]:
+        """Split a task over agents that exist; they agree where more than half of them voted so."""
+        if len(set(data.agent_ids)) < 2:
+            raise invalid("/agent_ids", "Expected at least two different agents")
+        rows = [await hermes.agents.named(who, agent) for agent in data.agent_ids]
+        names = {row.id: given for row, given in zip(rows, data.agent_ids, strict=True)}
+        success = {names[row.id]: reputation_of(row).success for row in rows}
+        subtasks = data.task_data.get("subtasks", [f"subtask_{number}" for number in range(1, len(names) + 1)])
+        votes = data.task_data.get("votes", {})
+        if not isinstance(subtasks, list) or not isinstance(votes, dict):
+            raise invalid("/task_data", "Expected a list of `subtasks`, and `votes` by agent")
+        cast = {str(agent): vote is True for agent, vote in votes.items()}
+        found = collaborate(list(names.values()), success, subtasks, cast)
+        seconds = sum(reputation_of(row).seconds or 300.0 for row in rows)
+        answer = {
+            "coordination_method": data.coordination_algorithm,
+            "selected_coordinator": found.coordinator,
+            "consensus_reached": found.consensus_reached,
+            "votes": {"yes": found.yes, "no": found.no, "not_cast": len(names) - found.yes - found.no},
+            "task_distribution": {
+                agent: parts[0] if len(parts) == 1 else list(parts) for agent, parts in found.parts.items()
+            },
+            "estimated_completion_time": seconds,
+        }
+        kept = await hermes.records.keep(who, "decision", {"asked": data.task_data, "decided": answer})
+        return answer | {"decision_id": kept.id}
+
+    @post("/execution/hybrid-optimize", status_code=200, opt=WRITE)
+    async def optimize(self, hermes: Hermes, who: Who, data: JSONBody[OptimizeExecution]) -> dict[str, Any]:
+        """Split work between here and the network; nothing is given out that is not there."""
+        here = _amounts(data.execution_request, "local", {"cpu_cores": 8, "memory_gb": 16})
+        there = _amounts(data.execution_request, "network", {"agents": 5, "gpu_hours": 10})
+        found = hybrid(data.optimization_strategy, here, there)
+        answer = {
+            "execution_mode": "aitbc_offload"
+            if found.network_ratio > 0.8
+            else "hybrid"
+            if found.network_ratio
+            else "local",
+            "strategy": {
+                "local_ratio": found.local_ratio,
+                "aitbc_ratio": found.network_ratio,
+                "optimization_target": data.optimization_strategy,
+            },
+            "resource_allocation": {"local_resources": dict(found.local), "aitbc_resources": dict(found.network)},
+            "performance_tuning": {},
+            "expected_improvement": None,
+        }
+        kept = await hermes.records.keep(who, "decision", {"asked": data.execution_request, "decided": answer})
+        return answer | {"decision_id": kept.id}
+
+    @post(["/edge/deploy", "/edge/coordinate"], status_code=200, opt=WRITE)
+    async def edge(self, data: JSONBody[Values]) -> None:
+        """Nothing can be deployed yet."""
+        raise NotDone(NO_EDGES)
+
+    @post("/ecosystem/develop", status_code=200, opt=WRITE)
+    async def ecosystem(self, hermes: Hermes, who: Who, data: JSONBody[Values]) -> dict[str, Any]:
+        """What is registered here; nothing is claimed that is not."""
+        agents = await hermes.agents.page(AgentFilter(limit=500))
+        kept = await hermes.records.keep(who, "decision", {"asked": data, "at": now().isoformat()})
+        contributions = await hermes.records.below("contribution")
+        return {
+            "ecosystem_id": kept.id,
+            "developer_tools": {"cli": "aitbc agent", "api": "/api/v1/hermes", "a2a": "1.0"},
+            "marketplace": {"agents": len(agents), "skills": sum(len(agent.skills) for agent in agents)},
+            "community": {"contributions": len(contributions)},
+            "partnerships": [],
+            "status": "active",
+        }
+
+
+class EnhancedOrchestration(Orchestration):
+    """The same at the older coordinator."""
+
+    path = "/v1/hermes/enhanced"
+
+
+def _number(values: Mapping[str, Any], name: str, default: float) -> float:
+    value = values.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1e9:
+        raise invalid(f"/job_data/{name}", "Expected a number from 0 to a billion")
+    return value
+
+
+def _amounts(values: Mapping[str, Any], name: str, default: dict[str, float]) -> dict[str, float]:
+    found = values.get(name, default)
+    if not isinstance(found, dict) or len(found) > 50:
+        raise invalid(f"/execution_request/{name}", "Expected amounts by name")
+    for key, value in found.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1e12:
+            raise invalid(f"/execution_request/{name}/{key}", "Expected a number from 0 on")
+    return {str(key): float(value) for key, value in found.items()}

@@ -1,0 +1,1 @@
+"""What hermes keeps, and the rules that need only that."""

@@ -1,0 +1,118 @@
+"""Where work is to be done and how it is split: pure functions of what is known, each with its terms."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+LOCAL_PRICE = 0.10
+NETWORK_PRICE = 0.08
+"""What a second of work costs here and there in AITBC, where a request names no prices of its own."""
+NETWORK_SPEED = 1.3
+"""How much faster the network is taken to be where nothing was measured."""
+COMPLEXITY = {"inference": 0.3, "training": 0.8}
+COMPLEXITY_ELSE = 0.5
+SIZES = {"small": -0.1, "medium": 0.0, "large": 0.2}
+GPU_FROM = 0.6
+RATIOS = {"performance": (0.3, 0.7), "cost": (0.1, 0.9), "balanced": (0.5, 0.5)}
+"""By what is wanted: the share that is done here, and the share of the network."""
+
+
+class Offload(Struct, frozen=True, kw_only=True):
+    """Whether work is to leave, and why."""
+
+    should_offload: bool
+    reason: str
+    complexity: float
+    seconds: float
+    cpu_cores: int
+    memory_gb: int
+    gpu_required: bool
+    local_cost: float
+    network_cost: float
+    savings: float
+    speedup: float
+
+
+def offload(
+    task: str, size: str, batch: int, *, capacity: int, measured_speedup: float | None, is_private: bool
+) -> Offload:
+    """Decide where a piece of work is done.
+
+    `capacity` is how many slots of the network are free now; `is_private` work never leaves.
+    """
+    complexity = round(min(max(COMPLEXITY.get(task, COMPLEXITY_ELSE) + SIZES.get(size, 0.0), 0.0), 1.0), 4)
+    seconds = round(complexity * batch * 0.1, 4)
+    needs_gpu = complexity > GPU_FROM
+    speedup = NETWORK_SPEED if measured_speedup is None else measured_speedup
+    local, network = round(seconds * LOCAL_PRICE, 8), round(seconds * NETWORK_PRICE, 8)
+    wanted = local > network or (speedup > 1.2 and needs_gpu)
+    reason = "private" if is_private else "no_capacity" if capacity <= 0 else "saves" if wanted else "local_is_better"
+    return Offload(
+        should_offload=reason == "saves",
+        reason=reason,
+        complexity=complexity,
+        seconds=seconds,
+        cpu_cores=max(2, round(8 * complexity)),
+        memory_gb=max(4, round(16 * complexity)),
+        gpu_required=needs_gpu,
+        local_cost=local,
+        network_cost=network,
+        savings=round(local - network, 8),
+        speedup=speedup,
+    )
+
+
+class Split(Struct, frozen=True, kw_only=True):
+    """How work is split between here and the network."""
+
+    local_ratio: float
+    network_ratio: float
+    local: Mapping[str, float]
+    network: Mapping[str, float]
+
+
+def hybrid(strategy: str, here: Mapping[str, float], there: Mapping[str, float]) -> Split:
+    """Split work by a strategy; what is used is never more than there is. Raises `KeyError` for an unknown one."""
+    mine, theirs = RATIOS[strategy]
+    if not any(there.values()):
+        mine, theirs = 1.0, 0.0
+    return Split(
+        local_ratio=mine,
+        network_ratio=theirs,
+        local={name: round(amount * mine, 4) for name, amount in here.items()},
+        network={name: round(amount * theirs, 4) for name, amount in there.items()},
+    )
+
+
+class Collaboration(Struct, frozen=True, kw_only=True):
+    """Who does which part, who coordinates, and whether they agree."""
+
+    coordinator: str
+    parts: Mapping[str, Sequence[Any]]
+    """By agent: its parts; each part is somebody's, once."""
+    yes: int
+    no: int
+    consensus_reached: bool
+
+
+def collaborate(
+    agents: Sequence[str], success: Mapping[str, float], subtasks: Sequence[Any], votes: Mapping[str, bool]
+) -> Collaboration:
+    """Split a task over agents in turn, the most successful first, and count the votes that were really cast.
+
+    More than half of all agents must agree; those who did not vote count as not agreeing.
+    """
+    order = sorted(agents, key=lambda agent: (-success.get(agent, 0.0), agent))
+    parts: dict[str, list[Any]] = {agent: [] for agent in order}
+    for number, part in enumerate(subtasks):
+        parts[order[number % len(order)]].append(part)
+    cast = {agent: vote for agent, vote in votes.items() if agent in parts}
+    yes = sum(cast.values())
+    return Collaboration(
+        coordinator=order[0],
+        parts=parts,
+        yes=yes,
+        no=len(cast) - yes,
+        consensus_reached=yes * 2 > len(order),
+    )

@@ -1,0 +1,129 @@
+"""Plans of skills: what they can cost at most, whether they can work, and the texts that are put into them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from aitbc.kernel.primitives import money
+from aitbc.kernel.primitives.errors import FieldError, Invalid
+from aitbc.modules.hermes.models.shapes import AgentApproveStep, AgentDelegateStep, AgentJobStep, AgentSkill, SkillStep
+
+INPUT_BYTES_MAX = 256 * 1024
+"""What a call may weigh, and what an input that was filled in may."""
+DEPTH_MAX = 16
+"""How deep values may be nested."""
+_PLACE = re.compile(r"\{\{([a-z0-9._-]{1,80})\}\}")
+
+
+class AgentPlanInvalid(Invalid):
+    """The skills of this agent cannot work as they are."""
+
+    code = "agent_plan_invalid"
+
+
+def check_skills(skills: Sequence[AgentSkill], *, has_endpoint: bool) -> None:
+    """Check the skills of an agent against each other and their steps. Raises `AgentPlanInvalid`, `InvalidAmount`."""
+    for number, skill in enumerate(skills):
+        where = f"/skills/{number}"
+        if skill.id in {other.id for other in skills[:number]}:
+            _refuse(f"{where}/id", "Another skill of this agent has this id.")
+        if has_endpoint and skill.steps:
+            _refuse(f"{where}/steps", "An agent with an endpoint does its skills itself.")
+        if not has_endpoint and not skill.steps:
+            _refuse(f"{where}/steps", "Without an endpoint a skill needs steps.")
+        money.parse(skill.price, zero=True)
+        _check_steps(skill.steps, f"{where}/steps")
+        most_units(skill)
+
+
+def _check_steps(steps: Sequence[SkillStep], where: str) -> None:
+    known: set[str] = set()
+    for number, step in enumerate(steps):
+        if step.name in known:
+            _refuse(f"{where}/{number}/name", "An earlier step has this name.")
+        for place in places(step.input if isinstance(step, AgentJobStep) else _text_of(step)):
+            name = place.removeprefix("steps.")
+            if place not in ("text", "data") and (name == place or name not in known):
+                _refuse(f"{where}/{number}", f"There is nothing to put for {{{{{place}}}}}.")
+        if not isinstance(step, AgentApproveStep):
+            _cost(step)
+            known.add(step.name)
+
+
+def _text_of(step: SkillStep) -> str:
+    return step.text if isinstance(step, AgentDelegateStep) else ""
+
+
+def _cost(step: SkillStep) -> int:
+    match step:
+        case AgentJobStep():
+            return money.parse(step.max_price)
+        case AgentDelegateStep():
+            return money.parse(step.budget, zero=True)
+        case AgentApproveStep():
+            return 0
+
+
+def cost_of(plan: SkillStep | None) -> int:
+    """The most that a step may cost, in minor units; a call costs nothing beside the skill's price."""
+    return 0 if plan is None else _cost(plan)
+
+
+def most_units(skill: AgentSkill) -> int:
+    """The most that a call can cost: the price and what all steps may. Raises `AmountOverflow`."""
+    return money.checked(money.parse(skill.price, zero=True) + sum(map(_cost, skill.steps)))
+
+
+def places(template: Any, depth: int = 0) -> set[str]:
+    """The names in braces in a template."""
+    if depth > DEPTH_MAX:
+        raise AgentPlanInvalid(f"An input is nested at most {DEPTH_MAX} deep.")
+    match template:
+        case str():
+            return set(_PLACE.findall(template))
+        case dict():
+            return set().union(*(places(value, depth + 1) for value in template.values()))
+        case list():
+            return set().union(*(places(value, depth + 1) for value in template))
+    return set()
+
+
+def fill(template: Any, text: str, data: Any, outputs: Mapping[str, str]) -> Any:
+    """A template with its places filled in, once: what was put in is not looked at again."""
+
+    def value_of(found: "re.Match[str]") -> str:
+        name = found[1]
+        if name == "text":
+            return text
+        if name == "data":
+            return msgspec.json.encode(data).decode()
+        return outputs.get(name.removeprefix("steps."), "")
+
+    match template:
+        case "{{data}}":
+            return data
+        case str():
+            return _PLACE.sub(value_of, template)
+        case dict():
+            return {key: fill(value, text, data, outputs) for key, value in template.items()}
+        case list():
+            return [fill(value, text, data, outputs) for value in template]
+    return template
+
+
+def text_of_output(output: Any) -> str:
+    """The text of a job's output: the answer of a chat, the text of a picture, or the output as JSON."""
+    match output:
+        case {"message": {"content": str(content)}}:
+            return content
+        case {"text": str(found)}:
+            return found
+        case {"stdout": str(printed)}:
+            return printed
+    return msgspec.json.encode(output).decode()
+
+
+def _refuse(pointer: str, message: str) -> None:
+    raise AgentPlanInvalid(message, fields=(FieldError(pointer, message),))
