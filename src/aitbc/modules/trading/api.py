@@ -18,6 +18,8 @@ class PlaceHold(Struct, frozen=True, kw_only=True):
     expires_at: datetime
     reference: str
     """What it is for: a job's id."""
+    fee_basis_points: int | UnsetType = UNSET
+    """The platform's share of what is paid out of it, in 1/10 000; unset for the rate in force."""
 
 
 class RaiseHold(Struct, frozen=True, kw_only=True):

@@ -192,7 +192,7 @@ class Book:
             id=command.hold,
             payer=command.payer,
             amount_units=amount,
-            fee_basis_points=self.fee_basis_points,
+            fee_basis_points=_rate(command, self.fee_basis_points),
             state="open",
             reference=command.reference,
             placed_at=self.at,
@@ -449,6 +449,11 @@ class Book:
         )
         self.settled[hold.id] = Settled(settlement, claims)
         self.issued.append(issued)
+
+
+def _rate(command: PlaceHold, in_force: int) -> int:
+    rate = command.fee_basis_points
+    return in_force if isinstance(rate, UnsetType) else rate
 
 
 def _require_balance(account: Account, amount: int) -> None:
