@@ -17,6 +17,8 @@ from aitbc.modules.monitoring.service import MonitoringSettings
 from aitbc.server.config.settings import WebhookSettings
 from tests.app import Caller, TestApp, running_app
 from tests.journeys.hand_miner import HandMiner
+from tests.kernel.hooks.plugins import module
+from tests.modules.plugins.make import publisher, word
 from tests.poison.operations import OPERATIONS, Call, Operation
 from tests.poison.wire import Answer, ask
 from tests.roles import ROLE_SCOPES
@@ -172,29 +174,48 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
     for_sale = {"miner": rented.id, "sells": "device", "price": "0.25"}
     looked_at = {"name": "nightly", "kind": "push", "interval_seconds": 86_400}
     monitor = (await (await app.admin()).post("/api/v1/monitoring/monitors", looked_at)).json()["id"]
-    known = await _trades(owner, await app.who("seller")) | {
-        "market_offer": (await owner.post("/api/v1/marketplace/offers", for_sale)).json()["id"],
-        "monitor": monitor,
-        "kind": "embed",
-        "job": job,
-        "attempt": lease["attempt"],
-        "artifact": uploaded.json()["id"],
-        "miner": miner.id,
-        "listing": listing,
-        "booking": booking,
-        "key": spare.id,
-        "session": session,
-        "endpoint": hook,
-        "delivery": sent,
-        "account": owner.principal.account,
-        "address": owner.principal.account,
-        "q": owner.principal.account,
-        "receipt": "rcpt_" + paid.removeprefix("job_"),
-    }
+    known = (
+        await _trades(owner, await app.who("seller"))
+        | await _plugins(app, owner)
+        | {
+            "market_offer": (await owner.post("/api/v1/marketplace/offers", for_sale)).json()["id"],
+            "monitor": monitor,
+            "kind": "embed",
+            "job": job,
+            "attempt": lease["attempt"],
+            "artifact": uploaded.json()["id"],
+            "miner": miner.id,
+            "listing": listing,
+            "booking": booking,
+            "key": spare.id,
+            "session": session,
+            "endpoint": hook,
+            "delivery": sent,
+            "account": owner.principal.account,
+            "address": owner.principal.account,
+            "q": owner.principal.account,
+            "receipt": "rcpt_" + paid.removeprefix("job_"),
+        }
+    )
     names = {field.name for operation in OPERATIONS.values() for field in operation.parameters("path")}
     for name in sorted(names - known.keys()):
         known[name] = await _found(stocked, name) or new_id("nothing")
     return known
+
+
+async def _plugins(app: TestApp, owner: Caller) -> dict[str, str]:
+    """A plugin of the owner's that passed, and a licence that the owner bought of somebody else's."""
+    sellers = []
+    for caller in (owner, await app.who("publisher")):
+        seller = await publisher(app, caller=caller)
+        sellers.append((seller, await seller.publish(seller.manifest(word("plugin")), module("(i32.const 0)"))))
+    (mine, version), (other, sold) = sellers
+    installed = await (await app.admin()).post("/api/v1/plugins/installs", {"plugin": version["plugin"]})
+    assert installed.status_code == 201, installed.text
+    await other.caller.client.put(f"/api/v1/plugins/catalogue/{sold['plugin']}/terms", json={"price": "1"})
+    licence = (await owner.post("/api/v1/plugins/licences", {"plugin": sold["plugin"]})).json()["id"]
+    known = {"plugin": version["plugin"], "plugin_version": version["id"], "namespace": mine.namespace}
+    return known | {"licence": licence}
 
 
 async def _trades(buyer: Caller, seller: Caller) -> dict[str, str]:

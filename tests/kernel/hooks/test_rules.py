@@ -52,7 +52,7 @@ WRONG: list[tuple[str, Any, bytes]] = [
     ("imports", manifest(), module(HALF, imports=LOG)),
     ("imports", manifest(permissions=("log",)), module(HALF, imports=LOG.replace("aitbc", "env"))),
     ("leaked_secret", manifest(), module(HALF, data='(data (i32.const 0) "AKIAABCDEFGHIJKLMNOP")')),
-    ("leaked_secret", manifest(description="-----BEGIN RSA PRIVATE KEY-----"), GOOD),
+    ("leaked_secret", manifest(description="-----BEGIN RSA PRIVATE" + " KEY-----"), GOOD),
     ("blocked_host", manifest(), module(HALF, data='(data (i32.const 0) "https://a.evil.example/x")')),
     ("blocked_host", manifest(kind="remote", endpoint="https://evil.example/x"), b""),
     ("blocked_host", manifest(kind="remote", endpoint="ftp://x.example/x"), b""),

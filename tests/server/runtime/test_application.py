@@ -128,7 +128,17 @@ async def test_without_a_key_only_the_open_doors_answer(stage: TestApp) -> None:
 
 OPEN = {
     *("/docs", "/docs/docs.css", "/docs/rapidoc-9.3.8.js", "/docs/errors", "/docs/errors.json", "/openapi.json"),
-    *("/healthz", "/readyz", "/version", "/health", "/services", "/ai", "/monitoring", "/.well-known/security.txt"),
+    *(
+        "/healthz",
+        "/readyz",
+        "/version",
+        "/health",
+        "/services",
+        "/ai",
+        "/monitoring",
+        "/plugin",
+        "/.well-known/security.txt",
+    ),
     *("/api/v1/ai/kinds", "/api/v1/ai/models", "/api/v1/gpu/enrolments", "/api/v1/trading/chain/keys"),
     *("/api/v1/monitoring/status", "/api/v1/monitoring/push"),
 }

@@ -36,8 +36,14 @@ class Extensions:
         self._hooks = hooks
         self._key = key
         self._post = post
+        self._refreshing = asyncio.Lock()
         self._seen: dict[str, tuple[str, datetime]] = {}
         """By plugin: the version that this process has loaded, or has found that it cannot, and when it was changed."""
+
+    @property
+    def poll_seconds(self) -> float:
+        """How often each process looks at what is installed."""
+        return self._hooks.settings.poll_seconds
 
     # --- what each process does ------------------------------------------------------------------------------------
 
@@ -64,6 +70,10 @@ class Extensions:
 
     async def refresh(self) -> None:
         """Load what was installed or changed since, and unload what was removed, turned off or revoked."""
+        async with self._refreshing:
+            await self._refresh()
+
+    async def _refresh(self) -> None:
         row = ExtensionRow
         async with self._db.reading() as session:
             found = await session.execute(select(row.plugin, row.version, row.changed_at).where(row.state == "active"))
@@ -73,8 +83,8 @@ class Extensions:
             del self._seen[plugin]
         for plugin in sorted(active):
             if self._seen.get(plugin) != active[plugin]:
-                self._seen[plugin] = active[plugin]
                 await self._load(plugin, active[plugin][0])
+                self._seen[plugin] = active[plugin]
 
     async def _load(self, plugin: str, version: str) -> None:
         installed = await self.read(plugin, version)
