@@ -24,6 +24,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "gpu": ("gpu", "GPUs for rent: find one, or offer yours."),
     "offer": ("offer", "Offers: put your miners on sale, by the unit of work or by the hour."),
     "market": ("market", "The market: search what can be had now."),
+    "plugin": ("plugin_author", "Plugins: find, buy and install them, or write your own."),
     "booking": ("booking", "GPUs for yourself: book, list, release."),
     "trade": ("trade", "Trades: offer, request, match, agree, settle."),
     "usage": ("usage", "What was paid for work, by day, account, kind, model or miner."),
