@@ -38,7 +38,7 @@ def described() -> dict[str, Any]:
         databases=(),
         settings=SimpleNamespace(state_dir=Path(), server=SimpleNamespace(security_contact=None)),
         installed=SimpleNamespace(metrics=None, looks=SimpleNamespace(checks={})),
-        platform=SimpleNamespace(draining=None, bus=None),
+        platform=SimpleNamespace(draining=None, bus=None, hooks=SimpleNamespace(measure=None)),
         peers={},
         parts=(),
     )

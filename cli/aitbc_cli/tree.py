@@ -26,6 +26,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "market": ("market", "The market: search what can be had now."),
     "agent": ("agent", "Agents: register yours, find one, call its skills, approve what it asks."),
     "mcp": ("mcp", "The market as tools for language models (MCP)."),
+    "plugin": ("plugin_author", "Plugins: find, buy and install them, or write your own."),
     "booking": ("booking", "GPUs for yourself: book, list, release."),
     "trade": ("trade", "Trades: offer, request, match, agree, settle."),
     "usage": ("usage", "What was paid for work, by day, account, kind, model or miner."),

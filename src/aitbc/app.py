@@ -13,6 +13,7 @@ from aitbc.modules.gpu.module import module as gpu
 from aitbc.modules.hermes.module import module as hermes
 from aitbc.modules.marketplace.module import module as marketplace
 from aitbc.modules.monitoring.module import module as monitoring
+from aitbc.modules.plugins.module import module as plugins
 from aitbc.modules.trading.module import module as trading
 from aitbc.server.asgi.pages import Pages
 from aitbc.server.config.installation import parts
@@ -36,7 +37,7 @@ __all__ = [
     "upgrade_plan",
 ]
 
-MODULES: tuple[Module, ...] = (monitoring, hermes, marketplace, gpu, ai, trading)
+MODULES: tuple[Module, ...] = (monitoring, hermes, plugins, marketplace, gpu, ai, trading)
 """In the order of calls: a module may call those after it, never those before."""
 
 

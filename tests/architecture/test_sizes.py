@@ -11,9 +11,19 @@ FUNCTION_LINES_MAX = 70
 SOURCE = python_files("src", "cli", "tools")
 SHARED_FILE_LINES_MAX = 400
 SHARED_FUNCTION_LINES_P90 = 19
-KERNEL_LINES_MAX = 8_500
+KERNEL_LINES_MAX = 10_900
 PACKAGES = {
-    "src/aitbc/kernel": {"crypto", "database", "events", "http", "identity", "legacy", "primitives", "telemetry"},
+    "src/aitbc/kernel": {
+        "crypto",
+        "database",
+        "events",
+        "hooks",
+        "http",
+        "identity",
+        "legacy",
+        "primitives",
+        "telemetry",
+    },
     "src/aitbc/server": {"admin", "asgi", "cluster", "config", "maintenance", "postgres", "runtime", "webhooks"},
 }
 """The rooms of the two trees that every module is built on."""
@@ -36,7 +46,7 @@ def test_no_function_is_longer_than_70_lines() -> None:
 
 
 @pytest.mark.parametrize("folder", PACKAGES)
-def test_kernel_and_server_consist_of_eight_packages(folder: str) -> None:
+def test_kernel_and_server_consist_of_these_packages(folder: str) -> None:
     assert {
         path.name for path in (ROOT / folder).iterdir() if path.is_dir() and path.name != "__pycache__"
     } == PACKAGES[folder]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.bench import dashboards, devices, paid, reads, replicas, spread, standing, streaming, verifying
+from tests.bench import dashboards, devices, hooks, paid, reads, replicas, spread, standing, streaming, verifying
 from tests.bench.figures import AIMS, Measured, report, table
 from tests.bench.ground import Ground, ground
 from tests.bench.machine import described
@@ -34,6 +34,7 @@ MEASUREMENTS: tuple[tuple[tuple[str, ...], Measurement], ...] = (
     (("wake_replicas_p99_ms",), replicas.measure_waking),
     (streaming.KEYS, streaming.measure),
     (("device_claim_us", "device_claim_vs_plain"), devices.measure),
+    (hooks.KEYS, hooks.measure),
     (("list_1e6_vs_1e3",), reads.measure_list),
     (("verify_us_per_entry", "verify_mib"), verifying.measure),
 )

@@ -9,11 +9,13 @@ from typing import Any, TypeVar
 
 import pytest
 
+from aitbc.kernel.crypto.signing import Key
 from aitbc_cli import client
 from aitbc_cli.exits import MEANINGS, NOT_ALLOWED, NOT_FOUND, REFUSED, TIMED_OUT, UNAVAILABLE, USAGE
 from aitbc_cli.main import EPILOG
 from aitbc_cli.output import FORMATS
 from aitbc_cli.tree import NOUNS
+from tests.architecture.source import ROOT
 from tests.cli.program import Ended, Leaf, commands_in, in_process, nouns_and_leaves, parsed
 from tests.cli.tiny_server import Received, Reply, TinyServer, answering, nowhere, problem, silent, told
 from tests.for_each import for_each
@@ -51,6 +53,10 @@ def example_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (home / name).write_bytes(content)
     (home / "agent.json").write_text('{"name": "one", "skills": []}')
     (home / "texts.json").write_text('{"texts": ["one"]}')
+    plugin = home / "examples/plugins/night-price"
+    plugin.mkdir(parents=True)
+    (plugin / "plugin.json").write_bytes((ROOT / "examples/plugins/night-price/plugin.json").read_bytes())
+    Key.load(home / "plugin.key", create=True)
     monkeypatch.setenv("AITBC_API_KEY", "aitbc_live_of_a_test")
     return home
 
@@ -265,6 +271,8 @@ def test_what_changes_something_has_a_dry_run_and_an_idempotency_key(leaf: Leaf)
     }
     changes = leaf.words[-1] in verbs | {"chat", "deposit", "faucet", "login"} or leaf.words[:2] == ("job", "submit")
     changes = changes or str(leaf) in {f"agent {verb}" for verb in ("register", "state", "run", "approve", "reject")}
+    of_plugins = {"buy", "install", "restore", "price", "namespace", "publish"}
+    changes = changes or (leaf.words[0] == "plugin" and leaf.words[-1] in of_plugins)
     changes = (changes or str(leaf) == "miner install") and str(leaf) != "miner test"  # which tries this machine
     assert ({"dry_run", "idempotency_key", "yes", "no_input"} <= leaf.names) == changes
 

@@ -128,7 +128,7 @@ SHAPES: Mapping[str, dict[str, str]] = {
     "mounted": {},
     "exposed": dict.fromkeys(MODULES, "exposed"),
     **{f"{name} split": {name: "split"} for name in MODULES},
-    "all split": dict.fromkeys(MODULES, "split"),
+    "all split": dict.fromkeys((*MODULES, "plugins"), "split"),
 }
 """Shapes with one main process, and the places of their modules."""
 REPLICAS = "two replicas"

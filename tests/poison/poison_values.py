@@ -143,7 +143,10 @@ def money_that_is_none(operation: Operation, call: Call) -> Iterator[Case]:
     """Amounts below, at and past their limits, too fine, or not written as a decimal in a string."""
     for field in operation.fields:
         if field.is_money:
+            may_be_nothing = field.schema.get("default") == "0"
             for text in WRONG_MONEY:
+                if may_be_nothing and not text.strip("0."):
+                    continue
                 yield refused(f"money {text!r} in {field.where}", _with(operation, call, field, text), 422)
             for raw in (
                 "1",

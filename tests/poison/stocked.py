@@ -19,6 +19,8 @@ from aitbc.modules.monitoring.service import MonitoringSettings
 from aitbc.server.config.settings import WebhookSettings
 from tests.app import Caller, TestApp, running_app
 from tests.journeys.hand_miner import HandMiner
+from tests.kernel.hooks.plugins import module
+from tests.modules.plugins.make import publisher, word
 from tests.poison.operations import OPERATIONS, Call, Operation
 from tests.poison.wire import Answer, ask
 from tests.roles import ROLE_SCOPES
@@ -189,6 +191,7 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
     known = (
         await _trades(owner, await app.who("seller"))
         | await _agents(owner)
+        | await _plugins(app, owner)
         | {
             "market_offer": offered,
             "market_booking": market_booking,
@@ -223,6 +226,21 @@ async def _agents(owner: Caller) -> dict[str, str]:
     agent = (await owner.post("/api/v1/hermes/agents", {"name": "one", "skills": [skill]})).json()["id"]
     run = await owner.post("/api/v1/hermes/runs", {"agent": agent, "text": "please"})
     return {"agent": agent, "agent_run": run.json()["id"]}
+
+
+async def _plugins(app: TestApp, owner: Caller) -> dict[str, str]:
+    """A plugin of the owner's that passed, and a licence that the owner bought of somebody else's."""
+    sellers = []
+    for caller in (owner, await app.who("publisher")):
+        seller = await publisher(app, caller=caller)
+        sellers.append((seller, await seller.publish(seller.manifest(word("plugin")), module("(i32.const 0)"))))
+    (mine, version), (other, sold) = sellers
+    installed = await (await app.admin()).post("/api/v1/plugins/installs", {"plugin": version["plugin"]})
+    assert installed.status_code == 201, installed.text
+    await other.caller.client.put(f"/api/v1/plugins/catalogue/{sold['plugin']}/terms", json={"price": "1"})
+    licence = (await owner.post("/api/v1/plugins/licences", {"plugin": sold["plugin"]})).json()["id"]
+    known = {"plugin": version["plugin"], "plugin_version": version["id"], "namespace": mine.namespace}
+    return known | {"licence": licence}
 
 
 async def _trades(buyer: Caller, seller: Caller) -> dict[str, str]:

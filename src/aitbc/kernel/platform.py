@@ -13,6 +13,8 @@ from aitbc.kernel.crypto.signing import Key
 from aitbc.kernel.database.outbox import Event
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.events.bus import Bus
+from aitbc.kernel.hooks.extensions import Extensions
+from aitbc.kernel.hooks.hooks import Hooks
 from aitbc.kernel.identity.accounts import Identity
 from aitbc.kernel.primitives.loop_lag import LoopLag
 
@@ -115,5 +117,9 @@ class Platform:
     """Set when the process is stopping: long polls and streams end."""
     egress: Egress | None = None
     """Requests to places outside; none where nothing is sent."""
+    hooks: Hooks = field(default_factory=Hooks)
+    """The plugins of this process, by the hooks at which they are asked."""
+    extensions: Extensions | None = None
+    """The installed plugins, which each process follows; none where nothing follows them."""
     installation: Installation | None = None
     """The installation around this process; set once it is wired, before anything runs."""

@@ -14,6 +14,7 @@ import msgspec
 from aitbc.kernel.crypto.signing import Key, canonical, value_digest, work_statement
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.unit_of_work import Database, Target
+from aitbc.kernel.hooks.hooks import Hooks
 from aitbc.kernel.identity.principal import EVERYTHING, Principal
 from aitbc.kernel.primitives import clock, ids
 from aitbc.kernel.primitives.clock import now
@@ -294,11 +295,13 @@ async def ai_on(
     trading: FakeTrading | None = None,
     state_dir: Path | None = None,
     started: bool = False,
+    hooks: Hooks | None = None,
     **settings: Any,
 ) -> AsyncIterator[Market]:
     """A service over a migrated database, new for each test; its connections are not."""
     ledger = trading or FakeTrading()
     platform: Any = SimpleNamespace(state_dir=state_dir or Path(), draining=asyncio.Event(), webhooks=None, bus=None)
+    platform.hooks = hooks or Hooks()
     async with POOLS.database(owner) as db:
         ai = AiService(db, ledger, platform, AiSettings(**({"grace_seconds": 0.0} | settings)))
         if started:

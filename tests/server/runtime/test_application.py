@@ -137,6 +137,7 @@ OPEN = {
         "/ai",
         "/monitoring",
         "/hermes",
+        "/plugin",
         "/.well-known/security.txt",
     ),
     *("/api/v1/ai/kinds", "/api/v1/ai/models", "/api/v1/gpu/enrolments", "/api/v1/trading/chain/keys"),

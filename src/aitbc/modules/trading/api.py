@@ -22,6 +22,8 @@ class PlaceHold(Struct, frozen=True, kw_only=True):
     """The API key that asked for it: budgets of that key count it."""
     model: str | None = None
     """The model that it is for: budgets for that model count it."""
+    fee_basis_points: int | UnsetType = UNSET
+    """The platform's share of what is paid out of it, in 1/10 000; unset for the rate in force."""
 
 
 class RaiseHold(Struct, frozen=True, kw_only=True):

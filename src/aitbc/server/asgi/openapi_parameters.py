@@ -34,6 +34,10 @@ PATH = {
     "negotiation": ("The negotiation.", f"tneg_{ID}"),
     "agreement": ("The agreement.", f"tagr_{ID}"),
     "settlement": ("The settlement.", f"tset_{ID}"),
+    "plugin": ("The plugin: its namespace, a dot and its name.", "acme.night-price"),
+    "plugin_version": ("The version, by its id.", f"pver_{ID}"),
+    "licence": ("The licence.", f"plic_{ID}"),
+    "namespace": ("The namespace.", "acme"),
 }
 QUERY = {
     "account": ("The account whose entries are wanted; others than one's own are for operators.", f"acct_{ID}"),
@@ -56,6 +60,11 @@ QUERY = {
     "module": ("Only of this module.", "ai"),
     "monitor": ("Only of this monitor, by its id or name.", f"mon_{ID}"),
     "own": ("Only the caller's own, in whichever state.", None),
+    "category": ("Only of this category.", "pricing"),
+    "plugin": ("Only of this plugin.", "acme.night-price"),
+    "plugin_kind": ("Only of this kind of plugin.", "sandboxed"),
+    "search": ("A part of the name, the summary or a tag.", "night"),
+    "version": ("The version; without it the highest that passed and fits.", "1.0.0"),
     "payer": ("Only what this account paid.", f"acct_{ID}"),
     "period": ("The day, week or month (UTC) that goes on.", None),
     "tag": ("Only those with a skill of this id or tag.", "summarize"),

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import NODEFAULT, Struct
 
+from aitbc.kernel.hooks.settings import HookSettings
 from aitbc.kernel.primitives.errors import ConfigError
 from aitbc.kernel.primitives.secret import MASK, Secret
 from aitbc.kernel.primitives.settings_files import SYSTEM_FILE, default_state_dir, settings_files
@@ -193,6 +194,7 @@ def _build(values: Mapping[str, Any], tables: Mapping[str, type[Struct]], module
             gateway=GatewaySettings(**tree["gateway"]),
             nats=NatsSettings(**tree["nats"]),
             webhooks=WebhookSettings(**tree["webhooks"]),
+            hooks=HookSettings(**tree["hooks"]),
             modules={name: ModuleSettings(**tree["modules"][name]) for name in names},
             tables={name: _module_struct(table, tree.get(name, {}), name) for name, table in tables.items()},
         )

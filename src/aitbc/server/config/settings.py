@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from aitbc.kernel.hooks.settings import HookSettings
 from aitbc.kernel.primitives.secret import Secret
 from aitbc.kernel.telemetry.logs import LogSettings
 
@@ -159,6 +160,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     gateway: GatewaySettings = GatewaySettings()
     nats: NatsSettings = NatsSettings()
     webhooks: WebhookSettings = WebhookSettings()
+    hooks: HookSettings = HookSettings()
     modules: dict[str, ModuleSettings] = field(default_factory=dict)
     tables: dict[str, Any] = field(default_factory=dict)
     """The Struct of each module that has settings of its own."""

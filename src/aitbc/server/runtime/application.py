@@ -118,6 +118,7 @@ def _routers(runtime: Runtime, build: Build) -> list[Router | type[Controller]]:
 def _collect_metrics(runtime: Runtime, metrics: Metrics) -> None:
     """Register the metrics of webhooks, of each service that has some, and of the bus."""
     metrics.collector("webhooks", runtime.webhooks.measure)
+    metrics.collector("hooks", runtime.platform.hooks.measure)
     runtime.installed.metrics = metrics
     for name, service in runtime.wired.services.items():
         if hasattr(service, "measure"):

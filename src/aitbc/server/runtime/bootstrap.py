@@ -16,6 +16,8 @@ from aitbc.kernel.database.connect import reached, through_pooler
 from aitbc.kernel.database.migrations import Part, migrate, wait_until_migrated
 from aitbc.kernel.database.unit_of_work import Database, Target
 from aitbc.kernel.events.bus import Bus
+from aitbc.kernel.hooks.extensions import Extensions
+from aitbc.kernel.hooks.hooks import Hooks
 from aitbc.kernel.identity.accounts import Identity
 from aitbc.kernel.identity.denials import Denials
 from aitbc.kernel.identity.principal import Principal, role_scopes
@@ -207,6 +209,7 @@ async def build(
     kernel = databases.open("kernel")
     draining = asyncio.Event()
     webhooks = Webhooks(kernel, secret, settings.webhooks, draining)
+    hooks = Hooks(settings.hooks)
     platform = Platform(
         node_key=node_key,
         state_dir=settings.state_dir,
@@ -218,6 +221,8 @@ async def build(
         bus=_bus(settings, secret, modules),
         draining=draining,
         egress=webhooks.outbound,
+        hooks=hooks,
+        extensions=Extensions(kernel, hooks, node_key, webhooks.outbound),
     )
     tokens = Tokens(secret, placement.process)
     remote_peers = peers(placement.peer_hosts, tokens)

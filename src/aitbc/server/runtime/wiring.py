@@ -59,12 +59,16 @@ class Wired:
                     await service.start()
                 if hasattr(service, "stop"):
                     stack.push_async_callback(service.stop)
+            if self.platform.extensions is not None:
+                await self.platform.extensions.start()
             leadership = Leadership(self.platform.kernel)
             stack.push_async_callback(leadership.close)
             if self.platform.bus is not None:
                 await self.platform.bus.start()
                 stack.push_async_callback(self.platform.bus.stop)
             tasks = [asyncio.create_task(relay.run()) for relay in self.relays]
+            if self.platform.extensions is not None:
+                tasks.append(asyncio.create_task(self.platform.extensions.run()))
             if self.event_transport is not None:
                 tasks.append(asyncio.create_task(self.event_transport.run()))
             for module in self.modules:

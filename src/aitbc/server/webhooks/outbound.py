@@ -1,10 +1,11 @@
-"""Probes of places outside, under the egress policy of webhooks: one GET, or one TCP connection."""
+"""What is sent to places outside under the egress policy of webhooks: a GET, a POST, or one TCP connection."""
 
 import asyncio
 import socket
 from collections.abc import Mapping
 from typing import Any
 
+from aitbc.kernel.hooks.remote import Reply
 from aitbc.kernel.platform import Fetched, Unreachable
 from aitbc.server.webhooks.egress import EgressPolicy, NotPublic
 
@@ -12,6 +13,7 @@ REFUSED = "its name leads to an address that is not public"
 SILENT = "no answer in time"
 ANSWER_BYTES_MAX = 1024 * 1024
 """What is read of an answer."""
+TOO_LONG = "its answer is longer than it may be"
 
 
 class Outbound:
@@ -31,16 +33,27 @@ class Outbound:
 
     async def get(self, url: str, seconds: float) -> int:
         """The status that a GET is answered with; redirects are not followed, bodies not read. Raises `Unreachable`."""
-        return (await self._request(url, seconds, None, {}, answer_max=0)).status
+        return (await self._send("GET", url, b"", {}, seconds=seconds, most=None)).status
 
     async def fetch(self, url: str, seconds: float, *, body: bytes | None, headers: Mapping[str, str]) -> Fetched:
         """GET a URL, or POST a JSON body to it, and read the answer; no redirect is followed. Raises `Unreachable`."""
         self._policy.check(url)
-        return await self._request(url, seconds, body, headers, answer_max=ANSWER_BYTES_MAX)
+        method = "GET" if body is None else "POST"
+        reply = await self._send(method, url, body or b"", headers, seconds=seconds, most=ANSWER_BYTES_MAX)
+        return Fetched(reply.status, reply.body)
 
-    async def _request(
-        self, url: str, seconds: float, body: bytes | None, headers: Mapping[str, str], *, answer_max: int
-    ) -> Fetched:
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str], *, seconds: float, most: int) -> Reply:
+        """The answer to a POST, of at most so many bytes; redirects are not followed.
+
+        Raises `DestinationRefused`, `Unreachable`.
+        """
+        self._policy.check(url)
+        return await self._send("POST", url, body, headers, seconds=seconds, most=most)
+
+    async def _send(
+        self, method: str, url: str, body: bytes, headers: Mapping[str, str], *, seconds: float, most: int | None
+    ) -> Reply:
+        """An answer, its body read where it may have `most` bytes. Raises `Unreachable`."""
         import aiohttp  # noqa: PLC0415 - loaded only where there is something to send
 
         from aitbc.server.webhooks.egress_client import new_session, reason_of  # noqa: PLC0415
@@ -48,16 +61,11 @@ class Outbound:
         try:
             async with (
                 new_session(self._policy, seconds) as session,
-                session.request(
-                    "GET" if body is None else "POST", url, data=body, headers=headers, allow_redirects=False
-                ) as response,
+                session.request(method, url, data=body or None, headers=headers, allow_redirects=False) as response,
             ):
-                read = bytearray()
-                while answer_max and (chunk := await response.content.read(65_536)):
-                    read += chunk
-                    if len(read) > answer_max:
-                        raise Unreachable("its answer is larger than a megabyte")
-                return Fetched(response.status, bytes(read))
+                content = b"" if most is None else await _body(response.content, most)
+                found = {name.lower(): value for name, value in response.headers.items()}
+                return Reply(response.status, found, content)
         except TimeoutError:
             raise Unreachable(SILENT) from None
         except (aiohttp.ClientError, OSError) as error:
@@ -90,6 +98,16 @@ class Outbound:
                 else:
                     return
         raise failure
+
+
+async def _body(content: Any, most: int) -> bytes:
+    """All of an answer. Raises `Unreachable` for one that is too long."""
+    found = b""
+    async for chunk in content.iter_chunked(4096):
+        found += chunk
+        if len(found) > most:
+            raise Unreachable(TOO_LONG)
+    return found
 
 
 def _reason(error: BaseException, usual: str | None) -> str:

@@ -31,6 +31,7 @@ from aitbc.modules.ai.service.explain import Explanations
 from aitbc.modules.ai.service.job_events import InvalidEventId, JobEvent, JobEvents
 from aitbc.modules.ai.service.job_logs import JobLogLine, JobLogs
 from aitbc.modules.ai.service.jobs import Jobs
+from aitbc.modules.ai.service.prices import SubmissionRefused
 from aitbc.modules.ai.service.rate_gate import RateGate
 from aitbc.modules.ai.service.stops import CannotStopEarly, Stops
 from aitbc.modules.ai.service.submissions import MaxPriceTooLow, Submissions
@@ -46,6 +47,7 @@ LastEventId = Annotated[str | None, HeaderParameter(name="Last-Event-ID", descri
 SUBMISSION_ERRORS = (
     *SUBMIT_ERRORS,
     MaxPriceTooLow,
+    SubmissionRefused,
     InsufficientFunds,
     BudgetExceeded,
     TooManyOpenJobs,

@@ -73,7 +73,7 @@ class AutoModels:
         """The chat models of miners that are online, each with its cheapest offer or the platform's price."""
         served = [one.name for one in await self._served.page(kind="chat", after=None, limit=MODELS_MAX) if one.miners]
         fleet = await self._fleet_view.miners()
-        list_price = self._planner.unit_price(Chat())
+        list_price = self._planner.prices.listed(Chat())
         found = []
         for name in served:
             offered = await self._fleet_view.offered(Needs(kind="chat", model=name), fleet)

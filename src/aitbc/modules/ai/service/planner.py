@@ -25,8 +25,8 @@ from aitbc.modules.ai.models.submit_job import Requirements, SubmitJob
 from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.service.artifacts import Artifacts
 from aitbc.modules.ai.service.fitting_offers import FittingOffers
+from aitbc.modules.ai.service.prices import Prices
 from aitbc.modules.ai.service.served_models import ServedModels
-from aitbc.modules.ai.service.settings import AiSettings
 
 HEAD_BYTES = 256 * 1024
 """How much of a file is read to find a picture's size."""
@@ -68,15 +68,11 @@ class Plan(Struct, frozen=True):
 class Planner:
     """Makes plans."""
 
-    def __init__(self, artifacts: Artifacts, models: ServedModels, offers: FittingOffers, settings: AiSettings) -> None:
+    def __init__(self, artifacts: Artifacts, models: ServedModels, offers: FittingOffers, prices: Prices) -> None:
         self._artifacts = artifacts
         self._offers = offers
         self._models = models
-        self._unit_prices = settings.unit_prices
-
-    def unit_price(self, kind: Kind) -> int:
-        """The price of one unit, in minor units of money."""
-        return self._unit_prices.get(kind.name, kind.unit_price_units)
+        self.prices = prices
 
     async def is_covered(self, plan: Plan) -> bool:
         """Whether the limit covers the most that the job can cost, at the platform's price or at an offer that fits."""
@@ -127,7 +123,7 @@ class Planner:
             value["model"] = needs.model  # so that its miner knows, wherever it was named
         await self._models.require(needs)
         # The time of a booked GPU is paid for by its booking, which nobody but its booker can reach.
-        unit_price = 0 if command.requirements.booking else self.unit_price(kind)
+        unit_price = 0 if command.requirements.booking else await self.prices.of(who, kind, needs, measure)
         money.times(unit_price, measure.units_max)  # refused here where it would not fit the ledger
         return Plan(
             kind=kind,
@@ -141,6 +137,12 @@ class Planner:
             priority=PRIORITIES[command.priority] if isinstance(command.priority, str) else command.priority,
             max_price_units=max_price_units,
             unit_price_units=unit_price,
+        )
+
+    async def require_allowed(self, who: Principal, plan: Plan) -> None:
+        """Raises `SubmissionRefused` where a plugin refuses the job."""
+        await self.prices.require_allowed(
+            who, plan.needs, plan.measure, limit_units=plan.max_price_units, priority=plan.priority
         )
 
     async def _facts(self, who: Principal, field: str, artifact: str) -> FileFacts:

@@ -38,7 +38,7 @@ class Quotes:
                 name=kind.name,
                 summary=kind.summary,
                 unit=kind.unit,
-                unit_price=money.render(self._planner.unit_price(kind)),
+                unit_price=money.render(self._planner.prices.listed(kind)),
                 metering=kind.metering,
                 streams=kind.streams,
                 input_schema=_schema(kind.input),
@@ -49,7 +49,7 @@ class Quotes:
 
     def unit_price_units(self, kind: Kind) -> int:
         """The price of one unit of a kind, in minor units of money."""
-        return self._planner.unit_price(kind)
+        return self._planner.prices.listed(kind)
 
     async def quote(self, who: Principal, command: SubmitJob) -> Quote:
         """What the job would cost and who could take it; nothing is changed."""

@@ -13,14 +13,14 @@ from aitbc.modules.ai.models.miner_text import MESSAGE_LENGTH_MAX, clean, reason
 from aitbc.modules.ai.models.values import AttemptValue, Delivered, JobValue
 from aitbc.modules.ai.models.views import receipt_of
 from aitbc.modules.ai.service.attempts import Attempts, Ending, HeldLease
+from aitbc.modules.ai.service.judgement import Judgement
 from aitbc.modules.ai.service.payments import Payments
-from aitbc.modules.ai.service.verification import Verification
 
 
 class Results:
     """Accepts results in batches, and notes failures."""
 
-    def __init__(self, db: Database, attempts: Attempts, verification: Verification, payments: Payments) -> None:
+    def __init__(self, db: Database, attempts: Attempts, verification: Judgement, payments: Payments) -> None:
         self._attempts = attempts
         self._verification = verification
         self._payments = payments

@@ -2,14 +2,14 @@
 
 Each part has a state of its own; arrows point at the parts that one uses.
 
-    submissions ──► planner ──► artifacts            quotes ──► planner, job_queue, fleet_view, payments
+    submissions ──► planner ──► artifacts, prices    quotes ──► planner, job_queue, fleet_view, payments
         │              └──────► served_models ──► fleet_view ──► market_asks
         ├─────────► payments ──► trading             explanations ──► jobs, job_queue, fleet_view, durations
         ├─────────► job_queue ──► wakeups            jobs ──► wakeups
         └─────────► live_bookings ◄── booked_jobs    booking_ends ──► attempts
     dispatch ─────► wakeups, attempts                job_events ──► jobs, job_logs, output_parts, wakeups
     lease_watch ──► wakeups
-    results ──────► verification ──► jobs, artifacts, output_parts
+    results ──────► judgement ──► verification ──► jobs, artifacts, output_parts
         └─────────► attempts ──► payments, wakeups, durations, kind_health
     runs ──► stops ──► attempts ◄── sweeper, holds   retention ──► artifacts, wakeups, jobs
     text_runs ────► jobs, job_events, artifacts, stops
@@ -58,6 +58,7 @@ from aitbc.modules.ai.service.job_logs import JobLogs
 from aitbc.modules.ai.service.job_payments import JobPayments
 from aitbc.modules.ai.service.job_queue import JobQueue
 from aitbc.modules.ai.service.jobs import Jobs
+from aitbc.modules.ai.service.judgement import Judgement
 from aitbc.modules.ai.service.kind_status import KindStatuses
 from aitbc.modules.ai.service.lease_watch import LeaseWatch
 from aitbc.modules.ai.service.live_bookings import LiveBookings
@@ -69,6 +70,7 @@ from aitbc.modules.ai.service.output_parts import OutputParts
 from aitbc.modules.ai.service.payment_audit import PaymentAudit
 from aitbc.modules.ai.service.payments import Payments
 from aitbc.modules.ai.service.planner import Planner
+from aitbc.modules.ai.service.prices import Prices
 from aitbc.modules.ai.service.quotes import Quotes
 from aitbc.modules.ai.service.rate_gate import RateGate
 from aitbc.modules.ai.service.rate_limits import RateLimits
@@ -112,7 +114,7 @@ class AiService:
         # From the client's side
         self.served_models = ServedModels(self.fleet_view)
         offers = FittingOffers(db, self.fleet_view, self.market_asks)
-        planner = Planner(self.artifacts, self.served_models, offers, settings)
+        planner = Planner(self.artifacts, self.served_models, offers, Prices(settings, platform.hooks))
         self.auto_models = AutoModels(self.served_models, self.fleet_view, planner, settings)
         self.job_queue = JobQueue(db, ranks, self.wakeups, settings.open_jobs_per_account)
         self.live_bookings = LiveBookings(db)
@@ -130,7 +132,7 @@ class AiService:
         self.dispatch = Dispatch(db, dealer, self.wakeups, self.attempts)
         self.lease_watch = LeaseWatch(db, self.wakeups)
         verification = Verification(self.jobs, self.artifacts, self.output_parts, Speeds())
-        self.results = Results(db, self.attempts, verification, self.payments)
+        self.results = Results(db, self.attempts, Judgement(verification, platform.hooks), self.payments)
         # What ends jobs otherwise
         self.stops = Stops(db, self.attempts)
         self.job_payments = JobPayments(self.jobs, self.stops, self.payments)

@@ -39,8 +39,8 @@ class Submissions:
         """Hold the money, then write the job, which miners may take from then on.
 
         Raises `UnknownKind`, `InvalidInput`, `UnknownModel`, `MaxPriceTooLow`, `ArtifactNotFound`, `InsufficientFunds`,
-        `BudgetExceeded`, `IdempotencyKeyReused`, `TooManyOpenJobs`, `BookingNotFound`, `BookingNotOpen`. A crash
-        between the two leaves a hold without a job, whose money `Payments.reconcile` returns.
+        `BudgetExceeded`, `IdempotencyKeyReused`, `TooManyOpenJobs`, `BookingNotFound`, `BookingNotOpen`,
+        `SubmissionRefused`. A crash between the two leaves a hold without a job, whose money `Payments.reconcile` returns.
         """
         earlier = await self._queue.stored_answer(once)
         if earlier is not None:
@@ -50,6 +50,7 @@ class Submissions:
         if command.requirements.booking is not None:
             await self._bookings.require(who, command.requirements.booking)
         plan = await self._planner.plan(who, command)
+        await self._planner.require_allowed(who, plan)
         if not await self._planner.is_covered(plan):
             raise _too_low(plan)
         job = job_of(who, command, plan)

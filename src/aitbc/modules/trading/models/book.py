@@ -200,7 +200,7 @@ class Book:
             id=command.hold,
             payer=command.payer,
             amount_units=amount,
-            fee_basis_points=self.fee_basis_points,
+            fee_basis_points=_rate(command, self.fee_basis_points),
             state="open",
             reference=command.reference,
             placed_at=self.at,
@@ -464,6 +464,11 @@ def _require_room(legs: Sequence[tuple[Account, int]]) -> None:
     volume = sum(abs(amount) for _, amount in legs)
     if any(abs(account.balance_units) > LARGEST - volume for account, _ in legs):
         raise AmountOverflow
+
+
+def _rate(command: PlaceHold, in_force: int) -> int:
+    rate = command.fee_basis_points
+    return in_force if isinstance(rate, UnsetType) else rate
 
 
 def _require_balance(account: Account, amount: int) -> None:

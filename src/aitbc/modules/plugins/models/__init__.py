@@ -1,0 +1,1 @@
+"""The tables of plugins, and the rules that need only their rows."""
