@@ -26,6 +26,8 @@ NOUNS: dict[str, tuple[str, str]] = {
     "market": ("market", "The market: search what can be had now."),
     "booking": ("booking", "GPUs for yourself: book, list, release."),
     "trade": ("trade", "Trades: offer, request, match, agree, settle."),
+    "stake": ("stake", "Stake: lock money for power, unlock it, delegate the power."),
+    "gov": ("gov", "Governance: propose, vote, and see what it changes."),
     "usage": ("usage", "What was paid for work, by day, account, kind, model or miner."),
     "account": ("account", "Accounts and their balances."),
     "deposit": ("deposit", "Give an account play money (admins)."),

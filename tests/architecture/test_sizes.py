@@ -11,7 +11,7 @@ FUNCTION_LINES_MAX = 70
 SOURCE = python_files("src", "cli", "tools")
 SHARED_FILE_LINES_MAX = 400
 SHARED_FUNCTION_LINES_P90 = 19
-KERNEL_LINES_MAX = 8_500
+KERNEL_LINES_MAX = 8_800
 PACKAGES = {
     "src/aitbc/kernel": {"crypto", "database", "events", "http", "identity", "legacy", "primitives", "telemetry"},
     "src/aitbc/server": {"admin", "asgi", "cluster", "config", "maintenance", "postgres", "runtime", "webhooks"},

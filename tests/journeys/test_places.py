@@ -28,7 +28,7 @@ from tests.cli.tiny_server import Reply, answering
 from tests.scale import scaled
 from tests.server.runtime.test_serve import ask, free_port
 
-MODULES = ("gpu", "ai", "trading", "marketplace", "monitoring")
+MODULES = ("gpu", "ai", "trading", "marketplace", "governance", "monitoring")
 
 
 class Installation:

@@ -14,7 +14,7 @@ from tests.cli.installation import MinerAtWork
 from tests.plain_http import UNUSED_TLS
 from tests.server.runtime.test_serve import free_port
 
-MODULES = ("gpu", "ai", "trading", "marketplace", "monitoring")
+MODULES = ("gpu", "ai", "trading", "marketplace", "governance", "monitoring")
 PATIENCE_SECONDS = 40.0
 
 
@@ -34,7 +34,7 @@ class Installation:
         self.server = ServerProcess(folder / "state", free_port(), **chosen)
         self.gateway = self.server.url
         self.coordinator = f"{self.gateway}/coordinator"
-        self.gpu, self.ai, self.trading, self.marketplace, self.monitoring = (
+        self.gpu, self.ai, self.trading, self.marketplace, self.governance, self.monitoring = (
             f"http://127.0.0.1:{self.ports[name]}" for name in MODULES
         )
 

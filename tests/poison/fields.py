@@ -38,7 +38,7 @@ class Field:
         """The schemas of which its value fits one; of those that a tag tells apart the first."""
         schema = resolved(self.told, self.components)
         if "discriminator" in schema:
-            return [resolved(schema["oneOf"][0], self.components)]
+            return [resolved(schema.get("oneOf", schema.get("anyOf"))[0], self.components)]
         return [resolved(one, self.components) for one in schema.get("anyOf", schema.get("oneOf", [schema]))]
 
     @cached_property

@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 
 from aitbc.app import MODULES
+from aitbc.kernel.crypto.signing import Key
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.identity.denials import ACTION
 from aitbc.kernel.primitives.ids import is_id, new_id
@@ -125,7 +126,7 @@ async def stocked_app(target: Target, state_dir: Path, modules: Iterable[Any] = 
 
 
 async def _peopled(app: TestApp, database: Any) -> StockedApp:
-    admin, owner = await app.admin(), await app.who("owner", funds="100")
+    admin, owner = await app.admin(), await app.who("owner", funds="200")
     stranger = await app.who("stranger", funds="1")
     miner = await HandMiner.enrol(app, owner)
     strange_miner = await HandMiner.enrol(app, stranger)
@@ -172,9 +173,17 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
     for_sale = {"miner": rented.id, "sells": "device", "price": "0.25"}
     looked_at = {"name": "nightly", "kind": "push", "interval_seconds": 86_400}
     monitor = (await (await app.admin()).post("/api/v1/monitoring/monitors", looked_at)).json()["id"]
+    voter = Key(bytes(range(32))).public
+    await owner.client.put("/api/v1/governance/voter-keys", json={"public_key": voter})
+    stake = (await owner.post("/api/v1/governance/stake/lock", {"amount": "1"})).json()["id"]
+    worded = await owner.post("/api/v1/governance/proposals", {"title": "Words"})
     known = await _trades(owner, await app.who("seller")) | {
         "market_offer": (await owner.post("/api/v1/marketplace/offers", for_sale)).json()["id"],
         "monitor": monitor,
+        "public_key": voter,
+        "move": stake,
+        "proposal": worded.json()["id"],
+        "name": "trading.fee_basis_points",
         "kind": "embed",
         "job": job,
         "attempt": lease["attempt"],

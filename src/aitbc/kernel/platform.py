@@ -14,6 +14,7 @@ from aitbc.kernel.database.outbox import Event
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.events.bus import Bus
 from aitbc.kernel.identity.accounts import Identity
+from aitbc.kernel.parameters import Parameters
 from aitbc.kernel.primitives.loop_lag import LoopLag
 
 
@@ -102,5 +103,7 @@ class Platform:
     """Set when the process is stopping: long polls and streams end."""
     egress: Egress | None = None
     """Requests to places outside; none where nothing is sent."""
+    parameters: Parameters = field(default_factory=Parameters)
+    """The numbers that governance may change while everything runs."""
     installation: Installation | None = None
     """The installation around this process; set once it is wired, before anything runs."""

@@ -22,7 +22,7 @@ from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.service.artifacts import Artifacts
 from aitbc.modules.ai.service.fleet_view import FleetView
 from aitbc.modules.ai.service.served_models import ServedModels
-from aitbc.modules.ai.service.settings import AiSettings
+from aitbc.modules.ai.service.terms import Terms
 
 HEAD_BYTES = 256 * 1024
 """How much of a file is read to find a picture's size."""
@@ -64,15 +64,19 @@ class Plan(Struct, frozen=True):
 class Planner:
     """Makes plans."""
 
-    def __init__(self, artifacts: Artifacts, models: ServedModels, fleet_view: FleetView, settings: AiSettings) -> None:
+    def __init__(self, artifacts: Artifacts, models: ServedModels, fleet_view: FleetView, terms: Terms) -> None:
         self._artifacts = artifacts
         self._fleet_view = fleet_view
         self._models = models
-        self._unit_prices = settings.unit_prices
+        self._terms = terms
 
     def unit_price(self, kind: Kind) -> int:
         """The price of one unit, in minor units of money."""
-        return self._unit_prices.get(kind.name, kind.unit_price_units)
+        return self._terms.unit_price(kind)
+
+    def require_open(self) -> None:
+        """Raises `ModulePaused` while new work is not taken."""
+        self._terms.require_open()
 
     async def is_covered(self, plan: Plan) -> bool:
         """Whether the limit covers the most that the job can cost, at the platform's price or at an offer that fits."""

@@ -74,6 +74,7 @@ from aitbc.modules.ai.service.statistics import Statistics
 from aitbc.modules.ai.service.stops import Stops
 from aitbc.modules.ai.service.submissions import Submissions
 from aitbc.modules.ai.service.sweeper import Sweeper
+from aitbc.modules.ai.service.terms import Terms
 from aitbc.modules.ai.service.text_runs import TextRuns
 from aitbc.modules.ai.service.verification import Verification
 from aitbc.modules.ai.service.wakeups import Wakeups
@@ -102,7 +103,7 @@ class AiService:
         self.artifacts = Artifacts(db, settings, platform.state_dir / "artifacts")
         # From the client's side
         self.served_models = ServedModels(self.fleet_view)
-        planner = Planner(self.artifacts, self.served_models, self.fleet_view, settings)
+        planner = Planner(self.artifacts, self.served_models, self.fleet_view, Terms(settings, platform.parameters))
         self.job_queue = JobQueue(db, ranks, self.wakeups, settings.open_jobs_per_account)
         self.live_bookings = LiveBookings(db)
         self.submissions = Submissions(self.job_queue, planner, self.payments, self.live_bookings)
