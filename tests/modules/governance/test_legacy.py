@@ -114,3 +114,25 @@ async def test_what_the_simulator_says_is_what_receipts_say(stage: TestApp) -> N
         200,
     )
     assert found["unknown"]
+
+
+async def test_the_older_coordinator_delegates_votes_steps_and_reports(stage: TestApp) -> None:
+    alice, bob, admin = await member(stage, "1100", "2000"), await member(stage, "100"), await stage.admin()
+    old = "/coordinator/v1/governance"
+    profile = await posted(bob, f"{old}/profiles", {"user_id": "bob"})
+    path = f"{old}/profiles/{profile['profile_id']}/delegate"
+    done = await posted(bob, path, {"delegatee_id": alice.principal.account})
+    assert done["delegate_to"] == "gov_" + alice.principal.account.removeprefix("acct_")
+    await posted(alice, path, {"delegatee_id": bob.principal.account}, 422)
+    made = await posted(alice, f"{old}/proposals", {"title": "Step by step", "description": "x"})
+    one = f"{old}/proposals/{made['proposal_id']}"
+    assert (await posted(alice, f"{one}/process", None))["status"] == "draft"
+    await started(stage, {"id": made["proposal_id"]})
+    cast = await posted(alice, f"{one}/vote", {"vote_type": "for"})
+    assert (cast["voting_power_used"], cast["delegated_power_at_snapshot"]) == (1200.0, 100.0)
+    await posted(alice, f"{one}/execute", None, 403)
+    await posted(admin, f"{one}/execute", None, 409)
+    await pass_time(stage, seconds=VOTING)
+    assert (await posted(bob, f"{one}/process", None))["status"] == "succeeded"
+    report = await posted(bob, f"{old}/analytics/reports?period=daily", None)
+    assert report["active_voters"] >= 1 and 0 < report["metrics"]["voter_participation_rate"] <= 1

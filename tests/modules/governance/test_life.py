@@ -275,3 +275,18 @@ async def test_an_execution_that_is_refused_fails_and_can_be_tried_until_it_expi
     async with governance_of(stage).db.reading() as session:
         kinds = await session.scalar(text("SELECT count(*) FROM governance.outbox WHERE kind LIKE 'governance.%'"))
     assert kinds
+
+
+async def test_each_state_goes_to_the_webhooks_of_its_proposer(stage: TestApp) -> None:
+    alice = await member(stage)
+    made = await alice.post("/api/v1/webhooks/endpoints", {"url": "https://hooks.example/"})
+    assert made.status_code == 201, made.text
+    proposal = await proposed(alice)
+    await started(stage, proposal)
+    await alice.post(f"{PROPOSALS}/{proposal['id']}/cancel", {})
+
+    async def told() -> bool:
+        sent = (await alice.get("/api/v1/webhooks/deliveries")).json()["data"]
+        return [one["type"] for one in sent].count("governance.proposal_changed") == 3
+
+    await eventually(told)

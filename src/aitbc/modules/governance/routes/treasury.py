@@ -63,8 +63,8 @@ class TreasuryController(Controller):
         self, governance_treasury: TreasuryPart, since: FromQuery[Moment], until: FromQuery[Moment]
     ) -> GovernanceReport:
         """Add up what the treasury got and paid in a period, from what the ledger moved."""
-        if until <= since:
-            raise Invalid(fields=(FieldError("/until", "Expected a time after `since`"),))
+        if until < since:
+            raise Invalid(fields=(FieldError("/until", "Expected no time before `since`"),))
         return await governance_treasury.report(since, until)
 
     @post(

@@ -15,7 +15,7 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Conflict, NotFound
 from aitbc.modules.governance.models.life import ProposalState
 from aitbc.modules.governance.models.tables import ProfileRow, ProposalRow, VoteRow
-from aitbc.modules.governance.service.power import delegations_of, stakes_of
+from aitbc.modules.governance.service.power import delegations_of, staked_accounts, stakes_of
 
 S = ProposalState
 PASSED = (S.SUCCEEDED, S.QUEUED, S.EXECUTED, S.EXECUTION_FAILED)
@@ -132,6 +132,11 @@ class Profiles:
             wanted = wanted.where(VoteRow.voter == voter)
         async with self._db.reading() as session:
             return (await session.scalars(wanted)).all()
+
+    async def members(self) -> int:
+        """How many accounts have stake."""
+        async with self._db.reading() as session:
+            return await staked_accounts(session)
 
     async def activity(self, since: datetime, until: datetime) -> Activity:
         """What was proposed and voted in a period."""

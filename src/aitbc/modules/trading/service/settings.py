@@ -5,7 +5,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from aitbc.kernel.parameters import Parameter
+from aitbc.kernel.parameters import Parameter, pause_of
 
 
 class TradingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,6 +29,7 @@ class TradingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 FEE = "trading.fee_basis_points"
 FAUCET = "trading.faucet_units_per_day"
 TRADING_PARAMETERS = (
+    pause_of("trading"),
     Parameter(
         name=FEE,
         text="The platform's share of a price.",
