@@ -16,7 +16,9 @@ def test_stake_and_a_proposal_from_beginning_to_veto(installation: CliInstallati
     assert alice.gets("stake", "show", me)["own"] == "150"
     other = admin.gets("account", "show")["account"]
     assert alice.gets("stake", "delegate", f"{other}=2500")["delegations"][0]["units"] == "37.5"
+    assert alice.gets("gov", "delegate", other)["delegations"][0]["basis_points"] == 10_000
     assert alice.gets("stake", "delegate")["delegations"] == []
+    assert alice.gets("gov", "queue") == []
     assert alice.gets("stake", "unlock", "10")["purpose"] == "unstake"
     assert {one["purpose"] for one in alice.gets("stake", "moves")} >= {"stake", "unstake"}
     made = alice.gets("gov", "propose", "Lower the fee", "--set", "trading.fee_basis_points=200", "--text", "Why not?")

@@ -15,6 +15,7 @@ from aitbc_cli.output import columns
 
 PATH = "/api/v1/governance"
 BRIEF = columns("id", "state", "class", "title", "voting_starts", "voting_ends")
+WAITING = columns("id", "class", "title", "executes_at", "expires_at")
 FULL = (
     *columns("id", "state", "class", "title", "text", "actions", "ballot", "options", "tally", "outcome"),
     *columns("voting_starts", "voting_ends", "executes_at", "expires_at", "failure", "reason", "deposit", "digest"),
@@ -124,6 +125,14 @@ def votes(call: Call, proposal: Which) -> None:
     call.list(f"{PATH}/proposals/{part(proposal)}/votes", VOTE, name="voter")
 
 
+@command(app, "delegate", examples=["aitbc gov delegate acct_01…"], changes=True)
+def delegate(call: Call, account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="Who, acct_…")]) -> None:
+    """Let one account vote with all of your power; `aitbc stake delegate` also knows shares."""
+    body = {"shares": [{"to": account, "basis_points": 10_000}]}
+    found = call.change("PUT", f"{PATH}/stake/delegations", body, natural=True)
+    call.out.one(found, columns("account", "power", "own", "received", "delegations"), name="power")
+
+
 @command(app, "sponsor", examples=["aitbc gov sponsor prop_01…"], changes=True, ends=[NOT_FOUND])
 def sponsor(call: Call, proposal: Which) -> None:
     """Support a proposal with your power, so that voting on it can start."""
@@ -140,6 +149,12 @@ def cancel(call: Call, proposal: Which, reason: Reason = "") -> None:
 def veto(call: Call, proposal: Which, reason: Reason = "") -> None:
     """Stop a proposal before its execution begins (guardians)."""
     _act(call, proposal, "veto", {"reason": reason})
+
+
+@command(app, "queue", examples=["aitbc gov queue"], lists=True)
+def queue(call: Call) -> None:
+    """List what was decided and waits for its timelock; the platform queues it by itself."""
+    call.list(f"{PATH}/proposals", WAITING, state="queued")
 
 
 @command(app, "execute", examples=["aitbc gov execute prop_01…"], changes=True)

@@ -60,7 +60,8 @@ async def test_a_value_comes_from_governance_before_the_operator_before_the_defa
 
 async def test_a_source_sets_its_values_once_all_of_them_or_none(target: Target) -> None:
     here = parameters_on(target)
-    await asyncio.gather(*(here.set([("shop.limit", 1)], "prop_once") for _ in range(4)))
+    there = parameters_on(target)
+    await asyncio.gather(*(one.set([("shop.limit", 1)], "prop_once") for one in (here, there, here, there)))
     assert [change.source for change in here.changes("shop.limit")].count("prop_once") == 1
     for wrong, error in (("shop.limit", ParameterOutOfRange), ("shop.nothing", ParameterUnknown)):
         with pytest.raises(error):

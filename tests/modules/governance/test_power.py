@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.money import parse
 from aitbc.modules.governance.models.ballots import BASIC
 from tests.app import Caller, TestApp
 from tests.modules.governance.make import (
@@ -142,6 +143,11 @@ async def test_random_histories_count_no_unit_twice(stage: TestApp) -> None:
         assert [row.for_units, row.against_units, row.abstain_units] == [expected[name] for name in BASIC]
         assert row.cast_units == sum(expected.values()) <= (row.total_units or 0)
         await pass_time(stage, seconds=VOTING)
+    for who in people:
+        await who.post(f"{GOVERNANCE}/stake/unlock", {"amount": "0.5"})
+        power = (await who.get(f"{GOVERNANCE}/stake")).json()
+        locked_up = await stage.service("trading").ledger_account(f"{who.principal.account}/stake")
+        assert locked_up.balance_units == parse(power["own"]) + parse(power["unlocking"])
 
 
 async def _facts(stage: TestApp) -> tuple[dict[str, int], dict[tuple[str, str], int]]:

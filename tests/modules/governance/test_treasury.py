@@ -1,5 +1,6 @@
 """The treasury: filled by fees and gifts, spent within budget lines, in parts and milestones, and reported from rows."""
 
+import asyncio
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from aitbc.kernel.parameters import Parameters
-from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives import clock, ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import ConfigError
 from aitbc.modules.governance.module import module
@@ -128,6 +129,30 @@ async def test_what_a_line_or_the_treasury_does_not_cover_is_refused(stage: Test
     )
     assert "treasury" in failed["failure"].lower()
     assert (await rich.get(TREASURY)).json()["promised"] == more["promised"]
+
+
+async def test_two_proposals_that_race_for_one_line_never_spend_more_than_it_has(stage: TestApp) -> None:
+    rich, payee = await member(stage, "2000", "9000"), await stage.who("payee")
+    await rich.post(f"{TREASURY}/gifts", {"amount": "300"})
+    await carried(stage, rich, budget("raced", "100"))
+    pay = {"do": "pay", "to": payee.principal.account, "line": "raced", "amount": "30"}
+    racing = [await proposed(rich, class_="funding", actions=[pay]) for _ in range(5)]
+    await started(stage, racing[0])
+    for proposal in racing:
+        await voted(rich, proposal)
+    await pass_time(stage, seconds=VOTING)
+    clock.move(timedelta(seconds=TIMELOCK))
+    execution = governance_of(stage).governance_execution
+    twice = [execution.execute(one["id"]) for one in racing for _ in range(2)]
+    await asyncio.gather(*twice, return_exceptions=True)
+    admin = await stage.admin()
+    for one in racing:  # what a payment came between is tried again
+        await admin.post(f"{PROPOSALS}/{one['id']}/execute")
+    states = [(await state_of(stage, one))["state"] for one in racing]
+    assert sorted(states) == ["executed"] * 3 + ["execution_failed"] * 2
+    await tick(stage)
+    assert (await payee.get(f"/api/v1/trading/accounts/{payee.principal.account}")).json()["available"] == "90"
+    assert (await line_of(rich, "raced"))["left"] == "10"
 
 
 async def test_the_treasury_gets_its_share_of_fees_once(stage: TestApp) -> None:
