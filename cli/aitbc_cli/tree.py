@@ -29,6 +29,8 @@ NOUNS: dict[str, tuple[str, str]] = {
     "plugin": ("plugin_author", "Plugins: find, buy and install them, or write your own."),
     "booking": ("booking", "GPUs for yourself: book, list, release."),
     "trade": ("trade", "Trades: offer, request, match, agree, settle."),
+    "stake": ("stake", "Stake: lock money for power, unlock it, delegate the power."),
+    "gov": ("gov", "Governance: propose, vote, and see what it changes."),
     "usage": ("usage", "What was paid for work, by day, account, kind, model or miner."),
     "budget": ("budget", "Budgets: limit what you spend in a day, a month or at all."),
     "account": ("account", "Accounts and their balances."),

@@ -9,6 +9,7 @@ from typing import Any
 from aitbc.kernel.identity.sessions import Sessions
 from aitbc.kernel.module import Module
 from aitbc.modules.ai.module import module as ai
+from aitbc.modules.governance.module import module as governance
 from aitbc.modules.gpu.module import module as gpu
 from aitbc.modules.hermes.module import module as hermes
 from aitbc.modules.marketplace.module import module as marketplace
@@ -37,7 +38,7 @@ __all__ = [
     "upgrade_plan",
 ]
 
-MODULES: tuple[Module, ...] = (monitoring, hermes, plugins, marketplace, gpu, ai, trading)
+MODULES: tuple[Module, ...] = (monitoring, hermes, plugins, governance, marketplace, gpu, ai, trading)
 """In the order of calls: a module may call those after it, never those before."""
 
 

@@ -57,6 +57,7 @@ def example_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     plugin.mkdir(parents=True)
     (plugin / "plugin.json").write_bytes((ROOT / "examples/plugins/night-price/plugin.json").read_bytes())
     Key.load(home / "plugin.key", create=True)
+    (home / "vote.json").write_text('{"proposal": "prop_1", "vote": {}}')
     monkeypatch.setenv("AITBC_API_KEY", "aitbc_live_of_a_test")
     return home
 
@@ -256,6 +257,8 @@ def test_what_changes_something_has_a_dry_run_and_an_idempotency_key(leaf: Leaf)
     verbs = {"create", "rotate", "revoke", "cancel", "stop", "drain", "resume", "remove", "correct", "replay", "token"}
     verbs |= {"enable", "disable", "delete", "test", "offer", "release", "end", "change", "withdraw", "rule", "sync"}
     verbs |= {"plan", "upkeep"}
+    verbs |= {"lock", "unlock", "delegate", "propose", "vote", "sponsor", "veto", "execute", "give", "approve"}
+    verbs |= {"voter-key", "bring-vote"}
     verbs |= {
         "request",
         "match",

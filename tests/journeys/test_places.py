@@ -28,7 +28,7 @@ from tests.cli.tiny_server import Reply, answering
 from tests.scale import only_in_full, scaled
 from tests.server.runtime.test_serve import ask, free_port
 
-MODULES = ("gpu", "ai", "trading", "marketplace", "monitoring", "hermes", "plugins")
+MODULES = ("gpu", "ai", "trading", "marketplace", "governance", "monitoring", "hermes", "plugins")
 
 
 class Installation:

@@ -14,7 +14,7 @@ from tests.cli.installation import MinerAtWork
 from tests.plain_http import UNUSED_TLS
 from tests.server.runtime.test_serve import free_port
 
-MODULES = ("gpu", "ai", "trading", "marketplace", "monitoring", "hermes", "plugins")
+MODULES = ("gpu", "ai", "trading", "marketplace", "governance", "monitoring", "hermes", "plugins")
 PATIENCE_SECONDS = 40.0
 
 
@@ -34,9 +34,16 @@ class Installation:
         self.server = ServerProcess(folder / "state", free_port(), **chosen)
         self.gateway = self.server.url
         self.coordinator = f"{self.gateway}/coordinator"
-        self.gpu, self.ai, self.trading, self.marketplace, self.monitoring, self.hermes, self.plugins = (
-            f"http://127.0.0.1:{self.ports[name]}" for name in MODULES
-        )
+        (
+            self.gpu,
+            self.ai,
+            self.trading,
+            self.marketplace,
+            self.governance,
+            self.monitoring,
+            self.hermes,
+            self.plugins,
+        ) = (f"http://127.0.0.1:{self.ports[name]}" for name in MODULES)
 
     def start(self) -> "Installation":
         """Serve, and let the account `local` come to be."""

@@ -207,8 +207,11 @@ ROWS |= {
         items="",
         reads=OFFER,
     ),
+    "O729": Row(
+        *("marketplace governance list-proposals", "coordinator", "GET", "/proposals?limit=10&status=active"),
+    ),
 }
-"""Each request by the number of its case; those of the marketplace last."""
+"""Each request by the number of its case; those of the marketplace and of governance last."""
 REFUSED: Mapping[str, tuple[str, str, str, Any]] = {
     "O901": ("multimodal agent", "POST", "/multimodal/agents", {"name": "a", "modalities": ["text"]}),
     "O902": ("multimodal process", "POST", "/multimodal/agents/a/process", {"text": "Hello"}),

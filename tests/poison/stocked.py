@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 
 from aitbc.app import MODULES
+from aitbc.kernel.crypto.signing import Key
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.identity.denials import ACTION
 from aitbc.kernel.primitives.clock import now
@@ -137,7 +138,7 @@ async def stocked_app(target: Target, state_dir: Path, modules: Iterable[Any] = 
 
 
 async def _peopled(app: TestApp, database: Any) -> StockedApp:
-    admin, owner = await app.admin(), await app.who("owner", funds="100")
+    admin, owner = await app.admin(), await app.who("owner", funds="200")
     stranger = await app.who("stranger", funds="1")
     miner = await HandMiner.enrol(app, owner)
     strange_miner = await HandMiner.enrol(app, stranger)
@@ -188,6 +189,10 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
     later = (now() + timedelta(days=2)).isoformat()
     ahead = {"offer": offered, "duration_seconds": 3600, "max_price": "0.25", "starts_at": later}
     market_booking = (await owner.post("/api/v1/marketplace/bookings", ahead)).json()["id"]
+    voter = Key(bytes(range(32))).public
+    await owner.client.put("/api/v1/governance/voter-keys", json={"public_key": voter})
+    stake = (await owner.post("/api/v1/governance/stake/lock", {"amount": "1"})).json()["id"]
+    worded = await owner.post("/api/v1/governance/proposals", {"title": "Words"})
     known = (
         await _trades(owner, await app.who("seller"))
         | await _agents(owner)
@@ -196,6 +201,10 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
             "market_offer": offered,
             "market_booking": market_booking,
             "monitor": monitor,
+            "public_key": voter,
+            "move": stake,
+            "proposal": worded.json()["id"],
+            "name": "trading.fee_basis_points",
             "kind": "embed",
             "job": job,
             "attempt": lease["attempt"],

@@ -13,16 +13,21 @@ MASK = "********"
 app = noun("config", "Settings, and where each comes from.")
 
 
-@command(app, "show", examples=["aitbc config show --origin", "aitbc config show -o csv"], server=True)
+@command(app, "show", examples=["aitbc config show --origin", "aitbc config show --live --origin"], server=True)
 def show(
-    call: Call, origin: Annotated[bool, typer.Option("--origin", help="With where each value comes from.")] = False
+    call: Call,
+    origin: Annotated[bool, typer.Option("--origin", help="With where each value comes from.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="What governance may change, as the server has it now.")] = False,
 ) -> None:
     """Show every setting of server and command line as they hold here; secrets are masked.
 
-    Where the server is not installed, those of the command line.
+    Where the server is not installed, those of the command line. With --live it asks the server.
     """
-    rows: list[dict[str, Any]] = _client_rows(call)
-    if _serves():
+    rows: list[dict[str, Any]] = [] if live else _client_rows(call)
+    if live:
+        found = call.api.get("/api/v1/governance/parameters")["data"]
+        rows += [{"key": one["name"], "value": one["value"], "origin": one["origin"]} for one in found]
+    elif _serves():
         from aitbc.server.config.loading import describe
 
         rows += [{"key": row.key, "value": row.value, "origin": row.origin} for row in describe(_loaded())]

@@ -13,6 +13,7 @@ from sqlalchemy import MetaData
 
 from aitbc.kernel.database.outbox import Event
 from aitbc.kernel.http.dialects import Dialect
+from aitbc.kernel.parameters import Parameter
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Module:
     """By kind of key, `live` (also `test`) or `miner`: the scopes of a new key; other scopes are for admins."""
     settings: type[Struct] | None = None
     """The settings of the module: its own table of the configuration."""
+    parameters: tuple[Parameter, ...] = ()
+    """What governance may change of the module while it runs."""
     periodic_tasks: tuple[PeriodicTask, ...] = ()
     legacy: tuple[type[Controller], ...] = ()
     """The routes of the service that this module replaces: bare on its own port, under its prefix on the gateway."""

@@ -16,6 +16,7 @@ from aitbc.kernel.events.bus import Bus
 from aitbc.kernel.hooks.extensions import Extensions
 from aitbc.kernel.hooks.hooks import Hooks
 from aitbc.kernel.identity.accounts import Identity
+from aitbc.kernel.parameters import Parameters
 from aitbc.kernel.primitives.loop_lag import LoopLag
 
 
@@ -121,5 +122,7 @@ class Platform:
     """The plugins of this process, by the hooks at which they are asked."""
     extensions: Extensions | None = None
     """The installed plugins, which each process follows; none where nothing follows them."""
+    parameters: Parameters = field(default_factory=Parameters)
+    """The numbers that governance may change while everything runs."""
     installation: Installation | None = None
     """The installation around this process; set once it is wired, before anything runs."""

@@ -16,6 +16,7 @@ from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.unit_of_work import Database, Target
 from aitbc.kernel.hooks.hooks import Hooks
 from aitbc.kernel.identity.principal import EVERYTHING, Principal
+from aitbc.kernel.parameters import Parameters
 from aitbc.kernel.primitives import clock, ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import Capabilities, Claim, Clocks, Failure, Lease, Outcome, Renewal, Result
@@ -300,7 +301,9 @@ async def ai_on(
 ) -> AsyncIterator[Market]:
     """A service over a migrated database, new for each test; its connections are not."""
     ledger = trading or FakeTrading()
-    platform: Any = SimpleNamespace(state_dir=state_dir or Path(), draining=asyncio.Event(), webhooks=None, bus=None)
+    platform: Any = SimpleNamespace(
+        state_dir=state_dir or Path(), draining=asyncio.Event(), webhooks=None, bus=None, parameters=Parameters()
+    )
     platform.hooks = hooks or Hooks()
     async with POOLS.database(owner) as db:
         ai = AiService(db, ledger, platform, AiSettings(**({"grace_seconds": 0.0} | settings)))

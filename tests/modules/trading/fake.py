@@ -17,6 +17,7 @@ from aitbc.modules.trading.api import (
     HoldNotFound,
     HoldNotOpen,
     InsufficientFunds,
+    LedgerAccount,
     PayRent,
     PlaceHold,
     PriceAboveHold,
@@ -26,6 +27,8 @@ from aitbc.modules.trading.api import (
     SealedReceipt,
     SettleHold,
     Settlement,
+    TransferMoney,
+    WorkPaid,
 )
 
 BASIS_POINTS = 250
@@ -41,6 +44,8 @@ class FakeTrading:
         self.paid: dict[str, SettleHold] = {}
         self.paid_at: dict[str, datetime] = {}
         self.rents: dict[str, tuple[PayRent, Rent]] = {}
+        self.purses: dict[str, int] = {}
+        self.transfers: set[str] = set()
         self.closed = False
         self.settles = True
         self.prolonged = 0
@@ -237,6 +242,28 @@ class FakeTrading:
             )
             for miner in miners
         ]
+
+    async def transfer(self, command: TransferMoney) -> None:
+        self._require_open_doors()
+        if command.transfer in self.transfers:
+            return
+        if (await self.ledger_account(command.source)).balance_units < command.amount_units:
+            raise InsufficientFunds
+        for name, amount in ((command.source, -command.amount_units), (command.target, command.amount_units)):
+            account, _, purpose = name.partition("/")
+            if purpose == "main":
+                self.fund(account, amount)
+            else:
+                self.purses[name] = self.purses.get(name, 0) + amount
+        self.transfers.add(command.transfer)
+
+    async def ledger_account(self, name: str) -> LedgerAccount:
+        account, _, purpose = name.partition("/")
+        balance = self.available.get(account, 0) if purpose == "main" else self.purses.get(name, 0)
+        return LedgerAccount(name=name, balance_units=balance, earned_units=0)
+
+    async def work_paid(self, since: datetime, after: int, limit: int) -> Sequence[WorkPaid]:
+        return ()
 
     async def sealed_receipts(self, after: int, limit: int) -> Sequence[SealedReceipt]:
         found = []

@@ -15,6 +15,7 @@ from aitbc.kernel.crypto.signing import Key, canonical, value_digest, work_state
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.unit_of_work import Database, Target
 from aitbc.kernel.identity.principal import EVERYTHING, Principal
+from aitbc.kernel.parameters import Parameters
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.trading.api import PayRent, PlaceHold, SettleHold
@@ -53,7 +54,7 @@ async def trading_on(
 ) -> AsyncIterator[TradingService]:
     """A started service over a migrated database; its pools are closed at the end."""
     db = database("trading", role_of(owner), list(Base.metadata.tables.values()))
-    platform: Any = SimpleNamespace(node_key=key, state_dir=Path(), identity=_Everybody())
+    platform: Any = SimpleNamespace(node_key=key, state_dir=Path(), identity=_Everybody(), parameters=Parameters())
     service = TradingService(db, platform, TradingSettings(**({"hold_grace_seconds": 0.0} | settings)))
     try:
         await service.start()

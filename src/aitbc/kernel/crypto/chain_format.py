@@ -37,6 +37,7 @@ ENTRY_FIELDS = frozenset({"account", "amount", "balance", "version"})
 SYSTEM = "system/"
 ESCROW = "system/escrow"
 FEES = "system/fees"
+TREASURY = "system/treasury"
 MAIN = "/main"
 
 

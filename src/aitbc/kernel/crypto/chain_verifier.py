@@ -19,6 +19,7 @@ from aitbc.kernel.crypto.chain_format import (
     SYSTEM,
     TRANSACTION,
     TRANSACTION_FIELDS,
+    TREASURY,
     ChainError,
     Tree,
     block_hash,
@@ -81,7 +82,7 @@ class LedgerReplay:
                 raise ChainError("the balance does not follow from the one before", field=f"entries/{position}/balance")
             if entry["version"] != version + 1:
                 raise ChainError("an entry of this account is missing", field=f"entries/{position}/version")
-            if balance < 0 and not entry["account"].startswith(SYSTEM):
+            if balance < 0 and (entry["account"] == TREASURY or not entry["account"].startswith(SYSTEM)):
                 raise ChainError("the account is overdrawn", field=f"entries/{position}/balance")
             self.accounts[entry["account"]] = (balance, version + 1)
             moved[entry["account"]] = moved.get(entry["account"], 0) + amount

@@ -40,6 +40,7 @@ from aitbc.modules.ai.service.served_models import ServedModels
 from aitbc.modules.ai.service.statistics import Statistics
 from aitbc.modules.ai.service.stops import Stops
 from aitbc.modules.ai.service.submissions import Submissions
+from aitbc.modules.ai.service.terms import AI_PARAMETERS
 from aitbc.modules.ai.service.text_runs import TextRuns
 from aitbc.modules.gpu.events import BookingEnded, BookingProlonged, BookingStarted, MinerChanged
 from aitbc.modules.marketplace.events import OfferChanged
@@ -94,6 +95,7 @@ module = Module(
         "miner": ("artifacts:write", "artifacts:read"),
     },
     settings=AiSettings,
+    parameters=AI_PARAMETERS,
     protocol=(OpenAiModels, OpenAiChat, OpenAiEmbeddings, OpenAiResponses, AnthropicMessages, NotOfferedYet),
     dialect=DIALECT,
     legacy=(LegacyHealth, LegacyJobs, OperatorJobs, MediaController, *REFUSED_LEGACY),

@@ -1,6 +1,7 @@
 """The gpu module, as the app mounts it."""
 
 from aitbc.kernel.module import Module, PeriodicTask
+from aitbc.kernel.parameters import pause_of
 from aitbc.modules.ai.api import AiApi
 from aitbc.modules.ai.events import AttemptEnded
 from aitbc.modules.gpu.api import GpuApi
@@ -58,6 +59,7 @@ module = Module(
     handles={AttemptEnded: GpuService.on_attempts_ended},
     scopes={"live": ("miners:read", "miners:enrol", "miners:manage"), "miner": ("miners:work",)},
     settings=GpuSettings,
+    parameters=(pause_of("gpu"),),
     legacy=(
         LegacyHealth,
         LegacyMinerController,

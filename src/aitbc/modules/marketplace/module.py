@@ -1,6 +1,7 @@
 """The marketplace module, as the app mounts it."""
 
 from aitbc.kernel.module import Module, PeriodicTask
+from aitbc.kernel.parameters import pause_of
 from aitbc.modules.gpu.api import GpuApi
 from aitbc.modules.gpu.events import MinerChanged
 from aitbc.modules.marketplace.api import MarketplaceApi
@@ -42,6 +43,7 @@ module = Module(
         "market_ratings": Ratings,
     },
     handles={MinerChanged: MarketplaceService.on_miners_changed},
+    parameters=(pause_of("marketplace"),),
     scopes={"live": ("market:read", "market:write")},
     legacy=(LegacyHealth, MarketplaceController, MarketTransactions),
     legacy_coordinator=(CoordinatorMarketplace,),

@@ -169,6 +169,64 @@ class ReceiptParties(Struct, frozen=True, kw_only=True):
     miner_account: str
 
 
+class TransferMoney(Struct, frozen=True, kw_only=True):
+    """Move money between two accounts of the ledger, once: stake, deposits of proposals, the treasury."""
+
+    transfer: str
+    """The id of the transaction (`txn_…`), made by the caller, so that asking twice is harmless."""
+    source: str
+    """`owner/purpose`, as records name accounts: `acct_…/main`, `acct_…/stake`, `acct_…/deposit`, `system/fees`,
+    `system/treasury`."""
+    target: str
+    """The same, of another account."""
+    amount_units: int
+    """Minor units, above 0."""
+    reference: str
+    """What it is for: a proposal's or a stake's id."""
+    reason: str | None = None
+
+
+class LedgerAccount(Struct, frozen=True, kw_only=True):
+    """An account of the ledger, by its name in records."""
+
+    name: str
+    balance_units: int
+    earned_units: int
+    """All that it was ever paid by settlements and rents, corrections taken off."""
+
+
+class WorkPaid(Struct, frozen=True, kw_only=True):
+    """A receipt with the hold that it was paid from, for whoever computes what other rules would have paid."""
+
+    sequence: int
+    """The number of the receipt among all records of the chain."""
+    kind: str
+    units: int
+    price_units: int
+    fee_units: int
+    fee_basis_points: int
+    """The rate that the hold was placed at."""
+    held_units: int
+    """The most that the payer would have paid."""
+    payer: str
+    miner_account: str
+    at_offer: bool
+    """Whether the miner's own ask was paid, and not the platform's price of the kind."""
+    issued_at: datetime
+
+
+class TransferNotAllowed(Conflict):
+    """Money does not move between accounts of these purposes."""
+
+    code = "transfer_not_allowed"
+
+
+class TransferDiffers(Conflict):
+    """A transaction with this id exists with other contents."""
+
+    code = "transfer_differs"
+
+
 class InsufficientFunds(PaymentRequired):
     """The account's available balance does not cover this amount."""
 
@@ -288,6 +346,21 @@ class TradingApi(Protocol):
 
     async def quote_fee(self, price_units: int) -> FeeQuote:
         """The fee that a settlement at this price would take now."""
+        ...
+
+    async def transfer(self, command: TransferMoney) -> None:
+        """Move money between two accounts. Repeating it is harmless.
+
+        Raises `InsufficientFunds`, `TransferNotAllowed`, `TransferDiffers`.
+        """
+        ...
+
+    async def ledger_account(self, name: str) -> LedgerAccount:
+        """An account by its name in records, `system/treasury` for instance; zeros for one that is not there."""
+        ...
+
+    async def work_paid(self, since: datetime, after: int, limit: int) -> Sequence[WorkPaid]:
+        """Sealed receipts issued from a time on, by their number in the chain from the one behind `after` on."""
         ...
 
     async def earnings(self, miners: Sequence[str], since: datetime | None) -> Sequence[Earnings]:

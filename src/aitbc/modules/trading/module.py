@@ -25,6 +25,7 @@ from aitbc.modules.trading.service.deposits import Deposits
 from aitbc.modules.trading.service.explorer import Explorer
 from aitbc.modules.trading.service.fees import Fees
 from aitbc.modules.trading.service.ledger import Ledger
+from aitbc.modules.trading.service.settings import TRADING_PARAMETERS
 from aitbc.modules.trading.service.trades.agreements import TradeAgreements
 from aitbc.modules.trading.service.trades.analytics import TradeFigures
 from aitbc.modules.trading.service.trades.disputes import TradeDisputes
@@ -74,6 +75,7 @@ module = Module(
         "miner": ("chain:read",),
     },
     settings=TradingSettings,
+    parameters=TRADING_PARAMETERS,
     legacy=(LegacyHealth, LegacyExplorer, LegacyLookups, LegacyTrades, LegacyTradeTransactions, AgentSummaries),
     legacy_coordinator=(
         CoordinatorExplorer,

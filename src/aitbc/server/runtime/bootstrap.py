@@ -24,6 +24,7 @@ from aitbc.kernel.identity.principal import Principal, role_scopes
 from aitbc.kernel.identity.sessions import Sessions
 from aitbc.kernel.identity.tables import ApiKey
 from aitbc.kernel.module import Module
+from aitbc.kernel.parameters import Parameters
 from aitbc.kernel.platform import Platform
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import ConfigError, Unauthenticated, Unavailable
@@ -139,7 +140,12 @@ class Runtime:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run services, relays and periodic tasks, and watch the embedded server; at the end close all of it."""
-        tasks = [asyncio.create_task(self._run_retention()), asyncio.create_task(self.denials.run())]
+        await self.platform.parameters.refresh()
+        tasks = [
+            asyncio.create_task(self.platform.parameters.run()),
+            asyncio.create_task(self._run_retention()),
+            asyncio.create_task(self.denials.run()),
+        ]
         if self.postgres is not None:
             tasks.append(asyncio.create_task(_restart_after_crashes(self.postgres, self.notifier)))
         try:
@@ -223,6 +229,7 @@ async def build(
         egress=webhooks.outbound,
         hooks=hooks,
         extensions=Extensions(kernel, hooks, node_key, webhooks.outbound),
+        parameters=_parameters(kernel, modules, settings),
     )
     tokens = Tokens(secret, placement.process)
     remote_peers = peers(placement.peer_hosts, tokens)
@@ -255,6 +262,12 @@ async def build(
     if placement.process == MAIN:
         installed.upkeeper = Upkeep(runtime.operations, owner, [part.name for part in schemas], settings.state_dir)
     return runtime
+
+
+def _parameters(kernel: Database, modules: Sequence[Module], settings: Settings) -> Parameters:
+    """The live parameters of every module of the installation."""
+    declared = [parameter for module in modules for parameter in module.parameters]
+    return Parameters(kernel, declared, settings.tables.get)
 
 
 def _with_main(remote_peers: Mapping[str, Peer], placement: Placement, tokens: Tokens) -> Mapping[str, Peer]:

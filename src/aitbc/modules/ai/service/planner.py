@@ -74,6 +74,10 @@ class Planner:
         self._models = models
         self.prices = prices
 
+    def require_open(self) -> None:
+        """Raises `ModulePaused` while new work is not taken."""
+        self.prices.require_open()
+
     async def is_covered(self, plan: Plan) -> bool:
         """Whether the limit covers the most that the job can cost, at the platform's price or at an offer that fits."""
         if plan.max_price_units >= plan.price_max_units:

@@ -7,7 +7,7 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Forbidden
 from aitbc.modules.ai.models.kinds.kind import Kind, Measure
 from aitbc.modules.ai.models.queue import Needs
-from aitbc.modules.ai.service.settings import AiSettings
+from aitbc.modules.ai.service.terms import Terms
 
 
 class SubmissionRefused(Forbidden):
@@ -19,13 +19,17 @@ class SubmissionRefused(Forbidden):
 class Prices:
     """Prices work, and asks whether it may be submitted."""
 
-    def __init__(self, settings: AiSettings, hooks: Hooks) -> None:
-        self._unit_prices = settings.unit_prices
+    def __init__(self, terms: Terms, hooks: Hooks) -> None:
+        self._terms = terms
         self._hooks = hooks
+
+    def require_open(self) -> None:
+        """Raises `ModulePaused` while governance has new work stopped."""
+        self._terms.require_open()
 
     def listed(self, kind: Kind) -> int:
         """The list price of one unit, in minor units of money."""
-        return self._unit_prices.get(kind.name, kind.unit_price_units)
+        return self._terms.unit_price(kind)
 
     async def of(self, who: Principal, kind: Kind, needs: Needs, measure: Measure) -> int:
         """The price of one unit for this caller, in minor units of money."""

@@ -85,6 +85,7 @@ from aitbc.modules.ai.service.statistics import Statistics
 from aitbc.modules.ai.service.stops import Stops
 from aitbc.modules.ai.service.submissions import Submissions
 from aitbc.modules.ai.service.sweeper import Sweeper
+from aitbc.modules.ai.service.terms import Terms
 from aitbc.modules.ai.service.text_runs import TextRuns
 from aitbc.modules.ai.service.verification import Verification
 from aitbc.modules.ai.service.wakeups import Wakeups
@@ -114,7 +115,8 @@ class AiService:
         # From the client's side
         self.served_models = ServedModels(self.fleet_view)
         offers = FittingOffers(db, self.fleet_view, self.market_asks)
-        planner = Planner(self.artifacts, self.served_models, offers, Prices(settings, platform.hooks))
+        prices = Prices(Terms(settings, platform.parameters), platform.hooks)
+        planner = Planner(self.artifacts, self.served_models, offers, prices)
         self.auto_models = AutoModels(self.served_models, self.fleet_view, planner, settings)
         self.job_queue = JobQueue(db, ranks, self.wakeups, settings.open_jobs_per_account)
         self.live_bookings = LiveBookings(db)

@@ -45,6 +45,7 @@ class Submissions:
         earlier = await self._queue.stored_answer(once)
         if earlier is not None:
             return earlier
+        self._planner.require_open()
         if self._queue.is_crowded(who.account):
             await self._queue.require_room(who.account)
         if command.requirements.booking is not None:

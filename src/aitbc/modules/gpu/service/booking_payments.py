@@ -7,6 +7,7 @@ import structlog
 from sqlalchemy import update
 
 from aitbc.kernel.database.unit_of_work import Database
+from aitbc.kernel.parameters import Parameters
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.modules.gpu.models.bookings import PAID, BookingRow, BookingState, hold_of
@@ -23,10 +24,15 @@ log = structlog.get_logger("aitbc.gpu")
 class BookingPayments:
     """Holding, paying and returning the money of bookings."""
 
-    def __init__(self, db: Database, trading: TradingApi, settings: GpuSettings) -> None:
+    def __init__(self, db: Database, trading: TradingApi, settings: GpuSettings, parameters: Parameters) -> None:
         self._db = db
         self._settings = settings
         self._trading = trading
+        self._parameters = parameters
+
+    def require_open(self) -> None:
+        """Raises `ModulePaused` while governance has new bookings stopped."""
+        self._parameters.require_open("gpu")
 
     def grace(self, *, legacy: bool) -> timedelta:
         """How long after a heartbeat the time of a booking is paid; a legacy miner sends none while it works."""

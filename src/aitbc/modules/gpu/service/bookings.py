@@ -117,6 +117,7 @@ class Bookings:
         """
         if (earlier := await self._earlier_answer(once)) is not None:
             return earlier
+        self._payments.require_open()
         await self._end_overdue(command.gpu)
         try:
             placed = await self._place(who, command, once)

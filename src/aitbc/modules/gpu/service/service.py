@@ -65,7 +65,7 @@ class GpuService:
         self.proofs = Proofs(db, self.miners, settings)
         self.miner_history = MinerHistory(db, ai, self.miners)
         self.listings = Listings(db)
-        self.booking_payments = BookingPayments(db, trading, settings)
+        self.booking_payments = BookingPayments(db, trading, settings, platform.parameters)
         self.booking_reconciler = BookingReconciler(db, ai, self.booking_payments)
         self.bookings = Bookings(db, ai, self.listings, self.booking_payments)
         self.miner_uses = Uses(db, ai, self.booking_payments)

@@ -11,6 +11,7 @@ from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.parameters import Parameters
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import FieldError, Invalid
@@ -49,9 +50,10 @@ LASTS_MAX = timedelta(days=365)
 class Offers:
     """Makes, changes, withdraws and shows offers."""
 
-    def __init__(self, database: Database, gpu: GpuApi) -> None:
+    def __init__(self, database: Database, gpu: GpuApi, parameters: Parameters) -> None:
         self._database = database
         self._gpu = gpu
+        self._parameters = parameters
 
     async def make(self, who: Principal, command: MakeOffer, once: IdempotencyKey) -> MarketOffer:
         """Offer something of a miner of the caller's.
@@ -77,6 +79,7 @@ class Offers:
         async with self._database.unit_of_work() as uow:
             if (earlier := await uow.replay(once, MarketOffer)) is not None:
                 return earlier
+            self._parameters.require_open("marketplace")
             await remember(uow, command.miner, facts)
             miner = await lock_miner(uow, command.miner)
             at = now()

@@ -14,6 +14,7 @@ An arrow points from a part to what it asks.
 from collections.abc import Sequence
 
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
+from aitbc.kernel.platform import Platform
 from aitbc.modules.gpu.api import GpuApi
 from aitbc.modules.gpu.events import MinerChanged
 from aitbc.modules.marketplace.api import MarketOffer
@@ -34,9 +35,9 @@ from aitbc.modules.trading.api import TradingApi
 class MarketplaceService:
     """The parts, and the face, the event handlers and the periodic tasks that are delegated to them."""
 
-    def __init__(self, db: Database, gpu: GpuApi, trading: TradingApi) -> None:
+    def __init__(self, db: Database, gpu: GpuApi, trading: TradingApi, platform: Platform) -> None:
         self.db = db
-        self.market_offers = Offers(db, gpu)
+        self.market_offers = Offers(db, gpu, platform.parameters)
         self.market_rules = Rules(db, gpu)
         self.market_search = OfferSearch(db)
         self.market_ratings = Ratings(db, gpu, trading)

@@ -28,6 +28,7 @@ from aitbc.modules.trading.api import (
     Rent,
     SettleHold,
     Settlement,
+    TransferMoney,
 )
 from aitbc.modules.trading.models.budgets import Budgets
 from aitbc.modules.trading.models.records import (
@@ -42,8 +43,8 @@ from aitbc.modules.trading.models.records import (
 )
 
 SYSTEM = "system"
-ISSUANCE, ESCROW, FEES = (UUID(int=number) for number in (1, 2, 3))
-"""Where play money comes from, where held money lies, where fees go."""
+ISSUANCE, ESCROW, FEES, TREASURY = (UUID(int=number) for number in (1, 2, 3, 4))
+"""Where play money comes from, where held money lies, where fees go, and what governance may spend."""
 RAISED = "raised"
 """Why a hold is voided that is placed anew in the same commit, with more money."""
 
@@ -338,6 +339,13 @@ class Book:
         fees.earned_units -= fee
         return posting
 
+    def transfer(self, source: Account, target: Account, amount: int, command: TransferMoney) -> Posting:
+        """Move money between two accounts, neither of which is overdrawn. Raises `InsufficientFunds`."""
+        if source.balance_units < amount:
+            raise InsufficientFunds(available=render(source.balance_units), needed=render(amount))
+        named = {"reference": command.reference, "reason": command.reason, "id_": command.transfer}
+        return self._post("transfer", ((source, -amount), (target, amount)), **named)
+
     def records(self) -> list[tuple[str, UUID, bytes]]:
         """Kind, id and digest of what was written, in the order of the chain: a receipt follows its settlement."""
         receipts = {issued.transaction_id: issued for issued in self.issued}
@@ -386,11 +394,12 @@ class Book:
         hold: str | None = None,
         reference: str | None = None,
         reason: str | None = None,
+        id_: str | None = None,
     ) -> Posting:
         """Write a transaction; a leg of zero moves nothing and gets no entry."""
         assert sum(amount for _, amount in legs) == 0, "every transaction sums to zero"
         _require_room(legs)
-        id_ = ids.new_id("txn")
+        id_ = id_ or ids.new_id("txn")
         entries: list[Entry] = []
         records = []
         for account, amount in legs:

@@ -23,7 +23,7 @@ from aitbc.kernel.database.standard_tables import APPEND_ONLY, NO_DELETE, module
 from aitbc.kernel.database.unit_of_work import WireId
 from aitbc.modules.trading.models.budgets import PERIODS
 
-KINDS = ("deposit", "faucet", "hold", "settle", "void", "expire", "correction", "rent")
+KINDS = ("deposit", "faucet", "hold", "settle", "void", "expire", "correction", "rent", "transfer")
 STATES = ("open", "settled", "voided", "expired")
 MOMENT = DateTime(timezone=True)
 
@@ -40,7 +40,7 @@ class AccountRow(Base):
     __tablename__ = "accounts"
     __table_args__ = (
         UniqueConstraint("owner", "purpose"),
-        CheckConstraint("owner = 'system' OR balance_units >= 0", name="not_overdrawn"),
+        CheckConstraint("(owner = 'system' AND purpose <> 'treasury') OR balance_units >= 0", name="not_overdrawn"),
         CheckConstraint("held_units >= 0", name="held_not_negative"),
         # Room on each page for the next version of a row, so that an update touches no index.
         {"info": NO_DELETE, "postgresql_with": {"fillfactor": 50}},
@@ -50,7 +50,7 @@ class AccountRow(Base):
     owner: Mapped[str] = mapped_column(Text)
     """`acct_…`, or `system`."""
     purpose: Mapped[str] = mapped_column(Text)
-    """`main`; of the system `issuance`, `escrow`, `fees`."""
+    """`main`, `stake` or `deposit`; of the system `issuance`, `escrow`, `fees`, `treasury`."""
     balance_units: Mapped[int] = mapped_column(BigInteger)
     held_units: Mapped[int] = mapped_column(BigInteger)
     """The sum of this owner's open holds, which lies in escrow."""

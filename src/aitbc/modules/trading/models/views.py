@@ -10,7 +10,7 @@ from aitbc.modules.trading.models.budgets import PERIODS
 from aitbc.modules.trading.models.records import ReceiptClaims
 
 TransactionKind = Annotated[
-    str, one_of(("deposit", "faucet", "hold", "settle", "void", "expire", "correction", "rent"))
+    str, one_of(("deposit", "faucet", "hold", "settle", "void", "expire", "correction", "rent", "transfer"))
 ]
 
 
@@ -109,7 +109,7 @@ class LedgerTransaction(Struct, frozen=True, kw_only=True):
     id: str
     """The transaction. For example `txn_01k0000000000000000000000a`."""
     kind: TransactionKind
-    """`deposit`, `faucet`, `hold`, `settle`, `void`, `expire`, `correction` or `rent`."""
+    """`deposit`, `faucet`, `hold`, `settle`, `void`, `expire`, `correction`, `rent` or `transfer`."""
     hold: str | None
     """The hold that it placed or ended; null where there is none. For example `hold_01k0000000000000000000000a`."""
     reference: str | None

@@ -206,7 +206,7 @@ class LedgerController(Controller):
 
         A hold keeps the rate that it was placed at.
         """
-        return FeeRates(basis_points=await fees.in_force(), rates=tuple(await fees.rates()))
+        return FeeRates(basis_points=await fees.in_force(), rates=(*await fees.rates(), *fees.voted()))
 
     @post(
         "/ledger/verify",

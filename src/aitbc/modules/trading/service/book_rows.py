@@ -25,10 +25,14 @@ BALANCES = ("balance_units", "held_units", "earned_units", "spent_units", "versi
 ENDED = ("state", "ended_at", "ended_by", "reason", "price_units")
 
 
-async def open_accounts(uow: UnitOfWork, owners: Mapping[UUID, str]) -> None:
-    """Make the accounts that are not there yet, in the order of ids."""
+async def open_accounts(
+    uow: UnitOfWork, owners: Mapping[UUID, str], purposes: Mapping[UUID, str] | None = None
+) -> None:
+    """Make the accounts that are not there yet, in the order of ids; they are for `main` unless `purposes` say more."""
+    purposes = purposes or {}
     fresh = [
-        {"id": id_, "owner": owners[id_], "purpose": "main", "created_at": now()} | dict.fromkeys(BALANCES, 0)
+        {"id": id_, "owner": owners[id_], "purpose": purposes.get(id_, "main"), "created_at": now()}
+        | dict.fromkeys(BALANCES, 0)
         for id_ in sorted(owners)
     ]
     await uow.session.execute(upsert(AccountRow).values(fresh).on_conflict_do_nothing())

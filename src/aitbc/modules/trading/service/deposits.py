@@ -8,6 +8,7 @@ from aitbc.kernel.database.retry import retry
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.accounts import Identity
 from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.parameters import Parameters
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Conflict, Forbidden, TooMany
@@ -18,7 +19,7 @@ from aitbc.modules.trading.models.tables import EntryRow, FaucetDayRow, ReceiptR
 from aitbc.modules.trading.models.views import LedgerTransaction
 from aitbc.modules.trading.service.book_rows import load_book, open_accounts, save_book
 from aitbc.modules.trading.service.explorer import TransactionNotFound, transaction_view
-from aitbc.modules.trading.service.settings import TradingSettings
+from aitbc.modules.trading.service.settings import FAUCET, TradingSettings
 
 
 class FaucetOff(Forbidden):
@@ -45,10 +46,13 @@ class NotCorrectable(Conflict):
 class Deposits:
     """Grants play money out of the issuance account, and corrects transactions."""
 
-    def __init__(self, database: Database, identity: Identity, settings: TradingSettings) -> None:
+    def __init__(
+        self, database: Database, identity: Identity, settings: TradingSettings, parameters: Parameters
+    ) -> None:
         self._database = database
         self._identity = identity
         self._settings = settings
+        self._parameters = parameters
 
     async def deposit(
         self, who: Principal, account: str, amount_units: int, reason: str | None, once: IdempotencyKey
@@ -86,7 +90,7 @@ class Deposits:
         return await retry(work)
 
     async def _take_share(self, uow: UnitOfWork, account: str, amount_units: int) -> None:
-        share = self._settings.faucet_units_per_day
+        share = self._parameters.value(FAUCET, self._settings.faucet_units_per_day)
         if amount_units > share:
             raise FaucetEmpty(f"The faucet gives an account at most {render(share)} a day.")
         adding = upsert(FaucetDayRow).values(account=account, day=now().date(), taken_units=amount_units)

@@ -101,13 +101,14 @@ class Explorer:
             raise HolderNotFound
         async with self._database.reading() as session:
             rows = (await session.scalars(select(AccountRow).where(AccountRow.owner == account))).all()
-        if account == SYSTEM:
-            rows = [row for row in rows if row.purpose == "fees"]
+        shown = "fees" if account == SYSTEM else "main"
+        rows = [row for row in rows if row.purpose == shown]
         return account_view(account, rows[0] if rows else None)
 
     async def accounts(self, *, limit: int, after: str | None) -> list[AccountView]:
         """Every account with money or a past, in the order of ids."""
-        wanted = select(AccountRow).where(AccountRow.owner != SYSTEM).order_by(AccountRow.id).limit(limit)
+        wanted = select(AccountRow).where(AccountRow.owner != SYSTEM, AccountRow.purpose == "main")
+        wanted = wanted.order_by(AccountRow.id).limit(limit)
         if after is not None:
             wanted = wanted.where(AccountRow.id > ids.decode("acct", after))
         async with self._database.reading() as session:

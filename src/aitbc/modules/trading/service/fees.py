@@ -8,11 +8,12 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from aitbc.kernel.database.unit_of_work import Database
+from aitbc.kernel.parameters import Parameters
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.money import share
 from aitbc.modules.trading.api import FeeQuote
 from aitbc.modules.trading.models.tables import FeeRateRow
-from aitbc.modules.trading.service.settings import TradingSettings
+from aitbc.modules.trading.service.settings import FEE, TradingSettings
 
 KNOWN_FOR_SECONDS = 1.0
 """How long the rates are cached."""
@@ -30,9 +31,10 @@ class FeeRate(Struct, frozen=True, kw_only=True):
 class Fees:
     """Knows the fee rates, present and planned."""
 
-    def __init__(self, database: Database, settings: TradingSettings) -> None:
+    def __init__(self, database: Database, settings: TradingSettings, parameters: Parameters) -> None:
         self._database = database
         self._settings = settings
+        self._parameters = parameters
         self._rates: list[FeeRate] = []
         self._known_at = float("-inf")
 
@@ -59,9 +61,21 @@ class Fees:
             self._known_at = monotonic()
         return self._rates
 
+    def voted(self) -> list[FeeRate]:
+        """The rates that governance set, oldest first: from the first of them on, these hold."""
+        changes = self._parameters.changes(FEE)
+        return [
+            FeeRate(basis_points=one.value, effective_from=one.effective_from)
+            for one in changes
+            if one.value is not None
+        ]
+
     async def in_force(self) -> int:
-        """The basis points that a hold placed now is settled at."""
+        """The basis points that a hold placed now is settled at: what governance set, else the operator's."""
         at = now()
+        voted = self._parameters.given(FEE)
+        if voted is not None:
+            return voted
         started = [rate.basis_points for rate in await self.rates() if rate.effective_from <= at]
         return started[-1] if started else self._settings.fee_basis_points
 

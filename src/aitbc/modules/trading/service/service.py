@@ -14,6 +14,7 @@ from aitbc.modules.trading.api import (
     Earnings,
     FeeQuote,
     Hold,
+    LedgerAccount,
     PayRent,
     PlaceHold,
     RaiseHold,
@@ -22,6 +23,8 @@ from aitbc.modules.trading.api import (
     SealedReceipt,
     SettleHold,
     Settlement,
+    TransferMoney,
+    WorkPaid,
 )
 from aitbc.modules.trading.models.views import LedgerReport
 from aitbc.modules.trading.service.blocks import Blocks
@@ -31,7 +34,7 @@ from aitbc.modules.trading.service.explorer import Explorer
 from aitbc.modules.trading.service.fees import Fees
 from aitbc.modules.trading.service.ledger import Ledger
 from aitbc.modules.trading.service.metrics import measure
-from aitbc.modules.trading.service.receipt_feed import sealed_receipts
+from aitbc.modules.trading.service.receipt_feed import sealed_receipts, work_paid
 from aitbc.modules.trading.service.rents import Rents
 from aitbc.modules.trading.service.settings import TradingSettings
 from aitbc.modules.trading.service.trades.agreements import TradeAgreements
@@ -43,6 +46,7 @@ from aitbc.modules.trading.service.trades.negotiations import TradeNegotiations
 from aitbc.modules.trading.service.trades.offers import TradeOffers
 from aitbc.modules.trading.service.trades.requests import TradeRequests
 from aitbc.modules.trading.service.trades.settlements import TradeSettlements
+from aitbc.modules.trading.service.transfers import Transfers
 
 
 class TradingService:
@@ -51,15 +55,16 @@ class TradingService:
     def __init__(self, db: Database, platform: Platform, settings: TradingSettings | None = None) -> None:
         self.db = db
         self.settings = settings or TradingSettings()
-        self.fees = Fees(db, self.settings)
+        self.fees = Fees(db, self.settings, platform.parameters)
         self.ledger = Ledger(db, platform.node_key, self.fees, self.settings.hold_grace_seconds)
         self.rents = Rents(db)
         self.spending_budgets = SpendingBudgets(db)
-        self.deposits = Deposits(db, platform.identity, self.settings)
+        self.transfers = Transfers(db)
+        self.deposits = Deposits(db, platform.identity, self.settings, platform.parameters)
         self.blocks = Blocks(db, platform.node_key)
         self.explorer = Explorer(db, self.blocks)
-        self.trade_offers = TradeOffers(db)
-        self.trade_requests = TradeRequests(db)
+        self.trade_offers = TradeOffers(db, platform.parameters)
+        self.trade_requests = TradeRequests(db, platform.parameters)
         self.trade_matches = TradeMatcher(db)
         self.trade_negotiations = TradeNegotiations(db)
         self.trade_agreements = TradeAgreements(db)
@@ -128,6 +133,18 @@ class TradingService:
     async def quote_fee(self, price_units: int) -> FeeQuote:
         """The fee that a settlement at this price would take now."""
         return await self.fees.quote(price_units)
+
+    async def transfer(self, command: TransferMoney) -> None:
+        """Move money between two accounts."""
+        await self.transfers.move(command)
+
+    async def ledger_account(self, name: str) -> LedgerAccount:
+        """An account by its name in records."""
+        return await self.transfers.account(name)
+
+    async def work_paid(self, since: datetime, after: int, limit: int) -> Sequence[WorkPaid]:
+        """Sealed receipts issued from a time on, with what was held for them."""
+        return await work_paid(self.db, since, after, limit)
 
     async def earnings(self, miners: Sequence[str], since: datetime | None) -> Sequence[Earnings]:
         """What each of these miners was paid."""

@@ -5,6 +5,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from aitbc.kernel.parameters import Parameter, pause_of
+
 
 class TradingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How money is handled here."""
@@ -22,3 +24,28 @@ class TradingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Whether accounts may take play money by themselves."""
     faucet_units_per_day: Annotated[int, Meta(ge=1, le=10**18)] = 10 * 10**8
     """The most an account may take on one day (UTC), in minor units."""
+
+
+FEE = "trading.fee_basis_points"
+FAUCET = "trading.faucet_units_per_day"
+TRADING_PARAMETERS = (
+    pause_of("trading"),
+    Parameter(
+        name=FEE,
+        text="The platform's share of a price.",
+        unit="basis points",
+        least=0,
+        most=2_500,
+        default=250,
+        setting=("fee_basis_points",),
+    ),
+    Parameter(
+        name=FAUCET,
+        text="The most play money that an account may take on one day (UTC).",
+        unit="minor units",
+        least=1,
+        most=10**15,
+        default=10 * 10**8,
+        setting=("faucet_units_per_day",),
+    ),
+)

@@ -61,6 +61,8 @@ COUNT = "SELECT count(*) FROM trading."
 STILL_OPEN = "SELECT count(*) FROM trading.holds WHERE state = 'open' AND id = ANY($1::uuid[])"
 ENDS = {"settle": "settled", "void": "voided", "expire": "expired", "rent": "settled"}
 HELD_PAGE = 5_000
+SYSTEM_ACCOUNTS = frozenset(f"system/{purpose}" for purpose in ("issuance", "escrow", "fees", "treasury"))
+"""Those that are there from the beginning, used or not."""
 
 
 async def verify(database: Database) -> LedgerReport:
@@ -282,6 +284,7 @@ class _Audit:
         held: dict[str, int] = defaultdict(int)
         for payer, amount in self.books.holds.values():
             held[payer] += amount
+        expected_names = SYSTEM_ACCOUNTS.union(self.books.accounts)
         last, seen = UUID(int=0), 0
         while True:
             page = await connection.fetch(READ_ACCOUNTS, last, RECORDS_PAGE)
@@ -292,11 +295,11 @@ class _Audit:
                 expected |= {"spent_units": self.spent[name], "version": version}
                 for column, value in expected.items():
                     _same(f"accounts/{column}", row[column], value, record=name)
-                seen += name in self.books.accounts
+                seen += name in expected_names
             if len(page) < RECORDS_PAGE:
                 break
             last = page[-1]["id"]
-        if seen != len(self.books.accounts):
+        if seen != len(expected_names):
             raise ChainError("an account is gone from its table", field="accounts")
 
     async def leftovers(self, connection: Connection) -> None:

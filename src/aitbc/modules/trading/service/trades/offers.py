@@ -10,6 +10,7 @@ from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.parameters import Parameters
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import FieldError, Invalid
@@ -32,8 +33,9 @@ LASTS_MAX = timedelta(days=365)
 class TradeOffers:
     """Makes, closes and shows offers."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, parameters: Parameters) -> None:
         self._database = database
+        self._parameters = parameters
 
     @retrying
     async def place(self, who: Principal, command: PlaceTradeOffer, once: IdempotencyKey) -> TradeOffer:
@@ -46,6 +48,7 @@ class TradeOffers:
         async with self._database.unit_of_work() as uow:
             if (earlier := await uow.replay(once, TradeOffer)) is not None:
                 return earlier
+            self._parameters.require_open("trading")
             mine = (TradeOfferRow.seller == who.account, TradeOfferRow.state == "open")
             if (
                 await uow.session.scalar(select(func.count()).select_from(TradeOfferRow).where(*mine)) or 0

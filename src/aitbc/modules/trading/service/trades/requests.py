@@ -13,6 +13,7 @@ from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.retry import retry, retrying
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.parameters import Parameters
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import FieldError, Invalid
@@ -57,8 +58,9 @@ def drafted(who: Principal, command: PlaceTradeRequest) -> dict[str, Any]:
 class TradeRequests:
     """Makes, cancels, expires and shows requests."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, parameters: Parameters) -> None:
         self._database = database
+        self._parameters = parameters
 
     @retrying
     async def place(self, who: Principal, command: PlaceTradeRequest, once: IdempotencyKey) -> TradeRequest:
@@ -68,6 +70,7 @@ class TradeRequests:
         async with self._database.unit_of_work() as uow:
             if (earlier := await uow.replay(once, TradeRequest)) is not None:
                 return earlier
+            self._parameters.require_open("trading")
             adding = (
                 upsert(TradeRequestRow)
                 .values(content=content, **values)

@@ -1,0 +1,1 @@
+"""Governance: stake gives power, power decides proposals, and what is decided changes the running system."""

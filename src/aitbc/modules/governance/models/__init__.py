@@ -1,0 +1,1 @@
+"""The tables of governance, and the rules that need only their rows."""

@@ -1,0 +1,39 @@
+"""Pauses: a vote stops a module's new business, and another lets it go on."""
+
+from typing import Any
+
+from tests.app import Caller, TestApp
+from tests.journeys.hand_miner import HandMiner
+
+JOB = {"kind": "embed", "input": {"texts": ["x"]}, "max_price": "1"}
+TRADE = {"trade_type": "ai_power", "title": "x", "price": "0.1", "capacity": 1}
+
+
+async def attempts(stage: TestApp, who: Caller) -> dict[str, tuple[str, dict[str, Any]]]:
+    """By module: the path of new business, and what is sent there."""
+    miner = await HandMiner.enrol(stage, who, gpus=["NVIDIA H100 80GB HBM3"])
+    await miner.beat()
+    for_rent = {"model": "H100", "price_per_hour": "0.25", "miner": miner.id}
+    listing = (await who.post("/api/v1/gpu/listings", for_rent)).json()["id"]
+    return {
+        "ai": ("/api/v1/ai/jobs", JOB),
+        "gpu": ("/api/v1/gpu/bookings", {"gpu": listing, "duration_seconds": 3600, "max_price": "0.25"}),
+        "marketplace": ("/api/v1/marketplace/offers", {"miner": miner.id, "sells": "device", "price": "0.25"}),
+        "trading": ("/api/v1/trading/offers", TRADE),
+    }
+
+
+async def test_new_business_stops_while_it_is_paused_and_only_there(stage: TestApp) -> None:
+    alice, parameters = await stage.who("alice", funds="50"), stage.runtime.platform.parameters
+    wanted = await attempts(stage, alice)
+    for module, (path, body) in wanted.items():
+        await parameters.set([(f"{module}.paused", 1)], f"prop_pause_{module}")
+        refused = await alice.post(path, body)
+        assert (refused.status_code, refused.json()["code"]) == (503, "module_paused"), refused.text
+        await parameters.set([(f"{module}.paused", 0)], f"prop_resume_{module}")
+        done = await alice.post(path, body)
+        assert done.status_code == 201, done.text
+    await parameters.set([("trading.paused", 1)], "prop_again")
+    asked = await alice.post("/api/v1/trading/requests", {"trade_type": "ai_power", "title": "x"})
+    assert asked.status_code == 503
+    assert (await alice.post("/api/v1/ai/jobs", JOB)).status_code == 201
