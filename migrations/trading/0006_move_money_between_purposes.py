@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "trading_0005"
-down_revision = "trading_0004"
+revision = "trading_0006"
+down_revision = "trading_0005"
 branch_labels = None
 depends_on = None
 
