@@ -19,6 +19,7 @@ from aitbc.kernel.primitives.errors import Unavailable
 from aitbc.server.cluster.peers import Peer
 from aitbc.server.cluster.service_token import Tokens
 from aitbc.server.config.hosts import PeerHost
+from aitbc.server.config.placement import LEGACY_COORDINATOR_PREFIX, LEGACY_PREFIX
 from aitbc_cli.doctor.case import Case
 from aitbc_cli.doctor.rounds import CHECKS, examine
 from tests.chaos.server_process import ServerProcess, run_briefly
@@ -281,7 +282,7 @@ def test_older_clients_keep_the_gateways_endpoints_its_key_and_ports_without_one
         assert open_to_anybody(installation, "/health") == (200, {"status": "healthy", "service": "api-gateway"})
         status, services = open_to_anybody(installation, "/services")
         assert status == 200
-        assert set(services) == {*MODULES, "coordinator"}
+        assert set(services) == {*(LEGACY_PREFIX[name] for name in MODULES), LEGACY_COORDINATOR_PREFIX}
         assert services["gpu"] == {"prefix": "/gpu", "url": f"{installation.server.url}/gpu"}
         status, told = open_to_anybody(installation, "/gpu/health")
         assert (status, "detail" in told) == (401, True)

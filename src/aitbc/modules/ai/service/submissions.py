@@ -40,7 +40,8 @@ class Submissions:
 
         Raises `UnknownKind`, `InvalidInput`, `UnknownModel`, `MaxPriceTooLow`, `ArtifactNotFound`, `InsufficientFunds`,
         `BudgetExceeded`, `IdempotencyKeyReused`, `TooManyOpenJobs`, `BookingNotFound`, `BookingNotOpen`,
-        `SubmissionRefused`. A crash between the two leaves a hold without a job, whose money `Payments.reconcile` returns.
+        `SubmissionRefused`. A crash between the two leaves a hold without a job, whose money
+        `Payments.reconcile` returns.
         """
         earlier = await self._queue.stored_answer(once)
         if earlier is not None:

@@ -1,4 +1,4 @@
-"""The governance of the older coordinator: the service's paths, and delegation, single steps and reports beside them."""
+"""The governance of the older coordinator: the service's paths, delegation, single steps and reports."""
 
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal

@@ -22,7 +22,7 @@ LISTED_MAX = 500
 
 
 class LegacyAgentBody(Struct, frozen=True, kw_only=True):
-    """An agent that a client of the older dialect registers: it is listed, and called by nobody before it has skills."""
+    """An agent that a client of the older dialect registers: listed, and called by nobody before it has skills."""
 
     agent_id: Name
     agent_type: Name = "worker"
