@@ -24,6 +24,7 @@ from aitbc.modules.trading.api import (
     Settlement,
 )
 from aitbc.modules.trading.models.views import LedgerReport
+from aitbc.modules.trading.service.anchors import Anchors
 from aitbc.modules.trading.service.blocks import Blocks
 from aitbc.modules.trading.service.deposits import Deposits
 from aitbc.modules.trading.service.explorer import Explorer
@@ -55,6 +56,7 @@ class TradingService:
         self.rents = Rents(db)
         self.deposits = Deposits(db, platform.identity, self.settings)
         self.blocks = Blocks(db, platform.node_key)
+        self.anchors = Anchors(db, self.settings)
         self.explorer = Explorer(db, self.blocks)
         self.trade_offers = TradeOffers(db)
         self.trade_requests = TradeRequests(db)
@@ -148,6 +150,10 @@ class TradingService:
     async def seal(self) -> None:
         """Close a block over everything that waits."""
         await self.blocks.seal()
+
+    async def anchor(self) -> None:
+        """Write the newest head of the chain to where it is kept for others."""
+        await self.anchors.anchor()
 
     async def expire_holds(self) -> None:
         """Return the holds whose deadline has passed."""
