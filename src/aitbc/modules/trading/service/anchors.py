@@ -24,7 +24,7 @@ log = structlog.get_logger("aitbc.trading")
 
 
 class Anchors:
-    """Writes anchors to a file: on another disk, in a synchronised folder, or in a work tree that is pushed elsewhere."""
+    """Writes anchors to a file: on another disk, or in a folder that is synchronised or pushed elsewhere."""
 
     def __init__(self, database: Database, settings: TradingSettings) -> None:
         self._database = database
