@@ -14,6 +14,7 @@ from aitbc_cli.times import read, seconds_of
 
 PATH = "/api/v1/gpu/bookings"
 MARKET = "/api/v1/marketplace/bookings"
+QUOTES = "/api/v1/marketplace/booking-quotes"
 LISTINGS = "/api/v1/gpu/listings"
 Which = Annotated[str, typer.Argument(metavar="BOOKING", help="Its id, book_…", autocompletion=BOOKINGS)]
 BRIEF = (*columns("id", "state", "model", "gpu"), Column("PRICE", "price", "number"), *columns("ends_at"))
@@ -130,7 +131,7 @@ def _book_offer(call: Call, body: dict[str, Any], starts: str | None, idle: str 
     if idle is not None:
         body["idle_after_seconds"] = round(seconds_of(idle))
     if call.dry_run:
-        call.out.one(call.api.post(f"{MARKET}/quotes", body, natural=True), QUOTE, name="price_max")
+        call.out.one(call.api.post(QUOTES, body, natural=True), QUOTE, name="price_max")
         say("a dry run: nothing was changed")
         return
     call.out.one(call.change("POST", MARKET, body), OF_OFFER_FULL)

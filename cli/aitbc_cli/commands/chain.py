@@ -9,9 +9,10 @@ import typer
 from aitbc_cli.command import Call, command, noun
 from aitbc_cli.commands.block import FULL
 from aitbc_cli.commands.receipt import TrustedKey, not_verified
-from aitbc_cli.exits import UNAVAILABLE, Stop
+from aitbc_cli.exits import UNAVAILABLE, Stop, usage
 from aitbc_cli.output import columns
 from aitbc_cli.terminal import Progress, progress, say, size
+from aitbc_cli.times import read, seconds_of
 
 PATH = "/api/v1/trading"
 TAIL_BYTES = 1 << 16
@@ -32,7 +33,11 @@ def export(call: Call, file: Annotated[str, typer.Argument(metavar="FILE", help=
 @command(
     app,
     "verify",
-    examples=["aitbc chain verify chain.jsonl", "aitbc chain verify chain.jsonl --key bPA_vt6… --head sha256:…"],
+    examples=[
+        "aitbc chain verify chain.jsonl",
+        "aitbc chain verify chain.jsonl --key bPA_vt6… --head sha256:…",
+        "aitbc chain verify chain.jsonl --anchors anchors.jsonl",
+    ],
     server=False,
 )
 def verify(
@@ -42,6 +47,12 @@ def verify(
     head: Annotated[
         str | None, typer.Option("--head", help="The hash of the block it must end at, known from elsewhere.")
     ] = None,
+    anchors: Annotated[
+        str | None, typer.Option("--anchors", metavar="FILE", help="Signed heads that were kept elsewhere.")
+    ] = None,
+    anchor_age: Annotated[
+        str, typer.Option("--anchor-age", help="Warn where the newest anchor is older than this.")
+    ] = "1d",
 ) -> None:
     """Verify an export without a server: every record, signature, balance and block, in bounded memory.
 
@@ -58,6 +69,8 @@ def verify(
         with files.opened(Path(file)) as source:
             checked = _verified(source, Path(file).stat().st_size, file, key, head)
     report = {name: getattr(checked, name) for name in ("chain", "height", "head", "records", "transactions")}
+    if anchors is not None:
+        report |= _anchored(file, anchors, anchor_age)
     report |= {name: getattr(checked, name) for name in ("entries", "receipts", "accounts")}
     report |= {"verified": True, "file": file, "keys": sorted(checked.keys), "trusted": bool(key)}
     shown = columns("chain", "height", "head", "records", "transactions", "entries", "receipts", "accounts", "keys")
@@ -65,6 +78,31 @@ def verify(
     call.out.text("chain verified")
     if not key:
         say("signed by the keys above; --key KEY makes sure that they are the ones you trust")
+
+
+def _anchored(file: str, anchors: str, age: str) -> dict[str, Any]:
+    """Compare an export with signed heads that were kept elsewhere; what was found. Raises `Stop`."""
+    from pathlib import Path
+
+    from aitbc.kernel.crypto.chain_anchors import check_anchors, read_anchors
+    from aitbc.kernel.crypto.chain_format import ChainError
+    from aitbc.kernel.primitives.clock import now
+    from aitbc_cli import files
+
+    if file == files.STANDARD:
+        raise usage("--anchors needs a file: it is read twice")
+    try:
+        with files.opened(Path(anchors)) as source:
+            known = read_anchors(source)
+        with files.opened(Path(file)) as source:
+            found = check_anchors(source, known)
+    except ChainError as error:
+        raise not_verified(f"{anchors}: {error}", error) from None
+    if not known:
+        say(f"warning: {anchors} has no anchors")
+    elif (now() - read(found.time)).total_seconds() > seconds_of(age):
+        say(f"warning: the newest anchor is of {found.time}; what came since is not anchored")
+    return {"anchors": found.count, "anchored_height": found.height, "anchored_at": found.time or None}
 
 
 @command(app, "keys", examples=["aitbc chain keys", "aitbc chain keys -q"])

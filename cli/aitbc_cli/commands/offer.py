@@ -189,4 +189,4 @@ def rule(
 @command(app, "sync", examples=["aitbc offer sync"], changes=True, ends=[NOT_FOUND])
 def sync(call: Call) -> None:
     """Make the offers that your rule says and that your online miners lack."""
-    call.out.rows(call.change("POST", f"{PATH}/sync")["made"], BRIEF)
+    call.out.rows(call.change("POST", f"{RULE}/sync")["made"], BRIEF)

@@ -85,7 +85,7 @@ def near(amount: Decimal, expected: str, within: str = "0.03") -> bool:
 
 async def test_a_quote_says_what_a_booking_costs_and_how_long_the_money_lasts_and_changes_nothing(fleet: Fleet) -> None:
     sale = await for_sale(fleet, funds="1.8")
-    quote = (await sale.buyer.post(f"{BOOKINGS}/quotes", sale.wish())).json()
+    quote = (await sale.buyer.post(f"{MARKET}/booking-quotes", sale.wish())).json()
     assert (quote["price_hour"], quote["price_max"], quote["held_first"]) == ("3.6", "3.6", "0.3")
     lasts = datetime.fromisoformat(quote["money_until"]) - datetime.fromisoformat(quote["starts_at"])
     assert lasts == timedelta(minutes=30)

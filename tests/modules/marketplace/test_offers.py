@@ -116,17 +116,17 @@ async def test_an_offer_is_withdrawn_once_and_its_history_stays(fleet: Fleet) ->
 async def test_a_rule_puts_online_miners_on_sale_and_what_was_withdrawn_stays_so(fleet: Fleet) -> None:
     owner = await fleet.owner()
     first = await fleet.rig(owner)
-    missing = await owner.post(f"{OFFERS}/sync")
+    missing = await owner.post(f"{MARKET}/rule/sync")
     assert (missing.status_code, missing.json()["code"]) == (404, "market_rule_not_found")
     rule = {"kinds": {"embed": "0.002", "chat": "0.003"}, "price_hour": "0.5", "valid_days": 7}
     set_ = await owner.client.put(f"{MARKET}/rule", json=rule)
     assert (set_.status_code, set_.json()["kinds"]) == (200, rule["kinds"]), set_.text
-    synced = (await owner.post(f"{OFFERS}/sync")).json()
+    synced = (await owner.post(f"{MARKET}/rule/sync")).json()
     (offer,) = (await owner.get(OFFERS, miner=first.id)).json()["data"]
     assert synced["made"] in ([offer], [])  # none where the event that the miner is online was faster
     assert (synced["miners"], offer["kind"], offer["price"]) == (1, "embed", "0.002")
     assert offer["origin"] == "rule"
-    assert (await owner.post(f"{OFFERS}/sync")).json()["made"] == []
+    assert (await owner.post(f"{MARKET}/rule/sync")).json()["made"] == []
     await owner.post(f"{OFFERS}/{offer['id']}/withdraw")
     second = await fleet.rig(owner)  # comes online later
 
@@ -138,7 +138,7 @@ async def test_a_rule_puts_online_miners_on_sale_and_what_was_withdrawn_stays_so
     await first.call("PUT", "/capabilities", {"capabilities": first.offer | {"region": "north"}})
     states = [one["state"] for one in (await owner.get(OFFERS, miner=first.id)).json()["data"]]
     assert states == ["withdrawn"]
-    (anew,) = (await owner.post(f"{OFFERS}/sync")).json()["made"]
+    (anew,) = (await owner.post(f"{MARKET}/rule/sync")).json()["made"]
     assert anew["miner"] == first.id
     assert (await owner.client.delete(f"{MARKET}/rule")).json() == {"removed": True}
     assert (await owner.client.delete(f"{MARKET}/rule")).json() == {"removed": False}

@@ -7,18 +7,21 @@ import json
 import random
 import tracemalloc
 from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from aitbc.kernel.crypto import chain_format
+from aitbc.kernel.crypto.chain_anchors import Anchored, check_anchors, read_anchors
 from aitbc.kernel.crypto.chain_format import ChainError
 from aitbc.kernel.crypto.chain_verifier import LedgerReplay, verify_export
 from aitbc.kernel.crypto.signing import Key
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.unit_of_work import Target
-from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives import clock, ids
 from aitbc.kernel.primitives.money import render
 from aitbc.modules.trading.service import TradingService
 from tests.modules.trading.make import (
@@ -306,3 +309,39 @@ def test_an_entry_that_is_hidden_shows_in_the_next_one(part: str, value: object)
     with pytest.raises(ChainError) as refusal:
         books.apply(record)
     assert refusal.value.field == f"entries/1/{part}"
+
+
+async def test_heads_are_anchored_and_an_export_is_held_against_them(empty: Target, tmp_path: Path) -> None:
+    file = tmp_path / "anchors.jsonl"
+    async with trading_on(empty, anchor_file=str(file), anchor_seconds=60) as trading:
+        assert await trading.anchors.anchor()
+        assert not await trading.anchors.anchor()  # the same head
+        await a_history(trading)
+        assert not await trading.anchors.anchor()  # not so soon
+        clock.move(timedelta(seconds=61))
+        assert await trading.anchors.anchor()
+        export = await export_of(trading)
+    anchors = read_anchors(io.BytesIO(file.read_bytes()))
+    assert (await found(export, anchors)).count == 2
+    newest = max(anchors)
+    forged = {**anchors, newest: {**anchors[newest], "hash": chain_format.name_digest(bytes(32))}}
+    with pytest.raises(ChainError, match="not the one that was anchored"):
+        await found(export, forged)
+    with pytest.raises(ChainError, match="was cut"):
+        await found(export, {**anchors, newest + 1: anchors[newest]})
+    with pytest.raises(ChainError, match="no anchor"):
+        read_anchors(io.BytesIO(b"nothing of the kind\n"))
+    changed = file.read_bytes().replace(b'"records":', b'"records":1', 1)
+    with pytest.raises(ChainError):
+        read_anchors(io.BytesIO(changed))
+
+
+async def found(export: bytes, anchors: Any) -> Anchored:
+    """What an export says of some anchors."""
+    verify_export(io.BytesIO(export))
+    return check_anchors(io.BytesIO(export), anchors)
+
+
+async def test_a_file_that_cannot_be_written_hinders_nothing(empty: Target, tmp_path: Path) -> None:
+    async with trading_on(empty, anchor_file=str(tmp_path / "away" / "anchors.jsonl")) as trading:
+        assert not await trading.anchors.anchor()

@@ -10,7 +10,7 @@ from aitbc.modules.marketplace.legacy.health import LegacyHealth
 from aitbc.modules.marketplace.legacy.offers import MarketplaceController
 from aitbc.modules.marketplace.legacy.transactions import MarketTransactions
 from aitbc.modules.marketplace.models.ratings import RatingRow
-from aitbc.modules.marketplace.routes.bookings import MarketBookingController
+from aitbc.modules.marketplace.routes.bookings import BookingQuoteController, MarketBookingController
 from aitbc.modules.marketplace.routes.offers import MarketOfferController, MarketRuleController
 from aitbc.modules.marketplace.routes.ratings import MarketRatingController
 from aitbc.modules.marketplace.routes.search import MarketSearchController
@@ -28,6 +28,7 @@ module = Module(
     service=MarketplaceService,
     metadata=RatingRow.metadata,
     routes=(
+        BookingQuoteController,
         MarketBookingController,
         MarketOfferController,
         MarketRuleController,

@@ -87,6 +87,7 @@ module = Module(
     ),
     periodic_tasks=(
         PeriodicTask(run=TradingService.seal, every_seconds=1.0),
+        PeriodicTask(run=TradingService.anchor, every_seconds=30.0),
         PeriodicTask(run=TradingService.expire_holds, every_seconds=5.0),
         PeriodicTask(run=TradingService.end_trades, every_seconds=5.0),
     ),

@@ -41,14 +41,14 @@ def changes(*errors: type[Exception]) -> dict[str, object]:
     return {"permission": "market:write", "idempotency": "natural", "errors": (MarketBookingNotFound, *errors)}
 
 
-class MarketBookingController(Controller):
-    """The time of miners that people have for themselves."""
+class BookingQuoteController(Controller):
+    """What bookings would cost."""
 
-    path = "/bookings"
+    path = "/booking-quotes"
     tags = ("market",)
 
     @post(
-        "/quotes",
+        "/",
         status_code=200,
         operation_id="quote_market_booking",
         summary="Quote a booking",
@@ -63,6 +63,13 @@ class MarketBookingController(Controller):
     ) -> MarketBookingQuote:
         """Say what a booking would cost, what is held for it, and how long your money lasts; nothing is changed."""
         return await market_bookings.quote(who, data.command())
+
+
+class MarketBookingController(Controller):
+    """The time of miners that people have for themselves."""
+
+    path = "/bookings"
+    tags = ("market",)
 
     @post(
         "/",

@@ -124,17 +124,6 @@ class MarketOfferController(Controller):
         """Take an offer of the caller's off the market; its history stays. Doing it again changes nothing."""
         return await market_offers.withdraw(who, market_offer, once)
 
-    @post(
-        "/sync",
-        status_code=200,
-        operation_id="sync_market_offers",
-        summary="Put your online miners on sale",
-        opt=changes(MarketRuleNotFound),
-    )
-    async def sync(self, market_rules: NamedDependency[Rules], who: Who, once: Once) -> MarketSync:
-        """Make what the caller's rule says and is lacking, for each of the caller's miners that is online."""
-        return await market_rules.sync(who, once)
-
 
 class MarketRuleController(Controller):
     """The rule by which an account's online miners are put on sale."""
@@ -167,3 +156,14 @@ class MarketRuleController(Controller):
     async def remove(self, market_rules: NamedDependency[Rules], who: Who) -> RuleRemoved:
         """Put no more miners on sale by a rule. The offers that it made stay."""
         return await market_rules.remove(who)
+
+    @post(
+        "/sync",
+        status_code=200,
+        operation_id="sync_market_offers",
+        summary="Put your online miners on sale",
+        opt=changes(MarketRuleNotFound),
+    )
+    async def sync(self, market_rules: NamedDependency[Rules], who: Who, once: Once) -> MarketSync:
+        """Make what the caller's rule says and is lacking, for each of the caller's miners that is online."""
+        return await market_rules.sync(who, once)

@@ -1,10 +1,11 @@
 """The search over open offers: filtered, sorted by any of its sorts, in keyset pages."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import select, tuple_
+from sqlalchemy import Select, select, tuple_
 
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.primitives.clock import now
@@ -44,19 +45,24 @@ class OfferSearch:
 
     async def find(self, search: Search) -> Sequence[FoundOffer]:
         """The offers of a page. Raises `SearchInvalid`."""
-        tree = parse(search.expression)
-        at = now()
-        wanted = select(OfferRow).where(
-            OfferRow.state == "open", OfferRow.valid_until > at, OfferRow.taken < OfferRow.capacity, condition(tree)
-        )
-        if "status" not in fields_of(tree):
-            wanted = wanted.where(OfferRow.status == "online")
-        backwards, column = search.sort.startswith("-"), SORTS[search.sort.removeprefix("-")]
-        key = [OfferRow.id] if column is None else [column, OfferRow.id]
-        if search.after is not None:
-            last = search.after[-len(key) :]
-            wanted = wanted.where(tuple_(*key) < last if backwards else tuple_(*key) > last)
-        order = [part.desc() if backwards else part.asc() for part in key]
+        column, at = SORTS[search.sort.removeprefix("-")], now()
         async with self._database.reading() as session:
-            rows = (await session.scalars(wanted.order_by(*order).limit(search.limit))).all()
+            rows = (await session.scalars(page_query(search, at))).all()
         return [FoundOffer(offer_view(row, at), 0 if column is None else getattr(row, column.key)) for row in rows]
+
+
+def page_query(search: Search, at: datetime) -> Select[OfferRow]:
+    """The offers of a page, in its order. Raises `SearchInvalid`."""
+    tree = parse(search.expression)
+    wanted = select(OfferRow).where(
+        OfferRow.state == "open", OfferRow.valid_until > at, OfferRow.taken < OfferRow.capacity, condition(tree)
+    )
+    if "status" not in fields_of(tree):
+        wanted = wanted.where(OfferRow.status == "online")
+    backwards, column = search.sort.startswith("-"), SORTS[search.sort.removeprefix("-")]
+    key = [OfferRow.id] if column is None else [column, OfferRow.id]
+    if search.after is not None:
+        last = search.after[-len(key) :]
+        wanted = wanted.where(tuple_(*key) < last if backwards else tuple_(*key) > last)
+    order = [part.desc() if backwards else part.asc() for part in key]
+    return wanted.order_by(*order).limit(search.limit)

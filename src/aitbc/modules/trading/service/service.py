@@ -27,6 +27,7 @@ from aitbc.modules.trading.api import (
     WorkPaid,
 )
 from aitbc.modules.trading.models.views import LedgerReport
+from aitbc.modules.trading.service.anchors import Anchors
 from aitbc.modules.trading.service.blocks import Blocks
 from aitbc.modules.trading.service.budgets import SpendingBudgets
 from aitbc.modules.trading.service.deposits import Deposits
@@ -62,6 +63,7 @@ class TradingService:
         self.transfers = Transfers(db)
         self.deposits = Deposits(db, platform.identity, self.settings, platform.parameters)
         self.blocks = Blocks(db, platform.node_key)
+        self.anchors = Anchors(db, self.settings)
         self.explorer = Explorer(db, self.blocks)
         self.trade_offers = TradeOffers(db, platform.parameters)
         self.trade_requests = TradeRequests(db, platform.parameters)
@@ -167,6 +169,10 @@ class TradingService:
     async def seal(self) -> None:
         """Close a block over everything that waits."""
         await self.blocks.seal()
+
+    async def anchor(self) -> None:
+        """Write the newest head of the chain to where it is kept for others."""
+        await self.anchors.anchor()
 
     async def expire_holds(self) -> None:
         """Return the holds whose deadline has passed."""

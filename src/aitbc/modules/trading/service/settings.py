@@ -20,6 +20,11 @@ class TradingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     Longer than the longest pause between two attempts to deliver an event, so that whoever is owed is paid first.
     """
+    anchor_file: str | None = None
+    """A file to which the newest signed head of the chain is appended again and again: on another disk, or in a folder
+    that goes elsewhere, where whoever runs this server cannot change what was written. None writes none."""
+    anchor_seconds: Annotated[float, Meta(ge=1, le=2_592_000)] = 3600.0
+    """How old the last anchor is before the next one is written."""
     faucet: bool = False
     """Whether accounts may take play money by themselves."""
     faucet_units_per_day: Annotated[int, Meta(ge=1, le=10**18)] = 10 * 10**8
