@@ -12,7 +12,8 @@ from aitbc.kernel.crypto.signing import Key, canonical, work_statement
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.trading.api import PlaceHold, SettleHold
-from aitbc.modules.trading.models.book import ESCROW, FEES, ISSUANCE, SYSTEM, Account, Book
+from aitbc.modules.trading.models.book import Book
+from aitbc.modules.trading.models.rows import ESCROW, FEES, ISSUANCE, SYSTEM, Account
 
 LIVES_A_BLOCK = 1_000
 PEOPLE = 100

@@ -21,18 +21,9 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.modules.trading.api import Balance, Hold, PlaceHold, RaiseHold, SettleHold, Settlement
 from aitbc.modules.trading.events import HoldExpired
-from aitbc.modules.trading.models.book import (
-    ESCROW,
-    FEES,
-    Account,
-    Book,
-    Entry,
-    HeldMoney,
-    Issued,
-    Posting,
-    settled_before,
-)
+from aitbc.modules.trading.models.book import Book, settled_before
 from aitbc.modules.trading.models.budgets import Budget, Budgets, BudgetUse
+from aitbc.modules.trading.models.rows import ESCROW, FEES, Account, Entry, HeldMoney, Issued, Posting
 from aitbc.modules.trading.models.tables import (
     AccountRow,
     BudgetRow,

@@ -9,8 +9,9 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from aitbc.kernel.database.unit_of_work import UnitOfWork
 from aitbc.kernel.primitives.clock import now
-from aitbc.modules.trading.models.book import Account, Book, HeldMoney
+from aitbc.modules.trading.models.book import Book
 from aitbc.modules.trading.models.budgets import Budget, BudgetUse
+from aitbc.modules.trading.models.rows import Account, HeldMoney
 from aitbc.modules.trading.models.tables import (
     AccountRow,
     BudgetRow,

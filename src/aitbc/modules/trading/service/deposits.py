@@ -14,7 +14,7 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Conflict, Forbidden, TooMany
 from aitbc.kernel.primitives.money import checked, render
 from aitbc.modules.trading.api import HolderNotFound
-from aitbc.modules.trading.models.book import FEES, ISSUANCE, Posting
+from aitbc.modules.trading.models.rows import FEES, ISSUANCE, Posting
 from aitbc.modules.trading.models.tables import EntryRow, FaucetDayRow, ReceiptRow, TransactionRow
 from aitbc.modules.trading.models.views import LedgerTransaction
 from aitbc.modules.trading.service.book_rows import load_book, open_accounts, save_book

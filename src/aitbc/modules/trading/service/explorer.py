@@ -17,8 +17,8 @@ from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import NotFound
 from aitbc.kernel.primitives.money import render
 from aitbc.modules.trading.api import HolderNotFound
-from aitbc.modules.trading.models.book import FEES, ISSUANCE, SYSTEM
 from aitbc.modules.trading.models.records import ReceiptClaims, TransactionRecord, digest
+from aitbc.modules.trading.models.rows import FEES, ISSUANCE, SYSTEM
 from aitbc.modules.trading.models.tables import (
     AccountRow,
     BlockItemRow,

@@ -6,8 +6,9 @@ from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.primitives import ids
 from aitbc.modules.trading.api import HoldNotOpen, PayRent, Rent
-from aitbc.modules.trading.models.book import ESCROW, FEES, HeldMoney, rent_of
+from aitbc.modules.trading.models.book import rent_of
 from aitbc.modules.trading.models.records import TransactionRecord
+from aitbc.modules.trading.models.rows import ESCROW, FEES, HeldMoney
 from aitbc.modules.trading.models.tables import TransactionRow
 from aitbc.modules.trading.service.book_rows import load_book, open_accounts, save_book
 

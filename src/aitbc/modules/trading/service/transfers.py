@@ -11,8 +11,8 @@ from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.money import InvalidAmount, checked, render
 from aitbc.modules.trading.api import LedgerAccount, TransferDiffers, TransferMoney, TransferNotAllowed
-from aitbc.modules.trading.models.book import SYSTEM
 from aitbc.modules.trading.models.records import TransactionRecord
+from aitbc.modules.trading.models.rows import SYSTEM
 from aitbc.modules.trading.models.tables import AccountRow, TransactionRow
 from aitbc.modules.trading.service.book_rows import load_book, open_accounts, save_book
 

@@ -10,7 +10,7 @@ from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.money import share, split
 from aitbc.modules.trading.api import PayRent, PlaceHold
 from aitbc.modules.trading.events import TradeEnded
-from aitbc.modules.trading.models.book import ESCROW, FEES
+from aitbc.modules.trading.models.rows import ESCROW, FEES
 from aitbc.modules.trading.models.trades.life import (
     DELIVERY_LASTS,
     HELD_FOR,
