@@ -3,6 +3,7 @@
 Loads wasmtime, the extra `plugins`, where it is first needed: without any sandboxed plugin nothing of it is loaded.
 """
 
+import os
 import subprocess
 import sys
 import threading
@@ -49,6 +50,9 @@ def engine() -> Any:
     made = wasmtime.Engine(config)
     threading.Thread(target=_tick, args=(made,), daemon=True, name="plugin epochs").start()
     return made
+
+
+os.register_at_fork(after_in_child=engine.cache_clear)  # a forked process has none of its parent's threads
 
 
 def _tick(made: Any) -> None:

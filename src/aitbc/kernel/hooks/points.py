@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from msgspec import Struct, structs
@@ -42,7 +43,7 @@ class Hook(Generic[Question, Answer]):
     seconds: float = 1.0
     """How long one plugin may take."""
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The name with its version, as manifests and exports of modules have it: `price.1`."""
         return f"{self.name}.{self.version}"

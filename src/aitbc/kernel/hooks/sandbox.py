@@ -6,6 +6,7 @@ dropped after each failure, and after some thousands of calls.
 """
 
 import asyncio
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -46,6 +47,9 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(THREADS, thread_name_prefix="plugin")
 
 
+os.register_at_fork(after_in_child=_threads.cache_clear)
+
+
 class _Instance:
     """A module with its memory, its entry points by hook, and what it may still do in a call."""
 
@@ -62,9 +66,10 @@ class _Instance:
 
     def read(self, address: int, length: int) -> bytes:
         """Bytes of its memory. Raises `PluginFailed`."""
-        if not 0 <= address <= self.memory.data_len(self.store) - length:
+        found = bytes(self.memory.read(self.store, address, address + length))
+        if len(found) != length:  # it is cut at the end of the memory
             raise PluginFailed("it points outside of its memory")
-        return bytes(self.memory.read(self.store, address, address + length))
+        return found
 
     def call(self, hook: Hook[Any, Any], question: Any, fuel: int, ticks: int) -> Any:
         """Ask, with so much fuel and time. Raises `PluginFailed`, and `_NeedsMore` for want of fuel."""
