@@ -45,6 +45,11 @@ AWAY_SECONDS = 5.0
 log = structlog.get_logger("aitbc.hermes")
 
 
+def storable(text: str | None) -> str | None:
+    """A text without the one character that PostgreSQL cannot keep."""
+    return None if text is None else text.replace("\x00", "\ufffd")
+
+
 class Driver:
     """Drives runs on."""
 
@@ -160,7 +165,7 @@ class Driver:
                     move_run(row, RunState.INPUT_REQUIRED, at)
                 case Done():
                     end_step(row, step, StepState.DONE, min(outcome.spent_units, step.reserved_units), at)
-                    step.output = outcome.output
+                    step.output = storable(outcome.output)
                 case Broken():
                     end_step(row, step, StepState.FAILED, min(outcome.spent_units, step.reserved_units), at)
                     step.error = outcome.reason
