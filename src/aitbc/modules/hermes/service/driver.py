@@ -41,6 +41,7 @@ PAGE = 100
 AT_ONCE = 4
 """How many runs a round drives at the same time."""
 AWAY_SECONDS = 5.0
+STUCK_SECONDS = 60.0
 
 log = structlog.get_logger("aitbc.hermes")
 
@@ -67,7 +68,11 @@ class Driver:
 
         async def one(run: str) -> None:
             async with turn:
-                await self.drive(run)
+                try:
+                    await self.drive(run)
+                except Exception as fault:  # noqa: BLE001 - one run that cannot be driven must not keep the others
+                    log.error("agent_run_stuck", run=run, reason=repr(fault))
+                    await self._postpone(run, STUCK_SECONDS)
 
         await asyncio.gather(*map(one, runs))
 
