@@ -1,14 +1,18 @@
 """`aitbc mcp serve` with the official MCP client: it looks, and spends within its budget and with a yes only."""
 
+import asyncio
 import sys
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from mcp import Client, StdioServerParameters
 from mcp.types import CallToolResult
 
+from aitbc_cli.exits import USAGE
 from tests.cli.installation import CliInstallation
 from tests.cli.test_agents import an_agent
+from tests.cli.tiny_server import nowhere
 
 pytestmark = pytest.mark.anyio
 LOOKING = {
@@ -54,7 +58,7 @@ async def test_without_a_budget_tools_only_look(installation: CliInstallation) -
         assert all(tool.annotations is not None and tool.annotations.read_only_hint for tool in tools)
         found = told(await client.call_tool("find_agents", {"skill": "looked-at"}))
         assert found["data"][0]["agent"] == agent
-        assert told(await client.call_tool("balance", {}))["available"] == "10"
+        assert 0 < float(told(await client.call_tool("balance", {}))["available"]) <= 10
         quote = told(await client.call_tool("quote_job", {"kind": "embed", "input": {"texts": ["x"]}}))
         assert float(quote["max_price"]) > 0
         assert "no such job" in refused(await client.call_tool("job_status", {"job": "job_" + "0" * 26}))
@@ -74,3 +78,27 @@ async def test_with_a_budget_tools_spend_once_and_never_more(installation: CliIn
         assert "at least 0.5" in refused(await client.call_tool("call_agent", low))
         assert told(await client.call_tool("budget_left", {}))["left"] == "0.4"
         assert told(await client.call_tool("run_status", {"run": run["id"]}))["id"] == run["id"]
+
+
+async def test_the_same_tools_are_served_over_http(installation: CliInstallation) -> None:
+    alice, port = installation.alice, nowhere().rpartition(":")[2]
+    command = [sys.executable, "-m", "aitbc_cli.main", "mcp", "serve", "--http", f"127.0.0.1:{port}"]
+    served = await asyncio.create_subprocess_exec(*command, env=alice.environment, cwd=alice.home)
+    try:
+        for _ in range(400):
+            with suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", int(port))
+                writer.close()
+                break
+            await asyncio.sleep(0.1)
+        async with Client(f"http://127.0.0.1:{port}/mcp") as client:
+            assert {tool.name for tool in (await client.list_tools()).tools} == LOOKING
+            assert 0 < float(told(await client.call_tool("balance", {}))["available"]) <= 10
+    finally:
+        served.terminate()
+        await served.wait()
+
+
+def test_what_cannot_be_served_is_said_at_once(installation: CliInstallation) -> None:
+    for words in (("--http", "nowhere"), ("--budget", "much")):
+        installation.alice.does("mcp", "serve", *words, code=USAGE)

@@ -4,6 +4,7 @@ import time
 import uuid
 from typing import Any
 
+from tests.legacy.hermes_rows import REFUSED
 from tests.legacy.installation import PATIENCE_SECONDS, Installation
 
 STEP = {"does": "approve", "name": "ok", "question": "?", "within_seconds": 3600, "otherwise": "reject"}
@@ -108,11 +109,15 @@ def test_workflows_run_as_agents_do(installation: Installation) -> None:
         assert client.get(f"{path}/status").json()["executions"] == 1
         sent = client.post("/api/v1/agents/contributions", json={"type": "code", "description": "better"})
         assert sent.status_code == 201 and sent.json()["id"]
-        for act in ("enable", "train"):
-            assert client.post(f"/api/v1/agents/{name}/learning/{act}", json={}).status_code == 501
-        for act in ("progress?metrics=a", "export?format=onnx"):
-            assert client.get(f"/api/v1/agents/{name}/learning/{act}").status_code == 501
-        assert client.post("/hermes/deploy", json={}).status_code == 501
+        for case, (_, method, asked) in REFUSED.items():
+            answer = client.request(method, f"{asked}?x=1", json={} if method == "POST" else None)
+            assert answer.status_code == 501, (case, answer.text)
+        listed = client.get("/agents", params={"limit": 50}).json()
+        assert name in {one["agent_id"] for one in listed}
+        assert client.get(f"/agents/{name}/reputation").json()["completed"] == 0
+        assert client.get(f"/agents/{name}/balance").json()["balance"] > 0
+        older = {"agent_id": f"{name}-2", "agent_type": "provider", "capabilities": "a,b", "initial_reputation": 1.0}
+        assert client.post("/agents/register", json=older | {"region": "eu"}).status_code == 201
 
 
 def test_a_swarm_agrees_where_its_members_voted_so(installation: Installation) -> None:

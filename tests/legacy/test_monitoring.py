@@ -58,6 +58,7 @@ def test_the_summary_has_ports_and_times(installation: Installation) -> None:
         "ai": 8106,
         "trading": 8104,
         "plugins": 8109,
+        "hermes": 8108,
     }
     assert all(service["last_check"] for service in found.values())
 

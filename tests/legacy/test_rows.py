@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
+from tests.legacy.hermes_rows import HOLDS as AGENTS
+from tests.legacy.hermes_rows import REFUSED as NO_AGENTS
 from tests.legacy.installation import Installation
 from tests.legacy.test_gpu_coordinator import CALLS as MINERS
 from tests.legacy.test_gpu_market import HOLDS as MARKET
@@ -338,10 +340,10 @@ def document() -> str:
     lines = [
         "# What the existing command line finds here",
         "",
-        "Each row is a request that a command of the existing AITBC command line makes of gpu, ai, trading, marketplace or, for",
-        "what is theirs, of the older coordinator, by the number of its case. `tests/legacy` replays each over a real socket,",
-        "and checks the status and the fields that the command reads; this page is written from the same lists. How to give",
-        "modules their older ports, and let programs on this machine in without a key, says [Operating](operate.md).",
+        "Each row is a request that a command of the existing AITBC command line makes of gpu, ai, trading, marketplace, hermes",
+        "or, for what is theirs, of the older coordinator, by the number of its case. `tests/legacy` replays each over a real",
+        "socket, and checks the status and the fields that the command reads; this page is written from the same lists. How",
+        "to give modules their older ports, and let programs on this machine in without a key, says [Operating](operate.md).",
         "",
         "What clients compare is said in their words: `state` on the coordinator is in upper case and `status` in lower case, a",
         "chat is an `inference`, `client_id` is the account (never a key), and `assigned_miner_id` who took the job last. There is",
@@ -364,6 +366,11 @@ def document() -> str:
     lines += [
         f"| {case} | {command} | `{method} {path}` (coordinator) | 501: no kind of work does it |"
         for case, (command, method, path, _) in REFUSED.items()
+    ]
+    lines += [f"| {case} | {command} | `{asks}` ({place}) | holds |" for case, (command, asks, place) in AGENTS.items()]
+    lines += [
+        f"| {case} | {command} | `{method} {path}` (coordinator) | 501: no agent here does it |"
+        for case, (command, method, path) in NO_AGENTS.items()
     ]
     lines += [f"| {case} | | | not here: {reason} |" for case, reason in NOT_HERE.items()]
     return "\n".join(lines) + "\n"

@@ -8,7 +8,7 @@ import pytest
 from aitbc.kernel.platform import Unreachable
 from aitbc.server.config.settings import WebhookSettings
 from aitbc.server.webhooks.egress import DestinationRefused, EgressPolicy
-from aitbc.server.webhooks.outbound import REFUSED, SILENT, Outbound
+from aitbc.server.webhooks.outbound import ANSWER_BYTES_MAX, REFUSED, SILENT, Outbound
 
 STRICT = Outbound(EgressPolicy(WebhookSettings()))
 OPEN = Outbound(EgressPolicy(WebhookSettings(allow_private=True)))
@@ -65,6 +65,29 @@ async def test_what_passes_as_it_is_written_is_refused_where_it_leads(port: int)
 async def test_redirects_are_not_followed(port: int) -> None:
     assert await OPEN.get(f"http://127.0.0.1:{port}/", 5) == 302
     await OPEN.connect("127.0.0.1", port, 5)
+
+
+async def test_an_answer_is_read_up_to_its_limit_and_never_from_inside() -> None:
+    heard: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readuntil(b"\r\n\r\n"))
+        size = 2 * ANSWER_BYTES_MAX if b"/large" in heard[-1] else 2
+        writer.write(b"HTTP/1.1 200 x\r\nContent-Length: %d\r\n\r\n" % size + b"a" * size)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    place = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    found = await OPEN.fetch(f"{place}/small", 20, body=b"{}", headers={"x-a": "b"})
+    assert (found.status, found.body) == (200, b"aa")
+    assert heard[0].startswith(b"POST /small") and b"x-a: b" in heard[0].lower()
+    await OPEN.fetch(f"{place}/small", 20, body=None, headers={})
+    assert heard[1].startswith(b"GET /small")
+    with pytest.raises(Unreachable, match="larger than a megabyte"):
+        await OPEN.fetch(f"{place}/large", 20, body=None, headers={})
+    with pytest.raises(DestinationRefused):
+        await STRICT.fetch(f"{place}/small", 20, body=None, headers={})
+    server.close()
 
 
 async def test_what_does_not_answer_is_given_up_in_time() -> None:

@@ -22,11 +22,11 @@ LISTED_MAX = 500
 
 
 class LegacyAgentBody(Struct, frozen=True, kw_only=True):
-    """An agent that a client of the older dialect registers: listed, and called by nobody before it has skills."""
+    """An agent of a client of the older dialect: it is listed, and called by nobody before it has skills."""
 
     agent_id: Name
     agent_type: Name = "worker"
-    capabilities: list[Name] | dict[str, Any] = []
+    capabilities: list[str] | dict[str, Any] | str = []
     services: list[Name] | None = None
     endpoints: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
@@ -68,7 +68,7 @@ class LegacyAgents(Controller):
             handle=data.agent_id,
             details={
                 "agent_type": data.agent_type,
-                "capabilities": data.capabilities,
+                "capabilities": _words(data.capabilities),
                 "services": data.services or [],
                 "endpoints": data.endpoints or {},
                 "metadata": data.metadata or {},
@@ -162,6 +162,11 @@ class LegacyAgents(Controller):
 
 class CoordinatorAgents(LegacyAgents):
     """The same at the older coordinator."""
+
+
+def _words(said: list[str] | dict[str, Any] | str) -> list[str]:
+    """Capabilities as a list: some clients send them in one text with commas, or as an object."""
+    return [one.strip() for one in said.split(",") if one.strip()] if isinstance(said, str) else list(said)
 
 
 def _view(hermes: Any, row: AgentRow) -> dict[str, Any]:

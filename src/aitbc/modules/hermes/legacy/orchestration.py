@@ -1,4 +1,4 @@
-"""The nine endpoints of the older service: routing, offloading, collaboration, splitting, and its ecosystem."""
+"""The endpoints of the older service: routing, offloading, collaboration, splitting, edges, and its ecosystem."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal

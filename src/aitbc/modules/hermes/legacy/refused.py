@@ -1,6 +1,10 @@
 """What clients asked of agents and no agent here can do: refused with 501 and the reason."""
 
+from litestar import Controller, delete
+from litestar.params import FromPath, QueryParams
+
 from aitbc.kernel.legacy.not_done import not_done
+from aitbc.kernel.primitives.errors import NotDone
 
 READ, WRITE = "agents:read", "agents:write"
 AgentLearning = not_done(
@@ -10,8 +14,9 @@ AgentLearning = not_done(
     gets=("/api/v1/agents/{agent:str}/learning/progress", "/api/v1/agents/{agent:str}/learning/export"),
     posts=("/api/v1/agents/{agent:str}/learning/enable", "/api/v1/agents/{agent:str}/learning/train"),
 )
+NOTHING_DEPLOYED = "Agents run where their owners run them; nothing is deployed, scaled or installed from here yet."
 AgentDeployments = not_done(
-    "Agents run where their owners run them; nothing is deployed, scaled or installed from here yet.",
+    NOTHING_DEPLOYED,
     read=READ,
     write=WRITE,
     gets=(
@@ -30,4 +35,17 @@ AgentDeployments = not_done(
         "/hermes/ecosystem/solutions/{solution:str}/install",
     ),
 )
-REFUSED = (AgentLearning, AgentDeployments)
+
+
+class AgentTerminations(Controller):
+    """The end of what was never deployed."""
+
+    @delete(
+        "/hermes/deployments/{deployment:str}", status_code=200, opt={"permission": WRITE, "idempotency": "natural"}
+    )
+    async def terminate(self, deployment: FromPath[str], query: QueryParams) -> None:
+        """Nothing can be deployed yet."""
+        raise NotDone(NOTHING_DEPLOYED)
+
+
+REFUSED = (AgentLearning, AgentDeployments, AgentTerminations)

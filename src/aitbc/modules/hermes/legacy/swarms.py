@@ -151,7 +151,7 @@ class Swarms(Controller):
     @post("/{swarm:str}/leave", status_code=200, opt=WRITE)
     async def leave(self, hermes: Hermes, who: Who, swarm: FromPath[str]) -> dict[str, Any]:
         """Leave a swarm."""
-        if not await hermes.records.end(who, "member", swarm):
+        if not swarm.isprintable() or not await hermes.records.end(who, "member", swarm):
             raise RecordNotFound("You have not joined this swarm.")
         return {"swarm_id": swarm, "status": "left", "message": "You have left the swarm."}
 

@@ -39,14 +39,16 @@ def check_skills(skills: Sequence[AgentSkill], *, has_endpoint: bool) -> None:
 
 
 def _check_steps(steps: Sequence[SkillStep], where: str) -> None:
+    names: set[str] = set()
     known: set[str] = set()
     for number, step in enumerate(steps):
-        if step.name in known:
+        if step.name in names:
             _refuse(f"{where}/{number}/name", "An earlier step has this name.")
         for place in places(step.input if isinstance(step, AgentJobStep) else _text_of(step)):
             name = place.removeprefix("steps.")
             if place not in ("text", "data") and (name == place or name not in known):
                 _refuse(f"{where}/{number}", f"There is nothing to put for {{{{{place}}}}}.")
+        names.add(step.name)
         if not isinstance(step, AgentApproveStep):
             _cost(step)
             known.add(step.name)

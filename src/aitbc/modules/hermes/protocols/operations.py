@@ -26,6 +26,7 @@ from aitbc.modules.hermes.protocols.requests import (
 )
 from aitbc.modules.hermes.service import HermesService
 from aitbc.modules.hermes.service.commands import AgentRunNotFound, CallSkill, RunFilter
+from aitbc.modules.hermes.service.driver import storable
 from aitbc.modules.hermes.service.push_configs import PushConfig
 
 WAIT_SECONDS = 3.5
@@ -75,7 +76,7 @@ class Operations:
             text=wish.message.text,
             data=wish.message.data,
             budget_units=wish.budget_units,
-            context=(wish.message.context_id or None) and str(wish.message.context_id)[:200],
+            context=wish.message.context_id or None,
             message=wish.message.message_id,
         )
 
@@ -85,7 +86,7 @@ class Operations:
         if step is None:
             raise OperationNotSupported
         return await self._hermes.agent_runs.answer(
-            self._who, run.id, step=step.number, approve=_is_yes(wish), note=wish.message.text[:2000]
+            self._who, run.id, step=step.number, approve=_is_yes(wish), note=storable(wish.message.text[:2000]) or ""
         )
 
     async def send(self, wish: SendMessage) -> dict[str, Any]:

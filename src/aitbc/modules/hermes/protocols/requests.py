@@ -11,7 +11,8 @@ from aitbc.modules.hermes.protocols.errors import ContentNotSupported
 from aitbc.modules.hermes.service.push_configs import PushConfig
 
 Kind = TypeVar("Kind", bound=Struct)
-Id = Annotated[str, Meta(min_length=1, max_length=200)]
+Id = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+OptionalId = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
 Url = Annotated[str, Meta(min_length=1, max_length=2048)]
 Secret = Annotated[str, Meta(max_length=4096)]
 PageSize = Annotated[int, Meta(ge=1, le=100)]
@@ -32,8 +33,8 @@ class Message(Struct, frozen=True, rename="camel"):
     message_id: Id
     role: str
     parts: Annotated[list[Part], Meta(min_length=1, max_length=100)]
-    task_id: str | None = None
-    context_id: str | None = None
+    task_id: OptionalId | None = None
+    context_id: OptionalId | None = None
     metadata: dict[str, Any] | None = None
 
     @property
@@ -60,7 +61,7 @@ class PushWish(Struct, frozen=True, rename="camel"):
     """Where a client wants to be told of a task."""
 
     url: Url
-    id: str = ""
+    id: OptionalId = ""
     task_id: str = ""
     token: Annotated[str, Meta(max_length=4096, pattern=r"^[\x21-\x7e]*\Z")] = ""
     authentication: Authentication | None = None
@@ -119,7 +120,7 @@ class OneTask(Struct, frozen=True, rename="camel"):
 class ManyTasks(Struct, frozen=True, rename="camel"):
     """Tasks that are asked for."""
 
-    context_id: str = ""
+    context_id: OptionalId = ""
     status: str = ""
     page_size: PageSize = 50
     page_token: str = ""
@@ -131,7 +132,7 @@ class OnePush(Struct, frozen=True, rename="camel"):
     """A push configuration that is asked for."""
 
     task_id: str
-    id: str
+    id: Id
 
 
 class ManyPushes(Struct, frozen=True, rename="camel"):

@@ -41,8 +41,14 @@ PAGE = 100
 AT_ONCE = 4
 """How many runs a round drives at the same time."""
 AWAY_SECONDS = 5.0
+STUCK_SECONDS = 60.0
 
 log = structlog.get_logger("aitbc.hermes")
+
+
+def storable(text: str | None) -> str | None:
+    """A text without the one character that PostgreSQL cannot keep."""
+    return None if text is None else text.replace("\x00", "\ufffd")
 
 
 class Driver:
@@ -62,7 +68,11 @@ class Driver:
 
         async def one(run: str) -> None:
             async with turn:
-                await self.drive(run)
+                try:
+                    await self.drive(run)
+                except Exception as fault:  # noqa: BLE001 - one run that cannot be driven must not keep the others
+                    log.error("agent_run_stuck", run=run, reason=repr(fault))
+                    await self._postpone(run, STUCK_SECONDS)
 
         await asyncio.gather(*map(one, runs))
 
@@ -160,7 +170,7 @@ class Driver:
                     move_run(row, RunState.INPUT_REQUIRED, at)
                 case Done():
                     end_step(row, step, StepState.DONE, min(outcome.spent_units, step.reserved_units), at)
-                    step.output = outcome.output
+                    step.output = storable(outcome.output)
                 case Broken():
                     end_step(row, step, StepState.FAILED, min(outcome.spent_units, step.reserved_units), at)
                     step.error = outcome.reason

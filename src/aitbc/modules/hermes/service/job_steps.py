@@ -7,10 +7,11 @@ from aitbc.modules.hermes.models.plans import fill, text_of_output
 from aitbc.modules.hermes.models.shapes import AgentJobStep
 from aitbc.modules.hermes.models.tables import RunRow, StepRow
 from aitbc.modules.hermes.service.outcomes import Broken, Done, Going, Halted, Outcome, pause, refused
-from aitbc.modules.hermes.service.views import asked_of, plan_of
+from aitbc.modules.hermes.service.views import asked_of, encoded, plan_of
 
 OVER = ("succeeded", "failed", "canceled", "expired")
 QUEUE_SECONDS_MAX = 604_800
+OUTPUT_LENGTH_MAX = 1024 * 1024
 
 
 class JobSteps:
@@ -31,7 +32,7 @@ class JobSteps:
             return Going(seconds=pause(step))
         if job.state != "succeeded":
             return Broken(reason=f"job_{job.state}")
-        return Done(spent_units=_price(job), output=text_of_output(job.output))
+        return Done(spent_units=_price(job), output=_output(step, text_of_output(job.output)))
 
     async def _submit(self, run: RunRow, step: StepRow, outputs: dict[str, str]) -> Job:
         plan, asked = plan_of(step), asked_of(run)
@@ -60,6 +61,11 @@ class JobSteps:
         except AppError:
             return Halted(spent_units=0)
         return Halted(spent_units=_price(job))
+
+
+def _output(step: StepRow, text: str) -> str:
+    """What a job answered; of a very large answer, which job has it."""
+    return text if len(text) <= OUTPUT_LENGTH_MAX else encoded({"job": step.reference})
 
 
 def _price(job: Job) -> int:

@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
-from aitbc.kernel.crypto.sealing import Sealer
+from aitbc.kernel.crypto.sealing import Sealer, Unsealable
 from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.principal import Principal
@@ -92,7 +92,12 @@ class AgentMessages:
             await self._note_failure(row, str(refusal), is_final=False)
             return
         if 200 <= answer.status < 300:
-            await self._end(row, "sent", "", answer.body.decode(errors="replace") if row.keeps_answer else None)
+            await self._end(
+                row,
+                "sent",
+                "",
+                answer.body.decode(errors="replace").replace("\x00", "\ufffd") if row.keeps_answer else None,
+            )
         else:
             is_final = 400 <= answer.status < 500 and answer.status not in PASSING
             await self._note_failure(row, f"it answers {answer.status}", is_final=is_final)
@@ -100,7 +105,10 @@ class AgentMessages:
     async def _fetch(self, row: MessageRow) -> Fetched:
         if self._egress is None:
             raise Unreachable("this process sends nothing outside")
-        headers = msgspec.json.decode(self._sealer.unseal(row.headers), type=dict[str, str])
+        try:
+            headers = msgspec.json.decode(self._sealer.unseal(row.headers), type=dict[str, str])
+        except Unsealable:
+            raise Unreachable("its secrets were sealed under another secret of this installation") from None
         return await self._egress.fetch(row.url, self._settings.call_seconds, body=row.body.encode(), headers=headers)
 
     async def _note_failure(self, row: MessageRow, error: str, *, is_final: bool) -> None:

@@ -1,0 +1,58 @@
+"""What the existing command line asks of agents, workflows and swarms, by the number of its case.
+
+`tests/legacy/test_hermes.py` replays them; `docs/legacy.md` lists them.
+"""
+
+HOLDS: dict[str, tuple[str, str, str]] = {
+    "U40": ("agent sdk register", "POST /agents/register", "hermes"),
+    "U41": ("agent sdk list", "POST /agents/discover", "hermes"),
+    "U42": ("agent sdk status", "GET /agents/{agent}", "hermes"),
+    "U43": ("agent sdk update-status", "PUT /agents/{agent}/status", "hermes"),
+    "U44 U45": ("agent list", "POST /agents/discover", "hermes"),
+    "U46 U47": ("ai submit", "POST /tasks/submit", "hermes"),
+    "U48 U49": ("ai jobs", "GET /tasks", "hermes"),
+    "U50": ("ai distribution-stats", "GET /tasks/status", "hermes"),
+    "U51": ("ai status", "GET /health", "hermes"),
+    "K01 K02": ("agent create", "POST /api/v1/agents/workflows", "coordinator"),
+    "K03 K04": ("agent list", "GET /api/v1/agents/workflows", "coordinator"),
+    "K05": ("agent execute", "POST /api/v1/agents/workflows/{workflow}/execute", "coordinator"),
+    "K06": ("agent status", "GET /api/v1/agents/executions/{execution}", "coordinator"),
+    "K07": ("agent receipt", "GET /api/v1/agents/executions/{execution}/receipt", "coordinator"),
+    "K08": ("agent receipt --verify", "POST /api/v1/agents/receipts/verify", "coordinator"),
+    "K09": ("agent network create", "POST /api/v1/agents/networks", "coordinator"),
+    "K10": ("agent network execute", "POST /api/v1/agents/networks/{network}/execute", "coordinator"),
+    "K11": ("agent network status", "GET /api/v1/agents/networks/{network}/status", "coordinator"),
+    "K17": ("agent submit-contribution", "POST /api/v1/agents/contributions", "coordinator"),
+    "K20": ("swarm join", "POST /swarm/join", "coordinator"),
+    "K21": ("swarm coordinate", "POST /swarm/coordinate", "coordinator"),
+    "K22 K23": ("swarm list", "GET /swarm/list", "coordinator"),
+    "K24": ("swarm status", "GET /swarm/tasks/{task}/status", "coordinator"),
+    "K25": ("swarm consensus", "POST /swarm/tasks/{task}/consensus", "coordinator"),
+    "K26": ("swarm leave", "POST /swarm/{swarm}/leave", "coordinator"),
+    "O718": ("marketplace agents register", "POST /agents/register", "coordinator"),
+    "O719": ("marketplace agents list-agents", "GET /agents", "coordinator"),
+    "O724": ("marketplace agents reputation", "GET /agents/{agent}/reputation", "coordinator"),
+    "O725": ("marketplace agents balance", "GET /agents/{agent}/balance", "coordinator"),
+}
+REFUSED: dict[str, tuple[str, str, str]] = {
+    "K12": ("agent network optimize", "POST", "/api/v1/agents/networks/a/optimize"),
+    "K13": ("agent learning enable", "POST", "/api/v1/agents/a/learning/enable"),
+    "K14": ("agent learning train", "POST", "/api/v1/agents/a/learning/train"),
+    "K15": ("agent learning progress", "GET", "/api/v1/agents/a/learning/progress"),
+    "K16": ("agent learning export", "GET", "/api/v1/agents/a/learning/export"),
+    "O501": ("hermes deploy", "POST", "/hermes/deploy"),
+    "O502": ("hermes deploy optimize", "POST", "/hermes/deployments/a/optimize"),
+    "O503": ("hermes monitor metrics", "GET", "/hermes/deployments/a/metrics"),
+    "O504": ("hermes monitor status", "GET", "/hermes/deployments/a/status"),
+    "O505": ("hermes edge deploy", "POST", "/hermes/edge/deploy"),
+    "O506": ("hermes edge resources", "GET", "/hermes/edge/resources"),
+    "O507": ("hermes edge optimize", "POST", "/hermes/edge/deployments/a/optimize"),
+    "O508": ("hermes edge compliance", "GET", "/hermes/edge/deployments/a/compliance"),
+    "O509": ("hermes routing optimize", "POST", "/hermes/routing/deployments/a/optimize"),
+    "O510": ("hermes routing status", "GET", "/hermes/routing/deployments/a/status"),
+    "O511": ("hermes ecosystem create", "POST", "/hermes/ecosystem/solutions"),
+    "O512": ("hermes ecosystem list", "GET", "/hermes/ecosystem/solutions"),
+    "O513": ("hermes ecosystem install", "POST", "/hermes/ecosystem/solutions/a/install"),
+    "O514": ("hermes terminate", "DELETE", "/hermes/deployments/a"),
+}
+"""Learning has no model behind it, and nothing is deployed from here: refused with 501, whatever comes."""
