@@ -1,4 +1,4 @@
-"""The leases of streaming work that this process knows: whose parts may be handed on before they are stored."""
+"""The leases of streaming work that this process made or heard of: their parts may be handed on before a commit."""
 
 from collections import OrderedDict
 from collections.abc import Iterable

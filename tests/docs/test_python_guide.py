@@ -1,0 +1,29 @@
+"""Every example of the guide to the Python client runs as it stands, against an installation with a miner."""
+
+import contextlib
+import io
+from typing import Any
+
+import pytest
+
+from tests.architecture.source import ROOT
+from tests.docs.console import fenced
+from tests.modules.ai.protocols.bench import Bench
+from tests.modules.ai.protocols.conftest import anyio_backend, bench
+
+__all__ = ["anyio_backend", "bench"]
+
+PAGE = ROOT / "docs/guides/python.md"
+
+
+def test_every_example_runs_and_prints(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AITBC_URL", bench.server.url)
+    monkeypatch.setenv("AITBC_API_KEY", bench.key)
+    names: dict[str, Any] = {}
+    examples = fenced(PAGE, "python")
+    assert len(examples) > 5
+    for example in examples:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(example, str(PAGE), "exec"), names)
+        assert printed.getvalue().strip(), example
