@@ -84,10 +84,10 @@ def _anchored(file: str, anchors: str, age: str) -> dict[str, Any]:
     """Compare an export with signed heads that were kept elsewhere; what was found. Raises `Stop`."""
     from pathlib import Path
 
-    from aitbc.kernel.crypto.chain_anchors import check_anchors, read_anchors
     from aitbc.kernel.crypto.chain_format import ChainError
     from aitbc.kernel.primitives.clock import now
     from aitbc_cli import files
+    from aitbc_cli.anchors import check_anchors, read_anchors
 
     if file == files.STANDARD:
         raise usage("--anchors needs a file: it is read twice")

@@ -15,7 +15,6 @@ import msgspec
 import pytest
 
 from aitbc.kernel.crypto import chain_format
-from aitbc.kernel.crypto.chain_anchors import Anchored, check_anchors, read_anchors
 from aitbc.kernel.crypto.chain_format import ChainError
 from aitbc.kernel.crypto.chain_verifier import LedgerReplay, verify_export
 from aitbc.kernel.crypto.signing import Key
@@ -24,6 +23,7 @@ from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock, ids
 from aitbc.kernel.primitives.money import render
 from aitbc.modules.trading.service import TradingService
+from aitbc_cli.anchors import Anchored, check_anchors, read_anchors
 from tests.modules.trading.make import (
     ADMIN,
     NODE,
