@@ -256,7 +256,7 @@ def test_what_changes_something_has_a_dry_run_and_an_idempotency_key(leaf: Leaf)
     """All that the API calls a command of its own; what only reads, or says so by `--sql` and the like, has none."""
     verbs = {"create", "rotate", "revoke", "cancel", "stop", "drain", "resume", "remove", "correct", "replay", "token"}
     verbs |= {"enable", "disable", "delete", "test", "offer", "release", "end", "change", "withdraw", "rule", "sync"}
-    verbs |= {"plan", "upkeep", "interrupt", "reprice", "answer"}
+    verbs |= {"plan", "upkeep", "interrupt", "reprice", "answer", "set"}
     verbs |= {"lock", "unlock", "delegate", "propose", "vote", "sponsor", "veto", "execute", "give", "approve"}
     verbs |= {"voter-key", "bring-vote"}
     verbs |= {

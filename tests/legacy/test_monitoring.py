@@ -57,6 +57,7 @@ def test_the_summary_has_ports_and_times(installation: Installation) -> None:
         "gpu": 8101,
         "ai": 8106,
         "trading": 8104,
+        "governance": 8105,
         "plugins": 8109,
         "hermes": 8108,
     }

@@ -229,12 +229,13 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
 
 
 async def _agents(owner: Caller) -> dict[str, str]:
-    """An agent, and a run of it that waits for a person."""
+    """An agent, and a run of it that waited for a person and was canceled."""
     step = {"does": "approve", "name": "ok", "question": "Go on?", "within_seconds": 3600, "otherwise": "reject"}
     skill = {"id": "work", "name": "Work", "description": "Works.", "price": "0.01", "steps": [step]}
     agent = (await owner.post("/api/v1/hermes/agents", {"name": "one", "skills": [skill]})).json()["id"]
-    run = await owner.post("/api/v1/hermes/runs", {"agent": agent, "text": "please"})
-    return {"agent": agent, "agent_run": run.json()["id"]}
+    run = (await owner.post("/api/v1/hermes/runs", {"agent": agent, "text": "please"})).json()["id"]
+    await owner.post(f"/api/v1/hermes/runs/{run}/cancel")
+    return {"agent": agent, "agent_run": run}
 
 
 async def _plugins(app: TestApp, owner: Caller) -> dict[str, str]:

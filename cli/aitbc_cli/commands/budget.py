@@ -32,13 +32,13 @@ app = noun("budget", "Budgets: limit what you spend in a day, a month or at all.
 )
 def make(
     call: Call,
-    limit: LimitArgument,
+    amount: LimitArgument,
     period: Annotated[str, typer.Option("--period", help="day or month (UTC), or total.")] = "month",
     key: Annotated[str | None, typer.Option("--key", metavar="KEY", help="Only what this API key spends.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Only what is spent on this model.")] = None,
 ) -> None:
     """Limit what your account spends. The most that a job can cost is reserved, so it is never exceeded."""
-    body: dict[str, Any] = {"limit": limit, "period": period}
+    body: dict[str, Any] = {"limit": amount, "period": period}
     body |= {name: value for name, value in (("key", key), ("model", model)) if value is not None}
     call.out.one(call.change("POST", PATH, body), SHOWN)
 
@@ -56,9 +56,9 @@ def show(call: Call, budget: BudgetId) -> None:
 
 
 @command(app, "change", examples=["aitbc budget change bdgt_01… 20"], changes=True, ends=[NOT_FOUND])
-def change(call: Call, budget: BudgetId, limit: LimitArgument) -> None:
+def change(call: Call, budget: BudgetId, amount: LimitArgument) -> None:
     """Set another limit, from the next job on. A key cannot change what limits itself."""
-    call.out.one(call.change("PUT", f"{PATH}/{part(budget)}", {"limit": limit}, natural=True), SHOWN)
+    call.out.one(call.change("PUT", f"{PATH}/{part(budget)}", {"limit": amount}, natural=True), SHOWN)
 
 
 @command(app, "remove", examples=["aitbc budget remove bdgt_01…"], changes=True, ends=[NOT_FOUND])

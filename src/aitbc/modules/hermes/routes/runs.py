@@ -171,8 +171,8 @@ class AgentRunController(Controller):
         """List the runs that the caller's account pays, from the newest on."""
         bound = (in_state or "", agent or "")
         after = Page.position("agent_runs", cursor, bound_to=bound)
-        if (after is not None and not ids.is_id("run", after)) or (agent is not None and not ids.is_id("agt", agent)):
-            raise InvalidCursor if after is not None else AgentNotFound
+        if after is not None and not ids.is_id("run", after):
+            raise InvalidCursor
         states = None if in_state is None else (in_state,)
         found = await agent_runs.page(who, RunFilter(states=states, agent=agent, after=after, limit=limit + 1))
         return Page.of("agent_runs", found, limit, lambda one: one.id, bound_to=bound)

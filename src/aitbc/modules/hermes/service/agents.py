@@ -115,6 +115,8 @@ class Agents:
         """
         for skill in wanted.skills or ():
             most_units(skill)
+        if wanted.limits is not None:
+            _check_limits(wanted.limits)
         async with self._db.unit_of_work() as uow:
             if (stored := await uow.replay(once, Agent)) is not None:
                 return stored
@@ -125,7 +127,6 @@ class Agents:
                 check_skills(wanted.skills, has_endpoint=row.endpoint is not None)
                 row.skills, row.words = encoded(wanted.skills), words_of(wanted.skills)
             if wanted.limits is not None:
-                _check_limits(wanted.limits)
                 row.limits = encoded(wanted.limits)
             row.name = wanted.name if wanted.name is not None else row.name
             row.description = wanted.description if wanted.description is not None else row.description
