@@ -106,7 +106,7 @@ async def test_what_a_line_or_the_treasury_does_not_cover_is_refused(stage: Test
     pay = {"do": "pay", "to": to, "line": "tight", "amount": "11"}
     wrong = [
         (404, "budget_line_not_found", [pay]),
-        (409, "budget_exceeded", [budget("tight", "10"), pay]),
+        (409, "budget_line_exceeded", [budget("tight", "10"), pay]),
         (404, "payee_not_found", [budget("tight", "20"), pay | {"to": "acct_" + "0" * 26}]),
         (422, "action_not_allowed", [{"do": "set_parameter", "name": "trading.fee_basis_points", "value": 1}]),
         (422, "action_not_allowed", []),

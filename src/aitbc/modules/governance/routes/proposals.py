@@ -22,7 +22,7 @@ from aitbc.modules.governance.service.execution import Execution
 from aitbc.modules.governance.service.proposals import ProposalFilter, Proposals
 from aitbc.modules.governance.service.refusals import (
     AlreadyVoted,
-    BudgetExceeded,
+    BudgetLineExceeded,
     BudgetLineNotFound,
     NoPower,
     NoStake,
@@ -71,7 +71,7 @@ PROPOSES = (
     NobodyHears,
     PayeeNotFound,
     BudgetLineNotFound,
-    BudgetExceeded,
+    BudgetLineExceeded,
     NoStake,
     ProposalExists,
     InsufficientFunds,

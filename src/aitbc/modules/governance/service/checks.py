@@ -8,7 +8,7 @@ from aitbc.kernel.parameters import Parameters
 from aitbc.kernel.primitives.money import parse
 from aitbc.modules.governance.models.actions import Action, Pay, SetBudget, check_actions, settings_of
 from aitbc.modules.governance.models.tables import BudgetLineRow
-from aitbc.modules.governance.service.refusals import BudgetExceeded, BudgetLineNotFound, PayeeNotFound
+from aitbc.modules.governance.service.refusals import BudgetLineExceeded, BudgetLineNotFound, PayeeNotFound
 from aitbc.modules.governance.service.settings import Rulebook
 
 
@@ -40,4 +40,4 @@ class Checks:
             used = 0 if row is None else row.paid_units + row.promised_units
             limit = limits.get(line, 0 if row is None else row.limit_units)
             if used + units > limit:
-                raise BudgetExceeded(f"The budget line {line} does not cover this.")
+                raise BudgetLineExceeded(f"The budget line {line} does not cover this.")

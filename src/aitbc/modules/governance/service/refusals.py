@@ -99,10 +99,10 @@ class TimelockNotOver(Conflict):
     code = "timelock_not_over"
 
 
-class BudgetExceeded(Conflict):
+class BudgetLineExceeded(Conflict):
     """The budget line does not cover this."""
 
-    code = "budget_exceeded"
+    code = "budget_line_exceeded"
 
 
 class TreasuryTooSmall(Conflict):

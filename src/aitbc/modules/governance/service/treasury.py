@@ -19,7 +19,7 @@ from aitbc.modules.governance.models.tables import ApprovalRow, BudgetLineRow, M
 from aitbc.modules.governance.models.views import GovernanceMove, move_view
 from aitbc.modules.governance.service.moves import FEES, TREASURY, Moves, new_move
 from aitbc.modules.governance.service.refusals import (
-    BudgetExceeded,
+    BudgetLineExceeded,
     BudgetLineNotFound,
     MilestoneNotFound,
     StakeRefused,
@@ -110,7 +110,7 @@ class Treasury:
     async def spend(self, uow: UnitOfWork, proposal: str, actions: Sequence[Action], room: Room, at: datetime) -> None:
         """Let the payments of a proposal take effect in the transaction that executes it.
 
-        Raises `BudgetExceeded`, `BudgetLineNotFound`, `TreasuryTooSmall`.
+        Raises `BudgetLineExceeded`, `BudgetLineNotFound`, `TreasuryTooSmall`.
         """
         if not any(isinstance(action, (SetBudget, Pay, StopPayments)) for action in actions):
             return
@@ -273,7 +273,7 @@ async def _set_line(uow: UnitOfWork, action: SetBudget, at: datetime) -> None:
         uow.add(BudgetLineRow(line=action.line, limit_units=limit, paid_units=0, promised_units=0, changed_at=at))
         await uow.session.flush()
     elif limit < row.paid_units + row.promised_units:
-        raise BudgetExceeded(f"The budget line {action.line} has paid or promised more than that.")
+        raise BudgetLineExceeded(f"The budget line {action.line} has paid or promised more than that.")
     else:
         row.limit_units, row.changed_at = limit, at
 
@@ -283,7 +283,7 @@ async def _promise(uow: UnitOfWork, line: str, units: int, at: datetime) -> None
     if row is None:
         raise BudgetLineNotFound
     if row.paid_units + row.promised_units + units > row.limit_units:
-        raise BudgetExceeded(f"The budget line {line} does not cover this.")
+        raise BudgetLineExceeded(f"The budget line {line} does not cover this.")
     row.promised_units += units
     row.changed_at = at
 
