@@ -174,7 +174,7 @@ async def test_memory_returns_after_many_loads() -> None:
         made.close()
 
     before = 0
-    for turn in range(scaled(400, 10_000)):
+    for turn in range(scaled(100, 10_000)):
         await once()
         if turn == 200:
             gc.collect()

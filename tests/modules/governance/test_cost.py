@@ -20,7 +20,7 @@ from tests.modules.governance.make import (
 )
 from tests.scale import scaled
 
-VOTES = scaled(5_000, 100_000)
+VOTES = scaled(1_000, 100_000)
 FILL = text("""
 INSERT INTO governance.votes (proposal, voter, choice, units, own_units, reason, nonce, cast_at)
 SELECT :proposal, gen_random_uuid(), '{"options":[' || (n % 3) || ',' || ((n + 1) % 3) || ']}', 1, 1, '', NULL, now()

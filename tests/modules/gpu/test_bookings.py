@@ -106,7 +106,7 @@ def is_paid(row: Any) -> bool:
     if row["total_units"] == 0:
         return hold is None
     if state in expected:
-        return hold == expected[state] and row["hold_price_units"] == (None if is_open else row["cost_units"])
+        return bool(hold == expected[state] and row["hold_price_units"] == (None if is_open else row["cost_units"]))
     return hold in (None, "voided")
 
 

@@ -13,8 +13,8 @@ from tests.scale import scaled
 
 pytestmark = pytest.mark.anyio
 CENT = 1_000_000
-TREES = scaled(4, 100)
-KILLS = scaled(12, 100)
+TREES = scaled(2, 100)
+KILLS = scaled(4, 100)
 
 
 async def a_tree(town: Town, owner: Caller, chance: random.Random, depth: int) -> str:

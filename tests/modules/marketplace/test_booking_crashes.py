@@ -23,7 +23,7 @@ from tests.scale import scaled
 
 __all__ = ["fleet"]
 pytestmark = pytest.mark.anyio
-KILLS = scaled(16, 200)
+KILLS = scaled(8, 200)
 FUNDS = 10
 
 
