@@ -100,5 +100,5 @@ async def test_the_same_tools_are_served_over_http(installation: CliInstallation
 
 
 def test_what_cannot_be_served_is_said_at_once(installation: CliInstallation) -> None:
-    for words in (("--http", "nowhere"), ("--budget", "much")):
+    for words in (("--http", "nowhere"), ("--http", "0.0.0.0:8765"), ("--budget", "much")):
         installation.alice.does("mcp", "serve", *words, code=USAGE)

@@ -7,6 +7,9 @@ import typer
 from aitbc_cli.command import Call, command, noun
 from aitbc_cli.exits import CONFIGURATION, Stop, usage
 
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+"""Where MCP's server also refuses what pages of other sites send by way of a browser."""
+TUNNEL = "listen on 127.0.0.1, and let others in by a tunnel that knows them, such as ssh -L"
 app = noun("mcp", "The market as tools for language models (MCP).")
 
 
@@ -29,7 +32,7 @@ def serve(
 ) -> int:
     """Offer tools that look: search, quotes, status, explanations and results. With --budget also tools that spend.
 
-    Over HTTP whoever can reach the port acts with your key: listen on this machine only.
+    Over HTTP whoever can reach the port acts with your key, so that it listens on this machine only.
     """
     from aitbc_cli.packages import PROGRAM, install, is_installed
 
@@ -45,6 +48,8 @@ def serve(
     host, _, port = (http or "").rpartition(":")
     if http is not None and not (host and port.isdigit() and int(port) <= 65_535):
         raise usage(f"--http {http!r} is not HOST:PORT", hint="for instance 127.0.0.1:8765")
+    if host and host.strip("[]") not in LOOPBACK:
+        raise usage(f"--http {host} can be reached from elsewhere, and who reaches it acts with your key", hint=TUNNEL)
     call.api.get("/api/v1/identity/keys/self")  # a server that is not there, or a wrong key, is said before anything
     serve_tools(call.where, budget, (host.strip("[]"), int(port)) if http is not None else None)
     return 0
