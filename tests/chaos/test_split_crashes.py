@@ -17,7 +17,7 @@ from tests.chaos.load import Acknowledged, Client, submit
 from tests.chaos.server_process import ServerProcess, descendants_of, name_of
 from tests.chaos.test_crashes import PAUSE_SECONDS, QUICK, Fleet, free_port, funded, rented, settled
 from tests.nats_server import NatsServer
-from tests.scale import scaled
+from tests.scale import only_in_full, scaled
 
 KILLS = int(os.environ.get("CHAOS_SPLIT_KILLS", scaled(2, 12)))
 MODULES = ("gpu", "ai", "trading")
@@ -159,6 +159,7 @@ async def kill_nats(nats: NatsServer) -> None:
     await asyncio.to_thread(nats.start)
 
 
+@only_in_full
 @pytest.mark.timeout(600)
 async def test_processes_of_modules_die_alone_and_lose_nothing(
     server: ServerProcess, nats: NatsServer | None, session: aiohttp.ClientSession

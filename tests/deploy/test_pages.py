@@ -12,7 +12,7 @@ from tests.browser import Page
 from tests.chaos.server_process import ServerProcess
 from tests.deploy.programs import free_port, program
 from tests.journeys.shapes import SHAPES, placed
-from tests.scale import scaled
+from tests.scale import only_in_full, scaled
 
 CALLS = """
 const found = {};
@@ -109,6 +109,7 @@ def operator_of(server: ServerProcess, page: Page, folder: Path) -> str:
     return str(told["account"])
 
 
+@only_in_full
 def test_a_listed_page_reads_every_answer(server: ServerProcess, pages: tuple[Page, Page], tmp_path: Path) -> None:
     found = pages[0].run(calls(server, operator_of(server, pages[0], tmp_path)), tmp_path)
     assert {name: one.get("status", one) for name, one in found.items()} == STATUS

@@ -161,6 +161,7 @@ def changed(made: Machine, setting: str) -> Iterator[None]:
         made.run("systemctl", "daemon-reload")
 
 
+@only_in_full
 def test_started_means_ready_with_a_module_of_its_own(booted: Machine, port: int) -> None:
     assert booted.show("aitbc.service")["ActiveState"] == "active"
     assert booted.show("aitbc@ai.service")["ActiveState"] == "active"

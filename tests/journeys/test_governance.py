@@ -25,7 +25,7 @@ voting_seconds = { parameters = 3, funding = 3, general = 3, emergency = 3 }
 timelock_seconds = { parameters = 1, funding = 1, general = 1, emergency = 1 }
 proposal_power_units = 100000000
 """
-KILLS = scaled(3, 50)
+KILLS = scaled(2, 50)
 PATIENCE_SECONDS = 120.0
 
 

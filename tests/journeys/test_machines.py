@@ -305,6 +305,7 @@ def empty(cluster: Address) -> Target:
     return owner_of(cluster, name)
 
 
+@only_in_full
 def test_a_machine_that_starts_first_waits_for_the_main_one_says_so_and_works_then(
     tmp_path: Path, empty: Target
 ) -> None:

@@ -178,6 +178,7 @@ def test_a_dead_module_answers_503_alone_and_comes_back(made: Installation) -> N
     assert made.places()["gpu"]["pid"] != pid
 
 
+@only_in_full
 @placed("gpu split, ai exposed")
 def test_the_end_of_the_main_process_ends_all_of_them(made: Installation) -> None:
     gpu = made.places()["gpu"]["pid"]

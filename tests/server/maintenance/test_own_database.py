@@ -183,6 +183,7 @@ def test_roles_and_schemas_are_made_where_the_owner_may(foreign: Foreign, tmp_pa
             server.stop()
 
 
+@only_in_full
 @on_the_newest
 def test_an_embedded_installation_moves_there_by_backup_and_restore(foreign: Foreign, tmp_path: Path) -> None:
     database = foreign.makes("mover", "CREATEROLE")

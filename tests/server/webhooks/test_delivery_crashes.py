@@ -11,6 +11,7 @@ from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock
 from aitbc.server.webhooks.delivery import LEASE
 from tests.app import TestApp, running_app
+from tests.scale import only_in_full
 from tests.server.webhooks.conftest import INSIDE, cleared
 from tests.server.webhooks.receiver import OK, receiving
 from tests.server.webhooks.test_delivery import heard, silence
@@ -82,6 +83,7 @@ async def test_what_was_on_its_way_is_sent_again_under_the_same_id(
         assert (found["state"], found["attempts"]) == ("delivered", 2)
 
 
+@only_in_full
 async def test_two_processes_send_a_message_once(stage: TestApp, other: TestApp) -> None:
     begin(other)
     async with receiving() as receiver:

@@ -9,7 +9,7 @@ from aitbc.kernel.database.unit_of_work import Target
 from tests.journeys.shapes import REPLICAS, installed
 from tests.modules.ai.protocols.bench import SECONDS, Bench, ask
 from tests.modules.ai.protocols.scripted_engine import MODEL
-from tests.scale import scaled
+from tests.scale import only_in_full, scaled
 
 SHAPES = scaled(("all split",), ("all split", "exposed", "ai split", REPLICAS))
 
@@ -31,6 +31,7 @@ def placed(
             bench.close()
 
 
+@only_in_full
 def test_a_client_works_the_same_wherever_it_connects(placed: tuple[Bench, list[str]]) -> None:
     bench, urls = placed
     assert len(urls) > 1
