@@ -87,7 +87,11 @@ async def started(stage: TestApp, proposal: dict[str, Any]) -> dict[str, Any]:
 async def state_of(stage: TestApp, proposal: dict[str, Any], *states: str) -> dict[str, Any]:
     """The proposal, which is in one of these states."""
     admin = await stage.admin()
-    found = (await admin.get(f"{PROPOSALS}/{proposal['id']}")).json()
+    for _ in range(200):  # another turn of the periodic task may be at it
+        found = (await admin.get(f"{PROPOSALS}/{proposal['id']}")).json()
+        if not states or found["state"] in states:
+            break
+        await asyncio.sleep(0.1)
     assert not states or found["state"] in states, found
     return dict(found)
 

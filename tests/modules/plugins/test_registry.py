@@ -199,6 +199,8 @@ async def test_the_older_service_registers_names_and_lists_what_passed(app: Test
     assert again.status_code == 409
     other = await (await app.who("carol")).post("/plugin/register", {"name": "GPU Optimizer"})
     assert other.json()["plugin_id"] != sent.json()["plugin_id"]
+    seller = await publisher(app)
+    await seller.publish(seller.manifest(word("plugin")), module("(i32.const 0)"))
     listing = (await bob.get("/plugin/marketplace/plugins")).json()
     assert listing["total"] == len(listing["plugins"]) > 0
     assert sent.json()["plugin_id"] not in {one["id"] for one in listing["plugins"]}
