@@ -15,6 +15,7 @@ from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.events.bus import Bus
 from aitbc.kernel.hooks.extensions import Extensions
 from aitbc.kernel.hooks.hooks import Hooks
+from aitbc.kernel.hooks.remote import Reply
 from aitbc.kernel.identity.accounts import Identity
 from aitbc.kernel.parameters import Parameters
 from aitbc.kernel.primitives.loop_lag import LoopLag
@@ -31,13 +32,6 @@ class Unreachable(Exception):
     """Nothing there answered as it should; the message says why, in words that reveal nothing about our network."""
 
 
-class Fetched(Struct, frozen=True):
-    """What a request to a place outside was answered with."""
-
-    status: int
-    body: bytes
-
-
 class Egress(Protocol):
     """Requests to places outside of the installation, under the egress policy of the settings."""
 
@@ -50,7 +44,7 @@ class Egress(Protocol):
     async def get(self, url: str, seconds: float) -> int:
         """The status that a GET is answered with; no redirect is followed. Raises `Unreachable`."""
 
-    async def fetch(self, url: str, seconds: float, *, body: bytes | None, headers: Mapping[str, str]) -> Fetched:
+    async def fetch(self, url: str, seconds: float, *, body: bytes | None, headers: Mapping[str, str]) -> Reply:
         """GET a URL, or POST a JSON body to it, and read the answer, up to a megabyte of it.
 
         No redirect is followed. Raises `Unreachable`, also for an answer that is larger.

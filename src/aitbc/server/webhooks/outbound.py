@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aitbc.kernel.hooks.remote import Reply
-from aitbc.kernel.platform import Fetched, Unreachable
+from aitbc.kernel.platform import Unreachable
 from aitbc.server.webhooks.egress import EgressPolicy, NotPublic
 
 REFUSED = "its name leads to an address that is not public"
@@ -35,12 +35,11 @@ class Outbound:
         """The status that a GET is answered with; redirects are not followed, bodies not read. Raises `Unreachable`."""
         return (await self._send("GET", url, b"", {}, seconds=seconds, most=None)).status
 
-    async def fetch(self, url: str, seconds: float, *, body: bytes | None, headers: Mapping[str, str]) -> Fetched:
+    async def fetch(self, url: str, seconds: float, *, body: bytes | None, headers: Mapping[str, str]) -> Reply:
         """GET a URL, or POST a JSON body to it, and read the answer; no redirect is followed. Raises `Unreachable`."""
         self._policy.check(url)
         method = "GET" if body is None else "POST"
-        reply = await self._send(method, url, body or b"", headers, seconds=seconds, most=ANSWER_BYTES_MAX)
-        return Fetched(reply.status, reply.body)
+        return await self._send(method, url, body or b"", headers, seconds=seconds, most=ANSWER_BYTES_MAX)
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str], *, seconds: float, most: int) -> Reply:
         """The answer to a POST, of at most so many bytes; redirects are not followed.

@@ -10,8 +10,9 @@ from sqlalchemy.dialects.postgresql import distinct_on, insert
 from aitbc.kernel.crypto.sealing import Sealer, Unsealable
 from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
+from aitbc.kernel.hooks.remote import Reply
 from aitbc.kernel.identity.principal import Principal
-from aitbc.kernel.platform import Egress, Fetched, Unreachable
+from aitbc.kernel.platform import Egress, Unreachable
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError, NotFound
 from aitbc.modules.hermes.models.tables import MessageRow, RunRow
@@ -102,7 +103,7 @@ class AgentMessages:
             is_final = 400 <= answer.status < 500 and answer.status not in PASSING
             await self._note_failure(row, f"it answers {answer.status}", is_final=is_final)
 
-    async def _fetch(self, row: MessageRow) -> Fetched:
+    async def _fetch(self, row: MessageRow) -> Reply:
         if self._egress is None:
             raise Unreachable("this process sends nothing outside")
         try:
