@@ -18,10 +18,13 @@ from aitbc.kernel.primitives.ids import new_id
 from aitbc.kernel.primitives.money import parse
 from aitbc.kernel.primitives.version import this_build
 from aitbc.kernel.telemetry.metrics import Metrics
-from aitbc.server.config.settings import Settings
+from aitbc.server.config.settings import DatabaseSettings, Settings
 from aitbc.server.runtime.application import asgi_app, litestar
 from aitbc.server.runtime.bootstrap import Runtime, build
 from aitbc.web.site import Site
+
+PATIENT = DatabaseSettings(acquire_seconds=30, statement_seconds=30)
+"""A machine on which several workers test answers late now and then: no reason for a 503."""
 
 
 @dataclass
@@ -83,7 +86,7 @@ async def running_app(
     target: Target, state_dir: Path, *, modules: Sequence[Module] = MODULES, **settings: Any
 ) -> AsyncIterator[TestApp]:
     """Build and run everything over one database, until the block ends."""
-    made = Settings(state_dir=state_dir, **settings)
+    made = Settings(state_dir=state_dir, **{"database": PATIENT, **settings})
     runtime = await build(made, modules, owner=target)
     metrics = Metrics(this_build(), loop_lag=runtime.platform.loop_lag)
     pages = Site(runtime.sessions, runtime.platform.draining)

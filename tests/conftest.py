@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from aitbc.kernel.database import target
 from tests.chaos.forked import ForkedServer
 from tests.chaos.server_process import ServerProcess
 from tests.homes import DEFAULT_HOMES, NOWHERE
@@ -26,6 +27,7 @@ settings.register_profile("ci", settings.get_profile("default"), derandomize=Tru
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 ServerProcess.forked = True
+target.CONNECT_SECONDS = 60.0  # while several workers start clusters, PostgreSQL forks late
 remember_signatures()
 
 for name in [name for name in os.environ if name.startswith("AITBC_")]:

@@ -13,6 +13,8 @@ from aitbc.kernel.primitives.errors import ConfigError
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 CLOSE_SECONDS = 2.0
+CONNECT_SECONDS = 5.0
+"""How long the server may take to answer a new connection."""
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 """libpq's words, from the weakest to the strictest."""
 CHECKED_MODES = SSL_MODES[3:]
@@ -62,7 +64,7 @@ class Target(Struct, frozen=True):
             "database": self.database,
             "ssl": self.tls_context() or self.sslmode,
             "target_session_attrs": self.target_session_attrs,
-            "timeout": 5.0,
+            "timeout": CONNECT_SECONDS,
             "connection_class": PooledConnection if self.pooled else BoundedCloseConnection,
             "command_timeout": statement_seconds + 5.0,
             "server_settings": {
