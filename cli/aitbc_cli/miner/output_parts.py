@@ -25,6 +25,8 @@ class OutputParts:
         self._buffer: list[str] = []
         self._parts: list[str] = []
         self._kept = 0
+        self._heard = 0
+        """How many came to the server: those after `_kept` it may still lose."""
         self._is_full = False
         """The server keeps no more text: from then on only the status is asked for."""
         self._is_unsupported = False
@@ -46,16 +48,8 @@ class OutputParts:
 
         The first text goes at once, and what comes meanwhile goes with the next batch.
         """
-        with self._sender.streaming():
-            return await self._send_until_stopped()
-
-    async def _send_until_stopped(self) -> str:
-        loop = asyncio.get_running_loop()
-        next_at = loop.time()
         while True:
-            if await is_set_within(self._new_text, STATUS_SECONDS):
-                await asyncio.sleep(max(next_at - loop.time(), 0))
-            next_at = loop.time() + self._sender.pace_seconds
+            await is_set_within(self._new_text, STATUS_SECONDS)
             if self._is_unsupported:
                 await asyncio.Event().wait()
             status = await self.send()
@@ -67,26 +61,38 @@ class OutputParts:
     async def send_rest(self) -> str:
         """Send the rest of a finished output, as far as the server can be reached; returns the last status."""
         while True:
-            before = self._kept
+            before = self._kept, self._heard
             status = await self.send()
             done = self._kept == len(self._parts) and not self._buffer
-            if status != LIVE or done or self._kept == before:
+            if status != LIVE or done or (self._kept, self._heard) == before:
                 return status or LIVE
 
     async def send(self) -> str | None:
-        """Send one batch; returns the status of the lease, none where the server cannot be reached."""
+        """Send one batch, or, where there is nothing new, ask how much is stored.
+
+        Returns the status of the lease, none where the server cannot be reached.
+        """
         self._new_text.clear()
         self._number()
-        body = {"token": self._token, "parts": [] if self._is_full else self._next()}
+        return await self._send(None if self._is_full else self._next())
+
+    async def ask(self) -> str | None:
+        """Learn how much is stored. Returns as `send`."""
+        return await self._send(None)
+
+    async def _send(self, parts: list[dict[str, object]] | None) -> str | None:
+        body = {"token": self._token, "parts": parts or []}
         try:
             answer = await self._sender.send(self._attempt, body)
         except Unreachable:
+            self._heard = self._kept
             self._new_text.set()
             return None
         except Refused as refused:
             return self._refused(refused)
         self._kept = max(self._kept, int(answer["kept"]))
-        if self._kept < len(self._parts) and not self._is_full:
+        self._heard = max(self._kept, int(answer.get("heard", 0)))  # less than before: a server that lost some
+        if self._heard < len(self._parts) and not self._is_full:
             self._new_text.set()
         return str(answer["status"])
 
@@ -107,7 +113,7 @@ class OutputParts:
     def _next(self) -> list[dict[str, object]]:
         parts: list[dict[str, object]] = []
         characters = 0
-        for sequence, text in enumerate(self._parts[self._kept :], self._kept + 1):
+        for sequence, text in enumerate(self._parts[self._heard :], self._heard + 1):
             characters += len(text)
             if len(parts) == PARTS_AT_ONCE or (parts and characters > CHARACTERS_AT_ONCE):
                 break

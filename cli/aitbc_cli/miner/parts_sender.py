@@ -1,8 +1,6 @@
 """Sends the parts of all outputs of a miner: those that wait at one moment go in one request."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from aitbc_cli.miner.client import KEPT, Fields, MinerClient, Refused, Unreachable
@@ -11,10 +9,6 @@ PATH = "/gpu/parts"
 LEASES_AT_ONCE = 64
 CHARACTERS_AT_ONCE = 192_000
 """What one request may carry; a single lease sends less."""
-PACE_SECONDS = (0.03, 0.15)
-PACE_A_STREAM_SECONDS = 0.002
-"""How far the batches of one stream are apart: a little more for each that is under way, so that many of them cost no
-more requests than some, and each request carries the more."""
 GAP_SECONDS = 0.015
 """How far requests are apart at least: what comes meanwhile goes with the next one. A first one goes at once."""
 TIMEOUT_SECONDS = 5.0
@@ -32,24 +26,8 @@ class PartsSender:
         self._client = client
         self._waiting: list[tuple[str, Body, asyncio.Future[Body]]] = []
         self._sending: asyncio.Task[None] | None = None
-        self._streams = 0
         self._is_known = True
         """Whether the server takes many leases at once; an older one does not."""
-
-    @property
-    def pace_seconds(self) -> float:
-        """How far the batches of one stream are to be apart now."""
-        least, most = PACE_SECONDS
-        return min(max(self._streams * PACE_A_STREAM_SECONDS, least), most)
-
-    @contextmanager
-    def streaming(self) -> Iterator[None]:
-        """A stream is under way."""
-        self._streams += 1
-        try:
-            yield
-        finally:
-            self._streams -= 1
 
     async def send(self, attempt: str, body: Body) -> Body:
         """The answer to the parts of one lease. Raises `Unreachable`, `Refused`."""
@@ -113,4 +91,5 @@ def _settle(future: "asyncio.Future[Body]", kept: Body) -> None:
     if kept.get("refused") is not None:
         future.set_exception(Refused(409, str(kept["refused"]), str(kept["refused"])))
     else:
-        future.set_result({"status": str(kept["status"]), "kept": int(kept["kept"])})
+        heard = int(kept.get("heard", kept["kept"]) or 0)
+        future.set_result({"status": str(kept["status"]), "kept": int(kept["kept"]), "heard": heard})

@@ -84,7 +84,7 @@ class Task:
                 await self._report_failure(outcome.error)
                 return
             if await self._deliver(outcome) == STOP_ASKED and self._parts is not None:
-                await self._parts.send()  # how far it counts
+                await self._parts.ask()  # how far it counts
                 await self._deliver(self._cut_short(self._parts, folder))
         except LeaseLost as gone:
             self._event_log.note("lease_lost", job=self.lease["job"], attempt=self.attempt, reason=str(gone))

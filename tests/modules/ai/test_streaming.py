@@ -52,7 +52,7 @@ async def working(market: Market, **wishes: Any) -> tuple[Any, Worker, Lease]:
 async def test_parts_are_kept_once_and_in_order_whatever_is_repeated(owner: Target) -> None:
     async with ai_on(owner) as market:
         _, miner, lease = await working(market)
-        assert await tell(market, miner, lease) == PartsKept(status="live", kept=0)
+        assert await tell(market, miner, lease) == PartsKept(status="live", kept=0, heard=0)
         assert (await market.state(lease.job)) == "running"
         assert (await tell(market, miner, lease, "one ", "two ")).kept == 2
         assert (await tell(market, miner, lease, "ONE ", "TWO ", "three")).kept == 3
@@ -70,7 +70,7 @@ async def test_parts_come_from_nobody_but_the_holder_of_a_live_lease(owner: Targ
         with pytest.raises(LeaseLost):
             await tell(market, stranger, lease, "mine")
         await market.ai.stops.cancel(alice, lease.job, a_key(alice))
-        assert await tell(market, miner, lease, "late") == PartsKept(status="canceled", kept=0)
+        assert await tell(market, miner, lease, "late") == PartsKept(status="canceled", kept=0, heard=0)
 
 
 async def test_a_lost_lease_tells_no_more(owner: Target) -> None:
@@ -78,7 +78,7 @@ async def test_a_lost_lease_tells_no_more(owner: Target) -> None:
         _, miner, lease = await working(market)
         await tell(market, miner, lease, "one")
         await market.later(60)
-        assert await tell(market, miner, lease, "two", start=2) == PartsKept(status="lost", kept=1)
+        assert await tell(market, miner, lease, "two", start=2) == PartsKept(status="lost", kept=1, heard=1)
 
 
 async def test_parts_are_bounded(owner: Target, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +111,7 @@ async def test_a_stopped_job_is_paid_for_its_prompt_and_what_was_delivered(owner
         await tell(market, miner, lease, "one ", "two")
         assert (await market.ai.stops.stop(alice, lease.job, a_key(alice))).state == "running"
         assert await miner.renew(lease) == "stop"
-        assert await tell(market, miner, lease, " three", start=3) == PartsKept(status="stop", kept=2)
+        assert await tell(market, miner, lease, " three", start=3) == PartsKept(status="stop", kept=2, heard=2)
         outcome = await miner.deliver(lease, said("one two"))
         assert outcome.state == "succeeded" and outcome.receipt is not None
         found = await market.ai.jobs.get(alice, lease.job)

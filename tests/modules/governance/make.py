@@ -1,7 +1,7 @@
 """Builders for the tests of governance: an app with short rules, people with stake, and proposals."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +17,6 @@ GOVERNANCE = "/api/v1/governance"
 PROPOSALS = f"{GOVERNANCE}/proposals"
 DELAY, VOTING, TIMELOCK, LATE, EXECUTION, UNLOCK = 60, 600, 300, 100, 3_000, 2_000
 """The rules of the test app, in seconds, the same for all classes."""
-PATIENCE = 30.0
 """How long something that happens by itself is waited for, in seconds."""
 LOWER = {"do": "set_parameter", "name": "trading.fee_basis_points", "value": 200}
 SECONDS = {"delay_seconds": DELAY, "voting_seconds": VOTING, "timelock_seconds": TIMELOCK}
@@ -102,12 +101,3 @@ async def voted(who: Caller, proposal: dict[str, Any], choice: str = "for", **bo
     answer = await who.client.put(f"{PROPOSALS}/{proposal['id']}/vote", json=said | body)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
-
-
-async def eventually(look: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until something is so."""
-    for _ in range(int(PATIENCE / 0.05)):
-        if await look():
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"not so within {PATIENCE} s")

@@ -18,6 +18,7 @@ from aitbc.modules.governance.models.life import (
     quorum_of,
 )
 from tests.app import TestApp
+from tests.eventually import eventually
 from tests.modules.governance.make import (
     DELAY,
     EXECUTION,
@@ -28,7 +29,6 @@ from tests.modules.governance.make import (
     TIMELOCK,
     UNLOCK,
     VOTING,
-    eventually,
     governance_of,
     locked,
     member,

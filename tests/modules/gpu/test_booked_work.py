@@ -76,7 +76,11 @@ async def test_a_chat_that_runs_at_the_release_is_paid_for_what_it_delivered(fle
     assert (await rig.call("POST", f"/leases/{lease['attempt']}/parts", parts)).json()["status"] == "live"
     await market.gpus.bookings.release(market.buyer, booking.id)
     more = {"token": lease["token"], "parts": [{"sequence": 2, "text": " again"}]}
-    assert (await rig.call("POST", f"/leases/{lease['attempt']}/parts", more)).json() == {"status": "stop", "kept": 1}
+    assert (await rig.call("POST", f"/leases/{lease['attempt']}/parts", more)).json() == {
+        "status": "stop",
+        "kept": 1,
+        "heard": 1,
+    }
     output = {"message": {"role": "assistant", "content": "Hello"}, "model": "tiny", "finish_reason": "stopped"}
     done = (await rig.deliver(lease, output)).json()
     assert (done["state"], done["price"]) == ("succeeded", "0.00000001")

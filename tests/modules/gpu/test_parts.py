@@ -35,5 +35,8 @@ async def test_each_lease_has_its_own_answer(fleet: Fleet) -> None:
         ("lost", 0, "lease_lost"),
     ]
     again = {"leases": [parts(first, "two ", "three", start=2), parts(second)]}
-    assert [one["kept"] for one in (await rig.call("POST", "/parts", again)).json()["leases"]] == [3, 0]
+    told = (await rig.call("POST", "/parts", again)).json()["leases"]
+    assert [(one["kept"], one["heard"]) for one in told] == [(2, 3), (0, 0)]
+    asked = await rig.call("POST", "/parts", {"leases": [parts(first)]})
+    assert [one["kept"] for one in asked.json()["leases"]] == [3], "without more to send it says what is stored"
     assert (await rig.call("POST", "/parts", {"leases": []})).status_code == 422

@@ -204,7 +204,7 @@ async def test_a_miner_that_reports_100000_tokens_for_five_pieces_is_paid_for_wh
     for number, text in enumerate(pieces, 1):
         told = {"token": lease["token"], "parts": [{"sequence": number, "text": text}]}
         answer = await rig.call("POST", f"/leases/{lease['attempt']}/parts", told)
-        assert answer.json() == {"status": "live", "kept": number}
+        assert answer.json() == {"status": "live", "kept": number, "heard": number}
     output = {"message": {"role": "assistant", "content": "".join(pieces)}, "model": "tiny", "finish_reason": "stop"}
     answer = await rig.deliver(lease, output, usage={"completion_tokens": 100_000})
     bytes_counted = len("Count to five.") + len("".join(pieces))

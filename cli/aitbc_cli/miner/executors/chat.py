@@ -38,8 +38,10 @@ _STREAMLESS_STATUS = frozenset({400, 422, 501})
 _STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 _LETTERS_A_REPORT = 50_000
 _PIECE_BYTES = 65_536
-_READ_SECONDS = 0.03
-"""How long a stream is left to gather between two reads: each costs a thread its turn."""
+_GATHER_SECONDS = (0.03, 0.1)
+_GATHER_A_STREAM_SECONDS = 0.001
+"""How long a stream is left to gather between two reads, each of which costs a thread its turn: a little more for each
+that is under way, so that many of them cost no more reads than some."""
 
 
 class ChatExecutor:
@@ -158,7 +160,7 @@ class ChatExecutor:
             channel.settimeout(_remaining(deadline))
             connection.request(method, self._url.path + path, body=body, headers=self._headers())
             response = connection.getresponse()
-            pieces = _pieces(response, channel, deadline, streamed)
+            pieces = _pieces(response, channel, deadline, lambda: self._gather(streamed))
             if streamed is not None and response.status == 200 and _is_stream(response):
                 streamed.read(pieces)
                 return response.status, b"", True
@@ -179,6 +181,12 @@ class ChatExecutor:
             self._sockets.pop(thread, None)
             connection.close()
 
+    def _gather(self, streamed: StreamedAnswer | None) -> None:
+        """Let more come before the next read; the first text of a stream is read as it comes."""
+        if streamed is not None and streamed.has_begun:
+            least, most = _GATHER_SECONDS
+            time.sleep(min(max(len(self._sockets) * _GATHER_A_STREAM_SECONDS, least), most))
+
     def _read_answer(self, pieces: Iterator[bytes]) -> bytes:
         parts: list[bytes] = []
         size = 0
@@ -195,13 +203,12 @@ class ChatExecutor:
 
 
 def _pieces(
-    response: http.client.HTTPResponse, channel: socket.socket, deadline: float, streamed: StreamedAnswer | None
+    response: http.client.HTTPResponse, channel: socket.socket, deadline: float, gather: Callable[[], None]
 ) -> Iterator[bytes]:
-    """What the server sends, as it comes; after the first text of a stream no more often than is told on."""
+    """What the server sends, as it comes; before each read it is let gather."""
     body = ChunkedBody() if response.chunked else None
     while True:
-        if streamed is not None and streamed.has_begun:
-            time.sleep(_READ_SECONDS)
+        gather()
         # Anew before each read: a server that sends a byte a second may not keep the slot for ever.
         channel.settimeout(_remaining(deadline))
         piece = response.read1(_PIECE_BYTES) if body is None else response.fp.read1(_PIECE_BYTES)

@@ -131,6 +131,9 @@ class Parts(Struct, frozen=True, kw_only=True):
     attempt: str
     token: int
     parts: tuple[Part, ...] = ()
+    may_wait: bool = False
+    """Whether they may be stored a moment later, with what follows; the miner holds on to them until it hears that they
+    are."""
 
 
 class PartsKept(Struct, frozen=True, kw_only=True):
@@ -139,7 +142,9 @@ class PartsKept(Struct, frozen=True, kw_only=True):
     status: Liveness
     """`live`; `stop` (nothing more is kept: deliver the parts up to `kept` as the result); `canceled`; or `lost`."""
     kept: int
-    """The highest sequence; send the parts after it."""
+    """The highest sequence that is stored."""
+    heard: int
+    """The highest sequence that came, stored or soon to be: send the parts after it, and hold on to those after `kept`."""
 
 
 class Result(Struct, frozen=True, kw_only=True):

@@ -122,7 +122,8 @@ async def _keep(
         if fresh:
             last[place_of] = _Last(fresh[-1].sequence, fresh[-1].bytes)
         stored = [StoredPart(attempt=part.token, sequence=part.sequence, at=part.at, text=part.text) for part in fresh]
-        answer = PartsKept(status=status, kept=last.get(place_of, before).sequence)
+        kept = last.get(place_of, before).sequence
+        answer = PartsKept(status=status, kept=kept, heard=kept)
         answers[place] = KeptParts(answer, attempt.job, attempt.token, stored, is_first_sign)
     writes = WriteBatch()
     save_jobs(writes, [jobs[attempt.job] for attempt in signs])

@@ -16,6 +16,7 @@ from aitbc.modules.ai.models.queue import needs_of
 from aitbc.modules.ai.models.tables import OPEN_AND_BOOKED, AttemptRow, BookingRow, JobRow
 from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.service.attempts import Attempts
+from aitbc.modules.ai.service.output_parts import OutputParts
 from aitbc.modules.ai.service.rows import count_ended, job_value, publish_end
 from aitbc.modules.gpu.events import BookingEnded
 
@@ -26,9 +27,10 @@ _FIRST = f"job_{'0' * 26}"
 class BookingEnds:
     """Ends the work of bookings, at the call of gpu and, where that did not come through, at its event."""
 
-    def __init__(self, db: Database, attempts: Attempts) -> None:
+    def __init__(self, db: Database, attempts: Attempts, output_parts: OutputParts) -> None:
         self._db = db
         self._attempts = attempts
+        self._output_parts = output_parts
 
     async def end(self, booking: str, account: str) -> int:
         """End all work of a booking, and return the money of what is closed; answers how many leases there were."""
@@ -51,6 +53,7 @@ class BookingEnds:
 
     @retrying
     async def _end_page(self, booking: str, jobs: Sequence[str]) -> int:
+        await self._output_parts.store_before_end(*jobs)
         async with self._db.unit_of_work() as uow:
             touched, leases = await _end_jobs(uow, booking, jobs)
         for job in touched:

@@ -16,6 +16,8 @@ class CurrentLease(NamedTuple):
     miner: str
     job: str
     token: int
+    kept: int = 0
+    """The sequence of the last part that is stored."""
 
 
 class CurrentLeases:
@@ -45,3 +47,8 @@ class CurrentLeases:
     def drop(self, attempt: str) -> None:
         """It is over, or is to stop."""
         self._leases.pop(attempt, None)
+
+    def drop_job(self, job: str) -> None:
+        """The same for whatever lease of a job is known."""
+        for attempt in [attempt for attempt, lease in self._leases.items() if lease.job == job]:
+            self.drop(attempt)

@@ -1,11 +1,14 @@
 """The parts of outputs that miners stream.
 
-Stored, sent on to who follows the job, and all that is paid for after a stop.
+Sent on to who follows the job, stored a moment later with what came meanwhile, and all that is paid for after a stop.
 """
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 
+import structlog
+from msgspec import structs
 from sqlalchemy import select
 
 from aitbc.kernel.database.batcher import Batcher
@@ -13,6 +16,7 @@ from aitbc.kernel.database.retry import retry
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
+from aitbc.kernel.primitives.tasks import cancel_and_wait
 from aitbc.modules.ai.api import Parts, PartsKept
 from aitbc.modules.ai.batched.parts import KeptParts, keep_parts
 from aitbc.modules.ai.batched.tails import BATCH_MAX, READ_PARTS, Piece, Tail, read_tails
@@ -23,6 +27,10 @@ from aitbc.modules.ai.service.live_parts import LiveParts
 from aitbc.modules.ai.service.wakeups import Wakeups
 
 LIVE = "live"
+STORE_SECONDS = 0.1
+"""How long parts that may wait are gathered: a transaction for all of them costs as much as one for few."""
+
+log = structlog.get_logger("aitbc.ai")
 
 
 class OutputParts:
@@ -34,16 +42,58 @@ class OutputParts:
         self.live = LiveParts()
         self._tails: Batcher[Tail, list[Piece]] = Batcher(partial(read_tails, db, READ_PARTS), batch_max=BATCH_MAX)
         self._keeps: Batcher[Parts, KeptParts] = Batcher(lambda batch: retry(lambda: keep_parts(db, batch)))
+        self._unstored: dict[str, Parts] = {}
+        """By attempt: what was handed on and is not stored yet."""
+        self._storing: asyncio.Task[None] | None = None
 
     async def keep(self, sent: Parts) -> PartsKept:
-        """Store pieces of an output while it is made, and answer whether to go on; without a piece it is only the
-        question.
+        """Keep pieces of an output while it is made, and answer whether to go on; without a piece it is only the
+        question, which is answered once all that came before is stored.
 
         A piece that is kept already is passed over, one after a gap is left for another time. Raises `LeaseLost`,
         `NotToldInParts`, `PartsTooLarge`.
         """
         self._wakeups.presence.note_heard(sent.miner)
-        self._hand_on(sent)
+        lease = self._hand_on(sent)
+        if lease is not None and lease.kept > 0 and sent.may_wait:
+            self._store_soon(sent)
+            return PartsKept(status=LIVE, kept=lease.kept, heard=self.live.last(lease.job, lease.token))
+        return await self._store(sent)
+
+    async def store_before_end(self, *jobs: str) -> None:
+        """Store what was handed on of jobs that are about to be ended; from now on their parts are stored first."""
+        if self._unstored:
+            await self.store_all()
+        for job in jobs:
+            self._wakeups.current.drop_job(job)
+
+    async def store_all(self) -> None:
+        """Store at once what was handed on."""
+        waiting, self._unstored = self._unstored, {}
+        for problem in await asyncio.gather(*map(self._store, waiting.values()), return_exceptions=True):
+            if isinstance(problem, BaseException) and not isinstance(problem, AppError):
+                log.error("parts_not_stored", exc_info=problem)  # their miner still has them, and sends them again
+
+    async def stop(self) -> None:
+        """Store what waits, and gather no more."""
+        if self._storing is not None:
+            await cancel_and_wait([self._storing])
+        await self.store_all()
+
+    def _store_soon(self, sent: Parts) -> None:
+        waiting = self._unstored.get(sent.attempt)
+        self._unstored[sent.attempt] = _joined(waiting, sent)
+        if self._storing is None or self._storing.done():
+            self._storing = asyncio.create_task(self._store_behind())
+
+    async def _store_behind(self) -> None:
+        while self._unstored:
+            await asyncio.sleep(STORE_SECONDS)
+            await self.store_all()
+
+    async def _store(self, sent: Parts) -> PartsKept:
+        """Store what an attempt sent, after what it sent before."""
+        sent = _joined(self._unstored.pop(sent.attempt, None), sent)
         try:
             kept = await self._keeps.do(sent)
         except AppError:
@@ -52,21 +102,22 @@ class OutputParts:
         if kept.fresh:
             self.live.add(kept.job, kept.token, kept.fresh)
         if kept.answer.status == LIVE:
-            self._wakeups.current.note(sent.attempt, CurrentLease(sent.miner, kept.job, kept.token))
+            lease = CurrentLease(sent.miner, kept.job, kept.token, kept.answer.kept)
+            self._wakeups.current.note(sent.attempt, lease)
         else:
             self._wakeups.current.drop(sent.attempt)
         if kept.is_first_sign:
             self._wakeups.watched.notify([kept.job])
         return kept.answer
 
-    def _hand_on(self, sent: Parts) -> None:
-        """Hand pieces on before they are stored, where their lease is known here and they follow on what came.
+    def _hand_on(self, sent: Parts) -> CurrentLease | None:
+        """Hand pieces on before they are stored, where their lease is known here; it, if they follow on what came.
 
         Their miner keeps them until it hears that they are stored: after a crash it sends them again.
         """
         lease = self._wakeups.current.find(sent.attempt, sent.miner, sent.token)
         if lease is None or not sent.parts:
-            return
+            return None
         at, following = now(), self.live.last(lease.job, lease.token) + 1
         fresh: list[StoredPart] = []
         for part in sent.parts:
@@ -75,9 +126,12 @@ class OutputParts:
                 following += 1
         if fresh:
             self.live.add(lease.job, lease.token, fresh)
+        return lease if sent.parts[-1].sequence < following else None
 
     async def text_of(self, job: str, token: int) -> str:
         """The text that an attempt has sent so far."""
+        if self._unstored:
+            await self.store_all()
         query = select(PartRow.text).where(PartRow.job == job, PartRow.token == token).order_by(PartRow.sequence)
         async with self._db.reading() as session:
             return "".join(await session.scalars(query))
@@ -86,3 +140,12 @@ class OutputParts:
         """The parts of an attempt in order, those after a sequence; up to `PIECES_MAX` of them."""
         pieces = await self._tails.do(Tail(job, token, sequence))
         return [StoredPart(attempt=token, sequence=piece.sequence, at=piece.at, text=piece.text) for piece in pieces]
+
+
+def _joined(before: Parts | None, sent: Parts) -> Parts:
+    """What one attempt sent in turn, each piece once; under another token it is another's."""
+    if before is None or (before.miner, before.token) != (sent.miner, sent.token):
+        return sent
+    known = {part.sequence for part in before.parts}
+    fresh = tuple(part for part in sent.parts if part.sequence not in known)
+    return structs.replace(sent, parts=before.parts + fresh)

@@ -12,6 +12,7 @@ Each part has a state of its own; arrows point at the parts that one uses.
     results ──────► judgement ──► verification ──► jobs, artifacts, output_parts
         └─────────► attempts ──► payments, wakeups, durations, kind_health
     runs ──► stops ──► attempts ◄── sweeper, holds   retention ──► artifacts, wakeups, jobs
+    stops, booking_ends ──► output_parts
     text_runs ────► jobs, job_events, artifacts, stops
     attended_runs ► submissions, runs, text_runs, rate_gate ◄── rate_limits
     job_payments ──► jobs, stops, payments           kind_statuses ─► fleet_view, durations
@@ -136,9 +137,9 @@ class AiService:
         verification = Verification(self.jobs, self.artifacts, self.output_parts, Speeds())
         self.results = Results(db, self.attempts, Judgement(verification, platform.hooks), self.payments)
         # What ends jobs otherwise
-        self.stops = Stops(db, self.attempts)
+        self.stops = Stops(db, self.attempts, self.output_parts)
         self.job_payments = JobPayments(self.jobs, self.stops, self.payments)
-        self.booking_ends = BookingEnds(db, self.attempts)
+        self.booking_ends = BookingEnds(db, self.attempts, self.output_parts)
         self.runs = Runs(self.stops, platform.draining)
         self.ordered_jobs = OrderedJobs(self.submissions, self.jobs, self.stops)
         self.text_runs = TextRuns(self.jobs, self.job_events, self.artifacts, self.stops)
@@ -158,6 +159,7 @@ class AiService:
     async def stop(self) -> None:
         """End the background tasks."""
         await self.runs.stop()
+        await self.output_parts.stop()
         await self.rate_gate.stop()
         await self.wakeups.stop()
 

@@ -26,6 +26,7 @@ from aitbc.modules.ai.models.tables import AttemptRow, JobRow
 from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.models.views import job_view
 from aitbc.modules.ai.service.attempts import Attempts
+from aitbc.modules.ai.service.output_parts import OutputParts
 from aitbc.modules.ai.service.rows import count_ended, job_value, publish_end
 
 STOPS_AT_ONCE = 200
@@ -43,9 +44,10 @@ class CannotStopEarly(Conflict):
 class Stops:
     """Cancels jobs, and finishes them early."""
 
-    def __init__(self, db: Database, attempts: Attempts) -> None:
+    def __init__(self, db: Database, attempts: Attempts, output_parts: OutputParts) -> None:
         self._db = db
         self._attempts = attempts
+        self._output_parts = output_parts
 
     async def cancel(self, who: Principal, job: str, once: IdempotencyKey) -> Job:
         """Cancel a job; its money goes back.
@@ -60,6 +62,7 @@ class Stops:
 
     @retrying
     async def _cancel(self, who: Principal, job: str, once: IdempotencyKey, *, open_only: bool) -> Job:
+        await self._output_parts.store_before_end(job)
         async with self._db.unit_of_work() as uow:
             earlier = await uow.replay(once, Job)
             if earlier is not None:
@@ -88,6 +91,7 @@ class Stops:
         One that no miner has is canceled, since nothing is delivered. Repeating it is harmless. Raises `JobNotFound`,
         `CannotStopEarly`, `IllegalMove` once it has ended by itself.
         """
+        await self._output_parts.store_before_end(job)
         async with self._db.unit_of_work() as uow:
             earlier = await uow.replay(once, Job)
             if earlier is not None:

@@ -224,7 +224,11 @@ class LeasePartsKept(Struct, frozen=True, kw_only=True):
     status: Liveness
     """`live`; `stop` (nothing more is kept: deliver the parts up to `kept` as the result); `canceled`; or `lost`."""
     kept: int
-    """The highest sequence; send the parts after it. 0 where `refused` says why. For example `3`."""
+    """The highest sequence that is stored. 0 where `refused` says why. For example `3`."""
+    heard: int
+    """The highest sequence that came, stored or soon to be: send the parts after it, and hold on to those after `kept`,
+    which a crash of the server may lose. Without parts to send, ask with none: then all that came is stored first. For
+    example `5`."""
     refused: str | None = None
     """The code of the error that refused these parts, as the route of a single lease answers it; else null.
     For example `parts_too_large`."""
@@ -395,8 +399,7 @@ class MinerWork:
 
     async def keep_parts(self, who: Principal, attempt: str, sent: TellParts) -> PartsKept:
         """Pass on pieces of an output while it is made. Raises `MinerNotFound`, `LeaseLost`, `PartsTooLarge`."""
-        parts = tuple(Part(sequence=part.sequence, text=part.text) for part in sent.parts)
-        return await self._ai.tell_parts(Parts(miner=miner_of_key(who), attempt=attempt, token=sent.token, parts=parts))
+        return await self._ai.tell_parts(_parts(who, attempt, sent))
 
     async def keep_all_parts(self, who: Principal, sent: TellAllParts) -> AllPartsKept:
         """Pass on pieces of many outputs at once. Raises `MinerNotFound`."""
@@ -404,17 +407,22 @@ class MinerWork:
 
     async def _kept(self, who: Principal, lease: LeaseParts) -> LeasePartsKept:
         try:
-            kept = await self.keep_parts(who, lease.attempt, TellParts(token=lease.token, parts=lease.parts))
+            kept = await self._ai.tell_parts(_parts(who, lease.attempt, lease, may_wait=True))
         except LeaseLost as error:
-            return LeasePartsKept(attempt=lease.attempt, status="lost", kept=0, refused=error.code)
+            return LeasePartsKept(attempt=lease.attempt, status="lost", kept=0, heard=0, refused=error.code)
         except (NotToldInParts, PartsTooLarge) as error:
-            return LeasePartsKept(attempt=lease.attempt, status="live", kept=0, refused=error.code)
-        return LeasePartsKept(attempt=lease.attempt, status=kept.status, kept=kept.kept)
+            return LeasePartsKept(attempt=lease.attempt, status="live", kept=0, heard=0, refused=error.code)
+        return LeasePartsKept(attempt=lease.attempt, status=kept.status, kept=kept.kept, heard=kept.heard)
 
     async def log(self, who: Principal, attempt: str, sent: AddLines) -> Kept:
         """Keep log lines. Raises `MinerNotFound`, `LeaseLost`."""
         lines = [LogLine(sequence=line.sequence, at=line.at, text=line.text) for line in sent.lines]
         return Kept(kept=await self._ai.log(miner_of_key(who), attempt, sent.token, lines))
+
+
+def _parts(who: Principal, attempt: str, sent: TellParts | LeaseParts, *, may_wait: bool = False) -> Parts:
+    parts = tuple(Part(sequence=part.sequence, text=part.text) for part in sent.parts)
+    return Parts(miner=miner_of_key(who), attempt=attempt, token=sent.token, parts=parts, may_wait=may_wait)
 
 
 def _offered(context: PollContext, run_seconds_max: int | None) -> Capabilities:
