@@ -144,7 +144,7 @@ class PartsKept(Struct, frozen=True, kw_only=True):
     kept: int
     """The highest sequence that is stored."""
     heard: int
-    """The highest sequence that came, stored or soon to be: send the parts after it, and hold on to those after `kept`."""
+    """The highest sequence that came, stored or soon to be: send what follows, and hold on to what is not `kept`."""
 
 
 class Result(Struct, frozen=True, kw_only=True):
