@@ -96,3 +96,17 @@ class MarketDisputeChanged(Event, frozen=True, kw_only=True):
             "decided_by": self.decided_by,
             "refunded": money.render(self.refunded_units),
         }
+
+
+class TermsChanged(Event, frozen=True, kw_only=True):
+    """An account set with whom it deals: the whole of it, so that a subscriber keeps the newest version."""
+
+    kind: ClassVar[str] = "marketplace.terms_changed"
+    account: str
+    version: int
+    buyers_mode: str
+    """`deny` or `allow`: whose jobs and bookings its miners take."""
+    buyers: tuple[str, ...]
+    owners_mode: str
+    """`deny` or `allow`: whose miners its own go to."""
+    owners: tuple[str, ...]

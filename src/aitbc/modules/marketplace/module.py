@@ -15,6 +15,7 @@ from aitbc.modules.marketplace.routes.disputes import MarketDisputeController
 from aitbc.modules.marketplace.routes.offers import MarketOfferController, MarketRuleController
 from aitbc.modules.marketplace.routes.ratings import MarketRatingController
 from aitbc.modules.marketplace.routes.search import MarketSearchController
+from aitbc.modules.marketplace.routes.terms import MarketTermsController
 from aitbc.modules.marketplace.service import MarketplaceService
 from aitbc.modules.marketplace.service.bookings.bookings import MarketBookings
 from aitbc.modules.marketplace.service.disputes.disputes import MarketDisputes
@@ -22,6 +23,7 @@ from aitbc.modules.marketplace.service.offers import Offers
 from aitbc.modules.marketplace.service.ratings import Ratings
 from aitbc.modules.marketplace.service.rules import Rules
 from aitbc.modules.marketplace.service.search import OfferSearch
+from aitbc.modules.marketplace.service.terms import Terms
 from aitbc.modules.trading.api import TradingApi
 
 module = Module(
@@ -37,6 +39,7 @@ module = Module(
         MarketRuleController,
         MarketSearchController,
         MarketRatingController,
+        MarketTermsController,
     ),
     needs={"gpu": GpuApi, "trading": TradingApi},
     parts={
@@ -45,6 +48,7 @@ module = Module(
         "market_offers": Offers,
         "market_rules": Rules,
         "market_search": OfferSearch,
+        "market_terms": Terms,
         "market_ratings": Ratings,
     },
     handles={MinerChanged: MarketplaceService.on_miners_changed},

@@ -32,6 +32,7 @@ from aitbc.modules.marketplace.service.ratings import Ratings
 from aitbc.modules.marketplace.service.repricing import Repricing
 from aitbc.modules.marketplace.service.rules import Rules
 from aitbc.modules.marketplace.service.search import OfferSearch
+from aitbc.modules.marketplace.service.terms import Terms
 from aitbc.modules.trading.api import TradingApi
 
 
@@ -49,6 +50,7 @@ class MarketplaceService:
         slices = Slices(db, trading)
         self.booking_keeper = BookingKeeper(db, gpu, trading, slices)
         self.market_bookings = MarketBookings(db, trading, slices, self.booking_keeper)
+        self.market_terms = Terms(db)
         self.dispute_keeper = DisputeKeeper(db, trading)
         self.market_disputes = MarketDisputes(db, trading, self.dispute_keeper)
         # What the older marketplace keeps beside them
