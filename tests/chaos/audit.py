@@ -45,6 +45,15 @@ NOTHING = {
     "a request that booked twice": """
         SELECT request FROM gpu.bookings WHERE request IS NOT NULL AND state <> 'refused'
         GROUP BY request HAVING count(*) > 1""",
+    "a hold that does not fit its dispute": """
+        SELECT d.id FROM marketplace.disputes d LEFT JOIN trading.holds h ON h.id = d.hold
+        WHERE CASE WHEN d.state IN ('opening', 'open') THEN d.held_units > 0
+                AND (h.state, h.payer) IS DISTINCT FROM ('open', d.owner)
+            WHEN d.state = 'closed' THEN h.state = 'open' OR coalesce(h.price_units, 0) > d.owed_units
+                OR (d.refunded_units > 0) <> (coalesce(h.price_units, 0) > 0) END""",
+    "a slice of a booking that was paid by another hold than its own": """
+        SELECT s.booking FROM marketplace.booking_slices s LEFT JOIN trading.holds h ON h.id = s.hold
+        WHERE s.paid_units > 0 AND (h.state, h.price_units) IS DISTINCT FROM ('settled', s.paid_units)""",
     "room that an upload which is over still has": "SELECT id FROM ai.artifacts WHERE digest = 'uploading'",
     "an event that was not delivered": """
         SELECT id FROM ai.outbox WHERE delivered_at IS NULL UNION ALL SELECT id FROM gpu.outbox WHERE delivered_at IS NULL

@@ -3,7 +3,7 @@
 import pytest
 
 from aitbc_cli.commands.offer import unit_price
-from aitbc_cli.exits import REFUSED, USAGE, Stop
+from aitbc_cli.exits import NOT_ALLOWED, REFUSED, USAGE, Stop
 from tests.cli.installation import CliInstallation, MinerAtWork
 
 
@@ -51,3 +51,27 @@ def test_a_miner_is_put_on_sale_found_and_withdrawn(installation: CliInstallatio
         assert admin.gets("offer", "rule", "--forget") == {"removed": True}
         assert {device["id"], made["id"]} <= {one["id"] for one in admin.gets("offer", "list", "--state", "open")}
         assert alice.gets("offer", "show", device["id"])["version"] == 2
+
+
+def test_a_booking_is_disputed_conceded_and_paid_back(installation: CliInstallation) -> None:
+    alice, admin = installation.alice, installation.admin
+    rig = MinerAtWork(installation.server.url, admin.gets("miner", "token")["token"], gpus=["NVIDIA H100 80GB HBM3"])
+    with rig:
+        rig.wait_until_online()
+        (offer,) = admin.gets("offer", "create", "--miner", rig.miner, "--price-hour", "0.8", "--min-time", "1m")
+        wish = ("booking", "create", offer["id"], "5m", "--max-price", "0.1")
+        assert "disputed" in alice.gets(*wish, "--dry-run")["refund_rule"]
+        booking = alice.gets(*wish)
+        over = alice.gets("booking", "release", booking["id"])
+        assert over["state"] == "ended"
+    if over["paid"] == "0":
+        assert alice.gets("booking", "dispute", booking["id"], "Away.", code=REFUSED)
+        return
+    begun = alice.gets("booking", "dispute", booking["id"], "Away.")
+    assert (begun["state"], begun["claim"]) == ("open", over["paid"])
+    assert [one["id"] for one in admin.gets("booking", "disputes", "--state", "open")] == [begun["id"]]
+    assert admin.gets("booking", "evidence", begun["id"], "No.")["evidence"][0]["text"] == "No."
+    assert alice.gets("booking", "disputed", begun["id"])["evidence"][0]["text"] == "No."
+    alice.gets("booking", "decide", begun["id"], "So.", "--refund", "50", code=NOT_ALLOWED)
+    assert admin.gets("booking", "concede", begun["id"])["refunded"] == over["paid"]
+    alice.gets("booking", "withdraw", begun["id"], code=REFUSED)

@@ -197,6 +197,7 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
         await _trades(owner, await app.who("seller"))
         | await _agents(owner)
         | await _plugins(app, owner)
+        | await _disputes(await app.who("buyer", funds="1"), miner, body)
         | {
             "market_offer": offered,
             "market_booking": market_booking,
@@ -226,6 +227,17 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
     for name in sorted(names - known.keys()):
         known[name] = await _found(stocked, name) or new_id("nothing")
     return known
+
+
+async def _disputes(buyer: Caller, miner: HandMiner, body: dict[str, Any]) -> dict[str, str]:
+    """A job of somebody's that the miner did, and that is disputed."""
+    job = (await buyer.post("/api/v1/ai/jobs", body)).json()["id"]
+    (lease,) = await miner.poll()
+    assert lease["job"] == job and (await miner.deliver(lease)).status_code == 200
+    wish = {"subject": "rcpt_" + job.removeprefix("job_"), "reason": "x"}
+    begun = await buyer.post("/api/v1/marketplace/disputes", wish)
+    assert begun.status_code == 201, begun.text
+    return {"market_dispute": begun.json()["id"]}
 
 
 async def _agents(owner: Caller) -> dict[str, str]:

@@ -41,7 +41,7 @@ QUOTE = (
 )
 SLICE = (*columns("number", "seconds", "price_hour", "held", "paid", "state", "transaction"),)
 PLAN = columns("gpu", "model", "status", "price_per_hour", "duration_seconds", "held", "max_price", "sufficient")
-app = noun("booking", "GPUs for yourself: book, list, release.")
+app = noun("booking", "GPUs for yourself: book, list, release, dispute.")
 
 
 @command(app, "list", examples=["aitbc booking list", "aitbc booking list --offers --state active"], lists=True)

@@ -18,11 +18,13 @@ from aitbc.modules.trading.api import (
     HoldNotOpen,
     InsufficientFunds,
     LedgerAccount,
+    PayRefund,
     PayRent,
     PlaceHold,
     PriceAboveHold,
     RaiseHold,
     ReceiptParties,
+    Refunded,
     Rent,
     SealedReceipt,
     SettleHold,
@@ -44,6 +46,7 @@ class FakeTrading:
         self.paid: dict[str, SettleHold] = {}
         self.paid_at: dict[str, datetime] = {}
         self.rents: dict[str, tuple[PayRent, Rent]] = {}
+        self.refunds: dict[str, Refunded] = {}
         self.purses: dict[str, int] = {}
         self.transfers: set[str] = set()
         self.closed = False
@@ -161,6 +164,26 @@ class FakeTrading:
         self.rents[hold.id] = (command, done)
         return done
 
+    async def refund(self, command: PayRefund) -> Refunded:
+        self._require_open_doors()
+        hold = self._find(command.hold)
+        if (hold.payer, hold.reference) != (command.owner, command.reference) or command.payer == command.owner:
+            raise HoldDiffers
+        if hold.id in self.refunds:
+            return self.refunds[hold.id]
+        if hold.state != "open":
+            raise HoldNotOpen
+        if not 0 < command.amount_units <= hold.amount_units or command.fee_units < 0:
+            raise PriceAboveHold
+        self.holds[hold.id] = replace(hold, state="settled")
+        self.fund(command.owner, hold.amount_units - command.amount_units)
+        self.fund("fees", -command.fee_units)
+        amount = command.amount_units + command.fee_units
+        self.fund(command.payer, amount)
+        done = Refunded(transaction="txn_" + hold.id.removeprefix("hold_"), amount_units=amount)
+        self.refunds[hold.id] = done
+        return done
+
     async def void(self, hold: str, reason: str) -> Hold:
         self._require_open_doors()
         found = self._find(hold)
@@ -220,7 +243,17 @@ class FakeTrading:
         self._require_open_doors()
         found = {f"rcpt_{job.removeprefix('job_')}": paid for job, paid in self.paid.items()}
         return [
-            ReceiptParties(receipt=one, payer=paid.payer, miner=paid.miner, miner_account=paid.miner_account)
+            ReceiptParties(
+                receipt=one,
+                payer=paid.payer,
+                miner=paid.miner,
+                miner_account=paid.miner_account,
+                price_units=paid.price_units,
+                fee_units=self.settlements[paid.hold].fee_units,
+                earned_units=self.settlements[paid.hold].earned_units,
+                issued_at=self.paid_at[paid.job],
+                is_corrected=False,
+            )
             for one, paid in found.items()
             if one in receipts
         ]

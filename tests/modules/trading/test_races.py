@@ -14,7 +14,15 @@ from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock, ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
-from aitbc.modules.trading.api import HoldNotOpen, InsufficientFunds, PayRent, PlaceHold, RaiseHold, SettleHold
+from aitbc.modules.trading.api import (
+    HoldNotOpen,
+    InsufficientFunds,
+    PayRefund,
+    PayRent,
+    PlaceHold,
+    RaiseHold,
+    SettleHold,
+)
 from aitbc.modules.trading.service import TradingService
 from tests.modules.trading.make import (
     ADMIN,
@@ -76,6 +84,11 @@ def settle(command: SettleHold) -> Act:
 
 def rent(command: PayRent) -> Act:
     return lambda trading: trading.pay_rent(command)
+
+
+def refund(hold: PlaceHold, payer: str) -> Act:
+    named = {"hold": hold.hold, "owner": hold.payer, "payer": payer, "reference": hold.reference}
+    return lambda trading: trading.refund(PayRefund(**named, amount_units=40, fee_units=0, reason="x"))
 
 
 def void(hold: str) -> Act:
@@ -265,6 +278,7 @@ async def _prepared(trading: TradingService, command: str) -> tuple[Act, Callabl
         "hold": place(hold),
         "settle": settle(settlement),
         "rent": rent(a_rent(hold, 40, owner=miner)),
+        "refund": refund(hold, miner),
         "void": void(hold.hold),
         "raise": raise_to(hold, 60),
         "prolong": prolong(hold.hold),
@@ -281,6 +295,7 @@ COMMANDS = (
     "hold",
     "settle",
     "rent",
+    "refund",
     "void",
     "raise",
     "prolong",

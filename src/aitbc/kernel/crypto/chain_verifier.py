@@ -101,7 +101,7 @@ class LedgerReplay:
             if hold in self.holds or escrow <= 0 or not isinstance(hold, str):
                 raise ChainError("the hold cannot be placed", field="hold")
             self.holds[hold] = (payer, escrow)
-        elif kind in ("settle", "void", "expire", "rent"):
+        elif kind in ("settle", "void", "expire", "rent", "refund"):
             payer, amount = self.holds.pop(hold, ("", 0))
             if not amount or escrow != -amount:
                 raise ChainError("the hold was not open with this amount", field="hold")
@@ -109,6 +109,8 @@ class LedgerReplay:
                 self.owed_receipt = {"record": record, "moved": moved, "payer": payer, "amount": amount}
             elif kind == "rent":
                 _check_rent(moved, payer)
+            elif kind == "refund":
+                _check_refund(moved, payer)
             elif moved != {ESCROW: -amount, payer: amount}:
                 raise ChainError("the hold did not return to its payer", field="entries")
         elif escrow or hold is not None:
@@ -151,6 +153,15 @@ def _check_rent(moved: dict[str, int], payer: str) -> None:
         raise ChainError("the rent went to more than one owner", field="entries")
     if any(amount < 0 for account, amount in moved.items() if account != ESCROW):
         raise ChainError("the rent was paid by somebody else than the hold", field="entries")
+
+
+def _check_refund(moved: dict[str, int], owner: str) -> None:
+    """Check that held money, and fees, went back to one payer, and the rest of it to whom it was held of."""
+    payers = [account for account in moved if account not in (ESCROW, FEES, owner)]
+    if len(payers) != 1 or not payers[0].endswith(MAIN) or payers[0].startswith(SYSTEM):
+        raise ChainError("the refund went to another number of payers than one", field="entries")
+    if moved[payers[0]] + moved.get(FEES, 0) <= 0 or moved.get(FEES, 0) > 0 or moved.get(owner, 0) < 0:
+        raise ChainError("the refund was not paid by the hold and the fees", field="entries")
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ from aitbc.modules.ai.service.submissions import Submissions
 from aitbc.modules.ai.service.terms import AI_PARAMETERS
 from aitbc.modules.ai.service.text_runs import TextRuns
 from aitbc.modules.gpu.events import BookingEnded, BookingProlonged, BookingStarted, MinerChanged
-from aitbc.modules.marketplace.events import OfferChanged
+from aitbc.modules.marketplace.events import OfferChanged, TermsChanged
 from aitbc.modules.trading.api import TradingApi
 
 module = Module(
@@ -69,6 +69,7 @@ module = Module(
         BookingProlonged: AiService.on_bookings_prolonged,
         BookingEnded: AiService.on_bookings_ended,
         OfferChanged: AiService.on_offers_changed,
+        TermsChanged: AiService.on_terms_changed,
     },
     parts={
         "submissions": Submissions,

@@ -67,3 +67,46 @@ class MarketBookingChanged(Event, frozen=True, kw_only=True):
             "reason": self.reason,
             "money_until": self.money_until,
         }
+
+
+class MarketDisputeChanged(Event, frozen=True, kw_only=True):
+    """Something happened to a dispute about a job or a booking, of which both its sides are told."""
+
+    kind: ClassVar[str] = "marketplace.dispute_changed"
+    concerns: ClassVar[tuple[str, ...]] = ("payer", "owner")
+    dispute: str
+    subject: str
+    payer: str
+    owner: str
+    news: str
+    """`opened`, `evidence`, `decided` or `closed`."""
+    state: str
+    decide_by: datetime
+    decided_by: str | None
+    refunded_units: int
+
+    def public(self) -> Mapping[str, Any]:
+        """The dispute, what it is about, what happened, and what went back."""
+        return {
+            "dispute": self.dispute,
+            "subject": self.subject,
+            "news": self.news,
+            "state": self.state,
+            "decide_by": self.decide_by,
+            "decided_by": self.decided_by,
+            "refunded": money.render(self.refunded_units),
+        }
+
+
+class TermsChanged(Event, frozen=True, kw_only=True):
+    """An account set with whom it deals: the whole of it, so that a subscriber keeps the newest version."""
+
+    kind: ClassVar[str] = "marketplace.terms_changed"
+    account: str
+    version: int
+    buyers_mode: str
+    """`deny` or `allow`: whose jobs and bookings its miners take."""
+    buyers: tuple[str, ...]
+    owners_mode: str
+    """`deny` or `allow`: whose miners its own go to."""
+    owners: tuple[str, ...]

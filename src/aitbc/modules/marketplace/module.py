@@ -11,15 +11,19 @@ from aitbc.modules.marketplace.legacy.offers import MarketplaceController
 from aitbc.modules.marketplace.legacy.transactions import MarketTransactions
 from aitbc.modules.marketplace.models.ratings import RatingRow
 from aitbc.modules.marketplace.routes.bookings import BookingQuoteController, MarketBookingController
+from aitbc.modules.marketplace.routes.disputes import MarketDisputeController
 from aitbc.modules.marketplace.routes.offers import MarketOfferController, MarketRuleController
 from aitbc.modules.marketplace.routes.ratings import MarketRatingController
 from aitbc.modules.marketplace.routes.search import MarketSearchController
+from aitbc.modules.marketplace.routes.terms import MarketTermsController
 from aitbc.modules.marketplace.service import MarketplaceService
 from aitbc.modules.marketplace.service.bookings.bookings import MarketBookings
+from aitbc.modules.marketplace.service.disputes.disputes import MarketDisputes
 from aitbc.modules.marketplace.service.offers import Offers
 from aitbc.modules.marketplace.service.ratings import Ratings
 from aitbc.modules.marketplace.service.rules import Rules
 from aitbc.modules.marketplace.service.search import OfferSearch
+from aitbc.modules.marketplace.service.terms import Terms
 from aitbc.modules.trading.api import TradingApi
 
 module = Module(
@@ -30,17 +34,21 @@ module = Module(
     routes=(
         BookingQuoteController,
         MarketBookingController,
+        MarketDisputeController,
         MarketOfferController,
         MarketRuleController,
         MarketSearchController,
         MarketRatingController,
+        MarketTermsController,
     ),
     needs={"gpu": GpuApi, "trading": TradingApi},
     parts={
         "market_bookings": MarketBookings,
+        "market_disputes": MarketDisputes,
         "market_offers": Offers,
         "market_rules": Rules,
         "market_search": OfferSearch,
+        "market_terms": Terms,
         "market_ratings": Ratings,
     },
     handles={MinerChanged: MarketplaceService.on_miners_changed},
@@ -51,6 +59,7 @@ module = Module(
     periodic_tasks=(
         PeriodicTask(run=MarketplaceService.expire_offers, every_seconds=30.0),
         PeriodicTask(run=MarketplaceService.keep_bookings, every_seconds=5.0),
+        PeriodicTask(run=MarketplaceService.keep_disputes, every_seconds=5.0),
         PeriodicTask(run=MarketplaceService.reprice, every_seconds=30.0),
         PeriodicTask(run=MarketplaceService.reconcile_purchases, every_seconds=30.0),
     ),

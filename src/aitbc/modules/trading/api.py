@@ -24,6 +24,8 @@ class PlaceHold(Struct, frozen=True, kw_only=True):
     """The model that it is for: budgets for that model count it."""
     fee_basis_points: int | UnsetType = UNSET
     """The platform's share of what is paid out of it, in 1/10 000; unset for the rate in force."""
+    is_spent: bool = True
+    """Whether budgets count it: not where the payer did not ask for it, as with what a dispute sets aside."""
 
 
 class RaiseHold(Struct, frozen=True, kw_only=True):
@@ -83,6 +85,31 @@ class PayRent(Struct, frozen=True, kw_only=True):
     """Never above the hold."""
     reason: str
     """How the rent came to its end."""
+
+
+class PayRefund(Struct, frozen=True, kw_only=True):
+    """Give somebody back what they paid, once, out of a hold on the account that was paid, with the fee of it."""
+
+    hold: str
+    owner: str
+    """Whose money is held: who was paid."""
+    payer: str
+    """Who gets it back; never the owner."""
+    reference: str
+    """What the hold was placed for."""
+    amount_units: int
+    """Out of the hold; the rest of it returns to the owner."""
+    fee_units: int
+    """Out of the platform's fees, beside it."""
+    reason: str
+
+
+class Refunded(Struct, frozen=True, kw_only=True):
+    """What a refund did."""
+
+    transaction: str
+    amount_units: int
+    """All that the payer got back."""
 
 
 class Hold(Struct, frozen=True, kw_only=True):
@@ -167,6 +194,12 @@ class ReceiptParties(Struct, frozen=True, kw_only=True):
     payer: str
     miner: str
     miner_account: str
+    price_units: int
+    fee_units: int
+    earned_units: int
+    issued_at: datetime
+    is_corrected: bool
+    """Whether the operator gave all of it back."""
 
 
 class TransferMoney(Struct, frozen=True, kw_only=True):
@@ -296,6 +329,14 @@ class TradingApi(Protocol):
         """Pay a rent out of an open hold. Repeating it returns the same.
 
         Raises `HoldNotOpen`, `HoldNotFound`, `PriceAboveHold`, and `HoldDiffers` when hold, payer and reference do not
+        belong together.
+        """
+        ...
+
+    async def refund(self, command: PayRefund) -> Refunded:
+        """Give a payment back out of an open hold. Repeating it returns the same.
+
+        Raises `HoldNotOpen`, `HoldNotFound`, `PriceAboveHold`, and `HoldDiffers` when hold, owner and reference do not
         belong together.
         """
         ...

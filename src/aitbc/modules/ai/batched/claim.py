@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -27,6 +28,7 @@ from aitbc.modules.ai.models.life import AVOIDED_FOR, Fault, Reason, State, leas
 from aitbc.modules.ai.models.preference import KEPT_FOR, is_kept_from
 from aitbc.modules.ai.models.queue import Needs, explores, matches, needs_of
 from aitbc.modules.ai.models.tables import JobRow
+from aitbc.modules.ai.models.terms import ANYBODY
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
 from aitbc.modules.ai.models.views import hold_of
 
@@ -37,7 +39,8 @@ RUN_SECONDS_MAX = 2**31 - 1
 """No run clock is longer."""
 
 # The lanes that have waiting jobs, by jumping from one to the next in the queue's index: as many probes as lanes. In the
-# same result stands how many leases each of these miners has, and what it asks: a lane has neither.
+# same result stands how many leases each of these miners has, and what it asks: a lane has neither. So do whose jobs
+# these owners take, where they say so, and whether any payer says whose miners its jobs go to.
 WAITING_LANES = """
 WITH RECURSIVE lanes AS (
     (SELECT lane FROM ai.jobs WHERE state = 'queued' ORDER BY lane LIMIT 1)
@@ -48,7 +51,11 @@ SELECT lane AS id, NULL AS leases, NULL AS asks FROM lanes WHERE lane IS NOT NUL
 UNION ALL
 SELECT miner, count(*), NULL FROM ai.attempts WHERE ended IS NULL AND miner = ANY($1::uuid[]) GROUP BY miner
 UNION ALL
-SELECT miner, NULL, asks FROM ai.asks WHERE miner = ANY($1::uuid[])"""
+SELECT miner, NULL, asks FROM ai.asks WHERE miner = ANY($1::uuid[])
+UNION ALL
+SELECT account, -1, buyers FROM ai.terms WHERE account = ANY($2::uuid[]) AND buyers <> ''
+UNION ALL
+(SELECT NULL, -1, owners FROM ai.terms WHERE owners <> '' LIMIT 1)"""
 
 LANE_NEEDS = """
 SELECT l.lane, (SELECT needs FROM ai.jobs j WHERE j.lane = l.lane AND j.state = 'queued' LIMIT 1) AS needs
@@ -60,7 +67,9 @@ TAKEN = JOBS.columns(without=UNRULED - {"rank", "needs", "input", "input_digest"
 # every one of these miners must leave to others for now is passed over here, so that it cannot block the lane; so is one
 # whose money would not be held to the end of the work, which the sweep ends, and one whose limit does not cover what
 # these miners ask in its lane, or the price of its kind where they ask nothing of their own: in full, so that no miner
-# ever works below its price. A new job is kept for a moment for the miners that its payer prefers.
+# ever works below its price. A new job is kept for a moment for the miners that its payer prefers. Where an owner ($10) or
+# payers say with whom they deal, jobs whose payer and owner don't both admit the other are passed over: the list of the
+# owner ($11) is a parameter, and that of a payer is looked up.
 TAKE = f"""
 SELECT j.* FROM unnest($1::uuid[], $7::bigint[]) AS l(lane, ask)
 CROSS JOIN LATERAL (
@@ -71,6 +80,10 @@ CROSS JOIN LATERAL (
       AND max_price_units >= units_max::numeric * coalesce(l.ask, unit_price_units)
       AND (avoided = '' OR due_at <= $5 OR NOT (SELECT bool_and(strpos(avoided, m) > 0) FROM unnest($6::text[]) AS m))
       AND (preferred = '' OR created_at <= $9 OR (SELECT bool_or(strpos(preferred, m) > 0) FROM unnest($6::text[]) AS m))
+      AND ($10::text = '' OR account::text = $10 OR (
+          ($11::text = '' OR (left($11, 1) = '+') = (strpos($11, account::text) > 0))
+          AND coalesce((SELECT (left(t.owners, 1) = '+') = (strpos(t.owners, $10) > 0)
+              FROM ai.terms t WHERE t.account = ai.jobs.account AND t.owners <> ''), true)))
     ORDER BY rank, id LIMIT $2 FOR UPDATE SKIP LOCKED) j
 ORDER BY j.rank, j.id LIMIT $2"""  # noqa: S608 - constant columns
 
@@ -97,12 +110,52 @@ class Seat(Struct):
     bytes_left: int = ANSWER_BYTES_MAX
     asks: str = NO_ASKS
     """What its miner asks, as it is kept."""
+    owner: str = ""
+    """The UUID of its miner's owner, where it matters with whom that deals; else empty."""
+    buyers: str = ANYBODY
+    """Whose jobs the owner's miners take."""
     devices: Room | None = None
     """What is left of its miner's GPUs; none where no waiting job asks for any of them."""
 
     def has_room(self, size: int) -> bool:
         """Whether another job goes in; the first always does."""
         return len(self.leases) < self.room and (not self.leases or size <= self.bytes_left)
+
+
+@dataclass(slots=True)
+class Waiting:
+    """What waits, and what is known of the miners that claim, as one statement read it."""
+
+    lanes: dict[UUID, Needs] = field(default_factory=dict)
+    leases: dict[str, int] = field(default_factory=dict)
+    asks: dict[str, str] = field(default_factory=dict)
+    buyers: dict[UUID, str] = field(default_factory=dict)
+    """By owner: whose jobs its miners take, where it says so."""
+    owners_matter: bool = False
+    """Whether any payer says whose miners its jobs go to."""
+
+    def read(self, rows: Sequence[Any]) -> list[UUID]:
+        """Sort the rows; returns the lanes."""
+        lanes = []
+        for id_, leases, text in rows:
+            if leases is None and text is None:
+                lanes.append(id_)
+            elif leases is None:
+                self.asks[ids.encode("mnr", id_)] = text
+            elif text is None:
+                self.leases[ids.encode("mnr", id_)] = leases
+            elif id_ is None:
+                self.owners_matter = True
+            else:
+                self.buyers[id_] = text
+        return lanes
+
+    def tell(self, seat: Seat) -> None:
+        """Write down what a claim's miner asks, and with whom its owner deals; a booking was agreed on."""
+        seat.asks = self.asks.get(seat.claim.miner, NO_ASKS)
+        owner = ids.decode("acct", seat.claim.miner_account)
+        if seat.claim.capabilities.booking is None and (self.owners_matter or owner in self.buyers):
+            seat.owner, seat.buyers = str(owner), self.buyers.get(owner, ANYBODY)
 
 
 class Dealer:
@@ -122,10 +175,11 @@ class Dealer:
         taken: list[JobValue] = []
         attempts: list[AttemptValue] = []
         async with self._database.raw_transaction() as connection:
-            lanes, leases, asks = await self._waiting_lanes(connection, [seat.claim.miner for seat in seats])
-            _leave_room(seats, leases)
+            waiting = await self._waiting_lanes(connection, [seat.claim for seat in seats])
+            lanes = waiting.lanes
+            _leave_room(seats, waiting.leases)
             for seat in seats:
-                seat.asks = asks.get(seat.claim.miner, NO_ASKS)
+                waiting.tell(seat)
             refused: list[JobValue] = []
             booked = {seat.claim.capabilities.booking or "" for seat in seats} - {""}
             live = await live_bookings(connection, booked, at) if lanes else set()
@@ -159,24 +213,23 @@ class Dealer:
     async def waiting(self, slots: int) -> list[tuple[Needs, int]]:
         """The needs of every lane with jobs that are due, and how many there are, counted up to `slots`."""
         async with self._database.raw() as connection:
-            lanes, _, _ = await self._waiting_lanes(connection, ())
+            lanes = (await self._waiting_lanes(connection, ())).lanes
             rows = await connection.fetch(COUNT_WAITING, list(lanes), now(), slots)
         return [(lanes[row["lane"]], row["jobs"]) for row in rows if row["jobs"]]
 
-    async def _waiting_lanes(
-        self, connection: Connection, miners: Sequence[str]
-    ) -> tuple[dict[UUID, Needs], dict[str, int], dict[str, str]]:
-        """The lanes with waiting jobs and what these need, how many leases these miners have, and what they ask."""
-        rows = await connection.fetch(WAITING_LANES, [ids.decode("mnr", miner) for miner in miners])
-        lanes = [row["id"] for row in rows if row["leases"] is None and row["asks"] is None]
-        asks = {ids.encode("mnr", row["id"]): row["asks"] for row in rows if row["asks"] is not None}
-        live = {ids.encode("mnr", row["id"]): row["leases"] for row in rows if row["leases"] is not None}
+    async def _waiting_lanes(self, connection: Connection, claims: Sequence[Claim]) -> "Waiting":
+        """The lanes with waiting jobs and what these need, and what is known of those who claim."""
+        owners = {ids.decode("acct", claim.miner_account) for claim in claims}
+        miners = [ids.decode("mnr", claim.miner) for claim in claims]
+        rows = await connection.fetch(WAITING_LANES, miners, list(owners))
+        found = Waiting()
+        lanes = found.read(rows)
         known = {lane: self._needs[lane] for lane in lanes if lane in self._needs}
         if strange := [lane for lane in lanes if lane not in known]:
-            found = await connection.fetch(LANE_NEEDS, strange)
-            known |= {row["lane"]: needs_of(row["needs"]) for row in found if row["needs"] is not None}
-        self._needs = known  # lanes that ran dry are forgotten
-        return known, live, asks
+            read = await connection.fetch(LANE_NEEDS, strange)
+            known |= {row["lane"]: needs_of(row["needs"]) for row in read if row["needs"] is not None}
+        self._needs = found.lanes = known  # lanes that ran dry are forgotten
+        return found
 
     async def _take(
         self, connection: Connection, lanes: dict[UUID, Needs], table: list[Seat], taken: list[str], at: datetime
@@ -193,6 +246,8 @@ class Dealer:
             [None if (ask := ask_for(needs, asks, at)) is None else ask.units for needs in lanes.values()],
             table[0].claim.capabilities.run_seconds_max or RUN_SECONDS_MAX,
             at - KEPT_FOR,
+            table[0].owner,
+            table[0].buyers,
         )
         return [TAKEN.read(record) for record in records]
 
@@ -245,10 +300,14 @@ def _with_devices(lanes: dict[UUID, Needs], table: Sequence[Seat]) -> dict[UUID,
 
 
 def tables_of(seats: Sequence[Seat]) -> list[list[Seat]]:
-    """The claims with equal capabilities and asks together: one statement serves them."""
-    tables: dict[tuple[bytes, str], list[Seat]] = defaultdict(list)
+    """The claims with equal capabilities and asks together: one statement serves them.
+
+    So it does those of one owner, where it matters with whom that deals.
+    """
+    tables: dict[tuple[bytes, str, str], list[Seat]] = defaultdict(list)
     for seat in seats:
-        tables[msgspec.json.encode(seat.claim.capabilities, order="deterministic"), seat.asks].append(seat)
+        capabilities = msgspec.json.encode(seat.claim.capabilities, order="deterministic")
+        tables[capabilities, seat.asks, seat.owner].append(seat)
     return list(tables.values())
 
 

@@ -69,6 +69,13 @@ class ModelInfo(Struct, frozen=True, kw_only=True):
     """How many jobs these can work on at one time, of whatever kind."""
 
 
+REFUND_RULE = (
+    "A job that fails or is canceled costs nothing; one that is stopped costs what was delivered. What was paid can be "
+    "disputed within 72 hours: it is set aside as far as the miner's owner has it, and where nobody decides within 7 "
+    "days half of it returns, or all if the owner said nothing."
+)
+
+
 class QuotedOffer(Struct, frozen=True, kw_only=True):
     """An offer at which a miner that is online would do the job."""
 
@@ -130,6 +137,8 @@ class Quote(Struct, frozen=True, kw_only=True):
     kept_for: tuple[str, ...] = ()
     """The miners that it would be kept for at first, for three seconds: the best that have a slot free, where one is
     preferred at all."""
+    refund_rule: str = REFUND_RULE
+    """What is paid, and what can come back. For example `A job that fails costs nothing.`."""
 
 
 class KindInfo(Struct, frozen=True, kw_only=True):

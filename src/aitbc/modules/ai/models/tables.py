@@ -311,6 +311,22 @@ class AskRow(Base):
     """The asks of its open offers, as JSON text."""
 
 
+class TermsRow(Base):
+    """With whom an account deals, in one row that claims read: as text, see `models/terms.py`."""
+
+    __tablename__ = "terms"
+    __table_args__ = (
+        Index("terms_owners_idx", "account", postgresql_where=text("owners <> ''")),
+        {"info": NO_DELETE},
+    )
+    account: Mapped[str] = mapped_column(WireId("acct"), primary_key=True)
+    version: Mapped[int] = mapped_column(BigInteger)
+    buyers: Mapped[str] = mapped_column(Text)
+    """Whose jobs its miners take."""
+    owners: Mapped[str] = mapped_column(Text)
+    """Whose miners its jobs go to."""
+
+
 class RateLimitRow(Base):
     """A limit on how much an account asks at a time, until it is removed."""
 

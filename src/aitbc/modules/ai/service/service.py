@@ -64,6 +64,7 @@ from aitbc.modules.ai.service.kind_status import KindStatuses
 from aitbc.modules.ai.service.lease_watch import LeaseWatch
 from aitbc.modules.ai.service.live_bookings import LiveBookings
 from aitbc.modules.ai.service.market_asks import MarketAsks
+from aitbc.modules.ai.service.market_terms import MarketTerms
 from aitbc.modules.ai.service.metrics import measure
 from aitbc.modules.ai.service.named_models import models_of
 from aitbc.modules.ai.service.ordered_jobs import OrderedJobs
@@ -91,7 +92,7 @@ from aitbc.modules.ai.service.text_runs import TextRuns
 from aitbc.modules.ai.service.verification import Verification
 from aitbc.modules.ai.service.wakeups import Wakeups
 from aitbc.modules.gpu.events import BookingEnded, BookingProlonged, BookingStarted, MinerChanged
-from aitbc.modules.marketplace.events import OfferChanged
+from aitbc.modules.marketplace.events import OfferChanged, TermsChanged
 from aitbc.modules.trading.api import TradingApi
 
 
@@ -110,6 +111,7 @@ class AiService:
         self.payments = Payments(db, trading, platform.webhooks)
         self.durations = Durations(db)
         self.attempts = Attempts(db, self.payments, self.wakeups, self.durations)
+        self.market_terms = MarketTerms()
         self.market_asks = MarketAsks(db, self.wakeups.miners)
         self.fleet_view = FleetView(db, self.wakeups.miners, self.attempts.kind_health, self.market_asks)
         self.artifacts = Artifacts(db, settings, platform.state_dir / "artifacts")
@@ -262,6 +264,10 @@ class AiService:
     async def on_offers_changed(self, uow: UnitOfWork, events: Sequence[OfferChanged]) -> None:
         """Keep what miners ask for their work."""
         await self.market_asks.apply(uow, events)
+
+    async def on_terms_changed(self, uow: UnitOfWork, events: Sequence[TermsChanged]) -> None:
+        """Keep with whom accounts deal."""
+        await self.market_terms.apply(uow, events)
 
     # The periodic tasks
 

@@ -17,6 +17,7 @@ from aitbc.modules.marketplace.models.bookings import (
     SliceRow,
     left_ms,
 )
+from aitbc.modules.marketplace.models.disputes import WITHIN
 
 SLICE_STATES = ("asked", "held", "paid", "returned")
 
@@ -101,6 +102,8 @@ class BookingStatement(Struct, frozen=True, kw_only=True):
     """Each stretch of it; each payment is a transaction of the chain, with the platform's fee in it."""
     refund_rule: str
     """What is paid and what returns, as it was said before. For example `Each second is paid for as it is used.`."""
+    dispute_until: datetime | None
+    """Until when its payer can dispute what was paid; null while it is not over, and where nothing was."""
 
 
 class MarketBookingQuote(Struct, frozen=True, kw_only=True):
@@ -177,4 +180,5 @@ def statement_of(row: MarketBookingRow, slices: Sequence[SliceRow]) -> BookingSt
             if one.state != "unfunded"
         ),
         refund_rule=REFUND_RULE,
+        dispute_until=None if row.ended_at is None or not row.paid_units else row.ended_at + WITHIN,
     )

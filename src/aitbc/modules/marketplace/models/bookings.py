@@ -53,7 +53,9 @@ THRESHOLDS = (timedelta(hours=24), timedelta(hours=1), timedelta(minutes=10))
 """How long before the money ends its payer is warned: once for each."""
 REFUND_RULE = (
     "Each second is paid for as it is used. Time that is not used, or in which the miner takes no work, is not paid: "
-    "what was held for it returns when the booking ends. One that is given up before it starts costs nothing."
+    "what was held for it returns when the booking ends. One that is given up before it starts costs nothing. "
+    "What was paid can be disputed within 72 hours of its end: it is set aside as far as the owner has it, and where "
+    "nobody decides within 7 days half of it returns, or all if the owner said nothing."
 )
 _OPEN = text("ended_at IS NULL")
 
@@ -162,6 +164,8 @@ class SliceRow(Base):
     amount_units: Mapped[int] = mapped_column(BigInteger)
     state: Mapped[str] = mapped_column(Text)
     paid_units: Mapped[int] = mapped_column(BigInteger)
+    fee_units: Mapped[int | None] = mapped_column(BigInteger)
+    """The platform's part of what was paid; none before it is, and where it was paid before this was kept."""
     transaction: Mapped[str | None] = mapped_column(WireId("txn"))
 
 
@@ -184,7 +188,7 @@ def left_ms(row: MarketBookingRow) -> int:
 
 def new_slice(row: MarketBookingRow) -> SliceRow:
     """The next slice of a booking, before it is asked for."""
-    return SliceRow(booking=row.id, number=row.slices + 1, paid_units=0, transaction=None)
+    return SliceRow(booking=row.id, number=row.slices + 1, paid_units=0, fee_units=None, transaction=None)
 
 
 def ask_for(one: SliceRow, row: MarketBookingRow, millis: int) -> None:

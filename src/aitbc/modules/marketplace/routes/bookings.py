@@ -27,6 +27,7 @@ from aitbc.modules.marketplace.service.bookings.bookings import (
 )
 from aitbc.modules.marketplace.service.bookings.rows import MarketBookingNotFound, MarketBookingOver
 from aitbc.modules.marketplace.service.commands import MarketOfferNotOpen
+from aitbc.modules.marketplace.service.terms import NotAdmitted
 from aitbc.modules.trading.api import InsufficientFunds
 
 Who = NamedDependency[Principal]
@@ -55,7 +56,7 @@ class BookingQuoteController(Controller):
         opt={
             "permission": "market:read",
             "idempotency": "natural",
-            "errors": (InvalidAmount, AmountOverflow, MarketOfferNotFound, MarketOfferNotOpen),
+            "errors": (InvalidAmount, AmountOverflow, MarketOfferNotFound, MarketOfferNotOpen, NotAdmitted),
         },
     )
     async def quote(
@@ -81,7 +82,7 @@ class MarketBookingController(Controller):
             "errors": (
                 *(InvalidAmount, AmountOverflow, MarketOfferNotFound, MarketOfferNotOpen, MarketTimeTaken),
                 *(MarketBookingCostsMore, TooManyMarketBookings, InsufficientFunds, MinerInUse, MinerNotThere),
-                *(MinerNotFound, MarketBookingOver),
+                *(MinerNotFound, MarketBookingOver, NotAdmitted),
             ),
         },
     )

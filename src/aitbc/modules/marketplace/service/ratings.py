@@ -18,7 +18,7 @@ from aitbc.modules.marketplace.models.facts import asked
 from aitbc.modules.marketplace.models.ratings import RatingRow, shrunk
 from aitbc.modules.marketplace.models.tables import OfferRow
 from aitbc.modules.marketplace.service.offer_rows import lock_miner, remember
-from aitbc.modules.trading.api import ReceiptParties, TradingApi
+from aitbc.modules.trading.api import TradingApi
 
 
 class RatedReceiptNotFound(NotFound):
@@ -56,6 +56,15 @@ class MarketRating(Struct, frozen=True, kw_only=True):
     """When it was said."""
 
 
+class Parties(Struct, frozen=True, kw_only=True):
+    """Who paid whom for what can be rated."""
+
+    subject: str
+    payer: str
+    miner: str
+    miner_account: str
+
+
 class Ratings:
     """Takes and shows ratings."""
 
@@ -77,30 +86,31 @@ class Ratings:
         facts = asked(await self._gpu.miner(parties.miner))
         return await self._rate(parties, facts, stars, comment)
 
-    async def _worked(self, receipt: str) -> ReceiptParties | None:
-        found = await self._trading.parties([receipt])
-        return found[0] if found else None
+    async def _worked(self, receipt: str) -> Parties | None:
+        for one in await self._trading.parties([receipt]):
+            return Parties(subject=receipt, payer=one.payer, miner=one.miner, miner_account=one.miner_account)
+        return None
 
-    async def _booked(self, booking: str) -> ReceiptParties | None:
+    async def _booked(self, booking: str) -> Parties | None:
         """Who paid whom for a booking that is over."""
         async with self._database.reading() as session:
             row = await session.get(MarketBookingRow, booking)
         if row is None or row.ended_at is None or not row.paid_units:
             return None
-        return ReceiptParties(receipt=row.id, payer=row.account, miner=row.miner, miner_account=row.owner)
+        return Parties(subject=row.id, payer=row.account, miner=row.miner, miner_account=row.owner)
 
     @retrying
-    async def _rate(self, parties: ReceiptParties, facts: dict[str, object], stars: int, comment: str) -> MarketRating:
+    async def _rate(self, parties: Parties, facts: dict[str, object], stars: int, comment: str) -> MarketRating:
         async with self._database.unit_of_work() as uow:
             await remember(uow, parties.miner, facts)
             miner = await lock_miner(uow, parties.miner)
-            row = await uow.session.get(RatingRow, parties.receipt)
+            row = await uow.session.get(RatingRow, parties.subject)
             if row is not None:
                 if (row.stars, row.comment) != (stars, comment):
                     raise RatingGiven
                 return _view(row)
             row = RatingRow(
-                subject=parties.receipt,
+                subject=parties.subject,
                 account=parties.payer,
                 miner=parties.miner,
                 owner=parties.miner_account,

@@ -5,6 +5,7 @@
     Repricing ──► gpu: how many slots are busy
     Ratings ────► trading: who paid whom
     MarketBookings ─► BookingKeeper ─► gpu: gives miners to accounts; Slices ─► trading: hold and pay
+    MarketDisputes ─► DisputeKeeper ─► trading: sets aside, and gives back
     OfferSearch   reads what the others have written
     Items, Bids ◄── Purchases ──► trading: what the older marketplace sells
 
@@ -21,6 +22,8 @@ from aitbc.modules.marketplace.api import MarketOffer
 from aitbc.modules.marketplace.service.bookings.bookings import MarketBookings
 from aitbc.modules.marketplace.service.bookings.keeper import BookingKeeper
 from aitbc.modules.marketplace.service.bookings.slices import Slices
+from aitbc.modules.marketplace.service.disputes.disputes import MarketDisputes
+from aitbc.modules.marketplace.service.disputes.keeper import DisputeKeeper
 from aitbc.modules.marketplace.service.items import Bids, Items
 from aitbc.modules.marketplace.service.miner_facts import MinerFacts
 from aitbc.modules.marketplace.service.offers import Offers
@@ -29,6 +32,7 @@ from aitbc.modules.marketplace.service.ratings import Ratings
 from aitbc.modules.marketplace.service.repricing import Repricing
 from aitbc.modules.marketplace.service.rules import Rules
 from aitbc.modules.marketplace.service.search import OfferSearch
+from aitbc.modules.marketplace.service.terms import Terms
 from aitbc.modules.trading.api import TradingApi
 
 
@@ -46,6 +50,9 @@ class MarketplaceService:
         slices = Slices(db, trading)
         self.booking_keeper = BookingKeeper(db, gpu, trading, slices)
         self.market_bookings = MarketBookings(db, trading, slices, self.booking_keeper)
+        self.market_terms = Terms(db)
+        self.dispute_keeper = DisputeKeeper(db, trading)
+        self.market_disputes = MarketDisputes(db, trading, self.dispute_keeper)
         # What the older marketplace keeps beside them
         self.market_items = Items(db)
         self.market_bids = Bids(db)
@@ -80,3 +87,7 @@ class MarketplaceService:
     async def keep_bookings(self) -> None:
         """Begin, prolong, suspend, resume and end the bookings whose time, money or miner has it so."""
         await self.booking_keeper.keep()
+
+    async def keep_disputes(self) -> None:
+        """Set money aside for disputes, end those whose time is over, and move what was decided."""
+        await self.dispute_keeper.keep()

@@ -21,10 +21,12 @@ from aitbc.modules.trading.api import (
     HoldNotFound,
     HoldNotOpen,
     InsufficientFunds,
+    PayRefund,
     PayRent,
     PlaceHold,
     PriceAboveHold,
     RaiseHold,
+    Refunded,
     Rent,
     SettleHold,
     Settlement,
@@ -102,7 +104,8 @@ class Book:
             raise InsufficientFunds(available=render(available), needed=render(amount))
         legs = ((payer, -amount), (self.accounts[ESCROW], amount))
         _require_room(legs)
-        counted = self.budgets.reserve(command.payer, command.key, command.model, amount, self.at)
+        asked = (command.payer, command.key, command.model, amount, self.at)
+        counted = self.budgets.reserve(*asked) if command.is_spent else None
         posting = self._post("hold", legs, hold=command.hold, reference=command.reference)
         payer.held_units += amount
         hold = HeldMoney(
@@ -205,6 +208,36 @@ class Book:
             raise HoldNotOpen
         posting, _ = self._pay_out(hold, "rent", command.owner, command.price_units, command.reason)
         return rent_of(hold, posting.id)
+
+    def refund(self, command: PayRefund) -> Refunded:
+        """Give a payer back what an owner was paid, out of a hold on the owner, and the fee of it out of the fees.
+
+        What both had counted as earned and spent is counted off again.
+        """
+        hold, amount, fee = self.holds.get(command.hold), command.amount_units, command.fee_units
+        if hold is None:
+            raise HoldNotFound
+        if (hold.payer, hold.reference) != (command.owner, command.reference) or command.payer == command.owner:
+            raise HoldDiffers
+        if hold.state != "open":
+            raise HoldNotOpen
+        if type(amount) is not int or type(fee) is not int or not 0 < amount <= hold.amount_units or fee < 0:
+            raise PriceAboveHold
+        owner, payer = self.accounts[ids.decode("acct", hold.payer)], self.accounts[ids.decode("acct", command.payer)]
+        fees = self.accounts[FEES]
+        legs = (
+            (self.accounts[ESCROW], -hold.amount_units),
+            (payer, amount + fee),
+            (fees, -fee),
+            (owner, hold.amount_units - amount),
+        )
+        posting = self._post("refund", legs, hold=hold.id, reference=hold.reference, reason=command.reason)
+        payer.spent_units -= amount + fee
+        owner.earned_units -= amount
+        fees.earned_units -= fee
+        hold.price_units = amount
+        self._end(hold, owner, "settled", posting, command.reason)
+        return Refunded(transaction=posting.id, amount_units=amount + fee)
 
     def give_back(self, hold_id: str, state: str, reason: str | None) -> Hold:
         """Return all of an open hold to its payer, as `voided` or `expired`; one returned before stays as it is."""

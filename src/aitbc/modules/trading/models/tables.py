@@ -23,7 +23,7 @@ from aitbc.kernel.database.standard_tables import APPEND_ONLY, NO_DELETE, module
 from aitbc.kernel.database.unit_of_work import WireId
 from aitbc.modules.trading.models.budgets import PERIODS
 
-KINDS = ("deposit", "faucet", "hold", "settle", "void", "expire", "correction", "rent", "transfer")
+KINDS = ("deposit", "faucet", "hold", "settle", "void", "expire", "correction", "rent", "transfer", "refund")
 STATES = ("open", "settled", "voided", "expired")
 MOMENT = DateTime(timezone=True)
 

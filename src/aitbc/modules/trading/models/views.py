@@ -10,7 +10,7 @@ from aitbc.modules.trading.models.budgets import PERIODS
 from aitbc.modules.trading.models.records import ReceiptClaims
 
 TransactionKind = Annotated[
-    str, one_of(("deposit", "faucet", "hold", "settle", "void", "expire", "correction", "rent", "transfer"))
+    str, one_of(("deposit", "faucet", "hold", "settle", "void", "expire", "correction", "rent", "transfer", "refund"))
 ]
 
 

@@ -35,7 +35,7 @@ from aitbc.modules.trading.batched import (
     find_receipted,
     read_balances,
 )
-from aitbc.modules.trading.models.tables import HoldRow, ReceiptRow
+from aitbc.modules.trading.models.tables import HoldRow, ReceiptRow, TransactionRow
 from aitbc.modules.trading.models.views import LedgerReport
 from aitbc.modules.trading.service.book_rows import held_money_of
 from aitbc.modules.trading.service.fees import Fees
@@ -136,12 +136,21 @@ class Ledger:
     async def parties(self, receipts: Sequence[str]) -> Sequence[ReceiptParties]:
         """Who paid whom by those of these receipts that exist."""
         known = [receipt for receipt in receipts if ids.is_id("rcpt", receipt)]
-        columns = (ReceiptRow.id, ReceiptRow.payer, ReceiptRow.miner, ReceiptRow.miner_account)
         async with self._database.reading() as session:
-            found = (await session.execute(select(*columns).where(ReceiptRow.id.in_(known)))).all()
+            rows = (await session.scalars(select(ReceiptRow).where(ReceiptRow.id.in_(known)))).all()
+            undone = select(TransactionRow.reference).where(
+                TransactionRow.kind == text("'correction'"),
+                TransactionRow.reference.in_([row.transaction_id for row in rows]),
+            )
+            corrected = set((await session.scalars(undone)).all()) if rows else set()
+        names = ("payer", "miner", "miner_account", "price_units", "fee_units", "earned_units", "issued_at")
         return [
-            ReceiptParties(receipt=one, payer=payer, miner=miner, miner_account=owner)
-            for one, payer, miner, owner in found
+            ReceiptParties(
+                receipt=row.id,
+                is_corrected=row.transaction_id in corrected,
+                **{name: getattr(row, name) for name in names},
+            )
+            for row in rows
         ]
 
     async def balance(self, account: str) -> Balance:

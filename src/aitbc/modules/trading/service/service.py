@@ -15,10 +15,12 @@ from aitbc.modules.trading.api import (
     FeeQuote,
     Hold,
     LedgerAccount,
+    PayRefund,
     PayRent,
     PlaceHold,
     RaiseHold,
     ReceiptParties,
+    Refunded,
     Rent,
     SealedReceipt,
     SettleHold,
@@ -36,6 +38,7 @@ from aitbc.modules.trading.service.fees import Fees
 from aitbc.modules.trading.service.ledger import Ledger
 from aitbc.modules.trading.service.metrics import measure
 from aitbc.modules.trading.service.receipt_feed import sealed_receipts, work_paid
+from aitbc.modules.trading.service.refunds import Refunds
 from aitbc.modules.trading.service.rents import Rents
 from aitbc.modules.trading.service.settings import TradingSettings
 from aitbc.modules.trading.service.trades.agreements import TradeAgreements
@@ -59,6 +62,7 @@ class TradingService:
         self.fees = Fees(db, self.settings, platform.parameters)
         self.ledger = Ledger(db, platform.node_key, self.fees, self.settings.hold_grace_seconds)
         self.rents = Rents(db)
+        self.refunds = Refunds(db)
         self.spending_budgets = SpendingBudgets(db)
         self.transfers = Transfers(db)
         self.deposits = Deposits(db, platform.identity, self.settings, platform.parameters)
@@ -93,6 +97,10 @@ class TradingService:
     async def pay_rent(self, command: PayRent) -> Rent:
         """Pay a rent out of an open hold."""
         return await self.rents.pay(command)
+
+    async def refund(self, command: PayRefund) -> Refunded:
+        """Give a payment back out of an open hold."""
+        return await self.refunds.pay(command)
 
     async def void(self, hold: str, reason: str) -> Hold:
         """Return all of an open hold."""

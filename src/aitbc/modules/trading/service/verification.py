@@ -59,7 +59,7 @@ ORPHANS = {
 }
 COUNT = "SELECT count(*) FROM trading."
 STILL_OPEN = "SELECT count(*) FROM trading.holds WHERE state = 'open' AND id = ANY($1::uuid[])"
-ENDS = {"settle": "settled", "void": "voided", "expire": "expired", "rent": "settled"}
+ENDS = {"settle": "settled", "void": "voided", "expire": "expired", "rent": "settled", "refund": "settled"}
 HELD_PAGE = 5_000
 SYSTEM_ACCOUNTS = frozenset(f"system/{purpose}" for purpose in ("issuance", "escrow", "fees", "treasury"))
 """Those that are there from the beginning, used or not."""
@@ -236,6 +236,8 @@ class _Audit:
             _same("holds/reason", row["hold_reason"], record["reason"])
             if kind == "rent":
                 self._count_rent(row, record["entries"])
+            elif kind == "refund":
+                self._count_refund(row, record["entries"])
 
     def _count_rent(self, row: asyncpg.Record, entries: Sequence[dict[str, Any]]) -> None:
         """A rent has no receipt: its hold says the price and the fee, and the entries who got what."""
@@ -252,6 +254,21 @@ class _Audit:
         self.spent[payer] += price
         self.earned[owner] += price - fee
         self.earned[chain_format.FEES] += fee
+
+    def _count_refund(self, row: asyncpg.Record, entries: Sequence[dict[str, Any]]) -> None:
+        """A refund: its hold says what the owner gave back, and the entries what of the fees went with it."""
+        owner, amount = _main(row["hold_payer"]) or "", row["hold_price"]
+        moved: dict[str, int] = defaultdict(int)
+        for entry in entries:
+            moved[entry["account"]] += chain_format.read_units(entry["amount"])
+        fee = -moved.get(chain_format.FEES, 0)
+        payer = next(name for name in moved if name not in (chain_format.ESCROW, chain_format.FEES, owner))
+        expected = {chain_format.ESCROW: -row["hold_amount"], chain_format.FEES: -fee, payer: amount + fee}
+        expected[owner] = row["hold_amount"] - amount
+        _same("holds/price_units", moved, {name: part for name, part in expected.items() if part})
+        self.spent[payer] -= amount + fee
+        self.earned[owner] -= amount
+        self.earned[chain_format.FEES] -= fee
 
     def _compare_receipt(self, row: asyncpg.Record, record: dict[str, Any]) -> None:
         price, fee, earned = (chain_format.read_units(record[part]) for part in ("price", "fee", "earned"))

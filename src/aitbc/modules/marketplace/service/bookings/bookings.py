@@ -43,6 +43,7 @@ from aitbc.modules.marketplace.service.bookings.rows import (
 from aitbc.modules.marketplace.service.bookings.slices import Slices
 from aitbc.modules.marketplace.service.commands import MarketOfferNotOpen
 from aitbc.modules.marketplace.service.offer_rows import lock_miner
+from aitbc.modules.marketplace.service.terms import require_admitted
 from aitbc.modules.trading.api import InsufficientFunds, TradingApi
 
 OPEN_MAX = 1_000
@@ -123,10 +124,11 @@ class MarketBookings:
     async def quote(self, who: Principal, command: BookOffer) -> MarketBookingQuote:
         """What a booking would cost; nothing is changed.
 
-        Raises `MarketOfferNotFound`, `MarketOfferNotOpen`, `Invalid`.
+        Raises `MarketOfferNotFound`, `MarketOfferNotOpen`, `NotAdmitted`, `Invalid`.
         """
         async with self._database.unit_of_work() as uow:
             offer = await _bookable(uow, command)
+            await require_admitted(uow, who.account, offer.account)
             row = _new(who, offer, command)
             overlap = select(MarketBookingRow.id).where(
                 MarketBookingRow.miner == row.miner,
@@ -157,8 +159,8 @@ class MarketBookings:
         """Book an offer: keep its time, hold the first slice, and begin, or wait for its start.
 
         A repetition goes on where the first was interrupted. Raises `MarketOfferNotFound`, `MarketOfferNotOpen`,
-        `MarketTimeTaken`, `MarketBookingCostsMore`, `TooManyMarketBookings`, `InsufficientFunds`, `MinerInUse`,
-        `MinerNotThere`, `MarketBookingOver` for one that was refused before.
+        `NotAdmitted`, `MarketTimeTaken`, `MarketBookingCostsMore`, `TooManyMarketBookings`, `InsufficientFunds`,
+        `MinerInUse`, `MinerNotThere`, `MarketBookingOver` for one that was refused before.
         """
         booking = await self._place(who, command, once)
         row = await self._keeper.read(booking)
@@ -187,6 +189,7 @@ class MarketBookings:
             if (earlier := await uow.replay(once, Placed)) is not None:
                 return earlier.id
             offer = await _bookable(uow, command)
+            await require_admitted(uow, who.account, offer.account)
             await lock_miner(uow, offer.miner)  # one after the other: plain inserts at one time would deadlock
             row = _new(who, offer, command)
             most = money.for_time(row.price_units, _length_ms(row))

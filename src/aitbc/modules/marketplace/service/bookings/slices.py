@@ -109,7 +109,7 @@ class Slices:
                 begins += one.millis
 
     async def _pay(self, booking: str, one: SliceRow, units: int) -> None:
-        transaction = None
+        transaction, fee = None, 0
         if one.amount_units and units:
             async with self._database.reading() as session:
                 row = await session.get_one(MarketBookingRow, booking)
@@ -122,16 +122,17 @@ class Slices:
                 reason=row.reason or "slice",
             )
             try:
-                transaction = (await self._trading.pay_rent(command)).transaction
+                rent = await self._trading.pay_rent(command)
+                transaction, fee = rent.transaction, rent.fee_units
             except (HoldNotOpen, HoldNotFound) as refusal:  # it went back at its deadline, days after the end
                 log.warning("slice_unpaid", booking=booking, number=one.number, reason=refusal.message)
                 units = 0
         elif one.amount_units:
             await self._return(one.hold)
-        await self._settle(booking, one, units, transaction)
+        await self._settle(booking, one, units, fee, transaction)
 
     @retrying
-    async def _settle(self, booking: str, settled: SliceRow, units: int, transaction: str | None) -> None:
+    async def _settle(self, booking: str, settled: SliceRow, units: int, fee: int, transaction: str | None) -> None:
         async with self._database.unit_of_work() as uow:
             row = await locked(uow, booking)
             key = (booking, settled.number)
@@ -139,7 +140,7 @@ class Slices:
             if one.state == "held":
                 is_free = not one.amount_units  # a price so low that a slice rounds to nothing
                 one.state = "paid" if units or is_free else "returned"
-                one.paid_units, one.transaction = units, transaction
+                one.paid_units, one.fee_units, one.transaction = units, fee, transaction
                 row.paid_units += units
 
     async def _return(self, hold: str) -> None:

@@ -1,0 +1,1 @@
+"""Disputes about what was paid: begun, argued, decided, and their money moved."""
