@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from aitbc.kernel.database.outbox import outbox_insert
+from aitbc.kernel.database.outbox import Event, outbox_insert
 from aitbc.kernel.database.unit_of_work import Connection, Database
 from aitbc.kernel.database.write_batch import WriteBatch
 from aitbc.kernel.primitives import ids
@@ -19,7 +19,7 @@ from aitbc.modules.ai.batched.bookings import live_bookings
 from aitbc.modules.ai.batched.counts import count_ended
 from aitbc.modules.ai.batched.device_room import lock_rooms
 from aitbc.modules.ai.batched.rows import ATTEMPTS, JOBS, UNRULED, save_jobs
-from aitbc.modules.ai.events import JobClosed
+from aitbc.modules.ai.events import HoldsFreed, JobClosed
 from aitbc.modules.ai.models.asks import NO_ASKS, Ask, ask_for, asks_of
 from aitbc.modules.ai.models.devices import Reserved, Room, leased_devices, reserved_text
 from aitbc.modules.ai.models.kinds.registry import KINDS
@@ -28,7 +28,7 @@ from aitbc.modules.ai.models.preference import KEPT_FOR, is_kept_from
 from aitbc.modules.ai.models.queue import Needs, explores, matches, needs_of
 from aitbc.modules.ai.models.tables import JobRow
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
-from aitbc.modules.ai.models.views import hold_of
+from aitbc.modules.ai.models.views import hold_of, holds_of
 
 ANSWER_BYTES_MAX = 8 * 1024 * 1024
 """The inputs that one claim may carry away together."""
@@ -44,23 +44,28 @@ WITH RECURSIVE lanes AS (
     UNION ALL
     SELECT (SELECT j.lane FROM ai.jobs j WHERE j.state = 'queued' AND j.lane > l.lane ORDER BY j.lane LIMIT 1)
     FROM lanes l WHERE l.lane IS NOT NULL)
-SELECT lane AS id, NULL AS leases, NULL AS asks FROM lanes WHERE lane IS NOT NULL
+SELECT lane AS id, NULL AS leases, NULL AS asks, false AS trusted FROM lanes WHERE lane IS NOT NULL
 UNION ALL
-SELECT miner, count(*), NULL FROM ai.attempts WHERE ended IS NULL AND miner = ANY($1::uuid[]) GROUP BY miner
+SELECT miner, count(*), NULL, false FROM ai.attempts WHERE ended IS NULL AND miner = ANY($1::uuid[]) GROUP BY miner
 UNION ALL
-SELECT miner, NULL, asks FROM ai.asks WHERE miner = ANY($1::uuid[])"""
+SELECT miner, NULL, asks, trusted FROM ai.asks WHERE miner = ANY($1::uuid[])"""
 
 LANE_NEEDS = """
 SELECT l.lane, (SELECT needs FROM ai.jobs j WHERE j.lane = l.lane AND j.state = 'queued' LIMIT 1) AS needs
 FROM unnest($1::uuid[]) AS l(lane)"""
 
-TAKEN = JOBS.columns(without=UNRULED - {"rank", "needs", "input", "input_digest", "files", "preferred", "request_id"})
+TAKEN = JOBS.columns(
+    without=UNRULED
+    - {"rank", "needs", "input", "input_digest", "files", "preferred", "request_id"}
+    - {"barred", "trusted_only"}
+)
 
 # The first jobs of each lane, locked where no other process has them, then the first of all lanes together. A job that
 # every one of these miners must leave to others for now is passed over here, so that it cannot block the lane; so is one
 # whose money would not be held to the end of the work, which the sweep ends, and one whose limit does not cover what
 # these miners ask in its lane, or the price of its kind where they ask nothing of their own: in full, so that no miner
-# ever works below its price. A new job is kept for a moment for the miners that its payer prefers.
+# ever works below its price. A new job is kept for a moment for the miners that its payer prefers. One that is verified
+# goes to no owner who answered it already, and to be checked only to trusted miners.
 TAKE = f"""
 SELECT j.* FROM unnest($1::uuid[], $7::bigint[]) AS l(lane, ask)
 CROSS JOIN LATERAL (
@@ -68,9 +73,11 @@ CROSS JOIN LATERAL (
     WHERE lane = l.lane AND state = 'queued' AND due_at <= $3 AND id <> ALL($4::uuid[])
       AND run_seconds <= $8
       AND hold_expires_at > $3 + make_interval(secs => run_seconds)
-      AND max_price_units >= units_max::numeric * coalesce(l.ask, unit_price_units)
+      AND max_price_units / copies >= units_max::numeric * coalesce(l.ask, unit_price_units)
       AND (avoided = '' OR due_at <= $5 OR NOT (SELECT bool_and(strpos(avoided, m) > 0) FROM unnest($6::text[]) AS m))
       AND (preferred = '' OR created_at <= $9 OR (SELECT bool_or(strpos(preferred, m) > 0) FROM unnest($6::text[]) AS m))
+      AND (NOT trusted_only OR $11)
+      AND (barred = '' OR NOT (SELECT bool_and(strpos(barred, m) > 0) FROM unnest($10::text[]) AS m))
     ORDER BY rank, id LIMIT $2 FOR UPDATE SKIP LOCKED) j
 ORDER BY j.rank, j.id LIMIT $2"""  # noqa: S608 - constant columns
 
@@ -97,6 +104,8 @@ class Seat(Struct):
     bytes_left: int = ANSWER_BYTES_MAX
     asks: str = NO_ASKS
     """What its miner asks, as it is kept."""
+    is_trusted: bool = False
+    """Whether its miner may check the work of others."""
     devices: Room | None = None
     """What is left of its miner's GPUs; none where no waiting job asks for any of them."""
 
@@ -125,7 +134,7 @@ class Dealer:
             lanes, leases, asks = await self._waiting_lanes(connection, [seat.claim.miner for seat in seats])
             _leave_room(seats, leases)
             for seat in seats:
-                seat.asks = asks.get(seat.claim.miner, NO_ASKS)
+                seat.asks, seat.is_trusted = asks.get(seat.claim.miner, (NO_ASKS, False))
             refused: list[JobValue] = []
             booked = {seat.claim.capabilities.booking or "" for seat in seats} - {""}
             live = await live_bookings(connection, booked, at) if lanes else set()
@@ -165,11 +174,13 @@ class Dealer:
 
     async def _waiting_lanes(
         self, connection: Connection, miners: Sequence[str]
-    ) -> tuple[dict[UUID, Needs], dict[str, int], dict[str, str]]:
-        """The lanes with waiting jobs and what these need, how many leases these miners have, and what they ask."""
+    ) -> tuple[dict[UUID, Needs], dict[str, int], dict[str, tuple[str, bool]]]:
+        """The lanes with waiting jobs and what these need, how many leases these miners have, what they ask, and which
+        of them are trusted.
+        """
         rows = await connection.fetch(WAITING_LANES, [ids.decode("mnr", miner) for miner in miners])
         lanes = [row["id"] for row in rows if row["leases"] is None and row["asks"] is None]
-        asks = {ids.encode("mnr", row["id"]): row["asks"] for row in rows if row["asks"] is not None}
+        asks = {ids.encode("mnr", row["id"]): (row["asks"], row["trusted"]) for row in rows if row["asks"] is not None}
         live = {ids.encode("mnr", row["id"]): row["leases"] for row in rows if row["leases"] is not None}
         known = {lane: self._needs[lane] for lane in lanes if lane in self._needs}
         if strange := [lane for lane in lanes if lane not in known]:
@@ -193,6 +204,8 @@ class Dealer:
             [None if (ask := ask_for(needs, asks, at)) is None else ask.units for needs in lanes.values()],
             table[0].claim.capabilities.run_seconds_max or RUN_SECONDS_MAX,
             at - KEPT_FOR,
+            [seat.claim.miner_account for seat in table],
+            any(seat.is_trusted for seat in table),
         )
         return [TAKEN.read(record) for record in records]
 
@@ -292,6 +305,8 @@ def _seat_for(
             continue
         if is_kept_from(job.preferred, seat.claim.miner, job.created_at, at):
             continue
+        if seat.claim.miner_account in job.barred or (job.trusted_only and not seat.is_trusted):
+            continue
         if not needs.gpus:
             return seat, ()
         if seat.devices is not None and (devices := seat.devices.take(needs)):
@@ -366,6 +381,13 @@ def closed(job: JobValue | JobRow) -> JobClosed:
     return JobClosed(job=job.id, hold=hold_of(job.id), state=job.state, reason=job.reason, account=job.account)
 
 
+def closings(job: JobValue | JobRow) -> list[Event]:
+    """The events of a job that ended without success, by which all that is held for it goes back."""
+    if job.copies == 1:
+        return [closed(job)]
+    return [closed(job), HoldsFreed(job=job.id, holds=holds_of(job.id, job.copies)[1:], reason=job.reason)]
+
+
 async def _save(
     connection: Connection, taken: Sequence[JobValue], attempts: Sequence[AttemptValue], refused: Sequence[JobValue]
 ) -> None:
@@ -375,8 +397,9 @@ async def _save(
         writes.write(INSERT_ATTEMPTS, attempts)
     save_jobs(writes, taken)
     if refused:
+        events = [(event, job.request_id) for job in refused for event in closings(job)]
         statement, columns = outbox_insert(
-            "ai", [closed(job) for job in refused], requests=[job.request_id for job in refused]
+            "ai", [event for event, _ in events], requests=[request for _, request in events]
         )
         writes.add(statement, *columns)
     count_ended(writes, refused)
