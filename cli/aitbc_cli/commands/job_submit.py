@@ -31,6 +31,10 @@ MaxPrice = Annotated[str | None, typer.Option("--max-price", metavar="AITBC", he
 Input = Annotated[str | None, typer.Option("--input", metavar="FILE", help="The whole input as JSON; - reads it.")]
 Wait = Annotated[bool, typer.Option("--wait", "-w", help="Stay until it has ended; Ctrl-C leaves it running.")]
 Out = Annotated[str | None, typer.Option("--out", metavar="FILE", help="With --wait: write the result here as JSON.")]
+Verify = Annotated[
+    str | None,
+    typer.Option("--verify", metavar="HOW", help="Who confirms the answer: sampled, recheck, or quorum:2 to quorum:7."),
+]
 Priority = Annotated[str | None, typer.Option("--priority", help="low, normal, high, urgent, or 0 to 9.")]
 Device = Annotated[str | None, typer.Option("--device", help="Only miners with cpu or gpu.")]
 GpuModel = Annotated[str | None, typer.Option("--gpu-model", help="Only GPUs with this in their name: h100.")]
@@ -79,6 +83,7 @@ class Terms:
     min_compute_capability: str | None = None
     cuda: str | None = None
     verified: bool = False
+    verify: str | None = None
 
 
 @command(
@@ -100,6 +105,7 @@ def embed(
     input: Input = None,  # noqa: A002 - the option's name
     max_price: MaxPrice = None,
     prefer: Prefer = None,
+    verify: Verify = None,
     wait: Wait = False,
     out: Out = None,
     priority: Priority = None,
@@ -134,6 +140,7 @@ def ocr(
     input: Input = None,  # noqa: A002
     max_price: MaxPrice = None,
     prefer: Prefer = None,
+    verify: Verify = None,
     wait: Wait = False,
     out: Out = None,
     priority: Priority = None,
@@ -220,6 +227,7 @@ def command_(
     input: Input = None,  # noqa: A002
     max_price: MaxPrice = None,
     prefer: Prefer = None,
+    verify: Verify = None,
     wait: Wait = False,
     out: Out = None,
     priority: Priority = None,
@@ -333,6 +341,8 @@ def _body(kind: str, value: dict[str, Any], terms: Terms) -> dict[str, Any]:
         requirements["vram_mib"] = mebibytes(terms.vram)
     if requirements:
         body["requirements"] = requirements
+    if terms.verify is not None:
+        body["verification"] = terms.verify
     if terms.prefer is not None:
         body["prefer"] = terms.prefer
     if terms.priority is not None:

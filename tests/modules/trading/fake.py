@@ -5,6 +5,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
+from aitbc.kernel.crypto.copies import copy_number
 from aitbc.kernel.primitives import money
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Unavailable
@@ -102,6 +103,7 @@ class FakeTrading:
         hold = self._find(command.hold)
         if (hold.payer, hold.reference) != (command.payer, command.job):
             raise HoldDiffers
+        assert copy_number(command.job, hold.id) is not None
         if hold.state == "settled":
             return self._settled_before(command)
         if hold.state != "open":
@@ -110,8 +112,8 @@ class FakeTrading:
             raise PriceAboveHold
         fee = money.share(command.price_units, BASIS_POINTS)
         done = Settlement(
-            receipt="rcpt_" + command.job.removeprefix("job_"),
-            transaction="txn_" + command.job.removeprefix("job_"),
+            receipt="rcpt_" + hold.id.removeprefix("hold_"),
+            transaction="txn_" + hold.id.removeprefix("hold_"),
             price_units=command.price_units,
             fee_units=fee,
             earned_units=command.price_units - fee,
@@ -122,12 +124,13 @@ class FakeTrading:
         self.fund(command.miner_account, done.earned_units)
         self.fund("fees", fee)
         self.settlements[hold.id] = done
-        self.paid[command.job] = command
-        self.paid_at[command.job] = now()
+        name = _paid_name(command)
+        self.paid[name] = command
+        self.paid_at[name] = now()
         return done
 
     def _settled_before(self, command: SettleHold) -> Settlement:
-        paid = self.paid.get(command.job)
+        paid = self.paid.get(_paid_name(command))
         if paid is None:  # it paid a rent
             raise HoldNotOpen
         same = (paid.attempt, paid.token, paid.output_digest, paid.price_units)
@@ -241,7 +244,7 @@ class FakeTrading:
 
     async def parties(self, receipts: Sequence[str]) -> Sequence[ReceiptParties]:
         self._require_open_doors()
-        found = {f"rcpt_{job.removeprefix('job_')}": paid for job, paid in self.paid.items()}
+        found = {paid.hold.replace("hold_", "rcpt_"): paid for paid in self.paid.values()}
         return [
             ReceiptParties(
                 receipt=one,
@@ -266,7 +269,7 @@ class FakeTrading:
         return FeeQuote(basis_points=BASIS_POINTS, fee_units=money.share(price_units, BASIS_POINTS))
 
     async def earnings(self, miners: Sequence[str], since: datetime | None) -> Sequence[Earnings]:
-        counted = [paid for paid in self.paid.values() if since is None or self.paid_at[paid.job] >= since]
+        counted = [paid for paid in self.paid.values() if since is None or self.paid_at[_paid_name(paid)] >= since]
         return [
             Earnings(
                 miner=miner,
@@ -315,7 +318,7 @@ class FakeTrading:
                     price_units=settled.price_units,
                     fee_units=settled.fee_units,
                     earned_units=settled.earned_units,
-                    issued_at=self.paid_at[paid.job],
+                    issued_at=self.paid_at[_paid_name(paid)],
                 )
             )
         return [one for one in found if one.sequence > after][:limit]
@@ -324,3 +327,8 @@ class FakeTrading:
         if hold not in self.holds:
             raise HoldNotFound
         return self.holds[hold]
+
+
+def _paid_name(command: SettleHold) -> str:
+    """The job, of further answers to it their hold."""
+    return command.job if copy_number(command.job, command.hold) == 0 else command.hold

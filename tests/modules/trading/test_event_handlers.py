@@ -5,11 +5,12 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from aitbc.kernel.crypto.copies import copy_id
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.events.relay import EventHandler
 from aitbc.kernel.primitives import clock
 from aitbc.kernel.primitives.ids import new_uuid
-from aitbc.modules.ai.events import JobClosed, JobSucceeded
+from aitbc.modules.ai.events import AnswerSucceeded, HoldsFreed, JobClosed, JobSucceeded
 from aitbc.modules.trading.api import HoldNotFound, HoldNotOpen, SettleHold
 from aitbc.modules.trading.module import module
 from aitbc.modules.trading.service import TradingService
@@ -81,4 +82,35 @@ async def test_a_success_whose_money_has_gone_back_stays_with_the_relay(owner: T
         event = JobClosed(job=unknown.reference, hold=unknown.hold, state="failed", reason="gave_up")
         with pytest.raises(HoldNotFound):
             await closing.receive([(new_uuid(), event)])
+        await require_sound(trading)
+
+
+async def test_the_answers_to_a_verified_job_are_paid_each_from_a_hold_of_its_own(owner: Target) -> None:
+    async with trading_on(owner) as trading:
+        payer = await funded(trading, 1000)
+        first = a_hold(payer, 100)
+        holds = [msgspec.structs.replace(first, hold=copy_id(first.hold, number)) for number in range(3)]
+        for hold in holds:
+            await trading.hold(hold)
+        works = [a_settlement(hold, 60) for hold in holds[:2]]
+        answers = [{"attempt": work.attempt, "output_digest": work.output_digest} for work in works]
+        # Both settlements are of one attempt here: the ledger goes by holds, and the receipts' check by its evidence.
+        said = {"rule": "the same", "tier": "sampled", "verdict": "unchecked"}
+        said["answers"] = [answers[0] | {"agrees": True, "trusted": False}]  # type: ignore[assignment]
+        works = [msgspec.structs.replace(work, verification=said) for work in works]
+        further = AnswerSucceeded(**msgspec.structs.asdict(succeeded(works[1])))
+        freed = HoldsFreed(job=first.reference, holds=(holds[2].hold,), reason="not needed")
+        handlers = {
+            kind: EventHandler(trading.db, f"trading.{kind.__name__}", getattr(trading, module.handles[kind].__name__))
+            for kind in (AnswerSucceeded, HoldsFreed)
+        }
+        paid = await trading.settle(works[0])
+        for _ in range(2):
+            await handlers[AnswerSucceeded].receive([(new_uuid(), further)])
+            await handlers[HoldsFreed].receive([(new_uuid(), freed)])
+        balance = await trading.balance(payer)
+        assert (balance.available_units, balance.held_units) == (880, 0)
+        receipt = await trading.explorer.receipt(copy_id(paid.receipt, 1))
+        assert receipt.receipt.verification.tier == "sampled"  # type: ignore[union-attr]
+        assert (await trading.settle(works[1])).receipt == copy_id(paid.receipt, 1)
         await require_sound(trading)

@@ -35,6 +35,7 @@ OPEN_KINDS = {
     "Quote",
     "ReceiptLine",
     "SignedReceipt",
+    "TrackRecord",
     "ToldEvent",
     "Usage",
 }
@@ -121,6 +122,8 @@ def test_the_sets_are_those_of_the_code() -> None:
     assert values(ai.JobReason) == set(jobs.Reason) - {
         jobs.Reason.OVERCOUNTED,
         jobs.Reason.TOO_FAST,
+        jobs.Reason.WRONG_RESULT,
+        jobs.Reason.UNVERIFIED,
     }  # those are an attempt's
     assert values(ai.Blamed) == set(jobs.Fault)
     assert values(ai.AttemptState) == {"leased", "running", *jobs.Ended}

@@ -20,6 +20,7 @@ from nacl.bindings import crypto_sign_open
 from nacl.exceptions import CryptoError
 
 from aitbc.kernel.crypto import receipt_fields
+from aitbc.kernel.crypto.copies import copy_number
 
 EXPORT = "aitbc.export.v1"
 BLOCK = "aitbc.block.v1"
@@ -295,8 +296,11 @@ def check_receipt(receipt: Any) -> None:
         raise ChainError("the fee is not the stated share of the price", field="fee", record=name)
     if price > asked:
         raise ChainError("the price is more than the offer asked for these units", field="unit_price", record=name)
-    if receipt["id"].partition("_")[2] != receipt["job"].partition("_")[2]:
+    copy = copy_number(receipt["job"], receipt["id"])
+    if copy is None or (copy and "verification" not in receipt):
         raise ChainError("the receipt is of another job", field="job", record=name)
+    if "verification" in receipt and (fault := receipt_fields.verdict_fault(receipt)) is not None:
+        raise ChainError(fault, field="verification", record=name)
     body = {key: value for key, value in receipt.items() if key != "node_signature"}
     if not signed_by(receipt["node_key"], canonical(body), receipt["node_signature"]):
         raise ChainError("the node's signature does not match", field="node_signature", record=name)

@@ -122,7 +122,8 @@ class LedgerReplay:
             raise ChainError("the receipt follows no settlement", field="transaction")
         check_receipt(receipt)
         settled = owed["record"]
-        if receipt["transaction"] != settled["id"] or receipt["job"] != settled["reference"]:
+        of_hold = receipt["id"].partition("_")[2] == str(settled["hold"]).partition("_")[2]
+        if receipt["transaction"] != settled["id"] or receipt["job"] != settled["reference"] or not of_hold:
             raise ChainError("the receipt is of another settlement", field="transaction")
         if receipt["payer"] + MAIN != owed["payer"]:
             raise ChainError("the receipt names another payer", field="payer")

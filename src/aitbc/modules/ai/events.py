@@ -42,6 +42,8 @@ class JobSucceeded(Event, frozen=True, kw_only=True):
     """What that offer asked for one unit when the job was claimed."""
     devices: tuple[dict[str, Any], ...] | UnsetType = UNSET
     """The GPUs that were reserved for it, as its receipt names them; unset where none were."""
+    verification: dict[str, Any] | UnsetType = UNSET
+    """How it was verified, as its receipt says it; unset where the job asked for nothing."""
 
     def public(self) -> Mapping[str, Any]:
         """The job, what it cost, and the digest by which its output is known."""
@@ -56,6 +58,23 @@ class JobSucceeded(Event, frozen=True, kw_only=True):
             "output_digest": self.output_digest,
             "finished_at": self.finished_at,
         }
+
+
+class AnswerSucceeded(JobSucceeded, frozen=True, kw_only=True):
+    """A further answer to a verified job is to be paid beside the one that was taken: it agrees, or was the check."""
+
+    kind: ClassVar[str] = "ai.answer_succeeded"
+    concerns: ClassVar[tuple[str, ...]] = ()
+
+
+class HoldsFreed(Event, frozen=True, kw_only=True):
+    """Money that was held to verify a job is not needed any more: these of its holds are to be voided."""
+
+    kind: ClassVar[str] = "ai.holds_freed"
+    is_critical: ClassVar[bool] = True
+    job: str
+    holds: tuple[str, ...]
+    reason: str
 
 
 class JobClosed(Event, frozen=True, kw_only=True):

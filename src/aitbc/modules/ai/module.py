@@ -22,10 +22,12 @@ from aitbc.modules.ai.routes.market import KindController, ModelController, Quot
 from aitbc.modules.ai.routes.payments import PaymentController
 from aitbc.modules.ai.routes.rate_limits import RateLimitController
 from aitbc.modules.ai.routes.runs import RunController
+from aitbc.modules.ai.routes.verification import VerificationController
 from aitbc.modules.ai.service import AiService, AiSettings
 from aitbc.modules.ai.service.artifacts import Artifacts
 from aitbc.modules.ai.service.attended_runs import AttendedRuns
 from aitbc.modules.ai.service.auto_models import AutoModels
+from aitbc.modules.ai.service.checks.trusted_miners import TrustedMiners
 from aitbc.modules.ai.service.explain import Explanations
 from aitbc.modules.ai.service.job_events import JobEvents
 from aitbc.modules.ai.service.job_logs import JobLogs
@@ -61,6 +63,7 @@ module = Module(
         StatisticsController,
         ArtifactController,
         PaymentController,
+        VerificationController,
     ),
     needs={"trading": TradingApi},
     handles={
@@ -90,6 +93,7 @@ module = Module(
         "rate_limits": RateLimits,
         "artifacts": Artifacts,
         "payment_audit": PaymentAudit,
+        "trusted_miners": TrustedMiners,
     },
     scopes={
         "live": ("jobs:create", "jobs:read", "limits:write", "artifacts:write", "artifacts:read"),

@@ -67,6 +67,8 @@ class SettleHold(Struct, frozen=True, kw_only=True):
     """What that offer asked for one unit."""
     devices: tuple[dict[str, Any], ...] | UnsetType = UNSET
     """The GPUs that were reserved for the work, with the fields of a receipt's; unset where none were."""
+    verification: dict[str, Any] | UnsetType = UNSET
+    """How the work was verified, with the fields of a receipt's; unset where the job asked for nothing."""
 
 
 class PayRent(Struct, frozen=True, kw_only=True):

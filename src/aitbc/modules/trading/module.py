@@ -1,7 +1,7 @@
 """The trading module, as the app mounts it."""
 
 from aitbc.kernel.module import Module, PeriodicTask
-from aitbc.modules.ai.events import JobClosed, JobSucceeded
+from aitbc.modules.ai.events import AnswerSucceeded, HoldsFreed, JobClosed, JobSucceeded
 from aitbc.modules.trading.api import TradingApi
 from aitbc.modules.trading.legacy.coordinator import CoordinatorChain, CoordinatorExplorer
 from aitbc.modules.trading.legacy.explorer import LegacyExplorer
@@ -53,7 +53,12 @@ module = Module(
         AgreementController,
         SettlementController,
     ),
-    handles={JobSucceeded: TradingService.on_jobs_succeeded, JobClosed: TradingService.on_jobs_closed},
+    handles={
+        JobSucceeded: TradingService.on_jobs_succeeded,
+        JobClosed: TradingService.on_jobs_closed,
+        AnswerSucceeded: TradingService.on_answers_succeeded,
+        HoldsFreed: TradingService.on_holds_freed,
+    },
     parts={
         "ledger": Ledger,
         "deposits": Deposits,

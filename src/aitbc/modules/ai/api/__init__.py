@@ -14,12 +14,15 @@ from aitbc.modules.ai.api.devices import LeasedDevice as LeasedDevice
 from aitbc.modules.ai.api.devices import UsedDevice as UsedDevice
 from aitbc.modules.ai.api.orders import OrderJob as OrderJob
 from aitbc.modules.ai.api.orders import SubmitFor as SubmitFor
+from aitbc.modules.ai.api.verification import JobVerification as JobVerification
 
 JobState = Annotated[str, one_of(("queued", "leased", "running", "succeeded", "failed", "canceled", "expired"))]
-AttemptState = Annotated[str, one_of(("leased", "running", "succeeded", "failed", "lost", "released", "canceled"))]
+AttemptState = Annotated[
+    str, one_of(("leased", "running", "succeeded", "failed", "lost", "released", "canceled", "delivered"))
+]
 _REASONS = """
 submitted retrying taken working completed stopped_early requester_fault attempts_exhausted deadline_passed undecodable
-canceled_by_owner stop_unanswered canceled_by_operator queue_timeout hold_expired booking_ended
+canceled_by_owner stop_unanswered canceled_by_operator queue_timeout hold_expired booking_ended verifying no_majority
 """
 JobReason = Annotated[str, one_of(_REASONS.split())]
 Liveness = Annotated[str, one_of(("live", "stop", "canceled", "lost"))]
@@ -235,7 +238,7 @@ class Job(Struct, frozen=True, kw_only=True):
     max_price: str
     """The most it may cost, in AITBC: so much is held. For example `0.05`."""
     price: str | None
-    """What it cost; none unless it succeeded. For example `0.0125`."""
+    """What it cost, with all answers that were paid to verify it; none unless it succeeded. For example `0.0125`."""
     unit: str
     """What is metered. For example `byte`."""
     unit_price: str
@@ -250,6 +253,8 @@ class Job(Struct, frozen=True, kw_only=True):
     output_digest: str | None
     """SHA-256 of the output as canonical JSON; null before success. For example
     `sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`."""
+    verification: JobVerification | None = None
+    """How its work is verified; null where it asked for nothing."""
     attempts: int
     """How many attempts counted so far."""
     attempts_max: int

@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from aitbc.kernel.database.outbox import outbox_insert
+from aitbc.kernel.database.outbox import Event, outbox_insert
 from aitbc.kernel.database.unit_of_work import Connection, Database
 from aitbc.kernel.database.write_batch import WriteBatch
 from aitbc.kernel.primitives import ids
@@ -20,7 +20,7 @@ from aitbc.modules.ai.batched.bookings import live_bookings
 from aitbc.modules.ai.batched.counts import count_ended
 from aitbc.modules.ai.batched.device_room import lock_rooms
 from aitbc.modules.ai.batched.rows import ATTEMPTS, JOBS, UNRULED, save_jobs
-from aitbc.modules.ai.events import JobClosed
+from aitbc.modules.ai.events import HoldsFreed, JobClosed
 from aitbc.modules.ai.models.asks import NO_ASKS, Ask, ask_for, asks_of
 from aitbc.modules.ai.models.devices import Reserved, Room, leased_devices, reserved_text
 from aitbc.modules.ai.models.kinds.registry import KINDS
@@ -30,7 +30,7 @@ from aitbc.modules.ai.models.queue import Needs, explores, matches, needs_of
 from aitbc.modules.ai.models.tables import JobRow
 from aitbc.modules.ai.models.terms import ANYBODY
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
-from aitbc.modules.ai.models.views import hold_of
+from aitbc.modules.ai.models.views import hold_of, holds_of
 
 ANSWER_BYTES_MAX = 8 * 1024 * 1024
 """The inputs that one claim may carry away together."""
@@ -47,21 +47,25 @@ WITH RECURSIVE lanes AS (
     UNION ALL
     SELECT (SELECT j.lane FROM ai.jobs j WHERE j.state = 'queued' AND j.lane > l.lane ORDER BY j.lane LIMIT 1)
     FROM lanes l WHERE l.lane IS NOT NULL)
-SELECT lane AS id, NULL AS leases, NULL AS asks FROM lanes WHERE lane IS NOT NULL
+SELECT lane AS id, NULL AS leases, NULL AS asks, false AS trusted FROM lanes WHERE lane IS NOT NULL
 UNION ALL
-SELECT miner, count(*), NULL FROM ai.attempts WHERE ended IS NULL AND miner = ANY($1::uuid[]) GROUP BY miner
+SELECT miner, count(*), NULL, false FROM ai.attempts WHERE ended IS NULL AND miner = ANY($1::uuid[]) GROUP BY miner
 UNION ALL
-SELECT miner, NULL, asks FROM ai.asks WHERE miner = ANY($1::uuid[])
+SELECT miner, NULL, asks, trusted FROM ai.asks WHERE miner = ANY($1::uuid[])
 UNION ALL
-SELECT account, -1, buyers FROM ai.terms WHERE account = ANY($2::uuid[]) AND buyers <> ''
+SELECT account, -1, buyers, NULL FROM ai.terms WHERE account = ANY($2::uuid[]) AND buyers <> ''
 UNION ALL
-(SELECT NULL, -1, owners FROM ai.terms WHERE owners <> '' LIMIT 1)"""
+(SELECT NULL, -1, owners, NULL FROM ai.terms WHERE owners <> '' LIMIT 1)"""
 
 LANE_NEEDS = """
 SELECT l.lane, (SELECT needs FROM ai.jobs j WHERE j.lane = l.lane AND j.state = 'queued' LIMIT 1) AS needs
 FROM unnest($1::uuid[]) AS l(lane)"""
 
-TAKEN = JOBS.columns(without=UNRULED - {"rank", "needs", "input", "input_digest", "files", "preferred", "request_id"})
+TAKEN = JOBS.columns(
+    without=UNRULED
+    - {"rank", "needs", "input", "input_digest", "files", "preferred", "request_id"}
+    - {"barred", "trusted_only"}
+)
 
 # The first jobs of each lane, locked where no other process has them, then the first of all lanes together. A job that
 # every one of these miners must leave to others for now is passed over here, so that it cannot block the lane; so is one
@@ -69,7 +73,8 @@ TAKEN = JOBS.columns(without=UNRULED - {"rank", "needs", "input", "input_digest"
 # these miners ask in its lane, or the price of its kind where they ask nothing of their own: in full, so that no miner
 # ever works below its price. A new job is kept for a moment for the miners that its payer prefers. Where an owner ($10) or
 # payers say with whom they deal, jobs whose payer and owner don't both admit the other are passed over: the list of the
-# owner ($11) is a parameter, and that of a payer is looked up.
+# owner ($11) is a parameter, and that of a payer is looked up. One that is
+# verified goes to no owner who answered it already ($12), and to be checked only to trusted miners.
 TAKE = f"""
 SELECT j.* FROM unnest($1::uuid[], $7::bigint[]) AS l(lane, ask)
 CROSS JOIN LATERAL (
@@ -77,13 +82,15 @@ CROSS JOIN LATERAL (
     WHERE lane = l.lane AND state = 'queued' AND due_at <= $3 AND id <> ALL($4::uuid[])
       AND run_seconds <= $8
       AND hold_expires_at > $3 + make_interval(secs => run_seconds)
-      AND max_price_units >= units_max::numeric * coalesce(l.ask, unit_price_units)
+      AND max_price_units / copies >= units_max::numeric * coalesce(l.ask, unit_price_units)
       AND (avoided = '' OR due_at <= $5 OR NOT (SELECT bool_and(strpos(avoided, m) > 0) FROM unnest($6::text[]) AS m))
       AND (preferred = '' OR created_at <= $9 OR (SELECT bool_or(strpos(preferred, m) > 0) FROM unnest($6::text[]) AS m))
       AND ($10::text = '' OR account::text = $10 OR (
           ($11::text = '' OR (left($11, 1) = '+') = (strpos($11, account::text) > 0))
           AND coalesce((SELECT (left(t.owners, 1) = '+') = (strpos(t.owners, $10) > 0)
               FROM ai.terms t WHERE t.account = ai.jobs.account AND t.owners <> ''), true)))
+      AND (NOT trusted_only OR $13)
+      AND (barred = '' OR NOT (SELECT bool_and(strpos(barred, m) > 0) FROM unnest($12::text[]) AS m))
     ORDER BY rank, id LIMIT $2 FOR UPDATE SKIP LOCKED) j
 ORDER BY j.rank, j.id LIMIT $2"""  # noqa: S608 - constant columns
 
@@ -114,6 +121,8 @@ class Seat(Struct):
     """The UUID of its miner's owner, where it matters with whom that deals; else empty."""
     buyers: str = ANYBODY
     """Whose jobs the owner's miners take."""
+    is_trusted: bool = False
+    """Whether its miner may check the work of others."""
     devices: Room | None = None
     """What is left of its miner's GPUs; none where no waiting job asks for any of them."""
 
@@ -129,6 +138,8 @@ class Waiting:
     lanes: dict[UUID, Needs] = field(default_factory=dict)
     leases: dict[str, int] = field(default_factory=dict)
     asks: dict[str, str] = field(default_factory=dict)
+    trusted: set[str] = field(default_factory=set)
+    """The miners that may check the work of others."""
     buyers: dict[UUID, str] = field(default_factory=dict)
     """By owner: whose jobs its miners take, where it says so."""
     owners_matter: bool = False
@@ -137,11 +148,13 @@ class Waiting:
     def read(self, rows: Sequence[Any]) -> list[UUID]:
         """Sort the rows; returns the lanes."""
         lanes = []
-        for id_, leases, text in rows:
+        for id_, leases, text, is_trusted in rows:
             if leases is None and text is None:
                 lanes.append(id_)
             elif leases is None:
-                self.asks[ids.encode("mnr", id_)] = text
+                miner = ids.encode("mnr", id_)
+                self.asks[miner] = text
+                self.trusted.update({miner} if is_trusted else ())
             elif text is None:
                 self.leases[ids.encode("mnr", id_)] = leases
             elif id_ is None:
@@ -152,7 +165,7 @@ class Waiting:
 
     def tell(self, seat: Seat) -> None:
         """Write down what a claim's miner asks, and with whom its owner deals; a booking was agreed on."""
-        seat.asks = self.asks.get(seat.claim.miner, NO_ASKS)
+        seat.asks, seat.is_trusted = self.asks.get(seat.claim.miner, NO_ASKS), seat.claim.miner in self.trusted
         owner = ids.decode("acct", seat.claim.miner_account)
         if seat.claim.capabilities.booking is None and (self.owners_matter or owner in self.buyers):
             seat.owner, seat.buyers = str(owner), self.buyers.get(owner, ANYBODY)
@@ -248,6 +261,8 @@ class Dealer:
             at - KEPT_FOR,
             table[0].owner,
             table[0].buyers,
+            [seat.claim.miner_account for seat in table],
+            any(seat.is_trusted for seat in table),
         )
         return [TAKEN.read(record) for record in records]
 
@@ -351,6 +366,8 @@ def _seat_for(
             continue
         if is_kept_from(job.preferred, seat.claim.miner, job.created_at, at):
             continue
+        if seat.claim.miner_account in job.barred or (job.trusted_only and not seat.is_trusted):
+            continue
         if not needs.gpus:
             return seat, ()
         if seat.devices is not None and (devices := seat.devices.take(needs)):
@@ -425,6 +442,13 @@ def closed(job: JobValue | JobRow) -> JobClosed:
     return JobClosed(job=job.id, hold=hold_of(job.id), state=job.state, reason=job.reason, account=job.account)
 
 
+def closings(job: JobValue | JobRow) -> list[Event]:
+    """The events of a job that ended without success, by which all that is held for it goes back."""
+    if job.copies == 1:
+        return [closed(job)]
+    return [closed(job), HoldsFreed(job=job.id, holds=holds_of(job.id, job.copies)[1:], reason=job.reason)]
+
+
 async def _save(
     connection: Connection, taken: Sequence[JobValue], attempts: Sequence[AttemptValue], refused: Sequence[JobValue]
 ) -> None:
@@ -434,8 +458,9 @@ async def _save(
         writes.write(INSERT_ATTEMPTS, attempts)
     save_jobs(writes, taken)
     if refused:
+        events = [(event, job.request_id) for job in refused for event in closings(job)]
         statement, columns = outbox_insert(
-            "ai", [closed(job) for job in refused], requests=[job.request_id for job in refused]
+            "ai", [event for event, _ in events], requests=[request for _, request in events]
         )
         writes.add(statement, *columns)
     count_ended(writes, refused)

@@ -18,6 +18,7 @@ from aitbc.modules.ai.batched.rows import lock_both, save_attempts, save_jobs
 from aitbc.modules.ai.events import AttemptEnded, JobSucceeded
 from aitbc.modules.ai.models.devices import receipt_devices
 from aitbc.modules.ai.models.life import Ended, Reason, hold_outlasts_delivery, succeed
+from aitbc.modules.ai.models.tables import AttemptRow
 from aitbc.modules.ai.models.values import AttemptValue, Delivered, JobValue
 from aitbc.modules.ai.models.views import hold_of
 
@@ -120,6 +121,11 @@ def fill(job: JobValue, attempt: AttemptValue, delivered: Delivered) -> None:
     """Write an accepted result into job and attempt."""
     job.output, job.output_digest = delivered.output, delivered.output_digest
     job.units, job.price_units = delivered.units, delivered.price_units
+    fill_attempt(attempt, delivered)
+
+
+def fill_attempt(attempt: AttemptValue | AttemptRow, delivered: Delivered) -> None:
+    """Write a result into the attempt that brought it."""
     attempt.usage, attempt.note, attempt.output_digest = delivered.usage, delivered.note, delivered.output_digest
     attempt.miner_key, attempt.signature = delivered.miner_key, delivered.signature
     if delivered.is_too_fast:

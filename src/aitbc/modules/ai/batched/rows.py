@@ -17,12 +17,13 @@ ATTEMPTS = BulkTable(
 UNRULED = frozenset(
     {"needs", "lane", "priority", "rank", "input", "input_digest", "files"}
     | {"input_units", "units_max", "expects", "output", "preferred", "request_id"}
+    | {"barred", "trusted_only", "verdict"}
 )
 """What the rules of a job's life do not need: the queue's columns, and content that may be large."""
 FIXED = frozenset(
     {"account", "kind", "attempts_max", "retry_requester", "deadline_at", "created_at"}
     | {"queue_seconds", "start_seconds", "run_seconds", "retention_seconds"}
-    | {"max_price_units", "unit", "unit_price_units"}
+    | {"max_price_units", "unit", "unit_price_units", "verification", "copies"}
 )
 """What stays as it was submitted."""
 HELD_UNTIL = frozenset({"hold_expires_at"})

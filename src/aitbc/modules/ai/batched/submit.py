@@ -20,7 +20,7 @@ from aitbc.modules.ai.models.queue import needs_of, rank_after
 from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.models.views import job_view
 
-INSERT_JOBS = JOBS.insert(without={"attempt", "started_at", "completed_at", "kept_until"} | RESULT)
+INSERT_JOBS = JOBS.insert(without={"attempt", "started_at", "completed_at", "kept_until", "verdict"} | RESULT)
 """All of a new job's row but what is null until something happens to it."""
 
 # By hand: a row of `answers` is made of a key and an answer. The first request with a key writes its answer; the others find

@@ -90,7 +90,7 @@ def judge(
         output=text,
         output_digest=result.output_digest,
         units=credible,
-        price_units=price_of(credible, unit_price_of(job, attempt), job.max_price_units),
+        price_units=price_of(credible, unit_price_of(job, attempt), job.max_price_units // job.copies),
         usage=msgspec.json.encode(usage).decode(),
         note=_doubt(work, ceiling) if credible < units else kind.evidence(usage, units, expects),
         is_of_parts=streamed is not None and kind.text_of(output) == streamed,

@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from aitbc.kernel.primitives.errors import Conflict
+from aitbc.modules.ai.models.checks.tiers import SAMPLED
 
 STOP_GRACE = timedelta(seconds=10)
 """How long a miner that was asked to finish early has for bringing what it delivered; then the money goes back."""
@@ -66,7 +67,8 @@ OPEN = frozenset({State.QUEUED, State.LEASED, State.RUNNING})
 HELD = frozenset({State.LEASED, State.RUNNING})
 TERMINAL = frozenset(State) - OPEN
 ALLOWED: dict[State, frozenset[State]] = {
-    State.QUEUED: frozenset({State.LEASED, State.CANCELED, State.EXPIRED, State.FAILED}),
+    # A sampled job that nobody came to check succeeds as it waits.
+    State.QUEUED: frozenset({State.LEASED, State.CANCELED, State.EXPIRED, State.FAILED, State.SUCCEEDED}),
     State.LEASED: frozenset({State.RUNNING, State.SUCCEEDED, State.QUEUED, State.FAILED, State.CANCELED}),
     State.RUNNING: frozenset({State.SUCCEEDED, State.QUEUED, State.FAILED, State.CANCELED}),
     **{state: frozenset[State]() for state in TERMINAL},
@@ -98,6 +100,8 @@ class Reason(StrEnum):
     """An earlier attempt ended; the attempts say how."""
     TAKEN = "taken"
     WORKING = "working"
+    VERIFYING = "verifying"
+    """An answer is there, and another miner's is wanted to verify it."""
     COMPLETED = "completed"
     STOPPED_EARLY = "stopped_early"
     """Its owner asked to finish early: what had been delivered until then is the result, and is paid for."""
@@ -120,6 +124,12 @@ class Reason(StrEnum):
     """Its money was no longer held, as after days in which the platform stood still; it went back to its payer."""
     BOOKING_ENDED = "booking_ended"
     """The booking that it was for is over."""
+    NO_MAJORITY = "no_majority"
+    """The answers of a quorum differ too much; nobody was paid."""
+    WRONG_RESULT = "wrong_result"
+    """Of an attempt: other answers proved its own wrong, so it is not paid."""
+    UNVERIFIED = "unverified"
+    """Of an attempt: its job ended before its answer was verified, so it is not paid."""
 
 
 class Fault(StrEnum):
@@ -140,6 +150,8 @@ class Ended(StrEnum):
     LOST = "lost"
     RELEASED = "released"
     CANCELED = "canceled"
+    DELIVERED = "delivered"
+    """Its answer waits for others, by which it is verified; paid or not, it ends anew by the verdict."""
 
 
 class IllegalMove(Conflict):
@@ -159,6 +171,8 @@ class JobFields(Protocol):
     attempts: int
     attempts_max: int
     retry_requester: bool
+    verification: str
+    trusted_only: bool
     avoided: str
     due_at: datetime
     expires_at: datetime
@@ -263,18 +277,50 @@ def give_up(
     job.attempts += int(ended is not Ended.RELEASED and fault is not Fault.PLATFORM)
     if attempt.stop_asked_at is not None:
         stop_unanswered(job, attempt, at=at)
-    elif fault is Fault.REQUESTER and not job.retry_requester:
-        move(job, State.FAILED, Reason.REQUESTER_FAULT, fault=fault, at=at)
-    elif job.attempts >= job.attempts_max or job.token - job.attempts > UNCOUNTED_MAX:
-        move(job, State.FAILED, Reason.ATTEMPTS_EXHAUSTED, fault=fault, at=at)
-    elif at >= job.deadline_at:
-        move(job, State.FAILED, Reason.DEADLINE_PASSED, fault=fault, at=at)
+    elif (final := _final_reason(job, fault, at)) is not None:
+        if is_sampled_check(job):  # its answer is there: it is taken unchecked, by the next sweep
+            move(job, State.QUEUED, Reason.VERIFYING, fault=fault, at=at)
+            job.due_at = job.expires_at = at
+        else:
+            move(job, State.FAILED, final, fault=fault, at=at)
     else:
         move(job, State.QUEUED, Reason.RETRYING, fault=fault, at=at)
         job.due_at = at if is_misrouted(fault, reason) else at + pause(job, ended, fault, chance)
         job.expires_at = min(job.due_at + timedelta(seconds=job.queue_seconds), job.deadline_at)
         if fault is Fault.MINER or is_misrouted(fault, reason):
             avoid(job, attempt.miner)
+
+
+def _final_reason(job: JobFields, fault: Fault, at: datetime) -> Reason | None:
+    """Why a job is not tried again; none where it is."""
+    if fault is Fault.REQUESTER and not job.retry_requester:
+        return Reason.REQUESTER_FAULT
+    if job.attempts >= job.attempts_max or job.token - job.attempts > UNCOUNTED_MAX:
+        return Reason.ATTEMPTS_EXHAUSTED
+    return Reason.DEADLINE_PASSED if at >= job.deadline_at else None
+
+
+def is_sampled_check(job: JobFields) -> bool:
+    """Whether a sampled job waits only for its check: without one it is paid as it is."""
+    return job.verification == SAMPLED and job.trusted_only
+
+
+def deliver(attempt: AttemptFields, *, at: datetime) -> None:
+    """An answer is there and waits for the verdict: its miner is free again."""
+    end(attempt, Ended.DELIVERED, fault=Fault.NONE, reason=Reason.VERIFYING, message="", at=at)
+
+
+def ask_another(job: JobFields, *, at: datetime) -> None:
+    """Another answer is wanted: the job waits for a miner anew, with all of its attempts."""
+    move(job, State.QUEUED, Reason.VERIFYING, at=at)
+    job.attempts, job.due_at = 0, at
+    job.expires_at = min(at + timedelta(seconds=job.queue_seconds), job.deadline_at)
+
+
+def judge_attempt(attempt: AttemptFields, ended: Ended, *, fault: Fault, reason: str) -> None:
+    """What the verdict makes of an answer that waited for it, once."""
+    assert attempt.ended == Ended.DELIVERED
+    attempt.ended, attempt.fault, attempt.reason = ended.value, fault.value, str(reason)
 
 
 def is_misrouted(fault: Fault, reason: str) -> bool:

@@ -123,6 +123,11 @@ class Quote(Struct, frozen=True, kw_only=True):
     """The most that the job would offer, in AITBC. For example `0.05`."""
     sufficient: bool
     """Whether max_price covers price_max."""
+    verification: str = "none"
+    """How the work would be verified. For example `quorum:3`."""
+    answers_max: int = 1
+    """How many answers would be paid at most to verify it; the prices here are those of all together. For example `3`.
+    """
     position: int
     """The place in the queue it would take."""
     miners_eligible: int

@@ -7,6 +7,7 @@ from msgspec import Meta, Struct
 from aitbc.kernel.primitives.json_schema import Tagged
 from aitbc.kernel.primitives.text import Name
 from aitbc.modules.ai.api import Clocks
+from aitbc.modules.ai.models.checks.tiers import TierName
 from aitbc.modules.ai.models.kinds.registry import KINDS
 
 BookingId = Annotated[
@@ -80,6 +81,11 @@ class SubmitJob(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The most it may cost, in AITBC: so much is held until it ends."""
     requirements: Requirements = Requirements()
     """What a miner must have to take it."""
+    verification: TierName = "none"
+    """How the work is verified, which max_price covers too: not at all (`none`); now and then, as its miner has proved
+    itself (`sampled`, at most twice the price); always, by a trusted miner that does it again (`recheck`, twice); or
+    by several miners of different owners, of which more than half must agree (`quorum:3`, three times).
+    """
     prefer: Literal["cheapest", "fastest", "balanced"] | None = None
     """Which of the miners that fit and have a slot free get it first: for three seconds it is kept for the `cheapest`,
     the `fastest` by what was measured of its paid jobs, or the one with the least price times seconds of a unit

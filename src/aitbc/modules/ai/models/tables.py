@@ -112,6 +112,48 @@ class JobRow(Base):
     units: Mapped[int | None] = mapped_column(BigInteger)
     price_units: Mapped[int | None] = mapped_column(BigInteger)
     request_id: Mapped[str | None] = mapped_column(Text)
+    verification: Mapped[str] = mapped_column(Text, server_default="none")
+    """The tier by which it is verified."""
+    copies: Mapped[int] = mapped_column(SmallInteger, server_default="1")
+    """How many answers are paid at most: so many holds of equal size there are."""
+    barred: Mapped[str] = mapped_column(Text, server_default="")
+    """The owners of the miners that answered already, who may not answer again: ids with a blank between."""
+    trusted_only: Mapped[bool] = mapped_column(server_default=false())
+    """Whether only a trusted miner may take it: the first answer is there, and is to be checked."""
+    verdict: Mapped[str | None] = mapped_column(Text)
+    """What verification found, with its evidence, as JSON text."""
+
+
+class DeliveryRow(Base):
+    """An answer to a job that is verified, until the verdict."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (Index("deliveries_job_idx", "job"), Index("deliveries_miner_idx", "miner"), {"info": ALL})
+    attempt: Mapped[str] = mapped_column(WireId("att"), primary_key=True)
+    job: Mapped[str] = mapped_column(WireId("job"))
+    miner: Mapped[str] = mapped_column(WireId("mnr"))
+    is_trusted: Mapped[bool]
+    output: Mapped[str] = mapped_column(Text)
+    units: Mapped[int] = mapped_column(BigInteger)
+    price_units: Mapped[int] = mapped_column(BigInteger)
+    agrees_with: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    """The attempts before it whose answers agree with its own."""
+    delivered_at: Mapped[datetime] = mapped_column(MOMENT)
+
+
+class TrackRecordRow(Base):
+    """How the checked answers of a miner's model went."""
+
+    __tablename__ = "track_records"
+    __table_args__ = ({"info": NO_DELETE},)
+    miner: Mapped[str] = mapped_column(WireId("mnr"), primary_key=True)
+    kind: Mapped[str] = mapped_column(Text, primary_key=True)
+    model: Mapped[str] = mapped_column(Text, primary_key=True)
+    """Empty where no model is named."""
+    valid_in_row: Mapped[int] = mapped_column(Integer)
+    checked: Mapped[int] = mapped_column(BigInteger)
+    wrong: Mapped[int] = mapped_column(BigInteger)
+    changed_at: Mapped[datetime] = mapped_column(MOMENT)
 
 
 class AttemptRow(Base):
@@ -309,6 +351,8 @@ class AskRow(Base):
     miner: Mapped[str] = mapped_column(WireId("mnr"), primary_key=True)
     asks: Mapped[str] = mapped_column(Text)
     """The asks of its open offers, as JSON text."""
+    trusted: Mapped[bool] = mapped_column(server_default=false())
+    """Whether an operator trusts it to check the work of others."""
 
 
 class TermsRow(Base):

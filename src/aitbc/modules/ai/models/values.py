@@ -54,6 +54,11 @@ class JobValue(Struct, kw_only=True):
     output: str | None = None
     preferred: str = ""
     request_id: str | None = None
+    verification: str = "none"
+    copies: int = 1
+    barred: str = ""
+    trusted_only: bool = False
+    verdict: str | None = None
 
 
 class AttemptValue(Struct, kw_only=True):

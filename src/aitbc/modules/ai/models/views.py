@@ -3,11 +3,15 @@
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from msgspec import Raw, Struct
 
+from aitbc.kernel.crypto.copies import copy_id
 from aitbc.kernel.primitives import money
-from aitbc.modules.ai.api import Attempt, Clocks, Job, JobDetail
+from aitbc.modules.ai.api import Attempt, Clocks, Job, JobDetail, JobVerification
+from aitbc.modules.ai.models.checks.tiers import NONE
 from aitbc.modules.ai.models.devices import used_devices
+from aitbc.modules.ai.models.kinds.registry import KINDS
 from aitbc.modules.ai.models.life import State
 from aitbc.modules.ai.models.tables import ArtifactRow, AttemptRow, JobRow
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
@@ -60,6 +64,11 @@ def hold_of(job: str) -> str:
     return "hold_" + job.removeprefix("job_")
 
 
+def holds_of(job: str, copies: int) -> tuple[str, ...]:
+    """The ids of all holds of a job, one for each answer that may be paid."""
+    return tuple(copy_id(hold_of(job), number) for number in range(copies))
+
+
 def receipt_of(job: str) -> str:
     """The id of a job's receipt: the same UUID under another prefix."""
     return "rcpt_" + job.removeprefix("job_")
@@ -99,6 +108,7 @@ def _fields(job: JobValue | JobRow) -> dict[str, Any]:
         "receipt": receipt_of(job.id) if paid else None,
         "input_digest": job.input_digest,
         "output_digest": job.output_digest,
+        "verification": verification_view(job),
         "attempts": job.attempts,
         "attempts_max": job.attempts_max,
         "clocks": Clocks(
@@ -113,6 +123,22 @@ def _fields(job: JobValue | JobRow) -> dict[str, Any]:
         "expires_at": job.expires_at if queued else None,
         "kept_until": job.kept_until,
     }
+
+
+def verification_view(job: JobValue | JobRow) -> JobVerification | None:
+    """How a job is verified, and what that found; none where it asked for nothing."""
+    if job.verification == NONE:
+        return None
+    rule = KINDS[job.kind].equality or ""
+    found = {} if job.verdict is None else msgspec.json.decode(job.verdict)
+    answers = found.get("answers", [])
+    return JobVerification(
+        tier=job.verification,
+        verdict=found.get("verdict"),
+        rule=found.get("rule", rule),
+        answers=len(answers),
+        agreeing=sum(one["agrees"] for one in answers),
+    )
 
 
 def attempt_view(attempt: AttemptValue | AttemptRow) -> Attempt:

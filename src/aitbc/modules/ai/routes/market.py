@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.money import InvalidAmount
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page, decode_cursor
+from aitbc.modules.ai.models.checks.tiers import VerificationNotOffered
 from aitbc.modules.ai.models.kinds.kind import InvalidInput
 from aitbc.modules.ai.models.kinds.registry import UnknownKind
 from aitbc.modules.ai.models.prospects import KindInfo, ModelInfo, Quote
@@ -22,7 +23,7 @@ from aitbc.modules.ai.service.statistics import KindStatistics, Statistics
 MODELS = "ai.models"
 Days = Annotated[int, Meta(ge=1, le=90)]
 KindName = Annotated[str, Meta(max_length=40)]
-SUBMIT_ERRORS = (UnknownKind, InvalidInput, InvalidAmount, ContradictingModels, UnknownModel)
+SUBMIT_ERRORS = (UnknownKind, InvalidInput, InvalidAmount, ContradictingModels, UnknownModel, VerificationNotOffered)
 """What can be wrong with a job before money is looked at."""
 
 

@@ -113,7 +113,16 @@ class Attempts:
         if job.state == State.QUEUED and job.due_at <= now():
             self._wakeups.announce([job])
         if job.state in TERMINAL and job.state != State.SUCCEEDED:
-            await self._payments.void(job.id, job.reason)
+            await self._payments.void(job, job.reason)
+
+    def after_verdict(self, attempt: AttemptValue) -> None:
+        """What follows the commit of a verdict on an answer."""
+        self.kind_health.record(attempt)
+
+    def free_devices(self, attempt: AttemptValue) -> None:
+        """Wake the miner of an attempt that has just ended, where GPUs are free by that."""
+        if attempt.devices is not None:
+            self._wakeups.miners.wake(attempt.miner)
 
     def after_success(self, accepted: Accepted) -> None:
         """What follows the commit of a result."""

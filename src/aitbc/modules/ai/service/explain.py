@@ -44,7 +44,9 @@ class Explanations:
         counts = filter_counts(needs, fleet, avoided=_avoided_now(found))
         offered = await self._fleet_view.offered(needs, fleet)
         dear = [
-            ask for _, ask in offered if ask is not None and not covers(found.max_price_units, found.units_max, ask)
+            ask
+            for _, ask in offered
+            if ask is not None and not covers(found.max_price_units // found.copies, found.units_max, ask)
         ]
         counts = _priced(found, counts, len(dear))
         counts += await self._free_gpus(needs, fleet, counts)

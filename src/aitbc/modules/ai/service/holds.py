@@ -14,6 +14,7 @@ from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.events import JobSucceeded
 from aitbc.modules.ai.models.life import DELIVERY_MARGIN, HOLD_MARGIN
+from aitbc.modules.ai.models.views import holds_of
 from aitbc.modules.ai.service.attempts import Attempts
 from aitbc.modules.ai.service.payments import Payments
 
@@ -23,13 +24,13 @@ SETTLING = timedelta(seconds=60)
 
 # The jobs that a miner works on and whose money is not held for long after; through the index of live attempts.
 LEASED = """
-SELECT a.job, a.run_until FROM ai.attempts a JOIN ai.jobs j ON j.id = a.job
+SELECT a.job, a.run_until, j.copies FROM ai.attempts a JOIN ai.jobs j ON j.id = a.job
 WHERE a.ended IS NULL AND j.hold_expires_at < greatest(a.run_until, $1) + $2"""
 
 # Results whose payment is not known to be done, through the index of what is still to be published.
 UNPAID = """
 SELECT id, body FROM ai.outbox WHERE delivered_at IS NULL AND dead_at IS NULL
-AND kind = 'ai.job_succeeded' AND created_at < $1 AND id > $2 ORDER BY id LIMIT $3"""
+AND kind IN ('ai.job_succeeded', 'ai.answer_succeeded') AND created_at < $1 AND id > $2 ORDER BY id LIMIT $3"""
 SHORT = "SELECT id FROM ai.jobs WHERE id = ANY($1::uuid[]) AND hold_expires_at < $2"
 
 
@@ -51,7 +52,7 @@ class Holds:
             short = await connection.fetch(LEASED, at, DELIVERY_MARGIN)
         for first in range(0, len(short), PAGE):
             page = short[first : first + PAGE]
-            jobs = [ids.encode("job", row["job"]) for row in page]
+            jobs = {job: holds_of(job, row["copies"]) for row in page for job in (ids.encode("job", row["job"]),)}
             held = await self._payments.prolong(jobs, max(at, *(row["run_until"] for row in page)) + HOLD_MARGIN)
             await self._attempts.end_unheld([job for job in jobs if job not in held])
             prolonged += len(held)
@@ -67,7 +68,8 @@ class Holds:
                 jobs = [ids.decode("job", event.job) for event in events]
                 short = await connection.fetch(SHORT, jobs, at + DELIVERY_MARGIN / 2) if jobs else ()
             if short:
-                waiting = [ids.encode("job", row["id"]) for row in short]
+                late = {ids.encode("job", row["id"]) for row in short}
+                waiting = {job: [event.hold for event in events if event.job == job] for job in late}
                 prolonged += len(await self._payments.prolong(waiting, at + HOLD_MARGIN))
             if len(page) < PAGE:
                 return prolonged

@@ -26,7 +26,7 @@ class NotRefundable(Conflict):
 
 
 class AmountAboveHeld(Conflict):
-    """More money is held for a job only while it waits, and only by who submitted it."""
+    """More money is held for a job only while it waits, by who submitted it, and not for one that is verified."""
 
     code = "amount_above_held"
 
@@ -48,7 +48,8 @@ class JobPayments:
         known = found.job.max_price if found.job.price is None else found.job.price
         if amount_units <= money.parse(known, zero=True):
             return found
-        if found.job.state != State.QUEUED or found.account != who.account:
+        is_verified = found.job.verification is not None
+        if found.job.state != State.QUEUED or found.account != who.account or is_verified:
             raise AmountAboveHeld(f"{known} AITBC are held for this job or were paid, and it waits no more.")
         try:
             await self._payments.raise_hold(job, found.account, amount_units)

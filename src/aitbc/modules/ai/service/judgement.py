@@ -1,5 +1,7 @@
 """Judgement: what verification lets pass, and then no plugin refuses."""
 
+from collections.abc import Sequence
+
 from aitbc.kernel.hooks.hooks import Hooks
 from aitbc.kernel.hooks.points import JUDGE_RESULT
 from aitbc.kernel.hooks.points import Delivered as DeliveredResult
@@ -7,7 +9,7 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import Result
 from aitbc.modules.ai.models.delivery import OutputRefused
 from aitbc.modules.ai.models.values import AttemptValue, Delivered, JobValue
-from aitbc.modules.ai.service.verification import Verification
+from aitbc.modules.ai.service.verification import Given, Verification
 
 OUTPUT_SHOWN = 32 * 1024
 """Bytes of an output that plugins are shown; of a longer one its length only."""
@@ -40,6 +42,10 @@ class Judgement:
         if refusal is not None:
             raise OutputRefused(f"{refusal.plugin} refuses it: {refusal.answer.reason}")
         return delivered
+
+    async def agreeing(self, kind: str, answer: Given, earlier: Sequence[Given]) -> list[str]:
+        """Those of the earlier attempts whose outputs agree with this one's."""
+        return await self._verification.agreeing(kind, answer, earlier)
 
     async def is_impossible(self, job: JobValue) -> bool:
         """Whether the platform itself finds that nobody can do what is asked."""

@@ -4,7 +4,8 @@ trading does each of these; it is called before or after a transaction, never wi
 returned at once is done later: by the event that was committed with the end of the job, or by `reconcile`.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -25,21 +26,24 @@ from aitbc.modules.ai.events import JobSucceeded
 from aitbc.modules.ai.models.life import HOLD_MARGIN, PROLONGED_EARLY, State, hold_outlasts_delivery
 from aitbc.modules.ai.models.tables import JobRow
 from aitbc.modules.ai.models.values import JobValue
-from aitbc.modules.ai.models.views import hold_of
+from aitbc.modules.ai.models.views import hold_of, holds_of
 from aitbc.modules.trading.api import FeeQuote, PlaceHold, RaiseHold, SettleHold, TradingApi
 
 ORPHAN_AGE = timedelta(seconds=60)
 """How long a hold may be without an open job: the job may be about to be written, or its event to be handled."""
 PAGE = 200
 
-# The holds of a miner's live leases.
+# The holds of a miner's live leases, and of its answers that wait for their verdict.
 LEASED = """
-SELECT j.max_price_units FROM ai.attempts a JOIN ai.jobs j ON j.id = a.job WHERE a.miner = $1 AND a.ended IS NULL"""
+SELECT j.max_price_units / j.copies AS held_units FROM ai.attempts a JOIN ai.jobs j ON j.id = a.job
+WHERE a.miner = $1 AND a.ended IS NULL
+UNION ALL
+SELECT j.max_price_units / j.copies FROM ai.deliveries d JOIN ai.jobs j ON j.id = d.job WHERE d.miner = $1"""
 
 # Results whose payment the outbox has not yet seen done, through the index of what is still to be published.
 UNPAID = """
 SELECT body FROM ai.outbox WHERE delivered_at IS NULL AND dead_at IS NULL
-AND kind = 'ai.job_succeeded' AND strpos(body, $1) > 0"""
+AND kind IN ('ai.job_succeeded', 'ai.answer_succeeded') AND strpos(body, $1) > 0"""
 
 # In the order of jobs, as all locks are.
 SAVE_PROLONGED = """
@@ -63,21 +67,30 @@ class Payments:
         """Events of results that were paid at once: the next batch of results marks them as delivered."""
 
     async def hold(self, job: JobValue, *, key: str, model: str | None) -> None:
-        """Hold the most that a job may cost. Raises `InsufficientFunds`, `BudgetExceeded`.
+        """Hold the most that a job may cost, in a hold for each answer that may be paid; all of them or none.
 
-        `key` and `model` are what budgets count by.
+        `key` and `model` are what budgets count by. Raises `InsufficientFunds`, `BudgetExceeded`.
         """
-        await self._trading.hold(
+        commands = [
             PlaceHold(
-                hold=hold_of(job.id),
+                hold=hold,
                 payer=job.account,
-                amount_units=job.max_price_units,
+                amount_units=job.max_price_units // job.copies,
                 expires_at=job.hold_expires_at,
                 reference=job.id,
                 key=key,
                 model=model,
             )
-        )
+            for hold in holds_of(job.id, job.copies)
+        ]
+        if len(commands) == 1:
+            await self._trading.hold(commands[0])
+            return
+        placed = await asyncio.gather(*map(self._trading.hold, commands), return_exceptions=True)
+        refusals = [outcome for outcome in placed if isinstance(outcome, BaseException)]
+        if refusals:
+            await self.void(job, "not all that the job can cost could be held")
+            raise refusals[0]
 
     async def raise_hold(self, job: str, payer: str, amount_units: int) -> None:
         """Hold more for a job that waits; one that is taken meanwhile costs what it offered, and the rest goes back.
@@ -96,15 +109,15 @@ class Payments:
         at = now()
         if hold_outlasts_delivery(job, at + PROLONGED_EARLY):
             return True
-        return bool(await self.prolong([job.id], at + HOLD_MARGIN))
+        return bool(await self.prolong({job.id: holds_of(job.id, job.copies)}, at + HOLD_MARGIN))
 
-    async def prolong(self, jobs: Sequence[str], until: datetime) -> set[str]:
-        """Hold the money of jobs at least until then; returns those whose hold is open.
+    async def prolong(self, holds: Mapping[str, Sequence[str]], until: datetime) -> set[str]:
+        """Hold money at least until then, by the jobs whose holds it lies in; returns those whose holds are all open.
 
         Trading moves the deadline first: no hold expires before what its job's row says.
         """
-        held = set(await self._trading.prolong([hold_of(job) for job in jobs], until))
-        kept = [job for job in jobs if hold_of(job) in held]
+        held = set(await self._trading.prolong([hold for of_job in holds.values() for hold in of_job], until))
+        kept = [job for job, of_job in holds.items() if held.issuperset(of_job)]
         if kept:
             await retry(lambda: self._save_prolonged(kept, until))
         return set(kept)
@@ -113,23 +126,35 @@ class Payments:
         async with self._db.raw(writes=True) as connection:
             await connection.execute(SAVE_PROLONGED, [ids.decode("job", job) for job in jobs], until)
 
-    async def void(self, job: str, reason: str) -> None:
+    async def void(self, job: JobValue, reason: str) -> None:
         """Return a job's money now if that is possible; else it is done later."""
-        with suppress(AppError):
-            await self._trading.void(hold_of(job), reason)
+        for hold in holds_of(job.id, job.copies):
+            await self.void_hold(hold, reason)
 
-    async def settle(self, accepted: Accepted) -> str | None:
-        """Pay for a result at once, and answer what its miner earned; none where the event pays later."""
-        event = succeeded(accepted)
+    async def void_hold(self, hold: str, reason: str) -> None:
+        """Return what is in one hold now if that is possible; else it is done later."""
+        with suppress(AppError):
+            await self._trading.void(hold, reason)
+
+    async def pay(self, event: JobSucceeded) -> str | None:
+        """Pay what an event says at once, and answer what its miner earned; none where the event pays later."""
         fields = {name: getattr(event, name) for name in event.__struct_fields__ if name != "job_kind"}
         try:
             settlement = await self._trading.settle(SettleHold(kind=event.job_kind, **fields))
         except AppError as error:
             log.warning("settlement_postponed", job=event.job, reason=error.message)
             return None
+        return money.render(settlement.earned_units)
+
+    async def settle(self, accepted: Accepted) -> str | None:
+        """Pay for a result at once, and answer what its miner earned; none where the event pays later."""
+        event = succeeded(accepted)
+        earned = await self.pay(event)
+        if earned is None:
+            return None
         if accepted.event is not None:
             self._note_paid(accepted.event, event)
-        return money.render(settlement.earned_units)
+        return earned
 
     def _note_paid(self, event: UUID, body: JobSucceeded) -> None:
         """The event need not go to trading any more, only to those who subscribed to it by a webhook."""
@@ -156,7 +181,7 @@ class Payments:
         delivered = [msgspec.json.decode(row["body"], type=JobSucceeded) for row in unpaid]
         holds = [event.hold for event in delivered if event.miner == miner]
         held = await self._trading.still_held(holds) if holds else ()
-        amounts = [row["max_price_units"] for row in leased] + [hold.amount_units for hold in held]
+        amounts = [row["held_units"] for row in leased] + [hold.amount_units for hold in held]
         return Pending(miner=miner, jobs=len(amounts), held_units=sum(amounts))
 
     async def reconcile(self) -> int:
@@ -168,10 +193,11 @@ class Payments:
         after: tuple[datetime, str] | None = None
         while True:
             holds = await self._trading.open_holds(before, PAGE, after)
-            of_jobs = [hold.reference for hold in holds if ids.is_id("job", hold.reference)]
-            for job in await self._without_payment(of_jobs):
+            of_jobs = {hold.id: hold.reference for hold in holds if ids.is_id("job", hold.reference)}
+            unpaid = set(await self._without_payment(list(set(of_jobs.values()))))
+            for hold in [hold for hold, job in of_jobs.items() if job in unpaid]:
                 with suppress(AppError):
-                    await self._trading.void(hold_of(job), "no open job belongs to it")
+                    await self._trading.void(hold, "no open job belongs to it")
                     returned += 1
             if len(holds) < PAGE:
                 return returned

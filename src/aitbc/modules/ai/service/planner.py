@@ -15,6 +15,7 @@ from aitbc.kernel.primitives.errors import FieldError, Invalid
 from aitbc.kernel.primitives.request_id import current_request_id
 from aitbc.modules.ai.api import ArtifactNotFound, InputFile
 from aitbc.modules.ai.models.asks import covers
+from aitbc.modules.ai.models.checks.tiers import NONE, copies_of, require_offered
 from aitbc.modules.ai.models.fleet import FleetMiner
 from aitbc.modules.ai.models.kinds.kind import INPUT_BYTES_MAX, FileFacts, InvalidInput, Kind, Measure
 from aitbc.modules.ai.models.kinds.registry import kind_of, price_of
@@ -58,11 +59,23 @@ class Plan(Struct, frozen=True):
     priority: int
     max_price_units: int
     unit_price_units: int
+    verification: str = NONE
+    """The tier by which it is verified."""
+
+    @property
+    def copies(self) -> int:
+        """How many answers are paid at most."""
+        return copies_of(self.verification)
+
+    @property
+    def share_units(self) -> int:
+        """The most that one answer may cost."""
+        return self.max_price_units // self.copies
 
     @property
     def price_max_units(self) -> int:
-        """The most the job can cost."""
-        return price_of(self.measure.units_max, self.unit_price_units, money.LARGEST)
+        """The most that the job can cost, all answers together."""
+        return self.copies * price_of(self.measure.units_max, self.unit_price_units, money.LARGEST)
 
 
 class Planner:
@@ -83,12 +96,12 @@ class Planner:
         if plan.max_price_units >= plan.price_max_units:
             return True
         most, _ = await self._offers.least_most(plan.needs, plan.measure.units_max)
-        return most is not None and plan.max_price_units >= most
+        return most is not None and plan.share_units >= most
 
     async def limit_units(self, plan: Plan) -> int:
         """A limit that the platform's price fits, or where every miner that fits asks more the cheapest of them."""
         most, is_at_list = await self._offers.least_most(plan.needs, plan.measure.units_max)
-        return plan.price_max_units if is_at_list or most is None else max(most, plan.price_max_units)
+        return plan.price_max_units if is_at_list or most is None else max(most * plan.copies, plan.price_max_units)
 
     async def candidates(self, plan: Plan, fleet: Sequence[FleetMiner]) -> list[Candidate]:
         """The miners of the fleet that are online and fit, with what a unit costs there and how fast they were."""
@@ -104,7 +117,7 @@ class Planner:
         """Check everything that can be checked before money moves.
 
         Raises `UnknownKind`, `InvalidInput`, `ContradictingModels`, `DevicesNotLeased`, `UnknownModel`,
-        `InvalidAmount`.
+        `VerificationNotOffered`, `InvalidAmount`.
         """
         kind = kind_of(command.kind)
         max_price_units = money.parse(command.max_price)
@@ -126,9 +139,12 @@ class Planner:
         if needs.model is not None and hasattr(given, "model"):
             value["model"] = needs.model  # so that its miner knows, wherever it was named
         await self._models.require(needs)
+        require_offered(command.verification, kind, needs)
         # The time of a booked GPU is paid for by its booking, which nobody but its booker can reach.
         unit_price = 0 if command.requirements.booking else await self.prices.of(who, kind, needs, measure)
-        money.times(unit_price, measure.units_max)  # refused here where it would not fit the ledger
+        money.times(
+            unit_price, measure.units_max * copies_of(command.verification)
+        )  # refused here where it would not fit the ledger
         return Plan(
             kind=kind,
             value=value,
@@ -141,6 +157,7 @@ class Planner:
             priority=PRIORITIES[command.priority] if isinstance(command.priority, str) else command.priority,
             max_price_units=max_price_units,
             unit_price_units=unit_price,
+            verification=command.verification,
         )
 
     async def require_allowed(self, who: Principal, plan: Plan) -> None:
@@ -208,7 +225,7 @@ def affordable(plan: Plan, prefer: Prefer, candidates: Sequence[Candidate]) -> t
 def _may_take(plan: Plan, one: Candidate) -> bool:
     if one.ask is None:
         return plan.max_price_units >= plan.price_max_units
-    return covers(plan.max_price_units, plan.measure.units_max, one.ask)
+    return covers(plan.share_units, plan.measure.units_max, one.ask)
 
 
 def job_of(who: Principal, command: SubmitJob, plan: Plan) -> JobValue:
@@ -218,7 +235,7 @@ def job_of(who: Principal, command: SubmitJob, plan: Plan) -> JobValue:
         at,
         queue_seconds=clocks.queue_seconds,
         run_seconds=clocks.run_seconds,
-        attempts_max=command.retry.attempts_max,
+        attempts_max=command.retry.attempts_max * plan.copies,
     )
     return JobValue(
         id=ids.new_id("job"),
@@ -233,7 +250,7 @@ def job_of(who: Principal, command: SubmitJob, plan: Plan) -> JobValue:
         input=_encoder.encode(plan.value).decode(),
         input_digest=value_digest(plan.value),
         files=_encoder.encode(plan.files).decode() if plan.files else None,
-        max_price_units=plan.max_price_units,
+        max_price_units=plan.share_units * plan.copies,
         unit=plan.kind.unit,
         unit_price_units=plan.unit_price_units,
         input_units=plan.measure.units,
@@ -258,4 +275,6 @@ def job_of(who: Principal, command: SubmitJob, plan: Plan) -> JobValue:
         kept_until=None,
         hold_expires_at=hold_until(deadline_at, clocks.run_seconds),
         request_id=current_request_id(),
+        verification=plan.verification,
+        copies=plan.copies,
     )

@@ -13,20 +13,37 @@ from aitbc.modules.ai.models.miner_text import MESSAGE_LENGTH_MAX, clean, reason
 from aitbc.modules.ai.models.values import AttemptValue, Delivered, JobValue
 from aitbc.modules.ai.models.views import receipt_of
 from aitbc.modules.ai.service.attempts import Attempts, Ending, HeldLease
+from aitbc.modules.ai.service.checks.answers import CheckedAnswers
 from aitbc.modules.ai.service.judgement import Judgement
 from aitbc.modules.ai.service.payments import Payments
 
 
-class Results:
-    """Accepts results in batches, and notes failures."""
+class Completions:
+    """Accepts results in batches, and pays for them."""
 
-    def __init__(self, db: Database, attempts: Attempts, verification: Judgement, payments: Payments) -> None:
-        self._attempts = attempts
-        self._verification = verification
-        self._payments = payments
-        self._completions: Batcher[Completion, Accepted] = Batcher(
+    def __init__(self, db: Database, payments: Payments) -> None:
+        self.payments = payments
+        self._batches: Batcher[Completion, Accepted] = Batcher(
             lambda batch: retry(lambda: complete_many(db, batch, payments.paid))
         )
+
+    async def accept(self, completion: Completion) -> tuple[Accepted, str | None]:
+        """Accept a result, and answer what its miner earned; none where that is paid later."""
+        accepted = await self._batches.do(completion)
+        return accepted, await self.payments.settle(accepted)
+
+
+class Results:
+    """Takes results, and notes failures."""
+
+    def __init__(
+        self, attempts: Attempts, verification: Judgement, completions: Completions, answers: CheckedAnswers
+    ) -> None:
+        self._attempts = attempts
+        self._verification = verification
+        self._completions = completions
+        self._payments = completions.payments
+        self._answers = answers
 
     async def complete(self, result: Result) -> Outcome:
         """Accept a result, pay for it and answer. Repeating it answers the same.
@@ -50,9 +67,10 @@ class Results:
                 return await self._attempts.end(lease, Ending(Ended.FAILED, Fault.MINER, "invalid_output", message))
         else:
             delivered = _repeated(result, text, job, attempt)
+        if job.copies > 1:
+            return await self._answers.take(job, delivered)
         completion = Completion(delivered, job.input_digest, current_request_id())
-        accepted = await self._completions.do(completion)
-        earned = await self._payments.settle(accepted)
+        accepted, earned = await self._completions.accept(completion)
         if not accepted.repeated:
             self._attempts.after_success(accepted)
         done = accepted.job
@@ -77,7 +95,7 @@ def _repeated(result: Result, text: str, job: JobValue, attempt: AttemptValue) -
     """A delivery for an attempt that has ended: right only if it is the very one that was accepted."""
     if attempt.output_digest is not None and attempt.output_digest != result.output_digest:
         raise LeaseLost("Another result was accepted for this attempt.")
-    if attempt.ended == Ended.SUCCEEDED and (job.units is None or job.price_units is None):
+    if attempt.ended == Ended.SUCCEEDED and job.copies == 1 and (job.units is None or job.price_units is None):
         raise WrongDigest
     return Delivered(
         job=job.id,

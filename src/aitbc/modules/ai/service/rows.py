@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from aitbc.kernel.database.unit_of_work import UnitOfWork
 from aitbc.kernel.primitives import ids
 from aitbc.modules.ai.api import LeaseLost
-from aitbc.modules.ai.batched.claim import closed
+from aitbc.modules.ai.batched.claim import closings
 from aitbc.modules.ai.batched.complete import attempt_ended
 from aitbc.modules.ai.models.life import TERMINAL
 from aitbc.modules.ai.models.tables import AttemptRow, JobCountRow, JobRow
@@ -70,4 +70,5 @@ def publish_end(uow: UnitOfWork, job: JobRow, attempt: AttemptRow | None) -> Non
     if attempt is not None:
         uow.publish(attempt_ended(job.account, attempt_value(attempt)))
     if job.state in TERMINAL:
-        uow.publish(closed(job))
+        for event in closings(job):
+            uow.publish(event)

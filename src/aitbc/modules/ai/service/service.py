@@ -48,6 +48,8 @@ from aitbc.modules.ai.service.attended_runs import AttendedRuns
 from aitbc.modules.ai.service.auto_models import AutoModels
 from aitbc.modules.ai.service.booked_jobs import BookedJobs
 from aitbc.modules.ai.service.booking_ends import BookingEnds
+from aitbc.modules.ai.service.checks.answers import CheckedAnswers
+from aitbc.modules.ai.service.checks.trusted_miners import TrustedMiners
 from aitbc.modules.ai.service.dispatch import Dispatch
 from aitbc.modules.ai.service.durations import Durations
 from aitbc.modules.ai.service.explain import Explanations
@@ -76,7 +78,7 @@ from aitbc.modules.ai.service.prices import Prices
 from aitbc.modules.ai.service.quotes import Quotes
 from aitbc.modules.ai.service.rate_gate import RateGate
 from aitbc.modules.ai.service.rate_limits import RateLimits
-from aitbc.modules.ai.service.results import Results
+from aitbc.modules.ai.service.results import Completions, Results
 from aitbc.modules.ai.service.retention import Retention
 from aitbc.modules.ai.service.runs import Runs
 from aitbc.modules.ai.service.served_models import ServedModels
@@ -137,7 +139,10 @@ class AiService:
         self.dispatch = Dispatch(db, dealer, self.wakeups, self.attempts)
         self.lease_watch = LeaseWatch(db, self.wakeups)
         verification = Verification(self.jobs, self.artifacts, self.output_parts, Speeds())
-        self.results = Results(db, self.attempts, Judgement(verification, platform.hooks), self.payments)
+        self.trusted_miners = TrustedMiners(db)
+        judgement = Judgement(verification, platform.hooks)
+        self.answers = CheckedAnswers(db, self.attempts, judgement, self.payments)
+        self.results = Results(self.attempts, judgement, Completions(db, self.payments), self.answers)
         # What ends jobs otherwise
         self.stops = Stops(db, self.attempts, self.output_parts)
         self.job_payments = JobPayments(self.jobs, self.stops, self.payments)
@@ -273,6 +278,7 @@ class AiService:
 
     async def sweep(self) -> None:
         """End the leases and the waits whose clocks ran out."""
+        await self.answers.end_waits()
         await self.sweeper.sweep()
 
     async def return_orphaned_leases(self) -> None:

@@ -40,7 +40,7 @@ class Submissions:
 
         Raises `UnknownKind`, `InvalidInput`, `UnknownModel`, `MaxPriceTooLow`, `ArtifactNotFound`, `InsufficientFunds`,
         `BudgetExceeded`, `IdempotencyKeyReused`, `TooManyOpenJobs`, `BookingNotFound`, `BookingNotOpen`,
-        `SubmissionRefused`. A crash between the two leaves a hold without a job, whose money
+        `SubmissionRefused`, `VerificationNotOffered`. A crash between the two leaves a hold without a job, whose money
         `Payments.reconcile` returns.
         """
         earlier = await self._queue.stored_answer(once)
@@ -92,10 +92,10 @@ class Submissions:
         except OutcomeUnknown:
             raise  # the job may exist: `Payments.reconcile` looks after the hold
         except AppError:
-            await self._payments.void(job.id, "the job was not written")
+            await self._payments.void(job, "the job was not written")
             raise
         if answer.id != job.id:
-            await self._payments.void(job.id, "the request was a repeated one")
+            await self._payments.void(job, "the request was a repeated one")
         return answer
 
 

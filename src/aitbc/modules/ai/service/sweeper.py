@@ -7,12 +7,13 @@ the ones behind it.
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import select, text, tuple_
+from sqlalchemy import or_, select, text, tuple_
 
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.primitives.clock import elapsed, now
 from aitbc.kernel.primitives.grace import Grace
 from aitbc.modules.ai.batched.clock_set_back import bring_forward
+from aitbc.modules.ai.models.checks.tiers import SAMPLED
 from aitbc.modules.ai.models.life import Ended, State, expire, give_up, lost_reason
 from aitbc.modules.ai.models.tables import AttemptRow, JobRow
 from aitbc.modules.ai.service.attempts import Attempts
@@ -105,6 +106,7 @@ class Sweeper:
             late = (
                 select(JobRow.expires_at, JobRow.id)
                 .where(JobRow.state == text("'queued'"), JobRow.expires_at <= now())
+                .where(or_(JobRow.verification != SAMPLED, ~JobRow.trusted_only))  # these are taken unchecked
                 .where(tuple_(JobRow.expires_at, JobRow.id) > edge)
                 .order_by(JobRow.expires_at, JobRow.id)
                 .limit(PAGE)

@@ -1,21 +1,31 @@
 """Verification: whether an output is what its job asked for, and whether a request is impossible as its miner says."""
 
 import asyncio
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
 from aitbc.kernel.crypto.api_key import holds_key
 from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.errors import Unavailable
 from aitbc.modules.ai.api import ArtifactNotFound, Result
 from aitbc.modules.ai.models.delivery import OutputRefused, judge
-from aitbc.modules.ai.models.kinds.kind import Reference
+from aitbc.modules.ai.models.kinds.kind import Kind, Reference
 from aitbc.modules.ai.models.kinds.registry import KINDS
 from aitbc.modules.ai.models.values import AttemptValue, Delivered, JobValue
 from aitbc.modules.ai.service.artifacts import Artifacts
 from aitbc.modules.ai.service.jobs import Jobs
 from aitbc.modules.ai.service.output_parts import OutputParts
 from aitbc.modules.ai.service.speeds import Speeds
+
+
+class Given(NamedTuple):
+    """An output as it was delivered."""
+
+    attempt: str
+    output: str
+    """JSON text."""
 
 
 class Verification:
@@ -57,6 +67,23 @@ class Verification:
             return msgspec.json.decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise OutputRefused(f"the artifact is not JSON: {error}") from None
+
+    async def agreeing(self, kind: str, answer: Given, earlier: Sequence[Given]) -> list[str]:
+        """Those of the earlier attempts whose outputs agree with this one's; both were judged before."""
+        rules = KINDS[kind]
+        output = await self._read_back(rules, answer)
+        others = [(one.attempt, await self._read_back(rules, one)) for one in earlier]
+        return await asyncio.to_thread(lambda: [attempt for attempt, other in others if rules.agrees(output, other)])
+
+    async def _read_back(self, kind: Kind, answer: Given) -> Any:
+        """An output that was judged before. Raises `Unavailable` where its artifact is not there."""
+        value = msgspec.json.decode(answer.output)
+        try:
+            if isinstance(value, dict) and "artifact" in value:
+                value = await self._value_in(value, answer.attempt)
+            return kind.read_output(value)
+        except OutputRefused as error:
+            raise Unavailable(f"An answer to be compared cannot be read now: {error}.") from None
 
     async def is_impossible(self, job: JobValue) -> bool:
         """Whether the platform itself finds that nobody can do what is asked; only for kinds that can be checked."""

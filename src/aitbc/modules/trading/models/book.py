@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from aitbc.kernel.crypto.copies import copy_number
 from aitbc.kernel.crypto.signing import Key
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import AmountOverflow
@@ -42,6 +43,7 @@ from aitbc.modules.trading.models.records import (
     encode_transaction,
     sign_receipt,
     stamp,
+    verification_of,
 )
 from aitbc.modules.trading.models.rows import (
     ESCROW,
@@ -164,8 +166,8 @@ class Book:
         hold = self.holds.get(command.hold)
         if hold is None:
             raise HoldNotFound
-        job = ids.decode("job", command.job)
-        if (hold.payer, hold.reference) != (command.payer, command.job) or job != ids.decode("hold", hold.id):
+        is_of_job = ids.is_id("job", command.job) and copy_number(command.job, hold.id) is not None
+        if (hold.payer, hold.reference) != (command.payer, command.job) or not is_of_job:
             raise HoldDiffers
         if hold.state == "settled":
             return self._settled_before(command)
@@ -174,7 +176,7 @@ class Book:
         price = command.price_units
         posting, fee = self._pay_out(hold, "settle", command.miner_account, price)
         settlement = Settlement(
-            receipt=f"rcpt_{command.job.removeprefix('job_')}",
+            receipt=f"rcpt_{hold.id.removeprefix('hold_')}",
             transaction=posting.id,
             price_units=price,
             fee_units=fee,
@@ -392,6 +394,7 @@ class Book:
             transaction=settlement.transaction,
             unit=command.unit,
             units=str(command.units),
+            verification=verification_of(command),
         )
         body = sign_receipt(claims, self.key)
         issued = Issued(

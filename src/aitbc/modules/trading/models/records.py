@@ -62,6 +62,34 @@ class ReceiptDevice(Struct, frozen=True, kw_only=True):
     `sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`."""
 
 
+class ReceiptAnswer(Struct, frozen=True, kw_only=True):
+    """An answer that was compared to verify a job; the fields stand in the order of their names."""
+
+    agrees: bool
+    """Whether it agrees with the one that was taken. For example `true`."""
+    attempt: str
+    """The attempt that brought it. For example `att_01k0000000000000000000000a`."""
+    output_digest: str
+    """SHA-256 of it as canonical JSON. For example
+    `sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`."""
+    trusted: bool
+    """Whether an operator had its miner down as trusted. For example `false`."""
+
+
+class ReceiptVerification(Struct, frozen=True, kw_only=True):
+    """How the work of a job was verified; the fields stand in the order of their names."""
+
+    answers: tuple[ReceiptAnswer, ...]
+    """All answers, in the order in which they came."""
+    rule: str
+    """When two answers agree. For example `each cosine at least 0.999`."""
+    tier: str
+    """What the job asked for. For example `quorum:3`."""
+    verdict: str
+    """`valid`, `trusted` (a trusted miner did it) or `unchecked` (a sampled job that was not drawn).
+    For example `valid`."""
+
+
 class ReceiptClaims(Struct, frozen=True, kw_only=True):
     """All of a receipt that the node signs."""
 
@@ -121,6 +149,8 @@ class ReceiptClaims(Struct, frozen=True, kw_only=True):
     """What that offer asked for one unit when the job was claimed, in AITBC. For example `0.00002`."""
     units: str
     """How many units were metered, as text. For example `62500`."""
+    verification: ReceiptVerification | UnsetType = UNSET
+    """How it was verified; absent where the job asked for nothing."""
     version: str = chain_format.RECEIPT
     """The form of the receipt. For example `aitbc.receipt.v1`."""
 
@@ -135,6 +165,13 @@ def devices_of(command: SettleHold) -> tuple[ReceiptDevice, ...] | UnsetType:
     if isinstance(command.devices, UnsetType):
         return UNSET
     return msgspec.convert(command.devices, tuple[ReceiptDevice, ...])
+
+
+def verification_of(command: SettleHold) -> ReceiptVerification | UnsetType:
+    """How the work of a settlement was verified, as its receipt says it."""
+    if isinstance(command.verification, UnsetType):
+        return UNSET
+    return msgspec.convert(command.verification, ReceiptVerification)
 
 
 def encode_transaction(record: TransactionRecord) -> bytes:

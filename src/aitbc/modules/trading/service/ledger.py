@@ -14,7 +14,7 @@ from aitbc.kernel.database.unit_of_work import Connection, Database
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.grace import Grace
-from aitbc.modules.ai.events import JobClosed, JobSucceeded
+from aitbc.modules.ai.events import AnswerSucceeded, HoldsFreed, JobClosed, JobSucceeded
 from aitbc.modules.trading.api import (
     Balance,
     Earnings,
@@ -85,7 +85,7 @@ class Ledger:
         assert isinstance(outcome, Hold)
         return outcome
 
-    async def settle_rest(self, connection: Connection, events: Sequence[JobSucceeded]) -> None:
+    async def settle_rest(self, connection: Connection, events: Sequence[JobSucceeded | AnswerSucceeded]) -> None:
         """Settle those of these jobs that are not settled yet: nearly always none. One refusal refuses all."""
         done = await find_ended(connection, [event.hold for event in events], ("settled",))
         commands = [_settlement(event) for event in events if event.hold not in done]
@@ -96,6 +96,14 @@ class Ledger:
         """Return the holds of those of these jobs whose money is not back yet: nearly always none."""
         done = await find_ended(connection, [event.hold for event in events], ("voided", "expired"))
         commands = [VoidHold(event.hold, event.reason) for event in events if event.hold not in done]
+        if commands:
+            await self._batches.apply_all(connection, commands)
+
+    async def free_rest(self, connection: Connection, events: Sequence[HoldsFreed]) -> None:
+        """Return the holds that the verification of jobs did not use, where that is not done yet."""
+        reasons = {hold: event.reason for event in events for hold in event.holds}
+        done = await find_ended(connection, list(reasons), ("voided", "expired"))
+        commands = [VoidHold(hold, reason) for hold, reason in reasons.items() if hold not in done]
         if commands:
             await self._batches.apply_all(connection, commands)
 
@@ -183,7 +191,7 @@ class Ledger:
         return await retry(partial(self._batches.flush, commands, fee))
 
 
-def _settlement(event: JobSucceeded) -> SettleHold:
+def _settlement(event: JobSucceeded | AnswerSucceeded) -> SettleHold:
     return SettleHold(
         hold=event.hold,
         job=event.job,
@@ -205,4 +213,5 @@ def _settlement(event: JobSucceeded) -> SettleHold:
         offer=event.offer,
         ask_units=event.ask_units,
         devices=event.devices,
+        verification=event.verification,
     )

@@ -8,7 +8,7 @@ from prometheus_client import Metric
 from aitbc.kernel.database.unit_of_work import Connection, Database
 from aitbc.kernel.events.relay import set_based
 from aitbc.kernel.platform import Platform
-from aitbc.modules.ai.events import JobClosed, JobSucceeded
+from aitbc.modules.ai.events import AnswerSucceeded, HoldsFreed, JobClosed, JobSucceeded
 from aitbc.modules.trading.api import (
     Balance,
     Earnings,
@@ -171,6 +171,16 @@ class TradingService:
     async def on_jobs_closed(self, connection: Connection, events: Sequence[JobClosed]) -> None:
         """Return what was not returned directly."""
         await self.ledger.void_rest(connection, events)
+
+    @set_based
+    async def on_answers_succeeded(self, connection: Connection, events: Sequence[AnswerSucceeded]) -> None:
+        """Settle the further answers to verified jobs, as the first ones."""
+        await self.ledger.settle_rest(connection, events)
+
+    @set_based
+    async def on_holds_freed(self, connection: Connection, events: Sequence[HoldsFreed]) -> None:
+        """Return the holds that verification did not use."""
+        await self.ledger.free_rest(connection, events)
 
     # Periodic tasks
 

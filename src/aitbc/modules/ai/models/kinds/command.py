@@ -46,6 +46,7 @@ class Command(Kind):
     unit_price_units = 10_000
     input = CommandInput
     output = CommandOutput
+    equality = "The same exit code and the same standard output, byte for byte; what goes to standard error may differ."
     takes_devices = True
     miner_may_blame = True  # its program's exit code is the work; to run it twice may do harm
 
@@ -58,6 +59,10 @@ class Command(Kind):
     def meter(self, output: CommandOutput, *, input_units: int, expects: Mapping[str, int], seconds: float) -> int:
         """Seconds begun, within the run clock."""
         return min(max(math.ceil(seconds), 1), expects["run_seconds"])
+
+    def agrees(self, one: CommandOutput, other: CommandOutput) -> bool:
+        """Exactly, but for standard error, where programs write times and paths."""
+        return (one.exit_code, one.stdout, one.truncated) == (other.exit_code, other.stdout, other.truncated)
 
     def evidence(self, usage: Mapping[str, int], units: int, expects: Mapping[str, int]) -> str | None:
         """The miner cannot have run for longer than it had the lease."""

@@ -6,7 +6,15 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from aitbc.modules.ai.models.kinds.kind import FileFacts, InvalidInput, Kind, Measure, OutputRefused
+from aitbc.modules.ai.models.checks.agreement import COSINE_MIN, cosine
+from aitbc.modules.ai.models.kinds.kind import (
+    FileFacts,
+    InvalidInput,
+    Kind,
+    Measure,
+    OutputRefused,
+    is_same_model,
+)
 
 TEXTS_MAX = 256
 TEXT_BYTES_MAX = 8 * 1024
@@ -50,6 +58,7 @@ class Embed(Kind):
     fastest = 64.0 * 1024 * 1024
     input = EmbedInput
     output = EmbedOutput
+    equality = f"The same model, and for each text a cosine of at least {COSINE_MIN}."
 
     def measure(self, given: EmbedInput, files: Mapping[str, FileFacts], *, run_seconds: int) -> Measure:
         """The bytes of all texts."""
@@ -72,6 +81,12 @@ class Embed(Kind):
             if len(vector) != output.dimensions or not all(map(math.isfinite, vector)):
                 raise OutputRefused(f"vectors[{number}] is not {output.dimensions} finite numbers")
         return input_units
+
+    def agrees(self, one: EmbedOutput, other: EmbedOutput) -> bool:
+        """The cosine of each pair of vectors; what no model was named for must be of the same one too."""
+        if one.dimensions != other.dimensions or not is_same_model(one.model, other.model):
+            return False
+        return all(cosine(a, b) >= COSINE_MIN for a, b in zip(one.vectors, other.vectors, strict=True))
 
     def model_of(self, output: EmbedOutput) -> str | None:
         """What the output names."""

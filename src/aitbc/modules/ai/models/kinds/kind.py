@@ -84,6 +84,8 @@ class Kind:
     """How many units a second are believed at most of one job, whatever was measured; none for what is paid by time."""
     takes_devices: ClassVar[bool] = False
     """Whether its work runs on GPUs of its own, which a lease binds; else on whatever its miner serves it with."""
+    equality: ClassVar[str | None] = None
+    """When two outputs agree, in one sentence; none for a kind whose honest outputs cannot be compared."""
     streams: ClassVar[bool] = False
     """Whether the output may be streamed in parts, as text; such work can be finished early."""
 
@@ -139,6 +141,10 @@ class Kind:
     def made(self, units: int, expects: Mapping[str, int]) -> int:
         """How many of the units a miner worked for: all, unless some are counted of the input alone."""
         return units
+
+    def agrees(self, one: Any, other: Any) -> bool:
+        """Whether two outputs for one input are equal, as far as those of honest miners are; see `equality`."""
+        raise NotImplementedError
 
     def model_of(self, output: Any) -> str | None:
         """The model that made an output, as its miner says; none where that is not said."""

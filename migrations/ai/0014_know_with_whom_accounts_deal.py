@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "ai_0016"
-down_revision = "ai_0012"
+revision = "ai_0014"
+down_revision = "ai_0013"
 branch_labels = None
 depends_on = None
 
