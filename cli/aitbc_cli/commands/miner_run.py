@@ -13,6 +13,9 @@ from aitbc_cli.commands.miner_kinds import (
     ChatKeyFile,
     ChatModel,
     ChatUrl,
+    ContainerNetwork,
+    Image,
+    Images,
     Kind,
     KindFlags,
     KindsFile,
@@ -54,6 +57,7 @@ def declare_running(app: typer.Typer) -> None:
             "aitbc miner run --name attic --slots 4 --chat-url http://127.0.0.1:11434/v1",
             "aitbc miner run --serve llama=~/models/llama-3.2-3b-q4.gguf --slots 2",
             "aitbc miner run --kind command --allow 'wc=/usr/bin/wc --'",
+            "aitbc miner run --image python=docker.io/library/python@sha256:…",
             "aitbc miner run --schedule 22:00-07:00 --only-when-idle",
         ],
         output=False,
@@ -82,6 +86,9 @@ def run(
     serve_idle: ServeIdle = None,
     serve_max: ServeMax = None,
     allow: Allow = None,
+    image: Image = None,
+    images: Images = None,
+    container_network: ContainerNetwork = False,
     kinds_file: KindsFile = None,
     token_file: TokenFile = None,
     grace: Annotated[
@@ -104,7 +111,8 @@ def run(
     The first Ctrl-C or SIGTERM lets running work end, the second gives it back at once.
     """
     flags = KindFlags(
-        *(kind, chat_url, chat_model, chat_key_file, allow, serve, serve_command, serve_idle, serve_max, kinds_file)
+        *(kind, chat_url, chat_model, chat_key_file, allow, serve, serve_command, serve_idle, serve_max),
+        *(image, images, container_network, kinds_file),
     )
     options = options_of(
         *(call, name, state_dir, token_file),

@@ -17,6 +17,7 @@ from aitbc_cli.miner.event_log import EventLog
 from aitbc_cli.miner.executors.cgroup import make_room
 from aitbc_cli.miner.executors.gpu_canary import interpreters
 from aitbc_cli.miner.executors.pool import ExecutorPool
+from aitbc_cli.miner.executors.work import PROGRAMS
 from aitbc_cli.miner.home import Home
 from aitbc_cli.miner.hours import Hours, Idleness
 from aitbc_cli.miner.inventory import capabilities, inventory
@@ -173,7 +174,7 @@ class Daemon:
 
     def _offer(self, found: dict[str, Any]) -> dict[str, Any]:
         work = self._kinds.work
-        if "command" in work["kinds"] and "chat" not in work["kinds"] and not self._pool.gives_gpus:
+        if not self._pool.gives_gpus and PROGRAMS & {*work["kinds"]} and "chat" not in work["kinds"]:
             found = found | {"devices": [device for device in found["devices"] if device["type"] == "cpu"]}
         return capabilities(found, work, self._options.region)
 
@@ -275,14 +276,19 @@ class Daemon:
             self._free.set()
             if task.failure is not None:
                 self._kinds.suspect(lease["kind"], task.failure, lease["input"])
-            elif self._pool.gives_gpus and self._pool.gpus.untried:
-                self._kinds.check_soon("command")
+            self._try_gpus_soon()
             if not done.cancelled() and (error := done.exception()) is not None:
                 self._event_log.note("task_broke", attempt=task.attempt, reason=repr(error))
 
         running.add_done_callback(ended)
         if not task.streams:  # what streams asks with each part whether to go on
             asyncio.get_running_loop().call_at(task.begun_at + WATCH_AFTER_SECONDS, self._watch_now.set)
+
+    def _try_gpus_soon(self) -> None:
+        """Have GPUs that appeared, or failed under a program, tried."""
+        if self._pool.gpus.untried:
+            for kind in self._pool.gpu_kinds:
+                self._kinds.check_soon(kind)
 
     async def _watch_loop(self) -> None:
         """Wait beside the work for word that a lease is over, and end its work then, not at the next heartbeat."""
@@ -354,8 +360,7 @@ class Daemon:
         }
         if with_readings:
             body["telemetry"] = found = await asyncio.to_thread(self._look)
-            if self._pool.gives_gpus and self._pool.gpus.untried:
-                self._kinds.check_soon("command")
+            self._try_gpus_soon()
             if self._offer(found) != self._offered:
                 self._kinds.announce_again()
         if self._idleness is not None:
@@ -396,7 +401,8 @@ class Daemon:
 
     async def _prove_loop(self) -> None:
         """Prove the GPUs that programs get, unless its owner wants none of it."""
-        options = self._options.kinds.get("command", {})
+        kinds = self._options.kinds
+        options = {**kinds.get("container", {}), **kinds.get("command", {})}
         how = options.get("proof", "auto")
         if not self._pool.gives_gpus or how == "none":
             await asyncio.Event().wait()
