@@ -101,11 +101,15 @@ def run(
     only_when_idle: Annotated[
         bool, typer.Option("--only-when-idle", help="Take work only while nobody else uses the machine.")
     ] = False,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option("--metrics-port", min=0, max=65535, help="Show its metrics on loopback there; 0 for any port."),
+    ] = None,
     json_events: Annotated[
         bool, typer.Option("--json-events", help="What happens as JSON lines on standard output.")
     ] = False,
 ) -> int:
-    """Do paid work on this machine until a signal. It only opens connections, and listens nowhere.
+    """Do paid work on this machine until a signal. It opens connections, and listens nowhere but for its own metrics.
 
     The first start enrols it: with a one-time token, or, where an API key is at hand that may make one, by itself.
     The first Ctrl-C or SIGTERM lets running work end, the second gives it back at once.
@@ -122,6 +126,7 @@ def run(
         grace_seconds=seconds_of(grace),
         schedule=_schedule(schedule),
         only_when_idle=only_when_idle,
+        metrics_port=metrics_port,
         json_events=json_events,
     )
     from aitbc_cli.miner import daemon

@@ -22,6 +22,7 @@ from aitbc_cli.miner.home import Home
 from aitbc_cli.miner.hours import Hours, Idleness
 from aitbc_cli.miner.inventory import capabilities, inventory
 from aitbc_cli.miner.kinds import Kinds
+from aitbc_cli.miner.metrics_page import MetricsPage
 from aitbc_cli.miner.nvml import Nvml
 from aitbc_cli.miner.options import MinerFailed, Options
 from aitbc_cli.miner.parts_sender import PartsSender
@@ -65,7 +66,9 @@ class Daemon:
         self._idleness = Idleness() if options.only_when_idle else None
         self._tasks: dict[str, tuple[Task, asyncio.Task[None]]] = {}
         self._kinds = Kinds(self._pool, options.kinds, event_log)
+        self._metrics = MetricsPage(options.slots, lambda: len(self._tasks), lambda: self._kinds.usable)
         if self._models is not None:
+            self._metrics.loaded = lambda: self._models.loaded if self._models is not None else ()
             self._models.on_change = functools.partial(self._kinds.check_soon, "chat")
         self._free = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -144,6 +147,7 @@ class Daemon:
         found = inventory(self._home.folder, self._nvml)
         gpus = self._pool.gpus
         gpus.update(found["devices"])
+        self._metrics.devices = found["devices"]
         for device in found["devices"]:
             if device["type"] != "cpu":
                 device["fault"] = device["fault"] or gpus.condition.failure_of(device["uuid"])
@@ -216,6 +220,8 @@ class Daemon:
         loops = (self._heartbeat_loop, self._watch_loop, self._check_loop, self._prove_loop)
         beside = [asyncio.create_task(loop()) for loop in loops]
         beside += [asyncio.create_task(self._models.run())] if self._models is not None else []
+        if (port := self._options.metrics_port) is not None:
+            beside.append(asyncio.create_task(self._metrics.serve(port, self._event_log)))
         stop = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({polling, *beside, stop}, return_when=asyncio.FIRST_COMPLETED)
         for task in (polling, *beside):
@@ -274,6 +280,7 @@ class Daemon:
         def ended(done: asyncio.Task[None]) -> None:
             self._tasks.pop(task.attempt, None)
             self._free.set()
+            self._metrics.note_work(lease["kind"], *task.ending)
             if task.failure is not None:
                 self._kinds.suspect(lease["kind"], task.failure, lease["input"])
             self._try_gpus_soon()
@@ -375,6 +382,7 @@ class Daemon:
         try:
             answer = await self._client.call("POST", "/gpu/heartbeats", body, expects=HEARTBEAT, seconds=seconds)
         except Unreachable as error:
+            self._metrics.missed_heartbeats += 1
             self._event_log.note("heartbeat_missed", reason=str(error))
             return
         except Refused as refused:

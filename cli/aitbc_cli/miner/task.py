@@ -64,6 +64,13 @@ class Task:
         self._parts = OutputParts(sender, self.attempt, lease["token"]) if lease["kind"] in STREAMED else None
 
     @property
+    def ending(self) -> tuple[str, str, float]:
+        """How it ended, whose fault that was, and how long it took; what was canceled or lost was given up."""
+        outcome = "failed" if self.failure is not None else "succeeded" if self.delivering else "given_up"
+        seconds = asyncio.get_running_loop().time() - self.begun_at
+        return outcome, self.failure.fault if self.failure is not None else "none", seconds
+
+    @property
     def streams(self) -> bool:
         """Whether the output is sent in parts while the work goes on."""
         return self._parts is not None

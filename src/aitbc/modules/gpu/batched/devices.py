@@ -134,7 +134,7 @@ async def _leased_elsewhere(
     connection: Connection,
     miners: Sequence[MinerValue],
     shown: Mapping[str, Sequence[ShownGpu]],
-    profiles: Mapping[UUID, Mapping[str, Any]],
+    profiles: Mapping[UUID, Any],
 ) -> dict[str, set[str]]:
     """The GPUs of each miner that another of the same account has for lease; the owner of each is locked.
 
