@@ -55,6 +55,12 @@ ServeMax = Annotated[
     int | None,
     typer.Option("--serve-max", min=1, max=64, help="How many engines at once: 1 where they share one GPU's memory."),
 ]
+ServeSlots = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--serve-slots", metavar="NAME=N", help="How many chats that model answers at once; --slots unless given."
+    ),
+]
 Allow = Annotated[
     list[str] | None,
     typer.Option(
@@ -94,6 +100,7 @@ class KindFlags:
     serve_command: list[str] | None = None
     serve_idle: str | None = None
     serve_max: int | None = None
+    serve_slots: list[str] | None = None
     image: list[str] | None = None
     images: str | None = None
     container_network: bool = False
@@ -125,8 +132,14 @@ def kinds_of(flags: KindFlags) -> dict[str, dict[str, Any]]:
 
 def _chat(flags: KindFlags) -> dict[str, Any]:
     """The options of chat that the flags give."""
-    served = {name: {"file": file} for name, file in map(_named("--serve"), flags.serve or ())}
+    served: dict[str, dict[str, Any]] = {
+        name: {"file": file} for name, file in map(_named("--serve"), flags.serve or ())
+    }
     served |= {name: {"command": line} for name, line in map(_named("--serve-command"), flags.serve_command or ())}
+    for name, count in map(_named("--serve-slots"), flags.serve_slots or ()):
+        if name not in served or not count.isascii() or not count.isdecimal():
+            raise usage(f"--serve-slots {name}={count} says no number of a model that is served here")
+        served[name] = served[name] | {"slots": int(count)}
     given = {
         "base_url": flags.chat_url,
         "models": flags.chat_model,

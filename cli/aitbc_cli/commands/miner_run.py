@@ -23,6 +23,7 @@ from aitbc_cli.commands.miner_kinds import (
     ServeCommand,
     ServeIdle,
     ServeMax,
+    ServeSlots,
     kinds_of,
 )
 from aitbc_cli.exits import CONFIGURATION, NOT_ALLOWED, REFUSED, Stop, usage
@@ -85,6 +86,7 @@ def run(
     serve_command: ServeCommand = None,
     serve_idle: ServeIdle = None,
     serve_max: ServeMax = None,
+    serve_slots: ServeSlots = None,
     allow: Allow = None,
     image: Image = None,
     images: Images = None,
@@ -116,7 +118,7 @@ def run(
     """
     flags = KindFlags(
         *(kind, chat_url, chat_model, chat_key_file, allow, serve, serve_command, serve_idle, serve_max),
-        *(image, images, container_network, kinds_file),
+        *(serve_slots, image, images, container_network, kinds_file),
     )
     options = options_of(
         *(call, name, state_dir, token_file),

@@ -7,6 +7,7 @@ import asyncio
 import functools
 import signal
 import sys
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 
@@ -32,6 +33,8 @@ from aitbc_cli.miner.task import Task, deliver
 from aitbc_cli.miner.xid import Xid, XidWatch
 
 POLL_SECONDS = 25.0
+FULL_POLL_SECONDS = 2.0
+"""How long a poll waits while a served model has no slot free: it says what was free when it began."""
 TIMER_SECONDS = 0.01
 """How much too early a timer may be."""
 READINGS_EVERY = 6
@@ -253,8 +256,11 @@ class Daemon:
                 await asyncio.sleep(self._heartbeat_seconds)
                 continue
             body: dict[str, Any] = {"slots": free, "wait_seconds": POLL_SECONDS}
+            if models_free := self._models_free():
+                body["models_free"] = models_free
+                body["wait_seconds"] = FULL_POLL_SECONDS if 0 in models_free.values() else POLL_SECONDS
             if (longest := self._hours.run_seconds_max) is not None:
-                body |= {"run_seconds_max": longest, "wait_seconds": min(POLL_SECONDS, longest)}
+                body |= {"run_seconds_max": longest, "wait_seconds": min(body["wait_seconds"], longest)}
             try:
                 answer = await self._client.call("POST", "/gpu/polls", body, expects=WORK, seconds=POLL_SECONDS + 15)
             except Unreachable as error:
@@ -270,6 +276,13 @@ class Daemon:
             if not answer["leases"] and answer["status"] != "online":
                 self._event_log.note("no_work_for_us", status=answer["status"], message=answer["message"])
                 await asyncio.sleep(self._heartbeat_seconds)
+
+    def _models_free(self) -> dict[str, int]:
+        """How many more chats those served models take that have slots of their own."""
+        if self._models is None:
+            return {}
+        chats = (task.lease["input"] for task, _ in self._tasks.values() if task.lease["kind"] == "chat")
+        return self._models.free(Counter(str(chat.get("model")) for chat in chats))
 
     def _begin(self, lease: dict[str, Any]) -> None:
         task = Task(lease, self._miner, self._client, self._home, self._event_log, self._parts_sender)
