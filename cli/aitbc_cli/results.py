@@ -89,12 +89,13 @@ def text_of(kind: str, output: Any) -> str:
         return str(output["text"])
     if kind == "chat" and isinstance(output, dict) and "message" in output:
         return str(output["message"].get("content"))
-    if kind == "command" and isinstance(output, dict) and "stdout" in output:
+    if kind in ("command", "container") and isinstance(output, dict) and "stdout" in output:
         parts = [str(output["stdout"]).rstrip("\n")]
         if output.get("stderr"):
             parts.append("standard error:\n" + str(output["stderr"]).rstrip("\n"))
         if output.get("truncated"):
             parts.append("(cut: it wrote more than is kept)")
+        parts += [f"/out/{name}: {size(made['bytes'])}" for name, made in (output.get("files") or {}).items()]
         return "\n".join([*parts, f"exit code {output.get('exit_code')}"])
     return json.dumps(output, ensure_ascii=False, indent=2)
 

@@ -86,11 +86,13 @@ def test_containers_need_an_engine_and_a_cdi_file(
     monkeypatch.setattr(gpus, "CDI", (tmp_path / "cdi",))
     assert gpus.containers(case).result == "skipped"
     appear(tmp_path, "podman", mode=0o755)
+    assert gpus.containers(case).result == "warning"
+    (tmp_path / "podman").write_text("#!/bin/sh\n[ $1 = run ] && echo aitbc canary\nexit 0\n")
     assert gpus.containers(case).result == "ok"
     appear(devices, "nvidiactl")
     assert "nvidia-ctk cdi generate" in str(gpus.containers(case).fix)
     (tmp_path / "cdi").mkdir()
-    appear(tmp_path / "cdi", "nvidia.yaml")
+    (tmp_path / "cdi" / "nvidia.yaml").write_text("kind: nvidia.com/gpu")
     assert gpus.containers(case).result == "ok"
 
 

@@ -1,5 +1,6 @@
 """Jobs: listed, shown, waited for, followed, explained and stopped."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -8,11 +9,11 @@ from aitbc_cli import following
 from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
 from aitbc_cli.commands.job_submit import app as submit
-from aitbc_cli.exits import NOT_FOUND, PARTLY, REFUSED
+from aitbc_cli.exits import NOT_FOUND, PARTLY, REFUSED, Stop
 from aitbc_cli.following import PATH
 from aitbc_cli.id_completion import JOBS
 from aitbc_cli.output import Column, columns
-from aitbc_cli.results import ATTEMPTS, BRIEF, FULL, output_of, save, show_ended, text_of
+from aitbc_cli.results import ATTEMPTS, BRIEF, FULL, download, output_of, save, show_ended, text_of
 from aitbc_cli.terminal import safe, say, size
 from aitbc_cli.times import length, shown
 
@@ -58,6 +59,34 @@ def result(call: Call, job: JobId, out: Out = None) -> None:
         return
     output = output_of(call, answer)
     call.out.value(output, safe(text_of(answer["kind"], output), lines=True))
+
+
+@command(
+    app,
+    "files",
+    examples=["aitbc job files job_01…", "aitbc job files job_01… --to results"],
+    ends=[NOT_FOUND, REFUSED],
+)
+def files(
+    call: Call,
+    job: JobId,
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where they go; the job's id unless given.")] = Path(),
+) -> None:
+    """Bring the files here that a container left in /out; a file that is there already is replaced."""
+    from aitbc_cli import files as local
+
+    answer = _job(call, job)
+    folder = to if to != Path() else Path(job)
+    rows = []
+    for name, made in (output_of(call, answer).get("files") or {}).items():
+        place = folder / name
+        if not place.resolve().is_relative_to(folder.resolve()):
+            raise Stop(f"{name!r} does not stay in {folder}", code="unsafe_name")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        rows.append(
+            {"file": str(place), "bytes": local.save(str(place), download(call, made["artifact"], made["digest"]))}
+        )
+    call.out.rows(rows, (*columns("file"), Column("BYTES", "bytes", "number")), name="file")
 
 
 @command(

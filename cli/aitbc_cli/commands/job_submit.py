@@ -22,7 +22,7 @@ INLINE_IMAGE_BYTES_MAX = 48 * 1024
 LEAST_PRICE = "0.00000001"
 BEST = {None: "cheapest", "cheapest": "cheapest", "fastest": "fastest", "balanced": "best balanced"}
 CLOCKS = {"queue": "queue_seconds", "start": "start_seconds", "run": "run_seconds", "keep": "retention_seconds"}
-app = noun("submit", "Submit a job: embed, ocr, chat or command.")
+app = noun("submit", "Submit a job: embed, ocr, chat, command or container.")
 
 Prefer = Annotated[
     str | None, typer.Option("--prefer", metavar="HOW", help="Who gets it first: cheapest, fastest or balanced.")
@@ -255,6 +255,63 @@ def command_(
     return _submit(call, "command", value, terms)
 
 
+@command(
+    app,
+    "container",
+    examples=[
+        "aitbc job submit container --image python --max-price 0.05 --wait -- -c 'print(6 * 7)'",
+        "aitbc job submit container --image train --file data.csv --gpus 1 --max-price 0.5 --wait --out result.json",
+        "aitbc job submit container --image docker.io/library/python@sha256:… --network --max-price 0.05 -w",
+    ],
+    changes=True,
+)
+def container(
+    call: Call,
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="[-- COMMAND…]", help="What it is to do.")] = None,
+    image: Annotated[
+        str | None, typer.Option("--image", help="Its name, as owners of miners allow it, or …@sha256:….")
+    ] = None,
+    file: Annotated[
+        list[Path] | None, typer.Option("--file", metavar="FILE", help="Uploaded, and in /in there; again for more.")
+    ] = None,
+    env: Annotated[list[str] | None, typer.Option("--env", metavar="NAME=VALUE", help="Again for more.")] = None,
+    network: Annotated[bool, typer.Option("--network", help="It needs a network.")] = False,
+    stdin: Annotated[
+        str | None, typer.Option("--stdin", metavar="FILE", help="Its standard input; - reads it.")
+    ] = None,
+    input: Input = None,  # noqa: A002
+    max_price: MaxPrice = None,
+    prefer: Prefer = None,
+    wait: Wait = False,
+    out: Out = None,
+    priority: Priority = None,
+    device: Device = None,
+    gpus: Gpus = None,
+    vram: Vram = None,
+    gpu_model: GpuModel = None,
+    min_vram: MinVram = None,
+    min_compute_capability: Capability = None,
+    cuda: Cuda = None,
+    verified: Verified = False,
+    region: Region = None,
+    attempts: Attempts = None,
+    retry_failures: Retry = False,
+    clock: Clock = None,
+) -> int:
+    """Run a container image. What it leaves in /out comes back as files."""
+    from aitbc_cli import files
+
+    terms = _terms(locals())
+    value = _value(input, "--image", {"image": image, "command": arguments or []} if image is not None else None)
+    if stdin is not None:
+        value["stdin"] = _text(files.read(stdin, bytes_max=INPUT_BYTES_MAX), stdin)
+    if env:
+        value["env"] = dict(_variable(each) for each in env)
+    if file:
+        value["files"] = {path.name: _uploaded(call, path) for path in file}
+    return _submit(call, "container", _with(value, network=network or None), terms)
+
+
 # What all kinds share ------------------------------------------------------------------------------------------------
 
 
@@ -392,6 +449,20 @@ def _value(file: str | None, flag: str, flags: dict[str, Any] | None) -> dict[st
     if not isinstance(value, dict):
         raise usage(f"{file} must hold a JSON object")
     return value
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, found, value = text.partition("=")
+    if not found:
+        raise usage(f"--env {text!r} is not NAME=VALUE")
+    return name, value
+
+
+def _uploaded(call: Call, path: Path) -> dict[str, str]:
+    from aitbc_cli import files
+
+    with files.opened(path) as file:
+        return {"artifact": call.api.upload(ARTIFACTS, file, path.stat().st_size)["id"]}
 
 
 def _with(value: dict[str, Any], **parts: Any) -> dict[str, Any]:

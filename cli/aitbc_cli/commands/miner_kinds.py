@@ -11,7 +11,7 @@ import typer
 from aitbc_cli.exits import bad_configuration, usage
 from aitbc_cli.times import seconds_of
 
-KINDS = ("embed", "ocr", "chat", "command")
+KINDS = ("embed", "ocr", "chat", "command", "container")
 ALWAYS = ("embed", "ocr")
 Kind = Annotated[
     list[str] | None,
@@ -55,11 +55,31 @@ ServeMax = Annotated[
     int | None,
     typer.Option("--serve-max", min=1, max=64, help="How many engines at once: 1 where they share one GPU's memory."),
 ]
+ServeSlots = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--serve-slots", metavar="NAME=N", help="How many chats that model answers at once; --slots unless given."
+    ),
+]
 Allow = Annotated[
     list[str] | None,
     typer.Option(
         "--allow", metavar="NAME=PROGRAM", help="A program that jobs may run, fixed arguments after it; again for more."
     ),
+]
+Image = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--image",
+        metavar="NAME=REF@sha256:…",
+        help="A container image that jobs may run, which is on this machine already; again for more.",
+    ),
+]
+Images = Annotated[
+    str | None, typer.Option("--images", metavar="any", help="any: every image that jobs name by its digest.")
+]
+ContainerNetwork = Annotated[
+    bool, typer.Option("--container-network", help="Give a network to containers that ask for one.")
 ]
 KindsFile = Annotated[
     Path | None,
@@ -80,6 +100,10 @@ class KindFlags:
     serve_command: list[str] | None = None
     serve_idle: str | None = None
     serve_max: int | None = None
+    serve_slots: list[str] | None = None
+    image: list[str] | None = None
+    images: str | None = None
+    container_network: bool = False
     kinds_file: Path | None = None
 
 
@@ -91,6 +115,8 @@ def kinds_of(flags: KindFlags) -> dict[str, dict[str, Any]]:
     for each in flags.allow or ():
         name, words = _program(each)
         options.setdefault("command", {}).setdefault("programs", {})[name] = words
+    if container := _container(flags, options.get("container", {})):
+        options["container"] = container
     chosen = flags.kind or [*dict.fromkeys((*ALWAYS, *options))]
     for kind in chosen:
         if kind not in KINDS:
@@ -99,13 +125,21 @@ def kinds_of(flags: KindFlags) -> dict[str, dict[str, Any]]:
         _require_models(options.get("chat", {}))
     if "command" in chosen and not options.get("command", {}).get("programs"):
         raise usage("command needs a program that jobs may run", hint="--allow 'wc=/usr/bin/wc --'")
+    if "container" in chosen:
+        _require_images(options.get("container", {}))
     return {kind: options.get(kind, {}) for kind in chosen}
 
 
 def _chat(flags: KindFlags) -> dict[str, Any]:
     """The options of chat that the flags give."""
-    served = {name: {"file": file} for name, file in map(_named("--serve"), flags.serve or ())}
+    served: dict[str, dict[str, Any]] = {
+        name: {"file": file} for name, file in map(_named("--serve"), flags.serve or ())
+    }
     served |= {name: {"command": line} for name, line in map(_named("--serve-command"), flags.serve_command or ())}
+    for name, count in map(_named("--serve-slots"), flags.serve_slots or ()):
+        if name not in served or not count.isascii() or not count.isdecimal():
+            raise usage(f"--serve-slots {name}={count} says no number of a model that is served here")
+        served[name] = served[name] | {"slots": int(count)}
     given = {
         "base_url": flags.chat_url,
         "models": flags.chat_model,
@@ -115,6 +149,27 @@ def _chat(flags: KindFlags) -> dict[str, Any]:
         "loaded_max": flags.serve_max,
     }
     return {name: value for name, value in given.items() if value}
+
+
+def _container(flags: KindFlags, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of containers with what the flags add. Raises a usage error."""
+    if flags.images not in (None, "any"):
+        raise usage("--images is any, or left out", hint="--image NAME=REF@sha256:… allows one")
+    images = dict(map(_named("--image"), flags.image or ()))
+    given = {"images": options.get("images", {}) | images} if images else {}
+    given |= {"any_image": True} if flags.images else {}
+    return options | given | ({"network": True} if flags.container_network else {})
+
+
+def _require_images(options: dict[str, Any]) -> None:
+    """Raises a usage error where no image may be run."""
+    from aitbc_cli.miner.containers.images import read_images
+    from aitbc_cli.miner.executors.fields import FieldError
+
+    try:
+        read_images(options)
+    except FieldError as error:
+        raise usage(str(error), hint="--image python=docker.io/library/python@sha256:…, or --images any") from None
 
 
 def _named(flag: str) -> Any:

@@ -13,6 +13,9 @@ from aitbc_cli.commands.miner_kinds import (
     ChatKeyFile,
     ChatModel,
     ChatUrl,
+    ContainerNetwork,
+    Image,
+    Images,
     Kind,
     KindFlags,
     KindsFile,
@@ -20,6 +23,7 @@ from aitbc_cli.commands.miner_kinds import (
     ServeCommand,
     ServeIdle,
     ServeMax,
+    ServeSlots,
     kinds_of,
 )
 from aitbc_cli.exits import CONFIGURATION, NOT_ALLOWED, REFUSED, Stop, usage
@@ -54,6 +58,7 @@ def declare_running(app: typer.Typer) -> None:
             "aitbc miner run --name attic --slots 4 --chat-url http://127.0.0.1:11434/v1",
             "aitbc miner run --serve llama=~/models/llama-3.2-3b-q4.gguf --slots 2",
             "aitbc miner run --kind command --allow 'wc=/usr/bin/wc --'",
+            "aitbc miner run --image python=docker.io/library/python@sha256:…",
             "aitbc miner run --schedule 22:00-07:00 --only-when-idle",
         ],
         output=False,
@@ -81,7 +86,11 @@ def run(
     serve_command: ServeCommand = None,
     serve_idle: ServeIdle = None,
     serve_max: ServeMax = None,
+    serve_slots: ServeSlots = None,
     allow: Allow = None,
+    image: Image = None,
+    images: Images = None,
+    container_network: ContainerNetwork = False,
     kinds_file: KindsFile = None,
     token_file: TokenFile = None,
     grace: Annotated[
@@ -94,17 +103,22 @@ def run(
     only_when_idle: Annotated[
         bool, typer.Option("--only-when-idle", help="Take work only while nobody else uses the machine.")
     ] = False,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option("--metrics-port", min=0, max=65535, help="Show its metrics on loopback there; 0 for any port."),
+    ] = None,
     json_events: Annotated[
         bool, typer.Option("--json-events", help="What happens as JSON lines on standard output.")
     ] = False,
 ) -> int:
-    """Do paid work on this machine until a signal. It only opens connections, and listens nowhere.
+    """Do paid work on this machine until a signal. It opens connections, and listens nowhere but for its own metrics.
 
     The first start enrols it: with a one-time token, or, where an API key is at hand that may make one, by itself.
     The first Ctrl-C or SIGTERM lets running work end, the second gives it back at once.
     """
     flags = KindFlags(
-        *(kind, chat_url, chat_model, chat_key_file, allow, serve, serve_command, serve_idle, serve_max, kinds_file)
+        *(kind, chat_url, chat_model, chat_key_file, allow, serve, serve_command, serve_idle, serve_max),
+        *(serve_slots, image, images, container_network, kinds_file),
     )
     options = options_of(
         *(call, name, state_dir, token_file),
@@ -114,6 +128,7 @@ def run(
         grace_seconds=seconds_of(grace),
         schedule=_schedule(schedule),
         only_when_idle=only_when_idle,
+        metrics_port=metrics_port,
         json_events=json_events,
     )
     from aitbc_cli.miner import daemon

@@ -17,6 +17,9 @@ from aitbc_cli.commands.miner_kinds import (
     ChatKeyFile,
     ChatModel,
     ChatUrl,
+    ContainerNetwork,
+    Image,
+    Images,
     Kind,
     KindFlags,
     KindsFile,
@@ -98,12 +101,21 @@ def try_kinds(
     serve: Serve = None,
     serve_command: ServeCommand = None,
     allow: Allow = None,
+    image: Image = None,
+    images: Images = None,
+    container_network: ContainerNetwork = False,
     kinds_file: KindsFile = None,
 ) -> int:
     """Try every kind of work once on this machine, at full length, and say what to mend. Nothing is sent anywhere."""
     import asyncio
 
-    flags = KindFlags(*(kind, chat_url, chat_model, chat_key_file, allow, serve, serve_command), kinds_file=kinds_file)
+    flags = KindFlags(
+        *(kind, chat_url, chat_model, chat_key_file, allow, serve, serve_command),
+        image=image,
+        images=images,
+        container_network=container_network,
+        kinds_file=kinds_file,
+    )
     kinds = kinds_of(flags)
     with tempfile.TemporaryDirectory(prefix="aitbc-miner-test-") as folder:
         rows = asyncio.run(_tried(kinds, Path(folder)))

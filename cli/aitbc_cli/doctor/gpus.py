@@ -11,6 +11,7 @@ from pathlib import Path
 from aitbc_cli.doctor.case import Case
 from aitbc_cli.doctor.finding import Check, Finding, ok, skipped, warning
 from aitbc_cli.doctor.finding import failed as has_failed
+from aitbc_cli.miner.containers.runtime import Runtime, candidates
 from aitbc_cli.terminal import size
 
 DEVICES = Path("/dev")
@@ -105,15 +106,47 @@ def permissions(case: Case) -> Finding:
 
 def containers(case: Case) -> Finding:
     """There is something that runs containers, and it knows the cards."""
-    engine = next((name for name in ("podman", "docker") if shutil.which(name)), None)
-    if engine is None:
+    tried = candidates(None)
+    if not tried:
         return skipped("neither podman nor docker is here; only containers need one", "sudo apt install podman runc")
+    engine, why = _running_containers(tried)
+    if engine is None:
+        return warning(f"no container can be run here: {why}", "sudo apt install podman runc")
     if not (DEVICES / CONTROL).exists():
-        return ok(f"{engine} is here")
-    if not any(folder.is_dir() and any(folder.glob("nvidia*")) for folder in CDI):
-        fix = "sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
-        return warning(f"{engine} is here, and no CDI file names the cards: containers get none", fix)
-    return ok(f"{engine} is here, and CDI names the cards")
+        return ok(f"{engine} runs containers")
+    told = [file.read_text(errors="replace") for folder in CDI if folder.is_dir() for file in folder.glob("*")]
+    named = [text for text in told if "nvidia.com/gpu" in text]
+    if not named or not all(any(uuid in text for text in named) for uuid in _uuids()):
+        fix = "sudo nvidia-ctk cdi generate --device-name-strategy=uuid --output=/etc/cdi/nvidia.yaml"
+        return warning(f"{engine} runs containers, and no CDI file names the cards by uuid: containers get none", fix)
+    return ok(f"{engine} runs containers, and CDI names the cards")
+
+
+def _running_containers(tried: Sequence[Runtime]) -> tuple[str | None, str]:
+    """The call that runs the miner's test container, or what the last one said."""
+    from aitbc_cli.miner.containers.confinement import Allowance, Owner, probe
+    from aitbc_cli.miner.containers.runtime import RuntimeFailed
+
+    mark, why = f"doctor-{os.getpid()}", ""
+    for each in tried:
+        try:
+            probe(each, Allowance(64 << 20, 20, 1, 1 << 20), Owner(mark, mark, mark))
+        except (RuntimeFailed, LookupError) as error:
+            why = str(error)
+        else:
+            return " ".join(each.words), why
+    return None, why
+
+
+def _uuids() -> list[str]:
+    """The uuids of the cards, as far as their driver tells."""
+    from aitbc_cli.miner.nvml import Nvml
+
+    asked = Nvml()
+    try:
+        return [str(device["uuid"]) for device in asked.devices() if device["uuid"]]
+    finally:
+        asked.close()
 
 
 def memory_bound(case: Case) -> Finding:

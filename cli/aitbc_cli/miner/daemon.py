@@ -7,6 +7,7 @@ import asyncio
 import functools
 import signal
 import sys
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 
@@ -17,10 +18,12 @@ from aitbc_cli.miner.event_log import EventLog
 from aitbc_cli.miner.executors.cgroup import make_room
 from aitbc_cli.miner.executors.gpu_canary import interpreters
 from aitbc_cli.miner.executors.pool import ExecutorPool
+from aitbc_cli.miner.executors.work import PROGRAMS
 from aitbc_cli.miner.home import Home
 from aitbc_cli.miner.hours import Hours, Idleness
 from aitbc_cli.miner.inventory import capabilities, inventory
 from aitbc_cli.miner.kinds import Kinds
+from aitbc_cli.miner.metrics_page import MetricsPage
 from aitbc_cli.miner.nvml import Nvml
 from aitbc_cli.miner.options import MinerFailed, Options
 from aitbc_cli.miner.parts_sender import PartsSender
@@ -30,6 +33,8 @@ from aitbc_cli.miner.task import Task, deliver
 from aitbc_cli.miner.xid import Xid, XidWatch
 
 POLL_SECONDS = 25.0
+FULL_POLL_SECONDS = 2.0
+"""How long a poll waits while a served model has no slot free: it says what was free when it began."""
 TIMER_SECONDS = 0.01
 """How much too early a timer may be."""
 READINGS_EVERY = 6
@@ -64,7 +69,9 @@ class Daemon:
         self._idleness = Idleness() if options.only_when_idle else None
         self._tasks: dict[str, tuple[Task, asyncio.Task[None]]] = {}
         self._kinds = Kinds(self._pool, options.kinds, event_log)
+        self._metrics = MetricsPage(options.slots, lambda: len(self._tasks), lambda: self._kinds.usable)
         if self._models is not None:
+            self._metrics.loaded = lambda: self._models.loaded if self._models is not None else ()
             self._models.on_change = functools.partial(self._kinds.check_soon, "chat")
         self._free = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -143,6 +150,7 @@ class Daemon:
         found = inventory(self._home.folder, self._nvml)
         gpus = self._pool.gpus
         gpus.update(found["devices"])
+        self._metrics.devices = found["devices"]
         for device in found["devices"]:
             if device["type"] != "cpu":
                 device["fault"] = device["fault"] or gpus.condition.failure_of(device["uuid"])
@@ -173,7 +181,7 @@ class Daemon:
 
     def _offer(self, found: dict[str, Any]) -> dict[str, Any]:
         work = self._kinds.work
-        if "command" in work["kinds"] and "chat" not in work["kinds"] and not self._pool.gives_gpus:
+        if not self._pool.gives_gpus and PROGRAMS & {*work["kinds"]} and "chat" not in work["kinds"]:
             found = found | {"devices": [device for device in found["devices"] if device["type"] == "cpu"]}
         return capabilities(found, work, self._options.region)
 
@@ -215,6 +223,8 @@ class Daemon:
         loops = (self._heartbeat_loop, self._watch_loop, self._check_loop, self._prove_loop)
         beside = [asyncio.create_task(loop()) for loop in loops]
         beside += [asyncio.create_task(self._models.run())] if self._models is not None else []
+        if (port := self._options.metrics_port) is not None:
+            beside.append(asyncio.create_task(self._metrics.serve(port, self._event_log)))
         stop = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({polling, *beside, stop}, return_when=asyncio.FIRST_COMPLETED)
         for task in (polling, *beside):
@@ -246,8 +256,11 @@ class Daemon:
                 await asyncio.sleep(self._heartbeat_seconds)
                 continue
             body: dict[str, Any] = {"slots": free, "wait_seconds": POLL_SECONDS}
+            if models_free := self._models_free():
+                body["models_free"] = models_free
+                body["wait_seconds"] = FULL_POLL_SECONDS if 0 in models_free.values() else POLL_SECONDS
             if (longest := self._hours.run_seconds_max) is not None:
-                body |= {"run_seconds_max": longest, "wait_seconds": min(POLL_SECONDS, longest)}
+                body |= {"run_seconds_max": longest, "wait_seconds": min(body["wait_seconds"], longest)}
             try:
                 answer = await self._client.call("POST", "/gpu/polls", body, expects=WORK, seconds=POLL_SECONDS + 15)
             except Unreachable as error:
@@ -264,6 +277,13 @@ class Daemon:
                 self._event_log.note("no_work_for_us", status=answer["status"], message=answer["message"])
                 await asyncio.sleep(self._heartbeat_seconds)
 
+    def _models_free(self) -> dict[str, int]:
+        """How many more chats those served models take that have slots of their own."""
+        if self._models is None:
+            return {}
+        chats = (task.lease["input"] for task, _ in self._tasks.values() if task.lease["kind"] == "chat")
+        return self._models.free(Counter(str(chat.get("model")) for chat in chats))
+
     def _begin(self, lease: dict[str, Any]) -> None:
         task = Task(lease, self._miner, self._client, self._home, self._event_log, self._parts_sender)
         self._event_log.note("lease_taken", job=lease["job"], attempt=lease["attempt"], kind=lease["kind"])
@@ -273,16 +293,22 @@ class Daemon:
         def ended(done: asyncio.Task[None]) -> None:
             self._tasks.pop(task.attempt, None)
             self._free.set()
+            self._metrics.note_work(lease["kind"], *task.ending)
             if task.failure is not None:
                 self._kinds.suspect(lease["kind"], task.failure, lease["input"])
-            elif self._pool.gives_gpus and self._pool.gpus.untried:
-                self._kinds.check_soon("command")
+            self._try_gpus_soon()
             if not done.cancelled() and (error := done.exception()) is not None:
                 self._event_log.note("task_broke", attempt=task.attempt, reason=repr(error))
 
         running.add_done_callback(ended)
         if not task.streams:  # what streams asks with each part whether to go on
             asyncio.get_running_loop().call_at(task.begun_at + WATCH_AFTER_SECONDS, self._watch_now.set)
+
+    def _try_gpus_soon(self) -> None:
+        """Have GPUs that appeared, or failed under a program, tried."""
+        if self._pool.gpus.untried:
+            for kind in self._pool.gpu_kinds:
+                self._kinds.check_soon(kind)
 
     async def _watch_loop(self) -> None:
         """Wait beside the work for word that a lease is over, and end its work then, not at the next heartbeat."""
@@ -354,8 +380,7 @@ class Daemon:
         }
         if with_readings:
             body["telemetry"] = found = await asyncio.to_thread(self._look)
-            if self._pool.gives_gpus and self._pool.gpus.untried:
-                self._kinds.check_soon("command")
+            self._try_gpus_soon()
             if self._offer(found) != self._offered:
                 self._kinds.announce_again()
         if self._idleness is not None:
@@ -370,6 +395,7 @@ class Daemon:
         try:
             answer = await self._client.call("POST", "/gpu/heartbeats", body, expects=HEARTBEAT, seconds=seconds)
         except Unreachable as error:
+            self._metrics.missed_heartbeats += 1
             self._event_log.note("heartbeat_missed", reason=str(error))
             return
         except Refused as refused:
@@ -396,7 +422,8 @@ class Daemon:
 
     async def _prove_loop(self) -> None:
         """Prove the GPUs that programs get, unless its owner wants none of it."""
-        options = self._options.kinds.get("command", {})
+        kinds = self._options.kinds
+        options = {**kinds.get("container", {}), **kinds.get("command", {})}
         how = options.get("proof", "auto")
         if not self._pool.gives_gpus or how == "none":
             await asyncio.Event().wait()

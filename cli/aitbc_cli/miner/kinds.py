@@ -61,6 +61,11 @@ class Kinds:
         return {"kinds": usable, "models": models, "programs": sorted(command.get("programs", ()))}
 
     @property
+    def usable(self) -> dict[str, bool]:
+        """Whether each kind can be done now."""
+        return {kind: kind in self._statuses and self._is_usable(kind) for kind in self._kinds}
+
+    @property
     def pause(self) -> str | None:
         """Why no work can be done here now; none while some can."""
         if any(self._is_usable(kind) for kind in self._kinds):

@@ -42,5 +42,7 @@ class Options:
     """The hours in which it works, by this machine's clock: `22:00-07:00`; none for all."""
     only_when_idle: bool = False
     """Take work only while nobody else uses the machine."""
+    metrics_port: int | None = None
+    """Where it shows its metrics on loopback; 0 for any free port, none for nowhere."""
     json_events: bool = False
     """Write events as JSON lines to standard output."""

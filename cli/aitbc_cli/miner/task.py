@@ -1,7 +1,9 @@
 """A task: the work on one lease, from its input to a delivery that the server answered."""
 
 import asyncio
+import json
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from aitbc_cli.miner.output_parts import OutputParts
 from aitbc_cli.miner.parts_sender import PartsSender
 
 LOG_LINES_AT_ONCE = 200
+FILES = "files/"
+"""What the names of files begin with that work has made beside its output."""
 RELEASE_SECONDS = 5.0
 DAMAGED_MAX = 5
 """How often an input that is not what its digest says is fetched again."""
@@ -58,6 +62,13 @@ class Task:
         self._log = LogLines()
         sender = parts_sender or PartsSender(client)
         self._parts = OutputParts(sender, self.attempt, lease["token"]) if lease["kind"] in STREAMED else None
+
+    @property
+    def ending(self) -> tuple[str, str, float]:
+        """How it ended, whose fault that was, and how long it took; what was canceled or lost was given up."""
+        outcome = "failed" if self.failure is not None else "succeeded" if self.delivering else "given_up"
+        seconds = asyncio.get_running_loop().time() - self.begun_at
+        return outcome, self.failure.fault if self.failure is not None else "none", seconds
 
     @property
     def streams(self) -> bool:
@@ -177,6 +188,7 @@ class Task:
         return files
 
     async def _result(self, outcome: Outcome) -> dict[str, Any]:
+        outcome = await self._with_files(outcome)
         output = outcome.output
         if "output" in outcome.output_files:
             output = await self._uploaded(outcome.output_files["output"])
@@ -197,6 +209,21 @@ class Task:
             "usage": {name: int(count) for name, count in outcome.usage.items()},
             "signature": self._home.key.sign(canonical(statement)),
         }
+
+    async def _with_files(self, outcome: Outcome) -> Outcome:
+        """The same outcome, its output naming the files that were made, which are uploaded."""
+        made = {name: path for name, path in outcome.output_files.items() if name.startswith(FILES)}
+        if not made:
+            return outcome
+        told = outcome.output_files.get("output")
+        output = dict(outcome.output or {}) if told is None else json.loads(await asyncio.to_thread(told.read_bytes))
+        output["files"] = {
+            name.removeprefix(FILES): await self._uploaded(path) | {"bytes": path.stat().st_size}
+            for name, path in made.items()
+        }
+        return with_big_output_in_file(
+            replace(outcome, output=output, output_files={}), next(iter(made.values())).parent
+        )
 
     async def _uploaded(self, file: Path) -> dict[str, str]:
         async for _ in attempts_with_backoff():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -165,10 +166,14 @@ def workers_of(miner: Miner) -> list[int]:
 
 
 def test_a_miner_joins_works_and_leaves(market: Market) -> None:
-    miner = market.start(token=market.token())
+    miner = market.start(token=market.token(), metrics_port=0)
     job = market.submit("echo hello")
     done = market.until_state(job, "succeeded")
     assert done["output"]["stdout"] == "hello\n"
+    url = re.search(r"http://127.0.0.1:[0-9]+/metrics", market.log())
+    assert url is not None
+    counted = 'aitbc_miner_work_total{kind="command",outcome="succeeded",fault="none"} 1\n'
+    market.until(lambda: counted.encode() in urllib.request.urlopen(url[0], timeout=20).read())
     miner.terminate()
     assert miner.wait(30) == 0
     [seen] = market.ask("/api/v1/gpu/miners")["data"]

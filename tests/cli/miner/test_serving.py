@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -88,7 +89,7 @@ def said(outcome: Outcome) -> tuple[str, int]:
     return model, int(process)
 
 
-def command(*words: str) -> dict[str, str]:
+def command(*words: str) -> dict[str, Any]:
     return {"command": " ".join((ENGINE, *words))}
 
 
@@ -230,3 +231,11 @@ def test_an_engine_learns_its_port_and_how_many_chats_come_at_once() -> None:
     declared = serving_of({"serve": {"m": {"command": ["engine", "--port={port}", "-np", "{slots}"]}}})
     assert declared is not None
     assert declared.models["m"].words(port=7, slots=3) == ["engine", "--port=7", "-np", "3"]
+
+
+def test_a_model_with_slots_of_its_own_says_how_many_are_free(tmp_path: Path) -> None:
+    options = {"serve": {"one": command("one") | {"slots": 2}, "other": command("other")}}
+    models = host_of({"chat": options}, slots=8, folder=tmp_path)
+    assert models is not None
+    assert models.free(Counter()) == {"one": 2}
+    assert models.free(Counter({"one": 3, "other": 5})) == {"one": 0}

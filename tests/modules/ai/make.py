@@ -123,7 +123,9 @@ class Worker:
             account=self.account, key=ids.new_id("key"), kind="miner", scopes=ROLE_SCOPES["miner"], subject=self.id
         )
 
-    async def claim(self, slots: int = 1, wait_seconds: float = 0.0, total: int | None = None) -> list[Lease]:
+    async def claim(
+        self, slots: int = 1, wait_seconds: float = 0.0, total: int | None = None, **more: Any
+    ) -> list[Lease]:
         """Ask for work; `total` bounds what it works on at once."""
         claim = Claim(
             miner=self.id,
@@ -134,6 +136,7 @@ class Worker:
             newcomer=self.newcomer,
             reputation=self.reputation,
             slots_total=total,
+            **more,
         )
         return list(await self.market.ai.claim(claim))
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from aitbc.modules.ai.models.kinds.kind import InvalidInput, OutputRefused
 from aitbc.modules.ai.models.kinds.picture import NotAPicture, is_damaged_png, size_of
 from aitbc.modules.ai.models.kinds.registry import KINDS, kind_of, price_of
+from aitbc.modules.ai.models.queue import any_image
 
 PNG = bytes((0x89,)) + b"PNG\r\n" + bytes((0x1A, 0x0A))
 
@@ -171,3 +172,49 @@ def test_an_interlaced_png_is_whole_with_the_bytes_of_all_its_passes() -> None:
 def test_of_what_is_no_png_no_damage_is_claimed() -> None:
     assert not is_damaged_png(bytes((0xFF, 0xD8, 0xFF)))
     assert not is_damaged_png(b"")
+
+
+DIGEST = "sha256:" + "5a" * 32
+
+
+@pytest.mark.parametrize(
+    ("image", "network", "matched"),
+    [
+        ("python", False, "python"),
+        ("python", True, "python+network"),
+        (f"docker.io/library/python@{DIGEST}", False, DIGEST),
+        (f"localhost:5000/team/python:3@{DIGEST}", True, f"{DIGEST}+network"),
+    ],
+)
+def test_a_container_is_matched_by_its_image_and_its_network(image: str, network: bool, matched: str) -> None:
+    kind = kind_of("container")
+    measure = kind.measure(kind.read({"image": image, "network": network}), {}, run_seconds=60)
+    assert (measure.model, measure.units_max) == (matched, 60)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        {"image": "python:3"},
+        {"image": "docker.io/library/python:3"},
+        {"image": f"python@{DIGEST}0"},
+        {"image": "--privileged"},
+        {"image": "any"},
+        {"image": "python", "env": {"A=B": "c"}},
+        {"image": "python", "env": {"A": "\0"}},
+        {"image": "python", "files": {"../x": {"artifact": "art_1"}}},
+        {"image": "python", "volumes": ["/:/host"]},
+    ],
+)
+def test_what_no_container_may_ask_for_is_refused(value: dict[str, Any]) -> None:
+    kind = kind_of("container")
+    with pytest.raises(InvalidInput):
+        kind.measure(kind.read(value), {}, run_seconds=60)
+
+
+def test_any_image_is_one_with_a_digest_and_never_a_name() -> None:
+    assert any_image("container", DIGEST) == "any"
+    assert any_image("container", f"{DIGEST}+network") == "any+network"
+    assert any_image("container", "python") is None
+    assert any_image("chat", DIGEST) is None

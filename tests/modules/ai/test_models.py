@@ -188,3 +188,16 @@ def test_names_that_contain_the_wrong_one_are_nearer_than_those_like_it() -> Non
     assert near_names("LLAMA", ["lama", "llama3", "codellama", "qwen"]) == ["lama", "llama3", "codellama"]
     assert near_names("qwen3:8b-instruct", ["qwen3:8b", "mistral"]) == ["qwen3:8b"]
     assert near_names("zzz", ["qwen"]) == []
+
+
+async def test_a_model_takes_as_many_jobs_as_it_has_slots_and_the_rest_of_the_miner_works_on(owner: Target) -> None:
+    async with ai_on(owner) as market:
+        alice, worker = market.person(), chatter(market, "big", "small")
+        await announce(market, worker)
+        for model in ("big", "big", "big", "small"):
+            await market.submit(alice, kind="chat", value=ASK | {"model": model})
+        leases = await worker.claim(slots=4, models_free={"big": 2})
+        assert sorted(lease.input["model"] for lease in leases) == ["big", "big", "small"]
+        assert await worker.claim(slots=1, models_free={"big": 0}) == []
+        (last,) = await worker.claim(slots=1, models_free={"big": 1})
+        assert last.input["model"] == "big"

@@ -108,3 +108,48 @@ def test_gpus_without_an_id_or_a_memory_that_is_known_are_not_leased() -> None:
     (lost,) = leasable_devices([shown(fault="GPU is lost", rests="draining")])
     assert lost.rests == "GPU is lost"
     assert leasable_of(leasable_text([shown()])) == ({"uuid": "GPU-1", "name": "A", "memory_mib": 100},)
+
+
+async def leased_now(fleet: Fleet, owner: Caller, buyer: Caller, region: str, rigs: list[Rig]) -> list[str]:
+    """The miners that get one of as many jobs for a GPU, once ai has heard of all of them."""
+    jobs = [await program(fleet, buyer, region, gpus=1) for _ in rigs]
+    for _ in range(400):
+        explained = (await buyer.get(f"/api/v1/ai/jobs/{jobs[0]}/explain")).json()
+        if {one["filter"]: one["after"] for one in explained["filters"]}["gpus"] == 1:
+            break
+        await asyncio.sleep(0.05)
+    found = [rig.id for rig in rigs for _ in (await rig.poll())["leases"]]
+    for job in jobs:
+        await buyer.post(f"/api/v1/ai/jobs/{job}/cancel")
+    return found
+
+
+async def test_two_miners_of_one_owner_that_show_the_same_gpu_never_both_lease_it(fleet: Fleet) -> None:
+    owner, buyer, region = await fleet.owner(), await fleet.owner(funds="10"), f"r-{uuid.uuid4().hex[:8]}"
+    device = h100()
+    first = await rig_of(fleet, owner, region, device)
+    second = await rig_of(fleet, owner, region, dict(device))
+    assert await leased_now(fleet, owner, buyer, region, [second, first]) == [first.id]
+    for rig in (second, first):  # who has it keeps it
+        await rig.heartbeat(telemetry=rig.inventory())
+    assert await leased_now(fleet, owner, buyer, region, [second, first]) == [first.id]
+    device["rests"] = "its owner gives programs no GPU"
+    await first.heartbeat(telemetry=first.inventory())
+    await second.heartbeat()
+    assert await leased_now(fleet, owner, buyer, region, [first, second]) == [second.id]
+    del device["rests"]
+    await first.heartbeat(telemetry=first.inventory())
+    assert await leased_now(fleet, owner, buyer, region, [first, second]) == [second.id]
+    await fleet.gpu.miners.remove(owner.principal, second.id)
+    await first.heartbeat()
+    assert await leased_now(fleet, owner, buyer, region, [first]) == [first.id]
+
+
+async def test_of_miners_of_one_owner_that_show_a_gpu_at_once_one_leases_it(fleet: Fleet) -> None:
+    owner, buyer, region = await fleet.owner(), await fleet.owner(funds="10"), f"r-{uuid.uuid4().hex[:8]}"
+    device = h100()
+    offer: dict[str, Any] = {"kinds": ["command"], "programs": ["train"], "device": "gpu", "region": region}
+    offer |= {"gpu_models": ["NVIDIA H100 80GB HBM3"], "vram_mib": 81_079}
+    rigs = [await fleet.rig(owner, heartbeat=False, devices=[dict(device)], **offer) for _ in range(4)]
+    await asyncio.gather(*(rig.heartbeat() for rig in rigs))
+    assert len(await leased_now(fleet, owner, buyer, region, rigs)) == 1

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +26,13 @@ from aitbc_cli.miner.executors.work import (
     Report,
     Work,
     WorkFailed,
+    with_last_words,
 )
 from aitbc_cli.miner.nvml import Nvml
 
 ARGUMENTS_MAX = 64
 ARGUMENT_CHARACTERS_MAX = 4_096
 STDIN_CHARACTERS_MAX = 1_048_576
-_LAST_WORDS = 1_500
-"""How many characters of the end of standard error are told with a failure: an error's line stands last."""
 
 _MIB = 1024 * 1024
 _LIMITS = {
@@ -251,7 +249,5 @@ def _outcome_of(ended: Ended, *, had_gpu: bool) -> Outcome:
         error = Failure("requester", "exit_nonzero", f"The program ended with exit code {ended.exit_code}.")
         if said is not None:
             error = Failure("miner", GPU_FAILED, f"The GPU failed under the program: {said[:200]}")
-    if error is not None and (last := ended.stderr.strip()):
-        cut = "… " if len(last) > _LAST_WORDS else ""
-        error = replace(error, message=f"{error.message} Its standard error ended:\n{cut}{last[-_LAST_WORDS:]}")
+    error = with_last_words(error, ended.stderr) if error is not None else None
     return Outcome(output=output, usage={"milliseconds": ended.milliseconds, **ended.usage}, error=error)

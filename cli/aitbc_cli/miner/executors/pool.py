@@ -14,6 +14,7 @@ from aitbc_cli.miner.executors.work import (
     GPU_FAILED,
     GPU_UNUSABLE,
     NO_GPUS,
+    PROGRAMS,
     SHARED,
     Failure,
     Gpu,
@@ -33,7 +34,7 @@ from aitbc_cli.miner.xid import Xid
 
 __all__ = ["ExecutorPool", "Failure", "KindStatus", "Outcome", "Progress", "Work"]
 
-KINDS = frozenset({"embed", "ocr", "chat", "command"})
+KINDS = frozenset({"embed", "ocr", "chat", *PROGRAMS})
 CHAT = "chat"
 _OF_THE_SERVER = frozenset({"base_url", "api_key_file", "models"})
 """Options of chat that are about one chat server."""
@@ -46,9 +47,9 @@ _TRY_GPU_SECONDS = 3700.0
 _FREE_SECONDS = 20.0
 """How long work waits for the GPU that it leased: the program before it may still be ending."""
 # These watch the time themselves and keep what was written until then; they are only ended if they fail to.
-_OWN_CLOCK = frozenset({"chat", "command"})
+_OWN_CLOCK = frozenset({"chat", *PROGRAMS})
 _OWN_CLOCK_GRACE_SECONDS = 5.0
-_FAULT_OF_TIME_OUT = {"command": "requester", "chat": "miner"}
+_FAULT_OF_TIME_OUT = {**dict.fromkeys(PROGRAMS, "requester"), "chat": "miner"}
 # After these a worker is not trusted with another piece of work.
 _SPOILED = frozenset({"crashed", "out_of_memory", "disk_full"})
 
@@ -88,8 +89,9 @@ class ExecutorPool:
         self._threads = max(1, (cpu_count() or 1) // slots)
         self.gpus = Gpus(slots, nvml)
         """The GPUs that programs get; the daemon says which there are."""
-        self.gives_gpus = "command" in kinds and kinds["command"].get("gpus") != NO_GPUS
-        """Whether programs get GPUs."""
+        self.gpu_kinds = tuple(kind for kind in kinds if kind in PROGRAMS and kinds[kind].get("gpus") != NO_GPUS)
+        """The kinds whose programs get GPUs."""
+        self._tried_in_containers: set[str] = set()
         self.on_gpus_changed: Callable[[], Awaitable[None]] | None = None
         """Called when a GPU must rest, before the outcome of its last program is told."""
         self._slots = asyncio.Semaphore(slots)
@@ -102,6 +104,11 @@ class ExecutorPool:
         self._discarding: set[asyncio.Task[None]] = set()
         self._stopped = False
         self._starting = asyncio.Lock()
+
+    @property
+    def gives_gpus(self) -> bool:
+        """Whether programs get GPUs."""
+        return bool(self.gpu_kinds)
 
     async def check(self, kind: str) -> KindStatus:
         """Try a kind with a first small piece of work; a kind that failed may be checked again later."""
@@ -123,8 +130,8 @@ class ExecutorPool:
         try:
             async with asyncio.timeout(_WARM_UP_SECONDS):
                 detail = await worker.warm_up()
-            if kind == "command":
-                await self._try_gpus(worker)
+            if kind in self.gpu_kinds:
+                await self._try_gpus(worker, kind)
             memory = worker.memory_bytes()
         except WorkFailed as error:
             await self._discard(worker)
@@ -158,11 +165,11 @@ class ExecutorPool:
             message = f"This miner is not configured for {work.kind!r}."
             return Outcome(error=Failure("miner", "executor_unavailable", message))
         async with self._slots:
-            if work.gpus and not self.gives_gpus:
-                return _no_gpu("Programs get no GPU of this miner.")
+            if work.gpus and work.kind not in self.gpu_kinds:
+                return _no_gpu(f"Work of kind {work.kind} gets no GPU of this miner.")
             if (model := self._served(work)) is not None:
                 return await self._run_served(model, work, on_progress)
-            if work.kind != "command" or not self.gives_gpus:
+            if work.kind not in self.gpu_kinds:
                 return await self._run(work, on_progress)
             gpus = self.gpus.choose() if work.gpus is None else work.gpus
             if work.gpus is None and not gpus and self.gpus.sound:
@@ -266,10 +273,13 @@ class ExecutorPool:
                 self._idle[lane].append(worker)
         return outcome
 
-    async def _try_gpus(self, worker: WorkerProcess) -> None:
+    async def _try_gpus(self, worker: WorkerProcess, kind: str) -> None:
         """Try each GPU with a program of our own. Raises WorkFailed where none can be used."""
+        if kind == "container":
+            await self._try_in_containers(worker)
+            return
         failed: WorkFailed | None = None
-        for uuid in self.gpus.to_try if self.gives_gpus else ():
+        for uuid in self.gpus.to_try:
             try:
                 async with asyncio.timeout(_TRY_GPU_SECONDS):
                     await worker.try_gpu(self.gpus.share(uuid))
@@ -279,6 +289,16 @@ class ExecutorPool:
                 self.gpus.note_tried(uuid, error.failure.message)
         if failed is not None and not self.gpus.can_be_used:
             raise failed
+
+    async def _try_in_containers(self, worker: WorkerProcess) -> None:
+        """Have a container get each GPU once. Raises WorkFailed where one does not: a lease may name any of them."""
+        for uuid in set(self.gpus.sound) - self._tried_in_containers:
+            async with asyncio.timeout(_WARM_UP_SECONDS):
+                await worker.try_gpu(self.gpus.whole(uuid))
+            self._tried_in_containers.add(uuid)
+        if "command" not in self.gpu_kinds:
+            for uuid in self.gpus.to_try:
+                self.gpus.note_tried(uuid, None)
 
     async def stop(self) -> None:
         """End all workers; work that still runs fails."""

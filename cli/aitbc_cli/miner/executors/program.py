@@ -134,7 +134,9 @@ class Program:
         on_line: Callable[[str], None],
         cgroup: Cgroup | None = None,
         gpu_watch: GpuWatch | None = None,
+        is_confined: bool = True,
     ) -> None:
+        """Start it. One that is not confined is a container runtime: its container has limits and a user of its own."""
         self._limits = limits
         self._cgroup = cgroup
         self._gpu_watch = gpu_watch
@@ -159,7 +161,7 @@ class Program:
             group=user,
             extra_groups=None if user is None else [],
             # This process has one thread, so that running Python between fork and exec is safe here.
-            preexec_fn=lambda: _confine(limits, tasks, cgroup),  # noqa: PLW1509
+            preexec_fn=(lambda: _confine(limits, tasks, cgroup)) if is_confined else None,  # noqa: PLW1509
             bufsize=0,
         )
         if cgroup is not None and not cgroup.holds(self._process.pid):
@@ -246,6 +248,18 @@ class Program:
         limits = self._limits
         if time.monotonic() - self._started > limits.run_seconds:
             return _broken("timed_out", f"The program ran longer than its {limits.run_seconds:g} seconds.")
+        if (failure := self._broken_by_tree()) is not None:
+            return failure
+        if time.monotonic() < self._next_disk_check:
+            return None
+        self._next_disk_check = time.monotonic() + _DISK_TICK_SECONDS
+        if _disk_bytes(self._folder, enough=limits.disk_bytes) > limits.disk_bytes:
+            return _broken("output_too_large", f"The program wrote more than {limits.disk_bytes} bytes to its folder.")
+        return None
+
+    def _broken_by_tree(self) -> Failure | None:
+        """What its processes use too much of."""
+        limits = self._limits
         running = process_tree.living(os.getpid())
         if len(running) > limits.processes:
             return _broken("too_many_processes", f"The program started more than {limits.processes} processes.")
@@ -253,14 +267,7 @@ class Program:
             return self._too_much_memory()
         if (full := self._full_cgroup()) is not None:
             return full
-        if self._gpu_watch is not None and (broken := self._gpu_watch.broken_limit(running)) is not None:
-            return broken
-        if time.monotonic() < self._next_disk_check:
-            return None
-        self._next_disk_check = time.monotonic() + _DISK_TICK_SECONDS
-        if _disk_bytes(self._folder, enough=limits.disk_bytes) > limits.disk_bytes:
-            return _broken("output_too_large", f"The program wrote more than {limits.disk_bytes} bytes to its folder.")
-        return None
+        return self._gpu_watch.broken_limit(running) if self._gpu_watch is not None else None
 
     def _full_cgroup(self) -> Failure | None:
         is_full = self._cgroup is not None and self._cgroup.ran_out_of_memory()

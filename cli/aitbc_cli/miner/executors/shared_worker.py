@@ -6,6 +6,7 @@ Each question has a number, its answers and progress carry it, and work that is 
 import asyncio
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from aitbc_cli.miner.executors import framing
@@ -16,8 +17,8 @@ from aitbc_cli.miner.executors.worker_process import WorkerLost, WorkerProcess
 class SharedWorker(WorkerProcess):
     """The pool's hold on such a process."""
 
-    def __init__(self, kind: str, process: asyncio.subprocess.Process, marker: str) -> None:
-        super().__init__(kind, process, marker)
+    def __init__(self, kind: str, process: asyncio.subprocess.Process, marker: str, scratch: Path) -> None:
+        super().__init__(kind, process, marker, scratch)
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Queue[dict[str, Any] | None]] = {}
         """By the number of a question: what came for it; nothing at all once the process has ended."""

@@ -4,13 +4,17 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 SHARED = frozenset({"chat"})
 """Kinds whose work mostly waits for another program: one process does all of it, however many slots there are."""
+PROGRAMS = frozenset({"command", "container"})
+"""Kinds whose work is a program of the requester's choice: it gets GPUs, and is paid by time."""
 INLINE_BYTES = 64 * 1024
+LAST_WORDS = 1_500
+"""How many characters of the end of standard error are told with a failure: an error's line stands last."""
 ALL_GPUS, NO_GPUS = "all", "none"
 GPU_UNUSABLE = "gpu_unusable"
 GPU_FAILED = "gpu_failed"
@@ -107,6 +111,15 @@ def with_big_output_in_file(outcome: Outcome, folder: Path) -> Outcome:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
         file.write(body)
     return Outcome(output_files={**outcome.output_files, "output": path}, usage=outcome.usage, error=outcome.error)
+
+
+def with_last_words(failure: Failure, stderr: str) -> Failure:
+    """A failure with what a program said last, where it said anything."""
+    last = stderr.strip()
+    if not last:
+        return failure
+    cut = "… " if len(last) > LAST_WORDS else ""
+    return replace(failure, message=f"{failure.message} Its standard error ended:\n{cut}{last[-LAST_WORDS:]}")
 
 
 class WorkFailed(Exception):

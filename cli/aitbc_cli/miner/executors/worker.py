@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 from aitbc_cli.miner.executors import framing, process_tree
 from aitbc_cli.miner.executors.fields import FieldError, read_integer
 from aitbc_cli.miner.executors.work import (
+    PROGRAMS,
     SHARED,
     Executor,
     Failure,
@@ -38,10 +39,11 @@ EXECUTORS = {
     "ocr": ("aitbc_cli.miner.executors.ocr", "OcrExecutor"),
     "chat": ("aitbc_cli.miner.executors.chat", "ChatExecutor"),
     "command": ("aitbc_cli.miner.executors.command", "CommandExecutor"),
+    "container": ("aitbc_cli.miner.executors.container", "ContainerExecutor"),
 }
 
 _GIB = 1024 * 1024 * 1024
-# Private memory of the worker itself; a program of `command` has limits of its own.
+# Private memory of the worker itself; programs have limits of its own.
 _MEMORY_BYTES = {"embed": 2 * _GIB, "ocr": 4 * _GIB, "chat": _GIB}
 _OFFLINE = frozenset({"embed", "ocr"})
 _REPORT_SECONDS = 0.1
@@ -105,7 +107,8 @@ class Worker:
             return _failed(_failure_of(error))
 
     def _open(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        _limit_memory(options.get("memory_bytes", _MEMORY_BYTES.get(self._kind)) if self._kind != "command" else None)
+        if self._kind not in PROGRAMS:
+            _limit_memory(options.get("memory_bytes", _MEMORY_BYTES.get(self._kind)))
         if self._kind in _OFFLINE:
             sys.addaudithook(_refuse_connections)
         module, name = EXECUTORS[self._kind]
@@ -184,7 +187,7 @@ class Reporter:
 
 def _bind_to_parent(kind: str, parent: int) -> None:
     """End when the daemon ends, however it ends; a worker that starts programs takes them along."""
-    if kind == "command":
+    if kind in PROGRAMS:
         process_tree.end_with_parent(parent)
         return
     process_tree.die_with_parent(signal.SIGKILL)

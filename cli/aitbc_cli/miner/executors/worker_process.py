@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import os
 import secrets
@@ -13,11 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import aitbc_cli
+from aitbc_cli.miner.containers import runtime
 from aitbc_cli.miner.executors import framing, process_tree
-from aitbc_cli.miner.executors.work import Failure, Gpu, Outcome, Progress, Work, WorkFailed
+from aitbc_cli.miner.executors.work import PROGRAMS, Failure, Gpu, Outcome, Progress, Work, WorkFailed
 
 _START_SECONDS = 60.0
 _STDERR_BYTES = 4096
+_CONTAINER = "container"
+_DAEMON = secrets.token_hex(8)
+"""What containers of this process are told from those of an earlier one by."""
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +34,9 @@ class WorkerLost(Exception):
 class WorkerProcess:
     """A started and opened worker of one kind."""
 
-    def __init__(self, kind: str, process: asyncio.subprocess.Process, marker: str) -> None:
+    def __init__(self, kind: str, process: asyncio.subprocess.Process, marker: str, scratch: Path) -> None:
         self._kind = kind
+        self._scratch = scratch
         self._process = process
         self._marker = marker
         self._complaints = b""
@@ -52,13 +58,15 @@ class WorkerProcess:
             stderr=asyncio.subprocess.PIPE,
             limit=framing.FROM_WORKER_BYTES + 4,
             cwd=scratch,
-            env=_environment(scratch, threads),
+            env=_environment(scratch, threads) | (runtime.environment() if kind == _CONTAINER else {}),
             start_new_session=True,
         )
-        worker = cls(kind, process, marker)
+        worker = cls(kind, process, marker, scratch)
         settings = {**options, "threads": threads}
-        if kind == "command":
+        if kind in PROGRAMS:
             settings["marker"] = marker
+        if kind == _CONTAINER:
+            settings |= {"miner": _miner_of(scratch), "daemon": _DAEMON}
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await worker._ask({"do": "open", "options": settings}, _ignore)
@@ -126,7 +134,7 @@ class WorkerProcess:
 
     async def kill(self) -> None:
         """End the worker and everything it started; returns when they are gone."""
-        orphaned = self._kind == "command" and not self.alive
+        orphaned = self._kind in PROGRAMS and not self.alive
         if self.alive:
             gone = await asyncio.to_thread(process_tree.kill_tree, self.pid)
             if not gone:
@@ -135,10 +143,21 @@ class WorkerProcess:
         if orphaned:
             # The worker died first and its orphans left the tree; they still carry its marker.
             await asyncio.to_thread(process_tree.kill_marked, self._marker)
+        if self._kind == _CONTAINER:
+            await asyncio.to_thread(self._remove_containers)
         await asyncio.wait({self._listening}, timeout=1.0)
         self._listening.cancel()
         if self._process.stdin:
             self._process.stdin.close()
+
+    def _remove_containers(self) -> None:
+        """Remove the containers of this worker: docker's are not below it, and podman's leave their file systems."""
+        found = runtime.remembered(self._scratch)
+        try:
+            if found is not None:
+                found.remove_labelled(runtime.WORKER, self._marker)
+        except runtime.RuntimeFailed as error:
+            log.error("containers of a worker are left: %s", error)
 
     async def ending(self) -> str:
         """How the process ended, for a person; waits a moment for it to end."""
@@ -214,6 +233,11 @@ def _outcome_of(answer: Mapping[str, Any], folder: Path) -> Outcome:
         usage={str(name): int(count) for name, count in answer["usage"].items()},
         error=Failure(**error) if error else None,
     )
+
+
+def _miner_of(scratch: Path) -> str:
+    """What the containers of a miner are found again by: its folder, which it has alone."""
+    return hashlib.sha256(os.fsencode(scratch.resolve())).hexdigest()[:16]
 
 
 def _ignore(_progress: Progress) -> None:

@@ -4,7 +4,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ SERVING_OPTIONS = frozenset({"serve", "idle_seconds", "load_seconds", "loaded_ma
 """The options of chat that are read here."""
 IDLE_SECONDS = 900.0
 LOAD_SECONDS = 600.0
+SLOTS_MAX = 64
+_HOW = frozenset({"file", "command", "slots"})
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,9 @@ class ServedModel:
     """The engine and its arguments; `{port}` is its loopback port, `{slots}` how many chats come at once."""
     weights: Path | None = None
     """The file that it loads, where that is known: its size says how much memory to make room for the first time."""
+
+    slots: int | None = None
+    """How many chats it answers at once; none for as many as the miner has slots."""
 
     def words(self, *, port: int, slots: int) -> list[str]:
         """The command for one start."""
@@ -58,7 +63,8 @@ class Serving:
 def serving_of(options: Mapping[str, Any]) -> Serving | None:
     """What the options of chat say; none where nothing is served. Raises `FieldError` with what is wrong.
 
-    `serve` is `{name: {"file": …} | {"command": …}}`; beside it: `idle_seconds`, `load_seconds`, `loaded_max`.
+    `serve` is `{name: {"file": …} | {"command": …}}`, perhaps with `slots`; beside it `idle_seconds`,
+    `load_seconds` and `loaded_max`.
     """
     declared = options.get("serve")
     if not declared:
@@ -79,9 +85,12 @@ def _model(name: str, how: Any) -> ServedModel:
         raise FieldError(
             f"serve: {name[:100]!r} cannot be announced as a model; up to 100 letters, digits, . _ : / @ + -"
         )
-    if not isinstance(how, Mapping) or len({"file", "command"} & how.keys()) != 1 or len(how) != 1:
+    if not isinstance(how, Mapping) or len({"file", "command"} & how.keys()) != 1 or how.keys() - _HOW:
         raise FieldError(f"serve: {name} needs either `file`, a GGUF file, or `command`, which starts an engine.")
-    return _of_file(name, how["file"]) if "file" in how else _of_command(name, how["command"])
+    model = _of_file(name, how["file"]) if "file" in how else _of_command(name, how["command"])
+    if "slots" not in how:
+        return model
+    return replace(model, slots=read_integer(how["slots"], f"serve: {name}: slots", least=1, most=SLOTS_MAX))
 
 
 def _of_file(name: str, file: Any) -> ServedModel:

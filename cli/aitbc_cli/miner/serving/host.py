@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -64,6 +65,11 @@ class ModelHost:
         """The models to announce: all but those whose engine failed a moment ago."""
         now = time.monotonic()
         return [name for name, place in self._places.items() if place.rests_until <= now]
+
+    def free(self, working: Counter[str]) -> dict[str, int]:
+        """How many more chats each model takes that has slots of its own, while so many of each are worked on."""
+        slots = {name: place.model.slots for name, place in self._places.items()}
+        return {name: max(0, count - working[name]) for name, count in slots.items() if count is not None}
 
     def serves(self, name: Any) -> bool:
         """Whether this is one of its models."""
@@ -147,7 +153,9 @@ class ModelHost:
                 self._note("model_loading", model=name, seconds_expected=self.seconds_to_load(name))
                 started = time.monotonic()
                 seconds = self._serving.load_seconds
-                engine = await Engine.start(place.model, slots=self._slots, scratch=self._folder, seconds=seconds)
+                engine = await Engine.start(
+                    place.model, slots=place.model.slots or self._slots, scratch=self._folder, seconds=seconds
+                )
                 place.engine, place.failures, place.used_at = engine, 0, time.monotonic()
         except EngineFailed as error:
             self._failed(place, str(error))

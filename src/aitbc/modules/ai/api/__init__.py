@@ -44,6 +44,8 @@ class Claim(Struct, frozen=True, kw_only=True):
     reputation: float = 0.5
     slots_total: int | None = None
     """How many jobs it may have at once, those it works on already included; none sets no limit."""
+    models_free: dict[str, int] = {}
+    """How many more jobs it can take of each of these models; others take as many as there are slots."""
 
 
 class InputFile(Struct, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """Claims in batches: jobs are taken per set of equal capabilities, and dealt out by rank, all in one transaction."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -126,6 +126,14 @@ class Seat(Struct):
     devices: Room | None = None
     """What is left of its miner's GPUs; none where no waiting job asks for any of them."""
 
+    models: Counter[str] = msgspec.field(default_factory=Counter)
+    """How many jobs of each model it got."""
+
+    def takes_model(self, model: str | None) -> bool:
+        """Whether another job of a model goes in."""
+        free = None if model is None else self.claim.models_free.get(model)
+        return free is None or self.models[str(model)] < free
+
     def has_room(self, size: int) -> bool:
         """Whether another job goes in; the first always does."""
         return len(self.leases) < self.room and (not self.leases or size <= self.bytes_left)
@@ -200,14 +208,14 @@ class Dealer:
             await _seat_devices(connection, tables)
             for table, all_fitting in tables:
                 fitting = all_fitting
-                while fitting := _with_devices(fitting, table):
+                while fitting := _with_room(fitting, table):
                     found = await self._take(connection, fitting, table, [job.id for job in taken], at)
                     dealt, spoilt = deal(found, table, at)
                     taken += [job for job, _ in dealt] + spoilt
                     attempts += [attempt for _, attempt in dealt]
                     refused += spoilt
-                    if len(_with_devices(fitting, table)) == len(fitting):
-                        break  # nothing was passed over for want of a GPU
+                    if len(_with_room(fitting, table)) == len(fitting):
+                        break  # nothing was passed over for want of a GPU or of a model's slots
                 self._note_short(table, all_fitting)
             await _save(connection, taken, attempts, refused)
         if len(taken) > len(attempts):
@@ -302,6 +310,13 @@ async def _seat_devices(connection: Connection, tables: Sequence[tuple[list[Seat
             seat.devices = rooms.get(seat.claim.miner)
 
 
+def _with_room(lanes: dict[UUID, Needs], table: Sequence[Seat]) -> dict[UUID, Needs]:
+    """The lanes whose jobs one of these claims could still have: neither GPUs nor the model's slots are wanting."""
+    if any(seat.claim.models_free for seat in table):
+        lanes = {lane: needs for lane, needs in lanes.items() if any(seat.takes_model(needs.model) for seat in table)}
+    return _with_devices(lanes, table)
+
+
 def _with_devices(lanes: dict[UUID, Needs], table: Sequence[Seat]) -> dict[UUID, Needs]:
     """The lanes whose jobs one of these claims could still have: where they ask for GPUs, these must be left."""
     if not any(needs.gpus for needs in lanes.values()):
@@ -352,6 +367,8 @@ def deal(
             spoilt.append(job)
             continue
         seat.leases.append(lease)
+        if needs.model is not None:
+            seat.models[needs.model] += 1
         seat.bytes_left -= size
         dealt.append((job, attempt))
     return dealt, spoilt
@@ -363,6 +380,8 @@ def _seat_for(
     """The first claim that may have a job, and the GPUs that it then has, which are reserved."""
     for seat in seats:
         if not seat.has_room(size) or must_leave(job.avoided, seat.claim.miner, job.due_at, at):
+            continue
+        if not seat.takes_model(needs.model):
             continue
         if is_kept_from(job.preferred, seat.claim.miner, job.created_at, at):
             continue

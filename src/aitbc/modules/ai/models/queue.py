@@ -111,7 +111,17 @@ class Offer(Protocol):
 
 
 def _model(needs: Needs, offer: Offer) -> bool:
-    return needs.model is None or needs.model in offer.models.get(needs.kind, ())
+    if needs.model is None:
+        return True
+    served = offer.models.get(needs.kind, ())
+    return needs.model in served or any_image(needs.kind, needs.model) in served
+
+
+def any_image(kind: str, model: str) -> str | None:
+    """What miners announce that run any image, where a container asks for one by its digest; else none."""
+    if kind != "container" or not model.startswith("sha256:"):
+        return None
+    return "any+network" if model.endswith("+network") else "any"
 
 
 def _gpu_model(needs: Needs, offer: Offer) -> bool:

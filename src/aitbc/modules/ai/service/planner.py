@@ -132,8 +132,9 @@ class Planner:
             facts[field] = await self._facts(who, field, reference.artifact)
             if reference.digest not in (None, facts[field].digest):
                 raise InvalidInput(f"The artifact of {field} has the digest {facts[field].digest}.")
-            value[field] = {name: getattr(facts[field], name) for name in ("artifact", "digest")}
-            value[field]["bytes"] = facts[field].size
+            told = {name: getattr(facts[field], name) for name in ("artifact", "digest")} | {"bytes": facts[field].size}
+            place, _, name = field.rpartition("/")
+            value |= {place: value[place] | {name: told}} if place else {field: told}
         measure = kind.measure(given, facts, run_seconds=command.clocks.run_seconds)
         needs = _needs(who, kind, command.requirements, measure)
         if needs.model is not None and hasattr(given, "model"):

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import FieldError, Invalid
 from aitbc.modules.ai.models.prospects import ModelInfo
-from aitbc.modules.ai.models.queue import Needs
+from aitbc.modules.ai.models.queue import Needs, any_image
 from aitbc.modules.ai.service.fleet_view import FleetView
 
 FRESH_SECONDS = 2.0
@@ -51,6 +51,8 @@ class ServedModels:
         if not wanted <= self._names:
             await self._read_since(_seconds())  # its miner may have come this moment
         for kind, model in sorted(wanted - self._names):
+            if (kind, any_image(kind, model)) in self._names:
+                continue
             raise _unknown(model, sorted(name for one, name in self._names if one == kind), kind)
 
     async def _read_since(self, moment: float) -> None:

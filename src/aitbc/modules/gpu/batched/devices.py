@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -16,6 +17,7 @@ from aitbc.modules.gpu.models.devices import (
     ShownGpu,
     believed,
     digest_of,
+    leasable_of,
     leasable_text,
     lesser_of,
     shown_gpus,
@@ -26,6 +28,9 @@ from aitbc.modules.gpu.models.offer import capabilities_of
 from aitbc.modules.gpu.models.values import Heartbeat, MinerValue
 
 BLOCKED = "its GPU {uuid} is another account's: remove that one's miner, or leave it off for a day"
+
+ELSEWHERE = "another miner of its owner's has it for lease"
+"""Why a GPU rests that two miners of one account show, as two on one machine do: one of them alone leases it."""
 
 BROKEN = "the GPU that is booked has a fault, and its time is not paid until it works again"
 
@@ -62,6 +67,12 @@ FROM unnest($1::text[], $2::uuid[]) AS v(uuid, account)
 WHERE o.uuid = v.uuid AND o.account <> v.account AND NOT EXISTS (
     SELECT FROM gpu.devices d JOIN gpu.miners m ON m.id = d.miner
     WHERE d.uuid = o.uuid AND m.account = o.account AND m.status <> 'removed' AND m.seen_at > $4)"""
+
+# The GPUs of these that another live miner has for lease now.
+READ_LEASED_ELSEWHERE = """
+SELECT d.uuid, m.account FROM gpu.devices d JOIN gpu.miners m ON m.id = d.miner JOIN gpu.profiles p ON p.miner = d.miner
+WHERE d.uuid = ANY($1::text[]) AND m.status = ANY($2::text[]) AND d.miner <> ALL($3::uuid[]) AND EXISTS (
+    SELECT FROM json_array_elements(p.devices::json) AS one WHERE one->>'uuid' = d.uuid AND one->>'rests' IS NULL)"""
 
 READ_OWNERS = "SELECT uuid, account FROM gpu.device_owners WHERE uuid = ANY($1::text[])"
 
@@ -100,14 +111,16 @@ async def record_devices(
     measured: dict[UUID, set[tuple[str, str | None]]] = defaultdict(set)
     for row in await connection.fetch(READ_MEASURED, [_uuid(one) for one in due]):
         measured[row["miner"]].add((row["uuid"], row["name"]))
-    await _save_devices(connection, due, shown, measured)
     owners = await _claim(connection, due, shown, at)
+    told, resting = shown, await _leased_elsewhere(connection, due, shown, profiles)
+    shown = {miner: _rested(gpus, resting[miner]) for miner, gpus in told.items()}
+    await _save_devices(connection, due, shown, measured)
     broken = await _broken(connection, due)
     changed = set()
     for miner in due:
         foreign = [gpu.uuid for gpu in shown[miner.id] if gpu.uuid and owners[gpu.uuid] != miner.account]
         miner.blocked_reason = BLOCKED.format(uuid=foreign[0]) if foreign else broken.get(_uuid(miner))
-        miner.devices = digest_of(shown[miner.id])
+        miner.devices = None if resting[miner.id] else digest_of(told[miner.id])
         kept = profiles[_uuid(miner)]
         offer, proved = kept["capabilities"], measured[_uuid(miner)]
         if kept["devices"] != leasable_text(shown[miner.id], proved) or (
@@ -115,6 +128,40 @@ async def record_devices(
         ):
             changed.add(miner.id)
     return changed
+
+
+async def _leased_elsewhere(
+    connection: Connection,
+    miners: Sequence[MinerValue],
+    shown: Mapping[str, Sequence[ShownGpu]],
+    profiles: Mapping[UUID, Any],
+) -> dict[str, set[str]]:
+    """The GPUs of each miner that another of the same account has for lease; the owner of each is locked.
+
+    Who has one for lease keeps it while it lives and shows it fit for work.
+    """
+    uuids = sorted({gpu.uuid for gpus in shown.values() for gpu in gpus if gpu.uuid})
+    due = [_uuid(miner) for miner in miners]
+    rows = await connection.fetch(READ_LEASED_ELSEWHERE, uuids, sorted(ALIVE), due) if uuids else []
+    taken = {(ids.encode("acct", row["account"]), row["uuid"]) for row in rows}
+    held = {miner.id: _leased_by(miner, profiles[_uuid(miner)]["devices"]) for miner in miners}
+    resting: dict[str, set[str]] = {miner.id: set() for miner in miners}
+    for miner in sorted(miners, key=lambda one: (not held[one.id], one.id)):
+        fit = {gpu.uuid for gpu in shown[miner.id] if gpu.uuid and gpu.fault is None and gpu.rests is None}
+        resting[miner.id] = {uuid for uuid in fit if (miner.account, uuid) in taken}
+        taken |= {(miner.account, uuid) for uuid in fit}
+    return resting
+
+
+def _leased_by(miner: MinerValue, devices: str | None) -> set[str]:
+    """The GPUs that a live miner has for lease up to now."""
+    if miner.status not in ALIVE:
+        return set()
+    return {device["uuid"] for device in leasable_of(devices) if device.get("rests") is None}
+
+
+def _rested(gpus: Sequence[ShownGpu], resting: set[str]) -> Sequence[ShownGpu]:
+    return tuple(msgspec.structs.replace(gpu, rests=ELSEWHERE) if gpu.uuid in resting else gpu for gpu in gpus)
 
 
 async def _broken(connection: Connection, miners: Sequence[MinerValue]) -> dict[UUID, str]:

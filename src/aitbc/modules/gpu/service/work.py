@@ -35,7 +35,7 @@ from aitbc.modules.ai.api import (
 from aitbc.modules.gpu.api import SLOTS_MAX, MinerState
 from aitbc.modules.gpu.batched.poll_contexts import read_poll_contexts
 from aitbc.modules.gpu.models.life import ALIVE, Status
-from aitbc.modules.gpu.models.offer import capabilities_of
+from aitbc.modules.gpu.models.offer import MODELS_MAX, Model, capabilities_of
 from aitbc.modules.gpu.models.values import PollContext
 from aitbc.modules.gpu.service.enrolment import Signature, Slots
 from aitbc.modules.gpu.service.heartbeats import LEASES_MAX, AttemptId, Heartbeats, Token
@@ -83,6 +83,9 @@ class AskForWork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     run_seconds_max: Annotated[int, Meta(ge=1, le=86_400)] | None = None
     """Only jobs that may run no longer than this, in seconds: what would outlive its hours is for others.
     For example `3600`."""
+    models_free: Annotated[dict[Model, Annotated[int, Meta(ge=0, le=SLOTS_MAX)]], Meta(max_length=MODELS_MAX)] = {}
+    """How many more jobs each of these models can take now; one that is not named takes as many as there are slots.
+    For example `{"llama3.2:3b": 2}`."""
 
 
 class Work(Struct, frozen=True, kw_only=True):
@@ -306,9 +309,10 @@ class MinerWork:
         claim = Claim(
             miner=context.id,
             miner_account=context.account,
-            capabilities=_offered(context, wish.run_seconds_max),
+            capabilities=_offered(context, wish),
             slots=wish.slots,
             slots_total=context.slots,
+            models_free=wish.models_free,
             wait_seconds=wish.wait_seconds,
             newcomer=context.score.newcomer,
             reputation=context.score.value,
@@ -425,11 +429,14 @@ def _parts(who: Principal, attempt: str, sent: TellParts | LeaseParts, *, may_wa
     return Parts(miner=miner_of_key(who), attempt=attempt, token=sent.token, parts=parts, may_wait=may_wait)
 
 
-def _offered(context: PollContext, run_seconds_max: int | None) -> Capabilities:
+def _offered(context: PollContext, wish: AskForWork) -> Capabilities:
     """What a miner offers; one that is booked offers it to the jobs of that booking only."""
     offered = capabilities_of(context.capabilities, context.shown)
-    if run_seconds_max is not None:
-        offered = msgspec.structs.replace(offered, run_seconds_max=run_seconds_max)
+    if wish.run_seconds_max is not None:
+        offered = msgspec.structs.replace(offered, run_seconds_max=wish.run_seconds_max)
+    if full := {model for model, free in wish.models_free.items() if not free}:
+        models = {kind: tuple(one for one in served if one not in full) for kind, served in offered.models.items()}
+        offered = msgspec.structs.replace(offered, models=models)
     if context.booking is None:
         return offered
     return msgspec.structs.replace(offered, booking=context.booking, booker=context.booker)

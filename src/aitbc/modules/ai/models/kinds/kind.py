@@ -1,5 +1,6 @@
 """What a kind of work is: the shape of its input and output, its meter, its price and its limits."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -153,6 +154,31 @@ class Kind:
     def text_of(self, output: Any) -> str:
         """The text of an output that may be streamed in parts."""
         raise NotImplementedError
+
+
+class TimedKind(Kind):
+    """A kind that is paid by time: by that of the lease as the platform sees it."""
+
+    unit = "second"
+    metering = "One unit for each second begun between lease and result by the platform's clock, at most run_seconds."
+    unit_price_units = 10_000
+    takes_devices = True
+    miner_may_blame = True  # its program's exit code is the work; to run it twice may do harm
+
+    def meter(self, output: Any, *, input_units: int, expects: Mapping[str, int], seconds: float) -> int:
+        """Seconds begun, within the run clock."""
+        return min(max(math.ceil(seconds), 1), expects["run_seconds"])
+
+    def evidence(self, usage: Mapping[str, int], units: int, expects: Mapping[str, int]) -> str | None:
+        """The miner cannot have run for longer than it had the lease."""
+        pair = self.counts(usage, units, expects)
+        if pair is None or pair[0] <= pair[1]:
+            return None
+        return f"The miner counted {pair[0]} milliseconds within a lease of {units} seconds."
+
+    def counts(self, usage: Mapping[str, int], units: int, expects: Mapping[str, int]) -> tuple[int, int] | None:
+        """Milliseconds, the second that was begun included."""
+        return (usage["milliseconds"], (units + 1) * 1000) if "milliseconds" in usage else None
 
 
 def is_same_model(one: str, other: str) -> bool:

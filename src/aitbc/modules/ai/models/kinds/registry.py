@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from aitbc.kernel.primitives.errors import Invalid
 from aitbc.modules.ai.models.kinds.chat import Chat
 from aitbc.modules.ai.models.kinds.command import Command
+from aitbc.modules.ai.models.kinds.container import Container
 from aitbc.modules.ai.models.kinds.embed import Embed
 from aitbc.modules.ai.models.kinds.kind import Kind
 from aitbc.modules.ai.models.kinds.ocr import Ocr
 
-_EVERY: tuple[Kind, ...] = (Embed(), Ocr(), Chat(), Command())
+_EVERY: tuple[Kind, ...] = (Embed(), Ocr(), Chat(), Command(), Container())
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _EVERY}
 
 

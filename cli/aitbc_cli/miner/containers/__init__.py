@@ -1,0 +1,1 @@
+"""Containers of requesters: what runs them, and under which limits."""
