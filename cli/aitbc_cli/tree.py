@@ -18,6 +18,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "places": ("places", "Which process serves which module, and on which ports (admins)."),
     "doctor": ("doctor", "Check this installation; each fault with its exact fix."),
     "job": ("job", "Submit work, watch it, get its result."),
+    "graph": ("graph", "Graphs: jobs that follow from each other, under one budget."),
     "chat": ("chat", "Chat with a model, and see what it costs."),
     "miner": ("miner", "Run a miner, and see after yours."),
     "model": ("model", "Models that miners serve."),

@@ -52,6 +52,8 @@ def example_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, content in {"notes.txt": b"a b", "invoice.png": PICTURE, "page.jpg": PICTURE}.items():
         (home / name).write_bytes(content)
     (home / "agent.json").write_text('{"name": "one", "skills": []}')
+    for name in ("report.yaml", "report.json"):  # JSON is YAML too
+        (home / name).write_text('{"budget": "1", "nodes": []}')
     (home / "texts.json").write_text('{"texts": ["one"]}')
     plugin = home / "examples/plugins/night-price"
     plugin.mkdir(parents=True)
@@ -258,7 +260,7 @@ def test_what_changes_something_has_a_dry_run_and_an_idempotency_key(leaf: Leaf)
     verbs |= {"enable", "disable", "delete", "test", "offer", "release", "end", "change", "withdraw", "rule", "sync"}
     verbs |= {"plan", "upkeep", "interrupt", "reprice", "answer", "set"}
     verbs |= {"lock", "unlock", "delegate", "propose", "vote", "sponsor", "veto", "execute", "give", "approve"}
-    verbs |= {"voter-key", "bring-vote", "evidence", "concede", "decide", "deal"}
+    verbs |= {"voter-key", "bring-vote", "evidence", "concede", "decide", "deal", "pause", "rerun"}
     verbs |= {
         "request",
         "match",
@@ -273,7 +275,9 @@ def test_what_changes_something_has_a_dry_run_and_an_idempotency_key(leaf: Leaf)
         "rate",
     }
     changes = leaf.words[-1] in verbs | {"chat", "deposit", "faucet", "login"} or leaf.words[:2] == ("job", "submit")
-    changes = changes or str(leaf) in {f"agent {verb}" for verb in ("register", "state", "run", "approve", "reject")}
+    changes = changes or str(leaf) in {
+        f"agent {verb}" for verb in ("register", "state", "run", "approve", "reject")
+    } | {"graph run"}
     of_plugins = {"buy", "install", "restore", "price", "namespace", "publish"}
     changes = changes or (leaf.words[0] == "plugin" and leaf.words[-1] in of_plugins)
     changes = (changes or str(leaf) == "miner install") and str(leaf) != "miner test"  # which tries this machine

@@ -24,6 +24,7 @@ SETS = {"state", "status", "fault", "device", "role", "disabled_reason"}
 """Fields of these names are one of a closed set, wherever they stand."""
 OPEN_KINDS = {
     "AgentJobStep",
+    "GraphNode",
     "Job",
     "JobDetail",
     "KindInfo",

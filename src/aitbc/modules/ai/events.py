@@ -114,3 +114,27 @@ class AttemptEnded(Event, frozen=True, kw_only=True):
     """Whether the job was the miner's own account's: nobody else learns anything of the miner by it."""
     started_at: datetime
     ended_at: datetime
+
+
+class GraphChanged(Event, frozen=True, kw_only=True):
+    """A graph of jobs came to another state."""
+
+    kind: ClassVar[str] = "ai.graph_changed"
+    concerns: ClassVar[tuple[str, ...]] = ("account",)
+    graph: str
+    account: str
+    state: str
+    """`running`, `paused`, `canceling`, `succeeded`, `failed` or `canceled`."""
+    reason: str
+    spent_units: int
+    schedule: str | None = None
+
+    def public(self) -> Mapping[str, Any]:
+        """The graph, where it is, why, and what it has cost."""
+        return {
+            "graph": self.graph,
+            "state": self.state,
+            "reason": self.reason,
+            "spent": money.render(self.spent_units),
+            "schedule": self.schedule,
+        }

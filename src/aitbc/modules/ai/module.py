@@ -17,6 +17,7 @@ from aitbc.modules.ai.protocols.openai_embeddings import OpenAiEmbeddings
 from aitbc.modules.ai.protocols.openai_models import OpenAiModels
 from aitbc.modules.ai.protocols.openai_responses import OpenAiResponses
 from aitbc.modules.ai.routes.artifacts import ArtifactController
+from aitbc.modules.ai.routes.graphs import GraphController
 from aitbc.modules.ai.routes.jobs import JobController
 from aitbc.modules.ai.routes.market import KindController, ModelController, QuoteController, StatisticsController
 from aitbc.modules.ai.routes.payments import PaymentController
@@ -29,6 +30,8 @@ from aitbc.modules.ai.service.attended_runs import AttendedRuns
 from aitbc.modules.ai.service.auto_models import AutoModels
 from aitbc.modules.ai.service.checks.trusted_miners import TrustedMiners
 from aitbc.modules.ai.service.explain import Explanations
+from aitbc.modules.ai.service.graphs.events import GraphEvents
+from aitbc.modules.ai.service.graphs.graphs import Graphs
 from aitbc.modules.ai.service.job_events import JobEvents
 from aitbc.modules.ai.service.job_logs import JobLogs
 from aitbc.modules.ai.service.jobs import Jobs
@@ -64,6 +67,7 @@ module = Module(
         ArtifactController,
         PaymentController,
         VerificationController,
+        GraphController,
     ),
     needs={"trading": TradingApi},
     handles={
@@ -94,6 +98,8 @@ module = Module(
         "artifacts": Artifacts,
         "payment_audit": PaymentAudit,
         "trusted_miners": TrustedMiners,
+        "graphs": Graphs,
+        "graph_events": GraphEvents,
     },
     scopes={
         "live": ("jobs:create", "jobs:read", "limits:write", "artifacts:write", "artifacts:read"),
@@ -116,6 +122,7 @@ module = Module(
         PeriodicTask(run=AiService.sweep, every_seconds=1.0),
         PeriodicTask(run=AiService.return_orphaned_leases, every_seconds=1.0, leader=False),
         PeriodicTask(run=AiService.refresh_rate_limits, every_seconds=1.0, leader=False),
+        PeriodicTask(run=AiService.drive_graphs, every_seconds=1.0),
         PeriodicTask(run=AiService.reconcile_holds, every_seconds=30.0),
         PeriodicTask(run=AiService.prolong_holds, every_seconds=30.0),
         PeriodicTask(run=AiService.tidy, every_seconds=60.0),

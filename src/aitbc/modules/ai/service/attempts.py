@@ -113,6 +113,7 @@ class Attempts:
         if job.state == State.QUEUED and job.due_at <= now():
             self._wakeups.announce([job])
         if job.state in TERMINAL and job.state != State.SUCCEEDED:
+            self._wakeups.on_job_ended(job.id)
             await self._payments.void(job, job.reason)
 
     def after_verdict(self, attempt: AttemptValue) -> None:
@@ -132,6 +133,7 @@ class Attempts:
         self.kind_health.record(attempt)
         self._wakeups.watched.notify([job.id])
         self._wakeups.leases.notify([job.id])
+        self._wakeups.on_job_ended(job.id)
         if attempt.devices is not None:
             self._wakeups.miners.wake(attempt.miner)
 

@@ -16,14 +16,17 @@ Each part has a state of its own; arrows point at the parts that one uses.
     text_runs ────► jobs, job_events, artifacts, stops
     attended_runs ► submissions, runs, text_runs, rate_gate ◄── rate_limits
     job_payments ──► jobs, stops, payments           kind_statuses ─► fleet_view, durations
+    graphs ───────► graph_watch ◄── graph_driver ──► planner, submissions, stops    graph_events ──► graphs
 """
 
+import asyncio
 from collections.abc import Sequence
 
 from prometheus_client import Metric
 
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.platform import Platform
+from aitbc.kernel.primitives.tasks import cancel_and_wait
 from aitbc.modules.ai.api import (
     Claim,
     Failure,
@@ -55,6 +58,12 @@ from aitbc.modules.ai.service.durations import Durations
 from aitbc.modules.ai.service.explain import Explanations
 from aitbc.modules.ai.service.fitting_offers import FittingOffers
 from aitbc.modules.ai.service.fleet_view import FleetView
+from aitbc.modules.ai.service.graphs.driver import GraphDriver
+from aitbc.modules.ai.service.graphs.events import GraphEvents
+from aitbc.modules.ai.service.graphs.graphs import Graphs
+from aitbc.modules.ai.service.graphs.node_jobs import NodeJobs
+from aitbc.modules.ai.service.graphs.preparing import Preparation
+from aitbc.modules.ai.service.graphs.watch import GraphWatch
 from aitbc.modules.ai.service.holds import Holds
 from aitbc.modules.ai.service.job_events import JobEvents
 from aitbc.modules.ai.service.job_logs import JobLogs
@@ -157,14 +166,25 @@ class AiService:
         self.holds = Holds(db, self.payments, self.attempts)
         self.sweeper = Sweeper(db, self.attempts, self.stops, settings.grace_seconds)
         self.retention = Retention(db, self.artifacts, watched, self.jobs)
+        # Jobs that follow from each other
+        self.graph_watch = GraphWatch()
+        self.wakeups.on_job_ended = self.graph_watch.job_ended
+        self.graphs = Graphs(db, self.graph_watch, settings.open_graphs_per_account)
+        self.graph_events = GraphEvents(self.graphs, self.graph_watch, platform.draining)
+        node_jobs = NodeJobs(self.submissions, self.stops, self.rate_gate)
+        self.graph_driver = GraphDriver(db, Preparation(db, planner), node_jobs, self.graph_watch)
+        self._driving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start the background tasks."""
         await self.wakeups.start()
         await self.rate_gate.refresh()
+        self._driving = asyncio.create_task(self.graph_driver.run())
 
     async def stop(self) -> None:
         """End the background tasks."""
+        if self._driving is not None:
+            await cancel_and_wait([self._driving])
         await self.runs.stop()
         await self.output_parts.stop()
         await self.rate_gate.stop()
@@ -289,6 +309,10 @@ class AiService:
         """Read the rate limits that changed, and say how many requests go on under them."""
         await self.rate_gate.refresh()
 
+    async def drive_graphs(self) -> None:
+        """Drive on the graphs of which a job has ended, or whose time it is."""
+        await self.graph_driver.drive_due()
+
     async def reconcile_holds(self) -> None:
         """Return money that is held for a job which was never written, or which ended unpaid."""
         await self.payments.reconcile()
@@ -302,3 +326,4 @@ class AiService:
         """Remove inputs, outputs, their parts and logs past their retention, old artifacts, and flows that nobody
         uses."""
         await self.retention.tidy()
+        await self.graph_driver.forget()

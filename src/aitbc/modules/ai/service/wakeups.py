@@ -41,6 +41,8 @@ class Wakeups:
         self._db = db
         self.draining = draining
         """Set when the process is about to stop: every wait ends."""
+        self.on_job_ended: Callable[[str], None] = lambda job: None
+        """Called with each job that has ended, once that is committed."""
         self._dealer = dealer
         self._processes = Wakeup(db, bus)
         self._tasks: list[asyncio.Task[None]] = []

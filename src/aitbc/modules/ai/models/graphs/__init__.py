@@ -1,0 +1,1 @@
+"""Graphs: jobs that follow from each other, their rules, and what is kept of them."""

@@ -1,0 +1,1 @@
+"""Graphs of jobs: begun, driven on from the ends of their jobs, shown and changed."""
