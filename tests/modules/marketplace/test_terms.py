@@ -101,5 +101,6 @@ async def test_a_booking_needs_both_sides_and_terms_are_ones_own(fleet: Fleet) -
     booked = await buyer.post(f"{MARKET}/bookings", wish, once=uuid.uuid4().hex)
     assert booked.status_code == 201, booked.text
     await buyer.post(f"{MARKET}/bookings/{booked.json()['id']}/end")
-    for wrong in ({"owners": {"mode": "maybe"}}, {"buyers": {"accounts": ["me"]}}, {"nobody": {}}):
+    wrongs: list[dict[str, Any]] = [{"owners": {"mode": "maybe"}}, {"buyers": {"accounts": ["me"]}}, {"nobody": {}}]
+    for wrong in wrongs:
         assert (await buyer.client.put(TERMS, json=wrong)).status_code == 422
