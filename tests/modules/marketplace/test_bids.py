@@ -1,5 +1,6 @@
 """Bids for the time of miners: matched in the order of price and time, paid out of what is held, and never with oneself."""
 
+import functools
 import random
 import uuid
 from collections.abc import AsyncIterator
@@ -13,10 +14,12 @@ from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock, ids, money
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.marketplace.models.engine import replayed
+from aitbc.modules.marketplace.service.bids.bids import PlaceBid
 from aitbc.modules.marketplace.service.bids.book import load_engine
 from tests.app import Caller
 from tests.modules.gpu.make import Fleet, Rig, fleet_on, gpu_device
 from tests.modules.marketplace.make import MARKET, audited, changed, made, market_of
+from tests.modules.marketplace.test_booking_crashes import cut
 from tests.scale import scaled
 
 pytestmark = pytest.mark.anyio
@@ -238,6 +241,22 @@ async def sound(fleet: Fleet, everybody: list[Caller], money_there: int) -> None
     assert sum(one.available_units + one.held_units for one in balances) + fees["balance_units"] == money_there
 
 
+async def placed_again(here: Street, who: Caller, chance: random.Random) -> str:
+    """A bid that was broken off while it was placed, and placed by the same request again."""
+    bids = market_of(here.fleet).limit_bids
+    once = IdempotencyKey(account=who.principal.account, key=uuid.uuid4().hex, fingerprint=b"the same")
+    command = PlaceBid(
+        filter=f"region = {here.region}",
+        seconds=600,
+        limit_units=chance.randint(4, 9) * 10**7,
+        quantity=chance.randint(1, 3),
+        lasts=chance.choice(("gtc", "gtc", "ioc", "fok")),
+        valid_until=now() + timedelta(days=1),
+    )
+    await cut(functools.partial(bids.place, who.principal, command, once), chance.uniform(0, 0.06))
+    return (await bids.place(who.principal, command, once)).id
+
+
 async def test_whatever_happens_what_is_held_is_what_the_book_says_and_the_log_leads_to_it(fleet: Fleet) -> None:
     chance = random.Random(5)
     here, buyer = await street(fleet)
@@ -252,12 +271,7 @@ async def test_whatever_happens_what_is_held_is_what_the_book_says_and_the_log_l
         who = chance.choice(everybody)
         match chance.choice(("bid", "bid", "request", "ask", "cancel", "end", "price", "time")):
             case "bid":
-                how: dict[str, Any] = {
-                    "quantity": chance.randint(1, 3),
-                    "lasts": chance.choice(("gtc", "gtc", "ioc", "fok")),
-                }
-                bid = await here.bids(who, f"0.{chance.randint(4, 9)}", **how)
-                placed.append((who, bid["id"]))
+                placed.append((who, await placed_again(here, who, chance)))
             case "request":
                 placed.append((who, (await here.asks(who, "0.8", minutes=2))["id"]))
             case "ask" if placed:
@@ -274,6 +288,7 @@ async def test_whatever_happens_what_is_held_is_what_the_book_says_and_the_log_l
                 await changed(here.owner, offer, price=f"0.{chance.randint(3, 9)}")
             case "time":
                 clock.move(timedelta(seconds=29))
+        await cut(market_of(fleet).keep_bids, chance.uniform(0, 0.05))
         await here.keep()
         if step % 5 == 0:
             await sound(fleet, everybody, there)
