@@ -24,7 +24,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "model": ("model", "Models that miners serve."),
     "gpu": ("gpu", "GPUs for rent: find one, or offer yours."),
     "offer": ("offer", "Offers: put your miners on sale, by the unit of work or by the hour."),
-    "market": ("market_terms", "The market: search what can be had now."),
+    "market": ("market_bids", "The market: search what can be had now, bid for it."),
     "agent": ("agent", "Agents: register yours, find one, call its skills, approve what it asks."),
     "mcp": ("mcp", "The market as tools for language models (MCP)."),
     "plugin": ("plugin_author", "Plugins: find, buy and install them, or write your own."),

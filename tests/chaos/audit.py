@@ -51,6 +51,11 @@ NOTHING = {
                 AND (h.state, h.payer) IS DISTINCT FROM ('open', d.owner)
             WHEN d.state = 'closed' THEN h.state = 'open' OR coalesce(h.price_units, 0) > d.owed_units
                 OR (d.refunded_units > 0) <> (coalesce(h.price_units, 0) > 0) END""",
+    "a part of an open bid that is not held, or of one that is over that is": """
+        SELECT p.bid FROM marketplace.bid_parts p JOIN marketplace.bids b ON b.id = p.bid
+        LEFT JOIN trading.holds h ON h.id = p.hold
+        WHERE CASE p.state WHEN 'held' THEN b.state <> 'open' OR h.state IS DISTINCT FROM 'open'
+            OR h.amount_units <> p.amount_units WHEN 'returned' THEN h.state = 'open' END""",
     "a slice of a booking that was paid by another hold than its own": """
         SELECT s.booking FROM marketplace.booking_slices s LEFT JOIN trading.holds h ON h.id = s.hold
         WHERE s.paid_units > 0 AND (h.state, h.price_units) IS DISTINCT FROM ('settled', s.paid_units)""",

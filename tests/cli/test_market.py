@@ -53,7 +53,7 @@ def test_a_miner_is_put_on_sale_found_and_withdrawn(installation: CliInstallatio
         assert alice.gets("offer", "show", device["id"])["version"] == 2
 
 
-def test_a_booking_is_disputed_conceded_and_paid_back(installation: CliInstallation) -> None:
+def test_a_bid_gets_a_booking_that_is_disputed_conceded_and_paid_back(installation: CliInstallation) -> None:
     alice, admin = installation.alice, installation.admin
     rig = MinerAtWork(installation.server.url, admin.gets("miner", "token")["token"], gpus=["NVIDIA H100 80GB HBM3"])
     with rig:
@@ -61,7 +61,18 @@ def test_a_booking_is_disputed_conceded_and_paid_back(installation: CliInstallat
         (offer,) = admin.gets("offer", "create", "--miner", rig.miner, "--price-hour", "0.8", "--min-time", "1m")
         wish = ("booking", "create", offer["id"], "5m", "--max-price", "0.1")
         assert "disputed" in alice.gets(*wish, "--dry-run")["refund_rule"]
-        booking = alice.gets(*wish)
+        bid = ("market", "bid", f"miner = {rig.miner}", "--for", "5m", "--price-hour", "1")
+        payer = alice.gets("account", "show")["account"]
+        admin.gets("market", "deal", "--deny-buyer", payer)
+        assert admin.gets("market", "terms")["buyers"]["accounts"] == [payer]
+        resting = alice.gets(*bid, "--post-only")
+        assert resting["state"] == "open"
+        assert resting["id"] in [one["id"] for one in admin.gets("market", "book")]
+        assert alice.gets("market", "cancel", resting["id"])["state"] == "canceled"
+        admin.gets("market", "deal", "--any-buyer")
+        (got,) = alice.gets(*bid, "--ioc")["trades"]
+        assert got["price_hour"] == "0.8"
+        booking = alice.gets("booking", "show", got["booking"])
         over = alice.gets("booking", "release", booking["id"])
         assert over["state"] == "ended"
     if over["paid"] == "0":

@@ -260,7 +260,7 @@ def test_what_changes_something_has_a_dry_run_and_an_idempotency_key(leaf: Leaf)
     verbs |= {"enable", "disable", "delete", "test", "offer", "release", "end", "change", "withdraw", "rule", "sync"}
     verbs |= {"plan", "upkeep", "interrupt", "reprice", "answer", "set"}
     verbs |= {"lock", "unlock", "delegate", "propose", "vote", "sponsor", "veto", "execute", "give", "approve"}
-    verbs |= {"voter-key", "bring-vote", "evidence", "concede", "decide", "deal", "pause", "rerun"}
+    verbs |= {"voter-key", "bring-vote", "evidence", "concede", "decide", "deal", "bid", "ask", "pause", "rerun"}
     verbs |= {
         "request",
         "match",

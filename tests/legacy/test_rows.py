@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
+from tests.legacy.exchange_rows import EXCHANGE, REASONS
 from tests.legacy.hermes_rows import HOLDS as AGENTS
 from tests.legacy.hermes_rows import REFUSED as NO_AGENTS
 from tests.legacy.installation import Installation
@@ -317,6 +318,16 @@ def test_what_nobody_can_do_is_refused_with_its_reason(installation: Installatio
     assert faults == {}
 
 
+def test_what_an_exchange_was_asked_for_is_refused_with_its_reason(installation: Installation) -> None:
+    faults = {}
+    for case, (_, place, method, path, word) in EXCHANGE.items():
+        with installation.client(place) as client:
+            answer = client.request(method, path, json={} if method == "POST" else None)
+        if answer.status_code != 501 or word not in answer.json()["detail"]:
+            faults[case] = f"{answer.status_code}: {answer.text}"
+    assert faults == {}
+
+
 def test_what_nobody_can_do_is_refused_whatever_its_query_and_without_a_traceback(installation: Installation) -> None:
     log = (installation.server.state.parent / "server.log").read_text().count("request_failed")
     others = (
@@ -350,6 +361,7 @@ def document() -> str:
         "one chain, `ait-devnet`: another `chain_id` is refused, and for `sync-status` not available. A poll is answered within",
         "4 s, since the command line gives up after 5. The `session_token` of a registration is a key for this miner's own calls.",
         "`client pay` raises what is held for a job that waits. What is refused with 501 is refused whatever its query.",
+        "What it asks of port 8001, marketplace answers on the port that its place opens.",
         "",
         "| case | command | asks | |",
         "| --- | --- | --- | --- |",
@@ -371,6 +383,10 @@ def document() -> str:
     lines += [
         f"| {case} | {command} | `{method} {path}` (coordinator) | 501: no agent here does it |"
         for case, (command, method, path) in NO_AGENTS.items()
+    ]
+    lines += [
+        f"| {case} | {command} | `{method} {path}` ({place}) | 501: {REASONS[word]} |"
+        for case, (command, place, method, path, word) in EXCHANGE.items()
     ]
     lines += [f"| {case} | | | not here: {reason} |" for case, reason in NOT_HERE.items()]
     return "\n".join(lines) + "\n"

@@ -189,6 +189,8 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
     later = (now() + timedelta(days=2)).isoformat()
     ahead = {"offer": offered, "duration_seconds": 3600, "max_price": "0.25", "starts_at": later}
     market_booking = (await owner.post("/api/v1/marketplace/bookings", ahead)).json()["id"]
+    wish = {"filter": "region = nowhere", "duration_seconds": 600, "price_hour": "1"}
+    bid = (await owner.post("/api/v1/marketplace/bids", wish)).json()["id"]
     voter = Key(bytes(range(32))).public
     await owner.client.put("/api/v1/governance/voter-keys", json={"public_key": voter})
     stake = (await owner.post("/api/v1/governance/stake/lock", {"amount": "1"})).json()["id"]
@@ -200,6 +202,7 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
         | await _disputes(await app.who("buyer", funds="1"), miner, body)
         | {
             "market_offer": offered,
+            "market_bid": bid,
             "market_booking": market_booking,
             "monitor": monitor,
             "public_key": voter,

@@ -23,7 +23,7 @@ POISONS: tuple[Poison, ...] = (*VALUES, *BODIES, *TARGETS, *HEADS)
 CODES: dict[str, type[AppError]] = {kind.code: kind for kind in catalogued()}
 OPEN_TO_ALL = frozenset({"chain:read"})
 """What everybody with a key may read about everybody: the chain is public."""
-ON_THE_MARKET = frozenset({"get_listed_gpu", "get_trade_offer", "get_market_offer", "get_agent"}) | {
+ON_THE_MARKET = frozenset({"get_listed_gpu", "get_trade_offer", "get_market_offer", "get_market_bid", "get_agent"}) | {
     *("get_plugin", "explain_plugin", "list_plugin_reviews", "review_plugin"),
     *("get_plugin_version", "fetch_plugin_version"),
 }

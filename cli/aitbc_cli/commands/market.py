@@ -21,7 +21,7 @@ STATISTICS = (
     *columns("kind", "model", "unit", "days", "jobs", "settled", "unfilled"),
     *columns("unit_price_p10", "unit_price_p50", "unit_price_p90", "fill_seconds_p50", "fill_seconds_p90"),
 )
-app = noun("market", "The market: search what can be had now.")
+app = noun("market", "The market: search what can be had now, bid for it.")
 
 
 @command(

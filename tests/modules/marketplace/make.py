@@ -8,6 +8,7 @@ import httpx
 
 from aitbc.modules.marketplace.service import MarketplaceService
 from tests.app import Caller
+from tests.chaos.audit import NOTHING
 from tests.modules.gpu.make import Fleet
 
 MARKET = "/api/v1/marketplace"
@@ -33,6 +34,13 @@ async def made(who: Caller, **body: Any) -> dict[str, Any]:
 async def changed(who: Caller, offer: dict[str, Any], once: str | None = None, **body: Any) -> httpx.Response:
     """The answer to a change of an offer as it was seen."""
     return await who.post(f"{OFFERS}/{offer['id']}/change", {"version": offer["version"], **body}, once=once)
+
+
+async def audited(fleet: Fleet) -> None:
+    """What the audit of the torture tests asks of marketplace's money."""
+    for name, query in NOTHING.items():
+        if "marketplace." in query:
+            assert await fleet.sql(query) == [], name
 
 
 async def eventually(look: Callable[[], Awaitable[bool]]) -> None:

@@ -13,7 +13,7 @@ from aitbc.kernel.primitives import ids
 from aitbc.modules.marketplace.service.disputes.disputes import BeginDispute
 from tests.app import Caller
 from tests.modules.gpu.make import Fleet
-from tests.modules.marketplace.make import market_of
+from tests.modules.marketplace.make import audited, market_of
 from tests.modules.marketplace.test_booking_crashes import cut
 from tests.modules.marketplace.test_bookings import Sale
 from tests.modules.marketplace.test_disputes import everything, fleet, over
@@ -80,4 +80,5 @@ async def audit(sale: Sale, dispute: str, booking: str) -> None:
     assert (buyer.available_units, buyer.held_units) == (10**9 - paid["paid_units"] + row["refunded_units"], 0)
     earned = paid["paid_units"] - fees["units"]
     assert (owner.available_units, owner.held_units) == (earned - row["owed_units"], 0)
+    await audited(fleet)
     assert await everything(fleet) == (0, 0)

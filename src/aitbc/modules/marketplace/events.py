@@ -110,3 +110,26 @@ class TermsChanged(Event, frozen=True, kw_only=True):
     owners_mode: str
     """`deny` or `allow`: whose miners its own go to."""
     owners: tuple[str, ...]
+
+
+class MarketBidChanged(Event, frozen=True, kw_only=True):
+    """A bid or a request came into the book, got something, or ended: its payer is told."""
+
+    kind: ClassVar[str] = "marketplace.bid_changed"
+    concerns: ClassVar[tuple[str, ...]] = ("payer",)
+    bid: str
+    payer: str
+    state: str
+    reason: str | None
+    quantity: int
+    filled: int
+
+    def public(self) -> Mapping[str, Any]:
+        """The bid, where it is, and how much of it was filled."""
+        return {
+            "bid": self.bid,
+            "state": self.state,
+            "reason": self.reason,
+            "quantity": self.quantity,
+            "filled": self.filled,
+        }

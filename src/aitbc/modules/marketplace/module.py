@@ -6,10 +6,18 @@ from aitbc.modules.gpu.api import GpuApi
 from aitbc.modules.gpu.events import MinerChanged
 from aitbc.modules.marketplace.api import MarketplaceApi
 from aitbc.modules.marketplace.legacy.coordinator import CoordinatorMarketplace
+from aitbc.modules.marketplace.legacy.exchange import (
+    BitcoinRefused,
+    ChainsRefused,
+    CoordinatorBitcoin,
+    CoordinatorExchange,
+    ExchangeRefused,
+)
 from aitbc.modules.marketplace.legacy.health import LegacyHealth
 from aitbc.modules.marketplace.legacy.offers import MarketplaceController
 from aitbc.modules.marketplace.legacy.transactions import MarketTransactions
 from aitbc.modules.marketplace.models.ratings import RatingRow
+from aitbc.modules.marketplace.routes.bids import MarketBidController, MarketBookController, MarketRequestController
 from aitbc.modules.marketplace.routes.bookings import BookingQuoteController, MarketBookingController
 from aitbc.modules.marketplace.routes.disputes import MarketDisputeController
 from aitbc.modules.marketplace.routes.offers import MarketOfferController, MarketRuleController
@@ -17,6 +25,7 @@ from aitbc.modules.marketplace.routes.ratings import MarketRatingController
 from aitbc.modules.marketplace.routes.search import MarketSearchController
 from aitbc.modules.marketplace.routes.terms import MarketTermsController
 from aitbc.modules.marketplace.service import MarketplaceService
+from aitbc.modules.marketplace.service.bids.bids import MarketBids
 from aitbc.modules.marketplace.service.bookings.bookings import MarketBookings
 from aitbc.modules.marketplace.service.disputes.disputes import MarketDisputes
 from aitbc.modules.marketplace.service.offers import Offers
@@ -34,7 +43,10 @@ module = Module(
     routes=(
         BookingQuoteController,
         MarketBookingController,
+        MarketBidController,
+        MarketBookController,
         MarketDisputeController,
+        MarketRequestController,
         MarketOfferController,
         MarketRuleController,
         MarketSearchController,
@@ -45,6 +57,7 @@ module = Module(
     parts={
         "market_bookings": MarketBookings,
         "market_disputes": MarketDisputes,
+        "limit_bids": MarketBids,
         "market_offers": Offers,
         "market_rules": Rules,
         "market_search": OfferSearch,
@@ -54,11 +67,15 @@ module = Module(
     handles={MinerChanged: MarketplaceService.on_miners_changed},
     parameters=(pause_of("marketplace"),),
     scopes={"live": ("market:read", "market:write")},
-    legacy=(LegacyHealth, MarketplaceController, MarketTransactions),
-    legacy_coordinator=(CoordinatorMarketplace,),
+    legacy=(
+        *(LegacyHealth, MarketplaceController, MarketTransactions),
+        *(ExchangeRefused, BitcoinRefused, ChainsRefused),
+    ),
+    legacy_coordinator=(CoordinatorMarketplace, CoordinatorExchange, CoordinatorBitcoin),
     periodic_tasks=(
         PeriodicTask(run=MarketplaceService.expire_offers, every_seconds=30.0),
         PeriodicTask(run=MarketplaceService.keep_bookings, every_seconds=5.0),
+        PeriodicTask(run=MarketplaceService.keep_bids, every_seconds=5.0),
         PeriodicTask(run=MarketplaceService.keep_disputes, every_seconds=5.0),
         PeriodicTask(run=MarketplaceService.reprice, every_seconds=30.0),
         PeriodicTask(run=MarketplaceService.reconcile_purchases, every_seconds=30.0),

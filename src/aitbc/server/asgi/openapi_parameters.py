@@ -34,6 +34,7 @@ PATH = {
     "window": ("The maintenance window.", f"mwin_{ID}"),
     "offer": ("The offer.", f"toff_{ID}"),
     "market_offer": ("The offer.", f"offer_{ID}"),
+    "market_bid": ("The bid or request.", f"mbid_{ID}"),
     "market_dispute": ("The dispute.", f"dspt_{ID}"),
     "trade_request": ("The request.", f"treq_{ID}"),
     "match": ("The match.", f"tmat_{ID}"),

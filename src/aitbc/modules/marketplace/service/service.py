@@ -5,6 +5,7 @@
     Repricing ──► gpu: how many slots are busy
     Ratings ────► trading: who paid whom
     MarketBookings ─► BookingKeeper ─► gpu: gives miners to accounts; Slices ─► trading: hold and pay
+    MarketBids ─► BidKeeper ─► trading: holds and returns; BookingKeeper: begins what was traded
     MarketDisputes ─► DisputeKeeper ─► trading: sets aside, and gives back
     OfferSearch   reads what the others have written
     Items, Bids ◄── Purchases ──► trading: what the older marketplace sells
@@ -19,6 +20,8 @@ from aitbc.kernel.platform import Platform
 from aitbc.modules.gpu.api import GpuApi
 from aitbc.modules.gpu.events import MinerChanged
 from aitbc.modules.marketplace.api import MarketOffer
+from aitbc.modules.marketplace.service.bids.bids import MarketBids
+from aitbc.modules.marketplace.service.bids.keeper import BidKeeper
 from aitbc.modules.marketplace.service.bookings.bookings import MarketBookings
 from aitbc.modules.marketplace.service.bookings.keeper import BookingKeeper
 from aitbc.modules.marketplace.service.bookings.slices import Slices
@@ -51,6 +54,8 @@ class MarketplaceService:
         self.booking_keeper = BookingKeeper(db, gpu, trading, slices)
         self.market_bookings = MarketBookings(db, trading, slices, self.booking_keeper)
         self.market_terms = Terms(db)
+        self.bid_keeper = BidKeeper(db, trading, self.booking_keeper)
+        self.limit_bids = MarketBids(db, trading, self.bid_keeper)
         self.dispute_keeper = DisputeKeeper(db, trading)
         self.market_disputes = MarketDisputes(db, trading, self.dispute_keeper)
         # What the older marketplace keeps beside them
@@ -91,3 +96,7 @@ class MarketplaceService:
     async def keep_disputes(self) -> None:
         """Set money aside for disputes, end those whose time is over, and move what was decided."""
         await self.dispute_keeper.keep()
+
+    async def keep_bids(self) -> None:
+        """Let offers meet resting bids, end those whose time is over, and return what is not needed."""
+        await self.bid_keeper.keep()
