@@ -39,6 +39,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "faucet": ("faucet", "Take play money for yourself."),
     "key": ("key", "API keys: made, listed, rotated, revoked."),
     "webhook": ("webhook", "Webhooks: signed messages about your jobs to a URL of yours."),
+    "verify": ("verify", "Verify that an engine serves the model that it says."),
     "receipt": ("receipt", "Receipts of paid jobs; verify one offline."),
     "chain": ("chain", "Export the chain, and verify it offline."),
     "ledger": ("ledger", "Verify the ledger on the server."),

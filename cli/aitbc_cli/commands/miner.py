@@ -176,6 +176,29 @@ def earnings(
 
 @command(
     app,
+    "why",
+    examples=["aitbc miner why mnr_01…", "aitbc miner why mnr_01… --since 7d --json"],
+    ends=[NOT_FOUND],
+)
+def why(
+    call: Call,
+    miner: MinerId,
+    since_: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="RFC 3339, or how long ago: 24h, 7d; else a day.")
+    ] = None,
+) -> None:
+    """Say why a miner got work or did not: jobs it cannot do, by condition, and jobs that others got, by reason."""
+    answer = call.api.get(f"{PATH}/{part(miner)}/why", since=since(since_) if since_ else None)
+    call.out.one(answer, columns("miner", "since", "jobs", "taken", "waiting"), name="taken")
+    if call.out.is_for_people and not call.options.fields:
+        for title in ("filtered", "lost"):
+            if answer[title]:
+                call.out.text(f"\n{title}:")
+                call.out.rows(answer[title], (column("reason"), Column("JOBS", "jobs", "number")), name="reason")
+
+
+@command(
+    app,
     "reputation",
     examples=["aitbc miner reputation mnr_01…", "aitbc miner reputation mnr_01… --json"],
     ends=[NOT_FOUND],

@@ -5,7 +5,7 @@ import statistics
 
 import pytest
 
-from aitbc.modules.ai.models.checks.agreement import cosine, shared_lines
+from aitbc.modules.ai.models.checks.agreement import cosine, shared_text
 from aitbc.modules.ai.models.checks.sampling import (
     ALWAYS_BELOW,
     CHECKED_ONE_IN_MAX,
@@ -96,8 +96,11 @@ def test_vectors_and_lines_are_compared_within_their_tolerance() -> None:
     assert cosine([0.0], [0.0]) == 1.0
     assert cosine([0.0], [1.0]) == 0.0
     assert cosine([1.0, 0.0], [0.999, 0.03]) >= 0.999 > cosine([1.0, 0.0], [0.999, 0.06])
-    lines = [f"line {number}" for number in range(10)]
-    assert shared_lines(lines, lines[::-1]) == 1.0
-    assert shared_lines(lines, ["line0", *lines[2:]]) == 0.9
-    assert shared_lines([], [" "]) == 1.0
-    assert shared_lines(lines, []) == 0.0
+    lines = [f"the {number} lines that stand in this picture have {number * 7} words" for number in range(10)]
+    assert shared_text(lines, [line.replace(" ", "") for line in lines]) == 1.0
+    assert shared_text(lines, lines[::-1]) > 0.95
+    assert 0.9 <= shared_text(lines, [lines[0].replace("picture", "pictvre"), *lines[1:]]) < 1.0
+    assert shared_text(lines, lines[:7]) < 0.9
+    assert shared_text([], [" "]) == 1.0
+    assert shared_text(["ab"], ["ab"]) == 1.0
+    assert shared_text(lines, []) == 0.0

@@ -14,6 +14,13 @@ from aitbc.modules.ai.api.devices import LeasedDevice as LeasedDevice
 from aitbc.modules.ai.api.devices import UsedDevice as UsedDevice
 from aitbc.modules.ai.api.orders import OrderJob as OrderJob
 from aitbc.modules.ai.api.orders import SubmitFor as SubmitFor
+from aitbc.modules.ai.api.parts import Liveness as Liveness
+from aitbc.modules.ai.api.parts import LogLine as LogLine
+from aitbc.modules.ai.api.parts import Part as Part
+from aitbc.modules.ai.api.parts import Parts as Parts
+from aitbc.modules.ai.api.parts import PartsKept as PartsKept
+from aitbc.modules.ai.api.prospects import JobsPassedBy as JobsPassedBy
+from aitbc.modules.ai.api.prospects import MinerProspects as MinerProspects
 from aitbc.modules.ai.api.verification import JobVerification as JobVerification
 
 JobState = Annotated[str, one_of(("queued", "leased", "running", "succeeded", "failed", "canceled", "expired"))]
@@ -25,7 +32,6 @@ submitted retrying taken working completed stopped_early requester_fault attempt
 canceled_by_owner stop_unanswered canceled_by_operator queue_timeout hold_expired booking_ended verifying no_majority
 """
 JobReason = Annotated[str, one_of(_REASONS.split())]
-Liveness = Annotated[str, one_of(("live", "stop", "canceled", "lost"))]
 Blamed = Annotated[str, one_of(("none", "requester", "miner", "platform", "unknown"))]
 
 
@@ -112,44 +118,6 @@ class LeaseStatus(Struct, frozen=True, kw_only=True):
     """Whether to go on with the work."""
     expires_at: datetime | None = None
     """Until when it is valid; null once it is not `live`."""
-
-
-class LogLine(Struct, frozen=True, kw_only=True):
-    """One line of a job's log; `sequence` counts from 1 within an attempt, so that a repeated line is known."""
-
-    sequence: int
-    at: datetime
-    text: str
-
-
-class Part(Struct, frozen=True, kw_only=True):
-    """A piece of an output's text; `sequence` counts from 1 within an attempt, so that a repeated piece is known."""
-
-    sequence: int
-    text: str
-
-
-class Parts(Struct, frozen=True, kw_only=True):
-    """What a miner streams of an output while it is made; without any part it only asks whether to go on."""
-
-    miner: str
-    attempt: str
-    token: int
-    parts: tuple[Part, ...] = ()
-    may_wait: bool = False
-    """Whether they may be stored a moment later, with what follows; the miner holds on to them until it hears that they
-    are."""
-
-
-class PartsKept(Struct, frozen=True, kw_only=True):
-    """How far the parts of an attempt are kept, and whether the work should go on."""
-
-    status: Liveness
-    """`live`; `stop` (nothing more is kept: deliver the parts up to `kept` as the result); `canceled`; or `lost`."""
-    kept: int
-    """The highest sequence that is stored."""
-    heard: int
-    """The highest sequence that came, stored or soon to be: send what follows, and hold on to what is not `kept`."""
 
 
 class Result(Struct, frozen=True, kw_only=True):
@@ -425,6 +393,10 @@ class AiApi(Protocol):
 
     async def pending_of(self, miner: str) -> Pending:
         """What is set aside for the jobs of a miner, until they are paid or end otherwise."""
+        ...
+
+    async def prospects_of(self, miner: str, since: datetime) -> MinerProspects:
+        """What became of the jobs that were submitted since then, as seen by a miner with what it offers now."""
         ...
 
     async def renew(self, miner: str, renewals: Sequence[Renewal]) -> Sequence[LeaseStatus]:

@@ -9,7 +9,8 @@ Each part has a state of its own; arrows point at the parts that one uses.
         └─────────► live_bookings ◄── booked_jobs    booking_ends ──► attempts
     dispatch ─────► wakeups, attempts                job_events ──► jobs, job_logs, output_parts, wakeups
     lease_watch ──► wakeups
-    results ──────► judgement ──► verification ──► jobs, artifacts, output_parts
+    prospects ────► fleet_view, market_asks          trusted_miners
+    results ──────► answers ──► judgement ──► verification ──► jobs, artifacts, output_parts
         └─────────► attempts ──► payments, wakeups, durations, kind_health
     runs ──► stops ──► attempts ◄── sweeper, holds   retention ──► artifacts, wakeups, jobs
     stops, booking_ends ──► output_parts
@@ -21,6 +22,7 @@ Each part has a state of its own; arrows point at the parts that one uses.
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 
 from prometheus_client import Metric
 
@@ -35,6 +37,7 @@ from aitbc.modules.ai.api import (
     Lease,
     LeaseStatus,
     LogLine,
+    MinerProspects,
     OrderJob,
     Outcome,
     Parts,
@@ -77,6 +80,7 @@ from aitbc.modules.ai.service.live_bookings import LiveBookings
 from aitbc.modules.ai.service.market_asks import MarketAsks
 from aitbc.modules.ai.service.market_terms import MarketTerms
 from aitbc.modules.ai.service.metrics import measure
+from aitbc.modules.ai.service.miner_prospects import ProspectsOfMiners
 from aitbc.modules.ai.service.named_models import models_of
 from aitbc.modules.ai.service.ordered_jobs import OrderedJobs
 from aitbc.modules.ai.service.output_parts import OutputParts
@@ -143,6 +147,7 @@ class AiService:
         self.job_events = JobEvents(self.jobs, self.job_logs, self.output_parts, self.wakeups)
         self.explanations = Explanations(self.jobs, self.job_queue, self.fleet_view, self.durations)
         self.statistics = Statistics(db)
+        self.prospects = ProspectsOfMiners(db, self.fleet_view, self.market_asks)
         self.kind_statuses = KindStatuses(self.fleet_view, self.durations)
         # From the miner's side
         self.dispatch = Dispatch(db, dealer, self.wakeups, self.attempts)
@@ -207,6 +212,10 @@ class AiService:
     async def pending_of(self, miner: str) -> Pending:
         """What is set aside for the jobs of a miner, until they are paid or end otherwise."""
         return await self.payments.pending_of(miner)
+
+    async def prospects_of(self, miner: str, since: datetime) -> MinerProspects:
+        """What became of the jobs that were submitted since then, as seen by a miner with what it offers now."""
+        return await self.prospects.of(miner, since)
 
     async def renew(self, miner: str, renewals: Sequence[Renewal]) -> Sequence[LeaseStatus]:
         """Extend leases; answers for each what became of it."""

@@ -1,6 +1,6 @@
 """The HTTP of the fleet: enrolment, and what owners see and steer."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
 from litestar import Controller, delete, get, post
@@ -11,8 +11,10 @@ from msgspec import Meta, Struct
 from aitbc.kernel.identity.accounts import KeyBeingReplaced
 from aitbc.kernel.identity.principal import PUBLIC, Principal
 from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
 from aitbc.kernel.primitives.text import Text
+from aitbc.modules.ai.api import MinerProspects
 from aitbc.modules.gpu.api import Miner, MinerNotFound
 from aitbc.modules.gpu.models.readings import Reading, Step
 from aitbc.modules.gpu.routes.protocol import MinerProtocolUnsupported, require_protocol
@@ -34,6 +36,7 @@ from aitbc.modules.gpu.service.readings import Readings
 from aitbc.modules.gpu.service.reputation import Reputation, Reputations
 
 LIST = "gpu.miners"
+A_DAY = timedelta(days=1)
 StatusName = Literal["enrolled", "online", "draining", "offline", "removed"]
 READ = {"permission": "miners:read", "errors": (MinerNotFound,)}
 STEER = {"permission": "miners:manage", "idempotency": "natural", "errors": (MinerNotFound, MinerRemoved)}
@@ -199,6 +202,19 @@ class MinerController(Controller):
         """
         found = await readings.of(who, miner, step=Step(step), uuid=of_gpu, since=since, limit=limit)
         return ReadingList(data=tuple(found))
+
+    @get("/{miner:str}/why", operation_id="explain_miner", summary="See why a miner got work, or did not", opt=READ)
+    async def why(
+        self,
+        miners: NamedDependency[Miners],
+        who: NamedDependency[Principal],
+        miner: FromPath[str],
+        since: FromQuery[datetime | None] = None,
+    ) -> MinerProspects:
+        """Count the jobs since a time, a day if none is given: those the miner took, those it cannot do and why, and those
+        it could do and did not get, by what it offers now.
+        """
+        return await miners.why(who, miner, since or now() - A_DAY)
 
     @get("/{miner:str}/earnings", operation_id="get_earnings", summary="Read what a miner earned", opt=READ)
     async def earnings(

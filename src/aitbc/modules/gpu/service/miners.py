@@ -17,7 +17,7 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids, money
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Conflict
-from aitbc.modules.ai.api import AiApi, LeaseLost
+from aitbc.modules.ai.api import AiApi, LeaseLost, MinerProspects
 from aitbc.modules.gpu.api import Inventory, Miner, MinerNotFound, Presence, SlotUse
 from aitbc.modules.gpu.models.bookings import BookingRow
 from aitbc.modules.gpu.models.life import Status, drain, remove
@@ -236,6 +236,11 @@ class Miners:
                 raise MinerRemoved
             await renew_profile(uow, row, offer=offer, slots=slots, inventory=inventory, at=now())
             return await view_of(uow, row)
+
+    async def why(self, who: Principal, miner: str, since: datetime) -> MinerProspects:
+        """What became of the jobs since then, as seen by a miner. Raises `MinerNotFound`."""
+        await self.owned(who, miner)
+        return await self._ai.prospects_of(miner, since)
 
     async def earnings(
         self, who: Principal, miner: str, since: datetime | None, until: datetime | None = None

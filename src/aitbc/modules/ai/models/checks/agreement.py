@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 COSINE_MIN = 0.999
 """The least cosine of two vectors for one text; docs/verification.md has the measurement."""
-LINES_SHARED_MIN = 0.9
-"""The least share of equal lines in two readings of one picture; docs/verification.md has the measurement."""
+TEXT_SHARED_MIN = 0.9
+"""The least share of what two readings of one picture have in common; docs/verification.md has the measurement."""
+GROUP = 3
 
 
 def cosine(one: Sequence[float], other: Sequence[float]) -> float:
@@ -18,10 +19,15 @@ def cosine(one: Sequence[float], other: Sequence[float]) -> float:
     return math.fsum(x * y for x, y in zip(one, other, strict=True)) / lengths
 
 
-def shared_lines(one: Sequence[str], other: Sequence[str]) -> float:
-    """The share of lines that two readings have in common, 0 to 1, whatever their order and blanks; 1 where both read
-    nothing.
+def shared_text(one: Sequence[str], other: Sequence[str]) -> float:
+    """The share of groups of three characters that two readings have in common, 0 to 1, without blanks and whatever the
+    order of their lines; 1 where both read nothing.
     """
-    left, right = (Counter("".join(line.split()) for line in lines if line.strip()) for lines in (one, other))
+    left, right = _groups(one), _groups(other)
     most = max(left.total(), right.total())
     return (left & right).total() / most if most else 1.0
+
+
+def _groups(lines: Sequence[str]) -> Counter[str]:
+    text = "".join("".join(line.split()) for line in lines)
+    return Counter(text[at : at + GROUP] for at in range(max(len(text) - GROUP + 1, min(len(text), 1))))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from aitbc.modules.ai.models.checks.agreement import LINES_SHARED_MIN, shared_lines
+from aitbc.modules.ai.models.checks.agreement import TEXT_SHARED_MIN, shared_text
 from aitbc.modules.ai.models.kinds.kind import FileFacts, InvalidInput, Kind, Measure, OutputRefused, Reference
 from aitbc.modules.ai.models.kinds.picture import NotAPicture, is_damaged_png, size_of
 
@@ -63,7 +63,7 @@ class Ocr(Kind):
     fastest = 4e9
     input = OcrInput
     output = OcrOutput
-    equality = f"At least {LINES_SHARED_MIN:.0%} of the lines the same, whatever their places and blanks."
+    equality = f"At least {TEXT_SHARED_MIN:.0%} of the text the same, by groups of three characters, without blanks."
 
     def references(self, given: OcrInput) -> Mapping[str, Reference]:
         """The picture, where it is an artifact."""
@@ -95,8 +95,8 @@ class Ocr(Kind):
         return Measure(units=pixels, units_max=pixels, expects={"width": width, "height": height})
 
     def agrees(self, one: OcrOutput, other: OcrOutput) -> bool:
-        """The lines that both read; where a line begins and ends may differ by pixels."""
-        return shared_lines([line.text for line in one.lines], [line.text for line in other.lines]) >= LINES_SHARED_MIN
+        """The text that both read; where it stands may differ by pixels."""
+        return shared_text([line.text for line in one.lines], [line.text for line in other.lines]) >= TEXT_SHARED_MIN
 
     def meter(self, output: OcrOutput, *, input_units: int, expects: Mapping[str, int], seconds: float) -> int:
         """The pixels counted at submission, once the output speaks of a picture of that size, turned upright or not."""
