@@ -7,6 +7,16 @@ PAGES = {
     "system": "/explorer/addresses/",
     "txn": "/explorer/transactions/",
     "rcpt": "/explorer/receipts/",
+    "offer": "/market/offers/",
+    "prop": "/proposals/",
+    "agt": "/agents/",
+    "run": "/agents/runs/",
+    "treq": "/trades/requests/",
+    "toff": "/trades/offers/",
+    "tmat": "/trades/matches/",
+    "tneg": "/trades/negotiations/",
+    "tagr": "/trades/agreements/",
+    "tset": "/trades/settlements/",
 }
 """By the beginning of an id."""
 SHOWN_END = 6

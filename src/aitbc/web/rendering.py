@@ -1,7 +1,7 @@
 """Templates: Jinja2 with autoescape always on, and the few filters that pages share."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,11 @@ def plural(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def zip_with(these: Sequence[Any], those: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """Pairs of what stands at the same place."""
+    return list(zip(these, those, strict=True))
+
+
 def _made() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -85,6 +90,7 @@ def _made() -> Environment:
         "plural": plural,
         "short": short,
         "page_of": page_of,
+        "zip_with": zip_with,
     }
     environment.globals |= {"assets": ASSETS, "bars": bars}
     return environment

@@ -17,11 +17,16 @@ from aitbc.web.assets import AssetController
 from aitbc.web.error_pages import ErrorPages
 from aitbc.web.feed import Feed
 from aitbc.web.pages.ai import JobPages
+from aitbc.web.pages.governance import ProposalPages, StakePages, TreasuryPages
 from aitbc.web.pages.gpu import MinerPages
+from aitbc.web.pages.hermes import AgentPages, RunPages
 from aitbc.web.pages.identity import AccountPages, KeyPages, SessionPages
+from aitbc.web.pages.marketplace import BookingPages, MarketPages
 from aitbc.web.pages.operations import OperatorPages
 from aitbc.web.pages.overview import OverviewPages
+from aitbc.web.pages.plugins import InstalledPages, PluginPages
 from aitbc.web.pages.sign_in import SignInPages
+from aitbc.web.pages.trades import TradePages
 from aitbc.web.pages.trading import ExplorerPages, StatementPages
 from aitbc.web.pages.webhooks import WebhookPages
 from aitbc.web.visit import Visit, visit_of
@@ -32,6 +37,16 @@ PAGES = (
     OverviewPages,
     JobPages,
     MinerPages,
+    MarketPages,
+    BookingPages,
+    TradePages,
+    AgentPages,
+    RunPages,
+    PluginPages,
+    InstalledPages,
+    ProposalPages,
+    StakePages,
+    TreasuryPages,
     ExplorerPages,
     AccountPages,
     StatementPages,
