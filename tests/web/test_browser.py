@@ -27,9 +27,17 @@ PAGES += ("/explorer/receipts", "/explorer/verify", "/explorer/blocks/1", "/acco
 PAGES += ("/account/keys", "/account/sessions", "/account/webhooks", "/market", "/market/own", "/market/bookings")
 PAGES += ("/trades", "/trades/offers", "/trades/matches", "/trades/new-request", "/trades/new-offer", "/agents")
 PAGES += ("/agents/runs", "/plugins", "/plugins/own", "/proposals", "/proposals/new", "/proposals/parameters")
-PAGES += ("/proposals/stake", "/proposals/treasury")
+PAGES += ("/proposals/stake", "/proposals/treasury", "/account/usage", "/account/limits")
 FORMS = ("/jobs/new/embed", "/jobs/new/ocr", "/jobs/new/chat", "/jobs/new/command")
-OPERATOR = ("/operator", "/operator/events", "/operator/audit", "/operator/accounts", "/plugins/installed")
+OPERATOR: tuple[str, ...] = (
+    "/operator",
+    "/operator/events",
+    "/operator/audit",
+    "/operator/accounts",
+    "/plugins/installed",
+    "/status",
+)
+OPERATOR += ("/operator/monitors",)
 NASTY = "<b>bold</b> <script>document.title = 'taken'</script> \u05e9\u05dc\u05d5\u05dd \u732b"
 
 SPOIL = """
@@ -122,7 +130,7 @@ async def test_no_page_has_anything_to_complain_about(scene: Scene) -> None:
     detail += (f"/explorer/transactions/{told['transaction']}", f"/explorer/addresses/{told['payer']}")
     detail += scene.stock.pages
     await scene.tab.call("Network.clearBrowserCookies")
-    wrong = await _looked_at(scene, "signed-out", ("/sign-in",))
+    wrong = await _looked_at(scene, "signed-out", ("/sign-in", "/status"))
     await scene.as_(scene.buyer)
     wrong |= await _looked_at(scene, "buyer", (*PAGES, *FORMS, *detail))
     await scene.as_(scene.owner)

@@ -30,9 +30,10 @@ FOR_ALL += ("/market", "/market?q=vram+%3E%3D+1GB&sort=-price", "/market/own", "
 FOR_ALL += tuple(f"/trades/{noun}" for noun in (*NOUNS, "new-request", "new-offer"))
 FOR_ALL += ("/agents", "/agents?own=yes", "/agents/runs", "/plugins", "/plugins?q=half&category=other", "/plugins/own")
 FOR_ALL += ("/proposals", "/proposals/new", "/proposals/parameters", "/proposals/stake", "/proposals/treasury")
+FOR_ALL += ("/account/usage", "/account/usage?by=kind&days=7", "/account/limits", "/status")
 FORMS = ("/jobs/new/embed", "/jobs/new/ocr", "/jobs/new/chat", "/jobs/new/command")
 FOR_OPERATORS: tuple[str, ...] = ("/operator", "/operator/events", "/operator/audit", "/operator/accounts")
-FOR_OPERATORS += ("/plugins/installed",)
+FOR_OPERATORS += ("/plugins/installed", "/operator/monitors", "/account/usage?by=account")
 
 
 async def receipt_of(market: Market) -> dict[str, Any]:
@@ -192,7 +193,7 @@ async def test_no_page_opens_without_a_session(market: Market) -> None:
     assert len(routes("GET")) >= 30
     async with market.app.client() as browser:
         for path in routes("GET"):
-            if path in ("/sign-in", "/assets/x"):
+            if path in ("/sign-in", "/assets/x", "/status"):
                 continue
             answer = await browser.get(path, headers=BROWSER)
             assert (answer.status_code, answer.headers["location"].partition("?")[0]) == (303, "/sign-in"), path

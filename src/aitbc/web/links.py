@@ -34,6 +34,8 @@ def page_of(thing: str) -> str | None:
 
 def short(thing: str) -> str:
     """An id, a digest or a key, short enough for a table: its beginning and its end."""
+    if thing.startswith("system"):
+        return thing
     head, mark, rest = thing.rpartition("_")
     if not mark:
         head, mark, rest = thing.rpartition(":")
