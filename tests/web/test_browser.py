@@ -37,7 +37,7 @@ OPERATOR: tuple[str, ...] = (
     "/plugins/installed",
     "/status",
 )
-OPERATOR += ("/operator/monitors",)
+OPERATOR += ("/operator/monitors", "/operator/settings", "/operator/database", "/operator/log-levels")
 NASTY = "<b>bold</b> <script>document.title = 'taken'</script> \u05e9\u05dc\u05d5\u05dd \u732b"
 
 SPOIL = """

@@ -34,6 +34,7 @@ FOR_ALL += ("/account/usage", "/account/usage?by=kind&days=7", "/account/limits"
 FORMS = ("/jobs/new/embed", "/jobs/new/ocr", "/jobs/new/chat", "/jobs/new/command")
 FOR_OPERATORS: tuple[str, ...] = ("/operator", "/operator/events", "/operator/audit", "/operator/accounts")
 FOR_OPERATORS += ("/plugins/installed", "/operator/monitors", "/account/usage?by=account")
+FOR_OPERATORS += ("/operator/settings", "/operator/database", "/operator/log-levels")
 
 
 async def receipt_of(market: Market) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from aitbc.web.pages.governance import ProposalPages, StakePages, TreasuryPages
 from aitbc.web.pages.gpu import MinerPages
 from aitbc.web.pages.hermes import AgentPages, RunPages
 from aitbc.web.pages.identity import AccountPages, KeyPages, SessionPages
+from aitbc.web.pages.inspection import InspectionPages
 from aitbc.web.pages.limits import LimitPages
 from aitbc.web.pages.marketplace import BookingPages, MarketPages
 from aitbc.web.pages.monitoring import MonitorPages, StatusPages, UsagePages
@@ -60,6 +61,7 @@ PAGES = (
     StatusPages,
     MonitorPages,
     OperatorPages,
+    InspectionPages,
 )
 
 

@@ -1,4 +1,4 @@
-"""Governance: proposals and how they are voted on, live parameters, one's stake and whom it is delegated to, the treasury."""
+"""Governance: proposals and votes, live parameters, one's stake and whom it is delegated to, the treasury."""
 
 from collections.abc import Mapping
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Agents: who can be called and at which price, a run of one, runs with their steps, and a person's word where one waits."""
+"""Agents: who can be called and at which price, runs with their steps, and a person's word where one waits."""
 
 from typing import Annotated, Any, Literal
 

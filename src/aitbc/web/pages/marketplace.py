@@ -1,4 +1,4 @@
-"""The market: offers with the search, one offer and its booking, bookings with their statement, and one's own offers."""
+"""The market: offers with the search, one offer and its booking, bookings with their statement, one's own offers."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal

@@ -127,7 +127,7 @@ class UsagePages(Controller):
     async def usage(
         self, visit: NamedDependency[Visit], by: FromQuery[Group] = "day", days: FromQuery[Days] = USAGE_DAYS
     ) -> Response[bytes]:
-        """The sums of the ledger's receipts by day, kind, model or miner; for an operator of everybody's, also by account."""
+        """The sums of the ledger's receipts by what is asked for; operators see everybody's."""
         today = now().date()
         first = today - timedelta(days=days - 1)
         rows = (await visit.get(f"{MONITORING}/usage", by=by, from_day=first.isoformat()))["data"]
