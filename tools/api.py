@@ -35,6 +35,8 @@ def described() -> dict[str, Any]:
         sessions=None,
         webhooks=SimpleNamespace(measure=None, endpoints=None, log=None),
         directory=None,
+        database_inspection=None,
+        log_levels=None,
         databases=(),
         settings=SimpleNamespace(state_dir=Path(), server=SimpleNamespace(security_contact=None)),
         installed=SimpleNamespace(metrics=None, looks=SimpleNamespace(checks={})),

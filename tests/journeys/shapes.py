@@ -77,10 +77,12 @@ def _made(answer: httpx.Response) -> Any:
 
 
 @contextmanager
-def installed(shape: str, folder: Path, new_database: Databases) -> Iterator[TestInstallation]:
-    """A running installation of one of the `ALL_SHAPES`."""
+def installed(
+    shape: str, folder: Path, new_database: Databases, more: Mapping[str, str] | None = None
+) -> Iterator[TestInstallation]:
+    """A running installation of one of the `ALL_SHAPES`, with `more` settings by their variables."""
     with ExitStack() as stack:
-        settings: dict[str, str] = {}
+        settings = dict(more or {})
         if shape.endswith(OVER_NATS):
             nats = NatsServer(folder / "nats")
             nats.start()

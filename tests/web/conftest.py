@@ -8,8 +8,11 @@ import pytest
 
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.identity.sessions import form_token
+from aitbc.modules.governance.service import GovernanceSettings
+from aitbc.modules.monitoring.service import MonitoringSettings
 from tests.app import Caller, TestApp, running_app
 from tests.journeys.hand_miner import HandMiner
+from tests.web.stock import Stock, stocked
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
 
@@ -45,6 +48,7 @@ class Market:
     owner: Person
     operator: Person
     miner: HandMiner
+    stock: Stock
 
     async def paid_job(self) -> dict[str, object]:
         """A job of the buyer's, done and paid."""
@@ -76,8 +80,10 @@ async def market(
     tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[], Target], anyio_backend: str
 ) -> AsyncIterator[Market]:
     """A market with one paid job in a block."""
-    async with running_app(new_database(), tmp_path_factory.mktemp("state")) as app:
-        buyer, owner = await app.who("buyer", funds="10"), await app.who("owner")
+    soon = {"general": 1, "parameters": 1}
+    tables = {"governance": GovernanceSettings(delay_seconds=soon), "monitoring": MonitoringSettings(status_page=True)}
+    async with running_app(new_database(), tmp_path_factory.mktemp("state"), tables=tables) as app:
+        buyer, owner = await app.who("buyer", funds="300"), await app.who("owner")
         miner = await HandMiner.enrol(app, owner, gpus=("NVIDIA H100 80GB HBM3",))
         await miner.beat()
         made = Market(
@@ -86,6 +92,7 @@ async def market(
             await person(app, owner),
             await person(app, await app.admin()),
             miner,
+            await stocked(app, buyer, owner),
         )
         await made.paid_job()
         await app.service("trading").seal()

@@ -2,6 +2,7 @@
 restart of the server and the end of a session."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +18,26 @@ from tests.journeys.hand_miner import HandMiner
 from tests.journeys.shapes import TestInstallation, installed
 from tests.scale import FULL, only_in_full, scaled
 from tests.web.looks import look, prepare, sign_in
+from tests.web.stock import RULES, Stock, stocked
 
 BROWSER_SECONDS = 1500.0
 LOOKS = scaled([(360, True), (1280, False)], [(360, True), (360, False), (1280, True), (1280, False), (3840, False)])
 PAGES: tuple[str, ...] = ("/", "/jobs", "/jobs/new", "/miners", "/miners/enrol", "/explorer", "/explorer/transactions")
 PAGES += ("/explorer/receipts", "/explorer/verify", "/explorer/blocks/1", "/account", "/account/statement")
-PAGES += ("/account/keys", "/account/sessions", "/account/webhooks")
+PAGES += ("/account/keys", "/account/sessions", "/account/webhooks", "/market", "/market/own", "/market/bookings")
+PAGES += ("/trades", "/trades/offers", "/trades/matches", "/trades/new-request", "/trades/new-offer", "/agents")
+PAGES += ("/agents/runs", "/plugins", "/plugins/own", "/proposals", "/proposals/new", "/proposals/parameters")
+PAGES += ("/proposals/stake", "/proposals/treasury", "/account/usage", "/account/limits")
 FORMS = ("/jobs/new/embed", "/jobs/new/ocr", "/jobs/new/chat", "/jobs/new/command")
-OPERATOR = ("/operator", "/operator/events", "/operator/audit", "/operator/accounts")
+OPERATOR: tuple[str, ...] = (
+    "/operator",
+    "/operator/events",
+    "/operator/audit",
+    "/operator/accounts",
+    "/plugins/installed",
+    "/status",
+)
+OPERATOR += ("/operator/monitors", "/operator/settings", "/operator/database", "/operator/log-levels")
 NASTY = "<b>bold</b> <script>document.title = 'taken'</script> \u05e9\u05dc\u05d5\u05dd \u732b"
 
 SPOIL = """
@@ -48,6 +61,7 @@ class Scene:
     miner: HandMiner
     talker: HandMiner
     paid: dict[str, Any]
+    stock: Stock
 
     @property
     def url(self) -> str:
@@ -71,8 +85,8 @@ async def scene(
 ) -> AsyncIterator[Scene]:
     """A market with a paid job whose texts have markup in them."""
     program("chromium")
-    with installed("all split", tmp_path_factory.mktemp("installation"), new_database) as installation:
-        buyer, owner = await installation.who("buyer", funds="10"), await installation.who("owner")
+    with installed("all split", tmp_path_factory.mktemp("installation"), new_database, RULES) as installation:
+        buyer, owner = await installation.who("buyer", funds="300"), await installation.who("owner")
         miner = await HandMiner.enrol(installation, owner, gpus=("NVIDIA H100 80GB HBM3",))
         talker = await HandMiner.enrol(installation, owner, kinds=("chat",))
         await miner.beat()
@@ -82,9 +96,10 @@ async def scene(
         [lease] = await miner.poll(wait=20)
         await miner.deliver(lease)
         paid = (await buyer.get(f"/api/v1/ai/jobs/{job['id']}")).json()
+        stock = await stocked(installation, buyer, owner)
         async with tab("about:blank", tmp_path_factory.mktemp("browser"), BROWSER_SECONDS) as opened:
             await prepare(opened)
-            yield Scene(installation, opened, buyer, owner, await installation.admin(), miner, talker, paid)
+            yield Scene(installation, opened, buyer, owner, await installation.admin(), miner, talker, paid, stock)
 
 
 async def _looked_at(scene: Scene, role: str, paths: tuple[str, ...]) -> dict[str, Any]:
@@ -93,7 +108,7 @@ async def _looked_at(scene: Scene, role: str, paths: tuple[str, ...]) -> dict[st
     for at, path in enumerate(paths):
         looks = LOOKS if FULL else [LOOKS[at % len(LOOKS)]]
         for width, dark in looks:
-            words = path.partition("?")[0].replace(scene.paid["id"], "job").replace(scene.miner.id, "miner")
+            words = re.sub(r"[a-z]+_[0-9a-z]{26}|ns-[\w.-]+", "one", path.partition("?")[0])
             name = (
                 f"{role}{words.replace('/', '-') if path != '/' else '-overview'}-{width}-{'dark' if dark else 'light'}"
             )
@@ -113,14 +128,21 @@ async def test_no_page_has_anything_to_complain_about(scene: Scene) -> None:
         f"/jobs/new/embed?again={scene.paid['id']}",
     )
     detail += (f"/explorer/transactions/{told['transaction']}", f"/explorer/addresses/{told['payer']}")
+    detail += scene.stock.pages
     await scene.tab.call("Network.clearBrowserCookies")
-    wrong = await _looked_at(scene, "signed-out", ("/sign-in",))
+    wrong = await _looked_at(scene, "signed-out", ("/sign-in", "/status"))
     await scene.as_(scene.buyer)
     wrong |= await _looked_at(scene, "buyer", (*PAGES, *FORMS, *detail))
     await scene.as_(scene.owner)
-    wrong |= await _looked_at(scene, "owner", (f"/miners/{scene.miner.id}", *(PAGES if FULL else ("/miners",))))
+    wrong |= await _looked_at(
+        scene, "owner", (f"/miners/{scene.miner.id}", *(PAGES if FULL else ("/miners", "/market/own")))
+    )
     await scene.as_(scene.admin)
-    wrong |= await _looked_at(scene, "operator", (*OPERATOR, *((*PAGES, *FORMS, *detail) if FULL else ("/",))))
+    wrong |= await _looked_at(
+        scene,
+        "operator",
+        (f"/plugins/{scene.stock.plugin}", *OPERATOR, *((*PAGES, *FORMS, *detail) if FULL else ("/",))),
+    )
     assert not wrong, wrong
 
 

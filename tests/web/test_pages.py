@@ -18,6 +18,7 @@ from aitbc.kernel.identity.sessions import SIGN_IN_PATH
 from aitbc.server.config.placement import LEGACY_COORDINATOR_PREFIX, LEGACY_PREFIXES
 from aitbc.web.error_pages import NOT_OURS
 from aitbc.web.pages.sign_in import own_path
+from aitbc.web.pages.trades import NOUNS
 from aitbc.web.pages.trading import line_of
 from aitbc.web.site import PAGES
 from tests.web.conftest import BROWSER, Market, person
@@ -25,8 +26,15 @@ from tests.web.conftest import BROWSER, Market, person
 FOR_ALL: tuple[str, ...] = ("/", "/jobs", "/jobs/new", "/miners", "/miners/enrol", "/explorer", "/explorer?empty=yes")
 FOR_ALL += ("/explorer/transactions", "/explorer/receipts", "/explorer/verify", "/explorer/blocks/0")
 FOR_ALL += ("/account", "/account/statement", "/account/keys", "/account/sessions", "/account/webhooks")
+FOR_ALL += ("/market", "/market?q=vram+%3E%3D+1GB&sort=-price", "/market/own", "/market/bookings", "/trades")
+FOR_ALL += tuple(f"/trades/{noun}" for noun in (*NOUNS, "new-request", "new-offer"))
+FOR_ALL += ("/agents", "/agents?own=yes", "/agents/runs", "/plugins", "/plugins?q=half&category=other", "/plugins/own")
+FOR_ALL += ("/proposals", "/proposals/new", "/proposals/parameters", "/proposals/stake", "/proposals/treasury")
+FOR_ALL += ("/account/usage", "/account/usage?by=kind&days=7", "/account/limits", "/status")
 FORMS = ("/jobs/new/embed", "/jobs/new/ocr", "/jobs/new/chat", "/jobs/new/command")
-FOR_OPERATORS = ("/operator", "/operator/events", "/operator/audit", "/operator/accounts")
+FOR_OPERATORS: tuple[str, ...] = ("/operator", "/operator/events", "/operator/audit", "/operator/accounts")
+FOR_OPERATORS += ("/plugins/installed", "/operator/monitors", "/account/usage?by=account")
+FOR_OPERATORS += ("/operator/settings", "/operator/database", "/operator/log-levels")
 
 
 async def receipt_of(market: Market) -> dict[str, Any]:
@@ -46,6 +54,7 @@ async def details(market: Market) -> list[str]:
         f"/explorer/addresses/{receipt['payer']}",
         f"/explorer/receipts?miner={receipt['miner']}",
         f"/jobs/new/embed?again={receipt['job']}",
+        *market.stock.pages,
     ]
 
 
@@ -185,7 +194,7 @@ async def test_no_page_opens_without_a_session(market: Market) -> None:
     assert len(routes("GET")) >= 30
     async with market.app.client() as browser:
         for path in routes("GET"):
-            if path in ("/sign-in", "/assets/x"):
+            if path in ("/sign-in", "/assets/x", "/status"):
                 continue
             answer = await browser.get(path, headers=BROWSER)
             assert (answer.status_code, answer.headers["location"].partition("?")[0]) == (303, "/sign-in"), path

@@ -68,7 +68,10 @@ class ApiClient:
         headers: tuple[tuple[bytes, bytes], ...] = (_JSON,),
         refuse: bool = True,
     ) -> Answer:
-        """The whole answer. Raises the `AppError` that the API answers with, unless `refuse` is false."""
+        """The whole answer, without a key where `secret` is empty.
+
+        Raises the `AppError` that the API answers with, unless `refuse` is false.
+        """
         scope = _scope(outer, method, target, secret, body, headers)
         messages: list[Any] = []
         finished = asyncio.Event()
@@ -129,7 +132,8 @@ def _scope(
 ) -> Any:
     path, _, query = target.partition("?")
     headers = [pair for pair in outer["headers"] if pair[0] == b"host"]
-    headers.append((b"authorization", f"Bearer {secret}".encode()))
+    if secret:
+        headers.append((b"authorization", f"Bearer {secret}".encode()))
     if body is not None:
         headers.append((b"content-length", str(len(body)).encode()))
     headers += [pair for pair in more if body is not None or pair != _JSON]

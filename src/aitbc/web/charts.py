@@ -37,3 +37,17 @@ def _bar(value: float | None, left: float, step: float, zero: float, span: float
     return Markup('<rect x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}" rx="1"/>').format(
         left, max(top, 0.0), width, height
     )
+
+
+def strip(states: Sequence[tuple[str, str]], label: str) -> Markup:
+    """A strip of days from left to right, each with its state and what is said of it when it is pointed at."""
+    step = WIDTH / max(len(states), 1)
+    drawn = Markup("").join(
+        Markup('<rect class="{}" x="{:.2f}" y="0" width="{:.2f}" height="24"><title>{}</title></rect>').format(
+            state, at * step, step * 0.8, text
+        )
+        for at, (state, text) in enumerate(states)
+    )
+    return Markup(
+        '<svg class="strip" role="img" aria-label="{}" viewBox="0 0 {:g} 24" preserveAspectRatio="none">{}</svg>'
+    ).format(label, WIDTH, drawn)

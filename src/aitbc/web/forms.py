@@ -9,7 +9,7 @@ from litestar import Request
 from msgspec import Struct
 from multipart import MultipartError, MultipartParser, parse_options_header
 
-from aitbc.kernel.primitives.errors import Invalid, Malformed
+from aitbc.kernel.primitives.errors import FieldError, Invalid, Malformed
 from aitbc.kernel.primitives.request_errors import UnsupportedMedia
 
 FORM_BYTES_MAX = 1024 * 1024
@@ -17,6 +17,9 @@ FORM_BYTES_MAX = 1024 * 1024
 UPLOAD_BYTES_MAX = 22 * 1024 * 1024
 """How much a form with a file may have: the largest input that is sold, and its fields."""
 FIELDS_MAX = 100
+HOUR = 3600
+LENGTH_TO_MINUTES = 16
+"""How long a time without seconds is, as browsers send it."""
 
 
 class Upload(Struct, frozen=True):
@@ -40,6 +43,29 @@ class Form(Struct, frozen=True):
     def text(self, name: str) -> str:
         """A field as it was typed, with line ends as one character."""
         return self.fields.get(name, "").replace("\r\n", "\n")
+
+    def given(self, *names: str) -> dict[str, str]:
+        """Those of these fields that have something in them."""
+        return {name: self.get(name) for name in names if self.get(name)}
+
+    def whole(self, name: str, pointer: str | None = None) -> int:
+        """A field that is a whole number. Raises `Invalid` at this pointer, else at the field's name."""
+        text = self.get(name)
+        if not (text.isascii() and text.lstrip("-").isdigit() and len(text) <= 19):
+            raise Invalid(fields=(FieldError(pointer or f"/{name}", "Expected a whole number"),))
+        return int(text)
+
+    def hours(self, name: str, pointer: str) -> int:
+        """A field with a number of hours, in whole seconds. Raises `Invalid` at this pointer."""
+        try:
+            return round(float(self.get(name)) * HOUR)
+        except (ValueError, OverflowError):
+            raise Invalid(fields=(FieldError(pointer, "Expected hours, for example 2 or 0.5"),)) from None
+
+    def moment(self, name: str) -> str | None:
+        """A field with a time in UTC, as the API takes it; none where it is empty."""
+        text = self.get(name)
+        return f"{text}{':00' if len(text) == LENGTH_TO_MINUTES else ''}Z" if text else None
 
 
 async def read_form(request: Request[Any, Any, Any]) -> Form:

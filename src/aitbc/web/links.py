@@ -7,6 +7,16 @@ PAGES = {
     "system": "/explorer/addresses/",
     "txn": "/explorer/transactions/",
     "rcpt": "/explorer/receipts/",
+    "offer": "/market/offers/",
+    "prop": "/proposals/",
+    "agt": "/agents/",
+    "run": "/agents/runs/",
+    "treq": "/trades/requests/",
+    "toff": "/trades/offers/",
+    "tmat": "/trades/matches/",
+    "tneg": "/trades/negotiations/",
+    "tagr": "/trades/agreements/",
+    "tset": "/trades/settlements/",
 }
 """By the beginning of an id."""
 SHOWN_END = 6
@@ -24,6 +34,8 @@ def page_of(thing: str) -> str | None:
 
 def short(thing: str) -> str:
     """An id, a digest or a key, short enough for a table: its beginning and its end."""
+    if thing.startswith("system"):
+        return thing
     head, mark, rest = thing.rpartition("_")
     if not mark:
         head, mark, rest = thing.rpartition(":")

@@ -1,7 +1,7 @@
 """Templates: Jinja2 with autoescape always on, and the few filters that pages share."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from aitbc.web.assets import ASSETS
-from aitbc.web.charts import bars
+from aitbc.web.charts import bars, strip
 from aitbc.web.links import page_of, short
 
 TEMPLATES = Path(str(files("aitbc.web"))) / "templates"
 MIB = 1024
+DAY = 86_400
+DAYS_FROM = 2 * DAY
+"""From how many seconds on whole days are told as days."""
 NOTHING = "\N{EN DASH}"
 """What stands where there is nothing."""
 
@@ -39,6 +42,8 @@ def seconds(value: float | None) -> str:
         return f"{value * 1000:.0f} ms"
     if value < 120:
         return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
+    if value >= DAYS_FROM and not value % DAY:
+        return plural(round(value / DAY), "day")
     minutes, rest = divmod(round(value), 60)
     if minutes < 120:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
@@ -67,6 +72,11 @@ def plural(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def zip_with(these: Sequence[Any], those: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """Pairs of what stands at the same place."""
+    return list(zip(these, those, strict=True))
+
+
 def _made() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -85,8 +95,9 @@ def _made() -> Environment:
         "plural": plural,
         "short": short,
         "page_of": page_of,
+        "zip_with": zip_with,
     }
-    environment.globals |= {"assets": ASSETS, "bars": bars}
+    environment.globals |= {"assets": ASSETS, "bars": bars, "strip": strip}
     return environment
 
 

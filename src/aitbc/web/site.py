@@ -17,14 +17,22 @@ from aitbc.web.assets import AssetController
 from aitbc.web.error_pages import ErrorPages
 from aitbc.web.feed import Feed
 from aitbc.web.pages.ai import JobPages
+from aitbc.web.pages.governance import ProposalPages, StakePages, TreasuryPages
 from aitbc.web.pages.gpu import MinerPages
+from aitbc.web.pages.hermes import AgentPages, RunPages
 from aitbc.web.pages.identity import AccountPages, KeyPages, SessionPages
+from aitbc.web.pages.inspection import InspectionPages
+from aitbc.web.pages.limits import LimitPages
+from aitbc.web.pages.marketplace import BookingPages, MarketPages
+from aitbc.web.pages.monitoring import MonitorPages, StatusPages, UsagePages
 from aitbc.web.pages.operations import OperatorPages
 from aitbc.web.pages.overview import OverviewPages
+from aitbc.web.pages.plugins import InstalledPages, PluginPages
 from aitbc.web.pages.sign_in import SignInPages
+from aitbc.web.pages.trades import TradePages
 from aitbc.web.pages.trading import ExplorerPages, StatementPages
 from aitbc.web.pages.webhooks import WebhookPages
-from aitbc.web.visit import Visit, visit_of
+from aitbc.web.visit import Guest, Visit, guest_of, visit_of
 
 PAGES = (
     AssetController,
@@ -32,13 +40,28 @@ PAGES = (
     OverviewPages,
     JobPages,
     MinerPages,
+    MarketPages,
+    BookingPages,
+    TradePages,
+    AgentPages,
+    RunPages,
+    PluginPages,
+    InstalledPages,
+    ProposalPages,
+    StakePages,
+    TreasuryPages,
     ExplorerPages,
     AccountPages,
     StatementPages,
     KeyPages,
     SessionPages,
+    LimitPages,
+    UsagePages,
     WebhookPages,
+    StatusPages,
+    MonitorPages,
     OperatorPages,
+    InspectionPages,
 )
 
 
@@ -77,10 +100,18 @@ def _dependencies(client: ApiClient, feed: Feed, sessions: Sessions) -> dict[str
     async def visit(request: Request[Any, Any, Any]) -> Visit:
         return await visit_of(request, client, sessions)
 
+    async def guest(request: Request[Any, Any, Any]) -> Guest:
+        return await guest_of(request, client, sessions)
+
     async def the_feed() -> Feed:
         return feed
 
     async def browser_sessions() -> Sessions:
         return sessions
 
-    return {"visit": Provide(visit), "feed": Provide(the_feed), "browser_sessions": Provide(browser_sessions)}
+    return {
+        "visit": Provide(visit),
+        "guest": Provide(guest),
+        "feed": Provide(the_feed),
+        "browser_sessions": Provide(browser_sessions),
+    }

@@ -150,6 +150,29 @@ class Visit:
         return html(render(template, everything), status)
 
 
+class Guest:
+    """One request for a page that may be open to everybody: of somebody who is signed in, or of nobody."""
+
+    def __init__(self, request: Request[Any, Any, Any], api: ApiClient, visit: Visit | None) -> None:
+        """`visit` is none where nobody is signed in."""
+        self.visit = visit
+        self._request = request
+        self._api = api
+
+    async def get(self, path: str, **query: Any) -> Any:
+        """What the API answers to everybody. Raises its `AppError`."""
+        target = target_of(path, query)
+        return (await self._api.call(self._request.scope, "GET", target, secret="")).json()
+
+    def page(
+        self, template: str, *, cli: Sequence[str] = (), calls: Sequence[str] = (), **values: Any
+    ) -> Response[bytes]:
+        """A page that needs nobody; `calls` are the paths of the API that it asked."""
+        origin = f"{self._request.scope['scheme']}://{self._request.headers['host']}"
+        shown = [Call("GET", target) for target in calls]
+        return html(render(template, {"origin": origin, "cli": cli, "calls": shown, "guest": self, **values}))
+
+
 def part(text: str) -> str:
     """A part of a path that people type, where it may be an id. Raises `NotFound` for anything else."""
     if _PART.fullmatch(text) is None:
@@ -172,6 +195,15 @@ async def visit_of(request: Request[Any, Any, Any], api: ApiClient, sessions: Se
     except Unauthenticated:
         raise SignedOut from None
     return Visit(request, api, sessions, (who, token))
+
+
+async def guest_of(request: Request[Any, Any, Any], api: ApiClient, sessions: Sessions) -> Guest:
+    """The guest behind a request, who may be nobody."""
+    try:
+        visit = await visit_of(request, api, sessions)
+    except SignedOut:
+        visit = None
+    return Guest(request, api, visit)
 
 
 def html(content: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response[bytes]:

@@ -37,6 +37,10 @@ _UNSAFE = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\uf
 Level = Literal["debug", "info", "warning", "error"]
 
 
+EVERY_LOGGER = "*"
+"""The name of all modules and libraries that have no level of their own."""
+
+
 class LogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is logged, and in which form."""
 
@@ -57,10 +61,18 @@ class Levels:
         self._cache: dict[str, int] = {}
 
     def set(self, name: str, level: str) -> None:
-        """Change the level of one module or library; its children follow."""
-        self._levels[name] = NUMBERS[level]
+        """Change the level of one module or library, whose children follow; `*` is all that have none of their own."""
         self._cache.clear()
+        if name == EVERY_LOGGER:
+            self._default = NUMBERS[level]
+            return
+        self._levels[name] = NUMBERS[level]
         logging.getLogger(name).setLevel(NUMBERS[level])
+
+    def shown(self) -> Mapping[str, str]:
+        """The levels by name, with `*` for all that have none of their own."""
+        names = {number: name for name, number in NUMBERS.items()}
+        return {EVERY_LOGGER: names[self._default], **{name: names[one] for name, one in self._levels.items()}}
 
     def threshold(self, logger: str) -> int:
         """The lowest level number that this logger writes. Libraries write from `warning` on, unless configured."""

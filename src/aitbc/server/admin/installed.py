@@ -17,8 +17,9 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError, NotDone
 from aitbc.kernel.telemetry import logs
 from aitbc.kernel.telemetry.metrics import Metrics
+from aitbc.server.admin.inspection import set_own_levels
 from aitbc.server.admin.operations import Operations
-from aitbc.server.cluster.peers import FIGURES_OPERATION, UPKEEP_OPERATION, Peer
+from aitbc.server.cluster.peers import FIGURES_OPERATION, LEVELS_OPERATION, UPKEEP_OPERATION, Peer
 from aitbc.server.config.placement import MAIN
 
 EVENT_DELAY_MAX = timedelta(seconds=60)
@@ -172,7 +173,10 @@ class Installed:
                 raise NotDone("Only the main process can do that.")
             return await self.upkeeper.run(msgspec.json.decode(body, type=str))
 
-        return {FIGURES_OPERATION: figures, UPKEEP_OPERATION: upkeep}
+        async def levels(body: bytes) -> Any:
+            return set_own_levels(msgspec.json.decode(body, type=dict[str, logs.Level]))
+
+        return {FIGURES_OPERATION: figures, UPKEEP_OPERATION: upkeep, LEVELS_OPERATION: levels}
 
 
 async def _figures_of(peer: Peer) -> Mapping[str, float]:

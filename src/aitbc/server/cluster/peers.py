@@ -41,6 +41,8 @@ FIGURES_OPERATION = "~figures"
 """The path at which a process tells its metrics."""
 UPKEEP_OPERATION = "~upkeep"
 """The path at which the main process is asked for upkeep."""
+LEVELS_OPERATION = "~levels"
+"""The path at which a process changes and tells the levels of its log."""
 EVENTS_OPERATION = "~hear"
 """The operation that delivers events; no coroutine of a Protocol can have this name."""
 
@@ -244,6 +246,13 @@ class Peer:
         if status != 200:
             raise Unavailable(f"{self.name} does not tell its figures; try again shortly.")
         return msgspec.json.decode(body, type=dict[str, float])
+
+    async def log_levels(self, wanted: Mapping[str, str]) -> Mapping[str, str]:
+        """Have the process log from these levels on, and tell all of its levels. Raises `Unavailable`."""
+        status, body = await self.call(f"/internal/{LEVELS_OPERATION}", msgspec.json.encode(wanted))
+        if status != 200:
+            raise Unavailable(f"{self.name} does not tell its levels; try again shortly.")
+        return msgspec.json.decode(body, type=dict[str, str])
 
     async def upkeep(self, action: str) -> Mapping[str, Any]:
         """Have the main process clean up, reindex or back up. Raises `Unavailable`, `NotDone`."""

@@ -29,6 +29,7 @@ from aitbc.kernel.primitives.version import Build
 from aitbc.kernel.telemetry.metrics import Metrics
 from aitbc.server.admin.health import STATE, Health, HealthRoutes
 from aitbc.server.admin.identity import AccountController, KeyController, SessionController
+from aitbc.server.admin.inspection_routes import InspectionController
 from aitbc.server.admin.legacy_gateway import CoordinatorHealthRoutes, gateway_routes
 from aitbc.server.admin.operations_routes import OperationsController
 from aitbc.server.admin.security_txt import security_routes
@@ -138,8 +139,14 @@ def _kernel_routers(runtime: Runtime, build: Build) -> list[Router | type[Contro
         ),
         OwnRouter(
             "/api/v1/operations",
-            route_handlers=[OperationsController],
-            dependencies={"operations": _provided(runtime.operations), "directory": _provided(runtime.directory)},
+            route_handlers=[OperationsController, InspectionController],
+            dependencies={
+                "operations": _provided(runtime.operations),
+                "directory": _provided(runtime.directory),
+                "described": _provided_by(lambda: runtime.described),
+                "database_inspection": _provided(runtime.database_inspection),
+                "log_levels": _provided(runtime.log_levels),
+            },
         ),
         OwnRouter(
             "/api/v1/webhooks",
@@ -289,6 +296,15 @@ def _offered(runtime: Runtime) -> dict[str, Any]:
 
 def _dependencies(module: Module, wired: Wired) -> dict[str, Provide]:
     return {name: _provided(thing) for name, thing in wired.offered(module).items()}
+
+
+def _provided_by(ask: Callable[[], Any]) -> Provide:
+    """A provider of what is known only later."""
+
+    async def provide() -> Any:
+        return ask()
+
+    return Provide(provide)
 
 
 def _provided(thing: Any) -> Provide:

@@ -32,12 +32,14 @@ from aitbc.kernel.primitives.loop_lag import LoopLag
 from aitbc.kernel.primitives.tasks import cancel_and_wait
 from aitbc.kernel.primitives.version import this_build
 from aitbc.server.admin.health import database_answers, disk_has_room
+from aitbc.server.admin.inspection import DatabaseInspection, LogLevels
 from aitbc.server.admin.installed import Installed, InstalledParts, Upkeep
 from aitbc.server.admin.operations import Operations
 from aitbc.server.cluster.directory import Directory
 from aitbc.server.cluster.peers import Peer, Process, peers
 from aitbc.server.cluster.service_token import Tokens
 from aitbc.server.config.installation import parts, secret_of, write_private
+from aitbc.server.config.loading import Row
 from aitbc.server.config.placement import MAIN, Placement, placement_of
 from aitbc.server.config.settings import Settings
 from aitbc.server.postgres.embedded import START_SECONDS, EmbeddedPostgres, EmbeddedPostgresError
@@ -85,6 +87,8 @@ class Runtime:
     started_at: datetime
     installed: Installed
     """What modules may ask of the installation."""
+    described: Sequence[Row] = ()
+    """The settings with their origin, where this process was started with some."""
     notifier: Notifier = field(default_factory=Notifier)
     """Extends the watchdog while the embedded server recovers, which holds up the event loop."""
 
@@ -102,6 +106,16 @@ class Runtime:
     def operations(self) -> Operations:
         """The operator's view of every schema, those of modules in other processes included."""
         return Operations({**self.wired.databases, **self.other_schemas, "kernel": self.platform.kernel})
+
+    @cached_property
+    def database_inspection(self) -> DatabaseInspection:
+        """The database, as the operator looks into it."""
+        return DatabaseInspection({**self.wired.databases, **self.other_schemas, "kernel": self.platform.kernel})
+
+    @cached_property
+    def log_levels(self) -> LogLevels:
+        """The levels of the log in every process."""
+        return LogLevels(self.placement.process, self.peers, self.platform.kernel)
 
     @cached_property
     def denials(self) -> Denials:

@@ -34,7 +34,7 @@ from aitbc.server.config.installation import (
     settings_of,
     start_embedded,
 )
-from aitbc.server.config.loading import Loaded
+from aitbc.server.config.loading import Loaded, describe
 from aitbc.server.config.placement import MAIN, Placement, placement_of
 from aitbc.server.config.settings import Settings
 from aitbc.server.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
@@ -202,7 +202,7 @@ class _ServerProcess:
         runtime = await build(
             settings, self._modules, owner=self._owner, postgres=self._postgres, loop_lag=loop_lag, placement=placement
         )
-        runtime.notifier = notifier
+        runtime.notifier, runtime.described = notifier, describe(self._loaded)
         if runtime.installed.upkeeper is not None:
             runtime.installed.upkeeper.backup = self._extras.backup
         metrics = Metrics(this_build(), loop_lag=loop_lag)

@@ -167,6 +167,8 @@ function drafts() {
 
 document.addEventListener("DOMContentLoaded", () => {
   page.times();
+  const here = document.querySelector(".menu [aria-current]");
+  if (here) here.closest("ul").scrollLeft = here.offsetLeft - here.closest("ul").offsetLeft - 40;
   setInterval(() => page.times(), 5000);
   drafts();
   const every = Number(document.body.dataset.refresh || 0);
