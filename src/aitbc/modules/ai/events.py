@@ -95,3 +95,31 @@ class AttemptEnded(Event, frozen=True, kw_only=True):
     """Whether the job was the miner's own account's: nobody else learns anything of the miner by it."""
     started_at: datetime
     ended_at: datetime
+
+
+class BatchEnded(Event, frozen=True, kw_only=True):
+    """A batch has ended, in whichever way: its files are there."""
+
+    kind: ClassVar[str] = "ai.batch_ended"
+    concerns: ClassVar[tuple[str, ...]] = ("account",)
+    batch: str
+    account: str
+    status: str
+    """`completed`, `failed`, `expired` or `cancelled`."""
+    requests: int
+    completed: int
+    failed: int
+    output_file: str | None
+    error_file: str | None
+
+    def public(self) -> Mapping[str, Any]:
+        """The batch, how it ended, and its files."""
+        return {
+            "batch": self.batch,
+            "status": self.status,
+            "requests": self.requests,
+            "completed": self.completed,
+            "failed": self.failed,
+            "output_file": self.output_file,
+            "error_file": self.error_file,
+        }

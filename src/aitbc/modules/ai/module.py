@@ -12,10 +12,14 @@ from aitbc.modules.ai.models.tables import Base
 from aitbc.modules.ai.protocols.anthropic_messages import AnthropicMessages
 from aitbc.modules.ai.protocols.errors import DIALECT
 from aitbc.modules.ai.protocols.not_offered import NotOfferedYet
+from aitbc.modules.ai.protocols.openai_batches import OpenAiBatches
 from aitbc.modules.ai.protocols.openai_chat import OpenAiChat
+from aitbc.modules.ai.protocols.openai_completions import OpenAiCompletions
 from aitbc.modules.ai.protocols.openai_embeddings import OpenAiEmbeddings
+from aitbc.modules.ai.protocols.openai_files import OpenAiFiles
 from aitbc.modules.ai.protocols.openai_models import OpenAiModels
 from aitbc.modules.ai.protocols.openai_responses import OpenAiResponses
+from aitbc.modules.ai.routes.aliases import AliasController
 from aitbc.modules.ai.routes.artifacts import ArtifactController
 from aitbc.modules.ai.routes.jobs import JobController
 from aitbc.modules.ai.routes.market import KindController, ModelController, QuoteController, StatisticsController
@@ -23,9 +27,11 @@ from aitbc.modules.ai.routes.payments import PaymentController
 from aitbc.modules.ai.routes.rate_limits import RateLimitController
 from aitbc.modules.ai.routes.runs import RunController
 from aitbc.modules.ai.service import AiService, AiSettings
+from aitbc.modules.ai.service.aliases import Aliases
 from aitbc.modules.ai.service.artifacts import Artifacts
 from aitbc.modules.ai.service.attended_runs import AttendedRuns
 from aitbc.modules.ai.service.auto_models import AutoModels
+from aitbc.modules.ai.service.batches.batches import Batches
 from aitbc.modules.ai.service.explain import Explanations
 from aitbc.modules.ai.service.job_events import JobEvents
 from aitbc.modules.ai.service.job_logs import JobLogs
@@ -39,6 +45,7 @@ from aitbc.modules.ai.service.runs import Runs
 from aitbc.modules.ai.service.served_models import ServedModels
 from aitbc.modules.ai.service.statistics import Statistics
 from aitbc.modules.ai.service.stops import Stops
+from aitbc.modules.ai.service.stored_files import Files
 from aitbc.modules.ai.service.submissions import Submissions
 from aitbc.modules.ai.service.terms import AI_PARAMETERS
 from aitbc.modules.ai.service.text_runs import TextRuns
@@ -55,6 +62,7 @@ module = Module(
         JobController,
         RunController,
         RateLimitController,
+        AliasController,
         KindController,
         ModelController,
         QuoteController,
@@ -87,7 +95,10 @@ module = Module(
         "retention": Retention,
         "rate_gate": RateGate,
         "rate_limits": RateLimits,
+        "aliases": Aliases,
         "artifacts": Artifacts,
+        "files": Files,
+        "batches": Batches,
         "payment_audit": PaymentAudit,
     },
     scopes={
@@ -96,7 +107,17 @@ module = Module(
     },
     settings=AiSettings,
     parameters=AI_PARAMETERS,
-    protocol=(OpenAiModels, OpenAiChat, OpenAiEmbeddings, OpenAiResponses, AnthropicMessages, NotOfferedYet),
+    protocol=(
+        OpenAiModels,
+        OpenAiChat,
+        OpenAiCompletions,
+        OpenAiEmbeddings,
+        OpenAiResponses,
+        AnthropicMessages,
+        OpenAiFiles,
+        OpenAiBatches,
+        NotOfferedYet,
+    ),
     dialect=DIALECT,
     legacy=(LegacyHealth, LegacyJobs, OperatorJobs, MediaController, *REFUSED_LEGACY),
     legacy_coordinator=(
@@ -111,6 +132,8 @@ module = Module(
         PeriodicTask(run=AiService.sweep, every_seconds=1.0),
         PeriodicTask(run=AiService.return_orphaned_leases, every_seconds=1.0, leader=False),
         PeriodicTask(run=AiService.refresh_rate_limits, every_seconds=1.0, leader=False),
+        PeriodicTask(run=AiService.refresh_aliases, every_seconds=1.0, leader=False),
+        PeriodicTask(run=AiService.drive_batches, every_seconds=1.0),
         PeriodicTask(run=AiService.reconcile_holds, every_seconds=30.0),
         PeriodicTask(run=AiService.prolong_holds, every_seconds=30.0),
         PeriodicTask(run=AiService.tidy, every_seconds=60.0),

@@ -100,8 +100,8 @@ class Planner:
             return ()
         return affordable(plan, prefer, await self.candidates(plan, await self._offers.fleet()))
 
-    async def plan(self, who: Principal, command: SubmitJob) -> Plan:
-        """Check everything that can be checked before money moves.
+    async def plan(self, who: Principal, command: SubmitJob, *, is_off_peak: bool = False) -> Plan:
+        """Check everything that can be checked before money moves; `is_off_peak` is priced as what can wait.
 
         Raises `UnknownKind`, `InvalidInput`, `ContradictingModels`, `DevicesNotLeased`, `UnknownModel`,
         `InvalidAmount`.
@@ -122,12 +122,13 @@ class Planner:
             value[field] = {name: getattr(facts[field], name) for name in ("artifact", "digest")}
             value[field]["bytes"] = facts[field].size
         measure = kind.measure(given, facts, run_seconds=command.clocks.run_seconds)
-        needs = _needs(who, kind, command.requirements, measure)
+        needs = self._models.real(who.account, _needs(who, kind, command.requirements, measure))
         if needs.model is not None and hasattr(given, "model"):
             value["model"] = needs.model  # so that its miner knows, wherever it was named
         await self._models.require(needs)
         # The time of a booked GPU is paid for by its booking, which nobody but its booker can reach.
         unit_price = 0 if command.requirements.booking else await self.prices.of(who, kind, needs, measure)
+        unit_price = self.prices.off_peak(unit_price) if is_off_peak else unit_price
         money.times(unit_price, measure.units_max)  # refused here where it would not fit the ledger
         return Plan(
             kind=kind,
