@@ -95,6 +95,18 @@ class Api:
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
         return self._json("POST", path, raw=body, headers=headers, natural=True)
 
+    def send_form(self, path: str, fields: Mapping[str, str], name: str, content: bytes) -> Any:
+        """Send a form with a file. Sent again it keeps the same content under another id, which harms nobody."""
+        boundary = os.urandom(16).hex()
+        head = "".join(
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n'
+            for field, value in fields.items()
+        )
+        head += f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{quote(name)}"\r\n\r\n'
+        body = head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Content-Length": str(len(body))}
+        return self._json("POST", path, raw=lambda: iter([body]), headers=headers, natural=True)
+
     def stream(self, path: str, headers: Mapping[str, str] | None = None, *, seconds: float = ANSWER_SECONDS) -> "Flow":
         """An answer to read piece by piece; `seconds` is how long it may be silent. Raises `Stop`."""
         slack = seconds - ANSWER_SECONDS

@@ -15,6 +15,8 @@ def own_problem(status: int, content: bytes) -> dict[str, Any] | None:
         return None
     if not isinstance(found, dict):
         return None
+    if (told := _of_protocol(found)) is not None:
+        return told
     code = found.get("code")
     is_own = (
         isinstance(code, str)
@@ -23,6 +25,16 @@ def own_problem(status: int, content: bytes) -> dict[str, Any] | None:
         and isinstance(found.get("detail"), str)
     )
     return found if is_own else None
+
+
+def _of_protocol(found: dict[str, Any]) -> dict[str, Any] | None:
+    """A refusal as the public protocols below `/v1` have it: one member, of four."""
+    error = found.get("error")
+    if len(found) != 1 or not isinstance(error, dict) or error.keys() != {"message", "type", "param", "code"}:
+        return None
+    if not isinstance(error["message"], str) or not isinstance(error["code"], str):
+        return None
+    return {"code": error["code"], "detail": error["message"]}
 
 
 def explained(problem: dict[str, Any]) -> str:

@@ -195,4 +195,6 @@ def operations(told: Mapping[str, Any]) -> Iterator[Operation]:
 
 
 DESCRIPTION = described()
+DESCRIPTION["paths"] = {path: told for path, told in DESCRIPTION["paths"].items() if not path.startswith("/v1/")}
+"""The API's own operations: the public protocols have other errors, and a matrix of their own."""
 OPERATIONS = {operation.ident: operation for operation in operations(DESCRIPTION)}

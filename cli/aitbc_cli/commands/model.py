@@ -4,11 +4,14 @@ from typing import Annotated
 
 import typer
 
+from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
 from aitbc_cli.exits import NOT_FOUND, Stop
 from aitbc_cli.output import columns
 
 PATH = "/api/v1/ai/models"
+ALIASES = "/api/v1/ai/model-aliases"
+ALIAS = columns("id", "name", "model", "for_all", "account")
 BRIEF = columns("name", "kind", "miners", "slots")
 app = noun("model", "Models that miners serve.")
 
@@ -19,6 +22,36 @@ def list_models(
 ) -> None:
     """List the models that miners announce: what `--model` can name, and how many miners that are online serve it."""
     call.list(PATH, BRIEF, name="name", kind=kind)
+
+
+@command(
+    app,
+    "alias",
+    examples=["aitbc model alias default llama-3-8b", "aitbc model alias default llama-3-8b --for-all"],
+    changes=True,
+)
+def alias(
+    call: Call,
+    name: Annotated[str, typer.Argument(help="The name that you want to say.")],
+    model: Annotated[str, typer.Argument(help="The model that it stands for, as it is listed.")],
+    *,
+    for_all: Annotated[bool, typer.Option("--for-all", help="For everybody (admins).")] = False,
+) -> None:
+    """Have a name stand for one model wherever you name one; set again it stands for another from then on."""
+    body = {"name": name, "model": model, "for_all": for_all}
+    call.out.one(call.change("POST", ALIASES, body, natural=True), ALIAS)
+
+
+@command(app, "aliases", examples=["aitbc model aliases"], lists=True)
+def aliases(call: Call) -> None:
+    """List your aliases of models, and those that the operator set for all."""
+    call.list(ALIASES, ALIAS)
+
+
+@command(app, "unalias", examples=["aitbc model unalias mals_01…"], changes=True, ends=[NOT_FOUND])
+def unalias(call: Call, alias: Annotated[str, typer.Argument(metavar="ALIAS", help="Its id, mals_…")]) -> None:
+    """Have an alias stand for nothing any more; jobs that were submitted under it keep their model."""
+    call.out.one(call.change("DELETE", f"{ALIASES}/{part(alias)}", natural=True), ALIAS)
 
 
 @command(app, "show", examples=["aitbc model show wordllama-256"], ends=[NOT_FOUND])

@@ -27,6 +27,17 @@ class ErrorAnswer(Struct, frozen=True):
     body: bytes
 
 
+class Shown(Struct, frozen=True, kw_only=True):
+    """Examples of an operation of a public protocol, by which the reference describes it: `opt["shown"]` of a route."""
+
+    request: Any
+    """A body that it takes; none where it takes no JSON."""
+    answer: Any
+    """The body of an answer; none where it is no JSON."""
+    streams: bool
+    """Whether it also answers as a stream of events."""
+
+
 class Dialect(Struct, frozen=True):
     """The paths of a public protocol, and how it says what went wrong."""
 

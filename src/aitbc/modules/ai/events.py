@@ -138,3 +138,31 @@ class GraphChanged(Event, frozen=True, kw_only=True):
             "spent": money.render(self.spent_units),
             "schedule": self.schedule,
         }
+
+
+class BatchEnded(Event, frozen=True, kw_only=True):
+    """A batch has ended, in whichever way: its files are there."""
+
+    kind: ClassVar[str] = "ai.batch_ended"
+    concerns: ClassVar[tuple[str, ...]] = ("account",)
+    batch: str
+    account: str
+    status: str
+    """`completed`, `failed`, `expired` or `cancelled`."""
+    requests: int
+    completed: int
+    failed: int
+    output_file: str | None
+    error_file: str | None
+
+    def public(self) -> Mapping[str, Any]:
+        """The batch, how it ended, and its files."""
+        return {
+            "batch": self.batch,
+            "status": self.status,
+            "requests": self.requests,
+            "completed": self.completed,
+            "failed": self.failed,
+            "output_file": self.output_file,
+            "error_file": self.error_file,
+        }

@@ -12,10 +12,14 @@ from aitbc.modules.ai.models.tables import Base
 from aitbc.modules.ai.protocols.anthropic_messages import AnthropicMessages
 from aitbc.modules.ai.protocols.errors import DIALECT
 from aitbc.modules.ai.protocols.not_offered import NotOfferedYet
+from aitbc.modules.ai.protocols.openai_batches import OpenAiBatches
 from aitbc.modules.ai.protocols.openai_chat import OpenAiChat
+from aitbc.modules.ai.protocols.openai_completions import OpenAiCompletions
 from aitbc.modules.ai.protocols.openai_embeddings import OpenAiEmbeddings
+from aitbc.modules.ai.protocols.openai_files import OpenAiFiles
 from aitbc.modules.ai.protocols.openai_models import OpenAiModels
 from aitbc.modules.ai.protocols.openai_responses import OpenAiResponses
+from aitbc.modules.ai.routes.aliases import AliasController
 from aitbc.modules.ai.routes.artifacts import ArtifactController
 from aitbc.modules.ai.routes.graphs import GraphController
 from aitbc.modules.ai.routes.jobs import JobController
@@ -25,9 +29,11 @@ from aitbc.modules.ai.routes.rate_limits import RateLimitController
 from aitbc.modules.ai.routes.runs import RunController
 from aitbc.modules.ai.routes.verification import VerificationController
 from aitbc.modules.ai.service import AiService, AiSettings
+from aitbc.modules.ai.service.aliases import Aliases
 from aitbc.modules.ai.service.artifacts import Artifacts
 from aitbc.modules.ai.service.attended_runs import AttendedRuns
 from aitbc.modules.ai.service.auto_models import AutoModels
+from aitbc.modules.ai.service.batches.batches import Batches
 from aitbc.modules.ai.service.checks.trusted_miners import TrustedMiners
 from aitbc.modules.ai.service.explain import Explanations
 from aitbc.modules.ai.service.graphs.events import GraphEvents
@@ -44,6 +50,7 @@ from aitbc.modules.ai.service.runs import Runs
 from aitbc.modules.ai.service.served_models import ServedModels
 from aitbc.modules.ai.service.statistics import Statistics
 from aitbc.modules.ai.service.stops import Stops
+from aitbc.modules.ai.service.stored_files import Files
 from aitbc.modules.ai.service.submissions import Submissions
 from aitbc.modules.ai.service.terms import AI_PARAMETERS
 from aitbc.modules.ai.service.text_runs import TextRuns
@@ -60,6 +67,7 @@ module = Module(
         JobController,
         RunController,
         RateLimitController,
+        AliasController,
         KindController,
         ModelController,
         QuoteController,
@@ -95,7 +103,10 @@ module = Module(
         "retention": Retention,
         "rate_gate": RateGate,
         "rate_limits": RateLimits,
+        "aliases": Aliases,
         "artifacts": Artifacts,
+        "files": Files,
+        "batches": Batches,
         "payment_audit": PaymentAudit,
         "trusted_miners": TrustedMiners,
         "graphs": Graphs,
@@ -107,7 +118,17 @@ module = Module(
     },
     settings=AiSettings,
     parameters=AI_PARAMETERS,
-    protocol=(OpenAiModels, OpenAiChat, OpenAiEmbeddings, OpenAiResponses, AnthropicMessages, NotOfferedYet),
+    protocol=(
+        OpenAiModels,
+        OpenAiChat,
+        OpenAiCompletions,
+        OpenAiEmbeddings,
+        OpenAiResponses,
+        AnthropicMessages,
+        OpenAiFiles,
+        OpenAiBatches,
+        NotOfferedYet,
+    ),
     dialect=DIALECT,
     legacy=(LegacyHealth, LegacyJobs, OperatorJobs, MediaController, *REFUSED_LEGACY),
     legacy_coordinator=(
@@ -123,6 +144,8 @@ module = Module(
         PeriodicTask(run=AiService.return_orphaned_leases, every_seconds=1.0, leader=False),
         PeriodicTask(run=AiService.refresh_rate_limits, every_seconds=1.0, leader=False),
         PeriodicTask(run=AiService.drive_graphs, every_seconds=1.0),
+        PeriodicTask(run=AiService.refresh_aliases, every_seconds=1.0, leader=False),
+        PeriodicTask(run=AiService.drive_batches, every_seconds=1.0),
         PeriodicTask(run=AiService.reconcile_holds, every_seconds=30.0),
         PeriodicTask(run=AiService.prolong_holds, every_seconds=30.0),
         PeriodicTask(run=AiService.tidy, every_seconds=60.0),

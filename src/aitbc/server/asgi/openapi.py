@@ -23,6 +23,7 @@ from aitbc.kernel.database.idempotency import (
     IdempotencyKeyReused,
 )
 from aitbc.kernel.http.app import handlers
+from aitbc.kernel.http.dialects import Shown
 from aitbc.kernel.http.problems import PROBLEM_TYPE, Problem, is_retryable, problem
 from aitbc.kernel.http.scope import MUTATING
 from aitbc.kernel.http.signature import HandlerSignature, Parameter, signature_of
@@ -52,6 +53,7 @@ from aitbc.kernel.primitives.request_errors import (
 )
 from aitbc.server.asgi.openapi_examples import example_of
 from aitbc.server.asgi.openapi_parameters import described
+from aitbc.server.asgi.openapi_protocols import inlined, refusals_in_dialect
 from aitbc.server.asgi.openapi_variants import SCHEMAS, types_by_tag, variants
 
 EXAMPLE_REQUEST_ID = "req_01k0000000000000000000000a"
@@ -59,7 +61,10 @@ EXAMPLE_REQUEST_ID = "req_01k0000000000000000000000a"
 
 def document(app: Litestar, *, title: str, version: str, description: str) -> dict[str, Any]:
     """The whole document. Raises `ValueError` for an operation without id, summary or description."""
-    operations = [_Operation(*found) for found in _documented(app)]
+    operations = [
+        (ProtocolOperation if "shown" in handler.opt else _Operation)(handler, path, method)
+        for handler, path, method in _documented(app)
+    ]
     kinds = [kind for operation in operations for kind in operation.kinds()]
     tagged = {kind.__name__: kind for kind in kinds if isinstance(getattr(kind, "tagged", None), Tagged)}
     schemas, components = _schemas([*kinds, *(one for kind in tagged.values() for one in types_by_tag(kind)), Problem])
@@ -174,8 +179,11 @@ class _Operation:
             operation["parameters"] = parameters
         if body := self._body(lookup, components):
             operation["requestBody"] = body
-        operation["responses"] = {**self._success(lookup, components), **_problems(self._errors())}
+        operation["responses"] = self._responses(lookup, components)
         return operation
+
+    def _responses(self, lookup: Mapping[str, Any], components: Mapping[str, Any]) -> dict[str, Any]:
+        return {**self._success(lookup, components), **_problems(self._errors())}
 
     def _body(self, lookup: Mapping[str, Any], components: Mapping[str, Any]) -> dict[str, Any] | None:
         if media_type := self.handler.opt.get("raw_body"):
@@ -229,6 +237,37 @@ class _Operation:
             found += [IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotencyKeyMalformed]
             found += [IdempotencyKeyRequired] if opt.get("idempotency") == "required" else []
         return sorted(set(found), key=lambda error: (error.status, error.code))
+
+
+class ProtocolOperation(_Operation):
+    """An operation of a public protocol: described by examples, its body where it stands, its errors in its dialect."""
+
+    def kinds(self) -> Iterator[Any]:
+        """The types of its parameters."""
+        yield from (one.annotation for one in (*self.contract.path.values(), *self.contract.query.values()))
+
+    def _body(self, lookup: Mapping[str, Any], components: Mapping[str, Any]) -> dict[str, Any] | None:
+        if self.contract.body is None:
+            return super()._body(lookup, components)
+        content = {"schema": inlined(self.contract.body), "example": self.shown.request}
+        return {"required": True, "content": {"application/json": content}}
+
+    def _success(self, lookup: Mapping[str, Any], components: Mapping[str, Any]) -> dict[str, Any]:
+        if self.shown.answer is None:
+            return super()._success(lookup, components)
+        content: dict[str, Any] = {"application/json": {"schema": {"type": "object"}, "example": self.shown.answer}}
+        if self.shown.streams:
+            content["text/event-stream"] = {"schema": {"type": "string"}}
+        return {"200": {"description": HTTPStatus(200).phrase, "content": content}}
+
+    def _responses(self, lookup: Mapping[str, Any], components: Mapping[str, Any]) -> dict[str, Any]:
+        return {**self._success(lookup, components), **refusals_in_dialect(self.path)}
+
+    @property
+    def shown(self) -> Shown:
+        """Its examples."""
+        shown: Shown = self.handler.opt["shown"]
+        return shown
 
 
 def _parameter(parameter: Parameter, lookup: Mapping[str, Any]) -> dict[str, Any]:

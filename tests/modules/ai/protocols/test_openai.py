@@ -250,6 +250,61 @@ def test_the_model_may_be_left_to_the_platform_which_says_what_it_took(bench: Be
         bench.openai().chat.completions.create(**ask("say hello") | {"model": "auto:fastest"})
 
 
+def test_an_alias_stands_for_one_model_wherever_it_is_named(bench: Bench) -> None:
+    ask_api, client = bench.market.ask, bench.openai()
+    made = ask_api("/api/v1/ai/model-aliases", {"name": "house/default", "model": MODEL})
+    assert ask_api("/api/v1/ai/model-aliases", {"name": "house/default", "model": MODEL}) == made
+    listed = {model.id: model for model in client.models.list()}
+    assert listed["house/default"].aitbc["alias_of"] == MODEL
+    assert client.models.retrieve("house/default") == listed["house/default"]
+    answer = client.chat.completions.create(**ask("say one") | {"model": "house/default"})
+    assert (answer.model, answer.aitbc["model"]) == ("house/default", MODEL)
+    assert bench.engine.requests[-1]["model"] == MODEL
+    with bench.anthropic().messages.stream(**ask("say two", max_tokens=9) | {"model": "house/default"}) as stream:
+        assert "".join(stream.text_stream) == "two "
+    quoted = {"kind": "embed", "input": {"texts": ["a"], "model": "vectors"}, "max_price": "1"}
+    vectors = ask_api("/api/v1/ai/model-aliases", {"name": "vectors", "model": EMBED})
+    assert ask_api("/api/v1/ai/quotes", quoted)["miners_eligible"] == 1
+    other = ask_api("/api/v1/ai/model-aliases", {"name": "vectors", "model": "gone"})
+    assert other["id"] != vectors["id"] and len(ask_api("/api/v1/ai/model-aliases")["data"]) == 2
+    with pytest.raises(openai.NotFoundError, match="'gone'"):
+        client.embeddings.create(model="vectors", input="x")
+    for alias in (made, other):
+        assert ask_api(f"/api/v1/ai/model-aliases/{alias['id']}", method="DELETE")["ended_at"]
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("house/default")
+
+
+def test_an_operators_alias_is_for_all_but_for_who_has_that_name(bench: Bench) -> None:
+    operator = {"Authorization": f"Bearer {bench.server.admin_key}"}
+    aliases = f"{bench.server.url}/api/v1/ai/model-aliases"
+    for_all = {"name": "everybodys", "model": MODEL, "for_all": True}
+    assert raw(bench, "POST", "/api/v1/ai/model-aliases", for_all).json()["code"] == "model_alias_for_all"
+    set_by = httpx.post(aliases, json=for_all, headers=operator).json()
+    assert bench.openai().models.retrieve("everybodys").aitbc["alias_of"] == MODEL
+    assert raw(bench, "DELETE", f"/api/v1/ai/model-aliases/{set_by['id']}").status_code == 403
+    own = bench.market.ask("/api/v1/ai/model-aliases", {"name": "everybodys", "model": EMBED})
+    assert bench.openai().models.retrieve("everybodys").aitbc["alias_of"] == EMBED
+    bench.market.ask(f"/api/v1/ai/model-aliases/{own['id']}", method="DELETE")
+    assert bench.openai().models.retrieve("everybodys").aitbc["alias_of"] == MODEL
+    assert httpx.delete(f"{aliases}/{set_by['id']}", headers=operator).json()["ended_at"]
+    for name, model in (("auto:mine", MODEL), (MODEL, MODEL), ("", MODEL)):
+        wrong = {"name": name, "model": model}
+        assert raw(bench, "POST", "/api/v1/ai/model-aliases", wrong).status_code == 422
+
+
+def test_a_rate_limit_on_a_model_binds_its_aliases(bench: Bench) -> None:
+    alias = bench.market.ask("/api/v1/ai/model-aliases", {"name": "limited", "model": EMBED})
+    wish = {"requests_per_minute": 1, "model": EMBED}
+    limit = bench.market.ask("/api/v1/ai/rate-limits", wish, once="limits an alias")["id"]
+    asked = {"model": "limited", "input": "x"}
+    try:
+        assert bench.market.until(lambda: _refused(bench, asked, "/v1/embeddings", asked))
+    finally:
+        bench.market.ask(f"/api/v1/ai/rate-limits/{limit}", method="DELETE")
+        bench.market.ask(f"/api/v1/ai/model-aliases/{alias['id']}", method="DELETE")
+
+
 # --- embeddings ------------------------------------------------------------------------------------------------------
 
 

@@ -44,6 +44,25 @@ class RateLimitView(Struct, frozen=True, kw_only=True):
     """When it was removed; null while it limits."""
 
 
+class ModelAlias(Struct, frozen=True, kw_only=True):
+    """A name for a model."""
+
+    id: str
+    """The alias. For example `mals_01k0000000000000000000000a`."""
+    account: str
+    """Who set it. For example `acct_01k0000000000000000000000a`."""
+    name: str
+    """The name. For example `default`."""
+    model: str
+    """The model that it stands for. For example `llama-3-8b`."""
+    for_all: bool
+    """Whether it is an alias for everybody, set by an operator. For example `false`."""
+    created_at: datetime
+    """When it was set."""
+    ended_at: datetime | None
+    """When it was removed, or set to another model; null while it stands."""
+
+
 class Artifact(Struct, frozen=True, kw_only=True):
     """An uploaded file."""
 

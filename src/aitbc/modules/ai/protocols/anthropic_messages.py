@@ -20,6 +20,7 @@ from aitbc.modules.ai.protocols.anthropic_requests import CreateMessage, Message
 from aitbc.modules.ai.protocols.attended import OPT, AnyRequest, begin, broken, measured, routed, succeeded, whole
 from aitbc.modules.ai.protocols.errors import ANTHROPIC_PATH, anthropic_headers, error_body
 from aitbc.modules.ai.protocols.event_lines import HEADERS, KEEP_ALIVE
+from aitbc.modules.ai.protocols.examples import MESSAGE, TOKENS
 from aitbc.modules.ai.service.attended_runs import AttendedRun, AttendedRuns
 from aitbc.modules.ai.service.auto_models import AutoModels
 from aitbc.modules.ai.service.quotes import Quotes
@@ -30,9 +31,9 @@ class AnthropicMessages(Controller):
     """Messages."""
 
     path = ANTHROPIC_PATH
-    include_in_schema = False
+    tags = ("anthropic",)
 
-    @post("/", status_code=200, opt=OPT)
+    @post("/", operation_id="create_message", status_code=200, opt=OPT | MESSAGE)
     async def create(
         self,
         attended_runs: NamedDependency[AttendedRuns],
@@ -53,7 +54,12 @@ class AnthropicMessages(Controller):
         ended = await whole(run, request)
         return Response(answer.whole(ended, msgspec.convert(ended.output, ChatOutput)), headers=headers)
 
-    @post("/count_tokens", status_code=200, opt={"permission": "jobs:create", "idempotency": "natural"})
+    @post(
+        "/count_tokens",
+        operation_id="count_message_tokens",
+        status_code=200,
+        opt=TOKENS | {"permission": "jobs:create", "idempotency": "natural"},
+    )
     async def count_tokens(
         self, quotes: NamedDependency[Quotes], who: NamedDependency[Principal], data: JSONBody[MessageRequest]
     ) -> dict[str, Any]:

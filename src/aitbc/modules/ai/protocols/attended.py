@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import msgspec
 from litestar import Request
 from msgspec import structs
 
@@ -12,10 +13,11 @@ from aitbc.kernel.http.disconnect import disconnect_of
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import money
 from aitbc.kernel.primitives.errors import AppError, FieldError
-from aitbc.modules.ai.api import Clocks
+from aitbc.modules.ai.api import Clocks, JobDetail
 from aitbc.modules.ai.models.life import Fault, State
 from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.protocols.anthropic_requests import CreateMessage
+from aitbc.modules.ai.protocols.completion_requests import Completion
 from aitbc.modules.ai.protocols.errors import (
     AnswerBroken,
     ModelNotFound,
@@ -34,7 +36,7 @@ from aitbc.modules.ai.service.text_runs import Broken, Ended
 AnyRequest = Request[Any, Any, Any]
 CLOCKS = Clocks(queue_seconds=300, run_seconds=900)
 """A client that stays waits this long for a miner, and an answer may take this long."""
-Asked = TypeVar("Asked", ChatCompletion, CreateMessage)
+Asked = TypeVar("Asked", ChatCompletion, Completion, CreateMessage)
 OPT: dict[str, Any] = {"permission": "jobs:create", "lasts": True}
 _UNPRICED = money.render(money.LARGEST)
 """The offer before the job is quoted; what is held is the most that it can cost."""
@@ -86,7 +88,12 @@ def _model_asked_for() -> Iterator[None]:
     try:
         yield
     except UnknownModel as error:
-        raise ModelNotFound(error.message, fields=(FieldError("/model", error.message),)) from None
+        raise model_not_found(error) from None
+
+
+def model_not_found(error: UnknownModel) -> ModelNotFound:
+    """The refusal of a model, as these protocols have it."""
+    return ModelNotFound(error.message, fields=(FieldError("/model", error.message),))
 
 
 def succeeded(ended: Ended) -> Ended:
@@ -115,11 +122,18 @@ def broken(end: Broken) -> AppError:
     return AnswerBroken(f"The miner was lost in the middle of its answer ({end.reason}).", job=end.job)
 
 
+def _model_of(job: JobDetail) -> str | None:
+    """The model that a job asked for, whatever its client called it."""
+    needs = msgspec.json.decode(job.needs) if isinstance(job.needs, msgspec.Raw) else job.needs
+    return needs.get("model") if isinstance(needs, dict) else None
+
+
 def receipt_of(ended: Ended) -> dict[str, Any]:
     """What these protocols have no words for, under one member `aitbc`."""
     job = ended.job
     return {
         "job": job.id,
+        "model": _model_of(job),
         "price": job.price,
         "units": job.units,
         "unit": job.unit,

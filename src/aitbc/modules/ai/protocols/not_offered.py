@@ -10,10 +10,9 @@ from aitbc.modules.ai.protocols.errors import NotOffered
 
 OPT = {"permission": "jobs:create", "idempotency": "natural"}
 PATHS = (
-    *("/completions", "/moderations", "/rerank"),
+    *("/moderations", "/rerank"),
     *("/images/generations", "/images/edits", "/images/variations"),
     *("/audio/transcriptions", "/audio/translations", "/audio/speech"),
-    *("/files", "/batches"),
 )
 
 

@@ -27,11 +27,11 @@ class ChatAnswer:
 
     def whole(self, ended: Ended, output: ChatOutput) -> dict[str, Any]:
         """The answer as one object."""
-        choices = [_whole_choice(index, choice) for index, choice in enumerate(_choices(output))]
+        choices = [_whole_choice(index, choice) for index, choice in enumerate(choices_of(output))]
         return self._head | {
             "object": "chat.completion",
             "choices": choices,
-            "usage": _usage(self._tokens(ended, output)),
+            "usage": usage_of(self._tokens(ended, output)),
             "system_fingerprint": None,
             "aitbc": self._receipt(ended, output),
         }
@@ -46,7 +46,7 @@ class ChatAnswer:
 
     def ending(self, ended: Ended, output: ChatOutput, told: int) -> Iterator[bytes]:
         """The chunks after the text that was told, so many characters of it; the last has what was used."""
-        first, *further = _choices(output)
+        first, *further = choices_of(output)
         if rest := first.message.content[told:]:
             yield self.text(rest)
         receipt = {"aitbc": self._receipt(ended, output)}
@@ -57,7 +57,7 @@ class ChatAnswer:
             yield self._chunk(index, {"role": "assistant", "content": choice.message.content})
             yield from self._end_of(index, choice, of_last if choice is further[-1] else {})
         if self._asked.has_usage:
-            usage = _usage(self._tokens(ended, output))
+            usage = usage_of(self._tokens(ended, output))
             yield data_line(self._chunk_head | receipt | {"choices": [], "usage": usage})
 
     def _end_of(self, index: int, choice: Choice, more: dict[str, Any]) -> Iterator[bytes]:
@@ -73,8 +73,8 @@ class ChatAnswer:
         return data_line(self._chunk_head | {"choices": [choice]})
 
     def _tokens(self, ended: Ended, output: ChatOutput) -> Tokens:
-        size = sum(len(choice.message.content.encode()) for choice in _choices(output))
-        calls = [call.function for choice in _choices(output) for call in choice.message.tool_calls]
+        size = sum(len(choice.message.content.encode()) for choice in choices_of(output))
+        calls = [call.function for choice in choices_of(output) for call in choice.message.tool_calls]
         size += sum(len(call.name.encode()) + len(call.arguments.encode()) for call in calls)
         most = int(self._asked.work()["max_tokens"]) * (self._asked.n or 1)
         return tokens_of(ended, answer_bytes=size, most=most)
@@ -84,7 +84,8 @@ class ChatAnswer:
         return receipt_of(ended) | {"tokens": "counted by the model's server" if counted else "at most"}
 
 
-def _choices(output: ChatOutput) -> list[Choice]:
+def choices_of(output: ChatOutput) -> list[Choice]:
+    """All answers of an output."""
     return [Choice(output.message, output.finish_reason, output.logprobs), *output.choices]
 
 
@@ -102,7 +103,8 @@ def _reason(choice: Choice) -> str:
     return "tool_calls" if choice.message.tool_calls and reason == "stop" else str(reason)
 
 
-def _usage(tokens: Tokens) -> dict[str, int]:
+def usage_of(tokens: Tokens) -> dict[str, int]:
+    """What was used, as OpenAI names it."""
     return {
         "prompt_tokens": tokens.prompt,
         "completion_tokens": tokens.answer,

@@ -1,8 +1,8 @@
 """`POST /v1/chat/completions`: whole, or as a stream."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from litestar import Controller, Response, post
@@ -18,6 +18,7 @@ from aitbc.modules.ai.models.kinds.chat import ChatOutput
 from aitbc.modules.ai.protocols.attended import OPT, AnyRequest, begin, broken, routed, succeeded, whole
 from aitbc.modules.ai.protocols.errors import error_body
 from aitbc.modules.ai.protocols.event_lines import DONE, HEADERS, KEEP_ALIVE
+from aitbc.modules.ai.protocols.examples import CHAT
 from aitbc.modules.ai.protocols.openai_answers import ChatAnswer
 from aitbc.modules.ai.protocols.openai_requests import ChatCompletion
 from aitbc.modules.ai.service.attended_runs import AttendedRun, AttendedRuns
@@ -31,9 +32,9 @@ class OpenAiChat(Controller):
     """Chat completions."""
 
     path = "/v1"
-    include_in_schema = False
+    tags = ("openai",)
 
-    @post("/chat/completions", status_code=200, opt=OPT)
+    @post("/chat/completions", operation_id="create_chat_completion", status_code=200, opt=OPT | CHAT)
     async def complete(
         self,
         attended_runs: NamedDependency[AttendedRuns],
@@ -49,12 +50,30 @@ class OpenAiChat(Controller):
         run = await begin(attended_runs, who, once, request, work, shortens=bool(data.stream))
         answer = ChatAnswer(data, run.job.id, int(run.job.created_at.timestamp()))
         if data.stream:
-            return Stream(_lines(run, answer), media_type="text/event-stream", headers=run.headers | chosen | HEADERS)
+            return Stream(
+                stream_lines(run, answer, PATH), media_type="text/event-stream", headers=run.headers | chosen | HEADERS
+            )
         ended = await whole(run, request)
-        return Response(answer.whole(ended, _output(ended)), headers=run.headers | chosen)
+        return Response(answer.whole(ended, output_of(ended)), headers=run.headers | chosen)
 
 
-async def _lines(run: AttendedRun, answer: ChatAnswer) -> AsyncIterator[bytes]:
+class Streamed(Protocol):
+    """An answer that is told in chunks."""
+
+    def beginning(self) -> bytes:
+        """What comes before the first text."""
+        ...
+
+    def text(self, text: str) -> bytes:
+        """More text."""
+        ...
+
+    def ending(self, ended: Ended, output: ChatOutput, told: int) -> Iterator[bytes]:
+        """What comes after the text that was told, so many characters of it."""
+        ...
+
+
+async def stream_lines(run: AttendedRun, answer: Streamed, path: str) -> AsyncIterator[bytes]:
     """The stream of an answer; a failure is its last event."""
     told = 0
     yield KEEP_ALIVE  # the headers go out at once, however long it takes until somebody answers
@@ -73,14 +92,15 @@ async def _lines(run: AttendedRun, answer: ChatAnswer) -> AsyncIterator[bytes]:
                         ended = succeeded(one)
                         if not told:
                             yield answer.beginning()
-                        for line in answer.ending(ended, _output(ended), told):
+                        for line in answer.ending(ended, output_of(ended), told):
                             yield line
                         yield DONE
         run.done()
     except AppError as error:
         run.done()
-        yield b"data: " + error_body(PATH, error, current_request_id()) + b"\n\n"
+        yield b"data: " + error_body(path, error, current_request_id()) + b"\n\n"
 
 
-def _output(ended: Ended) -> ChatOutput:
+def output_of(ended: Ended) -> ChatOutput:
+    """What a chat answered."""
     return msgspec.convert(ended.output, ChatOutput)

@@ -13,6 +13,7 @@ from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.ai.models.kinds.embed import EmbedOutput
 from aitbc.modules.ai.protocols.attended import OPT, AnyRequest, begin, receipt_of, whole
+from aitbc.modules.ai.protocols.examples import EMBEDDING
 from aitbc.modules.ai.protocols.openai_requests import EmbeddingRequest
 from aitbc.modules.ai.service.attended_runs import AttendedRuns
 from aitbc.modules.ai.service.text_runs import Ended
@@ -22,9 +23,9 @@ class OpenAiEmbeddings(Controller):
     """Embeddings."""
 
     path = "/v1"
-    include_in_schema = False
+    tags = ("openai",)
 
-    @post("/embeddings", status_code=200, opt=OPT)
+    @post("/embeddings", operation_id="create_embedding", status_code=200, opt=OPT | EMBEDDING)
     async def embed(
         self,
         attended_runs: NamedDependency[AttendedRuns],
@@ -35,10 +36,11 @@ class OpenAiEmbeddings(Controller):
     ) -> Response[Any]:
         """Turn texts into vectors."""
         run = await begin(attended_runs, who, once, request, ("embed", data.work()))
-        return Response(_answer(data, await whole(run, request)), headers=run.headers)
+        return Response(embedding_answer(data, await whole(run, request)), headers=run.headers)
 
 
-def _answer(asked: EmbeddingRequest, ended: Ended) -> dict[str, Any]:
+def embedding_answer(asked: EmbeddingRequest, ended: Ended) -> dict[str, Any]:
+    """The body of an answer."""
     vectors = msgspec.convert(ended.output, EmbedOutput).vectors
     encode = _base64 if asked.encoding_format == "base64" else list
     tokens = ended.usage.get("tokens")

@@ -76,12 +76,12 @@ class ChatCompletion(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """As `user`."""
 
     def __post_init__(self) -> None:
-        _refuse_unless(self.store is not True, "store", "Answers cannot be stored under an id of this protocol.")
-        _refuse_unless(self.modalities in (None, ["text"]), "modalities", "Only text can be answered.")
-        _refuse_unless(self.stream_options is None or bool(self.stream), "stream_options", "It is for streams only.")
+        refuse_unless(self.store is not True, "store", "Answers cannot be stored under an id of this protocol.")
+        refuse_unless(self.modalities in (None, ["text"]), "modalities", "Only text can be answered.")
+        refuse_unless(self.stream_options is None or bool(self.stream), "stream_options", "It is for streams only.")
         if self.stream_options is not None:
             name = "stream_options/include_obfuscation"
-            _refuse_unless(self.stream_options.include_obfuscation is not True, name, "There is no padding.")
+            refuse_unless(self.stream_options.include_obfuscation is not True, name, "There is no padding.")
 
     @property
     def has_usage(self) -> bool:
@@ -121,9 +121,9 @@ class EmbeddingRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def work(self) -> dict[str, Any]:
         """The input of a job of kind `embed`. Raises `ParameterRefused` for tokens in the place of texts."""
         texts = [self.input] if isinstance(self.input, str) else self.input
-        _refuse_unless(0 < len(texts) <= TEXTS_MAX, "input", f"It must be 1 to {TEXTS_MAX} texts.")
+        refuse_unless(0 < len(texts) <= TEXTS_MAX, "input", f"It must be 1 to {TEXTS_MAX} texts.")
         are_texts = all(isinstance(text, str) for text in texts)
-        _refuse_unless(are_texts, "input", "It must be texts: miners have tokenizers of their own.")
+        refuse_unless(are_texts, "input", "It must be texts: miners have tokenizers of their own.")
         asked: dict[str, Any] = {"texts": texts, "model": self.model}
         return asked | ({} if self.dimensions is None else {"dimensions": self.dimensions})
 
@@ -133,6 +133,7 @@ def refused(name: str, message: str) -> ParameterRefused:
     return ParameterRefused(f"{name.replace('/', '.')}: {message}", fields=(FieldError(f"/{name}", message),))
 
 
-def _refuse_unless(holds: bool, name: str, message: str) -> None:  # noqa: FBT001 - it reads as a sentence
+def refuse_unless(holds: bool, name: str, message: str) -> None:  # noqa: FBT001 - it reads as a sentence
+    """Raises `ParameterRefused` for a parameter that cannot be used as it is."""
     if not holds:
         raise refused(name, message)

@@ -20,6 +20,7 @@ from aitbc.modules.ai.models.life import TERMINAL, State
 from aitbc.modules.ai.protocols.attended import OPT, AnyRequest, begin, broken, refusal_of, succeeded, whole
 from aitbc.modules.ai.protocols.errors import error_body
 from aitbc.modules.ai.protocols.event_lines import HEADERS, KEEP_ALIVE
+from aitbc.modules.ai.protocols.examples import NEW_RESPONSE, ONE_RESPONSE, RESPONSE_DELETED, RESPONSE_ITEMS
 from aitbc.modules.ai.protocols.responses_answers import PREFIX, ResponseAnswer, input_items, said_by
 from aitbc.modules.ai.protocols.responses_requests import ResponseRequest
 from aitbc.modules.ai.service.attended_runs import AttendedRun, AttendedRuns
@@ -29,6 +30,7 @@ from aitbc.modules.ai.service.text_runs import Broken, Ended, TextRuns
 
 PATH = "/v1/responses"
 READ: dict[str, Any] = {"permission": "jobs:read"}
+CHANGE: dict[str, Any] = {"permission": "jobs:create", "idempotency": "natural"}
 
 
 class ResponseNotFound(NotFound):
@@ -41,9 +43,9 @@ class OpenAiResponses(Controller):
     """Responses."""
 
     path = PATH
-    include_in_schema = False
+    tags = ("openai",)
 
-    @post("/", status_code=200, opt=OPT)
+    @post("/", operation_id="create_response", status_code=200, opt=OPT | NEW_RESPONSE)
     async def create(
         self,
         attended_runs: NamedDependency[AttendedRuns],
@@ -63,14 +65,14 @@ class OpenAiResponses(Controller):
         ended = await whole(run, request)
         return Response(answer.whole(ended, _output(ended)), headers=run.headers)
 
-    @get("/{response:str}", opt=READ)
+    @get("/{response:str}", operation_id="get_response", opt=READ | ONE_RESPONSE)
     async def get_response(
         self, text_runs: NamedDependency[TextRuns], who: NamedDependency[Principal], response: FromPath[str]
     ) -> dict[str, Any]:
         """Tell an answer again."""
         return _told(await _found(text_runs, who, response))
 
-    @get("/{response:str}/input_items", opt=READ)
+    @get("/{response:str}/input_items", operation_id="list_response_input", opt=READ | RESPONSE_ITEMS)
     async def list_input(
         self,
         text_runs: NamedDependency[TextRuns],
@@ -90,7 +92,7 @@ class OpenAiResponses(Controller):
         )
         return {"object": "list", "data": items, "has_more": False, **ends}
 
-    @post("/{response:str}/cancel", status_code=200, opt={"permission": "jobs:create", "idempotency": "natural"})
+    @post("/{response:str}/cancel", operation_id="cancel_response", status_code=200, opt=CHANGE | ONE_RESPONSE)
     async def cancel(
         self,
         text_runs: NamedDependency[TextRuns],
@@ -104,7 +106,7 @@ class OpenAiResponses(Controller):
             await stops.stop(who, ended.job.id, IdempotencyKey(who.account))
         return _told(await _found(text_runs, who, response))
 
-    @delete("/{response:str}", status_code=200, opt={"permission": "jobs:create", "idempotency": "natural"})
+    @delete("/{response:str}", operation_id="delete_response", status_code=200, opt=CHANGE | RESPONSE_DELETED)
     async def remove(
         self,
         text_runs: NamedDependency[TextRuns],

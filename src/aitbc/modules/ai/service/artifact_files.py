@@ -9,7 +9,7 @@ import fcntl
 import hashlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -119,6 +119,11 @@ class ArtifactFiles:
         """The first bytes of a content. Raises `FileNotFoundError`."""
         with self.path_of(digest).open("rb") as file:
             return file.read(size)
+
+    def read_slices(self, digest: str, places: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Slices of a content, by offset and length. Raises `FileNotFoundError`."""
+        with self.path_of(digest).open("rb") as file:
+            return [os.pread(file.fileno(), length, offset) for offset, length in places]
 
     def pieces(self, digest: str) -> Iterator[bytes]:
         """A content in pieces. Raises `FileNotFoundError` at once, not with the first piece."""

@@ -51,6 +51,34 @@ class Artifacts:
         """Keep what the stream brings; see `Uploads.store`."""
         return await self._uploads.store(who, stream, attempt, announced)
 
+    async def write(self, owner: str, stream: AsyncIterator[bytes]) -> Artifact:
+        """Keep what the platform itself writes for an account; see `Uploads.write`."""
+        return await self._uploads.write(owner, stream)
+
+    async def pieces_of(self, artifact: str) -> Iterator[bytes]:
+        """The content of an artifact in pieces, whoever owns it. Raises `ArtifactNotFound`."""
+        async with self._db.reading() as session:
+            row = await session.get(ArtifactRow, artifact)
+        try:
+            if row is None or row.digest == UPLOADING:
+                raise ArtifactNotFound
+            return self._files.pieces(row.digest)
+        except FileNotFoundError:
+            raise ArtifactNotFound from None
+
+    async def slices_of(self, artifact: str, places: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Slices of the content of an artifact, by offset and length, whoever owns it. Raises `ArtifactNotFound`."""
+        async with self._db.reading() as session:
+            row = await session.get(ArtifactRow, artifact)
+        if row is None or row.digest == UPLOADING:
+            raise ArtifactNotFound
+        try:
+            return await asyncio.to_thread(self._files.read_slices, row.digest, places)
+        except FileNotFoundError:
+            raise ArtifactNotFound from None
+        except OSError as error:
+            raise storage_error(error) or error from error
+
     async def open(self, who: Principal, artifact: str) -> tuple[Artifact, Iterator[bytes]]:
         """An artifact and its content in pieces. Raises `ArtifactNotFound`."""
         row = await self._readable(who, artifact)

@@ -113,8 +113,8 @@ class Planner:
             return ()
         return affordable(plan, prefer, await self.candidates(plan, await self._offers.fleet()))
 
-    async def plan(self, who: Principal, command: SubmitJob) -> Plan:
-        """Check everything that can be checked before money moves.
+    async def plan(self, who: Principal, command: SubmitJob, *, is_off_peak: bool = False) -> Plan:
+        """Check everything that can be checked before money moves; `is_off_peak` is priced as what can wait.
 
         Raises `UnknownKind`, `InvalidInput`, `ContradictingModels`, `DevicesNotLeased`, `UnknownModel`,
         `VerificationNotOffered`, `InvalidAmount`.
@@ -136,13 +136,14 @@ class Planner:
             place, _, name = field.rpartition("/")
             value |= {place: value[place] | {name: told}} if place else {field: told}
         measure = kind.measure(given, facts, run_seconds=command.clocks.run_seconds)
-        needs = _needs(who, kind, command.requirements, measure)
+        needs = self._models.real(who.account, _needs(who, kind, command.requirements, measure))
         if needs.model is not None and hasattr(given, "model"):
             value["model"] = needs.model  # so that its miner knows, wherever it was named
         await self._models.require(needs)
         require_offered(command.verification, kind, needs)
         # The time of a booked GPU is paid for by its booking, which nobody but its booker can reach.
         unit_price = 0 if command.requirements.booking else await self.prices.of(who, kind, needs, measure)
+        unit_price = self.prices.off_peak(unit_price) if is_off_peak else unit_price
         money.times(
             unit_price, measure.units_max * copies_of(command.verification)
         )  # refused here where it would not fit the ledger

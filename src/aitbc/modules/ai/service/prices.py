@@ -31,6 +31,10 @@ class Prices:
         """The list price of one unit, in minor units of money."""
         return self._terms.unit_price(kind)
 
+    def off_peak(self, unit_price_units: int) -> int:
+        """The price of one unit of what can wait, from what it costs at once."""
+        return self._terms.off_peak(unit_price_units)
+
     async def of(self, who: Principal, kind: Kind, needs: Needs, measure: Measure) -> int:
         """The price of one unit for this caller, in minor units of money."""
         price = self.listed(kind)

@@ -34,6 +34,7 @@ from aitbc.modules.ai.models.rate_limits import (
     chunk_of,
     standing_headers,
 )
+from aitbc.modules.ai.service.aliases import Aliases
 
 OVERLAP = timedelta(seconds=10)
 """Limits that changed so long ago are read again: their transactions may have committed late."""
@@ -217,8 +218,9 @@ class Admission:
 class RateGate:
     """Lets requests through, or refuses them by the limits of their account."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, aliases: Aliases) -> None:
         self._db = db
+        self._aliases = aliases
         self._process = ids.new_uuid()
         self._seen = NEVER + OVERLAP
         self._limits: dict[str, dict[str, RateLimit]] = {}
@@ -244,8 +246,13 @@ class RateGate:
 
     def limits(self, who: Principal, model: str | None) -> bool:
         """Whether anything limits this caller with this model: where nothing does, nothing need be counted."""
+        model = self._real(who, model)
         found = self._limits.get(who.account)
         return found is not None and any(limit.binds(who.key, model) for limit in found.values())
+
+    def _real(self, who: Principal, model: str | None) -> str | None:
+        """The model that is asked for, whatever it is called."""
+        return None if model is None else self._aliases.named(who.account, model)
 
     async def admit(
         self, who: Principal, model: str | None, *, tokens: int | None = None, stays: bool = False
@@ -254,7 +261,7 @@ class RateGate:
 
         Raises `RateLimited`, and then counts nothing.
         """
-        admission = Admission()
+        model, admission = self._real(who, model), Admission()
         for limit in list(self._limits.get(who.account, {}).values()):
             if not limit.binds(who.key, model):
                 continue

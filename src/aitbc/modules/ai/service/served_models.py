@@ -5,10 +5,13 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
 
+from msgspec import structs
+
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import FieldError, Invalid
 from aitbc.modules.ai.models.prospects import ModelInfo
 from aitbc.modules.ai.models.queue import Needs, any_image
+from aitbc.modules.ai.service.aliases import Aliases
 from aitbc.modules.ai.service.fleet_view import FleetView
 
 FRESH_SECONDS = 2.0
@@ -29,8 +32,9 @@ class UnknownModel(Invalid):
 class ServedModels:
     """Knows which models are announced, by kind; one read serves all requests of the next moment."""
 
-    def __init__(self, fleet_view: FleetView) -> None:
+    def __init__(self, fleet_view: FleetView, aliases: Aliases) -> None:
         self._fleet_view = fleet_view
+        self._aliases = aliases
         self._models: Sequence[ModelInfo] = ()
         self._names: frozenset[tuple[str, str]] = frozenset()
         self._read_at = float("-inf")
@@ -41,6 +45,12 @@ class ServedModels:
         await self._read_since(_seconds() - FRESH_SECONDS)
         found = (model for model in self._models if kind is None or model.kind == kind)
         return [model for model in found if after is None or (model.kind, model.name) > after][:limit]
+
+    def real(self, account: str, needs: Needs) -> Needs:
+        """Needs with the model that an account's name for one stands for."""
+        if needs.model is None:
+            return needs
+        return structs.replace(needs, model=self._aliases.named(account, needs.model))
 
     async def require(self, needs: Needs) -> None:
         """Refuse a model that no miner announces. Raises `UnknownModel`, with the names that are near."""

@@ -16,6 +16,7 @@ Each part has a state of its own; arrows point at the parts that one uses.
     stops, booking_ends ──► output_parts
     text_runs ────► jobs, job_events, artifacts, stops
     attended_runs ► submissions, runs, text_runs, rate_gate ◄── rate_limits
+    batchwork ────► submissions, stops, artifacts, text_runs
     job_payments ──► jobs, stops, payments           kind_statuses ─► fleet_view, durations
     graphs ───────► graph_watch ◄── graph_driver ──► planner, submissions, stops    graph_events ──► graphs
 """
@@ -48,10 +49,16 @@ from aitbc.modules.ai.api import (
     SubmitFor,
 )
 from aitbc.modules.ai.batched.claim import Dealer
+from aitbc.modules.ai.service.aliases import Aliases
 from aitbc.modules.ai.service.artifacts import Artifacts
 from aitbc.modules.ai.service.attempts import Attempts, HeldLease
 from aitbc.modules.ai.service.attended_runs import AttendedRuns
 from aitbc.modules.ai.service.auto_models import AutoModels
+from aitbc.modules.ai.service.batches.batches import Batches
+from aitbc.modules.ai.service.batches.driver import Batchwork
+from aitbc.modules.ai.service.batches.intake import Intake
+from aitbc.modules.ai.service.batches.line_jobs import LineJobs
+from aitbc.modules.ai.service.batches.outputs import Outputs
 from aitbc.modules.ai.service.booked_jobs import BookedJobs
 from aitbc.modules.ai.service.booking_ends import BookingEnds
 from aitbc.modules.ai.service.checks.answers import CheckedAnswers
@@ -100,6 +107,7 @@ from aitbc.modules.ai.service.settings import AiSettings
 from aitbc.modules.ai.service.speeds import Speeds
 from aitbc.modules.ai.service.statistics import Statistics
 from aitbc.modules.ai.service.stops import Stops
+from aitbc.modules.ai.service.stored_files import Files
 from aitbc.modules.ai.service.submissions import Submissions
 from aitbc.modules.ai.service.sweeper import Sweeper
 from aitbc.modules.ai.service.terms import Terms
@@ -131,7 +139,8 @@ class AiService:
         self.fleet_view = FleetView(db, self.wakeups.miners, self.attempts.kind_health, self.market_asks)
         self.artifacts = Artifacts(db, settings, platform.state_dir / "artifacts")
         # From the client's side
-        self.served_models = ServedModels(self.fleet_view)
+        self.aliases = Aliases(db)
+        self.served_models = ServedModels(self.fleet_view, self.aliases)
         offers = FittingOffers(db, self.fleet_view, self.market_asks)
         prices = Prices(Terms(settings, platform.parameters), platform.hooks)
         planner = Planner(self.artifacts, self.served_models, offers, prices)
@@ -164,7 +173,7 @@ class AiService:
         self.runs = Runs(self.stops, platform.draining)
         self.ordered_jobs = OrderedJobs(self.submissions, self.jobs, self.stops)
         self.text_runs = TextRuns(self.jobs, self.job_events, self.artifacts, self.stops)
-        self.rate_gate = RateGate(db)
+        self.rate_gate = RateGate(db, self.aliases)
         self.rate_limits = RateLimits(db, self.rate_gate)
         self.attended_runs = AttendedRuns(self.submissions, self.runs, self.text_runs, self.rate_gate)
         self.payment_audit = PaymentAudit(db, trading)
@@ -179,12 +188,19 @@ class AiService:
         node_jobs = NodeJobs(self.submissions, self.stops, self.rate_gate)
         self.graph_driver = GraphDriver(db, Preparation(db, planner), node_jobs, self.graph_watch)
         self._driving: asyncio.Task[None] | None = None
+        # Files, and the batches that are made of them
+        self.files = Files(db)
+        self.batches = Batches(db)
+        line_jobs = LineJobs(db, self.artifacts, self.submissions, self.stops)
+        outputs = Outputs(db, self.artifacts, self.text_runs)
+        self.batchwork = Batchwork(db, Intake(db, self.artifacts), line_jobs, outputs)
 
     async def start(self) -> None:
         """Start the background tasks."""
         await self.wakeups.start()
         await self.rate_gate.refresh()
         self._driving = asyncio.create_task(self.graph_driver.run())
+        await self.aliases.refresh()
 
     async def stop(self) -> None:
         """End the background tasks."""
@@ -322,6 +338,10 @@ class AiService:
         """Drive on the graphs of which a job has ended, or whose time it is."""
         await self.graph_driver.drive_due()
 
+    async def refresh_aliases(self) -> None:
+        """Read the aliases of models that changed."""
+        await self.aliases.refresh()
+
     async def reconcile_holds(self) -> None:
         """Return money that is held for a job which was never written, or which ended unpaid."""
         await self.payments.reconcile()
@@ -336,3 +356,8 @@ class AiService:
         uses."""
         await self.retention.tidy()
         await self.graph_driver.forget()
+        await self.files.remove_expired()
+
+    async def drive_batches(self) -> None:
+        """Drive on the batches that have not ended."""
+        await self.batchwork.drive()

@@ -13,6 +13,8 @@ class AiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     unit_prices: dict[str, int] = {}
     """The price of a unit by kind, in minor units of money, where it is not the kind's own."""
+    off_peak_percent: Annotated[int, Meta(ge=1, le=100)] = 50
+    """What the lines of a batch cost, in percent of the price of the same work at once."""
     artifact_bytes_max: Annotated[int, Meta(ge=1, le=UPLOAD_BYTES_MAX)] = 64 * 1024 * 1024
     """What one artifact may weigh."""
     artifact_quota_bytes: Annotated[int, Meta(ge=1)] = 1024 * 1024 * 1024

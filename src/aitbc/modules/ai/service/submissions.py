@@ -35,7 +35,20 @@ class Submissions:
         self._payments = payments
         self._bookings = bookings
 
-    async def submit(self, who: Principal, command: SubmitJob, once: IdempotencyKey) -> Job:
+    async def submitted(self, once: IdempotencyKey) -> Job | None:
+        """The job that was submitted with this key before. Raises `IdempotencyKeyReused`."""
+        return await self._queue.stored_answer(once)
+
+    async def submit_off_peak(self, who: Principal, command: SubmitJob, once: IdempotencyKey) -> Job:
+        """Submit a job that can wait, at the lower price of such work, for the most that it can cost then."""
+        plan = await self._planner.plan(who, command, is_off_peak=True)
+        limit_units = await self._planner.limit_units(plan)
+        limited = structs.replace(command, max_price=money.render(limit_units))
+        return await self.submit(who, limited, once, is_off_peak=True)
+
+    async def submit(
+        self, who: Principal, command: SubmitJob, once: IdempotencyKey, *, is_off_peak: bool = False
+    ) -> Job:
         """Hold the money, then write the job, which miners may take from then on.
 
         Raises `UnknownKind`, `InvalidInput`, `UnknownModel`, `MaxPriceTooLow`, `ArtifactNotFound`, `InsufficientFunds`,
@@ -51,7 +64,7 @@ class Submissions:
             await self._queue.require_room(who.account)
         if command.requirements.booking is not None:
             await self._bookings.require(who, command.requirements.booking)
-        plan = await self._planner.plan(who, command)
+        plan = await self._planner.plan(who, command, is_off_peak=is_off_peak)
         await self._planner.require_allowed(who, plan)
         if not await self._planner.is_covered(plan):
             raise _too_low(plan)

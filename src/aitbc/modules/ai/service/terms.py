@@ -30,12 +30,17 @@ class Terms:
 
     def __init__(self, settings: AiSettings, parameters: Parameters) -> None:
         self._unit_prices = settings.unit_prices
+        self._off_peak_percent = settings.off_peak_percent
         self._parameters = parameters
 
     def unit_price(self, kind: Kind) -> int:
         """The price of one unit, in minor units of money."""
         operators = self._unit_prices.get(kind.name, kind.unit_price_units)
         return self._parameters.value(PRICE_NAMES[kind.name], operators)
+
+    def off_peak(self, unit_price_units: int) -> int:
+        """The price of one unit of what can wait: a share of the price at once, rounded up."""
+        return -(-unit_price_units * self._off_peak_percent // 100)
 
     def require_open(self) -> None:
         """Raises `ModulePaused` while governance has new work stopped."""

@@ -5,10 +5,11 @@ from the start, for every process of the installation; what a process that died 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 
 import structlog
+from msgspec import Struct
 from sqlalchemy import delete, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -24,7 +25,7 @@ from aitbc.modules.ai.models.tables import UPLOADING, ArtifactRow, AttemptRow, J
 from aitbc.modules.ai.models.views import Artifact, artifact_view
 from aitbc.modules.ai.service.artifact_files import ArtifactFiles, IncomingFile
 from aitbc.modules.ai.service.rows import lock_name
-from aitbc.modules.ai.service.settings import AiSettings
+from aitbc.modules.ai.service.settings import UPLOAD_BYTES_MAX, AiSettings
 
 PIECE_BYTES = 1024 * 1024
 ATTEMPT_FILES_MAX = 64
@@ -53,6 +54,18 @@ class TooManyUploads(TooMany):
     code = "too_many_uploads"
 
 
+class Room(Struct, frozen=True):
+    """What is reserved for one upload."""
+
+    owner: str
+    attempt: str | None
+    artifact: str
+    bytes: int
+    """How many it may have."""
+    quota: int | None
+    """What the owner's artifacts may weigh together; none for what the platform writes itself."""
+
+
 class Uploads:
     """Takes uploads in."""
 
@@ -74,14 +87,33 @@ class Uploads:
             raise Forbidden("A miner's key stores artifacts under one of its leases, and only a miner's key does.")
         owner = who.account if attempt is None else await self._owner_of_lease(who, attempt)
         artifact, reserved = await self._reserve(owner, attempt, announced)
-        is_stored = False
+
+        async def still_leased() -> None:
+            if attempt is not None:
+                await self._owner_of_lease(who, attempt)  # it may have ended meanwhile
+
+        room = Room(owner, attempt, artifact, reserved, self._settings.artifact_quota_bytes)
+        return await self._store(room, stream, still_leased)
+
+    async def write(self, owner: str, stream: AsyncIterator[bytes]) -> Artifact:
+        """Keep what the platform itself writes for an account. It counts against the quota, but is never refused by it.
+
+        Raises `ArtifactTooLarge` past `UPLOAD_BYTES_MAX`, `StorageFull`.
+        """
+        artifact = await self._add_upload(owner, None, 0)
+        return await self._store(Room(owner, None, artifact, UPLOAD_BYTES_MAX, None), stream, _nothing)
+
+    async def _store(
+        self, room: Room, stream: AsyncIterator[bytes], require: Callable[[], Awaitable[None]]
+    ) -> Artifact:
+        """Keep what the stream brings in a room that is reserved; `require` is asked once all of it is there."""
+        owner, is_stored = room.owner, False
         try:
-            file = self._files.incoming(artifact)
+            file = self._files.incoming(room.artifact)
             try:
-                await self._receive(file, stream, reserved)
-                if attempt is not None:
-                    await self._owner_of_lease(who, attempt)  # it may have ended meanwhile
-                stored = await self._note(owner, attempt, artifact, file)
+                await self._receive(file, stream, room.bytes)
+                await require()
+                stored = await self._note(room, file)
                 is_stored = True
                 return stored
             finally:
@@ -93,7 +125,7 @@ class Uploads:
             raise
         finally:
             if not is_stored:
-                await self._cancel(artifact)
+                await self._cancel(room.artifact)
 
     async def _reserve(self, owner: str, attempt: str | None, announced: int | None) -> tuple[str, int]:
         """Reserve room; returns the artifact and how many bytes it may have."""
@@ -104,11 +136,15 @@ class Uploads:
             await lock_name(uow, f"account {owner}")
             left = await self._room_left(uow, owner, attempt, announced)
             size = max(min(largest, left), 0) if announced is None else announced
-            row = ArtifactRow(id=ids.new_id("art"), account=owner, attempt=attempt, digest=UPLOADING, bytes=size)
-            row.created_at = now()
-            row.expires_at = row.created_at + LASTS
+            row = _upload(owner, attempt, size)
             uow.add(row)
         return row.id, size
+
+    async def _add_upload(self, owner: str, attempt: str | None, size: int) -> str:
+        async with self._db.unit_of_work() as uow:
+            row = _upload(owner, attempt, size)
+            uow.add(row)
+        return row.id
 
     async def _room_left(self, uow: UnitOfWork, owner: str, attempt: str | None, announced: int | None) -> int:
         """What is left of the quota. Raises `TooManyUploads`, and `ArtifactQuotaExceeded` for more than that."""
@@ -145,8 +181,9 @@ class Uploads:
         await asyncio.to_thread(file.append, bytes(waiting))
         await asyncio.to_thread(file.finish)
 
-    async def _note(self, owner: str, attempt: str | None, artifact: str, file: IncomingFile) -> Artifact:
+    async def _note(self, room: Room, file: IncomingFile) -> Artifact:
         """Make an artifact of the upload, or of the same one that is there already; then move the file to its name."""
+        owner, attempt, artifact = room.owner, room.attempt, room.artifact
         own, digest, at = _own(owner, attempt), file.digest, now()
         async with self._db.unit_of_work() as uow:
             await lock_name(uow, f"account {owner}")
@@ -157,7 +194,7 @@ class Uploads:
             if row is None:
                 used = select(total(ArtifactRow.bytes)).where(own, ~upload)
                 stored = (await uow.session.execute(used)).scalar_one()
-                if stored + file.size > self._settings.artifact_quota_bytes:
+                if room.quota is not None and stored + file.size > room.quota:
                     raise self._quota_exceeded()
                 row = await uow.session.get(ArtifactRow, artifact)
                 if row is None:  # the clock was set so far ahead that a sweep took it for abandoned
@@ -166,7 +203,8 @@ class Uploads:
                 row.digest, row.bytes, row.created_at = digest, file.size, at
             else:
                 await uow.session.execute(delete(ArtifactRow).where(upload))
-            row.expires_at = at + timedelta(seconds=self._settings.artifact_retention_seconds)
+            kept_until = at + timedelta(seconds=self._settings.artifact_retention_seconds)
+            row.expires_at = kept_until if row.id == artifact else max(row.expires_at, kept_until)
             await uow.session.flush()
             await lock_name(uow, digest)
             await asyncio.to_thread(file.move_to, self._files.path_of(digest))
@@ -194,6 +232,18 @@ class Uploads:
         if owner is None:
             raise LeaseLost
         return owner
+
+
+async def _nothing() -> None:
+    """Nothing is asked."""
+
+
+def _upload(owner: str, attempt: str | None, size: int) -> ArtifactRow:
+    """The row of an upload that begins."""
+    row = ArtifactRow(id=ids.new_id("art"), account=owner, attempt=attempt, digest=UPLOADING, bytes=size)
+    row.created_at = now()
+    row.expires_at = row.created_at + LASTS
+    return row
 
 
 def _own(owner: str, attempt: str | None) -> ColumnElement[bool]:
