@@ -211,8 +211,8 @@ class MinerController(Controller):
         miner: FromPath[str],
         since: FromQuery[datetime | None] = None,
     ) -> MinerProspects:
-        """Count the jobs since a time, a day if none is given: those the miner took, those it cannot do and why, and those
-        it could do and did not get, by what it offers now.
+        """Count the jobs since a time, a day if none is given: those the miner took, those it cannot do and why, and
+        those it could do and did not get, by what it offers now.
         """
         return await miners.why(who, miner, since or now() - A_DAY)
 
