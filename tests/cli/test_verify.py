@@ -1,4 +1,4 @@
-"""Engines are compared by likelihoods: honest ones pass, wrong weights fail, at the rates that docs/verification.md states."""
+"""Engines are compared by likelihoods: honest ones pass, wrong weights fail, at the rates that the document states."""
 
 import json
 import random
@@ -87,7 +87,7 @@ def an_engine(shift: float) -> Any:
             return told({"tokens": [len(body["content"]), 7]})
         tokens = [{"id": number, "logprob": -1.0} for number in range(body["n_predict"])]
         if body["n_predict"] > 1:
-            return told({"completion_probabilities": tokens, "model": "/models/tiny.gguf"})
+            return told({"completion_probabilities": tokens, "model": "tiny.gguf"})
         nearly = {"id": len(body["prompt"]) - 2, "logprob": -1.0 - shift}
         return told({"completion_probabilities": [{"top_logprobs": [nearly, {"id": 99, "logprob": -9.0}]}]})
 

@@ -1,4 +1,4 @@
-"""A job that three owners' miners answer: those who agree are paid, with receipts that stand on their own; in every shape."""
+"""A job that miners of three owners answer: those who agree are paid, with receipts of their own; in every shape."""
 
 import asyncio
 import io

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from aitbc.kernel.database.unit_of_work import Target
-from aitbc.kernel.primitives import money
+from aitbc.kernel.primitives import ids, money
 from aitbc.modules.ai.api import LeaseLost
 from aitbc.modules.ai.models.checks.tiers import VerificationNotOffered
 from aitbc.modules.ai.models.views import holds_of
@@ -90,6 +90,22 @@ async def test_miners_of_one_owner_are_never_each_others_quorum(owner: Target) -
         assert [len(leases) for leases in taken] == [0, 1, 0]
         await other.deliver(taken[1][0], embedding(1))
         assert await market.state(job) == "failed"
+
+
+async def test_who_pays_has_no_vote_and_proves_nothing_to_others(owner: Target) -> None:
+    async with ai_on(owner) as market:
+        who = market.person()
+        own, trusted = Worker(market), await trust(market, Worker(market))
+        own.account = who.account
+        quorum = await submit(market, who, "quorum:2")
+        assert await own.claim() == []
+        await market.ai.stops.cancel(who, quorum, a_key(who))
+        await submit(market, who, "sampled")
+        await own.deliver(await own.take())
+        await trusted.deliver(await trusted.take())
+        assert [row["miner"] for row in await market.sql("SELECT miner FROM ai.track_records")] == [
+            ids.decode("mnr", trusted.id)
+        ]
 
 
 async def test_without_a_majority_nobody_is_paid_and_nobody_blamed(owner: Target) -> None:

@@ -1,4 +1,4 @@
-"""How soon a cheat is found by samples, and what honest miners cost: drawn, and held against what the document states."""
+"""How soon a cheat is found by samples, and what honest miners cost: drawn, and held against the document."""
 
 import random
 import statistics

@@ -162,6 +162,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """What the job cost, in AITBC; null unless it succeeded. For example `0.0125`."""
     earned: str | None = None
     """What the miner gets of it, after the fee, in AITBC. For example `0.01219`."""
+    verifying: bool = False
+    """Whether the answer is kept, to be paid once others confirm it."""
 
 
 class Pending(Struct, frozen=True, kw_only=True):

@@ -31,8 +31,9 @@ class MinerProspects(Struct, frozen=True, kw_only=True):
     filtered: tuple[JobsPassedBy, ...]
     """Those that it cannot do, by the first condition that it does not meet, the most frequent first."""
     lost: tuple[JobsPassedBy, ...]
-    """Those that it could do and did not get: `price` (it asks more than they may cost), `prefer` (kept for the miners
-    that their payers preferred), `owner` (a miner of the same owner had answered to verify it), `trusted` (only a
-    trusted miner could check it), `earlier` (another that fits asked first, or has the better reputation), `untaken`
-    (they ended before anybody took them: it was busy, or not there).
+    """Those that it could do and did not get, the most frequent first.
+
+    `price`: it asks more than they may cost. `prefer`: kept for the miners that their payers preferred. `owner`: a miner
+    of the same owner had answered to verify it. `trusted`: only a trusted miner may check it. `earlier`: another that fits
+    asked first, or has the better reputation. `untaken`: they ended before anybody took them.
     """

@@ -117,7 +117,7 @@ class JobRow(Base):
     copies: Mapped[int] = mapped_column(SmallInteger, server_default="1")
     """How many answers are paid at most: so many holds of equal size there are."""
     barred: Mapped[str] = mapped_column(Text, server_default="")
-    """The owners of the miners that answered already, who may not answer again: ids with a blank between."""
+    """Whose miners may not answer: the owners of those who did, and of a quorum who pays. Ids with a blank between."""
     trusted_only: Mapped[bool] = mapped_column(server_default=false())
     """Whether only a trusted miner may take it: the first answer is there, and is to be checked."""
     verdict: Mapped[str | None] = mapped_column(Text)

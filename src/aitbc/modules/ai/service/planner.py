@@ -15,7 +15,7 @@ from aitbc.kernel.primitives.errors import FieldError, Invalid
 from aitbc.kernel.primitives.request_id import current_request_id
 from aitbc.modules.ai.api import ArtifactNotFound, InputFile
 from aitbc.modules.ai.models.asks import covers
-from aitbc.modules.ai.models.checks.tiers import NONE, copies_of, require_offered
+from aitbc.modules.ai.models.checks.tiers import NONE, copies_of, is_quorum, require_offered
 from aitbc.modules.ai.models.fleet import FleetMiner
 from aitbc.modules.ai.models.kinds.kind import INPUT_BYTES_MAX, FileFacts, InvalidInput, Kind, Measure
 from aitbc.modules.ai.models.kinds.registry import kind_of, price_of
@@ -268,6 +268,8 @@ def job_of(who: Principal, command: SubmitJob, plan: Plan) -> JobValue:
         token=0,
         attempt=None,
         avoided="",
+        # Who pays has no vote: two of its miners could make an honest third one the odd one out.
+        barred=who.account if is_quorum(plan.verification) else "",
         due_at=at,
         expires_at=at + timedelta(seconds=clocks.queue_seconds),
         deadline_at=deadline_at,

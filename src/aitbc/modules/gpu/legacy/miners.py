@@ -234,7 +234,8 @@ class LegacyMinerController(MinerController):
 
     def delivered(self, outcome: Outcome) -> Delivered:
         """Whether the result was accepted."""
-        result = "accepted" if outcome.receipt is not None else "failure recorded"
+        is_taken = outcome.receipt is not None or outcome.verifying
+        result = "accepted" if is_taken else "failure recorded"
         return Delivered(status="ok", job_id=outcome.job, result=result, receipt_id=outcome.receipt)
 
     def failed(self, outcome: Outcome) -> Failed:

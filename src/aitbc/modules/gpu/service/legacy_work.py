@@ -125,6 +125,8 @@ class LegacyWork:
         outcome = await self._work.deliver(miner, lease.attempt, result)
         if outcome.receipt is None:
             await self._leases.close([lease.attempt])
+            if outcome.verifying:
+                return outcome
             raise OutputNotTaken(state=outcome.state)
         earned = None if outcome.earned is None else money.parse(outcome.earned, zero=True)
         if not await self._leases.close([lease.attempt], receipt=outcome.receipt, earned_units=earned):

@@ -144,7 +144,8 @@ class CheckedAnswers:
         )
         receipt = None if event is None else event.hold.replace("hold_", "rcpt_")
         price = None if price_units is None else money.render(price_units)
-        return Outcome(job=job.id, state=job.state, receipt=receipt, price=price, earned=earned)
+        waits = attempt.ended == Ended.DELIVERED
+        return Outcome(job=job.id, state=job.state, receipt=receipt, price=price, earned=earned, verifying=waits)
 
     async def end_waits(self) -> None:
         """Take the answers to sampled jobs that nobody came to check, and forget those to jobs that ended otherwise."""

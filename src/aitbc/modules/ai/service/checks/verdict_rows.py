@@ -116,6 +116,8 @@ async def _note_records(
         return
     model = needs_of(job.needs).model or ""
     for id_, attempt in sorted(attempts.items(), key=lambda pair: pair[1].miner):
+        if attempt.miner_account == job.account:
+            continue  # its own jobs prove nothing to others
         is_wrong = id_ in decision.wrong
         row = TrackRecordRow
         making = insert(row).values(
