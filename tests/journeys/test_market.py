@@ -63,7 +63,7 @@ async def test_a_miner_is_sold_bid_for_used_rated_and_disputed(app: Place) -> No
     dispute = await done(buyer, "/disputes", {"subject": over["id"], "reason": "Slow."})
     path = f"/disputes/{dispute['id']}"
     dispute = await until(owner, path, "open")
-    assert (Decimal(dispute["held"]), await available(owner)) == (earned, 0)
+    assert (Decimal(dispute["held"]), await available(owner)) == (earned, Decimal(0))
     await done(owner, f"{path}/concede")
     await until(buyer, path, "closed")
-    assert (await available(buyer), await available(owner)) == (400, 0)
+    assert (await available(buyer), await available(owner)) == (Decimal(400), Decimal(0))
