@@ -309,6 +309,8 @@ class AskRow(Base):
     miner: Mapped[str] = mapped_column(WireId("mnr"), primary_key=True)
     asks: Mapped[str] = mapped_column(Text)
     """The asks of its open offers, as JSON text."""
+    account: Mapped[str | None] = mapped_column(WireId("acct"))
+    """Whose it is; null while nothing was heard of its offers since this is kept."""
 
 
 class TermsRow(Base):
