@@ -377,6 +377,8 @@ def _quote(call: Call, body: dict[str, Any], *, priced: bool) -> None:
             Column("UNITS/S", "units_per_second", "number"),
         )
         call.out.rows(quote["offers"], (*columns("offer", "miner"), *prices), name="offer")
+    if call.out.is_for_people:
+        say(quote.get("refund_rule", ""))
     say("a quote: nothing was changed")
 
 

@@ -46,7 +46,10 @@ def list_receipts(
 @command(app, "show", examples=["aitbc receipt show rcpt_01…", "aitbc receipt show job_01… --json"], ends=[NOT_FOUND])
 def show(call: Call, receipt: ReceiptId) -> None:
     """Show a receipt with its proof of inclusion."""
-    call.out.one(_read(call, receipt), FULL, name="receipt.id")
+    found = _read(call, receipt)
+    call.out.one(found, FULL, name="receipt.id")
+    if call.out.is_for_people:
+        say(f"who paid can dispute it within 72 hours: aitbc booking dispute {found['receipt']['id']} WHY")
 
 
 @command(app, "save", examples=["aitbc receipt save rcpt_01… --out receipt.json"], ends=[NOT_FOUND])

@@ -16,6 +16,7 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.modules.marketplace.models.engine import replayed
 from aitbc.modules.marketplace.service.bids.bids import PlaceBid
 from aitbc.modules.marketplace.service.bids.book import load_engine
+from aitbc.modules.trading.api import PlaceHold
 from tests.app import Caller
 from tests.modules.gpu.make import Fleet, Rig, fleet_on, gpu_device
 from tests.modules.marketplace.make import MARKET, audited, changed, made, market_of
@@ -214,6 +215,28 @@ async def test_what_cannot_be_bid_is_refused_and_holds_nothing(fleet: Fleet) -> 
     assert (await buyer.get(f"{BIDS}/{bid['id']}")).json()["state"] == "expired"
     assert await held(fleet, buyer) == 0
     assert (await poor.get(f"{BIDS}/{bid['id']}")).status_code == 404
+
+
+async def test_what_is_held_for_a_bid_that_was_given_up_meanwhile_goes_back(fleet: Fleet) -> None:
+    here, buyer = await street(fleet)
+    bids, trading = market_of(fleet).limit_bids, fleet.stage.service("trading")
+    once = IdempotencyKey(account=buyer.principal.account, key=uuid.uuid4().hex, fingerprint=b"the same")
+    command = PlaceBid(
+        filter=f"region = {here.region}", seconds=600, limit_units=10**8, valid_until=now() + timedelta(days=1)
+    )
+    bid = await bids._begin(buyer.principal, command, once)
+    await bids.cancel(buyer.principal, bid)
+    (part,) = await fleet.sql("SELECT * FROM marketplace.bid_parts WHERE bid = $1", ids.decode("mbid", bid))
+    late = PlaceHold(
+        hold=ids.encode("hold", part["hold"]),
+        payer=buyer.principal.account,
+        amount_units=part["amount_units"],
+        expires_at=now() + timedelta(days=9),
+        reference=ids.encode("book", part["booking"]),
+    )
+    await trading.hold(late)
+    assert (await bids.place(buyer.principal, command, once)).state == "canceled"
+    assert await held(fleet, buyer) == 0
 
 
 async def sound(fleet: Fleet, everybody: list[Caller], money_there: int) -> None:

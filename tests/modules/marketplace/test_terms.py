@@ -78,6 +78,28 @@ async def test_a_claim_passes_over_those_with_whom_an_owner_or_a_payer_does_not_
     assert await taken(rig) == [job["id"]]
 
 
+async def test_quotes_list_the_offers_of_those_who_deal_with_the_asker(fleet: Fleet) -> None:
+    owner, buyer = await fleet.owner(), await fleet.owner(funds="1")
+    where: dict[str, Any] = {"region": uuid.uuid4().hex}
+    rig = await fleet.rig(owner, **where)
+    offer = await made(owner, miner=rig.id, sells="work", kind="embed", price="0.0000001")
+    job = {"kind": "embed", "input": {"texts": ["x"]}, "max_price": "0.05", "requirements": where, "prefer": "cheapest"}
+
+    async def listed() -> tuple[list[str], list[str]]:
+        quote = (await buyer.post("/api/v1/ai/quotes", job)).json()
+        return [one["offer"] for one in quote["offers"]], quote["kept_for"]
+
+    async def is_listed() -> bool:
+        return await listed() == ([offer["id"]], [rig.id])
+
+    await eventually(is_listed)
+    for who, lists in ((owner, {"buyers": named("deny", buyer)}), (buyer, {"owners": named("allow")})):
+        await deals(fleet, who, **lists)
+        assert await listed() == ([], [])
+        await deals(fleet, who)
+        assert await is_listed()
+
+
 async def test_a_booking_needs_both_sides_and_terms_are_ones_own(fleet: Fleet) -> None:
     owner, buyer = await fleet.owner(), await fleet.owner(funds="5")
     rig = await fleet.rig(owner, devices=[gpu_device()], kinds=["embed"], device="gpu")

@@ -353,6 +353,8 @@ class AskRow(Base):
     """The asks of its open offers, as JSON text."""
     trusted: Mapped[bool] = mapped_column(server_default=false())
     """Whether an operator trusts it to check the work of others."""
+    account: Mapped[str | None] = mapped_column(WireId("acct"))
+    """Whose it is; null while nothing was heard of its offers since this is kept."""
 
 
 class TermsRow(Base):

@@ -12,6 +12,7 @@ from aitbc.modules.ai.models.preference import Candidate, Speed
 from aitbc.modules.ai.models.queue import Needs
 from aitbc.modules.ai.service.fleet_view import FleetView
 from aitbc.modules.ai.service.market_asks import MarketAsks
+from aitbc.modules.ai.service.market_terms import MarketTerms
 
 JOBS_MAX = 2_000
 """So many of the newest paid jobs of a sort are looked at."""
@@ -43,8 +44,9 @@ WHERE ended IS NULL AND miner = ANY($1::uuid[]) GROUP BY miner"""
 class FittingOffers:
     """Knows what miners that fit a job ask, and how fast they were."""
 
-    def __init__(self, db: Database, fleet_view: FleetView, asks: MarketAsks) -> None:
+    def __init__(self, db: Database, fleet_view: FleetView, asks: MarketAsks, terms: MarketTerms) -> None:
         self._db = db
+        self._terms = terms
         self._fleet_view = fleet_view
         self._asks = asks
         self._speeds: dict[tuple[str, str | None], tuple[datetime, Mapping[str, Speed]]] = {}
@@ -63,9 +65,18 @@ class FittingOffers:
         mosts = [price_of(units_max, ask.units, money.LARGEST) for _, ask in offered if ask is not None]
         return min(mosts, default=None), len(mosts) < len(offered) or not offered
 
-    async def candidates(self, needs: Needs, list_price_units: int, fleet: Sequence[FleetMiner]) -> list[Candidate]:
-        """The online miners that fit a job, with what a unit costs there and how fast they were."""
+    async def candidates(
+        self, payer: str, needs: Needs, list_price_units: int, fleet: Sequence[FleetMiner]
+    ) -> list[Candidate]:
+        """The online miners that fit a job, with what a unit costs there and how fast they were.
+
+        Those that ask something are left out where their owner and the payer do not deal with each other.
+        """
         offered = await self._fleet_view.offered(needs, fleet)
+        if await self._terms.are_there():
+            owners = await self._asks.owners([miner.id for miner, _ in offered])
+            refused = await self._terms.refused(payer, set(owners.values()))
+            offered = [one for one in offered if owners.get(one[0].id) not in refused]
         speeds = await self._measured(needs)
         taken = await self._taken_slots([miner.id for miner, _ in offered])
         return [

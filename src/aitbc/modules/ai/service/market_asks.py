@@ -35,12 +35,14 @@ class MarketAsks:
         for event in sorted(events, key=lambda event: event.version):
             if event.job_kind is not None:
                 newest[event.offer] = event
-        for miner in sorted({event.miner for event in newest.values()}):
+        owners = {event.miner: event.account for event in newest.values()}
+        for miner in sorted(owners):
             making = insert(AskRow).values(miner=miner, asks=NO_ASKS).on_conflict_do_nothing()
             await uow.session.execute(making)
             row = await uow.session.get_one(AskRow, miner, with_for_update=True)
             for offer in sorted(one.offer for one in newest.values() if one.miner == miner):
                 await _keep(uow, newest[offer])
+            row.account = owners[miner]
             asks = asks_text(await _open_asks(uow, miner))
             if asks != row.asks:
                 row.asks = asks
@@ -61,6 +63,12 @@ class MarketAsks:
         async with self._db.reading() as session:
             rows = await session.scalars(select(AskRow).where(AskRow.miner.in_(miners), AskRow.asks != NO_ASKS))
             return {row.miner: asks_of(row.asks) for row in rows}
+
+    async def owners(self, miners: Sequence[str]) -> Mapping[str, str]:
+        """Whose those of these miners are that ask something of their own."""
+        wanted = select(AskRow.miner, AskRow.account).where(AskRow.miner.in_(miners), AskRow.account.is_not(None))
+        async with self._db.reading() as session:
+            return {miner: account for miner, account in await session.execute(wanted) if account is not None}
 
 
 async def _keep(uow: UnitOfWork, event: OfferChanged) -> None:

@@ -51,6 +51,8 @@ class DevicesNotLeased(Invalid):
 class Plan(Struct, frozen=True):
     """A submission that passed every check."""
 
+    account: str
+    """Who would pay."""
     kind: Kind
     value: dict[str, Any]
     measure: Measure
@@ -105,7 +107,7 @@ class Planner:
 
     async def candidates(self, plan: Plan, fleet: Sequence[FleetMiner]) -> list[Candidate]:
         """The miners of the fleet that are online and fit, with what a unit costs there and how fast they were."""
-        return await self._offers.candidates(plan.needs, plan.unit_price_units, fleet)
+        return await self._offers.candidates(plan.account, plan.needs, plan.unit_price_units, fleet)
 
     async def kept_for(self, plan: Plan, prefer: Prefer) -> tuple[str, ...]:
         """The miners for which a new job is kept at first."""
@@ -148,6 +150,7 @@ class Planner:
             unit_price, measure.units_max * copies_of(command.verification)
         )  # refused here where it would not fit the ledger
         return Plan(
+            account=who.account,
             kind=kind,
             value=value,
             measure=measure,

@@ -132,7 +132,8 @@ class MarketBids:
         command.check()
         bid = await self._begin(who, command, once)
         await self._hold(bid)
-        await self._enter(bid)
+        if not await self._enter(bid):  # it was given up while its money was being held
+            await self._keeper.return_all(bid)
         with suppress(AppError):  # the next round tries again
             await self._keeper.settle()
         return await self.get(who, bid)
@@ -188,30 +189,33 @@ class MarketBids:
                 raise
 
     @retrying
-    async def _enter(self, bid: str) -> None:
-        """Let a bid whose money is held come into the book."""
+    async def _enter(self, bid: str) -> bool:
+        """Let a bid whose money is held come into the book; whether it is, or was before."""
         async with self._database.unit_of_work() as uow:
             await lock_book(uow)
             engine = await load_engine(uow)
             row = await uow.session.get_one(BidRow, bid, with_for_update=True, populate_existing=True)
             if row.state != BidState.PLACING:
-                return None
+                return row.sequence is not None
             for part in await parts_of(uow, bid):
                 part.state = PartState.HELD
             await uow.session.flush()
             row.state = BidState.OPEN
             if row.kind == "request":
                 row.sequence, _ = await happen(uow, engine, RequestOpened(bid=order_of(row)))
-                return tell(uow, row)
+                tell(uow, row)
+                return True
             asks = await asks_for(uow, row)
             row.sequence, outcome = await happen(uow, engine, BidPlaced(bid=order_of(row), asks=tuple(asks)))
             if outcome.refusal is not None:
-                return await end(uow, row, BidState.CANCELED, outcome.refusal)
-            if row.filled == row.quantity:
-                return await end(uow, row, BidState.FILLED, None)
-            if not outcome.rests:
-                return await end(uow, row, BidState.CANCELED, "momentary")
-            return tell(uow, row)
+                await end(uow, row, BidState.CANCELED, outcome.refusal)
+            elif row.filled == row.quantity:
+                await end(uow, row, BidState.FILLED, None)
+            elif not outcome.rests:
+                await end(uow, row, BidState.CANCELED, "momentary")
+            else:
+                tell(uow, row)
+            return True
 
     async def cancel(self, who: Principal, bid: str) -> MarketBid:
         """Take back what is left of a bid; one that is over stays as it is. Raises `LimitBidNotFound`."""

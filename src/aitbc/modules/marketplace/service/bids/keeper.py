@@ -83,6 +83,14 @@ class BidKeeper:
             except AppError as error:  # the next round tries again
                 log.warning("bid_waits", bid=part.bid, reason=error.message)
 
+    async def return_all(self, bid: str) -> None:
+        """Return whatever is held of a bid that never came into the book."""
+        async with self._database.reading() as session:
+            holds = (await session.scalars(select(BidPartRow.hold).where(BidPartRow.bid == bid))).all()
+        for hold in holds:
+            with suppress(HoldNotFound, HoldNotOpen):
+                await self._trading.void(hold, "bid over")
+
     async def _return(self, part: BidPartRow) -> None:
         with suppress(HoldNotFound, HoldNotOpen):
             await self._trading.void(part.hold, "bid over")
