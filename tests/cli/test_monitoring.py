@@ -102,3 +102,11 @@ def test_the_audit_trail_is_watched_as_it_grows(installation: CliInstallation) -
             watching.terminate()
     assert (told["action"], told["object"]) == ("monitor.create", "watched")
     assert made["push_token"] and made["push_token"] not in json.dumps(told)
+
+
+def test_levels_of_the_log_and_the_database_are_looked_into(installation: CliInstallation) -> None:
+    before = installation.admin.gets("log-level", "list")
+    told = installation.admin.gets("log-level", "set", "warning", "--logger", "uvicorn")
+    assert told[0]["levels"]["uvicorn"] == "warning" and told[0]["levels"]["*"] == before[0]["levels"]["*"]
+    state = installation.admin.gets("db", "state")
+    assert state["size_bytes"] > 0 and any(one["module"] == "ai" for one in state["schemas"])

@@ -61,6 +61,8 @@ async def test_an_offer_is_quoted_booked_once_and_given_back(market: Market) -> 
     page = (await market.buyer.get(f"/market/bookings/{booking}")).text
     assert "&lt;b&gt;mine&lt;/b&gt;" in page and "<b>mine" not in page and "Give it back" in page
     assert "Give it back" not in (await market.owner.get(f"/market/bookings/{booking}")).text
+    assert f"?booking={booking}" in (await market.buyer.get(f"/jobs/new?booking={booking}")).text
+    assert f'value="{booking}"' in (await market.buyer.get(f"/jobs/new/ocr?booking={booking}")).text
     proposed = await market.owner.send(f"/market/bookings/{booking}/price", price_hour="0.2")
     assert id_in(proposed, "/market/bookings") == booking
     assert "instead of 0.25" in (await market.buyer.get(f"/market/bookings/{booking}")).text

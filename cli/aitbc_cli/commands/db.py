@@ -9,7 +9,7 @@ from aitbc_cli.exits import NOT_FOUND, REFUSED, Stop, usage
 from aitbc_cli.output import columns
 from aitbc_cli.terminal import progress
 
-app = noun("db", "The database: provision, migrate, check, open.")
+app = noun("db", "The database: provision, migrate, check, open, look into.")
 
 
 @command(
@@ -85,3 +85,17 @@ def shell(
     from aitbc.app import database_shell
 
     return database_shell(module)
+
+
+@command(app, "state", examples=["aitbc db state", "aitbc db state --json"])
+def state(call: Call) -> None:
+    """Ask the running server what its database works on now, and what waits for whose lock (admins).
+
+    With --json also its size by module and table, and the slowest statements.
+    """
+    found = call.api.get("/api/v1/operations/database")
+    if call.out.form in ("json", "jsonl"):
+        call.out.value(found, "")
+        return
+    shown = columns("module", "process_id", "activity", "seconds", "waits_for", "blocked_by", "text")
+    call.out.rows(found["running"], shown, name="process_id")

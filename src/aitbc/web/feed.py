@@ -20,7 +20,7 @@ from aitbc.web.market import market_of
 from aitbc.web.rendering import render
 from aitbc.web.visit import Visit
 
-TICK_SECONDS = 0.5
+TICK_SECONDS = 0.2
 """How often the chain is looked at while somebody watches."""
 FIGURES_SECONDS = 3.0
 """How often the figures are made anew while blocks come; without any, at the pace of `IDLE_SECONDS`."""

@@ -20,6 +20,7 @@ from aitbc.web.visit import FOLLOW, READ, SEND, Visit, attachment, event_stream,
 
 AI = "/api/v1/ai"
 PAGE = 25
+NEEDS = ("device", "gpu_model", "region", "booking")
 ENDED = frozenset({"succeeded", "failed", "canceled", "expired"})
 State = Literal["queued", "leased", "running", "succeeded", "failed", "canceled", "expired"]
 InState = Annotated[State | None, QueryParameter(name="state")]
@@ -49,17 +50,24 @@ class JobPages(Controller):
         return visit.page("ai/jobs.html", jobs=found, kinds=kinds, state=in_state, kind=kind, cli=["aitbc job list"])
 
     @get("/jobs/new", opt=READ)
-    async def choose(self, visit: NamedDependency[Visit]) -> Response[bytes]:
-        """What can be done, and who does it."""
-        return visit.page("ai/kinds.html", kinds=await kinds_of(visit.get), cli=["aitbc model list"])
+    async def choose(
+        self, visit: NamedDependency[Visit], booking: FromQuery[KindName | None] = None
+    ) -> Response[bytes]:
+        """What can be done, and who does it; with `booking` by the miner that is booked."""
+        kinds = await kinds_of(visit.get)
+        return visit.page("ai/kinds.html", kinds=kinds, booking=booking, cli=["aitbc model list"])
 
     @get("/jobs/new/{kind:str}", opt=READ)
     async def new(
-        self, visit: NamedDependency[Visit], kind: FromPath[str], again: FromQuery[Cursor | None] = None
+        self,
+        visit: NamedDependency[Visit],
+        kind: FromPath[str],
+        again: FromQuery[Cursor | None] = None,
+        booking: FromQuery[KindName | None] = None,
     ) -> Response[bytes]:
-        """The form of a kind; with `again` filled with what an earlier job was given."""
+        """The form of a kind; with `again` filled with what an earlier job was given, with `booking` for that one."""
         earlier = await visit.get(f"{AI}/jobs/{part(again)}") if again else None
-        return await _form_page(visit, kind, earlier=earlier)
+        return await _form_page(visit, kind, earlier=earlier, booking=booking)
 
     @post("/jobs/new/{kind:str}", opt=SEND | {"raw_body_bytes": UPLOAD_BYTES_MAX})
     async def submit(self, visit: NamedDependency[Visit], kind: FromPath[str]) -> Response[bytes]:
@@ -152,7 +160,7 @@ def _body(kind: str, given: dict[str, Any], form: Form) -> dict[str, Any]:
     body: dict[str, Any] = {"kind": kind, "input": given, "max_price": form.get("max_price")}
     if form.get("priority"):
         body["priority"] = form.get("priority")
-    needs = {name: form.get(f"need:{name}") for name in ("device", "gpu_model", "region") if form.get(f"need:{name}")}
+    needs = {name: form.get(f"need:{name}") for name in NEEDS if form.get(f"need:{name}")}
     if needs:
         body["requirements"] = needs
     return body
@@ -177,6 +185,7 @@ async def _form_page(
     *,
     form: Form | None = None,
     earlier: Mapping[str, Any] | None = None,
+    booking: str | None = None,
     uploaded: str | None = None,
     quote: Any = None,
     error: AppError | None = None,
@@ -191,7 +200,7 @@ async def _form_page(
         "ai/submit.html",
         kind=shown,
         fields=[(field, _value_of(field, form, uploaded)) for field in fields],
-        values=form.fields if form else {},
+        values=form.fields if form else {"need:booking": booking} if booking else {},
         max_price=form.get("max_price") if form else (earlier["max_price"] if earlier else "0.05"),
         once=(form.get("once") if form else "") or new_uuid().hex,
         quote=quote,

@@ -34,7 +34,8 @@ class InspectionPages(Controller):
     @get("/database", opt=READ)
     async def database(self, visit: NamedDependency[Visit]) -> Response[bytes]:
         """How large the database is, what it works on, and what waits for whom."""
-        return visit.page("operations/database.html", database=await visit.get(f"{OPERATIONS}/database"))
+        found = await visit.get(f"{OPERATIONS}/database")
+        return visit.page("operations/database.html", database=found, cli=["aitbc db state --json"])
 
     @get("/log-levels", opt=READ)
     async def levels(self, visit: NamedDependency[Visit]) -> Response[bytes]:
@@ -60,4 +61,5 @@ async def _levels_page(visit: Visit, error: AppError | None = None) -> Response[
         error=error,
         faults=faults_of(error) if error else {},
         status=error.status if error else 200,
+        cli=["aitbc log-level list", "aitbc log-level set debug --logger gpu"],
     )
