@@ -33,7 +33,7 @@ class MinerProspects(Struct, frozen=True, kw_only=True):
     lost: tuple[JobsPassedBy, ...]
     """Those that it could do and did not get, the most frequent first.
 
-    `price`: it asks more than they may cost. `prefer`: kept for the miners that their payers preferred. `owner`: a miner
-    of the same owner had answered to verify it. `trusted`: only a trusted miner may check it. `earlier`: another that fits
-    asked first, or has the better reputation. `untaken`: they ended before anybody took them.
+    `price`: it asks more than they may cost. `prefer`: kept for the miners that their payers preferred. `owner`: a
+    miner of the same owner had answered to verify it. `trusted`: only a trusted miner may check it. `earlier`: another
+    that fits asked first, or has the better reputation. `untaken`: they ended before anybody took them.
     """
