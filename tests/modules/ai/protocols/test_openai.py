@@ -317,6 +317,9 @@ def test_embeddings_are_equal_as_numbers_and_as_base64(bench: Bench) -> None:
         assert len(one.embedding) == 256 and other.embedding == pytest.approx(one.embedding, abs=1e-6)
     assert len(create(model=EMBED, input="one", dimensions=64).data[0].embedding) == 64
     with pytest.raises(openai.BadRequestError) as refused:
+        create(model=EMBED, input="one", dimensions=512)
+    assert refused.value.param == "dimensions"
+    with pytest.raises(openai.BadRequestError) as refused:
         create(model=EMBED, input=[1, 2, 3])
     assert refused.value.param == "input"
 
@@ -384,6 +387,22 @@ def test_each_failure_is_the_exception_that_clients_expect(bench: Bench) -> None
         error = answer.json()["error"]
         assert isinstance(error["message"], str) and isinstance(error["type"], str) and {"code", "param"} < error.keys()
     assert raw(bench, "POST", "/v1/embeddings", b"{}", **{"content-type": "text/plain"}).status_code == 415
+
+
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
+def test_what_no_miner_offers_is_a_501_that_is_not_repeated(bench: Bench) -> None:
+    client, sound, picture = bench.openai(max_retries=2), ("a.wav", b"RIFF"), ("a.png", b"PNG")
+    for ask_for in (
+        lambda: client.images.generate(prompt="x"),
+        lambda: client.images.edit(image=picture, prompt="x"),
+        lambda: client.audio.transcriptions.create(model="x", file=sound),
+        lambda: client.audio.translations.create(model="x", file=sound),
+        lambda: client.audio.speech.create(model="x", voice="x", input="x"),
+        lambda: client.moderations.create(input="x"),
+    ):
+        with pytest.raises(openai.InternalServerError, match="No miner offers") as refused:
+            ask_for()
+        assert refused.value.status_code == 501 and refused.value.response.headers["x-should-retry"] == "false"
 
 
 def test_doubled_and_trailing_slashes_are_taken(bench: Bench) -> None:
