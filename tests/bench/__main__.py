@@ -9,7 +9,19 @@ from pathlib import Path
 
 import msgspec
 
-from tests.bench import dashboards, devices, hooks, paid, reads, replicas, spread, standing, streaming, verifying
+from tests.bench import (
+    dashboards,
+    devices,
+    hooks,
+    paid,
+    reads,
+    replicas,
+    spread,
+    standing,
+    streaming,
+    verifying,
+    viewers,
+)
 from tests.bench.figures import AIMS, Measured, report, table
 from tests.bench.ground import Ground, ground
 from tests.bench.machine import described
@@ -35,7 +47,9 @@ MEASUREMENTS: tuple[tuple[tuple[str, ...], Measurement], ...] = (
     (streaming.KEYS, streaming.measure),
     (("device_claim_us", "device_claim_vs_plain"), devices.measure),
     (hooks.KEYS, hooks.measure),
+    (viewers.KEYS, viewers.measure_viewers),
     (("list_1e6_vs_1e3",), reads.measure_list),
+    (("page_overview_ms",), viewers.measure_overview),
     (("verify_us_per_entry", "verify_mib"), verifying.measure),
 )
 

@@ -35,6 +35,9 @@ AIMS = (
     Aim("get_vs_bare_asgi", "CPU of reading one job ÷ a bare answer of that size", at_most=4),
     Aim("list_1e6_vs_1e3", "CPU of a page of 50 among 10⁶ jobs ÷ among 10³", at_most=1.3),
     Aim("dashboard_ms", "the older monitoring service's dashboard, for one viewer", at_most=10),
+    Aim("page_overview_ms", "CPU of the overview page among 10⁶ jobs ÷ among 10³", at_most=1.3),
+    Aim("sse_viewer_kib", "memory of one of 1,000 viewers of the overview", at_most=24),
+    Aim("event_to_page_p99_ms", "from a sealed block to its line on the pages of 1,000 viewers", at_most=250),
     Aim("poller_kib", "memory of one waiting miner", at_most=20),
     Aim("wake_p99_ms", "from a job's acknowledgement to a waiting miner", at_most=50),
     Aim(

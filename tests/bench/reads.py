@@ -67,7 +67,7 @@ def measure_one(ground: Ground) -> dict[str, Measured]:
 def measure_list(ground: Ground) -> dict[str, Measured]:
     """`list_1e6_vs_1e3`: two servers, one with a thousand jobs, one with a million."""
     few, many = ground.small_server, ground.server
-    short, long = asyncio.run(_filled(few, FEW)), asyncio.run(_filled(many, MANY))
+    short, long = asyncio.run(filled(few, FEW)), asyncio.run(filled(many, MANY))
     _cost(few.pid, few.port, short), _cost(many.pid, many.port, long)
     small, large = [], []
     for _ in range(ground.rounds):
@@ -110,7 +110,7 @@ async def finished_jobs(server: Server, buyers: list[Buyer]) -> list[list[str]]:
     ]
 
 
-async def _filled(server: Server, count: int) -> list[list[str]]:
+async def filled(server: Server, count: int) -> list[list[str]]:
     """Give a new account this many jobs; answers the first page of its list, and one from the middle of a thousand."""
     (buyer,) = await server.clerk.buyers(1)
     async with aiohttp.ClientSession() as session:

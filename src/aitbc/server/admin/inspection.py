@@ -215,8 +215,10 @@ class LogLevels:
 
         Raises `Unavailable` where one of them does not answer: then those that did have it, and it may be sent again.
         """
-        async with self._kernel.unit_of_work() as uow:
-            await uow.audit(who.account, who.key, "log.level", logger, level=level)
+        before = logs.current.levels.shown().get(logger)
+        if before != level:
+            async with self._kernel.unit_of_work() as uow:
+                await uow.audit(who.account, who.key, "log.level", logger, before=before, after=level)
         set_own_levels({logger: level})
         for peer in self._peers.values():
             await peer.log_levels({logger: level})
