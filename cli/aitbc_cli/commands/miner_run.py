@@ -59,6 +59,7 @@ def declare_running(app: typer.Typer) -> None:
             "aitbc miner run --serve llama=~/models/llama-3.2-3b-q4.gguf --slots 2",
             "aitbc miner run --kind command --allow 'wc=/usr/bin/wc --'",
             "aitbc miner run --image python=docker.io/library/python@sha256:…",
+            "aitbc miner run --slurm --slots 32 --allow 'train=/shared/train' --state-dir /shared/miner",
             "aitbc miner run --schedule 22:00-07:00 --only-when-idle",
         ],
         output=False,
@@ -103,6 +104,9 @@ def run(
     only_when_idle: Annotated[
         bool, typer.Option("--only-when-idle", help="Take work only while nobody else uses the machine.")
     ] = False,
+    slurm: Annotated[
+        bool, typer.Option("--slurm", help="Run programs as jobs of the Slurm cluster that this machine belongs to.")
+    ] = False,
     metrics_port: Annotated[
         int | None,
         typer.Option("--metrics-port", min=0, max=65535, help="Show its metrics on loopback there; 0 for any port."),
@@ -120,14 +124,18 @@ def run(
         *(kind, chat_url, chat_model, chat_key_file, allow, serve, serve_command, serve_idle, serve_max),
         *(serve_slots, image, images, container_network, kinds_file),
     )
+    kinds = kinds_of(flags)
+    if slurm and "command" not in kinds:
+        raise usage("--slurm runs programs, and none is allowed", hint="--allow 'train=/shared/train'")
     options = options_of(
         *(call, name, state_dir, token_file),
         slots=slots,
         region=region,
-        kinds=kinds_of(flags),
+        kinds=kinds,
         grace_seconds=seconds_of(grace),
         schedule=_schedule(schedule),
         only_when_idle=only_when_idle,
+        slurm=slurm,
         metrics_port=metrics_port,
         json_events=json_events,
     )
@@ -148,9 +156,9 @@ def enrol(
     """Enrol this machine without working yet: it makes its key, and keeps the credentials in its folder."""
     kinds = kinds_of(KindFlags(kind=kind))
     options = options_of(call, name, state_dir, token_file, slots=slots, region=region, kinds=kinds)
-    from aitbc_cli.miner import daemon
+    from aitbc_cli.miner import enrol_only
 
-    enrolled = _guarded(daemon.enrol, options)
+    enrolled = _guarded(enrol_only.enrol, options)
     call.out.one(enrolled, columns("miner", "account", "fingerprint", "url"), name="miner")
 
 

@@ -13,9 +13,11 @@ from typing import Any
 
 from aitbc.kernel.primitives.tasks import cancel_and_wait
 from aitbc_cli.miner.client import LEASES, Fields, MinerClient, Refused, Unreachable, backoff_seconds
+from aitbc_cli.miner.cluster.slurm import Slurm
 from aitbc_cli.miner.enrolment import enrolled
 from aitbc_cli.miner.event_log import EventLog
 from aitbc_cli.miner.executors.cgroup import make_room
+from aitbc_cli.miner.executors.fields import FieldError
 from aitbc_cli.miner.executors.gpu_canary import interpreters
 from aitbc_cli.miner.executors.pool import ExecutorPool
 from aitbc_cli.miner.executors.work import PROGRAMS
@@ -61,7 +63,12 @@ class Daemon:
         self._nvml = Nvml()
         self._models = host_of(options.kinds, slots=options.slots, folder=home.folder, note=event_log.note)
         self._pool = ExecutorPool(
-            slots=options.slots, kinds=options.kinds, scratch=home.work, nvml=self._nvml, models=self._models
+            slots=options.slots,
+            kinds=options.kinds,
+            scratch=home.work,
+            nvml=self._nvml,
+            models=self._models,
+            cluster=Slurm(options.kinds.get("command", {}), home.folder) if options.slurm else None,
         )
         self._pool.on_gpus_changed = self._tell_gpus
         self._xids = XidWatch(self._on_xid)
@@ -204,7 +211,17 @@ class Daemon:
         for attempt, body in undelivered.items():
             self._event_log.note("delivery_resumed", attempt=attempt)
             await deliver(self._client, self._home, self._event_log, attempt, body)
+        if self._pool.cluster is not None:
+            await self._resume(self._pool.cluster)
         await self._release_unknown("miner_restarted")
+
+    async def _resume(self, cluster: Slurm) -> None:
+        """Wait again for the jobs of a cluster whose leases live, and have the others canceled."""
+        leases = (await self._client.call_until_answered("GET", "/gpu/leases", expects=LEASES))["leases"]
+        live = [lease for lease in leases if lease["kind"] == "command"]
+        await cluster.keep_only([lease["attempt"] for lease in live])
+        for lease in live:
+            self._begin(lease)
 
     async def _release_unknown(self, reason: str) -> None:
         try:
@@ -252,7 +269,9 @@ class Daemon:
                 self._watch_now.set()  # without a poll the watch is the connection by which the server sees us
                 await self._free.wait()
                 continue
-            if self._own_pause is not None:
+            if self._pool.cluster is not None:
+                free = min(free, await self._pool.cluster.free())
+            if self._own_pause is not None or free <= 0:
                 await asyncio.sleep(self._heartbeat_seconds)
                 continue
             body: dict[str, Any] = {"slots": free, "wait_seconds": POLL_SECONDS}
@@ -294,6 +313,8 @@ class Daemon:
             self._tasks.pop(task.attempt, None)
             self._free.set()
             self._metrics.note_work(lease["kind"], *task.ending)
+            if self._pool.cluster is not None:
+                self._pool.cluster.forget(task.attempt)
             if task.failure is not None:
                 self._kinds.suspect(lease["kind"], task.failure, lease["input"])
             self._try_gpus_soon()
@@ -470,28 +491,8 @@ def run(options: Options) -> int:
 
 
 async def _run(options: Options, home: Home) -> int:
-    return await Daemon(options, home, EventLog(json_events=options.json_events)).run()
-
-
-def enrol(options: Options) -> dict[str, Any]:
-    """Enrol without working; answers miner, account and fingerprint. Raises `MinerFailed`."""
-    home = Home(options.home)
     try:
-        credentials = asyncio.run(_enrol(options, home))
-    finally:
-        home.close()
-    return {name: credentials[name] for name in ("miner", "account", "fingerprint", "url")}
-
-
-async def _enrol(options: Options, home: Home) -> dict[str, Any]:
-    pool = ExecutorPool(
-        slots=1, kinds=options.kinds, scratch=home.work, models=host_of(options.kinds, slots=1, folder=home.folder)
-    )
-    pool.gpus.update(inventory(home.folder)["devices"])
-    try:
-        kinds = Kinds(pool, options.kinds)
-        await kinds.start()
-    finally:
-        await pool.stop()
-    found = inventory(home.folder)
-    return await enrolled(options, home, found, capabilities(found, kinds.work, options.region))
+        daemon = Daemon(options, home, EventLog(json_events=options.json_events))
+    except FieldError as error:
+        raise MinerFailed(str(error), 78) from None
+    return await daemon.run()

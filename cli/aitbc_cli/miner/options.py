@@ -42,6 +42,8 @@ class Options:
     """The hours in which it works, by this machine's clock: `22:00-07:00`; none for all."""
     only_when_idle: bool = False
     """Take work only while nobody else uses the machine."""
+    slurm: bool = False
+    """Whether programs run as jobs of the Slurm cluster that this machine belongs to."""
     metrics_port: int | None = None
     """Where it shows its metrics on loopback; 0 for any free port, none for nowhere."""
     json_events: bool = False

@@ -300,6 +300,9 @@ def test_a_killed_daemon_takes_workers_and_programs_along(tmp_path: Path, nap: s
     ) as daemon:
         assert daemon.stdout
         worker = int(daemon.stdout.readline())
+        deadline = time.monotonic() + 20
+        while len(sleepers(nap)) < 2 and time.monotonic() < deadline:  # the second begins as the line is read
+            time.sleep(0.05)
         assert len(sleepers(nap)) >= 2
         daemon.kill()
     assert gone(nap)

@@ -60,7 +60,7 @@ class CommandExecutor:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         read_object(options, allowed=_OPTIONS, what="configuration of command")
-        self._programs, self._missing = _read_programs(options.get("programs"))
+        self._programs, self._missing = read_programs(options.get("programs"))
         self._limits = {
             name: read_integer(options.get(name, default), name, least=least, most=most)
             for name, (default, least, most) in _LIMITS.items()
@@ -114,7 +114,7 @@ class CommandExecutor:
 
     def run(self, work: Work, report: Report) -> Outcome:
         """Exit code and output; an exit code other than 0 is a failure that carries its output."""
-        name, arguments, stdin = self._read_input(work.input)
+        name, arguments, stdin = read_command_input(work.input, self._programs)
         try:
             ended = self._run_program(
                 [*self._programs[name], *arguments],
@@ -152,22 +152,6 @@ class CommandExecutor:
             if cgroup is not None:
                 cgroup.remove()
 
-    def _read_input(self, value: Any) -> tuple[str, list[str], bytes]:
-        fields = read_object(value, allowed=frozenset({"program", "arguments", "stdin"}), what="input of command")
-        name = read_text(fields.get("program"), "program", shortest=1, longest=100)
-        if name not in self._programs:
-            allowed = ", ".join(sorted(self._programs)) or "none"
-            message = f"The program {name!r} is not allowed on this miner; allowed are: {allowed}."
-            raise WorkFailed("platform", "program_unavailable", message)
-        arguments = [
-            read_text(argument, f"arguments[{number}]", longest=ARGUMENT_CHARACTERS_MAX)
-            for number, argument in enumerate(
-                read_list(fields.get("arguments") or [], "arguments", fewest=0, most=ARGUMENTS_MAX)
-            )
-        ]
-        stdin = "" if fields.get("stdin") is None else fields["stdin"]
-        return name, arguments, read_text(stdin, "stdin", longest=STDIN_CHARACTERS_MAX).encode()
-
     def _environment(self, work: Work) -> dict[str, str]:
         """Nothing of the miner's own environment; of the job's, only names that mean nothing to a loader or a shell."""
         # Another user may be unable to walk to the folder, but starts in it.
@@ -202,7 +186,25 @@ def _gpu_unusable(gpu: Gpu, interpreter: str, why: str) -> WorkFailed:
     return WorkFailed("miner", GPU_UNUSABLE, message)
 
 
-def _read_programs(value: Any) -> tuple[dict[str, list[str]], dict[str, str]]:
+def read_command_input(value: Any, programs: Mapping[str, Sequence[str]]) -> tuple[str, list[str], bytes]:
+    """Program, arguments and standard input. Raises `FieldError`, `WorkFailed` for a program that is not allowed."""
+    fields = read_object(value, allowed=frozenset({"program", "arguments", "stdin"}), what="input of command")
+    name = read_text(fields.get("program"), "program", shortest=1, longest=100)
+    if name not in programs:
+        allowed = ", ".join(sorted(programs)) or "none"
+        message = f"The program {name!r} is not allowed on this miner; allowed are: {allowed}."
+        raise WorkFailed("platform", "program_unavailable", message)
+    arguments = [
+        read_text(argument, f"arguments[{number}]", longest=ARGUMENT_CHARACTERS_MAX)
+        for number, argument in enumerate(
+            read_list(fields.get("arguments") or [], "arguments", fewest=0, most=ARGUMENTS_MAX)
+        )
+    ]
+    stdin = "" if fields.get("stdin") is None else fields["stdin"]
+    return name, arguments, read_text(stdin, "stdin", longest=STDIN_CHARACTERS_MAX).encode()
+
+
+def read_programs(value: Any) -> tuple[dict[str, list[str]], dict[str, str]]:
     """The programs that can be run, and why the others cannot."""
     if not isinstance(value, Mapping) or not value:
         raise FieldError('programs must name what may be run, like {"wc": ["/usr/bin/wc"]}.')

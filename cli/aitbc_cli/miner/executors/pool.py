@@ -9,6 +9,7 @@ from os import cpu_count
 from pathlib import Path
 from typing import Any
 
+from aitbc_cli.miner.cluster.slurm import Slurm
 from aitbc_cli.miner.executors.shared_worker import SharedWorker
 from aitbc_cli.miner.executors.work import (
     GPU_FAILED,
@@ -78,6 +79,7 @@ class ExecutorPool:
         scratch: Path,
         nvml: Nvml | None = None,
         models: ModelHost | None = None,
+        cluster: Slurm | None = None,
     ) -> None:
         unknown = sorted(set(kinds) - KINDS)
         if unknown:
@@ -89,7 +91,10 @@ class ExecutorPool:
         self._threads = max(1, (cpu_count() or 1) // slots)
         self.gpus = Gpus(slots, nvml)
         """The GPUs that programs get; the daemon says which there are."""
-        self.gpu_kinds = tuple(kind for kind in kinds if kind in PROGRAMS and kinds[kind].get("gpus") != NO_GPUS)
+        self.cluster = cluster
+        """What does the work of kind `command` instead of this machine."""
+        local = PROGRAMS if cluster is None else PROGRAMS - {"command"}
+        self.gpu_kinds = tuple(kind for kind in kinds if kind in local and kinds[kind].get("gpus") != NO_GPUS)
         """The kinds whose programs get GPUs."""
         self._tried_in_containers: set[str] = set()
         self.on_gpus_changed: Callable[[], Awaitable[None]] | None = None
@@ -114,6 +119,8 @@ class ExecutorPool:
         """Try a kind with a first small piece of work; a kind that failed may be checked again later."""
         if kind == CHAT and self._models is not None:
             return _with_served(await self._check_server(), self._models.names)
+        if kind == "command" and self.cluster is not None:
+            return await self.cluster.check()
         return await self._check(self._lane(kind))
 
     async def _check_server(self) -> KindStatus | None:
@@ -165,6 +172,8 @@ class ExecutorPool:
             message = f"This miner is not configured for {work.kind!r}."
             return Outcome(error=Failure("miner", "executor_unavailable", message))
         async with self._slots:
+            if work.kind == "command" and self.cluster is not None:
+                return await self.cluster.run(work, on_progress)
             if work.gpus and work.kind not in self.gpu_kinds:
                 return _no_gpu(f"Work of kind {work.kind} gets no GPU of this miner.")
             if (model := self._served(work)) is not None:
