@@ -21,8 +21,10 @@ from aitbc.modules.ai.routes.graphs import GraphController
 from aitbc.modules.ai.routes.jobs import JobController
 from aitbc.modules.ai.routes.market import KindController, ModelController, QuoteController, StatisticsController
 from aitbc.modules.ai.routes.payments import PaymentController
+from aitbc.modules.ai.routes.placements import PlacementController
 from aitbc.modules.ai.routes.rate_limits import RateLimitController
 from aitbc.modules.ai.routes.runs import RunController
+from aitbc.modules.ai.routes.schedules import ScheduleController
 from aitbc.modules.ai.service import AiService, AiSettings
 from aitbc.modules.ai.service.artifacts import Artifacts
 from aitbc.modules.ai.service.attended_runs import AttendedRuns
@@ -30,10 +32,12 @@ from aitbc.modules.ai.service.auto_models import AutoModels
 from aitbc.modules.ai.service.explain import Explanations
 from aitbc.modules.ai.service.graphs.events import GraphEvents
 from aitbc.modules.ai.service.graphs.graphs import Graphs
+from aitbc.modules.ai.service.graphs.schedules import Schedules
 from aitbc.modules.ai.service.job_events import JobEvents
 from aitbc.modules.ai.service.job_logs import JobLogs
 from aitbc.modules.ai.service.jobs import Jobs
 from aitbc.modules.ai.service.payment_audit import PaymentAudit
+from aitbc.modules.ai.service.placements import PlacementPlans
 from aitbc.modules.ai.service.quotes import Quotes
 from aitbc.modules.ai.service.rate_gate import RateGate
 from aitbc.modules.ai.service.rate_limits import RateLimits
@@ -65,6 +69,8 @@ module = Module(
         ArtifactController,
         PaymentController,
         GraphController,
+        ScheduleController,
+        PlacementController,
     ),
     needs={"trading": TradingApi},
     handles={
@@ -95,6 +101,8 @@ module = Module(
         "payment_audit": PaymentAudit,
         "graphs": Graphs,
         "graph_events": GraphEvents,
+        "schedules": Schedules,
+        "placement_plans": PlacementPlans,
     },
     scopes={
         "live": ("jobs:create", "jobs:read", "limits:write", "artifacts:write", "artifacts:read"),
@@ -118,6 +126,7 @@ module = Module(
         PeriodicTask(run=AiService.return_orphaned_leases, every_seconds=1.0, leader=False),
         PeriodicTask(run=AiService.refresh_rate_limits, every_seconds=1.0, leader=False),
         PeriodicTask(run=AiService.drive_graphs, every_seconds=1.0),
+        PeriodicTask(run=AiService.begin_schedules, every_seconds=5.0),
         PeriodicTask(run=AiService.reconcile_holds, every_seconds=30.0),
         PeriodicTask(run=AiService.prolong_holds, every_seconds=30.0),
         PeriodicTask(run=AiService.tidy, every_seconds=60.0),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.modules.ai.models.graphs.check import check
