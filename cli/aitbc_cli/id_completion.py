@@ -34,6 +34,7 @@ def _rows(path: str) -> list[dict[str, Any]]:
 
 JOBS = ids_of("/api/v1/ai/jobs")
 GRAPHS = ids_of("/api/v1/ai/graphs")
+SCHEDULES = ids_of("/api/v1/ai/schedules", shown="name")
 MINERS = ids_of("/api/v1/gpu/miners", shown="status")
 GPUS = ids_of("/api/v1/gpu/listings", shown="model")
 OFFERS = ids_of("/api/v1/marketplace/offers", shown="state")

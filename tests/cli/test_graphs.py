@@ -39,3 +39,21 @@ nodes:
     alice.does("graph", "show", "graph_no", code=NOT_FOUND)
     plan = json.loads(alice.does("graph", "run", str(file), "--dry-run", "--json").out)
     assert plan["path"] == "/api/v1/ai/graphs"
+
+
+def test_a_schedule_is_made_paused_and_removed(installation: CliInstallation, tmp_path: Path) -> None:
+    alice = installation.alice
+    file = tmp_path / "job.json"
+    file.write_text('{"kind": "embed", "input": {"texts": ["at {{inputs.scheduled_at}}"]}, "max_price": "0.05"}')
+    assert "five fields" in alice.does("schedule", "create", "0 0 * *", str(file), "--job", code=2).err
+    made = alice.gets(
+        "schedule", "create", "30 2 * * *", str(file), "--job", "--zone", "Europe/Berlin", "--missed", "once"
+    )
+    assert (made["time_zone"], made["missed"], made["state"]) == ("Europe/Berlin", "once", "active")
+    schedule = made["id"]
+    assert alice.gets("schedule", "pause", schedule)["next_at"] is None
+    assert alice.gets("schedule", "resume", schedule)["next_at"]
+    assert [one["id"] for one in alice.gets("schedule", "list")] == [schedule]
+    assert alice.gets("graph", "list", "--schedule", schedule) == []
+    assert alice.gets("schedule", "remove", schedule)["state"] == "ended"
+    alice.does("schedule", "show", "sched_no", code=NOT_FOUND)

@@ -184,7 +184,8 @@ def values_of_another_type(operation: Operation, call: Call) -> Iterator[Case]:
 
 def _code(field: Field) -> str:
     """How a member is refused: the input of a job by its kind."""
-    return "invalid_input" if field.pointer[:1] == ("input",) else "invalid"
+    is_of_kind = field.pointer[:1] == ("input",) or field.pointer[:2] == ("job", "input")  # its kind reads it
+    return "invalid_input" if is_of_kind else "invalid"
 
 
 def members_that_do_not_belong(operation: Operation, call: Call) -> Iterator[Case]:

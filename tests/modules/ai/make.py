@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import asyncpg
 import msgspec
@@ -16,6 +16,7 @@ from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.unit_of_work import Database, Target
 from aitbc.kernel.hooks.hooks import Hooks
 from aitbc.kernel.identity.principal import EVERYTHING, Principal
+from aitbc.kernel.identity.tables import ApiKey
 from aitbc.kernel.parameters import Parameters
 from aitbc.kernel.primitives import clock, ids
 from aitbc.kernel.primitives.clock import now
@@ -250,6 +251,27 @@ def a_key(who: Principal, key: str | None = None, fingerprint: bytes = b"f") -> 
     return IdempotencyKey(who.account, key or ids.new_id("key"), fingerprint)
 
 
+class Keys:
+    """The API keys of everybody: all are live that were not revoked here."""
+
+    revoked: ClassVar[set[str]] = set()
+
+    async def key(self, who: Principal, key: str) -> ApiKey:
+        """One of them."""
+        return ApiKey(
+            id=key,
+            account=who.account,
+            kind="live",
+            name="",
+            prefix="",
+            scopes=(),
+            subject=None,
+            created_at=now(),
+            expires_at=now() + timedelta(days=1),
+            revoked_at=now() if key in self.revoked else None,
+        )
+
+
 class Pools:
     """Connections that the tests of a file share: a `Database`, for one service at a time, and some of the owner's."""
 
@@ -308,6 +330,7 @@ async def ai_on(
         state_dir=state_dir or Path(), draining=asyncio.Event(), webhooks=None, bus=None, parameters=Parameters()
     )
     platform.hooks = hooks or Hooks()
+    platform.identity = Keys()
     async with POOLS.database(owner) as db:
         ai = AiService(db, ledger, platform, AiSettings(**({"grace_seconds": 0.0} | settings)))
         if started:

@@ -25,8 +25,10 @@ from aitbc.modules.ai.routes.graphs import GraphController
 from aitbc.modules.ai.routes.jobs import JobController
 from aitbc.modules.ai.routes.market import KindController, ModelController, QuoteController, StatisticsController
 from aitbc.modules.ai.routes.payments import PaymentController
+from aitbc.modules.ai.routes.placements import PlacementController
 from aitbc.modules.ai.routes.rate_limits import RateLimitController
 from aitbc.modules.ai.routes.runs import RunController
+from aitbc.modules.ai.routes.schedules import ScheduleController
 from aitbc.modules.ai.routes.verification import VerificationController
 from aitbc.modules.ai.service import AiService, AiSettings
 from aitbc.modules.ai.service.aliases import Aliases
@@ -38,10 +40,12 @@ from aitbc.modules.ai.service.checks.trusted_miners import TrustedMiners
 from aitbc.modules.ai.service.explain import Explanations
 from aitbc.modules.ai.service.graphs.events import GraphEvents
 from aitbc.modules.ai.service.graphs.graphs import Graphs
+from aitbc.modules.ai.service.graphs.schedules import Schedules
 from aitbc.modules.ai.service.job_events import JobEvents
 from aitbc.modules.ai.service.job_logs import JobLogs
 from aitbc.modules.ai.service.jobs import Jobs
 from aitbc.modules.ai.service.payment_audit import PaymentAudit
+from aitbc.modules.ai.service.placements import PlacementPlans
 from aitbc.modules.ai.service.quotes import Quotes
 from aitbc.modules.ai.service.rate_gate import RateGate
 from aitbc.modules.ai.service.rate_limits import RateLimits
@@ -76,6 +80,8 @@ module = Module(
         PaymentController,
         VerificationController,
         GraphController,
+        ScheduleController,
+        PlacementController,
     ),
     needs={"trading": TradingApi},
     handles={
@@ -111,6 +117,8 @@ module = Module(
         "trusted_miners": TrustedMiners,
         "graphs": Graphs,
         "graph_events": GraphEvents,
+        "schedules": Schedules,
+        "placement_plans": PlacementPlans,
     },
     scopes={
         "live": ("jobs:create", "jobs:read", "limits:write", "artifacts:write", "artifacts:read"),
@@ -146,6 +154,7 @@ module = Module(
         PeriodicTask(run=AiService.drive_graphs, every_seconds=1.0),
         PeriodicTask(run=AiService.refresh_aliases, every_seconds=1.0, leader=False),
         PeriodicTask(run=AiService.drive_batches, every_seconds=1.0),
+        PeriodicTask(run=AiService.begin_schedules, every_seconds=5.0),
         PeriodicTask(run=AiService.reconcile_holds, every_seconds=30.0),
         PeriodicTask(run=AiService.prolong_holds, every_seconds=30.0),
         PeriodicTask(run=AiService.tidy, every_seconds=60.0),

@@ -45,6 +45,7 @@ PATH = {
     "match": ("The match.", f"tmat_{ID}"),
     "negotiation": ("The negotiation.", f"tneg_{ID}"),
     "agreement": ("The agreement.", f"tagr_{ID}"),
+    "schedule": ("The schedule.", f"sched_{ID}"),
     "settlement": ("The settlement.", f"tset_{ID}"),
     "plugin": ("The plugin: its namespace, a dot and its name.", "acme.night-price"),
     "plugin_version": ("The version, by its id.", f"pver_{ID}"),

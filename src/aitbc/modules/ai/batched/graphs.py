@@ -85,7 +85,7 @@ async def read_graph(db: Database, graph: str) -> Seen | None:
         ids.encode("job", end["id"]): JobEnd(end["state"], end["reason"], end["price_units"] or 0, end["output_digest"])
         for end in ends
     }
-    return Seen(GRAPH_ALL.read(row), [NODE_ALL.read(node) for node in nodes], found)
+    return Seen(GRAPH_ALL.read(row), [NODE_ALL.read_values(node) for node in nodes], found)
 
 
 async def save_step(db: Database, board: Board, events: Sequence[Event]) -> bool:

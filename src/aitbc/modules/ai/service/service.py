@@ -18,7 +18,7 @@ Each part has a state of its own; arrows point at the parts that one uses.
     attended_runs ► submissions, runs, text_runs, rate_gate ◄── rate_limits
     batchwork ────► submissions, stops, artifacts, text_runs
     job_payments ──► jobs, stops, payments           kind_statuses ─► fleet_view, durations
-    graphs ───────► graph_watch ◄── graph_driver ──► planner, submissions, stops    graph_events ──► graphs
+    graphs ───────► graph_watch ◄── graph_driver ──► planner, submissions, stops    graph_events, schedules ──► graphs
 """
 
 import asyncio
@@ -73,6 +73,7 @@ from aitbc.modules.ai.service.graphs.events import GraphEvents
 from aitbc.modules.ai.service.graphs.graphs import Graphs
 from aitbc.modules.ai.service.graphs.node_jobs import NodeJobs
 from aitbc.modules.ai.service.graphs.preparing import Preparation
+from aitbc.modules.ai.service.graphs.schedules import Schedules
 from aitbc.modules.ai.service.graphs.watch import GraphWatch
 from aitbc.modules.ai.service.holds import Holds
 from aitbc.modules.ai.service.job_events import JobEvents
@@ -93,6 +94,7 @@ from aitbc.modules.ai.service.ordered_jobs import OrderedJobs
 from aitbc.modules.ai.service.output_parts import OutputParts
 from aitbc.modules.ai.service.payment_audit import PaymentAudit
 from aitbc.modules.ai.service.payments import Payments
+from aitbc.modules.ai.service.placements import PlacementPlans
 from aitbc.modules.ai.service.planner import Planner
 from aitbc.modules.ai.service.prices import Prices
 from aitbc.modules.ai.service.quotes import Quotes
@@ -150,6 +152,7 @@ class AiService:
         self.submissions = Submissions(self.job_queue, planner, self.payments, self.live_bookings)
         self.booked_jobs = BookedJobs(self.submissions, self.live_bookings)
         self.quotes = Quotes(planner, self.job_queue, self.fleet_view, self.payments)
+        self.placement_plans = PlacementPlans(planner, self.fleet_view)
         self.jobs = Jobs(db, self.wakeups)
         self.job_logs = JobLogs(db, self.jobs, watched)
         self.output_parts = OutputParts(db, self.wakeups)
@@ -187,6 +190,7 @@ class AiService:
         self.graph_events = GraphEvents(self.graphs, self.graph_watch, platform.draining)
         node_jobs = NodeJobs(self.submissions, self.stops, self.rate_gate)
         self.graph_driver = GraphDriver(db, Preparation(db, planner), node_jobs, self.graph_watch)
+        self.schedules = Schedules(db, self.graphs, self.graph_watch, platform)
         self._driving: asyncio.Task[None] | None = None
         # Files, and the batches that are made of them
         self.files = Files(db)
@@ -341,6 +345,10 @@ class AiService:
     async def refresh_aliases(self) -> None:
         """Read the aliases of models that changed."""
         await self.aliases.refresh()
+
+    async def begin_schedules(self) -> None:
+        """Begin the graphs whose schedules are due."""
+        await self.schedules.begin_due()
 
     async def reconcile_holds(self) -> None:
         """Return money that is held for a job which was never written, or which ended unpaid."""
