@@ -3,6 +3,7 @@
 import base64
 import json
 import struct
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -392,14 +393,15 @@ def test_each_failure_is_the_exception_that_clients_expect(bench: Bench) -> None
 @pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
 def test_what_no_miner_offers_is_a_501_that_is_not_repeated(bench: Bench) -> None:
     client, sound, picture = bench.openai(max_retries=2), ("a.wav", b"RIFF"), ("a.png", b"PNG")
-    for ask_for in (
+    asks: list[Callable[[], object]] = [
         lambda: client.images.generate(prompt="x"),
         lambda: client.images.edit(image=picture, prompt="x"),
         lambda: client.audio.transcriptions.create(model="x", file=sound),
         lambda: client.audio.translations.create(model="x", file=sound),
         lambda: client.audio.speech.create(model="x", voice="x", input="x"),
         lambda: client.moderations.create(input="x"),
-    ):
+    ]
+    for ask_for in asks:
         with pytest.raises(openai.InternalServerError, match="No miner offers") as refused:
             ask_for()
         assert refused.value.status_code == 501 and refused.value.response.headers["x-should-retry"] == "false"
