@@ -5,10 +5,14 @@ import uuid
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from aitbc.kernel.primitives import clock, ids
 from aitbc.modules.gpu.events import MinerChanged
+from aitbc.modules.marketplace.models.facts import told
+from aitbc.modules.marketplace.service.offer_rows import remember
 from tests.modules.gpu.make import Fleet, gpu_device
 from tests.modules.marketplace.make import MARKET, OFFERS, changed, eventually, made, market_of
 
@@ -155,6 +159,30 @@ async def test_what_is_known_of_a_miner_reaches_its_offers(fleet: Fleet) -> None
         return bool(seen["state"] == "withdrawn" and facts(seen)["status"][0] == "removed")
 
     await eventually(withdrawn)
+
+
+async def test_an_offer_and_an_event_may_bring_a_miner_at_one_time(fleet: Fleet) -> None:
+    owner = await fleet.owner()
+    rig, market, new = await fleet.rig(owner), market_of(fleet), ids.new_id("mnr")
+    (row,) = await fleet.sql("SELECT body FROM gpu.outbox WHERE body::json->>'miner' = $1 LIMIT 1", rig.id)
+    event = replace(msgspec.json.decode(row["body"], type=MinerChanged), miner=new)
+
+    written = asyncio.Event()
+
+    async def hear() -> None:
+        await written.wait()
+        async with market.db.unit_of_work() as uow:
+            await market.on_miners_changed(uow, [event])
+
+    hearing = asyncio.create_task(hear())
+    async with market.db.unit_of_work() as uow:
+        known = told(event) | {"version": 0, "as_of": event.changed_at - timedelta(seconds=1)}
+        await remember(uow, new, known)
+        written.set()
+        await asyncio.sleep(0.1)  # it has begun to write the same row
+    await hearing
+    (found,) = await fleet.sql("SELECT version FROM marketplace.miners WHERE id = $1", ids.decode("mnr", new))
+    assert found["version"] == event.version
 
 
 async def test_hardware_is_verified_while_each_gpu_of_the_miner_was_measured(fleet: Fleet) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
 
 from aitbc.kernel.database.unit_of_work import UnitOfWork
 from aitbc.kernel.primitives.clock import now
@@ -30,14 +31,15 @@ class MinerFacts:
 
     async def _hear(self, uow: UnitOfWork, event: MinerChanged) -> None:
         columns = told(event)
+        is_new = False
         row = await uow.session.get(MinerRow, event.miner, with_for_update={"key_share": True})
-        if row is None:
-            row = MinerRow(id=event.miner, **columns)
-            uow.add(row)
-            await uow.session.flush()
-        elif row.version >= event.version:
+        if row is None:  # whoever offers it at this moment may write it first
+            writing = insert(MinerRow).values(id=event.miner, **columns).on_conflict_do_nothing().returning(MinerRow.id)
+            is_new = (await uow.session.execute(writing)).one_or_none() is not None
+            row = await uow.find(MinerRow, event.miner, lock=True)
+        if not is_new and row.version >= event.version:
             return
-        elif row.as_of > event.changed_at:  # gpu was asked since
+        if row.as_of > event.changed_at:  # gpu was asked since
             row.version = event.version
             return
         for name, value in columns.items():
