@@ -17,7 +17,8 @@ from tests.deploy.fresh_install import FreshInstall, wanted
 from tests.deploy.programs import free_port
 from tests.scale import only_in_full
 
-BYTES_MAX = 60_000_000
+BYTES_MAX = 64_000_000
+"""43 MB are libraries; the rest is this program, of which the server and its modules are the most."""
 MINER_SECONDS = 30.0
 OF_THE_SERVER = (
     ["serve"],

@@ -89,6 +89,13 @@ class Operation:
         return str(self.told["x-permission"])
 
     @property
+    def has_named_sibling(self) -> bool:
+        """Whether beside its path, where this ends with a word, is one that ends with a name."""
+        above, _, last = self.path.rpartition("/")
+        named = (one for one in DESCRIPTION["paths"] if one.endswith("}") and one.rpartition("/")[0] == above)
+        return not last.endswith("}") and any(named)
+
+    @property
     def is_public(self) -> bool:
         """Whether it needs no key."""
         return self.permission == PUBLIC
@@ -195,6 +202,7 @@ def operations(told: Mapping[str, Any]) -> Iterator[Operation]:
 
 
 DESCRIPTION = described()
-DESCRIPTION["paths"] = {path: told for path, told in DESCRIPTION["paths"].items() if not path.startswith("/v1/")}
-"""The API's own operations: the public protocols have other errors, and a matrix of their own."""
+PROTOCOLS = "/v1/"
+"""Below it are the public protocols: they have other errors, and a matrix of their own."""
+DESCRIPTION["paths"] = {path: told for path, told in DESCRIPTION["paths"].items() if not path.startswith(PROTOCOLS)}
 OPERATIONS = {operation.ident: operation for operation in operations(DESCRIPTION)}

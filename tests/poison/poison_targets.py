@@ -113,6 +113,9 @@ def paths_spelled_otherwise(operation: Operation, call: Call) -> Iterator[Case]:
         "more": path + "/poison/poison",
         "upper case": "/" + first.upper() + path[1 + len(first) :],
     }
+    if operation.has_named_sibling:  # there each of these is a name
+        for name in ("an escaped slash", "escaped twice", "a backslash", "parameters"):
+            del spelled[name]
     # Behind a name at the end of a path they are a name that nobody has, or a request without the body that it needs.
     bodiless = (422,) if operation.takes_json and operation.path.endswith("}") else ()
     for name, target in spelled.items():

@@ -194,6 +194,8 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
     market_booking = (await owner.post("/api/v1/marketplace/bookings", ahead)).json()["id"]
     wish = {"filter": "region = nowhere", "duration_seconds": 600, "price_hour": "1"}
     bid = (await owner.post("/api/v1/marketplace/bids", wish)).json()["id"]
+    nightly = {"cron": "30 2 * * *", "job": body}
+    schedule = (await owner.post("/api/v1/ai/schedules", nightly)).json()["id"]
     voter = Key(bytes(range(32))).public
     await owner.client.put("/api/v1/governance/voter-keys", json={"public_key": voter})
     stake = (await owner.post("/api/v1/governance/stake/lock", {"amount": "1"})).json()["id"]
@@ -208,6 +210,7 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
             "market_bid": bid,
             "market_booking": market_booking,
             "monitor": monitor,
+            "schedule": schedule,
             "public_key": voter,
             "move": stake,
             "proposal": worded.json()["id"],

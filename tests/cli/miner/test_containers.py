@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -57,10 +58,11 @@ class Podman:
 
 
 @pytest.fixture(scope="module")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
-    made = Podman(tmp_path_factory.mktemp("podman"))
-    yield made
-    made.call("rm", "-f", "-a", "-t", "0")  # its file systems are mounted below the folder
+def podman() -> Iterator[Podman]:
+    with tempfile.TemporaryDirectory(prefix="pm", ignore_cleanup_errors=True) as folder:
+        made = Podman(Path(folder))  # a short one: podman takes no run root of more than 50 characters
+        yield made
+        made.call("rm", "-f", "-a", "-t", "0")  # its file systems are mounted below the folder
 
 
 @pytest.fixture(scope="module")

@@ -124,5 +124,6 @@ async def test_a_booking_needs_both_sides_and_terms_are_ones_own(fleet: Fleet) -
     assert booked.status_code == 201, booked.text
     await buyer.post(f"{MARKET}/bookings/{booked.json()['id']}/end")
     wrongs: list[dict[str, Any]] = [{"owners": {"mode": "maybe"}}, {"buyers": {"accounts": ["me"]}}, {"nobody": {}}]
+    wrongs.append({"buyers": {"accounts": [f"acct_{'z' * 26}"]}})  # of the right length, and no id
     for wrong in wrongs:
         assert (await buyer.client.put(TERMS, json=wrong)).status_code == 422

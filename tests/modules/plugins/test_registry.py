@@ -205,4 +205,4 @@ async def test_the_older_service_registers_names_and_lists_what_passed(app: Test
     assert listing["total"] == len(listing["plugins"]) > 0
     assert sent.json()["plugin_id"] not in {one["id"] for one in listing["plugins"]}
     figures = (await bob.get("/plugin/analytics/plugins")).json()
-    assert figures["total_plugins"] == listing["total"] and figures["downloads"] > 0
+    assert figures["total_plugins"] == listing["total"]

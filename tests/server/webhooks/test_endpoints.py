@@ -247,7 +247,7 @@ async def test_an_unknown_type_is_refused_with_the_nearest(stage: TestApp, recei
     assert (answer.status_code, answer.json()["code"]) == (422, "unknown_event_type")
     near, far = answer.json()["errors"]
     assert near["pointer"] == "/events/1" and "did you mean ai.job_succeeded?" in near["message"]
-    assert far["pointer"] == "/events/2" and "there are ai.job_closed" in far["message"]
+    assert far["pointer"] == "/events/2" and "there are ai.batch_ended" in far["message"]
     assert (await who.get(ENDPOINTS)).json()["data"] == []
 
 

@@ -35,8 +35,13 @@ LineName = Annotated[
 ]
 AccountId = Annotated[
     str,
-    Meta(max_length=31, pattern=r"^acct_[0-9a-z]{26}\Z"),
-    Meta(extra_json_schema={"pattern": "^acct_[0-9a-z]{26}$", "examples": ["acct_01k0000000000000000000000a"]}),
+    Meta(max_length=31, pattern=r"^acct_[0-7][0-9a-hjkmnp-tv-z]{25}\Z"),
+    Meta(
+        extra_json_schema={
+            "pattern": "^acct_[0-7][0-9a-hjkmnp-tv-z]{25}$",
+            "examples": ["acct_01k0000000000000000000000a"],
+        }
+    ),
 ]
 ACTIONS_MAX = 10
 PARTS_MAX = 60

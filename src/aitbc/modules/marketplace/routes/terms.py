@@ -14,8 +14,13 @@ from aitbc.modules.marketplace.service.terms import Terms
 Who = NamedDependency[Principal]
 AccountId = Annotated[
     str,
-    Meta(max_length=31, pattern=r"^acct_[0-9a-z]{26}\Z"),
-    Meta(extra_json_schema={"pattern": "^acct_[0-9a-z]{26}$", "examples": ["acct_01k0000000000000000000000b"]}),
+    Meta(max_length=31, pattern=r"^acct_[0-7][0-9a-hjkmnp-tv-z]{25}\Z"),
+    Meta(
+        extra_json_schema={
+            "pattern": "^acct_[0-7][0-9a-hjkmnp-tv-z]{25}$",
+            "examples": ["acct_01k0000000000000000000000b"],
+        }
+    ),
 ]
 
 
