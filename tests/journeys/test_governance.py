@@ -13,7 +13,7 @@ import pytest
 
 from tests.chaos.server_process import ServerProcess
 from tests.journeys.test_places import SHAPES, Installation
-from tests.scale import scaled
+from tests.scale import only_in_full, scaled
 
 RULES = """
 [governance]
@@ -104,6 +104,7 @@ def test_a_vote_changes_the_next_quote_and_the_chain_verifies(tmp_path: Path, sh
         made.server.stop()
 
 
+@only_in_full
 def test_an_execution_that_is_killed_pays_once(tmp_path: Path) -> None:
     """The server is killed again and again while grants are executed: each is paid once, and the books are right."""
     made = Installation(tmp_path, {}, **settings(tmp_path)).start()

@@ -18,6 +18,7 @@ from aitbc_cli.miner.executors.program import Captured
 from aitbc_cli.miner.executors.work import Outcome, Work
 from tests.cli.miner.test_command import gone, nap, reason_of, sleepers
 from tests.cli.miner.test_daemon import Market, market, server
+from tests.scale import only_in_full
 from tests.server.runtime.test_serve import free_port
 
 __all__ = ["market", "nap", "server"]
@@ -154,6 +155,7 @@ def test_every_state_is_somebodys(state: str, code: int | None, expected: tuple[
     assert reason_of(outcome_of(State(state), code, streams, 1, None)) == expected
 
 
+@only_in_full
 def test_a_job_outlives_its_miner_and_is_delivered_once(
     cluster: None, market: Market, tmp_path: Path, nap: str
 ) -> None:

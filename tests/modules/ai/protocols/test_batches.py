@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.miner.test_daemon import Market
 from tests.modules.ai.protocols.bench import Bench, ask
+from tests.scale import only_in_full
 
 EMBED = "wordllama-256"
 CHAT = "/v1/chat/completions"
@@ -327,6 +328,7 @@ def test_what_was_not_uploaded_for_a_batch_is_no_input(bench: Bench) -> None:
         bench.openai().batches.create(input_file_id=kept.id, endpoint=CHAT, completion_window="24h")
 
 
+@only_in_full
 def test_a_server_that_is_killed_again_and_again_does_each_line_once(bench: Bench) -> None:
     settle(bench)
     jobs_before = len(_jobs(bench))

@@ -20,6 +20,9 @@ async def test_every_job_is_counted_once_by_what_stood_in_the_way(owner: Target)
         twin.account = mine.account
         async with market.ai.db.unit_of_work() as uow:
             await market.ai.fleet_view.apply(uow, [mine.changed()])
+        clock.move(timedelta(days=1))
+        ids.new_id("job")
+        clock.move(timedelta(days=-1))  # a clock that was set back: ids go on from where they were
         await market.submit(who)
         await mine.deliver(await mine.take())  # of before: it counts no more
         clock.move(timedelta(hours=2))

@@ -20,7 +20,7 @@ JOBS_MAX = 5000
 NOT_KNOWN = "not_known"
 """The miner has not announced itself, or is removed."""
 
-# The newest jobs of a time by their ids, which are made of the time; whether this miner or its owner had one, and anybody.
+# The newest jobs of a time by their ids, which are made of the time and run ahead of it after a clock was set back; whether
 SUBMITTED = """
 SELECT j.needs, j.state, j.max_price_units / j.copies AS share_units, j.units_max, j.unit_price_units, j.preferred,
     j.trusted_only, a.is_mine, a.is_owners, a.is_taken
@@ -29,7 +29,7 @@ LEFT JOIN LATERAL (
     SELECT bool_or(t.miner = $1) AS is_mine, count(*) > 0 AS is_taken, j.copies > 1 AND bool_or(t.miner_account = (
         SELECT o.miner_account FROM ai.attempts o WHERE o.miner = $1 ORDER BY o.id DESC LIMIT 1)) AS is_owners
     FROM ai.attempts t WHERE t.job = j.id) a ON true
-WHERE j.id >= $2 ORDER BY j.id DESC LIMIT $3"""
+WHERE j.id >= $2 AND j.created_at >= $4 ORDER BY j.id DESC LIMIT $3"""
 
 
 class ProspectsOfMiners:
@@ -46,7 +46,8 @@ class ProspectsOfMiners:
         known = fleet.get(miner)
         asks = (await self._asks.of([miner])).get(miner, ())
         async with self._db.raw() as connection:
-            rows = await connection.fetch(SUBMITTED, ids.decode("mnr", miner), ids.lowest_uuid(since), JOBS_MAX)
+            first = ids.lowest_uuid(since)
+            rows = await connection.fetch(SUBMITTED, ids.decode("mnr", miner), first, JOBS_MAX, since)
         counts: Counter[tuple[str, str]] = Counter(_fate(row, known, asks, miner, now()) for row in rows)
         return MinerProspects(
             miner=miner,
