@@ -5,7 +5,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 PYTHON_FOLDERS := src cli tests tools migrations
 # Tests share two cores well; a single file is quicker without workers.
-WORKERS ?= $(if $(T),0,2)
+WORKERS ?= $(if $(T),0,3)
 # Each file in one worker, the longest first (tests/longest_first.py). RECORD=1 measures anew what is long.
 PYTEST := --dist loadfile --no-loadscope-reorder $(if $(RECORD),--record-durations)
 # Compiled files are kept: programs under test start by the hundred.
