@@ -124,8 +124,10 @@ from aitbc.modules.trading.api import TradingApi
 class AiService:
     """Sells work and has it done: jobs from their submission to their end, and what miners do with them."""
 
-    def __init__(self, db: Database, trading: TradingApi, platform: Platform, given: AiSettings | None = None) -> None:
-        settings = given or AiSettings()
+    def __init__(
+        self, db: Database, trading: TradingApi, platform: Platform, settings: AiSettings | None = None
+    ) -> None:
+        settings = settings or AiSettings()
         self.db = db
         ranks = ServedRanks(db)
         dealer = Dealer(db, ranks.note)
@@ -186,14 +188,17 @@ class AiService:
         self.wakeups.on_job_ended = self.graph_watch.job_ended
         self.graphs = Graphs(db, self.graph_watch, settings.open_graphs_per_account)
         self.graph_events = GraphEvents(self.graphs, self.graph_watch, platform.draining)
-        jobs_of_nodes = NodeJobs(self.submissions, self.stops, self.rate_gate)
-        self.graph_driver = GraphDriver(db, Preparation(db, planner), jobs_of_nodes, self.graph_watch)
+        self.graph_driver = self._graph_driver(planner)
         self.schedules = Schedules(db, self.graphs, self.graph_watch, platform)
         self._driving: asyncio.Task[None] | None = None
         # Files, and the batches that are made of them
         self.files = Files(db)
         self.batches = Batches(db)
         self.batchwork = self._batchwork()
+
+    def _graph_driver(self, planner: Planner) -> GraphDriver:
+        node_jobs = NodeJobs(self.submissions, self.stops, self.rate_gate)
+        return GraphDriver(self.db, Preparation(self.db, planner), node_jobs, self.graph_watch)
 
     def _batchwork(self) -> Batchwork:
         line_jobs = LineJobs(self.db, self.artifacts, self.submissions, self.stops)
