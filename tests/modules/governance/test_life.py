@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from decimal import Decimal
 
 from sqlalchemy import text
 
@@ -250,8 +251,9 @@ async def test_a_proposal_without_support_expires_and_with_sponsors_it_starts(st
 
 async def test_an_execution_that_is_refused_fails_and_can_be_tried_until_it_expires(stage: TestApp) -> None:
     alice, admin = await member(stage, "1500", "5000"), await stage.admin()
-    budget = {"do": "set_budget", "line": "late", "limit": "100"}
-    pay = {"do": "pay", "to": alice.principal.account, "line": "late", "amount": "90"}
+    there = Decimal((await alice.get(f"{GOVERNANCE}/treasury")).json()["available"])  # tests share the treasury
+    budget = {"do": "set_budget", "line": "late", "limit": str(there + 100)}
+    pay = {"do": "pay", "to": alice.principal.account, "line": "late", "amount": str(there + 90)}
     proposal = await proposed(alice, class_="funding", actions=[budget, pay])
     await started(stage, proposal)
     await voted(alice, proposal)

@@ -115,10 +115,15 @@ def wire(
 def _service(
     module: Module, database: Database, platform: Platform, settings: Struct | None, faces: Mapping[type, Any]
 ) -> Any:
-    """A module's service, with what its constructor wants injected by parameter name."""
+    """A module's service, with what its constructor wants injected by parameter name.
+
+    Raises `TypeError` for a name that nothing has, even where the parameter has a default: it would be left out unseen.
+    """
     available = {"db": database, "platform": platform, "settings": settings}
     available |= {name: faces[api] for name, api in module.needs.items()}
     wanted = inspect.signature(module.service).parameters
+    if strange := wanted.keys() - available.keys():
+        raise TypeError(f"The service of {module.name} wants {', '.join(sorted(strange))}, which no module is given.")
     return module.service(**{name: value for name, value in available.items() if name in wanted})
 
 
