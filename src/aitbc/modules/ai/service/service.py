@@ -164,9 +164,8 @@ class AiService:
         # From the miner's side
         self.dispatch = Dispatch(db, dealer, self.wakeups, self.attempts)
         self.lease_watch = LeaseWatch(db, self.wakeups)
-        verification = Verification(self.jobs, self.artifacts, self.output_parts, Speeds())
         self.trusted_miners = TrustedMiners(db)
-        judgement = Judgement(verification, platform.hooks)
+        judgement = Judgement(Verification(self.jobs, self.artifacts, self.output_parts, Speeds()), platform.hooks)
         self.answers = CheckedAnswers(db, self.attempts, judgement, self.payments)
         self.results = Results(self.attempts, judgement, Completions(db, self.payments), self.answers)
         # What ends jobs otherwise
