@@ -1,7 +1,5 @@
 """Builders for the tests of marketplace: what is put on sale, and how it is changed."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -41,12 +39,3 @@ async def audited(fleet: Fleet) -> None:
     for name, query in NOTHING.items():
         if "marketplace." in query:
             assert await fleet.sql(query) == [], name
-
-
-async def eventually(look: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until something is so."""
-    for _ in range(int(PATIENCE / 0.05)):
-        if await look():
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"not so within {PATIENCE} s")

@@ -13,8 +13,9 @@ from aitbc.kernel.primitives import clock, ids
 from aitbc.modules.gpu.events import MinerChanged
 from aitbc.modules.marketplace.models.facts import told
 from aitbc.modules.marketplace.service.offer_rows import remember
+from tests.eventually import eventually
 from tests.modules.gpu.make import Fleet, gpu_device
-from tests.modules.marketplace.make import MARKET, OFFERS, changed, eventually, made, market_of
+from tests.modules.marketplace.make import MARKET, OFFERS, changed, made, market_of
 
 pytestmark = pytest.mark.anyio
 

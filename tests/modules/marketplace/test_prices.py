@@ -19,8 +19,9 @@ from aitbc.modules.ai.models.queue import Needs
 from aitbc.modules.ai.models.submit_job import Requirements, SubmitJob
 from aitbc.modules.marketplace.events import OfferChanged
 from tests.app import Caller
+from tests.eventually import eventually
 from tests.modules.gpu.make import JOBS, Fleet, Rig
-from tests.modules.marketplace.make import OFFERS, changed, eventually, made
+from tests.modules.marketplace.make import OFFERS, changed, made
 
 pytestmark = pytest.mark.anyio
 LATER = now() + timedelta(days=1)

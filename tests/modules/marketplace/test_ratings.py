@@ -9,8 +9,9 @@ import pytest
 from aitbc.kernel.primitives import ids
 from aitbc.modules.marketplace.models.ratings import shrunk
 from tests.app import Caller
+from tests.eventually import eventually
 from tests.modules.gpu.make import Fleet, Rig
-from tests.modules.marketplace.make import MARKET, OFFERS, eventually, made
+from tests.modules.marketplace.make import MARKET, OFFERS, made
 
 pytestmark = pytest.mark.anyio
 RATINGS = f"{MARKET}/ratings"

@@ -9,8 +9,9 @@ import pytest
 from aitbc.kernel.primitives import ids
 from aitbc.modules.ai.models.terms import admits, terms_text
 from tests.app import Caller
+from tests.eventually import eventually
 from tests.modules.gpu.make import Fleet, Rig, gpu_device
-from tests.modules.marketplace.make import MARKET, eventually, made
+from tests.modules.marketplace.make import MARKET, made
 
 pytestmark = pytest.mark.anyio
 TERMS = f"{MARKET}/terms"
