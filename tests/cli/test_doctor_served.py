@@ -32,6 +32,10 @@ from tests.chaos.server_process import ServerProcess
 ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
 
 
+WORKING = ("version", "key-expiry", "key-scopes", "ledger", "events", "work")
+"""What is asked of a server that works."""
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """One server for the tests of this file."""
@@ -71,9 +75,12 @@ def key_of(served: ServerProcess, **grant: Any) -> dict[str, Any]:
 
 
 def test_a_healthy_installation_has_nothing_failed_and_is_examined_in_time(served: ServerProcess) -> None:
-    started = time.monotonic()
-    rows = examine(case_of(served), CHECKS)
-    assert time.monotonic() - started < 20
+    for _ in range(10):  # on a starved machine the server is given some time to have everything measured
+        started = time.monotonic()
+        rows = examine(case_of(served), CHECKS)
+        assert time.monotonic() - started < 20
+        if not {"failed", "skipped"} & {each["result"] for each in rows if each["check"] in WORKING}:
+            break
     results = {each["check"]: each["result"] for each in rows}
     wanted = (
         "server-file",
@@ -89,7 +96,7 @@ def test_a_healthy_installation_has_nothing_failed_and_is_examined_in_time(serve
         "chain",
     )
     assert {name: results[name] for name in wanted} == dict.fromkeys(wanted, "ok"), rows
-    assert {results[name] for name in ("version", "key-expiry", "key-scopes", "ledger", "events", "work")} == {"ok"}
+    assert {name: results[name] for name in WORKING} == dict.fromkeys(WORKING, "ok"), rows
     assert "failed" not in results.values(), rows
 
 
@@ -305,6 +312,15 @@ def test_a_drift_of_the_ledger_is_a_failure(telling: Telling, look: Callable[[st
     assert (look("ledger")["result"], look("ledger")["fix"]) == ("failed", "aitbc ledger verify")
     telling.answers["/metrics"] = (200, b"aitbc_ledger_drift 0.0\n")
     assert look("ledger")["result"] == "ok"
+
+
+def test_a_drift_that_the_server_did_not_measure_in_time_is_no_failure(
+    telling: Telling, look: Callable[[str], dict[str, Any]]
+) -> None:
+    telling.answers["/metrics"] = (200, b"aitbc_queue_depth 0.0\n")
+    found = look("ledger")
+    assert (found["result"], found["fix"]) == ("skipped", "aitbc ledger verify")
+    assert "did not measure it in time" in found["message"]
 
 
 def test_a_dead_event_is_a_warning_with_its_replay(telling: Telling, look: Callable[[str], dict[str, Any]]) -> None:

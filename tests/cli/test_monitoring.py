@@ -69,8 +69,11 @@ def test_usage_is_told_to_everybody_of_their_own(installation: CliInstallation) 
 
 def test_one_look_shows_what_is_wrong(installation: CliInstallation) -> None:
     until_up(installation, "module/ai")
-    shown = installation.admin.does("top").out  # no terminal: once
-    assert "module/ai" in shown and "no miner is enrolled" in shown
+    end = time.monotonic() + 30
+    while "no miner is enrolled" not in (shown := installation.admin.does("top").out):  # no terminal: once
+        assert time.monotonic() < end, shown
+        time.sleep(0.2)
+    assert "module/ai" in shown
     seen = installation.admin.gets("top")
     assert seen["counts"]["up"] > 3 and seen["monitors"]
 

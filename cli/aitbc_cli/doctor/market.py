@@ -1,7 +1,7 @@
 """The market on the server: blocks are sealed, the ledger agrees with itself, events arrive, somebody does the work."""
 
 from aitbc_cli.doctor.case import Case
-from aitbc_cli.doctor.finding import Check, Finding, failed, ok, warning
+from aitbc_cli.doctor.finding import Check, Finding, Unknown, failed, ok, warning
 from aitbc_cli.times import length, read
 
 SEALED_WITHIN_SECONDS = 30.0
@@ -23,7 +23,9 @@ def chain(case: Case) -> Finding:
 
 def ledger(case: Case) -> Finding:
     """Every unit of money is in exactly one place."""
-    drift = case.figures()["aitbc_ledger_drift"]
+    drift = case.figures().get("aitbc_ledger_drift")
+    if drift is None:
+        raise Unknown("the server did not measure it in time", "aitbc ledger verify")
     if drift:
         return failed(f"the ledger disagrees with itself by {drift:.0f} minor units", "aitbc ledger verify")
     return ok("no drift")

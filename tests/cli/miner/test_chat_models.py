@@ -135,3 +135,15 @@ def test_a_name_shows_no_folder() -> None:
     names = {GGUF: "gemma-3-270m.gguf", "C:\\m\\a.gguf": "a.gguf", "models/a.gguf": "a.gguf", "~/a": "a", "./b/": "b"}
     assert {name: public_name(name) for name in names} == names
     assert public_name("org/name:tag") == "org/name:tag"
+
+
+def test_a_model_that_left_an_empty_server_is_nobodys_fault(
+    runner: asyncio.Runner, pool_of: Callable[..., ExecutorPool], engine: Engine, do: Do
+) -> None:
+    pool = pool_of()
+    assert runner.run(pool.check("chat")).usable
+    engine.listed = []
+    status = runner.run(pool.check("chat"))
+    assert (status.usable, status.reason) == (False, "executor_unavailable")
+    for wanted in ({"model": "m2"}, {}):  # taken before the server was told
+        assert failed(do(pool, **wanted)) == ("platform", "model_unavailable")

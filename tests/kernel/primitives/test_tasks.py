@@ -1,10 +1,10 @@
-"""Waits that cancellation ends: also of tasks that swallow one, and in the turn in which an event is set."""
+"""Waits that cancellation ends, also of tasks that swallow one; and work that a cancellation does not break off."""
 
 import asyncio
 
 import pytest
 
-from aitbc.kernel.primitives.tasks import cancel_and_wait, is_set_within
+from aitbc.kernel.primitives.tasks import cancel_and_wait, finish, is_set_within
 
 
 async def test_a_task_that_swallows_a_cancellation_ends_with_the_next() -> None:
@@ -60,3 +60,31 @@ async def test_a_wait_for_an_event_says_whether_it_was_set_in_time() -> None:
     asyncio.get_running_loop().call_later(0.01, event.set)
     assert await is_set_within(event, 5)
     assert await is_set_within(event, 5)
+
+
+async def test_what_must_be_finished_is_done_before_a_cancellation_arrives() -> None:
+    begun, may_end, done = asyncio.Event(), asyncio.Event(), []
+
+    async def work() -> None:
+        begun.set()
+        await may_end.wait()
+        done.append(True)
+
+    task = asyncio.create_task(finish(work()))
+    await begun.wait()
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0.01)
+    assert not task.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert done == [True]
+
+
+async def test_what_must_be_finished_tells_how_it_failed() -> None:
+    async def work() -> None:
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        await finish(work())

@@ -187,9 +187,10 @@ class Fleet:
         return dict(answer.json())
 
     async def later(self, seconds: float) -> None:
-        """Let time pass, and the watch do its round."""
+        """Let time pass, and the watch do its round: this one, or the periodic one that it met over a miner."""
         clock.move(timedelta(seconds=seconds))
         await self.gpu.watch()
+        await self.sql("SELECT id FROM gpu.miners ORDER BY id FOR SHARE")  # waits for whoever changes one
 
     async def sql(self, statement: str, *values: Any) -> list[asyncpg.Record]:
         """A look into the database, or a hand in it."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aitbc.kernel.primitives.tasks import finish
 from aitbc_cli.miner.executors.command import read_command_input, read_programs
 from aitbc_cli.miner.executors.fields import FieldError, read_integer, read_object, read_text
 from aitbc_cli.miner.executors.program import Captured
@@ -130,7 +131,7 @@ class Slurm:
         try:
             return await self._until_over(job, attempt, place, work.run_seconds, on_progress)
         except BaseException:
-            await asyncio.shield(self._cancel(attempt))
+            await finish(self._cancel(attempt))
             raise
         finally:
             self._waiting.discard(attempt)

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from aitbc_cli.miner.executors.chat_answer import is_reasoning, output_of
-from aitbc_cli.miner.executors.chat_models import ChatModels, unavailable
+from aitbc_cli.miner.executors.chat_models import ChatModels, NoModels, unavailable
 from aitbc_cli.miner.executors.chat_stream import BrokenStream, StreamedAnswer
 from aitbc_cli.miner.executors.chunked_body import ChunkedBody, MalformedBody
 from aitbc_cli.miner.executors.fields import FieldError, clean_text, read_integer, read_object, read_text
@@ -103,7 +103,10 @@ class ChatExecutor:
         if self._is_listed:
             with contextlib.suppress(WorkFailed):
                 return self._models.choose(wanted)
-        self._read_models()
+        try:
+            self._read_models()
+        except NoModels:  # it has gone since the job was taken: what the list no longer has is nobody's fault
+            raise unavailable(wanted) from None
         return self._models.choose(wanted)
 
     def _answer(

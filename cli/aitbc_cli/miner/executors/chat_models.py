@@ -39,7 +39,7 @@ class ChatModels:
         """What the owner stated and the server does not list."""
 
     def learn(self, listed: Sequence[str] | None) -> None:
-        """Take over what the server lists now; none from one that has no list. Raises `WorkFailed` without a model."""
+        """Take over what the server lists now; none from one that has no list. Raises `NoModels`."""
         if listed is None:
             self._models, self.missing = dict(self._stated), []
             return
@@ -51,7 +51,7 @@ class ChatModels:
         if not self._models:
             listing = ", ".join(map(public_name, listed[:5])) or "none"
             wanted = f"It has none of {', '.join(self.missing)}" if self._stated else "It has no model"
-            raise WorkFailed("miner", "executor_unavailable", f"{wanted}; the chat server lists: {listing}.")
+            raise NoModels("miner", "executor_unavailable", f"{wanted}; the chat server lists: {listing}.")
 
     @property
     def names(self) -> list[str]:
@@ -86,6 +86,10 @@ class ChatModels:
                 f"if they are one model, state so: --chat-model '{name}={public_name(answered)}'."
             )
             raise WorkFailed("miner", "wrong_model", message)
+
+
+class NoModels(WorkFailed):
+    """The server has none of the models that this miner could do work with."""
 
 
 def public_name(model: str) -> str:

@@ -9,6 +9,7 @@ from os import cpu_count
 from pathlib import Path
 from typing import Any
 
+from aitbc.kernel.primitives.tasks import finish
 from aitbc_cli.miner.cluster.slurm import Slurm
 from aitbc_cli.miner.executors.shared_worker import SharedWorker
 from aitbc_cli.miner.executors.work import (
@@ -375,7 +376,7 @@ class ExecutorPool:
         for idle in self._idle.values():
             if worker in idle:
                 idle.remove(worker)
-        await asyncio.shield(worker.kill())
+        await finish(worker.kill())
 
 
 def _with_served(server: KindStatus | None, served: Sequence[str]) -> KindStatus:

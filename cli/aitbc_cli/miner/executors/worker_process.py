@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import aitbc_cli
+from aitbc.kernel.primitives.tasks import finish
 from aitbc_cli.miner.containers import runtime
 from aitbc_cli.miner.executors import framing, process_tree
 from aitbc_cli.miner.executors.work import PROGRAMS, Failure, Gpu, Outcome, Progress, Work, WorkFailed
@@ -71,14 +72,14 @@ class WorkerProcess:
             async with asyncio.timeout(_START_SECONDS):
                 await worker._ask({"do": "open", "options": settings}, _ignore)
         except WorkerLost:
-            await worker.kill()
+            await finish(worker.kill())
             raise WorkFailed("miner", "executor_unavailable", f"The {kind} worker did not start.") from None
         except TimeoutError:
-            await worker.kill()
+            await finish(worker.kill())
             message = f"The {kind} worker did not start within {_START_SECONDS:g} seconds."
             raise WorkFailed("miner", "executor_unavailable", message) from None
         except BaseException:
-            await worker.kill()
+            await finish(worker.kill())
             raise
         return worker
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import aitbc_cli
-from aitbc.kernel.primitives.tasks import cancel_and_wait
+from aitbc.kernel.primitives.tasks import cancel_and_wait, finish
 from aitbc_cli.miner.executors import process_tree
 from aitbc_cli.miner.serving.declared import ServedModel
 
@@ -85,7 +85,7 @@ class Engine:
 
     async def stop(self) -> None:
         """End it with everything it started; a cancellation does not leave it half ended."""
-        await asyncio.shield(self._end())
+        await finish(self._end())
 
     async def _end(self) -> None:
         if self.alive:

@@ -1,7 +1,7 @@
-"""Waits that cancellation always ends: cancel tasks until they have ended, and wait for an event with a timeout."""
+"""Waits and cancellation: a wait that it always ends, and work that it never leaves half done."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 CANCEL_AGAIN_SECONDS = 0.5
@@ -36,3 +36,21 @@ async def cancel_and_wait(tasks: Iterable["asyncio.Task[Any]"]) -> None:
     for task in all_tasks:
         if not task.cancelled():
             task.exception()  # retrieved, so that asyncio does not log it as lost
+
+
+async def finish(work: Coroutine[Any, Any, None]) -> None:
+    """Do this to its end; a cancellation that comes meanwhile is raised afterwards.
+
+    `asyncio.shield` alone leaves at once: what it protects goes on without anybody who waits for it, and is broken off
+    when the loop ends.
+    """
+    task = asyncio.ensure_future(work)
+    canceled = False
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            canceled = True
+    task.result()
+    if canceled:
+        raise asyncio.CancelledError

@@ -20,6 +20,8 @@ RECORDS_PER_BLOCK_MAX = 10_000
 THREAD_FROM = 256
 """A tree of fewer leaves is built at once: handing it to a thread would cost more."""
 
+LOCK = "SELECT pg_advisory_xact_lock(1651270507)"
+"""Held while a block is sealed: a second sealer waits, and then finds what the first one left."""
 LAST_BLOCK = "SELECT * FROM trading.blocks ORDER BY height DESC LIMIT 1"
 READ_UNSEALED = "SELECT id, digest FROM trading.unsealed ORDER BY id LIMIT $1"
 ADD_BLOCK = """
@@ -70,6 +72,7 @@ class Blocks:
 
     async def _seal_one(self) -> int:
         async with self._database.raw_transaction() as connection:
+            await connection.execute(LOCK)
             waiting = await connection.fetch(READ_UNSEALED, RECORDS_PER_BLOCK_MAX)
             if not waiting:
                 return 0
@@ -78,7 +81,6 @@ class Blocks:
             first = last["first_sequence"] + last["records"]
             height = await self._add_block(connection, last, [row["digest"] for row in waiting])
             sealed = await connection.execute(SEAL, [row["id"] for row in waiting], first, height)
-            # A second sealer would have failed at the height already; this checks that nobody took a record away.
             assert sealed == f"INSERT 0 {len(waiting)}", "a record left the queue while it was being sealed"
         return len(waiting)
 
