@@ -33,7 +33,7 @@ def opened(url: str, folder: Path, *options: str) -> Iterator[subprocess.Popen[b
             yield browser
         finally:
             browser.terminate()
-            browser.wait(10)
+            browser.wait(30)
 
 
 class Page(TinyServer):

@@ -120,7 +120,7 @@ def machine(folder: Path, *, port: int) -> Iterator[Machine]:
         yield _booted(outer, folder / "systemd.log")
     finally:
         outer.send_signal(signal.SIGKILL)  # and unshare's child with it, and all that the child has started
-        outer.wait(10)
+        outer.wait(30)
         log.close()
         _remove(group)
 

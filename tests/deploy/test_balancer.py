@@ -77,7 +77,7 @@ class Balanced:
             if machine.process is not None and machine.process.poll() is None:
                 machine.stop()
         balancer.terminate()
-        balancer.wait(10)
+        balancer.wait(30)
 
     def answered(self, machine: Machine) -> int:
         """How many of the test's own requests a machine has answered."""

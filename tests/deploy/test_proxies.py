@@ -241,7 +241,7 @@ def started(kind: str, folder: Path, upstreams: list[int]) -> Iterator[int]:
         yield port
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(30)
 
 
 @pytest.fixture(scope="module", params=scaled(["nginx"], ["nginx", "haproxy"]))
@@ -292,14 +292,14 @@ def test_a_stream_arrives_while_it_goes_on(site: ProxiedServers) -> None:
     site.ask("POST", f"/api/v1/ai/jobs/{job}/cancel")
     rest = answer.read()
     assert b"canceled" in rest
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     connection.close()
 
 
 def test_a_long_poll_waits_and_is_answered(site: ProxiedServers) -> None:
     job, began = site.submit(), time.monotonic()
     assert site.ask("GET", f"/api/v1/ai/jobs/{job}/wait?seconds=3")[0] == 200
-    assert 2.5 < time.monotonic() - began < 6
+    assert 2.5 < time.monotonic() - began < 30
     site.ask("POST", f"/api/v1/ai/jobs/{job}/cancel")
 
 
@@ -329,7 +329,7 @@ def test_figures_are_for_this_machine_alone(site: ProxiedServers) -> None:
 
 
 def test_who_comes_through_the_proxy_is_not_from_this_machine(site: ProxiedServers) -> None:
-    direct = http.client.HTTPConnection("127.0.0.1", site.trusting, timeout=10)
+    direct = http.client.HTTPConnection("127.0.0.1", site.trusting, timeout=30)
     direct.request("GET", "/api/v1/gpu/miners")
     assert direct.getresponse().status == 200
     with site.behind([site.trusting]) as port:
@@ -365,15 +365,15 @@ def test_a_bare_proxy_of_another_user_is_not_from_this_machine(
             except OSError:
                 time.sleep(0.05)
         for host in ("127.0.0.1", "localhost"):
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
             connection.request("GET", "/api/v1/gpu/miners", headers={"Host": f"{host}:{port}"})
             assert connection.getresponse().status == 401, host
-        direct = http.client.HTTPConnection("127.0.0.1", trusting, timeout=10)
+        direct = http.client.HTTPConnection("127.0.0.1", trusting, timeout=30)
         direct.request("GET", "/api/v1/gpu/miners")
         assert direct.getresponse().status == 200
     finally:
         nginx.terminate()
-        nginx.wait(10)
+        nginx.wait(30)
 
 
 @only_in_full

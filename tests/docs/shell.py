@@ -32,5 +32,5 @@ def run_examples(
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(shell.pid, signal.SIGTERM)  # what it left in the background
-            shell.wait(10)
+            shell.wait(30)
     return outputs(output.read_text(), MARK)

@@ -125,7 +125,7 @@ class Installation:
         headers = {"Authorization": f"Bearer {self.main.admin_key}"}
         try:
             with urllib.request.urlopen(
-                urllib.request.Request(self.main.url + path, None, headers), timeout=10
+                urllib.request.Request(self.main.url + path, None, headers), timeout=30
             ) as found:
                 return found.status, None
         except urllib.error.HTTPError as refused:
@@ -182,7 +182,7 @@ def direct(made: Installation, path: str, headers: dict[str, str]) -> tuple[int,
     context = ssl.create_default_context(cafile=made.ca)
     request = urllib.request.Request(f"https://127.0.0.1:{made.inner['gpu']}{path}", None, headers)
     try:
-        with urllib.request.urlopen(request, timeout=10, context=context) as answer:
+        with urllib.request.urlopen(request, timeout=30, context=context) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as refused:
         return refused.code, refused.read()

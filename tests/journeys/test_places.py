@@ -54,7 +54,7 @@ class Installation:
         url = f"http://127.0.0.1:{port or self.server.port}{path}"
         request = urllib.request.Request(url, headers={"Authorization": f"Bearer {self.server.admin_key}"})
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=30) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as refused:
             return refused.code
@@ -239,7 +239,7 @@ def test_a_module_moves_by_one_line_and_keeps_its_data(tmp_path: Path) -> None:
                     "Idempotency-Key": "once",
                 },
             )
-            urllib.request.urlopen(request, timeout=10).close()
+            urllib.request.urlopen(request, timeout=30).close()
         assert ask(installation.server, f"/api/v1/trading/accounts/{account}")["available"] == "3"
         assert installation.server.stop() == 0
 
@@ -265,7 +265,7 @@ def open_to_anybody(installation: Installation, path: str, headers: dict[str, st
     """Status and JSON of an answer of the gateway to a caller with these headers."""
     try:
         request = urllib.request.Request(installation.server.url + path, None, headers or {})
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.status, json.loads(answer.read())
     except urllib.error.HTTPError as refused:
         return refused.code, json.loads(refused.read())
@@ -346,7 +346,7 @@ def test_a_process_of_its_own_audits_whom_it_refuses(made: Installation) -> None
         url = f"http://127.0.0.1:{port or made.server.port}{path}"
         request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key['secret']}"})
         with pytest.raises(urllib.error.HTTPError) as refusal:
-            urllib.request.urlopen(request, timeout=10)
+            urllib.request.urlopen(request, timeout=30)
         refused.append(refusal.value.code)
     assert refused == [403, 403, 403]
 

@@ -389,7 +389,7 @@ def test_its_key_and_credentials_are_private(market: Market) -> None:
 def test_a_removed_miner_stops_and_says_why(market: Market) -> None:
     miner = market.start(token=market.token())
     [seen] = market.until(lambda: market.ask("/api/v1/gpu/miners?status=online")["data"])
-    urllib.request.urlopen(market.request(f"/api/v1/gpu/miners/{seen['id']}", method="DELETE"), timeout=10).close()
+    urllib.request.urlopen(market.request(f"/api/v1/gpu/miners/{seen['id']}", method="DELETE"), timeout=30).close()
     assert miner.wait(30) == 4
     assert "enrol it again" in market.log()
 

@@ -15,7 +15,7 @@ ANOTHER = 33
 def listening(family: socket.AddressFamily, host: str) -> socket.socket:
     """A listener on loopback; skips where the machine has no such addresses."""
     listener = socket.socket(family)
-    listener.settimeout(10)
+    listener.settimeout(30)
     try:
         listener.bind((host, 0))
     except OSError:

@@ -145,7 +145,7 @@ async def test_a_stream_of_events_comes_as_it_is_told_and_ends_over_there_when_i
     async with client.get(pair.url + "feed") as answer:
         assert answer.headers["Content-Type"] == "text/event-stream"
         for _ in range(5):
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(30):
                 assert b"data: x" in await answer.content.readline()
                 await answer.content.readline()
         answer.close()

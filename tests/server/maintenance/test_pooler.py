@@ -73,7 +73,7 @@ def pooled(foreign: tuple[Foreign, Path], mode: str, *more: str) -> Iterator[str
         yield url
     finally:
         pooler.terminate()
-        pooler.wait(10)
+        pooler.wait(30)
         shutil.rmtree(folder)
 
 

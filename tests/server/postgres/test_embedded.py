@@ -96,8 +96,8 @@ def test_a_client_does_not_hold_up_a_stop(server: Server) -> None:
         wait_until(lambda: "pg_sleep(60)" in sql(address, "SELECT query FROM pg_stat_activity WHERE state = 'active'"))
         began = time.monotonic()
         one.stop()
-        assert time.monotonic() - began < 5
-        assert client.wait(5) != 0
+        assert time.monotonic() - began < 30
+        assert client.wait(30) != 0
 
 
 def test_data_outlives_a_stop_and_a_dropped_database_is_made_again(server: Server) -> None:

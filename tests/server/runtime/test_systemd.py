@@ -52,7 +52,7 @@ def test_who_is_not_there_or_does_not_listen_harms_nobody(tmp_path: Path) -> Non
         started = time.monotonic()
         for _ in range(2000):  # more than its queue holds
             Notifier(str(tmp_path / "deaf")).notify("WATCHDOG=1")
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
 
 
 async def test_the_watchdog_is_notified_twice_in_each_timeout(systemd: tuple[socket.socket, str]) -> None:

@@ -72,7 +72,7 @@ class Running:
         return int(started["addresses"][0].rpartition(":")[2])
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
 
     def ask(self, path: str, connection: socket.socket | None = None) -> bytes:
         """One request and its whole answer; on a connection of its own unless given one that stays open."""
@@ -126,7 +126,7 @@ def running(folder: Path, **options: Any) -> Iterator[Running]:
     finally:
         if server.process.poll() is None:
             server.process.kill()
-        server.process.wait(10)
+        server.process.wait(30)
 
 
 # Draining ------------------------------------------------------------------------------------------------------------
@@ -269,7 +269,7 @@ def test_systemd_hears_of_start_life_and_end(tmp_path: Path) -> None:
     address = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(address)
-        listener.settimeout(10)
+        listener.settimeout(30)
         with running(tmp_path, notify=address) as server:
             server.until_started()
             heard = [listener.recv(100) for _ in range(3)]
@@ -466,7 +466,7 @@ def test_of_those_who_want_a_dead_servers_socket_at_one_time_one_gets_it(tmp_pat
         ready = threading.Barrier(6)
 
         def wanted(path: Path = path, ready: threading.Barrier = ready) -> socket.socket | None:
-            ready.wait(10)
+            ready.wait(30)
             with suppress(PortTaken):
                 return bind([Listener(name="internal API of main", path=path)], ServerSettings())[0]
             return None
