@@ -11,7 +11,7 @@ import pytest
 
 PROGRAM = "nats-server"
 PATH = "/usr/sbin:/usr/bin:/usr/local/bin:/bin"
-START_SECONDS = 10.0
+START_SECONDS = 30.0
 
 
 class NatsServer:

@@ -65,7 +65,7 @@ class ServerProcess:
     def is_ready(self) -> bool:
         """Whether it says so."""
         try:
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=2) as answer:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=10) as answer:
                 return bool(answer.status == 200)
         except OSError:
             return False
