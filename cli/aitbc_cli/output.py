@@ -137,7 +137,7 @@ class Output:
 
     def _cell(self, row: Mapping[str, Any], one: Column) -> str:
         value = row[one.field] if one.field in row else _at(row, one.field)
-        if one.kind == "time" and isinstance(value, str):
+        if one.kind == "time" and isinstance(value, str | int):
             return safe(shown(value, utc=self.utc))
         if isinstance(value, float):
             return str(round(value, DECIMALS))

@@ -24,12 +24,12 @@ def read(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def shown(text: str, *, utc: bool) -> str:
-    """A time of the server for people: local, or UTC."""
+def shown(at: str | int, *, utc: bool) -> str:
+    """A time of the server for people, local or UTC: RFC 3339, or seconds since 1970 as the paths of /v1 say it."""
     try:
-        moment = read(text)
-    except ValueError:
-        return text
+        moment = read(at) if isinstance(at, str) else datetime.fromtimestamp(at, UTC)
+    except (ValueError, OverflowError):
+        return str(at)
     if utc:
         return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -20,6 +20,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "job": ("job", "Submit work, watch it, get its result."),
     "graph": ("graph", "Graphs: jobs that follow from each other, under one budget."),
     "batch": ("batch", "Batches: requests in a file, done within a day for less."),
+    "file": ("file", "Files: what requests under /v1 read, and what batches write."),
     "schedule": ("schedule", "Schedules: graphs and jobs begun again and again."),
     "chat": ("chat", "Chat with a model, and see what it costs."),
     "miner": ("miner", "Run a miner, and see after yours."),

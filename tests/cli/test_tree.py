@@ -55,7 +55,7 @@ def example_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("report.yaml", "report.json", "job.json"):  # JSON is YAML too
         (home / name).write_text('{"budget": "1", "nodes": []}')
     for name in ("requests.jsonl", "texts.jsonl"):
-        (home / name).write_text('{"custom_id": "one"}')
+        (home / name).write_text('{"custom_id": "one", "url": "/v1/embeddings"}')
     (home / "texts.json").write_text('{"texts": ["one"]}')
     plugin = home / "examples/plugins/night-price"
     plugin.mkdir(parents=True)
@@ -278,7 +278,7 @@ def test_what_changes_something_has_a_dry_run_and_an_idempotency_key(leaf: Leaf)
     }
     changes = leaf.words[-1] in verbs | {"chat", "deposit", "faucet", "login"} or leaf.words[:2] == ("job", "submit")
     changes = changes or str(leaf) in {f"agent {verb}" for verb in ("register", "state", "run", "approve", "reject")}
-    changes = changes or str(leaf) in {"graph run", "batch run", "model alias", "model unalias"}
+    changes = changes or str(leaf) in {"graph run", "batch run", "file upload", "model alias", "model unalias"}
     of_plugins = {"buy", "install", "restore", "price", "namespace", "publish"}
     changes = changes or (leaf.words[0] == "plugin" and leaf.words[-1] in of_plugins)
     changes = (changes or str(leaf) == "miner install") and str(leaf) != "miner test"  # which tries this machine

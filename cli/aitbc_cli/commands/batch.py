@@ -1,9 +1,9 @@
 """Batches: requests in a file, done within a day for less."""
 
+import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,10 +13,10 @@ from aitbc_cli.exits import NOT_FOUND, usage
 from aitbc_cli.files import read, save
 from aitbc_cli.output import Column, column, columns
 from aitbc_cli.terminal import progress
+from aitbc_cli.v1_pages import v1_pages
 
 PATH, FILES = "/v1/batches", "/v1/files"
 INPUT_BYTES_MAX = 1 << 30
-PAGE = 100
 LOOK_SECONDS = 1.0
 OVER = ("completed", "failed", "expired", "cancelled")
 SHOWN = (
@@ -37,22 +37,26 @@ app = noun("batch", "Batches: requests in a file, done within a day for less.")
 @command(
     app,
     "run",
-    examples=["aitbc batch run requests.jsonl", "aitbc batch run texts.jsonl --endpoint /v1/embeddings --wait"],
+    examples=["aitbc batch run requests.jsonl --wait", "aitbc batch run texts.jsonl --endpoint /v1/embeddings"],
     changes=True,
 )
 def run(
     call: Call,
     file: Annotated[str, typer.Argument(metavar="FILE", help="JSON lines, one request each; - for standard input.")],
     endpoint: Annotated[
-        str, typer.Option("--endpoint", help="What each line asks: the path of a request of /v1.")
-    ] = "/v1/chat/completions",
+        str | None,
+        typer.Option(
+            "--endpoint", help="What each line asks: the path of a request of /v1; else as the first line says."
+        ),
+    ] = None,
     *,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the batch has ended.")] = False,
 ) -> None:
     """Do each line of a file as a job of its own, at the price of work that can wait."""
-    body = {"input_file_id": "file_…", "endpoint": endpoint, "completion_window": "24h"}
+    content = read(file, bytes_max=INPUT_BYTES_MAX)
+    asked = endpoint or _endpoint_of(content)
+    body = {"input_file_id": "file_…", "endpoint": asked, "completion_window": "24h"}
     if not call.dry_run:
-        content = read(file, bytes_max=INPUT_BYTES_MAX)
         name = "requests.jsonl" if file == "-" else Path(file).name
         body["input_file_id"] = call.api.send_form(FILES, {"purpose": "batch"}, name, content)["id"]
     batch = call.change("POST", PATH, body)
@@ -63,22 +67,21 @@ def run(
     call.out.one(batch, DETAIL)
 
 
+def _endpoint_of(content: bytes) -> str:
+    """The path that the first line asks. Raises a usage error where it says none."""
+    try:
+        found = json.loads(content.partition(b"\n")[0])["url"]
+    except (ValueError, TypeError, KeyError):
+        found = None
+    if not isinstance(found, str):
+        raise usage("the first line has no url", hint='write {"custom_id": …, "url": "/v1/…", "body": …} on each line')
+    return found
+
+
 @command(app, "list", examples=["aitbc batch list", "aitbc batch list --json --fields id,status"], lists=True)
 def list_batches(call: Call) -> None:
     """List your batches, the newest first."""
-    call.out.rows(_pages(call), SHOWN)
-
-
-def _pages(call: Call) -> Iterator[dict[str, Any]]:
-    """The batches up to the limit."""
-    left, after = call.limit, None
-    while left is None or left > 0:
-        page = call.api.get(PATH, limit=PAGE if left is None else min(left, PAGE), after=after)
-        yield from page["data"]
-        left = None if left is None else left - len(page["data"])
-        if not page["has_more"] or not page["data"]:
-            return
-        after = page["data"][-1]["id"]
+    call.out.rows(v1_pages(call, PATH), SHOWN)
 
 
 @command(app, "show", examples=["aitbc batch show batch_01…"], ends=[NOT_FOUND])
