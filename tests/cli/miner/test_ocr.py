@@ -78,6 +78,13 @@ def test_an_artifact_in_jpeg_and_a_transparent_png_are_read_too(do: Do, tmp_path
     assert outcome.output is not None and outcome.output["text"] == "Clear glass"
 
 
+def test_a_grey_picture_of_16_bits_as_scanners_write_it_is_read(do: Do) -> None:
+    grey = drawn("Scanned 4711").convert("L").point(lambda value: 30 + value * 170 // 255)
+    deep = Image.frombytes("I;16", grey.size, b"".join(struct.pack("<H", value * 257) for value in grey.tobytes()))
+    outcome = do({"image": base64.b64encode(encoded(deep)).decode()})
+    assert outcome.output is not None and outcome.output["text"] == "Scanned 4711"
+
+
 @pytest.mark.parametrize("size", [(1, 1), (8, 2000), (16_000, 8)])
 def test_an_empty_picture_of_any_shape_has_no_lines(do: Do, size: tuple[int, int]) -> None:
     outcome = do({"image": base64.b64encode(encoded(Image.new("L", size, 255))).decode()})

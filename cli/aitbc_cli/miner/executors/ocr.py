@@ -25,6 +25,7 @@ _MODEL_FILES = {
     "Rec.model_path": "PP-OCRv6_rec_small.onnx",
     "Cls.model_path": "ch_ppocr_mobile_v2.0_cls_mobile.onnx",
 }
+_EIGHT_OF_SIXTEEN_BITS = 255 / 65_535
 # A side may be so many times the other before the picture is padded: the engine scales by the shorter side.
 _ASPECT_MAX = 16
 # The engine's own choice scales small and narrow pictures up until they need gigabytes; this only ever scales down.
@@ -124,7 +125,13 @@ def _open_picture(content: bytes) -> Image.Image:
 
 
 def _flattened(picture: Image.Image) -> Image.Image:
-    """The picture in RGB, what is transparent on white."""
+    """The picture in RGB, what is transparent on white.
+
+    Of a grey picture of 16 bits, Pillow would make every value above 255 white (findings/rapidocr-finds-nothing-in-16-bits.sh).
+    """
+    if picture.mode.startswith("I"):
+        picture = picture.convert("I").point(lambda value: value * _EIGHT_OF_SIXTEEN_BITS).convert("L")
+        picture.info.pop("transparency", None)  # a value of 16 bits, which nothing has any more
     if not picture.has_transparency_data:
         return picture.convert("RGB")
     layered = picture.convert("RGBA")
