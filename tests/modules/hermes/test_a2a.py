@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 from a2a.client import A2ACardResolver, Client, ClientConfig, ClientFactory
 from a2a.types import a2a_pb2 as pb
@@ -17,9 +18,11 @@ from a2a.utils.errors import (
     UnsupportedOperationError,
 )
 from a2a.utils.signing import InvalidSignaturesError, create_signature_verifier
-from google.protobuf.json_format import ParseDict
+from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.struct_pb2 import Value
 from jwt.api_jwk import PyJWK
 
+from aitbc.modules.hermes.protocols.requests import SendMessage, read
 from tests.app import Caller
 from tests.modules.hermes.make import Town, approval, handing_on, registered, skill
 
@@ -126,6 +129,16 @@ async def test_a_task_is_sent_read_listed_and_cancelled(town: Town, buyer: Calle
             pb.TASK_STATE_REJECTED,
             "insufficient_funds",
         )
+
+
+def test_whole_numbers_that_a_client_sends_as_doubles_are_integers() -> None:
+    said = ParseDict({"texts": ["one"], "dimensions": 64, "deep": [{"n": -3}], "share": 0.5, "large": 2**60}, Value())
+    part = {"data": MessageToDict(pb.Part(data=said))["data"]}
+    assert isinstance(part["data"]["dimensions"], float)
+    sent = read({"message": {"messageId": "one", "role": "ROLE_USER", "parts": [part]}}, SendMessage)
+    assert msgspec.json.encode(sent.message.data, order="sorted") == (
+        b'{"deep":[{"n":-3}],"dimensions":64,"large":1.152921504606847e18,"share":0.5,"texts":["one"]}'
+    )
 
 
 @pytest.mark.parametrize("binding", BINDINGS)

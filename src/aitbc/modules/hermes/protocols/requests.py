@@ -15,6 +15,8 @@ Id = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7
 OptionalId = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
 Url = Annotated[str, Meta(min_length=1, max_length=2048)]
 Secret = Annotated[str, Meta(max_length=4096)]
+EXACT_MAX = 2**53
+"""Up to here every integer is a double of its own."""
 PageSize = Annotated[int, Meta(ge=1, le=100)]
 
 
@@ -46,8 +48,12 @@ class Message(Struct, frozen=True, rename="camel"):
 
     @property
     def data(self) -> Any:
-        """The data of its first part that has any."""
-        return next((part.data for part in self.parts if part.data is not UNSET), None)
+        """The data of its first part that has any, with whole numbers as integers.
+
+        The protocol's own form knows doubles alone, so that a client sends 256.0 where its user said 256
+        (findings/a2a-sdk-makes-doubles-of-integers.sh).
+        """
+        return whole_numbers(next((part.data for part in self.parts if part.data is not UNSET), None))
 
 
 class Authentication(Struct, frozen=True, rename="camel"):
@@ -149,3 +155,15 @@ def read(params: Any, kind: type[Kind], *, strict: bool = True) -> Kind:
         message, _, place = str(error).partition(" - at `$")
         pointer = place.rstrip("`").replace("[", "/").replace("]", "").replace(".", "/")
         raise Invalid(fields=(FieldError(pointer or "", message),)) from None
+
+
+def whole_numbers(value: Any) -> Any:
+    """JSON with each double that is an integer of up to 53 bits as that integer."""
+    match value:
+        case float() if value.is_integer() and abs(value) <= EXACT_MAX:
+            return int(value)
+        case list():
+            return [whole_numbers(each) for each in value]
+        case dict():
+            return {name: whole_numbers(each) for name, each in value.items()}
+    return value
