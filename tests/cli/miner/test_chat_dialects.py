@@ -142,6 +142,15 @@ def test_calls_of_tools_likelihoods_and_further_answers_are_put_together_from_th
     assert output["choices"] == [{"message": {"role": "assistant", "content": "Two"}, "finish_reason": "stop"}]
 
 
+def test_as_many_likely_tokens_are_told_as_were_asked_for() -> None:
+    others = [{"token": "a", "logprob": -1}, {"token": "b", "logprob": -2}]
+    token = {"token": "a", "logprob": -1, "top_logprobs": others}
+    answer = {"choices": [{"message": {"content": "a"}, "logprobs": {"content": [token]}}]}
+    for likely in (0, 1, 2):
+        [told] = output_of(answer, "tiny", likely=likely)["logprobs"]["content"]
+        assert told == {**token, "top_logprobs": others[:likely]}
+
+
 def test_calls_that_a_server_sends_whole_and_without_numbers_are_kept_apart() -> None:
     calls = [{"id": one, "function": {"name": one, "arguments": "{}"}} for one in ("a", "b")]
     output = output_of({"choices": [{"message": {"content": None, "tool_calls": calls}}]}, "tiny")

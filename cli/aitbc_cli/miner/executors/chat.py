@@ -94,9 +94,12 @@ class ChatExecutor:
         model = self._choose_model(request.pop("model", None))
         if model is not None:
             request["model"] = self._models.upstream(model)
+        likely = request.get("top_logprobs", 0)
+        if request.get("logprobs"):  # for none at all, some servers leave out those of the answer itself
+            request["top_logprobs"] = max(likely, 1)  # findings/xllamacpp-leaves-out-logprobs.sh
         answer = self._answer(request, model, started + work.run_seconds, lambda text: _tell(report, text))
         usage = {**_usage_of(answer), "milliseconds": round((time.monotonic() - started) * 1000)}
-        return Outcome(output=output_of(answer, model), usage=usage)
+        return Outcome(output=output_of(answer, model, likely=likely), usage=usage)
 
     def _choose_model(self, wanted: str | None) -> str | None:
         """The announced name of the model to work with; the list is read again for one that is not known here."""

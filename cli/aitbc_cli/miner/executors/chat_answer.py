@@ -88,18 +88,21 @@ class StreamedChoice:
         return found | ({"logprobs": {"content": self.logprobs}} if self.logprobs else {})
 
 
-def output_of(answer: dict[str, Any], asked_model: str | None) -> dict[str, Any]:
-    """The output of a job out of a whole answer. Raises `WorkFailed` for one without a message."""
+def output_of(answer: dict[str, Any], asked_model: str | None, *, likely: int = 0) -> dict[str, Any]:
+    """The output of a job out of a whole answer, with up to `likely` other tokens beside each that has its probability.
+
+    Raises `WorkFailed` for an answer without a message.
+    """
     choices = answer.get("choices")
     choices = [one for one in choices if isinstance(one, dict)] if isinstance(choices, list) else []
     model = answer.get("model")
     named = asked_model or (clean_text(public_name(model))[:200] if isinstance(model, str) and model else None)
-    output = _choice_of(choices[0] if choices else {}) | {"model": named}
-    further = [_choice_of(one) for one in sorted(choices[1:CHOICES_MAX], key=_index)]
+    output = _choice_of(choices[0] if choices else {}, likely) | {"model": named}
+    further = [_choice_of(one, likely) for one in sorted(choices[1:CHOICES_MAX], key=_index)]
     return output | ({"choices": further} if further else {})
 
 
-def _choice_of(choice: dict[str, Any]) -> dict[str, Any]:
+def _choice_of(choice: dict[str, Any], likely: int) -> dict[str, Any]:
     message = choice.get("message")
     message = message if isinstance(message, dict) else {}
     content, reason = message.get("content"), choice.get("finish_reason")
@@ -115,8 +118,14 @@ def _choice_of(choice: dict[str, Any]) -> dict[str, Any]:
     found = {"message": said, "finish_reason": clean_text(reason)[:40] if isinstance(reason, str) else None}
     logprobs = choice.get("logprobs")
     if isinstance(logprobs, dict) and isinstance(logprobs.get("content"), list) and logprobs["content"]:
-        found["logprobs"] = {"content": _clean(logprobs["content"])}
+        found["logprobs"] = {"content": [_with_likely(one, likely) for one in _clean(logprobs["content"])]}
     return found
+
+
+def _with_likely(token: Any, likely: int) -> Any:
+    """A token with its probability, and as many others as were asked for."""
+    others = token.get("top_logprobs") if isinstance(token, dict) else None
+    return {**token, "top_logprobs": others[:likely]} if isinstance(others, list) else token
 
 
 def is_reasoning(answer: dict[str, Any]) -> bool:

@@ -88,10 +88,11 @@ class Handler(BaseHTTPRequestHandler):
     def say(self, tokens: list[str], reason: str, asked: dict[str, Any]) -> None:
         limit = asked.get("max_tokens", 10_000)
         reason = "length" if len(tokens) > limit else reason
+        tells = asked.get("logprobs") and asked.get("top_logprobs") != 0  # as llama.cpp does it
         for choice in range(asked.get("n") or 1):
             for token in tokens[:limit]:
                 likely = {"content": [{"token": token, "logprob": -0.5, "bytes": None, "top_logprobs": []}]}
-                self.send_delta({"content": token}, choice, logprobs=likely if asked.get("logprobs") else None)
+                self.send_delta({"content": token}, choice, logprobs=likely if tells else None)
             self.send_delta({}, choice, reason)
         usage = {"prompt_tokens": 5, "completion_tokens": max(len(tokens[:limit]), 1)}
         self.send_chunk({"choices": [], "usage": usage | {"total_tokens": sum(usage.values())}})

@@ -180,7 +180,7 @@ def test_likelihoods_come_in_the_older_form(bench: Bench) -> None:
     assert choice.logprobs.text_offset == [0, 2] and choice.logprobs.top_logprobs == [{}, {}]
     with complete(bench, "say a", logprobs=0, stream=True) as stream:
         assert list(stream)[-1].choices[0].logprobs.tokens == ["a "]
-    assert bench.engine.requests[-1]["logprobs"] is True and bench.engine.requests[-1]["top_logprobs"] == 0
+    assert bench.engine.requests[-1]["logprobs"] is True and bench.engine.requests[-1]["top_logprobs"] == 1
 
 
 @pytest.mark.parametrize(
