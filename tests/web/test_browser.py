@@ -161,6 +161,11 @@ async def test_what_people_write_runs_nothing_and_a_receipt_is_checked_in_the_pa
     await scene.tab.until("document.getElementById('verdict')?.textContent.includes('could not confirm')")
 
 
+SEEN = """Object.defineProperty(document, "hidden", {{configurable: true, get: () => {}}});
+document.dispatchEvent(new Event("visibilitychange"))"""
+"""Puts the tab behind another one, or before it again."""
+
+
 async def press(scene: Scene, key: str, *, text: str = "") -> None:
     """Press a key."""
     code = {"Tab": 9, "Enter": 13, " ": 32}[key]
@@ -210,7 +215,11 @@ async def test_an_answer_is_shown_as_it_is_written_also_after_a_reload(scene: Sc
     await scene.tab.until(shown.format("The cat "))
     await scene.tab.go(f"{scene.url}/jobs/{job['id']}")
     await scene.tab.until(shown.format("The cat "))
+    await scene.tab.evaluate(SEEN.format("true"))  # a tab behind another one keeps no connection
     await say(2, "sleeps.")
+    await asyncio.sleep(0.5)
+    assert await scene.tab.evaluate(shown.format("The cat "))
+    await scene.tab.evaluate(SEEN.format("false"))
     await scene.tab.until(shown.format("The cat sleeps."))
     output = {"message": {"role": "assistant", "content": "The cat sleeps."}, "finish_reason": "stop"}
     answer = await scene.talker.deliver(lease, output)

@@ -109,14 +109,19 @@ const page = {
     page.times();
   },
 
-  /** An event stream that comes back by itself, from where it was; `on` has a function for each name of an event. */
+  /**
+   * An event stream that comes back by itself, from where it was; `on` has a function for each name of an event.
+   * A tab that nobody sees has none: a browser opens six connections to one server, and a seventh tab would wait for ever.
+   */
   follow(path, on) {
-    let source, last = "", pause = 500;
+    let source = null, last = "", pause = 500, ended = false;
     const open = () => {
+      if (source || ended || document.hidden) return;
       source = new EventSource(last ? `${path}${path.includes("?") ? "&" : "?"}seen=${encodeURIComponent(last)}` : path);
       source.onopen = () => { pause = 500; page.banner(""); };
       source.onerror = async () => {
-        if (source.readyState !== EventSource.CLOSED) { page.banner("The connection is lost. Trying again."); return; }
+        if (source?.readyState !== EventSource.CLOSED) { page.banner("The connection is lost. Trying again."); return; }
+        source = null;
         if (await page.ask() === 401) return;
         setTimeout(open, pause);
         pause = Math.min(pause * 2, 10000);
@@ -125,9 +130,12 @@ const page = {
         source.addEventListener(name, (event) => { if (event.lastEventId) last = event.lastEventId; on[name](JSON.parse(event.data)); });
       }
     };
+    const close = () => { source?.close(); source = null; };
     open();
-    addEventListener("pagehide", () => source.close());
-    return {close: () => source.close()};
+    document.addEventListener("visibilitychange", () => document.hidden ? close() : open());
+    addEventListener("pagehide", close);
+    addEventListener("pageshow", open);
+    return {close: () => { ended = true; close(); }};
   },
 };
 
