@@ -362,7 +362,11 @@ def _quote(call: Call, body: dict[str, Any], *, priced: bool) -> None:
     money = columns("price", "price_max", "fee_max", "max_price", "sufficient")
     call.out.one(
         quote,
-        (*columns("kind", "unit", "unit_price", "units", "units_max"), *money, *columns("position", "miners_eligible")),
+        (
+            *columns("kind", "unit", "unit_price", "units", "units_max"),
+            *money,
+            *columns("position", "miners_eligible", "own_miners"),
+        ),
         name="price_max",
     )
     if call.out.is_for_people and quote["filters"] and not call.options.fields:

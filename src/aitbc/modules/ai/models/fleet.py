@@ -50,6 +50,13 @@ class FleetMiner(Struct, frozen=True):
     booker: str | None = None
     resting: tuple[str, ...] = ()
     """The kinds that are out of the choice after faults in a row."""
+    account: str | None = None
+    """Whose it is; none where that is not known yet."""
+
+
+def own_miners(account: str, needs: Needs, fleet: Sequence[FleetMiner]) -> list[FleetMiner]:
+    """An account's own miners that can take a job with these needs: they do, before the jobs of others."""
+    return [one for one in fleet if one.account == account and one.status == ONLINE and matches(needs, one)]
 
 
 def filter_counts(needs: Needs, fleet: Sequence[FleetMiner], *, avoided: str) -> tuple[FilterCount, ...]:

@@ -52,6 +52,7 @@ class JobRow(Base):
         CheckConstraint("(state IN ('leased', 'running')) = (attempt IS NOT NULL)", name="attempt"),
         Index("jobs_queue_idx", "lane", "rank", "id", postgresql_where=text("state = 'queued'")),
         Index("jobs_waiting_idx", "expires_at", "id", postgresql_where=text("state = 'queued'")),
+        Index("jobs_own_idx", "account", "lane", "rank", "id", postgresql_where=text("state = 'queued'")),
         Index("jobs_account_idx", "account", "id"),
         Index("jobs_booked_idx", "account", "id", postgresql_where=text(OPEN_AND_BOOKED)),
         Index("jobs_kept_idx", "kept_until", "id", postgresql_where=text("kept_until IS NOT NULL")),
@@ -310,6 +311,8 @@ class MinerRow(Base):
     """The booking that it is in, and who booked it."""
     booker: Mapped[str | None] = mapped_column(Text)
     changed_at: Mapped[datetime] = mapped_column(MOMENT)
+    account: Mapped[str | None] = mapped_column(WireId("acct"))
+    """Whose it is; null until its next event where it was there before that was kept."""
 
 
 class BookingRow(Base):

@@ -104,6 +104,7 @@ class FleetView:
                 row.booking,
                 row.booker,
                 self._health.resting(row.id),
+                row.account,
             )
             for row in rows
         ]
@@ -127,4 +128,5 @@ def _columns(event: MinerChanged) -> dict[str, object]:
         "booking": event.booking,
         "booker": event.booker,
         "changed_at": event.changed_at,
+        "account": event.account,
     }

@@ -52,7 +52,7 @@ class Wakeups:
         for job in jobs:
             for miner in job.preferred.split():
                 self.miners.wake(miner)
-        self.miners.offer((needs_of(job.needs), job.id) for job in jobs if not job.preferred)
+        self.miners.offer((needs_of(job.needs), job.id, job.account) for job in jobs if not job.preferred)
         self._processes.notify()
 
     def note_ended(self, job: JobValue) -> None:
