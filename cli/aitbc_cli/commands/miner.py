@@ -218,6 +218,9 @@ def why(
             if answer[title]:
                 call.out.text(f"\n{title}:")
                 call.out.rows(answer[title], (column("reason"), Column("JOBS", "jobs", "number")), name="reason")
+        if answer["canaries"]:
+            call.out.text("\ncanary jobs, which the platform gives to idle miners:")
+            call.out.rows(answer["canaries"], columns("kind", "state", "step", "message", "job", "at"), name="kind")
 
 
 @command(

@@ -155,6 +155,7 @@ module = Module(
         PeriodicTask(run=AiService.refresh_aliases, every_seconds=1.0, leader=False),
         PeriodicTask(run=AiService.drive_batches, every_seconds=1.0),
         PeriodicTask(run=AiService.begin_schedules, every_seconds=5.0),
+        PeriodicTask(run=AiService.send_canaries, every_seconds=10.0),
         PeriodicTask(run=AiService.reconcile_holds, every_seconds=30.0),
         PeriodicTask(run=AiService.prolong_holds, every_seconds=30.0),
         PeriodicTask(run=AiService.tidy, every_seconds=60.0),

@@ -235,7 +235,11 @@ def _fitting_tables(
         offer = table[0].claim.capabilities
         if offer.booking is not None and offer.booking not in live:
             continue
-        fitting = {lane: needs for lane, needs in lanes.items() if matches(needs, offer)}
+        fitting = {
+            lane: needs
+            for lane, needs in lanes.items()
+            if matches(needs, offer) and any(seat.may_have(needs) for seat in table)
+        }
         if fitting:
             tables.append((table, fitting))
     return tables
@@ -252,6 +256,9 @@ async def _seat_devices(connection: Connection, tables: Sequence[tuple[list[Seat
 
 def _with_room(lanes: dict[UUID, Needs], table: Sequence[Seat]) -> dict[UUID, Needs]:
     """The lanes whose jobs one of these claims could still have: neither GPUs nor the model's slots are wanting."""
+    if any(needs.miner is not None for needs in lanes.values()):  # whom they are for may have no room left
+        open_seats = [seat for seat in table if len(seat.leases) < seat.room]
+        lanes = {lane: needs for lane, needs in lanes.items() if any(seat.may_have(needs) for seat in open_seats)}
     if any(seat.claim.models_free for seat in table):
         lanes = {lane: needs for lane, needs in lanes.items() if any(seat.takes_model(needs.model) for seat in table)}
     return _with_devices(lanes, table)
@@ -309,7 +316,7 @@ def _seat_for(
     for seat in seats:
         if not seat.has_room(size) or must_leave(job.avoided, seat.claim.miner, job.due_at, at):
             continue
-        if not seat.takes_model(needs.model):
+        if not seat.takes_model(needs.model) or not seat.may_have(needs):
             continue
         if is_kept_from(job.preferred, seat.claim.miner, job.created_at, at):
             continue

@@ -31,17 +31,17 @@ WITH RECURSIVE lanes AS (
     UNION ALL
     SELECT (SELECT j.lane FROM ai.jobs j WHERE j.state = 'queued' AND j.lane > l.lane ORDER BY j.lane LIMIT 1)
     FROM lanes l WHERE l.lane IS NOT NULL)
-SELECT lane AS id, NULL AS leases, NULL AS asks, false AS trusted FROM lanes WHERE lane IS NOT NULL
+SELECT lane AS id, NULL AS leases, NULL AS asks, false AS trusted, NULL AS unproven FROM lanes WHERE lane IS NOT NULL
 UNION ALL
-SELECT miner, count(*), NULL, false FROM ai.attempts WHERE ended IS NULL AND miner = ANY($1::uuid[]) GROUP BY miner
+SELECT miner, count(*), NULL, false, NULL FROM ai.attempts WHERE ended IS NULL AND miner = ANY($1::uuid[]) GROUP BY miner
 UNION ALL
-SELECT miner, NULL, asks, trusted FROM ai.asks WHERE miner = ANY($1::uuid[])
+SELECT miner, NULL, asks, trusted, unproven FROM ai.asks WHERE miner = ANY($1::uuid[])
 UNION ALL
-SELECT account, -1, buyers, NULL FROM ai.terms WHERE account = ANY($2::uuid[]) AND buyers <> ''
+SELECT account, -1, buyers, NULL, NULL FROM ai.terms WHERE account = ANY($2::uuid[]) AND buyers <> ''
 UNION ALL
-(SELECT NULL, -1, owners, NULL FROM ai.terms WHERE owners <> '' LIMIT 1)
+(SELECT NULL, -1, owners, NULL, NULL FROM ai.terms WHERE owners <> '' LIMIT 1)
 UNION ALL
-SELECT account, -2, NULL, NULL FROM unnest($2::uuid[]) AS o(account)
+SELECT account, -2, NULL, NULL, NULL FROM unnest($2::uuid[]) AS o(account)
 CROSS JOIN LATERAL (
     SELECT FROM ai.jobs j WHERE j.account = o.account AND j.state = 'queued' ORDER BY j.lane LIMIT 1) AS own"""
 
@@ -62,11 +62,19 @@ class Seat(Struct):
     """Whose jobs the owner's miners take."""
     is_trusted: bool = False
     """Whether its miner may check the work of others."""
+    unproven: str = ""
+    """The kinds that are not offered on its miner until a canary passes, with a blank between."""
     devices: Room | None = None
     """What is left of its miner's GPUs; none where no waiting job asks for any of them."""
 
     models: Counter[str] = msgspec.field(default_factory=Counter)
     """How many jobs of each model it got."""
+
+    def may_have(self, needs: Needs) -> bool:
+        """Whether jobs with these needs are for its miner: not those for another one, nor kinds that it must prove."""
+        if needs.miner is not None:
+            return needs.miner == self.claim.miner
+        return not self.unproven or needs.kind not in self.unproven.split()
 
     def takes_model(self, model: str | None) -> bool:
         """Whether another job of a model goes in."""
@@ -87,6 +95,8 @@ class Waiting:
     asks: dict[str, str] = field(default_factory=dict)
     trusted: set[str] = field(default_factory=set)
     """The miners that may check the work of others."""
+    unproven: dict[str, str] = field(default_factory=dict)
+    """By miner: the kinds that are not offered on it until a canary passes, with a blank between."""
     buyers: dict[UUID, str] = field(default_factory=dict)
     """By owner: whose jobs its miners take, where it says so."""
     own: set[str] = field(default_factory=set)
@@ -97,7 +107,7 @@ class Waiting:
     def read(self, rows: Sequence[Any]) -> list[UUID]:
         """Sort the rows; returns the lanes."""
         lanes = []
-        for id_, leases, text, is_trusted in rows:
+        for id_, leases, text, is_trusted, unproven in rows:
             if leases is None and text is None:
                 lanes.append(id_)
             elif leases == OWN_JOBS:
@@ -106,6 +116,8 @@ class Waiting:
                 miner = ids.encode("mnr", id_)
                 self.asks[miner] = text
                 self.trusted.update({miner} if is_trusted else ())
+                if unproven:
+                    self.unproven[miner] = unproven
             elif text is None:
                 self.leases[ids.encode("mnr", id_)] = leases
             elif id_ is None:
@@ -117,6 +129,7 @@ class Waiting:
     def tell(self, seat: Seat) -> None:
         """Write down what a claim's miner asks, and with whom its owner deals; a booking was agreed on."""
         seat.asks, seat.is_trusted = self.asks.get(seat.claim.miner, NO_ASKS), seat.claim.miner in self.trusted
+        seat.unproven = self.unproven.get(seat.claim.miner, "")
         owner = ids.decode("acct", seat.claim.miner_account)
         if seat.claim.capabilities.booking is None and (self.owners_matter or owner in self.buyers):
             seat.owner, seat.buyers = str(owner), self.buyers.get(owner, ANYBODY)
@@ -136,10 +149,10 @@ def tables_of(seats: Sequence[Seat]) -> list[list[Seat]]:
 
     So it does those of one owner, where it matters with whom that deals.
     """
-    tables: dict[tuple[bytes, str, str], list[Seat]] = defaultdict(list)
+    tables: dict[tuple[bytes, str, str, str], list[Seat]] = defaultdict(list)
     for seat in seats:
         capabilities = msgspec.json.encode(seat.claim.capabilities, order="deterministic")
-        tables[capabilities, seat.asks, seat.owner].append(seat)
+        tables[capabilities, seat.asks, seat.owner, seat.unproven].append(seat)
     return list(tables.values())
 
 

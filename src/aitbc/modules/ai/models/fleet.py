@@ -49,7 +49,7 @@ class FleetMiner(Struct, frozen=True):
     booking: str | None = None
     booker: str | None = None
     resting: tuple[str, ...] = ()
-    """The kinds that are out of the choice after faults in a row."""
+    """The kinds that are out of the choice after faults in a row, or until a canary passes."""
     account: str | None = None
     """Whose it is; none where that is not known yet."""
 

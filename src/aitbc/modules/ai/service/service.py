@@ -9,7 +9,7 @@ Each part has a state of its own; arrows point at the parts that one uses.
         └─────────► live_bookings ◄── booked_jobs    booking_ends ──► attempts
     dispatch ─────► wakeups, attempts                job_events ──► jobs, job_logs, output_parts, wakeups
     lease_watch ──► wakeups
-    prospects ────► fleet_view, market_asks          trusted_miners
+    prospects ────► fleet_view, market_asks, canaries ──► submissions          trusted_miners
     results ──────► answers ──► judgement ──► verification ──► jobs, artifacts, output_parts
         └─────────► attempts ──► payments, wakeups, durations, kind_health
     runs ──► stops ──► attempts ◄── sweeper, holds   retention ──► artifacts, wakeups, jobs
@@ -62,6 +62,7 @@ from aitbc.modules.ai.service.batches.outputs import Outputs
 from aitbc.modules.ai.service.booked_jobs import BookedJobs
 from aitbc.modules.ai.service.booking_ends import BookingEnds
 from aitbc.modules.ai.service.checks.answers import CheckedAnswers
+from aitbc.modules.ai.service.checks.canaries import Canaries
 from aitbc.modules.ai.service.checks.trusted_miners import TrustedMiners
 from aitbc.modules.ai.service.dispatch import Dispatch
 from aitbc.modules.ai.service.durations import Durations
@@ -159,7 +160,8 @@ class AiService:
         self.job_events = JobEvents(self.jobs, self.job_logs, self.output_parts, self.wakeups)
         self.explanations = Explanations(self.jobs, self.job_queue, self.fleet_view, self.durations)
         self.statistics = Statistics(db)
-        self.prospects = ProspectsOfMiners(db, self.fleet_view, self.market_asks)
+        self.canaries = Canaries(db, self.fleet_view, self.submissions, settings)
+        self.prospects = ProspectsOfMiners(db, self.fleet_view, self.market_asks, self.canaries)
         self.kind_statuses = KindStatuses(self.fleet_view, self.durations)
         # From the miner's side
         self.dispatch = Dispatch(db, dealer, self.wakeups, self.attempts)
@@ -354,6 +356,10 @@ class AiService:
     async def begin_schedules(self) -> None:
         """Begin the graphs whose schedules are due."""
         await self.schedules.begin_due()
+
+    async def send_canaries(self) -> None:
+        """Judge the canary jobs that have ended, and send those that are due."""
+        await self.canaries.round()
 
     async def reconcile_holds(self) -> None:
         """Return money that is held for a job which was never written, or which ended unpaid."""

@@ -17,7 +17,7 @@ JOBS_MAX = 10_000
 STATISTICS = """
 WITH jobs AS (
     SELECT state, price_units, units, started_at - created_at AS waited FROM ai.jobs
-    WHERE id >= $1 AND kind = $2 AND strpos(needs, '"booking":"') = 0
+    WHERE id >= $1 AND kind = $2 AND strpos(needs, '"booking":"') = 0 AND strpos(needs, '"miner":"') = 0
       AND NOT EXISTS (SELECT FROM ai.attempts a WHERE a.job = jobs.id AND a.miner_account = jobs.account)
       AND ($3::text IS NULL OR needs::json->>'model' = $3)
     ORDER BY id DESC LIMIT $4)
