@@ -20,18 +20,18 @@ class JobsPassedBy(Struct, frozen=True, kw_only=True):
 
 CANARY_STATES = ("waiting", "passed", "failed", "unsent")
 CanaryStep = Literal["submitted", "taken", "started", "finished", "answer"]
-"""The step that failed: the job could not be submitted; the miner did not take it though it was idle; it took it and did
-not begin; it did not bring a result; its result was wrong."""
+"""The step that failed: the job could not be submitted; the miner did not take it though it was idle; it took it and
+did not begin; it did not bring a result; its result was wrong."""
 
 
 class CanaryResult(Struct, frozen=True, kw_only=True):
     """How the last canary job of a kind went on a miner."""
 
     kind: str
-    """The kind of work. For example `embed`."""
+    """The kind of work, one of `GET /api/v1/ai/kinds`. For example `embed`."""
     state: Annotated[str, one_of(CANARY_STATES)]
-    """`waiting` for its end; `failed`: this kind is not offered on the miner until one passes; `unsent`: it could not be
-    submitted, which is nobody's fault but the platform's. For example `passed`."""
+    """`waiting` for its end; `failed`: this kind is not offered on the miner until one passes; `unsent`: it could not
+    be submitted, which is nobody's fault but the platform's. For example `passed`."""
     step: Annotated[str, one_of(get_args(CanaryStep))] | None
     """The step that failed; null where none did. For example `taken`."""
     message: str

@@ -27,6 +27,8 @@ class AiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many jobs of one account may wait or be worked on at once."""
     open_graphs_per_account: Annotated[int, Meta(ge=1, le=100_000)] = 100
     """How many graphs of one account may be under way at once."""
+    open_studies_per_account: Annotated[int, Meta(ge=1, le=10_000)] = 20
+    """How many studies of one account may be under way at once."""
     model_ranks: list[Annotated[str, Meta(min_length=1, max_length=200)]] = []
     """Chat models from the best to the least, by which `auto:best` and `auto:balanced` of `/v1` choose."""
     canary_account: Annotated[str, Meta(max_length=64)] = ""
