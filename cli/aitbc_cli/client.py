@@ -435,10 +435,12 @@ def _proxy_of(scheme: str, host: str) -> tuple[str, int] | None:
 
 def _with(path: str, query: Mapping[str, Any]) -> str:
     given = {name: _query_text(value) for name, value in query.items() if value is not None}
-    return f"{path}?{urlencode(given)}" if given else path
+    return f"{path}?{urlencode(given, doseq=True)}" if given else path
 
 
-def _query_text(value: Any) -> str:
+def _query_text(value: Any) -> str | list[str]:
+    if isinstance(value, list):
+        return [str(one) for one in value]
     return ("true" if value else "false") if isinstance(value, bool) else str(value)
 
 

@@ -34,6 +34,7 @@ def _rows(path: str) -> list[dict[str, Any]]:
 
 JOBS = ids_of("/api/v1/ai/jobs")
 GRAPHS = ids_of("/api/v1/ai/graphs")
+STUDIES = ids_of("/api/v1/ai/studies")
 SCHEDULES = ids_of("/api/v1/ai/schedules", shown="name")
 MINERS = ids_of("/api/v1/gpu/miners", shown="status")
 GPUS = ids_of("/api/v1/gpu/listings", shown="model")

@@ -18,6 +18,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "places": ("places", "Which process serves which module, and on which ports (admins)."),
     "doctor": ("doctor", "Check this installation; each fault with its exact fix."),
     "job": ("job", "Submit work, watch it, get its result."),
+    "study": ("study", "Studies: parameters looked for by trials that are jobs, under one budget."),
     "graph": ("graph", "Graphs: jobs that follow from each other, under one budget."),
     "batch": ("batch", "Batches: requests in a file, done within a day for less."),
     "file": ("file", "Files: what requests under /v1 read, and what batches write."),

@@ -25,7 +25,7 @@ OPEN_ONLY = frozenset({"outbox_due_idx"})
 """An index of what is still to be delivered and nothing else, so that it may be read whole."""
 REPAIRS = {"ai.batched.clock_set_back.RESTART_LEASES", "ai.batched.clock_set_back.END_PAUSES"}
 """Seldom, these read what is open whole, by its index."""
-OF_REPAIRS = frozenset({"attempts_live_idx", "jobs_waiting_idx"})
+OF_REPAIRS = frozenset({"attempts_live_idx", "jobs_waiting_idx", "jobs_own_idx"})
 STATEMENT = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b")
 
 

@@ -1,16 +1,16 @@
 """Graphs of jobs: run, watched, paused, canceled and run again."""
 
-import time
 from typing import Annotated, Any
 
 import typer
 
 from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
-from aitbc_cli.exits import FAILED, NOT_FOUND, REFUSED, TIMED_OUT
+from aitbc_cli.exits import FAILED, NOT_FOUND, REFUSED
 from aitbc_cli.id_completion import GRAPHS
 from aitbc_cli.output import Column, columns
-from aitbc_cli.terminal import progress, say
+from aitbc_cli.terminal import say
+from aitbc_cli.waiting import wait_until_over
 from aitbc_cli.written import read_written
 
 PATH = "/api/v1/ai/graphs"
@@ -26,9 +26,6 @@ NODES = (
     *columns("job", "message"),
 )
 OVER = {"succeeded", "failed", "canceled"}
-LOOK_SECONDS = 0.5
-UNREACHABLE_SECONDS = 120.0
-"""How long a server may be away that answered before, as while it restarts."""
 EXAMPLE = "docs/graphs.md has an example"
 Which = Annotated[str, typer.Argument(metavar="GRAPH", help="Its id, graph_…", autocompletion=GRAPHS)]
 Wait = Annotated[bool, typer.Option("--wait", "-w", help="Stay until it has ended; Ctrl-C leaves it running.")]
@@ -161,28 +158,9 @@ def _show_ended(call: Call, graph: dict[str, Any]) -> int:
 
 
 def _wait(call: Call, graph: str) -> dict[str, Any]:
-    """A graph once it has ended. Raises `Stop` when the time is up, and for Ctrl-C."""
-    from aitbc_cli.exits import INTERRUPTED, UNAVAILABLE, Stop
+    return wait_until_over(call, "graph", graph, over=OVER, describe=_progress)
 
-    end = None if call.seconds is None else time.monotonic() + call.seconds
-    answered: float | None = None
-    hint = f"come back with: aitbc graph wait {graph}   stop it with: aitbc graph cancel {graph}"
-    try:
-        with progress(f"waiting for {graph}") as shown:
-            while True:
-                try:
-                    answer: dict[str, Any] = call.api.get(f"{PATH}/{part(graph)}")
-                    answered = time.monotonic()
-                    if answer["state"] in OVER:
-                        return answer
-                    over = sum(node["state"] not in ("pending", "starting", "running") for node in answer["nodes"])
-                    shown.update(f"{graph} is {answer['state']}: {over} of {len(answer['nodes'])} nodes have ended")
-                except Stop as problem:
-                    is_away = problem.exit_code == UNAVAILABLE and answered is not None
-                    if not is_away or time.monotonic() - (answered or 0.0) > UNREACHABLE_SECONDS:
-                        raise
-                if end is not None and time.monotonic() > end:
-                    raise Stop(f"{graph} has not ended; it goes on", exit_code=TIMED_OUT, code="timed_out", hint=hint)
-                time.sleep(LOOK_SECONDS)
-    except KeyboardInterrupt:
-        raise Stop(f"detached; {graph} goes on", exit_code=INTERRUPTED, code="interrupted", hint=hint) from None
+
+def _progress(graph: dict[str, Any]) -> str:
+    over = sum(node["state"] not in ("pending", "starting", "running") for node in graph["nodes"])
+    return f"{over} of {len(graph['nodes'])} nodes have ended"

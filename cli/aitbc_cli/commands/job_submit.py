@@ -360,9 +360,10 @@ def _quote(call: Call, body: dict[str, Any], *, priced: bool) -> None:
     if not priced:
         quote["max_price"] = quote["sufficient"] = None
     money = columns("price", "price_max", "fee_max", "max_price", "sufficient")
+    eligible = columns("miners_eligible", "own_miners")
     call.out.one(
         quote,
-        (*columns("kind", "unit", "unit_price", "units", "units_max"), *money, *columns("position", "miners_eligible")),
+        (*columns("kind", "unit", "unit_price", "units", "units_max"), *money, *columns("position"), *eligible),
         name="price_max",
     )
     if call.out.is_for_people and quote["filters"] and not call.options.fields:

@@ -29,6 +29,7 @@ FULL = (
     *columns("fingerprint", "public_key", "inventory.host.os", "inventory.host.cpu_model", "inventory.host.cpu_count"),
     *columns("inventory.host.memory_mib", "inventory.host.disk_free_mib", "created_at", "last_seen_at"),
 )
+ESTIMATE_IN = (column("estimate.per_day", "PER DAY"), column("estimate.basis", "PER DAY BY"))
 HARDWARE = (
     *columns("gpu", "name", "source", "reason", "as_of", "runtime"),
     *(Column(head, field, "number") for head, field in (("SIZE", "size"), ("MS", "product_ms"), ("MIB", "memory_mib"))),
@@ -171,7 +172,29 @@ def earnings(
 ) -> None:
     """Sum up what a miner earned, after fees, and what is set aside for the jobs it has or was not yet paid for."""
     answer = call.api.get(f"{PATH}/{part(miner)}/earnings", since=since(since_) if since_ else None)
-    call.out.one(answer, columns("miner", "since", "jobs", "earned", "pending_jobs", "pending"), name="earned")
+    money = columns("miner", "since", "jobs", "earned", "own_jobs", "own", "pending_jobs", "pending")
+    call.out.one(answer, (*money, *ESTIMATE_IN), name="earned")
+    if call.out.is_for_people and answer["by_device"] and not call.options.fields:
+        call.out.text("\nby GPU:")
+        numbers = (Column("JOBS", "jobs", "number"), Column("EARNED", "earned", "number"))
+        call.out.rows(answer["by_device"], (column("uuid_digest", "GPU"), *numbers), name="uuid_digest")
+
+
+@command(
+    app,
+    "estimate",
+    examples=["aitbc miner estimate --kind embed", "aitbc miner estimate --kind embed --kind ocr --slots 4 --json"],
+)
+def estimate(
+    call: Call,
+    kind: Annotated[
+        list[str], typer.Option("--kind", help="A kind of work that it would do; more than once for more.")
+    ],
+    slots: Annotated[int, typer.Option("--slots", min=1, max=64, help="How many jobs it would work on at once.")] = 1,
+) -> None:
+    """Say what a further miner would have earned in a day of the last seven, by paid receipts alone; else no data."""
+    answer = call.api.get(f"{PATH}/earnings-estimate", kinds=kind, slots=slots)
+    call.out.one(answer, columns("per_day", "basis"), name="per_day")
 
 
 @command(
@@ -195,6 +218,9 @@ def why(
             if answer[title]:
                 call.out.text(f"\n{title}:")
                 call.out.rows(answer[title], (column("reason"), Column("JOBS", "jobs", "number")), name="reason")
+        if answer["canaries"]:
+            call.out.text("\ncanary jobs, which the platform gives to idle miners:")
+            call.out.rows(answer["canaries"], columns("kind", "state", "step", "message", "job", "at"), name="kind")
 
 
 @command(

@@ -99,7 +99,7 @@ async def test_of_two_results_at_once_one_is_taken(fleet: Fleet) -> None:
         *(fleet.gpu.legacy_work.deliver(who, row, output, {}) for output in results), return_exceptions=True
     )
     assert sorted(type(answer).__name__ for answer in answers) == ["LeaseLost", "LeaseLost", "Outcome"]
-    assert (await fleet.gpu.miners.earnings(who, row.miner, None, None)).jobs == 1
+    assert (await fleet.gpu.earned.of(who, row.miner, None, None)).jobs == 1
 
 
 async def test_a_result_of_the_wrong_shape_ends_the_attempt(fleet: Fleet) -> None:

@@ -27,7 +27,16 @@ async def test_a_job_is_done_and_paid(fleet: Fleet) -> None:
     assert status["expires_at"] > lease["expires_at"]
     assert (await buyer.get(f"{JOBS}/{job['id']}")).json()["state"] == "running"
     working = (await owner.get(f"{GPU}/miners/{rig.id}/earnings")).json()
-    nothing_yet = {"miner": rig.id, "since": None, "jobs": 0, "earned": "0"}
+    nothing_yet: dict[str, Any] = {
+        "miner": rig.id,
+        "since": None,
+        "jobs": 0,
+        "earned": "0",
+        "own_jobs": 0,
+        "own": "0",
+        "by_device": [],
+    }
+    expected = working.pop("estimate")
     assert working == nothing_yet | {"pending_jobs": 1, "pending": job["max_price"]}
     done = await rig.deliver(lease)
     assert done.status_code == 200, done.text
@@ -35,14 +44,17 @@ async def test_a_job_is_done_and_paid(fleet: Fleet) -> None:
     assert (outcome["job"], outcome["state"], outcome["receipt"]) == (job["id"], "succeeded", "rcpt_" + job["id"][4:])
     assert (await rig.deliver(lease)).json() == outcome, "delivered again, it answers the same"
     earned = (await owner.get(f"{GPU}/miners/{rig.id}/earnings")).json()
-    assert earned == {
-        "miner": rig.id,
-        "since": None,
-        "jobs": 1,
-        "earned": outcome["earned"],
-        "pending_jobs": 0,
-        "pending": "0",
-    }
+    now_expected = earned.pop("estimate")
+    assert now_expected["per_day"] is not None
+    assert now_expected != expected
+    assert " of 7 days for embed, " in now_expected["basis"]
+    by_device = [{"uuid_digest": None, "jobs": 1, "earned": outcome["earned"]}]
+    paid = {"jobs": 1, "earned": outcome["earned"], "pending_jobs": 0, "pending": "0", "by_device": by_device}
+    assert earned == nothing_yet | paid
+    estimate = f"{GPU}/miners/earnings-estimate"
+    assert (await owner.get(f"{estimate}?kinds=sing&kinds=dance")).json() == {"per_day": None, "basis": "no data"}
+    assert (await owner.get(f"{estimate}?kinds=embed&slots=2")).json()["per_day"] is not None
+    assert (await owner.get(f"{estimate}?kinds=embed&slots=0")).status_code == 422
     later = (await owner.get(f"{GPU}/miners/{rig.id}/earnings", since="2100-01-01T00:00:00Z")).json()
     assert (later["jobs"], later["earned"]) == (0, "0")
     receipt = (await owner.get(f"/api/v1/trading/receipts/{outcome['receipt']}")).json()

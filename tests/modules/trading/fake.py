@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from msgspec import UnsetType
 from msgspec.structs import replace
 
 from aitbc.kernel.crypto.copies import copy_number
@@ -11,6 +12,7 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Unavailable
 from aitbc.modules.trading.api import (
     Balance,
+    DeviceEarnings,
     Earnings,
     FeeQuote,
     Hold,
@@ -18,6 +20,7 @@ from aitbc.modules.trading.api import (
     HoldNotFound,
     HoldNotOpen,
     InsufficientFunds,
+    KindPaid,
     LedgerAccount,
     PayRefund,
     PayRent,
@@ -110,7 +113,7 @@ class FakeTrading:
             raise HoldNotOpen
         if not 0 <= command.price_units <= hold.amount_units:
             raise PriceAboveHold
-        fee = money.share(command.price_units, BASIS_POINTS)
+        fee = 0 if command.payer == command.miner_account else money.share(command.price_units, BASIS_POINTS)
         done = Settlement(
             receipt="rcpt_" + hold.id.removeprefix("hold_"),
             transaction="txn_" + hold.id.removeprefix("hold_"),
@@ -277,6 +280,31 @@ class FakeTrading:
                 earned_units=sum(self.settlements[one.hold].earned_units for one in paid),
             )
             for miner in miners
+        ]
+
+    async def earned_by_devices(
+        self, miner: str, since: datetime | None, until: datetime | None
+    ) -> Sequence[DeviceEarnings]:
+        return [
+            DeviceEarnings(
+                devices=()
+                if isinstance(paid.devices, UnsetType)
+                else tuple((one["uuid_digest"], one["memory_mib"]) for one in paid.devices),
+                is_own_work=paid.payer == paid.miner_account,
+                jobs=1,
+                earned_units=self.settlements[paid.hold].earned_units,
+            )
+            for name, paid in self.paid.items()
+            if paid.miner == miner
+            and (since is None or self.paid_at[name] >= since)
+            and (until is None or self.paid_at[name] < until)
+        ]
+
+    async def paid_by_kind(self, since: datetime, without: Sequence[str]) -> Sequence[KindPaid]:
+        return [
+            KindPaid(kind=paid.kind, receipts=1, earned_units=self.settlements[paid.hold].earned_units)
+            for name, paid in self.paid.items()
+            if self.paid_at[name] >= since and paid.payer not in (paid.miner_account, *without)
         ]
 
     async def transfer(self, command: TransferMoney) -> None:

@@ -55,6 +55,8 @@ class Placed(Struct):
     expires_at: datetime
     state: str = "open"
     price: int | None = None
+    rate: int = 250
+    """The share of the platform in what was paid, in 1/10 000."""
     rent: PayRent | None = None
     settlement: Settlement | None = None
     """What the first settlement returned: each repetition must return the same."""
@@ -114,7 +116,7 @@ class LedgerModel(RuleBasedStateMachine):
                 assert outcome.state == expected
             else:
                 assert expected == "settled" and hold is not None
-                assert (outcome.price_units, outcome.fee_units) == (hold.price, share(outcome.price_units, 250))
+                assert (outcome.price_units, outcome.fee_units) == (hold.price, share(outcome.price_units, hold.rate))
                 hold.settlement = hold.settlement or outcome
                 assert outcome == hold.settlement
 
@@ -168,16 +170,16 @@ class LedgerModel(RuleBasedStateMachine):
     def _settle(self, hold: Placed, price: int, earner: str) -> Expected:
         if hold.state == "settled" and hold.rent is None and price == hold.price:
             return "settled"
-        return self._pay(hold, price, earner)
+        return self._pay(hold, price, earner, rate=0 if earner == hold.command.payer else 250)
 
-    def _pay(self, hold: Placed, price: int, earner: str) -> Expected:
+    def _pay(self, hold: Placed, price: int, earner: str, rate: int = 250) -> Expected:
         if hold.state != "open":
             return HoldNotOpen
         if price > hold.command.amount_units:
             return PriceAboveHold
         self._end(hold, "settled", price)
-        self.available[earner] += price - share(price, 250)
-        hold.price = price
+        self.available[earner] += price - share(price, rate)
+        hold.price, hold.rate = price, rate
         return "settled"
 
     def _void(self, hold: Placed) -> Expected:

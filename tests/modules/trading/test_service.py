@@ -105,13 +105,15 @@ async def test_any_price_up_to_the_hold_settles(owner: Target, price: int) -> No
         await require_sound(trading)
 
 
-async def test_a_payer_may_work_for_itself(owner: Target) -> None:
+async def test_a_payer_may_work_for_itself_without_a_fee(owner: Target) -> None:
     async with trading_on(owner) as trading:
         payer = await funded(trading, 1000)
         hold = a_hold(payer, 500)
         await trading.hold(hold)
-        await trading.settle(a_settlement(hold, 400, miner_account=payer))
-        assert (await trading.balance(payer)).available_units == 990
+        settled = await trading.settle(a_settlement(hold, 400, miner_account=payer))
+        assert (settled.fee_units, settled.earned_units) == (0, 400)
+        assert (await trading.balance(payer)).available_units == 1000
+        assert await trading.settle(a_settlement(hold, 400, miner_account=payer)) == settled
         await require_sound(trading)
 
 

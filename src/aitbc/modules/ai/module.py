@@ -29,6 +29,7 @@ from aitbc.modules.ai.routes.placements import PlacementController
 from aitbc.modules.ai.routes.rate_limits import RateLimitController
 from aitbc.modules.ai.routes.runs import RunController
 from aitbc.modules.ai.routes.schedules import ScheduleController
+from aitbc.modules.ai.routes.studies import StudyController
 from aitbc.modules.ai.routes.verification import VerificationController
 from aitbc.modules.ai.service import AiService, AiSettings
 from aitbc.modules.ai.service.aliases import Aliases
@@ -55,6 +56,7 @@ from aitbc.modules.ai.service.served_models import ServedModels
 from aitbc.modules.ai.service.statistics import Statistics
 from aitbc.modules.ai.service.stops import Stops
 from aitbc.modules.ai.service.stored_files import Files
+from aitbc.modules.ai.service.studies.studies import Studies
 from aitbc.modules.ai.service.submissions import Submissions
 from aitbc.modules.ai.service.terms import AI_PARAMETERS
 from aitbc.modules.ai.service.text_runs import TextRuns
@@ -81,6 +83,7 @@ module = Module(
         VerificationController,
         GraphController,
         ScheduleController,
+        StudyController,
         PlacementController,
     ),
     needs={"trading": TradingApi},
@@ -118,6 +121,7 @@ module = Module(
         "graphs": Graphs,
         "graph_events": GraphEvents,
         "schedules": Schedules,
+        "studies": Studies,
         "placement_plans": PlacementPlans,
     },
     scopes={
@@ -153,8 +157,10 @@ module = Module(
         PeriodicTask(run=AiService.refresh_rate_limits, every_seconds=1.0, leader=False),
         PeriodicTask(run=AiService.drive_graphs, every_seconds=1.0),
         PeriodicTask(run=AiService.refresh_aliases, every_seconds=1.0, leader=False),
+        PeriodicTask(run=AiService.drive_studies, every_seconds=1.0),
         PeriodicTask(run=AiService.drive_batches, every_seconds=1.0),
         PeriodicTask(run=AiService.begin_schedules, every_seconds=5.0),
+        PeriodicTask(run=AiService.send_canaries, every_seconds=10.0),
         PeriodicTask(run=AiService.reconcile_holds, every_seconds=30.0),
         PeriodicTask(run=AiService.prolong_holds, every_seconds=30.0),
         PeriodicTask(run=AiService.tidy, every_seconds=60.0),

@@ -20,6 +20,7 @@ from aitbc.modules.gpu.routes.proofs import HardwareController, ProofController
 from aitbc.modules.gpu.routes.work import WorkController
 from aitbc.modules.gpu.service import GpuService, GpuSettings
 from aitbc.modules.gpu.service.bookings import Bookings
+from aitbc.modules.gpu.service.earned import Earned
 from aitbc.modules.gpu.service.enrolment import Enrolment
 from aitbc.modules.gpu.service.heartbeats import Heartbeats
 from aitbc.modules.gpu.service.listings import Listings
@@ -47,6 +48,7 @@ module = Module(
     needs={"ai": AiApi, "trading": TradingApi},
     parts={
         "miners": Miners,
+        "earned": Earned,
         "enrolment": Enrolment,
         "heartbeats": Heartbeats,
         "work": MinerWork,

@@ -171,6 +171,25 @@ class Earnings(Struct, frozen=True, kw_only=True):
     earned_units: int
 
 
+class DeviceEarnings(Struct, frozen=True, kw_only=True):
+    """What a miner was paid for work on the same GPUs, from its receipts."""
+
+    devices: tuple[tuple[str, int], ...]
+    """Of each GPU the digest of its uuid, and how many MiB of it the work had; empty where none was reserved."""
+    is_own_work: bool
+    """Whether the miner's own account paid."""
+    jobs: int
+    earned_units: int
+
+
+class KindPaid(Struct, frozen=True, kw_only=True):
+    """What miners were paid for one kind of work."""
+
+    kind: str
+    receipts: int
+    earned_units: int
+
+
 class SealedReceipt(Struct, frozen=True, kw_only=True):
     """A paid job, by its place in the chain."""
 
@@ -408,4 +427,14 @@ class TradingApi(Protocol):
 
     async def earnings(self, miners: Sequence[str], since: datetime | None) -> Sequence[Earnings]:
         """What each of these miners was paid, over all its receipts or those since a time."""
+        ...
+
+    async def earned_by_devices(
+        self, miner: str, since: datetime | None, until: datetime | None
+    ) -> Sequence[DeviceEarnings]:
+        """What a miner was paid by its receipts of a time, by the GPUs that were reserved for the work."""
+        ...
+
+    async def paid_by_kind(self, since: datetime, without: Sequence[str]) -> Sequence[KindPaid]:
+        """What was paid since a time for work of each kind, but for own work and that of these payers."""
         ...

@@ -95,6 +95,8 @@ QUERY = {
     "gpu": ("Only of this GPU, by its uuid.", "GPU-5b2c0c4e-8f5a-4a53-9d5b-7f1f2f6b3a10"),
     "step": ("How much time each reading stands for.", None),
     "proposal": ("Only what belongs to this proposal.", f"prop_{ID}"),
+    "kinds": ("The kinds of work, one of `GET /api/v1/ai/kinds` each.", "embed"),
+    "slots": ("How many jobs it would work on at once.", "1"),
     "since": ("Only what is from this time on.", None),
     "state": ("Only those that are in this state.", None),
     "until": ("Only what is before this time.", "2026-12-01T00:00:00Z"),

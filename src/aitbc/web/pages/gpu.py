@@ -54,10 +54,11 @@ class MinerPages(Controller):
             "gpu/miner.html",
             miner=found,
             earnings=await visit.get(f"{GPU}/miners/{miner}/earnings"),
+            why=await visit.get(f"{GPU}/miners/{miner}/why"),
             reputation=reputation,
             chart={"good": [day["good"] for day in sorted(reputation["days"], key=lambda day: str(day["day"]))]},
             receipts=receipts["data"] if receipts else [],
-            cli=[f"aitbc miner {command} {miner}" for command in ("show", "earnings", "reputation", "drain")],
+            cli=[f"aitbc miner {command} {miner}" for command in ("show", "earnings", "why", "reputation", "drain")],
         )
 
     @post("/{miner:str}/drain", opt=SEND)

@@ -19,6 +19,8 @@ from aitbc.modules.ai.api.parts import LogLine as LogLine
 from aitbc.modules.ai.api.parts import Part as Part
 from aitbc.modules.ai.api.parts import Parts as Parts
 from aitbc.modules.ai.api.parts import PartsKept as PartsKept
+from aitbc.modules.ai.api.prospects import CanaryResult as CanaryResult
+from aitbc.modules.ai.api.prospects import CanaryStep as CanaryStep
 from aitbc.modules.ai.api.prospects import JobsPassedBy as JobsPassedBy
 from aitbc.modules.ai.api.prospects import MinerProspects as MinerProspects
 from aitbc.modules.ai.api.verification import JobVerification as JobVerification

@@ -1,6 +1,5 @@
 """Claims in batches: jobs are taken per set of equal capabilities, and dealt out by rank, all in one transaction."""
 
-from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -8,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from msgspec import Struct
 
 from aitbc.kernel.database.outbox import Event, outbox_insert
 from aitbc.kernel.database.unit_of_work import Connection, Database
@@ -20,42 +18,20 @@ from aitbc.modules.ai.batched.bookings import live_bookings
 from aitbc.modules.ai.batched.counts import count_ended
 from aitbc.modules.ai.batched.device_room import lock_rooms
 from aitbc.modules.ai.batched.rows import ATTEMPTS, JOBS, UNRULED, save_jobs
+from aitbc.modules.ai.batched.seats import WAITING_LANES, Seat, Waiting, leave_room, own_tables, tables_of
 from aitbc.modules.ai.events import HoldsFreed, JobClosed
-from aitbc.modules.ai.models.asks import NO_ASKS, Ask, ask_for, asks_of
-from aitbc.modules.ai.models.devices import Reserved, Room, leased_devices, reserved_text
+from aitbc.modules.ai.models.asks import Ask, ask_for, asks_of
+from aitbc.modules.ai.models.devices import Reserved, leased_devices, reserved_text
 from aitbc.modules.ai.models.kinds.registry import KINDS
 from aitbc.modules.ai.models.life import AVOIDED_FOR, Fault, Reason, State, lease_ends, move, must_leave, take
 from aitbc.modules.ai.models.preference import KEPT_FOR, is_kept_from
 from aitbc.modules.ai.models.queue import Needs, explores, matches, needs_of
 from aitbc.modules.ai.models.tables import JobRow
-from aitbc.modules.ai.models.terms import ANYBODY
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
 from aitbc.modules.ai.models.views import hold_of, holds_of
 
-ANSWER_BYTES_MAX = 8 * 1024 * 1024
-"""The inputs that one claim may carry away together."""
-
 RUN_SECONDS_MAX = 2**31 - 1
 """No run clock is longer."""
-
-# The lanes that have waiting jobs, by jumping from one to the next in the queue's index: as many probes as lanes. In the
-# same result stands how many leases each of these miners has, and what it asks: a lane has neither. So do whose jobs
-# these owners take, where they say so, and whether any payer says whose miners its jobs go to.
-WAITING_LANES = """
-WITH RECURSIVE lanes AS (
-    (SELECT lane FROM ai.jobs WHERE state = 'queued' ORDER BY lane LIMIT 1)
-    UNION ALL
-    SELECT (SELECT j.lane FROM ai.jobs j WHERE j.state = 'queued' AND j.lane > l.lane ORDER BY j.lane LIMIT 1)
-    FROM lanes l WHERE l.lane IS NOT NULL)
-SELECT lane AS id, NULL AS leases, NULL AS asks, false AS trusted FROM lanes WHERE lane IS NOT NULL
-UNION ALL
-SELECT miner, count(*), NULL, false FROM ai.attempts WHERE ended IS NULL AND miner = ANY($1::uuid[]) GROUP BY miner
-UNION ALL
-SELECT miner, NULL, asks, trusted FROM ai.asks WHERE miner = ANY($1::uuid[])
-UNION ALL
-SELECT account, -1, buyers, NULL FROM ai.terms WHERE account = ANY($2::uuid[]) AND buyers <> ''
-UNION ALL
-(SELECT NULL, -1, owners, NULL FROM ai.terms WHERE owners <> '' LIMIT 1)"""
 
 LANE_NEEDS = """
 SELECT l.lane, (SELECT needs FROM ai.jobs j WHERE j.lane = l.lane AND j.state = 'queued' LIMIT 1) AS needs
@@ -67,6 +43,7 @@ TAKEN = JOBS.columns(
     - {"barred", "trusted_only"}
 )
 
+
 # The first jobs of each lane, locked where no other process has them, then the first of all lanes together. A job that
 # every one of these miners must leave to others for now is passed over here, so that it cannot block the lane; so is one
 # whose money would not be held to the end of the work, which the sweep ends, and one whose limit does not cover what
@@ -75,11 +52,13 @@ TAKEN = JOBS.columns(
 # payers say with whom they deal, jobs whose payer and owner don't both admit the other are passed over: the list of the
 # owner ($11) is a parameter, and that of a payer is looked up. One that is
 # verified goes to no owner who answered it already ($12), and to be checked only to trusted miners.
-TAKE = f"""
+def _taking(of: str) -> str:
+    """The statement that takes jobs, only those `of` somebody where that is a condition."""
+    return f"""
 SELECT j.* FROM unnest($1::uuid[], $7::bigint[]) AS l(lane, ask)
 CROSS JOIN LATERAL (
     SELECT {TAKEN} FROM ai.jobs
-    WHERE lane = l.lane AND state = 'queued' AND due_at <= $3 AND id <> ALL($4::uuid[])
+    WHERE {of}lane = l.lane AND state = 'queued' AND due_at <= $3 AND id <> ALL($4::uuid[])
       AND run_seconds <= $8
       AND hold_expires_at > $3 + make_interval(secs => run_seconds)
       AND max_price_units / copies >= units_max::numeric * coalesce(l.ask, unit_price_units)
@@ -92,7 +71,12 @@ CROSS JOIN LATERAL (
       AND (NOT trusted_only OR $13)
       AND (barred = '' OR NOT (SELECT bool_and(strpos(barred, m) > 0) FROM unnest($12::text[]) AS m))
     ORDER BY rank, id LIMIT $2 FOR UPDATE SKIP LOCKED) j
-ORDER BY j.rank, j.id LIMIT $2"""  # noqa: S608 - constant columns
+ORDER BY j.rank, j.id LIMIT $2"""  # noqa: S608 - constants
+
+
+TAKE = _taking("")
+TAKE_OWN = _taking("account = $14 AND ")
+"""Own fleet first: the jobs of an owner for its own miners, before those of all others."""
 
 INSERT_ATTEMPTS = ATTEMPTS.insert(
     without={"running_at", "progress", "ended", "ended_at", "stop_asked_at"}
@@ -107,76 +91,17 @@ SELECT l.lane, (SELECT count(*) FROM (
 FROM unnest($1::uuid[]) AS l(lane)"""
 
 
-class Seat(Struct):
-    """A claim while jobs are dealt out."""
-
-    claim: Claim
-    leases: list[Lease]
-    room: int
-    """How many jobs fit: what it asks for, within what its slots leave over."""
-    bytes_left: int = ANSWER_BYTES_MAX
-    asks: str = NO_ASKS
-    """What its miner asks, as it is kept."""
-    owner: str = ""
-    """The UUID of its miner's owner, where it matters with whom that deals; else empty."""
-    buyers: str = ANYBODY
-    """Whose jobs the owner's miners take."""
-    is_trusted: bool = False
-    """Whether its miner may check the work of others."""
-    devices: Room | None = None
-    """What is left of its miner's GPUs; none where no waiting job asks for any of them."""
-
-    models: Counter[str] = msgspec.field(default_factory=Counter)
-    """How many jobs of each model it got."""
-
-    def takes_model(self, model: str | None) -> bool:
-        """Whether another job of a model goes in."""
-        free = None if model is None else self.claim.models_free.get(model)
-        return free is None or self.models[str(model)] < free
-
-    def has_room(self, size: int) -> bool:
-        """Whether another job goes in; the first always does."""
-        return len(self.leases) < self.room and (not self.leases or size <= self.bytes_left)
-
-
 @dataclass(slots=True)
-class Waiting:
-    """What waits, and what is known of the miners that claim, as one statement read it."""
+class Dealt:
+    """What a batch of claims got so far."""
 
-    lanes: dict[UUID, Needs] = field(default_factory=dict)
-    leases: dict[str, int] = field(default_factory=dict)
-    asks: dict[str, str] = field(default_factory=dict)
-    trusted: set[str] = field(default_factory=set)
-    """The miners that may check the work of others."""
-    buyers: dict[UUID, str] = field(default_factory=dict)
-    """By owner: whose jobs its miners take, where it says so."""
-    owners_matter: bool = False
-    """Whether any payer says whose miners its jobs go to."""
-
-    def read(self, rows: Sequence[Any]) -> list[UUID]:
-        """Sort the rows; returns the lanes."""
-        lanes = []
-        for id_, leases, text, is_trusted in rows:
-            if leases is None and text is None:
-                lanes.append(id_)
-            elif leases is None:
-                miner = ids.encode("mnr", id_)
-                self.asks[miner] = text
-                self.trusted.update({miner} if is_trusted else ())
-            elif text is None:
-                self.leases[ids.encode("mnr", id_)] = leases
-            elif id_ is None:
-                self.owners_matter = True
-            else:
-                self.buyers[id_] = text
-        return lanes
-
-    def tell(self, seat: Seat) -> None:
-        """Write down what a claim's miner asks, and with whom its owner deals; a booking was agreed on."""
-        seat.asks, seat.is_trusted = self.asks.get(seat.claim.miner, NO_ASKS), seat.claim.miner in self.trusted
-        owner = ids.decode("acct", seat.claim.miner_account)
-        if seat.claim.capabilities.booking is None and (self.owners_matter or owner in self.buyers):
-            seat.owner, seat.buyers = str(owner), self.buyers.get(owner, ANYBODY)
+    jobs: list[JobValue] = field(default_factory=list)
+    """Those that were leased, and those that had to be closed."""
+    attempts: list[AttemptValue] = field(default_factory=list)
+    refused: list[JobValue] = field(default_factory=list)
+    """Those that had to be closed."""
+    own: set[str] = field(default_factory=set)
+    """Those that their owner's own miners took before their turn: where the lane stands is not known by them."""
 
 
 class Dealer:
@@ -193,36 +118,51 @@ class Dealer:
         """The leases of each claim, after their transaction committed."""
         seats = [Seat(claim, [], claim.slots) for claim in claims]
         at = now()
-        taken: list[JobValue] = []
-        attempts: list[AttemptValue] = []
         async with self._database.raw_transaction() as connection:
             waiting = await self._waiting_lanes(connection, [seat.claim for seat in seats])
             lanes = waiting.lanes
-            _leave_room(seats, waiting.leases)
+            leave_room(seats, waiting.leases)
             for seat in seats:
                 waiting.tell(seat)
-            refused: list[JobValue] = []
             booked = {seat.claim.capabilities.booking or "" for seat in seats} - {""}
             live = await live_bookings(connection, booked, at) if lanes else set()
             tables = _fitting_tables(seats, lanes, live) if lanes else []
             await _seat_devices(connection, tables)
-            for table, all_fitting in tables:
-                fitting = all_fitting
-                while fitting := _with_room(fitting, table):
-                    found = await self._take(connection, fitting, table, [job.id for job in taken], at)
-                    dealt, spoilt = deal(found, table, at)
-                    taken += [job for job, _ in dealt] + spoilt
-                    attempts += [attempt for _, attempt in dealt]
-                    refused += spoilt
-                    if len(_with_room(fitting, table)) == len(fitting):
-                        break  # nothing was passed over for want of a GPU or of a model's slots
-                self._note_short(table, all_fitting)
-            await _save(connection, taken, attempts, refused)
-        if len(taken) > len(attempts):
+            dealt = Dealt()
+            for table, fitting in tables:
+                for owner, own in own_tables(table, waiting.own):
+                    await self._deal(connection, fitting, own, dealt, at, owner=owner)
+                await self._deal(connection, fitting, table, dealt, at)
+                self._note_short(table, fitting)
+            await _save(connection, dealt.jobs, dealt.attempts, dealt.refused)
+        if dealt.refused:
             self._database.notify_published()
-        for job in taken:
-            self._on_served(job.kind, job.rank)
+        for job in dealt.jobs:
+            if job.id not in dealt.own:
+                self._on_served(job.kind, job.rank)
         return [seat.leases for seat in seats]
+
+    async def _deal(
+        self,
+        connection: Connection,
+        fitting: dict[UUID, Needs],
+        table: list[Seat],
+        dealt: "Dealt",
+        at: datetime,
+        *,
+        owner: str | None = None,
+    ) -> None:
+        """Deal jobs of these lanes out to claims with equal capabilities; only this owner's where one is named."""
+        while fitting := _with_room(fitting, table):
+            found = await self._take(connection, fitting, table, [job.id for job in dealt.jobs], at, owner)
+            pairs, spoilt = deal(found, table, at)
+            dealt.jobs += [job for job, _ in pairs] + spoilt
+            dealt.attempts += [attempt for _, attempt in pairs]
+            dealt.refused += spoilt
+            if owner is not None:
+                dealt.own.update(job.id for job, _ in pairs)
+            if len(_with_room(fitting, table)) == len(fitting):
+                break  # nothing was passed over for want of a GPU or of a model's slots
 
     def _note_short(self, table: Sequence[Seat], fitting: dict[UUID, Needs]) -> None:
         for seat in table:
@@ -253,11 +193,19 @@ class Dealer:
         return found
 
     async def _take(
-        self, connection: Connection, lanes: dict[UUID, Needs], table: list[Seat], taken: list[str], at: datetime
+        self,
+        connection: Connection,
+        lanes: dict[UUID, Needs],
+        table: list[Seat],
+        taken: list[str],
+        at: datetime,
+        owner: str | None,
     ) -> list[JobValue]:
+        if all(len(seat.leases) >= seat.room for seat in table):
+            return []
         asks = asks_of(table[0].asks)
         records = await connection.fetch(
-            TAKE,
+            TAKE if owner is None else TAKE_OWN,
             list(lanes),
             sum(seat.room - len(seat.leases) for seat in table),
             at,
@@ -271,17 +219,9 @@ class Dealer:
             table[0].buyers,
             [seat.claim.miner_account for seat in table],
             any(seat.is_trusted for seat in table),
+            *(() if owner is None else (ids.decode("acct", owner),)),
         )
         return [TAKEN.read(record) for record in records]
-
-
-def _leave_room(seats: Sequence[Seat], live: dict[str, int]) -> None:
-    """Heed what each miner works on already: it never gets more than its slots hold."""
-    for seat in seats:
-        miner = seat.claim.miner
-        if seat.claim.slots_total is not None:
-            seat.room = min(seat.claim.slots, max(0, seat.claim.slots_total - live.get(miner, 0)))
-            live[miner] = live.get(miner, 0) + seat.room  # a second claim of it in this batch
 
 
 def _fitting_tables(
@@ -295,7 +235,11 @@ def _fitting_tables(
         offer = table[0].claim.capabilities
         if offer.booking is not None and offer.booking not in live:
             continue
-        fitting = {lane: needs for lane, needs in lanes.items() if matches(needs, offer)}
+        fitting = {
+            lane: needs
+            for lane, needs in lanes.items()
+            if matches(needs, offer) and any(seat.may_have(needs) for seat in table)
+        }
         if fitting:
             tables.append((table, fitting))
     return tables
@@ -312,6 +256,9 @@ async def _seat_devices(connection: Connection, tables: Sequence[tuple[list[Seat
 
 def _with_room(lanes: dict[UUID, Needs], table: Sequence[Seat]) -> dict[UUID, Needs]:
     """The lanes whose jobs one of these claims could still have: neither GPUs nor the model's slots are wanting."""
+    if any(needs.miner is not None for needs in lanes.values()):  # whom they are for may have no room left
+        open_seats = [seat for seat in table if len(seat.leases) < seat.room]
+        lanes = {lane: needs for lane, needs in lanes.items() if any(seat.may_have(needs) for seat in open_seats)}
     if any(seat.claim.models_free for seat in table):
         lanes = {lane: needs for lane, needs in lanes.items() if any(seat.takes_model(needs.model) for seat in table)}
     return _with_devices(lanes, table)
@@ -327,18 +274,6 @@ def _with_devices(lanes: dict[UUID, Needs], table: Sequence[Seat]) -> dict[UUID,
         for lane, needs in lanes.items()
         if not needs.gpus or any(_has_gpus(seat, needs) for seat in open_seats)
     }
-
-
-def tables_of(seats: Sequence[Seat]) -> list[list[Seat]]:
-    """The claims with equal capabilities and asks together: one statement serves them.
-
-    So it does those of one owner, where it matters with whom that deals.
-    """
-    tables: dict[tuple[bytes, str, str], list[Seat]] = defaultdict(list)
-    for seat in seats:
-        capabilities = msgspec.json.encode(seat.claim.capabilities, order="deterministic")
-        tables[capabilities, seat.asks, seat.owner].append(seat)
-    return list(tables.values())
 
 
 def deal(
@@ -381,7 +316,7 @@ def _seat_for(
     for seat in seats:
         if not seat.has_room(size) or must_leave(job.avoided, seat.claim.miner, job.due_at, at):
             continue
-        if not seat.takes_model(needs.model):
+        if not seat.takes_model(needs.model) or not seat.may_have(needs):
             continue
         if is_kept_from(job.preferred, seat.claim.miner, job.created_at, at):
             continue

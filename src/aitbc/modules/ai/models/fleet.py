@@ -49,7 +49,14 @@ class FleetMiner(Struct, frozen=True):
     booking: str | None = None
     booker: str | None = None
     resting: tuple[str, ...] = ()
-    """The kinds that are out of the choice after faults in a row."""
+    """The kinds that are out of the choice after faults in a row, or until a canary passes."""
+    account: str | None = None
+    """Whose it is; none where that is not known yet."""
+
+
+def own_miners(account: str, needs: Needs, fleet: Sequence[FleetMiner]) -> list[FleetMiner]:
+    """An account's own miners that can take a job with these needs: they do, before the jobs of others."""
+    return [one for one in fleet if one.account == account and one.status == ONLINE and matches(needs, one)]
 
 
 def filter_counts(needs: Needs, fleet: Sequence[FleetMiner], *, avoided: str) -> tuple[FilterCount, ...]:

@@ -132,6 +132,9 @@ class Quote(Struct, frozen=True, kw_only=True):
     """The place in the queue it would take."""
     miners_eligible: int
     """How many miners could do it. For example `3`."""
+    own_miners: int = 0
+    """How many of these are the caller's own: they do it before the jobs of others, without a fee, and it counts in no
+    reputation, rating or statistics. For example `1`."""
     filters: tuple[FilterCount, ...]
     """What its needs leave of all miners, condition by condition."""
     offers: tuple[QuotedOffer, ...] = ()

@@ -49,6 +49,8 @@ class Needs(Struct, frozen=True, kw_only=True, omit_defaults=True):
     booking: str | None = None
     """The booking whose GPU it is for, and who asks: only the miner that this account booked takes it."""
     booker: str | None = None
+    miner: str | None = None
+    """The one miner that may take it."""
 
 
 class Offer(Protocol):
@@ -209,7 +211,13 @@ def _cuda(needs: Needs, offer: Offer) -> bool:
     return offer.cuda is not None and offer.cuda.split(".")[: len(wanted)] == wanted
 
 
+def _miner(needs: Needs, offer: Offer) -> bool:
+    """Whether it is the one that is named: claims are looked at by who makes them, see `batched/seats.py`."""
+    return needs.miner is None or getattr(offer, "id", needs.miner) == needs.miner
+
+
 FILTERS: tuple[tuple[str, Callable[[Needs, Offer], bool]], ...] = (
+    ("miner", _miner),
     ("kind", lambda needs, offer: needs.kind in offer.kinds),
     ("program", lambda needs, offer: needs.program is None or needs.program in offer.programs),
     ("model", _model),

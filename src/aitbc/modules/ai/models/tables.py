@@ -52,6 +52,7 @@ class JobRow(Base):
         CheckConstraint("(state IN ('leased', 'running')) = (attempt IS NOT NULL)", name="attempt"),
         Index("jobs_queue_idx", "lane", "rank", "id", postgresql_where=text("state = 'queued'")),
         Index("jobs_waiting_idx", "expires_at", "id", postgresql_where=text("state = 'queued'")),
+        Index("jobs_own_idx", "account", "lane", "rank", "id", postgresql_where=text("state = 'queued'")),
         Index("jobs_account_idx", "account", "id"),
         Index("jobs_booked_idx", "account", "id", postgresql_where=text(OPEN_AND_BOOKED)),
         Index("jobs_kept_idx", "kept_until", "id", postgresql_where=text("kept_until IS NOT NULL")),
@@ -310,6 +311,8 @@ class MinerRow(Base):
     """The booking that it is in, and who booked it."""
     booker: Mapped[str | None] = mapped_column(Text)
     changed_at: Mapped[datetime] = mapped_column(MOMENT)
+    account: Mapped[str | None] = mapped_column(WireId("acct"))
+    """Whose it is; null until its next event where it was there before that was kept."""
 
 
 class BookingRow(Base):
@@ -355,6 +358,30 @@ class AskRow(Base):
     """Whether an operator trusts it to check the work of others."""
     account: Mapped[str | None] = mapped_column(WireId("acct"))
     """Whose it is; null while nothing was heard of its offers since this is kept."""
+    unproven: Mapped[str] = mapped_column(Text, server_default="")
+    """The kinds that are not offered on it until a canary job passes, with a blank between."""
+
+
+class CanaryRow(Base):
+    """The last canary job of a miner's kind, and how it went."""
+
+    __tablename__ = "canaries"
+    __table_args__ = (
+        CheckConstraint("state IN ('waiting', 'passed', 'failed', 'unsent')", name="state"),
+        {"info": NO_DELETE},
+    )
+    miner: Mapped[str] = mapped_column(WireId("mnr"), primary_key=True)
+    kind: Mapped[str] = mapped_column(Text, primary_key=True)
+    number: Mapped[int] = mapped_column(Integer)
+    """How many were begun: part of the key under which the job is submitted."""
+    state: Mapped[str] = mapped_column(Text)
+    step: Mapped[str | None] = mapped_column(Text)
+    message: Mapped[str] = mapped_column(Text)
+    job: Mapped[str | None] = mapped_column(WireId("job"))
+    unproven: Mapped[bool]
+    """Whether the last one that said something failed: the kind is not offered until one passes."""
+    at: Mapped[datetime] = mapped_column(MOMENT)
+    next_at: Mapped[datetime] = mapped_column(MOMENT)
 
 
 class TermsRow(Base):

@@ -129,7 +129,8 @@ class Attempts:
         """What follows the commit of a result."""
         job, attempt = accepted.job, accepted.attempt
         assert attempt.ended_at is not None
-        self._durations.record(job.kind, attempt.ended_at - attempt.started_at)
+        if job.account != attempt.miner_account:
+            self._durations.record(job.kind, attempt.ended_at - attempt.started_at)
         self.kind_health.record(attempt)
         self._wakeups.watched.notify([job.id])
         self._wakeups.leases.notify([job.id])

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.modules.ai.models.life import State
-from aitbc.modules.ai.models.tables import AttemptRow
+from aitbc.modules.ai.models.tables import AttemptRow, JobRow
 
 KEPT = 100
 """How many durations of a kind are kept."""
@@ -17,7 +17,10 @@ READ_MAX = 500
 
 
 class Durations:
-    """Kept in memory as results are accepted; after a start read from the newest attempts."""
+    """Kept in memory as results are accepted; after a start read from the newest attempts.
+
+    What an account's own miner did for it does not count: it could say what it likes.
+    """
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -30,7 +33,9 @@ class Durations:
     async def recent(self, kind: str) -> Sequence[float]:
         """The seconds that recent successful attempts of a kind took, oldest first."""
         if not self._seconds[kind]:
-            newest = select(AttemptRow).order_by(AttemptRow.id.desc()).limit(READ_MAX)
+            of_others = select(AttemptRow).join(JobRow, JobRow.id == AttemptRow.job)
+            of_others = of_others.where(JobRow.account != AttemptRow.miner_account)
+            newest = of_others.order_by(AttemptRow.id.desc()).limit(READ_MAX)
             async with self._db.reading() as session:
                 rows = list(await session.scalars(newest))
             self._seconds[kind].extend(

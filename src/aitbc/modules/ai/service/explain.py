@@ -7,7 +7,8 @@ from aitbc.kernel.primitives import money
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import Attempt
 from aitbc.modules.ai.models.asks import Ask, covers
-from aitbc.modules.ai.models.fleet import ONLINE, FleetMiner, filter_counts, suggest
+from aitbc.modules.ai.models.checks.tiers import is_quorum
+from aitbc.modules.ai.models.fleet import ONLINE, FleetMiner, filter_counts, own_miners, suggest
 from aitbc.modules.ai.models.kinds.registry import price_of
 from aitbc.modules.ai.models.life import STOP_GRACE, Reason, State, must_leave
 from aitbc.modules.ai.models.prospects import ExpectedWait, Explanation, FilterCount
@@ -20,6 +21,7 @@ from aitbc.modules.ai.service.job_queue import JobQueue
 from aitbc.modules.ai.service.jobs import Jobs
 
 NO_DATA = "no data"
+OWN_WORK = " A miner of the same account did it: without a fee, and it counts in no reputation or statistics."
 GPUS_FREE = "gpus_free"
 """The last of the counts where a job asks for GPUs: who has them free now."""
 
@@ -38,7 +40,7 @@ class Explanations:
         found, rows = await self._jobs.find(who, job)
         attempts = tuple(attempt_view(attempt) for attempt in rows)
         if found.state != State.QUEUED:
-            return _settled(found, attempts)
+            return _settled(found, attempts, is_own=bool(rows) and rows[-1].miner_account == found.account)
         needs = needs_of(found.needs)
         fleet = await self._fleet_view.miners()
         counts = filter_counts(needs, fleet, avoided=_avoided_now(found))
@@ -57,7 +59,7 @@ class Explanations:
             job=found.id,
             state=found.state,
             reason=found.reason if _able(counts) or paused > 0 else "no_miner_fits",
-            summary=_summary(found, counts, position, paused),
+            summary=_summary(found, counts, position, paused) + _own(found, needs, fleet),
             position=position,
             expected_wait=wait,
             filters=counts,
@@ -128,12 +130,18 @@ def _summary(job: JobValue, counts: Sequence[FilterCount], position: int, paused
     return f"It waits at position {position}; {_able(counts)} miners can take it{free}."
 
 
+def _own(job: JobValue, needs: Needs, fleet: Sequence[FleetMiner]) -> str:
+    if is_quorum(job.verification) or not (own := own_miners(job.account, needs, fleet)):
+        return ""
+    return f" Miners of its own account that can: {len(own)}; they take it before the jobs of others, without a fee."
+
+
 def _able(counts: Sequence[FilterCount]) -> int:
     """How many miners can take it, whether or not their GPUs are free now."""
     return counts[-1].before if counts[-1].filter == GPUS_FREE else counts[-1].after
 
 
-def _settled(job: JobValue, attempts: tuple[Attempt, ...]) -> Explanation:
+def _settled(job: JobValue, attempts: tuple[Attempt, ...], *, is_own: bool) -> Explanation:
     """The explanation of a job that does not wait."""
     last = attempts[-1] if attempts else None
     last_words = (
@@ -145,7 +153,7 @@ def _settled(job: JobValue, attempts: tuple[Attempt, ...]) -> Explanation:
     summaries = {
         State.LEASED: f"Miner {last.miner if last else '?'} took it and has not shown a sign of work yet.",
         State.RUNNING: f"Miner {last.miner if last else '?'} works on it{_on(last)}{_progress(last)}.{_stopping(last)}",
-        State.SUCCEEDED: f"It is done and paid; the receipt says what for.{_stopped(job)}",
+        State.SUCCEEDED: f"It is done and paid; the receipt says what for.{_stopped(job)}{OWN_WORK if is_own else ''}",
         State.FAILED: f"It failed ({job.reason}, fault: {job.fault}).{last_words}{back}",
         State.CANCELED: f"It was stopped ({job.reason}).{back}",
         State.EXPIRED: f"No miner took it in time ({job.reason}).{back}",

@@ -29,11 +29,11 @@ SELECT a.miner, count(*)::int AS jobs,
     percentile_disc(0.5) WITHIN GROUP (
         ORDER BY j.units / greatest(0.05, extract(epoch FROM a.ended_at - a.started_at)::float8)) AS speed
 FROM (
-    SELECT id, units FROM ai.jobs
+    SELECT id, units, account FROM ai.jobs
     WHERE id >= $1 AND kind = $2 AND state = 'succeeded' AND units > 0
       AND ($3::text IS NULL OR needs::json->>'model' = $3)
     ORDER BY id DESC LIMIT $4) AS j
-JOIN ai.attempts a ON a.job = j.id AND a.ended = 'succeeded' GROUP BY a.miner"""
+JOIN ai.attempts a ON a.job = j.id AND a.ended = 'succeeded' AND a.miner_account <> j.account GROUP BY a.miner"""
 
 # How many slots of each miner are taken.
 TAKEN_SLOTS = """

@@ -14,7 +14,7 @@ from aitbc.modules.ai.models.devices import devices_of, devices_text
 from aitbc.modules.ai.models.fleet import ONLINE, FleetMiner
 from aitbc.modules.ai.models.prospects import ModelInfo
 from aitbc.modules.ai.models.queue import Needs, matches
-from aitbc.modules.ai.models.tables import MinerRow
+from aitbc.modules.ai.models.tables import AskRow, MinerRow
 from aitbc.modules.ai.service.kind_health import KindHealth
 from aitbc.modules.ai.service.market_asks import MarketAsks
 from aitbc.modules.ai.service.waiters import WaitingMiners
@@ -85,7 +85,8 @@ class FleetView:
     async def miners(self) -> list[FleetMiner]:
         """Every miner that has not been removed."""
         async with self._db.reading() as session:
-            rows = await session.scalars(select(MinerRow).where(MinerRow.status != "removed"))
+            known = select(MinerRow, AskRow.unproven).outerjoin(AskRow, AskRow.miner == MinerRow.id)
+            rows = (await session.execute(known.where(MinerRow.status != "removed"))).all()
         return [
             FleetMiner(
                 row.id,
@@ -103,9 +104,10 @@ class FleetView:
                 devices_of(row.devices),
                 row.booking,
                 row.booker,
-                self._health.resting(row.id),
+                (*self._health.resting(row.id), *(unproven or "").split()),
+                row.account,
             )
-            for row in rows
+            for row, unproven in rows
         ]
 
 
@@ -127,4 +129,5 @@ def _columns(event: MinerChanged) -> dict[str, object]:
         "booking": event.booking,
         "booker": event.booker,
         "changed_at": event.changed_at,
+        "account": event.account,
     }

@@ -13,6 +13,7 @@ from aitbc.modules.ai.models.asks import Ask, ask_for
 from aitbc.modules.ai.models.fleet import FleetMiner
 from aitbc.modules.ai.models.life import TERMINAL, State
 from aitbc.modules.ai.models.queue import FILTERS, Needs, needs_of
+from aitbc.modules.ai.service.checks.canaries import Canaries
 from aitbc.modules.ai.service.fleet_view import FleetView
 from aitbc.modules.ai.service.market_asks import MarketAsks
 
@@ -35,8 +36,9 @@ WHERE j.id >= $2 AND j.created_at >= $4 ORDER BY j.id DESC LIMIT $3"""
 class ProspectsOfMiners:
     """Tells miners' owners what became of the jobs that were there."""
 
-    def __init__(self, db: Database, fleet_view: FleetView, asks: MarketAsks) -> None:
+    def __init__(self, db: Database, fleet_view: FleetView, asks: MarketAsks, canaries: Canaries) -> None:
         self._db = db
+        self._canaries = canaries
         self._fleet_view = fleet_view
         self._asks = asks
 
@@ -57,6 +59,7 @@ class ProspectsOfMiners:
             waiting=counts["waiting", ""],
             filtered=_passed_by(counts, "filtered"),
             lost=_passed_by(counts, "lost"),
+            canaries=await self._canaries.of(miner),
         )
 
 

@@ -7,7 +7,7 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import money
 from aitbc.kernel.primitives.json_schema import schema_of
 from aitbc.modules.ai.models.asks import covers
-from aitbc.modules.ai.models.fleet import filter_counts
+from aitbc.modules.ai.models.fleet import filter_counts, own_miners
 from aitbc.modules.ai.models.kinds.kind import Kind
 from aitbc.modules.ai.models.kinds.registry import KINDS, price_of
 from aitbc.modules.ai.models.preference import Candidate, ranked
@@ -74,6 +74,7 @@ class Quotes:
             sufficient=plan.max_price_units >= plan.price_max_units,
             position=await self._queue.next_position(who.account, plan.needs, plan.priority),
             miners_eligible=counts[-1].after,
+            own_miners=len(own_miners(who.account, plan.needs, fleet)),
             filters=counts,
             offers=_offers(plan, candidates),
             prefer=command.prefer,

@@ -10,6 +10,7 @@ Each part has a state of its own; arrows point at the parts that one uses.
     dispatch ─────► wakeups, attempts                job_events ──► jobs, job_logs, output_parts, wakeups
     lease_watch ──► wakeups
     prospects ────► fleet_view, market_asks          trusted_miners
+        └─────────► canaries ──► fleet_view, submissions
     results ──────► answers ──► judgement ──► verification ──► jobs, artifacts, output_parts
         └─────────► attempts ──► payments, wakeups, durations, kind_health
     runs ──► stops ──► attempts ◄── sweeper, holds   retention ──► artifacts, wakeups, jobs
@@ -19,6 +20,7 @@ Each part has a state of its own; arrows point at the parts that one uses.
     batchwork ────► submissions, stops, artifacts, text_runs
     job_payments ──► jobs, stops, payments           kind_statuses ─► fleet_view, durations
     graphs ───────► graph_watch ◄── graph_driver ──► planner, submissions, stops    graph_events, schedules ──► graphs
+    studies ──────► planner                          study_driver ──► submissions, stops
 """
 
 import asyncio
@@ -62,6 +64,7 @@ from aitbc.modules.ai.service.batches.outputs import Outputs
 from aitbc.modules.ai.service.booked_jobs import BookedJobs
 from aitbc.modules.ai.service.booking_ends import BookingEnds
 from aitbc.modules.ai.service.checks.answers import CheckedAnswers
+from aitbc.modules.ai.service.checks.canaries import Canaries
 from aitbc.modules.ai.service.checks.trusted_miners import TrustedMiners
 from aitbc.modules.ai.service.dispatch import Dispatch
 from aitbc.modules.ai.service.durations import Durations
@@ -110,6 +113,8 @@ from aitbc.modules.ai.service.speeds import Speeds
 from aitbc.modules.ai.service.statistics import Statistics
 from aitbc.modules.ai.service.stops import Stops
 from aitbc.modules.ai.service.stored_files import Files
+from aitbc.modules.ai.service.studies.driver import StudyDriver
+from aitbc.modules.ai.service.studies.studies import Studies
 from aitbc.modules.ai.service.submissions import Submissions
 from aitbc.modules.ai.service.sweeper import Sweeper
 from aitbc.modules.ai.service.terms import Terms
@@ -159,7 +164,8 @@ class AiService:
         self.job_events = JobEvents(self.jobs, self.job_logs, self.output_parts, self.wakeups)
         self.explanations = Explanations(self.jobs, self.job_queue, self.fleet_view, self.durations)
         self.statistics = Statistics(db)
-        self.prospects = ProspectsOfMiners(db, self.fleet_view, self.market_asks)
+        self.canaries = Canaries(db, self.fleet_view, self.submissions, settings)
+        self.prospects = ProspectsOfMiners(db, self.fleet_view, self.market_asks, self.canaries)
         self.kind_statuses = KindStatuses(self.fleet_view, self.durations)
         # From the miner's side
         self.dispatch = Dispatch(db, dealer, self.wakeups, self.attempts)
@@ -168,7 +174,6 @@ class AiService:
         judgement = Judgement(Verification(self.jobs, self.artifacts, self.output_parts, Speeds()), platform.hooks)
         self.answers = CheckedAnswers(db, self.attempts, judgement, self.payments)
         self.results = Results(self.attempts, judgement, Completions(db, self.payments), self.answers)
-        # What ends jobs otherwise
         self.stops = Stops(db, self.attempts, self.output_parts)
         self.job_payments = JobPayments(self.jobs, self.stops, self.payments)
         self.booking_ends = BookingEnds(db, self.attempts, self.output_parts)
@@ -182,18 +187,18 @@ class AiService:
         self.holds = Holds(db, self.payments, self.attempts)
         self.sweeper = Sweeper(db, self.attempts, self.stops, settings.grace_seconds)
         self.retention = Retention(db, self.artifacts, watched, self.jobs)
-        # Jobs that follow from each other
         self.graph_watch = GraphWatch()
         self.wakeups.on_job_ended = self.graph_watch.job_ended
         self.graphs = Graphs(db, self.graph_watch, settings.open_graphs_per_account)
         self.graph_events = GraphEvents(self.graphs, self.graph_watch, platform.draining)
         self.graph_driver = self._graph_driver(planner)
         self.schedules = Schedules(db, self.graphs, self.graph_watch, platform)
+        self.studies = Studies(db, planner, settings.open_studies_per_account)
         self._driving: asyncio.Task[None] | None = None
-        # Files, and the batches that are made of them
         self.files = Files(db)
         self.batches = Batches(db)
         self.batchwork = self._batchwork()
+        self.study_driver = StudyDriver(db, self.submissions, self.stops)
 
     def _graph_driver(self, planner: Planner) -> GraphDriver:
         node_jobs = NodeJobs(self.submissions, self.stops, self.rate_gate)
@@ -347,6 +352,10 @@ class AiService:
         """Drive on the graphs of which a job has ended, or whose time it is."""
         await self.graph_driver.drive_due()
 
+    async def drive_studies(self) -> None:
+        """Drive on the studies that have not ended."""
+        await self.study_driver.drive_open()
+
     async def refresh_aliases(self) -> None:
         """Read the aliases of models that changed."""
         await self.aliases.refresh()
@@ -354,6 +363,10 @@ class AiService:
     async def begin_schedules(self) -> None:
         """Begin the graphs whose schedules are due."""
         await self.schedules.begin_due()
+
+    async def send_canaries(self) -> None:
+        """Judge the canary jobs that have ended, and send those that are due."""
+        await self.canaries.round()
 
     async def reconcile_holds(self) -> None:
         """Return money that is held for a job which was never written, or which ended unpaid."""

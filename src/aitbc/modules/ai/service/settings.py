@@ -27,7 +27,17 @@ class AiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many jobs of one account may wait or be worked on at once."""
     open_graphs_per_account: Annotated[int, Meta(ge=1, le=100_000)] = 100
     """How many graphs of one account may be under way at once."""
+    open_studies_per_account: Annotated[int, Meta(ge=1, le=10_000)] = 20
+    """How many studies of one account may be under way at once."""
     model_ranks: list[Annotated[str, Meta(min_length=1, max_length=200)]] = []
     """Chat models from the best to the least, by which `auto:best` and `auto:balanced` of `/v1` choose."""
+    canary_account: Annotated[str, Meta(max_length=64)] = ""
+    """The account that pays for canary jobs, and does nothing else; empty for none, and no canaries."""
+    canary_hours: Annotated[float, Meta(ge=0, le=720)] = 0.0
+    """How often each kind of an idle miner gets a canary job, in hours; 0 for never."""
+    canaries_per_day: Annotated[int, Meta(ge=1, le=100_000)] = 100
+    """How many canary jobs are sent in 24 hours at most: times `canary_max_price`, the most that they cost in a day."""
+    canary_max_price: Annotated[str, Meta(pattern=r"^[0-9]{1,6}(\.[0-9]{1,8})?\Z")] = "0.01"
+    """The most that one canary job may cost, in AITBC."""
     grace_seconds: float = 35.0
     """After this process was frozen or just started: how long leases that seem to have ended are left alone."""

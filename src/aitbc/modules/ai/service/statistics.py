@@ -12,11 +12,13 @@ from aitbc.modules.ai.models.kinds.registry import kind_of
 JOBS_MAX = 10_000
 """So many of the newest jobs of a window are looked at."""
 
-# By the primary key, which is in the order of time. Jobs for a booked GPU cost what their booking does, and do not count.
+# By the primary key, which is in the order of time. Jobs for a booked GPU cost what their booking does, and do not count;
+# neither do those that an account's own miner did: they would say what that account likes.
 STATISTICS = """
 WITH jobs AS (
     SELECT state, price_units, units, started_at - created_at AS waited FROM ai.jobs
-    WHERE id >= $1 AND kind = $2 AND strpos(needs, '"booking":"') = 0
+    WHERE id >= $1 AND kind = $2 AND strpos(needs, '"booking":"') = 0 AND strpos(needs, '"miner":"') = 0
+      AND NOT EXISTS (SELECT FROM ai.attempts a WHERE a.job = jobs.id AND a.miner_account = jobs.account)
       AND ($3::text IS NULL OR needs::json->>'model' = $3)
     ORDER BY id DESC LIMIT $4)
 SELECT count(*) AS jobs,

@@ -47,9 +47,15 @@ class Submissions:
         return await self.submit(who, limited, once, is_off_peak=True)
 
     async def submit(
-        self, who: Principal, command: SubmitJob, once: IdempotencyKey, *, is_off_peak: bool = False
+        self,
+        who: Principal,
+        command: SubmitJob,
+        once: IdempotencyKey,
+        *,
+        is_off_peak: bool = False,
+        only_miner: str | None = None,
     ) -> Job:
-        """Hold the money, then write the job, which miners may take from then on.
+        """Hold the money, then write the job, which miners may take from then on; only one where one is named.
 
         Raises `UnknownKind`, `InvalidInput`, `UnknownModel`, `MaxPriceTooLow`, `ArtifactNotFound`, `InsufficientFunds`,
         `BudgetExceeded`, `IdempotencyKeyReused`, `TooManyOpenJobs`, `BookingNotFound`, `BookingNotOpen`,
@@ -65,6 +71,8 @@ class Submissions:
         if command.requirements.booking is not None:
             await self._bookings.require(who, command.requirements.booking)
         plan = await self._planner.plan(who, command, is_off_peak=is_off_peak)
+        if only_miner is not None:
+            plan = structs.replace(plan, needs=structs.replace(plan.needs, miner=only_miner))
         await self._planner.require_allowed(who, plan)
         if not await self._planner.is_covered(plan):
             raise _too_low(plan)

@@ -15,11 +15,12 @@ from aitbc.modules.ai.models.queue import Needs, explores, matches
 class WaitingMiner:
     """A claim that found nothing: a future, and the little that is needed to choose among several."""
 
-    __slots__ = ("future", "key", "name", "newcomer", "order", "slots")
+    __slots__ = ("account", "future", "key", "name", "newcomer", "order", "slots")
 
     def __init__(self, key: bytes, claim: Claim, number: int, *, behind: bool) -> None:
         self.key = key
         self.name = claim.miner
+        self.account = claim.miner_account
         self.newcomer = claim.newcomer
         self.slots = claim.slots
         self.order = (behind, -round(claim.reputation, 1), number)
@@ -46,6 +47,7 @@ class WaitingMiners:
 
     def __init__(self, short_of_gpus: set[str] | None = None) -> None:
         self._groups: dict[bytes, _Group] = {}
+        self._by_owner: dict[str, set[WaitingMiner]] = defaultdict(set)
         self._short = set() if short_of_gpus is None else short_of_gpus
         """Miners whose GPUs were not enough when they last asked: they are not woken for jobs that ask for some."""
         self._arrived = 0
@@ -65,6 +67,7 @@ class WaitingMiners:
         self._arrived += 1
         miner = WaitingMiner(key, claim, self._arrived, behind=behind)
         bisect.insort(group.queue_of(miner), miner, key=lambda waiting: waiting.order)
+        self._by_owner[miner.account].add(miner)
         return miner
 
     def leave(self, miner: WaitingMiner) -> None:
@@ -101,6 +104,9 @@ class WaitingMiners:
         at = bisect.bisect_left(queue, miner.order, key=lambda waiting: waiting.order)
         if at < len(queue) and queue[at] is miner:
             del queue[at]
+            self._by_owner[miner.account].discard(miner)
+            if not self._by_owner[miner.account]:
+                del self._by_owner[miner.account]
         if not group.proven and not group.fresh:
             del self._groups[miner.key]
 
@@ -109,10 +115,14 @@ class WaitingMiners:
         if not miner.future.done():
             miner.future.set_result(True)
 
-    def offer(self, jobs: Iterable[tuple[Needs, str]]) -> None:
-        """Jobs can be taken: wake one slot for each, a newcomer's for those of the newcomers' share."""
+    def offer(self, jobs: Iterable[tuple[Needs, str, str]]) -> None:
+        """Jobs, each with its account, can be taken: wake one slot for each, one of that account's own miners first,
+        and a newcomer's for those of the newcomers' share.
+        """
         spare: dict[bytes, int] = defaultdict(int)
-        for needs, job in jobs:
+        for needs, job, account in jobs:
+            if account in self._by_owner and self._wake_own(needs, account):
+                continue
             self._wake_for(needs, spare, exploring=explores(ids.decode("job", job)))
 
     def offer_count(self, needs: Needs, count: int) -> None:
@@ -124,6 +134,15 @@ class WaitingMiners:
         for _ in range(count):
             if not self._wake_for(needs, spare, exploring=False, passes_over=False):
                 return
+
+    def _wake_own(self, needs: Needs, account: str) -> bool:
+        """Wake a waiting miner of this account that fits; whether there was one."""
+        own = [one for one in self._by_owner[account] if matches(needs, self._groups[one.key].capabilities)]
+        short = self._short if needs.gpus else frozenset[str]()
+        found = min((one for one in own if one.name not in short), key=lambda one: one.order, default=None)
+        if found is not None:
+            self._wake(found)
+        return found is not None
 
     def _wake_for(self, needs: Needs, spare: dict[bytes, int], *, exploring: bool, passes_over: bool = True) -> bool:
         fitting = [key for key, group in self._groups.items() if matches(needs, group.capabilities)]

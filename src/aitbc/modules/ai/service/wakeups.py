@@ -52,7 +52,14 @@ class Wakeups:
         for job in jobs:
             for miner in job.preferred.split():
                 self.miners.wake(miner)
-        self.miners.offer((needs_of(job.needs), job.id) for job in jobs if not job.preferred)
+        open_to_all = []
+        for job in jobs:
+            needs = needs_of(job.needs)
+            if needs.miner is not None:
+                self.miners.wake(needs.miner)
+            elif not job.preferred:
+                open_to_all.append((needs, job.id, job.account))
+        self.miners.offer(open_to_all)
         self._processes.notify()
 
     def note_ended(self, job: JobValue) -> None:
@@ -82,7 +89,10 @@ class Wakeups:
         """
         if len(self.miners):
             for needs, count in await self._dealer.waiting(len(self.miners)):
-                self.miners.offer_count(needs, count)
+                if needs.miner is None:
+                    self.miners.offer_count(needs, count)
+                else:
+                    self.miners.wake(needs.miner)
         if len(self.watched):
             self.watched.wake_all()
         if len(self.leases):

@@ -86,7 +86,9 @@ class Replay:
             self.payers.add(work.payer)
             return
         self.after[0] += price
-        self.after[1] += share(price, work.fee_basis_points if self._fee is None else self._fee)
+        rate = work.fee_basis_points if self._fee is None else self._fee
+        is_free = work.payer == work.miner_account and work.fee_units == 0
+        self.after[1] += 0 if is_free else share(price, rate)
 
 
 class Simulator:

@@ -166,7 +166,7 @@ class MinerController(Controller):
         """What a miner earned in a time, and what is set aside for it."""
         found, wish = await gpu.legacy_miners.find(who, MINER.check(name)), read_query(query, EarningsQuery)
         since, until = time_of(wish.from_time, "from_time"), time_of(wish.to_time, "to_time")
-        earned = await gpu.miners.earnings(who, found.miner.id, since, until)
+        earned = await gpu.earned.of(who, found.miner.id, since, until)
         return EarningsView(
             miner_id=found.legacy_id,
             total_earnings=float(earned.earned),

@@ -16,8 +16,10 @@ from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Pag
 from aitbc.kernel.primitives.text import Text
 from aitbc.modules.ai.api import MinerProspects
 from aitbc.modules.gpu.api import Miner, MinerNotFound
+from aitbc.modules.gpu.models.earnings import EarningsEstimate, MinerEarnings
 from aitbc.modules.gpu.models.readings import Reading, Step
 from aitbc.modules.gpu.routes.protocol import MinerProtocolUnsupported, require_protocol
+from aitbc.modules.gpu.service.earned import Earned
 from aitbc.modules.gpu.service.enrolment import (
     Enrol,
     Enrolled,
@@ -31,7 +33,7 @@ from aitbc.modules.gpu.service.enrolment import (
     TooManyTokens,
     WrongProof,
 )
-from aitbc.modules.gpu.service.miners import MinerEarnings, MinerRemoved, Miners
+from aitbc.modules.gpu.service.miners import MinerRemoved, Miners
 from aitbc.modules.gpu.service.readings import Readings
 from aitbc.modules.gpu.service.reputation import Reputation, Reputations
 
@@ -53,6 +55,10 @@ DeviceUuid = Annotated[str, Meta(max_length=128)]
 OfGpu = Annotated[DeviceUuid | None, QueryParameter(name="gpu")]
 """Named otherwise than the service `gpu`, which handlers may take."""
 ReadingsLimit = Annotated[int, Meta(ge=1, le=1000, description="How many are listed at most.")]
+
+
+EstimatedKinds = Annotated[list[Annotated[str, Meta(min_length=1, max_length=64)]], Meta(min_length=1, max_length=16)]
+EstimatedSlots = Annotated[int, Meta(ge=1, le=64, description="How many jobs it would work on at once.")]
 
 
 class ReadingList(Struct, frozen=True, kw_only=True):
@@ -219,10 +225,29 @@ class MinerController(Controller):
     @get("/{miner:str}/earnings", operation_id="get_earnings", summary="Read what a miner earned", opt=READ)
     async def earnings(
         self,
-        miners: NamedDependency[Miners],
+        earned: NamedDependency[Earned],
         who: NamedDependency[Principal],
         miner: FromPath[str],
         since: FromQuery[datetime | None] = None,
     ) -> MinerEarnings:
-        """Sum up a miner's receipts, all of them or those since a time, and what is set aside for its jobs now."""
-        return await miners.earnings(who, miner, since)
+        """Sum up a miner's receipts, all of them or those since a time, by GPU, and what is set aside for its jobs now;
+        and say what miners like it were paid for others' work in the last seven days.
+        """
+        return await earned.of(who, miner, since)
+
+    @get(
+        "/earnings-estimate",
+        operation_id="estimate_earnings",
+        summary="Read what a further miner would have earned",
+        opt={"permission": "miners:read"},
+    )
+    async def estimate(
+        self,
+        earned: NamedDependency[Earned],
+        kinds: FromQuery[EstimatedKinds],
+        slots: FromQuery[EstimatedSlots] = 1,
+    ) -> EarningsEstimate:
+        """Divide what was paid in the last seven days for work of these kinds by all slots that compete for it, those of
+        the further miner included. Null, and `no data`, where nothing was paid.
+        """
+        return await earned.expected(kinds, slots)

@@ -14,7 +14,7 @@ from aitbc.kernel.database.totals import total
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.identity.accounts import Identity
 from aitbc.kernel.identity.principal import Principal
-from aitbc.kernel.primitives import ids, money
+from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Conflict
 from aitbc.modules.ai.api import AiApi, LeaseLost, MinerProspects
@@ -33,7 +33,6 @@ from aitbc.modules.gpu.service.miner_rows import (
     renew_profile,
     view_of,
 )
-from aitbc.modules.trading.api import Earnings, TradingApi
 
 ONLINE_MAX = 1_000
 REMOVED = "its owner removed it"
@@ -44,24 +43,6 @@ class MinerRemoved(Conflict):
     """This miner was removed; its machine can be enrolled again."""
 
     code = "miner_removed"
-
-
-class MinerEarnings(Struct, frozen=True, kw_only=True):
-    """What a miner was paid, from its receipts, and what is set aside for its jobs."""
-
-    miner: str
-    """The miner. For example `mnr_01k0000000000000000000000a`."""
-    since: datetime | None
-    """Only receipts from this time on; none for all."""
-    jobs: int
-    """How many jobs were paid. For example `17`."""
-    earned: str
-    """What was paid for them, after fees. For example `0.0121875`."""
-    pending_jobs: int
-    """Jobs that it works on now, or delivered and was not yet paid for."""
-    pending: str
-    """What requesters set aside for those: the most they can cost, before the fee. It earns what is metered of it.
-    For example `0.05`."""
 
 
 class MinerCounts(Struct, frozen=True):
@@ -75,10 +56,9 @@ class MinerCounts(Struct, frozen=True):
 class Miners:
     """Reading and steering miners."""
 
-    def __init__(self, db: Database, ai: AiApi, trading: TradingApi, identity: Identity) -> None:
+    def __init__(self, db: Database, ai: AiApi, identity: Identity) -> None:
         self._db = db
         self._ai = ai
-        self._trading = trading
         self._identity = identity
 
     async def get(self, miner: str) -> Miner:
@@ -241,25 +221,3 @@ class Miners:
         """What became of the jobs since then, as seen by a miner. Raises `MinerNotFound`."""
         await self.owned(who, miner)
         return await self._ai.prospects_of(miner, since)
-
-    async def earnings(
-        self, who: Principal, miner: str, since: datetime | None, until: datetime | None = None
-    ) -> MinerEarnings:
-        """What a miner was paid, the sum over its receipts of a time, and what is set aside for it now.
-
-        Raises `MinerNotFound`.
-        """
-        await self.owned(who, miner)
-        (paid,) = await self._trading.earnings([miner], since)
-        later = Earnings(miner=miner, jobs=0, earned_units=0)
-        if until is not None:
-            (later,) = await self._trading.earnings([miner], max(until, since or until))
-        pending = await self._ai.pending_of(miner)
-        return MinerEarnings(
-            miner=miner,
-            since=since,
-            jobs=paid.jobs - later.jobs,
-            earned=money.render(paid.earned_units - later.earned_units),
-            pending_jobs=pending.jobs,
-            pending=money.render(pending.held_units),
-        )

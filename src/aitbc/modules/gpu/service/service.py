@@ -26,6 +26,7 @@ from aitbc.modules.gpu.api import Miner, MinerUse, Presence, SlotUse, UseMiner
 from aitbc.modules.gpu.service.booking_payments import BookingPayments
 from aitbc.modules.gpu.service.booking_reconciler import BookingReconciler
 from aitbc.modules.gpu.service.bookings import Bookings
+from aitbc.modules.gpu.service.earned import Earned
 from aitbc.modules.gpu.service.enrolment import Enrolment
 from aitbc.modules.gpu.service.heartbeats import Heartbeats
 from aitbc.modules.gpu.service.legacy_keys import LegacyKeys
@@ -55,7 +56,8 @@ class GpuService:
     ) -> None:
         settings = settings or GpuSettings()
         self.db = db
-        self.miners = Miners(db, ai, trading, platform.identity)
+        self.miners = Miners(db, ai, platform.identity)
+        self.earned = Earned(db, self.miners, ai, trading)
         self.enrolment = Enrolment(db, platform.identity, settings)
         self.heartbeats = Heartbeats(db, ai, settings)
         self.work = MinerWork(db, ai, self.heartbeats)

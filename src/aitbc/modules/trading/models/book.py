@@ -174,7 +174,8 @@ class Book:
         if hold.state != "open":
             raise HoldNotOpen
         price = command.price_units
-        posting, fee = self._pay_out(hold, "settle", command.miner_account, price)
+        rate = work_rate(hold.payer, command.miner_account, hold.fee_basis_points)
+        posting, fee = self._pay_out(hold, "settle", command.miner_account, price, rate=rate)
         settlement = Settlement(
             receipt=f"rcpt_{hold.id.removeprefix('hold_')}",
             transaction=posting.id,
@@ -183,7 +184,7 @@ class Book:
             earned_units=price - fee,
             returned_units=hold.amount_units - price,
         )
-        self._issue(command, hold, settlement)
+        self._issue(command, hold, settlement, rate)
         return settlement
 
     def _settled_before(self, command: SettleHold) -> Settlement:
@@ -208,7 +209,7 @@ class Book:
             raise HoldDiffers
         if hold.state != "open":
             raise HoldNotOpen
-        posting, _ = self._pay_out(hold, "rent", command.owner, command.price_units, command.reason)
+        posting, _ = self._pay_out(hold, "rent", command.owner, command.price_units, reason=command.reason)
         return rent_of(hold, posting.id)
 
     def refund(self, command: PayRefund) -> Refunded:
@@ -307,12 +308,22 @@ class Book:
         self.ended.append(hold)
 
     def _pay_out(
-        self, hold: HeldMoney, kind: str, to: str, price: int, reason: str | None = None
+        self,
+        hold: HeldMoney,
+        kind: str,
+        to: str,
+        price: int,
+        *,
+        rate: int | None = None,
+        reason: str | None = None,
     ) -> tuple[Posting, int]:
-        """Pay the price out of an open hold, less the fee, and return the rest; returns the posting and the fee."""
+        """Pay the price out of an open hold, less the fee, and return the rest; returns the posting and the fee.
+
+        `rate` is the platform's share in 1/10 000; none for that of the hold.
+        """
         if type(price) is not int or not 0 <= price <= hold.amount_units:
             raise PriceAboveHold
-        fee = share(price, hold.fee_basis_points)
+        fee = share(price, hold.fee_basis_points if rate is None else rate)
         payer, fees = self.accounts[ids.decode("acct", hold.payer)], self.accounts[FEES]
         payee = self.accounts[ids.decode("acct", to)]
         legs = (
@@ -365,14 +376,14 @@ class Book:
         self.postings.append(posting)
         return posting
 
-    def _issue(self, command: SettleHold, hold: HeldMoney, settlement: Settlement) -> None:
+    def _issue(self, command: SettleHold, hold: HeldMoney, settlement: Settlement, rate: int) -> None:
         assert self.key is not None, "a book that settles has the key of the node"
         claims = ReceiptClaims(
             attempt=command.attempt,
             devices=devices_of(command),
             earned=render(settlement.earned_units),
             fee=render(settlement.fee_units),
-            fee_basis_points=hold.fee_basis_points,
+            fee_basis_points=rate,
             finished_at=stamp(command.finished_at),
             id=settlement.receipt,
             input_digest=command.input_digest,
@@ -422,6 +433,11 @@ def _require_room(legs: Sequence[tuple[Account, int]]) -> None:
 def _rate(command: PlaceHold, in_force: int) -> int:
     rate = command.fee_basis_points
     return in_force if isinstance(rate, UnsetType) else rate
+
+
+def work_rate(payer: str, miner_account: str, rate: int) -> int:
+    """The platform's share of the price of work, in 1/10 000: nothing of an account's work for its own miner."""
+    return 0 if payer == miner_account else rate
 
 
 def _require_balance(account: Account, amount: int) -> None:

@@ -11,9 +11,11 @@ from aitbc.kernel.platform import Platform
 from aitbc.modules.ai.events import AnswerSucceeded, HoldsFreed, JobClosed, JobSucceeded
 from aitbc.modules.trading.api import (
     Balance,
+    DeviceEarnings,
     Earnings,
     FeeQuote,
     Hold,
+    KindPaid,
     LedgerAccount,
     PayRefund,
     PayRent,
@@ -33,6 +35,7 @@ from aitbc.modules.trading.service.anchors import Anchors
 from aitbc.modules.trading.service.blocks import Blocks
 from aitbc.modules.trading.service.budgets import SpendingBudgets
 from aitbc.modules.trading.service.deposits import Deposits
+from aitbc.modules.trading.service.earnings import earned_by_devices, paid_by_kind
 from aitbc.modules.trading.service.explorer import Explorer
 from aitbc.modules.trading.service.fees import Fees
 from aitbc.modules.trading.service.ledger import Ledger
@@ -159,6 +162,16 @@ class TradingService:
     async def earnings(self, miners: Sequence[str], since: datetime | None) -> Sequence[Earnings]:
         """What each of these miners was paid."""
         return await self.ledger.earnings(miners, since)
+
+    async def earned_by_devices(
+        self, miner: str, since: datetime | None, until: datetime | None
+    ) -> Sequence[DeviceEarnings]:
+        """What a miner was paid, by the GPUs that were reserved for the work."""
+        return await earned_by_devices(self.db, miner, since, until)
+
+    async def paid_by_kind(self, since: datetime, without: Sequence[str]) -> Sequence[KindPaid]:
+        """What was paid since a time for work of each kind."""
+        return await paid_by_kind(self.db, since, without)
 
     # Event handlers
 
