@@ -1,7 +1,7 @@
 """The face of gpu: all that the other modules may know."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Protocol
 
 from msgspec import Meta, Struct
@@ -13,6 +13,8 @@ from aitbc.kernel.primitives.text import Name
 DEVICES_MAX = 64
 BRAKES_MAX = 16
 SLOTS_MAX = 64
+DISPUTED_WITHIN = timedelta(hours=72)
+"""How long after a payment, or the end of a booking, what was paid can be disputed."""
 _STEERING = r"\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
 Label = Annotated[
     str,
@@ -202,6 +204,20 @@ class MinerUse(Struct, frozen=True, kw_only=True):
     """When the miner last sent a heartbeat."""
 
 
+class PaidBooking(Struct, frozen=True, kw_only=True):
+    """What was paid for a booking of a listed GPU that is over."""
+
+    booking: str
+    payer: str
+    owner: str
+    miner: str | None
+    """The miner that the GPU was in; none for some of before that its owner's word was enough for."""
+    price_units: int
+    fee_units: int | None
+    """The platform's part of it; none where it was paid before that was remembered."""
+    ended_at: datetime
+
+
 class MinerNotThere(Conflict):
     """This miner takes no work now, so nobody can have it."""
 
@@ -262,4 +278,8 @@ class GpuApi(Protocol):
 
     async def uses(self, bookings: Sequence[str]) -> Sequence[MinerUse]:
         """Those of these uses that there are, in any order."""
+        ...
+
+    async def paid_booking(self, booking: str) -> PaidBooking | None:
+        """What was paid for a booking of a listed GPU; none where there is none, or nothing was paid for it."""
         ...

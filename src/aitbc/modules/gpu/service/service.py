@@ -22,7 +22,7 @@ from aitbc.kernel.events.relay import set_based
 from aitbc.kernel.platform import Platform
 from aitbc.modules.ai.api import AiApi
 from aitbc.modules.ai.events import AttemptEnded
-from aitbc.modules.gpu.api import Miner, MinerUse, Presence, SlotUse, UseMiner
+from aitbc.modules.gpu.api import Miner, MinerUse, PaidBooking, Presence, SlotUse, UseMiner
 from aitbc.modules.gpu.service.booking_payments import BookingPayments
 from aitbc.modules.gpu.service.booking_reconciler import BookingReconciler
 from aitbc.modules.gpu.service.bookings import Bookings
@@ -106,6 +106,10 @@ class GpuService:
     async def uses(self, bookings: Sequence[str]) -> Sequence[MinerUse]:
         """Those of these uses that there are."""
         return await self.miner_uses.read(bookings)
+
+    async def paid_booking(self, booking: str) -> PaidBooking | None:
+        """What was paid for a booking of a listed GPU."""
+        return await self.booking_payments.paid(booking)
 
     @set_based
     async def on_attempts_ended(self, connection: Connection, events: Sequence[AttemptEnded]) -> None:

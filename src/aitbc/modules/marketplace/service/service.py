@@ -3,10 +3,10 @@
     Offers ─────► gpu: whose a miner is, and what it has
     MinerFacts ─► keeps what gpu tells of miners; Rules put those that come online on sale
     Repricing ──► gpu: how many slots are busy
-    Ratings ────► trading: who paid whom
+    Ratings ────► trading, PaidBookings ─► gpu: who paid whom
     MarketBookings ─► BookingKeeper ─► gpu: gives miners to accounts; Slices ─► trading: hold and pay
     MarketBids ─► BidKeeper ─► trading: holds and returns; BookingKeeper: begins what was traded
-    MarketDisputes ─► DisputeKeeper ─► trading: sets aside, and gives back
+    MarketDisputes ─► PaidBookings; DisputeKeeper ─► trading: sets aside, and gives back
     OfferSearch   reads what the others have written
     Items, Bids ◄── Purchases ──► trading: what the older marketplace sells
 
@@ -30,6 +30,7 @@ from aitbc.modules.marketplace.service.disputes.keeper import DisputeKeeper
 from aitbc.modules.marketplace.service.items import Bids, Items
 from aitbc.modules.marketplace.service.miner_facts import MinerFacts
 from aitbc.modules.marketplace.service.offers import Offers
+from aitbc.modules.marketplace.service.payments import PaidBookings
 from aitbc.modules.marketplace.service.purchases import Purchases
 from aitbc.modules.marketplace.service.ratings import Ratings
 from aitbc.modules.marketplace.service.repricing import Repricing
@@ -47,7 +48,8 @@ class MarketplaceService:
         self.market_offers = Offers(db, gpu, platform.parameters)
         self.market_rules = Rules(db, gpu)
         self.market_search = OfferSearch(db)
-        self.market_ratings = Ratings(db, gpu, trading)
+        paid_bookings = PaidBookings(db, gpu)
+        self.market_ratings = Ratings(db, gpu, trading, paid_bookings)
         self.miner_facts = MinerFacts(self.market_rules)
         self.repricing = Repricing(db, gpu)
         slices = Slices(db, trading)
@@ -57,7 +59,7 @@ class MarketplaceService:
         self.bid_keeper = BidKeeper(db, trading, self.booking_keeper)
         self.limit_bids = MarketBids(db, trading, self.bid_keeper)
         self.dispute_keeper = DisputeKeeper(db, trading)
-        self.market_disputes = MarketDisputes(db, trading, self.dispute_keeper)
+        self.market_disputes = MarketDisputes(db, trading, paid_bookings, self.dispute_keeper)
         # What the older marketplace keeps beside them
         self.market_items = Items(db)
         self.market_bids = Bids(db)
