@@ -218,6 +218,36 @@ class PaidBooking(Struct, frozen=True, kw_only=True):
     ended_at: datetime
 
 
+class GpuForRent(Struct, frozen=True, kw_only=True):
+    """A GPU that its owner lists for an hour's price."""
+
+    id: str
+    miner_name: str
+    """What its owner calls the miner that it is in."""
+    model: str
+    memory_gb: int | None
+    region: str | None
+    price_units: int
+    """For an hour."""
+    description: str
+    status: str
+    """`available`, `booked` or `offline`."""
+    hardware: str
+    """How it is known what it is."""
+    created_at: datetime
+
+
+class GpusWanted(Struct, frozen=True, kw_only=True):
+    """Which listed GPUs are asked for."""
+
+    available: bool | None = None
+    model: str | None = None
+    """Part of the model's name, in either case."""
+    region: str | None = None
+    price_max_units: int | None = None
+    limit: int
+
+
 class MinerNotThere(Conflict):
     """This miner takes no work now, so nobody can have it."""
 
@@ -278,6 +308,10 @@ class GpuApi(Protocol):
 
     async def uses(self, bookings: Sequence[str]) -> Sequence[MinerUse]:
         """Those of these uses that there are, in any order."""
+        ...
+
+    async def listed_gpus(self, wanted: GpusWanted) -> Sequence[GpuForRent]:
+        """Listed GPUs, from the newest on."""
         ...
 
     async def paid_booking(self, booking: str) -> PaidBooking | None:

@@ -8,6 +8,7 @@
     MarketBids ─► BidKeeper ─► trading: holds and returns; BookingKeeper: begins what was traded
     MarketDisputes ─► PaidBookings; DisputeKeeper ─► trading: sets aside, and gives back
     OfferSearch   reads what the others have written
+    PostedOrders ─► the engine of MarketBids: what older clients of the GPU service offer and bid
     Items, Bids ◄── Purchases ──► trading: what the older marketplace sells
 
 An arrow points from a part to what it asks.
@@ -31,6 +32,7 @@ from aitbc.modules.marketplace.service.items import Bids, Items
 from aitbc.modules.marketplace.service.miner_facts import MinerFacts
 from aitbc.modules.marketplace.service.offers import Offers
 from aitbc.modules.marketplace.service.payments import PaidBookings
+from aitbc.modules.marketplace.service.posted_orders.orders import PostedOrders
 from aitbc.modules.marketplace.service.purchases import Purchases
 from aitbc.modules.marketplace.service.ratings import Ratings
 from aitbc.modules.marketplace.service.repricing import Repricing
@@ -45,6 +47,7 @@ class MarketplaceService:
 
     def __init__(self, db: Database, gpu: GpuApi, trading: TradingApi, platform: Platform) -> None:
         self.db = db
+        self.gpu = gpu
         self.market_offers = Offers(db, gpu, platform.parameters)
         self.market_rules = Rules(db, gpu)
         self.market_search = OfferSearch(db)
@@ -64,6 +67,7 @@ class MarketplaceService:
         self.market_items = Items(db)
         self.market_bids = Bids(db)
         self.purchases = Purchases(db, trading)
+        self.posted_orders = PostedOrders(db)
 
     # The face
 
@@ -102,3 +106,7 @@ class MarketplaceService:
     async def keep_bids(self) -> None:
         """Let offers meet resting bids, end those whose time is over, and return what is not needed."""
         await self.bid_keeper.keep()
+
+    async def expire_orders(self) -> None:
+        """Close the orders of older clients that nobody took for too long."""
+        await self.posted_orders.expire()
