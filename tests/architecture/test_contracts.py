@@ -27,8 +27,16 @@ BREAKS = [
     ("order", "src/aitbc/modules/unplaced/__init__.py", ""),
     ("rooms", "src/aitbc/modules/trading/models", "import aitbc.modules.trading.service"),
     ("rooms", "src/aitbc/modules/trading/helpers.py", ""),
-    ("book", "src/aitbc/modules/gpu/service/bookings", "import aitbc.modules.gpu.service.order_book.book"),
-    ("book", "src/aitbc/modules/gpu/legacy/bookings", "import aitbc.modules.gpu.service.order_book.queries"),
+    (
+        "book",
+        "src/aitbc/modules/marketplace/service/offers",
+        "import aitbc.modules.marketplace.service.posted_orders.orders",
+    ),
+    (
+        "book",
+        "src/aitbc/modules/marketplace/legacy/offers",
+        "import aitbc.modules.marketplace.service.posted_orders.queries",
+    ),
     ("rules", "src/aitbc/modules/trading/service", "import litestar"),
     ("pages", "src/aitbc/web/visit.py", "import aitbc.modules.trading.api"),
     ("pages", "src/aitbc/web/pages/ai.py", "import aitbc.server.admin.health"),

@@ -51,6 +51,15 @@ NOTHING = {
                 AND (h.state, h.payer) IS DISTINCT FROM ('open', d.owner)
             WHEN d.state = 'closed' THEN h.state = 'open' OR coalesce(h.price_units, 0) > d.owed_units
                 OR (d.refunded_units > 0) <> (coalesce(h.price_units, 0) > 0) END""",
+    "a booking that says of its payment what the ledger doesn't": """
+        SELECT b.id FROM gpu.bookings b LEFT JOIN trading.holds h ON h.id = b.id WHERE b.transaction IS NOT NULL
+        AND ((h.state, h.price_units) IS DISTINCT FROM ('settled', b.cost_units) OR b.fee_units > b.cost_units)""",
+    "a booking of an offer that was paid something else than its slices": """
+        SELECT b.id FROM marketplace.bookings b LEFT JOIN marketplace.booking_slices s ON s.booking = b.id
+        GROUP BY b.id, b.paid_units HAVING b.paid_units <> coalesce(sum(s.paid_units), 0)""",
+    "a refund of more than what was set aside and the fee of it": """
+        SELECT id FROM marketplace.disputes WHERE refunded_units > owed_units + fee_units
+        OR owed_units > held_units OR (state = 'closed') <> (closed_at IS NOT NULL)""",
     "a part of an open bid that is not held, or of one that is over that is": """
         SELECT p.bid FROM marketplace.bid_parts p JOIN marketplace.bids b ON b.id = p.bid
         LEFT JOIN trading.holds h ON h.id = p.hold

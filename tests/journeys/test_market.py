@@ -1,14 +1,18 @@
-"""The time of a miner in every place: put on sale, bid for, used, paid, rated, disputed and given back."""
+"""The time of a miner in every place: put on sale, bid for, used, paid, paused, rated, disputed and given back."""
 
 import asyncio
+import time
 import uuid
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from tests.app import Caller
+from aitbc.kernel.primitives import clock
+from tests.app import Caller, TestApp
 from tests.journeys.hand_miner import HandMiner, Place
+from tests.scale import FULL
 
 MARKET = "/api/v1/marketplace"
 PATIENCE = 60.0
@@ -32,6 +36,83 @@ async def until(who: Caller, path: str, state: str) -> dict[str, Any]:
 async def available(who: Caller) -> Decimal:
     """What somebody can spend."""
     return Decimal((await who.get(f"/api/v1/trading/accounts/{who.principal.account}")).json()["available"])
+
+
+async def pass_time(app: Place, miner: HandMiner, seconds: int) -> None:
+    """Let time pass while the miner lives: by the clock of this process, or, in another one, really."""
+    until = time.monotonic() + seconds
+    for _ in range(seconds // 15 if isinstance(app, TestApp) else 10_000):
+        if isinstance(app, TestApp):
+            clock.move(timedelta(seconds=15))
+        elif time.monotonic() > until:
+            return
+        await miner.beat()
+        await asyncio.sleep(0.1 if isinstance(app, TestApp) else 5)
+
+
+async def deposit(app: Place, who: Caller, amount: str) -> None:
+    """Money for somebody, who had too little."""
+    admin = await app.admin()
+    body = {"account": who.principal.account, "amount": amount, "reason": "a top-up"}
+    answer = await admin.post("/api/v1/trading/deposits", body, once=uuid.uuid4().hex)
+    assert answer.is_success, answer.text
+
+
+@pytest.mark.timeout(600)
+async def test_a_booking_pauses_without_money_goes_on_with_it_and_is_rated_and_disputed(app: Place) -> None:
+    if not (FULL or isinstance(app, TestApp)):
+        pytest.skip("left to make test-all")  # five minutes that nobody can move forward
+    owner, buyer = await app.who("owner"), await app.who("buyer", funds="300")
+    miner = await HandMiner.enrol(app, owner, gpus=["NVIDIA H100 80GB HBM3"])
+    await miner.beat()
+    offer = await done(owner, "/offers", {"miner": miner.id, "sells": "device", "price": "3600"})
+    found = (await buyer.get(f"{MARKET}/search", filter=f"miner = {miner.id} and price <= 3600")).json()
+    assert [one["id"] for one in found["data"]] == [offer["id"]]
+    wish = {"offer": offer["id"], "duration_seconds": 1200, "max_price": "1200"}
+    quote = await done(buyer, "/booking-quotes", wish)
+    assert (quote["held_first"], quote["is_free"]) == ("300", True)
+    booking = f"/bookings/{(await done(buyer, '/bookings', wish))['id']}"
+    await until(buyer, booking, "active")
+    await pass_time(app, miner, 315)
+    await until(buyer, booking, "suspended")
+    assert await available(buyer) == 0
+    await miner.beat()
+    await deposit(app, buyer, "400")
+    await until(buyer, booking, "active")
+    await miner.beat()
+    await done(buyer, f"{booking}/end")
+    over = await until(owner, booking, "ended")
+    assert (over["reason"], await available(buyer)) == ("released", 700 - Decimal(over["paid"]))
+    statements = [(await who.get(f"{MARKET}{booking}/statement")).json() for who in (buyer, owner)]
+    assert statements[0] == statements[1] and Decimal(over["paid"]) >= 300 - 45
+    assert (await done(buyer, "/ratings", {"subject": over["id"], "stars": 4}))["miner"] == miner.id
+    dispute = await done(buyer, "/disputes", {"subject": over["id"], "reason": "It paused.", "amount": "10"})
+    await until(owner, f"/disputes/{dispute['id']}", "open")
+    await done(owner, f"/disputes/{dispute['id']}/concede")
+    await until(buyer, f"/disputes/{dispute['id']}", "closed")
+    assert await available(buyer) == 710 - Decimal(over["paid"])
+
+
+async def test_a_listed_gpu_is_booked_given_back_and_disputed(app: Place) -> None:
+    owner, buyer = await app.who("owner"), await app.who("buyer", funds="400")
+    miner = await HandMiner.enrol(app, owner, gpus=["NVIDIA H100 80GB HBM3"])
+    await miner.beat()
+    listing = {"model": "NVIDIA H100 80GB HBM3", "price_per_hour": "3600", "miner": miner.id}
+    gpu = (await owner.post("/api/v1/gpu/listings", listing)).json()["id"]
+    wish = {"gpu": gpu, "duration_seconds": 60, "max_price": "60"}
+    path = (
+        f"/api/v1/gpu/bookings/{(await buyer.post('/api/v1/gpu/bookings', wish, once=uuid.uuid4().hex)).json()['id']}"
+    )
+    await miner.beat()
+    assert (await buyer.post(f"{path}/release")).status_code == 200
+    async with asyncio.timeout(PATIENCE):
+        while (over := (await owner.get(path)).json())["dispute_until"] is None:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.2)
+    dispute = await done(buyer, "/disputes", {"subject": over["id"], "reason": "Slow."})
+    await until(owner, f"/disputes/{dispute['id']}", "open")
+    await done(owner, f"/disputes/{dispute['id']}/concede")
+    await until(buyer, f"/disputes/{dispute['id']}", "closed")
+    assert (await available(buyer), await available(owner)) == (Decimal(400), Decimal(0))
 
 
 @pytest.mark.timeout(180)

@@ -122,6 +122,25 @@ def test_monitoring_sees_every_process_from_wherever_it_lives(made: Installation
     assert done["result"]["removed"] >= 0
 
 
+@placed("all split")
+def test_orders_of_older_clients_reach_the_market_by_the_port_and_the_prefix_of_the_gpu_service(
+    made: Installation,
+) -> None:
+    offer = {"type": "gpu_marketplace", "action": "offer", "provider_node_id": "n", "price_per_gpu": 0.1}
+    for name, root in (
+        ("by-port", f"http://127.0.0.1:{made.ports['gpu']}"),
+        ("by-prefix", f"{made.server.url}/gpu"),
+    ):
+        heads = {"Authorization": f"Bearer {made.server.admin_key}", "Content-Type": "application/json"}
+        body = json.dumps(offer | {"offer_id": name}).encode()
+        with urllib.request.urlopen(urllib.request.Request(f"{root}/v1/transactions", body, heads), timeout=30) as done:
+            assert json.loads(done.read()) == {"status": "success", "transaction_id": name}
+        listing = urllib.request.Request(f"{root}/v1/transactions?order_id={name}", headers=heads)
+        with urllib.request.urlopen(listing, timeout=30) as found:
+            assert [one["id"] for one in json.loads(found.read())] == [name]
+    assert made.status("/v1/transactions?order_id=by-port", made.ports["marketplace"]) == 200  # a path of its own there
+
+
 def on_sale(market: Market) -> Any:
     """The offer of the market's miner, once it is found and quotes know of it."""
     (miner,) = market.until(lambda: market.ask("/api/v1/gpu/miners?status=online")["data"])

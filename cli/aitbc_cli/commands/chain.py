@@ -36,7 +36,7 @@ def export(call: Call, file: Annotated[str, typer.Argument(metavar="FILE", help=
     examples=[
         "aitbc chain verify chain.jsonl",
         "aitbc chain verify chain.jsonl --key bPA_vt6… --head sha256:…",
-        "aitbc chain verify chain.jsonl --anchors anchors.jsonl",
+        "aitbc chain verify chain.jsonl --anchors anchors.jsonl --anchors git+https://example.org/anchors.git",
     ],
     server=False,
 )
@@ -48,10 +48,13 @@ def verify(
         str | None, typer.Option("--head", help="The hash of the block it must end at, known from elsewhere.")
     ] = None,
     anchors: Annotated[
-        str | None, typer.Option("--anchors", metavar="FILE", help="Signed heads that were kept elsewhere.")
+        list[str] | None,
+        typer.Option(
+            "--anchors", metavar="PLACE", help="Signed heads kept elsewhere: a file, a URL, git+REMOTE[#BRANCH]."
+        ),
     ] = None,
     anchor_age: Annotated[
-        str, typer.Option("--anchor-age", help="Warn where the newest anchor is older than this.")
+        str, typer.Option("--anchor-age", help="Warn where the newest anchor of a place is older than this.")
     ] = "1d",
 ) -> None:
     """Verify an export without a server: every record, signature, balance and block, in bounded memory.
@@ -69,7 +72,7 @@ def verify(
         with files.opened(Path(file)) as source:
             checked = _verified(source, Path(file).stat().st_size, file, key, head)
     report = {name: getattr(checked, name) for name in ("chain", "height", "head", "records", "transactions")}
-    if anchors is not None:
+    if anchors:
         report |= _anchored(file, anchors, anchor_age)
     report |= {name: getattr(checked, name) for name in ("entries", "receipts", "accounts")}
     report |= {"verified": True, "file": file, "keys": sorted(checked.keys), "trusted": bool(key)}
@@ -80,29 +83,32 @@ def verify(
         say("signed by the keys above; --key KEY makes sure that they are the ones you trust")
 
 
-def _anchored(file: str, anchors: str, age: str) -> dict[str, Any]:
+def _anchored(file: str, places: list[str], age: str) -> dict[str, Any]:
     """Compare an export with signed heads that were kept elsewhere; what was found. Raises `Stop`."""
-    from pathlib import Path
-
     from aitbc.kernel.crypto.chain_format import ChainError
     from aitbc.kernel.primitives.clock import now
     from aitbc_cli import files
-    from aitbc_cli.anchors import check_anchors, read_anchors
+    from aitbc_cli.anchor_places import held_against
 
     if file == files.STANDARD:
-        raise usage("--anchors needs a file: it is read twice")
-    try:
-        with files.opened(Path(anchors)) as source:
-            known = read_anchors(source)
-        with files.opened(Path(file)) as source:
-            found = check_anchors(source, known)
-    except ChainError as error:
-        raise not_verified(f"{anchors}: {error}", error) from None
-    if not known:
-        say(f"warning: {anchors} has no anchors")
-    elif (now() - read(found.time)).total_seconds() > seconds_of(age):
-        say(f"warning: the newest anchor is of {found.time}; what came since is not anchored")
-    return {"anchors": found.count, "anchored_height": found.height, "anchored_at": found.time or None}
+        raise usage("--anchors needs a file: it is read once more for each place")
+    found = {}
+    for place in places:
+        try:
+            found[place] = one = held_against(file, place)
+        except ChainError as error:
+            raise not_verified(f"{place}: {error}", error) from None
+        if not one.count:
+            say(f"warning: {place} has no anchors")
+        elif (now() - read(one.time)).total_seconds() > seconds_of(age):
+            say(f"warning: the newest anchor of {place} is of {one.time}; what came since is not anchored")
+    newest = max(found.values(), key=lambda one: one.height)
+    return {
+        "anchors": sum(one.count for one in found.values()),
+        "anchored_height": newest.height,
+        "anchored_at": newest.time or None,
+        "anchored_by": {place: {"anchors": one.count, "height": one.height} for place, one in found.items()},
+    }
 
 
 @command(app, "keys", examples=["aitbc chain keys", "aitbc chain keys -q"])

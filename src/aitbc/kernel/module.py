@@ -61,6 +61,9 @@ class Module:
     """The routes of the service that this module replaces: bare on its own port, under its prefix on the gateway."""
     legacy_coordinator: tuple[type[Controller], ...] = ()
     """The routes of the legacy coordinator that became this module's; below `/coordinator` on the gateway."""
+    legacy_elsewhere: Mapping[str, tuple[type[Controller], ...]] = field(default_factory=dict)
+    """By module: single paths, without parameters, of the service that it replaces, which this module answers on its
+    port and under its prefix."""
     protocol: tuple[type[Controller], ...] = ()
     """The routes of a public protocol that this module speaks, at the paths that the protocol fixes."""
     dialect: Dialect | None = None

@@ -13,8 +13,8 @@ from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock, ids, money
 from aitbc.modules.marketplace.models.disputes import parts_of
 from tests.app import Caller
-from tests.modules.gpu.make import Fleet, fleet_on
-from tests.modules.marketplace.make import MARKET, market_of
+from tests.modules.gpu.make import Fleet, fleet_on, gpu_device
+from tests.modules.marketplace.make import MARKET, audited, market_of
 from tests.modules.marketplace.test_bookings import BOOKINGS, Sale, for_sale
 from tests.modules.marketplace.test_ratings import receipt_of
 
@@ -230,3 +230,34 @@ async def fund(fleet: Fleet, who: Caller) -> None:
     """Give somebody money."""
     trading, operator = fleet.stage.service("trading"), fleet.stage.runtime.operator
     await trading.deposits.deposit(operator, who.principal.account, 10 * 10**8, "a gift", IdempotencyKey.NONE)
+
+
+async def test_the_booking_of_a_listed_gpu_is_rated_and_disputed_like_one_of_an_offer(fleet: Fleet) -> None:
+    owner, buyer = await fleet.owner(), await fleet.owner(funds="10")
+    rig = await fleet.rig(owner, devices=[gpu_device()], kinds=["embed"], device="gpu")
+    listing = {"model": "NVIDIA GeForce RTX 4090", "price_per_hour": "3.6", "miner": rig.id}
+    gpu = (await owner.post("/api/v1/gpu/listings", listing)).json()["id"]
+    wish = {"gpu": gpu, "duration_seconds": 600, "max_price": "1"}
+    booking = (await buyer.post("/api/v1/gpu/bookings", wish, once=uuid.uuid4().hex)).json()
+    path = f"/api/v1/gpu/bookings/{booking['id']}"
+    assert (await disputed(buyer, booking["id"])).json()["code"] == "disputed_payment_not_found"  # not over
+    for _ in range(4):
+        clock.move(timedelta(seconds=29))
+        await rig.heartbeat()
+    await buyer.post(f"{path}/release")
+    over = (await buyer.get(path)).json()
+    assert (await owner.get(path)).json() == over and over["dispute_until"] > over["ended_at"]
+    paid, fee = Decimal(over["cost"]), Decimal(over["fee"])
+    stars = {"subject": booking["id"], "stars": 2}
+    for _ in range(2):
+        assert (await buyer.post(f"{MARKET}/ratings", stars)).json()["miner"] == rig.id
+    assert (await buyer.post(f"{MARKET}/ratings", stars | {"stars": 3})).json()["code"] == "rating_given"
+    assert (await disputed(owner, booking["id"])).json()["code"] == "disputed_payment_not_found"
+    assert (await disputed(buyer, booking["id"], amount=str(paid * 2))).json()["code"] == "not_disputable"
+    dispute = await begun(buyer, booking["id"])
+    assert (Decimal(dispute["claim"]), Decimal(dispute["held"])) == (paid, paid - fee)
+    closed = (await owner.post(f"{DISPUTES}/{dispute['id']}/concede")).json()
+    assert (closed["state"], Decimal(closed["refunded"])) == ("closed", paid)
+    assert (await fleet.stage.service("trading").balance(buyer.principal.account)).available_units == 10**9
+    await audited(fleet)
+    assert await everything(fleet) == (0, 0)

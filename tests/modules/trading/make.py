@@ -50,11 +50,19 @@ class _Everybody:
 
 @asynccontextmanager
 async def trading_on(
-    owner: Target, *, key: Key = NODE, database: type[Database] = Database, **settings: Any
+    owner: Target,
+    *,
+    key: Key = NODE,
+    database: type[Database] = Database,
+    state_dir: Path = Path(),
+    egress: Any = None,
+    **settings: Any,
 ) -> AsyncIterator[TradingService]:
     """A started service over a migrated database; its pools are closed at the end."""
     db = database("trading", role_of(owner), list(Base.metadata.tables.values()))
-    platform: Any = SimpleNamespace(node_key=key, state_dir=Path(), identity=_Everybody(), parameters=Parameters())
+    platform: Any = SimpleNamespace(
+        node_key=key, state_dir=state_dir, identity=_Everybody(), parameters=Parameters(), egress=egress
+    )
     service = TradingService(db, platform, TradingSettings(**({"hold_grace_seconds": 0.0} | settings)))
     try:
         await service.start()

@@ -1,7 +1,7 @@
 """The face of gpu: all that the other modules may know."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Protocol
 
 from msgspec import Meta, Struct
@@ -13,6 +13,8 @@ from aitbc.kernel.primitives.text import Name
 DEVICES_MAX = 64
 BRAKES_MAX = 16
 SLOTS_MAX = 64
+DISPUTED_WITHIN = timedelta(hours=72)
+"""How long after a payment, or the end of a booking, what was paid can be disputed."""
 _STEERING = r"\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
 Label = Annotated[
     str,
@@ -202,6 +204,50 @@ class MinerUse(Struct, frozen=True, kw_only=True):
     """When the miner last sent a heartbeat."""
 
 
+class PaidBooking(Struct, frozen=True, kw_only=True):
+    """What was paid for a booking of a listed GPU that is over."""
+
+    booking: str
+    payer: str
+    owner: str
+    miner: str | None
+    """The miner that the GPU was in; none for some of before that its owner's word was enough for."""
+    price_units: int
+    fee_units: int | None
+    """The platform's part of it; none where it was paid before that was remembered."""
+    ended_at: datetime
+
+
+class GpuForRent(Struct, frozen=True, kw_only=True):
+    """A GPU that its owner lists for an hour's price."""
+
+    id: str
+    miner_name: str
+    """What its owner calls the miner that it is in."""
+    model: str
+    memory_gb: int | None
+    region: str | None
+    price_units: int
+    """For an hour."""
+    description: str
+    status: str
+    """`available`, `booked` or `offline`."""
+    hardware: str
+    """How it is known what it is."""
+    created_at: datetime
+
+
+class GpusWanted(Struct, frozen=True, kw_only=True):
+    """Which listed GPUs are asked for."""
+
+    available: bool | None = None
+    model: str | None = None
+    """Part of the model's name, in either case."""
+    region: str | None = None
+    price_max_units: int | None = None
+    limit: int
+
+
 class MinerNotThere(Conflict):
     """This miner takes no work now, so nobody can have it."""
 
@@ -262,4 +308,12 @@ class GpuApi(Protocol):
 
     async def uses(self, bookings: Sequence[str]) -> Sequence[MinerUse]:
         """Those of these uses that there are, in any order."""
+        ...
+
+    async def listed_gpus(self, wanted: GpusWanted) -> Sequence[GpuForRent]:
+        """Listed GPUs, from the newest on."""
+        ...
+
+    async def paid_booking(self, booking: str) -> PaidBooking | None:
+        """What was paid for a booking of a listed GPU; none where there is none, or nothing was paid for it."""
         ...

@@ -12,7 +12,6 @@ from aitbc.modules.gpu.legacy.fleet import CoordinatorFleet
 from aitbc.modules.gpu.legacy.health import LegacyHealth
 from aitbc.modules.gpu.legacy.listings import CoordinatorMarket, ListedGpuController
 from aitbc.modules.gpu.legacy.miners import CoordinatorMinerController, LegacyMinerController
-from aitbc.modules.gpu.legacy.order_book.transactions import TransactionController
 from aitbc.modules.gpu.models.tables import Base
 from aitbc.modules.gpu.routes.bookings import BookingController, ListingController
 from aitbc.modules.gpu.routes.miners import EnrolmentController, MinerController
@@ -66,7 +65,6 @@ module = Module(
         LegacyHealth,
         LegacyMinerController,
         DeviceController,
-        TransactionController,
         ListedGpuController,
         BookingOfGpuController,
     ),
@@ -86,6 +84,5 @@ module = Module(
         PeriodicTask(run=GpuService.reconcile_bookings, every_seconds=5.0),
         PeriodicTask(run=GpuService.keep_readings, every_seconds=60.0),
         PeriodicTask(run=GpuService.expire_proofs, every_seconds=60.0),
-        PeriodicTask(run=GpuService.expire_orders, every_seconds=60.0),
     ),
 )

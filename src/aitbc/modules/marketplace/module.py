@@ -15,6 +15,7 @@ from aitbc.modules.marketplace.legacy.exchange import (
 )
 from aitbc.modules.marketplace.legacy.health import LegacyHealth
 from aitbc.modules.marketplace.legacy.offers import MarketplaceController
+from aitbc.modules.marketplace.legacy.posted_orders.transactions import PostedTransactions
 from aitbc.modules.marketplace.legacy.transactions import MarketTransactions
 from aitbc.modules.marketplace.models.ratings import RatingRow
 from aitbc.modules.marketplace.routes.bids import MarketBidController, MarketBookController, MarketRequestController
@@ -71,12 +72,14 @@ module = Module(
         *(LegacyHealth, MarketplaceController, MarketTransactions),
         *(ExchangeRefused, BitcoinRefused, ChainsRefused),
     ),
+    legacy_elsewhere={"gpu": (PostedTransactions,)},
     legacy_coordinator=(CoordinatorMarketplace, CoordinatorExchange, CoordinatorBitcoin),
     periodic_tasks=(
         PeriodicTask(run=MarketplaceService.expire_offers, every_seconds=30.0),
         PeriodicTask(run=MarketplaceService.keep_bookings, every_seconds=5.0),
         PeriodicTask(run=MarketplaceService.keep_bids, every_seconds=5.0),
         PeriodicTask(run=MarketplaceService.keep_disputes, every_seconds=5.0),
+        PeriodicTask(run=MarketplaceService.expire_orders, every_seconds=60.0),
         PeriodicTask(run=MarketplaceService.reprice, every_seconds=30.0),
         PeriodicTask(run=MarketplaceService.reconcile_purchases, every_seconds=30.0),
     ),

@@ -62,7 +62,8 @@ class NothingHere(NotFound):
 class Gateway:
     """ASGI middleware between the boundary and the application: routes by port and by path.
 
-    `coordinator` gives the module of a path of the legacy coordinator; `waits` says whether a route waits or streams,
+    `coordinator` gives the module of a path of the legacy coordinator, `elsewhere` that of the legacy paths which
+    another module answers than their prefix says; `waits` says whether a route waits or streams,
     so that it is counted apart from others here too; `loopback_key` is the key of callers who need
     none; `key` is the legacy gateway key, where callers of legacy paths must send it.
     """
@@ -75,6 +76,7 @@ class Gateway:
         coordinator: Callable[[str, str], str | None],
         loopback_key: str | None,
         *,
+        elsewhere: Mapping[str, str] | None = None,
         waits: Callable[[str, str], bool] = lambda _method, _path: False,
         key: GatewayKey | None = None,
         breaker_seconds: float = 60.0,
@@ -87,6 +89,7 @@ class Gateway:
             for module, one in peers.items()
         }
         self._coordinator = coordinator
+        self._elsewhere = elsewhere or {}
         self._waits = waits
         self._loopback_key = loopback_key
         self._key = key
@@ -103,7 +106,7 @@ class Gateway:
             request = self._route_port(port, request)
         elif self._key is not None and port is not None and is_legacy(request["path"]):
             request = self._key.seen(request)
-        module = module_of(request["path"])
+        module = self._elsewhere.get(request["path"].rstrip("/")) or module_of(request["path"])
         if module == LEGACY_COORDINATOR_PREFIX:
             module = self._coordinator(request.get("method", "GET"), request["path"])
         try:

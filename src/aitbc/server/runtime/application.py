@@ -169,6 +169,7 @@ def _legacy_routers(modules: Sequence[Module], wired: Wired) -> list[Router]:
         for prefix, controllers in (
             (LEGACY_PREFIX.get(module.name), module.legacy),
             (LEGACY_COORDINATOR_PREFIX, module.legacy_coordinator),
+            *((LEGACY_PREFIX[name], controllers) for name, controllers in module.legacy_elsewhere.items()),
         ):
             if controllers:
                 found.append(
@@ -196,6 +197,16 @@ def _coordinator(app: Litestar) -> Callable[[str, str], str | None]:
         return fits.get("GET" if method == "HEAD" else method) or next(iter(fits.values()), None)
 
     return owner
+
+
+def _elsewhere(modules: Sequence[Module]) -> dict[str, str]:
+    """The single legacy paths that another module answers than the one whose prefix they have, with that module."""
+    return {
+        f"/{LEGACY_PREFIX[name]}{vars(controller)['path']}": module.name
+        for module in modules
+        for name, controllers in module.legacy_elsewhere.items()
+        for controller in controllers
+    }
 
 
 def asgi_app(app: Litestar, runtime: Runtime, metrics: Metrics, pages: Pages | None = None) -> ASGIApp:
@@ -272,6 +283,7 @@ def _routed(app: Litestar, runtime: Runtime) -> ASGIApp:
         runtime.peers,
         _coordinator(app),
         runtime.loopback_key,
+        elsewhere=_elsewhere(runtime.modules),
         waits=waiting_routes(app),
         key=key,
         breaker_seconds=runtime.settings.gateway.breaker_seconds,

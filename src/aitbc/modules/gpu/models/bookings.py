@@ -22,6 +22,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from aitbc.kernel.database.standard_tables import NO_DELETE
 from aitbc.kernel.database.unit_of_work import WireId
+from aitbc.modules.gpu.api import DISPUTED_WITHIN
 from aitbc.modules.gpu.models.devices import CLAIMED, Evidence
 from aitbc.modules.gpu.models.listings import ListedGpuRow
 from aitbc.modules.gpu.models.pricing import total
@@ -95,6 +96,8 @@ class BookingRow(Base):
     settled_at: Mapped[datetime | None] = mapped_column(MOMENT)
     transaction: Mapped[str | None] = mapped_column(WireId("txn"))
     """The transaction that paid the owner."""
+    fee_units: Mapped[int | None] = mapped_column(BigInteger)
+    """What of the cost the platform took; none where nothing was paid, or before this was remembered."""
     grace_ms: Mapped[int] = mapped_column(BigInteger)
     """How long a heartbeat of its miner stands for: time beyond that is not paid."""
     unreachable_us: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
@@ -150,6 +153,7 @@ class Booking(Struct, frozen=True, kw_only=True):
     ended_at: datetime | None
     settled_at: datetime | None
     transaction: str | None
+    fee_units: int | None = None
     hardware: Evidence = CLAIMED
     """How it is known what GPU it is."""
     reachable: bool | None
@@ -162,6 +166,12 @@ class Booking(Struct, frozen=True, kw_only=True):
     def returned_units(self) -> int | None:
         """What of the held money does not go to the owner; none while that is open."""
         return None if self.cost_units is None else self.total_units - self.cost_units
+
+    @property
+    def dispute_until(self) -> datetime | None:
+        """Until when its booker can dispute it; none where nothing was paid for it, or is not known for certain."""
+        paid = self.ended_at is not None and self.cost_units and self.fee_units is not None
+        return self.ended_at + DISPUTED_WITHIN if paid and self.ended_at is not None else None
 
 
 def hold_of(booking: str) -> str:
@@ -231,6 +241,7 @@ def booking_view(row: BookingRow, gpu: ListedGpuRow, *, online: bool | None) -> 
         ended_at=row.ended_at,
         settled_at=row.settled_at,
         transaction=row.transaction,
+        fee_units=row.fee_units,
         hardware=CLAIMED,
         reachable=online if row.state in OPEN else None,
         paid_ms=paid_ms,

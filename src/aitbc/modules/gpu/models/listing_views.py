@@ -5,6 +5,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from aitbc.modules.gpu.api import GpuForRent
 from aitbc.modules.gpu.models.devices import CLAIMED, Evidence
 from aitbc.modules.gpu.models.listings import GpuReviewRow, ListedGpuRow
 
@@ -72,6 +73,11 @@ def gpu_view(
         average_rating=None if average is None else round(average, 2),
         reviews=reviews,
     )
+
+
+def for_rent(gpu: ListedGpu) -> GpuForRent:
+    """A listed GPU as other modules see it."""
+    return GpuForRent(**{name: getattr(gpu, name) for name in GpuForRent.__struct_fields__})
 
 
 def review_view(row: GpuReviewRow) -> GpuReview:

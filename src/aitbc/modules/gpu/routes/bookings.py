@@ -185,6 +185,10 @@ class BookingView(Struct, frozen=True, kw_only=True):
     """When the money moved; shortly after the end."""
     transaction: str | None
     """The transaction that paid the owner. For example `txn_01k0000000000000000000000a`."""
+    fee: str | None
+    """What of the cost the platform took; none where nothing was paid. For example `0.03125`."""
+    dispute_until: datetime | None
+    """Until when its booker can dispute it; none where nothing was paid."""
     hardware: Evidence
     """How it is known what GPU it is: `claimed`, by what its miner's driver says; nothing here measures it."""
     reachable: bool | None
@@ -419,6 +423,8 @@ def booking_of(booking: Booking) -> BookingView:
         ended_at=booking.ended_at,
         settled_at=booking.settled_at,
         transaction=booking.transaction,
+        fee=None if booking.fee_units is None else render(booking.fee_units),
+        dispute_until=booking.dispute_until,
         hardware=booking.hardware,
         reachable=booking.reachable,
     )

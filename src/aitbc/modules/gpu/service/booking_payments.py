@@ -10,10 +10,11 @@ from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.parameters import Parameters
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
+from aitbc.modules.gpu.api import PaidBooking
 from aitbc.modules.gpu.models.bookings import PAID, BookingRow, BookingState, hold_of
 from aitbc.modules.gpu.service.booking_states import end_booking
 from aitbc.modules.gpu.service.settings import GpuSettings
-from aitbc.modules.trading.api import HoldNotFound, HoldNotOpen, InsufficientFunds, PayRent, PlaceHold, TradingApi
+from aitbc.modules.trading.api import HoldNotFound, HoldNotOpen, InsufficientFunds, PayRent, PlaceHold, Rent, TradingApi
 
 HOLD_MARGIN = timedelta(days=7)
 """How much longer than the booking itself its money is held: an end that was missed is paid for so much later."""
@@ -78,12 +79,29 @@ class BookingPayments:
             row = await session.get_one(BookingRow, booking)
         if row.ended_at is None or row.settled_at is not None:
             return
-        transaction = await (self._pay(row) if row.state in PAID else self._return(row))
+        rent = await (self._pay(row) if row.state in PAID else self._return(row))
+        paid = {} if rent is None else {"transaction": rent.transaction, "fee_units": rent.fee_units}
         unsettled = update(BookingRow).where(BookingRow.id == booking, BookingRow.settled_at.is_(None))
         async with self._db.unit_of_work() as uow:
-            await uow.session.execute(unsettled.values(settled_at=now(), transaction=transaction))
+            await uow.session.execute(unsettled.values(settled_at=now(), **paid))
 
-    async def _pay(self, row: BookingRow) -> str | None:
+    async def paid(self, booking: str) -> PaidBooking | None:
+        """What was paid for a booking of a listed GPU; none where there is none, or nothing was paid for it."""
+        async with self._db.reading() as session:
+            row = await session.get(BookingRow, booking)
+        if row is None or row.gpu is None or row.ended_at is None or row.transaction is None or not row.cost_units:
+            return None
+        return PaidBooking(
+            booking=row.id,
+            payer=row.account,
+            owner=row.owner,
+            miner=row.miner,
+            price_units=row.cost_units,
+            fee_units=row.fee_units,
+            ended_at=row.ended_at,
+        )
+
+    async def _pay(self, row: BookingRow) -> Rent | None:
         """Pay the owner; none where the money was returned to the payer at its deadline, days after the end."""
         assert row.cost_units is not None, "what has ended has a cost"
         command = PayRent(
@@ -95,7 +113,7 @@ class BookingPayments:
             reason=row.state,
         )
         try:
-            return (await self._trading.pay_rent(command)).transaction
+            return await self._trading.pay_rent(command)
         except (HoldNotOpen, HoldNotFound) as refusal:
             log.warning("booking_unpaid", booking=row.id, reason=refusal.message)
             return None

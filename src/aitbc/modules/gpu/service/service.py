@@ -3,7 +3,7 @@
     Enrolment ──► miners join                   Listings ◄── Bookings ──► BookingPayments ──► trading
     Heartbeats ─► batched, leases renewed                       BookingReconciler ──┘
     MinerWork ──► Heartbeats, ai: polls, results, failures
-    Liveness ───► marks silent miners offline   OrderBook: offers and bids, apart from all others
+    Liveness ───► marks silent miners offline
     Miners ◄──── Reputations, MinerHistory, Readings, Proofs
     LegacyKeys ◄─ LegacyMiners ──► Enrolment, Miners, Heartbeats
         └◄────── LegacyWork ─────► LegacyLeases, MinerWork, Heartbeats
@@ -14,6 +14,7 @@ An arrow points from a part to what it asks. The parts change miners and booking
 
 from collections.abc import Mapping, Sequence
 
+from msgspec import structs
 from prometheus_client import Metric
 
 from aitbc.kernel.crypto.sealing import Sealer
@@ -22,7 +23,8 @@ from aitbc.kernel.events.relay import set_based
 from aitbc.kernel.platform import Platform
 from aitbc.modules.ai.api import AiApi
 from aitbc.modules.ai.events import AttemptEnded
-from aitbc.modules.gpu.api import Miner, MinerUse, Presence, SlotUse, UseMiner
+from aitbc.modules.gpu.api import GpuForRent, GpusWanted, Miner, MinerUse, PaidBooking, Presence, SlotUse, UseMiner
+from aitbc.modules.gpu.models.listing_views import for_rent
 from aitbc.modules.gpu.service.booking_payments import BookingPayments
 from aitbc.modules.gpu.service.booking_reconciler import BookingReconciler
 from aitbc.modules.gpu.service.bookings import Bookings
@@ -33,12 +35,11 @@ from aitbc.modules.gpu.service.legacy_keys import LegacyKeys
 from aitbc.modules.gpu.service.legacy_leases import LegacyLeases
 from aitbc.modules.gpu.service.legacy_miners import LegacyMiners
 from aitbc.modules.gpu.service.legacy_work import LegacyWork
-from aitbc.modules.gpu.service.listings import Listings
+from aitbc.modules.gpu.service.listings import ListingFilter, Listings
 from aitbc.modules.gpu.service.liveness import Liveness
 from aitbc.modules.gpu.service.metrics import measure
 from aitbc.modules.gpu.service.miner_history import MinerHistory
 from aitbc.modules.gpu.service.miners import Miners
-from aitbc.modules.gpu.service.order_book.book import OrderBook
 from aitbc.modules.gpu.service.proofs import Proofs
 from aitbc.modules.gpu.service.readings import Readings
 from aitbc.modules.gpu.service.reputation import Reputations
@@ -71,7 +72,6 @@ class GpuService:
         self.booking_reconciler = BookingReconciler(db, ai, self.booking_payments)
         self.bookings = Bookings(db, ai, self.listings, self.booking_payments)
         self.miner_uses = Uses(db, ai, self.booking_payments)
-        self.order_book = OrderBook(db, settings.order_days)
         self.legacy_keys = LegacyKeys(db, Sealer(platform.secret, "keys of older miners"), settings.miners_max)
         self.legacy_miners = LegacyMiners(self.legacy_keys, self.enrolment, self.miners, self.heartbeats)
         self.legacy_leases = LegacyLeases(db, ai, settings.older_patience_seconds)
@@ -109,6 +109,14 @@ class GpuService:
         """Those of these uses that there are."""
         return await self.miner_uses.read(bookings)
 
+    async def paid_booking(self, booking: str) -> PaidBooking | None:
+        """What was paid for a booking of a listed GPU."""
+        return await self.booking_payments.paid(booking)
+
+    async def listed_gpus(self, wanted: GpusWanted) -> Sequence[GpuForRent]:
+        """Listed GPUs, from the newest on."""
+        return [for_rent(one) for one in await self.listings.page(ListingFilter(**structs.asdict(wanted)))]
+
     @set_based
     async def on_attempts_ended(self, connection: Connection, events: Sequence[AttemptEnded]) -> None:
         """Record each attempt once, and bring the reputations of their miners up to it."""
@@ -122,10 +130,6 @@ class GpuService:
         """End, refuse and settle the bookings that are due."""
         await self.booking_reconciler.reconcile()
         await self.miner_uses.stop_unpaid()
-
-    async def expire_orders(self) -> None:
-        """Close the orders that nobody took for too long."""
-        await self.order_book.expire()
 
     async def keep_readings(self) -> None:
         """Keep what GPUs read now, sum it up by the hour, and drop what is old."""

@@ -20,8 +20,6 @@ class GpuSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """How many miners one account may have."""
     tokens_max: Annotated[int, Meta(ge=1, le=10_000)] = 100
     """How many enrolment tokens of one account may wait for their miners."""
-    order_days: Annotated[int, Meta(ge=1, le=3650)] = 30
-    """How long an offer or a bid of the GPU market stays open when nobody takes it."""
     proof_size: Annotated[int, Meta(ge=16, le=65_536)] | None = None
     """How many rows and columns the matrices of a proof of hardware have, a power of two; unset: by the GPU's name."""
     older_patience_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 300.0

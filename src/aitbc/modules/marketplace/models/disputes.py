@@ -11,10 +11,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from aitbc.kernel.database.standard_tables import APPEND_ONLY, NO_DELETE
 from aitbc.kernel.database.unit_of_work import WireId
+from aitbc.modules.gpu.api import DISPUTED_WITHIN
 from aitbc.modules.marketplace.models.tables import Base
 
 MOMENT = DateTime(timezone=True)
-WITHIN = timedelta(hours=72)
+WITHIN = DISPUTED_WITHIN
 """How long after the payment, or the end of a booking, it can be disputed."""
 LASTS = timedelta(days=7)
 """A dispute that nobody decided for so long ends by its default outcome."""

@@ -41,7 +41,7 @@ class BeginMarketDispute(Struct, frozen=True, kw_only=True, forbid_unknown_field
     """What you paid for and want back, and why."""
 
     subject: SubjectId
-    """The receipt of a job, or a booking of an offer. For example `book_01k0000000000000000000000a`."""
+    """The receipt of a job, or a booking. For example `book_01k0000000000000000000000a`."""
     reason: Words
     """For the other side and the operator. For example `It was away for an hour.`."""
     amount: Amount | None = None

@@ -33,7 +33,7 @@ class RateMarketWork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What you say of work that you paid for."""
 
     subject: SubjectId
-    """The receipt of a job, or a booking of an offer. For example `rcpt_01k0000000000000000000000a`."""
+    """The receipt of a job, or a booking. For example `rcpt_01k0000000000000000000000a`."""
     stars: Annotated[int, Meta(ge=1, le=5)]
     """From 1, the least, to 5. For example `4`."""
     comment: Text = ""

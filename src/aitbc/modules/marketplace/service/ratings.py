@@ -13,11 +13,11 @@ from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Conflict, NotFound
 from aitbc.modules.gpu.api import GpuApi
-from aitbc.modules.marketplace.models.bookings import MarketBookingRow
 from aitbc.modules.marketplace.models.facts import asked
 from aitbc.modules.marketplace.models.ratings import RatingRow, shrunk
 from aitbc.modules.marketplace.models.tables import OfferRow
 from aitbc.modules.marketplace.service.offer_rows import lock_miner, remember
+from aitbc.modules.marketplace.service.payments import PaidBookings
 from aitbc.modules.trading.api import TradingApi
 
 
@@ -68,9 +68,10 @@ class Parties(Struct, frozen=True, kw_only=True):
 class Ratings:
     """Takes and shows ratings."""
 
-    def __init__(self, database: Database, gpu: GpuApi, trading: TradingApi) -> None:
+    def __init__(self, database: Database, gpu: GpuApi, trading: TradingApi, bookings: PaidBookings) -> None:
         self._database = database
         self._gpu = gpu
+        self._bookings = bookings
         self._trading = trading
 
     async def rate(self, who: Principal, subject: str, stars: int, comment: str) -> MarketRating:
@@ -93,11 +94,10 @@ class Ratings:
 
     async def _booked(self, booking: str) -> Parties | None:
         """Who paid whom for a booking that is over."""
-        async with self._database.reading() as session:
-            row = await session.get(MarketBookingRow, booking)
-        if row is None or row.ended_at is None or not row.paid_units:
+        paid = await self._bookings.payment(booking)
+        if paid is None or paid.over_at is None or paid.miner is None or not paid.price_units:
             return None
-        return Parties(subject=row.id, payer=row.account, miner=row.miner, miner_account=row.owner)
+        return Parties(subject=booking, payer=paid.payer, miner=paid.miner, miner_account=paid.owner)
 
     @retrying
     async def _rate(self, parties: Parties, facts: dict[str, object], stars: int, comment: str) -> MarketRating:

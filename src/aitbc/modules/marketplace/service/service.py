@@ -3,11 +3,12 @@
     Offers ─────► gpu: whose a miner is, and what it has
     MinerFacts ─► keeps what gpu tells of miners; Rules put those that come online on sale
     Repricing ──► gpu: how many slots are busy
-    Ratings ────► trading: who paid whom
+    Ratings ────► trading, PaidBookings ─► gpu: who paid whom
     MarketBookings ─► BookingKeeper ─► gpu: gives miners to accounts; Slices ─► trading: hold and pay
     MarketBids ─► BidKeeper ─► trading: holds and returns; BookingKeeper: begins what was traded
-    MarketDisputes ─► DisputeKeeper ─► trading: sets aside, and gives back
+    MarketDisputes ─► PaidBookings; DisputeKeeper ─► trading: sets aside, and gives back
     OfferSearch   reads what the others have written
+    PostedOrders ─► the engine of MarketBids: what older clients of the GPU service offer and bid
     Items, Bids ◄── Purchases ──► trading: what the older marketplace sells
 
 An arrow points from a part to what it asks.
@@ -30,6 +31,8 @@ from aitbc.modules.marketplace.service.disputes.keeper import DisputeKeeper
 from aitbc.modules.marketplace.service.items import Bids, Items
 from aitbc.modules.marketplace.service.miner_facts import MinerFacts
 from aitbc.modules.marketplace.service.offers import Offers
+from aitbc.modules.marketplace.service.payments import PaidBookings
+from aitbc.modules.marketplace.service.posted_orders.orders import PostedOrders
 from aitbc.modules.marketplace.service.purchases import Purchases
 from aitbc.modules.marketplace.service.ratings import Ratings
 from aitbc.modules.marketplace.service.repricing import Repricing
@@ -44,10 +47,12 @@ class MarketplaceService:
 
     def __init__(self, db: Database, gpu: GpuApi, trading: TradingApi, platform: Platform) -> None:
         self.db = db
+        self.gpu = gpu
         self.market_offers = Offers(db, gpu, platform.parameters)
         self.market_rules = Rules(db, gpu)
         self.market_search = OfferSearch(db)
-        self.market_ratings = Ratings(db, gpu, trading)
+        paid_bookings = PaidBookings(db, gpu)
+        self.market_ratings = Ratings(db, gpu, trading, paid_bookings)
         self.miner_facts = MinerFacts(self.market_rules)
         self.repricing = Repricing(db, gpu)
         slices = Slices(db, trading)
@@ -57,11 +62,12 @@ class MarketplaceService:
         self.bid_keeper = BidKeeper(db, trading, self.booking_keeper)
         self.limit_bids = MarketBids(db, trading, self.bid_keeper)
         self.dispute_keeper = DisputeKeeper(db, trading)
-        self.market_disputes = MarketDisputes(db, trading, self.dispute_keeper)
+        self.market_disputes = MarketDisputes(db, trading, paid_bookings, self.dispute_keeper)
         # What the older marketplace keeps beside them
         self.market_items = Items(db)
         self.market_bids = Bids(db)
         self.purchases = Purchases(db, trading)
+        self.posted_orders = PostedOrders(db)
 
     # The face
 
@@ -100,3 +106,7 @@ class MarketplaceService:
     async def keep_bids(self) -> None:
         """Let offers meet resting bids, end those whose time is over, and return what is not needed."""
         await self.bid_keeper.keep()
+
+    async def expire_orders(self) -> None:
+        """Close the orders of older clients that nobody took for too long."""
+        await self.posted_orders.expire()

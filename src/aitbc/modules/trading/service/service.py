@@ -70,7 +70,7 @@ class TradingService:
         self.transfers = Transfers(db)
         self.deposits = Deposits(db, platform.identity, self.settings, platform.parameters)
         self.blocks = Blocks(db, platform.node_key)
-        self.anchors = Anchors(db, self.settings)
+        self.anchors = Anchors(db, self.settings, platform)
         self.explorer = Explorer(db, self.blocks)
         self.trade_offers = TradeOffers(db, platform.parameters)
         self.trade_requests = TradeRequests(db, platform.parameters)

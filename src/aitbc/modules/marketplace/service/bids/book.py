@@ -62,11 +62,18 @@ def ask_of(row: BidAskRow) -> Ask:
 
 async def happen(uow: UnitOfWork, engine: Engine, event: BookEvent) -> tuple[int, Outcome]:
     """Let an event happen: it is written to the log, and what it trades becomes bookings."""
+    sequence, outcome = await record(uow, engine, event)
+    for trade in outcome.trades:
+        await _book(uow, trade)
+    await uow.session.flush()
+    return sequence, outcome
+
+
+async def record(uow: UnitOfWork, engine: Engine, event: BookEvent) -> tuple[int, Outcome]:
+    """Write an event to the log, with the book locked, and let the engine say what comes of it."""
     sequence = (await uow.session.scalar(select(func.coalesce(func.max(BookEventRow.sequence), 0)))) or 0
     outcome = engine.apply(event)
     uow.add(BookEventRow(sequence=sequence + 1, body=event_text(event), trades=len(outcome.trades), created_at=now()))
-    for trade in outcome.trades:
-        await _book(uow, trade)
     await uow.session.flush()
     return sequence + 1, outcome
 

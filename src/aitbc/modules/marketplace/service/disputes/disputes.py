@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime
 
 from msgspec import Struct
 from sqlalchemy import func, or_, select
@@ -15,7 +14,6 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids, money
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError, Conflict, NotFound, TooMany
-from aitbc.modules.marketplace.models.bookings import MarketBookingRow, SliceRow
 from aitbc.modules.marketplace.models.dispute_views import MarketDispute, dispute_view
 from aitbc.modules.marketplace.models.disputes import (
     ALL,
@@ -37,6 +35,7 @@ from aitbc.modules.marketplace.service.disputes.rows import (
     shown,
     tell,
 )
+from aitbc.modules.marketplace.service.payments import PaidBookings, Payment
 from aitbc.modules.trading.api import TradingApi
 
 OPEN_MAX = 100
@@ -97,24 +96,13 @@ class Begun(Struct, frozen=True):
     id: str
 
 
-class Payment(Struct, frozen=True, kw_only=True):
-    """What was paid for a job or a booking, and when that was over."""
-
-    payer: str
-    owner: str
-    miner: str
-    price_units: int
-    fee_units: int | None
-    """None where it is not known: it was paid before there were disputes."""
-    over_at: datetime | None
-
-
 class MarketDisputes:
     """Begins, shows and ends disputes."""
 
-    def __init__(self, database: Database, trading: TradingApi, keeper: DisputeKeeper) -> None:
+    def __init__(self, database: Database, trading: TradingApi, bookings: PaidBookings, keeper: DisputeKeeper) -> None:
         self._database = database
         self._trading = trading
+        self._bookings = bookings
         self._keeper = keeper
 
     async def begin(self, who: Principal, command: BeginDispute, once: IdempotencyKey) -> MarketDispute:
@@ -132,7 +120,7 @@ class MarketDisputes:
 
     async def _payment(self, subject: str) -> Payment | None:
         if ids.is_id("book", subject):
-            return await self._booked(subject)
+            return await self._bookings.payment(subject)
         for one in await self._trading.parties([subject]):
             price = 0 if one.is_corrected else one.price_units
             return Payment(
@@ -144,22 +132,6 @@ class MarketDisputes:
                 over_at=one.issued_at,
             )
         return None
-
-    async def _booked(self, booking: str) -> Payment | None:
-        async with self._database.reading() as session:
-            row = await session.get(MarketBookingRow, booking)
-            if row is None:
-                return None
-            paid = select(SliceRow.fee_units).where(SliceRow.booking == booking, SliceRow.paid_units > 0)
-            fees = (await session.scalars(paid)).all()
-        return Payment(
-            payer=row.account,
-            owner=row.owner,
-            miner=row.miner,
-            price_units=row.paid_units,
-            fee_units=None if None in fees else sum(fee or 0 for fee in fees),
-            over_at=row.ended_at,
-        )
 
     @retrying
     async def _begin(self, who: Principal, command: BeginDispute, payment: Payment, once: IdempotencyKey) -> str:
@@ -291,6 +263,8 @@ def _new(command: BeginDispute, payment: Payment) -> DisputeRow:
         raise NotDisputable(f"{money.render(payment.price_units)} was paid for it, and no more can be disputed.")
     if payment.fee_units is None:
         raise NotDisputable("It was paid before there were disputes.")
+    if payment.miner is None:
+        raise NotDisputable("It is not known which miner it was of.")
     due, fee = parts_of(claim, payment.price_units, payment.fee_units)
     if not due:
         raise NotDisputable("All of its price was the platform's fee.")

@@ -1,7 +1,8 @@
-"""The order book of the GPU market: offers and bids that are placed, accepted, matched and cancelled, each once.
+"""Orders that older clients post: placed, accepted, matched and cancelled, each once, by the engine of all bids.
 
-No money moves here: an order that was accepted or matched is an agreement on terms, and paying for it is another
-matter.
+What they agree on is decided by the engine and stands in its log. A bid rests in the book until it is accepted (an ask
+at what it names, made for it alone), brought together with an offer (it takes that, at what it asks), or taken back. No
+money moves: an order that was accepted or matched is an agreement on terms, and paying for it is another matter.
 """
 
 import hashlib
@@ -21,20 +22,26 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import FieldError, Invalid
 from aitbc.kernel.primitives.ids import new_id
-from aitbc.modules.gpu.models.order_book.orders import (
+from aitbc.modules.marketplace.models.engine import Ask, AskArrived, BidEnded, BidPlaced, BookEvent, Engine, Outcome
+from aitbc.modules.marketplace.models.posted_order_views import Match, PostedOrder, match_view, order_view
+from aitbc.modules.marketplace.models.posted_orders import (
     OPEN,
     STILL_OPEN,
-    MarketMatchRow,
-    MarketOrderRow,
     OrderState,
+    PostedMatchRow,
+    PostedOrderRow,
     Side,
     agrees,
+    ask_of,
+    bid_of,
+    engine_id,
     may_end,
     misfit,
+    party,
+    total,
 )
-from aitbc.modules.gpu.models.order_book.views import MarketOrder, Match, match_view, order_view
-from aitbc.modules.gpu.models.pricing import total
-from aitbc.modules.gpu.service.order_book.commands import (
+from aitbc.modules.marketplace.service.bids.book import lock_book, record
+from aitbc.modules.marketplace.service.posted_orders.commands import (
     AcceptBid,
     CancelOrder,
     MatchOrders,
@@ -47,59 +54,69 @@ from aitbc.modules.gpu.service.order_book.commands import (
     TooManyOrders,
     TotalDiffers,
 )
-from aitbc.modules.gpu.service.order_book.queries import orders_query
+from aitbc.modules.marketplace.service.posted_orders.queries import orders_query
 
 ORDERS_OPEN_MAX = 1000
 """How many open orders an account may have."""
 SPECS_BYTES_MAX = 8192
 PAGE = 500
+OPEN_FOR = timedelta(days=30)
+"""How long an order stays open when nobody takes it."""
 
 
-class OrderBook:
+class PostedOrders:
     """Placing, ending and reading orders."""
 
-    def __init__(self, db: Database, order_days: int) -> None:
-        """An order that nobody took for `order_days` expires."""
+    def __init__(self, db: Database) -> None:
         self._db = db
-        self._order_days = order_days
 
     @retrying
     async def place(
         self, who: Principal, command: PlaceOrder, once: IdempotencyKey = IdempotencyKey.NONE
-    ) -> MarketOrder:
+    ) -> PostedOrder:
         """Place an offer or a bid. The same again, under its id, is harmless.
 
         Raises `OrderIdTaken`, `TotalDiffers`, `TooManyOrders`, `AmountOverflow`.
         """
         values = _row_values(who, command)
         async with self._db.unit_of_work() as uow:
-            if (earlier := await uow.replay(once, MarketOrder)) is not None:
+            if (earlier := await uow.replay(once, PostedOrder)) is not None:
                 return earlier
-            placed = upsert(MarketOrderRow).values(**values).on_conflict_do_nothing().returning(MarketOrderRow.id)
+            placed = upsert(PostedOrderRow).values(**values).on_conflict_do_nothing().returning(PostedOrderRow.id)
             if (await uow.session.execute(placed)).scalar_one_or_none() is None:
-                row = await uow.find(MarketOrderRow, values["id"], missing=OrderNotFound)
+                row = await uow.find(PostedOrderRow, values["id"], missing=OrderNotFound)
                 if row.account != who.account or row.content != values["content"]:
                     raise OrderIdTaken
                 once.replayed = True
                 return await uow.answer(once, await _view(uow, row))
             await _check_open(uow, who.account)
             await uow.audit(who.account, who.key, f"market.{command.side}", values["id"])
-            row = await uow.find(MarketOrderRow, values["id"], missing=OrderNotFound)
+            row = await uow.find(PostedOrderRow, values["id"], missing=OrderNotFound)
+            if command.side is Side.BID:
+                await lock_book(uow)
+                row.sequence, _ = await record(uow, Engine(), BidPlaced(bid=bid_of(row), asks=()))
             return await uow.answer(once, order_view(row, None))
 
     @retrying
     async def accept(
         self, who: Principal, command: AcceptBid, once: IdempotencyKey = IdempotencyKey.NONE
-    ) -> MarketOrder:
-        """Take a bid for a provider, once. Raises `OrderNotFound`, `OrderNotOpen`."""
+    ) -> PostedOrder:
+        """Take a bid for a provider, once. Raises `OrderNotFound`, `OrderNotOpen`, `OrdersDoNotFit` for one's own."""
         async with self._db.unit_of_work() as uow:
-            if (earlier := await uow.replay(once, MarketOrder)) is not None:
+            if (earlier := await uow.replay(once, PostedOrder)) is not None:
                 return earlier
             row = await _find(uow, command.bid, Side.BID)
             end = _End(
-                OrderState.ACCEPTED, who, _ending(who, command), now(), who.account, command.node, self._oldest_open()
+                OrderState.ACCEPTED, who, _ending(who, command), now(), who.account, command.node, _oldest_open()
             )
             if await _end(uow, row, end):
+                ask = Ask(
+                    offer=f"{engine_id(row.id)}/accepted",
+                    owner=party(who.account, command.node),
+                    price_units=row.price_units,
+                    since=end.at,
+                )
+                await _decided(uow, row, AskArrived(ask=ask, fits=(engine_id(row.id),)))
                 await uow.audit(who.account, who.key, "market.accept", row.id, node=command.node)
             else:
                 once.replayed = True
@@ -108,15 +125,17 @@ class OrderBook:
     @retrying
     async def cancel(
         self, who: Principal, command: CancelOrder, once: IdempotencyKey = IdempotencyKey.NONE
-    ) -> MarketOrder:
+    ) -> PostedOrder:
         """Take back an open order of the caller's, any for an admin. Raises `OrderNotFound`, `OrderNotOpen`."""
         async with self._db.unit_of_work() as uow:
-            if (earlier := await uow.replay(once, MarketOrder)) is not None:
+            if (earlier := await uow.replay(once, PostedOrder)) is not None:
                 return earlier
             row = await _find(uow, command.order)
             if not who.owns(row.account) or command.node not in (None, row.node):
                 raise OrderNotFound
             if await _end(uow, row, _End(OrderState.CANCELLED, who, _ending(who, command), now())):
+                if row.side == Side.BID:
+                    await _happened(uow, row, BidEnded(bid=engine_id(row.id)))
                 await uow.audit(who.account, who.key, "market.cancel", row.id)
             else:
                 once.replayed = True
@@ -135,7 +154,7 @@ class OrderBook:
             if not (who.owns(offer.account) or who.owns(bid.account)):
                 raise OrderNotFound
             _check_terms(offer, bid, command)
-            ending, at, edge = _ending(who, command), now(), self._oldest_open()
+            ending, at, edge = _ending(who, command), now(), _oldest_open()
             ends = {
                 offer: _End(OrderState.MATCHED, who, ending, at, bid.account, bid.node, edge),
                 bid: _End(OrderState.MATCHED, who, ending, at, offer.account, offer.node, edge),
@@ -144,8 +163,9 @@ class OrderBook:
             fresh = [await _end(uow, row, ends[row]) for row in sorted(ends, key=lambda row: row.id)]
             if not all(fresh):
                 once.replayed = True
-                match = await uow.session.get_one(MarketMatchRow, offer.id)
+                match = await uow.session.get_one(PostedMatchRow, offer.id)
             else:
+                await _meet(uow, offer, bid)
                 match = _match(who, offer, bid, at)
                 uow.add(match)
                 await uow.audit(who.account, who.key, "market.match", offer.id, bid=bid.id)
@@ -153,24 +173,29 @@ class OrderBook:
 
     async def expire(self) -> None:
         """Close the orders that nobody took for too long."""
-        old = (MarketOrderRow.state.in_(sorted(STILL_OPEN)), MarketOrderRow.created_at <= self._oldest_open())
-        due = select(MarketOrderRow.id).where(*old).order_by(MarketOrderRow.created_at).limit(PAGE)
-        closing = update(MarketOrderRow).where(MarketOrderRow.id.in_(due.with_for_update(skip_locked=True)))
-        closing = closing.values(state=OrderState.EXPIRED, ended_at=now()).returning(MarketOrderRow.id)
+        old = (PostedOrderRow.state.in_(sorted(STILL_OPEN)), PostedOrderRow.created_at <= _oldest_open())
+        due = select(PostedOrderRow.id).where(*old).order_by(PostedOrderRow.created_at).limit(PAGE)
+        closing = update(PostedOrderRow).where(PostedOrderRow.id.in_(due.with_for_update(skip_locked=True)))
+        closing = closing.values(state=OrderState.EXPIRED, ended_at=now()).returning(PostedOrderRow)
         expired = PAGE
         while expired == PAGE:
             async with self._db.unit_of_work() as uow:
-                expired = len((await uow.session.execute(closing)).all())
+                rows = (await uow.session.scalars(closing)).all()
+                for row in sorted(rows, key=lambda row: row.sequence or 0):
+                    if row.side == Side.BID:
+                        await _happened(uow, row, BidEnded(bid=engine_id(row.id)))
+                expired = len(rows)
 
-    def _oldest_open(self) -> datetime:
-        """When the oldest order that may still be taken was placed."""
-        return now() - timedelta(days=self._order_days)
-
-    async def page(self, who: Principal, filters: OrderFilter) -> Sequence[MarketOrder]:
+    async def page(self, who: Principal, filters: OrderFilter) -> Sequence[PostedOrder]:
         """Orders from the newest on: everybody's open ones, and those that ended of which the caller was a party."""
         async with self._db.reading() as session:
             rows = await session.execute(orders_query(who, filters))
             return [order_view(row, as_bid if as_offer is None else as_offer) for row, as_offer, as_bid in rows]
+
+
+def _oldest_open() -> datetime:
+    """When the oldest order that may still be taken was placed."""
+    return now() - OPEN_FOR
 
 
 class _End(Struct, frozen=True):
@@ -186,14 +211,14 @@ class _End(Struct, frozen=True):
     """One that was placed before has expired, though that is not recorded yet."""
 
 
-async def _find(uow: UnitOfWork, order: str, side: Side | None = None) -> MarketOrderRow:
-    row = await uow.find(MarketOrderRow, order, missing=OrderNotFound)
+async def _find(uow: UnitOfWork, order: str, side: Side | None = None) -> PostedOrderRow:
+    row = await uow.find(PostedOrderRow, order, missing=OrderNotFound)
     if side not in (None, row.side):
         raise OrderNotFound
     return row
 
 
-async def _end(uow: UnitOfWork, row: MarketOrderRow, end: _End) -> bool:
+async def _end(uow: UnitOfWork, row: PostedOrderRow, end: _End) -> bool:
     """End an order that is open, by compare and set; false when this very command did so before.
 
     Raises `OrderNotOpen`.
@@ -201,8 +226,8 @@ async def _end(uow: UnitOfWork, row: MarketOrderRow, end: _End) -> bool:
     side = Side(row.side)
     assert may_end(side, OPEN[side], end.state), f"a {side} is never {end.state}"
     ended = (
-        update(MarketOrderRow)
-        .where(MarketOrderRow.id == row.id, MarketOrderRow.state == OPEN[side])
+        update(PostedOrderRow)
+        .where(PostedOrderRow.id == row.id, PostedOrderRow.state == OPEN[side])
         .values(
             state=end.state,
             ended_at=end.at,
@@ -211,11 +236,11 @@ async def _end(uow: UnitOfWork, row: MarketOrderRow, end: _End) -> bool:
             partner=end.partner,
             partner_node=end.partner_node,
         )
-        .returning(MarketOrderRow.id)
+        .returning(PostedOrderRow.id)
         .execution_options(synchronize_session=False)
     )
     if end.placed_after is not None:
-        ended = ended.where(MarketOrderRow.created_at > end.placed_after)
+        ended = ended.where(PostedOrderRow.created_at > end.placed_after)
     done = (await uow.session.execute(ended)).scalar_one_or_none() is not None
     await uow.session.refresh(row)
     if not done and (end.ending is None or row.ending != end.ending):
@@ -223,17 +248,38 @@ async def _end(uow: UnitOfWork, row: MarketOrderRow, end: _End) -> bool:
     return done
 
 
+async def _happened(uow: UnitOfWork, row: PostedOrderRow, event: BookEvent, *, resting: bool = True) -> Outcome:
+    """Let something happen to a bid that has rested so far: all of the book that decides it."""
+    await lock_book(uow)
+    engine = Engine()
+    if resting:
+        engine.resting[engine_id(row.id)] = (bid_of(row), 1)
+    return (await record(uow, engine, event))[1]
+
+
+async def _decided(uow: UnitOfWork, row: PostedOrderRow, event: BookEvent, *, resting: bool = True) -> None:
+    """Let something happen that the bid must get something by. Raises `OrdersDoNotFit`."""
+    if not (await _happened(uow, row, event, resting=resting)).trades:
+        raise OrdersDoNotFit("The bid pays less than the offer asks, or both are of one node.")
+
+
+async def _meet(uow: UnitOfWork, offer: PostedOrderRow, bid: PostedOrderRow) -> None:
+    """Let a resting bid take an offer at what that asks: it leaves the book and comes as if new. Raises `OrdersDoNotFit`."""
+    await _happened(uow, bid, BidEnded(bid=engine_id(bid.id)))
+    await _decided(uow, bid, BidPlaced(bid=bid_of(bid, "ioc"), asks=(ask_of(offer),)), resting=False)
+
+
 async def _check_open(uow: UnitOfWork, account: str) -> None:
     wanted = (
         select(func.count())
-        .select_from(MarketOrderRow)
-        .where(MarketOrderRow.account == account, MarketOrderRow.state.in_(sorted(STILL_OPEN)))
+        .select_from(PostedOrderRow)
+        .where(PostedOrderRow.account == account, PostedOrderRow.state.in_(sorted(STILL_OPEN)))
     )
     if (await uow.session.scalar(wanted) or 0) > ORDERS_OPEN_MAX:
         raise TooManyOrders
 
 
-def _check_terms(offer: MarketOrderRow, bid: MarketOrderRow, command: MatchOrders) -> None:
+def _check_terms(offer: PostedOrderRow, bid: PostedOrderRow, command: MatchOrders) -> None:
     """The two fit each other, and what the command says of them is so. Raises `OrdersDoNotFit`, `TotalDiffers`."""
     if (reason := misfit(offer, bid)) is not None:
         raise OrdersDoNotFit(reason)
@@ -254,8 +300,8 @@ def _check_total(stated: float | None, units: int, pointer: str) -> None:
         raise TotalDiffers(fields=(FieldError(pointer, "Expected price times GPUs times hours"),))
 
 
-def _match(who: Principal, offer: MarketOrderRow, bid: MarketOrderRow, at: datetime) -> MarketMatchRow:
-    return MarketMatchRow(
+def _match(who: Principal, offer: PostedOrderRow, bid: PostedOrderRow, at: datetime) -> PostedMatchRow:
+    return PostedMatchRow(
         offer=offer.id,
         bid=bid.id,
         gpu_count=offer.gpu_count,
@@ -308,6 +354,6 @@ def _digest(who: Principal, command: Struct) -> bytes:
     return hashlib.sha256(content).digest()
 
 
-async def _view(uow: UnitOfWork, row: MarketOrderRow) -> MarketOrder:
-    wanted = select(MarketMatchRow).where(or_(MarketMatchRow.offer == row.id, MarketMatchRow.bid == row.id))
+async def _view(uow: UnitOfWork, row: PostedOrderRow) -> PostedOrder:
+    wanted = select(PostedMatchRow).where(or_(PostedMatchRow.offer == row.id, PostedMatchRow.bid == row.id))
     return order_view(row, await uow.session.scalar(wanted))

@@ -1,22 +1,37 @@
 """The GPU market by its service: every state and every step from it, races, terms, who may do what, and repetition."""
 
 import asyncio
+import functools
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
+import asyncpg
 import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
 
+from aitbc.app import MODULES, parts
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.database.migrations import migrate
+from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.identity.principal import Principal
-from aitbc.kernel.primitives import clock
+from aitbc.kernel.primitives import clock, ids
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.money import HOUR
-from aitbc.modules.gpu.models.order_book.orders import COUNT_MAX, HOURS_MAX, OPEN, OrderState, Side, agrees, may_end
-from aitbc.modules.gpu.models.order_book.views import MarketOrder
-from aitbc.modules.gpu.models.pricing import total
-from aitbc.modules.gpu.service.order_book.commands import (
+from aitbc.modules.marketplace.models.engine import replayed
+from aitbc.modules.marketplace.models.posted_order_views import PostedOrder
+from aitbc.modules.marketplace.models.posted_orders import (
+    COUNT_MAX,
+    HOURS_MAX,
+    OPEN,
+    OrderState,
+    Side,
+    agrees,
+    may_end,
+    total,
+)
+from aitbc.modules.marketplace.service.posted_orders.commands import (
     AcceptBid,
     CancelOrder,
     MatchOrders,
@@ -30,6 +45,9 @@ from aitbc.modules.gpu.service.order_book.commands import (
     TotalDiffers,
 )
 from tests.modules.gpu.make import Fleet
+from tests.modules.marketplace.make import market_of
+from tests.poison.test_no_keys_kept import downgrade
+from tests.postgres import run_sql
 from tests.scale import scaled
 
 pytestmark = pytest.mark.anyio
@@ -46,7 +64,7 @@ def order(side: Side, **changes: Any) -> PlaceOrder:
     fields: dict[str, Any] = {
         "id": name(),
         "side": side,
-        "node": "n-1",
+        "node": "gives" if side is Side.OFFER else "takes",
         "gpu_count": 2,
         "price_units": PRICE,
         "duration_ms": 36 * HOUR,
@@ -59,14 +77,14 @@ async def someone(fleet: Fleet) -> Principal:
     return (await fleet.owner()).principal
 
 
-async def see(fleet: Fleet, who: Principal, **wish: Any) -> list[MarketOrder]:
+async def see(fleet: Fleet, who: Principal, **wish: Any) -> list[PostedOrder]:
     """What somebody sees in the book."""
-    return list(await fleet.gpu.order_book.page(who, OrderFilter(**({"limit": 1000} | wish))))
+    return list(await market_of(fleet).posted_orders.page(who, OrderFilter(**({"limit": 1000} | wish))))
 
 
 async def state_of(fleet: Fleet, order: str) -> tuple[str, bool]:
     """An order as the database has it: its state, and whether it ended."""
-    (row,) = await fleet.sql("SELECT state, ended_at FROM gpu.market_orders WHERE id = $1", order)
+    (row,) = await fleet.sql("SELECT state, ended_at FROM marketplace.posted_orders WHERE id = $1", order)
     return row["state"], row["ended_at"] is not None
 
 
@@ -87,18 +105,18 @@ class Book:
 
     async def open(self) -> "Book":
         """Place both."""
-        await self.fleet.gpu.order_book.place(self.provider, self.offer)
-        await self.fleet.gpu.order_book.place(self.buyer, self.bid)
+        await market_of(self.fleet).posted_orders.place(self.provider, self.offer)
+        await market_of(self.fleet).posted_orders.place(self.buyer, self.bid)
         return self
 
     async def do(self, deed: str) -> Any:
         """One of the steps, each as the one who may take it; no step says when it was taken, so none is a repetition."""
-        gpu, offer, bid = self.fleet.gpu, str(self.offer.id), str(self.bid.id)
+        market, offer, bid = market_of(self.fleet), str(self.offer.id), str(self.bid.id)
         steps: dict[str, Callable[[], Awaitable[Any]]] = {
-            "accept": lambda: gpu.order_book.accept(self.provider, AcceptBid(bid=bid, node="prov")),
-            "match": lambda: gpu.order_book.match(self.provider, MatchOrders(offer=offer, bid=bid)),
-            "cancel_offer": lambda: gpu.order_book.cancel(self.provider, CancelOrder(order=offer)),
-            "cancel_bid": lambda: gpu.order_book.cancel(self.buyer, CancelOrder(order=bid)),
+            "accept": lambda: market.posted_orders.accept(self.provider, AcceptBid(bid=bid, node="prov")),
+            "match": lambda: market.posted_orders.match(self.provider, MatchOrders(offer=offer, bid=bid)),
+            "cancel_offer": lambda: market.posted_orders.cancel(self.provider, CancelOrder(order=offer)),
+            "cancel_bid": lambda: market.posted_orders.cancel(self.buyer, CancelOrder(order=bid)),
         }
         return await steps[deed]()
 
@@ -154,14 +172,14 @@ def test_the_ends_of_each_side_are_those_of_the_contract() -> None:
 async def test_of_twenty_providers_that_accept_a_bid_at_once_exactly_one_gets_it(fleet: Fleet) -> None:
     buyer = await someone(fleet)
     providers = [await someone(fleet) for _ in range(4)]
-    bid = await fleet.gpu.order_book.place(buyer, order(Side.BID))
+    bid = await market_of(fleet).posted_orders.place(buyer, order(Side.BID))
     found = await outcomes(
         [
-            fleet.gpu.order_book.accept(providers[i % 4], AcceptBid(bid=bid.id, node=f"p-{i}", said_at="now"))
+            market_of(fleet).posted_orders.accept(providers[i % 4], AcceptBid(bid=bid.id, node=f"p-{i}", said_at="now"))
             for i in range(20)
         ]
     )
-    (won,) = [one for one in found if isinstance(one, MarketOrder)]
+    (won,) = [one for one in found if isinstance(one, PostedOrder)]
     assert found.count(OrderNotOpen) == 19
     (seen,) = await see(fleet, buyer, id=bid.id)
     assert (seen.state, seen.partner_node) == ("accepted", won.partner_node)
@@ -169,14 +187,16 @@ async def test_of_twenty_providers_that_accept_a_bid_at_once_exactly_one_gets_it
 
 async def test_of_twenty_bids_that_are_matched_with_one_offer_at_once_exactly_one_is(fleet: Fleet) -> None:
     provider, buyer = await someone(fleet), await someone(fleet)
-    offer = await fleet.gpu.order_book.place(provider, order(Side.OFFER))
-    bids = [(await fleet.gpu.order_book.place(buyer, order(Side.BID))).id for _ in range(20)]
-    found = await outcomes([fleet.gpu.order_book.match(buyer, MatchOrders(offer=offer.id, bid=bid)) for bid in bids])
+    offer = await market_of(fleet).posted_orders.place(provider, order(Side.OFFER))
+    bids = [(await market_of(fleet).posted_orders.place(buyer, order(Side.BID))).id for _ in range(20)]
+    found = await outcomes(
+        [market_of(fleet).posted_orders.match(buyer, MatchOrders(offer=offer.id, bid=bid)) for bid in bids]
+    )
     assert found.count(OrderNotOpen) == 19
     states = [one.state for one in await see(fleet, buyer, side=Side.BID) if one.id in bids]
     assert sorted(states) == ["matched"] + ["pending"] * 19
     (sold,) = await fleet.sql(
-        "SELECT count(*) AS matches, sum(gpu_count) AS gpus FROM gpu.market_matches WHERE offer = $1", offer.id
+        "SELECT count(*) AS matches, sum(gpu_count) AS gpus FROM marketplace.posted_matches WHERE offer = $1", offer.id
     )
     assert (sold["matches"], sold["gpus"]) == (1, offer.gpu_count)
 
@@ -185,10 +205,10 @@ async def test_matches_that_cross_do_not_wait_for_each_other_for_ever_and_each_o
     fleet: Fleet,
 ) -> None:
     who = await someone(fleet)
-    offers = [(await fleet.gpu.order_book.place(who, order(Side.OFFER))).id for _ in range(4)]
-    bids = [(await fleet.gpu.order_book.place(who, order(Side.BID))).id for _ in range(4)]
+    offers = [(await market_of(fleet).posted_orders.place(who, order(Side.OFFER))).id for _ in range(4)]
+    bids = [(await market_of(fleet).posted_orders.place(who, order(Side.BID))).id for _ in range(4)]
     pairs = [MatchOrders(offer=offer, bid=bid) for offer in offers for bid in bids]
-    found = await outcomes([fleet.gpu.order_book.match(who, pair) for pair in pairs])
+    found = await outcomes([market_of(fleet).posted_orders.match(who, pair) for pair in pairs])
     matches = [one for one in found if not isinstance(one, type)]
     assert set(found) - set(matches) <= {OrderNotOpen}
     assert 1 <= len(matches) <= 4
@@ -204,10 +224,10 @@ async def test_cancelling_races_with_accepting_and_matching_and_one_of_them_wins
 
 async def test_the_total_is_reckoned_here_and_one_that_disagrees_is_refused(fleet: Fleet) -> None:
     who = await someone(fleet)
-    placed = await fleet.gpu.order_book.place(who, order(Side.OFFER, total_told=0.05 * 2 * 36))
+    placed = await market_of(fleet).posted_orders.place(who, order(Side.OFFER, total_told=0.05 * 2 * 36))
     assert placed.total_units == PRICE * 2 * 36
     with pytest.raises(TotalDiffers):
-        await fleet.gpu.order_book.place(who, order(Side.OFFER, total_told=3.61))
+        await market_of(fleet).posted_orders.place(who, order(Side.OFFER, total_told=3.61))
 
 
 def test_a_total_is_exact_in_minor_units() -> None:
@@ -232,10 +252,12 @@ def test_a_total_is_exact_in_minor_units() -> None:
 )
 async def test_orders_that_do_not_fit_are_not_matched(fleet: Fleet, changes: dict[str, Any]) -> None:
     who = await someone(fleet)
-    offer = await fleet.gpu.order_book.place(who, order(Side.OFFER, island="here", chain="main"))
-    bid = await fleet.gpu.order_book.place(who, order(Side.BID, **({"island": "here", "chain": "main"} | changes)))
+    offer = await market_of(fleet).posted_orders.place(who, order(Side.OFFER, island="here", chain="main"))
+    bid = await market_of(fleet).posted_orders.place(
+        who, order(Side.BID, **({"island": "here", "chain": "main"} | changes))
+    )
     with pytest.raises(OrdersDoNotFit):
-        await fleet.gpu.order_book.match(who, MatchOrders(offer=offer.id, bid=bid.id))
+        await market_of(fleet).posted_orders.match(who, MatchOrders(offer=offer.id, bid=bid.id))
     assert await state_of(fleet, offer.id) == ("active", False)
 
 
@@ -245,16 +267,18 @@ async def test_orders_that_do_not_fit_are_not_matched(fleet: Fleet, changes: dic
 async def test_a_match_on_terms_that_are_not_those_of_its_orders_is_refused(fleet: Fleet, told: dict[str, Any]) -> None:
     book = await book_on(fleet)
     with pytest.raises(OrdersDoNotFit):
-        await fleet.gpu.order_book.match(
+        await market_of(fleet).posted_orders.match(
             book.buyer, MatchOrders(offer=book.offer.id or "", bid=book.bid.id or "", **told)
         )
 
 
 async def test_a_match_is_at_the_price_of_the_offer_and_both_sides_show_it(fleet: Fleet) -> None:
     provider, buyer = await someone(fleet), await someone(fleet)
-    offer = await fleet.gpu.order_book.place(provider, order(Side.OFFER, node="prov"))
-    bid = await fleet.gpu.order_book.place(buyer, order(Side.BID, node="buy", price_units=2 * PRICE))
-    match = await fleet.gpu.order_book.match(provider, MatchOrders(offer=offer.id, bid=bid.id, total_told=3.6))
+    offer = await market_of(fleet).posted_orders.place(provider, order(Side.OFFER, node="prov"))
+    bid = await market_of(fleet).posted_orders.place(buyer, order(Side.BID, node="buy", price_units=2 * PRICE))
+    match = await market_of(fleet).posted_orders.match(
+        provider, MatchOrders(offer=offer.id, bid=bid.id, total_told=3.6)
+    )
     assert (match.price_units, match.total_units) == (PRICE, offer.total_units)
     for who, mine, other, node in ((provider, offer, bid, "buy"), (buyer, bid, offer, "prov")):
         (seen,) = await see(fleet, who, id=mine.id)
@@ -268,13 +292,13 @@ async def test_strangers_cancel_and_match_nothing_and_see_only_what_is_open(flee
     ours = {book.offer.id, book.bid.id}
     assert ours <= {one.id for one in await see(fleet, stranger)}
     for deed in (
-        fleet.gpu.order_book.cancel(stranger, CancelOrder(order=str(book.offer.id))),
-        fleet.gpu.order_book.cancel(book.provider, CancelOrder(order=str(book.offer.id), node="another")),
-        fleet.gpu.order_book.match(stranger, MatchOrders(offer=str(book.offer.id), bid=str(book.bid.id))),
-        fleet.gpu.order_book.accept(stranger, AcceptBid(bid=str(book.offer.id), node="n")),
-        fleet.gpu.order_book.accept(stranger, AcceptBid(bid="nothing", node="n")),
-        fleet.gpu.order_book.cancel(stranger, CancelOrder(order="nothing")),
-        fleet.gpu.order_book.match(book.buyer, MatchOrders(offer="nothing", bid=str(book.bid.id))),
+        market_of(fleet).posted_orders.cancel(stranger, CancelOrder(order=str(book.offer.id))),
+        market_of(fleet).posted_orders.cancel(book.provider, CancelOrder(order=str(book.offer.id), node="another")),
+        market_of(fleet).posted_orders.match(stranger, MatchOrders(offer=str(book.offer.id), bid=str(book.bid.id))),
+        market_of(fleet).posted_orders.accept(stranger, AcceptBid(bid=str(book.offer.id), node="n")),
+        market_of(fleet).posted_orders.accept(stranger, AcceptBid(bid="nothing", node="n")),
+        market_of(fleet).posted_orders.cancel(stranger, CancelOrder(order="nothing")),
+        market_of(fleet).posted_orders.match(book.buyer, MatchOrders(offer="nothing", bid=str(book.bid.id))),
     ):
         with pytest.raises(OrderNotFound):
             await deed
@@ -287,63 +311,70 @@ async def test_strangers_cancel_and_match_nothing_and_see_only_what_is_open(flee
 async def test_the_same_order_again_is_harmless_and_another_under_its_id_is_refused(fleet: Fleet) -> None:
     who, other = await someone(fleet), await someone(fleet)
     wish = order(Side.OFFER)
-    first, again = await fleet.gpu.order_book.place(who, wish), await fleet.gpu.order_book.place(who, wish)
+    first, again = (
+        await market_of(fleet).posted_orders.place(who, wish),
+        await market_of(fleet).posted_orders.place(who, wish),
+    )
     assert first == again
     for thief, changes in ((who, {"gpu_count": 3}), (other, {})):
         with pytest.raises(OrderIdTaken):
-            await fleet.gpu.order_book.place(thief, order(Side.OFFER, **({"id": wish.id} | changes)))
-    found = await outcomes([fleet.gpu.order_book.place(who, order(Side.BID, id=f"{wish.id}-b")) for _ in range(10)])
+            await market_of(fleet).posted_orders.place(thief, order(Side.OFFER, **({"id": wish.id} | changes)))
+    found = await outcomes(
+        [market_of(fleet).posted_orders.place(who, order(Side.BID, id=f"{wish.id}-b")) for _ in range(10)]
+    )
     assert len({one.id for one in found}) == 1
-    assert len(await fleet.sql("SELECT 1 FROM gpu.market_orders WHERE id LIKE $1", f"{wish.id}%")) == 2
+    assert len(await fleet.sql("SELECT 1 FROM marketplace.posted_orders WHERE id LIKE $1", f"{wish.id}%")) == 2
 
 
 async def test_the_same_command_that_says_when_it_was_given_is_a_repetition_and_changes_nothing(fleet: Fleet) -> None:
     book = await book_on(fleet)
     match = MatchOrders(offer=str(book.offer.id), bid=str(book.bid.id), said_at="2026-01-01T00:00:00")
-    first = await fleet.gpu.order_book.match(book.buyer, match)
-    assert await fleet.gpu.order_book.match(book.buyer, match) == first
+    first = await market_of(fleet).posted_orders.match(book.buyer, match)
+    assert await market_of(fleet).posted_orders.match(book.buyer, match) == first
     with pytest.raises(OrderNotOpen):
-        await fleet.gpu.order_book.match(book.provider, match)
-    bid = await fleet.gpu.order_book.place(book.buyer, order(Side.BID))
+        await market_of(fleet).posted_orders.match(book.provider, match)
+    bid = await market_of(fleet).posted_orders.place(book.buyer, order(Side.BID))
     accept = AcceptBid(bid=bid.id, node="p", said_at="then")
-    taken = await fleet.gpu.order_book.accept(book.provider, accept)
-    assert await fleet.gpu.order_book.accept(book.provider, accept) == taken
-    offer = await fleet.gpu.order_book.place(book.provider, order(Side.OFFER))
+    taken = await market_of(fleet).posted_orders.accept(book.provider, accept)
+    assert await market_of(fleet).posted_orders.accept(book.provider, accept) == taken
+    offer = await market_of(fleet).posted_orders.place(book.provider, order(Side.OFFER))
     cancel = CancelOrder(order=offer.id, said_at="then")
-    gone = await fleet.gpu.order_book.cancel(book.provider, cancel)
-    assert await fleet.gpu.order_book.cancel(book.provider, cancel) == gone
+    gone = await market_of(fleet).posted_orders.cancel(book.provider, cancel)
+    assert await market_of(fleet).posted_orders.cancel(book.provider, cancel) == gone
 
 
 async def test_a_key_of_idempotency_answers_again_what_it_answered(fleet: Fleet) -> None:
     who = await someone(fleet)
     once = [IdempotencyKey(account=who.account, key=name(), fingerprint=b"1") for _ in range(2)]
     wish = order(Side.OFFER, id=None)
-    placed = await fleet.gpu.order_book.place(who, wish, once[0])
-    assert await fleet.gpu.order_book.place(who, wish, once[0]) == placed
-    cancelled = await fleet.gpu.order_book.cancel(who, CancelOrder(order=placed.id), once[1])
-    assert await fleet.gpu.order_book.cancel(who, CancelOrder(order=placed.id), once[1]) == cancelled
+    placed = await market_of(fleet).posted_orders.place(who, wish, once[0])
+    assert await market_of(fleet).posted_orders.place(who, wish, once[0]) == placed
+    cancelled = await market_of(fleet).posted_orders.cancel(who, CancelOrder(order=placed.id), once[1])
+    assert await market_of(fleet).posted_orders.cancel(who, CancelOrder(order=placed.id), once[1]) == cancelled
 
 
 async def test_an_account_has_a_bounded_number_of_open_orders(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aitbc.modules.gpu.service.order_book.book.ORDERS_OPEN_MAX", 2)
+    monkeypatch.setattr("aitbc.modules.marketplace.service.posted_orders.orders.ORDERS_OPEN_MAX", 2)
     who = await someone(fleet)
-    first = await fleet.gpu.order_book.place(who, order(Side.OFFER))
-    await fleet.gpu.order_book.place(who, order(Side.BID))
+    first = await market_of(fleet).posted_orders.place(who, order(Side.OFFER))
+    await market_of(fleet).posted_orders.place(who, order(Side.BID))
     with pytest.raises(TooManyOrders):
-        await fleet.gpu.order_book.place(who, order(Side.BID))
-    await fleet.gpu.order_book.cancel(who, CancelOrder(order=first.id))
-    await fleet.gpu.order_book.place(who, order(Side.BID))
+        await market_of(fleet).posted_orders.place(who, order(Side.BID))
+    await market_of(fleet).posted_orders.cancel(who, CancelOrder(order=first.id))
+    await market_of(fleet).posted_orders.place(who, order(Side.BID))
 
 
 async def test_the_book_is_read_from_the_newest_on_by_what_is_asked_for(fleet: Fleet) -> None:
     who = await someone(fleet)
     island = name()
-    a100 = await fleet.gpu.order_book.place(who, order(Side.OFFER, island=island, model="NVIDIA A100%", region="EU"))
-    h100 = await fleet.gpu.order_book.place(
+    a100 = await market_of(fleet).posted_orders.place(
+        who, order(Side.OFFER, island=island, model="NVIDIA A100%", region="EU")
+    )
+    h100 = await market_of(fleet).posted_orders.place(
         who, order(Side.OFFER, island=island, model="NVIDIA H100", price_units=9, node="p")
     )
-    bid = await fleet.gpu.order_book.place(who, order(Side.BID, island=island))
-    await fleet.gpu.order_book.accept(who, AcceptBid(bid=bid.id, node="p"))
+    bid = await market_of(fleet).posted_orders.place(who, order(Side.BID, island=island))
+    await market_of(fleet).posted_orders.accept(who, AcceptBid(bid=bid.id, node="p"))
 
     async def found(**wish: Any) -> list[str]:
         return [one.id for one in await see(fleet, who, island=island, **wish)]
@@ -366,9 +397,9 @@ async def test_an_order_that_nobody_took_for_a_month_expires_and_is_never_taken(
     for deed in ("accept", "match"):  # also before anybody noted that it is over
         with pytest.raises(OrderNotOpen):
             await book.do(deed)
-    late = await fleet.gpu.order_book.place(book.buyer, order(Side.BID))
+    late = await market_of(fleet).posted_orders.place(book.buyer, order(Side.BID))
     await young.do("cancel_offer")
-    await fleet.gpu.expire_orders()
+    await market_of(fleet).expire_orders()
     assert await state_of(fleet, str(book.offer.id)) == await state_of(fleet, str(book.bid.id)) == ("expired", True)
     assert await state_of(fleet, str(young.offer.id)) == ("cancelled", True)
     assert await state_of(fleet, late.id) == ("pending", False)
@@ -382,6 +413,61 @@ async def test_an_order_that_nobody_took_for_a_month_expires_and_is_never_taken(
 async def test_a_bid_is_accepted_by_whoever_offers_also_by_another_node_of_its_own_account(fleet: Fleet) -> None:
     bidder, stranger = await someone(fleet), await someone(fleet)
     for who in (stranger, bidder):
-        bid = await fleet.gpu.order_book.place(bidder, order(Side.BID))
-        taken = await fleet.gpu.order_book.accept(who, AcceptBid(bid=bid.id, node="gives"))
+        bid = await market_of(fleet).posted_orders.place(bidder, order(Side.BID))
+        taken = await market_of(fleet).posted_orders.accept(who, AcceptBid(bid=bid.id, node="gives"))
         assert (taken.state, taken.partner_node) == ("accepted", "gives")
+
+
+async def test_the_engine_of_all_bids_decides_and_its_log_leads_to_the_same_bids(fleet: Fleet) -> None:
+    market, book = market_of(fleet), await book_on(fleet)
+    mine = await market.posted_orders.place(book.buyer, order(Side.BID, node="buy"))
+    with pytest.raises(OrdersDoNotFit):  # its own, by whichever way
+        await market.posted_orders.accept(book.buyer, AcceptBid(bid=mine.id, node="buy"))
+    own = await market.posted_orders.place(book.buyer, order(Side.OFFER, node="buy"))
+    with pytest.raises(OrdersDoNotFit):
+        await market.posted_orders.match(book.buyer, MatchOrders(offer=own.id, bid=mine.id))
+    taken = await market.posted_orders.place(book.buyer, order(Side.BID, node="buy"))
+    await market.posted_orders.accept(book.provider, AcceptBid(bid=taken.id, node="prov"))
+    await book.do("match")
+    log = [row["body"] for row in await fleet.sql("SELECT body FROM marketplace.book_events ORDER BY sequence")]
+    rests = await fleet.sql(
+        "SELECT id FROM marketplace.posted_orders WHERE side = 'bid' AND state = 'pending' ORDER BY sequence"
+    )
+    again = [bid for bid in replayed(log).resting if bid.startswith("posted/")]
+    assert again == [f"posted/{row['id']}" for row in rests]
+    assert f"posted/{mine.id}" in again and not {f"posted/{taken.id}", f"posted/{book.bid.id}"} & set(again)
+
+
+async def test_orders_that_gpu_kept_before_are_taken_over_with_the_log_of_their_bids(
+    new_database: Callable[[], Target],
+) -> None:
+    target = new_database()
+    found = {part.name: part for part in parts(MODULES)}
+    way = target.connect_arguments(application="tests", statement_seconds=60)
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(**way))
+    async with engine.connect() as connection:
+        for module, before in (("marketplace", "marketplace_0008"), ("gpu", "gpu_0016")):
+            await connection.run_sync(functools.partial(downgrade, found[module], before))
+    await engine.dispose()
+    account = ids.new_id("acct")
+    columns = "id, side, account, node, gpu_count, price_units, duration_ms, total_units, specs, description, state"
+    for name, side, state in (("o-1", "offer", "active"), ("b-1", "bid", "pending"), ("b-2", "bid", "pending")):
+        values = f"'{name}', '{side}', '{ids.decode('acct', account)}', 'n', 1, 5, 1000, 5, '{{}}', '', '{state}'"
+        await run_sql(
+            target,
+            f"INSERT INTO gpu.market_orders ({columns}, created_at, content) VALUES ({values}, now(), ''::bytea)",
+        )
+    await migrate(target, list(found.values()), secret=None)
+    database = await asyncpg.connect(**way)
+    try:
+        kept = await database.fetch("SELECT id, sequence FROM marketplace.posted_orders ORDER BY id")
+        log = [row["body"] for row in await database.fetch("SELECT body FROM marketplace.book_events")]
+        assert await database.fetchval("SELECT to_regclass('gpu.market_orders')") is None
+    finally:
+        await database.close()
+    assert [(row["id"], row["sequence"]) for row in kept] == [("b-1", 1), ("b-2", 2), ("o-1", None)]
+    bids = [bid for bid, _ in replayed(log).resting.values()]
+    assert [(bid.bid, bid.payer, bid.limit_units) for bid in bids] == [
+        ("posted/b-1", f"{account} n", 5),
+        ("posted/b-2", f"{account} n", 5),
+    ]

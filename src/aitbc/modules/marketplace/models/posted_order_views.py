@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from aitbc.modules.gpu.models.order_book.orders import MarketMatchRow, MarketOrderRow, Side
+from aitbc.modules.marketplace.models.posted_orders import PostedMatchRow, PostedOrderRow, Side
 
 
-class MarketOrder(Struct, frozen=True, kw_only=True):
+class PostedOrder(Struct, frozen=True, kw_only=True):
     """An offer or a bid, and what became of it."""
 
     id: str
@@ -52,10 +52,10 @@ class Match(Struct, frozen=True, kw_only=True):
     matched_at: datetime
 
 
-def order_view(row: MarketOrderRow, match: MarketMatchRow | None) -> MarketOrder:
+def order_view(row: PostedOrderRow, match: PostedMatchRow | None) -> PostedOrder:
     """An order with its match, if it has one."""
     other = None if match is None else match.bid if row.side == Side.OFFER else match.offer
-    return MarketOrder(
+    return PostedOrder(
         id=row.id,
         side=row.side,
         account=row.account,
@@ -80,7 +80,7 @@ def order_view(row: MarketOrderRow, match: MarketMatchRow | None) -> MarketOrder
     )
 
 
-def match_view(row: MarketMatchRow) -> Match:
+def match_view(row: PostedMatchRow) -> Match:
     """A match."""
     return Match(
         offer=row.offer,

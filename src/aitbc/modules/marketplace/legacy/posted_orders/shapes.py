@@ -1,4 +1,4 @@
-"""Bodies, query and answers of the order book. Money and hours are numbers, unknown fields are passed over."""
+"""Bodies, query and answers of posted orders. Money and hours are numbers, unknown fields are passed over."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -10,13 +10,14 @@ from aitbc.kernel.legacy.errors import name_of
 from aitbc.kernel.legacy.spellings import first_text
 from aitbc.kernel.legacy.times import Hours, hours_of
 from aitbc.kernel.primitives.text import Name, Text
-from aitbc.modules.gpu.legacy.listings import UNKNOWN_MODEL
-from aitbc.modules.gpu.models.devices import CLAIMED
-from aitbc.modules.gpu.models.listing_views import ListedGpu
-from aitbc.modules.gpu.models.order_book.orders import COUNT_MAX, OrderState, Side
-from aitbc.modules.gpu.models.order_book.views import MarketOrder
+from aitbc.modules.gpu.api import GpuForRent
+from aitbc.modules.marketplace.models.posted_order_views import PostedOrder
+from aitbc.modules.marketplace.models.posted_orders import COUNT_MAX, OrderState, Side
 
 TYPE = "gpu_marketplace"
+UNKNOWN_MODEL = "Unknown"
+"""What the legacy dialect calls a GPU whose name nobody said."""
+CLAIMED = "claimed"
 
 Count = Annotated[int, Meta(ge=1, le=COUNT_MAX)]
 SaidAt = Annotated[str, Meta(max_length=64)]
@@ -152,7 +153,7 @@ class Transaction(Struct, frozen=True, kw_only=True):
     """How it is known what the GPU is: by its owner's word in an order, by its miner's driver where it is listed."""
 
 
-def order_transaction(order: MarketOrder) -> Transaction:
+def order_transaction(order: PostedOrder) -> Transaction:
     """An order as a transaction."""
     price, total = amount_of(order.price_units), amount_of(order.total_units)
     offers = order.side == Side.OFFER
@@ -194,7 +195,7 @@ def order_transaction(order: MarketOrder) -> Transaction:
     )
 
 
-def gpu_transaction(gpu: ListedGpu) -> Transaction:
+def gpu_transaction(gpu: GpuForRent) -> Transaction:
     """A listed GPU, which the legacy dialect shows among the offers."""
     price = amount_of(gpu.price_units)
     return Transaction(

@@ -1,4 +1,7 @@
-"""Offers and bids of the GPU market: their tables, the states that each side has, and what fits what."""
+"""Orders that older clients post: their tables, the states that each side has, and how the engine is told of them.
+
+An order is the word of somebody's node about GPUs that nobody enrolled here, so no money is held and nothing booked.
+"""
 
 import math
 from datetime import datetime
@@ -19,7 +22,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from aitbc.kernel.database.standard_tables import APPEND_ONLY, NO_DELETE
 from aitbc.kernel.database.unit_of_work import WireId
 from aitbc.kernel.primitives import money
-from aitbc.modules.gpu.models.tables import MOMENT, Base
+from aitbc.modules.marketplace.models.engine import Ask, Bid
+from aitbc.modules.marketplace.models.tables import MOMENT, Base
 
 HOURS_MAX = 8760
 COUNT_MAX = 100_000
@@ -67,10 +71,13 @@ def agrees(stated: float, units: int) -> bool:
     return math.isclose(stated, units / money.UNIT, rel_tol=1e-12, abs_tol=1 / money.UNIT)
 
 
-def misfit(offer: "MarketOrderRow", bid: "MarketOrderRow") -> str | None:
-    """Why an offer and a bid do not fit each other, in words; none when they do."""
-    if bid.price_units < offer.price_units:
-        return "The bid pays less than the offer asks."
+def total(price_units: int, gpu_count: int, duration_ms: int) -> int:
+    """What so many GPUs cost for so long at a price per GPU and hour. Raises `AmountOverflow`."""
+    return money.for_time(price_units * gpu_count, duration_ms)
+
+
+def misfit(offer: "PostedOrderRow", bid: "PostedOrderRow") -> str | None:
+    """Why an offer and a bid are about different things, in words; none where only their prices decide."""
     if bid.gpu_count != offer.gpu_count:
         return "The bid is for another number of GPUs than the offer."
     if bid.duration_ms != offer.duration_ms:
@@ -81,10 +88,32 @@ def misfit(offer: "MarketOrderRow", bid: "MarketOrderRow") -> str | None:
     return None
 
 
-class MarketOrderRow(Base):
+def party(account: str, node: str) -> str:
+    """Who the engine takes somebody for: clients without a key share an account, so it is the node that counts."""
+    return f"{account} {node}"
+
+
+def bid_of(row: "PostedOrderRow", lasts: str = "gtc") -> Bid:
+    """A bid as the engine takes it: all of its GPUs, or none."""
+    payer = party(row.account, row.node)
+    return Bid(bid=engine_id(row.id), payer=payer, limit_units=row.price_units, quantity=1, lasts=lasts)
+
+
+def ask_of(row: "PostedOrderRow") -> Ask:
+    """An offer as the engine takes it."""
+    owner = party(row.account, row.node)
+    return Ask(offer=engine_id(row.id), owner=owner, price_units=row.price_units, since=row.created_at)
+
+
+def engine_id(order: str) -> str:
+    """The id of an order in the log of the book, where it is no bid for miners, whatever its maker called it."""
+    return f"posted/{order}"
+
+
+class PostedOrderRow(Base):
     """An offer or a bid; its terms never change."""
 
-    __tablename__ = "market_orders"
+    __tablename__ = "posted_orders"
     id: Mapped[str] = mapped_column(Text, primary_key=True)
     """The name that its maker gave it, or one of ours; offers and bids share them."""
     side: Mapped[str] = mapped_column(Text)
@@ -104,6 +133,8 @@ class MarketOrderRow(Base):
     """The free object that came with it, as JSON."""
     description: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(Text)
+    sequence: Mapped[int | None] = mapped_column(BigInteger)
+    """Of a bid: its place in the book, the number of its event in the log."""
     created_at: Mapped[datetime] = mapped_column(MOMENT)
     content: Mapped[bytes] = mapped_column(LargeBinary)
     """SHA-256 of what was asked for: the same again is no other order."""
@@ -126,9 +157,9 @@ class MarketOrderRow(Base):
         CheckConstraint(
             "gpu_count BETWEEN 1 AND 100000 AND duration_ms > 0 AND price_units >= 0 AND total_units >= 0", name="terms"
         ),
-        Index("market_orders_created_at_idx", "created_at", "id"),
+        Index("posted_orders_created_at_idx", "created_at", "id"),
         Index(
-            "market_orders_open_idx",
+            "posted_orders_open_idx",
             "account",
             postgresql_where=text("state = ANY (ARRAY['active'::text, 'pending'::text])"),
         ),
@@ -136,12 +167,12 @@ class MarketOrderRow(Base):
     )
 
 
-class MarketMatchRow(Base):
+class PostedMatchRow(Base):
     """An offer and a bid that found each other, at the offer's price; each does so once."""
 
-    __tablename__ = "market_matches"
-    offer: Mapped[str] = mapped_column(Text, ForeignKey(MarketOrderRow.id), primary_key=True)
-    bid: Mapped[str] = mapped_column(Text, ForeignKey(MarketOrderRow.id), unique=True)
+    __tablename__ = "posted_matches"
+    offer: Mapped[str] = mapped_column(Text, ForeignKey(PostedOrderRow.id), primary_key=True)
+    bid: Mapped[str] = mapped_column(Text, ForeignKey(PostedOrderRow.id), unique=True)
     gpu_count: Mapped[int] = mapped_column(Integer)
     price_units: Mapped[int] = mapped_column(BigInteger)
     duration_ms: Mapped[int] = mapped_column(BigInteger)

@@ -1,11 +1,11 @@
-"""What can be asked of the order book, and what it refuses."""
+"""What older clients can ask of the orders that they post, and what is refused."""
 
 from typing import Any
 
 from msgspec import Struct
 
 from aitbc.kernel.primitives.errors import Conflict, Invalid, NotFound, TooMany
-from aitbc.modules.gpu.models.order_book.orders import Side
+from aitbc.modules.marketplace.models.posted_orders import Side
 
 
 class OrderNotFound(NotFound):
@@ -29,7 +29,7 @@ class OrderIdTaken(Conflict):
 class OrdersDoNotFit(Conflict):
     """This offer and this bid do not fit each other, or not on these terms."""
 
-    code = "market_orders_do_not_fit"
+    code = "posted_orders_do_not_fit"
 
 
 class TooManyOrders(TooMany):

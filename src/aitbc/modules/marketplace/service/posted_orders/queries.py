@@ -5,15 +5,15 @@ from sqlalchemy.orm import aliased
 
 from aitbc.kernel.database.model_names import is_named
 from aitbc.kernel.identity.principal import Principal
-from aitbc.modules.gpu.models.order_book.orders import STILL_OPEN, MarketMatchRow, MarketOrderRow, Side
-from aitbc.modules.gpu.service.order_book.commands import OrderFilter
+from aitbc.modules.marketplace.models.posted_orders import STILL_OPEN, PostedMatchRow, PostedOrderRow, Side
+from aitbc.modules.marketplace.service.posted_orders.commands import OrderFilter
 
-OrdersQuery = Select[MarketOrderRow, MarketMatchRow, MarketMatchRow]
+OrdersQuery = Select[PostedOrderRow, PostedMatchRow, PostedMatchRow]
 
 
 def orders_query(who: Principal, filters: OrderFilter) -> OrdersQuery:
     """Orders that the caller may see, each with the match that it is in: as the offer of it or as the bid."""
-    order, as_offer, as_bid = MarketOrderRow, aliased(MarketMatchRow), aliased(MarketMatchRow)
+    order, as_offer, as_bid = PostedOrderRow, aliased(PostedMatchRow), aliased(PostedMatchRow)
     query = (
         select(order, as_offer, as_bid)
         .outerjoin(as_offer, as_offer.offer == order.id)

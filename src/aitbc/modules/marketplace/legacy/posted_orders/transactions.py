@@ -1,4 +1,4 @@
-"""The order book at `/v1/transactions`: one path that takes five actions and lists orders together with listed GPUs."""
+"""Posted orders at `/v1/transactions` of the older GPU service: one path, five actions, and a list with listed GPUs."""
 
 from typing import Any
 
@@ -9,8 +9,9 @@ from aitbc.kernel.legacy.amounts import optional_units_of, units_of
 from aitbc.kernel.legacy.caller import Once, Who
 from aitbc.kernel.legacy.paging import read_query
 from aitbc.kernel.legacy.times import milliseconds_of, optional_milliseconds_of
-from aitbc.modules.gpu.legacy.caller import MANAGE_ONCE, READ, Gpu
-from aitbc.modules.gpu.legacy.order_book.shapes import (
+from aitbc.modules.gpu.api import GpusWanted
+from aitbc.modules.marketplace.legacy.caller import Marketplace
+from aitbc.modules.marketplace.legacy.posted_orders.shapes import (
     TYPE,
     AcceptBody,
     BidBody,
@@ -24,10 +25,15 @@ from aitbc.modules.gpu.legacy.order_book.shapes import (
     name_in,
     order_transaction,
 )
-from aitbc.modules.gpu.models.order_book.orders import STILL_OPEN, Side
-from aitbc.modules.gpu.service import GpuService
-from aitbc.modules.gpu.service.listings import ListingFilter
-from aitbc.modules.gpu.service.order_book.commands import AcceptBid, CancelOrder, MatchOrders, OrderFilter, PlaceOrder
+from aitbc.modules.marketplace.models.posted_orders import STILL_OPEN, Side
+from aitbc.modules.marketplace.service import MarketplaceService
+from aitbc.modules.marketplace.service.posted_orders.commands import (
+    AcceptBid,
+    CancelOrder,
+    MatchOrders,
+    OrderFilter,
+    PlaceOrder,
+)
 
 Body = OfferBody | BidBody | AcceptBody | MatchBody | CancelBody
 STILL_OPEN_NAMES = frozenset({"active", "available"})
@@ -37,35 +43,37 @@ Offers, bids and listed GPUs, each of which has a word of its own for it.
 """
 
 
-class TransactionController(Controller):
+class PostedTransactions(Controller):
     """Offers, bids, and what becomes of them."""
 
     path = "/v1/transactions"
 
-    @post("/", status_code=200, opt=MANAGE_ONCE)
-    async def post_transaction(self, gpu: Gpu, who: Who, once: Once, data: JSONBody[Body]) -> TransactionDone:
+    @post("/", status_code=200, opt={"permission": "miners:manage"})
+    async def post_transaction(
+        self, marketplace: Marketplace, who: Who, once: Once, data: JSONBody[Body]
+    ) -> TransactionDone:
         """Offer, bid, accept, match or cancel, as the action says."""
         match data:
             case OfferBody() | BidBody():
-                order = (await gpu.order_book.place(who, _placing(data), once)).id
+                order = (await marketplace.posted_orders.place(who, _placing(data), once)).id
             case AcceptBody():
                 accept = AcceptBid(bid=data.bid_id, node=data.provider_node_id, said_at=data.accepted_at)
-                order = (await gpu.order_book.accept(who, accept, once)).id
+                order = (await marketplace.posted_orders.accept(who, accept, once)).id
             case MatchBody():
-                order = (await gpu.order_book.match(who, _matching(data), once)).offer
+                order = (await marketplace.posted_orders.match(who, _matching(data), once)).offer
             case CancelBody():
                 cancel = CancelOrder(order=data.order_id, node=data.node_id, said_at=data.cancelled_at)
-                order = (await gpu.order_book.cancel(who, cancel, once)).id
+                order = (await marketplace.posted_orders.cancel(who, cancel, once)).id
         return TransactionDone(status="success", transaction_id=order)
 
-    @get("/", opt=READ)
-    async def list_transactions(self, gpu: Gpu, who: Who, query: QueryParams) -> list[Transaction]:
+    @get("/", opt={"permission": "miners:read"})
+    async def list_transactions(self, marketplace: Marketplace, who: Who, query: QueryParams) -> list[Transaction]:
         """List offers, bids and listed GPUs, the newest first."""
         wish = read_query(query, TransactionQuery)
         if wish.transaction_type != TYPE:
             return []
-        found = [order_transaction(order) for order in await gpu.order_book.page(who, _wanted(wish))]
-        found += await _listed(gpu, wish)
+        found = [order_transaction(order) for order in await marketplace.posted_orders.page(who, _wanted(wish))]
+        found += await _listed(marketplace, wish)
         return sorted(found, key=lambda one: (one.created_at, one.id), reverse=True)[: wish.limit]
 
 
@@ -131,15 +139,15 @@ def _wanted(wish: TransactionQuery) -> OrderFilter:
     )
 
 
-async def _listed(gpu: GpuService, wish: TransactionQuery) -> list[Transaction]:
+async def _listed(marketplace: MarketplaceService, wish: TransactionQuery) -> list[Transaction]:
     """The listed GPUs among the offers: they are on no island and no order, and are asked for as the market's whole."""
     if wish.action == "bid" or wish.island_id or wish.order_id or wish.provider_node_id:
         return []
     available = {"all": None, "offline": False} | dict.fromkeys(STILL_OPEN_NAMES, True)
     if wish.status not in available:
         return []
-    found = await gpu.listings.page(
-        ListingFilter(
+    found = await marketplace.gpu.listed_gpus(
+        GpusWanted(
             available=available[wish.status],
             model=wish.model,
             region=wish.region,

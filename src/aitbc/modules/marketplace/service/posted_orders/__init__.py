@@ -1,0 +1,1 @@
+"""Orders that older clients post: offers and bids about GPUs that nobody enrolled here."""
