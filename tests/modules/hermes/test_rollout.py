@@ -16,7 +16,13 @@ GATE = Gate(canary_percent=20, at_once=3, failures_max=0, gate_seconds=30, ready
 
 def spots(count: int, **changes: Any) -> list[Spot]:
     """Edges that nothing was told yet."""
-    fields = {"presence": "healthy", "wanted": 0, "serves": 0, "state": "waiting", "since": START} | changes
+    fields: dict[str, Any] = {
+        "presence": "healthy",
+        "wanted": 0,
+        "serves": 0,
+        "state": "waiting",
+        "since": START,
+    } | changes
     return [Spot(edge=f"e{number}", **fields) for number in range(count)]
 
 
