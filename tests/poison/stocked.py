@@ -199,6 +199,9 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
     voter = Key(bytes(range(32))).public
     await owner.client.put("/api/v1/governance/voter-keys", json={"public_key": voter})
     stake = (await owner.post("/api/v1/governance/stake/lock", {"amount": "1"})).json()["id"]
+    await owner.post("/api/v1/hermes/edges", {"miner": miner.id, "location": "eu"})
+    served = {"name": "one", "locations": ["eu"], "model": {"kind": "embed"}}
+    deployment = (await owner.post("/api/v1/hermes/deployments", served)).json()["id"]
     worded = await owner.post("/api/v1/governance/proposals", {"title": "Words"})
     known = (
         await _trades(owner, await app.who("seller"))
@@ -216,6 +219,7 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
             "proposal": worded.json()["id"],
             "name": "trading.fee_basis_points",
             "kind": "embed",
+            "deployment": deployment,
             "job": job,
             "attempt": lease["attempt"],
             "artifact": uploaded.json()["id"],

@@ -48,6 +48,16 @@ TokenFile = Annotated[
 ]
 
 
+EdgePort = Annotated[
+    int | None,
+    typer.Option("--edge-port", min=0, max=65535, help="Serve deployments there, as an edge; 0 for any port."),
+]
+EdgeHost = Annotated[str, typer.Option("--edge-host", help="Where the edge listens.")]
+EdgeAddress = Annotated[
+    str | None, typer.Option("--edge-address", metavar="URL", help="Where others find the edge, if not there.")
+]
+
+
 def declare_running(app: typer.Typer) -> None:
     """Add `run` and `enrol` to the commands of the noun."""
     command(
@@ -61,6 +71,7 @@ def declare_running(app: typer.Typer) -> None:
             "aitbc miner run --image python=docker.io/library/python@sha256:…",
             "aitbc miner run --slurm --slots 32 --allow 'train=/shared/train' --state-dir /shared/miner",
             "aitbc miner run --schedule 22:00-07:00 --only-when-idle",
+            "aitbc miner run --edge-port 8170 --edge-host 0.0.0.0 --edge-address http://10.0.0.5:8170",
         ],
         output=False,
         ends=[NOT_ALLOWED, REFUSED, CONFIGURATION],
@@ -111,11 +122,15 @@ def run(
         int | None,
         typer.Option("--metrics-port", min=0, max=65535, help="Show its metrics on loopback there; 0 for any port."),
     ] = None,
+    edge_port: EdgePort = None,
+    edge_host: EdgeHost = "127.0.0.1",
+    edge_address: EdgeAddress = None,
     json_events: Annotated[
         bool, typer.Option("--json-events", help="What happens as JSON lines on standard output.")
     ] = False,
 ) -> int:
-    """Do paid work on this machine until a signal. It opens connections, and listens nowhere but for its own metrics.
+    """Do paid work on this machine until a signal. It opens connections, and listens nowhere but for its own metrics
+    and, as an edge, for those who are near.
 
     The first start enrols it: with a one-time token, or, where an API key is at hand that may make one, by itself.
     The first Ctrl-C or SIGTERM lets running work end, the second gives it back at once.
@@ -137,6 +152,7 @@ def run(
         only_when_idle=only_when_idle,
         slurm=slurm,
         metrics_port=metrics_port,
+        edge=_edge(edge_port, edge_host, edge_address),
         json_events=json_events,
     )
     from aitbc_cli.miner import daemon
@@ -204,6 +220,19 @@ def home_of(call: Call, name: str | None, state_dir: Path | None) -> tuple[str, 
 
     name = socket.gethostname().partition(".")[0] or "miner" if name is None else _checked_name(name)
     return name, state_dir or call.where.state_dir / "miners" / _folder_of(name)
+
+
+def _edge(port: int | None, host: str, address: str | None) -> Any:
+    """How it serves as an edge; none for a miner that is none. Raises a usage error for what says no port."""
+    from aitbc_cli.miner.options import EdgeOptions
+
+    if port is None:
+        if address is not None:
+            raise usage("--edge-address says where an edge is found, and this is none", hint="--edge-port 8170")
+        return None
+    if address is not None and not address.startswith(("http://", "https://")):
+        raise usage("--edge-address: expected a URL", hint="--edge-address http://10.0.0.5:8170")
+    return EdgeOptions(port=port, host=host, address=address)
 
 
 def _schedule(hours: str | None) -> str | None:

@@ -22,6 +22,9 @@ Fields = Mapping[str, type[Any] | tuple[type[Any], ...]]
 OUTCOME: Fields = {"job": str, "state": str}
 LEASES: Fields = {"leases": list}
 KEPT: Fields = {"kept": int}
+WORK: Fields = {**LEASES, "status": str}
+ENDED: Fields = {"ended": list}
+HEARTBEAT: Fields = {**LEASES, "heartbeat_seconds": (int, float)}
 
 
 class Unreachable(Exception):

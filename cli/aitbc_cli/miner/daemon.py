@@ -12,8 +12,9 @@ from contextlib import suppress
 from typing import Any
 
 from aitbc.kernel.primitives.tasks import cancel_and_wait
-from aitbc_cli.miner.client import LEASES, Fields, MinerClient, Refused, Unreachable, backoff_seconds
+from aitbc_cli.miner.client import ENDED, HEARTBEAT, LEASES, WORK, MinerClient, Refused, Unreachable, backoff_seconds
 from aitbc_cli.miner.cluster.slurm import Slurm
+from aitbc_cli.miner.edge.run import edge_of
 from aitbc_cli.miner.enrolment import enrolled
 from aitbc_cli.miner.event_log import EventLog
 from aitbc_cli.miner.executors.cgroup import make_room
@@ -46,9 +47,6 @@ NOT_GIVEN = "its owner gives programs no GPU"
 WATCH_AFTER_SECONDS = 0.5
 """How old work is when its lease begins to be watched: shorter work costs no request more."""
 LEAVING_SECONDS = 5.0
-WORK: Fields = {**LEASES, "status": str}
-ENDED: Fields = {"ended": list}
-HEARTBEAT: Fields = {**LEASES, "heartbeat_seconds": (int, float)}
 REJECTIONS = frozenset({401, 403, 404, 409, 426})
 """Statuses of a heartbeat's answer after which the miner ends: its key, its version or its record is refused."""
 
@@ -90,6 +88,7 @@ class Daemon:
         self._parts_sender = PartsSender(self._client)
         self._offered: dict[str, Any] | None = None
         """The capabilities that the server has."""
+        self._beside: list[asyncio.Task[None]] = []
         self._watch_now = asyncio.Event()
         """Work has become old enough to be watched."""
 
@@ -130,6 +129,9 @@ class Daemon:
         self._parts_sender = PartsSender(self._client)
         self._miner = credentials["miner"]
         self._heartbeat_seconds = float(credentials["heartbeat_seconds"])
+        if (edge := self._options.edge) is not None:  # it serves also while the server cannot be reached
+            serve = edge_of(edge, self._home, self._pool, self._event_log)
+            self._beside.append(asyncio.create_task(serve(self._client, self._miner, lambda: self._kinds.work)))
         self._event_log.note(
             "miner_started",
             miner=self._miner,
@@ -238,7 +240,7 @@ class Daemon:
         await self._heartbeat()
         polling = asyncio.create_task(self._poll_loop())
         loops = (self._heartbeat_loop, self._watch_loop, self._check_loop, self._prove_loop)
-        beside = [asyncio.create_task(loop()) for loop in loops]
+        beside = [*self._beside, *(asyncio.create_task(loop()) for loop in loops)]
         beside += [asyncio.create_task(self._models.run())] if self._models is not None else []
         if (port := self._options.metrics_port) is not None:
             beside.append(asyncio.create_task(self._metrics.serve(port, self._event_log)))

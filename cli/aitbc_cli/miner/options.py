@@ -21,6 +21,17 @@ class MinerFailed(Exception):
 
 
 @dataclass(frozen=True)
+class EdgeOptions:
+    """Where a miner that is an edge answers those who are near."""
+
+    port: int
+    """0 for any free port."""
+    host: str = "127.0.0.1"
+    address: str | None = None
+    """Where others find it; what it listens at unless given."""
+
+
+@dataclass(frozen=True)
 class Options:
     """One miner: whom it works for, where it keeps its things, and what it does.
 
@@ -46,5 +57,7 @@ class Options:
     """Whether programs run as jobs of the Slurm cluster that this machine belongs to."""
     metrics_port: int | None = None
     """Where it shows its metrics on loopback; 0 for any free port, none for nowhere."""
+    edge: EdgeOptions | None = None
+    """How it serves as an edge; none for a miner that is none."""
     json_events: bool = False
     """Write events as JSON lines to standard output."""

@@ -1,11 +1,9 @@
 """An agent of the official A2A SDK, as somebody would run it elsewhere."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import uvicorn
 from a2a.helpers import new_task_from_user_message
 from a2a.server.agent_execution import AgentExecutor, RequestContext
 from a2a.server.events import EventQueue
@@ -16,6 +14,8 @@ from a2a.server.tasks import InMemoryTaskStore, TaskUpdater
 from a2a.types import a2a_pb2 as pb
 from google.protobuf.json_format import MessageToDict
 from starlette.applications import Starlette
+
+from tests.listening import listening
 
 Work = Callable[[str, dict[str, Any]], Awaitable[str]]
 
@@ -67,18 +67,11 @@ async def a_remote_agent(work: Work) -> AsyncIterator[RemoteAgent]:
         skills=[pb.AgentSkill(id="work", name="work", description="works", tags=["work"])],
     )
     app = Starlette()
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", lifespan="off"))
-    serving = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 - it has no event
-        await asyncio.sleep(0.01)
-    agent.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
-    card.supported_interfaces.append(
-        pb.AgentInterface(url=f"{agent.url}rpc", protocol_binding="JSONRPC", protocol_version="1.0")
-    )
-    handler = DefaultRequestHandler(agent_executor=agent, task_store=InMemoryTaskStore(), agent_card=card)
-    app.router.routes += [*create_agent_card_routes(card), *create_jsonrpc_routes(handler, rpc_url="/rpc")]
-    try:
+    async with listening(app) as port:
+        agent.url = f"http://127.0.0.1:{port}/"
+        card.supported_interfaces.append(
+            pb.AgentInterface(url=f"{agent.url}rpc", protocol_binding="JSONRPC", protocol_version="1.0")
+        )
+        handler = DefaultRequestHandler(agent_executor=agent, task_store=InMemoryTaskStore(), agent_card=card)
+        app.router.routes += [*create_agent_card_routes(card), *create_jsonrpc_routes(handler, rpc_url="/rpc")]
         yield agent
-    finally:
-        server.should_exit = True
-        await serving

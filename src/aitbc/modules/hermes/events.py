@@ -33,3 +33,26 @@ class AgentRunChanged(Event, frozen=True, kw_only=True):
             "reason": self.reason,
             "spent": money.render(self.spent_units),
         }
+
+
+class DeploymentChanged(Event, frozen=True, kw_only=True):
+    """A deployment to edges came to another state, or to another version."""
+
+    kind: ClassVar[str] = "hermes.deployment_changed"
+    concerns: ClassVar[tuple[str, ...]] = ("account",)
+    deployment: str
+    account: str
+    state: str
+    version: int
+    target: int
+    problem: str
+
+    def public(self) -> Mapping[str, Any]:
+        """The deployment, its state, the newest version, and the one that edges are to have."""
+        return {
+            "deployment": self.deployment,
+            "state": self.state,
+            "version": self.version,
+            "target": self.target,
+            "problem": self.problem,
+        }

@@ -2,6 +2,7 @@
 
 from aitbc.kernel.module import Module, PeriodicTask
 from aitbc.modules.ai.api import AiApi
+from aitbc.modules.gpu.api import GpuApi
 from aitbc.modules.hermes.api import HermesApi
 from aitbc.modules.hermes.legacy.agents import CoordinatorAgents, LegacyAgents
 from aitbc.modules.hermes.legacy.health import LegacyHealth
@@ -14,10 +15,15 @@ from aitbc.modules.hermes.models.tables import Base
 from aitbc.modules.hermes.protocols.a2a import AgentCards, AgentHttp, AgentPushHttp, AgentRpc
 from aitbc.modules.hermes.protocols.errors import DIALECT
 from aitbc.modules.hermes.routes.agents import AgentController, AgentRouteController
+from aitbc.modules.hermes.routes.deployments import DeploymentController
+from aitbc.modules.hermes.routes.edges import EdgeController, EdgeWorkController
 from aitbc.modules.hermes.routes.messages import AgentMessageController
 from aitbc.modules.hermes.routes.runs import AgentReceiptController, AgentRunController
 from aitbc.modules.hermes.service import HermesService, HermesSettings
 from aitbc.modules.hermes.service.agents import Agents
+from aitbc.modules.hermes.service.deployments import Deployments
+from aitbc.modules.hermes.service.edge_receipts import EdgeReceipts
+from aitbc.modules.hermes.service.edges import Edges
 from aitbc.modules.hermes.service.messages import AgentMessages
 from aitbc.modules.hermes.service.receipts import AgentReceipts
 from aitbc.modules.hermes.service.routing import AgentRouting
@@ -35,14 +41,20 @@ module = Module(
         AgentRunController,
         AgentReceiptController,
         AgentMessageController,
+        EdgeController,
+        EdgeWorkController,
+        DeploymentController,
     ),
-    needs={"ai": AiApi, "trading": TradingApi},
+    needs={"ai": AiApi, "gpu": GpuApi, "trading": TradingApi},
     parts={
         "agents": Agents,
         "agent_routing": AgentRouting,
         "agent_runs": AgentRuns,
         "agent_receipts": AgentReceipts,
         "agent_messages": AgentMessages,
+        "edges": Edges,
+        "edge_receipts": EdgeReceipts,
+        "deployments": Deployments,
     },
     scopes={"live": ("agents:read", "agents:write", "agents:call")},
     settings=HermesSettings,
@@ -54,6 +66,7 @@ module = Module(
         PeriodicTask(run=HermesService.drive_runs, every_seconds=1.0),
         PeriodicTask(run=HermesService.send_messages, every_seconds=1.0),
         PeriodicTask(run=HermesService.probe_agents, every_seconds=5.0),
+        PeriodicTask(run=HermesService.roll_out, every_seconds=1.0),
         PeriodicTask(run=HermesService.tidy, every_seconds=60.0),
     ),
 )

@@ -13,6 +13,7 @@ PATH = {
     "batch": ("The batch.", f"batch_{ID}"),
     "booking": ("The booking.", f"book_{ID}"),
     "budget": ("The budget.", f"bdgt_{ID}"),
+    "deployment": ("The deployment.", f"dep_{ID}"),
     "delivery": ("The delivery.", f"dlv_{ID}"),
     "endpoint": ("The endpoint.", f"hook_{ID}"),
     "event": ("The event.", f"evt_{ID}"),

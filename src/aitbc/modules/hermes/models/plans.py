@@ -1,20 +1,15 @@
 """Plans of skills: what they can cost at most, whether they can work, and the texts that are put into them."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
-from aitbc.kernel.primitives import money
+from aitbc.kernel.primitives import money, templates
 from aitbc.kernel.primitives.errors import FieldError, Invalid
+from aitbc.kernel.primitives.templates import DEPTH_MAX, TooDeep, places_in
 from aitbc.modules.hermes.models.shapes import AgentApproveStep, AgentDelegateStep, AgentJobStep, AgentSkill, SkillStep
 
 INPUT_BYTES_MAX = 256 * 1024
 """What a call may weigh, and what an input that was filled in may."""
-DEPTH_MAX = 16
-"""How deep values may be nested."""
-_PLACE = re.compile(r"\{\{([a-z0-9._-]{1,80})\}\}")
 
 
 class AgentPlanInvalid(Invalid):
@@ -78,53 +73,23 @@ def most_units(skill: AgentSkill) -> int:
     return money.checked(money.parse(skill.price, zero=True) + sum(map(_cost, skill.steps)))
 
 
-def places(template: Any, depth: int = 0) -> set[str]:
-    """The names in braces in a template."""
-    if depth > DEPTH_MAX:
-        raise AgentPlanInvalid(f"An input is nested at most {DEPTH_MAX} deep.")
-    match template:
-        case str():
-            return set(_PLACE.findall(template))
-        case dict():
-            return set().union(*(places(value, depth + 1) for value in template.values()))
-        case list():
-            return set().union(*(places(value, depth + 1) for value in template))
-    return set()
+def places(template: Any) -> set[str]:
+    """The names in braces in a template. Raises `AgentPlanInvalid` where it is nested too deep."""
+    try:
+        return set(places_in(template))
+    except TooDeep:
+        raise AgentPlanInvalid(f"An input is nested at most {DEPTH_MAX} deep.") from None
 
 
 def fill(template: Any, text: str, data: Any, outputs: Mapping[str, str]) -> Any:
-    """A template with its places filled in, once: what was put in is not looked at again."""
+    """A template with what was asked and what earlier steps made filled in, once."""
 
-    def value_of(found: "re.Match[str]") -> str:
-        name = found[1]
+    def at(name: str) -> Any:
         if name == "text":
             return text
-        if name == "data":
-            return msgspec.json.encode(data).decode()
-        return outputs.get(name.removeprefix("steps."), "")
+        return data if name == "data" else outputs.get(name.removeprefix("steps."), "")
 
-    match template:
-        case "{{data}}":
-            return data
-        case str():
-            return _PLACE.sub(value_of, template)
-        case dict():
-            return {key: fill(value, text, data, outputs) for key, value in template.items()}
-        case list():
-            return [fill(value, text, data, outputs) for value in template]
-    return template
-
-
-def text_of_output(output: Any) -> str:
-    """The text of a job's output: the answer of a chat, the text of a picture, or the output as JSON."""
-    match output:
-        case {"message": {"content": str(content)}}:
-            return content
-        case {"text": str(found)}:
-            return found
-        case {"stdout": str(printed)}:
-            return printed
-    return msgspec.json.encode(output).decode()
+    return templates.fill(template, at)
 
 
 def _refuse(pointer: str, message: str) -> None:

@@ -2,8 +2,9 @@
 
 from aitbc.kernel.primitives import money
 from aitbc.kernel.primitives.errors import AppError, Unavailable
+from aitbc.kernel.primitives.templates import text_of_output
 from aitbc.modules.ai.api import AiApi, Job, SubmitFor
-from aitbc.modules.hermes.models.plans import fill, text_of_output
+from aitbc.modules.hermes.models.plans import fill
 from aitbc.modules.hermes.models.shapes import AgentJobStep
 from aitbc.modules.hermes.models.tables import RunRow, StepRow
 from aitbc.modules.hermes.service.outcomes import Broken, Done, Going, Halted, Outcome, pause, refused

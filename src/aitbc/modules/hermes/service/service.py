@@ -6,6 +6,8 @@
                                             └─► a worker for each kind of step:
                                                 JobSteps ──► ai, DelegateSteps ──► Calls, ApproveSteps,
                                                 CallSteps ──► AgentMessages ──► places outside
+    Edges ──► gpu: whose miner it is; what edges report goes into the rows that Rollouts reads
+    Deployments ──► EdgeWork ──► Agents; Rollouts: moves versions on; EdgeReceipts: what edges have signed
 
 An arrow points from a part to what it asks.
 """
@@ -14,13 +16,19 @@ from aitbc.kernel.crypto.sealing import Sealer
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.platform import Platform
 from aitbc.modules.ai.api import AiApi
+from aitbc.modules.gpu.api import GpuApi
 from aitbc.modules.hermes.api import AgentFacts
 from aitbc.modules.hermes.service.agents import Agents
 from aitbc.modules.hermes.service.approve_steps import ApproveSteps
 from aitbc.modules.hermes.service.call_steps import CallSteps
 from aitbc.modules.hermes.service.calls import Calls
 from aitbc.modules.hermes.service.delegate_steps import DelegateSteps
+from aitbc.modules.hermes.service.deployments import Deployments
 from aitbc.modules.hermes.service.driver import Driver
+from aitbc.modules.hermes.service.edge_receipts import EdgeReceipts
+from aitbc.modules.hermes.service.edge_tokens import EdgeTokens
+from aitbc.modules.hermes.service.edge_work import EdgeWork
+from aitbc.modules.hermes.service.edges import Edges
 from aitbc.modules.hermes.service.endpoints import Endpoints
 from aitbc.modules.hermes.service.ends import Ends
 from aitbc.modules.hermes.service.job_steps import JobSteps
@@ -30,6 +38,7 @@ from aitbc.modules.hermes.service.outcomes import Worker
 from aitbc.modules.hermes.service.push_configs import PushConfigs
 from aitbc.modules.hermes.service.receipts import AgentReceipts
 from aitbc.modules.hermes.service.records import Records
+from aitbc.modules.hermes.service.rollouts import Rollouts
 from aitbc.modules.hermes.service.routing import AgentRouting
 from aitbc.modules.hermes.service.runs import AgentRuns
 from aitbc.modules.hermes.service.settings import HermesSettings
@@ -43,6 +52,7 @@ class HermesService:
         self,
         db: Database,
         ai: AiApi,
+        gpu: GpuApi,
         trading: TradingApi,
         platform: Platform,
         settings: HermesSettings | None = None,
@@ -71,6 +81,11 @@ class HermesService:
         self.records = Records(db)
         self.ai, self.trading = ai, trading
         self.agent_receipts = AgentReceipts(self.agent_runs, platform.node_key)
+        tokens = EdgeTokens(platform.secret)
+        self.edges = Edges(db, gpu, tokens, settings)
+        self.edge_receipts = EdgeReceipts(db)
+        self.deployments = Deployments(db, EdgeWork(self.agents), tokens, settings)
+        self.rollouts = Rollouts(db)
 
     # The face
 
@@ -99,6 +114,10 @@ class HermesService:
     async def probe_agents(self) -> None:
         """Look at the endpoints of agents whose time it is."""
         await self.liveness.probe_due()
+
+    async def roll_out(self) -> None:
+        """Move on the roll-outs of which something is left to do."""
+        await self.rollouts.roll_due()
 
     async def tidy(self) -> None:
         """Remove messages that were sent or given up long ago."""

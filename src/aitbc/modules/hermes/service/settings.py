@@ -24,3 +24,9 @@ class HermesSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How long one request to an agent's endpoint may take."""
     kept_days: Annotated[int, Meta(ge=1, le=3650)] = 30
     """How long messages that were sent or given up are kept."""
+    edges_max: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+    """How many edges one account may have."""
+    deployments_max: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+    """How many deployments one account may have that have not ended."""
+    report_seconds: Annotated[float, Meta(ge=0.05, le=20)] = 10.0
+    """How often an edge reports; one that is silent for 30 seconds is not healthy."""

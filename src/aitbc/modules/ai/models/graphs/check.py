@@ -8,19 +8,17 @@ import msgspec
 
 from aitbc.kernel.primitives import money
 from aitbc.kernel.primitives.errors import AppError, FieldError, Invalid, TooLarge
+from aitbc.kernel.primitives.templates import DEPTH_MAX, TooDeep, texts_in
 from aitbc.modules.ai.models.graphs.life import Rules
 from aitbc.modules.ai.models.graphs.places import (
-    DEPTH_MAX,
     INDEX,
     INPUTS,
     ITEM,
     OF_A_NODE,
     RESERVED,
-    TooDeep,
     is_well_formed,
     parents_of,
     places_of,
-    texts_in,
 )
 from aitbc.modules.ai.models.graphs.shapes import INSTANCES_MAX, SPEC_BYTES_MAX, GraphNode, RunGraph
 from aitbc.modules.ai.models.kinds.registry import kind_of

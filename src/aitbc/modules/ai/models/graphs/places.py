@@ -1,18 +1,15 @@
 """Places in the inputs of nodes: `{{split.output.texts}}`, and what is put there."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
+from aitbc.kernel.primitives.templates import fill, places_in, text_of_output
 from aitbc.modules.ai.models.graphs.shapes import GraphCondition, GraphNode
 
-DEPTH_MAX = 16
-"""How deep values may be nested."""
 FILLED_BYTES_MAX = 1024 * 1024
-_PLACE = re.compile(r"\{\{\s*([^{}\s]{1,200})\s*\}\}")
 _WELL_FORMED = re.compile(r"[a-z][a-z0-9_-]*(\.[A-Za-z0-9_-]+)*\Z")
 ITEM, INDEX, INPUTS = "item", "index", "inputs"
 RESERVED = frozenset({ITEM, INDEX, INPUTS})
@@ -24,10 +21,6 @@ class PlaceUnknown(Exception):
     """There is nothing at a place; the text names it."""
 
 
-class TooDeep(Exception):
-    """A value is nested deeper than is allowed."""
-
-
 class Made(Struct, frozen=True):
     """What a node, or an item of one, has made."""
 
@@ -35,26 +28,6 @@ class Made(Struct, frozen=True):
     digest: str | None
     job: str | None
     state: str
-
-
-def texts_in(value: Any, depth: int = 0) -> Iterator[str]:
-    """Every text in a value, keys aside. Raises `TooDeep`."""
-    if depth > DEPTH_MAX:
-        raise TooDeep
-    match value:
-        case str():
-            yield value
-        case dict():
-            for each in value.values():
-                yield from texts_in(each, depth + 1)
-        case list() | tuple():
-            for each in value:
-                yield from texts_in(each, depth + 1)
-
-
-def places_in(value: Any) -> list[str]:
-    """The places in a value, in their order. Raises `TooDeep`."""
-    return [place for text in texts_in(value) for place in _PLACE.findall(text)]
 
 
 def is_well_formed(place: str) -> bool:
@@ -115,18 +88,7 @@ class Values:
 
     def fill(self, template: Any) -> Any:
         """A template with its places filled in, once: what was put in is not looked at again. Raises `PlaceUnknown`."""
-        match template:
-            case str():
-                whole = _PLACE.fullmatch(template)
-                return self.at(whole[1]) if whole else _PLACE.sub(self._text_at, template)
-            case dict():
-                return {key: self.fill(value) for key, value in template.items()}
-            case list() | tuple():
-                return [self.fill(value) for value in template]
-        return template
-
-    def _text_at(self, found: "re.Match[str]") -> str:
-        return as_text(self.at(found[1]))
+        return fill(template, self.at)
 
     def holds(self, condition: GraphCondition) -> bool:
         """Whether a condition holds. Raises `PlaceUnknown`."""
@@ -170,28 +132,4 @@ def _of(made: Made, path: str, place: str) -> Any:
         return getattr(made, what)
     if made.output is None:
         return None  # it did not succeed, and who asks takes any
-    return text_of(made.output) if what == "text" else walk(made.output, rest, place)
-
-
-def text_of(output: Any) -> str:
-    """The text of a job's output: the answer of a chat, the text of a picture, what a program printed, or the JSON."""
-    match output:
-        case {"message": {"content": str(content)}}:
-            return content
-        case {"text": str(found)}:
-            return found
-        case {"stdout": str(printed)}:
-            return printed
-    return msgspec.json.encode(output).decode()
-
-
-def as_text(value: Any) -> str:
-    """A value within a longer text: texts as they are, lists of texts a line each, else as JSON."""
-    match value:
-        case str():
-            return value
-        case None:
-            return ""
-        case list() if all(isinstance(each, str) for each in value):
-            return "\n".join(value)
-    return msgspec.json.encode(value).decode()
+    return text_of_output(made.output) if what == "text" else walk(made.output, rest, place)

@@ -1,0 +1,1 @@
+"""A miner as an edge: it serves those who are near, also while the server cannot be reached."""

@@ -1,0 +1,76 @@
+"""Templates: values whose texts name places, `{{name.path}}`, and what is put there. There is nothing to evaluate."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+DEPTH_MAX = 16
+"""How deep values may be nested."""
+_PLACE = re.compile(r"\{\{\s*([^{}\s]{1,200})\s*\}\}")
+
+
+class TooDeep(Exception):
+    """A value is nested deeper than is allowed."""
+
+
+def texts_in(value: Any, depth: int = 0) -> Iterator[str]:
+    """Every text in a value, keys aside. Raises `TooDeep`."""
+    if depth > DEPTH_MAX:
+        raise TooDeep
+    match value:
+        case str():
+            yield value
+        case dict():
+            for each in value.values():
+                yield from texts_in(each, depth + 1)
+        case list() | tuple():
+            for each in value:
+                yield from texts_in(each, depth + 1)
+
+
+def places_in(value: Any) -> list[str]:
+    """The places in a value, in their order. Raises `TooDeep`."""
+    return [place for text in texts_in(value) for place in _PLACE.findall(text)]
+
+
+def fill(template: Any, at: Callable[[str], Any]) -> Any:
+    """A template with its places filled in, once: what was put in is not looked at again.
+
+    `at` answers what stands at a place. A text that is one place and nothing else becomes the value itself; within a
+    longer text the value is written out.
+    """
+    match template:
+        case str():
+            whole = _PLACE.fullmatch(template)
+            return at(whole[1]) if whole else _PLACE.sub(lambda found: as_text(at(found[1])), template)
+        case dict():
+            return {key: fill(value, at) for key, value in template.items()}
+        case list() | tuple():
+            return [fill(value, at) for value in template]
+    return template
+
+
+def as_text(value: Any) -> str:
+    """A value within a longer text: texts as they are, lists of texts a line each, else as JSON."""
+    match value:
+        case str():
+            return value
+        case None:
+            return ""
+        case list() if all(isinstance(each, str) for each in value):
+            return "\n".join(value)
+    return msgspec.json.encode(value).decode()
+
+
+def text_of_output(output: Any) -> str:
+    """The text of a job's output: the answer of a chat, the text of a picture, what a program printed, or the JSON."""
+    match output:
+        case {"message": {"content": str(content)}}:
+            return content
+        case {"text": str(found)}:
+            return found
+        case {"stdout": str(printed)}:
+            return printed
+    return msgspec.json.encode(output).decode()
