@@ -266,5 +266,5 @@ class MonitoringApi(Protocol):
     async def usage(
         self, by: Sequence[str], since: date | None = None, until: date | None = None, account: str | None = None
     ) -> Sequence[Usage]:
-        """What was paid for work from a day to a day, both included, by any of day, account, miner, kind, model, key."""
+        """What was paid for work between two days, both included, by any of day, account, miner, kind, model, key."""
         ...
