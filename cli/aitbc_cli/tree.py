@@ -37,7 +37,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "trade": ("trade", "Trades: offer, request, match, agree, settle."),
     "stake": ("stake", "Stake: lock money for power, unlock it, delegate the power."),
     "gov": ("gov", "Governance: propose, vote, and see what it changes."),
-    "usage": ("usage", "What was paid for work, by day, account, kind, model or miner."),
+    "usage": ("usage", "What was paid for work, by day, account, kind, model, miner or key."),
     "budget": ("budget", "Budgets: limit what you spend in a day, a month or at all."),
     "limit": ("limit", "Rate limits: how much is asked at a time, by key and model."),
     "account": ("account", "Accounts and their balances."),

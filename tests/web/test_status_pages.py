@@ -54,6 +54,7 @@ async def test_usage_adds_up_to_the_receipts(market: Market) -> None:
         while f"for {len(prices)} job" not in (page := (await market.buyer.get("/account/usage?by=kind")).text):  # noqa: ASYNC110
             await asyncio.sleep(0.3)
     assert "embed" in page and prices[0] in page
+    assert market.buyer.caller.principal.key in (await market.buyer.get("/account/usage?by=key")).text
     assert "<svg" in (await market.buyer.get("/account/usage")).text
     assert (await market.buyer.get("/account/usage?by=nothing")).status_code == 422
 

@@ -8,7 +8,7 @@ import typer
 from aitbc_cli.command import Call, command, noun
 from aitbc_cli.output import Column, columns
 
-app = noun("usage", "What was paid for work, by day, account, kind, model or miner.", alone=True)
+app = noun("usage", "What was paid for work, by day, account, kind, model, miner or key.", alone=True)
 
 
 @command(
@@ -17,16 +17,19 @@ app = noun("usage", "What was paid for work, by day, account, kind, model or min
 def usage(
     call: Call,
     by: Annotated[
-        list[str] | None, typer.Option("--by", help="day, account, kind, model or miner; several times.")
+        list[str] | None, typer.Option("--by", help="day, account, kind, model, miner or key; several times.")
     ] = None,
     account: Annotated[str | None, typer.Option("--account", help="Only of this account (admins).")] = None,
     first: Annotated[str | None, typer.Option("--from", metavar="DAY", help="From this day (UTC) on.")] = None,
     last: Annotated[str | None, typer.Option("--to", metavar="DAY", help="Until this day.")] = None,
 ) -> None:
-    """Add up what was paid for work: your own account's, for admins everybody's. The sums are those of the ledger."""
+    """Add up what was paid for work: your own account's, for admins everybody's. The sums are those of the ledger.
+
+    What disputes and corrections gave back stands beside it, on the day on which it went back.
+    """
     wanted = by or ["day"]
     query = [("by", one) for one in wanted]
     query += [(name, day) for name, day in (("account", account), ("from_day", first), ("to_day", last)) if day]
     found = call.api.get(f"/api/v1/monitoring/usage?{urlencode(query)}")["data"]
-    numbers = (Column(name.upper(), name, "number") for name in ("jobs", "price", "fee", "earned"))
+    numbers = (Column(name.upper(), name, "number") for name in ("jobs", "price", "fee", "earned", "refunded"))
     call.out.rows(found, (*columns(*wanted), *numbers), name=wanted[0])

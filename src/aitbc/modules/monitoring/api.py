@@ -216,6 +216,9 @@ class Usage(Struct, frozen=True, kw_only=True):
     """The kind of work; null where it was not asked by kind. For example `chat`."""
     model: str | None
     """The model that the jobs named, empty for none; null where it was not asked by model. For example `qwen3-8b`."""
+    key: str | None
+    """The API key that asked for the work, empty where the ledger does not know it; null where it was not asked by key.
+    For example `key_01k0000000000000000000000a`."""
     jobs: int
     """How many jobs were paid. For example `12`."""
     price: str
@@ -224,6 +227,10 @@ class Usage(Struct, frozen=True, kw_only=True):
     """The platform's share of it. For example `0.000312`."""
     earned: str
     """What the miners earned of it. For example `0.012188`."""
+    refunded: str
+    """What went back to who paid, by disputes and corrections, in those days, whenever it was paid. For example `0`."""
+    refunded_fee: str
+    """What of it came out of the platform's share; the rest came from the miners. For example `0`."""
 
 
 class MonitoringApi(Protocol):
@@ -259,5 +266,5 @@ class MonitoringApi(Protocol):
     async def usage(
         self, by: Sequence[str], since: date | None = None, until: date | None = None, account: str | None = None
     ) -> Sequence[Usage]:
-        """What was paid for work from a day to a day, both included, by any of day, account, miner, kind and model."""
+        """What was paid for work between two days, both included, by any of day, account, miner, kind, model, key."""
         ...

@@ -19,7 +19,7 @@ class PlaceHold(Struct, frozen=True, kw_only=True):
     reference: str
     """What it is for: a job's id."""
     key: str | None = None
-    """The API key that asked for it: budgets of that key count it."""
+    """The API key that asked for it: budgets of that key count it, and usage is reported by it."""
     model: str | None = None
     """The model that it is for: budgets for that model count it."""
     fee_basis_points: int | UnsetType = UNSET
@@ -104,6 +104,8 @@ class PayRefund(Struct, frozen=True, kw_only=True):
     fee_units: int
     """Out of the platform's fees, beside it."""
     reason: str
+    receipt: str | None = None
+    """The receipt whose price goes back; none where what was paid has none."""
 
 
 class Refunded(Struct, frozen=True, kw_only=True):
@@ -191,10 +193,10 @@ class KindPaid(Struct, frozen=True, kw_only=True):
 
 
 class SealedReceipt(Struct, frozen=True, kw_only=True):
-    """A paid job, by its place in the chain."""
+    """A paid job, or what went back to its payer later, by its place in the chain."""
 
     sequence: int
-    """The number of the receipt among all records of the chain."""
+    """The number of the receipt, or of the transaction that refunds it, among all records of the chain."""
     job: str
     payer: str
     miner: str
@@ -206,6 +208,11 @@ class SealedReceipt(Struct, frozen=True, kw_only=True):
     fee_units: int
     earned_units: int
     issued_at: datetime
+    """When it was paid, or went back."""
+    key: str | None = None
+    """The API key that asked for the job; none where the ledger does not know."""
+    is_refund: bool = False
+    """Whether these units went back: the price to the payer, out of the fee and of what was earned."""
 
 
 class ReceiptParties(Struct, frozen=True, kw_only=True):
@@ -400,7 +407,7 @@ class TradingApi(Protocol):
         ...
 
     async def sealed_receipts(self, after: int, limit: int) -> Sequence[SealedReceipt]:
-        """Receipts that are in a block, by their number in the chain from the one behind `after` on.
+        """Receipts and their refunds that are in a block, by their number in the chain from the one behind `after` on.
 
         Numbers are given in the order in which they are shown: none appears later behind one that was shown.
         """

@@ -58,7 +58,7 @@ SELECT {LOCKED} FROM trading.accounts
 WHERE id = ANY($1::uuid[] || ARRAY(SELECT payer FROM trading.holds WHERE id = ANY($2::uuid[])))
 ORDER BY id FOR NO KEY UPDATE"""  # noqa: S608 - constant columns
 
-HELD = HOLDS.columns(without=("placed_by", "ended_by", "reason"), known=("id", "payer"))
+HELD = HOLDS.columns(without=("placed_by", "ended_by", "reason", "key"), known=("id", "payer"))
 # No lock: whoever changes a hold has locked escrow before.
 READ_HOLDS = f"SELECT {HELD}, id, payer FROM trading.holds WHERE id = ANY($1::uuid[])"  # noqa: S608 - constant columns
 
@@ -72,7 +72,7 @@ LOCK_ESCROW = "SELECT FROM trading.accounts WHERE id = $1 FOR NO KEY UPDATE"
 # By hand: one deadline for all. Behind the lock of escrow, like every change of a hold.
 PROLONG = """
 UPDATE trading.holds SET expires_at = greatest(expires_at, $2)
-WHERE id = ANY($1::uuid[]) AND state = 'open' RETURNING id"""
+WHERE id = ANY($1::uuid[]) AND ended_at IS NULL RETURNING id"""
 
 FIND_RECEIPTED = "SELECT id FROM trading.receipts WHERE id = ANY($1::uuid[])"
 
@@ -98,13 +98,14 @@ ADD_HOLDS = HOLDS.insert(
     without=("ended_at", "ended_by", "reason", "price_units"),
     constants={"state": "'open'", "placed_at": ":placed_at"},
 )
+# Open is what has not ended: said so, no plan takes the indexes of what is open for a way to single rows.
 END_HOLDS = HOLDS.update(
     only=("state", "ended_by", "reason", "price_units"),
     constants={"ended_at": ":ended_at"},
-    where="t.state = 'open'",
+    where="t.ended_at IS NULL",
 )
 RAISE_HOLDS = HOLDS.update(
-    only=("amount_units", "placed_by", "budgets"), constants={"placed_at": ":placed_at"}, where="t.state = 'open'"
+    only=("amount_units", "placed_by", "budgets"), constants={"placed_at": ":placed_at"}, where="t.ended_at IS NULL"
 )
 SAVE_USES = BUDGET_USES.insert(
     suffix="ON CONFLICT (budget, period_start) DO UPDATE SET held_units = excluded.held_units, "

@@ -17,9 +17,11 @@ from aitbc.web.visit import READ, SEND, Guest, SignedOut, Visit, faults_of, part
 MONITORING = "/api/v1/monitoring"
 STATUS_DAYS = 90
 USAGE_DAYS = 30
+KEYS = 100
 ALERTS = 25
 MONITORS_READ = "monitors:read"
-Group = Literal["day", "kind", "model", "miner", "account"]
+Group = Literal["day", "kind", "model", "key", "miner", "account"]
+GROUPS = ("day", "kind", "model", "key", "miner")
 Days = Annotated[int, Meta(ge=1, le=366)]
 Cursor = Annotated[str, Meta(max_length=500)]
 
@@ -139,11 +141,18 @@ class UsagePages(Controller):
             total=render(sum(parse(row["price"], zero=True) for row in rows)),
             jobs=sum(row["jobs"] for row in rows),
             chart=_by_day(rows, first, days) if by == "day" else None,
-            groups=("day", "kind", "model", "miner", "account")
-            if visit.who.is_admin
-            else ("day", "kind", "model", "miner"),
+            groups=(*GROUPS, "account") if visit.who.is_admin else GROUPS,
+            names=await _names_of_keys(visit) if by == "key" else {},
+            refunded=render(sum(parse(row["refunded"], zero=True) for row in rows)),
             cli=[f"aitbc usage --by {by}"],
         )
+
+
+async def _names_of_keys(visit: Visit) -> dict[str, str]:
+    """The names of the account's keys by their ids, for who may see them."""
+    path = "/api/v1/identity/keys"
+    found = await visit.maybe(path, scope="keys:manage", account=visit.who.account, limit=KEYS)
+    return {key["id"]: key["name"] for key in found["data"]} if found else {}
 
 
 def _by_day(rows: list[dict[str, Any]], first: date, days: int) -> list[float]:

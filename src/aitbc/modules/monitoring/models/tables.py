@@ -232,16 +232,22 @@ class MailRow(Base):
 
 
 class UsageRow(Base):
-    """What an account paid a miner for one kind of work on one day (UTC)."""
+    """What an account paid a miner, by one API key, for one kind of work on one day (UTC), and what went back then."""
 
     __tablename__ = "usage"
-    __table_args__ = (CheckConstraint("price_units = fee_units + earned_units", name="adds_up"), {"info": NO_DELETE})
+    __table_args__ = (
+        CheckConstraint("price_units = fee_units + earned_units", name="adds_up"),
+        CheckConstraint("refunded_fee_units BETWEEN 0 AND refunded_units", name="refunded"),
+        {"info": NO_DELETE},
+    )
     day: Mapped[date] = mapped_column(Date, primary_key=True)
     account: Mapped[str] = mapped_column(WireId("acct"), primary_key=True)
     miner: Mapped[str] = mapped_column(WireId("mnr"), primary_key=True)
     kind: Mapped[str] = mapped_column(Text, primary_key=True)
     model: Mapped[str] = mapped_column(Text, primary_key=True)
     """Empty where the job named none."""
+    key: Mapped[str] = mapped_column(Text, primary_key=True, server_default="")
+    """Empty where the ledger does not know it."""
     miner_account: Mapped[str] = mapped_column(WireId("acct"))
     unit: Mapped[str] = mapped_column(Text)
     jobs: Mapped[int] = mapped_column(BigInteger)
@@ -249,6 +255,10 @@ class UsageRow(Base):
     price_units: Mapped[int] = mapped_column(BigInteger)
     fee_units: Mapped[int] = mapped_column(BigInteger)
     earned_units: Mapped[int] = mapped_column(BigInteger)
+    refunded_units: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    """What went back to the account on this day, whenever it was paid."""
+    refunded_fee_units: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    """What of it came out of the platform's fees."""
 
 
 class CursorRow(Base):

@@ -22,7 +22,7 @@ from aitbc.modules.monitoring.service.usage import UsageReports
 Days = Annotated[int, Meta(ge=1, le=365)]
 Hours = Annotated[int, Meta(ge=1, le=168)]
 Figure = Annotated[str, Meta(min_length=1, max_length=500)]
-Group = Literal["day", "account", "miner", "kind", "model"]
+Group = Literal["day", "account", "miner", "kind", "model", "key"]
 Groups = Annotated[list[Group] | None, QueryParameter(name="by")]
 
 
@@ -89,9 +89,10 @@ class StatusController(Controller):
         from_day: FromQuery[date | None] = None,
         to_day: FromQuery[date | None] = None,
     ) -> Page[Usage]:
-        """What was paid for work in days, miners, kinds of work and models; every account sees its own, operators all.
+        """What was paid for work by day, miner, kind, model and API key; every account sees its own, operators all.
 
-        The sums are those of the ledger's receipts to the last unit, as far as they are in a block. One page has up to
+        The sums are those of the ledger's receipts to the last unit, as far as they are in a block; what disputes and
+        corrections gave back is counted beside them, on the day on which it went back. One page has up to
         1000 rows, the newest day and the largest sums first.
         """
         found = await usage_reports.report_for(who, by or ["day"], since=from_day, until=to_day, account=account)

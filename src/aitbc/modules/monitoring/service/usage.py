@@ -1,4 +1,4 @@
-"""Usage: what was paid for work, added up from the receipts of the chain, each exactly once."""
+"""Usage: what was paid for work and what went back, added up from the chain, each record exactly once."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -24,8 +24,13 @@ BATCHES_MAX = 20
 """How many batches one run reads at most."""
 ROWS_MAX = 1000
 """How many rows a report has at most; ask by less, or of fewer days, for the rest."""
-BY = ("day", "account", "miner", "kind", "model")
-SUMS = ("jobs", "units", "price_units", "fee_units", "earned_units")
+BY = ("day", "account", "miner", "kind", "model", "key")
+PAID = ("jobs", "units", "price_units", "fee_units", "earned_units")
+REFUNDED = ("refunded_units", "refunded_fee_units")
+SUMS = (*PAID, *REFUNDED)
+
+Group = tuple[date, str, str, str, str, str]
+"""A row: what `BY` names."""
 
 
 class UsageReports:
@@ -97,16 +102,19 @@ class UsageReports:
 
 
 def _added(receipts: Sequence[SealedReceipt], models: dict[str, str]) -> Any:
-    """The statement that adds receipts to their days, in the order of the keys."""
-    sums: dict[tuple[date, str, str, str, str], list[int]] = defaultdict(lambda: [0] * len(SUMS))
-    firsts: dict[tuple[date, str, str, str, str], SealedReceipt] = {}
+    """The statement that adds receipts and refunds to their days, in the order of the keys."""
+    sums: dict[Group, list[int]] = defaultdict(lambda: [0] * len(SUMS))
+    firsts: dict[Group, SealedReceipt] = {}
     for one in receipts:
-        key = (one.issued_at.astimezone(UTC).date(), one.payer, one.miner, one.kind, models.get(one.job, ""))
+        day = one.issued_at.astimezone(UTC).date()
+        key = (day, one.payer, one.miner, one.kind, models.get(one.job, ""), one.key or "")
         firsts.setdefault(key, one)
-        for place, value in enumerate((1, one.units, one.price_units, one.fee_units, one.earned_units)):
+        paid = (1, one.units, one.price_units, one.fee_units, one.earned_units, 0, 0)
+        back = (*(0 for _ in PAID), one.price_units, one.fee_units)
+        for place, value in enumerate(back if one.is_refund else paid):
             sums[key][place] += value
     rows = [
-        dict(zip(("day", "account", "miner", "kind", "model"), key, strict=True))
+        dict(zip(BY, key, strict=True))
         | {"miner_account": firsts[key].miner_account, "unit": firsts[key].unit}
         | dict(zip(SUMS, sums[key], strict=True))
         for key in sorted(sums)
@@ -123,4 +131,6 @@ def _view(known: Mapping[str, Any]) -> Usage:
         price=money.render(int(known["price_units"])),
         fee=money.render(int(known["fee_units"])),
         earned=money.render(int(known["earned_units"])),
+        refunded=money.render(int(known["refunded_units"])),
+        refunded_fee=money.render(int(known["refunded_fee_units"])),
     )

@@ -121,6 +121,7 @@ class Book:
             expires_at=command.expires_at,
             placed_by=posting.id,
             budgets=counted,
+            key=command.key,
         )
         self.holds[hold.id] = hold
         self.placed.append(hold)

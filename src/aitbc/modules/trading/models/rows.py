@@ -54,6 +54,8 @@ class HeldMoney(Struct):
     price_units: int | None = None
     budgets: str | None = None
     """The budgets, and their periods, that count it."""
+    key: str | None = None
+    """The API key that asked for it."""
 
     def view(self) -> Hold:
         """What others see of it."""

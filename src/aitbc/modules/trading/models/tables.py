@@ -133,6 +133,8 @@ class HoldRow(Base):
     price_units: Mapped[int | None] = mapped_column(BigInteger)
     budgets: Mapped[str | None] = mapped_column(Text)
     """The budgets, and their periods, that count it: `bdgt_…@2026-11-28`, with a space between two."""
+    key: Mapped[str | None] = mapped_column(WireId("key"))
+    """The API key that asked for it; none where nobody said, as with what time decides."""
 
 
 class BudgetRow(Base):
@@ -217,6 +219,22 @@ class ReceiptRow(Base):
     issued_at: Mapped[datetime] = mapped_column(MOMENT)
     body: Mapped[str] = mapped_column(Text)
     """The canonical record, with both signatures in it."""
+
+
+class RefundRow(Base):
+    """What went back to the payer of a receipt: by a dispute, or by a correction."""
+
+    __tablename__ = "refunds"
+    __table_args__ = (
+        CheckConstraint("price_units > 0 AND fee_units BETWEEN 0 AND price_units", name="within_price"),
+        {"info": APPEND_ONLY},
+    )
+    transaction_id: Mapped[str] = mapped_column(WireId("txn"), primary_key=True)
+    receipt: Mapped[str] = mapped_column(WireId("rcpt"))
+    price_units: Mapped[int] = mapped_column(BigInteger)
+    """All that the payer got back."""
+    fee_units: Mapped[int] = mapped_column(BigInteger)
+    """What of it came out of the platform's fees; the rest came from who had earned it."""
 
 
 class BlockRow(Base):

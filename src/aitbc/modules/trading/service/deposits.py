@@ -19,6 +19,7 @@ from aitbc.modules.trading.models.tables import EntryRow, FaucetDayRow, ReceiptR
 from aitbc.modules.trading.models.views import LedgerTransaction
 from aitbc.modules.trading.service.book_rows import load_book, open_accounts, save_book
 from aitbc.modules.trading.service.explorer import TransactionNotFound, transaction_view
+from aitbc.modules.trading.service.refunds import note_refund
 from aitbc.modules.trading.service.settings import FAUCET, TradingSettings
 
 
@@ -168,6 +169,8 @@ class Deposits:
                 reason=reason,
             )
         await save_book(uow, book)
+        if receipt is not None:
+            note_refund(uow, posting.id, receipt.id, receipt.price_units, receipt.fee_units)
         return posting.id, True
 
 

@@ -9,7 +9,7 @@ from aitbc.kernel.primitives.money import render
 from aitbc.modules.trading.api import HoldNotOpen, PayRefund, Refunded
 from aitbc.modules.trading.models.records import TransactionRecord
 from aitbc.modules.trading.models.rows import ESCROW, FEES, HeldMoney
-from aitbc.modules.trading.models.tables import TransactionRow
+from aitbc.modules.trading.models.tables import RefundRow, TransactionRow
 from aitbc.modules.trading.service.book_rows import load_book, open_accounts, save_book
 
 
@@ -32,7 +32,14 @@ class Refunds:
                 return await _refunded_before(uow, hold, command)
             refunded = book.refund(command)
             await save_book(uow, book)
+            if command.receipt is not None:
+                note_refund(uow, refunded.transaction, command.receipt, refunded.amount_units, command.fee_units)
             return refunded
+
+
+def note_refund(uow: UnitOfWork, transaction: str, receipt: str, price_units: int, fee_units: int) -> None:
+    """Note what of a receipt's price went back by a transaction, and what of that came out of the fees."""
+    uow.add(RefundRow(transaction_id=transaction, receipt=receipt, price_units=price_units, fee_units=fee_units))
 
 
 async def _refunded_before(uow: UnitOfWork, hold: HeldMoney, command: PayRefund) -> Refunded:

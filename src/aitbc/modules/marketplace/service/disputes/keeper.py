@@ -170,6 +170,7 @@ class DisputeKeeper:
                 amount_units=owed,
                 fee_units=fee_of(row, owed),
                 reason=f"dispute decided by {row.decided_by}",
+                receipt=row.subject if ids.is_id("rcpt", row.subject) else None,
             )
             try:
                 done = await self._trading.refund(command)
