@@ -4,6 +4,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from aitbc.kernel.parameters import Parameter
+
 
 class HermesSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What agents and their runs may use."""
@@ -24,3 +26,17 @@ class HermesSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How long one request to an agent's endpoint may take."""
     kept_days: Annotated[int, Meta(ge=1, le=3650)] = 30
     """How long messages that were sent or given up are kept."""
+
+
+KEPT_DAYS = "hermes.kept_days"
+HERMES_PARAMETERS = (
+    Parameter(
+        name=KEPT_DAYS,
+        text="How long messages that were sent or given up are kept.",
+        unit="days",
+        least=1,
+        most=3650,
+        default=30,
+        setting=("kept_days",),
+    ),
+)
