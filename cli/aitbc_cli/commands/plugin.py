@@ -133,8 +133,8 @@ RouteName = Annotated[str, typer.Argument(metavar="ROUTE", help="The name of its
 ANSWER = columns("package", "route", "body")
 
 
-@command(app, "ask", examples=["aitbc plugin ask house-rules limits"], ends=[NOT_FOUND])
-def ask_route(
+@command(app, "read", examples=["aitbc plugin read house-rules limits"], ends=[NOT_FOUND])
+def read_route(
     call: Call,
     package: Package,
     route: RouteName,
