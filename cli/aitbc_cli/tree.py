@@ -7,6 +7,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from aitbc_cli.exits import Stop
+
 NOUNS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "Watch paid AI work on this machine, from a server's start to verified files."),
     "serve": ("serve", "Serve the whole platform in this process."),
@@ -66,6 +68,10 @@ NOUNS: dict[str, tuple[str, str]] = {
 """Noun to its module under `commands` and what it is for."""
 
 
+COMMANDS = "aitbc.commands"
+"""The group of entry points by which packages beside this one add nouns: each names a `typer.Typer`."""
+
+
 @cache
 def _loaded(noun: str) -> Any:
     """The commands of a noun, loaded once."""
@@ -74,16 +80,40 @@ def _loaded(noun: str) -> Any:
     return loaded
 
 
+@cache
+def added() -> dict[str, Any]:
+    """The entry points of other packages by their nouns; what this program has itself cannot be replaced."""
+    from importlib.metadata import entry_points
+
+    found = sorted(entry_points(group=COMMANDS), key=lambda point: point.value)
+    return {point.name: point for point in reversed(found) if point.name not in NOUNS}
+
+
+def _of_package(noun: str) -> Any:
+    """The commands that another package adds. Raises `Stop` where they cannot be loaded."""
+    point = added()[noun]
+    try:
+        loaded = typer.main.get_command(point.load())
+    except Exception as error:  # noqa: BLE001 - whatever its author did
+        package = "another package" if point.dist is None else point.dist.name
+        reason = f"the commands of {package} cannot be loaded: {type(error).__name__}: {error}"
+        raise Stop(reason, code="package_broken", hint=f"uninstall {package}, or ask its author") from None
+    loaded.name = noun
+    return loaded
+
+
 class Nouns(TyperGroup):
     """The root: knows all nouns by name, and loads the one that is used."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Every noun, the first to be used first."""
+        """Every noun of this program, the first to be used first; looking for those of others would take too long."""
         return list(NOUNS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The noun's commands; none for an unknown one."""
-        return _loaded(cmd_name) if cmd_name in NOUNS else None
+        if cmd_name in NOUNS:
+            return _loaded(cmd_name)
+        return _of_package(cmd_name) if cmd_name in added() else None
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """The list of nouns, without loading one."""
@@ -92,7 +122,7 @@ class Nouns(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The noun of the first word; for a near miss the error suggests what it may have meant."""
-        if args and args[0] not in NOUNS and not args[0].startswith("-"):
+        if args and args[0] not in NOUNS and not args[0].startswith("-") and args[0] not in added():
             from difflib import get_close_matches
 
             near = get_close_matches(args[0], NOUNS, n=2)

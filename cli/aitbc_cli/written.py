@@ -20,6 +20,14 @@ def read_written(name: str, *, hint: str) -> dict[str, Any]:
     return found
 
 
+def given_json(flag: str, text: str, *, example: str) -> Any:
+    """The JSON value that was given to an option. Raises `Stop`."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise usage(f"{flag} is no JSON", hint=f"for instance {flag} '{example}'") from None
+
+
 def _json(name: str, text: bytes) -> Any:
     try:
         return json.loads(text)

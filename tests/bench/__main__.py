@@ -13,6 +13,7 @@ from tests.bench import (
     dashboards,
     devices,
     hooks,
+    hostile,
     paid,
     reads,
     replicas,
@@ -21,6 +22,7 @@ from tests.bench import (
     streaming,
     verifying,
     viewers,
+    votes,
 )
 from tests.bench.figures import AIMS, Measured, report, table
 from tests.bench.ground import Ground, ground
@@ -47,6 +49,8 @@ MEASUREMENTS: tuple[tuple[tuple[str, ...], Measurement], ...] = (
     (streaming.KEYS, streaming.measure),
     (("device_claim_us", "device_claim_vs_plain"), devices.measure),
     (hooks.KEYS, hooks.measure),
+    (hostile.KEYS, hostile.measure),
+    (votes.KEYS, votes.measure),
     (viewers.KEYS, viewers.measure_viewers),
     (("list_1e6_vs_1e3",), reads.measure_list),
     (("page_overview_ms",), viewers.measure_overview),

@@ -110,7 +110,7 @@ async def _submit(db: Database, needs: Needs, count: int) -> None:
     command = SubmitJob(kind="command", input=value, max_price="1")
     kind = kind_of("command")
     measure_ = kind.measure(kind.read(value), {}, run_seconds=command.clocks.run_seconds)
-    plan = Plan(who.account, kind, value, measure_, (), needs, 4, 10**8, 10_000)
+    plan = Plan(who.account, kind, value, measure_, (), needs, 4, 10**8, 10_000, 604_800)
     writes = WriteBatch()
     writes.write(INSERT_JOBS, [job_of(who, command, plan) for _ in range(count)])
     async with db.raw_transaction() as connection:

@@ -56,6 +56,13 @@ class Ground:
         return self._stand("small").server
 
     @cached_property
+    def voting(self) -> Server:
+        """One whose proposals are voted on a second after they are made, for an hour."""
+        rules = self.folder / "rules.toml"
+        rules.write_text("[governance]\ndelay_seconds = { general = 1 }\nvoting_seconds = { general = 3600 }\n")
+        return self._stand("voting", AITBC_CONFIG=str(rules)).server
+
+    @cached_property
     def exposed(self) -> tuple[Stand, int]:
         """One whose jobs have a port of their own in the same process; and that port."""
         port = free_port()

@@ -1,17 +1,23 @@
 """Governance wherever the modules live: from stake to the next quote, and killed while it executes."""
 
+import asyncio
 import json
 import time
 import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.chaos.server_process import ServerProcess
+from tests.eventually import eventually
+from tests.journeys.hand_miner import HandMiner
+from tests.journeys.shapes import TestInstallation
+from tests.journeys.test_paid_job import submit
 from tests.journeys.test_places import SHAPES, Installation
 from tests.scale import only_in_full, scaled
 
@@ -73,6 +79,24 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
+async def settled(server: ServerProcess) -> dict[str, Any]:
+    """The receipt of a job that a miner does now."""
+    place = TestInstallation([server])
+    alice, owner = await place.who("alice", funds="1"), await place.who("owner")
+    miner = await HandMiner.enrol(place, owner)
+    job = await submit(alice)
+    [lease] = await miner.poll(wait=20)
+    assert lease["job"] == job["id"]
+    assert (await miner.deliver(lease)).status_code == 200
+
+    async def receipted() -> bool:
+        return bool((await alice.get(f"/api/v1/ai/jobs/{job['id']}")).json()["receipt"])
+
+    await eventually(receipted)
+    told = (await alice.get(f"/api/v1/ai/jobs/{job['id']}")).json()["receipt"]
+    return dict((await alice.get(f"/api/v1/trading/receipts/{told}")).json()["receipt"])
+
+
 def settings(folder: Path) -> dict[str, str]:
     """The variable that names the rules of these tests."""
     file = folder / "rules.toml"
@@ -99,6 +123,9 @@ def test_a_vote_changes_the_next_quote_and_the_chain_verifies(tmp_path: Path, sh
         until(lambda: member.ask("POST", "ai/quotes", job)["unit_price"] == "0.00000077")
         assert before == "0.0000001"
         until(lambda: member.ask("GET", "governance/stake")["own"] == "500")
+        receipt = asyncio.run(settled(made.server))
+        assert receipt["fee_basis_points"] == 200
+        assert Decimal(receipt["price"]) == Decimal("0.00000077") * int(receipt["units"]) > 0
         assert member.ask("POST", "trading/ledger/verify", {})["ok"] is True
     finally:
         made.server.stop()

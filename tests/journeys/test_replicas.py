@@ -8,8 +8,10 @@ import pytest
 
 from aitbc.kernel.database.unit_of_work import Target
 from tests.app import Caller
+from tests.eventually import eventually
 from tests.journeys.hand_miner import HandMiner
 from tests.journeys.shapes import OVER_NATS, REPLICAS, TestInstallation, installed
+from tests.journeys.test_governance import settings
 from tests.journeys.test_paid_job import submit
 from tests.nats_server import NatsServer
 from tests.scale import scaled
@@ -18,6 +20,7 @@ FEW = REPLICAS + (OVER_NATS if NatsServer.is_installed() else "")
 REVOKED_SECONDS = 8.0
 """What a replica remembers of a key is forgotten within a second; the rest is what a starved machine takes."""
 POLL_SECONDS = 20
+GRANTS = scaled(3, 20)
 
 
 @pytest.fixture(scope="module", params=scaled((FEW,), (REPLICAS, REPLICAS + OVER_NATS)))
@@ -25,7 +28,8 @@ def replicas(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[], Target]
 ) -> Iterator[TestInstallation]:
     """The two of them."""
-    with installed(request.param, tmp_path_factory.mktemp("replicas"), new_database) as installation:
+    folder = tmp_path_factory.mktemp("replicas")
+    with installed(request.param, folder, new_database, settings(folder)) as installation:
         yield installation
 
 
@@ -114,3 +118,47 @@ async def test_a_booking_repeated_at_the_other_server_is_answered_as_the_first(r
         answers = await asyncio.gather(*calls)
         assert [answer.status_code for answer in answers] == [201, 201], [answer.text for answer in answers]
         assert answers[0].json() == answers[1].json()
+
+
+async def test_proposals_that_both_servers_execute_take_effect_once(replicas: TestInstallation) -> None:
+    admin, payee = await replicas.admin(), await replicas.who("payee")
+    servers = [at(replicas, number, admin) for number in (0, 1)]
+    deposit = {"account": admin.principal.account, "amount": "1000"}
+    assert (await admin.post("/api/v1/trading/deposits", deposit)).status_code == 201
+    assert (await admin.post("/api/v1/governance/stake/lock", {"amount": "200"})).status_code == 201
+    assert (await admin.post("/api/v1/governance/treasury/gifts", {"amount": "100"})).status_code == 201
+    actions = [
+        {"do": "set_budget", "line": "grants", "limit": str(GRANTS)},
+        {"do": "pay", "to": payee.principal.account, "line": "grants", "amount": "1"},
+    ]
+    paths = []
+    for number in range(GRANTS):
+        body = {"title": f"Grant {number}", "class": "funding", "actions": actions}
+        made = await admin.post("/api/v1/governance/proposals", body)
+        assert made.status_code == 201, made.text
+        paths.append(f"/api/v1/governance/proposals/{made.json()['id']}")
+
+    async def voted(path: str) -> bool:
+        return (await admin.client.put(f"{path}/vote", json={"choice": "for"})).status_code == 200
+
+    async def executed_by_both(path: str) -> bool:
+        """Ask both at once, again and again; the platform's own task does the same meanwhile."""
+        answers = await asyncio.gather(*(server.post(f"{path}/execute") for server in servers))
+        assert {answer.status_code for answer in answers} <= {200, 409}, [answer.text for answer in answers]
+        return bool((await admin.get(path)).json()["state"] == "executed")
+
+    await asyncio.gather(*(eventually(lambda path=path: voted(path)) for path in paths))  # type: ignore[misc]
+    await asyncio.gather(*(eventually(lambda path=path: executed_by_both(path)) for path in paths))  # type: ignore[misc]
+
+    async def is_paid() -> bool:
+        return bool((await admin.get("/api/v1/governance/treasury")).json()["promised"] == "0")
+
+    await eventually(is_paid)
+    treasury = (await admin.get("/api/v1/governance/treasury")).json()
+    lines = [(line["paid"], line["left"]) for line in treasury["lines"] if line["line"] == "grants"]
+    assert lines == [(str(GRANTS), "0")]
+    assert (await payee.get(f"/api/v1/trading/accounts/{payee.principal.account}")).json()["available"] == str(GRANTS)
+    trail = (await admin.get("/api/v1/operations/audit", limit=1000)).json()["data"]
+    effects = [one["object"] for one in trail if one["action"] == "proposal.executed"]
+    assert sorted(effects) == sorted(path.rpartition("/")[2] for path in paths)
+    assert (await admin.post("/api/v1/trading/ledger/verify")).json()["ok"] is True

@@ -14,6 +14,7 @@ from aitbc_cli.id_completion import AGENT_RUNS, AGENTS
 from aitbc_cli.output import columns
 from aitbc_cli.terminal import say
 from aitbc_cli.times import seconds_of
+from aitbc_cli.written import given_json
 
 PATH = "/api/v1/hermes/agents"
 RUNS = "/api/v1/hermes/runs"
@@ -123,18 +124,11 @@ def run(
     """Call a skill of an agent, and wait for its answer. The run goes on when you do not wait any longer."""
     body: dict[str, Any] = {"agent": agent, "text": text, "skill": skill, "budget": budget}
     if data is not None:
-        body["data"] = _json(data)
+        body["data"] = given_json("--data", data, example='{"sentences": 3}')
     if within is not None:
         body["wall_seconds"] = int(seconds_of(within))
     begun = call.change("POST", RUNS, {name: value for name, value in body.items() if value is not None})
     return _wait(call, begun, seconds_of(wait))
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        raise usage("--data is no JSON", hint="""for instance --data '{"sentences": 3}'""") from None
 
 
 def _wait(call: Call, found: dict[str, Any], seconds: float) -> int:

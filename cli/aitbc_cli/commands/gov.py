@@ -77,6 +77,8 @@ def propose(
     milestone: Annotated[list[str] | None, typer.Option("--milestone", help="TITLE=AMOUNT; repeatable.")] = None,
     pause: Annotated[str | None, typer.Option("--pause", help="A module whose new business is to stop.")] = None,
     resume: Annotated[str | None, typer.Option("--resume", help="A module that is to take new business.")] = None,
+    allow: Annotated[str | None, typer.Option("--allow-plugin", help="A plugin that may run here.")] = None,
+    withdraw: Annotated[str | None, typer.Option("--withdraw-plugin", help="One that may not any more.")] = None,
     ballot: Annotated[str, typer.Option("--ballot", help="basic, or single, approval, weighted, ranked …")] = "basic",
     choice: Annotated[list[str] | None, typer.Option("--choice", help="What there is to choose; repeatable.")] = None,
 ) -> None:
@@ -91,6 +93,8 @@ def propose(
         actions.append(paid | {"milestones": steps})
     actions += [{"do": "pause_module", "module": pause}] if pause else []
     actions += [{"do": "resume_module", "module": resume}] if resume else []
+    actions += [{"do": "allow_plugin", "plugin": allow}] if allow else []
+    actions += [{"do": "withdraw_plugin", "plugin": withdraw}] if withdraw else []
     if class_ is None:
         class_ = "general" if not actions else "funding" if budget or pay else "parameters"
     body = {"title": title, "text": text, "class": class_, "actions": actions, "ballot": ballot}

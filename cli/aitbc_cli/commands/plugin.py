@@ -8,6 +8,8 @@ from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
 from aitbc_cli.exits import NOT_FOUND
 from aitbc_cli.output import Column, columns
+from aitbc_cli.tree import added
+from aitbc_cli.written import given_json
 
 PATH = "/api/v1/plugins"
 PRICE = Column("PRICE", "price", "number")
@@ -102,6 +104,66 @@ def install(
 def installed(call: Call) -> None:
     """List what is and was installed here (admins)."""
     call.list(f"{PATH}/installs", INSTALLS, name="plugin")
+
+
+@command(app, "rulings", examples=["aitbc plugin rulings"], lists=True)
+def rulings(call: Call) -> None:
+    """List the plugins that governance has allowed or withdrawn."""
+    call.list(f"{PATH}/rulings", columns("plugin", "allowed", "proposal", "ruled_at"), name="plugin")
+
+
+@command(app, "routes", examples=["aitbc plugin routes"], lists=True)
+def routes(call: Call) -> None:
+    """List what the packages that the server trusts answer."""
+    call.list(f"{PATH}/routes", columns("package", "route", "verb", "permission", "summary"), name="package")
+
+
+@command(app, "commands", examples=["aitbc plugin commands"], server=False)
+def commands(call: Call) -> None:
+    """List the commands that packages beside this program add, on this machine."""
+    found = [
+        {"command": f"aitbc {name}", "package": point.dist.name if point.dist else "", "object": point.value}
+        for name, point in sorted(added().items())
+    ]
+    call.out.rows(found, columns("command", "package", "object"), name="command")
+
+
+Package = Annotated[str, typer.Argument(metavar="PACKAGE", help="The package.")]
+RouteName = Annotated[str, typer.Argument(metavar="ROUTE", help="The name of its route.")]
+ANSWER = columns("package", "route", "body")
+
+
+@command(app, "read", examples=["aitbc plugin read house-rules limits"], ends=[NOT_FOUND])
+def read_route(
+    call: Call,
+    package: Package,
+    route: RouteName,
+    argument: Annotated[str, typer.Option("--argument", help="What it is asked about.")] = "",
+) -> None:
+    """Ask a route of a package that the server trusts, which changes nothing."""
+    answer = call.api.get(
+        f"{PATH}/routes/{part(package)}/{part(route)}", **({"argument": argument} if argument else {})
+    )
+    call.out.one(answer, ANSWER, name="package")
+
+
+@command(
+    app,
+    "call",
+    examples=["""aitbc plugin call house-rules note --data '{"text": "hello"}'"""],
+    changes=True,
+    ends=[NOT_FOUND],
+)
+def call_route(
+    call: Call,
+    package: Package,
+    route: RouteName,
+    data: Annotated[str, typer.Option("--data", help="What it needs, a JSON object.")] = "{}",
+) -> None:
+    """Call a route of a package that the server trusts, which may change something."""
+    arguments = given_json("--data", data, example='{"text": "hello"}')
+    path = f"{PATH}/routes/{part(package)}/{part(route)}"
+    call.out.one(call.change("POST", path, {"arguments": arguments}, natural=True), ANSWER, name="package")
 
 
 @command(app, "remove", examples=["aitbc plugin remove acme.night-price"], changes=True, ends=[NOT_FOUND])

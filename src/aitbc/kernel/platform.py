@@ -118,5 +118,7 @@ class Platform:
     """The installed plugins, which each process follows; none where nothing follows them."""
     parameters: Parameters = field(default_factory=Parameters)
     """The numbers that governance may change while everything runs."""
+    heard: frozenset[str] = frozenset()
+    """The kinds of events that some module of the installation handles, wherever that runs."""
     installation: Installation | None = None
     """The installation around this process; set once it is wired, before anything runs."""

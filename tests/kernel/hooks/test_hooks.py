@@ -1,6 +1,7 @@
 """Plugins are asked in a stable order, and what they do wrong ends where they are asked."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
@@ -8,9 +9,25 @@ from typing import Any
 import pytest
 
 from aitbc.kernel.hooks.hooks import Hooks
-from aitbc.kernel.hooks.points import JUDGE_RESULT, PRICE, VALIDATE_SUBMISSION, Price, PriceAsked, Refusal
+from aitbc.kernel.hooks.points import (
+    JUDGE_RESULT,
+    NOTIFY,
+    PRICE,
+    RANK_OFFERS,
+    VALIDATE_SUBMISSION,
+    Happened,
+    Noted,
+    OffersRanked,
+    Order,
+    Price,
+    PriceAsked,
+    Refusal,
+)
 from aitbc.kernel.hooks.settings import HookSettings
 from aitbc.kernel.hooks.trusted import Trusted, plugin_hook, trusted_plugins
+from aitbc.kernel.primitives.ids import new_uuid
+from aitbc.modules.plugins.events import PluginVersionDecided
+from aitbc.server.webhooks.plugin_notifier import PluginNotifier
 from tests.kernel.hooks.plugins import delivered, price_asked
 
 
@@ -155,3 +172,57 @@ def test_packages_that_the_settings_do_not_name_are_not_loaded(monkeypatch: pyte
 
 def _no_points() -> list[Any]:
     return [SimpleNamespace(name="x", dist=SimpleNamespace(name="another-package", version="1"))]
+
+
+def _of_three(order: str) -> OffersRanked:
+    """The question that is left of three offers after one plugin has put them in an order."""
+
+    @plugin_hook(RANK_OFFERS)
+    def rank(_: OffersRanked) -> Order:
+        return Order(order=order)
+
+    hooks = Hooks()
+    hooks.load(_trusted("a", 1, rank))
+    usual: dict[str, Any] = {"at": 0, "account": "a", "kind": "embed", "model": "", "prefer": "", "units_max": 1}
+    return asyncio.run(hooks.fold(RANK_OFFERS, OffersRanked(**usual, count=3, offers='["x","y","z"]')))
+
+
+@pytest.mark.parametrize(
+    ("order", "left"),
+    [
+        ("2,0", "zxy"),
+        ("1", "yxz"),
+        ("0,1,2", "xyz"),
+        ("3", "xyz"),
+        ("1,1", "xyz"),
+        ("", "xyz"),
+        ("-1", "xyz"),
+        ("²", "xyz"),
+    ],
+)
+def test_offers_are_put_in_an_order_and_a_wrong_one_leaves_them(order: str, left: str) -> None:
+    assert "".join(json.loads(_of_three(order).offers)) == left
+
+
+async def test_all_are_told_of_what_happened_and_one_that_breaks_takes_nobody_with_it() -> None:
+    heard: list[str] = []
+
+    @plugin_hook(NOTIFY)
+    def breaks(_: Happened) -> None:
+        raise ZeroDivisionError("oh")
+
+    @plugin_hook(NOTIFY)
+    async def hears(what: Happened) -> Noted:
+        heard.append(what.kind)
+        return Noted()
+
+    hooks = Hooks(HookSettings(rest_after=2))
+    hooks.load(_trusted("a", 1, breaks))
+    hooks.load(_trusted("b", 2, hears))
+    notifier = PluginNotifier(hooks)
+    event = PluginVersionDecided(account="acct_x", plugin="a.b", version="1.0.0", state="passed")
+    notifier.tell([(new_uuid(), event)] * 3)
+    await notifier.close()
+    assert heard == ["plugins.version_decided"] * 3
+    counts = hooks.take_counts()
+    assert (counts["a", "1"].failures, counts["b", "1"].calls) == (2, 3), "the broken one rests"

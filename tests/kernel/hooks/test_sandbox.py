@@ -12,45 +12,13 @@ from aitbc.kernel.hooks.points import JUDGE_RESULT, PRICE, PluginFailed
 from aitbc.kernel.hooks.sandbox import Sandbox
 from aitbc.kernel.hooks.settings import HookSettings
 from aitbc.kernel.hooks.values import QUOTA_BYTES
+from tests.kernel.hooks.hostile import HOSTILE, LOOP
 from tests.kernel.hooks.plugins import HALF, delivered, manifest, module, price_asked, sandbox
 from tests.scale import scaled
 
 LOG = '(import "aitbc" "log" (func $log (param i32 i32)))'
 STORAGE = """(import "aitbc" "get" (func $get (param i32 i32 i32 i32) (result i32)))
              (import "aitbc" "put" (func $put (param i32 i32 i32 i32) (result i32)))"""
-LOOP = "(loop $again (br $again)) (i32.const 0)"
-HOSTILE: dict[str, tuple[bytes, str]] = {
-    "an endless loop": (module(LOOP), "it ran out of fuel|it ran longer than it may"),
-    "memory without end": (
-        module("(loop $again (br_if $again (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable"),
-        "it gave up",
-    ),
-    "deep recursion": (
-        module(
-            "(call $deep (i32.const 1))",
-            more="(func $deep (param i32) (result i32) (i32.add (call $deep (local.get 0)) (i32.const 1)))",
-        ),
-        "nested too deep",
-    ),
-    "an answer outside of its memory": (module("(i32.const -8)"), "outside of its memory"),
-    "a huge text": (
-        module("(i64.store (i32.const 16) (i64.const 0x7fffffff00000000)) (i32.const 16)", hook="judge_result.1"),
-        "more than 500 bytes",
-    ),
-    "a text outside of its memory": (
-        module("(i64.store (i32.const 16) (i64.const 0x00000020fffffff0)) (i32.const 16)", hook="judge_result.1"),
-        "outside of its memory",
-    ),
-    "a text that is none": (
-        module(
-            "(i64.store (i32.const 16) (i64.const 0x0000000100000020)) (i32.store8 (i32.const 32) (i32.const 255)) (i32.const 16)",
-            hook="judge_result.1",
-        ),
-        "not UTF-8",
-    ),
-    "a read outside of its memory": (module("(drop (i64.load (i32.const -1))) (i32.const 0)"), "outside of its memory"),
-    "a division by zero": (module("(i32.div_u (i32.const 1) (i32.const 0))"), "it broke off"),
-}
 
 
 async def test_a_price_is_halved_and_state_is_read_where_it_stands() -> None:

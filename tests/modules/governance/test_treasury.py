@@ -111,7 +111,8 @@ async def test_what_a_line_or_the_treasury_does_not_cover_is_refused(stage: Test
         (422, "action_not_allowed", [{"do": "set_parameter", "name": "trading.fee_basis_points", "value": 1}]),
         (422, "action_not_allowed", []),
         (422, "invalid", [budget("tight", "20"), pay | {"milestones": [{"title": "x", "amount": "1"}]}]),
-        (409, "action_not_heard", [{"do": "allow_plugin", "plugin": "translate"}]),
+        (422, "action_not_allowed", [{"do": "withdraw_plugin", "plugin": "acme.translate"}]),
+        (422, "invalid", [{"do": "withdraw_plugin", "plugin": "translate"}]),
     ]
     for status, code, actions in wrong:
         answer = await rich.post(PROPOSALS, {"title": "Wrong", "class": "funding", "actions": actions})

@@ -11,7 +11,9 @@ import structlog
 from msgspec import Struct
 from prometheus_client import Metric
 
+from aitbc.kernel.hooks.kinds import JobKind
 from aitbc.kernel.hooks.points import Hook, PluginFailed
+from aitbc.kernel.hooks.routes import Route
 from aitbc.kernel.hooks.settings import HookSettings
 from aitbc.kernel.telemetry.metrics import gauge
 
@@ -113,6 +115,8 @@ class Hooks:
 
     def __init__(self, settings: HookSettings | None = None) -> None:
         self.settings = settings or HookSettings()
+        self.kinds: Sequence[JobKind] = ()
+        """The kinds of work that trusted packages add; set before the modules are made."""
         self._standings: dict[str, _Standing] = {}
         self._asked: Mapping[str, Sequence[_Standing]] = {}
         self._wrapping: Mapping[str, Sequence[_Standing]] = {}
@@ -136,6 +140,15 @@ class Hooks:
     def loaded(self) -> Mapping[str, Extension]:
         """The plugins that are asked, by name."""
         return {name: standing.extension for name, standing in self._standings.items()}
+
+    def routes(self) -> Sequence[tuple[str, Route]]:
+        """The routes of trusted plugins with their packages, in the order of packages and names."""
+        found = [
+            (name.partition(":")[0], route)
+            for name, standing in self._standings.items()
+            for route in getattr(standing.extension, "routes", ())
+        ]
+        return sorted(found)
 
     def trouble(self, name: str) -> str:
         """What a plugin did wrong last in this process; empty for nothing."""
@@ -173,6 +186,11 @@ class Hooks:
         given = await self._around(hook, question, partial(self._folded, hook))
         return question if given is None else fold(question, given.answer)
 
+    async def tell(self, hook: Hook[Question, Answer], question: Question) -> None:
+        """Ask every plugin one after the other; what they answer counts for nothing, what they do wrong for itself."""
+        for standing in self._asked.get(hook.key, ()):
+            await standing.ask(hook, question)
+
     async def _first(self, hook: Hook[Any, Any], question: Any) -> Given | None:
         for standing in self._asked.get(hook.key, ()):
             answer = await standing.ask(hook, question)
@@ -182,13 +200,15 @@ class Hooks:
 
     async def _folded(self, hook: Hook[Any, Any], question: Any) -> Given | None:
         assert hook.fold is not None
-        last: Given | None = None
+        all_: Given | None = None
+        asked = question
         for standing in self._asked.get(hook.key, ()):
-            answer = await standing.ask(hook, question)
+            answer = await standing.ask(hook, asked)
             if answer is not None:
-                last = Given(answer, standing.extension.name)
-                question = hook.fold(question, answer)
-        return last
+                asked = hook.fold(asked, answer)
+                both = answer if all_ is None or hook.join is None else hook.join(question, all_.answer, answer)
+                all_ = Given(both, standing.extension.name)
+        return all_
 
     async def _around(self, hook: Hook[Any, Any], question: Any, inner: Inner) -> Any:
         """Ask the wrappers, the first one outermost, and inside of them the others."""

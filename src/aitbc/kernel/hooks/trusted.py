@@ -7,17 +7,20 @@ wrong answers and coroutines that take too long end here.
 
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
 from aitbc.kernel.hooks.hooks import Inner
+from aitbc.kernel.hooks.kinds import JobKind
 from aitbc.kernel.hooks.points import Hook
+from aitbc.kernel.hooks.routes import ROUTE_MARK, Route, route_hook
 
 GROUP = "aitbc.plugins"
-PLACES = {"first": 0, "usual": 50, "last": 1000}
+ROUTES = "routes"
+PLACES = {"first": 0, "usual": 50, "last": 1000, ROUTES: 50}
 _MARK = "__aitbc_hook__"
 
 log = structlog.get_logger("aitbc.hooks")
@@ -48,8 +51,16 @@ def plugin_hook(hook: Hook[Any, Any], *, wraps: bool = False, place: str = "usua
 class Trusted:
     """The functions of one place of one package."""
 
-    def __init__(self, name: str, version: str, priority: int, functions: Mapping[_Mark, Callable[..., Any]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        version: str,
+        priority: int,
+        functions: Mapping[_Mark, Callable[..., Any]],
+        routes: Sequence[Route] = (),
+    ) -> None:
         self.name = name
+        self.routes = tuple(routes)
         self.version = version
         self.priority = priority
         self.hooks = frozenset(mark.hook for mark in functions if not mark.wraps)
@@ -68,10 +79,26 @@ class Trusted:
 
 def trusted_plugins(allowed: list[str]) -> list[Trusted]:
     """The plugins of the packages that the settings name; what is installed beside them is not loaded."""
+    return [plugin for point, package in _allowed(allowed) for plugin in _loaded(point, package)]
+
+
+def trusted_kinds(allowed: list[str]) -> list[JobKind]:
+    """The kinds of work that the same packages add; of those with one name the first."""
+    found: dict[str, JobKind] = {}
+    for point, package in _allowed(allowed):
+        for _, kind in inspect.getmembers(_thing(point, package), lambda member: isinstance(member, JobKind)):
+            if (wrong := kind.wrong()) is not None:
+                log.error("kind_refused", plugin=package.name, kind=kind.name, reason=wrong)
+            else:
+                found.setdefault(kind.name, kind)
+    return list(found.values())
+
+
+def _allowed(allowed: list[str]) -> Iterator[tuple[EntryPoint, Distribution]]:
+    """The entry points of the packages that the settings name, whose files have the digest that they say."""
     wanted = {name: pinned.strip() for name, _, pinned in (one.strip().partition(" ") for one in allowed)}
-    found: list[Trusted] = []
     if not wanted:
-        return found
+        return
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         package = point.dist
         if package is None or package.name not in wanted:
@@ -80,24 +107,39 @@ def trusted_plugins(allowed: list[str]) -> list[Trusted]:
         if pinned and files_digest(package) != pinned:
             log.error("plugin_refused", plugin=package.name, reason="its files are not those of the settings' digest")
             continue
-        found += _loaded(point, package)
-    return found
+        yield point, package
+
+
+def _thing(point: EntryPoint, package: Distribution) -> Any:
+    """What an entry point names; none where it cannot be loaded."""
+    try:
+        return point.load()
+    except Exception as error:  # noqa: BLE001 - a broken package is its author's matter
+        log.error("plugin_refused", plugin=package.name, reason=f"{type(error).__name__}: {error}")
+        return None
 
 
 def _loaded(point: EntryPoint, package: Distribution) -> list[Trusted]:
     """The plugins of an entry point, one for each place; none where it cannot be loaded."""
-    try:
-        thing = point.load()
-    except Exception as error:  # noqa: BLE001 - a broken package is its author's matter
-        log.error("plugin_refused", plugin=package.name, reason=f"{type(error).__name__}: {error}")
-        return []
+    thing = _thing(point, package)
     places: dict[str, dict[_Mark, Callable[..., Any]]] = {}
+    routes: list[Route] = []
     for _, member in sorted(inspect.getmembers(thing, callable)):
-        mark = getattr(member, _MARK, None)
+        mark, route = getattr(member, _MARK, None), getattr(member, ROUTE_MARK, None)
         if isinstance(mark, _Mark):
             places.setdefault(mark.place, {})[mark] = member
+        if isinstance(route, Route):
+            routes.append(route)
+            key = route_hook(package.name, route.verb, route.name).key
+            places.setdefault(ROUTES, {})[_Mark(key, False, ROUTES)] = member
     return [
-        Trusted(f"{package.name}:{point.name}:{place}", package.version, PLACES[place], functions)
+        Trusted(
+            f"{package.name}:{point.name}:{place}",
+            package.version,
+            PLACES[place],
+            functions,
+            routes if place == ROUTES else (),
+        )
         for place, functions in places.items()
     ]
 

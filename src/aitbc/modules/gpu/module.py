@@ -27,6 +27,7 @@ from aitbc.modules.gpu.service.miners import Miners
 from aitbc.modules.gpu.service.proofs import Proofs
 from aitbc.modules.gpu.service.readings import Readings
 from aitbc.modules.gpu.service.reputation import Reputations
+from aitbc.modules.gpu.service.retention import RETENTION_PARAMETERS
 from aitbc.modules.gpu.service.work import MinerWork
 from aitbc.modules.trading.api import TradingApi
 
@@ -60,7 +61,7 @@ module = Module(
     handles={AttemptEnded: GpuService.on_attempts_ended},
     scopes={"live": ("miners:read", "miners:enrol", "miners:manage"), "miner": ("miners:work",)},
     settings=GpuSettings,
-    parameters=(pause_of("gpu"),),
+    parameters=(pause_of("gpu"), *RETENTION_PARAMETERS),
     legacy=(
         LegacyHealth,
         LegacyMinerController,

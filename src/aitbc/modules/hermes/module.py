@@ -28,6 +28,7 @@ from aitbc.modules.hermes.service.messages import AgentMessages
 from aitbc.modules.hermes.service.receipts import AgentReceipts
 from aitbc.modules.hermes.service.routing import AgentRouting
 from aitbc.modules.hermes.service.runs import AgentRuns
+from aitbc.modules.hermes.service.settings import HERMES_PARAMETERS
 from aitbc.modules.trading.api import TradingApi
 
 module = Module(
@@ -58,6 +59,7 @@ module = Module(
     },
     scopes={"live": ("agents:read", "agents:write", "agents:call")},
     settings=HermesSettings,
+    parameters=HERMES_PARAMETERS,
     protocol=(AgentCards, AgentRpc, AgentHttp, AgentPushHttp),
     dialect=DIALECT,
     legacy=(LegacyHealth, Orchestration, LegacyAgents, LegacyTasks),

@@ -21,6 +21,7 @@ from aitbc.modules.monitoring.service.alert_rules import AlertRules
 from aitbc.modules.monitoring.service.history import MonitorHistory
 from aitbc.modules.monitoring.service.monitors import Monitors
 from aitbc.modules.monitoring.service.objectives import Objectives
+from aitbc.modules.monitoring.service.retention import MONITORING_PARAMETERS
 from aitbc.modules.monitoring.service.upkeep import UpkeepRuns
 from aitbc.modules.monitoring.service.usage import UsageReports
 from aitbc.modules.monitoring.service.windows import Windows
@@ -56,6 +57,7 @@ module = Module(
         MonitoringService.on_facts,
     ),
     settings=MonitoringSettings,
+    parameters=MONITORING_PARAMETERS,
     legacy=(LegacyHealth, LegacyDashboard),
     legacy_coordinator=(CoordinatorDashboard, CoordinatorAdmin),
     periodic_tasks=(

@@ -18,6 +18,7 @@ from aitbc.kernel.database.unit_of_work import Database, Target
 from aitbc.kernel.events.bus import Bus
 from aitbc.kernel.hooks.extensions import Extensions
 from aitbc.kernel.hooks.hooks import Hooks
+from aitbc.kernel.hooks.trusted import trusted_kinds
 from aitbc.kernel.identity.accounts import Identity
 from aitbc.kernel.identity.denials import Denials
 from aitbc.kernel.identity.principal import Principal, role_scopes
@@ -46,6 +47,7 @@ from aitbc.server.postgres.embedded import START_SECONDS, EmbeddedPostgres, Embe
 from aitbc.server.runtime.databases import Databases
 from aitbc.server.runtime.systemd import Notifier
 from aitbc.server.runtime.wiring import Wired, wire
+from aitbc.server.webhooks.plugin_notifier import PluginNotifier
 from aitbc.server.webhooks.service import Webhooks
 
 LOCAL = "local"
@@ -229,7 +231,7 @@ async def build(
     kernel = databases.open("kernel")
     draining = asyncio.Event()
     webhooks = Webhooks(kernel, secret, settings.webhooks, draining)
-    hooks = Hooks(settings.hooks)
+    hooks = _hooks(settings, webhooks)
     platform = Platform(
         node_key=node_key,
         state_dir=settings.state_dir,
@@ -244,6 +246,7 @@ async def build(
         hooks=hooks,
         extensions=Extensions(kernel, hooks, node_key, webhooks.outbound),
         parameters=_parameters(kernel, modules, settings),
+        heard=frozenset(event.kind for module in modules for event in module.handles),
     )
     tokens = Tokens(secret, placement.process)
     remote_peers = peers(placement.peer_hosts, tokens)
@@ -276,6 +279,14 @@ async def build(
     if placement.process == MAIN:
         installed.upkeeper = Upkeep(runtime.operations, owner, [part.name for part in schemas], settings.state_dir)
     return runtime
+
+
+def _hooks(settings: Settings, webhooks: Webhooks) -> Hooks:
+    """The hooks, with the kinds of work that trusted packages add; who is asked at them hears what webhooks hear."""
+    hooks = Hooks(settings.hooks)
+    hooks.kinds = trusted_kinds(settings.hooks.trusted)
+    webhooks.notifier = PluginNotifier(hooks)
+    return hooks
 
 
 def _parameters(kernel: Database, modules: Sequence[Module], settings: Settings) -> Parameters:

@@ -40,6 +40,7 @@ FOR KEY SHARE OF w
 ON CONFLICT (endpoint, event) DO NOTHING"""
 
 log = structlog.get_logger("aitbc.webhooks")
+Tell = Callable[[Sequence[tuple[UUID, Event]]], None]
 
 
 def published_types() -> dict[str, type[Event]]:
@@ -60,15 +61,20 @@ class FanOut:
 
     name = "kernel.webhooks"
 
-    def __init__(self, database: Database, wake: Callable[[], None]) -> None:
-        """`database` is the kernel's; `wake` is called when there is something to send."""
+    def __init__(self, database: Database, wake: Callable[[], None], tell: Tell) -> None:
+        """`database` is the kernel's; `wake` is called when there is something to send, `tell` with what it was."""
         self._database = database
         self._wake = wake
+        self._tell = tell
         self._queued: list[tuple[UUID, Event, Callable[[UUID], object]]] = []
         self._task: asyncio.Task[None] | None = None
 
     async def receive(self, events: Sequence[tuple[UUID, Event]]) -> None:
-        """Write the deliveries of these events: all or none, and none twice."""
+        """Write the deliveries of these events: all or none, and none twice. Then plugins are told of them."""
+        await self._write(events)
+        self._tell(events)
+
+    async def _write(self, events: Sequence[tuple[UUID, Event]]) -> None:
         concerned = [(id_, event, account) for id_, event in events for account in _accounts_of(event)]
         if not concerned:
             return

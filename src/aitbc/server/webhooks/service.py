@@ -24,6 +24,7 @@ from aitbc.server.webhooks.egress import EgressPolicy
 from aitbc.server.webhooks.endpoints import Endpoints
 from aitbc.server.webhooks.fan_out import FanOut, published_types
 from aitbc.server.webhooks.outbound import Outbound
+from aitbc.server.webhooks.plugin_notifier import PluginNotifier
 from aitbc.server.webhooks.retention import purge
 
 PURPOSE = "secrets of webhooks"
@@ -54,7 +55,9 @@ class Webhooks:
         self.worker = DeliveryWorker(db, seal, egress, in_flight_max=settings.in_flight_max, draining=draining)
         self.endpoints = Endpoints(db, seal, egress, endpoints_max=settings.endpoints_max, wake=self.worker.wake)
         self.log = DeliveryLog(db, wake=self.worker.wake)
-        self._fan_out = FanOut(db, self.worker.wake)
+        self.notifier: PluginNotifier | None = None
+        """Tells plugins of the same events; set where there are plugins, before anything runs."""
+        self._fan_out = FanOut(db, self.worker.wake, self._tell)
         self._task: asyncio.Task[None] | None = None
 
     async def receive(self, events: Sequence[tuple[UUID, Event]]) -> None:
@@ -65,6 +68,10 @@ class Webhooks:
         """Queue an event for fan-out without the relay; `on_written` gets its id once the deliveries are written."""
         self._fan_out.deliver(event_id, event, on_written)
 
+    def _tell(self, events: Sequence[tuple[UUID, Event]]) -> None:
+        if self.notifier is not None:
+            self.notifier.tell(events)
+
     async def start(self) -> None:
         """Start the delivery worker."""
         self._task = asyncio.create_task(self.worker.run())
@@ -72,6 +79,8 @@ class Webhooks:
     async def stop(self) -> None:
         """Write what is queued, and end; what is on its way is sent again once its lease has expired."""
         await self._fan_out.close()
+        if self.notifier is not None:
+            await self.notifier.close()
         if self._task is not None:
             await cancel_and_wait([self._task])
 

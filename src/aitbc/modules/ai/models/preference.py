@@ -60,6 +60,11 @@ def kept_for(candidates: Sequence[Candidate], prefer: Prefer) -> tuple[str, ...]
     return tuple(best[:KEPT_FOR_MAX])
 
 
+def first_free(candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    """The miner for which a job is kept at first where others than its payer ranked them: the best with a slot free."""
+    return next(((one.miner,) for one in candidates if one.is_free), ())
+
+
 def is_kept_from(preferred: str, miner: str, created_at: datetime, at: datetime) -> bool:
     """Whether a job is still kept for other miners than this one."""
     return bool(preferred) and at < created_at + KEPT_FOR and miner not in preferred

@@ -25,8 +25,8 @@ from aitbc.modules.ai.models.kinds.kind import Reference
 from aitbc.modules.ai.models.tables import UPLOADING, ArtifactRow, AttemptRow, JobRow
 from aitbc.modules.ai.models.views import Artifact, artifact_view
 from aitbc.modules.ai.service.artifact_files import FOLDERS, ArtifactFiles
+from aitbc.modules.ai.service.limits import Limits
 from aitbc.modules.ai.service.rows import lock_name
-from aitbc.modules.ai.service.settings import AiSettings
 from aitbc.modules.ai.service.uploads import Uploads
 
 REMOVED_AT_ONCE = 200
@@ -39,10 +39,10 @@ log = structlog.get_logger("aitbc.ai.artifacts")
 class Artifacts:
     """Stores, reads and removes artifacts."""
 
-    def __init__(self, db: Database, settings: AiSettings, folder: Path) -> None:
+    def __init__(self, db: Database, limits: Limits, folder: Path) -> None:
         self._db = db
         self._files = ArtifactFiles(folder)
-        self._uploads = Uploads(db, settings, self._files)
+        self._uploads = Uploads(db, limits, self._files)
         self._next_folder = 0
 
     async def store(

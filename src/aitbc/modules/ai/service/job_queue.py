@@ -18,6 +18,7 @@ from aitbc.modules.ai.models.queue import Needs, lane_of
 from aitbc.modules.ai.models.tables import FlowRow, JobRow
 from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.models.views import job_view
+from aitbc.modules.ai.service.limits import Limits
 from aitbc.modules.ai.service.rows import open_jobs
 from aitbc.modules.ai.service.served_ranks import ServedRanks
 from aitbc.modules.ai.service.wakeups import Wakeups
@@ -29,11 +30,11 @@ POSITION_MAX = 100_000
 class JobQueue:
     """Adds jobs to the queue, and says where they stand in it."""
 
-    def __init__(self, db: Database, ranks: ServedRanks, wakeups: Wakeups, open_max: int) -> None:
+    def __init__(self, db: Database, ranks: ServedRanks, wakeups: Wakeups, limits: Limits) -> None:
         self._db = db
         self._ranks = ranks
         self._wakeups = wakeups
-        self._open_max = open_max
+        self._limits = limits
         self._crowded: set[str] = set()
         """Accounts that were refused for their many open jobs: looked at before money is held for another."""
         self._answer_reads: Batcher[IdempotencyKey, Job | None] = Batcher(partial(stored_answers, db))
@@ -52,8 +53,8 @@ class JobQueue:
     async def require_room(self, account: str) -> None:
         """Refuse an account that still has no room: trading need not hold its money again. Raises `TooManyOpenJobs`."""
         async with self._db.reading() as session:
-            if await open_jobs(session, account) >= self._open_max:
-                raise TooManyOpenJobs(open_jobs_max=self._open_max)
+            if await open_jobs(session, account) >= self._limits.open_jobs_per_account:
+                raise TooManyOpenJobs(open_jobs_max=self._limits.open_jobs_per_account)
         self._crowded.discard(account)
 
     async def add(self, job: JobValue, once: IdempotencyKey) -> Job:
@@ -73,7 +74,9 @@ class JobQueue:
         return answer
 
     async def _submit_many(self, batch: Sequence[Submission]) -> list[Job | AppError]:
-        return await retry(lambda: submit_many(self._db, batch, self._ranks.of, open_max=self._open_max))
+        return await retry(
+            lambda: submit_many(self._db, batch, self._ranks.of, open_max=self._limits.open_jobs_per_account)
+        )
 
     @retrying
     async def put_first(self, who: Principal, job: str, reason: str | None) -> Job:

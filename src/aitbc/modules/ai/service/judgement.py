@@ -3,16 +3,13 @@
 from collections.abc import Sequence
 
 from aitbc.kernel.hooks.hooks import Hooks
-from aitbc.kernel.hooks.points import JUDGE_RESULT
+from aitbc.kernel.hooks.points import JUDGE_RESULT, SHOWN_BYTES_MAX
 from aitbc.kernel.hooks.points import Delivered as DeliveredResult
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import Result
 from aitbc.modules.ai.models.delivery import OutputRefused
 from aitbc.modules.ai.models.values import AttemptValue, Delivered, JobValue
 from aitbc.modules.ai.service.verification import Given, Verification
-
-OUTPUT_SHOWN = 32 * 1024
-"""Bytes of an output that plugins are shown; of a longer one its length only."""
 
 
 class Judgement:
@@ -35,7 +32,7 @@ class Judgement:
             miner=attempt.miner,
             units=delivered.units,
             price_units=delivered.price_units,
-            output=text if size <= OUTPUT_SHOWN else "",
+            output=text if size <= SHOWN_BYTES_MAX else "",
             output_bytes=size,
         )
         refusal = await self._hooks.first(JUDGE_RESULT, question)

@@ -20,13 +20,13 @@ from aitbc.modules.ai.models.fleet import FleetMiner
 from aitbc.modules.ai.models.kinds.kind import INPUT_BYTES_MAX, FileFacts, InvalidInput, Kind, Measure
 from aitbc.modules.ai.models.kinds.registry import kind_of, price_of
 from aitbc.modules.ai.models.life import Fault, Reason, State, hold_until, last_deadline
-from aitbc.modules.ai.models.preference import Candidate, Prefer, kept_for
+from aitbc.modules.ai.models.preference import Candidate, Prefer, first_free, kept_for
 from aitbc.modules.ai.models.queue import PRIORITIES, Needs, lane_of, needs_text
 from aitbc.modules.ai.models.submit_job import Requirements, SubmitJob
 from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.service.artifacts import Artifacts
 from aitbc.modules.ai.service.fitting_offers import FittingOffers
-from aitbc.modules.ai.service.prices import Prices
+from aitbc.modules.ai.service.prices import Prices, Ranked
 from aitbc.modules.ai.service.served_models import ServedModels
 
 HEAD_BYTES = 256 * 1024
@@ -61,6 +61,8 @@ class Plan(Struct, frozen=True):
     priority: int
     max_price_units: int
     unit_price_units: int
+    retention_seconds: int
+    """How long what it is asked and answered is kept after its end."""
     verification: str = NONE
     """The tier by which it is verified."""
 
@@ -113,7 +115,12 @@ class Planner:
         """The miners for which a new job is kept at first."""
         if plan.needs.booking is not None:
             return ()
-        return affordable(plan, prefer, await self.candidates(plan, await self._offers.fleet()))
+        found = await self.candidates(plan, await self._offers.fleet())
+        return affordable(plan, prefer, await self.ranked(plan, prefer, found))
+
+    async def ranked(self, plan: Plan, prefer: Prefer | None, candidates: Sequence[Candidate]) -> Ranked:
+        """The candidates of a plan, the best first."""
+        return await self.prices.ranked(plan.account, plan.needs, plan.measure, candidates, prefer)
 
     async def plan(self, who: Principal, command: SubmitJob, *, is_off_peak: bool = False) -> Plan:
         """Check everything that can be checked before money moves; `is_off_peak` is priced as what can wait.
@@ -162,6 +169,7 @@ class Planner:
             priority=PRIORITIES[command.priority] if isinstance(command.priority, str) else command.priority,
             max_price_units=max_price_units,
             unit_price_units=unit_price,
+            retention_seconds=self.prices.kept_seconds(command.clocks.retention_seconds),
             verification=command.verification,
         )
 
@@ -222,9 +230,10 @@ def _gpus(kind: Kind, wanted: Requirements) -> int:
     return int(bool(asks) and kind.takes_devices and wanted.booking is None)
 
 
-def affordable(plan: Plan, prefer: Prefer, candidates: Sequence[Candidate]) -> tuple[str, ...]:
+def affordable(plan: Plan, prefer: Prefer, ranked: Ranked) -> tuple[str, ...]:
     """For which of these miners a job is kept: the best of those that may take it at its limit."""
-    return kept_for([one for one in candidates if _may_take(plan, one)], prefer)
+    able = [one for one in ranked.candidates if _may_take(plan, one)]
+    return first_free(able) if ranked.by_plugin else kept_for(able, prefer)
 
 
 def _may_take(plan: Plan, one: Candidate) -> bool:
@@ -264,7 +273,7 @@ def job_of(who: Principal, command: SubmitJob, plan: Plan) -> JobValue:
         queue_seconds=clocks.queue_seconds,
         start_seconds=clocks.start_seconds,
         run_seconds=clocks.run_seconds,
-        retention_seconds=clocks.retention_seconds,
+        retention_seconds=plan.retention_seconds,
         attempts_max=command.retry.attempts_max,
         retry_requester=command.retry.requester_faults,
         attempts=0,

@@ -10,7 +10,7 @@ from aitbc.modules.ai.models.asks import covers
 from aitbc.modules.ai.models.fleet import filter_counts, own_miners
 from aitbc.modules.ai.models.kinds.kind import Kind
 from aitbc.modules.ai.models.kinds.registry import KINDS, price_of
-from aitbc.modules.ai.models.preference import Candidate, ranked
+from aitbc.modules.ai.models.preference import Candidate
 from aitbc.modules.ai.models.prospects import KindInfo, Quote, QuotedOffer
 from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.service.fleet_view import FleetView
@@ -57,7 +57,7 @@ class Quotes:
         fee = await self._payments.quote_fee(plan.price_max_units)
         fleet = await self._fleet_view.miners()
         counts = filter_counts(plan.needs, fleet, avoided="")
-        candidates = ranked(await self._planner.candidates(plan, fleet), command.prefer or "cheapest")
+        ranked = await self._planner.ranked(plan, command.prefer, await self._planner.candidates(plan, fleet))
         return Quote(
             kind=plan.kind.name,
             unit=plan.kind.unit,
@@ -76,9 +76,9 @@ class Quotes:
             miners_eligible=counts[-1].after,
             own_miners=len(own_miners(who.account, plan.needs, fleet)),
             filters=counts,
-            offers=_offers(plan, candidates),
+            offers=_offers(plan, ranked.candidates),
             prefer=command.prefer,
-            kept_for=() if command.prefer is None else affordable(plan, command.prefer, candidates),
+            kept_for=() if command.prefer is None else affordable(plan, command.prefer, ranked),
         )
 
 

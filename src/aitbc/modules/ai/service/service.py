@@ -87,6 +87,7 @@ from aitbc.modules.ai.service.jobs import Jobs
 from aitbc.modules.ai.service.judgement import Judgement
 from aitbc.modules.ai.service.kind_status import KindStatuses
 from aitbc.modules.ai.service.lease_watch import LeaseWatch
+from aitbc.modules.ai.service.limits import Limits
 from aitbc.modules.ai.service.live_bookings import LiveBookings
 from aitbc.modules.ai.service.market_asks import MarketAsks
 from aitbc.modules.ai.service.market_terms import MarketTerms
@@ -129,6 +130,8 @@ from aitbc.modules.trading.api import TradingApi
 class AiService:
     """Sells work and has it done: jobs from their submission to their end, and what miners do with them."""
 
+    _driving: asyncio.Task[None] | None = None
+
     def __init__(
         self, db: Database, trading: TradingApi, platform: Platform, settings: AiSettings | None = None
     ) -> None:
@@ -144,7 +147,8 @@ class AiService:
         self.market_terms = MarketTerms(db)
         self.market_asks = MarketAsks(db, self.wakeups.miners)
         self.fleet_view = FleetView(db, self.wakeups.miners, self.attempts.kind_health, self.market_asks)
-        self.artifacts = Artifacts(db, settings, platform.state_dir / "artifacts")
+        limits = Limits(settings, platform.parameters)
+        self.artifacts = Artifacts(db, limits, platform.state_dir / "artifacts")
         # From the client's side
         self.aliases = Aliases(db)
         self.served_models = ServedModels(self.fleet_view, self.aliases)
@@ -152,7 +156,7 @@ class AiService:
         prices = Prices(Terms(settings, platform.parameters), platform.hooks)
         planner = Planner(self.artifacts, self.served_models, offers, prices)
         self.auto_models = AutoModels(self.served_models, self.fleet_view, planner, settings)
-        self.job_queue = JobQueue(db, ranks, self.wakeups, settings.open_jobs_per_account)
+        self.job_queue = JobQueue(db, ranks, self.wakeups, limits)
         self.live_bookings = LiveBookings(db)
         self.submissions = Submissions(self.job_queue, planner, self.payments, self.live_bookings)
         self.booked_jobs = BookedJobs(self.submissions, self.live_bookings)
@@ -189,12 +193,12 @@ class AiService:
         self.retention = Retention(db, self.artifacts, watched, self.jobs)
         self.graph_watch = GraphWatch()
         self.wakeups.on_job_ended = self.graph_watch.job_ended
-        self.graphs = Graphs(db, self.graph_watch, settings.open_graphs_per_account)
+        self.graphs = Graphs(db, self.graph_watch, limits)
         self.graph_events = GraphEvents(self.graphs, self.graph_watch, platform.draining)
         self.graph_driver = self._graph_driver(planner)
         self.schedules = Schedules(db, self.graphs, self.graph_watch, platform)
         self.studies = Studies(db, planner, settings.open_studies_per_account)
-        self._driving: asyncio.Task[None] | None = None
+        # Files, and the batches that are made of them
         self.files = Files(db)
         self.batches = Batches(db)
         self.batchwork = self._batchwork()

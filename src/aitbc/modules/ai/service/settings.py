@@ -23,6 +23,8 @@ class AiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many uploads of one account, or of one lease, may be under way at once."""
     artifact_retention_seconds: Annotated[int, Meta(ge=1)] = 604_800
     """How long an artifact is kept after its upload."""
+    payload_retention_seconds: Annotated[int, Meta(ge=3_600, le=7_776_000)] = 7_776_000
+    """The longest that input, output and log of a job that ended are kept, whatever it asks for."""
     open_jobs_per_account: Annotated[int, Meta(ge=1, le=10_000_000)] = 10_000
     """How many jobs of one account may wait or be worked on at once."""
     open_graphs_per_account: Annotated[int, Meta(ge=1, le=100_000)] = 100

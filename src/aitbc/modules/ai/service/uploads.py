@@ -24,8 +24,9 @@ from aitbc.modules.ai.api import LeaseLost
 from aitbc.modules.ai.models.tables import UPLOADING, ArtifactRow, AttemptRow, JobRow
 from aitbc.modules.ai.models.views import Artifact, artifact_view
 from aitbc.modules.ai.service.artifact_files import ArtifactFiles, IncomingFile
+from aitbc.modules.ai.service.limits import Limits
 from aitbc.modules.ai.service.rows import lock_name
-from aitbc.modules.ai.service.settings import UPLOAD_BYTES_MAX, AiSettings
+from aitbc.modules.ai.service.settings import UPLOAD_BYTES_MAX
 
 PIECE_BYTES = 1024 * 1024
 ATTEMPT_FILES_MAX = 64
@@ -69,9 +70,9 @@ class Room(Struct, frozen=True):
 class Uploads:
     """Takes uploads in."""
 
-    def __init__(self, db: Database, settings: AiSettings, files: ArtifactFiles) -> None:
+    def __init__(self, db: Database, limits: Limits, files: ArtifactFiles) -> None:
         self._db = db
-        self._settings = settings
+        self._limits = limits
         self._files = files
 
     async def store(
@@ -92,7 +93,7 @@ class Uploads:
             if attempt is not None:
                 await self._owner_of_lease(who, attempt)  # it may have ended meanwhile
 
-        room = Room(owner, attempt, artifact, reserved, self._settings.artifact_quota_bytes)
+        room = Room(owner, attempt, artifact, reserved, self._limits.artifact_quota_bytes)
         return await self._store(room, stream, still_leased)
 
     async def write(self, owner: str, stream: AsyncIterator[bytes]) -> Artifact:
@@ -129,7 +130,7 @@ class Uploads:
 
     async def _reserve(self, owner: str, attempt: str | None, announced: int | None) -> tuple[str, int]:
         """Reserve room; returns the artifact and how many bytes it may have."""
-        largest = self._settings.artifact_bytes_max
+        largest = self._limits.artifact_bytes_max
         if announced is not None and announced > largest:
             raise ArtifactTooLarge(f"An artifact may have {largest} bytes and this has {announced}.")
         async with self._db.unit_of_work() as uow:
@@ -152,11 +153,11 @@ class Uploads:
         uploading = func.count().filter(ArtifactRow.digest == UPLOADING)
         used = select(total(ArtifactRow.bytes), func.count(), uploading).where(own)
         stored, count, under_way = (await uow.session.execute(used)).one()
-        if under_way >= self._settings.uploads_per_account:
+        if under_way >= self._limits.uploads_per_account:
             raise TooManyUploads(headers={"Retry-After": "1"})
         if attempt is not None and count >= ATTEMPT_FILES_MAX:
             raise ArtifactQuotaExceeded(f"An attempt may deliver {ATTEMPT_FILES_MAX} artifacts.")
-        left = self._settings.artifact_quota_bytes - stored
+        left = self._limits.artifact_quota_bytes - stored
         if announced is not None and announced > left:
             # It may be what is stored already, sent again since the answer was lost: one such at a time may come.
             same_size = select(func.count()).where(own, ArtifactRow.bytes == announced)
@@ -165,13 +166,13 @@ class Uploads:
         return left
 
     def _quota_exceeded(self) -> ArtifactQuotaExceeded:
-        return ArtifactQuotaExceeded(f"Artifacts may take {self._settings.artifact_quota_bytes} bytes together.")
+        return ArtifactQuotaExceeded(f"Artifacts may take {self._limits.artifact_quota_bytes} bytes together.")
 
     async def _receive(self, file: IncomingFile, stream: AsyncIterator[bytes], reserved: int) -> None:
         waiting = bytearray()
         async for piece in stream:
             if file.size + len(waiting) + len(piece) > reserved:
-                if reserved < self._settings.artifact_bytes_max:
+                if reserved < self._limits.artifact_bytes_max:
                     raise self._quota_exceeded()
                 raise ArtifactTooLarge(f"An artifact may have {reserved} bytes.")
             waiting += piece
@@ -203,7 +204,7 @@ class Uploads:
                 row.digest, row.bytes, row.created_at = digest, file.size, at
             else:
                 await uow.session.execute(delete(ArtifactRow).where(upload))
-            kept_until = at + timedelta(seconds=self._settings.artifact_retention_seconds)
+            kept_until = at + timedelta(seconds=self._limits.artifact_retention_seconds)
             row.expires_at = kept_until if row.id == artifact else max(row.expires_at, kept_until)
             await uow.session.flush()
             await lock_name(uow, digest)

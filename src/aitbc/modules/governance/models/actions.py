@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from aitbc.kernel.crypto.signing import canonical
+from aitbc.kernel.hooks.manifest import PluginName
 from aitbc.kernel.parameters import Parameters
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import Conflict, Invalid
@@ -125,24 +126,24 @@ class ResumeModule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class AllowPlugin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="allow_plugin", tag_field="do"):
-    """Let a plugin run here."""
+    """Let the operator install a plugin of the registry, also after it was withdrawn."""
 
-    plugin: Name
-    """Its name. For example `translate`."""
+    plugin: PluginName
+    """The plugin: its namespace and its name. For example `acme.night-price`."""
 
 
 class WithdrawPlugin(
     Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="withdraw_plugin", tag_field="do"
 ):
-    """Let a plugin run here no more."""
+    """Turn a plugin of the registry off, and let nobody install it here."""
 
-    plugin: Name
-    """Its name. For example `translate`."""
+    plugin: PluginName
+    """The plugin: its namespace and its name. For example `acme.night-price`."""
 
 
 Action = SetParameter | SetBudget | Pay | StopPayments | PauseModule | ResumeModule | AllowPlugin | WithdrawPlugin
-RUNNING = (SetParameter, PauseModule, ResumeModule)
-"""What changes live parameters: all such actions of a proposal take effect in one transaction."""
+RUNNING = (SetParameter, PauseModule, ResumeModule, AllowPlugin, WithdrawPlugin)
+"""What changes the running system: live parameters take effect in one transaction, and plugins by an event of it."""
 SPENDING = (SetBudget, Pay, StopPayments)
 ALLOWED: dict[str, tuple[type, ...]] = {
     "parameters": RUNNING,
@@ -156,14 +157,12 @@ ALLOWED: dict[str, tuple[type, ...]] = {
 def check_actions(class_: str, actions: Sequence[Action], parameters: Parameters) -> None:
     """Check what can be checked without money.
 
-    Raises `ActionNotAllowed`, `NobodyHears`, `ParameterUnknown`, `ParameterOutOfRange`, `InvalidAmount`, and `Invalid`
+    Raises `ActionNotAllowed`, `ParameterUnknown`, `ParameterOutOfRange`, `InvalidAmount`, and `Invalid`
     for milestones that do not add up.
     """
     if class_ != "general" and not actions:
         raise ActionNotAllowed(f"A proposal of the class {class_} needs an action.")
     for action in actions:
-        if isinstance(action, (AllowPlugin, WithdrawPlugin)):
-            raise NobodyHears(f"No plugins are installed here: nobody can carry out {action.plugin!r}.")
         if not isinstance(action, ALLOWED[class_]):
             raise ActionNotAllowed(f"A proposal of the class {class_} may not do {_name(action)}.")
         if isinstance(action, Pay):
@@ -183,6 +182,12 @@ def settings_of(actions: Sequence[Action]) -> list[tuple[str, int | None]]:
         elif isinstance(action, (PauseModule, ResumeModule)):
             found.append((f"{action.module}.paused", int(isinstance(action, PauseModule))))
     return found
+
+
+def rulings_of(actions: Sequence[Action]) -> dict[str, bool]:
+    """By plugin whether actions allow or withdraw it; of several about one plugin the last counts."""
+    about = (action for action in actions if isinstance(action, (AllowPlugin, WithdrawPlugin)))
+    return {action.plugin: isinstance(action, AllowPlugin) for action in about}
 
 
 def _check_parts(action: Pay) -> None:

@@ -3,10 +3,18 @@
 from collections.abc import Sequence
 
 from aitbc.kernel.database.unit_of_work import Database
-from aitbc.kernel.identity.accounts import Identity
-from aitbc.kernel.parameters import Parameters
+from aitbc.kernel.platform import Platform
 from aitbc.kernel.primitives.money import parse
-from aitbc.modules.governance.models.actions import Action, Pay, SetBudget, check_actions, settings_of
+from aitbc.modules.governance.events import PluginRuled
+from aitbc.modules.governance.models.actions import (
+    Action,
+    NobodyHears,
+    Pay,
+    SetBudget,
+    check_actions,
+    rulings_of,
+    settings_of,
+)
 from aitbc.modules.governance.models.tables import BudgetLineRow
 from aitbc.modules.governance.service.refusals import BudgetLineExceeded, BudgetLineNotFound, PayeeNotFound
 from aitbc.modules.governance.service.settings import Rulebook
@@ -15,21 +23,28 @@ from aitbc.modules.governance.service.settings import Rulebook
 class Checks:
     """Says whether actions can take effect."""
 
-    def __init__(self, db: Database, parameters: Parameters, rules: Rulebook, identity: Identity) -> None:
+    def __init__(self, db: Database, rules: Rulebook, platform: Platform) -> None:
         self._db = db
-        self._parameters = parameters
         self._rules = rules
-        self._identity = identity
+        self._platform = platform
 
     async def require(self, class_: str, actions: Sequence[Action]) -> None:
-        """Raises what refuses them: names, ranges, accounts and budget lines, a line opened by them included."""
-        check_actions(class_, actions, self._parameters)
+        """Raises what refuses them: names, ranges, accounts and budget lines, a line opened by them included.
+
+        Raises `NobodyHears` for plugins where no module of this installation heeds what is decided about them.
+        """
+        check_actions(class_, actions, self._platform.parameters)
+        for plugin in rulings_of(actions):
+            if PluginRuled.kind not in self._platform.heard:
+                raise NobodyHears(
+                    f"No module that is installed here runs plugins: nobody hears what becomes of {plugin}."
+                )
         self._rules.check_unlocking(dict(settings_of(actions)))
         limits = {action.line: parse(action.limit, zero=True) for action in actions if isinstance(action, SetBudget)}
         spent: dict[str, int] = {}
         for action in actions:
             if isinstance(action, Pay):
-                if not await self._identity.has_account(action.to):
+                if not await self._platform.identity.has_account(action.to):
                     raise PayeeNotFound
                 spent[action.line] = spent.get(action.line, 0) + parse(action.amount)
         for line, units in spent.items():

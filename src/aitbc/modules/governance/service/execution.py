@@ -1,11 +1,11 @@
 """Execution: what was decided takes effect, whole or not at all, and once.
 
 Live parameters are set in one transaction of the kernel under the proposal's id, which it knows from then on; payments
-become rows in the transaction that makes the proposal executed. A crash between leaves a proposal whose execution has
-begun, which the next round goes on with.
+become rows, and what is decided about plugins an event, in the transaction that makes the proposal executed. A crash
+between leaves a proposal whose execution has begun, which the next round goes on with.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -16,7 +16,8 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.parameters import Parameters
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError, Unavailable
-from aitbc.modules.governance.models.actions import Action, settings_of
+from aitbc.modules.governance.events import PluginRuled
+from aitbc.modules.governance.models.actions import Action, rulings_of, settings_of
 from aitbc.modules.governance.models.life import ProposalState
 from aitbc.modules.governance.models.tables import ProposalRow
 from aitbc.modules.governance.service.checks import Checks
@@ -61,7 +62,7 @@ class Execution:
                 if settings := settings_of(actions):
                     await self._parameters.set(settings, row.id)
             room = await self._treasury.room()
-            await self._end(row.id, lambda uow, at: self._treasury.spend(uow, row.id, actions, room, at))
+            await self._end(row.id, actions, lambda uow, at: self._treasury.spend(uow, row.id, actions, room, at))
         except Unavailable:
             await self._leave(row.id)
             raise
@@ -91,12 +92,14 @@ class Execution:
             return row
 
     @retrying
-    async def _end(self, proposal: str, spend: Spend) -> None:
+    async def _end(self, proposal: str, actions: Sequence[Action], spend: Spend) -> None:
         async with self._db.unit_of_work() as uow:
-            row = await found(uow, proposal)
+            row, at = await found(uow, proposal), now()
             if row.state == S.EXECUTED:
                 return
-            await spend(uow, now())
+            await spend(uow, at)
+            for plugin, allowed in rulings_of(actions).items():
+                uow.publish(PluginRuled(plugin=plugin, allowed=allowed, proposal=row.id, ruled_at=at))
             step(uow, row, S.EXECUTED)
             row.execution_started_at, row.failure = None, None
             await uow.audit("governance", "system", "proposal.executed", row.id)

@@ -40,7 +40,7 @@ class GovernanceService:
             raise ConfigError(message) from None
         self.moves = Moves(db, trading)
         self.governance_stakes = Stakes(db, self.moves, self.rules, platform.identity)
-        checks = Checks(db, platform.parameters, self.rules, platform.identity)
+        checks = Checks(db, self.rules, platform)
         self.governance_proposals = Proposals(db, self.moves, self.rules, checks)
         self.governance_votes = Votes(db)
         self.profiles = Profiles(db)

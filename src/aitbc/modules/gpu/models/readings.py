@@ -1,6 +1,6 @@
-"""The history of what GPUs read: a reading for each minute of a day, and one for each hour of 90 days."""
+"""The history of what GPUs read: a reading for each minute, and one for each hour that is kept longer."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 from msgspec import Struct
@@ -17,10 +17,6 @@ class Step(StrEnum):
 
     MINUTE = "minute"
     HOUR = "hour"
-
-
-KEPT = {Step.MINUTE: timedelta(days=1), Step.HOUR: timedelta(days=90)}
-"""How long readings of each step are kept."""
 
 
 class ReadingRow(Base):

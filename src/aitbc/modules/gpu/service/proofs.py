@@ -44,11 +44,11 @@ from aitbc.modules.gpu.models.proofs import (
 from aitbc.modules.gpu.models.tables import MinerRow, ProfileRow
 from aitbc.modules.gpu.service.miner_rows import miner_of_key
 from aitbc.modules.gpu.service.miners import Miners
+from aitbc.modules.gpu.service.retention import Retention
 from aitbc.modules.gpu.service.settings import GpuSettings
 
 PAUSE = timedelta(seconds=30)
 """How long after one proof of a GPU began the next may."""
-KEPT = timedelta(days=30)
 WORDS_A_MIB = 262_144
 
 
@@ -85,10 +85,11 @@ class TooManyProofs(TooMany):
 class Proofs:
     """Begins, checks and remembers proofs."""
 
-    def __init__(self, db: Database, miners: Miners, settings: GpuSettings) -> None:
+    def __init__(self, db: Database, miners: Miners, settings: GpuSettings, retention: Retention) -> None:
         self._db = db
         self._miners = miners
         self._size = settings.proof_size
+        self._retention = retention
 
     @retrying
     async def begin(self, who: Principal, wish: AskProof) -> Proof:
@@ -180,7 +181,7 @@ class Proofs:
             gone = old.values(source="claimed", reason="its last proof is too old").returning(DeviceFactRow.miner)
             for miner in sorted(set(await uow.session.scalars(gone))):
                 await _look_anew(uow, miner)
-            await uow.session.execute(delete(ProofRow).where(ProofRow.asked_at < at - KEPT))
+            await uow.session.execute(delete(ProofRow).where(ProofRow.asked_at < at - self._retention.of_proofs()))
 
 
 async def _shown(uow: UnitOfWork, miner: str, uuid: str) -> Device:

@@ -8,8 +8,9 @@ from sqlalchemy import select
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.clock import now
-from aitbc.modules.gpu.models.readings import KEPT, Reading, ReadingRow, Step, reading_of
+from aitbc.modules.gpu.models.readings import Reading, ReadingRow, Step, reading_of
 from aitbc.modules.gpu.service.miners import Miners
+from aitbc.modules.gpu.service.retention import Retention
 
 FRESH = timedelta(minutes=2)
 """Readings of a miner that was not heard for longer are none of this minute."""
@@ -49,9 +50,10 @@ DROP = "DELETE FROM gpu.readings WHERE step = $1 AND at < $2"
 class Readings:
     """Kept by the clock, read by owners."""
 
-    def __init__(self, db: Database, miners: Miners) -> None:
+    def __init__(self, db: Database, miners: Miners, retention: Retention) -> None:
         self._db = db
         self._miners = miners
+        self._retention = retention
         self._summed: datetime | None = None
         """The hour up to which this process has summed up."""
 
@@ -62,9 +64,9 @@ class Readings:
             await connection.execute(SAMPLE, at, at - FRESH)
             hour = at.replace(minute=0, second=0, microsecond=0)
             if self._summed != hour:
-                await connection.execute(SUM_HOURS, at, hour - KEPT[Step.MINUTE])
-                for step, kept in KEPT.items():
-                    await connection.execute(DROP, step.value, at - kept)
+                await connection.execute(SUM_HOURS, at, hour - self._retention.of_readings(Step.MINUTE))
+                for step in Step:
+                    await connection.execute(DROP, step.value, at - self._retention.of_readings(step))
                 self._summed = hour
 
     async def of(

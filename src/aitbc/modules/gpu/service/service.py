@@ -43,6 +43,7 @@ from aitbc.modules.gpu.service.miners import Miners
 from aitbc.modules.gpu.service.proofs import Proofs
 from aitbc.modules.gpu.service.readings import Readings
 from aitbc.modules.gpu.service.reputation import Reputations
+from aitbc.modules.gpu.service.retention import Retention
 from aitbc.modules.gpu.service.settings import GpuSettings
 from aitbc.modules.gpu.service.uses import Uses
 from aitbc.modules.gpu.service.work import MinerWork
@@ -64,8 +65,9 @@ class GpuService:
         self.work = MinerWork(db, ai, self.heartbeats)
         self.liveness = Liveness(db, platform.loop_lag, settings)
         self.reputations = Reputations(db, self.miners)
-        self.readings = Readings(db, self.miners)
-        self.proofs = Proofs(db, self.miners, settings)
+        retention = Retention(platform.parameters)
+        self.readings = Readings(db, self.miners, retention)
+        self.proofs = Proofs(db, self.miners, settings, retention)
         self.miner_history = MinerHistory(db, ai, self.miners)
         self.listings = Listings(db)
         self.booking_payments = BookingPayments(db, trading, settings, platform.parameters)

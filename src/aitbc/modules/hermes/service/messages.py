@@ -151,9 +151,9 @@ class AgentMessages:
                 row.state, row.attempts, row.due_at, row.ended_at = "queued", 0, now(), None
             return row
 
-    async def tidy(self) -> None:
-        """Remove what was sent or given up long ago."""
-        edge = now() - timedelta(days=self._settings.kept_days)
+    async def tidy(self, kept_days: int) -> None:
+        """Remove what was sent or given up more than so many days ago."""
+        edge = now() - timedelta(days=kept_days)
         old = delete(MessageRow).where(MessageRow.state != "queued", MessageRow.ended_at < edge)
         async with self._db.unit_of_work() as uow:
             await uow.session.execute(old)

@@ -41,7 +41,7 @@ from aitbc.modules.hermes.service.records import Records
 from aitbc.modules.hermes.service.rollouts import Rollouts
 from aitbc.modules.hermes.service.routing import AgentRouting
 from aitbc.modules.hermes.service.runs import AgentRuns
-from aitbc.modules.hermes.service.settings import HermesSettings
+from aitbc.modules.hermes.service.settings import KEPT_DAYS, HermesSettings
 from aitbc.modules.trading.api import TradingApi
 
 
@@ -60,6 +60,7 @@ class HermesService:
         settings = settings or HermesSettings()
         self.db = db
         self.settings = settings
+        self._parameters = platform.parameters
         self.node_key = platform.node_key
         self.draining = platform.draining
         endpoints = Endpoints(platform.egress, settings)
@@ -121,4 +122,4 @@ class HermesService:
 
     async def tidy(self) -> None:
         """Remove messages that were sent or given up long ago."""
-        await self.agent_messages.tidy()
+        await self.agent_messages.tidy(self._parameters.value(KEPT_DAYS, self.settings.kept_days))

@@ -4,6 +4,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from aitbc.kernel.parameters import Parameter
+
 
 class HermesSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What agents and their runs may use."""
@@ -30,3 +32,17 @@ class HermesSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How many deployments one account may have that have not ended."""
     report_seconds: Annotated[float, Meta(ge=0.05, le=20)] = 10.0
     """How often an edge reports; one that is silent for 30 seconds is not healthy."""
+
+
+KEPT_DAYS = "hermes.kept_days"
+HERMES_PARAMETERS = (
+    Parameter(
+        name=KEPT_DAYS,
+        text="How long messages that were sent or given up are kept.",
+        unit="days",
+        least=1,
+        most=3650,
+        default=30,
+        setting=("kept_days",),
+    ),
+)

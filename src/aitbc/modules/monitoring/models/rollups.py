@@ -1,14 +1,12 @@
 """Minutes, hours and days: how wide rollups are, and how long each is kept."""
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from aitbc.modules.monitoring.models.standing import DEGRADED, DOWN, MAINTENANCE, UP
 
 WIDTHS: Mapping[str, int] = {"minute": 60, "hour": 3600, "day": 86_400}
-KEPT: Mapping[int, timedelta] = {60: timedelta(hours=24), 3600: timedelta(days=30), 86_400: timedelta(days=365)}
-"""By width: how long a rollup is kept."""
 COUNTED = (UP, DEGRADED, DOWN, MAINTENANCE)
 
 
@@ -21,7 +19,7 @@ def rolled_up(looks: Iterable[tuple[str, datetime, str, float | None]]) -> list[
     """The rows to add for looks at monitors: monitor, time, state and seconds of each; in the order of their keys."""
     rows: dict[tuple[str, int, datetime], dict[str, Any]] = {}
     for monitor, at, state, seconds in looks:
-        for width in KEPT:
+        for width in WIDTHS.values():
             key = (monitor, width, start_of(at, width))
             row = rows.get(key)
             if row is None:

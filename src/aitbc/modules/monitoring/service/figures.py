@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from aitbc.kernel.database.outbox import Event
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.primitives.clock import now
-from aitbc.modules.monitoring.models.rollups import KEPT, start_of
+from aitbc.modules.monitoring.models.rollups import WIDTHS, start_of
 from aitbc.modules.monitoring.models.tables import FigureRow
 from aitbc.modules.monitoring.service.probes import Probes
 
@@ -106,7 +106,7 @@ async def _add(uow: UnitOfWork, values: Mapping[str, float], at: datetime, *, su
         {"name": name, "width": width, "start": start_of(at, width), "count": 1, "total": value}
         | {"low": value, "high": value, "last": value}
         for name, value in sorted(values.items())
-        for width in sorted(KEPT)
+        for width in sorted(WIDTHS.values())
     ]
     wanted = insert(FigureRow).values(rows)
     new = wanted.excluded

@@ -19,7 +19,7 @@ from aitbc.modules.monitoring.api import (
     StatusSummary,
     Window,
 )
-from aitbc.modules.monitoring.models.rollups import KEPT, WIDTHS, start_of, uptime
+from aitbc.modules.monitoring.models.rollups import WIDTHS, start_of, uptime
 from aitbc.modules.monitoring.models.standing import (
     BADNESS,
     DEGRADED,
@@ -34,6 +34,7 @@ from aitbc.modules.monitoring.models.tables import AlertRow, ChangeRow, RollupRo
 from aitbc.modules.monitoring.service.alert_rules import alert_view
 from aitbc.modules.monitoring.service.monitor_rows import Standings, window_view
 from aitbc.modules.monitoring.service.monitors import find_row
+from aitbc.modules.monitoring.service.retention import Retention
 
 DAY = 86_400
 SHOWN_MAX = 100
@@ -43,15 +44,16 @@ INCIDENTS_MAX = 50
 class MonitorHistory:
     """Reads what was written down."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, retention: Retention) -> None:
         self._db = db
+        self._retention = retention
 
     async def points(self, monitor: str, width: str) -> Sequence[MonitorPoint]:
         """The rollups of a monitor, oldest first. Raises `MonitorNotFound`."""
         seconds = WIDTHS[width]
         async with self._db.reading() as session:
             row = find_row(await Standings.load(session), monitor)
-            kept = (RollupRow.width == seconds, RollupRow.start > now() - KEPT[seconds])
+            kept = (RollupRow.width == seconds, RollupRow.start > now() - self._retention.of_width(seconds))
             found = select(RollupRow).where(RollupRow.monitor == row.id, *kept).order_by(RollupRow.start)
             return [_point(one) for one in await session.scalars(found)]
 

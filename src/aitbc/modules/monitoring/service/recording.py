@@ -11,29 +11,22 @@ from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.ids import new_id
 from aitbc.modules.monitoring.events import MonitorChanged
-from aitbc.modules.monitoring.models.rollups import COUNTED, KEPT, rolled_up
+from aitbc.modules.monitoring.models.rollups import COUNTED, rolled_up
 from aitbc.modules.monitoring.models.standing import MAINTENANCE, Look, Standing
 from aitbc.modules.monitoring.models.tables import ChangeRow, MonitorRow, RollupRow
 from aitbc.modules.monitoring.service.monitor_rows import active_windows, is_maintained
+from aitbc.modules.monitoring.service.retention import Retention
 
 STEP = 5000
 """How many old rows one statement deletes at most."""
-CHANGES_KEPT_DAYS = 365
-PURGES = (
-    *(("rollups", "start", f"width = {width}", kept.total_seconds()) for width, kept in KEPT.items()),
-    *(("figures", "start", f"width = {width}", kept.total_seconds()) for width, kept in KEPT.items()),
-    ("changes", "at", "true", CHANGES_KEPT_DAYS * 86_400),
-    ("alerts", "cleared_at", "cleared_at IS NOT NULL", CHANGES_KEPT_DAYS * 86_400),
-    ("mails", "created_at", "(sent_at IS NOT NULL OR dead_at IS NOT NULL)", 30 * 86_400),
-)
-"""Table, time, condition, and after how many seconds its rows go."""
 
 
 class Recorder:
     """Keeps what looks found."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, retention: Retention) -> None:
         self._db = db
+        self._retention = retention
 
     @retrying
     async def record(self, looks: Sequence[tuple[str, Look]]) -> None:
@@ -60,12 +53,11 @@ class Recorder:
     async def purge(self) -> None:
         """Delete what is older than its retention, in bounded steps."""
         async with self._db.raw(writes=True) as connection:
-            for table, column, where, seconds in PURGES:
+            for table, column, where, kept in self._retention.purges():
                 await connection.execute(
                     f"DELETE FROM monitoring.{table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM monitoring.{table} "  # noqa: S608
-                    f"WHERE {where} AND {column} < $1::timestamptz - make_interval(secs => $2) LIMIT {STEP}))",
-                    now(),
-                    float(seconds),
+                    f"WHERE {where} AND {column} < $1::timestamptz LIMIT {STEP}))",
+                    now() - kept,
                 )
 
 

@@ -23,6 +23,7 @@ from aitbc.modules.monitoring.service.monitors import Monitors
 from aitbc.modules.monitoring.service.objectives import Objectives, work_figure
 from aitbc.modules.monitoring.service.probes import Probes
 from aitbc.modules.monitoring.service.recording import Recorder
+from aitbc.modules.monitoring.service.retention import Retention
 from aitbc.modules.monitoring.service.settings import MonitoringSettings
 from aitbc.modules.monitoring.service.upkeep import UpkeepRuns
 from aitbc.modules.monitoring.service.usage import UsageReports
@@ -53,12 +54,13 @@ class MonitoringService:
         self.db = db
         self.settings = settings or MonitoringSettings()
         self._platform = platform
+        retention = Retention(platform.parameters)
         self.probes = Probes(platform, gpu)
-        self.recorder = Recorder(db)
+        self.recorder = Recorder(db, retention)
         self.watch = Watch(db, self.probes, self.recorder)
         self.monitor_registry = Monitors(db, platform.egress)
         self.monitor_windows = Windows(db)
-        self.monitor_history = MonitorHistory(db)
+        self.monitor_history = MonitorHistory(db, retention)
         self.declared = Declared(db, self.monitor_registry, self.probes, self.settings)
         self.figures = Figures(db, self.probes)
         self.alert_rules = AlertRules(db)

@@ -2,6 +2,7 @@
 
 from datetime import date, datetime
 
+from msgspec import Struct
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -214,6 +215,34 @@ class InstallRow(Base):
     override: Mapped[bool] = mapped_column(Boolean)
     """Whether the operator wants it although it was revoked."""
     installed_at: Mapped[datetime] = mapped_column(MOMENT)
+
+
+class PluginRuling(Struct, frozen=True, kw_only=True):
+    """What governance decided about a plugin last."""
+
+    plugin: str
+    """The plugin. For example `acme.night-price`."""
+    allowed: bool
+    """Whether it may run here. For example `false`."""
+    proposal: str
+    """The proposal that decided it. For example `prop_01k0000000000000000000000a`."""
+    ruled_at: datetime
+    """When that was executed."""
+
+
+class RulingRow(Base):
+    """What governance decided about a plugin last, also about one that was never published."""
+
+    __tablename__ = "rulings"
+    __table_args__ = ({"info": NO_DELETE},)
+    plugin: Mapped[str] = mapped_column(Text, primary_key=True)
+    allowed: Mapped[bool] = mapped_column(Boolean)
+    proposal: Mapped[str] = mapped_column(Text)
+    ruled_at: Mapped[datetime] = mapped_column(MOMENT)
+
+    def view(self) -> PluginRuling:
+        """The ruling, as the API shows it."""
+        return PluginRuling(plugin=self.plugin, allowed=self.allowed, proposal=self.proposal, ruled_at=self.ruled_at)
 
 
 class FetchRow(Base):

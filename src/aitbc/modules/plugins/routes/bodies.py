@@ -1,6 +1,6 @@
 """What the routes of plugins take and answer."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -203,3 +203,10 @@ class PluginRemoved(Struct, frozen=True, kw_only=True):
     """The plugin. For example `acme.night-price`."""
     versions: int
     """How many versions were turned off. For example `1`."""
+
+
+class CallPluginRoute(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a route of a trusted plugin is called with."""
+
+    arguments: Annotated[dict[Annotated[str, Meta(max_length=80)], Any], Meta(max_length=100)] = {}
+    """What it needs, as its author says. For example `{"max_price": "100"}`."""

@@ -9,8 +9,9 @@ from msgspec import Meta
 
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
 from aitbc.modules.plugins.api import PluginNotFound
+from aitbc.modules.plugins.models.tables import PluginRuling
 from aitbc.modules.plugins.routes.bodies import InstallPluginHere, PluginRemoved, RemovePlugin
-from aitbc.modules.plugins.routes.publishing import OPERATE, Who
+from aitbc.modules.plugins.routes.publishing import OPERATE, READ, Who
 from aitbc.modules.plugins.service.catalogue import PluginLicenceNeeded
 from aitbc.modules.plugins.service.installs import (
     Installs,
@@ -23,6 +24,7 @@ from aitbc.modules.plugins.service.installs import (
     PluginWithdrawn,
 )
 from aitbc.modules.plugins.service.releases import PluginVersionNotFound
+from aitbc.modules.plugins.service.rulings import PluginNotAllowed, Rulings
 
 VersionWord = Annotated[str, Meta(max_length=20)]
 
@@ -41,8 +43,8 @@ class PluginInstallController(Controller):
             "permission": OPERATE,
             "idempotency": "natural",
             "errors": (
-                *(PluginNotFound, PluginVersionNotFound, PluginWithdrawn, PluginPermissionsMissing),
-                *(PluginLicenceNeeded, PluginNotLoadable, PluginCannotRun),
+                *(PluginNotFound, PluginVersionNotFound, PluginNotAllowed, PluginWithdrawn),
+                *(PluginPermissionsMissing, PluginLicenceNeeded, PluginNotLoadable, PluginCannotRun),
             ),
         },
     )
@@ -117,13 +119,36 @@ class PluginInstallController(Controller):
         status_code=200,
         operation_id="restore_plugin",
         summary="Take an upgrade back",
-        opt={"permission": OPERATE, "idempotency": "natural", "errors": (PluginNotInstalled,)},
+        opt={"permission": OPERATE, "idempotency": "natural", "errors": (PluginNotInstalled, PluginNotAllowed)},
     )
     async def restore(
         self, plugin_installs: NamedDependency[Installs], who: Who, plugin: FromPath[str]
     ) -> PluginInstall:
         """Put the version before the active one back in its place."""
         return await plugin_installs.restore(who, plugin)
+
+
+class PluginRulingController(Controller):
+    """What governance decided about plugins."""
+
+    path = "/rulings"
+    tags = ("plugins",)
+
+    @get(
+        "/",
+        operation_id="list_plugin_rulings",
+        summary="List what was decided about plugins",
+        opt={"permission": READ, "errors": (InvalidCursor,)},
+    )
+    async def all(
+        self,
+        plugin_rulings: NamedDependency[Rulings],
+        limit: FromQuery[Limit] = 50,
+        cursor: FromQuery[Cursor] = None,
+    ) -> Page[PluginRuling]:
+        """List the plugins that a proposal has allowed or withdrawn, by name, with the latest of each."""
+        found = await plugin_rulings.page(Page.position("plugin_rulings", cursor) or "", limit + 1)
+        return Page.of("plugin_rulings", found, limit, lambda one: one.plugin)
 
 
 def _place(one: PluginInstall) -> str:

@@ -26,6 +26,10 @@ from aitbc.modules.plugins.models.tables import InstallRow, PluginRow, VersionRo
 from aitbc.modules.plugins.service.catalogue import PluginLicenceNeeded, note_user, require_licence
 from aitbc.modules.plugins.service.figures import count
 from aitbc.modules.plugins.service.releases import PluginVersionNotFound
+from aitbc.modules.plugins.service.rulings import Rulings
+
+NOT_ALLOWED = "not_allowed"
+"""Of a plugin that governance does not let run: all of its versions are off."""
 
 
 class PluginNotInstalled(NotFound):
@@ -123,16 +127,17 @@ class PluginUpgrade(Struct, frozen=True, kw_only=True):
 class Installs:
     """Installs plugins, and takes them away."""
 
-    def __init__(self, db: Database, extensions: Extensions, hooks: Hooks) -> None:
+    def __init__(self, db: Database, extensions: Extensions, hooks: Hooks, rulings: Rulings) -> None:
         self._db = db
         self._extensions = extensions
         self._hooks = hooks
+        self._rulings = rulings
 
     async def install(self, who: Principal, wanted: InstallPlugin) -> PluginInstall:
         """Install a version in place of the one before. It is loaded first: one that does not load changes nothing.
 
-        Raises `PluginNotFound`, `PluginVersionNotFound`, `PluginWithdrawn`, `PluginPermissionsMissing`,
-        `PluginLicenceNeeded`, `PluginNotLoadable`, `PluginCannotRun`.
+        Raises `PluginNotFound`, `PluginVersionNotFound`, `PluginNotAllowed`, `PluginWithdrawn`,
+        `PluginPermissionsMissing`, `PluginLicenceNeeded`, `PluginNotLoadable`, `PluginCannotRun`.
         """
         candidate = await self._candidate(who, wanted)
         missing = newly_asked(manifest_of(candidate.manifest).permissions, wanted.grants)
@@ -156,6 +161,7 @@ class Installs:
     async def _candidate(self, who: Principal, wanted: InstallPlugin) -> InstalledPlugin:
         async with self._db.unit_of_work() as uow:
             plugin = await uow.find(PluginRow, wanted.plugin, missing=PluginNotFound)
+            await self._rulings.require(uow, wanted.plugin)
             theirs = select(VersionRow).where(VersionRow.plugin == wanted.plugin)
             if wanted.version is not None:
                 row = await uow.session.scalar(theirs.where(VersionRow.version == wanted.version))
@@ -260,10 +266,12 @@ class Installs:
         return changed
 
     async def restore(self, who: Principal, plugin: str) -> PluginInstall:
-        """Put the version before the active one back in its place. Raises `PluginNotInstalled`."""
+        """Put the version before the active one back in its place. Raises `PluginNotInstalled`, `PluginNotAllowed`."""
         active = await self._extensions.read(plugin)
         if active is None:
             raise PluginNotInstalled
+        async with self._db.unit_of_work() as uow:
+            await self._rulings.require(uow, plugin)
         back = await self._extensions.fall_back(plugin, active.version, "taken back by the operator")
         if back is None:
             raise PluginNotInstalled("There is no version before this one.")
@@ -286,17 +294,24 @@ class Installs:
             return row
 
     async def reconcile(self) -> None:
-        """Turn off what was revoked, whatever the process that revoked it came to, and what has no licence any more."""
+        """Turn off what was revoked, whatever the process that revoked it came to, what governance does not let run,
+        and what has no licence any more.
+        """
         async with self._db.reading() as session:
             rows = (await session.scalars(select(InstallRow).order_by(InstallRow.plugin))).all()
         for row in rows:
             state, reason = await self._standing(row)
             if state is not None:
-                await self._extensions.turn_off(row.plugin, state=state, reason=reason, version=row.version)
+                version = None if state == NOT_ALLOWED else row.version
+                state = "off" if state == NOT_ALLOWED else state
+                await self._extensions.turn_off(row.plugin, state=state, reason=reason, version=version)
 
     async def _standing(self, row: InstallRow) -> tuple[str | None, str]:
+        """The state that an installed plugin is to have, and why; none for one that stays as it is."""
         async with self._db.unit_of_work() as uow:
             plugin = await uow.session.get_one(PluginRow, row.plugin)
+            if (refusal := await self._rulings.refusal(uow, row.plugin)) is not None:
+                return NOT_ALLOWED, refusal
             wanted = select(VersionRow).where(VersionRow.plugin == row.plugin, VersionRow.version == row.version)
             version = await uow.session.scalar(wanted)
             if version is not None and version.state == "revoked" and not row.override:

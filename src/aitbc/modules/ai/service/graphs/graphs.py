@@ -27,6 +27,7 @@ from aitbc.modules.ai.service.graphs.commands import (
 )
 from aitbc.modules.ai.service.graphs.driver import changed
 from aitbc.modules.ai.service.graphs.watch import GraphWatch
+from aitbc.modules.ai.service.limits import Limits
 
 _GRAPH_FIELDS = tuple(GraphValue.__struct_fields__)
 _NODE_FIELDS = tuple(Node.__struct_fields__)
@@ -35,10 +36,10 @@ _NODE_FIELDS = tuple(Node.__struct_fields__)
 class Graphs:
     """Begins graphs, and shows, pauses, cancels and reruns them."""
 
-    def __init__(self, db: Database, watch: GraphWatch, open_max: int) -> None:
+    def __init__(self, db: Database, watch: GraphWatch, limits: Limits) -> None:
         self._db = db
         self._watch = watch
-        self._open_max = open_max
+        self._limits = limits
 
     async def run(self, who: Principal, command: RunGraph, once: IdempotencyKey) -> GraphDetail:
         """Begin a graph: its nodes are driven on from now on.
@@ -65,8 +66,8 @@ class Graphs:
         """Raises `TooManyGraphs` where an account has as many graphs under way as it may have."""
         still_open = select(func.count()).select_from(GraphRow)
         still_open = still_open.where(GraphRow.account == account, GraphRow.ended_at.is_(None))
-        if (await uow.session.scalar(still_open) or 0) >= self._open_max:
-            raise TooManyGraphs(open_graphs_max=self._open_max)
+        if (await uow.session.scalar(still_open) or 0) >= self._limits.open_graphs_per_account:
+            raise TooManyGraphs(open_graphs_max=self._limits.open_graphs_per_account)
 
     async def get(self, who: Principal, graph: str) -> GraphDetail:
         """A graph with its nodes. Raises `GraphNotFound`."""

@@ -14,7 +14,8 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids, money
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError, Conflict, FieldError, Invalid, NotFound, TooMany
-from aitbc.modules.ai.models.graphs.places import PlaceUnknown, TooDeep
+from aitbc.kernel.primitives.templates import TooDeep
+from aitbc.modules.ai.models.graphs.places import PlaceUnknown
 from aitbc.modules.ai.models.studies.shapes import CreateStudy, Study, StudyDetail, StudyState
 from aitbc.modules.ai.models.studies.tables import StudyRow, TrialRow
 from aitbc.modules.ai.models.studies.values import Trial, filled, unnamed, wrong_param
