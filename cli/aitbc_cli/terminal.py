@@ -70,7 +70,7 @@ class _Progress(threading.Thread):
         super().__init__(daemon=True)
         self.label = label
         self._ended = threading.Event()
-        self._started = time.monotonic()
+        self._began = time.monotonic()
 
     @classmethod
     def clear_shown(cls) -> None:
@@ -88,7 +88,7 @@ class _Progress(threading.Thread):
                 if self._ended.is_set():
                     return
                 _Progress.shown = self
-                seconds = time.monotonic() - self._started
+                seconds = time.monotonic() - self._began
                 line = f"{_FRAMES[tick % len(_FRAMES)]} {safe(self.label)} … {seconds:.0f} s"
                 columns = max(_columns(sys.stderr) - 1, 10)
                 sys.stderr.write("\r\x1b[K" + line[:columns])

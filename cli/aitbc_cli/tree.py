@@ -35,7 +35,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "edge": ("edge", "Edges: what your miners serve near those who ask, also while they are cut off."),
     "mcp": ("mcp", "The market as tools for language models (MCP)."),
     "plugin": ("plugin_author", "Plugins: find, buy and install them, or write your own."),
-    "booking": ("booking_disputes", "GPUs for yourself: book, list, release, dispute."),
+    "booking": ("booking_disputes", "GPUs for yourself: book, list, shell, release, dispute."),
     "trade": ("trade", "Trades: offer, request, match, agree, settle."),
     "stake": ("stake", "Stake: lock money for power, unlock it, delegate the power."),
     "gov": ("gov", "Governance: propose, vote, and see what it changes."),

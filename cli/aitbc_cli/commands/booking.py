@@ -6,6 +6,7 @@ import typer
 
 from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
+from aitbc_cli.commands.booking_machine import declare_machine
 from aitbc_cli.exits import NOT_FOUND, Stop, usage
 from aitbc_cli.id_completion import BOOKINGS, GPUS
 from aitbc_cli.output import Column, columns
@@ -41,7 +42,7 @@ QUOTE = (
 )
 SLICE = (*columns("number", "seconds", "price_hour", "held", "paid", "state", "transaction"),)
 PLAN = columns("gpu", "model", "status", "price_per_hour", "duration_seconds", "held", "max_price", "sufficient")
-app = noun("booking", "GPUs for yourself: book, list, release, dispute.")
+app = noun("booking", "GPUs for yourself: book, list, shell, release, dispute.")
 
 
 @command(app, "list", examples=["aitbc booking list", "aitbc booking list --offers --state active"], lists=True)
@@ -208,3 +209,6 @@ def answer(
     path = f"{MARKET}/{part(booking)}"
     body = {"price_hour": price, "accept": accept}
     call.out.one(call.change("POST", f"{path}/price/answer", body, natural=True, look=path), OF_OFFER_FULL)
+
+
+declare_machine(app)

@@ -10,12 +10,16 @@ from typing import Any
 
 import aiohttp
 
+from aitbc_cli.miner.options import MinerFailed
 from aitbc_cli.problems import explained, own_problem
 
 PROTOCOL = {"Aitbc-Miner-Protocol": "1"}
 TIMEOUT_SECONDS = 20.0
 BACKOFF_SECONDS_MAX = 10.0
 PIECE_BYTES = 1 << 16
+SILENT_SECONDS_MAX = 150.0
+"""The longest silence of a WebSocket: the server pings it every twenty seconds."""
+MESSAGE_BYTES_MAX = 1 << 17
 API = "/api/v1"
 Fields = Mapping[str, type[Any] | tuple[type[Any], ...]]
 """The fields that an answer must have, and their types: an answer without them came from something on the way."""
@@ -25,6 +29,8 @@ KEPT: Fields = {"kept": int}
 WORK: Fields = {**LEASES, "status": str}
 ENDED: Fields = {"ended": list}
 HEARTBEAT: Fields = {**LEASES, "heartbeat_seconds": (int, float)}
+REJECTIONS = frozenset({401, 403, 404, 409, 426})
+"""Statuses of a heartbeat's answer after which the miner ends: its key, its version or its record is refused."""
 
 
 class Unreachable(Exception):
@@ -79,6 +85,17 @@ class MinerClient:
             except Unreachable:
                 continue
         raise AssertionError("attempts never end")
+
+    async def socket(self, path: str, url: str | None = None) -> "aiohttp.ClientWebSocketResponse[bool]":
+        """A WebSocket to a path of the server, or of the one of several that is named. Raises `Unreachable`."""
+        try:
+            return await self._session.ws_connect(
+                (url or self.url) + path,
+                timeout=aiohttp.ClientWSTimeout(ws_receive=SILENT_SECONDS_MAX, ws_close=5.0),
+                max_msg_size=MESSAGE_BYTES_MAX,
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unreachable(f"{type(error).__name__}: {error}") from error
 
     async def download(self, artifact: str, digest: str, size: int, to: Path) -> None:
         """An artifact into a file, held against its size and digest. Raises `Unreachable`, `Refused`, `ValueError`."""
@@ -144,6 +161,13 @@ async def _pieces(file: Path) -> AsyncIterator[bytes]:
     with file.open("rb") as content:
         while piece := content.read(PIECE_BYTES):
             yield piece
+
+
+def rejected(refused: Refused) -> MinerFailed:
+    """Why the miner cannot go on after this refusal."""
+    if refused.status == 401:
+        return MinerFailed(f"the server does not accept this miner's key: {refused}; enrol it again", 4)
+    return MinerFailed(f"the server has no place for this miner: {refused}", 4 if refused.status == 403 else 5)
 
 
 def backoff_seconds(failures: int) -> float:

@@ -12,7 +12,18 @@ from contextlib import suppress
 from typing import Any
 
 from aitbc.kernel.primitives.tasks import cancel_and_wait
-from aitbc_cli.miner.client import ENDED, HEARTBEAT, LEASES, WORK, MinerClient, Refused, Unreachable, backoff_seconds
+from aitbc_cli.miner.client import (
+    ENDED,
+    HEARTBEAT,
+    LEASES,
+    REJECTIONS,
+    WORK,
+    MinerClient,
+    Refused,
+    Unreachable,
+    backoff_seconds,
+    rejected,
+)
 from aitbc_cli.miner.cluster.slurm import Slurm
 from aitbc_cli.miner.edge.run import edge_of
 from aitbc_cli.miner.enrolment import enrolled
@@ -26,6 +37,7 @@ from aitbc_cli.miner.home import Home
 from aitbc_cli.miner.hours import Hours, Idleness
 from aitbc_cli.miner.inventory import capabilities, inventory
 from aitbc_cli.miner.kinds import Kinds
+from aitbc_cli.miner.machines.keeper import MachineKeeper
 from aitbc_cli.miner.metrics_page import MetricsPage
 from aitbc_cli.miner.nvml import Nvml
 from aitbc_cli.miner.options import MinerFailed, Options
@@ -42,13 +54,9 @@ TIMER_SECONDS = 0.01
 """How much too early a timer may be."""
 READINGS_EVERY = 6
 """Every so many heartbeats carry fresh readings of a machine without a GPU; with one, each does."""
-FAULT_LENGTH = 128
-NOT_GIVEN = "its owner gives programs no GPU"
 WATCH_AFTER_SECONDS = 0.5
 """How old work is when its lease begins to be watched: shorter work costs no request more."""
 LEAVING_SECONDS = 5.0
-REJECTIONS = frozenset({401, 403, 404, 409, 426})
-"""Statuses of a heartbeat's answer after which the miner ends: its key, its version or its record is refused."""
 
 
 class Daemon:
@@ -74,6 +82,7 @@ class Daemon:
         self._idleness = Idleness() if options.only_when_idle else None
         self._tasks: dict[str, tuple[Task, asyncio.Task[None]]] = {}
         self._kinds = Kinds(self._pool, options.kinds, event_log)
+        self._machines = MachineKeeper(options.kinds.get("container"), home, self._pool.gpus, event_log)
         self._metrics = MetricsPage(options.slots, lambda: len(self._tasks), lambda: self._kinds.usable)
         if self._models is not None:
             self._metrics.loaded = lambda: self._models.loaded if self._models is not None else ()
@@ -101,6 +110,7 @@ class Daemon:
             await self._start()
             await self._work()
         finally:
+            await self._machines.stop()
             await self._pool.stop()
             await self._client.close()
             await asyncio.to_thread(self._xids.stop)
@@ -160,16 +170,7 @@ class Daemon:
         gpus = self._pool.gpus
         gpus.update(found["devices"])
         self._metrics.devices = found["devices"]
-        for device in found["devices"]:
-            if device["type"] != "cpu":
-                device["fault"] = device["fault"] or gpus.condition.failure_of(device["uuid"])
-                rests = gpus.condition.rests(device["uuid"]) if self._pool.gives_gpus else NOT_GIVEN
-                device |= {} if rests is None else {"rests": rests}
-        if self._pool.gives_gpus and gpus.can_be_used:
-            for device in found["devices"]:
-                if device["fault"] is None and (why := gpus.fault_of(device["uuid"])) is not None:
-                    said = f"programs cannot use it: {why}"[:FAULT_LENGTH]
-                    device["fault"] = "".join(each if each.isprintable() else " " for each in said)
+        gpus.mark(found["devices"], are_given=self._pool.gives_gpus)
         return found
 
     def _on_xid(self, xid: Xid) -> None:
@@ -192,7 +193,9 @@ class Daemon:
         work = self._kinds.work
         if not self._pool.gives_gpus and PROGRAMS & {*work["kinds"]} and "chat" not in work["kinds"]:
             found = found | {"devices": [device for device in found["devices"] if device["type"] == "cpu"]}
-        return capabilities(found, work, self._options.region)
+        return capabilities(found, work, self._options.region) | {
+            "machine": self._machines.offer(self._kinds.status("container"))
+        }
 
     async def _send_capabilities(self) -> None:
         """Send what is offered, if the server does not have it."""
@@ -204,7 +207,7 @@ class Daemon:
                 "PUT", f"/gpu/miners/{self._miner}/capabilities", offer, expects={"id": str}
             )
         except Refused as refused:
-            raise _rejected(refused) from None
+            raise rejected(refused) from None
         self._offered = offer
 
     async def _recover(self) -> None:
@@ -241,6 +244,7 @@ class Daemon:
         polling = asyncio.create_task(self._poll_loop())
         loops = (self._heartbeat_loop, self._watch_loop, self._check_loop, self._prove_loop)
         beside = [*self._beside, *(asyncio.create_task(loop()) for loop in loops)]
+        beside.append(asyncio.create_task(self._machines.run(self._client)))
         beside += [asyncio.create_task(self._models.run())] if self._models is not None else []
         if (port := self._options.metrics_port) is not None:
             beside.append(asyncio.create_task(self._metrics.serve(port, self._event_log)))
@@ -290,7 +294,7 @@ class Daemon:
                 failures += 1
                 continue
             except Refused as refused:
-                raise _rejected(refused) from None
+                raise rejected(refused) from None
             failures = 0
             for lease in answer["leases"]:
                 self._begin(lease)
@@ -412,6 +416,8 @@ class Daemon:
             self._idleness.note(shown["devices"], slots_busy=len(tasks), working_on=working_on)
         if (pause := self._kinds.pause or self._own_pause) is not None:
             body["pause"] = pause
+        if self._machines.booking is not None:
+            body["machine"] = self._machines.booking
         if leaving:
             body["leaving"] = True
         seconds = LEAVING_SECONDS if leaving else self._heartbeat_seconds
@@ -423,10 +429,11 @@ class Daemon:
             return
         except Refused as refused:
             if refused.status in REJECTIONS:
-                raise _rejected(refused) from None
+                raise rejected(refused) from None
             self._event_log.note("heartbeat_refused", code=refused.code)
             return
         self._heartbeat_seconds = float(answer["heartbeat_seconds"])
+        self._machines.note_booked(answer.get("booking"))
         for lease in answer["leases"]:
             # A task that is to stop learns it where it sends its parts, and delivers what it has.
             if lease["status"] not in ("live", "stop") and lease["attempt"] in self._tasks:
@@ -471,12 +478,6 @@ class Daemon:
             await self._release_unknown("miner_stopped")
             with suppress(MinerFailed):
                 await self._heartbeat(leaving=True)
-
-
-def _rejected(refused: Refused) -> MinerFailed:
-    if refused.status == 401:
-        return MinerFailed(f"the server does not accept this miner's key: {refused}; enrol it again", 4)
-    return MinerFailed(f"the server has no place for this miner: {refused}", 4 if refused.status == 403 else 5)
 
 
 def run(options: Options) -> int:

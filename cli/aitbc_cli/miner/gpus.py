@@ -16,6 +16,8 @@ from aitbc_cli.miner.nvml import Nvml
 from aitbc_cli.miner.xid import Xid
 
 FREE_STEP_SECONDS = 0.2
+FAULT_LENGTH = 128
+NOT_GIVEN = "its owner gives programs no GPU"
 UNTRIED = "not yet tried with a program of the miner's own"
 
 
@@ -71,6 +73,19 @@ class Gpus:
     def can_be_used(self) -> bool:
         """Whether programs get any."""
         return bool(self._usable())
+
+    def mark(self, devices: Sequence[dict[str, Any]], *, are_given: bool) -> None:
+        """Write down at each GPU why it cannot work, or why it is leased to nobody now; `are_given`: to programs."""
+        for device in devices:
+            if device["type"] != "cpu":
+                device["fault"] = device["fault"] or self.condition.failure_of(device["uuid"])
+                rests = self.condition.rests(device["uuid"]) if are_given else NOT_GIVEN
+                device |= {} if rests is None else {"rests": rests}
+        if are_given and self.can_be_used:
+            for device in devices:
+                if device["fault"] is None and (why := self.fault_of(device["uuid"])) is not None:
+                    said = f"programs cannot use it: {why}"[:FAULT_LENGTH]
+                    device["fault"] = "".join(each if each.isprintable() else " " for each in said)
 
     def note_tried(self, uuid: str, why_not: str | None) -> None:
         """Note what trying a GPU came to."""

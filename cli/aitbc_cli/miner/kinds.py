@@ -60,6 +60,10 @@ class Kinds:
         command = self._statuses["command"].detail if "command" in usable else {}
         return {"kinds": usable, "models": models, "programs": sorted(command.get("programs", ()))}
 
+    def status(self, kind: str) -> KindStatus | None:
+        """How a kind was found; none where this miner does not do it."""
+        return self._statuses.get(kind)
+
     @property
     def usable(self) -> dict[str, bool]:
         """Whether each kind can be done now."""

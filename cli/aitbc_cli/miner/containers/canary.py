@@ -7,21 +7,28 @@ import io
 import platform
 import struct
 import tarfile
+from collections.abc import Mapping
 
 SAYS = b"aitbc canary\n"
 PATH = "/aitbc-canary"
 _BASE = 0x400000
 _HEADERS = 64 + 56
+_MACHINES = {"x86_64": 62, "aarch64": 183}
 
 
 def program() -> bytes:
     """An executable file that writes a line and ends. Raises `LookupError` on a processor without one."""
-    machine, code = {"x86_64": (62, _x86_64()), "aarch64": (183, _aarch64())}[platform.machine()]
-    size = _HEADERS + len(code) + len(SAYS)
+    return executable({"x86_64": _x86_64(), "aarch64": _aarch64()}, SAYS)
+
+
+def executable(code_of: Mapping[str, bytes], data: bytes = b"") -> bytes:
+    """A file of machine code for this processor, with what stands behind it. Raises `LookupError` for another one."""
+    machine, code = _MACHINES[platform.machine()], code_of[platform.machine()]
+    size = _HEADERS + len(code) + len(data)
     ident = b"\x7fELF" + bytes((2, 1, 1)) + bytes(9)
     header = ident + struct.pack("<HHIQQQIHHHHHH", 2, machine, 1, _BASE + _HEADERS, 64, 0, 0, 64, 56, 1, 0, 0, 0)
     segment = struct.pack("<IIQQQQQQ", 1, 5, 0, _BASE, _BASE, size, size, 0x1000)
-    return header + segment + code + SAYS
+    return header + segment + code + data
 
 
 def _x86_64() -> bytes:

@@ -49,6 +49,7 @@ _LIMITS = {
 }
 _OPTIONS = frozenset(
     {"images", "any_image", "network", "runtime", "cpus", "gpus", "proof", "marker", "miner", "daemon", "threads"}
+    | {"machines"}
 ) | set(_LIMITS)
 _INPUT = frozenset({"image", "command", "stdin", "env", "files", "network"})
 _NOT_STARTED = frozenset({125, 126, 127})
@@ -56,6 +57,21 @@ _NOT_STARTED = frozenset({125, 126, 127})
 _NEVER = "0001-01-01"
 _UNBOUNDED = 2**62
 """What the runtime bounds itself by control groups is not watched once more."""
+
+
+def read_limits(options: Mapping[str, Any]) -> dict[str, int]:
+    """The limits of the options. Raises `FieldError`."""
+    return {
+        name: read_integer(options.get(name, default), name, least=least, most=most)
+        for name, (default, least, most) in _LIMITS.items()
+    }
+
+
+def allowance_of(options: Mapping[str, Any], *, cpus: Any) -> Allowance:
+    """What a container may use by the options; `cpus` unless they say how many. Raises `FieldError`."""
+    limits = read_limits(options)
+    processors = read_integer(options.get("cpus", cpus), "cpus", least=1, most=4096)
+    return Allowance(limits["memory_bytes"], limits["processes"], processors, limits["disk_bytes"])
 
 
 class ContainerExecutor:
@@ -68,15 +84,11 @@ class ContainerExecutor:
     def __init__(self, options: Mapping[str, Any]) -> None:
         read_object(options, allowed=_OPTIONS, what="configuration of container")
         self._images = read_images(options)
-        limits = {
-            name: read_integer(options.get(name, default), name, least=least, most=most)
-            for name, (default, least, most) in _LIMITS.items()
-        }
+        limits = read_limits(options)
         if options.get("gpus", ALL_GPUS) not in (ALL_GPUS, NO_GPUS):
             raise FieldError(f"gpus must be {ALL_GPUS!r} or {NO_GPUS!r}.")
-        cpus = read_integer(options.get("cpus", options.get("threads", 1)), "cpus", least=1, most=4096)
         self._output_bytes, self._file_bytes = limits["output_bytes"], limits["file_bytes"]
-        self._allowance = Allowance(limits["memory_bytes"], limits["processes"], cpus, limits["disk_bytes"])
+        self._allowance = allowance_of(options, cpus=options.get("threads", 1))
         marker = str(options.get("marker", os.getpid()))
         self._owner = Owner(str(options.get("miner", marker)), str(options.get("daemon", marker)), marker)
         self._numbers = itertools.count(1)

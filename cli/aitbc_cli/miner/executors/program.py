@@ -253,7 +253,7 @@ class Program:
         if time.monotonic() < self._next_disk_check:
             return None
         self._next_disk_check = time.monotonic() + _DISK_TICK_SECONDS
-        if _disk_bytes(self._folder, enough=limits.disk_bytes) > limits.disk_bytes:
+        if disk_bytes(self._folder, enough=limits.disk_bytes) > limits.disk_bytes:
             return _broken("output_too_large", f"The program wrote more than {limits.disk_bytes} bytes to its folder.")
         return None
 
@@ -316,7 +316,7 @@ def _hand_over(folder: Path, user: int) -> None:
         os.chown(path, user, user, follow_symlinks=False)
 
 
-def _disk_bytes(folder: Path, *, enough: int) -> int:
+def disk_bytes(folder: Path, *, enough: int) -> int:
     """The bytes of all files below a folder; stops counting beyond `enough`, and follows no link."""
     total = 0
     folders = [os.fspath(folder)]

@@ -16,6 +16,7 @@ from typing import Any
 import aitbc_cli
 from aitbc.kernel.primitives.tasks import finish
 from aitbc_cli.miner.containers import runtime
+from aitbc_cli.miner.containers.confinement import Owner
 from aitbc_cli.miner.executors import framing, process_tree
 from aitbc_cli.miner.executors.work import PROGRAMS, Failure, Gpu, Outcome, Progress, Work, WorkFailed
 
@@ -234,6 +235,11 @@ def _outcome_of(answer: Mapping[str, Any], folder: Path) -> Outcome:
         usage={str(name): int(count) for name, count in answer["usage"].items()},
         error=Failure(**error) if error else None,
     )
+
+
+def owner_of(scratch: Path, worker: str) -> Owner:
+    """Whose the containers are that this process starts beside its workers."""
+    return Owner(_miner_of(scratch), _DAEMON, worker)
 
 
 def _miner_of(scratch: Path) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from aitbc.kernel.http.websocket import REFUSAL, refuse
 from aitbc.kernel.identity.accounts import Identity
 from aitbc.kernel.primitives.errors import Unauthenticated, Unavailable
 
@@ -156,5 +157,31 @@ async def run_admitted(app: ASGIApp, scope: Scope, receive: Receive, send: Send)
                 raise
             if not any(name.lower() == b"content-length" for name, _ in start["headers"]):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
+        raise
+
+
+async def run_admitted_socket(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Run a WebSocket of the framework, end it when its key does, and answer a refused handshake with its reason."""
+    state: Any = scope.setdefault("state", {})
+    is_open = False
+
+    async def observed(message: Message) -> None:
+        nonlocal is_open
+        is_open = is_open or message["type"] == "websocket.accept"
+        if message["type"] == "websocket.close" and not is_open and (refusal := state.get(REFUSAL)) is not None:
+            await refuse(scope, send, refusal, state.get("request_id", ""))
+            return
+        await send(message)
+
+    try:
+        await app(scope, receive, observed)
+    except asyncio.CancelledError:
+        try:
+            raise_if_key_ended(scope)
+        except Unauthenticated as refusal:
+            if not is_open:
+                raise
+            await send({"type": "websocket.close", "code": 1008, "reason": refusal.code})
             return
         raise

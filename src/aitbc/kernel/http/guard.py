@@ -18,9 +18,18 @@ from aitbc.kernel.database.idempotency import (
     IdempotencyKeyMalformed,
     IdempotencyKeyRequired,
 )
-from aitbc.kernel.http.admission import ADMITTED, Admissions, Admitted, lasts, release_request, run_admitted
+from aitbc.kernel.http.admission import (
+    ADMITTED,
+    Admissions,
+    Admitted,
+    lasts,
+    release_request,
+    run_admitted,
+    run_admitted_socket,
+)
 from aitbc.kernel.http.disconnect import cancel_on_disconnect, disconnect_of
 from aitbc.kernel.http.scope import MUTATING, count_as_waiting, header_values
+from aitbc.kernel.http.websocket import noting_refusal
 from aitbc.kernel.identity.accounts import Identity
 from aitbc.kernel.identity.denials import Denials
 from aitbc.kernel.identity.principal import PUBLIC, Principal
@@ -58,7 +67,11 @@ class Guard:
             if lasts(handler.opt):
                 count_as_waiting(connection.scope)
             return
-        principal = await self.admit(connection.scope, permission, handler.opt.get("alternative"))
+        if connection.scope["type"] == ScopeType.WEBSOCKET:
+            with noting_refusal(connection.scope):
+                principal = await self.admit(connection.scope, permission, handler.opt.get("alternative"))
+        else:
+            principal = await self.admit(connection.scope, permission, handler.opt.get("alternative"))
         await self.prepare(connection.scope, handler.opt, principal, _body_of(connection))
 
     async def admit(self, scope: Any, permission: str, alternative: str | None = None) -> Principal:
@@ -140,7 +153,7 @@ class IdempotencyMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run one request to its end."""
         if scope["type"] != ScopeType.HTTP:
-            await self._app(scope, receive, send)
+            await self._run_other(scope, receive, send)
             return
 
         async def send_marked(message: Message) -> None:
@@ -151,6 +164,16 @@ class IdempotencyMiddleware:
 
         try:
             await run_admitted(self._app, scope, receive, send_marked if scope["method"] in MUTATING else send)
+        finally:
+            release_request(scope)
+
+    async def _run_other(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Run a WebSocket, or what is no connection at all."""
+        if scope["type"] != ScopeType.WEBSOCKET:
+            await self._app(scope, receive, send)
+            return
+        try:
+            await run_admitted_socket(self._app, scope, receive, send)
         finally:
             release_request(scope)
 

@@ -1,5 +1,7 @@
 """WebSocket handshakes: refuse one with an error response, and observe one for the access log and the metrics."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from litestar.types import Receive, Send
@@ -8,6 +10,8 @@ from aitbc.kernel.http.problems import PROBLEM_TYPE, problem, problem_headers
 from aitbc.kernel.primitives.errors import AppError, Forbidden
 from aitbc.kernel.telemetry.metrics import CLIENT_CLOSED_REQUEST
 
+REFUSAL = "websocket_refusal"
+"""The key in a scope's state of why a handshake is refused: the framework would tell only that it is."""
 MESSAGE_BYTES_MAX = 1 << 20
 """The longest message, either way; a longer one closes the connection with 1009."""
 SWITCHING_PROTOCOLS, FORBIDDEN = 101, 403
@@ -17,6 +21,16 @@ class SocketRefused(Forbidden):
     """There is no WebSocket at this path."""
 
     code = "websocket_refused"
+
+
+@contextmanager
+def noting_refusal(scope: Any) -> Iterator[None]:
+    """Note an error of ours that is raised before a WebSocket is accepted: its handshake is answered with it."""
+    try:
+        yield
+    except AppError as refusal:
+        scope["state"][REFUSAL] = refusal
+        raise
 
 
 class ObservedWebSocket:

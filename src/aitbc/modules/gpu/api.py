@@ -15,6 +15,7 @@ BRAKES_MAX = 16
 SLOTS_MAX = 64
 DISPUTED_WITHIN = timedelta(hours=72)
 """How long after a payment, or the end of a booking, what was paid can be disputed."""
+MACHINE_IMAGES_MAX = 16
 _STEERING = r"\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
 Label = Annotated[
     str,
@@ -98,6 +99,20 @@ class Inventory(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The machine around them."""
 
 
+class MachineOffer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a miner gives as a machine of their own to who has it booked: a container with a shell, files and ports."""
+
+    available: bool
+    """Whether it gives one. For example `true`."""
+    reason: Annotated[str, Meta(max_length=300)] | None = None
+    """Why it gives none; null where it does. For example `neither podman nor docker is installed`."""
+    images: Annotated[tuple[Label, ...], Meta(max_length=MACHINE_IMAGES_MAX)] = ()
+    """The names of the images that it can start from, the first unless another is asked for.
+    For example `["python"]`."""
+    network: bool = False
+    """Whether it can have a network. For example `false`."""
+
+
 class Miner(Struct, frozen=True, kw_only=True):
     """A machine that does work, and whose it is."""
 
@@ -133,6 +148,8 @@ class Miner(Struct, frozen=True, kw_only=True):
     """Where it is, as its owner says. For example `eu-central`."""
     programs: tuple[str, ...]
     """For kind `command`: the names of the programs its operator allows."""
+    machine: MachineOffer | None = None
+    """What it gives as a machine to who has it booked; null where it does not say."""
     capabilities_version: int
     """How often what it can take has changed. For example `1`."""
     slots: int

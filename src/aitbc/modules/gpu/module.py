@@ -14,6 +14,7 @@ from aitbc.modules.gpu.legacy.listings import CoordinatorMarket, ListedGpuContro
 from aitbc.modules.gpu.legacy.miners import CoordinatorMinerController, LegacyMinerController
 from aitbc.modules.gpu.models.tables import Base
 from aitbc.modules.gpu.routes.bookings import BookingController, ListingController
+from aitbc.modules.gpu.routes.machines import MachineController, MachineSocketController, MachineWorkController
 from aitbc.modules.gpu.routes.miners import EnrolmentController, MinerController
 from aitbc.modules.gpu.routes.proofs import HardwareController, ProofController
 from aitbc.modules.gpu.routes.work import WorkController
@@ -23,6 +24,8 @@ from aitbc.modules.gpu.service.earned import Earned
 from aitbc.modules.gpu.service.enrolment import Enrolment
 from aitbc.modules.gpu.service.heartbeats import Heartbeats
 from aitbc.modules.gpu.service.listings import Listings
+from aitbc.modules.gpu.service.machine_relay import MachineRelay
+from aitbc.modules.gpu.service.machines import Machines
 from aitbc.modules.gpu.service.miners import Miners
 from aitbc.modules.gpu.service.proofs import Proofs
 from aitbc.modules.gpu.service.readings import Readings
@@ -44,6 +47,9 @@ module = Module(
         HardwareController,
         ListingController,
         BookingController,
+        MachineController,
+        MachineWorkController,
+        MachineSocketController,
     ),
     needs={"ai": AiApi, "trading": TradingApi},
     parts={
@@ -57,6 +63,8 @@ module = Module(
         "proofs": Proofs,
         "listings": Listings,
         "bookings": Bookings,
+        "machines": Machines,
+        "machine_relay": MachineRelay,
     },
     handles={AttemptEnded: GpuService.on_attempts_ended},
     scopes={"live": ("miners:read", "miners:enrol", "miners:manage"), "miner": ("miners:work",)},
@@ -85,5 +93,7 @@ module = Module(
         PeriodicTask(run=GpuService.reconcile_bookings, every_seconds=5.0),
         PeriodicTask(run=GpuService.keep_readings, every_seconds=60.0),
         PeriodicTask(run=GpuService.expire_proofs, every_seconds=60.0),
+        PeriodicTask(run=GpuService.look_at_machines, every_seconds=1.0, leader=False),
+        PeriodicTask(run=GpuService.sweep_machines, every_seconds=60.0),
     ),
 )

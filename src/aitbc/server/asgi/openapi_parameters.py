@@ -22,6 +22,7 @@ PATH = {
     "job": ("The job.", f"job_{ID}"),
     "key": ("The key, by its id.", f"key_{ID}"),
     "listing": ("The listed GPU.", f"gpu_{ID}"),
+    "machine_session": ("The connection to a machine.", f"mses_{ID}"),
     "miner": ("The miner.", f"mnr_{ID}"),
     "proof": ("The proof.", f"prf_{ID}"),
     "rate_limit": ("The rate limit.", f"rlim_{ID}"),

@@ -36,6 +36,8 @@ CLEAN_UP_SECONDS = 1.75
 FORCED_SECONDS = 1.0
 """The time it has after the second signal."""
 SLOW_CHECK_SECONDS = 1.0
+PONG_SECONDS = 120.0
+"""How long the answer to a ping may take: before it come all bytes that are on their way, on however slow a line."""
 OPEN_FILES = 65_536
 GC_THRESHOLD = (2_000, 10, 10)
 """Thresholds of the garbage collector's three generations."""
@@ -256,6 +258,7 @@ def _config(app: ASGIApp, settings: ServerSettings, draining: asyncio.Event) -> 
         ws="websockets-sansio",
         ws_max_size=MESSAGE_BYTES_MAX,
         ws_per_message_deflate=False,
+        ws_ping_timeout=PONG_SECONDS,
         lifespan="on",
         interface="asgi3",
         log_config=None,

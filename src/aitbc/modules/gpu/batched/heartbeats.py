@@ -87,7 +87,7 @@ async def record_heartbeats(
 
 
 def _status(miner: MinerValue) -> MinerStatus:
-    return MinerStatus(miner.status, miner.status_reason, miner.stopping_since)
+    return MinerStatus(miner.status, miner.status_reason, miner.stopping_since, miner.booking)
 
 
 async def _count_booked_time(

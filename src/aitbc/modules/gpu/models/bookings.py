@@ -103,6 +103,10 @@ class BookingRow(Base):
     unreachable_us: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     """How many microseconds of its time, up to `counted_at`, its miner took no work."""
     counted_at: Mapped[datetime] = mapped_column(MOMENT)
+    machine_ms: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    """How long its booker's machine ran, up to `machine_seen_at`."""
+    machine_seen_at: Mapped[datetime | None] = mapped_column(MOMENT)
+    """When its miner last said that the machine runs; none while it does not."""
 
     __table_args__ = (
         CheckConstraint(f"state IN {tuple(state.value for state in BookingState)}", name="state"),
@@ -115,6 +119,7 @@ class BookingRow(Base):
             name="terms",
         ),
         CheckConstraint("grace_ms > 0 AND unreachable_us >= 0", name="counted"),
+        CheckConstraint("machine_ms >= 0", name="machine"),
         # A GPU, and the miner that it is in, has one booker at a time, whoever asks at once.
         Index("bookings_gpu_key", "gpu", unique=True, postgresql_where=_OPEN_ONLY),
         Index("bookings_miner_key", "miner", unique=True, postgresql_where=_OPEN_ONLY),
@@ -161,6 +166,8 @@ class Booking(Struct, frozen=True, kw_only=True):
     paid_ms: int | None
     """The time that was paid for, and the time in which it lasted but was not; both none while it is open."""
     unpaid_ms: int | None
+    machine_ms: int = 0
+    """How long its booker had a machine running there, as far as the miner said so."""
 
     @property
     def returned_units(self) -> int | None:
@@ -246,6 +253,7 @@ def booking_view(row: BookingRow, gpu: ListedGpuRow, *, online: bool | None) -> 
         reachable=online if row.state in OPEN else None,
         paid_ms=paid_ms,
         unpaid_ms=unpaid_ms,
+        machine_ms=row.machine_ms,
     )
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from aitbc.modules.gpu.api import GpuForRent
+from aitbc.modules.gpu.api import GpuForRent, MachineOffer
 from aitbc.modules.gpu.models.devices import CLAIMED, Evidence
 from aitbc.modules.gpu.models.listings import GpuReviewRow, ListedGpuRow
 
@@ -36,6 +36,8 @@ class ListedGpu(Struct, frozen=True, kw_only=True):
     """Why it is `offline`."""
     hardware: Evidence = CLAIMED
     """How it is known what it is."""
+    machine: MachineOffer | None = None
+    """What its miner gives as a machine to who books it; none where it does not say."""
     created_at: datetime
     average_rating: float | None
     """None while nobody has said anything."""

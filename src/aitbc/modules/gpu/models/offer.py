@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from aitbc.kernel.primitives.text import Name
 from aitbc.modules.ai.api import Capabilities
-from aitbc.modules.gpu.api import Inventory, Label
+from aitbc.modules.gpu.api import Inventory, Label, MachineOffer
 from aitbc.modules.gpu.models.devices import Shown, is_such
 
 Word = Annotated[
@@ -54,6 +54,13 @@ class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where it is. For example `eu-central`."""
     programs: Annotated[tuple[Program, ...], Meta(max_length=PROGRAMS_MAX)] = ()
     """For kind `command`: the names of the programs its operator allows."""
+    machine: MachineOffer | None = None
+    """What it gives as a machine to who has it booked; left out, nothing is known of it."""
+
+    @property
+    def stored_machine(self) -> str | None:
+        """What it gives as a machine, as a profile keeps it."""
+        return None if self.machine is None else msgspec.json.encode(self.machine).decode()
 
     def stored(self, inventory: Inventory) -> str:
         """As a profile keeps it, and as `capabilities_of` reads it: equal offers are equal text."""

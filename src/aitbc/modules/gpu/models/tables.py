@@ -109,6 +109,8 @@ class ProfileRow(Base):
     """What of the offer may be believed, by the GPUs that it shows; none while none were looked at."""
     devices: Mapped[str | None] = mapped_column(Text)
     """The GPUs that can be leased to jobs, as JSON text; none where it shows none, or none were looked at."""
+    machine: Mapped[str | None] = mapped_column(Text)
+    """What it gives of a machine to who has it booked, as JSON; none of a miner that does not say."""
     updated_at: Mapped[datetime] = mapped_column(MOMENT)
 
 

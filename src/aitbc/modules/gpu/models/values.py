@@ -65,6 +65,8 @@ class MinerStatus(Struct, frozen=True):
     reason: str | None
     stopping_since: datetime | None = None
     """When work of a booking was ended that it has not shown to have stopped."""
+    booking: str | None = None
+    """The booking that it is in."""
 
 
 class PollContext(Struct, frozen=True, kw_only=True):

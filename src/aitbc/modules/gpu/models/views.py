@@ -5,7 +5,7 @@ from datetime import datetime
 import msgspec
 
 from aitbc.kernel.crypto.signing import key_fingerprint
-from aitbc.modules.gpu.api import Inventory, Miner
+from aitbc.modules.gpu.api import Inventory, MachineOffer, Miner
 from aitbc.modules.gpu.events import MinerChanged
 from aitbc.modules.gpu.models.devices import leasable_of
 from aitbc.modules.gpu.models.offer import capabilities_of
@@ -17,6 +17,16 @@ from aitbc.modules.gpu.models.values import MinerValue
 def score_of(row: ReputationRow | None) -> Score:
     """What matching knows of a miner's past."""
     return UNKNOWN if row is None else Score(row.score, row.good, row.bad)
+
+
+def machine_of(profile: ProfileRow) -> MachineOffer | None:
+    """What a miner gives as a machine; none where it does not say."""
+    return machine_offer(profile.machine)
+
+
+def machine_offer(stored: str | None) -> MachineOffer | None:
+    """The same of what a profile keeps of it."""
+    return None if stored is None else msgspec.json.decode(stored, type=MachineOffer)
 
 
 def miner_view(row: MinerRow, profile: ProfileRow, reputation: ReputationRow | None) -> Miner:
@@ -39,6 +49,7 @@ def miner_view(row: MinerRow, profile: ProfileRow, reputation: ReputationRow | N
         vram_mib=offer.vram_mib,
         region=offer.region,
         programs=offer.programs,
+        machine=machine_of(profile),
         capabilities_version=row.capabilities_version,
         slots=row.slots,
         slots_busy=row.slots_busy,

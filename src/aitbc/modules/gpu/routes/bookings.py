@@ -17,7 +17,7 @@ from aitbc.kernel.primitives.money import InvalidAmount, parse, render
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
 from aitbc.kernel.primitives.text import Name, Text
 from aitbc.modules.ai.api import BookingNotFound, BookingNotOpen
-from aitbc.modules.gpu.api import MinerNotFound
+from aitbc.modules.gpu.api import MachineOffer, MinerNotFound
 from aitbc.modules.gpu.models.bookings import MILLISECOND, Booking
 from aitbc.modules.gpu.models.devices import Evidence
 from aitbc.modules.gpu.models.listing_views import ListedGpu, Unavailable
@@ -113,6 +113,8 @@ class ListingView(Struct, frozen=True, kw_only=True):
     works."""
     hardware: Evidence
     """How it is known what it is: `claimed`, by what its miner's driver says; nothing here measures it."""
+    machine: MachineOffer | None
+    """What its miner gives as a machine to who books it: a shell, files and ports; null where it does not say."""
     created_at: datetime
     """When it was listed."""
     average_rating: float | None
@@ -173,6 +175,8 @@ class BookingView(Struct, frozen=True, kw_only=True):
     """For how long it was paid; none while it is open."""
     unpaid_seconds: float | None
     """For how long its miner took no work and so was not paid; all of its time where the GPU was taken away."""
+    machine_seconds: float
+    """For how long its booker had a machine of it running, as far as its miner said so. For example `125.5`."""
     label: str | None
     """What it is for, in the booker's words. For example `evaluation`."""
     starts_at: datetime
@@ -394,6 +398,7 @@ def listing_of(gpu: ListedGpu) -> ListingView:
         status=gpu.status,
         status_reason=gpu.status_reason,
         hardware=gpu.hardware,
+        machine=gpu.machine,
         created_at=gpu.created_at,
         average_rating=gpu.average_rating,
         reviews=gpu.reviews,
@@ -417,6 +422,7 @@ def booking_of(booking: Booking) -> BookingView:
         returned=None if returned is None else render(returned),
         paid_seconds=_seconds(booking.paid_ms),
         unpaid_seconds=_seconds(booking.unpaid_ms),
+        machine_seconds=booking.machine_ms / 1000,
         label=booking.job,
         starts_at=booking.starts_at,
         ends_at=booking.ends_at,

@@ -110,7 +110,7 @@ class BookingPayments:
             owner=row.owner,
             reference=row.id,
             price_units=row.cost_units,
-            reason=row.state,
+            reason=_reason(row),
         )
         try:
             return await self._trading.pay_rent(command)
@@ -121,3 +121,8 @@ class BookingPayments:
     async def _return(self, row: BookingRow) -> None:
         with suppress(HoldNotFound, HoldNotOpen):  # it was never held, or has gone back by itself
             await self._trading.void(hold_of(row.id), row.state)
+
+
+def _reason(row: BookingRow) -> str:
+    """How a booking ended, and for how long its booker had a machine."""
+    return row.state if not row.machine_ms else f"{row.state}; a machine ran for {row.machine_ms / 1000:.3f} s"

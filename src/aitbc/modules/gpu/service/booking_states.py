@@ -20,6 +20,7 @@ from aitbc.modules.gpu.models.bookings import (
     count_time,
 )
 from aitbc.modules.gpu.models.life import takes_work
+from aitbc.modules.gpu.models.machines import count_machine
 from aitbc.modules.gpu.models.tables import MinerRow
 from aitbc.modules.gpu.service.miner_rows import publish_change
 
@@ -53,6 +54,8 @@ async def end_booking(
         return False
     if row.state == BookingState.ACTIVE:
         uow.publish(BookingEnded(booking=row.id, account=row.account, state=end, ended_at=at))
+    stopped = stopped or row.machine_seen_at is not None
+    count_machine(row, min(at, row.ends_at) if row.gpu else at, runs=False)
     row.state = end
     row.ended_at = max(at, row.starts_at)
     if held_by is not None and end in PAID:

@@ -283,7 +283,8 @@ async def _add_miner(uow: UnitOfWork, command: Enrol, account: str, at: datetime
     uow.add(row)
     await uow.session.flush()
     offer, found = command.capabilities.stored(command.inventory), _text(command.inventory)
-    uow.add(ProfileRow(miner=row.id, capabilities=offer, inventory=found, updated_at=at))
+    machine = command.capabilities.stored_machine
+    uow.add(ProfileRow(miner=row.id, capabilities=offer, inventory=found, machine=machine, updated_at=at))
     uow.add(StatusChangeRow(miner=row.id, at=at, status=row.status, reason=None))
     return row
 

@@ -27,6 +27,11 @@ from aitbc.modules.gpu.service.miner_rows import miner_of_key
 from aitbc.modules.gpu.service.settings import GpuSettings
 
 LEASES_MAX = 256
+BookingId = Annotated[
+    str,
+    Meta(max_length=31, pattern=r"^book_[0-9a-z]{26}\Z"),
+    Meta(extra_json_schema={"pattern": "^book_[0-9a-z]{26}$", "examples": ["book_01kb2c3d4e5f6g7h8j9kamnpqr"]}),
+]
 AttemptId = Annotated[
     str,
     Meta(max_length=30, pattern=r"^att_[0-9a-z]{26}\Z"),
@@ -61,6 +66,9 @@ class SendHeartbeat(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Why the miner takes no new work now: a disk that is full, a GPU that was lost. It drains while it says so."""
     leaving: bool = False
     """The miner stops: it is offline at once."""
+    machine: BookingId | None = None
+    """The booking whose machine is still here, running or not; null for none.
+    For example `book_01k0000000000000000000000a`."""
 
 
 class HeartbeatAnswer(Struct, frozen=True, kw_only=True):
@@ -76,6 +84,9 @@ class HeartbeatAnswer(Struct, frozen=True, kw_only=True):
     """The platform's clock."""
     heartbeat_seconds: float
     """Send the next one after so long."""
+    booking: str | None = None
+    """The booking that the miner is in: its booker may want a machine, see `watch_machine`.
+    For example `book_01k0000000000000000000000a`."""
 
 
 class Heartbeats:
@@ -101,7 +112,9 @@ class Heartbeats:
             request_id=current_request_id(),
         )
         miner, leases = await self.renew(
-            heartbeat, [Renewal(attempt=one.attempt, token=one.token, progress=one.progress) for one in sent.leases]
+            heartbeat,
+            [Renewal(attempt=one.attempt, token=one.token, progress=one.progress) for one in sent.leases],
+            machine=sent.machine,
         )
         return HeartbeatAnswer(
             status=miner.status,
@@ -109,12 +122,15 @@ class Heartbeats:
             leases=tuple(leases),
             server_time=now(),
             heartbeat_seconds=self._interval_seconds,
+            booking=miner.booking,
         )
 
     async def renew(
-        self, heartbeat: Heartbeat, renewals: Sequence[Renewal]
+        self, heartbeat: Heartbeat, renewals: Sequence[Renewal], *, machine: str | None = None
     ) -> tuple[MinerStatus, Sequence[LeaseStatus]]:
         """Record a heartbeat and extend leases; a miner that was removed has lost all of them.
+
+        `machine` is the booking whose machine it still has: one of an earlier booking is still to be stopped.
 
         Raises `MinerNotFound`.
         """
@@ -122,7 +138,8 @@ class Heartbeats:
         if miner.status == Status.REMOVED:
             return miner, [LeaseStatus(attempt=one.attempt, status="lost") for one in renewals]
         leases = await self._ai.renew(heartbeat.miner, renewals) if renewals else ()
-        if miner.stopping_since is not None and all(lease.status == "live" for lease in leases):
+        has_stopped = machine in (None, miner.booking) and all(lease.status == "live" for lease in leases)
+        if miner.stopping_since is not None and has_stopped:
             await self._note_stopped(heartbeat.miner, miner.stopping_since)
         return miner, leases
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 from sqlalchemy import ColumnElement, Select, Subquery, and_, exists, func, literal, not_, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -22,7 +23,8 @@ from aitbc.modules.gpu.models.legacy import LegacyMinerRow
 from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.models.listing_views import GpuReview, ListedGpu, Unavailable, gpu_view, review_view
 from aitbc.modules.gpu.models.listings import GpuReviewRow, ListedGpuRow
-from aitbc.modules.gpu.models.tables import MinerRow
+from aitbc.modules.gpu.models.tables import MinerRow, ProfileRow
+from aitbc.modules.gpu.models.views import machine_offer
 from aitbc.modules.gpu.service.booking_states import cancel_bookings, open_bookings
 
 LISTED_MAX = 1000
@@ -262,8 +264,8 @@ class Listings:
         )
 
 
-Whole = tuple[ListedGpuRow, str | None, bool, bool, float | None, int | None]
-"""A listing, the status of its miner, whether that shows such a GPU, whether it is booked, and its reviews."""
+Whole = tuple[ListedGpuRow, str | None, bool, bool, float | None, int | None, str | None]
+"""A listing, the status of its miner, whether that shows such a GPU, whether it is booked, its reviews, its machine."""
 
 
 def _view(
@@ -273,9 +275,11 @@ def _view(
     booked: bool,  # noqa: FBT001
     average: float | None,
     reviews: int | None,
+    machine: str | None,
 ) -> ListedGpu:
     mean = None if average is None else float(average)
-    return gpu_view(row, why_not(status, shown=shown), booked=booked, average=mean, reviews=reviews or 0)
+    shown_so = gpu_view(row, why_not(status, shown=shown), booked=booked, average=mean, reviews=reviews or 0)
+    return msgspec.structs.replace(shown_so, machine=machine_offer(machine))
 
 
 def why_not(status: str | None, *, shown: bool) -> Unavailable | None:
@@ -287,7 +291,7 @@ def why_not(status: str | None, *, shown: bool) -> Unavailable | None:
     return None if shown else "gpu_not_shown"
 
 
-ListingsQuery = Select[ListedGpuRow, str | None, bool, bool, float | None, int | None]
+ListingsQuery = Select[ListedGpuRow, str | None, bool, bool, float | None, int | None, str | None]
 
 
 def _said() -> Subquery:
@@ -336,8 +340,10 @@ def _listings_query() -> ListingsQuery:
     """GPUs that are listed, their miners' status, whether they show such a GPU, whether it is booked, and the mean and
     number of reviews."""
     said = _said()
+    machine = select(ProfileRow.machine).where(ProfileRow.miner == MinerRow.id).correlate(MinerRow).scalar_subquery()
+    facts = (MinerRow.status, is_shown(), _booked(), said.c.average, said.c.reviews, machine)
     return (
-        with_miner(select(ListedGpuRow, MinerRow.status, is_shown(), _booked(), said.c.average, said.c.reviews))
+        with_miner(select(ListedGpuRow, *facts))
         .outerjoin(said, said.c.gpu == ListedGpuRow.id)
         .where(ListedGpuRow.removed_at.is_(None))
     )

@@ -67,7 +67,7 @@ async def renew_profile(
     profile = await uow.session.get_one(ProfileRow, row.id)
     stored = offer.stored(inventory)
     row.capabilities_version += profile.capabilities != stored
-    profile.capabilities, profile.updated_at = stored, at
+    profile.capabilities, profile.machine, profile.updated_at = stored, offer.stored_machine, at
     profile.inventory = msgspec.json.encode(inventory).decode()
     row.version += 1
     await uow.session.flush()

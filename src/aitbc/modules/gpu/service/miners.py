@@ -194,6 +194,7 @@ class Miners:
                 raise MinerRemoved
             profile = await uow.session.get_one(ProfileRow, miner)
             stored = offer.stored(msgspec.json.decode(profile.inventory, type=Inventory))
+            profile.machine = offer.stored_machine
             if profile.capabilities != stored:
                 profile.capabilities, profile.updated_at = stored, at
                 row.capabilities_version += 1

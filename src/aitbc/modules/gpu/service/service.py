@@ -37,6 +37,8 @@ from aitbc.modules.gpu.service.legacy_miners import LegacyMiners
 from aitbc.modules.gpu.service.legacy_work import LegacyWork
 from aitbc.modules.gpu.service.listings import ListingFilter, Listings
 from aitbc.modules.gpu.service.liveness import Liveness
+from aitbc.modules.gpu.service.machine_relay import MachineRelay
+from aitbc.modules.gpu.service.machines import Machines
 from aitbc.modules.gpu.service.metrics import measure
 from aitbc.modules.gpu.service.miner_history import MinerHistory
 from aitbc.modules.gpu.service.miners import Miners
@@ -73,6 +75,8 @@ class GpuService:
         self.booking_payments = BookingPayments(db, trading, settings, platform.parameters)
         self.booking_reconciler = BookingReconciler(db, ai, self.booking_payments)
         self.bookings = Bookings(db, ai, self.listings, self.booking_payments)
+        self.machines = Machines(db, settings)
+        self.machine_relay = MachineRelay(self.machines, settings, platform.draining)
         self.miner_uses = Uses(db, ai, self.booking_payments)
         self.legacy_keys = LegacyKeys(db, Sealer(platform.secret, "keys of older miners"), settings.miners_max)
         self.legacy_miners = LegacyMiners(self.legacy_keys, self.enrolment, self.miners, self.heartbeats)
@@ -140,6 +144,14 @@ class GpuService:
     async def expire_proofs(self) -> None:
         """Call claimed again what was measured too long ago."""
         await self.proofs.expire()
+
+    async def look_at_machines(self) -> None:
+        """End the connections of this process to machines whose time is over."""
+        await self.machine_relay.look()
+
+    async def sweep_machines(self) -> None:
+        """End the connections to machines that are lost, and forget old ones."""
+        await self.machines.sweep()
 
     async def keep_legacy_leases(self) -> None:
         """Renew the leases of legacy miners, and close those that ended."""

@@ -22,5 +22,14 @@ class GpuSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """How many enrolment tokens of one account may wait for their miners."""
     proof_size: Annotated[int, Meta(ge=16, le=65_536)] | None = None
     """How many rows and columns the matrices of a proof of hardware have, a power of two; unset: by the GPU's name."""
+    own_url: Annotated[str, Meta(max_length=300, pattern=r"^https?://[^\s/]+\Z")] | None = None
+    """The address of this very server, where several serve one installation behind one address: both ends of a
+    connection to a booked machine must meet at one of them. For example `https://a.example.org`."""
+    machine_wait_seconds: Annotated[float, Meta(gt=0, le=600)] = 60.0
+    """How long a connection to a booked machine waits for its other end."""
+    machine_idle_seconds: Annotated[float, Meta(gt=0, le=86_400)] = 3600.0
+    """After so long without a byte either way a connection to a booked machine is closed."""
+    machine_sessions_max: Annotated[int, Meta(ge=1, le=1000)] = 64
+    """How many connections to one booked machine there may be at once; each forwarded connection is one."""
     older_patience_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 300.0
     """A legacy miner sends nothing while it works: how long its leases are renewed without a heartbeat."""

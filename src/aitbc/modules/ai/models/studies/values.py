@@ -7,7 +7,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from aitbc.modules.ai.models.graphs.places import Made, PlaceUnknown, Values, places_in
+from aitbc.kernel.primitives.templates import places_in
+from aitbc.modules.ai.models.graphs.places import Made, PlaceUnknown, Values
 from aitbc.modules.ai.models.studies.shapes import STEPS_MAX, CreateStudy, StudyParam, TrialState
 
 PARAMS = "params"
