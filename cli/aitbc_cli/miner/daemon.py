@@ -193,9 +193,8 @@ class Daemon:
         work = self._kinds.work
         if not self._pool.gives_gpus and PROGRAMS & {*work["kinds"]} and "chat" not in work["kinds"]:
             found = found | {"devices": [device for device in found["devices"] if device["type"] == "cpu"]}
-        return capabilities(found, work, self._options.region) | {
-            "machine": self._machines.offer(self._kinds.status("container"))
-        }
+        machine = self._machines.offer(self._kinds.status("container"))
+        return capabilities(found, work, self._options.region) | {"machine": machine}
 
     async def _send_capabilities(self) -> None:
         """Send what is offered, if the server does not have it."""
